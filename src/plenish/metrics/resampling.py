@@ -1,0 +1,125 @@
+"""Resampling units: groups of rows drawn with replacement, expressed as integer row weights.
+
+Rows of one patient are not independent, so what is drawn is the *group*, with all its rows (cluster bootstrap;
+Davison & Hinkley, Bootstrap Methods and their Application, 1997, §3.8). A resample expressed as row weights lets
+statistics that are sums over rows (confusion matrices, means, moments) be computed for all resamples by one matrix
+product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+WeightedStatistic = Callable[[NDArray[np.int64]], ArrayLike]
+"""Takes row weights R×N (how often each row was drawn) and returns R values."""
+
+WEIGHTS_AT_ONCE = 8_000_000  # 64 MB of int64
+
+
+def unit_codes(groups: Sequence[Hashable | None] | NDArray[Any] | None, n: int) -> Ints:
+    """Number of the resampling unit of each row, 0…G−1.
+
+    Args:
+        groups: N group names; ``None`` as a whole, or for a row, makes rows their own units.
+        n: number of rows.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    if groups is None:
+        return np.arange(n, dtype=np.int64)
+    if len(groups) != n:
+        raise ValueError(f"{len(groups)} groups for {n} rows")
+    numbers: dict[Hashable, int] = {}
+    codes = np.empty(n, dtype=np.int64)
+    for row, name in enumerate(groups):
+        alone = name is None or (isinstance(name, float) and np.isnan(name))
+        codes[row] = numbers.setdefault(("row", row) if alone else ("group", name), len(numbers))
+    return codes
+
+
+def _unit_strata(codes: Ints, strata: ArrayLike | None) -> list[Ints]:
+    """Units of each stratum; a unit with rows of several strata belongs to its most frequent one."""
+    n_units = int(codes.max()) + 1
+    if strata is None:
+        return [np.arange(n_units, dtype=np.int64)]
+    names, rows = np.unique(np.asarray(strata), return_inverse=True)
+    table = np.zeros((n_units, len(names)), dtype=np.int64)
+    np.add.at(table, (codes, rows), 1)
+    home = table.argmax(axis=1)
+    return [np.flatnonzero(home == s) for s in range(len(names)) if np.any(home == s)]
+
+
+def bootstrap_weights(
+    codes: Ints, resamples: int, seed: int, *, strata: ArrayLike | None = None
+) -> Iterator[Ints]:
+    """Row weights of the cluster bootstrap: units drawn with replacement, all rows of each.
+
+    Args:
+        codes: N unit numbers from :func:`unit_codes`.
+        resamples: R, number of resamples.
+        seed: makes the draws repeatable; independent of how they are chunked.
+        strata: N labels; units are then drawn within each, keeping the number of units per stratum. Use it
+            when the statistic is conditional on the class (balanced accuracy) so that no class vanishes.
+
+    Yields:
+        Chunks r×N of integer weights, R rows in all.
+    """
+    groups = _unit_strata(codes, strata)
+    n_units = int(codes.max()) + 1
+    rng = np.random.default_rng([seed, 0xB007])
+    chunk = max(1, min(resamples, WEIGHTS_AT_ONCE // max(1, len(codes) + n_units)))
+    for start in range(0, resamples, chunk):
+        size = min(chunk, resamples - start)
+        units = np.zeros((size, n_units), dtype=np.int64)
+        for row in range(size):  # one draw after another, so that chunking cannot change the stream
+            for members in groups:
+                drawn = rng.integers(0, len(members), len(members))
+                units[row, members] = np.bincount(drawn, minlength=len(members))
+        yield units[:, codes]
+
+
+def cluster_bootstrap(
+    statistic: WeightedStatistic,
+    n: int,
+    groups: Sequence[Hashable | None] | NDArray[Any] | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    strata: ArrayLike | None = None,
+) -> Floats:
+    """Bootstrap distribution of a statistic, resampling groups and all their rows.
+
+    Args:
+        statistic: takes weights r×N and returns r values (``nan`` where it is undefined).
+        n: N, number of rows.
+        groups: N group names, or ``None`` for independent rows.
+        resamples: R.
+        seed: seed of the draws.
+        strata: see :func:`bootstrap_weights`.
+
+    Returns:
+        R replicates.
+    """
+    codes = unit_codes(groups, n)
+    parts = [
+        np.asarray(statistic(weights), dtype=np.float64)
+        for weights in bootstrap_weights(codes, resamples, seed, strata=strata)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def by_rows(statistic: Callable[[Ints], float]) -> WeightedStatistic:
+    """Lift a statistic of drawn row *indices* to one of row weights, one resample at a time."""
+
+    def lifted(weights: Ints) -> Floats:
+        index = np.arange(weights.shape[1])
+        return np.array([statistic(np.repeat(index, w)) for w in weights], dtype=np.float64)
+
+    return lifted

@@ -1,0 +1,142 @@
+"""Statistics: coverage of known truths, agreement with scipy, and the properties resampling must have."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from plenish.metrics import resampling
+from plenish.metrics import statistics as st
+
+Array = NDArray[np.float64]
+
+
+def weighted_mean(x: Array) -> st.WeightedStatistic:
+    return lambda weights: weights @ x / weights.sum(axis=1)
+
+
+def test_mean_interval_is_students_t() -> None:
+    got = st.mean_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert got.value == pytest.approx(3.0)
+    assert got.high - got.value == pytest.approx(2.7764451 * np.sqrt(2.5 / 5), rel=1e-6)
+    single = st.mean_interval([0.7])
+    assert single.value == 0.7 and np.isnan(single.low)
+    assert single.as_dict() == {"value": 0.7, "low": None, "high": None}
+
+
+def test_wilson_interval_against_scipy_and_at_the_edges() -> None:
+    from scipy.stats import binomtest
+
+    for count, n in [(0, 40), (1, 100), (17, 60), (60, 60)]:
+        want = binomtest(count, n).proportion_ci(0.95, method="wilson")
+        got = st.wilson_interval(count, n)
+        assert (got.low, got.high) == pytest.approx((want.low, want.high), abs=1e-12)
+    with pytest.raises(ValueError, match="count"):
+        st.wilson_interval(5, 4)
+
+
+def test_bca_agrees_with_scipy() -> None:
+    from scipy.stats import bootstrap
+
+    x = np.random.default_rng(3).exponential(size=60)
+    want = bootstrap((x,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(0))
+    got = st.bootstrap_interval(weighted_mean(x), len(x), resamples=20_000)
+    width = want.confidence_interval.high - want.confidence_interval.low
+    assert got.low == pytest.approx(want.confidence_interval.low, abs=0.03 * width)
+    assert got.high == pytest.approx(want.confidence_interval.high, abs=0.03 * width)
+    plain = st.bootstrap_interval(weighted_mean(x), len(x), resamples=20_000, method="percentile")
+    assert got.low > plain.low and got.high > plain.high  # BCa shifts towards the long tail
+
+
+def _clustered(rng: np.random.Generator, groups: int, rows: int) -> tuple[Array, NDArray[np.int64]]:
+    centre = rng.normal(size=groups)
+    return (centre[:, None] + 0.3 * rng.normal(size=(groups, rows))).ravel(), np.repeat(
+        np.arange(groups), rows
+    )
+
+
+def test_cluster_bootstrap_covers_where_a_row_bootstrap_does_not() -> None:
+    rng = np.random.default_rng(0)
+    hits = {"groups": 0, "rows": 0}
+    trials = 150
+    for trial in range(trials):
+        x, groups = _clustered(rng, 30, 8)
+        for name, unit in [("groups", groups), ("rows", None)]:
+            got = st.bootstrap_interval(
+                weighted_mean(x), len(x), unit, resamples=300, seed=trial, method="percentile"
+            )
+            hits[name] += got.low <= 0.0 <= got.high
+    assert hits["groups"] / trials > 0.88
+    assert hits["rows"] / trials < 0.75
+
+
+def test_draws_do_not_depend_on_chunks_or_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(1).normal(size=24)
+    groups = [f"patient {i // 4}" for i in range(24)]
+    one = st.cluster_bootstrap(weighted_mean(x), 24, groups, resamples=50, seed=5)
+    monkeypatch.setattr(resampling, "WEIGHTS_AT_ONCE", 100)
+    assert one == pytest.approx(st.cluster_bootstrap(weighted_mean(x), 24, groups, resamples=50, seed=5))
+    assert not np.array_equal(one, st.cluster_bootstrap(weighted_mean(x), 24, groups, resamples=50, seed=6))
+    by_index = st.cluster_bootstrap(st.by_rows(lambda i: x[i].mean()), 24, groups, resamples=50, seed=5)
+    assert by_index == pytest.approx(one)
+
+
+def test_weights_keep_groups_whole_and_strata_filled() -> None:
+    codes = st.unit_codes(["a", "a", "b", None, None, "b"], 6)
+    assert codes.tolist() == [0, 0, 1, 2, 3, 1]
+    label = np.array([0] * 10 + [1] * 2)
+    (weights,) = st.bootstrap_weights(np.arange(12), 200, 0, strata=label)
+    assert np.all(weights[:, :10].sum(axis=1) == 10) and np.all(weights[:, 10:].sum(axis=1) == 2)
+    (free,) = st.bootstrap_weights(codes, 100, 0)
+    assert np.array_equal(free[:, 0], free[:, 1]) and np.array_equal(free[:, 2], free[:, 5])
+
+
+def test_sign_flips_exact_by_hand_and_uniform_under_the_null() -> None:
+    assert st.sign_flip_test([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 32)
+    assert st.sign_flip_test([1.0, -1.0]) == 1.0
+    # sums ±6, ±4, ±2, 0, 0 of 1, 2, 3: the observed 1 + 3 − 2 = 2 is reached by all but two of eight
+    assert st.sign_flip_test([1.0, -2.0, 3.0]) == pytest.approx(6 / 8)
+    rng = np.random.default_rng(0)
+    small = [st.sign_flip_test(rng.normal(size=20), resamples=199, seed=i) <= 0.1 for i in range(400)]
+    assert 0.06 < np.mean(small) < 0.145
+
+
+def test_paired_seeds_are_stable_and_pairs_match() -> None:
+    assert st.paired_seeds(7, 8)[:3] == st.paired_seeds(7, 3) != st.paired_seeds(8, 3)
+    assert len(set(st.paired_seeds(7, 100))) == 100
+    assert st.paired_differences({1: 0.9, 2: 0.8, 9: 1}, {2: 0.5, 1: 0.7}) == pytest.approx([0.2, 0.3])
+    with pytest.raises(ValueError, match="seed"):
+        st.paired_differences({1: 0.1}, {2: 0.1})
+
+
+@pytest.mark.parametrize(("sd_seed", "sd_group"), [(1.0, 0.2), (0.2, 1.0), (0.6, 0.6)])
+def test_hierarchical_intervals_cover_with_either_source_of_noise(sd_seed: float, sd_group: float) -> None:
+    rng = np.random.default_rng(11)
+    hits, trials = 0, 150
+    groups = np.repeat(np.arange(20), 5)
+    for trial in range(trials):
+        seeds = sd_seed * rng.normal(size=(5, 1))
+        centre = sd_group * rng.normal(size=20)[groups]
+        got = st.row_differences(
+            seeds + centre + 0.3 * rng.normal(size=(5, 100)), groups, resamples=200, seed=trial
+        )
+        hits += got.low <= 0.0 <= got.high
+    assert 0.89 <= hits / trials <= 0.995
+
+
+def test_hierarchical_parts_are_the_closed_forms() -> None:
+    rng = np.random.default_rng(2)
+    seeds, rows = rng.normal(size=(4, 1)), rng.normal(size=50)
+    got = st.row_differences(seeds + rows, resamples=20_000)
+    assert got.mean == pytest.approx(seeds.mean() + rows.mean())
+    assert got.se_seeds == pytest.approx(seeds.std(ddof=1) / 2)
+    assert got.se_groups == pytest.approx(rows.std(ddof=1) / np.sqrt(50), rel=0.03)
+    assert got.n_groups == 50 and got.n_seeds == 4
+    alone = st.row_differences(rows[None])
+    assert np.isnan(alone.low) and alone.as_dict()["low"] is None and alone.p == 1.0
+
+
+def test_mostly_undefined_replicates_give_no_interval() -> None:
+    got = st.percentile_interval(0.5, [np.nan] * 9 + [0.4])
+    assert np.isnan(got.low) and got.value == 0.5
