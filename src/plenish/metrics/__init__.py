@@ -1,1 +1,1 @@
-"""How good, how varied and how honest synthetic images are, each score with its interval and its provenance."""
+"""How good, how varied and how honest synthetic images are, with intervals and provenance."""

@@ -1,9 +1,9 @@
 """Resampling units: groups of rows drawn with replacement, expressed as integer row weights.
 
-Rows of one patient are not independent, so what is drawn is the *group*, with all its rows (cluster bootstrap;
-Davison & Hinkley, Bootstrap Methods and their Application, 1997, §3.8). A resample expressed as row weights lets
-statistics that are sums over rows (confusion matrices, means, moments) be computed for all resamples by one matrix
-product.
+Rows of one patient are not independent, so what is drawn is the *group*, with all its rows (cluster
+bootstrap; Davison & Hinkley, Bootstrap Methods and their Application, 1997, §3.8). A resample expressed as
+row weights lets statistics that are sums over rows (confusion matrices, means, moments) be computed for all
+resamples by one matrix product.
 """
 
 from __future__ import annotations

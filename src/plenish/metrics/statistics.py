@@ -1,9 +1,9 @@
 """Intervals and tests that respect the sampling unit: groups of rows, seeds, or both.
 
 Sources: Efron & Tibshirani, An Introduction to the Bootstrap (1993), ch. 13-14 (percentile, BCa); Hesterberg,
-The American Statistician 69 (2015), 371-386 (why few units give too narrow bootstraps); Owen, Annals of Applied
-Statistics 1 (2007), 386-411, and Cameron, Gelbach & Miller, J. Business & Economic Statistics 29 (2011), 238-249
-(two crossed factors); Wilson, JASA 22 (1927), 209-212.
+The American Statistician 69 (2015), 371-386 (why few units give too narrow bootstraps); Owen, Annals of
+Applied Statistics 1 (2007), 386-411, and Cameron, Gelbach & Miller, J. Business & Economic Statistics 29
+(2011), 238-249 (two crossed factors); Wilson, JASA 22 (1927), 209-212.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def wilson_interval(count: int, n: int, level: float = 0.95) -> Interval:
 
 
 def paired_seeds(seed: int, n: int) -> list[int]:
-    """``n`` distinct seeds below 2**31, the same for every arm and extended, not changed, by a larger ``n``."""
+    """``n`` distinct seeds below 2**31, the same for every arm; a larger ``n`` only adds to them."""
     seeds: list[int] = []
     seen: set[int] = set()
     index = 0
@@ -279,8 +279,9 @@ def _jackknife(statistic: WeightedStatistic, codes: Ints, n_units: int) -> Float
 def sign_flip_test(differences: ArrayLike, *, resamples: int = 10_000, seed: int = 0) -> float:
     """Two-sided sign-flip permutation p-value for a mean paired difference of zero.
 
-    Up to 14 differences all 2**n patterns are enumerated and the p-value is exact; above, patterns are drawn and
-    the observed one is counted. With n seeds it cannot fall below 2 / 2**n: five seeds reach 0.0625 at best.
+    Up to 14 differences all 2**n patterns are enumerated and the p-value is exact; above, patterns are
+    drawn and the observed one is counted. With n seeds it cannot fall below 2 / 2**n: five seeds reach
+    0.0625 at best.
 
     Args:
         differences: n paired differences; symmetric about zero under the null.
@@ -324,11 +325,12 @@ def hierarchical_bootstrap(
 ) -> Difference:
     """Interval of a paired difference that counts both which groups were tested and which seeds were run.
 
-    Seeds and test groups are crossed: every seed's classifier is tested on the same groups. The variance of the
-    mean difference is taken as the sum of two parts: the cluster bootstrap over groups of the difference averaged
-    over seeds, and the sample variance over seeds divided by their number. (The part both share, the interaction,
-    is thus counted twice: slightly conservative.) The interval is Student t with Satterthwaite's degrees of
-    freedom, because percentile bootstraps of three to five seeds are far too narrow (Hesterberg 2015).
+    Seeds and test groups are crossed: every seed's classifier is tested on the same groups. The variance of
+    the mean difference is taken as the sum of two parts: the cluster bootstrap over groups of the
+    difference averaged over seeds, and the sample variance over seeds divided by their number. (The part
+    both share, the interaction, is thus counted twice: slightly conservative.) The interval is Student t
+    with Satterthwaite's degrees of freedom, because percentile bootstraps of three to five seeds are far
+    too narrow (Hesterberg 2015).
 
     Args:
         statistic: takes (k, weights r×N) and returns r differences arm − reference of the k-th seed on the
