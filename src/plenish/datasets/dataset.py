@@ -1,0 +1,363 @@
+"""Dataset: a folder of labelled images with splits, arrays and provenance, immutable once made.
+
+Layout: `dataset.json` (Manifest), `samples.parquet` (one row an image), `pixels/*.npy` (raw uint8 shards),
+`splits/<name>.parquet`, `arrays/<name>.npy`. numpy and pandas alone can read it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish import files
+from plenish.datasets.pixels import PixelStore, RawShards, chunks
+from plenish.datasets.schema import PARTS, LabelSchema, Manifest, Part
+from plenish.datasets.tables import split_table, write_table
+from plenish.datasets.writer import save_array
+from plenish.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Purpose = Literal["train", "select", "score", "study", "report", "export", "profile"]
+_NO_TEST: tuple[Purpose, ...] = ("train", "select")
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A frozen division of a Dataset into train, val and test.
+
+    Attributes:
+        name: the split's name.
+        part_of: id → part, in row order.
+        manifest: how it was made, its counts and its hash.
+    """
+
+    name: str
+    part_of: pd.Series[str]
+    manifest: Mapping[str, Any]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the assignment."""
+        return str(self.manifest["hash"])
+
+    def rows(self, part: Part) -> NDArray[np.int64]:
+        """Row numbers of a part."""
+        return np.flatnonzero(self.part_of.to_numpy() == part).astype(np.int64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Subset:
+    """Some rows of one part of a Dataset; what loaders, extractors and classifiers are given.
+
+    Attributes:
+        dataset: the Dataset.
+        rows: row numbers, N int64.
+        part: the part all rows belong to.
+        split_name: name of the split.
+        split_hash: hash of the split.
+    """
+
+    dataset: Dataset
+    rows: NDArray[np.int64]
+    part: Part
+    split_name: str
+    split_hash: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def images(self, index: NDArray[np.int64] | slice | None = None) -> NDArray[np.uint8]:
+        """Images N×H×W×C uint8 of all rows, or of positions within this subset."""
+        return self.dataset.pixels.read(self.rows if index is None else self.rows[index])
+
+    def batches(self, batch: int = 256) -> Iterator[NDArray[np.uint8]]:
+        """All images in order, in pieces of `batch`."""
+        for index in chunks(len(self), batch):
+            yield self.images(index)
+
+    def y(self) -> NDArray[np.float32]:
+        """Labels as numbers, N×K."""
+        return self.dataset.y(self.rows)
+
+    @property
+    def labels(self) -> list[Any]:
+        """Labels as the table holds them."""
+        return list(self.dataset.table["label"].to_numpy()[self.rows])
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        """Class numbers, N; only for categorical labels."""
+        if self.dataset.labels.kind != "categorical":
+            raise InputError(
+                f"{self.dataset.name} has {self.dataset.labels.kind} labels where classes are needed; "
+                "import it with one class per image."
+            )
+        return self.y().argmax(1).astype(np.int64)
+
+    @property
+    def groups(self) -> NDArray[np.object_]:
+        """Group (patient, lesion, slide) of each row, None where it has none."""
+        return self.dataset.table["group"].astype(object).where(lambda s: s.notna(), None).to_numpy()[self.rows]
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the rows."""
+        return [str(i) for i in self.dataset.table["id"].to_numpy()[self.rows]]
+
+    def where(self, index: NDArray[Any]) -> Subset:
+        """The rows a boolean mask or positions select."""
+        return dataclasses.replace(self, rows=self.rows[index])
+
+
+class Dataset:
+    """A Dataset folder, opened for reading. See the module's docstring for the layout."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        """Use `Dataset.open`."""
+        self.path, self.manifest = path, manifest
+        shape = (manifest.size, manifest.size, manifest.channels)
+        self.pixels: PixelStore = RawShards(path / "pixels", manifest.count, shape, manifest.shard)
+
+    @classmethod
+    def open(cls, path: Path | str) -> Dataset:
+        """Open a Dataset folder.
+
+        Raises:
+            InputError: it is missing, no Dataset, unfinished or damaged.
+        """
+        path = Path(path)
+        if not (path / "dataset.json").is_file():
+            if (path / "partial.json").is_file():
+                raise InputError(f"{path} is unfinished; run the command that makes it again to finish it.")
+            if not path.exists() and path.with_name(path.name + ".partial").exists():
+                raise InputError(f"{path} is unfinished; run the command that makes it again to finish it.")
+            problem = "does not exist" if not path.exists() else "is not a Plenish Dataset (it has no dataset.json)"
+            raise InputError(f"{path} {problem}; make one with 'plenish import SOURCE {path}'.")
+        dataset = cls(path, Manifest.from_dict(files.read_json(path / "dataset.json")))
+        if not (path / "samples.parquet").is_file():
+            raise InputError(f"{path / 'samples.parquet'} is missing; restore it or make the Dataset again.")
+        return dataset
+
+    def __len__(self) -> int:
+        return self.manifest.count
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}, {len(self)} images, {self.size}×{self.size}×{self.channels}, {self.labels.kind})"
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.manifest.name
+
+    @property
+    def size(self) -> int:
+        """Height and width, pixels."""
+        return self.manifest.size
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return self.manifest.channels
+
+    @property
+    def labels(self) -> LabelSchema:
+        """The label schema."""
+        return self.manifest.labels
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether a generator made it."""
+        return bool(self.manifest.extra.get("generator"))
+
+    @functools.cached_property
+    def table(self) -> pd.DataFrame:
+        """samples.parquet, one row an image."""
+        import pandas as pd
+
+        table = pd.read_parquet(self.path / "samples.parquet")
+        if len(table) != len(self):
+            raise InputError(f"{self.path / 'samples.parquet'} has {len(table)} rows for {len(self)} images.")
+        return table
+
+    @functools.cached_property
+    def _y(self) -> NDArray[np.float32]:
+        return self.labels.encode(self.table["label"].tolist())
+
+    def y(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Labels as numbers, N×K float32, of `rows` or of all."""
+        return self._y if rows is None else self._y[rows]
+
+    def summary(self) -> dict[str, Any]:
+        """The facts a person wants first."""
+        facts: dict[str, Any] = {
+            "dataset": str(self.path), "images": len(self), "size": self.size, "channels": self.channels,
+            "labels": self.labels.kind,
+        }  # fmt: skip
+        if self.labels.kind == "categorical":
+            counts = self.table["label"].value_counts()
+            facts["classes"] = {name: int(counts.get(name, 0)) for name in self.labels.names}
+        groups = self.table["group"].nunique()
+        facts["groups"] = int(groups)
+        facts["splits"] = self.split_names()
+        rejected = self.path / "rejected.csv"
+        if rejected.exists():
+            facts["rejected"] = self.manifest.extra.get("rejected", "see rejected.csv")
+        return facts
+
+    # Splits
+
+    def split_names(self) -> list[str]:
+        """Names of the splits made so far."""
+        return sorted(path.stem for path in (self.path / "splits").glob("*.parquet"))
+
+    def split(self, name: str = "default") -> Split:
+        """A frozen split by name.
+
+        Raises:
+            InputError: there is none of that name, or its table was altered.
+        """
+        import pandas as pd
+
+        path = self.path / "splits" / f"{name}.parquet"
+        if not path.is_file():
+            if self.split_names():
+                raise unknown("split", name, self.split_names())
+            raise InputError(f"{self.path} has no split yet; make one with 'plenish split {self.path}'.")
+        table = pd.read_parquet(path)
+        manifest = files.read_json(path.with_suffix(".json"))
+        ids, parts = table["id"].tolist(), table["part"].tolist()
+        if split_table(ids, parts, {})[1]["hash"] != manifest.get("hash") or ids != self.table["id"].tolist():
+            raise InputError(f"{path} does not match its hash; it was altered after it was made. Restore it.")
+        return Split(name, pd.Series(parts, index=ids, dtype=object), manifest)
+
+    def add_split(self, name: str, parts: Sequence[str], manifest: Mapping[str, Any]) -> Split:
+        """Freeze a split.
+
+        Args:
+            name: a file name without suffix.
+            parts: train, val or test for every row.
+            manifest: how it was made.
+
+        Raises:
+            InputError: the name is taken or unusable, or the place cannot be written.
+        """
+        if not name or not all(c.isalnum() or c in "-_." for c in name) or name.startswith("."):
+            raise InputError(f"'{name}' cannot name a split; use letters, digits, '-' and '_'.")
+        path = self.path / "splits" / f"{name}.parquet"
+        if path.exists():
+            raise InputError(
+                f"The split '{name}' of {self.path} is frozen and is not overwritten; give another with --name."
+            )
+        table, about = split_table(self.table["id"].tolist(), parts, manifest)
+        with files.reporting_disk(path):
+            path.parent.mkdir(exist_ok=True)
+            # The manifest goes first: a table without one could not be read.
+            files.write_json(path.with_suffix(".json"), about)
+            write_table(path, table)
+        return self.split(name)
+
+    def part(self, part: Part, split: str = "default", *, purpose: Purpose) -> Subset:
+        """The rows of one part of a split, for a stated purpose.
+
+        Test rows are refused to training and selection, and every other reading of them is recorded.
+
+        Raises:
+            InputError: no such split or part, an empty part, or test rows asked for to train or select.
+        """
+        if part not in PARTS:
+            raise unknown("part", part, PARTS)
+        if part == "test" and purpose in _NO_TEST:
+            raise InputError(f"The test part of {self.path} is not for training or model selection; use train or val.")
+        frozen = self.split(split)
+        rows = frozen.rows(part)
+        if not len(rows):
+            raise InputError(f"The split '{split}' of {self.path} has no {part} images; make another with --name.")
+        if part == "test":
+            self._record_test_read(frozen, purpose)
+        return Subset(self, rows, part, split, frozen.hash)
+
+    def all_rows(self) -> Subset:
+        """Every row of a synthetic Dataset, which as a whole is training data.
+
+        Raises:
+            InputError: the Dataset is real and must be split.
+        """
+        if not self.is_synthetic:
+            raise InputError(f"{self.path} holds real images; ask for a part of its split.")
+        return Subset(self, np.arange(len(self), dtype=np.int64), "train", "all", self.manifest.pixels_hash)
+
+    def _reads_path(self, name: str) -> Path:
+        return self.path / "splits" / f"{name}.test-reads.jsonl"
+
+    def _record_test_read(self, split: Split, purpose: Purpose) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        line = json.dumps({"time": now, "purpose": purpose, "split": split.hash}) + "\n"
+        try:
+            with self._reads_path(split.name).open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            from plenish.progress import warn
+
+            warn(f"the reading of the test part could not be recorded in {self.path} ({error.strerror}).")
+
+    def test_reads(self, split: str = "default") -> int:
+        """How often the test part of a split was read so far."""
+        path = self._reads_path(split)
+        return len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
+
+    # Arrays and caches
+
+    def add_array(self, name: str, array: NDArray[Any], manifest: Mapping[str, Any]) -> None:
+        """Add `arrays/<name>.npy` with one row an image; InputError when the name is taken."""
+        if (self.path / "arrays" / f"{name}.npy").exists():
+            raise InputError(f"{self.path} already has an array '{name}'; choose another name.")
+        with files.reporting_disk(self.path):
+            save_array(self.path, name, array, manifest, count=len(self))
+
+    def array_names(self) -> list[str]:
+        """Names of the arrays."""
+        return sorted(path.stem for path in (self.path / "arrays").glob("*.npy"))
+
+    def array(self, name: str) -> NDArray[Any]:
+        """An array by name, one row an image."""
+        path = self.path / "arrays" / f"{name}.npy"
+        if not path.is_file():
+            raise unknown("array", name, self.array_names())
+        loaded: NDArray[Any] = np.load(path, allow_pickle=False)
+        return loaded
+
+    def array_manifest(self, name: str) -> dict[str, Any]:
+        """What an array holds: which space, which model."""
+        content: dict[str, Any] = files.read_json(self.path / "arrays" / f"{name}.json")
+        return content
+
+    def cache_dir(self, key: str) -> Path:
+        """A folder for data derived from this Dataset, keyed by a hash; safe to delete at any time."""
+        folder = self.path / "caches"
+        if not os.access(self.path, os.W_OK):
+            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+            folder = Path(base) / "plenish" / self.manifest.pixels_hash[:16]
+        folder = folder / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def provenance(self, split: str | None = None) -> dict[str, Any]:
+        """Path, name and hashes that pin down this Dataset (and split) in a Run's configuration."""
+        facts: dict[str, Any] = {
+            "path": str(self.path.resolve()), "name": self.name,
+            "pixels_hash": self.manifest.pixels_hash, "table_hash": self.manifest.table_hash,
+        }  # fmt: skip
+        if split is not None:
+            facts |= {"split_name": split, "split_hash": self.split(split).hash}
+        return facts

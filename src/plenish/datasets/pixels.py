@@ -1,0 +1,141 @@
+"""Pixel stores: where a Dataset's images lie, behind one small interface.
+
+The default store is a row of `.npy` shards of raw uint8, N×H×W×C. They are read with positioned reads into a fresh
+buffer: unlike a memory map, a shuffled epoch leaves nothing behind in the process's resident memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.errors import InputError
+
+SHARD_BYTES = 32 * 2**20
+
+
+class PixelStore(Protocol):
+    """Images by row number."""
+
+    shape: tuple[int, int, int]
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The images of `rows`, N×H×W×C uint8, in the order asked for."""
+
+
+def shard_length(size: int, channels: int) -> int:
+    """Images in a full shard: about 32 MiB of them, at least one."""
+    return max(1, SHARD_BYTES // (size * size * channels))
+
+
+def shard_name(index: int) -> str:
+    """File name of a shard inside `pixels/`."""
+    return f"{index:05d}.npy"
+
+
+class RawShards:
+    """The default PixelStore: `pixels/00000.npy`, `00001.npy`, … each with `shard` images, the last with fewer."""
+
+    def __init__(self, folder: Path, count: int, shape: tuple[int, int, int], shard: int) -> None:
+        """Open the store.
+
+        Args:
+            folder: the Dataset's `pixels/`.
+            count: number of images.
+            shape: height, width and channels of one image.
+            shard: images in a full shard.
+
+        Raises:
+            InputError: a shard is missing or has not the size it must have.
+        """
+        self.folder, self.shape, self.shard = folder, shape, shard
+        self._count = count
+        self._bytes = int(np.prod(shape))
+        self._files: dict[int, tuple[int, int]] = {}
+        self._lock = threading.Lock()
+        for index in range(-(-count // shard)):
+            expected = min(shard, count - index * shard)
+            self._check(folder / shard_name(index), expected)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _check(self, path: Path, images: int) -> None:
+        try:
+            actual = path.stat().st_size
+        except FileNotFoundError:
+            raise InputError(f"{path} is missing; restore it from a copy or make the Dataset again.") from None
+        payload = images * self._bytes
+        if not payload < actual <= payload + 4096:
+            raise InputError(
+                f"{path} has {actual} bytes where {images} images need {payload}; restore it or make the Dataset again."
+            )
+
+    def _open(self, index: int) -> tuple[int, int]:
+        with self._lock:
+            if index not in self._files:
+                path = self.folder / shard_name(index)
+                descriptor = os.open(path, os.O_RDONLY)
+                images = min(self.shard, self._count - index * self.shard)
+                self._files[index] = descriptor, path.stat().st_size - images * self._bytes
+                if len(self._files) > 512:
+                    old, (handle, _) = next(iter(self._files.items()))
+                    del self._files[old]
+                    os.close(handle)
+            return self._files[index]
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The images of `rows`, N×H×W×C uint8, in the order asked for; neighbouring rows are read in one go."""
+        rows = np.asarray(rows, np.int64)
+        if len(rows) and (rows.min() < 0 or rows.max() >= self._count):
+            raise IndexError(f"row {int(rows.min())}..{int(rows.max())} of {self._count}")
+        out = np.empty((len(rows), *self.shape), np.uint8)
+        flat = memoryview(out.reshape(-1))  # type: ignore[arg-type]
+        shards = rows // self.shard
+        breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(shards) != 0)) + 1
+        edges = [0, *breaks.tolist(), len(rows)] if len(rows) else [0]
+        for start, stop in zip(edges[:-1], edges[1:]):
+            shard = int(shards[start])
+            descriptor, header = self._open(shard)
+            offset = header + (int(rows[start]) - shard * self.shard) * self._bytes
+            view = flat[start * self._bytes : stop * self._bytes]
+            while len(view):
+                got = os.preadv(descriptor, [view], offset)
+                if got == 0:
+                    raise InputError(f"{self.folder / shard_name(shard)} ended early; restore it from a copy.")
+                view, offset = view[got:], offset + got
+        return out
+
+    def close(self) -> None:
+        """Close all files; reading opens them again."""
+        with self._lock:
+            for descriptor, _ in self._files.values():
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+            self._files.clear()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_lock"):
+            self.close()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"folder": self.folder, "count": self._count, "shape": self.shape, "shard": self.shard}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+
+def chunks(total: int, size: int) -> Iterator[NDArray[np.int64]]:
+    """Consecutive row numbers 0..total-1 in pieces of `size`."""
+    for start in range(0, total, size):
+        yield np.arange(start, min(start + size, total), dtype=np.int64)

@@ -1,0 +1,143 @@
+"""Parquet: the rows of a Dataset and of its splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plenish.datasets.schema import PARTS, LabelSchema
+from plenish.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def _label_type(labels: LabelSchema) -> Any:
+    import pyarrow as pa
+
+    kinds = {
+        "none": pa.null(), "categorical": pa.string(), "multilabel": pa.list_(pa.string()),
+        "continuous": pa.list_(pa.float32()),
+    }  # fmt: skip
+    return kinds[labels.kind]
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], labels: LabelSchema) -> None:
+    """Write one shard's rows; columns keep the order of their first appearance."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    arrays, names = [], []
+    for column in columns:
+        values = [row.get(column) for row in rows]
+        if column == "label":
+            arrays.append(pa.array(values, _label_type(labels)))
+        elif column in ("id", "group", "origin", "sha256", "source", "part"):
+            arrays.append(pa.array([None if value is None else str(value) for value in values], pa.string()))
+        else:
+            arrays.append(_user_column(values))
+        names.append(column)
+    pq.write_table(pa.table(arrays, names=names), path)
+
+
+def _user_column(values: Sequence[Any]) -> Any:
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def join_rows(parts: Sequence[Path], out: Path, leave_out: tuple[str, ...] = ()) -> str:
+    """Join the shards' rows into one table, row group by row group, and return the content's SHA-256.
+
+    A column whose type differs between shards (all empty in one, say) is promoted; text wins.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _common_schema([pq.read_schema(path) for path in parts], leave_out)
+    digest = hashlib.sha256(str(schema).encode())
+    with pq.ParquetWriter(out, schema) as writer:
+        for path in parts:
+            table = pq.read_table(path)
+            columns = []
+            for field in schema:
+                if field.name in table.column_names:
+                    columns.append(table.column(field.name).cast(field.type))
+                else:
+                    columns.append(pa.nulls(table.num_rows, field.type))
+            aligned = pa.table(columns, schema=schema)
+            digest.update(repr(aligned.to_pydict()).encode())
+            writer.write_table(aligned)
+    return digest.hexdigest()
+
+
+def _common_schema(schemas: Sequence[pa.Schema], leave_out: tuple[str, ...]) -> pa.Schema:
+    import pyarrow as pa
+
+    types: dict[str, Any] = {}
+    for schema in schemas:
+        for field in schema:
+            if field.name in leave_out:
+                continue
+            known = types.get(field.name)
+            if known is None or pa.types.is_null(known):
+                types[field.name] = field.type
+            elif not pa.types.is_null(field.type) and field.type != known:
+                numeric = all(pa.types.is_integer(t) or pa.types.is_floating(t) for t in (known, field.type))
+                types[field.name] = pa.float64() if numeric else pa.string()
+    return pa.schema(list(types.items()))
+
+
+def read_column(parts: Sequence[Path], column: str) -> list[Any] | None:
+    """One column over all shards, or None where no shard has it."""
+    import pyarrow.parquet as pq
+
+    values: list[Any] = []
+    found = False
+    for path in parts:
+        if column in pq.read_schema(path).names:
+            found = True
+            values += pq.read_table(path, columns=[column]).column(0).to_pylist()
+        else:
+            values += [None] * pq.read_metadata(path).num_rows
+    return values if found else None
+
+
+def split_table(
+    ids: Sequence[str], parts: Sequence[str | None], manifest: Mapping[str, Any]
+) -> tuple[pa.Table, dict[str, Any]]:
+    """A split's table (id, part) and its manifest with the hash.
+
+    Raises:
+        InputError: lengths differ or a part is none of train, val and test.
+    """
+    import pyarrow as pa
+
+    if len(parts) != len(ids):
+        raise InputError(f"The split has {len(parts)} rows where the Dataset has {len(ids)} images.")
+    wrong = sorted({str(part) for part in parts} - set(PARTS))
+    if wrong:
+        raise InputError(f"A split's parts are train, val and test, not '{wrong[0]}'.")
+    digest = hashlib.sha256("\n".join(f"{i}\t{part}" for i, part in zip(ids, parts)).encode()).hexdigest()
+    counts = Counter(str(part) for part in parts)
+    about = {"hash": digest, "counts": {part: counts.get(part, 0) for part in PARTS}}
+    return pa.table({"id": list(ids), "part": list(parts)}), dict(manifest) | about
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a small table atomically."""
+    import os
+
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(exist_ok=True)
+    aside = path.with_name(path.name + ".partial")
+    pq.write_table(table, aside)
+    os.replace(aside, path)

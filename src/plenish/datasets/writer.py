@@ -1,0 +1,272 @@
+"""Writing a Dataset: shard by shard, flat in memory, resumable after a kill, whole or absent."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish import files
+from plenish.datasets.pixels import shard_length, shard_name
+from plenish.datasets.schema import PARTS, LabelSchema, Manifest
+from plenish.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from plenish.datasets.dataset import Dataset
+
+CORE_COLUMNS = ("id", "label", "group", "origin", "sha256", "source")
+
+
+class DatasetWriter:
+    """Context manager that makes a Dataset folder.
+
+    Items (images added or sources rejected) are counted; a killed writer started again with the same `config`
+    tells in `skip` how many items its finished shards already hold, and the caller leaves those out.
+
+    Example:
+        >>> with DatasetWriter(out, name="tiles", size=64, channels=3, labels=labels, config={}) as writer:
+        ...     writer.add(pixels, [{"label": "tumour", "group": "P01", "source": "a.png"}, ...])
+        >>> dataset = writer.dataset
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        *,
+        name: str,
+        size: int,
+        channels: int,
+        labels: LabelSchema,
+        config: Mapping[str, Any],
+        licence: str = "",
+        source: str = "",
+        intended_use: str = "",
+        extra: Mapping[str, Any] | None = None,
+        resumable: bool = True,
+    ) -> None:
+        """Prepare the writer; nothing is written before the `with` block is entered.
+
+        Args:
+            out: the Dataset's folder; must not exist.
+            name: what people call it.
+            size: height and width in pixels.
+            channels: 1 or 3.
+            labels: the label schema of all rows.
+            config: everything that decides the content; a resumed writer must have the same.
+            licence: the images' licence.
+            source: where they come from.
+            intended_use: what they may be used for.
+            extra: further facts for dataset.json; may still be changed through `writer.extra` inside the block.
+            resumable: keep what is finished when interrupted.
+        """
+        if channels not in (1, 3):
+            raise InputError(f"Images have 1 or 3 channels, not {channels}.")
+        if size < 1:
+            raise InputError(f"The image size must be at least 1 pixel, not {size}.")
+        self.out, self.labels, self.size, self.channels = out, labels, size, channels
+        self.extra: dict[str, Any] = dict(extra or {})
+        self.splits: dict[str, Sequence[str]] = {}
+        self.split_manifest: dict[str, Any] = {}
+        self._about: dict[str, Any] = {
+            "name": name, "licence": licence, "source": source, "intended_use": intended_use, "config": dict(config),
+        }  # fmt: skip
+        self._shard = shard_length(size, channels)
+        whole_config = {"config": dict(config), "size": size, "channels": channels, "labels": labels.to_dict()}
+        self._whole: AbstractContextManager[Path] = files.whole(out, whole_config, resumable=resumable)
+        self._arrays: dict[str, tuple[NDArray[Any], Mapping[str, Any]]] = {}
+        self._buffer: list[NDArray[np.uint8]] = []
+        self._rows: list[dict[str, Any]] = []
+        self._rejects: list[tuple[str, str]] = []
+        self._pending = 0
+        self.skip = 0
+        self.count = 0
+        self.rejected = 0
+
+    @property
+    def shard(self) -> int:
+        """Images in a full shard; work handed over in such pieces resumes without loss."""
+        return self._shard
+
+    def __enter__(self) -> DatasetWriter:
+        self.partial = self._whole.__enter__()
+        try:
+            (self.partial / "pixels").mkdir(exist_ok=True)
+            (self.partial / "rows").mkdir(exist_ok=True)
+            for path in sorted((self.partial / "rows").glob("*.json")):
+                done = files.read_json(path)
+                self.skip += done["items"]
+                self.count += done["images"]
+                self.rejected += done["rejected"]
+        except BaseException as error:
+            self._whole.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def add(self, pixels: NDArray[np.uint8], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append images.
+
+        Args:
+            pixels: N×H×W×C uint8.
+            rows: N mappings with `label` and any of `id`, `group`, `origin`, `source`, `part`, `sha256` (of the
+                image's bytes, where the caller has computed it) and further columns of the user's.
+        """
+        expected = (len(rows), self.size, self.size, self.channels)
+        if pixels.shape != expected or pixels.dtype != np.uint8:
+            raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}, expected uint8 {expected}")
+        start = 0
+        while start < len(rows):
+            take = min(len(rows) - start, self._shard - len(self._rows))
+            self._buffer.append(pixels[start : start + take])
+            for i in range(start, start + take):
+                self._rows.append(self._complete(rows[i], pixels[i]))
+            start += take
+            self._pending += take
+            if len(self._rows) == self._shard:
+                self._flush()
+
+    def _complete(self, row: Mapping[str, Any], image: NDArray[np.uint8]) -> dict[str, Any]:
+        number = self.count + len(self._rows)
+        core = {
+            "id": f"{number:07d}", "label": None, "group": None, "origin": "real", "sha256": None, "source": "",
+        }  # fmt: skip
+        complete = core | dict(row)
+        if complete["sha256"] is None:
+            complete["sha256"] = hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
+        return complete
+
+    def reject(self, source: str, reason: str) -> None:
+        """Record a source that could not become an image, for `rejected.csv`."""
+        self._rejects.append((source, reason))
+        self._pending += 1
+
+    def array(self, name: str, array: NDArray[Any], manifest: Mapping[str, Any]) -> None:
+        """Attach an array with one row an image (latents, features), saved as `arrays/<name>.npy`."""
+        self._arrays[name] = array, manifest
+
+    def _flush(self, last: bool = False) -> None:
+        if not self._rows and not (last and self._pending):
+            return
+        from plenish.datasets.tables import write_rows
+
+        index = len(list((self.partial / "rows").glob("*.json")))
+        if self._rows:
+            pixels = np.concatenate(self._buffer) if len(self._buffer) > 1 else self._buffer[0]
+            with files.reporting_disk(self.out):
+                _save_flushed(self.partial / "pixels" / shard_name(index), pixels)
+                write_rows(self.partial / "rows" / f"{index:05d}.parquet", self._rows, self.labels)
+        summary = {
+            "items": self._pending, "images": len(self._rows), "rejected": len(self._rejects),
+            "rejects": self._rejects, "hashes": [row["sha256"] for row in self._rows],
+        }  # fmt: skip
+        files.write_json(self.partial / "rows" / f"{index:05d}.json", summary)
+        self.count += len(self._rows)
+        self.rejected += len(self._rejects)
+        self._buffer, self._rows, self._rejects, self._pending = [], [], [], 0
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if error is None:
+            try:
+                self._finish()
+            except BaseException as failure:
+                self._whole.__exit__(type(failure), failure, failure.__traceback__)
+                raise
+        return self._whole.__exit__(kind, error, trace)
+
+    def _finish(self) -> None:
+        from plenish.datasets.tables import join_rows, read_column, split_table, write_table
+
+        self._flush(last=True)
+        if self.count == 0:
+            raise InputError(self._nothing())
+        parts = sorted((self.partial / "rows").glob("*.parquet"))
+        table_hash = join_rows(parts, self.partial / "samples.parquet", leave_out=("part",))
+        digest = hashlib.sha256()
+        rejects: list[tuple[str, str]] = []
+        for path in sorted((self.partial / "rows").glob("*.json")):
+            done = files.read_json(path)
+            digest.update("".join(done["hashes"]).encode())
+            rejects += [tuple(item) for item in done["rejects"]]
+        from_rows = read_column(parts, "part")
+        if from_rows is not None:
+            self.splits = {"default": from_rows} | self.splits
+        ids = read_column(parts, "id") or []
+        if len(set(ids)) != len(ids):
+            raise InputError(f"{len(ids) - len(set(ids))} images have an id that another image has; ids must differ.")
+        for name, values in self.splits.items():
+            table, manifest = split_table(ids, values, self.split_manifest)
+            write_table(self.partial / "splits" / f"{name}.parquet", table)
+            files.write_json(self.partial / "splits" / f"{name}.json", manifest)
+        for name, (array, about) in self._arrays.items():
+            save_array(self.partial, name, array, about, count=self.count)
+        if rejects:
+            self._write_rejected(rejects)
+        manifest_ = Manifest(
+            labels=self.labels, size=self.size, channels=self.channels, count=self.count, shard=self._shard,
+            pixels_hash=digest.hexdigest(), table_hash=table_hash, extra=self.extra, **self._about,
+        )  # fmt: skip
+        files.write_json(self.partial / "dataset.json", manifest_.to_dict())
+        shutil.rmtree(self.partial / "rows")
+
+    def _nothing(self) -> str:
+        if not self._rejects and not self.rejected:
+            return f"There are no images to write to {self.out}; check the source."
+        done = [files.read_json(path) for path in sorted((self.partial / "rows").glob("*.json"))]
+        first = next((item for part in done for item in part["rejects"]), ("", "unreadable"))
+        return (
+            f"None of the {self.rejected} files could be used, so {self.out} was not made; "
+            f"the first was {first[0]}: {first[1]}."
+        )
+
+    def _write_rejected(self, rejects: Sequence[tuple[str, str]]) -> None:
+        with (self.partial / "rejected.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(("source", "reason"))
+            table.writerows(rejects)
+
+    @property
+    def dataset(self) -> Dataset:
+        """The finished Dataset, opened."""
+        from plenish.datasets.dataset import Dataset
+
+        return Dataset.open(self.out)
+
+
+def _save_flushed(path: Path, array: NDArray[Any]) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def save_array(
+    folder: Path, name: str, array: NDArray[Any], manifest: Mapping[str, Any], *, count: int
+) -> None:
+    """Write `arrays/<name>.npy` and its manifest into a Dataset's folder.
+
+    Raises:
+        InputError: the array has not one row for each of the `count` images.
+    """
+    if len(array) != count:
+        raise InputError(f"The array '{name}' has {len(array)} rows where the Dataset has {count} images.")
+    (folder / "arrays").mkdir(exist_ok=True)
+    path = folder / "arrays" / f"{name}.npy"
+    _save_flushed(path.with_suffix(".npy.partial"), array)
+    os.replace(path.with_suffix(".npy.partial"), path)
+    about = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": files.sha256_file(path)}
+    files.write_json(path.with_suffix(".json"), about | dict(manifest))
+
+
+__all__ = ["CORE_COLUMNS", "PARTS", "DatasetWriter", "save_array"]

@@ -1,0 +1,165 @@
+"""Writing so that a file or folder is either whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from plenish.errors import InputError
+
+_MARKER = "partial.json"
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON-able mapping, independent of key order."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flush_folder(path: Path) -> None:
+    """Force a folder's entries to disk, so that a rename inside it survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file aside, flush it and rename it into place."""
+    aside = path.with_name(path.name + ".partial")
+    with reporting_disk(path), aside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+    flush_folder(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, atomically. NaN and infinities become null."""
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    write_bytes(path, (text + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; InputError when it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; give the folder that a Plenish command wrote.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise InputError(f"{path} is not valid JSON; restore it from a copy or make the folder again.") from None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return _finite(value.tolist())
+    return str(value)
+
+
+@contextlib.contextmanager
+def reporting_disk(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals about `path` into one clear sentence."""
+    try:
+        yield
+    except OSError as error:
+        sentence = disk_sentence(error, path)
+        if sentence is None:
+            raise
+        raise InputError(sentence) from error
+
+
+def disk_sentence(error: OSError, path: Path) -> str | None:
+    """What a full, read-only or forbidden location means for the user, or None for another error."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"No space left while writing {path}; free some space or choose another place, then start again."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error.filename or path} may not be written; choose a place you can write to."
+    if error.errno in (errno.ENOTDIR, errno.EISDIR):
+        return f"{error.filename or path} is not the kind of file expected there; choose another path."
+    return None
+
+
+def require_space(path: Path, n_bytes: int) -> None:
+    """Raise InputError unless `n_bytes` and a small reserve are free where `path` will lie."""
+    place = path
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < n_bytes + 16 * 2**20:
+        raise InputError(
+            f"{path} needs {n_bytes / 2**20:,.0f} MiB and only {free / 2**20:,.0f} MiB are free; "
+            "free some space or choose another place."
+        )
+
+
+@contextlib.contextmanager
+def whole(out: Path, config: Mapping[str, Any], *, resumable: bool = False) -> Iterator[Path]:
+    """Yield `OUT.partial` to write into; it becomes OUT when the block ends well.
+
+    A partial folder left by a killed job is taken up again (`resumable`) or started anew when it has the same
+    configuration, and refused when it has another.
+
+    Args:
+        out: the folder to make; must not exist.
+        config: JSON-able description of what will be made.
+        resumable: keep the partial folder on an interrupt, and hand it over unemptied.
+
+    Raises:
+        InputError: OUT exists, cannot be written, or a partial of another configuration lies there.
+    """
+    if out.exists() or out.is_symlink():
+        raise InputError(f"{out} already exists; choose another name or remove it first.")
+    partial = out.with_name(out.name + ".partial")
+    wanted = config_hash(config)
+    with reporting_disk(out):
+        _take_up(partial, wanted, resumable)
+        try:
+            yield partial
+            (partial / _MARKER).unlink()
+            os.replace(partial, out)
+            flush_folder(out.parent)
+        except BaseException as error:
+            interrupted = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
+            if not (resumable and interrupted):
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def _take_up(partial: Path, wanted: str, resumable: bool) -> None:
+    if partial.exists():
+        marker = partial / _MARKER
+        found = read_json(marker).get("config") if marker.exists() else None
+        if found is not None and found != wanted:
+            raise InputError(
+                f"{partial} was left by a command with other options; give those again to finish it, or remove it."
+            )
+        if found is None and any(partial.iterdir()):
+            raise InputError(f"{partial} is in the way and was not left by Plenish; remove or rename it.")
+        if not resumable:
+            shutil.rmtree(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    write_json(partial / _MARKER, {"config": wanted})

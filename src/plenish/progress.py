@@ -1,0 +1,111 @@
+"""Progress bars and remarks on standard error; results go to standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Protocol
+
+from plenish import settings
+
+
+class Bar(Protocol):
+    """What a running job reports to."""
+
+    def advance(self, n: float) -> None:
+        """Count `n` more units done."""
+
+    def note(self, text: str) -> None:
+        """Show a short text behind the bar."""
+
+
+class _Silent:
+    def advance(self, n: float) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def progress(description: str, total: float, unit: str = "images", done: float = 0) -> Iterator[Bar]:
+    """A progress bar with rate and time left; silent when quiet.
+
+    Args:
+        description: what is being done, a few words.
+        total: the number of units of the whole job.
+        unit: name of the unit, for the rate.
+        done: units finished by an earlier try.
+    """
+    if settings.current().quiet:
+        yield _Silent()
+        return
+    if not sys.stderr.isatty():
+        yield _Lines(description, total, unit, done)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=False) as bars:
+        task = bars.add_task(description, total=total, completed=done, rate="", note="")
+
+        class _Rich:
+            def advance(self, n: float) -> None:
+                bars.update(task, advance=n)
+                speed = bars.tasks[0].finished_speed or bars.tasks[0].speed
+                if speed:
+                    bars.update(task, rate=f"{speed:,.0f} {unit}/s" if speed >= 10 else f"{speed:.2g} {unit}/s")
+
+            def note(self, text: str) -> None:
+                bars.update(task, note=text)
+
+        yield _Rich()
+
+
+class _Lines:
+    """A line every quarter of the way, for log files."""
+
+    def __init__(self, description: str, total: float, unit: str, done: float) -> None:
+        import time
+
+        self._clock = time.monotonic
+        self._start, self._first = self._clock(), done
+        self._description, self._total, self._unit, self._done = description, max(total, 1e-9), unit, done
+        self._next = 0.25 * (int(4 * done / self._total) + 1)
+        self._note = ""
+
+    def advance(self, n: float) -> None:
+        self._done += n
+        if self._done / self._total >= self._next - 1e-9:
+            self._next = 0.25 * (int(4 * self._done / self._total + 1e-9) + 1)
+            seconds = max(self._clock() - self._start, 1e-9)
+            rate = (self._done - self._first) / seconds
+            left = (self._total - self._done) / max(rate, 1e-9)
+            share = 100 * self._done / self._total
+            print(
+                f"{self._description}: {share:.0f} % ({rate:,.3g} {self._unit}/s, {left:.0f} s left) {self._note}".rstrip(),
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def note(self, text: str) -> None:
+        self._note = text
+
+
+def say(text: str) -> None:
+    """A remark on standard error; nothing when quiet."""
+    if not settings.current().quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    """A warning on standard error, also when quiet."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,329 @@
+"""Charts of the report: small multiples drawn by matplotlib, returned as inline SVG that follows the page's theme.
+
+Every chart is about 340 CSS pixels wide so that the page can lay them side by side on a desk and one below the
+other on a phone with the text still readable. Colours are given by *role*; each role is drawn in a sentinel colour
+which is then replaced by a CSS variable, so that one picture serves the light page, the dark page and the printer.
+The palette is Okabe and Ito's (2008), told apart by people with the common colour-vision deficiencies; shapes and
+line styles repeat what the colours say.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# role -> (sentinel drawn by matplotlib, colour outside the page); the page's own colours are in style.css.j2
+ROLES: dict[str, tuple[str, str]] = {
+    "ink": ("#010a01", "#1c2733"),
+    "muted": ("#010a02", "#5b6875"),
+    "grid": ("#010a03", "#dfe4e8"),
+    "paper": ("#010a04", "#ffffff"),
+    "real": ("#010a05", "#0072b2"),
+    "synthetic": ("#010a06", "#d55e00"),
+    "third": ("#010a07", "#009e73"),
+    "fourth": ("#010a08", "#a8578a"),
+    "helps": ("#010a09", "#00785a"),
+    "hurts": ("#010a0a", "#c04d00"),
+    "neutral": ("#010a0b", "#6a7783"),
+}
+SERIES = ("real", "synthetic", "third", "fourth")
+STYLES = ("-", "--", "-.", ":")
+WIDTH = 3.55  # inches at 96 pixels an inch
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One picture with its words: `title` and `caption` go beside it, `alt` is read aloud; `svg` is markup."""
+
+    title: str
+    svg: str
+    alt: str
+    caption: str = ""
+
+
+def colour(role: str) -> str:
+    """The sentinel colour in which matplotlib draws a role."""
+    return ROLES[role][0]
+
+
+def shorten(text: str, length: int = 22) -> str:
+    """`text` on one line, cut in the middle to at most `length` characters, so that both ends stay readable."""
+    text = " ".join(str(text).split())
+    if len(text) <= length:
+        return text
+    head = (length - 1 + 1) // 2
+    return text[:head] + "…" + text[len(text) - (length - 1 - head) :]
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for people: `digits` significant digits, no exponent where it can be helped, "–" for nothing."""
+    if value is None or not np.isfinite(value):
+        return "–"
+    size = abs(value)
+    if size == 0:
+        return "0"
+    if size >= 10 ** (digits + 3) or size < 1e-4:
+        return f"{value:.{digits - 1}e}".replace("-", "−")
+    decimals = max(0, digits - 1 - int(np.floor(np.log10(size))))
+    return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+@contextmanager
+def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    """A figure in the report's style: nothing of the user's matplotlib settings, and no mathtext in their labels."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    style = {
+        "svg.fonttype": "none",
+        "text.parse_math": False,
+        "axes.unicode_minus": True,
+        "font.size": 10.0,
+        "axes.labelsize": 9.5,
+        "xtick.labelsize": 9.0,
+        "ytick.labelsize": 9.0,
+        "legend.fontsize": 9.0,
+        "text.color": colour("ink"),
+        "axes.labelcolor": colour("muted"),
+        "axes.edgecolor": colour("grid"),
+        "xtick.color": colour("muted"),
+        "ytick.color": colour("ink"),
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": colour("grid"),
+        "grid.linewidth": 0.7,
+        "lines.linewidth": 1.7,
+        "lines.solid_capstyle": "round",
+        "figure.dpi": 96,
+    }
+    # `rc_context` restores the caller's settings; the defaults underneath keep a user's matplotlibrc out of the report.
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # glyphs the measuring font lacks are drawn by the browser's fonts
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(style)
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        axes.tick_params(length=0)
+        yield figure, axes
+
+
+def to_svg(figure: Figure, alt: str) -> str:
+    """The figure as an `<svg>` element: roles become CSS variables, fonts the page's, identifiers unique to it."""
+    import matplotlib
+
+    matplotlib.rcParams["svg.hashsalt"] = sha256(alt.encode()).hexdigest()[:12]
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # never referred to, and the same in every figure
+    svg = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font-size: \1px", svg)
+    svg = re.sub(r"font-family: [^;\"]*;?", "", svg)
+    for role, (sentinel, fallback) in ROLES.items():
+        svg = svg.replace(sentinel, f"var(--{role}, {fallback})")
+    head, rest = svg.split(">", 1)
+    view = re.search(r'viewBox="[^"]*"', head)
+    box = view.group(0) if view else ""
+    from markupsafe import escape
+
+    label = escape(alt)
+    return f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box} role="img" aria-label="{label}">{rest}'
+
+
+def _plain_numbers(axes: Axes, which: str = "both") -> None:
+    """Tick labels through `number`: matplotlib's own would use an offset or mathtext."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    for axis, wanted in ((axes.xaxis, "x"), (axes.yaxis, "y")):
+        if which in (wanted, "both"):
+            axis.set_major_locator(MaxNLocator(4 if wanted == "x" else 5))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+
+
+def _tick(value: float) -> str:
+    if value == 0:
+        return "0"
+    if abs(value) >= 1e5 or abs(value) < 1e-3:
+        return f"{value:.2g}".replace("-", "−")
+    return f"{value:,.4f}".rstrip("0").rstrip(".").replace("-", "−")
+
+
+def thin(x: ArrayLike, y: ArrayLike, points: int = 160) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """A long series as at most `points` bins: mean x, mean y, smallest and largest y of each bin (all length n)."""
+    xs, ys = np.asarray(x, float), np.asarray(y, float)
+    good = np.isfinite(xs) & np.isfinite(ys)
+    xs, ys = xs[good], ys[good]
+    if len(xs) == 0:
+        return xs, ys, ys, ys
+    bins = np.array_split(np.argsort(xs, kind="stable"), min(points, len(xs)))
+    return (
+        np.array([xs[b].mean() for b in bins]),
+        np.array([ys[b].mean() for b in bins]),
+        np.array([ys[b].min() for b in bins]),
+        np.array([ys[b].max() for b in bins]),
+    )
+
+
+def curves(
+    title: str,
+    series: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    *,
+    x_label: str = "thousand real images shown (kimg)",
+    limits: tuple[float, float] | None = None,
+    level: float | None = None,
+    markers: bool = False,
+    caption: str = "",
+) -> Chart:
+    """Lines over training: each series is (x, y); the pale band is the range within each bin.
+
+    Args:
+        title: What is drawn.
+        series: Legend label → (x, y), equal lengths; values that are not finite are skipped.
+        x_label: Words under the axis.
+        limits: Fixed range of y.
+        level: A dotted horizontal line, e.g. chance.
+        markers: Mark every point (for values measured only now and then).
+        caption: A sentence under the chart.
+    """
+    with _canvas(WIDTH, 2.25) as (figure, axes):
+        ends = []
+        for i, (label, (x, y)) in enumerate(series.items()):
+            mean_x, mean_y, low, high = thin(x, y)
+            if len(mean_x) == 0:
+                continue
+            role = SERIES[i % len(SERIES)]
+            if np.any(high > low):
+                axes.fill_between(mean_x, low, high, color=colour(role), alpha=0.16, linewidth=0)
+            mark = "o" if markers or len(mean_x) == 1 else ""
+            axes.plot(
+                mean_x, mean_y, STYLES[i % 4], color=colour(role), label=shorten(label, 26), marker=mark, markersize=4
+            )
+            ends.append(f"{label} from {number(float(mean_y[0]))} to {number(float(mean_y[-1]))}")
+        if level is not None:
+            axes.axhline(level, color=colour("muted"), linestyle=":", linewidth=1)
+        if limits:
+            axes.set_ylim(*limits)
+        axes.set_xlabel(x_label)
+        _plain_numbers(axes)
+        axes.grid(axis="x", visible=False)
+        if len(series) > 1:
+            _legend(figure)
+        alt = f"{title}: " + "; ".join(ends) + "."
+        return Chart(title, to_svg(figure, alt), alt, caption)
+
+
+def _legend(figure: Figure) -> None:
+    figure.legend(
+        loc="outside upper left", ncols=2, frameon=False, handlelength=1.8, columnspacing=1.3, borderaxespad=0.1
+    )
+
+
+def intervals(
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    x_label: str = "",
+    zero: bool = False,
+    limits: tuple[float, float] | None = None,
+    role: str = "synthetic",
+    caption: str = "",
+) -> Chart:
+    """A forest plot: one row per entry with its interval, the points behind it and its reference.
+
+    Args:
+        title: What is drawn.
+        rows: Mappings with `label`, `value` and optionally `low`, `high`, `points` (single runs), `baseline`
+            (drawn as a hollow diamond) and `role` (colour and marker of this row).
+        x_label: Words under the axis.
+        zero: Draw the line of no difference.
+        limits: Fixed range of x.
+        role: Colour of rows which do not name their own.
+        caption: A sentence under the chart.
+    """
+    shapes = {"helps": "^", "hurts": "v", "neutral": "o"}
+    with _canvas(WIDTH, 0.62 + 0.36 * max(len(rows), 1)) as (figure, axes):
+        said = []
+        for i, row in enumerate(rows):
+            shade = colour(row.get("role") or role)
+            points = np.asarray(row.get("points") or [], float)
+            if len(points):
+                # Seeds are spread over the row's height in their order, so that equal values stay visible.
+                spread = np.linspace(-0.2, 0.2, len(points)) if len(points) > 1 else np.zeros(1)
+                axes.plot(points, i + spread, "o", color=shade, alpha=0.38, markersize=4, markeredgewidth=0)
+            if row.get("baseline") is not None:
+                axes.plot(
+                    [row["baseline"]], [i], "D", color=colour("real"), markerfacecolor="none", markersize=6.5, zorder=3
+                )
+            low, high, value = row.get("low"), row.get("high"), row.get("value")
+            if low is not None and high is not None:
+                axes.plot([low, high], [i, i], "-", color=shade, linewidth=2.4)
+            if value is not None:
+                shape = shapes.get(row.get("role") or role, "o")
+                axes.plot([value], [i], shape, color=shade, markersize=7, markeredgecolor=colour("paper"), zorder=4)
+            said.append(f"{row['label']} {number(value)}" + _between(low, high))
+        if zero:
+            axes.axvline(0, color=colour("ink"), linewidth=1)
+        axes.set_yticks(range(len(rows)), [shorten(row["label"], 19) for row in rows])
+        axes.set_ylim(max(len(rows), 1) - 0.45, -0.55)
+        if limits:
+            axes.set_xlim(*limits)
+        axes.set_xlabel(x_label)
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+        _plain_numbers(axes, "x")
+        alt = f"{title}: " + "; ".join(said) + "."
+        return Chart(title, to_svg(figure, alt), alt, caption)
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" (from {number(low)} to {number(high)})"
+
+
+def histogram(
+    title: str, edges: ArrayLike, counts: Mapping[str, ArrayLike], *, threshold: float | None = None, x_label: str = ""
+) -> Chart:
+    """Two or more histograms over the same edges, as shares of each, with an optional threshold.
+
+    Args:
+        title: What is drawn.
+        edges: n+1 rising edges.
+        counts: Legend label → n counts; each is normalised to sum to 1.
+        threshold: Where to draw the dashed line.
+        x_label: Words under the axis.
+    """
+    edge = np.asarray(edges, float)
+    with _canvas(5.4, 2.5) as (figure, axes):
+        for i, (label, values) in enumerate(counts.items()):
+            share = np.asarray(values, float)
+            share = share / max(share.sum(), 1e-12)
+            role = ("real", "synthetic")[i % 2]
+            axes.stairs(share, edge, fill=True, color=colour(role), alpha=0.22)
+            axes.stairs(share, edge, color=colour(role), linewidth=1.6, linestyle=STYLES[i % 4], label=shorten(label, 40))
+        if threshold is not None:
+            axes.axvline(threshold, color=colour("ink"), linestyle="--", linewidth=1.2, label="threshold")
+        axes.set_xlabel(x_label)
+        axes.set_ylabel("share of images")
+        axes.grid(axis="x", visible=False)
+        _plain_numbers(axes)
+        figure.legend(loc="outside upper left", ncols=3, frameon=False, handlelength=1.6, columnspacing=1.2)
+        where = f", threshold {number(threshold)}" if threshold is not None else ""
+        alt = f"{title}: histograms of {', '.join(counts)}{where}."
+        return Chart(title, to_svg(figure, alt), alt)

@@ -1,0 +1,120 @@
+"""Pictures of the report: equal sheets of images and `data:` addresses that keep the file small."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+GAP = 3  # pixels between the tiles of a sheet
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture: `address` is a `data:` URI; `alt` is read aloud; width and height are in pixels."""
+
+    address: str
+    alt: str
+    width: int
+    height: int
+    caption: str = ""
+
+
+def address(image: Image, budget: int = 400_000) -> str:
+    """The picture as a `data:` URI of WebP, lossless where that fits `budget` bytes, else at quality 90 and falling."""
+    mode = "RGBA" if image.mode in ("RGBA", "LA", "P") else "RGB"
+    image = image.convert(mode)
+    data = _webp(image, lossless=True)
+    for quality in (90, 80, 65):
+        if len(data) <= budget:
+            break
+        data = _webp(image, quality=quality)
+    return "data:image/webp;base64," + base64.b64encode(data).decode()
+
+
+def _webp(image: Image, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", method=4, **options)
+    return buffer.getvalue()
+
+
+def sheet(images: NDArray[np.uint8], alt: str, *, columns: int = 6, tile: int = 84, caption: str = "") -> Picture:
+    """Lay images out in a grid with transparent gaps.
+
+    Args:
+        images: N×H×W×C, uint8, C = 1 or 3.
+        alt: Read aloud in place of the picture.
+        columns: Tiles in a row; the last row may be short.
+        tile: About how many pixels a tile is wide. Small images are enlarged by a whole factor without smoothing
+            (a pixel stays a pixel), large ones are reduced with an area filter.
+        caption: Words under the picture.
+    """
+    from PIL import Image as pillow
+
+    n = len(images)
+    rows = max(1, -(-n // columns))
+    tiles = [_resized(image, tile) for image in images]
+    side = tiles[0].width if tiles else tile
+    canvas = pillow.new("RGBA", (columns * (side + GAP) - GAP, rows * (side + GAP) - GAP), (0, 0, 0, 0))
+    for i, one in enumerate(tiles):
+        canvas.paste(one, ((i % columns) * (side + GAP), (i // columns) * (side + GAP)))
+    return Picture(address(canvas), alt, canvas.width, canvas.height, caption)
+
+
+def _resized(image: NDArray[np.uint8], tile: int) -> Image:
+    from PIL import Image as pillow
+
+    array = np.asarray(image, np.uint8)
+    picture = pillow.fromarray(array[..., 0] if array.shape[-1] == 1 else array).convert("RGB")
+    if picture.width > 2 * tile:
+        return picture.resize((2 * tile, 2 * tile), pillow.Resampling.BOX)
+    factor = max(1, round(tile / picture.width))
+    return picture.resize((picture.width * factor, picture.height * factor), pillow.Resampling.NEAREST)
+
+
+def from_file(path: Path, alt: str, *, widest: int = 1100, corner: float = 1.0, caption: str = "") -> Picture | None:
+    """A picture file, reduced to `widest` pixels; None where it is missing or cannot be read.
+
+    Args:
+        path: PNG, JPEG, …
+        alt: Read aloud in place of the picture.
+        widest: Largest width in pixels.
+        corner: Keep only this share of width and height, from the upper left (for large grids).
+        caption: Words under the picture.
+    """
+    from PIL import Image as pillow
+
+    try:
+        with pillow.open(path) as opened:
+            picture = opened.convert("RGB")
+    except (OSError, ValueError, pillow.DecompressionBombError):
+        return None
+    if corner < 1:
+        picture = picture.crop((0, 0, max(1, int(picture.width * corner)), max(1, int(picture.height * corner))))
+    if picture.width > widest:
+        picture = picture.resize((widest, max(1, round(picture.height * widest / picture.width))), pillow.Resampling.BOX)
+    return Picture(address(picture), alt, picture.width, picture.height, caption)
+
+
+def pick(n: int, most: int) -> list[int]:
+    """At most `most` of `n` positions, evenly spaced, with the first and the last among them."""
+    if n <= most:
+        return list(range(n))
+    return sorted({int(round(i)) for i in np.linspace(0, n - 1, most)})
+
+
+def choose(rows: Sequence[int] | NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    """`most` of `rows` drawn without replacement by `seed`: chance, not the best ones, decides what is shown."""
+    rows = np.asarray(rows, np.int64)
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))

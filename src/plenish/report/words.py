@@ -1,0 +1,154 @@
+"""The report's answers in words, from score.json and study.json alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from plenish.report.blocks import Card
+from plenish.report.figures import number
+
+INTENDED_USE = (
+    "For research and teaching. Nothing in this report is a diagnosis or a medical device's output, and no image made "
+    "by a generator may be used as one or be passed off as a patient's."
+)
+
+# The arm whose verdict is the headline: first the one that answers the question asked, then whatever there is.
+ARM_ORDER = ("real+synthetic", "synthetic", "oversample", "classical")
+METRICS = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
+METRIC_ORDER = tuple(METRICS)
+
+
+def metric_name(key: str) -> str:
+    """The name of a classification metric for people."""
+    return METRICS.get(key, key.replace("_", " "))
+
+
+def by_order(values: Sequence[str], order: Sequence[str]) -> list[str]:
+    """The distinct `values`, those in `order` first, the others in the order they came."""
+    known = [value for value in order if value in values]
+    return known + [value for value in dict.fromkeys(values) if value not in known]
+
+
+def cards(score: Mapping[str, Any] | None, study: Mapping[str, Any] | None) -> list[Card]:
+    """The headline: do they help, do they copy, are they like the real ones; what is not known is left out."""
+    found = [help_card(study), copies_card(score), fidelity_card(score)]
+    return [card for card in found if card is not None]
+
+
+def headline_verdict(study: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The one verdict the headline is about: the first arm and metric in the order of importance."""
+    verdicts = list(study.get("verdicts") or [])
+    if not verdicts:
+        return None
+    arm = by_order([str(v.get("arm")) for v in verdicts], ARM_ORDER)[0]
+    mine = [v for v in verdicts if str(v.get("arm")) == arm]
+    metric = by_order([str(v.get("metric")) for v in mine], METRIC_ORDER)[0]
+    return next(v for v in mine if str(v.get("metric")) == metric)
+
+
+def tone(verdict: str | None) -> str:
+    """good, bad or neutral, for "helps", "hurts" and anything else."""
+    return {"helps": "good", "hurts": "bad"}.get(str(verdict), "neutral")
+
+
+def help_card(study: Mapping[str, Any] | None) -> Card | None:
+    """Whether adding the synthetic images helped the classifier."""
+    chosen = headline_verdict(study) if study else None
+    if study is None or (chosen is None and not study.get("verdict")):
+        return None
+    verdict = str(chosen.get("verdict")) if chosen else ""
+    answer = {
+        "helps": "They help",
+        "hurts": "They hurt",
+        "no evidence": "No evidence that they help",
+    }.get(verdict, verdict.capitalize() or "See the study")
+    sentence = str(study.get("verdict") or (chosen or {}).get("sentence") or "")
+    return Card("Do the synthetic images help a classifier?", answer, sentence, tone(verdict))
+
+
+def copies_card(score: Mapping[str, Any] | None) -> Card | None:
+    """Whether synthetic images lie closer to training images than held-out real ones do."""
+    copies = (score or {}).get("copies")
+    if not copies:
+        return None
+    suspects, n = int(copies.get("n_suspect") or 0), int(copies.get("n") or 0)
+    answer = "No copies found" if suspects == 0 else f"{suspects:,} of {n:,} to look at"
+    return Card("Do they copy training images?", answer, copies_sentence(copies), "good" if suspects == 0 else "neutral")
+
+
+def copies_sentence(copies: Mapping[str, Any]) -> str:
+    """The audit in one sentence: its own, or one made of its numbers."""
+    if copies.get("sentence"):
+        return str(copies["sentence"])
+    share = number(100 * float(copies.get("share_suspect") or 0.0), 2)
+    return f"{share} % of the images lie closer to a training image than held-out real images usually do."
+
+
+def fidelity_card(score: Mapping[str, Any] | None) -> Card | None:
+    """How far the synthetic images are from the real ones, measured against real from real."""
+    rows = [row for row in (score or {}).get("scores") or [] if row.get("scope") == "overall"]
+    if not rows:
+        return None
+    by_name = {str(row["name"]): row for row in rows}
+    distance = next((row for name, row in by_name.items() if name.startswith(("FD", "FID"))), None)
+    distance = distance or next((row for name, row in by_name.items() if name.startswith("KID")), rows[0])
+    answer = f"{distance['name']} {number(distance.get('value'))}"
+    sentences = [distance_sentence(distance)]
+    words = {"precision": "look like real ones (precision)", "recall": "of the real variety is reached (recall)"}
+    parts = [f"{share(by_name[name])} {meaning}" for name, meaning in words.items() if name in by_name]
+    if parts:
+        sentences.append(f"{'; '.join(parts)}.")
+    return Card("Are they like the real ones?", answer, " ".join(sentences), "neutral")
+
+
+def share(row: Mapping[str, Any]) -> str:
+    """A score between 0 and 1 in percent, without decimals."""
+    value = row.get("value")
+    return "–" if value is None else f"{100 * float(value):.0f} %"
+
+
+def distance_sentence(row: Mapping[str, Any]) -> str:
+    """A distance against its baseline: how many times as far as real images are from other real ones."""
+    value, low, high, base = (row.get(key) for key in ("value", "low", "high", "real_baseline"))
+    text = f"{row.get('name')} is {with_interval(value, low, high)}"
+    if value is None or base is None:
+        return text + "."
+    if low is not None and float(low) <= float(base):
+        return f"{text}; two sets of real images are {number(base)} apart, within that interval."
+    if float(base) > 0:
+        return f"{text}: {number(float(value) / float(base), 2)} times the {number(base)} between two sets of real images."
+    return f"{text}; two sets of real images are {number(base)} apart."
+
+
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """`0.81 (0.78 to 0.84)`, or the bare value without an interval."""
+    if low is None or high is None:
+        return number(value)
+    return f"{number(value)} ({number(low)} to {number(high)})"
+
+
+def limits(score: Mapping[str, Any] | None, study: Mapping[str, Any] | None) -> list[str]:
+    """What the numbers cannot say: the makers' own caveats and warnings first, then those that always hold."""
+    items = [str(text) for text in (study or {}).get("caveats") or []]
+    items += [str(text) for text in (score or {}).get("warnings") or []]
+    if study:
+        items.append(
+            "The study's intervals cover chance in the choice of test images and of seeds. They say nothing of another "
+            "scanner, laboratory, population or classifier."
+        )
+        if sum(1 for v in study.get("verdicts") or [] if v.get("metric") in METRICS) > 1:
+            items.append(
+                "Several arms and metrics are compared, so one of them may differ by chance alone: the headline is the "
+                "comparison named first, the others are there to look at."
+            )
+    if score:
+        items.append(
+            "Distances and shares depend on the feature extractor and on the number of images; compare them only with "
+            "values made by the same extractor at the same numbers, such as the real-against-real baseline."
+        )
+        if score.get("copies"):
+            items.append(
+                "The copies audit finds near-duplicates under one distance. Finding none is no proof of privacy."
+            )
+    return list(dict.fromkeys(items))

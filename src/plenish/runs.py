@@ -1,0 +1,331 @@
+"""Run: a folder that holds what one piece of work was asked, how it went and what it left.
+
+`config.json` is frozen when the Run is made; `status.json` changes; `metrics.jsonl` grows; `checkpoints/`, `samples/`
+and `report.html` follow. One process works on a Run at a time. `plenish runs` lists, shows, removes and prunes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from plenish import files
+from plenish._version import __version__
+from plenish.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = Literal["gan", "autoencoder", "classifier", "study"]
+State = Literal["new", "running", "interrupted", "diverged", "failed", "complete"]
+
+
+class Run:
+    """An opened Run folder."""
+
+    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        """Use `Run.create`, `Run.open` or `Run.open_or_create`."""
+        self.path, self.config = path, config
+
+    @classmethod
+    def create(
+        cls, path: Path, kind: Kind, config: Mapping[str, Any], *,
+        data: Mapping[str, Any] | None = None, parents: Sequence[Mapping[str, Any]] = (), seed: int = 0,
+    ) -> Run:  # fmt: skip
+        """Make a Run folder with its frozen configuration.
+
+        Args:
+            path: the folder; must not exist, or be empty.
+            kind: what work it holds.
+            config: the resolved configuration, JSON-able.
+            data: provenance of the Dataset it reads (`Dataset.provenance`).
+            parents: provenance of the Runs it builds on.
+            seed: the seed of every random draw.
+
+        Raises:
+            InputError: the folder is in use or cannot be written.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(f"{path} already exists and is not a Plenish Run; choose another name or remove it.")
+        frozen = {
+            "kind": kind, "created": _now(), "seed": seed, "data": dict(data or {}), "parents": list(parents),
+            "config": dict(config), "versions": versions(),
+        }  # fmt: skip
+        with files.reporting_disk(path):
+            path.mkdir(parents=True, exist_ok=True)
+            files.write_json(path / "status.json", {"state": "new", "attempt": 0})
+            files.write_json(path / "config.json", frozen)
+        return cls(path, files.read_json(path / "config.json"))
+
+    @classmethod
+    def open(cls, path: Path | str, kind: Kind | None = None) -> Run:
+        """Open a Run folder.
+
+        Raises:
+            InputError: there is none, or it is of another kind.
+        """
+        path = Path(path)
+        if not (path / "config.json").is_file():
+            problem = "does not exist" if not path.exists() else "is not a Plenish Run (it has no config.json)"
+            raise InputError(f"{path} {problem}; 'plenish runs list FOLDER' shows the Runs in a folder.")
+        run = cls(path, files.read_json(path / "config.json"))
+        if kind is not None and run.kind != kind:
+            raise InputError(f"{path} is a {run.kind} Run where a {kind} Run is needed.")
+        return run
+
+    @classmethod
+    def open_or_create(
+        cls, path: Path, kind: Kind, config: Mapping[str, Any], *,
+        data: Mapping[str, Any] | None = None, parents: Sequence[Mapping[str, Any]] = (), seed: int = 0,
+        may_change: Sequence[str] = (),
+    ) -> Run:  # fmt: skip
+        """Open a Run to go on with it, or create it.
+
+        A Run that exists must have been asked the same: every difference in configuration, seed or Dataset is listed
+        and refused, except in the dotted configuration keys of `may_change` (length, logging, checkpoint intervals).
+
+        Raises:
+            InputError: the Run has another configuration.
+        """
+        if not (path / "config.json").is_file():
+            return cls.create(path, kind, config, data=data, parents=parents, seed=seed)
+        run = cls.open(path, kind)
+        asked = json.loads(json.dumps({"config": config, "seed": seed}, default=str))
+        differences = _differences({"config": run.config["config"], "seed": run.seed}, asked)
+        differences += _differences(_hashes(run.config["data"]), _hashes(data or {}), "data.")
+        refused = [d for d in differences if d.key.removeprefix("config.") not in may_change]
+        if refused:
+            listed = ", ".join(f"{d.key.removeprefix('config.')} was {d.old!r} and is now {d.new!r}" for d in refused)
+            raise InputError(f"{path} was started with another configuration: {listed}; use those or another folder.")
+        return cls(path, {**run.config, "config": dict(asked["config"])})
+
+    @property
+    def kind(self) -> str:
+        """gan, autoencoder, classifier or study."""
+        return str(self.config["kind"])
+
+    @property
+    def seed(self) -> int:
+        """The seed of every random draw."""
+        return int(self.config["seed"])
+
+    @property
+    def id(self) -> str:
+        """Short hash of the frozen configuration as it lies on disk; names the Run in the provenance of what it makes."""
+        return files.sha256_file(self.path / "config.json")[:16]
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """status.json as it is now."""
+        content: dict[str, Any] = files.read_json(self.path / "status.json")
+        return content
+
+    def update_status(self, **changes: Any) -> None:
+        """Change fields of status.json."""
+        files.write_json(self.path / "status.json", self.status | changes | {"updated": _now()})
+
+    def log(self, **values: Any) -> None:
+        """Append one line to metrics.jsonl."""
+        line = json.dumps(values, default=float)
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def cut_metrics(self, beyond: float, key: str = "kimg") -> None:
+        """Drop the lines of metrics.jsonl past a checkpoint, and a line that a kill left half-written."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line).get(key, 0) <= beyond:
+                    kept.append(line)
+            except json.JSONDecodeError:
+                continue
+        files.write_bytes(path, "".join(line + "\n" for line in kept).encode())
+
+    def metrics(self) -> pd.DataFrame:
+        """metrics.jsonl as a table; empty when nothing was logged."""
+        import pandas as pd
+
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        rows = []
+        for line in lines:
+            with contextlib.suppress(json.JSONDecodeError):
+                rows.append(json.loads(line))
+        return pd.DataFrame(rows)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the Run for this process.
+
+        Raises:
+            InputError: another process works on it.
+        """
+        with files.reporting_disk(self.path), (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                owner = file.read().strip() or "another process"
+                raise InputError(f"{self.path} is being worked on by {owner}; wait for it or stop it.") from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()}")
+            file.flush()
+            yield
+
+    def summary(self) -> dict[str, Any]:
+        """What a person wants to know of it."""
+        status = self.status
+        return {
+            "run": str(self.path), "id": self.id, "kind": self.kind, "state": status.get("state"),
+            "recipe": self.config["config"].get("recipe"), "data": self.config["data"].get("name"),
+            "created": self.config["created"], "seed": self.seed,
+            **{key: status[key] for key in ("kimg", "attempt", "seconds", "message") if key in status},
+            "checkpoints": sorted(p.name for p in (self.path / "checkpoints").glob("kimg-*") if p.is_dir()),
+            "bytes": sum(p.stat().st_size for p in self.path.rglob("*") if p.is_file()),
+        }  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class _Difference:
+    key: str
+    old: Any
+    new: Any
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> list[_Difference]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        found = []
+        for key in sorted({*old, *new}):
+            found += _differences(old.get(key), new.get(key), f"{prefix}{key}.")
+        return found
+    return [] if old == new else [_Difference(prefix.rstrip("."), old, new)]
+
+
+def _hashes(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key.endswith("_hash")}
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Plenish and of the libraries that decide its numbers, found without importing them."""
+    import importlib.metadata
+    import platform
+
+    found = {"plenish": __version__, "python": platform.python_version()}
+    for package in ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "pillow"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """Rows for the terminal."""
+
+    rows: list[dict[str, Any]]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {"runs": self.rows}
+
+
+def list_runs(folder: Path = Path()) -> Listing:
+    """List the Runs in a folder and below it.
+
+    Args:
+        folder: where to look.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give the folder that holds your Runs.")
+    rows = []
+    for config in sorted(folder.rglob("config.json")):
+        with contextlib.suppress(InputError, KeyError):
+            found = Run.open(config.parent).summary()
+            rows.append({key: found.get(key) for key in ("run", "kind", "state", "recipe", "data", "kimg", "bytes")})
+    return Listing(rows)
+
+
+def show_run(run: Path) -> Run:
+    """Show one Run: its configuration, state and checkpoints.
+
+    Args:
+        run: the Run's folder.
+    """
+    return Run.open(run)
+
+
+def remove_run(run: Path, *, yes: bool = False) -> None:
+    """Remove a Run folder for good.
+
+    Args:
+        run: the Run's folder.
+        yes: do not ask; needed where nobody can answer.
+    """
+    opened = Run.open(run)
+    with opened.lock():
+        pass
+    if not yes:
+        raise InputError(f"Removing {run} cannot be undone; say it again with --yes.")
+    shutil.rmtree(run)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pruned:
+    """What a pruning removed."""
+
+    removed: list[str]
+    freed_bytes: int
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return dataclasses.asdict(self)
+
+
+def prune_runs(folder: Path, *, keep: int = 1) -> Pruned:
+    """Remove old checkpoints of all Runs in a folder; the newest and the best of each stay.
+
+    Args:
+        folder: a Run, or a folder of Runs.
+        keep: how many of the newest checkpoints to keep beside the best.
+    """
+    if keep < 1:
+        raise InputError(f"--keep must be at least 1, not {keep}; a Run without a checkpoint could not be used.")
+    removed, freed = [], 0
+    for row in list_runs(folder).rows:
+        run = Run.open(row["run"])
+        best = run.status.get("best", {}).get("checkpoint")
+        with run.lock():
+            found = sorted(p for p in (run.path / "checkpoints").glob("kimg-*") if p.is_dir())
+            for path in found[:-keep]:
+                if path.name != best:
+                    freed += sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+                    shutil.rmtree(path)
+                    removed.append(str(path))
+    return Pruned(removed, freed)
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds passed."""
+        return time.monotonic() - self._start

@@ -1,0 +1,51 @@
+"""How the current command computes and speaks: device, threads, precision, verbosity.
+
+The command line sets these from options that every verb knows; from Python, `with use(threads=2): ...`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Literal
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings shared by all verbs.
+
+    Attributes:
+        device: `auto` (CUDA if there is one, else the CPU), or any torch device name such as `cpu` or `cuda:1`.
+        threads: CPU threads for torch; None leaves torch's own choice.
+        precision: `auto` uses bfloat16 where the hardware computes it natively and float32 elsewhere.
+        quiet: no progress bars, no remarks; errors and results are still printed.
+        json: results as one JSON object on standard output.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+    precision: Precision = "auto"
+    quiet: bool = False
+    json: bool = False
+
+
+_current: contextvars.ContextVar[Settings] = contextvars.ContextVar("plenish_settings", default=Settings())
+
+
+def current() -> Settings:
+    """The settings in force."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def use(**changes: Any) -> Iterator[Settings]:
+    """Settings changed for the length of a `with` block."""
+    token = _current.set(dataclasses.replace(_current.get(), **changes))
+    try:
+        yield _current.get()
+    finally:
+        _current.reset(token)

@@ -1,0 +1,119 @@
+"""Device, precision and stateless randomness: what every loop needs, and nothing of a framework."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from plenish import settings
+from plenish.errors import InputError
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes bfloat16 in hardware: AVX512-BF16 or AMX on a CPU, compute 8.0 on CUDA."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        # The flags are read from the kernel: torch tells only what oneDNN would emulate.
+        with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="ascii", errors="ignore") as file:  # noqa: PTH123
+            for line in file:
+                if line.startswith("flags"):
+                    return "avx512_bf16" in line or "amx_bf16" in line
+    return False
+
+
+def stable_seed(*key: Any) -> int:
+    """A 63-bit seed from a hash of `key`: equal on every machine, and unrelated for neighbouring keys."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """Where and how tensors are computed.
+
+    Attributes:
+        device: the torch device.
+        precision: `float32` or `bfloat16` (autocast; parameters and optimiser stay float32).
+    """
+
+    device: torch.device
+    precision: Literal["float32", "bfloat16"]
+
+    @classmethod
+    def from_settings(cls, precision: settings.Precision | None = None) -> Engine:
+        """The engine that the current settings ask for.
+
+        Args:
+            precision: a network's own measured preference, used where the settings say `auto`.
+
+        Raises:
+            InputError: the device does not exist here.
+        """
+        asked = settings.current()
+        name = asked.device if asked.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(name)
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError):
+            there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+            raise InputError(f"There is no device '{name}' here; --device may be auto, {', '.join(there)}.") from None
+        if asked.threads is not None:
+            if asked.threads < 1:
+                raise InputError(f"--threads must be at least 1, not {asked.threads}.")
+            torch.set_num_threads(asked.threads)
+        chosen = asked.precision if asked.precision != "auto" else (precision or "auto")
+        if chosen == "auto":
+            chosen = "bfloat16" if native_bfloat16(device) else "float32"
+        if device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = True
+            torch.backends.cudnn.allow_tf32 = True
+            torch.backends.cudnn.benchmark = True
+        return cls(device, chosen)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """bfloat16 autocast, or nothing at float32."""
+        if self.precision == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def to_images(self, pixels: NDArray[np.uint8] | Tensor) -> Tensor:
+        """uint8 N×H×W×C → float32 N×C×H×W in [-1, 1], channels_last, on the device."""
+        raw = pixels if isinstance(pixels, Tensor) else torch.from_numpy(pixels)
+        raw = raw.to(self.device, non_blocking=True)
+        return raw.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1.0)
+
+    def to_module(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Move a module to the device with channels_last weights."""
+        return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def generator(self, *key: Any) -> torch.Generator:
+        """A generator for one purpose, seeded from `key` alone, so that a draw never depends on earlier ones."""
+        return torch.Generator(self.device).manual_seed(stable_seed(*key))
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for config.json and reports."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+        return {
+            "device": str(self.device), "device_name": name, "precision": self.precision,
+            "threads": torch.get_num_threads(),
+        }  # fmt: skip
+
+
+def to_uint8(images: Tensor) -> NDArray[np.uint8]:
+    """Images N×C×H×W in [-1, 1] → uint8 N×H×W×C, rounded and clipped."""
+    scaled = images.detach().float().mul(127.5).add_(127.5).round_().clamp_(0, 255)
+    pixels: NDArray[np.uint8] = scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return pixels
