@@ -1,0 +1,236 @@
+"""The command line: a table of verbs, and the parser that a verb's signature and docstring become.
+
+Nothing heavy is imported before a verb is chosen, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from plenish import settings
+from plenish._version import __version__
+from plenish.errors import InputError, PlenishError, unknown
+from plenish.files import disk_sentence
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Verb(NamedTuple):
+    """One command: its function, its purpose, options Python could not name, options that may come bare."""
+
+    target: str
+    purpose: str
+    rename: Mapping[str, str] = {}
+    positional: tuple[str, ...] = ()
+
+
+VERBS: dict[str, Verb] = {
+    "demo": Verb("plenish.recipes.demo:demo", "the whole chain on a phantom or on your own images", positional=("out",)),
+    "doctor": Verb("plenish.doctor:doctor", "versions, devices, what is missing, how fast this machine is"),
+    "import": Verb(
+        "plenish.datasets.importing:import_dataset", "make a Dataset from a folder, table, archive"
+    ),
+    "export": Verb(
+        "plenish.datasets.exporting:export_dataset", "write a Dataset in another format", {"format": "as"}
+    ),
+    "split": Verb("plenish.datasets.split:split_dataset", "freeze a train/val/test split"),
+    "profile": Verb(
+        "plenish.datasets.profile:profile_dataset", "what is in a Dataset, and what is wrong with it"
+    ),
+    "phantom": Verb(
+        "plenish.datasets.phantom:make_phantom", "make a Dataset of procedural tissue with known truth"
+    ),
+    "train gan": Verb("plenish.recipes.train:train_gan", "train a generator by a recipe, or go on training"),
+    "recipe list": Verb("plenish.recipes:list_recipes", "the recipes by name"),
+    "recipe show": Verb("plenish.recipes:show_recipe", "one recipe with its provenance"),
+    "generate": Verb("plenish.latent.generate:generate", "make a synthetic Dataset from a trained generator"),
+    "score": Verb(
+        "plenish.metrics.score:score", "how close synthetic images are to real ones, and are they copies"
+    ),
+    "study": Verb("plenish.study.run:study", "does synthetic data help a classifier: arms, seeds, verdict"),
+    "report": Verb("plenish.report.build:write_report", "one HTML report of everything known"),
+    "runs list": Verb("plenish.runs:list_runs", "the Runs in a folder", positional=("folder",)),
+    "runs show": Verb("plenish.runs:show_run", "one Run"),
+    "runs rm": Verb("plenish.runs:remove_run", "remove a Run"),
+    "runs prune": Verb("plenish.runs:prune_runs", "remove old checkpoints"),
+    "bench": Verb("plenish.bench:bench", "speed of a training step against the plain way"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `plenish`; exits with 0, 1 (our fault), 2 (bad input), 3 (the answer is no) or 130."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if arguments[0] in ("-V", "--version", "version"):
+        print(f"plenish {__version__}")
+        return 0
+    try:
+        _stop_like_ctrl_c()
+        return _dispatch(arguments)
+    except PlenishError as error:
+        print(f"plenish: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("plenish: interrupted; the same command goes on where it stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as done:
+        return int(done.code or 0)
+    except Exception as error:
+        return _our_fault(error)
+
+
+def _stop_like_ctrl_c() -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    if sys.platform != "win32":
+        signal.signal(signal.SIGTERM, interrupt)
+
+
+def _our_fault(error: Exception) -> int:
+    if isinstance(error, OSError) and (
+        sentence := disk_sentence(error, Path(str(error.filename or "the output")))
+    ):
+        print(f"plenish: {sentence}", file=sys.stderr)
+        return 2
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "allocate memory" in str(error)
+    ):
+        print("plenish: out of memory; use a smaller --batch or image size.", file=sys.stderr)
+        return 2
+    with tempfile.NamedTemporaryFile("w", prefix="plenish-", suffix=".log", delete=False) as file:
+        file.write(traceback.format_exc())
+    print(
+        f"plenish: a defect of ours: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} "
+        f"(details in {file.name}; please report them).",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS)) + 2
+    lines = [f"  {name:<{width}}{verb.purpose}" for name, verb in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: plenish VERB …          plenish VERB --help",
+            "",
+            "Fill up a scarce image dataset, and learn whether it helps.",
+            "For research and teaching, not for diagnosis.",
+            "",
+            *lines,
+            "",
+            "Every verb knows --device, --threads, --precision, --quiet, --json and --config FILE.yaml.",
+        ]
+    )
+
+
+def _dispatch(arguments: list[str]) -> int:
+    name, rest = _find_verb(arguments)
+    module, function_name = VERBS[name].target.split(":")
+    function = getattr(importlib.import_module(module), function_name)
+    from plenish.options import read_options
+
+    verb = VERBS[name]
+    values, common = read_options(f"plenish {name}", function, rest, verb.rename, verb.positional)
+    with settings.use(**common):
+        result = function(**values)
+        if result is not None:
+            _print(result)
+    return 0
+
+
+def _find_verb(arguments: list[str]) -> tuple[str, list[str]]:
+    words = [word for word in arguments[:2] if not word.startswith("-")]
+    for count in (2, 1):
+        name = " ".join(words[:count])
+        if len(words) >= count and name in VERBS:
+            return name, arguments[count:]
+    family = [name for name in VERBS if name.startswith(words[0] + " ")] if words else []
+    if family and (len(words) < 2 or arguments[1] in ("-h", "--help")):
+        if len(arguments) > 1 and arguments[1] in ("-h", "--help"):
+            print("\n".join(f"  plenish {name:<14} {VERBS[name].purpose}" for name in family))
+            raise SystemExit(0)
+        raise InputError(
+            f"'plenish {words[0]}' needs one more word: {', '.join(n.split()[1] for n in family)}."
+        )
+    if family:
+        raise unknown(f"verb after '{words[0]}'", words[1], [name.split()[1] for name in family])
+    raise unknown("verb", words[0] if words else arguments[0], VERBS)
+
+
+def _print(result: Any) -> None:
+    summary = result.summary() if hasattr(result, "summary") else result
+    if settings.current().json:
+        print(json.dumps(summary, indent=2, ensure_ascii=False, default=str))
+        return
+    from rich.console import Console
+
+    console = Console()
+    if hasattr(result, "__rich__"):
+        console.print(result)
+    elif isinstance(summary, Mapping):
+        _print_mapping(console, summary)
+    else:
+        console.print(str(summary), markup=False)
+
+
+def _print_mapping(console: Console, summary: Mapping[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    facts = Table.grid(padding=(0, 2))
+    tables = []
+    for key, value in summary.items():
+        if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
+            tables.append((key, value))
+        else:
+            facts.add_row(key.replace("_", " "), escape(_text(value)))
+    if facts.row_count:
+        console.print(facts)
+    for title, rows in tables:
+        table = Table(title=title.replace("_", " "), title_justify="left")
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        for column in columns:
+            table.add_column(column.replace("_", " "))
+        for row in rows:
+            table.add_row(*(escape(_text(row.get(column))) for column in columns))
+        console.print(table)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "–"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_text(item) for item in value) or "–"
+    return str(value)
+
+
+__all__ = ["VERBS", "Verb", "main", "run"]

@@ -1,0 +1,182 @@
+"""A verb's options, from its function's signature and docstring."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args, get_origin, get_type_hints
+
+from jsonargparse import ArgumentParser
+
+from plenish import settings
+from plenish.errors import InputError, PlenishError, nearest, unknown
+
+COMMON = {
+    "device": "where to compute: auto, cpu, cuda, cuda:1, …",
+    "threads": "CPU threads; torch's own choice by default",
+    "precision": "auto, float32 or bfloat16",
+    "quiet": "no progress, no remarks",
+    "json": "print the result as JSON",
+}
+
+
+class _Parser(ArgumentParser):
+    """Options are written with hyphens; a one-letter parameter also gets its one-letter option."""
+
+    renamed: Mapping[str, str] = {}
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        if args and all(isinstance(arg, str) and arg.startswith("--") for arg in args):
+            renamed = getattr(self, "renamed", {})  # jsonargparse also puts this method on argument groups
+            names = [renamed.get(arg[2:], arg[2:]).replace("_", "-") for arg in args]
+            if names[0].replace("-", "_") != args[0][2:]:
+                kwargs["dest"] = args[0][2:]
+            args = (*(f"--{name}" for name in names), *(f"-{name}" for name in names if len(name) == 1))
+        return super().add_argument(*args, **kwargs)
+
+
+def read_options(
+    prog: str, function: Callable[..., Any], tokens: list[str], renamed: Mapping[str, str] = {},
+    positional: Sequence[str] = (),
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parse a verb's command line.
+
+    Args:
+        prog: what the user typed, for messages.
+        function: the verb's function.
+        tokens: the words after the verb.
+        renamed: parameter → option, where the option's word is reserved in Python.
+        positional: optional parameters that may also be given without their option.
+
+    Returns:
+        The function's arguments, and the settings every verb knows.
+
+    Raises:
+        InputError: in one sentence, with the nearest option where one was mistyped.
+    """
+    parser = _parser(prog, function, renamed)
+    values = _parse(parser, _prepare(tokens, parser, function, renamed, positional))
+    values.pop("config", None)
+    return values, {key: values.pop(key) for key in COMMON}
+
+
+def _parser(prog: str, function: Callable[..., Any], renamed: Mapping[str, str]) -> _Parser:
+    parser = _Parser(
+        prog=prog, description=inspect.cleandoc(function.__doc__ or "").split("\nArgs:")[0],
+        exit_on_error=False, allow_abbrev=False,
+    )  # fmt: skip
+    parser.renamed = renamed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        parser.add_function_arguments(function, as_group=False, as_positional=True, fail_untyped=False)
+        common = parser.add_argument_group("options of every verb")
+        hints = get_type_hints(settings.Settings)
+        defaults = settings.Settings()
+        for key, text in COMMON.items():
+            common.add_argument(f"--{key}", type=hints[key], default=getattr(defaults, key), help=text)
+        parser.add_argument("--config", action="config", help="YAML file with options")
+    return parser
+
+
+def _prepare(
+    tokens: list[str], parser: Any, function: Callable[..., Any], renamed: Mapping[str, str],
+    positional: Sequence[str],
+) -> list[str]:
+    """Spell lists and switches the way the parser wants them, and refuse unknown options by their nearest name."""
+    hints = get_type_hints(function) | get_type_hints(settings.Settings)
+    kinds = {f"--{renamed.get(key, key).replace('_', '-')}": hint for key, hint in hints.items()}
+    kinds |= {f"-{key[2]}": hint for key, hint in list(kinds.items()) if len(key) == 3}
+    known = {option for action in parser._actions for option in action.option_strings}
+    parameters = inspect.signature(function).parameters.values()
+    required = sum(p.default is p.empty and p.kind is not p.KEYWORD_ONLY for p in parameters)
+    prepared: list[str] = []
+    i = bare = 0
+    while i < len(tokens):
+        token, i = tokens[i], i + 1
+        option, _, attached = token.partition("=")
+        if not _is_option(option):
+            bare += 1
+            over = bare - required - 1
+            prepared.append(f"--{positional[over]}={token}" if 0 <= over < len(positional) else token)
+            continue
+        if option.startswith("--no-") and _base(kinds.get("--" + option[5:])) is bool:
+            prepared.append(f"--{option[5:]}=false")
+            continue
+        if option not in known and option not in kinds:
+            raise unknown("option", option, sorted(o for o in known if o.startswith("--") and "+" not in o))
+        hint = _base(kinds.get(option))
+        if attached:
+            prepared.append(token)
+        elif hint is bool:
+            follows = i < len(tokens) and tokens[i].lower() in ("true", "false")
+            prepared.append(f"{option}={tokens[i].lower() if follows else 'true'}")
+            i += follows
+        elif get_origin(hint) in (list, tuple):
+            values = []
+            while i < len(tokens) and not _is_option(tokens[i]):
+                values.append(tokens[i])
+                i += 1
+            if len(values) == 1 and values[0].startswith("["):
+                prepared.append(f"{option}={values[0]}")
+            else:
+                prepared.append(f"{option}={json.dumps([_number(v, hint) for v in values])}")
+        else:
+            prepared.append(option)
+            if i < len(tokens) and not _is_option(tokens[i]):
+                prepared.append(tokens[i])
+                i += 1
+    return prepared
+
+
+def _is_option(token: str) -> bool:
+    return token.startswith("-") and len(token) > 1 and not token[1].isdigit() and token[1] != "."
+
+
+def _base(hint: Any) -> Any:
+    """The type behind an `| None`."""
+    choices = [arg for arg in get_args(hint) if arg is not type(None)]
+    return choices[0] if type(None) in get_args(hint) and len(choices) == 1 else hint
+
+
+def _number(text: str, hint: Any) -> Any:
+    kind = get_args(hint)[0] if get_args(hint) else str
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _parse(parser: Any, tokens: list[str]) -> dict[str, Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            parsed = parser.parse_args(tokens)
+            return {
+                key: value
+                for key, value in vars(parser.instantiate_classes(parsed)).items()
+                if key != "config"
+            }
+    except Exception as error:
+        if isinstance(error, PlenishError):
+            raise
+        raise InputError(_sentence(str(error), parser)) from None
+
+
+def _sentence(message: str, parser: Any) -> str:
+    for kind, words in (("<class 'int'>", "whole number"), ("<class 'float'>", "number"), ("<class 'bool'>", "true or false")):
+        message = message.replace(kind, words)
+    text = " ".join(message.replace("Parser key", "option").split()).replace("typing.", "").rstrip(".")
+    if "required" in text and "arguments" in text:
+        missing = text.split(":")[-1].strip()
+        return f"'{parser.prog}' needs {missing}; see '{parser.prog} --help'."
+    if "Unrecognized arguments" in text or "unrecognized arguments" in text:
+        word = text.split(":")[-1].split()[0]
+        options = [o for action in parser._actions for o in action.option_strings]
+        close = nearest(word, options)
+        hint = f"; did you mean '{close}'?" if close else f"; see '{parser.prog} --help'."
+        return f"'{parser.prog}' does not know what to do with '{word}'{hint}"
+    return f"{text}; see '{parser.prog} --help'."
