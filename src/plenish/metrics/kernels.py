@@ -1,0 +1,110 @@
+"""Exact pairwise distances and kernel sums in pieces: memory grows with N and M, never with N×M.
+
+Everything works on feature arrays N×D and in float64 unless said otherwise; results do not depend on the
+size of the pieces (beyond the last bits of a matrix product).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+PAIRS_AT_ONCE = 4_000_000  # 32 MB of float64
+
+
+def row_pieces(n: int, columns: int) -> Iterator[slice]:
+    """Slices of 0…n so that a piece times `columns` stays within the memory bound."""
+    step = max(1, PAIRS_AT_ONCE // max(1, columns))
+    for start in range(0, n, step):
+        yield slice(start, min(n, start + step))
+
+
+def squared_distances(x: Floats, y: Floats) -> Floats:
+    """Squared Euclidean distances n×m between the rows of x (n×D) and y (m×D), never negative."""
+    d = (x * x).sum(1)[:, None] + (y * y).sum(1)[None, :] - 2.0 * (x @ y.T)
+    return np.asarray(np.maximum(d, 0.0, out=d))
+
+
+def neighbour_radii(x: Floats, ks: tuple[int, ...]) -> list[Floats]:
+    """Squared distance of each row of x to its k-th nearest other row, one array N for each k.
+
+    Args:
+        x: N×D, N > max(ks).
+        ks: numbers of neighbours, each at least 1.
+
+    Raises:
+        ValueError: if x has too few rows.
+    """
+    n = len(x)
+    if n <= max(ks):
+        raise ValueError(f"{n} rows have no {max(ks)}-th neighbour")
+    order = sorted(set(ks))
+    radii = {k: np.empty(n) for k in order}
+    for rows in row_pieces(n, n):
+        d = squared_distances(x[rows], x)
+        d[np.arange(len(d)), np.arange(rows.start, rows.stop)] = np.inf  # a row is no neighbour of itself
+        near = np.partition(d, [k - 1 for k in order], axis=1)
+        for k in order:
+            radii[k][rows] = near[:, k - 1]
+    return [radii[k] for k in ks]
+
+
+def polynomial_kernel(x: Floats, y: Floats) -> Floats:
+    """(x·y / D + 1)³ for all pairs, n×m: the kernel of KID (Bińkowski et al., ICLR 2018)."""
+    k = x @ y.T
+    k /= x.shape[1]
+    k += 1.0
+    return np.asarray(k * k * k)
+
+
+def weighted_kernel_sums(
+    x: Floats, y: Floats, wx: Floats, wy: Floats, *, without_diagonal: bool = False
+) -> Floats:
+    """Σᵢⱼ wx[r,i] k(xᵢ, yⱼ) wy[r,j] for each of R weightings, k being :func:`polynomial_kernel`.
+
+    Args:
+        x: n×D.
+        y: m×D.
+        wx: R×n weights of the rows of x.
+        wy: R×m weights of the rows of y.
+        without_diagonal: leave out i = j, where x and y are the same rows.
+
+    Returns:
+        R sums.
+    """
+    sums = np.zeros(len(wx))
+    for rows in row_pieces(len(x), len(y)):
+        k = polynomial_kernel(x[rows], y)
+        if without_diagonal:
+            k[np.arange(len(k)), np.arange(rows.start, rows.stop)] = 0.0
+        sums += ((wx[:, rows] @ k) * wy).sum(1)
+    return sums
+
+
+def nearest_rows(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[NDArray[np.int64], Floats]:
+    """For each row of x the nearest row of y.
+
+    Candidates are found with float32 matrix products; the distance of the winner is then computed from the
+    difference itself, so that an exact copy has distance 0 and not a rounding error.
+
+    Args:
+        x: n×D.
+        y: m×D.
+
+    Returns:
+        Positions in y (n) and Euclidean distances (n).
+    """
+    centre = y.mean(axis=0, dtype=np.float64).astype(np.float32)
+    x, y = x - centre, y - centre
+    half = (y * y).sum(1) / 2
+    found = np.empty(len(x), dtype=np.int64)
+    for rows in row_pieces(len(x), len(y)):
+        found[rows] = (x[rows] @ y.T - half).argmax(1)
+    distance = np.empty(len(x))
+    for rows in row_pieces(len(x), x.shape[1]):
+        distance[rows] = np.linalg.norm((x[rows] - y[found[rows]]).astype(np.float64), axis=1)
+    return found, distance

@@ -1,0 +1,185 @@
+"""Fidelity scores: closed forms, agreement with torch-fidelity, and what planted faults must do to them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from plenish.metrics import fidelity, kernels
+
+Array = NDArray[np.float64]
+
+
+def normal(n: int, d: int, seed: int, scale: float = 1.0, shift: float = 0.0) -> Array:
+    return shift + scale * np.random.default_rng(seed).normal(size=(n, d))
+
+
+def test_frechet_distance_of_gaussians_in_closed_form() -> None:
+    rng = np.random.default_rng(0)
+    basis, _ = np.linalg.qr(rng.normal(size=(6, 6)))
+    a, b = rng.uniform(0.1, 4, 6), rng.uniform(0.1, 4, 6)
+    gap = rng.normal(size=6)
+    # Covariances that share their eigenvectors: |m1−m2|² + Σ(√a−√b)²
+    want = gap @ gap + ((np.sqrt(a) - np.sqrt(b)) ** 2).sum()
+    got = fidelity.frechet_distance(gap, (basis * a) @ basis.T, np.zeros(6), (basis * b) @ basis.T)
+    assert got == pytest.approx(want, rel=1e-10)
+
+
+def test_frechet_of_singular_covariances_is_finite_and_zero_with_itself() -> None:
+    x = normal(10, 40, 1)
+    assert fidelity.frechet(x, x) == pytest.approx(0.0, abs=1e-6)
+    line = np.zeros((5, 5))
+    line[0, 0] = 4.0
+    other = np.zeros((5, 5))
+    other[1, 1] = 9.0  # orthogonal, so the cross term vanishes
+    assert fidelity.frechet_distance(np.zeros(5), line, np.zeros(5), other) == pytest.approx(13.0)
+
+
+def test_frechet_agrees_with_torch_fidelity() -> None:
+    from torch_fidelity.metric_fid import fid_statistics_to_metric
+
+    x, y = normal(300, 12, 0), normal(200, 12, 1, 1.3, 0.2)
+    stats = [{"mu": v.mean(0), "sigma": np.cov(v, rowvar=False)} for v in (x, y)]
+    want = fid_statistics_to_metric(*stats, verbose=False)["frechet_inception_distance"]
+    assert fidelity.frechet(x, y) == pytest.approx(want, rel=1e-8)
+
+
+@pytest.mark.parametrize(("n", "m"), [(30, 45), (45, 30)])
+def test_frechet_with_more_dimensions_than_rows_takes_a_shorter_way_to_the_same_value(n: int, m: int) -> None:
+    x, y = normal(n, 60, 0), normal(m, 60, 1, 1.2, 0.1)
+    rng = np.random.default_rng(2)
+    wx, wy = rng.integers(0, 3, (3, n)).astype(float), rng.integers(0, 3, (3, m)).astype(float)
+    got = fidelity.frechet_replicates(x, y, wx, wy)
+    for r in range(3):
+        rows = [np.repeat(v, w[r].astype(int), axis=0) for v, w in ((x, wx), (y, wy))]
+        assert got[r] == pytest.approx(fidelity.frechet(*rows), rel=1e-5)
+
+
+def test_kid_agrees_with_torch_fidelity() -> None:
+    import torch
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    x, y = normal(80, 16, 0), normal(80, 16, 1, 1.1, 0.3)
+    want = kid_features_to_metric(
+        torch.from_numpy(x), torch.from_numpy(y), kid_subsets=1, kid_subset_size=80, verbose=False
+    )["kernel_inception_distance_mean"]  # one subset of all rows: nothing is left to chance
+    assert fidelity.kid(x, y) == pytest.approx(want, rel=1e-8)
+    assert fidelity.kid_blocks(x, y, subsets=1, subset_size=80)[0] == pytest.approx(want, rel=1e-8)
+
+
+def test_kid_is_zero_on_average_for_equal_distributions_and_blocks_average_to_it() -> None:
+    values = [fidelity.kid(normal(40, 8, 2 * s), normal(60, 8, 2 * s + 1)) for s in range(200)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(200)
+    assert min(values) < 0
+    x, y = normal(150, 8, 0), normal(150, 8, 1, shift=0.4)
+    mean, spread = fidelity.kid_blocks(x, y, subsets=200, subset_size=50, seed=3)
+    assert mean == pytest.approx(fidelity.kid(x, y), abs=4 * spread / np.sqrt(200))
+    assert fidelity.kid_blocks(x, y, subsets=3, subset_size=50, seed=3) == fidelity.kid_blocks(
+        x, y, subsets=3, subset_size=50, seed=3
+    )
+
+
+def test_precision_and_recall_agree_with_torch_fidelity_and_are_not_swapped() -> None:
+    import torch
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    real, synthetic = normal(200, 5, 0), normal(150, 5, 1, 0.5)  # synthetic ones keep to the middle
+    want = prc_features_to_metric(torch.from_numpy(synthetic), torch.from_numpy(real), verbose=False)
+    got = fidelity.precision_recall_density_coverage(real, synthetic)
+    assert got["precision"] == pytest.approx(want["precision"])
+    assert got["recall"] == pytest.approx(want["recall"])
+    assert got["precision"] > got["recall"] + 0.2
+
+
+def test_density_and_coverage_by_their_definition() -> None:
+    real, synthetic = normal(60, 3, 0), normal(40, 3, 1, 1.2)
+    among = np.sort(np.linalg.norm(real[:, None] - real[None], axis=2), axis=1)[:, 5]
+    inside = np.linalg.norm(real[:, None] - synthetic[None], axis=2) <= among[:, None]
+    got = fidelity.precision_recall_density_coverage(real, synthetic)
+    assert got["density"] == pytest.approx(inside.sum() / (5 * 40))
+    assert got["coverage"] == pytest.approx(inside.any(axis=1).mean())
+
+
+def test_planted_mode_drop_lowers_recall_and_planted_outliers_lower_precision() -> None:
+    rng = np.random.default_rng(0)
+    modes = 12 * rng.normal(size=(4, 6))
+
+    def mixture(which: list[int], n: int, seed: int) -> Array:
+        chosen = np.random.default_rng(seed).choice(which, n)
+        return modes[chosen] + normal(n, 6, seed + 1)
+
+    real = mixture([0, 1, 2, 3], 400, 10)
+    good = fidelity.precision_recall_density_coverage(real, mixture([0, 1, 2, 3], 400, 20))
+    drop = fidelity.precision_recall_density_coverage(real, mixture([0, 1], 400, 30))
+    strange = mixture([0, 1, 2, 3], 400, 40)
+    strange[:120] += 40
+    odd = fidelity.precision_recall_density_coverage(real, strange)
+    assert drop["recall"] < 0.65 * good["recall"]
+    assert drop["coverage"] < 0.65 * good["coverage"]
+    assert drop["precision"] > 0.9 * good["precision"]
+    assert odd["precision"] == pytest.approx(0.7 * good["precision"], abs=0.05)
+    assert odd["recall"] > 0.85 * good["recall"]
+
+
+def test_scores_do_not_depend_on_order_or_piece_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = normal(90, 7, 0), normal(70, 7, 1, 1.1)
+    one = fidelity.compare(x, y, resamples=0)
+    rng = np.random.default_rng(5)
+    shuffled = fidelity.compare(rng.permutation(x), rng.permutation(y), resamples=0)
+    monkeypatch.setattr(kernels, "PAIRS_AT_ONCE", 500)
+    pieces = fidelity.compare(x, y, resamples=0)
+    for a, b, c in zip(one, shuffled, pieces):
+        assert a.value == pytest.approx(b.value, rel=1e-9, abs=1e-12)
+        assert a.value == pytest.approx(c.value, rel=1e-9, abs=1e-12)
+    monkeypatch.undo()
+    assert fidelity.compare(x, y, resamples=20, seed=3) == fidelity.compare(x, y, resamples=20, seed=3)
+
+
+def test_intervals_cover_the_expectation_at_this_sample_size() -> None:
+    trials = [
+        fidelity.compare(normal(60, 4, 3 * s), normal(80, 4, 3 * s + 1, 1.2, 0.5), resamples=60, seed=s)
+        for s in range(80)
+    ]
+    for index, name in enumerate(["FD(domain)", "KID(domain)", "precision", "recall", "density", "coverage"]):
+        scores = [trial[index] for trial in trials]
+        assert {s.name for s in scores} == {name}
+        truth = np.mean([s.value for s in scores])
+        hits = np.mean([s.low <= truth <= s.high for s in scores])
+        assert hits >= 0.85, name
+        width = np.mean([s.high - s.low for s in scores]) / (2 * 1.96)
+        assert width < 2.5 * np.std([s.value for s in scores]), name  # covers, but not by being endless
+
+
+def test_intervals_of_grouped_rows_are_wider() -> None:
+    rng = np.random.default_rng(4)
+    groups = np.repeat(np.arange(12), 15)
+    real = rng.normal(size=(12, 6))[groups] + 0.3 * rng.normal(size=(180, 6))
+    synthetic = rng.normal(size=(180, 6))
+    wide = {s.name: s for s in fidelity.compare(real, synthetic, groups=list(groups), resamples=100)}
+    narrow = {s.name: s for s in fidelity.compare(real, synthetic, resamples=100)}
+    fd, plain = wide["FD(domain)"], narrow["FD(domain)"]
+    assert fd.value == plain.value
+    assert fd.high - fd.low > 1.5 * (plain.high - plain.low)
+    alone = fidelity.compare(real, synthetic, groups=["one"] * 180, resamples=20)
+    assert all(np.isnan(s.low) for s in alone)
+
+
+def test_nearest_rows_are_exact_and_copies_have_distance_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = (1000 + normal(70, 9, 0)).astype(np.float32)  # far from the origin: cancellation would show
+    x = np.concatenate([y[[5, 60]], (1000 + normal(20, 9, 1)).astype(np.float32)])
+    monkeypatch.setattr(kernels, "PAIRS_AT_ONCE", 300)
+    found, distance = kernels.nearest_rows(x, y)
+    every = np.linalg.norm(x[:, None].astype(float) - y[None].astype(float), axis=2)
+    assert found.tolist() == every.argmin(1).tolist()
+    assert distance == pytest.approx(every.min(1), rel=1e-4)
+    assert distance[:2].tolist() == [0.0, 0.0]
+
+
+def test_bad_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="dimensions"):
+        fidelity.frechet(normal(9, 3, 0), normal(9, 4, 0))
+    with pytest.raises(ValueError, match="finite"):
+        fidelity.kid(normal(9, 3, 0), np.full((9, 3), np.nan))
+    with pytest.raises(ValueError, match="too few"):
+        fidelity.compare(normal(5, 3, 0), normal(50, 3, 0))
