@@ -38,7 +38,10 @@ class _Parser(ArgumentParser):
 
 
 def read_options(
-    prog: str, function: Callable[..., Any], tokens: list[str], renamed: Mapping[str, str] = {},
+    prog: str,
+    function: Callable[..., Any],
+    tokens: list[str],
+    renamed: Mapping[str, str] = {},
     positional: Sequence[str] = (),
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parse a verb's command line.
@@ -81,11 +84,14 @@ def _parser(prog: str, function: Callable[..., Any], renamed: Mapping[str, str])
 
 
 def _prepare(
-    tokens: list[str], parser: Any, function: Callable[..., Any], renamed: Mapping[str, str],
+    tokens: list[str],
+    parser: Any,
+    function: Callable[..., Any],
+    renamed: Mapping[str, str],
     positional: Sequence[str],
 ) -> list[str]:
     """Spell lists and switches the way the parser wants them, and refuse unknown options by their nearest name."""
-    hints = get_type_hints(function) | get_type_hints(settings.Settings)
+    hints = _hints(function) | get_type_hints(settings.Settings)
     kinds = {f"--{renamed.get(key, key).replace('_', '-')}": hint for key, hint in hints.items()}
     kinds |= {f"-{key[2]}": hint for key, hint in list(kinds.items()) if len(key) == 3}
     known = {option for action in parser._actions for option in action.option_strings}
@@ -130,6 +136,12 @@ def _prepare(
     return prepared
 
 
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Types of the parameters; the return type may name a class that only type checkers import."""
+    parameters = {key: value for key, value in function.__annotations__.items() if key != "return"}
+    return get_type_hints(type("_Parameters", (), {"__annotations__": parameters}), function.__globals__)
+
+
 def _is_option(token: str) -> bool:
     return token.startswith("-") and len(token) > 1 and not token[1].isdigit() and token[1] != "."
 
@@ -167,7 +179,11 @@ def _parse(parser: Any, tokens: list[str]) -> dict[str, Any]:
 
 
 def _sentence(message: str, parser: Any) -> str:
-    for kind, words in (("<class 'int'>", "whole number"), ("<class 'float'>", "number"), ("<class 'bool'>", "true or false")):
+    for kind, words in (
+        ("<class 'int'>", "whole number"),
+        ("<class 'float'>", "number"),
+        ("<class 'bool'>", "true or false"),
+    ):
         message = message.replace(kind, words)
     text = " ".join(message.replace("Parser key", "option").split()).replace("typing.", "").rstrip(".")
     if "required" in text and "arguments" in text:

@@ -64,7 +64,9 @@ class Engine:
             torch.empty(1, device=device)
         except (RuntimeError, AssertionError):
             there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-            raise InputError(f"There is no device '{name}' here; --device may be auto, {', '.join(there)}.") from None
+            raise InputError(
+                f"There is no device '{name}' here; --device may be auto, {', '.join(there)}."
+            ) from None
         if asked.threads is not None:
             if asked.threads < 1:
                 raise InputError(f"--threads must be at least 1, not {asked.threads}.")
@@ -88,7 +90,9 @@ class Engine:
         """uint8 N×H×W×C → float32 N×C×H×W in [-1, 1], channels_last, on the device."""
         raw = pixels if isinstance(pixels, Tensor) else torch.from_numpy(pixels)
         raw = raw.to(self.device, non_blocking=True)
-        return raw.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1.0)
+        return (
+            raw.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1.0)
+        )
 
     def to_module(self, module: torch.nn.Module) -> torch.nn.Module:
         """Move a module to the device with channels_last weights."""

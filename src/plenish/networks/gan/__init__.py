@@ -1,0 +1,66 @@
+"""GAN families by name: one file each, built from a configuration alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from plenish.datasets.schema import LabelSchema
+from plenish.errors import InputError, unknown
+from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+from plenish.networks.gan.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
+
+
+class Family(NamedTuple):
+    """A generator, its discriminator and the configuration both are built from."""
+
+    config: type[NetworkConfig]
+    generator: type[Generator]
+    discriminator: type[Discriminator]
+
+
+FAMILIES: dict[str, Family] = {"dcgan": Family(DCGANConfig, DCGANGenerator, DCGANDiscriminator)}
+
+
+def family(name: str) -> Family:
+    """A family by name; InputError with the nearest name when there is none."""
+    if name not in FAMILIES:
+        raise unknown("generator family", name, FAMILIES)
+    return FAMILIES[name]
+
+
+def network_config(name: str, options: Mapping[str, Any]) -> NetworkConfig:
+    """The family's configuration from plain options.
+
+    Raises:
+        InputError: an option the family does not have, with the nearest one.
+    """
+    made = family(name).config
+    known = [field.name for field in dataclasses.fields(made)]
+    for option in options:
+        if option not in known:
+            raise unknown(f"{name} network option", option, known)
+    values = dict(options)
+    if isinstance(values.get("labels"), Mapping):
+        values["labels"] = LabelSchema.from_dict(values["labels"])
+    return made(**values)
+
+
+def build(name: str, config: NetworkConfig) -> tuple[Generator, Discriminator]:
+    """Build both networks of a family."""
+    made = family(name)
+    return made.generator(config), made.discriminator(config)
+
+
+__all__ = [
+    "FAMILIES",
+    "Discriminator",
+    "Family",
+    "Generator",
+    "InputError",
+    "NetworkConfig",
+    "build",
+    "family",
+    "network_config",
+]

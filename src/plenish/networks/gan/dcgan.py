@@ -1,0 +1,110 @@
+"""DCGAN and its conditional form (Radford et al. 2016, arXiv 1511.06434; labels as in Mirza and Osindero 2014).
+
+Strided and transposed convolutions, batch norm everywhere but in the generator's output and the discriminator's input,
+ReLU in the generator, leaky ReLU 0.2 in the discriminator. The label joins z at the generator's input, and the features
+behind the discriminator's first convolution as constant maps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plenish.errors import InputError
+from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+from plenish.networks.layers import base_and_stages, downsampling, init_normal, label_maps, upsampling
+
+
+@dataclasses.dataclass(frozen=True)
+class DCGANConfig(NetworkConfig):
+    """Configuration of both networks.
+
+    Attributes:
+        width: feature maps at half the full resolution; they double towards the base, up to `max_width`.
+        max_width: most feature maps of any layer.
+        kernel: 4 or 5 pixels.
+        d_norm: batch norm in the discriminator.
+    """
+
+    width: int = 64
+    max_width: int = 512
+    kernel: int = 4
+    d_norm: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        base_and_stages(self.size)
+        if self.width < 1 or self.max_width < self.width:
+            raise InputError(f"Widths must rise: width {self.width}, max_width {self.max_width}.")
+
+    def widths(self) -> list[int]:
+        """Feature maps from half the full resolution down to the base."""
+        _, stages = base_and_stages(self.size)
+        return [min(self.width << i, self.max_width) for i in range(stages)]
+
+
+class DCGANGenerator(Generator):
+    """z (and y) → projection to base×base → transposed convolutions → tanh."""
+
+    def __init__(self, config: DCGANConfig) -> None:
+        """Build the layers and initialise them."""
+        super().__init__(config)
+        base, _ = base_and_stages(config.size)
+        widths = config.widths()[::-1]
+        self.base = base
+        self.project = nn.Linear(config.z_dim + config.labels.width, widths[0] * base * base, bias=False)
+        self.project_norm = nn.BatchNorm2d(widths[0])
+        self.ups = nn.ModuleList(
+            upsampling(a, b, config.kernel)
+            for a, b in zip(widths, [*widths[1:], config.channels], strict=True)
+        )
+        self.ups[-1] = upsampling(widths[-1], config.channels, config.kernel, bias=True)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:])
+        init_normal(self)
+
+    def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
+        """W, N×1×z_dim (and y, N×K) → images, N×C×H×W in [-1, 1]."""
+        joined = w[:, 0] if y is None else torch.cat([w[:, 0], y.to(w.dtype)], 1)
+        h = self.project(joined).view(len(w), -1, self.base, self.base)
+        h = F.relu_(self.project_norm(h.contiguous(memory_format=torch.channels_last)))
+        for up, norm in zip(self.ups[:-1], self.norms, strict=True):
+            h = F.relu_(norm(up(h)))
+        return torch.tanh(self.ups[-1](h).float())
+
+
+class DCGANDiscriminator(Discriminator):
+    """Strided convolutions, the label's maps behind the first, a linear head."""
+
+    def __init__(self, config: DCGANConfig) -> None:
+        """Build the layers and initialise them."""
+        super().__init__(config)
+        widths = config.widths()
+        base, _ = base_and_stages(config.size)
+        joined = [widths[0] + config.labels.width, *widths[1:]]
+        self.first = downsampling(config.channels, widths[0], config.kernel, bias=True)
+        self.downs = nn.ModuleList(
+            downsampling(a, b, config.kernel, bias=not config.d_norm)
+            for a, b in zip(joined[:-1], widths[1:], strict=True)
+        )
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(width) if config.d_norm else nn.Identity() for width in widths[1:]
+        )
+        self.head = nn.Linear(widths[-1] * base * base, 1)
+        init_normal(self)
+
+    def features(self, image: Tensor, y: Tensor | None = None) -> Tensor:
+        """Images, N×C×H×W in [-1, 1] (and y, N×K) → N×(C·base·base) in channels_last order."""
+        h = F.leaky_relu(self.first(image), 0.2)
+        if y is not None:
+            h = torch.cat([h, label_maps(y, h)], 1)
+        for down, norm in zip(self.downs, self.norms, strict=True):
+            h = F.leaky_relu(norm(down(h)), 0.2)
+        return h.permute(0, 2, 3, 1).flatten(1)
+
+    def forward(self, image: Tensor, y: Tensor | None = None) -> Tensor:
+        """Images, N×C×H×W in [-1, 1] (and y, N×K) → logits, N."""
+        logits: Tensor = self.head(self.features(image, y))[:, 0].float()
+        return logits

@@ -1,0 +1,59 @@
+"""Layers and initialisations that several families share."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from plenish.errors import InputError
+
+
+def base_and_stages(size: int, least_stages: int = 2) -> tuple[int, int]:
+    """Write an image size as base·2ᵏ with a base from 4 to 7 (3 where nothing else fits).
+
+    Returns:
+        The base and k.
+
+    Raises:
+        InputError: the size is not of that form; the nearest sizes that are get named.
+    """
+    for base in (4, 5, 6, 7, 3):
+        stages = (size // base).bit_length() - 1
+        if size > 0 and stages >= least_stages and base << stages == size:
+            return base, stages
+    possible = sorted(base << k for base in range(3, 8) for k in range(least_stages, 9))
+    near = sorted(sorted(possible, key=lambda p: abs(p - size))[:2])
+    raise InputError(
+        f"A convolutional generator cannot make {size} px images, which is not base·2ᵏ with base 3 to 7; "
+        f"import the data at --size {near[0]} or {near[-1]}."
+    )
+
+
+def init_normal(module: nn.Module, sd: float = 0.02) -> None:
+    """Weights N(0, sd²), batch-norm gains N(1, sd²), biases 0 (Radford et al. 2016, section 4)."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.normal_(layer.weight, 0.0, sd)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, sd)
+            nn.init.zeros_(layer.bias)
+
+
+def label_maps(y: Tensor, like: Tensor) -> Tensor:
+    """y, N×K → N×K×H×W constant maps of the height, width and type of `like`."""
+    return y.to(like.dtype)[:, :, None, None].expand(-1, -1, *like.shape[2:])
+
+
+def upsampling(channels_in: int, channels_out: int, kernel: int, *, bias: bool = False) -> nn.ConvTranspose2d:
+    """Transposed convolution that doubles the resolution."""
+    pads = {4: (1, 0), 5: (2, 1)}
+    if kernel not in pads:
+        raise InputError(f"The kernel of a DCGAN is 4 or 5 pixels, not {kernel}.")
+    padding, extra = pads[kernel]
+    return nn.ConvTranspose2d(channels_in, channels_out, kernel, 2, padding, output_padding=extra, bias=bias)
+
+
+def downsampling(channels_in: int, channels_out: int, kernel: int, *, bias: bool = False) -> nn.Conv2d:
+    """Strided convolution that halves the resolution."""
+    return nn.Conv2d(channels_in, channels_out, kernel, 2, (kernel - 1) // 2, bias=bias)

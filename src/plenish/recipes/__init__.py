@@ -1,0 +1,102 @@
+"""Recipes: named configurations in YAML, each with its provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from plenish.errors import InputError, unknown
+
+SECTIONS = ("network", "adversarial", "schedule", "limits")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A generator's configuration by name.
+
+    Attributes:
+        name: the file's name without suffix.
+        about: what it is for, a sentence.
+        provenance: where its numbers come from, and what was changed.
+        family: generator family.
+        sections: options of network, adversarial, schedule and limits; what is not named has its default.
+    """
+
+    name: str
+    about: str
+    provenance: str
+    family: str
+    sections: Mapping[str, Mapping[str, Any]]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {
+            "name": self.name, "about": self.about, "provenance": self.provenance, "family": self.family,
+            **{section: dict(self.sections[section]) for section in SECTIONS},
+        }  # fmt: skip
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with Plenish."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.yaml"))
+
+
+def load_recipe(name: str) -> Recipe:
+    """A recipe by name, or from a YAML file of the user's.
+
+    Raises:
+        InputError: no such recipe (the nearest is named), or the file is not a recipe.
+    """
+    import yaml
+
+    own = Path(name)
+    shipped = name in recipe_names()
+    if not shipped and own.suffix not in (".yaml", ".yml"):
+        raise unknown("recipe", name, recipe_names())
+    path = Path(__file__).parent / f"{name}.yaml" if shipped else own
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"The recipe {path} cannot be read ({str(error).splitlines()[0]}).") from None
+    if not isinstance(content, dict) or "family" not in content:
+        raise InputError(
+            f"The recipe {path} does not name its family; start from 'plenish recipe show dcgan'."
+        )
+    known = ("about", "provenance", "family", *SECTIONS)
+    for key, value in content.items():
+        if key not in known:
+            raise unknown(f"section of the recipe {path.name}", key, known)
+        if key in SECTIONS and not isinstance(value, dict):
+            raise InputError(f"The section '{key}' of the recipe {path} must hold options, one a line.")
+    sections = {section: dict(content.get(section, {})) for section in SECTIONS}
+    return Recipe(
+        path.stem, content.get("about", ""), content.get("provenance", ""), content["family"], sections
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """Recipes for the terminal."""
+
+    rows: list[dict[str, Any]]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {"recipes": self.rows}
+
+
+def list_recipes() -> Listing:
+    """List the recipes by name."""
+    recipes = [load_recipe(name) for name in recipe_names()]
+    return Listing([{"name": r.name, "family": r.family, "about": r.about} for r in recipes])
+
+
+def show_recipe(name: str) -> Recipe:
+    """Show one recipe: its options and where they come from.
+
+    Args:
+        name: a name from `plenish recipe list`, or a YAML file.
+    """
+    return load_recipe(name)

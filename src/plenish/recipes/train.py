@@ -1,0 +1,186 @@
+"""`plenish train gan`: a recipe, a Dataset and options become a Run, trained from the start or from where it stood."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plenish.errors import InputError, unknown
+from plenish.progress import warn
+from plenish.recipes import SECTIONS, Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from plenish.datasets.dataset import Dataset, Subset
+    from plenish.runs import Run
+    from plenish.training.gan import Validator
+
+
+def train_gan(
+    data: Path, run: Path, *, recipe: str = "dcgan", split: str = "default", seed: int = 0,
+    kimg: float | None = None, batch: int | None = None, width: int | None = None, lr: float | None = None,
+    conditional: bool | None = None, checkpoint_kimg: float | None = None, keep: int | None = None,
+    validation: bool = True, retry: bool = False, options: list[str] | None = None,
+) -> Run:  # fmt: skip
+    """Train a generator on the train part of a Dataset, or go on training it.
+
+    The same command again goes on where the Run stood, with the weights of a run never stopped. Ctrl-C writes a
+    checkpoint first. Stops with exit code 3 when the training diverges.
+
+    Args:
+        data: the Dataset; it must have been split.
+        run: the Run's folder, made if it is not there.
+        recipe: a name from `plenish recipe list`, or a YAML file.
+        split: the split whose train part is used.
+        seed: seed of every random draw.
+        kimg: length, in thousands of real images shown; may be raised later.
+        batch: images a step.
+        width: feature maps at half the full resolution; the cost grows with its square.
+        lr: learning rate of both networks.
+        conditional: give the labels to the networks; by default whenever the data have labels.
+        checkpoint_kimg: interval of checkpoints.
+        keep: newest checkpoints kept, beside the best.
+        validation: score each checkpoint against the val part, to know the best.
+        retry: go on after a divergence, with other random draws.
+        options: further options as section.name=value, such as adversarial.noise_sd=0.1.
+
+    Returns:
+        The trained Run.
+    """
+    from plenish.datasets.dataset import Dataset
+
+    chosen = load_recipe(recipe)
+    direct = {
+        "schedule.kimg": kimg, "adversarial.batch": batch, "network.width": width, "adversarial.lr_g": lr,
+        "adversarial.lr_d": lr, "schedule.checkpoint_kimg": checkpoint_kimg, "schedule.keep": keep,
+    }  # fmt: skip
+    changes = {key: value for key, value in direct.items() if value is not None} | _assignments(options or [])
+    dataset = Dataset.open(data)
+    if dataset.is_synthetic:
+        raise InputError(f"{data} is synthetic; a generator is trained on real images.")
+    subset = dataset.part("train", split, purpose="train")
+    return _train(dataset, subset, run, chosen, changes, seed, conditional, validation, retry)
+
+
+def _train(
+    dataset: Dataset, subset: Subset, path: Path, recipe: Recipe, changes: Mapping[str, Any], seed: int,
+    conditional: bool | None, validation: bool, retry: bool,
+) -> Run:  # fmt: skip
+    from plenish.datasets.schema import LabelSchema
+    from plenish.networks.gan import network_config
+    from plenish.runs import Run
+    from plenish.training.adversarial import Adversarial
+    from plenish.training.engine import Engine
+    from plenish.training.gan import CHANGEABLE, Schedule, train
+    from plenish.training.health import Limits
+
+    sections = _apply(recipe.sections, changes)
+    labels = dataset.labels if conditional is not False else LabelSchema()
+    if conditional and not labels.width:
+        raise InputError(f"{dataset.path} has no labels to be conditional on; import it with labels.")
+    network = network_config(
+        recipe.family,
+        {**sections["network"], "size": dataset.size, "channels": dataset.channels, "labels": labels},
+    )
+    rules = _made(Adversarial, sections["adversarial"], "adversarial")
+    schedule = _made(Schedule, sections["schedule"], "schedule")
+    limits = _made(Limits, sections["limits"], "limits")
+    check(rules, subset)
+    engine = Engine.from_settings()
+    config = {
+        "recipe": recipe.name, "family": recipe.family, "network": network.to_dict(),
+        "adversarial": dataclasses.asdict(rules), "schedule": dataclasses.asdict(schedule),
+        "limits": dataclasses.asdict(limits), "precision": engine.precision, "validation": validation,
+    }  # fmt: skip
+    provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
+    run = Run.open_or_create(path, "gan", config, data=provenance, seed=seed, may_change=CHANGEABLE)
+    with run.lock():
+        _warn_of_other_machine(run, engine.describe())
+        validator = _validator(dataset, subset.split_name, schedule.validate) if validation else None
+        outcome = train(
+            run, subset, recipe.family, network, rules, schedule, limits, engine, validator, retry
+        )
+        from plenish.report.build import write_run_report
+
+        write_run_report(run.path)
+    if outcome == "interrupted":
+        raise KeyboardInterrupt
+    return run
+
+
+def _assignments(options: Sequence[str]) -> dict[str, Any]:
+    import yaml
+
+    found = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals or key.split(".")[0] not in SECTIONS or "." not in key:
+            raise InputError(
+                f"'{option}' is not section.name=value with a section among {', '.join(SECTIONS)}, "
+                "such as adversarial.noise_sd=0.1."
+            )
+        found[key] = yaml.safe_load(value)
+    return found
+
+
+def _apply(
+    sections: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    result = {name: dict(values) for name, values in sections.items()}
+    for key, value in changes.items():
+        section, name = key.split(".", 1)
+        result[section][name] = value
+    return result
+
+
+def _made(kind: Any, values: Mapping[str, Any], section: str) -> Any:
+    """Build a configuration dataclass; unknown options and values of another type are refused."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    typed = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise unknown(f"option in {section}", name, fields)
+        default = fields[name].default
+        if isinstance(default, float) and isinstance(value, (int, str)) and not isinstance(value, bool):
+            try:
+                value = float(value)
+            except ValueError:
+                pass
+        if type(value) is not type(default):
+            raise InputError(f"{section}.{name} must be a {type(default).__name__}, not {value!r}.")
+        typed[name] = value
+    return kind(**typed)
+
+
+def check(rules: Any, subset: Subset) -> None:
+    """Refuse what cannot train, and warn of what hardly can."""
+    if rules.batch < 2:
+        raise InputError(
+            f"A batch needs at least 2 images, because batch norm compares them; --batch is {rules.batch}."
+        )
+    if len(subset) < 2:
+        raise InputError(
+            f"{subset.dataset.path} has {len(subset)} image to train on; a generator needs at least 2."
+        )
+    if len(subset) < 100:
+        warn(f"only {len(subset)} images to train on; expect near copies, and look at the copies audit.")
+
+
+def _warn_of_other_machine(run: Run, engine: Mapping[str, Any]) -> None:
+    before = run.status.get("engine")
+    changed = [k for k in ("device", "threads") if before and before.get(k) != engine.get(k)]
+    if changed:
+        what = " and ".join(f"{k} (was {before[k]}, is {engine[k]})" for k in changed)  # type: ignore[index]
+        warn(
+            f"the Run goes on with another {what}; its weights will not be bit-identical to one never stopped."
+        )
+
+
+def _validator(dataset: Dataset, split: str, n: int) -> Validator | None:
+    if "val" not in set(dataset.split(split).part_of):
+        warn(f"the split '{split}' has no val part, so the newest checkpoint counts as the best.")
+        return None
+    from plenish.metrics.score import ValidationKID
+
+    return ValidationKID.fit(dataset, split, seed=0).score

@@ -1,0 +1,85 @@
+"""Classical augmentation of a batch, each image's draws derived from (seed, global sample index) alone.
+
+Flips, right-angle rotations and a small shift are one gather of pixels; brightness and contrast one product.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from plenish.training.engine import stable_seed
+
+Orientation = Literal["any", "upright", "fixed"]
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+
+
+def uniforms(index: NDArray[np.int64], columns: int, *key: object) -> NDArray[np.float64]:
+    """Uniform draws in [0, 1), N×columns, each a function of its sample's index, its column and `key` only.
+
+    Counter-based (SplitMix64's finaliser; Steele, Lea & Flood, OOPSLA 2014), so that a draw never depends on how
+    samples are grouped into batches or on what was drawn before.
+    """
+    counter = index.astype(np.uint64)[:, None] * np.uint64(columns) + np.arange(columns, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        x = np.uint64(stable_seed(*key)) + (counter + np.uint64(1)) * _STEP
+        x = (x ^ (x >> np.uint64(30))) * _MIX[0]
+        x = (x ^ (x >> np.uint64(27))) * _MIX[1]
+        x ^= x >> np.uint64(31)
+    return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def augment(
+    images: Tensor, index: NDArray[np.int64], seed: int, *, orientation: Orientation = "any",
+    shift: float = 1 / 12, brightness: float = 0.2, contrast: float = 0.2,
+) -> Tensor:  # fmt: skip
+    """Augment a batch of square images.
+
+    Args:
+        images: N×C×H×W in [-1, 1].
+        index: N global sample numbers, which decide all draws.
+        seed: the experiment's seed.
+        orientation: `any` flips both ways and turns by right angles (tissue, skin, soil: no up or down); `upright`
+            flips left and right only; `fixed` keeps the orientation (letters, digits).
+        shift: largest shift as a share of the side; the border is mirrored.
+        brightness: largest change of brightness, of the range [-1, 1]'s half.
+        contrast: largest relative change of contrast, about each image's mean.
+
+    Returns:
+        N×C×H×W, float32, within [-1, 1].
+    """
+    draws = torch.from_numpy(uniforms(index, 7, seed, "augment")).to(images.device, torch.float32)
+    side = images.shape[-1]
+    reach = shift * side
+    i, j = (
+        (torch.arange(side, device=images.device) + torch.round((2 * draws[:, k, None] - 1) * reach).long())
+        for k in (0, 1)
+    )
+    i, j = (_mirror(coordinate, side) for coordinate in (i, j))
+    if orientation != "fixed":
+        j = torch.where(draws[:, 2, None] < 0.5, side - 1 - j, j)
+    if orientation == "any":
+        i = torch.where(draws[:, 3, None] < 0.5, side - 1 - i, i)
+    place = i[:, :, None] * side + j[:, None, :]
+    if orientation == "any":  # a transposition and two flips make all eight symmetries of the square
+        place = torch.where(draws[:, 4, None, None] < 0.5, place.transpose(1, 2), place)
+    n, channels = images.shape[:2]
+    pixels = images.permute(0, 2, 3, 1).reshape(n, side * side, channels)
+    pixels = pixels.gather(1, place.reshape(n, -1, 1).expand(-1, -1, channels))
+    gain = 1 + contrast * (2 * draws[:, 5, None, None] - 1)
+    offset = brightness * (2 * draws[:, 6, None, None] - 1)
+    mean = pixels.mean(dim=(1, 2), keepdim=True)
+    changed = ((pixels - mean) * gain + mean + offset).clamp_(-1, 1)
+    return changed.reshape(n, side, side, channels).permute(0, 3, 1, 2)
+
+
+def _mirror(coordinate: Tensor, side: int) -> Tensor:
+    """Coordinates outside 0…side−1 reflected back in, the border pixel not repeated."""
+    period = max(1, 2 * side - 2)
+    folded = coordinate.remainder(period)
+    return torch.minimum(folded, period - folded)

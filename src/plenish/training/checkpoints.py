@@ -1,0 +1,183 @@
+"""Checkpoints: safetensors and JSON in a folder, whole, checksummed, and read without pickle.
+
+A checkpoint `kimg-00012.800/` holds one safetensors file for each network and optimiser, `state.json`, and
+`manifest.json` with every file's SHA-256. It is written aside, flushed and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from plenish import files
+from plenish.errors import InputError
+from plenish.progress import warn
+
+_PREFIX = "kimg-"
+
+
+def checkpoint_name(nimg: int) -> str:
+    """Folder name after `nimg` images; names sort in the order of training."""
+    return f"{_PREFIX}{nimg / 1000:09.3f}"
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as flat names: `<parameter number>.<moment>`."""
+    state = optimiser.state_dict()["state"]
+    return {
+        f"{number}.{key}": torch.as_tensor(value)
+        for number, moments in state.items()
+        for key, value in moments.items()
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put saved moments back, in each parameter's own memory layout.
+
+    safetensors drops strides; a fused Adam on channels_last parameters would then pair each weight with another
+    weight's moments.
+    """
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    optimiser.state.clear()
+    for name, value in tensors.items():
+        number, key = name.split(".", 1)
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape:
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        optimiser.state[parameter][key] = value
+
+
+def save_checkpoint(
+    folder: Path,
+    nimg: int,
+    modules: Mapping[str, nn.Module],
+    optimisers: Mapping[str, torch.optim.Optimizer],
+    state: Mapping[str, Any],
+) -> Path:
+    """Write a checkpoint.
+
+    Args:
+        folder: the Run's `checkpoints/`.
+        nimg: images seen.
+        modules: networks by name.
+        optimisers: optimisers by name.
+        state: JSON-able counters.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        InputError: the disk is full or may not be written; nothing half-written stays.
+    """
+    final = folder / checkpoint_name(nimg)
+    if final.exists():
+        shutil.rmtree(final)
+    tensors = {name: module.state_dict() for name, module in modules.items()}
+    tensors |= {name: optimiser_tensors(optimiser) for name, optimiser in optimisers.items()}
+    files.require_space(folder, sum(t.nbytes for group in tensors.values() for t in group.values()))
+    partial = final.with_name(final.name + ".partial")
+    try:
+        with files.reporting_disk(partial):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            manifest = {}
+            for name, group in tensors.items():
+                path = partial / f"{name}.safetensors"
+                save_file({key: value.detach().cpu().contiguous() for key, value in group.items()}, path)
+                manifest[path.name] = files.sha256_file(path)
+                _flush(path)
+            files.write_json(partial / "state.json", {"nimg": nimg, **state})
+            manifest["state.json"] = files.sha256_file(partial / "state.json")
+            files.write_json(partial / "manifest.json", manifest)
+            partial.rename(final)
+            files.flush_folder(folder)
+    except SafetensorError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        # safetensors wraps the operating system's refusal in an error of its own.
+        raise InputError(
+            f"{final} could not be written ({error}); free some space and start again."
+        ) from None
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return final
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def intact(checkpoint: Path) -> bool:
+    """Whether every file of a checkpoint is there and matches its checksum."""
+    try:
+        manifest = json.loads((checkpoint / "manifest.json").read_text(encoding="utf-8"))
+        return bool(manifest) and all(
+            files.sha256_file(checkpoint / name) == digest for name, digest in manifest.items()
+        )
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints, oldest first, intact or not; remains of interrupted writing are not among them."""
+    return sorted(p for p in folder.glob(f"{_PREFIX}*") if p.is_dir() and not p.name.endswith(".partial"))
+
+
+def newest_intact(folder: Path) -> Path | None:
+    """The newest checkpoint whose checksums hold; damaged ones are skipped with a warning."""
+    for path in reversed(list_checkpoints(folder)):
+        if intact(path):
+            return path
+        warn(f"{path} is damaged and was skipped.")
+    return None
+
+
+def load_state(checkpoint: Path) -> dict[str, Any]:
+    """The counters of a checkpoint."""
+    content: dict[str, Any] = files.read_json(checkpoint / "state.json")
+    return content
+
+
+def load_module(checkpoint: Path, name: str, module: nn.Module) -> None:
+    """Load a network's weights in place, keeping its memory layout.
+
+    Raises:
+        InputError: the file is missing, damaged or of another network.
+    """
+    path = checkpoint / f"{name}.safetensors"
+    try:
+        module.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} cannot be loaded ({reason}); use another checkpoint of the Run.") from None
+
+
+def restore_checkpoint(
+    checkpoint: Path, modules: Mapping[str, nn.Module], optimisers: Mapping[str, torch.optim.Optimizer]
+) -> dict[str, Any]:
+    """Load everything `save_checkpoint` wrote, in place, and return the counters."""
+    for name, module in modules.items():
+        load_module(checkpoint, name, module)
+    for name, optimiser in optimisers.items():
+        restore_optimiser(optimiser, load_file(checkpoint / f"{name}.safetensors"))
+    return load_state(checkpoint)
+
+
+def prune_checkpoints(folder: Path, keep: int, protect: Collection[str] = ()) -> list[Path]:
+    """Remove all but the newest `keep` checkpoints and the protected ones; returns what was removed."""
+    removed = [path for path in list_checkpoints(folder)[:-keep] if path.name not in protect]
+    for path in removed:
+        shutil.rmtree(path)
+    for leftover in folder.glob(f"{_PREFIX}*.partial"):
+        shutil.rmtree(leftover)
+    return removed
