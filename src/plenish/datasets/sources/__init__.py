@@ -1,0 +1,61 @@
+"""Outside formats: one file for each, and `recognise`, which tells them apart.
+
+Every format becomes a `Listing`: what images there are, in a fixed order, with labels, groups, parts and
+columns, before any pixel is read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from plenish.datasets.images import SUFFIXES
+from plenish.datasets.sources import archive, idx, npz, sidecar, table, tree
+from plenish.datasets.sources.listing import Listing, TableOptions
+from plenish.errors import InputError
+
+__all__ = ["Listing", "TableOptions", "recognise"]
+
+_IDX = ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")
+
+
+def recognise(source: Path, options: TableOptions) -> Listing:
+    """Find out what `source` is and list its images.
+
+    Args:
+        source: a folder, an `.npz`, a zip archive or an idx file.
+        options: where labels are to be taken from.
+
+    Raises:
+        InputError: it is missing, of no known kind, empty, or its labels do not fit its images.
+    """
+    if not source.exists():
+        raise InputError(f"{source} does not exist; give a folder of images, an .npz, a .zip or idx files.")
+    try:
+        restored = None if options.file else sidecar.find(source)
+        if restored is not None:
+            return restored
+        if source.is_dir():
+            if options.file or table.convention(source):
+                return table.listing(source, options)
+            if idx.find(source):
+                return idx.listing(source)
+            return tree.listing(source, options)
+        name = source.name.lower()
+        if options.file:
+            if name.endswith(".zip"):
+                return table.listing(source, options)
+            raise InputError(f"--labels goes with a folder of images, and {source} is a file; leave it out.")
+        if name.endswith(".npz"):
+            return npz.listing(source)
+        if name.endswith(".zip"):
+            return archive.listing(source, options)
+        if name.endswith(_IDX):
+            return idx.listing(source)
+    except PermissionError as error:
+        raise InputError(f"{error.filename or source} may not be read; change its permissions.") from None
+    if source.suffix.lower() in SUFFIXES:
+        raise InputError(f"{source} is a single image; give the folder that holds the images.")
+    raise InputError(
+        f"{source} is not a source Plenish knows; give a folder of images, an .npz, a .zip or idx files "
+        "(-ubyte)."
+    )

@@ -1,0 +1,264 @@
+"""One outside image file becomes one square of uint8 pixels, or a reason why not.
+
+Everything that a picture file can hold beside plain grey or RGB is settled here: transparency is laid over
+white, palettes and CMYK become RGB, 16-bit grey becomes 8-bit by dividing by 257, EXIF rotation is applied.
+What has no one right answer (an animation, floats without a range) is refused with a reason. Embedded colour
+profiles are not applied.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+import os
+import stat
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+Fit = Literal["crop", "pad", "stretch"]
+
+SUFFIXES = frozenset((
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".tga",
+))  # fmt: skip
+MAX_PIXELS = 89_478_485
+"""Pixels of the largest image that is decoded, a quarter GiB of RGB; larger ones may be bombs."""
+MAX_BYTES = 512 * 2**20
+"""Bytes of the largest image file that is read."""
+RESIZER = "Pillow Lanczos, reducing_gap 3"
+"""The resampling filter, as noted in dataset.json."""
+
+# Only these decoders are ever asked: others of Pillow's start outside programs (EPS) or read more than a
+# picture.
+_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "DIB", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
+_ORIENTATION = 0x0112
+_GREY = frozenset(("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I"))
+_WORDS = frozenset(("I;16", "I;16B", "I;16L", "I;16N"))
+_GAP = 3
+
+
+class Unreadable(Exception):
+    """A file that cannot become an image; the message is the reason, for `rejected.csv`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """An image made to fit.
+
+    Attributes:
+        pixels: size×size×channels uint8.
+        upscaled: it was enlarged.
+        coloured: it had colours and was asked for as grey.
+        peak: largest value of a 16-bit image, 0 for other images.
+    """
+
+    pixels: NDArray[np.uint8]
+    upscaled: bool
+    coloured: bool
+    peak: int = 0
+
+
+def read_file(path: str | Path) -> bytes:
+    """The bytes of an ordinary file.
+
+    Raises:
+        Unreadable: missing, forbidden, empty, too large, or no ordinary file (reading a pipe would never
+        end).
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                raise Unreadable("not an ordinary file")
+            check_length(facts.st_size)
+            return file.read()
+    except FileNotFoundError:
+        raise Unreadable("the file does not exist (a link that leads nowhere?)") from None
+    except OSError as error:
+        raise Unreadable(f"the file cannot be read: {error.strerror or error}") from None
+
+
+def check_length(n_bytes: int) -> None:
+    """Raise Unreadable for an empty file and for one too large to read."""
+    if n_bytes == 0:
+        raise Unreadable("the file is empty (0 bytes)")
+    if n_bytes > MAX_BYTES:
+        raise Unreadable(f"the file has {n_bytes / 2**20:,.0f} MiB; the limit is {MAX_BYTES // 2**20} MiB")
+
+
+def fit_bytes(data: bytes, size: int, channels: int, fit: Fit) -> Fitted:
+    """Decode a picture file and make it size×size×channels.
+
+    Args:
+        data: the whole file.
+        size: height and width wanted, pixels.
+        channels: 1 (grey) or 3 (RGB).
+        fit: `crop` scales the shorter side to `size` and cuts the centre out, `pad` scales the longer side
+            and fills with white, `stretch` ignores the aspect ratio. A picture that already has the size is
+            not resampled.
+
+    Raises:
+        Unreadable: damaged, no known format, animated, too large, or of a pixel type without one right
+        reading.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with _open(data) as image:
+                if image.format == "JPEG":
+                    # The decoder can leave out detail that the resampling would drop; the gap is the
+                    # resampler's own.
+                    image.draft(None, (_GAP * size, _GAP * size))
+                return _fit_image(image, size, channels, fit)
+    except Unreadable:
+        raise
+    except MemoryError:
+        raise Unreadable("decoding it needs more memory than there is") from None
+    except Exception as error:  # Decoders meet hostile bytes here and raise whatever the bytes lead them to.
+        raise Unreadable(f"truncated or damaged: {_words(error)}") from None
+
+
+def fit_array(array: NDArray[np.uint8], size: int, channels: int, fit: Fit) -> Fitted:
+    """Make pixels that lie in memory (H×W×C uint8, C 1, 3 or 4 with alpha last) fit, as `fit_bytes` does."""
+    image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+    return _fit_image(image, size, channels, fit)
+
+
+def is_grey(data: bytes) -> bool:
+    """Whether a picture file's header announces no colours; a file that cannot be opened counts as grey."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with _open(data) as image:
+                return image.mode in _GREY
+    except Exception:  # As above; it will be rejected with its reason when its turn comes.
+        return True
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """H×W×C uint8 (C 1 or 3) as the bytes of a PNG file."""
+    out = io.BytesIO()
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image.save(out, "PNG", compress_level=6)
+    return out.getvalue()
+
+
+def _open(data: bytes) -> Image.Image:
+    check_length(len(data))
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError:
+        raise Unreadable(_unidentified(data)) from None
+    except Image.DecompressionBombError:
+        raise Unreadable(f"more than {2 * MAX_PIXELS:,} pixels (a decompression bomb?)") from None
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise Unreadable(f"{width}×{height} pixels; the limit is {MAX_PIXELS:,} (a decompression bomb?)")
+    frames = 1 if image.format in ("PNG", "JPEG", "MPO") else getattr(image, "n_frames", 1)
+    if getattr(image, "is_animated", False) and image.format == "PNG":
+        frames = getattr(image, "n_frames", 2)
+    if frames > 1:  # A JPEG of several pictures (MPO, from telephones) has one main one; others have not.
+        what = "pages" if image.format == "TIFF" else "frames (animated)"
+        raise Unreadable(f"it has {frames} {what}; save the one you want as a file of its own")
+    return image
+
+
+def _unidentified(data: bytes) -> str:
+    if not data.strip(b"\0"):
+        return "the file holds nothing but zeros"
+    known = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+    for magic, name in known.items():
+        if data.startswith(magic):
+            return f"truncated or damaged: its beginning is {name}, but the header cannot be read"
+    return "not an image of a known format"
+
+
+def _words(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return (text or type(error).__name__)[:200]
+
+
+def _fit_image(image: Image.Image, size: int, channels: int, fit: Fit) -> Fitted:
+    original = image.size
+    coloured = channels == 1 and image.mode not in _GREY
+    plain, peak = _plain(image, channels)
+    upscaled = _enlarges(original, size, fit)
+    return Fitted(_to_array(_resize(plain, size, fit)), upscaled, coloured, peak)
+
+
+def _enlarges(shape: tuple[int, int], size: int, fit: Fit) -> bool:
+    return max(shape) < size if fit == "pad" else min(shape) < size
+
+
+def _plain(image: Image.Image, channels: int) -> tuple[Image.Image, int]:
+    """The image upright, opaque, 8-bit and grey or RGB, with the peak value if it had 16 bits."""
+    wanted = "L" if channels == 1 else "RGB"
+    image.load()  # First of all: a PNG may tell its rotation behind its pixels.
+    if image.mode == wanted and not image.info and image.format in (None, "PNG"):
+        return image, 0
+    peak = 0
+    if image.mode in _WORDS or image.mode == "I":
+        image, peak = _from_words(image)
+    elif image.mode == "F":
+        raise Unreadable("its pixels are floats without a stated range; save it with 8 or 16 bits")
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        image = _over_white(image)
+    return (image if image.mode == wanted else image.convert(wanted)), peak
+
+
+def _from_words(image: Image.Image) -> tuple[Image.Image, int]:
+    values = np.asarray(image)
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):
+        raise Unreadable("its pixels are 32-bit integers without a stated range; save it with 8 or 16 bits")
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise Unreadable(f"its pixels range from {low} to {high}; save it with 8 or 16 bits")
+    grey = Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        grey.paste(255, mask=Image.fromarray(np.asarray(values == key).astype(np.uint8) * 255))
+    exif = image.getexif()
+    if exif:
+        grey.getexif().update(exif)
+        grey.info["exif"] = exif.tobytes()
+    return grey, high
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    grey = image.mode in ("1", "L", "LA", "La")
+    return Image.alpha_composite(white, rgba).convert("L" if grey else "RGB")
+
+
+def _resize(image: Image.Image, size: int, fit: Fit) -> Image.Image:
+    width, height = image.size
+    if (width, height) == (size, size):
+        return image
+    resize = functools.partial(image.resize, resample=Image.Resampling.LANCZOS, reducing_gap=float(_GAP))
+    if fit == "stretch":
+        return resize((size, size))
+    if fit == "crop":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        return resize((size, size), box=(left, top, left + side, top + side))
+    scale = size / max(width, height)
+    inner = max(1, round(width * scale)), max(1, round(height * scale))
+    out = Image.new(image.mode, (size, size), 255 if image.mode == "L" else (255, 255, 255))
+    out.paste(
+        resize(inner) if inner != image.size else image, ((size - inner[0]) // 2, (size - inner[1]) // 2)
+    )
+    return out
+
+
+def _to_array(image: Image.Image) -> NDArray[np.uint8]:
+    array = np.asarray(image, np.uint8)
+    return array[:, :, None] if array.ndim == 2 else array

@@ -1,0 +1,132 @@
+"""Zip archives: StyleGAN's (`dataset.json` beside the images) and plain ones of folders."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from plenish.datasets.schema import LabelSchema
+from plenish.datasets.sources import tree
+from plenish.datasets.sources.listing import Listing, TableOptions, categorical, natural, plural, shown
+from plenish.errors import InputError
+
+_MANIFEST_BYTES = 512 * 2**20
+
+
+def listing(source: Path, options: TableOptions) -> Listing:
+    """List a zip archive's images.
+
+    Raises:
+        InputError: no zip, members that lead outside it, a broken `dataset.json`, or no images.
+    """
+    names = pictures(source)
+    if not names:
+        raise InputError(f"There are no images in {source}; give an archive of PNG or JPEG files.")
+    manifests = [name for name in _members(source) if PurePosixPath(name).name == "dataset.json"]
+    if manifests:
+        out = _stylegan(source, names, min(manifests, key=len))
+    else:
+        out = tree.arrange(names)
+        out.kind = out.kind.replace("folder", "zip archive", 1)
+    out.root, out.zipped = str(source), True
+    return out
+
+
+def _members(source: Path) -> list[str]:
+    """Names of an archive's files, all of which lie inside it."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            infos = [info for info in archive.infolist() if not info.is_dir()]
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise InputError(
+            f"{source} is not a readable zip archive ({error}); fetch or pack it again."
+        ) from None
+    for info in infos:
+        path = PurePosixPath(info.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
+            raise InputError(
+                f"{source} has a member that leads outside it ({info.filename!r}); do not trust this archive."
+            )
+    if any(info.flag_bits & 1 for info in infos):
+        raise InputError(f"{source} is encrypted; unpack it and give the folder.")
+    return [info.filename for info in infos]
+
+
+def pictures(source: Path) -> list[str]:
+    """Names of the picture files in an archive, in natural order."""
+    names = [name for name in _members(source) if tree.is_picture(PurePosixPath(name).name)]
+    visible = [name for name in names if not any(tree.is_hidden(piece) for piece in name.split("/"))]
+    return sorted(set(visible), key=natural)
+
+
+def _stylegan(source: Path, names: list[str], manifest: str) -> Listing:
+    labels = read_manifest(source, manifest)
+    base = manifest[: -len("dataset.json")]
+    names = [name for name in names if name.startswith(base)]
+    out = Listing("StyleGAN zip", names)
+    if labels is None:
+        return out
+    lacking = [name for name in names if name[len(base) :] not in labels]
+    if lacking:
+        raise InputError(
+            f"dataset.json in {source} gives no label to {plural(len(lacking), 'image')} ({shown(lacking)}); "
+            'complete it, or set its "labels" to null.'
+        )
+    extra = len(labels) - len(names)
+    if extra > 0:
+        out.warnings.append(f"dataset.json labels {plural(extra, 'image')} the archive does not hold.")
+    out.schema, out.labels = _labels([labels[name[len(base) :]] for name in names], source)
+    return out
+
+
+def read_manifest(source: Path, name: str) -> dict[str, Any] | None:
+    """The labels of a StyleGAN `dataset.json` by file name, or None without labels.
+
+    Raises:
+        InputError: it is broken or unreasonably large.
+    """
+    wrong = (
+        f'{name} in {source} is not StyleGAN\'s: it needs "labels", a list of [file name, label], or null.'
+    )
+    with zipfile.ZipFile(source) as archive:
+        info = archive.getinfo(name)
+        if info.file_size > _MANIFEST_BYTES:
+            raise InputError(
+                f"{name} in {source} unpacks to {info.file_size / 2**20:,.0f} MiB; pack the archive again."
+            )
+        try:
+            content = json.loads(archive.read(info))
+            labels = content["labels"]
+            return None if not labels else {str(file): label for file, label in labels}
+        except (ValueError, KeyError, TypeError, zipfile.BadZipFile):
+            raise InputError(wrong) from None
+
+
+def _labels(values: list[Any], source: Path) -> tuple[LabelSchema, list[Any]]:
+    if all(isinstance(value, (int, str)) and not isinstance(value, bool) for value in values):
+        names = [str(value) for value in values]
+        return categorical(names), names
+    width = len(values[0]) if isinstance(values[0], list) else 0
+    if not width or not all(isinstance(value, list) and len(value) == width for value in values):
+        raise InputError(
+            f"dataset.json in {source} mixes kinds of labels; give every image a whole number, or a "
+            "list each."
+        )
+    return vectors([[float(x) for x in value] for value in values])
+
+
+def vectors(rows: list[list[float]], names: tuple[str, ...] | None = None) -> tuple[LabelSchema, list[Any]]:
+    """Label vectors as one-hot classes, multi-hot tags or numbers, whichever they are.
+
+    Args:
+        rows: N vectors of one length K.
+        names: K names; numbers from 0 where none are given.
+    """
+    names = names or tuple(str(i) for i in range(len(rows[0])))
+    if not all(x in (0.0, 1.0) for row in rows for x in row):
+        return LabelSchema("continuous", names), rows
+    if len(names) > 1 and all(sum(row) == 1 for row in rows):
+        return LabelSchema("categorical", names), [names[row.index(1.0)] for row in rows]
+    return LabelSchema("multilabel", names), [[name for name, x in zip(names, row) if x] for row in rows]

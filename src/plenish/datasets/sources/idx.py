@@ -1,0 +1,142 @@
+"""MNIST's idx files, gzipped or not: one pair, or a folder of pairs for train and test.
+
+Format: http://yann.lecun.com/exdb/mnist (two zero bytes, type code, number of dimensions, big-endian sizes,
+values).
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.datasets.sources.listing import ALIASES, Listing, about_parts, categorical, plural
+from plenish.errors import InputError
+
+_BLOCK = 256
+_UNSIGNED_BYTE = 8
+
+
+def find(folder: Path) -> list[Path]:
+    """The idx files of images in a folder (also in a folder `raw` inside it), sorted."""
+    for place in (folder, folder / "raw"):
+        if place.is_dir():
+            found = sorted(
+                path for path in place.iterdir() if re.search(r"images[-.]idx3-ubyte(\.gz)?$", path.name)
+            )
+            if found:
+                plain = {path.name.removesuffix(".gz") for path in found if path.suffix != ".gz"}
+                return [
+                    path
+                    for path in found
+                    if path.suffix != ".gz" or path.name.removesuffix(".gz") not in plain
+                ]
+    return []
+
+
+def listing(source: Path) -> Listing:
+    """List one idx file of images, or a folder of them, with the labels that lie beside.
+
+    Raises:
+        InputError: a header is wrong, sizes differ, or labels are fewer than images.
+    """
+    paths = find(source) if source.is_dir() else [source]
+    shapes = [_header(path, 3) for path in paths]
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise InputError(f"The idx files of {source} hold images of different sizes; import them one by one.")
+    out = Listing("idx files", [], channels=1)
+    out.size = shapes[0][1] if shapes[0][1] == shapes[0][2] else None
+    order = sorted(range(len(paths)), key=lambda i: ("train", "val", "test", "").index(_part(paths[i])))
+    labels: list[str] = []
+    parts: list[str] = []
+    for i in order:
+        out.refs += [f"{paths[i].name}[{k}]" for k in range(shapes[i][0])]
+        parts += [_part(paths[i])] * shapes[i][0]
+        labels += _labels(paths[i], shapes[i][0])
+    if labels:
+        if len(labels) != len(out.refs):
+            raise InputError(
+                f"Only some of the idx files of {source} have labels beside them; add or remove the others."
+            )
+        out.labels, out.schema = labels, categorical(labels)
+    if len(set(parts)) > 1 and "" not in parts:
+        out.parts = parts
+        out.notes.append(about_parts(parts))
+    pieces = [(paths[i], shapes[i]) for i in order]
+    out.blocks = lambda start: _blocks(pieces, start)
+    return out
+
+
+def _part(path: Path) -> str:
+    words = re.split(r"[-_.]", path.name.lower())
+    return next((ALIASES[word] for word in words if word in ALIASES), "")
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path) if path.suffix == ".gz" else path.open("rb"))
+
+
+def _header(path: Path, dimensions: int) -> tuple[int, ...]:
+    try:
+        with _open(path) as file:
+            zero, kind, count = struct.unpack(">HBB", file.read(4))
+            shape = struct.unpack(f">{count}I", file.read(4 * count)) if count <= 4 else ()
+    except (OSError, EOFError, struct.error, zlib.error) as error:
+        raise InputError(f"{path} is not a readable idx file ({error}); fetch it again.") from None
+    if zero or kind != _UNSIGNED_BYTE or count != dimensions:
+        what = "images" if dimensions == 3 else "labels"
+        raise InputError(
+            f"{path} is not an idx file of {what} (unsigned bytes in {plural(dimensions, 'dimension')})."
+        )
+    if 0 in shape:
+        raise InputError(f"{path} holds no images; fetch it again.")
+    return tuple(shape)
+
+
+def _labels(path: Path, count: int) -> list[str]:
+    base = path.name.replace("images", "labels").replace("idx3", "idx1").removesuffix(".gz")
+    beside = next(
+        (path.with_name(name) for name in (base, base + ".gz") if path.with_name(name).is_file()), None
+    )
+    if beside is None or beside == path:
+        return []
+    (found,) = _header(beside, 1)
+    if found != count:
+        raise InputError(
+            f"{beside} has {found:,} labels for the {count:,} images of {path.name}; they do not belong "
+            "together."
+        )
+    with _open(beside) as file:
+        file.seek(8)
+        values = _read(file, count, beside)
+    return [str(value) for value in values.tolist()]
+
+
+def _read(file: IO[bytes], n_bytes: int, path: Path) -> NDArray[np.uint8]:
+    try:
+        data = file.read(n_bytes)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is damaged ({error}); fetch it again.") from None
+    if len(data) != n_bytes:
+        raise InputError(f"{path} is truncated; fetch it again.")
+    return np.frombuffer(data, np.uint8)
+
+
+def _blocks(pieces: list[tuple[Path, tuple[int, ...]]], start: int) -> Iterator[NDArray[np.uint8]]:
+    for path, (count, height, width) in pieces:
+        if start >= count:
+            start -= count
+            continue
+        with _open(path) as file:
+            file.seek(16 + start * height * width)
+            for at in range(start, count, _BLOCK):
+                n = min(_BLOCK, count - at)
+                yield _read(file, n * height * width, path).reshape(n, height, width, 1)
+        start = 0

@@ -1,0 +1,205 @@
+"""What every source is turned into: the images there are, in a fixed order, with what is known of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.datasets.schema import LabelSchema, Part
+from plenish.datasets.workers import CHUNK, Task
+from plenish.errors import InputError
+
+LabelKind = Literal["auto", "categorical", "multilabel", "continuous"]
+Blocks = Callable[[int], Iterator[NDArray[np.uint8]]]
+"""Makes an iterator over pieces (n×H×W×C uint8) of the images from a row on."""
+
+ALIASES: Mapping[str, Part] = {
+    "train": "train", "training": "train", "tr": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test", "tst": "test", "t10k": "test",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class TableOptions:
+    """Where labels come from when they do not come from folders.
+
+    Attributes:
+        file: a CSV, TSV, JSON Lines or Parquet file with one row an image.
+        file_column: its column of file names; None looks for a usual name.
+        label_column: its column of labels; None looks for a usual name.
+        group_column: its column of groups (patient, lesion, slide); None for no groups.
+        split_column: its column of train, val and test; None for no split.
+        label_kind: how to read a label; `auto` takes lists for tags and everything else for classes.
+        missing: what to do about rows whose file or label is missing.
+    """
+
+    file: Path | None = None
+    file_column: str | None = None
+    label_column: str | None = None
+    group_column: str | None = None
+    split_column: str | None = None
+    label_kind: LabelKind = "auto"
+    missing: Literal["error", "skip"] = "error"
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything was asked that only a table can answer."""
+        return any((self.file_column, self.label_column, self.group_column, self.split_column))
+
+
+@dataclasses.dataclass
+class Listing:
+    """The images of a source. All lists have one entry an image, in the order they will be written.
+
+    Attributes:
+        kind: what the source is, in words.
+        refs: what each image is called: a path relative to the folder, a member's name, or `images[12]`.
+        schema: the label schema.
+        root: the folder or zip archive that holds the files; empty when `blocks` yields pixels.
+        zipped: whether `root` is an archive.
+        blocks: yields the pixels of array sources.
+        channels: 1 or 3 where the source says so without a look at the images.
+        size: the images' height and width where the source says so and both are equal.
+        labels: class names, lists of tags, lists of numbers, or None.
+        groups: group names, or None.
+        parts: train, val and test, or None.
+        ids: ids, or None for running numbers.
+        columns: further columns.
+        splits: further splits by name.
+        arrays: row-aligned arrays with their manifests, by name.
+        about: facts for the Dataset's manifest (name, licence, source, intended_use, extra).
+        notes: remarks for the user.
+        warnings: remarks the user must not miss.
+    """
+
+    kind: str
+    refs: list[str]
+    schema: LabelSchema = dataclasses.field(default_factory=LabelSchema)
+    root: str = ""
+    zipped: bool = False
+    blocks: Blocks | None = None
+    channels: int | None = None
+    size: int | None = None
+    labels: Sequence[Any] | None = None
+    groups: Sequence[str | None] | None = None
+    parts: Sequence[str] | None = None
+    ids: Sequence[str] | None = None
+    columns: dict[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    splits: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    arrays: dict[str, tuple[NDArray[Any], Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.refs)
+
+    def tasks(self, start: int) -> Iterator[Task]:
+        """The work of reading all images from `start` on, in pieces."""
+        if self.blocks is None:
+            for at in range(start, len(self), CHUNK):
+                yield Task(self.refs[at : at + CHUNK], self.root, self.zipped)
+            return
+        for block in self.blocks(start):
+            yield Task(self.refs[start : start + len(block)], pixels=block)
+            start += len(block)
+
+    def row(self, i: int) -> dict[str, Any]:
+        """The row of samples.parquet for image `i`, without what only its pixels tell."""
+        row: dict[str, Any] = {"source": printable(self.refs[i])}
+        if self.ids is not None:
+            row["id"] = self.ids[i]
+        row["label"] = None if self.labels is None else self.labels[i]
+        row["group"] = None if self.groups is None else self.groups[i]
+        if self.parts is not None:
+            row["part"] = self.parts[i]
+        for name, values in self.columns.items():
+            row[name] = values[i]
+        return row
+
+    def fingerprint(self) -> str:
+        """SHA-256 of names, labels, groups, parts and columns: a resumed import must find the same."""
+        digest = hashlib.sha256()
+        lists = (self.refs, self.labels, self.groups, self.parts, self.ids, *self.columns.values())
+        for values in lists:
+            digest.update(b"\1")
+            for piece in (
+                itertools.batched(values or (), 4096) if hasattr(itertools, "batched") else (values or (),)
+            ):
+                digest.update(json.dumps(list(piece), default=str).encode())
+        return digest.hexdigest()
+
+
+def natural(text: str) -> tuple[tuple[int, str] | tuple[int, int, str], ...]:
+    """A key that sorts `img2` before `img10`."""
+    pieces = re.split(r"(\d+)", text)
+    return tuple((0, int(piece), piece) if i % 2 else (1, piece) for i, piece in enumerate(pieces))
+
+
+def printable(ref: str) -> str:
+    """A file name as text that can be stored anywhere: bytes that are no UTF-8 become escapes."""
+    return ref.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def class_name(folder: str) -> str:
+    """A folder's name as a class name; composed and decomposed accents are the same class."""
+    return unicodedata.normalize("NFC", printable(folder)).strip()
+
+
+def categorical(labels: Sequence[str]) -> LabelSchema:
+    """The schema of class names, in natural order."""
+    return LabelSchema("categorical", tuple(sorted(set(labels), key=natural)))
+
+
+def shown(names: Sequence[Any], most: int = 3) -> str:
+    """The first few names, for a sentence."""
+    first = ", ".join(printable(str(name)) for name in names[:most])
+    return first + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def plural(n: int, noun: str) -> str:
+    """`1 image`, `2 images`, `3 classes`."""
+    if n == 1:
+        return f"1 {noun}"
+    return f"{n:,} {noun}es" if noun.endswith("s") else f"{n:,} {noun}s"
+
+
+def about_parts(parts: Sequence[str]) -> str:
+    """What a source's own split looks like, and what it lacks."""
+    counts = Counter(parts)
+    there = [f"{counts[part]:,} {part}" for part in ("train", "val", "test") if counts[part]]
+    text = f"The source's own split is kept as 'default': {', '.join(there)}"
+    lacking = [part for part in ("train", "val", "test") if not counts[part]]
+    if lacking:
+        text += f"; it has no {' and no '.join(lacking)} part, 'plenish split --name other' makes a whole one"
+    return text + "."
+
+
+def similar_classes(names: Sequence[str]) -> list[str]:
+    """Warnings about class names that differ only in case or spacing."""
+    seen: dict[str, str] = {}
+    out = []
+    for name in names:
+        folded = re.sub(r"[\s_-]+", " ", name.casefold())
+        if folded in seen:
+            out.append(f"The classes '{seen[folded]}' and '{name}' look like one class and stay two.")
+        seen.setdefault(folded, name)
+    return out
+
+
+def need(condition: bool, sentence: str) -> None:
+    """Raise InputError with `sentence` unless `condition`."""
+    if not condition:
+        raise InputError(sentence)

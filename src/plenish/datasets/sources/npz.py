@@ -1,0 +1,275 @@
+"""`.npz` archives of images and labels, read piece by piece; pickled objects are never loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.datasets.schema import LabelSchema, Part
+from plenish.datasets.sources.archive import vectors
+from plenish.datasets.sources.listing import Listing, about_parts, categorical, plural, shown
+from plenish.errors import InputError
+
+_BLOCK = 256
+_IMAGES = ("images", "image", "x", "data", "imgs", "arr_0")
+_LABELS = ("labels", "label", "y", "targets", "target", "classes", "arr_1")
+_NAMES = ("class_names", "label_names", "classes_names", "names")
+_PARTS: tuple[tuple[Part, tuple[str, ...]], ...] = (
+    ("train", ("train", "training")), ("val", ("val", "valid", "validation")), ("test", ("test", "testing")),
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class _Member:
+    """An array inside the archive: its key, dtype, shape and order."""
+
+    key: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    fortran: bool
+
+
+def listing(source: Path) -> Listing:
+    """List an archive's images, with the labels, class names and parts it holds.
+
+    Raises:
+        InputError: no npz, pickled or misshapen arrays, no key that looks like images, or labels that do not
+        fit.
+    """
+    members = _members(source)
+    pairs = _pairs(members, source)
+    out = Listing("npz archive", [])
+    pieces = [_Images.of(source, members[images]) for _, images, _ in pairs]
+    if len({(piece.height, piece.width, piece.channels) for piece in pieces}) > 1:
+        raise InputError(f"The parts of {source} hold images of different shapes; save them alike.")
+    parts: list[str] = []
+    labels: list[NDArray[Any]] = []
+    for (part, images, label_key), piece in zip(pairs, pieces):
+        out.refs += [f"{images}[{i}]" for i in range(piece.count)]
+        parts += [part or ""] * piece.count
+        if label_key:
+            labels.append(_load(source, members[label_key]))
+            if len(labels[-1]) != piece.count:
+                raise InputError(
+                    f"{source} has {len(labels[-1]):,} {label_key} for {piece.count:,} {images}; they "
+                    "must match."
+                )
+    if len(labels) not in (0, len(pairs)):
+        raise InputError(f"Only some parts of {source} have labels; add or remove the others.")
+    if labels:
+        names = next((members[key] for key in _find(members, _NAMES)), None)
+        out.schema, out.labels = _labels(
+            labels, [] if names is None else _load(source, names).tolist(), source
+        )
+    if pairs[0][0] is not None:
+        out.parts = parts
+        out.notes.append(about_parts(parts))
+    out.channels = 1 if pieces[0].channels == 1 else 3
+    out.size = pieces[0].height if pieces[0].height == pieces[0].width else None
+    if pieces[0].scale != 1:
+        out.notes.append(
+            f"Values of {pieces[0].member.dtype} were multiplied by {pieces[0].scale:.4g} to span 0 to 255."
+        )
+    out.blocks = lambda start: _blocks(pieces, start)
+    return out
+
+
+def _members(source: Path) -> dict[str, _Member]:
+    out = {}
+    try:
+        with zipfile.ZipFile(source) as archive:
+            for info in archive.infolist():
+                if info.filename.endswith(".npy"):
+                    key = info.filename.removesuffix(".npy")
+                    with archive.open(info) as file:
+                        out[key] = _Member(key, *_header(file))
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise InputError(
+            f"{source} is not a readable .npz ({' '.join(str(error).split())}); save it again."
+        ) from None
+    if not out:
+        raise InputError(f"{source} holds no arrays; save images and labels with numpy.savez.")
+    return out
+
+
+def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(
+        version
+    )
+    if read is None:
+        raise ValueError(f"array format {version} is unknown")
+    shape, fortran, dtype = read(file)
+    return dtype, shape, fortran
+
+
+def _find(members: dict[str, _Member], names: tuple[str, ...]) -> list[str]:
+    """Keys among `names`, whatever their case, in the order of `names`."""
+    folded = {key.lower(): key for key in members}
+    return [folded[name] for name in names if name in folded]
+
+
+def _pairs(members: dict[str, _Member], source: Path) -> list[tuple[Part | None, str, str | None]]:
+    """(part or None, key of images, key of labels or None) for each part."""
+    pairs: list[tuple[Part | None, str, str | None]] = []
+    for part, words in _PARTS:
+        images = _find(
+            members, tuple(form for w in words for x in _IMAGES for form in (f"{x}_{w}", f"{w}_{x}"))
+        )
+        labels = _find(
+            members, tuple(form for w in words for y in _LABELS for form in (f"{y}_{w}", f"{w}_{y}"))
+        )
+        if images:
+            pairs.append((part, images[0], labels[0] if labels else None))
+    if len(pairs) == 1:
+        return [(None, *pairs[0][1:])]
+    if pairs:
+        return pairs
+    found = _find(members, _IMAGES)
+    if not found:
+        likely = [key for key, member in members.items() if len(member.shape) in (3, 4)]
+        if len(likely) != 1:
+            raise InputError(
+                f"{source} holds {shown(list(members), 8)}; name the images 'images' and the labels 'labels'."
+            )
+        found = likely
+    labels = [key for key in _find(members, _LABELS) if key != found[0]]
+    return [(None, found[0], labels[0] if labels else None)]
+
+
+def _load(source: Path, member: _Member) -> NDArray[Any]:
+    if member.dtype.hasobject:
+        raise InputError(
+            f"'{member.key}' in {source} is pickled, which Plenish never loads; save it as numbers or text."
+        )
+    try:
+        with np.load(source, allow_pickle=False) as archive:
+            loaded: NDArray[Any] = archive[member.key]
+            return loaded
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"'{member.key}' in {source} cannot be read ({error}); save it again.") from None
+
+
+def _labels(pieces: list[NDArray[Any]], names: list[Any], source: Path) -> tuple[LabelSchema, list[Any]]:
+    values = np.concatenate([piece.reshape(len(piece), -1) for piece in pieces])
+    if values.shape[1] > 1:
+        if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+            raise InputError(f"The labels of {source} are vectors of {values.dtype}; use finite numbers.")
+        fitting = tuple(map(str, names)) if len(names) == values.shape[1] else None
+        return vectors(values.astype(float).tolist(), fitting)
+    flat = values[:, 0]
+    if flat.dtype.kind == "f":
+        if not np.isfinite(flat).all():
+            raise InputError(
+                f"{plural(int((~np.isfinite(flat)).sum()), 'label')} of {source} are NaN or infinite; "
+                "mend them."
+            )
+        if not (flat == np.floor(flat)).all():
+            return LabelSchema("continuous", ("label",)), [[float(x)] for x in flat]
+        flat = flat.astype(np.int64)
+    if flat.dtype.kind == "S":
+        flat = np.char.decode(flat, "utf-8")
+    if flat.dtype.kind in "iu" and names:
+        if int(flat.min()) < 0 or int(flat.max()) >= len(names):
+            raise InputError(
+                f"{source} has labels up to {flat.max()} and only {len(names)} class names; add the others."
+            )
+        texts = tuple(str(name) for name in names)
+        return LabelSchema("categorical", texts), [texts[i] for i in flat]
+    texts_ = [str(value) for value in flat.tolist()]
+    return categorical(texts_), texts_
+
+
+@dataclasses.dataclass(frozen=True)
+class _Images:
+    """Images of one key: where they lie and how their values become 0 to 255."""
+
+    source: Path
+    member: _Member
+    count: int
+    height: int
+    width: int
+    channels: int
+    first: bool
+    scale: float
+
+    @classmethod
+    def of(cls, source: Path, member: _Member) -> _Images:
+        shape = member.shape
+        if member.dtype.hasobject:
+            raise InputError(
+                f"'{member.key}' in {source} is pickled, which Plenish never loads; save it as one "
+                "uint8 array."
+            )
+        first = len(shape) == 4 and shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4)
+        n, height, width, channels = (
+            (shape[0], *shape[2:], shape[1]) if first else (*shape, 1)[:4] if len(shape) > 2 else (0,) * 4
+        )
+        if not n or not height or not width or channels not in (1, 3, 4) or member.dtype.kind not in "buif":
+            raise InputError(
+                f"'{member.key}' in {source} is {member.dtype} {shape}; images are N×H×W or N×H×W×C "
+                "numbers with C 1, 3 or 4."
+            )
+        images = cls(source, member, n, height, width, channels, first, 1.0)
+        return dataclasses.replace(images, scale=images._scale())
+
+    def _scale(self) -> float:
+        """What values are multiplied by. For other types than uint8 all values are looked at."""
+        dtype = self.member.dtype
+        if dtype == np.uint8:
+            return 1.0
+        if dtype.kind == "b":
+            return 255.0
+        if dtype == np.uint16:
+            return 1 / 257
+        low, high = math.inf, -math.inf
+        for block in self.raw(0):
+            low, high = min(low, float(block.min())), max(high, float(block.max()))
+        if not (low >= 0 and high <= 255):
+            raise InputError(
+                f"'{self.member.key}' in {self.source} ranges from {low:g} to {high:g}; save it as "
+                "uint8, or as floats "
+                "from 0 to 1."
+            )
+        return 255.0 if dtype.kind == "f" and high <= 1 else 1.0
+
+    def raw(self, start: int) -> Iterator[NDArray[Any]]:
+        """Pieces of the array as saved, from a row on."""
+        if self.member.fortran:
+            whole = _load(self.source, self.member)
+            yield from (whole[at : at + _BLOCK] for at in range(start, self.count, _BLOCK))
+            return
+        row = math.prod(self.member.shape[1:]) * self.member.dtype.itemsize
+        block = max(1, min(_BLOCK, 2**24 // row))
+        with zipfile.ZipFile(self.source) as archive, archive.open(self.member.key + ".npy") as file:
+            _header(file)
+            file.seek(start * row, 1)
+            for at in range(start, self.count, block):
+                n = min(block, self.count - at)
+                try:
+                    data = file.read(n * row)
+                except Exception as error:  # zlib, zipfile and EOF errors alike.
+                    raise InputError(f"{self.source} is damaged ({error}); save it again.") from None
+                if len(data) != n * row:
+                    raise InputError(f"{self.source} is truncated; save it again.")
+                yield np.frombuffer(data, self.member.dtype).reshape(n, *self.member.shape[1:])
+
+
+def _blocks(pieces: list[_Images], start: int) -> Iterator[NDArray[np.uint8]]:
+    for piece in pieces:
+        if start >= piece.count:
+            start -= piece.count
+            continue
+        for block in piece.raw(start):
+            values = np.moveaxis(block, 1, 3) if piece.first else block.reshape(*block.shape[:3], -1)
+            if piece.scale != 1 or values.dtype != np.uint8:
+                values = np.rint(values.astype(np.float64) * piece.scale)
+            yield values.astype(np.uint8)
+        start = 0

@@ -1,0 +1,134 @@
+"""`metadata.parquet`, the table `plenish export` lays beside the images, and how a Dataset is restored from
+it.
+
+One row an image: its file's name, the columns of samples.parquet, `split.<name>` for each split and
+`array.<name>` for each array. The schema's metadata (key `plenish`) hold the label schema, licence and
+manifests as JSON. It follows the Hugging Face convention (`file_name`), so that others' tools read the same
+columns.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from plenish.datasets.schema import LabelSchema
+from plenish.datasets.sources import tree
+from plenish.datasets.sources.listing import Listing, plural, shown
+from plenish.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NAME = "metadata.parquet"
+KEY = b"plenish"
+VERSION = 1
+ARCHIVES = {"stylegan-zip": "dataset.zip", "npz": "dataset.npz"}
+"""The file that holds the images in formats that have one."""
+
+
+def find(source: Path) -> Listing | None:
+    """The Listing of an exported folder, or of the archive inside it, or None where there is no sidecar of
+    ours.
+
+    Raises:
+        InputError: the sidecar and the images beside it do not belong together.
+    """
+    folder = source if source.is_dir() else source.parent
+    about = read_about(folder / NAME)
+    if about is None:
+        return None
+    archive = ARCHIVES.get(about["format"])
+    if source.is_file() and source.name != archive:
+        return None
+    if about["format"] == "webdataset":
+        raise InputError(
+            f"{folder} holds WebDataset shards, which Plenish writes but does not read; export as a folder."
+        )
+    return _restore(folder, about, archive)
+
+
+def read_about(path: Path) -> dict[str, Any] | None:
+    """What a sidecar says of the Dataset as a whole, or None for no sidecar of ours."""
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        return None
+    try:
+        found = (pq.read_schema(path).metadata or {}).get(KEY)
+    except (OSError, ValueError):
+        return None
+    if found is None:
+        return None
+    about: dict[str, Any] = json.loads(found)
+    if about.get("version") != VERSION:
+        raise InputError(
+            f"{path} has version {about.get('version')!r} and this Plenish reads {VERSION}; export again."
+        )
+    return about
+
+
+def _restore(folder: Path, about: dict[str, Any], archive: str | None) -> Listing:
+    import pyarrow.parquet as pq
+
+    from plenish.datasets.sources import npz
+
+    table = pq.read_table(folder / NAME)
+    names = table.column("file_name").to_pylist()
+    if any(name.startswith("/") or ".." in name.split("/") for name in names):
+        raise InputError(f"{folder / NAME} names files outside {folder}; do not trust this folder.")
+    kind = f"export of a Plenish Dataset ({about['format']})"
+    if about["format"] == "npz":
+        out = npz.listing(folder / ARCHIVES["npz"])
+        if len(out) != len(names):
+            raise InputError(
+                f"{folder / NAME} has {len(names):,} rows for {len(out):,} images; export again."
+            )
+        out.kind, out.refs, out.parts, out.notes = kind, names, None, []
+    else:
+        place = folder / archive if archive else folder
+        out = Listing(kind, names, root=str(place), zipped=archive is not None, channels=about["channels"])
+        _tell_others(out, place)
+    out.size, out.channels = about["size"], about["channels"]
+    out.schema = LabelSchema.from_dict(about["labels"])
+    _columns(out, table, about)
+    out.about = {key: about[key] for key in ("name", "licence", "source", "intended_use", "extra")}
+    out.notes.append(f"Labels, groups, splits, arrays and columns come from {folder / NAME}.")
+    return out
+
+
+def _tell_others(out: Listing, place: Path) -> None:
+    from plenish.datasets.sources import archive
+
+    there = archive.pictures(place) if out.zipped else tree.walk(place)[0]
+    known = set(out.refs)
+    others = [name for name in there if name not in known]
+    if others:
+        out.warnings.append(
+            f"{plural(len(others), 'image')} not named by {NAME} were left out ({shown(others)}); "
+            "remove that file to "
+            "import the images by their folders."
+        )
+
+
+def _columns(out: Listing, table: pa.Table, about: dict[str, Any]) -> None:
+    for name in table.column_names:
+        column = table.column(name)
+        if name.startswith("array."):
+            facts = about["arrays"][name.removeprefix("array.")]
+            flat = np.asarray(column.combine_chunks().flatten())
+            array = flat.reshape(len(table), *facts["shape"][1:]).astype(facts["dtype"])
+            out.arrays[name.removeprefix("array.")] = array, facts["manifest"]
+        elif name.startswith("split."):
+            out.splits[name.removeprefix("split.")] = column.to_pylist()
+        elif name == "id":
+            out.ids = column.to_pylist()
+        elif name == "label":
+            out.labels = None if out.schema.kind == "none" else column.to_pylist()
+        elif name == "group":
+            out.groups = column.to_pylist()
+        elif name not in ("file_name", "sha256"):
+            out.columns[name] = column.to_pylist()

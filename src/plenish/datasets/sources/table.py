@@ -1,0 +1,496 @@
+"""Images in a folder (or zip) with a table beside them: CSV, TSV, JSON Lines or Parquet, one row an image.
+
+The Hugging Face convention (`metadata.csv`, `.jsonl` or `.parquet` with a column `file_name`, at the top or
+in the folder of each part) is used without being asked for.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import posixpath
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from plenish.datasets.schema import LabelSchema
+from plenish.datasets.sources import tree
+from plenish.datasets.sources.listing import (
+    ALIASES,
+    Listing,
+    TableOptions,
+    about_parts,
+    categorical,
+    natural,
+    plural,
+    printable,
+    shown,
+    similar_classes,
+)  # fmt: skip
+from plenish.errors import InputError, unknown
+
+Columns = dict[str, list[Any]]
+_FILE_COLUMNS = (
+    "file_name",
+    "filename",
+    "file",
+    "file_path",
+    "filepath",
+    "path",
+    "image_path",
+    "image",
+    "image_id",
+    "id",
+)
+_LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "class_name", "diagnosis", "dx")
+_GROUP_COLUMNS = (
+    "patient_id",
+    "patient",
+    "group",
+    "subject",
+    "subject_id",
+    "lesion_id",
+    "slide_id",
+    "slide",
+    "case_id",
+)
+_CORE = ("id", "label", "group", "origin", "sha256", "source", "part")
+
+
+def convention(folder: Path) -> list[Path]:
+    """The tables of the Hugging Face convention in a folder or in its part folders."""
+    try:
+        inside = [path for path in folder.iterdir() if path.name.lower() in ALIASES and path.is_dir()]
+    except NotADirectoryError:
+        return []
+    found = []
+    for place in (folder, *sorted(inside)):
+        for suffix in (".csv", ".jsonl", ".parquet"):
+            path = place / f"metadata{suffix}"
+            if path.is_file() and "file_name" in _header(path):
+                found.append(path)
+                break
+        if place == folder and found:
+            break
+    return found
+
+
+def listing(source: Path, options: TableOptions) -> Listing:
+    """List the images of a folder or zip as a table describes them.
+
+    Raises:
+        InputError: a column or file is missing, a file is named twice or lies outside, a label is missing.
+    """
+    files = _archive_names(source) if source.is_file() else tree.walk(source)[0]
+    tables = [options.file] if options.file else convention(source)
+    columns, places = _read_all([path for path in tables if path is not None], source)
+    file_column = _choose(options.file_column, columns, _FILE_COLUMNS, "file", required=True)
+    label_column = _choose(options.label_column, columns, _LABEL_COLUMNS, "label", required=False)
+    for column, option in (
+        (options.group_column, "--group-column"),
+        (options.split_column, "--split-column"),
+    ):
+        if column and column not in columns:
+            raise unknown(f"column for {option}", column, columns)
+    names = [_clean(value) for value in columns[file_column]]
+    refs, missing = _resolve(names, files, source, tables[0] or source, places)
+    keep = _complete_rows(columns, refs, missing, label_column, options, source)
+    out = Listing(
+        "folder with a table", [str(refs[i]) for i in keep], root=str(source), zipped=source.is_file()
+    )
+    _refuse_twice(out.refs)
+    for name in columns:
+        columns[name] = [columns[name][i] for i in keep]
+    _fill(out, columns, file_column, label_column, options)
+    if len(keep) < len(names):
+        out.warnings.append(f"{plural(len(names) - len(keep), 'row')} without a file or label were left out.")
+    unnamed = sorted(set(files) - set(out.refs) - {ref for ref in refs if ref}, key=natural)
+    if unnamed:
+        out.warnings.append(
+            f"{plural(len(unnamed), 'image')} of {source} not named by the table were left out "
+            f"({shown(unnamed)})."
+        )
+    return _in_order(out)
+
+
+def _archive_names(source: Path) -> list[str]:
+    from plenish.datasets.sources import archive
+
+    return archive.pictures(source)
+
+
+# Reading
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            return list(pq.read_schema(path).names)
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            line = file.readline()
+        if path.suffix == ".jsonl":
+            return list(json.loads(line))
+        return next(csv.reader([line], delimiter=_delimiter(line)), [])
+    except (OSError, ValueError):
+        return []
+
+
+def _delimiter(line: str) -> str:
+    return max((",", "\t", ";"), key=line.count)
+
+
+def read_table(path: Path) -> Columns:
+    """A table as columns; text cells stay text, empty ones become None.
+
+    Raises:
+        InputError: missing, empty, of an unknown kind or not readable.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"The table {path} does not exist; give the path of a CSV, JSON Lines or Parquet file."
+        )
+    suffix = path.suffix.lower()
+    try:
+        if suffix in (".csv", ".tsv", ".txt"):
+            columns = _read_csv(path)
+        elif suffix in (".jsonl", ".ndjson"):
+            columns = _read_jsonl(path)
+        elif suffix in (".parquet", ".pq"):
+            import pyarrow.parquet as pq
+
+            columns = pq.read_table(path).to_pydict()
+        else:
+            raise InputError(f"{path} is no table Plenish reads; give .csv, .tsv, .jsonl or .parquet.")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
+    except (ValueError, OSError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a table: {' '.join(str(error).split())}") from None
+    if not columns or not len(next(iter(columns.values()))):
+        raise InputError(f"{path} has no rows; give a table with a header and one row an image.")
+    return columns
+
+
+def _read_csv(path: Path) -> Columns:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        first = file.readline()
+        file.seek(0)
+        rows = csv.reader(file, delimiter=_delimiter(first), strict=True)
+        header = [name.strip() for name in next(rows, [])]
+        if len(set(header)) != len(header):
+            twice = [name for name, count in Counter(header).items() if count > 1]
+            raise InputError(f"{path} has two columns named '{twice[0]}'; rename one.")
+        columns: Columns = {name: [] for name in header}
+        for number, row in enumerate(rows, 2):
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) != len(header):
+                raise InputError(
+                    f"Row {number} of {path} has {len(row)} cells where the header has {len(header)}."
+                )
+            for name, cell in zip(header, row):
+                columns[name].append(cell if cell.strip() else None)
+    return columns
+
+
+def _read_jsonl(path: Path) -> Columns:
+    columns: Columns = {}
+    count = 0
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise InputError(f"Line {number} of {path} is not a JSON object; write one object an image.")
+            for name in row.keys() - columns.keys():
+                columns[name] = [None] * count
+            for name, values in columns.items():
+                values.append(row.get(name))
+            count += 1
+    return columns
+
+
+def _read_all(tables: Sequence[Path], source: Path) -> tuple[Columns, list[str]]:
+    """All tables joined, and for each row the folder, relative to the source, its names start from."""
+    joined: Columns = {}
+    places: list[str] = []
+    for path in tables:
+        columns = read_table(path)
+        count = len(next(iter(columns.values())))
+        for name in columns.keys() - joined.keys():
+            joined[name] = [None] * len(places)
+        for name in joined:
+            joined[name] += columns.get(name, [None] * count)
+        inside = path.parent.resolve().is_relative_to(source.resolve()) and source.is_dir()
+        place = path.parent.resolve().relative_to(source.resolve()).as_posix() if inside else "."
+        places += ["" if place == "." else place] * count
+    return joined, places
+
+
+def _choose(wanted: str | None, columns: Columns, usual: Sequence[str], what: str, *, required: bool) -> str:
+    if wanted:
+        if wanted not in columns:
+            raise unknown(f"column for --{what}-column", wanted, columns)
+        return wanted
+    folded = {name.lower(): name for name in reversed(list(columns))}
+    for name in usual:
+        if name in folded:
+            return folded[name]
+    if required:
+        raise InputError(
+            f"Which column names the {what}s? Give it with --{what}-column; there are: "
+            f"{shown(list(columns), 20)}."
+        )
+    return ""
+
+
+def _clean(value: Any) -> str:
+    return "" if value is None else str(value).strip().replace("\\", "/")
+
+
+# Finding the files
+
+
+def _resolve(
+    names: Sequence[str], files: Sequence[str], source: Path, table: Path, places: Sequence[str]
+) -> tuple[list[str | None], list[int]]:
+    """For each row the file it names, or None, and the numbers of rows whose file is missing.
+
+    A name is a path relative to the source or to its table's folder; where no name of the table is, all are
+    taken for bare file names, with or without suffix.
+    """
+    known = set(files)
+    root = source.resolve().as_posix()
+    cleaned: list[str] = []
+    for name, place in zip(names, places):
+        path = (
+            posixpath.relpath(name, root)
+            if name.startswith("/")
+            else posixpath.normpath(name)
+            if name
+            else ""
+        )
+        if path.startswith("../"):
+            joined = posixpath.normpath(posixpath.join(place, path))
+            if joined.startswith("../") or name.startswith("/"):
+                raise InputError(
+                    f"{table} names '{name}', which lies outside {source}; name files inside it."
+                )
+            path = joined
+        cleaned.append(path)
+    refs: list[str | None] = []
+    for path, place in zip(cleaned, places):
+        beside = f"{place}/{path}" if place else path
+        refs.append(beside if path and beside in known else path if path in known else None)
+    if not any(refs):
+        refs = _by_bare_name(cleaned, files, table)
+    return refs, [i for i, ref in enumerate(refs) if ref is None]
+
+
+def _by_bare_name(names: Sequence[str], files: Sequence[str], table: Path) -> list[str | None]:
+    for bare in (posixpath.basename, _stem):
+        places: dict[str, list[str]] = {}
+        for path in files:
+            places.setdefault(bare(path), []).append(path)
+        keys = [posixpath.basename(name) for name in names]
+        found = [places.get(key) for key in keys]
+        if any(found):
+            for key, at in zip(keys, found):
+                if at is not None and len(at) > 1:
+                    raise InputError(
+                        f"{table} names '{key}', and there are {len(at)}: {shown(at)}; name the folder too."
+                    )
+            return [at[0] if at else None for at in found]
+    return [None] * len(names)
+
+
+def _stem(path: str) -> str:
+    return posixpath.splitext(posixpath.basename(path))[0]
+
+
+def _refuse_twice(refs: Sequence[str]) -> None:
+    twice = [ref for ref, count in Counter(refs).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"The table names {plural(len(twice), 'file')} more than once ({shown(twice)}); keep one "
+            "row each."
+        )
+
+
+def _complete_rows(
+    columns: Columns,
+    refs: Sequence[str | None],
+    missing: Sequence[int],
+    label_column: str,
+    options: TableOptions,
+    source: Path,
+) -> list[int]:
+    """Numbers of the rows that have a file and a label.
+
+    Raises:
+        InputError: some have not, and `missing` is not `skip`; or none has.
+    """
+    lost = set(missing)
+    if lost and (options.missing == "error" or len(lost) == len(refs)):
+        file_column = _choose(options.file_column, columns, _FILE_COLUMNS, "file", required=True)
+        names = [columns[file_column][i] or f"(row {i + 2})" for i in missing]
+        raise InputError(
+            f"The table names {plural(len(names), 'file')} of {len(refs):,} that {source} does not hold "
+            f"({shown(names)}); correct them or give '--missing skip'."
+        )
+    if not label_column:
+        return [i for i in range(len(refs)) if i not in lost]
+    values = columns[label_column]
+    bare = [i for i in range(len(refs)) if i not in lost and _no_label(values[i])]
+    if bare and (options.missing == "error" or len(bare) + len(lost) == len(refs)):
+        raise InputError(
+            f"{plural(len(bare), 'row')} of the table have no label in column '{label_column}' "
+            f"(row {shown([i + 2 for i in bare])}); fill them in or give '--missing skip'."
+        )
+    return [i for i in range(len(refs)) if i not in lost and not _no_label(values[i])]
+
+
+def _no_label(value: Any) -> bool:
+    return (
+        value is None
+        or (isinstance(value, float) and math.isnan(value))
+        or (isinstance(value, str) and not value.strip())
+    )
+
+
+# Labels, groups, parts and the other columns
+
+
+def _fill(out: Listing, columns: Columns, file_column: str, label_column: str, options: TableOptions) -> None:
+    if label_column:
+        out.schema, out.labels = read_labels(columns[label_column], options.label_kind, label_column)
+        out.warnings += similar_classes(out.schema.names) if out.schema.kind == "categorical" else []
+    arranged = tree.arrange(out.refs)
+    if not label_column and arranged.schema.kind != "none" and len(arranged.refs) == len(out.refs):
+        out.schema, out.labels = arranged.schema, arranged.labels
+        out.notes.append("The table has no column of labels; the folders' names are the classes.")
+    elif not label_column:
+        there = shown(list(columns), 12)
+        out.warnings.append(f"No column of labels was named or found ({there}); the images are unlabelled.")
+    if options.group_column:
+        groups = columns[options.group_column]
+        out.groups = [None if _no_label(value) else str(value).strip() for value in groups]
+        if None in out.groups:
+            out.warnings.append(
+                f"{plural(list(out.groups).count(None), 'image')} have no group in '{options.group_column}'."
+            )
+    else:
+        likely = [name for name in columns if name.lower() in _GROUP_COLUMNS]
+        if likely:
+            out.warnings.append(
+                f"Column '{likely[0]}' looks like a group that must not straddle a split; if it is, give "
+                f"'--group-column {likely[0]}'."
+            )
+    if options.split_column:
+        out.parts = _parts(columns[options.split_column], options.split_column)
+    elif arranged.parts is not None and len(arranged.refs) == len(out.refs):
+        out.parts = arranged.parts
+    if out.parts is not None:
+        out.notes.append(about_parts(out.parts))
+    used = {file_column, label_column, options.group_column, options.split_column}
+    for name, values in columns.items():
+        if name not in used:
+            kept = f"{name}_" if name in _CORE else name
+            out.columns[kept if kept not in columns or kept == name else f"{kept}_"] = _typed(values)
+
+
+def read_labels(values: Sequence[Any], kind: str, column: str) -> tuple[LabelSchema, list[Any]]:
+    """Labels and their schema from a column's cells, none of them empty.
+
+    Lists, and text parted by `|` when the kind is given, are several tags or numbers.
+
+    Raises:
+        InputError: a cell is not of the kind asked for.
+    """
+    lists = any(isinstance(value, (list, tuple)) for value in values)
+    if kind == "auto":
+        numbers = lists and all(isinstance(x, float) for value in values for x in (value or ()))
+        kind = "continuous" if numbers else "multilabel" if lists else "categorical"
+    if kind == "categorical":
+        if lists:
+            raise InputError(
+                f"Column '{column}' holds lists where one class an image is needed; give '--label-kind "
+                "multilabel'."
+            )
+        names = [str(value).strip() for value in values]
+        return categorical(names), names
+    cells = [list(value) if isinstance(value, (list, tuple)) else str(value).split("|") for value in values]
+    if kind == "multilabel":
+        tags = [sorted({str(tag).strip() for tag in cell} - {""}, key=natural) for cell in cells]
+        every = sorted({tag for cell in tags for tag in cell}, key=natural)
+        if not every:
+            raise InputError(f"Column '{column}' holds no tags at all; name another with --label-column.")
+        return LabelSchema("multilabel", tuple(every)), tags
+    try:
+        numbers_ = [[float(x) for x in cell] for cell in cells]
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"Column '{column}' is not all numbers ({error}); choose another --label-kind."
+        ) from None
+    width = len(numbers_[0])
+    if any(len(cell) != width or not all(map(math.isfinite, cell)) for cell in numbers_):
+        raise InputError(
+            f"Column '{column}' has not {plural(width, 'finite number')} in every row; mend the table."
+        )
+    names_ = (column,) if width == 1 else tuple(f"{column}_{i}" for i in range(width))
+    return LabelSchema("continuous", names_), numbers_
+
+
+def _parts(values: Sequence[Any], column: str) -> list[str]:
+    wrong = sorted({printable(str(value)) for value in values if str(value).strip().lower() not in ALIASES})
+    if wrong:
+        raise InputError(
+            f"Column '{column}' has '{wrong[0]}' where train, val or test is needed; mend the table."
+        )
+    return [ALIASES[str(value).strip().lower()] for value in values]
+
+
+def _typed(values: Sequence[Any]) -> list[Any]:
+    """Text that is all whole numbers or all numbers becomes numbers; `007` stays text."""
+    texts = [value for value in values if value is not None]
+    if not texts or not all(isinstance(value, str) for value in texts):
+        mixed = len({type(value) for value in texts} - {int, float}) > 1
+        return [None if value is None else str(value) for value in values] if mixed else list(values)
+    for kind in (int, float):
+        try:
+            numbers = [None if value is None else kind(value) for value in values]
+        except ValueError:
+            continue
+        coded = any(
+            text.strip().lstrip("+-")[:2].isdigit() and text.strip().lstrip("+-")[0] == "0" for text in texts
+        )
+        odd = any("_" in text for text in texts)
+        huge = any(isinstance(x, int) and abs(x) >= 2**63 for x in numbers)
+        if coded or odd or huge:
+            break
+        return numbers
+    return list(values)
+
+
+def _in_order(out: Listing) -> Listing:
+    """Rows in the natural order of their files, whatever the table's order."""
+    order = sorted(range(len(out.refs)), key=lambda i: natural(out.refs[i]))
+
+    def sort(values: Any) -> Any:
+        return None if values is None else [values[i] for i in order]
+
+    out.refs, out.labels, out.groups, out.parts = (
+        sort(out.refs),
+        sort(out.labels),
+        sort(out.groups),
+        sort(out.parts),
+    )
+    out.columns = {name: sort(values) for name, values in out.columns.items()}
+    return out
+
+
+__all__ = ["convention", "listing", "read_labels", "read_table"]

@@ -1,0 +1,183 @@
+"""Folders of images: a class per folder, already split or not, or flat and unlabelled."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from plenish.datasets.images import SUFFIXES
+from plenish.datasets.sources.listing import (
+    ALIASES,
+    Listing,
+    TableOptions,
+    about_parts,
+    categorical,
+    class_name,
+    natural,
+    plural,
+    shown,
+    similar_classes,
+)  # fmt: skip
+from plenish.errors import InputError
+
+
+def walk(root: Path) -> tuple[list[str], list[str], Counter[str]]:
+    """All picture files below a folder.
+
+    Hidden files and folders are passed over, links are followed, and a folder met again inside itself (a
+    loop of links) is entered once.
+
+    Returns:
+        Relative paths of picture files in natural order, relative paths of folders that hold nothing at all
+        of use, and the suffixes of the other files, counted.
+    """
+    files: list[str] = []
+    bare: list[str] = []
+    others: Counter[str] = Counter()
+    _walk(str(root), "", (), files, bare, others)
+    return sorted(files, key=natural), sorted(bare, key=natural), others
+
+
+def _walk(
+    folder: str,
+    prefix: str,
+    above: tuple[tuple[int, int], ...],
+    files: list[str],
+    bare: list[str],
+    others: Counter[str],
+) -> None:
+    facts = Path(folder).stat()
+    identity = facts.st_dev, facts.st_ino
+    if identity in above:
+        return
+    before = len(files)
+    inner: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_hidden(entry.name):
+                continue
+            if entry.is_dir():
+                inner.append(entry.name)
+            elif is_picture(entry.name):
+                files.append(prefix + entry.name)
+            else:
+                others[PurePosixPath(entry.name).suffix.lower()] += 1
+    for name in inner:
+        _walk(f"{folder}/{name}", f"{prefix}{name}/", (*above, identity), files, bare, others)
+    if len(files) == before and prefix:
+        bare.append(prefix.rstrip("/"))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is the system's own business, not the user's data."""
+    return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini", "__macosx")
+
+
+def is_picture(name: str) -> bool:
+    """Whether a name ends like a picture file's."""
+    dot = name.rfind(".")
+    return dot > 0 and name[dot:].lower() in SUFFIXES
+
+
+def listing(root: Path, options: TableOptions) -> Listing:
+    """List a folder of images; see `arrange` for how its folders are read."""
+    files, bare, others = walk(root)
+    if not files:
+        raise InputError(f"There are no images in {root}{_hint(others)}; {_reads()}")
+    if options.asked:
+        raise InputError(
+            f"--file-column, --label-column and the like need a table; give it with --labels ({root})."
+        )
+    out = arrange(files, bare)
+    out.root = str(root)
+    return out
+
+
+def _reads() -> str:
+    return "Plenish reads PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM and TGA files."
+
+
+def _hint(others: Counter[str]) -> str:
+    count = sum(others.values())
+    if not count:
+        return ""
+    suffix = others.most_common(1)[0][0]
+    return f" (only {plural(count, 'other file')}" + (f", mostly {suffix})" if suffix else ")")
+
+
+def arrange(files: Sequence[str], bare: Sequence[str] = ()) -> Listing:
+    """Read labels and parts from relative paths.
+
+    Folders named train, val, test (or a usual alias) at the top are parts. The top folders, or those right
+    inside the parts, are the classes; deeper folders belong to their class. Folders that only wrap one other
+    are looked through.
+
+    Args:
+        files: relative paths of images, in order; at least one.
+        bare: relative paths of folders without images, for a remark.
+    """
+    depth = _wrapped(files)
+    split = _part_folders(files, depth)
+    at = depth + 1 if split else depth
+    pieces = [path.split("/") for path in files]
+    parts = [ALIASES[piece[depth].lower()] for piece in pieces] if split else None
+    inside = [len(piece) > at + 1 for piece in pieces]
+    out = Listing("folder of images", list(files), parts=parts)
+    if any(inside):
+        _classes(out, pieces, inside, at)
+        _tell_bare(out, bare, at)
+    if out.parts is not None:
+        out.kind += ", already split"
+        out.notes.append(about_parts(out.parts))
+    return out
+
+
+def _wrapped(files: Sequence[str]) -> int:
+    """How many outermost folders only wrap one other folder."""
+    depth = 0
+    while True:
+        heads = {tuple(path.split("/", depth + 2)[: depth + 2]) for path in files}
+        if len({head[depth] for head in heads}) != 1 or any(path.count("/") <= depth + 1 for path in files):
+            return depth
+        depth += 1
+
+
+def _part_folders(files: Iterable[str], depth: int) -> bool:
+    """Whether all images lie in folders named like parts, of two parts at least."""
+    names = set()
+    for path in files:
+        pieces = path.split("/")
+        if len(pieces) <= depth + 1:
+            return False
+        names.add(pieces[depth].lower())
+    return all(name in ALIASES for name in names) and len({ALIASES[name] for name in names}) > 1
+
+
+def _classes(out: Listing, pieces: Sequence[list[str]], inside: Sequence[bool], at: int) -> None:
+    keep = [i for i, deep in enumerate(inside) if deep]
+    if len(keep) < len(pieces):
+        stray = [out.refs[i] for i, deep in enumerate(inside) if not deep]
+        out.warnings.append(
+            f"{plural(len(stray), 'image')} outside any class folder were left out ({shown(stray)}); "
+            "move them into one, or give the labels with --labels."
+        )
+        out.refs = [out.refs[i] for i in keep]
+        out.parts = None if out.parts is None else [out.parts[i] for i in keep]
+    labels = [class_name(pieces[i][at]) for i in keep]
+    out.kind = "folder with a folder for each class"
+    out.schema, out.labels = categorical(labels), labels
+    out.warnings += similar_classes(out.schema.names)
+    if out.parts is not None:
+        for part in dict.fromkeys(out.parts):
+            here = {label for label, other in zip(labels, out.parts) if other == part}
+            absent = [name for name in out.schema.names if name not in here]
+            if absent:
+                out.warnings.append(f"The {part} part has no images of {shown(absent)}.")
+
+
+def _tell_bare(out: Listing, bare: Sequence[str], at: int) -> None:
+    empty = [path for path in bare if path.count("/") == at]
+    if empty:
+        out.warnings.append(f"{plural(len(empty), 'class folder')} without images left out: {shown(empty)}.")
