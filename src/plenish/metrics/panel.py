@@ -1,0 +1,62 @@
+"""The picture of the closest pairs: each synthetic image beside the training image it is closest to."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PAIRS = 12
+_COLUMNS = 4
+_CAPTION = 30
+_GAP = 14
+
+
+def pairs_panel(
+    synthetic: NDArray[np.uint8], neighbours: NDArray[np.uint8], captions: Sequence[tuple[str, bool]]
+) -> bytes:
+    """PNG of pairs in reading order, four to a row.
+
+    Args:
+        synthetic: n×H×W×C uint8.
+        neighbours: n×H×W×C uint8, the training image of each.
+        captions: text under each pair, and whether it is suspect (drawn in red).
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    shown = len(synthetic)
+    edge = max(96, synthetic.shape[1])  # small images are enlarged to be seen
+    columns = min(_COLUMNS, max(1, shown))
+    width, height = 2 * edge + 4, edge + _CAPTION
+    rows = -(-shown // columns)
+    sheet = Image.new("RGB", (columns * (width + _GAP) + _GAP, rows * (height + _GAP) + _GAP + 20), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=12)
+    draw.text((_GAP, 6), "left: synthetic, right: closest training image", fill="black", font=font)
+    for i, (caption, suspect) in enumerate(captions[:shown]):
+        x = _GAP + (i % columns) * (width + _GAP)
+        y = 20 + _GAP + (i // columns) * (height + _GAP)
+        sheet.paste(_picture(synthetic[i], edge), (x, y))
+        sheet.paste(_picture(neighbours[i], edge), (x + edge + 4, y))
+        colour = "#b00020" if suspect else "#333333"
+        if suspect:
+            draw.rectangle((x - 3, y - 3, x + width + 2, y + edge + 2), outline=colour, width=2)
+        draw.text((x, y + edge + 4), caption, fill=colour, font=font)
+    stream = io.BytesIO()
+    sheet.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _picture(pixels: NDArray[np.uint8], edge: int) -> Image.Image:
+    from PIL import Image
+
+    flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+    picture = Image.fromarray(flat).convert("RGB")
+    way = Image.Resampling.NEAREST if edge >= pixels.shape[0] else Image.Resampling.LANCZOS
+    return picture.resize((edge, edge), way)

@@ -1,0 +1,254 @@
+"""The pretrained networks papers score with: the FID Inception and DINOv2.
+
+Weights come from `--weights FILE`, from the cache, or from the network on first use. No pickle is trusted:
+files are safetensors, or read by torch's restricted loader.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from plenish import files
+from plenish.errors import InputError
+from plenish.metrics.domain import resized
+from plenish.progress import progress
+from plenish.training.engine import Engine
+
+INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+INCEPTION_SHA256 = "6726825d"  # leading digits, as published in the file's name
+DINOV2 = "vit_small_patch14_dinov2.lvd142m"
+_TIMEOUT = 20.0
+_BATCH = 32
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def weights_cache() -> Path:
+    """Where downloaded weights are kept: `$XDG_CACHE_HOME/plenish/weights`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plenish" / "weights"
+
+
+def download(url: str, sha256: str, *, folder: Path | None = None) -> Path:
+    """A file from the cache or the network, its digest checked either way.
+
+    Args:
+        url: http(s) address; its last part names the file.
+        sha256: leading hexadecimal digits of the expected digest.
+        folder: cache folder, by default :func:`weights_cache`.
+
+    Raises:
+        InputError: no network, a refusal, or a file that is not the expected one.
+    """
+    folder = folder or weights_cache()
+    path = folder / url.rsplit("/", 1)[-1]
+    if path.exists() and files.sha256_file(path).startswith(sha256):
+        return path
+    mend = "give a local copy with --weights FILE or use --features domain"
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
+            total = int(answer.headers.get("Content-Length") or 0)
+            pieces = []
+            with progress(f"downloading {path.name}", max(total, 1), "bytes") as bar:
+                while piece := answer.read(1 << 20):
+                    pieces.append(piece)
+                    bar.advance(len(piece))
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise InputError(f"{url} could not be downloaded ({reason}); {mend}.") from None
+    content = b"".join(pieces)
+    if not hashlib.sha256(content).hexdigest().startswith(sha256):
+        raise InputError(f"{url} did not send the expected file (its SHA-256 differs); {mend}.")
+    with files.reporting_disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(path, content)
+    return path
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from `.safetensors`, or from a torch file by the loader that executes nothing.
+
+    Raises:
+        InputError: the file is missing, damaged, holds code, or is no state dict.
+    """
+    import pickle
+
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise InputError(f"{path} is missing; --weights takes a .safetensors or .pth file.")
+    try:
+        state: Any = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{path} cannot be read as weights ({first}); give an intact .safetensors or .pth state dict."
+        ) from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path} holds no state dict of tensors; give a .safetensors or .pth state dict.")
+    return state
+
+
+class _Pretrained:
+    """A frozen network in float32: its features are compared across machines, so precision is fixed."""
+
+    name: str
+    version: str
+    resizer: str
+    task: str
+    dim: int
+    fitted_on: str
+    hash: str
+
+    def __init__(self, network: nn.Module, engine: Engine) -> None:
+        self._network = engine.to_module(network.eval().requires_grad_(False))
+        self._engine = engine
+
+    def _run(self, images: NDArray[np.uint8], forward: Callable[[Tensor], Tensor]) -> NDArray[np.float32]:
+        if images.ndim != 4 or images.shape[3] not in (1, 3):
+            raise ValueError(f"expected N×H×W×C images with 1 or 3 channels, got shape {images.shape}")
+        out = np.empty((len(images), self.dim), np.float32)
+        with torch.no_grad():
+            for start in range(0, len(images), _BATCH):
+                piece = images[start : start + _BATCH]
+                colour = np.repeat(piece, 3, axis=3) if piece.shape[3] == 1 else piece
+                x = torch.from_numpy(np.ascontiguousarray(colour)).to(self._engine.device).permute(0, 3, 1, 2)
+                out[start : start + len(piece)] = forward(x).float().cpu().numpy()
+        return out
+
+
+class InceptionExtractor(_Pretrained):
+    """The Inception network FID is defined on (2,048 pooled features), as ported by torch-fidelity.
+
+    Only with the reference weights is it named `inception`, and only then is a score called FID.
+    """
+
+    version = "2015-12-05"
+    resizer = "bilinear as TensorFlow 1, to 299×299"
+    task = "classifying ImageNet (1,008 outputs)"
+    dim = 2048
+
+    @classmethod
+    def load(cls, weights: Path | None = None) -> InceptionExtractor:
+        """Build it from a file, the cache or a download.
+
+        Raises:
+            InputError: torch-fidelity is not installed, or the weights cannot be had or do not fit.
+        """
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except ImportError:
+            raise InputError(
+                "--features inception needs torch-fidelity; install it with pip install 'plenish[inception]'."
+            ) from None
+        path = weights or download(INCEPTION_URL, INCEPTION_SHA256)
+        state = read_weights(path)
+        with tempfile.TemporaryDirectory() as folder:
+            # torch-fidelity unpickles what it is given, so it is given a file of our own making.
+            safe = Path(folder) / "state.pth"
+            torch.save(state, safe)
+            try:
+                network = FeatureExtractorInceptionV3(
+                    "inception", ["2048"], feature_extractor_weights_path=str(safe)
+                )
+            except (RuntimeError, KeyError) as error:
+                first = str(error).splitlines()[0]
+                raise InputError(
+                    f"{path} does not fit the FID Inception ({first}); give its own weights."
+                ) from None
+        extractor = cls(network, Engine.from_settings("float32"))
+        extractor.hash = files.sha256_file(path)
+        reference = extractor.hash.startswith(INCEPTION_SHA256)
+        extractor.name = "inception" if reference else "inception-other"
+        extractor.fitted_on = (
+            "ImageNet (reference weights)" if reference else f"unknown (weights {path.name})"
+        )
+        return extractor
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features N×2048 of images N×H×W×C uint8; grey ones are repeated over three channels."""
+        return self._run(images, lambda x: self._network(x)[0].flatten(1))
+
+
+class DinoV2Extractor(_Pretrained):
+    """DINOv2 ViT-S/14 (Oquab et al. 2023) through timm: 384 features of the class token at 224×224."""
+
+    name = "dinov2"
+    version = DINOV2
+    resizer = "bilinear, antialiased, to 224×224; ImageNet mean and standard deviation"
+    task = "self-distillation without labels (DINOv2)"
+    dim = 384
+
+    @classmethod
+    def load(cls, weights: Path | None = None) -> DinoV2Extractor:
+        """Build it from a file, or let timm find or download its weights.
+
+        Raises:
+            InputError: the weights cannot be had or do not fit.
+        """
+        import timm
+
+        try:
+            network = timm.create_model(
+                DINOV2, pretrained=weights is None, num_classes=0, dynamic_img_size=True
+            )
+        except Exception as error:  # timm's and the hub's failures share no type
+            first = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+            raise InputError(
+                f"{DINOV2} could not be downloaded ({first}); "
+                "give a local copy with --weights FILE or use --features domain."
+            ) from None
+        if weights is not None:
+            try:
+                network.load_state_dict(read_weights(weights))
+            except RuntimeError as error:
+                first = str(error).splitlines()[0]
+                raise InputError(
+                    f"{weights} does not fit {DINOV2} ({first}); give its own weights."
+                ) from None
+        extractor = cls(network, Engine.from_settings("float32"))
+        extractor.fitted_on = (
+            f"LVD-142M ({DINOV2})" if weights is None else f"unknown (weights {weights.name})"
+        )
+        extractor.hash = files.sha256_file(weights) if weights is not None else _state_hash(network)
+        device = extractor._engine.device
+        extractor._mean = torch.tensor([0.485, 0.456, 0.406], device=device)[:, None, None]
+        extractor._deviation = torch.tensor([0.229, 0.224, 0.225], device=device)[:, None, None]
+        return extractor
+
+    _mean: Tensor
+    _deviation: Tensor
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features N×384 of images N×H×W×C uint8; grey ones are repeated over three channels."""
+
+        def forward(x: Tensor) -> Tensor:
+            small = resized(x.float() / 255, 224)
+            features: Tensor = self._network((small - self._mean) / self._deviation)
+            return features
+
+        return self._run(images, forward)
+
+
+def _state_hash(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
