@@ -1,0 +1,366 @@
+"""`plenish score`: are synthetic images close to held-out real ones, and do they copy training images?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from plenish import files
+from plenish.errors import InputError
+from plenish.metrics.validation import ValidationKID
+from plenish.progress import progress, warn
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from plenish.datasets.dataset import Dataset, Subset
+    from plenish.metrics.copies import Copies, Views
+    from plenish.metrics.features import Extractor
+
+    Sides = Mapping[str, tuple[Subset, NDArray[np.float32]]]
+
+__all__ = ["ScoreResult", "ValidationKID", "score"]
+
+LEVEL = 0.95
+_FEW_GROUPS = 12
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What `plenish score` found.
+
+    Attributes:
+        path: the folder written.
+        content: score.json.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """The table of scores, the sentence on copies and where the report lies."""
+
+        def shown(row: Mapping[str, Any]) -> dict[str, str]:
+            low, high, floor = row["low"], row["high"], row["real_baseline"]
+            return {
+                "scope": row["scope"],
+                "score": row["name"],
+                "value": _number(row["value"]),
+                "95 % interval": "none" if low is None else f"{_number(low)} to {_number(high)}",
+                "real vs real": "none" if floor is None else _number(floor),
+                "better": row["better"],
+            }
+
+        return {
+            "scores": [shown(row) for row in self.content["scores"]],
+            "extractor": f"{self.content['extractor']['name']}: {self.content['extractor']['task']}",
+            "copies": self.content["copies"]["sentence"],
+            "test_part_read": f"{self.content['test_reads']} times so far",
+            **({"warnings": " ".join(self.content["warnings"])} if self.content["warnings"] else {}),
+            "report": str(self.path / "report.html"),
+        }
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3g}"
+
+
+def score(
+    real: Path,
+    synthetic: Path,
+    out: Path,
+    *,
+    split: str = "default",
+    features: Literal["domain", "inception", "dinov2"] = "domain",
+    weights: Path | None = None,
+    seed: int = 0,
+    resamples: int = 200,
+) -> ScoreResult:
+    """Compare synthetic images with the real test part, and look for copies of the training part.
+
+    Writes score.json, copies.png and report.html. The test part is the reference and its reading is
+    counted; the search for copies compares with train, calibrated on val.
+
+    Args:
+        real: the real Dataset, with a split.
+        synthetic: the synthetic Dataset; a real one is allowed, as a baseline.
+        out: folder to write; must not exist.
+        split: name of the split of the real Dataset.
+        features: domain is a small network fitted on the real train part and needs no network connection;
+            inception (FID) and dinov2 are pretrained and are downloaded on first use.
+        weights: local weights file for inception or dinov2.
+        seed: seed of the domain extractor, of resamples and of the baseline's draw.
+        resamples: bootstrap resamples behind the intervals; 0 for none.
+
+    Raises:
+        InputError: the two do not fit each other, the generator saw other rows than train, or OUT exists.
+    """
+    from plenish.datasets.dataset import Dataset
+
+    start = time.monotonic()
+    if resamples < 0:
+        raise InputError(f"--resamples must not be negative, and {resamples} was given.")
+    originals, made = Dataset.open(real), Dataset.open(synthetic)
+    warnings = check_pair(originals, made, split)
+    config = {
+        "verb": "score", "real": originals.provenance(split), "synthetic": made.provenance(),
+        "features": features, "weights": str(weights) if weights else None, "seed": seed,
+        "resamples": resamples,
+    }  # fmt: skip
+    with files.whole(out, config) as folder:
+        content, panel = _compute(originals, made, split, features, weights, seed, resamples, warnings)
+        content["seconds"] = round(time.monotonic() - start, 1)
+        files.write_bytes(folder / "copies.png", panel)
+        files.write_json(folder / "score.json", content)
+        from plenish.report.build import write_score_report
+
+        write_score_report(folder)
+    for text in content["warnings"]:
+        warn(text)
+    return ScoreResult(out, files.read_json(out / "score.json"))
+
+
+def check_pair(real: Dataset, synthetic: Dataset, split: str) -> list[str]:
+    """Refuse two Datasets that cannot honestly be compared; name what is merely odd.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        InputError: wrong way round, the same images, other sizes or channels, or a generator that may have
+        seen
+            test images.
+    """
+    if real.is_synthetic:
+        raise InputError(f"{real.path} is synthetic; the order is REAL SYNTHETIC OUT.")
+    if real.manifest.pixels_hash == synthetic.manifest.pixels_hash:
+        raise InputError(f"{synthetic.path} holds the very images of {real.path}; give a synthetic Dataset.")
+    shapes = [(d.size, d.channels) for d in (real, synthetic)]
+    if shapes[0] != shapes[1]:
+        (size, channels), (size2, channels2) = shapes
+        raise InputError(
+            f"{real.path} has {size} px images with {channels} channel(s) and {synthetic.path} {size2} px "
+            f"with {channels2}; import the real images again at the size of the synthetic ones."
+        )
+    warnings = []
+    if not synthetic.is_synthetic:
+        warnings.append(f"{synthetic.name} holds real images; its scores are a baseline, not a generator's.")
+    else:
+        warnings += _check_generator(real, synthetic, split)
+    if real.labels != synthetic.labels and real.labels.kind != "none":
+        warnings.append("The two Datasets have different labels, so there are no scores per class.")
+    return warnings
+
+
+def _check_generator(real: Dataset, synthetic: Dataset, split: str) -> list[str]:
+    data = (synthetic.manifest.extra.get("generator") or {}).get("data") or {}
+    if not data.get("pixels_hash"):
+        return [
+            f"{synthetic.name} does not say what its generator was trained on; it may have seen test images."
+        ]
+    if data["pixels_hash"] != real.manifest.pixels_hash:
+        return [
+            f"The generator of {synthetic.name} was trained on another Dataset "
+            f"({data.get('name', 'unnamed')}), so the search for copies looks at images it never saw."
+        ]
+    if data.get("part", "train") != "train":
+        raise InputError(
+            f"The generator of {synthetic.path} was trained on '{data['part']}' rows of {real.path}, so the "
+            "test part is no fair reference; train one on train."
+        )
+    if data.get("split_hash") != real.split(split).hash:
+        raise InputError(
+            f"The generator of {synthetic.path} was trained on the split '{data.get('split_name')}' of "
+            f"{real.path}, not on '{split}', and may have seen its test images; "
+            f"give --split {data.get('split_name')}."
+        )
+    return []
+
+
+def _compute(
+    real: Dataset, synthetic: Dataset, split: str, features: str, weights: Path | None, seed: int,
+    resamples: int, warnings: list[str],
+) -> tuple[dict[str, Any], bytes]:  # fmt: skip
+    from plenish.metrics.copies import result, search
+    from plenish.metrics.features import describe, get_extractor
+
+    extractor = get_extractor(features, real, split, weights=weights, seed=seed)
+    train = real.part("train", split, purpose="score")
+    test = real.part("test", split, purpose="score")
+    made = everything(synthetic)
+    train_views, made_views = views(extractor, train), views(extractor, made)
+    test_views = views(extractor, test)
+    held, held_views = _holdout(real, split, extractor, test, test_views, warnings)
+    sides = {
+        "test": (test, test_views.features), "made": (made, made_views.features),
+        "train": (train, train_views.features),
+    }  # fmt: skip
+    scores = _all_scores(sides, extractor.name, seed, resamples, warnings)
+    if min(len(held), len(train)) < 3:
+        raise InputError(f"{real.path} has too few val or train images to look for copies; use other ratios.")
+    copies = search(made_views, held_views, train_views, level=LEVEL)
+    if len(held) < 100:
+        warnings.append(f"The search for copies is calibrated on only {len(held)} held-out images.")
+    content = {
+        "schema": 1, "kind": "score", "real": _about_real(real, split, train, test),
+        "synthetic": _about(synthetic), "extractor": describe(extractor), "seed": seed, "level": LEVEL,
+        "resamples": resamples, "scores": scores,
+        "copies": result(copies, made.ids, train.ids, extractor.name),
+        "test_reads": real.test_reads(split), "warnings": warnings, "versions": _versions(),
+    }  # fmt: skip
+    return content, _panel(copies, made, train)
+
+
+def everything(dataset: Dataset) -> Subset:
+    """All rows of a Dataset that stands on the synthetic side of a comparison."""
+    import numpy as np
+
+    from plenish.datasets.dataset import Subset
+
+    rows = np.arange(len(dataset), dtype=np.int64)
+    return Subset(dataset, rows, "train", "all", dataset.manifest.pixels_hash)
+
+
+def views(extractor: Extractor, subset: Subset) -> Views:
+    """Thumbnails and features of a subset, each image read once."""
+    import numpy as np
+
+    from plenish.metrics.copies import Views, thumbnails
+
+    pixels, features = [], []
+    with progress(f"features of {subset.dataset.name}, {subset.part}", len(subset)) as bar:
+        for images in subset.batches(256):
+            pixels.append(thumbnails(images))
+            features.append(extractor(images))
+            bar.advance(len(images))
+    return Views(np.concatenate(pixels), np.concatenate(features))
+
+
+def _holdout(
+    real: Dataset, split: str, extractor: Extractor, test: Subset, test_views: Views, warnings: list[str]
+) -> tuple[Subset, Views]:
+    try:
+        held = real.part("val", split, purpose="score")
+    except InputError:
+        warnings.append("The split has no val images, so the search for copies is calibrated on test.")
+        return test, test_views
+    return held, views(extractor, held)
+
+
+def _all_scores(
+    sides: Sides, extractor: str, seed: int, resamples: int, warnings: list[str],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Scores overall and, where both sides have the same classes, of each class."""
+    import numpy as np
+
+    test, made = sides["test"][0], sides["made"][0]
+    whole = {name: np.ones(len(subset), dtype=bool) for name, (subset, _) in sides.items()}
+    scopes = {"overall": whole}
+    if test.dataset.labels.kind == "categorical" and test.dataset.labels == made.dataset.labels:
+        codes = {name: subset.codes for name, (subset, _) in sides.items()}
+        names = test.dataset.labels.names
+        for code, label in enumerate(names):
+            scopes[f"class:{label}"] = {name: found == code for name, found in codes.items()}
+        shares = [
+            np.bincount(codes[name], minlength=len(names)) / len(codes[name]) for name in ("test", "made")
+        ]
+        if np.abs(shares[0] - shares[1]).max() > 0.1:
+            warnings.append(
+                "Class shares of the synthetic and the test images differ; trust the scores per class."
+            )
+    units = len({group for group in test.groups if group is not None})
+    if 0 < units < _FEW_GROUPS:
+        warnings.append(
+            f"The test part has only {units} groups, so intervals are rough and may be too narrow."
+        )
+    rows = []
+    for scope, masks in scopes.items():
+        rows += _scope_scores(scope, sides, masks, extractor, seed, resamples, warnings)
+    return rows
+
+
+def _scope_scores(
+    scope: str, sides: Sides, masks: Mapping[str, NDArray[np.bool_]],
+    extractor: str, seed: int, resamples: int, warnings: list[str],
+) -> list[dict[str, Any]]:  # fmt: skip
+    import numpy as np
+
+    from plenish.metrics import fidelity
+
+    test, made, train = (sides[name][1][masks[name]] for name in ("test", "made", "train"))
+    if not fidelity.enough_rows(len(test), len(made)):
+        warnings.append(
+            f"{scope}: {len(test)} test and {len(made)} synthetic images are too few to be scored."
+        )
+        return []
+    if min(len(test), len(made)) < test.shape[1] + 2:
+        warnings.append(
+            f"{scope}: fewer images than features ({min(len(test), len(made))} and {test.shape[1]}), so the "
+            "Fréchet distance is strongly biased upwards; read it against the real baseline or use KID."
+        )
+    groups = sides["test"][0].groups[masks["test"]]
+    found = fidelity.compare(
+        test, made, groups=groups, extractor=extractor, resamples=resamples, seed=seed, level=LEVEL
+    )
+    drawn = np.random.default_rng([seed, 0xBA5E]).permutation(len(train))[: len(made)]
+    base: list[float | None] = [None] * len(found)
+    if fidelity.enough_rows(len(test), len(drawn)):
+        floor = fidelity.compare(test, train[drawn], extractor=extractor, resamples=0)
+        base = [row.value for row in floor]
+    return [
+        {
+            "name": row.name, "scope": scope, "value": row.value, "low": row.low, "high": row.high,
+            "n_real": row.n_real, "n_synthetic": row.n_synthetic, "better": row.better,
+            "real_baseline": floor, "n_baseline": len(drawn),
+        }
+        for row, floor in zip(found, base)
+    ]  # fmt: skip
+
+
+def _about_real(real: Dataset, split: str, train: Subset, test: Subset) -> dict[str, Any]:
+    return {
+        "path": str(real.path.resolve()), "name": real.name, "pixels_hash": real.manifest.pixels_hash,
+        "table_hash": real.manifest.table_hash, "split": split, "split_hash": test.split_hash,
+        "n_train": len(train), "n_test": len(test),
+        "groups_test": len({group for group in test.groups if group is not None}),
+        "phantom": bool(real.manifest.extra.get("phantom")),
+    }  # fmt: skip
+
+
+def _about(synthetic: Dataset) -> dict[str, Any]:
+    return {
+        "path": str(synthetic.path.resolve()), "name": synthetic.name, "n": len(synthetic),
+        "pixels_hash": synthetic.manifest.pixels_hash,
+        "generator": synthetic.manifest.extra.get("generator") or None,
+    }  # fmt: skip
+
+
+def _panel(copies: Copies, made: Subset, train: Subset) -> bytes:
+    import numpy as np
+
+    from plenish.metrics.panel import PAIRS, pairs_panel
+
+    closest = np.argsort(copies.score, kind="stable")[:PAIRS]
+    partners = copies.neighbour[closest]
+    captions = [
+        (f"distance {copies.score[i]:.2f}", bool(copies.score[i] < copies.threshold)) for i in closest
+    ]
+    return pairs_panel(made.images(closest), train.images(partners), captions)
+
+
+def _versions() -> dict[str, str]:
+    import platform
+
+    import numpy
+    import torch
+
+    from plenish._version import __version__
+
+    return {
+        "plenish": __version__, "python": platform.python_version(), "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+    }  # fmt: skip
