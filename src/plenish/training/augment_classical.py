@@ -22,16 +22,16 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 def uniforms(index: NDArray[np.int64], columns: int, *key: object) -> NDArray[np.float64]:
     """Uniform draws in [0, 1), N×columns, each a function of its sample's index, its column and `key` only.
 
-    Counter-based (SplitMix64's finaliser; Steele, Lea & Flood, OOPSLA 2014), so that a draw never depends on how
-    samples are grouped into batches or on what was drawn before.
+    Counter-based (SplitMix64's finaliser; Steele, Lea & Flood, OOPSLA 2014), so that a draw never depends on
+    how samples are grouped into batches or on what was drawn before.
     """
     counter = index.astype(np.uint64)[:, None] * np.uint64(columns) + np.arange(columns, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        x = np.uint64(stable_seed(*key)) + (counter + np.uint64(1)) * _STEP
-        x = (x ^ (x >> np.uint64(30))) * _MIX[0]
-        x = (x ^ (x >> np.uint64(27))) * _MIX[1]
-        x ^= x >> np.uint64(31)
-    return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        x: NDArray[np.uint64] = np.uint64(stable_seed(*key)) + (counter + np.uint64(1)) * _STEP
+        for shift, factor in zip((30, 27), _MIX):
+            x = (x ^ np.right_shift(x, np.uint64(shift))) * factor
+        x = x ^ np.right_shift(x, np.uint64(31))
+    return np.asarray(np.right_shift(x, np.uint64(11)).astype(np.float64) * 2.0**-53)
 
 
 def augment(
@@ -44,8 +44,8 @@ def augment(
         images: N×C×H×W in [-1, 1].
         index: N global sample numbers, which decide all draws.
         seed: the experiment's seed.
-        orientation: `any` flips both ways and turns by right angles (tissue, skin, soil: no up or down); `upright`
-            flips left and right only; `fixed` keeps the orientation (letters, digits).
+        orientation: `any` flips both ways and turns by right angles (tissue, skin, soil: no up or down);
+            `upright` flips left and right only; `fixed` keeps the orientation (letters, digits).
         shift: largest shift as a share of the side; the border is mirrored.
         brightness: largest change of brightness, of the range [-1, 1]'s half.
         contrast: largest relative change of contrast, about each image's mean.

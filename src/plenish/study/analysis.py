@@ -1,0 +1,260 @@
+"""From the cells' predictions to intervals, paired differences and verdicts.
+
+Seeds and test groups are crossed factors (every seed is tested on the same groups); intervals count both
+(`metrics.statistics.hierarchical_bootstrap`). What is primary is fixed beforehand: balanced accuracy of the
+arm with synthetic images added, against `real`. All other arms are exploratory, and their p-values are
+adjusted by Holm's method (Scandinavian Journal of Statistics 6 (1979), 65-70).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from plenish.metrics.classification import METRICS, weighted_metric
+from plenish.metrics.statistics import Difference, hierarchical_bootstrap, unit_codes
+from plenish.study.arms import REFERENCE, Arm, primary_arm
+from plenish.study.cells import Cell
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+PRIMARY_METRIC = METRICS[0]
+Verdict = Literal["helps", "hurts", "no evidence"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """What the cells say.
+
+    Attributes:
+        summary: mean and interval of each arm and metric.
+        differences: each arm against `real`, paired by seed.
+        comparisons: the primary arm against every other arm but `real`.
+        verdicts: one per arm but `real`, on balanced accuracy.
+        verdict: the study's answer in one sentence.
+    """
+
+    summary: list[dict[str, Any]]
+    differences: list[dict[str, Any]]
+    comparisons: list[dict[str, Any]]
+    verdicts: list[dict[str, Any]]
+    verdict: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Predictions of all cells on the same test rows.
+
+    Attributes:
+        codes: true class numbers, N.
+        groups: N group names, None where there is none; or None without groups.
+        probabilities: (arm, seed) → N×K.
+        level: confidence level.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resampling.
+    """
+
+    codes: Ints
+    groups: NDArray[Any] | None
+    probabilities: Mapping[tuple[str, int], Floats]
+    level: float = 0.95
+    resamples: int = 1000
+    seed: int = 0
+
+    @classmethod
+    def of(cls, cells: Sequence[Cell], names: Sequence[str], **options: Any) -> Predictions:
+        """Gather the tables of finished cells."""
+        number = {name: k for k, name in enumerate(names)}
+        first = cells[0].predictions
+        columns = [f"p:{name}" for name in names]
+        groups = first["group"].astype(object).where(first["group"].notna(), None).to_numpy()
+        return cls(
+            np.array([number[label] for label in first["label"]], np.int64),
+            None if all(group is None for group in groups) else groups,
+            {(c.arm, c.seed): c.predictions[columns].to_numpy(np.float64) for c in cells},
+            **options,
+        )
+
+    def seeds(self, *arms: str) -> list[int]:
+        """Seeds that all these arms have."""
+        return sorted(set.intersection(*({s for a, s in self.probabilities if a == arm} for arm in arms)))
+
+    def values(self, arm: str, metric: str) -> Floats:
+        """One value per seed."""
+        return np.array(
+            [weighted_metric(metric, self.codes, self.probabilities[arm, s])[0] for s in self.seeds(arm)]
+        )
+
+    def compare(self, arm: str, against: str | None, metric: str) -> Difference:
+        """Mean over seeds of arm − against (or of the arm itself), with its interval."""
+        seeds = self.seeds(arm) if against is None else self.seeds(arm, against)
+        truth = np.eye(int(self.codes.max()) + 1)[self.codes]
+        truth = truth[:, truth.any(axis=0)]
+
+        def statistic(k: int, weights: Ints) -> Floats:
+            found = weighted_metric(metric, self.codes, self.probabilities[arm, seeds[k]], weights)
+            if against is not None:
+                found = found - weighted_metric(
+                    metric, self.codes, self.probabilities[against, seeds[k]], weights
+                )
+            complete = (weights @ truth > 0).all(axis=1)  # without a class the metric means something else
+            return np.where(complete, found, np.nan)
+
+        return hierarchical_bootstrap(
+            statistic, len(seeds), len(self.codes), self.groups, level=self.level, resamples=self.resamples,
+            seed=self.seed, strata=self._strata(),
+        )  # fmt: skip
+
+    def _strata(self) -> ArrayLike | None:
+        """Classes, where every unit has rows of one class only and no class rests on a single unit."""
+        units = unit_codes(self.groups, len(self.codes))
+        pairs = np.unique(np.stack([units, self.codes], axis=1), axis=0)
+        pure = len(pairs) == len(np.unique(units))
+        return self.codes if pure and np.unique(pairs[:, 1], return_counts=True)[1].min() > 1 else None
+
+
+def analyse(predictions: Predictions, arms: Sequence[Arm]) -> Analysis:
+    """Summary, differences, verdicts of a study."""
+    names = [arm.name for arm in arms]
+    summary = [_summary_row(predictions, name, metric) for name in names for metric in METRICS]
+    others = [name for name in names if name != REFERENCE]
+    differences = [_row(predictions, name, REFERENCE, metric) for name in others for metric in METRICS]
+    main = primary_arm(arms)
+    own = [row for row in differences if row["metric"] == PRIMARY_METRIC]
+    exploratory = [row for row in own if main is None or row["arm"] != main.name]
+    for row, p in zip(exploratory, holm([row["p"] for row in exploratory])):
+        row["p_holm"] = p
+    comparisons = [
+        _row(predictions, main.name, name, metric)
+        for name in others for metric in METRICS if main is not None and name != main.name
+    ]  # fmt: skip
+    means = {row["arm"]: row["mean"] for row in summary if row["metric"] == PRIMARY_METRIC}
+    verdicts = [_verdict(row, means, len(exploratory), predictions.level) for row in own]
+    return Analysis(
+        summary,
+        differences,
+        comparisons,
+        verdicts,
+        _overall(main, verdicts, own, comparisons, means, predictions.level),
+    )
+
+
+def _summary_row(predictions: Predictions, arm: str, metric: str) -> dict[str, Any]:
+    values = predictions.values(arm, metric)
+    found = predictions.compare(arm, None, metric)
+    return {
+        "arm": arm, "metric": metric, "mean": found.mean,
+        "low": max(found.low, 0.0), "high": min(found.high, 1.0),
+        "sd": float(values.std(ddof=1)) if len(values) > 1 else math.nan, "n_seeds": len(values),
+    }  # fmt: skip
+
+
+def _row(predictions: Predictions, arm: str, against: str, metric: str) -> dict[str, Any]:
+    found = predictions.compare(arm, against, metric)
+    row: dict[str, Any] = {"arm": arm} if against == REFERENCE else {"arm": arm, "against": against}
+    return row | {
+        "metric": metric, "mean": found.mean, "low": found.low, "high": found.high, "p": p_value(found),
+        "p_sign_flip": found.p,
+        "se_groups": found.se_groups, "se_seeds": found.se_seeds, "n_seeds": found.n_seeds,
+    }  # fmt: skip
+
+
+def p_value(found: Difference) -> float:
+    """Two-sided p-value for no difference, consistent with the interval; nan where there is none."""
+    from scipy.special import stdtr
+
+    error = math.hypot(found.se_groups, found.se_seeds)
+    if not math.isfinite(error):
+        return math.nan
+    if error == 0:
+        return 1.0 if found.mean == 0 else 0.0
+    return float(2 * stdtr(found.df, -abs(found.mean) / error))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values, in the order given; nan stays nan."""
+    values = np.asarray(p, np.float64)
+    adjusted = np.full(len(values), np.nan)
+    known = np.flatnonzero(np.isfinite(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    steps = values[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return [float(value) for value in adjusted]
+
+
+def _verdict(row: Mapping[str, Any], means: Mapping[str, float], tests: int, level: float) -> dict[str, Any]:
+    """The verdict on one arm against `real`, with its sentence."""
+    word = verdict_word(row["low"], row["high"])
+    survives = row.get("p_holm", 0.0) < 1 - level
+    change = _change(row, means, level)
+    if word != "no evidence" and survives:
+        sentence = f"{row['arm']} {word}: {change}."
+    elif word != "no evidence":
+        sentence = (
+            f"No evidence that {row['arm']} {word}, allowing for {tests} arms tried (Holm's adjusted p "
+            f"{row['p_holm']:.2f}): {change}."
+        )
+        word = "no evidence"
+    elif not math.isfinite(row["low"]):
+        sentence = f"No evidence either way for {row['arm']}: {change}."
+    else:
+        sentence = f"No evidence that {row['arm']} changes anything: {change}."
+    return {"arm": row["arm"], "metric": PRIMARY_METRIC, "verdict": word, "sentence": sentence}
+
+
+def verdict_word(low: float, high: float) -> Verdict:
+    """`helps` or `hurts` when the interval of the difference leaves out 0, else `no evidence`."""
+    return "helps" if low > 0 else "hurts" if high < 0 else "no evidence"
+
+
+def _change(row: Mapping[str, Any], means: Mapping[str, float], level: float) -> str:
+    before, after = _points(means[REFERENCE]), _points(means[row["arm"]])
+    return f"balanced accuracy {before} → {after} ({_interval(row, level)})"
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _interval(row: Mapping[str, Any], level: float) -> str:
+    """`+2.1 points, 95 % interval +0.4 to +3.8`."""
+    text = f"{100 * row['mean']:+.1f} points"
+    if not math.isfinite(row["low"]):
+        return f"{text}, no interval: one seed or one test group tells nothing of chance"
+    return f"{text}, {100 * level:.0f} % interval {100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
+
+
+def _overall(
+    main: Arm | None, verdicts: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]], means: Mapping[str, float], level: float,
+) -> str:  # fmt: skip
+    """The study's answer: synthetic images against none, and against classical augmentation."""
+    if main is None:
+        return "No arm was trained on synthetic images, so this study says nothing about them."
+    word = next(v["verdict"] for v in verdicts if v["arm"] == main.name)
+    row = next(d for d in differences if d["arm"] == main.name)
+    what = "Adding synthetic images" if main.real else "Training on synthetic images alone"
+    if main.name not in ("real+synthetic", "synthetic"):
+        what += f" ({main.name})"
+    opening = {
+        "helps": f"{what} helps",
+        "hurts": f"{what} hurts",
+        "no evidence": f"There is no evidence that {what[0].lower()}{what[1:]} helps or hurts",
+    }[word]
+    text = f"{opening}: {_change(row, means, level)}"
+    rival = next(
+        (c for c in comparisons if c["against"] == "classical" and c["metric"] == PRIMARY_METRIC), None
+    )
+    if rival is not None:
+        against = {
+            "helps": "better than classical augmentation of the real images",
+            "hurts": "worse than classical augmentation of the real images",
+            "no evidence": "not distinguishable from classical augmentation of the real images",
+        }[verdict_word(rival["low"], rival["high"])]
+        text += f"; it is {against} ({_interval(rival, level)})"
+    return text + "."

@@ -1,0 +1,158 @@
+"""One cell of a study: one arm, one seed → a trained classifier's predictions on the test part."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish import files
+from plenish.metrics.classification import evaluate
+from plenish.runs import Stopwatch
+from plenish.study.arms import Arm
+from plenish.study.material import Material
+from plenish.training.classifier import ClassifierConfig, train_classifier
+from plenish.training.engine import stable_seed
+from plenish.training.labelled import Images, Joined, Labelled
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Ints = NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A finished cell.
+
+    Attributes:
+        arm: name of the arm.
+        seed: number of the seed.
+        record: the content of its JSON file.
+        predictions: its table: id, group, label, predicted, and one column `p:<class>` per class.
+    """
+
+    arm: str
+    seed: int
+    record: dict[str, Any]
+    predictions: pd.DataFrame
+
+
+def cell_paths(folder: Path, arm: str, seed: int) -> tuple[Path, Path]:
+    """JSON and Parquet of a cell in a study's folder."""
+    stem = f"{arm}-seed{seed}"
+    return folder / "cells" / f"{stem}.json", folder / "cells" / f"{stem}.parquet"
+
+
+def is_done(folder: Path, arm: str, seed: int) -> bool:
+    """Whether a cell was finished earlier; its JSON is written last."""
+    return all(path.is_file() for path in cell_paths(folder, arm, seed))
+
+
+def load_cell(folder: Path, arm: str, seed: int) -> Cell:
+    """Read a finished cell."""
+    import pandas as pd
+
+    record, table = cell_paths(folder, arm, seed)
+    return Cell(arm, seed, files.read_json(record), pd.read_parquet(table))
+
+
+def matched_positions(codes: Ints, like: Ints, dose: float, *key: Any) -> Ints:
+    """Positions drawn without replacement so that each class is `dose` times as frequent as in `like`.
+
+    Where a class has too few, all of it is taken. Depends on `key` alone.
+    """
+    taken = []
+    for k in np.unique(like):
+        members = np.flatnonzero(codes == k)
+        wanted = round(dose * np.count_nonzero(like == k))
+        rng = np.random.default_rng(stable_seed(*key, int(k)))
+        taken.append(rng.permutation(members)[:wanted])
+    return np.sort(np.concatenate(taken)).astype(np.int64)
+
+
+def compose(arm: Arm, material: Material, seed: int) -> tuple[Labelled, dict[str, int]]:
+    """The training images of an arm and seed, and how many of each kind there are.
+
+    Synthetic images are drawn anew for every seed, with the real images' class proportions.
+    """
+    real = Images.of(material.train)
+    sources: list[Labelled] = []
+    positions: list[Ints] = []
+    counts = {"real": 0, "duplicate": 0, "synthetic": 0}
+
+    def put(kind: str, source: Labelled, chosen: Ints) -> None:
+        sources.append(source)
+        positions.append(chosen)
+        counts[kind] = len(chosen)
+
+    everything = np.arange(len(real.codes), dtype=np.int64)
+    if arm.real:
+        put("real", real, everything)
+    if arm.duplicate:
+        whole = np.tile(everything, int(arm.duplicate))
+        rest = matched_positions(real.codes, real.codes, arm.duplicate % 1, seed, "duplicate")
+        put("duplicate", real, np.concatenate([whole, rest]))
+    if arm.needs_synthetic:
+        assert material.synthetic is not None
+        codes = material.synthetic_codes
+        chosen = matched_positions(codes, real.codes, arm.synthetic, seed, "synthetic")
+        if arm.shuffled:
+            codes = codes.copy()
+            codes[chosen] = np.random.default_rng(stable_seed(seed, "shuffled")).permutation(codes[chosen])
+        put("synthetic", Images(material.synthetic.images, codes), chosen)
+    return Joined(sources, positions), counts
+
+
+def run_cell(
+    folder: Path, arm: Arm, number: int, seed: int, material: Material, config: ClassifierConfig, *,
+    precision: Any = None, on_step: Callable[[int], None] | None = None,
+) -> Cell:  # fmt: skip
+    """Train, predict the test part, and write the cell: predictions first, its record last.
+
+    Args:
+        folder: the study's folder.
+        arm: which arm.
+        number: number of the seed, 0, 1, 2, …
+        seed: the study's own seed; the cell's randomness derives from both, equally for all arms.
+        material: what to train and test on.
+        config: how to train; seed, augmentation and balance are set here.
+        precision: the network's measured preference.
+        on_step: called after every step.
+    """
+    import pandas as pd
+
+    watch = Stopwatch()
+    cell_seed = stable_seed(seed, "cell", number)
+    train, counts = compose(arm, material, cell_seed)
+    config = dataclasses.replace(
+        config, seed=cell_seed, balanced=arm.balanced, augmentation="classical" if arm.classical else "none"
+    )
+    names = material.data.labels.names
+    model = train_classifier(
+        config, train, Images.of(material.val), names, precision=precision, on_step=on_step
+    )
+    test = material.test
+    probabilities = model.probabilities(Images.of(test))
+    predictions = pd.DataFrame(
+        {
+            "id": test.ids, "group": test.groups, "label": test.labels,
+            "predicted": [names[k] for k in probabilities.argmax(axis=1)],
+            **{f"p:{name}": probabilities[:, k] for k, name in enumerate(names)},
+        }
+    )  # fmt: skip
+    record = {
+        "arm": arm.name, "seed": number, "metrics": evaluate(test.codes, probabilities, names),
+        "trained_on": counts, "steps": config.steps, "best_step": model.step, "precision": model.precision,
+        "history": list(model.history), "seconds": watch.seconds,
+    }  # fmt: skip
+    record_path, table_path = cell_paths(folder, arm.name, number)
+    with files.reporting_disk(folder):
+        table_path.parent.mkdir(exist_ok=True)
+        files.write_bytes(table_path, predictions.to_parquet(None, index=False))
+        files.write_json(record_path, record)
+    return Cell(arm.name, number, record, predictions)

@@ -1,0 +1,229 @@
+"""What a study trains and tests on, checked before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.errors import InputError
+from plenish.study.arms import Arm
+from plenish.training.engine import stable_seed
+
+if TYPE_CHECKING:
+    from plenish.datasets.dataset import Dataset, Subset
+
+Ints = NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """The checked inputs.
+
+    Attributes:
+        data: the real Dataset.
+        train: its training rows (of the share asked for).
+        val: its validation rows, all.
+        test: its test rows, all.
+        synthetic: synthetic rows, or None; their `codes` may be numbered otherwise, so use `synthetic_codes`.
+        synthetic_codes: class numbers of the synthetic rows in the real Dataset's numbering.
+        caveats: what limits the answer, found while checking.
+    """
+
+    data: Dataset
+    train: Subset
+    val: Subset
+    test: Subset
+    synthetic: Subset | None = None
+    synthetic_codes: Ints = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
+    caveats: tuple[str, ...] = ()
+
+
+def open_real(path: Path, split: str, fraction: float, seed: int) -> Material:
+    """Open the real side of a study.
+
+    Args:
+        path: the Dataset.
+        split: which frozen split.
+        fraction: share of the training groups to use, 0 to 1; nested: a smaller share is part of a larger
+            one.
+        seed: decides which groups.
+
+    Raises:
+        InputError: labels or split unfit for a study, each in one sentence.
+    """
+    from plenish.datasets.dataset import Dataset
+
+    data = Dataset.open(path)
+    if data.is_synthetic:
+        raise InputError(
+            f"{path} is synthetic; a study tests on real images, so give the real Dataset first."
+        )
+    if data.labels.kind == "none":
+        raise InputError(f"{path} has no labels, and a study trains classifiers; import it with --labels.")
+    if data.labels.kind != "categorical":
+        raise InputError(f"{path} has {data.labels.kind} labels; a study needs one class per image.")
+    if data.labels.width < 2:
+        raise InputError(
+            f"{path} has the single class '{data.labels.names[0]}'; a study needs at least two to tell apart."
+        )
+    if not 0 < fraction <= 1:
+        raise InputError(f"The fraction of training groups must lie above 0 and at most 1, not {fraction}.")
+    train, val, test = (
+        data.part("train", split, purpose="train"),
+        data.part("val", split, purpose="select"),
+        data.part("test", split, purpose="study"),
+    )
+    _check_classes(data, train, val, test)
+    used = train.where(share_of_groups(train.codes, train.groups, fraction, seed)) if fraction < 1 else train
+    small = np.bincount(used.codes, minlength=data.labels.width)
+    for k in np.flatnonzero((small < 2) & (np.bincount(train.codes, minlength=data.labels.width) > 0)):
+        raise InputError(
+            f"Class '{data.labels.names[k]}' has {small[k]} training image{'' if small[k] == 1 else 's'} "
+            f"{'at this fraction ' if fraction < 1 else ''}in {path}; at least two per class are needed."
+        )
+    return Material(data, used, val, test)
+
+
+def _check_classes(data: Dataset, train: Subset, val: Subset, test: Subset) -> None:
+    names = data.labels.names
+    present = {part.part: np.bincount(part.codes, minlength=len(names)) for part in (train, val, test)}
+    if np.count_nonzero(present["train"]) < 2:
+        raise InputError(
+            f"The train part of {data.path} has images of fewer than two classes; split it anew with --name."
+        )
+    for part in ("test", "val"):
+        if np.count_nonzero(present[part]) < 2:
+            raise InputError(
+                f"The {part} part of the split '{train.split_name}' of {data.path} has images of one class "
+                f"only; "
+                "split it anew with --name."
+            )
+    unseen = np.flatnonzero((present["train"] == 0) & (present["test"] > 0))
+    if len(unseen):
+        raise InputError(
+            f"Class '{names[unseen[0]]}' is in the test part but not in the train part of {data.path}; "
+            "split it anew with --name."
+        )
+
+
+def share_of_groups(codes: Ints, groups: NDArray[np.object_], fraction: float, seed: int) -> Ints:
+    """Positions of a share of the groups, at least one and as close as the groups allow to `fraction` per
+    class.
+
+    Groups are taken in an order that depends on the seed and the group's name only, so shares are nested. A
+    row without a group is a group of its own; a group of several classes counts for its most frequent one.
+    """
+    from plenish.metrics.statistics import unit_codes
+
+    units = unit_codes(groups, len(codes))
+    count = int(units.max()) + 1
+    table = np.zeros((count, int(codes.max()) + 1), np.int64)
+    np.add.at(table, (units, codes), 1)
+    home = table.argmax(axis=1)
+    kept = np.zeros(count, bool)
+    for k in np.unique(home):
+        members = np.flatnonzero(home == k)
+        order = sorted(members, key=lambda unit: stable_seed(seed, "fraction", int(unit)))
+        wanted = fraction * table[members, k].sum()
+        reached = np.cumsum([table[unit, k] for unit in order])
+        kept[order[: max(1, int(np.abs(reached - wanted).argmin()) + 1)]] = True
+    return np.flatnonzero(kept[units]).astype(np.int64)
+
+
+def add_synthetic(material: Material, path: Path) -> Material:
+    """Open the synthetic side and check that it may be used beside the real one.
+
+    Raises:
+        InputError: it is real, of another schema or size, or its generator saw rows outside this split's
+            train part.
+    """
+    from plenish.datasets.dataset import Dataset
+
+    data, synthetic = material.data, Dataset.open(path)
+    if not synthetic.is_synthetic:
+        raise InputError(f"{path} holds real images, not synthetic ones; give what 'plenish generate' made.")
+    if (synthetic.size, synthetic.channels) != (data.size, data.channels):
+        raise InputError(
+            f"{path} has images of {synthetic.size} px and {synthetic.channels} channels, {data.path} of "
+            f"{data.size} px "
+            f"and {data.channels}; generate them from a Run trained on this Dataset."
+        )
+    if synthetic.labels.kind != "categorical" or set(synthetic.labels.names) != set(data.labels.names):
+        stated = ", ".join(synthetic.labels.names) or "no labels"
+        raise InputError(
+            f"{path} has {stated} where {data.path} has the classes {', '.join(data.labels.names)}; "
+            "the two must agree."
+        )
+    record = synthetic.manifest.extra["generator"]
+    origin = record.get("data") if isinstance(record, Mapping) else None
+    caveats = list(material.caveats)
+    caveats += check_origin(origin or {}, material, f"{path} comes from a generator that")
+    caveats += _check_copies(material, synthetic)
+    rows = synthetic.all_rows()
+    number = np.array([data.labels.code(name) for name in synthetic.labels.names])
+    return dataclasses.replace(
+        material, synthetic=rows, synthetic_codes=number[rows.codes], caveats=tuple(dict.fromkeys(caveats))
+    )
+
+
+def check_origin(origin: Mapping[str, Any], material: Material, what: str) -> list[str]:
+    """Refuse a generator that saw rows outside this split's train part; return caveats on what cannot be
+    known.
+
+    Args:
+        origin: provenance of the generator's Dataset and split (`Dataset.provenance`).
+        material: the real side.
+        what: the sentence's beginning, up to the generator.
+
+    Raises:
+        InputError: it was trained on another split, another part, or other labels of the same images.
+    """
+    if not origin.get("pixels_hash"):
+        return [
+            "It is unknown which images the generator was trained on, so leakage from test cannot be "
+            "excluded."
+        ]
+    manifest = material.data.manifest
+    if origin["pixels_hash"] != manifest.pixels_hash:
+        return [
+            f"The generator was trained on another Dataset ('{origin.get('name', 'unnamed')}'), so it is "
+            f"unknown "
+            "whether it saw images that are tested on here."
+        ]
+    if origin.get("part", "train") != "train":
+        raise InputError(
+            f"{what} was trained on the {origin['part']} part; only a generator of train rows may be used."
+        )
+    if origin.get("split_hash") != material.train.split_hash:
+        raise InputError(
+            f"{what} was trained on the split '{origin.get('split_name', 'unknown')}', whose train part may "
+            f"hold rows "
+            f"that '{material.train.split_name}' tests on; use one trained on '{material.train.split_name}'."
+        )
+    return []
+
+
+def _check_copies(material: Material, synthetic: Dataset) -> list[str]:
+    hashes = set(synthetic.table["sha256"])
+    for part in (material.val, material.test):
+        own = material.data.table["sha256"].to_numpy()[part.rows]
+        found = sum(value in hashes for value in own)
+        if found:
+            raise InputError(
+                f"{found} {part.part} image{'s are' if found > 1 else ' is'} among the synthetic ones in "
+                f"{synthetic.path}, pixel for pixel; the generator must have seen them."
+            )
+    copied = sum(value in hashes for value in material.data.table["sha256"].to_numpy()[material.train.rows])
+    return [f"{copied} training images are among the synthetic ones, pixel for pixel."] if copied else []
+
+
+def synthetic_needed(arms: Sequence[Arm], material: Material) -> int:
+    """How many synthetic images the most demanding arm takes; a tenth more leaves room in every class."""
+    dose = max((arm.synthetic for arm in arms), default=0.0)
+    need = dose * len(material.train)
+    return int(np.ceil(1.1 * need)) + 8 * material.data.labels.width if dose else 0

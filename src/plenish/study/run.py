@@ -1,0 +1,371 @@
+"""`plenish study`: the same classifier trained on real, augmented and synthetic images, compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from plenish import files
+from plenish.errors import InputError
+from plenish.runs import Run, Stopwatch, versions
+from plenish.study.arms import DEFAULT_ARMS, Arm, parse_arms
+
+if TYPE_CHECKING:
+    from plenish.study.cells import Cell
+    from plenish.study.material import Material
+    from plenish.training.classifier import ClassifierConfig
+
+_SHOWN = ("classifier", "steps", "batch", "ratio", "fraction", "orientation", "learning_rate")
+_MAY_GROW = ("arms", "seeds", "source")
+_EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 12, 150, 3000
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A finished study.
+
+    Attributes:
+        path: its folder.
+        content: what study.json holds.
+        report: its report, where one could be written.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+    report: Path | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The answer in one sentence."""
+        return str(self.content["verdict"])
+
+    def summary(self) -> dict[str, Any]:
+        """The answer, a row per arm, and what limits it."""
+        words = {row["arm"]: row["verdict"] for row in self.content["verdicts"]}
+        rows: dict[str, dict[str, Any]] = {}
+        for row in self.content["summary"]:
+            rows.setdefault(row["arm"], {"arm": row["arm"]})[row["metric"]] = _with_interval(row)
+        for row in self.content["differences"]:
+            if row["metric"] == "balanced_accuracy":
+                rows[row["arm"]] |= {"against_real": _with_interval(row, "+"), "verdict": words[row["arm"]]}
+        return {
+            "verdict": self.verdict, "arms": list(rows.values()), "caveats": list(self.content["caveats"]),
+            "study": str(self.path), "report": str(self.report) if self.report else None,
+        }  # fmt: skip
+
+
+def _with_interval(row: Mapping[str, Any], sign: str = "") -> str:
+    if row["mean"] is None:
+        return "undefined"
+    if row["low"] is None:
+        return f"{row['mean']:{sign}.3f}"
+    return f"{row['mean']:{sign}.3f} ({row['low']:{sign}.3f} to {row['high']:{sign}.3f})"
+
+
+def study(
+    real: Path, out: Path, *, generator: Path | None = None, synthetic: Path | None = None,
+    arms: tuple[str, ...] = DEFAULT_ARMS, seeds: int = 5, classifier: str = "small", steps: int | None = None,
+    batch: int = 64, ratio: float = 1.0, split: str = "default", fraction: float = 1.0,
+    orientation: Literal["any", "upright", "fixed"] = "any", pretrained: Path | None = None,
+    learning_rate: float | None = None, level: float = 0.95, resamples: int = 1000, seed: int = 0,
+) -> Study:  # fmt: skip
+    """Train the same classifier on several kinds of training images and say whether synthetic ones help.
+
+    Every arm takes the same number of optimiser steps from the same initial weights, seed by seed; validation
+    and test images are all real. Finished cells (one arm, one seed) are kept: the same command goes on after
+    an interruption, and more seeds or arms prolong the study.
+
+    Args:
+        real: the real Dataset, with a split.
+        out: the study's folder; an unfinished or smaller study there is gone on with.
+        generator: a gan Run; synthetic images are generated from it into the study's folder.
+        synthetic: a synthetic Dataset, instead of a generator.
+        arms: words joined by '+': real, classical (augmentation), oversample (balanced classes), synthetic,
+            duplicate and shuffled (placebos), such as real+synthetic, real+synthetic@0.5,
+            real+synthetic+classical.
+        seeds: trainings per arm, paired across arms.
+        classifier: small, or any timm name.
+        steps: optimiser steps of every training; by default 12 passes over the real training images, 150 to
+            3000 steps.
+        batch: images per step.
+        ratio: synthetic images per real one, where an arm states no dose of its own.
+        split: which split of the real Dataset.
+        fraction: use only this share of the real training groups, to simulate scarcity.
+        orientation: what classical augmentation may do: any (flips and right angles), upright (left-right),
+            fixed.
+        pretrained: a file of weights to start from, for all arms.
+        learning_rate: peak learning rate; by default one that suits the classifier.
+        level: level of the intervals.
+        resamples: bootstrap resamples of the test groups.
+        seed: seed of the whole study.
+
+    Returns:
+        The study; its folder holds study.json, cells/ and report.html.
+
+    Raises:
+        InputError: inputs unfit for a study, or a folder that holds a study with other settings.
+    """
+    from plenish.networks.classifier import check_classifier
+    from plenish.study.material import add_synthetic, open_real
+    from plenish.training.classifier import ClassifierConfig
+
+    _check_numbers(seeds, level, resamples, steps)
+    chosen = parse_arms(arms, ratio)
+    earlier = _earlier(out)
+    chosen, seeds = _grown(chosen, seeds, ratio, earlier)
+    _check_source(chosen, generator, synthetic)
+    check_classifier(classifier)
+    material = open_real(real, split, fraction, seed)
+    config = ClassifierConfig(
+        name=classifier, steps=steps or _default_steps(len(material.train), batch), batch=batch,
+        learning_rate=learning_rate, orientation=orientation, pretrained=pretrained or False,
+    )  # fmt: skip
+    if synthetic is not None:
+        material = add_synthetic(material, synthetic)
+    elif generator is not None:
+        _check_generator(generator, material)
+    asked = {
+        "classifier": classifier, "steps": config.steps, "batch": batch, "ratio": ratio, "fraction": fraction,
+        "orientation": orientation, "learning_rate": config.peak_rate, "split": split,
+        "pretrained": files.sha256_file(pretrained) if pretrained and pretrained.is_file() else None,
+        "arms": [arm.name for arm in chosen], "seeds": seeds, "source": str(synthetic or generator or ""),
+    }  # fmt: skip
+    run = Run.open_or_create(
+        out, "study", asked, data=material.data.provenance(split) | {"part": "train"},
+        parents=_parents(synthetic, generator), seed=seed, may_change=_MAY_GROW,
+    )  # fmt: skip
+    with run.lock():
+        if generator is not None:
+            material = add_synthetic(material, _generate(run, generator, chosen, material, seed))
+        _hold_to_synthetic(run, material)
+        watch = Stopwatch()
+        cells = _run_cells(run, chosen, seeds, seed, material, config)
+        options = {"level": level, "resamples": resamples, "seed": seed}
+        return _finish(run, cells, chosen, seeds, material, asked, watch, options)
+
+
+def _check_numbers(seeds: int, level: float, resamples: int, steps: int | None) -> None:
+    if seeds < 1:
+        raise InputError(f"--seeds must be at least 1, not {seeds}.")
+    if steps is not None and steps < 1:
+        raise InputError(f"--steps must be at least 1, not {steps}.")
+    if not 0.5 <= level < 1:
+        raise InputError(f"--level must lie between 0.5 and 1, such as 0.95, not {level}.")
+    if resamples < 100:
+        raise InputError(f"--resamples must be at least 100, not {resamples}.")
+
+
+def _check_source(arms: Sequence[Arm], generator: Path | None, synthetic: Path | None) -> None:
+    if generator is not None and synthetic is not None:
+        raise InputError("--generator and --synthetic contradict each other; give one of them.")
+    wanting = [arm.name for arm in arms if arm.needs_synthetic]
+    if wanting and generator is None and synthetic is None:
+        raise InputError(
+            f"The arm '{wanting[0]}' needs synthetic images; give --generator RUN or --synthetic DATA, or "
+            f"leave it out."
+        )
+
+
+def _default_steps(n_train: int, batch: int) -> int:
+    return min(_MOST_STEPS, max(_FEWEST_STEPS, round(_EPOCHS * n_train / batch)))
+
+
+def _earlier(out: Path) -> Mapping[str, Any]:
+    """Arms and seeds that a study in this folder already has."""
+    if not (out / "config.json").is_file():
+        return {}
+    run = Run.open(out, "study")
+    return {"arms": run.config["config"]["arms"], "seeds": run.config["config"]["seeds"]} | run.status
+
+
+def _grown(arms: list[Arm], seeds: int, ratio: float, earlier: Mapping[str, Any]) -> tuple[list[Arm], int]:
+    """A study only grows: arms and seeds seen once stay in it, so that none can be dropped for its result."""
+    names = list(earlier.get("arms", [])) + [arm.name for arm in arms]
+    return parse_arms(names, ratio), max(seeds, int(earlier.get("seeds", 0)))
+
+
+def _check_generator(path: Path, material: Material) -> None:
+    """Refuse a generator that cannot serve this Dataset, before anything is written."""
+    from plenish.study.material import check_origin
+
+    run = Run.open(path, "gan")
+    check_origin(run.config["data"], material, f"{path}")
+    from plenish.latent.generate import load_generator
+
+    network, data = load_generator(path).network, material.data
+    if (network.size, network.channels) != (data.size, data.channels):
+        raise InputError(
+            f"{path} makes images of {network.size} px and {network.channels} channels, and {data.path} has "
+            f"{data.size} px and {data.channels}; train a generator on this Dataset."
+        )
+    if network.labels.kind != "categorical" or set(network.labels.names) != set(data.labels.names):
+        raise InputError(
+            f"{path} does not make the classes {', '.join(data.labels.names)}; train a conditional generator "
+            f"on "
+            f"{data.path}."
+        )
+
+
+def _parents(synthetic: Path | None, generator: Path | None) -> list[dict[str, Any]]:
+    found = []
+    if generator is not None:
+        found.append({"run": str(generator.resolve()), "id": Run.open(generator).id, "kind": "gan"})
+    if synthetic is not None:
+        from plenish.datasets.dataset import Dataset
+
+        found.append(Dataset.open(synthetic).provenance())
+    return found
+
+
+def _generate(run: Run, generator: Path, arms: Sequence[Arm], material: Material, seed: int) -> Path:
+    """The study's own synthetic images, made once."""
+    import numpy as np
+
+    from plenish.study.material import synthetic_needed
+
+    out = run.path / "synthetic"
+    n = synthetic_needed(arms, material)
+    if out.exists() or not n:
+        if not n and not out.exists():
+            raise InputError(
+                "A generator was given, but no arm uses synthetic images; add one such as real+synthetic."
+            )
+        return out
+    from plenish.latent.generate import generate
+
+    if material.train.split_name == "default":
+        generate(generator, out, n, like=material.data.path, seed=seed)
+    else:  # equal shares of the classes, enough for the most frequent one
+        counts = np.bincount(material.train.codes)
+        generate(generator, out, int(np.ceil(n * len(counts) * counts.max() / counts.sum())), seed=seed)
+    return out
+
+
+def _hold_to_synthetic(run: Run, material: Material) -> None:
+    """All cells of a study use the same synthetic images."""
+    if material.synthetic is None:
+        return
+    found = material.synthetic.dataset.manifest.pixels_hash
+    held = run.status.get("synthetic_hash", found)
+    if held != found:
+        raise InputError(
+            f"{run.path} was started with other synthetic images; give those again or use another folder."
+        )
+    run.update_status(synthetic_hash=found)
+
+
+def _run_cells(
+    run: Run, arms: Sequence[Arm], seeds: int, seed: int, material: Material, config: ClassifierConfig
+) -> list[Cell]:
+    """Run what is missing, seed by seed so that an unfinished study is paired; load the rest."""
+    from plenish.progress import progress
+    from plenish.study.cells import is_done, load_cell, run_cell
+    from plenish.training.engine import Engine
+
+    todo = [(arm, k) for k in range(seeds) for arm in arms if not is_done(run.path, arm.name, k)]
+    if todo:
+        precision = _precision(run, material, config)
+        state = {
+            "arms": [arm.name for arm in arms],
+            "seeds": seeds,
+            "environment": Engine.from_settings().describe(),
+        }
+        run.update_status(state="running", cells_left=len(todo), **state)
+    try:
+        with progress("training classifiers", len(todo) * config.steps * config.batch) as bar:
+            for left, (arm, k) in zip(range(len(todo), 0, -1), todo):
+                bar.note(f"{arm.name}, seed {k + 1} of {seeds}, {left} to go")
+                run_cell(
+                    run.path, arm, k, seed, material, config, precision=precision,
+                    on_step=lambda _: bar.advance(config.batch),
+                )  # fmt: skip
+                run.update_status(cells_left=left - 1)
+    except KeyboardInterrupt:
+        run.update_status(state="interrupted")
+        raise
+    return [load_cell(run.path, arm.name, k) for k in range(seeds) for arm in arms]
+
+
+def _precision(run: Run, material: Material, config: ClassifierConfig) -> Any:
+    """Measured once per study and kept, so that a resumed study computes as it began."""
+    from plenish.training.classifier import choose_precision
+
+    held = run.status.get("precision")
+    if held is None:
+        data = material.data
+        held = choose_precision(config, data.channels, data.size, data.labels.width)
+        run.update_status(precision=held)
+    return held
+
+
+def _finish(
+    run: Run, cells: Sequence[Cell], arms: Sequence[Arm], seeds: int, material: Material,
+    asked: Mapping[str, Any], watch: Stopwatch, options: Mapping[str, Any],
+) -> Study:  # fmt: skip
+    """Analyse the cells and write study.json and the report."""
+    from plenish.progress import warn
+    from plenish.study import caveats
+    from plenish.study.analysis import Predictions, analyse
+
+    names = material.data.labels.names
+    found = analyse(Predictions.of(cells, names, **options), arms)
+    records = [cell.record for cell in cells]
+    limits = [
+        *material.caveats, *caveats.about_test(material),
+        *caveats.about_design(arms, seeds, asked["fraction"], material.synthetic is not None),
+        *caveats.about_doses(records, arms, len(material.train)),
+    ]  # fmt: skip
+    content = {
+        "schema": 1, "kind": "study", "real": _about_real(material), "synthetic": _about_synthetic(material),
+        **{key: asked[key] for key in _SHOWN}, "seed": run.seed, "seeds": list(range(seeds)),
+        "arms": [arm.name for arm in arms], "test": _about_test(material),
+        "cells": records, **dataclasses.asdict(found), "caveats": limits, "level": options["level"],
+        "resamples": options["resamples"], "primary_metric": "balanced_accuracy",
+        "test_reads": material.data.test_reads(material.test.split_name), "versions": versions(),
+        "environment": run.status.get("environment", {}),
+        "seconds": sum(record["seconds"] for record in records),
+        "analysis_seconds": watch.seconds,
+    }  # fmt: skip
+    files.write_json(run.path / "study.json", content)
+    run.update_status(state="complete", seconds=content["seconds"], message=found.verdict)
+    report = None
+    try:
+        from plenish.report.build import write_study_report
+
+        report = write_study_report(run.path)
+    except ImportError as error:  # a missing drawing library must not cost the result
+        warn(f"the report could not be written ({error}); study.json holds the result.")
+    return Study(run.path, files.read_json(run.path / "study.json"), report)
+
+
+def _about_real(material: Material) -> dict[str, Any]:
+    data, split = material.data, material.test.split_name
+    groups = {group for group in material.test.groups if group is not None}
+    return {
+        "path": str(data.path.resolve()), "name": data.name, "pixels_hash": data.manifest.pixels_hash,
+        "table_hash": data.manifest.table_hash, "split": split, "split_hash": material.test.split_hash,
+        "n_train": len(material.train), "n_val": len(material.val), "n_test": len(material.test),
+        "groups_test": len(groups), "phantom": bool(data.manifest.extra.get("phantom")),
+    }  # fmt: skip
+
+
+def _about_synthetic(material: Material) -> dict[str, Any] | None:
+    if material.synthetic is None:
+        return None
+    data = material.synthetic.dataset
+    record = data.manifest.extra["generator"]
+    return {
+        "path": str(data.path.resolve()), "name": data.name, "n": len(data),
+        "pixels_hash": data.manifest.pixels_hash,
+        "generator": dict(record) if isinstance(record, Mapping) else None,
+    }  # fmt: skip
+
+
+def _about_test(material: Material) -> dict[str, Any]:
+    counts = dict.fromkeys(material.data.labels.names, 0)
+    for label in material.test.labels:
+        counts[label] += 1
+    groups = {group for group in material.test.groups if group is not None}
+    return {"n": len(material.test), "groups": len(groups), "per_class": counts}
