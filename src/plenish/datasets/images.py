@@ -36,7 +36,7 @@ RESIZER = "Pillow Lanczos, reducing_gap 3"
 
 # Only these decoders are ever asked: others of Pillow's start outside programs (EPS) or read more than a
 # picture.
-_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "DIB", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
 _ORIENTATION = 0x0112
 _GREY = frozenset(("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I"))
 _WORDS = frozenset(("I;16", "I;16B", "I;16L", "I;16N"))

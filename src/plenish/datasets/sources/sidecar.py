@@ -119,7 +119,8 @@ def _columns(out: Listing, table: pa.Table, about: dict[str, Any]) -> None:
         column = table.column(name)
         if name.startswith("array."):
             facts = about["arrays"][name.removeprefix("array.")]
-            flat = np.asarray(column.combine_chunks().flatten())
+            values = column.combine_chunks()
+            flat = np.asarray(values if len(facts["shape"]) == 1 else values.flatten())
             array = flat.reshape(len(table), *facts["shape"][1:]).astype(facts["dtype"])
             out.arrays[name.removeprefix("array.")] = array, facts["manifest"]
         elif name.startswith("split."):

@@ -1,0 +1,334 @@
+"""`plenish export`: a Dataset in other tools' formats, with every column, split and array beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import math
+import re
+import tarfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.errors import InputError, unknown
+from plenish.progress import progress, say
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from plenish.datasets.dataset import Dataset
+
+Format = Literal["folder", "stylegan-zip", "npz", "webdataset"]
+_BATCH = 256
+_PER_TAR = 10_000
+_NAME_BYTES = 100
+_RESERVED = frozenset(("__macosx", "thumbs.db", "desktop.ini", "con", "nul", "aux", "prn"))
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes:
+        path: the folder.
+        format: its format.
+        images: number of images.
+        parts: images by part, empty without a split.
+    """
+
+    path: Path
+    format: str
+    images: int
+    parts: Mapping[str, int]
+
+    def summary(self) -> dict[str, Any]:
+        """The facts a person wants first."""
+        return {
+            "out": str(self.path), "as": self.format, "images": self.images, "parts": dict(self.parts),
+            "table": str(self.path / "metadata.parquet"),
+        }  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """The rows to write, part by part, with what each needs."""
+
+    dataset: Dataset
+    rows: NDArray[np.int64]
+    parts: Sequence[str] | None
+    labels: Sequence[Any]
+    ids: Sequence[str]
+
+    def images(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """(position, H×W×C uint8) of the rows in order, read in batches."""
+        stop = len(self.rows) if stop is None else stop
+        for at in range(start, stop, _BATCH):
+            batch = self.rows[at : min(at + _BATCH, stop)]
+            yield from enumerate(self.dataset.pixels.read(batch), at)
+
+    def pieces(self) -> dict[str, tuple[int, int]]:
+        """Positions (from, to) of each part; one piece called `data` without a split."""
+        if self.parts is None:
+            return {"data": (0, len(self.rows))}
+        return {
+            part: (self.parts.index(part), self.parts.index(part) + self.parts.count(part))
+            for part in dict.fromkeys(self.parts)
+        }
+
+
+def export_dataset(
+    data: Path,
+    out: Path,
+    format: Format = "folder",
+    part: Literal["all", "train", "val", "test"] = "all",
+    split: str = "default",
+) -> Exported:
+    """Write a Dataset in another format; pixels stay exactly as they are.
+
+    OUT is a folder. Beside the images lies metadata.parquet with every column, split and array, from which
+    'plenish import' restores the Dataset.
+
+    Args:
+        data: the Dataset.
+        out: the folder to make; must not exist.
+        format: folder (PNG files by part and class), stylegan-zip (dataset.zip), npz (dataset.npz) or
+            webdataset (tar shards).
+        part: only these images of the split.
+        split: the split's name; without such a split all images are written as one.
+
+    Raises:
+        InputError: DATA is no Dataset, the split or part is missing, or OUT cannot be used.
+    """
+    from plenish import files
+    from plenish.datasets.dataset import Dataset
+
+    if format not in get_args(Format):
+        raise unknown("format", format, get_args(Format))
+    if out.suffix.lower() in (".zip", ".npz", ".tar"):
+        raise InputError(
+            f"OUT is a folder, which will hold the {out.suffix} file and its table; "
+            f"give {out} without the suffix."
+        )
+    job = _job(Dataset.open(data), part, split)
+    config: dict[str, Any] = {"command": "export", "as": format, "part": part, "split": split}
+    config |= {"data": job.dataset.provenance()}
+    with files.whole(out, config) as folder, progress("export", len(job.rows)) as bar:
+        write = {"folder": _folder, "stylegan-zip": _stylegan, "npz": _npz, "webdataset": _webdataset}[format]
+        names: list[str] = []
+        for name in write(job, folder):
+            names.append(name)
+            bar.advance(1)
+        _sidecar(job, folder, names, format, whole=part == "all")
+    counts = {} if job.parts is None else {name: stop - start for name, (start, stop) in job.pieces().items()}
+    return Exported(out, format, len(job.rows), counts)
+
+
+def _job(dataset: Dataset, part: str, split: str) -> _Job:
+    rows = np.arange(len(dataset), dtype=np.int64)
+    parts: list[str] | None = None
+    if part != "all":
+        rows = dataset.part(part, split, purpose="export").rows  # type: ignore[arg-type]
+    elif split != "default" or split in dataset.split_names():
+        frozen = dataset.split(split)
+        by_part = {name: frozen.rows(name) for name in ("train", "val", "test")}
+        if len(by_part["test"]):
+            dataset.part("test", split, purpose="export")  # Its reading is counted.
+        rows = np.concatenate(list(by_part.values()))
+        parts = [name for name, found in by_part.items() for _ in range(len(found))]
+    table = dataset.table
+    labels = table["label"].to_numpy()[rows]
+    return _Job(dataset, rows, parts, list(labels), [str(i) for i in table["id"].to_numpy()[rows]])
+
+
+# Formats: each writes the images and yields their names, in order.
+
+
+def _folder(job: _Job, folder: Path) -> Iterator[str]:
+    """`<part>/<class>/<id>.png`."""
+    from plenish.datasets.images import encode_png
+
+    names = _Names()
+    classes = _Names()
+    of_class = {name: classes.take(name) for name in job.dataset.labels.names}
+    for i, image in job.images():
+        pieces = [] if job.parts is None else [job.parts[i]]
+        if job.dataset.labels.kind == "categorical":
+            pieces.append(of_class[job.labels[i]])
+        elif job.parts is None:
+            pieces.append("images")
+        place = "/".join(pieces)
+        name = f"{place}/{names.take(job.ids[i])}.png"
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_png(image))
+        yield name
+
+
+def _stylegan(job: _Job, folder: Path) -> Iterator[str]:
+    """`dataset.zip` with `00000/img00000000.png` and `dataset.json`, as StyleGAN's dataset_tool writes it."""
+    from plenish.datasets.images import encode_png
+
+    size = job.dataset.size
+    if size & (size - 1):
+        say(f"StyleGAN wants a size that is a power of two, and this Dataset has {size} pixels.")
+    numbers = _numbers(job)
+    with zipfile.ZipFile(folder / "dataset.zip", "w", zipfile.ZIP_STORED) as archive:
+        names = []
+        for i, image in job.images():
+            names.append(f"{i // 1000:05d}/img{i:08d}.png")
+            archive.writestr(zipfile.ZipInfo(names[-1], _EPOCH), encode_png(image))
+            yield names[-1]
+        labels = None if numbers is None else [list(pair) for pair in zip(names, numbers.tolist())]
+        archive.writestr(zipfile.ZipInfo("dataset.json", _EPOCH), json.dumps({"labels": labels}))
+
+
+def _npz(job: _Job, folder: Path) -> Iterator[str]:
+    """`dataset.npz`: images and labels, or x_train, y_train and so on for each part."""
+    shape = job.dataset.pixels.shape if job.dataset.channels > 1 else job.dataset.pixels.shape[:2]
+    numbers = _numbers(job)
+    with zipfile.ZipFile(folder / "dataset.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
+        for part, (start, stop) in job.pieces().items():
+            key = "images" if job.parts is None else f"x_{part}"
+            about = {"descr": "|u1", "fortran_order": False, "shape": (stop - start, *shape)}
+            with archive.open(zipfile.ZipInfo(f"{key}.npy", _EPOCH), "w", force_zip64=True) as file:
+                np.lib.format.write_array_header_1_0(file, about)
+                for i, image in job.images(start, stop):
+                    file.write(np.ascontiguousarray(image).data)
+                    yield f"{key}[{i - start}]"
+            if numbers is not None:
+                _npy(archive, "labels" if job.parts is None else f"y_{part}", numbers[start:stop])
+        if job.dataset.labels.names:
+            _npy(archive, "class_names", np.array(job.dataset.labels.names, dtype=np.str_))
+
+
+def _npy(archive: zipfile.ZipFile, key: str, array: NDArray[Any]) -> None:
+    data = io.BytesIO()
+    np.lib.format.write_array(data, np.ascontiguousarray(array), allow_pickle=False)
+    archive.writestr(zipfile.ZipInfo(f"{key}.npy", _EPOCH), data.getvalue())
+
+
+def _webdataset(job: _Job, folder: Path) -> Iterator[str]:
+    """`<part>-000000.tar`, in each `<number>.png`, `.cls` (class number) and `.json` (the row)."""
+    from plenish.datasets.images import encode_png
+
+    numbers = _numbers(job) if job.dataset.labels.kind == "categorical" else None
+    table = _rows(job)
+    for part, (start, stop) in job.pieces().items():
+        for at in range(start, stop, _PER_TAR):
+            name = f"{part}-{(at - start) // _PER_TAR:06d}.tar"
+            facts = table.slice(at, _PER_TAR).to_pylist()
+            with tarfile.open(folder / name, "w", format=tarfile.USTAR_FORMAT) as tar:
+                for i, image in job.images(at, min(at + _PER_TAR, stop)):
+                    row = {key: _plain(value) for key, value in facts[i - at].items()}
+                    _tar(tar, f"{i:08d}.png", encode_png(image))
+                    if numbers is not None:
+                        _tar(tar, f"{i:08d}.cls", str(int(numbers[i])).encode())
+                    _tar(tar, f"{i:08d}.json", json.dumps(row, default=str, ensure_ascii=False).encode())
+                    yield f"{name}/{i:08d}.png"
+
+
+def _tar(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    # Its time, owner and mode are constants, so that equal data give equal files.
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _rows(job: _Job) -> pa.Table:
+    """The rows of samples.parquet, in the order of the job."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(job.dataset.path / "samples.parquet").take(pa.array(job.rows))
+    return table.replace_schema_metadata(None)
+
+
+def _numbers(job: _Job) -> NDArray[Any] | None:
+    """Class numbers N, or vectors N×K of tags and values, or None without labels."""
+    kind = job.dataset.labels.kind
+    if kind == "none":
+        return None
+    y = job.dataset.labels.encode(list(job.labels))
+    if kind == "categorical":
+        codes: NDArray[np.int64] = y.argmax(1).astype(np.int64)
+        return codes
+    return y.astype(np.uint8) if kind == "multilabel" else y
+
+
+class _Names:
+    """Makes any text a file name that no other text has, on any file system."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def take(self, text: str) -> str:
+        """A safe name that resembles `text`."""
+        safe = re.sub(r"[\x00-\x1f\x7f/\\:*?\"<>|]", "_", text).strip(" .") or "_"
+        if text.startswith(".") or safe.lower() in _RESERVED:
+            safe = f"_{safe}"
+        safe = safe.encode("utf-8", "replace")[:_NAME_BYTES].decode("utf-8", "ignore")
+        name, n = safe, 1
+        while name.casefold() in self._taken:
+            n += 1
+            name = f"{safe}-{n}"
+        self._taken.add(name.casefold())
+        return name
+
+
+# The sidecar
+
+
+def _sidecar(job: _Job, folder: Path, names: Sequence[str], format: str, *, whole: bool) -> None:
+    """Write `metadata.parquet`: names, columns, splits (of whole Datasets) and arrays of the rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from plenish.datasets.sources import sidecar
+
+    dataset = job.dataset
+    table = _rows(job).add_column(0, "file_name", pa.array(names, pa.string()))
+    about: dict[str, Any] = {
+        "version": sidecar.VERSION, "format": format, "labels": dataset.labels.to_dict(),
+        "size": dataset.size, "channels": dataset.channels, "name": dataset.name,
+        "licence": dataset.manifest.licence, "source": dataset.manifest.source,
+        "intended_use": dataset.manifest.intended_use, "extra": dict(dataset.manifest.extra),
+        "splits": {}, "arrays": {},
+    }  # fmt: skip
+    for name in dataset.split_names() if whole else []:
+        frozen = dataset.split(name)
+        about["splits"][name] = dict(frozen.manifest)
+        table = table.append_column(
+            f"split.{name}", pa.array(frozen.part_of.to_numpy()[job.rows], pa.string())
+        )
+    for name in dataset.array_names():
+        column, facts = _array_column(dataset, name, job.rows)
+        about["arrays"][name] = facts
+        table = table.append_column(f"array.{name}", column)
+    metadata = {sidecar.KEY: json.dumps(about, ensure_ascii=False, default=str).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), folder / sidecar.NAME)
+
+
+def _array_column(dataset: Dataset, name: str, rows: NDArray[np.int64]) -> tuple[pa.Array, dict[str, Any]]:
+    import pyarrow as pa
+
+    array = dataset.array(name)[rows]
+    facts = {"shape": list(array.shape), "dtype": str(array.dtype), "manifest": dataset.array_manifest(name)}
+    flat = np.ascontiguousarray(array).reshape(-1)
+    width = flat.size // max(1, len(rows))
+    if array.ndim == 1:
+        return pa.array(flat), facts
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), width), facts
+
+
+__all__ = ["Exported", "export_dataset"]

@@ -1,0 +1,182 @@
+"""Tables as columns: CSV, TSV, JSON Lines and Parquet; their cells as labels, parts and numbers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from plenish.datasets.schema import LabelSchema
+from plenish.datasets.sources.listing import ALIASES, categorical, natural, plural, printable
+from plenish.errors import InputError
+
+Columns = dict[str, list[Any]]
+
+
+def header(path: Path) -> list[str]:
+    """Names of a table's columns; none if it cannot be read."""
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            return list(pq.read_schema(path).names)
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            line = file.readline()
+        if path.suffix == ".jsonl":
+            return list(json.loads(line))
+        return next(csv.reader([line], delimiter=_delimiter(line)), [])
+    except (OSError, ValueError):
+        return []
+
+
+def _delimiter(line: str) -> str:
+    return max((",", "\t", ";"), key=line.count)
+
+
+def read_table(path: Path) -> Columns:
+    """A table as columns; text cells stay text, empty ones become None.
+
+    Raises:
+        InputError: missing, empty, of an unknown kind or not readable.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"The table {path} does not exist; give the path of a CSV, JSON Lines or Parquet file."
+        )
+    suffix = path.suffix.lower()
+    try:
+        if suffix in (".csv", ".tsv", ".txt"):
+            columns = _read_csv(path)
+        elif suffix in (".jsonl", ".ndjson"):
+            columns = _read_jsonl(path)
+        elif suffix in (".parquet", ".pq"):
+            import pyarrow.parquet as pq
+
+            columns = pq.read_table(path).to_pydict()
+        else:
+            raise InputError(f"{path} is no table Plenish reads; give .csv, .tsv, .jsonl or .parquet.")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
+    except (ValueError, OSError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a table: {' '.join(str(error).split())}") from None
+    if not columns or not len(next(iter(columns.values()))):
+        raise InputError(f"{path} has no rows; give a table with a header and one row an image.")
+    return columns
+
+
+def _read_csv(path: Path) -> Columns:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        first = file.readline()
+        file.seek(0)
+        rows = csv.reader(file, delimiter=_delimiter(first), strict=True)
+        header = [name.strip() for name in next(rows, [])]
+        if len(set(header)) != len(header):
+            twice = [name for name, count in Counter(header).items() if count > 1]
+            raise InputError(f"{path} has two columns named '{twice[0]}'; rename one.")
+        columns: Columns = {name: [] for name in header}
+        for number, row in enumerate(rows, 2):
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) != len(header):
+                raise InputError(
+                    f"Row {number} of {path} has {len(row)} cells where the header has {len(header)}."
+                )
+            for name, cell in zip(header, row):
+                columns[name].append(cell if cell.strip() else None)
+    return columns
+
+
+def _read_jsonl(path: Path) -> Columns:
+    columns: Columns = {}
+    count = 0
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise InputError(f"Line {number} of {path} is not a JSON object; write one object an image.")
+            for name in row.keys() - columns.keys():
+                columns[name] = [None] * count
+            for name, values in columns.items():
+                values.append(row.get(name))
+            count += 1
+    return columns
+
+
+def read_labels(values: Sequence[Any], kind: str, column: str) -> tuple[LabelSchema, list[Any]]:
+    """Labels and their schema from a column's cells, none of them empty.
+
+    Lists, and text parted by `|` when the kind is given, are several tags or numbers.
+
+    Raises:
+        InputError: a cell is not of the kind asked for.
+    """
+    lists = any(isinstance(value, (list, tuple)) for value in values)
+    if kind == "auto":
+        numbers = lists and all(isinstance(x, float) for value in values for x in (value or ()))
+        kind = "continuous" if numbers else "multilabel" if lists else "categorical"
+    if kind == "categorical":
+        if lists:
+            raise InputError(
+                f"Column '{column}' holds lists where one class an image is needed; give '--label-kind "
+                "multilabel'."
+            )
+        names = [str(value).strip() for value in values]
+        return categorical(names), names
+    cells = [list(value) if isinstance(value, (list, tuple)) else str(value).split("|") for value in values]
+    if kind == "multilabel":
+        tags = [sorted({str(tag).strip() for tag in cell} - {""}, key=natural) for cell in cells]
+        every = sorted({tag for cell in tags for tag in cell}, key=natural)
+        if not every:
+            raise InputError(f"Column '{column}' holds no tags at all; name another with --label-column.")
+        return LabelSchema("multilabel", tuple(every)), tags
+    try:
+        numbers_ = [[float(x) for x in cell] for cell in cells]
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"Column '{column}' is not all numbers ({error}); choose another --label-kind."
+        ) from None
+    width = len(numbers_[0])
+    if any(len(cell) != width or not all(map(math.isfinite, cell)) for cell in numbers_):
+        raise InputError(
+            f"Column '{column}' has not {plural(width, 'finite number')} in every row; mend the table."
+        )
+    names_ = (column,) if width == 1 else tuple(f"{column}_{i}" for i in range(width))
+    return LabelSchema("continuous", names_), numbers_
+
+
+def parts(values: Sequence[Any], column: str) -> list[str]:
+    """A column of train, val and test under their usual names; InputError for other words."""
+    wrong = sorted({printable(str(value)) for value in values if str(value).strip().lower() not in ALIASES})
+    if wrong:
+        raise InputError(
+            f"Column '{column}' has '{wrong[0]}' where train, val or test is needed; mend the table."
+        )
+    return [ALIASES[str(value).strip().lower()] for value in values]
+
+
+def typed(values: Sequence[Any]) -> list[Any]:
+    """Text that is all whole numbers or all numbers becomes numbers; `007` stays text."""
+    texts = [value for value in values if value is not None]
+    if not texts or not all(isinstance(value, str) for value in texts):
+        mixed = len({type(value) for value in texts} - {int, float}) > 1
+        return [None if value is None else str(value) for value in values] if mixed else list(values)
+    for kind in (int, float):
+        try:
+            numbers = [None if value is None else kind(value) for value in values]
+        except ValueError:
+            continue
+        coded = any(
+            text.strip().lstrip("+-")[:2].isdigit() and text.strip().lstrip("+-")[0] == "0" for text in texts
+        )
+        odd = any("_" in text for text in texts)
+        huge = any(isinstance(x, int) and abs(x) >= 2**63 for x in numbers)
+        if coded or odd or huge:
+            break
+        return numbers
+    return list(values)
