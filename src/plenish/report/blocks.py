@@ -39,7 +39,7 @@ class Notes:
 
 @dataclass(frozen=True)
 class Facts:
-    """Name and value pairs. Values named in `code` are set in a fixed-width face and may break anywhere."""
+    """Name and value pairs."""
 
     kind: ClassVar[str] = "facts"
     pairs: Sequence[tuple[str, str]]
@@ -48,7 +48,8 @@ class Facts:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; columns from the second on are numbers unless named in `words`."""
+    """A table; columns after the first are numbers unless named in `words`; a `folded` one opens on a "
+    "click."""
 
     kind: ClassVar[str] = "table"
     head: Sequence[str]
@@ -56,6 +57,7 @@ class Table:
     caption: str = ""
     words: frozenset[int] = field(default_factory=frozenset)
     last_is_total: bool = False
+    folded: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""Charts of the report: small multiples drawn by matplotlib, returned as inline SVG that follows the page's theme.
+"""Charts of the report: small multiples drawn by matplotlib, as inline SVG that follows the page's theme.
 
-Every chart is about 340 CSS pixels wide so that the page can lay them side by side on a desk and one below the
-other on a phone with the text still readable. Colours are given by *role*; each role is drawn in a sentinel colour
-which is then replaced by a CSS variable, so that one picture serves the light page, the dark page and the printer.
-The palette is Okabe and Ito's (2008), told apart by people with the common colour-vision deficiencies; shapes and
-line styles repeat what the colours say.
+Every chart is about 340 CSS pixels wide so that the page can lay them side by side on a desk and one below
+the other on a phone with the text still readable. Colours are given by *role*; each role is drawn in a
+sentinel colour which is then replaced by a CSS variable, so that one picture serves the light page, the dark
+page and the printer. The palette is Okabe and Ito's (2008), told apart by people with the common
+colour-vision deficiencies; shapes and line styles repeat what the colours say.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WIDTH = 3.55  # inches at 96 pixels an inch
 
 @dataclass(frozen=True)
 class Chart:
-    """One picture with its words: `title` and `caption` go beside it, `alt` is read aloud; `svg` is markup."""
+    """A picture with its words: `title` and `caption` go beside it, `alt` is read aloud, `svg` is markup."""
 
     title: str
     svg: str
@@ -60,16 +60,16 @@ def colour(role: str) -> str:
 
 
 def shorten(text: str, length: int = 22) -> str:
-    """`text` on one line, cut in the middle to at most `length` characters, so that both ends stay readable."""
+    """`text` on one line, cut in the middle to at most `length` characters: both ends stay readable."""
     text = " ".join(str(text).split())
     if len(text) <= length:
         return text
-    head = (length - 1 + 1) // 2
+    head = length // 2
     return text[:head] + "…" + text[len(text) - (length - 1 - head) :]
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number for people: `digits` significant digits, no exponent where it can be helped, "–" for nothing."""
+    """A number for people: `digits` significant digits, seldom an exponent, "–" for nothing."""
     if value is None or not np.isfinite(value):
         return "–"
     size = abs(value)
@@ -83,12 +83,13 @@ def number(value: float | None, digits: int = 3) -> str:
 
 @contextmanager
 def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    """A figure in the report's style: nothing of the user's matplotlib settings, and no mathtext in their labels."""
+    """A figure in the report's style: no settings of the user's matplotlib, and no mathtext in their "
+    "labels."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    style = {
+    style: Any = {
         "svg.fonttype": "none",
         "text.parse_math": False,
         "axes.unicode_minus": True,
@@ -112,7 +113,7 @@ def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
         "lines.solid_capstyle": "round",
         "figure.dpi": 96,
     }
-    # `rc_context` restores the caller's settings; the defaults underneath keep a user's matplotlibrc out of the report.
+    # `rc_context` restores the caller's settings; `rcdefaults` keeps a user's matplotlibrc out of the report.
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # glyphs the measuring font lacks are drawn by the browser's fonts
         matplotlib.rcdefaults()
@@ -125,7 +126,7 @@ def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
 
 
 def to_svg(figure: Figure, alt: str) -> str:
-    """The figure as an `<svg>` element: roles become CSS variables, fonts the page's, identifiers unique to it."""
+    """The figure as an `<svg>` element: roles become CSS variables, fonts the page's, ids unique."""
     import matplotlib
 
     matplotlib.rcParams["svg.hashsalt"] = sha256(alt.encode()).hexdigest()[:12]
@@ -145,7 +146,8 @@ def to_svg(figure: Figure, alt: str) -> str:
     from markupsafe import escape
 
     label = escape(alt)
-    return f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box} role="img" aria-label="{label}">{rest}'
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return f'<svg {spaces} {box} role="img" aria-label="{label}">{rest}'
 
 
 def _plain_numbers(axes: Axes, which: str = "both") -> None:
@@ -154,7 +156,7 @@ def _plain_numbers(axes: Axes, which: str = "both") -> None:
 
     for axis, wanted in ((axes.xaxis, "x"), (axes.yaxis, "y")):
         if which in (wanted, "both"):
-            axis.set_major_locator(MaxNLocator(4 if wanted == "x" else 5))
+            axis.set_major_locator(MaxNLocator(4 if wanted == "x" else 5, steps=[1, 2, 2.5, 5, 10]))
             axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
 
 
@@ -166,8 +168,10 @@ def _tick(value: float) -> str:
     return f"{value:,.4f}".rstrip("0").rstrip(".").replace("-", "−")
 
 
-def thin(x: ArrayLike, y: ArrayLike, points: int = 160) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """A long series as at most `points` bins: mean x, mean y, smallest and largest y of each bin (all length n)."""
+def thin(
+    x: ArrayLike, y: ArrayLike, points: int = 90
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """A series as at most `points` bins: mean x, mean y, least and largest y of each (all length n)."""
     xs, ys = np.asarray(x, float), np.asarray(y, float)
     good = np.isfinite(xs) & np.isfinite(ys)
     xs, ys = xs[good], ys[good]
@@ -214,7 +218,13 @@ def curves(
                 axes.fill_between(mean_x, low, high, color=colour(role), alpha=0.16, linewidth=0)
             mark = "o" if markers or len(mean_x) == 1 else ""
             axes.plot(
-                mean_x, mean_y, STYLES[i % 4], color=colour(role), label=shorten(label, 26), marker=mark, markersize=4
+                mean_x,
+                mean_y,
+                STYLES[i % 4],
+                color=colour(role),
+                label=shorten(label, 26),
+                marker=mark,
+                markersize=4,
             )
             ends.append(f"{label} from {number(float(mean_y[0]))} to {number(float(mean_y[-1]))}")
         if level is not None:
@@ -232,7 +242,12 @@ def curves(
 
 def _legend(figure: Figure) -> None:
     figure.legend(
-        loc="outside upper left", ncols=2, frameon=False, handlelength=1.8, columnspacing=1.3, borderaxespad=0.1
+        loc="outside upper left",
+        ncols=2,
+        frameon=False,
+        handlelength=1.8,
+        columnspacing=1.3,
+        borderaxespad=0.1,
     )
 
 
@@ -270,14 +285,22 @@ def intervals(
                 axes.plot(points, i + spread, "o", color=shade, alpha=0.38, markersize=4, markeredgewidth=0)
             if row.get("baseline") is not None:
                 axes.plot(
-                    [row["baseline"]], [i], "D", color=colour("real"), markerfacecolor="none", markersize=6.5, zorder=3
+                    [row["baseline"]],
+                    [i],
+                    "D",
+                    color=colour("real"),
+                    markerfacecolor="none",
+                    markersize=6.5,
+                    zorder=3,
                 )
             low, high, value = row.get("low"), row.get("high"), row.get("value")
             if low is not None and high is not None:
                 axes.plot([low, high], [i, i], "-", color=shade, linewidth=2.4)
             if value is not None:
                 shape = shapes.get(row.get("role") or role, "o")
-                axes.plot([value], [i], shape, color=shade, markersize=7, markeredgecolor=colour("paper"), zorder=4)
+                axes.plot(
+                    [value], [i], shape, color=shade, markersize=7, markeredgecolor=colour("paper"), zorder=4
+                )
             said.append(f"{row['label']} {number(value)}" + _between(low, high))
         if zero:
             axes.axvline(0, color=colour("ink"), linewidth=1)
@@ -298,9 +321,14 @@ def _between(low: float | None, high: float | None) -> str:
 
 
 def histogram(
-    title: str, edges: ArrayLike, counts: Mapping[str, ArrayLike], *, threshold: float | None = None, x_label: str = ""
+    title: str,
+    edges: ArrayLike,
+    counts: Mapping[str, ArrayLike],
+    *,
+    threshold: float | None = None,
+    x_label: str = "",
 ) -> Chart:
-    """Two or more histograms over the same edges, as shares of each, with an optional threshold.
+    """Histograms over the same edges, as shares of each (the first in the colour of real), with a threshold.
 
     Args:
         title: What is drawn.
@@ -310,13 +338,20 @@ def histogram(
         x_label: Words under the axis.
     """
     edge = np.asarray(edges, float)
-    with _canvas(5.4, 2.5) as (figure, axes):
+    with _canvas(4.9, 2.5) as (figure, axes):
         for i, (label, values) in enumerate(counts.items()):
             share = np.asarray(values, float)
             share = share / max(share.sum(), 1e-12)
-            role = ("real", "synthetic")[i % 2]
+            role = SERIES[i % len(SERIES)]
             axes.stairs(share, edge, fill=True, color=colour(role), alpha=0.22)
-            axes.stairs(share, edge, color=colour(role), linewidth=1.6, linestyle=STYLES[i % 4], label=shorten(label, 40))
+            axes.stairs(
+                share,
+                edge,
+                color=colour(role),
+                linewidth=1.6,
+                linestyle=STYLES[i % 4],
+                label=shorten(label, 40),
+            )
         if threshold is not None:
             axes.axvline(threshold, color=colour("ink"), linestyle="--", linewidth=1.2, label="threshold")
         axes.set_xlabel(x_label)

@@ -30,7 +30,8 @@ class Picture:
 
 
 def address(image: Image, budget: int = 400_000) -> str:
-    """The picture as a `data:` URI of WebP, lossless where that fits `budget` bytes, else at quality 90 and falling."""
+    """The picture as a `data:` URI of WebP: lossless where that fits `budget` bytes, else at quality 90 "
+    "or less."""
     mode = "RGBA" if image.mode in ("RGBA", "LA", "P") else "RGB"
     image = image.convert(mode)
     data = _webp(image, lossless=True)
@@ -47,15 +48,17 @@ def _webp(image: Image, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def sheet(images: NDArray[np.uint8], alt: str, *, columns: int = 6, tile: int = 84, caption: str = "") -> Picture:
+def sheet(
+    images: NDArray[np.uint8], alt: str, *, columns: int = 6, tile: int = 84, caption: str = ""
+) -> Picture:
     """Lay images out in a grid with transparent gaps.
 
     Args:
         images: N×H×W×C, uint8, C = 1 or 3.
         alt: Read aloud in place of the picture.
         columns: Tiles in a row; the last row may be short.
-        tile: About how many pixels a tile is wide. Small images are enlarged by a whole factor without smoothing
-            (a pixel stays a pixel), large ones are reduced with an area filter.
+        tile: About how many pixels a tile is wide. Small images are enlarged by a whole factor without
+            smoothing (a pixel stays a pixel), large ones are reduced with an area filter.
         caption: Words under the picture.
     """
     from PIL import Image as pillow
@@ -81,7 +84,9 @@ def _resized(image: NDArray[np.uint8], tile: int) -> Image:
     return picture.resize((picture.width * factor, picture.height * factor), pillow.Resampling.NEAREST)
 
 
-def from_file(path: Path, alt: str, *, widest: int = 1100, corner: float = 1.0, caption: str = "") -> Picture | None:
+def from_file(
+    path: Path, alt: str, *, widest: int = 1100, corner: float = 1.0, caption: str = ""
+) -> Picture | None:
     """A picture file, reduced to `widest` pixels; None where it is missing or cannot be read.
 
     Args:
@@ -99,9 +104,13 @@ def from_file(path: Path, alt: str, *, widest: int = 1100, corner: float = 1.0, 
     except (OSError, ValueError, pillow.DecompressionBombError):
         return None
     if corner < 1:
-        picture = picture.crop((0, 0, max(1, int(picture.width * corner)), max(1, int(picture.height * corner))))
+        picture = picture.crop(
+            (0, 0, max(1, int(picture.width * corner)), max(1, int(picture.height * corner)))
+        )
     if picture.width > widest:
-        picture = picture.resize((widest, max(1, round(picture.height * widest / picture.width))), pillow.Resampling.BOX)
+        picture = picture.resize(
+            (widest, max(1, round(picture.height * widest / picture.width))), pillow.Resampling.BOX
+        )
     return Picture(address(picture), alt, picture.width, picture.height, caption)
 
 
@@ -109,11 +118,11 @@ def pick(n: int, most: int) -> list[int]:
     """At most `most` of `n` positions, evenly spaced, with the first and the last among them."""
     if n <= most:
         return list(range(n))
-    return sorted({int(round(i)) for i in np.linspace(0, n - 1, most)})
+    return sorted({round(float(i)) for i in np.linspace(0, n - 1, most)})
 
 
 def choose(rows: Sequence[int] | NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
-    """`most` of `rows` drawn without replacement by `seed`: chance, not the best ones, decides what is shown."""
+    """`most` of `rows`, drawn without replacement by `seed`: chance decides what is shown."""
     rows = np.asarray(rows, np.int64)
     if len(rows) <= most:
         return rows

@@ -9,12 +9,14 @@ from plenish.report.blocks import Card
 from plenish.report.figures import number
 
 INTENDED_USE = (
-    "For research and teaching. Nothing in this report is a diagnosis or a medical device's output, and no image made "
+    "For research and teaching. Nothing in this report is a diagnosis or a medical device's output, and no "
+    "image made "
     "by a generator may be used as one or be passed off as a patient's."
 )
 
-# The arm whose verdict is the headline: first the one that answers the question asked, then whatever there is.
-ARM_ORDER = ("real+synthetic", "synthetic", "oversample", "classical")
+# The arm whose verdict is the headline: the one that answers the question asked, else whatever there is.
+MAIN_ARM = "real+synthetic"
+ARM_ORDER = (MAIN_ARM, "synthetic", "oversample", "classical")
 METRICS = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
 METRIC_ORDER = tuple(METRICS)
 
@@ -31,7 +33,7 @@ def by_order(values: Sequence[str], order: Sequence[str]) -> list[str]:
 
 
 def cards(score: Mapping[str, Any] | None, study: Mapping[str, Any] | None) -> list[Card]:
-    """The headline: do they help, do they copy, are they like the real ones; what is not known is left out."""
+    """The headline: do they help, do they copy, are they like the real ones; the unknown is left out."""
     found = [help_card(study), copies_card(score), fidelity_card(score)]
     return [card for card in found if card is not None]
 
@@ -44,7 +46,8 @@ def headline_verdict(study: Mapping[str, Any]) -> Mapping[str, Any] | None:
     arm = by_order([str(v.get("arm")) for v in verdicts], ARM_ORDER)[0]
     mine = [v for v in verdicts if str(v.get("arm")) == arm]
     metric = by_order([str(v.get("metric")) for v in mine], METRIC_ORDER)[0]
-    return next(v for v in mine if str(v.get("metric")) == metric)
+    found: Mapping[str, Any] = next(v for v in mine if str(v.get("metric")) == metric)
+    return found
 
 
 def tone(verdict: str | None) -> str:
@@ -58,13 +61,19 @@ def help_card(study: Mapping[str, Any] | None) -> Card | None:
     if study is None or (chosen is None and not study.get("verdict")):
         return None
     verdict = str(chosen.get("verdict")) if chosen else ""
+    arm = str(chosen.get("arm")) if chosen else MAIN_ARM
+    if arm == MAIN_ARM:
+        question, they, help_, hurt = "Do the synthetic images help a classifier?", "they", "help", "hurt"
+    else:
+        # Another arm's success must not be read as the synthetic images'.
+        question, they, help_, hurt = f"Is “{arm}” better than real images alone?", "it", "helps", "hurts"
     answer = {
-        "helps": "They help",
-        "hurts": "They hurt",
-        "no evidence": "No evidence that they help",
+        "helps": f"{they.capitalize()} {help_}",
+        "hurts": f"{they.capitalize()} {hurt}",
+        "no evidence": f"No evidence that {they} {help_}",
     }.get(verdict, verdict.capitalize() or "See the study")
     sentence = str(study.get("verdict") or (chosen or {}).get("sentence") or "")
-    return Card("Do the synthetic images help a classifier?", answer, sentence, tone(verdict))
+    return Card(question, answer, sentence, tone(verdict))
 
 
 def copies_card(score: Mapping[str, Any] | None) -> Card | None:
@@ -74,7 +83,12 @@ def copies_card(score: Mapping[str, Any] | None) -> Card | None:
         return None
     suspects, n = int(copies.get("n_suspect") or 0), int(copies.get("n") or 0)
     answer = "No copies found" if suspects == 0 else f"{suspects:,} of {n:,} to look at"
-    return Card("Do they copy training images?", answer, copies_sentence(copies), "good" if suspects == 0 else "neutral")
+    return Card(
+        "Do they copy training images?",
+        answer,
+        copies_sentence(copies),
+        "good" if suspects == 0 else "neutral",
+    )
 
 
 def copies_sentence(copies: Mapping[str, Any]) -> str:
@@ -93,9 +107,12 @@ def fidelity_card(score: Mapping[str, Any] | None) -> Card | None:
     by_name = {str(row["name"]): row for row in rows}
     distance = next((row for name, row in by_name.items() if name.startswith(("FD", "FID"))), None)
     distance = distance or next((row for name, row in by_name.items() if name.startswith("KID")), rows[0])
-    answer = f"{distance['name']} {number(distance.get('value'))}"
+    answer = distance_answer(distance)
     sentences = [distance_sentence(distance)]
-    words = {"precision": "look like real ones (precision)", "recall": "of the real variety is reached (recall)"}
+    words = {
+        "precision": "look like real ones (precision)",
+        "recall": "of the real variety is reached (recall)",
+    }
     parts = [f"{share(by_name[name])} {meaning}" for name, meaning in words.items() if name in by_name]
     if parts:
         sentences.append(f"{'; '.join(parts)}.")
@@ -108,6 +125,16 @@ def share(row: Mapping[str, Any]) -> str:
     return "–" if value is None else f"{100 * float(value):.0f} %"
 
 
+def distance_answer(row: Mapping[str, Any]) -> str:
+    """The distance against its baseline in a few words."""
+    value, base = row.get("value"), row.get("real_baseline")
+    if value is None or base is None or float(base) <= 0:
+        return f"{row.get('name')} {number(value)}"
+    if row.get("low") is not None and float(row["low"]) <= float(base):
+        return "As near as real ones are"
+    return f"{number(float(value) / float(base), 2)} times as far as real ones"
+
+
 def distance_sentence(row: Mapping[str, Any]) -> str:
     """A distance against its baseline: how many times as far as real images are from other real ones."""
     value, low, high, base = (row.get(key) for key in ("value", "low", "high", "real_baseline"))
@@ -117,7 +144,8 @@ def distance_sentence(row: Mapping[str, Any]) -> str:
     if low is not None and float(low) <= float(base):
         return f"{text}; two sets of real images are {number(base)} apart, within that interval."
     if float(base) > 0:
-        return f"{text}: {number(float(value) / float(base), 2)} times the {number(base)} between two sets of real images."
+        ratio = number(float(value) / float(base), 2)
+        return f"{text}: {ratio} times the {number(base)} between two sets of real images."
     return f"{text}; two sets of real images are {number(base)} apart."
 
 
@@ -129,26 +157,30 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
 
 
 def limits(score: Mapping[str, Any] | None, study: Mapping[str, Any] | None) -> list[str]:
-    """What the numbers cannot say: the makers' own caveats and warnings first, then those that always hold."""
+    """What the numbers cannot say: caveats and warnings of the results first, then those that always hold."""
     items = [str(text) for text in (study or {}).get("caveats") or []]
     items += [str(text) for text in (score or {}).get("warnings") or []]
     if study:
         items.append(
-            "The study's intervals cover chance in the choice of test images and of seeds. They say nothing of another "
+            "The study's intervals cover chance in the choice of test images and of seeds. They say "
+            "nothing of another "
             "scanner, laboratory, population or classifier."
         )
         if sum(1 for v in study.get("verdicts") or [] if v.get("metric") in METRICS) > 1:
             items.append(
-                "Several arms and metrics are compared, so one of them may differ by chance alone: the headline is the "
+                "Several arms and metrics are compared, so one of them may differ by chance alone: the "
+                "headline is the "
                 "comparison named first, the others are there to look at."
             )
     if score:
         items.append(
-            "Distances and shares depend on the feature extractor and on the number of images; compare them only with "
+            "Distances and shares depend on the feature extractor and on the number of images; compare "
+            "them only with "
             "values made by the same extractor at the same numbers, such as the real-against-real baseline."
         )
         if score.get("copies"):
             items.append(
-                "The copies audit finds near-duplicates under one distance. Finding none is no proof of privacy."
+                "The copies audit finds near-duplicates under one distance. Finding none is no proof of "
+                "privacy."
             )
     return list(dict.fromkeys(items))

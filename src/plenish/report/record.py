@@ -1,0 +1,183 @@
+"""Sections on how it all was made: limits, provenance, environment, and the commands to repeat it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from plenish.report import words
+from plenish.report.blocks import Block, Code, Facts, Notes, Section
+from plenish.report.figures import number
+from plenish.report.material import Material
+from plenish.report.sections import plain
+
+
+def limits(material: Material) -> Section | None:
+    """What the numbers cannot say."""
+    items = words.limits(material.score, material.study)
+    return Section("limits", "What this cannot tell", [Notes("", items)]) if items else None
+
+
+def provenance(material: Material) -> Section | None:
+    """Ids, hashes and versions that pin down what was measured."""
+    blocks: list[Block] = []
+    data, run, generator = material.data, material.run, material.generator
+    if data is not None:
+        pairs = [
+            ("folder", str(data.path)),
+            ("pixels", data.manifest.pixels_hash),
+            ("table", data.manifest.table_hash),
+        ]
+        if material.split in data.split_names():
+            pairs.append((f"split “{material.split}”", data.split(material.split).hash))
+        blocks.append(Facts(pairs, heading="Real Dataset"))
+    if run is not None:
+        status = run.status
+        best = status.get("best") or {}
+        pairs = [
+            ("folder", str(run.path)), ("id", run.id), ("made", str(run.config.get("created", ""))),
+            ("seed", str(run.seed)), ("attempt", plain(status.get("attempt"))),
+            ("state", plain(status.get("state"))),
+            ("best checkpoint", plain(best.get("checkpoint") if isinstance(best, Mapping) else best)),
+        ]  # fmt: skip
+        blocks.append(Facts([(k, v) for k, v in pairs if v not in ("", "–")], heading="Generator's Run"))
+    if material.synthetic is not None or generator:
+        pairs = [] if material.synthetic is None else [
+            ("folder", str(material.synthetic.path)), ("pixels", material.synthetic.manifest.pixels_hash),
+        ]  # fmt: skip
+        pairs += [(key, plain(value)) for key, value in generator.items() if not isinstance(value, Mapping)]
+        blocks.append(Facts(pairs, heading="Synthetic Dataset"))
+    score = material.score or {}
+    if score.get("extractor"):
+        pairs = [(key, plain(value)) for key, value in score["extractor"].items() if value not in (None, "")]
+        blocks.append(Facts([*pairs, ("seed", plain(score.get("seed")))], heading="Feature extractor"))
+    return Section("provenance", "Provenance", blocks) if blocks else None
+
+
+def environment(material: Material) -> Section | None:
+    """The machine, the versions and what it cost."""
+    status = material.run.status if material.run is not None else {}
+    stated = status.get("environment") or status.get("machine") or {}
+    pairs = [(key, plain(value)) for key, value in stated.items()] if isinstance(stated, Mapping) else []
+    wanted = {
+        "device": "device", "threads": "threads", "precision": "precision", "seconds": "training time",
+        "energy_kwh": "energy, kWh", "energy_j": "energy, J", "peak_rss_mb": "peak memory, MB",
+    }  # fmt: skip
+    for key, label in wanted.items():
+        if status.get(key) is not None:
+            pairs.append((label, duration(float(status[key])) if key == "seconds" else plain(status[key])))
+    for label, result in (("scoring", material.score), ("study", material.study)):
+        if result and result.get("seconds") is not None:
+            pairs.append((f"{label} time", duration(float(result["seconds"]))))
+    versions: dict[str, str] = {}
+    for record in ((material.run.config if material.run else {}), material.score or {}, material.study or {}):
+        versions |= {str(k): str(v) for k, v in (record.get("versions") or {}).items()}
+    blocks: list[Block] = []
+    if pairs:
+        blocks.append(Facts(pairs, heading="Work and machine"))
+    if versions:
+        blocks.append(Facts(list(versions.items()), heading="Versions"))
+    return Section("environment", "Environment", blocks) if blocks else None
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `45 s`, `3 min 20 s` or `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{number(seconds, 2)} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def repeat(material: Material) -> Section | None:
+    """The commands which make the same again."""
+    lines = []
+    data = _path(material, "real", material.data)
+    synthetic = _path(material, "synthetic", material.synthetic)
+    run = str(material.run.path) if material.run is not None else None
+    if material.run is not None and data:
+        lines.append(_train_command(material, data))
+    if run and synthetic and material.synthetic is not None:
+        lines.append(_generate_command(material, run, synthetic))
+    if material.score is not None and data and synthetic:
+        score = material.score
+        folder = str(material.score_path or "SCORE").removesuffix(".partial")
+        options = _options(
+            {"split": (score.get("real") or {}).get("split"), "seed": score.get("seed")}, {"split": "default"}
+        )
+        lines.append(shlex.join(["plenish", "score", data, synthetic, folder, *options]))
+    if material.study is not None and data:
+        result = material.study
+        folder = str(material.study_path or "STUDY").removesuffix(".partial")
+        command = ["plenish", "study", data, folder, *(["--synthetic", synthetic] if synthetic else [])]
+        seeds = len(result.get("seeds") or [])
+        command += [
+            "--arms",
+            *map(str, result.get("arms") or []),
+            *(["--seeds", str(seeds)] if seeds else []),
+        ]
+        command += _options(
+            {
+                "classifier": result.get("classifier"),
+                "steps": result.get("steps"),
+                "batch": result.get("batch"),
+            }
+        )
+        lines.append(shlex.join(command))
+    if not lines:
+        return None
+    lead = (
+        "The same commands with the same versions, machine and thread count give the same bits; elsewhere, "
+        "the same "
+        "within the intervals."
+    )
+    return Section("repeat", "How to repeat it", [Code(lines)], lead=lead)
+
+
+def _path(material: Material, side: str, opened: Any) -> str | None:
+    if opened is not None:
+        return str(opened.path)
+    for result in (material.score, material.study):
+        place = ((result or {}).get(side) or {}).get("path")
+        if place:
+            return str(place)
+    return None
+
+
+def _options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> list[str]:
+    """`--name value` for every value that is set and is not the default."""
+    found: list[str] = []
+    for key, value in values.items():
+        if value is None or value == (defaults or {}).get(key) or isinstance(value, Mapping):
+            continue
+        option = f"--{key.replace('_', '-')}"
+        if isinstance(value, bool):
+            found.append(option if value else f"--no-{key.replace('_', '-')}")
+        elif isinstance(value, (list, tuple)):
+            found += [option, *map(str, value)]
+        else:
+            found += [option, str(value)]
+    return found
+
+
+def _train_command(material: Material, data: str) -> str:
+    run = material.run
+    assert run is not None
+    config = run.config.get("config") or {}
+    if config.get("command"):
+        given = config["command"]
+        return given if isinstance(given, str) else shlex.join(map(str, given))
+    keep = {key: config.get(key) for key in ("recipe", "kimg", "batch")}
+    split = (run.config.get("data") or {}).get("split_name")
+    options = _options({**keep, "split": split, "seed": run.seed}, {"split": "default"})
+    return shlex.join(["plenish", "train", run.kind, data, str(run.path), *options])
+
+
+def _generate_command(material: Material, run: str, synthetic: str) -> str:
+    generator, made = material.generator, material.synthetic
+    assert made is not None
+    keep = {key: generator.get(key) for key in ("label", "like", "truncation", "seed")}
+    options = _options(keep, {"truncation": 1.0})
+    return shlex.join(["plenish", "generate", run, synthetic, "-n", str(len(made)), *options])

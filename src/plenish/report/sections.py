@@ -1,0 +1,389 @@
+"""Sections on the request, the data, the images and the training; None from one with nothing to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from plenish.report import figures, pictures
+from plenish.report.blocks import Block, Charts, Facts, Notes, Pairs, Pictures, Section, Table, Text
+from plenish.report.figures import Chart, number
+from plenish.report.material import Material
+from plenish.report.pictures import Picture
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from plenish.datasets.dataset import Dataset
+    from plenish.runs import Run
+
+PARTS = ("train", "val", "test")
+MOST_CLASSES = 8
+TILES = 18
+
+
+def plain(value: Any) -> str:
+    """A configuration value in words."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}".replace("-", "−")
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or "–"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(plain(item) for item in value) or "–"
+    return str(value)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """A nested configuration as dotted keys and words, empty values left out."""
+    rows: list[tuple[str, str]] = []
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            rows += flatten(value, f"{prefix}{key}.")
+        elif value is not None and value != "" and value != []:
+            rows.append((f"{prefix}{key}", plain(value)))
+    return rows
+
+
+def count(n: int, one: str, many: str = "") -> str:
+    """`1 image`, `2,000 images`."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Names in a sentence: `a, b and c`, or the first few and how many more."""
+    names = [str(name) for name in names]
+    if len(names) > most:
+        return ", ".join(names[:most]) + f" and {len(names) - most} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
+
+
+# What was asked
+
+
+def asked(material: Material) -> Section | None:
+    """The configuration in words and as a table."""
+    paragraphs = [
+        text for text in (_asked_train(material), _asked_images(material), _asked_study(material)) if text
+    ]
+    blocks: list[Block] = []
+    if paragraphs:
+        blocks.append(Text(paragraphs))
+    if material.run is not None:
+        rows = flatten(material.run.config.get("config") or {})
+        if rows:
+            blocks.append(Facts(rows, heading="Settings of the training"))
+    return Section("asked", "What was asked", blocks) if blocks else None
+
+
+def _asked_train(material: Material) -> str:
+    run = material.run
+    if run is None:
+        return ""
+    config = run.config.get("config") or {}
+    recipe = config.get("recipe")
+    text = (
+        "A generator was trained"
+        if not recipe
+        else f"A generator was trained by the recipe “{plain(recipe)}”"
+    )
+    if material.data is not None:
+        data = material.data
+        text += f" on the training part of {data.name}: images of {data.size}×{data.size} pixels"
+        text += f" in {colours(data)}"
+        if data.labels.kind == "categorical":
+            text += f", {count(len(data.labels.names), 'class', 'classes')} ({listed(data.labels.names)})"
+    reached, wanted = run.status.get("kimg"), config.get("kimg") or config.get("total_kimg")
+    if reached is not None:
+        text += f". It was shown {plain(float(reached))} thousand real images"
+        if isinstance(wanted, (int, float)) and abs(wanted - reached) > 0.01 * wanted:
+            text += f" of the {plain(float(wanted))} thousand asked for"
+    return text + "."
+
+
+def colours(data: Dataset) -> str:
+    """What the channels are."""
+    return "colour" if data.channels == 3 else "grey"
+
+
+def _asked_images(material: Material) -> str:
+    if material.synthetic is None:
+        return ""
+    generator = material.generator
+    text = f"From it {count(len(material.synthetic), 'image was', 'images were')} generated"
+    details = []
+    if generator.get("truncation") not in (None, 1, 1.0):
+        details.append(f"truncation {plain(generator['truncation'])}")
+    if generator.get("seed") is not None:
+        details.append(f"seed {plain(generator['seed'])}")
+    return text + (f" ({', '.join(details)})" if details else "") + "."
+
+
+def _asked_study(material: Material) -> str:
+    study = material.study
+    if not study:
+        return ""
+    text = f"The same classifier ({plain(study.get('classifier'))}) was then trained"
+    text += f" on {listed(study.get('arms') or [])}"
+    if study.get("steps"):
+        text += f" for {count(int(study['steps']), 'step')} of {plain(study.get('batch'))} images each"
+    if study.get("seeds"):
+        text += f", with {count(len(study['seeds']), 'seed')} per arm"
+    return text + ", and every one was tested on the same real images that no model had seen."
+
+
+# Data and split
+
+
+def data_and_split(material: Material) -> Section | None:
+    """Counts per class and part, groups, how closely the split is stratified, how often test was read."""
+    data = material.data
+    if data is None:
+        return _data_from_results(material)
+    blocks: list[Block] = []
+    if data.manifest.source or data.manifest.licence:
+        named = [("Source", data.manifest.source), ("Licence", data.manifest.licence)]
+        blocks.append(Facts([(key, value) for key, value in named if value]))
+    lead = f"{data.name}: {count(len(data), 'image')} of {data.size}×{data.size} pixels in {colours(data)}"
+    if data.labels.kind == "none":
+        lead += ", without labels"
+    if material.split in data.split_names():
+        blocks = [*_split_blocks(data, material.split), *blocks]
+    rejected = data.manifest.extra.get("rejected")
+    if isinstance(rejected, int) and rejected:
+        blocks.append(
+            Text(
+                [f"{count(rejected, 'file')} could not be used and are listed with reasons in rejected.csv."]
+            )
+        )
+    return Section("data", "Data and split", blocks, lead=lead + ".")
+
+
+def _split_blocks(data: Dataset, split: str) -> list[Block]:
+    frozen = data.split(split)
+    table = data.table.assign(part=frozen.part_of.to_numpy())
+    parts = [
+        part for part in (*PARTS, *sorted(set(table["part"]) - set(PARTS))) if (table["part"] == part).any()
+    ]
+    blocks: list[Block] = [_count_table(data, table, parts)]
+    sentences = []
+    groups = table.dropna(subset=["group"]).groupby("part")["group"].nunique()
+    if groups.sum():
+        parted = ", ".join(f"{int(groups.get(part, 0)):,} in {part}" for part in parts)
+        shared = int((table.dropna(subset=["group"]).groupby("group")["part"].nunique() > 1).sum())
+        sentences.append(
+            f"Groups (patients, lesions, slides): {parted}. "
+            + ("No group is in two parts." if shared == 0 else f"{count(shared, 'group')} straddle parts!")
+        )
+    else:
+        sentences.append(
+            "No groups are known, so images of one patient or slide may lie on both sides of the split."
+        )
+    spread = stratification(table, parts) if data.labels.kind == "categorical" else None
+    if spread is not None:
+        sentences.append(
+            "The share of a class in a part differs from its share in the whole by at most "
+            f"{number(spread, 2)} "
+            "percentage points."
+        )
+    reads = data.test_reads(split)
+    times = {0: "not been read", 1: "been read once"}.get(reads, f"been read {reads:,} times")
+    sentences.append(f"The test part has {times} so far; every reading is counted.")
+    return [*blocks, Text([" ".join(sentences)])]
+
+
+def stratification(table: pd.DataFrame, parts: Sequence[str]) -> float | None:
+    """The largest difference of a class's share in a part from its share overall, in percentage points.
+
+    Args:
+        table: columns `label` and `part`, one row an image.
+        parts: the parts to look at.
+    """
+    if len(parts) < 2 or not len(table):
+        return None
+    whole = table["label"].value_counts(normalize=True)
+    differences = []
+    for part in parts:
+        here = table.loc[table["part"] == part, "label"].value_counts(normalize=True)
+        differences.append(float((here.reindex(whole.index).fillna(0) - whole).abs().max()))
+    return 100 * max(differences)
+
+
+def _count_table(data: Dataset, table: pd.DataFrame, parts: Sequence[str]) -> Table:
+    rows: list[list[str]] = []
+    if data.labels.kind == "categorical":
+        for name in data.labels.names:
+            mine = table[table["label"] == name]["part"]
+            rows.append([name, *(f"{int((mine == part).sum()):,}" for part in parts), f"{len(mine):,}"])
+    totals = [f"{int((table['part'] == part).sum()):,}" for part in parts]
+    rows.append(["all", *totals, f"{len(table):,}"])
+    head = ["class" if len(rows) > 1 else "", *parts, "all"]
+    return Table(head, rows, caption="Images per class and part", last_is_total=len(rows) > 1)
+
+
+def _data_from_results(material: Material) -> Section | None:
+    """What the result files say of data that is no longer there."""
+    for result in (material.score, material.study):
+        real = (result or {}).get("real")
+        if real:
+            pairs = [
+                ("Name", real.get("name")), ("Images in train", real.get("n_train")),
+                ("Images in test", real.get("n_test")), ("Groups in test", real.get("groups_test")),
+                ("Split", real.get("split")), ("Reads of the test part", (result or {}).get("test_reads")),
+            ]  # fmt: skip
+            shown = [(key, plain(value)) for key, value in pairs if value is not None]
+            return Section("data", "Data and split", [Facts(shown)])
+    return None
+
+
+# Samples
+
+
+def samples(material: Material, seed: int = 0) -> Section | None:
+    """Synthetic images beside real ones of the same class, drawn by chance, in equal grids."""
+    data, synthetic = material.data, material.synthetic
+    if data is None and synthetic is None:
+        return None
+    names: Sequence[str] = ()
+    shown: list[str | None] = [None]
+    schema = (data or synthetic).labels  # type: ignore[union-attr]
+    if schema.kind == "categorical":
+        names = schema.names
+        shown = list(names[:MOST_CLASSES])
+    pairs = []
+    for name in shown:
+        left = _some(data, material.split, name, "real", seed) if data is not None else None
+        right = _some(synthetic, "", name, "synthetic", seed) if synthetic is not None else None
+        if left or right:
+            pairs.append((name or "", left, right))
+    if not pairs:
+        return None
+    both = data is not None and synthetic is not None
+    lead = "Drawn by chance, not chosen" + (
+        ": real training images beside synthetic ones of the same class." if both else "."
+    )
+    blocks: list[Block] = [Pairs(pairs)]
+    if len(names) > MOST_CLASSES:
+        blocks.append(Text([f"The first {MOST_CLASSES} of {len(names)} classes are shown."]))
+    return Section("samples", "Samples", blocks, lead=lead)
+
+
+def _some(data: Dataset, split: str, name: str | None, what: str, seed: int) -> Picture | None:
+    import numpy as np
+
+    rows = np.arange(len(data), dtype=np.int64)
+    if not data.is_synthetic and split in data.split_names():
+        # Test images stay out of sight: a person who tunes by looking would be reading the test part.
+        rows = data.split(split).rows("train")
+    if name is not None:
+        rows = rows[(data.table["label"] == name).to_numpy()[rows]]
+    rows = pictures.choose(rows, TILES, seed)
+    if not len(rows):
+        return None
+    alt = f"{len(rows)} {what} images" + (f" of class {name}" if name is not None else "")
+    return pictures.sheet(data.pixels.read(rows), alt)
+
+
+# Training
+
+GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    ("Losses", (("loss_g", "generator"), ("loss_d", "discriminator"))),
+    ("Discriminator's accuracy", (("d_accuracy_real", "on real"), ("d_accuracy_fake", "on synthetic"))),
+    ("KID on validation images", (("kid_val", "KID"),)),
+    ("Gradient norms", (("grad_norm_g", "generator"), ("grad_norm_d", "discriminator"))),
+    (
+        "Variety of the samples",
+        (("variety", "variety"), ("sample_variety", "variety"), ("diversity", "variety")),
+    ),
+    ("Speed, images/s", (("images_per_s", "images/s"),)),
+)
+NOT_CURVES = {
+    "kimg", "step", "images", "n_images", "seconds", "time", "attempt", "tick", "epoch", "lr", "lr_g", "lr_d",
+    "timestamp", "wall_s", "noise_std", "ema_beta",
+}  # fmt: skip
+
+
+def training(material: Material) -> Section | None:
+    """Curves and the same latents decoded as training went on."""
+    run = material.run
+    if run is None:
+        return None
+    table = run.metrics()
+    blocks: list[Block] = []
+    charts = training_charts(table)
+    if charts:
+        blocks.append(Charts(charts))
+    strip = progress_strip(run)
+    if strip:
+        blocks += [Text(["The same latent vectors, decoded as training went on:"]), Pictures(strip)]
+    message = run.status.get("message")
+    if run.status.get("state") == "diverged":
+        blocks.insert(0, Notes("Training was stopped", [str(message or "It diverged.")]))
+    return Section("training", "Training", blocks) if blocks else None
+
+
+def training_charts(table: pd.DataFrame) -> list[Chart]:
+    """Small multiples of everything numeric in metrics.jsonl, the well-known quantities first and grouped.
+
+    Args:
+        table: one row a log line, with `kimg` or `step` to plot against; cells may be missing.
+    """
+    import pandas as pd
+
+    against = next((key for key in ("kimg", "step", "epoch") if key in table), None)
+    if against is None:
+        return []
+    numbers = table.apply(pd.to_numeric, errors="coerce")
+    have = [str(c) for c in numbers.columns if numbers[c].notna().any() and c not in NOT_CURVES]
+    x_label = "thousand real images shown (kimg)" if against == "kimg" else against
+    charts = []
+    for title, members in GROUPS:
+        mine = [(key, label) for key, label in members if key in have]
+        if mine:
+            accuracy = title.endswith("accuracy")
+            charts.append(
+                figures.curves(
+                    title,
+                    {label: _series(numbers, against, key) for key, label in mine},
+                    x_label=x_label,
+                    limits=(-0.03, 1.03) if accuracy else None,
+                    level=0.5 if accuracy else None,
+                    markers="kid" in mine[0][0],
+                )
+            )
+            have = [key for key in have if key not in dict(mine)]
+    for key in have[:6]:
+        charts.append(
+            figures.curves(key.replace("_", " "), {key: _series(numbers, against, key)}, x_label=x_label)
+        )
+    return charts
+
+
+def _series(numbers: pd.DataFrame, against: str, key: str) -> tuple[Any, Any]:
+    rows = numbers[[against, key]].dropna()
+    return rows[against].to_numpy(float), rows[key].to_numpy(float)
+
+
+def progress_strip(run: Run, most: int = 6) -> list[Picture]:
+    """Up to `most` of the fixed-latent grids of `samples/`, evenly spaced, with the kimg under each."""
+    found = sorted((run.path / "samples").glob("kimg-*.png"))
+    strip = []
+    for i in pictures.pick(len(found), most):
+        at = _kimg(found[i].stem)
+        picture = pictures.from_file(
+            found[i], f"Samples after {at} thousand images", widest=360, corner=0.5, caption=f"{at} kimg"
+        )
+        if picture is not None:
+            strip.append(picture)
+    return strip
+
+
+def _kimg(stem: str) -> str:
+    text = stem.removeprefix("kimg-")
+    try:
+        return plain(round(float(text), 1))
+    except ValueError:
+        return text

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from fabricate import Work, make_data, make_work
+
+from plenish.errors import InputError
+from plenish.report.build import write_report, write_run_report, write_score_report, write_study_report
+
+NASTY = ("<script>alert(1)</script>", 'x" onerror="alert(2)', "a$\\frac{1$b & <b>")
+VOID = {"meta", "img", "link", "br", "hr", "input", "use", "path", "rect"}
+
+
+class Page(HTMLParser):
+    """What the tests ask of a page: tags with attributes, the visible text, whether tags are balanced."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self.open, self.unbalanced = "", list[str](), list[str]()
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VOID:
+            return
+        if not self.open or self.open.pop() != tag:
+            self.unbalanced.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data if not self.open or self.open[-1] != "style" else ""
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def read(path: Path) -> Page:
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_whole_report_from_score_and_study_alone(work: Work, tmp_path: Path) -> None:
+    report = write_report(tmp_path / "r.html", score=work.score, study=work.study)
+    page = read(report.path)
+    assert set(report.sections) == {
+        "What was asked", "Samples", "Do they help a classifier?", "Fidelity and variety", "Do they copy?",
+        "What this cannot tell", "Data and split", "Training", "How to repeat it", "Provenance",
+        "Environment",
+    }  # fmt: skip
+    assert report.summary()["Do the synthetic images help a classifier?"] == "They help"
+    for wanted in (
+        "They help", "FD(domain)", "3 of 40 to look at", work.data.manifest.pixels_hash, "kimg-00040.000",
+        "Images per class and part", "plenish study", "diagnosis", "2.15.0",
+    ):  # fmt: skip
+        assert wanted in page.text
+    assert report.path.stat().st_size < 5e6
+    assert not page.unbalanced
+    assert not page.open
+
+
+def test_it_is_self_contained(work: Work, tmp_path: Path) -> None:
+    page = read(write_report(tmp_path / "r.html", score=work.score, study=work.study).path)
+    assert not page.all("script")
+    assert not page.all("link")
+    assert not page.all("iframe")
+    addresses = [
+        value for _, attributes in page.tags for key, value in attributes.items()
+        if key in ("src", "href", "xlink:href", "srcset", "data", "action") and value
+    ]  # fmt: skip
+    assert addresses
+    assert all(address.startswith(("data:image/", "#")) for address in addresses)
+    html = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "@import" not in html
+    assert "url(http" not in html
+
+
+def test_pictures_can_be_read_aloud_and_links_lead_somewhere(work: Work, tmp_path: Path) -> None:
+    page = read(write_report(tmp_path / "r.html", score=work.score, study=work.study).path)
+    assert len(page.all("img")) >= 4
+    assert all(image.get("alt") for image in page.all("img"))
+    assert all(svg.get("role") == "img" and svg.get("aria-label") for svg in page.all("svg"))
+    ids = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
+    assert len(ids) == len(set(ids)), "two elements of the page share an id"
+    links = {a["href"] for a in page.all("a")} | {u["xlink:href"] for u in page.all("use")}
+    assert {link.removeprefix("#") for link in links if link} <= set(ids)
+
+
+@pytest.fixture(scope="module")
+def nasty(tmp_path_factory: pytest.TempPathFactory) -> Work:
+    return make_work(tmp_path_factory.mktemp("nasty") / "<i>odd & $x_1$", NASTY, phantom=True)
+
+
+def test_everything_from_outside_is_escaped(nasty: Work, tmp_path: Path) -> None:
+    title = "<script>alert(3)</script>"
+    report = write_report(tmp_path / "r.html", score=nasty.score, study=nasty.study, title=title)
+    page = read(report.path)
+    assert not page.all("script")
+    assert not page.all("b") or all("aria-hidden" in b for b in page.all("b"))
+    assert not page.all("i")
+    assert not any(key.startswith("on") for _, attributes in page.tags for key in attributes)
+    assert not page.unbalanced
+    for label in NASTY:
+        assert label in page.text, "a label must be shown as it is, `$` and all"
+    assert title in page.text
+
+
+def test_phantoms_are_called_phantoms(nasty: Work, work: Work, tmp_path: Path) -> None:
+    sentence = "These are phantoms, not tissue."
+    assert sentence in read(write_report(tmp_path / "a.html", data=nasty.data.path).path).text
+    assert sentence not in read(write_report(tmp_path / "b.html", data=work.data.path).path).text
+    content = json.loads((work.score / "score.json").read_text())
+    content["real"] |= {"phantom": True, "path": "gone"}
+    (tmp_path / "score").mkdir()
+    (tmp_path / "score" / "score.json").write_text(json.dumps(content))
+    assert sentence in read(write_report(tmp_path / "c.html", score=tmp_path / "score").path).text
+
+
+@pytest.mark.parametrize(
+    ("part", "section", "absent"),
+    [
+        ("data", "Data and split", "Training"),
+        ("run", "Training", "Fidelity and variety"),
+        ("synthetic", "Samples", "Fidelity and variety"),
+        ("score", "Fidelity and variety", "Do they help a classifier?"),
+        ("study", "Do they help a classifier?", "Do they copy?"),
+    ],
+)
+def test_any_part_alone_makes_a_report(
+    work: Work, tmp_path: Path, part: str, section: str, absent: str
+) -> None:
+    place = getattr(work, part)
+    report = write_report(tmp_path / "r.html", **{part: place if isinstance(place, Path) else place.path})
+    assert section in report.sections
+    assert absent not in report.sections
+
+
+def test_a_score_outlives_its_datasets(work: Work, tmp_path: Path) -> None:
+    content = json.loads((work.score / "score.json").read_text())
+    content["real"]["path"] = content["synthetic"]["path"] = str(tmp_path / "gone")
+    content["synthetic"]["generator"] = None
+    (tmp_path / "score.json").write_text(json.dumps(content))
+    page = read(write_score_report(tmp_path))
+    assert "Fidelity and variety" in page.text
+    assert "Images in test" in page.text
+
+
+def test_sparse_results_are_no_trouble(tmp_path: Path) -> None:
+    (tmp_path / "score.json").write_text(
+        json.dumps({"schema": 1, "kind": "score", "scores": [], "copies": None})
+    )
+    score = {
+        "name": "FD(domain)",
+        "scope": "overall",
+        "value": None,
+        "low": None,
+        "high": None,
+        "real_baseline": None,
+    }
+    rich = {"schema": 1, "kind": "score", "scores": [score], "copies": {"n": 0, "n_suspect": 0}}
+    assert write_score_report(tmp_path).is_file()
+    (tmp_path / "score.json").write_text(json.dumps(rich))
+    assert "No copies found" in read(write_score_report(tmp_path)).text
+    (tmp_path / "study.json").write_text(json.dumps({"schema": 1, "kind": "study"}))
+    assert write_study_report(tmp_path).is_file()
+
+
+def test_each_verb_writes_its_report_into_its_own_folder_again_and_again(work: Work, tmp_path: Path) -> None:
+    for write, source in (
+        (write_score_report, work.score), (write_study_report, work.study), (write_run_report, work.run)
+    ):  # fmt: skip
+        folder = tmp_path / source.name
+        shutil.copytree(source, folder)
+        assert write(folder) == write(folder) == folder / "report.html"
+        assert not list(folder.glob("*.partial"))
+
+
+def test_unlabelled_data(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "plain", ())
+    page = read(write_report(tmp_path / "r.html", data=data.path).path)
+    assert "without labels" in page.text
+    assert len(page.all("img")) == 1
+
+
+def test_a_folder_becomes_whole_or_is_not_there(work: Work, tmp_path: Path) -> None:
+    report = write_report(tmp_path / "out", data=work.data.path)
+    assert report.path == tmp_path / "out" / "report.html"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert report.summary()["bytes"] > 0
+
+
+@pytest.mark.parametrize("name", ["r.html", "folder"])
+def test_nothing_is_overwritten(work: Work, tmp_path: Path, name: str) -> None:
+    write_report(tmp_path / name, data=work.data.path)
+    with pytest.raises(InputError, match="already exists"):
+        write_report(tmp_path / name, data=work.data.path)
+
+
+def test_bad_input_is_one_sentence_and_leaves_nothing(work: Work, tmp_path: Path) -> None:
+    (tmp_path / "wrong.json").write_text('{"schema": 1, "kind": "study"}')
+    (tmp_path / "new.json").write_text('{"schema": 99, "kind": "score"}')
+    (tmp_path / "broken.json").write_text('{"schema": 1,')
+    other = make_data(tmp_path / "other", ("a", "b"), seed=9)
+    before = sorted(tmp_path.iterdir())
+    cases = [
+        ({}, "something to report on"),
+        ({"score": tmp_path}, "no score.json"),
+        ({"score": tmp_path / "wrong.json"}, "not the result"),
+        ({"score": tmp_path / "new.json"}, "layout version 99"),
+        ({"score": tmp_path / "broken.json"}, "not valid JSON"),
+        ({"run": tmp_path}, "not a Plenish Run"),
+        ({"data": other.path, "score": work.score}, "different real images"),
+    ]
+    for given, words in cases:
+        for out in ("x.html", "x"):
+            with pytest.raises(InputError, match=words) as caught:
+                write_report(tmp_path / out, **given)  # type: ignore[arg-type]
+            assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_samples_leave_the_test_part_alone(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only rows of train are ever fetched from the real Dataset."""
+    from plenish.datasets import pixels
+
+    fetched: set[int] = set()
+    original = pixels.RawShards.read
+
+    def spy(self: pixels.RawShards, rows):  # type: ignore[no-untyped-def]
+        fetched.update(map(int, rows))
+        return original(self, rows)
+
+    monkeypatch.setattr(pixels.RawShards, "read", spy)
+    reads = work.data.test_reads()
+    write_report(tmp_path / "r.html", data=work.data.path)
+    assert work.data.test_reads() == reads
+    train = set(map(int, work.data.split().rows("train")))
+    assert fetched
+    assert fetched <= train
+
+
+def test_the_report_is_the_same_twice(work: Work, tmp_path: Path) -> None:
+    pages = []
+    for name in ("a.html", "b.html"):
+        html = write_report(tmp_path / name, score=work.score, study=work.study).path.read_text(
+            encoding="utf-8"
+        )
+        pages.append([line for line in html.splitlines() if "Made " not in line])
+    assert pages[0] == pages[1]
+
+
+def test_settings_of_matplotlib_neither_enter_nor_leave(work: Work, tmp_path: Path) -> None:
+    import matplotlib
+
+    with matplotlib.rc_context({"text.usetex": True, "svg.fonttype": "path", "font.size": 31.0}):
+        before = dict(matplotlib.rcParams)
+        write_report(tmp_path / "a.html", score=work.score)
+        assert dict(matplotlib.rcParams) == before
+    write_report(tmp_path / "b.html", score=work.score)
+    charts = [Page((tmp_path / name).read_text(encoding="utf-8")).all("svg") for name in ("a.html", "b.html")]
+    assert charts[0] == charts[1]

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from plenish.report import words
+
+
+def study(*verdicts: tuple[str, str, str]) -> dict[str, Any]:
+    rows = [{"arm": a, "metric": m, "verdict": v, "sentence": f"{a} {m} {v}"} for a, m, v in verdicts]
+    return {"verdicts": rows, "verdict": "overall sentence"}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "answer", "tone"),
+    [
+        ("helps", "They help", "good"),
+        ("hurts", "They hurt", "bad"),
+        ("no evidence", "No evidence that they help", "neutral"),
+    ],
+)
+def test_headline_follows_the_verdict(verdict: str, answer: str, tone: str) -> None:
+    card = words.help_card(study(("real+synthetic", "balanced_accuracy", verdict)))
+    assert card is not None
+    assert (card.answer, card.tone, card.sentence) == (answer, tone, "overall sentence")
+
+
+def test_headline_is_about_adding_synthetic_images_whatever_stands_first() -> None:
+    """A classical augmentation that helps must never be announced as synthetic images that help."""
+    content = study(
+        ("classical", "balanced_accuracy", "helps"),
+        ("real+synthetic", "auroc", "helps"),
+        ("real+synthetic", "balanced_accuracy", "hurts"),
+        ("synthetic", "balanced_accuracy", "helps"),
+    )
+    chosen = words.headline_verdict(content)
+    assert chosen is not None
+    assert chosen["sentence"] == "real+synthetic balanced_accuracy hurts"
+
+
+def test_arms_without_synthetic_images_say_nothing_of_them() -> None:
+    card = words.help_card(study(("classical", "balanced_accuracy", "helps")))
+    assert card is not None
+    assert card.question == "Is “classical” better than real images alone?"
+    assert card.answer == "It helps"
+
+
+def test_fidelity_is_told_against_the_baseline() -> None:
+    row = {
+        "name": "FD(domain)",
+        "scope": "overall",
+        "value": 30.0,
+        "low": 26.0,
+        "high": 34.0,
+        "real_baseline": 10.0,
+    }
+    assert words.distance_answer(row) == "3.0 times as far as real ones"
+    assert "3.0 times the 10.0" in words.distance_sentence(row)
+    near = row | {"low": 9.0}
+    assert words.distance_answer(near) == "As near as real ones are"
+    assert words.distance_answer(row | {"real_baseline": None}) == "FD(domain) 30.0"
+    assert words.distance_answer(row | {"real_baseline": -1e-3}) == "FD(domain) 30.0"
+
+
+def test_cards_leave_out_what_is_not_known() -> None:
+    assert words.cards(None, None) == []
+    assert words.cards({"scores": [], "copies": None}, {"verdicts": [], "verdict": ""}) == []
+
+
+def test_limits_carry_every_caveat_and_warning_once() -> None:
+    items = words.limits({"warnings": ["w", "w"], "copies": {"n": 1}}, {"caveats": ["c"], "verdicts": []})
+    assert items[:2] == ["c", "w"]
+    assert items.count("w") == 1
+    assert any("no proof of privacy" in item for item in items)
+    assert words.limits(None, None) == []
