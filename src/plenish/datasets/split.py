@@ -1,0 +1,293 @@
+"""`plenish split`: freeze a division into train, val and test before any model sees a pixel."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plenish.datasets.schema import PARTS
+from plenish.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from plenish.datasets.dataset import Dataset, Split
+
+_BINS = 4
+"""Quantile bins of each continuous label that the split keeps even."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitResult:
+    """What `plenish split` froze.
+
+    Attributes:
+        splits: the split, or one for each fold.
+        units: things that were kept whole (groups, joined where they share pixels).
+        caveats: what the user should know.
+    """
+
+    splits: tuple[Split, ...]
+    units: int
+    caveats: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """Counts, how close to the wish they came, and caveats; JSON-able."""
+        rows = []
+        for split in self.splits:
+            about = split.manifest
+            for part in PARTS:
+                if not about["counts"][part]:
+                    continue
+                row: dict[str, Any] = {"split": split.name} if len(self.splits) > 1 else {}
+                row |= {"part": part, "images": about["counts"][part], "groups": about["groups"][part]}
+                row["asked"] = f"{100 * about['ratios'][part]:.1f} %"
+                row["got"] = f"{100 * about['achieved'][part]:.1f} %"
+                for name, share in about["shares"].get(part, {}).items():
+                    row[name] = f"{100 * share:.1f} %"
+                rows.append(row)
+        worst = max(split.manifest["worst_deviation"] for split in self.splits)
+        first = self.splits[0].manifest
+        facts: dict[str, Any] = {
+            "split": ", ".join(split.name for split in self.splits),
+            "kept whole": f"{self.units} groups" if first["grouped"] else f"{self.units} images",
+            "stratified by": first["stratified_by"],
+            "parts": rows,
+        }
+        if first["stratified_by"] != "nothing":
+            facts["largest deviation of a class share"] = f"{100 * worst:.2f} percentage points"
+        return facts | {"caveats": list(self.caveats)}
+
+
+def split_dataset(
+    data: Path,
+    ratios: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    name: str = "default",
+    folds: int | None = None,
+) -> SplitResult:
+    """Freeze a train/val/test split of a Dataset, whole groups only, with even classes.
+
+    Images of one group (patient, slide, lesion) stay in one part, and so do images with the same pixels,
+    whatever their groups. A frozen split is never overwritten.
+
+    Args:
+        data: The Dataset.
+        ratios: Shares of train, val and test; scaled to sum to 1. A share of 0 leaves val or test empty.
+        seed: Seed; the same seed gives the same split.
+        name: Name of the split. With folds, the splits are called NAME-0, NAME-1 and so on.
+        folds: Make this many cross-validation splits instead (at least 3): in each, one fold is test, the
+            next is val, and the others are train. The ratios are then not used.
+
+    Returns:
+        The frozen splits and how close they came to what was asked.
+
+    Raises:
+        InputError: the Dataset is synthetic, the name is taken, the ratios make no sense, or there are too
+            few groups to put every class into every part.
+    """
+    from plenish.datasets.dataset import Dataset
+
+    dataset = Dataset.open(data)
+    if dataset.is_synthetic:
+        raise InputError(
+            f"{dataset.path} is synthetic and belongs to train as a whole; split the real Dataset instead."
+        )
+    shares = (
+        _shares(ratios) if folds is None else {f"fold {k}": 1.0 / folds for k in range(_check_folds(folds))}
+    )
+    names = [name] if folds is None else [f"{name}-{k}" for k in range(folds)]
+    for taken in names:
+        if taken in dataset.split_names():
+            raise InputError(
+                f"The split '{taken}' of {dataset.path} is frozen and is not overwritten; give another "
+                "with --name."
+            )
+    units = _Units(dataset)
+    wanted = {part: share for part, share in shares.items() if share > 0}
+    units.check(len(wanted))
+    assigned = units.assign(list(wanted.values()), seed)
+    caveats = units.caveats(shares)
+    common = {"verb": "split", "seed": seed, "caveats": caveats, "merged_groups": units.merged}
+    splits = []
+    for k, one in enumerate(names):
+        if folds is None:
+            parts = [list(wanted)[p] for p in assigned]
+            asked: Mapping[str, float] = shares
+        else:
+            parts = ["test" if p == k else "val" if p == (k + 1) % folds else "train" for p in assigned]
+            asked = {"train": 1 - 2 / folds, "val": 1 / folds, "test": 1 / folds}
+            common |= {"folds": folds, "fold": k}
+        splits.append(dataset.add_split(one, parts, common | {"ratios": dict(asked)} | units.account(parts)))
+    return SplitResult(tuple(splits), units.count, tuple(caveats))
+
+
+def _shares(ratios: Sequence[float]) -> dict[str, float]:
+    import math
+
+    if len(ratios) != 3:
+        raise InputError(f"--ratios takes three numbers, for train, val and test, not {len(ratios)}.")
+    if any(not math.isfinite(r) or r < 0 for r in ratios) or ratios[0] <= 0 or ratios[1] + ratios[2] <= 0:
+        raise InputError(
+            f"--ratios {' '.join(f'{r:g}' for r in ratios)} leaves no train part or nothing to hold out; "
+            "try 0.7 0.15 0.15."
+        )
+    return {part: float(r) / float(sum(ratios)) for part, r in zip(PARTS, ratios)}
+
+
+def _check_folds(folds: int) -> int:
+    if folds < 3:
+        raise InputError(
+            f"--folds must be at least 3 (one to test, one to select, one to train), not {folds}."
+        )
+    return folds
+
+
+class _Units:
+    """The images of a Dataset as things to be kept whole, with what to stratify on."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        import numpy as np
+        import pandas as pd
+
+        from plenish.datasets.partition import joined
+
+        table = dataset.table
+        self.dataset = dataset
+        self.grouped = bool(table["group"].notna().any())
+        # An image without a group is a group of its own.
+        group = table["group"].astype(object).where(table["group"].notna(), None)
+        alone = np.array([value is None for value in group])
+        codes = pd.factorize(group)[0].astype(np.int64)
+        codes[alone] = codes.max(initial=-1) + 1 + np.arange(int(alone.sum()))
+        self.without_group = int(alone.sum()) if self.grouped else 0
+        self.unit = joined(codes, pd.factorize(table["sha256"])[0].astype(np.int64))
+        self.count = int(self.unit.max()) + 1
+        self.merged = len(np.unique(codes)) - self.count
+        self.names, self.strata = _strata(dataset)
+        self.required = len(self.names) if dataset.labels.kind == "categorical" else 0
+
+    @property
+    def counts(self) -> NDArray[np.float64]:
+        """U×(1+K): images of each unit, and of each stratum in it."""
+        import numpy as np
+
+        columns = [np.ones(len(self.unit)), *self.strata.T]
+        return np.stack([np.bincount(self.unit, weights=c, minlength=self.count) for c in columns], axis=1)
+
+    def check(self, parts: int) -> None:
+        """InputError when some part, or some class in some part, must stay empty."""
+        noun = "groups" if self.grouped else "different images"
+        if self.count < parts:
+            raise InputError(
+                f"{self.dataset.path} has {self.count} {noun} for {parts} parts, and a {noun[:-1]} is "
+                "never divided; add "
+                f"{'groups' if self.grouped else 'images'} or ask for fewer parts."
+            )
+        have = (self.counts[:, 1 : 1 + self.required] > 0).sum(axis=0)
+        poor = [(name, int(n)) for name, n in zip(self.names, have) if 0 < n < parts]
+        if poor:
+            name, n = poor[0]
+            more = f" (and {len(poor) - 1} more classes)" if len(poor) > 1 else ""
+            noun = noun[:-1] if n == 1 else noun
+            raise InputError(
+                f"The class '{name}'{more} has only {n} {noun}, too few to be in all {parts} parts; add "
+                "images of other groups to it, "
+                "leave it out, or ask for fewer parts (--ratios 0.8 0 0.2)."
+            )
+
+    def assign(self, shares: Sequence[float], seed: int) -> NDArray[np.int64]:
+        """Part numbers of all N images."""
+        import numpy as np
+
+        from plenish.datasets.partition import partition
+
+        counts = self.counts
+        used = [k for k in range(1, counts.shape[1]) if counts[:, k].any()]
+        required = sum(1 for k in used if k <= self.required)
+        part = partition(counts[:, [0, *used]], np.asarray(shares), seed, required)
+        if part is None:
+            raise InputError(
+                f"No division of {self.dataset.path} by whole groups puts every class into all "
+                f"{len(shares)} parts; add groups of the "
+                "rare classes or ask for fewer parts (--ratios 0.8 0 0.2)."
+            )
+        return np.asarray(part[self.unit])
+
+    def account(self, parts: Sequence[str]) -> dict[str, Any]:
+        """How close the parts came to an even division, for the split's manifest."""
+        import numpy as np
+
+        part = np.asarray(parts)
+        overall = self.strata.mean(axis=0)
+        shares: dict[str, dict[str, float]] = {}
+        worst = 0.0
+        for p in PARTS:
+            if np.any(part == p) and self.names:
+                mean = self.strata[part == p].mean(axis=0)
+                shares[p] = {name: float(v) for name, v in zip(self.names, mean)}
+                worst = max(worst, float(np.abs(mean - overall).max()))
+        return {
+            "achieved": {p: float(np.mean(part == p)) for p in PARTS},
+            "groups": {p: len(np.unique(self.unit[part == p])) for p in PARTS},
+            "grouped": self.grouped,
+            "shares": shares,
+            "overall": {name: float(v) for name, v in zip(self.names, overall)},
+            "worst_deviation": worst,
+            "stratified_by": {
+                "none": "nothing", "categorical": "class", "multilabel": "tag",
+                "continuous": f"quantiles of {', '.join(self.dataset.labels.names)}",
+            }[self.dataset.labels.kind],
+        }  # fmt: skip
+
+    def caveats(self, shares: Mapping[str, float]) -> list[str]:
+        """What the user should know about this split, in sentences."""
+        notes = []
+        if not self.grouped:
+            notes.append(
+                "The images have no groups, so each counts as its own: if several come from one patient, "
+                "slide or object, they may "
+                "straddle the parts and every score will be too good."
+            )
+        elif self.without_group:
+            notes.append(
+                f"{self.without_group} images have no group; each was treated as a group of its own."
+            )
+        if self.merged:
+            notes.append(
+                f"Identical pixels tied {self.merged} {'groups' if self.grouped else 'images'} to others; "
+                "they stay in one part."
+            )
+        for part in ("val", "test"):
+            if shares.get(part) == 0:
+                notes.append(f"There is no {part} part; what needs one will refuse this split.")
+        if self.dataset.labels.kind == "none":
+            notes.append("Without labels, only the number of images was kept even.")
+        empty = [name for name, total in zip(self.names, self.strata.sum(axis=0)) if not total]
+        if empty and self.dataset.labels.kind != "continuous":
+            notes.append(f"No image has the label {', '.join(empty[:5])}{' …' if len(empty) > 5 else ''}.")
+        return notes
+
+
+def _strata(dataset: Dataset) -> tuple[list[str], NDArray[np.float64]]:
+    """Names and N×K indicators of what the parts should have in equal shares."""
+    import numpy as np
+    import pandas as pd
+
+    schema, n = dataset.labels, len(dataset)
+    if schema.kind == "none":
+        return [], np.zeros((n, 0))
+    if schema.kind in ("categorical", "multilabel"):
+        return list(schema.names), dataset.y().astype(np.float64)
+    names, columns = [], []
+    for name, values in zip(schema.names, dataset.y().T):
+        # Bins by rank; equal values share a bin.
+        rank = pd.Series(values).rank(method="average", pct=True).fillna(0).to_numpy()
+        which = np.minimum((rank * _BINS).astype(int), _BINS - 1)
+        for k in range(_BINS):
+            names.append(f"{name} quarter {k + 1}")
+            columns.append((which == k).astype(np.float64))
+    return names, np.stack(columns, axis=1)
