@@ -91,18 +91,14 @@ class Copies:
         n, k = len(self.score), len(self.suspects)
         counted = (
             f"{k} of {n} synthetic images ({100 * self.share.value:.1f} %, {100 * self.share.level:.0f} % "
-            f"interval {100 * self.share.low:.1f} to {100 * self.share.high:.1f} %) are suspiciously close to "
-            f"one training image; about {100 * self.expected:.1f} % would be by chance"
+            f"interval {100 * self.share.low:.1f} to {100 * self.share.high:.1f} %) are suspiciously close "
+            f"to one training image, where chance gives about {100 * self.expected:.1f} %"
         )
         if self.n_identical:
             are = "is" if self.n_identical == 1 else "are"
-            return (
-                f"{counted}, and {self.n_identical} {are} practically identical to one: training images leak."
-            )
+            return f"{counted}, and {self.n_identical} {are} the same picture: training images leak."
         if self.alarm:
-            return (
-                f"{counted}: training images seem to leak; look at the closest pairs before sharing anything."
-            )
+            return f"{counted}: training images seem to leak; look at the closest pairs before sharing."
         return f"{counted}: no sign of copying."
 
 

@@ -40,7 +40,7 @@ class DomainConfig:
     side: int = 64
     channels: int = 3
     steps: int = 250
-    batch: int = 64
+    batch: int = 48
     rate: float = 4e-3
 
 
@@ -65,7 +65,7 @@ class DomainNetwork(nn.Module):
         super().__init__()
         self.config, self.dim = config, _EARLY + _LATE
         self.early = _block(config.channels, _EARLY, 2)
-        self.late = nn.Sequential(_block(_EARLY, 64, 2), _block(64, 128, 2), _block(128, _LATE, 1))
+        self.late = nn.Sequential(_block(_EARLY, 48, 2), _block(48, 96, 2), _block(96, _LATE, 1))
         self.project = nn.Sequential(nn.Linear(_LATE, 64), nn.ReLU(), nn.Linear(64, 32))
         self.predict = nn.Linear(_LATE, width) if width else None
         self.register_buffer("mean", torch.zeros(self.dim))

@@ -1,0 +1,152 @@
+"""The search for copies: planted ones are found, fresh pictures raise no alarm, the calibration is exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from plenish import settings
+from plenish.datasets.dataset import Dataset
+from plenish.metrics import copies, kernels
+from plenish.metrics.copies import Views
+from plenish.metrics.features import DomainExtractor
+from plenish.metrics.panel import pairs_panel
+
+Pictures = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def look(real: Dataset) -> Any:
+    """A function that searches given pictures for copies of the train part of `real`."""
+    with settings.use(quiet=True, precision="float32"):
+        extractor = DomainExtractor.of(real)
+
+    def views(x: Pictures) -> Views:
+        return Views(copies.thumbnails(x), extractor(x))
+
+    held = views(real.part("val", purpose="select").images())
+    train = views(real.part("train", purpose="train").images())
+    return lambda x: copies.search(views(x), held, train)
+
+
+@pytest.fixture(scope="module")
+def planted(real: Dataset) -> tuple[NDArray[np.int64], Pictures]:
+    rows = np.random.default_rng(5).permutation(300)[:60]
+    return rows, real.part("train", purpose="train").images(rows)
+
+
+def test_exact_copies_are_all_found_with_their_original(look: Any, planted: Any) -> None:
+    rows, x = planted
+    found = look(x)
+    assert len(found.suspects) == 60
+    assert found.n_identical == 60
+    assert found.neighbour.tolist() == rows.tolist()
+    assert found.alarm
+    assert "leak" in found.sentence()
+
+
+@pytest.mark.parametrize("sd", [2.0, 4.0])
+@pytest.mark.parametrize("turn", ["as is", "mirrored", "quarter turn"])
+def test_jittered_flipped_and_turned_copies_are_found(look: Any, planted: Any, sd: float, turn: str) -> None:
+    rows, x = planted
+    x = {"as is": x, "mirrored": x[:, :, ::-1], "quarter turn": np.rot90(x, axes=(1, 2))}[turn]
+    noisy = np.clip(np.round(x + np.random.default_rng(0).normal(0, sd, x.shape)), 0, 255).astype(np.uint8)
+    found = look(noisy)
+    assert len(found.suspects) >= 0.9 * 60
+    assert np.mean(found.neighbour == rows) >= 0.9
+
+
+def test_a_few_copies_among_many_honest_pictures(look: Any, planted: Any, make_discs: Any) -> None:
+    x = planted[1]
+    fresh, _ = make_discs(400, 21)
+    found = look(np.concatenate([fresh, x[:3]]))
+    assert found.alarm
+    assert found.n_identical == 3
+    assert set(found.suspects[:3]) == {400, 401, 402}  # closest first
+
+
+@pytest.mark.parametrize("seed", [31, 32, 33])
+def test_fresh_pictures_raise_no_alarm(look: Any, make_discs: Any, seed: int) -> None:
+    fresh, _ = make_discs(200, seed)
+    found = look(fresh)
+    assert not found.alarm
+    assert found.share.value < 0.05
+    assert "no sign of copying" in found.sentence()
+
+
+def test_bland_pictures_are_not_copies(look: Any, planted: Any) -> None:
+    """Averages lie closer to every training image than any real picture does, and copy none."""
+    x = planted[1].astype(np.float64)
+    bland = x.reshape(6, 10, *x.shape[1:]).mean(1)
+    bland = np.repeat(bland, 10, axis=0) + np.random.default_rng(0).normal(0, 1, x.shape)
+    assert not look(np.clip(bland, 0, 255).astype(np.uint8)).alarm
+
+
+def test_the_expected_share_is_what_equally_distributed_pictures_give() -> None:
+    rng = np.random.default_rng(0)
+
+    def views(n: int) -> Views:
+        return Views(
+            rng.normal(size=(n, 16, 16, 1)).astype(np.float32), rng.normal(size=(n, 8)).astype(np.float32)
+        )
+
+    shares, expected = [], 0.0
+    for _ in range(40):
+        found = copies.search(views(150), views(99), views(60))
+        shares.append(found.share.value)
+        expected = found.expected
+    assert expected == 0.01
+    assert np.mean(shares) == pytest.approx(0.01, abs=3 * np.std(shares) / np.sqrt(40) + 1e-9)
+
+
+def test_relative_distances_by_brute_force_in_any_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    train = (5 + rng.normal(size=(50, 6))).astype(np.float32)
+    versions = [(5 + rng.normal(size=(30, 6))).astype(np.float32) for _ in range(3)]
+    versions[1][7] = train[33]
+    d = np.min([np.linalg.norm(v[:, None] - train[None], axis=2) for v in versions], axis=0)
+    want = d.min(1) / np.sort(d, 1)[:, :20].mean(1)
+    for bound in (kernels.PAIRS_AT_ONCE, 700):
+        monkeypatch.setattr(kernels, "PAIRS_AT_ONCE", bound)
+        where, got = copies.relative_distances(versions, train)
+        assert where.tolist() == d.argmin(1).tolist()
+        assert got == pytest.approx(want, abs=2e-3)
+    assert where[7] == 33
+
+
+def test_thumbnails_average_areas_and_forget_light_and_contrast() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(60, 180, (3, 32, 32, 3)).astype(np.uint8)
+    small = copies.thumbnails(x)
+    blocks = x.reshape(3, 16, 2, 16, 2, 3).mean((2, 4))
+    blocks -= blocks.mean((1, 2, 3), keepdims=True)
+    assert small == pytest.approx(blocks / blocks.std((1, 2, 3), keepdims=True), abs=1e-4)
+    assert copies.thumbnails((x // 2 * 2 // 2 + 40).astype(np.uint8)) == pytest.approx(small, abs=0.15)
+    assert np.abs(copies.thumbnails(np.full((1, 28, 28, 1), 9, np.uint8))).max() < 1e-5
+    assert copies.thumbnails(np.zeros((2, 21, 21, 1), np.uint8)).shape == (2, 16, 16, 1)
+
+
+def test_result_and_panel(look: Any, planted: Any, make_discs: Any) -> None:
+    import io
+    import json
+
+    from PIL import Image
+
+    fresh, _ = make_discs(30, 40)
+    found = look(np.concatenate([planted[1][:2], fresh]))
+    content = copies.result(found, [f"s{i}" for i in range(32)], [f"t{i}" for i in range(300)], "domain")
+    json.dumps(content, allow_nan=False)
+    assert {s["synthetic_id"] for s in content["suspects"][:2]} == {"s0", "s1"}
+    assert content["suspects"][0]["train_id"] in {f"t{i}" for i in planted[0][:2]}
+    assert sum(content["histogram"]["synthetic"]) == 32
+    assert sum(content["histogram"]["holdout"]) == 120
+    png = pairs_panel(fresh[:5], fresh[5:10], [("distance 0.5", True)] * 5)
+    assert Image.open(io.BytesIO(png)).size[0] > 5 * 96
+    assert pairs_panel(fresh[:5, :, :, :1], fresh[5:10, :, :, :1], [("x", False)] * 5)[:4] == b"\x89PNG"
+    with pytest.raises(ValueError, match="search"):
+        copies.search(
+            *[Views(np.zeros((n, 16, 16, 1), np.float32), np.zeros((n, 2), np.float32)) for n in (0, 5, 9)]
+        )

@@ -1,0 +1,190 @@
+"""The domain extractor: repeatable, cached without pickle, blind to val and test, and worth scoring with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from plenish import settings
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.schema import LabelSchema
+from plenish.errors import InputError
+from plenish.metrics import domain, features, fidelity
+from plenish.metrics.domain import DomainConfig
+from plenish.metrics.features import DomainExtractor
+from plenish.metrics.validation import ValidationKID
+
+SHORT = DomainConfig(side=32, channels=3, steps=6, batch=16)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Any:
+    with settings.use(quiet=True, precision="float32"):
+        yield
+
+
+@pytest.fixture
+def copy(real: Dataset, tmp_path: Path) -> Dataset:
+    shutil.copytree(real.path, tmp_path / "copy", ignore=shutil.ignore_patterns("caches"))
+    return Dataset.open(tmp_path / "copy")
+
+
+def test_features_separate_classes_they_never_saw_and_do_not_depend_on_batches(real: Dataset) -> None:
+    extractor = DomainExtractor.of(real)
+    train, test = real.part("train", purpose="train"), real.part("test", purpose="score")
+    f, g = features.extract(extractor, train), features.extract(extractor, test, batch=7)
+    assert f.shape == (300, 96)
+    assert f.dtype == np.float32
+    assert LogisticRegression(C=0.03, max_iter=1000).fit(f, train.codes).score(g, test.codes) > 0.8  # new tints
+    assert g == pytest.approx(features.extract(extractor, test), abs=2e-3)
+    assert np.abs(f.mean(0)).max() < 0.02  # centred on train, mean variance 1
+    assert f.var(0).mean() == pytest.approx(1.0, rel=0.05)
+
+
+def test_noise_blur_and_lost_variety_are_seen(real: Dataset) -> None:
+    from PIL import Image, ImageFilter
+
+    extractor = DomainExtractor.of(real)
+    train = real.part("train", purpose="train")
+    x, half = train.images(), np.arange(0, 300, 2)
+    reference = extractor(x[1::2][np.random.default_rng(0).permutation(150)])
+    blurred = np.stack([np.asarray(Image.fromarray(i).filter(ImageFilter.GaussianBlur(0.8))) for i in x])
+    # classes alternate, so both halves must mix them: compare like with like
+    order = np.random.default_rng(1).permutation(300)
+    a, b = order[:150], order[150:]
+    reference = extractor(x[a])
+    good = fidelity.frechet(reference, extractor(x[b]))
+    assert fidelity.frechet(reference, extractor(blurred[b])) > 1.5 * good
+    assert fidelity.frechet(reference, extractor(x[b][np.arange(150) % 10])) > 1.5 * good
+    assert fidelity.frechet(reference, extractor(x[half])) > 1.3 * good  # one class only
+
+
+def test_same_seed_same_features_other_seed_other_hash_and_cache_is_used(
+    copy: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = copy.part("val", purpose="select").images(slice(0, 9))
+    one = DomainExtractor.of(copy, config=SHORT)
+    held = one(x)
+    monkeypatch.setattr(features, "fit_domain_network", None)  # a second fit would fail
+    again = DomainExtractor.of(copy, config=SHORT)
+    assert np.array_equal(again(x), held)
+    assert again.hash == one.hash
+    monkeypatch.undo()
+    shutil.rmtree(copy.path / "caches")
+    assert np.array_equal(DomainExtractor.of(copy, config=SHORT)(x), held)
+    other = DomainExtractor.of(copy, seed=1, config=SHORT)
+    assert other.hash != one.hash
+    kinds = {path.suffix for path in (copy.path / "caches").rglob("*") if path.is_file()}
+    assert kinds == {".safetensors", ".json"}
+
+
+def test_a_damaged_cache_is_made_again(copy: Dataset) -> None:
+    x = copy.part("val", purpose="select").images(slice(0, 5))
+    held = DomainExtractor.of(copy, config=SHORT)(x)
+    (weights,) = (copy.path / "caches").rglob("*.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-3] ^= 0xFF
+    weights.write_bytes(content)
+    assert np.array_equal(DomainExtractor.of(copy, config=SHORT)(x), held)
+    about = weights.with_name("extractor.json")
+    about.write_text(json.dumps({"key": 1}))
+    assert np.array_equal(DomainExtractor.of(copy, config=SHORT)(x), held)
+
+
+def test_only_train_decides_the_features(
+    copy: Dataset, make_dataset: Callable[..., Dataset], tmp_path: Path, labels: LabelSchema
+) -> None:
+    part, reads = copy.split().part_of.to_numpy(), copy.test_reads()
+    x = copy.pixels.read(np.arange(len(copy)))
+    x[part != "train"] = 0
+    rows = [
+        {"label": label, "group": group, "part": p}
+        for label, group, p in zip(copy.table["label"], copy.table["group"], part)
+    ]
+    blank = make_dataset(tmp_path / "blank", x, rows, labels)
+    probe = copy.part("train", purpose="train").images(slice(0, 8))
+    assert np.array_equal(
+        DomainExtractor.of(blank, config=SHORT)(probe), DomainExtractor.of(copy, config=SHORT)(probe)
+    )
+    assert copy.test_reads() == reads
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [LabelSchema(), LabelSchema("multilabel", ("a", "b")), LabelSchema("continuous", ("x", "y"))],
+    ids=lambda schema: schema.kind,
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_label_kind_and_channel_count(
+    schema: LabelSchema, channels: int, make_discs: Any, make_dataset: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    x, _ = make_discs(24, 3, channels=channels)
+    value: dict[str, Any] = {"none": None, "multilabel": ["a"], "continuous": [0.5, 300.0]}
+    rows = [{"label": value[schema.kind], "part": "train"} for _ in range(24)]
+    data = make_dataset(tmp_path / "data", x, rows, schema)
+    config = DomainConfig(side=16, channels=channels, steps=3, batch=8)
+    extractor = DomainExtractor.of(data, config=config)
+    assert np.isfinite(extractor(x)).all()
+    assert ("labels" in extractor.task or "tags" in extractor.task) == (schema.kind != "none")
+    assert "self-supervised" in extractor.task
+    larger = np.repeat(np.repeat(x, 3, axis=1), 3, axis=2)  # another size is brought to the network's own
+    assert extractor(larger).shape == (24, 96)
+    with pytest.raises(ValueError, match="images"):
+        extractor(x[..., :0])
+
+
+def test_without_labels_it_still_learns_to_tell_images_apart(
+    real: Dataset, make_dataset: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    train = real.part("train", purpose="train")
+    data = make_dataset(
+        tmp_path / "plain", train.images(), [{"label": None, "part": "train"}] * 300, LabelSchema()
+    )
+    extractor = DomainExtractor.of(data, config=DomainConfig(side=32, steps=60))
+    late = extractor(train.images())
+    fresh = DomainExtractor.of(data, config=DomainConfig(side=32, steps=1))
+    assert extractor.hash != fresh.hash
+    codes, fit, test = train.codes, np.arange(0, 200), np.arange(200, 300)
+    assert LogisticRegression(max_iter=1000).fit(late[fit], codes[fit]).score(late[test], codes[test]) > 0.85
+
+
+def test_refusals_name_the_mend(real: Dataset, make_discs: Any, make_dataset: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="inception"):
+        features.get_extractor("inceptoin", real)
+    with pytest.raises(InputError, match="--weights"):
+        features.get_extractor("domain", real, weights=Path("x.pth"))
+    x, _ = make_discs(4, 0)
+    tiny = make_dataset(tmp_path / "tiny", x, [{"label": None, "part": "train"}] * 4, LabelSchema())
+    with pytest.raises(InputError, match="16"):
+        DomainExtractor.of(tiny)
+
+
+def test_nt_xent_by_hand_and_augmentation_keeps_a_flat_picture_flat() -> None:
+    # Two images, views equal, images opposite: the partner has similarity 1/T, the two others −1/T
+    p = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+    t = domain._TEMPERATURE
+    want = -np.log(np.exp(1 / t) / (np.exp(1 / t) + 2 * np.exp(-1 / t)))
+    assert domain.nt_xent(p).item() == pytest.approx(want, rel=1e-9)
+    draws = torch.Generator().manual_seed(0)
+    flat = torch.full((5, 3, 16, 16), 0.3)
+    out = domain.augmented(flat, draws)
+    assert out.std(dim=(1, 2, 3)).max() < 1e-5
+    assert out.mean(dim=(1, 2, 3)).std() > 1e-3
+
+
+def test_validation_kid_prefers_the_real_thing(real: Dataset, make_discs: Any) -> None:
+    reads = real.test_reads()
+    validator = ValidationKID.fit(real)
+    fresh, _ = make_discs(120, 8)
+    noisy = np.clip(fresh + np.random.default_rng(0).normal(0, 40, fresh.shape), 0, 255).astype(np.uint8)
+    assert validator.score(fresh) < validator.score(noisy)
+    assert validator.score(fresh) == validator.score(fresh)
+    assert real.test_reads() == reads

@@ -1,0 +1,163 @@
+"""Pretrained extractors: the loading code, with weights of our own; nothing here leaves the machine."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import pickle
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from plenish import settings
+from plenish.errors import InputError
+from plenish.metrics import pretrained
+from plenish.metrics.pretrained import DinoV2Extractor, InceptionExtractor, download, read_weights
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Any:
+    with settings.use(quiet=True):
+        yield
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A file server on the loopback interface, serving tmp_path/served."""
+    (tmp_path / "served").mkdir()
+    handler = functools.partial(_Silent, directory=str(tmp_path / "served"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+class _Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def pictures() -> Any:
+    return np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3)).astype(np.uint8)
+
+
+def test_download_checks_the_digest_keeps_the_file_and_names_the_mend(server: str, tmp_path: Path) -> None:
+    content = b"weights" * 1000
+    served = tmp_path / "served" / "w.pth"
+    served.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    cache = tmp_path / "cache"
+    path = download(f"{server}/w.pth", digest, folder=cache)
+    assert path.read_bytes() == content
+    served.unlink()
+    assert download(f"{server}/w.pth", digest, folder=cache) == path  # from the cache
+    with pytest.raises(InputError, match="--weights FILE or use --features domain"):
+        download(f"{server}/gone.pth", digest, folder=cache)
+    served.write_bytes(b"something else")
+    path.unlink()
+    with pytest.raises(InputError, match="expected file"):
+        download(f"{server}/w.pth", digest, folder=cache)
+    assert not list(cache.iterdir())
+
+
+def test_no_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(pretrained, "INCEPTION_URL", "http://127.0.0.1:9/weights-6726825d.pth")
+    with pytest.raises(InputError, match="could not be downloaded"):
+        InceptionExtractor.load()
+
+
+class _Evil:
+    def __reduce__(self) -> Any:
+        return (Path.write_text, (Path("owned"), "x"))
+
+
+def test_weights_files_that_are_none_are_refused_and_no_code_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.pth").write_bytes(pickle.dumps(_Evil()))
+    (tmp_path / "b.safetensors").write_bytes(b"nonsense")
+    torch.save([1, 2], tmp_path / "c.pth")
+    torch.save({"a": _Evil()}, tmp_path / "d.pth")
+    (tmp_path / "e.pth").write_bytes(b"")
+    for name in ("a.pth", "b.safetensors", "c.pth", "d.pth", "e.pth", "missing.pth"):
+        with pytest.raises(InputError, match=name):
+            read_weights(tmp_path / name)
+    assert not (tmp_path / "owned").exists()
+    torch.save({"w": torch.ones(2)}, tmp_path / "good.pth")
+    assert read_weights(tmp_path / "good.pth")["w"].tolist() == [1.0, 1.0]
+
+
+def _random_inception(monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
+    from torch_fidelity import feature_extractor_inceptionv3 as theirs
+
+    with monkeypatch.context() as patch:
+        patch.setattr(theirs, "load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(torch.nn.Module, "load_state_dict", lambda *_, **__: None)
+        torch.manual_seed(0)
+        network: torch.nn.Module = theirs.FeatureExtractorInceptionV3("x", ["2048"])
+    return network
+
+
+def test_inception_reads_a_state_dict_and_gives_its_features(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pictures: Any
+) -> None:
+    network = _random_inception(monkeypatch)
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, tmp_path / "i.safetensors")
+    extractor = InceptionExtractor.load(tmp_path / "i.safetensors")
+    got = extractor(pictures)
+    assert got.shape == (3, 2048)
+    want = network(torch.from_numpy(pictures).permute(0, 3, 1, 2))[0].numpy()
+    assert got == pytest.approx(want, rel=1e-3, abs=1e-4)
+    grey = extractor(pictures[..., :1])
+    assert grey == pytest.approx(extractor(np.repeat(pictures[..., :1], 3, axis=3)))
+    assert extractor.name == "inception-other"  # not the reference weights: its score is not called FID
+    save_file({"w": torch.ones(2)}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="does not fit"):
+        InceptionExtractor.load(tmp_path / "w.safetensors")
+
+
+def test_only_reference_weights_are_called_fid() -> None:
+    from plenish.metrics.fidelity import compare
+
+    x = np.random.default_rng(0).normal(size=(20, 4))
+    names = [
+        compare(x[:10], x[10:], extractor=e, resamples=0)[0].name for e in ("inception", "inception-other")
+    ]
+    assert names == ["FID(inception)", "FD(inception-other)"]
+
+
+def test_dinov2_reads_a_state_dict_and_gives_its_features(tmp_path: Path, pictures: Any) -> None:
+    import timm
+
+    torch.manual_seed(0)
+    network = timm.create_model(pretrained.DINOV2, pretrained=False, num_classes=0, dynamic_img_size=True)
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, tmp_path / "d.safetensors")
+    extractor = DinoV2Extractor.load(tmp_path / "d.safetensors")
+    assert extractor(pictures).shape == (3, 384)
+    assert extractor.name == "dinov2"
+    assert len(extractor.hash) == 64
+    assert extractor(pictures[:1]) == pytest.approx(extractor(pictures)[:1], rel=1e-3, abs=1e-4)
+    save_file({"w": torch.ones(2)}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="does not fit"):
+        DinoV2Extractor.load(tmp_path / "w.safetensors")
+
+
+def test_dinov2_without_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    def offline(*_: Any, **__: Any) -> Any:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(InputError, match="--features domain"):
+        DinoV2Extractor.load()

@@ -1,0 +1,176 @@
+"""`plenish score` on small pictures: the files it writes, the truths it must find, and what it refuses."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from plenish import files, settings
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.schema import LabelSchema
+from plenish.errors import InputError
+from plenish.metrics import features
+from plenish.metrics.domain import DomainConfig
+from plenish.metrics.score import score
+
+Made = Callable[..., Dataset]
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Any:
+    with settings.use(quiet=True, precision="float32"):
+        yield
+
+
+def table(content: Any, scope: str = "overall") -> dict[str, Any]:
+    return {row["name"]: row for row in content["scores"] if row["scope"] == scope}
+
+
+def test_fresh_pictures_score_like_real_ones_and_noisy_ones_do_not(
+    real: Dataset, as_synthetic: Made, make_discs: Any, tmp_path: Path
+) -> None:
+    x, rows = make_discs(120, 50, groups=14)
+    reads = real.test_reads()
+    good = score(real.path, as_synthetic(x, rows).path, tmp_path / "good", resamples=40)
+    noisy = np.clip(x + np.random.default_rng(0).normal(0, 30, x.shape), 0, 255).astype(np.uint8)
+    bad = score(real.path, as_synthetic(noisy, rows, name="noisy").path, tmp_path / "bad", resamples=0)
+    content = good.content
+    assert content["test_reads"] == reads + 1
+    assert bad.content["test_reads"] == reads + 2
+    one, two = table(content), table(bad.content)
+    assert list(one) == ["FD(domain)", "KID(domain)", "precision", "recall", "density", "coverage"]
+    assert one["FD(domain)"]["value"] < 0.5 * two["FD(domain)"]["value"]
+    assert one["coverage"]["value"] > two["coverage"]["value"] + 0.2
+    for row in one.values():
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["real_baseline"] is not None
+        assert (row["n_real"], row["n_synthetic"]) == (120, 120)
+    assert two["recall"]["low"] is None
+    assert table(content, "class:many")["recall"]["n_synthetic"] == 60
+    assert not content["copies"]["alarm"]
+    assert content["real"]["groups_test"] == 14
+    assert content["real"]["split_hash"] == real.split().hash
+    assert content["extractor"]["name"] == "domain"
+    assert {p.name for p in (tmp_path / "good").iterdir()} == {"score.json", "copies.png", "report.html"}
+    assert files.read_json(tmp_path / "good" / "score.json")["kind"] == "score"
+    assert "copies" in good.summary()
+    assert len(good.summary()["scores"]) == 18
+
+
+def test_planted_copies_are_named(real: Dataset, as_synthetic: Made, make_discs: Any, tmp_path: Path) -> None:
+    x, rows = make_discs(60, 51)
+    train = real.part("train", purpose="train")
+    x[[4, 9]] = train.images(np.array([17, 200]))[:, :, ::-1]
+    made = as_synthetic(x, rows)
+    content = score(real.path, made.path, tmp_path / "out", resamples=0).content
+    assert content["copies"]["alarm"]
+    assert content["copies"]["n_identical"] == 2
+    named = {(s["synthetic_id"], s["train_id"]) for s in content["copies"]["suspects"]}
+    assert {(made.table["id"][4], train.ids[17]), (made.table["id"][9], train.ids[200])} <= named
+    again = score(real.path, made.path, tmp_path / "again", resamples=0).content
+    drop = ("seconds", "test_reads")
+    assert {k: v for k, v in again.items() if k not in drop} == {
+        k: v for k, v in content.items() if k not in drop
+    }
+
+
+def test_real_images_are_a_baseline_with_a_warning_and_other_labels_are_scored_overall(
+    real: Dataset, make_dataset: Made, make_discs: Any, tmp_path: Path
+) -> None:
+    x, _ = make_discs(40, 52)
+    plain = make_dataset(tmp_path / "plain", x, [{"label": None}] * 40, LabelSchema())
+    content = score(real.path, plain.path, tmp_path / "out", resamples=0).content
+    assert {row["scope"] for row in content["scores"]} == {"overall"}
+    assert any("baseline" in text for text in content["warnings"])
+    assert any("different labels" in text for text in content["warnings"])
+    assert content["synthetic"]["generator"] is None
+
+
+def test_too_few_of_one_class_leave_it_out_with_a_warning(
+    real: Dataset, as_synthetic: Made, make_discs: Any, tmp_path: Path
+) -> None:
+    x, rows = make_discs(40, 53)
+    keep = [i for i, row in enumerate(rows) if row["label"] == "few"] + [1, 3]
+    made = as_synthetic(x[keep], [rows[i] for i in keep])
+    content = score(real.path, made.path, tmp_path / "out", resamples=0).content
+    assert {row["scope"] for row in content["scores"]} == {"overall", "class:few"}
+    assert any("class:many" in text and "too few" in text for text in content["warnings"])
+    assert any("Class shares" in text for text in content["warnings"])
+
+
+def test_a_generator_of_another_split_or_part_is_refused_and_of_other_data_named(
+    real: Dataset, as_synthetic: Made, make_discs: Any, tmp_path: Path
+) -> None:
+    x, rows = make_discs(20, 54)
+    about = real.provenance("default")
+    other = as_synthetic(x, rows, data=about | {"split_hash": "0" * 64, "split_name": "older"}, name="a")
+    with pytest.raises(InputError, match="--split older"):
+        score(real.path, other.path, tmp_path / "out")
+    leaking = as_synthetic(x, rows, data=about | {"part": "all"}, name="b")
+    with pytest.raises(InputError, match="train"):
+        score(real.path, leaking.path, tmp_path / "out")
+    assert not list(tmp_path.glob("out*"))
+    foreign = as_synthetic(x, rows, data=about | {"pixels_hash": "1" * 64}, name="c")
+    content = score(real.path, foreign.path, tmp_path / "out", resamples=0).content
+    assert any("another Dataset" in text for text in content["warnings"])
+    silent = as_synthetic(x, rows, data={}, name="d")
+    content = score(real.path, silent.path, tmp_path / "out2", resamples=0).content
+    assert any("does not say" in text for text in content["warnings"])
+
+
+def test_refusals(
+    real: Dataset, as_synthetic: Made, make_discs: Any, make_dataset: Made, tmp_path: Path
+) -> None:
+    x, rows = make_discs(20, 55)
+    made = as_synthetic(x, rows)
+    labels = made.labels
+    small = make_dataset(tmp_path / "small", x[:, :16, :16], rows, labels)
+    grey = make_dataset(tmp_path / "grey", x[..., :1], rows, labels)
+    for other in (small, grey):
+        with pytest.raises(InputError, match="import the real images again"):
+            score(real.path, other.path, tmp_path / "out")
+    with pytest.raises(InputError, match="REAL SYNTHETIC OUT"):
+        score(made.path, real.path, tmp_path / "out")
+    with pytest.raises(InputError, match="very images"):
+        score(real.path, real.path, tmp_path / "out")
+    with pytest.raises(InputError, match="split"):
+        score(real.path, made.path, tmp_path / "out", split="defualt")
+    with pytest.raises(InputError, match="resamples"):
+        score(real.path, made.path, tmp_path / "out", resamples=-1)
+    reads = real.test_reads()
+    (tmp_path / "there").mkdir()
+    with pytest.raises(InputError, match="already exists"):
+        score(real.path, made.path, tmp_path / "there")
+    assert real.test_reads() == reads
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_without_val_the_search_is_calibrated_on_test(
+    real: Dataset, as_synthetic: Made, make_discs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "DomainConfig", functools.partial(DomainConfig, steps=3))  # another split
+    shutil.copytree(real.path, tmp_path / "copy")
+    copy = Dataset.open(tmp_path / "copy")
+    parts = ["test" if part == "val" else part for part in copy.split().part_of]
+    copy.add_split("two", parts, {})
+    x, rows = make_discs(20, 56)
+    made = as_synthetic(x, rows, data=copy.provenance("two") | {"part": "train"})
+    content = score(copy.path, made.path, tmp_path / "out", split="two", resamples=0).content
+    assert any("calibrated on test" in text for text in content["warnings"])
+    assert content["copies"]["n_holdout"] == 240
+
+
+def test_importing_the_command_is_cheap() -> None:
+    code = (
+        "import sys, plenish.metrics.score; "
+        "sys.exit(bool({'torch', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
