@@ -61,11 +61,13 @@ def make_run(out: Path, data: Dataset, *, lines: int = 40, pictures: int = 4, ti
 
     config = {
         "recipe": title,
-        "kimg": 50.0,
-        "batch": 64,
-        "network": {"width": 64, "z_dim": 100, "conditional": True},
-        "optimizer": {"lr_g": 2e-4, "lr_d": 2e-4, "beta1": 0.5},
-        "label_smoothing": 0.1,
+        "family": "dcgan",
+        "network": {"width": 48, "z_dim": 100, "labels": data.labels.to_dict()},
+        "adversarial": {"batch": 64, "lr_g": 2e-4, "lr_d": 2e-4, "beta1": 0.5, "smoothing": 0.1},
+        "schedule": {"kimg": 50.0, "log_kimg": 1.0},
+        "limits": {},
+        "precision": "bfloat16",
+        "validation": True,
     }
     run = Run.create(out, "gan", config, data=data.provenance("default"), seed=3)
     rng = np.random.default_rng(1)
@@ -93,9 +95,7 @@ def make_run(out: Path, data: Dataset, *, lines: int = 40, pictures: int = 4, ti
         kimg=50.0,
         attempt=0,
         seconds=263.4,
-        device="cpu",
-        threads=2,
-        precision="bfloat16",
+        engine={"device": "cpu", "device_name": "CPU", "precision": "bfloat16", "threads": 2},
         best={"checkpoint": "kimg-00040.000", "kid_val": 0.0163},
     )
     return run
@@ -178,10 +178,15 @@ def make_score(
         "level": 0.95,
         "scores": rows,
         "copies": {
-            "metric": "cosine distance",
+            "metric": "distance to the nearest training image over the mean distance to the nearest 20, in units "
+            "of the held-out median",
             "n": len(synthetic),
             "threshold": 0.21,
             "n_suspect": suspects,
+            "n_identical": 0,
+            "expected_share": 0.05,
+            "alarm": False,
+            "n_holdout": 67,
             "share_suspect": suspects / len(synthetic),
             "low": 0.0,
             "high": 0.004,
@@ -189,7 +194,7 @@ def make_score(
             "median_holdout": 0.55,
             "sentence": f"{suspects} of {len(synthetic)} synthetic images lie closer to a training image "
             "than 99 % of the "
-            "held-out real images do; 1 % would by chance.",
+            "of the held-out real images do; no sign of copying.",
             "suspects": [
                 {
                     "synthetic_id": f"{7 * i:06d}",
@@ -231,7 +236,7 @@ def make_study(
         "synthetic": 0.771,
     }
     seeds, metrics = [0, 1, 2, 3, 4], {"balanced_accuracy": 0.0, "macro_f1": -0.01, "auroc": 0.06}
-    cells, summary, differences, verdicts = [], [], [], []
+    cells, summary, differences, verdicts, comparisons = [], [], [], [], []
     for arm, base in centre.items():
         values = {m: np.clip(base + shift + rng.normal(0, 0.012, 5), 0, 1) for m, shift in metrics.items()}
         for k, seed in enumerate(seeds):
@@ -270,7 +275,12 @@ def make_study(
                 }
             )
             sentence = f"{arm} {word} on {m}: {difference:+.3f} ({low:+.3f} to {high:+.3f})."
-            verdicts.append({"arm": arm, "metric": m, "verdict": word, "sentence": sentence})
+            if arm != "real+synthetic":
+                comparisons.append({**differences[-1], "arm": "real+synthetic", "against": arm})
+            if m == "balanced_accuracy":
+                if arm != "real+synthetic":
+                    differences[-1]["p_holm"] = 0.036
+                verdicts.append({"arm": arm, "metric": m, "verdict": word, "sentence": sentence})
     content = {
         "schema": 1,
         "kind": "study",
@@ -282,7 +292,7 @@ def make_study(
             "pixels_hash": synthetic.manifest.pixels_hash,
             "generator": synthetic.manifest.extra.get("generator"),
         },
-        "classifier": "small-cnn",
+        "classifier": "small",
         "steps": 400,
         "batch": 64,
         "seeds": seeds,
@@ -292,6 +302,8 @@ def make_study(
         "summary": summary,
         "differences": differences,
         "verdicts": verdicts,
+        "comparisons": comparisons,
+        "environment": {"device": "cpu", "threads": 2},
         "verdict": "Adding the synthetic images to the real ones changed balanced accuracy by +0.032 "
         "(+0.015 to +0.049).",
         "caveats": ["With 6 test groups the interval leans on an assumption that cannot be checked here."],

@@ -9,7 +9,8 @@ from plenish.report import words
 
 def study(*verdicts: tuple[str, str, str]) -> dict[str, Any]:
     rows = [{"arm": a, "metric": m, "verdict": v, "sentence": f"{a} {m} {v}"} for a, m, v in verdicts]
-    return {"verdicts": rows, "verdict": "overall sentence"}
+    arms = ["real", *dict.fromkeys(arm for arm, _, _ in verdicts)]
+    return {"arms": arms, "verdicts": rows, "verdict": "overall sentence"}
 
 
 @pytest.mark.parametrize(
@@ -42,8 +43,29 @@ def test_headline_is_about_adding_synthetic_images_whatever_stands_first() -> No
 def test_arms_without_synthetic_images_say_nothing_of_them() -> None:
     card = words.help_card(study(("classical", "balanced_accuracy", "helps")))
     assert card is not None
-    assert card.question == "Is “classical” better than real images alone?"
-    assert card.answer == "It helps"
+    assert (card.answer, card.tone) == ("Not studied", "neutral")
+
+
+def test_synthetic_images_alone_are_another_question() -> None:
+    card = words.help_card(study(("synthetic", "balanced_accuracy", "hurts")))
+    assert card is not None
+    assert "alone" in card.question
+    assert (card.answer, card.tone) == ("They are worse", "bad")
+
+
+@pytest.mark.parametrize(
+    ("copies", "answer", "tone"),
+    [
+        ({"n": 100, "n_suspect": 5, "alarm": False}, "No sign of copying", "good"),
+        ({"n": 100, "n_suspect": 9, "alarm": True}, "Training images seem to leak", "bad"),
+        ({"n": 100, "n_suspect": 9}, "9 of 100 to look at", "neutral"),
+        ({"n": 100, "n_suspect": 0}, "No sign of copying", "good"),
+    ],
+)
+def test_copies_beyond_chance_raise_the_alarm(copies: dict[str, Any], answer: str, tone: str) -> None:
+    card = words.copies_card({"copies": copies})
+    assert card is not None
+    assert (card.answer, card.tone) == (answer, tone)
 
 
 def test_fidelity_is_told_against_the_baseline() -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
-from typing import Any
 
 from plenish.report import words
 from plenish.report.blocks import Block, Code, Facts, Notes, Section
+from plenish.report.commands import commands
 from plenish.report.figures import number
 from plenish.report.material import Material
 from plenish.report.sections import plain
@@ -46,7 +45,11 @@ def provenance(material: Material) -> Section | None:
         pairs = [] if material.synthetic is None else [
             ("folder", str(material.synthetic.path)), ("pixels", material.synthetic.manifest.pixels_hash),
         ]  # fmt: skip
-        pairs += [(key, plain(value)) for key, value in generator.items() if not isinstance(value, Mapping)]
+        pairs += [
+            (str(key).replace("_", " "), plain(value))
+            for key, value in generator.items()
+            if not isinstance(value, Mapping)
+        ]
         blocks.append(Facts(pairs, heading="Synthetic Dataset"))
     score = material.score or {}
     if score.get("extractor"):
@@ -58,8 +61,15 @@ def provenance(material: Material) -> Section | None:
 def environment(material: Material) -> Section | None:
     """The machine, the versions and what it cost."""
     status = material.run.status if material.run is not None else {}
-    stated = status.get("environment") or status.get("machine") or {}
-    pairs = [(key, plain(value)) for key, value in stated.items()] if isinstance(stated, Mapping) else []
+    pairs: list[tuple[str, str]] = []
+    for label, stated in (
+        ("training", status.get("engine")),
+        ("study", (material.study or {}).get("environment")),
+    ):
+        if isinstance(stated, Mapping):
+            pairs += [
+                (f"{label}: {str(key).replace('_', ' ')}", plain(value)) for key, value in stated.items()
+            ]
     wanted = {
         "device": "device", "threads": "threads", "precision": "precision", "seconds": "training time",
         "energy_kwh": "energy, kWh", "energy_j": "energy, J", "peak_rss_mb": "peak memory, MB",
@@ -93,91 +103,11 @@ def duration(seconds: float) -> str:
 
 def repeat(material: Material) -> Section | None:
     """The commands which make the same again."""
-    lines = []
-    data = _path(material, "real", material.data)
-    synthetic = _path(material, "synthetic", material.synthetic)
-    run = str(material.run.path) if material.run is not None else None
-    if material.run is not None and data:
-        lines.append(_train_command(material, data))
-    if run and synthetic and material.synthetic is not None:
-        lines.append(_generate_command(material, run, synthetic))
-    if material.score is not None and data and synthetic:
-        score = material.score
-        folder = str(material.score_path or "SCORE").removesuffix(".partial")
-        options = _options(
-            {"split": (score.get("real") or {}).get("split"), "seed": score.get("seed")}, {"split": "default"}
-        )
-        lines.append(shlex.join(["plenish", "score", data, synthetic, folder, *options]))
-    if material.study is not None and data:
-        result = material.study
-        folder = str(material.study_path or "STUDY").removesuffix(".partial")
-        command = ["plenish", "study", data, folder, *(["--synthetic", synthetic] if synthetic else [])]
-        seeds = len(result.get("seeds") or [])
-        command += [
-            "--arms",
-            *map(str, result.get("arms") or []),
-            *(["--seeds", str(seeds)] if seeds else []),
-        ]
-        command += _options(
-            {
-                "classifier": result.get("classifier"),
-                "steps": result.get("steps"),
-                "batch": result.get("batch"),
-            }
-        )
-        lines.append(shlex.join(command))
+    lines = commands(material)
     if not lines:
         return None
     lead = (
         "The same commands with the same versions, machine and thread count give the same bits; elsewhere, "
-        "the same "
-        "within the intervals."
+        "the same within the intervals."
     )
     return Section("repeat", "How to repeat it", [Code(lines)], lead=lead)
-
-
-def _path(material: Material, side: str, opened: Any) -> str | None:
-    if opened is not None:
-        return str(opened.path)
-    for result in (material.score, material.study):
-        place = ((result or {}).get(side) or {}).get("path")
-        if place:
-            return str(place)
-    return None
-
-
-def _options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> list[str]:
-    """`--name value` for every value that is set and is not the default."""
-    found: list[str] = []
-    for key, value in values.items():
-        if value is None or value == (defaults or {}).get(key) or isinstance(value, Mapping):
-            continue
-        option = f"--{key.replace('_', '-')}"
-        if isinstance(value, bool):
-            found.append(option if value else f"--no-{key.replace('_', '-')}")
-        elif isinstance(value, (list, tuple)):
-            found += [option, *map(str, value)]
-        else:
-            found += [option, str(value)]
-    return found
-
-
-def _train_command(material: Material, data: str) -> str:
-    run = material.run
-    assert run is not None
-    config = run.config.get("config") or {}
-    if config.get("command"):
-        given = config["command"]
-        return given if isinstance(given, str) else shlex.join(map(str, given))
-    keep = {key: config.get(key) for key in ("recipe", "kimg", "batch")}
-    split = (run.config.get("data") or {}).get("split_name")
-    options = _options({**keep, "split": split, "seed": run.seed}, {"split": "default"})
-    return shlex.join(["plenish", "train", run.kind, data, str(run.path), *options])
-
-
-def _generate_command(material: Material, run: str, synthetic: str) -> str:
-    generator, made = material.generator, material.synthetic
-    assert made is not None
-    keep = {key: generator.get(key) for key in ("label", "like", "truncation", "seed")}
-    options = _options(keep, {"truncation": 1.0})
-    return shlex.join(["plenish", "generate", run, synthetic, "-n", str(len(made)), *options])

@@ -123,7 +123,9 @@ def study(material: Material) -> Section | None:
         blocks.append(
             Text([f"Differences from training on real images alone, paired by seed, with {level} intervals:"])
         )
-        blocks.append(Charts(differences, legend=(("▲", "helps"), ("▼", "hurts"), ("●", "no evidence"))))
+        judged = {str(v.get("metric")) for v in result.get("verdicts") or []}
+        circle = "no evidence" if judged >= set(metrics) else "no evidence, or a metric without a verdict"
+        blocks.append(Charts(differences, legend=(("▲", "helps"), ("▼", "hurts"), ("●", circle))))
     blocks += _study_tables(arms, metrics, result)
     recall = _recall_table(arms, result)
     if recall is not None:
@@ -189,13 +191,22 @@ def _study_tables(arms: Sequence[str], metrics: Sequence[str], result: Mapping[s
         if any(found):
             verdicts = [_find(result.get("verdicts"), arm, metric).get("verdict") for metric in metrics]
             cells = [
-                f"{_three(row.get('mean'), row, '+')}\n{_verdict(verdict, row.get('p'))}".strip()
+                f"{_three(row.get('mean'), row, '+')}\n{_verdict(verdict, row)}".strip()
                 for row, verdict in zip(found, verdicts)
             ]
             differences.append([arm, *cells])
     tables: list[Block] = [Table(head, means, caption="Mean over seeds, with interval")]
     if differences:
         tables.append(Table(head, differences, caption="Difference from real, with interval, p and verdict"))
+    comparisons = result.get("comparisons") or []
+    rivals: list[list[str]] = []
+    for against in dict.fromkeys(str(row.get("against")) for row in comparisons):
+        mine = [row for row in comparisons if row.get("against") == against]
+        found = [next((row for row in mine if row.get("metric") == metric), {}) for metric in metrics]
+        rivals.append([against, *(_three(row.get("mean"), row, "+") for row in found)])
+    if rivals:
+        caption = f"Difference of {comparisons[0].get('arm')} from the other arms, with interval"
+        tables.append(Table(["against", *head[1:]], rivals, caption=caption))
     return tables
 
 
@@ -214,10 +225,13 @@ def _three(value: float | None, row: Mapping[str, Any], sign: str = "") -> str:
     return text.replace("-", "−")
 
 
-def _verdict(verdict: object, p: float | None) -> str:
+def _verdict(verdict: object, row: Mapping[str, Any]) -> str:
+    """The verdict and the p-value, the one adjusted for the number of arms where there is one."""
+    adjusted = row.get("p_holm") is not None
+    p = row.get("p_holm") if adjusted else row.get("p")
     said = f"{SIGNS.get(str(verdict), '')}{verdict}" if verdict else ""
     chance = "" if p is None else "p < 0.001" if p < 0.001 else f"p = {number(p, 2)}"
-    return ", ".join(filter(None, [said, chance]))
+    return ", ".join(filter(None, [said, chance + (" (Holm)" if adjusted else "")]))
 
 
 def _recall_table(arms: Sequence[str], result: Mapping[str, Any]) -> Table | None:
@@ -237,6 +251,10 @@ def _recall_table(arms: Sequence[str], result: Mapping[str, Any]) -> Table | Non
     return Table(["class", *arms, "n test"], body, caption="Recall per class, mean over seeds")
 
 
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{number(100 * float(share), 2)} %"
+
+
 # Copies
 
 
@@ -254,9 +272,11 @@ def copies(material: Material) -> Section | None:
         }
         chart = figures.histogram(
             "Distance to the nearest training image", histogram["edges"], counts,
-            threshold=found.get("threshold"), x_label=f"distance ({plain(found.get('metric'))})",
+            threshold=found.get("threshold"), x_label="relative distance (left of the threshold: suspicious)",
         )  # fmt: skip
         blocks.append(Charts([chart], wide=True))
+        if found.get("metric"):
+            blocks.append(Text([f"Distance: {found['metric']}."]))
     low, high, share = found.get("low"), found.get("high"), found.get("share_suspect")
     between = (
         f" ({number(100 * low, 2)} to {number(100 * high, 2)} %)"
@@ -266,11 +286,13 @@ def copies(material: Material) -> Section | None:
     facts = [
         ("Suspected", f"{plain_count(found.get('n_suspect'))} of {plain_count(found.get('n'))}"),
         ("Share", "–" if share is None else f"{number(100 * float(share), 2)} %{between}"),
+        ("Expected by chance", _percent(found.get("expected_share"))),
+        ("The same picture", plain_count(found.get("n_identical"))),
         ("Median distance, synthetic to train", number(found.get("median_synthetic"))),
         ("Median distance, held-out real to train", number(found.get("median_holdout"))),
         ("Threshold", number(found.get("threshold"))),
     ]  # fmt: skip
-    blocks.append(Facts(facts))
+    blocks.append(Facts([(name, value) for name, value in facts if value != "–"]))
     panel = found.get("panel")
     if panel and material.score_path is not None:
         picture = pictures.from_file(

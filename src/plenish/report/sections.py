@@ -96,7 +96,7 @@ def _asked_train(material: Material) -> str:
         text += f" in {colours(data)}"
         if data.labels.kind == "categorical":
             text += f", {count(len(data.labels.names), 'class', 'classes')} ({listed(data.labels.names)})"
-    reached, wanted = run.status.get("kimg"), config.get("kimg") or config.get("total_kimg")
+    reached, wanted = run.status.get("kimg"), (config.get("schedule") or {}).get("kimg")
     if reached is not None:
         text += f". It was shown {plain(float(reached))} thousand real images"
         if isinstance(wanted, (int, float)) and abs(wanted - reached) > 0.01 * wanted:
@@ -292,6 +292,7 @@ def _some(data: Dataset, split: str, name: str | None, what: str, seed: int) -> 
 GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("Losses", (("loss_g", "generator"), ("loss_d", "discriminator"))),
     ("Discriminator's accuracy", (("d_accuracy_real", "on real"), ("d_accuracy_fake", "on synthetic"))),
+    ("Discriminator's belief in “real”", (("d_real", "of real"), ("d_fake", "of synthetic"))),
     ("KID on validation images", (("kid_val", "KID"),)),
     ("Gradient norms", (("grad_norm_g", "generator"), ("grad_norm_d", "discriminator"))),
     (
@@ -302,7 +303,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 )
 NOT_CURVES = {
     "kimg", "step", "images", "n_images", "seconds", "time", "attempt", "tick", "epoch", "lr", "lr_g", "lr_d",
-    "timestamp", "wall_s", "noise_std", "ema_beta",
+    "timestamp", "wall_s", "noise_std", "noise_sd", "ema_beta", "data_wait",
 }  # fmt: skip
 
 
@@ -343,7 +344,7 @@ def training_charts(table: pd.DataFrame) -> list[Chart]:
     for title, members in GROUPS:
         mine = [(key, label) for key, label in members if key in have]
         if mine:
-            accuracy = title.endswith("accuracy")
+            accuracy = title.startswith("Discriminator")
             charts.append(
                 figures.curves(
                     title,
@@ -374,7 +375,7 @@ def progress_strip(run: Run, most: int = 6) -> list[Picture]:
     for i in pictures.pick(len(found), most):
         at = _kimg(found[i].stem)
         picture = pictures.from_file(
-            found[i], f"Samples after {at} thousand images", widest=360, corner=0.5, caption=f"{at} kimg"
+            found[i], f"Samples after {at} thousand images", widest=420, caption=f"{at} kimg"
         )
         if picture is not None:
             strip.append(picture)

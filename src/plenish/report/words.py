@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plenish.report.blocks import Card
 from plenish.report.figures import number
+
+if TYPE_CHECKING:
+    from plenish.study.arms import Arm
 
 INTENDED_USE = (
     "For research and teaching. Nothing in this report is a diagnosis or a medical device's output, and no "
@@ -14,9 +17,6 @@ INTENDED_USE = (
     "by a generator may be used as one or be passed off as a patient's."
 )
 
-# The arm whose verdict is the headline: the one that answers the question asked, else whatever there is.
-MAIN_ARM = "real+synthetic"
-ARM_ORDER = (MAIN_ARM, "synthetic", "oversample", "classical")
 METRICS = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
 METRIC_ORDER = tuple(METRICS)
 
@@ -38,13 +38,23 @@ def cards(score: Mapping[str, Any] | None, study: Mapping[str, Any] | None) -> l
     return [card for card in found if card is not None]
 
 
-def headline_verdict(study: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The one verdict the headline is about: the first arm and metric in the order of importance."""
-    verdicts = list(study.get("verdicts") or [])
-    if not verdicts:
+def main_arm(study: Mapping[str, Any]) -> Arm | None:
+    """The arm that the study's answer is about, chosen as the study did; None without synthetic images."""
+    from plenish.errors import InputError
+    from plenish.study.arms import parse_arms, primary_arm
+
+    try:
+        return primary_arm(parse_arms([str(arm) for arm in study.get("arms") or []]))
+    except InputError:  # arms of a later Plenish
         return None
-    arm = by_order([str(v.get("arm")) for v in verdicts], ARM_ORDER)[0]
-    mine = [v for v in verdicts if str(v.get("arm")) == arm]
+
+
+def headline_verdict(study: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The verdict on the main arm, on the most important metric it was judged by."""
+    main = main_arm(study)
+    mine = [v for v in study.get("verdicts") or [] if main is not None and v.get("arm") == main.name]
+    if not mine:
+        return None
     metric = by_order([str(v.get("metric")) for v in mine], METRIC_ORDER)[0]
     found: Mapping[str, Any] = next(v for v in mine if str(v.get("metric")) == metric)
     return found
@@ -56,39 +66,40 @@ def tone(verdict: str | None) -> str:
 
 
 def help_card(study: Mapping[str, Any] | None) -> Card | None:
-    """Whether adding the synthetic images helped the classifier."""
-    chosen = headline_verdict(study) if study else None
-    if study is None or (chosen is None and not study.get("verdict")):
+    """Whether the synthetic images helped the classifier; another arm's success is never taken for theirs."""
+    if not study or not (study.get("verdict") or study.get("verdicts")):
         return None
-    verdict = str(chosen.get("verdict")) if chosen else ""
-    arm = str(chosen.get("arm")) if chosen else MAIN_ARM
-    if arm == MAIN_ARM:
-        question, they, help_, hurt = "Do the synthetic images help a classifier?", "they", "help", "hurt"
-    else:
-        # Another arm's success must not be read as the synthetic images'.
-        question, they, help_, hurt = f"Is “{arm}” better than real images alone?", "it", "helps", "hurts"
-    answer = {
-        "helps": f"{they.capitalize()} {help_}",
-        "hurts": f"{they.capitalize()} {hurt}",
-        "no evidence": f"No evidence that {they} {help_}",
-    }.get(verdict, verdict.capitalize() or "See the study")
-    sentence = str(study.get("verdict") or (chosen or {}).get("sentence") or "")
-    return Card(question, answer, sentence, tone(verdict))
+    main, chosen = main_arm(study), headline_verdict(study)
+    question = "Do the synthetic images help a classifier?"
+    if main is None or chosen is None:
+        return Card(question, "Not studied", str(study.get("verdict") or ""))
+    verdict = str(chosen.get("verdict"))
+    answers = {"helps": "They help", "hurts": "They hurt", "no evidence": "No evidence that they help"}
+    if not main.real:
+        question = "Are synthetic images alone better than real ones?"
+        answers = {
+            "helps": "They are better",
+            "hurts": "They are worse",
+            "no evidence": "No evidence either way",
+        }
+    sentence = str(study.get("verdict") or chosen.get("sentence") or "")
+    return Card(question, answers.get(verdict, verdict.capitalize()), sentence, tone(verdict))
 
 
 def copies_card(score: Mapping[str, Any] | None) -> Card | None:
-    """Whether synthetic images lie closer to training images than held-out real ones do."""
+    """Whether more synthetic images are suspiciously close to a training image than chance explains."""
     copies = (score or {}).get("copies")
     if not copies:
         return None
     suspects, n = int(copies.get("n_suspect") or 0), int(copies.get("n") or 0)
-    answer = "No copies found" if suspects == 0 else f"{suspects:,} of {n:,} to look at"
-    return Card(
-        "Do they copy training images?",
-        answer,
-        copies_sentence(copies),
-        "good" if suspects == 0 else "neutral",
-    )
+    alarm = copies.get("alarm")
+    if alarm:
+        answer, sign = "Training images seem to leak", "bad"
+    elif alarm is None and suspects:
+        answer, sign = f"{suspects:,} of {n:,} to look at", "neutral"
+    else:
+        answer, sign = "No sign of copying", "good"
+    return Card("Do they copy training images?", answer, copies_sentence(copies), sign)
 
 
 def copies_sentence(copies: Mapping[str, Any]) -> str:
@@ -166,7 +177,7 @@ def limits(score: Mapping[str, Any] | None, study: Mapping[str, Any] | None) -> 
             "nothing of another "
             "scanner, laboratory, population or classifier."
         )
-        if sum(1 for v in study.get("verdicts") or [] if v.get("metric") in METRICS) > 1:
+        if len(study.get("differences") or []) > 1:
             items.append(
                 "Several arms and metrics are compared, so one of them may differ by chance alone: the "
                 "headline is the "

@@ -1,0 +1,170 @@
+"""The commands that make the same work again, from what its parts recorded of themselves."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from plenish.report.material import Material
+
+# options of `plenish train gan` that have a name of their own: option -> key of the configuration
+DIRECT = {
+    "kimg": "schedule.kimg", "batch": "adversarial.batch", "width": "network.width",
+    "checkpoint-kimg": "schedule.checkpoint_kimg", "keep": "schedule.keep",
+}  # fmt: skip
+STUDY_DEFAULTS = {
+    "classifier": "small", "batch": 64, "ratio": 1.0, "fraction": 1.0, "orientation": "any",
+    "resamples": 1000, "level": 0.95, "seed": 0, "split": "default",
+}  # fmt: skip
+SCORE_DEFAULTS = {"features": "domain", "seed": 0, "resamples": 200, "split": "default"}
+
+
+def commands(material: Material) -> list[str]:
+    """Shell commands in the order to run them; those of absent parts are left out."""
+    data = _path(material, "real", material.data)
+    synthetic = _path(material, "synthetic", material.synthetic)
+    lines = []
+    if material.run is not None and data:
+        lines.append(_train(material, data))
+    own = _inside(synthetic, material.study_path)
+    if material.run is not None and material.synthetic is not None and synthetic and not own:
+        lines.append(_generate(material, data, synthetic))
+    if material.score is not None and data and synthetic:
+        score = material.score
+        asked = {
+            "split": (score.get("real") or {}).get("split"), "seed": score.get("seed"),
+            "features": (score.get("extractor") or {}).get("name"), "resamples": score.get("resamples"),
+        }  # fmt: skip
+        out = _out(material.score_path, "SCORE")
+        lines.append(shlex.join(["plenish", "score", data, synthetic, out, *_options(asked, SCORE_DEFAULTS)]))
+    if material.study is not None and data:
+        lines.append(_study(material, data, synthetic, own))
+    return lines
+
+
+def _out(path: Path | None, fallback: str) -> str:
+    return fallback if path is None else str(path).removesuffix(".partial")
+
+
+def _inside(place: str | None, folder: Path | None) -> bool:
+    """Whether a study made its synthetic images itself."""
+    return bool(place and folder and Path(place).resolve().is_relative_to(folder.resolve()))
+
+
+def _path(material: Material, side: str, opened: Any) -> str | None:
+    if opened is not None:
+        return str(opened.path)
+    for result in (material.score, material.study):
+        place = ((result or {}).get(side) or {}).get("path")
+        if place:
+            return str(place)
+    return None
+
+
+def _options(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """`--name value` for every value that is known and is not the default."""
+    found: list[str] = []
+    for key, value in values.items():
+        if value is None or value == defaults.get(key):
+            continue
+        option = f"--{key.replace('_', '-')}"
+        if isinstance(value, bool):
+            found.append(option if value else f"--no-{key.replace('_', '-')}")
+        else:
+            found += [option, _word(value)]
+    return found
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _train(material: Material, data: str) -> str:
+    run = material.run
+    assert run is not None
+    config = run.config.get("config") or {}
+    record = run.config.get("data") or {}
+    command = ["plenish", "train", "gan", data, str(run.path), "--recipe", str(config.get("recipe"))]
+    changed = _changes(config)
+    for option, key in DIRECT.items():
+        if key in changed:
+            command += [f"--{option}", _word(changed.pop(key))]
+    conditional = (config.get("network") or {}).get("labels") or {}
+    unlabelled = isinstance(conditional, Mapping) and conditional.get("kind") == "none"
+    if unlabelled and material.data is not None and material.data.labels.kind != "none":
+        command.append("--no-conditional")
+    asked = {"split": record.get("split_name"), "seed": run.seed, "validation": config.get("validation")}
+    command += _options(asked, {"split": "default", "seed": 0, "validation": True})
+    if changed:
+        command += ["--options", *(f"{key}={_word(value)}" for key, value in changed.items())]
+    return shlex.join(command)
+
+
+def _changes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that differ from the recipe's, or from the default where it states none, as section.name."""
+    from plenish.errors import InputError
+    from plenish.recipes import load_recipe
+
+    try:
+        stated = load_recipe(str(config.get("recipe"))).sections
+    except InputError:  # a recipe file that has moved
+        return {}
+    defaults = _defaults()
+    changed = {}
+    for section in ("network", "adversarial", "schedule", "limits"):
+        base = {**defaults.get(section, {}), **stated.get(section, {})}
+        for key, value in (config.get(section) or {}).items():
+            if key in base and value != base[key]:
+                changed[f"{section}.{key}"] = value
+    return changed
+
+
+def _defaults() -> dict[str, dict[str, Any]]:
+    """What settings are when neither recipe nor user names them."""
+    import dataclasses
+
+    from plenish.training.adversarial import Adversarial
+    from plenish.training.gan import Schedule
+    from plenish.training.health import Limits
+
+    kinds: dict[str, Any] = {"adversarial": Adversarial, "schedule": Schedule, "limits": Limits}
+    return {name: dataclasses.asdict(kind()) for name, kind in kinds.items()}
+
+
+def _generate(material: Material, data: str | None, synthetic: str) -> str:
+    run, made, generator = material.run, material.synthetic, material.generator
+    assert run is not None
+    assert made is not None
+    config = made.manifest.config
+    command = ["plenish", "generate", str(run.path), synthetic, "-n", str(len(made))]
+    if config.get("label"):
+        command += ["--label", str(config["label"])]
+    followed = config.get("like")
+    if data and material.data is not None and followed == material.data.manifest.table_hash:
+        command += ["--like", data]
+    checkpoint = generator.get("checkpoint")
+    best = (run.status.get("best") or {}).get("checkpoint")
+    asked = {
+        "truncation": generator.get("truncation"), "seed": generator.get("seed"),
+        "checkpoint": None if checkpoint == best else checkpoint,
+    }  # fmt: skip
+    return shlex.join([*command, *_options(asked, {"truncation": 1.0, "seed": 0})])
+
+
+def _study(material: Material, data: str, synthetic: str | None, own: bool) -> str:
+    result = material.study
+    assert result is not None
+    command = ["plenish", "study", data, _out(material.study_path, "STUDY")]
+    run = material.run.path if material.run is not None else material.generator.get("run")
+    if own and run:
+        command += ["--generator", str(run)]
+    elif synthetic:
+        command += ["--synthetic", synthetic]
+    arms: Sequence[Any] = result.get("arms") or []
+    command += ["--arms", *map(str, arms)] if arms else []
+    keys = ("classifier", "steps", "batch", "ratio", "fraction", "orientation", "level", "resamples", "seed")
+    asked = {key: result.get(key) for key in keys} | {"split": (result.get("real") or {}).get("split")}
+    seeds = len(result.get("seeds") or [])
+    return shlex.join([*command, *_options({"seeds": seeds or None, **asked}, STUDY_DEFAULTS | {"seeds": 5})])
