@@ -31,6 +31,7 @@ from plenish.datasets import images
 from plenish.datasets.images import Fit, Unreadable
 from plenish.errors import PlenishError
 
+_AHEAD_BYTES = 48 * 2**20
 _READY = b"ready\n"
 CHUNK = 64
 """Images in one task: enough to hide the pipe, few enough to keep memory flat."""
@@ -155,14 +156,21 @@ def fit_all(tasks: Iterable[Task], shape: Shape, workers: int) -> Iterator[tuple
         stack.callback(crew.close)
         pool = concurrent.futures.ThreadPoolExecutor(workers, initializer=crew.hire)
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        ahead = _ahead(shape, workers)
         waiting: collections.deque[tuple[Task, concurrent.futures.Future[Result]]] = collections.deque()
         for task in tasks:
             waiting.append((task, pool.submit(crew.work, task)))
-            if len(waiting) > 3 * workers:
+            if len(waiting) > ahead:
                 done, future = waiting.popleft()
                 yield done, future.result()
         for done, future in waiting:
             yield done, future.result()
+
+
+def _ahead(shape: Shape, workers: int) -> int:
+    """Tasks handed out ahead: enough that nobody rests while a shard is written, within 48 MiB of pixels."""
+    task = CHUNK * shape.size * shape.size * shape.channels
+    return max(workers + 1, min(_AHEAD_BYTES // task, 16 * workers))
 
 
 class _Crew:

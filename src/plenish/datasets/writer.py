@@ -82,7 +82,12 @@ class DatasetWriter:
             "name": name, "licence": licence, "source": source, "intended_use": intended_use, "config": dict(config),
         }  # fmt: skip
         self._shard = shard_length(size, channels)
-        whole_config = {"config": dict(config), "size": size, "channels": channels, "labels": labels.to_dict()}
+        whole_config = {
+            "config": dict(config),
+            "size": size,
+            "channels": channels,
+            "labels": labels.to_dict(),
+        }
         self._whole: AbstractContextManager[Path] = files.whole(out, whole_config, resumable=resumable)
         self._arrays: dict[str, tuple[NDArray[Any], Mapping[str, Any]]] = {}
         self._buffer: list[NDArray[np.uint8]] = []
@@ -161,9 +166,8 @@ class DatasetWriter:
 
         index = len(list((self.partial / "rows").glob("*.json")))
         if self._rows:
-            pixels = np.concatenate(self._buffer) if len(self._buffer) > 1 else self._buffer[0]
             with files.reporting_disk(self.out):
-                _save_flushed(self.partial / "pixels" / shard_name(index), pixels)
+                _save_pieces(self.partial / "pixels" / shard_name(index), self._buffer)
                 write_rows(self.partial / "rows" / f"{index:05d}.parquet", self._rows, self.labels)
         summary = {
             "items": self._pending, "images": len(self._rows), "rejected": len(self._rejects),
@@ -204,7 +208,9 @@ class DatasetWriter:
             self.splits = {"default": from_rows} | self.splits
         ids = read_column(parts, "id") or []
         if len(set(ids)) != len(ids):
-            raise InputError(f"{len(ids) - len(set(ids))} images have an id that another image has; ids must differ.")
+            raise InputError(
+                f"{len(ids) - len(set(ids))} images have an id that another image has; ids must differ."
+            )
         for name, values in self.splits.items():
             table, manifest = split_table(ids, values, self.split_manifest)
             write_table(self.partial / "splits" / f"{name}.parquet", table)
@@ -242,6 +248,18 @@ class DatasetWriter:
         from plenish.datasets.dataset import Dataset
 
         return Dataset.open(self.out)
+
+
+def _save_pieces(path: Path, pieces: Sequence[NDArray[np.uint8]]) -> None:
+    """Save arrays as one, without joining them in memory first."""
+    shape = (sum(map(len, pieces)), *pieces[0].shape[1:])
+    with path.open("wb") as file:
+        about = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, about)  # type: ignore[arg-type, unused-ignore]
+        for piece in pieces:
+            file.write(np.ascontiguousarray(piece).data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _save_flushed(path: Path, array: NDArray[Any]) -> None:

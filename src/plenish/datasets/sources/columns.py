@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -171,9 +172,7 @@ def typed(values: Sequence[Any]) -> list[Any]:
             numbers = [None if value is None else kind(value) for value in values]
         except ValueError:
             continue
-        coded = any(
-            text.strip().lstrip("+-")[:2].isdigit() and text.strip().lstrip("+-")[0] == "0" for text in texts
-        )
+        coded = any(re.match(r"\s*[+-]?0\d", text) for text in texts)
         odd = any("_" in text for text in texts)
         huge = any(isinstance(x, int) and abs(x) >= 2**63 for x in numbers)
         if coded or odd or huge:

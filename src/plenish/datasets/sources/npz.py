@@ -231,6 +231,10 @@ class _Images:
             return 1 / 257
         low, high = math.inf, -math.inf
         for block in self.raw(0):
+            if not np.isfinite(block).all():
+                raise InputError(
+                    f"'{self.member.key}' in {self.source} has NaN or infinite values; mend them."
+                )
             low, high = min(low, float(block.min())), max(high, float(block.max()))
         if not (low >= 0 and high <= 255):
             raise InputError(

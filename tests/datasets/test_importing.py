@@ -1,0 +1,322 @@
+"""An import is whole or absent, the same for any number of workers, and tells what it left out."""
+
+import csv
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from plenish.datasets import workers
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.importing import import_dataset
+from plenish.datasets.workers import Shape, Task, fit_all, fit_task
+from plenish.errors import InputError
+
+
+def pictures(root, count=40, classes=("a", "b"), size=12, grey=False, suffix="png"):
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        folder = root / classes[i % len(classes)]
+        folder.mkdir(parents=True, exist_ok=True)
+        shape = (size, size) if grey else (size, size, 3)
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(folder / f"{i}.{suffix}")
+    return root
+
+
+def content(path):
+    dataset = Dataset.open(path)
+    return dataset.manifest.pixels_hash, dataset.manifest.table_hash, dataset.table.to_dict("list")
+
+
+def test_pixels_labels_and_hashes_of_a_folder(tmp_path):
+    source = pictures(tmp_path / "in")
+    made = import_dataset(source, tmp_path / "out", 12, licence="CC0", name="mine", intended_use="teaching")
+    data = Dataset.open(tmp_path / "out")
+    assert (len(data), data.size, data.channels, data.name) == (40, 12, 3, "mine")
+    assert (data.manifest.licence, data.manifest.intended_use) == ("CC0", "teaching")
+    assert made.summary()["classes"] == {"a": 20, "b": 20}
+    images = data.pixels.read(np.arange(40))
+    for i, (name, label) in enumerate(zip(data.table["source"], data.table["label"])):
+        np.testing.assert_array_equal(images[i], np.asarray(Image.open(source / name)))
+        assert label == name[0]
+        assert data.table["sha256"][i] == hashlib.sha256(images[i].tobytes()).hexdigest()
+    assert "Lanczos" in data.manifest.extra["import"]["resizer"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_any_number_of_workers_makes_the_same(tmp_path, kind):
+    source = pictures(tmp_path / "in", 150)
+    (source / "a/broken.png").write_bytes(b"nothing")
+    if kind == "zip":
+        with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+            for path in sorted(source.rglob("*.png")):
+                archive.write(path, path.relative_to(source))
+        source = tmp_path / "in.zip"
+    for n in (1, 3):
+        import_dataset(source, tmp_path / f"out{n}", 8, workers=n)
+    assert content(tmp_path / "out1") == content(tmp_path / "out3")
+
+
+def test_unusable_files_are_listed_with_reasons_and_not_fatal(tmp_path):
+    source = pictures(tmp_path / "in", 6)
+    good = (source / "a/0.png").read_bytes()
+    (source / "a/zero.png").touch()
+    (source / "a/cut.png").write_bytes(good[:-40])
+    (source / "b/page.jpg").write_text("<html>")
+    (source / "b/link.png").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(source / "b/pipe.png")
+    made = import_dataset(source, tmp_path / "out", 12)
+    with (tmp_path / "out/rejected.csv").open() as file:
+        reasons = {row["source"]: row["reason"] for row in csv.DictReader(file)}
+    assert len(made.dataset) == 6
+    assert made.rejected == 5
+    assert "empty" in reasons["a/zero.png"]
+    assert "truncated" in reasons["a/cut.png"]
+    assert "not an image" in reasons["b/page.jpg"]
+    assert "does not exist" in reasons["b/link.png"]
+    assert "ordinary" in reasons["b/pipe.png"]
+    assert "5 of 11 files were rejected" in " ".join(made.warnings)
+
+
+def test_nothing_is_left_behind_when_it_cannot_be_done(tmp_path):
+    (tmp_path / "in/a").mkdir(parents=True)
+    (tmp_path / "in/a/x.png").write_text("no picture")
+    with pytest.raises(InputError, match="None of the 1 files"):
+        import_dataset(tmp_path / "in", tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+    pictures(tmp_path / "in", 4)
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(InputError, match="already exists"):
+        import_dataset(tmp_path / "in", tmp_path / "taken")
+    for options in ({"size": 0}, {"size": 100_000}, {"workers": 0}):
+        if options.get("size") != 0:
+            with pytest.raises(InputError, match="must be"):
+                import_dataset(tmp_path / "in", tmp_path / "out", **options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "taken"]
+
+
+def test_channels_follow_the_images(tmp_path):
+    grey = pictures(tmp_path / "grey", 200, grey=True)
+    assert import_dataset(grey, tmp_path / "g").dataset.channels == 1
+    Image.new("RGB", (12, 12), (9, 200, 9)).save(grey / "a" / "1001.png")
+    assert import_dataset(grey, tmp_path / "c").dataset.channels == 3
+    made = import_dataset(grey, tmp_path / "f", channels=1)
+    assert made.dataset.channels == 1
+    assert "1 coloured image became grey" in " ".join(made.warnings)
+
+
+def test_enlarging_and_dark_sixteen_bit_are_said_once(tmp_path):
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / f"in/{i}.png")
+    text = import_dataset(tmp_path / "in", tmp_path / "out", 16).warnings
+    assert sum("enlarged" in line for line in text) == 1
+    assert sum("came out dark" in line for line in text) == 1
+
+
+def test_a_sources_split_groups_and_columns_arrive(tmp_path):
+    for i in range(6):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / f"in/{i}.png")
+    lines = ["file,label,patient,age,part"] + [
+        f"{i}.png,{'ab'[i % 2]},P{i // 2},{i}.5,{['train', 'dev', 'test'][i // 2]}" for i in range(6)
+    ]
+    (tmp_path / "l.csv").write_text("\n".join(lines))
+    import_dataset(
+        tmp_path / "in",
+        tmp_path / "out",
+        8,
+        labels=tmp_path / "l.csv",
+        group_column="patient",
+        split_column="part",
+    )
+    data = Dataset.open(tmp_path / "out")
+    assert list(data.split().part_of) == ["train", "train", "val", "val", "test", "test"]
+    assert list(data.table["group"]) == ["P0", "P0", "P1", "P1", "P2", "P2"]
+    assert list(data.table["age"]) == [i + 0.5 for i in range(6)]
+    assert [int(x[0, 0, 0]) for x in data.pixels.read(np.arange(6))] == list(range(6))
+
+
+def test_tags_and_numbers_become_label_schemas(tmp_path):
+    pictures(tmp_path / "in", 2, classes=("",))
+    (tmp_path / "l.csv").write_text("file,label,dose\n0.png,a|b,0.5\n1.png,b,2\n")
+    for kind, column, y in (("multilabel", "label", [[1, 1], [0, 1]]), ("continuous", "dose", [[0.5], [2]])):
+        made = import_dataset(
+            tmp_path / "in",
+            tmp_path / kind,
+            8,
+            labels=tmp_path / "l.csv",
+            label_kind=kind,
+            label_column=column,
+        )
+        assert made.dataset.labels.kind == kind
+        np.testing.assert_array_equal(made.dataset.y(), y)
+
+
+def test_arrays_keep_their_size_or_are_resized(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (700, 9, 9), np.uint8)
+    np.savez_compressed(tmp_path / "a.npz", images=x, labels=np.arange(700) % 3)
+    made = import_dataset(tmp_path / "a.npz", tmp_path / "out")
+    np.testing.assert_array_equal(made.dataset.pixels.read(np.arange(700))[..., 0], x)
+    for n in (1, 2):
+        import_dataset(tmp_path / "a.npz", tmp_path / f"small{n}", 6, channels=3, workers=n)
+    assert content(tmp_path / "small1") == content(tmp_path / "small2")
+    assert Dataset.open(tmp_path / "small1").pixels.shape == (6, 6, 3)
+
+
+def test_file_names_that_are_no_text_arrive(tmp_path):
+    source = pictures(tmp_path / "in", 3)
+    (source / "a/0.png").rename(os.fsdecode(os.fsencode(source / "a") + b"/caf\xe9 \n.png"))
+    names = list(import_dataset(source, tmp_path / "out", 8, workers=2).dataset.table["source"])
+    assert "a/caf\\xe9 \n.png" in names
+
+
+def test_a_killed_import_goes_on(tmp_path, monkeypatch):
+    source = pictures(tmp_path / "in", 60, size=8)
+    (source / "a/0.png").write_text("broken early")
+    monkeypatch.setattr("plenish.datasets.writer.shard_length", lambda size, channels: 16)
+    monkeypatch.setattr("plenish.datasets.sources.listing.CHUNK", 5)
+    import_dataset(source, tmp_path / "whole", 8)
+    seen = []
+
+    def interrupted(task, shape):
+        seen.extend(task.refs)
+        if len(seen) > 40:
+            raise KeyboardInterrupt
+        return fit_task(task, shape)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "fit_task", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            import_dataset(source, tmp_path / "out", 8, workers=1)
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out.partial").exists()
+    again = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            workers, "fit_task", lambda task, shape: again.extend(task.refs) or fit_task(task, shape)
+        )
+        made = import_dataset(source, tmp_path / "out", 8, workers=1)
+    assert len(again) < 60
+    assert made.rejected == 1
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_a_changed_source_is_not_continued(tmp_path, monkeypatch):
+    source = pictures(tmp_path / "in", 10)
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "fit_task", lambda task, shape: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            import_dataset(source, tmp_path / "out", 8, workers=1)
+    (source / "a/0.png").unlink()
+    with pytest.raises(InputError, match="other options"):
+        import_dataset(source, tmp_path / "out", 8)
+
+
+# Workers
+
+
+def test_workers_keep_order_and_bounded_work(tmp_path, monkeypatch):
+    source = pictures(tmp_path, 60)
+    names = sorted(path.relative_to(source).as_posix() for path in source.rglob("*.png"))
+    taken = []
+    monkeypatch.setattr(workers, "_AHEAD_BYTES", 1000)
+
+    def tasks():
+        for i in range(0, 60, 3):
+            taken.append(i)
+            yield Task(names[i : i + 3], str(source))
+
+    results = fit_all(tasks(), Shape(8, 3, "crop"), 2)
+    first = next(results)
+    assert len(taken) == 4
+    seen = [first, *results]
+    assert [ref for task, _ in seen for ref in task.refs] == names
+    for task, result in seen:
+        expected = fit_task(task, Shape(8, 3, "crop"))
+        np.testing.assert_array_equal(result.pixels, expected.pixels)
+        assert [tuple(item) for item in result.items] == [tuple(item) for item in expected.items]
+
+
+def test_an_image_that_kills_its_worker_is_rejected_and_the_others_kept(tmp_path, monkeypatch):
+    source = pictures(tmp_path / "in", 9, classes=("",))
+    code = (
+        "import os, plenish.datasets.workers as w\n"
+        "fit = w.fit_task\n"
+        "print('ready', flush=True)\n"
+        "w._serve(__import__('sys').stdin.buffer, __import__('sys').stdout.buffer,"
+        " lambda t, s: os._exit(11) if '4.png' in t.refs else fit(t, s))\n"
+    )
+    real = subprocess.Popen
+
+    def popen(command, **options):
+        return real([command[0], "-c", code], **options)
+
+    monkeypatch.setattr(workers.subprocess, "Popen", popen)
+    names = [f"{i}.png" for i in range(9)]
+    ((_, result),) = fit_all([Task(names, str(source))], Shape(8, 3, "crop"), 2)
+    assert [i for i, item in enumerate(result.items) if isinstance(item, str)] == [4]
+    assert "crashed" in result.items[4]
+    assert len(result.pixels) == 8
+
+
+def test_workers_import_neither_torch_nor_pandas():
+    code = "import sys, plenish.datasets.workers; print({'torch', 'pandas', 'pyarrow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def alive(pid):
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def test_workers_end_with_a_killed_parent(tmp_path):
+    pictures(tmp_path / "in", 40, size=400)
+    code = (
+        "import sys; from plenish.datasets.workers import *\n"
+        f"names = ['a/' + str(i) + '.png' for i in range(0, 40, 2)] * 500\n"
+        f"tasks = (Task(names[i:i+8], {str(tmp_path / 'in')!r}) for i in range(0, len(names), 8))\n"
+        "for n, _ in enumerate(fit_all(tasks, Shape(64, 3, 'crop'), 2)):\n"
+        "    if n == 2: print('going', flush=True)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert parent.stdout.readline() == b"going\n"
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(parent.pid)], capture_output=True, text=True
+    ).stdout.split()
+    if not found:
+        pytest.skip("no ps to look with")
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    for _ in range(100):
+        if not any(alive(pid) for pid in found):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("workers outlive their parent")
+
+
+def test_a_zip_member_that_unpacks_to_more_than_it_says_is_rejected(tmp_path):
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "PNG")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("good.png", out.getvalue())
+        archive.writestr("bad.png", out.getvalue() + b"\0" * 10_000)
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    at = data.rindex(b"bad.png") - 46 + 24  # The uncompressed size in the central directory.
+    data[at : at + 4] = (40).to_bytes(4, "little")
+    (tmp_path / "a.zip").write_bytes(data)
+    made = import_dataset(tmp_path / "a.zip", tmp_path / "out", 8)
+    assert (len(made.dataset), made.rejected) == (1, 1)
