@@ -35,7 +35,9 @@ class Verb(NamedTuple):
 
 
 VERBS: dict[str, Verb] = {
-    "demo": Verb("plenish.recipes.demo:demo", "the whole chain on a phantom or on your own images", positional=("out",)),
+    "demo": Verb(
+        "plenish.recipes.demo:demo", "the whole chain on a phantom or on your own images", positional=("out",)
+    ),
     "doctor": Verb("plenish.doctor:doctor", "versions, devices, what is missing, how fast this machine is"),
     "import": Verb(
         "plenish.datasets.importing:import_dataset", "make a Dataset from a folder, table, archive"
@@ -210,6 +212,11 @@ def _print_mapping(console: Console, summary: Mapping[str, Any]) -> None:
     if facts.row_count:
         console.print(facts)
     for title, rows in tables:
+        if len({column for row in rows for column in row}) > 9:
+            # Too wide for a terminal: a row below the other.
+            for row in rows:
+                _print_mapping(console, row)
+            continue
         table = Table(title=title.replace("_", " "), title_justify="left")
         columns = list(dict.fromkeys(column for row in rows for column in row))
         for column in columns:

@@ -61,7 +61,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path} is missing; give the folder that a Plenish command wrote.") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
-        raise InputError(f"{path} is not valid JSON; restore it from a copy or make the folder again.") from None
+        raise InputError(
+            f"{path} is not valid JSON; restore it from a copy or make the folder again."
+        ) from None
 
 
 def _finite(value: Any) -> Any:
@@ -95,7 +97,9 @@ def reporting_disk(path: Path) -> Iterator[None]:
 def disk_sentence(error: OSError, path: Path) -> str | None:
     """What a full, read-only or forbidden location means for the user, or None for another error."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"No space left while writing {path}; free some space or choose another place, then start again."
+        return (
+            f"No space left while writing {path}; free some space or choose another place, then start again."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{error.filename or path} may not be written; choose a place you can write to."
     if error.errno in (errno.ENOTDIR, errno.EISDIR):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import types
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args, get_origin, get_type_hints
@@ -73,7 +74,9 @@ def _parser(prog: str, function: Callable[..., Any], renamed: Mapping[str, str])
     parser.renamed = renamed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        parser.add_function_arguments(function, as_group=False, as_positional=True, fail_untyped=False)
+        parser.add_function_arguments(
+            _resolved(function), as_group=False, as_positional=True, fail_untyped=False
+        )
         common = parser.add_argument_group("options of every verb")
         hints = get_type_hints(settings.Settings)
         defaults = settings.Settings()
@@ -140,6 +143,27 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     """Types of the parameters; the return type may name a class that only type checkers import."""
     parameters = {key: value for key, value in function.__annotations__.items() if key != "return"}
     return get_type_hints(type("_Parameters", (), {"__annotations__": parameters}), function.__globals__)
+
+
+def _resolved(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A copy whose parameters have types instead of their names, and no return type.
+
+    jsonargparse looks up names it cannot find by importing what `if TYPE_CHECKING` guards: torch, for help.
+    """
+    copy = types.FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__annotations__, copy.__kwdefaults__ = _hints(function), function.__kwdefaults__
+    copy.__doc__, copy.__module__, copy.__qualname__ = (
+        function.__doc__,
+        function.__module__,
+        function.__qualname__,
+    )
+    return copy
 
 
 def _is_option(token: str) -> bool:

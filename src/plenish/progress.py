@@ -62,7 +62,9 @@ def progress(description: str, total: float, unit: str = "images", done: float =
                 bars.update(task, advance=n)
                 speed = bars.tasks[0].finished_speed or bars.tasks[0].speed
                 if speed:
-                    bars.update(task, rate=f"{speed:,.0f} {unit}/s" if speed >= 10 else f"{speed:.2g} {unit}/s")
+                    bars.update(
+                        task, rate=f"{speed:,.0f} {unit}/s" if speed >= 10 else f"{speed:.2g} {unit}/s"
+                    )
 
             def note(self, text: str) -> None:
                 bars.update(task, note=text)

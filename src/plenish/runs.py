@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from plenish import files
 from plenish._version import __version__
-from plenish.errors import InputError, unknown
+from plenish.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,9 @@ class Run:
             InputError: the folder is in use or cannot be written.
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(f"{path} already exists and is not a Plenish Run; choose another name or remove it.")
+            raise InputError(
+                f"{path} already exists and is not a Plenish Run; choose another name or remove it."
+            )
         frozen = {
             "kind": kind, "created": _now(), "seed": seed, "data": dict(data or {}), "parents": list(parents),
             "config": dict(config), "versions": versions(),
@@ -75,7 +77,9 @@ class Run:
         """
         path = Path(path)
         if not (path / "config.json").is_file():
-            problem = "does not exist" if not path.exists() else "is not a Plenish Run (it has no config.json)"
+            problem = (
+                "does not exist" if not path.exists() else "is not a Plenish Run (it has no config.json)"
+            )
             raise InputError(f"{path} {problem}; 'plenish runs list FOLDER' shows the Runs in a folder.")
         run = cls(path, files.read_json(path / "config.json"))
         if kind is not None and run.kind != kind:
@@ -104,8 +108,12 @@ class Run:
         differences += _differences(_hashes(run.config["data"]), _hashes(data or {}), "data.")
         refused = [d for d in differences if d.key.removeprefix("config.") not in may_change]
         if refused:
-            listed = ", ".join(f"{d.key.removeprefix('config.')} was {d.old!r} and is now {d.new!r}" for d in refused)
-            raise InputError(f"{path} was started with another configuration: {listed}; use those or another folder.")
+            listed = ", ".join(
+                f"{d.key.removeprefix('config.')} was {d.old!r} and is now {d.new!r}" for d in refused
+            )
+            raise InputError(
+                f"{path} was started with another configuration: {listed}; use those or another folder."
+            )
         return cls(path, {**run.config, "config": dict(asked["config"])})
 
     @property
@@ -178,7 +186,9 @@ class Run:
             except OSError:
                 file.seek(0)
                 owner = file.read().strip() or "another process"
-                raise InputError(f"{self.path} is being worked on by {owner}; wait for it or stop it.") from None
+                raise InputError(
+                    f"{self.path} is being worked on by {owner}; wait for it or stop it."
+                ) from None
             file.truncate(0)
             file.write(f"process {os.getpid()}")
             file.flush()
@@ -256,7 +266,9 @@ def list_runs(folder: Path = Path()) -> Listing:
     for config in sorted(folder.rglob("config.json")):
         with contextlib.suppress(InputError, KeyError):
             found = Run.open(config.parent).summary()
-            rows.append({key: found.get(key) for key in ("run", "kind", "state", "recipe", "data", "kimg", "bytes")})
+            rows.append(
+                {key: found.get(key) for key in ("run", "kind", "state", "recipe", "data", "kimg", "bytes")}
+            )
     return Listing(rows)
 
 
@@ -304,7 +316,9 @@ def prune_runs(folder: Path, *, keep: int = 1) -> Pruned:
         keep: how many of the newest checkpoints to keep beside the best.
     """
     if keep < 1:
-        raise InputError(f"--keep must be at least 1, not {keep}; a Run without a checkpoint could not be used.")
+        raise InputError(
+            f"--keep must be at least 1, not {keep}; a Run without a checkpoint could not be used."
+        )
     removed, freed = [], 0
     for row in list_runs(folder).rows:
         run = Run.open(row["run"])

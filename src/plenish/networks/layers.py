@@ -47,10 +47,8 @@ def label_maps(y: Tensor, like: Tensor) -> Tensor:
 
 def upsampling(channels_in: int, channels_out: int, kernel: int, *, bias: bool = False) -> nn.ConvTranspose2d:
     """Transposed convolution that doubles the resolution."""
-    pads = {4: (1, 0), 5: (2, 1)}
-    if kernel not in pads:
-        raise InputError(f"The kernel of a DCGAN is 4 or 5 pixels, not {kernel}.")
-    padding, extra = pads[kernel]
+    extra = kernel % 2
+    padding = (kernel - 2 + extra) // 2
     return nn.ConvTranspose2d(channels_in, channels_out, kernel, 2, padding, output_padding=extra, bias=bias)
 
 

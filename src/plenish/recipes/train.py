@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,7 +87,7 @@ def _train(
     rules = _made(Adversarial, sections["adversarial"], "adversarial")
     schedule = _made(Schedule, sections["schedule"], "schedule")
     limits = _made(Limits, sections["limits"], "limits")
-    check(rules, subset)
+    _check_amount(subset)
     engine = Engine.from_settings()
     config = {
         "recipe": recipe.name, "family": recipe.family, "network": network.to_dict(),
@@ -143,22 +144,16 @@ def _made(kind: Any, values: Mapping[str, Any], section: str) -> Any:
             raise unknown(f"option in {section}", name, fields)
         default = fields[name].default
         if isinstance(default, float) and isinstance(value, (int, str)) and not isinstance(value, bool):
-            try:
+            with contextlib.suppress(ValueError):
                 value = float(value)
-            except ValueError:
-                pass
         if type(value) is not type(default):
             raise InputError(f"{section}.{name} must be a {type(default).__name__}, not {value!r}.")
         typed[name] = value
     return kind(**typed)
 
 
-def check(rules: Any, subset: Subset) -> None:
+def _check_amount(subset: Subset) -> None:
     """Refuse what cannot train, and warn of what hardly can."""
-    if rules.batch < 2:
-        raise InputError(
-            f"A batch needs at least 2 images, because batch norm compares them; --batch is {rules.batch}."
-        )
     if len(subset) < 2:
         raise InputError(
             f"{subset.dataset.path} has {len(subset)} image to train on; a generator needs at least 2."

@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from plenish.errors import InputError, unknown
 from plenish.networks.gan.contract import Discriminator, Generator
 from plenish.training.ema import ema_weight, update_ema
 from plenish.training.engine import Engine
 from plenish.training.objectives import objective
+
+SYMMETRIES = ("none", "mirror", "dihedral")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +51,20 @@ class Adversarial:
     noise_kimg: float = 0.0
     ema_kimg: float = 5.0
     symmetry: str = "none"
+
+    def __post_init__(self) -> None:
+        objective(self.objective)
+        if self.symmetry not in SYMMETRIES:
+            raise unknown("symmetry", self.symmetry, SYMMETRIES)
+        for name in ("lr_g", "lr_d", "g_steps", "ema_kimg"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"adversarial.{name} must be above 0, not {getattr(self, name)}.")
+        if not 0 <= self.smoothing < 0.5:
+            raise InputError(f"adversarial.smoothing lies between 0 and 0.5, not at {self.smoothing}.")
+        if self.batch < 2:
+            raise InputError(
+                f"A batch needs at least 2 images, since batch norm compares them; it is {self.batch}."
+            )
 
     def noise_at(self, nimg: int) -> float:
         """Standard deviation of the instance noise after `nimg` images."""

@@ -5,7 +5,7 @@ Flips, right-angle rotations and a small shift are one gather of pixels; brightn
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ def uniforms(index: NDArray[np.int64], columns: int, *key: object) -> NDArray[np
     """
     counter = index.astype(np.uint64)[:, None] * np.uint64(columns) + np.arange(columns, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        x: NDArray[np.uint64] = np.uint64(stable_seed(*key)) + (counter + np.uint64(1)) * _STEP
+        x: NDArray[Any] = np.uint64(stable_seed(*key)) + (counter + np.uint64(1)) * _STEP
         for shift, factor in zip((30, 27), _MIX):
             x = (x ^ np.right_shift(x, np.uint64(shift))) * factor
         x = x ^ np.right_shift(x, np.uint64(31))

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from plenish import files
+from plenish import files, settings
 from plenish.errors import InputError, unknown
 from plenish.metrics.classification import balanced_accuracy, confusion_matrix
 from plenish.networks.classifier import SMALL, build_classifier
@@ -38,7 +38,7 @@ class ClassifierConfig:
         steps: optimiser steps.
         batch: images a step.
         seed: seed of initialisation, data order, augmentation.
-        learning_rate: peak of AdamW's; None takes 2e-3 for `small`, 1e-3 for others, 3e-4 with given weights.
+        learning_rate: peak of AdamW's; None takes 1e-3, and 3e-4 with given weights.
         weight_decay: AdamW's.
         warmup: share of the steps over which the rate rises linearly; it then falls by a cosine to 0.
         smoothing: label smoothing, 0 to 1.
@@ -56,7 +56,7 @@ class ClassifierConfig:
     learning_rate: float | None = None
     weight_decay: float = 0.02
     warmup: float = 0.1
-    smoothing: float = 0.0
+    smoothing: float = 0.1
     balanced: bool = False
     augmentation: Augmentation = "none"
     orientation: Orientation = "any"
@@ -85,7 +85,7 @@ class ClassifierConfig:
         """The learning rate after warm-up."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return 3e-4 if self.pretrained else 2e-3 if self.name == SMALL else 1e-3
+        return 3e-4 if self.pretrained else 1e-3
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, 0…steps−1."""
@@ -166,6 +166,7 @@ class Classifier:
     @classmethod
     def load(cls, folder: Path) -> Classifier:
         """Read what `save` wrote; InputError when it is missing or does not fit together."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         about = files.read_json(folder / "classifier.json")
@@ -177,7 +178,7 @@ class Classifier:
                 network = build_classifier(config.name, about["channels"], about["size"], len(about["names"]))
             network.load_state_dict(load_file(folder / "classifier.safetensors"))
             return cls(network=network, config=config, **about)
-        except (KeyError, TypeError, OSError, RuntimeError) as error:
+        except (KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
             raise InputError(
                 f"{folder} does not hold a whole classifier ({error}); train it again."
             ) from error
@@ -307,7 +308,7 @@ def choose_precision(
     measured there.
     """
     engine = Engine.from_settings()
-    if engine.device.type != "cpu" or not native_bfloat16(engine.device) or config.name == SMALL:
+    if settings.current().precision != "auto" or engine.device.type != "cpu" or not native_bfloat16(engine.device) or config.name == SMALL:
         return engine.precision
     with torch.random.fork_rng(devices=[]):
         network = engine.to_module(build_classifier(config.name, channels, size, num_outputs))

@@ -37,6 +37,8 @@ class DCGANConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         base_and_stages(self.size)
+        if self.kernel not in (4, 5):
+            raise InputError(f"The kernel of a DCGAN is 4 or 5 pixels, not {self.kernel}.")
         if self.width < 1 or self.max_width < self.width:
             raise InputError(f"Widths must rise: width {self.width}, max_width {self.max_width}.")
 

@@ -1,0 +1,244 @@
+"""`plenish bench`: the speed of a recipe's training step against the plain way and against the arithmetic limit.
+
+The plain way is the loop of a first tutorial: the same networks, contiguous float32, default Adam, all gradients.
+Both, and a 2048³ bfloat16 matrix product, are timed in turn within one process, so that a machine whose speed drifts
+does so for all three. Nominal FLOPs are those of the plain step, whatever a faster step leaves out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plenish import files
+from plenish.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from plenish.networks.gan.contract import NetworkConfig
+    from plenish.training.adversarial import Adversarial
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchResult:
+    """Medians over the rounds.
+
+    Attributes:
+        rows: one mapping a measured network.
+        machine: what it ran on.
+    """
+
+    rows: list[dict[str, Any]]
+    machine: dict[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {**self.machine, "steps": self.rows}
+
+
+def bench(
+    *, recipe: str = "dcgan", size: int = 64, channels: int = 3, classes: int = 0, batch: int = 64,
+    rounds: int = 7, width: int | None = None, out: Path | None = None,
+) -> BenchResult:  # fmt: skip
+    """Measure a recipe's training step against the plain loop, in turn, in one process.
+
+    Args:
+        recipe: whose networks and rules.
+        size: image size in pixels.
+        channels: 1 or 3.
+        classes: number of classes; 0 is unconditional.
+        batch: images a step.
+        rounds: how often each is timed; medians are reported.
+        width: feature maps at half the full resolution, if not the recipe's.
+        out: also write the result to this JSON file.
+    """
+    import torch
+
+    from plenish.datasets.schema import LabelSchema
+    from plenish.networks.gan import network_config
+    from plenish.recipes import load_recipe
+    from plenish.training.adversarial import Adversarial
+    from plenish.training.engine import Engine
+
+    if out is not None and out.exists():
+        raise InputError(f"{out} already exists; choose another name or remove it first.")
+    if rounds < 1 or batch < 2 or classes < 0:
+        raise InputError(
+            "A benchmark needs at least 1 round, a batch of 2 and no negative number of classes."
+        )
+    chosen = load_recipe(recipe)
+    names = tuple(f"class{i}" for i in range(classes))
+    labels = LabelSchema("categorical", names) if classes else LabelSchema()
+    options: dict[str, Any] = {
+        **chosen.sections["network"],
+        "size": size,
+        "channels": channels,
+        "labels": labels,
+    }
+    if width is not None:
+        options["width"] = width
+    config = network_config(chosen.family, options)
+    # The plain loop knows neither instance noise nor several generator steps; neither may differ in what is timed.
+    rules = Adversarial(batch=batch)
+    engine = Engine.from_settings()
+    torch.manual_seed(0)
+    row = {"recipe": recipe, "size": size, "batch": batch, "classes": classes}
+    row |= _race(chosen.family, config, rules, engine, rounds)
+    row |= {
+        "data_wait_share": data_wait(size, channels, batch, row["seconds_step"]),
+        "peak_rss_mb": peak_rss_mb(),
+    }
+    result = BenchResult([row], {**engine.describe(), "cpu": cpu_model(), "torch": torch.__version__})
+    if out is not None:
+        files.write_json(out, result.summary())
+    return result
+
+
+def _race(family: str, config: NetworkConfig, rules: Adversarial, engine: Any, rounds: int) -> dict[str, Any]:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from plenish.networks.gan import build
+    from plenish.training import adversarial
+
+    shape = (rules.batch, config.channels, config.size, config.size)
+    x = torch.rand(shape, device=engine.device) * 2 - 1
+    y = None
+    if config.labels.width:
+        y = torch.eye(config.labels.width, device=engine.device)[
+            torch.arange(rules.batch) % config.labels.width
+        ]
+    plain = plain_step(*build(family, config), rules, engine.device)
+    players = adversarial.Players(*build(family, config), rules, engine)
+    ours_x = x.contiguous(memory_format=torch.channels_last)
+    count = 0
+
+    def ours() -> None:
+        nonlocal count
+        adversarial.step(players, ours_x, y, count, (0, 0))
+        count += rules.batch
+
+    with FlopCounterMode(display=False) as counter:
+        plain(x, y)
+    flops = counter.get_total_flops()
+    contenders: dict[str, Callable[[], Any]] = {"plain": lambda: plain(x, y), "ours": ours}
+    seconds: dict[str, list[float]] = {"plain": [], "ours": [], "ratio": [], "share": []}
+    product = matrix_product(engine.device)
+    for name in contenders:
+        contenders[name]()
+    for _ in range(rounds):
+        took = {name: _timed(run, engine) for name, run in contenders.items()}
+        rate = statistics.median(2 * 2048**3 / _timed(product, engine) for _ in range(5))
+        seconds["plain"].append(took["plain"])
+        seconds["ours"].append(took["ours"])
+        seconds["ratio"].append(took["plain"] / took["ours"])
+        seconds["share"].append(flops / took["ours"] / rate)
+    step = statistics.median(seconds["ours"])
+    return {
+        "plain_images_per_s": rules.batch / statistics.median(seconds["plain"]),
+        "images_per_s": rules.batch / step,
+        "ratio": statistics.median(seconds["ratio"]),
+        "ratio_range": [min(seconds["ratio"]), max(seconds["ratio"])],
+        "seconds_step": step, "seconds_kimg": 1000 * step / rules.batch, "gflop_step": flops / 1e9,
+        "gflops": flops / step / 1e9, "matrix_gflops": flops / step / 1e9 / statistics.median(seconds["share"]),
+        "share_of_matrix_rate": statistics.median(seconds["share"]),
+    }  # fmt: skip
+
+
+def plain_step(
+    generator: torch.nn.Module, discriminator: torch.nn.Module, rules: Adversarial, device: torch.device
+) -> Callable[[torch.Tensor, torch.Tensor | None], None]:
+    """One step of the loop everybody writes first, for comparison."""
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+    g, d = generator.to(device), discriminator.to(device)
+    opt_g = torch.optim.Adam(g.parameters(), rules.lr_g, (rules.beta1, rules.beta2))
+    opt_d = torch.optim.Adam(d.parameters(), rules.lr_d, (rules.beta1, rules.beta2))
+    ones, zeros = torch.ones(rules.batch, device=device), torch.zeros(rules.batch, device=device)
+    z_dim: int = generator.config.z_dim  # type: ignore[assignment,union-attr]
+
+    def step(x: torch.Tensor, y: torch.Tensor | None) -> None:
+        opt_d.zero_grad()
+        cross_entropy(d(x, y), ones).backward()
+        fakes = g(torch.randn(rules.batch, z_dim, device=device), y)
+        cross_entropy(d(fakes.detach(), y), zeros).backward()
+        opt_d.step()
+        opt_g.zero_grad()
+        cross_entropy(d(fakes, y), ones).backward()
+        opt_g.step()
+
+    return step
+
+
+def matrix_product(device: torch.device, n: int = 2048) -> Callable[[], Any]:
+    """A bfloat16 n³ product, the arithmetic limit a step is held against."""
+    import torch
+
+    a = torch.randn(n, n, device=device).bfloat16()
+    b = torch.randn(n, n, device=device).bfloat16()
+    return lambda: a @ b
+
+
+def _timed(run: Callable[[], Any], engine: Any) -> float:
+    engine.synchronize()
+    begun = time.perf_counter()
+    run()
+    engine.synchronize()
+    return time.perf_counter() - begun
+
+
+def data_wait(size: int, channels: int, batch: int, seconds_step: float, steps: int = 30) -> float:
+    """Share of a step spent waiting for data, when each step takes `seconds_step` and the data are raw shards."""
+    import tempfile
+
+    import numpy as np
+
+    from plenish.datasets.batches import training_batches
+    from plenish.datasets.schema import LabelSchema
+    from plenish.datasets.writer import DatasetWriter
+
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        writer = DatasetWriter(
+            Path(folder) / "data", name="noise", size=size, channels=channels, labels=LabelSchema(), config={}
+        )
+        with writer:
+            pixels = rng.integers(0, 256, (1000, size, size, channels), np.uint8)
+            writer.add(pixels, [{"part": "train"} for _ in range(1000)])
+        subset = writer.dataset.part("train", purpose="train")
+        waited = 0.0
+        batches = training_batches(subset, batch, seed=0)
+        for number, made in enumerate(batches):
+            waited += made.waited if number else 0.0
+            if number == steps:
+                break
+            time.sleep(seconds_step)
+        batches.close()  # type: ignore[attr-defined]
+    return waited / (steps * seconds_step)
+
+
+def peak_rss_mb() -> float:
+    """Largest resident memory of this process so far, MB."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def cpu_model() -> str:
+    """The processor's name and what it has for bfloat16."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+    except OSError:
+        return "unknown"
+    name = next(
+        (line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")),
+        "unknown",
+    )
+    flags = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in text]
+    return f"{name} ({', '.join(flags)})" if flags else name

@@ -1,0 +1,83 @@
+"""Fixtures for all tests, and a watch that no test changes what others rely on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from plenish import settings
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.schema import LabelSchema
+from plenish.datasets.writer import DatasetWriter
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_behind() -> Iterator[None]:
+    """Fail a test that leaves the settings, the working directory or torch's threads changed."""
+    before = settings.current(), Path.cwd(), torch.get_num_threads(), torch.is_grad_enabled()
+    environment = _environment()
+    yield
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(before[2])
+    assert (settings.current(), Path.cwd(), torch_threads, torch.is_grad_enabled()) == before
+    assert _environment() == environment
+
+
+def _environment() -> dict[str, str]:
+    # pytest and torch set variables of their own.
+    return {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "TORCH", "KINETO", "KMP_"))}
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with settings.use(quiet=True):
+        yield
+
+
+MakeStripes = Callable[..., Dataset]
+
+
+@pytest.fixture
+def stripes(tmp_path: Path) -> MakeStripes:
+    """A maker of small Datasets: stripes whose direction is the class, split 3:1:1 by groups."""
+
+    def make(
+        name: str = "stripes",
+        n: int = 60,
+        size: int = 16,
+        channels: int = 3,
+        classes: int = 2,
+        split: bool = True,
+    ) -> Dataset:
+        rng = np.random.default_rng(0)
+        names = tuple(f"class{i}" for i in range(classes))
+        labels = LabelSchema("categorical", names) if classes else LabelSchema()
+        code = np.arange(n) % max(classes, 1)
+        line = (np.arange(size) // 2 % 2 * 160 + 40).astype(np.uint8)
+        grids = [
+            np.tile(line, (size, 1)),
+            np.tile(line[:, None], (1, size)),
+            np.full((size, size), 120, np.uint8),
+        ]
+        pixels = np.stack([grids[c % 3] for c in code])[..., None].repeat(channels, 3)
+        pixels = (pixels + rng.integers(0, 40, pixels.shape)).astype(np.uint8)
+        parts = np.array(["train", "train", "train", "val", "test"])[np.arange(n) // 4 % 5]
+        rows = [
+            {"label": names[code[i]] if classes else None, "group": f"g{i // 4}", "source": f"{i}.png"}
+            for i in range(n)
+        ]
+        if split:
+            rows = [row | {"part": str(part)} for row, part in zip(rows, parts, strict=True)]
+        writer = DatasetWriter(
+            tmp_path / name, name=name, size=size, channels=channels, labels=labels, config={}
+        )
+        with writer:
+            writer.add(pixels, rows)
+        return writer.dataset
+
+    return make

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plenish.errors import InputError
+from plenish.latent.generate import generate, load_generator
+from plenish.recipes.train import train_gan
+from plenish.runs import Run
+
+TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]
+
+
+@pytest.fixture
+def trained(stripes, tmp_path: Path) -> tuple[Path, Run]:
+    data = stripes()
+    run = train_gan(
+        data.path, tmp_path / "run", kimg=0.2, batch=10, checkpoint_kimg=0.1, validation=False, options=TINY
+    )
+    return data.path, run
+
+
+def test_a_synthetic_dataset_knows_where_it_comes_from(trained: tuple[Path, Run], tmp_path: Path) -> None:
+    data, run = trained
+    made = generate(run.path, tmp_path / "made", 30, seed=5)
+    assert made.is_synthetic
+    assert len(made) == 30
+    row = made.table.iloc[7]
+    assert row["origin"] == "synthetic"
+    assert row["group"] is None or np.isnan(row["group"])
+    assert (row["generator"], row["seed"], row["latent_row"]) == (run.id, 5, 7)
+    source = made.manifest.extra["generator"]
+    assert source["data"]["split_hash"] == run.config["data"]["split_hash"]
+    assert source["weights_sha256"] == load_generator(run.path).weights_sha256
+    assert len(made.part("train", purpose="train")) == 30
+    with pytest.raises(InputError, match="no test images"):
+        made.part("test", purpose="score")
+    assert made.array("z").shape == (30, 8)
+    assert (made.array("y") == made.y()).all()
+
+
+def test_image_i_depends_on_seed_and_i_alone(trained: tuple[Path, Run], tmp_path: Path) -> None:
+    _, run = trained
+    few = generate(run.path, tmp_path / "few", 70, label="class1", seed=1)
+    many = generate(run.path, tmp_path / "many", 300, label="class1", seed=1)
+    other = generate(run.path, tmp_path / "other", 70, label="class1", seed=2)
+    assert (few.array("z") == many.array("z")[:70]).all()
+    difference = few.pixels.read(np.arange(70)).astype(int) - many.pixels.read(np.arange(70))
+    assert np.abs(difference).max() <= 1
+    assert (few.array("z") != other.array("z")).any()
+
+
+def test_labels_asked_for(trained: tuple[Path, Run], tmp_path: Path) -> None:
+    data, run = trained
+    assert set(generate(run.path, tmp_path / "a", 9, label="class1").table["label"]) == {"class1"}
+    even = generate(run.path, tmp_path / "b", 10).table["label"].value_counts()
+    assert even["class0"] == even["class1"] == 5
+    like = generate(run.path, tmp_path / "c", like=data)
+    train = like.table["label"].value_counts()
+    assert len(like) == 36
+    assert train["class0"] == 18
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"label": "clas1"}, "did you mean 'class1'"),
+        ({"n": 0}, "at least 1"),
+        ({"truncation": -1.0}, "between 0"),
+        ({"checkpoint": "kimg-9"}, "Unknown checkpoint"),
+    ],
+)
+def test_refusals_leave_nothing(
+    trained: tuple[Path, Run], tmp_path: Path, options: dict, sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        generate(trained[1].path, tmp_path / "made", **options)
+    assert not list(tmp_path.glob("made*"))
+
+
+def test_a_run_trained_on_other_rows_is_refused(trained: tuple[Path, Run], tmp_path: Path) -> None:
+    path = trained[1].path / "config.json"
+    config = json.loads(path.read_text())
+    config["data"]["part"] = "test"
+    path.write_text(json.dumps(config))
+    with pytest.raises(InputError, match="trained on test rows"):
+        generate(trained[1].path, tmp_path / "made", 5)
+
+
+def test_truncation_zero_gives_the_mean_image(trained: tuple[Path, Run], tmp_path: Path) -> None:
+    made = generate(trained[1].path, tmp_path / "made", 4, label="class0", truncation=0.0)
+    images = made.pixels.read(np.arange(4))
+    assert (images == images[0]).all()
+
+
+def test_generating_needs_a_checkpoint(stripes, tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "empty", "gan", {"recipe": "dcgan"})
+    with pytest.raises(InputError, match="no checkpoint yet"):
+        load_generator(run.path)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from plenish import cli
+from plenish.errors import InputError
+from plenish.networks.gan import network_config
+from plenish.recipes import list_recipes, load_recipe, recipe_names
+from plenish.recipes.train import _made, train_gan
+from plenish.training.adversarial import Adversarial
+from plenish.training.gan import Schedule
+from plenish.training.health import Limits
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_makes_valid_configurations(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.about
+    assert recipe.provenance
+    network_config(recipe.family, {**recipe.sections["network"], "size": 64})
+    for kind, section in ((Adversarial, "adversarial"), (Schedule, "schedule"), (Limits, "limits")):
+        _made(kind, recipe.sections[section], section)
+
+
+def test_the_published_histology_numbers() -> None:
+    recipe = load_recipe("histology-cdcgan")
+    rules = _made(Adversarial, recipe.sections["adversarial"], "adversarial")
+    assert (rules.lr_g, rules.lr_d, rules.beta1, rules.batch, rules.g_steps, rules.smoothing) == (
+        2e-4,
+        2e-4,
+        0.5,
+        64,
+        2,
+        0.1,
+    )
+    assert recipe.sections["schedule"]["keep"] == 20
+    assert recipe.sections["network"]["prior"] == "uniform"
+    assert recipe.sections["network"]["kernel"] == 5
+
+
+def test_own_recipe_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("family: dcgan\nnetwork: {width: 8}\n")
+    assert load_recipe(str(path)).sections["network"] == {"width": 8}
+    assert "dcgan" in [row["name"] for row in list_recipes().rows]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("family: dcgan\nnetwrk: {}", "did you mean 'network'"),
+        ("network: {}", "does not name its family"),
+        ("family: [", "cannot be read"),
+        ("family: dcgan\nnetwork: 3", "must hold options"),
+    ],
+)
+def test_broken_recipes_are_told(tmp_path: Path, content: str, sentence: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=sentence):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"recipe": "dcgna"}, "did you mean 'dcgan'"),
+        ({"options": ["adversarial.nois_sd=1"]}, "did you mean 'noise_sd'"),
+        ({"options": ["noise_sd=1"]}, "section.name=value"),
+        ({"options": ["adversarial.g_steps=two"]}, "must be a int"),
+        ({"options": ["adversarial.objective=hinge"]}, "Unknown objective"),
+        ({"options": ["network.kernel=3"]}, "4 or 5"),
+        ({"batch": 1}, "at least 2"),
+        ({"kimg": -1.0}, "above 0"),
+        ({"split": "defualt"}, "did you mean 'default'"),
+    ],
+)
+def test_refusals_leave_no_run(stripes, tmp_path: Path, more: dict, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        train_gan(stripes().path, tmp_path / "run", **({"validation": False} | more))
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_without_a_split_are_refused(stripes, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="plenish split"):
+        train_gan(stripes(split=False).path, tmp_path / "run")
+
+
+def test_sizes_a_dcgan_cannot_make_are_refused(stripes, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--size"):
+        train_gan(stripes(size=18).path, tmp_path / "run")
+
+
+def test_from_the_command_line(stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "train",
+        "gan",
+        str(stripes().path),
+        str(tmp_path / "run"),
+        "--kimg",
+        "0.1",
+        "--batch",
+        "10",
+        "--quiet",
+    ]
+    words += ["--no-validation", "--options", "network.width=4", "network.max_width=8"]
+    assert cli.run(words) == 0
+    assert cli.run(words) == 0  # nothing left to do is not an error
+    assert "complete" in capsys.readouterr().out
+    assert cli.run([*words, "--batch", "12"]) == 2
+    assert "another configuration" in capsys.readouterr().err

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plenish import cli
+from plenish.runs import Run
+
+HEAVY = ("torch", "pandas", "matplotlib", "timm", "torchvision", "scipy")
+
+
+def _modules_after(code: str) -> set[str]:
+    probe = f"import sys\n{code}\nprint('|'.join(sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    return set(done.stderr.split("|"))
+
+
+def test_help_imports_nothing_heavy() -> None:
+    loaded = _modules_after("from plenish.cli import run\nassert run(['--help']) == 0")
+    assert not loaded & {*HEAVY, "jsonargparse", "rich", "numpy"}
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_every_verb_has_help_without_torch(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded = _modules_after(f"from plenish.cli import run\nassert run({[*verb.split(), '--help']!r}) == 0")
+    assert not loaded & {"torch", "timm", "matplotlib"}
+    assert cli.run([*verb.split(), "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "--device" in text
+    module, name = cli.VERBS[verb].target.split(":")
+    function = getattr(importlib.import_module(module), name)
+    for parameter in (p for p in function.__annotations__ if p != "return"):
+        option = cli.VERBS[verb].rename.get(parameter, parameter).replace("_", "-")
+        assert option in text or parameter in text
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["studdy"], "did you mean 'study'"),
+        (["runs", "lst"], "did you mean 'list'"),
+        (["runs"], "needs one more word: list, show, rm, prune"),
+        (["runs", "prune"], "needs folder"),
+        (["runs", "prune", ".", "--kep", "3"], "did you mean '--keep'"),
+        (["runs", "prune", ".", "--keep", "many"], "whole number"),
+        (["runs", "prune", ".", "--keep"], "expected one argument"),
+        (["runs", "show", "nowhere"], "does not exist"),
+        (["recipe", "show", "dcgna"], "did you mean 'dcgan'"),
+        (["runs", "list", ".", "--device", "gpu", "--precision", "float8"], "float32"),
+        (["runs", "list", "--config", "missing.yaml"], "missing.yaml"),
+    ],
+)
+def test_bad_words_get_one_sentence_and_exit_code_2(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(words) == 2
+    said = capsys.readouterr().err.strip()
+    assert sentence in said
+    assert "\n" not in said
+    assert "Traceback" not in said
+
+
+def test_json_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Run.create(tmp_path / "a", "gan", {"recipe": "dcgan"})
+    assert cli.run(["runs", "list", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"][0]["kind"] == "gan"
+
+
+def test_a_folder_may_come_bare_or_as_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([str(tmp_path)], ["--folder", str(tmp_path)], [f"--folder={tmp_path}"]):
+        assert cli.run(["runs", "list", *words]) == 0
+
+
+def test_options_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "options.yaml").write_text("keep: 0\n")
+    assert cli.run(["runs", "prune", str(tmp_path), "--config", str(tmp_path / "options.yaml")]) == 2
+    assert "at least 1, not 0" in capsys.readouterr().err
+
+
+def test_a_defect_of_ours_shows_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def broken(folder: Path = Path()) -> None:
+        raise RuntimeError("wires crossed")
+
+    monkeypatch.setattr("plenish.runs.list_runs", broken)
+    assert cli.run(["runs", "list"]) == 1
+    said = capsys.readouterr().err
+    assert "wires crossed" in said
+    assert "Traceback" not in said
+    Path(said.split("details in ")[1].split(";")[0]).unlink()
+
+
+def test_names_are_not_read_as_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Run.create(tmp_path / "[red]x[-red]", "gan", {"recipe": "[bold]"})
+    assert cli.run(["runs", "show", str(tmp_path / "[red]x[-red]")]) == 0
+    assert "[bold]" in capsys.readouterr().out

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from plenish import files
+from plenish.errors import InputError
+
+
+def test_whole_appears_only_when_finished(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with files.whole(out, {"a": 1}) as partial:
+        (partial / "x").write_text("1")
+        assert not out.exists()
+    assert [p.name for p in out.iterdir()] == ["x"]
+    assert not partial.exists()
+
+
+def test_failure_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError), files.whole(tmp_path / "out", {}, resumable=True) as partial:
+        (partial / "x").write_text("1")
+        raise ValueError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupt_keeps_a_resumable_partial_and_hands_it_over(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), files.whole(tmp_path / "out", {"a": 1}, resumable=True) as partial:
+        (partial / "x").write_text("1")
+        raise KeyboardInterrupt
+    with files.whole(tmp_path / "out", {"a": 1}, resumable=True) as partial:
+        assert (partial / "x").read_text() == "1"
+    assert (tmp_path / "out" / "x").exists()
+
+
+def test_partial_of_another_configuration_is_refused_and_kept(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), files.whole(tmp_path / "out", {"a": 1}, resumable=True):
+        raise KeyboardInterrupt
+    with (
+        pytest.raises(InputError, match="other options"),
+        files.whole(tmp_path / "out", {"a": 2}, resumable=True),
+    ):
+        pass
+    assert (tmp_path / "out.partial").exists()
+
+
+def test_a_stranger_in_the_way_is_refused_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "precious").write_text("mine")
+    with pytest.raises(InputError, match="in the way"), files.whole(tmp_path / "out", {}):
+        pass
+    assert (tmp_path / "out.partial" / "precious").read_text() == "mine"
+
+
+def test_existing_out_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match="already exists"), files.whole(tmp_path / "out", {}):
+        pass
+
+
+def test_full_disk_becomes_a_sentence_and_nothing_stays(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No space left"), files.whole(tmp_path / "out", {}) as partial:
+        (partial / "x").write_text("1")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file"), files.whole(tmp_path / "file" / "out", {}):
+        pass
+
+
+def test_require_space(tmp_path: Path) -> None:
+    files.require_space(tmp_path / "not" / "yet", 1)
+    with pytest.raises(InputError, match="are free"):
+        files.require_space(tmp_path, 10**18)
+
+
+def test_write_json_makes_infinities_null(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "x.json", {"a": float("nan"), "b": [float("inf"), 1.5]})
+    assert files.read_json(tmp_path / "x.json") == {"a": None, "b": [None, 1.5]}
+
+
+def test_config_hash_ignores_order() -> None:
+    assert files.config_hash({"a": 1, "b": 2}) == files.config_hash({"b": 2, "a": 1})
+    assert files.config_hash({"a": 1}) != files.config_hash({"a": 2})

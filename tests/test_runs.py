@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plenish import runs
+from plenish.errors import InputError
+from plenish.runs import Run
+
+CONFIG = {"recipe": "dcgan", "schedule": {"kimg": 10.0, "keep": 3}, "network": {"width": 8}}
+
+
+def test_reopened_with_the_same_configuration(tmp_path: Path) -> None:
+    first = Run.create(tmp_path / "r", "gan", CONFIG, seed=4)
+    again = Run.open_or_create(tmp_path / "r", "gan", CONFIG, seed=4)
+    assert again.id == first.id
+    assert again.seed == 4
+    assert again.status["state"] == "new"
+
+
+def test_every_difference_is_listed_and_refused(tmp_path: Path) -> None:
+    Run.create(tmp_path / "r", "gan", CONFIG, data={"pixels_hash": "a", "path": "here"})
+    changed = {**CONFIG, "network": {"width": 16}}
+    with pytest.raises(InputError, match=r"network\.width was 8 and is now 16.*seed was 0.*pixels_hash"):
+        Run.open_or_create(tmp_path / "r", "gan", changed, data={"pixels_hash": "b", "path": "there"}, seed=1)
+
+
+def test_length_may_change_and_the_path_of_the_data_too(tmp_path: Path) -> None:
+    Run.create(tmp_path / "r", "gan", CONFIG, data={"pixels_hash": "a", "path": "here"})
+    longer = {**CONFIG, "schedule": {"kimg": 20.0, "keep": 3}}
+    run = Run.open_or_create(
+        tmp_path / "r",
+        "gan",
+        longer,
+        data={"pixels_hash": "a", "path": "there"},
+        may_change=("schedule.kimg",),
+    )
+    assert run.config["config"]["schedule"]["kimg"] == 20
+    assert Run.open(tmp_path / "r").config["config"]["schedule"]["kimg"] == 10
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "thesis.doc").write_text("years of work")
+    with pytest.raises(InputError, match="not a Plenish Run"):
+        Run.create(tmp_path / "r", "gan", CONFIG)
+    assert (tmp_path / "r" / "thesis.doc").exists()
+
+
+def test_another_kind_is_refused(tmp_path: Path) -> None:
+    Run.create(tmp_path / "r", "study", {})
+    with pytest.raises(InputError, match="study Run where a gan Run"):
+        Run.open(tmp_path / "r", "gan")
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "r", "gan", CONFIG)
+    code = f"from plenish.runs import Run\nwith Run.open({str(run.path)!r}).lock(): pass"
+    with run.lock():
+        blocked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "being worked on by process" in blocked.stderr
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_logs_past_a_checkpoint_are_cut_back(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "r", "gan", CONFIG)
+    for kimg in (1.0, 2.0, 3.0):
+        run.log(kimg=kimg, loss=1 / kimg)
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"kimg": 2.5, "lo')
+    run.cut_metrics(2.0)
+    assert run.metrics()["kimg"].tolist() == [1.0, 2.0]
+
+
+def test_list_show_remove(tmp_path: Path) -> None:
+    Run.create(tmp_path / "a", "gan", CONFIG)
+    Run.create(tmp_path / "deep" / "b", "study", {})
+    (tmp_path / "config.json").write_text("{}")
+    listed = runs.list_runs(tmp_path).rows
+    assert [row["kind"] for row in listed] == ["gan", "study"]
+    assert runs.show_run(tmp_path / "a").summary()["recipe"] == "dcgan"
+    with pytest.raises(InputError, match="--yes"):
+        runs.remove_run(tmp_path / "a")
+    runs.remove_run(tmp_path / "a", yes=True)
+    assert not (tmp_path / "a").exists()
+
+
+def test_prune_keeps_newest_and_best(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "r", "gan", CONFIG)
+    for i in range(5):
+        folder = run.path / "checkpoints" / f"kimg-0000{i}.000"
+        folder.mkdir(parents=True)
+        (folder / "g.safetensors").write_bytes(b"x" * 100)
+    run.update_status(best={"checkpoint": "kimg-00001.000"})
+    pruned = runs.prune_runs(tmp_path)
+    assert sorted(p.name for p in (run.path / "checkpoints").iterdir()) == [
+        "kimg-00001.000",
+        "kimg-00004.000",
+    ]
+    assert pruned.freed_bytes == 300
+    with pytest.raises(InputError, match="at least 1"):
+        runs.prune_runs(tmp_path, keep=0)

@@ -1,0 +1,161 @@
+"""Training a classifier: determinism, stateless order and augmentation, learning, saving."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from plenish import settings
+from plenish.errors import InputError
+from plenish.training.augment_classical import augment, uniforms
+from plenish.training.classifier import Classifier, ClassifierConfig, choose_precision, train_classifier
+from plenish.training.labelled import Images, Joined, Sampler, channel_statistics
+
+
+def _bars(n: int = 96, size: int = 16, seed: int = 0) -> Images:
+    """Horizontal against vertical bars in noise: no flip confuses them."""
+    rng = np.random.default_rng(seed)
+    codes = np.arange(n) % 2
+    pixels = rng.integers(60, 120, (n, size, size, 3))
+    for i, code in enumerate(codes):
+        at = rng.integers(2, size - 2)
+        pixels[i, at : at + 2] += 90 * (code == 0)
+        pixels[i, :, at : at + 2] += 90 * (code == 1)
+    return Images.held(pixels.clip(0, 255).astype(np.uint8), codes.astype(np.int64))
+
+
+CONFIG = ClassifierConfig(steps=40, batch=32, evaluations=4)
+
+
+def test_learns_and_repeats_exactly() -> None:
+    with settings.use(precision="float32"):
+        first = train_classifier(CONFIG, _bars(), _bars(seed=1), ["flat", "upright"])
+        again = train_classifier(CONFIG, _bars(), _bars(seed=1), ["flat", "upright"])
+        test = _bars(seed=2)
+        assert np.array_equal(first.logits(test), again.logits(test))
+        assert (first.probabilities(test).argmax(1) == test.codes).mean() > 0.95
+        assert np.allclose(first.probabilities(test).sum(1), 1)
+        assert np.allclose(first.logits(test, batch=7), first.logits(test), atol=1e-4)
+    assert [row["step"] for row in first.history] == [10, 20, 30, 40]
+    best = max(first.history, key=lambda row: (row["val_balanced_accuracy"], -row["val_loss"]))
+    assert first.step == best["step"]
+
+
+def test_leaves_the_global_generator_alone() -> None:
+    before = torch.random.get_rng_state()
+    train_classifier(ClassifierConfig(steps=2, batch=8), _bars(), _bars(seed=1), ["a", "b"])
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    model = train_classifier(ClassifierConfig(steps=5, batch=16), _bars(), _bars(seed=1), ["a", "b"])
+    model.save(tmp_path)
+    loaded = Classifier.load(tmp_path)
+    assert np.array_equal(loaded.logits(_bars(seed=2)), model.logits(_bars(seed=2)))
+    assert loaded.config == model.config
+    assert loaded.names == ("a", "b")
+    (tmp_path / "classifier.safetensors").write_bytes(b"short")
+    with pytest.raises(InputError, match="does not hold a whole classifier"):
+        Classifier.load(tmp_path)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_order_depends_on_the_sample_index_alone(balanced: bool) -> None:
+    codes = np.array([0] * 20 + [1] * 5 + [2])
+    whole = Sampler(codes, 3, balanced=balanced)(np.arange(200))
+    pieces = Sampler(codes, 3, balanced=balanced)
+    assert np.array_equal(np.concatenate([pieces(np.arange(k, k + 8)) for k in range(0, 200, 8)]), whole)
+    assert np.array_equal(Sampler(codes, 3, balanced=balanced)(np.arange(150, 160)), whole[150:160])
+    assert not np.array_equal(Sampler(codes, 4, balanced=balanced)(np.arange(200)), whole)
+
+
+def test_an_epoch_has_every_image_once_or_every_class_equally_often() -> None:
+    codes = np.array([0] * 20 + [1] * 5 + [2] * 2)
+    sampler = Sampler(codes, 0)
+    assert sorted(sampler(np.arange(27))) == list(range(27))
+    balanced = Sampler(codes, 0, balanced=True)
+    drawn = balanced(np.arange(balanced.length))
+    assert np.bincount(codes[drawn]).tolist() == [9, 9, 9]
+    rare = np.bincount(drawn, minlength=27)[20:25]
+    assert set(rare) == {1, 2}  # 9 draws of 5 images: each once before any twice
+
+
+def test_joined_sources_read_as_one() -> None:
+    first, second = _bars(10), _bars(8, seed=5)
+    joined = Joined([first, second], [np.array([3, 3, 0]), np.array([7, 1])])
+    index = np.array([4, 0, 2, 3, 1])
+    everything = np.concatenate([first.read(np.array([3, 3, 0])), second.read(np.array([7, 1]))])
+    assert np.array_equal(joined.read(index), everything[index])
+    assert joined.codes.tolist() == [*first.codes[[3, 3, 0]], *second.codes[[7, 1]]]
+
+
+def test_channel_statistics_are_exact() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (700, 5, 5, 3), dtype=np.uint8)
+    pixels[..., 2] //= 3
+    mean, std = channel_statistics(Images.held(pixels, np.zeros(700, np.int64)))
+    scaled = pixels / 127.5 - 1
+    assert mean == pytest.approx(scaled.mean((0, 1, 2)))
+    assert std == pytest.approx(scaled.std((0, 1, 2)))
+
+
+def test_uniforms_are_uniform_and_stateless() -> None:
+    draws = uniforms(np.arange(20_000), 3, 1, "a")
+    assert np.array_equal(uniforms(np.array([17, 5]), 3, 1, "a"), draws[[17, 5]])
+    assert np.abs(np.histogram(draws, 10, (0, 1))[0] / draws.size - 0.1).max() < 0.005
+    assert np.abs(np.corrcoef(np.c_[draws[:-1], draws[1:]].T) - np.eye(6)).max() < 0.03
+    assert not np.array_equal(uniforms(np.array([17]), 3, 2, "a"), draws[[17]])
+
+
+def test_orientations_reach_exactly_the_symmetries_they_name() -> None:
+    image = torch.randn(1, 3, 8, 8).clamp(-0.9, 0.9)
+    turned = [torch.rot90(image, k, (2, 3)) for k in range(4)]
+    square = [*turned, *(t.flip(3) for t in turned)]
+    allowed = {"any": square, "upright": [image, image.flip(3)], "fixed": [image]}
+    index = np.arange(200)
+    for orientation, symmetries in allowed.items():
+        found = augment(
+            image.expand(200, -1, -1, -1),
+            index,
+            0,
+            orientation=orientation,
+            shift=0,
+            brightness=0,
+            contrast=0,
+        )  # type: ignore[arg-type]
+        near = torch.stack([(found - s).abs().amax((1, 2, 3)) < 1e-5 for s in symmetries])
+        assert near.any(0).all()
+        assert near.any(1).all(), "every symmetry occurs"
+
+
+def test_augmentation_is_the_same_however_batched_and_stays_in_range() -> None:
+    images = torch.rand(12, 3, 16, 16) * 2 - 1
+    whole = augment(images, np.arange(12), 4)
+    parts = torch.cat([augment(images[k : k + 5], np.arange(12)[k : k + 5], 4) for k in range(0, 12, 5)])
+    assert torch.equal(whole, parts)
+    assert whole.abs().max() <= 1
+    assert not torch.equal(whole, augment(images, np.arange(12), 5))
+
+
+def test_learning_rate_rises_then_falls() -> None:
+    config = ClassifierConfig(steps=100, learning_rate=1.0)
+    rates = [config.rate(step) for step in range(100)]
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[-1] < 0.01
+    assert all(b < a for a, b in zip(rates[10:], rates[11:]))
+
+
+def test_precision_is_chosen_and_obeys_the_user() -> None:
+    with settings.use(precision="float32"):
+        assert choose_precision(ClassifierConfig(name="resnet10t", batch=4), 3, 32, 2) == "float32"
+
+
+def test_refusals() -> None:
+    with pytest.raises(InputError, match="at least two classes"):
+        images = _bars(10)
+        train_classifier(CONFIG, Images(images.reader, np.zeros(10, np.int64)), images, ["a", "b"])
+    with pytest.raises(InputError, match="steps must be at least 1"):
+        ClassifierConfig(steps=0)
+    with pytest.raises(InputError, match="did you mean 'classical'"):
+        ClassifierConfig(augmentation="clasical")  # type: ignore[arg-type]

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plenish import settings
+from plenish.errors import InputError
+from plenish.training.engine import Engine, stable_seed, to_uint8
+
+CPU = Engine(torch.device("cpu"), "float32")
+
+
+def test_pixels_survive_the_way_to_the_network_and_back() -> None:
+    pixels = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
+    images = CPU.to_images(pixels)
+    assert images.shape == (1, 3, 16, 16)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert images.min() == -1
+    assert images.max() == 1
+    assert (to_uint8(images) == pixels).all()
+
+
+def test_values_outside_are_clipped_and_others_rounded() -> None:
+    images = torch.tensor([-3.0, 3.0, 0.0, 1 / 127.5])[:, None, None, None]
+    assert to_uint8(images).ravel().tolist() == [0, 255, 128, 128]
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=3))
+def test_a_draw_depends_on_its_key_alone(key: list[int]) -> None:
+    torch.rand(3)
+    first = torch.rand(4, generator=CPU.generator(*key))
+    torch.rand(5)
+    assert torch.equal(first, torch.rand(4, generator=CPU.generator(*key)))
+    assert not torch.equal(first, torch.rand(4, generator=CPU.generator(*key, "other")))
+
+
+def test_seeds_are_the_same_on_every_machine() -> None:
+    assert stable_seed(0, "weights") == 2934036865011653446
+    assert 0 <= stable_seed("x") < 2**63
+
+
+def test_unknown_devices_are_told() -> None:
+    for name in ("cuda:99", "toaster"):
+        with settings.use(device=name), pytest.raises(InputError, match=f"no device '{name}'"):
+            Engine.from_settings()
+
+
+def test_precision_asked_for_wins() -> None:
+    for precision in ("float32", "bfloat16"):
+        with settings.use(precision=precision):
+            assert Engine.from_settings().precision == precision
+    assert Engine.from_settings("float32").precision == "float32"

@@ -1,0 +1,222 @@
+"""The loop: resuming, stopping, diverging."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from plenish.datasets.dataset import Dataset
+from plenish.errors import InputError, NegativeAnswer
+from plenish.recipes.train import train_gan
+from plenish.runs import Run
+from plenish.training import adversarial, checkpoints
+
+TINY = [
+    "network.width=4",
+    "network.max_width=8",
+    "network.z_dim=8",
+    "schedule.log_kimg=0.05",
+    "schedule.sample_kimg=0.2",
+]
+
+
+def _train(data: Dataset, run: Path, kimg: float, **more: object) -> Run:
+    options = [*TINY, "adversarial.noise_sd=0.1", "adversarial.noise_kimg=1", "adversarial.symmetry=dihedral"]
+    arguments: dict = {
+        "recipe": "dcgan",
+        "batch": 10,
+        "checkpoint_kimg": 0.1,
+        "validation": False,
+        "options": options,
+    }
+    return train_gan(data.path, run, kimg=kimg, **(arguments | more))
+
+
+def _weights(run: Path) -> dict[str, torch.Tensor]:
+    newest = checkpoints.newest_intact(run / "checkpoints")
+    assert newest is not None
+    return {
+        f"{path.stem}.{k}": v for path in newest.glob("*.safetensors") for k, v in load_file(path).items()
+    }
+
+
+def _assert_equal(a: Path, b: Path) -> None:
+    ours, theirs = _weights(a), _weights(b)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def _log(run: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("images_per_s", "data_wait")} for line in lines]
+
+
+def test_prolonged_equals_uninterrupted(stripes, tmp_path: Path) -> None:
+    data = stripes()
+    _train(data, tmp_path / "whole", 0.4)
+    _train(data, tmp_path / "parts", 0.2)
+    _train(data, tmp_path / "parts", 0.4)
+    _assert_equal(tmp_path / "whole", tmp_path / "parts")
+    _train(data, tmp_path / "other", 0.4, seed=1)
+    with pytest.raises(AssertionError):
+        _assert_equal(tmp_path / "whole", tmp_path / "other")
+
+
+def test_a_damaged_newest_checkpoint_costs_time_and_nothing_else(
+    stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = stripes()
+    _train(data, tmp_path / "whole", 0.4)
+    _train(data, tmp_path / "hurt", 0.3)
+    newest = checkpoints.list_checkpoints(tmp_path / "hurt" / "checkpoints")[-1]
+    (newest / "opt_d.safetensors").write_bytes(b"")
+    _train(data, tmp_path / "hurt", 0.4)
+    assert f"{newest} is damaged and was skipped" in capsys.readouterr().err
+    _assert_equal(tmp_path / "whole", tmp_path / "hurt")
+    assert _log(tmp_path / "whole")[-3:] == _log(tmp_path / "hurt")[-3:]
+
+
+def _command(data: Dataset, run: Path, kimg: float) -> list[str]:
+    options = ["--options", *TINY, "adversarial.g_steps=2"]
+    return [
+        sys.executable, "-m", "plenish", "train", "gan", str(data.path), str(run), "--kimg", str(kimg), "--batch", "10",
+        "--checkpoint-kimg", "0.2", "--no-validation", "--threads", "1", "--quiet", *options,
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(stripes, tmp_path: Path) -> None:
+    data = stripes()
+    kimg = 40.0
+    subprocess.run(_command(data, tmp_path / "whole", kimg), check=True, capture_output=True)
+    moments = random.Random(0)
+    for _ in range(20):
+        process = subprocess.Popen(
+            _command(data, tmp_path / "killed", kimg), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(moments.uniform(2.0, 5.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(_command(data, tmp_path / "killed", kimg), check=True, capture_output=True)
+    _assert_equal(tmp_path / "whole", tmp_path / "killed")
+    assert _log(tmp_path / "whole") == _log(tmp_path / "killed")
+
+
+def test_killed_and_interrupted_runs_end_like_one_never_stopped(stripes, tmp_path: Path) -> None:
+    data, kimg = stripes(), 2.0
+    subprocess.run(_command(data, tmp_path / "whole", kimg), check=True, capture_output=True)
+    for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
+        process = subprocess.Popen(
+            _command(data, tmp_path / "cut", kimg),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        found = len(checkpoints.list_checkpoints(tmp_path / "cut" / "checkpoints"))
+        last = checkpoints.list_checkpoints(tmp_path / "cut" / "checkpoints")[-1:]
+        while process.poll() is None:
+            now = checkpoints.list_checkpoints(tmp_path / "cut" / "checkpoints")
+            if len(now) > found or now[-1:] != last:
+                break
+            time.sleep(0.01)
+        process.send_signal(number)
+        code = process.wait()
+        if number != signal.SIGKILL and code != 0:
+            assert code == 130
+            assert Run.open(tmp_path / "cut").status["state"] == "interrupted"
+    subprocess.run(_command(data, tmp_path / "cut", kimg), check=True, capture_output=True)
+    _assert_equal(tmp_path / "whole", tmp_path / "cut")
+    assert Run.open(tmp_path / "cut").status["state"] == "complete"
+
+
+def test_another_configuration_is_listed_and_refused(stripes, tmp_path: Path) -> None:
+    data = stripes()
+    _train(data, tmp_path / "run", 0.1)
+    before = _weights(tmp_path / "run")
+    for change, sentence in (
+        ({"batch": 20}, "batch was 10 and is now 20"),
+        ({"seed": 3}, "seed was 0 and is now 3"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            _train(data, tmp_path / "run", 0.2, **change)
+    with pytest.raises(InputError, match="pixels_hash"):
+        _train(stripes("others", n=80), tmp_path / "run", 0.2)
+    assert before.keys() == _weights(tmp_path / "run").keys()
+
+
+def test_divergence_stops_at_the_last_good_checkpoint_and_is_not_replayed(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = stripes()
+    real_step = adversarial.step
+
+    def poisoned(players, x, y, nimg, key):
+        values = real_step(players, x, y, nimg, key)
+        return values | {"loss_g": torch.tensor(float("nan"))} if nimg >= 250 and key[1] == 0 else values
+
+    monkeypatch.setattr(adversarial, "step", poisoned)
+    with pytest.raises(NegativeAnswer, match=r"loss_g is no longer a number.*kimg-00000\.200"):
+        _train(data, tmp_path / "run", 0.4)
+    assert Run.open(tmp_path / "run").status["state"] == "diverged"
+    with pytest.raises(NegativeAnswer, match="--retry"):
+        _train(data, tmp_path / "run", 0.4)
+    run = _train(data, tmp_path / "run", 0.4, retry=True)
+    assert run.status["state"] == "complete"
+    assert run.status["attempt"] == 1
+
+
+def test_broken_weights_are_never_saved(stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_step = adversarial.step
+
+    def poisoned(players, x, y, nimg, key):
+        values = real_step(players, x, y, nimg, key)
+        if nimg == 150:
+            players.ema.project.weight.data[0, 0] = float("inf")
+        return values
+
+    monkeypatch.setattr(adversarial, "step", poisoned)
+    with pytest.raises(NegativeAnswer, match="no longer numbers"):
+        _train(stripes(), tmp_path / "run", 0.4, options=[*TINY, "adversarial.ema_kimg=1000"])
+    assert [p.name for p in checkpoints.list_checkpoints(tmp_path / "run" / "checkpoints")] == [
+        "kimg-00000.100"
+    ]
+
+
+def test_what_a_run_leaves(stripes, tmp_path: Path) -> None:
+    run = _train(stripes(channels=1), tmp_path / "run", 0.5, keep=2)
+    assert len(checkpoints.list_checkpoints(run.path / "checkpoints")) == 2
+    assert {p.name for p in (run.path / "samples").iterdir()} >= {
+        "reals.png",
+        "kimg-00000.000.png",
+        "kimg-00000.500.png",
+    }
+    assert list((run.path / "tensorboard").glob("events*"))
+    table = run.metrics()
+    assert {"loss_g", "loss_d", "d_accuracy_real", "grad_g", "images_per_s", "data_wait", "variety"} <= set(
+        table
+    )
+    assert table["kimg"].max() == pytest.approx(0.5)
+    assert run.status["state"] == "complete"
+
+
+def test_unlabelled_data_train_an_unconditional_network(stripes, tmp_path: Path) -> None:
+    run = _train(stripes(classes=0), tmp_path / "run", 0.1)
+    assert run.config["config"]["network"]["labels"]["kind"] == "none"
+    labelled = _train(stripes("labelled"), tmp_path / "other", 0.1, conditional=False)
+    assert labelled.config["config"]["network"]["labels"]["kind"] == "none"
+
+
+def test_the_process_keeps_no_signal_handler(stripes, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT), os.getpid()
+    _train(stripes(), tmp_path / "run", 0.1)
+    assert (signal.getsignal(signal.SIGINT), os.getpid()) == before
