@@ -3,8 +3,8 @@
     python benchmarks/importing.py --images 20000 --workers 2
 
 The pictures are noise over smooth colour, which deflate packs about as well as stained tissue. Figures are
-medians over the rounds; sizes take turns, so that a slow minute hits all of them. Images per second of processor
-time (all processes together) tell what quiet cores would do where others use the machine too.
+medians over the rounds; sizes take turns, so that a slow minute hits all. Images per second of processor time
+(all processes together) tell what quiet cores would do where others use the machine too.
 """
 
 from __future__ import annotations

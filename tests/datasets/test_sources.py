@@ -176,6 +176,7 @@ def test_a_table_gives_labels_groups_and_columns(tmp_path):
     assert found.refs == ["3.png", "x/2.png", "x/10.png"]
     assert found.labels == ["a", "b", "b"]
     assert found.groups == ["P2", None, "P1"]
+    assert list(found.columns) == ["age", "code", "note"]
     assert found.columns == {
         "age": [None, 2.5, 31.0],
         "code": ["008", "009", "007"],

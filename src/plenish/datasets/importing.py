@@ -121,7 +121,8 @@ def import_dataset(
         raise InputError(f"--workers must be at least 1, not {workers}.")
     options = TableOptions(labels, file_column, label_column, group_column, split_column, label_kind, missing)
     listing = recognise(source, options)
-    size = size or listing.size or _DEFAULT_SIZE
+    if size is None:
+        size = listing.size or _DEFAULT_SIZE
     if not 1 <= size <= _LARGEST_SIZE:
         raise InputError(f"--size must be from 1 to {_LARGEST_SIZE} pixels, not {size}.")
     shape = Shape(size, channels or listing.channels or _find_channels(listing), fit)

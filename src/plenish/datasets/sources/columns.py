@@ -101,7 +101,7 @@ def _read_jsonl(path: Path) -> Columns:
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise InputError(f"Line {number} of {path} is not a JSON object; write one object an image.")
-            for name in row.keys() - columns.keys():
+            for name in (name for name in row if name not in columns):
                 columns[name] = [None] * count
             for name, values in columns.items():
                 values.append(row.get(name))

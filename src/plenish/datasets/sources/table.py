@@ -123,7 +123,7 @@ def _read_all(tables: Sequence[Path], source: Path) -> tuple[Columns, list[str]]
     for path in tables:
         columns = read_table(path)
         count = len(next(iter(columns.values())))
-        for name in columns.keys() - joined.keys():
+        for name in (name for name in columns if name not in joined):
             joined[name] = [None] * len(places)
         for name in joined:
             joined[name] += columns.get(name, [None] * count)
