@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+_ROUNDS = 4
 _MOVES = 400
 _EXCHANGES = 40
 _PAIRS = 4096
@@ -31,10 +32,7 @@ class _Target:
 
     def sums(self, part: NDArray[np.int64]) -> NDArray[np.float64]:
         """What each part holds (P×K), weighted, of the units already dealt (part ≥ 0)."""
-        total = np.zeros_like(self.wanted)
-        dealt = part >= 0
-        np.add.at(total, part[dealt], self.unit[dealt])
-        return np.asarray(total)
+        return np.stack([self.unit[part == p].sum(axis=0) for p in range(len(self.value))])
 
     def cost(self, part: NDArray[np.int64]) -> float:
         return float((((self.sums(part) - self.wanted) ** 2).sum(axis=1) * self.value).sum())
@@ -56,11 +54,12 @@ def partition(
         U part numbers, or None when no assignment was found that satisfies `required`.
     """
     target = _Target(counts, shares)
-    tries = 8 if len(counts) <= 3000 else 2
+    tries = 48 if len(counts) <= 30 else 12 if len(counts) <= 3000 else 2
     best, least = None, np.inf
     for k in range(tries):
         rng = np.random.default_rng([seed, k, 0x5B117])
-        part = _deal(target, shares, required, rng)
+        # Few units have poor local optima: every other try starts from chance.
+        part = _deal(target, shares, required, rng, greedy=len(counts) > 200 or k % 2 == 0)
         if part is None:
             continue
         part = _improve(target, part, required, rng)
@@ -71,11 +70,15 @@ def partition(
 
 
 def _deal(
-    target: _Target, shares: NDArray[np.float64], required: int, rng: np.random.Generator
+    target: _Target, shares: NDArray[np.float64], required: int, rng: np.random.Generator, greedy: bool
 ) -> NDArray[np.int64] | None:
     part = np.full(len(target.counts), -1, dtype=np.int64)
     if not _reserve(target.counts[:, : required + 1] > 0, len(shares), part, target.counts[:, 0], rng):
         return None
+    if not greedy:
+        rest = part < 0
+        part[rest] = rng.choice(len(shares), int(rest.sum()), p=shares)
+        return part
     _deal_alike(target.counts, shares, part, rng)
     sums = target.sums(part)
     rest = rng.permutation(np.flatnonzero(part < 0))
@@ -139,9 +142,23 @@ def _deal_alike(
 def _improve(
     target: _Target, part: NDArray[np.int64], required: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
+    """Move single units and exchange pairs, in turn, while either helps."""
     present = target.counts[:, : required + 1] > 0
     holders = np.zeros((len(target.value), required + 1), dtype=np.int64)
     np.add.at(holders, part, present.astype(np.int64))
+    for _ in range(_ROUNDS):
+        before = target.cost(part)
+        _move(target, part, present, holders)
+        _exchange(target, part, present, holders, rng)
+        if not target.cost(part) < before - 1e-12:
+            break
+    return part
+
+
+def _move(
+    target: _Target, part: NDArray[np.int64], present: NDArray[np.bool_], holders: NDArray[np.int64]
+) -> None:
+    """Take the best single move again and again, in place."""
     everyone = np.arange(len(part))
     square = (target.unit**2).sum(axis=1)
     for _ in range(_MOVES):
@@ -152,15 +169,13 @@ def _improve(
         )
         change[everyone, part] = np.inf
         # A unit that is the last of a required class in its part stays.
-        stays = np.any(present & (holders[part] <= 1), axis=1)
-        change[stays] = np.inf
+        change[np.any(present & (holders[part] <= 1), axis=1)] = np.inf
         unit, to = np.unravel_index(int(np.argmin(change)), change.shape)
         if not change[unit, to] < -1e-12:
-            break
+            return
         holders[part[unit]] -= present[unit]
         holders[to] += present[unit]
         part[unit] = to
-    return _exchange(target, part, present, holders, rng)
 
 
 def _exchange(
@@ -169,28 +184,35 @@ def _exchange(
     present: NDArray[np.bool_],
     holders: NDArray[np.int64],
     rng: np.random.Generator,
-) -> NDArray[np.int64]:
-    """Swap random pairs of units between parts while that helps."""
+) -> None:
+    """Swap the best of many random pairs of units until three draws in a row hold none that helps."""
+    failures = 0
     for _ in range(_EXCHANGES):
-        a, b = rng.integers(0, len(part), (2, _PAIRS))
+        a, b = rng.integers(0, len(part), (2, min(_PAIRS, 4 * len(part) ** 2)))
         a, b = a[part[a] != part[b]], b[part[a] != part[b]]
         if not len(a):
-            break
+            return
         miss = target.sums(part) - target.wanted
         f = target.unit[a] - target.unit[b]  # leaves part[a], joins part[b]
         va, vb = target.value[part[a]], target.value[part[b]]
         change = (f**2).sum(axis=1) * (va + vb) + 2 * (
             vb * (f * miss[part[b]]).sum(axis=1) - va * (f * miss[part[a]]).sum(axis=1)
         )
+        gain = present[b].astype(np.int64) - present[a]
+        change[np.any(holders[part[a]] + gain < 1, axis=1) | np.any(holders[part[b]] - gain < 1, axis=1)] = (
+            np.inf
+        )
         i = int(np.argmin(change))
-        u, w = a[i], b[i]
-        after_a = holders[part[u]] - present[u] + present[w]
-        after_b = holders[part[w]] - present[w] + present[u]
-        if not change[i] < -1e-12 or np.any(after_a < 1) or np.any(after_b < 1):
+        if not change[i] < -1e-12:
+            failures += 1
+            if failures == 3:
+                return
             continue
-        holders[part[u]], holders[part[w]] = after_a, after_b
+        failures = 0
+        u, w = a[i], b[i]
+        holders[part[u]] += gain[i]
+        holders[part[w]] -= gain[i]
         part[u], part[w] = part[w], part[u]
-    return part
 
 
 def joined(groups: NDArray[np.int64], hashes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -22,8 +22,8 @@ SIZES = (16, 512)
 _MOST = 9_999
 _VERSION = 1
 _INTENDED_USE = (
-    "Trying Plenish out, tests and experiments with a known truth. It is a phantom, not tissue: nothing learnt from "
-    "it holds for patients."
+    "Trying Plenish out, tests and experiments with a known truth. It is a phantom, not tissue: "
+    "nothing learnt from it holds for patients."
 )
 
 

@@ -64,7 +64,7 @@ class SplitResult:
 
 def split_dataset(
     data: Path,
-    ratios: Sequence[float] = (0.7, 0.15, 0.15),
+    ratios: tuple[float, ...] = (0.7, 0.15, 0.15),
     seed: int = 0,
     name: str = "default",
     folds: int | None = None,

@@ -1,0 +1,314 @@
+"""`plenish profile`: what is in a Dataset, and what is wrong with it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plenish.datasets.schema import PARTS
+from plenish.errors import NegativeAnswer
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from plenish.datasets.dataset import Dataset
+
+_CHUNK_BYTES = 32 << 20
+_EXAMPLES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """What `plenish profile` found.
+
+    Attributes:
+        path: the folder with profile.html and profile.json.
+        content: profile.json.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """The facts a person wants first; JSON-able."""
+        c = self.content
+        channels, repeats = c["channels"], c["duplicates"]
+        facts: dict[str, Any] = {
+            "dataset": c["name"],
+            "images": f"{c['images']:,} of {c['size']}×{c['size']} pixels, {c['channels_count']} channel(s)",
+            "groups": _groups_text(c["groups"]),
+            "split": c["split"]["name"] if c["split"] else "none yet; make one with 'plenish split'",
+            f"mean of {channels['of']}": ", ".join(f"{v:.1f}" for v in channels["mean"]),
+            f"std of {channels['of']}": ", ".join(f"{v:.1f}" for v in channels["std"]),
+            "duplicates": f"{repeats['extra_images']} images repeat another's pixels exactly",
+            "classes": c["classes"],
+        }
+        if c["phantom"]:
+            facts["phantom"] = "this is a phantom, not tissue"
+        return facts | {
+            "problems": c["problems"],
+            "remarks": c["remarks"],
+            "report": str(self.path / "profile.html"),
+        }
+
+
+def profile_dataset(
+    data: Path, out: Path, split: str = "default", examples: int = 24, seed: int = 0
+) -> Profile:
+    """Describe a Dataset: counts, channel statistics, duplicates, leaks between parts, examples.
+
+    Writes profile.html (one page that loads nothing) and profile.json. Exact duplicates or a group on both
+    sides of a split are errors: the profile is written all the same, and the command ends with exit code 3.
+    Statistics and examples come from train alone where there is a split, so that profiling tells nothing of
+    the test images.
+
+    Args:
+        data: the Dataset.
+        out: folder to write; must not exist.
+        split: name of the split to check; a Dataset without any split is profiled as a whole.
+        examples: images of each class on the contact sheet.
+        seed: seed of the draw of these images.
+
+    Returns:
+        What was found.
+
+    Raises:
+        InputError: there is no such Dataset or split, or `out` exists.
+        NegativeAnswer: images or groups straddle the parts of the split.
+    """
+    from plenish import files
+    from plenish.datasets.dataset import Dataset
+    from plenish.report.profile_page import contact_sheets, profile_page
+
+    dataset, out = Dataset.open(data), Path(out)
+    chosen = split if dataset.split_names() or split != "default" else None
+    content = describe(dataset, chosen)
+    rows = shown_rows(dataset, chosen, examples, seed)
+    with files.whole(
+        out, {"verb": "profile", "data": dataset.manifest.pixels_hash, "split": split}
+    ) as partial:
+        page = profile_page(content, contact_sheets(dataset, rows), dataset.manifest)
+        files.write_json(partial / "profile.json", content)
+        files.write_bytes(partial / "profile.html", page.encode())
+    if content["problems"]:
+        raise NegativeAnswer(f"{' '.join(content['problems'])} See {out / 'profile.html'}.")
+    return Profile(out, content)
+
+
+def describe(dataset: Dataset, split: str | None) -> dict[str, Any]:
+    """Everything `profile.json` says of a Dataset.
+
+    Args:
+        dataset: the Dataset.
+        split: name of the split to check, None for none.
+
+    Returns:
+        JSON-able facts, among them `problems` (sentences; leaks between parts) and `remarks`.
+    """
+    import numpy as np
+
+    parts = None if split is None else dataset.split(split).part_of.to_numpy()
+    rows = np.arange(len(dataset)) if parts is None else np.flatnonzero(parts == "train")
+    mean, std = channel_statistics(dataset, rows)
+    manifest, table = dataset.manifest, dataset.table
+    repeats, leaks = _duplicates(table, parts), _straddling(table, parts)
+    content: dict[str, Any] = {
+        "schema": 1,
+        "kind": "profile",
+        "name": dataset.name,
+        "path": str(dataset.path),
+        "images": len(dataset),
+        "size": dataset.size,
+        "channels_count": dataset.channels,
+        "megabytes": len(dataset) * dataset.size**2 * dataset.channels / 1e6,
+        "label_kind": dataset.labels.kind,
+        "phantom": bool(manifest.extra.get("phantom")),
+        "synthetic": dataset.is_synthetic,
+        "licence": manifest.licence,
+        "source": manifest.source,
+        "pixels_hash": manifest.pixels_hash,
+        "columns": [str(column) for column in table.columns],
+        "classes": _classes(dataset, parts),
+        "groups": _groups(table, parts),
+        "split": None
+        if split is None
+        else {"name": split, "hash": dataset.split(split).hash, "test_reads": dataset.test_reads(split)},
+        "channels": {
+            "of": "all images" if parts is None else "train",
+            "mean": mean,
+            "std": std,
+            "images": len(rows),
+        },
+        "duplicates": repeats,
+        "straddling_groups": leaks,
+    }
+    return content | {"problems": _problems(content), "remarks": _remarks(content)}
+
+
+def channel_statistics(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of every channel over all pixels of `rows`, in grey levels 0 to 255.
+
+    Exact: sums of uint8 values and squares are integers. Reads in pieces, memory is flat.
+    """
+    import numpy as np
+
+    from plenish.datasets.pixels import chunks
+    from plenish.progress import progress
+
+    levels = np.arange(256, dtype=np.int64)
+    counts = np.zeros((dataset.channels, 256), dtype=np.int64)
+    step = max(1, _CHUNK_BYTES // (dataset.size**2 * dataset.channels))
+    with progress("profile", len(rows)) as bar:
+        for index in chunks(len(rows), step):
+            images = dataset.pixels.read(rows[index])
+            for c in range(dataset.channels):
+                counts[c] += np.bincount(images[..., c].reshape(-1), minlength=256)
+            bar.advance(len(index))
+    total = np.maximum(counts.sum(axis=1), 1)
+    mean = (counts @ levels) / total
+    std = np.sqrt(np.maximum((counts @ levels**2) / total - mean**2, 0))
+    return [float(v) for v in mean], [float(v) for v in std]
+
+
+def shown_rows(dataset: Dataset, split: str | None, most: int, seed: int) -> dict[str, NDArray[np.int64]]:
+    """Rows to show of each class (or tag, or of all images), drawn from train where there is a split."""
+    import numpy as np
+
+    from plenish.report.pictures import choose
+
+    rows = np.arange(len(dataset))
+    if split is not None:
+        rows = dataset.split(split).rows("train")
+    if dataset.labels.kind not in ("categorical", "multilabel"):
+        return {"": choose(rows, most, seed)}
+    y = dataset.y(rows)
+    return {name: choose(rows[y[:, k] > 0], most, seed) for k, name in enumerate(dataset.labels.names)}
+
+
+def _classes(dataset: Dataset, parts: NDArray[Any] | None) -> list[dict[str, Any]]:
+    """One row a class or tag (or one for all images): images and groups, overall and in each part."""
+    import numpy as np
+
+    everything = np.ones(len(dataset), dtype=bool)
+    if dataset.labels.kind in ("categorical", "multilabel"):
+        noun = "class" if dataset.labels.kind == "categorical" else "tag"
+        members = [(name, dataset.y()[:, k] > 0) for k, name in enumerate(dataset.labels.names)]
+    else:
+        noun, members = "images of", [("all", everything)]
+    group = dataset.table["group"]
+    rows = []
+    for name, member in members:
+        row: dict[str, Any] = {
+            noun: name,
+            "images": int(member.sum()),
+            "groups": int(group[member].nunique()),
+        }
+        if parts is not None:
+            row |= {part: int((member & (parts == part)).sum()) for part in PARTS}
+        rows.append(row)
+    return rows
+
+
+def _groups(table: pd.DataFrame, parts: NDArray[Any] | None) -> dict[str, Any]:
+    sizes = table["group"].value_counts()
+    facts: dict[str, Any] = {"count": len(sizes), "images_without": int(table["group"].isna().sum())}
+    if len(sizes):
+        facts |= {"smallest": int(sizes.min()), "median": float(sizes.median()), "largest": int(sizes.max())}
+        if parts is not None:
+            facts["in_part"] = {part: int(table["group"][parts == part].nunique()) for part in PARTS}
+    return facts
+
+
+def _duplicates(table: pd.DataFrame, parts: NDArray[Any] | None) -> dict[str, Any]:
+    """Images with the same pixels: how many, across which parts, with which other label; some examples."""
+    repeated = table["sha256"].duplicated(keep=False).to_numpy()
+    found = table.loc[repeated, ["id", "sha256", "label", "group"]].copy()
+    found["part"] = "" if parts is None else parts[repeated]
+    across = conflicting = 0
+    examples: list[dict[str, Any]] = []
+    for _, same in found.groupby("sha256", sort=False):
+        straddles = same["part"].nunique() > 1
+        across += straddles
+        conflicting += same["label"].map(str).nunique() > 1
+        if straddles or len(examples) < _EXAMPLES:
+            about = {
+                "ids": [str(v) for v in same["id"]][:6],
+                "parts": sorted(set(same["part"])),
+                "images": len(same),
+            }
+            examples.append(about)
+    examples.sort(key=lambda one: -len(one["parts"]))
+    return {
+        "sets": int(found["sha256"].nunique()),
+        "extra_images": int(repeated.sum()) - int(found["sha256"].nunique()),
+        "sets_across_parts": int(across),
+        "sets_with_different_labels": int(conflicting),
+        "examples": examples[:_EXAMPLES],
+    }
+
+
+def _straddling(table: pd.DataFrame, parts: NDArray[Any] | None) -> dict[str, Any]:
+    """Groups with images in more than one part."""
+    if parts is None:
+        return {"count": 0, "examples": []}
+    in_parts = table.assign(part=parts).dropna(subset=["group"]).groupby("group")["part"].unique()
+    leaking = in_parts[in_parts.map(len) > 1]
+    examples = [{"group": str(g), "parts": sorted(p)} for g, p in leaking.head(_EXAMPLES).items()]
+    return {"count": len(leaking), "examples": examples}
+
+
+def _problems(content: Mapping[str, Any]) -> list[str]:
+    problems = []
+    if n := content["duplicates"]["sets_across_parts"]:
+        problems.append(
+            f"The parts of split '{content['split']['name']}' share pixels: {n} "
+            f"{'image lies' if n == 1 else 'images lie'} "
+            "in more than one part, so every score on it is too good; make another split with 'plenish "
+            "split --name'."
+        )
+    if n := content["straddling_groups"]["count"]:
+        problems.append(
+            f"{n} {'group lies' if n == 1 else 'groups lie'} in more than one part of split "
+            f"'{content['split']['name']}', so "
+            "scores on it say little about new groups; make another split with 'plenish split --name'."
+        )
+    return problems
+
+
+def _remarks(content: Mapping[str, Any]) -> list[str]:
+    remarks, groups, repeats = [], content["groups"], content["duplicates"]
+    if content["split"] is None and not content["synthetic"]:
+        remarks.append(
+            "There is no split yet, so the channel statistics are of all images; do not train with them."
+        )
+    if not groups["count"] and not content["synthetic"]:
+        remarks.append(
+            "The images have no groups: images of one patient or object may lie on both sides of a split."
+        )
+    elif groups["images_without"] and groups["count"]:
+        remarks.append(f"{groups['images_without']} images have no group.")
+    if repeats["extra_images"]:
+        remarks.append(f"{repeats['extra_images']} images repeat the pixels of another one.")
+    if n := repeats["sets_with_different_labels"]:
+        remarks.append(
+            f"{n} sets of identical images carry different labels; at least one label of each is wrong."
+        )
+    counts = [row["images"] for row in content["classes"]]
+    if len(counts) > 1 and max(counts) > 5 * max(1, min(counts)):
+        remarks.append(f"The classes are uneven: {min(counts):,} to {max(counts):,} images.")
+    if content["label_kind"] == "none":
+        remarks.append(
+            "The images have no labels: generators and scores work, classifiers and studies do not."
+        )
+    return remarks
+
+
+def _groups_text(groups: Mapping[str, Any]) -> str:
+    if not groups["count"]:
+        return "none"
+    sizes = f"{groups['smallest']} to {groups['largest']} images (median {groups['median']:g})"
+    return f"{groups['count']:,}, of {sizes}"

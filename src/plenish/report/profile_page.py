@@ -1,0 +1,199 @@
+"""The page `plenish profile` writes, laid out with the report's own template."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from plenish._version import __version__
+from plenish.report.blocks import Block, Card, Facts, Notes, Pictures, Section, Table, Text
+from plenish.report.pictures import Picture, sheet
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from plenish.datasets.dataset import Dataset
+    from plenish.datasets.schema import Manifest
+
+_MOST_SHEETS = 24
+
+
+def contact_sheets(dataset: Dataset, rows: Mapping[str, NDArray[np.int64]]) -> list[Picture]:
+    """One sheet of images a class, lossless where that is small.
+
+    Args:
+        dataset: the Dataset.
+        rows: row numbers to show of each class; the empty name for all images.
+    """
+    pictures = []
+    for name, index in list(rows.items())[:_MOST_SHEETS]:
+        if len(index):
+            title = name or "all images"
+            pictures.append(
+                sheet(dataset.pixels.read(index), f"Examples: {title}", columns=12, tile=72, caption=title)
+            )
+    return pictures
+
+
+def profile_page(content: Mapping[str, Any], sheets: list[Picture], manifest: Manifest) -> str:
+    """The HTML page of a profile; every text from outside is escaped.
+
+    Args:
+        content: profile.json.
+        sheets: the contact sheets.
+        manifest: the Dataset's manifest.
+    """
+    import jinja2
+
+    from plenish.report.words import INTENDED_USE
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("plenish.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    kind = "phantom" if content["phantom"] else "synthetic" if content["synthetic"] else "real"
+    return environment.get_template("report.html.j2").render(
+        title=f"Profile of {content['name']}",
+        subtitle=f"{content['images']:,} {kind} images · "
+        f"{content['size']}×{content['size']} pixels",
+        sections=[
+            _pictures(content, sheets), _counts(content), _pixels(content), _leaks(content), _origin(content)
+        ],
+        cards=_cards(content),
+        phantom=content["phantom"],
+        intended_use=INTENDED_USE,
+        stated_use=manifest.intended_use,
+        version=__version__,
+        made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )  # fmt: skip
+
+
+def _cards(content: Mapping[str, Any]) -> list[Card]:
+    problems, groups, repeats = content["problems"], content["groups"], content["duplicates"]
+    if problems:
+        leak = Card("Do the parts leak?", "Yes", " ".join(problems), "bad")
+    elif content["split"] is None:
+        leak = Card(
+            "Do the parts leak?", "No split yet", "Make one with 'plenish split' before any model is trained."
+        )
+    elif groups["count"] and not groups["images_without"]:
+        leak = Card("Do the parts leak?", "No leak found", "No image and no group lies in two parts.", "good")
+    else:
+        leak = Card(
+            "Do the parts leak?", "No copies found", "Without groups for all images, more cannot be known."
+        )
+    counts = [row["images"] for row in content["classes"]]
+    share = (
+        f"{min(counts):,} to {max(counts):,} images each"
+        if len(counts) > 1
+        else f"{content['images']:,} images"
+    )
+    classes = {"categorical": "classes", "multilabel": "tags"}.get(content["label_kind"])
+    what = (
+        f"{len(counts)} {classes}"
+        if classes
+        else ("No labels" if content["label_kind"] == "none" else "Values")
+    )
+    tone = "bad" if repeats["sets_with_different_labels"] else "neutral"
+    same = f"{repeats['extra_images']:,} repeats" if repeats["extra_images"] else "None"
+    note = (
+        f"{repeats['sets_with_different_labels']} sets of identical images carry different labels."
+        if repeats["sets_with_different_labels"]
+        else "Images whose pixels are exactly those of another one."
+    )
+    return [leak, Card("What is in it?", what, f"{share}."), Card("Exact duplicates?", same, note, tone)]
+
+
+def _pictures(content: Mapping[str, Any], sheets: list[Picture]) -> Section:
+    lead = "Drawn by chance" + (" from train." if content["split"] else ".")
+    blocks: list[Block] = [Pictures(sheets, wide=True)]
+    hidden = len(content["classes"]) - len(sheets)
+    if hidden > 0:
+        blocks.append(Text([f"{hidden} more labels are not shown or have no image here."]))
+    return Section("examples", "Examples", blocks, lead)
+
+
+def _counts(content: Mapping[str, Any]) -> Section:
+    head = list(content["classes"][0])
+    rows = [[_cell(row[column]) for column in head] for row in content["classes"]]
+    total = len(rows) > 1 and content["label_kind"] == "categorical"
+    if total:
+        sums = [sum(row[column] for row in content["classes"]) for column in head[1:]]
+        # A group may hold several classes: groups do not add up.
+        cells = [_cell(content["groups"]["count"] if c == "groups" else s) for c, s in zip(head[1:], sums)]
+        rows.append(["all", *cells])
+    groups = content["groups"]
+    facts = [("Groups", _cell(groups["count"])), ("Images without a group", _cell(groups["images_without"]))]
+    if groups["count"]:
+        facts.append(
+            ("Images a group", f"{groups['smallest']} to {groups['largest']}, median {groups['median']:g}")
+        )
+    facts += [(f"Groups in {part}", _cell(n)) for part, n in groups.get("in_part", {}).items()]
+    blocks: list[Block] = [Table(head, rows, last_is_total=total), Facts(facts)]
+    if content["remarks"]:
+        blocks.append(Notes("Remarks", content["remarks"]))
+    return Section("counts", "Counts", blocks)
+
+
+def _pixels(content: Mapping[str, Any]) -> Section:
+    channels = content["channels"]
+    names = ["grey"] if len(channels["mean"]) == 1 else ["red", "green", "blue"]
+    rows = [[n, f"{m:.2f}", f"{s:.2f}"] for n, m, s in zip(names, channels["mean"], channels["std"])]
+    facts = [
+        ("Width and height", f"{content['size']} pixels"),
+        ("Channels", _cell(content["channels_count"])),
+        ("Uncompressed", f"{content['megabytes']:,.1f} MB"),
+    ]
+    over = f"{channels['of']} ({channels['images']:,} images)"
+    lead = f"Channel statistics over all pixels of {over}, in grey levels of 255."
+    return Section("pixels", "Pixels", [Table(["channel", "mean", "std"], rows), Facts(facts)], lead)
+
+
+def _leaks(content: Mapping[str, Any]) -> Section:
+    repeats, leaks = content["duplicates"], content["straddling_groups"]
+    facts = [
+        ("Sets of identical images", _cell(repeats["sets"])),
+        ("of these in more than one part", _cell(repeats["sets_across_parts"])),
+        ("of these with different labels", _cell(repeats["sets_with_different_labels"])),
+        ("Groups in more than one part", _cell(leaks["count"])),
+    ]
+    blocks: list[Block] = [Text(content["problems"])] if content["problems"] else []
+    blocks.append(Facts(facts))
+    if repeats["examples"]:
+        rows = [
+            [", ".join(one["ids"]), _cell(one["images"]), ", ".join(one["parts"]) or "–"]
+            for one in repeats["examples"]
+        ]
+        blocks.append(
+            Table(
+                ["identical images", "images", "parts"], rows, "Identical images", frozenset({2}), folded=True
+            )
+        )
+    if leaks["examples"]:
+        rows = [[one["group"], ", ".join(one["parts"])] for one in leaks["examples"]]
+        blocks.append(
+            Table(["group", "parts"], rows, "Groups in more than one part", frozenset({1}), folded=True)
+        )
+    return Section("leaks", "Duplicates and leaks", blocks)
+
+
+def _origin(content: Mapping[str, Any]) -> Section:
+    facts = [
+        ("Licence", content["licence"] or "not stated"),
+        ("Source", content["source"] or "not stated"),
+        ("Columns", ", ".join(content["columns"])),
+        ("Pixels' hash", content["pixels_hash"]),
+    ]
+    if content["split"]:
+        facts.append(("Split", f"{content['split']['name']}, {content['split']['hash'][:16]}"))
+        facts.append(("Readings of test so far", _cell(content["split"]["test_reads"])))
+    return Section("origin", "Origin", [Facts(facts)])
+
+
+def _cell(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
