@@ -295,7 +295,9 @@ def test_hugging_face_convention_inside_each_part(tmp_path):
 def test_labels_csv_is_not_used_unasked(tmp_path):
     make(tmp_path, "a/1.png", "b/1.png")
     table(tmp_path / "labels.csv", "file,label\na/1.png,z\n")
-    assert listed(tmp_path).schema.names == ("a", "b")
+    found = listed(tmp_path)
+    assert found.schema.names == ("a", "b")
+    assert "labels.csv" in found.notes[0]
 
 
 def test_table_with_a_split_column_and_folder_classes(tmp_path):

@@ -92,6 +92,11 @@ def listing(root: Path, options: TableOptions) -> Listing:
         )
     out = arrange(files, bare)
     out.root = str(root)
+    tables = sorted(path.name for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv", ".jsonl"))
+    if tables:
+        out.notes.append(
+            f"A table lies beside the images and was not used ({shown(tables)}); give it with --labels."
+        )
     return out
 
 
