@@ -80,7 +80,7 @@ def make_run(out: Path, data: Dataset, *, lines: int = 40, pictures: int = 4, ti
             "d_accuracy_real": 0.55 + 0.25 * t,
             "d_accuracy_fake": 0.6 + 0.28 * t,
             "images_per_s": 190 + rng.normal(0, 5),
-            "grad_norm_g": 3.0 + rng.normal(0, 0.3),
+            "grad_g": 3.0 + rng.normal(0, 0.3),
         }
         if i % 8 == 7:
             line["kid_val"] = 0.09 * np.exp(-3 * t) + 0.012
@@ -178,8 +178,8 @@ def make_score(
         "level": 0.95,
         "scores": rows,
         "copies": {
-            "metric": "distance to the nearest training image over the mean distance to the nearest 20, in units "
-            "of the held-out median",
+            "metric": "distance to the nearest training image over the mean distance to the nearest 20, in "
+            "units of the held-out median",
             "n": len(synthetic),
             "threshold": 0.21,
             "n_suspect": suspects,

@@ -69,8 +69,14 @@ def test_whole_report_from_score_and_study_alone(work: Work, tmp_path: Path) -> 
     assert not page.open
 
 
-def test_it_is_self_contained(work: Work, tmp_path: Path) -> None:
-    page = read(write_report(tmp_path / "r.html", score=work.score, study=work.study).path)
+@pytest.fixture(scope="module")
+def whole(work: Work, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "r.html"
+    return write_report(out, score=work.score, study=work.study).path
+
+
+def test_it_is_self_contained(whole: Path) -> None:
+    page = read(whole)
     assert not page.all("script")
     assert not page.all("link")
     assert not page.all("iframe")
@@ -80,13 +86,13 @@ def test_it_is_self_contained(work: Work, tmp_path: Path) -> None:
     ]  # fmt: skip
     assert addresses
     assert all(address.startswith(("data:image/", "#")) for address in addresses)
-    html = (tmp_path / "r.html").read_text(encoding="utf-8")
+    html = whole.read_text(encoding="utf-8")
     assert "@import" not in html
     assert "url(http" not in html
 
 
-def test_pictures_can_be_read_aloud_and_links_lead_somewhere(work: Work, tmp_path: Path) -> None:
-    page = read(write_report(tmp_path / "r.html", score=work.score, study=work.study).path)
+def test_pictures_can_be_read_aloud_and_links_lead_somewhere(whole: Path) -> None:
+    page = read(whole)
     assert len(page.all("img")) >= 4
     assert all(image.get("alt") for image in page.all("img"))
     assert all(svg.get("role") == "img" and svg.get("aria-label") for svg in page.all("svg"))
@@ -251,14 +257,11 @@ def test_samples_leave_the_test_part_alone(
     assert fetched <= train
 
 
-def test_the_report_is_the_same_twice(work: Work, tmp_path: Path) -> None:
-    pages = []
-    for name in ("a.html", "b.html"):
-        html = write_report(tmp_path / name, score=work.score, study=work.study).path.read_text(
-            encoding="utf-8"
-        )
-        pages.append([line for line in html.splitlines() if "Made " not in line])
-    assert pages[0] == pages[1]
+def test_the_report_is_the_same_twice(whole: Path, work: Work, tmp_path: Path) -> None:
+    again = write_report(tmp_path / "r.html", score=work.score, study=work.study).path
+    pages = [path.read_text(encoding="utf-8").splitlines() for path in (whole, again)]
+    first, second = ([line for line in page if "Made " not in line] for page in pages)
+    assert first == second
 
 
 def test_settings_of_matplotlib_neither_enter_nor_leave(work: Work, tmp_path: Path) -> None:

@@ -72,3 +72,18 @@ def test_recipes_that_moved_are_no_trouble(tmp_path: Path, recipe: str) -> None:
     make_run(tmp_path / "run", data, title=recipe)
     (line,) = commands(gather(run=tmp_path / "run"))
     assert recipe in line
+
+
+def test_a_phantom_and_its_split_can_be_made_again(tmp_path: Path) -> None:
+    from plenish.datasets.phantom import make_phantom
+    from plenish.datasets.split import split_dataset
+
+    path = tmp_path / "phantom"
+    made = make_phantom(path, patients=6, tiles=2, size=16, seed=5)
+    split_dataset(path, (0.5, 0.25, 0.25), seed=2)
+    again = dict(map(parse, commands(gather(data=path))))
+    assert list(again) == ["phantom", "split"]
+    other = make_phantom(**{**again["phantom"], "out": tmp_path / "again"})  # type: ignore[arg-type]
+    assert other.manifest.pixels_hash == made.manifest.pixels_hash
+    split_dataset(**{**again["split"], "data": other.path})  # type: ignore[arg-type]
+    assert other.split().hash == made.split().hash

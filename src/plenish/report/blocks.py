@@ -39,11 +39,12 @@ class Notes:
 
 @dataclass(frozen=True)
 class Facts:
-    """Name and value pairs."""
+    """Name and value pairs; `folded` ones open on a click."""
 
     kind: ClassVar[str] = "facts"
     pairs: Sequence[tuple[str, str]]
     heading: str = ""
+    folded: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ STUDY_DEFAULTS = {
     "classifier": "small", "batch": 64, "ratio": 1.0, "fraction": 1.0, "orientation": "any",
     "resamples": 1000, "level": 0.95, "seed": 0, "split": "default",
 }  # fmt: skip
+PHANTOM_DEFAULTS = {"patients": 40, "tiles": 30, "size": 64, "seed": 0}
 SCORE_DEFAULTS = {"features": "domain", "seed": 0, "resamples": 200, "split": "default"}
 
 
@@ -25,7 +26,7 @@ def commands(material: Material) -> list[str]:
     """Shell commands in the order to run them; those of absent parts are left out."""
     data = _path(material, "real", material.data)
     synthetic = _path(material, "synthetic", material.synthetic)
-    lines = []
+    lines = _data(material)
     if material.run is not None and data:
         lines.append(_train(material, data))
     own = _inside(synthetic, material.study_path)
@@ -41,6 +42,26 @@ def commands(material: Material) -> list[str]:
         lines.append(shlex.join(["plenish", "score", data, synthetic, out, *_options(asked, SCORE_DEFAULTS)]))
     if material.study is not None and data:
         lines.append(_study(material, data, synthetic, own))
+    return lines
+
+
+def _data(material: Material) -> list[str]:
+    """How the Dataset was made and split, as far as commands can say: a phantom, and a split by ratios."""
+    if material.data is None:
+        return []
+    data, lines = material.data, []
+    made = data.manifest.config
+    if made.get("verb") == "phantom":
+        options = _options({key: made.get(key) for key in PHANTOM_DEFAULTS}, PHANTOM_DEFAULTS)
+        lines.append(shlex.join(["plenish", "phantom", str(data.path), *options]))
+    if material.split in data.split_names():
+        manifest = data.split(material.split).manifest
+        ratios = manifest.get("ratios")
+        if manifest.get("verb") == "split" and isinstance(ratios, Mapping) and not manifest.get("folds"):
+            command = ["plenish", "split", str(data.path)]
+            command += ["--ratios", *(_word(ratios.get(part, 0.0)) for part in ("train", "val", "test"))]
+            asked = {"seed": manifest.get("seed"), "name": material.split}
+            lines.append(shlex.join([*command, *_options(asked, {"seed": 0, "name": "default"})]))
     return lines
 
 

@@ -235,15 +235,15 @@ def curves(
         _plain_numbers(axes)
         axes.grid(axis="x", visible=False)
         if len(series) > 1:
-            _legend(figure)
+            _legend(figure, 3 if max(map(len, series)) < 12 else 2)
         alt = f"{title}: " + "; ".join(ends) + "."
         return Chart(title, to_svg(figure, alt), alt, caption)
 
 
-def _legend(figure: Figure) -> None:
+def _legend(figure: Figure, columns: int) -> None:
     figure.legend(
         loc="outside upper left",
-        ncols=2,
+        ncols=columns,
         frameon=False,
         handlelength=1.8,
         columnspacing=1.3,

@@ -75,7 +75,7 @@ def asked(material: Material) -> Section | None:
     if material.run is not None:
         rows = flatten(material.run.config.get("config") or {})
         if rows:
-            blocks.append(Facts(rows, heading="Settings of the training"))
+            blocks.append(Facts(rows, heading="Settings of the training", folded=True))
     return Section("asked", "What was asked", blocks) if blocks else None
 
 
@@ -98,7 +98,7 @@ def _asked_train(material: Material) -> str:
             text += f", {count(len(data.labels.names), 'class', 'classes')} ({listed(data.labels.names)})"
     reached, wanted = run.status.get("kimg"), (config.get("schedule") or {}).get("kimg")
     if reached is not None:
-        text += f". It was shown {plain(float(reached))} thousand real images"
+        text += f". It was shown {plain(round(float(reached), 1))} thousand real images"
         if isinstance(wanted, (int, float)) and abs(wanted - reached) > 0.01 * wanted:
             text += f" of the {plain(float(wanted))} thousand asked for"
     return text + "."
@@ -192,7 +192,9 @@ def _split_blocks(data: Dataset, split: str) -> list[Block]:
     reads = data.test_reads(split)
     times = {0: "not been read", 1: "been read once"}.get(reads, f"been read {reads:,} times")
     sentences.append(f"The test part has {times} so far; every reading is counted.")
-    return [*blocks, Text([" ".join(sentences)])]
+    blocks.append(Text([" ".join(sentences)]))
+    caveats = [str(text) for text in frozen.manifest.get("caveats") or []]
+    return [*blocks, Notes("", caveats)] if caveats else blocks
 
 
 def stratification(table: pd.DataFrame, parts: Sequence[str]) -> float | None:
@@ -294,7 +296,14 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("Discriminator's accuracy", (("d_accuracy_real", "on real"), ("d_accuracy_fake", "on synthetic"))),
     ("Discriminator's belief in “real”", (("d_real", "of real"), ("d_fake", "of synthetic"))),
     ("KID on validation images", (("kid_val", "KID"),)),
-    ("Gradient norms", (("grad_norm_g", "generator"), ("grad_norm_d", "discriminator"))),
+    (
+        "Gradients of the generator",
+        (("grad_g", "all"), ("grad_g_first", "first layer"), ("grad_g_last", "last")),
+    ),
+    (
+        "Gradients of the discriminator",
+        (("grad_d", "all"), ("grad_d_first", "first layer"), ("grad_d_last", "last")),
+    ),
     (
         "Variety of the samples",
         (("variety", "variety"), ("sample_variety", "variety"), ("diversity", "variety")),

@@ -133,7 +133,7 @@ def fidelity_card(score: Mapping[str, Any] | None) -> Card | None:
 def share(row: Mapping[str, Any]) -> str:
     """A score between 0 and 1 in percent, without decimals."""
     value = row.get("value")
-    return "–" if value is None else f"{100 * float(value):.0f} %"
+    return "–" if value is None else f"{100 * float(value):.0f}\u00a0%"
 
 
 def distance_answer(row: Mapping[str, Any]) -> str:
@@ -177,12 +177,6 @@ def limits(score: Mapping[str, Any] | None, study: Mapping[str, Any] | None) -> 
             "nothing of another "
             "scanner, laboratory, population or classifier."
         )
-        if len(study.get("differences") or []) > 1:
-            items.append(
-                "Several arms and metrics are compared, so one of them may differ by chance alone: the "
-                "headline is the "
-                "comparison named first, the others are there to look at."
-            )
     if score:
         items.append(
             "Distances and shares depend on the feature extractor and on the number of images; compare "
