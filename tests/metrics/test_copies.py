@@ -46,6 +46,7 @@ def test_exact_copies_are_all_found_with_their_original(look: Any, planted: Any)
     assert found.neighbour.tolist() == rows.tolist()
     assert found.alarm
     assert "leak" in found.sentence()
+    assert found.chance > found.expected
 
 
 @pytest.mark.parametrize("sd", [2.0, 4.0])
@@ -146,7 +147,20 @@ def test_result_and_panel(look: Any, planted: Any, make_discs: Any) -> None:
     png = pairs_panel(fresh[:5], fresh[5:10], [("distance 0.5", True)] * 5)
     assert Image.open(io.BytesIO(png)).size[0] > 5 * 96
     assert pairs_panel(fresh[:5, :, :, :1], fresh[5:10, :, :, :1], [("x", False)] * 5)[:4] == b"\x89PNG"
-    with pytest.raises(ValueError, match="search"):
+    with pytest.raises(ValueError, match="three training images"):
         copies.search(
             *[Views(np.zeros((n, 16, 16, 1), np.float32), np.zeros((n, 2), np.float32)) for n in (0, 5, 9)]
         )
+
+
+def test_held_out_twins_of_training_images_do_not_blind_the_search() -> None:
+    rng = np.random.default_rng(0)
+    train = Views(*(rng.normal(size=s).astype(np.float32) for s in ((80, 16, 16, 1), (80, 8))))
+    held = Views(*(rng.normal(size=s).astype(np.float32) for s in ((50, 16, 16, 1), (50, 8))))
+    held.pixels[:4], held.features[:4] = train.pixels[:4], train.features[:4]
+    copied = Views(train.pixels[10:20], train.features[10:20])
+    found = copies.search(copied, held, train)
+    assert found.n_twins == 4
+    assert found.n_identical == len(found.suspects) == 10
+    with pytest.raises(ValueError, match="also a training image"):
+        copies.search(copied, Views(train.pixels[:9], train.features[:9]), train)

@@ -15,7 +15,7 @@ recognise.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +24,16 @@ from plenish.metrics.kernels import Floats, row_pieces
 from plenish.metrics.statistics import Interval, wilson_interval
 
 METRIC = (
-    "distance to the nearest training image over the mean distance to the nearest {k}, in units of the "
-    "held-out median; the smaller of pixels (16×16, contrast-normalised, 8 flips and turns) and {extractor} "
-    "features"
+    "distance to the nearest training image over the mean distance to the nearest {k}, scaled so that 1 is "
+    "the held-out median and 0.9 its first decile; the smaller of pixels (16×16, contrast-normalised, 8 flips "
+    "and turns) and {extractor} features"
 )
 NEIGHBOURS = 20
 SIDE = 16
 EXPECTED_SHARE = 0.01
 _FLAT = 4.0  # grey levels; contrast below this is not stretched into noise
-_IDENTICAL = 0.1  # of the held-out median: nothing but the same picture comes this near
+_IDENTICAL = 0.1  # of the held-out median pixel distance: nothing but the same picture comes this near
+_TWIN = 0.02  # relative distance; a held-out image this near is itself a copy and cannot calibrate
 
 Vectors = NDArray[np.float32]
 
@@ -59,12 +60,14 @@ class Copies:
 
     Attributes:
         score: copy score of each synthetic image; 1 is typical of a held-out image, 0 is an exact copy.
-        holdout: scores of the held-out images.
+        holdout: scores of the held-out images that have no twin in train.
         neighbour: position of the training image each synthetic image is closest to.
         threshold: scores below it are suspect.
         expected: share of suspects expected without copying.
+        chance: what that share stays below with 95 % probability, as the threshold comes from a sample.
         share: share of suspects with its Wilson interval.
         n_identical: synthetic images practically identical to a training image.
+        n_twins: held-out images left out, because train holds the same picture.
     """
 
     score: Floats
@@ -72,8 +75,10 @@ class Copies:
     neighbour: NDArray[np.int64]
     threshold: float
     expected: float
+    chance: float
     share: Interval
     n_identical: int
+    n_twins: int
 
     @property
     def suspects(self) -> NDArray[np.int64]:
@@ -84,7 +89,7 @@ class Copies:
     @property
     def alarm(self) -> bool:
         """Whether there are more suspects than chance explains, or practically identical pictures."""
-        return self.n_identical > 0 or self.share.low > self.expected
+        return self.n_identical > 0 or self.share.low > self.chance
 
     def sentence(self) -> str:
         """The result in words."""
@@ -92,13 +97,14 @@ class Copies:
         counted = (
             f"{k} of {n} synthetic images ({100 * self.share.value:.1f} %, {100 * self.share.level:.0f} % "
             f"interval {100 * self.share.low:.1f} to {100 * self.share.high:.1f} %) are suspiciously close "
-            f"to one training image, where chance gives about {100 * self.expected:.1f} %"
+            f"to one training image, where chance gives {100 * self.expected:.1f} % "
+            f"(at most {100 * self.chance:.1f} %)"
         )
         if self.n_identical:
             are = "is" if self.n_identical == 1 else "are"
             return f"{counted}, and {self.n_identical} {are} the same picture: training images leak."
         if self.alarm:
-            return f"{counted}: training images seem to leak; look at the closest pairs before sharing."
+            return f"{counted}: training images, or the look of their groups, leak; see the closest pairs."
         return f"{counted}: no sign of copying."
 
 
@@ -177,35 +183,60 @@ def search(synthetic: Views, holdout: Views, train: Views, *, level: float = 0.9
         level: confidence level of the share's interval.
 
     Raises:
-        ValueError: if a side is empty or `train` has fewer than three images.
+        ValueError: if a side is empty, `train` has fewer than three images, or holds all of `holdout`.
     """
+    from scipy.special import betaincinv
+
     if len(train) < 3 or not len(holdout) or not len(synthetic):
-        raise ValueError(
-            "the search for copies needs synthetic and held-out images and three training images"
-        )
-    scores = []
-    for name in ("pixels", "features"):
-        spaces = [_versions(getattr(views, name)) for views in (synthetic, holdout)]
-        flat = getattr(train, name).reshape(len(train), -1)
-        (where, ours), (_, held) = (relative_distances(space, flat) for space in spaces)
-        unit = max(float(np.median(held)), 1e-6)
-        scores.append((where, ours / unit, held / unit))
-    (where_p, ours_p, held_p), (where_f, ours_f, held_f) = scores
-    identical = min(_IDENTICAL, float(held_p.min()) / 2)  # held-out images may have twins in train themselves
-    score, held = np.minimum(ours_p, ours_f), np.minimum(held_p, held_f)
-    # The k-th smallest of n held-out scores has k / (n + 1) of equally distributed new ones below it.
+        raise ValueError("it needs synthetic and held-out images and three training images")
+    near_p, near_f = (_compare(synthetic, holdout, train, space) for space in ("pixels", "features"))
+    alone = near_p.held > _TWIN
+    if not alone.any():
+        raise ValueError("every held-out image is also a training image")
+    made_p, held_p = _levelled(near_p.made, near_p.held[alone])
+    made_f, held_f = _levelled(near_f.made, near_f.held[alone])
+    score, held = np.minimum(made_p, made_f), np.minimum(held_p, held_f)
+    # Of equally distributed new scores, a share of Beta(k, n + 1 − k) lies below the k-th smallest of n
+    # held-out ones: k / (n + 1) on average.
     rank = max(1, int(EXPECTED_SHARE * (len(held) + 1)))
     threshold = float(np.sort(held)[rank - 1])
-    suspects = int(np.count_nonzero(score < threshold))
+    closest = float(near_p.held[alone].min())
+    identical = min(_IDENTICAL * float(np.median(near_p.held[alone])), closest / 2)
     return Copies(
         score=score,
         holdout=held,
-        neighbour=np.where(ours_p <= ours_f, where_p, where_f),
+        neighbour=np.where(made_p <= made_f, near_p.where, near_f.where),
         threshold=threshold,
         expected=rank / (len(held) + 1),
-        share=wilson_interval(suspects, len(score), level),
-        n_identical=int(np.count_nonzero(ours_p < identical)),
+        chance=float(betaincinv(rank, len(held) + 1 - rank, 0.95)),
+        share=wilson_interval(int(np.count_nonzero(score < threshold)), len(score), level),
+        n_identical=int(np.count_nonzero(near_p.made < identical)),
+        n_twins=int(np.count_nonzero(~alone)),
     )
+
+
+def _levelled(made: Floats, held: Floats) -> tuple[Floats, Floats]:
+    """Bring relative distances to one scale: 0 stays 0, the held-out median is 1, its first decile 0.9.
+
+    Central quantiles, unlike extreme ones, leave the order statistics of the scaled values an honest
+    calibration.
+    """
+    middle, low = np.quantile(held, [0.5, 0.1])
+    power = float(np.clip(np.log(0.9) / np.log(low / middle), 0.1, 10.0)) if 0 < low < middle else 1.0
+    unit = max(float(middle), 1e-6)
+    return (made / unit) ** power, (held / unit) ** power
+
+
+class _Near(NamedTuple):
+    where: NDArray[np.int64]
+    made: Floats
+    held: Floats
+
+
+def _compare(synthetic: Views, holdout: Views, train: Views, space: str) -> _Near:
+    flat = getattr(train, space).reshape(len(train), -1)
+    where, made = relative_distances(_versions(getattr(synthetic, space)), flat)
+    return _Near(where, made, relative_distances(_versions(getattr(holdout, space)), flat)[1])
 
 
 def _versions(vectors: Vectors) -> list[Vectors]:
@@ -240,8 +271,10 @@ def result(copies: Copies, synthetic_ids: list[str], train_ids: list[str], extra
         "n_holdout": len(held),
         "threshold": copies.threshold,
         "expected_share": copies.expected,
+        "expected_share_high": copies.chance,
         "n_suspect": len(copies.suspects),
         "n_identical": copies.n_identical,
+        "n_twins": copies.n_twins,
         "share_suspect": copies.share.value,
         "low": copies.share.low,
         "high": copies.share.high,

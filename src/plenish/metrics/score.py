@@ -202,7 +202,12 @@ def _compute(
     scores = _all_scores(sides, extractor.name, seed, resamples, warnings)
     if min(len(held), len(train)) < 3:
         raise InputError(f"{real.path} has too few val or train images to look for copies; use other ratios.")
-    copies = search(made_views, held_views, train_views, level=LEVEL)
+    try:
+        copies = search(made_views, held_views, train_views, level=LEVEL)
+    except ValueError as error:
+        raise InputError(f"No search for copies on {real.path}: {error}; make the split anew.") from None
+    if copies.n_twins:
+        warnings.append(f"{copies.n_twins} held-out images have a twin in train; see plenish profile.")
     if len(held) < 100:
         warnings.append(f"The search for copies is calibrated on only {len(held)} held-out images.")
     content = {
