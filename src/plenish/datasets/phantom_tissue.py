@@ -44,6 +44,8 @@ class Patient:
         strength_e: Amount of eosin.
         light: Grey level of empty glass in R, G, B, of 255.
         blur_um: Standard deviation of the optics' blur in µm.
+        sharpening: Strength of the scanner's unsharp mask (radius 1.1 µm).
+        grain: Strength of the tissue's fine granules.
         noise: Standard deviation of the camera's noise in grey levels, of 255.
         tumour_share: Share of the patient's tiles that are tumour.
         label_phase: Where in the patient's regular sequence of labels tile 0 stands, in [0, 1).
@@ -58,6 +60,8 @@ class Patient:
     strength_e: float
     light: Floats
     blur_um: float
+    sharpening: float
+    grain: float
     noise: float
     tumour_share: float
     label_phase: float
@@ -181,10 +185,12 @@ def patient_of(seed: int, patient: int) -> Patient:
         name=f"patient-{patient:04d}",
         haematoxylin=h / np.linalg.norm(h),
         eosin=e / np.linalg.norm(e),
-        strength_h=float(np.clip(rng.lognormal(0.0, 0.17), 0.65, 1.5)),
+        strength_h=float(np.clip(rng.lognormal(0.08, 0.22), 0.65, 1.7)),
         strength_e=float(np.clip(rng.lognormal(0.0, 0.25), 0.55, 1.8)),
         light=np.clip(white + rng.normal(0, 2.5, 3), 222, 252),
-        blur_um=float(rng.uniform(0.30, 0.65)),
+        blur_um=float(rng.uniform(0.25, 0.55)),
+        sharpening=float(rng.uniform(0.1, 0.9)),
+        grain=float(rng.uniform(0.5, 1.5)),
         noise=float(rng.uniform(1.0, 3.0)),
         tumour_share=float(rng.uniform(0.35, 0.65)),
         label_phase=float(rng.random()),
