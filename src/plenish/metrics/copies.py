@@ -24,9 +24,9 @@ from plenish.metrics.kernels import Floats, row_pieces
 from plenish.metrics.statistics import Interval, wilson_interval
 
 METRIC = (
-    "distance to the nearest training image over the mean distance to the nearest {k}, scaled so that 1 is "
-    "the held-out median and 0.9 its first decile; the smaller of pixels (16×16, contrast-normalised, 8 flips "
-    "and turns) and {extractor} features"
+    "distance to the nearest training image over the mean distance to the nearest {k}, scaled so that 1 "
+    "is the held-out median and 0.9 its first decile; the smaller of pixels (16×16, contrast-normalised, 8 "
+    "flips and turns) and {extractor} features"
 )
 NEIGHBOURS = 20
 SIDE = 16
