@@ -1,5 +1,6 @@
 """Training a classifier: determinism, stateless order and augmentation, learning, saving."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +144,7 @@ def test_learning_rate_rises_then_falls() -> None:
     assert max(rates) == pytest.approx(1.0)
     assert rates[0] == pytest.approx(0.1)
     assert rates[-1] < 0.01
-    assert all(b < a for a, b in zip(rates[10:], rates[11:]))
+    assert all(b < a for a, b in pairwise(rates[10:]))
 
 
 def test_precision_is_chosen_and_obeys_the_user() -> None:
@@ -152,8 +153,8 @@ def test_precision_is_chosen_and_obeys_the_user() -> None:
 
 
 def test_refusals() -> None:
+    images = _bars(10)
     with pytest.raises(InputError, match="at least two classes"):
-        images = _bars(10)
         train_classifier(CONFIG, Images(images.reader, np.zeros(10, np.int64)), images, ["a", "b"])
     with pytest.raises(InputError, match="steps must be at least 1"):
         ClassifierConfig(steps=0)

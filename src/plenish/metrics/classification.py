@@ -29,9 +29,8 @@ def _weights(weights: ArrayLike | None, n: int) -> Floats:
 
 def _ratio(above: Floats, below: Floats) -> Floats:
     """above / below, nan where below is 0."""
-    return np.divide(
-        above, below, out=np.full(np.broadcast_shapes(above.shape, below.shape), np.nan), where=below > 0
-    )
+    undefined = np.full(np.broadcast_shapes(above.shape, below.shape), np.nan)
+    return np.asarray(np.divide(above, below, out=undefined, where=below > 0))
 
 
 def _mean(values: Floats) -> Floats:

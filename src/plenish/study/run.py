@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from plenish import files
+from plenish import files, settings
 from plenish.errors import InputError
 from plenish.runs import Run, Stopwatch, versions
 from plenish.study.arms import DEFAULT_ARMS, Arm, parse_arms
@@ -54,6 +54,28 @@ class Study:
             "verdict": self.verdict, "arms": list(rows.values()), "caveats": list(self.content["caveats"]),
             "study": str(self.path), "report": str(self.report) if self.report else None,
         }  # fmt: skip
+
+    def __rich__(self) -> Any:
+        """The same for a terminal."""
+        from rich.console import Group
+        from rich.markup import escape
+        from rich.table import Table
+
+        shown = self.summary()
+        table = Table(title="balanced accuracy", title_justify="left")
+        for column in ("arm", "mean and interval", "against real", "verdict"):
+            table.add_column(column)
+        for row in shown["arms"]:
+            cells = (
+                row["arm"],
+                row["balanced_accuracy"],
+                row.get("against_real", ""),
+                row.get("verdict", ""),
+            )
+            table.add_row(*map(escape, cells))
+        limits = [f"• {escape(text)}" for text in shown["caveats"]]
+        place = f"{self.path}/study.json" + (f" and {self.report}" if self.report else "")
+        return Group(escape(self.verdict), table, *limits, escape(place))
 
 
 def _with_interval(row: Mapping[str, Any], sign: str = "") -> str:
@@ -131,6 +153,7 @@ def study(
         "orientation": orientation, "learning_rate": config.peak_rate, "split": split,
         "pretrained": files.sha256_file(pretrained) if pretrained and pretrained.is_file() else None,
         "arms": [arm.name for arm in chosen], "seeds": seeds, "source": str(synthetic or generator or ""),
+        "precision": settings.current().precision,
     }  # fmt: skip
     run = Run.open_or_create(
         out, "study", asked, data=material.data.provenance(split) | {"part": "train"},

@@ -308,7 +308,8 @@ def choose_precision(
     measured there.
     """
     engine = Engine.from_settings()
-    if settings.current().precision != "auto" or engine.device.type != "cpu" or not native_bfloat16(engine.device) or config.name == SMALL:
+    decided = settings.current().precision != "auto" or config.name == SMALL
+    if decided or engine.device.type != "cpu" or not native_bfloat16(engine.device):
         return engine.precision
     with torch.random.fork_rng(devices=[]):
         network = engine.to_module(build_classifier(config.name, channels, size, num_outputs))

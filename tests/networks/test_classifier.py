@@ -1,0 +1,65 @@
+"""Classifiers by name: shapes, sizes, weights from a file, refusals."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from plenish.errors import InputError
+from plenish.networks.classifier import build_classifier, check_classifier
+
+
+@pytest.mark.parametrize("size", [8, 28, 32, 64, 96, 224])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_small_takes_any_size(size: int, channels: int) -> None:
+    network = build_classifier("small", channels, size, 5).eval()
+    assert network(torch.zeros(2, channels, size, size)).shape == (2, 5)
+
+
+def test_small_is_small() -> None:
+    parameters = sum(p.numel() for p in build_classifier("small", 3, 64, 2).parameters())
+    assert 200_000 < parameters < 400_000
+
+
+def test_logits_do_not_depend_on_the_batch() -> None:
+    network = build_classifier("small", 3, 32, 3).eval()
+    images = torch.randn(6, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(network(images)[2:3], network(images[2:3]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["small", "resnet10t"])
+def test_weights_from_a_file_all_but_a_head_of_another_width(name: str, tmp_path: Path) -> None:
+    source = build_classifier(name, 3, 32, 7)
+    for parameter in source.parameters():
+        torch.nn.init.normal_(parameter)
+    save_file({k: v.contiguous() for k, v in source.state_dict().items()}, tmp_path / "weights.safetensors")
+    loaded = build_classifier(name, 3, 32, 2, pretrained=tmp_path / "weights.safetensors").state_dict()
+    shared = [k for k, v in source.state_dict().items() if loaded[k].shape == v.shape and v.ndim == 4]
+    assert shared
+    assert all(torch.equal(loaded[k], source.state_dict()[k]) for k in shared)
+
+
+def test_grey_images_sum_an_rgb_stem(tmp_path: Path) -> None:
+    source = build_classifier("resnet10t", 3, 32, 2)
+    save_file({k: v.contiguous() for k, v in source.state_dict().items()}, tmp_path / "w.safetensors")
+    grey = build_classifier("resnet10t", 1, 32, 2, pretrained=tmp_path / "w.safetensors")
+    own, given = grey.state_dict()["conv1.0.weight"], source.state_dict()["conv1.0.weight"]
+    assert torch.allclose(own, given.sum(1, keepdim=True))
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="did you mean 'resnet18'"):
+        check_classifier("resnet_18")
+    with pytest.raises(InputError, match="no file of weights"):
+        build_classifier("small", 3, 32, 2, pretrained=tmp_path / "none.safetensors")
+    with pytest.raises(InputError, match="no file of weights"):
+        build_classifier("resnet10t", 3, 32, 2, pretrained=tmp_path / "none.safetensors")
+    (tmp_path / "broken.pth").write_bytes(b"cos\nsystem\n(S'true'\ntR.")  # a pickle that would call a program
+    for name in ("small", "resnet10t"):
+        with pytest.raises(InputError):
+            build_classifier(name, 3, 32, 2, pretrained=tmp_path / "broken.pth")
+    save_file({"other": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="of another network"):
+        build_classifier("small", 3, 32, 2, pretrained=tmp_path / "other.safetensors")

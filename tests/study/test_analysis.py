@@ -1,0 +1,123 @@
+"""Intervals, adjustment and words, on predictions whose truth is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from plenish.study.analysis import Predictions, analyse, holm, verdict_word
+from plenish.study.arms import parse_arms
+from plenish.study.caveats import about_design
+
+
+def _predictions(
+    arms: dict[str, float], *, seeds: int = 5, n: int = 200, groups: int = 0, spread: float = 0.0,
+    seed: int = 0, shared: float = 0.0,
+) -> Predictions:  # fmt: skip
+    """Two classes; an arm's shift separates them; `spread` differs by seed, `shared` by group and arm."""
+    rng = np.random.default_rng(seed)
+    codes = np.arange(n) % 2
+    unit = np.arange(n) // 2 % groups if groups else np.arange(n)
+    noise = rng.normal(size=(seeds, n))
+    probabilities = {}
+    for arm, shift in arms.items():
+        by_group = rng.normal(size=unit.max() + 1) * shared
+        for s in range(seeds):
+            logit = (2 * codes - 1) * (shift + by_group[unit] + spread * rng.normal()) + noise[s]
+            p = 1 / (1 + np.exp(-logit))
+            probabilities[arm, s] = np.stack([1 - p, p], axis=1)
+    names = np.array([f"g{u}" for u in unit], object) if groups else None
+    return Predictions(codes.astype(np.int64), names, probabilities, resamples=300)
+
+
+def _verdicts(predictions: Predictions, *arms: str) -> dict[str, Any]:
+    return {row["arm"]: row for row in analyse(predictions, parse_arms(arms)).verdicts}
+
+
+def test_planted_effects_get_their_words() -> None:
+    arms = {"real": 1.0, "real+synthetic": 2.0, "synthetic": 0.0, "duplicate": 1.0}
+    found = _verdicts(_predictions(arms), *arms)
+    assert {arm: row["verdict"] for arm, row in found.items()} == {
+        "real+synthetic": "helps", "synthetic": "hurts", "duplicate": "no evidence",
+    }  # fmt: skip
+
+
+def test_identical_predictions_differ_by_nothing() -> None:
+    predictions = _predictions({"real": 1.0, "classical": 1.0})
+    for s in range(5):
+        predictions.probabilities["classical", s][:] = predictions.probabilities["real", s]
+    row = analyse(predictions, parse_arms(["real", "classical"])).differences[0]
+    assert (row["mean"], row["low"], row["high"], row["p"]) == (0, 0, 0, 1)
+    assert _verdicts(predictions, "real", "classical")["classical"]["verdict"] == "no evidence"
+
+
+def test_no_effect_is_called_an_effect_about_as_seldom_as_promised() -> None:
+    """200 studies without any effect: at 95 % some ten may speak up, not thirty."""
+    wrong = 0
+    for trial in range(200):
+        predictions = _predictions(
+            {"real": 1.0, "real+synthetic": 1.0}, n=80, groups=20, spread=0.2, shared=0.5, seed=trial
+        )
+        difference = predictions.compare("real+synthetic", "real", "balanced_accuracy")
+        wrong += verdict_word(difference.low, difference.high) != "no evidence"
+    assert wrong <= 20
+
+
+def test_groups_widen_the_interval() -> None:
+    arms = {"real": 1.0, "real+synthetic": 1.0}
+    grouped = _predictions(arms, n=400, groups=10, shared=1.0)
+    alone = Predictions(grouped.codes, None, grouped.probabilities, resamples=300)
+    widths = [
+        (d := p.compare("real+synthetic", "real", "balanced_accuracy")).high - d.low for p in (grouped, alone)
+    ]
+    assert widths[0] > 1.5 * widths[1]
+
+
+def test_one_seed_gives_no_interval_and_no_verdict() -> None:
+    found = analyse(
+        _predictions({"real": 0.0, "real+synthetic": 3.0}, seeds=1), parse_arms(["real+synthetic"])
+    )
+    assert found.verdicts[0]["verdict"] == "no evidence"
+    assert np.isnan(found.differences[0]["low"])
+    assert "no interval" in found.verdict
+
+
+def test_verdict_sentence_answers_against_real_and_against_augmentation() -> None:
+    arms = {"real": 0.5, "classical": 2.5, "real+synthetic": 1.5}
+    text = analyse(_predictions(arms), parse_arms(list(arms))).verdict
+    assert text.startswith("Adding synthetic images helps: balanced accuracy")
+    assert "worse than classical augmentation" in text
+
+
+def test_many_arms_must_survive_holm() -> None:
+    arms = ["real", "real+synthetic", *(f"real+synthetic@{d}" for d in range(2, 24))]
+    predictions = _predictions(dict.fromkeys(arms, 1.0), n=120, spread=0.15, seeds=4)
+    found = analyse(predictions, parse_arms(arms))
+    rows = [row for row in found.differences if row["metric"] == "balanced_accuracy"]
+    lucky = [
+        row["arm"]
+        for row in rows
+        if verdict_word(row["low"], row["high"]) != "no evidence" and "@" in row["arm"]
+    ]
+    words = {row["arm"]: row["verdict"] for row in found.verdicts}
+    assert all(row["p_holm"] >= row["p"] for row in rows if "p_holm" in row)
+    assert sum(words[arm] != "no evidence" for arm in lucky) <= 1
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    adjusted = holm([float("nan"), 0.02])
+    assert np.isnan(adjusted[0])
+    assert adjusted[1] == pytest.approx(0.02)
+
+
+def test_caveats_speak_where_the_design_is_thin() -> None:
+    arms = parse_arms(["real", "classical", "real+synthetic"])
+    text = " ".join(about_design(arms, 1, 0.1, True))
+    assert "no interval can be given" in text
+    assert "10 % of the real training groups" in text
+    assert "Holm" in text
+    assert "seeds per arm" not in " ".join(about_design(arms, 5, 1.0, True))

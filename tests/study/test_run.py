@@ -1,0 +1,235 @@
+"""Studies with planted truths, what they keep, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from plenish import settings
+from plenish.datasets.dataset import Dataset
+from plenish.errors import InputError
+from plenish.runs import Run
+from plenish.study import run as study_module
+from plenish.study.run import study
+
+FAST: dict[str, Any] = {"steps": 30, "batch": 32, "resamples": 200}
+
+
+def _row(result: Any, key: str, arm: str, metric: str = "balanced_accuracy") -> Any:
+    return next(r for r in result.content[key] if r["arm"] == arm and r["metric"] == metric)
+
+
+def test_held_back_real_images_help(make_real: Any, make_synthetic: Any, tmp_path: Path) -> None:
+    real = make_real(train=16, test=200)
+    result = study(
+        real, tmp_path / "study", synthetic=make_synthetic("more", real, n=400),
+        arms=("real", "real+synthetic@20"),
+        seeds=3, **{**FAST, "steps": 100},
+    )  # fmt: skip
+    assert _row(result, "verdicts", "real+synthetic@20")["verdict"] == "helps"
+    assert result.verdict.startswith("Adding synthetic images (real+synthetic@20) helps")
+    assert _row(result, "differences", "real+synthetic@20")["low"] > 0.05
+
+
+def test_noise_with_random_labels_hurts(make_real: Any, make_synthetic: Any, tmp_path: Path) -> None:
+    real = make_real(train=200)
+    result = study(
+        real, tmp_path / "study", synthetic=make_synthetic("noise", real, n=200, noise=True), seeds=3,
+        arms=("real", "synthetic"), **{**FAST, "steps": 80},
+    )  # fmt: skip
+    assert _row(result, "verdicts", "synthetic")["verdict"] == "hurts"
+    assert _row(result, "summary", "synthetic")["mean"] == pytest.approx(0.5, abs=0.12)
+    assert "hurts" in result.verdict
+
+
+def test_a_placebo_of_the_same_images_is_no_evidence(make_real: Any, tmp_path: Path) -> None:
+    result = study(
+        make_real(), tmp_path / "study", arms=("real", "duplicate"), seeds=3, **{**FAST, "steps": 30}
+    )
+    assert _row(result, "verdicts", "duplicate")["verdict"] == "no evidence"
+    assert "says nothing about" in result.verdict
+
+
+def test_a_study_grows_and_runs_no_cell_twice(make_real: Any, make_synthetic: Any, tmp_path: Path) -> None:
+    real, out = make_real(), tmp_path / "study"
+    synthetic = make_synthetic("fake", real, n=80)
+    study(real, out, arms=("real", "classical"), seeds=1, **FAST)
+    first = {path.name: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    assert len(first) == 4
+    grown = study(real, out, synthetic=synthetic, arms=("real+synthetic",), seeds=2, **FAST)
+    assert grown.content["arms"] == ["real", "classical", "real+synthetic"]
+    assert grown.content["seeds"] == [0, 1]
+    now = {path.name: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    assert len(now) == 12
+    assert all(now[name] == time for name, time in first.items())
+    with pytest.raises(InputError, match="another configuration: steps was 30 and is now 31"):
+        study(real, out, synthetic=synthetic, seeds=2, **{**FAST, "steps": 31})
+    with pytest.raises(InputError, match="other synthetic images"):
+        study(real, out, synthetic=make_synthetic("other", real, seed=5), seeds=2, **FAST)
+    assert {path.name: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == now
+
+
+def test_interrupted_and_gone_on_with_equals_never_stopped(
+    make_real: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plenish.study import cells
+
+    real, options = make_real(), {"arms": ("real", "oversample"), "seeds": 2, **FAST, "steps": 20}
+    with settings.use(precision="float32"):
+        whole = study(real, tmp_path / "whole", **options)
+        genuine, count = cells.run_cell, iter(range(100))
+
+        def stopping(*args: Any, **kwargs: Any) -> Any:
+            if next(count) == 2:
+                raise KeyboardInterrupt
+            return genuine(*args, **kwargs)
+
+        monkeypatch.setattr(cells, "run_cell", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            study(real, tmp_path / "parts", **options)
+        monkeypatch.setattr(cells, "run_cell", genuine)
+        assert Run.open(tmp_path / "parts").status["state"] == "interrupted"
+        assert not (tmp_path / "parts" / "study.json").exists()
+        parts = study(real, tmp_path / "parts", **options)
+    assert parts.content["summary"] == whole.content["summary"]
+    assert parts.content["differences"] == whole.content["differences"]
+    assert Run.open(tmp_path / "parts").status["state"] == "complete"
+
+
+def test_arms_share_steps_and_initial_weights_and_get_what_they_name(
+    make_real: Any, make_synthetic: Any, tmp_path: Path
+) -> None:
+    real = make_real(train=40)
+    arms = (
+        "real",
+        "classical",
+        "oversample",
+        "real+synthetic",
+        "real+synthetic@0.5",
+        "synthetic",
+        "shuffled",
+        "duplicate",
+    )
+    result = study(
+        real, tmp_path / "s", synthetic=make_synthetic("fake", real, n=60), arms=arms, seeds=1,
+        **{**FAST, "steps": 3, "resamples": 100},
+    )  # fmt: skip
+    cells = {cell["arm"]: cell for cell in result.content["cells"]}
+    assert {cell["steps"] for cell in cells.values()} == {3}
+    expected = {
+        "real": (40, 0, 0), "classical": (40, 0, 0), "oversample": (40, 0, 0), "real+synthetic": (40, 0, 40),
+        "real+synthetic@0.5": (40, 0, 20), "synthetic": (0, 0, 40), "shuffled": (40, 0, 40),
+        "duplicate": (40, 40, 0),
+    }  # fmt: skip
+    found = {
+        arm: tuple(cell["trained_on"][k] for k in ("real", "duplicate", "synthetic"))
+        for arm, cell in cells.items()
+    }
+    assert found == expected
+    # A cell depends on its own arm and seed only, not on which other arms the study has.
+    alone = study(real, tmp_path / "alone", arms=("real",), seeds=1, **{**FAST, "steps": 3, "resamples": 100})
+    assert alone.content["cells"][0]["metrics"] == cells["real"]["metrics"]
+
+
+def test_the_record_is_complete_and_the_test_part_counted(
+    make_real: Any, make_synthetic: Any, tmp_path: Path
+) -> None:
+    real = make_real(group=4)
+    result = study(
+        real, tmp_path / "study", synthetic=make_synthetic("fake", real), seeds=2,
+        arms=("real", "real+synthetic"), **{**FAST, "steps": 10},
+    )  # fmt: skip
+    content = json.loads((tmp_path / "study" / "study.json").read_text())
+    assert content["kind"] == "study"
+    assert content["test"] == {"n": 120, "groups": 30, "per_class": {"flat": 60, "upright": 60}}
+    assert content["real"]["split_hash"] == Dataset.open(real).split().hash
+    assert content["synthetic"]["generator"]["run"] == "planted"
+    assert content["test_reads"] == Dataset.open(real).test_reads() == 1
+    assert len(content["cells"]) == 4
+    assert {row["metric"] for row in content["differences"]} == {"balanced_accuracy", "macro_f1", "auroc"}
+    assert any("2 seeds per arm" in text for text in content["caveats"])
+    assert not any("groups." in text and "only" in text for text in content["caveats"])
+    assert Run.open(tmp_path / "study").kind == "study"
+    assert result.report is None or result.report.exists()
+    table = Dataset.open(real).table
+    import pandas as pd
+
+    predictions = pd.read_parquet(tmp_path / "study" / "cells" / "real-seed0.parquet")
+    assert set(predictions["id"]) <= set(table["id"])
+    assert np.allclose(predictions[["p:flat", "p:upright"]].sum(axis=1), 1)
+
+
+def test_a_fraction_is_of_whole_groups_and_nested(make_real: Any) -> None:
+    from plenish.study.material import open_real
+
+    real = make_real(train=120, group=6)
+    whole, half, tenth = (open_real(real, "default", f, 0).train for f in (1.0, 0.5, 0.1))
+    assert len(whole) == 120
+    assert len(half) == 60
+    assert set(tenth.ids) < set(half.ids) < set(whole.ids)
+    assert all((half.groups == g).sum() == 6 for g in set(half.groups))
+
+
+def _refused(match: str, *args: Any, **options: Any) -> None:
+    with pytest.raises(InputError, match=match) as caught:
+        study(*args, **{**FAST, "seeds": 1, **options})
+    assert "\n" not in str(caught.value)
+    assert not Path(args[1]).exists()
+
+
+def test_refuses_real_datasets_unfit_for_a_study(make_real: Any, make_synthetic: Any, tmp_path: Path) -> None:
+    out, arms = tmp_path / "out", ("real", "classical")
+    one = make_real("one", labels=["flat"] * 240, names=("flat",))
+    _refused("single class 'flat'", one, out, arms=arms)
+    _refused("has no labels", make_real("none", labels=[None] * 240), out, arms=arms)
+    labels = ["upright", *["flat"] * 59, *["flat", "upright"] * 90]
+    _refused("Class 'upright' has 1 training image", make_real("lone", labels=labels), out, arms=arms)
+    labels = [*["flat", "upright"] * 60, *["flat"] * 120]
+    _refused("test part .* one class only", make_real("sided", labels=labels), out, arms=arms)
+    real = make_real()
+    _refused("give the real Dataset first", make_synthetic("fake", real), out, arms=arms)
+    _refused("no val images", make_real("noval", parts=["train"] * 120 + ["test"] * 120), out, arms=arms)
+    _refused("Unknown split", real, out, arms=arms, split="defualt")
+    _refused("at this fraction", make_real("few", train=4), out, arms=arms, fraction=0.5)
+
+
+def test_refuses_synthetic_datasets_that_do_not_belong(
+    make_real: Any, make_synthetic: Any, tmp_path: Path
+) -> None:
+    real, out = make_real(), tmp_path / "out"
+    _refused("needs synthetic images; give --generator", real, out)
+    _refused("contradict", real, out, generator=real, synthetic=real)
+    _refused("holds real images", real, out, synthetic=make_real("second", seed=3))
+    _refused("images of 8 px", real, out, synthetic=make_synthetic("little", real, size=8))
+    _refused("the two must agree", real, out, synthetic=make_synthetic("alien", real, names=("a", "b")))
+    Dataset.open(real).add_split("other", ["train", "val", "test"] * 80, {})
+    data = Dataset.open(real).provenance("other") | {"part": "train"}
+    _refused("trained on the split 'other'", real, out, synthetic=make_synthetic("leak", real, data=data))
+    data = Dataset.open(real).provenance("default") | {"part": "test"}
+    _refused("only a generator of train rows", real, out, synthetic=make_synthetic("worse", real, data=data))
+    stolen = Dataset.open(real).part("test", purpose="study").images()[:60]
+    _refused("pixel for pixel", real, out, synthetic=make_synthetic("copies", real, pixels=stolen))
+
+
+def test_refuses_options_and_used_folders(make_real: Any, tmp_path: Path) -> None:
+    real, out = make_real(), tmp_path / "out"
+    _refused("did you mean 'classical'", real, out, arms=("real", "clasical"))
+    _refused("did you mean 'resnet18'", real, out, arms=("real", "classical"), classifier="resnet_18")
+    _refused("--seeds must be", real, out, arms=("real",), seeds=0)
+    _refused("at least 1", real, out, arms=("real",), steps=0)
+    used = tmp_path / "used"
+    used.mkdir()
+    (used / "thesis.txt").write_text("precious")
+    with pytest.raises(InputError, match="already exists"):
+        study(real, used, arms=("real", "classical"), seeds=1, **FAST)
+    assert (used / "thesis.txt").read_text() == "precious"
+
+
+def test_default_steps_follow_the_data_within_bounds() -> None:
+    assert study_module._default_steps(50, 64) == 150
+    assert study_module._default_steps(6400, 64) == 1200
+    assert study_module._default_steps(10**6, 64) == 3000
