@@ -211,7 +211,7 @@ class DinoV2Extractor(_Pretrained):
         except Exception as error:  # timm's and the hub's failures share no type
             first = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
             raise InputError(
-                f"{DINOV2} could not be downloaded ({first}); "
+                f"{DINOV2} could not be downloaded ({first.strip(' .')}); "
                 "give a local copy with --weights FILE or use --features domain."
             ) from None
         if weights is not None:
