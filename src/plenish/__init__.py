@@ -1,12 +1,17 @@
 """Plenish fills up scarce image datasets, and says whether it helped.
 
 Every command is also a function here: `plenish.import_dataset`, `plenish.train_gan`, `plenish.generate`,
-`plenish.score`, `plenish.study`. Names are loaded on first use, so that `import plenish` stays cheap.
+`plenish.score`, `plenish.study`; paths may be given as strings. Names are loaded on first use, so that
+`import plenish` stays cheap.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plenish._version import __version__
@@ -47,13 +52,30 @@ _HOMES = {
     "write_report": "plenish.report.build",
 }
 
-__all__ = ["InputError", "NegativeAnswer", "PlenishError", "__version__", *sorted(_HOMES)]  # noqa: PLE0604
+__all__ = ["InputError", "NegativeAnswer", "PlenishError", "__version__", *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        found = getattr(importlib.import_module(_HOMES[name]), name)
+        return found if isinstance(found, type) or name == "use" else _taking_strings(found)
     raise AttributeError(f"module 'plenish' has no attribute '{name}'")
+
+
+def _taking_strings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with its paths also accepted as strings."""
+    paths = {name for name, kind in function.__annotations__.items() if kind in ("Path", "Path | None")}
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs)
+        for name in paths & given.arguments.keys():
+            if isinstance(given.arguments[name], str):
+                given.arguments[name] = Path(given.arguments[name])
+        return function(*given.args, **given.kwargs)
+
+    return call
 
 
 def __dir__() -> list[str]:

@@ -1,8 +1,10 @@
-"""`plenish bench`: the speed of a recipe's training step against the plain way and against the arithmetic limit.
+"""`plenish bench`: the speed of a recipe's training step against the plain way and against the arithmetic
+limit.
 
-The plain way is the loop of a first tutorial: the same networks, contiguous float32, default Adam, all gradients.
-Both, and a 2048³ bfloat16 matrix product, are timed in turn within one process, so that a machine whose speed drifts
-does so for all three. Nominal FLOPs are those of the plain step, whatever a faster step leaves out.
+The plain way is the loop of a first tutorial: the same networks, contiguous float32, default Adam, all
+gradients. Both, and a 2048³ bfloat16 matrix product, are timed in turn within one process, so that a machine
+whose speed drifts does so for all three. Nominal FLOPs are those of the plain step, whatever a faster step
+leaves out.
 """
 
 from __future__ import annotations
@@ -83,11 +85,12 @@ def bench(
     if width is not None:
         options["width"] = width
     config = network_config(chosen.family, options)
-    # The plain loop knows neither instance noise nor several generator steps; neither may differ in what is timed.
+    # The plain loop knows neither instance noise nor several generator steps; neither may differ in what is
+    # timed.
     rules = Adversarial(batch=batch)
     engine = Engine.from_settings()
     torch.manual_seed(0)
-    row = {"recipe": recipe, "size": size, "batch": batch, "classes": classes}
+    row: dict[str, Any] = {"recipe": recipe, "size": size, "batch": batch, "classes": classes}
     row |= _race(chosen.family, config, rules, engine, rounds)
     row |= {
         "data_wait_share": data_wait(size, channels, batch, row["seconds_step"]),
@@ -145,7 +148,8 @@ def _race(family: str, config: NetworkConfig, rules: Adversarial, engine: Any, r
         "ratio": statistics.median(seconds["ratio"]),
         "ratio_range": [min(seconds["ratio"]), max(seconds["ratio"])],
         "seconds_step": step, "seconds_kimg": 1000 * step / rules.batch, "gflop_step": flops / 1e9,
-        "gflops": flops / step / 1e9, "matrix_gflops": flops / step / 1e9 / statistics.median(seconds["share"]),
+        "gflops": flops / step / 1e9,
+        "matrix_gflops": flops / step / 1e9 / statistics.median(seconds["share"]),
         "share_of_matrix_rate": statistics.median(seconds["share"]),
     }  # fmt: skip
 
@@ -194,7 +198,7 @@ def _timed(run: Callable[[], Any], engine: Any) -> float:
 
 
 def data_wait(size: int, channels: int, batch: int, seconds_step: float, steps: int = 30) -> float:
-    """Share of a step spent waiting for data, when each step takes `seconds_step` and the data are raw shards."""
+    """Share of a step of `seconds_step` spent waiting for data that lie in raw shards."""
     import tempfile
 
     import numpy as np
@@ -219,7 +223,7 @@ def data_wait(size: int, channels: int, batch: int, seconds_step: float, steps: 
             if number == steps:
                 break
             time.sleep(seconds_step)
-        batches.close()  # type: ignore[attr-defined]
+        batches.close()
     return waited / (steps * seconds_step)
 
 

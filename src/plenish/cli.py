@@ -124,7 +124,7 @@ def _our_fault(error: Exception) -> int:
     with tempfile.NamedTemporaryFile("w", prefix="plenish-", suffix=".log", delete=False) as file:
         file.write(traceback.format_exc())
     print(
-        f"plenish: a defect of ours: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} "
+        f"plenish: a defect of ours: {type(error).__name__}: {str(error).partition(chr(10))[0]} "
         f"(details in {file.name}; please report them).",
         file=sys.stderr,
     )

@@ -44,7 +44,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(aside, path)
+    aside.replace(path)
     flush_folder(path.parent)
 
 
@@ -102,7 +102,7 @@ def disk_sentence(error: OSError, path: Path) -> str | None:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{error.filename or path} may not be written; choose a place you can write to."
-    if error.errno in (errno.ENOTDIR, errno.EISDIR):
+    if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG):
         return f"{error.filename or path} is not the kind of file expected there; choose another path."
     return None
 
@@ -144,7 +144,7 @@ def whole(out: Path, config: Mapping[str, Any], *, resumable: bool = False) -> I
         try:
             yield partial
             (partial / _MARKER).unlink()
-            os.replace(partial, out)
+            partial.rename(out)
             flush_folder(out.parent)
         except BaseException as error:
             interrupted = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
@@ -159,7 +159,8 @@ def _take_up(partial: Path, wanted: str, resumable: bool) -> None:
         found = read_json(marker).get("config") if marker.exists() else None
         if found is not None and found != wanted:
             raise InputError(
-                f"{partial} was left by a command with other options; give those again to finish it, or remove it."
+                f"{partial} was left by a command with other options; give those again to finish it, "
+                "or remove it."
             )
         if found is None and any(partial.iterdir()):
             raise InputError(f"{partial} is in the way and was not left by Plenish; remove or rename it.")

@@ -23,7 +23,7 @@ COMMON = {
 }
 
 
-class _Parser(ArgumentParser):
+class _Parser(ArgumentParser):  # type: ignore[misc]
     """Options are written with hyphens; a one-letter parameter also gets its one-letter option."""
 
     renamed: Mapping[str, str] = {}
@@ -93,7 +93,7 @@ def _prepare(
     renamed: Mapping[str, str],
     positional: Sequence[str],
 ) -> list[str]:
-    """Spell lists and switches the way the parser wants them, and refuse unknown options by their nearest name."""
+    """Spell lists and switches the parser's way, and refuse unknown options by their nearest name."""
     hints = _hints(function) | get_type_hints(settings.Settings)
     kinds = {f"--{renamed.get(key, key).replace('_', '-')}": hint for key, hint in hints.items()}
     kinds |= {f"-{key[2]}": hint for key, hint in list(kinds.items()) if len(key) == 3}

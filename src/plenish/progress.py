@@ -55,7 +55,7 @@ def progress(description: str, total: float, unit: str = "images", done: float =
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=False) as bars:
-        task = bars.add_task(description, total=total, completed=done, rate="", note="")
+        task = bars.add_task(description, total=total, completed=int(done), rate="", note="")
 
         class _Rich:
             def advance(self, n: float) -> None:
@@ -93,7 +93,8 @@ class _Lines:
             left = (self._total - self._done) / max(rate, 1e-9)
             share = 100 * self._done / self._total
             print(
-                f"{self._description}: {share:.0f} % ({rate:,.3g} {self._unit}/s, {left:.0f} s left) {self._note}".rstrip(),
+                f"{self._description}: {share:.0f} % ({rate:,.3g} {self._unit}/s, {left:.0f} s left) "
+                f"{self._note}".rstrip(),
                 file=sys.stderr,
                 flush=True,
             )

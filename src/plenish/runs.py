@@ -1,7 +1,8 @@
 """Run: a folder that holds what one piece of work was asked, how it went and what it left.
 
-`config.json` is frozen when the Run is made; `status.json` changes; `metrics.jsonl` grows; `checkpoints/`, `samples/`
-and `report.html` follow. One process works on a Run at a time. `plenish runs` lists, shows, removes and prunes them.
+`config.json` is frozen when the Run is made; `status.json` changes; `metrics.jsonl` grows; `checkpoints/`,
+`samples/` and `report.html` follow. One process works on a Run at a time. `plenish runs` lists, shows,
+removes and prunes them.
 """
 
 from __future__ import annotations
@@ -94,8 +95,9 @@ class Run:
     ) -> Run:  # fmt: skip
         """Open a Run to go on with it, or create it.
 
-        A Run that exists must have been asked the same: every difference in configuration, seed or Dataset is listed
-        and refused, except in the dotted configuration keys of `may_change` (length, logging, checkpoint intervals).
+        A Run that exists must have been asked the same: every difference in configuration, seed or Dataset is
+        listed and refused, except in the dotted configuration keys of `may_change` (length, logging,
+        checkpoint intervals).
 
         Raises:
             InputError: the Run has another configuration.
@@ -128,7 +130,7 @@ class Run:
 
     @property
     def id(self) -> str:
-        """Short hash of the frozen configuration as it lies on disk; names the Run in the provenance of what it makes."""
+        """Short hash of config.json; names the Run in the provenance of what it makes."""
         return files.sha256_file(self.path / "config.json")[:16]
 
     @property

@@ -19,7 +19,8 @@ class Settings:
     """Settings shared by all verbs.
 
     Attributes:
-        device: `auto` (CUDA if there is one, else the CPU), or any torch device name such as `cpu` or `cuda:1`.
+        device: `auto` (CUDA if there is one, else the CPU), or any torch device name such as `cpu` or
+            `cuda:1`.
         threads: CPU threads for torch; None leaves torch's own choice.
         precision: `auto` uses bfloat16 where the hardware computes it natively and float32 elsewhere.
         quiet: no progress bars, no remarks; errors and results are still printed.
@@ -33,19 +34,19 @@ class Settings:
     json: bool = False
 
 
-_current: contextvars.ContextVar[Settings] = contextvars.ContextVar("plenish_settings", default=Settings())
+_current: contextvars.ContextVar[Settings | None] = contextvars.ContextVar("plenish_settings", default=None)
 
 
 def current() -> Settings:
     """The settings in force."""
-    return _current.get()
+    return _current.get() or Settings()
 
 
 @contextlib.contextmanager
 def use(**changes: Any) -> Iterator[Settings]:
     """Settings changed for the length of a `with` block."""
-    token = _current.set(dataclasses.replace(_current.get(), **changes))
+    token = _current.set(dataclasses.replace(current(), **changes))
     try:
-        yield _current.get()
+        yield current()
     finally:
         _current.reset(token)

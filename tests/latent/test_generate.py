@@ -24,7 +24,7 @@ def trained(stripes, tmp_path: Path) -> tuple[Path, Run]:
 
 
 def test_a_synthetic_dataset_knows_where_it_comes_from(trained: tuple[Path, Run], tmp_path: Path) -> None:
-    data, run = trained
+    _, run = trained
     made = generate(run.path, tmp_path / "made", 30, seed=5)
     assert made.is_synthetic
     assert len(made) == 30

@@ -89,8 +89,8 @@ def test_a_damaged_newest_checkpoint_costs_time_and_nothing_else(
 def _command(data: Dataset, run: Path, kimg: float) -> list[str]:
     options = ["--options", *TINY, "adversarial.g_steps=2"]
     return [
-        sys.executable, "-m", "plenish", "train", "gan", str(data.path), str(run), "--kimg", str(kimg), "--batch", "10",
-        "--checkpoint-kimg", "0.2", "--no-validation", "--threads", "1", "--quiet", *options,
+        sys.executable, "-m", "plenish", "train", "gan", str(data.path), str(run), "--kimg", str(kimg),
+        "--batch", "10", "--checkpoint-kimg", "0.2", "--no-validation", "--threads", "1", "--quiet", *options,
     ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import NamedTuple
 
 import numpy as np
@@ -63,7 +63,7 @@ class Batch(NamedTuple):
 
 def training_batches(
     subset: Subset, batch: int, *, seed: int, attempt: int = 0, start: int = 0, ahead: int = 3
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Endless shuffled batches of a train part, read ahead by one thread.
 
     Args:

@@ -103,12 +103,15 @@ class Subset:
                 f"{self.dataset.name} has {self.dataset.labels.kind} labels where classes are needed; "
                 "import it with one class per image."
             )
-        return self.y().argmax(1).astype(np.int64)
+        codes: NDArray[np.int64] = self.y().argmax(1).astype(np.int64)
+        return codes
 
     @property
     def groups(self) -> NDArray[np.object_]:
         """Group (patient, lesion, slide) of each row, None where it has none."""
-        return self.dataset.table["group"].astype(object).where(lambda s: s.notna(), None).to_numpy()[self.rows]
+        return (
+            self.dataset.table["group"].astype(object).where(lambda s: s.notna(), None).to_numpy()[self.rows]
+        )
 
     @property
     def ids(self) -> list[str]:
@@ -142,7 +145,9 @@ class Dataset:
                 raise InputError(f"{path} is unfinished; run the command that makes it again to finish it.")
             if not path.exists() and path.with_name(path.name + ".partial").exists():
                 raise InputError(f"{path} is unfinished; run the command that makes it again to finish it.")
-            problem = "does not exist" if not path.exists() else "is not a Plenish Dataset (it has no dataset.json)"
+            problem = (
+                "does not exist" if not path.exists() else "is not a Plenish Dataset (it has no dataset.json)"
+            )
             raise InputError(f"{path} {problem}; make one with 'plenish import SOURCE {path}'.")
         dataset = cls(path, Manifest.from_dict(files.read_json(path / "dataset.json")))
         if not (path / "samples.parquet").is_file():
@@ -153,7 +158,8 @@ class Dataset:
         return self.manifest.count
 
     def __repr__(self) -> str:
-        return f"Dataset({self.name!r}, {len(self)} images, {self.size}×{self.size}×{self.channels}, {self.labels.kind})"
+        shape = f"{self.size}×{self.size}×{self.channels}"
+        return f"Dataset({self.name!r}, {len(self)} images, {shape}, {self.labels.kind})"
 
     @property
     def name(self) -> str:
@@ -257,7 +263,7 @@ class Dataset:
         path = self.path / "splits" / f"{name}.parquet"
         if path.exists():
             raise InputError(
-                f"The split '{name}' of {self.path} is frozen and is not overwritten; give another with --name."
+                f"The split '{name}' of {self.path} is frozen, not overwritten; give another with --name."
             )
         table, about = split_table(self.table["id"].tolist(), parts, manifest)
         with files.reporting_disk(path):
@@ -278,11 +284,15 @@ class Dataset:
         if part not in PARTS:
             raise unknown("part", part, PARTS)
         if part == "test" and purpose in _NO_TEST:
-            raise InputError(f"The test part of {self.path} is not for training or model selection; use train or val.")
+            raise InputError(
+                f"The test part of {self.path} is not for training or model selection; use train or val."
+            )
         frozen = self.split(split)
         rows = frozen.rows(part)
         if not len(rows):
-            raise InputError(f"The split '{split}' of {self.path} has no {part} images; make another with --name.")
+            raise InputError(
+                f"The split '{split}' of {self.path} has no {part} images; make another with --name."
+            )
         if part == "test":
             self._record_test_read(frozen, purpose)
         return Subset(self, rows, part, split, frozen.hash)

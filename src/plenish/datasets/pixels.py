@@ -1,12 +1,14 @@
 """Pixel stores: where a Dataset's images lie, behind one small interface.
 
-The default store is a row of `.npy` shards of raw uint8, N×H×W×C. They are read with positioned reads into a fresh
+The default store is a row of `.npy` shards of raw uint8, N×H×W×C. They are read with positioned reads into a
+fresh
 buffer: unlike a memory map, a shuffled epoch leaves nothing behind in the process's resident memory.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -44,7 +46,7 @@ def shard_name(index: int) -> str:
 
 
 class RawShards:
-    """The default PixelStore: `pixels/00000.npy`, `00001.npy`, … each with `shard` images, the last with fewer."""
+    """The default PixelStore: `pixels/00000.npy`, … each with `shard` images, the last with fewer."""
 
     def __init__(self, folder: Path, count: int, shape: tuple[int, int, int], shard: int) -> None:
         """Open the store.
@@ -74,11 +76,14 @@ class RawShards:
         try:
             actual = path.stat().st_size
         except FileNotFoundError:
-            raise InputError(f"{path} is missing; restore it from a copy or make the Dataset again.") from None
+            raise InputError(
+                f"{path} is missing; restore it from a copy or make the Dataset again."
+            ) from None
         payload = images * self._bytes
         if not payload < actual <= payload + 4096:
             raise InputError(
-                f"{path} has {actual} bytes where {images} images need {payload}; restore it or make the Dataset again."
+                f"{path} has {actual} bytes where {images} images need {payload}; "
+                "restore it or make the Dataset again."
             )
 
     def _open(self, index: int) -> tuple[int, int]:
@@ -95,16 +100,16 @@ class RawShards:
             return self._files[index]
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The images of `rows`, N×H×W×C uint8, in the order asked for; neighbouring rows are read in one go."""
+        """The images of `rows`, N×H×W×C uint8, in that order; neighbouring rows are read in one go."""
         rows = np.asarray(rows, np.int64)
         if len(rows) and (rows.min() < 0 or rows.max() >= self._count):
             raise IndexError(f"row {int(rows.min())}..{int(rows.max())} of {self._count}")
         out = np.empty((len(rows), *self.shape), np.uint8)
-        flat = memoryview(out.reshape(-1))  # type: ignore[arg-type]
+        flat = memoryview(out.reshape(-1))
         shards = rows // self.shard
         breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(shards) != 0)) + 1
         edges = [0, *breaks.tolist(), len(rows)] if len(rows) else [0]
-        for start, stop in zip(edges[:-1], edges[1:]):
+        for start, stop in itertools.pairwise(edges):
             shard = int(shards[start])
             descriptor, header = self._open(shard)
             offset = header + (int(rows[start]) - shard * self.shard) * self._bytes
@@ -112,7 +117,9 @@ class RawShards:
             while len(view):
                 got = os.preadv(descriptor, [view], offset)
                 if got == 0:
-                    raise InputError(f"{self.folder / shard_name(shard)} ended early; restore it from a copy.")
+                    raise InputError(
+                        f"{self.folder / shard_name(shard)} ended early; restore it from a copy."
+                    )
                 view, offset = view[got:], offset + got
         return out
 

@@ -124,7 +124,11 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return content | {"labels": self.labels.to_dict(), "config": dict(self.config), "extra": dict(self.extra)}
+        return content | {
+            "labels": self.labels.to_dict(),
+            "config": dict(self.config),
+            "extra": dict(self.extra),
+        }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Manifest:
@@ -139,4 +143,6 @@ class Manifest:
             fields = {key: value for key, value in content.items() if key in known}
             return cls(**fields | {"labels": LabelSchema.from_dict(content["labels"])})
         except (KeyError, TypeError) as error:
-            raise InputError(f"dataset.json lacks or garbles a field ({error}); make the Dataset again.") from None
+            raise InputError(
+                f"dataset.json lacks or garbles a field ({error}); make the Dataset again."
+            ) from None

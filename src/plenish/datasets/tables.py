@@ -133,11 +133,9 @@ def split_table(
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a small table atomically."""
-    import os
-
     import pyarrow.parquet as pq
 
     path.parent.mkdir(exist_ok=True)
     aside = path.with_name(path.name + ".partial")
     pq.write_table(table, aside)
-    os.replace(aside, path)
+    aside.replace(path)

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +21,6 @@ from plenish.datasets.schema import PARTS, LabelSchema, Manifest
 from plenish.errors import InputError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from plenish.datasets.dataset import Dataset
 
 CORE_COLUMNS = ("id", "label", "group", "origin", "sha256", "source")
@@ -67,7 +65,8 @@ class DatasetWriter:
             licence: the images' licence.
             source: where they come from.
             intended_use: what they may be used for.
-            extra: further facts for dataset.json; may still be changed through `writer.extra` inside the block.
+            extra: further facts for dataset.json; may still be changed through `writer.extra` inside the
+                block.
             resumable: keep what is finished when interrupted.
         """
         if channels not in (1, 3):
@@ -79,7 +78,8 @@ class DatasetWriter:
         self.splits: dict[str, Sequence[str]] = {}
         self.split_manifest: dict[str, Any] = {}
         self._about: dict[str, Any] = {
-            "name": name, "licence": licence, "source": source, "intended_use": intended_use, "config": dict(config),
+            "name": name, "licence": licence, "source": source, "intended_use": intended_use,
+            "config": dict(config),
         }  # fmt: skip
         self._shard = shard_length(size, channels)
         whole_config = {
@@ -123,8 +123,8 @@ class DatasetWriter:
 
         Args:
             pixels: N×H×W×C uint8.
-            rows: N mappings with `label` and any of `id`, `group`, `origin`, `source`, `part`, `sha256` (of the
-                image's bytes, where the caller has computed it) and further columns of the user's.
+            rows: N mappings with `label` and any of `id`, `group`, `origin`, `source`, `part`, `sha256` (of
+                the image's bytes, where the caller has computed it) and further columns of the user's.
         """
         expected = (len(rows), self.size, self.size, self.channels)
         if pixels.shape != expected or pixels.dtype != np.uint8:
@@ -143,7 +143,8 @@ class DatasetWriter:
     def _complete(self, row: Mapping[str, Any], image: NDArray[np.uint8]) -> dict[str, Any]:
         number = self.count + len(self._rows)
         core = {
-            "id": f"{number:07d}", "label": None, "group": None, "origin": "real", "sha256": None, "source": "",
+            "id": f"{number:07d}", "label": None, "group": None, "origin": "real", "sha256": None,
+            "source": "",
         }  # fmt: skip
         complete = core | dict(row)
         if complete["sha256"] is None:
@@ -282,7 +283,7 @@ def save_array(
     (folder / "arrays").mkdir(exist_ok=True)
     path = folder / "arrays" / f"{name}.npy"
     _save_flushed(path.with_suffix(".npy.partial"), array)
-    os.replace(path.with_suffix(".npy.partial"), path)
+    path.with_suffix(".npy.partial").replace(path)
     about = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": files.sha256_file(path)}
     files.write_json(path.with_suffix(".json"), about | dict(manifest))
 

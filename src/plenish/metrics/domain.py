@@ -124,7 +124,7 @@ def fit_domain_network(train: Subset, config: DomainConfig, engine: Engine, seed
                 y = labels[rows.to(engine.device)].repeat(2, 1)
                 loss = loss + _label_loss(logits.float(), y, train.dataset.labels.kind)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             schedule.step()
             bar.advance(1)

@@ -1,4 +1,4 @@
-"""`plenish train gan`: a recipe, a Dataset and options become a Run, trained from the start or from where it stood."""
+"""`plenish train gan`: recipe, Dataset and options become a Run, trained from where it stands."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def train_gan(
 ) -> Run:  # fmt: skip
     """Train a generator on the train part of a Dataset, or go on training it.
 
-    The same command again goes on where the Run stood, with the weights of a run never stopped. Ctrl-C writes a
-    checkpoint first. Stops with exit code 3 when the training diverges.
+    The same command again goes on where the Run stood, with the weights of a run never stopped. Ctrl-C writes
+    a checkpoint first. Stops with exit code 3 when the training diverges.
 
     Args:
         data: the Dataset; it must have been split.
@@ -167,9 +167,7 @@ def _warn_of_other_machine(run: Run, engine: Mapping[str, Any]) -> None:
     changed = [k for k in ("device", "threads") if before and before.get(k) != engine.get(k)]
     if changed:
         what = " and ".join(f"{k} (was {before[k]}, is {engine[k]})" for k in changed)  # type: ignore[index]
-        warn(
-            f"the Run goes on with another {what}; its weights will not be bit-identical to one never stopped."
-        )
+        warn(f"the Run goes on with another {what}; its weights will differ in the last bits.")
 
 
 def _validator(dataset: Dataset, split: str, n: int) -> Validator | None:

@@ -31,12 +31,12 @@ class Adversarial:
         beta2: Adam's second momentum.
         g_steps: generator updates for each discriminator update.
         smoothing: one-sided label smoothing; the real target is 1 − smoothing.
-        noise_sd: standard deviation of the Gaussian noise on every discriminator input at the start, where images
-            have the range [-1, 1]; it falls linearly to 0.
+        noise_sd: standard deviation of the Gaussian noise on every discriminator input at the start, where
+            images have the range [-1, 1]; it falls linearly to 0.
         noise_kimg: thousands of images after which that noise has gone.
         ema_kimg: half-life of the generator's moving average, thousands of images.
-        symmetry: real images are shown in a random one of these orientations: `none`, `mirror` (left-right) or
-            `dihedral` (all eight flips and right-angle rotations; tissue has no up and down).
+        symmetry: real images are shown in a random one of these orientations: `none`, `mirror` (left-right)
+            or `dihedral` (all eight flips and right-angle rotations; tissue has no up and down).
     """
 
     objective: str = "nonsaturating"
@@ -74,7 +74,7 @@ class Adversarial:
 
 
 class Players:
-    """The networks, their optimisers and the moving average: all that a step changes and a checkpoint holds."""
+    """Networks, optimisers and moving average: all that a step changes and a checkpoint holds."""
 
     def __init__(
         self, generator: Generator, discriminator: Discriminator, rules: Adversarial, engine: Engine
@@ -127,8 +127,8 @@ def noisy(x: Tensor, sd: float, rng: torch.Generator) -> Tensor:
 def step(players: Players, x: Tensor, y: Tensor | None, nimg: int, key: tuple[int, int]) -> dict[str, Tensor]:
     """Train on one batch of real images.
 
-    The generator's first update reuses the fakes the discriminator was shown; further updates draw their own. In the
-    generator's update the discriminator's weights need no gradients, and none are computed.
+    The generator's first update reuses the fakes the discriminator was shown; further updates draw their own.
+    In the generator's update the discriminator's weights need no gradients, and none are computed.
 
     Args:
         players: what is trained, changed in place.

@@ -43,8 +43,8 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put saved moments back, in each parameter's own memory layout.
 
-    safetensors drops strides; a fused Adam on channels_last parameters would then pair each weight with another
-    weight's moments.
+    safetensors drops strides; a fused Adam on channels_last parameters would then pair each weight with
+    another weight's moments.
     """
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     optimiser.state.clear()

@@ -25,7 +25,8 @@ def ema_weight(batch: int, nimg: int, half_life_kimg: float, rampup: float | Non
 @torch.no_grad()
 def update_ema(average: nn.Module, network: nn.Module, keep: float) -> None:
     """Move `average` towards `network`: parameters by 1 − keep, buffers (batch-norm statistics) copied."""
-    ours, theirs = list(average.parameters()), [p.detach() for p in network.parameters()]
+    ours = [p.detach() for p in average.parameters()]
+    theirs = [p.detach() for p in network.parameters()]
     torch._foreach_lerp_(ours, theirs, 1 - keep)
     for mine, its in zip(average.buffers(), network.buffers(), strict=True):
         mine.copy_(its)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from torch import Tensor
 from plenish import settings
 from plenish.errors import InputError
 
+Module = TypeVar("Module", bound=torch.nn.Module)
+
 
 def native_bfloat16(device: torch.device) -> bool:
     """Whether the device computes bfloat16 in hardware: AVX512-BF16 or AMX on a CPU, compute 8.0 on CUDA."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         # The flags are read from the kernel: torch tells only what oneDNN would emulate.
         with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="ascii", errors="ignore") as file:  # noqa: PTH123
@@ -94,12 +96,12 @@ class Engine:
             raw.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1.0)
         )
 
-    def to_module(self, module: torch.nn.Module) -> torch.nn.Module:
+    def to_module(self, module: Module) -> Module:
         """Move a module to the device with channels_last weights."""
         return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def generator(self, *key: Any) -> torch.Generator:
-        """A generator for one purpose, seeded from `key` alone, so that a draw never depends on earlier ones."""
+        """A generator for one purpose, seeded from `key` alone: no draw depends on earlier ones."""
         return torch.Generator(self.device).manual_seed(stable_seed(*key))
 
     def synchronize(self) -> None:

@@ -1,7 +1,7 @@
 """The training loop of all GANs: one readable loop around `adversarial.step`.
 
-Progress is counted in real images shown to the discriminator. Everything random derives from (seed, attempt, images
-seen), so a Run killed at any moment and started again ends with the weights of one never stopped.
+Progress is counted in real images shown to the discriminator. Everything random derives from (seed, attempt,
+images seen), so a Run killed at any moment and started again ends with the weights of one never stopped.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ Outcome = Literal["complete", "interrupted"]
 
 def train(
     run: Run, subset: Subset, family: str, network: networks.NetworkConfig, rules: adversarial.Adversarial,
-    schedule: Schedule, limits: Limits, engine: Engine, validator: Validator | None = None, retry: bool = False,
+    schedule: Schedule, limits: Limits, engine: Engine, validator: Validator | None = None,
+    retry: bool = False,
 ) -> Outcome:  # fmt: skip
     """Train a GAN in a Run, from the start or from its newest intact checkpoint.
 
@@ -263,7 +264,7 @@ def sample_images(training: Training, n: int, *key: Any) -> NDArray[np.uint8]:
     engine, network = training.engine, training.players.ema
     y = training.subset.y()
     order = np.random.default_rng(training.run.seed).permutation(len(y))[np.arange(n) % len(y)]
-    z = network.sample_prior(n, engine.generator(training.run.seed, "samples", *key))  # type: ignore[operator]
+    z = network.sample_prior(n, engine.generator(training.run.seed, "samples", *key))
     made = []
     for start in range(0, n, 64):
         piece = slice(start, start + 64)

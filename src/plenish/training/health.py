@@ -1,4 +1,4 @@
-"""Is the training still healthy? Each failure is recognised from what was logged and explained in one line."""
+"""Is the training still healthy? Each failure is seen in what was logged and told in one line."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Limits:
     Attributes:
         explosion: a gradient norm this many times its own median is an explosion.
         vanishing: a gradient norm of the generator below this, throughout the window, has vanished.
-        d_fake: mean probability of being real that the discriminator gives fakes; below this throughout the window
-            it has won outright.
+        d_fake: mean probability of being real that the discriminator gives fakes; below this throughout the
+            window it has won outright.
         variety: spread of the samples over the spread of real images; below this at two looks in a row the
             generator has collapsed.
         window: how many log lines a lasting failure must last.
@@ -33,7 +33,7 @@ class Limits:
 
 
 class Health:
-    """Watches a training's logged values. Stateless across a resume but for the last lines, which it is fed again."""
+    """Watches a training's logged values; after a resume it is fed the last lines again."""
 
     def __init__(self, limits: Limits) -> None:
         """Start with nothing seen."""

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Log:
-    """Writes one line of values to metrics.jsonl and to TensorBoard; the step is the number of images seen."""
+    """Writes lines of values to metrics.jsonl and TensorBoard; the step is the number of images seen."""
 
     def __init__(self, run: Run, nimg: int) -> None:
         """Open the log of a Run that goes on after `nimg` images; later events are purged."""
         from torch.utils.tensorboard import SummaryWriter
 
         self._run = run
-        self._board = SummaryWriter(run.path / "tensorboard", purge_step=nimg + 1 if nimg else None)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(run.path / "tensorboard", purge_step=nimg + 1 if nimg else None)
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Log values; `kimg` says when."""
@@ -31,20 +31,20 @@ class Log:
         step = round(1000 * line["kimg"])
         for name, value in line.items():
             if name != "kimg":
-                self._board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+                self._board.add_scalar(name, value, step)
 
     def image(self, name: str, pixels: NDArray[np.uint8], nimg: int) -> None:
         """Log a picture, H×W×3 uint8."""
-        self._board.add_image(name, pixels, nimg, dataformats="HWC")  # type: ignore[no-untyped-call]
+        self._board.add_image(name, pixels, nimg, dataformats="HWC")
 
     def past(self) -> list[dict[str, Any]]:
         """Lines logged so far."""
         table = self._run.metrics()
-        return [row.dropna().to_dict() for _, row in table.tail(200).iterrows()]
+        return [{str(k): v for k, v in row.dropna().items()} for _, row in table.tail(200).iterrows()]
 
     def close(self) -> None:
         """Flush and close the event file."""
-        self._board.close()  # type: ignore[no-untyped-call]
+        self._board.close()
 
 
 class Means:
@@ -68,7 +68,7 @@ class Means:
         self._waited += waited
 
     def take(self, seconds: float) -> dict[str, float]:
-        """Means since the last call, with images/s and the share of time spent waiting for data; starts anew."""
+        """Means since the last call, with images/s and the share of time spent waiting for data."""
         steps = max(self._steps, 1)
         line = {name: float(total) / steps for name, total in self._sums.items()}
         line["images_per_s"] = self._images / max(seconds, 1e-9)
@@ -78,7 +78,7 @@ class Means:
 
 
 def sample_grid(pixels: NDArray[np.uint8], columns: int | None = None, gap: int = 2) -> Image:
-    """Images N×H×W×C uint8 side by side on white, as an RGB picture; nearly square unless `columns` is given."""
+    """Images N×H×W×C uint8 side by side on white; nearly square unless `columns` is given."""
     from PIL import Image
 
     n, height, width, channels = pixels.shape
@@ -92,7 +92,7 @@ def sample_grid(pixels: NDArray[np.uint8], columns: int | None = None, gap: int 
 
 
 def spread(pixels: NDArray[np.uint8]) -> float:
-    """Mean distance between images of a set, as the root mean square over pixels of their standard deviation."""
+    """How much the images of a set differ: root mean square over pixels of their standard deviation."""
     return float(np.sqrt(np.var(pixels.astype(np.float32), axis=0).mean()))
 
 

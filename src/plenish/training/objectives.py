@@ -29,8 +29,8 @@ class Objective(NamedTuple):
 def nonsaturating_discriminator(real: Tensor, fake: Tensor, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of the discriminator (Goodfellow et al. 2014, eq. 1).
 
-    One-sided smoothing s replaces the real target 1 by 1 − s and leaves the fake target 0 (Salimans et al. 2016):
-    −(1−s)·log σ(real) − s·log σ(−real), which is softplus(−real) + s·real.
+    One-sided smoothing s replaces the real target 1 by 1 − s and leaves the fake target 0 (Salimans et al.
+    2016): −(1−s)·log σ(real) − s·log σ(−real), which is softplus(−real) + s·real.
     """
     loss = F.softplus(-real).mean() + F.softplus(fake).mean()
     return loss + smoothing * real.mean() if smoothing else loss

@@ -1,7 +1,7 @@
 """What every generator and discriminator offers, whatever its family.
 
-Latent tools, exporters and screens are written against this alone. Labels are y, N×K float: one-hot, soft, multi-hot or
-continuous, so that a label can be interpolated; None where the network has no labels.
+Latent tools, exporters and screens are written against this alone. Labels are y, N×K float: one-hot, soft,
+multi-hot or continuous, so that a label can be interpolated; None where the network has no labels.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Generator(nn.Module):
         return z[:, None, :].expand(-1, self.num_ws, -1)
 
     def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """Pull w towards its mean: psi 1 leaves it, 0 gives the mean (Karras et al. 2019, StyleGAN, appendix B)."""
+        """Pull w towards its mean; psi 1 leaves it, 0 is the mean (StyleGAN, Karras et al. 2019)."""
         return self.w_mean.lerp(w, psi) if psi != 1 else w
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:

@@ -1,8 +1,9 @@
-"""DCGAN and its conditional form (Radford et al. 2016, arXiv 1511.06434; labels as in Mirza and Osindero 2014).
+"""DCGAN and its conditional form (Radford et al. 2016, arXiv 1511.06434; labels as in Mirza and Osindero
+2014).
 
-Strided and transposed convolutions, batch norm everywhere but in the generator's output and the discriminator's input,
-ReLU in the generator, leaky ReLU 0.2 in the discriminator. The label joins z at the generator's input, and the features
-behind the discriminator's first convolution as constant maps.
+Strided and transposed convolutions, batch norm everywhere but in the generator's output and the
+discriminator's input, ReLU in the generator, leaky ReLU 0.2 in the discriminator. The label joins z at the
+generator's input, and the features behind the discriminator's first convolution as constant maps.
 """
 
 from __future__ import annotations

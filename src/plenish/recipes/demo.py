@@ -1,0 +1,130 @@
+"""`plenish demo`: the whole chain in one command, on the phantom or on the user's own images."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from plenish.errors import InputError
+from plenish.progress import say
+
+_ARMS = ("real", "classical", "oversample", "real+synthetic", "synthetic")
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo:
+    """What the demo made.
+
+    Attributes:
+        path: the folder with everything in it.
+        verdict: the study's answer.
+        copies: the copies audit's answer.
+        seconds: time of each step that had to be done.
+    """
+
+    path: Path
+    verdict: str
+    copies: str
+    seconds: dict[str, float]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {
+            "verdict": self.verdict, "copies": self.copies, "report": str(self.path / "report.html"),
+            "seconds": self.seconds, "seconds in all": round(sum(self.seconds.values()), 1),
+        }  # fmt: skip
+
+
+def demo(
+    out: Path = Path("plenish-demo"), *, data: Path | None = None, size: int = 48, patients: int = 40,
+    tiles: int = 24, recipe: str = "dcgan-small", kimg: float = 30.0, seeds: int = 3, seed: int = 0,
+) -> Demo:  # fmt: skip
+    """Run the whole chain: data, split, generator, synthetic images, scores, study, report.
+
+    Without --data it makes a phantom of tissue and takes a few minutes on two cores. Steps already done in
+    OUT are not done again, so that an interrupted demo goes on where it stopped.
+
+    Args:
+        out: folder for everything the demo makes.
+        data: your own images, one folder a class, instead of the phantom.
+        size: image size in pixels.
+        patients: patients of the phantom.
+        tiles: tiles of each patient.
+        recipe: the generator's recipe.
+        kimg: length of the generator's training, in thousands of images shown; a first look, not a good
+            generator.
+        seeds: trainings of each classifier in the study.
+        seed: seed of everything.
+    """
+    from plenish import files
+    from plenish.datasets.importing import import_dataset
+    from plenish.datasets.phantom import make_phantom
+    from plenish.datasets.profile import profile_dataset
+    from plenish.datasets.split import split_dataset
+    from plenish.latent.generate import generate
+    from plenish.metrics.score import score
+    from plenish.recipes.train import train_gan
+    from plenish.report.build import write_report
+    from plenish.study.run import study
+
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give the demo a folder.")
+    asked = {"data": str(data.resolve()) if data else None, "size": size, "recipe": recipe, "seed": seed,
+             "phantom": None if data else [patients, tiles]}  # fmt: skip
+    _same_as_before(out, asked)
+    seconds: dict[str, float] = {}
+
+    def do(name: str, done: Path | None, work: Callable[[], Any]) -> Any:
+        """Do a step unless what it makes is there; training and study (done None) know that by themselves."""
+        if done is not None and done.exists():
+            return None
+        say(f"— {name}")
+        begun = time.monotonic()
+        result = work()
+        seconds[name] = round(time.monotonic() - begun, 1)
+        return result
+
+    real, run, synthetic = out / "real", out / "gan", out / "synthetic"
+    if data is None:
+        do("phantom", real, lambda: make_phantom(real, patients=patients, tiles=tiles, size=size, seed=seed))
+    else:
+        do("import", real, lambda: import_dataset(data, real, size=size))
+    do("split", real / "splits" / "default.parquet", lambda: split_dataset(real, seed=seed))
+    do("profile", out / "profile", lambda: profile_dataset(real, out / "profile"))
+    do("train", None, lambda: train_gan(real, run, recipe=recipe, kimg=kimg, seed=seed))
+    do("generate", synthetic, lambda: generate(run, synthetic, like=real, seed=seed))
+    do("score", out / "score", lambda: score(real, synthetic, out / "score", seed=seed))
+    result = do(
+        "study",
+        None,
+        lambda: study(real, out / "study", synthetic=synthetic, arms=_ARMS, seeds=seeds, seed=seed),
+    )
+    (out / "report.html").unlink(missing_ok=True)
+    write_report(
+        out / "report.html", data=real, run=run, synthetic=synthetic, score=out / "score", study=out / "study"
+    )
+    copies = files.read_json(out / "score" / "score.json")["copies"]["sentence"]
+    return Demo(out, result.verdict, copies, seconds)
+
+
+def _same_as_before(out: Path, asked: dict[str, Any]) -> None:
+    """Remember what the demo was asked, and refuse to mix two demos in one folder."""
+    from plenish import files
+
+    note = out / "demo.json"
+    if note.exists():
+        before = files.read_json(note)
+        changed = [key for key in asked if before.get(key) != asked[key]]
+        if changed:
+            raise InputError(
+                f"{out} holds a demo with another {' and '.join(changed)}; give another folder, or remove it."
+            )
+    else:
+        if out.exists() and any(out.iterdir()):
+            raise InputError(f"{out} already exists and is not a demo; give another folder.")
+        with files.reporting_disk(out):
+            out.mkdir(parents=True, exist_ok=True)
+            files.write_json(note, asked)
