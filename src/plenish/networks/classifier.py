@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plenish.errors import InputError, unknown
+from plenish.errors import InputError, nearest
 
 SMALL = "small"
 
@@ -105,7 +105,9 @@ def check_classifier(name: str) -> None:
     import timm
 
     if not timm.is_model(name.split(".")[0]):
-        raise unknown("classifier", name, [SMALL, *timm.list_models()])
+        close = nearest(name, [SMALL, *timm.list_models()])
+        hint = f"; did you mean '{close}'?" if close else "."
+        raise InputError(f"Unknown classifier '{name}'{hint} Known: {SMALL} and every name of timm.list_models().")
 
 
 def _from_timm(name: str, channels: int, size: int, num_outputs: int, pretrained: bool | Path) -> nn.Module:
