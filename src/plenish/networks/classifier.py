@@ -107,7 +107,9 @@ def check_classifier(name: str) -> None:
     if not timm.is_model(name.split(".")[0]):
         close = nearest(name, [SMALL, *timm.list_models()])
         hint = f"; did you mean '{close}'?" if close else "."
-        raise InputError(f"Unknown classifier '{name}'{hint} Known: {SMALL} and every name of timm.list_models().")
+        raise InputError(
+            f"Unknown classifier '{name}'{hint} Known: {SMALL} and every name of timm.list_models()."
+        )
 
 
 def _from_timm(name: str, channels: int, size: int, num_outputs: int, pretrained: bool | Path) -> nn.Module:
