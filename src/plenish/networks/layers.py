@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from plenish.errors import InputError
@@ -43,6 +44,14 @@ def init_normal(module: nn.Module, sd: float = 0.02) -> None:
 def label_maps(y: Tensor, like: Tensor) -> Tensor:
     """y, N×K → N×K×H×W constant maps of the height, width and type of `like`."""
     return y.to(like.dtype)[:, :, None, None].expand(-1, -1, *like.shape[2:])
+
+
+def norm_parts(norm: nn.Module, x: Tensor, parts: int) -> Tensor:
+    """Apply a batch norm to each of the equal parts of a batch by itself."""
+    if parts == 1 or not norm.training:
+        normed: Tensor = norm(x)
+        return normed
+    return torch.cat([norm(part) for part in x.chunk(parts)])
 
 
 def upsampling(channels_in: int, channels_out: int, kernel: int, *, bias: bool = False) -> nn.ConvTranspose2d:

@@ -146,8 +146,8 @@ def step(players: Players, x: Tensor, y: Tensor | None, nimg: int, key: tuple[in
     rng = engine.generator(*key, "noise", nimg)
     with engine.autocast():
         fakes = players.g(players.latents(n, *key, nimg, 0), y)
-        real = players.d(noisy(x, sd, rng), y)
-        fake = players.d(noisy(fakes.detach(), sd, rng), y)
+        shown = noisy(torch.cat([x, fakes.detach()]), sd, rng)
+        real, fake = players.d(shown, None if y is None else torch.cat([y, y]), parts=2).chunk(2)
         loss_d = players.objective.discriminator(real, fake, rules.smoothing)
     players.opt_d.zero_grad()
     loss_d.backward()

@@ -137,10 +137,20 @@ class Discriminator(nn.Module):
         super().__init__()
         self.config = config
 
-    def features(self, image: Tensor, y: Tensor | None = None) -> Tensor:
+    def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → features before the last layer, N×F."""
         raise NotImplementedError
 
-    def forward(self, image: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images, N×C×H×W in [-1, 1] (and y, N×K) → logits, N; positive means real."""
+    def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+        """Judge images.
+
+        Args:
+            image: N×C×H×W in [-1, 1].
+            y: labels N×K, or None.
+            parts: the batch is this many batches of equal size behind each other, such as reals and fakes. One
+                pass over both is faster than two; statistics over a batch are taken of each part by itself.
+
+        Returns:
+            Logits, N; positive means real.
+        """
         raise NotImplementedError

@@ -16,7 +16,14 @@ from torch.nn import functional as F
 
 from plenish.errors import InputError
 from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
-from plenish.networks.layers import base_and_stages, downsampling, init_normal, label_maps, upsampling
+from plenish.networks.layers import (
+    base_and_stages,
+    downsampling,
+    init_normal,
+    label_maps,
+    norm_parts,
+    upsampling,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,16 +105,16 @@ class DCGANDiscriminator(Discriminator):
         self.head = nn.Linear(widths[-1] * base * base, 1)
         init_normal(self)
 
-    def features(self, image: Tensor, y: Tensor | None = None) -> Tensor:
+    def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → N×(C·base·base) in channels_last order."""
-        h = F.leaky_relu(self.first(image), 0.2)
+        h = F.leaky_relu_(self.first(image), 0.2)
         if y is not None:
             h = torch.cat([h, label_maps(y, h)], 1)
         for down, norm in zip(self.downs, self.norms, strict=True):
-            h = F.leaky_relu(norm(down(h)), 0.2)
+            h = F.leaky_relu_(norm_parts(norm, down(h), parts), 0.2)
         return h.permute(0, 2, 3, 1).flatten(1)
 
-    def forward(self, image: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images, N×C×H×W in [-1, 1] (and y, N×K) → logits, N."""
-        logits: Tensor = self.head(self.features(image, y))[:, 0].float()
+    def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+        """Images, N×C×H×W in [-1, 1] (and y, N×K) → logits, N; batch norm looks at each of `parts` alone."""
+        logits: Tensor = self.head(self.features(image, y, parts=parts))[:, 0].float()
         return logits
