@@ -54,6 +54,19 @@ def test_a_stranger_in_the_way_is_refused_and_kept(tmp_path: Path) -> None:
     assert (tmp_path / "out.partial" / "precious").read_text() == "mine"
 
 
+def test_a_partial_that_another_process_writes_is_left_alone(tmp_path: Path) -> None:
+    for resumable in (False, True):
+        with files.whole(tmp_path / "out", {}, resumable=resumable) as partial:
+            (partial / "x").write_text("1")
+            with (
+                pytest.raises(InputError, match="another process"),
+                files.whole(tmp_path / "out", {}, resumable=resumable),
+            ):
+                pass
+            assert (partial / "x").exists()
+        (tmp_path / "out").rename(tmp_path / f"done{resumable}")
+
+
 def test_existing_out_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match="already exists"), files.whole(tmp_path / "out", {}):

@@ -8,6 +8,7 @@ import pytest
 
 from plenish import runs
 from plenish.errors import InputError
+from plenish.files import sha256_file, write_json
 from plenish.runs import Run
 
 CONFIG = {"recipe": "dcgan", "schedule": {"kimg": 10.0, "keep": 3}, "network": {"width": 8}}
@@ -75,6 +76,14 @@ def test_logs_past_a_checkpoint_are_cut_back(tmp_path: Path) -> None:
     assert run.metrics()["kimg"].tolist() == [1.0, 2.0]
 
 
+def test_a_folder_of_another_program_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(InputError, match="not a Plenish Run"):
+        runs.remove_run(tmp_path / "bert", yes=True)
+    assert (tmp_path / "bert" / "config.json").exists()
+
+
 def test_list_show_remove(tmp_path: Path) -> None:
     Run.create(tmp_path / "a", "gan", CONFIG)
     Run.create(tmp_path / "deep" / "b", "study", {})
@@ -94,12 +103,15 @@ def test_prune_keeps_newest_and_best(tmp_path: Path) -> None:
         folder = run.path / "checkpoints" / f"kimg-0000{i}.000"
         folder.mkdir(parents=True)
         (folder / "g.safetensors").write_bytes(b"x" * 100)
+        write_json(folder / "manifest.json", {"g.safetensors": sha256_file(folder / "g.safetensors")})
+    (folder / "g.safetensors").write_bytes(b"damaged")  # the newest does not count
     run.update_status(best={"checkpoint": "kimg-00001.000"})
     pruned = runs.prune_runs(tmp_path)
     assert sorted(p.name for p in (run.path / "checkpoints").iterdir()) == [
         "kimg-00001.000",
+        "kimg-00003.000",
         "kimg-00004.000",
     ]
-    assert pruned.freed_bytes == 300
+    assert pruned.freed_bytes > 200
     with pytest.raises(InputError, match="at least 1"):
         runs.prune_runs(tmp_path, keep=0)

@@ -1,22 +1,26 @@
-"""`plenish bench`: the speed of a recipe's training step against the plain way and against the arithmetic
-limit.
+"""`plenish bench`: a training step's speed against the plain way and against the arithmetic limit.
 
 The plain way is the loop of a first tutorial: the same networks, contiguous float32, default Adam, all
-gradients. Both, and a 2048³ bfloat16 matrix product, are timed in turn within one process, so that a machine
-whose speed drifts does so for all three. Nominal FLOPs are those of the plain step, whatever a faster step
-leaves out.
+gradients, in a process of its own. Its steps, ours and a 2048³ bfloat16 matrix product take turns, so that a
+machine whose speed drifts does so for all three. Nominal FLOPs are those of the plain step, whatever a faster
+step leaves out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
+import json
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plenish import files
+from plenish import files, settings
 from plenish.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
     from plenish.networks.gan.contract import NetworkConfig
     from plenish.training.adversarial import Adversarial
+    from plenish.training.engine import Engine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +52,7 @@ def bench(
     *, recipe: str = "dcgan", size: int = 64, channels: int = 3, classes: int = 0, batch: int = 64,
     rounds: int = 7, width: int | None = None, out: Path | None = None,
 ) -> BenchResult:  # fmt: skip
-    """Measure a recipe's training step against the plain loop, in turn, in one process.
+    """Measure a recipe's training step against the plain loop, in turn.
 
     Args:
         recipe: whose networks and rules.
@@ -102,56 +107,105 @@ def bench(
     return result
 
 
-def _race(family: str, config: NetworkConfig, rules: Adversarial, engine: Any, rounds: int) -> dict[str, Any]:
+def _race(
+    family: str, config: NetworkConfig, rules: Adversarial, engine: Engine, rounds: int
+) -> dict[str, Any]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from plenish.networks.gan import build
     from plenish.training import adversarial
 
+    x, y = _batch(config, rules, engine)
+    players = adversarial.Players(*build(family, config), rules, engine)
+    with FlopCounterMode(display=False) as counter:
+        plain_step(*build(family, config), rules, engine.device)(x, y)
+    flops = counter.get_total_flops()
+    x = x.contiguous(memory_format=torch.channels_last)
+    product = matrix_product(engine.device)
+    taken: dict[str, list[float]] = {"plain": [], "ours": [], "ratio": [], "share": []}
+    with _plain_process(family, config, rules) as plain:
+        adversarial.step(players, x, y, 0, (0, 0))
+        for number in range(1, rounds + 1):
+            slow = plain()
+            ours = functools.partial(adversarial.step, players, x, y, number * rules.batch, (0, 0))
+            fast = _timed(ours, engine)
+            rate = statistics.median(2 * 2048**3 / _timed(product, engine) for _ in range(5))
+            taken["plain"].append(slow)
+            taken["ours"].append(fast)
+            taken["ratio"].append(slow / fast)
+            taken["share"].append(flops / fast / rate)
+    step, share = statistics.median(taken["ours"]), statistics.median(taken["share"])
+    return {
+        "plain_images_per_s": rules.batch / statistics.median(taken["plain"]),
+        "images_per_s": rules.batch / step, "ratio": statistics.median(taken["ratio"]),
+        "ratio_range": [min(taken["ratio"]), max(taken["ratio"])],
+        "seconds_step": step, "seconds_kimg": 1000 * step / rules.batch, "gflop_step": flops / 1e9,
+        "gflops": flops / step / 1e9, "matrix_gflops": flops / step / 1e9 / share,
+        "share_of_matrix_rate": share,
+    }  # fmt: skip
+
+
+def _batch(
+    config: NetworkConfig, rules: Adversarial, engine: Engine
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    import torch
+
     shape = (rules.batch, config.channels, config.size, config.size)
     x = torch.rand(shape, device=engine.device) * 2 - 1
-    y = None
-    if config.labels.width:
-        y = torch.eye(config.labels.width, device=engine.device)[
-            torch.arange(rules.batch) % config.labels.width
-        ]
-    plain = plain_step(*build(family, config), rules, engine.device)
-    players = adversarial.Players(*build(family, config), rules, engine)
-    ours_x = x.contiguous(memory_format=torch.channels_last)
-    count = 0
+    if not config.labels.width:
+        return x, None
+    one_hot = torch.eye(config.labels.width, device=engine.device)
+    return x, one_hot[torch.arange(rules.batch) % config.labels.width]
 
-    def ours() -> None:
-        nonlocal count
-        adversarial.step(players, ours_x, y, count, (0, 0))
-        count += rules.batch
 
-    with FlopCounterMode(display=False) as counter:
-        plain(x, y)
-    flops = counter.get_total_flops()
-    contenders: dict[str, Callable[[], Any]] = {"plain": lambda: plain(x, y), "ours": ours}
-    seconds: dict[str, list[float]] = {"plain": [], "ours": [], "ratio": [], "share": []}
-    product = matrix_product(engine.device)
-    for name in contenders:
-        contenders[name]()
-    for _ in range(rounds):
-        took = {name: _timed(run, engine) for name, run in contenders.items()}
-        rate = statistics.median(2 * 2048**3 / _timed(product, engine) for _ in range(5))
-        seconds["plain"].append(took["plain"])
-        seconds["ours"].append(took["ours"])
-        seconds["ratio"].append(took["plain"] / took["ours"])
-        seconds["share"].append(flops / took["ours"] / rate)
-    step = statistics.median(seconds["ours"])
-    return {
-        "plain_images_per_s": rules.batch / statistics.median(seconds["plain"]),
-        "images_per_s": rules.batch / step,
-        "ratio": statistics.median(seconds["ratio"]),
-        "ratio_range": [min(seconds["ratio"]), max(seconds["ratio"])],
-        "seconds_step": step, "seconds_kimg": 1000 * step / rules.batch, "gflop_step": flops / 1e9,
-        "gflops": flops / step / 1e9,
-        "matrix_gflops": flops / step / 1e9 / statistics.median(seconds["share"]),
-        "share_of_matrix_rate": statistics.median(seconds["share"]),
-    }  # fmt: skip
+@contextlib.contextmanager
+def _plain_process(family: str, config: NetworkConfig, rules: Adversarial) -> Iterator[Callable[[], float]]:
+    """The plain loop in a process of its own, as it would run; each call of what is yielded times one step.
+
+    Within one process the two would share an allocator, and the larger blocks of the one change what the
+    other pays for its memory.
+    """
+    asked = settings.current()
+    job = {"family": family, "config": config.to_dict(), "batch": rules.batch, "device": asked.device,
+           "threads": asked.threads}  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from plenish.bench import serve_plain; serve_plain()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    tell, hear = process.stdin, process.stdout
+
+    def step() -> float:
+        tell.write("step\n")
+        return float(hear.readline())
+
+    try:
+        tell.write(json.dumps(job) + "\n")
+        hear.readline()
+        yield step
+    finally:
+        tell.close()
+        process.wait(timeout=60)
+
+
+def serve_plain() -> None:
+    """Body of that process: take plain steps when told to, and say how long each took."""
+    from plenish.networks.gan import build, network_config
+    from plenish.training.adversarial import Adversarial
+    from plenish.training.engine import Engine
+
+    job = json.loads(sys.stdin.readline())
+    with settings.use(device=job["device"], threads=job["threads"], precision="float32"):
+        engine = Engine.from_settings()
+    config, rules = network_config(job["family"], job["config"]), Adversarial(batch=job["batch"])
+    x, y = _batch(config, rules, engine)
+    step = plain_step(*build(job["family"], config), rules, engine.device)
+    step(x, y)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(_timed(lambda: step(x, y), engine), flush=True)
 
 
 def plain_step(

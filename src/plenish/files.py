@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -142,15 +143,33 @@ def whole(out: Path, config: Mapping[str, Any], *, resumable: bool = False) -> I
     with reporting_disk(out):
         _take_up(partial, wanted, resumable)
         try:
-            yield partial
-            (partial / _MARKER).unlink()
-            partial.rename(out)
+            with _held(partial):
+                yield partial
+                partial.rename(out)
+            (out / _MARKER).unlink()
             flush_folder(out.parent)
+        except _Held:
+            raise
         except BaseException as error:
             interrupted = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
             if not (resumable and interrupted):
                 shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+class _Held(InputError):
+    """Another process writes the folder; it must not be cleared away."""
+
+
+@contextlib.contextmanager
+def _held(partial: Path) -> Iterator[None]:
+    """Lock a partial folder against a second command that would write into it."""
+    with (partial / _MARKER).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise _Held(f"{partial} is being written by another process; wait for it or stop it.") from None
+        yield
 
 
 def _take_up(partial: Path, wanted: str, resumable: bool) -> None:
@@ -164,6 +183,9 @@ def _take_up(partial: Path, wanted: str, resumable: bool) -> None:
             )
         if found is None and any(partial.iterdir()):
             raise InputError(f"{partial} is in the way and was not left by Plenish; remove or rename it.")
+        if found is not None:
+            with _held(partial):
+                pass
         if not resumable:
             shutil.rmtree(partial)
     partial.mkdir(parents=True, exist_ok=True)

@@ -63,6 +63,8 @@ def read_options(
     parser = _parser(prog, function, renamed)
     values = _parse(parser, _prepare(tokens, parser, function, renamed, positional))
     values.pop("config", None)
+    if isinstance(values.get("seed"), int) and values["seed"] < 0:
+        raise InputError(f"--seed must not be negative, and is {values['seed']}.")
     return values, {key: values.pop(key) for key in COMMON}
 
 

@@ -26,6 +26,7 @@ from plenish.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+_FROZEN = {"kind", "created", "seed", "data", "parents", "config", "versions"}
 Kind = Literal["gan", "autoencoder", "classifier", "study"]
 State = Literal["new", "running", "interrupted", "diverged", "failed", "complete"]
 
@@ -82,7 +83,11 @@ class Run:
                 "does not exist" if not path.exists() else "is not a Plenish Run (it has no config.json)"
             )
             raise InputError(f"{path} {problem}; 'plenish runs list FOLDER' shows the Runs in a folder.")
-        run = cls(path, files.read_json(path / "config.json"))
+        config = files.read_json(path / "config.json")
+        whole = isinstance(config, dict) and not _FROZEN.difference(config)
+        if not whole or not (path / "status.json").is_file():
+            raise InputError(f"{path} is not a Plenish Run (its config.json is another program's).")
+        run = cls(path, config)
         if kind is not None and run.kind != kind:
             raise InputError(f"{path} is a {run.kind} Run where a {kind} Run is needed.")
         return run
@@ -283,7 +288,7 @@ def show_run(run: Path) -> Run:
     return Run.open(run)
 
 
-def remove_run(run: Path, *, yes: bool = False) -> None:
+def remove_run(run: Path, *, yes: bool = False) -> Pruned:
     """Remove a Run folder for good.
 
     Args:
@@ -291,11 +296,12 @@ def remove_run(run: Path, *, yes: bool = False) -> None:
         yes: do not ask; needed where nobody can answer.
     """
     opened = Run.open(run)
-    with opened.lock():
-        pass
     if not yes:
         raise InputError(f"Removing {run} cannot be undone; say it again with --yes.")
-    shutil.rmtree(run)
+    size = opened.summary()["bytes"]
+    with opened.lock():
+        shutil.rmtree(run)
+    return Pruned([str(run)], size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -317,21 +323,21 @@ def prune_runs(folder: Path, *, keep: int = 1) -> Pruned:
         folder: a Run, or a folder of Runs.
         keep: how many of the newest checkpoints to keep beside the best.
     """
+    from plenish.training.checkpoints import prune_checkpoints
+
     if keep < 1:
         raise InputError(
             f"--keep must be at least 1, not {keep}; a Run without a checkpoint could not be used."
         )
-    removed, freed = [], 0
+    removed: list[str] = []
+    freed = 0
     for row in list_runs(folder).rows:
         run = Run.open(row["run"])
         best = run.status.get("best", {}).get("checkpoint")
         with run.lock():
-            found = sorted(p for p in (run.path / "checkpoints").glob("kimg-*") if p.is_dir())
-            for path in found[:-keep]:
-                if path.name != best:
-                    freed += sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-                    shutil.rmtree(path)
-                    removed.append(str(path))
+            before = run.summary()["bytes"]
+            removed += map(str, prune_checkpoints(run.path / "checkpoints", keep, {str(best)}))
+            freed += before - run.summary()["bytes"]
     return Pruned(removed, freed)
 
 

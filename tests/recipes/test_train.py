@@ -72,6 +72,15 @@ def test_broken_recipes_are_told(tmp_path: Path, content: str, sentence: str) ->
         ({"options": ["adversarial.g_steps=two"]}, "must be a int"),
         ({"options": ["adversarial.objective=hinge"]}, "Unknown objective"),
         ({"options": ["network.kernel=3"]}, "4 or 5"),
+        ({"options": ["network.width=64.5"]}, "whole number"),
+        ({"options": ["network.d_norm='no'"]}, "true or false"),
+        ({"options": ["network.prior=gaussian"]}, "Unknown prior"),
+        ({"options": ["network.size=32"]}, "those of the data"),
+        ({"options": ["adversarial.beta1=2"]}, "between 0 and 1"),
+        ({"options": ["adversarial.noise_sd=-1"]}, "not be negative"),
+        ({"options": ["schedule.validate=1"]}, "at least 2"),
+        ({"lr": float("nan")}, "number above 0"),
+        ({"kimg": float("nan")}, "number above 0"),
         ({"batch": 1}, "at least 2"),
         ({"kimg": -1.0}, "above 0"),
         ({"split": "defualt"}, "did you mean 'default'"),
@@ -86,6 +95,12 @@ def test_refusals_leave_no_run(stripes, tmp_path: Path, more: dict, sentence: st
 def test_data_without_a_split_are_refused(stripes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="plenish split"):
         train_gan(stripes(split=False).path, tmp_path / "run")
+
+
+def test_what_validation_refuses_leaves_no_run(stripes, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="val images"):
+        train_gan(stripes(n=16).path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_sizes_a_dcgan_cannot_make_are_refused(stripes, tmp_path: Path) -> None:

@@ -60,11 +60,21 @@ def test_discriminator_wins_outright() -> None:
     assert _fed([_line(k / 10, d_fake=1e-6) for k in range(40)]) is None  # still warming up
 
 
+def _look(variety: float, kimg: float) -> dict[str, float]:
+    return {"kimg": kimg, "variety": variety}
+
+
 def test_collapse_needs_two_looks() -> None:
-    health = Health(Limits())
-    assert health.look(0.01, kimg=5) is None
-    assert health.look(0.01, kimg=20) is not None
-    health = Health(Limits())
-    assert health.look(0.01, kimg=20) is None
-    assert health.look(0.9, kimg=30) is None
-    assert "nearly alike" in str([health.look(0.02, 40), health.look(0.02, 50)][1])
+    assert _fed([_look(0.01, 5)]) is None
+    assert "nearly alike" in str(_fed([_look(0.01, 5), _look(0.01, 20)]))
+    assert _fed([_look(0.01, 20), _look(0.9, 30), _look(0.02, 40)]) is None
+
+
+def test_other_lines_do_not_stand_in_the_window() -> None:
+    dead = [_line(k, grad_g=1e-8) for k in range(20, 40)]
+    mixed = [
+        line
+        for dead_line in dead
+        for line in (dead_line, _look(1.0, dead_line["kimg"]), {"kimg": 1, "kid_val": 3})
+    ]
+    assert "vanished" in str(_fed(mixed))

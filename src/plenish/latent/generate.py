@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from plenish.datasets.dataset import Dataset
+    from plenish.datasets.dataset import Dataset, Subset
+    from plenish.datasets.schema import LabelSchema
     from plenish.networks.gan.contract import Generator
     from plenish.runs import Run
 
@@ -129,14 +130,14 @@ def generate(
     labels = loaded.network.labels
     followed = Dataset.open(like) if like is not None else None
     if n is None:
-        n = len(followed.part("train", purpose="train")) if followed is not None else 1000
+        n = len(_followed_part(followed, loaded.run)) if followed is not None else 1000
     if n < 1:
         raise InputError(f"-n must be at least 1, not {n}.")
-    if not 0 <= truncation <= 1.5:
+    if not 0 <= truncation <= 1:
         raise InputError(
             f"--truncation lies between 0 (the mean image) and 1 (untouched); {truncation} was given."
         )
-    y = _asked_labels(labels, n, label, followed, seed)
+    y = _asked_labels(labels, n, label, _followed_part(followed, loaded.run) if followed else None, seed)
     z = _latents(loaded.network, n, seed)
     source = loaded.provenance() | {"seed": seed, "truncation": truncation}
     config = {"verb": "generate", "n": n, "label": label,
@@ -189,8 +190,14 @@ def _inherited(run: Run) -> dict[str, Any]:
     return {"phantom": True} if extra.get("phantom") else {}
 
 
+def _followed_part(followed: Dataset, run: Run) -> Subset:
+    """The train rows whose labels are followed: of the generator's own split where the Dataset has it."""
+    name = run.config["data"].get("split_name", "default")
+    return followed.part("train", name if name in followed.split_names() else "default", purpose="train")
+
+
 def _asked_labels(
-    labels: Any, n: int, label: str | None, followed: Dataset | None, seed: int
+    labels: LabelSchema, n: int, label: str | None, followed: Subset | None, seed: int
 ) -> NDArray[np.float32]:
     import numpy as np
 
@@ -206,12 +213,13 @@ def _asked_labels(
         row = np.eye(labels.width, dtype=np.float32)[labels.code(label)]
         return np.tile(row, (n, 1))
     if followed is not None:
-        if followed.labels != labels:
+        theirs = followed.dataset.labels
+        if theirs != labels:
             raise InputError(
-                f"{followed.path} has the labels {', '.join(followed.labels.names) or 'none'}, the generator "
+                f"{followed.dataset.path} has the labels {', '.join(theirs.names) or 'none'}, the generator "
                 f"{', '.join(labels.names)}; give --like the Dataset it was trained on."
             )
-        y = followed.part("train", purpose="train").y()
+        y = followed.y()
         order = np.concatenate(
             [np.random.default_rng((seed, epoch)).permutation(len(y)) for epoch in range(-(-n // len(y)))]
         )

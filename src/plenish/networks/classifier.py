@@ -122,8 +122,8 @@ def _from_timm(name: str, channels: int, size: int, num_outputs: int, pretrained
         "pretrained": bool(pretrained),
     }
     if isinstance(pretrained, Path):
-        _check_file(pretrained)
-        options["pretrained_cfg_overlay"] = {"file": str(pretrained), "custom_load": False}
+        # timm would unpickle a file, so it is handed the tensors that our own reader found.
+        options["pretrained_cfg_overlay"] = {"state_dict": _read(pretrained), "custom_load": False}
     try:
         try:
             network: nn.Module = timm.create_model(name, img_size=size, **options)
@@ -134,6 +134,9 @@ def _from_timm(name: str, channels: int, size: int, num_outputs: int, pretrained
         raise InputError(
             f"The classifier '{name}' could not be built with {what}: {_first_line(error)}."
         ) from error
+    for kept in (getattr(network, "pretrained_cfg", None), getattr(network, "default_cfg", None)):
+        if isinstance(kept, dict):
+            kept.pop("state_dict", None)  # else the weights would be held twice
     try:
         with torch.no_grad():
             network.eval()(torch.zeros(1, channels, size, size))
@@ -148,14 +151,10 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def _check_file(path: Path) -> None:
+def _read(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, from safetensors or from a PyTorch file of plain tensors; no pickle is executed."""
     if not path.is_file():
         raise InputError(f"There is no file of weights at {path}; give a .safetensors or .pth file.")
-
-
-def _load(network: nn.Module, path: Path) -> None:
-    """Load what fits by name and shape; a head of another width keeps its fresh weights."""
-    _check_file(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -165,6 +164,17 @@ def _load(network: nn.Module, path: Path) -> None:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(f"{path} is not a readable file of weights: {_first_line(error)}.") from error
+    for key in ("state_dict", "model"):  # training scripts nest the weights
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path} holds no tensors by name; give a .safetensors or .pth state dict.")
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def _load(network: nn.Module, path: Path) -> None:
+    """Load what fits by name and shape; a head of another width keeps its fresh weights."""
+    state = _read(path)
     own = network.state_dict()
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     missing = [key for key in own if key not in fitting and not key.startswith("head.")]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plenish.errors import InputError
 from plenish.progress import say
+
+if TYPE_CHECKING:
+    from plenish.datasets.dataset import Dataset
 
 _ARMS = ("real", "classical", "oversample", "real+synthetic", "synthetic")
 
@@ -40,7 +44,7 @@ class Demo:
 
 def demo(
     out: Path = Path("plenish-demo"), *, data: Path | None = None, size: int = 48, patients: int = 40,
-    tiles: int = 24, recipe: str = "dcgan-small", kimg: float = 30.0, seeds: int = 3, seed: int = 0,
+    tiles: int = 24, recipe: str = "dcgan-small", kimg: float = 60.0, seeds: int = 3, seed: int = 0,
 ) -> Demo:  # fmt: skip
     """Run the whole chain: data, split, generator, synthetic images, scores, study, report.
 
@@ -60,6 +64,7 @@ def demo(
         seed: seed of everything.
     """
     from plenish import files
+    from plenish.datasets.dataset import Dataset
     from plenish.datasets.importing import import_dataset
     from plenish.datasets.phantom import make_phantom
     from plenish.datasets.profile import profile_dataset
@@ -73,7 +78,7 @@ def demo(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give the demo a folder.")
     asked = {"data": str(data.resolve()) if data else None, "size": size, "recipe": recipe, "seed": seed,
-             "phantom": None if data else [patients, tiles]}  # fmt: skip
+             "kimg": kimg, "phantom": None if data else [patients, tiles]}  # fmt: skip
     _same_as_before(out, asked)
     seconds: dict[str, float] = {}
 
@@ -88,26 +93,62 @@ def demo(
         return result
 
     real, run, synthetic = out / "real", out / "gan", out / "synthetic"
-    if data is None:
-        do("phantom", real, lambda: make_phantom(real, patients=patients, tiles=tiles, size=size, seed=seed))
-    else:
-        do("import", real, lambda: import_dataset(data, real, size=size))
-    do("split", real / "splits" / "default.parquet", lambda: split_dataset(real, seed=seed))
-    do("profile", out / "profile", lambda: profile_dataset(real, out / "profile"))
-    do("train", None, lambda: train_gan(real, run, recipe=recipe, kimg=kimg, seed=seed))
+    try:
+        if data is None:
+            do(
+                "phantom",
+                real,
+                lambda: make_phantom(real, patients=patients, tiles=tiles, size=size, seed=seed),
+            )
+        else:
+            do("import", real, lambda: import_dataset(data, real, size=size))
+    except InputError:
+        _withdraw(out)
+        raise
+    split = _whole_split(Dataset.open(real))
+    do("split", real / "splits" / f"{split}.parquet", lambda: split_dataset(real, seed=seed, name=split))
+    do("profile", out / "profile", lambda: profile_dataset(real, out / "profile", split=split))
+    do("train", None, lambda: train_gan(real, run, recipe=recipe, kimg=kimg, seed=seed, split=split))
     do("generate", synthetic, lambda: generate(run, synthetic, like=real, seed=seed))
-    do("score", out / "score", lambda: score(real, synthetic, out / "score", seed=seed))
+    do("score", out / "score", lambda: score(real, synthetic, out / "score", seed=seed, split=split))
     result = do(
         "study",
         None,
-        lambda: study(real, out / "study", synthetic=synthetic, arms=_ARMS, seeds=seeds, seed=seed),
+        lambda: study(
+            real, out / "study", synthetic=synthetic, arms=_ARMS, seeds=seeds, seed=seed, split=split
+        ),
     )
-    (out / "report.html").unlink(missing_ok=True)
+    page = out / "report.html"
+    page.unlink(missing_ok=True)
     write_report(
-        out / "report.html", data=real, run=run, synthetic=synthetic, score=out / "score", study=out / "study"
+        page, data=real, run=run, synthetic=synthetic, score=out / "score", study=out / "study", split=split
     )
     copies = files.read_json(out / "score" / "score.json")["copies"]["sentence"]
     return Demo(out, result.verdict, copies, seconds)
+
+
+def _whole_split(dataset: Dataset) -> str:
+    """Name of the split to use: the imported one if it has all three parts, else one of the demo's own.
+
+    Raises:
+        InputError: the data have no classes to study.
+    """
+    if dataset.labels.kind != "categorical" or dataset.labels.width < 2:
+        raise InputError(
+            f"The demo trains classifiers, and {dataset.path} has {dataset.labels.width} classes; give "
+            "--data a folder with a folder of images for each of at least two classes."
+        )
+    if "default" in dataset.split_names():
+        counts = dataset.split("default").manifest["counts"]
+        return "default" if all(counts.values()) else "demo"
+    return "default"
+
+
+def _withdraw(out: Path) -> None:
+    """Leave nothing behind of a demo whose data were refused."""
+    (out / "demo.json").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        out.rmdir()
 
 
 def _same_as_before(out: Path, asked: dict[str, Any]) -> None:

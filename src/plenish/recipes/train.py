@@ -76,8 +76,17 @@ def _train(
     from plenish.training.gan import CHANGEABLE, Schedule, train
     from plenish.training.health import Limits
 
+    if "network.size" in changes or "network.channels" in changes or "network.labels" in changes:
+        raise InputError(
+            "Size, channels and labels of the networks are those of the data; import these differently."
+        )
     sections = _apply(recipe.sections, changes)
     labels = dataset.labels if conditional is not False else LabelSchema()
+    if labels.kind == "continuous" and abs(subset.y()).max() > 10:
+        raise InputError(
+            f"The labels of {dataset.path} reach {abs(subset.y()).max():g}; networks take continuous labels "
+            "within ±10, so import them scaled, or train with --no-conditional."
+        )
     if conditional and not labels.width:
         raise InputError(f"{dataset.path} has no labels to be conditional on; import it with labels.")
     network = network_config(
@@ -95,10 +104,12 @@ def _train(
         "limits": dataclasses.asdict(limits), "precision": engine.precision, "validation": validation,
     }  # fmt: skip
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
+    if not (path / "config.json").exists():
+        _validator(dataset, subset.split_name, validation)  # What it refuses is refused before a Run is made.
     run = Run.open_or_create(path, "gan", config, data=provenance, seed=seed, may_change=CHANGEABLE)
     with run.lock():
         _warn_of_other_machine(run, engine.describe())
-        validator = _validator(dataset, subset.split_name, schedule.validate) if validation else None
+        validator = _validator(dataset, subset.split_name, validation)
         outcome = train(
             run, subset, recipe.family, network, rules, schedule, limits, engine, validator, retry
         )
@@ -170,7 +181,9 @@ def _warn_of_other_machine(run: Run, engine: Mapping[str, Any]) -> None:
         warn(f"the Run goes on with another {what}; its weights will differ in the last bits.")
 
 
-def _validator(dataset: Dataset, split: str, n: int) -> Validator | None:
+def _validator(dataset: Dataset, split: str, validation: bool) -> Validator | None:
+    if not validation:
+        return None
     if "val" not in set(dataset.split(split).part_of):
         warn(f"the split '{split}' has no val part, so the newest checkpoint counts as the best.")
         return None

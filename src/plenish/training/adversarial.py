@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from typing import Any
 
 import torch
@@ -57,8 +58,14 @@ class Adversarial:
         if self.symmetry not in SYMMETRIES:
             raise unknown("symmetry", self.symmetry, SYMMETRIES)
         for name in ("lr_g", "lr_d", "g_steps", "ema_kimg"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"adversarial.{name} must be above 0, not {getattr(self, name)}.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"adversarial.{name} must be a number above 0, not {getattr(self, name)}.")
+        for name in ("noise_sd", "noise_kimg"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"adversarial.{name} must not be negative, and is {getattr(self, name)}.")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"adversarial.{name} lies between 0 and 1, not at {getattr(self, name)}.")
         if not 0 <= self.smoothing < 0.5:
             raise InputError(f"adversarial.smoothing lies between 0 and 0.5, not at {self.smoothing}.")
         if self.batch < 2:

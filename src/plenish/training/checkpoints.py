@@ -53,7 +53,8 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
         parameter = parameters[int(number)]
         if value.shape == parameter.shape:
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-        optimiser.state[parameter][key] = value
+        # A fused optimiser keeps its step counter beside the parameter.
+        optimiser.state[parameter][key] = value.to(parameter.device)
 
 
 def save_checkpoint(
@@ -174,8 +175,10 @@ def restore_checkpoint(
 
 
 def prune_checkpoints(folder: Path, keep: int, protect: Collection[str] = ()) -> list[Path]:
-    """Remove all but the newest `keep` checkpoints and the protected ones; returns what was removed."""
-    removed = [path for path in list_checkpoints(folder)[:-keep] if path.name not in protect]
+    """Remove all but the newest `keep` intact checkpoints and the protected; returns what was removed."""
+    kept = [path for path in reversed(list_checkpoints(folder)) if intact(path)][:keep]
+    oldest = kept[-1].name if kept else ""
+    removed = [path for path in list_checkpoints(folder) if path.name < oldest and path.name not in protect]
     for path in removed:
         shutil.rmtree(path)
     for leftover in folder.glob(f"{_PREFIX}*.partial"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import signal
 import threading
 import time
@@ -56,8 +57,10 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for name in ("kimg", "log_kimg", "sample_kimg", "checkpoint_kimg"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} must be above 0, not {getattr(self, name)}.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"schedule.{name} must be a number above 0, not {getattr(self, name)}.")
+        if self.validate < 2:
+            raise InputError(f"schedule.validate must be at least 2 images, not {self.validate}.")
         if self.keep < 1:
             raise InputError(f"At least one checkpoint must be kept; keep is {self.keep}.")
 
@@ -132,11 +135,47 @@ def train(
     if training.kimg >= schedule.kimg:
         say(f"{run.path} has already been trained for {training.kimg:g} kimg.")
         return "complete"
-    run.update_status(state="running", engine=engine.describe())
-    with contextlib.closing(Log(run, training.nimg)) as log, _stop_requests() as stop:
-        outcome = _loop(training, log, stop)
+    run.update_status(state="running", engine=engine.describe(), schedule=dataclasses.asdict(schedule))
+    try:
+        with contextlib.closing(Log(run, training.nimg)) as log, _stop_requests() as stop:
+            outcome = _loop(training, log, stop)
+    except Exception as error:
+        if run.status["state"] == "running":
+            run.update_status(state="failed", message=str(error).partition("\n")[0])
+        if is_out_of_memory(error):
+            raise InputError(_batch_that_fits(training, family)) from error
+        raise
     run.update_status(state=outcome)
     return outcome
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory did not suffice, on a GPU or on the CPU."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
+
+
+def _batch_that_fits(training: Training, family: str) -> str:
+    """Try smaller batches on fresh networks, and say which fits."""
+    network, engine = training.players.g.config, training.engine
+    del training.players
+    batch = training.rules.batch // 2
+    while batch >= 2:
+        try:
+            rules = dataclasses.replace(training.rules, batch=batch)
+            players = adversarial.Players(*networks.build(family, network), rules, engine)
+            x = torch.zeros(batch, network.channels, network.size, network.size, device=engine.device)
+            y = (
+                torch.zeros(batch, network.labels.width, device=engine.device)
+                if network.labels.width
+                else None
+            )
+            adversarial.step(players, x.contiguous(memory_format=torch.channels_last), y, 0, (0, 0))
+            return f"A batch of {training.rules.batch} does not fit into memory; --batch {batch} does."
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        batch //= 2
+    return "Not even a batch of 2 fits into memory; use smaller images or a smaller --width."
 
 
 def adversarial_seed(seed: int) -> int:
@@ -177,6 +216,7 @@ def _loop(training: Training, log: Log, stop: threading.Event) -> Outcome:
     for line in log.past():
         health.feed(line)
     reals = _fixed_reals(training)
+    _catch_up(training, log)
     if training.nimg == 0:
         sample_grid(reals).save(_sample_path(training.run, "reals"))
         _look(training, log, health, reals)
@@ -214,8 +254,7 @@ def _loop(training: Training, log: Log, stop: threading.Event) -> Outcome:
                     **adversarial.gradient_norms(players),
                 }
                 tick = now
-                _fail_if(training, health.feed(line))
-                log.write(line)
+                _watch(training, log, health, line)
                 bar.note(f"G {line['loss_g']:.2f} D {line['loss_d']:.2f}")
             if due(schedule.sample_kimg):
                 _look(training, log, health, reals)
@@ -226,6 +265,13 @@ def _loop(training: Training, log: Log, stop: threading.Event) -> Outcome:
             if done or stopped:
                 return "complete" if done else "interrupted"
     raise AssertionError("the feed of batches is endless")
+
+
+def _watch(training: Training, log: Log, health: Health, line: dict[str, Any]) -> None:
+    """Log a line, then judge it: a failure can be read in the log too."""
+    failure = health.feed(line)
+    log.write(line)
+    _fail_if(training, failure)
 
 
 def _fail_if(training: Training, failure: str | None) -> None:
@@ -247,15 +293,22 @@ def _save(training: Training, log: Log, seconds: float, evaluate: bool) -> None:
     path = checkpoints.save_checkpoint(
         folder, training.nimg, players.modules(), players.optimisers(), {"attempt": training.attempt}
     )
-    if evaluate and training.validator is not None:
-        score = training.validator(sample_images(training, training.schedule.validate))
-        log.write({"kimg": training.kimg, "kid_val": score})
-        if not training.best or score < training.best["kid_val"]:
-            training.best = {"checkpoint": path.name, "kid_val": score}
+    if evaluate:
+        _evaluate(training, log, path.name)
     checkpoints.prune_checkpoints(folder, training.schedule.keep, {str(training.best.get("checkpoint"))})
     run.update_status(
         kimg=training.kimg, seconds=round(seconds, 1), best=training.best, attempt=training.attempt
     )
+
+
+def _evaluate(training: Training, log: Log, checkpoint: str) -> None:
+    """Score a checkpoint's samples against val, and remember the best."""
+    if training.validator is None:
+        return
+    score = training.validator(sample_images(training, training.schedule.validate))
+    log.write({"kimg": training.kimg, "kid_val": score})
+    if not training.best or score < training.best["kid_val"]:
+        training.best = {"checkpoint": checkpoint, "kid_val": score}
 
 
 @torch.no_grad()
@@ -273,6 +326,16 @@ def sample_images(training: Training, n: int, *key: Any) -> NDArray[np.uint8]:
     return np.concatenate(made)
 
 
+def _catch_up(training: Training, log: Log) -> None:
+    """Score the checkpoint gone on from, if a kill came between its writing and its scoring."""
+    interval = round(1000 * training.schedule.checkpoint_kimg)
+    crossed = training.nimg // interval != (training.nimg - training.rules.batch) // interval
+    scored = any(line["kimg"] == training.kimg and "kid_val" in line for line in log.past())
+    if training.nimg and crossed and not scored:
+        _evaluate(training, log, checkpoints.checkpoint_name(training.nimg))
+        training.run.update_status(best=training.best)
+
+
 def _fixed_reals(training: Training, n: int = 25) -> NDArray[np.uint8]:
     order = np.random.default_rng(training.run.seed).permutation(len(training.subset))
     return training.subset.images(order[np.arange(n) % len(order)])
@@ -284,8 +347,7 @@ def _look(training: Training, log: Log, health: Health, reals: NDArray[np.uint8]
     grid.save(_sample_path(training.run, checkpoints.checkpoint_name(training.nimg)))
     variety = spread(samples) / max(spread(reals), 1e-9)
     log.image("samples", np.asarray(grid), training.nimg)
-    log.write({"kimg": training.kimg, "variety": variety})
-    _fail_if(training, health.look(variety, training.kimg))
+    _watch(training, log, health, {"kimg": training.kimg, "variety": variety})
 
 
 def _sample_path(run: Run, name: str) -> Path:

@@ -42,11 +42,15 @@ class Health:
         self._variety: deque[float] = deque(maxlen=2)
 
     def feed(self, line: Mapping[str, Any]) -> str | None:
-        """Take one logged line.
+        """Take one logged line; those without gradients (samples, scores) are left aside.
 
         Returns:
             None while healthy, else one line that says what went wrong and what to try.
         """
+        if "variety" in line:
+            return self._collapse(line["variety"], line["kimg"])
+        if "grad_g" not in line:
+            return None
         for name in ("loss_g", "loss_d", "grad_g", "grad_d"):
             if name in line and not math.isfinite(line[name] if line[name] is not None else math.nan):
                 return f"{name} is no longer a number; lower --lr, or start again with another --seed"
@@ -67,7 +71,7 @@ class Health:
         return None
 
     def _lasting(self, line: Mapping[str, Any]) -> str | None:
-        recent = [p for p in list(self._lines)[-self.limits.window :] if "grad_g" in p]
+        recent = list(self._lines)[-self.limits.window :]
         if line.get("kimg", 0) < self.limits.warmup_kimg or len(recent) < self.limits.window:
             return None
         if all(p["grad_g"] < self.limits.vanishing for p in recent):
@@ -82,12 +86,8 @@ class Health:
             )
         return None
 
-    def look(self, variety: float, kimg: float) -> str | None:
-        """Take the spread of the fixed samples relative to that of real images.
-
-        Returns:
-            None while healthy, else one line.
-        """
+    def _collapse(self, variety: float, kimg: float) -> str | None:
+        """Judge the spread of the fixed samples relative to that of real images."""
         self._variety.append(variety)
         collapsed = len(self._variety) == 2 and max(self._variety) < self.limits.variety
         if collapsed and kimg >= self.limits.warmup_kimg:

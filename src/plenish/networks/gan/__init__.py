@@ -42,6 +42,17 @@ def network_config(name: str, options: Mapping[str, Any]) -> NetworkConfig:
         if option not in known:
             raise unknown(f"{name} network option", option, known)
     values = dict(options)
+    for field in dataclasses.fields(made):
+        default = field.default
+        if (
+            field.name in values
+            and default is not dataclasses.MISSING
+            and type(values[field.name]) is not type(default)
+        ):
+            wanted = {int: "a whole number", bool: "true or false", str: "a word"}.get(
+                type(default), "of another kind"
+            )
+            raise InputError(f"network.{field.name} must be {wanted}, not {values[field.name]!r}.")
     if isinstance(values.get("labels"), Mapping):
         values["labels"] = LabelSchema.from_dict(values["labels"])
     return made(**values)

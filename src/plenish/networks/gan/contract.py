@@ -7,13 +7,13 @@ multi-hot or continuous, so that a label can be interpolated; None where the net
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from plenish.datasets.schema import LabelSchema
-from plenish.errors import InputError
+from plenish.errors import InputError, unknown
 
 Prior = Literal["uniform", "normal"]
 
@@ -39,6 +39,8 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise InputError(f"A generator makes images of 1 or 3 channels, not {self.channels}.")
+        if self.prior not in get_args(Prior):
+            raise unknown("prior", self.prior, get_args(Prior))
         if self.z_dim < 1:
             raise InputError(f"The latent vector needs at least one number; z_dim is {self.z_dim}.")
 
@@ -147,7 +149,7 @@ class Discriminator(nn.Module):
         Args:
             image: N×C×H×W in [-1, 1].
             y: labels N×K, or None.
-            parts: the batch is this many batches of equal size behind each other, such as reals and fakes. One
+            parts: the batch is this many batches of equal size in a row, such as reals and fakes. One
                 pass over both is faster than two; statistics over a batch are taken of each part by itself.
 
         Returns:

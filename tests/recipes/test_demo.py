@@ -1,0 +1,76 @@
+"""The whole chain, small."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from plenish import cli
+
+
+def _pictures(folder: Path, classes: int = 2, n: int = 60, parts: tuple[str, ...] = ("",)) -> Path:
+    rng = np.random.default_rng(0)
+    for part in parts:
+        for code in range(classes):
+            place = folder / part / f"class {code}"
+            place.mkdir(parents=True)
+            for i in range(n // len(parts)):
+                stripes = np.tile((np.arange(16) // (2 + 2 * code) % 2 * 150).astype(np.uint8), (16, 1))
+                pixels = stripes[..., None] + rng.integers(0, 90, (16, 16, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(place / f"{i}.png")
+    return folder
+
+
+def _demo(data: Path, out: Path, *more: str) -> int:
+    words = ["demo", str(out), "--data", str(data), "--size", "16", "--kimg", "0.3", "--seeds", "1", "--quiet"]
+    return cli.run([*words, "--threads", "1", *more])
+
+
+@pytest.mark.parametrize("parts", [pytest.param(("",), marks=pytest.mark.slow), ("train", "test")])
+def test_on_class_folders_also_without_val(
+    tmp_path: Path, parts: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = _pictures(tmp_path / "pictures", n=120, parts=parts)
+    assert _demo(data, tmp_path / "out", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert result["verdict"]
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "class 0" in page
+    before = (tmp_path / "out" / "study" / "cells" / "real-seed0.json").stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "out" / "score")
+    assert _demo(data, tmp_path / "out") == 0  # only what is missing is done again
+    assert (tmp_path / "out" / "score" / "score.json").exists()
+    assert len(list((tmp_path / "out" / "study" / "cells").glob("*.json"))) == 5
+    assert (tmp_path / "out" / "study" / "cells" / "real-seed0.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda p: p.mkdir(), "no images"),
+        (lambda p: _pictures(p, classes=1), "at least two classes"),
+        (lambda p: _pictures(p, n=1), "2 different images for 3 parts"),
+        (lambda p: None, "does not exist"),
+    ],
+)
+def test_data_that_cannot_do_are_refused(
+    tmp_path: Path, make, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "pictures")
+    assert _demo(tmp_path / "pictures", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert sentence in said
+
+
+def test_another_demo_in_the_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    assert _demo(_pictures(tmp_path / "pictures"), tmp_path / "out") == 2
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine.txt"]
