@@ -200,3 +200,44 @@ def test_hashes_pin_the_content(tmp_path: Path, stripes) -> None:
     other = _write(tmp_path / "other")
     assert other.manifest.pixels_hash != a.manifest.pixels_hash
     assert json.loads((a.path / "dataset.json").read_text())["labels"]["names"] == ["class0", "class1"]
+
+
+def _rewrite_table(path: Path) -> None:
+    table = pd.read_parquet(path / "samples.parquet")
+    table.loc[0, "label"] = "b"
+    table.to_parquet(path / "samples.parquet")
+
+
+def _without_file_hash(path: Path) -> None:
+    """As Datasets were before the file's hash was kept."""
+    content = json.loads((path / "dataset.json").read_text())
+    assert content.pop("table_file_sha256")
+    (path / "dataset.json").write_text(json.dumps(content))
+
+
+def test_an_altered_table_is_noticed_when_a_split_is_opened(tmp_path: Path) -> None:
+    data = _write(tmp_path / "d", part="train")
+    assert len(data.part("train", purpose="train")) == 30
+    _rewrite_table(data.path)
+    with pytest.raises(InputError, match=r"samples.parquet does not match its hash"):
+        Dataset.open(data.path).part("train", purpose="train")
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("old", [False, True])
+def test_verify_notices_altered_pixels_and_tables(tmp_path: Path, old: bool) -> None:
+    data = _write(tmp_path / "d", part="train")
+    if old:
+        _without_file_hash(data.path)
+        assert Dataset.open(data.path).split().rows("train").tolist() == list(range(30))
+    Dataset.open(data.path).verify()
+    shard = data.path / "pixels" / "00001.npy"
+    sound = shard.read_bytes()
+    shard.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    with pytest.raises(InputError, match="1 of 30 images differ, row 13 first"):
+        Dataset.open(data.path).verify()
+    shard.write_bytes(sound)
+    Dataset.open(data.path).verify()
+    _rewrite_table(data.path)
+    with pytest.raises(InputError, match=r"samples.parquet does not match"):
+        Dataset.open(data.path).verify()

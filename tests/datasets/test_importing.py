@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from plenish import cli
 from plenish.datasets import workers
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.importing import import_dataset
+from plenish.datasets.split import split_dataset
 from plenish.datasets.workers import Shape, Task, fit_all, fit_task
 from plenish.errors import InputError
 
@@ -187,7 +190,7 @@ def test_a_killed_import_goes_on(tmp_path, monkeypatch):
     import_dataset(source, tmp_path / "whole", 8)
     seen = []
 
-    def interrupted(task, shape):
+    def interrupted(task, shape, archives):
         seen.extend(task.refs)
         if len(seen) > 40:
             raise KeyboardInterrupt
@@ -202,7 +205,9 @@ def test_a_killed_import_goes_on(tmp_path, monkeypatch):
     again = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            workers, "fit_task", lambda task, shape: again.extend(task.refs) or fit_task(task, shape)
+            workers,
+            "fit_task",
+            lambda task, shape, archives: again.extend(task.refs) or fit_task(task, shape),
         )
         made = import_dataset(source, tmp_path / "out", 8, workers=1)
     assert len(again) < 60
@@ -213,7 +218,7 @@ def test_a_killed_import_goes_on(tmp_path, monkeypatch):
 def test_a_changed_source_is_not_continued(tmp_path, monkeypatch):
     source = pictures(tmp_path / "in", 10)
     with monkeypatch.context() as patch:
-        patch.setattr(workers, "fit_task", lambda task, shape: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(workers, "fit_task", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             import_dataset(source, tmp_path / "out", 8, workers=1)
     (source / "a/0.png").unlink()
@@ -221,7 +226,100 @@ def test_a_changed_source_is_not_continued(tmp_path, monkeypatch):
         import_dataset(source, tmp_path / "out", 8)
 
 
+# Kept splits
+
+
+def pre_split(root, groups, copies=0):
+    """Eight pictures, four in train and four in test, and a table of their groups."""
+    pictures(root / "train", 4)
+    for i, path in enumerate(sorted(pictures(root / "more", 8).rglob("[4-7].png"))):
+        (root / "test" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        path.rename(root / "test" / "ab"[i % 2] / f"{i}.png")
+    shutil.rmtree(root / "more")
+    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    for source, twin in list(zip([f for f in files if f[1] == "r"], [f for f in files if f[1] == "e"]))[
+        :copies
+    ]:
+        shutil.copyfile(root / source, root / twin)
+    lines = [f"{name},{group}" for name, group in zip(files, groups)]
+    (root.parent / "groups.csv").write_text("file,patient\n" + "\n".join(lines) + "\n")
+    return root
+
+
+def test_groups_torn_by_the_sources_split_are_refused_and_can_be_left_out(tmp_path):
+    source = pre_split(tmp_path / "in", ["p0", "p1", "p2", "p3", "p1", "p4", "p5", "p2"])
+    options = {"size": 12, "labels": tmp_path / "groups.csv", "group_column": "patient"}
+    with pytest.raises(
+        InputError, match=r"2 groups .* 'default' \(the first is 'p1', in test and train\)"
+    ) as no:
+        import_dataset(source, tmp_path / "out", **options)
+    assert "--no-keep-split" in str(no.value)
+    assert not (tmp_path / "out.partial").exists()
+    made = import_dataset(source, tmp_path / "out", **options, keep_split=False)
+    assert (len(made.dataset), made.dataset.split_names()) == (8, [])
+    again = split_dataset(tmp_path / "out", ratios=(0.5, 0, 0.5)).splits[0].part_of
+    by_group = again.groupby(made.dataset.table["group"].to_numpy()).nunique()
+    assert by_group.max() == 1
+
+
+def test_whole_groups_keep_the_sources_split(tmp_path):
+    source = pre_split(tmp_path / "in", ["p0", "p1", "p2", "p3", "p4", "p4", "p5", "p5"])
+    made = import_dataset(
+        source, tmp_path / "out", 12, labels=tmp_path / "groups.csv", group_column="patient"
+    )
+    manifest = made.dataset.split().manifest
+    assert (manifest["counts"]["train"], manifest["duplicates_across_parts"]) == (4, 0)
+    assert "same pixels" not in " ".join(made.warnings)
+
+
+def test_the_command_line_leaves_a_split_out(tmp_path, capsys):
+    source = pre_split(tmp_path / "in", "abcdefgh")
+    assert cli.run(["import", str(source), str(tmp_path / "out"), "--size", "12", "--no-keep-split"]) == 0
+    assert Dataset.open(tmp_path / "out").split_names() == []
+    assert "own split is kept" not in capsys.readouterr().err
+
+
+def test_identical_pixels_across_the_sources_parts_are_told(tmp_path):
+    made = import_dataset(pre_split(tmp_path / "in", "abcdefgh", copies=3), tmp_path / "out", 12)
+    assert made.dataset.split().manifest["duplicates_across_parts"] == 3
+    assert "3 images of the source's split 'default' have the same pixels" in " ".join(made.warnings)
+
+
 # Workers
+
+
+@pytest.mark.parametrize("crew", [1, 2])
+def test_a_zip_is_opened_once_for_all_tasks(tmp_path, monkeypatch, crew):
+    source = pictures(tmp_path / "in", 30)
+    names = sorted(path.relative_to(source).as_posix() for path in source.rglob("*.png"))
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for name in names:
+            archive.write(source / name, name)
+    opened = []
+
+    def listed(self, *args, real=zipfile.ZipFile.__init__, **options):
+        opened.append(self)
+        real(self, *args, **options)
+
+    tasks = [Task(names[i : i + 2], str(tmp_path / "in.zip"), zipped=True) for i in range(0, 30, 2)]
+    shape = Shape(8, 3, "crop")
+    expected = [fit_task(task, shape).items for task in tasks]
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "__init__", listed)
+        if crew == 1:
+            found = [result.items for _, result in fit_all(tasks, shape, 1)]
+        else:  # What a worker process does, in this one.
+            calls = io.BytesIO()
+            for task in tasks:
+                workers._write_task(calls, task, shape)
+            answers = io.BytesIO()
+            workers._serve(io.BytesIO(calls.getvalue()), answers)
+            answers.seek(0)
+            found = [workers._read_result(answers, shape).items for _ in tasks]
+    assert found == expected
+    assert len(opened) == 1
+    if crew == 1:
+        assert opened[0].fp is None
 
 
 def test_workers_keep_order_and_bounded_work(tmp_path, monkeypatch):
@@ -253,7 +351,7 @@ def test_an_image_that_kills_its_worker_is_rejected_and_the_others_kept(tmp_path
         "fit = w.fit_task\n"
         "print('ready', flush=True)\n"
         "w._serve(__import__('sys').stdin.buffer, __import__('sys').stdout.buffer,"
-        " lambda t, s: os._exit(11) if '4.png' in t.refs else fit(t, s))\n"
+        " lambda t, s, a: os._exit(11) if '4.png' in t.refs else fit(t, s))\n"
     )
     real = subprocess.Popen
 

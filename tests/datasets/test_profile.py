@@ -150,3 +150,22 @@ def test_an_unknown_split_or_a_used_out_is_refused(stripes: MakeStripes, tmp_pat
     (tmp_path / "used").mkdir()
     with pytest.raises(InputError, match="already exists"):
         profile_dataset(data.path, tmp_path / "used")
+
+
+def test_an_altered_dataset_is_not_profiled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = _leaky(tmp_path / "d")
+    shard = data.path / "pixels" / "00000.npy"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\0")
+    assert cli.run(["profile", str(data.path), str(tmp_path / "out")]) == 2
+    assert "pixels does not match its hashes" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_problems_are_printed_as_json_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = _leaky(tmp_path / "d")
+    assert cli.run(["profile", str(data.path), str(tmp_path / "out"), "--json"]) == 3
+    printed = capsys.readouterr()
+    assert len(json.loads(printed.out)["problems"]) == 2
+    assert "share pixels" in printed.err
+    assert cli.run(["profile", str(data.path), str(tmp_path / "again")]) == 3
+    assert capsys.readouterr().out == ""

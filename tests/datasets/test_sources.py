@@ -440,6 +440,67 @@ def test_npz_that_cannot_be_used_is_refused(tmp_path):
     refused(path, "not a readable")
 
 
+def npy(shape, data, dtype="|u1", fortran=False):
+    """An .npy file with a header of one's own choice."""
+    out = io.BytesIO()
+    np.lib.format.write_array_header_1_0(out, {"descr": dtype, "fortran_order": fortran, "shape": shape})
+    return out.getvalue() + data
+
+
+def test_npz_whose_header_lies_or_swells_is_refused(tmp_path):
+    path, sound = tmp_path / "a.npz", npy((3, 4, 4), bytes(48))
+    huge = 20_000
+    for members, words in (
+        ({"images": npy((10**9, 64, 64), bytes(48))}, "'images'.* damaged: .* 48 follow"),
+        ({"images": npy((3, 4, 3), bytes(48))}, "promises 36 bytes and 48 follow"),
+        ({"images": npy((-3, -4, 4), bytes(48))}, "damaged"),
+        ({"images": npy((1, huge, huge), b"")}, "damaged"),
+        ({"images": sound, "labels": npy((10**12,), bytes(3), "<i8")}, "'labels'.* damaged"),
+        ({"images": sound, "labels": npy((), b"\0")}, "0 labels for 3 images"),
+    ):
+        refused(zipped(path, {f"{key}.npy": data for key, data in members.items()}), words)
+
+
+def test_npz_bombs_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    monkeypatch.setattr("plenish.datasets.sources.listing.MAX_PIXELS", 4000)
+    np.savez(path, images=np.zeros((1, 60, 70), np.uint8))
+    refused(path, "70×60 pixels")
+    monkeypatch.setattr("plenish.datasets.sources.listing.MAX_BYTES", 2 * 10**5)
+    np.savez_compressed(path, images=np.zeros((200, 40, 40), np.uint8))
+    refused(path, "archives made to harm")
+    noise = np.random.default_rng(0).integers(0, 256, (200, 40, 40), np.uint8)
+    np.savez_compressed(path, images=noise)
+    np.testing.assert_array_equal(blocks(listed(path))[..., 0], noise)
+    monkeypatch.setattr("plenish.datasets.sources.npz.MAX_BYTES", 1000)
+    np.savez(path, images=noise, labels=np.zeros(200))
+    refused(path, "'labels'.* at once")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_idx_whose_header_lies_or_swells_is_refused(tmp_path, monkeypatch, packed):
+    end = ".gz" if packed else ""
+    path = tmp_path / f"train-images-idx3-ubyte{end}"
+    pack = gzip.compress if packed else bytes
+    path.write_bytes(pack(struct.pack(">HBBIII", 0, 8, 3, 2**31, 1, 1) + bytes(16)))
+    refused(path, "truncated: its header promises")
+    path.write_bytes(pack(struct.pack(">HBBIII", 0, 8, 3, 1, 2**16, 2**16)))
+    refused(path, "65,536×65,536 pixels")
+    path.write_bytes(pack(struct.pack(">HBBIII", 0, 8, 3, 4, 2, 2) + bytes(16)))
+    labels = tmp_path / f"train-labels-idx1-ubyte{end}"
+    labels.write_bytes(pack(struct.pack(">HBBI", 0, 8, 1, 4) + bytes(4)))
+    assert listed(path).labels == ["0"] * 4
+    labels.write_bytes(pack(struct.pack(">HBBI", 0, 8, 1, 2**31) + bytes(4)))
+    refused(path, "labels-idx1-ubyte.* truncated")
+    if packed:
+        monkeypatch.setattr("plenish.datasets.sources.listing.MAX_BYTES", 2 * 10**5)
+        path.write_bytes(pack(struct.pack(">HBBIII", 0, 8, 3, 500, 20, 20) + bytes(200_000)))
+        refused(path, "archives made to harm")
+    else:
+        path.write_bytes(path.read_bytes() + b"more")
+        refused(path, "damaged: its header promises 16 bytes and 20 follow")
+
+
 # Zip archives
 
 
@@ -491,3 +552,23 @@ def test_zips_that_cannot_be_used_are_refused(tmp_path):
         zipped(path, image | {"2.png": png(), "dataset.json": '{"labels": [["1.png", 1], ["2.png", [1]]]}'}),
         "mixes",
     )
+    for labels in ([1, "x"], [1, None], [1, float("nan")], [[1], [2]]):
+        manifest = json.dumps({"labels": [["1.png", labels]]})
+        refused(zipped(path, image | {"dataset.json": manifest}), "other things than finite numbers")
+
+
+@pytest.mark.parametrize("text", ['{"version": 3}', "[1, 2]", "{", "7"])
+def test_an_unrelated_manifest_inside_a_class_zip_is_passed_over(tmp_path, text):
+    images = {f"{c}/{i}.png": png() for c in "ab" for i in range(2)}
+    found = listed(zipped(tmp_path / "a.zip", images | {"a/dataset.json": text}))
+    assert (found.labels, found.refs) == (["a", "a", "b", "b"], list(images))
+    pairs = {"labels": [[f"{i}.png", i] for i in range(2)]}
+    wrapped = {f"top/{i}.png": png() for i in range(2)} | {"top/dataset.json": json.dumps(pairs)}
+    assert listed(zipped(tmp_path / "b.zip", wrapped)).labels == ["0", "1"]
+
+
+@pytest.mark.parametrize("line", ["3", "[1]", '"file_name"', "null"])
+def test_metadata_that_is_no_object_is_refused(tmp_path, line):
+    make(tmp_path, "1.png")
+    (tmp_path / "metadata.jsonl").write_text(line + '\n{"file_name": "1.png"}\n')
+    refused(tmp_path, "Line 1 of .* is not a JSON object")

@@ -251,3 +251,19 @@ def test_a_class_in_many_groups_but_entangled_is_placed_in_every_part(make: Make
     data = make(labels, groups)
     split_dataset(data.path)
     assert data.table.assign(part=_parts(data)).groupby("label")["part"].nunique().tolist() == [3, 3, 3]
+
+
+def test_folds_cut_short_by_a_kill_are_completed(make: Make) -> None:
+    data = make(["a", "b"] * 20)
+    whole = [_parts(data, split.name).tolist() for split in split_dataset(data.path, folds=4).splits]
+    for k in (2, 3):
+        for suffix in ("json", "parquet"):
+            (data.path / "splits" / f"default-{k}.{suffix}").unlink()
+    with pytest.raises(InputError, match=r"'default-0'.*frozen"):
+        split_dataset(data.path, folds=4, seed=1)
+    assert data.split_names() == ["default-0", "default-1"]
+    again = split_dataset(data.path, folds=4)
+    assert [split.part_of.tolist() for split in again.splits] == whole
+    assert again.summary()["parts"]
+    with pytest.raises(InputError, match="frozen"):
+        split_dataset(data.path, folds=4)

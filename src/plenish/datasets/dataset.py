@@ -197,6 +197,18 @@ class Dataset:
         return table
 
     @functools.cached_property
+    def _table_problem(self) -> str:
+        from plenish.datasets.verifying import table_problem
+
+        return table_problem(self)
+
+    def verify(self) -> None:
+        """Check all pixels and the table against their hashes; InputError when either was altered."""
+        from plenish.datasets.verifying import verify
+
+        verify(self)
+
+    @functools.cached_property
     def _y(self) -> NDArray[np.float32]:
         return self.labels.encode(self.table["label"].tolist())
 
@@ -231,10 +243,12 @@ class Dataset:
         """A frozen split by name.
 
         Raises:
-            InputError: there is none of that name, or its table was altered.
+            InputError: there is none of that name, or its table or samples.parquet was altered.
         """
         import pandas as pd
 
+        if self._table_problem:
+            raise InputError(self._table_problem)
         path = self.path / "splits" / f"{name}.parquet"
         if not path.is_file():
             if self.split_names():

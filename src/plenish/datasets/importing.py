@@ -76,6 +76,7 @@ def import_dataset(
     split_column: str | None = None,
     label_kind: Literal["auto", "categorical", "multilabel", "continuous"] = "auto",
     missing: Literal["error", "skip"] = "error",
+    keep_split: bool = True,
     workers: int | None = None,
     name: str | None = None,
     licence: str = "",
@@ -103,13 +104,16 @@ def import_dataset(
         split_column: the table's column that says train, val or test.
         label_kind: what a label is: one class, several tags (a list, or parted by |), or numbers.
         missing: what to do about rows of the table without a file or a label: stop, or leave them out.
+        keep_split: keep the splits the source has (folders train, val and test, --split-column, an
+            export's); without them, 'plenish split' makes one.
         workers: processes that decode; left out, one a core.
         name: what to call the Dataset; left out, the source's name.
         licence: the images' licence.
         intended_use: what the images may be used for.
 
     Raises:
-        InputError: the source, its labels or OUT cannot be used.
+        InputError: the source, its labels or OUT cannot be used, or a group lies in several parts of a split
+            that is kept.
     """
     from plenish.datasets.sources import TableOptions, recognise
     from plenish.datasets.workers import Shape
@@ -121,6 +125,10 @@ def import_dataset(
         raise InputError(f"--workers must be at least 1, not {workers}.")
     options = TableOptions(labels, file_column, label_column, group_column, split_column, label_kind, missing)
     listing = recognise(source, options)
+    if keep_split:
+        _refuse_torn_groups(listing, source, out)
+    else:
+        _leave_splits_out(listing)
     if size is None:
         size = listing.size or _DEFAULT_SIZE
     if not 1 <= size <= _LARGEST_SIZE:
@@ -136,9 +144,54 @@ def import_dataset(
         tally = _copy(listing, shape, writer, _crew(workers, listing, shape))
         warnings = [*listing.warnings, *_remarks(tally, listing, shape, out)]
         _finish(listing, writer, tally, shape, warnings)
+    warnings += _shared_pixels(writer.dataset)
     for text in warnings:
         warn(text)
     return Imported(writer.dataset, listing.kind, len(tally.rejected), tally.upscaled, tuple(warnings))
+
+
+def _refuse_torn_groups(listing: Listing, source: Path, out: Path) -> None:
+    from plenish.datasets.sources.listing import plural
+
+    splits = ({} if listing.parts is None else {"default": listing.parts}) | listing.splits
+    for name, parts in splits.items():
+        found: dict[str, list[str]] = {}
+        for group, part in zip(listing.groups or (), parts):
+            if group is not None and part not in (seen := found.setdefault(group, [])):
+                seen.append(part)
+        torn = [group for group, seen in found.items() if len(seen) > 1]
+        if torn:
+            raise InputError(
+                f"{plural(len(torn), 'group')} of {source} {'lies' if len(torn) == 1 else 'lie'} in several "
+                f"parts of its split '{name}' (the first is '{torn[0]}', in "
+                f"{' and '.join(found[torn[0]])}), so no score on it would hold; leave the split out with "
+                f"--no-keep-split and run 'plenish split {out}'."
+            )
+
+
+def _leave_splits_out(listing: Listing) -> None:
+    from plenish.datasets.sources.listing import about_parts
+
+    if listing.parts is not None:
+        kept = about_parts(listing.parts)
+        listing.notes = [note for note in listing.notes if note != kept]
+    listing.parts, listing.splits = None, {}
+
+
+def _shared_pixels(dataset: Dataset) -> list[str]:
+    """A warning for each split with the same pixels in several parts; real collections have such images."""
+    from plenish.datasets.sources.listing import plural
+
+    texts = []
+    for name in dataset.split_names():
+        count = dataset.split(name).manifest.get("duplicates_across_parts", 0)
+        if count:
+            texts.append(
+                f"{plural(count, 'image')} of the source's split '{name}' {'has' if count == 1 else 'have'} "
+                "the same pixels in several parts, so scores on it are too good; import with "
+                "--no-keep-split and run 'plenish split' to have such images in one part."
+            )
+    return texts
 
 
 def _config(source: Path, listing: Listing, shape: Shape) -> dict[str, Any]:

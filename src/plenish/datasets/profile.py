@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plenish import settings
 from plenish.datasets.schema import PARTS
-from plenish.errors import NegativeAnswer
+from plenish.errors import InputError, NegativeAnswer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +79,7 @@ def profile_dataset(
         What was found.
 
     Raises:
-        InputError: there is no such Dataset or split, or `out` exists.
+        InputError: there is no such Dataset or split, its pixels or table were altered, or `out` exists.
         NegativeAnswer: images or groups straddle the parts of the split.
     """
     from plenish import files
@@ -86,6 +88,9 @@ def profile_dataset(
 
     dataset, out = Dataset.open(data), Path(out)
     chosen = split if dataset.split_names() or split != "default" else None
+    if out.exists():  # Said before all pixels are read.
+        raise InputError(f"{out} already exists; choose another name or remove it first.")
+    dataset.verify()
     content = describe(dataset, chosen)
     rows = shown_rows(dataset, chosen, examples, seed)
     with files.whole(
@@ -95,6 +100,8 @@ def profile_dataset(
         files.write_json(partial / "profile.json", content)
         files.write_bytes(partial / "profile.html", page.encode())
     if content["problems"]:
+        if settings.current().json:  # Whoever reads the result needs it most when it is bad.
+            print(json.dumps(Profile(out, content).summary(), indent=2, ensure_ascii=False, default=str))
         raise NegativeAnswer(f"{' '.join(content['problems'])} See {out / 'profile.html'}.")
     return Profile(out, content)
 

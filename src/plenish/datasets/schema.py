@@ -104,6 +104,7 @@ class Manifest:
         config: the command's configuration that made it.
         extra: further facts (phantom, generator, resizer, remarks of the import).
         schema_version: version of this layout.
+        table_file_sha256: SHA-256 of the file samples.parquet; empty in Datasets of before it was kept.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Manifest:
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    table_file_sha256: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""

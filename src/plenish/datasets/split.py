@@ -90,6 +90,7 @@ def split_dataset(
             few groups to put every class into every part.
     """
     from plenish.datasets.dataset import Dataset
+    from plenish.datasets.tables import split_table
 
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
@@ -100,20 +101,17 @@ def split_dataset(
         _shares(ratios) if folds is None else {f"fold {k}": 1.0 / folds for k in range(_check_folds(folds))}
     )
     names = [name] if folds is None else [f"{name}-{k}" for k in range(folds)]
-    for taken in names:
-        if taken in dataset.split_names():
-            raise InputError(
-                f"The split '{taken}' of {dataset.path} is frozen and is not overwritten; give another "
-                "with --name."
-            )
+    there = [taken for taken in names if taken in dataset.split_names()]
+    if len(there) == len(names):
+        raise _frozen(dataset, there[0])
     units = _Units(dataset)
     wanted = {part: share for part, share in shares.items() if share > 0}
     units.check(len(wanted))
     assigned = units.assign(list(wanted.values()), seed)
     caveats = units.caveats(shares)
     common = {"verb": "split", "seed": seed, "caveats": caveats, "merged_groups": units.merged}
-    splits = []
-    for k, one in enumerate(names):
+    wishes: list[tuple[list[str], dict[str, Any]]] = []
+    for k in range(len(names)):
         if folds is None:
             parts = [list(wanted)[p] for p in assigned]
             asked: Mapping[str, float] = shares
@@ -121,8 +119,23 @@ def split_dataset(
             parts = ["test" if p == k else "val" if p == (k + 1) % folds else "train" for p in assigned]
             asked = {"train": 1 - 2 / folds, "val": 1 / folds, "test": 1 / folds}
             common |= {"folds": folds, "fold": k}
-        splits.append(dataset.add_split(one, parts, common | {"ratios": dict(asked)} | units.account(parts)))
+        wishes.append((parts, common | {"ratios": dict(asked)}))
+    # Folds that a killed try left behind are kept when they are the ones that would be made now.
+    ids = dataset.table["id"].tolist()
+    for one, (parts, _) in zip(names, wishes):
+        if one in there and dataset.split(one).hash != split_table(ids, parts, {})[1]["hash"]:
+            raise _frozen(dataset, one)
+    splits = [
+        dataset.split(one) if one in there else dataset.add_split(one, parts, about | units.account(parts))
+        for one, (parts, about) in zip(names, wishes)
+    ]
     return SplitResult(tuple(splits), units.count, tuple(caveats))
+
+
+def _frozen(dataset: Dataset, name: str) -> InputError:
+    return InputError(
+        f"The split '{name}' of {dataset.path} is frozen and is not overwritten; give another with --name."
+    )
 
 
 def _shares(ratios: Sequence[float]) -> dict[str, float]:

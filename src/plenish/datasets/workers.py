@@ -80,13 +80,36 @@ class WorkerLost(PlenishError):
     """A worker process ended without an answer."""
 
 
-def fit_task(task: Task, shape: Shape) -> Result:
-    """Read and fit the images of a task, in this process."""
+class Archives(contextlib.ExitStack):
+    """The zip archives in use, each opened once: the directory of a large one takes long to read."""
+
+    def __init__(self) -> None:
+        """Nothing is open yet; all are closed when the `with` block ends."""
+        super().__init__()
+        self._open: dict[str, zipfile.ZipFile] = {}
+
+    def open(self, path: str) -> zipfile.ZipFile:
+        """The archive at `path`, opened at the first call."""
+        if path not in self._open:
+            self._open[path] = self.enter_context(zipfile.ZipFile(path))
+        return self._open[path]
+
+
+def fit_task(task: Task, shape: Shape, archives: Archives | None = None) -> Result:
+    """Read and fit the images of a task, in this process.
+
+    Args:
+        task: the work.
+        shape: what every image becomes.
+        archives: keeps zip archives open from task to task; None opens them for this one.
+    """
     items: list[str | tuple[str, bool, bool, int]] = []
     pixels = np.empty((len(task.refs), shape.size, shape.size, shape.channels), np.uint8)
     count = 0
     with contextlib.ExitStack() as stack:
-        archive = stack.enter_context(zipfile.ZipFile(task.root)) if task.zipped else None
+        if archives is None:
+            archives = stack.enter_context(Archives())
+        archive = archives.open(task.root) if task.zipped else None
         for i, ref in enumerate(task.refs):
             try:
                 if task.pixels is not None:
@@ -148,8 +171,9 @@ def fit_all(tasks: Iterable[Task], shape: Shape, workers: int) -> Iterator[tuple
         workers: processes; 1 works in this one.
     """
     if workers <= 1:
-        for task in tasks:
-            yield task, fit_task(task, shape)
+        with Archives() as archives:
+            for task in tasks:
+                yield task, fit_task(task, shape, archives)
         return
     with contextlib.ExitStack() as stack:
         crew = _Crew(shape)
@@ -273,12 +297,15 @@ def _read_result(pipe: IO[bytes], shape: Shape) -> Result:
     return Result(_read_exactly(pipe, (count, shape.size, shape.size, shape.channels)), items)
 
 
-def _serve(source: IO[bytes], sink: IO[bytes], done: Callable[[Task, Shape], Result] = fit_task) -> None:
+def _serve(
+    source: IO[bytes], sink: IO[bytes], done: Callable[[Task, Shape, Archives], Result] = fit_task
+) -> None:
+    archives = Archives()  # Kept until the process ends.
     for line in source:
         header = json.loads(line)
         pixels = None if header["pixels"] is None else _read_exactly(source, header["pixels"])
         task = Task(header["refs"], header["root"], header["zipped"], pixels)
-        result = done(task, Shape(*header["shape"]))
+        result = done(task, Shape(*header["shape"]), archives)
         sink.write(json.dumps(result.items).encode() + b"\n")
         sink.write(np.ascontiguousarray(result.pixels).data)
         sink.flush()

@@ -191,7 +191,7 @@ class DatasetWriter:
         return self._whole.__exit__(kind, error, trace)
 
     def _finish(self) -> None:
-        from plenish.datasets.tables import join_rows, read_column, split_table, write_table
+        from plenish.datasets.tables import join_rows, read_column, shared_across, split_table, write_table
 
         self._flush(last=True)
         if self.count == 0:
@@ -213,7 +213,9 @@ class DatasetWriter:
                 f"{len(ids) - len(set(ids))} images have an id that another image has; ids must differ."
             )
         for name, values in self.splits.items():
-            table, manifest = split_table(ids, values, self.split_manifest)
+            shared = shared_across(read_column(parts, "sha256") or [], values)
+            about_split = {**self.split_manifest, "duplicates_across_parts": shared}
+            table, manifest = split_table(ids, values, about_split)
             write_table(self.partial / "splits" / f"{name}.parquet", table)
             files.write_json(self.partial / "splits" / f"{name}.json", manifest)
         for name, (array, about) in self._arrays.items():
@@ -222,7 +224,8 @@ class DatasetWriter:
             self._write_rejected(rejects)
         manifest_ = Manifest(
             labels=self.labels, size=self.size, channels=self.channels, count=self.count, shard=self._shard,
-            pixels_hash=digest.hexdigest(), table_hash=table_hash, extra=self.extra, **self._about,
+            pixels_hash=digest.hexdigest(), table_hash=table_hash, extra=self.extra,
+            table_file_sha256=files.sha256_file(self.partial / "samples.parquet"), **self._about,
         )  # fmt: skip
         files.write_json(self.partial / "dataset.json", manifest_.to_dict())
         shutil.rmtree(self.partial / "rows")

@@ -115,8 +115,9 @@ def share_of_groups(codes: Ints, groups: NDArray[np.object_], fraction: float, s
     """Positions of a share of the groups, at least one and as close as the groups allow to `fraction` per
     class.
 
-    Groups are taken in an order that depends on the seed and the group's name only, so shares are nested. A
-    row without a group is a group of its own; a group of several classes counts for its most frequent one.
+    Groups are numbered as they first appear among the rows, and taken in an order that depends on the seed
+    and that number only, not on names: shares of the same rows are nested, those of other rows are not. A row
+    without a group is a group of its own; a group of several classes counts for its most frequent one.
     """
     from plenish.metrics.statistics import unit_codes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,8 +26,10 @@ def listing(source: Path, options: TableOptions) -> Listing:
     if not names:
         raise InputError(f"There are no images in {source}; give an archive of PNG or JPEG files.")
     manifests = [name for name in _members(source) if PurePosixPath(name).name == "dataset.json"]
-    if manifests:
-        out = _stylegan(source, names, min(manifests, key=len))
+    manifest = min(manifests, key=len, default="")
+    # Inside a folder, a dataset.json may be anything; at the top it is StyleGAN's or a mistake.
+    if manifest and ("/" not in manifest or _has_labels(source, manifest)):
+        out = _stylegan(source, names, manifest)
     else:
         out = tree.arrange(names)
         out.kind = out.kind.replace("folder", "zip archive", 1)
@@ -81,6 +84,24 @@ def _stylegan(source: Path, names: list[str], manifest: str) -> Listing:
     return out
 
 
+def _has_labels(source: Path, name: str) -> bool:
+    try:
+        content = json.loads(_manifest(source, name))
+    except (ValueError, RecursionError, zipfile.BadZipFile):
+        return False
+    return isinstance(content, dict) and "labels" in content
+
+
+def _manifest(source: Path, name: str) -> bytes:
+    with zipfile.ZipFile(source) as archive:
+        info = archive.getinfo(name)
+        if info.file_size > _MANIFEST_BYTES:
+            raise InputError(
+                f"{name} in {source} unpacks to {info.file_size / 2**20:,.0f} MiB; pack the archive again."
+            )
+        return archive.read(info)
+
+
 def read_manifest(source: Path, name: str) -> dict[str, Any] | None:
     """The labels of a StyleGAN `dataset.json` by file name, or None without labels.
 
@@ -90,18 +111,11 @@ def read_manifest(source: Path, name: str) -> dict[str, Any] | None:
     wrong = (
         f'{name} in {source} is not StyleGAN\'s: it needs "labels", a list of [file name, label], or null.'
     )
-    with zipfile.ZipFile(source) as archive:
-        info = archive.getinfo(name)
-        if info.file_size > _MANIFEST_BYTES:
-            raise InputError(
-                f"{name} in {source} unpacks to {info.file_size / 2**20:,.0f} MiB; pack the archive again."
-            )
-        try:
-            content = json.loads(archive.read(info))
-            labels = content["labels"]
-            return None if not labels else {str(file): label for file, label in labels}
-        except (ValueError, KeyError, TypeError, zipfile.BadZipFile):
-            raise InputError(wrong) from None
+    try:
+        labels = json.loads(_manifest(source, name))["labels"]
+        return None if not labels else {str(file): label for file, label in labels}
+    except (ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile):
+        raise InputError(wrong) from None
 
 
 def _labels(values: list[Any], source: Path) -> tuple[LabelSchema, list[Any]]:
@@ -113,6 +127,11 @@ def _labels(values: list[Any], source: Path) -> tuple[LabelSchema, list[Any]]:
         raise InputError(
             f"dataset.json in {source} mixes kinds of labels; give every image a whole number, or a "
             "list each."
+        )
+    if not all(isinstance(x, (int, float)) and math.isfinite(x) for value in values for x in value):
+        raise InputError(
+            f"dataset.json in {source} has labels that are lists of other things than finite numbers; give "
+            "every image a whole number, or a list of numbers."
         )
     return vectors([[float(x) for x in value] for value in values])
 

@@ -19,7 +19,11 @@ Columns = dict[str, list[Any]]
 
 
 def header(path: Path) -> list[str]:
-    """Names of a table's columns; none if it cannot be read."""
+    """Names of a table's columns; none if it cannot be read.
+
+    Raises:
+        InputError: its first line is JSON but no object.
+    """
     try:
         if path.suffix == ".parquet":
             import pyarrow.parquet as pq
@@ -28,7 +32,10 @@ def header(path: Path) -> list[str]:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             line = file.readline()
         if path.suffix == ".jsonl":
-            return list(json.loads(line))
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise InputError(f"Line 1 of {path} is not a JSON object; write one object an image.")
+            return list(row)
         return next(csv.reader([line], delimiter=_delimiter(line)), [])
     except (OSError, ValueError):
         return []

@@ -7,6 +7,7 @@ values).
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import struct
 import zlib
@@ -17,7 +18,15 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from plenish.datasets.sources.listing import ALIASES, Listing, about_parts, categorical, plural
+from plenish.datasets.sources.listing import (
+    ALIASES,
+    Listing,
+    about_parts,
+    categorical,
+    check_payload,
+    check_pixels,
+    plural,
+)  # fmt: skip
 from plenish.errors import InputError
 
 _BLOCK = 256
@@ -97,7 +106,21 @@ def _header(path: Path, dimensions: int) -> tuple[int, ...]:
         )
     if 0 in shape:
         raise InputError(f"{path} holds no images; fetch it again.")
+    if dimensions == 3:
+        check_pixels(str(path), shape[1], shape[2])
+    _check_length(path, 4 + 4 * count, math.prod(shape))
     return tuple(shape)
+
+
+def _check_length(path: Path, before: int, payload: int) -> None:
+    size = path.stat().st_size
+    if path.suffix == ".gz":
+        check_payload(str(path), payload, size)
+    elif size != before + payload:
+        raise InputError(
+            f"{path} is {'truncated' if size < before + payload else 'damaged'}: its header promises "
+            f"{payload:,} bytes and {max(0, size - before):,} follow; fetch it again."
+        )
 
 
 def _labels(path: Path, count: int) -> list[str]:

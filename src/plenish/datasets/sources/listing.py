@@ -16,11 +16,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from plenish.datasets.images import MAX_BYTES, MAX_PIXELS
 from plenish.datasets.schema import LabelSchema, Part
 from plenish.datasets.workers import CHUNK, Task
 from plenish.errors import InputError
 
 LabelKind = Literal["auto", "categorical", "multilabel", "continuous"]
+_DEFLATE_MOST = 1032
+"""What deflate can make of a byte at most."""
+_SUSPICIOUS = 200
 Blocks = Callable[[int], Iterator[NDArray[np.uint8]]]
 """Makes an iterator over pieces (n×H×W×C uint8) of the images from a row on."""
 
@@ -174,6 +178,36 @@ def plural(n: int, noun: str) -> str:
     if n == 1:
         return f"1 {noun}"
     return f"{n:,} {noun}es" if noun.endswith("s") else f"{n:,} {noun}s"
+
+
+def check_payload(what: str, stated: int, packed: int) -> None:
+    """Refuse bombs: compressed arrays whose header cannot be true, or that swell out of all proportion.
+
+    Args:
+        what: the file or member, for the sentence.
+        stated: bytes that the header says follow.
+        packed: bytes of the compressed data.
+
+    Raises:
+        InputError: they must not be read.
+    """
+    if stated > _DEFLATE_MOST * packed + 1024:
+        raise InputError(
+            f"{what} is truncated: its header promises {stated:,} bytes; fetch or save it again."
+        )
+    if stated > MAX_BYTES // 2 and stated > _SUSPICIOUS * packed:
+        raise InputError(
+            f"{what} unpacks {packed / 2**20:,.1f} MiB to {stated / 2**20:,.0f} MiB, as archives made to "
+            "harm do; save it uncompressed if it is sound."
+        )
+
+
+def check_pixels(what: str, height: int, width: int) -> None:
+    """InputError for images with more pixels than any picture file may have."""
+    need(
+        height * width <= MAX_PIXELS,
+        f"{what} holds images of {width:,}×{height:,} pixels, more than {MAX_PIXELS:,}; save smaller ones.",
+    )
 
 
 def about_parts(parts: Sequence[str]) -> str:

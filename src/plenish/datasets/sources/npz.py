@@ -12,9 +12,18 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plenish.datasets.images import MAX_BYTES
 from plenish.datasets.schema import LabelSchema, Part
 from plenish.datasets.sources.archive import vectors
-from plenish.datasets.sources.listing import Listing, about_parts, categorical, plural, shown
+from plenish.datasets.sources.listing import (
+    Listing,
+    about_parts,
+    categorical,
+    check_payload,
+    check_pixels,
+    plural,
+    shown,
+)  # fmt: skip
 from plenish.errors import InputError
 
 _BLOCK = 256
@@ -34,6 +43,11 @@ class _Member:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     fortran: bool
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of its values."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def listing(source: Path) -> Listing:
@@ -55,12 +69,12 @@ def listing(source: Path) -> Listing:
         out.refs += [f"{images}[{i}]" for i in range(piece.count)]
         parts += [part or ""] * piece.count
         if label_key:
-            labels.append(_load(source, members[label_key]))
-            if len(labels[-1]) != piece.count:
+            length = (*members[label_key].shape, 0)[0]
+            if length != piece.count:
                 raise InputError(
-                    f"{source} has {len(labels[-1]):,} {label_key} for {piece.count:,} {images}; they "
-                    "must match."
+                    f"{source} has {length:,} {label_key} for {piece.count:,} {images}; they must match."
                 )
+            labels.append(_load(source, members[label_key]))
     if len(labels) not in (0, len(pairs)):
         raise InputError(f"Only some parts of {source} have labels; add or remove the others.")
     if labels:
@@ -90,6 +104,7 @@ def _members(source: Path) -> dict[str, _Member]:
                     key = info.filename.removesuffix(".npy")
                     with archive.open(info) as file:
                         out[key] = _Member(key, *_header(file))
+                        _check_length(source, out[key], info, file.tell())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         raise InputError(
             f"{source} is not a readable .npz ({' '.join(str(error).split())}); save it again."
@@ -97,6 +112,22 @@ def _members(source: Path) -> dict[str, _Member]:
     if not out:
         raise InputError(f"{source} holds no arrays; save images and labels with numpy.savez.")
     return out
+
+
+def _check_length(source: Path, member: _Member, info: zipfile.ZipInfo, before: int) -> None:
+    """InputError unless the header's shape is what the member holds, in good proportion to the archive."""
+    if member.dtype.hasobject:  # Pickles have any length, and are refused where they would be loaded.
+        return
+    what = f"'{member.key}' in {source}"
+    if min(member.shape, default=0) < 0 or info.file_size != before + member.bytes:
+        raise InputError(
+            f"{what} is damaged: its header promises {member.bytes:,} bytes and "
+            f"{max(0, info.file_size - before):,} follow; save it again."
+        )
+    if info.compress_type != zipfile.ZIP_STORED:
+        check_payload(what, member.bytes, info.compress_size)
+    elif info.compress_size != info.file_size:
+        raise InputError(f"{what} is damaged: its two lengths differ; save it again.")
 
 
 def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
@@ -148,6 +179,11 @@ def _load(source: Path, member: _Member) -> NDArray[Any]:
     if member.dtype.hasobject:
         raise InputError(
             f"'{member.key}' in {source} is pickled, which Plenish never loads; save it as numbers or text."
+        )
+    if member.bytes > MAX_BYTES:
+        raise InputError(
+            f"'{member.key}' in {source} needs {member.bytes / 2**20:,.0f} MiB at once; save images in C "
+            "order (numpy.ascontiguousarray) and labels as whole numbers."
         )
     try:
         with np.load(source, allow_pickle=False) as archive:
@@ -217,6 +253,7 @@ class _Images:
                 f"'{member.key}' in {source} is {member.dtype} {shape}; images are N×H×W or N×H×W×C "
                 "numbers with C 1, 3 or 4."
             )
+        check_pixels(f"'{member.key}' in {source}", height, width)
         images = cls(source, member, n, height, width, channels, first, 1.0)
         return dataclasses.replace(images, scale=images._scale())
 
