@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plenish import settings
+from plenish import cli, settings
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.runs import Run
@@ -174,6 +174,43 @@ def test_a_fraction_is_of_whole_groups_and_nested(make_real: Any) -> None:
     assert all((half.groups == g).sum() == 6 for g in set(half.groups))
 
 
+def test_the_primary_arm_stays_and_a_look_is_owned_up_to(
+    make_real: Any, make_synthetic: Any, tmp_path: Path
+) -> None:
+    real, out = make_real(train=40), tmp_path / "study"
+    options = {"synthetic": make_synthetic("fake", real, n=60), "seeds": 1, **FAST, "steps": 3}
+    study(real, out, arms=("real", "classical"), **options)
+    assert Run.open(out).status["primary_arm"] is None
+    first = study(real, out, arms=("real+synthetic@0.5",), **options)
+    assert first.content["primary_arm"] == "real+synthetic@0.5"
+    again = study(real, out, arms=("real+synthetic",), **options)
+    assert again.content["arms"][-1] == "real+synthetic"
+    assert again.content["primary_arm"] == Run.open(out).status["primary_arm"] == "real+synthetic@0.5"
+    assert "p_holm" in _row(again, "differences", "real+synthetic")
+    assert "p_holm" not in _row(again, "differences", "real+synthetic@0.5")
+    assert {row["arm"] for row in again.content["comparisons"]} == {"real+synthetic@0.5"}
+    assert any("decided on beforehand is real+synthetic@0.5" in text for text in again.content["caveats"])
+    assert any(
+        "prolonged" in text and "(2 arms × 1 seeds, then 3 arms × 1 seeds, then 4 arms × 1 seeds)" in text
+        for text in again.content["caveats"]
+    )
+    same = study(real, out, arms=("real",), **options)
+    assert same.content["caveats"] == again.content["caveats"], "the same cells again are no further look"
+    fresh = study(real, tmp_path / "once", arms=("real", "classical"), seeds=1, **{**FAST, "steps": 3})
+    assert not any("prolonged" in text for text in fresh.content["caveats"])
+
+
+def test_a_fold_is_told_from_a_split(make_real: Any) -> None:
+    from plenish.datasets.split import split_dataset
+    from plenish.study.caveats import about_test
+    from plenish.study.material import open_real
+
+    real = make_real(group=4)
+    split_dataset(real, folds=3, name="cv")
+    assert any("one fold of several" in text for text in about_test(open_real(real, "cv-1", 1.0, 0)))
+    assert not any("one fold" in text for text in about_test(open_real(real, "default", 1.0, 0)))
+
+
 def _refused(match: str, *args: Any, **options: Any) -> None:
     with pytest.raises(InputError, match=match) as caught:
         study(*args, **{**FAST, "seeds": 1, **options})
@@ -211,6 +248,8 @@ def test_refuses_synthetic_datasets_that_do_not_belong(
     _refused("trained on the split 'other'", real, out, synthetic=make_synthetic("leak", real, data=data))
     data = Dataset.open(real).provenance("default") | {"part": "test"}
     _refused("only a generator of train rows", real, out, synthetic=make_synthetic("worse", real, data=data))
+    data = Dataset.open(real).provenance("default") | {"part": "train", "table_hash": "0" * 64}
+    _refused("other labels or groups", real, out, synthetic=make_synthetic("labels", real, data=data))
     stolen = Dataset.open(real).part("test", purpose="study").images()[:60]
     _refused("pixel for pixel", real, out, synthetic=make_synthetic("copies", real, pixels=stolen))
 
@@ -227,6 +266,36 @@ def test_refuses_options_and_used_folders(make_real: Any, tmp_path: Path) -> Non
     with pytest.raises(InputError, match="already exists"):
         study(real, used, arms=("real", "classical"), seeds=1, **FAST)
     assert (used / "thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--pretrained", "typo.pth"], "no file of weights at typo.pth"),
+        (["--classifier", "crossvit_9_240"], "cannot take images of 16 px"),
+        (["--generator", "gan"], "no arm uses synthetic images"),
+        (["--batch", "0"], "--batch must be at least 2, not 0"),
+        (["--batch", "1"], "--batch must be at least 2, not 1"),
+        (["--seed", "-1"], "--seed must"),
+        (["--seeds", "-1"], "--seeds must be at least 1, not -1"),
+        (["--fraction", "1.5"], "--fraction must lie"),
+        (["--fraction", ".nan"], "--fraction must lie"),
+        (["--ratio", "0"], "ratio of synthetic to real"),
+        (["--ratio", ".nan"], "ratio of synthetic to real"),
+        (["--level", ".nan"], "--level must lie"),
+        (["--learning-rate", ".nan"], "--learning-rate must be"),
+    ],
+)
+def test_the_command_line_refuses_in_one_sentence_and_leaves_nothing(
+    words: list[str], sentence: str, make_real: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, out = make_real(), tmp_path / "out"
+    code = cli.run(["study", str(real), str(out), "--arms", "real", "classical", "--quiet", *words])
+    said = capsys.readouterr().err
+    assert code == 2, said
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_default_steps_follow_the_data_within_bounds() -> None:

@@ -1,9 +1,9 @@
 """From the cells' predictions to intervals, paired differences and verdicts.
 
 Seeds and test groups are crossed factors (every seed is tested on the same groups); intervals count both
-(`metrics.statistics.hierarchical_bootstrap`). What is primary is fixed beforehand: balanced accuracy of the
-arm with synthetic images added, against `real`. All other arms are exploratory, and their p-values are
-adjusted by Holm's method (Scandinavian Journal of Statistics 6 (1979), 65-70).
+(`metrics.statistics.hierarchical_bootstrap`). What is primary is fixed when the study begins: balanced
+accuracy of the arm with synthetic images added, against `real`. All other arms are exploratory, and their
+p-values are adjusted by Holm's method (Scandinavian Journal of Statistics 6 (1979), 65-70).
 """
 
 from __future__ import annotations
@@ -118,13 +118,19 @@ class Predictions:
         return self.codes if pure and np.unique(pairs[:, 1], return_counts=True)[1].min() > 1 else None
 
 
-def analyse(predictions: Predictions, arms: Sequence[Arm]) -> Analysis:
-    """Summary, differences, verdicts of a study."""
+def analyse(predictions: Predictions, arms: Sequence[Arm], primary: str | None = None) -> Analysis:
+    """Summary, differences, verdicts of a study.
+
+    Args:
+        predictions: of all cells.
+        arms: the study's arms.
+        primary: name of the arm fixed as primary when the study began; by default chosen from `arms`.
+    """
     names = [arm.name for arm in arms]
     summary = [_summary_row(predictions, name, metric) for name in names for metric in METRICS]
     others = [name for name in names if name != REFERENCE]
     differences = [_row(predictions, name, REFERENCE, metric) for name in others for metric in METRICS]
-    main = primary_arm(arms)
+    main = primary_arm(arms, primary)
     own = [row for row in differences if row["metric"] == PRIMARY_METRIC]
     exploratory = [row for row in own if main is None or row["arm"] != main.name]
     for row, p in zip(exploratory, holm([row["p"] for row in exploratory])):

@@ -110,8 +110,17 @@ def parse_arms(names: Sequence[str], ratio: float = 1.0) -> list[Arm]:
     return reference + [arm for arm in arms if arm.name != REFERENCE]
 
 
-def primary_arm(arms: Sequence[Arm]) -> Arm | None:
-    """The arm the study is about: real with synthetic added, else synthetic alone, else none."""
+def primary_arm(arms: Sequence[Arm], fixed: str | None = None) -> Arm | None:
+    """The arm the study is about: real with synthetic added, else synthetic alone, else none.
+
+    Args:
+        arms: the study's arms.
+        fixed: name of the arm that was primary when the study began; an arm added later never takes its
+            place.
+    """
+    held = next((arm for arm in arms if arm.name == fixed), None)
+    if held is not None:
+        return held
     plain = [a for a in arms if a.needs_synthetic and not a.shuffled]
     for wanted in (
         [a for a in plain if a.real and not a.classical and not a.balanced and not a.duplicate],

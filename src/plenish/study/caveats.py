@@ -42,7 +42,7 @@ def about_test(material: Material) -> list[str]:
             found.append(
                 f"{len(test) - grouped} of {len(test)} test images have no group and count as independent."
             )
-    if test.dataset.split(test.split_name).manifest.get("kind") == "folds":
+    if test.dataset.split(test.split_name).manifest.get("folds"):
         found.append("The split is one fold of several; the interval does not cover the choice of the fold.")
     scarce = [f"{name} {count}" for name, count in zip(names, counts) if 0 < count < FEW_ROWS]
     if scarce:
@@ -53,7 +53,24 @@ def about_test(material: Material) -> list[str]:
     return found
 
 
-def about_design(arms: Sequence[Arm], n_seeds: int, fraction: float, generator_in_use: bool) -> list[str]:
+def about_looks(looks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The limit of a study that went on after its verdict had been read.
+
+    Args:
+        looks: `arms` and `seeds` at each verdict that was shown, the present one last.
+    """
+    if len(looks) < 2:
+        return []
+    shown = ", then ".join(f"{len(look['arms'])} arms × {look['seeds']} seeds" for look in looks)
+    return [
+        f"The study was prolonged after a verdict had been shown ({shown}): whether to go on may have "
+        "hung on what was seen, so intervals and p-values promise too much."
+    ]
+
+
+def about_design(
+    arms: Sequence[Arm], n_seeds: int, fraction: float, generator_in_use: bool, primary: str | None = None
+) -> list[str]:
     """Limits that the arms, seeds and share of data set."""
     found = []
     if n_seeds < FEW_SEEDS:
@@ -67,7 +84,7 @@ def about_design(arms: Sequence[Arm], n_seeds: int, fraction: float, generator_i
                 else "intervals are wide and small effects stay undetected."
             )
         )
-    main = primary_arm(arms)
+    main = primary_arm(arms, primary)
     others = len(arms) - 1 - (main is not None)
     if main is not None and others:
         found.append(

@@ -200,6 +200,11 @@ def check_origin(origin: Mapping[str, Any], material: Material, what: str) -> li
         raise InputError(
             f"{what} was trained on the {origin['part']} part; only a generator of train rows may be used."
         )
+    if origin.get("table_hash") not in (None, manifest.table_hash):
+        raise InputError(
+            f"{what} was trained on the same images with other labels or groups than {material.data.path} "
+            "has; use one trained on this Dataset."
+        )
     if origin.get("split_hash") != material.train.split_hash:
         raise InputError(
             f"{what} was trained on the split '{origin.get('split_name', 'unknown')}', whose train part may "

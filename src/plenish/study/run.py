@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from plenish import files, settings
 from plenish.errors import InputError
 from plenish.runs import Run, Stopwatch, versions
-from plenish.study.arms import DEFAULT_ARMS, Arm, parse_arms
+from plenish.study.arms import DEFAULT_ARMS, Arm, parse_arms, primary_arm
+from plenish.study.checks import check_generator, check_numbers, check_source, check_training
 
 if TYPE_CHECKING:
     from plenish.study.cells import Cell
@@ -133,13 +134,15 @@ def study(
     from plenish.study.material import add_synthetic, open_real
     from plenish.training.classifier import ClassifierConfig
 
-    _check_numbers(seeds, level, resamples, steps)
+    check_numbers(seeds, seed, level, resamples, steps, batch, fraction, learning_rate)
     chosen = parse_arms(arms, ratio)
     earlier = _earlier(out)
     chosen, seeds = _grown(chosen, seeds, ratio, earlier)
-    _check_source(chosen, generator, synthetic)
+    primary = _fixed_primary(chosen, ratio, earlier)
+    check_source(chosen, generator, synthetic)
     check_classifier(classifier)
     material = open_real(real, split, fraction, seed)
+    check_training(classifier, pretrained, material)
     config = ClassifierConfig(
         name=classifier, steps=steps or _default_steps(len(material.train), batch), batch=batch,
         learning_rate=learning_rate, orientation=orientation, pretrained=pretrained or False,
@@ -147,11 +150,11 @@ def study(
     if synthetic is not None:
         material = add_synthetic(material, synthetic)
     elif generator is not None:
-        _check_generator(generator, material)
+        check_generator(generator, material)
     asked = {
         "classifier": classifier, "steps": config.steps, "batch": batch, "ratio": ratio, "fraction": fraction,
         "orientation": orientation, "learning_rate": config.peak_rate, "split": split,
-        "pretrained": files.sha256_file(pretrained) if pretrained and pretrained.is_file() else None,
+        "pretrained": files.sha256_file(pretrained) if pretrained else None,
         "arms": [arm.name for arm in chosen], "seeds": seeds, "source": str(synthetic or generator or ""),
         "precision": settings.current().precision,
     }  # fmt: skip
@@ -160,6 +163,7 @@ def study(
         parents=_parents(synthetic, generator), seed=seed, may_change=_MAY_GROW,
     )  # fmt: skip
     with run.lock():
+        run.update_status(primary_arm=primary)
         if generator is not None:
             material = add_synthetic(material, _generate(run, generator, chosen, material, seed))
         _hold_to_synthetic(run, material)
@@ -169,38 +173,17 @@ def study(
         return _finish(run, cells, chosen, seeds, material, asked, watch, options)
 
 
-def _check_numbers(seeds: int, level: float, resamples: int, steps: int | None) -> None:
-    if seeds < 1:
-        raise InputError(f"--seeds must be at least 1, not {seeds}.")
-    if steps is not None and steps < 1:
-        raise InputError(f"--steps must be at least 1, not {steps}.")
-    if not 0.5 <= level < 1:
-        raise InputError(f"--level must lie between 0.5 and 1, such as 0.95, not {level}.")
-    if resamples < 100:
-        raise InputError(f"--resamples must be at least 100, not {resamples}.")
-
-
-def _check_source(arms: Sequence[Arm], generator: Path | None, synthetic: Path | None) -> None:
-    if generator is not None and synthetic is not None:
-        raise InputError("--generator and --synthetic contradict each other; give one of them.")
-    wanting = [arm.name for arm in arms if arm.needs_synthetic]
-    if wanting and generator is None and synthetic is None:
-        raise InputError(
-            f"The arm '{wanting[0]}' needs synthetic images; give --generator RUN or --synthetic DATA, or "
-            f"leave it out."
-        )
-
-
 def _default_steps(n_train: int, batch: int) -> int:
     return min(_MOST_STEPS, max(_FEWEST_STEPS, round(_EPOCHS * n_train / batch)))
 
 
 def _earlier(out: Path) -> Mapping[str, Any]:
-    """Arms and seeds that a study in this folder already has."""
+    """Arms and seeds that a study in this folder already has, and the arms it began with."""
     if not (out / "config.json").is_file():
         return {}
     run = Run.open(out, "study")
-    return {"arms": run.config["config"]["arms"], "seeds": run.config["config"]["seeds"]} | run.status
+    asked = run.config["config"]
+    return {"arms": asked["arms"], "seeds": asked["seeds"], **run.status, "first_arms": asked["arms"]}
 
 
 def _grown(arms: list[Arm], seeds: int, ratio: float, earlier: Mapping[str, Any]) -> tuple[list[Arm], int]:
@@ -209,26 +192,27 @@ def _grown(arms: list[Arm], seeds: int, ratio: float, earlier: Mapping[str, Any]
     return parse_arms(names, ratio), max(seeds, int(earlier.get("seeds", 0)))
 
 
-def _check_generator(path: Path, material: Material) -> None:
-    """Refuse a generator that cannot serve this Dataset, before anything is written."""
-    from plenish.study.material import check_origin
+def _fixed_primary(arms: Sequence[Arm], ratio: float, earlier: Mapping[str, Any]) -> str | None:
+    """The primary arm, decided by the first start that had synthetic images and by nothing seen since."""
+    if earlier.get("primary_arm"):
+        return str(earlier["primary_arm"])
+    for names in (earlier.get("first_arms"), earlier.get("arms")):
+        main = primary_arm(parse_arms(names, ratio)) if names else None
+        if main is not None:
+            return main.name
+    main = primary_arm(arms)
+    return main.name if main is not None else None
 
-    run = Run.open(path, "gan")
-    check_origin(run.config["data"], material, f"{path}")
-    from plenish.latent.generate import load_generator
 
-    network, data = load_generator(path).network, material.data
-    if (network.size, network.channels) != (data.size, data.channels):
-        raise InputError(
-            f"{path} makes images of {network.size} px and {network.channels} channels, and {data.path} has "
-            f"{data.size} px and {data.channels}; train a generator on this Dataset."
-        )
-    if network.labels.kind != "categorical" or set(network.labels.names) != set(data.labels.names):
-        raise InputError(
-            f"{path} does not make the classes {', '.join(data.labels.names)}; train a conditional generator "
-            f"on "
-            f"{data.path}."
-        )
+def _looks(run: Run, arms: Sequence[Arm], seeds: int) -> list[dict[str, Any]]:
+    """What the study held at every verdict it showed, kept before the present one is written."""
+    status = run.status
+    looks = list(status.get("looks", []))
+    now = {"arms": [arm.name for arm in arms], "seeds": seeds}
+    if now not in looks:
+        looks.append(now)
+        run.update_status(looks=looks)
+    return looks
 
 
 def _parents(synthetic: Path | None, generator: Path | None) -> list[dict[str, Any]]:
@@ -250,11 +234,7 @@ def _generate(run: Run, generator: Path, arms: Sequence[Arm], material: Material
 
     out = run.path / "synthetic"
     n = synthetic_needed(arms, material)
-    if out.exists() or not n:
-        if not n and not out.exists():
-            raise InputError(
-                "A generator was given, but no arm uses synthetic images; add one such as real+synthetic."
-            )
+    if out.exists():
         return out
     from plenish.latent.generate import generate
 
@@ -333,11 +313,13 @@ def _finish(
     from plenish.study.analysis import Predictions, analyse
 
     names = material.data.labels.names
-    found = analyse(Predictions.of(cells, names, **options), arms)
+    primary = run.status.get("primary_arm")
+    found = analyse(Predictions.of(cells, names, **options), arms, primary)
     records = [cell.record for cell in cells]
     limits = [
         *material.caveats, *caveats.about_test(material),
-        *caveats.about_design(arms, seeds, asked["fraction"], material.synthetic is not None),
+        *caveats.about_design(arms, seeds, asked["fraction"], material.synthetic is not None, primary),
+        *caveats.about_looks(_looks(run, arms, seeds)),
         *caveats.about_doses(records, arms, len(material.train)),
     ]  # fmt: skip
     content = {
@@ -345,7 +327,7 @@ def _finish(
         **{key: asked[key] for key in _SHOWN}, "seed": run.seed, "seeds": list(range(seeds)),
         "arms": [arm.name for arm in arms], "test": _about_test(material),
         "cells": records, **dataclasses.asdict(found), "caveats": limits, "level": options["level"],
-        "resamples": options["resamples"], "primary_metric": "balanced_accuracy",
+        "resamples": options["resamples"], "primary_metric": "balanced_accuracy", "primary_arm": primary,
         "test_reads": material.data.test_reads(material.test.split_name), "versions": versions(),
         "environment": run.status.get("environment", {}),
         "seconds": sum(record["seconds"] for record in records),
