@@ -41,6 +41,21 @@ def test_weights_from_a_file_all_but_a_head_of_another_width(name: str, tmp_path
     assert all(torch.equal(loaded[k], source.state_dict()[k]) for k in shared)
 
 
+def test_timm_never_reads_the_file_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm.models._builder as builder
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("timm opened the file")
+
+    monkeypatch.setattr(builder, "load_state_dict", refuse)
+    source = build_classifier("resnet10t", 3, 32, 2)
+    torch.save({"state_dict": source.state_dict()}, tmp_path / "weights.pth")
+    loaded = build_classifier("resnet10t", 3, 32, 2, pretrained=tmp_path / "weights.pth")
+    body = {k: v for k, v in loaded.state_dict().items() if not k.startswith("fc.")}
+    assert all(torch.equal(v, source.state_dict()[k]) for k, v in body.items())
+    assert not (getattr(loaded, "pretrained_cfg", None) or {}).get("state_dict")
+
+
 def test_grey_images_sum_an_rgb_stem(tmp_path: Path) -> None:
     source = build_classifier("resnet10t", 3, 32, 2)
     save_file({k: v.contiguous() for k, v in source.state_dict().items()}, tmp_path / "w.safetensors")
@@ -56,10 +71,13 @@ def test_refusals(tmp_path: Path) -> None:
         build_classifier("small", 3, 32, 2, pretrained=tmp_path / "none.safetensors")
     with pytest.raises(InputError, match="no file of weights"):
         build_classifier("resnet10t", 3, 32, 2, pretrained=tmp_path / "none.safetensors")
-    (tmp_path / "broken.pth").write_bytes(b"cos\nsystem\n(S'true'\ntR.")  # a pickle that would call a program
+    (tmp_path / "broken.pth").write_bytes(  # a pickle that would call a program
+        f"cos\nsystem\n(S'touch {tmp_path / 'executed'}'\ntR.".encode()
+    )
     for name in ("small", "resnet10t"):
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match="not a readable file of weights"):
             build_classifier(name, 3, 32, 2, pretrained=tmp_path / "broken.pth")
+        assert not (tmp_path / "executed").exists()
     save_file({"other": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="of another network"):
         build_classifier("small", 3, 32, 2, pretrained=tmp_path / "other.safetensors")
