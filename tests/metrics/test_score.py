@@ -53,6 +53,7 @@ def test_fresh_pictures_score_like_real_ones_and_noisy_ones_do_not(
         assert row["low"] <= row["value"] <= row["high"]
         assert row["real_baseline"] is not None
         assert (row["n_real"], row["n_synthetic"]) == (120, 120)
+        assert (row["n_baseline"], row["comparable"]) == (120, None)
     assert two["recall"]["low"] is None
     assert table(content, "class:many")["recall"]["n_synthetic"] == 60
     assert not content["copies"]["alarm"]
@@ -94,6 +95,20 @@ def test_real_images_are_a_baseline_with_a_warning_and_other_labels_are_scored_o
     assert content["synthetic"]["generator"] is None
 
 
+def test_more_synthetic_than_training_images_are_compared_at_the_same_number(
+    real: Dataset, as_synthetic: Made, make_discs: Any, tmp_path: Path
+) -> None:
+    n_train = len(real.part("train", purpose="score"))
+    x, rows = make_discs(n_train + 200, 57)
+    content = score(real.path, as_synthetic(x, rows).path, tmp_path / "out", resamples=4).content
+    row = table(content)["FD(domain)"]
+    assert (row["n_synthetic"], row["n_baseline"]) == (n_train + 200, n_train)
+    fair = row["comparable"]
+    assert fair["n_synthetic"] == n_train
+    assert fair["low"] <= fair["value"] <= fair["high"]
+    assert fair["value"] != row["value"]
+
+
 def test_too_few_of_one_class_leave_it_out_with_a_warning(
     real: Dataset, as_synthetic: Made, make_discs: Any, tmp_path: Path
 ) -> None:
@@ -102,7 +117,7 @@ def test_too_few_of_one_class_leave_it_out_with_a_warning(
     made = as_synthetic(x[keep], [rows[i] for i in keep])
     content = score(real.path, made.path, tmp_path / "out", resamples=0).content
     assert {row["scope"] for row in content["scores"]} == {"overall", "class:few"}
-    assert any("class:many" in text and "too few" in text for text in content["warnings"])
+    assert any(text.startswith("class many: ") and "too few" in text for text in content["warnings"])
     assert any("Class shares" in text for text in content["warnings"])
 
 

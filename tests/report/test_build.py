@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from fabricate import Work, make_data, make_work
+from fabricate import Work, make_data, make_run, make_work
 
+from plenish import cli
 from plenish.errors import InputError
 from plenish.report.build import write_report, write_run_report, write_score_report, write_study_report
 
@@ -274,3 +275,22 @@ def test_settings_of_matplotlib_neither_enter_nor_leave(work: Work, tmp_path: Pa
     write_report(tmp_path / "b.html", score=work.score)
     charts = [Page((tmp_path / name).read_text(encoding="utf-8")).all("svg") for name in ("a.html", "b.html")]
     assert charts[0] == charts[1]
+
+
+def test_a_prolonged_run_is_told_by_its_last_schedule(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_data(tmp_path / "data", ("a", "b")))
+    run.update_status(kimg=50.0, schedule={"kimg": 80.0})
+    text = read(write_report(tmp_path / "r.html", run=run.path).path).text
+    assert "50 thousand real images of the 80 thousand asked for" in text
+
+
+def test_a_diverged_run_is_reported_with_its_state_and_message(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_data(tmp_path / "data", ("a", "b")), lines=3, pictures=0)
+    message = "loss_d was not finite at 2.1 kimg"
+    run.update_status(state="diverged", kimg=2.1, message=message, best={})
+    assert cli.run(["report", str(tmp_path / "r.html"), "--run", str(run.path), "--quiet"]) == 0
+    text = read(tmp_path / "r.html").text
+    assert "Training was stopped" in text
+    assert message in text
+    assert "diverged" in text
+    assert "2.1 thousand real images of the 50 thousand asked for" in text

@@ -87,3 +87,13 @@ def test_a_phantom_and_its_split_can_be_made_again(tmp_path: Path) -> None:
     assert other.manifest.pixels_hash == made.manifest.pixels_hash
     split_dataset(**{**again["split"], "data": other.path})  # type: ignore[arg-type]
     assert other.split().hash == made.split().hash
+
+
+def test_a_prolonged_run_is_repeated_at_its_last_length(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data", ("a", "b"))
+    run = make_run(tmp_path / "run", data)
+    (line,) = commands(gather(run=run.path))
+    assert parse(line)[1]["kimg"] == 50.0
+    run.update_status(schedule={"kimg": 80.0, "log_kimg": 1.0})
+    (line,) = commands(gather(run=run.path))
+    assert parse(line)[1]["kimg"] == 80.0

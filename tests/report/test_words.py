@@ -85,6 +85,37 @@ def test_fidelity_is_told_against_the_baseline() -> None:
     assert words.distance_answer(row | {"real_baseline": -1e-3}) == "FD(domain) 30.0"
 
 
+def test_the_headline_compares_at_the_same_number_of_images() -> None:
+    row = {
+        "name": "FD(domain)", "scope": "overall", "value": 15.0, "low": 14.0, "high": 16.0,
+        "n_synthetic": 1000, "real_baseline": 10.0, "n_baseline": 100,
+        "comparable": {"value": 30.0, "low": 26.0, "high": 34.0, "n_synthetic": 100},
+    }  # fmt: skip
+    card = words.fidelity_card({"scores": [row]})
+    assert card is not None
+    assert card.answer == "3.0 times as far as real ones"
+    assert "30.0 (26.0 to 34.0)" in card.sentence
+
+
+def test_the_primary_arm_is_the_one_the_study_began_with() -> None:
+    arms = ["real", "real+synthetic@0.5", "real+synthetic"]
+    began = words.main_arm({"arms": arms, "primary_arm": "real+synthetic@0.5"})
+    assert began is not None
+    assert began.name == "real+synthetic@0.5"
+    unknown = words.main_arm({"arms": arms})
+    assert unknown is not None
+    assert unknown.name == "real+synthetic"
+
+
+def test_few_groups_are_told_once() -> None:
+    score = {"warnings": ["The test part has only 8 groups, so intervals are rough."]}
+    study = {"caveats": ["The test part has only 8 groups. The intervals describe these."]}
+    assert sum("only 8 groups" in item for item in words.limits(score, study)) == 1
+    assert sum("only 8 groups" in item for item in words.limits(score, None)) == 1
+    other = {"caveats": ["The test part has only 9 groups. The intervals describe these."]}
+    assert sum("groups" in item for item in words.limits(score, other)) == 2
+
+
 def test_cards_leave_out_what_is_not_known() -> None:
     assert words.cards(None, None) == []
     assert words.cards({"scores": [], "copies": None}, {"verdicts": [], "verdict": ""}) == []

@@ -1,4 +1,9 @@
-"""`plenish score`: are synthetic images close to held-out real ones, and do they copy training images?"""
+"""`plenish score`: are synthetic images close to held-out real ones, and do they copy training images?
+
+The baseline is what training images score against the test part, at as many images as are synthetic. Where
+there are more synthetic than training images it takes all of the latter, and `comparable` holds the scores of
+equally many synthetic ones: the pair to compare, because a Fréchet distance falls with the number of images.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +51,15 @@ class ScoreResult:
 
         def shown(row: Mapping[str, Any]) -> dict[str, str]:
             low, high, floor = row["low"], row["high"], row["real_baseline"]
+            baseline, fair = "none" if floor is None else _number(floor), row.get("comparable")
+            if fair:
+                baseline += f" (synthetic {_number(fair['value'])}, {row['n_baseline']} images each)"
             return {
                 "scope": row["scope"],
                 "score": row["name"],
                 "value": _number(row["value"]),
                 "95 % interval": "none" if low is None else f"{_number(low)} to {_number(high)}",
-                "real vs real": "none" if floor is None else _number(floor),
+                "real vs real": baseline,
                 "better": row["better"],
             }
 
@@ -299,31 +307,47 @@ def _scope_scores(
     test, made, train = (sides[name][1][masks[name]] for name in ("test", "made", "train"))
     if not fidelity.enough_rows(len(test), len(made)):
         warnings.append(
-            f"{scope}: {len(test)} test and {len(made)} synthetic images are too few to be scored."
+            f"{_in_words(scope)}: {len(test)} test and {len(made)} synthetic images are too few to be scored."
         )
         return []
     if min(len(test), len(made)) < test.shape[1] + 2:
         warnings.append(
-            f"{scope}: fewer images than features ({min(len(test), len(made))} and {test.shape[1]}), so the "
-            "Fréchet distance is strongly biased upwards; read it against the real baseline or use KID."
+            f"{_in_words(scope)}: fewer images than features ({min(len(test), len(made))} and "
+            f"{test.shape[1]}), so the Fréchet distance is strongly biased upwards; read it against the real "
+            "baseline or use KID."
         )
     groups = sides["test"][0].groups[masks["test"]]
     found = fidelity.compare(
         test, made, groups=groups, extractor=extractor, resamples=resamples, seed=seed, level=LEVEL
     )
-    drawn = np.random.default_rng([seed, 0xBA5E]).permutation(len(train))[: len(made)]
+    rng = np.random.default_rng([seed, 0xBA5E])
+    drawn = rng.permutation(len(train))[: len(made)]
     base: list[float | None] = [None] * len(found)
+    fair: list[dict[str, Any] | None] = [None] * len(found)
     if fidelity.enough_rows(len(test), len(drawn)):
         floor = fidelity.compare(test, train[drawn], extractor=extractor, resamples=0)
         base = [row.value for row in floor]
+        if len(drawn) < len(made):  # fewer images raise an FD, so the baseline is compared at its own number
+            few = made[rng.permutation(len(made))[: len(drawn)]]
+            again = fidelity.compare(
+                test, few, groups=groups, extractor=extractor, resamples=resamples, seed=seed, level=LEVEL
+            )
+            fair = [
+                {"value": row.value, "low": row.low, "high": row.high, "n_synthetic": row.n_synthetic}
+                for row in again
+            ]
     return [
         {
             "name": row.name, "scope": scope, "value": row.value, "low": row.low, "high": row.high,
             "n_real": row.n_real, "n_synthetic": row.n_synthetic, "better": row.better,
-            "real_baseline": floor, "n_baseline": len(drawn),
+            "real_baseline": floor, "n_baseline": len(drawn), "comparable": same_number,
         }
-        for row, floor in zip(found, base)
+        for row, floor, same_number in zip(found, base, fair)
     ]  # fmt: skip
+
+
+def _in_words(scope: str) -> str:
+    return scope.replace("class:", "class ", 1)
 
 
 def _about_real(real: Dataset, split: str, train: Subset, test: Subset) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _word(value: Any) -> str:
 def _train(material: Material, data: str) -> str:
     run = material.run
     assert run is not None
-    config = run.config.get("config") or {}
+    config = material.training
     record = run.config.get("data") or {}
     command = ["plenish", "train", "gan", data, str(run.path), "--recipe", str(config.get("recipe"))]
     changed = _changes(config)

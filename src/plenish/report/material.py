@@ -56,6 +56,17 @@ class Material:
         return {}
 
     @property
+    def training(self) -> dict[str, Any]:
+        """The Run's configuration with the schedule it ended with, which a prolonged Run has longer."""
+        if self.run is None:
+            return {}
+        config = dict(self.run.config.get("config") or {})
+        schedule = self.run.status.get("schedule")
+        if isinstance(schedule, Mapping) and schedule:
+            config["schedule"] = {**(config.get("schedule") or {}), **schedule}
+        return config
+
+    @property
     def is_phantom(self) -> bool:
         """Whether the images of the report are procedural phantoms instead of pictures of anything."""
         if self.data is not None and self.data.manifest.extra.get("phantom"):

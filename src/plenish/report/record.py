@@ -107,7 +107,7 @@ def repeat(material: Material) -> Section | None:
     if not lines:
         return None
     lead = (
-        "The same commands with the same versions, machine and thread count give the same bits; elsewhere, "
-        "the same within the intervals."
+        "On the CPU, the same commands with the same versions, on the same machine with the same number of "
+        "threads, give the same bits; elsewhere, the same within the intervals."
     )
     return Section("repeat", "How to repeat it", [Code(lines)], lead=lead)

@@ -47,10 +47,16 @@ def scores(material: Material) -> Section | None:
         "intervals. The "
         "diamond is what real images get against other real ones, the best that can be expected."
     )
+    if any(row.get("comparable") for row in rows):
+        lead += (
+            " There are more synthetic than real training images, so the charts and the headline take both "
+            "at the same number; the table has the values of all synthetic images, too."
+        )
     return Section("scores", "Fidelity and variety", blocks, lead=lead)
 
 
 def _score_chart(name: str, rows: Sequence[Mapping[str, Any]]) -> Chart:
+    rows = [words.comparable(row) for row in rows]
     entries = [
         {
             "label": scope_name(str(row.get("scope"))), "value": row.get("value"), "low": row.get("low"),
@@ -64,16 +70,25 @@ def _score_chart(name: str, rows: Sequence[Mapping[str, Any]]) -> Chart:
 
 
 def _score_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [
+        shown for row in rows for shown in ((row, words.comparable(row)) if row.get("comparable") else (row,))
+    ]
     head = ["score", "of", "value", "interval", "real against real", "n real", "n synthetic"]
     body = [
         [
             str(row.get("name")), scope_name(str(row.get("scope"))), number(row.get("value")),
-            _interval(row), number(row.get("real_baseline")), plain_count(row.get("n_real")),
+            _interval(row), number(_baseline(row)), plain_count(row.get("n_real")),
             plain_count(row.get("n_synthetic")),
         ]
         for row in rows
     ]  # fmt: skip
     return Table(head, body, caption="All scores as a table", words=frozenset({1}), folded=True)
+
+
+def _baseline(row: Mapping[str, Any]) -> float | None:
+    """The baseline, where it was taken at the number of images of the row itself."""
+    n, taken = row.get("n_synthetic"), row.get("n_baseline")
+    return None if None not in (n, taken) and n != taken else row.get("real_baseline")
 
 
 def plain_count(value: Any) -> str:

@@ -73,7 +73,7 @@ def asked(material: Material) -> Section | None:
     if paragraphs:
         blocks.append(Text(paragraphs))
     if material.run is not None:
-        rows = flatten(material.run.config.get("config") or {})
+        rows = flatten(material.training)
         if rows:
             blocks.append(Facts(rows, heading="Settings of the training", folded=True))
     return Section("asked", "What was asked", blocks) if blocks else None
@@ -83,7 +83,7 @@ def _asked_train(material: Material) -> str:
     run = material.run
     if run is None:
         return ""
-    config = run.config.get("config") or {}
+    config = material.training
     recipe = config.get("recipe")
     text = (
         "A generator was trained"

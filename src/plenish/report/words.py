@@ -17,6 +17,8 @@ INTENDED_USE = (
     "by a generator may be used as one or be passed off as a patient's."
 )
 
+FEW_GROUPS = "The test part has only "  # how the warning of a score and the caveat of a study begin
+
 METRICS = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
 METRIC_ORDER = tuple(METRICS)
 
@@ -44,7 +46,9 @@ def main_arm(study: Mapping[str, Any]) -> Arm | None:
     from plenish.study.arms import parse_arms, primary_arm
 
     try:
-        return primary_arm(parse_arms([str(arm) for arm in study.get("arms") or []]))
+        return primary_arm(
+            parse_arms([str(arm) for arm in study.get("arms") or []]), study.get("primary_arm")
+        )
     except InputError:  # arms of a later Plenish
         return None
 
@@ -118,6 +122,7 @@ def fidelity_card(score: Mapping[str, Any] | None) -> Card | None:
     by_name = {str(row["name"]): row for row in rows}
     distance = next((row for name, row in by_name.items() if name.startswith(("FD", "FID"))), None)
     distance = distance or next((row for name, row in by_name.items() if name.startswith("KID")), rows[0])
+    distance = comparable(distance)
     answer = distance_answer(distance)
     sentences = [distance_sentence(distance)]
     words = {
@@ -128,6 +133,11 @@ def fidelity_card(score: Mapping[str, Any] | None) -> Card | None:
     if parts:
         sentences.append(f"{'; '.join(parts)}.")
     return Card("Are they like the real ones?", answer, " ".join(sentences), "neutral")
+
+
+def comparable(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row with its value taken at the number of images of its baseline, where that is not its own."""
+    return {**row, **(row.get("comparable") or {})}
 
 
 def share(row: Mapping[str, Any]) -> str:
@@ -170,7 +180,12 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
 def limits(score: Mapping[str, Any] | None, study: Mapping[str, Any] | None) -> list[str]:
     """What the numbers cannot say: caveats and warnings of the results first, then those that always hold."""
     items = [str(text) for text in (study or {}).get("caveats") or []]
-    items += [str(text) for text in (score or {}).get("warnings") or []]
+    few = [text.partition(" groups")[0] for text in items if text.startswith(FEW_GROUPS)]
+    items += [
+        str(text)
+        for text in (score or {}).get("warnings") or []
+        if not (few and str(text).startswith(few[0] + " groups"))  # the study says the same, and more
+    ]
     if study:
         items.append(
             "The study's intervals cover chance in the choice of test images and of seeds. They say "
