@@ -208,9 +208,18 @@ class Dataset:
 
         verify(self)
 
+    def column(self, name: str) -> list[Any]:
+        """One column of the table, read by itself: the whole table of a large Dataset is large."""
+        if "table" in self.__dict__:
+            return list(self.table[name].tolist())
+        import pyarrow.parquet as pq
+
+        values: list[Any] = pq.read_table(self.path / "samples.parquet", columns=[name]).column(0).to_pylist()
+        return values
+
     @functools.cached_property
     def _y(self) -> NDArray[np.float32]:
-        return self.labels.encode(self.table["label"].tolist())
+        return self.labels.encode(self.column("label") if self.labels.width else [None] * len(self))
 
     def y(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Labels as numbers, N×K float32, of `rows` or of all."""
@@ -254,10 +263,12 @@ class Dataset:
             if self.split_names():
                 raise unknown("split", name, self.split_names())
             raise InputError(f"{self.path} has no split yet; make one with 'plenish split {self.path}'.")
-        table = pd.read_parquet(path)
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path)
         manifest = files.read_json(path.with_suffix(".json"))
-        ids, parts = table["id"].tolist(), table["part"].tolist()
-        if split_table(ids, parts, {})[1]["hash"] != manifest.get("hash") or ids != self.table["id"].tolist():
+        ids, parts = table["id"].to_pylist(), table["part"].to_pylist()
+        if split_table(ids, parts, {})[1]["hash"] != manifest.get("hash") or ids != self.column("id"):
             raise InputError(f"{path} does not match its hash; it was altered after it was made. Restore it.")
         return Split(name, pd.Series(parts, index=ids, dtype=object), manifest)
 

@@ -142,9 +142,11 @@ def split_table(
     wrong = sorted({str(part) for part in parts} - set(PARTS))
     if wrong:
         raise InputError(f"A split's parts are train, val and test, not '{wrong[0]}'.")
-    digest = hashlib.sha256("\n".join(f"{i}\t{part}" for i, part in zip(ids, parts)).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for row, (i, part) in enumerate(zip(ids, parts, strict=True)):
+        digest.update(f"{chr(10) if row else ''}{i}\t{part}".encode())
     counts = Counter(str(part) for part in parts)
-    about = {"hash": digest, "counts": {part: counts.get(part, 0) for part in PARTS}}
+    about = {"hash": digest.hexdigest(), "counts": {part: counts.get(part, 0) for part in PARTS}}
     return pa.table({"id": list(ids), "part": list(parts)}), dict(manifest) | about
 
 
