@@ -27,7 +27,19 @@ def _pictures(folder: Path, classes: int = 2, n: int = 60, parts: tuple[str, ...
 
 
 def _demo(data: Path, out: Path, *more: str) -> int:
-    words = ["demo", str(out), "--data", str(data), "--size", "16", "--kimg", "0.3", "--seeds", "1", "--quiet"]
+    words = [
+        "demo",
+        str(out),
+        "--data",
+        str(data),
+        "--size",
+        "16",
+        "--kimg",
+        "0.3",
+        "--seeds",
+        "1",
+        "--quiet",
+    ]
     return cli.run([*words, "--threads", "1", *more])
 
 

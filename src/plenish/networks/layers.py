@@ -52,15 +52,3 @@ def norm_parts(norm: nn.Module, x: Tensor, parts: int) -> Tensor:
         normed: Tensor = norm(x)
         return normed
     return torch.cat([norm(part) for part in x.chunk(parts)])
-
-
-def upsampling(channels_in: int, channels_out: int, kernel: int, *, bias: bool = False) -> nn.ConvTranspose2d:
-    """Transposed convolution that doubles the resolution."""
-    extra = kernel % 2
-    padding = (kernel - 2 + extra) // 2
-    return nn.ConvTranspose2d(channels_in, channels_out, kernel, 2, padding, output_padding=extra, bias=bias)
-
-
-def downsampling(channels_in: int, channels_out: int, kernel: int, *, bias: bool = False) -> nn.Conv2d:
-    """Strided convolution that halves the resolution."""
-    return nn.Conv2d(channels_in, channels_out, kernel, 2, (kernel - 1) // 2, bias=bias)

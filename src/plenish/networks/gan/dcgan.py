@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plenish.errors import InputError
+from plenish.networks.convolution import Downsampling, Upsampling
 from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
 from plenish.networks.layers import (
     base_and_stages,
-    downsampling,
     init_normal,
     label_maps,
     norm_parts,
-    upsampling,
 )
 
 
@@ -68,10 +67,10 @@ class DCGANGenerator(Generator):
         self.project = nn.Linear(config.z_dim + config.labels.width, widths[0] * base * base, bias=False)
         self.project_norm = nn.BatchNorm2d(widths[0])
         self.ups = nn.ModuleList(
-            upsampling(a, b, config.kernel)
+            Upsampling(a, b, config.kernel)
             for a, b in zip(widths, [*widths[1:], config.channels], strict=True)
         )
-        self.ups[-1] = upsampling(widths[-1], config.channels, config.kernel, bias=True)
+        self.ups[-1] = Upsampling(widths[-1], config.channels, config.kernel, bias=True)
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:])
         init_normal(self)
 
@@ -94,9 +93,9 @@ class DCGANDiscriminator(Discriminator):
         widths = config.widths()
         base, _ = base_and_stages(config.size)
         joined = [widths[0] + config.labels.width, *widths[1:]]
-        self.first = downsampling(config.channels, widths[0], config.kernel, bias=True)
+        self.first = Downsampling(config.channels, widths[0], config.kernel, bias=True)
         self.downs = nn.ModuleList(
-            downsampling(a, b, config.kernel, bias=not config.d_norm)
+            Downsampling(a, b, config.kernel, bias=not config.d_norm)
             for a, b in zip(joined[:-1], widths[1:], strict=True)
         )
         self.norms = nn.ModuleList(

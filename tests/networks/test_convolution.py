@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from plenish.networks.convolution import Downsampling, Upsampling
+
+
+def _plain(layer: nn.Module) -> nn.Module:
+    kind = nn.ConvTranspose2d if isinstance(layer, nn.ConvTranspose2d) else nn.Conv2d
+    extra = {"output_padding": layer.output_padding} if kind is nn.ConvTranspose2d else {}
+    twin = kind(
+        layer.in_channels, layer.out_channels, layer.kernel_size, 2, layer.padding, bias=False, **extra
+    ).double()
+    twin.weight.data.copy_(layer.weight.data)
+    return twin
+
+
+@pytest.mark.parametrize("kernel", [4, 5])
+@pytest.mark.parametrize("kind", [Downsampling, Upsampling])
+@pytest.mark.parametrize("side", [3, 4, 8])
+def test_outputs_and_gradients_are_the_librarys(kind: type[nn.Module], kernel: int, side: int) -> None:
+    torch.manual_seed(0)
+    layer = kind(6, 5, kernel).double().to(memory_format=torch.channels_last)
+    twin = _plain(layer)
+    size = side if kind is Upsampling else 2 * side
+    x = torch.randn(3, 6, size, size, dtype=torch.float64, requires_grad=True)
+    other = x.detach().clone().requires_grad_()
+    ours, theirs = layer(x), twin(other)
+    assert ours.shape[2] == (2 * side if kind is Upsampling else side)
+    assert torch.allclose(ours, theirs)
+    pull = torch.randn_like(ours)
+    ours.backward(pull)
+    theirs.backward(pull)
+    assert torch.allclose(x.grad, other.grad)
+    assert torch.allclose(layer.weight.grad, twin.weight.grad)
+
+
+@pytest.mark.parametrize("kernel", [4, 5])
+@pytest.mark.parametrize("kind", [Downsampling, Upsampling])
+def test_differentiable_twice(kind: type[nn.Module], kernel: int) -> None:
+    torch.manual_seed(0)
+    layer = kind(2, 2, kernel).double()
+    x = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(
+        lambda x, w: torch.func.functional_call(layer, {"weight": w}, (x,)), (x, layer.weight)
+    )
+
+
+def test_under_autocast_it_computes_in_bfloat16_and_gives_float32_gradients() -> None:
+    layer = Downsampling(8, 8, 4).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 8, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(x)
+    out.float().sum().backward()
+    assert out.dtype == torch.bfloat16
+    assert layer.weight.grad.dtype == torch.float32
+    assert layer.weight.grad.is_contiguous(memory_format=torch.channels_last)
