@@ -25,8 +25,10 @@ def test_reopened_with_the_same_configuration(tmp_path: Path) -> None:
 def test_every_difference_is_listed_and_refused(tmp_path: Path) -> None:
     Run.create(tmp_path / "r", "gan", CONFIG, data={"pixels_hash": "a", "path": "here"})
     changed = {**CONFIG, "network": {"width": 16}}
-    with pytest.raises(InputError, match=r"network\.width was 8 and is now 16.*seed was 0.*pixels_hash"):
-        Run.open_or_create(tmp_path / "r", "gan", changed, data={"pixels_hash": "b", "path": "there"}, seed=1)
+    with pytest.raises(InputError, match=r"network\.width was 8 and is now 16.*seed was 0 and is now 1"):
+        Run.open_or_create(tmp_path / "r", "gan", changed, data={"pixels_hash": "a", "path": "there"}, seed=1)
+    with pytest.raises(InputError, match="started on other data, here"):
+        Run.open_or_create(tmp_path / "r", "gan", CONFIG, data={"pixels_hash": "b", "path": "there"})
 
 
 def test_length_may_change_and_the_path_of_the_data_too(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import types
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -211,6 +212,15 @@ def _sentence(message: str, parser: Any) -> str:
         ("<class 'bool'>", "true or false"),
     ):
         message = message.replace(kind, words)
+    message = re.sub(
+        r"Does not validate against any of the Union.*?Expected a ([^\n]+).*Given value: ?([^\n]*).*",
+        r"Expected a \1. Got value: \2", message, flags=re.DOTALL,
+    )  # fmt: skip
+    message = re.sub(
+        r"(?:typing\.)?Literal\[([^\]]*)\]", lambda found: "one of " + found[1].replace("'", ""), message
+    )
+    message = message.replace("Expected a one of", "must be one of").replace("Expected a ", "must be a ")
+    message = message.replace('key "format"', 'key "as"')
     text = " ".join(message.replace("Parser key", "option").split()).replace("typing.", "").rstrip(".")
     if "required" in text and "arguments" in text:
         missing = text.split(":")[-1].strip()

@@ -90,8 +90,8 @@ class _Lines:
             self._next = 0.25 * (int(4 * self._done / self._total + 1e-9) + 1)
             seconds = max(self._clock() - self._start, 1e-9)
             rate = (self._done - self._first) / seconds
-            left = (self._total - self._done) / max(rate, 1e-9)
-            share = 100 * self._done / self._total
+            left = max(0.0, self._total - self._done) / max(rate, 1e-9)
+            share = min(100.0, 100 * self._done / self._total)
             print(
                 f"{self._description}: {share:.0f} % ({rate:,.3g} {self._unit}/s, {left:.0f} s left) "
                 f"{self._note}".rstrip(),

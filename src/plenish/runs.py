@@ -112,6 +112,12 @@ class Run:
         run = cls.open(path, kind)
         asked = json.loads(json.dumps({"config": config, "seed": seed}, default=str))
         differences = _differences({"config": run.config["config"], "seed": run.seed}, asked)
+        if kind == "gan" and _differences(_hashes(run.config["data"]), _hashes(data or {})):
+            before = run.config["data"]
+            raise InputError(
+                f"{path} was started on other data, {before.get('path')} with the split "
+                f"'{before.get('split_name')}' as they were then; give those, or another folder."
+            )
         differences += _differences(_hashes(run.config["data"]), _hashes(data or {}), "data.")
         refused = [d for d in differences if d.key.removeprefix("config.") not in may_change]
         if refused:

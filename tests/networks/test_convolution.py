@@ -37,6 +37,23 @@ def test_outputs_and_gradients_are_the_librarys(kind: type[nn.Module], kernel: i
     assert torch.allclose(layer.weight.grad, twin.weight.grad)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("bias", [True, False])
+def test_images_by_shuffling_are_the_librarys(channels: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    layer = Upsampling(6, channels, 4, bias=bias).double()
+    twin = nn.ConvTranspose2d(6, channels, 4, 2, 1, bias=bias).double()
+    twin.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 6, 5, 5, dtype=torch.float64)
+    ours, theirs = layer(x), twin(x)
+    assert torch.allclose(ours, theirs)
+    pull = torch.randn_like(ours)
+    ours.backward(pull)
+    theirs.backward(pull)
+    for mine, its in zip(layer.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(mine.grad, its.grad)
+
+
 @pytest.mark.parametrize("kernel", [4, 5])
 @pytest.mark.parametrize("kind", [Downsampling, Upsampling])
 def test_differentiable_twice(kind: type[nn.Module], kernel: int) -> None:

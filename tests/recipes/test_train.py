@@ -82,6 +82,7 @@ def test_broken_recipes_are_told(tmp_path: Path, content: str, sentence: str) ->
         ({"lr": float("nan")}, "number above 0"),
         ({"kimg": float("nan")}, "number above 0"),
         ({"batch": 1}, "at least 2"),
+        ({"batch": 1000}, "more than the 36 images"),
         ({"kimg": -1.0}, "above 0"),
         ({"split": "defualt"}, "did you mean 'default'"),
     ],
@@ -99,7 +100,7 @@ def test_data_without_a_split_are_refused(stripes, tmp_path: Path) -> None:
 
 def test_what_validation_refuses_leaves_no_run(stripes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="val images"):
-        train_gan(stripes(n=16).path, tmp_path / "run")
+        train_gan(stripes(n=16).path, tmp_path / "run", batch=4)
     assert not (tmp_path / "run").exists()
 
 

@@ -21,7 +21,7 @@ def base_and_stages(size: int, least_stages: int = 2) -> tuple[int, int]:
         stages = (size // base).bit_length() - 1
         if size > 0 and stages >= least_stages and base << stages == size:
             return base, stages
-    possible = sorted(base << k for base in range(3, 8) for k in range(least_stages, 9))
+    possible = sorted({base << k for base in range(3, 8) for k in range(least_stages, 9)})
     near = sorted(sorted(possible, key=lambda p: abs(p - size))[:2])
     raise InputError(
         f"A convolutional generator cannot make {size} px images, which is not base·2ᵏ with base 3 to 7; "

@@ -96,7 +96,7 @@ def _train(
     rules = _made(Adversarial, sections["adversarial"], "adversarial")
     schedule = _made(Schedule, sections["schedule"], "schedule")
     limits = _made(Limits, sections["limits"], "limits")
-    _check_amount(subset)
+    _check_amount(subset, rules.batch)
     engine = Engine.from_settings()
     config = {
         "recipe": recipe.name, "family": recipe.family, "network": network.to_dict(),
@@ -163,11 +163,16 @@ def _made(kind: Any, values: Mapping[str, Any], section: str) -> Any:
     return kind(**typed)
 
 
-def _check_amount(subset: Subset) -> None:
+def _check_amount(subset: Subset, batch: int) -> None:
     """Refuse what cannot train, and warn of what hardly can."""
     if len(subset) < 2:
         raise InputError(
             f"{subset.dataset.path} has {len(subset)} image to train on; a generator needs at least 2."
+        )
+    if batch > len(subset):
+        raise InputError(
+            f"--batch {batch} is more than the {len(subset)} images there are to train on; "
+            f"use at most {len(subset)}."
         )
     if len(subset) < 100:
         warn(f"only {len(subset)} images to train on; expect near copies, and look at the copies audit.")
