@@ -114,7 +114,8 @@ def require_space(path: Path, n_bytes: int) -> None:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    if free < n_bytes + 16 * 2**20:
+    n_bytes += 16 * 2**20
+    if free < n_bytes:
         raise InputError(
             f"{path} needs {n_bytes / 2**20:,.0f} MiB and only {free / 2**20:,.0f} MiB are free; "
             "free some space or choose another place."
