@@ -300,13 +300,8 @@ def peak_rss_mb() -> float:
 
 def cpu_model() -> str:
     """The processor's name and what it has for bfloat16."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
-    except OSError:
-        return "unknown"
-    name = next(
-        (line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")),
-        "unknown",
-    )
-    flags = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in text]
-    return f"{name} ({', '.join(flags)})" if flags else name
+    from plenish.doctor import describe_cpu
+
+    facts = describe_cpu()
+    flags = [flag for flag in facts["instructions"] if flag.endswith("bf16")]
+    return f"{facts['model']} ({', '.join(flags)})" if flags else str(facts["model"])
