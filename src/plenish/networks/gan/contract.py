@@ -57,12 +57,14 @@ class Generator(nn.Module):
         config: the family's configuration; with the weights it rebuilds the network.
         num_ws: how many style vectors `mapping` gives; 1 where the edit space is z itself.
         w_dim: length of each.
-        stage: resolution stage of a network that grows; 0 elsewhere.
-        alpha: how far the newest stage is faded in, 0 to 1.
+        stages: how many resolutions a network that grows passes through; 1 elsewhere.
+        stage: the one it stands at, from 0; a new network is fully grown.
+        alpha: how far that stage is faded in, 0 to 1.
         w_mean: mean of w over the prior, the centre of truncation; zero for z-space families.
     """
 
     num_ws: int = 1
+    stages: int = 1
     stage: int = 0
     alpha: float = 1.0
     w_mean: Tensor
@@ -123,6 +125,15 @@ class Generator(nn.Module):
         self.check_labels(y)
         return self.synthesis(self.mapping(z, y), y)
 
+    def grow(self, stage: int, alpha: float = 1.0) -> None:
+        """Go to a resolution stage, faded in by alpha; only networks with several stages can."""
+        if (stage, alpha) != (0, 1.0):
+            raise ValueError("this network does not grow")
+
+    def stage_size(self, stage: int) -> int:
+        """Height and width of the images at a stage, pixels."""
+        return self.size >> (self.stages - 1 - stage)
+
     def check_labels(self, y: Tensor | None) -> None:
         """Raise ValueError unless y is what the label schema asks for."""
         expected = self.labels.width or None
@@ -134,10 +145,17 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Base of all discriminators and critics: image (and y) → logits."""
 
+    stages: int = 1
+
     def __init__(self, config: NetworkConfig) -> None:
         """Remember the configuration; families add their layers."""
         super().__init__()
         self.config = config
+
+    def grow(self, stage: int, alpha: float = 1.0) -> None:
+        """Go to a resolution stage, faded in by alpha; only networks with several stages can."""
+        if (stage, alpha) != (0, 1.0):
+            raise ValueError("this network does not grow")
 
     def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → features before the last layer, N×F."""
