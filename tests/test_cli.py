@@ -100,3 +100,25 @@ def test_names_are_not_read_as_markup(tmp_path: Path, capsys: pytest.CaptureFixt
     Run.create(tmp_path / "[red]x[-red]", "gan", {"recipe": "[bold]"})
     assert cli.run(["runs", "show", str(tmp_path / "[red]x[-red]")]) == 0
     assert "[bold]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("train gan data run --batch 0", "--batch must be at least 2, not 0."),
+        ("train gan data run --kimg 0", "--kimg must be a number above 0, not 0."),
+        ("train gan data run --width 0", "--width must be at least 1, not 0."),
+        ("train gan data run --lr -1", "--lr must be a number above 0, not -1."),
+        ("train gan data run --threads 0", "--threads must be at least 1, not 0."),
+        ("train gan data run --device gpu", "Unknown --device 'gpu'"),
+        ("study data out --arms reel", "Unknown arm 'reel'"),
+        ("generate run out -n 0", "-n must be at least 1, not 0."),
+        ("generate nowhere out", "nowhere does not exist"),
+    ],
+)
+def test_wrong_values_are_refused_without_torch(words: str, sentence: str) -> None:
+    code = f"from plenish.cli import run\nassert run({words.split()!r}) == 2"
+    probe = f"import sys\n{code}\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    assert sentence in done.stderr
+    assert done.returncode == 0, done.stderr

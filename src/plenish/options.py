@@ -22,6 +22,7 @@ COMMON = {
     "quiet": "no progress, no remarks",
     "json": "print the result as JSON",
 }
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 
 
 class _Parser(ArgumentParser):  # type: ignore[misc]
@@ -66,7 +67,18 @@ def read_options(
     values.pop("config", None)
     if isinstance(values.get("seed"), int) and values["seed"] < 0:
         raise InputError(f"--seed must not be negative, and is {values['seed']}.")
-    return values, {key: values.pop(key) for key in COMMON}
+    common = {key: values.pop(key) for key in COMMON}
+    _check_common(common)
+    return values, common
+
+
+def _check_common(common: Mapping[str, Any]) -> None:
+    """Refuse what no machine has before torch is loaded, which takes seconds, to look at this one."""
+    kind = str(common["device"]).partition(":")[0]
+    if kind not in DEVICES:
+        raise unknown("--device", common["device"], DEVICES)
+    if common["threads"] is not None and common["threads"] < 1:
+        raise InputError(f"--threads must be at least 1, not {common['threads']}.")
 
 
 def _parser(prog: str, function: Callable[..., Any], renamed: Mapping[str, str]) -> _Parser:

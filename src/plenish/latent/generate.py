@@ -58,13 +58,14 @@ def load_generator(run: Path | str, checkpoint: str = "best") -> Loaded:
     Raises:
         InputError: no such Run or checkpoint, or it is damaged.
     """
+    from plenish.runs import Run
+
+    opened = Run.open(run, "gan")  # Refused, where it must be, before torch is loaded.
     from plenish import files
     from plenish.networks.gan import family, network_config
-    from plenish.runs import Run
     from plenish.training.checkpoints import load_module
     from plenish.training.engine import Engine
 
-    opened = Run.open(run, "gan")
     path = _find_checkpoint(opened, checkpoint)
     config = opened.config["config"]
     network = family(config["family"]).generator(network_config(config["family"], config["network"]))
@@ -125,6 +126,12 @@ def generate(
     from plenish.datasets.writer import DatasetWriter
     from plenish.progress import progress
 
+    if n is not None and n < 1:
+        raise InputError(f"-n must be at least 1, not {n}.")
+    if not 0 <= truncation <= 1:
+        raise InputError(
+            f"--truncation lies between 0 (the mean image) and 1 (untouched); {truncation} was given."
+        )
     loaded = load_generator(run, checkpoint)
     _refuse_leaks(loaded.run)
     labels = loaded.network.labels
@@ -132,11 +139,7 @@ def generate(
     if n is None:
         n = len(_followed_part(followed, loaded.run)) if followed is not None else 1000
     if n < 1:
-        raise InputError(f"-n must be at least 1, not {n}.")
-    if not 0 <= truncation <= 1:
-        raise InputError(
-            f"--truncation lies between 0 (the mean image) and 1 (untouched); {truncation} was given."
-        )
+        raise InputError(f"{like} has no train images to follow; give -n.")
     y = _asked_labels(labels, n, label, _followed_part(followed, loaded.run) if followed else None, seed)
     z = _latents(loaded.network, n, seed)
     source = loaded.provenance() | {"seed": seed, "truncation": truncation}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ def train_gan(
     Returns:
         The trained Run.
     """
+    _check_numbers(kimg=kimg, batch=batch, width=width, lr=lr, checkpoint_kimg=checkpoint_kimg, keep=keep)
     from plenish.datasets.dataset import Dataset
 
     chosen = load_recipe(recipe)
@@ -119,6 +121,19 @@ def _train(
     if outcome == "interrupted":
         raise KeyboardInterrupt
     return run
+
+
+def _check_numbers(**given: float | None) -> None:
+    """Refuse impossible numbers by the option that was typed, before anything slow is imported."""
+    whole = {"batch": 2, "width": 1, "keep": 1}
+    for name, value in given.items():
+        option = "--" + name.replace("_", "-")
+        if value is None:
+            continue
+        if name in whole and value < whole[name]:
+            raise InputError(f"{option} must be at least {whole[name]}, not {value:g}.")
+        if not 0 < value < math.inf:
+            raise InputError(f"{option} must be a number above 0, not {value:g}.")
 
 
 def _assignments(options: Sequence[str]) -> dict[str, Any]:

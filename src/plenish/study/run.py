@@ -130,16 +130,17 @@ def study(
     Raises:
         InputError: inputs unfit for a study, or a folder that holds a study with other settings.
     """
-    from plenish.networks.classifier import check_classifier
-    from plenish.study.material import add_synthetic, open_real
-    from plenish.training.classifier import ClassifierConfig
-
     check_numbers(seeds, seed, level, resamples, steps, batch, fraction, learning_rate)
     chosen = parse_arms(arms, ratio)
     earlier = _earlier(out)
     chosen, seeds = _grown(chosen, seeds, ratio, earlier)
     primary = _fixed_primary(chosen, ratio, earlier)
     check_source(chosen, generator, synthetic)
+    # These load torch, which takes seconds; what can be refused without it has been by now.
+    from plenish.networks.classifier import check_classifier
+    from plenish.study.material import add_synthetic, open_real
+    from plenish.training.classifier import ClassifierConfig
+
     check_classifier(classifier)
     material = open_real(real, split, fraction, seed)
     check_training(classifier, pretrained, material)
