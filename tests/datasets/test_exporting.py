@@ -1,17 +1,24 @@
 """What is exported and imported again is the same Dataset; others' tools can read what lies in between."""
 
+import datetime
 import io
 import json
 import tarfile
 import zipfile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from plenish.datasets import workers
 from plenish.datasets.exporting import export_dataset
 from plenish.datasets.importing import import_dataset
+from plenish.datasets.phantom import make_phantom
 from plenish.datasets.schema import LabelSchema
+from plenish.datasets.split import split_dataset
+from plenish.datasets.workers import fit_task
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 
@@ -98,6 +105,91 @@ def test_import_restores_what_export_wrote(tmp_path, format, kind, channels, spl
     assert again.is_synthetic
     assert again.array("z").dtype == np.float32
     assert again.array_manifest("z")["space"] == "z"
+
+
+def pinned(dataset):
+    """What score, study and generate compare to tell whether two Datasets are the same."""
+    splits = {name: dataset.split(name).hash for name in dataset.split_names()}
+    return dataset.manifest.pixels_hash, dataset.manifest.table_hash, splits
+
+
+@pytest.mark.parametrize("format", ROUND)
+@pytest.mark.parametrize("kind", KINDS)
+def test_import_restores_rows_in_their_order_and_every_hash(tmp_path, monkeypatch, format, kind):
+    monkeypatch.setattr("plenish.datasets.writer.shard_length", lambda size, channels: 16)
+    data = make(tmp_path / "data", kind)
+    export_dataset(data.path, tmp_path / "out", format)
+    again = import_dataset(tmp_path / "out", tmp_path / "again").dataset
+    assert list(again.table["id"]) == list(data.table["id"])
+    assert pinned(again) == pinned(data)
+    assert len(pinned(data)[2]) == 2
+    np.testing.assert_array_equal(again.pixels.read(np.arange(40)), data.pixels.read(np.arange(40)))
+    for name in ("z", "score"):
+        np.testing.assert_array_equal(again.array(name), data.array(name))
+    again.verify()
+
+
+@pytest.mark.parametrize("format", ROUND)
+def test_a_phantom_exported_by_another_split_is_still_the_same(tmp_path, format):
+    data = make_phantom(tmp_path / "data", patients=6, tiles=5, size=16)
+    split_dataset(data.path, ratios=(0.5, 0.25, 0.25), name="mine")
+    export_dataset(data.path, tmp_path / "out", format, split="mine")
+    again = import_dataset(tmp_path / "out", tmp_path / "again").dataset
+    assert pinned(again) == pinned(data)
+    assert again.table.equals(data.table)
+
+
+def test_columns_keep_their_types(tmp_path):
+    columns = {
+        "small": [np.float32(0.1), np.float32(7)], "byte": [np.int8(1), np.int8(-3)], "nothing": [None, None],
+        "day": [datetime.date(2020, 1, 2), None], "yes": [True, False], "list": [[1, 2], []],
+    }  # fmt: skip
+    with DatasetWriter(
+        tmp_path / "data", name="d", size=8, channels=1, labels=LabelSchema(), config={}
+    ) as writer:
+        rows = [{name: values[i] for name, values in columns.items()} for i in range(2)]
+        writer.add(np.arange(128, dtype=np.uint8).reshape(2, 8, 8, 1), rows)
+    export_dataset(tmp_path / "data", tmp_path / "out")
+    again = import_dataset(tmp_path / "out", tmp_path / "again").dataset
+    assert pinned(again) == pinned(writer.dataset)
+
+
+@pytest.mark.parametrize("kept", [5, 23])
+def test_a_killed_import_of_an_npz_in_parts_goes_on_in_order(tmp_path, monkeypatch, kept):
+    monkeypatch.setattr("plenish.datasets.writer.shard_length", lambda size, channels: kept)
+    monkeypatch.setattr("plenish.datasets.sources.pieces.BLOCK", 6)
+    data = make(tmp_path / "data")
+    export_dataset(data.path, tmp_path / "out", "npz")
+    done = []
+
+    def interrupted(task, shape, archives=None):
+        done.extend(task.refs)
+        if len(done) > 30:
+            raise KeyboardInterrupt
+        return fit_task(task, shape)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "fit_task", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            import_dataset(tmp_path / "out", tmp_path / "again", workers=1)
+    assert import_dataset(tmp_path / "out", tmp_path / "again", workers=1).dataset.manifest.pixels_hash == (
+        data.manifest.pixels_hash
+    )
+
+
+def test_an_npz_whose_table_names_other_images_is_refused(tmp_path):
+    data = make(tmp_path / "data")
+    export_dataset(data.path, tmp_path / "out", "npz")
+    table = pq.read_table(tmp_path / "out/metadata.parquet")
+    for rows, words in ((np.arange(39), "39 rows for 40 images"), (np.r_[3, 1, 2, 0, 4:40], "another order")):
+        pq.write_table(table.take(pa.array(rows)), tmp_path / "out/metadata.parquet")
+        with pytest.raises(InputError, match=words):
+            import_dataset(tmp_path / "out", tmp_path / "again")
+    names = table.column("file_name").to_pylist()
+    renamed = pa.array([name.replace("x_test[0]", "x_test[99]") for name in names])
+    pq.write_table(table.set_column(0, "file_name", renamed), tmp_path / "out/metadata.parquet")
+    with pytest.raises(InputError, match="x_test"):
+        import_dataset(tmp_path / "out", tmp_path / "again")
 
 
 @pytest.mark.parametrize("format", [*ROUND, "webdataset"])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from plenish.datasets.schema import PARTS
 from plenish.errors import InputError, unknown
 from plenish.progress import progress, say
 
@@ -58,7 +59,7 @@ class Exported:
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """The rows to write, part by part, with what each needs."""
+    """The rows to write, in the Dataset's own order, with what each needs."""
 
     dataset: Dataset
     rows: NDArray[np.int64]
@@ -66,21 +67,20 @@ class _Job:
     labels: Sequence[Any]
     ids: Sequence[str]
 
-    def images(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """(position, H×W×C uint8) of the rows in order, read in batches."""
-        stop = len(self.rows) if stop is None else stop
-        for at in range(start, stop, _BATCH):
-            batch = self.rows[at : min(at + _BATCH, stop)]
-            yield from enumerate(self.dataset.pixels.read(batch), at)
+    def images(self, positions: NDArray[np.int64] | None = None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """(position, H×W×C uint8) of all rows or of those at `positions`, in order, read in batches."""
+        if positions is None:
+            positions = np.arange(len(self.rows))
+        for at in range(0, len(positions), _BATCH):
+            batch = positions[at : at + _BATCH]
+            yield from zip(batch.tolist(), self.dataset.pixels.read(self.rows[batch]))
 
-    def pieces(self) -> dict[str, tuple[int, int]]:
-        """Positions (from, to) of each part; one piece called `data` without a split."""
+    def pieces(self) -> dict[str, NDArray[np.int64]]:
+        """Positions of each part's rows, ascending; one piece called `data` without a split."""
         if self.parts is None:
-            return {"data": (0, len(self.rows))}
-        return {
-            part: (self.parts.index(part), self.parts.index(part) + self.parts.count(part))
-            for part in dict.fromkeys(self.parts)
-        }
+            return {"data": np.arange(len(self.rows))}
+        parts = np.array(self.parts)
+        return {part: np.flatnonzero(parts == part) for part in PARTS if part in self.parts}
 
 
 def export_dataset(
@@ -121,12 +121,12 @@ def export_dataset(
     config |= {"data": job.dataset.provenance()}
     with files.whole(out, config) as folder, progress("export", len(job.rows)) as bar:
         write = {"folder": _folder, "stylegan-zip": _stylegan, "npz": _npz, "webdataset": _webdataset}[format]
-        names: list[str] = []
-        for name in write(job, folder):
-            names.append(name)
+        names = [""] * len(job.rows)
+        for i, name in write(job, folder):
+            names[i] = name
             bar.advance(1)
         _sidecar(job, folder, names, format, whole=part == "all")
-    counts = {} if job.parts is None else {name: stop - start for name, (start, stop) in job.pieces().items()}
+    counts = {} if job.parts is None else {name: len(found) for name, found in job.pieces().items()}
     return Exported(out, format, len(job.rows), counts)
 
 
@@ -137,20 +137,18 @@ def _job(dataset: Dataset, part: str, split: str) -> _Job:
         rows = dataset.part(part, split, purpose="export").rows  # type: ignore[arg-type]
     elif split != "default" or split in dataset.split_names():
         frozen = dataset.split(split)
-        by_part = {name: frozen.rows(name) for name in ("train", "val", "test")}
-        if len(by_part["test"]):
+        parts = frozen.part_of.tolist()
+        if "test" in parts:
             dataset.part("test", split, purpose="export")  # Its reading is counted.
-        rows = np.concatenate(list(by_part.values()))
-        parts = [name for name, found in by_part.items() for _ in range(len(found))]
     table = dataset.table
     labels = table["label"].to_numpy()[rows]
     return _Job(dataset, rows, parts, list(labels), [str(i) for i in table["id"].to_numpy()[rows]])
 
 
-# Formats: each writes the images and yields their names, in order.
+# Formats: each writes the images and yields each one's position and name.
 
 
-def _folder(job: _Job, folder: Path) -> Iterator[str]:
+def _folder(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
     """`<part>/<class>/<id>.png`."""
     from plenish.datasets.images import encode_png
 
@@ -168,10 +166,10 @@ def _folder(job: _Job, folder: Path) -> Iterator[str]:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_png(image))
-        yield name
+        yield i, name
 
 
-def _stylegan(job: _Job, folder: Path) -> Iterator[str]:
+def _stylegan(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
     """`dataset.zip` with `00000/img00000000.png` and `dataset.json`, as StyleGAN's dataset_tool writes it."""
     from plenish.datasets.images import encode_png
 
@@ -184,26 +182,26 @@ def _stylegan(job: _Job, folder: Path) -> Iterator[str]:
         for i, image in job.images():
             names.append(f"{i // 1000:05d}/img{i:08d}.png")
             archive.writestr(zipfile.ZipInfo(names[-1], _EPOCH), encode_png(image))
-            yield names[-1]
+            yield i, names[-1]
         labels = None if numbers is None else [list(pair) for pair in zip(names, numbers.tolist())]
         archive.writestr(zipfile.ZipInfo("dataset.json", _EPOCH), json.dumps({"labels": labels}))
 
 
-def _npz(job: _Job, folder: Path) -> Iterator[str]:
+def _npz(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
     """`dataset.npz`: images and labels, or x_train, y_train and so on for each part."""
     shape = job.dataset.pixels.shape if job.dataset.channels > 1 else job.dataset.pixels.shape[:2]
     numbers = _numbers(job)
     with zipfile.ZipFile(folder / "dataset.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
-        for part, (start, stop) in job.pieces().items():
+        for part, positions in job.pieces().items():
             key = "images" if job.parts is None else f"x_{part}"
-            about = {"descr": "|u1", "fortran_order": False, "shape": (stop - start, *shape)}
+            about = {"descr": "|u1", "fortran_order": False, "shape": (len(positions), *shape)}
             with archive.open(zipfile.ZipInfo(f"{key}.npy", _EPOCH), "w", force_zip64=True) as file:
                 np.lib.format.write_array_header_1_0(file, about)
-                for i, image in job.images(start, stop):
+                for k, (i, image) in enumerate(job.images(positions)):
                     file.write(np.ascontiguousarray(image).data)
-                    yield f"{key}[{i - start}]"
+                    yield i, f"{key}[{k}]"
             if numbers is not None:
-                _npy(archive, "labels" if job.parts is None else f"y_{part}", numbers[start:stop])
+                _npy(archive, "labels" if job.parts is None else f"y_{part}", numbers[positions])
         if job.dataset.labels.names:
             _npy(archive, "class_names", np.array(job.dataset.labels.names, dtype=np.str_))
 
@@ -214,24 +212,27 @@ def _npy(archive: zipfile.ZipFile, key: str, array: NDArray[Any]) -> None:
     archive.writestr(zipfile.ZipInfo(f"{key}.npy", _EPOCH), data.getvalue())
 
 
-def _webdataset(job: _Job, folder: Path) -> Iterator[str]:
+def _webdataset(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
     """`<part>-000000.tar`, in each `<number>.png`, `.cls` (class number) and `.json` (the row)."""
+    import pyarrow as pa
+
     from plenish.datasets.images import encode_png
 
     numbers = _numbers(job) if job.dataset.labels.kind == "categorical" else None
     table = _rows(job)
-    for part, (start, stop) in job.pieces().items():
-        for at in range(start, stop, _PER_TAR):
-            name = f"{part}-{(at - start) // _PER_TAR:06d}.tar"
-            facts = table.slice(at, _PER_TAR).to_pylist()
+    for part, positions in job.pieces().items():
+        for at in range(0, len(positions), _PER_TAR):
+            shard = positions[at : at + _PER_TAR]
+            name = f"{part}-{at // _PER_TAR:06d}.tar"
+            facts = table.take(pa.array(shard)).to_pylist()
             with tarfile.open(folder / name, "w", format=tarfile.USTAR_FORMAT) as tar:
-                for i, image in job.images(at, min(at + _PER_TAR, stop)):
-                    row = {key: _plain(value) for key, value in facts[i - at].items()}
+                for fact, (i, image) in zip(facts, job.images(shard)):
+                    row = {key: _plain(value) for key, value in fact.items()}
                     _tar(tar, f"{i:08d}.png", encode_png(image))
                     if numbers is not None:
                         _tar(tar, f"{i:08d}.cls", str(int(numbers[i])).encode())
                     _tar(tar, f"{i:08d}.json", json.dumps(row, default=str, ensure_ascii=False).encode())
-                    yield f"{name}/{i:08d}.png"
+                    yield i, f"{name}/{i:08d}.png"
 
 
 def _tar(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -140,6 +140,7 @@ def import_dataset(
         out, size=size, channels=shape.channels, labels=listing.schema, config=_config(source, listing,
         shape), **_about(source, listing, name, licence, intended_use),
     )  # fmt: skip
+    writer.types = dict(listing.types)
     with writer:
         tally = _copy(listing, shape, writer, _crew(workers, listing, shape))
         warnings = [*listing.warnings, *_remarks(tally, listing, shape, out)]

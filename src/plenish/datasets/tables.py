@@ -25,8 +25,20 @@ def _label_type(labels: LabelSchema) -> Any:
     return kinds[labels.kind]
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], labels: LabelSchema) -> None:
-    """Write one shard's rows; columns keep the order of their first appearance."""
+def write_rows(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    labels: LabelSchema,
+    types: Mapping[str, pa.DataType] | None = None,
+) -> None:
+    """Write one shard's rows; columns keep the order of their first appearance.
+
+    Args:
+        path: the file to write.
+        rows: the rows, column by name.
+        labels: what their labels are.
+        types: types of user columns; the others' are found from their values.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -39,16 +51,16 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], labels: LabelSchem
         elif column in ("id", "group", "origin", "sha256", "source", "part"):
             arrays.append(pa.array([None if value is None else str(value) for value in values], pa.string()))
         else:
-            arrays.append(_user_column(values))
+            arrays.append(_user_column(values, (types or {}).get(column)))
         names.append(column)
     pq.write_table(pa.table(arrays, names=names), path)
 
 
-def _user_column(values: Sequence[Any]) -> Any:
+def _user_column(values: Sequence[Any], kind: pa.DataType | None) -> Any:
     import pyarrow as pa
 
     try:
-        return pa.array(values, from_pandas=True)
+        return pa.array(values, kind, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return pa.array([None if value is None else str(value) for value in values], pa.string())
 

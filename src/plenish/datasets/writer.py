@@ -21,6 +21,8 @@ from plenish.datasets.schema import PARTS, LabelSchema, Manifest
 from plenish.errors import InputError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from plenish.datasets.dataset import Dataset
 
 CORE_COLUMNS = ("id", "label", "group", "origin", "sha256", "source")
@@ -75,6 +77,8 @@ class DatasetWriter:
             raise InputError(f"The image size must be at least 1 pixel, not {size}.")
         self.out, self.labels, self.size, self.channels = out, labels, size, channels
         self.extra: dict[str, Any] = dict(extra or {})
+        self.types: dict[str, pa.DataType] = {}
+        """Types of user columns; those not named are found from the values."""
         self.splits: dict[str, Sequence[str]] = {}
         self.split_manifest: dict[str, Any] = {}
         self._about: dict[str, Any] = {
@@ -169,7 +173,9 @@ class DatasetWriter:
         if self._rows:
             with files.reporting_disk(self.out):
                 _save_pieces(self.partial / "pixels" / shard_name(index), self._buffer)
-                write_rows(self.partial / "rows" / f"{index:05d}.parquet", self._rows, self.labels)
+                write_rows(
+                    self.partial / "rows" / f"{index:05d}.parquet", self._rows, self.labels, self.types
+                )
         summary = {
             "items": self._pending, "images": len(self._rows), "rejected": len(self._rejects),
             "rejects": self._rejects, "hashes": [row["sha256"] for row in self._rows],

@@ -27,9 +27,9 @@ from plenish.datasets.sources.listing import (
     check_pixels,
     plural,
 )  # fmt: skip
+from plenish.datasets.sources.pieces import BLOCK, Piece, chained
 from plenish.errors import InputError
 
-_BLOCK = 256
 _UNSIGNED_BYTE = 8
 
 
@@ -60,13 +60,13 @@ def listing(source: Path) -> Listing:
     shapes = [_header(path, 3) for path in paths]
     if len({shape[1:] for shape in shapes}) > 1:
         raise InputError(f"The idx files of {source} hold images of different sizes; import them one by one.")
-    out = Listing("idx files", [], channels=1)
-    out.size = shapes[0][1] if shapes[0][1] == shapes[0][2] else None
     order = sorted(range(len(paths)), key=lambda i: ("train", "val", "test", "").index(_part(paths[i])))
+    pieces = [_piece(paths[i], *shapes[i]) for i in order]
+    out = Listing("idx files", [ref for piece in pieces for ref in piece.refs], channels=1)
+    out.size = shapes[0][1] if shapes[0][1] == shapes[0][2] else None
     labels: list[str] = []
     parts: list[str] = []
     for i in order:
-        out.refs += [f"{paths[i].name}[{k}]" for k in range(shapes[i][0])]
         parts += [_part(paths[i])] * shapes[i][0]
         labels += _labels(paths[i], shapes[i][0])
     if labels:
@@ -78,8 +78,7 @@ def listing(source: Path) -> Listing:
     if len(set(parts)) > 1 and "" not in parts:
         out.parts = parts
         out.notes.append(about_parts(parts))
-    pieces = [(paths[i], shapes[i]) for i in order]
-    out.blocks = lambda start: _blocks(pieces, start)
+    out.blocks = chained(pieces)
     return out
 
 
@@ -152,14 +151,12 @@ def _read(file: IO[bytes], n_bytes: int, path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8)
 
 
-def _blocks(pieces: list[tuple[Path, tuple[int, ...]]], start: int) -> Iterator[NDArray[np.uint8]]:
-    for path, (count, height, width) in pieces:
-        if start >= count:
-            start -= count
-            continue
+def _piece(path: Path, count: int, height: int, width: int) -> Piece:
+    def read(start: int) -> Iterator[NDArray[np.uint8]]:
         with _open(path) as file:
             file.seek(16 + start * height * width)
-            for at in range(start, count, _BLOCK):
-                n = min(_BLOCK, count - at)
+            for at in range(start, count, BLOCK):
+                n = min(BLOCK, count - at)
                 yield _read(file, n * height * width, path).reshape(n, height, width, 1)
-        start = 0
+
+    return Piece(path.name, count, read)

@@ -9,24 +9,25 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets.images import MAX_BYTES, MAX_PIXELS
 from plenish.datasets.schema import LabelSchema, Part
+from plenish.datasets.sources.pieces import Blocks, Piece
 from plenish.datasets.workers import CHUNK, Task
 from plenish.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LabelKind = Literal["auto", "categorical", "multilabel", "continuous"]
 _DEFLATE_MOST = 1032
 """What deflate can make of a byte at most."""
 _SUSPICIOUS = 200
-Blocks = Callable[[int], Iterator[NDArray[np.uint8]]]
-"""Makes an iterator over pieces (n×H×W×C uint8) of the images from a row on."""
 
 ALIASES: Mapping[str, Part] = {
     "train": "train", "training": "train", "tr": "train",
@@ -81,6 +82,8 @@ class Listing:
         parts: train, val and test, or None.
         ids: ids, or None for running numbers.
         columns: further columns.
+        types: their Arrow types, where they are known.
+        pieces: the arrays `blocks` reads from, where their images can be told apart.
         splits: further splits by name.
         arrays: row-aligned arrays with their manifests, by name.
         about: facts for the Dataset's manifest (name, licence, source, intended_use, extra).
@@ -101,6 +104,8 @@ class Listing:
     parts: Sequence[str] | None = None
     ids: Sequence[str] | None = None
     columns: dict[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    types: dict[str, pa.DataType] = dataclasses.field(default_factory=dict)
+    pieces: Sequence[Piece] = ()
     splits: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     arrays: dict[str, tuple[NDArray[Any], Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
     about: dict[str, Any] = dataclasses.field(default_factory=dict)

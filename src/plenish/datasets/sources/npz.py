@@ -24,9 +24,9 @@ from plenish.datasets.sources.listing import (
     plural,
     shown,
 )  # fmt: skip
+from plenish.datasets.sources.pieces import BLOCK, Piece, chained
 from plenish.errors import InputError
 
-_BLOCK = 256
 _IMAGES = ("images", "image", "x", "data", "imgs", "arr_0")
 _LABELS = ("labels", "label", "y", "targets", "target", "classes", "arr_1")
 _NAMES = ("class_names", "label_names", "classes_names", "names")
@@ -59,14 +59,13 @@ def listing(source: Path) -> Listing:
     """
     members = _members(source)
     pairs = _pairs(members, source)
-    out = Listing("npz archive", [])
     pieces = [_Images.of(source, members[images]) for _, images, _ in pairs]
+    out = Listing("npz archive", [ref for piece in pieces for ref in piece.piece.refs])
     if len({(piece.height, piece.width, piece.channels) for piece in pieces}) > 1:
         raise InputError(f"The parts of {source} hold images of different shapes; save them alike.")
     parts: list[str] = []
     labels: list[NDArray[Any]] = []
     for (part, images, label_key), piece in zip(pairs, pieces):
-        out.refs += [f"{images}[{i}]" for i in range(piece.count)]
         parts += [part or ""] * piece.count
         if label_key:
             length = (*members[label_key].shape, 0)[0]
@@ -91,7 +90,8 @@ def listing(source: Path) -> Listing:
         out.notes.append(
             f"Values of {pieces[0].member.dtype} were multiplied by {pieces[0].scale:.4g} to span 0 to 255."
         )
-    out.blocks = lambda start: _blocks(pieces, start)
+    out.pieces = [piece.piece for piece in pieces]
+    out.blocks = chained(out.pieces)
     return out
 
 
@@ -285,10 +285,10 @@ class _Images:
         """Pieces of the array as saved, from a row on."""
         if self.member.fortran:
             whole = _load(self.source, self.member)
-            yield from (whole[at : at + _BLOCK] for at in range(start, self.count, _BLOCK))
+            yield from (whole[at : at + BLOCK] for at in range(start, self.count, BLOCK))
             return
         row = math.prod(self.member.shape[1:]) * self.member.dtype.itemsize
-        block = max(1, min(_BLOCK, 2**24 // row))
+        block = max(1, min(BLOCK, 2**24 // row))
         with zipfile.ZipFile(self.source) as archive, archive.open(self.member.key + ".npy") as file:
             _header(file)
             file.seek(start * row, 1)
@@ -302,15 +302,15 @@ class _Images:
                     raise InputError(f"{self.source} is truncated; save it again.")
                 yield np.frombuffer(data, self.member.dtype).reshape(n, *self.member.shape[1:])
 
-
-def _blocks(pieces: list[_Images], start: int) -> Iterator[NDArray[np.uint8]]:
-    for piece in pieces:
-        if start >= piece.count:
-            start -= piece.count
-            continue
-        for block in piece.raw(start):
-            values = np.moveaxis(block, 1, 3) if piece.first else block.reshape(*block.shape[:3], -1)
-            if piece.scale != 1 or values.dtype != np.uint8:
-                values = np.rint(values.astype(np.float64) * piece.scale)
+    def read(self, start: int) -> Iterator[NDArray[np.uint8]]:
+        """Pieces of the images, n×H×W×C, from a row on."""
+        for block in self.raw(start):
+            values = np.moveaxis(block, 1, 3) if self.first else block.reshape(*block.shape[:3], -1)
+            if self.scale != 1 or values.dtype != np.uint8:
+                values = np.rint(values.astype(np.float64) * self.scale)
             yield values.astype(np.uint8)
-        start = 0
+
+    @property
+    def piece(self) -> Piece:
+        """These images under the name of their key."""
+        return Piece(self.member.key, self.count, self.read)

@@ -1,10 +1,10 @@
 """`metadata.parquet`, the table `plenish export` lays beside the images, and how a Dataset is restored from
 it.
 
-One row an image: its file's name, the columns of samples.parquet, `split.<name>` for each split and
-`array.<name>` for each array. The schema's metadata (key `plenish`) hold the label schema, licence and
-manifests as JSON. It follows the Hugging Face convention (`file_name`), so that others' tools read the same
-columns.
+One row an image, in the Dataset's own order: its file's name, the columns of samples.parquet, `split.<name>`
+for each split and `array.<name>` for each array. The schema's metadata (key `plenish`) hold the label schema,
+licence and manifests as JSON. It follows the Hugging Face convention (`file_name`), so that others' tools
+read the same columns.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.sources import tree
 from plenish.datasets.sources.listing import Listing, plural, shown
+from plenish.datasets.sources.pieces import interleaved
 from plenish.errors import InputError
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def _restore(folder: Path, about: dict[str, Any], archive: str | None) -> Listin
                 f"{folder / NAME} has {len(names):,} rows for {len(out):,} images; export again."
             )
         out.kind, out.refs, out.parts, out.notes = kind, names, None, []
+        out.blocks = interleaved(out.pieces, names, str(folder / NAME))
     else:
         place = folder / archive if archive else folder
         out = Listing(kind, names, root=str(place), zipped=archive is not None, channels=about["channels"])
@@ -132,4 +134,4 @@ def _columns(out: Listing, table: pa.Table, about: dict[str, Any]) -> None:
         elif name == "group":
             out.groups = column.to_pylist()
         elif name not in ("file_name", "sha256"):
-            out.columns[name] = column.to_pylist()
+            out.columns[name], out.types[name] = column.to_pylist(), column.type
