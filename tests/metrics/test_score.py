@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 import subprocess
 import sys
@@ -88,8 +89,19 @@ def test_real_images_are_a_baseline_with_a_warning_and_other_labels_are_scored_o
 ) -> None:
     x, _ = make_discs(40, 52)
     plain = make_dataset(tmp_path / "plain", x, [{"label": None}] * 40, LabelSchema())
-    content = score(real.path, plain.path, tmp_path / "out", resamples=0).content
+    result = score(real.path, plain.path, tmp_path / "out", resamples=0)
+    content = result.content
     assert {row["scope"] for row in content["scores"]} == {"overall"}
+    sentence = content["copies"]["sentence"]
+    assert sentence.startswith("A baseline, real images compared with real ones: ")
+    assert "of 40 other real images" in sentence
+    assert "synthetic" not in sentence
+    assert "baseline" in result.summary()["compared"]
+    assert content["synthetic"]["origin"] == "real"
+    page = (tmp_path / "out" / "report.html").read_text().casefold()
+    assert "a baseline: real images compared with real ones." in page
+    words = re.sub(r"<[^>]*>", " ", page.partition("</style>")[2])
+    assert [line for line in words.splitlines() if "synthetic" in line or "copying" in line] == []
     assert any("baseline" in text for text in content["warnings"])
     assert any("different labels" in text for text in content["warnings"])
     assert content["synthetic"]["generator"] is None

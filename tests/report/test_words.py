@@ -68,6 +68,19 @@ def test_copies_beyond_chance_raise_the_alarm(copies: dict[str, Any], answer: st
     assert (card.answer, card.tone) == (answer, tone)
 
 
+def test_a_baseline_of_real_images_is_never_called_a_leak() -> None:
+    score = {
+        "synthetic": {"origin": "real"}, "copies": {"n": 100, "n_suspect": 9, "alarm": True, "sentence": "s"},
+        "scores": [{"name": "FD(domain)", "scope": "overall", "value": 1.0}],
+    }  # fmt: skip
+    copies, fidelity = words.copies_card(score), words.fidelity_card(score)
+    assert copies is not None
+    assert (copies.answer, copies.tone) == ("More often than by chance", "neutral")
+    assert fidelity is not None
+    assert "baseline" in copies.question
+    assert "baseline" in fidelity.question
+
+
 def test_fidelity_is_told_against_the_baseline() -> None:
     row = {
         "name": "FD(domain)",

@@ -68,6 +68,7 @@ class Copies:
         share: share of suspects with its Wilson interval.
         n_identical: synthetic images practically identical to a training image.
         n_twins: held-out images left out, because train holds the same picture.
+        baseline: whether the images under suspicion are real ones, that no generator made.
     """
 
     score: Floats
@@ -79,6 +80,7 @@ class Copies:
     share: Interval
     n_identical: int
     n_twins: int
+    baseline: bool = False
 
     @property
     def suspects(self) -> NDArray[np.int64]:
@@ -94,18 +96,28 @@ class Copies:
     def sentence(self) -> str:
         """The result in words."""
         n, k = len(self.score), len(self.suspects)
+        kind = "other real" if self.baseline else "synthetic"
         counted = (
-            f"{k} of {n} synthetic images ({100 * self.share.value:.1f} %, {100 * self.share.level:.0f} % "
+            f"{k} of {n} {kind} images ({100 * self.share.value:.1f} %, {100 * self.share.level:.0f} % "
             f"interval {100 * self.share.low:.1f} to {100 * self.share.high:.1f} %) are suspiciously close "
             f"to one training image, where chance gives {100 * self.expected:.1f} % "
             f"(at most {100 * self.chance:.1f} %)"
         )
+        if self.baseline:
+            return f"A baseline, real images compared with real ones: {counted}{self._shared()}."
         if self.n_identical:
             are = "is" if self.n_identical == 1 else "are"
             return f"{counted}, and {self.n_identical} {are} the same picture: training images leak."
         if self.alarm:
             return f"{counted}: training images, or the look of their groups, leak; see the closest pairs."
         return f"{counted}: no sign of copying."
+
+    def _shared(self) -> str:
+        """What is amiss between two real Datasets, where no generator can have leaked anything."""
+        if self.n_identical:
+            are = "is" if self.n_identical == 1 else "are"
+            return f", and {self.n_identical} {are} the same picture: the two Datasets share images"
+        return "; the two Datasets seem to share images or groups" if self.alarm else ""
 
 
 def thumbnails(images: NDArray[np.uint8]) -> Vectors:
@@ -173,7 +185,9 @@ def relative_distances(queries: list[Vectors], train: Vectors) -> tuple[NDArray[
     return nearest, relative
 
 
-def search(synthetic: Views, holdout: Views, train: Views, *, level: float = 0.95) -> Copies:
+def search(
+    synthetic: Views, holdout: Views, train: Views, *, level: float = 0.95, baseline: bool = False
+) -> Copies:
     """Look for copies of training images among synthetic ones.
 
     Args:
@@ -181,6 +195,7 @@ def search(synthetic: Views, holdout: Views, train: Views, *, level: float = 0.9
         holdout: real images that no generator saw (the `val` part).
         train: the real training images.
         level: confidence level of the share's interval.
+        baseline: the images under suspicion are real ones, which is only a matter of words.
 
     Raises:
         ValueError: if a side is empty, `train` has fewer than three images, or holds all of `holdout`.
@@ -212,6 +227,7 @@ def search(synthetic: Views, holdout: Views, train: Views, *, level: float = 0.9
         share=wilson_interval(int(np.count_nonzero(score < threshold)), len(score), level),
         n_identical=int(np.count_nonzero(near_p.made < identical)),
         n_twins=int(np.count_nonzero(~alone)),
+        baseline=baseline,
     )
 
 

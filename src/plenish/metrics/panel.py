@@ -19,7 +19,10 @@ _GAP = 14
 
 
 def pairs_panel(
-    synthetic: NDArray[np.uint8], neighbours: NDArray[np.uint8], captions: Sequence[tuple[str, bool]]
+    synthetic: NDArray[np.uint8],
+    neighbours: NDArray[np.uint8],
+    captions: Sequence[tuple[str, bool]],
+    kind: str = "synthetic",
 ) -> bytes:
     """PNG of pairs in reading order, four to a row.
 
@@ -27,6 +30,7 @@ def pairs_panel(
         synthetic: n×H×W×C uint8.
         neighbours: n×H×W×C uint8, the training image of each.
         captions: text under each pair, and whether it is suspect (drawn in red).
+        kind: what the left images are.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -38,7 +42,7 @@ def pairs_panel(
     sheet = Image.new("RGB", (columns * (width + _GAP) + _GAP, rows * (height + _GAP) + _GAP + 20), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=12)
-    draw.text((_GAP, 6), "left: synthetic, right: closest training image", fill="black", font=font)
+    draw.text((_GAP, 6), f"left: {kind}, right: closest training image", fill="black", font=font)
     for i, (caption, suspect) in enumerate(captions[:shown]):
         x = _GAP + (i % columns) * (width + _GAP)
         y = 20 + _GAP + (i // columns) * (height + _GAP)

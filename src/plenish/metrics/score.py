@@ -53,7 +53,7 @@ class ScoreResult:
             low, high, floor = row["low"], row["high"], row["real_baseline"]
             baseline, fair = "none" if floor is None else _number(floor), row.get("comparable")
             if fair:
-                baseline += f" (synthetic {_number(fair['value'])}, {row['n_baseline']} images each)"
+                baseline += f" (these {_number(fair['value'])}, {row['n_baseline']} images each)"
             return {
                 "scope": row["scope"],
                 "score": row["name"],
@@ -63,7 +63,11 @@ class ScoreResult:
                 "better": row["better"],
             }
 
+        compared = {}
+        if self.content["synthetic"]["origin"] == "real":
+            compared = {"compared": "real images with real ones: a baseline, not a generator's scores"}
         return {
+            **compared,
             "scores": [shown(row) for row in self.content["scores"]],
             "extractor": f"{self.content['extractor']['name']}: {self.content['extractor']['task']}",
             "copies": self.content["copies"]["sentence"],
@@ -211,7 +215,7 @@ def _compute(
     if min(len(held), len(train)) < 3:
         raise InputError(f"{real.path} has too few val or train images to look for copies; use other ratios.")
     try:
-        copies = search(made_views, held_views, train_views, level=LEVEL)
+        copies = search(made_views, held_views, train_views, level=LEVEL, baseline=not synthetic.is_synthetic)
     except ValueError as error:
         raise InputError(f"No search for copies on {real.path}: {error}; make the split anew.") from None
     if copies.n_twins:
@@ -283,7 +287,8 @@ def _all_scores(
         ]
         if np.abs(shares[0] - shares[1]).max() > 0.1:
             warnings.append(
-                "Class shares of the synthetic and the test images differ; trust the scores per class."
+                f"Class shares of the {_kind(made.dataset)} and the test images differ; trust the scores "
+                "per class."
             )
     units = len({group for group in test.groups if group is not None})
     if 0 < units < _FEW_GROUPS:
@@ -307,7 +312,8 @@ def _scope_scores(
     test, made, train = (sides[name][1][masks[name]] for name in ("test", "made", "train"))
     if not fidelity.enough_rows(len(test), len(made)):
         warnings.append(
-            f"{_in_words(scope)}: {len(test)} test and {len(made)} synthetic images are too few to be scored."
+            f"{_in_words(scope)}: {len(test)} test and {len(made)} {_kind(sides['made'][0].dataset)} images "
+            "are too few to be scored."
         )
         return []
     if min(len(test), len(made)) < test.shape[1] + 2:
@@ -346,6 +352,10 @@ def _scope_scores(
     ]  # fmt: skip
 
 
+def _kind(dataset: Dataset) -> str:
+    return "synthetic" if dataset.is_synthetic else "other real"
+
+
 def _in_words(scope: str) -> str:
     return scope.replace("class:", "class ", 1)
 
@@ -363,6 +373,7 @@ def _about_real(real: Dataset, split: str, train: Subset, test: Subset) -> dict[
 def _about(synthetic: Dataset) -> dict[str, Any]:
     return {
         "path": str(synthetic.path.resolve()), "name": synthetic.name, "n": len(synthetic),
+        "origin": "synthetic" if synthetic.is_synthetic else "real",
         "pixels_hash": synthetic.manifest.pixels_hash,
         "generator": synthetic.manifest.extra.get("generator") or None,
     }  # fmt: skip
@@ -378,7 +389,7 @@ def _panel(copies: Copies, made: Subset, train: Subset) -> bytes:
     captions = [
         (f"distance {copies.score[i]:.2f}", bool(copies.score[i] < copies.threshold)) for i in closest
     ]
-    return pairs_panel(made.images(closest), train.images(partners), captions)
+    return pairs_panel(made.images(closest), train.images(partners), captions, _kind(made.dataset))
 
 
 def _versions() -> dict[str, str]:

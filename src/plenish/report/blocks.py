@@ -73,10 +73,11 @@ class Charts:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Real beside synthetic: (heading, real, synthetic), either may be missing."""
+    """Real beside others, synthetic or not: (heading, real, others), either may be missing."""
 
     kind: ClassVar[str] = "pairs"
     pairs: Sequence[tuple[str, Picture | None, Picture | None]]
+    others: str = "synthetic"
 
 
 @dataclass(frozen=True)

@@ -153,8 +153,12 @@ def render(material: Material, sections: list[Section], answers: list[Card]) -> 
 
 
 def _title(material: Material) -> str:
-    if material.study is not None or (material.score is not None and material.run is not None):
+    if material.study is not None or (
+        material.score is not None and material.run is not None and material.others == "synthetic"
+    ):
         return f"Synthetic images for {material.name}"
+    if material.others != "synthetic":
+        return f"Real images compared with {material.name}: a baseline"
     if material.score is not None:
         return f"Scores of synthetic images for {material.name}"
     if material.run is not None:
@@ -167,7 +171,7 @@ def _subtitle(material: Material) -> str:
     if material.data is not None:
         facts.append(f"{len(material.data):,} real images")
     if material.synthetic is not None:
-        facts.append(f"{len(material.synthetic):,} synthetic images")
+        facts.append(f"{len(material.synthetic):,} {material.others} images")
     if material.run is not None:
         facts.append(f"Run {material.run.id[:8]}")
     return " · ".join(facts)

@@ -56,6 +56,15 @@ class Material:
         return {}
 
     @property
+    def others(self) -> str:
+        """What stands beside the real images: `synthetic` ones, or, as a baseline, `other real` ones."""
+        origins = [
+            ((result or {}).get("synthetic") or {}).get("origin") for result in (self.score, self.study)
+        ]
+        opened = self.synthetic is not None and not self.synthetic.is_synthetic
+        return "other real" if opened or "real" in origins else "synthetic"
+
+    @property
     def training(self) -> dict[str, Any]:
         """The Run's configuration with the schedule it ended with, which a prolonged Run has longer."""
         if self.run is None:

@@ -50,7 +50,7 @@ def provenance(material: Material) -> Section | None:
             for key, value in generator.items()
             if not isinstance(value, Mapping)
         ]
-        blocks.append(Facts(pairs, heading="Synthetic Dataset"))
+        blocks.append(Facts(pairs, heading=f"{material.others.capitalize()} Dataset"))
     score = material.score or {}
     if score.get("extractor"):
         pairs = [(key, plain(value)) for key, value in score["extractor"].items() if value not in (None, "")]

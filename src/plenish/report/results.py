@@ -17,7 +17,6 @@ EXTRACTOR_FACTS = {
 }  # fmt: skip
 BETTER = {"lower": "lower is better", "higher": "higher is better"}
 ROLE = {"helps": "helps", "hurts": "hurts"}
-LEGEND_SCORE = (("●", "synthetic, with interval"), ("◇", "real against real"))
 
 
 def percent(level: Any) -> str:
@@ -41,16 +40,19 @@ def scores(material: Material) -> Section | None:
         return None
     names = list(dict.fromkeys(str(row["name"]) for row in rows))
     charts = [_score_chart(name, [row for row in rows if str(row["name"]) == name]) for name in names]
-    blocks: list[Block] = [Charts(charts, legend=LEGEND_SCORE), _score_table(rows), _extractor(score)]
-    lead = (
-        f"How far the synthetic images are from the real test images, with {percent(score.get('level'))} "
+    kind = material.others
+    legend = (("●", f"{kind}, with interval"), ("◇", "real against real"))
+    blocks: list[Block] = [Charts(charts, legend=legend), _score_table(rows, kind), _extractor(score)]
+    lead = "" if kind == "synthetic" else "A baseline: real images compared with real ones. "
+    lead += (
+        f"How far the {kind} images are from the real test images, with {percent(score.get('level'))} "
         "intervals. The "
         "diamond is what real images get against other real ones, the best that can be expected."
     )
     if any(row.get("comparable") for row in rows):
         lead += (
-            " There are more synthetic than real training images, so the charts and the headline take both "
-            "at the same number; the table has the values of all synthetic images, too."
+            f" There are more {kind} than real training images, so the charts and the headline take both "
+            "at the same number; the table has the values of all of them, too."
         )
     return Section("scores", "Fidelity and variety", blocks, lead=lead)
 
@@ -69,11 +71,11 @@ def _score_chart(name: str, rows: Sequence[Mapping[str, Any]]) -> Chart:
     return figures.intervals(name, entries, limits=limits, x_label=BETTER.get(str(rows[0].get("better")), ""))
 
 
-def _score_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def _score_table(rows: Sequence[Mapping[str, Any]], kind: str) -> Table:
     rows = [
         shown for row in rows for shown in ((row, words.comparable(row)) if row.get("comparable") else (row,))
     ]
-    head = ["score", "of", "value", "interval", "real against real", "n real", "n synthetic"]
+    head = ["score", "of", "value", "interval", "real against real", "n real", f"n {kind}"]
     body = [
         [
             str(row.get("name")), scope_name(str(row.get("scope"))), number(row.get("value")),
@@ -279,11 +281,12 @@ def copies(material: Material) -> Section | None:
     if not found:
         return None
     blocks: list[Block] = []
+    kind = material.others
     histogram = found.get("histogram") or {}
     if histogram.get("edges"):
         counts = {
             "held-out real to train": histogram.get("holdout") or [],
-            "synthetic to train": histogram.get("synthetic") or [],
+            f"{kind} to train": histogram.get("synthetic") or [],
         }
         chart = figures.histogram(
             "Distance to the nearest training image", histogram["edges"], counts,
@@ -303,7 +306,7 @@ def copies(material: Material) -> Section | None:
         ("Share", "–" if share is None else f"{number(100 * float(share), 2)} %{between}"),
         ("Expected by chance", _percent(found.get("expected_share"))),
         ("The same picture", plain_count(found.get("n_identical"))),
-        ("Median distance, synthetic to train", number(found.get("median_synthetic"))),
+        (f"Median distance, {kind} to train", number(found.get("median_synthetic"))),
         ("Median distance, held-out real to train", number(found.get("median_holdout"))),
         ("Threshold", number(found.get("threshold"))),
     ]  # fmt: skip
@@ -311,8 +314,8 @@ def copies(material: Material) -> Section | None:
     panel = found.get("panel")
     if panel and material.score_path is not None:
         picture = pictures.from_file(
-            material.score_path / str(panel), "The closest pairs of a synthetic and a training image",
-            caption="The closest pairs: synthetic images with their nearest training images.",
+            material.score_path / str(panel), f"The closest pairs: {kind} and training images",
+            caption=f"The closest pairs: {kind} images with their nearest training images.",
         )  # fmt: skip
         if picture is not None:
             blocks.append(Pictures([picture], wide=True))
@@ -327,6 +330,7 @@ def copies(material: Material) -> Section | None:
             ]
             for s in suspects
         ]
-        head = ["synthetic image", "nearest training image", "distance", "percentile of held-out"]
+        head = [f"{kind} image", "nearest training image", "distance", "percentile of held-out"]
         blocks.append(Table(head, body, caption="The closest pairs", words=frozenset({1})))
-    return Section("copies", "Do they copy?", blocks, lead=words.copies_sentence(found))
+    title = "Do they copy?" if kind == "synthetic" else "How close do they come to training images?"
+    return Section("copies", title, blocks, lead=words.copies_sentence(found))

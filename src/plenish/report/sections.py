@@ -112,6 +112,9 @@ def colours(data: Dataset) -> str:
 def _asked_images(material: Material) -> str:
     if material.synthetic is None:
         return ""
+    if material.others != "synthetic":
+        n = count(len(material.synthetic), "other real image", "other real images")
+        return f"For a baseline, {n} of {material.synthetic.name} were compared with the real ones."
     generator = material.generator
     text = f"From it {count(len(material.synthetic), 'image was', 'images were')} generated"
     details = []
@@ -258,16 +261,16 @@ def samples(material: Material, seed: int = 0) -> Section | None:
     pairs = []
     for name in shown:
         left = _some(data, material.split, name, "real", seed) if data is not None else None
-        right = _some(synthetic, "", name, "synthetic", seed) if synthetic is not None else None
+        right = _some(synthetic, "", name, material.others, seed) if synthetic is not None else None
         if left or right:
             pairs.append((name or "", left, right))
     if not pairs:
         return None
     both = data is not None and synthetic is not None
     lead = "Drawn by chance, not chosen" + (
-        ": real training images beside synthetic ones of the same class." if both else "."
+        f": real training images beside {material.others} ones of the same class." if both else "."
     )
-    blocks: list[Block] = [Pairs(pairs)]
+    blocks: list[Block] = [Pairs(pairs, material.others)]
     if len(names) > MOST_CLASSES:
         blocks.append(Text([f"The first {MOST_CLASSES} of {len(names)} classes are shown."]))
     return Section("samples", "Samples", blocks, lead=lead)

@@ -34,6 +34,12 @@ def by_order(values: Sequence[str], order: Sequence[str]) -> list[str]:
     return known + [value for value in dict.fromkeys(values) if value not in known]
 
 
+def others(score: Mapping[str, Any] | None) -> str:
+    """What a score compared with the real images: `synthetic` ones, or, as a baseline, `other real` ones."""
+    origin = ((score or {}).get("synthetic") or {}).get("origin")
+    return "other real" if origin == "real" else "synthetic"
+
+
 def cards(score: Mapping[str, Any] | None, study: Mapping[str, Any] | None) -> list[Card]:
     """The headline: do they help, do they copy, are they like the real ones; the unknown is left out."""
     found = [help_card(study), copies_card(score), fidelity_card(score)]
@@ -97,6 +103,10 @@ def copies_card(score: Mapping[str, Any] | None) -> Card | None:
         return None
     suspects, n = int(copies.get("n_suspect") or 0), int(copies.get("n") or 0)
     alarm = copies.get("alarm")
+    if others(score) != "synthetic":
+        answer = "More often than by chance" if alarm else "No more than by chance"
+        question = "A baseline: do other real images come close to training images?"
+        return Card(question, answer, copies_sentence(copies))
     if alarm:
         answer, sign = "Training images seem to leak", "bad"
     elif alarm is None and suspects:
@@ -132,7 +142,10 @@ def fidelity_card(score: Mapping[str, Any] | None) -> Card | None:
     parts = [f"{share(by_name[name])} {meaning}" for name, meaning in words.items() if name in by_name]
     if parts:
         sentences.append(f"{'; '.join(parts)}.")
-    return Card("Are they like the real ones?", answer, " ".join(sentences), "neutral")
+    question = "Are they like the real ones?"
+    if others(score) != "synthetic":
+        question = "A baseline: how like the real ones are other real ones?"
+    return Card(question, answer, " ".join(sentences), "neutral")
 
 
 def comparable(row: Mapping[str, Any]) -> Mapping[str, Any]:
