@@ -243,4 +243,8 @@ def _sentence(message: str, parser: Any) -> str:
         close = nearest(word, options)
         hint = f"; did you mean '{close}'?" if close else f"; see '{parser.prog} --help'."
         return f"'{parser.prog}' does not know what to do with '{word}'{hint}"
+    if wrong := re.fullmatch(r'option "([^"]+)": (.+?)\. Got value: ?(.*)', text):
+        typed = [o for action in parser._actions for o in action.option_strings if o.startswith("--")]
+        option = "--" + wrong[1].replace("_", "-")
+        return f"{option if option in typed else wrong[1]} {wrong[2]}, not {wrong[3] or 'empty'}."
     return f"{text}; see '{parser.prog} --help'."

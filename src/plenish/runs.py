@@ -96,13 +96,13 @@ class Run:
     def open_or_create(
         cls, path: Path, kind: Kind, config: Mapping[str, Any], *,
         data: Mapping[str, Any] | None = None, parents: Sequence[Mapping[str, Any]] = (), seed: int = 0,
-        may_change: Sequence[str] = (),
+        may_change: Sequence[str] = (), typed: Mapping[str, str] = {},
     ) -> Run:  # fmt: skip
         """Open a Run to go on with it, or create it.
 
         A Run that exists must have been asked the same: every difference in configuration, seed or Dataset is
         listed and refused, except in the dotted configuration keys of `may_change` (length, logging,
-        checkpoint intervals).
+        checkpoint intervals). `typed` says what the user knows a dotted key by: the option that sets it.
 
         Raises:
             InputError: the Run has another configuration.
@@ -121,9 +121,7 @@ class Run:
         differences += _differences(_hashes(run.config["data"]), _hashes(data or {}), "data.")
         refused = [d for d in differences if d.key.removeprefix("config.") not in may_change]
         if refused:
-            listed = ", ".join(
-                f"{d.key.removeprefix('config.')} was {d.old!r} and is now {d.new!r}" for d in refused
-            )
+            listed = ", ".join(_listed(refused, typed))
             raise InputError(
                 f"{path} was started with another configuration: {listed}; use those or another folder."
             )
@@ -234,6 +232,15 @@ def _differences(old: Any, new: Any, prefix: str = "") -> list[_Difference]:
             found += _differences(old.get(key), new.get(key), f"{prefix}{key}.")
         return found
     return [] if old == new else [_Difference(prefix.rstrip("."), old, new)]
+
+
+def _listed(differences: Sequence[_Difference], typed: Mapping[str, str]) -> list[str]:
+    """One clause a difference; keys that one option sets together make one clause."""
+    clauses: dict[str, set[str]] = {}
+    for d in differences:
+        key = d.key.removeprefix("config.")
+        clauses.setdefault(typed.get(key, key), set()).add(f"was {d.old!r} and is now {d.new!r}")
+    return [f"{name} {what.pop() if len(what) == 1 else 'is another'}" for name, what in clauses.items()]
 
 
 def _hashes(data: Mapping[str, Any]) -> dict[str, Any]:

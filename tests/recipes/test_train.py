@@ -81,7 +81,8 @@ def test_broken_recipes_are_told(tmp_path: Path, content: str, sentence: str) ->
         ({"options": ["schedule.validate=1"]}, "at least 2"),
         ({"lr": float("nan")}, "number above 0"),
         ({"kimg": float("nan")}, "number above 0"),
-        ({"batch": 1}, "at least 2"),
+        ({"batch": 1}, "--batch must be at least 2, not 1"),
+        ({"width": 1000}, "--width 1000 is more than network.max_width"),
         ({"batch": 1000}, "more than the 36 images"),
         ({"kimg": -1.0}, "above 0"),
         ({"split": "defualt"}, "did you mean 'default'"),
@@ -125,5 +126,7 @@ def test_from_the_command_line(stripes, tmp_path: Path, capsys: pytest.CaptureFi
     assert cli.run(words) == 0
     assert cli.run(words) == 0  # nothing left to do is not an error
     assert "complete" in capsys.readouterr().out
-    assert cli.run([*words, "--batch", "12"]) == 2
-    assert "another configuration" in capsys.readouterr().err
+    assert cli.run([*words, "--batch", "12", "--lr", "0.1", "--no-conditional"]) == 2
+    said = capsys.readouterr().err
+    assert "another configuration: --batch was 10 and is now 12, --lr was 0.0002 and is now 0.1, " in said
+    assert "--conditional is another; use" in said

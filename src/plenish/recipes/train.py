@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from plenish.training.gan import Validator
 
 
+# The option that sets a configuration key, for messages.
+OPTIONS = {
+    "recipe": "--recipe", "seed": "--seed", "validation": "--validation", "precision": "--precision",
+    "schedule.kimg": "--kimg", "schedule.checkpoint_kimg": "--checkpoint-kimg", "schedule.keep": "--keep",
+    "adversarial.batch": "--batch", "adversarial.lr_g": "--lr", "adversarial.lr_d": "--lr",
+    "network.width": "--width", "network.labels.kind": "--conditional",
+    "network.labels.names": "--conditional",
+}  # fmt: skip
+
+
 def train_gan(
     data: Path, run: Path, *, recipe: str = "dcgan", split: str = "default", seed: int = 0,
     kimg: float | None = None, batch: int | None = None, width: int | None = None, lr: float | None = None,
@@ -91,10 +101,17 @@ def _train(
         )
     if conditional and not labels.width:
         raise InputError(f"{dataset.path} has no labels to be conditional on; import it with labels.")
-    network = network_config(
-        recipe.family,
-        {**sections["network"], "size": dataset.size, "channels": dataset.channels, "labels": labels},
-    )
+    asked = {**sections["network"], "size": dataset.size, "channels": dataset.channels, "labels": labels}
+    try:
+        network = network_config(recipe.family, asked)
+    except InputError as error:
+        if "network.width" in changes and "max_width" in str(error):
+            width = changes["network.width"]
+            raise InputError(
+                f"--width {width} is more than network.max_width; raise that too, with "
+                f"--options network.max_width={width}, or use a smaller --width."
+            ) from None
+        raise
     rules = _made(Adversarial, sections["adversarial"], "adversarial")
     schedule = _made(Schedule, sections["schedule"], "schedule")
     limits = _made(Limits, sections["limits"], "limits")
@@ -108,7 +125,9 @@ def _train(
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
     if not (path / "config.json").exists():
         _validator(dataset, subset.split_name, validation)  # What it refuses is refused before a Run is made.
-    run = Run.open_or_create(path, "gan", config, data=provenance, seed=seed, may_change=CHANGEABLE)
+    run = Run.open_or_create(
+        path, "gan", config, data=provenance, seed=seed, may_change=CHANGEABLE, typed=OPTIONS
+    )
     with run.lock():
         _warn_of_other_machine(run, engine.describe())
         validator = _validator(dataset, subset.split_name, validation)
