@@ -228,6 +228,18 @@ def test_tables_that_do_not_fit_are_refused(tmp_path):
     refused(tmp_path / "in", "UTF-8", file=tmp_path / "l.csv")
 
 
+def test_a_table_asked_for_must_have_labels_and_one_met_by_chance_need_not(tmp_path):
+    make(tmp_path, "0.png", "1.png")
+    rows = "file_name,kind,age\n0.png,a,1\n1.png,b,2\n"
+    refused(tmp_path, r"l\.csv .*--label-column .*file_name, kind, age", file=table(tmp_path / "l.csv", rows))
+    assert listed(tmp_path, file=tmp_path / "l.csv", label_column="kind").labels == ["a", "b"]
+    table(tmp_path / "metadata.csv", rows)
+    found = listed(tmp_path)
+    assert (found.schema.kind, found.columns["kind"], found.warnings) == ("none", ["a", "b"], [])
+    assert any("unlabelled" in note for note in found.notes)
+    refused(tmp_path, "--label-column", file=tmp_path / "metadata.csv")
+
+
 def test_missing_may_be_skipped_and_unnamed_images_are_told(tmp_path):
     make(tmp_path, *(f"{i}.png" for i in range(5)))
     rows = table(tmp_path / "l.csv", "file,label\n0.png,a\n1.png,\n9.png,b\n")

@@ -76,7 +76,7 @@ def listing(source: Path, options: TableOptions) -> Listing:
     """List the images of a folder or zip as a table describes them.
 
     Raises:
-        InputError: a column or file is missing, a file is named twice or lies outside, a label is missing.
+        InputError: a column (that of labels only in a table that was asked for) or file is missing, a file is named twice or lies outside, a label is missing.
     """
     files = _archive_names(source) if source.is_file() else tree.walk(source)[0]
     tables = [options.file] if options.file else convention(source)
@@ -275,9 +275,14 @@ def _fill(out: Listing, columns: Columns, file_column: str, label_column: str, o
     if not label_column and arranged.schema.kind != "none" and len(arranged.refs) == len(out.refs):
         out.schema, out.labels = arranged.schema, arranged.labels
         out.notes.append("The table has no column of labels; the folders' names are the classes.")
+    elif not label_column and options.file:
+        raise InputError(
+            f"{options.file} has no column of labels with a usual name; name it with --label-column "
+            f"(there are: {shown(list(columns), 20)})."
+        )
     elif not label_column:
         there = shown(list(columns), 12)
-        out.warnings.append(f"No column of labels was named or found ({there}); the images are unlabelled.")
+        out.notes.append(f"The table has no column of labels ({there}), so the images are unlabelled.")
     if options.group_column:
         groups = columns[options.group_column]
         out.groups = [None if _no_label(value) else str(value).strip() for value in groups]
