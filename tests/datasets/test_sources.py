@@ -154,6 +154,10 @@ def test_nothing_to_import_is_refused(tmp_path):
     (tmp_path / "x.docx").write_text("x")
     refused(tmp_path / "x.docx", "not a source")
     refused(tmp_path, r"no images .*mostly \.docx")
+    for name in ("labels.csv", "rows.jsonl", "T.PARQUET"):
+        (tmp_path / name).write_text("file,label\n1.png,a\n")
+        refused(tmp_path / name, rf"a table.*plenish import FOLDER OUT --labels .*{name}'")
+        (tmp_path / name).unlink()
     refused(make(tmp_path, "1.png") / "1.png", "single image")
 
 

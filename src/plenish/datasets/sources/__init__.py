@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from plenish.datasets.images import SUFFIXES
-from plenish.datasets.sources import archive, idx, npz, sidecar, table, tree
+from plenish.datasets.sources import archive, columns, idx, npz, sidecar, table, tree
 from plenish.datasets.sources.listing import Listing, TableOptions
 from plenish.errors import InputError
 
@@ -55,6 +55,11 @@ def recognise(source: Path, options: TableOptions) -> Listing:
         raise InputError(f"{error.filename or source} may not be read; change its permissions.") from None
     if source.suffix.lower() in SUFFIXES:
         raise InputError(f"{source} is a single image; give the folder that holds the images.")
+    if source.suffix.lower() in columns.SUFFIXES:
+        raise InputError(
+            f"{source} is a table, not images; give the folder of the images first: "
+            f"'plenish import FOLDER OUT --labels {source}'."
+        )
     raise InputError(
         f"{source} is not a source Plenish knows; give a folder of images, an .npz, a .zip or idx files "
         "(-ubyte)."

@@ -16,6 +16,9 @@ from plenish.datasets.sources.listing import ALIASES, categorical, natural, plur
 from plenish.errors import InputError
 
 Columns = dict[str, list[Any]]
+_CSV, _JSON, _PARQUET = (".csv", ".tsv", ".txt"), (".jsonl", ".ndjson"), (".parquet", ".pq")
+SUFFIXES = (*_CSV, *_JSON, *_PARQUET)
+"""Of the tables that can be read."""
 
 
 def header(path: Path) -> list[str]:
@@ -57,11 +60,11 @@ def read_table(path: Path) -> Columns:
         )
     suffix = path.suffix.lower()
     try:
-        if suffix in (".csv", ".tsv", ".txt"):
+        if suffix in _CSV:
             columns = _read_csv(path)
-        elif suffix in (".jsonl", ".ndjson"):
+        elif suffix in _JSON:
             columns = _read_jsonl(path)
-        elif suffix in (".parquet", ".pq"):
+        elif suffix in _PARQUET:
             import pyarrow.parquet as pq
 
             columns = pq.read_table(path).to_pydict()
