@@ -117,3 +117,35 @@ def test_prune_keeps_newest_and_best(tmp_path: Path) -> None:
     assert pruned.freed_bytes > 200
     with pytest.raises(InputError, match="at least 1"):
         runs.prune_runs(tmp_path, keep=0)
+
+
+def test_a_run_whose_process_was_killed_is_interrupted(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "r", "gan", CONFIG)
+    code = (
+        "import time\nfrom plenish.runs import Run\n"
+        f"run = Run.open({str(run.path)!r})\nwith run.lock():\n"
+        "    run.update_status(state='running')\n    print('held', flush=True)\n    time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline().strip() == "held"
+        assert runs.list_runs(tmp_path).rows[0]["state"] == "running"
+        worker.kill()
+    assert runs.list_runs(tmp_path).rows[0]["state"] == "interrupted"
+    assert runs.show_run(run.path).summary()["state"] == "interrupted"
+    with run.lock():  # a look at the state takes nothing away
+        assert run.state == "running"
+
+
+def test_the_refusal_of_an_untrained_run_names_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "r"
+    Run.create(path, "gan", CONFIG, data={"pixels_hash": "a", "path": "here"})
+    changed = {**CONFIG, "network": {"width": 16}}
+    for config, data in ((changed, "a"), (CONFIG, "b")):
+        with pytest.raises(InputError, match=r"nothing has been trained in it yet.*runs rm \S+/r --yes"):
+            Run.open_or_create(path, "gan", config, data={"pixels_hash": data, "path": "here"})
+    (path / "checkpoints" / "kimg-00000.100").mkdir(parents=True)
+    write_json(path / "checkpoints" / "kimg-00000.100" / "manifest.json", {})
+    with pytest.raises(InputError, match="use those or another folder") as refusal:
+        Run.open_or_create(path, "gan", changed, data={"pixels_hash": "a", "path": "here"})
+    assert "runs rm" not in str(refusal.value)

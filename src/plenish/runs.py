@@ -17,7 +17,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from plenish import files
 from plenish._version import __version__
@@ -116,16 +116,25 @@ class Run:
             before = run.config["data"]
             raise InputError(
                 f"{path} was started on other data, {before.get('path')} with the split "
-                f"'{before.get('split_name')}' as they were then; give those, or another folder."
+                f"'{before.get('split_name')}' as they were then; {run._way_out('give')}."
             )
         differences += _differences(_hashes(run.config["data"]), _hashes(data or {}), "data.")
         refused = [d for d in differences if d.key.removeprefix("config.") not in may_change]
         if refused:
             listed = ", ".join(_listed(refused, typed))
             raise InputError(
-                f"{path} was started with another configuration: {listed}; use those or another folder."
+                f"{path} was started with another configuration: {listed}; {run._way_out('use')}."
             )
         return cls(path, {**run.config, "config": dict(asked["config"])})
+
+    def _way_out(self, verb: str) -> str:
+        """What to do when a Run was asked something else before."""
+        if self.kind == "gan" and not self.has_begun:
+            return (
+                "nothing has been trained in it yet, so remove it with "
+                f"'plenish runs rm {self.path} --yes' or take another folder"
+            )
+        return f"{verb} those or another folder"
 
     @property
     def kind(self) -> str:
@@ -147,6 +156,33 @@ class Run:
         """status.json as it is now."""
         content: dict[str, Any] = files.read_json(self.path / "status.json")
         return content
+
+    @property
+    def state(self) -> str:
+        """How it stands; a Run whose process died without a word is interrupted, not running."""
+        state = str(self.status.get("state"))
+        return "interrupted" if state == "running" and not self._held() else state
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it holds work to go on from: a checkpoint, or a cell of a study."""
+        return any(
+            next(self.path.glob(pattern), None) is not None
+            for pattern in ("checkpoints/kimg-*/manifest.json", "cells/*.json")
+        )
+
+    def _held(self) -> bool:
+        """Whether a process holds the lock, which the system frees however a process ends."""
+        try:
+            with (self.path / ".lock").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # A file system without locks cannot tell.
+        return False
 
     def update_status(self, **changes: Any) -> None:
         """Change fields of status.json."""
@@ -193,7 +229,7 @@ class Run:
         """
         with files.reporting_disk(self.path), (self.path / ".lock").open("a+") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _take(file)
             except OSError:
                 file.seek(0)
                 owner = file.read().strip() or "another process"
@@ -209,13 +245,25 @@ class Run:
         """What a person wants to know of it."""
         status = self.status
         return {
-            "run": str(self.path), "id": self.id, "kind": self.kind, "state": status.get("state"),
+            "run": str(self.path), "id": self.id, "kind": self.kind, "state": self.state,
             "recipe": self.config["config"].get("recipe"), "data": self.config["data"].get("name"),
             "created": self.config["created"], "seed": self.seed,
             **{key: status[key] for key in ("kimg", "attempt", "seconds", "message") if key in status},
             "checkpoints": sorted(p.name for p in (self.path / "checkpoints").glob("kimg-*") if p.is_dir()),
             "bytes": sum(p.stat().st_size for p in self.path.rglob("*") if p.is_file()),
         }  # fmt: skip
+
+
+def _take(file: IO[str]) -> None:
+    """Lock a file for this process; a glance at the lock by `plenish runs` is waited for."""
+    for patience in (0.02, 0.05, 0.0):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not patience:
+                raise
+            time.sleep(patience)
 
 
 @dataclasses.dataclass(frozen=True)
