@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 import os
 import shutil
 import signal
@@ -277,6 +278,17 @@ def test_the_command_line_leaves_a_split_out(tmp_path, capsys):
     assert cli.run(["import", str(source), str(tmp_path / "out"), "--size", "12", "--no-keep-split"]) == 0
     assert Dataset.open(tmp_path / "out").split_names() == []
     assert "own split is kept" not in capsys.readouterr().err
+
+
+def test_each_warning_is_shown_once_and_is_in_the_json(tmp_path, capsys):
+    source = pictures(tmp_path / "in", 6, size=8)
+    assert cli.run(["import", str(source), str(tmp_path / "out"), "--size", "16"]) == 0
+    shown = capsys.readouterr()
+    assert (shown.out + shown.err).count("smaller than 16 pixels") == 1
+    assert shown.err.count("smaller than 16 pixels") == 1
+    assert cli.run(["import", str(source), str(tmp_path / "again"), "--size", "16", "--json"]) == 0
+    (text,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert "smaller than 16 pixels" in text
 
 
 def test_identical_pixels_across_the_sources_parts_are_told(tmp_path):

@@ -45,11 +45,12 @@ class Imported:
     warnings: tuple[str, ...]
 
     def summary(self) -> dict[str, Any]:
-        """The facts a person wants first."""
-        return {
+        """The facts a person wants first; with --json the warnings too, which are lines of their own else."""
+        facts = {
             "source": self.kind, **self.dataset.summary(), "rejected": self.rejected,
-            "upscaled": self.upscaled, "warnings": list(self.warnings),
+            "upscaled": self.upscaled,
         }  # fmt: skip
+        return facts | ({"warnings": list(self.warnings)} if settings.current().json else {})
 
 
 @dataclasses.dataclass
