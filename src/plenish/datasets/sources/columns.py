@@ -17,8 +17,8 @@ from plenish.errors import InputError
 
 Columns = dict[str, list[Any]]
 _CSV, _JSON, _PARQUET = (".csv", ".tsv", ".txt"), (".jsonl", ".ndjson"), (".parquet", ".pq")
-SUFFIXES = (*_CSV, *_JSON, *_PARQUET)
-"""Of the tables that can be read."""
+SUFFIXES = (".csv", ".tsv", *_JSON, *_PARQUET)
+"""Of files that can only be tables."""
 
 
 def header(path: Path) -> list[str]:

@@ -76,7 +76,8 @@ def listing(source: Path, options: TableOptions) -> Listing:
     """List the images of a folder or zip as a table describes them.
 
     Raises:
-        InputError: a column (that of labels only in a table that was asked for) or file is missing, a file is named twice or lies outside, a label is missing.
+        InputError: a column or file is missing (that of labels may be where the table was not asked for), a
+            file is named twice or lies outside, a label is missing.
     """
     files = _archive_names(source) if source.is_file() else tree.walk(source)[0]
     tables = [options.file] if options.file else convention(source)
