@@ -133,24 +133,32 @@ def test_too_few_of_one_class_leave_it_out_with_a_warning(
     assert any("Class shares" in text for text in content["warnings"])
 
 
-def test_a_generator_of_another_split_or_part_is_refused_and_of_other_data_named(
+def test_a_generator_of_other_data_or_another_split_or_part_is_refused_before_any_computing(
     real: Dataset, as_synthetic: Made, make_discs: Any, tmp_path: Path
 ) -> None:
     x, rows = make_discs(20, 54)
     about = real.provenance("default")
     other = as_synthetic(x, rows, data=about | {"split_hash": "0" * 64, "split_name": "older"}, name="a")
-    with pytest.raises(InputError, match="--split older"):
+    with pytest.raises(InputError, match=r"split 'older' of .*, not on 'default'.*; train one on 'default'"):
         score(real.path, other.path, tmp_path / "out")
+    moved = as_synthetic(x, rows, data=about | {"split_hash": "0" * 64}, name="a2")
+    with pytest.raises(InputError, match="another split of the same name, 'default'"):
+        score(real.path, moved.path, tmp_path / "out")
+    labels = as_synthetic(x, rows, data=about | {"table_hash": "0" * 64}, name="a3")
+    with pytest.raises(InputError, match="another table of labels and groups"):
+        score(real.path, labels.path, tmp_path / "out")
     leaking = as_synthetic(x, rows, data=about | {"part": "all"}, name="b")
     with pytest.raises(InputError, match="train"):
         score(real.path, leaking.path, tmp_path / "out")
+    reads = real.test_reads()
+    foreign = as_synthetic(x, rows, data=about | {"pixels_hash": "1" * 64, "path": "/else"}, name="c")
+    with pytest.raises(InputError, match=r"trained on other images .'discs' in /else. than those of"):
+        score(real.path, foreign.path, tmp_path / "out")
     assert not list(tmp_path.glob("out*"))
-    foreign = as_synthetic(x, rows, data=about | {"pixels_hash": "1" * 64}, name="c")
-    content = score(real.path, foreign.path, tmp_path / "out", resamples=0).content
-    assert any("another Dataset" in text for text in content["warnings"])
+    assert real.test_reads() == reads
     silent = as_synthetic(x, rows, data={}, name="d")
     content = score(real.path, silent.path, tmp_path / "out2", resamples=0).content
-    assert any("does not say" in text for text in content["warnings"])
+    assert any("not known which images the generator" in text for text in content["warnings"])
 
 
 def test_refusals(

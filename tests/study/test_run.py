@@ -245,11 +245,21 @@ def test_refuses_synthetic_datasets_that_do_not_belong(
     _refused("the two must agree", real, out, synthetic=make_synthetic("alien", real, names=("a", "b")))
     Dataset.open(real).add_split("other", ["train", "val", "test"] * 80, {})
     data = Dataset.open(real).provenance("other") | {"part": "train"}
-    _refused("trained on the split 'other'", real, out, synthetic=make_synthetic("leak", real, data=data))
+    _refused(
+        "trained on the split 'other'.* give --split other",
+        real,
+        out,
+        synthetic=make_synthetic("leak", real, data=data),
+    )
     data = Dataset.open(real).provenance("default") | {"part": "test"}
     _refused("only a generator of train rows", real, out, synthetic=make_synthetic("worse", real, data=data))
     data = Dataset.open(real).provenance("default") | {"part": "train", "table_hash": "0" * 64}
-    _refused("other labels or groups", real, out, synthetic=make_synthetic("labels", real, data=data))
+    _refused(
+        "another table of labels and groups", real, out, synthetic=make_synthetic("labels", real, data=data)
+    )
+    _refused(
+        "trained on other images", real, out, synthetic=make_synthetic("far", make_real("far real", seed=5))
+    )
     stolen = Dataset.open(real).part("test", purpose="study").images()[:60]
     _refused("pixel for pixel", real, out, synthetic=make_synthetic("copies", real, pixels=stolen))
 

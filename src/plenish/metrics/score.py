@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from plenish import files
 from plenish.errors import InputError
+from plenish.metrics.origin import check_origin
 from plenish.metrics.validation import ValidationKID
 from plenish.progress import progress, warn
 
@@ -109,7 +110,8 @@ def score(
         resamples: bootstrap resamples behind the intervals; 0 for none.
 
     Raises:
-        InputError: the two do not fit each other, the generator saw other rows than train, or OUT exists.
+        InputError: the two do not fit each other, the generator was trained on anything but this train
+            part, or OUT exists.
     """
     from plenish.datasets.dataset import Dataset
 
@@ -143,9 +145,8 @@ def check_pair(real: Dataset, synthetic: Dataset, split: str) -> list[str]:
         Warnings.
 
     Raises:
-        InputError: wrong way round, the same images, other sizes or channels, or a generator that may have
-        seen
-            test images.
+        InputError: wrong way round, the same images, other sizes or channels, or a generator trained on
+            anything but this train part.
     """
     if real.is_synthetic:
         raise InputError(f"{real.path} is synthetic; the order is REAL SYNTHETIC OUT.")
@@ -162,35 +163,11 @@ def check_pair(real: Dataset, synthetic: Dataset, split: str) -> list[str]:
     if not synthetic.is_synthetic:
         warnings.append(f"{synthetic.name} holds real images; its scores are a baseline, not a generator's.")
     else:
-        warnings += _check_generator(real, synthetic, split)
+        origin = (synthetic.manifest.extra.get("generator") or {}).get("data") or {}
+        warnings += check_origin(origin, real, split, f"The generator of {synthetic.path}")
     if real.labels != synthetic.labels and real.labels.kind != "none":
         warnings.append("The two Datasets have different labels, so there are no scores per class.")
     return warnings
-
-
-def _check_generator(real: Dataset, synthetic: Dataset, split: str) -> list[str]:
-    data = (synthetic.manifest.extra.get("generator") or {}).get("data") or {}
-    if not data.get("pixels_hash"):
-        return [
-            f"{synthetic.name} does not say what its generator was trained on; it may have seen test images."
-        ]
-    if data["pixels_hash"] != real.manifest.pixels_hash:
-        return [
-            f"The generator of {synthetic.name} was trained on another Dataset "
-            f"({data.get('name', 'unnamed')}), so the search for copies looks at images it never saw."
-        ]
-    if data.get("part", "train") != "train":
-        raise InputError(
-            f"The generator of {synthetic.path} was trained on '{data['part']}' rows of {real.path}, so the "
-            "test part is no fair reference; train one on train."
-        )
-    if data.get("split_hash") != real.split(split).hash:
-        raise InputError(
-            f"The generator of {synthetic.path} was trained on the split '{data.get('split_name')}' of "
-            f"{real.path}, not on '{split}', and may have seen its test images; "
-            f"give --split {data.get('split_name')}."
-        )
-    return []
 
 
 def _compute(

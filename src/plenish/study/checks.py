@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plenish.errors import InputError
+from plenish.metrics.origin import check_origin
 from plenish.runs import Run
 from plenish.study.arms import Arm
 
@@ -63,10 +64,8 @@ def check_training(name: str, pretrained: Path | None, material: Material) -> No
 
 def check_generator(path: Path, material: Material) -> None:
     """Refuse a generator that cannot serve this Dataset, before anything is written."""
-    from plenish.study.material import check_origin
-
     run = Run.open(path, "gan")
-    check_origin(run.config["data"], material, f"{path}")
+    check_origin(run.config["data"], material.data, material.test.split_name, f"The generator in {path}")
     from plenish.latent.generate import load_generator
 
     network, data = load_generator(path).network, material.data

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plenish.errors import InputError
+from plenish.metrics.origin import check_origin
 from plenish.study.arms import Arm
 from plenish.training.engine import stable_seed
 
@@ -140,8 +141,8 @@ def add_synthetic(material: Material, path: Path) -> Material:
     """Open the synthetic side and check that it may be used beside the real one.
 
     Raises:
-        InputError: it is real, of another schema or size, or its generator saw rows outside this split's
-            train part.
+        InputError: it is real, of another schema or size, or its generator was trained on anything but this
+            split's train part.
     """
     from plenish.datasets.dataset import Dataset
 
@@ -163,55 +164,13 @@ def add_synthetic(material: Material, path: Path) -> Material:
     record = synthetic.manifest.extra["generator"]
     origin = record.get("data") if isinstance(record, Mapping) else None
     caveats = list(material.caveats)
-    caveats += check_origin(origin or {}, material, f"{path} comes from a generator that")
+    caveats += check_origin(origin or {}, data, material.test.split_name, f"The generator of {path}")
     caveats += _check_copies(material, synthetic)
     rows = synthetic.all_rows()
     number = np.array([data.labels.code(name) for name in synthetic.labels.names])
     return dataclasses.replace(
         material, synthetic=rows, synthetic_codes=number[rows.codes], caveats=tuple(dict.fromkeys(caveats))
     )
-
-
-def check_origin(origin: Mapping[str, Any], material: Material, what: str) -> list[str]:
-    """Refuse a generator that saw rows outside this split's train part; return caveats on what cannot be
-    known.
-
-    Args:
-        origin: provenance of the generator's Dataset and split (`Dataset.provenance`).
-        material: the real side.
-        what: the sentence's beginning, up to the generator.
-
-    Raises:
-        InputError: it was trained on another split, another part, or other labels of the same images.
-    """
-    if not origin.get("pixels_hash"):
-        return [
-            "It is unknown which images the generator was trained on, so leakage from test cannot be "
-            "excluded."
-        ]
-    manifest = material.data.manifest
-    if origin["pixels_hash"] != manifest.pixels_hash:
-        return [
-            f"The generator was trained on another Dataset ('{origin.get('name', 'unnamed')}'), so it is "
-            f"unknown "
-            "whether it saw images that are tested on here."
-        ]
-    if origin.get("part", "train") != "train":
-        raise InputError(
-            f"{what} was trained on the {origin['part']} part; only a generator of train rows may be used."
-        )
-    if origin.get("table_hash") not in (None, manifest.table_hash):
-        raise InputError(
-            f"{what} was trained on the same images with other labels or groups than {material.data.path} "
-            "has; use one trained on this Dataset."
-        )
-    if origin.get("split_hash") != material.train.split_hash:
-        raise InputError(
-            f"{what} was trained on the split '{origin.get('split_name', 'unknown')}', whose train part may "
-            f"hold rows "
-            f"that '{material.train.split_name}' tests on; use one trained on '{material.train.split_name}'."
-        )
-    return []
 
 
 def _check_copies(material: Material, synthetic: Dataset) -> list[str]:

@@ -1,0 +1,64 @@
+"""Was a generator trained on the train part that its images are judged against? Asked before computing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from plenish.errors import InputError
+
+if TYPE_CHECKING:
+    from plenish.datasets.dataset import Dataset
+
+
+def check_origin(origin: Mapping[str, Any], real: Dataset, split: str, what: str) -> list[str]:
+    """Refuse a generator that was trained on anything but the train part of this Dataset and split.
+
+    Args:
+        origin: provenance of the generator's Dataset and split (`Dataset.provenance`), with its `part`.
+        real: the Dataset that its images are compared with.
+        split: name of the split whose test part is used.
+        what: the sentence's beginning, up to the generator.
+
+    Returns:
+        Warnings on what cannot be known.
+
+    Raises:
+        InputError: another Dataset, other labels or groups, another part or another split; the sentence says
+            which.
+    """
+    if not origin.get("pixels_hash"):
+        return ["It is not known which images the generator was trained on: it may have seen test images."]
+    home = f"'{origin.get('name', 'unnamed')}'" + (f" in {origin['path']}" if origin.get("path") else "")
+    if origin["pixels_hash"] != real.manifest.pixels_hash:
+        raise InputError(
+            f"{what} was trained on other images ({home}) than those of {real.path}; give that Dataset as "
+            f"the real one, or train a generator on {real.path}."
+        )
+    if origin.get("table_hash") not in (None, real.manifest.table_hash):
+        raise InputError(
+            f"{what} was trained on the images of {real.path} with another table of labels and groups "
+            f"({home}); give that Dataset as the real one, or train a generator on {real.path}."
+        )
+    if origin.get("part", "train") != "train":
+        raise InputError(
+            f"{what} was trained on the {origin['part']} part of {real.path}, so its test part is no fair "
+            "reference; only a generator of train rows may be used."
+        )
+    if origin.get("split_hash") != real.split(split).hash:
+        raise InputError(f"{what} {_other_split(origin, real, split)}")
+    return []
+
+
+def _other_split(origin: Mapping[str, Any], real: Dataset, split: str) -> str:
+    """How the split differs from the generator's, where the images and their table are the same."""
+    name = origin.get("split_name") or "unknown"
+    seen = f"may have seen images that '{split}' tests on"
+    if name == split:
+        return (
+            f"was trained on these images with another split of the same name, '{split}', than {real.path} "
+            f"has (their hashes differ), and {seen}; train one on this split, or give the Dataset it knew."
+        )
+    known = name in real.split_names() and real.split(name).hash == origin.get("split_hash")
+    mend = f"give --split {name}, or train one on '{split}'" if known else f"train one on '{split}'"
+    return f"was trained on the split '{name}' of {real.path}, not on '{split}', and {seen}; {mend}."
