@@ -24,6 +24,7 @@ from plenish.datasets.importing import import_dataset
 from plenish.datasets.split import split_dataset
 from plenish.datasets.workers import Shape, Task, fit_all, fit_task
 from plenish.errors import InputError
+from plenish.sizes import base_and_stages
 
 
 def pictures(root, count=40, classes=("a", "b"), size=12, grey=False, suffix="png"):
@@ -278,6 +279,20 @@ def test_the_command_line_leaves_a_split_out(tmp_path, capsys):
     assert cli.run(["import", str(source), str(tmp_path / "out"), "--size", "12", "--no-keep-split"]) == 0
     assert Dataset.open(tmp_path / "out").split_names() == []
     assert "own split is kept" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("size", "near"), [(50, (48, 56)), (100, (96, 112)), (8, (12, 16))])
+def test_a_size_no_generator_can_make_is_told_with_the_nearest(tmp_path, capsys, size, near):
+    source = pictures(tmp_path / "in", 4, size=size)
+    told = [text for text in import_dataset(source, tmp_path / "out", size).warnings if "generator" in text]
+    assert len(told) == 1
+    assert f"{near[0]} and {near[1]}," in told[0]
+    assert capsys.readouterr().err.count(told[0]) == 1
+    for fitting in near:
+        assert base_and_stages(fitting)
+        assert not import_dataset(
+            pictures(tmp_path / f"{fitting}", 4, size=fitting), tmp_path / f"out{fitting}", fitting
+        ).warnings
 
 
 def test_each_warning_is_shown_once_and_is_in_the_json(tmp_path, capsys):

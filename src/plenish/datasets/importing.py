@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plenish import settings
+from plenish import settings, sizes
 from plenish.errors import InputError
 from plenish.progress import progress, say, warn
 
@@ -120,10 +120,7 @@ def import_dataset(
     from plenish.datasets.workers import Shape
     from plenish.datasets.writer import DatasetWriter
 
-    if out.exists() or out.is_symlink():  # Said before the source is read, which may take a while.
-        raise InputError(f"{out} already exists; choose another name or remove it first.")
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers must be at least 1, not {workers}.")
+    _refuse_at_once(out, workers)
     options = TableOptions(labels, file_column, label_column, group_column, split_column, label_kind, missing)
     listing = recognise(source, options)
     if keep_split:
@@ -135,8 +132,8 @@ def import_dataset(
     if not 1 <= size <= _LARGEST_SIZE:
         raise InputError(f"--size must be from 1 to {_LARGEST_SIZE} pixels, not {size}.")
     shape = Shape(size, channels or listing.channels or _find_channels(listing), fit)
-    for note in listing.notes:
-        say(note)
+    known = [*listing.warnings, *_unfit_size(size)]
+    _tell(listing.notes, known)  # Before the work, which may take hours.
     writer = DatasetWriter(
         out, size=size, channels=shape.channels, labels=listing.schema, config=_config(source, listing,
         shape), **_about(source, listing, name, licence, intended_use),
@@ -144,12 +141,37 @@ def import_dataset(
     writer.types = dict(listing.types)
     with writer:
         tally = _copy(listing, shape, writer, _crew(workers, listing, shape))
-        warnings = [*listing.warnings, *_remarks(tally, listing, shape, out)]
-        _finish(listing, writer, tally, shape, warnings)
-    warnings += _shared_pixels(writer.dataset)
+        found = _remarks(tally, listing, shape, out)
+        _finish(listing, writer, tally, shape, known + found)
+    found += _shared_pixels(writer.dataset)
+    _tell((), found)
+    return Imported(writer.dataset, listing.kind, len(tally.rejected), tally.upscaled, (*known, *found))
+
+
+def _refuse_at_once(out: Path, workers: int | None) -> None:
+    """InputError for what can be said before the source is read, which may take a while."""
+    if out.exists() or out.is_symlink():
+        raise InputError(f"{out} already exists; choose another name or remove it first.")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers must be at least 1, not {workers}.")
+
+
+def _tell(notes: Sequence[str], warnings: Sequence[str]) -> None:
+    for text in notes:
+        say(text)
     for text in warnings:
         warn(text)
-    return Imported(writer.dataset, listing.kind, len(tally.rejected), tally.upscaled, tuple(warnings))
+
+
+def _unfit_size(size: int) -> list[str]:
+    """A warning if no convolutional generator can be trained on images of that size."""
+    if sizes.base_and_stages(size) is not None:
+        return []
+    smaller, larger = sizes.nearest(size)
+    return [
+        f"A convolutional generator cannot make images of {size} pixels; the nearest sizes it can make are "
+        f"{smaller} and {larger}, give one with --size if you want to train on these images."
+    ]
 
 
 def _refuse_torn_groups(listing: Listing, source: Path, out: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from plenish import sizes
 from plenish.errors import InputError
 
 
@@ -17,16 +18,14 @@ def base_and_stages(size: int, least_stages: int = 2) -> tuple[int, int]:
     Raises:
         InputError: the size is not of that form; the nearest sizes that are get named.
     """
-    for base in (4, 5, 6, 7, 3):
-        stages = (size // base).bit_length() - 1
-        if size > 0 and stages >= least_stages and base << stages == size:
-            return base, stages
-    possible = sorted({base << k for base in range(3, 8) for k in range(least_stages, 9)})
-    near = sorted(sorted(possible, key=lambda p: abs(p - size))[:2])
-    raise InputError(
-        f"A convolutional generator cannot make {size} px images, which is not base·2ᵏ with base 3 to 7; "
-        f"import the data at --size {near[0]} or {near[-1]}."
-    )
+    found = sizes.base_and_stages(size, least_stages)
+    if found is None:
+        smaller, larger = sizes.nearest(size, least_stages)
+        raise InputError(
+            f"A convolutional generator cannot make {size} px images, which is not base·2ᵏ with base 3 to 7; "
+            f"import the data at --size {smaller} or {larger}."
+        )
+    return found
 
 
 def init_normal(module: nn.Module, sd: float = 0.02) -> None:
