@@ -85,7 +85,7 @@ def test_planted_copies_are_named(real: Dataset, as_synthetic: Made, make_discs:
 
 
 def test_real_images_are_a_baseline_with_a_warning_and_other_labels_are_scored_overall(
-    real: Dataset, make_dataset: Made, make_discs: Any, tmp_path: Path
+    real: Dataset, make_dataset: Made, make_discs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     x, _ = make_discs(40, 52)
     plain = make_dataset(tmp_path / "plain", x, [{"label": None}] * 40, LabelSchema())
@@ -104,6 +104,8 @@ def test_real_images_are_a_baseline_with_a_warning_and_other_labels_are_scored_o
     assert [line for line in words.splitlines() if "synthetic" in line or "copying" in line] == []
     assert any("baseline" in text for text in content["warnings"])
     assert any("different labels" in text for text in content["warnings"])
+    assert result.summary()["warnings"] == content["warnings"]
+    assert capsys.readouterr().err == ""  # said once, in the result
     assert content["synthetic"]["generator"] is None
 
 

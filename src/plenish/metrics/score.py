@@ -17,7 +17,7 @@ from plenish import files
 from plenish.errors import InputError
 from plenish.metrics.origin import check_origin
 from plenish.metrics.validation import ValidationKID
-from plenish.progress import progress, warn
+from plenish.progress import progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +73,7 @@ class ScoreResult:
             "extractor": f"{self.content['extractor']['name']}: {self.content['extractor']['task']}",
             "copies": self.content["copies"]["sentence"],
             "test_part_read": f"{self.content['test_reads']} times so far",
-            **({"warnings": " ".join(self.content["warnings"])} if self.content["warnings"] else {}),
+            **({"warnings": list(self.content["warnings"])} if self.content["warnings"] else {}),
             "report": str(self.path / "report.html"),
         }
 
@@ -133,8 +133,6 @@ def score(
         from plenish.report.build import write_score_report
 
         write_score_report(folder)
-    for text in content["warnings"]:
-        warn(text)
     return ScoreResult(out, files.read_json(out / "score.json"))
 
 
