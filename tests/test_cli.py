@@ -123,3 +123,11 @@ def test_wrong_values_are_refused_without_torch(words: str, sentence: str) -> No
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
     assert sentence in done.stderr
     assert done.returncode == 0, done.stderr
+
+
+def test_sentences_are_not_joined_by_commas(capsys: pytest.CaptureFixture[str]) -> None:
+    cli._print({"caveats": ["Few groups.", "No val."], "parts": ["train", "test"]})
+    said = capsys.readouterr().out
+    assert ".," not in said
+    assert said.count("•") == 2
+    assert "train, test" in said

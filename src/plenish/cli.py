@@ -236,7 +236,10 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "–"
     if isinstance(value, (list, tuple)):
-        return ", ".join(_text(item) for item in value) or "–"
+        texts = [_text(item) for item in value]
+        if any(text.endswith(".") for text in texts):  # sentences are a list, not a series of words
+            return "\n".join(f"• {text}" for text in texts)
+        return ", ".join(texts) or "–"
     return str(value)
 
 

@@ -294,3 +294,10 @@ def test_a_diverged_run_is_reported_with_its_state_and_message(tmp_path: Path) -
     assert message in text
     assert "diverged" in text
     assert "2.1 thousand real images of the 50 thousand asked for" in text
+
+
+def test_sentences_among_settings_are_not_joined_by_commas() -> None:
+    from plenish.report.sections import plain
+
+    assert plain(["Few groups.", "No val."]) == "Few groups. No val."
+    assert plain(["train", 2]) == "train, 2"

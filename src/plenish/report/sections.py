@@ -33,7 +33,8 @@ def plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or "–"
     if isinstance(value, (list, tuple)):
-        return ", ".join(plain(item) for item in value) or "–"
+        texts = [plain(item) for item in value]
+        return (" " if any(text.endswith(".") for text in texts) else ", ").join(texts) or "–"
     return str(value)
 
 
