@@ -1,0 +1,368 @@
+"""Augmentation of what a discriminator sees: orientations, DiffAugment and ADA, differentiable twice.
+
+DiffAugment (Zhao et al. 2020, arXiv 2006.10738) changes every image, reals and fakes alike. ADA (Karras et
+al. 2020, arXiv 2006.06676, appendix B) changes each with a probability p that a controller raises while the
+discriminator is too sure of the reals. Both go through `augment`; gradients reach the generator, and gradient
+penalties can be taken through it.
+
+Simpler than in the ADA paper: resampling is bilinear without a wavelet filter, and the image-space filtering
+and corruptions are left out, as in that paper's own choice for photographs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from plenish.errors import InputError, unknown
+
+SYMMETRIES = ("none", "mirror", "dihedral")
+DIFFAUGMENTS = ("color", "translation", "cutout")
+_MODES = {"bilinear": 0, "nearest": 1}
+_PADDINGS = {"zeros": 0, "reflection": 2}
+
+
+class Policy(NamedTuple):
+    """Which changes a kind of image bears: of each, the share of its published range; 0 is never.
+
+    Attributes:
+        flip_x: left-right mirroring.
+        flip_y: upside-down mirroring.
+        rot90: rotation by right angles.
+        translation: whole-pixel shifts (up to 1/8 of the side) and fractional ones (sd 1/8).
+        scale: isotropic scaling, log-normal, sd 0.2 octaves.
+        rotation: rotation by any angle, ±180°.
+        anisotropy: stretching, log-normal, sd 0.2 octaves.
+        brightness: sd 0.2; in DiffAugment up to ±0.5.
+        contrast: log-normal, sd 0.5 octaves; in DiffAugment up to ±50 %.
+        luma_flip: light and dark change places.
+        hue: rotation of the hue, ±180°.
+        saturation: log-normal, sd 1 octave; in DiffAugment up to ±100 %.
+    """
+
+    flip_x: float = 1.0
+    flip_y: float = 0.0
+    rot90: float = 1.0
+    translation: float = 1.0
+    scale: float = 1.0
+    rotation: float = 1.0
+    anisotropy: float = 1.0
+    brightness: float = 1.0
+    contrast: float = 1.0
+    luma_flip: float = 1.0
+    hue: float = 1.0
+    saturation: float = 1.0
+
+
+_TISSUE = Policy(
+    flip_y=1, rotation=0, anisotropy=0, brightness=0.25, contrast=0.25, luma_flip=0, hue=0, saturation=0.25
+)
+_UPRIGHT = Policy(rot90=0, rotation=1 / 18, brightness=0.5, contrast=0.5, luma_flip=0, hue=0, saturation=0.5)
+
+POLICIES: dict[str, Policy] = {
+    "natural": Policy(),
+    "histology": _TISSUE,
+    "dermoscopy": _TISSUE,
+    "comic": _UPRIGHT._replace(hue=1 / 18),
+    "faces": _UPRIGHT,
+    "grey": Policy(hue=0, saturation=0),
+}
+"""By kind of image. Stains, skin and ink carry meaning, so their hue stays (comics: ±10°); tissue has no up
+and down; faces and comics keep theirs, and tilt by ±10° at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """What is done to the images on their way to the discriminator.
+
+    Attributes:
+        symmetry: real images are shown in a random one of these orientations: `none`, `mirror` (left-right)
+            or `dihedral` (all eight flips and right-angle rotations; tissue has no up and down).
+        diffaugment: comma list of `color`, `translation`, `cutout`; empty for none.
+        ada_target: mean sign of the reals' logits that the controller holds; 0.6 is usual, 0 switches it off.
+        ada_p: probability of each change at the start; without a controller, throughout.
+        ada_p_max: upper limit of that probability; above about 0.8 the changes appear in the fakes.
+        ada_kimg: thousands of images in which the controller can go from 0 to 1.
+        policy: which changes the images bear, a name of `POLICIES`.
+    """
+
+    symmetry: str = "none"
+    diffaugment: str = ""
+    ada_target: float = 0.0
+    ada_p: float = 0.0
+    ada_p_max: float = 0.8
+    ada_kimg: float = 100.0
+    policy: str = "natural"
+
+    def __post_init__(self) -> None:
+        if self.symmetry not in SYMMETRIES:
+            raise unknown("symmetry", self.symmetry, SYMMETRIES)
+        if self.policy not in POLICIES:
+            raise unknown("augmentation policy", self.policy, POLICIES)
+        for name in self.diffaugments:
+            if name not in DIFFAUGMENTS:
+                raise unknown("DiffAugment change", name, DIFFAUGMENTS)
+        if not 0 <= self.ada_target < 1:
+            raise InputError(f"augment.ada_target lies between 0 and 1, not at {self.ada_target}.")
+        if not 0 <= self.ada_p_max <= 1:
+            raise InputError(f"augment.ada_p_max lies between 0 and 1, not at {self.ada_p_max}.")
+        if not 0 <= self.ada_p <= self.ada_p_max:
+            raise InputError(
+                f"augment.ada_p lies between 0 and ada_p_max {self.ada_p_max}, not at {self.ada_p}."
+            )
+        if not 0 < self.ada_kimg < math.inf:
+            raise InputError(f"augment.ada_kimg must be a number above 0, not {self.ada_kimg}.")
+
+    @property
+    def diffaugments(self) -> tuple[str, ...]:
+        """The names in `diffaugment`."""
+        return tuple(name.strip() for name in self.diffaugment.split(",") if name.strip())
+
+    @property
+    def ada(self) -> bool:
+        """Whether images pass through the ADA changes at all."""
+        return self.ada_target > 0 or self.ada_p > 0
+
+
+def orient(x: Tensor, symmetry: str, rng: torch.Generator) -> Tensor:
+    """Show each image of a batch N×C×H×W in a random orientation."""
+    if symmetry == "none":
+        return x
+    choice = torch.randint(8, (len(x),), generator=rng, device=rng.device)
+    flip = (choice & 1).bool()
+    x = torch.where(flip[:, None, None, None], x.flip(3), x)
+    if symmetry == "dihedral":
+        x = torch.where((choice & 2).bool()[:, None, None, None], x.flip(2), x)
+        x = torch.where((choice & 4).bool()[:, None, None, None], x.transpose(2, 3), x)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def next_p(p: Tensor, sign_mean: Tensor, settings: Augment, batch: int) -> Tensor:
+    """One step of the ADA controller.
+
+    Args:
+        p: current probability, 0-dim.
+        sign_mean: mean of sign(logit) over the reals since the last step, 0-dim, -1 to 1.
+        settings: target, speed and upper limit.
+        batch: real images shown since the last step.
+
+    Returns:
+        The next probability, 0-dim on the same device, in [0, ada_p_max]; p where there is no controller.
+    """
+    if settings.ada_target <= 0:
+        return p
+    direction = torch.nan_to_num((sign_mean - settings.ada_target).sign())
+    return (p + direction * (batch / (1000 * settings.ada_kimg))).clamp(0, settings.ada_p_max)
+
+
+def augment(x: Tensor, settings: Augment, p: Tensor, rng: torch.Generator) -> Tensor:
+    """Change images at random, each by itself: ADA with probability p, then DiffAugment.
+
+    Args:
+        x: N×C×H×W in [-1, 1], square, 1 or 3 channels.
+        settings: what may be done.
+        p: probability of each ADA change, 0-dim on the device of x; it is never copied to the host.
+        rng: source of every draw, on the device of x; the draws do not depend on p or the images.
+
+    Returns:
+        Images of the same shape, channels_last, not clipped; x itself where the settings ask for nothing.
+        Images that no change was drawn for are returned exactly. Differentiable twice in x.
+    """
+    names = settings.diffaugments
+    if not (settings.ada or names):
+        return x
+    policy = POLICIES[settings.policy]
+    with torch.autocast(x.device.type, enabled=False):
+        # Three channels: a contiguous copy is cheap, and resampling and products are faster on it.
+        out = (x if x.dtype == torch.float64 else x.float()).contiguous()
+        n, _, size, _ = out.shape
+        if settings.ada:
+            affine, moved = geometry(n, size, policy, p, rng)
+            shifted = _Resample.apply(out, _grid(affine.to(out.dtype), size), "bilinear", "reflection")
+            out = torch.where(moved[:, None, None, None], shifted, out)
+            out = _recolour(out, *colour(n, policy, p, rng))
+        if "color" in names:
+            out = _diff_colour(out, policy, rng)
+        if "translation" in names:
+            out = _diff_translation(out, rng)
+        if "cutout" in names:
+            out = _diff_cutout(out, rng)
+        return out.contiguous(memory_format=torch.channels_last)
+
+
+def _rotation(angle: Tensor) -> Tensor:
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)
+
+
+def geometry(n: int, size: int, policy: Policy, p: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw the ADA moves of n images.
+
+    Returns:
+        Affine maps from output to input coordinates (-1 to 1 over the image, x first), n×2×3; and which
+        images are moved at all, n.
+    """
+    coins = torch.rand(9, n, generator=rng, device=rng.device)
+    uniform = torch.rand(7, n, generator=rng, device=rng.device)
+    normal = torch.randn(4, n, generator=rng, device=rng.device)
+    shares = (
+        policy.flip_x, policy.flip_y, policy.rot90, policy.translation, policy.scale, policy.rotation,
+        policy.anisotropy, policy.rotation, policy.translation,
+    )  # fmt: skip
+    # Two rotations, before and after stretching, that together happen with probability p.
+    p_rotation = 1 - (1 - p).clamp(min=0).sqrt()
+    chances = [p_rotation if i in (5, 7) else p for i in range(9)]
+    on = torch.stack(
+        [(coin < chance) & (share > 0) for coin, chance, share in zip(coins, chances, shares, strict=True)]
+    )
+
+    mirror = torch.stack([1 - 2.0 * (on[i] & (uniform[i] < 0.5)) for i in (0, 1)], -1)
+    quarter = (uniform[2] * 4).floor().clamp(max=3) * on[2]
+    # Cosine and sine of a number of quarter turns, without rounding.
+    cos, sin = (2 - quarter).abs() - 1, 1 - (quarter - 1).abs()
+    turn = torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)
+    whole = ((uniform[3:5] * 2 - 1) * (policy.translation * size / 8)).round() * (2 / size) * on[3]
+    octaves = 0.2 * math.log(2)
+    scale = (normal[0] * octaves * policy.scale * on[4]).exp()
+    stretch = (normal[1] * octaves * policy.anisotropy * on[6]).exp()
+    angles = (uniform[5:7] * 2 - 1) * (math.pi * policy.rotation) * on[5:8:2]
+    fraction = normal[2:4] * (2 / 8 * policy.translation) * on[8]
+
+    linear = _rotation(angles[0]) * torch.stack([stretch, 1 / stretch], -1)[:, None] @ _rotation(angles[1])
+    linear = linear * scale[:, None, None]
+    shift = -(linear @ fraction.t()[:, :, None]) - whole.t()[:, :, None]
+    exact = mirror[:, :, None] * turn
+    return torch.cat([exact @ linear, exact @ shift], 2), on.any(0)
+
+
+def colour(n: int, policy: Policy, p: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw the ADA colour changes of n images.
+
+    Brightness is added, then contrast, luma flip, hue and saturation act on the axis of greys and on the
+    plane across it, so their product has a closed form that is exactly the identity where nothing was drawn.
+
+    Returns:
+        Matrices n×3×3 on RGB in [-1, 1], and offsets n×3.
+    """
+    coins = torch.rand(5, n, generator=rng, device=rng.device)
+    uniform = torch.rand(2, n, generator=rng, device=rng.device)
+    normal = torch.randn(3, n, generator=rng, device=rng.device)
+    on = coins < p
+    brightness = normal[0] * (0.2 * policy.brightness) * on[0]
+    contrast = (normal[1] * (0.5 * math.log(2) * policy.contrast) * on[1]).exp()
+    flip = 2.0 * (on[2] & (uniform[0] < 0.5 * policy.luma_flip))
+    angle = (uniform[1] * 2 - 1) * (math.pi * policy.hue) * on[3]
+    saturation = (normal[2] * (math.log(2) * policy.saturation) * on[4]).exp()
+    matrix = _colour_matrix(contrast, flip, angle, saturation)
+    return matrix, matrix.sum(2) * brightness[:, None]
+
+
+def _colour_matrix(contrast: Tensor, flip: Tensor, angle: Tensor, saturation: Tensor) -> Tensor:
+    identity = torch.eye(3, device=contrast.device, dtype=contrast.dtype)
+    grey = torch.full_like(identity, 1 / 3)
+    # Cross product with the grey axis (1, 1, 1)/√3, by rolling: no constant is copied from the host.
+    cross = (identity.roll(1, 0) - identity.roll(-1, 0)) / math.sqrt(3)
+    along, plane, across = -flip, saturation * angle.cos() - 1, saturation * angle.sin()
+    matrix = (
+        identity
+        + along[:, None, None] * grey
+        + plane[:, None, None] * (identity - grey)
+        + across[:, None, None] * cross
+    )
+    coloured: Tensor = contrast[:, None, None] * matrix
+    return coloured
+
+
+def _recolour(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    """RGB through n×3×3 and n×3; grey as the same change does to a grey RGB."""
+    matrix, offset = matrix.to(x.dtype), offset.to(x.dtype)
+    if x.shape[1] == 1:
+        # Every row sums to what grey is multiplied by.
+        return x * matrix[:, :1].sum(2)[:, :, None, None] + offset[:, :1, None, None]
+    # Sums instead of a matrix product, which a GPU may round to ten bits.
+    columns = [matrix[:, :, i, None, None] * x[:, i : i + 1] for i in range(3)]
+    return columns[0] + columns[1] + columns[2] + offset[:, :, None, None]
+
+
+def _diff_colour(x: Tensor, policy: Policy, rng: torch.Generator) -> Tensor:
+    """Brightness within ±0.5, saturation in [0, 2], contrast in [0.5, 1.5] about the image's mean."""
+    draw = torch.rand(3, len(x), 1, 1, 1, generator=rng, device=rng.device).to(x.dtype) * 2 - 1
+    x = x + draw[0] * (0.5 * policy.brightness)
+    if x.shape[1] == 3 and policy.saturation:
+        luma = x.mean(1, keepdim=True)
+        x = luma + (x - luma) * (1 + draw[1] * policy.saturation)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return mean + (x - mean) * (1 + draw[2] * (0.5 * policy.contrast))
+
+
+def _diff_translation(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Shifts by up to 1/8 of the side in whole pixels; what comes in is 0."""
+    n, size = len(x), x.shape[2]
+    reach = round(size / 8)
+    pixels = torch.randint(-reach, reach + 1, (n, 2, 1), generator=rng, device=rng.device)
+    shift = pixels.to(x.dtype) * (2 / size)
+    affine = torch.cat([torch.eye(2, device=x.device, dtype=x.dtype).expand(n, 2, 2), shift], 2)
+    moved: Tensor = _Resample.apply(x, _grid(affine, size), "nearest", "zeros")
+    return moved
+
+
+def _diff_cutout(x: Tensor, rng: torch.Generator) -> Tensor:
+    """A square of half the side, centred anywhere, becomes 0."""
+    n, size = len(x), x.shape[2]
+    side = size // 2
+    first = torch.randint(0, size + 1, (2, n, 1), generator=rng, device=rng.device) - side // 2
+    place = torch.arange(size, device=x.device)
+    inside = (place >= first) & (place < first + side)
+    return x * ~(inside[0][:, None, :, None] & inside[1][:, None, None, :])
+
+
+def _grid(affine: Tensor, size: int) -> Tensor:
+    """Sampling places of affine maps n×2×3, n×size×size×2: F.affine_grid as one broadcast sum."""
+    place = (torch.arange(size, device=affine.device, dtype=affine.dtype) * 2 + 1) / size - 1
+    columns = affine[:, None, None, :, 0] * place[:, None]
+    rows = affine[:, None, None, :, 1] * place[:, None, None] + affine[:, None, None, :, 2]
+    return columns + rows
+
+
+class _Resample(torch.autograd.Function):
+    """F.grid_sample as the linear map of the image that it is: differentiable any number of times.
+
+    Older releases of torch have no derivative of its backward pass; the map and its adjoint give each
+    other's.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, grid: Tensor, mode: str, padding: str) -> Tensor:
+        ctx.save_for_backward(grid)
+        ctx.options = mode, padding
+        return F.grid_sample(x, grid, mode, padding, align_corners=False)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None, None]:
+        (grid,) = ctx.saved_tensors
+        return _Spread.apply(gradients[0], grid, *ctx.options), None, None, None
+
+
+class _Spread(torch.autograd.Function):
+    """The adjoint: every output pixel's value goes back to the input pixels it was mixed from."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, grid: Tensor, mode: str, padding: str) -> Tensor:
+        ctx.save_for_backward(grid)
+        ctx.options = mode, padding
+        gradient = gradient.contiguous()
+        # The image's values matter to the places' gradient alone, which is not asked for.
+        spread: Tensor = torch.ops.aten.grid_sampler_2d_backward(
+            gradient, gradient, grid, _MODES[mode], _PADDINGS[padding], False, [True, False]
+        )[0]
+        return spread
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None, None]:
+        (grid,) = ctx.saved_tensors
+        return _Resample.apply(gradients[0], grid, *ctx.options), None, None, None
