@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from plenish import cli
+from plenish import cli, settings
 from plenish.errors import InputError
 from plenish.networks.gan import network_config
 from plenish.recipes import list_recipes, load_recipe, recipe_names
@@ -130,3 +132,39 @@ def test_from_the_command_line(stripes, tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().err
     assert "another configuration: --batch was 10 and is now 12, --lr was 0.0002 and is now 0.1, " in said
     assert "--conditional is another; use" in said
+
+
+def test_a_finished_run_answers_at_once_in_one_line(stripes, tmp_path: Path) -> None:
+    words = ["train", "gan", str(stripes().path), str(tmp_path / "run"), "--kimg", "0.1", "--batch", "10"]
+    words += ["--no-validation", "--options", "network.width=4", "network.max_width=8"]
+    assert cli.run([*words, "--quiet"]) == 0
+    code = f"import sys\nfrom plenish.cli import run\nassert run({words!r}) == 0\n"
+    code += "assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "run is complete: it has been trained for 0.1 kimg" in done.stderr
+
+
+def test_a_finished_run_is_not_taken_for_another(
+    stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, options = stripes(), ["network.width=4", "network.max_width=8"]
+    arguments: dict = {"validation": False, "batch": 10, "options": options}
+    run = train_gan(data.path, tmp_path / "run", kimg=0.1, **arguments)
+    capsys.readouterr()
+    with settings.use(quiet=False):
+        train_gan(data.path, tmp_path / "run", kimg=0.05, **arguments)  # shorter: nothing left to do
+    said = capsys.readouterr().err
+    assert "complete" in said
+    assert "Going on" not in said
+    for other in ({"seed": 1}, {"batch": 12}, {"conditional": False}):
+        with pytest.raises(InputError, match="another configuration"):
+            train_gan(data.path, run.path, kimg=0.1, **(arguments | other))
+    train_gan(data.path, run.path, kimg=0.2, **arguments)
+    assert run.status["kimg"] == 0.2
+    newest = max((run.path / "checkpoints").iterdir())
+    (newest / "g.safetensors").write_bytes(b"damaged")
+    with settings.use(quiet=False):
+        train_gan(data.path, run.path, kimg=0.2, **arguments)  # what was lost is trained again
+    assert "Going on at 0.1 kimg" in capsys.readouterr().err

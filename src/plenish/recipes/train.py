@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plenish import settings
+from plenish._version import __version__
 from plenish.errors import InputError, unknown
-from plenish.progress import warn
+from plenish.progress import say, warn
 from plenish.recipes import SECTIONS, Recipe, load_recipe
+from plenish.runs import Run
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset, Subset
-    from plenish.runs import Run
     from plenish.training.gan import Validator
 
 
@@ -72,17 +74,54 @@ def train_gan(
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; a generator is trained on real images.")
+    request = _request(chosen, changes, dataset, split, seed, conditional, validation)
+    if (run / "config.json").exists():
+        finished = _finished(Run.open(run, "gan"), request)
+        if finished is not None:
+            return finished
     subset = dataset.part("train", split, purpose="train")
-    return _train(dataset, subset, run, chosen, changes, seed, conditional, validation, retry)
+    return _train(dataset, subset, run, chosen, changes, seed, conditional, validation, retry, request)
+
+
+def _request(
+    recipe: Recipe, changes: Mapping[str, Any], dataset: Dataset, split: str, *more: int | bool | None
+) -> str:
+    """Hash of all that was asked; two commands with the same one ask for the same Run."""
+    from plenish.files import config_hash
+
+    data = {key: value for key, value in dataset.provenance(split).items() if key not in ("path", "name")}
+    return config_hash(
+        {
+            "recipe": recipe.summary(), "changes": dict(changes), "data": data, "more": more,
+            "precision": settings.current().precision, "version": __version__,
+        }
+    )  # fmt: skip
+
+
+def _finished(run: Run, request: str | None = None, kimg: float = 0.0) -> Run | None:
+    """The Run if it is complete, was asked the same (where `request` is given) and is `kimg` long; says so.
+
+    Answers without torch, from the status and the newest checkpoint.
+    """
+    from plenish.training.checkpoints import load_state, newest_intact
+
+    status = run.status
+    if run.state != "complete" or (request is not None and status.get("request") != request):
+        return None
+    newest = newest_intact(run.path / "checkpoints")
+    trained = load_state(newest)["nimg"] / 1000 if newest is not None else 0.0
+    if trained < max(kimg, float(status.get("kimg", math.inf))):
+        return None
+    say(f"{run.path} is complete: it has been trained for {trained:g} kimg; a larger --kimg goes on.")
+    return run
 
 
 def _train(
     dataset: Dataset, subset: Subset, path: Path, recipe: Recipe, changes: Mapping[str, Any], seed: int,
-    conditional: bool | None, validation: bool, retry: bool,
+    conditional: bool | None, validation: bool, retry: bool, request: str,
 ) -> Run:  # fmt: skip
     from plenish.datasets.schema import LabelSchema
     from plenish.networks.gan import network_config
-    from plenish.runs import Run
     from plenish.training.adversarial import Adversarial
     from plenish.training.engine import Engine
     from plenish.training.gan import CHANGEABLE, Schedule, train
@@ -128,7 +167,10 @@ def _train(
     run = Run.open_or_create(
         path, "gan", config, data=provenance, seed=seed, may_change=CHANGEABLE, typed=OPTIONS
     )
+    if _finished(run, kimg=schedule.kimg):
+        return run
     with run.lock():
+        run.update_status(request=request)
         _warn_of_other_machine(run, engine.describe())
         validator = _validator(dataset, subset.split_name, validation)
         outcome = train(

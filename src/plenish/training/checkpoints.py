@@ -1,7 +1,8 @@
 """Checkpoints: safetensors and JSON in a folder, whole, checksummed, and read without pickle.
 
 A checkpoint `kimg-00012.800/` holds one safetensors file for each network and optimiser, `state.json`, and
-`manifest.json` with every file's SHA-256. It is written aside, flushed and renamed.
+`manifest.json` with every file's SHA-256. It is written aside, flushed and renamed. What only looks for
+checkpoints does not load torch.
 """
 
 from __future__ import annotations
@@ -11,16 +12,15 @@ import os
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from plenish import files
 from plenish.errors import InputError
 from plenish.progress import warn
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 _PREFIX = "kimg-"
 
@@ -32,6 +32,8 @@ def checkpoint_name(nimg: int) -> str:
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's state as flat names: `<parameter number>.<moment>`."""
+    import torch
+
     state = optimiser.state_dict()["state"]
     return {
         f"{number}.{key}": torch.as_tensor(value)
@@ -46,6 +48,8 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
     safetensors drops strides; a fused Adam on channels_last parameters would then pair each weight with
     another weight's moments.
     """
+    import torch
+
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     optimiser.state.clear()
     for name, value in tensors.items():
@@ -79,6 +83,9 @@ def save_checkpoint(
     Raises:
         InputError: the disk is full or may not be written; nothing half-written stays.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
     final = folder / checkpoint_name(nimg)
     if final.exists():
         shutil.rmtree(final)
@@ -155,6 +162,9 @@ def load_module(checkpoint: Path, name: str, module: nn.Module) -> None:
     Raises:
         InputError: the file is missing, damaged or of another network.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     path = checkpoint / f"{name}.safetensors"
     try:
         module.load_state_dict(load_file(path))
@@ -167,6 +177,8 @@ def restore_checkpoint(
     checkpoint: Path, modules: Mapping[str, nn.Module], optimisers: Mapping[str, torch.optim.Optimizer]
 ) -> dict[str, Any]:
     """Load everything `save_checkpoint` wrote, in place, and return the counters."""
+    from safetensors.torch import load_file
+
     for name, module in modules.items():
         load_module(checkpoint, name, module)
     for name, optimiser in optimisers.items():
