@@ -9,7 +9,7 @@ import pytest
 
 from plenish.study.analysis import Predictions, analyse, holm, verdict_word
 from plenish.study.arms import parse_arms
-from plenish.study.caveats import about_design
+from plenish.study.caveats import about_cuts, about_design
 
 
 def _predictions(
@@ -82,6 +82,33 @@ def test_one_seed_gives_no_interval_and_no_verdict() -> None:
     assert found.verdicts[0]["verdict"] == "no evidence"
     assert np.isnan(found.differences[0]["low"])
     assert "no interval" in found.verdict
+
+
+def test_two_seeds_give_no_impossible_difference_and_are_not_to_be_trusted() -> None:
+    """One seed right and one wrong everywhere: Student's t of one degree of freedom reaches beyond ±6."""
+    codes = np.arange(40) % 2
+    right, wrong = np.eye(2)[codes], np.eye(2)[1 - codes]
+    arms = {
+        ("real", 0): wrong,
+        ("real", 1): wrong,
+        ("real+synthetic", 0): right,
+        ("real+synthetic", 1): wrong,
+    }
+    predictions = Predictions(codes.astype(np.int64), None, arms, resamples=200)
+    raw = predictions.compare("real+synthetic", "real", "balanced_accuracy")
+    assert raw.high > 5
+    found = analyse(predictions, parse_arms(["real", "real+synthetic"]))
+    row = found.differences[0]
+    assert (row["mean"], row["low"], row["high"], row["cut"]) == (0.5, -1, 1, True)
+    assert "-100.0 to +100.0, cut at what is possible" in found.verdict
+    assert "real+synthetic" in about_cuts(found.differences)[0]
+    sound = analyse(
+        _predictions({"real": 1.0, "real+synthetic": 1.0}), parse_arms(["real", "real+synthetic"])
+    )
+    assert not any(row["cut"] for row in [*sound.summary, *sound.differences])
+    assert about_cuts(sound.differences) == []
+    trust = [" ".join(about_design(parse_arms(["real"]), n, 1.0, True)) for n in (2, 3)]
+    assert ["not to be trusted" in text for text in trust] == [True, False]
 
 
 def test_verdict_sentence_answers_against_real_and_against_augmentation() -> None:

@@ -1,8 +1,12 @@
 """From the cells' predictions to intervals, paired differences and verdicts.
 
 Seeds and test groups are crossed factors (every seed is tested on the same groups); intervals count both
-(`metrics.statistics.hierarchical_bootstrap`). What is primary is fixed when the study begins: balanced
-accuracy of the arm with synthetic images added, against `real`. All other arms are exploratory, and their
+(`metrics.statistics.hierarchical_bootstrap`). Their t intervals know nothing of the metrics' range, so they
+are cut where no true value can lie: at 0 and 1, differences at −1 and 1. That leaves their coverage as it is,
+and neither p-values nor verdicts change, for the value inside is kept and 0 is possible.
+
+What is primary is fixed when the study begins: balanced accuracy of the arm with synthetic images added,
+against `real`. All other arms are exploratory, and their
 p-values are adjusted by Holm's method (Scandinavian Journal of Statistics 6 (1979), 65-70).
 """
 
@@ -155,7 +159,7 @@ def _summary_row(predictions: Predictions, arm: str, metric: str) -> dict[str, A
     found = predictions.compare(arm, None, metric)
     return {
         "arm": arm, "metric": metric, "mean": found.mean,
-        "low": max(found.low, 0.0), "high": min(found.high, 1.0),
+        **_bounds(found, 0.0),
         "sd": float(values.std(ddof=1)) if len(values) > 1 else math.nan, "n_seeds": len(values),
     }  # fmt: skip
 
@@ -164,10 +168,16 @@ def _row(predictions: Predictions, arm: str, against: str, metric: str) -> dict[
     found = predictions.compare(arm, against, metric)
     row: dict[str, Any] = {"arm": arm} if against == REFERENCE else {"arm": arm, "against": against}
     return row | {
-        "metric": metric, "mean": found.mean, "low": found.low, "high": found.high, "p": p_value(found),
+        "metric": metric, "mean": found.mean, **_bounds(found, -1.0), "p": p_value(found),
         "p_sign_flip": found.p,
         "se_groups": found.se_groups, "se_seeds": found.se_seeds, "n_seeds": found.n_seeds,
     }  # fmt: skip
+
+
+def _bounds(found: Difference, least: float) -> dict[str, Any]:
+    """The interval within `least` to 1, and whether it had to be cut; nan bounds stay nan."""
+    cut = found.low < least or found.high > 1.0
+    return {"low": max(found.low, least), "high": min(found.high, 1.0), "cut": cut}
 
 
 def p_value(found: Difference) -> float:
@@ -232,7 +242,8 @@ def _interval(row: Mapping[str, Any], level: float) -> str:
     text = f"{100 * row['mean']:+.1f} points"
     if not math.isfinite(row["low"]):
         return f"{text}, no interval: one seed or one test group tells nothing of chance"
-    return f"{text}, {100 * level:.0f} % interval {100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
+    cut = ", cut at what is possible" if row["cut"] else ""
+    return f"{text}, {100 * level:.0f} % interval {100 * row['low']:+.1f} to {100 * row['high']:+.1f}{cut}"
 
 
 def _overall(

@@ -73,7 +73,13 @@ def about_design(
 ) -> list[str]:
     """Limits that the arms, seeds and share of data set."""
     found = []
-    if n_seeds < FEW_SEEDS:
+    if n_seeds == 2:
+        found.append(
+            "2 seeds per arm: the spread between trainings is guessed from two values, so the intervals are "
+            "not to be trusted; they can be far too wide, or by luck too narrow. Take at least 3 seeds, "
+            f"better {FEW_SEEDS}."
+        )
+    elif n_seeds < FEW_SEEDS:
         found.append(
             f"{n_seeds} seed{'s' if n_seeds != 1 else ''} per arm: the spread between trainings is known "
             f"poorly below "
@@ -107,6 +113,17 @@ def about_design(
         "All arms take the same number of steps, so an arm with more images sees each of them less often."
     )
     return found
+
+
+def about_cuts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Arms whose differences have intervals that were cut at the possible range (`cut` of their rows)."""
+    arms = list(dict.fromkeys(str(row["arm"]) for row in rows if row["cut"]))
+    if not arms:
+        return []
+    return [
+        f"Intervals of the differences of {', '.join(arms)} reached beyond −1 or 1 and were cut there, as no "
+        "difference can be larger: so few seeds or test images say little about the size of an effect."
+    ]
 
 
 def about_doses(records: Sequence[Mapping[str, Any]], arms: Sequence[Arm], n_real: int) -> list[str]:

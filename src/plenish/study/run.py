@@ -321,6 +321,7 @@ def _finish(
         *material.caveats, *caveats.about_test(material),
         *caveats.about_design(arms, seeds, asked["fraction"], material.synthetic is not None, primary),
         *caveats.about_looks(_looks(run, arms, seeds)),
+        *caveats.about_cuts([*found.differences, *found.comparisons]),
         *caveats.about_doses(records, arms, len(material.train)),
     ]  # fmt: skip
     content = {
