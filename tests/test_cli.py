@@ -44,6 +44,9 @@ def test_every_verb_has_help_without_torch(verb: str, capsys: pytest.CaptureFixt
     [
         (["studdy"], "did you mean 'study'"),
         (["runs", "lst"], "did you mean 'list'"),
+        (["--quiet", "runs", "lst"], "did you mean 'list'"),
+        (["--quiet"], "lacks a verb"),
+        (["--keep", "3", "runs", "prune", "."], "'--keep' belongs behind a verb"),
         (["runs"], "needs one more word: list, show, rm, prune"),
         (["runs", "prune"], "needs folder"),
         (["runs", "prune", ".", "--kep", "3"], "did you mean '--keep'"),
@@ -75,6 +78,14 @@ def test_json_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_folder_may_come_bare_or_as_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([str(tmp_path)], ["--folder", str(tmp_path)], [f"--folder={tmp_path}"]):
         assert cli.run(["runs", "list", *words]) == 0
+
+
+@pytest.mark.parametrize("leading", [["--json"], ["--device", "cpu", "--json"], ["--threads=1", "--json"]])
+def test_options_of_every_verb_may_come_first(
+    leading: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([*leading, "runs", "list", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"runs": []}
 
 
 def test_options_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,7 +84,7 @@ def run(arguments: list[str]) -> int:
         return 0
     try:
         _stop_like_ctrl_c()
-        return _dispatch(arguments)
+        return _dispatch(_verb_first(arguments))
     except PlenishError as error:
         print(f"plenish: {error}", file=sys.stderr)
         return error.exit_code
@@ -161,6 +161,23 @@ def _dispatch(arguments: list[str]) -> int:
         if result is not None:
             _print(result)
     return 0
+
+
+def _verb_first(arguments: list[str]) -> list[str]:
+    """Options of every verb may stand before it; they are put behind its words."""
+    i = 0
+    while i < len(arguments) and arguments[i].startswith("-"):
+        option, _, attached = arguments[i].partition("=")
+        if option in ("--quiet", "--json"):
+            i += 1
+        elif option in ("--device", "--threads", "--precision", "--config"):
+            i += 1 if attached else 2
+        else:
+            raise InputError(f"'{option}' belongs behind a verb: plenish VERB … {option}.")
+    leading, rest = arguments[:i], arguments[i:]
+    if not rest:
+        raise InputError(f"'plenish {' '.join(leading)}' lacks a verb; 'plenish --help' lists them.")
+    return [*rest, *leading]
 
 
 def _find_verb(arguments: list[str]) -> tuple[str, list[str]]:
