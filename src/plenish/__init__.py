@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from plenish.datasets.split import split_dataset as split_dataset
     from plenish.latent.generate import generate as generate
     from plenish.latent.generate import load_generator as load_generator
-    from plenish.metrics.score import score as score
     from plenish.recipes.demo import demo as demo
+    from plenish.recipes.reported import score as score
+    from plenish.recipes.reported import study as study
     from plenish.recipes.train import train_gan as train_gan
     from plenish.report.build import write_report as write_report
     from plenish.runs import Run as Run
     from plenish.settings import use as use
-    from plenish.study.run import study as study
 
 _HOMES = {
     "Dataset": "plenish.datasets.dataset",
@@ -44,9 +44,9 @@ _HOMES = {
     "load_generator": "plenish.latent.generate",
     "make_phantom": "plenish.datasets.phantom",
     "profile_dataset": "plenish.datasets.profile",
-    "score": "plenish.metrics.score",
+    "score": "plenish.recipes.reported",
     "split_dataset": "plenish.datasets.split",
-    "study": "plenish.study.run",
+    "study": "plenish.recipes.reported",
     "train_gan": "plenish.recipes.train",
     "use": "plenish.settings",
     "write_report": "plenish.report.build",

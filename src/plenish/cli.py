@@ -57,9 +57,11 @@ VERBS: dict[str, Verb] = {
     "recipe show": Verb("plenish.recipes:show_recipe", "one recipe with its provenance"),
     "generate": Verb("plenish.latent.generate:generate", "make a synthetic Dataset from a trained generator"),
     "score": Verb(
-        "plenish.metrics.score:score", "how close synthetic images are to real ones, and are they copies"
+        "plenish.recipes.reported:score", "how close synthetic images are to real ones, and are they copies"
     ),
-    "study": Verb("plenish.study.run:study", "does synthetic data help a classifier: arms, seeds, verdict"),
+    "study": Verb(
+        "plenish.recipes.reported:study", "does synthetic data help a classifier: arms, seeds, verdict"
+    ),
     "report": Verb("plenish.report.build:write_report", "one HTML report of everything known"),
     "runs list": Verb("plenish.runs:list_runs", "the Runs in a folder", positional=("folder",)),
     "runs show": Verb("plenish.runs:show_run", "one Run"),
@@ -76,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    bare = [word for word in arguments if word not in ("--quiet", "--json")]
+    if not arguments or bare[:1] in (["-h"], ["--help"], ["help"]):
         print(_overview())
         return 0
     if arguments[0] in ("-V", "--version", "version"):
@@ -88,8 +91,9 @@ def run(arguments: list[str]) -> int:
     except PlenishError as error:
         print(f"plenish: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("plenish: interrupted; the same command goes on where it stopped.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        # Whoever holds something to go on from has put that into the interrupt (see files.going_on).
+        print(f"plenish: interrupted; {str(stop) or 'nothing was written'}.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -62,6 +62,7 @@ def read_options(
     Raises:
         InputError: in one sentence, with the nearest option where one was mistyped.
     """
+    function = inspect.unwrap(function)
     parser = _parser(prog, function, renamed)
     values = _parse(parser, _prepare(tokens, parser, function, renamed, positional))
     values.pop("config", None)

@@ -21,6 +21,7 @@ from plenish.errors import InputError
 from plenish.metrics import features
 from plenish.metrics.domain import DomainConfig
 from plenish.metrics.score import score
+from plenish.recipes import reported
 
 Made = Callable[..., Dataset]
 
@@ -61,7 +62,7 @@ def test_fresh_pictures_score_like_real_ones_and_noisy_ones_do_not(
     assert content["real"]["groups_test"] == 14
     assert content["real"]["split_hash"] == real.split().hash
     assert content["extractor"]["name"] == "domain"
-    assert {p.name for p in (tmp_path / "good").iterdir()} == {"score.json", "copies.png", "report.html"}
+    assert {p.name for p in (tmp_path / "good").iterdir()} == {"score.json", "copies.png"}
     assert files.read_json(tmp_path / "good" / "score.json")["kind"] == "score"
     assert "copies" in good.summary()
     assert len(good.summary()["scores"]) == 18
@@ -89,7 +90,7 @@ def test_real_images_are_a_baseline_with_a_warning_and_other_labels_are_scored_o
 ) -> None:
     x, _ = make_discs(40, 52)
     plain = make_dataset(tmp_path / "plain", x, [{"label": None}] * 40, LabelSchema())
-    result = score(real.path, plain.path, tmp_path / "out", resamples=0)
+    result = reported.score(real.path, plain.path, tmp_path / "out", resamples=0)
     content = result.content
     assert {row["scope"] for row in content["scores"]} == {"overall"}
     sentence = content["copies"]["sentence"]
@@ -98,7 +99,8 @@ def test_real_images_are_a_baseline_with_a_warning_and_other_labels_are_scored_o
     assert "synthetic" not in sentence
     assert "baseline" in result.summary()["compared"]
     assert content["synthetic"]["origin"] == "real"
-    page = (tmp_path / "out" / "report.html").read_text().casefold()
+    assert result.report == tmp_path / "out" / "report.html"
+    page = result.report.read_text().casefold()
     assert "a baseline: real images compared with real ones." in page
     words = re.sub(r"<[^>]*>", " ", page.partition("</style>")[2])
     assert [line for line in words.splitlines() if "synthetic" in line or "copying" in line] == []

@@ -12,6 +12,7 @@ import pytest
 from plenish import cli, settings
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
+from plenish.recipes import reported
 from plenish.runs import Run
 from plenish.study import run as study_module
 from plenish.study.run import study
@@ -139,7 +140,7 @@ def test_the_record_is_complete_and_the_test_part_counted(
     make_real: Any, make_synthetic: Any, tmp_path: Path
 ) -> None:
     real = make_real(group=4)
-    result = study(
+    result = reported.study(
         real, tmp_path / "study", synthetic=make_synthetic("fake", real), seeds=2,
         arms=("real", "real+synthetic"), **{**FAST, "steps": 10},
     )  # fmt: skip
@@ -154,7 +155,8 @@ def test_the_record_is_complete_and_the_test_part_counted(
     assert any("2 seeds per arm" in text for text in content["caveats"])
     assert not any("groups." in text and "only" in text for text in content["caveats"])
     assert Run.open(tmp_path / "study").kind == "study"
-    assert result.report is None or result.report.exists()
+    assert result.report == tmp_path / "study" / "report.html"
+    assert result.report.is_file()
     table = Dataset.open(real).table
     import pandas as pd
 

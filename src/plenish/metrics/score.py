@@ -42,10 +42,12 @@ class ScoreResult:
     Attributes:
         path: the folder written.
         content: score.json.
+        report: its report, where one was written.
     """
 
     path: Path
     content: Mapping[str, Any]
+    report: Path | None = None
 
     def summary(self) -> dict[str, Any]:
         """The table of scores, the sentence on copies and where the report lies."""
@@ -74,7 +76,8 @@ class ScoreResult:
             "copies": self.content["copies"]["sentence"],
             "test_part_read": f"{self.content['test_reads']} times so far",
             **({"warnings": list(self.content["warnings"])} if self.content["warnings"] else {}),
-            "report": str(self.path / "report.html"),
+            "score": str(self.path),
+            "report": str(self.report) if self.report else None,
         }
 
 
@@ -95,8 +98,8 @@ def score(
 ) -> ScoreResult:
     """Compare synthetic images with the real test part, and look for copies of the training part.
 
-    Writes score.json, copies.png and report.html. The test part is the reference and its reading is
-    counted; the search for copies compares with train, calibrated on val.
+    Writes score.json and copies.png, and as a command report.html. The test part is the reference and its
+    reading is counted; the search for copies compares with train, calibrated on val.
 
     Args:
         real: the real Dataset, with a split.
@@ -130,9 +133,6 @@ def score(
         content["seconds"] = round(time.monotonic() - start, 1)
         files.write_bytes(folder / "copies.png", panel)
         files.write_json(folder / "score.json", content)
-        from plenish.report.build import write_score_report
-
-        write_score_report(folder)
     return ScoreResult(out, files.read_json(out / "score.json"))
 
 

@@ -70,10 +70,9 @@ def demo(
     from plenish.datasets.profile import profile_dataset
     from plenish.datasets.split import split_dataset
     from plenish.latent.generate import generate
-    from plenish.metrics.score import score
+    from plenish.recipes.reported import score, study
     from plenish.recipes.train import train_gan
     from plenish.report.build import write_report
-    from plenish.study.run import study
 
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give the demo a folder.")
@@ -88,7 +87,8 @@ def demo(
             return None
         say(f"— {name}")
         begun = time.monotonic()
-        result = work()
+        with files.going_on(real.exists):
+            result = work()
         seconds[name] = round(time.monotonic() - begun, 1)
         return result
 

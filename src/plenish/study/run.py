@@ -30,7 +30,7 @@ class Study:
     Attributes:
         path: its folder.
         content: what study.json holds.
-        report: its report, where one could be written.
+        report: its report, where one was written.
     """
 
     path: Path
@@ -125,7 +125,7 @@ def study(
         seed: seed of the whole study.
 
     Returns:
-        The study; its folder holds study.json, cells/ and report.html.
+        The study; its folder holds study.json and cells/, and as a command report.html.
 
     Raises:
         InputError: inputs unfit for a study, or a folder that holds a study with other settings.
@@ -308,8 +308,7 @@ def _finish(
     run: Run, cells: Sequence[Cell], arms: Sequence[Arm], seeds: int, material: Material,
     asked: Mapping[str, Any], watch: Stopwatch, options: Mapping[str, Any],
 ) -> Study:  # fmt: skip
-    """Analyse the cells and write study.json and the report."""
-    from plenish.progress import warn
+    """Analyse the cells and write study.json."""
     from plenish.study import caveats
     from plenish.study.analysis import Predictions, analyse
 
@@ -337,14 +336,7 @@ def _finish(
     }  # fmt: skip
     files.write_json(run.path / "study.json", content)
     run.update_status(state="complete", seconds=content["seconds"], message=found.verdict)
-    report = None
-    try:
-        from plenish.report.build import write_study_report
-
-        report = write_study_report(run.path)
-    except ImportError as error:  # a missing drawing library must not cost the result
-        warn(f"the report could not be written ({error}); study.json holds the result.")
-    return Study(run.path, files.read_json(run.path / "study.json"), report)
+    return Study(run.path, files.read_json(run.path / "study.json"))
 
 
 def _about_real(material: Material) -> dict[str, Any]:
