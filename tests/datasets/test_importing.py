@@ -95,7 +95,7 @@ def test_unusable_files_are_listed_with_reasons_and_not_fatal(tmp_path):
 def test_nothing_is_left_behind_when_it_cannot_be_done(tmp_path):
     (tmp_path / "in/a").mkdir(parents=True)
     (tmp_path / "in/a/x.png").write_text("no picture")
-    with pytest.raises(InputError, match="None of the 1 files"):
+    with pytest.raises(InputError, match="The one file could not be used"):
         import_dataset(tmp_path / "in", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
     pictures(tmp_path / "in", 4)
@@ -295,6 +295,17 @@ def test_a_size_no_generator_can_make_is_told_with_the_nearest(tmp_path, capsys,
         ).warnings
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_remarks_agree_with_their_numbers(tmp_path, n):
+    source = pictures(tmp_path / "in", n, classes=("a",), size=8)
+    for i in range(n):
+        (source / f"a/broken{i}.png").write_bytes(b"")
+    text = " ".join(import_dataset(source, tmp_path / "out", 12).warnings)
+    was, images = ("was", "1 image ") if n == 1 else ("were", "2 images ")
+    assert f"{n} of {2 * n} files {was} rejected" in text
+    assert f"{images}{was} smaller than 12 pixels" in text
+
+
 def test_each_warning_is_shown_once_and_is_in_the_json(tmp_path, capsys):
     source = pictures(tmp_path / "in", 6, size=8)
     assert cli.run(["import", str(source), str(tmp_path / "out"), "--size", "16"]) == 0
@@ -309,7 +320,7 @@ def test_each_warning_is_shown_once_and_is_in_the_json(tmp_path, capsys):
 def test_identical_pixels_across_the_sources_parts_are_told(tmp_path):
     made = import_dataset(pre_split(tmp_path / "in", "abcdefgh", copies=3), tmp_path / "out", 12)
     assert made.dataset.split().manifest["duplicates_across_parts"] == 3
-    assert "3 images of the source's split 'default' have the same pixels" in " ".join(made.warnings)
+    assert "split 'default' has 3 images with the same pixels" in " ".join(made.warnings)
 
 
 # Workers

@@ -24,6 +24,7 @@ from plenish.datasets.schema import PARTS, LabelSchema, Manifest, Part
 from plenish.datasets.tables import split_table, write_table
 from plenish.datasets.writer import save_array
 from plenish.errors import InputError, unknown
+from plenish.wording import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +160,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         shape = f"{self.size}×{self.size}×{self.channels}"
-        return f"Dataset({self.name!r}, {len(self)} images, {shape}, {self.labels.kind})"
+        return f"Dataset({self.name!r}, {plural(len(self), 'image')}, {shape}, {self.labels.kind})"
 
     @property
     def name(self) -> str:
@@ -193,7 +194,10 @@ class Dataset:
 
         table = pd.read_parquet(self.path / "samples.parquet")
         if len(table) != len(self):
-            raise InputError(f"{self.path / 'samples.parquet'} has {len(table)} rows for {len(self)} images.")
+            raise InputError(
+                f"{self.path / 'samples.parquet'} has {plural(len(table), 'row')} for "
+                f"{plural(len(self), 'image')}."
+            )
         return table
 
     @functools.cached_property

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from plenish import settings, sizes
 from plenish.errors import InputError
 from plenish.progress import progress, say, warn
+from plenish.wording import agree, plural
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset
@@ -175,8 +176,6 @@ def _unfit_size(size: int) -> list[str]:
 
 
 def _refuse_torn_groups(listing: Listing, source: Path, out: Path) -> None:
-    from plenish.datasets.sources.listing import plural
-
     splits = ({} if listing.parts is None else {"default": listing.parts}) | listing.splits
     for name, parts in splits.items():
         found: dict[str, list[str]] = {}
@@ -204,15 +203,13 @@ def _leave_splits_out(listing: Listing) -> None:
 
 def _shared_pixels(dataset: Dataset) -> list[str]:
     """A warning for each split with the same pixels in several parts; real collections have such images."""
-    from plenish.datasets.sources.listing import plural
-
     texts = []
     for name in dataset.split_names():
         count = dataset.split(name).manifest.get("duplicates_across_parts", 0)
         if count:
             texts.append(
-                f"{plural(count, 'image')} of the source's split '{name}' {'has' if count == 1 else 'have'} "
-                "the same pixels in several parts, so scores on it are too good; import with "
+                f"The source's split '{name}' has {plural(count, 'image')} with the same "
+                "pixels in several parts, so scores on it are too good; import with "
                 "--no-keep-split and run 'plenish split' to have such images in one part."
             )
     return texts
@@ -340,19 +337,17 @@ def _finish(
 
 
 def _remarks(tally: _Tally, listing: Listing, shape: Shape, out: Path) -> list[str]:
-    from plenish.datasets.sources.listing import plural
-
     texts = []
     if tally.rejected:
         ref, reason = tally.rejected[0]
         texts.append(
-            f"{len(tally.rejected):,} of {plural(len(listing), 'file')} were rejected, see "
-            f"{out / 'rejected.csv'}; "
-            f"the first was {ref}: {reason}."
+            f"{len(tally.rejected):,} of {plural(len(listing), 'file')} "
+            f"{'was' if len(tally.rejected) == 1 else 'were'} rejected, "
+            f"see {out / 'rejected.csv'}; the first was {ref}: {reason}."
         )
     if tally.upscaled:
         texts.append(
-            f"{plural(tally.upscaled, 'image')} were smaller than {shape.size} pixels and were "
+            f"{agree(tally.upscaled, 'image', 'was', 'were')} smaller than {shape.size} pixels and "
             "enlarged; a smaller --size "
             "would invent nothing."
         )
@@ -360,9 +355,8 @@ def _remarks(tally: _Tally, listing: Listing, shape: Shape, out: Path) -> list[s
         texts.append(f"{plural(tally.coloured, 'coloured image')} became grey.")
     if tally.deep and tally.peak < 16384:
         texts.append(
-            f"The {plural(tally.deep, '16-bit image')} use only values up to {tally.peak} of 65535 and "
-            "came out dark; "
-            "stretch them to the whole range and import again."
+            f"The {agree(tally.deep, '16-bit image', 'uses', 'use')} only values up to {tally.peak} of 65535 "
+            "and came out dark; stretch them to the whole range and import again."
         )
     if listing.schema.kind == "categorical" and listing.labels is not None and tally.rejected:
         lost = {ref for ref, _ in tally.rejected}

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.errors import InputError
+from plenish.wording import agree
 
 SHARD_BYTES = 32 * 2**20
 
@@ -82,7 +83,7 @@ class RawShards:
         payload = images * self._bytes
         if not payload < actual <= payload + 4096:
             raise InputError(
-                f"{path} has {actual} bytes where {images} images need {payload}; "
+                f"{path} has {actual} bytes where {agree(images, 'image', 'needs', 'need')} {payload}; "
                 "restore it or make the Dataset again."
             )
 

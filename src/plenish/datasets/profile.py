@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from plenish import settings
 from plenish.datasets.schema import PARTS
 from plenish.errors import InputError, NegativeAnswer
+from plenish.wording import agree, plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,8 @@ class Profile:
             "split": c["split"]["name"] if c["split"] else "none yet; make one with 'plenish split'",
             f"mean of {channels['of']}": ", ".join(f"{v:.1f}" for v in channels["mean"]),
             f"std of {channels['of']}": ", ".join(f"{v:.1f}" for v in channels["std"]),
-            "duplicates": f"{repeats['extra_images']} images repeat another's pixels exactly",
+            "duplicates": agree(repeats["extra_images"], "image", "repeats", "repeat")
+            + " another's pixels exactly",
             "classes": c["classes"],
         }
         if c["phantom"]:
@@ -297,12 +299,15 @@ def _remarks(content: Mapping[str, Any]) -> list[str]:
             "The images have no groups: images of one patient or object may lie on both sides of a split."
         )
     elif groups["images_without"] and groups["count"]:
-        remarks.append(f"{groups['images_without']} images have no group.")
+        remarks.append(f"{agree(groups['images_without'], 'image', 'has', 'have')} no group.")
     if repeats["extra_images"]:
-        remarks.append(f"{repeats['extra_images']} images repeat the pixels of another one.")
+        remarks.append(
+            agree(repeats["extra_images"], "image", "repeats", "repeat") + " the pixels of another one."
+        )
     if n := repeats["sets_with_different_labels"]:
         remarks.append(
-            f"{n} sets of identical images carry different labels; at least one label of each is wrong."
+            f"{plural(n, 'set')} of identical images {'carries' if n == 1 else 'carry'} different labels; at "
+            "least one label of each is wrong."
         )
     counts = [row["images"] for row in content["classes"]]
     if len(counts) > 1 and max(counts) > 5 * max(1, min(counts)):
@@ -317,5 +322,7 @@ def _remarks(content: Mapping[str, Any]) -> list[str]:
 def _groups_text(groups: Mapping[str, Any]) -> str:
     if not groups["count"]:
         return "none"
-    sizes = f"{groups['smallest']} to {groups['largest']} images (median {groups['median']:g})"
-    return f"{groups['count']:,}, of {sizes}"
+    smallest, largest = groups["smallest"], groups["largest"]
+    if smallest == largest:
+        return f"{groups['count']:,}, of {plural(largest, 'image')}"
+    return f"{groups['count']:,}, of {smallest:,} to {plural(largest, 'image')} (median {groups['median']:g})"

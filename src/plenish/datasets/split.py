@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from plenish.datasets.schema import PARTS
 from plenish.errors import InputError
+from plenish.wording import agree, plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +54,7 @@ class SplitResult:
         first = self.splits[0].manifest
         facts: dict[str, Any] = {
             "split": ", ".join(split.name for split in self.splits),
-            "kept whole": f"{self.units} groups" if first["grouped"] else f"{self.units} images",
+            "kept whole": plural(self.units, "group" if first["grouped"] else "image"),
             "stratified by": first["stratified_by"],
             "parts": rows,
         }
@@ -267,12 +268,13 @@ class _Units:
             )
         elif self.without_group:
             notes.append(
-                f"{self.without_group} images have no group; each was treated as a group of its own."
+                f"{agree(self.without_group, 'image', 'has', 'have')} no group; each was treated as a group "
+                "of its own."
             )
         if self.merged:
             notes.append(
-                f"Identical pixels tied {self.merged} {'groups' if self.grouped else 'images'} to others; "
-                "they stay in one part."
+                f"Identical pixels tied {plural(self.merged, 'group' if self.grouped else 'image')} to "
+                "others; what is tied stays in one part."
             )
         for part in ("val", "test"):
             if shares.get(part) == 0:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from plenish.datasets.schema import PARTS, LabelSchema
 from plenish.errors import InputError
+from plenish.wording import plural
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -150,7 +151,9 @@ def split_table(
     import pyarrow as pa
 
     if len(parts) != len(ids):
-        raise InputError(f"The split has {len(parts)} rows where the Dataset has {len(ids)} images.")
+        raise InputError(
+            f"The split has {plural(len(parts), 'row')} where the Dataset has {plural(len(ids), 'image')}."
+        )
     wrong = sorted({str(part) for part in parts} - set(PARTS))
     if wrong:
         raise InputError(f"A split's parts are train, val and test, not '{wrong[0]}'.")

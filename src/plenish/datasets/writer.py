@@ -19,6 +19,7 @@ from plenish import files
 from plenish.datasets.pixels import shard_length, shard_name
 from plenish.datasets.schema import PARTS, LabelSchema, Manifest
 from plenish.errors import InputError
+from plenish.wording import agree, plural
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -216,7 +217,8 @@ class DatasetWriter:
         ids = read_column(parts, "id") or []
         if len(set(ids)) != len(ids):
             raise InputError(
-                f"{len(ids) - len(set(ids))} images have an id that another image has; ids must differ."
+                f"{agree(len(ids) - len(set(ids)), 'image', 'has', 'have')} an id that another image has; "
+                "ids must differ."
             )
         for name, values in self.splits.items():
             shared = shared_across(read_column(parts, "sha256") or [], values)
@@ -242,7 +244,8 @@ class DatasetWriter:
         done = [files.read_json(path) for path in sorted((self.partial / "rows").glob("*.json"))]
         first = next((item for part in done for item in part["rejects"]), ("", "unreadable"))
         return (
-            f"None of the {self.rejected} files could be used, so {self.out} was not made; "
+            f"{'The one file' if self.rejected == 1 else f'None of the {self.rejected:,} files'} could "
+            f"{'not ' * (self.rejected == 1)}be used, so {self.out} was not made; "
             f"the first was {first[0]}: {first[1]}."
         )
 
@@ -288,7 +291,10 @@ def save_array(
         InputError: the array has not one row for each of the `count` images.
     """
     if len(array) != count:
-        raise InputError(f"The array '{name}' has {len(array)} rows where the Dataset has {count} images.")
+        raise InputError(
+            f"The array '{name}' has {plural(len(array), 'row')} where the Dataset has "
+            f"{plural(count, 'image')}."
+        )
     (folder / "arrays").mkdir(exist_ok=True)
     path = folder / "arrays" / f"{name}.npy"
     _save_flushed(path.with_suffix(".npy.partial"), array)

@@ -10,8 +10,9 @@ from typing import Any
 
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.sources import tree
-from plenish.datasets.sources.listing import Listing, TableOptions, categorical, natural, plural, shown
+from plenish.datasets.sources.listing import Listing, TableOptions, categorical, natural, shown
 from plenish.errors import InputError
+from plenish.wording import plural
 
 _MANIFEST_BYTES = 512 * 2**20
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from plenish.datasets.schema import LabelSchema
-from plenish.datasets.sources.listing import ALIASES, categorical, natural, plural, printable
+from plenish.datasets.sources.listing import ALIASES, categorical, natural, printable
 from plenish.errors import InputError
+from plenish.wording import plural
 
 Columns = dict[str, list[Any]]
 _CSV, _JSON, _PARQUET = (".csv", ".tsv", ".txt"), (".jsonl", ".ndjson"), (".parquet", ".pq")

@@ -25,10 +25,10 @@ from plenish.datasets.sources.listing import (
     categorical,
     check_payload,
     check_pixels,
-    plural,
 )  # fmt: skip
 from plenish.datasets.sources.pieces import BLOCK, Piece, chained
 from plenish.errors import InputError
+from plenish.wording import plural
 
 _UNSIGNED_BYTE = 8
 
@@ -132,8 +132,8 @@ def _labels(path: Path, count: int) -> list[str]:
     (found,) = _header(beside, 1)
     if found != count:
         raise InputError(
-            f"{beside} has {found:,} labels for the {count:,} images of {path.name}; they do not belong "
-            "together."
+            f"{beside} has {plural(found, 'label')} and {path.name} {plural(count, 'image')}; they do "
+            "not belong together."
         )
     with _open(beside) as file:
         file.seek(8)

@@ -178,13 +178,6 @@ def shown(names: Sequence[Any], most: int = 3) -> str:
     return first + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
-def plural(n: int, noun: str) -> str:
-    """`1 image`, `2 images`, `3 classes`."""
-    if n == 1:
-        return f"1 {noun}"
-    return f"{n:,} {noun}es" if noun.endswith("s") else f"{n:,} {noun}s"
-
-
 def check_payload(what: str, stated: int, packed: int) -> None:
     """Refuse bombs: compressed arrays whose header cannot be true, or that swell out of all proportion.
 

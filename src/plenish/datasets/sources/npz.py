@@ -21,11 +21,11 @@ from plenish.datasets.sources.listing import (
     categorical,
     check_payload,
     check_pixels,
-    plural,
     shown,
 )  # fmt: skip
 from plenish.datasets.sources.pieces import BLOCK, Piece, chained
 from plenish.errors import InputError
+from plenish.wording import plural
 
 _IMAGES = ("images", "image", "x", "data", "imgs", "arr_0")
 _LABELS = ("labels", "label", "y", "targets", "target", "classes", "arr_1")
@@ -71,7 +71,8 @@ def listing(source: Path) -> Listing:
             length = (*members[label_key].shape, 0)[0]
             if length != piece.count:
                 raise InputError(
-                    f"{source} has {length:,} {label_key} for {piece.count:,} {images}; they must match."
+                    f"{source} has {plural(length, 'label')} ('{label_key}') for "
+                    f"{plural(piece.count, 'image')} ('{images}'); they must match."
                 )
             labels.append(_load(source, members[label_key]))
     if len(labels) not in (0, len(pairs)):
@@ -204,8 +205,8 @@ def _labels(pieces: list[NDArray[Any]], names: list[Any], source: Path) -> tuple
     if flat.dtype.kind == "f":
         if not np.isfinite(flat).all():
             raise InputError(
-                f"{plural(int((~np.isfinite(flat)).sum()), 'label')} of {source} are NaN or infinite; "
-                "mend them."
+                f"{source} has {plural(int((~np.isfinite(flat)).sum()), 'label')} that cannot be used "
+                "(NaN or infinite); mend the archive."
             )
         if not (flat == np.floor(flat)).all():
             return LabelSchema("continuous", ("label",)), [[float(x)] for x in flat]

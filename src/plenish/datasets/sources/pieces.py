@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.errors import InputError
+from plenish.wording import plural
 
 Blocks = Callable[[int], Iterator[NDArray[np.uint8]]]
 """Makes an iterator over pieces (n×H×W×C uint8) of the images from a row on."""
@@ -72,7 +73,8 @@ def interleaved(pieces: Sequence[Piece], refs: Sequence[str], what: str) -> Bloc
     for piece in pieces:
         if met[piece.key] != piece.count:
             raise InputError(
-                f"{what} has {met[piece.key]:,} rows for {piece.count:,} images of {piece.key}; export again."
+                f"{what} has {plural(met[piece.key], 'row')} for {plural(piece.count, 'image')} of "
+                f"{piece.key}; export again."
             )
 
     def blocks(start: int) -> Iterator[NDArray[np.uint8]]:

@@ -17,9 +17,10 @@ import numpy as np
 
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.sources import tree
-from plenish.datasets.sources.listing import Listing, plural, shown
+from plenish.datasets.sources.listing import Listing, shown
 from plenish.datasets.sources.pieces import interleaved
 from plenish.errors import InputError
+from plenish.wording import plural
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,7 +87,8 @@ def _restore(folder: Path, about: dict[str, Any], archive: str | None) -> Listin
         out = npz.listing(folder / ARCHIVES["npz"])
         if len(out) != len(names):
             raise InputError(
-                f"{folder / NAME} has {len(names):,} rows for {len(out):,} images; export again."
+                f"{folder / NAME} has {plural(len(names), 'row')} for {plural(len(out), 'image')}; export "
+                "again."
             )
         out.kind, out.refs, out.parts, out.notes = kind, names, None, []
         out.blocks = interleaved(out.pieces, names, str(folder / NAME))
@@ -110,7 +112,7 @@ def _tell_others(out: Listing, place: Path) -> None:
     others = [name for name in there if name not in known]
     if others:
         out.warnings.append(
-            f"{plural(len(others), 'image')} not named by {NAME} were left out ({shown(others)}); "
+            f"{plural(len(others), 'image')} not named by {NAME} left out ({shown(others)}); "
             "remove that file to "
             "import the images by their folders."
         )

@@ -21,11 +21,11 @@ from plenish.datasets.sources.listing import (
     TableOptions,
     about_parts,
     natural,
-    plural,
     shown,
     similar_classes,
 )  # fmt: skip
 from plenish.errors import InputError, unknown
+from plenish.wording import agree, plural
 
 _FILE_COLUMNS = (
     "file_name",
@@ -101,12 +101,11 @@ def listing(source: Path, options: TableOptions) -> Listing:
         columns[name] = [columns[name][i] for i in keep]
     _fill(out, columns, file_column, label_column, options)
     if len(keep) < len(names):
-        out.warnings.append(f"{plural(len(names) - len(keep), 'row')} without a file or label were left out.")
+        out.warnings.append(f"{plural(len(names) - len(keep), 'row')} without a file or label left out.")
     unnamed = sorted(set(files) - set(out.refs) - {ref for ref in refs if ref}, key=natural)
     if unnamed:
         out.warnings.append(
-            f"{plural(len(unnamed), 'image')} of {source} not named by the table were left out "
-            f"({shown(unnamed)})."
+            f"{plural(len(unnamed), 'image')} of {source} not named by the table left out ({shown(unnamed)})."
         )
     return _in_order(out)
 
@@ -251,7 +250,7 @@ def _complete_rows(
     bare = [i for i in range(len(refs)) if i not in lost and _no_label(values[i])]
     if bare and (options.missing == "error" or len(bare) + len(lost) == len(refs)):
         raise InputError(
-            f"{plural(len(bare), 'row')} of the table have no label in column '{label_column}' "
+            f"The table has {plural(len(bare), 'row')} without a label in column '{label_column}' "
             f"(row {shown([i + 2 for i in bare])}); fill them in or give '--missing skip'."
         )
     return [i for i in range(len(refs)) if i not in lost and not _no_label(values[i])]
@@ -289,7 +288,8 @@ def _fill(out: Listing, columns: Columns, file_column: str, label_column: str, o
         out.groups = [None if _no_label(value) else str(value).strip() for value in groups]
         if None in out.groups:
             out.warnings.append(
-                f"{plural(list(out.groups).count(None), 'image')} have no group in '{options.group_column}'."
+                f"{agree(list(out.groups).count(None), 'image', 'has', 'have')} no group in "
+                f"'{options.group_column}'."
             )
     else:
         likely = [name for name in columns if name.lower() in _GROUP_COLUMNS]

@@ -16,11 +16,11 @@ from plenish.datasets.sources.listing import (
     categorical,
     class_name,
     natural,
-    plural,
     shown,
     similar_classes,
 )  # fmt: skip
 from plenish.errors import InputError
+from plenish.wording import plural
 
 
 def walk(root: Path) -> tuple[list[str], list[str], Counter[str]]:
@@ -165,8 +165,8 @@ def _classes(out: Listing, pieces: Sequence[list[str]], inside: Sequence[bool], 
     if len(keep) < len(pieces):
         stray = [out.refs[i] for i, deep in enumerate(inside) if not deep]
         out.warnings.append(
-            f"{plural(len(stray), 'image')} outside any class folder were left out ({shown(stray)}); "
-            "move them into one, or give the labels with --labels."
+            f"{plural(len(stray), 'image')} outside any class folder left out ({shown(stray)}); "
+            "move what belongs into one, or give the labels with --labels."
         )
         out.refs = [out.refs[i] for i in keep]
         out.parts = None if out.parts is None else [out.parts[i] for i in keep]
