@@ -18,6 +18,7 @@ from plenish.errors import InputError
 from plenish.metrics.origin import check_origin
 from plenish.metrics.validation import ValidationKID
 from plenish.progress import progress
+from plenish.wording import times
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +75,7 @@ class ScoreResult:
             "scores": [shown(row) for row in self.content["scores"]],
             "extractor": f"{self.content['extractor']['name']}: {self.content['extractor']['task']}",
             "copies": self.content["copies"]["sentence"],
-            "test_part_read": f"{self.content['test_reads']} times so far",
+            "test_part_read": f"{times(self.content['test_reads'])} so far",
             **({"warnings": list(self.content["warnings"])} if self.content["warnings"] else {}),
             "score": str(self.path),
             "report": str(self.report) if self.report else None,
