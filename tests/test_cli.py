@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plenish import cli
+from plenish import cli, files
 from plenish.runs import Run
 
 HEAVY = ("torch", "pandas", "matplotlib", "timm", "torchvision", "scipy")
@@ -142,3 +142,39 @@ def test_sentences_are_not_joined_by_commas(capsys: pytest.CaptureFixture[str]) 
     assert ".," not in said
     assert said.count("•") == 2
     assert "train, test" in said
+
+
+@pytest.mark.parametrize(
+    ("begun", "sentence"),
+    [(False, "interrupted; nothing was written."), (True, "interrupted; the same command goes on where")],
+)
+def test_an_interrupt_says_whether_there_is_something_to_go_on_from(
+    begun: bool,
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stopped(folder: Path = Path()) -> None:
+        with files.whole(folder / "out", {}, resumable=True) as partial:
+            (partial / "pixels").mkdir()
+            if begun:
+                (partial / "pixels" / "0.npy").write_bytes(b"work")
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("plenish.runs.list_runs", stopped)
+    assert cli.run(["runs", "list", str(tmp_path)]) == 130
+    assert sentence in capsys.readouterr().err
+    assert (tmp_path / "out.partial").exists() == begun
+
+
+@pytest.mark.parametrize(
+    ("begun", "sentence"), [(False, "nothing has been trained yet"), (True, "goes on where it stopped")]
+)
+def test_an_interrupted_run_says_whether_it_has_begun(begun: bool, sentence: str, tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", "gan", {})
+    if begun:
+        (run.path / "checkpoints" / "kimg-00000.100").mkdir(parents=True)
+        files.write_json(run.path / "checkpoints" / "kimg-00000.100" / "manifest.json", {})
+    with pytest.raises(KeyboardInterrupt, match=sentence), run.lock():
+        raise KeyboardInterrupt

@@ -36,7 +36,8 @@ def test_interrupt_keeps_a_resumable_partial_and_hands_it_over(tmp_path: Path) -
 
 
 def test_partial_of_another_configuration_is_refused_and_kept(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), files.whole(tmp_path / "out", {"a": 1}, resumable=True):
+    with pytest.raises(KeyboardInterrupt), files.whole(tmp_path / "out", {"a": 1}, resumable=True) as partial:
+        (partial / "x").write_text("1")
         raise KeyboardInterrupt
     with (
         pytest.raises(InputError, match="other options"),

@@ -9,12 +9,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from plenish.errors import InputError
 
+GOES_ON = "the same command goes on where it stopped"
 _MARKER = "partial.json"
 
 
@@ -123,6 +124,17 @@ def require_space(path: Path, n_bytes: int) -> None:
 
 
 @contextlib.contextmanager
+def going_on(is_there: Callable[[], bool], otherwise: str = "") -> Iterator[None]:
+    """Put into an interrupt what it leaves: something to go on from, where `is_there`, or `otherwise`."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if not stop.args:
+            stop.args = (GOES_ON,) if is_there() else (otherwise,)
+        raise
+
+
+@contextlib.contextmanager
 def whole(out: Path, config: Mapping[str, Any], *, resumable: bool = False) -> Iterator[Path]:
     """Yield `OUT.partial` to write into; it becomes OUT when the block ends well.
 
@@ -144,7 +156,7 @@ def whole(out: Path, config: Mapping[str, Any], *, resumable: bool = False) -> I
     with reporting_disk(out):
         _take_up(partial, wanted, resumable)
         try:
-            with _held(partial):
+            with _held(partial), going_on(lambda: resumable and _holds_work(partial)):
                 yield partial
                 partial.rename(out)
             (out / _MARKER).unlink()
@@ -153,9 +165,13 @@ def whole(out: Path, config: Mapping[str, Any], *, resumable: bool = False) -> I
             raise
         except BaseException as error:
             interrupted = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
-            if not (resumable and interrupted):
+            if not (resumable and interrupted and _holds_work(partial)):
                 shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def _holds_work(partial: Path) -> bool:
+    return any(path.is_file() and path.name != _MARKER for path in partial.rglob("*"))
 
 
 class _Held(InputError):

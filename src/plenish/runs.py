@@ -239,7 +239,8 @@ class Run:
             file.truncate(0)
             file.write(f"process {os.getpid()}")
             file.flush()
-            yield
+            with files.going_on(lambda: self.has_begun, "nothing has been trained yet"):
+                yield
 
     def summary(self) -> dict[str, Any]:
         """What a person wants to know of it."""

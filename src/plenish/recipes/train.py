@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from plenish import settings
 from plenish._version import __version__
 from plenish.errors import InputError, unknown
+from plenish.files import GOES_ON
 from plenish.progress import say, warn
 from plenish.recipes import SECTIONS, Recipe, load_recipe
 from plenish.runs import Run
@@ -180,7 +181,7 @@ def _train(
 
         write_run_report(run.path)
     if outcome == "interrupted":
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(GOES_ON)
     return run
 
 
