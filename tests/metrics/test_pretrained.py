@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
-import pickle
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from safetensors.torch import save_file
 from plenish import settings
 from plenish.errors import InputError
 from plenish.metrics import pretrained
-from plenish.metrics.pretrained import DinoV2Extractor, InceptionExtractor, download, read_weights
+from plenish.metrics.pretrained import DinoV2Extractor, InceptionExtractor, download
 
 
 @pytest.fixture(autouse=True)
@@ -75,28 +74,6 @@ def test_no_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         InceptionExtractor.load()
 
 
-class _Evil:
-    def __reduce__(self) -> Any:
-        return (Path.write_text, (Path("owned"), "x"))
-
-
-def test_weights_files_that_are_none_are_refused_and_no_code_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.pth").write_bytes(pickle.dumps(_Evil()))
-    (tmp_path / "b.safetensors").write_bytes(b"nonsense")
-    torch.save([1, 2], tmp_path / "c.pth")
-    torch.save({"a": _Evil()}, tmp_path / "d.pth")
-    (tmp_path / "e.pth").write_bytes(b"")
-    for name in ("a.pth", "b.safetensors", "c.pth", "d.pth", "e.pth", "missing.pth"):
-        with pytest.raises(InputError, match=name):
-            read_weights(tmp_path / name)
-    assert not (tmp_path / "owned").exists()
-    torch.save({"w": torch.ones(2)}, tmp_path / "good.pth")
-    assert read_weights(tmp_path / "good.pth")["w"].tolist() == [1.0, 1.0]
-
-
 def _random_inception(monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
     from torch_fidelity import feature_extractor_inceptionv3 as theirs
 
@@ -122,7 +99,7 @@ def test_inception_reads_a_state_dict_and_gives_its_features(
     assert grey == pytest.approx(extractor(np.repeat(pictures[..., :1], 3, axis=3)))
     assert extractor.name == "inception-other"  # not the reference weights: its score is not called FID
     save_file({"w": torch.ones(2)}, tmp_path / "w.safetensors")
-    with pytest.raises(InputError, match="does not fit"):
+    with pytest.raises(InputError, match=r"does not fit .* it holds the weights of another network"):
         InceptionExtractor.load(tmp_path / "w.safetensors")
 
 
@@ -148,7 +125,7 @@ def test_dinov2_reads_a_state_dict_and_gives_its_features(tmp_path: Path, pictur
     assert len(extractor.hash) == 64
     assert extractor(pictures[:1]) == pytest.approx(extractor(pictures)[:1], rel=1e-3, abs=1e-4)
     save_file({"w": torch.ones(2)}, tmp_path / "w.safetensors")
-    with pytest.raises(InputError, match="does not fit"):
+    with pytest.raises(InputError, match=r"does not fit .* it holds the weights of another network"):
         DinoV2Extractor.load(tmp_path / "w.safetensors")
 
 

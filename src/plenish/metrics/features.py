@@ -18,6 +18,7 @@ from plenish import files
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError, unknown
 from plenish.metrics.domain import DomainConfig, DomainNetwork, fit_domain_network, resized
+from plenish.metrics.weights import read_weights
 from plenish.progress import progress, say
 from plenish.training.engine import Engine
 
@@ -191,18 +192,16 @@ def _facts(train: Subset, config: DomainConfig) -> dict[str, Any]:
 
 
 def _cached(folder: Path, network: DomainNetwork, key: str) -> dict[str, Any] | None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     about, weights = folder / "extractor.json", folder / "weights.safetensors"
     if not (about.exists() and weights.exists()):
         return None
     try:
         facts: dict[str, Any] = files.read_json(about)
-        if facts["key"] != key or facts["weights_sha256"] != files.sha256_file(weights):
+        state, digest = read_weights(weights)
+        if facts["key"] != key or facts["weights_sha256"] != digest:
             return None
-        network.load_state_dict(load_file(weights))
-    except (InputError, KeyError, RuntimeError, SafetensorError):
+        network.load_state_dict(state)
+    except (InputError, KeyError, RuntimeError):
         return None  # a damaged cache is made again
     return facts
 

@@ -12,7 +12,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from plenish import files
 from plenish.errors import InputError
 from plenish.metrics.domain import resized
+from plenish.metrics.weights import read_weights
 from plenish.progress import progress
 from plenish.training.engine import Engine
 
@@ -30,6 +31,7 @@ INCEPTION_SHA256 = "6726825d"  # leading digits, as published in the file's name
 DINOV2 = "vit_small_patch14_dinov2.lvd142m"
 _TIMEOUT = 20.0
 _BATCH = 32
+_OTHER = "does not fit {}: it holds the weights of another network; give its own."
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,35 +76,6 @@ def download(url: str, sha256: str, *, folder: Path | None = None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     files.write_bytes(path, content)
     return path
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from `.safetensors`, or from a torch file by the loader that executes nothing.
-
-    Raises:
-        InputError: the file is missing, damaged, holds code, or is no state dict.
-    """
-    import pickle
-
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise InputError(f"{path} is missing; --weights takes a .safetensors or .pth file.")
-    try:
-        state: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"{path} cannot be read as weights ({first}); give an intact .safetensors or .pth state dict."
-        ) from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path} holds no state dict of tensors; give a .safetensors or .pth state dict.")
-    return state
 
 
 class _Pretrained:
@@ -158,7 +131,7 @@ class InceptionExtractor(_Pretrained):
                 "--features inception needs torch-fidelity; install it with pip install 'plenish[inception]'."
             ) from None
         path = weights or download(INCEPTION_URL, INCEPTION_SHA256)
-        state = read_weights(path)
+        state, digest = read_weights(path)
         with tempfile.TemporaryDirectory() as folder:
             # torch-fidelity unpickles what it is given, so it is given a file of our own making.
             safe = Path(folder) / "state.pth"
@@ -167,13 +140,10 @@ class InceptionExtractor(_Pretrained):
                 network = FeatureExtractorInceptionV3(
                     "inception", ["2048"], feature_extractor_weights_path=str(safe)
                 )
-            except (RuntimeError, KeyError) as error:
-                first = str(error).splitlines()[0]
-                raise InputError(
-                    f"{path} does not fit the FID Inception ({first}); give its own weights."
-                ) from None
+            except (RuntimeError, KeyError):
+                raise InputError(f"{path} {_OTHER.format('the FID Inception')}") from None
         extractor = cls(network, Engine.from_settings("float32"))
-        extractor.hash = files.sha256_file(path)
+        extractor.hash = digest
         reference = extractor.hash.startswith(INCEPTION_SHA256)
         extractor.name = "inception" if reference else "inception-other"
         extractor.fitted_on = (
@@ -214,19 +184,18 @@ class DinoV2Extractor(_Pretrained):
                 f"{DINOV2} could not be downloaded ({first.strip(' .')}); "
                 "give a local copy with --weights FILE or use --features domain."
             ) from None
+        digest = None
         if weights is not None:
+            state, digest = read_weights(weights)
             try:
-                network.load_state_dict(read_weights(weights))
-            except RuntimeError as error:
-                first = str(error).splitlines()[0]
-                raise InputError(
-                    f"{weights} does not fit {DINOV2} ({first}); give its own weights."
-                ) from None
+                network.load_state_dict(state)
+            except RuntimeError:
+                raise InputError(f"{weights} {_OTHER.format(DINOV2)}") from None
         extractor = cls(network, Engine.from_settings("float32"))
         extractor.fitted_on = (
             f"LVD-142M ({DINOV2})" if weights is None else f"unknown (weights {weights.name})"
         )
-        extractor.hash = files.sha256_file(weights) if weights is not None else _state_hash(network)
+        extractor.hash = digest or _state_hash(network)
         device = extractor._engine.device
         extractor._mean = torch.tensor([0.485, 0.456, 0.406], device=device)[:, None, None]
         extractor._deviation = torch.tensor([0.229, 0.224, 0.225], device=device)[:, None, None]
