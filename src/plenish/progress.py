@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Iterator
 from typing import Protocol
 
 from plenish import settings
+
+
+def plain_number(value: float) -> str:
+    """Three digits without powers of ten: 226,000, 41.3, 0.025."""
+    if value <= 0:
+        return "0"
+    digits = 2 - math.floor(math.log10(value))
+    rounded = round(value, digits)
+    return f"{rounded:,.{max(digits, 0)}f}"
+
+
+def plain_duration(seconds: float) -> str:
+    """Seconds below two minutes, minutes below two hours, else hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 class Bar(Protocol):
@@ -62,9 +79,7 @@ def progress(description: str, total: float, unit: str = "images", done: float =
                 bars.update(task, advance=n)
                 speed = bars.tasks[0].finished_speed or bars.tasks[0].speed
                 if speed:
-                    bars.update(
-                        task, rate=f"{speed:,.0f} {unit}/s" if speed >= 10 else f"{speed:.2g} {unit}/s"
-                    )
+                    bars.update(task, rate=f"{plain_number(speed)} {unit}/s")
 
             def note(self, text: str) -> None:
                 bars.update(task, note=text)
@@ -93,7 +108,8 @@ class _Lines:
             left = max(0.0, self._total - self._done) / max(rate, 1e-9)
             share = min(100.0, 100 * self._done / self._total)
             print(
-                f"{self._description}: {share:.0f} % ({rate:,.3g} {self._unit}/s, {left:.0f} s left) "
+                f"{self._description}: {share:.0f} % ({plain_number(rate)} {self._unit}/s"
+                f"{f', {plain_duration(left)} left' if share < 100 else ''}) "
                 f"{self._note}".rstrip(),
                 file=sys.stderr,
                 flush=True,

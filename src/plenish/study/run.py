@@ -280,7 +280,8 @@ def _run_cells(
     try:
         with progress("training classifiers", len(todo) * config.steps * config.batch) as bar:
             for left, (arm, k) in zip(range(len(todo), 0, -1), todo):
-                bar.note(f"{arm.name}, seed {k + 1} of {seeds}, {left} to go")
+                follow = f", {left - 1} to follow" if left > 1 else ""
+                bar.note(f"{arm.name}, seed {k + 1} of {seeds}{follow}")
                 run_cell(
                     run.path, arm, k, seed, material, config, precision=precision,
                     on_step=lambda _: bar.advance(config.batch),
