@@ -40,8 +40,8 @@ def train_gan(
 ) -> Run:  # fmt: skip
     """Train a generator on the train part of a Dataset, or go on training it.
 
-    The same command again goes on where the Run stood, with the weights of a run never stopped. Ctrl-C writes
-    a checkpoint first. Stops with exit code 3 when the training diverges.
+    The same command again goes on where the Run stood; on a CPU with the weights of a run never stopped, bit
+    for bit. Ctrl-C writes a checkpoint first. Stops with exit code 3 when the training diverges.
 
     Args:
         data: the Dataset; it must have been split.
