@@ -10,6 +10,9 @@ from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError, unknown
 from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
 from plenish.networks.gan.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
+from plenish.networks.gan.progan import ProGANConfig, ProGANDiscriminator, ProGANGenerator
+from plenish.networks.gan.sagan import SAGANConfig, SAGANDiscriminator, SAGANGenerator
+from plenish.networks.gan.stylegan2 import StyleGAN2Config, StyleGAN2Discriminator, StyleGAN2Generator
 
 
 class Family(NamedTuple):
@@ -20,7 +23,12 @@ class Family(NamedTuple):
     discriminator: type[Discriminator]
 
 
-FAMILIES: dict[str, Family] = {"dcgan": Family(DCGANConfig, DCGANGenerator, DCGANDiscriminator)}
+FAMILIES: dict[str, Family] = {
+    "dcgan": Family(DCGANConfig, DCGANGenerator, DCGANDiscriminator),
+    "progan": Family(ProGANConfig, ProGANGenerator, ProGANDiscriminator),
+    "sagan": Family(SAGANConfig, SAGANGenerator, SAGANDiscriminator),
+    "stylegan2": Family(StyleGAN2Config, StyleGAN2Generator, StyleGAN2Discriminator),
+}
 
 
 def family(name: str) -> Family:
