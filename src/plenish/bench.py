@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import torch
 
     from plenish.networks.gan.contract import NetworkConfig
-    from plenish.training.adversarial import Adversarial
     from plenish.training.engine import Engine
+    from plenish.training.method import Adversarial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +69,8 @@ def bench(
     from plenish.datasets.schema import LabelSchema
     from plenish.networks.gan import network_config
     from plenish.recipes import load_recipe
-    from plenish.training.adversarial import Adversarial
     from plenish.training.engine import Engine
+    from plenish.training.method import Adversarial
 
     if out is not None and out.exists():
         raise InputError(f"{out} already exists; choose another name or remove it first.")
@@ -115,9 +115,11 @@ def _race(
 
     from plenish.networks.gan import build
     from plenish.training import adversarial
+    from plenish.training.method import Method
+    from plenish.training.players import Players
 
     x, y = _batch(config, rules, engine)
-    players = adversarial.Players(*build(family, config), rules, engine)
+    players = Players(*build(family, config), Method(rules), engine)
     with FlopCounterMode(display=False) as counter:
         plain_step(*build(family, config), rules, engine.device)(x, y)
     flops = counter.get_total_flops()
@@ -194,8 +196,8 @@ def _plain_process(family: str, config: NetworkConfig, rules: Adversarial) -> It
 def serve_plain() -> None:
     """Body of that process: take plain steps when told to, and say how long each took."""
     from plenish.networks.gan import build, network_config
-    from plenish.training.adversarial import Adversarial
     from plenish.training.engine import Engine
+    from plenish.training.method import Adversarial
 
     job = json.loads(sys.stdin.readline())
     with settings.use(device=job["device"], threads=job["threads"], precision="float32"):

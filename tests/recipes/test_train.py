@@ -11,7 +11,7 @@ from plenish.errors import InputError
 from plenish.networks.gan import network_config
 from plenish.recipes import list_recipes, load_recipe, recipe_names
 from plenish.recipes.train import _made, train_gan
-from plenish.training.adversarial import Adversarial
+from plenish.training.method import Adversarial
 from plenish.training.gan import Schedule
 from plenish.training.health import Limits
 
@@ -72,7 +72,7 @@ def test_broken_recipes_are_told(tmp_path: Path, content: str, sentence: str) ->
         ({"options": ["adversarial.nois_sd=1"]}, "did you mean 'noise_sd'"),
         ({"options": ["noise_sd=1"]}, "section.name=value"),
         ({"options": ["adversarial.g_steps=two"]}, "must be a int"),
-        ({"options": ["adversarial.objective=hinge"]}, "Unknown objective"),
+        ({"options": ["adversarial.objective=hings"]}, "Unknown objective"),
         ({"options": ["network.kernel=3"]}, "4 or 5"),
         ({"options": ["network.width=64.5"]}, "whole number"),
         ({"options": ["network.d_norm='no'"]}, "true or false"),

@@ -31,7 +31,7 @@ TINY = [
 
 
 def _train(data: Dataset, run: Path, kimg: float, **more: object) -> Run:
-    options = [*TINY, "adversarial.noise_sd=0.1", "adversarial.noise_kimg=1", "adversarial.symmetry=dihedral"]
+    options = [*TINY, "adversarial.noise_sd=0.1", "adversarial.noise_kimg=1", "augment.symmetry=dihedral"]
     arguments: dict = {
         "recipe": "dcgan",
         "batch": 10,
@@ -160,8 +160,8 @@ def test_divergence_stops_at_the_last_good_checkpoint_and_is_not_replayed(
     data = stripes()
     real_step = adversarial.step
 
-    def poisoned(players, x, y, nimg, key):
-        values = real_step(players, x, y, nimg, key)
+    def poisoned(players, x, y, nimg, key, number):
+        values = real_step(players, x, y, nimg, key, number)
         return values | {"loss_g": torch.tensor(float("nan"))} if nimg >= 250 and key[1] == 0 else values
 
     monkeypatch.setattr(adversarial, "step", poisoned)
@@ -175,11 +175,86 @@ def test_divergence_stops_at_the_last_good_checkpoint_and_is_not_replayed(
     assert run.status["attempt"] == 1
 
 
+def test_rollback_goes_on_from_the_last_good_checkpoint_with_other_draws(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = stripes()
+    real_step = adversarial.step
+
+    def poisoned(players, x, y, nimg, key, number):
+        values = real_step(players, x, y, nimg, key, number)
+        return values | {"loss_g": torch.tensor(float("nan"))} if nimg >= 250 and key[1] < 2 else values
+
+    monkeypatch.setattr(adversarial, "step", poisoned)
+    forgiving = [*TINY, "schedule.on_failure=rollback"]
+    run = _train(data, tmp_path / "run", 0.4, options=forgiving)
+    assert (run.status["state"], run.status["attempt"], run.status["rollbacks"]) == ("complete", 2, 2)
+    assert "Going on from there with other random draws" in capsys.readouterr().err
+    with pytest.raises(NegativeAnswer, match="no longer a number"):
+        _train(data, tmp_path / "strict", 0.4, options=[*forgiving, "schedule.rollbacks=1"])
+
+
+def test_a_rollback_without_a_checkpoint_begins_again(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_step = adversarial.step
+
+    def poisoned(players, x, y, nimg, key, number):
+        values = real_step(players, x, y, nimg, key, number)
+        return values | {"loss_g": torch.tensor(float("nan"))} if nimg == 30 and key[1] == 0 else values
+
+    monkeypatch.setattr(adversarial, "step", poisoned)
+    run = _train(stripes(), tmp_path / "run", 0.2, options=[*TINY, "schedule.on_failure=rollback"])
+    assert (run.status["state"], run.status["attempt"]) == ("complete", 1)
+    assert run.metrics()["kimg"].is_monotonic_increasing
+
+
+def test_patience_ends_a_training_that_no_longer_improves(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from plenish.recipes import train as recipe_train
+
+    scores = iter([5.0, 3.0, 4.0, 4.0, 2.0, 1.0])
+    monkeypatch.setattr(recipe_train, "_validator", lambda *_: lambda images: next(scores))
+    options = [*TINY, "schedule.patience=2"]
+    data = stripes()
+    run = _train(data, tmp_path / "run", 1.0, validation=True, options=options)
+    assert run.status["kimg"] == pytest.approx(0.4)
+    assert run.status["best"] == {"checkpoint": "kimg-00000.200", "kid_val": 3.0}
+    again = _train(data, tmp_path / "run", 1.0, validation=True, options=options)
+    assert again.status["kimg"] == pytest.approx(0.4), "the same command does not go on"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["adversarial.objective=relativistic", "penalty.r1=1", "penalty.r2=1"],
+        [
+            "adversarial.objective=wasserstein",
+            "penalty.gp=10",
+            "penalty.drift=0.001",
+            "adversarial.d_steps=3",
+        ],
+        ["penalty.r1=1", "penalty.interval=3", "augment.ada_target=0.6", "augment.ada_kimg=1"],
+        ["adversarial.objective=hinge", "adversarial.fake_as_real=0.1", "adversarial.g_steps=2"],
+        ["augment.diffaugment='color,translation,cutout'", "adversarial.objective=lsgan"],
+    ],
+    ids=["relativistic", "wasserstein", "lazy and adaptive", "fake as real", "diffaugment"],
+)
+def test_every_part_of_the_method_resumes_bit_for_bit(stripes, tmp_path: Path, parts: list[str]) -> None:
+    data = stripes()
+    options = [*TINY, *parts]
+    _train(data, tmp_path / "whole", 0.2, options=options)
+    _train(data, tmp_path / "parts", 0.1, options=options)
+    _train(data, tmp_path / "parts", 0.2, options=options)
+    _assert_equal(tmp_path / "whole", tmp_path / "parts")
+
+
 def test_broken_weights_are_never_saved(stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real_step = adversarial.step
 
-    def poisoned(players, x, y, nimg, key):
-        values = real_step(players, x, y, nimg, key)
+    def poisoned(players, x, y, nimg, key, number):
+        values = real_step(players, x, y, nimg, key, number)
         if nimg == 150:
             players.ema.project.weight.data[0, 0] = float("inf")
         return values

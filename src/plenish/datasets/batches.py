@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 import numpy as np
@@ -62,13 +62,19 @@ class Batch(NamedTuple):
 
 
 def training_batches(
-    subset: Subset, batch: int, *, seed: int, attempt: int = 0, start: int = 0, ahead: int = 3
+    subset: Subset,
+    batch: int | Callable[[int], int],
+    *,
+    seed: int,
+    attempt: int = 0,
+    start: int = 0,
+    ahead: int = 3,
 ) -> Generator[Batch, None, None]:
     """Endless shuffled batches of a train part, read ahead by one thread.
 
     Args:
         subset: rows of part `train`.
-        batch: images a batch.
+        batch: images a batch, or a function of the global number of its first sample.
         seed: seed of the order.
         attempt: rises when a run is rolled back, so that it does not replay the same order.
         start: global number of the first sample.
@@ -88,9 +94,10 @@ def training_batches(
         position = start
         try:
             while not stop.is_set():
-                index = order.positions(position, batch)
+                count = batch if isinstance(batch, int) else batch(position)
+                index = order.positions(position, count)
                 made = Batch(position, subset.images(index), y[index], 0.0)
-                position += batch
+                position += count
                 while not stop.is_set():
                     try:
                         ready.put(made, timeout=0.1)

@@ -267,7 +267,8 @@ def decode(
             asked = None if y is None else torch.from_numpy(y[start : start + 64]).to(engine.device)
             with engine.autocast():
                 w = network.truncate(network.mapping(piece, asked), truncation)
-                made.append(to_uint8(network.synthesis(w, asked, noise="constant")))
+                images = network.synthesis(w, asked, noise="constant")
+                made.append(to_uint8(network.full_size(images)))
     return np.concatenate(made)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from plenish.errors import InputError, unknown
 
-SECTIONS = ("network", "adversarial", "schedule", "limits")
+SECTIONS = ("network", "adversarial", "penalty", "augment", "growth", "schedule", "limits")
+"""What a recipe sets: the networks, the parts of the training method, its length, and when it has failed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Recipe:
         about: what it is for, a sentence.
         provenance: where its numbers come from, and what was changed.
         family: generator family.
-        sections: options of network, adversarial, schedule and limits; what is not named has its default.
+        sections: options by section; what is not named has its default.
     """
 
     name: str

@@ -19,7 +19,7 @@ from plenish.runs import Run
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset, Subset
-    from plenish.training.gan import Validator
+    from plenish.training.session import Validator
 
 
 # The option that sets a configuration key, for messages.
@@ -123,10 +123,10 @@ def _train(
 ) -> Run:  # fmt: skip
     from plenish.datasets.schema import LabelSchema
     from plenish.networks.gan import network_config
-    from plenish.training.adversarial import Adversarial
     from plenish.training.engine import Engine
     from plenish.training.gan import CHANGEABLE, Schedule, train
     from plenish.training.health import Limits
+    from plenish.training.method import Method
 
     if "network.size" in changes or "network.channels" in changes or "network.labels" in changes:
         raise InputError(
@@ -152,14 +152,19 @@ def _train(
                 f"--options network.max_width={width}, or use a smaller --width."
             ) from None
         raise
-    rules = _made(Adversarial, sections["adversarial"], "adversarial")
+    method = Method(
+        **{
+            part.name: _made(part.default_factory, sections[part.name], part.name)
+            for part in dataclasses.fields(Method)
+        }
+    )
     schedule = _made(Schedule, sections["schedule"], "schedule")
     limits = _made(Limits, sections["limits"], "limits")
-    _check_amount(subset, rules.batch)
+    _check_amount(subset, method.adversarial.batch)
     engine = Engine.from_settings()
     config = {
         "recipe": recipe.name, "family": recipe.family, "network": network.to_dict(),
-        "adversarial": dataclasses.asdict(rules), "schedule": dataclasses.asdict(schedule),
+        **dataclasses.asdict(method), "schedule": dataclasses.asdict(schedule),
         "limits": dataclasses.asdict(limits), "precision": engine.precision, "validation": validation,
     }  # fmt: skip
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
@@ -175,7 +180,7 @@ def _train(
         _warn_of_other_machine(run, engine.describe())
         validator = _validator(dataset, subset.split_name, validation)
         outcome = train(
-            run, subset, recipe.family, network, rules, schedule, limits, engine, validator, retry
+            run, subset, recipe.family, network, method, schedule, limits, engine, validator, retry
         )
         from plenish.report.build import write_run_report
 

@@ -126,7 +126,7 @@ def _train(material: Material, data: str) -> str:
 def _changes(config: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that differ from the recipe's, or from the default where it states none, as section.name."""
     from plenish.errors import InputError
-    from plenish.recipes import load_recipe
+    from plenish.recipes import SECTIONS, load_recipe
 
     try:
         stated = load_recipe(str(config.get("recipe"))).sections
@@ -134,7 +134,7 @@ def _changes(config: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     defaults = _defaults()
     changed = {}
-    for section in ("network", "adversarial", "schedule", "limits"):
+    for section in SECTIONS:
         base = {**defaults.get(section, {}), **stated.get(section, {})}
         for key, value in (config.get(section) or {}).items():
             if key in base and value != base[key]:
@@ -146,12 +146,12 @@ def _defaults() -> dict[str, dict[str, Any]]:
     """What settings are when neither recipe nor user names them."""
     import dataclasses
 
-    from plenish.training.adversarial import Adversarial
     from plenish.training.gan import Schedule
     from plenish.training.health import Limits
+    from plenish.training.method import Method
 
-    kinds: dict[str, Any] = {"adversarial": Adversarial, "schedule": Schedule, "limits": Limits}
-    return {name: dataclasses.asdict(kind()) for name, kind in kinds.items()}
+    kinds: dict[str, Any] = {"schedule": Schedule, "limits": Limits}
+    return dataclasses.asdict(Method()) | {name: dataclasses.asdict(kind()) for name, kind in kinds.items()}
 
 
 def _generate(material: Material, data: str | None, synthetic: str) -> str:

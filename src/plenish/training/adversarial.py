@@ -1,141 +1,96 @@
-"""One adversarial training step: discriminator, generator (any number of times), moving average."""
+"""One adversarial training step, put together from objective, penalty, augmentation and balance.
+
+The discriminator sees reals and fakes in one pass. The generator's first update reuses the fakes the
+discriminator was shown; further updates draw their own. In the generator's update the discriminator's weights
+need no gradients, and none are computed.
+"""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from plenish.errors import InputError, unknown
-from plenish.networks.gan.contract import Discriminator, Generator
+from plenish.training.augment import augment, next_p, orient
 from plenish.training.ema import ema_weight, update_ema
-from plenish.training.engine import Engine
-from plenish.training.objectives import objective
+from plenish.training.growth import at_stage
+from plenish.training.penalties import (
+    clip_weights,
+    gradient_penalty,
+    gradient_squares,
+    path_lengths,
+    r1_r2,
+)
+from plenish.training.players import Players
 
-SYMMETRIES = ("none", "mirror", "dihedral")
-
-
-@dataclasses.dataclass(frozen=True)
-class Adversarial:
-    """How the two networks are played against each other.
-
-    Attributes:
-        objective: name of the loss pair.
-        batch: images a step.
-        lr_g: learning rate of the generator.
-        lr_d: learning rate of the discriminator.
-        beta1: Adam's first momentum.
-        beta2: Adam's second momentum.
-        g_steps: generator updates for each discriminator update.
-        smoothing: one-sided label smoothing; the real target is 1 − smoothing.
-        noise_sd: standard deviation of the Gaussian noise on every discriminator input at the start, where
-            images have the range [-1, 1]; it falls linearly to 0.
-        noise_kimg: thousands of images after which that noise has gone.
-        ema_kimg: half-life of the generator's moving average, thousands of images.
-        symmetry: real images are shown in a random one of these orientations: `none`, `mirror` (left-right)
-            or `dihedral` (all eight flips and right-angle rotations; tissue has no up and down).
-    """
-
-    objective: str = "nonsaturating"
-    batch: int = 64
-    lr_g: float = 2e-4
-    lr_d: float = 2e-4
-    beta1: float = 0.5
-    beta2: float = 0.999
-    g_steps: int = 1
-    smoothing: float = 0.0
-    noise_sd: float = 0.0
-    noise_kimg: float = 0.0
-    ema_kimg: float = 5.0
-    symmetry: str = "none"
-
-    def __post_init__(self) -> None:
-        objective(self.objective)
-        if self.symmetry not in SYMMETRIES:
-            raise unknown("symmetry", self.symmetry, SYMMETRIES)
-        for name in ("lr_g", "lr_d", "g_steps", "ema_kimg"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"adversarial.{name} must be a number above 0, not {getattr(self, name)}.")
-        for name in ("noise_sd", "noise_kimg"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"adversarial.{name} must not be negative, and is {getattr(self, name)}.")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"adversarial.{name} lies between 0 and 1, not at {getattr(self, name)}.")
-        if not 0 <= self.smoothing < 0.5:
-            raise InputError(f"adversarial.smoothing lies between 0 and 0.5, not at {self.smoothing}.")
-        if self.batch < 2:
-            raise InputError(
-                f"A batch needs at least 2 images, since batch norm compares them; it is {self.batch}."
-            )
-
-    def noise_at(self, nimg: int) -> float:
-        """Standard deviation of the instance noise after `nimg` images."""
-        if self.noise_sd <= 0 or self.noise_kimg <= 0:
-            return 0.0
-        return self.noise_sd * max(0.0, 1 - nimg / (1000 * self.noise_kimg))
+W_MEAN_RATE = 0.002
+"""How fast the mean of w follows a batch (StyleGAN's 0.998)."""
+PATH_MEAN_RATE = 0.01
 
 
-class Players:
-    """Networks, optimisers and moving average: all that a step changes and a checkpoint holds."""
+class Turn:
+    """One step's inputs and random draws, all derived from (seed, attempt, images seen)."""
 
     def __init__(
-        self, generator: Generator, discriminator: Discriminator, rules: Adversarial, engine: Engine
+        self, players: Players, x: Tensor, y: Tensor | None, nimg: int, key: tuple[int, int], number: int
     ) -> None:
-        """Move the networks to the device and make their optimisers."""
-        self.g = engine.to_module(generator).train()
-        self.d = engine.to_module(discriminator).train()
-        self.ema = copy.deepcopy(self.g).eval().requires_grad_(False)
-        self.rules, self.engine = rules, engine
-        self.objective = objective(rules.objective)
-        betas = (rules.beta1, rules.beta2)
-        # The fused kernel is about three times the default loop over parameters, on a CPU too.
-        self.opt_g = torch.optim.Adam(self.g.parameters(), rules.lr_g, betas, fused=True)
-        self.opt_d = torch.optim.Adam(self.d.parameters(), rules.lr_d, betas, fused=True)
+        """Bring the real images to the stage of growth and into a random orientation."""
+        self.players, self.y, self.nimg, self.key, self.number = players, y, nimg, key, number
+        self.method, self.engine = players.method, players.engine
+        self.n = len(x)
+        self.noise_sd = self.method.adversarial.noise_at(nimg)
+        stage = players.grow(nimg)
+        if len(players.sizes) > 1:
+            x = at_stage(x, players.sizes[stage.number], stage.alpha)
+        self.x = orient(x, self.method.augment.symmetry, self.rng("symmetry"))
 
-    def modules(self) -> dict[str, torch.nn.Module]:
-        """The networks by the name their checkpoint file has."""
-        return {"g": self.g, "d": self.d, "ema": self.ema}
+    def rng(self, *purpose: Any) -> torch.Generator:
+        """A random stream of this step for one purpose."""
+        return self.engine.generator(*self.key, self.nimg, *purpose)
 
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """The optimisers by the name their checkpoint file has."""
-        return {"opt_g": self.opt_g, "opt_d": self.opt_d}
+    def fakes(self, update: int) -> Tensor:
+        """Make fakes N×C×H×W with the labels of the reals."""
+        g, share = self.players.g, self.method.adversarial.style_mixing
+        w = g.mapping(self.players.latents(self.n, *self.key, self.nimg, update), self.y)
+        if g.num_ws > 1:
+            g.w_mean.lerp_(w[:, 0].detach().float().mean(0), W_MEAN_RATE)
+        if g.num_ws > 1 and share:
+            w = self._mixed(w, share, update)
+        return g.synthesis(w, self.y)
 
-    def latents(self, n: int, *key: Any) -> Tensor:
-        """Draw z, n×z_dim, for one purpose."""
-        return self.g.sample_prior(n, self.engine.generator(*key, "z"))
+    def _mixed(self, w: Tensor, share: float, update: int) -> Tensor:
+        """Replace the later styles of some images by those of a second latent (Karras et al. 2019)."""
+        g, rng = self.players.g, self.rng("mixing", update)
+        other = g.mapping(self.players.latents(self.n, *self.key, self.nimg, update, "mixing"), self.y)
+        cut = torch.randint(1, g.num_ws, (self.n,), generator=rng, device=rng.device)
+        whole = torch.rand(self.n, generator=rng, device=rng.device) >= share
+        cut = torch.where(whole, g.num_ws, cut)
+        later = torch.arange(g.num_ws, device=w.device) >= cut[:, None]
+        return torch.where(later[:, :, None], other, w)
+
+    def shown(self, images: Tensor, *purpose: Any) -> Tensor:
+        """What the discriminator is shown of images: augmented, then noisy."""
+        settings = self.method.augment
+        images = augment(images, settings, self.players.memory.p, self.rng("augment", *purpose))
+        if not self.noise_sd:
+            return images
+        noise = torch.empty_like(images, memory_format=torch.channels_last)
+        return images.add(noise.normal_(generator=self.rng("noise", *purpose)), alpha=self.noise_sd)
+
+    def twice(self) -> Tensor | None:
+        """Labels of reals and fakes in a row."""
+        return None if self.y is None else torch.cat([self.y, self.y])
+
+    def due(self) -> bool:
+        """Whether this discriminator step carries a gradient penalty."""
+        return self.method.penalty.on_gradients and self.number % self.method.penalty.interval == 0
 
 
-def orient(x: Tensor, symmetry: str, rng: torch.Generator) -> Tensor:
-    """Show each image of a batch N×C×H×W in a random orientation."""
-    if symmetry == "none":
-        return x
-    choice = torch.randint(8, (len(x),), generator=rng, device=rng.device)
-    flip = (choice & 1).bool()
-    x = torch.where(flip[:, None, None, None], x.flip(3), x)
-    if symmetry == "dihedral":
-        x = torch.where((choice & 2).bool()[:, None, None, None], x.flip(2), x)
-        x = torch.where((choice & 4).bool()[:, None, None, None], x.transpose(2, 3), x)
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def noisy(x: Tensor, sd: float, rng: torch.Generator) -> Tensor:
-    """Add Gaussian noise of standard deviation `sd` to images."""
-    if sd == 0:
-        return x
-    noise = torch.empty_like(x, memory_format=torch.channels_last).normal_(generator=rng)
-    return x.add(noise, alpha=sd)
-
-
-def step(players: Players, x: Tensor, y: Tensor | None, nimg: int, key: tuple[int, int]) -> dict[str, Tensor]:
-    """Train on one batch of real images.
-
-    The generator's first update reuses the fakes the discriminator was shown; further updates draw their own.
-    In the generator's update the discriminator's weights need no gradients, and none are computed.
+def step(
+    players: Players, x: Tensor, y: Tensor | None, nimg: int, key: tuple[int, int], number: int | None = None
+) -> dict[str, Tensor]:
+    """Train on one batch of real images: the discriminator, and when it is its turn the generator.
 
     Args:
         players: what is trained, changed in place.
@@ -143,56 +98,186 @@ def step(players: Players, x: Tensor, y: Tensor | None, nimg: int, key: tuple[in
         y: their labels, N×K, also asked of the fakes; or None.
         nimg: images seen before this batch; with `key` the source of every random draw.
         key: (seed, attempt).
+        number: how many steps came before this one; counted from nimg where batches are of one size.
 
     Returns:
-        Scalars on the device: losses, mean probabilities and accuracies of the discriminator.
+        Scalars on the device: losses, mean logits or probabilities, accuracies of the discriminator.
     """
-    rules, engine, n = players.rules, players.engine, len(x)
-    sd = rules.noise_at(nimg)
-    x = orient(x, rules.symmetry, engine.generator(*key, "symmetry", nimg))
-    rng = engine.generator(*key, "noise", nimg)
-    with engine.autocast():
-        fakes = players.g(players.latents(n, *key, nimg, 0), y)
-        shown = noisy(torch.cat([x, fakes.detach()]), sd, rng)
-        real, fake = players.d(shown, None if y is None else torch.cat([y, y]), parts=2).chunk(2)
-        loss_d = players.objective.discriminator(real, fake, rules.smoothing)
-    players.opt_d.zero_grad()
-    loss_d.backward()
-    players.opt_d.step()
+    rules = players.method.adversarial
+    number = nimg // len(x) if number is None else number
+    turn = Turn(players, x, y, nimg, key, number)
+    players.engine.seed_everything(*key, nimg)  # Dropout and synthesis noise draw from the default stream.
+    generators_turn = (number + 1) % rules.d_steps == 0
+    with players.engine.autocast(), torch.set_grad_enabled(generators_turn):
+        fakes = turn.fakes(0)
+    values = _discriminator(turn, fakes.detach())
+    if generators_turn:
+        values |= _generator(turn, fakes)
+        seen = turn.n * rules.d_steps
+        update_ema(players.ema, players.g, ema_weight(seen, nimg, rules.ema_kimg))
+    return values
 
-    players.d.requires_grad_(False)
+
+def _discriminator(turn: Turn, fakes: Tensor) -> dict[str, Tensor]:
+    """Update the discriminator on the reals and these fakes."""
+    players, method = turn.players, turn.method
+    penalty = method.penalty
+    shown = turn.shown(torch.cat([_with_fakes(turn, fakes), fakes]), "d")
+    at_once = turn.due() and penalty.interval == 1
+    shared = at_once and penalty.r2 > 0
+    shown.requires_grad_(shared)
+    with players.engine.autocast():
+        logits = players.d(shown, turn.twice(), parts=2)
+        real, fake = logits.chunk(2)
+        loss = players.objective.discriminator(real, fake, method.adversarial.smoothing)
+        if penalty.drift:
+            loss = loss + penalty.drift * real.square().mean()
+    values = {"loss_d": loss.detach(), **_verdict(players, real.detach(), fake.detach())}
+    extra = None
+    if at_once:
+        extra = _gradient_penalty(turn, shown, logits if shared else None)
+        loss = loss + extra
+    _update(players.opt_d, loss)
+    if turn.due() and not at_once:
+        extra = _gradient_penalty(turn, shown, None)
+        _update(players.opt_d, extra * penalty.interval)
+    if penalty.clip:
+        clip_weights(players.d, penalty.clip)
+    if extra is not None:
+        values["penalty"] = extra.detach()
+    if method.augment.ada_target:
+        sign = (real.detach() - players.objective.middle).sign().mean()
+        players.memory.p.copy_(next_p(players.memory.p, sign, method.augment, turn.n))
+        values["ada_p"] = players.memory.p.clone()
+    players.memory.accuracy.copy_((values["d_accuracy_real"] + values["d_accuracy_fake"]) / 2)
+    return values
+
+
+def _with_fakes(turn: Turn, fakes: Tensor) -> Tensor:
+    """Reals, a share of them replaced by fakes while the discriminator is too accurate."""
+    most = turn.method.adversarial.fake_as_real
+    if not most:
+        return turn.x
+    share = most * ((turn.players.memory.accuracy - 0.5) / 0.5).clamp_min(0)
+    rng = turn.rng("fake as real")
+    replaced = torch.rand(turn.n, generator=rng, device=rng.device) < share
+    return torch.where(replaced[:, None, None, None], fakes.to(turn.x.dtype), turn.x)
+
+
+def _gradient_penalty(turn: Turn, shown: Tensor, logits: Tensor | None) -> Tensor:
+    """The gradient penalties of this step.
+
+    Args:
+        turn: the step.
+        shown: what the discriminator was shown, reals then fakes.
+        logits: of `shown`, where these need not be computed again.
+    """
+    players, penalty, y = turn.players, turn.method.penalty, turn.y
+    reals, fakes = shown.detach().chunk(2)
+    total = torch.zeros((), device=shown.device)
+    with players.engine.autocast():
+        if logits is not None:
+            total = r1_r2(logits, shown, penalty.r1, penalty.r2)
+        elif penalty.r2:
+            leaf = shown.detach().requires_grad_()
+            total = r1_r2(players.d(leaf, turn.twice(), parts=2), leaf, penalty.r1, penalty.r2)
+        elif penalty.r1:
+            leaf = reals.clone(memory_format=torch.channels_last).requires_grad_()
+            total = 0.5 * penalty.r1 * gradient_squares(players.d(leaf, y), leaf).mean()
+        if penalty.gp:
+            rng = turn.rng("mixture")
+            share = torch.rand(turn.n, generator=rng, device=rng.device)
+            total = total + penalty.gp * gradient_penalty(players.d, reals, fakes, y, share)
+    return total
+
+
+def _generator(turn: Turn, fakes: Tensor) -> dict[str, Tensor]:
+    """Update the generator, first through fakes that are there already."""
+    players, rules = turn.players, turn.method.adversarial
+    players.train_d(False)
     for update in range(rules.g_steps):
-        with engine.autocast():
+        with players.engine.autocast():
             if update:
-                fakes = players.g(players.latents(n, *key, nimg, update), y)
-            fooled = players.d(noisy(fakes, sd, rng), y)
-            loss_g = players.objective.generator(fooled)
-        players.opt_g.zero_grad()
-        loss_g.backward()
-        players.opt_g.step()
-    players.d.requires_grad_(True)
+                fakes = turn.fakes(update)
+            loss = players.objective.generator(*_logits_for_generator(turn, fakes, update))
+        _update(players.opt_g, loss)
+    players.train_d(True)
+    values = {"loss_g": loss.detach()}
+    turns_before = turn.number // rules.d_steps
+    if turn.method.penalty.path and turns_before % turn.method.penalty.path_interval == 0:
+        values["path_length"] = _regularise_path(turn)
+    return values
 
-    update_ema(players.ema, players.g, ema_weight(n, nimg, rules.ema_kimg))
-    real, fake = real.detach(), fake.detach()
+
+def _logits_for_generator(turn: Turn, fakes: Tensor, update: int) -> tuple[Tensor, Tensor | None]:
+    d, y = turn.players.d, turn.y
+    fooled = d(turn.shown(fakes, "g", update), y)
+    if not turn.players.objective.paired:
+        return fooled, None
+    with torch.no_grad():
+        return fooled, d(turn.shown(turn.x, "g", update, "real"), y)
+
+
+def _regularise_path(turn: Turn) -> Tensor:
+    """Path length regularisation on half a batch, in an optimiser step of its own."""
+    players, penalty = turn.players, turn.method.penalty
+    n = max(1, turn.n // 2)
+    y = None if turn.y is None else turn.y[:n]
+    with players.engine.autocast():
+        ws = players.g.mapping(players.latents(n, *turn.key, turn.nimg, "path"), y)
+        images = players.g.synthesis(ws, y)
+        noise = torch.randn(images.shape, generator=turn.rng("path noise"), device=images.device)
+        lengths = path_lengths(images, ws, noise)
+    mean = players.memory.path.lerp(lengths.detach().mean(), PATH_MEAN_RATE)
+    players.memory.path.copy_(mean)
+    loss = (lengths - mean).square().mean()
+    _update(players.opt_g, loss * penalty.path * penalty.path_interval)
+    return lengths.detach().mean()
+
+
+def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
+def _verdict(players: Players, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """How the discriminator judged: means and shares of right answers."""
+    objective = players.objective
+    rate = objective.probability or (lambda logits: logits)
+    middle = objective.middle
+    if objective.paired:
+        # Only differences have a meaning; a pair is judged rightly when the real one scores higher.
+        right = (real > fake).float().mean()
+        return {
+            "d_real": real.mean(), "d_fake": fake.mean(), "d_accuracy_real": right, "d_accuracy_fake": right,
+        }  # fmt: skip
     return {
-        "loss_d": loss_d.detach(),
-        "loss_g": loss_g.detach(),
-        "d_real": real.sigmoid().mean(),
-        "d_fake": fake.sigmoid().mean(),
-        "d_accuracy_real": (real > 0).float().mean(),
-        "d_accuracy_fake": (fake < 0).float().mean(),
+        "d_real": rate(real).mean(),
+        "d_fake": rate(fake).mean(),
+        "d_accuracy_real": (real > middle).float().mean(),
+        "d_accuracy_fake": (fake < middle).float().mean(),
     }
 
 
 def gradient_norms(players: Players) -> dict[str, float]:
-    """Euclidean norm of the latest gradients, of each network as a whole and of its first and last layer."""
+    """Euclidean norm of the latest gradients: of each network as a whole, and of each of its weight matrices.
+
+    The layers come as `grad_g/<parameter>` and `grad_d/<parameter>`, in the order of the network.
+    """
     norms: dict[str, float] = {}
-    for name, network in (("g", players.g), ("d", players.d)):
-        grads = [p.grad for p in network.parameters() if p.grad is not None and p.ndim > 1]
-        if not grads:
+    for letter, network in (("g", players.g), ("d", players.d)):
+        graded = [
+            (n.removesuffix(".weight"), p.grad)
+            for n, p in network.named_parameters()
+            if p.grad is not None and p.ndim > 1
+        ]
+        if not graded:
             continue
-        each = torch.stack(torch._foreach_norm(grads))
-        norms[f"grad_{name}"] = float(each.norm())
-        norms[f"grad_{name}_first"] = float(each[0])
-        norms[f"grad_{name}_last"] = float(each[-1])
+        each = torch.stack(torch._foreach_norm([grad for _, grad in graded])).cpu()
+        norms[f"grad_{letter}"] = float(each.norm())
+        norms |= {f"grad_{letter}/{name}": float(norm) for (name, _), norm in zip(graded, each, strict=True)}
     return norms
+
+
+__all__ = ["Turn", "gradient_norms", "step"]

@@ -104,6 +104,10 @@ class Engine:
         """A generator for one purpose, seeded from `key` alone: no draw depends on earlier ones."""
         return torch.Generator(self.device).manual_seed(stable_seed(*key))
 
+    def seed_everything(self, *key: Any) -> None:
+        """Seed torch's default streams, which dropout and noise inside a network draw from."""
+        torch.manual_seed(stable_seed(*key, "default"))
+
     def synchronize(self) -> None:
         """Wait for the device."""
         if self.device.type == "cuda":

@@ -53,14 +53,15 @@ class Means:
     def __init__(self) -> None:
         """Start empty."""
         self._sums: dict[str, Tensor] = {}
-        self._steps = self._images = 0
+        self._counts: dict[str, int] = {}
+        self._images = 0
         self._waited = 0.0
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Add one step's scalars."""
+        """Add one step's scalars; what only some steps report is averaged over those."""
         for name, value in values.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value.detach().clone()
-        self._steps += 1
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     def count(self, images: int, waited: float) -> None:
         """Count a step's images and the seconds it waited for them."""
@@ -69,8 +70,7 @@ class Means:
 
     def take(self, seconds: float) -> dict[str, float]:
         """Means since the last call, with images/s and the share of time spent waiting for data."""
-        steps = max(self._steps, 1)
-        line = {name: float(total) / steps for name, total in self._sums.items()}
+        line = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         line["images_per_s"] = self._images / max(seconds, 1e-9)
         line["data_wait"] = self._waited / max(seconds, 1e-9)
         self.__init__()  # type: ignore[misc]

@@ -14,8 +14,10 @@ from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.networks.gan import FAMILIES, build, network_config
 from plenish.networks.layers import base_and_stages
-from plenish.training.adversarial import Adversarial, Players, step
+from plenish.training.adversarial import step
 from plenish.training.engine import Engine
+from plenish.training.method import Adversarial, Method
+from plenish.training.players import Players
 
 TINY = {"width": 8, "max_width": 32, "z_dim": 12}
 SCHEMAS = {
@@ -51,7 +53,7 @@ def test_shapes_and_range(name: str, kind: str, channels: int) -> None:
     assert w.shape == (5, g.num_ws, g.w_dim)
     image = g.synthesis(w, y)
     assert image.shape == (5, channels, g.size, g.size)
-    assert image.abs().max() <= 1
+    assert image.abs().max() <= 1 or not getattr(g, "bounded", True)
     assert torch.equal(image, g(z, y)) or g.training
     assert d(image, y).shape == (5,)
     assert d.features(image, y).ndim == 2
@@ -140,7 +142,7 @@ def test_batch_size_does_not_change_an_image_in_evaluation(name: str) -> None:
     z, y = g.sample_prior(6, torch.Generator().manual_seed(3)), _labels("categorical", 6)
     together = g(z, y)
     alone = torch.cat([g(z[i : i + 1], y[i : i + 1]) for i in range(6)])
-    assert torch.allclose(together, alone, atol=1e-5)
+    assert torch.allclose(together, alone, atol=1e-5 * max(1.0, float(together.detach().abs().max())))
 
 
 @families
@@ -166,7 +168,7 @@ def test_the_prior_belongs_to_the_network(name: str, prior: str, spread: float) 
 @families
 def test_two_training_steps_change_every_weight_and_the_average_follows(name: str) -> None:
     torch.manual_seed(0)
-    players = Players(*_networks(name), Adversarial(batch=8), Engine(torch.device("cpu"), "float32"))
+    players = Players(*_networks(name), Method(Adversarial(batch=8)), Engine(torch.device("cpu"), "float32"))
     start = copy.deepcopy(players.g)
     x = torch.randn(8, 3, 16, 16).contiguous(memory_format=torch.channels_last)
     y = _labels("categorical", 8)

@@ -134,6 +134,11 @@ class Generator(nn.Module):
         """Height and width of the images at a stage, pixels."""
         return self.size >> (self.stages - 1 - stage)
 
+    def full_size(self, images: Tensor) -> Tensor:
+        """Images of an earlier stage at the final size, each pixel repeated; others as they are."""
+        times = self.size // images.shape[2]
+        return images.repeat_interleave(times, 2).repeat_interleave(times, 3) if times > 1 else images
+
     def check_labels(self, y: Tensor | None) -> None:
         """Raise ValueError unless y is what the label schema asks for."""
         expected = self.labels.width or None

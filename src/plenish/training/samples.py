@@ -1,0 +1,87 @@
+"""Looking at a generator while it trains: sample grids, and the score that chooses the best checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from plenish.runs import Run
+from plenish.training import checkpoints
+from plenish.training.engine import to_uint8
+from plenish.training.logs import Log, sample_grid, spread
+from plenish.training.session import Training
+
+
+def evaluate(training: Training, log: Log, checkpoint: str) -> None:
+    """Score a checkpoint's samples against val, and remember the best."""
+    if training.validator is None:
+        return
+    score = training.validator(sample_images(training, training.schedule.validate))
+    log.write({"kimg": training.kimg, "kid_val": score})
+    if not training.best or score < training.best["kid_val"]:
+        training.best = {"checkpoint": checkpoint, "kid_val": score}
+
+
+@torch.no_grad()
+def sample_images(training: Training, n: int, *key: Any) -> NDArray[np.uint8]:
+    """Fixed samples of the moving average, uint8 n×H×W×C; labels follow the training rows."""
+    engine, network = training.engine, training.players.ema
+    y = training.subset.y()
+    order = np.random.default_rng(training.run.seed).permutation(len(y))[np.arange(n) % len(y)]
+    z = network.sample_prior(n, engine.generator(training.run.seed, "samples", *key))
+    made = []
+    for start in range(0, n, 64):
+        piece = slice(start, start + 64)
+        asked = training.labels(y[order[piece]])
+        with engine.autocast():
+            images = network.synthesis(network.mapping(z[piece], asked), asked, noise="constant")
+            made.append(to_uint8(network.full_size(images)))
+    return np.concatenate(made)
+
+
+def catch_up(training: Training, log: Log) -> None:
+    """Score the checkpoint gone on from, if a kill came between its writing and its scoring."""
+    interval = round(1000 * training.schedule.checkpoint_kimg)
+    crossed = (
+        training.nimg // interval
+        != (training.nimg - training.players.stage_at(training.nimg).batch) // interval
+    )
+    scored = any(line["kimg"] == training.kimg and "kid_val" in line for line in log.past())
+    if training.nimg and crossed and not scored:
+        evaluate(training, log, checkpoints.checkpoint_name(training.nimg))
+        training.run.update_status(best=training.best)
+
+
+def fixed_reals(training: Training, n: int = 25) -> NDArray[np.uint8]:
+    """Real images of the train part, the same each time, uint8 n×H×W×C."""
+    order = np.random.default_rng(training.run.seed).permutation(len(training.subset))
+    return training.subset.images(order[np.arange(n) % len(order)])
+
+
+def look(training: Training, log: Log, reals: NDArray[np.uint8]) -> dict[str, float]:
+    """Save and log a grid of samples; returns a log line with their spread beside that of reals."""
+    samples = sample_images(training, len(reals))
+    grid = sample_grid(samples)
+    grid.save(sample_path(training.run, checkpoints.checkpoint_name(training.nimg)))
+    variety = spread(samples) / max(spread(reals), 1e-9)
+    log.image("samples", np.asarray(grid), training.nimg)
+    return {"kimg": training.kimg, "variety": variety}
+
+
+def sample_path(run: Run, name: str) -> Path:
+    """Where a sample grid lies."""
+    (run.path / "samples").mkdir(exist_ok=True)
+    return run.path / "samples" / f"{name}.png"
+
+
+def out_of_patience(training: Training) -> bool:
+    """Whether as many checkpoints as the schedule's patience were scored behind the best one."""
+    patience, table = training.schedule.patience, training.run.metrics()
+    if not patience or "kid_val" not in table:
+        return False
+    scores = table["kid_val"].dropna().to_numpy()
+    return len(scores) > 0 and len(scores) - 1 - int(scores.argmin()) >= patience
