@@ -131,10 +131,7 @@ def study(
         InputError: inputs unfit for a study, or a folder that holds a study with other settings.
     """
     check_numbers(seeds, seed, level, resamples, steps, batch, fraction, learning_rate)
-    chosen = parse_arms(arms, ratio)
-    earlier = _earlier(out)
-    chosen, seeds = _grown(chosen, seeds, ratio, earlier)
-    primary = _fixed_primary(chosen, ratio, earlier)
+    chosen, seeds, primary = _design(arms, seeds, ratio, out)
     check_source(chosen, generator, synthetic)
     # These load torch, which takes seconds; what can be refused without it has been by now.
     from plenish.networks.classifier import check_classifier
@@ -148,10 +145,7 @@ def study(
         name=classifier, steps=steps or _default_steps(len(material.train), batch), batch=batch,
         learning_rate=learning_rate, orientation=orientation, pretrained=pretrained or False,
     )  # fmt: skip
-    if synthetic is not None:
-        material = add_synthetic(material, synthetic)
-    elif generator is not None:
-        check_generator(generator, material)
+    material = _with_synthetic(material, synthetic, generator)
     asked = {
         "classifier": classifier, "steps": config.steps, "batch": batch, "ratio": ratio, "fraction": fraction,
         "orientation": orientation, "learning_rate": config.peak_rate, "split": split,
@@ -176,6 +170,24 @@ def study(
 
 def _default_steps(n_train: int, batch: int) -> int:
     return min(_MOST_STEPS, max(_FEWEST_STEPS, round(_EPOCHS * n_train / batch)))
+
+
+def _design(arms: Sequence[str], seeds: int, ratio: float, out: Path) -> tuple[list[Arm], int, str | None]:
+    """Arms, number of seeds and the primary arm, given what a study in this folder began with."""
+    earlier = _earlier(out)
+    chosen, seeds = _grown(parse_arms(arms, ratio), seeds, ratio, earlier)
+    return chosen, seeds, _fixed_primary(chosen, ratio, earlier)
+
+
+def _with_synthetic(material: Material, synthetic: Path | None, generator: Path | None) -> Material:
+    """The synthetic images that were given; those of a generator are made later, once it has been checked."""
+    from plenish.study.material import add_synthetic
+
+    if synthetic is not None:
+        return add_synthetic(material, synthetic)
+    if generator is not None:
+        check_generator(generator, material)
+    return material
 
 
 def _earlier(out: Path) -> Mapping[str, Any]:
