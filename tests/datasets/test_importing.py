@@ -306,6 +306,20 @@ def test_remarks_agree_with_their_numbers(tmp_path, n):
     assert f"{images}{was} smaller than 12 pixels" in text
 
 
+def test_a_dataset_is_called_like_its_folder_and_messages_name_the_path(tmp_path):
+    source = pictures(tmp_path / "in.v1", 4)
+    assert import_dataset(source, tmp_path / "tiles.v2", 12).dataset.name == "tiles.v2"
+    assert import_dataset(source, tmp_path / "b", 12, name="asked for").dataset.name == "asked for"
+    shutil.move(tmp_path / "b", tmp_path / "renamed")
+    data = Dataset.open(tmp_path / "renamed")
+    import_dataset(pictures(tmp_path / "flat", 8, classes=("",)), tmp_path / "plain", 12)
+    shutil.move(tmp_path / "plain", tmp_path / "moved")
+    split_dataset(tmp_path / "moved", ratios=(0.5, 0, 0.5))
+    with pytest.raises(InputError, match="moved has no labels"):
+        _ = Dataset.open(tmp_path / "moved").part("train", purpose="train").codes
+    assert data.name == "asked for"
+
+
 def test_each_warning_is_shown_once_and_is_in_the_json(tmp_path, capsys):
     source = pictures(tmp_path / "in", 6, size=8)
     assert cli.run(["import", str(source), str(tmp_path / "out"), "--size", "16"]) == 0

@@ -100,8 +100,9 @@ class Subset:
     def codes(self) -> NDArray[np.int64]:
         """Class numbers, N; only for categorical labels."""
         if self.dataset.labels.kind != "categorical":
+            kind = self.dataset.labels.kind.replace("none", "no")
             raise InputError(
-                f"{self.dataset.name} has {self.dataset.labels.kind} labels where classes are needed; "
+                f"{self.dataset.path} has {kind} labels where classes are needed; "
                 "import it with one class per image."
             )
         codes: NDArray[np.int64] = self.y().argmax(1).astype(np.int64)

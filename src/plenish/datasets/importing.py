@@ -109,7 +109,7 @@ def import_dataset(
         keep_split: keep the splits the source has (folders train, val and test, --split-column, an
             export's); without them, 'plenish split' makes one.
         workers: processes that decode; left out, one a core.
-        name: what to call the Dataset; left out, the source's name.
+        name: what to call the Dataset; left out, OUT's own name, or the one an export brings.
         licence: the images' licence.
         intended_use: what the images may be used for.
 
@@ -137,7 +137,7 @@ def import_dataset(
     _tell(listing.notes, known)  # Before the work, which may take hours.
     writer = DatasetWriter(
         out, size=size, channels=shape.channels, labels=listing.schema, config=_config(source, listing,
-        shape), **_about(source, listing, name, licence, intended_use),
+        shape), **_about(source, out, listing, name, licence, intended_use),
     )  # fmt: skip
     writer.types = dict(listing.types)
     with writer:
@@ -225,14 +225,14 @@ def _config(source: Path, listing: Listing, shape: Shape) -> dict[str, Any]:
 
 
 def _about(
-    source: Path, listing: Listing, name: str | None, licence: str, intended_use: str
+    source: Path, out: Path, listing: Listing, name: str | None, licence: str, intended_use: str
 ) -> dict[str, Any]:
     from plenish.datasets.images import RESIZER
     from plenish.datasets.sources.listing import printable
 
     kept = dict(listing.about)
     about = {
-        "name": name or kept.get("name") or printable(source.resolve().stem),
+        "name": name or kept.get("name") or printable(out.resolve().name),
         "licence": licence or kept.get("licence", ""),
         "source": kept.get("source") or printable(str(source.resolve())),
         "intended_use": intended_use or kept.get("intended_use", ""),

@@ -101,7 +101,9 @@ def demo(
                 lambda: make_phantom(real, patients=patients, tiles=tiles, size=size, seed=seed),
             )
         else:
-            do("import", real, lambda: import_dataset(data, real, size=size))
+            # The folder is called 'real' in every demo, which would tell a reader of the report nothing.
+            name = data.stem if data.is_file() else data.resolve().name
+            do("import", real, lambda: import_dataset(data, real, size=size, name=name))
     except InputError:
         _withdraw(out)
         raise
