@@ -80,7 +80,14 @@ def test_other_sizes_are_refused_with_sizes_that_work(name: str, size: int) -> N
 def test_gradients_reach_every_parameter(name: str) -> None:
     g, d = _networks(name)
     y = _labels("categorical", 4)
-    d(g(g.sample_prior(4, torch.Generator().manual_seed(0)), y), y).sum().backward()
+    with torch.no_grad():  # A layer that starts at zero lets no gradient through.
+        for parameter in (*g.parameters(), *d.parameters()):
+            if not parameter.any():
+                parameter.normal_(0, 0.1)
+    for stage in range(g.stages):
+        for network in (g, d):
+            network.grow(stage, 0.5 if stage else 1.0)
+        d(g(g.sample_prior(4, torch.Generator().manual_seed(0)), y), y).sum().backward()
     for network in (g, d):
         for parameter_name, parameter in network.named_parameters():
             assert parameter.grad is not None, parameter_name
@@ -132,7 +139,8 @@ def test_bfloat16_is_close_to_float32(name: str) -> None:
         judged = d(exact, y)
     assert rough.dtype == judged.dtype == torch.float32
     assert (rough - exact).abs().mean() < 0.02
-    assert (judged - d(exact, y)).abs().max() < 0.1
+    logits = d(exact, y)
+    assert (judged - logits).abs().max() < max(0.1, 0.01 * float(logits.detach().abs().max()))
 
 
 @families
@@ -176,7 +184,8 @@ def test_two_training_steps_change_every_weight_and_the_average_follows(name: st
         values = step(players, x, y, nimg, (0, 0))
     assert all(torch.isfinite(value) for value in values.values())
     for before, after in zip(start.parameters(), players.g.parameters(), strict=True):
-        assert not torch.equal(before, after)
+        # Layers that a growing network has not reached yet have no gradient and stay.
+        assert torch.equal(before, after) == (after.grad is None)
     assert not players.ema.training
     # After the second step the half-life is 5 % of 8 images: next to nothing of the first weights is left.
     for average, latest in zip(players.ema.parameters(), players.g.parameters(), strict=True):

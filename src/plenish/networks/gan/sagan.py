@@ -1,0 +1,295 @@
+"""Self-attention GAN (Zhang et al. 2019, arXiv 1805.08318).
+
+Residual blocks in both networks, spectral norm in all their layers (Miyato et al. 2018, arXiv 1802.05957),
+self-attention at the largest map of at most 64 px; conditional batch norm in the generator and a projection
+in the discriminator (Miyato and Koyama 2018, arXiv 1802.05637). Label embeddings are linear in y, so that
+soft labels mix. Without labels: plain batch norm, no projection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plenish.errors import InputError
+from plenish.networks.attention import SelfAttention
+from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+from plenish.networks.layers import base_and_stages
+from plenish.networks.resampling import pooled_convolution, upsampled_convolution
+
+
+@dataclasses.dataclass(frozen=True)
+class SAGANConfig(NetworkConfig):
+    """Configuration of both networks.
+
+    Attributes:
+        width: feature maps at the full resolution; they double towards the base, up to `max_width`.
+        max_width: most feature maps of any layer.
+        attention: self-attention stands at the largest map of at most this many pixels; 0 is none.
+    """
+
+    z_dim: int = 128
+    width: int = 64
+    max_width: int = 1024
+    attention: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        base_and_stages(self.size)
+        if self.width < 1 or self.max_width < self.width:
+            raise InputError(f"Widths must rise: width {self.width}, max_width {self.max_width}.")
+        if self.attention < 0:
+            raise InputError(f"network.attention must not be negative, and is {self.attention}.")
+
+    def widths(self) -> list[int]:
+        """Feature maps from the full resolution down to the base."""
+        _, doublings = base_and_stages(self.size)
+        return [min(self.width << i, self.max_width) for i in range(doublings + 1)]
+
+    def attention_at(self, sides: list[int]) -> int | None:
+        """Number of the block behind which attention stands, from the sides of all blocks' outputs."""
+        fitting = [side for side in sides if side <= self.attention]
+        return sides.index(max(fitting)) if fitting else None
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """A weight as rows of output channels.
+
+    In this order of the columns channels_last weights need no copy; the singular values do not depend on it.
+    """
+    return weight.movedim(1, -1).flatten(1) if weight.ndim == 4 else weight
+
+
+class _Normed(torch.autograd.Function):
+    """weight/σ with σ = uᵀ·weight·v and both vectors constant; differentiable twice."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor, sigma: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, u, v, sigma)
+        return weight / sigma
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None, None]:
+        weight, u, v, sigma = ctx.saved_tensors
+        matrix, gradient = _matrix(weight), _matrix(gradients[0]).float()
+        if torch.is_grad_enabled():  # A gradient of this gradient will be asked for.
+            sigma = torch.dot(u, torch.mv(matrix, v))
+        along = torch.dot(gradient.reshape(-1), matrix.reshape(-1)) / sigma
+        to_matrix = torch.addr(gradient, u * along, v, alpha=-1) / sigma
+        if weight.ndim == 4:
+            to_matrix = to_matrix.unflatten(1, (*weight.shape[2:], -1)).movedim(-1, 1)
+        return to_matrix, None, None, None
+
+
+class _Spectral(nn.Module):
+    """A weight divided by its largest singular value, which one step of power iteration a pass follows.
+
+    Only the left vector is kept; the right one follows from it. Training moves it, evaluation does not.
+    """
+
+    weight: Tensor
+    u: Tensor
+
+    def _start(self) -> None:
+        nn.init.orthogonal_(self.weight)
+        self.register_buffer("u", F.normalize(torch.randn(len(self.weight)), dim=0))
+
+    def normed(self) -> Tensor:
+        """The weight with largest singular value 1; gradients know that σ moves with it."""
+        with torch.autocast(self.weight.device.type, enabled=False):
+            with torch.no_grad():
+                matrix = _matrix(self.weight)
+                right = torch.mv(matrix.t(), self.u)
+                sigma, u = right.norm(), self.u
+                v = right / sigma
+                if self.training:
+                    left = torch.mv(matrix, v)
+                    sigma = left.norm()
+                    # A new tensor: the one before may wait for its backward pass.
+                    u = self.u = left / sigma
+            normed: Tensor = _Normed.apply(self.weight, u, v, sigma)
+            return normed
+
+
+class SpectralConv2d(nn.Conv2d, _Spectral):
+    """Convolution that keeps the size, with spectral norm."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int = 3, *, bias: bool = True) -> None:
+        """Orthogonal weights, zero bias."""
+        nn.Conv2d.__init__(self, channels_in, channels_out, kernel, padding=kernel // 2, bias=bias)
+        self._start()
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N×C×H×W → N×C'×H×W."""
+        return F.conv2d(x, self.normed(), self.bias, padding=self.padding)
+
+    def upsampled(self, x: Tensor) -> Tensor:
+        """N×C×H×W, doubled and convolved → N×C'×2H×2W."""
+        return upsampled_convolution(x, self.normed(), self.bias)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """N×C×2H×2W, convolved and averaged → N×C'×H×W."""
+        return pooled_convolution(x, self.normed(), self.bias)
+
+
+class SpectralLinear(nn.Linear, _Spectral):
+    """Linear layer with spectral norm."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+        """Orthogonal weights, zero bias."""
+        nn.Linear.__init__(self, inputs, outputs, bias)
+        self._start()
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N×inputs → N×outputs."""
+        return F.linear(x, self.normed(), self.bias)
+
+
+def _narrow(channels_in: int, channels_out: int) -> nn.Module:
+    return SpectralConv2d(channels_in, channels_out, 1, bias=False)
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm whose gain and shift are linear in the label, and plain where there is none; then ReLU."""
+
+    def __init__(self, channels: int, labels: int) -> None:
+        """Embeddings of `labels` numbers without bias; none where labels is 0."""
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=labels == 0)
+        self.gain = nn.Linear(labels, channels, bias=False) if labels else None
+        self.shift = nn.Linear(labels, channels, bias=False) if labels else None
+        for embedding in (self.gain, self.shift):
+            if embedding is not None:
+                nn.init.orthogonal_(embedding.weight)
+
+    def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """N×C×H×W (and y, N×K) → N×C×H×W."""
+        h = self.norm(x)
+        if self.gain is not None and self.shift is not None and y is not None:
+            gain, shift = 1 + self.gain(y), self.shift(y)
+            h = torch.addcmul(shift.to(h.dtype)[:, :, None, None], h, gain.to(h.dtype)[:, :, None, None])
+        return F.relu_(h)
+
+
+class _Up(nn.Module):
+    """Norm, ReLU, doubling, convolution, norm, ReLU, convolution; a 1×1 convolution beside them."""
+
+    def __init__(self, channels_in: int, channels_out: int, labels: int) -> None:
+        super().__init__()
+        self.norm_first = ConditionalBatchNorm(channels_in, labels)
+        self.first = SpectralConv2d(channels_in, channels_out)
+        self.norm_second = ConditionalBatchNorm(channels_out, labels)
+        self.second = SpectralConv2d(channels_out, channels_out)
+        self.skip = SpectralConv2d(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+        h = self.first.upsampled(self.norm_first(x, y))
+        h = self.second(self.norm_second(h, y))
+        # A 1×1 convolution before the doubling gives what one behind it would.
+        out: Tensor = h + F.interpolate(self.skip(x), scale_factor=2, mode="nearest")
+        return out
+
+
+class _Down(nn.Module):
+    """(ReLU,) convolution, ReLU, convolution, averaging; a 1×1 convolution of the average beside them."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, first: bool = False) -> None:
+        super().__init__()
+        self.raw = first
+        self.first = SpectralConv2d(channels_in, channels_out)
+        self.second = SpectralConv2d(channels_out, channels_out)
+        self.skip = SpectralConv2d(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu_(self.first(x if self.raw else F.relu(x)))
+        out: Tensor = self.second.pooled(h) + self.skip(F.avg_pool2d(x, 2))
+        return out
+
+
+class _Flat(nn.Module):
+    """ReLU, convolution, ReLU, convolution; beside them nothing, or a 1×1 convolution where widths differ."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.first = SpectralConv2d(channels_in, channels_out)
+        self.second = SpectralConv2d(channels_out, channels_out)
+        same = channels_in == channels_out
+        self.skip = nn.Identity() if same else SpectralConv2d(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.second(F.relu_(self.first(F.relu(x)))) + self.skip(x)
+        return h
+
+
+class SAGANGenerator(Generator):
+    """z → base×base features → doubling blocks with the label in their norms → tanh."""
+
+    def __init__(self, config: SAGANConfig) -> None:
+        """Build the layers and initialise them."""
+        super().__init__(config)
+        self.base, doublings = base_and_stages(config.size)
+        widths = config.widths()[::-1]
+        self.project = SpectralLinear(config.z_dim, widths[0] * self.base**2)
+        self.ups = nn.ModuleList(_Up(a, b, config.labels.width) for a, b in itertools.pairwise(widths))
+        self.attended = config.attention_at([self.base << (i + 1) for i in range(doublings)])
+        self.attention = (
+            SelfAttention(widths[self.attended + 1], _narrow) if self.attended is not None else None
+        )
+        self.last_norm = ConditionalBatchNorm(widths[-1], 0)
+        self.last = SpectralConv2d(widths[-1], config.channels)
+
+    def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
+        """W, N×1×z_dim (and y, N×K) → images, N×C×H×W in [-1, 1]."""
+        h = self.project(w[:, 0]).view(len(w), self.base, self.base, -1).permute(0, 3, 1, 2)
+        for number, up in enumerate(self.ups):
+            h = up(h, y)
+            if number == self.attended and self.attention is not None:
+                h = self.attention(h)
+        return torch.tanh(self.last(self.last_norm(h, None)).float())
+
+
+class SAGANDiscriminator(Discriminator):
+    """Halving blocks, one that keeps the size, a sum over positions, a linear head and the projection."""
+
+    def __init__(self, config: SAGANConfig) -> None:
+        """Build the layers and initialise them."""
+        super().__init__(config)
+        widths = [config.channels, *config.widths()]
+        pairs = list(itertools.pairwise(widths[:-1]))
+        self.downs = nn.ModuleList(_Down(a, b, first=i == 0) for i, (a, b) in enumerate(pairs))
+        self.attended = config.attention_at([config.size >> (i + 1) for i in range(len(pairs))])
+        self.attention = (
+            SelfAttention(widths[self.attended + 1], _narrow) if self.attended is not None else None
+        )
+        self.flat = _Flat(widths[-2], widths[-1])
+        self.head = SpectralLinear(widths[-1], 1)
+        self.embed = (
+            SpectralLinear(config.labels.width, widths[-1], bias=False) if config.labels.width else None
+        )
+
+    def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+        """Images, N×C×H×W in [-1, 1] → N×F, summed over positions in float32."""
+        h = image
+        for number, down in enumerate(self.downs):
+            h = down(h)
+            if number == self.attended and self.attention is not None:
+                h = self.attention(h)
+        return F.relu_(self.flat(h)).sum((2, 3), dtype=torch.float32)
+
+    def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+        """Images, N×C×H×W in [-1, 1] (and y, N×K) → logits, N."""
+        h = self.features(image)
+        logits: Tensor = self.head(h)[:, 0].float()
+        if self.embed is None or y is None:
+            return logits
+        projected: Tensor = (self.embed(y) * h).sum(1, dtype=torch.float32)
+        return logits + projected
