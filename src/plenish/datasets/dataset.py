@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish import files
+from plenish.datasets.arrays import save_array
 from plenish.datasets.pixels import PixelStore, RawShards, chunks
 from plenish.datasets.schema import PARTS, LabelSchema, Manifest, Part
 from plenish.datasets.tables import split_table, write_table
-from plenish.datasets.writer import save_array
 from plenish.errors import InputError, unknown
 from plenish.wording import plural
 
@@ -205,13 +205,13 @@ class Dataset:
     def _table_problem(self) -> str:
         from plenish.datasets.verifying import table_problem
 
-        return table_problem(self)
+        return table_problem(self.path, self.manifest)
 
     def verify(self) -> None:
         """Check all pixels and the table against their hashes; InputError when either was altered."""
         from plenish.datasets.verifying import verify
 
-        verify(self)
+        verify(self.path, self.manifest, self.pixels)
 
     def column(self, name: str) -> list[Any]:
         """One column of the table, read by itself: the whole table of a large Dataset is large."""

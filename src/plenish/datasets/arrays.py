@@ -1,0 +1,43 @@
+"""Arrays beside a Dataset's table, one row an image: latents, features."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish import files
+from plenish.errors import InputError
+from plenish.wording import plural
+
+
+def _save_flushed(path: Path, array: NDArray[Any]) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def save_array(
+    folder: Path, name: str, array: NDArray[Any], manifest: Mapping[str, Any], *, count: int
+) -> None:
+    """Write `arrays/<name>.npy` and its manifest into a Dataset's folder.
+
+    Raises:
+        InputError: the array has not one row for each of the `count` images.
+    """
+    if len(array) != count:
+        raise InputError(
+            f"The array '{name}' has {plural(len(array), 'row')} where the Dataset has "
+            f"{plural(count, 'image')}."
+        )
+    (folder / "arrays").mkdir(exist_ok=True)
+    path = folder / "arrays" / f"{name}.npy"
+    _save_flushed(path.with_suffix(".npy.partial"), array)
+    path.with_suffix(".npy.partial").replace(path)
+    about = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": files.sha256_file(path)}
+    files.write_json(path.with_suffix(".json"), about | dict(manifest))
