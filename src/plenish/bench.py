@@ -1,24 +1,21 @@
-"""`plenish bench`: a training step's speed against the plain way and against the arithmetic limit.
+"""`plenish bench gan`: a training step's speed against the plain way and against the arithmetic limit.
 
-The plain way is the loop of a first tutorial: the same networks, contiguous float32, default Adam, all
-gradients, in a process of its own. Its steps, ours and a 2048³ bfloat16 matrix product take turns, so that a
-machine whose speed drifts does so for all three. Nominal FLOPs are those of the plain step, whatever a faster
-step leaves out.
+Steps of the plain loop, ours and a 2048³ bfloat16 matrix product take turns, so that a machine whose speed
+drifts does so for all three. Nominal FLOPs are those of the plain step, whatever a faster step leaves out.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
+import itertools
 import json
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plenish import files, settings
 from plenish.errors import InputError
@@ -28,7 +25,28 @@ if TYPE_CHECKING:
 
     from plenish.networks.gan.contract import NetworkConfig
     from plenish.training.engine import Engine
-    from plenish.training.method import Adversarial
+    from plenish.training.method import Method
+
+
+class At(NamedTuple):
+    """What a recipe is measured at unless told otherwise: image size, channels, classes, images a step."""
+
+    size: int = 64
+    channels: int = 3
+    classes: int = 0
+    batch: int = 64
+
+
+SHOWN: dict[str, At] = {
+    "dcgan": At(),
+    "comic-vanilla": At(48, 1, 0, 128),
+    "brain-mri-wgan-gp": At(128, 3, 0, 32),
+    "ham10000-sagan": At(128, 3, 7, 20),
+    "celeba-progan": At(64, 3, 0, 16),
+    "small-stylegan2": At(64, 3, 0, 32),
+    "small-r3gan": At(64, 3, 0, 32),
+}
+"""One recipe of each family: what `--all` measures."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,192 +67,210 @@ class BenchResult:
 
 
 def bench(
-    *, recipe: str = "dcgan", size: int = 64, channels: int = 3, classes: int = 0, batch: int = 64,
-    rounds: int = 7, width: int | None = None, out: Path | None = None,
+    *, recipe: str = "dcgan", every: bool = False, size: int | None = None, channels: int | None = None,
+    classes: int | None = None, batch: int | None = None, rounds: int = 7, width: int | None = None,
+    max_width: int | None = None, out: Path | None = None,
 ) -> BenchResult:  # fmt: skip
     """Measure a recipe's training step against the plain loop, in turn.
 
     Args:
-        recipe: whose networks and rules.
+        recipe: whose networks and method.
+        every: one recipe of each family instead, each in a process of its own.
         size: image size in pixels.
         channels: 1 or 3.
         classes: number of classes; 0 is unconditional.
         batch: images a step.
         rounds: how often each is timed; medians are reported.
-        width: feature maps at half the full resolution, if not the recipe's.
+        width: feature maps at the highest resolutions, if not the recipe's.
+        max_width: most feature maps of any layer, if not the recipe's.
         out: also write the result to this JSON file.
     """
-    import torch
-
-    from plenish.datasets.schema import LabelSchema
-    from plenish.networks.gan import network_config
-    from plenish.recipes import load_recipe
-    from plenish.training.engine import Engine
-    from plenish.training.method import Adversarial
-
     if out is not None and out.exists():
         raise InputError(f"{out} already exists; choose another name or remove it first.")
-    if rounds < 1 or batch < 2 or classes < 0:
+    at = SHOWN.get(recipe, At())
+    given = {"size": size, "channels": channels, "classes": classes, "batch": batch}
+    at = at._replace(**{name: value for name, value in given.items() if value is not None})
+    if rounds < 1 or at.batch < 2 or at.classes < 0:
         raise InputError(
             "A benchmark needs at least 1 round, a batch of 2 and no negative number of classes."
         )
-    chosen = load_recipe(recipe)
-    names = tuple(f"class{i}" for i in range(classes))
-    labels = LabelSchema("categorical", names) if classes else LabelSchema()
-    options: dict[str, Any] = {
-        **chosen.sections["network"],
-        "size": size,
-        "channels": channels,
-        "labels": labels,
-    }
-    if width is not None:
-        options["width"] = width
-    config = network_config(chosen.family, options)
-    # The plain loop knows neither instance noise nor several generator steps; neither may differ in what is
-    # timed.
-    rules = Adversarial(batch=batch)
-    engine = Engine.from_settings()
-    torch.manual_seed(0)
-    row: dict[str, Any] = {"recipe": recipe, "size": size, "batch": batch, "classes": classes}
-    row |= _race(chosen.family, config, rules, engine, rounds)
-    row |= {
-        "data_wait_share": data_wait(size, channels, batch, row["seconds_step"]),
-        "peak_rss_mb": peak_rss_mb(),
-    }
-    result = BenchResult([row], {**engine.describe(), "cpu": cpu_model(), "torch": torch.__version__})
+    if every:
+        parts = [_in_its_own_process(name, rounds) for name in SHOWN]
+        rows = list(itertools.chain.from_iterable(part.pop("steps") for part in parts))
+        result = BenchResult(rows, parts[0])
+    else:
+        widths = {"width": width, "max_width": max_width}
+        result = _measure(recipe, at, {k: v for k, v in widths.items() if v is not None}, rounds)
     if out is not None:
         files.write_json(out, result.summary())
     return result
 
 
-def _race(
-    family: str, config: NetworkConfig, rules: Adversarial, engine: Engine, rounds: int
-) -> dict[str, Any]:
+def _in_its_own_process(recipe: str, rounds: int) -> dict[str, Any]:
+    """Measure one recipe where no other has left its memory."""
+    asked = settings.current()
+    command = [
+        sys.executable, "-m", "plenish", "bench", "gan", "--recipe", recipe, "--rounds", str(rounds),
+        "--json", "--quiet", "--device", asked.device, "--precision", asked.precision,
+    ]  # fmt: skip
+    command += ["--threads", str(asked.threads)] if asked.threads else []
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise InputError(f"The measurement of {recipe} ended with exit code {done.returncode}; see above.")
+    content: dict[str, Any] = json.loads(done.stdout)
+    return content
+
+
+def _measure(recipe: str, at: At, widths: dict[str, int], rounds: int) -> BenchResult:
     import torch
+
+    from plenish.datasets.schema import LabelSchema
+    from plenish.networks.gan import network_config
+    from plenish.recipes import load_recipe
+    from plenish.recipes.train import method_of
+    from plenish.training.engine import Engine
+
+    chosen = load_recipe(recipe)
+    names = tuple(f"class{i}" for i in range(at.classes))
+    labels = LabelSchema("categorical", names) if at.classes else LabelSchema()
+    data = {"size": at.size, "channels": at.channels, "labels": labels}
+    config = network_config(chosen.family, {**chosen.sections["network"], **widths, **data})
+    method = _comparable(method_of(chosen.sections), at.batch)
+    engine = Engine.from_settings()
+    torch.manual_seed(0)
+    row: dict[str, Any] = {"recipe": recipe, "family": chosen.family, **at._asdict()}
+    row |= _race(chosen.family, config, method, engine, rounds)
+    row |= _lazy_shares(chosen.family, config, method_of(chosen.sections), engine, at.batch)
+    row |= {
+        "data_wait_share": data_wait(at.size, at.channels, at.batch, row["seconds_step"]),
+        "peak_rss_mb": peak_rss_mb(),
+    }
+    return BenchResult([row], {**engine.describe(), "cpu": cpu_model(), "torch": torch.__version__})
+
+
+def _comparable(method: Method, batch: int) -> Method:
+    """The method without what a plain loop does not know: noise, augmentation, lazy penalties, mixing.
+
+    A generator that is updated several times a turn is updated once: how often is no property of the step.
+    """
+    from plenish.training.augment import Augment
+    from plenish.training.growth import Growth
+    from plenish.training.penalties import Penalty
+
+    penalty = dataclasses.replace(method.penalty, path=0.0)
+    if penalty.interval > 1:
+        penalty = Penalty(drift=penalty.drift, clip=penalty.clip)
+    rules = dataclasses.replace(
+        method.adversarial, batch=batch, g_steps=1, noise_sd=0.0, fake_as_real=0.0, style_mixing=0.0
+    )
+    # A growing network is measured at its last stage.
+    return dataclasses.replace(
+        method,
+        adversarial=rules,
+        penalty=penalty,
+        augment=Augment(),
+        growth=Growth(start=0, fade_kimg=0, stable_kimg=1e-6),
+    )
+
+
+def _race(family: str, config: NetworkConfig, method: Method, engine: Engine, rounds: int) -> dict[str, Any]:
     from torch.utils.flop_counter import FlopCounterMode
 
     from plenish.networks.gan import build
-    from plenish.training import adversarial
-    from plenish.training.method import Method
-    from plenish.training.players import Players
+    from plenish.plain import batch_for, plain_process, plain_step, timed, turn
 
-    x, y = _batch(config, rules, engine)
-    players = Players(*build(family, config), Method(rules), engine)
+    rules = method.adversarial
+    x, y = batch_for(config, rules.batch, engine.device)
     with FlopCounterMode(display=False) as counter:
-        plain_step(*build(family, config), rules, engine.device)(x, y)
+        plain_step(*build(family, config), method, engine.device)(x, y)
     flops = counter.get_total_flops()
-    x = x.contiguous(memory_format=torch.channels_last)
+    ours = OurStep(family, config, method, engine, x, y)
     product = matrix_product(engine.device)
     taken: dict[str, list[float]] = {"plain": [], "ours": [], "ratio": [], "share": []}
-    with _plain_process(family, config, rules) as plain:
-        adversarial.step(players, x, y, 0, (0, 0))
-        for number in range(1, rounds + 1):
-            slow = plain()
-            fast = _turn(
-                functools.partial(adversarial.step, players, x, y, number * rules.batch, (0, 0)), engine
-            )
-            rate = statistics.median(2 * 2048**3 / _timed(product, engine) for _ in range(5))
+    with plain_process(family, config, method) as plain:
+        ours()
+        for _ in range(rounds):
+            slow, fast = plain(), turn(ours, engine)
+            rate = statistics.median(2 * 2048**3 / timed(product, engine) for _ in range(5))
             taken["plain"].append(slow)
             taken["ours"].append(fast)
             taken["ratio"].append(slow / fast)
             taken["share"].append(flops / fast / rate)
     step, share = statistics.median(taken["ours"]), statistics.median(taken["share"])
+    images = rules.batch * rules.d_steps
     return {
-        "plain_images_per_s": rules.batch / statistics.median(taken["plain"]),
-        "images_per_s": rules.batch / step, "ratio": statistics.median(taken["ratio"]),
+        "plain_images_per_s": images / statistics.median(taken["plain"]),
+        "images_per_s": images / step, "ratio": statistics.median(taken["ratio"]),
         "ratio_range": [min(taken["ratio"]), max(taken["ratio"])],
-        "seconds_step": step, "seconds_kimg": 1000 * step / rules.batch, "gflop_step": flops / 1e9,
+        "seconds_step": step, "seconds_kimg": 1000 * step / images, "gflop_step": flops / 1e9,
         "gflops": flops / step / 1e9, "matrix_gflops": flops / step / 1e9 / share,
         "share_of_matrix_rate": share,
     }  # fmt: skip
 
 
-def _batch(
-    config: NetworkConfig, rules: Adversarial, engine: Engine
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    import torch
+class OurStep:
+    """Training steps on one batch, as the loop takes them: as many as lead to a generator's update."""
 
-    shape = (rules.batch, config.channels, config.size, config.size)
-    x = torch.rand(shape, device=engine.device) * 2 - 1
-    if not config.labels.width:
-        return x, None
-    one_hot = torch.eye(config.labels.width, device=engine.device)
-    return x, one_hot[torch.arange(rules.batch) % config.labels.width]
+    def __init__(
+        self, family: str, config: NetworkConfig, method: Method, engine: Engine, x: torch.Tensor,
+        y: torch.Tensor | None,
+    ) -> None:  # fmt: skip
+        """Build networks and optimisers."""
+        import torch
 
+        from plenish.networks.gan import build
+        from plenish.training.players import Players
 
-@contextlib.contextmanager
-def _plain_process(family: str, config: NetworkConfig, rules: Adversarial) -> Iterator[Callable[[], float]]:
-    """The plain loop in a process of its own, as it would run; each call of what is yielded times one step.
+        self.players = Players(*build(family, config), method, engine)
+        self.x, self.y, self.number = x.contiguous(memory_format=torch.channels_last), y, 0
+        self.grown = 10**12 if len(self.players.sizes) > 1 else 0
 
-    Within one process the two would share an allocator, and the larger blocks of the one change what the
-    other pays for its memory.
-    """
-    asked = settings.current()
-    job = {"family": family, "config": config.to_dict(), "batch": rules.batch, "device": asked.device,
-           "threads": asked.threads}  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from plenish.bench import serve_plain; serve_plain()"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-    tell, hear = process.stdin, process.stdout
+    def __call__(self) -> None:
+        """Take one generator's turn with the discriminator's before it."""
+        from plenish.training import adversarial
 
-    def step() -> float:
-        tell.write("step\n")
-        return float(hear.readline())
-
-    try:
-        tell.write(json.dumps(job) + "\n")
-        hear.readline()
-        yield step
-    finally:
-        tell.close()
-        process.wait(timeout=60)
+        for _ in range(self.players.method.adversarial.d_steps):
+            nimg = self.grown + self.number * len(self.x)
+            adversarial.step(self.players, self.x, self.y, nimg, (0, 0), self.number)
+            self.number += 1
 
 
-def serve_plain() -> None:
-    """Body of that process: take plain steps when told to, and say how long each took."""
-    from plenish.networks.gan import build, network_config
-    from plenish.training.engine import Engine
-    from plenish.training.method import Adversarial
+def _lazy_shares(
+    family: str, config: NetworkConfig, method: Method, engine: Engine, batch: int, repetitions: int = 5
+) -> dict[str, float]:
+    """What a recipe's lazy penalties add to a step on average, as shares of the step without them."""
+    from plenish.plain import batch_for, timed
 
-    job = json.loads(sys.stdin.readline())
-    with settings.use(device=job["device"], threads=job["threads"], precision="float32"):
-        engine = Engine.from_settings()
-    config, rules = network_config(job["family"], job["config"]), Adversarial(batch=job["batch"])
-    x, y = _batch(config, rules, engine)
-    step = plain_step(*build(job["family"], config), rules, engine.device)
-    step(x, y)
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        print(_turn(lambda: step(x, y), engine), flush=True)
-
-
-def plain_step(
-    generator: torch.nn.Module, discriminator: torch.nn.Module, rules: Adversarial, device: torch.device
-) -> Callable[[torch.Tensor, torch.Tensor | None], None]:
-    """One step of the loop everybody writes first, for comparison."""
-    import torch
-    from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
-
-    g, d = generator.to(device), discriminator.to(device)
-    opt_g = torch.optim.Adam(g.parameters(), rules.lr_g, (rules.beta1, rules.beta2))
-    opt_d = torch.optim.Adam(d.parameters(), rules.lr_d, (rules.beta1, rules.beta2))
-    ones, zeros = torch.ones(rules.batch, device=device), torch.zeros(rules.batch, device=device)
-    z_dim: int = generator.config.z_dim  # type: ignore[assignment,union-attr]
-
-    def step(x: torch.Tensor, y: torch.Tensor | None) -> None:
-        opt_d.zero_grad()
-        cross_entropy(d(x, y), ones).backward()
-        fakes = g(torch.randn(rules.batch, z_dim, device=device), y)
-        cross_entropy(d(fakes.detach(), y), zeros).backward()
-        opt_d.step()
-        opt_g.zero_grad()
-        cross_entropy(d(fakes, y), ones).backward()
-        opt_g.step()
-
-    return step
+    penalty = method.penalty
+    lazy = {
+        "lazy_penalty_share": penalty.on_gradients and penalty.interval > 1,
+        "path_share": penalty.path > 0,
+    }
+    if not any(lazy.values()):
+        return {}
+    base = _comparable(method, batch)
+    x, y = batch_for(config, batch, engine.device)
+    steps = {"base": OurStep(family, config, base, engine, x, y)}
+    if lazy["lazy_penalty_share"]:
+        due = dataclasses.replace(penalty, path=0.0)
+        steps["lazy_penalty_share"] = OurStep(
+            family, config, dataclasses.replace(base, penalty=due), engine, x, y
+        )
+    if lazy["path_share"]:
+        due = dataclasses.replace(base.penalty, path=penalty.path, path_interval=penalty.path_interval)
+        steps["path_share"] = OurStep(family, config, dataclasses.replace(base, penalty=due), engine, x, y)
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(repetitions + 1):
+        for name, step in steps.items():
+            step.number = 0  # Every penalty is due.
+            taken[name].append(timed(step, engine))
+    base_seconds = statistics.median(taken["base"][1:])
+    interval = {"lazy_penalty_share": penalty.interval, "path_share": penalty.path_interval}
+    return {
+        name: (statistics.median(taken[name][1:]) - base_seconds) / base_seconds / interval[name]
+        for name in steps
+        if name != "base"
+    }
 
 
 def matrix_product(device: torch.device, n: int = 2048) -> Callable[[], Any]:
@@ -244,23 +280,6 @@ def matrix_product(device: torch.device, n: int = 2048) -> Callable[[], Any]:
     a = torch.randn(n, n, device=device).bfloat16()
     b = torch.randn(n, n, device=device).bfloat16()
     return lambda: a @ b
-
-
-_STEPS_A_TURN = 3
-"""The first step behind another process's turn finds cold caches; a training does not."""
-
-
-def _turn(step: Callable[[], Any], engine: Engine) -> float:
-    """Median seconds of a few steps in a row."""
-    return statistics.median(_timed(step, engine) for _ in range(_STEPS_A_TURN))
-
-
-def _timed(run: Callable[[], Any], engine: Any) -> float:
-    engine.synchronize()
-    begun = time.perf_counter()
-    run()
-    engine.synchronize()
-    return time.perf_counter() - begun
 
 
 def data_wait(size: int, channels: int, batch: int, seconds_step: float, steps: int = 30) -> float:

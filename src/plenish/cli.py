@@ -67,7 +67,8 @@ VERBS: dict[str, Verb] = {
     "runs show": Verb("plenish.runs:show_run", "one Run"),
     "runs rm": Verb("plenish.runs:remove_run", "remove a Run"),
     "runs prune": Verb("plenish.runs:prune_runs", "remove old checkpoints"),
-    "bench": Verb("plenish.bench:bench", "speed of a training step against the plain way"),
+    "bench": Verb("plenish.bench:bench", "speed of a training step against the plain way", {"every": "all"}),
+    "bench gan": Verb("plenish.bench:bench", "the same, by its full name", {"every": "all"}),
 }
 
 

@@ -19,6 +19,7 @@ from plenish.runs import Run
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset, Subset
+    from plenish.training.method import Method
     from plenish.training.session import Validator
 
 
@@ -126,7 +127,6 @@ def _train(
     from plenish.training.engine import Engine
     from plenish.training.gan import CHANGEABLE, Schedule, train
     from plenish.training.health import Limits
-    from plenish.training.method import Method
 
     if "network.size" in changes or "network.channels" in changes or "network.labels" in changes:
         raise InputError(
@@ -152,12 +152,7 @@ def _train(
                 f"--options network.max_width={width}, or use a smaller --width."
             ) from None
         raise
-    method = Method(
-        **{
-            part.name: _made(part.default_factory, sections[part.name], part.name)
-            for part in dataclasses.fields(Method)
-        }
-    )
+    method = method_of(sections)
     schedule = _made(Schedule, sections["schedule"], "schedule")
     limits = _made(Limits, sections["limits"], "limits")
     _check_amount(subset, method.adversarial.batch)
@@ -201,6 +196,17 @@ def _check_numbers(**given: float | None) -> None:
             raise InputError(f"{option} must be at least {whole[name]}, not {value:g}.")
         if not 0 < value < math.inf:
             raise InputError(f"{option} must be a number above 0, not {value:g}.")
+
+
+def method_of(sections: Mapping[str, Mapping[str, Any]]) -> Method:
+    """The training method that a recipe's sections describe.
+
+    Raises:
+        InputError: an unknown option, or a value of another kind.
+    """
+    from plenish.training.method import PARTS, Method
+
+    return Method(**{name: _made(part, sections[name], name) for name, part in PARTS.items()})
 
 
 def _assignments(options: Sequence[str]) -> dict[str, Any]:

@@ -93,3 +93,12 @@ class Method:
     penalty: Penalty = dataclasses.field(default_factory=Penalty)
     augment: Augment = dataclasses.field(default_factory=Augment)
     growth: Growth = dataclasses.field(default_factory=Growth)
+
+
+PARTS: dict[str, type[Adversarial | Penalty | Augment | Growth]] = {
+    "adversarial": Adversarial,
+    "penalty": Penalty,
+    "augment": Augment,
+    "growth": Growth,
+}
+"""The parts by the name of their section in recipes and configurations."""

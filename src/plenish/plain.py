@@ -1,0 +1,157 @@
+"""The loop everybody writes first, for comparison: contiguous float32, default Adam, all gradients.
+
+It trains the same networks with the same objective and penalties, in a process of its own: within one process
+the two would share an allocator, and the larger blocks of the one change what the other pays for its memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from plenish import settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from plenish.networks.gan.contract import NetworkConfig
+    from plenish.training.engine import Engine
+    from plenish.training.method import Method
+
+STEPS_A_TURN = 3
+"""The first step behind another process's turn finds cold caches; a training does not."""
+_LONG_STEP = 2.0
+"""Seconds from which one step a turn is enough: caches are cold for a small part of it only."""
+
+
+def plain_step(
+    generator: torch.nn.Module, discriminator: torch.nn.Module, method: Method, device: torch.device
+) -> Callable[[torch.Tensor, torch.Tensor | None], None]:
+    """One step: the discriminator's updates, each on the same reals and new fakes, then the generator's.
+
+    Penalties that are due at every step are taken; lazy ones, augmentation and noise are left out, here as in
+    the step this one is compared with.
+    """
+    import torch
+
+    from plenish.training.objectives import objective
+    from plenish.training.penalties import gradient_penalty, gradient_squares
+
+    rules, penalty = method.adversarial, method.penalty
+    g, d = generator.to(device), discriminator.to(device)
+    betas = (rules.beta1, rules.beta2)
+    opt_g = torch.optim.Adam(g.parameters(), rules.lr_g, betas)
+    opt_d = torch.optim.Adam(d.parameters(), rules.lr_d, betas)
+    losses, z_dim = objective(rules.objective), generator.config.z_dim
+    at_once = penalty.interval == 1
+
+    def step(x: torch.Tensor, y: torch.Tensor | None) -> None:
+        for _ in range(rules.d_steps):
+            opt_d.zero_grad()
+            fakes = g(torch.randn(len(x), z_dim, device=device), y)  # type: ignore[call-overload]
+            reals, shown = x.clone(), fakes.detach()
+            reals.requires_grad_(at_once and penalty.r1 > 0)
+            shown.requires_grad_(at_once and penalty.r2 > 0)
+            real, fake = d(reals, y), d(shown, y)
+            loss = losses.discriminator(real, fake, rules.smoothing) + penalty.drift * real.square().mean()
+            if reals.requires_grad:
+                loss = loss + 0.5 * penalty.r1 * gradient_squares(real, reals).mean()
+            if shown.requires_grad:
+                loss = loss + 0.5 * penalty.r2 * gradient_squares(fake, shown).mean()
+            if at_once and penalty.gp:
+                share = torch.rand(len(x), device=device)
+                loss = loss + penalty.gp * gradient_penalty(d, x, shown, y, share)  # type: ignore[arg-type]
+            loss.backward()
+            opt_d.step()
+        opt_g.zero_grad()
+        losses.generator(d(fakes, y), d(x, y) if losses.paired else None).backward()
+        opt_g.step()
+
+    return step
+
+
+def batch_for(
+    config: NetworkConfig, batch: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Random images N×C×H×W in [-1, 1] and, for networks with labels, N×K one-hot classes in turn."""
+    import torch
+
+    x = torch.rand((batch, config.channels, config.size, config.size), device=device) * 2 - 1
+    if not config.labels.width:
+        return x, None
+    return x, torch.eye(config.labels.width, device=device)[torch.arange(batch) % config.labels.width]
+
+
+def timed(run: Callable[[], Any], engine: Engine) -> float:
+    """Seconds of one call, the device's work included."""
+    engine.synchronize()
+    begun = time.perf_counter()
+    run()
+    engine.synchronize()
+    return time.perf_counter() - begun
+
+
+def turn(step: Callable[[], Any], engine: Engine) -> float:
+    """Median seconds of a few steps in a row; of one, if it is a long one."""
+    first = timed(step, engine)
+    if first > _LONG_STEP:
+        return first
+    return statistics.median([first, *(timed(step, engine) for _ in range(STEPS_A_TURN - 1))])
+
+
+@contextlib.contextmanager
+def plain_process(family: str, config: NetworkConfig, method: Method) -> Iterator[Callable[[], float]]:
+    """The plain loop in a process of its own; each call of what is yielded times one turn of it, seconds."""
+    asked = settings.current()
+    job = {
+        "family": family, "config": config.to_dict(), "method": dataclasses.asdict(method),
+        "device": asked.device, "threads": asked.threads,
+    }  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from plenish.plain import serve; serve()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    tell, hear = process.stdin, process.stdout
+
+    def step() -> float:
+        tell.write("step\n")
+        return float(hear.readline())
+
+    try:
+        tell.write(json.dumps(job) + "\n")
+        hear.readline()
+        yield step
+    finally:
+        tell.close()
+        process.wait(timeout=60)
+
+
+def serve() -> None:
+    """Body of that process: take plain steps when told to, and say how long each took."""
+    from plenish.networks.gan import build, network_config
+    from plenish.training.engine import Engine
+    from plenish.training.method import PARTS, Method
+
+    job = json.loads(sys.stdin.readline())
+    with settings.use(device=job["device"], threads=job["threads"], precision="float32"):
+        engine = Engine.from_settings()
+    config = network_config(job["family"], job["config"])
+    method = Method(**{name: part(**job["method"][name]) for name, part in PARTS.items()})  # type: ignore[arg-type]
+    x, y = batch_for(config, method.adversarial.batch, engine.device)
+    step = plain_step(*build(job["family"], config), method, engine.device)
+    step(x, y)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(turn(lambda: step(x, y), engine), flush=True)
+
+
+__all__ = ["batch_for", "plain_process", "plain_step", "timed", "turn"]
