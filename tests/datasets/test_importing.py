@@ -219,8 +219,18 @@ def test_a_killed_import_goes_on(tmp_path, monkeypatch):
 
 def test_a_changed_source_is_not_continued(tmp_path, monkeypatch):
     source = pictures(tmp_path / "in", 10)
+    monkeypatch.setattr("plenish.datasets.writer.shard_length", lambda size, channels: 2)
+    monkeypatch.setattr("plenish.datasets.sources.listing.CHUNK", 4)
+    done = []
+
+    def interrupted(task, shape, archives):
+        done.extend(task.refs)
+        if len(done) > 4:  # A try that has finished nothing leaves nothing to go on from.
+            raise KeyboardInterrupt
+        return fit_task(task, shape)
+
     with monkeypatch.context() as patch:
-        patch.setattr(workers, "fit_task", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(workers, "fit_task", interrupted)
         with pytest.raises(KeyboardInterrupt):
             import_dataset(source, tmp_path / "out", 8, workers=1)
     (source / "a/0.png").unlink()
