@@ -149,3 +149,12 @@ def test_the_refusal_of_an_untrained_run_names_the_way_out(tmp_path: Path) -> No
     with pytest.raises(InputError, match="use those or another folder") as refusal:
         Run.open_or_create(path, "gan", changed, data={"pixels_hash": "a", "path": "here"})
     assert "runs rm" not in str(refusal.value)
+
+
+def test_energy_is_shown_or_said_to_be_unmeasured(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "r", "gan", CONFIG)
+    assert "energy" not in run.summary()
+    run.update_status(energy_j=None)
+    assert run.summary()["energy"] == "not measured"
+    run.update_status(energy_j=7200.0)
+    assert run.summary()["energy"] == "2.0 Wh of the processor"

@@ -250,9 +250,14 @@ class Run:
             "recipe": self.config["config"].get("recipe"), "data": self.config["data"].get("name"),
             "created": self.config["created"], "seed": self.seed,
             **{key: status[key] for key in ("kimg", "attempt", "seconds", "message") if key in status},
+            **({"energy": _energy(status["energy_j"])} if "energy_j" in status else {}),
             "checkpoints": sorted(p.name for p in (self.path / "checkpoints").glob("kimg-*") if p.is_dir()),
             "bytes": sum(p.stat().st_size for p in self.path.rglob("*") if p.is_file()),
         }  # fmt: skip
+
+
+def _energy(joules: float | None) -> str:
+    return "not measured" if joules is None else f"{joules / 3600:,.1f} Wh of the processor"
 
 
 def _take(file: IO[str]) -> None:

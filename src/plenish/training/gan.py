@@ -152,6 +152,7 @@ def _loop(training: Training, log: Log, stop: threading.Event) -> Outcome:
         start=training.nimg,
     )
     seconds_before = float(training.run.status.get("seconds", 0.0))
+    training.meter.restart(training.run.status.get("energy_j", None if seconds_before else 0.0))
     begun = last_save = tick = time.monotonic()
     total = 1000 * schedule.kimg
     with (
@@ -177,6 +178,7 @@ def _loop(training: Training, log: Log, stop: threading.Event) -> Outcome:
             save = stopped or due(schedule.checkpoint_kimg) or time.monotonic() - last_save > 3600
             if save or due(schedule.log_kimg):
                 now = time.monotonic()
+                training.meter.joules()  # Read often: the counters start anew.
                 line = _line(training, means.take(now - tick))
                 tick = now
                 _watch(training, log, health, line)
@@ -242,7 +244,11 @@ def _save(training: Training, log: Log, seconds: float, evaluate: bool) -> None:
         samples.evaluate(training, log, path.name)
     checkpoints.prune_checkpoints(folder, training.schedule.keep, {str(training.best.get("checkpoint"))})
     run.update_status(
-        kimg=training.kimg, seconds=round(seconds, 1), best=training.best, attempt=training.attempt
+        kimg=training.kimg,
+        seconds=round(seconds, 1),
+        energy_j=training.meter.joules(),
+        best=training.best,
+        attempt=training.attempt,
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plenish.datasets.dataset import Subset
+from plenish.energy import Meter
 from plenish.errors import InputError, unknown
 from plenish.runs import Run
 from plenish.training.engine import Engine
@@ -82,6 +83,7 @@ class Training:
     steps: int = 0
     attempt: int = 0
     best: dict[str, Any] = dataclasses.field(default_factory=dict)
+    meter: Meter = dataclasses.field(default_factory=Meter)
 
     @property
     def kimg(self) -> float:
