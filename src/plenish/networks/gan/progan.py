@@ -7,8 +7,8 @@ image and of its half-sized copy. Layers of other stages take no part and get no
 
 From the paper: equalized learning rate in every layer, pixel norm in the generator, minibatch standard
 deviation in the discriminator, nearest-neighbour doubling, 2×2 averaging, leaky ReLU 0.2, a linear layer to
-the image. The label joins z at the input, and judges the last features as in the projection discriminator (Miyato and
-Koyama 2018).
+the image. The label joins z at the input, and judges the last features as in the projection discriminator
+(Miyato and Koyama 2018).
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ class _PixelNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float) -> tuple[Tensor, Tensor]:
         bent = F.leaky_relu(x, slope)
-        norm = torch.linalg.vector_norm(bent, dim=1, keepdim=True, dtype=torch.float32)
+        exact = torch.promote_types(x.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(bent, dim=1, keepdim=True, dtype=exact)
         inverse = norm.square_().div_(x.shape[1]).add_(_EPSILON).rsqrt_()
         # Kept in the type of x: a float32 factor would make the whole map float32 for a moment.
         inverse = inverse.to(x.dtype)
@@ -146,7 +147,8 @@ def minibatch_deviation(x: Tensor, parts: int = 1) -> Tensor:
     Returns:
         N×1×H×W: one number a part.
     """
-    groups = x.float().view(parts, len(x) // parts, *x.shape[1:])
+    exact = x.to(torch.promote_types(x.dtype, torch.float32))
+    groups = exact.view(parts, len(x) // parts, *x.shape[1:])
     deviation = groups.var(1, unbiased=False).add(_EPSILON).sqrt().mean((1, 2, 3))
     maps = deviation.repeat_interleave(len(x) // parts)[:, None, None, None]
     return maps.to(x.dtype).expand(-1, 1, *x.shape[2:])
@@ -295,8 +297,9 @@ class ProGANDiscriminator(_Growing, Discriminator):
     def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images of the stage's size, N×C×H×W (and y, N×K) → logits, N."""
         h = self.features(image, parts=parts)
-        logits: Tensor = self.head(h)[:, 0].float()
+        exact = torch.promote_types(h.dtype, torch.float32)
+        logits: Tensor = self.head(h)[:, 0].to(exact)
         if self.embed is None or y is None:
             return logits
-        projected: Tensor = (self.embed(y) * h).sum(1, dtype=torch.float32)
+        projected: Tensor = (self.embed(y) * h).sum(1, dtype=exact)
         return logits + projected / math.sqrt(h.shape[1])

@@ -76,7 +76,7 @@ class _Normed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None, None]:
         weight, u, v, sigma = ctx.saved_tensors
-        matrix, gradient = _matrix(weight), _matrix(gradients[0]).float()
+        matrix, gradient = _matrix(weight), _matrix(gradients[0])
         if torch.is_grad_enabled():  # A gradient of this gradient will be asked for.
             sigma = torch.dot(u, torch.mv(matrix, v))
         along = torch.dot(gradient.reshape(-1), matrix.reshape(-1)) / sigma
@@ -283,13 +283,14 @@ class SAGANDiscriminator(Discriminator):
             h = down(h)
             if number == self.attended and self.attention is not None:
                 h = self.attention(h)
-        return F.relu_(self.flat(h)).sum((2, 3), dtype=torch.float32)
+        h = F.relu_(self.flat(h))
+        return h.sum((2, 3), dtype=torch.promote_types(h.dtype, torch.float32))
 
     def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → logits, N."""
         h = self.features(image)
-        logits: Tensor = self.head(h)[:, 0].float()
+        logits: Tensor = self.head(h)[:, 0].to(h.dtype)
         if self.embed is None or y is None:
             return logits
-        projected: Tensor = (self.embed(y) * h).sum(1, dtype=torch.float32)
+        projected: Tensor = (self.embed(y) * h).sum(1)
         return logits + projected
