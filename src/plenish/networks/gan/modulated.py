@@ -115,7 +115,9 @@ def minibatch_deviation(x: Tensor, group: int, parts: int = 1) -> Tensor:
     size = max(s for s in range(1, min(group, each) + 1) if each % s == 0)
     exact = x.to(torch.promote_types(x.dtype, torch.float32))
     grouped = exact.reshape(parts, size, each // size, -1)
-    deviation = (grouped.var(1, unbiased=False) + 1e-8).sqrt().mean(2)
+    # The library's own variance takes ten times as long along this dimension.
+    variance = (grouped - grouped.mean(1, keepdim=True)).square().mean(1)
+    deviation = (variance + 1e-8).sqrt().mean(2)
     channel = deviation[:, None].expand(-1, size, -1).reshape(n, 1, 1, 1)
     joined = torch.cat([x, channel.to(x.dtype).expand(-1, 1, height, width)], 1)
     return joined.contiguous(memory_format=torch.channels_last)
