@@ -11,6 +11,7 @@ from plenish.errors import InputError, unknown
 from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
 from plenish.networks.gan.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
 from plenish.networks.gan.progan import ProGANConfig, ProGANDiscriminator, ProGANGenerator
+from plenish.networks.gan.r3gan import R3GANConfig, R3GANDiscriminator, R3GANGenerator
 from plenish.networks.gan.sagan import SAGANConfig, SAGANDiscriminator, SAGANGenerator
 from plenish.networks.gan.stylegan2 import StyleGAN2Config, StyleGAN2Discriminator, StyleGAN2Generator
 
@@ -27,6 +28,7 @@ FAMILIES: dict[str, Family] = {
     "dcgan": Family(DCGANConfig, DCGANGenerator, DCGANDiscriminator),
     "progan": Family(ProGANConfig, ProGANGenerator, ProGANDiscriminator),
     "sagan": Family(SAGANConfig, SAGANGenerator, SAGANDiscriminator),
+    "r3gan": Family(R3GANConfig, R3GANGenerator, R3GANDiscriminator),
     "stylegan2": Family(StyleGAN2Config, StyleGAN2Generator, StyleGAN2Discriminator),
 }
 
