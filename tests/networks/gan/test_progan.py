@@ -126,8 +126,8 @@ def test_impossible_stages_are_refused(stage: int, alpha: float) -> None:
 
 def test_parameters_at_1024_px() -> None:
     # z 256; 256 maps to 32 px, then half of them at every doubling, 8 at 1024 px. The generator's count is
-    # that of the layer list behind the recipe. That list's discriminator widens in a block's first
-    # convolution, from a to b; here it is the second, as in the paper's table 2, which saves 9·(b² − a²) + b − a.
+    # that of the layer list behind the recipe. That list's discriminator widens from a to b in a block's
+    # first convolution; here it is the second, as in the paper's table 2, which saves 9·(b² − a²) + b − a.
     with torch.device("meta"):
         g, d = build(
             "progan", network_config("progan", {"size": 1024, "z_dim": 256, "width": 8, "max_width": 256})
@@ -137,9 +137,18 @@ def test_parameters_at_1024_px() -> None:
     assert sum(p.numel() for p in d.parameters()) == 6_366_529 - saved
 
 
-def test_widths() -> None:
-    faces = {"size": 160, "width": 32, "min_width": 64, "max_width": 256}
-    assert network_config("progan", faces).widths() == [256, 256, 256, 128, 64, 64]
+@pytest.mark.parametrize(
+    ("options", "widths"),
+    [
+        ({"size": 160, "width": 32, "min_width": 64, "max_width": 256}, [256, 256, 256, 128, 64, 64]),
+        ({"size": 32, "width": 8, "max_width": 256}, [64, 32, 16, 8]),
+        ({"size": 128, "width": 8, "width_at": 1024, "max_width": 256}, [256, 256, 256, 256, 128, 64]),
+        ({"size": 160, "width": 8, "width_at": 1024, "max_width": 256}, [256, 256, 256, 256, 128, 64]),
+        ({"size": 64, "width": 64, "width_at": 32, "max_width": 256}, [256, 256, 128, 64, 32]),
+    ],
+)
+def test_widths(options: dict[str, int], widths: list[int]) -> None:
+    assert network_config("progan", options).widths() == widths
 
 
 @pytest.mark.parametrize("make", [lambda: EqualizedConv2d(64, 96), lambda: EqualizedLinear(576, 96)])

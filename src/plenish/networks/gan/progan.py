@@ -39,17 +39,21 @@ class ProGANConfig(NetworkConfig):
         width: feature maps at the full resolution; they double towards the base, up to `max_width`.
         max_width: most feature maps of any layer.
         min_width: fewest feature maps of any layer.
+        width_at: the resolution, in pixels, that `width` is meant for instead; 0 is the full one.
     """
 
     z_dim: int = 256
     width: int = 64
     max_width: int = 256
     min_width: int = 1
+    width_at: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         base_and_stages(self.size)
-        if self.width < 1 or self.max_width < max(self.width, self.min_width):
+        if self.width_at < 0:
+            raise InputError(f"network.width_at is a size in pixels, not {self.width_at}.")
+        if min(self.width, self.min_width) < 1 or self.max_width < max(self.width, self.min_width):
             raise InputError(
                 f"Widths must rise: width {self.width}, min_width {self.min_width}, "
                 f"max_width {self.max_width}."
@@ -57,9 +61,13 @@ class ProGANConfig(NetworkConfig):
 
     def widths(self) -> list[int]:
         """Feature maps of every stage, from the base to the full resolution."""
-        _, doublings = base_and_stages(self.size)
-        wanted = [self.width << (doublings - stage) for stage in range(doublings + 1)]
-        return [min(max(width, self.min_width), self.max_width) for width in wanted]
+        base, doublings = base_and_stages(self.size)
+        widths = []
+        for stage in range(doublings + 1):
+            shift = round(math.log2((self.width_at or self.size) / (base << stage)))
+            width = self.width << shift if shift >= 0 else self.width >> -shift
+            widths.append(min(max(width, self.min_width), self.max_width))
+        return widths
 
 
 class EqualizedConv2d(nn.Module):
