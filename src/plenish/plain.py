@@ -21,7 +21,7 @@ from plenish import settings
 if TYPE_CHECKING:
     import torch
 
-    from plenish.networks.gan.contract import NetworkConfig
+    from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
     from plenish.training.engine import Engine
     from plenish.training.method import Method
 
@@ -32,7 +32,7 @@ _LONG_STEP = 2.0
 
 
 def plain_step(
-    generator: torch.nn.Module, discriminator: torch.nn.Module, method: Method, device: torch.device
+    generator: Generator, discriminator: Discriminator, method: Method, device: torch.device
 ) -> Callable[[torch.Tensor, torch.Tensor | None], None]:
     """One step: the discriminator's updates, each on the same reals and new fakes, then the generator's.
 
@@ -55,7 +55,7 @@ def plain_step(
     def step(x: torch.Tensor, y: torch.Tensor | None) -> None:
         for _ in range(rules.d_steps):
             opt_d.zero_grad()
-            fakes = g(torch.randn(len(x), z_dim, device=device), y)  # type: ignore[call-overload]
+            fakes = g(torch.randn(len(x), z_dim, device=device), y)
             reals, shown = x.clone(), fakes.detach()
             reals.requires_grad_(at_once and penalty.r1 > 0)
             shown.requires_grad_(at_once and penalty.r2 > 0)
@@ -67,7 +67,7 @@ def plain_step(
                 loss = loss + 0.5 * penalty.r2 * gradient_squares(fake, shown).mean()
             if at_once and penalty.gp:
                 share = torch.rand(len(x), device=device)
-                loss = loss + penalty.gp * gradient_penalty(d, x, shown, y, share)  # type: ignore[arg-type]
+                loss = loss + penalty.gp * gradient_penalty(d, x, shown, y, share)
             loss.backward()
             opt_d.step()
         opt_g.zero_grad()
