@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from plenish.networks import convolution
 from plenish.networks.convolution import Downsampling, Upsampling
 
 
@@ -55,11 +56,12 @@ def test_images_by_shuffling_are_the_librarys(channels: int, bias: bool) -> None
 
 
 @pytest.mark.parametrize("kernel", [4, 5])
+@pytest.mark.parametrize("channels", [2, 5])
 @pytest.mark.parametrize("kind", [Downsampling, Upsampling])
-def test_differentiable_twice(kind: type[nn.Module], kernel: int) -> None:
+def test_differentiable_twice(kind: type[nn.Module], channels: int, kernel: int) -> None:
     torch.manual_seed(0)
-    layer = kind(2, 2, kernel).double()
-    x = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+    layer = kind(channels, 2, kernel).double()
+    x = torch.randn(1, channels, 4, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(
         lambda x, w: torch.func.functional_call(layer, {"weight": w}, (x,)), (x, layer.weight)
     )
@@ -74,3 +76,31 @@ def test_under_autocast_it_computes_in_bfloat16_and_gives_float32_gradients() ->
     assert out.dtype == torch.bfloat16
     assert layer.weight.grad.dtype == torch.float32
     assert layer.weight.grad.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("channels", "side"), [(3, 10), (8, 8), (256, 16), (8, 32)])
+def test_gradients_of_a_gradient_penalty_are_the_librarys(channels: int, side: int) -> None:
+    # An image, few positions, some positions of many channels, and a layer left to the library.
+    torch.manual_seed(0)
+    layer = Downsampling(channels, 4, 4, bias=True).double().to(memory_format=torch.channels_last)
+    twin = nn.Conv2d(channels, 4, 4, 2, 1).double()
+    twin.load_state_dict(layer.state_dict())
+    x = torch.randn(3, channels, side, side, dtype=torch.float64)
+    for net in (layer, twin):
+        leaf = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(net(leaf).square().sum(), leaf, create_graph=True)
+        gradient.square().sum().backward()
+    assert torch.allclose(layer.weight.grad, twin.weight.grad)
+    assert torch.allclose(layer.bias.grad, twin.bias.grad)
+
+
+def test_a_gradient_by_the_images_alone_computes_no_weight_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    product = convolution.weight_gradient
+    monkeypatch.setattr(convolution, "weight_gradient", lambda *a: made.append(1) or product(*a))
+    layer = Downsampling(8, 8, 4)
+    x = torch.randn(2, 8, 8, 8, requires_grad=True)
+    (gradient,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    assert not made
+    gradient.square().sum().backward()
+    assert made

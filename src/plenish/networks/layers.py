@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from plenish import sizes
-from plenish.errors import InputError
+from plenish.errors import InputError, unknown
 
 
 def base_and_stages(size: int, least_stages: int = 2) -> tuple[int, int]:
@@ -38,6 +41,38 @@ def init_normal(module: nn.Module, sd: float = 0.02) -> None:
         elif isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.weight, 1.0, sd)
             nn.init.zeros_(layer.bias)
+
+
+INITIALISATIONS = ("normal", "orthogonal", "xavier", "kaiming", "default")
+
+
+def initialise(module: nn.Module, how: str) -> None:
+    """Draw all weights anew.
+
+    Args:
+        module: a network with plain convolutions and linear layers.
+        how: `normal` as `init_normal`; `orthogonal` (Saxe et al. 2014), `xavier` (Glorot and Bengio 2010,
+            uniform, as Keras does) or `kaiming` (He et al. 2015, uniform, for rectifiers) with biases 0;
+            `default` leaves the library's own.
+
+    Raises:
+        InputError: there is no such initialisation.
+    """
+    if how not in INITIALISATIONS:
+        raise unknown("initialisation", how, INITIALISATIONS)
+    if how == "normal":
+        init_normal(module)
+    ways: dict[str, Callable[[Tensor], Tensor]] = {
+        "orthogonal": nn.init.orthogonal_,
+        "xavier": nn.init.xavier_uniform_,
+        "kaiming": functools.partial(nn.init.kaiming_uniform_, nonlinearity="relu"),
+    }
+    draw = ways.get(how)
+    for layer in module.modules():
+        if draw is not None and isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            draw(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def label_maps(y: Tensor, like: Tensor) -> Tensor:

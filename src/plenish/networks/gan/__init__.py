@@ -14,6 +14,8 @@ from plenish.networks.gan.progan import ProGANConfig, ProGANDiscriminator, ProGA
 from plenish.networks.gan.r3gan import R3GANConfig, R3GANDiscriminator, R3GANGenerator
 from plenish.networks.gan.sagan import SAGANConfig, SAGANDiscriminator, SAGANGenerator
 from plenish.networks.gan.stylegan2 import StyleGAN2Config, StyleGAN2Discriminator, StyleGAN2Generator
+from plenish.networks.gan.vanilla import VanillaConfig, VanillaDiscriminator, VanillaGenerator
+from plenish.networks.gan.wgan_gp import WGANGPConfig, WGANGPDiscriminator, WGANGPGenerator
 
 
 class Family(NamedTuple):
@@ -30,6 +32,8 @@ FAMILIES: dict[str, Family] = {
     "sagan": Family(SAGANConfig, SAGANGenerator, SAGANDiscriminator),
     "r3gan": Family(R3GANConfig, R3GANGenerator, R3GANDiscriminator),
     "stylegan2": Family(StyleGAN2Config, StyleGAN2Generator, StyleGAN2Discriminator),
+    "vanilla": Family(VanillaConfig, VanillaGenerator, VanillaDiscriminator),
+    "wgan-gp": Family(WGANGPConfig, WGANGPGenerator, WGANGPDiscriminator),
 }
 
 

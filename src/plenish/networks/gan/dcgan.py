@@ -13,16 +13,21 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
-from plenish.errors import InputError
+from plenish.errors import InputError, unknown
+from plenish.networks.activation import leaky_relu_
 from plenish.networks.convolution import Downsampling, Upsampling
 from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
 from plenish.networks.layers import (
+    INITIALISATIONS,
     base_and_stages,
-    init_normal,
+    initialise,
     label_maps,
     norm_parts,
 )
+
+NORMS = ("batch", "spectral", "instance", "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +38,20 @@ class DCGANConfig(NetworkConfig):
         width: feature maps at half the full resolution; they double towards the base, up to `max_width`.
         max_width: most feature maps of any layer.
         kernel: 4 or 5 pixels.
-        d_norm: batch norm in the discriminator.
+        d_norm: normalisation in the discriminator, behind all convolutions but the first: `batch`, `instance`
+            or `none`; or `spectral`, of the weights of all its layers (Miyato et al. 2018).
+        dropout: share of the discriminator's activations dropped behind each convolution.
+        init: `normal` (the paper's), `orthogonal`, `xavier`, `kaiming` or `default`.
+        slope: of the discriminator's leaky ReLUs.
     """
 
     width: int = 64
     max_width: int = 512
     kernel: int = 4
-    d_norm: bool = True
+    d_norm: str = "batch"
+    dropout: float = 0.0
+    init: str = "normal"
+    slope: float = 0.2
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,6 +60,14 @@ class DCGANConfig(NetworkConfig):
             raise InputError(f"The kernel of a DCGAN is 4 or 5 pixels, not {self.kernel}.")
         if self.width < 1 or self.max_width < self.width:
             raise InputError(f"Widths must rise: width {self.width}, max_width {self.max_width}.")
+        if self.d_norm not in NORMS:
+            raise unknown("normalisation", self.d_norm, NORMS)
+        if self.init not in INITIALISATIONS:
+            raise unknown("initialisation", self.init, INITIALISATIONS)
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"network.dropout lies between 0 and 1, not at {self.dropout}.")
+        if not 0 < self.slope < 1:
+            raise InputError(f"network.slope lies between 0 and 1, not at {self.slope}.")
 
     def widths(self) -> list[int]:
         """Feature maps from half the full resolution down to the base."""
@@ -72,7 +92,7 @@ class DCGANGenerator(Generator):
         )
         self.ups[-1] = Upsampling(widths[-1], config.channels, config.kernel, bias=True)
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:])
-        init_normal(self)
+        initialise(self, config.init)
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images, N×C×H×W in [-1, 1]."""
@@ -82,6 +102,12 @@ class DCGANGenerator(Generator):
         for up, norm in zip(self.ups[:-1], self.norms, strict=True):
             h = F.relu_(norm(up(h)))
         return torch.tanh(self.ups[-1](h).float())
+
+
+def _norm(kind: str, width: int) -> nn.Module:
+    if kind == "batch":
+        return nn.BatchNorm2d(width)
+    return nn.InstanceNorm2d(width, affine=True) if kind == "instance" else nn.Identity()
 
 
 class DCGANDiscriminator(Discriminator):
@@ -95,22 +121,25 @@ class DCGANDiscriminator(Discriminator):
         joined = [widths[0] + config.labels.width, *widths[1:]]
         self.first = Downsampling(config.channels, widths[0], config.kernel, bias=True)
         self.downs = nn.ModuleList(
-            Downsampling(a, b, config.kernel, bias=not config.d_norm)
+            Downsampling(a, b, config.kernel, bias=config.d_norm in ("none", "spectral"))
             for a, b in zip(joined[:-1], widths[1:], strict=True)
         )
-        self.norms = nn.ModuleList(
-            nn.BatchNorm2d(width) if config.d_norm else nn.Identity() for width in widths[1:]
-        )
+        self.norms = nn.ModuleList(_norm(config.d_norm, width) for width in widths[1:])
         self.head = nn.Linear(widths[-1] * base * base, 1)
-        init_normal(self)
+        self.dropout, self.slope = config.dropout, config.slope
+        initialise(self, config.init)
+        if config.d_norm == "spectral":
+            for layer in (self.first, *self.downs, self.head):
+                spectral_norm(layer)
 
     def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → N×(C·base·base) in channels_last order."""
-        h = F.leaky_relu_(self.first(image), 0.2)
+        drop = self.dropout if self.training else 0.0
+        h = leaky_relu_(self.first(image), self.slope, drop)
         if y is not None:
             h = torch.cat([h, label_maps(y, h)], 1)
         for down, norm in zip(self.downs, self.norms, strict=True):
-            h = F.leaky_relu_(norm_parts(norm, down(h), parts), 0.2)
+            h = leaky_relu_(norm_parts(norm, down(h), parts), self.slope, drop)
         return h.permute(0, 2, 3, 1).flatten(1)
 
     def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:

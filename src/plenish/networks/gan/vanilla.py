@@ -1,0 +1,128 @@
+"""A dense discriminator against a generator of upsampling and convolutions: the first GAN of many courses,
+after Goodfellow et al. 2014 (arXiv 1406.2661), in the sizes of a published model of 48 px drawings.
+
+The label joins z and the discriminator's pixels, as in Mirza and Osindero 2014.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plenish.errors import InputError, unknown
+from plenish.networks.activation import leaky_relu_
+from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+from plenish.networks.layers import INITIALISATIONS, base_and_stages, initialise
+
+_DENSE_LAYERS = 5
+"""Dense layers behind the first; each has half the units of the one before."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VanillaConfig(NetworkConfig):
+    """Configuration of both networks.
+
+    Attributes:
+        width: feature maps of the generator at half the full resolution; they double towards the base, up to
+            `max_width`. The discriminator's widest layer has 64·width units.
+        max_width: most feature maps of any layer of the generator.
+        kernel: 3 or 5 pixels, of all the generator's convolutions but the first, which has 3.
+        dropout: share of the discriminator's activations dropped behind each hidden layer.
+        slope: of the discriminator's leaky ReLUs.
+        init: `xavier`, `normal`, `orthogonal`, `kaiming` or `default`.
+    """
+
+    width: int = 64
+    max_width: int = 512
+    kernel: int = 5
+    dropout: float = 0.0
+    slope: float = 0.2
+    init: str = "xavier"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        base_and_stages(self.size)
+        if self.width < 1 or self.max_width < self.width:
+            raise InputError(f"Widths must rise: width {self.width}, max_width {self.max_width}.")
+        if self.kernel not in (3, 5):
+            raise InputError(f"The kernel of a vanilla GAN is 3 or 5 pixels, not {self.kernel}.")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"network.dropout lies between 0 and 1, not at {self.dropout}.")
+        if not 0 < self.slope < 1:
+            raise InputError(f"network.slope lies between 0 and 1, not at {self.slope}.")
+        if self.init not in INITIALISATIONS:
+            raise unknown("initialisation", self.init, INITIALISATIONS)
+
+    def widths(self) -> list[int]:
+        """Feature maps of the generator from half the full resolution down to the base."""
+        _, stages = base_and_stages(self.size)
+        return [min(self.width << i, self.max_width) for i in range(stages)]
+
+    def units(self) -> list[int]:
+        """Units of the discriminator's hidden layers: one a pixel (at most 64·width), 64·width, halves."""
+        widest = 64 * self.width
+        return [min(self.size**2, widest), *(widest >> i for i in range(_DENSE_LAYERS))]
+
+
+class VanillaGenerator(Generator):
+    """z (and y) → dense layer to base×base → nearest ×2 and convolution, again and again → tanh.
+
+    Batch norm stands behind each ReLU; that of the dense layer looks at every unit by itself.
+    """
+
+    def __init__(self, config: VanillaConfig) -> None:
+        """Build the layers and initialise them."""
+        super().__init__(config)
+        self.base, _ = base_and_stages(config.size)
+        widths = [*config.widths()[::-1], config.channels]
+        self.project = nn.Linear(config.z_dim + config.labels.width, widths[0] * self.base**2)
+        self.project_norm = nn.BatchNorm1d(widths[0] * self.base**2)
+        kernels = [3, *[config.kernel] * (len(widths) - 2)]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, kernel, padding=kernel // 2)
+            for (a, b), kernel in zip(itertools.pairwise(widths), kernels, strict=True)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:-1])
+        initialise(self, config.init)
+
+    def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
+        """W, N×1×z_dim (and y, N×K) → images, N×C×H×W in [-1, 1]."""
+        joined = w[:, 0] if y is None else torch.cat([w[:, 0], y.to(w.dtype)], 1)
+        h = self.project_norm(F.relu_(self.project(joined)))
+        # Units are positions times channels: channels_last without a copy.
+        h = h.view(len(w), self.base, self.base, -1).permute(0, 3, 1, 2)
+        for conv, norm in zip(self.convs[:-1], self.norms, strict=True):
+            h = norm(F.relu_(conv(F.interpolate(h, scale_factor=2))))
+        return torch.tanh(self.convs[-1](F.interpolate(h, scale_factor=2)).float())
+
+
+class VanillaDiscriminator(Discriminator):
+    """Pixels (and y) → dense layers with leaky ReLU → one logit."""
+
+    def __init__(self, config: VanillaConfig) -> None:
+        """Build the layers and initialise them."""
+        super().__init__(config)
+        pixels = config.channels * config.size**2 + config.labels.width
+        units = config.units()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise([pixels, *units]))
+        self.head = nn.Linear(units[-1], 1)
+        self.dropout, self.slope = config.dropout, config.slope
+        initialise(self, config.init)
+
+    def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+        """Images, N×C×H×W in [-1, 1] (and y, N×K) → N×F, the last hidden layer."""
+        h = image.permute(0, 2, 3, 1).flatten(1)
+        if y is not None:
+            h = torch.cat([h, y.to(h.dtype)], 1)
+        for layer in self.layers:
+            h = leaky_relu_(layer(h), self.slope, self.dropout if self.training else 0.0)
+        return h
+
+    def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+        """Images, N×C×H×W in [-1, 1] (and y, N×K) → logits, N; every image is judged by itself."""
+        logits: Tensor = self.head(self.features(image, y, parts=parts))[:, 0].float()
+        return logits
