@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plenish.datasets.schema import LabelSchema
-from plenish.networks.attention import SelfAttention
+from plenish.networks.attention import SelfAttention, attend
 from plenish.networks.gan import build, network_config
-from plenish.networks.gan.sagan import ConditionalBatchNorm, SpectralConv2d, SpectralLinear
+from plenish.networks.gan.sagan import ConditionalBatchNorm, SpectralConv2d, SpectralLinear, draw_orthogonal
 
 SEVEN = LabelSchema("categorical", tuple("abcdefg"))
 
@@ -94,6 +94,16 @@ def test_orthogonal_weights_are_normed_from_the_start() -> None:
                 assert _largest(layer.normed()) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(64, 30, 3, 3), (300, 7, 3, 3), (70, 80, 1, 1), (20, 3, 3, 3)])
+def test_drawn_weights_are_orthonormal_the_shorter_way(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    weight = torch.empty(shape)
+    draw_orthogonal(weight)
+    matrix = weight.flatten(1)
+    matrix = matrix if len(matrix) <= matrix.shape[1] else matrix.t()
+    assert torch.allclose(matrix @ matrix.t(), torch.eye(len(matrix)), atol=1e-5)
+
+
 def test_only_training_moves_the_power_iteration() -> None:
     layer = _layers()[0]
     layer.eval()
@@ -157,6 +167,23 @@ def test_attention_begins_as_the_identity_and_is_the_formula() -> None:
         mixed = torch.einsum("np,ncp->nc", weights, value.flatten(2))
         expected = x[:, :, row, column] + F.conv2d(mixed[:, :, None, None], attention.out.weight)[:, :, 0, 0]
         assert torch.allclose(attention(x)[:, :, row, column], expected, atol=1e-5)
+
+
+def test_attention_in_blocks_equals_attention_at_once_in_value_and_gradients() -> None:
+    torch.manual_seed(0)
+    query, key, value = (
+        torch.randn(2, *shape, dtype=torch.float64) for shape in ((900, 3), (40, 3), (40, 5))
+    )
+    arguments = tuple(tensor.requires_grad_() for tensor in (query, key, value))
+    outs = attend(*arguments), torch.softmax(query @ key.transpose(1, 2), -1) @ value
+    assert torch.allclose(*outs)
+    firsts = [torch.autograd.grad(out.sin().sum(), arguments, retain_graph=True) for out in outs]
+    seconds = []
+    for out in outs:
+        first = torch.autograd.grad(out.sin().sum(), arguments, create_graph=True)
+        seconds.append(torch.autograd.grad(sum(g.square().sum() for g in first), arguments))
+    for ours, theirs in (*zip(*firsts, strict=True), *zip(*seconds, strict=True)):
+        assert torch.allclose(ours, theirs)
 
 
 @pytest.mark.parametrize(

@@ -104,18 +104,23 @@ class EqualizedLinear(nn.Module):
         return F.linear(x, self.weight * self.scale, self.bias)
 
 
+def _bent_and_normed(x: Tensor, slope: float) -> tuple[Tensor, Tensor]:
+    """Leaky ReLU and pixel norm; the result and the factor at each pixel."""
+    bent = F.leaky_relu(x, slope)
+    exact = torch.promote_types(x.dtype, torch.float32)
+    norm = torch.linalg.vector_norm(bent, dim=1, keepdim=True, dtype=exact)
+    inverse = norm.square_().div_(x.shape[1]).add_(_EPSILON).rsqrt_()
+    # Kept in the type of x: a float32 factor would make the whole map float32 for a moment.
+    inverse = inverse.to(x.dtype)
+    return bent.mul_(inverse), inverse
+
+
 class _PixelNorm(torch.autograd.Function):
-    """Leaky ReLU and pixel norm; differentiable twice, since both outputs are differentiable once."""
+    """The above; differentiable twice, since both outputs are differentiable once."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float) -> tuple[Tensor, Tensor]:
-        bent = F.leaky_relu(x, slope)
-        exact = torch.promote_types(x.dtype, torch.float32)
-        norm = torch.linalg.vector_norm(bent, dim=1, keepdim=True, dtype=exact)
-        inverse = norm.square_().div_(x.shape[1]).add_(_EPSILON).rsqrt_()
-        # Kept in the type of x: a float32 factor would make the whole map float32 for a moment.
-        inverse = inverse.to(x.dtype)
-        y = bent.mul_(inverse)
+        y, inverse = _bent_and_normed(x, slope)
         ctx.save_for_backward(y, inverse)
         ctx.slope = slope
         ctx.set_materialize_grads(False)
@@ -141,7 +146,8 @@ def pixel_norm(x: Tensor, slope: float = 1.0) -> Tensor:
         x: N×C×H×W or N×C.
         slope: of the leaky ReLU, above 0; 1 is none.
     """
-    y: Tensor = _PixelNorm.apply(x, slope)[0]
+    make = _PixelNorm.apply if torch.is_grad_enabled() else _bent_and_normed
+    y: Tensor = make(x, slope)[0]
     return y
 
 
@@ -249,7 +255,7 @@ class ProGANGenerator(_Growing, Generator):
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images of the stage's size, N×C×H×W, around [-1, 1] but unbounded."""
         joined = w[:, 0] if y is None else torch.cat([w[:, 0], y.to(w.dtype)], 1)
-        h = self.project(joined).view(len(w), self.base, self.base, -1)
+        h = self.project(joined).view(w.shape[0], self.base, self.base, -1)
         h = pixel_norm((h + self.project_bias.to(h.dtype)).permute(0, 3, 1, 2), 0.2)
         h = pixel_norm(self.first(h), 0.2)
         before = h

@@ -57,6 +57,24 @@ class SAGANConfig(NetworkConfig):
         return sides.index(max(fitting)) if fitting else None
 
 
+@torch.no_grad()
+def draw_orthogonal(weight: Tensor) -> None:
+    """Fill a weight with orthonormal rows, or columns where these are fewer (Saxe et al. 2014).
+
+    A matrix at least twice as long as wide is orthonormalised by the triangular factor of its small Gram
+    matrix: drawn from N(0, 1) it is well conditioned, and the usual way takes several times as long.
+    """
+    rows, columns = len(weight), weight[0].numel()
+    short, long = min(rows, columns), max(rows, columns)
+    if long < 2 * short or short < 64:
+        nn.init.orthogonal_(weight)
+        return
+    drawn = weight.new_empty(long, short).normal_()
+    factor = torch.linalg.cholesky(drawn.t() @ drawn)
+    narrow = torch.linalg.solve_triangular(factor, drawn.t(), upper=False)
+    weight.copy_((narrow if rows == short else narrow.t()).reshape(weight.shape))
+
+
 def _matrix(weight: Tensor) -> Tensor:
     """A weight as rows of output channels.
 
@@ -96,7 +114,7 @@ class _Spectral(nn.Module):
     u: Tensor
 
     def _start(self) -> None:
-        nn.init.orthogonal_(self.weight)
+        draw_orthogonal(self.weight)
         self.register_buffer("u", F.normalize(torch.randn(len(self.weight)), dim=0))
 
     def normed(self) -> Tensor:
@@ -112,7 +130,9 @@ class _Spectral(nn.Module):
                     sigma = left.norm()
                     # A new tensor: the one before may wait for its backward pass.
                     u = self.u = left / sigma
-            normed: Tensor = _Normed.apply(self.weight, u, v, sigma)
+            normed: Tensor = (
+                _Normed.apply(self.weight, u, v, sigma) if torch.is_grad_enabled() else self.weight / sigma
+            )
             return normed
 
 
@@ -249,7 +269,7 @@ class SAGANGenerator(Generator):
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images, N×C×H×W in [-1, 1]."""
-        h = self.project(w[:, 0]).view(len(w), self.base, self.base, -1).permute(0, 3, 1, 2)
+        h = self.project(w[:, 0]).view(w.shape[0], self.base, self.base, -1).permute(0, 3, 1, 2)
         for number, up in enumerate(self.ups):
             h = up(h, y)
             if number == self.attended and self.attention is not None:
