@@ -235,7 +235,7 @@ class ModulatedConvolution(nn.Module):
             drawn = (
                 self.noise
                 if noise == "constant"
-                else torch.randn(len(x), 1, self.side, self.side, device=x.device)
+                else torch.randn(x.shape[0], 1, self.side, self.side, device=x.device)
             )
             out = out.add_((drawn * (self.noise_strength * GAIN)).to(out.dtype))
         return F.leaky_relu_(out, SLOPE)

@@ -138,7 +138,7 @@ class StyleGAN2Generator(Generator):
             noise: `random` draws from torch's default generator, `constant` takes each layer's own fixed
                 field, `none` leaves it out.
         """
-        h = self.start.to(compute_dtype(self.start)).expand(len(w), -1, -1, -1)
+        h = self.start.to(compute_dtype(self.start)).expand(w.shape[0], -1, -1, -1)
         h = self.convolutions[0](h.contiguous(memory_format=torch.channels_last), w[:, 0], noise)
         image: Tensor = self.images[0](h, w[:, 1])
         for i in range(1, len(self.images)):
