@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from plenish.datasets.phantom import make_phantom as make_phantom
     from plenish.datasets.profile import profile_dataset as profile_dataset
     from plenish.datasets.split import split_dataset as split_dataset
+    from plenish.latent.exporting import export_model as export_model
+    from plenish.latent.exporting import load_exported as load_exported
     from plenish.latent.generate import generate as generate
     from plenish.latent.generate import load_generator as load_generator
     from plenish.recipes.demo import demo as demo
@@ -39,8 +41,10 @@ _HOMES = {
     "Run": "plenish.runs",
     "demo": "plenish.recipes.demo",
     "export_dataset": "plenish.datasets.exporting",
+    "export_model": "plenish.latent.exporting",
     "generate": "plenish.latent.generate",
     "import_dataset": "plenish.datasets.importing",
+    "load_exported": "plenish.latent.exporting",
     "load_generator": "plenish.latent.generate",
     "make_phantom": "plenish.datasets.phantom",
     "profile_dataset": "plenish.datasets.profile",

@@ -56,6 +56,11 @@ VERBS: dict[str, Verb] = {
     "recipe list": Verb("plenish.recipes:list_recipes", "the recipes by name"),
     "recipe show": Verb("plenish.recipes:show_recipe", "one recipe with its provenance"),
     "generate": Verb("plenish.latent.generate:generate", "make a synthetic Dataset from a trained generator"),
+    "export-model": Verb(
+        "plenish.latent.exporting:export_model",
+        "write a trained generator for other programs",
+        {"format": "as"},
+    ),
     "score": Verb(
         "plenish.recipes.reported:score", "how close synthetic images are to real ones, and are they copies"
     ),

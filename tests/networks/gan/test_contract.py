@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
+from plenish.latent.exporting import TOLERANCE, Format, fold, largest_difference, write_model
 from plenish.networks.gan import FAMILIES, build, network_config
 from plenish.networks.layers import base_and_stages
 from plenish.training.adversarial import step
@@ -190,6 +192,33 @@ def test_two_training_steps_change_every_weight_and_the_average_follows(name: st
     # After the second step the half-life is 5 % of 8 images: next to nothing of the first weights is left.
     for average, latest in zip(players.ema.parameters(), players.g.parameters(), strict=True):
         assert torch.allclose(average, latest, atol=1e-4)
+
+
+@families
+@pytest.mark.parametrize("format", ["onnx", "torchscript", "safetensors"])
+def test_exported_it_makes_the_same_images(name: str, format: Format, tmp_path: Path) -> None:
+    if format == "onnx":
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    g, _ = _networks(name, size=12)
+    with torch.no_grad():  # Layers that start at zero would hide what lies behind them.
+        for parameter in g.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    g(g.sample_prior(4, torch.Generator().manual_seed(0)), _labels("categorical", 4))  # statistics move
+    z, y = g.eval().sample_prior(2, torch.Generator().manual_seed(1)), _labels("categorical", 2)
+    with torch.no_grad():
+        w = g.mapping(z, y)
+        before = g.synthesis(w, y, noise="constant")
+        fold(g)
+        assert torch.allclose(g.synthesis(w, y, noise="constant"), before, atol=1e-5)
+    write_model(g, tmp_path / "model", format)
+    difference = largest_difference(g, tmp_path / "model", format)
+    assert difference is not None
+    assert difference <= TOLERANCE
+    with torch.no_grad():  # The comparison sees one weight that is another.
+        max(g.parameters(), key=lambda p: p.numel()).mul_(1.5).add_(0.1)
+    assert largest_difference(g, tmp_path / "model", format) > TOLERANCE  # type: ignore[operator]
 
 
 @families

@@ -97,7 +97,7 @@ class DCGANGenerator(Generator):
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images, N×C×H×W in [-1, 1]."""
         joined = w[:, 0] if y is None else torch.cat([w[:, 0], y.to(w.dtype)], 1)
-        h = self.project(joined).view(len(w), -1, self.base, self.base)
+        h = self.project(joined).view(w.shape[0], -1, self.base, self.base)
         h = F.relu_(self.project_norm(h.contiguous(memory_format=torch.channels_last)))
         for up, norm in zip(self.ups[:-1], self.norms, strict=True):
             h = F.relu_(norm(up(h)))

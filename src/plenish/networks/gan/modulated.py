@@ -34,7 +34,7 @@ def compute_dtype(like: Tensor) -> torch.dtype:
 
 def _kernel(x: Tensor, gain: float) -> Tensor:
     """[1, 3, 3, 1] in both directions, of sum `gain`, for each channel of x: C×1×4×4."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=x.device).mul_(math.sqrt(gain) / 8)
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=x.device) * (math.sqrt(gain) / 8)
     return torch.outer(taps, taps).to(x.dtype).expand(x.shape[1], 1, 4, 4)
 
 

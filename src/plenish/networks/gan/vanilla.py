@@ -94,7 +94,7 @@ class VanillaGenerator(Generator):
         joined = w[:, 0] if y is None else torch.cat([w[:, 0], y.to(w.dtype)], 1)
         h = self.project_norm(F.relu_(self.project(joined)))
         # Units are positions times channels: channels_last without a copy.
-        h = h.view(len(w), self.base, self.base, -1).permute(0, 3, 1, 2)
+        h = h.view(w.shape[0], self.base, self.base, -1).permute(0, 3, 1, 2)
         for conv, norm in zip(self.convs[:-1], self.norms, strict=True):
             h = norm(F.relu_(conv(F.interpolate(h, scale_factor=2))))
         return torch.tanh(self.convs[-1](F.interpolate(h, scale_factor=2)).float())

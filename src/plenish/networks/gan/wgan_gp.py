@@ -81,7 +81,7 @@ class WGANGPGenerator(Generator):
         joined = w[:, 0] if y is None else torch.cat([w[:, 0], y.to(w.dtype)], 1)
         h = leaky_relu_(self.project(joined), self.slope)
         # Rows of the projection are positions, their columns channels: channels_last without a copy.
-        h = h.view(len(w), self.start, self.start, -1).permute(0, 3, 1, 2)
+        h = h.view(w.shape[0], self.start, self.start, -1).permute(0, 3, 1, 2)
         for up, norm in zip(self.ups, self.norms, strict=True):
             h = leaky_relu_(norm(up(h)), self.slope)
         return torch.tanh(self.to_image(h).float())

@@ -1,0 +1,360 @@
+"""`plenish export-model`: a trained generator as a file for other programs, with the facts about it.
+
+Exported is the moving average in evaluation mode as one function (z, y) → images, in float32 on the CPU, with
+constant noise and weights as they are used: spectral norm is divided out. What was written is run again and
+compared with the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from plenish import files, settings
+from plenish.errors import InputError, NegativeAnswer
+from plenish.progress import say, warn
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from plenish.latent.generate import Loaded
+    from plenish.networks.gan.contract import Generator
+
+Format = Literal["onnx", "torchscript", "safetensors"]
+TOLERANCE = 1e-4
+"""Largest difference of an exported image from the network's, where images have the range [-1, 1]."""
+OPSETS = range(18, 24)
+_FILES = {"onnx": "generator.onnx", "torchscript": "generator.pt", "safetensors": "generator.safetensors"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportedModel:
+    """What was written.
+
+    Attributes:
+        path: the folder.
+        file: the model in it.
+        difference: largest difference of its images from the network's; None where it could not be run.
+    """
+
+    path: Path
+    file: str
+    difference: float | None
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {
+            "model": str(self.path / self.file), "facts": str(self.path / "config.json"),
+            "largest_difference_from_the_network": self.difference,
+        }  # fmt: skip
+
+
+def export_model(
+    run: Path, out: Path, *, format: Format = "onnx", checkpoint: str = "best", opset: int = 18
+) -> ExportedModel:
+    """Write a trained generator for other programs: z, and y where it has labels, to images.
+
+    OUT becomes a folder with the model and a config.json: family, network, prior of z, labels, provenance,
+    licence, intended use. Images are N×C×H×W, -1 black to 1 white, for any N. The model is run again and
+    compared with the network.
+
+    Args:
+        run: a gan Run.
+        out: the folder to make; must not exist.
+        format: onnx for any runtime; torchscript for PyTorch without Plenish (such a file holds code);
+            safetensors for Plenish itself: weights alone, no code.
+        checkpoint: best, last, or a checkpoint's name.
+        opset: version of the ONNX operators.
+
+    Raises:
+        InputError: no such Run or checkpoint, or a package is missing.
+        NegativeAnswer: what was written does not make the network's images.
+    """
+    if opset not in OPSETS:
+        raise InputError(f"--opset lies between {OPSETS[0]} and {OPSETS[-1]}, not at {opset}.")
+    if format == "onnx":
+        _require("onnx", "onnxscript")
+    if out.exists():
+        raise InputError(f"{out} already exists; choose another name or remove it first.")
+    from plenish.latent.generate import load_generator
+
+    with settings.use(device="cpu", precision="float32"):
+        loaded = load_generator(run, checkpoint)
+    fold(loaded.network)
+    config = {"verb": "export-model", "format": format, "opset": opset, **loaded.provenance()}
+    file = _FILES[format]
+    with files.whole(out, config) as partial:
+        write_model(loaded.network, partial / file, format, opset)
+        difference = largest_difference(loaded.network, partial / file, format)
+        if difference is not None and not difference <= TOLERANCE:
+            raise NegativeAnswer(
+                f"The {format} model's images differ from the network's by up to {difference:.2g}, more than "
+                f"{TOLERANCE:g}, so nothing was written; another --as or --opset may do better."
+            )
+        facts = _facts(loaded, format, opset) | {
+            "file": file, "sha256": files.sha256_file(partial / file), "largest_difference": difference,
+        }  # fmt: skip
+        files.write_json(partial / "config.json", facts)
+    if format == "torchscript":
+        say("A TorchScript file holds code beside weights: whoever loads it has to trust where it came from.")
+    if difference is None:
+        warn("the model was not run, since onnxruntime is missing; pip install 'plenish[onnx]' brings it.")
+    return ExportedModel(out, file, difference)
+
+
+def load_exported(folder: Path) -> Generator:
+    """The generator of a safetensors export, on the CPU in evaluation mode; nothing is unpickled.
+
+    Args:
+        folder: what `plenish export-model RUN FOLDER --as safetensors` wrote.
+
+    Raises:
+        InputError: the folder holds no such export, or its file was changed.
+    """
+    facts = files.read_json(folder / "config.json")
+    if not isinstance(facts, dict) or facts.get("format") != "safetensors":
+        raise InputError(f"{folder} is not a safetensors export; make one with --as safetensors.")
+    path = folder / str(facts["file"])
+    if not path.is_file() or files.sha256_file(path) != facts["sha256"]:
+        raise InputError(f"{path} is missing or not what was exported; export the model again.")
+    from safetensors.torch import load_file
+
+    from plenish.networks.gan import family, network_config
+
+    network = family(facts["family"]).generator(network_config(facts["family"], facts["network"]))
+    fold(network)
+    network.load_state_dict(load_file(path))
+    return network.eval().requires_grad_(False)
+
+
+def fold(network: torch.nn.Module) -> None:
+    """Make every weight the one that is used, in place: divided by its spectral norm where it has one.
+
+    Known are torch's parametrizations and layers that offer the weight they use as `normed()`.
+    """
+    import torch
+    from torch.nn.utils import parametrize
+
+    network.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
+    for module in network.modules():
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+        if hasattr(module, "normed"):
+            weight = module.weight
+            weight.copy_(module.normed())  # type: ignore[operator]
+            vars(module)["normed"] = lambda weight=weight: weight
+
+
+def write_model(network: Generator, path: Path, format: Format, opset: int = 18) -> None:
+    """Write a folded generator to a file."""
+    import torch
+    from safetensors.torch import save_file
+
+    if format == "safetensors":
+        with files.reporting_disk(path):
+            save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+        return
+    whole = _whole(network)
+    z, y = _inputs(network, 2)
+    names, arguments = (["z"], (z,)) if y is None else (["z", "y"], (z, y))
+    with torch.no_grad(), _silence():
+        if format == "torchscript":
+            data = io.BytesIO()
+            with _library_functions_alone():
+                torch.jit.save(torch.jit.trace(whole, arguments, check_trace=False), data)
+            files.write_bytes(path, data.getvalue())
+            return
+        batch = torch.export.Dim("batch")
+        program = torch.onnx.export(
+            whole, arguments, input_names=names, output_names=["image"], opset_version=opset, dynamo=True,
+            dynamic_shapes=tuple({0: batch} for _ in names), verbose=False, optimize=True,
+        )  # fmt: skip
+        assert program is not None
+        with files.reporting_disk(path):
+            program.save(path, external_data=_is_large(network))
+
+
+def _is_large(network: torch.nn.Module) -> bool:
+    """Whether the weights pass what one ONNX file can hold, 2 GB; they then lie beside it."""
+    return bool(sum(tensor.nbytes for tensor in network.state_dict().values()) > 1.9e9)
+
+
+def _whole(network: Generator) -> torch.nn.Module:
+    """The generator as one module: z, N×z_dim (and y, N×K) → images of the full size, N×C×H×W."""
+    import torch
+
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+            w = self.network.mapping(z, y)
+            return self.network.full_size(self.network.synthesis(w, y, noise="constant"))
+
+    return Whole().eval().requires_grad_(False)
+
+
+def _inputs(network: Generator, n: int) -> tuple[Tensor, Tensor | None]:
+    """Latents of the prior and soft labels, to trace and to compare with."""
+    import torch
+
+    rng = torch.Generator().manual_seed(n)
+    z = network.sample_prior(n, rng)
+    width = network.labels.width
+    return z, torch.rand(n, width, generator=rng).softmax(1) if width else None
+
+
+def largest_difference(network: Generator, path: Path, format: Format) -> float | None:
+    """Largest difference of an exported model's images from the network's, over batches of 1 and 5.
+
+    Returns:
+        None where onnxruntime, which it takes to run ONNX, is not installed.
+    """
+    import torch
+
+    run = _runner(network, path, format)
+    if run is None:
+        return None
+    whole = _whole(network)
+    differences = []
+    with torch.no_grad():
+        for n in (1, 5):
+            z, y = _inputs(network, n)
+            differences.append(float((run(z, y) - whole(z, y)).abs().max()))
+    return max(differences)
+
+
+def _runner(
+    network: Generator, path: Path, format: Format
+) -> Callable[[Tensor, Tensor | None], Tensor] | None:
+    """What a written model makes of z and y."""
+    import torch
+
+    if format == "torchscript":
+        with _silence():
+            script = torch.jit.load(path)
+        return lambda z, y: script(z) if y is None else script(z, y)
+    if format == "safetensors":
+        from safetensors.torch import load_file
+
+        again = type(network)(network.config)
+        fold(again)
+        again.load_state_dict(load_file(path))
+        return _whole(again)
+    if importlib.util.find_spec("onnxruntime") is None:
+        return None
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(z: Tensor, y: Tensor | None) -> Tensor:
+        inputs = {"z": z.numpy()} if y is None else {"z": z.numpy(), "y": y.numpy()}
+        return torch.from_numpy(session.run(None, inputs)[0])
+
+    return run
+
+
+def _require(*packages: str) -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"ONNX takes {' and '.join(missing)}, not installed here; pip install 'plenish[onnx]' brings it."
+        )
+
+
+class _NoContext:
+    """What a forward pass that nobody differentiates may tell its function."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+@contextlib.contextmanager
+def _library_functions_alone() -> Iterator[None]:
+    """Let functions with derivatives of their own run as what their forward pass consists of.
+
+    A trace would otherwise hold calls of Python, which cannot be saved.
+    """
+    from torch.autograd import Function
+
+    def plain(kind: Any, *arguments: Any) -> Any:
+        return kind.forward(_NoContext(), *arguments)
+
+    before = Function.__dict__["apply"]
+    Function.apply = classmethod(plain)
+    try:
+        yield
+    finally:
+        Function.apply = before
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what exporters tell about their inner works off the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _facts(loaded: Loaded, format: Format, opset: int) -> dict[str, Any]:
+    """What whoever uses the model has to know."""
+    from plenish.runs import versions
+
+    network = loaded.network
+    labels = network.labels
+    inputs: dict[str, Mapping[str, Any]] = {
+        "z": {"shape": ["batch", network.z_dim], "type": "float32",
+              "prior": "N(0, 1)" if network.config.prior == "normal" else "U(-1, 1)"},
+    }  # fmt: skip
+    if labels.width:
+        meaning = "one-hot or soft" if labels.kind == "categorical" else labels.kind
+        inputs["y"] = {"shape": ["batch", labels.width], "type": "float32", "labels": labels.to_dict(),
+                       "meaning": meaning}  # fmt: skip
+    side = network.size
+    return {
+        "schema": 1, "kind": "generator", "format": format, "opset": opset if format == "onnx" else None,
+        "family": loaded.run.config["config"]["family"], "network": network.config.to_dict(),
+        "inputs": inputs,
+        "output": {"image": {"shape": ["batch", network.channels, side, side], "type": "float32",
+                             "range": "-1 black, 1 white; clip what lies beyond"}},
+        "noise": "constant", "moving_average": True, "provenance": loaded.provenance(),
+        "licence": _licence(loaded),
+        "intended_use": "training data for research and teaching; not for diagnosis",
+        "versions": versions(),
+    }  # fmt: skip
+
+
+def _licence(loaded: Loaded) -> str:
+    """That of the training data, as far as it can still be read."""
+    from plenish.datasets.dataset import Dataset
+
+    try:
+        licence = Dataset.open(loaded.run.config["data"]["path"]).manifest.licence
+    except (InputError, KeyError):
+        licence = ""
+    return f"as the training data ({licence or 'licence not stated'})"
+
+
+__all__ = ["ExportedModel", "export_model", "fold", "largest_difference", "load_exported", "write_model"]
