@@ -1,7 +1,7 @@
 """Plenish fills up scarce image datasets, and says whether it helped.
 
 Every command is also a function here: `plenish.import_dataset`, `plenish.train_gan`, `plenish.generate`,
-`plenish.score`, `plenish.study`; paths may be given as strings. Names are loaded on first use, so that
+`plenish.score`, `plenish.run_study`; paths may be given as strings. Names are loaded on first use, so that
 `import plenish` stays cheap.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from plenish.latent.generate import load_generator as load_generator
     from plenish.recipes.demo import demo as demo
     from plenish.recipes.reported import score as score
-    from plenish.recipes.reported import study as study
+    from plenish.recipes.reported import study as run_study
     from plenish.recipes.train import train_gan as train_gan
     from plenish.report.build import write_report as write_report
     from plenish.runs import Run as Run
@@ -48,20 +48,23 @@ _HOMES = {
     "load_generator": "plenish.latent.generate",
     "make_phantom": "plenish.datasets.phantom",
     "profile_dataset": "plenish.datasets.profile",
+    "run_study": "plenish.recipes.reported",
     "score": "plenish.recipes.reported",
     "split_dataset": "plenish.datasets.split",
-    "study": "plenish.recipes.reported",
     "train_gan": "plenish.recipes.train",
     "use": "plenish.settings",
     "write_report": "plenish.report.build",
 }
+
+_NAMED_OTHERWISE = {"run_study": "study"}
+"""`plenish.study` is the package: importing it would take the function's place."""
 
 __all__ = ["InputError", "NegativeAnswer", "PlenishError", "__version__", *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        found = getattr(importlib.import_module(_HOMES[name]), name)
+        found = getattr(importlib.import_module(_HOMES[name]), _NAMED_OTHERWISE.get(name, name))
         return found if isinstance(found, type) or name == "use" else _taking_strings(found)
     raise AttributeError(f"module 'plenish' has no attribute '{name}'")
 
