@@ -95,6 +95,9 @@ def bench(
             "A benchmark needs at least 1 round, a batch of 2 and no negative number of classes."
         )
     if every:
+        others = {"width": width, "max_width": max_width, **given}
+        if recipe != "dcgan" or any(value is not None for value in others.values()):
+            raise InputError("--all measures each family at what suits it; give it no recipe, size or width.")
         parts = [_in_its_own_process(name, rounds) for name in SHOWN]
         rows = list(itertools.chain.from_iterable(part.pop("steps") for part in parts))
         result = BenchResult(rows, parts[0])
@@ -265,7 +268,11 @@ def _lazy_shares(
             step.number = 0  # Every penalty is due.
             taken[name].append(timed(step, engine))
     base_seconds = statistics.median(taken["base"][1:])
-    interval = {"lazy_penalty_share": penalty.interval, "path_share": penalty.path_interval}
+    # What is timed is a generator's turn, which holds d_steps of the discriminator's.
+    interval = {
+        "lazy_penalty_share": penalty.interval / base.adversarial.d_steps,
+        "path_share": penalty.path_interval,
+    }  # fmt: skip
     return {
         name: (statistics.median(taken[name][1:]) - base_seconds) / base_seconds / interval[name]
         for name in steps

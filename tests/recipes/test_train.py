@@ -75,7 +75,7 @@ def test_broken_recipes_are_told(tmp_path: Path, content: str, sentence: str) ->
         ({"options": ["adversarial.objective=hings"]}, "Unknown objective"),
         ({"options": ["network.kernel=3"]}, "4 or 5"),
         ({"options": ["network.width=64.5"]}, "whole number"),
-        ({"options": ["network.d_norm='no'"]}, "true or false"),
+        ({"options": ["network.d_norm='no'"]}, "did you mean 'none'"),
         ({"options": ["network.prior=gaussian"]}, "Unknown prior"),
         ({"options": ["network.size=32"]}, "those of the data"),
         ({"options": ["adversarial.beta1=2"]}, "between 0 and 1"),

@@ -160,8 +160,8 @@ def test_divergence_stops_at_the_last_good_checkpoint_and_is_not_replayed(
     data = stripes()
     real_step = adversarial.step
 
-    def poisoned(players, x, y, nimg, key, number):
-        values = real_step(players, x, y, nimg, key, number)
+    def poisoned(players, x, y, nimg, key, number, **more):
+        values = real_step(players, x, y, nimg, key, number, **more)
         return values | {"loss_g": torch.tensor(float("nan"))} if nimg >= 250 and key[1] == 0 else values
 
     monkeypatch.setattr(adversarial, "step", poisoned)
@@ -181,8 +181,8 @@ def test_rollback_goes_on_from_the_last_good_checkpoint_with_other_draws(
     data = stripes()
     real_step = adversarial.step
 
-    def poisoned(players, x, y, nimg, key, number):
-        values = real_step(players, x, y, nimg, key, number)
+    def poisoned(players, x, y, nimg, key, number, **more):
+        values = real_step(players, x, y, nimg, key, number, **more)
         return values | {"loss_g": torch.tensor(float("nan"))} if nimg >= 250 and key[1] < 2 else values
 
     monkeypatch.setattr(adversarial, "step", poisoned)
@@ -199,8 +199,8 @@ def test_a_rollback_without_a_checkpoint_begins_again(
 ) -> None:
     real_step = adversarial.step
 
-    def poisoned(players, x, y, nimg, key, number):
-        values = real_step(players, x, y, nimg, key, number)
+    def poisoned(players, x, y, nimg, key, number, **more):
+        values = real_step(players, x, y, nimg, key, number, **more)
         return values | {"loss_g": torch.tensor(float("nan"))} if nimg == 30 and key[1] == 0 else values
 
     monkeypatch.setattr(adversarial, "step", poisoned)
@@ -253,8 +253,8 @@ def test_every_part_of_the_method_resumes_bit_for_bit(stripes, tmp_path: Path, p
 def test_broken_weights_are_never_saved(stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real_step = adversarial.step
 
-    def poisoned(players, x, y, nimg, key, number):
-        values = real_step(players, x, y, nimg, key, number)
+    def poisoned(players, x, y, nimg, key, number, **more):
+        values = real_step(players, x, y, nimg, key, number, **more)
         if nimg == 150:
             players.ema.project.weight.data[0, 0] = float("inf")
         return values

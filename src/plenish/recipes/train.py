@@ -133,6 +133,8 @@ def _train(
             "Size, channels and labels of the networks are those of the data; import these differently."
         )
     sections = _apply(recipe.sections, changes)
+    if "adversarial.batch" in changes and "growth.batches" not in changes:
+        sections["growth"]["batches"] = ""  # The batch that was asked for holds at every stage.
     labels = dataset.labels if conditional is not False else LabelSchema()
     if labels.kind == "continuous" and abs(subset.y()).max() > 10:
         raise InputError(
@@ -155,7 +157,7 @@ def _train(
     method = method_of(sections)
     schedule = _made(Schedule, sections["schedule"], "schedule")
     limits = _made(Limits, sections["limits"], "limits")
-    _check_amount(subset, method.adversarial.batch)
+    _check_amount(subset, max([method.adversarial.batch, *method.growth.batch_sizes()]))
     engine = Engine.from_settings()
     config = {
         "recipe": recipe.name, "family": recipe.family, "network": network.to_dict(),

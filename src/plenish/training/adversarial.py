@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from plenish.training.augment import augment, next_p, orient
 from plenish.training.ema import ema_weight, update_ema
@@ -33,11 +33,12 @@ class Turn:
     """One step's inputs and random draws, all derived from (seed, attempt, images seen)."""
 
     def __init__(
-        self, players: Players, x: Tensor, y: Tensor | None, nimg: int, key: tuple[int, int], number: int
-    ) -> None:
+        self, players: Players, x: Tensor, y: Tensor | None, nimg: int, key: tuple[int, int], number: int,
+        norms: bool,
+    ) -> None:  # fmt: skip
         """Bring the real images to the stage of growth and into a random orientation."""
         self.players, self.y, self.nimg, self.key, self.number = players, y, nimg, key, number
-        self.method, self.engine = players.method, players.engine
+        self.method, self.engine, self.norms = players.method, players.engine, norms
         self.n = len(x)
         self.noise_sd = self.method.adversarial.noise_at(nimg)
         stage = players.grow(nimg)
@@ -88,8 +89,9 @@ class Turn:
 
 
 def step(
-    players: Players, x: Tensor, y: Tensor | None, nimg: int, key: tuple[int, int], number: int | None = None
-) -> dict[str, Tensor]:
+    players: Players, x: Tensor, y: Tensor | None, nimg: int, key: tuple[int, int], number: int | None = None,
+    *, norms: bool = False,
+) -> dict[str, Tensor]:  # fmt: skip
     """Train on one batch of real images: the discriminator, and when it is its turn the generator.
 
     Args:
@@ -99,13 +101,14 @@ def step(
         nimg: images seen before this batch; with `key` the source of every random draw.
         key: (seed, attempt).
         number: how many steps came before this one; counted from nimg where batches are of one size.
+        norms: also report the norms of the gradients, without those of lazy penalties.
 
     Returns:
         Scalars on the device: losses, mean logits or probabilities, accuracies of the discriminator.
     """
     rules = players.method.adversarial
     number = nimg // len(x) if number is None else number
-    turn = Turn(players, x, y, nimg, key, number)
+    turn = Turn(players, x, y, nimg, key, number, norms)
     players.engine.seed_everything(*key, nimg)  # Dropout and synthesis noise draw from the default stream.
     generators_turn = (number + 1) % rules.d_steps == 0
     with players.engine.autocast(), torch.set_grad_enabled(generators_turn):
@@ -138,6 +141,8 @@ def _discriminator(turn: Turn, fakes: Tensor) -> dict[str, Tensor]:
         extra = _gradient_penalty(turn, shown, logits if shared else None)
         loss = loss + extra
     _update(players.opt_d, loss)
+    if turn.norms:
+        values |= gradient_norms("d", players.d)
     if turn.due() and not at_once:
         extra = _gradient_penalty(turn, shown, None)
         _update(players.opt_d, extra * penalty.interval)
@@ -146,7 +151,7 @@ def _discriminator(turn: Turn, fakes: Tensor) -> dict[str, Tensor]:
     if extra is not None:
         values["penalty"] = extra.detach()
     if method.augment.ada_target:
-        sign = (real.detach() - players.objective.middle).sign().mean()
+        sign = 2 * values["d_accuracy_real"] - 1
         players.memory.p.copy_(next_p(players.memory.p, sign, method.augment, turn.n))
         values["ada_p"] = players.memory.p.clone()
     players.memory.accuracy.copy_((values["d_accuracy_real"] + values["d_accuracy_fake"]) / 2)
@@ -203,6 +208,8 @@ def _generator(turn: Turn, fakes: Tensor) -> dict[str, Tensor]:
         _update(players.opt_g, loss)
     players.train_d(True)
     values = {"loss_g": loss.detach()}
+    if turn.norms:
+        values |= gradient_norms("g", players.g)
     turns_before = turn.number // rules.d_steps
     if turn.method.penalty.path and turns_before % turn.method.penalty.path_interval == 0:
         values["path_length"] = _regularise_path(turn)
@@ -242,42 +249,39 @@ def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def _verdict(players: Players, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    """How the discriminator judged: means and shares of right answers."""
-    objective = players.objective
-    rate = objective.probability or (lambda logits: logits)
-    middle = objective.middle
-    if objective.paired:
-        # Only differences have a meaning; a pair is judged rightly when the real one scores higher.
-        right = (real > fake).float().mean()
-        return {
-            "d_real": real.mean(), "d_fake": fake.mean(), "d_accuracy_real": right, "d_accuracy_fake": right,
-        }  # fmt: skip
-    return {
-        "d_real": rate(real).mean(),
-        "d_fake": rate(fake).mean(),
-        "d_accuracy_real": (real > middle).float().mean(),
-        "d_accuracy_fake": (fake < middle).float().mean(),
+    """How the discriminator judged: mean probabilities or scores, and shares of right answers.
+
+    Where only differences of scores have a meaning, a pair of images is judged rightly if the real one scores
+    higher.
+    """
+    middle, probability = players.objective.middle, players.objective.probability
+    values = {"score_real": real.mean(), "score_fake": fake.mean()}
+    if probability is not None:
+        values |= {"d_real": probability(real).mean(), "d_fake": probability(fake).mean()}
+    right_real = real > (fake if middle is None else middle)
+    right_fake = fake < (real if middle is None else middle)
+    return values | {
+        "d_accuracy_real": right_real.float().mean(),
+        "d_accuracy_fake": right_fake.float().mean(),
     }
 
 
-def gradient_norms(players: Players) -> dict[str, float]:
-    """Euclidean norm of the latest gradients: of each network as a whole, and of each of its weight matrices.
+@torch.no_grad()
+def gradient_norms(letter: str, network: nn.Module) -> dict[str, Tensor]:
+    """Euclidean norms of a network's gradients: `grad_<letter>`, and `grad_<letter>/<layer>` of each weight.
 
-    The layers come as `grad_g/<parameter>` and `grad_d/<parameter>`, in the order of the network.
+    The layers come in the order of the network; biases and gains count in the whole only.
     """
-    norms: dict[str, float] = {}
-    for letter, network in (("g", players.g), ("d", players.d)):
-        graded = [
-            (n.removesuffix(".weight"), p.grad)
-            for n, p in network.named_parameters()
-            if p.grad is not None and p.ndim > 1
-        ]
-        if not graded:
-            continue
-        each = torch.stack(torch._foreach_norm([grad for _, grad in graded])).cpu()
-        norms[f"grad_{letter}"] = float(each.norm())
-        norms |= {f"grad_{letter}/{name}": float(norm) for (name, _), norm in zip(graded, each, strict=True)}
-    return norms
+    graded = [(name, p.grad, p.ndim) for name, p in network.named_parameters() if p.grad is not None]
+    if not graded:
+        return {}
+    each = torch.stack(torch._foreach_norm([gradient for _, gradient, _ in graded]))
+    layers = {
+        f"grad_{letter}/{name.removesuffix('.weight')}": norm
+        for (name, _, ndim), norm in zip(graded, each.unbind(), strict=True)
+        if ndim > 1
+    }
+    return {f"grad_{letter}": each.norm(), **layers}
 
 
 __all__ = ["Turn", "gradient_norms", "step"]

@@ -11,6 +11,7 @@ import dataclasses
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ from plenish.training.health import Health, Limits
 from plenish.training.logs import Log, Means, sample_grid
 from plenish.training.method import Method
 from plenish.training.players import Players
-from plenish.training.session import CHANGEABLE, Schedule, Training, Validator
+from plenish.training.session import CHANGEABLE, Schedule, Training, Validator, crossed
 
 Outcome = Literal["complete", "interrupted"]
 
@@ -66,44 +67,44 @@ def train(
         try:
             return _session(training, family)
         except NegativeAnswer as failure:
-            retry = _may_roll_back(training)
-            if not retry:
+            if not _may_roll_back(training):
                 raise
             warn(f"{failure} Going on from there with other random draws.")
+        retry = False
+        del players, training  # Before the next ones are built.
 
 
 def _may_roll_back(training: Training) -> bool:
-    """Whether the schedule asks for another attempt after a failure, and one is left; it is counted."""
-    run, schedule = training.run, training.schedule
-    past = int(run.status.get("rollbacks", 0))
-    if schedule.on_failure != "rollback" or past >= schedule.rollbacks:
-        return False
-    run.update_status(rollbacks=past + 1)
-    return True
+    """Whether the schedule asks for another attempt after a failure, and one is left."""
+    past = int(training.run.status.get("rollbacks", 0))
+    return training.schedule.on_failure == "rollback" and past < training.schedule.rollbacks
 
 
 def _session(training: Training, family: str) -> Outcome:
     run, schedule = training.run, training.schedule
-    if training.kimg >= schedule.kimg:
-        say(f"{run.path} has already been trained for {training.kimg:g} kimg.")
-        return "complete"
-    if samples.out_of_patience(training):
-        say(f"{run.path} has stopped improving; train longer with a larger schedule.patience.")
-        return "complete"
     run.update_status(
         state="running", engine=training.engine.describe(), schedule=dataclasses.asdict(schedule)
     )
     try:
         with contextlib.closing(Log(run, training.nimg)) as log, _stop_requests() as stop:
-            outcome = _loop(training, log, stop)
+            samples.catch_up(training, log)
+            if training.kimg >= schedule.kimg:
+                say(f"{run.path} has already been trained for {training.kimg:g} kimg.")
+                outcome: Outcome = "complete"
+            elif samples.out_of_patience(training):
+                say(f"{run.path} has stopped improving; train longer with a larger schedule.patience.")
+                outcome = "complete"
+            else:
+                outcome = _loop(training, log, stop)
+        run.update_status(state=outcome)
+        return outcome
     except Exception as error:
         if run.status["state"] == "running":
             run.update_status(state="failed", message=str(error).partition("\n")[0])
-        if memory.is_out_of_memory(error):
-            raise InputError(memory.batch_that_fits(training.players, family)) from error
-        raise
-    run.update_status(state=outcome)
-    return outcome
+        if not memory.is_out_of_memory(error):
+            raise
+        traceback.clear_frames(error.__traceback__)  # They hold what the failed step had made.
+    raise InputError(memory.batch_that_fits(training.players, family, training.nimg))
 
 
 def _restore(training: Training, retry: bool) -> None:
@@ -114,17 +115,21 @@ def _restore(training: Training, retry: bool) -> None:
     folder = run.path / "checkpoints"
     newest = checkpoints.newest_intact(folder)
     if status.get("state") == "diverged":
-        if not retry:
+        automatic = not retry and _may_roll_back(training)
+        if not retry and not automatic:
             at = newest.name if newest else "the start"
             raise NegativeAnswer(
                 f"{run.path} diverged: {status.get('message')}; it stands at {at}. "
                 "Use that, change the options in a new Run, or go on with other random draws: --retry."
             )
+        # In one write, so that a kill here neither loses nor repeats the attempt.
         training.attempt += 1
-        run.update_status(attempt=training.attempt)
+        rollbacks = int(status.get("rollbacks", 0)) + automatic
+        run.update_status(state="running", attempt=training.attempt, rollbacks=rollbacks)
     if newest is not None:
         state = checkpoints.restore_checkpoint(newest, players.modules(), players.optimisers())
         training.nimg, training.steps = int(state["nimg"]), int(state["steps"])
+        training.last_batch = int(state["last_batch"])
         say(f"Going on at {training.kimg:g} kimg from {newest.name}.")
     if training.best and not (folder / str(training.best.get("checkpoint"))).is_dir():
         training.best = {}
@@ -138,7 +143,6 @@ def _loop(training: Training, log: Log, stop: threading.Event) -> Outcome:
     for line in log.past():
         health.feed(line)
     reals = samples.fixed_reals(training)
-    samples.catch_up(training, log)
     if training.nimg == 0:
         sample_grid(reals).save(samples.sample_path(training.run, "reals"))
         _watch(training, log, health, samples.look(training, log, reals))
@@ -154,7 +158,7 @@ def _loop(training: Training, log: Log, stop: threading.Event) -> Outcome:
     seconds_before = float(training.run.status.get("seconds", 0.0))
     training.meter.restart(training.run.status.get("energy_j", None if seconds_before else 0.0))
     begun = last_save = tick = time.monotonic()
-    total = 1000 * schedule.kimg
+    total, turns = 1000 * schedule.kimg, players.method.adversarial.d_steps
     with (
         contextlib.closing(batches) as feed,
         progress("training", total, "images", done=training.nimg) as bar,
@@ -162,18 +166,19 @@ def _loop(training: Training, log: Log, stop: threading.Event) -> Outcome:
         for batch in feed:
             x = engine.to_images(batch.pixels)
             y = training.labels(batch.y)
-            means.add(adversarial.step(players, x, y, training.nimg, key, training.steps))
+            # Norms of the discriminator and of the generator, which has its turn once in d_steps.
+            soon = crossed(training.nimg, training.nimg + len(x) * turns, schedule.log_kimg)
+            means.add(adversarial.step(players, x, y, training.nimg, key, training.steps, norms=soon))
             means.count(len(x), batch.waited)
             before, training.nimg = training.nimg, training.nimg + len(x)
-            training.steps += 1
+            training.steps, training.last_batch = training.steps + 1, len(x)
             players.grow(training.nimg)
             done = training.nimg >= total
             stopped = stop.is_set()
             bar.advance(len(x))
 
             def due(kimg: float, before: int = before, done: bool = done) -> bool:
-                step = max(1, round(1000 * kimg))
-                return done or before // step != training.nimg // step
+                return done or crossed(before, training.nimg, kimg)
 
             save = stopped or due(schedule.checkpoint_kimg) or time.monotonic() - last_save > 3600
             if save or due(schedule.log_kimg):
@@ -201,9 +206,9 @@ _NOTES = (("G", "loss_g"), ("D", "loss_d"))
 
 
 def _line(training: Training, means: dict[str, float]) -> dict[str, Any]:
-    """A log line: means over the steps since the last one, gradient norms, and where growth stands."""
+    """A log line: means over the steps since the last one, and where growth stands."""
     players = training.players
-    line = {"kimg": training.kimg, **means, **adversarial.gradient_norms(players)}
+    line: dict[str, Any] = {"kimg": training.kimg, **means}
     if len(players.sizes) > 1:
         stage = players.stage_at(training.nimg)
         line |= {"size": players.sizes[stage.number], "alpha": stage.alpha}
@@ -238,7 +243,7 @@ def _save(training: Training, log: Log, seconds: float, evaluate: bool) -> None:
         training.nimg,
         players.modules(),
         players.optimisers(),
-        {"attempt": training.attempt, "steps": training.steps},
+        {"attempt": training.attempt, "steps": training.steps, "last_batch": training.last_batch},
     )
     if evaluate:
         samples.evaluate(training, log, path.name)

@@ -1,12 +1,36 @@
-"""Is the training still healthy? Each failure is seen in what was logged and told in one line."""
+"""Is the training still healthy? Each failure is seen in what was logged and told in one line.
+
+A line says what happened, since when, and which options to try. Five failures are known: explosion, vanishing
+(of a whole network or of the layers near its input), a discriminator that has won, instability, collapse.
+What counts as won depends on the objective: a Wasserstein critic is meant to be right at all times.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+LOSSES = {"loss_g": "the generator's loss", "loss_d": "the discriminator's loss"}
+GRADIENTS = {"grad_g": "the generator's gradients", "grad_d": "the discriminator's gradients"}
+REMEMBERED = 200
+
+CALMER = "lower --lr, or add --options adversarial.smoothing=0.1 or penalty.r1=1"
+GENTLER_D = (
+    "try --options adversarial.noise_sd=0.1 adversarial.noise_kimg=100, a smaller adversarial.lr_d, "
+    "adversarial.fake_as_real=0.1 or augment.diffaugment=color,translation"
+)
+MORE_SIGNAL = (
+    "try --options adversarial.objective=relativistic penalty.r1=1 penalty.r2=1, "
+    "adversarial.noise_sd=0.1 adversarial.noise_kimg=100, or a smaller adversarial.lr_d"
+)
+MORE_VARIETY = (
+    "try a larger --batch, --options adversarial.objective=relativistic penalty.r1=1 penalty.r2=1, or another --seed"
+)
+
+Line = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,19 +38,32 @@ class Limits:
     """When a training counts as failed.
 
     Attributes:
-        explosion: a gradient norm this many times its own median is an explosion.
-        vanishing: a gradient norm of the generator below this, throughout the window, has vanished.
+        explosion: a gradient norm or a loss this many times its own median is an explosion.
+        huge: so is a loss or a gradient norm above this, from the first line on.
+        vanishing: a gradient norm below this throughout the window has vanished; that of a layer also when it
+            is below this share of the last layer's.
         d_fake: mean probability of being real that the discriminator gives fakes; below this throughout the
-            window it has won outright.
-        variety: spread of the samples over the spread of real images; below this at two looks in a row the
-            generator has collapsed.
+            window it has won outright. A relativistic one has won at the same odds of its pairs.
+        d_loss: the same for objectives without probabilities (hinge, lsgan): loss that the discriminator has
+            left. There is none for a Wasserstein critic.
+        d_accuracy: share of right answers, of reals and of fakes, that a discriminator which has won exceeds.
+        instability: a loss that changes, from one line to the next, by this many times what it usually is or
+            changes by takes an extreme value.
+        spikes: how many such changes within the window are an instability.
+        variety: spread of the samples over the spread of real images, within classes; below this at two looks
+            in a row the generator has collapsed.
         window: how many log lines a lasting failure must last.
         warmup_kimg: lasting failures are not judged before.
     """
 
     explosion: float = 1000.0
+    huge: float = 1e6
     vanishing: float = 1e-6
     d_fake: float = 1e-4
+    d_loss: float = 1e-3
+    d_accuracy: float = 0.999
+    instability: float = 10.0
+    spikes: int = 4
     variety: float = 0.05
     window: int = 10
     warmup_kimg: float = 10.0
@@ -35,64 +72,178 @@ class Limits:
 class Health:
     """Watches a training's logged values; after a resume it is fed the last lines again."""
 
-    def __init__(self, limits: Limits) -> None:
-        """Start with nothing seen."""
-        self.limits = limits
-        self._lines: deque[Mapping[str, Any]] = deque(maxlen=200)
-        self._variety: deque[float] = deque(maxlen=2)
+    def __init__(self, limits: Limits, objective: str = "nonsaturating") -> None:
+        """Start with nothing seen.
 
-    def feed(self, line: Mapping[str, Any]) -> str | None:
+        Args:
+            limits: when a training counts as failed.
+            objective: name of the objective, on which depends what `d_real` and `d_fake` mean.
+        """
+        self.limits = limits
+        self.objective = objective
+        self._lines: deque[Line] = deque(maxlen=REMEMBERED)
+        self._looks: deque[tuple[float, float]] = deque(maxlen=2)
+
+    def feed(self, line: Line) -> str | None:
         """Take one logged line; those without gradients (samples, scores) are left aside.
 
+        A line may lack the generator's values, as where only the discriminator was updated.
+
         Returns:
-            None while healthy, else one line that says what went wrong and what to try.
+            None while healthy, else one line that says what went wrong, since when, and what to try.
         """
         if "variety" in line:
             return self._collapse(line["variety"], line["kimg"])
-        if "grad_g" not in line:
+        if "grad_g" not in line and "grad_d" not in line:
             return None
-        for name in ("loss_g", "loss_d", "grad_g", "grad_d"):
-            if name in line and not math.isfinite(line[name] if line[name] is not None else math.nan):
-                return f"{name} is no longer a number; lower --lr, or start again with another --seed"
-        failure = self._explosion(line)
+        failure = _not_a_number(line) or self._explosion(line)
         self._lines.append(line)
         return failure or self._lasting(line)
 
-    def _explosion(self, line: Mapping[str, Any]) -> str | None:
-        for name, whose in (("grad_g", "generator"), ("grad_d", "discriminator")):
-            past = sorted(p[name] for p in self._lines if name in p)
-            if name in line and len(past) >= self.limits.window:
-                median = past[len(past) // 2]
-                if line[name] > self.limits.explosion * max(median, 1e-3):
-                    return (
-                        f"the {whose}'s gradients exploded (norm {line[name]:.3g}, usually {median:.3g}); "
-                        "lower --lr or add smoothing"
-                    )
+    def _explosion(self, line: Line) -> str | None:
+        for name, what in (GRADIENTS | LOSSES).items():
+            if name not in line:
+                continue
+            size, past = abs(line[name]), [abs(p[name]) for p in self._lines if name in p]
+            enough = len(past) >= self.limits.window
+            usual = median(past) if enough else math.inf
+            floor = 1e-3 if name in GRADIENTS else 1.0
+            if size > min(self.limits.huge, self.limits.explosion * max(usual, floor)):
+                before = f", usually {usual:.3g}" if enough else ""
+                verb = "exploded" if name in GRADIENTS else "jumped up"
+                measure = "norm " if name in GRADIENTS else ""
+                return f"{what} {verb} ({measure}{line[name]:.3g}{before}); {CALMER}"
         return None
 
-    def _lasting(self, line: Mapping[str, Any]) -> str | None:
+    def _lasting(self, line: Line) -> str | None:
+        """Judge what is a failure only when it goes on."""
         recent = list(self._lines)[-self.limits.window :]
         if line.get("kimg", 0) < self.limits.warmup_kimg or len(recent) < self.limits.window:
             return None
-        if all(p["grad_g"] < self.limits.vanishing for p in recent):
-            return (
-                f"the generator's gradients vanished (norm {recent[-1]['grad_g']:.2g}); "
-                "use smoothing or instance noise, or a smaller discriminator learning rate"
-            )
-        if all(p["d_fake"] < self.limits.d_fake for p in recent):
-            return (
-                f"the discriminator won outright (it gives fakes {recent[-1]['d_fake']:.2g} on average); "
-                "use instance noise, more generator steps or a smaller --lr for it"
-            )
+        since = f"since {recent[0]['kimg']:g} kimg"
+        return (
+            self._won(recent, since)
+            or self._vanishing(recent, since)
+            or self._vanishing_by_layer(recent, since)
+            or self._instability(recent)
+        )
+
+    def _won(self, recent: Sequence[Line], since: str) -> str | None:
+        """A discriminator that is right and sure throughout has nothing left to teach."""
+        sure = all(self._is_sure(p) for p in recent)
+        right = all(
+            p.get(f"d_accuracy_{whose}", 1.0) >= self.limits.d_accuracy
+            for p in recent
+            for whose in ("real", "fake")
+        )
+        if not (sure and right):
+            return None
+        last = recent[-1]
+        measured = {
+            "relativistic": lambda: f"it scores reals {last['d_real'] - last['d_fake']:.3g} above fakes",
+            "hinge": lambda: f"its loss is {last['loss_d']:.2g}",
+            "lsgan": lambda: f"its loss is {last['loss_d']:.2g}",
+        }.get(self.objective, lambda: f"it gives fakes {last['d_fake']:.2g} on average")
+        return f"the discriminator won outright, {since} ({measured()}); {GENTLER_D}"
+
+    def _is_sure(self, line: Line) -> bool:
+        """Whether the discriminator's answers in one line leave hardly any doubt."""
+        if self.objective == "wasserstein":
+            return False
+        if self.objective in ("hinge", "lsgan"):
+            return bool(line.get("loss_d", math.inf) < self.limits.d_loss)
+        if "d_fake" not in line or "d_real" not in line:
+            return False
+        if self.objective == "relativistic":
+            return bool(line["d_real"] - line["d_fake"] > -math.log(self.limits.d_fake))
+        return bool(line["d_fake"] < self.limits.d_fake)
+
+    def _vanishing(self, recent: Sequence[Line], since: str) -> str | None:
+        for name, what in GRADIENTS.items():
+            if all(p.get(name, math.inf) < self.limits.vanishing for p in recent):
+                return f"{what} vanished, {since} (norm {recent[-1][name]:.2g}); {MORE_SIGNAL}"
+        if all(_constant([p[name] for p in recent if name in p]) for name in LOSSES):
+            return f"both losses no longer change, {since}: gradients vanished; {MORE_SIGNAL}"
+        return None
+
+    def _vanishing_by_layer(self, recent: Sequence[Line], since: str) -> str | None:
+        """Layers from the input on that get nothing, while the last one goes on learning.
+
+        Layers in the middle do not count: what a gate still at zero hides gets nothing either, and is well.
+        """
+        for name, what in GRADIENTS.items():
+            layers = [key for key in recent[-1] if key.startswith(f"{name}/")]
+            if len(layers) < 3:
+                continue
+            last = layers[-1]
+            if any(p.get(last, 0.0) < 100 * self.limits.vanishing for p in recent):
+                continue
+            dead = 0
+            while dead < len(layers) - 1 and all(self._is_dead(p, layers[dead], last) for p in recent):
+                dead += 1
+            if dead:
+                names = ", ".join(key.partition("/")[2] for key in layers[: min(dead, 3)])
+                return (
+                    f"{what} vanished in {dead} of {len(layers)} layers, those near the input, {since} "
+                    f"({names}{', …' if dead > 3 else ''}: norm {recent[-1][layers[dead - 1]]:.2g}, last layer "
+                    f"{recent[-1][last]:.2g}); {MORE_SIGNAL}"
+                )
+        return None
+
+    def _is_dead(self, line: Line, layer: str, last: str) -> bool:
+        floor = self.limits.vanishing * max(1.0, line.get(last, 0.0))
+        return bool(line.get(layer, math.inf) < floor)
+
+    def _instability(self, recent: Sequence[Line]) -> str | None:
+        """Losses that leap again and again, far beyond what they usually are and change by."""
+        for name, what in LOSSES.items():
+            values = [p[name] for p in self._lines if name in p]
+            if len(values) <= 2 * self.limits.window:
+                continue
+            leaps = [abs(b - a) for a, b in zip(values, values[1:], strict=False)]
+            usual = max(median(leaps), median([abs(v) for v in values]), 0.5)
+            times = [leap > self.limits.instability * usual for leap in leaps[-self.limits.window :]]
+            if sum(times) >= self.limits.spikes:
+                kimgs = [p["kimg"] for p in self._lines if name in p][-self.limits.window :]
+                worst = max(values[-self.limits.window :], key=abs)
+                return (
+                    f"{what} takes extreme values again and again, since {kimgs[times.index(True)]:g} kimg "
+                    f"(up to {worst:.3g}, usually {median(values):.3g}); {CALMER}"
+                )
         return None
 
     def _collapse(self, variety: float, kimg: float) -> str | None:
         """Judge the spread of the fixed samples relative to that of real images."""
-        self._variety.append(variety)
-        collapsed = len(self._variety) == 2 and max(self._variety) < self.limits.variety
+        self._looks.append((kimg, variety))
+        collapsed = len(self._looks) == 2 and max(v for _, v in self._looks) < self.limits.variety
         if collapsed and kimg >= self.limits.warmup_kimg:
             return (
-                f"the samples have become nearly alike (spread {variety:.3f} of that of real images); "
-                "use a larger batch, instance noise or another --seed"
+                f"the samples have become nearly alike, since {self._looks[0][0]:g} kimg (spread {variety:.2g} of "
+                f"that of real images); {MORE_VARIETY}"
             )
         return None
+
+
+def _not_a_number(line: Line) -> str | None:
+    """The first value that is not finite: losses first, then networks, then layers."""
+    named = LOSSES | GRADIENTS
+    for name in (*named, *(key for key in line if key.startswith(("grad_g/", "grad_d/")))):
+        value = line.get(name, 0.0)
+        if value is None or not math.isfinite(value):
+            return f"{name} is no longer a number, the end of an explosion; {CALMER}, or start with another --seed"
+    return None
+
+
+def _constant(values: Sequence[float]) -> bool:
+    """Whether values no longer change, to five digits; of fewer than three nothing can be said."""
+    if len(values) < 3:
+        return False
+    return max(values) - min(values) <= 1e-5 * max(map(abs, values))
+
+
+def median(values: Sequence[float]) -> float:
+    """The upper middle of the sorted values; there must be one."""
+    return sorted(values)[len(values) // 2]
+
+
+__all__ = ["Health", "Limits"]

@@ -23,7 +23,7 @@ class Log:
         from torch.utils.tensorboard import SummaryWriter
 
         self._run = run
-        self._board = SummaryWriter(run.path / "tensorboard", purge_step=nimg + 1 if nimg else None)
+        self._board = SummaryWriter(run.path / "tensorboard", purge_step=nimg + 1 if nimg else 0)
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Log values; `kimg` says when."""

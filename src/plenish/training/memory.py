@@ -16,8 +16,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
 
 
-def batch_that_fits(players: Players, family: str) -> str:
-    """Try smaller batches on fresh networks, and say which fits; the players are given up for it."""
+def batch_that_fits(players: Players, family: str, nimg: int) -> str:
+    """Try smaller batches on fresh networks, and say which fits.
+
+    Args:
+        players: those that did not fit; they are given up.
+        family: name of their family.
+        nimg: images seen; a network that grows is tried at that stage.
+    """
     network, engine, method = players.g.config, players.engine, players.method
     asked = method.adversarial.batch
     vars(players).clear()
@@ -25,7 +31,8 @@ def batch_that_fits(players: Players, family: str) -> str:
     while batch >= 2:
         try:
             rules = dataclasses.replace(method.adversarial, batch=batch)
-            smaller = dataclasses.replace(method, adversarial=rules)
+            growth = dataclasses.replace(method.growth, batches="")
+            smaller = dataclasses.replace(method, adversarial=rules, growth=growth)
             trial = Players(*networks.build(family, network), smaller, engine)
             x = torch.zeros(batch, network.channels, network.size, network.size, device=engine.device)
             y = (
@@ -33,7 +40,9 @@ def batch_that_fits(players: Players, family: str) -> str:
                 if network.labels.width
                 else None
             )
-            adversarial.step(trial, x.contiguous(memory_format=torch.channels_last), y, 0, (0, 0))
+            x = x.contiguous(memory_format=torch.channels_last)
+            for number in range(rules.d_steps):
+                adversarial.step(trial, x, y, nimg, (0, 0), number)
             return f"A batch of {asked} does not fit into memory; --batch {batch} does."
         except Exception as error:
             if not is_out_of_memory(error):

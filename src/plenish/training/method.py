@@ -94,6 +94,18 @@ class Method:
     augment: Augment = dataclasses.field(default_factory=Augment)
     growth: Growth = dataclasses.field(default_factory=Growth)
 
+    def __post_init__(self) -> None:
+        if self.adversarial.objective == "wasserstein":
+            for name, value in (
+                ("augment.ada_target", self.augment.ada_target),
+                ("adversarial.fake_as_real", self.adversarial.fake_as_real),
+            ):
+                if value:
+                    raise InputError(
+                        f"{name} follows how often the discriminator is right, which a Wasserstein critic is "
+                        "meant to be; leave it out or take another objective."
+                    )
+
 
 PARTS: dict[str, type[Adversarial | Penalty | Augment | Growth]] = {
     "adversarial": Adversarial,

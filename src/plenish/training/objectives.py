@@ -23,14 +23,15 @@ class Objective(NamedTuple):
         discriminator: (logits of reals N, logits of fakes N, one-sided smoothing) → scalar.
         generator: (logits of fakes N, logits of reals N or None) → scalar.
         paired: the generator's loss compares fakes with reals, so it needs the logits of both.
-        middle: logit between what counts as real and what counts as fake.
+        middle: logit between what counts as real and what counts as fake; None where only differences of
+            logits have a meaning.
         probability: logits → probability of being real; None where logits are scores without that meaning.
     """
 
     discriminator: Callable[[Tensor, Tensor, float], Tensor]
     generator: Callable[[Tensor, Tensor | None], Tensor]
     paired: bool = False
-    middle: float = 0.0
+    middle: float | None = 0.0
     probability: Callable[[Tensor], Tensor] | None = None
 
 
@@ -103,8 +104,8 @@ OBJECTIVES = {
     "vanilla": Objective(cross_entropy_discriminator, vanilla_generator, probability=torch.sigmoid),
     "lsgan": Objective(least_squares_discriminator, least_squares_generator, middle=0.5),
     "hinge": Objective(hinge_discriminator, raise_score),
-    "wasserstein": Objective(wasserstein_critic, raise_score),
-    "relativistic": Objective(relativistic_discriminator, relativistic_generator, paired=True),
+    "wasserstein": Objective(wasserstein_critic, raise_score, middle=None),
+    "relativistic": Objective(relativistic_discriminator, relativistic_generator, paired=True, middle=None),
 }
 
 

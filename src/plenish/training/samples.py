@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from plenish.runs import Run
 from plenish.training import checkpoints
 from plenish.training.engine import to_uint8
 from plenish.training.logs import Log, sample_grid, spread
-from plenish.training.session import Training
+from plenish.training.session import Training, crossed
 
 
 def evaluate(training: Training, log: Log, checkpoint: str) -> None:
@@ -21,6 +22,8 @@ def evaluate(training: Training, log: Log, checkpoint: str) -> None:
     if training.validator is None:
         return
     score = training.validator(sample_images(training, training.schedule.validate))
+    if not math.isfinite(score):
+        return
     log.write({"kimg": training.kimg, "kid_val": score})
     if not training.best or score < training.best["kid_val"]:
         training.best = {"checkpoint": checkpoint, "kid_val": score}
@@ -45,13 +48,11 @@ def sample_images(training: Training, n: int, *key: Any) -> NDArray[np.uint8]:
 
 def catch_up(training: Training, log: Log) -> None:
     """Score the checkpoint gone on from, if a kill came between its writing and its scoring."""
-    interval = round(1000 * training.schedule.checkpoint_kimg)
-    crossed = (
-        training.nimg // interval
-        != (training.nimg - training.players.stage_at(training.nimg).batch) // interval
+    due = training.kimg >= training.schedule.kimg or crossed(
+        training.nimg - training.last_batch, training.nimg, training.schedule.checkpoint_kimg
     )
     scored = any(line["kimg"] == training.kimg and "kid_val" in line for line in log.past())
-    if training.nimg and crossed and not scored:
+    if training.nimg and due and not scored:
         evaluate(training, log, checkpoints.checkpoint_name(training.nimg))
         training.run.update_status(best=training.best)
 

@@ -65,6 +65,12 @@ class Schedule:
             raise InputError(f"At least one checkpoint must be kept; keep is {self.keep}.")
 
 
+def crossed(before: int, after: int, kimg: float) -> bool:
+    """Whether a multiple of `kimg` lies between two numbers of images seen."""
+    interval = max(1, round(1000 * kimg))
+    return before // interval != after // interval
+
+
 CHANGEABLE = tuple(f"schedule.{field.name}" for field in dataclasses.fields(Schedule))
 
 
@@ -81,6 +87,7 @@ class Training:
     validator: Validator | None
     nimg: int = 0
     steps: int = 0
+    last_batch: int = 0
     attempt: int = 0
     best: dict[str, Any] = dataclasses.field(default_factory=dict)
     meter: Meter = dataclasses.field(default_factory=Meter)
