@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from plenish.errors import InputError
-from plenish.latent.generate import generate, load_generator
+from plenish.latent.generate import decode, generate, load_generator
+from plenish.networks.gan import build, network_config
 from plenish.recipes.train import train_gan
 from plenish.runs import Run
 
@@ -100,3 +102,22 @@ def test_generating_needs_a_checkpoint(stripes, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "empty", "gan", {"recipe": "dcgan"})
     with pytest.raises(InputError, match="no checkpoint yet"):
         load_generator(run.path)
+
+
+@pytest.mark.parametrize("family", ["dcgan", "stylegan2"])
+def test_an_image_depends_on_its_number_and_the_seed_alone(family: str) -> None:
+    torch.manual_seed(0)
+    options = {"size": 16, "width": 4, "max_width": 8, "z_dim": 8}
+    network, _ = build(family, network_config(family, options))
+    for name, parameter in network.named_parameters():
+        if "strength" in name or "noise" in name:
+            parameter.data.fill_(0.5)
+    network.eval()
+    z = np.random.default_rng(0).standard_normal((150, 8), np.float32)
+    z[1:] = z[0]  # What then differs, noise has made.
+    whole = decode(network, z, None, seed=3)
+    apart = np.concatenate([decode(network, z[a:b], None, seed=3, first=a) for a, b in ((0, 70), (70, 150))])
+    assert (whole == apart).all()
+    noisy = family == "stylegan2"
+    assert (whole[0] != whole[1]).any() == noisy
+    assert (decode(network, z, None, seed=4) != whole).any() == noisy

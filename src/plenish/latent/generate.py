@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from plenish.datasets.schema import LabelSchema
     from plenish.networks.gan.contract import Generator
     from plenish.runs import Run
+    from plenish.training.engine import Engine
 
 _BLOCK = 256
+_PIECE = 64
+"""Images made at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +160,8 @@ def generate(
         with progress("generating", n, "images", done=writer.skip) as bar:
             for start in range(writer.skip, n, _BLOCK):
                 piece = slice(start, min(start + _BLOCK, n))
-                pixels = decode(loaded.network, z[piece], y[piece] if labels.width else None, truncation)
+                asked = y[piece] if labels.width else None
+                pixels = decode(loaded.network, z[piece], asked, truncation, seed=seed, first=start)
                 writer.add(pixels, _rows(loaded, labels.decode(y[piece]), start, seed))
                 bar.advance(len(pixels))
         writer.splits["default"] = ["train"] * n
@@ -251,25 +255,49 @@ def _latents(network: Generator, n: int, seed: int) -> NDArray[np.float32]:
 
 
 def decode(
-    network: Generator, z: NDArray[np.float32], y: NDArray[np.float32] | None, truncation: float = 1.0
-) -> NDArray[np.uint8]:
-    """z, N×z_dim (and y, N×K) → uint8 N×H×W×C, in pieces of 64."""
+    network: Generator, z: NDArray[np.float32], y: NDArray[np.float32] | None, truncation: float = 1.0,
+    *, seed: int = 0, first: int = 0,
+) -> NDArray[np.uint8]:  # fmt: skip
+    """Make images.
+
+    Args:
+        network: the generator.
+        z: latents N×z_dim.
+        y: labels N×K, or None.
+        truncation: psi.
+        seed: of the noise, for families that have noise inputs.
+        first: number of the first image; its noise depends on the seed and that number alone.
+
+    Returns:
+        uint8 N×H×W×C.
+    """
     import numpy as np
     import torch
 
     from plenish.training.engine import Engine, to_uint8
 
-    engine = Engine.from_settings()
-    made = []
+    engine, made = Engine.from_settings(), []
     with torch.no_grad():
-        for start in range(0, len(z), 64):
-            piece = torch.from_numpy(z[start : start + 64]).to(engine.device)
-            asked = None if y is None else torch.from_numpy(y[start : start + 64]).to(engine.device)
+        for block in range(first // _PIECE, -(-(first + len(z)) // _PIECE)):
+            start = max(block * _PIECE, first)
+            rows = slice(start - first, (block + 1) * _PIECE - first)
+            places = slice(start - block * _PIECE, start - block * _PIECE + len(z[rows]))
+            engine.seed_everything(seed, "noise", block)
             with engine.autocast():
-                w = network.truncate(network.mapping(piece, asked), truncation)
-                images = network.synthesis(w, asked, noise="constant")
-                made.append(to_uint8(network.full_size(images)))
+                asked = None if y is None else _whole_block(y[rows], places, engine)
+                w = network.mapping(_whole_block(z[rows], places, engine), asked)
+                images = network.synthesis(network.truncate(w, truncation), asked, noise="random")
+            made.append(to_uint8(network.full_size(images[places])))
     return np.concatenate(made)
+
+
+def _whole_block(rows: NDArray[np.float32], places: slice, engine: Engine) -> torch.Tensor:
+    """Rows at their places in a block that is always of the same size, so that noise is drawn alike."""
+    import torch
+
+    block = torch.zeros(_PIECE, rows.shape[1])
+    block[places] = torch.from_numpy(rows)
+    return block.to(engine.device)
 
 
 def _rows(loaded: Loaded, labels: list[Any], start: int, seed: int) -> list[Mapping[str, Any]]:

@@ -34,14 +34,15 @@ def sample_images(training: Training, n: int, *key: Any) -> NDArray[np.uint8]:
     """Fixed samples of the moving average, uint8 n×H×W×C; labels follow the training rows."""
     engine, network = training.engine, training.players.ema
     y = training.subset.y()
-    order = np.random.default_rng(training.run.seed).permutation(len(y))[np.arange(n) % len(y)]
+    order = _fixed_rows(training, n)
     z = network.sample_prior(n, engine.generator(training.run.seed, "samples", *key))
     made = []
     for start in range(0, n, 64):
         piece = slice(start, start + 64)
         asked = training.labels(y[order[piece]])
+        engine.seed_everything(training.run.seed, "samples", *key, start)
         with engine.autocast():
-            images = network.synthesis(network.mapping(z[piece], asked), asked, noise="constant")
+            images = network.synthesis(network.mapping(z[piece], asked), asked, noise="random")
             made.append(to_uint8(network.full_size(images)))
     return np.concatenate(made)
 
@@ -59,8 +60,13 @@ def catch_up(training: Training, log: Log) -> None:
 
 def fixed_reals(training: Training, n: int = 25) -> NDArray[np.uint8]:
     """Real images of the train part, the same each time, uint8 n×H×W×C."""
+    return training.subset.images(_fixed_rows(training, n))
+
+
+def _fixed_rows(training: Training, n: int) -> NDArray[np.int64]:
+    """Training rows whose labels fixed samples are made with."""
     order = np.random.default_rng(training.run.seed).permutation(len(training.subset))
-    return training.subset.images(order[np.arange(n) % len(order)])
+    return order[np.arange(n) % len(order)]
 
 
 def look(training: Training, log: Log, reals: NDArray[np.uint8]) -> dict[str, float]:
@@ -68,8 +74,10 @@ def look(training: Training, log: Log, reals: NDArray[np.uint8]) -> dict[str, fl
     samples = sample_images(training, len(reals))
     grid = sample_grid(samples)
     grid.save(sample_path(training.run, checkpoints.checkpoint_name(training.nimg)))
-    variety = spread(samples) / max(spread(reals), 1e-9)
+    y = training.subset.y()[_fixed_rows(training, len(reals))] if training.labelled else None
+    variety = spread(samples, y) / max(spread(reals, y), 1e-9)
     log.image("samples", np.asarray(grid), training.nimg)
+    log.confusion(training.nimg)
     return {"kimg": training.kimg, "variety": variety}
 
 
