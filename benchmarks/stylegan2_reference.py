@@ -1,0 +1,99 @@
+"""Our StyleGAN2 step against the networks of another implementation, in turns of one run on the CPU.
+
+    python benchmarks/stylegan2_reference.py CHECKOUT [--rounds 3] [--out FILE]
+
+CHECKOUT is a copy of NVlabs/stylegan2-ada-pytorch. It is imported, not copied, and its licence allows
+non-commercial use only. Its networks run in float32, as they force on a CPU, in the plain loop; ours as
+`plenish train gan` runs them. Both: 64 px, batch 16, channel base 16384, at most 512 maps, 8 mapping layers,
+unconditional, without lazy penalties.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import softplus
+
+from plenish.bench import OurStep, cpu_model
+from plenish.networks.gan import network_config
+from plenish.plain import timed
+from plenish.training.engine import Engine
+from plenish.training.method import Adversarial, Method
+
+SIZE, BATCH, BASE, MOST = 64, 16, 16384, 512
+
+
+def reference_step(checkout: Path) -> Any:
+    """One step of the plain loop on the reference's networks."""
+    sys.path.insert(0, str(checkout))
+    from training.networks import Discriminator, Generator
+
+    common = {"channel_base": BASE, "channel_max": MOST, "num_fp16_res": 0}
+    g = Generator(512, 0, 512, SIZE, 3, mapping_kwargs={"num_layers": 8}, synthesis_kwargs=common)
+    d = Discriminator(0, SIZE, 3, **common, epilogue_kwargs={"mbstd_group_size": 4})
+    opt_g, opt_d = (torch.optim.Adam(n.parameters(), 0.0025, (0.0, 0.99)) for n in (g, d))
+    x, c = torch.rand(BATCH, 3, SIZE, SIZE) * 2 - 1, torch.zeros(BATCH, 0)
+
+    def step() -> None:
+        opt_d.zero_grad()
+        fakes = g(torch.randn(BATCH, 512), c)
+        (softplus(-d(x, c)).mean() + softplus(d(fakes.detach(), c)).mean()).backward()
+        opt_d.step()
+        opt_g.zero_grad()
+        softplus(-d(fakes, c)).mean().backward()
+        opt_g.step()
+
+    return step, sum(p.numel() for n in (g, d) for p in n.parameters())
+
+
+def our_step(engine: Engine) -> OurStep:
+    """The same networks' step, ours."""
+    options = {
+        "size": SIZE, "channels": 3, "z_dim": 512, "w_dim": 512, "mapping_layers": 8, "width": BASE // SIZE,
+        "max_width": MOST,
+    }  # fmt: skip
+    rules = Adversarial(batch=BATCH, lr_g=0.0025, lr_d=0.0025, beta1=0.0, beta2=0.99)
+    x = torch.rand(BATCH, 3, SIZE, SIZE) * 2 - 1
+    return OurStep("stylegan2", network_config("stylegan2", options), Method(rules), engine, x, None)
+
+
+def main() -> None:
+    """Race, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    engine = Engine.from_settings()
+    ours = our_step(engine)
+    theirs, parameters = reference_step(asked.checkout)
+    theirs()
+    ours()
+    taken: dict[str, list[float]] = {"reference": [], "ours": []}
+    for _ in range(asked.rounds):
+        taken["reference"].append(timed(theirs, engine))
+        taken["ours"].append(statistics.median(timed(ours, engine) for _ in range(2)))
+    ratios = [a / b for a, b in zip(taken["reference"], taken["ours"], strict=True)]
+    result = {
+        "date": time.strftime("%Y-%m-%d"), "cpu": cpu_model(), **engine.describe(),
+        "torch": torch.__version__,
+        "size": SIZE, "batch": BATCH, "parameters_reference": parameters,
+        "parameters_ours": sum(p.numel() for n in (ours.players.g, ours.players.d) for p in n.parameters()),
+        "reference_images_per_s": BATCH / statistics.median(taken["reference"]),
+        "images_per_s": BATCH / statistics.median(taken["ours"]),
+        "ratio": statistics.median(ratios), "ratio_range": [min(ratios), max(ratios)],
+    }  # fmt: skip
+    print(json.dumps(result, indent=1))
+    if asked.out:
+        asked.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
