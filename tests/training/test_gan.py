@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from plenish.datasets.dataset import Dataset
@@ -247,6 +248,36 @@ def test_every_part_of_the_method_resumes_bit_for_bit(stripes, tmp_path: Path, p
     _train(data, tmp_path / "whole", 0.2, options=options)
     _train(data, tmp_path / "parts", 0.1, options=options)
     _train(data, tmp_path / "parts", 0.2, options=options)
+    _assert_equal(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_resuming_across_growth_steps_is_bit_for_bit(stripes, tmp_path: Path) -> None:
+    data = stripes()
+    growing = [
+        "network.width=4", "network.max_width=8", "network.z_dim=8", "growth.fade_kimg=0.04",
+        "growth.stable_kimg=0.03", "growth.batches='10,10,5'", "schedule.log_kimg=0.05",
+    ]  # fmt: skip
+    more = {"recipe": "celeba-progan", "options": growing, "batch": None, "checkpoint_kimg": 0.02}
+    whole = _train(data, tmp_path / "whole", 0.2, **more)
+    for kimg in (0.04, 0.06, 0.12, 0.2):  # Within the first stage, and in the fades of the second and third.
+        _train(data, tmp_path / "parts", kimg, **more)
+    _assert_equal(tmp_path / "whole", tmp_path / "parts")
+    assert {8.0, 16.0} <= set(whole.metrics()["size"].dropna()), "it grew"
+    grids = [Image.open(path).size for path in (whole.path / "samples").glob("kimg-*.png")]
+    assert len(set(grids)) == 1, "samples of small stages are shown at full size"
+
+
+def test_resuming_with_mixing_path_length_and_lazy_penalties_is_bit_for_bit(stripes, tmp_path: Path) -> None:
+    data = stripes()
+    options = [
+        "network.width=4", "network.max_width=8", "network.z_dim=8", "network.w_dim=8", "penalty.path=2",
+        "penalty.path_interval=2", "penalty.interval=3", "adversarial.style_mixing=0.9",
+        "augment.ada_target=0.6", "augment.ada_kimg=1", "augment.ada_p=0.3", "schedule.log_kimg=0.05",
+    ]  # fmt: skip
+    more = {"recipe": "small-stylegan2", "options": options, "checkpoint_kimg": 0.05}
+    _train(data, tmp_path / "whole", 0.15, **more)
+    for kimg in (0.05, 0.1, 0.15):
+        _train(data, tmp_path / "parts", kimg, **more)
     _assert_equal(tmp_path / "whole", tmp_path / "parts")
 
 
