@@ -139,7 +139,7 @@ def _restore(training: Training, retry: bool) -> None:
 
 def _loop(training: Training, log: Log, stop: threading.Event) -> Outcome:
     schedule, engine, players = training.schedule, training.engine, training.players
-    health = Health(training.limits)
+    health = Health(training.limits, players.method.adversarial.objective)
     for line in log.past():
         health.feed(line)
     reals = samples.fixed_reals(training)

@@ -11,10 +11,16 @@ import dataclasses
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 LOSSES = {"loss_g": "the generator's loss", "loss_d": "the discriminator's loss"}
 GRADIENTS = {"grad_g": "the generator's gradients", "grad_d": "the discriminator's gradients"}
+GUESSING = {
+    "vanilla": 2 * math.log(2), "nonsaturating": 2 * math.log(2), "relativistic": math.log(2), "hinge": 2.0,
+    "lsgan": 0.25,
+}  # fmt: skip
+"""Loss of a discriminator that answers the same whatever it sees, as well as that can be done."""
 REMEMBERED = 200
 
 CALMER = "lower --lr, or add --options adversarial.smoothing=0.1 or penalty.r1=1"
@@ -27,7 +33,8 @@ MORE_SIGNAL = (
     "adversarial.noise_sd=0.1 adversarial.noise_kimg=100, or a smaller adversarial.lr_d"
 )
 MORE_VARIETY = (
-    "try a larger --batch, --options adversarial.objective=relativistic penalty.r1=1 penalty.r2=1, or another --seed"
+    "try a larger --batch, another --seed, or "
+    "--options adversarial.objective=relativistic penalty.r1=1 penalty.r2=1"
 )
 
 Line = Mapping[str, Any]
@@ -39,7 +46,9 @@ class Limits:
 
     Attributes:
         explosion: a gradient norm or a loss this many times its own median is an explosion.
-        huge: so is a loss or a gradient norm above this, from the first line on.
+        huge: so is a gradient norm above this, from the first line on.
+        huge_loss: the same for a loss; 100 times that for a Wasserstein critic, whose
+            scale is free.
         vanishing: a gradient norm below this throughout the window has vanished; that of a layer also when it
             is below this share of the last layer's.
         d_fake: mean probability of being real that the discriminator gives fakes; below this throughout the
@@ -48,8 +57,9 @@ class Limits:
             left. There is none for a Wasserstein critic.
         d_accuracy: share of right answers, of reals and of fakes, that a discriminator which has won exceeds.
         instability: a loss that changes, from one line to the next, by this many times what it usually is or
-            changes by takes an extreme value.
-        spikes: how many such changes within the window are an instability.
+            changes by takes an extreme value. So does a discriminator's loss of half that many times what
+            guessing costs, where the objective has such a level.
+        spikes: how many extreme values within the window are an instability.
         variety: spread of the samples over the spread of real images, within classes; below this at two looks
             in a row the generator has collapsed.
         window: how many log lines a lasting failure must last.
@@ -58,6 +68,7 @@ class Limits:
 
     explosion: float = 1000.0
     huge: float = 1e6
+    huge_loss: float = 1e3
     vanishing: float = 1e-6
     d_fake: float = 1e-4
     d_loss: float = 1e-3
@@ -107,13 +118,18 @@ class Health:
             size, past = abs(line[name]), [abs(p[name]) for p in self._lines if name in p]
             enough = len(past) >= self.limits.window
             usual = median(past) if enough else math.inf
-            floor = 1e-3 if name in GRADIENTS else 1.0
-            if size > min(self.limits.huge, self.limits.explosion * max(usual, floor)):
+            gradients = name in GRADIENTS
+            # A discriminator without mistakes has norms near 0; its next mistake is no explosion.
+            bound = self.limits.explosion * max(usual, 0.1 if gradients else 1.0)
+            if size > min(bound, self.limits.huge if gradients else self._huge_loss):
                 before = f", usually {usual:.3g}" if enough else ""
-                verb = "exploded" if name in GRADIENTS else "jumped up"
-                measure = "norm " if name in GRADIENTS else ""
-                return f"{what} {verb} ({measure}{line[name]:.3g}{before}); {CALMER}"
+                how = "exploded (norm " if gradients else "exploded ("
+                return f"{what} {how}{line[name]:.3g}{before}); {CALMER}"
         return None
+
+    @property
+    def _huge_loss(self) -> float:
+        return self.limits.huge_loss * (100 if self.objective == "wasserstein" else 1)
 
     def _lasting(self, line: Line) -> str | None:
         """Judge what is a failure only when it goes on."""
@@ -125,7 +141,7 @@ class Health:
             self._won(recent, since)
             or self._vanishing(recent, since)
             or self._vanishing_by_layer(recent, since)
-            or self._instability(recent)
+            or self._instability(recent, since)
         )
 
     def _won(self, recent: Sequence[Line], since: str) -> str | None:
@@ -139,12 +155,13 @@ class Health:
         if not (sure and right):
             return None
         last = recent[-1]
-        measured = {
-            "relativistic": lambda: f"it scores reals {last['d_real'] - last['d_fake']:.3g} above fakes",
-            "hinge": lambda: f"its loss is {last['loss_d']:.2g}",
-            "lsgan": lambda: f"its loss is {last['loss_d']:.2g}",
-        }.get(self.objective, lambda: f"it gives fakes {last['d_fake']:.2g} on average")
-        return f"the discriminator won outright, {since} ({measured()}); {GENTLER_D}"
+        if self.objective == "relativistic":
+            measured = f"it scores reals {_margin(last):.3g} above fakes"
+        elif self.objective in ("hinge", "lsgan"):
+            measured = f"its loss is {last['loss_d']:.2g}"
+        else:
+            measured = f"it gives fakes {last['d_fake']:.2g} on average"
+        return f"the discriminator won outright, {since} ({measured}); {GENTLER_D}"
 
     def _is_sure(self, line: Line) -> bool:
         """Whether the discriminator's answers in one line leave hardly any doubt."""
@@ -152,14 +169,14 @@ class Health:
             return False
         if self.objective in ("hinge", "lsgan"):
             return bool(line.get("loss_d", math.inf) < self.limits.d_loss)
-        if "d_fake" not in line or "d_real" not in line:
-            return False
         if self.objective == "relativistic":
-            return bool(line["d_real"] - line["d_fake"] > -math.log(self.limits.d_fake))
-        return bool(line["d_fake"] < self.limits.d_fake)
+            return bool(_margin(line) > -math.log(self.limits.d_fake))
+        return bool(line.get("d_fake", 1.0) < self.limits.d_fake)
 
     def _vanishing(self, recent: Sequence[Line], since: str) -> str | None:
         for name, what in GRADIENTS.items():
+            if name == "grad_d" and self._is_sure(recent[-1]):
+                continue  # It has won, or is about to; that says more.
             if all(p.get(name, math.inf) < self.limits.vanishing for p in recent):
                 return f"{what} vanished, {since} (norm {recent[-1][name]:.2g}); {MORE_SIGNAL}"
         if all(_constant([p[name] for p in recent if name in p]) for name in LOSSES):
@@ -185,8 +202,8 @@ class Health:
                 names = ", ".join(key.partition("/")[2] for key in layers[: min(dead, 3)])
                 return (
                     f"{what} vanished in {dead} of {len(layers)} layers, those near the input, {since} "
-                    f"({names}{', …' if dead > 3 else ''}: norm {recent[-1][layers[dead - 1]]:.2g}, last layer "
-                    f"{recent[-1][last]:.2g}); {MORE_SIGNAL}"
+                    f"({names}{', …' if dead > 3 else ''}: norm {recent[-1][layers[dead - 1]]:.2g}, "
+                    f"last layer {recent[-1][last]:.2g}); {MORE_SIGNAL}"
                 )
         return None
 
@@ -194,20 +211,31 @@ class Health:
         floor = self.limits.vanishing * max(1.0, line.get(last, 0.0))
         return bool(line.get(layer, math.inf) < floor)
 
-    def _instability(self, recent: Sequence[Line]) -> str | None:
-        """Losses that leap again and again, far beyond what they usually are and change by."""
+    def _instability(self, recent: Sequence[Line], since: str) -> str | None:
+        """Losses that leap again and again, far beyond what they usually are and change by.
+
+        One that was wild from the start has nothing usual: it is compared with guessing.
+        """
+        guessing, half = GUESSING.get(self.objective, math.inf), self.limits.instability / 2
+        wild = [p["loss_d"] for p in recent if p.get("loss_d", 0.0) > half * guessing]
+        if len(wild) >= self.limits.spikes:
+            return (
+                f"the discriminator's loss takes extreme values, {since} (up to {max(wild):.3g}; "
+                f"guessing would cost {guessing:.2g}); {CALMER}"
+            )
         for name, what in LOSSES.items():
-            values = [p[name] for p in self._lines if name in p]
-            if len(values) <= 2 * self.limits.window:
+            told = [(p["kimg"], p[name]) for p in self._lines if name in p]
+            if len(told) <= 2 * self.limits.window:
                 continue
-            leaps = [abs(b - a) for a, b in zip(values, values[1:], strict=False)]
+            values = [value for _, value in told]
+            leaps = [abs(b - a) for a, b in pairwise(values)]
             usual = max(median(leaps), median([abs(v) for v in values]), 0.5)
-            times = [leap > self.limits.instability * usual for leap in leaps[-self.limits.window :]]
-            if sum(times) >= self.limits.spikes:
-                kimgs = [p["kimg"] for p in self._lines if name in p][-self.limits.window :]
-                worst = max(values[-self.limits.window :], key=abs)
+            latest = list(zip(told[1:], leaps, strict=True))[-self.limits.window :]
+            extreme = [at for at, leap in latest if leap > self.limits.instability * usual]
+            if len(extreme) >= self.limits.spikes:
+                worst = max((value for _, value in extreme), key=abs)
                 return (
-                    f"{what} takes extreme values again and again, since {kimgs[times.index(True)]:g} kimg "
+                    f"{what} takes extreme values again and again, since {extreme[0][0]:g} kimg "
                     f"(up to {worst:.3g}, usually {median(values):.3g}); {CALMER}"
                 )
         return None
@@ -218,8 +246,8 @@ class Health:
         collapsed = len(self._looks) == 2 and max(v for _, v in self._looks) < self.limits.variety
         if collapsed and kimg >= self.limits.warmup_kimg:
             return (
-                f"the samples have become nearly alike, since {self._looks[0][0]:g} kimg (spread {variety:.2g} of "
-                f"that of real images); {MORE_VARIETY}"
+                f"the samples have become nearly alike, since {self._looks[0][0]:g} kimg "
+                f"(spread {variety:.2g} of that of real images); {MORE_VARIETY}"
             )
         return None
 
@@ -230,8 +258,13 @@ def _not_a_number(line: Line) -> str | None:
     for name in (*named, *(key for key in line if key.startswith(("grad_g/", "grad_d/")))):
         value = line.get(name, 0.0)
         if value is None or not math.isfinite(value):
-            return f"{name} is no longer a number, the end of an explosion; {CALMER}, or start with another --seed"
+            return f"{name} is no longer a number, the end of an explosion; {CALMER}, or use another --seed"
     return None
+
+
+def _margin(line: Line) -> float:
+    """How much higher the discriminator scores reals than fakes."""
+    return float(line.get("score_real", 0.0) - line.get("score_fake", 0.0))
 
 
 def _constant(values: Sequence[float]) -> bool:
