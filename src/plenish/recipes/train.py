@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from plenish import settings
 from plenish._version import __version__
@@ -37,7 +37,8 @@ def train_gan(
     data: Path, run: Path, *, recipe: str = "dcgan", split: str = "default", seed: int = 0,
     kimg: float | None = None, batch: int | None = None, width: int | None = None, lr: float | None = None,
     conditional: bool | None = None, checkpoint_kimg: float | None = None, keep: int | None = None,
-    validation: bool = True, retry: bool = False, options: list[str] | None = None,
+    validation: bool = True, retry: bool = False, on_failure: Literal["stop", "rollback"] | None = None,
+    options: list[str] | None = None,
 ) -> Run:  # fmt: skip
     """Train a generator on the train part of a Dataset, or go on training it.
 
@@ -59,6 +60,8 @@ def train_gan(
         keep: newest checkpoints kept, beside the best.
         validation: score each checkpoint against the val part, to know the best.
         retry: go on after a divergence, with other random draws.
+        on_failure: what to do when the training diverges: `stop` at the last good checkpoint, as by default,
+            or `rollback` to it and go on with other random draws, up to schedule.rollbacks times.
         options: further options as section.name=value, such as adversarial.noise_sd=0.1.
 
     Returns:
@@ -71,6 +74,7 @@ def train_gan(
     direct = {
         "schedule.kimg": kimg, "adversarial.batch": batch, "network.width": width, "adversarial.lr_g": lr,
         "adversarial.lr_d": lr, "schedule.checkpoint_kimg": checkpoint_kimg, "schedule.keep": keep,
+        "schedule.on_failure": on_failure,
     }  # fmt: skip
     changes = {key: value for key, value in direct.items() if value is not None} | _assignments(options or [])
     dataset = Dataset.open(data)
