@@ -11,6 +11,8 @@ from plenish.errors import InputError, unknown
 
 SECTIONS = ("network", "adversarial", "penalty", "augment", "growth", "schedule", "limits")
 """What a recipe sets: the networks, the parts of the training method, its length, and when it has failed."""
+AUTO = "auto"
+"""Name of the recipe that is chosen by data and machine (see `recipes.auto`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Recipe:
         provenance: where its numbers come from, and what was changed.
         family: generator family.
         sections: options by section; what is not named has its default.
+        choice: of a recipe chosen by data and machine, what a Run keeps of that: domain, reasons, sections.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Recipe:
     provenance: str
     family: str
     sections: Mapping[str, Mapping[str, Any]]
+    choice: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -52,6 +56,11 @@ def load_recipe(name: str) -> Recipe:
     """
     import yaml
 
+    if name == AUTO:
+        raise InputError(
+            "The recipe auto is chosen for a Dataset; 'plenish train gan DATA RUN --recipe auto --dry-run' "
+            "shows what it would be."
+        )
     own = Path(name)
     shipped = name in recipe_names()
     if not shipped and own.suffix not in (".yaml", ".yml"):
@@ -91,7 +100,9 @@ class Listing:
 def list_recipes() -> Listing:
     """List the recipes by name."""
     recipes = [load_recipe(name) for name in recipe_names()]
-    return Listing([{"name": r.name, "family": r.family, "about": r.about} for r in recipes])
+    rows = [{"name": r.name, "family": r.family, "about": r.about} for r in recipes]
+    about = "chosen from the number, size and kind of the images and the machine, with reasons"
+    return Listing([{"name": AUTO, "family": "–", "about": about}, *rows])
 
 
 def show_recipe(name: str) -> Recipe:

@@ -1,0 +1,226 @@
+"""`--recipe auto`: a recipe for the data and the machine at hand, by a few rules, with the reason for each.
+
+The rules, in the order in which they are applied:
+
+1. Family. On a CPU with fewer than 8 threads and up to 64 px `dcgan`, the fastest; but `stylegan2` for
+   fewer than 1,000 images, where augmentation and R1 matter more than speed. Everywhere else `stylegan2`,
+   and on a GPU with 10,000 images or more `r3gan`. All else starts from that family's shipped recipe.
+2. Width. Feature maps halve as the side doubles, so that each resolution costs alike (`dcgan`: the same at
+   all sizes); twice as many on a GPU or a CPU with 8 threads or more.
+3. Batch. 32 (64 on a GPU), half of that above 128 px, and at most a quarter of the images.
+4. Gamma of R1. `stylegan2`: 0.0002·size²/batch (Karras et al. 2020, arXiv 2006.06676). `r3gan`:
+   0.2·(size/64)³, the rule of the recipe small-r3gan. `dcgan`: none.
+5. Augmentation. DiffAugment (Zhao et al. 2020, arXiv 2006.10738): colour, translation and cutout below 5,000
+   images, translation and cutout below 20,000, none above. Symmetry and policy follow the domain.
+6. Length. An upper limit; training ends earlier, after five checkpoints without a better KID on val.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from plenish.errors import unknown
+from plenish.recipes import AUTO, Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from plenish.datasets.dataset import Subset
+
+Domain = Literal["natural", "faces", "comic", "histology", "dermoscopy", "text"]
+MANY_THREADS, FEW_IMAGES, MANY_IMAGES = 8, 1_000, 10_000
+STRONG_BELOW, MILD_BELOW = 5_000, 20_000
+_BASE = {"dcgan": "dcgan-small", "stylegan2": "small-stylegan2", "r3gan": "small-r3gan"}
+_LENGTH = {"dcgan": (400, 20), "stylegan2": (1_000, 50), "r3gan": (2_000, 100)}
+"""At most so many kimg, and kimg from one checkpoint to the next; twice as many kimg on a strong machine."""
+_PATIENCE = 5
+_FEW_OF_A_CLASS = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the choice depends on.
+
+    Attributes:
+        images: number of training images.
+        size: their height and width, pixels.
+        channels: 1 or 3.
+        labels: kind of the labels: none, categorical, multilabel or continuous.
+        counts: training images of each class, where there are classes.
+        gpu: whether networks are computed on one.
+        threads: CPU threads.
+        domain: kind of images, as the user says.
+        batch: images a step, where the user says that too.
+    """
+
+    images: int
+    size: int
+    channels: int = 3
+    labels: str = "none"
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    gpu: bool = False
+    threads: int = 2
+    domain: Domain = "natural"
+    batch: int | None = None
+
+    @property
+    def strong(self) -> bool:
+        """Whether the machine bears wide networks."""
+        return self.gpu or self.threads >= MANY_THREADS
+
+
+def choose(facts: Facts) -> Recipe:
+    """A recipe for these facts; its `choice` holds the reasons, a sentence each.
+
+    Raises:
+        InputError: an unknown domain.
+    """
+    if facts.domain not in get_args(Domain):
+        raise unknown("--domain", facts.domain, get_args(Domain))
+    family, why_family = _family(facts)
+    sections: dict[str, dict[str, Any]] = {
+        name: dict(values) for name, values in load_recipe(_BASE[family]).sections.items()
+    }
+    reasons = [why_family]
+    for rule in (_width, _batch, _gamma, _augmentation, _length):
+        reasons.append(rule(facts, family, sections))
+    reasons.extend(_remarks(facts))
+    about = f"Chosen for {facts.images:,} images of {facts.size} px; {_BASE[family]} adapted."
+    choice = {"domain": facts.domain, "about": about, "reasons": reasons, "sections": sections}
+    return Recipe(AUTO, about, " ".join(reasons), family, sections, choice)
+
+
+def _family(facts: Facts) -> tuple[str, str]:
+    n = f"{facts.images:,} images"
+    if facts.gpu and facts.images >= MANY_IMAGES:
+        return "r3gan", f"Family r3gan: a GPU and {n}, {MANY_IMAGES:,} or more."
+    if facts.gpu:
+        return "stylegan2", f"Family stylegan2: a GPU and {n}, fewer than {MANY_IMAGES:,}."
+    if facts.strong:
+        return "stylegan2", f"Family stylegan2: a CPU with {facts.threads} threads bears it."
+    if facts.size > 64:
+        return "stylegan2", f"Family stylegan2: {facts.size} px are more than a small dcgan holds together."
+    if facts.images < FEW_IMAGES:
+        return "stylegan2", (
+            f"Family stylegan2: {n} are fewer than {FEW_IMAGES:,}, where R1 and augmentation matter more "
+            "than speed."
+        )
+    return "dcgan", f"Family dcgan: the fastest, for {facts.size} px on {facts.threads} CPU threads."
+
+
+def _width(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:
+    network = sections["network"]
+    usual = int(network["width"])
+    scale = (2 if facts.strong else 1) * (64 / facts.size if family != "dcgan" else 1)
+    least = 16 if family == "r3gan" else 8
+    width = _power(min(2 * usual * (2 if facts.strong else 1), max(least, usual * scale)))
+    network["width"] = width
+    network["max_width"] = max(width, int(network["max_width"]) * (2 if facts.strong else 1))
+    machine = "a machine that bears twice the usual" if facts.strong else "this small machine"
+    return f"Width {width}, up to {network['max_width']}: by the size, on {machine}."
+
+
+def _batch(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:
+    most = (64 if facts.gpu else 32) // (2 if facts.size > 128 else 1)
+    batch = facts.batch or max(2, _power(min(most, facts.images // 4)))
+    sections["adversarial"]["batch"] = batch
+    if facts.batch:
+        return f"Batch {batch}: as asked for."
+    why = "at most a quarter of the images" if batch < most else "the usual one for this size and device"
+    return f"Batch {batch}: {why}."
+
+
+def _gamma(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:
+    batch, penalty = sections["adversarial"]["batch"], sections["penalty"]
+    if family == "stylegan2":
+        penalty["r1"] = float(f"{0.0002 * facts.size**2 / batch:.4g}")
+        return f"R1 gamma {penalty['r1']:g}: 0.0002·size²/batch (Karras et al. 2020)."
+    if family == "r3gan":
+        penalty["r1"] = penalty["r2"] = float(f"{0.2 * (facts.size / 64) ** 3:.4g}")
+        return f"R1 and R2 gamma {penalty['r1']:g}: 0.2·(size/64)³, as in small-r3gan."
+    return "No R1: dcgan is held by batch norm and smoothing."
+
+
+def _augmentation(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:
+    turned = {"histology": "dihedral", "dermoscopy": "dihedral", "text": "none"}
+    augment: dict[str, Any] = {"symmetry": turned.get(facts.domain, "mirror")}
+    # Text is changed as little as comics are; DiffAugment mirrors nothing.
+    policy = {"text": "comic"}.get(facts.domain, facts.domain)
+    augment["policy"] = "grey" if policy == "natural" and facts.channels == 1 else policy
+    n = f"{facts.images:,} images"
+    if facts.images < STRONG_BELOW:
+        augment["diffaugment"] = "color,translation,cutout"
+        why = f"DiffAugment with colour, translation and cutout: {n} are fewer than {STRONG_BELOW:,}"
+    elif facts.images < MILD_BELOW:
+        augment["diffaugment"] = "translation,cutout"
+        why = f"DiffAugment with translation and cutout: {n} are fewer than {MILD_BELOW:,}"
+    else:
+        why = f"No augmentation: {n} are enough"
+    sections["augment"] = augment
+    kind = {"mirror": "mirrored", "dihedral": "turned and mirrored", "none": "left as they are"}
+    shown = kind[augment["symmetry"]]
+    return f"{why}. Images are {shown}, as the domain {facts.domain} bears; --domain says otherwise."
+
+
+def _length(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:
+    kimg, interval = _LENGTH[family]
+    kimg *= 2 if facts.strong else 1
+    sections["schedule"] |= {"kimg": kimg, "checkpoint_kimg": interval, "patience": _PATIENCE}
+    return (
+        f"At most {kimg:,} kimg; ends after {_PATIENCE} checkpoints, {interval} kimg apart, without a better "
+        "KID on val."
+    )
+
+
+def _remarks(facts: Facts) -> list[str]:
+    rare = {name: n for name, n in facts.counts.items() if n < _FEW_OF_A_CLASS}
+    if not rare:
+        return []
+    name, n = min(rare.items(), key=lambda item: item[1])
+    return [
+        f"The class {name} has {n} training images, and {len(rare)} of {len(facts.counts)} classes have "
+        f"fewer than {_FEW_OF_A_CLASS}: expect near copies of those, and look at the copies audit."
+    ]
+
+
+def _power(number: float) -> int:
+    """The largest power of two up to a number, at least 1."""
+    return 1 << max(0, math.floor(math.log2(max(1, number))))
+
+
+def facts_of(subset: Subset, domain: str | None, labelled: bool, batch: int | None) -> Facts:
+    """Facts of a Dataset's train part and of the device that the settings ask for."""
+    import torch
+
+    from plenish.training.engine import Engine
+
+    dataset = subset.dataset
+    kind = dataset.labels.kind if labelled else "none"
+    counts = {}
+    if kind == "categorical":
+        names = list(subset.labels)
+        counts = {name: names.count(name) for name in dataset.labels.names}
+    engine = Engine.from_settings()
+    return Facts(
+        len(subset), dataset.size, dataset.channels, kind, counts, engine.device.type != "cpu",
+        torch.get_num_threads(), domain or "natural", batch,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def frozen(config: Mapping[str, Any], domain: str | None) -> Recipe | None:
+    """The recipe that was chosen for a Run when it was made, from its configuration; None if none was.
+
+    Args:
+        config: the Run's resolved configuration.
+        domain: what is asked for now; another one than before is then found to be another configuration.
+    """
+    kept = config.get("auto")
+    if config.get("recipe") != AUTO or not kept:
+        return None
+    choice = {**kept, "domain": domain or "natural"}
+    reasons = " ".join(kept["reasons"])
+    return Recipe(AUTO, kept["about"], reasons, config["family"], kept["sections"], choice)
+
+
+__all__ = ["Domain", "Facts", "choose", "facts_of", "frozen"]
