@@ -26,12 +26,16 @@ if TYPE_CHECKING:
 
 
 class Verb(NamedTuple):
-    """One command: its function, its purpose, options Python could not name, options that may come bare."""
+    """One command: its function, its purpose, options Python could not name, options that may come bare.
+
+    `first` is the option that the first bare word is given to.
+    """
 
     target: str
     purpose: str
     rename: Mapping[str, str] = {}
     positional: tuple[str, ...] = ()
+    first: str = ""
 
 
 VERBS: dict[str, Verb] = {
@@ -54,6 +58,11 @@ VERBS: dict[str, Verb] = {
     ),
     "train gan": Verb("plenish.recipes.train:train_gan", "train a generator by a recipe, or go on training"),
     "recipe list": Verb("plenish.recipes:list_recipes", "the recipes by name"),
+    "recipe run": Verb(
+        "plenish.recipes.train:train_gan",
+        "train gan by the recipe named first: NAME DATA RUN",
+        first="recipe",
+    ),
     "recipe show": Verb("plenish.recipes:show_recipe", "one recipe with its provenance"),
     "generate": Verb("plenish.latent.generate:generate", "make a synthetic Dataset from a trained generator"),
     "export-model": Verb(
@@ -165,6 +174,8 @@ def _dispatch(arguments: list[str]) -> int:
     from plenish.options import read_options
 
     verb = VERBS[name]
+    if verb.first and rest[:1] and not rest[0].startswith("-"):
+        rest = [*rest[1:], f"--{verb.first}={rest[0]}"]
     values, common = read_options(f"plenish {name}", function, rest, verb.rename, verb.positional)
     with settings.use(**common):
         result = function(**values)

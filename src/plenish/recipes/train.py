@@ -14,11 +14,12 @@ from plenish._version import __version__
 from plenish.errors import InputError, unknown
 from plenish.files import GOES_ON
 from plenish.progress import say, warn
-from plenish.recipes import SECTIONS, Recipe, load_recipe
+from plenish.recipes import AUTO, SECTIONS, Recipe, load_recipe
 from plenish.runs import Run
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset, Subset
+    from plenish.recipes.trial import Trial
     from plenish.training.method import Method
     from plenish.training.session import Validator
 
@@ -29,7 +30,7 @@ OPTIONS = {
     "schedule.kimg": "--kimg", "schedule.checkpoint_kimg": "--checkpoint-kimg", "schedule.keep": "--keep",
     "adversarial.batch": "--batch", "adversarial.lr_g": "--lr", "adversarial.lr_d": "--lr",
     "network.width": "--width", "network.labels.kind": "--conditional",
-    "network.labels.names": "--conditional",
+    "network.labels.names": "--conditional", "auto.domain": "--domain",
 }  # fmt: skip
 
 
@@ -38,8 +39,8 @@ def train_gan(
     kimg: float | None = None, batch: int | None = None, width: int | None = None, lr: float | None = None,
     conditional: bool | None = None, checkpoint_kimg: float | None = None, keep: int | None = None,
     validation: bool = True, retry: bool = False, on_failure: Literal["stop", "rollback"] | None = None,
-    options: list[str] | None = None,
-) -> Run:  # fmt: skip
+    domain: str | None = None, dry_run: bool = False, options: list[str] | None = None,
+) -> Run | Trial:  # fmt: skip
     """Train a generator on the train part of a Dataset, or go on training it.
 
     The same command again goes on where the Run stood; on a CPU with the weights of a run never stopped, bit
@@ -48,7 +49,7 @@ def train_gan(
     Args:
         data: the Dataset; it must have been split.
         run: the Run's folder, made if it is not there.
-        recipe: a name from `plenish recipe list`, or a YAML file.
+        recipe: a name from `plenish recipe list`, or a YAML file; `auto` chooses by data and machine.
         split: the split whose train part is used.
         seed: seed of every random draw.
         kimg: length, in thousands of real images shown; may be raised later.
@@ -62,15 +63,23 @@ def train_gan(
         retry: go on after a divergence, with other random draws.
         on_failure: what to do when the training diverges: `stop` at the last good checkpoint, as by default,
             or `rollback` to it and go on with other random draws, up to schedule.rollbacks times.
+        domain: for the recipe auto, the kind of images: natural, faces, comic, histology, dermoscopy or text;
+            decides how they may be turned, mirrored and coloured.
+        dry_run: write nothing; show the networks, the memory they take, and how long the training would.
         options: further options as section.name=value, such as adversarial.noise_sd=0.1.
 
     Returns:
-        The trained Run.
+        The trained Run, or what a dry run found.
     """
     _check_numbers(kimg=kimg, batch=batch, width=width, lr=lr, checkpoint_kimg=checkpoint_kimg, keep=keep)
     from plenish.datasets.dataset import Dataset
 
-    chosen = load_recipe(recipe)
+    chosen = None if recipe == AUTO else load_recipe(recipe)
+    if chosen is not None and domain is not None:
+        raise InputError(
+            "--domain goes with --recipe auto; for other recipes set augment.symmetry and augment.policy "
+            "with --options."
+        )
     direct = {
         "schedule.kimg": kimg, "adversarial.batch": batch, "network.width": width, "adversarial.lr_g": lr,
         "adversarial.lr_d": lr, "schedule.checkpoint_kimg": checkpoint_kimg, "schedule.keep": keep,
@@ -80,13 +89,35 @@ def train_gan(
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; a generator is trained on real images.")
+    if chosen is None:
+        chosen = _choose(dataset, split, run, domain, conditional, batch, dry_run)
     request = _request(chosen, changes, dataset, split, seed, conditional, validation)
-    if (run / "config.json").exists():
+    if not dry_run and (run / "config.json").exists():
         finished = _finished(Run.open(run, "gan"), request)
         if finished is not None:
             return finished
     subset = dataset.part("train", split, purpose="train")
-    return _train(dataset, subset, run, chosen, changes, seed, conditional, validation, retry, request)
+    return _train(
+        dataset, subset, run, chosen, changes, seed, conditional, validation, retry, request, dry_run
+    )
+
+
+def _choose(
+    dataset: Dataset, split: str, run: Path, domain: str | None, conditional: bool | None,
+    batch: int | None, dry_run: bool,
+) -> Recipe:  # fmt: skip
+    """The recipe `auto`: the one chosen when the Run was made, or one for these data, with its reasons."""
+    from plenish.recipes import auto
+
+    if (run / "config.json").exists():
+        before = auto.frozen(Run.open(run, "gan").config["config"], domain)
+        if before is not None:
+            return before
+    subset = dataset.part("train", split, purpose="train")
+    recipe = auto.choose(auto.facts_of(subset, domain, conditional is not False, batch))
+    for reason in [] if dry_run else recipe.choice["reasons"]:  # A dry run's result holds them.
+        say(f"  {reason}")
+    return recipe
 
 
 def _request(
@@ -124,11 +155,12 @@ def _finished(run: Run, request: str | None = None, kimg: float = 0.0) -> Run | 
 
 def _train(
     dataset: Dataset, subset: Subset, path: Path, recipe: Recipe, changes: Mapping[str, Any], seed: int,
-    conditional: bool | None, validation: bool, retry: bool, request: str,
-) -> Run:  # fmt: skip
+    conditional: bool | None, validation: bool, retry: bool, request: str, dry_run: bool,
+) -> Run | Trial:  # fmt: skip
     from plenish.datasets.schema import LabelSchema
     from plenish.networks.gan import network_config
     from plenish.training.engine import Engine
+    from plenish.training.footprint import refuse_too_large
     from plenish.training.gan import CHANGEABLE, Schedule, train
     from plenish.training.health import Limits
 
@@ -163,13 +195,19 @@ def _train(
     limits = _made(Limits, sections["limits"], "limits")
     _check_amount(subset, max([method.adversarial.batch, *method.growth.batch_sizes()]))
     engine = Engine.from_settings()
+    if dry_run:
+        from plenish.recipes.trial import try_out
+
+        return try_out(recipe, subset, network, method, schedule.kimg, engine)
     config = {
         "recipe": recipe.name, "family": recipe.family, "network": network.to_dict(),
         **dataclasses.asdict(method), "schedule": dataclasses.asdict(schedule),
         "limits": dataclasses.asdict(limits), "precision": engine.precision, "validation": validation,
+        **({"auto": dict(recipe.choice)} if recipe.choice else {}),
     }  # fmt: skip
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
     if not (path / "config.json").exists():
+        refuse_too_large(recipe.family, network, method, engine)
         _validator(dataset, subset.split_name, validation)  # What it refuses is refused before a Run is made.
     run = Run.open_or_create(
         path, "gan", config, data=provenance, seed=seed, may_change=CHANGEABLE, typed=OPTIONS

@@ -1,0 +1,230 @@
+"""`plenish train gan … --dry-run`: the networks, their memory and speed on this machine; writes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from plenish.progress import plain_duration, say
+from plenish.recipes import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+    from plenish.datasets.dataset import Subset
+    from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+    from plenish.training.engine import Engine
+    from plenish.training.footprint import Footprint
+    from plenish.training.method import Method
+    from plenish.training.players import Players
+
+PROBE_SECONDS = 10.0
+_MIB = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What a training would be.
+
+    Attributes:
+        facts: family, batch, parameters, memory, speed, time.
+        generator: a row for each group of layers: name, output shape, parameters.
+        discriminator: the same.
+    """
+
+    facts: dict[str, Any]
+    generator: list[dict[str, Any]]
+    discriminator: list[dict[str, Any]]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {**self.facts, "generator": self.generator, "discriminator": self.discriminator}
+
+
+def try_out(
+    recipe: Recipe, subset: Subset, network: NetworkConfig, method: Method, kimg: float, engine: Engine,
+    seconds: float = PROBE_SECONDS,
+) -> Trial:  # fmt: skip
+    """Build the networks, estimate their memory, and train them for some seconds on real batches.
+
+    Args:
+        recipe: where the configuration comes from.
+        subset: the training images.
+        network: configuration of the networks.
+        method: how they are trained.
+        kimg: length of the whole training.
+        engine: device and precision.
+        seconds: length of the probe; one step is taken in any case.
+
+    Raises:
+        InputError: the batch does not fit into memory.
+    """
+    import torch
+
+    from plenish.networks.gan import build
+    from plenish.training.footprint import GROWN, available_bytes, footprint, refuse_too_large
+    from plenish.training.players import Players
+
+    refuse_too_large(recipe.family, network, method, engine)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        g, d = build(recipe.family, network)
+        of_g, of_d = _tables(g, d)
+        estimate = footprint(recipe.family, network, method, engine)
+        say(f"Training for {seconds:g} s to see how fast it is; nothing is written.")
+        players = Players(g, d, method, engine)
+        batch = players.stage_at(GROWN).batch
+        speed = _probe(players, subset, seconds)
+    facts = {
+        "recipe": recipe.name, "family": recipe.family, **engine.describe(), "batch": batch,
+        **({"reasons": list(recipe.choice["reasons"])} if recipe.choice else {}),
+        "parameters_generator": sum(p.numel() for p in players.parameters_g),
+        "parameters_discriminator": sum(p.numel() for p in players.parameters_d),
+        **_memory(estimate, batch, available_bytes()), **speed,
+        "kimg": kimg, "time_for_all": plain_duration(speed["seconds_per_kimg"] * kimg),
+    }  # fmt: skip
+    return Trial(facts, of_g, of_d)
+
+
+def _memory(estimate: Footprint, batch: int, available: int | None) -> dict[str, Any]:
+    """The estimate in MiB."""
+    parts = {
+        "memory_weights_mib": estimate.weights, "memory_gradients_mib": estimate.gradients,
+        "memory_adam_mib": estimate.optimisers, "memory_average_mib": estimate.average,
+        "memory_activations_mib": estimate.total(batch) - estimate.total(0),
+        "memory_in_all_mib": estimate.total(batch), "memory_available_mib": available,
+    }  # fmt: skip
+    return {name: None if size is None else round(size / _MIB, 1) for name, size in parts.items()}
+
+
+def _probe(players: Players, subset: Subset, seconds: float) -> dict[str, Any]:
+    """Steps on real batches for some seconds: seconds per kimg, and memory before and at its peak.
+
+    A network that grows is tried at its last stage, the slowest.
+    """
+    import contextlib
+
+    import torch
+
+    from plenish.datasets.batches import training_batches
+    from plenish.training import adversarial
+    from plenish.training.footprint import GROWN
+
+    engine, labelled = players.engine, players.g.labels.width > 0
+    before, begun = _resident_mib(), time.perf_counter()
+    taken, number = [], 0
+    turn = players.method.adversarial.d_steps
+    batches = training_batches(subset, players.stage_at(GROWN).batch, seed=0)
+    images = 0.0
+    with contextlib.closing(batches) as feed:
+        for batch in feed:
+            engine.synchronize()
+            start = time.perf_counter()
+            x = engine.to_images(batch.pixels)
+            y = torch.from_numpy(batch.y).to(engine.device) if labelled else None
+            adversarial.step(players, x, y, GROWN + number * len(x), (0, 0), number)
+            engine.synchronize()
+            now = time.perf_counter()
+            taken.append((now - start) / len(x))
+            number, images = number + 1, images + len(x)
+            if now - begun > seconds and number % turn == 0:
+                break
+    # The first turn finds no memory and no kernels ready; of the others whole turns count.
+    steady = taken[turn:] if len(taken) > turn else taken
+    turns = [statistics.mean(steady[i : i + turn]) for i in range(0, len(steady), turn)]
+    each = _steady(turns, players)
+    return {
+        "steps_tried": number, "images_per_s": round(1 / each, 2), "seconds_per_kimg": round(1000 * each, 3),
+        "resident_before_mib": before, "resident_after_mib": _resident_mib(),
+        "gpu_peak_mib": _gpu_peak_mib(engine.device),
+    }  # fmt: skip
+
+
+def _steady(turns: list[float], players: Players) -> float:
+    """Seconds an image: the mean where lazy penalties make some steps longer, else the median."""
+    penalty = players.method.penalty
+    lazy = (penalty.on_gradients and penalty.interval > 1) or penalty.path > 0
+    return statistics.mean(turns) if lazy else statistics.median(turns)
+
+
+def _resident_mib() -> float | None:
+    """Resident memory of this process, or None where the system does not tell."""
+    import contextlib
+    import os
+    from pathlib import Path
+
+    with contextlib.suppress(OSError, ValueError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return round(pages * os.sysconf("SC_PAGE_SIZE") / _MIB, 1)
+    return None
+
+
+def _gpu_peak_mib(device: torch.device) -> float | None:
+    import torch
+
+    return round(torch.cuda.max_memory_allocated(device) / _MIB, 1) if device.type == "cuda" else None
+
+
+def _tables(g: Generator, d: Discriminator) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of both networks, from one pass of two images."""
+    import torch
+
+    z = g.sample_prior(2, torch.Generator().manual_seed(0))
+    y = torch.zeros(2, g.labels.width) if g.labels.width else None
+    images: list[torch.Tensor] = []
+    with torch.no_grad():
+        of_g = layer_table(g, lambda: images.append(g.full_size(g(z, y))))
+        of_d = layer_table(d, lambda: d(images[0], y))
+    return of_g, of_d
+
+
+def layer_table(network: torch.nn.Module, run: Any) -> list[dict[str, Any]]:
+    """A row for each group of layers: its name, the shape of what it makes of one image, its parameters.
+
+    Args:
+        network: the network; lists of layers are taken apart, other groups are not.
+        run: passes a batch through it.
+    """
+    import torch
+
+    groups = list(_groups(network))
+    shapes: dict[str, str] = {}
+    hooks = []
+    for name, module in groups:
+
+        def note(_: Any, __: Any, made: Any, name: str = name) -> None:
+            if isinstance(made, torch.Tensor):
+                shapes[name] = "×".join(str(side) for side in made.shape[1:])
+
+        hooks.append(module.register_forward_hook(note))
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    counts = {name: sum(p.numel() for p in module.parameters()) for name, module in groups}
+    rows: list[dict[str, Any]] = [
+        {"layer": name, "output": shapes.get(name), "parameters": count} for name, count in counts.items()
+    ]
+    total = sum(p.numel() for p in network.parameters())
+    own = total - sum(counts.values())
+    if own:
+        rows.insert(0, {"layer": "(its own)", "output": None, "parameters": own})
+    return [*rows, {"layer": "in all", "output": None, "parameters": total}]
+
+
+def _groups(network: torch.nn.Module, prefix: str = "") -> Iterable[tuple[str, torch.nn.Module]]:
+    """Direct parts of a network by name; members of lists each by itself."""
+    import torch
+
+    for name, module in network.named_children():
+        if isinstance(module, (torch.nn.ModuleList, torch.nn.Sequential)):
+            yield from _groups(module, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", module
+
+
+__all__ = ["Trial", "layer_table", "try_out"]
