@@ -160,6 +160,17 @@ def _plain_numbers(axes: Axes, which: str = "both") -> None:
             axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
 
 
+def _magnitudes(axes: Axes) -> None:
+    """A logarithmic y axis with few labels."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 3.0), numticks=7))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(which="both", length=0)
+
+
 def _tick(value: float) -> str:
     if value == 0:
         return "0"
@@ -194,6 +205,7 @@ def curves(
     limits: tuple[float, float] | None = None,
     level: float | None = None,
     markers: bool = False,
+    log: bool = False,
     caption: str = "",
 ) -> Chart:
     """Lines over training: each series is (x, y); the pale band is the range within each bin.
@@ -205,11 +217,15 @@ def curves(
         limits: Fixed range of y.
         level: A dotted horizontal line, e.g. chance.
         markers: Mark every point (for values measured only now and then).
+        log: Logarithmic y, for values of several magnitudes; those of 0 and less are left out.
         caption: A sentence under the chart.
     """
     with _canvas(WIDTH, 2.25) as (figure, axes):
         ends = []
         for i, (label, (x, y)) in enumerate(series.items()):
+            if log:
+                x, y = np.asarray(x, float), np.asarray(y, float)
+                x, y = x[y > 0], y[y > 0]
             mean_x, mean_y, low, high = thin(x, y)
             if len(mean_x) == 0:
                 continue
@@ -232,7 +248,9 @@ def curves(
         if limits:
             axes.set_ylim(*limits)
         axes.set_xlabel(x_label)
-        _plain_numbers(axes)
+        _plain_numbers(axes, "x" if log else "both")
+        if log:
+            _magnitudes(axes)
         axes.grid(axis="x", visible=False)
         if len(series) > 1:
             _legend(figure, 3 if max(map(len, series)) < 12 else 2)
