@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plenish import cli, files
+from plenish import __version__, cli, files
 from plenish.runs import Run
 
 HEAVY = ("torch", "pandas", "matplotlib", "timm", "torchvision", "scipy")
@@ -86,6 +86,39 @@ def test_options_of_every_verb_may_come_first(
 ) -> None:
     assert cli.run([*leading, "runs", "list", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out) == {"runs": []}
+
+
+def test_an_option_behind_the_verb_outdoes_the_same_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plenish import settings
+
+    seen = []
+
+    def look(folder: Path = Path()) -> None:
+        seen.append((settings.current().threads, folder))
+
+    monkeypatch.setattr("plenish.runs.list_runs", look)
+    assert cli.run(["--threads", "1", "runs", "list", str(tmp_path), "--threads", "3"]) == 0
+    assert cli.run(["--threads", "1", "runs", "list", str(tmp_path)]) == 0
+    assert seen == [(3, tmp_path), (1, tmp_path)]
+
+
+@pytest.mark.parametrize("leading", [[], ["--quiet"], ["--device", "cpu", "--json"]])
+def test_version_and_help_behind_options_of_every_verb(
+    leading: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([*leading, "--version"]) == 0
+    assert capsys.readouterr().out == f"plenish {__version__}\n"
+    assert cli.run([*leading, "--help"]) == 0
+    assert "usage: plenish VERB" in capsys.readouterr().out
+
+
+def test_a_folder_without_runs_is_said_to_have_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["runs", "list", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"no Runs in {tmp_path}\n"
 
 
 def test_options_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

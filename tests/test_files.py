@@ -87,6 +87,34 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("place", "obstacle"),
+    [
+        pytest.param(
+            "/proc/x", "/proc", marks=pytest.mark.skipif(not Path("/proc/1").exists(), reason="no /proc")
+        ),
+        ("{}/file/out", "file is not a folder"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named_as_the_user_did(
+    place: str, obstacle: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    out = Path(place.format(tmp_path))
+    with pytest.raises(InputError) as refused, files.whole(out, {}):
+        pass
+    said = str(refused.value)
+    assert said.startswith(f"{out} ")
+    assert "written" in said
+    assert obstacle in said
+    assert ".partial" not in said
+
+
+def test_a_missing_source_is_not_taken_for_the_output(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing\.png is not the kind"), files.whole(tmp_path / "out", {}):
+        (tmp_path / "missing.png").read_bytes()
+
+
 def test_require_space(tmp_path: Path) -> None:
     files.require_space(tmp_path / "not" / "yet", 1)
     with pytest.raises(InputError, match="are free"):

@@ -93,16 +93,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
-    bare = [word for word in arguments if word not in ("--quiet", "--json")]
-    if not arguments or bare[:1] in (["-h"], ["--help"], ["help"]):
+    leading, rest = _apart(arguments)
+    if not arguments or rest[:1] in (["-h"], ["--help"], ["help"]):
         print(_overview())
         return 0
-    if arguments[0] in ("-V", "--version", "version"):
+    if rest[:1] in (["-V"], ["--version"], ["version"]):
         print(f"plenish {__version__}")
         return 0
     try:
         _stop_like_ctrl_c()
-        return _dispatch(_verb_first(arguments))
+        return _dispatch(leading, rest)
     except PlenishError as error:
         print(f"plenish: {error}", file=sys.stderr)
         return error.exit_code
@@ -167,7 +167,12 @@ def _overview() -> str:
     )
 
 
-def _dispatch(arguments: list[str]) -> int:
+def _dispatch(leading: list[str], arguments: list[str]) -> int:
+    if not arguments:
+        raise InputError(f"'plenish {' '.join(leading)}' lacks a verb; 'plenish --help' lists them.")
+    if arguments[0].startswith("-"):
+        option = arguments[0].partition("=")[0]
+        raise InputError(f"'{option}' belongs behind a verb: plenish VERB … {option}.")
     name, rest = _find_verb(arguments)
     module, function_name = VERBS[name].target.split(":")
     function = getattr(importlib.import_module(module), function_name)
@@ -176,7 +181,11 @@ def _dispatch(arguments: list[str]) -> int:
     verb = VERBS[name]
     if verb.first and rest[:1] and not rest[0].startswith("-"):
         rest = [*rest[1:], f"--{verb.first}={rest[0]}"]
-    values, common = read_options(f"plenish {name}", function, rest, verb.rename, verb.positional)
+    name += f" {verb.first.upper()}" if verb.first else ""  # As it is typed, for messages.
+    # Right behind the verb's words: of an option given twice the later one counts, the one behind the verb.
+    values, common = read_options(
+        f"plenish {name}", function, [*leading, *rest], verb.rename, verb.positional
+    )
     with settings.use(**common):
         result = function(**values)
         if result is not None:
@@ -184,21 +193,18 @@ def _dispatch(arguments: list[str]) -> int:
     return 0
 
 
-def _verb_first(arguments: list[str]) -> list[str]:
-    """Options of every verb may stand before it; they are put behind its words."""
+def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The options of every verb that stand before it, and the rest."""
     i = 0
-    while i < len(arguments) and arguments[i].startswith("-"):
+    while i < len(arguments):
         option, _, attached = arguments[i].partition("=")
         if option in ("--quiet", "--json"):
             i += 1
         elif option in ("--device", "--threads", "--precision", "--config"):
             i += 1 if attached else 2
         else:
-            raise InputError(f"'{option}' belongs behind a verb: plenish VERB … {option}.")
-    leading, rest = arguments[:i], arguments[i:]
-    if not rest:
-        raise InputError(f"'plenish {' '.join(leading)}' lacks a verb; 'plenish --help' lists them.")
-    return [*rest, *leading]
+            break
+    return arguments[:i], arguments[i:]
 
 
 def _find_verb(arguments: list[str]) -> tuple[str, list[str]]:
@@ -228,7 +234,10 @@ def _print(result: Any) -> None:
     from rich.console import Console
 
     console = Console()
-    if hasattr(result, "__rich__"):
+    nothing = getattr(result, "nothing", "")
+    if nothing:
+        console.print(nothing, markup=False, highlight=False, soft_wrap=True)
+    elif hasattr(result, "__rich__"):
         console.print(result)
     elif isinstance(summary, Mapping):
         _print_mapping(console, summary)

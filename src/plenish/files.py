@@ -97,16 +97,37 @@ def reporting_disk(path: Path) -> Iterator[None]:
 
 
 def disk_sentence(error: OSError, path: Path) -> str | None:
-    """What a full, read-only or forbidden location means for the user, or None for another error."""
+    """What a full, read-only or forbidden location means for the user, or None for another error.
+
+    Args:
+        error: the system's refusal.
+        path: what was to be written, by the name the user gave.
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"No space left while writing {path}; free some space or choose another place, then start again."
         )
+    named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else path
+    ours = bool({path, _partial(path)} & {named, *named.parents})
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{error.filename or path} may not be written; choose a place you can write to."
-    if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG):
-        return f"{error.filename or path} is not the kind of file expected there; choose another path."
+        return f"{path if ours else named} may not be written; choose a place you can write to."
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{path if ours else named} has too long a name; choose a shorter one."
+    if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ENOENT):
+        if ours:
+            return f"{path} cannot be written: {_obstacle(path)}; choose a place you can write to."
+        return f"{named} is not the kind of file expected there; choose another path."
     return None
+
+
+def _partial(out: Path) -> Path:
+    return out.with_name(out.name + ".partial") if out.name else out
+
+
+def _obstacle(path: Path) -> str:
+    """Why nothing can be made under that name."""
+    there = next(place for place in (*path.parents, Path()) if place.exists())
+    return f"{there} takes no new folders or files" if there.is_dir() else f"{there} is not a folder"
 
 
 def require_space(path: Path, n_bytes: int) -> None:
@@ -151,7 +172,7 @@ def whole(out: Path, config: Mapping[str, Any], *, resumable: bool = False) -> I
     """
     if out.exists() or out.is_symlink():
         raise InputError(f"{out} already exists; choose another name or remove it first.")
-    partial = out.with_name(out.name + ".partial")
+    partial = _partial(out)
     wanted = config_hash(config)
     with reporting_disk(out):
         _take_up(partial, wanted, resumable)

@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from plenish import files
 from plenish._version import __version__
+from plenish.differences import differences, listed
 from plenish.errors import InputError
 
 if TYPE_CHECKING:
@@ -111,19 +112,19 @@ class Run:
             return cls.create(path, kind, config, data=data, parents=parents, seed=seed)
         run = cls.open(path, kind)
         asked = json.loads(json.dumps({"config": config, "seed": seed}, default=str))
-        differences = _differences({"config": run.config["config"], "seed": run.seed}, asked)
-        if kind == "gan" and _differences(_hashes(run.config["data"]), _hashes(data or {})):
+        found = differences({"config": run.config["config"], "seed": run.seed}, asked)
+        if kind == "gan" and differences(_hashes(run.config["data"]), _hashes(data or {})):
             before = run.config["data"]
             raise InputError(
                 f"{path} was started on other data, {before.get('path')} with the split "
                 f"'{before.get('split_name')}' as they were then; {run._way_out('give')}."
             )
-        differences += _differences(_hashes(run.config["data"]), _hashes(data or {}), "data.")
-        refused = [d for d in differences if d.key.removeprefix("config.") not in may_change]
+        found += differences(_hashes(run.config["data"]), _hashes(data or {}), "data.")
+        refused = [d for d in found if d.key.removeprefix("config.") not in may_change]
         if refused:
-            listed = ", ".join(_listed(refused, typed))
+            clauses = ", ".join(listed(refused, typed))
             raise InputError(
-                f"{path} was started with another configuration: {listed}; {run._way_out('use')}."
+                f"{path} was started with another configuration: {clauses}; {run._way_out('use')}."
             )
         return cls(path, {**run.config, "config": dict(asked["config"])})
 
@@ -272,31 +273,6 @@ def _take(file: IO[str]) -> None:
             time.sleep(patience)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Difference:
-    key: str
-    old: Any
-    new: Any
-
-
-def _differences(old: Any, new: Any, prefix: str = "") -> list[_Difference]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        found = []
-        for key in sorted({*old, *new}):
-            found += _differences(old.get(key), new.get(key), f"{prefix}{key}.")
-        return found
-    return [] if old == new else [_Difference(prefix.rstrip("."), old, new)]
-
-
-def _listed(differences: Sequence[_Difference], typed: Mapping[str, str]) -> list[str]:
-    """One clause a difference; keys that one option sets together make one clause."""
-    clauses: dict[str, set[str]] = {}
-    for d in differences:
-        key = d.key.removeprefix("config.")
-        clauses.setdefault(typed.get(key, key), set()).add(f"was {d.old!r} and is now {d.new!r}")
-    return [f"{name} {what.pop() if len(what) == 1 else 'is another'}" for name, what in clauses.items()]
-
-
 def _hashes(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key.endswith("_hash")}
 
@@ -319,9 +295,19 @@ def versions() -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """Rows for the terminal."""
+    """Rows for the terminal, and the folder that was looked through."""
 
     rows: list[dict[str, Any]]
+    folder: Path = Path()
+
+    @property
+    def nothing(self) -> str:
+        """What a person is told where there are no rows."""
+        return (
+            ""
+            if self.rows
+            else f"no Runs in {self.folder.resolve() if not self.folder.name else self.folder}"
+        )
 
     def summary(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -343,7 +329,7 @@ def list_runs(folder: Path = Path()) -> Listing:
             rows.append(
                 {key: found.get(key) for key in ("run", "kind", "state", "recipe", "data", "kimg", "bytes")}
             )
-    return Listing(rows)
+    return Listing(rows, folder)
 
 
 def show_run(run: Path) -> Run:
@@ -406,15 +392,3 @@ def prune_runs(folder: Path, *, keep: int = 1) -> Pruned:
             removed += map(str, prune_checkpoints(run.path / "checkpoints", keep, {str(best)}))
             freed += before - run.summary()["bytes"]
     return Pruned(removed, freed)
-
-
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds passed."""
-        return time.monotonic() - self._start

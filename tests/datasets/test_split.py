@@ -202,9 +202,17 @@ def test_continuous_labels_are_kept_even(make: Make) -> None:
 @pytest.mark.parametrize(
     ("labels", "groups", "word"),
     [
-        (["a", "b"], None, "2 different images for 3 parts"),
+        (
+            ["a", "b"],
+            None,
+            r"2 images, and 3 parts .* need at least 3 images, one each; add 1 image or more",
+        ),
         (["a"] * 9 + ["b"], None, "'b' has only 1 different image"),
-        (["a", "a", "b", "b"], ["p", "p", "q", "q"], "2 groups for 3 parts"),
+        (
+            ["a", "a", "b", "b"],
+            ["p", "p", "q", "q"],
+            r"4 images in 2 groups, and 3 parts .* need at least 3 groups, one each; add 1 group",
+        ),
         (["a"] * 12 + ["b"] * 3, [f"g{i}" for i in range(12)] + ["h"] * 3, "'b' has only 1 group"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from plenish.metrics import copies, kernels
 from plenish.metrics.copies import Views
 from plenish.metrics.features import DomainExtractor
 from plenish.metrics.panel import pairs_panel
+from plenish.metrics.statistics import wilson_interval
 
 Pictures = NDArray[np.uint8]
 
@@ -29,7 +31,7 @@ def look(real: Dataset) -> Any:
 
     held = views(real.part("val", purpose="select").images())
     train = views(real.part("train", purpose="train").images())
-    return lambda x: copies.search(views(x), held, train)
+    return lambda x, **words: copies.search(views(x), held, train, **words)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,31 @@ def test_bland_pictures_are_not_copies(look: Any, planted: Any) -> None:
     assert not look(np.clip(bland, 0, 255).astype(np.uint8)).alarm
 
 
+def test_unrelated_pictures_share_nothing_and_leak_nothing(look: Any, planted: Any) -> None:
+    """Pure noise lies far from all training images; a nearest one that stands out there means nothing."""
+    noise = np.random.default_rng(3).integers(0, 256, (80, *planted[1].shape[1:]), dtype=np.uint8)
+    found = look(noise)
+    assert not found.alarm
+    assert found.n_far > 40
+    assert "share" not in look(noise, baseline=True).sentence()
+
+
+def test_two_real_datasets_share_images_only_where_pictures_are_the_same(look: Any, planted: Any) -> None:
+    assert "the two Datasets share images" in look(planted[1], baseline=True).sentence()
+    near = copies.Copies(
+        score=np.linspace(0.4, 1, 20), holdout=np.linspace(0.6, 1.4, 12),
+        neighbour=np.zeros(20, np.int64), threshold=0.6, expected=1 / 13, chance=0.22,
+        share=wilson_interval(10, 20), n_identical=0, n_twins=0, n_far=15, baseline=True,
+    )  # fmt: skip
+    assert near.alarm
+    said = near.sentence()
+    assert "cannot tell whether the two Datasets share" in said
+    assert "most of them are farther" in said
+    assert "only 12 held-out images" in said
+    plain = dataclasses.replace(near, n_far=0, holdout=np.linspace(0.6, 1.4, 200)).sentence()
+    assert plain.endswith("share images or groups.")
+
+
 def test_the_expected_share_is_what_equally_distributed_pictures_give() -> None:
     rng = np.random.default_rng(0)
 
@@ -112,9 +139,10 @@ def test_relative_distances_by_brute_force_in_any_pieces(monkeypatch: pytest.Mon
     want = d.min(1) / np.sort(d, 1)[:, :20].mean(1)
     for bound in (kernels.PAIRS_AT_ONCE, 700):
         monkeypatch.setattr(kernels, "PAIRS_AT_ONCE", bound)
-        where, got = copies.relative_distances(versions, train)
+        where, got, plain = copies.relative_distances(versions, train)
         assert where.tolist() == d.argmin(1).tolist()
         assert got == pytest.approx(want, abs=2e-3)
+        assert plain == pytest.approx(d.min(1), abs=1e-2)
     assert where[7] == 33
 
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fabricate import make_data
 
 from plenish.report import words
+from plenish.report.material import Material
 
 
 def study(*verdicts: tuple[str, str, str]) -> dict[str, Any]:
@@ -95,7 +98,8 @@ def test_fidelity_is_told_against_the_baseline() -> None:
     near = row | {"low": 9.0}
     assert words.distance_answer(near) == "As near as real ones are"
     assert words.distance_answer(row | {"real_baseline": None}) == "FD(domain) 30.0"
-    assert words.distance_answer(row | {"real_baseline": -1e-3}) == "FD(domain) 30.0"
+    assert words.distance_answer(row | {"real_baseline": -1e-3}) == "Farther than real ones are"
+    assert words.distance_answer(row | {"real_baseline": -1e-3, "low": None}) == "FD(domain) 30.0"
 
 
 def test_the_headline_compares_at_the_same_number_of_images() -> None:
@@ -108,6 +112,48 @@ def test_the_headline_compares_at_the_same_number_of_images() -> None:
     assert card is not None
     assert card.answer == "3.0 times as far as real ones"
     assert "30.0 (26.0 to 34.0)" in card.sentence
+
+
+@pytest.mark.parametrize(
+    ("n", "dim", "first"), [(12, 64, "KID"), (65, 64, "KID"), (66, 64, "FD"), (12, None, "FD")]
+)
+def test_the_headline_is_unbiased_where_images_are_fewer_than_features(
+    n: int, dim: int | None, first: str
+) -> None:
+    counts = {"scope": "overall", "n_real": 500, "n_synthetic": n}
+    rows = [
+        counts | {"name": "FD(domain)", "value": 34.0, "low": 30.0, "high": 38.0, "real_baseline": 10.0},
+        counts | {"name": "KID(domain)", "value": 0.66, "low": 0.6, "high": 0.7, "real_baseline": 0.01},
+    ]
+    card = words.fidelity_card({"scores": rows, "extractor": {"dim": dim}})
+    assert card is not None
+    assert card.answer == ("66 times" if first == "KID" else "3.4 times") + " as far as real ones"
+    assert card.sentence.startswith(first)
+    assert "FD(domain) is 34.0" in card.sentence
+    assert ("fewer images than features" in card.sentence) == (first == "KID")
+
+
+def test_one_rule_says_what_stands_beside_the_real_images(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "real", ("a",), n=12)
+    real = {"synthetic": {"origin": "real"}}
+    for material in (Material(score=real), Material(study=real), Material(synthetic=data)):
+        assert material.others == "other real"
+    assert Material(score={"synthetic": {"origin": "synthetic"}}).others == words.others(None) == "synthetic"
+    score = {"copies": {"n": 9, "n_suspect": 0}}
+    questions = [words.cards(score, None, kind)[0].question for kind in ("other real", "synthetic")]
+    assert ["baseline" in question for question in questions] == [True, False]
+
+
+def test_no_interval_is_spoken_of_where_none_is_shown() -> None:
+    for low, told in ((None, False), (0.1, True)):
+        items = words.limits(None, {"caveats": [], "summary": [{"low": low}]})
+        assert ("intervals" in " ".join(items)) == told
+
+
+def test_one_group_is_told_once() -> None:
+    score = {"warnings": ["The test part has only 1 group, which tells nothing."]}
+    study = {"caveats": ["The test part has only 1 group. One tells nothing."]}
+    assert sum("only 1 group" in item for item in words.limits(score, study)) == 1
 
 
 def test_the_primary_arm_is_the_one_the_study_began_with() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from plenish.study.analysis import Predictions, analyse, holm, verdict_word
 from plenish.study.arms import parse_arms
-from plenish.study.caveats import about_cuts, about_design
+from plenish.study.caveats import about_cuts, about_design, about_groups, about_looks
 
 
 def _predictions(
@@ -118,6 +118,28 @@ def test_verdict_sentence_answers_against_real_and_against_augmentation() -> Non
     assert "worse than classical augmentation" in text
 
 
+@pytest.mark.parametrize(("seeds", "units"), [(1, 30), (2, 1), (1, 1), (3, 30), (2, 5)])
+def test_verdict_and_caveats_agree_on_whether_there_are_intervals(seeds: int, units: int) -> None:
+    arms = ["real", "classical", "real+synthetic"]
+    predictions = _predictions(dict.fromkeys(arms, 1.0), seeds=seeds, groups=units)
+    found = analyse(predictions, parse_arms(arms))
+    shown = any(np.isfinite(row["low"]) for row in found.summary)
+    assert shown == (seeds > 1 and units > 1)
+    assert ("no interval" in found.verdict) != shown
+    assert ("one seed" in found.verdict) == (seeds == 1)
+    assert ("one test group" in found.verdict) == (units == 1)
+    looks = [{"arms": arms[:1], "seeds": 1}, {"arms": arms, "seeds": seeds}]
+    told = [
+        *about_design(parse_arms(arms), seeds, 1.0, True, intervals=shown),
+        *about_groups(units, intervals=shown), *about_looks(looks, intervals=shown),
+    ]  # fmt: skip
+    speaks = [text for text in told if "interval" in text and "no interval can be given" not in text]
+    assert bool(speaks) == shown
+    assert "1 groups" not in " ".join(told)
+    assert "1 seeds" not in " ".join(told)
+    assert "1 arms" not in " ".join(told)
+
+
 def test_many_arms_must_survive_holm() -> None:
     arms = ["real", "real+synthetic", *(f"real+synthetic@{d}" for d in range(2, 24))]
     predictions = _predictions(dict.fromkeys(arms, 1.0), n=120, spread=0.15, seeds=4)
@@ -146,5 +168,6 @@ def test_caveats_speak_where_the_design_is_thin() -> None:
     text = " ".join(about_design(arms, 1, 0.1, True))
     assert "no interval can be given" in text
     assert "10 % of the real training groups" in text
-    assert "Holm" in text
+    assert "Holm" not in text  # without intervals there are no p-values to adjust
+    assert "Holm" in " ".join(about_design([*arms, *parse_arms(["synthetic"])], 5, 1.0, True))
     assert "seeds per arm" not in " ".join(about_design(arms, 5, 1.0, True))

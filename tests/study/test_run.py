@@ -193,7 +193,7 @@ def test_the_primary_arm_stays_and_a_look_is_owned_up_to(
     assert {row["arm"] for row in again.content["comparisons"]} == {"real+synthetic@0.5"}
     assert any("decided on beforehand is real+synthetic@0.5" in text for text in again.content["caveats"])
     assert any(
-        "prolonged" in text and "(2 arms × 1 seeds, then 3 arms × 1 seeds, then 4 arms × 1 seeds)" in text
+        "prolonged" in text and "(2 arms × 1 seed, then 3 arms × 1 seed, then 4 arms × 1 seed)" in text
         for text in again.content["caveats"]
     )
     same = study(real, out, arms=("real",), **options)

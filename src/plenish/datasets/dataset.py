@@ -7,9 +7,7 @@ Layout: `dataset.json` (Manifest), `samples.parquet` (one row an image), `pixels
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import functools
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish import files
+from plenish.datasets import reads
 from plenish.datasets.arrays import save_array
 from plenish.datasets.pixels import PixelStore, RawShards, chunks
 from plenish.datasets.schema import PARTS, LabelSchema, Manifest, Part
@@ -324,7 +323,7 @@ class Dataset:
                 f"The split '{split}' of {self.path} has no {part} images; make another with --name."
             )
         if part == "test":
-            self._record_test_read(frozen, purpose)
+            reads.record(self.path, frozen.name, frozen.hash, purpose)
         return Subset(self, rows, part, split, frozen.hash)
 
     def all_rows(self) -> Subset:
@@ -337,24 +336,9 @@ class Dataset:
             raise InputError(f"{self.path} holds real images; ask for a part of its split.")
         return Subset(self, np.arange(len(self), dtype=np.int64), "train", "all", self.manifest.pixels_hash)
 
-    def _reads_path(self, name: str) -> Path:
-        return self.path / "splits" / f"{name}.test-reads.jsonl"
-
-    def _record_test_read(self, split: Split, purpose: Purpose) -> None:
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        line = json.dumps({"time": now, "purpose": purpose, "split": split.hash}) + "\n"
-        try:
-            with self._reads_path(split.name).open("a", encoding="utf-8") as file:
-                file.write(line)
-        except OSError as error:
-            from plenish.progress import warn
-
-            warn(f"the reading of the test part could not be recorded in {self.path} ({error.strerror}).")
-
     def test_reads(self, split: str = "default") -> int:
         """How often the test part of a split was read so far."""
-        path = self._reads_path(split)
-        return len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
+        return reads.count(self.path, split)
 
     # Arrays and caches
 

@@ -195,11 +195,20 @@ class _Units:
     def check(self, parts: int) -> None:
         """InputError when some part, or some class in some part, must stay empty."""
         noun = "groups" if self.grouped else "different images"
-        if self.count < parts:
+        missing = parts - self.count
+        if missing > 0:
+            if self.count == len(self.unit) and not self.grouped:
+                noun = "images"  # all of them are different
+            more = f"{missing} {noun[:-1] if missing == 1 else noun}"
+            has = plural(len(self.unit), "image")
+            if self.grouped:
+                has += f" in {plural(self.count, 'group')}"
+            elif self.count < len(self.unit):
+                has += f", {self.count} of them different"
             raise InputError(
-                f"{self.dataset.path} has {self.count} {noun} for {parts} parts, and a {noun[:-1]} is "
-                "never divided; add "
-                f"{'groups' if self.grouped else 'images'} or ask for fewer parts."
+                f"{self.dataset.path} has {has}, and {parts} parts (train, val, test or folds) need at least "
+                f"{parts} {noun}, one each; add {more} or more, or "
+                "ask for fewer parts."
             )
         have = (self.counts[:, 1 : 1 + self.required] > 0).sum(axis=0)
         poor = [(name, int(n)) for name, n in zip(self.names, have) if 0 < n < parts]

@@ -4,7 +4,8 @@ Every synthetic image is compared with every real training image, in two spaces:
 contrast removed, all eight flips and quarter turns) and as features. What counts is the *relative*
 distance: to the nearest training image over the mean to the nearest twenty. A copy is close to one image
 and not to the others, while a bland picture is close to all alike (the idea of Carlini et al., "Extracting
-Training Data from Diffusion Models", USENIX Security 2023, §4). Held-out real images go through the same
+Training Data from Diffusion Models", USENIX Security 2023, §4). A picture farther from its nearest training
+image than any held-out one is unlike all of them and a copy of none. Held-out real images go through the same
 mill and show which values occur without copying; the threshold is one of their order statistics, so the
 share expected by chance is known.
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from plenish.metrics.kernels import Floats, row_pieces
 from plenish.metrics.statistics import Interval, wilson_interval
+from plenish.wording import plural
 
 METRIC = (
     "distance to the nearest training image over the mean distance to the nearest {k}, scaled so that 1 "
@@ -30,6 +32,7 @@ METRIC = (
 )
 NEIGHBOURS = 20
 SIDE = 16
+FEW_HELD = 100  # fewer held-out images calibrate only roughly
 EXPECTED_SHARE = 0.01
 _FLAT = 4.0  # grey levels; contrast below this is not stretched into noise
 _IDENTICAL = 0.1  # of the held-out median pixel distance: nothing but the same picture comes this near
@@ -68,6 +71,8 @@ class Copies:
         share: share of suspects with its Wilson interval.
         n_identical: synthetic images practically identical to a training image.
         n_twins: held-out images left out, because train holds the same picture.
+        n_far: synthetic images whose features lie farther from every training image than any held-out
+            image's do.
         baseline: whether the images under suspicion are real ones, that no generator made.
     """
 
@@ -80,6 +85,7 @@ class Copies:
     share: Interval
     n_identical: int
     n_twins: int
+    n_far: int = 0
     baseline: bool = False
 
     @property
@@ -98,26 +104,41 @@ class Copies:
         n, k = len(self.score), len(self.suspects)
         kind = "other real" if self.baseline else "synthetic"
         counted = (
-            f"{k} of {n} {kind} images ({100 * self.share.value:.1f} %, {100 * self.share.level:.0f} % "
-            f"interval {100 * self.share.low:.1f} to {100 * self.share.high:.1f} %) are suspiciously close "
+            f"{k} of {plural(n, f'{kind} image')} ({100 * self.share.value:.1f} %, "
+            f"{100 * self.share.level:.0f} % interval {100 * self.share.low:.1f} to "
+            f"{100 * self.share.high:.1f} %) {'is' if k == 1 else 'are'} suspiciously close "
             f"to one training image, where chance gives {100 * self.expected:.1f} % "
             f"(at most {100 * self.chance:.1f} %)"
         )
         if self.baseline:
             return f"A baseline, real images compared with real ones: {counted}{self._shared()}."
         if self.n_identical:
-            are = "is" if self.n_identical == 1 else "are"
-            return f"{counted}, and {self.n_identical} {are} the same picture: training images leak."
+            return f"{counted}, and {self._same()}: training images leak."
         if self.alarm:
             return f"{counted}: training images, or the look of their groups, leak; see the closest pairs."
         return f"{counted}: no sign of copying."
 
+    def _same(self) -> str:
+        """How many practically are a training image."""
+        n = self.n_identical
+        return "1 is the same picture" if n == 1 else f"{n:,} are the same pictures"
+
     def _shared(self) -> str:
         """What is amiss between two real Datasets, where no generator can have leaked anything."""
         if self.n_identical:
-            are = "is" if self.n_identical == 1 else "are"
-            return f", and {self.n_identical} {are} the same picture: the two Datasets share images"
-        return "; the two Datasets seem to share images or groups" if self.alarm else ""
+            return f", and {self._same()}: the two Datasets share images"
+        if not self.alarm:
+            return ""
+        limits = []
+        if 2 * self.n_far > len(self.score):
+            limits.append("most of them are farther from all training images than held-out ones are")
+        if len(self.holdout) < FEW_HELD:
+            limits.append(f"it is calibrated on only {plural(len(self.holdout), 'held-out image')}")
+        because = f": {' and '.join(limits)}" if limits else ""
+        return (
+            "; they are near by this measure, which cannot tell whether the two Datasets share images or "
+            f"groups{because}"
+        )
 
 
 def thumbnails(images: NDArray[np.uint8]) -> Vectors:
@@ -154,7 +175,7 @@ def _turned(pixels: Vectors) -> list[Vectors]:
     return [np.ascontiguousarray(v).reshape(n, -1) for t in turns for v in (t, t[:, :, ::-1])]
 
 
-def relative_distances(queries: list[Vectors], train: Vectors) -> tuple[NDArray[np.int64], Floats]:
+def relative_distances(queries: list[Vectors], train: Vectors) -> tuple[NDArray[np.int64], Floats, Floats]:
     """Nearest training row of each query, and its distance over the mean of the nearest twenty.
 
     Args:
@@ -162,14 +183,15 @@ def relative_distances(queries: list[Vectors], train: Vectors) -> tuple[NDArray[
         train: N×D, at least two rows.
 
     Returns:
-        Positions in `train` (n) and relative distances (n), from 0 (a copy) to 1 (no nearer than to others).
+        Positions in `train` (n), relative distances (n), from 0 (a copy) to 1 (no nearer than to others), and
+        plain distances to the nearest (n).
     """
     centre = train.mean(axis=0, dtype=np.float64).astype(np.float32)
     train = train - centre
     squares = (train * train).sum(1)
     k = min(NEIGHBOURS, len(train) - 1)
     n = len(queries[0])
-    nearest, relative = np.empty(n, np.int64), np.empty(n)
+    nearest, relative, plain = np.empty(n, np.int64), np.empty(n), np.empty(n)
     for rows in row_pieces(n, 2 * len(train)):
         d: Vectors | None = None
         for version in queries:
@@ -180,9 +202,9 @@ def relative_distances(queries: list[Vectors], train: Vectors) -> tuple[NDArray[
         assert d is not None
         nearest[rows] = d.argmin(1)
         near = np.sqrt(np.maximum(np.partition(d, k - 1, axis=1)[:, :k].astype(np.float64), 0.0))
-        mean = near.mean(1)
-        relative[rows] = np.where(mean > 0, near.min(1) / np.where(mean > 0, mean, 1.0), 1.0)
-    return nearest, relative
+        mean, plain[rows] = near.mean(1), near.min(1)
+        relative[rows] = np.where(mean > 0, plain[rows] / np.where(mean > 0, mean, 1.0), 1.0)
+    return nearest, relative, plain
 
 
 def search(
@@ -210,6 +232,8 @@ def search(
         raise ValueError("every held-out image is also a training image")
     made_p, held_p = _levelled(near_p.made, near_p.held[alone])
     made_f, held_f = _levelled(near_f.made, near_f.held[alone])
+    for made, far in ((made_p, near_p.far), (made_f, near_f.far)):
+        made[far] = np.maximum(made[far], 1.0)  # unlike every training image: no nearer than is usual
     score, held = np.minimum(made_p, made_f), np.minimum(held_p, held_f)
     # Of equally distributed new scores, a share of Beta(k, n + 1 − k) lies below the k-th smallest of n
     # held-out ones: k / (n + 1) on average.
@@ -227,6 +251,7 @@ def search(
         share=wilson_interval(int(np.count_nonzero(score < threshold)), len(score), level),
         n_identical=int(np.count_nonzero(near_p.made < identical)),
         n_twins=int(np.count_nonzero(~alone)),
+        n_far=int(np.count_nonzero(near_f.far)),
         baseline=baseline,
     )
 
@@ -247,12 +272,14 @@ class _Near(NamedTuple):
     where: NDArray[np.int64]
     made: Floats
     held: Floats
+    far: NDArray[np.bool_]
 
 
 def _compare(synthetic: Views, holdout: Views, train: Views, space: str) -> _Near:
     flat = getattr(train, space).reshape(len(train), -1)
-    where, made = relative_distances(_versions(getattr(synthetic, space)), flat)
-    return _Near(where, made, relative_distances(_versions(getattr(holdout, space)), flat)[1])
+    where, made, plain = relative_distances(_versions(getattr(synthetic, space)), flat)
+    _, held, usual = relative_distances(_versions(getattr(holdout, space)), flat)
+    return _Near(where, made, held, plain > usual.max())
 
 
 def _versions(vectors: Vectors) -> list[Vectors]:
@@ -291,6 +318,7 @@ def result(copies: Copies, synthetic_ids: list[str], train_ids: list[str], extra
         "n_suspect": len(copies.suspects),
         "n_identical": copies.n_identical,
         "n_twins": copies.n_twins,
+        "n_far": copies.n_far,
         "share_suspect": copies.share.value,
         "low": copies.share.low,
         "high": copies.share.high,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from plenish.errors import InputError
+from plenish.wording import agree
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset
@@ -62,3 +63,40 @@ def _other_split(origin: Mapping[str, Any], real: Dataset, split: str) -> str:
     known = name in real.split_names() and real.split(name).hash == origin.get("split_hash")
     mend = f"give --split {name}, or train one on '{split}'" if known else f"train one on '{split}'"
     return f"was trained on the split '{name}' of {real.path}, not on '{split}', and {seen}; {mend}."
+
+
+def check_pair(real: Dataset, synthetic: Dataset, split: str) -> list[str]:
+    """Refuse two Datasets that cannot honestly be compared; name what is merely odd.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        InputError: wrong way round, the same images, other sizes or channels, or a generator trained on
+            anything but this train part.
+    """
+    if real.is_synthetic:
+        raise InputError(f"{real.path} is synthetic; the order is REAL SYNTHETIC OUT.")
+    if real.manifest.pixels_hash == synthetic.manifest.pixels_hash:
+        raise InputError(f"{synthetic.path} holds the very images of {real.path}; give a synthetic Dataset.")
+    shapes = [(d.size, d.channels) for d in (real, synthetic)]
+    if shapes[0] != shapes[1]:
+        (size, channels), (size2, channels2) = shapes
+        raise InputError(
+            f"{real.path} has {size} px images with {channels} channel(s) and {synthetic.path} {size2} px "
+            f"with {channels2}; import the real images again at the size of the synthetic ones."
+        )
+    warnings = []
+    if not synthetic.is_synthetic:
+        warnings.append(f"{synthetic.name} holds real images; its scores are a baseline, not a generator's.")
+        ours = set(real.column("sha256"))
+        shared = sum(one in ours for one in synthetic.column("sha256"))
+        if shared:
+            both = agree(shared, "image", "is", "are")
+            warnings.append(f"{both} in both Datasets, pixel for pixel, so the scores are too good.")
+    else:
+        origin = (synthetic.manifest.extra.get("generator") or {}).get("data") or {}
+        warnings += check_origin(origin, real, split, f"The generator of {synthetic.path}")
+    if real.labels != synthetic.labels and real.labels.kind != "none":
+        warnings.append("The two Datasets have different labels, so there are no scores per class.")
+    return warnings

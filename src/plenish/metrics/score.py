@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from plenish import files
 from plenish.errors import InputError
-from plenish.metrics.origin import check_origin
+from plenish.metrics.origin import check_pair
 from plenish.metrics.validation import ValidationKID
 from plenish.progress import progress
-from plenish.wording import times
+from plenish.wording import agree, plural, times
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,43 +137,11 @@ def score(
     return ScoreResult(out, files.read_json(out / "score.json"))
 
 
-def check_pair(real: Dataset, synthetic: Dataset, split: str) -> list[str]:
-    """Refuse two Datasets that cannot honestly be compared; name what is merely odd.
-
-    Returns:
-        Warnings.
-
-    Raises:
-        InputError: wrong way round, the same images, other sizes or channels, or a generator trained on
-            anything but this train part.
-    """
-    if real.is_synthetic:
-        raise InputError(f"{real.path} is synthetic; the order is REAL SYNTHETIC OUT.")
-    if real.manifest.pixels_hash == synthetic.manifest.pixels_hash:
-        raise InputError(f"{synthetic.path} holds the very images of {real.path}; give a synthetic Dataset.")
-    shapes = [(d.size, d.channels) for d in (real, synthetic)]
-    if shapes[0] != shapes[1]:
-        (size, channels), (size2, channels2) = shapes
-        raise InputError(
-            f"{real.path} has {size} px images with {channels} channel(s) and {synthetic.path} {size2} px "
-            f"with {channels2}; import the real images again at the size of the synthetic ones."
-        )
-    warnings = []
-    if not synthetic.is_synthetic:
-        warnings.append(f"{synthetic.name} holds real images; its scores are a baseline, not a generator's.")
-    else:
-        origin = (synthetic.manifest.extra.get("generator") or {}).get("data") or {}
-        warnings += check_origin(origin, real, split, f"The generator of {synthetic.path}")
-    if real.labels != synthetic.labels and real.labels.kind != "none":
-        warnings.append("The two Datasets have different labels, so there are no scores per class.")
-    return warnings
-
-
 def _compute(
     real: Dataset, synthetic: Dataset, split: str, features: str, weights: Path | None, seed: int,
     resamples: int, warnings: list[str],
 ) -> tuple[dict[str, Any], bytes]:  # fmt: skip
-    from plenish.metrics.copies import result, search
+    from plenish.metrics.copies import FEW_HELD, result, search
     from plenish.metrics.features import describe, get_extractor
 
     extractor = get_extractor(features, real, split, weights=weights, seed=seed)
@@ -195,9 +163,10 @@ def _compute(
     except ValueError as error:
         raise InputError(f"No search for copies on {real.path}: {error}; make the split anew.") from None
     if copies.n_twins:
-        warnings.append(f"{copies.n_twins} held-out images have a twin in train; see plenish profile.")
-    if len(held) < 100:
-        warnings.append(f"The search for copies is calibrated on only {len(held)} held-out images.")
+        twins = agree(copies.n_twins, "held-out image", "has", "have")
+        warnings.append(f"{twins} a twin in train; see plenish profile.")
+    if len(held) < FEW_HELD:
+        warnings.append(f"The search for copies is calibrated on only {plural(len(held), 'held-out image')}.")
     content = {
         "schema": 1, "kind": "score", "real": _about_real(real, split, train, test),
         "synthetic": _about(synthetic), "extractor": describe(extractor), "seed": seed, "level": LEVEL,
@@ -266,15 +235,29 @@ def _all_scores(
                 f"Class shares of the {_kind(made.dataset)} and the test images differ; trust the scores "
                 "per class."
             )
-    units = len({group for group in test.groups if group is not None})
-    if 0 < units < _FEW_GROUPS:
-        warnings.append(
-            f"The test part has only {units} groups, so intervals are rough and may be too narrow."
-        )
     rows = []
     for scope, masks in scopes.items():
         rows += _scope_scores(scope, sides, masks, extractor, seed, resamples, warnings)
+    units = len({group for group in test.groups if group is not None})
+    warnings += about_groups(units, intervals=any(np.isfinite(row["low"]) for row in rows))
     return rows
+
+
+def about_groups(units: int, *, intervals: bool) -> list[str]:
+    """What few groups in the test part can promise.
+
+    Args:
+        units: how many there are; 0 where images have none.
+        intervals: whether any score has an interval to speak of.
+    """
+    if not 0 < units < _FEW_GROUPS:
+        return []
+    text = f"The test part has only {plural(units, 'group')}"
+    if intervals:
+        return [f"{text}, so intervals are rough and may be too narrow."]
+    if units == 1:
+        return [f"{text}, which tells nothing of how scores vary among groups, so there are no intervals."]
+    return [f"{text}, and scores on so few cannot promise much for groups of another kind."]
 
 
 def _scope_scores(
@@ -288,8 +271,8 @@ def _scope_scores(
     test, made, train = (sides[name][1][masks[name]] for name in ("test", "made", "train"))
     if not fidelity.enough_rows(len(test), len(made)):
         warnings.append(
-            f"{_in_words(scope)}: {len(test)} test and {len(made)} {_kind(sides['made'][0].dataset)} images "
-            "are too few to be scored."
+            f"{_in_words(scope)}: {len(test)} test and "
+            f"{plural(len(made), _kind(sides['made'][0].dataset) + ' image')} are too few to be scored."
         )
         return []
     if min(len(test), len(made)) < test.shape[1] + 2:

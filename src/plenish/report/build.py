@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from plenish import files
 from plenish._version import __version__
 from plenish.errors import InputError
+from plenish.wording import plural
 
 if TYPE_CHECKING:
     from plenish.report.blocks import Card, Section
@@ -111,7 +112,7 @@ def _write(path: Path, material: Material) -> Report:
     sections = sections_of(material)
     from plenish.report.words import cards
 
-    answers = cards(material.score, material.study)
+    answers = cards(material.score, material.study, material.others)
     html = render(material, sections, answers)
     files.write_bytes(path, html.encode())
     return Report(path, tuple(s.title for s in sections), {card.question: card.answer for card in answers})
@@ -119,11 +120,11 @@ def _write(path: Path, material: Material) -> Report:
 
 def sections_of(material: Material) -> list[Section]:
     """The sections of a report in reading order; those with nothing to say are left out."""
-    from plenish.report import record, results, sections
+    from plenish.report import record, results, sections, training
 
     makers = (
         sections.asked, sections.samples, results.study, results.scores, results.copies, record.limits,
-        sections.data_and_split, sections.training, record.repeat, record.provenance, record.environment,
+        sections.data_and_split, training.training, record.repeat, record.provenance, record.environment,
     )  # fmt: skip
     return [section for maker in makers if (section := maker(material)) is not None]
 
@@ -169,9 +170,9 @@ def _title(material: Material) -> str:
 def _subtitle(material: Material) -> str:
     facts = []
     if material.data is not None:
-        facts.append(f"{len(material.data):,} real images")
+        facts.append(plural(len(material.data), "real image"))
     if material.synthetic is not None:
-        facts.append(f"{len(material.synthetic):,} {material.others} images")
+        facts.append(plural(len(material.synthetic), f"{material.others} image"))
     if material.run is not None:
         facts.append(f"Run {material.run.id[:8]}")
     return " · ".join(facts)

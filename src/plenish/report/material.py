@@ -58,11 +58,9 @@ class Material:
     @property
     def others(self) -> str:
         """What stands beside the real images: `synthetic` ones, or, as a baseline, `other real` ones."""
-        origins = [
-            ((result or {}).get("synthetic") or {}).get("origin") for result in (self.score, self.study)
-        ]
-        opened = self.synthetic is not None and not self.synthetic.is_synthetic
-        return "other real" if opened or "real" in origins else "synthetic"
+        from plenish.report.words import others
+
+        return others(self.score, self.study, opened=self.synthetic)
 
     @property
     def training(self) -> dict[str, Any]:

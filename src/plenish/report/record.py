@@ -37,7 +37,7 @@ def provenance(material: Material) -> Section | None:
         pairs = [
             ("folder", str(run.path)), ("id", run.id), ("made", str(run.config.get("created", ""))),
             ("seed", str(run.seed)), ("attempt", plain(status.get("attempt"))),
-            ("state", plain(status.get("state"))),
+            ("state", run.state),
             ("best checkpoint", plain(best.get("checkpoint") if isinstance(best, Mapping) else best)),
         ]  # fmt: skip
         blocks.append(Facts([(k, v) for k, v in pairs if v not in ("", "–")], heading="Generator's Run"))

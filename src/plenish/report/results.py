@@ -10,6 +10,7 @@ from plenish.report.blocks import Block, Charts, Facts, Notes, Pictures, Section
 from plenish.report.figures import Chart, number
 from plenish.report.material import Material
 from plenish.report.sections import plain
+from plenish.wording import plural
 
 UNIT_SCORES = ("precision", "recall", "density", "coverage")
 EXTRACTOR_FACTS = {
@@ -41,13 +42,14 @@ def scores(material: Material) -> Section | None:
     names = list(dict.fromkeys(str(row["name"]) for row in rows))
     charts = [_score_chart(name, [row for row in rows if str(row["name"]) == name]) for name in names]
     kind = material.others
-    legend = (("●", f"{kind}, with interval"), ("◇", "real against real"))
+    has = words.has_intervals(rows)
+    legend = (("●", f"{kind}, with interval" if has else kind), ("◇", "real against real"))
     blocks: list[Block] = [Charts(charts, legend=legend), _score_table(rows, kind), _extractor(score)]
     lead = "" if kind == "synthetic" else "A baseline: real images compared with real ones. "
     lead += (
-        f"How far the {kind} images are from the real test images, with {percent(score.get('level'))} "
-        "intervals. The "
-        "diamond is what real images get against other real ones, the best that can be expected."
+        f"How far the {kind} images are from the real test images"
+        + (f", with {percent(score.get('level'))} intervals" if has else "")
+        + ". The diamond is what real images get against other real ones, the best that can be expected."
     )
     if any(row.get("comparable") for row in rows):
         lead += (
@@ -127,18 +129,24 @@ def study(material: Material) -> Section | None:
     arms = [str(arm) for arm in result.get("arms") or dict.fromkeys(row["arm"] for row in result["summary"])]
     level = percent(result.get("level"))
     test = result.get("test") or {}
-    lead = f"Tested on {plain_count(test.get('n'))} real images" if test.get("n") else "Tested on real images"
-    lead += f" from {plain_count(test['groups'])} groups" if test.get("groups") else ""
+    lead = f"Tested on {plural(int(test['n']), 'real image')}" if test.get("n") else "Tested on real images"
+    lead += f" from {plural(int(test['groups']), 'group')}" if test.get("groups") else ""
+    has = words.has_intervals(result["summary"])
     blocks: list[Block] = [
         Charts(
             [_arm_chart(metric, arms, result) for metric in metrics],
-            legend=(("●", f"mean with {level} interval"), ("∘", "single seeds")),
+            legend=(("●", f"mean with {level} interval" if has else "mean"), ("∘", "single seeds")),
         )
     ]
     differences = [chart for metric in metrics if (chart := _difference_chart(metric, arms, result))]
     if differences:
         blocks.append(
-            Text([f"Differences from training on real images alone, paired by seed, with {level} intervals:"])
+            Text(
+                [
+                    "Differences from training on real images alone, paired by seed"
+                    + (f", with {level} intervals:" if has else ":")
+                ]
+            )
         )
         judged = {str(v.get("metric")) for v in result.get("verdicts") or []}
         circle = "no evidence" if judged >= set(metrics) else "no evidence, or a metric without a verdict"

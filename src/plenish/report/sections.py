@@ -1,13 +1,13 @@
-"""Sections on the request, the data, the images and the training; None from one with nothing to say."""
+"""Sections on the request, the data and the images; None from one with nothing to say."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from plenish.report import figures, pictures
-from plenish.report.blocks import Block, Charts, Facts, Notes, Pairs, Pictures, Section, Table, Text
-from plenish.report.figures import Chart, number
+from plenish.report import pictures
+from plenish.report.blocks import Block, Facts, Notes, Pairs, Section, Table, Text
+from plenish.report.figures import number
 from plenish.report.material import Material
 from plenish.report.pictures import Picture
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from plenish.datasets.dataset import Dataset
-    from plenish.runs import Run
 
 PARTS = ("train", "val", "test")
 MOST_CLASSES = 8
@@ -291,113 +290,3 @@ def _some(data: Dataset, split: str, name: str | None, what: str, seed: int) -> 
         return None
     alt = f"{len(rows)} {what} images" + (f" of class {name}" if name is not None else "")
     return pictures.sheet(data.pixels.read(rows), alt)
-
-
-# Training
-
-GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    ("Losses", (("loss_g", "generator"), ("loss_d", "discriminator"))),
-    ("Discriminator's accuracy", (("d_accuracy_real", "on real"), ("d_accuracy_fake", "on synthetic"))),
-    ("Discriminator's belief in “real”", (("d_real", "of real"), ("d_fake", "of synthetic"))),
-    ("KID on validation images", (("kid_val", "KID"),)),
-    (
-        "Gradients of the generator",
-        (("grad_g", "all"), ("grad_g_first", "first layer"), ("grad_g_last", "last")),
-    ),
-    (
-        "Gradients of the discriminator",
-        (("grad_d", "all"), ("grad_d_first", "first layer"), ("grad_d_last", "last")),
-    ),
-    (
-        "Variety of the samples",
-        (("variety", "variety"), ("sample_variety", "variety"), ("diversity", "variety")),
-    ),
-    ("Speed, images/s", (("images_per_s", "images/s"),)),
-)
-NOT_CURVES = {
-    "kimg", "step", "images", "n_images", "seconds", "time", "attempt", "tick", "epoch", "lr", "lr_g", "lr_d",
-    "timestamp", "wall_s", "noise_std", "noise_sd", "ema_beta", "data_wait",
-}  # fmt: skip
-
-
-def training(material: Material) -> Section | None:
-    """Curves and the same latents decoded as training went on."""
-    run = material.run
-    if run is None:
-        return None
-    table = run.metrics()
-    blocks: list[Block] = []
-    charts = training_charts(table)
-    if charts:
-        blocks.append(Charts(charts))
-    strip = progress_strip(run)
-    if strip:
-        blocks += [Text(["The same latent vectors, decoded as training went on:"]), Pictures(strip)]
-    message = run.status.get("message")
-    if run.status.get("state") == "diverged":
-        blocks.insert(0, Notes("Training was stopped", [str(message or "It diverged.")]))
-    return Section("training", "Training", blocks) if blocks else None
-
-
-def training_charts(table: pd.DataFrame) -> list[Chart]:
-    """Small multiples of everything numeric in metrics.jsonl, the well-known quantities first and grouped.
-
-    Args:
-        table: one row a log line, with `kimg` or `step` to plot against; cells may be missing.
-    """
-    import pandas as pd
-
-    against = next((key for key in ("kimg", "step", "epoch") if key in table), None)
-    if against is None:
-        return []
-    numbers = table.apply(pd.to_numeric, errors="coerce")
-    have = [str(c) for c in numbers.columns if numbers[c].notna().any() and c not in NOT_CURVES]
-    x_label = "thousand real images shown (kimg)" if against == "kimg" else against
-    charts = []
-    for title, members in GROUPS:
-        mine = [(key, label) for key, label in members if key in have]
-        if mine:
-            accuracy = title.startswith("Discriminator")
-            charts.append(
-                figures.curves(
-                    title,
-                    {label: _series(numbers, against, key) for key, label in mine},
-                    x_label=x_label,
-                    limits=(-0.03, 1.03) if accuracy else None,
-                    level=0.5 if accuracy else None,
-                    markers="kid" in mine[0][0],
-                )
-            )
-            have = [key for key in have if key not in dict(mine)]
-    for key in have[:6]:
-        charts.append(
-            figures.curves(key.replace("_", " "), {key: _series(numbers, against, key)}, x_label=x_label)
-        )
-    return charts
-
-
-def _series(numbers: pd.DataFrame, against: str, key: str) -> tuple[Any, Any]:
-    rows = numbers[[against, key]].dropna()
-    return rows[against].to_numpy(float), rows[key].to_numpy(float)
-
-
-def progress_strip(run: Run, most: int = 6) -> list[Picture]:
-    """Up to `most` of the fixed-latent grids of `samples/`, evenly spaced, with the kimg under each."""
-    found = sorted((run.path / "samples").glob("kimg-*.png"))
-    strip = []
-    for i in pictures.pick(len(found), most):
-        at = _kimg(found[i].stem)
-        picture = pictures.from_file(
-            found[i], f"Samples after {at} thousand images", widest=420, caption=f"{at} kimg"
-        )
-        if picture is not None:
-            strip.append(picture)
-    return strip
-
-
-def _kimg(stem: str) -> str:
-    text = stem.removeprefix("kimg-")
-    try:
-        return plain(round(float(text), 1))
-    except ValueError:
-        return text

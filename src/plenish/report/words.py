@@ -9,6 +9,7 @@ from plenish.report.blocks import Card
 from plenish.report.figures import number
 
 if TYPE_CHECKING:
+    from plenish.datasets.dataset import Dataset
     from plenish.study.arms import Arm
 
 INTENDED_USE = (
@@ -34,15 +35,29 @@ def by_order(values: Sequence[str], order: Sequence[str]) -> list[str]:
     return known + [value for value in dict.fromkeys(values) if value not in known]
 
 
-def others(score: Mapping[str, Any] | None) -> str:
-    """What a score compared with the real images: `synthetic` ones, or, as a baseline, `other real` ones."""
-    origin = ((score or {}).get("synthetic") or {}).get("origin")
-    return "other real" if origin == "real" else "synthetic"
+def others(*results: Mapping[str, Any] | None, opened: Dataset | None = None) -> str:
+    """What stands beside the real images: `synthetic` ones, or, as a baseline, `other real` ones.
+
+    Args:
+        results: contents of score.json and study.json, as far as there are any.
+        opened: the Dataset itself, where it is at hand.
+    """
+    origins = [((result or {}).get("synthetic") or {}).get("origin") for result in results]
+    real = "real" in origins or (opened is not None and not opened.is_synthetic)
+    return "other real" if real else "synthetic"
 
 
-def cards(score: Mapping[str, Any] | None, study: Mapping[str, Any] | None) -> list[Card]:
-    """The headline: do they help, do they copy, are they like the real ones; the unknown is left out."""
-    found = [help_card(study), copies_card(score), fidelity_card(score)]
+def cards(
+    score: Mapping[str, Any] | None, study: Mapping[str, Any] | None, kind: str | None = None
+) -> list[Card]:
+    """The headline: do they help, do they copy, are they like the real ones; the unknown is left out.
+
+    Args:
+        score: content of score.json.
+        study: content of study.json.
+        kind: what :func:`others` says of the whole report; by default, of the score alone.
+    """
+    found = [help_card(study), copies_card(score, kind), fidelity_card(score, kind)]
     return [card for card in found if card is not None]
 
 
@@ -96,14 +111,14 @@ def help_card(study: Mapping[str, Any] | None) -> Card | None:
     return Card(question, answers.get(verdict, verdict.capitalize()), sentence, tone(verdict))
 
 
-def copies_card(score: Mapping[str, Any] | None) -> Card | None:
+def copies_card(score: Mapping[str, Any] | None, kind: str | None = None) -> Card | None:
     """Whether more synthetic images are suspiciously close to a training image than chance explains."""
     copies = (score or {}).get("copies")
     if not copies:
         return None
     suspects, n = int(copies.get("n_suspect") or 0), int(copies.get("n") or 0)
     alarm = copies.get("alarm")
-    if others(score) != "synthetic":
+    if (kind or others(score)) != "synthetic":
         answer = "More often than by chance" if alarm else "No more than by chance"
         question = "A baseline: do other real images come close to training images?"
         return Card(question, answer, copies_sentence(copies))
@@ -124,17 +139,29 @@ def copies_sentence(copies: Mapping[str, Any]) -> str:
     return f"{share} % of the images lie closer to a training image than held-out real images usually do."
 
 
-def fidelity_card(score: Mapping[str, Any] | None) -> Card | None:
-    """How far the synthetic images are from the real ones, measured against real from real."""
+def fidelity_card(score: Mapping[str, Any] | None, kind: str | None = None) -> Card | None:
+    """How far the synthetic images are from the real ones, measured against real from real.
+
+    The Fréchet distance is the headline, unless there are fewer images than features on either side: its
+    bias then hides most of a difference, so KID, which has none, takes its place, and the Fréchet distance is
+    told beside it.
+    """
     rows = [row for row in (score or {}).get("scores") or [] if row.get("scope") == "overall"]
     if not rows:
         return None
     by_name = {str(row["name"]): row for row in rows}
-    distance = next((row for name, row in by_name.items() if name.startswith(("FD", "FID"))), None)
-    distance = distance or next((row for name, row in by_name.items() if name.startswith("KID")), rows[0])
-    distance = comparable(distance)
+    frechet = next((comparable(r) for name, r in by_name.items() if name.startswith(("FD", "FID"))), None)
+    kid = next((comparable(r) for name, r in by_name.items() if name.startswith("KID")), None)
+    dim = ((score or {}).get("extractor") or {}).get("dim")
+    biased = frechet is not None and kid is not None and too_few_for_frechet(frechet, dim)
+    distance = (kid if biased else frechet or kid) or rows[0]
     answer = distance_answer(distance)
     sentences = [distance_sentence(distance)]
+    if biased and frechet is not None:
+        sentences.append(
+            f"KID, as there are fewer images than features ({_sizes(frechet)}; {dim}), where a Fréchet "
+            f"distance is biased: {distance_sentence(frechet)}"
+        )
     words = {
         "precision": "look like real ones (precision)",
         "recall": "of the real variety is reached (recall)",
@@ -143,9 +170,19 @@ def fidelity_card(score: Mapping[str, Any] | None) -> Card | None:
     if parts:
         sentences.append(f"{'; '.join(parts)}.")
     question = "Are they like the real ones?"
-    if others(score) != "synthetic":
+    if (kind or others(score)) != "synthetic":
         question = "A baseline: how like the real ones are other real ones?"
     return Card(question, answer, " ".join(sentences), "neutral")
+
+
+def too_few_for_frechet(row: Mapping[str, Any], dim: int | None) -> bool:
+    """Whether a side of a comparison has fewer images than features, `dim`, as the score itself warns."""
+    counts = [row[key] for key in ("n_real", "n_synthetic") if row.get(key) is not None]
+    return dim is not None and any(int(n) < int(dim) + 2 for n in counts)
+
+
+def _sizes(row: Mapping[str, Any]) -> str:
+    return f"{int(row['n_real']):,} and {int(row['n_synthetic']):,}"
 
 
 def comparable(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -161,11 +198,13 @@ def share(row: Mapping[str, Any]) -> str:
 
 def distance_answer(row: Mapping[str, Any]) -> str:
     """The distance against its baseline in a few words."""
-    value, base = row.get("value"), row.get("real_baseline")
-    if value is None or base is None or float(base) <= 0:
+    value, low, base = (row.get(key) for key in ("value", "low", "real_baseline"))
+    if value is None or base is None:
         return f"{row.get('name')} {number(value)}"
-    if row.get("low") is not None and float(row["low"]) <= float(base):
+    if low is not None and float(low) <= float(base):
         return "As near as real ones are"
+    if float(base) <= 0:  # an unbiased estimate of a small distance may be negative, and has no multiples
+        return "Farther than real ones are" if low is not None else f"{row.get('name')} {number(value)}"
     return f"{number(float(value) / float(base), 2)} times as far as real ones"
 
 
@@ -183,6 +222,11 @@ def distance_sentence(row: Mapping[str, Any]) -> str:
     return f"{text}; two sets of real images are {number(base)} apart."
 
 
+def has_intervals(rows: Sequence[Mapping[str, Any]] | None) -> bool:
+    """Whether any of these rows has an interval to show."""
+    return any(row.get("low") is not None for row in rows or [])
+
+
 def with_interval(value: float | None, low: float | None, high: float | None) -> str:
     """`0.81 (0.78 to 0.84)`, or the bare value without an interval."""
     if low is None or high is None:
@@ -193,17 +237,18 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
 def limits(score: Mapping[str, Any] | None, study: Mapping[str, Any] | None) -> list[str]:
     """What the numbers cannot say: caveats and warnings of the results first, then those that always hold."""
     items = [str(text) for text in (study or {}).get("caveats") or []]
-    few = [text.partition(" groups")[0] for text in items if text.startswith(FEW_GROUPS)]
+    few = [text.partition(" group")[0] for text in items if text.startswith(FEW_GROUPS)]
     items += [
         str(text)
         for text in (score or {}).get("warnings") or []
-        if not (few and str(text).startswith(few[0] + " groups"))  # the study says the same, and more
+        if not (few and str(text).startswith(few[0] + " group"))  # the study says the same, and more
     ]
     if study:
         items.append(
-            "The study's intervals cover chance in the choice of test images and of seeds. They say "
-            "nothing of another "
-            "scanner, laboratory, population or classifier."
+            "The study's intervals cover chance in the choice of test images and of seeds. They say nothing "
+            "of another scanner, laboratory, population or classifier."
+            if has_intervals(study.get("summary"))
+            else "The study's numbers say nothing of another scanner, laboratory, population or classifier."
         )
     if score:
         items.append(

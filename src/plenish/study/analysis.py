@@ -171,6 +171,7 @@ def _row(predictions: Predictions, arm: str, against: str, metric: str) -> dict[
         "metric": metric, "mean": found.mean, **_bounds(found, -1.0), "p": p_value(found),
         "p_sign_flip": found.p,
         "se_groups": found.se_groups, "se_seeds": found.se_seeds, "n_seeds": found.n_seeds,
+        "n_groups": found.n_groups,
     }  # fmt: skip
 
 
@@ -241,9 +242,17 @@ def _interval(row: Mapping[str, Any], level: float) -> str:
     """`+2.1 points, 95 % interval +0.4 to +3.8`."""
     text = f"{100 * row['mean']:+.1f} points"
     if not math.isfinite(row["low"]):
-        return f"{text}, no interval: one seed or one test group tells nothing of chance"
+        return f"{text}, no interval: {no_interval(row['n_seeds'], row['n_groups'])}"
     cut = ", cut at what is possible" if row["cut"] else ""
     return f"{text}, {100 * level:.0f} % interval {100 * row['low']:+.1f} to {100 * row['high']:+.1f}{cut}"
+
+
+def no_interval(seeds: int, units: int) -> str:
+    """Why there is no interval, given the numbers of seeds and of test groups (or images without any)."""
+    lacking = [what for n, what in ((seeds, "one seed"), (units, "one test group")) if n < 2]
+    if not lacking:
+        return "too few test groups hold all classes"
+    return f"{' and '.join(lacking)} {'tells' if len(lacking) == 1 else 'tell'} nothing of chance"
 
 
 def _overall(

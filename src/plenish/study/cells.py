@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from plenish import files
 from plenish.metrics.classification import evaluate
-from plenish.runs import Stopwatch
 from plenish.study.arms import Arm
 from plenish.study.material import Material
 from plenish.training.classifier import ClassifierConfig, train_classifier
@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Ints = NDArray[np.int64]
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds passed."""
+        return time.monotonic() - self._start
 
 
 @dataclasses.dataclass(frozen=True)

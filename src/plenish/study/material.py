@@ -14,6 +14,7 @@ from plenish.errors import InputError
 from plenish.metrics.origin import check_origin
 from plenish.study.arms import Arm
 from plenish.training.engine import stable_seed
+from plenish.wording import agree
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset, Subset
@@ -184,7 +185,8 @@ def _check_copies(material: Material, synthetic: Dataset) -> list[str]:
                 f"{synthetic.path}, pixel for pixel; the generator must have seen them."
             )
     copied = sum(value in hashes for value in material.data.table["sha256"].to_numpy()[material.train.rows])
-    return [f"{copied} training images are among the synthetic ones, pixel for pixel."] if copied else []
+    there = agree(copied, "training image", "is", "are")
+    return [f"{there} among the synthetic ones, pixel for pixel."] if copied else []
 
 
 def synthetic_needed(arms: Sequence[Arm], material: Material) -> int:

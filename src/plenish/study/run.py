@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from plenish import files, settings
 from plenish.errors import InputError
-from plenish.runs import Run, Stopwatch, versions
+from plenish.runs import Run, versions
 from plenish.study.arms import DEFAULT_ARMS, Arm, parse_arms, primary_arm
 from plenish.study.checks import check_generator, check_numbers, check_source, check_training
 
 if TYPE_CHECKING:
-    from plenish.study.cells import Cell
+    from plenish.study.cells import Cell, Stopwatch
     from plenish.study.material import Material
     from plenish.training.classifier import ClassifierConfig
 
@@ -162,6 +163,8 @@ def study(
         if generator is not None:
             material = add_synthetic(material, _generate(run, generator, chosen, material, seed))
         _hold_to_synthetic(run, material)
+        from plenish.study.cells import Stopwatch
+
         watch = Stopwatch()
         cells = _run_cells(run, chosen, seeds, seed, material, config)
         options = {"level": level, "resamples": resamples, "seed": seed}
@@ -329,10 +332,13 @@ def _finish(
     primary = run.status.get("primary_arm")
     found = analyse(Predictions.of(cells, names, **options), arms, primary)
     records = [cell.record for cell in cells]
+    shown = any(math.isfinite(row["low"]) for row in found.summary)
     limits = [
-        *material.caveats, *caveats.about_test(material),
-        *caveats.about_design(arms, seeds, asked["fraction"], material.synthetic is not None, primary),
-        *caveats.about_looks(_looks(run, arms, seeds)),
+        *material.caveats, *caveats.about_test(material, intervals=shown),
+        *caveats.about_design(
+            arms, seeds, asked["fraction"], material.synthetic is not None, primary, intervals=shown
+        ),
+        *caveats.about_looks(_looks(run, arms, seeds), intervals=shown),
         *caveats.about_cuts([*found.differences, *found.comparisons]),
         *caveats.about_doses(records, arms, len(material.train)),
     ]  # fmt: skip

@@ -1,0 +1,41 @@
+"""What is different between two configurations, in words."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """One key that has another value; `old` or `new` is None where there is none."""
+
+    key: str
+    old: Any
+    new: Any
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> list[Difference]:
+    """The leaves in which two nested mappings differ, by dotted key.
+
+    Args:
+        old: as it was.
+        new: as it is now.
+        prefix: what goes before every key.
+    """
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        found = []
+        for key in sorted({*old, *new}):
+            found += differences(old.get(key), new.get(key), f"{prefix}{key}.")
+        return found
+    return [] if old == new else [Difference(prefix.rstrip("."), old, new)]
+
+
+def listed(differences: Sequence[Difference], typed: Mapping[str, str]) -> list[str]:
+    """One clause a difference; keys that one option sets together make one clause."""
+    clauses: dict[str, set[str]] = {}
+    for d in differences:
+        key = d.key.removeprefix("config.")
+        clauses.setdefault(typed.get(key, key), set()).add(f"was {d.old!r} and is now {d.new!r}")
+    return [f"{name} {what.pop() if len(what) == 1 else 'is another'}" for name, what in clauses.items()]
