@@ -55,6 +55,8 @@ def test_recipe_run_trains(stripes, tmp_path: Path, capsys: pytest.CaptureFixtur
     words = ["recipe", "run", "dcgan", str(stripes().path), str(tmp_path / "run"), "--kimg", "0.01"]
     assert cli.run([*words, "--batch", "10", "--no-validation", "--quiet", "--options", *TINY]) == 0
     assert "complete" in capsys.readouterr().out
+    assert cli.run(["recipe", "run", "dcgan"]) == 2
+    assert "'plenish recipe run RECIPE' needs data, run" in capsys.readouterr().err
     assert cli.run(["recipe", "run", "dcgna", "data", "run"]) == 2
     assert "did you mean 'dcgan'" in capsys.readouterr().err
 
