@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from plenish.latent.generate import load_generator as load_generator
     from plenish.recipes.demo import demo as demo
     from plenish.recipes.reported import score as score
-    from plenish.recipes.reported import study as run_study
+    from plenish.recipes.reported import study as run_study  # noqa: F401
     from plenish.recipes.train import train_gan as train_gan
     from plenish.report.build import write_report as write_report
     from plenish.runs import Run as Run

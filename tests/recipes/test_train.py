@@ -11,9 +11,9 @@ from plenish.errors import InputError
 from plenish.networks.gan import network_config
 from plenish.recipes import list_recipes, load_recipe, recipe_names
 from plenish.recipes.train import _made, train_gan
-from plenish.training.method import Adversarial
 from plenish.training.gan import Schedule
 from plenish.training.health import Limits
+from plenish.training.method import Adversarial
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -22,7 +24,7 @@ def test_stable_then_faded_in_then_stable() -> None:
 def test_alpha_never_falls_within_a_stage_and_ends_at_one() -> None:
     growth = Growth(fade_kimg=0.7, stable_kimg=0.4, alpha=0.2)
     seen = [growth.at(nimg, SIZES, 8) for nimg in range(0, 4000, 7)]
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in itertools.pairwise(seen):
         assert after.number > before.number or after.alpha >= before.alpha
         assert after.number - before.number in (0, 1)
     assert min(s.alpha for s in seen) == pytest.approx(0.2, abs=0.01)

@@ -40,7 +40,7 @@ def _pairs(n: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_vanilla_generator_plays_the_discriminators_own_loss() -> None:
-    real, fake = _pairs()
+    _, fake = _pairs()
     losses = objective("vanilla")
     of_fakes = cross_entropy(fake, torch.zeros_like(fake))
     assert torch.allclose(losses.generator(fake, None), -of_fakes)
