@@ -67,7 +67,7 @@ def test_on_class_folders_also_without_val(
     [
         (lambda p: p.mkdir(), "no images"),
         (lambda p: _pictures(p, classes=1), "at least two classes"),
-        (lambda p: _pictures(p, n=1), "add images"),
+        (lambda p: _pictures(p, n=1), "need at least 3 images"),
         (lambda p: None, "does not exist"),
     ],
 )
