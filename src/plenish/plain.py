@@ -1,4 +1,4 @@
-"""The loop everybody writes first, for comparison: contiguous float32, default Adam, all gradients.
+"""The loop everybody writes first, for comparison: contiguous float32, default Adam, PyTorch's own operators.
 
 It trains the same networks with the same objective and penalties, in a process of its own: within one process
 the two would share an allocator, and the larger blocks of the one change what the other pays for its memory.
@@ -41,6 +41,7 @@ def plain_step(
     """
     import torch
 
+    from plenish.networks.stock import stock_operators
     from plenish.training.objectives import objective
     from plenish.training.penalties import gradient_penalty, gradient_squares
 
@@ -52,6 +53,7 @@ def plain_step(
     losses, z_dim = objective(rules.objective), generator.config.z_dim
     at_once = penalty.interval == 1
 
+    @stock_operators()
     def step(x: torch.Tensor, y: torch.Tensor | None) -> None:
         for _ in range(rules.d_steps):
             opt_d.zero_grad()

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 from torch import nn
 
 from plenish.networks import convolution
 from plenish.networks.convolution import Downsampling, Upsampling
+from plenish.networks.gan import build, network_config
+from plenish.networks.stock import stock_operators
 
 
 def _plain(layer: nn.Module) -> nn.Module:
@@ -104,3 +108,20 @@ def test_a_gradient_by_the_images_alone_computes_no_weight_gradient(monkeypatch:
     assert not made
     gradient.square().sum().backward()
     assert made
+
+
+@pytest.mark.parametrize("family", ["dcgan", "wgan-gp"])
+def test_stock_operators_give_the_same_gradients(family: str) -> None:
+    options = {"size": 32, "width": 8, "max_width": 32, "z_dim": 8}
+    torch.manual_seed(0)
+    g, d = build(family, network_config(family, options | ({"dropout": 0.0} if family == "wgan-gp" else {})))
+    z = torch.randn(4, 8)
+    found = []
+    for context in (contextlib.nullcontext(), stock_operators()):
+        g.zero_grad()
+        d.zero_grad()
+        with context:
+            d(g(z)).square().sum().backward()
+        found.append([p.grad.clone() for n in (g, d) for p in n.parameters()])
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-5 * float(theirs.abs().max() + 1))
