@@ -264,7 +264,7 @@ def _assignments(options: Sequence[str]) -> dict[str, Any]:
                 f"'{option}' is not section.name=value with a section among {', '.join(SECTIONS)}, "
                 "such as adversarial.noise_sd=0.1."
             )
-        found[key] = yaml.safe_load(value)
+        found[key] = yaml.safe_load(value) if value.strip() else ""
     return found
 
 
