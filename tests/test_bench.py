@@ -45,6 +45,16 @@ def test_flops_of_a_product_and_of_a_gradient_by_a_leaf() -> None:
     assert count_flops(penalty) >= 3 * 2 * 2 * 4
 
 
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("kind", [torch.nn.Conv2d, torch.nn.ConvTranspose2d])
+def test_flops_of_a_convolution_and_its_gradients(kind: type, groups: int) -> None:
+    layer = kind(8, 12, 3, padding=1, groups=groups, bias=False)
+    x = torch.randn(2, 8, 5, 5, requires_grad=True)
+    forward = 2 * 2 * 25 * 9 * 8 * 12 // groups
+    assert count_flops(lambda: layer(x)) == forward
+    assert count_flops(lambda: layer(x).sum().backward()) == 3 * forward
+
+
 @pytest.mark.parametrize("more", [{"rounds": 0}, {"batch": 1}, {"classes": -1}, {"every": True, "size": 32}])
 def test_impossible_benchmarks_are_refused(more: dict) -> None:
     with pytest.raises(InputError):

@@ -280,10 +280,12 @@ def _lazy_shares(
 def count_flops(run: Callable[[], Any]) -> int:
     """FLOPs of the matrix products and convolutions of a call, by torch's own formulas.
 
-    torch's FlopCounterMode also follows modules, which fails where gradients by a leaf are penalised.
+    torch's FlopCounterMode also follows modules, which fails where gradients by a leaf are penalised, and its
+    formula for the weight gradient of a convolution leaves out the groups.
     """
+    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils.flop_counter import flop_registry
+    from torch.utils.flop_counter import conv_flop_count, flop_registry
 
     class Counter(TorchDispatchMode):
         def __init__(self) -> None:
@@ -293,7 +295,11 @@ def count_flops(run: Callable[[], Any]) -> int:
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             made = func(*args, **(kwargs or {}))
             formula = flop_registry.get(func._overloadpacket)
-            if formula is not None:
+            if func._overloadpacket is torch.ops.aten.convolution_backward:
+                gradient, x, weight, transposed, wanted = *args[:3], args[7], args[10]
+                once = conv_flop_count(x.shape, weight.shape, gradient.shape, transposed)
+                self.total += once * sum(wanted[:2])
+            elif formula is not None:
                 self.total += formula(*args, **(kwargs or {}), out_val=made)
             return made
 
