@@ -296,9 +296,9 @@ def count_flops(run: Callable[[], Any]) -> int:
             made = func(*args, **(kwargs or {}))
             formula = flop_registry.get(func._overloadpacket)
             if func._overloadpacket is torch.ops.aten.convolution_backward:
-                gradient, x, weight, transposed, wanted = *args[:3], args[7], args[10]
-                once = conv_flop_count(x.shape, weight.shape, gradient.shape, transposed)
-                self.total += once * sum(wanted[:2])
+                gradient, x, weight = args[:3]
+                once = conv_flop_count(x.shape, weight.shape, gradient.shape, args[7])
+                self.total += once * sum(args[10][:2])  # By x, by the weight.
             elif formula is not None:
                 self.total += formula(*args, **(kwargs or {}), out_val=made)
             return made

@@ -79,6 +79,8 @@ def test_broken_recipes_are_told(tmp_path: Path, content: str, sentence: str) ->
         ({"options": ["network.prior=gaussian"]}, "Unknown prior"),
         ({"options": ["network.size=32"]}, "those of the data"),
         ({"options": ["adversarial.beta1=2"]}, "between 0 and 1"),
+        ({"options": ["penalty.path=2"]}, "for generators with styles"),
+        ({"options": ["adversarial.noise_sd=0.1"]}, "noise_kimg"),
         ({"options": ["adversarial.noise_sd=-1"]}, "not be negative"),
         ({"options": ["schedule.validate=1"]}, "at least 2"),
         ({"lr": float("nan")}, "number above 0"),

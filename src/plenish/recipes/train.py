@@ -158,7 +158,7 @@ def _train(
     conditional: bool | None, validation: bool, retry: bool, request: str, dry_run: bool,
 ) -> Run | Trial:  # fmt: skip
     from plenish.datasets.schema import LabelSchema
-    from plenish.networks.gan import network_config
+    from plenish.networks.gan import family, network_config
     from plenish.training.engine import Engine
     from plenish.training.footprint import refuse_too_large
     from plenish.training.gan import CHANGEABLE, Schedule, train
@@ -193,6 +193,10 @@ def _train(
     method = method_of(sections)
     schedule = _made(Schedule, sections["schedule"], "schedule")
     limits = _made(Limits, sections["limits"], "limits")
+    if method.penalty.path and not family(recipe.family).generator.has_styles:
+        raise InputError(
+            f"penalty.path is for generators with styles, which {recipe.family} is not; leave it out."
+        )
     _check_amount(subset, max([method.adversarial.batch, *method.growth.batch_sizes()]))
     engine = Engine.from_settings()
     if dry_run:

@@ -24,8 +24,8 @@ from plenish.training.penalties import (
 )
 from plenish.training.players import Players
 
-W_MEAN_RATE = 0.002
-"""How fast the mean of w follows a batch (StyleGAN's 0.998)."""
+W_MEAN_RATE = 0.005
+"""How fast the mean of w follows a batch (StyleGAN's 0.995)."""
 PATH_MEAN_RATE = 0.01
 
 

@@ -64,6 +64,10 @@ class Adversarial:
         for name in ("smoothing", "fake_as_real"):
             if not 0 <= getattr(self, name) < 0.5:
                 raise InputError(f"adversarial.{name} lies between 0 and 0.5, not at {getattr(self, name)}.")
+        if self.noise_sd > 0 and self.noise_kimg == 0:
+            raise InputError(
+                "adversarial.noise_sd falls to 0 over adversarial.noise_kimg, which is 0; give that too."
+            )
         if not 0 <= self.style_mixing <= 1:
             raise InputError(f"adversarial.style_mixing is a share, 0 to 1, not {self.style_mixing}.")
         if self.batch < 2:
@@ -95,6 +99,13 @@ class Method:
     growth: Growth = dataclasses.field(default_factory=Growth)
 
     def __post_init__(self) -> None:
+        if self.adversarial.fake_as_real and (
+            self.adversarial.objective == "relativistic" or self.augment.ada_target
+        ):
+            raise InputError(
+                "adversarial.fake_as_real does not go with the relativistic objective, whose pairs would hold the "
+                "same image twice, nor with augment.ada_target, which would take fakes for reals."
+            )
         if self.adversarial.objective == "wasserstein":
             for name, value in (
                 ("augment.ada_target", self.augment.ada_target),

@@ -20,6 +20,8 @@ from plenish.networks.gan.contract import Discriminator
 class Penalty:
     """Weights of the penalties; 0 leaves one out.
 
+    Gradients are by the images as the discriminator is shown them, so behind augmentation and noise.
+
     Attributes:
         r1: gamma of R1, γ/2·E‖∇D(x)‖² on reals (Mescheder et al. 2018).
         r2: gamma of R2, the same on fakes.
@@ -65,8 +67,10 @@ class Penalty:
 
 def gradient_squares(logits: Tensor, images: Tensor) -> Tensor:
     """Squared norm of each logit's gradient by its image: logits N, images N×C×H×W → N, differentiable."""
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradient.float().square().sum((1, 2, 3))
+    # Without autocast, which would also round what the forward pass kept in float32.
+    with torch.autocast(images.device.type, enabled=False):
+        (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+        return gradient.float().square().sum((1, 2, 3))
 
 
 def r1_r2(logits: Tensor, images: Tensor, r1: float, r2: float) -> Tensor:
@@ -102,8 +106,9 @@ def path_lengths(images: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
         noise: N(0, 1) of the images' shape.
     """
     area = images.shape[2] * images.shape[3]
-    (gradient,) = torch.autograd.grad((images * noise).sum() / math.sqrt(area), ws, create_graph=True)
-    return gradient.float().square().sum(2).mean(1).sqrt()
+    with torch.autocast(images.device.type, enabled=False):
+        (gradient,) = torch.autograd.grad((images * noise).sum() / math.sqrt(area), ws, create_graph=True)
+        return gradient.float().square().sum(2).mean(1).sqrt()
 
 
 @torch.no_grad()

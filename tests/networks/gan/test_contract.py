@@ -112,11 +112,16 @@ def test_the_label_matters_and_may_be_soft(name: str) -> None:
 
 @families
 def test_missing_or_wrong_labels_are_refused(name: str) -> None:
-    g, _ = _networks(name)
+    g, d = _networks(name)
     z = g.sample_prior(2, torch.Generator().manual_seed(0))
     for y in (None, torch.eye(2)):
         with pytest.raises(ValueError, match="made for 3"):
             g(z, y)
+        with pytest.raises(ValueError, match="made for 3"):
+            d(torch.zeros(2, 3, g.size, g.size), y)
+    _, blind = _networks(name, "none")
+    with pytest.raises(ValueError, match="made for None"):
+        blind(torch.zeros(2, 3, g.size, g.size), torch.eye(2))
 
 
 @families

@@ -77,7 +77,7 @@ def test_initialisations_have_their_spread() -> None:
     spread = {}
     for init in INITIALISATIONS:
         g, _ = build("dcgan", DCGANConfig(size=32, width=32, init=init))
-        spread[init] = float(g.ups[0].weight.std())
+        spread[init] = float(g.ups[0].weight.detach().std())
     weight = g.ups[0].weight
     fan_in, fan_out = weight[0].numel(), weight.shape[0] * 16
     assert spread["normal"] == pytest.approx(0.02, rel=0.02)

@@ -50,6 +50,14 @@ class NetworkConfig:
         return content | {"labels": self.labels.to_dict()}
 
 
+def check_labels(labels: LabelSchema, y: Tensor | None) -> None:
+    """Raise ValueError unless y has the width that the label schema asks for."""
+    expected = labels.width or None
+    found = None if y is None else y.shape[1]
+    if expected != found:
+        raise ValueError(f"labels of width {found} given to a network made for {expected}")
+
+
 class Generator(nn.Module):
     """Base of all generators: z (and y) → w → image.
 
@@ -60,10 +68,14 @@ class Generator(nn.Module):
         stages: how many resolutions a network that grows passes through; 1 elsewhere.
         stage: the one it stands at, from 0; a new network is fully grown.
         alpha: how far that stage is faded in, 0 to 1.
+        has_styles: whether w is more than z, so that mixing and path length have a meaning.
+        bounded: whether images cannot leave [-1, 1], as behind a tanh.
         w_mean: mean of w over the prior, the centre of truncation; zero for z-space families.
     """
 
     num_ws: int = 1
+    has_styles: bool = False
+    bounded: bool = True
     stages: int = 1
     stage: int = 0
     alpha: float = 1.0
@@ -141,10 +153,7 @@ class Generator(nn.Module):
 
     def check_labels(self, y: Tensor | None) -> None:
         """Raise ValueError unless y is what the label schema asks for."""
-        expected = self.labels.width or None
-        found = None if y is None else y.shape[1]
-        if expected != found:
-            raise ValueError(f"labels of width {found} given to a network made for {expected}")
+        check_labels(self.labels, y)
 
 
 class Discriminator(nn.Module):
@@ -161,6 +170,10 @@ class Discriminator(nn.Module):
         """Go to a resolution stage, faded in by alpha; only networks with several stages can."""
         if (stage, alpha) != (0, 1.0):
             raise ValueError("this network does not grow")
+
+    def check_labels(self, y: Tensor | None) -> None:
+        """Raise ValueError unless y is what the label schema asks for."""
+        check_labels(self.config.labels, y)
 
     def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → features before the last layer, N×F."""

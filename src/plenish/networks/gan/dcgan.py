@@ -144,5 +144,6 @@ class DCGANDiscriminator(Discriminator):
 
     def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → logits, N; batch norm looks at each of `parts` alone."""
+        self.check_labels(y)
         logits: Tensor = self.head(self.features(image, y, parts=parts))[:, 0].float()
         return logits

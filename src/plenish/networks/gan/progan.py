@@ -310,6 +310,7 @@ class ProGANDiscriminator(_Growing, Discriminator):
 
     def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images of the stage's size, N×C×H×W (and y, N×K) → logits, N."""
+        self.check_labels(y)
         h = self.features(image, parts=parts)
         exact = torch.promote_types(h.dtype, torch.float32)
         logits: Tensor = self.head(h)[:, 0].to(exact)

@@ -190,6 +190,7 @@ class R3GANDiscriminator(Discriminator):
 
     def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W (and y, N×K) → logits, N; no image's depends on the others of its batch."""
+        self.check_labels(y)
         features = self.features(image, y, parts=parts)
         with torch.autocast(features.device.type, enabled=False):
             logits: Tensor = self.head(features)[:, 0]

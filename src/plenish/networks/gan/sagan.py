@@ -308,6 +308,7 @@ class SAGANDiscriminator(Discriminator):
 
     def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → logits, N."""
+        self.check_labels(y)
         h = self.features(image)
         logits: Tensor = self.head(h)[:, 0].to(h.dtype)
         if self.embed is None or y is None:

@@ -106,6 +106,7 @@ class StyleGAN2Generator(Generator):
     """
 
     bounded = False
+    has_styles = True
 
     def __init__(self, config: StyleGAN2Config) -> None:
         """Build the layers and initialise them."""
@@ -197,6 +198,7 @@ class StyleGAN2Discriminator(Discriminator):
 
     def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W (and y, N×K) → logits, N; each of `parts` has groups of its own."""
+        self.check_labels(y)
         judged: Tensor = self.head(self.features(image, y, parts=parts))
         if self.map is None:
             return judged[:, 0]

@@ -124,5 +124,6 @@ class VanillaDiscriminator(Discriminator):
 
     def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → logits, N; every image is judged by itself."""
+        self.check_labels(y)
         logits: Tensor = self.head(self.features(image, y, parts=parts))[:, 0].float()
         return logits

@@ -115,6 +115,7 @@ class WGANGPDiscriminator(Discriminator):
 
     def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → scores, N; every image is scored by itself."""
+        self.check_labels(y)
         features = self.features(image, y, parts=parts)
         scores: Tensor = self.head(features)[:, 0].float()
         if y is not None:
