@@ -103,8 +103,8 @@ class Method:
             self.adversarial.objective == "relativistic" or self.augment.ada_target
         ):
             raise InputError(
-                "adversarial.fake_as_real goes neither with the relativistic objective, whose pairs would hold "
-                "an image twice, nor with augment.ada_target, which would take fakes for reals."
+                "adversarial.fake_as_real goes neither with the relativistic objective, whose pairs "
+                "would hold an image twice, nor with augment.ada_target, which would take fakes for reals."
             )
         if self.adversarial.objective == "wasserstein":
             for name, value in (
