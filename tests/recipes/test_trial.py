@@ -10,7 +10,9 @@ from plenish import cli
 from plenish.networks.gan import FAMILIES, build, network_config
 from plenish.recipes import trial
 from plenish.recipes.train import train_gan
-from plenish.recipes.trial import layer_table
+from plenish.recipes.trial import TurnKind, layer_table, per_image, turn_kinds
+from plenish.training.method import Adversarial, Method
+from plenish.training.penalties import Penalty
 
 TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]
 
@@ -72,3 +74,48 @@ def test_tables_count_every_parameter_once(name: str) -> None:
         assert table[-1]["parameters"] == sum(p.numel() for p in network.parameters())
         assert any(row["output"] for row in table)
         assert not network._forward_hooks
+
+
+@pytest.mark.parametrize(
+    ("penalty", "d_steps", "kinds"),
+    [
+        (Penalty(), 1, [(0, 1.0)]),
+        (Penalty(interval=16), 1, [(0, 1.0)]),
+        (Penalty(gp=10), 5, [(0, 1.0)]),
+        (Penalty(r1=1, interval=16), 1, [(0, 1 / 16), (1, 15 / 16)]),
+        (Penalty(path=2, path_interval=4), 1, [(0, 1 / 4), (1, 3 / 4)]),
+        (Penalty(r1=1, interval=16, path=2), 1, [(0, 1 / 16), (1, 12 / 16), (4, 3 / 16)]),
+        (Penalty(r1=1, interval=4), 2, [(0, 1 / 2), (1, 1 / 2)]),
+        (Penalty(r1=1, interval=2), 3, [(0, 1 / 2), (1, 1 / 2)]),
+    ],
+)
+def test_kinds_of_turns_and_how_often_they_come_up(
+    penalty: Penalty, d_steps: int, kinds: list[tuple[int, float]]
+) -> None:
+    assert turn_kinds(Method(Adversarial(d_steps=d_steps), penalty)) == [TurnKind(*kind) for kind in kinds]
+
+
+def test_lazy_penalties_count_as_often_as_they_are_due() -> None:
+    kinds = [TurnKind(0, 1 / 16), TurnKind(1, 15 / 16)]
+    # The slow first turn is left out where another one of its kind was measured.
+    assert per_image(kinds, [[9.0, 3.0, 3.0], [1.0, 1.0, 8.0]]) == pytest.approx((3 + 15) / 16)
+    assert per_image(kinds, [[5.0], [1.0]]) == pytest.approx((5 + 15) / 16)
+
+
+def test_a_probe_tries_every_kind_of_turn(stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from plenish.training import adversarial
+
+    numbers, real = [], adversarial.step
+
+    def step(players, x, y, nimg, key, number, **more):
+        numbers.append(number)
+        return real(players, x, y, nimg, key, number, **more)
+
+    monkeypatch.setattr(trial.try_out, "__defaults__", (0.0,))
+    monkeypatch.setattr(adversarial, "step", step)
+    lazy = ["penalty.r1=1", "penalty.interval=16", "adversarial.d_steps=2"]
+    found = train_gan(
+        stripes().path, tmp_path / "run", batch=4, dry_run=True, options=[*TINY, *lazy]
+    ).summary()  # fmt: skip
+    assert numbers[-4:] == [0, 1, 2, 3]  # The two turns behind those that estimate memory.
+    assert found["steps_tried"] == 4

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plenish.progress import plain_duration, say
 from plenish.recipes import Recipe
@@ -57,7 +58,8 @@ def try_out(
         method: how they are trained.
         kimg: length of the whole training.
         engine: device and precision.
-        seconds: length of the probe; one step is taken in any case.
+        seconds: length of the probe; a turn of each kind, with and without lazy penalties, is taken in any
+            case.
 
     Raises:
         InputError: the batch does not fit into memory.
@@ -65,15 +67,17 @@ def try_out(
     import torch
 
     from plenish.networks.gan import build
-    from plenish.training.footprint import GROWN, available_bytes, footprint, refuse_too_large
+    from plenish.training.footprint import GROWN, available_bytes, footprint, heaviest, refuse_too_large
     from plenish.training.players import Players
 
     refuse_too_large(recipe.family, network, method, engine)
+    available = available_bytes(engine.device)  # Before the probe takes of it.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         g, d = build(recipe.family, network)
         of_g, of_d = _tables(g, d)
-        estimate = footprint(recipe.family, network, method, engine)
+        nimg, largest = heaviest(method, g)
+        estimate = footprint(recipe.family, network, method, engine, nimg)
         say(f"Training for {seconds:g} s to see how fast it is; nothing is written.")
         players = Players(g, d, method, engine)
         batch = players.stage_at(GROWN).batch
@@ -83,7 +87,7 @@ def try_out(
         **({"reasons": list(recipe.choice["reasons"])} if recipe.choice else {}),
         "parameters_generator": sum(p.numel() for p in players.parameters_g),
         "parameters_discriminator": sum(p.numel() for p in players.parameters_d),
-        **_memory(estimate, batch, available_bytes()), **speed,
+        **_memory(estimate, largest, available), **speed,
         "kimg": kimg, "time_for_all": plain_duration(speed["seconds_per_kimg"] * kimg),
     }  # fmt: skip
     return Trial(facts, of_g, of_d)
@@ -101,11 +105,14 @@ def _memory(estimate: Footprint, batch: int, available: int | None) -> dict[str,
 
 
 def _probe(players: Players, subset: Subset, seconds: float) -> dict[str, Any]:
-    """Steps on real batches for some seconds: seconds per kimg, and memory before and at its peak.
+    """Turns on real batches for some seconds: seconds per kimg, and memory before and at its peak.
 
-    A network that grows is tried at its last stage, the slowest.
+    Turns of each kind are tried alike and count as often as they come up in a training, so that lazy
+    penalties do not count more in a short probe. A network that grows is tried at its last stage, the
+    slowest.
     """
     import contextlib
+    import itertools
 
     import torch
 
@@ -115,27 +122,30 @@ def _probe(players: Players, subset: Subset, seconds: float) -> dict[str, Any]:
 
     engine, labelled = players.engine, players.g.labels.width > 0
     before, begun = _resident_mib(), time.perf_counter()
-    taken, number = [], 0
-    turn = players.method.adversarial.d_steps
+    d_steps, kinds = players.method.adversarial.d_steps, turn_kinds(players.method)
+    taken: list[list[float]] = [[] for _ in kinds]
+    number = 0
+    # The first turn, with all that is ever due, finds no memory and no kernels ready.
+    order = itertools.chain([0], itertools.cycle(reversed(range(len(kinds)))))
     batches = training_batches(subset, players.stage_at(GROWN).batch, seed=0)
-    images = 0.0
     with contextlib.closing(batches) as feed:
-        for batch in feed:
-            engine.synchronize()
-            start = time.perf_counter()
-            x = engine.to_images(batch.pixels)
-            y = torch.from_numpy(batch.y).to(engine.device) if labelled else None
-            adversarial.step(players, x, y, GROWN + number * len(x), (0, 0), number)
-            engine.synchronize()
-            now = time.perf_counter()
-            taken.append((now - start) / len(x))
-            number, images = number + 1, images + len(x)
-            if now - begun > seconds and number % turn == 0:
+        for kind in order:
+            spent = []
+            for step in range(d_steps):
+                batch = next(feed)
+                engine.synchronize()
+                start = time.perf_counter()
+                x = engine.to_images(batch.pixels)
+                y = torch.from_numpy(batch.y).to(engine.device) if labelled else None
+                due = kinds[kind].first * d_steps + step
+                adversarial.step(players, x, y, GROWN + number * len(x), (0, 0), due)
+                engine.synchronize()
+                spent.append((time.perf_counter() - start) / len(x))
+                number += 1
+            taken[kind].append(statistics.mean(spent))
+            if time.perf_counter() - begun > seconds and all(taken):
                 break
-    # The first turn finds no memory and no kernels ready; of the others whole turns count.
-    steady = taken[turn:] if len(taken) > turn else taken
-    turns = [statistics.mean(steady[i : i + turn]) for i in range(0, len(steady), turn)]
-    each = _steady(turns, players)
+    each = per_image(kinds, taken)
     return {
         "steps_tried": number, "images_per_s": round(1 / each, 2), "seconds_per_kimg": round(1000 * each, 3),
         "resident_before_mib": before, "resident_after_mib": _resident_mib(),
@@ -143,11 +153,42 @@ def _probe(players: Players, subset: Subset, seconds: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _steady(turns: list[float], players: Players) -> float:
-    """Seconds an image: the mean where lazy penalties make some steps longer, else the median."""
-    penalty = players.method.penalty
-    lazy = (penalty.on_gradients and penalty.interval > 1) or penalty.path > 0
-    return statistics.mean(turns) if lazy else statistics.median(turns)
+class TurnKind(NamedTuple):
+    """Turns of both networks in which the same penalties are due.
+
+    Attributes:
+        first: number of the first such turn in a training.
+        share: of all turns, 0 to 1.
+    """
+
+    first: int
+    share: float
+
+
+def turn_kinds(method: Method) -> list[TurnKind]:
+    """The kinds of turns in a training; the first one is that of turn 0, in which everything is due."""
+    penalty, d_steps = method.penalty, method.adversarial.d_steps
+    interval = penalty.interval if penalty.on_gradients else 1
+    path = penalty.path_interval if penalty.path else 1
+    period = math.lcm(interval // math.gcd(interval, d_steps), path)
+    found: dict[tuple[int, bool], list[int]] = {}
+    for turn in range(period):
+        steps = range(turn * d_steps, (turn + 1) * d_steps)
+        due = sum(step % interval == 0 for step in steps), turn % path == 0
+        found.setdefault(due, []).append(turn)
+    return [TurnKind(turns[0], len(turns) / period) for turns in found.values()]
+
+
+def per_image(kinds: list[TurnKind], taken: list[list[float]]) -> float:
+    """Seconds an image: the median of each kind of turn, weighted by how often that comes up.
+
+    Args:
+        kinds: the kinds of turns.
+        taken: seconds an image in the turns of each kind; the very first turn, slower than others of its
+            kind, counts only where it is the only one.
+    """
+    steady = [taken[0][1:] or taken[0], *taken[1:]]
+    return sum(kind.share * statistics.median(turns) for kind, turns in zip(kinds, steady, strict=True))
 
 
 def _resident_mib() -> float | None:
@@ -227,4 +268,4 @@ def _groups(network: torch.nn.Module, prefix: str = "") -> Iterable[tuple[str, t
             yield f"{prefix}{name}", module
 
 
-__all__ = ["Trial", "layer_table", "try_out"]
+__all__ = ["Trial", "TurnKind", "layer_table", "per_image", "try_out", "turn_kinds"]

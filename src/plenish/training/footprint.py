@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from plenish.errors import InputError
 from plenish.networks import gan as networks
+from plenish.networks.gan.contract import Generator
 from plenish.rates import memory
 from plenish.training import adversarial
 from plenish.training.engine import Engine
@@ -99,12 +101,13 @@ class _Count:
                 self.now -= kept.bytes
 
 
-def kept_bytes(players: Players, batch: int) -> int:
+def kept_bytes(players: Players, batch: int, nimg: int = GROWN) -> int:
     """Most bytes kept for backward passes in one turn of both networks, all penalties due.
 
     Args:
-        players: networks at their last stage; they are trained on noise by it.
+        players: the networks; they are trained on grey images by it.
         batch: images.
+        nimg: images seen; a network that grows is tried at that stage.
     """
     config, device = players.g.config, players.engine.device
     x = torch.zeros(batch, config.channels, config.size, config.size, device=device)
@@ -117,24 +120,59 @@ def kept_bytes(players: Players, batch: int) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept.tensor):
         for number in range(players.method.adversarial.d_steps):
-            adversarial.step(players, x, y, GROWN, (0, 0), number)
+            adversarial.step(players, x, y, nimg, (0, 0), number)
     gc.collect()
     return count.most
 
 
-def footprint(family: str, network: networks.NetworkConfig, method: Method, engine: Engine) -> Footprint:
-    """Estimate the memory of a training from steps with 2 and 4 images, on networks made for it."""
+def heaviest(method: Method, generator: Generator) -> tuple[int, int]:
+    """The stage of a growing network whose batches hold the most pixels; others have one stage.
+
+    Returns:
+        Images seen at that stage, behind its fading, and its batch.
+    """
+    growth, sizes = method.growth, [generator.stage_size(number) for number in range(generator.stages)]
+    fade, stable = 1000 * growth.fade_kimg, 1000 * growth.stable_kimg
+    ends = [stable + stage * (fade + stable) for stage in range(len(sizes) - 1 - growth.first(sizes))]
+    found = []
+    for nimg in (*(max(0, math.ceil(end) - 1) for end in ends), GROWN):
+        stage = growth.at(nimg, sizes, method.adversarial.batch)
+        size = sizes[stage.number]
+        found.append((stage.batch * size**2, size, nimg, stage.batch))
+    return max(found)[2:]
+
+
+def footprint(
+    family: str, network: networks.NetworkConfig, method: Method, engine: Engine, nimg: int = GROWN
+) -> Footprint:
+    """Estimate the memory of a training from steps with 2 and 4 images, on networks made for it.
+
+    Args:
+        family: name of the networks' family.
+        network: their configuration.
+        method: how they are trained.
+        engine: device and precision.
+        nimg: images seen; a network that grows is tried at that stage.
+    """
     with torch.random.fork_rng(devices=[]):
         players = Players(*networks.build(family, network), method, engine)
-        few, more = kept_bytes(players, 2), kept_bytes(players, 4)
+        few, more = kept_bytes(players, 2, nimg), kept_bytes(players, 4, nimg)
     each = max(0, more - few) // 2
     g, d = (sum(p.nbytes for p in part) for part in (players.parameters_g, players.parameters_d))
     buffers = sum(b.nbytes for part in (players.g, players.d) for b in part.buffers())
     return Footprint(g + d + buffers, g + d, 2 * (g + d), g, max(0, few - 2 * each), each)
 
 
-def available_bytes() -> int | None:
-    """Memory this process may still take: what is free here, or what its container leaves."""
+def available_bytes(device: torch.device | None = None) -> int | None:
+    """Memory this process may still take for training.
+
+    Args:
+        device: where it is taken. Of a GPU that is what is free there, with what this process holds of it
+            without use; elsewhere what is free on the machine, or what its container leaves.
+    """
+    if device is not None and device.type == "cuda":
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + idle
     free = [memory("MemAvailable"), _container_leaves()]
     known = [number for number in free if number is not None]
     return min(known) if known else None
@@ -162,16 +200,18 @@ def refuse_too_large(family: str, network: networks.NetworkConfig, method: Metho
     Raises:
         InputError: with a batch that fits.
     """
-    asked = max([method.adversarial.batch, *method.growth.batch_sizes()[-1:]])
-    available = available_bytes()
-    numbers = asked * network.channels * network.size**2
+    available = available_bytes(engine.device)
+    most = max([method.adversarial.batch, *method.growth.batch_sizes()])
+    numbers = most * network.channels * network.size**2
     if engine.device.type != "cpu" or available is None or numbers * _MUCH_KEPT < available:
         return
-    estimate = footprint(family, network, method, engine)
-    needed = estimate.total(asked)
+    with torch.random.fork_rng(devices=[]):
+        nimg, asked = heaviest(method, networks.build(family, network)[0])
+    needed = footprint(family, network, method, engine, nimg).total(asked)
     if needed <= available:
         return
-    fits = estimate.most_images(available)
+    # --batch holds at every stage, so what it may be is decided by the last one.
+    fits = footprint(family, network, method, engine).most_images(available)
     sizes = f"about {needed / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB are free"
     if fits < 2:
         raise InputError(f"The training would take {sizes}; use smaller images or a smaller --width.")
