@@ -9,7 +9,7 @@ import pytest
 
 from plenish import cli, settings
 from plenish.errors import InputError
-from plenish.recipes import load_recipe
+from plenish.recipes import auto, load_recipe
 from plenish.recipes.auto import Facts, choose
 from plenish.recipes.train import method_of, train_gan
 from plenish.runs import Run
@@ -102,6 +102,59 @@ def test_reasons_name_what_was_decided_and_rare_classes() -> None:
         choose(Facts(900, 64, domain="histologie"))  # type: ignore[arg-type]
 
 
+def _reasons(facts: Facts, **asked: object) -> str:
+    changes = {key.replace("__", "."): value for key, value in asked.items()}
+    return " ".join(choose(dataclasses.replace(facts, asked=changes)).choice["reasons"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"adversarial__batch": 8}, ["Batch 8: as asked for.", "R1 gamma 0.1024: 0.0002·size²/batch"]),
+        ({"adversarial__batch": 8, "penalty__r1": 3}, ["Batch 8: as asked", "R1 gamma 3: as asked for."]),
+        ({"penalty__r1": "1e-2"}, ["Batch 32: the usual", "R1 gamma 0.01: as asked for."]),
+        ({"penalty__r1": 0}, ["No R1: as asked for."]),
+        ({"network__width": 12}, ["Width 12, up to 256: as asked for."]),
+        ({"network__width": 512}, ["Width 512, up to 512: as asked for."]),
+        ({"network__max_width": 16}, ["Width 16, up to 16: by the size"]),
+        ({"augment__diffaugment": ""}, ["No DiffAugment: as asked for. Images are mirrored, as the domain"]),
+        ({"augment__symmetry": "none"}, ["fewer than 5,000. Images are left as they are, as asked for."]),
+        ({"schedule__kimg": 2.5}, ["At most 2.5 kimg; ends after 5 checkpoints, 50 kimg apart"]),
+        ({"schedule__patience": 2, "schedule__checkpoint_kimg": 10}, ["after 2 checkpoints, 10 kimg apart"]),
+        ({"schedule__patience": 0}, ["1,000 kimg: no checkpoint ends the training earlier, as asked for."]),
+        ({"adversarial__batch": "eight"}, ["Batch 32: the usual"]),  # refused when the method is made
+    ],
+)
+def test_what_is_asked_for_is_in_the_reasons(asked: dict[str, object], said: list[str]) -> None:
+    reasons = _reasons(Facts(900, 64), **asked)
+    for words in said:
+        assert words in reasons
+
+
+def test_both_gammas_of_r3gan_can_be_asked_for() -> None:
+    facts = Facts(50_000, 64, gpu=True)
+    assert "R1 and R2 gamma 0.2: 0.2·(size/64)³" in _reasons(facts)
+    assert "R1 gamma 1: as asked for; R2 gamma 0.2: 0.2·(size/64)³" in _reasons(facts, penalty__r1=1)
+    assert "R1 and R2 gamma 2: as asked for." in _reasons(facts, penalty__r1=2, penalty__r2=2)
+    assert "R1 gamma 2: as asked for." in _reasons(Facts(3_000, 64), penalty__r1=2)
+    assert "No R1: dcgan is held" in _reasons(Facts(3_000, 64))
+
+
+def test_nothing_is_said_of_scores_where_there_are_none(stripes, tmp_path: Path) -> None:
+    data = stripes()
+    subset = data.part("train", purpose="train")
+    assert auto.facts_of(subset, None, True, 4, {"adversarial.batch": 8}).asked == {"adversarial.batch": 8}
+    assert auto.facts_of(subset, None, True, 4).asked == {"adversarial.batch": 4}
+    assert auto.facts_of(subset, None, True, None).scored
+    assert not auto.facts_of(subset, None, True, None, {}, False).scored
+    data.add_split("without", ["train"] * len(data), {})
+    assert not auto.facts_of(data.part("train", "without", purpose="train"), None, True, None).scored
+    recipe = choose(Facts(900, 64, scored=False))
+    assert "patience" not in recipe.sections["schedule"]
+    assert "1,000 kimg: no checkpoint is scored on val" in recipe.provenance
+    assert "KID" not in recipe.provenance
+
+
 @pytest.mark.parametrize("family", ["dcgan", "stylegan2", "r3gan"])
 @pytest.mark.parametrize("domain", ["natural", "histology", "text"])
 def test_every_choice_trains(
@@ -113,7 +166,8 @@ def test_every_choice_trains(
         "r3gan": Facts(50_000, 16, gpu=True),
     }[family]
     monkeypatch.setattr(
-        "plenish.recipes.auto.facts_of", lambda *_: dataclasses.replace(facts, domain=domain, batch=8)
+        "plenish.recipes.auto.facts_of",
+        lambda *_: dataclasses.replace(facts, domain=domain, asked={"adversarial.batch": 8}),
     )
     tiny = [*TINY, *(["network.group_width=4"] if family == "r3gan" else [])]
     run = train_gan(

@@ -12,11 +12,15 @@ The rules, in the order in which they are applied:
    0.2·(size/64)³, the rule of the recipe small-r3gan. `dcgan`: none.
 5. Augmentation. DiffAugment (Zhao et al. 2020, arXiv 2006.10738): colour, translation and cutout below 5,000
    images, translation and cutout below 20,000, none above. Symmetry and policy follow the domain.
-6. Length. An upper limit; training ends earlier, after five checkpoints without a better KID on val.
+6. Length. An upper limit; training ends earlier, after five checkpoints without a better KID on val, where
+   checkpoints are scored.
+
+What is asked for by options holds instead, and the rules behind it follow: gamma is that of the batch used.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -51,7 +55,8 @@ class Facts:
         gpu: whether networks are computed on one.
         threads: CPU threads.
         domain: kind of images, as the user says.
-        batch: images a step, where the user says that too.
+        asked: what the user says of the configuration, by key, such as adversarial.batch.
+        scored: whether checkpoints are scored on a val part.
     """
 
     images: int
@@ -62,7 +67,17 @@ class Facts:
     gpu: bool = False
     threads: int = 2
     domain: Domain = "natural"
-    batch: int | None = None
+    asked: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    scored: bool = True
+
+    def number(self, key: str, least: float = 1) -> float | None:
+        """A number that is asked for, or None; impossible ones are refused later, by what they are for."""
+        value = self.asked.get(key)
+        if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+            with contextlib.suppress(ValueError):
+                number = float(value)
+                return number if least <= number < math.inf else None
+        return None
 
     @property
     def strong(self) -> bool:
@@ -115,17 +130,22 @@ def _width(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> st
     scale = (2 if facts.strong else 1) * (64 / facts.size if family != "dcgan" else 1)
     least = 16 if family == "r3gan" else 8
     width = _power(min(2 * usual * (2 if facts.strong else 1), max(least, usual * scale)))
+    asked, most = facts.number("network.width"), facts.number("network.max_width")
+    width = int(asked or min(width, most or width))
     network["width"] = width
-    network["max_width"] = max(width, int(network["max_width"]) * (2 if facts.strong else 1))
+    network["max_width"] = int(most or max(width, int(network["max_width"]) * (2 if facts.strong else 1)))
+    if asked:
+        return f"Width {width}, up to {network['max_width']}: as asked for."
     machine = "a machine that bears twice the usual" if facts.strong else "this small machine"
     return f"Width {width}, up to {network['max_width']}: by the size, on {machine}."
 
 
 def _batch(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:
     most = (64 if facts.gpu else 32) // (2 if facts.size > 128 else 1)
-    batch = facts.batch or max(2, _power(min(most, facts.images // 4)))
+    asked = facts.number("adversarial.batch", 2)
+    batch = int(asked or max(2, _power(min(most, facts.images // 4))))
     sections["adversarial"]["batch"] = batch
-    if facts.batch:
+    if asked:
         return f"Batch {batch}: as asked for."
     why = "at most a quarter of the images" if batch < most else "the usual one for this size and device"
     return f"Batch {batch}: {why}."
@@ -133,13 +153,26 @@ def _batch(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> st
 
 def _gamma(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:
     batch, penalty = sections["adversarial"]["batch"], sections["penalty"]
-    if family == "stylegan2":
-        penalty["r1"] = float(f"{0.0002 * facts.size**2 / batch:.4g}")
-        return f"R1 gamma {penalty['r1']:g}: 0.0002·size²/batch (Karras et al. 2020)."
-    if family == "r3gan":
-        penalty["r1"] = penalty["r2"] = float(f"{0.2 * (facts.size / 64) ** 3:.4g}")
-        return f"R1 and R2 gamma {penalty['r1']:g}: 0.2·(size/64)³, as in small-r3gan."
-    return "No R1: dcgan is held by batch norm and smoothing."
+    gamma, why = {
+        "stylegan2": (0.0002 * facts.size**2 / batch, "0.0002·size²/batch (Karras et al. 2020)"),
+        "r3gan": (0.2 * (facts.size / 64) ** 3, "0.2·(size/64)³, as in small-r3gan"),
+        "dcgan": (0.0, "dcgan is held by batch norm and smoothing"),
+    }[family]
+    reasons: dict[tuple[float, str], list[str]] = {}
+    for name in ("r1", "r2") if family == "r3gan" else ("r1",):
+        asked = facts.number(f"penalty.{name}", 0)
+        penalty[name] = float(f"{gamma:.4g}") if asked is None else asked
+        reason = why if asked is None else "as asked for"
+        reasons.setdefault((penalty[name], reason), []).append(name.upper())
+    return (
+        "; ".join(
+            f"{' and '.join(names)} gamma {value:g}: {reason}"
+            if value
+            else f"No {' or '.join(names)}: {reason}"
+            for (value, reason), names in reasons.items()
+        )
+        + "."
+    )
 
 
 def _augmentation(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:
@@ -149,16 +182,22 @@ def _augmentation(facts: Facts, family: str, sections: dict[str, dict[str, Any]]
     policy = {"text": "comic"}.get(facts.domain, facts.domain)
     augment["policy"] = "grey" if policy == "natural" and facts.channels == 1 else policy
     n = f"{facts.images:,} images"
-    if facts.images < STRONG_BELOW:
+    asked = facts.asked.get("augment.diffaugment")
+    if asked is not None:
+        why = f"DiffAugment with {asked}: as asked for" if asked else "No DiffAugment: as asked for"
+    elif facts.images < STRONG_BELOW:
         augment["diffaugment"] = "color,translation,cutout"
         why = f"DiffAugment with colour, translation and cutout: {n} are fewer than {STRONG_BELOW:,}"
     elif facts.images < MILD_BELOW:
         augment["diffaugment"] = "translation,cutout"
         why = f"DiffAugment with translation and cutout: {n} are fewer than {MILD_BELOW:,}"
     else:
-        why = f"No augmentation: {n} are enough"
+        why = f"No DiffAugment: {n} are enough"
     sections["augment"] = augment
     kind = {"mirror": "mirrored", "dihedral": "turned and mirrored", "none": "left as they are"}
+    if "augment.symmetry" in facts.asked:
+        symmetry = facts.asked["augment.symmetry"]
+        return f"{why}. Images are {kind.get(symmetry, symmetry)}, as asked for."
     shown = kind[augment["symmetry"]]
     return f"{why}. Images are {shown}, as the domain {facts.domain} bears; --domain says otherwise."
 
@@ -166,10 +205,19 @@ def _augmentation(facts: Facts, family: str, sections: dict[str, dict[str, Any]]
 def _length(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:
     kimg, interval = _LENGTH[family]
     kimg *= 2 if facts.strong else 1
-    sections["schedule"] |= {"kimg": kimg, "checkpoint_kimg": interval, "patience": _PATIENCE}
+    sections["schedule"] |= {"kimg": kimg, "checkpoint_kimg": interval}
+    length = facts.number("schedule.kimg", 0) or kimg
+    apart = facts.number("schedule.checkpoint_kimg", 0) or interval
+    if not facts.scored:
+        return f"{length:,g} kimg: no checkpoint is scored on val, so none ends the training earlier."
+    sections["schedule"]["patience"] = _PATIENCE
+    asked = facts.number("schedule.patience", 0)
+    patience = _PATIENCE if asked is None else int(asked)
+    if not patience:
+        return f"{length:,g} kimg: no checkpoint ends the training earlier, as asked for."
     return (
-        f"At most {kimg:,} kimg; ends after {_PATIENCE} checkpoints, {interval} kimg apart, without a better "
-        "KID on val."
+        f"At most {length:,g} kimg; ends after {patience} checkpoints, {apart:g} kimg apart, without a "
+        "better KID on val."
     )
 
 
@@ -189,8 +237,20 @@ def _power(number: float) -> int:
     return 1 << max(0, math.floor(math.log2(max(1, number))))
 
 
-def facts_of(subset: Subset, domain: str | None, labelled: bool, batch: int | None) -> Facts:
-    """Facts of a Dataset's train part and of the device that the settings ask for."""
+def facts_of(
+    subset: Subset, domain: str | None, labelled: bool, batch: int | None,
+    changes: Mapping[str, Any] | None = None, validation: bool = True,
+) -> Facts:  # fmt: skip
+    """Facts of a Dataset's train part and of the device that the settings ask for.
+
+    Args:
+        subset: the train part.
+        domain: kind of images, as the user says.
+        labelled: whether the networks are given the labels.
+        batch: images a step, where the user says that and `changes` do not.
+        changes: what the user says of the configuration, by key, such as adversarial.batch.
+        validation: whether checkpoints are to be scored; they can be only where there is a val part.
+    """
     import torch
 
     from plenish.training.engine import Engine
@@ -202,9 +262,11 @@ def facts_of(subset: Subset, domain: str | None, labelled: bool, batch: int | No
         names = list(subset.labels)
         counts = {name: names.count(name) for name in dataset.labels.names}
     engine = Engine.from_settings()
+    asked = ({} if batch is None else {"adversarial.batch": batch}) | dict(changes or {})
     return Facts(
         len(subset), dataset.size, dataset.channels, kind, counts, engine.device.type != "cpu",
-        torch.get_num_threads(), domain or "natural", batch,  # type: ignore[arg-type]
+        torch.get_num_threads(), domain or "natural", asked,  # type: ignore[arg-type]
+        validation and "val" in set(dataset.split(subset.split_name).part_of),
     )  # fmt: skip
 
 
