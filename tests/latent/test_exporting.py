@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from plenish import cli
+from plenish import cli, files
 from plenish.errors import InputError, NegativeAnswer
 from plenish.latent import exporting
 from plenish.latent.exporting import export_model, load_exported
@@ -57,6 +57,8 @@ def test_facts_lie_beside_the_model(trained: Run, tmp_path: Path) -> None:
     assert "not for diagnosis" in facts["intended_use"]
     assert facts["licence"].startswith("as the training data")
     assert facts["largest_difference"] <= exporting.TOLERANCE
+    assert facts["sha256"] == files.sha256_file(tmp_path / "model" / facts["file"])
+    assert "external_data" not in facts
 
 
 def test_torchscript_needs_no_plenish(trained: Run, tmp_path: Path) -> None:
@@ -98,6 +100,18 @@ def test_onnx_from_the_command_line(trained: Run, tmp_path: Path, capsys: pytest
         z, y = np.random.default_rng(n).normal(size=(n, 8)).astype("f4"), np.eye(2, dtype="f4")[[0] * n]
         (images,) = session.run(None, {"z": z, "y": y})
         assert images.shape == (n, 3, 16, 16)
+
+
+def test_weights_beside_an_onnx_file_are_hashed_too(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript")
+    monkeypatch.setattr(exporting, "_is_large", lambda _: True)
+    folder = export_model(trained.path, tmp_path / "model").path
+    facts = json.loads((folder / "config.json").read_text())
+    models = {path.name: files.sha256_file(path) for path in folder.iterdir() if path.name != "config.json"}
+    assert len(models) == 2
+    assert {facts["file"]: facts["sha256"], **facts["external_data"]} == models
 
 
 def test_a_model_that_differs_is_not_written(

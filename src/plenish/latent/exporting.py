@@ -100,7 +100,7 @@ def export_model(
                 f"{TOLERANCE:g}, so nothing was written; another --as or --opset may do better."
             )
         facts = _facts(loaded, format, opset) | {
-            "file": file, "sha256": files.sha256_file(partial / file), "largest_difference": difference,
+            "file": file, "largest_difference": difference, **_hashes(partial, file),
         }  # fmt: skip
         files.write_json(partial / "config.json", facts)
     if format == "torchscript":
@@ -181,6 +181,15 @@ def write_model(network: Generator, path: Path, format: Format, opset: int = 18)
         assert program is not None
         with files.reporting_disk(path):
             program.save(path, external_data=_is_large(network))
+
+
+def _hashes(folder: Path, file: str) -> dict[str, Any]:
+    """SHA-256 of the model's file, and of each file of weights beside it by name."""
+    beside = sorted(path for path in folder.glob(f"{file}.*") if path.is_file())
+    hashes = {"sha256": files.sha256_file(folder / file)}
+    if not beside:
+        return hashes
+    return {**hashes, "external_data": {path.name: files.sha256_file(path) for path in beside}}
 
 
 def _is_large(network: torch.nn.Module) -> bool:
