@@ -211,6 +211,19 @@ def test_reasons_are_printed_before_training(
     assert "Batch 8: at most a quarter of the images." in said
 
 
+def test_reasons_of_a_command_follow_its_options(stripes, tmp_path: Path) -> None:
+    found = train_gan(
+        stripes().path, tmp_path / "run", recipe="auto", width=4, validation=False, dry_run=True,
+        options=["network.max_width=8", "network.z_dim=8", "adversarial.batch=4"],
+    ).summary()  # fmt: skip
+    reasons = " ".join(found["reasons"])
+    assert found["batch"] == 4
+    assert "Batch 4: as asked for." in reasons
+    assert "Width 4, up to 8: as asked for." in reasons
+    assert f"R1 gamma {0.0002 * 16**2 / 4:.4g}:" in reasons
+    assert "no checkpoint is scored on val" in reasons
+
+
 def test_auto_without_data_and_domain_without_auto_are_told(stripes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--dry-run"):
         load_recipe("auto")

@@ -90,7 +90,7 @@ def train_gan(
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; a generator is trained on real images.")
     if chosen is None:
-        chosen = _choose(dataset, split, run, domain, conditional, batch, dry_run)
+        chosen = _choose(dataset, split, run, domain, conditional, changes, validation, dry_run)
     request = _request(chosen, changes, dataset, split, seed, conditional, validation)
     if not dry_run and (run / "config.json").exists():
         finished = _finished(Run.open(run, "gan"), request)
@@ -104,7 +104,7 @@ def train_gan(
 
 def _choose(
     dataset: Dataset, split: str, run: Path, domain: str | None, conditional: bool | None,
-    batch: int | None, dry_run: bool,
+    changes: Mapping[str, Any], validation: bool, dry_run: bool,
 ) -> Recipe:  # fmt: skip
     """The recipe `auto`: the one chosen when the Run was made, or one for these data, with its reasons."""
     from plenish.recipes import auto
@@ -114,7 +114,8 @@ def _choose(
         if before is not None:
             return before
     subset = dataset.part("train", split, purpose="train")
-    recipe = auto.choose(auto.facts_of(subset, domain, conditional is not False, batch))
+    facts = auto.facts_of(subset, domain, conditional is not False, None, changes, validation)
+    recipe = auto.choose(facts)
     for reason in [] if dry_run else recipe.choice["reasons"]:  # A dry run's result holds them.
         say(f"  {reason}")
     return recipe

@@ -25,7 +25,7 @@ def batch_that_fits(players: Players, family: str, nimg: int) -> str:
         nimg: images seen; a network that grows is tried at that stage.
     """
     network, engine, method = players.g.config, players.engine, players.method
-    asked = method.adversarial.batch
+    asked = players.stage_at(nimg).batch
     vars(players).clear()
     batch = asked // 2
     while batch >= 2:
