@@ -188,12 +188,14 @@ def test_every_option_that_is_advised_exists() -> None:
     settings = " ".join((health.CALMER, health.GENTLER_D, health.MORE_SIGNAL, health.MORE_VARIETY))
     named = re.findall(r"\b(adversarial|penalty|augment)\.(\w+)(?:=([^\s,]+))?", settings)
     assert len(named) > 8
+    together: dict[str, dict[str, object]] = {}
     for section, option, value in named:
         fields = {field.name: field for field in dataclasses.fields(PARTS[section])}
         assert option in fields
         if value:
-            kind = type(fields[option].default)
-            PARTS[section](**{option: kind(value)})  # A value that is refused raises.
+            together.setdefault(section, {})[option] = type(fields[option].default)(value)
+    for section, options in together.items():
+        PARTS[section](**options)  # Values that are refused raise.
     for option in re.findall(r"--(\w+)", settings):
         assert option in inspect.signature(train_gan).parameters
 

@@ -66,7 +66,7 @@ def train_gan(
         domain: for the recipe auto, the kind of images: natural, faces, comic, histology, dermoscopy or text;
             decides how they may be turned, mirrored and coloured.
         dry_run: write nothing; show the networks, the memory they take, and how long the training would.
-        options: further options as section.name=value, such as adversarial.noise_sd=0.1.
+        options: further options as section.name=value, such as adversarial.smoothing=0.1.
 
     Returns:
         The trained Run, or what a dry run found.
@@ -267,7 +267,7 @@ def _assignments(options: Sequence[str]) -> dict[str, Any]:
         if not equals or key.split(".")[0] not in SECTIONS or "." not in key:
             raise InputError(
                 f"'{option}' is not section.name=value with a section among {', '.join(SECTIONS)}, "
-                "such as adversarial.noise_sd=0.1."
+                "such as adversarial.smoothing=0.1."
             )
         found[key] = yaml.safe_load(value) if value.strip() else ""
     return found
