@@ -20,8 +20,9 @@ from plenish.networks.activation import leaky_relu_
 from plenish.networks.convolution import Downsampling, Upsampling
 from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
 from plenish.networks.layers import (
-    INITIALISATIONS,
     base_and_stages,
+    check_activations,
+    check_widths,
     initialise,
     label_maps,
     norm_parts,
@@ -58,16 +59,10 @@ class DCGANConfig(NetworkConfig):
         base_and_stages(self.size)
         if self.kernel not in (4, 5):
             raise InputError(f"The kernel of a DCGAN is 4 or 5 pixels, not {self.kernel}.")
-        if self.width < 1 or self.max_width < self.width:
-            raise InputError(f"Widths must rise: width {self.width}, max_width {self.max_width}.")
+        check_widths(self.width, self.max_width)
         if self.d_norm not in NORMS:
             raise unknown("normalisation", self.d_norm, NORMS)
-        if self.init not in INITIALISATIONS:
-            raise unknown("initialisation", self.init, INITIALISATIONS)
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"network.dropout lies between 0 and 1, not at {self.dropout}.")
-        if not 0 < self.slope < 1:
-            raise InputError(f"network.slope lies between 0 and 1, not at {self.slope}.")
+        check_activations(self.dropout, self.slope, self.init)
 
     def widths(self) -> list[int]:
         """Feature maps from half the full resolution down to the base."""

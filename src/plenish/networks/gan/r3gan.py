@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from plenish.errors import InputError
 from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
-from plenish.networks.layers import base_and_stages
+from plenish.networks.layers import base_and_stages, check_widths
 
 _SLOPE = 0.2
 
@@ -46,8 +46,7 @@ class R3GANConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         base_and_stages(self.size)
-        if self.width < 1 or self.max_width < self.width:
-            raise InputError(f"Widths must rise: width {self.width}, max_width {self.max_width}.")
+        check_widths(self.width, self.max_width)
         for name in ("blocks", "expansion", "group_width"):
             if getattr(self, name) < 1:
                 raise InputError(f"network.{name} must be 1 or more, not {getattr(self, name)}.")

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from plenish.errors import InputError
 from plenish.networks.attention import SelfAttention
 from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
-from plenish.networks.layers import base_and_stages
+from plenish.networks.layers import base_and_stages, check_widths
 from plenish.networks.resampling import pooled_convolution, upsampled_convolution
 
 
@@ -41,8 +41,7 @@ class SAGANConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         base_and_stages(self.size)
-        if self.width < 1 or self.max_width < self.width:
-            raise InputError(f"Widths must rise: width {self.width}, max_width {self.max_width}.")
+        check_widths(self.width, self.max_width)
         if self.attention < 0:
             raise InputError(f"network.attention must not be negative, and is {self.attention}.")
 

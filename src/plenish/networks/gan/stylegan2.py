@@ -27,7 +27,7 @@ from plenish.networks.gan.modulated import (
     minibatch_deviation,
     pixel_norm,
 )
-from plenish.networks.layers import base_and_stages
+from plenish.networks.layers import base_and_stages, check_widths
 
 MAPPING_RATE = 0.01
 """Learning-rate multiplier of the mapping networks (Karras et al. 2019, appendix C)."""
@@ -57,8 +57,7 @@ class StyleGAN2Config(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         base_and_stages(self.size)
-        if self.width < 1 or self.max_width < self.width:
-            raise InputError(f"Widths must rise: width {self.width}, max_width {self.max_width}.")
+        check_widths(self.width, self.max_width)
         if self.w_dim < 1 or self.mapping_layers < 1:
             raise InputError(
                 f"w_dim and mapping_layers must be at least 1, not {self.w_dim} and {self.mapping_layers}."

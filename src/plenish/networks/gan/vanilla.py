@@ -13,10 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plenish.errors import InputError, unknown
+from plenish.errors import InputError
 from plenish.networks.activation import leaky_relu_
 from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
-from plenish.networks.layers import INITIALISATIONS, base_and_stages, initialise
+from plenish.networks.layers import (
+    base_and_stages,
+    check_activations,
+    check_widths,
+    initialise,
+)
 
 _DENSE_LAYERS = 5
 """Dense layers behind the first; each has half the units of the one before."""
@@ -46,16 +51,10 @@ class VanillaConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         base_and_stages(self.size)
-        if self.width < 1 or self.max_width < self.width:
-            raise InputError(f"Widths must rise: width {self.width}, max_width {self.max_width}.")
+        check_widths(self.width, self.max_width)
         if self.kernel not in (3, 5):
             raise InputError(f"The kernel of a vanilla GAN is 3 or 5 pixels, not {self.kernel}.")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"network.dropout lies between 0 and 1, not at {self.dropout}.")
-        if not 0 < self.slope < 1:
-            raise InputError(f"network.slope lies between 0 and 1, not at {self.slope}.")
-        if self.init not in INITIALISATIONS:
-            raise unknown("initialisation", self.init, INITIALISATIONS)
+        check_activations(self.dropout, self.slope, self.init)
 
     def widths(self) -> list[int]:
         """Feature maps of the generator from half the full resolution down to the base."""

@@ -15,11 +15,15 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from plenish.errors import InputError, unknown
 from plenish.networks.activation import leaky_relu_
 from plenish.networks.convolution import Downsampling, Upsampling
 from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
-from plenish.networks.layers import INITIALISATIONS, base_and_stages, initialise
+from plenish.networks.layers import (
+    base_and_stages,
+    check_activations,
+    check_widths,
+    initialise,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +49,8 @@ class WGANGPConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         base_and_stages(self.size)
-        if self.width < 1 or self.max_width < self.width:
-            raise InputError(f"Widths must rise: width {self.width}, max_width {self.max_width}.")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"network.dropout lies between 0 and 1, not at {self.dropout}.")
-        if not 0 < self.slope < 1:
-            raise InputError(f"network.slope lies between 0 and 1, not at {self.slope}.")
-        if self.init not in INITIALISATIONS:
-            raise unknown("initialisation", self.init, INITIALISATIONS)
+        check_widths(self.width, self.max_width)
+        check_activations(self.dropout, self.slope, self.init)
 
     def widths(self) -> list[int]:
         """Feature maps from `width` down to the base."""
