@@ -1,0 +1,1 @@
+"""Whole-slide images: reading, tissue, annotations, tiling into Datasets. Nothing here imports torch."""

@@ -1,0 +1,229 @@
+"""The tiles of a TIFF as its file holds them: read by position and decoded one by one.
+
+OpenSlide draws every region through a compositor, also where a file's own tile is exactly what is asked
+for. Going to the tile itself saves most of that time, and gives exact pixels on levels whose downsample is
+no whole number.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.errors import InputError, PlenishError
+
+if TYPE_CHECKING:
+    import tifffile
+
+_CODECS = frozenset({1, 5, 7, 8, 32773, 32946, 34925, 50000, 50001})
+"""TIFF compressions read here: none, LZW, JPEG, deflate, PackBits, LZMA, Zstandard, WebP. JPEG 2000 is left
+to OpenSlide, which knows the vendors' colour spaces."""
+_CACHE_BYTES = 24 * 2**20
+_LARGEST_SEGMENT = 64 * 2**20
+
+
+class UnreadableRegion(PlenishError):
+    """A part of a slide cannot be decoded; the rest of it may be fine."""
+
+
+class NativeLevel:
+    """One page of a TIFF, read tile by tile (or strip by strip).
+
+    Attributes:
+        width: of the page, pixels.
+        height: of the page, pixels.
+        tile_width: of the file's tiles, pixels; strips are as wide as the page.
+        tile_height: of the file's tiles, pixels.
+    """
+
+    def __init__(self, page: tifffile.TiffPage, file: int, cache: TileCache) -> None:
+        """Take over a page that `readable` accepts.
+
+        Args:
+            page: of the TIFF.
+            file: descriptor the bytes are read from, with positioned reads.
+            cache: decoded tiles, shared by a slide's levels.
+        """
+        self.width, self.height = int(page.imagewidth), int(page.imagelength)
+        if page.is_tiled:
+            self.tile_width, self.tile_height = int(page.tilewidth), int(page.tilelength)
+        else:
+            self.tile_width, self.tile_height = self.width, int(min(page.rowsperstrip, self.height))
+        self.columns = -(-self.width // self.tile_width)
+        self.rows = -(-self.height // self.tile_height)
+        self._page, self._file, self._cache = page, file, cache
+        self._tables = page.jpegtables
+
+    def tile(self, row: int, column: int) -> NDArray[np.uint8]:
+        """A tile of the file, tile_height×tile_width×3 uint8; what the file left out is white.
+
+        Raises:
+            UnreadableRegion: its bytes are missing or broken.
+        """
+        index = row * self.columns + column
+        if index >= len(self._page.databytecounts):
+            raise UnreadableRegion(f"tile {index} is not in the file")
+        count, offset = self._page.databytecounts[index], self._page.dataoffsets[index]
+        if count == 0:
+            return np.full((self.tile_height, self.tile_width, 3), 255, np.uint8)
+        segment = os.pread(self._file, count, offset)
+        if len(segment) < count:
+            raise UnreadableRegion("the file ends before this region's pixels")
+        try:
+            decoded = self._page.decode(segment, index, jpegtables=self._tables)[0]
+        except Exception as error:  # Codecs raise errors of their own kinds.
+            raise UnreadableRegion(f"its pixels cannot be decoded ({_first_line(error)})") from None
+        if decoded is None:
+            return np.full((self.tile_height, self.tile_width, 3), 255, np.uint8)
+        return _as_rgb(decoded[0])
+
+    def read(self, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """A region of the page, height×width×3 uint8; what lies outside is white.
+
+        Raises:
+            UnreadableRegion: a tile that it touches cannot be decoded.
+        """
+        if self._is_tile(x, y, width, height):
+            return self.tile(y // self.tile_height, x // self.tile_width)
+        region = np.full((height, width, 3), 255, np.uint8)
+        right, bottom = min(x + width, self.width), min(y + height, self.height)
+        left, top = max(x, 0), max(y, 0)
+        if left >= right or top >= bottom:
+            return region
+        for row in range(top // self.tile_height, -(-bottom // self.tile_height)):
+            for column in range(left // self.tile_width, -(-right // self.tile_width)):
+                x0, y0 = column * self.tile_width, row * self.tile_height
+                x1, x2 = max(left, x0), min(right, x0 + self.tile_width)
+                y1, y2 = max(top, y0), min(bottom, y0 + self.tile_height)
+                tile = self._cached(row, column)
+                region[y1 - y : y2 - y, x1 - x : x2 - x] = tile[y1 - y0 : y2 - y0, x1 - x0 : x2 - x0]
+        return region
+
+    def _is_tile(self, x: int, y: int, width: int, height: int) -> bool:
+        return (
+            width == self.tile_width and height == self.tile_height
+            and min(x, y) >= 0 and x % width == 0 and y % height == 0
+            and x + width <= self.width and y + height <= self.height
+        )  # fmt: skip
+
+    def _cached(self, row: int, column: int) -> NDArray[np.uint8]:
+        key = (id(self), row, column)
+        tile = self._cache.get(key)
+        if tile is None:
+            tile = self.tile(row, column)
+            self._cache.put(key, tile)
+        return tile
+
+
+class TileCache:
+    """The decoded tiles used last, up to a number of bytes."""
+
+    def __init__(self, limit: int = _CACHE_BYTES) -> None:
+        """An empty cache.
+
+        Args:
+            limit: bytes of pixels kept; one tile is always kept.
+        """
+        self._limit, self._bytes = limit, 0
+        self._tiles: collections.OrderedDict[Any, NDArray[np.uint8]] = collections.OrderedDict()
+
+    def get(self, key: Any) -> NDArray[np.uint8] | None:
+        """The tile kept under `key`, or None."""
+        tile = self._tiles.get(key)
+        if tile is not None:
+            self._tiles.move_to_end(key)
+        return tile
+
+    def put(self, key: Any, tile: NDArray[np.uint8]) -> None:
+        """Keep a tile, and let go of those used longest ago."""
+        self._tiles[key] = tile
+        self._bytes += tile.nbytes
+        while self._bytes > self._limit and len(self._tiles) > 1:
+            self._bytes -= self._tiles.popitem(last=False)[1].nbytes
+
+
+def readable(page: tifffile.TiffPage) -> bool:
+    """Whether a page holds 8-bit pixels in small pieces, in a compression known here."""
+    sizes = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
+    return (
+        page.dtype == np.uint8
+        and page.samplesperpixel in (1, 3, 4)
+        and (page.samplesperpixel == 1 or page.planarconfig == 1)
+        and int(page.compression) in _CODECS
+        and int(page.photometric) in (1, 2, 6)
+        and min(page.imagewidth, page.imagelength) > 0
+        and getattr(page, "imagedepth", 1) == 1
+        and sizes[0] * min(sizes[1], page.imagelength) * 3 <= _LARGEST_SEGMENT
+    )
+
+
+def pages(tiff: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
+    """All pages of a TIFF, those inside others (pyramids of OME-TIFF) behind their parent."""
+    for page in tiff.pages:
+        whole = page.aspage()
+        yield whole
+        for inner in whole.pages or ():
+            yield inner.aspage()
+
+
+def pyramid(tiff: tifffile.TiffFile, path: Path) -> list[tifffile.TiffPage]:
+    """The levels of a plain pyramidal TIFF, largest first.
+
+    Raises:
+        InputError: the first page cannot be read tile by tile.
+    """
+    found = list(pages(tiff))
+    if not found or not readable(found[0]):
+        raise InputError(f"{path} is no slide: {_why_not(found)}.")
+    first = found[0]
+    levels = [first]
+    for page in found[1:]:
+        scale_x, scale_y = first.imagewidth / page.imagewidth, first.imagelength / page.imagelength
+        smaller = page.imagewidth < levels[-1].imagewidth
+        if page.is_tiled and smaller and abs(scale_x / scale_y - 1) < 0.02 and readable(page):
+            levels.append(page)
+    return levels
+
+
+def _why_not(found: list[tifffile.TiffPage]) -> str:
+    if not found:
+        return "this TIFF holds no image"
+    page = found[0]
+    if page.dtype != np.uint8 or page.samplesperpixel not in (1, 3, 4):
+        return f"it holds {page.samplesperpixel} channels of {page.dtype}, and slides are 8-bit RGB"
+    return (
+        "its pixels are not in tiles of a known compression; 'vips tiffsave IN OUT --tile --pyramid "
+        "--compression jpeg' writes one that can be read"
+    )
+
+
+def _as_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Grey, RGB or RGBA, H×W×C, as H×W×3; transparent is white."""
+    channels = pixels.shape[-1]
+    if channels == 3:
+        return pixels
+    if channels == 1:
+        return np.repeat(pixels, 3, axis=2)
+    return on_white(pixels)
+
+
+def on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """H×W×4 uint8 laid on white, H×W×3 uint8."""
+    alpha = rgba[..., 3:]
+    if alpha.min() == 255:
+        return np.ascontiguousarray(rgba[..., :3])
+    mixed = rgba[..., :3].astype(np.uint16) * alpha + 255 * (255 - alpha.astype(np.uint16)) + 127
+    return (mixed // 255).astype(np.uint8)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+__all__ = ["NativeLevel", "TileCache", "UnreadableRegion", "on_white", "pages", "pyramid", "readable"]

@@ -1,0 +1,284 @@
+"""Opening whole-slide images and reading regions: every format of OpenSlide's, and plain pyramidal TIFF."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import struct
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.errors import InputError
+from plenish.slides.native import NativeLevel, TileCache, UnreadableRegion, on_white, pages, pyramid, readable
+from plenish.slides.scale import Scale, from_properties, from_tags
+
+if TYPE_CHECKING:
+    import openslide
+
+_NATIVE_VENDORS = ("generic-tiff", "aperio", "philips")
+"""Vendors whose levels are single pages of a TIFF in RGB."""
+_BAND_BYTES = 32 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """One resolution of a slide.
+
+    Attributes:
+        width: pixels.
+        height: pixels.
+        downsample: how many times smaller than level 0.
+    """
+
+    width: int
+    height: int
+    downsample: float
+
+
+class Slide:
+    """An open slide; a context manager.
+
+    Attributes:
+        path: the file.
+        name: its name without suffix.
+        width: of level 0, pixels.
+        height: of level 0, pixels.
+        levels: the resolutions, finest first.
+        mpp: µm per pixel at level 0; None when neither the slide nor its tags say it.
+        mpp_source: what says so, or why nothing does.
+        vendor: OpenSlide's word for the format; `tiff` for a plain TIFF that OpenSlide does not read.
+        properties: OpenSlide's properties; empty for a plain TIFF.
+    """
+
+    def __init__(self, path: Path, slide: openslide.OpenSlide | None) -> None:
+        """Use `open_slide`.
+
+        Args:
+            path: the file.
+            slide: OpenSlide's handle, or None when tifffile alone reads it.
+        """
+        self.path, self.name = path, path.stem
+        self._slide = slide
+        self._native: list[NativeLevel | None] = []
+        self._open = contextlib.ExitStack()
+        self.properties: dict[str, str] = dict(slide.properties) if slide is not None else {}
+        self.vendor: str = self.properties.get("openslide.vendor", "tiff")
+        try:
+            self.levels: tuple[Level, ...] = self._levels()
+        except BaseException:
+            self.close()
+            raise
+        self.width, self.height = self.levels[0].width, self.levels[0].height
+
+    def _levels(self) -> tuple[Level, ...]:
+        if self._slide is None:
+            found = self._plain()
+            first = found[0]
+            scales = [(first.width / one.width + first.height / one.height) / 2 for one in found]
+            self._native = list(found)
+            return tuple(Level(one.width, one.height, scale) for one, scale in zip(found, scales))
+        scale = from_properties(self.properties)
+        self.mpp, self.mpp_source = scale.mpp, scale.source
+        levels = tuple(
+            Level(width, height, downsample)
+            for (width, height), downsample in zip(
+                self._slide.level_dimensions, self._slide.level_downsamples
+            )
+        )
+        self._native = self._matching(levels)
+        return levels
+
+    def _plain(self) -> list[NativeLevel]:
+        """The levels of a TIFF that OpenSlide does not read, and its scale."""
+        import tifffile
+
+        tiff = self._open.enter_context(tifffile.TiffFile(self.path))
+        found = pyramid(tiff, self.path)
+        scale: Scale = from_tags(found[0], tiff.ome_metadata)
+        self.mpp, self.mpp_source = scale.mpp, scale.source
+        return self._natives(found)
+
+    def _natives(self, found: list[Any]) -> list[NativeLevel]:
+        file = os.open(self.path, os.O_RDONLY)
+        self._open.callback(os.close, file)
+        cache = TileCache()
+        return [NativeLevel(page, file, cache) for page in found]
+
+    def _matching(self, levels: tuple[Level, ...]) -> list[NativeLevel | None]:
+        """For each level of OpenSlide's the page that holds it; None where only OpenSlide reads it."""
+        nothing: list[NativeLevel | None] = [None] * len(levels)
+        if self.vendor not in _NATIVE_VENDORS:
+            return nothing
+        import tifffile
+
+        try:
+            tiff = self._open.enter_context(tifffile.TiffFile(self.path))
+            tiled = [page for page in pages(tiff) if page.is_tiled and page.samplesperpixel == 3]
+        except Exception:  # OpenSlide has opened it; whatever tifffile does not like, OpenSlide will read.
+            return nothing
+        for i, level in enumerate(levels):
+            same = [p for p in tiled if (p.imagewidth, p.imagelength) == (level.width, level.height)]
+            if len(same) == 1 and readable(same[0]):
+                nothing[i] = self._natives(same)[0]
+        return nothing
+
+    def tile_size(self, level: int) -> tuple[int, int] | None:
+        """Width and height of the file's own tiles at a level, pixels; None where only OpenSlide knows."""
+        native = self._native[level]
+        return None if native is None else (native.tile_width, native.tile_height)
+
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """A region.
+
+        Args:
+            level: which resolution.
+            x: left edge, pixels of that level; may lie outside the slide.
+            y: top edge, pixels of that level.
+            width: pixels of that level.
+            height: pixels of that level.
+
+        Returns:
+            height×width×3 uint8; what is outside the slide or transparent is white.
+
+        Raises:
+            UnreadableRegion: the pixels cannot be decoded; the slide stays usable.
+        """
+        native = self._native[level]
+        if native is not None:
+            return native.read(x, y, width, height)
+        return self._drawn(level, x, y, width, height)
+
+    def _drawn(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        import openslide
+
+        if self._slide is None:  # An earlier region was broken, and OpenSlide answers no more after that.
+            self._slide = _openslide(self.path)
+        downsample = self.levels[level].downsample
+        corner = (round(x * downsample), round(y * downsample))
+        try:
+            drawn = self._slide.read_region(corner, level, (width, height))
+        except openslide.OpenSlideError as error:
+            self._slide.close()
+            self._slide = None
+            raise UnreadableRegion(f"its pixels cannot be decoded ({error})") from None
+        return on_white(np.asarray(drawn))
+
+    def thumbnail(self, max_side: int) -> tuple[NDArray[np.uint8], float]:
+        """The whole slide in small, area-averaged; regions that cannot be decoded are white.
+
+        Args:
+            max_side: longest side, pixels.
+
+        Returns:
+            height×width×3 uint8, and how many pixels of level 0 one of its pixels is wide: thumbnail pixel
+            (u, v) covers level 0 from (u·d, v·d) to ((u + 1)·d, (v + 1)·d). The last row and column may
+            reach beyond the slide by less than a pixel; only what lies inside counts.
+        """
+        from plenish.slides.resample import shrink
+
+        downsample = max(1.0, max(self.width, self.height) / max_side)
+        index = self.level_for(downsample)
+        level = self.levels[index]
+        across, down = downsample * level.width / self.width, downsample * level.height / self.height
+        wide, high = (max(1, round(side / downsample)) for side in (self.width, self.height))
+        small = np.empty((high, wide, 3), np.uint8)
+        step = max(1, int(_BAND_BYTES / (level.width * 3 * down)))
+        for top in range(0, high, step):
+            bottom = min(top + step, high)
+            y1, y2 = top * down, min(bottom * down, level.height)
+            first, last = int(y1), min(level.height, int(np.ceil(y2 - 1e-9)))
+            try:
+                band = self.read(index, 0, first, level.width, max(1, last - first))
+            except UnreadableRegion:
+                small[top:bottom] = 255
+                continue
+            box = (0.0, y1 - first, min(wide * across, level.width), y2 - first)
+            small[top:bottom] = shrink(band, box, wide, bottom - top)
+        return small, downsample
+
+    def level_for(self, downsample: float) -> int:
+        """The coarsest level that is not coarser than `downsample`, by up to half a per mille."""
+        fine = [i for i, level in enumerate(self.levels) if level.downsample <= downsample * 1.0005]
+        return max(fine, key=lambda i: self.levels[i].downsample) if fine else 0
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._slide is not None:
+            self._slide.close()
+            self._slide = None
+        self._open.close()
+
+    def __enter__(self) -> Slide:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_slide(path: Path | str) -> Slide:
+    """Open a whole-slide image.
+
+    Raises:
+        InputError: there is no such file, it is no slide, or a library is missing.
+    """
+    path = Path(path)
+    require_libraries()
+    if not path.exists():
+        raise InputError(f"{path} is not there; give a slide's path.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a slide; give one of its files.")
+    import openslide
+    import tifffile
+
+    try:
+        return Slide(path, _openslide(path))
+    except openslide.OpenSlideUnsupportedFormatError:
+        pass  # Perhaps a plain TIFF.
+    except openslide.OpenSlideError as error:
+        raise InputError(f"{path} is a damaged slide ({error}); restore it from a copy.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}).") from None
+    try:
+        return Slide(path, None)
+    except InputError:
+        raise
+    except (tifffile.TiffFileError, ValueError, OSError, KeyError, IndexError, struct.error):
+        raise InputError(
+            f"{path} is no slide: neither OpenSlide nor tifffile can read it; give a slide in a format "
+            "of OpenSlide's or a tiled TIFF."
+        ) from None
+
+
+def _openslide(path: Path) -> openslide.OpenSlide:
+    import openslide
+
+    return openslide.OpenSlide(path)
+
+
+def require_libraries() -> None:
+    """Say in one sentence how to install what reading slides needs.
+
+    Raises:
+        InputError: a library is missing.
+    """
+    missing = []
+    for module in ("openslide", "tifffile", "imagecodecs"):
+        try:
+            __import__(module)
+        except (ImportError, OSError):
+            missing.append(module)
+    if missing:
+        raise InputError(
+            f"Reading slides needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
+            "installed; install them with: pip install 'plenish[slides]'"
+        )
+
+
+__all__ = ["Level", "Slide", "UnreadableRegion", "open_slide", "require_libraries"]

@@ -1,0 +1,119 @@
+"""How large a pixel is: taken from the slide, its TIFF tags, a table or an option, and never guessed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from plenish.errors import InputError
+
+if TYPE_CHECKING:
+    import tifffile
+
+    from plenish.slides.reader import Slide
+
+SMALLEST_MPP, LARGEST_MPP = 0.01, 20.0
+"""µm per pixel that a scanned slide can have. Screens' and printers' dots per inch (72, 96, 300 and 600
+dpi are 353, 265, 85 and 42 µm), which programs write without being asked, lie far above."""
+_MICRONS = {2: 25400.0, 3: 10000.0}
+"""Micrometres in TIFF's ResolutionUnit: 2 is inch, 3 is centimetre."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """A slide's scale and where it is from.
+
+    Attributes:
+        mpp: µm per pixel at level 0; None when nothing says it.
+        source: what said so, or why nothing does.
+    """
+
+    mpp: float | None
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.mpp is not None and not 0 < self.mpp < math.inf:
+            raise InputError(f"µm per pixel must be a number above 0, not {self.mpp:g} ({self.source}).")
+
+
+def from_properties(properties: Mapping[str, str]) -> Scale:
+    """The scale that OpenSlide reports.
+
+    Pixels whose sides differ by up to 5 % have the geometric mean; others no scale.
+    """
+    texts = [properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
+    try:
+        x, y = (float(text) if text is not None else math.nan for text in texts)
+    except ValueError:
+        return Scale(None, f"its mpp property '{texts[0]}' is no number")
+    if properties.get("openslide.vendor") == "generic-tiff":
+        return _plausible(x, y, "the TIFF's resolution tags")
+    return _plausible(x, y, "the slide")
+
+
+def from_tags(page: tifffile.TiffPage, ome: str | None = None) -> Scale:
+    """The scale that a TIFF's own tags state: OME-XML's PhysicalSize, else XResolution and YResolution."""
+    if ome:
+        sizes = dict(re.findall(r'PhysicalSize([XY])="([0-9.eE+-]+)"', ome))
+        units = set(re.findall(r'PhysicalSize[XY]Unit="([^"]*)"', ome)) or {"µm"}
+        if len(sizes) == 2 and units <= {"µm", "um", "μm"}:
+            return _plausible(float(sizes["X"]), float(sizes["Y"]), "the OME-XML")
+    unit = page.tags.get("ResolutionUnit")
+    values = [page.tags.get(name) for name in ("XResolution", "YResolution")]
+    if unit is None or int(unit.value) not in _MICRONS or None in values:
+        return Scale(None, "its tags say no resolution")
+    x, y = (_MICRONS[int(unit.value)] / max(_ratio(tag.value), 1e-9) for tag in values if tag is not None)
+    return _plausible(x, y, "the TIFF's resolution tags")
+
+
+def resolve(slide: Slide, override: float | None = None, assumed: float | None = None) -> Scale:
+    """A slide's scale: a table's if it has one, else the slide's own, else the assumed.
+
+    Args:
+        slide: the open slide.
+        override: µm per pixel of level 0 by the user's table.
+        assumed: µm per pixel of level 0 of slides that do not say.
+    """
+    if override is not None:
+        return Scale(override, "the table")
+    if slide.mpp is not None:
+        return Scale(slide.mpp, slide.mpp_source)
+    if assumed is not None:
+        return Scale(assumed, "--assume-mpp")
+    return Scale(None, slide.mpp_source)
+
+
+def require(slide: Slide, scale: Scale) -> float:
+    """The µm per pixel, or the sentence that says how to give them.
+
+    Raises:
+        InputError: nothing says the scale.
+    """
+    if scale.mpp is None:
+        raise InputError(
+            f"{slide.path} does not say how large its pixels are ({scale.source}); give --assume-mpp, or a "
+            "column mpp in the table of --metadata, or tile a --level as it is."
+        )
+    return scale.mpp
+
+
+def _plausible(x: float, y: float, source: str) -> Scale:
+    if math.isnan(x) or math.isnan(y):
+        return Scale(None, "neither the slide nor its tags say it")
+    if not (SMALLEST_MPP <= x <= LARGEST_MPP and SMALLEST_MPP <= y <= LARGEST_MPP):
+        return Scale(
+            None, f"{source} say{'s' * (source[-1] != 's')} {x:.4g} µm, which no microscope's scan has"
+        )
+    if max(x, y) / min(x, y) > 1.05:
+        return Scale(None, f"by {source} pixels are {x:.4g} by {y:.4g} µm, not square")
+    return Scale(x if x == y else math.sqrt(x * y), source)
+
+
+def _ratio(value: Any) -> float:
+    return value[0] / value[1] if value[1] else 0.0
+
+
+__all__ = ["LARGEST_MPP", "SMALLEST_MPP", "Scale", "from_properties", "from_tags", "require", "resolve"]
