@@ -21,6 +21,7 @@ from plenish.errors import InputError, NegativeAnswer
 from plenish.recipes.train import train_gan
 from plenish.runs import Run
 from plenish.training import adversarial, checkpoints
+from plenish.training.health import Failure, Health
 
 TINY = [
     "network.width=4",
@@ -193,6 +194,35 @@ def test_rollback_goes_on_from_the_last_good_checkpoint_with_other_draws(
     assert "Going on from there with other random draws" in capsys.readouterr().err
     with pytest.raises(NegativeAnswer, match="no longer a number"):
         _train(data, tmp_path / "strict", 0.4, options=[*forgiving, "schedule.rollbacks=1"])
+
+
+def test_a_rollback_goes_behind_the_beginning_of_the_failure(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Checkpoints written while it already failed are not gone on from, and do not stay."""
+    real_feed, told = Health.feed, []
+    real_step, steps = adversarial.step, []
+
+    def noted(players, x, y, nimg, key, number, **more):
+        steps.append((nimg, key[1]))
+        return real_step(players, x, y, nimg, key, number, **more)
+
+    def feed(self, line):
+        if line["kimg"] >= 0.35 and "loss_g" in line and not told:
+            told.append(line)
+            folder = tmp_path / "run" / "checkpoints"
+            assert (folder / "kimg-00000.300").is_dir()
+            return Failure("failed as planned", 0.15)
+        return real_feed(self, line)
+
+    monkeypatch.setattr(adversarial, "step", noted)
+    monkeypatch.setattr(Health, "feed", feed)
+    run = _train(stripes(), tmp_path / "run", 0.4, options=[*TINY, "schedule.on_failure=rollback"])
+    assert told
+    assert "stands at its last good checkpoint, kimg-00000.100" in capsys.readouterr().err
+    assert next(nimg for nimg, attempt in steps if attempt == 1) == 100
+    assert (run.status["state"], run.status["attempt"]) == ("complete", 1)
+    assert run.metrics()["kimg"].is_monotonic_increasing
 
 
 def test_a_rollback_without_a_checkpoint_begins_again(

@@ -35,7 +35,7 @@ def _fed(
     for line in lines:
         failure = watch.feed(line)
         if failure:
-            return failure
+            return failure.message
     return None
 
 
@@ -218,3 +218,22 @@ def test_other_lines_do_not_stand_in_the_window() -> None:
         for line in (dead_line, _look(1.0, dead_line["kimg"]), {"kimg": 1, "kid_val": 3})
     ]
     assert "vanished" in str(_fed(mixed))
+
+
+def test_a_failure_tells_when_it_began() -> None:
+    """What was saved from there on is not good any more."""
+    limits = Limits(window=4, warmup_kimg=0)
+    watch = Health(limits)
+    healthy = [watch.feed(_noise(k)) for k in range(10)]
+    dead = [watch.feed(_noise(10 + k) | {"grad_g": 1e-9}) for k in range(4)]
+    assert not any(healthy)
+    assert not any(dead[:3])
+    assert dead[3] is not None
+    assert dead[3].since == 10
+    alike = Health(limits)
+    looks = [alike.feed({"kimg": k, "variety": v}) for k, v in ((20.0, 0.5), (30.0, 0.01), (40.0, 0.01))]
+    assert looks[2] is not None
+    assert looks[2].since == 30
+    sudden = watch.feed(_line(50, loss_d=float("nan")))
+    assert sudden is not None
+    assert sudden.since == 50

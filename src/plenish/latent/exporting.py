@@ -138,16 +138,12 @@ def load_exported(folder: Path) -> Generator:
 def fold(network: torch.nn.Module) -> None:
     """Make every weight the one that is used, in place: divided by its spectral norm where it has one.
 
-    Known are torch's parametrizations and layers that offer the weight they use as `normed()`.
+    Such layers offer the weight they use as `normed()`.
     """
     import torch
-    from torch.nn.utils import parametrize
 
     network.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
     for module in network.modules():
-        if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
         if hasattr(module, "normed"):
             weight = module.weight
             weight.copy_(module.normed())  # type: ignore[operator]

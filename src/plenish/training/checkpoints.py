@@ -8,6 +8,7 @@ checkpoints does not load torch.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Collection, Mapping
@@ -141,13 +142,27 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob(f"{_PREFIX}*") if p.is_dir() and not p.name.endswith(".partial"))
 
 
-def newest_intact(folder: Path) -> Path | None:
-    """The newest checkpoint whose checksums hold; damaged ones are skipped with a warning."""
+def newest_intact(folder: Path, before: float = math.inf) -> Path | None:
+    """The newest checkpoint whose checksums hold; damaged ones are skipped with a warning.
+
+    Args:
+        folder: the Run's `checkpoints/`.
+        before: only what was saved before this many kimg.
+    """
     for path in reversed(list_checkpoints(folder)):
+        if float(path.name.removeprefix(_PREFIX)) >= before:
+            continue
         if intact(path):
             return path
         warn(f"{path} is damaged and was skipped.")
     return None
+
+
+def drop_behind(folder: Path, last: Path | None) -> None:
+    """Remove every checkpoint newer than `last`; all of them where that is None."""
+    for path in list_checkpoints(folder):
+        if last is None or path.name > last.name:
+            shutil.rmtree(path)
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import signal
 import threading
 import time
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -25,7 +27,7 @@ from plenish.progress import progress, say, warn
 from plenish.runs import Run
 from plenish.training import adversarial, checkpoints, memory, samples
 from plenish.training.engine import Engine, stable_seed
-from plenish.training.health import Health, Limits
+from plenish.training.health import Failure, Health, Limits
 from plenish.training.logs import Log, Means, sample_grid
 from plenish.training.method import Method
 from plenish.training.players import Players
@@ -113,7 +115,7 @@ def _restore(training: Training, retry: bool) -> None:
     training.attempt = int(status.get("attempt", 0))
     training.best = dict(status.get("best", {}))
     folder = run.path / "checkpoints"
-    newest = checkpoints.newest_intact(folder)
+    newest = _last_good(run)
     if status.get("state") == "diverged":
         automatic = not retry and _may_roll_back(training)
         if not retry and not automatic:
@@ -125,6 +127,8 @@ def _restore(training: Training, retry: bool) -> None:
         # In one write, so that a kill here neither loses nor repeats the attempt.
         training.attempt += 1
         rollbacks = int(status.get("rollbacks", 0)) + automatic
+        # First, since what was saved while it failed would be the newest from here on.
+        checkpoints.drop_behind(folder, newest)
         run.update_status(state="running", attempt=training.attempt, rollbacks=rollbacks)
     if newest is not None:
         state = checkpoints.restore_checkpoint(newest, players.modules(), players.optimisers())
@@ -135,6 +139,13 @@ def _restore(training: Training, retry: bool) -> None:
         training.best = {}
     players.grow(training.nimg)
     run.cut_metrics(training.kimg)
+
+
+def _last_good(run: Run) -> Path | None:
+    """The newest intact checkpoint; of a training that failed, the newest from before the failure began."""
+    status = run.status
+    since = float(status.get("failed_since", math.inf)) if status.get("state") == "diverged" else math.inf
+    return checkpoints.newest_intact(run.path / "checkpoints", before=since)
 
 
 def _loop(training: Training, log: Log, stop: threading.Event) -> Outcome:
@@ -222,12 +233,12 @@ def _watch(training: Training, log: Log, health: Health, line: dict[str, Any]) -
     _fail_if(training, failure)
 
 
-def _fail_if(training: Training, failure: str | None) -> None:
+def _fail_if(training: Training, failure: Failure | None) -> None:
     if failure is None:
         return
-    message = f"at {training.kimg:g} kimg {failure}"
-    newest = checkpoints.newest_intact(training.run.path / "checkpoints")
-    training.run.update_status(state="diverged", message=message)
+    message = f"at {training.kimg:g} kimg {failure.message}"
+    training.run.update_status(state="diverged", message=message, failed_since=failure.since)
+    newest = _last_good(training.run)
     at = f"stands at its last good checkpoint, {newest.name}" if newest else "has no good checkpoint yet"
     raise NegativeAnswer(f"Training diverged: {message}. {training.run.path} {at}.")
 
@@ -237,7 +248,8 @@ def _save(training: Training, log: Log, seconds: float, evaluate: bool) -> None:
     folder = run.path / "checkpoints"
     for name, module in players.modules().items():
         if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
-            _fail_if(training, f"the weights of '{name}' are no longer numbers; lower --lr")
+            gone = f"the weights of '{name}' are no longer numbers; lower --lr"
+            _fail_if(training, Failure(gone, training.kimg))
     path = checkpoints.save_checkpoint(
         folder,
         training.nimg,

@@ -12,7 +12,7 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 LOSSES = {"loss_g": "the generator's loss", "loss_d": "the discriminator's loss"}
 GRADIENTS = {"grad_g": "the generator's gradients", "grad_d": "the discriminator's gradients"}
@@ -38,6 +38,18 @@ MORE_VARIETY = (
 )
 
 Line = Mapping[str, Any]
+
+
+class Failure(NamedTuple):
+    """What went wrong.
+
+    Attributes:
+        message: one line: what, since when, and what to try.
+        since: kimg of the first line that shows it; what was saved before that is still good.
+    """
+
+    message: str
+    since: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,21 +107,25 @@ class Health:
         self._lines: deque[Line] = deque(maxlen=REMEMBERED)
         self._looks: deque[tuple[float, float]] = deque(maxlen=2)
 
-    def feed(self, line: Line) -> str | None:
+    def feed(self, line: Line) -> Failure | None:
         """Take one logged line; those without gradients (samples, scores) are left aside.
 
         A line may lack the generator's values, as where only the discriminator was updated.
 
         Returns:
-            None while healthy, else one line that says what went wrong, since when, and what to try.
+            None while healthy.
         """
         if "variety" in line:
-            return self._collapse(line["variety"], line["kimg"])
+            message = self._collapse(line["variety"], line["kimg"])
+            return Failure(message, self._looks[0][0]) if message else None
         if "grad_g" not in line and "grad_d" not in line:
             return None
-        failure = _not_a_number(line) or self._explosion(line)
+        message = _not_a_number(line) or self._explosion(line)
         self._lines.append(line)
-        return failure or self._lasting(line)
+        if message:
+            return Failure(message, line.get("kimg", 0.0))
+        message = self._lasting(line)
+        return Failure(message, self._lines[-self.limits.window]["kimg"]) if message else None
 
     def _explosion(self, line: Line) -> str | None:
         for name, what in (GRADIENTS | LOSSES).items():

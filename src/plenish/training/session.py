@@ -104,4 +104,4 @@ class Training:
 
     def labels(self, y: NDArray[np.float32]) -> Tensor | None:
         """y for the networks, on the device."""
-        return torch.from_numpy(y).to(self.engine.device) if self.labelled else None
+        return torch.from_numpy(y).to(self.engine.device, non_blocking=True) if self.labelled else None
