@@ -1,0 +1,311 @@
+"""Where a slide has tissue: a mask on its thumbnail, and how much of a box the mask covers.
+
+Tissue is coloured and glass is not, so saturation parts them, at the threshold of Otsu (1979) kept within
+bounds: left alone, that method finds two classes also where there is only one. Colours are taken relative to
+the glass's own (transmittance, as in the law of Beer and Lambert), so that a tinted lamp does no harm.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.errors import InputError
+from plenish.slides.filters import pen_mask
+
+UM_PER_PIXEL = 8.0
+"""µm that a pixel of the mask should measure; what a pixel is taken for where the scale is not known."""
+_SIDES = (512, 2048)
+"""Least and greatest long side of a thumbnail, pixels."""
+_FLAT = 3.0
+"""Standard deviation over 5×5 pixels, grey levels, below which a place may be glass."""
+_GLASS_SHARE = 0.02
+"""Share of the thumbnail that a flat colour must have to be glass."""
+_GLASS_LEAST = 150
+"""Brightest channel of glass at least, grey levels; a darker flat colour is no lit glass."""
+_INK_SHARE = 0.5
+"""Share of what is coloured above which the colour of ink is the stain's: no H&E, or false colours."""
+_BAND_CELLS = 1 << 22
+"""Cells of a summed-area table that are held at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TissueSettings:
+    """How tissue is told from glass.
+
+    Attributes:
+        saturation: HSV saturation, 0 to 1, above which a pixel is tissue; None finds it by Otsu's method.
+        least: lower bound of the threshold that is found; glass with dust and JPEG noise stays below it.
+        most: upper bound of the threshold that is found; pale tissue beside dark lies above it.
+        dark: HSV value, 0 to 1, below which a pixel is no tissue (the scanner's black, folds of the glass).
+        smooth_um: standard deviation of the blur of the picture before anything else, µm.
+        close_um: gaps of up to about twice this width are closed, µm.
+        speck_um2: pieces smaller than this area are dust, µm².
+        hole_um2: holes smaller than this area are filled, µm².
+        pen: leave out what has the colour of ink.
+    """
+
+    saturation: float | None = None
+    least: float = 0.05
+    most: float = 0.12
+    dark: float = 0.12
+    smooth_um: float = 8.0
+    close_um: float = 12.0
+    speck_um2: float = 20_000.0
+    hole_um2: float = 5_000.0
+    pen: bool = True
+
+    def __post_init__(self) -> None:
+        shares = {"saturation": self.saturation, "least": self.least, "most": self.most, "dark": self.dark}
+        for name, value in shares.items():
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"The tissue setting '{name}' must lie in 0 to 1, not {value}.")
+        if self.least > self.most:
+            raise InputError(
+                f"The tissue setting 'least' ({self.least}) must not exceed 'most' ({self.most})."
+            )
+        for name in ("smooth_um", "close_um", "speck_um2", "hole_um2"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise InputError(f"The tissue setting '{name}' must be 0 or more, not {value}.")
+
+
+class NoTissue(InputError):
+    """A slide on which no tissue was found; holds what a person needs to see why.
+
+    Attributes:
+        rgb: the thumbnail, H×W×3 uint8.
+        saturation: its HSV saturation, H×W in 0 to 1.
+        threshold: the saturation that was needed.
+    """
+
+    def __init__(self, name: str, rgb: NDArray[np.uint8], settings: TissueSettings) -> None:
+        """Compose the sentence.
+
+        Args:
+            name: the slide's name.
+            rgb: its thumbnail, H×W×3 uint8.
+            settings: what was looked for.
+        """
+        self.rgb, self.saturation = rgb, saturation(transmittance(rgb))
+        self.threshold = threshold(self.saturation, settings)
+        high = float(np.quantile(self.saturation, 0.99))
+        super().__init__(
+            f"No tissue was found on {name}: it needs a saturation above {self.threshold:.2f} and 99 % of "
+            f"the thumbnail has at most {high:.2f}; lower --tissue-saturation, or leave the slide out."
+        )
+
+    def save(self, path: Path) -> None:
+        """Write a PNG: the thumbnail, and beside it the saturation, black at 0 and white at the threshold."""
+        from plenish import files
+        from plenish.datasets.images import encode_png
+
+        scale = np.clip(self.saturation / max(self.threshold, 1e-6), 0, 1)
+        grey = np.repeat(np.rint(scale * 255).astype(np.uint8)[..., None], 3, axis=2)
+        gap = np.full((len(grey), 8, 3), 255, np.uint8)
+        files.write_bytes(path, encode_png(np.concatenate([self.rgb, gap, grey], axis=1)))
+
+
+def thumbnail_side(width: int, height: int, mpp: float | None) -> int:
+    """Long side of the thumbnail on which tissue should be looked for, pixels.
+
+    A pixel is then about 8 µm, within 512 to 2048 pixels and never more than the slide has.
+
+    Args:
+        width: the slide's width at level 0, pixels.
+        height: its height.
+        mpp: µm per pixel at level 0, None where it is not known.
+    """
+    longest = max(width, height)
+    wished = math.ceil(longest * (mpp or 0.5) / UM_PER_PIXEL)
+    return min(longest, max(_SIDES[0], min(_SIDES[1], wished)))
+
+
+def tissue_mask(
+    rgb: NDArray[np.uint8], settings: TissueSettings, um_per_pixel: float | None = None
+) -> NDArray[np.bool_]:
+    """Which pixels of a thumbnail show tissue.
+
+    Args:
+        rgb: H×W×3 uint8.
+        settings: thresholds and sizes.
+        um_per_pixel: µm that a pixel of the thumbnail measures; None takes it for 8.
+
+    Returns:
+        H×W; all False where there is none (see `NoTissue`).
+    """
+    from scipy import ndimage
+
+    scale = um_per_pixel or UM_PER_PIXEL
+    sigma = min(settings.smooth_um / scale, 8.0)
+    seen = transmittance(rgb)
+    smooth = ndimage.gaussian_filter(seen, (sigma, sigma, 0), mode="nearest", truncate=3.0)
+    colour = saturation(smooth)
+    usable = smooth.max(axis=2) >= 255 * settings.dark
+    found = (colour > threshold(colour[usable], settings)) & usable
+    if settings.pen and (ink := _inked(seen, found, round(2 * sigma))).any():
+        usable &= ~ink
+        found = (colour > threshold(colour[usable], settings)) & usable
+    radius = min(settings.close_um / scale, 32.0)
+    if radius >= 1:
+        found = _closed(found, radius) & usable
+    found = _without_small(found, settings.speck_um2 / scale**2)
+    return ~_without_small(~found, settings.hole_um2 / scale**2)
+
+
+def transmittance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The picture relative to its glass, 0 to 255: H×W×3 float32 whose glass is white.
+
+    Glass is the brightest colour that covers some of the picture without any texture; where there is none
+    (a slide full of tissue), the picture stays as it is.
+    """
+    from scipy import ndimage
+
+    values = rgb.astype(np.float32)
+    mean = ndimage.uniform_filter(values, (5, 5, 0), mode="nearest")
+    square = ndimage.uniform_filter(values**2, (5, 5, 0), mode="nearest")
+    flat = rgb[((square - mean**2).max(axis=2) < _FLAT**2)]
+    bins = flat.astype(np.int64) // 16 @ (256, 16, 1)
+    counts = np.bincount(bins, minlength=4096)
+    common = np.flatnonzero(counts >= _GLASS_SHARE * rgb[..., 0].size)
+    if not len(common):
+        return values
+    colours = [np.median(flat[bins == one], axis=0) for one in common]
+    glass = max(colours, key=lambda colour: float(colour @ (0.299, 0.587, 0.114)))
+    if glass.max() < _GLASS_LEAST:
+        return values
+    return np.asarray(np.minimum(values * (255.0 / np.maximum(glass, 1.0)), 255.0), np.float32)
+
+
+def saturation(rgb: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """HSV saturation (largest minus smallest channel, over the largest), 0 to 1, of …×3 values 0 to 255."""
+    values = rgb.astype(np.float32)
+    high = values.max(axis=-1)
+    return np.asarray((high - values.min(axis=-1)) / np.maximum(high, 1.0), np.float32)
+
+
+def threshold(values: NDArray[np.float32], settings: TissueSettings) -> float:
+    """The saturation above which a pixel is tissue: the one that is set, or Otsu's within its bounds.
+
+    Args:
+        values: saturations, any shape, 0 to 1.
+        settings: the threshold, or its bounds.
+    """
+    if settings.saturation is not None:
+        return settings.saturation
+    return float(np.clip(otsu(values), settings.least, settings.most))
+
+
+def otsu(values: NDArray[np.float32]) -> float:
+    """The threshold that parts values in 0 to 1 into the two classes of least variance (Otsu, 1979).
+
+    Returns:
+        Upper border of the lower class on a scale of 256 steps; 0 where all values are the same.
+    """
+    counts = np.bincount(np.minimum(values.ravel() * 256, 255).astype(np.int64), minlength=256)
+    counts = counts.astype(np.float64)
+    below = np.cumsum(counts)
+    moment = np.cumsum(counts * np.arange(256))
+    above = below[-1] - below
+    between = (moment[-1] * below - moment * below[-1]) ** 2 / np.maximum(below * above, 1.0)
+    between[(below == 0) | (above == 0)] = 0.0
+    if not between.any():
+        return 0.0
+    # Between two heaps far apart every threshold is as good: take the middle.
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-12))
+    return float((best[0] + best[-1]) / 2 + 1) / 256
+
+
+def _inked(seen: NDArray[np.float32], found: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
+    """Pixels of ink and those it has blurred into; none where the tissue itself looks like ink."""
+    from scipy import ndimage
+
+    ink = pen_mask(np.rint(seen).astype(np.uint8))
+    if ink[found].mean() > _INK_SHARE if found.any() else True:
+        return np.zeros_like(ink)
+    ink = ndimage.binary_opening(ink)  # Single pixels are grains, not strokes.
+    return np.asarray(ndimage.binary_dilation(ink, iterations=margin)) if margin and ink.any() else ink
+
+
+def _closed(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    """Closing with a disc, by distances: as fast for a large disc as for a small one."""
+    from scipy import ndimage
+
+    pad = math.ceil(radius) + 1
+    framed = np.pad(mask, pad)
+    grown = ndimage.distance_transform_edt(~framed) <= radius
+    shrunk = ndimage.distance_transform_edt(grown) > radius
+    return np.asarray(shrunk[pad:-pad, pad:-pad]) | mask
+
+
+def _without_small(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:
+    """The mask without its connected pieces of fewer than `smallest` pixels."""
+    from scipy import ndimage
+
+    pieces, count = ndimage.label(mask)
+    if not count:
+        return mask
+    kept = np.bincount(pieces.ravel(), minlength=count + 1) >= smallest
+    kept[0] = False
+    return np.asarray(kept[pieces])
+
+
+def box_coverage(
+    mask: NDArray[np.bool_], boxes: NDArray[np.float64], downsample: float | tuple[float, float]
+) -> NDArray[np.float64]:
+    """Share of each box that the mask covers, exact: pixels cut by a border count with the part inside.
+
+    Args:
+        mask: H×W; pixel (row, column) covers column·d to (column + 1)·d, and rows likewise.
+        boxes: N×4 left, top, right, bottom in pixels of level 0; what lies off the mask counts as bare.
+        downsample: level-0 pixels a mask pixel measures, or (across, down).
+
+    Returns:
+        N values in [0, 1].
+    """
+    across, down = downsample if isinstance(downsample, tuple) else (downsample, downsample)
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    scaled = boxes / (across, down, across, down)
+    area = (scaled[:, 2] - scaled[:, 0]) * (scaled[:, 3] - scaled[:, 1])
+    height, width = mask.shape
+    scaled = np.clip(scaled, 0, (width, height, width, height))
+    shares = np.zeros(len(boxes))
+    for some in _bands(scaled, max(1, _BAND_CELLS // (width + 1))):
+        first = min(int(scaled[some, 1].min()), height - 1)
+        last = max(math.ceil(scaled[some, 3].max()), first + 1)
+        table = np.zeros((last - first + 1, width + 1), np.int64)
+        table[1:, 1:] = mask[first:last]
+        np.cumsum(table, axis=0, out=table)
+        np.cumsum(table, axis=1, out=table)
+        left, top, right, bottom = (scaled[some] - (0, first, 0, first)).T
+        covered = _at(table, right, bottom) - _at(table, left, bottom)
+        shares[some] = covered - _at(table, right, top) + _at(table, left, top)
+    return np.asarray(np.clip(shares / np.maximum(area, 1e-12), 0.0, 1.0))
+
+
+def _bands(boxes: NDArray[np.float64], rows: int) -> list[NDArray[np.int64]]:
+    """Indices of boxes in groups that each lie within about `rows` rows, so that memory stays flat."""
+    order = np.argsort(boxes[:, 1], kind="stable")
+    groups: list[NDArray[np.int64]] = []
+    start = 0
+    while start < len(order):
+        top = boxes[order[start], 1]
+        reach = np.maximum.accumulate(boxes[order[start:], 3])
+        stop = start + max(1, int(np.searchsorted(reach, top + rows, side="right")))
+        groups.append(order[start:stop])
+        start = stop
+    return groups
+
+
+def _at(table: NDArray[np.int64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Area covered above and left of points: within a pixel it is bilinear, so interpolation is exact."""
+    column = np.minimum(x.astype(np.int64), table.shape[1] - 2)
+    row = np.minimum(y.astype(np.int64), table.shape[0] - 2)
+    u, v = x - column, y - row
+    top = table[row, column] * (1 - u) + table[row, column + 1] * u
+    low = table[row + 1, column] * (1 - u) + table[row + 1, column + 1] * u
+    return np.asarray(top * (1 - v) + low * v)

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from plenish.errors import InputError
+from plenish.slides.tissue import (
+    NoTissue,
+    TissueSettings,
+    box_coverage,
+    otsu,
+    thumbnail_side,
+    tissue_mask,
+)
+
+
+def slide(
+    glass: tuple[int, int, int] = (243, 242, 244), seed: int = 0
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A thumbnail with a disc of mottled tissue, and where it is."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:160, :200]
+    disc = (x - 90) ** 2 + (y - 80) ** 2 < 50**2
+    rgb = np.empty((160, 200, 3))
+    rgb[:] = np.array(glass) + rng.normal(0, 1, (160, 200, 1))
+    colour = np.array((0.80, 0.52, 0.70)) * np.array(glass)
+    rgb[disc] = (colour + rng.normal(0, 14, (160, 200, 3)))[disc]
+    return rgb.clip(0, 255).astype(np.uint8), disc
+
+
+def agreement(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+@pytest.mark.parametrize("glass", [(243, 242, 244), (230, 215, 225), (215, 225, 240), (255, 120, 255)])
+def test_tissue_is_found_whatever_the_colour_of_the_glass(glass: tuple[int, int, int]) -> None:
+    rgb, disc = slide(glass)
+    assert agreement(tissue_mask(rgb, TissueSettings()), disc) > 0.93
+
+
+def test_glass_with_noise_is_no_tissue() -> None:
+    rng = np.random.default_rng(1)
+    glass = (242 + rng.normal(0, 2, (200, 200, 3))).clip(0, 255).astype(np.uint8)
+    assert not tissue_mask(glass, TissueSettings()).any()
+
+
+def test_a_slide_full_of_tissue_is_tissue_all_over() -> None:
+    # Otsu alone would part the tissue into a paler and a darker half.
+    rng = np.random.default_rng(2)
+    pink = (np.array((200, 130, 175)) + rng.normal(0, 16, (150, 150, 3))).clip(0, 255).astype(np.uint8)
+    assert tissue_mask(pink, TissueSettings()).mean() > 0.99
+
+
+def test_pale_tissue_beside_dark_is_kept() -> None:
+    rgb, disc = slide()
+    rng = np.random.default_rng(3)
+    rgb[:, 150:190] = (np.array((236, 196, 222)) + rng.normal(0, 5, (160, 40, 3))).clip(0, 255)
+    found = tissue_mask(rgb, TissueSettings())
+    assert found[:, 152:188].mean() > 0.98
+    assert agreement(found[:, :145], disc[:, :145]) > 0.93
+
+
+def test_ink_is_left_out_unless_asked_for() -> None:
+    rgb, _ = slide()
+    rgb[20:140, 160:170] = (30, 150, 90)
+    assert not tissue_mask(rgb, TissueSettings())[20:140, 160:170].any()
+    assert tissue_mask(rgb, TissueSettings(pen=False))[20:140, 160:170].all()
+
+
+def test_black_of_the_scanner_is_no_tissue() -> None:
+    rgb, disc = slide()
+    rgb[:, 170:] = np.random.default_rng(4).integers(0, 14, (160, 30, 3))
+    found = tissue_mask(rgb, TissueSettings(pen=False))
+    assert not found[:, 172:].any()
+    assert agreement(found[:, :165], disc[:, :165]) > 0.93
+
+
+def test_dust_goes_and_small_holes_are_filled_by_area() -> None:
+    rgb, disc = slide()
+    rgb[10:14, 180:184] = (180, 110, 150)
+    rgb[78:82, 88:92] = (243, 242, 244)
+    # 16 pixels of 8 µm are 1,024 µm²; either is smaller than the limits, and larger than nothing.
+    found = tissue_mask(rgb, TissueSettings(smooth_um=0, close_um=0))
+    assert not found[10:14, 180:184].any()
+    assert found[78:82, 88:92].all()
+    kept = tissue_mask(rgb, TissueSettings(smooth_um=0, close_um=0, speck_um2=0, hole_um2=0))
+    assert kept[10:14, 180:184].all()
+    assert not kept[78:82, 88:92].any()
+    assert agreement(found, disc) > 0.95
+
+
+def test_sizes_are_physical() -> None:
+    rgb, _ = slide()
+    rgb[10:20, 180:190] = (180, 110, 150)
+    # 100 pixels: dust at 8 µm a pixel (6,400 µm²), tissue at 20 µm (40,000 µm²).
+    assert not tissue_mask(rgb, TissueSettings(), 8.0)[12:18, 182:188].any()
+    assert tissue_mask(rgb, TissueSettings(), 20.0)[12:18, 182:188].all()
+
+
+def test_a_set_threshold_is_used() -> None:
+    rgb, _ = slide()
+    assert not tissue_mask(rgb, TissueSettings(saturation=0.9)).any()
+    assert tissue_mask(rgb, TissueSettings(saturation=0.0, pen=False)).mean() > 0.9
+
+
+def test_otsu_parts_two_heaps() -> None:
+    values = np.concatenate([np.full(700, 0.1), np.full(300, 0.6)]).astype(np.float32)
+    assert 0.1 < otsu(values) < 0.6
+    assert otsu(np.full(50, 0.3, np.float32)) == 0.0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"saturation": 1.5}, {"least": 0.3, "most": 0.1}, {"close_um": -1.0}, {"speck_um2": float("nan")}],
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="tissue setting"):
+        TissueSettings(**wrong)
+
+
+def test_no_tissue_is_an_error_with_a_picture(tmp_path: Path) -> None:
+    glass = np.full((40, 60, 3), 240, np.uint8)
+    error = NoTissue("S1", glass, TissueSettings())
+    assert error.exit_code == 2
+    assert "No tissue was found on S1" in str(error)
+    error.save(tmp_path / "S1.png")
+    with Image.open(tmp_path / "S1.png") as picture:
+        assert picture.size == (60 + 8 + 60, 40)
+        assert (np.asarray(picture)[:, :60] == 240).all()
+
+
+def test_thumbnails_have_about_eight_um_a_pixel() -> None:
+    assert thumbnail_side(100_000, 60_000, 0.25) == 2048
+    assert thumbnail_side(20_000, 10_000, 0.5) == 1250
+    assert thumbnail_side(4_000, 3_000, 0.5) == 512
+    assert thumbnail_side(300, 200, None) == 300
+
+
+boxes = st.tuples(st.floats(-30, 130), st.floats(-30, 130), st.floats(0.5, 60), st.floats(0.5, 60)).map(
+    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
+)
+
+
+@given(st.lists(boxes, min_size=1, max_size=5), st.floats(1.5, 9), st.integers(0, 9))
+def test_coverage_is_exact(drawn: list[tuple[float, ...]], downsample: float, seed: int) -> None:
+    mask = np.random.default_rng(seed).random((9, 13)) < 0.4
+    truth = []
+    for left, top, right, bottom in drawn:
+        across = [max(0.0, min(right, (j + 1) * downsample) - max(left, j * downsample)) for j in range(13)]
+        down = [max(0.0, min(bottom, (i + 1) * downsample) - max(top, i * downsample)) for i in range(9)]
+        truth.append((np.outer(down, across) * mask).sum() / ((right - left) * (bottom - top)))
+    assert box_coverage(mask, np.array(drawn), downsample) == pytest.approx(np.array(truth), abs=1e-9)
+
+
+def test_shares_of_a_partition_add_up_to_the_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plenish.slides.tissue._BAND_CELLS", 300)  # So that several bands are needed.
+    mask = np.random.default_rng(0).random((50, 70)) < 0.3
+    x, y = np.sort(np.random.default_rng(1).uniform(0, 1, (2, 11)), axis=1)
+    x, y = [np.concatenate([[0], v, [1]]) for v in (x * 70 * 7.3, y * 50 * 5.1)]
+    x[-1], y[-1] = 70 * 7.3, 50 * 5.1
+    cut = np.array([(x[i], y[j], x[i + 1], y[j + 1]) for i in range(12) for j in range(12)])
+    area = (cut[:, 2] - cut[:, 0]) * (cut[:, 3] - cut[:, 1])
+    total = (box_coverage(mask, cut, (7.3, 5.1)) * area).sum()
+    assert total == pytest.approx(mask.sum() * 7.3 * 5.1)
