@@ -56,6 +56,9 @@ VERBS: dict[str, Verb] = {
     "phantom": Verb(
         "plenish.datasets.phantom:make_phantom", "make a Dataset of procedural tissue with known truth"
     ),
+    "slides phantom": Verb(
+        "plenish.slides.phantom:make_slides", "make whole-slide images with annotated tumours and known truth"
+    ),
     "train gan": Verb("plenish.recipes.train:train_gan", "train a generator by a recipe, or go on training"),
     "recipe list": Verb("plenish.recipes:list_recipes", "the recipes by name"),
     "recipe run": Verb(
@@ -64,6 +67,8 @@ VERBS: dict[str, Verb] = {
         first="recipe",
     ),
     "recipe show": Verb("plenish.recipes:show_recipe", "one recipe with its provenance"),
+    "slides inspect": Verb("plenish.slides.inspect:inspect_slides", "what whole-slide images are, by file"),
+    "slides tile": Verb("plenish.slides.tiling:tile_slides", "cut whole-slide images into a tile Dataset"),
     "generate": Verb("plenish.latent.generate:generate", "make a synthetic Dataset from a trained generator"),
     "export-model": Verb(
         "plenish.latent.exporting:export_model",

@@ -114,7 +114,9 @@ def _prepare(
     kinds = {f"--{renamed.get(key, key).replace('_', '-')}": hint for key, hint in hints.items()}
     kinds |= {f"-{key[2]}": hint for key, hint in list(kinds.items()) if len(key) == 3}
     known = {option for action in parser._actions for option in action.option_strings}
-    parameters = inspect.signature(function).parameters.values()
+    parameters = list(inspect.signature(function).parameters.values())
+    if parameters and get_origin(hints.get(parameters[0].name)) is list:
+        tokens = _gathered(tokens, kinds)
     required = sum(p.default is p.empty and p.kind is not p.KEYWORD_ONLY for p in parameters)
     prepared: list[str] = []
     i = bare = 0
@@ -153,6 +155,25 @@ def _prepare(
                 prepared.append(tokens[i])
                 i += 1
     return prepared
+
+
+def _gathered(tokens: list[str], kinds: Mapping[str, Any]) -> list[str]:
+    """Bare words as the one list that the first parameter takes: `slides inspect A B C`."""
+    bare: list[str] = []
+    rest: list[str] = []
+    taking = False  # Whether the words that follow belong to an option.
+    for token in tokens:
+        if _is_option(token):
+            hint = _base(kinds.get(token.partition("=")[0]))
+            taking = "=" not in token and hint is not bool
+            several = get_origin(hint) in (list, tuple)
+            rest.append(token)
+        elif taking:
+            rest.append(token)
+            taking = several
+        else:
+            bare.append(token)
+    return [json.dumps(bare), *rest] if bare else rest
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

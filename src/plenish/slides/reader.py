@@ -79,16 +79,19 @@ class Slide:
         if self._slide is None:
             found = self._plain()
             first = found[0]
-            scales = [(first.width / one.width + first.height / one.height) / 2 for one in found]
             self._native = list(found)
-            return tuple(Level(one.width, one.height, scale) for one, scale in zip(found, scales))
+            full = (first.width, first.height)
+            sizes = [(one.width, one.height) for one in found]
+            return tuple(
+                Level(*size, _downsample(full, size, (full[0] / size[0] + full[1] / size[1]) / 2))
+                for size in sizes
+            )
         scale = from_properties(self.properties)
         self.mpp, self.mpp_source = scale.mpp, scale.source
+        full = self._slide.level_dimensions[0]
         levels = tuple(
-            Level(width, height, downsample)
-            for (width, height), downsample in zip(
-                self._slide.level_dimensions, self._slide.level_downsamples
-            )
+            Level(size[0], size[1], _downsample(full, (size[0], size[1]), stated))
+            for size, stated in zip(self._slide.level_dimensions, self._slide.level_downsamples)
         )
         self._native = self._matching(levels)
         return levels
@@ -158,8 +161,8 @@ class Slide:
 
         if self._slide is None:  # An earlier region was broken, and OpenSlide answers no more after that.
             self._slide = _openslide(self.path)
-        downsample = self.levels[level].downsample
-        corner = (round(x * downsample), round(y * downsample))
+        stated = self._slide.level_downsamples[level]  # By which OpenSlide will divide again.
+        corner = (round(x * stated), round(y * stated))
         try:
             drawn = self._slide.read_region(corner, level, (width, height))
         except openslide.OpenSlideError as error:
@@ -176,29 +179,25 @@ class Slide:
 
         Returns:
             height×width×3 uint8, and how many pixels of level 0 one of its pixels is wide: thumbnail pixel
-            (u, v) covers level 0 from (u·d, v·d) to ((u + 1)·d, (v + 1)·d). The last row and column may
-            reach beyond the slide by less than a pixel; only what lies inside counts.
+            (u, v) covers level 0 from (u·d, v·d) to ((u + 1)·d, (v + 1)·d). A rim narrower than one of
+            them is left out at the right and at the bottom.
         """
         from plenish.slides.resample import shrink
 
         downsample = max(1.0, max(self.width, self.height) / max_side)
         index = self.level_for(downsample)
         level = self.levels[index]
-        across, down = downsample * level.width / self.width, downsample * level.height / self.height
-        wide, high = (max(1, round(side / downsample)) for side in (self.width, self.height))
-        small = np.empty((high, wide, 3), np.uint8)
-        step = max(1, int(_BAND_BYTES / (level.width * 3 * down)))
+        scale = downsample / level.downsample
+        wide, high = (max(1, int(side / downsample + 1e-6)) for side in (self.width, self.height))
+        small = np.full((high, wide, 3), 255, np.uint8)
+        step = max(1, int(_BAND_BYTES / (level.width * 3 * scale)))
         for top in range(0, high, step):
             bottom = min(top + step, high)
-            y1, y2 = top * down, min(bottom * down, level.height)
-            first, last = int(y1), min(level.height, int(np.ceil(y2 - 1e-9)))
-            try:
-                band = self.read(index, 0, first, level.width, max(1, last - first))
-            except UnreadableRegion:
-                small[top:bottom] = 255
-                continue
-            box = (0.0, y1 - first, min(wide * across, level.width), y2 - first)
-            small[top:bottom] = shrink(band, box, wide, bottom - top)
+            first, last = int(top * scale), int(np.ceil(bottom * scale - 1e-6))
+            with contextlib.suppress(UnreadableRegion):
+                band = self.read(index, 0, first, int(np.ceil(wide * scale - 1e-6)), last - first)
+                box = (0.0, top * scale - first, wide * scale, bottom * scale - first)
+                small[top:bottom] = shrink(band, box, wide, bottom - top)
         return small, downsample
 
     def level_for(self, downsample: float) -> int:
@@ -254,6 +253,16 @@ def open_slide(path: Path | str) -> Slide:
             f"{path} is no slide: neither OpenSlide nor tifffile can read it; give a slide in a format "
             "of OpenSlide's or a tiled TIFF."
         ) from None
+
+
+def _downsample(full: tuple[int, int], size: tuple[int, int], stated: float) -> float:
+    """A level's true downsample: the whole number that its sizes, cut or rounded up, agree with, or `stated`.
+
+    OpenSlide takes the mean quotient of the sides, which at the far edge of a level is off by pixels.
+    """
+    whole = round(stated)
+    agrees = all(abs(side - whole * small) < whole for side, small in zip(full, size))
+    return float(whole) if whole >= 1 and agrees else stated
 
 
 def _openslide(path: Path) -> openslide.OpenSlide:

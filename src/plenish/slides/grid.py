@@ -1,0 +1,161 @@
+"""Where tiles lie on a slide: at which resolution they are read, how far apart, and how many there are."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.errors import InputError
+from plenish.slides.reader import Slide
+from plenish.slides.resample import shrink
+
+_BAND_PIXELS = 2**22
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The tiles of one slide, row by row from its top left corner; only whole ones.
+
+    Attributes:
+        size: height and width of a tile, pixels.
+        step: from one tile to the next, pixels of tiles.
+        level: the level they are read from.
+        scale: pixels of that level to one of a tile, at least 1.
+        downsample: pixels of level 0 to one of that level.
+        columns: tiles in a row.
+        rows: rows of tiles.
+        mpp: µm per pixel of a tile; None when the slide's scale is not known.
+    """
+
+    size: int
+    step: int
+    level: int
+    scale: float
+    downsample: float
+    columns: int
+    rows: int
+    mpp: float | None = None
+
+    def __len__(self) -> int:
+        return self.rows * self.columns
+
+    @property
+    def side(self) -> float:
+        """Width of a tile, pixels of level 0."""
+        return self.size * self.scale * self.downsample
+
+    def boxes(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Where tiles lie, N×4 (left, top, right, bottom), pixels of level 0."""
+        pitch = self.step * self.scale * self.downsample
+        corners = np.stack([columns, rows], axis=1).astype(np.float64) * pitch
+        return np.concatenate([corners, corners + self.side], axis=1)
+
+    def read(self, slide: Slide, row: int, column: int) -> NDArray[np.uint8]:
+        """The pixels of a tile, size×size×3 uint8, averaged by area where the level is finer.
+
+        Raises:
+            UnreadableRegion: they cannot be decoded.
+        """
+        pitch = self.step * self.scale
+        if self.scale == 1:
+            return slide.read(self.level, column * self.step, row * self.step, self.size, self.size)
+        left, right = column * pitch, column * pitch + self.size * self.scale
+        x0, x1 = int(left), math.ceil(right - 1e-6)
+        tile = np.empty((self.size, self.size, 3), np.uint8)
+        lines = max(1, int(_BAND_PIXELS / ((x1 - x0) * self.scale)))
+        for first in range(0, self.size, lines):  # In bands, so that a coarse tile takes no more memory.
+            last = min(first + lines, self.size)
+            top, bottom = row * pitch + first * self.scale, row * pitch + last * self.scale
+            y0, y1 = int(top), math.ceil(bottom - 1e-6)
+            pixels = slide.read(self.level, x0, y0, x1 - x0, y1 - y0)
+            box = (left - x0, top - y0, right - x0, bottom - y0)
+            tile[first:last] = shrink(pixels, box, self.size, last - first)
+        return tile
+
+    def order(
+        self, rows: NDArray[np.integer], columns: NDArray[np.integer], file_tile: int | None
+    ) -> NDArray[np.intp]:
+        """In which order to read tiles so that each tile of the file is decoded about once.
+
+        Args:
+            rows: of the tiles.
+            columns: of the tiles.
+            file_tile: height of the file's own tiles, pixels of the level; None when not known.
+
+        Returns:
+            Indices; row by row where the grids agree, else by bands of rows a few tiles of the file high.
+        """
+        band = 1
+        pitch = self.step * self.scale
+        if file_tile is not None and not (self.scale == 1 and self.size == self.step == file_tile):
+            aligned = pitch == int(pitch) and file_tile % int(pitch) == 0 and self.size == self.step
+            band = max(1, round((1 if aligned else 4) * file_tile / pitch))
+        return np.lexsort((rows, columns, rows // band))
+
+
+def make_grid(
+    slide: Slide, *, size: int, stride: int | None = None, mpp: float | None = None,
+    level: int | None = None, slide_mpp: float | None = None, tolerance: float = 0.02,
+) -> Grid:  # fmt: skip
+    """Lay tiles over a slide, at a scale or at a level.
+
+    Args:
+        slide: the open slide.
+        size: height and width of a tile, pixels.
+        stride: from one tile to the next, pixels of tiles; None sets them side by side.
+        mpp: µm per pixel that tiles shall have.
+        level: or the level they are taken from as it is.
+        slide_mpp: µm per pixel of level 0; needed with `mpp`.
+        tolerance: a level whose scale differs by no more than that share is taken as it is.
+
+    Raises:
+        InputError: the slide has no such level, is not fine enough, or is smaller than one tile.
+    """
+    if level is not None:
+        if level >= len(slide.levels):
+            raise InputError(
+                f"{slide.path} has no level {level}; it has {len(slide.levels)}, counted from 0. Choose one "
+                "of them, or give --mpp."
+            )
+        index, scale = level, 1.0
+    else:
+        if mpp is None or slide_mpp is None:
+            raise ValueError("a scale needs mpp and slide_mpp")
+        index, scale = _source(slide, mpp / slide_mpp, mpp, slide_mpp, tolerance)
+    one = slide.levels[index]
+    step = stride or size
+    columns, rows = (
+        math.floor((side - size * scale) / (step * scale) + 1e-6) + 1 for side in (one.width, one.height)
+    )
+    real = None if slide_mpp is None else slide_mpp * one.downsample * scale
+    if min(columns, rows) < 1:
+        at = "" if real is None else f" at {real:.3g} µm per pixel"
+        raise InputError(
+            f"{slide.path} has {int(one.width / scale)} by {int(one.height / scale)} pixels{at}, less than a "
+            f"tile of {size}; choose a smaller --size or a finer scale."
+        )
+    return Grid(size, step, index, scale, one.downsample, columns, rows, real)
+
+
+def _source(
+    slide: Slide, downsample: float, mpp: float, slide_mpp: float, tolerance: float
+) -> tuple[int, float]:
+    """The level to read from, and how many of its pixels make one of a tile: the next finer one."""
+    ratios = [downsample / level.downsample for level in slide.levels]
+    near = min(range(len(ratios)), key=lambda i: abs(math.log(ratios[i])))
+    if abs(ratios[near] - 1) <= tolerance:
+        return near, 1.0
+    finer = [i for i, ratio in enumerate(ratios) if ratio >= 1]
+    if not finer:
+        raise InputError(
+            f"{slide.path} has {slide_mpp:.4g} µm per pixel, and enlarging it to --mpp {mpp:g} would invent "
+            f"detail; ask for {slide_mpp:.4g} or more."
+        )
+    best = min(finer, key=lambda i: ratios[i])
+    return best, ratios[best]
+
+
+__all__ = ["Grid", "make_grid"]

@@ -1,0 +1,332 @@
+"""Which slides: a file, a folder, a list or a table; whose they are, and what is known about them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from plenish.errors import InputError, unknown
+
+SUFFIXES = frozenset(
+    (
+        ".svs", ".tif", ".tiff", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".czi",
+        ".dcm", ".avs",
+    )
+)  # fmt: skip
+"""Suffixes of the formats that OpenSlide reads; others are found when a list names them."""
+TABLES = (".csv", ".tsv", ".psv")
+_TCGA = re.compile(r"(TCGA-\w{2}-\w{4})(-\d{2}[A-Z])?(-\d{2}[A-Z]?(?:-[A-Z0-9]+)?)?(?=\.|_|$)")
+_CAMELYON17 = re.compile(r"(patient_\d{3})_node_\d")
+_SLIDE_COLUMNS = ("slide_id", "slide", "file", "filename", "file_name", "path", "image")
+_NOTHING = frozenset(("", "na", "nan", "null", "none", "--", "'--", "not reported"))
+_GROUP_COLUMNS = ("patient", "patient_id", "case_id", "case")
+_TAKEN = frozenset(
+    (
+        "id", "label", "group", "origin", "sha256", "source", "part", "slide", "x", "y", "row", "col",
+        "side", "mpp", "level", "tissue", "sharpness", "pen", "case", "sample",
+    )
+)  # fmt: skip
+"""Columns that a tile's row has already; the table's columns of that name are put behind `slide_`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A slide to tile.
+
+    Attributes:
+        path: the file.
+        name: what its tiles are named after.
+        group: whose it is: the patient, else the slide itself.
+        case: by its TCGA barcode or the table, or None.
+        sample: likewise.
+        mpp: µm per pixel at level 0 by the table, or None.
+        label: by the table, or None.
+        metadata: the table's other columns.
+        missing: why there is no such file, or an empty text.
+    """
+
+    path: Path
+    name: str
+    group: str
+    case: str | None = None
+    sample: str | None = None
+    mpp: float | None = None
+    label: str | None = None
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    missing: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class SlideList:
+    """The slides, and what did not go together.
+
+    Attributes:
+        entries: in the order of their names' paths.
+        columns: of the metadata, with their kind: `number` or `text`.
+        rows_without_slide: names in the table that no slide has.
+        slides_without_row: slides that the table does not name.
+    """
+
+    entries: tuple[Entry, ...]
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    rows_without_slide: tuple[str, ...] = ()
+    slides_without_row: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    path: Path
+    key: str
+    rows: Mapping[str, Mapping[str, str]]
+    columns: tuple[str, ...]
+
+
+def list_slides(
+    source: Path, metadata: Path | None = None, *, group_column: str | None = None,
+    label_column: str | None = None, leave_out: Path | None = None,
+) -> SlideList:  # fmt: skip
+    """Find the slides and what a table says about them.
+
+    Args:
+        source: a slide, a folder (searched through), a .txt with a path a line, or a table that names them.
+        metadata: a table with a row a slide, parted by |, comma, semicolon or tab.
+        group_column: the table's column of patients; left out, patient, patient_id or case_id.
+        label_column: the table's column of labels, one for a whole slide.
+        leave_out: a folder in which there are no slides, such as that of annotations.
+
+    Raises:
+        InputError: nothing is found, a column is missing, or two slides or rows have one name.
+    """
+    if not source.exists():
+        raise InputError(f"{source} is not there; give a slide, a folder, a .txt list or a .csv table.")
+    by_table = source.suffix.lower() in TABLES
+    if by_table and metadata is not None:
+        raise InputError("The table already lists the slides; leave --metadata out.")
+    table_path = source if by_table else metadata
+    table = None if table_path is None else _read_table(table_path)
+    paths = _named_by(table) if by_table and table is not None else _paths(source, leave_out)
+    if not paths:
+        raise InputError(
+            f"There are no slides in {source}; their files end with {' '.join(sorted(SUFFIXES))}."
+        )
+    _refuse_same_names(paths)
+    for option, column in (("--group-column", group_column), ("--label-column", label_column)):
+        if column is not None and table is None:
+            raise InputError(f"{option} names a column of a table; give that with --metadata.")
+        if column is not None and table is not None and column not in table.columns:
+            raise unknown(f"column of {table.path}", column, table.columns)
+    kinds = {} if table is None else _kinds(table, label_column)
+    rows = {} if table is None else table.rows
+    entries = [
+        _entry(path, rows.get(name), kinds, group_column, label_column) for name, path in paths.items()
+    ]
+    known = {key for key in rows if key in paths}
+    return SlideList(
+        tuple(entries),
+        {_free(column): kind for column, kind in kinds.items()},
+        tuple(key for key in rows if key not in known),
+        () if table is None else tuple(name for name in paths if name not in known),
+    )
+
+
+def slide_name(path: Path | str) -> str:
+    """What a slide is called: the file's name without its suffix; of GDC's names the barcode alone."""
+    path = Path(path)
+    stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
+    barcode = _TCGA.match(stem)
+    return stem[: barcode.end()] if barcode and barcode[2] else stem
+
+
+def barcode(name: str) -> tuple[str, str] | None:
+    """Case and sample of a TCGA barcode (`TCGA-HZ-7926`, `TCGA-HZ-7926-01A`), or None for another name."""
+    found = _TCGA.match(name)
+    return (found[1], found[1] + found[2]) if found and found[2] else None
+
+
+def _paths(source: Path, leave_out: Path | None) -> dict[str, Path]:
+    if source.is_dir():
+        return _found(source, leave_out)
+    if source.suffix.lower() == ".txt":
+        try:
+            lines = source.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise InputError(f"{source} is no text; give a list with a slide's path in each line.") from None
+        named = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        return _by_name(source.parent / line for line in named)
+    return _by_name([source])
+
+
+def _found(folder: Path, leave_out: Path | None) -> dict[str, Path]:
+    """The slides below a folder; of DICOM, whose slides are folders of files, one file of each."""
+    skipped = leave_out.resolve() if leave_out is not None and leave_out.is_dir() else None
+    files: list[Path] = []
+    dicom: set[Path] = set()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in SUFFIXES or not path.is_file() or path.name.startswith("."):
+            continue
+        if skipped is not None and skipped != folder.resolve() and skipped in path.resolve().parents:
+            continue
+        if path.suffix.lower() == ".dcm":
+            if path.parent in dicom:
+                continue
+            dicom.add(path.parent)
+        files.append(path)
+    return _by_name(files)
+
+
+def _by_name(files: Iterator[Path] | Sequence[Path]) -> dict[str, Path]:
+    paths: dict[str, Path] = {}
+    for path in files:
+        name = slide_name(path)
+        other = paths.setdefault(name, path)
+        if other != path:
+            raise InputError(
+                f"Two slides are called {name} ({other}, {path}), as their tiles would be; rename one, or "
+                "give a .txt list with one of them."
+            )
+    return paths
+
+
+def _named_by(table: _Table) -> dict[str, Path]:
+    """The slides of a table: paths as they stand, names as slides below the table's folder."""
+    folder = table.path.parent
+    below: dict[str, Path] | None = None
+    paths: dict[str, Path] = {}
+    for key, row in table.rows.items():
+        value = row[table.key]
+        path = folder / value
+        if not path.is_file():
+            if below is None:
+                below = {slide_name(p): p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES}
+            path = below.get(key, path)
+        paths[key] = path
+    return paths
+
+
+def _refuse_same_names(paths: Mapping[str, Path]) -> None:
+    folded: dict[str, str] = {}
+    for name in paths:
+        other = folded.setdefault(name.casefold(), name)
+        if other != name:
+            raise InputError(
+                f"The slides {other} and {name} differ in capitals only, and so would the files of their "
+                "tiles; rename one."
+            )
+
+
+def _read_table(path: Path) -> _Table:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); give a CSV table.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text; save it as a CSV in UTF-8.") from None
+    lines = text.splitlines()
+    if not lines:
+        raise InputError(f"{path} is empty; its first line must name the columns.")
+    mark = max("|,;\t", key=lines[0].count)
+    reader = csv.DictReader(lines, delimiter=mark, restkey="")
+    columns = tuple(name.strip() for name in reader.fieldnames or ())
+    reader.fieldnames = list(columns)
+    folded = {name.lower(): name for name in columns}
+    key = next((folded[name] for name in _SLIDE_COLUMNS if name in folded), None)
+    if key is None:
+        raise InputError(
+            f"{path} has no column that names the slides ({', '.join(_SLIDE_COLUMNS)}); it has "
+            f"{', '.join(columns[:8])}."
+        )
+    rows: dict[str, dict[str, str]] = {}
+    for number, row in enumerate(reader, 2):
+        if row.get("") or None in row.values():
+            raise InputError(f"Line {number} of {path} has more or fewer values than columns; mend it.")
+        values = {name: _cleaned(str(row[name])) for name in columns}
+        name = slide_name(values[key])
+        if not name:
+            raise InputError(f"Line {number} of {path} names no slide in '{key}'; fill it in or remove it.")
+        if name in rows:
+            raise InputError(f"{path} has two rows for the slide {name}; keep one.")
+        rows[name] = values
+    return _Table(path, key, rows, columns)
+
+
+def _kinds(table: _Table, label_column: str | None) -> dict[str, str]:
+    """The columns to carry over, and whether all their values are numbers."""
+    skipped = {table.key, label_column, "mpp"}
+    return {
+        column: "number" if _all_numbers(row[column] for row in table.rows.values()) else "text"
+        for column in table.columns
+        if column not in skipped and column
+    }
+
+
+def _all_numbers(values: Iterator[str]) -> bool:
+    numbers = [_number(value) for value in values if value]
+    return bool(numbers) and None not in numbers
+
+
+def _cleaned(text: str) -> str:
+    """A cell without the words that stand for nothing."""
+    text = text.strip()
+    return "" if text.lower() in _NOTHING else text
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _free(column: str) -> str:
+    return f"slide_{column}" if column in _TAKEN or column.startswith("coverage_") else column
+
+
+def _entry(
+    path: Path, row: Mapping[str, str] | None, kinds: Mapping[str, str], group_column: str | None,
+    label_column: str | None,
+) -> Entry:  # fmt: skip
+    name = slide_name(path)
+    row = row or {}
+    folded = {key.lower(): value for key, value in row.items()}
+    case, sample = barcode(name) or (None, None)
+    case, sample = folded.get("case_id") or case, folded.get("sample_id") or sample
+    group = row.get(group_column, "") if group_column else ""
+    if not group_column:
+        group = next((folded[key] for key in _GROUP_COLUMNS if folded.get(key)), "")
+    camelyon = _CAMELYON17.match(name)
+    mpp = _stated_mpp(name, folded.get("mpp", ""))
+    return Entry(
+        path=path,
+        name=name,
+        group=group or case or (camelyon[1] if camelyon else name),
+        case=case,
+        sample=sample,
+        mpp=mpp,
+        label=(row.get(label_column) or None) if label_column else None,
+        metadata={_free(key): _value(row.get(key, ""), kind) for key, kind in kinds.items()},
+        missing="" if path.is_file() else "there is no such file",
+    )
+
+
+def _value(text: str, kind: str) -> Any:
+    if not text:
+        return None
+    return float(text) if kind == "number" else text
+
+
+def _stated_mpp(name: str, text: str) -> float | None:
+    if not text:
+        return None
+    number = _number(text)
+    if number is None or number <= 0:
+        raise InputError(f"The table gives the slide {name} the mpp '{text}'; it must be a number above 0.")
+    return number
+
+
+__all__ = ["SUFFIXES", "Entry", "SlideList", "barcode", "list_slides", "slide_name"]
