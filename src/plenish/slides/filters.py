@@ -17,8 +17,9 @@ _REACH = 4
 _ROUNDING = 2 * 20 / 12
 """Variance of the Laplacian of errors of rounding to whole grey levels, 20 times their own, and as much again
 for their being alike in places without texture."""
-_QUIET = 100.0
-"""Variance of the coarse Laplacian below which a tile counts as having so much: less is not in focus."""
+_QUIET = 300.0
+"""Variance of the coarse Laplacian below which it counts as so much: less is not in focus, and what is
+fine in such a tile is what the JPEG left."""
 
 BLURRED = 0.1
 """Sharpness below which a tile is out of focus by about two pixels or more."""

@@ -1,0 +1,106 @@
+"""What lies where on a phantom slide: tissue, tumour, a hole in it, ink and a blurred place, as polygons.
+
+All coordinates are pixels of level 0. Outlines are wavy ovals, star-shaped about their middle, whose reach is
+bounded, so that by construction tumours lie within the tissue, do not touch each other, and hold their holes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Polygon = NDArray[np.float64]
+"""n×2 vertices (x, y), not closed."""
+
+_VERTICES = 160
+_WAVES = (2, 3, 4, 5)
+_WAVINESS = 0.05
+"""Largest amplitude of one wave: four of them reach 0.2 of the radius."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The layout of one phantom slide.
+
+    Attributes:
+        width: pixels of level 0.
+        height: pixels of level 0.
+        tissue: outline of the tissue.
+        tumours: outlines of tumours, disjoint, within the tissue.
+        holes: outlines of normal tissue within tumours.
+        ink: outline of a stroke of a pen on the glass and the tissue's edge; none without artefacts.
+        blurred: outline of a place out of focus; none without artefacts.
+    """
+
+    width: int
+    height: int
+    tissue: Polygon
+    tumours: tuple[Polygon, ...]
+    holes: tuple[Polygon, ...]
+    ink: tuple[Polygon, ...] = ()
+    blurred: tuple[Polygon, ...] = ()
+
+    @property
+    def tissue_area(self) -> float:
+        """Area of the tissue, px²."""
+        return area(self.tissue)
+
+    @property
+    def tumour_area(self) -> float:
+        """Area of the tumours without their holes, px²."""
+        return sum(map(area, self.tumours)) - sum(map(area, self.holes))
+
+
+def make_plan(width: int, height: int, *, tumour: bool, artefacts: bool, rng: np.random.Generator) -> Plan:
+    """Lay out a slide.
+
+    Args:
+        width: pixels of level 0.
+        height: pixels of level 0.
+        tumour: whether there is any.
+        artefacts: plant a stroke of ink and a blurred place.
+        rng: where all chance comes from.
+    """
+    middle = np.array([width, height]) * rng.uniform(0.48, 0.52, 2)
+    radius = 0.38 * np.array([width, height])
+    tissue = _oval(middle, radius, rng)
+    tumours: list[Polygon] = []
+    holes: list[Polygon] = []
+    turn = rng.uniform(0, 2 * math.pi)
+    if tumour:
+        # 0.38 + 0.28 · 1.2 stays below the tissue's narrowest, 0.8; 0.28 · 1.2 below 0.38, half their way.
+        for side in (0.0, math.pi):
+            offset = np.array([math.cos(turn + side), math.sin(turn + side)])
+            tumours.append(_oval(middle + 0.38 * radius * offset, 0.28 * radius, rng))
+        first = middle + 0.38 * radius * np.array([math.cos(turn), math.sin(turn)])
+        holes.append(_oval(first, 0.11 * radius, rng))
+    if not artefacts:
+        return Plan(width, height, tissue, tuple(tumours), tuple(holes))
+    across = turn + math.pi / 2
+    blurred = _oval(
+        middle + 0.45 * radius * np.array([math.cos(across), math.sin(across)]), 0.2 * radius, rng
+    )
+    left = middle[0] - 0.72 * radius[0]
+    ink = np.array([(left, 0.05 * height), (left + 0.12 * radius[0], 0.05 * height)])
+    ink = np.concatenate([ink, ink[::-1] + np.array([0.05 * width, 0.55 * height])])
+    return Plan(width, height, tissue, tuple(tumours), tuple(holes), (ink,), (blurred,))
+
+
+def area(polygon: Polygon) -> float:
+    """Area of a polygon without crossings, in the square of its unit (shoelace formula)."""
+    x, y = polygon.T
+    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
+
+
+def _oval(middle: NDArray[np.float64], radius: NDArray[np.float64], rng: np.random.Generator) -> Polygon:
+    angle = np.arange(_VERTICES) * (2 * math.pi / _VERTICES)
+    reach = np.ones(_VERTICES)
+    for wave in _WAVES:
+        amplitude, phase = rng.uniform(0.3, 1.0) * _WAVINESS, rng.uniform(0, 2 * math.pi)
+        reach += amplitude * np.cos(wave * angle + phase)
+    points = middle + radius * np.stack([np.cos(angle), np.sin(angle)], 1) * reach[:, None]
+    # What is written into the XML is the truth, so it has no more digits than that.
+    return np.asarray(np.round(points, 2))
