@@ -59,9 +59,6 @@ VERBS: dict[str, Verb] = {
     "slides phantom": Verb(
         "plenish.slides.phantom:make_slides", "make whole-slide images with annotated tumours and known truth"
     ),
-    "slides phantom": Verb(
-        "plenish.slides.phantom:make_slides", "make whole-slide images with annotated tumours and known truth"
-    ),
     "train gan": Verb("plenish.recipes.train:train_gan", "train a generator by a recipe, or go on training"),
     "recipe list": Verb("plenish.recipes:list_recipes", "the recipes by name"),
     "recipe run": Verb(
