@@ -189,3 +189,14 @@ def test_validation_kid_prefers_the_real_thing(real: Dataset, make_discs: Any) -
     assert validator.score(fresh) < validator.score(noisy)
     assert validator.score(fresh) == validator.score(fresh)
     assert real.test_reads() == reads
+
+
+def test_validation_kid_sees_classes_that_were_mixed_up(real: Dataset) -> None:
+    """The same pictures: only what was asked for differs."""
+    validator = ValidationKID.fit(real)
+    val = real.part("val", purpose="select")
+    images, y = val.images(np.arange(len(val))), val.y()
+    assert validator.score(images) < 0.1
+    assert validator.score(images, y) < 0.1
+    assert validator.score(images, y[:, ::-1]) > 0.5
+    assert validator.score(images[:5], y[:5]) == validator.score(images[:5])

@@ -246,7 +246,7 @@ def test_patience_ends_a_training_that_no_longer_improves(
     from plenish.recipes import train as recipe_train
 
     scores = iter([5.0, 3.0, 4.0, 4.0, 2.0, 1.0])
-    monkeypatch.setattr(recipe_train, "_validator", lambda *_: lambda images: next(scores))
+    monkeypatch.setattr(recipe_train, "_validator", lambda *_: lambda images, y: next(scores))
     options = [*TINY, "schedule.patience=2"]
     data = stripes()
     run = _train(data, tmp_path / "run", 1.0, validation=True, options=options)

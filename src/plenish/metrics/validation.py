@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from plenish import settings
 from plenish.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from plenish.datasets.dataset import Dataset
@@ -23,10 +24,12 @@ class ValidationKID:
     Attributes:
         extractor: fitted on train.
         reference: features n×D of the val part.
+        y: labels of the val part, n×K one-hot; None where they are no classes.
     """
 
     extractor: DomainExtractor
     reference: NDArray[np.float32]
+    y: NDArray[np.float32] | None = None
 
     @classmethod
     def fit(cls, dataset: Dataset, split: str = "default", seed: int = 0) -> ValidationKID:
@@ -51,10 +54,29 @@ class ValidationKID:
             )
         extractor = DomainExtractor.of(dataset, split, seed=seed)
         with settings.use(quiet=True):
-            return cls(extractor, extract(extractor, val))
+            reference = extract(extractor, val)
+        return cls(extractor, reference, val.y() if dataset.labels.kind == "categorical" else None)
 
-    def score(self, images: NDArray[np.uint8]) -> float:
-        """KID of images N×H×W×C uint8 against val; lower is better, real ones score about zero (or below)."""
-        from plenish.metrics.fidelity import kid
+    def score(self, images: NDArray[np.uint8], y: NDArray[np.float32] | None = None) -> float:
+        """KID of images against val; lower is better, real ones score about zero (or below).
 
-        return kid(self.reference, self.extractor(images))
+        A generator that was asked for classes is scored within them, so that one which mixes them up does not
+        pass for a good one: the mean of the classes' KIDs, weighted by their shares of val. Classes with fewer
+        than six images on either side are left out.
+
+        Args:
+            images: N×H×W×C uint8.
+            y: the classes they were made for, N×K one-hot; None where no labels were asked for.
+        """
+        from plenish.metrics.fidelity import enough_rows, kid
+
+        features = self.extractor(images)
+        scores, sizes = [], []
+        if self.y is not None and y is not None:
+            for real, asked in zip(self.y.T > 0, y.T > 0, strict=True):
+                if enough_rows(real.sum(), asked.sum()):
+                    scores.append(kid(self.reference[real], features[asked]))
+                    sizes.append(real.sum())
+        if not scores:
+            return kid(self.reference, features)
+        return float(np.average(scores, weights=sizes))

@@ -52,7 +52,8 @@ def train(
         schedule: length and intervals.
         limits: when the training counts as failed.
         engine: device and precision.
-        validator: uint8 images N×H×W×C → a score, lower is better; decides which checkpoint is best.
+        validator: uint8 images N×H×W×C and their labels → a score, lower is better; decides which checkpoint
+            is best.
         retry: go on after a divergence, with new random draws.
 
     Returns:

@@ -21,7 +21,9 @@ def evaluate(training: Training, log: Log, checkpoint: str) -> None:
     """Score a checkpoint's samples against val, and remember the best."""
     if training.validator is None:
         return
-    score = training.validator(sample_images(training, training.schedule.validate))
+    n = training.schedule.validate
+    y = training.subset.y()[_fixed_rows(training, n)] if training.labelled else None
+    score = training.validator(sample_images(training, n), y)
     if not math.isfinite(score):
         return
     log.write({"kimg": training.kimg, "kid_val": score})

@@ -20,7 +20,8 @@ from plenish.training.engine import Engine
 from plenish.training.health import Limits
 from plenish.training.players import Players
 
-Validator = Callable[[NDArray[np.uint8]], float]
+Validator = Callable[[NDArray[np.uint8], NDArray[np.float32] | None], float]
+"""Images and the labels they were made for → a score, lower is better."""
 
 
 @dataclasses.dataclass(frozen=True)
