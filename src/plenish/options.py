@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import json
 import re
@@ -10,7 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from plenish import settings
 from plenish.errors import InputError, PlenishError, nearest, unknown
@@ -23,6 +24,17 @@ COMMON = {
     "json": "print the result as JSON",
 }
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
+
+
+class _Formatter(DefaultHelpFormatter):  # type: ignore[misc]
+    """Help in the words of the docstring, and what holds if nothing is said; Python's types help nobody."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        unsaid = action.default is None or action.default is False or action.default == argparse.SUPPRESS
+        if unsaid or not action.option_strings:
+            return text
+        return f"{text.rstrip('.')} (default: {'yes' if action.default is True else '%(default)s'})."
 
 
 class _Parser(ArgumentParser):  # type: ignore[misc]
@@ -85,7 +97,7 @@ def _check_common(common: Mapping[str, Any]) -> None:
 def _parser(prog: str, function: Callable[..., Any], renamed: Mapping[str, str]) -> _Parser:
     parser = _Parser(
         prog=prog, description=inspect.cleandoc(function.__doc__ or "").split("\nArgs:")[0],
-        exit_on_error=False, allow_abbrev=False,
+        exit_on_error=False, allow_abbrev=False, formatter_class=_Formatter,
     )  # fmt: skip
     parser.renamed = renamed
     with warnings.catch_warnings():
