@@ -1,0 +1,213 @@
+"""Files of drawn outlines: ASAP's XML and GeoJSON as QuPath writes it, read into rings with a label.
+
+Coordinates are pixels of level 0, as either program writes them. What is no area (points, lines, outlines of
+fewer than three vertices) is counted and left out.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.datasets.images import Unreadable, read_file
+from plenish.errors import InputError
+
+Ring = NDArray[np.float64]
+"""n×2 vertices (x, y) in pixels of level 0."""
+
+UNNAMED = "annotated"
+"""Label of outlines that have neither a group nor a class."""
+_AREAS = ("polygon", "spline", "rectangle")
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """One outline.
+
+    Attributes:
+        label: its group or class.
+        shell: the outer ring.
+        holes: inner rings.
+    """
+
+    label: str
+    shell: Ring
+    holes: tuple[Ring, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """What a file holds.
+
+    Attributes:
+        outlines: in the order of the file.
+        ignored: what was left out, by kind, and how often.
+    """
+
+    outlines: tuple[Drawn, ...]
+    ignored: Mapping[str, int]
+
+
+def read_asap(path: Path) -> Drawing:
+    """Read ASAP's XML (CAMELYON16 and 17): polygons, splines by their vertices, rectangles.
+
+    Raises:
+        InputError: the file cannot be read, is broken, of another kind, or a coordinate is no number.
+    """
+    try:
+        root = ElementTree.fromstring(_bytes(path))
+    except ElementTree.ParseError as error:
+        raise InputError(
+            f"{path} is broken XML ({error}); save the annotations again in ASAP, or restore a copy."
+        ) from None
+    if root.tag != "ASAP_Annotations":
+        raise InputError(
+            f"{path} is XML of another kind (it begins with <{root.tag}>, not <ASAP_Annotations>); save the "
+            "annotations in ASAP, or as GeoJSON in QuPath."
+        )
+    outlines: list[Drawn] = []
+    ignored: collections.Counter[str] = collections.Counter()
+    for one in root.iter("Annotation"):
+        kind = one.get("Type", "Polygon").lower()
+        if kind not in _AREAS:
+            ignored[kind] += 1
+            continue
+        found = sorted(one.iter("Coordinate"), key=lambda point: _order(path, point))
+        name = one.get("Name") or "unnamed"
+        ring = _ring([(_comma(p.get("X")), _comma(p.get("Y"))) for p in found], path, f"Annotation '{name}'")
+        if kind == "rectangle" and len(ring) == 2:
+            (a, b), (c, d) = ring
+            ring = np.array([(a, b), (c, b), (c, d), (a, d)])
+        if len(ring) < 3:
+            ignored["outline of fewer than three vertices"] += 1
+            continue
+        group = one.get("PartOfGroup") or "None"
+        outlines.append(Drawn(UNNAMED if group == "None" else group, ring))
+    return Drawing(tuple(outlines), ignored)
+
+
+def read_geojson(path: Path) -> Drawing:
+    """Read GeoJSON: polygons with their holes; the class is where QuPath puts it, or `label` or `name`.
+
+    Raises:
+        InputError: the file cannot be read, is broken, of another kind, or a coordinate is no number.
+    """
+    try:
+        content = json.loads(_bytes(path))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(
+            f"{path} is broken JSON ({error}); export the annotations again, or restore a copy."
+        ) from None
+    outlines: list[Drawn] = []
+    ignored: collections.Counter[str] = collections.Counter()
+    for number, (geometry, label) in enumerate(_features(content, path), 1):
+        for polygon in _polygons(geometry, ignored, path):
+            where = f"Feature {number}"
+            if not (isinstance(polygon, list) and polygon):
+                ignored["outline of fewer than three vertices"] += 1
+                continue
+            shell, *holes = (_ring(ring, path, where) for ring in polygon)
+            if len(shell) < 3:
+                ignored["outline of fewer than three vertices"] += 1
+                continue
+            outlines.append(Drawn(label, shell, tuple(hole for hole in holes if len(hole) >= 3)))
+    return Drawing(tuple(outlines), ignored)
+
+
+def _features(content: Any, path: Path) -> Iterable[tuple[Any, str]]:
+    """Geometries with their labels, of any of the forms GeoJSON has and of QuPath's bare list."""
+    if isinstance(content, list):
+        for item in content:
+            yield from _features(item, path)
+        return
+    kind = content.get("type") if isinstance(content, Mapping) else None
+    if kind == "FeatureCollection" and isinstance(content.get("features"), list):
+        for item in content["features"]:
+            yield from _features(item, path)
+    elif kind == "Feature":
+        yield content.get("geometry"), _label(content.get("properties"))
+    elif isinstance(kind, str) and ("coordinates" in content or "geometries" in content):
+        yield content, UNNAMED
+    else:
+        shown = f"its type is '{kind}'" if kind else "it has no type"
+        raise InputError(
+            f"{path} is JSON of another kind than GeoJSON ({shown}); export the annotations as a GeoJSON "
+            "FeatureCollection, as QuPath does."
+        )
+
+
+def _label(properties: Any) -> str:
+    if not isinstance(properties, Mapping):
+        return UNNAMED
+    found = properties.get("classification")
+    if isinstance(found, Mapping):
+        names = found.get("names")
+        found = found.get("name") or (": ".join(map(str, names)) if isinstance(names, list) else None)
+    for value in (found, properties.get("label"), properties.get("class"), properties.get("name")):
+        if isinstance(value, (str, int)) and str(value).strip():
+            return str(value).strip()
+    return UNNAMED
+
+
+def _polygons(geometry: Any, ignored: collections.Counter[str], path: Path) -> Iterable[Any]:
+    if not isinstance(geometry, Mapping):
+        ignored["feature without a geometry"] += 1
+        return
+    kind, coordinates = geometry.get("type"), geometry.get("coordinates")
+    if kind == "Polygon":
+        yield coordinates
+    elif kind == "MultiPolygon" and isinstance(coordinates, list):
+        yield from coordinates
+    elif kind == "GeometryCollection" and isinstance(geometry.get("geometries"), list):
+        for part in geometry["geometries"]:
+            yield from _polygons(part, ignored, path)
+    elif kind in ("Point", "MultiPoint", "LineString", "MultiLineString"):
+        ignored[str(kind)] += 1
+    else:
+        raise InputError(
+            f"{path} holds a geometry of the type '{kind}', which GeoJSON does not have; mend it."
+        )
+
+
+def _order(path: Path, point: ElementTree.Element) -> float:
+    try:
+        return float(point.get("Order", "0"))
+    except ValueError:
+        raise InputError(
+            f"{path} has a coordinate whose Order is '{point.get('Order')}'; it must be a number."
+        ) from None
+
+
+def _comma(text: str | None) -> str:
+    """Some versions of ASAP wrote decimal commas where the system's language has them."""
+    return (text or "").replace(",", ".")
+
+
+def _ring(points: Any, path: Path, where: str) -> Ring:
+    """Vertices as an array, without one that repeats the first at the end."""
+    try:
+        ring = np.array([(float(point[0]), float(point[1])) for point in points], np.float64).reshape(-1, 2)
+    except (TypeError, ValueError, IndexError, KeyError):
+        ring = np.full((1, 2), math.nan)
+    if not np.isfinite(ring).all():
+        raise InputError(f"{where} of {path} has a coordinate that is no number; mend it or draw it again.")
+    return ring[:-1] if len(ring) > 1 and (ring[0] == ring[-1]).all() else ring
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return read_file(path)
+    except Unreadable as reason:
+        raise InputError(f"{path} holds no annotations: {reason}; give another file.") from None
+
+
+__all__ = ["UNNAMED", "Drawing", "Drawn", "Ring", "read_asap", "read_geojson"]

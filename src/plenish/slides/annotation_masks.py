@@ -1,0 +1,163 @@
+"""Annotations as a mask image: 0 is background, every other value a label; scaled to the slide's size."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.datasets.images import MAX_PIXELS
+from plenish.errors import InputError
+from plenish.slides.annotations import Annotations, Rules
+from plenish.slides.tissue import box_coverage
+
+_SIDE = 8192
+"""Long side of a mask that is held in memory at most; of a pyramid the finest such level is taken."""
+_LABELS = 64
+"""Values of a mask at most; more are the greys of a photograph or of a lossy compression."""
+
+
+class Mask(Annotations):
+    """Annotations that are an image; see `Annotations`."""
+
+    def __init__(
+        self, path: Path, values: NDArray[Any], labels: Mapping[str, Sequence[int]], size: tuple[int, int]
+    ) -> None:
+        """Take an image.
+
+        Args:
+            path: the file.
+            values: H×W whole numbers.
+            labels: the values that each label has.
+            size: width and height of the slide at level 0, pixels.
+        """
+        super().__init__(path, tuple(labels), ())
+        self._values, self._of = values, {label: list(of) for label, of in labels.items()}
+        self._scale = size[0] / values.shape[1], size[1] / values.shape[0]
+
+    @classmethod
+    def read(cls, path: Path, rules: Rules, size: tuple[int, int]) -> Mask:
+        """Read a PNG or TIFF.
+
+        Raises:
+            InputError: it cannot be read, is no mask, or has another shape than the slide.
+        """
+        values = _grey(_pixels(path), path)
+        height, width = values.shape
+        # Either side may have been rounded to the next pixel.
+        if abs(width * size[1] / size[0] - height) > max(1 + size[1] / size[0], 0.005 * height):
+            raise InputError(
+                f"The mask {path} has {width}×{height} pixels and the slide {size[0]}×{size[1]}, another "
+                "shape; give a mask of the whole slide, at any scale."
+            )
+        present = [int(value) for value in np.unique(values) if value]
+        if len(present) > _LABELS:
+            raise InputError(
+                f"{path} has {len(present)} different values and is no mask; a mask has 0 for the background "
+                "and one value for each label, without lossy compression."
+            )
+        found: dict[str, list[int]] = {}
+        for value in present:
+            label = rules.label(str(value))
+            if label is not None:
+                found.setdefault(label, []).append(value)
+        return cls(path, values, {label: found[label] for label in rules.ordered(list(found))}, size)
+
+    def _map(self, label: str) -> NDArray[np.bool_]:
+        of = self._of[label]
+        return np.asarray(self._values == of[0] if len(of) == 1 else np.isin(self._values, of))
+
+    def areas(self) -> dict[str, float]:
+        """Area of each label, px² of level 0."""
+        pixel = self._scale[0] * self._scale[1]
+        return {label: float(self._map(label).sum()) * pixel for label in self.labels}
+
+    def coverage(self, boxes: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Share of each box (N×4 left, top, right, bottom) that each label covers, exact for the mask."""
+        return {label: box_coverage(self._map(label), boxes, self._scale) for label in self.labels}
+
+    def outside(self, width: int, height: int) -> dict[str, float]:
+        """Nothing: a mask has the slide's own frame."""
+        return {}
+
+    def raster(self, width: int, height: int, downsample: float) -> dict[str, NDArray[np.bool_]]:
+        """For each label a height×width map, for pictures."""
+        across, down = (
+            np.minimum(((np.arange(n) + 0.5) * downsample / scale).astype(np.int64), limit - 1)
+            for n, scale, limit in zip((width, height), self._scale, self._values.shape[::-1])
+        )
+        return {label: self._map(label)[down[:, None], across[None]] for label in self.labels}
+
+
+def _grey(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
+    """One channel of whole numbers."""
+    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+        pixels = pixels[..., :-1]  # Transparency says nothing about labels.
+    if pixels.ndim == 3 and pixels.shape[2] == 3 and (pixels[..., :1] == pixels).all():
+        pixels = pixels[..., 0]
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    if pixels.ndim != 2:
+        raise InputError(
+            f"{path} is a picture in colours and no mask; save it with one channel, 0 for the background and "
+            "one value for each label."
+        )
+    if pixels.dtype == bool:
+        return pixels.astype(np.uint8)
+    if not np.issubdtype(pixels.dtype, np.integer):
+        raise InputError(f"{path} has {pixels.dtype} values; save the mask with whole numbers.")
+    return pixels
+
+
+def _pixels(path: Path) -> NDArray[Any]:
+    if not path.is_file():
+        raise InputError(f"{path} is not there; give a mask image.")
+    try:
+        return _tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _picture(path)
+    except InputError:
+        raise
+    except Exception as error:  # Decoders raise whatever damaged bytes lead them to.
+        text = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InputError(f"The mask {path} cannot be read ({text}); restore it from a copy.") from None
+
+
+def _picture(path: Path) -> NDArray[Any]:
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The size is looked at here.
+        with Image.open(path) as image:
+            _check_size(image.width, image.height, path)
+            return np.asarray(image)  # A palette's numbers, not its colours, are the labels.
+
+
+def _tiff(path: Path) -> NDArray[Any]:
+    try:
+        import tifffile
+    except ImportError:
+        return _picture(path)
+    with tifffile.TiffFile(path) as tiff:
+        series = tiff.series[0]
+        levels = list(series.levels) if series.levels else [series]
+        pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
+        if len(levels) == 1 and len(pages) > 1:
+            levels = [one for one in tiff.series if one.ndim == series.ndim]
+        fitting = [one for one in levels if max(one.shape[:2]) <= _SIDE]
+        chosen = max(fitting or levels[-1:], key=lambda one: max(one.shape[:2]))
+        _check_size(chosen.shape[1], chosen.shape[0], path)
+        return np.asarray(chosen.asarray())
+
+
+def _check_size(width: int, height: int, path: Path) -> None:
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"The mask {path} has {width}×{height} pixels, more than are held in memory; save it at a "
+            f"smaller scale ({_SIDE} pixels for its longer side are enough) or as a pyramid."
+        )
+
+
+__all__ = ["Mask"]

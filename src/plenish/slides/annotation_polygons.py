@@ -1,0 +1,234 @@
+"""Annotations as polygons: exact areas and exact shares of boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.errors import InputError
+from plenish.slides.annotation_files import Drawing, Drawn, Ring
+from plenish.slides.annotations import Annotations, Rules
+from plenish.wording import agree, plural
+
+if TYPE_CHECKING:
+    import shapely
+
+_VERTICES = 128
+"""Vertices of a piece of a polygon at most: boxes are cut against pieces, not against all of an outline."""
+_BOXES = 8192
+_LEAST_SHARE = 1e-6
+"""Share of a label's area below which an overlap, or what lies off the slide, is rounding."""
+
+
+class Polygons(Annotations):
+    """Annotations that were drawn; see `Annotations`."""
+
+    def __init__(self, path: Path, shapes: Mapping[str, Any], remarks: Sequence[str] = ()) -> None:
+        """Take shapes that do not overlap.
+
+        Args:
+            path: the file.
+            shapes: a valid shapely polygon or multipolygon for each label.
+            remarks: sentences on what was repaired or left out.
+        """
+        super().__init__(path, tuple(shapes), remarks)
+        self._shapes = dict(shapes)
+        self._trees: dict[str, tuple[shapely.STRtree, NDArray[np.object_]]] = {}
+
+    @classmethod
+    def of(cls, path: Path, drawing: Drawing, rules: Rules, size: tuple[int, int]) -> Polygons:
+        """Make valid, cut holes, settle overlaps and look whether they lie on the slide.
+
+        Raises:
+            InputError: shapely is missing, or everything lies off the slide.
+        """
+        _require_shapely()
+        import shapely
+
+        remarks = [f"{plural(n, kind)} left out; only areas count." for kind, n in drawing.ignored.items()]
+        shapes: dict[str, list[Any]] = {}
+        cut: list[Any] = []
+        repaired = 0
+        for drawn in drawing.outlines:
+            label = rules.label(drawn.label)
+            shape, mended = _valid(drawn)
+            repaired += mended
+            (cut if label is None else shapes.setdefault(label, [])).append(shape)
+        if repaired:
+            remarks.append(f"{agree(repaired, 'outline', 'crosses', 'cross')} itself and was made valid.")
+        hole = shapely.union_all(cut)
+        whole = {
+            label: shapely.difference(shapely.union_all(shapes[label]), hole)
+            for label in rules.ordered(list(shapes))
+        }
+        disjoint, overlaps = _apart(whole, rules)
+        found = cls(path, disjoint, remarks + overlaps)
+        found._look_where(size)
+        return found
+
+    def _look_where(self, size: tuple[int, int]) -> None:
+        areas, off = self.areas(), self.outside(*size)
+        total = sum(areas.values())
+        if total > 0 and sum(off.values()) >= total * (1 - _LEAST_SHARE):
+            import shapely
+
+            left, top, right, bottom = shapely.total_bounds(np.array(list(self._shapes.values()), object))
+            raise InputError(
+                f"All of {self.path} lies off the slide: it reaches from ({left:.0f}, {top:.0f}) to "
+                f"({right:.0f}, {bottom:.0f}) and the slide has {size[0]}×{size[1]} pixels; give the "
+                "slide's own annotations, in pixels of level 0."
+            )
+        if off:
+            share = 100 * sum(off.values()) / total
+            self.remarks += (f"{share:.2g} % of the annotated area lies off the slide.",)
+
+    def areas(self) -> dict[str, float]:
+        """Area of each label, px² of level 0."""
+        return {label: float(shape.area) for label, shape in self._shapes.items()}
+
+    def coverage(self, boxes: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Share of each box (N×4 left, top, right, bottom) that each label covers, exact."""
+        import shapely
+
+        boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+        covered = {label: np.zeros(len(boxes)) for label in self.labels}
+        for start in range(0, len(boxes), _BOXES):
+            some = slice(start, start + _BOXES)
+            frames = shapely.box(*boxes[some].T)
+            area = shapely.area(frames)
+            for label in self.labels:
+                tree, pieces = self._pieces(label)
+                box, piece = tree.query(frames, predicate="intersects")
+                shared = shapely.area(shapely.intersection(frames[box], pieces[piece]))
+                total = np.bincount(box, shared, minlength=len(frames))
+                covered[label][some] = np.clip(total / np.maximum(area, 1e-12), 0, 1)
+        return covered
+
+    def _pieces(self, label: str) -> tuple[shapely.STRtree, NDArray[np.object_]]:
+        """A label cut into pieces of few vertices, and an index of them."""
+        import shapely
+
+        if label not in self._trees:
+            pieces = np.array(_divided(self._shapes[label]), object)
+            shapely.prepare(pieces)
+            self._trees[label] = shapely.STRtree(pieces), pieces
+        return self._trees[label]
+
+    def outside(self, width: int, height: int) -> dict[str, float]:
+        """Area of each label off a slide of that size, px²; labels without any are left out."""
+        import shapely
+
+        slide = shapely.box(0, 0, width, height)
+        off = {label: shapely.difference(shape, slide).area for label, shape in self._shapes.items()}
+        return {
+            label: float(area)
+            for label, area in off.items()
+            if area > _LEAST_SHARE * max(self._shapes[label].area, 1.0)
+        }
+
+    def raster(self, width: int, height: int, downsample: float) -> dict[str, NDArray[np.bool_]]:
+        """For each label a height×width map, for pictures."""
+        from PIL import Image, ImageDraw
+
+        maps: dict[str, NDArray[np.bool_]] = {}
+        for label, rings in self.outlines().items():
+            image = Image.new("1", (width, height))
+            draw = ImageDraw.Draw(image)
+            # Shells before the holes in them: a shell within a hole comes behind that hole.
+            for ring, filled in rings:
+                draw.polygon([tuple(point) for point in (ring / downsample - 0.5).tolist()], fill=int(filled))
+            maps[label] = np.asarray(image, bool)
+        return maps
+
+    def outlines(self) -> dict[str, list[tuple[Ring, bool]]]:
+        """For each label its rings, larger polygons first, with whether they are shells (True) or holes."""
+        import shapely
+
+        found: dict[str, list[tuple[Ring, bool]]] = {}
+        for label, shape in self._shapes.items():
+            parts = sorted(_polygons(shape), key=lambda one: -shapely.Polygon(one.exterior).area)
+            found[label] = [
+                (np.asarray(ring.coords)[:-1, :2], filled)
+                for one in parts
+                for ring, filled in [(one.exterior, True), *((inner, False) for inner in one.interiors)]
+            ]
+        return found
+
+
+def _valid(drawn: Drawn) -> tuple[Any, bool]:
+    """The outline as a valid shape, and whether it had to be mended."""
+    import shapely
+
+    shape = shapely.Polygon(drawn.shell, drawn.holes)
+    if shape.is_valid:
+        return shape, False
+    # What a stroke that crosses itself encloses twice is inside, as who drew it meant.
+    mended = shapely.make_valid(shape, method="structure", keep_collapsed=False)
+    return shapely.union_all(_polygons(mended)), True
+
+
+def _apart(shapes: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], list[str]]:
+    """Shapes without overlaps, earlier ones first served, and remarks on overlaps that no rule settles."""
+    import shapely
+
+    apart: dict[str, Any] = {}
+    remarks: list[str] = []
+    for label, shape in shapes.items():
+        for earlier in apart:
+            shared = shapely.intersection(shape, apart[earlier]).area
+            if shared > _LEAST_SHARE * shape.area and not rules.settles(earlier, label):
+                remarks.append(
+                    f"'{label}' and '{earlier}' overlap ({shared:,.0f} px²); it counts as '{earlier}', which "
+                    "comes first in the file: --priority decides otherwise."
+                )
+        rest = shapely.difference(shape, shapely.union_all(list(apart.values())))
+        apart[label] = shapely.union_all(_polygons(rest))
+    return apart, remarks
+
+
+def _divided(shape: Any) -> list[Any]:
+    """Polygons of few vertices that add up to the shape: halved across the longer side until they are."""
+    import shapely
+
+    done: list[Any] = []
+    waiting = _polygons(shape)
+    while waiting:
+        one = waiting.pop()
+        if shapely.get_num_coordinates(one) <= _VERTICES:
+            done.append(one)
+            continue
+        left, top, right, bottom = one.bounds
+        if right - left >= bottom - top:
+            middle = (left + right) / 2
+            halves = [shapely.box(left, top, middle, bottom), shapely.box(middle, top, right, bottom)]
+        else:
+            middle = (top + bottom) / 2
+            halves = [shapely.box(left, top, right, middle), shapely.box(left, middle, right, bottom)]
+        parts = [part for half in halves for part in _polygons(shapely.intersection(one, half))]
+        # Vertices all in one place cannot be parted further.
+        (waiting if len(parts) > 1 and middle not in (left, right, top, bottom) else done).extend(parts)
+    return done
+
+
+def _polygons(shape: Any) -> list[Any]:
+    """The polygons a shape is made of; lines and points are dropped."""
+    import shapely
+
+    parts = shapely.get_parts(shapely.get_parts(shape))  # Twice: a collection may hold multipolygons.
+    return [part for part in parts if part.geom_type == "Polygon" and not part.is_empty]
+
+
+def _require_shapely() -> None:
+    try:
+        import shapely  # noqa: F401
+    except ImportError:
+        raise InputError(
+            "Annotations need shapely, which is not installed; install it with: pip install 'plenish[slides]'"
+        ) from None
+
+
+__all__ = ["Polygons"]
