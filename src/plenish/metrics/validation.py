@@ -60,9 +60,9 @@ class ValidationKID:
     def score(self, images: NDArray[np.uint8], y: NDArray[np.float32] | None = None) -> float:
         """KID of images against val; lower is better, real ones score about zero (or below).
 
-        A generator that was asked for classes is scored within them, so that one which mixes them up does not
-        pass for a good one: the mean of the KIDs of classes, weighted by their shares of val. Classes with fewer
-        than six images on either side are left out.
+        A generator that was asked for classes is scored within them, so that one which mixes them up does
+        not pass for a good one: the mean of the classes' KIDs, weighted by their shares of val. Classes with
+        fewer than six images on either side are left out.
 
         Args:
             images: N×H×W×C uint8.
