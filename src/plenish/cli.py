@@ -272,7 +272,7 @@ def _print_mapping(console: Console, summary: Mapping[str, Any]) -> None:
         table = Table(title=title.replace("_", " "), title_justify="left")
         columns = list(dict.fromkeys(column for row in rows for column in row))
         for column in columns:
-            table.add_column(column.replace("_", " "))
+            table.add_column(column.replace("_", " "), overflow="fold")
         for row in rows:
             table.add_row(*(escape(_text(row.get(column))) for column in columns))
         console.print(table)

@@ -33,9 +33,14 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[Difference]:
 
 
 def listed(differences: Sequence[Difference], typed: Mapping[str, str]) -> list[str]:
-    """One clause a difference; keys that one option sets together make one clause."""
+    """One clause a difference; keys that one option sets together make one clause where all of them differ."""
+    different = {d.key.removeprefix("config.") for d in differences}
+    set_by: dict[str, set[str]] = {}
+    for key, option in typed.items():
+        set_by.setdefault(option, set()).add(key)
     clauses: dict[str, set[str]] = {}
     for d in differences:
         key = d.key.removeprefix("config.")
-        clauses.setdefault(typed.get(key, key), set()).add(f"was {d.old!r} and is now {d.new!r}")
+        whole = key in typed and set_by[typed[key]] <= different
+        clauses.setdefault(typed[key] if whole else key, set()).add(f"was {d.old!r} and is now {d.new!r}")
     return [f"{name} {what.pop() if len(what) == 1 else 'is another'}" for name, what in clauses.items()]
