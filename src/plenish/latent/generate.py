@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plenish.errors import InputError, unknown
+from plenish.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,36 +66,16 @@ def load_generator(run: Path | str, checkpoint: str = "best") -> Loaded:
     opened = Run.open(run, "gan")  # Refused, where it must be, before torch is loaded.
     from plenish import files
     from plenish.networks.gan import family, network_config
-    from plenish.training.checkpoints import load_module
+    from plenish.training.checkpoints import find_checkpoint, load_module
     from plenish.training.engine import Engine
 
-    path = _find_checkpoint(opened, checkpoint)
+    path = find_checkpoint(opened, checkpoint)
     config = opened.config["config"]
     network = family(config["family"]).generator(network_config(config["family"], config["network"]))
     load_module(path, "ema", network)
     engine = Engine.from_settings()
     engine.to_module(network).eval().requires_grad_(False)
     return Loaded(network, opened, path, files.sha256_file(path / "ema.safetensors"))
-
-
-def _find_checkpoint(run: Run, name: str) -> Path:
-    from plenish.training.checkpoints import intact, list_checkpoints, newest_intact
-
-    folder = run.path / "checkpoints"
-    best = run.status.get("best", {}).get("checkpoint")
-    if name == "best" and best and intact(folder / best):
-        return folder / str(best)
-    if name in ("best", "last"):
-        newest = newest_intact(folder)
-        if newest is None:
-            raise InputError(f"{run.path} has no checkpoint yet; train it with 'plenish train gan' first.")
-        return newest
-    names = [path.name for path in list_checkpoints(folder)]
-    if name not in names:
-        raise unknown(f"checkpoint of {run.path}", name, ["best", "last", *names])
-    if not intact(folder / name):
-        raise InputError(f"{folder / name} is damaged; use another checkpoint.")
-    return folder / name
 
 
 def generate(

@@ -11,21 +11,34 @@ from plenish.errors import InputError, unknown
 
 SECTIONS = ("network", "adversarial", "penalty", "augment", "growth", "schedule", "limits")
 """What a recipe sets: the networks, the parts of the training method, its length, and when it has failed."""
+KINDS: dict[str, tuple[str, ...]] = {
+    "gan": SECTIONS,
+    "autoencoder": ("network", "training", "schedule"),
+    "autoencoder-queue": ("network", "training", "schedule", "variants"),
+    "autoencoder-study": ("network", "training", "schedule", "experiment"),
+}
+"""What a recipe can be for, and the sections of each kind; without a word of its kind it is for a GAN."""
+VERBS = {
+    "gan": "train gan", "autoencoder": "train autoencoder", "autoencoder-queue": "train queue",
+    "autoencoder-study": "study autoencoders",
+}  # fmt: skip
+"""The verb that each kind of recipe is for."""
 AUTO = "auto"
 """Name of the recipe that is chosen by data and machine (see `recipes.auto`)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A generator's configuration by name.
+    """A configuration by name.
 
     Attributes:
         name: the file's name without suffix.
         about: what it is for, a sentence.
         provenance: where its numbers come from, and what was changed.
-        family: generator family.
+        family: generator family; for other kinds, the kind.
         sections: options by section; what is not named has its default.
         choice: of a recipe chosen by data and machine, what a Run keeps of that: domain, reasons, sections.
+        kind: what it is for, one of KINDS.
     """
 
     name: str
@@ -34,12 +47,13 @@ class Recipe:
     family: str
     sections: Mapping[str, Mapping[str, Any]]
     choice: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    kind: str = "gan"
 
     def summary(self) -> dict[str, Any]:
         """JSON-able form."""
         return {
             "name": self.name, "about": self.about, "provenance": self.provenance, "family": self.family,
-            **{section: dict(self.sections[section]) for section in SECTIONS},
+            **{section: dict(self.sections[section]) for section in KINDS[self.kind]},
         }  # fmt: skip
 
 
@@ -48,12 +62,26 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in Path(__file__).parent.glob("*.yaml"))
 
 
-def load_recipe(name: str) -> Recipe:
+def load_recipe(name: str, kind: str | None = None) -> Recipe:
     """A recipe by name, or from a YAML file of the user's.
 
+    Args:
+        name: a name from `plenish recipe list`, or a YAML file.
+        kind: the kind that is needed, where only one will do.
+
     Raises:
-        InputError: no such recipe (the nearest is named), or the file is not a recipe.
+        InputError: no such recipe (the nearest is named), of another kind, or the file is not a recipe.
     """
+    recipe = _read_recipe(name)
+    if kind is not None and recipe.kind != kind:
+        raise InputError(
+            f"The recipe {recipe.name} is for 'plenish {VERBS[recipe.kind]}', not for "
+            f"'plenish {VERBS[kind]}'; take another, or that verb."
+        )
+    return recipe
+
+
+def _read_recipe(name: str) -> Recipe:
     import yaml
 
     if name == AUTO:
@@ -70,19 +98,27 @@ def load_recipe(name: str) -> Recipe:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"The recipe {path} cannot be read ({str(error).splitlines()[0]}).") from None
-    if not isinstance(content, dict) or "family" not in content:
+    kind = content.get("kind", "gan") if isinstance(content, dict) else "gan"
+    if kind not in KINDS:
+        raise unknown(f"kind of the recipe {path.name}", str(kind), KINDS)
+    if not isinstance(content, dict) or (kind == "gan" and "family" not in content):
         raise InputError(
             f"The recipe {path} does not name its family; start from 'plenish recipe show dcgan'."
         )
-    known = ("about", "provenance", "family", *SECTIONS)
+    known = ("about", "provenance", "kind", *(["family"] if kind == "gan" else []), *KINDS[kind])
     for key, value in content.items():
         if key not in known:
             raise unknown(f"section of the recipe {path.name}", key, known)
-        if key in SECTIONS and not isinstance(value, dict):
+        if key in KINDS[kind] and not isinstance(value, dict):
             raise InputError(f"The section '{key}' of the recipe {path} must hold options, one a line.")
-    sections = {section: dict(content.get(section, {})) for section in SECTIONS}
+    sections = {section: dict(content.get(section, {})) for section in KINDS[kind]}
     return Recipe(
-        path.stem, content.get("about", ""), content.get("provenance", ""), content["family"], sections
+        path.stem,
+        content.get("about", ""),
+        content.get("provenance", ""),
+        str(content.get("family", kind)),
+        sections,
+        kind=kind,
     )
 
 
@@ -98,8 +134,9 @@ class Listing:
 
 
 def list_recipes() -> Listing:
-    """List the recipes by name."""
-    recipes = [load_recipe(name) for name in recipe_names()]
+    """List the recipes by name, those for GANs first."""
+    order = list(KINDS)
+    recipes = sorted(map(load_recipe, recipe_names()), key=lambda recipe: order.index(recipe.kind))
     rows = [{"name": r.name, "family": r.family, "about": r.about} for r in recipes]
     about = "chosen from the number, size and kind of the images and the machine, with reasons"
     return Listing([{"name": AUTO, "family": "–", "about": about}, *rows])

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from plenish import settings
-from plenish._version import __version__
-from plenish.errors import InputError, unknown
+from plenish.errors import InputError
 from plenish.files import GOES_ON
 from plenish.progress import say, warn
 from plenish.recipes import AUTO, SECTIONS, Recipe, load_recipe
+from plenish.recipes.configuration import (
+    applied,
+    assignments,
+    check_numbers,
+    made,
+    request_hash,
+    warn_of_other_machine,
+)
 from plenish.runs import Run
 
 if TYPE_CHECKING:
@@ -32,6 +37,8 @@ OPTIONS = {
     "network.width": "--width", "network.labels.kind": "--conditional",
     "network.labels.names": "--conditional", "auto.domain": "--domain",
 }  # fmt: skip
+
+_LEAST = {"batch": 2, "width": 1, "keep": 1}
 
 
 def train_gan(
@@ -71,10 +78,12 @@ def train_gan(
     Returns:
         The trained Run, or what a dry run found.
     """
-    _check_numbers(kimg=kimg, batch=batch, width=width, lr=lr, checkpoint_kimg=checkpoint_kimg, keep=keep)
+    check_numbers(
+        _LEAST, kimg=kimg, batch=batch, width=width, lr=lr, checkpoint_kimg=checkpoint_kimg, keep=keep
+    )
     from plenish.datasets.dataset import Dataset
 
-    chosen = None if recipe == AUTO else load_recipe(recipe)
+    chosen = None if recipe == AUTO else load_recipe(recipe, "gan")
     if chosen is not None and domain is not None:
         raise InputError(
             "--domain goes with --recipe auto; for other recipes set augment.symmetry and augment.policy "
@@ -85,13 +94,15 @@ def train_gan(
         "adversarial.lr_d": lr, "schedule.checkpoint_kimg": checkpoint_kimg, "schedule.keep": keep,
         "schedule.on_failure": on_failure,
     }  # fmt: skip
-    changes = {key: value for key, value in direct.items() if value is not None} | _assignments(options or [])
+    changes = {key: value for key, value in direct.items() if value is not None} | assignments(
+        options or [], SECTIONS, "adversarial.smoothing=0.1"
+    )
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; a generator is trained on real images.")
     if chosen is None:
         chosen = _choose(dataset, split, run, domain, conditional, changes, validation, dry_run)
-    request = _request(chosen, changes, dataset, split, seed, conditional, validation)
+    request = request_hash(chosen, changes, dataset, split, seed, conditional, validation)
     if not dry_run and (run / "config.json").exists():
         finished = _finished(Run.open(run, "gan"), request)
         if finished is not None:
@@ -119,21 +130,6 @@ def _choose(
     for reason in [] if dry_run else recipe.choice["reasons"]:  # A dry run's result holds them.
         say(f"  {reason}")
     return recipe
-
-
-def _request(
-    recipe: Recipe, changes: Mapping[str, Any], dataset: Dataset, split: str, *more: int | bool | None
-) -> str:
-    """Hash of all that was asked; two commands with the same one ask for the same Run."""
-    from plenish.files import config_hash
-
-    data = {key: value for key, value in dataset.provenance(split).items() if key not in ("path", "name")}
-    return config_hash(
-        {
-            "recipe": recipe.summary(), "changes": dict(changes), "data": data, "more": more,
-            "precision": settings.current().precision, "version": __version__,
-        }
-    )  # fmt: skip
 
 
 def _finished(run: Run, request: str | None = None, kimg: float = 0.0) -> Run | None:
@@ -169,7 +165,7 @@ def _train(
         raise InputError(
             "Size, channels and labels of the networks are those of the data; import these differently."
         )
-    sections = _apply(recipe.sections, changes)
+    sections = applied(recipe.sections, changes)
     if "adversarial.batch" in changes and "growth.batches" not in changes:
         sections["growth"]["batches"] = ""  # The batch that was asked for holds at every stage.
     labels = dataset.labels if conditional is not False else LabelSchema()
@@ -192,8 +188,8 @@ def _train(
             ) from None
         raise
     method = method_of(sections)
-    schedule = _made(Schedule, sections["schedule"], "schedule")
-    limits = _made(Limits, sections["limits"], "limits")
+    schedule = made(Schedule, sections["schedule"], "schedule")
+    limits = made(Limits, sections["limits"], "limits")
     if method.penalty.path and not family(recipe.family).generator.has_styles:
         raise InputError(
             f"penalty.path is for generators with styles, which {recipe.family} is not; leave it out."
@@ -221,7 +217,7 @@ def _train(
         return run
     with run.lock():
         run.update_status(request=request)
-        _warn_of_other_machine(run, engine.describe())
+        warn_of_other_machine(run, engine.describe())
         validator = _validator(dataset, subset.split_name, validation)
         outcome = train(
             run, subset, recipe.family, network, method, schedule, limits, engine, validator, retry
@@ -234,19 +230,6 @@ def _train(
     return run
 
 
-def _check_numbers(**given: float | None) -> None:
-    """Refuse impossible numbers by the option that was typed, before anything slow is imported."""
-    whole = {"batch": 2, "width": 1, "keep": 1}
-    for name, value in given.items():
-        option = "--" + name.replace("_", "-")
-        if value is None:
-            continue
-        if name in whole and value < whole[name]:
-            raise InputError(f"{option} must be at least {whole[name]}, not {value:g}.")
-        if not 0 < value < math.inf:
-            raise InputError(f"{option} must be a number above 0, not {value:g}.")
-
-
 def method_of(sections: Mapping[str, Mapping[str, Any]]) -> Method:
     """The training method that a recipe's sections describe.
 
@@ -255,49 +238,7 @@ def method_of(sections: Mapping[str, Mapping[str, Any]]) -> Method:
     """
     from plenish.training.method import PARTS, Method
 
-    return Method(**{name: _made(part, sections[name], name) for name, part in PARTS.items()})
-
-
-def _assignments(options: Sequence[str]) -> dict[str, Any]:
-    import yaml
-
-    found = {}
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not equals or key.split(".")[0] not in SECTIONS or "." not in key:
-            raise InputError(
-                f"'{option}' is not section.name=value with a section among {', '.join(SECTIONS)}, "
-                "such as adversarial.smoothing=0.1."
-            )
-        found[key] = yaml.safe_load(value) if value.strip() else ""
-    return found
-
-
-def _apply(
-    sections: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
-    result = {name: dict(values) for name, values in sections.items()}
-    for key, value in changes.items():
-        section, name = key.split(".", 1)
-        result[section][name] = value
-    return result
-
-
-def _made(kind: Any, values: Mapping[str, Any], section: str) -> Any:
-    """Build a configuration dataclass; unknown options and values of another type are refused."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    typed = {}
-    for name, value in values.items():
-        if name not in fields:
-            raise unknown(f"option in {section}", name, fields)
-        default = fields[name].default
-        if isinstance(default, float) and isinstance(value, (int, str)) and not isinstance(value, bool):
-            with contextlib.suppress(ValueError):
-                value = float(value)
-        if type(value) is not type(default):
-            raise InputError(f"{section}.{name} must be a {type(default).__name__}, not {value!r}.")
-        typed[name] = value
-    return kind(**typed)
+    return Method(**{name: made(part, sections[name], name) for name, part in PARTS.items()})
 
 
 def _check_amount(subset: Subset, batch: int) -> None:
@@ -313,14 +254,6 @@ def _check_amount(subset: Subset, batch: int) -> None:
         )
     if len(subset) < 100:
         warn(f"only {len(subset)} images to train on; expect near copies, and look at the copies audit.")
-
-
-def _warn_of_other_machine(run: Run, engine: Mapping[str, Any]) -> None:
-    before = run.status.get("engine")
-    changed = [k for k in ("device", "threads") if before and before.get(k) != engine.get(k)]
-    if changed:
-        what = " and ".join(f"{k} (was {before[k]}, is {engine[k]})" for k in changed)  # type: ignore[index]
-        warn(f"the Run goes on with another {what}; its weights will differ in the last bits.")
 
 
 def _validator(dataset: Dataset, split: str, validation: bool) -> Validator | None:

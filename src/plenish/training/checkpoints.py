@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plenish import files
-from plenish.errors import InputError
+from plenish.errors import InputError, unknown
 from plenish.progress import warn
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+    from plenish.runs import Run
 
 _PREFIX = "kimg-"
 
@@ -156,6 +158,35 @@ def newest_intact(folder: Path, before: float = math.inf) -> Path | None:
             return path
         warn(f"{path} is damaged and was skipped.")
     return None
+
+
+def find_checkpoint(run: Run, name: str) -> Path:
+    """A checkpoint of a Run.
+
+    Args:
+        run: a Run that trains networks.
+        name: `best` on the val part (the newest where none was scored), `last`, or a checkpoint's name.
+
+    Raises:
+        InputError: there is none yet or none of that name, or it is damaged.
+    """
+    folder = run.path / "checkpoints"
+    best = run.status.get("best", {}).get("checkpoint")
+    if name == "best" and best and intact(folder / best):
+        return folder / str(best)
+    if name in ("best", "last"):
+        newest = newest_intact(folder)
+        if newest is None:
+            raise InputError(
+                f"{run.path} has no checkpoint yet; train it with 'plenish train {run.kind}' first."
+            )
+        return newest
+    names = [path.name for path in list_checkpoints(folder)]
+    if name not in names:
+        raise unknown(f"checkpoint of {run.path}", name, ["best", "last", *names])
+    if not intact(folder / name):
+        raise InputError(f"{folder / name} is damaged; use another checkpoint.")
+    return folder / name
 
 
 def drop_behind(folder: Path, last: Path | None) -> None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +30,7 @@ from plenish.training.logs import Log, Means, sample_grid
 from plenish.training.method import Method
 from plenish.training.players import Players
 from plenish.training.session import CHANGEABLE, Schedule, Training, Validator, crossed
+from plenish.training.stopping import stop_requests
 
 Outcome = Literal["complete", "interrupted"]
 
@@ -89,7 +88,7 @@ def _session(training: Training, family: str) -> Outcome:
         state="running", engine=training.engine.describe(), schedule=dataclasses.asdict(schedule)
     )
     try:
-        with contextlib.closing(Log(run, training.nimg)) as log, _stop_requests() as stop:
+        with contextlib.closing(Log(run, training.nimg)) as log, stop_requests() as stop:
             samples.catch_up(training, log)
             if training.kimg >= schedule.kimg:
                 say(f"{run.path} has already been trained for {training.kimg:g} kimg.")
@@ -268,28 +267,6 @@ def _save(training: Training, log: Log, seconds: float, evaluate: bool) -> None:
         best=training.best,
         attempt=training.attempt,
     )
-
-
-@contextlib.contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM ask the loop to stop behind the current step; a second one stops at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        say("Stopping after this step; a checkpoint is being written.")
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 __all__ = ["CHANGEABLE", "Schedule", "Training", "train"]
