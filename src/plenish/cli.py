@@ -69,6 +69,12 @@ VERBS: dict[str, Verb] = {
     "recipe show": Verb("plenish.recipes:show_recipe", "one recipe with its provenance"),
     "slides inspect": Verb("plenish.slides.inspect:inspect_slides", "what whole-slide images are, by file"),
     "slides tile": Verb("plenish.slides.tiling:tile_slides", "cut whole-slide images into a tile Dataset"),
+    "slides overlay": Verb(
+        "plenish.slides.overlay:draw_overlay", "a slide in small with its tissue, annotations and tiles"
+    ),
+    "slides select": Verb(
+        "plenish.slides.select:select_slides", "rank slides by how much of them is annotated"
+    ),
     "generate": Verb("plenish.latent.generate:generate", "make a synthetic Dataset from a trained generator"),
     "export-model": Verb(
         "plenish.latent.exporting:export_model",

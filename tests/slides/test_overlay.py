@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from plenish.cli import run
+from plenish.datasets.schema import LabelSchema
+from plenish.datasets.writer import DatasetWriter
+from plenish.errors import InputError
+from plenish.slides.overlay import LABELS, TISSUE, draw_overlay
+from plenish.slides.phantom import PhantomSlides, make_slides
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> PhantomSlides:
+    out = tmp_path_factory.mktemp("overlay") / "slides"
+    return make_slides(out, slides=2, normal=1, width=1024, height=768, seed=1)
+
+
+def pixels(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def coloured(picture: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArray[np.bool_]:
+    return (picture == colour).all(axis=2)
+
+
+def test_outlines_lie_where_the_truth_is(made: PhantomSlides, tmp_path: Path) -> None:
+    slide = made.out / "phantom-0000.tif"
+    drawn = draw_overlay(slide, tmp_path / "o.png", annotations=made.out, side=1024)
+    picture = pixels(tmp_path / "o.png")[:768]
+    plan = made.slides[0].plan
+    for colour, polygons, within in (
+        (TISSUE, [plan.tissue], 20),
+        (LABELS[0], [*plan.tumours, *plan.holes], 4),
+    ):
+        y, x = np.nonzero(coloured(picture, colour))
+        assert len(x) > 500
+        vertices = np.concatenate(polygons)
+        away = np.hypot(x[:, None] - vertices[:, 0], y[:, None] - vertices[:, 1]).min(axis=1)
+        assert away.max() < within  # Vertices are up to 15 pixels apart on the tissue, 4 on a tumour.
+    assert drawn.facts["annotated"] == {"tumour": f"{plan.tumour_area * 0.25 / 1e6:.3f} mm²"}
+    share = plan.tissue_area / (1024 * 768)
+    assert float(drawn.facts["tissue"].split()[0]) == pytest.approx(100 * share, abs=2)
+
+
+def test_tiles_are_those_with_enough_tissue(made: PhantomSlides, tmp_path: Path) -> None:
+    slide = made.out / "phantom-0000.tif"
+    half = draw_overlay(slide, tmp_path / "a.png", size=64, mpp=1.0, side=512)
+    all_ = draw_overlay(slide, tmp_path / "b.png", size=64, level=1, min_tissue=0.0, side=512)
+    few = draw_overlay(slide, tmp_path / "c.jpg", size=64, mpp=1.0, min_tissue=1.0, side=512)
+    assert all_.facts["tiles"] == 8 * 6
+    assert 0 < few.facts["tiles"] < half.facts["tiles"] < 48
+    assert (pixels(tmp_path / "a.png") != pixels(tmp_path / "b.png")).any()
+
+
+def test_tiles_of_a_dataset_are_drawn_by_label(made: PhantomSlides, tmp_path: Path) -> None:
+    writer = DatasetWriter(
+        tmp_path / "tiles", name="t", size=16, channels=3, config={},
+        labels=LabelSchema("categorical", ("normal", "tumour")),
+    )  # fmt: skip
+    with writer:
+        rows = [
+            {"label": label, "slide": "phantom-0000", "x": x, "y": 256.0, "side": 128.0}
+            for label, x in (("normal", 128.0), ("tumour", 512.0))
+        ]
+        writer.add(np.zeros((2, 16, 16, 3), np.uint8), rows)
+    slide = made.out / "phantom-0000.tif"
+    drawn = draw_overlay(slide, tmp_path / "o.png", data=tmp_path / "tiles", side=1024)
+    assert drawn.facts["tiles"] == 2
+    bare = draw_overlay(slide, tmp_path / "bare.png", side=1024)
+    assert "tiles" not in bare.facts
+    changed = (pixels(tmp_path / "o.png")[:768] != pixels(tmp_path / "bare.png")[:768]).any(axis=2)
+    y, x = np.nonzero(changed)
+    assert (y.min(), y.max()) == (256, 383)
+    assert set(np.unique(x)) == {*range(128, 256), *range(512, 640)}
+    with pytest.raises(InputError, match="no tiles of phantom-0001"):
+        draw_overlay(made.out / "phantom-0001.tif", tmp_path / "p.png", data=tmp_path / "tiles")
+
+
+def test_a_slide_without_tissue_is_shown_all_the_same(tmp_path: Path) -> None:
+    import tifffile
+
+    glass = np.full((512, 640, 3), 240, np.uint8)
+    tifffile.imwrite(tmp_path / "glass.tif", glass, tile=(256, 256), photometric="rgb", metadata=None)
+    drawn = draw_overlay(tmp_path / "glass.tif", tmp_path / "o.png", side=640)
+    assert drawn.facts["tissue"].startswith("0.0 %")
+    assert "No tissue" in drawn.facts["remarks"][0]
+    assert (pixels(tmp_path / "o.png")[:512] == 240).all()
+
+
+def test_what_cannot_be_drawn_gets_one_sentence(
+    made: PhantomSlides, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slide, out = str(made.out / "phantom-0001.tif"), str(tmp_path / "o.png")
+    for words, sentence in [
+        ([slide, str(tmp_path / "o.gif")], "must end in .png"),
+        ([str(tmp_path / "absent.svs"), out], "is not there"),
+        ([slide, out, "--annotations", str(made.out)], "has no annotations of phantom-0001"),
+        ([slide, out, "--mpp", "0.5", "--level", "0"], "one of --mpp"),
+        ([slide, out, "--level", "7"], "no level 7"),
+        ([slide, out, "--side", "5"], "--side must be"),
+    ]:
+        assert run(["slides", "overlay", *words, "--quiet"]) == 2
+        assert sentence in capsys.readouterr().err
+        assert not list(tmp_path.iterdir())
+    assert run(["slides", "overlay", slide, out, "--quiet", "--side", "300"]) == 0
+    assert run(["slides", "overlay", slide, out, "--quiet"]) == 2
+    assert "already exists" in capsys.readouterr().err

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from plenish.cli import run
+from plenish.errors import InputError
+from plenish.slides.listing import list_slides
+from plenish.slides.phantom import PhantomSlides, make_slides
+from plenish.slides.select import select_slides
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> PhantomSlides:
+    out = tmp_path_factory.mktemp("select") / "slides"
+    return make_slides(out, slides=4, normal=1, width=600, height=512, seed=2)
+
+
+def test_slides_are_ranked_by_annotated_area(made: PhantomSlides) -> None:
+    found = select_slides(made.out, made.out)
+    truth = {one.name: one.plan.tumour_area * 0.25e-6 for one in made.slides[:3]}
+    assert [row["name"] for row in found.rows] == sorted(truth, key=lambda name: -truth[name])
+    assert [row["rank"] for row in found.rows] == [1, 2, 3]
+    for row in found.rows:
+        assert row["annotated_mm2"] == pytest.approx(truth[row["name"]], rel=1e-4)
+        assert row["share"] == pytest.approx(truth[row["name"]] / (600 * 512 * 0.25e-6), rel=1e-3)
+    assert found.unit == "mm²"
+    assert found.unused == ({"slide": "phantom-0003", "reason": "it has no annotations"},)
+
+
+def test_the_table_can_be_tiled(made: PhantomSlides, tmp_path: Path) -> None:
+    found = select_slides(made.out, made.out, out=tmp_path / "deep" / "best.csv", top=2)
+    with (tmp_path / "deep" / "best.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == [row["name"] for row in found.rows]
+    listed = list_slides(tmp_path / "deep" / "best.csv")
+    assert {entry.path for entry in listed.entries} == {made.out / f"{row['name']}.tif" for row in rows}
+
+
+def test_one_label_can_count(made: PhantomSlides, tmp_path: Path) -> None:
+    shutil.copy(made.out / "phantom-0000.tif", tmp_path / "a.tif")
+    shutil.copy(made.out / "phantom-0000.tif", tmp_path / "b.tif")
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    for name, pale, dark in (("a", 10, 300), ("b", 200, 20)):
+        features = [
+            {
+                "type": "Feature", "properties": {"classification": {"name": label}},
+                "geometry": {
+                    "type": "Polygon",
+                    "coordinates": [[[x, 0], [x + side, 0], [x + side, side], [x, side]]],
+                },
+            }
+            for label, side, x in (("pale", pale, 0), ("dark", dark, 300))
+        ]  # fmt: skip
+        (marks / f"{name}.geojson").write_text(
+            json.dumps({"type": "FeatureCollection", "features": features})
+        )
+    (marks / "c.xml").write_text("<ASAP_Annotations/>")
+    assert [row["name"] for row in select_slides(tmp_path, marks).rows] == ["a", "b"]
+    found = select_slides(tmp_path, marks, label="pale")
+    assert [row["name"] for row in found.rows] == ["b", "a"]
+    assert found.rows[0]["annotated_mm2"] == pytest.approx(200**2 * 0.25e-6)
+    assert found.rows[0]["dark_mm2"] == pytest.approx(20**2 * 0.25e-6)
+    assert "1 file belongs to no slide: c.xml." in found.remarks
+    with pytest.raises(InputError, match="did you mean 'pale'"):
+        select_slides(tmp_path, marks, label="pal")
+
+
+def test_without_a_scale_areas_are_in_pixels(made: PhantomSlides, tmp_path: Path) -> None:
+    import numpy as np
+    import tifffile
+
+    pixels = np.full((300, 300, 3), 200, np.uint8)
+    tifffile.imwrite(tmp_path / "plain.tif", pixels, tile=(256, 256), photometric="rgb", metadata=None)
+    square = "".join(
+        f'<Coordinate Order="{i}" X="{x}" Y="{y}"/>'
+        for i, (x, y) in enumerate([(0, 0), (50, 0), (50, 40), (0, 40)])
+    )
+    (tmp_path / "plain.xml").write_text(
+        f'<ASAP_Annotations><Annotation Type="Polygon" PartOfGroup="T"><Coordinates>{square}</Coordinates>'
+        "</Annotation></ASAP_Annotations>"
+    )
+    found = select_slides(tmp_path, tmp_path)
+    assert (found.unit, found.rows[0]["annotated_px2"]) == ("px²", 2000)
+    assert select_slides(tmp_path, tmp_path, assume_mpp=0.5).rows[0]["annotated_mm2"] == 0.0005
+
+
+def test_broken_annotations_are_listed_and_others_ranked(made: PhantomSlides, tmp_path: Path) -> None:
+    for one in made.out.glob("*.xml"):
+        shutil.copy(one, tmp_path)
+    (tmp_path / "phantom-0001.xml").write_text("<ASAP_Annotations>")
+    found = select_slides(made.out, tmp_path)
+    assert len(found.rows) == 2
+    assert "broken XML" in {row["slide"]: row["reason"] for row in found.unused}["phantom-0001"]
+    for path in tmp_path.glob("*.xml"):
+        path.unlink()
+    with pytest.raises(InputError, match="None of the slides"):
+        select_slides(made.out, tmp_path)
+
+
+def test_the_verb(made: PhantomSlides, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["slides", "select", str(made.out), "--annotations", str(made.out)]
+    assert run([*words, "--json", "--quiet", "--top", "1", "--out", str(tmp_path / "best.csv")]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert len(shown["slides"]) == 1
+    assert shown["without_rank"][0]["slide"] == "phantom-0003"
+    assert run([*words, "--out", str(tmp_path / "best.csv")]) == 2
+    assert "already exists" in capsys.readouterr().err
+    assert run([*words, "--top", "0"]) == 2
+    assert "--top must be at least 1" in capsys.readouterr().err
