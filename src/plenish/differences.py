@@ -33,7 +33,7 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[Difference]:
 
 
 def listed(differences: Sequence[Difference], typed: Mapping[str, str]) -> list[str]:
-    """One clause a difference; keys that one option sets together make one clause where all of them differ."""
+    """One clause a difference; keys that one option sets make one clause where all of them differ."""
     different = {d.key.removeprefix("config.") for d in differences}
     set_by: dict[str, set[str]] = {}
     for key, option in typed.items():
