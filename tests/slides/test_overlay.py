@@ -77,8 +77,8 @@ def test_tiles_of_a_dataset_are_drawn_by_label(made: PhantomSlides, tmp_path: Pa
     assert "tiles" not in bare.facts
     changed = (pixels(tmp_path / "o.png")[:768] != pixels(tmp_path / "bare.png")[:768]).any(axis=2)
     y, x = np.nonzero(changed)
-    assert (y.min(), y.max()) == (256, 383)
-    assert set(np.unique(x)) == {*range(128, 256), *range(512, 640)}
+    assert (y.min(), y.max()) == (256, 384)
+    assert set(np.unique(x)) == {*range(128, 257), *range(512, 641)}
     with pytest.raises(InputError, match="no tiles of phantom-0001"):
         draw_overlay(made.out / "phantom-0001.tif", tmp_path / "p.png", data=tmp_path / "tiles")
 

@@ -230,14 +230,16 @@ class _Canvas:
         corners = np.clip(np.rint(boxes / self.downsample).astype(np.int64), 0, limits)
         sides = (boxes[:, 2] - boxes[:, 0]) / self.downsample
         drawn = np.zeros((height, width), bool)
+        lines = len(boxes) > 0 and sides[0] >= _LEAST_TILE
         for left, top, right, bottom in corners.tolist():
-            drawn[top:bottom, left:right] = True
-            if sides[0] >= _LEAST_TILE:
-                drawn[top + 1 : bottom, left + 1 : right] = False
-        if len(boxes) and sides[0] >= _LEAST_TILE:
-            self._blend(drawn, colour, 0.8)
-        else:
-            self._blend(drawn, colour, _TINT)
+            if not lines:
+                drawn[top:bottom, left:right] = True
+                continue
+            # A border on the right is the left one of the next tile.
+            low, far = min(bottom, height - 1), min(right, width - 1)
+            drawn[[top, low], left : far + 1] = True
+            drawn[top : low + 1, [left, far]] = True
+        self._blend(drawn, colour, 0.8 if lines else _TINT)
         self._legend.append((name, colour))
 
     def _blend(self, where: NDArray[np.bool_], colour: tuple[int, int, int], weight: float) -> None:

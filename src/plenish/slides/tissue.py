@@ -53,7 +53,7 @@ class TissueSettings:
     least: float = 0.05
     most: float = 0.12
     dark: float = 0.12
-    smooth_um: float = 8.0
+    smooth_um: float = 4.0
     close_um: float = 12.0
     speck_um2: float = 20_000.0
     hole_um2: float = 5_000.0
@@ -154,7 +154,7 @@ def tissue_mask(
     if radius >= 1:
         found = _closed(found, radius) & usable
     found = _without_small(found, settings.speck_um2 / scale**2)
-    return ~_without_small(~found, settings.hole_um2 / scale**2)
+    return ~_without_small(~found, settings.hole_um2 / scale**2, borders=True)
 
 
 def transmittance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -242,14 +242,20 @@ def _closed(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     return np.asarray(shrunk[pad:-pad, pad:-pad]) | mask
 
 
-def _without_small(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:
-    """The mask without its connected pieces of fewer than `smallest` pixels."""
+def _without_small(mask: NDArray[np.bool_], smallest: float, borders: bool = False) -> NDArray[np.bool_]:
+    """The mask without its connected pieces of fewer than `smallest` pixels.
+
+    With `borders`, pieces that reach the picture's border stay: what is open there is not enclosed.
+    """
     from scipy import ndimage
 
     pieces, count = ndimage.label(mask)
     if not count:
         return mask
     kept = np.bincount(pieces.ravel(), minlength=count + 1) >= smallest
+    if borders:
+        for side in (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]):
+            kept[side] = True
     kept[0] = False
     return np.asarray(kept[pieces])
 
