@@ -72,6 +72,9 @@ VERBS: dict[str, Verb] = {
     "slides overlay": Verb(
         "plenish.slides.overlay:draw_overlay", "a slide in small with its tissue, annotations and tiles"
     ),
+    "slides normalise": Verb(
+        "plenish.slides.normalise:normalise_stain", "give all tiles of a Dataset the stain of its train part"
+    ),
     "slides select": Verb(
         "plenish.slides.select:select_slides", "rank slides by how much of them is annotated"
     ),
