@@ -60,6 +60,12 @@ VERBS: dict[str, Verb] = {
         "plenish.slides.phantom:make_slides", "make whole-slide images with annotated tumours and known truth"
     ),
     "train gan": Verb("plenish.recipes.train:train_gan", "train a generator by a recipe, or go on training"),
+    "train autoencoder": Verb(
+        "plenish.recipes.autoencoder:train_autoencoder", "train an autoencoder, or go on training"
+    ),
+    "encode": Verb(
+        "plenish.latent.encoding:encode", "add an autoencoder's encodings to a Dataset, as an array"
+    ),
     "recipe list": Verb("plenish.recipes:list_recipes", "the recipes by name"),
     "recipe run": Verb(
         "plenish.recipes.train:train_gan",

@@ -103,6 +103,22 @@ def sample_grid(pixels: NDArray[np.uint8], columns: int | None = None, gap: int 
     return Image.fromarray(sheet)
 
 
+def paired_grid(originals: NDArray[np.uint8], others: NDArray[np.uint8], columns: int = 8) -> Image:
+    """Images N×H×W×C uint8, each above its counterpart among the others, in rows of pairs."""
+    n, (height, width, channels) = len(originals), originals.shape[1:]
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    sheet = np.full((rows, 2, columns, height, width, channels), 255, np.uint8)
+    for i, pair in enumerate(zip(originals, others)):
+        sheet[i // columns, :, i % columns] = pair
+    return sample_grid(sheet.reshape(-1, height, width, channels), columns)
+
+
+def stalled(scores: NDArray[np.float64], patience: int) -> bool:
+    """Whether as many scores as `patience` came behind the best (the lowest) one; never where that is 0."""
+    return bool(patience) and len(scores) > 0 and len(scores) - 1 - int(scores.argmin()) >= patience
+
+
 def spread(pixels: NDArray[np.uint8], y: NDArray[np.float32] | None = None) -> float:
     """How much the images of a set differ: root mean square over pixels of their standard deviation.
 
@@ -181,6 +197,8 @@ __all__ = [
     "confusion",
     "confusion_counts",
     "confusion_picture",
+    "paired_grid",
     "sample_grid",
     "spread",
+    "stalled",
 ]

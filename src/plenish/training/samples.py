@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from plenish.runs import Run
 from plenish.training import checkpoints
 from plenish.training.engine import to_uint8
-from plenish.training.logs import Log, sample_grid, spread
+from plenish.training.logs import Log, sample_grid, spread, stalled
 from plenish.training.session import Training, crossed
 
 
@@ -94,5 +94,4 @@ def out_of_patience(training: Training) -> bool:
     patience, table = training.schedule.patience, training.run.metrics()
     if not patience or "kid_val" not in table:
         return False
-    scores = table["kid_val"].dropna().to_numpy()
-    return len(scores) > 0 and len(scores) - 1 - int(scores.argmin()) >= patience
+    return stalled(table["kid_val"].dropna().to_numpy(), patience)

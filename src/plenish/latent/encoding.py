@@ -1,0 +1,190 @@
+"""`plenish encode`: an autoencoder's encodings of a Dataset's images, as an array beside its table."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plenish.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from plenish.datasets.dataset import Dataset
+    from plenish.networks.autoencoder import Autoencoder
+    from plenish.runs import Run
+    from plenish.training.engine import Engine
+
+_AT_ONCE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedAutoencoder:
+    """A trained autoencoder with its provenance.
+
+    Attributes:
+        network: in evaluation mode on the engine's device.
+        run: the Run it comes from.
+        checkpoint: the checkpoint's folder.
+        weights_sha256: checksum of the weights.
+        engine: device and precision; float32 unless asked otherwise, so that encodings keep their digits.
+    """
+
+    network: Autoencoder
+    run: Run
+    checkpoint: Path
+    weights_sha256: str
+    engine: Engine
+
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Encodings of images uint8 N×H×W×C, float32 N×F; means, where they are distributions."""
+        return self._each(images, lambda code: code.flatten(1))
+
+    def reconstruct(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Images uint8 N×H×W×C as the autoencoder gives them back, float32 in [0, 1]."""
+        network = self.network
+        return self._each(
+            images, lambda code: network.to_images(network.decode(code).float()).permute(0, 2, 3, 1) / 2 + 0.5
+        )
+
+    def _each(self, images: NDArray[np.uint8], of: Any) -> NDArray[np.float32]:
+        import numpy as np
+        import torch
+
+        self.check(images.shape)
+        parts = []
+        with torch.inference_mode(), self.engine.autocast():
+            for start in range(0, len(images), _AT_ONCE):
+                x = self.engine.to_images(images[start : start + _AT_ONCE])
+                code = self.network.encode(self.network.to_blocks(x)).mean
+                parts.append(of(code).float().cpu().numpy())
+        return np.ascontiguousarray(np.concatenate(parts))
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """InputError unless images N×H×W×C of this shape are what the autoencoder was trained on."""
+        size, channels = self.network.config.size, self.network.config.channels
+        if tuple(shape[1:]) != (size, size, channels):
+            given = "×".join(map(str, shape[1:]))
+            raise InputError(
+                f"The autoencoder {self.run.path} takes images of {size}×{size}×{channels}, and these have "
+                f"{given}; import them with --size {size}."
+            )
+
+    def provenance(self) -> dict[str, Any]:
+        """What an array or a result records of the model."""
+        return {
+            "kind": "autoencoder", "run": str(self.run.path.resolve()), "run_id": self.run.id,
+            "recipe": self.run.config["config"].get("recipe"), "checkpoint": self.checkpoint.name,
+            "weights_sha256": self.weights_sha256, "precision": self.engine.precision,
+            "data": dict(self.run.config["data"]),
+        }  # fmt: skip
+
+
+def load_autoencoder(run: Path | str, checkpoint: str = "best") -> LoadedAutoencoder:
+    """Load a trained autoencoder.
+
+    Args:
+        run: an autoencoder Run.
+        checkpoint: `best` on the val part, `last`, or a checkpoint's name.
+
+    Raises:
+        InputError: no such Run or checkpoint, or it is damaged.
+    """
+    from plenish.runs import Run
+
+    opened = Run.open(run, "autoencoder")  # Refused, where it must be, before torch is loaded.
+    from plenish import files
+    from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
+    from plenish.training.checkpoints import find_checkpoint, load_module
+    from plenish.training.engine import Engine
+
+    path = find_checkpoint(opened, checkpoint)
+    network = Autoencoder(AutoencoderConfig.from_dict(opened.config["config"]["network"]))
+    load_module(path, "autoencoder", network)
+    engine = Engine.from_settings("float32")
+    engine.to_module(network).eval().requires_grad_(False)
+    sha256 = files.sha256_file(path / "autoencoder.safetensors")
+    return LoadedAutoencoder(network, opened, path, sha256, engine)
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """An array that was added to a Dataset.
+
+    Attributes:
+        dataset: the Dataset.
+        name: the array's name.
+        shape: its shape.
+        about: its manifest.
+    """
+
+    dataset: Dataset
+    name: str
+    shape: tuple[int, int]
+    about: dict[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {
+            "dataset": str(self.dataset.path), "array": self.name, "images": self.shape[0],
+            "features": self.shape[1], "space": self.about["space"],
+            "model": self.about["model"]["run"], "checkpoint": self.about["model"]["checkpoint"],
+        }  # fmt: skip
+
+
+def encode(run: Path, data: Path, *, name: str = "cae", checkpoint: str = "best") -> Encoded:
+    """Encode every image of a Dataset with a trained autoencoder; adds arrays/NAME.npy beside its table.
+
+    Row i of the array is image i, of whatever part. The array's manifest names the model and what it was
+    trained on.
+
+    Args:
+        run: an autoencoder Run.
+        data: the Dataset; its images must have the size and channels the autoencoder was trained on.
+        name: name of the array.
+        checkpoint: best, last, or a checkpoint's name.
+
+    Raises:
+        InputError: the images do not fit, or the Dataset already has an array of that name.
+    """
+    import numpy as np
+
+    from plenish.datasets import reads
+    from plenish.datasets.dataset import Dataset
+    from plenish.datasets.pixels import chunks
+    from plenish.progress import progress
+
+    dataset = Dataset.open(data)
+    check_array_name(name)
+    if name in dataset.array_names():
+        raise InputError(f"{data} already has an array '{name}'; choose another --name.")
+    model = load_autoencoder(run, checkpoint)
+    model.check((0, dataset.size, dataset.size, dataset.channels))
+    array = np.empty((len(dataset), model.network.config.encoding_size), np.float32)
+    with progress("encoding", len(dataset)) as bar:
+        for index in chunks(len(dataset), _AT_ONCE):
+            array[index] = model.encode(dataset.pixels.read(index))
+            bar.advance(len(index))
+    for split in dataset.split_names():
+        frozen = dataset.split(split)
+        if len(frozen.rows("test")):
+            reads.record(dataset.path, split, frozen.hash, "encode")
+    config = model.network.config
+    space = "latent" if config.latent_features is not None else "bottleneck"
+    about = {
+        "space": space, "variational": config.variational, "compression": config.compression,
+        "model": model.provenance(), "data": dataset.provenance(),
+    }  # fmt: skip
+    dataset.add_array(name, array, about)
+    return Encoded(dataset, name, (len(array), array.shape[1]), about)
+
+
+def check_array_name(name: str) -> None:
+    """InputError unless a word can be a file's name."""
+    if not name or name.startswith(".") or not all(c.isalnum() or c in "-_." for c in name):
+        raise InputError(f"'{name}' cannot name an array; use letters, digits, '-' and '_'.")
+
+
+__all__ = ["Encoded", "LoadedAutoencoder", "encode", "load_autoencoder"]
