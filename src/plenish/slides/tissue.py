@@ -29,7 +29,9 @@ _GLASS_LEAST = 150
 """Brightest channel of glass at least, grey levels; a darker flat colour is no lit glass."""
 _INK_SHARE = 0.5
 """Share of what is coloured above which the colour of ink is the stain's: no H&E, or false colours."""
-_BAND_CELLS = 1 << 22
+_SMALL_DISC = 5.0
+"""Radius up to which a closing is done directly, pixels."""
+_BAND_CELLS = 1 << 20
 """Cells of a summed-area table that are held at once."""
 
 
@@ -142,12 +144,18 @@ def tissue_mask(
 
     scale = um_per_pixel or UM_PER_PIXEL
     sigma = min(settings.smooth_um / scale, 8.0)
-    seen = transmittance(rgb)
-    smooth = ndimage.gaussian_filter(seen, (sigma, sigma, 0), mode="nearest", truncate=3.0)
+    smooth = transmittance(rgb)
+    ink = pen_mask(np.rint(smooth).astype(np.uint8)) if settings.pen else None
+    for channel in range(3):  # In place, one by one: a thumbnail's floats are most of a worker's memory.
+        ndimage.gaussian_filter(
+            smooth[..., channel], sigma, output=smooth[..., channel], mode="nearest", truncate=3.0
+        )
     colour = saturation(smooth)
-    usable = smooth.max(axis=2) >= 255 * settings.dark
+    dark = np.float32(255 * settings.dark)
+    usable = (smooth[..., 0] >= dark) | (smooth[..., 1] >= dark) | (smooth[..., 2] >= dark)
+    del smooth
     found = (colour > threshold(colour[usable], settings)) & usable
-    if settings.pen and (ink := _inked(seen, found, round(2 * sigma))).any():
+    if ink is not None and (ink := _inked(ink, found, round(2 * sigma))).any():
         usable &= ~ink
         found = (colour > threshold(colour[usable], settings)) & usable
     radius = min(settings.close_um / scale, 32.0)
@@ -165,27 +173,32 @@ def transmittance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     from scipy import ndimage
 
-    values = rgb.astype(np.float32)
-    mean = ndimage.uniform_filter(values, (5, 5, 0), mode="nearest")
-    square = ndimage.uniform_filter(values**2, (5, 5, 0), mode="nearest")
-    flat = rgb[((square - mean**2).max(axis=2) < _FLAT**2)]
-    bins = flat.astype(np.int64) // 16 @ (256, 16, 1)
+    calm = np.ones(rgb.shape[:2], bool)
+    for channel in range(3):
+        values = rgb[..., channel].astype(np.float32)
+        mean = ndimage.uniform_filter(values, 5, mode="nearest")
+        square = ndimage.uniform_filter(values**2, 5, mode="nearest")
+        calm &= square - mean**2 < _FLAT**2
+    flat = rgb[calm]
+    bins = flat.astype(np.uint16) // 16 @ np.array((256, 16, 1), np.uint16)
     counts = np.bincount(bins, minlength=4096)
     common = np.flatnonzero(counts >= _GLASS_SHARE * rgb[..., 0].size)
     if not len(common):
-        return values
+        return rgb.astype(np.float32)
     colours = [np.median(flat[bins == one], axis=0) for one in common]
     glass = max(colours, key=lambda colour: float(colour @ (0.299, 0.587, 0.114)))
     if glass.max() < _GLASS_LEAST:
-        return values
-    return np.asarray(np.minimum(values * (255.0 / np.maximum(glass, 1.0)), 255.0), np.float32)
+        return rgb.astype(np.float32)
+    relative = rgb * (255.0 / np.maximum(glass, 1.0)).astype(np.float32)
+    return np.asarray(np.minimum(relative, np.float32(255), out=relative))
 
 
 def saturation(rgb: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
     """HSV saturation (largest minus smallest channel, over the largest), 0 to 1, of …×3 values 0 to 255."""
-    values = rgb.astype(np.float32)
-    high = values.max(axis=-1)
-    return np.asarray((high - values.min(axis=-1)) / np.maximum(high, 1.0), np.float32)
+    # Channel by channel, which is ten times faster than along an axis of three.
+    high = np.maximum(np.maximum(rgb[..., 0], rgb[..., 1]), rgb[..., 2]).astype(np.float32)
+    low = np.minimum(np.minimum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
+    return np.asarray((high - low) / np.maximum(high, np.float32(1)), np.float32)
 
 
 def threshold(values: NDArray[np.float32], settings: TissueSettings) -> float:
@@ -206,7 +219,8 @@ def otsu(values: NDArray[np.float32]) -> float:
     Returns:
         Upper border of the lower class on a scale of 256 steps; 0 where all values are the same.
     """
-    counts = np.bincount(np.minimum(values.ravel() * 256, 255).astype(np.int64), minlength=256)
+    steps = np.minimum(values.ravel() * np.float32(256), np.float32(255)).astype(np.uint8)
+    counts = np.bincount(steps, minlength=256)
     counts = counts.astype(np.float64)
     below = np.cumsum(counts)
     moment = np.cumsum(counts * np.arange(256))
@@ -220,11 +234,10 @@ def otsu(values: NDArray[np.float32]) -> float:
     return float((best[0] + best[-1]) / 2 + 1) / 256
 
 
-def _inked(seen: NDArray[np.float32], found: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
+def _inked(ink: NDArray[np.bool_], found: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
     """Pixels of ink and those it has blurred into; none where the tissue itself looks like ink."""
     from scipy import ndimage
 
-    ink = pen_mask(np.rint(seen).astype(np.uint8))
     if ink[found].mean() > _INK_SHARE if found.any() else True:
         return np.zeros_like(ink)
     ink = ndimage.binary_opening(ink)  # Single pixels are grains, not strokes.
@@ -232,11 +245,15 @@ def _inked(seen: NDArray[np.float32], found: NDArray[np.bool_], margin: int) -> 
 
 
 def _closed(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
-    """Closing with a disc, by distances: as fast for a large disc as for a small one."""
+    """Closing with a disc; a large one by distances, which take more memory and no more time."""
     from scipy import ndimage
 
     pad = math.ceil(radius) + 1
     framed = np.pad(mask, pad)
+    if radius <= _SMALL_DISC:
+        span = np.arange(-pad, pad + 1)
+        disc = span[:, None] ** 2 + span**2 <= radius**2
+        return np.asarray(ndimage.binary_closing(framed, disc)[pad:-pad, pad:-pad]) | mask
     grown = ndimage.distance_transform_edt(~framed) <= radius
     shrunk = ndimage.distance_transform_edt(grown) > radius
     return np.asarray(shrunk[pad:-pad, pad:-pad]) | mask
