@@ -27,8 +27,8 @@ TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]
         (Facts(8_000, 128), "stylegan2", 16, 32, 0.1024, "translation,cutout"),
         (Facts(8_000, 64, threads=16), "stylegan2", 64, 32, 0.0256, "translation,cutout"),
         (Facts(8_000, 256, gpu=True), "stylegan2", 16, 32, 0.4096, "translation,cutout"),
-        (Facts(50_000, 64, gpu=True), "r3gan", 64, 64, 0.2, ""),
-        (Facts(50_000, 256, gpu=True), "r3gan", 16, 32, 12.8, ""),
+        (Facts(50_000, 64, gpu=True), "r3gan", 64, 64, 19.2, ""),
+        (Facts(50_000, 256, gpu=True), "r3gan", 16, 32, 614.4, ""),
     ],
 )
 def test_choices(facts: Facts, family: str, width: int, batch: int, r1: float, diffaugment: str) -> None:
@@ -133,8 +133,8 @@ def test_what_is_asked_for_is_in_the_reasons(asked: dict[str, object], said: lis
 
 def test_both_gammas_of_r3gan_can_be_asked_for() -> None:
     facts = Facts(50_000, 64, gpu=True)
-    assert "R1 and R2 gamma 0.2: 0.2·(size/64)³" in _reasons(facts)
-    assert "R1 gamma 1: as asked for; R2 gamma 0.2: 0.2·(size/64)³" in _reasons(facts, penalty__r1=1)
+    assert "R1 and R2 gamma 19.2: 0.3·size²/batch" in _reasons(facts)
+    assert "R1 gamma 1: as asked for; R2 gamma 19.2: 0.3·size²/batch" in _reasons(facts, penalty__r1=1)
     assert "R1 and R2 gamma 2: as asked for." in _reasons(facts, penalty__r1=2, penalty__r2=2)
     assert "R1 gamma 2: as asked for." in _reasons(Facts(3_000, 64), penalty__r1=2)
     assert "No R1: dcgan is held" in _reasons(Facts(3_000, 64))

@@ -9,7 +9,7 @@ The rules, in the order in which they are applied:
    all sizes); twice as many on a GPU or a CPU with 8 threads or more.
 3. Batch. 32 (64 on a GPU), half of that above 128 px, and at most a quarter of the images.
 4. Gamma of R1. `stylegan2`: 0.0002·size²/batch (Karras et al. 2020, arXiv 2006.06676). `r3gan`:
-   0.2·(size/64)³, the rule of the recipe small-r3gan. `dcgan`: none.
+   0.3·size²/batch, the rule of the recipe small-r3gan. `dcgan`: none.
 5. Augmentation. DiffAugment (Zhao et al. 2020, arXiv 2006.10738): colour, translation and cutout below 5,000
    images, translation and cutout below 20,000, none above. Symmetry and policy follow the domain.
 6. Length. An upper limit; training ends earlier, after five checkpoints without a better KID on val, where
@@ -155,7 +155,7 @@ def _gamma(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> st
     batch, penalty = sections["adversarial"]["batch"], sections["penalty"]
     gamma, why = {
         "stylegan2": (0.0002 * facts.size**2 / batch, "0.0002·size²/batch (Karras et al. 2020)"),
-        "r3gan": (0.2 * (facts.size / 64) ** 3, "0.2·(size/64)³, as in small-r3gan"),
+        "r3gan": (0.3 * facts.size**2 / batch, "0.3·size²/batch, as in small-r3gan"),
         "dcgan": (0.0, "dcgan is held by batch norm and smoothing"),
     }[family]
     reasons: dict[tuple[float, str], list[str]] = {}

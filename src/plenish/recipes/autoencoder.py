@@ -174,37 +174,84 @@ def _train(
     dataset: Dataset, split: str, path: Path, recipe: Recipe, changes: Mapping[str, Any], seed: int,
     only: Sequence[str] | None, errors: bool, retry: bool, request: str,
 ) -> Run:  # fmt: skip
-    network, method, schedule = configurations(recipe, changes, dataset)
+    plan = Plan(recipe.name, *configurations(recipe, changes, dataset))
     train = rows_of(dataset.part("train", split, purpose="train"), only)
-    val = _val(dataset, split, only)
-    if method.batch > len(train):
+    val = val_rows(dataset, split)
+    val = rows_of(val, only) if val is not None else None
+    more = {"only": list(only) if only else None}
+    run = open_run(path, plan, train, seed, more)
+    with run.lock():
+        run.update_status(request=request)
+        fit(run, plan, train, val, retry)
+        if errors and not _is_measured(run):
+            write_errors(run, dataset, split)
+    return run
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is going to be trained and how.
+
+    Attributes:
+        recipe: name of the recipe.
+        network: the autoencoder's shape.
+        method: how it is trained.
+        schedule: length and intervals.
+    """
+
+    recipe: str
+    network: AutoencoderConfig
+    method: Method
+    schedule: Schedule
+
+
+def open_run(path: Path, plan: Plan, train: Subset, seed: int, more: Mapping[str, Any]) -> Run:
+    """The Run of a plan, made or gone on with.
+
+    Args:
+        path: its folder.
+        plan: what is trained.
+        train: training rows.
+        seed: seed of every random draw.
+        more: further facts its configuration holds: which rows were chosen.
+
+    Raises:
+        InputError: the batch is larger than the data, or the Run was asked something else.
+    """
+    if plan.method.batch > len(train):
         raise InputError(
-            f"--batch {method.batch} is more than the {len(train)} images there are to train on; "
+            f"--batch {plan.method.batch} is more than the {len(train)} images there are to train on; "
             f"use at most {len(train)}."
         )
     from plenish.training.autoencoder import CHANGEABLE
+    from plenish.training.engine import Engine
+
+    config = {
+        "recipe": plan.recipe, "network": plan.network.to_dict(),
+        "training": dataclasses.asdict(plan.method), "schedule": dataclasses.asdict(plan.schedule),
+        "precision": Engine.from_settings().precision, **more,
+    }  # fmt: skip
+    provenance = train.dataset.provenance(train.split_name) | {"part": "train", "images": len(train)}
+    return Run.open_or_create(
+        path, "autoencoder", config, data=provenance, seed=seed, may_change=CHANGEABLE, typed=OPTIONS
+    )
+
+
+def fit(run: Run, plan: Plan, train: Subset, val: Subset | None, retry: bool = False) -> None:
+    """Train in a Run whose lock the caller holds.
+
+    Raises:
+        KeyboardInterrupt: it was asked to stop; a checkpoint is written.
+        NegativeAnswer: the training diverged.
+    """
     from plenish.training.autoencoder import train as train_in
     from plenish.training.engine import Engine
 
     engine = Engine.from_settings()
-    config = {
-        "recipe": recipe.name, "network": network.to_dict(), "training": dataclasses.asdict(method),
-        "schedule": dataclasses.asdict(schedule), "precision": engine.precision,
-        "only": list(only) if only else None,
-    }  # fmt: skip
-    provenance = dataset.provenance(split) | {"part": "train", "images": len(train)}
-    run = Run.open_or_create(
-        path, "autoencoder", config, data=provenance, seed=seed, may_change=CHANGEABLE, typed=OPTIONS
-    )
-    with run.lock():
-        run.update_status(request=request)
-        warn_of_other_machine(run, engine.describe())
-        outcome = train_in(run, train, val, network, method, schedule, engine, retry)
-        if outcome == "interrupted":
-            raise KeyboardInterrupt(GOES_ON)
-        if errors and not _is_measured(run):
-            write_errors(run, dataset, split)
-    return run
+    warn_of_other_machine(run, engine.describe())
+    outcome = train_in(run, train, val, plan.network, plan.method, plan.schedule, engine, retry)
+    if outcome == "interrupted":
+        raise KeyboardInterrupt(GOES_ON)
 
 
 def _is_measured(run: Run) -> bool:
@@ -217,13 +264,12 @@ def _best_or_newest(status: Mapping[str, Any]) -> Any:
     return status.get("best", {}).get("checkpoint") or status.get("kimg")
 
 
-def _val(dataset: Dataset, split: str, only: Sequence[str] | None) -> Subset | None:
+def val_rows(dataset: Dataset, split: str) -> Subset | None:
+    """The val part; None, with a warning, where the split has none."""
     if "val" not in set(dataset.split(split).part_of):
-        warn(
-            f"the split '{split}' has no val part, so nothing stops early, and the newest weights are used."
-        )
+        warn(f"the split '{split}' has no val part, so nothing stops early, and the newest weights are used.")
         return None
-    return rows_of(dataset.part("val", split, purpose="select"), only)
+    return dataset.part("val", split, purpose="select")
 
 
 def write_errors(run: Run, dataset: Dataset, split: str) -> None:
