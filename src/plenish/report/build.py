@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plenish import files
-from plenish._version import __version__
 from plenish.errors import InputError
 from plenish.wording import plural
 
@@ -130,26 +128,16 @@ def sections_of(material: Material) -> list[Section]:
 
 
 def render(material: Material, sections: list[Section], answers: list[Card]) -> str:
-    """The page. Every text from outside is escaped by the template; only our own SVG goes in as markup."""
-    import jinja2
+    """The page of what was gathered."""
+    from plenish.report.page import render_page
 
-    from plenish.report.words import INTENDED_USE
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("plenish.report"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    title = material.title or _title(material)
-    return environment.get_template("report.html.j2").render(
-        title=title,
-        sections=sections,
-        cards=answers,
+    return render_page(
+        material.title or _title(material),
+        _subtitle(material),
+        sections,
+        answers,
         phantom=material.is_phantom,
-        intended_use=INTENDED_USE,
         stated_use=material.data.manifest.intended_use if material.data is not None else "",
-        version=__version__,
-        made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        subtitle=_subtitle(material),
     )
 
 

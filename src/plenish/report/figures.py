@@ -82,7 +82,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 @contextmanager
-def _canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+def canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     """A figure in the report's style: no settings of the user's matplotlib, and no mathtext in their "
     "labels."""
     import matplotlib
@@ -220,7 +220,7 @@ def curves(
         log: Logarithmic y, for values of several magnitudes; those of 0 and less are left out.
         caption: A sentence under the chart.
     """
-    with _canvas(WIDTH, 2.25) as (figure, axes):
+    with canvas(WIDTH, 2.25) as (figure, axes):
         ends = []
         for i, (label, (x, y)) in enumerate(series.items()):
             if log:
@@ -292,7 +292,7 @@ def intervals(
         caption: A sentence under the chart.
     """
     shapes = {"helps": "^", "hurts": "v", "neutral": "o"}
-    with _canvas(WIDTH, 0.62 + 0.36 * max(len(rows), 1)) as (figure, axes):
+    with canvas(WIDTH, 0.62 + 0.36 * max(len(rows), 1)) as (figure, axes):
         said = []
         for i, row in enumerate(rows):
             shade = colour(row.get("role") or role)
@@ -356,7 +356,7 @@ def histogram(
         x_label: Words under the axis.
     """
     edge = np.asarray(edges, float)
-    with _canvas(4.9, 2.5) as (figure, axes):
+    with canvas(4.9, 2.5) as (figure, axes):
         for i, (label, values) in enumerate(counts.items()):
             share = np.asarray(values, float)
             share = share / max(share.sum(), 1e-12)

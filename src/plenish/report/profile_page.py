@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from plenish._version import __version__
 from plenish.report.blocks import Block, Card, Facts, Notes, Pictures, Section, Table, Text
 from plenish.report.pictures import Picture, sheet
 
@@ -45,32 +43,20 @@ def profile_page(content: Mapping[str, Any], sheets: list[Picture], manifest: Ma
         sheets: the contact sheets.
         manifest: the Dataset's manifest.
     """
-    import jinja2
+    from plenish.report.page import render_page
 
-    from plenish.report.words import INTENDED_USE
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("plenish.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     kind = "phantom" if content["phantom"] else "synthetic" if content["synthetic"] else "real"
-    return environment.get_template("report.html.j2").render(
-        title=f"Profile of {content['name']}",
-        subtitle=f"{content['images']:,} {kind} images · "
-        f"{content['size']}×{content['size']} pixels",
-        sections=[
-            _pictures(content, sheets), _counts(content), _pixels(content), _leaks(content), _origin(content)
-        ],
-        cards=_cards(content),
+    sections = [
+        _pictures(content, sheets), _counts(content), _pixels(content), _leaks(content), _origin(content)
+    ]  # fmt: skip
+    return render_page(
+        f"Profile of {content['name']}",
+        f"{content['images']:,} {kind} images · {content['size']}×{content['size']} pixels",
+        sections,
+        _cards(content),
         phantom=content["phantom"],
-        intended_use=INTENDED_USE,
         stated_use=manifest.intended_use,
-        version=__version__,
-        made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    )  # fmt: skip
+    )
 
 
 def _cards(content: Mapping[str, Any]) -> list[Card]:
