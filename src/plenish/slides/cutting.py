@@ -36,6 +36,7 @@ class Work:
     """All that is to be done.
 
     Attributes:
+        root: the folder that was given, or that of the file.
         listed: the slides, and what is known of them.
         wanted: the same slides, as workers are told of them.
         refused: slides that will not be tiled, with the reason.
@@ -45,6 +46,7 @@ class Work:
         crew: processes that read.
     """
 
+    root: Path
     listed: SlideList
     wanted: Sequence[Wanted]
     refused: Mapping[str, str]
@@ -221,10 +223,15 @@ def _types(work: Work, sheets: Sequence[_Sheet]) -> dict[str, Any]:
 
 
 def _sources(work: Work) -> dict[str, str]:
-    """What rejected.csv and the column `source` call each slide: its path below the folder they share."""
+    """What rejected.csv and the column `source` call each slide: its path below the folder that was given."""
     from plenish.datasets.sources.listing import printable
 
-    return {wanted.name: printable(wanted.path) for wanted in work.wanted}
+    sources = {}
+    for wanted in work.wanted:
+        path = Path(wanted.path)
+        below = path.relative_to(work.root) if path.is_relative_to(work.root) else path
+        sources[wanted.name] = printable(str(below))
+    return sources
 
 
 def _draw(work: Work, sheets: Sequence[_Sheet], folder: Path, labels: Sequence[str]) -> None:
@@ -412,8 +419,8 @@ def _remarks(
         name, reason = next(iter(ledger.slides.items()))
         texts.append(
             f"{len(ledger.slides):,} of {plural(len(sheets), 'slide')} "
-            f"{'was' if len(ledger.slides) == 1 else 'were'} rejected, see {out / 'rejected.csv'}; the first "
-            f"was {name}: {reason}."
+            f"{'was' if len(ledger.slides) == 1 else 'were'} rejected, see {out.name}/rejected.csv; the "
+            f"first was {name}: {reason}."
         )
     if ledger.first is not None:
         source, reason = ledger.first

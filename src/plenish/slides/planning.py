@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,6 @@ from plenish.slides import scale
 from plenish.slides.grid import Grid, make_grid
 from plenish.slides.reader import Slide
 from plenish.slides.settings import TilingSettings
-
-if TYPE_CHECKING:
-    from plenish.slides.annotations import Annotations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +127,7 @@ def plan_slide(slide: Slide, wanted: Wanted, settings: TilingSettings) -> Plan:
             f"{tissue.max():.0%}: lower --min-tissue or choose a smaller --size."
         )
     rows, columns, tissue = rows[kept], columns[kept], tissue[kept]
-    labels, coverage = _coverage(slide, wanted, grid.boxes(rows, columns), settings, mpp, about)
+    labels, coverage = _coverage(slide, wanted, grid.boxes(rows, columns), settings, about)
     plan = Plan(about, grid, rows, columns, tissue, coverage, labels)
     if labels and settings.ambiguous == "drop":
         clear = (plan.classes(settings) >= 0) | (coverage.max(1) <= 1e-9)
@@ -153,34 +150,29 @@ def _tissue(
     if not mask.any() and settings.min_tissue > 0:
         error = NoTissue(wanted.name, rgb, settings.tissue())
         error.save(Path(wanted.picture))
-        raise InputError(f"{error} A picture is in {wanted.picture}.")
+        raise InputError(f"{error} A picture of it is {Path(wanted.picture).name}, beside the output.")
     return box_coverage(mask, grid.boxes(rows, columns), downsample)
 
 
 def _coverage(
-    slide: Slide, wanted: Wanted, boxes: NDArray[np.float64], settings: TilingSettings, mpp: float | None,
+    slide: Slide, wanted: Wanted, boxes: NDArray[np.float64], settings: TilingSettings,
     about: dict[str, Any],
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:  # fmt: skip
     """The labels annotated on a slide, and the share of each box they cover, N×K."""
     if wanted.annotations is None:
         return (), np.zeros((len(boxes), 0))
-    annotations = annotations_of(Path(wanted.annotations), slide, settings, mpp)
-    about["remarks"] += annotations_remarks(annotations, slide)
+    from plenish.slides.annotations import read_annotations
+
+    annotations = read_annotations(
+        Path(wanted.annotations), size=(slide.width, slide.height), holes=settings.holes,
+        priority=settings.priority, rename=dict(settings.rename),
+    )  # fmt: skip
+    about["remarks"] += annotations.remarks
     areas = annotations.areas()
     about["annotated_px2"] = {label: float(areas[label]) for label in annotations.labels}
     found = annotations.coverage(boxes)
-    labels = tuple(annotations.labels)
+    labels = annotations.labels
     return labels, np.stack([found[label] for label in labels], 1) if labels else np.zeros((len(boxes), 0))
 
 
-def annotations_of(path: Path, slide: Slide, settings: TilingSettings, mpp: float | None) -> Annotations:
-    """A slide's annotations, read as the settings say."""
-    raise InputError(f"{path} cannot be read yet.")
-
-
-def annotations_remarks(annotations: Annotations, slide: Slide) -> list[str]:
-    """What is wrong with annotations without making them useless."""
-    return []
-
-
-__all__ = ["Plan", "Wanted", "annotations_of", "plan_slide"]
+__all__ = ["Plan", "Wanted", "plan_slide"]

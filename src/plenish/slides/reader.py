@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _NATIVE_VENDORS = ("generic-tiff", "aperio", "philips")
 """Vendors whose levels are single pages of a TIFF in RGB."""
 _BAND_BYTES = 32 * 2**20
+_SMALLEST_PATCH = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,11 +195,26 @@ class Slide:
         for top in range(0, high, step):
             bottom = min(top + step, high)
             first, last = int(top * scale), int(np.ceil(bottom * scale - 1e-6))
-            with contextlib.suppress(UnreadableRegion):
-                band = self.read(index, 0, first, int(np.ceil(wide * scale - 1e-6)), last - first)
-                box = (0.0, top * scale - first, wide * scale, bottom * scale - first)
-                small[top:bottom] = shrink(band, box, wide, bottom - top)
+            band = self._patched(index, 0, first, int(np.ceil(wide * scale - 1e-6)), last - first)
+            box = (0.0, top * scale - first, wide * scale, bottom * scale - first)
+            small[top:bottom] = shrink(band, box, wide, bottom - top)
         return small, downsample
+
+    def _patched(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """A region, white where it cannot be decoded, found by halving between the file's tiles."""
+        try:
+            return self.read(level, x, y, width, height)
+        except UnreadableRegion:
+            across, down = self.tile_size(level) or (_SMALLEST_PATCH, _SMALLEST_PATCH)
+        column, row = _between(x, width, across), _between(y, height, down)
+        if column is not None and (row is None or width >= height):
+            parts = [(x, y, column - x, height), (column, y, x + width - column, height)]
+        elif row is not None:
+            parts = [(x, y, width, row - y), (x, row, width, y + height - row)]
+        else:
+            return np.full((height, width, 3), 255, np.uint8)
+        beside = parts[0][1] == parts[1][1]
+        return np.concatenate([self._patched(level, *part) for part in parts], axis=int(beside))
 
     def level_for(self, downsample: float) -> int:
         """The coarsest level that is not coarser than `downsample`, by up to half a per mille."""
@@ -237,7 +253,8 @@ def open_slide(path: Path | str) -> Slide:
     import tifffile
 
     try:
-        return Slide(path, _openslide(path))
+        slide = Slide(path, _openslide(path))
+        return _with_all_levels(slide) if slide.vendor == "generic-tiff" else slide
     except openslide.OpenSlideUnsupportedFormatError:
         pass  # Perhaps a plain TIFF.
     except openslide.OpenSlideError as error:
@@ -253,6 +270,25 @@ def open_slide(path: Path | str) -> Slide:
             f"{path} is no slide: neither OpenSlide nor tifffile can read it; give a slide in a format "
             "of OpenSlide's or a tiled TIFF."
         ) from None
+
+
+def _between(start: int, length: int, tile: int) -> int | None:
+    """The border of tiles next to the middle of a stretch; None when it lies within one tile."""
+    first, last = start // tile + 1, (start + length - 1) // tile
+    middle = round((start + length / 2) / tile)
+    return None if first > last else tile * min(max(middle, first), last)
+
+
+def _with_all_levels(slide: Slide) -> Slide:
+    """A plain TIFF with the levels that OpenSlide passes over because they are not marked as such."""
+    if len(slide.levels) > 1 or None in slide._native:
+        return slide
+    plain = Slide(slide.path, None)
+    if len(plain.levels) == 1:
+        plain.close()
+        return slide
+    slide.close()
+    return plain
 
 
 def _downsample(full: tuple[int, int], size: tuple[int, int], stated: float) -> float:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Box = tuple[float, float, float, float]
+_FEW = 8
+"""Source pixels to one of the result up to which weighing each in turn is faster than summing runs."""
 
 
 def shrink(pixels: NDArray[np.uint8], box: Box, width: int, height: int) -> NDArray[np.uint8]:
@@ -15,6 +17,7 @@ def shrink(pixels: NDArray[np.uint8], box: Box, width: int, height: int) -> NDAr
 
     Pixels that the box or a pixel of the result cuts count with the share that lies inside, unlike the box
     filter of most libraries, which takes a pixel whole or not at all and so shifts edges by up to half one.
+    The same on every machine: sums are taken in a fixed order.
 
     Args:
         pixels: H×W×3 uint8.
@@ -26,23 +29,49 @@ def shrink(pixels: NDArray[np.uint8], box: Box, width: int, height: int) -> NDAr
         height×width×3 uint8.
     """
     left, top, right, bottom = box
-    if (width, height) == (right - left, bottom - top) and left == int(left) and top == int(top):
-        return np.ascontiguousarray(pixels[int(top) : int(bottom), int(left) : int(right)])
-    rows = _sums(pixels, top, bottom, height)
-    columns = _sums(rows.transpose(1, 0, 2), left, right, width)
-    mean = columns.transpose(1, 0, 2) * np.float32(width * height / ((right - left) * (bottom - top)))
-    return np.ascontiguousarray((mean + np.float32(0.5)).clip(0, 255).astype(np.uint8))
+    across, down = (right - left) / width, (bottom - top) / height
+    if across == down == int(across) and left == int(left) and top == int(top):
+        return _reduced(pixels[int(top) : int(bottom), int(left) : int(right)], int(across))
+    rows = _sums(pixels, top, down, height)
+    columns = _sums(np.ascontiguousarray(rows.transpose(1, 0, 2)), left, across, width)
+    columns *= np.float32(1 / (across * down))
+    columns += np.float32(0.5)
+    return np.ascontiguousarray(columns.clip(0, 255).astype(np.uint8).transpose(1, 0, 2))
 
 
-def _sums(values: NDArray[Any], start: float, stop: float, count: int) -> NDArray[np.float32]:
-    """Integrals over `count` equal stretches of the first axis between two positions."""
-    edges = start + (stop - start) / count * np.arange(count + 1)
+def _reduced(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Averages of squares of whole pixels."""
+    from PIL import Image
+
+    if factor == 1:
+        return np.ascontiguousarray(pixels)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).reduce(factor))
+
+
+def _sums(values: NDArray[Any], start: float, step: float, count: int) -> NDArray[np.float32]:
+    """Integrals over `count` stretches of the first axis, each `step` long, from `start`."""
+    edges = start + step * np.arange(count + 1, dtype=np.float64)
+    if step > _FEW:
+        return _long_sums(values, edges)
+    first = np.floor(edges[:-1] + 1e-9).astype(np.int64)
+    total = np.zeros((count, *values.shape[1:]), np.float32)
+    part = np.empty_like(total)
+    for pixel in range(int(np.ceil(step)) + 1):
+        at = first + pixel
+        weight = np.clip(np.minimum(edges[1:], at + 1) - np.maximum(edges[:-1], at), 0, 1).astype(np.float32)
+        if weight.any():
+            np.multiply(values[np.minimum(at, len(values) - 1)], weight[:, None, None], out=part)
+            total += part
+    return total
+
+
+def _long_sums(values: NDArray[Any], edges: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The same, where the stretches are long: whole runs, less what an edge cuts off, plus what it adds."""
     whole = np.minimum(edges.astype(np.int64), len(values) - 1)
     part = (edges - whole).astype(np.float32)[:, None, None]
     cut = values[whole] * part  # What of the pixel that holds an edge lies before the edge.
-    full: NDArray[np.float32] = np.add.reduceat(values[: whole[-1] + 1], whole, axis=0, dtype=np.float32)[
-        :count
-    ]
-    full -= cut[:-1]
-    full += cut[1:]
-    return full
+    full = np.add.reduceat(values[: whole[-1] + 1], whole, axis=0, dtype=np.float32)
+    sums: NDArray[np.float32] = full[:-1]
+    sums -= cut[:-1]
+    sums += cut[1:]
+    return sums

@@ -32,7 +32,8 @@ class TilingSettings:
         label_threshold: share of a tile that an annotation must cover to be its label, above 0 up to 1.
         background: label of tiles that no annotation covers that far.
         priority: annotations' labels, the one that counts where they overlap first.
-        holes: annotations' labels that cut holes into the others.
+        holes: annotations' labels that cut holes into the others; None takes the usual ones.
+        rename: pairs of a label in the annotations' files and its new name.
         ambiguous: what to do with tiles of the background that an annotation touches.
         min_sharpness: least sharpness of a tile (see `filters.sharpness`); 0 keeps all.
         max_pen: greatest share of ink of a tile, 0 to 1; 1 keeps all.
@@ -53,7 +54,8 @@ class TilingSettings:
     label_threshold: float = 0.5
     background: str = "normal"
     priority: tuple[str, ...] = ()
-    holes: tuple[str, ...] = ()
+    holes: tuple[str, ...] | None = None
+    rename: tuple[tuple[str, str], ...] = ()
     ambiguous: Literal["keep", "drop"] = "keep"
     min_sharpness: float = 0.0
     max_pen: float = 1.0
@@ -77,7 +79,7 @@ class TilingSettings:
             raise InputError(f"--label-threshold must lie above 0 up to 1, not {self.label_threshold:g}.")
         if not self.background:
             raise InputError("--background must not be empty; it names the class of what is not annotated.")
-        both = set(self.priority) & set(self.holes)
+        both = set(self.priority) & set(self.holes or ())
         if both:
             raise InputError(f"'{min(both)}' cannot be a label of --priority and one of --holes; choose one.")
         self.tissue()
@@ -98,8 +100,9 @@ class TilingSettings:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> TilingSettings:
         """The inverse of `to_dict`, also after JSON."""
-        lists = {key: tuple(content[key]) for key in ("priority", "holes")}
-        return cls(**content | lists)
+        holes = None if content["holes"] is None else tuple(content["holes"])
+        rename = tuple((old, new) for old, new in content["rename"])
+        return cls(**content | {"priority": tuple(content["priority"]), "holes": holes, "rename": rename})
 
 
 def _within(option: str, value: float, least: float, most: float, unit: str) -> None:

@@ -49,7 +49,7 @@ class Tiled:
         }  # fmt: skip
         if common.current().json:
             return facts | {"slides": list(self.slides), "warnings": list(self.warnings)}
-        shown = ("slide", "status", "tiles", "rejected", "candidates", "positions", "level", "mpp")
+        shown = ["slide", "tiles", "rejected", "candidates", "level", "mpp", *["reason"] * bool(rejected)]
         rows = [{key: row[key] for key in shown} for row in self.slides[:_SHOWN]]
         more = len(self.slides) - len(rows)
         return facts | ({"more_slides": f"{more} in summary.csv"} if more else {}) | {"slides": rows}
@@ -60,7 +60,7 @@ def tile_slides(
     stride: int | None = None, assume_mpp: float | None = None, tolerance: float = 0.02,
     metadata: Path | None = None, group_column: str | None = None, label_column: str | None = None,
     annotations: Path | None = None, label_threshold: float = 0.5, background: str = "normal",
-    priority: list[str] | None = None, holes: list[str] | None = None,
+    priority: list[str] | None = None, holes: list[str] | None = None, rename: list[str] | None = None,
     ambiguous: Literal["keep", "drop"] = "keep", unannotated: Literal["background", "skip"] = "background",
     min_tissue: float = 0.5, tissue_saturation: float | None = None, tissue_dark: float = 0.12,
     tissue_close_um: float = 24.0, tissue_speck_um2: float = 20_000.0, tissue_hole_um2: float = 40_000.0,
@@ -93,7 +93,8 @@ def tile_slides(
         label_threshold: share of a tile that an annotation must cover to label it.
         background: the label of tiles that no annotation covers that far.
         priority: annotations' labels; where they overlap, the one named first counts.
-        holes: annotations' labels that are holes in the others.
+        holes: annotations' labels that are holes in the others; left out, usual names such as Exclusion.
+        rename: annotations' labels under new names, as old=new; several may get the same.
         ambiguous: keep or drop tiles that an annotation touches and does not cover far enough.
         unannotated: whether slides without annotations are background, or skipped.
         min_tissue: least share of tissue of a tile; 0 takes the whole slide.
@@ -130,7 +131,8 @@ def tile_slides(
         size=size, mpp=mpp, level=level, stride=stride, tolerance=tolerance, assume_mpp=assume_mpp,
         min_tissue=min_tissue, saturation=tissue_saturation, dark=tissue_dark, close_um=tissue_close_um,
         speck_um2=tissue_speck_um2, hole_um2=tissue_hole_um2, label_threshold=label_threshold,
-        background=background, priority=tuple(priority or ()), holes=tuple(holes or ()), ambiguous=ambiguous,
+        background=background, priority=tuple(priority or ()),
+        holes=None if holes is None else tuple(holes), rename=_renamed(rename or ()), ambiguous=ambiguous,
         min_sharpness=min_sharpness, max_pen=max_pen,
     )  # fmt: skip
     _refuse_at_once(out, workers, per_class, per_slide, quality, annotations, label_column)
@@ -144,7 +146,8 @@ def tile_slides(
     for text in remarks:
         warn(text)
     order = Order(how, images, str(out.with_name(out.name + ".partial") / "images"), quality)
-    work = Work(listed, wanted, refused, order, drawing, label_column is not None, crew(workers))
+    root = slides if slides.is_dir() else slides.parent
+    work = Work(root, listed, wanted, refused, order, drawing, label_column is not None, crew(workers))
     writer = DatasetWriter(
         out, name=name or printable(out.resolve().name), size=size, channels=3, labels=LabelSchema(),
         config=_config(slides, work), licence=licence, source=printable(str(slides.resolve())),
@@ -156,6 +159,13 @@ def tile_slides(
     for text in more:
         warn(text)
     return Tiled(writer.dataset, tuple(rows), (*remarks, *more))
+
+
+def _renamed(pairs: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    for pair in pairs:
+        if not all(pair.partition("=")):
+            raise InputError(f"--rename takes old=new, such as _0=tumour, not '{pair}'.")
+    return tuple((pair.partition("=")[0], pair.partition("=")[2]) for pair in pairs)
 
 
 def _refuse_at_once(

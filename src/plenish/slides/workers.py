@@ -231,6 +231,7 @@ def do_all(jobs: Iterable[Job], order: Order, workers: int) -> Iterator[tuple[Jo
         stack.callback(crew.close)
         pool = concurrent.futures.ThreadPoolExecutor(workers, initializer=crew.hire)
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        stack.enter_context(_telling_of_lost_workers())
         waiting: collections.deque[tuple[Job, concurrent.futures.Future[Answer]]] = collections.deque()
         for job in jobs:
             waiting.append((job, pool.submit(crew.work, job)))
@@ -241,6 +242,14 @@ def do_all(jobs: Iterable[Job], order: Order, workers: int) -> Iterator[tuple[Jo
         while waiting:
             done, future = waiting.popleft()
             yield done, future.result()
+
+
+@contextlib.contextmanager
+def _telling_of_lost_workers() -> Iterator[None]:
+    try:
+        yield
+    except concurrent.futures.BrokenExecutor:
+        raise WorkerLost("A worker process could not start; try '--workers 1'.") from None
 
 
 def _ahead(job: Job, workers: int) -> int:

@@ -1,0 +1,442 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from PIL import Image
+
+from plenish.cli import run
+from plenish.datasets.dataset import Dataset
+from plenish.errors import InputError
+from plenish.slides.tiling import tile_slides
+
+SQUARE = """<ASAP_Annotations><Annotations>
+<Annotation Name="a" Type="Polygon" PartOfGroup="{label}" Color="#F4FA58"><Coordinates>{points}</Coordinates>
+</Annotation></Annotations></ASAP_Annotations>"""
+
+
+def write_square(path: Path, box: tuple[float, float, float, float], label: str = "tumour") -> None:
+    left, top, right, bottom = box
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    points = "".join(f'<Coordinate Order="{i}" X="{x}" Y="{y}"/>' for i, (x, y) in enumerate(corners))
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(SQUARE.format(label=label, points=points))
+
+
+def rows_of(out: Path) -> pd.DataFrame:
+    return pd.read_parquet(out / "samples.parquet")
+
+
+def images_of(out: Path) -> np.ndarray:
+    return np.concatenate([np.load(path) for path in sorted((out / "pixels").glob("*.npy"))])
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+
+
+def break_tile(path: Path, number: int) -> None:
+    with tifffile.TiffFile(path) as file:
+        offset, count = file.pages[0].dataoffsets[number], file.pages[0].databytecounts[number]
+    with path.open("r+b") as raw:
+        raw.seek(offset)
+        raw.write(b"\x00" * count)
+
+
+def test_tiles_are_the_slides_pixels_with_their_places(make_slide, noise, tmp_path: Path) -> None:
+    path = make_slide(pixels=noise)
+    made = tile_slides(path, tmp_path / "out", size=64, level=0, min_tissue=0)
+    table = rows_of(tmp_path / "out")
+    images = images_of(tmp_path / "out")
+    assert len(table) == 4 * 6 == made.slides[0]["tiles"]
+    for row, image in zip(table.itertuples(), images):
+        assert (row.x, row.y) == (row.col * 64, row.row * 64)
+        np.testing.assert_array_equal(
+            image, noise[int(row.y) : int(row.y) + 64, int(row.x) : int(row.x) + 64]
+        )
+    assert table["id"].tolist()[:2] == ["slide_0_0", "slide_0_1"]
+    assert set(table["mpp"]) == {0.5}
+    assert set(table["level"]) == {0}
+    assert set(table["group"]) == {"slide"}
+    assert set(table["source"]) == {"slide.tif"}
+    assert not list((tmp_path / "out").glob("plans*"))
+
+
+def test_only_tiles_with_tissue_are_taken_and_their_share_is_kept(make_slide, tmp_path: Path) -> None:
+    make_slide()  # Tissue from (64, 64) to (448, 320) of 512 by 384.
+    tile_slides(tmp_path / "slide.tif", tmp_path / "out", size=64, level=0)
+    assert len(rows_of(tmp_path / "out")) == 6 * 4
+    tile_slides(tmp_path / "slide.tif", tmp_path / "some", size=64, stride=32, level=0, min_tissue=0.2)
+    table = rows_of(tmp_path / "some")
+    inside = np.clip(np.minimum(table.x + 64, 448) - np.maximum(table.x, 64), 0, 64) / 64
+    inside *= np.clip(np.minimum(table.y + 64, 320) - np.maximum(table.y, 64), 0, 64) / 64
+    assert np.abs(table.tissue - inside).max() < 0.15  # The mask rounds corners off.
+    assert table.tissue.min() >= 0.2
+
+
+@pytest.mark.parametrize(
+    ("options", "side", "mpp"),
+    [
+        ({"level": 0}, 32, 0.5),
+        ({"level": 2}, 128, 2.0),
+        ({"mpp": 1.0}, 64, 1.0),
+        ({"mpp": 0.73}, 32 * 1.46, 0.73),
+        ({"mpp": 1.6, "stride": 20}, 32 * 3.2, 1.6),
+    ],
+)
+def test_coverage_is_that_of_the_polygon_at_every_scale(
+    make_slide, tmp_path: Path, options: dict[str, Any], side: float, mpp: float
+) -> None:
+    make_slide()
+    box = (100.5, 90.25, 330.0, 270.75)
+    write_square(tmp_path / "xml" / "slide.xml", box)
+    out = tmp_path / "out"
+    tile_slides(tmp_path / "slide.tif", out, size=32, min_tissue=0, annotations=tmp_path / "xml", **options)
+    table = rows_of(out)
+    assert set(table.side.round(6)) == {round(side, 6)}
+    assert table.mpp.round(9).unique().tolist() == [mpp]
+    wide = np.clip(np.minimum(table.x + side, box[2]) - np.maximum(table.x, box[0]), 0, None) / side
+    high = np.clip(np.minimum(table.y + side, box[3]) - np.maximum(table.y, box[1]), 0, None) / side
+    np.testing.assert_allclose(table.coverage_tumour, wide * high, atol=1e-5)
+    assert (table.label == np.where(wide * high >= 0.5 - 1e-5, "tumour", "normal")).all()
+    assert 0 < (table.label == "tumour").mean() < 1
+
+
+def test_ambiguous_tiles_can_be_dropped(make_slide, tmp_path: Path) -> None:
+    make_slide()
+    write_square(tmp_path / "xml" / "slide.xml", (100, 100, 300, 300))
+    common = {"size": 64, "level": 0, "annotations": tmp_path / "xml", "label_threshold": 0.9}
+    tile_slides(tmp_path / "slide.tif", tmp_path / "all", **common)
+    tile_slides(tmp_path / "slide.tif", tmp_path / "clear", ambiguous="drop", **common)
+    whole, clear = rows_of(tmp_path / "all"), rows_of(tmp_path / "clear")
+    assert ((whole.coverage_tumour > 0) & (whole.coverage_tumour < 0.9)).any()
+    assert sorted(clear.id) == sorted(whole.id[(whole.coverage_tumour == 0) | (whole.coverage_tumour >= 0.9)])
+
+
+def test_labels_are_renamed_and_background_is_named(make_slide, tmp_path: Path) -> None:
+    make_slide()
+    write_square(tmp_path / "xml" / "slide.xml", (64, 64, 256, 320), label="_0")
+    out = tmp_path / "out"
+    options = ["--annotations", str(tmp_path / "xml"), "--rename", "_0=metastasis", "--background", "other"]
+    assert (
+        run(
+            [
+                "slides",
+                "tile",
+                str(tmp_path / "slide.tif"),
+                str(out),
+                "--size",
+                "64",
+                "--level",
+                "0",
+                *options,
+            ]
+        )
+        == 0
+    )
+    assert Dataset.open(out).labels.names == ("other", "metastasis")
+    assert rows_of(out).label.value_counts().to_dict() == {"other": 12, "metastasis": 12}
+
+
+def test_the_bytes_are_the_same_for_any_number_of_workers(make_slide, tmp_path: Path) -> None:
+    for i in range(3):
+        make_slide(f"s/slide-{i}.tif", compression="jpeg", tile=48)
+    break_tile(tmp_path / "s" / "slide-1.tif", 30)
+    (tmp_path / "s" / "junk.svs").write_bytes(b"junk")
+    made = {}
+    for workers in (1, 2, 3):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        tile_slides(
+            tmp_path / "s", folder / "out", size=40, mpp=0.6, workers=workers, images="jpeg",
+            min_sharpness=0.05, max_pen=0.5, per_slide=25,
+        )  # fmt: skip
+        made[workers] = files_of(folder / "out")
+    assert made[1] == made[2] == made[3]
+    assert len([name for name in made[1] if name.startswith("images/")]) > 40
+
+
+def test_a_killed_tiling_goes_on_and_ends_the_same(make_slide, tmp_path: Path) -> None:
+    for i in range(3):
+        make_slide(f"s/slide-{i}.tif", compression="jpeg", mpp=0.5)
+    break_tile(tmp_path / "s" / "slide-0.tif", 19)
+    (tmp_path / "s" / "another.svs").write_bytes(b"junk")
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    # Large overlapping tiles: shards are full early.
+    options = ["--size", "192", "--stride", "8", "--level", "0", "--min-tissue", "0.2", "--workers", "2"]
+
+    def command(folder: str) -> list[str]:
+        out = str(tmp_path / folder / "out")
+        return [sys.executable, "-m", "plenish", "slides", "tile", str(tmp_path / "s"), out, *options]
+
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    rows = tmp_path / "killed" / "out.partial" / "rows"
+    with subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while len(list(rows.glob("*.json"))) < 2:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = len(list(rows.glob("*.json")))
+    assert not (tmp_path / "killed" / "out").exists()
+    before = {path.name: path.stat().st_mtime_ns for path in (rows.parent / "pixels").glob("*.npy")}
+    again = subprocess.run(command("killed"), check=True, capture_output=True, text=True)
+    after = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "killed" / "out" / "pixels").glob("*.npy")}
+    assert sum(after[name] == when for name, when in before.items()) >= done
+    assert files_of(tmp_path / "whole" / "out") == files_of(tmp_path / "killed" / "out")
+    assert "slide-0.tif#" in (tmp_path / "killed" / "out" / "rejected.csv").read_text()
+    assert "slides rejected  1" in again.stdout
+
+
+def test_corrupt_regions_and_slides_are_listed_and_the_run_goes_on(make_slide, tmp_path: Path) -> None:
+    make_slide("s/a.tif", compression="jpeg")
+    make_slide("s/b.tif")
+    make_slide("s/c.tif", mpp=None)
+    (tmp_path / "s" / "d.svs").write_bytes(b"not a slide")
+    break_tile(tmp_path / "s" / "a.tif", 10)  # Row 1, column 2 of 8.
+    made = tile_slides(tmp_path / "s", tmp_path / "out", size=64, mpp=0.5)
+    with (tmp_path / "out" / "rejected.csv").open() as file:
+        rejected = {row["source"]: row["reason"] for row in csv.DictReader(file)}
+    assert set(rejected) == {"a.tif#1_2", "c.tif", "d.svs"}
+    assert "cannot be decoded" in rejected["a.tif#1_2"]
+    assert "does not say how large its pixels are" in rejected["c.tif"]
+    assert "no slide" in rejected["d.svs"]
+    with (tmp_path / "out" / "summary.csv").open() as file:
+        summary = {row["slide"]: row for row in csv.DictReader(file)}
+    assert [summary[name]["tiles"] for name in "abcd"] == ["23", "24", "0", "0"]
+    assert [summary[name]["status"] for name in "abcd"] == ["tiled", "tiled", "rejected", "rejected"]
+    assert summary["a"]["corrupt"] == "1"
+    assert made.summary()["slides_rejected"] == 2
+    assert any("2 of 4 slides were rejected" in text for text in made.warnings)
+    assert any("1 tile was rejected because the slide is damaged" in text for text in made.warnings)
+    assert Dataset.open(tmp_path / "out").manifest.extra["rejected"] == 3
+
+
+def test_a_slide_without_tissue_is_an_error_with_a_picture(make_slide, tmp_path: Path, capsys) -> None:
+    path = make_slide("bare.tif", pixels=np.full((300, 400, 3), 240, np.uint8))
+    assert run(["slides", "tile", str(path), str(tmp_path / "out"), "--size", "64", "--level", "0"]) == 2
+    said = capsys.readouterr().err
+    assert "No tissue was found on bare" in said
+    assert "out.no-tissue.bare.png" in said
+    assert Image.open(tmp_path / "out.no-tissue.bare.png").height == 300
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_without_a_scale_it_is_refused_and_with_an_assumed_one_done(
+    make_slide, tmp_path: Path, capsys
+) -> None:
+    path = make_slide(mpp=None)
+    words = ["slides", "tile", str(path), str(tmp_path / "out"), "--size", "32", "--mpp", "1.0"]
+    assert run(words) == 2
+    assert "does not say how large its pixels are" in capsys.readouterr().err
+    assert run([*words, "--assume-mpp", "0.5"]) == 0
+    assert set(rows_of(tmp_path / "out")["level"]) == {1}
+    (tmp_path / "t.csv").write_text("slide,mpp\nslide,1.0\n")
+    made = tile_slides(path, tmp_path / "table", size=32, mpp=1.0, metadata=tmp_path / "t.csv")
+    assert (made.slides[0]["level"], made.slides[0]["mpp_source"]) == (0, "the table")
+
+
+def test_a_level_of_unknown_scale_is_tiled_with_a_warning(make_slide, tmp_path: Path) -> None:
+    make_slide("s/a.tif", mpp=None)
+    make_slide("s/b.tif", mpp=0.5)
+    make_slide("s/c.tif", mpp=1.0)
+    made = tile_slides(tmp_path / "s", tmp_path / "out", size=64, level=0)
+    table = rows_of(tmp_path / "out")
+    assert table[table.slide == "a"].mpp.isna().all()
+    assert any("1 slide does not say" in text for text in made.warnings)
+    assert any("0.5 µm per pixel on one slide and 1 on another" in text for text in made.warnings)
+
+
+def test_metadata_follow_every_tile_and_mismatches_are_said(make_slide, tmp_path: Path) -> None:
+    make_slide("s/a.tif")
+    make_slide("s/b.tif")
+    (tmp_path / "t.csv").write_text("slide_id|patient|kind|age\na|P1|x|61\nzz|P3|y|\n")
+    made = tile_slides(
+        tmp_path / "s", tmp_path / "out", size=64, level=0, metadata=tmp_path / "t.csv", label_column="kind"
+    )
+    table = rows_of(tmp_path / "out")
+    assert set(table.group) == {"P1"}
+    assert set(table.age) == {61.0}
+    assert set(table.label) == {"x"}
+    assert made.dataset.manifest.extra["rows_without_slide"] == ["zz"]
+    assert made.dataset.manifest.extra["slides_without_row"] == ["b"]
+    assert any("1 row names no slide that is there: zz." in text for text in made.warnings)
+    assert any("1 slide has no row in the table: b." in text for text in made.warnings)
+    assert made.slides[1]["reason"] == "the table gives it no kind"
+
+
+def test_annotations_that_do_not_fit_are_said(make_slide, tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d"):
+        make_slide(f"s/{name}.tif")
+    write_square(tmp_path / "xml" / "a.xml", (100, 100, 300, 900))  # Reaches off the slide.
+    (tmp_path / "xml" / "b.xml").write_text("<ASAP_Annotations><broken")
+    write_square(tmp_path / "xml" / "c.xml", (5000, 5000, 6000, 6000))
+    write_square(tmp_path / "xml" / "e.xml", (0, 0, 9, 9))
+    made = tile_slides(tmp_path / "s", tmp_path / "out", size=64, level=0, annotations=tmp_path / "xml")
+    by_name = {row["slide"]: row for row in made.slides}
+    assert [by_name[name]["status"] for name in "abcd"] == ["tiled", "rejected", "rejected", "tiled"]
+    assert any(text.startswith("a: ") for text in made.warnings)
+    assert any("1 slide has no annotations" in text and "background: d." in text for text in made.warnings)
+    assert any("1 file belongs to no slide" in text and "e.xml" in text for text in made.warnings)
+    skipped = tile_slides(
+        tmp_path / "s", tmp_path / "skip", size=64, level=0, annotations=tmp_path / "xml", unannotated="skip"
+    )
+    assert {row["slide"]: row["status"] for row in skipped.slides}["d"] == "rejected"
+
+
+def test_a_balanced_draw(make_slide, tmp_path: Path) -> None:
+    make_slide("s/a.tif")
+    make_slide("s/b.tif")
+    write_square(tmp_path / "xml" / "a.xml", (64, 64, 192, 320))
+    write_square(tmp_path / "xml" / "b.xml", (64, 64, 128, 128))
+    common = {"size": 32, "level": 0, "annotations": tmp_path / "xml"}
+    tile_slides(tmp_path / "s", tmp_path / "one", per_class=12, seed=1, **common)
+    tile_slides(tmp_path / "s", tmp_path / "two", per_class=12, seed=2, **common)
+    one, two = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
+    assert (
+        one.label.value_counts().to_dict()
+        == two.label.value_counts().to_dict()
+        == {"normal": 12, "tumour": 12}
+    )
+    assert set(one.id) != set(two.id)
+    made = tile_slides(tmp_path / "s", tmp_path / "few", per_class=1000, per_slide=5, **common)
+    counts = rows_of(tmp_path / "few").groupby(["slide", "label"]).size()
+    assert counts.to_dict() == {
+        ("a", "normal"): 5,
+        ("a", "tumour"): 5,
+        ("b", "normal"): 5,
+        ("b", "tumour"): 4,
+    }
+    assert any("Of class 'tumour' there were only 9 tiles, not 1,000." in text for text in made.warnings)
+
+
+def test_blurred_and_inked_tiles_are_rejected_with_the_reason(make_slide, tmp_path: Path) -> None:
+    from scipy import ndimage
+
+    rng = np.random.default_rng(0)
+    pixels = np.clip(np.array([190, 110, 170]) + rng.normal(0, 25, (256, 384, 1)), 0, 255).astype(np.uint8)
+    pixels[:, :128] = ndimage.gaussian_filter(pixels[:, :128].astype(float), (4, 4, 0)).astype(np.uint8)
+    pixels[:, 256:] = np.where(rng.random((256, 128, 1)) < 0.9, (20, 60, 160), pixels[:, 256:])
+    made = tile_slides(
+        make_slide(pixels=pixels), tmp_path / "out", size=64, level=0, min_tissue=0, min_sharpness=0.2,
+        max_pen=0.5,
+    )  # fmt: skip
+    assert {"blurred": 8, "pen": 8, "corrupt": 0, "tiles": 8}.items() <= made.slides[0].items()
+    table = rows_of(tmp_path / "out")
+    assert (table.sharpness > 0.2).all()
+    assert (table.pen <= 0.5).all()
+    reasons = (tmp_path / "out" / "rejected.csv").read_text()
+    assert reasons.count("blurred: its sharpness is") == reasons.count("pen marks: ") == 8
+
+
+def test_picture_files_are_named_by_slide_row_and_column(make_slide, tmp_path: Path) -> None:
+    make_slide(pixels=np.random.default_rng(0).integers(0, 256, (400, 800, 3), dtype=np.uint8))
+    tile_slides(tmp_path / "slide.tif", tmp_path / "out", size=64, level=0, min_tissue=0, images="png")
+    names = sorted(path.name for path in (tmp_path / "out" / "images").iterdir())
+    assert (names[0], names[-1], len(names)) == ("slide_0_00.png", "slide_5_11.png", 72)
+    images = images_of(tmp_path / "out")
+    table = rows_of(tmp_path / "out")
+    for i in (0, 40, 71):
+        np.testing.assert_array_equal(
+            np.asarray(Image.open(tmp_path / "out" / "images" / f"{table.id[i]}.png")), images[i]
+        )
+
+
+def test_options_that_cannot_be_are_refused_before_anything_is_made(
+    make_slide, tmp_path: Path, capsys
+) -> None:
+    path = str(make_slide())
+    out = str(tmp_path / "out")
+    for options, words in (
+        ([], "either --mpp"),
+        (["--mpp", "1", "--level", "0"], "either --mpp"),
+        (["--level", "0", "--size", "4"], "--size must lie between"),
+        (["--mpp", "0"], "--mpp must be a number above 0"),
+        (["--level", "7"], "no level 7"),
+        (["--level", "0", "--size", "1024"], "less than a tile"),
+        (["--mpp", "0.1"], "invent"),
+        (["--level", "0", "--min-tissue", "2"], "--min-tissue must lie"),
+        (["--level", "0", "--workers", "0"], "--workers must be at least 1"),
+        (["--level", "0", "--label-column", "x"], "give that with --metadata"),
+        (["--level", "0", "--annotations", out], "is not there"),
+        (["--level", "0", "--annotations", str(tmp_path)], "No slide has annotations"),
+        (["--level", "0", "--rename", "a"], "--rename takes old=new"),
+        (["--level", "0", "--priority", "a", "--holes", "a"], "cannot be a label of --priority"),
+        (["--level", "0", "--label-threshold", "0"], "--label-threshold"),
+        (["--level", "0", "--metadata", str(tmp_path / "none.csv")], "none.csv"),
+    ):  # fmt: skip
+        assert run(["slides", "tile", path, out, "--quiet", *options]) == 2, options
+        said = capsys.readouterr().err
+        assert words in said, said
+        assert said.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+        assert not (tmp_path / "out.partial").exists()
+    Path(out).mkdir()
+    with pytest.raises(InputError, match="already exists"):
+        tile_slides(Path(path), Path(out), level=0)
+
+
+def test_json_has_a_row_for_every_slide(make_slide, tmp_path: Path, capsys) -> None:
+    make_slide("s/a.tif")
+    make_slide("s/b.tif", mpp=None)
+    words = [
+        "slides",
+        "tile",
+        str(tmp_path / "s"),
+        str(tmp_path / "out"),
+        "--size",
+        "64",
+        "--mpp",
+        "0.5",
+        "--json",
+    ]
+    assert run(words) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [row["status"] for row in answer["slides"]] == ["tiled", "rejected"]
+    assert answer["slides"][0]["positions"] == 48
+    assert len(answer["warnings"]) == 1
+
+
+def test_neither_the_command_nor_its_workers_load_torch(make_slide, tmp_path: Path) -> None:
+    make_slide()
+    write_square(tmp_path / "xml" / "slide.xml", (100, 100, 300, 300))
+    words = [
+        "slides",
+        "tile",
+        str(tmp_path / "slide.tif"),
+        str(tmp_path / "out"),
+        "--size",
+        "64",
+        "--mpp",
+        "0.5",
+    ]
+    more = [
+        "--workers",
+        "2",
+        "--annotations",
+        str(tmp_path / "xml"),
+        "--min-sharpness",
+        "0.01",
+        "--images",
+        "jpeg",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "plenish", *words, *more], check=True, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPROFILEIMPORTTIME": "1"},
+    )  # fmt: skip
+    imported = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line]
+    assert imported.count("plenish.slides.grid") >= 2  # The command's and a worker's.
+    assert not [name for name in imported if name.split(".")[0] in ("torch", "torchvision", "timm")]
