@@ -96,6 +96,10 @@ VERBS: dict[str, Verb] = {
     "study": Verb(
         "plenish.recipes.reported:study", "does synthetic data help a classifier: arms, seeds, verdict"
     ),
+    "study autoencoders": Verb(
+        "plenish.recipes.class_autoencoders:study_autoencoders",
+        "one autoencoder a class: do their errors tell the classes apart",
+    ),
     "report": Verb("plenish.report.build:write_report", "one HTML report of everything known"),
     "runs list": Verb("plenish.runs:list_runs", "the Runs in a folder", positional=("folder",)),
     "runs show": Verb("plenish.runs:show_run", "one Run"),

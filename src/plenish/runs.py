@@ -166,10 +166,11 @@ class Run:
 
     @property
     def has_begun(self) -> bool:
-        """Whether it holds work to go on from: a checkpoint, or a cell of a study."""
+        """Whether it holds work to go on from: a checkpoint, also of a model in it, or a study's cell."""
+        checkpoint = "checkpoints/kimg-*/manifest.json"
         return any(
             next(self.path.glob(pattern), None) is not None
-            for pattern in ("checkpoints/kimg-*/manifest.json", "cells/*.json")
+            for pattern in (checkpoint, f"models/*/{checkpoint}", "cells/*.json")
         )
 
     def _held(self) -> bool:

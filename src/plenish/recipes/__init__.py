@@ -15,7 +15,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "gan": SECTIONS,
     "autoencoder": ("network", "training", "schedule"),
     "autoencoder-queue": ("network", "training", "schedule", "variants"),
-    "autoencoder-study": ("network", "training", "schedule", "experiment"),
+    "autoencoder-study": ("network", "training", "schedule"),
 }
 """What a recipe can be for, and the sections of each kind; without a word of its kind it is for a GAN."""
 VERBS = {

@@ -1,0 +1,72 @@
+"""A square table of numbers as a chart: rows are what images are, columns what they are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from plenish.report.figures import WIDTH, Chart, canvas, colour, number, shorten, to_svg
+
+_MOST_NUMBERS = 12
+
+
+def matrix(
+    title: str, names: Sequence[str], values: ArrayLike, *, x_label: str = "", y_label: str = "",
+    caption: str = "", darker: str = "high",
+) -> Chart:  # fmt: skip
+    """Numbers K×K as shades, each row on a scale of its own, with the numbers where they fit.
+
+    Args:
+        title: what is drawn.
+        names: K names of rows and columns.
+        values: K×K; what is not finite stays empty.
+        x_label: what the columns are.
+        y_label: what the rows are.
+        caption: a sentence under the chart.
+        darker: `high` or `low`: which numbers are dark.
+    """
+    numbers = np.asarray(values, float)
+    k = len(names)
+    side = min(WIDTH + 0.6, 1.4 + 0.62 * k)
+    with canvas(side, side) as (figure, axes):
+        low, high = np.nanmin(numbers, axis=1, keepdims=True), np.nanmax(numbers, axis=1, keepdims=True)
+        shade = (numbers - low) / np.where(high > low, high - low, 1)
+        shade = shade if darker == "high" else 1 - shade
+        for t in range(k):
+            for p in range(k):
+                if not np.isfinite(numbers[t, p]):
+                    continue
+                box = (p - 0.47, t - 0.47)
+                axes.add_patch(_rectangle(box, float(0.06 + 0.5 * shade[t, p])))
+                if k <= _MOST_NUMBERS:
+                    axes.text(
+                        p, t, number(float(numbers[t, p]), 2 if k > 4 else 3), ha="center", va="center",
+                        color=colour("ink"), fontsize=7 if k > 5 else 9,
+                        fontweight="bold" if t == p else "normal",
+                    )  # fmt: skip
+        short = [shorten(name, 9) for name in names]
+        axes.set_xticks(range(k), short, rotation=45 if max(map(len, short)) > 5 and k > 3 else 0)
+        axes.set_yticks(range(k), short)
+        axes.set_xlim(-0.55, k - 0.45)
+        axes.set_ylim(k - 0.45, -0.55)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.grid(visible=False)
+        axes.set_aspect("equal")
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        rows = [
+            f"{name}: " + ", ".join(number(float(value)) for value in row)
+            for name, row in zip(names, numbers)
+        ]
+        alt = f"{title}, by row: " + "; ".join(rows) + "."
+        return Chart(title, to_svg(figure, alt), alt, caption)
+
+
+def _rectangle(corner: tuple[float, float], alpha: float) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle(corner, 0.94, 0.94, color=colour("real"), alpha=alpha, linewidth=0)

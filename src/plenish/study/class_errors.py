@@ -1,0 +1,209 @@
+"""Whether the errors of one autoencoder a class tell the classes apart: matrix, scores, AUROC, accuracy.
+
+Every image has K errors, one of each class's autoencoder. With two classes its score is the error of the
+first class's autoencoder minus that of the second's: larger where the image looks like the second class. With
+any number of classes the lowest error names a class. Intervals are bootstrapped by group.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.metrics.classification import auroc_binary, balanced_accuracy, confusion_matrix, recall_per_class
+from plenish.metrics.resampling import unit_codes
+from plenish.metrics.statistics import Interval, bootstrap_interval
+from plenish.study.caveats import FEW_ROWS, about_groups
+from plenish.wording import plural
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassErrors:
+    """Errors of test images under one autoencoder a class.
+
+    Attributes:
+        errors: N×K, error of image n under the autoencoder of class k.
+        codes: N, the class each image is of, 0…K−1.
+        groups: N group names; None for a row without one.
+        names: K class names.
+    """
+
+    errors: Floats
+    codes: Ints
+    groups: Sequence[Hashable | None]
+    names: tuple[str, ...]
+
+    def difference(self) -> Floats:
+        """Error of the first class's autoencoder minus that of the second's, N; K = 2 only."""
+        return np.asarray(self.errors[:, 0] - self.errors[:, 1])
+
+    def lowest(self) -> Ints:
+        """Class whose autoencoder has the lowest error, N."""
+        return np.asarray(self.errors.argmin(axis=1), np.int64)
+
+    def by_group(self) -> ClassErrors:
+        """Mean errors of the images of each group; of a group with several classes, of each class in it."""
+        units = unit_codes(list(zip(self._named_groups(), self.codes.tolist())), len(self.codes))
+        first = np.unique(units, return_index=True)[1]
+        counts = np.bincount(units)
+        means = np.stack([np.bincount(units, column) / counts for column in self.errors.T], axis=1)
+        groups = self._named_groups()
+        return ClassErrors(means, self.codes[first], [groups[i] for i in first], self.names)
+
+    def _named_groups(self) -> list[Hashable]:
+        return [("row", i) if group is None else group for i, group in enumerate(self.groups)]
+
+
+def deal(codes: Ints, groups: Sequence[Hashable | None], rng: np.random.Generator) -> Ints:
+    """Classes dealt anew by chance: to whole groups where each has one class, else to the rows.
+
+    Args:
+        codes: N class numbers.
+        groups: N group names, None for a row without one.
+        rng: makes the draw.
+
+    Returns:
+        N class numbers; of rows, as many of each class as before.
+    """
+    units = unit_codes(groups, len(codes))
+    first = np.unique(units, return_index=True)[1]
+    if np.array_equal(codes[first][units], codes):
+        return np.asarray(rng.permutation(codes[first])[units])
+    return np.asarray(rng.permutation(codes))
+
+
+def analyse(
+    found: ClassErrors, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Everything the errors say, JSON-able.
+
+    Args:
+        found: the errors.
+        level: level of the intervals.
+        resamples: bootstrap resamples of the groups.
+        seed: seed of the bootstrap.
+
+    Returns:
+        `matrix` (mean error of class t's images under class p's autoencoder, with intervals), `accuracy` and
+        `balanced_accuracy` of the lowest error, `recall`, `confusion`; for two classes `auroc` and
+        `auroc_log_ratio`; `by_group` with the same of means over groups, where there are groups;
+        `caveats` and `verdict`.
+    """
+    options = {"level": level, "resamples": resamples, "seed": seed}
+    content: dict[str, Any] = {
+        "classes": list(found.names), "images": len(found.codes), "level": level, "resamples": resamples,
+        "per_class": dict(zip(found.names, np.bincount(found.codes, minlength=len(found.names)).tolist())),
+        "matrix": _matrix(found, options), **_classified(found, options),
+    }  # fmt: skip
+    grouped = any(group is not None for group in found.groups)
+    content["groups"] = len({group for group in found.groups if group is not None})
+    if grouped:
+        units = found.by_group()
+        content["by_group"] = {"units": len(units.codes), **_classified(units, options)}
+    content["caveats"] = _caveats(found, grouped)
+    content["verdict"] = verdict(content)
+    return content
+
+
+def _matrix(found: ClassErrors, options: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """Entry (t, p): mean error of class t's images under the autoencoder of class p."""
+    rows = []
+    for t in range(len(found.names)):
+        mine = found.codes == t
+        groups = [group for group, here in zip(found.groups, mine) if here]
+        rows.append([_mean(found.errors[mine, p], groups, options) for p in range(len(found.names))])
+    return rows
+
+
+def _mean(values: Floats, groups: Sequence[Hashable | None], options: dict[str, Any]) -> dict[str, Any]:
+    if not len(values):
+        return {"value": None, "low": None, "high": None}
+    made = bootstrap_interval(lambda w: (w @ values) / w.sum(axis=1), len(values), groups, **options)
+    return dict(made.as_dict())
+
+
+def _classified(found: ClassErrors, options: dict[str, Any]) -> dict[str, Any]:
+    codes, lowest, k = found.codes, found.lowest(), len(found.names)
+    right = (codes == lowest).astype(np.float64)
+    confusion = confusion_matrix(codes, lowest, k)[0]
+
+    def interval(statistic: Any) -> dict[str, Any]:
+        # Within the classes, so that none vanishes from a resample.
+        made: Interval = bootstrap_interval(statistic, len(codes), found.groups, strata=codes, **options)
+        return made.as_dict()
+
+    recalls = recall_per_class(confusion[None])[0]
+    content: dict[str, Any] = {
+        "accuracy": interval(lambda w: (w @ right) / w.sum(axis=1)),
+        "balanced_accuracy": interval(lambda w: balanced_accuracy(confusion_matrix(codes, lowest, k, w))),
+        "recall": {name: None if np.isnan(r) else float(r) for name, r in zip(found.names, recalls)},
+        "confusion": confusion.astype(int).tolist(),
+    }
+    if k == 2:
+        second = codes == 1
+        logs = np.log(np.maximum(found.errors, 1e-12))
+        ratio = logs[:, 0] - logs[:, 1]
+        content["auroc"] = interval(lambda w: auroc_binary(second, found.difference(), w))
+        content["auroc_log_ratio"] = interval(lambda w: auroc_binary(second, ratio, w))
+    return content
+
+
+def _caveats(found: ClassErrors, grouped: bool) -> list[str]:
+    texts = []
+    if grouped:
+        named = [group for group in found.groups if group is not None]
+        texts += about_groups(len(set(named)), intervals=True)
+        classes: dict[Hashable, set[int]] = {}
+        for group, code in zip(found.groups, found.codes.tolist()):
+            if group is not None:
+                classes.setdefault(group, set()).add(code)
+        mixed = sum(len(there) > 1 for there in classes.values())
+        if mixed:
+            texts.append(
+                f"{plural(mixed, 'group')} of {len(classes)} hold images of several classes; results by "
+                "group take the images of each class in them as a unit."
+            )
+    else:
+        texts.append(
+            "The test images have no groups (patients, slides), so the intervals take every image as "
+            "independent: if several come from one patient they are too narrow."
+        )
+    counts = np.bincount(found.codes, minlength=len(found.names))
+    scarce = [f"{name} {count}" for name, count in zip(found.names, counts) if 0 < count < FEW_ROWS]
+    if scarce:
+        texts.append(f"Few test images in some classes ({', '.join(scarce)}): their results are uncertain.")
+    absent = [name for name, count in zip(found.names, counts) if not count]
+    if absent:
+        texts.append(f"There are no test images of {', '.join(absent)}.")
+    return texts
+
+
+def verdict(content: dict[str, Any]) -> str:
+    """The answer in one sentence."""
+    names = content["classes"]
+    if len(names) == 2:
+        found, chance, what = content["auroc"], 0.5, "the difference of the two errors has an AUROC of"
+        classes = f"{names[0]} and {names[1]}"
+    else:
+        found, chance = content["balanced_accuracy"], 1 / len(names)
+        what, classes = "the lowest error names the right class with a balanced accuracy of", "the classes"
+    if found["value"] is None:
+        return f"No answer: the test part lacks one of {classes}."
+    value = f"{found['value']:.3f}"
+    if found["low"] is None or found["high"] is None:
+        return f"No answer with an interval: {what} {value}, where chance is {chance:.2g}."
+    value += f" ({found['low']:.3f} to {found['high']:.3f})"
+    if found["low"] > chance:
+        return f"The errors tell {classes} apart: {what} {value}, where chance is {chance:.2g}."
+    if found["high"] < chance:
+        return (
+            f"The errors tell {classes} apart, the wrong way round: {what} {value}; chance is {chance:.2g}."
+        )
+    return f"No evidence that the errors tell {classes} apart: {what} {value}, where chance is {chance:.2g}."
