@@ -130,7 +130,9 @@ def make_grid(
     columns, rows = (
         math.floor((side - size * scale) / (step * scale) + 1e-6) + 1 for side in (one.width, one.height)
     )
-    real = None if slide_mpp is None else slide_mpp * one.downsample * scale
+    real = None if slide_mpp is None else slide_mpp * one.downsample
+    if mpp is not None and scale != 1:
+        real = mpp
     if min(columns, rows) < 1:
         at = "" if real is None else f" at {real:.3g} µm per pixel"
         raise InputError(

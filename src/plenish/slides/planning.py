@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,11 @@ def _tissue(
     rgb, downsample = slide.thumbnail(thumbnail_side(slide.width, slide.height, mpp))
     mask = tissue_mask(rgb, settings.tissue(), None if mpp is None else mpp * downsample)
     about["tissue_share"] = round(float(mask.mean()), 6)
-    if not mask.any() and settings.min_tissue > 0:
+    bare = not mask.any()
+    for left, top, right, bottom in slide.unreadable:  # Tried, so that they are rejected and listed.
+        left, top = int(left / downsample), int(top / downsample)
+        mask[top : math.ceil(bottom / downsample), left : math.ceil(right / downsample)] = True
+    if bare and settings.min_tissue > 0:
         error = NoTissue(wanted.name, rgb, settings.tissue())
         error.save(Path(wanted.picture))
         raise InputError(f"{error} A picture of it is {Path(wanted.picture).name}, beside the output.")

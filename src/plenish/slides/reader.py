@@ -54,6 +54,7 @@ class Slide:
         mpp_source: what says so, or why nothing does.
         vendor: OpenSlide's word for the format; `tiff` for a plain TIFF that OpenSlide does not read.
         properties: OpenSlide's properties; empty for a plain TIFF.
+        unreadable: boxes (left, top, right, bottom, pixels of level 0) that a thumbnail found broken.
     """
 
     def __init__(self, path: Path, slide: openslide.OpenSlide | None) -> None:
@@ -67,6 +68,7 @@ class Slide:
         self._slide = slide
         self._native: list[NativeLevel | None] = []
         self._open = contextlib.ExitStack()
+        self.unreadable: list[tuple[float, float, float, float]] = []
         self.properties: dict[str, str] = dict(slide.properties) if slide is not None else {}
         self.vendor: str = self.properties.get("openslide.vendor", "tiff")
         try:
@@ -212,6 +214,8 @@ class Slide:
         elif row is not None:
             parts = [(x, y, width, row - y), (x, row, width, y + height - row)]
         else:
+            scale = self.levels[level].downsample
+            self.unreadable.append((x * scale, y * scale, (x + width) * scale, (y + height) * scale))
             return np.full((height, width, 3), 255, np.uint8)
         beside = parts[0][1] == parts[1][1]
         return np.concatenate([self._patched(level, *part) for part in parts], axis=int(beside))

@@ -25,7 +25,7 @@ class TilingSettings:
         assume_mpp: µm per pixel at level 0 of slides that do not say; None refuses them.
         min_tissue: least share of tissue a tile must have, 0 to 1; at 0 the whole slide is tiled.
         saturation: HSV saturation above which a pixel is tissue; None finds it by Otsu's method.
-        dark: HSV value below which a pixel is no tissue.
+        dark: HSV value below which a pixel is no tissue; here and below, None is `TissueSettings`' own.
         close_um: gaps of tissue of about twice this width are closed, µm.
         speck_um2: pieces of tissue smaller than this are dust, µm².
         hole_um2: holes in tissue smaller than this are filled, µm².
@@ -47,10 +47,10 @@ class TilingSettings:
     assume_mpp: float | None = None
     min_tissue: float = 0.5
     saturation: float | None = None
-    dark: float = 0.12
-    close_um: float = 24.0
-    speck_um2: float = 20_000.0
-    hole_um2: float = 40_000.0
+    dark: float | None = None
+    close_um: float | None = None
+    speck_um2: float | None = None
+    hole_um2: float | None = None
     label_threshold: float = 0.5
     background: str = "normal"
     priority: tuple[str, ...] = ()
@@ -88,10 +88,9 @@ class TilingSettings:
         """The settings of the search for tissue, a `TissueSettings`."""
         from plenish.slides.tissue import TissueSettings
 
-        return TissueSettings(
-            saturation=self.saturation, dark=self.dark, close_um=self.close_um, speck_um2=self.speck_um2,
-            hole_um2=self.hole_um2,
-        )  # fmt: skip
+        names = ("saturation", "dark", "close_um", "speck_um2", "hole_um2")
+        given = {name: getattr(self, name) for name in names}
+        return TissueSettings(**{name: value for name, value in given.items() if value is not None})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""

@@ -17,9 +17,9 @@ from plenish.wording import agree
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset
-    from plenish.slides.cutting import Work
     from plenish.slides.listing import SlideList
     from plenish.slides.planning import Wanted
+    from plenish.slides.sheets import Work
 
 _SHOWN = 40
 _NAMED = 5
@@ -62,8 +62,9 @@ def tile_slides(
     annotations: Path | None = None, label_threshold: float = 0.5, background: str = "normal",
     priority: list[str] | None = None, holes: list[str] | None = None, rename: list[str] | None = None,
     ambiguous: Literal["keep", "drop"] = "keep", unannotated: Literal["background", "skip"] = "background",
-    min_tissue: float = 0.5, tissue_saturation: float | None = None, tissue_dark: float = 0.12,
-    tissue_close_um: float = 24.0, tissue_speck_um2: float = 20_000.0, tissue_hole_um2: float = 40_000.0,
+    min_tissue: float = 0.5, tissue_saturation: float | None = None, tissue_dark: float | None = None,
+    tissue_close_um: float | None = None, tissue_speck_um2: float | None = None,
+    tissue_hole_um2: float | None = None,
     min_sharpness: float = 0.0, max_pen: float = 1.0, per_class: int | None = None,
     per_slide: int | None = None, seed: int = 0, images: ImageFormat | None = None, quality: int = 90,
     workers: int | None = None, name: str | None = None, licence: str = "", intended_use: str = "",
@@ -99,7 +100,7 @@ def tile_slides(
         unannotated: whether slides without annotations are background, or skipped.
         min_tissue: least share of tissue of a tile; 0 takes the whole slide.
         tissue_saturation: saturation (0 to 1) above which there is tissue; left out, found by Otsu's method.
-        tissue_dark: brightness (0 to 1) below which there is none.
+        tissue_dark: brightness (0 to 1) below which there is none; the defaults are in docs/slides.md.
         tissue_close_um: gaps in tissue of about twice this width are closed, µm.
         tissue_speck_um2: pieces of tissue smaller than this are left out, µm².
         tissue_hole_um2: holes in tissue smaller than this are filled, µm².
@@ -122,9 +123,10 @@ def tile_slides(
     from plenish.datasets.schema import LabelSchema
     from plenish.datasets.sources.listing import printable
     from plenish.datasets.writer import DatasetWriter
-    from plenish.slides.cutting import Work, crew, cut
+    from plenish.slides.cutting import cut
     from plenish.slides.listing import list_slides
     from plenish.slides.reader import require_libraries
+    from plenish.slides.sheets import Work, crew
     from plenish.slides.workers import Order
 
     how = TilingSettings(
