@@ -97,7 +97,8 @@ def test_shuffled_classes_are_a_control(stripes, tmp_path: Path, recipe: str) ->
     made = study_autoencoders(
         data.path, tmp_path / "study", recipe=recipe, shuffle=True, resamples=200, epochs=2
     )
-    assert made.content["auroc"]["low"] <= 0.5 <= made.content["auroc"]["high"]
+    # Three standard deviations of the AUROC of 120 images whose scores mean nothing.
+    assert abs(made.content["auroc"]["value"] - 0.5) < 3 * (121 / (12 * 60 * 60)) ** 0.5
     assert made.content["shuffled"] is True
 
 

@@ -72,11 +72,18 @@ def deal(codes: Ints, groups: Sequence[Hashable | None], rng: np.random.Generato
     Returns:
         N class numbers; of rows, as many of each class as before.
     """
+    if not _are_pure(codes, groups):
+        return np.asarray(rng.permutation(codes))
     units = unit_codes(groups, len(codes))
     first = np.unique(units, return_index=True)[1]
-    if np.array_equal(codes[first][units], codes):
-        return np.asarray(rng.permutation(codes[first])[units])
-    return np.asarray(rng.permutation(codes))
+    return np.asarray(rng.permutation(codes[first])[units])
+
+
+def _are_pure(codes: Ints, groups: Sequence[Hashable | None]) -> bool:
+    """Whether each group has rows of one class alone."""
+    units = unit_codes(groups, len(codes))
+    first = np.unique(units, return_index=True)[1]
+    return bool(np.array_equal(codes[first][units], codes))
 
 
 def analyse(
@@ -134,9 +141,11 @@ def _classified(found: ClassErrors, options: dict[str, Any]) -> dict[str, Any]:
     right = (codes == lowest).astype(np.float64)
     confusion = confusion_matrix(codes, lowest, k)[0]
 
+    # Groups of one class each are drawn within the classes, so that none vanishes from a resample.
+    strata = codes if _are_pure(codes, found.groups) else None
+
     def interval(statistic: Any) -> dict[str, Any]:
-        # Within the classes, so that none vanishes from a resample.
-        made: Interval = bootstrap_interval(statistic, len(codes), found.groups, strata=codes, **options)
+        made: Interval = bootstrap_interval(statistic, len(codes), found.groups, strata=strata, **options)
         return made.as_dict()
 
     recalls = recall_per_class(confusion[None])[0]
