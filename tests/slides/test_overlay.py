@@ -11,7 +11,8 @@ from plenish.cli import run
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
-from plenish.slides.overlay import LABELS, TISSUE, draw_overlay
+from plenish.slides.canvas import LABELS, TISSUE
+from plenish.slides.overlay import draw_overlay
 from plenish.slides.phantom import PhantomSlides, make_slides
 
 

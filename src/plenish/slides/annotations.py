@@ -100,6 +100,18 @@ def read_annotations(
     raise InputError(f"{path} is no file of annotations; those end in {', '.join((*_VECTOR, *_RASTER))}.")
 
 
+def the_annotations(path: Path, slide_name: str) -> Path:
+    """The file of a slide's annotations: `path` itself, or where that is a folder the one in it.
+
+    Raises:
+        InputError: the folder has none of that slide, or two.
+    """
+    found = find_annotations(path, slide_name) if path.is_dir() else path
+    if found is None:
+        raise InputError(f"{path} has no annotations of {slide_name}; they are named like the slide.")
+    return found
+
+
 def find_annotations(folder: Path, slide_name: str) -> Path | None:
     """The file of a slide's annotations: named like the slide, or with `_mask` or `_annotations` behind.
 
@@ -168,4 +180,4 @@ class Rules:
         return one.lower() in self._priority or other.lower() in self._priority
 
 
-__all__ = ["HOLES", "Annotations", "Rules", "find_annotations", "read_annotations"]
+__all__ = ["HOLES", "Annotations", "Rules", "find_annotations", "read_annotations", "the_annotations"]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,24 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.errors import InputError
+from plenish.slides.canvas import LABELS, SUFFIXES, TILE, TISSUE, Canvas, encoded, resized
 from plenish.wording import plural
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from plenish.slides.annotations import Annotations
     from plenish.slides.reader import Slide
     from plenish.slides.tissue import TissueSettings
 
-TISSUE = (0, 140, 60)
-TILE = (60, 60, 60)
-LABELS = ((213, 94, 0), (0, 90, 200), (230, 159, 0), (120, 40, 160), (0, 170, 190), (150, 110, 60), (0, 0, 0))
-"""Colours of labels in their order, repeated where there are more."""
-_SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _SIDES = (200, 10_000)
-_TINT = 0.35
-_LEAST_TILE = 4.0
-"""Pixels of the picture a tile must measure for its border to be drawn; smaller ones are tinted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +82,7 @@ def draw_overlay(
     """
     from plenish import files
     from plenish.slides import scale
+    from plenish.slides.annotations import read_annotations, the_annotations
     from plenish.slides.grid import make_grid
     from plenish.slides.reader import open_slide
     from plenish.slides.tissue import TissueSettings, box_coverage
@@ -109,8 +100,8 @@ def draw_overlay(
             "tissue": f"{100 * float(mask.mean()):.1f} % of the slide",
         }  # fmt: skip
         picture, downsample = opened.thumbnail(side)
-        canvas = _Canvas(picture, downsample)
-        canvas.outline(_resized(mask, coarse, picture.shape[:2], downsample), TISSUE, "tissue")
+        canvas = Canvas(picture, downsample)
+        canvas.outline(resized(mask, coarse, picture.shape[:2], downsample), TISSUE, "tissue")
         if mpp is not None or level is not None:
             needed = scale.require(opened, known) if mpp is not None else known.mpp
             grid = make_grid(opened, size=size, stride=stride, mpp=mpp, level=level, slide_mpp=needed)
@@ -122,17 +113,20 @@ def draw_overlay(
         elif data is not None:
             facts["tiles"] = _draw_dataset(canvas, data, opened.name)
         if annotations is not None:
-            found = _annotations(Path(annotations), opened, priority, holes)
+            found = read_annotations(
+                the_annotations(Path(annotations), opened.name), size=(opened.width, opened.height),
+                priority=priority or (), holes=holes,
+            )  # fmt: skip
             facts["annotated"] = _draw_annotations(canvas, found, known.mpp)
             remarks += found.remarks
     with files.reporting_disk(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(out, _encoded(canvas.finished(), _SUFFIXES[out.suffix.lower()]))
+    files.write_bytes(out, encoded(canvas.finished(), out.suffix))
     return Overlay(facts | {"remarks": remarks})
 
 
 def _check(out: Path, side: int, mpp: float | None, level: int | None, data: Path | None) -> None:
-    if out.suffix.lower() not in _SUFFIXES:
+    if out.suffix.lower() not in SUFFIXES:
         raise InputError(f"The picture {out} must end in .png or .jpg.")
     if out.exists():
         raise InputError(f"{out} already exists; choose another name or remove it first.")
@@ -149,30 +143,7 @@ def _tissue(slide: Slide, mpp: float | None, settings: TissueSettings) -> tuple[
     return tissue_mask(rgb, settings, None if mpp is None else mpp * downsample), downsample
 
 
-def _resized(
-    mask: NDArray[np.bool_], downsample: float, shape: tuple[int, int], wanted: float
-) -> NDArray[np.bool_]:
-    """A mask at the picture's scale, by the nearest pixel."""
-    rows, columns = (
-        np.minimum(((np.arange(n) + 0.5) * wanted / downsample).astype(np.int64), limit - 1)
-        for n, limit in zip(shape, mask.shape)
-    )
-    return np.asarray(mask[rows[:, None], columns[None]])
-
-
-def _annotations(
-    path: Path, slide: Slide, priority: Sequence[str] | None, holes: Sequence[str] | None
-) -> Annotations:
-    from plenish.slides.annotations import find_annotations, read_annotations
-
-    found = find_annotations(path, slide.name) if path.is_dir() else path
-    if found is None:
-        raise InputError(f"{path} has no annotations of {slide.name}; they are named like the slide.")
-    size = slide.width, slide.height
-    return read_annotations(found, size=size, priority=priority or (), holes=holes)
-
-
-def _draw_annotations(canvas: _Canvas, found: Annotations, mpp: float | None) -> dict[str, str]:
+def _draw_annotations(canvas: Canvas, found: Annotations, mpp: float | None) -> dict[str, str]:
     height, width = canvas.pixels.shape[:2]
     maps = found.raster(width, height, canvas.downsample)
     for number, label in enumerate(found.labels):
@@ -183,7 +154,7 @@ def _draw_annotations(canvas: _Canvas, found: Annotations, mpp: float | None) ->
     return {label: f"{areas[label] * mpp**2 / 1e6:.3f} mm²" for label in found.labels}
 
 
-def _draw_dataset(canvas: _Canvas, data: Path, name: str) -> int:
+def _draw_dataset(canvas: Canvas, data: Path, name: str) -> int:
     """Draw a Dataset's tiles of one slide, by label."""
     from plenish.datasets.dataset import Dataset
 
@@ -201,80 +172,6 @@ def _draw_dataset(canvas: _Canvas, data: Path, name: str) -> int:
         colour = TILE if label == "tiles" else LABELS[number % len(LABELS)]
         canvas.boxes(boxes[labels == label], colour, f"tiles: {label}" if label != "tiles" else label)
     return len(mine)
-
-
-class _Canvas:
-    """The thumbnail that is drawn on, and what its colours mean."""
-
-    def __init__(self, pixels: NDArray[np.uint8], downsample: float) -> None:
-        self.pixels, self.downsample = pixels.copy(), downsample
-        self._legend: list[tuple[str, tuple[int, int, int]]] = []
-        self._line = max(1, round(max(pixels.shape) / 1000))
-
-    def outline(
-        self, mask: NDArray[np.bool_], colour: tuple[int, int, int], name: str, tint: bool = False
-    ) -> None:
-        """Draw the inner border of a mask, and lay a tint over it."""
-        from scipy import ndimage
-
-        if tint:
-            self._blend(mask, colour, _TINT / 2)
-        inner = ndimage.binary_erosion(mask, iterations=self._line + 1, border_value=True)
-        self.pixels[mask & ~inner] = colour
-        self._legend.append((name, colour))
-
-    def boxes(self, boxes: NDArray[np.float64], colour: tuple[int, int, int], name: str) -> None:
-        """Draw borders of boxes (N×4, pixels of level 0), or tint them where they are small."""
-        height, width = self.pixels.shape[:2]
-        limits = np.array([width, height, width, height])
-        corners = np.clip(np.rint(boxes / self.downsample).astype(np.int64), 0, limits)
-        sides = (boxes[:, 2] - boxes[:, 0]) / self.downsample
-        drawn = np.zeros((height, width), bool)
-        lines = len(boxes) > 0 and sides[0] >= _LEAST_TILE
-        for left, top, right, bottom in corners.tolist():
-            if not lines:
-                drawn[top:bottom, left:right] = True
-                continue
-            # A border on the right is the left one of the next tile.
-            low, far = min(bottom, height - 1), min(right, width - 1)
-            drawn[[top, low], left : far + 1] = True
-            drawn[top : low + 1, [left, far]] = True
-        self._blend(drawn, colour, 0.8 if lines else _TINT)
-        self._legend.append((name, colour))
-
-    def _blend(self, where: NDArray[np.bool_], colour: tuple[int, int, int], weight: float) -> None:
-        there = self.pixels[where].astype(np.float32)
-        self.pixels[where] = np.rint(there + (np.array(colour, np.float32) - there) * weight).astype(np.uint8)
-
-    def finished(self) -> Image.Image:
-        """The picture with its legend below."""
-        from PIL import Image, ImageDraw, ImageFont
-
-        height, width = self.pixels.shape[:2]
-        letters = max(12, round(max(width, height) / 70))
-        font = ImageFont.load_default(letters)
-        placed: list[tuple[int, int, str, tuple[int, int, int]]] = []
-        x, line = letters, 0
-        for name, colour in self._legend:
-            wide = int(font.getlength(name)) + 3 * letters
-            if x > letters and x + wide > width:
-                x, line = letters, line + 1
-            placed.append((x, line, name, colour))
-            x += wide
-        image = Image.new("RGB", (width, height + (line + 1) * 2 * letters), (255, 255, 255))
-        image.paste(Image.fromarray(self.pixels), (0, 0))
-        draw = ImageDraw.Draw(image)
-        for x, line, name, colour in placed:
-            y = height + line * 2 * letters + letters // 2
-            draw.rectangle((x, y, x + letters, y + letters), fill=colour)
-            draw.text((x + 1.5 * letters, y - letters // 8), name, fill=(0, 0, 0), font=font)
-        return image
-
-
-def _encoded(image: Image.Image, kind: str) -> bytes:
-    out = io.BytesIO()
-    image.save(out, kind, **({"quality": 90} if kind == "JPEG" else {}))
-    return out.getvalue()
 
 
 __all__ = ["Overlay", "draw_overlay"]

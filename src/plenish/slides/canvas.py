@@ -1,0 +1,134 @@
+"""A slide in small, and what is drawn over it: outlines, tiles, and a legend below."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+TISSUE = (0, 140, 60)
+TILE = (60, 60, 60)
+LABELS = ((213, 94, 0), (0, 90, 200), (230, 159, 0), (120, 40, 160), (0, 170, 190), (150, 110, 60), (0, 0, 0))
+"""Colours of labels in their order, repeated where there are more."""
+SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+"""What a picture may end in, and its format."""
+_TINT = 0.35
+_LEAST_TILE = 4.0
+"""Pixels of the picture a tile must measure for its border to be drawn; smaller ones are tinted."""
+
+
+class Canvas:
+    """The thumbnail that is drawn on, and what its colours mean.
+
+    Attributes:
+        pixels: H×W×3 uint8, as drawn so far.
+        downsample: pixels of level 0 that one of these measures.
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8], downsample: float) -> None:
+        """Begin with a thumbnail, which is copied."""
+        self.pixels, self.downsample = pixels.copy(), downsample
+        self._legend: list[tuple[str, tuple[int, int, int]]] = []
+        self._line = max(1, round(max(pixels.shape) / 1000))
+
+    @property
+    def letters(self) -> int:
+        """Size of letters that can be read, pixels."""
+        height, width = self.pixels.shape[:2]
+        return max(12, int(max(width, height) / 70 + 0.5))
+
+    def outline(
+        self, mask: NDArray[np.bool_], colour: tuple[int, int, int], name: str, tint: bool = False
+    ) -> None:
+        """Draw the inner border of a mask, and lay a tint over it."""
+        from scipy import ndimage
+
+        if tint:
+            self.blend(mask, colour, _TINT / 2)
+        inner = ndimage.binary_erosion(mask, iterations=self._line + 1, border_value=True)
+        self.pixels[mask & ~inner] = colour
+        self._legend.append((name, colour))
+
+    def boxes(self, boxes: NDArray[np.float64], colour: tuple[int, int, int], name: str) -> None:
+        """Draw borders of boxes (N×4, pixels of level 0), or tint them where they are small."""
+        height, width = self.pixels.shape[:2]
+        limits = np.array([width, height, width, height])
+        corners = np.clip(np.rint(boxes / self.downsample).astype(np.int64), 0, limits)
+        sides = (boxes[:, 2] - boxes[:, 0]) / self.downsample
+        drawn = np.zeros((height, width), bool)
+        lines = len(boxes) > 0 and sides[0] >= _LEAST_TILE
+        for left, top, right, bottom in corners.tolist():
+            if not lines:
+                drawn[top:bottom, left:right] = True
+                continue
+            # A border on the right is the left one of the next tile.
+            low, far = min(bottom, height - 1), min(right, width - 1)
+            drawn[[top, low], left : far + 1] = True
+            drawn[top : low + 1, [left, far]] = True
+        self.blend(drawn, colour, 0.8 if lines else _TINT)
+        self._legend.append((name, colour))
+
+    def blend(
+        self, where: NDArray[np.bool_], colour: Sequence[int] | NDArray[np.uint8], weight: float
+    ) -> None:
+        """Lay a colour, or one for each of these pixels (N×3), over them; it hides them at a weight of 1."""
+        there = self.pixels[where].astype(np.float32)
+        self.pixels[where] = np.rint(there + (np.asarray(colour, np.float32) - there) * weight).astype(
+            np.uint8
+        )
+
+    def finished(self, below: Sequence[Image.Image] = ()) -> Image.Image:
+        """The picture, strips below it that are as wide, and the legend."""
+        from PIL import Image, ImageDraw, ImageFont
+
+        height, width = self.pixels.shape[:2]
+        letters = self.letters
+        font = ImageFont.load_default(letters)
+        placed: list[tuple[int, int, str, tuple[int, int, int]]] = []
+        x, line = letters, 0
+        for name, colour in self._legend:
+            wide = int(font.getlength(name)) + 3 * letters
+            if x > letters and x + wide > width:
+                x, line = letters, line + 1
+            placed.append((x, line, name, colour))
+            x += wide
+        strips = sum(strip.height for strip in below)
+        size = width, height + strips + (line + 1) * 2 * letters
+        image = Image.new("RGB", size, (255, 255, 255))
+        image.paste(Image.fromarray(self.pixels), (0, 0))
+        for strip in below:
+            image.paste(strip, (0, height))
+            height += strip.height
+        draw = ImageDraw.Draw(image)
+        for x, line, name, colour in placed:
+            y = height + line * 2 * letters + letters // 2
+            draw.rectangle((x, y, x + letters, y + letters), fill=colour)
+            draw.text((x + 1.5 * letters, y - letters // 8), name, fill=(0, 0, 0), font=font)
+        return image
+
+
+def resized(
+    mask: NDArray[np.bool_], downsample: float, shape: tuple[int, int], wanted: float
+) -> NDArray[np.bool_]:
+    """A mask at the picture's scale, by the nearest pixel."""
+    rows, columns = (
+        np.minimum(((np.arange(n) + 0.5) * wanted / downsample).astype(np.int64), limit - 1)
+        for n, limit in zip(shape, mask.shape)
+    )
+    return np.asarray(mask[rows[:, None], columns[None]])
+
+
+def encoded(image: Image.Image, suffix: str) -> bytes:
+    """The bytes of a picture file that ends in one of `SUFFIXES`."""
+    out, kind = io.BytesIO(), SUFFIXES[suffix.lower()]
+    image.save(out, kind, **({"quality": 90} if kind == "JPEG" else {}))
+    return out.getvalue()
+
+
+__all__ = ["LABELS", "SUFFIXES", "TILE", "TISSUE", "Canvas", "encoded", "resized"]
