@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from plenish.report.build import write_report as write_report
     from plenish.runs import Run as Run
     from plenish.settings import use as use
+    from plenish.slides.tiling import tile_slides as tile_slides
 
 _HOMES = {
     "Dataset": "plenish.datasets.dataset",
@@ -51,6 +52,7 @@ _HOMES = {
     "run_study": "plenish.recipes.reported",
     "score": "plenish.recipes.reported",
     "split_dataset": "plenish.datasets.split",
+    "tile_slides": "plenish.slides.tiling",
     "train_gan": "plenish.recipes.train",
     "use": "plenish.settings",
     "write_report": "plenish.report.build",
