@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class Verb(NamedTuple):
     """One command: its function, its purpose, options Python could not name, options that may come bare.
 
-    `first` is the option that the first bare word is given to.
+    `first` is the option that the first bare word is given to. With `by_kind` that word is a recipe, and the
+    verb that its kind is for does the work.
     """
 
     target: str
@@ -36,6 +37,7 @@ class Verb(NamedTuple):
     rename: Mapping[str, str] = {}
     positional: tuple[str, ...] = ()
     first: str = ""
+    by_kind: bool = False
 
 
 VERBS: dict[str, Verb] = {
@@ -63,14 +65,20 @@ VERBS: dict[str, Verb] = {
     "train autoencoder": Verb(
         "plenish.recipes.autoencoder:train_autoencoder", "train an autoencoder, or go on training"
     ),
+    "train queue": Verb(
+        "plenish.recipes.queue:train_queue",
+        "train variants of an autoencoder from one YAML file: FILE DATA OUT",
+        first="recipe",
+    ),
     "encode": Verb(
         "plenish.latent.encoding:encode", "add an autoencoder's encodings to a Dataset, as an array"
     ),
     "recipe list": Verb("plenish.recipes:list_recipes", "the recipes by name"),
     "recipe run": Verb(
         "plenish.recipes.train:train_gan",
-        "train gan by the recipe named first: NAME DATA RUN",
+        "what the recipe named first is for: NAME DATA RUN",
         first="recipe",
+        by_kind=True,
     ),
     "recipe show": Verb("plenish.recipes:show_recipe", "one recipe with its provenance"),
     "slides inspect": Verb("plenish.slides.inspect:inspect_slides", "what whole-slide images are, by file"),
@@ -198,11 +206,13 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
         option = arguments[0].partition("=")[0]
         raise InputError(f"'{option}' belongs behind a verb: plenish VERB … {option}.")
     name, rest = _find_verb(arguments)
-    module, function_name = VERBS[name].target.split(":")
+    verb = VERBS[name]
+    if verb.by_kind and rest[:1] and not rest[0].startswith("-"):
+        verb = verb._replace(target=VERBS[_verb_of_recipe(rest[0])].target)
+    module, function_name = verb.target.split(":")
     function = getattr(importlib.import_module(module), function_name)
     from plenish.options import read_options
 
-    verb = VERBS[name]
     if verb.first and rest[:1] and not rest[0].startswith("-"):
         rest = [*rest[1:], f"--{verb.first}={rest[0]}"]
     name += f" {verb.first.upper()}" if verb.first else ""  # As it is typed, for messages.
@@ -215,6 +225,13 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
         if result is not None:
             _print(result)
     return 0
+
+
+def _verb_of_recipe(name: str) -> str:
+    """The verb a recipe is for; the recipe auto is for GANs."""
+    from plenish import recipes
+
+    return recipes.VERBS["gan" if name == recipes.AUTO else recipes.load_recipe(name).kind]
 
 
 def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:

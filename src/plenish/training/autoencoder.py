@@ -127,7 +127,10 @@ def train(
         learner = Learner(Autoencoder(network), method, engine)
     fitting = _Fitting(run, subset, val, schedule, learner)
     _restore(fitting, retry)
-    run.update_status(state="running", engine=engine.describe(), schedule=dataclasses.asdict(schedule))
+    run.update_status(
+        state="running", engine=engine.describe(), schedule=dataclasses.asdict(schedule),
+        parameters=sum(p.numel() for p in learner.network.parameters()), encoding=network.encoding_size,
+    )  # fmt: skip
     try:
         with contextlib.closing(Log(run, fitting.nimg)) as log, stop_requests() as stop:
             outcome = _loop(fitting, log, stop) if not _is_done(fitting) else "complete"
