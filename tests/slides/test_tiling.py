@@ -465,3 +465,11 @@ def test_the_recipe_for_camelyon_is_runnable_and_options_count_before_it(make_sl
     assert table.label.value_counts().to_dict() == {"negative": 7, "positive": 7}
     assert set(table.level) == {1}
     assert set(table.slide) == {"tumor_001"}  # The other has no annotations.
+
+
+def test_a_disk_that_is_too_small_is_found_before_the_work(make_slide, tmp_path: Path, monkeypatch) -> None:
+    usage = type("Usage", (), {"free": 2**20})
+    monkeypatch.setattr("plenish.files.shutil.disk_usage", lambda path: usage)
+    with pytest.raises(InputError, match="free some space"):
+        tile_slides(make_slide(), tmp_path / "out", size=64, level=0)
+    assert not (tmp_path / "out.partial").exists()

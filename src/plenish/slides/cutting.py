@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from plenish import files
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.progress import progress
@@ -56,6 +57,9 @@ def cut(work: Work, writer: DatasetWriter, out: Path) -> tuple[list[dict[str, An
     writer.types = types_of(work, sheets)
     if not work.drawing.everything:
         draw_all(work, sheets, folder, labels)
+    if not writer.skip:  # What an earlier try has done is not thrown away for want of space.
+        tile = work.order.settings.size**2 * 3
+        files.require_space(out, sum(sheet.count for sheet in sheets) * tile)
     if work.order.images:
         Path(work.order.folder).mkdir(exist_ok=True)
     ledger = Ledger()
