@@ -23,3 +23,11 @@ OLD = {"config": {"a": {"lr_g": 1, "lr_d": 1}, "b": {"width": 4, "other": None}}
 )
 def test_an_option_is_named_where_all_it_sets_differs(changes: dict, told: list[str]) -> None:
     assert listed(differences(OLD, {"config": OLD["config"] | changes}), TYPED) == told
+
+
+def test_another_recipe_is_told_alone_and_long_values_not_at_all() -> None:
+    old = {"recipe": "auto", "a": 1, "auto": {"reasons": ["one", "two"]}}
+    assert listed(differences(old, {"recipe": "dcgan", "a": 2}), {"recipe": "--recipe"}) == [
+        "--recipe was 'auto' and is now 'dcgan', and 2 of its options"
+    ]
+    assert listed(differences(old, {"recipe": "auto", "a": 1, "auto": None}), {}) == ["auto is another"]

@@ -158,3 +158,11 @@ def test_energy_is_shown_or_said_to_be_unmeasured(tmp_path: Path) -> None:
     assert run.summary()["energy"] == "not measured"
     run.update_status(energy_j=7200.0)
     assert run.summary()["energy"] == "2.0 Wh of the processor"
+
+
+def test_a_run_is_not_made_inside_a_dataset(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset.json").write_text("{}")
+    with pytest.raises(InputError, match="lies inside the Dataset"):
+        Run.create(tmp_path / "data" / "runs" / "one", "gan", {})
+    assert not (tmp_path / "data" / "runs").exists()

@@ -90,10 +90,9 @@ def bench(
     at = SHOWN.get(recipe, At())
     given = {"size": size, "channels": channels, "classes": classes, "batch": batch}
     at = at._replace(**{name: value for name, value in given.items() if value is not None})
-    if rounds < 1 or at.batch < 2 or at.classes < 0:
-        raise InputError(
-            "A benchmark needs at least 1 round, a batch of 2 and no negative number of classes."
-        )
+    for option, value, least in (("rounds", rounds, 1), ("batch", at.batch, 2), ("classes", at.classes, 0)):
+        if value < least:
+            raise InputError(f"--{option} must be at least {least}, not {value}.")
     if every:
         others = {"width": width, "max_width": max_width, **given}
         if recipe != "dcgan" or any(value is not None for value in others.values()):

@@ -33,7 +33,10 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[Difference]:
 
 
 def listed(differences: Sequence[Difference], typed: Mapping[str, str]) -> list[str]:
-    """One clause a difference; keys that one option sets make one clause where all of them differ."""
+    """One clause a difference; keys that one option sets make one clause where all of them differ.
+
+    Where the recipe differs, that is told alone: the rest follows from it.
+    """
     different = {d.key.removeprefix("config.") for d in differences}
     set_by: dict[str, set[str]] = {}
     for key, option in typed.items():
@@ -41,6 +44,12 @@ def listed(differences: Sequence[Difference], typed: Mapping[str, str]) -> list[
     clauses: dict[str, set[str]] = {}
     for d in differences:
         key = d.key.removeprefix("config.")
+        if key == "recipe":
+            more = len(differences) - 1
+            beside = f", and {more} of its options" if more else ""
+            return [f"{typed.get(key, key)} was {d.old!r} and is now {d.new!r}{beside}"]
         whole = key in typed and set_by[typed[key]] <= different
-        clauses.setdefault(typed[key] if whole else key, set()).add(f"was {d.old!r} and is now {d.new!r}")
+        long = isinstance(d.old or d.new, (Mapping, list))
+        told = "is another" if long else f"was {d.old!r} and is now {d.new!r}"
+        clauses.setdefault(typed[key] if whole else key, set()).add(told)
     return [f"{name} {what.pop() if len(what) == 1 else 'is another'}" for name, what in clauses.items()]

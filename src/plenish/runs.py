@@ -61,6 +61,11 @@ class Run:
             raise InputError(
                 f"{path} already exists and is not a Plenish Run; choose another name or remove it."
             )
+        inside = next((p for p in path.absolute().parents if (p / "dataset.json").is_file()), None)
+        if inside is not None:
+            raise InputError(
+                f"{path} lies inside the Dataset {inside}, which stays as it is; put it elsewhere."
+            )
         frozen = {
             "kind": kind, "created": _now(), "seed": seed, "data": dict(data or {}), "parents": list(parents),
             "config": dict(config), "versions": versions(),

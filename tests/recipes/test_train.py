@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -50,12 +51,23 @@ def test_own_recipe_from_a_file(tmp_path: Path) -> None:
     assert "dcgan" in [row["name"] for row in list_recipes().rows]
 
 
+@pytest.mark.parametrize("name", ["dcgan", "mnist-autoencoder"])
+def test_a_recipe_shown_as_json_can_be_taken_as_a_start(tmp_path: Path, name: str) -> None:
+    shown = load_recipe(name)
+    path = tmp_path / "mine.yaml"
+    path.write_text(json.dumps(shown.summary()))
+    again = load_recipe(str(path))
+    assert (again.family, again.kind, again.sections) == (shown.family, shown.kind, shown.sections)
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
         ("family: dcgan\nnetwrk: {}", "did you mean 'network'"),
         ("network: {}", "does not name its family"),
-        ("family: [", "cannot be read"),
+        ("family: [", "is not YAML .*line 1"),
+        ("- 1", "holds no sections"),
+        ("familly: dcgan", "did you mean 'family'"),
         ("family: dcgan\nnetwork: 3", "must hold options"),
     ],
 )
@@ -69,10 +81,14 @@ def test_broken_recipes_are_told(tmp_path: Path, content: str, sentence: str) ->
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
+        ({"options": ["growth.start=8"]}, "dcgan does not; leave it out"),
+        ({"options": ["limits.window=0"]}, "1 or more, not 0"),
+        ({"options": ["limits.explosion=-1"]}, "must not be negative"),
+        ({"batch": 500}, "--batch 500 is more than"),
         ({"recipe": "dcgna"}, "did you mean 'dcgan'"),
         ({"options": ["adversarial.nois_sd=1"]}, "did you mean 'noise_sd'"),
         ({"options": ["noise_sd=1"]}, "section.name=value"),
-        ({"options": ["adversarial.g_steps=two"]}, "must be a int"),
+        ({"options": ["adversarial.g_steps=two"]}, "must be a whole number"),
         ({"options": ["adversarial.objective=hings"]}, "Unknown objective"),
         ({"options": ["network.kernel=3"]}, "4 or 5"),
         ({"options": ["network.width=64.5"]}, "whole number"),

@@ -237,3 +237,12 @@ def test_a_failure_tells_when_it_began() -> None:
     sudden = watch.feed(_line(50, loss_d=float("nan")))
     assert sudden is not None
     assert sudden.since == 50
+
+
+def test_a_line_without_norms_tells_sudden_failures_only() -> None:
+    """As at a checkpoint between two lines of the log, which must not be written of an exploded training."""
+    watch = Health(Limits())
+    assert watch.feed({"kimg": 1.0, "loss_g": 1.0, "loss_d": 1.0}) is None
+    failure = watch.feed({"kimg": 2.0, "loss_g": 4e6, "loss_d": 1.0})
+    assert failure is not None
+    assert "the generator's loss exploded" in failure.message

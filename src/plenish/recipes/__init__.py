@@ -53,6 +53,7 @@ class Recipe:
         """JSON-able form."""
         return {
             "name": self.name, "about": self.about, "provenance": self.provenance, "family": self.family,
+            **({} if self.kind == "gan" else {"kind": self.kind}),
             **{section: dict(self.sections[section]) for section in KINDS[self.kind]},
         }  # fmt: skip
 
@@ -72,7 +73,7 @@ def load_recipe(name: str, kind: str | None = None) -> Recipe:
     Raises:
         InputError: no such recipe (the nearest is named), of another kind, or the file is not a recipe.
     """
-    recipe = _read_recipe(name)
+    recipe = _read_recipe(name, kind)
     if kind is not None and recipe.kind != kind:
         raise InputError(
             f"The recipe {recipe.name} is for 'plenish {VERBS[recipe.kind]}', not for "
@@ -81,7 +82,8 @@ def load_recipe(name: str, kind: str | None = None) -> Recipe:
     return recipe
 
 
-def _read_recipe(name: str) -> Recipe:
+def _read_recipe(name: str, wanted: str | None) -> Recipe:
+    """A recipe; `wanted` is the kind of those named to who mistyped."""
     import yaml
 
     if name == AUTO:
@@ -92,25 +94,32 @@ def _read_recipe(name: str) -> Recipe:
     own = Path(name)
     shipped = name in recipe_names()
     if not shipped and own.suffix not in (".yaml", ".yml"):
-        raise unknown("recipe", name, recipe_names())
+        fitting = [known for known in recipe_names() if wanted in (None, _read_recipe(known, None).kind)]
+        raise unknown("recipe", name, [*fitting, *([AUTO] if wanted in (None, "gan") else [])])
     path = Path(__file__).parent / f"{name}.yaml" if shipped else own
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"The recipe {path} cannot be read ({str(error).splitlines()[0]}).") from None
+    except OSError as error:
+        raise InputError(f"The recipe {path} cannot be read ({error.strerror or error}).") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark is not None else ""
+        raise InputError(f"The recipe {path} is not YAML ({str(error).splitlines()[0]}{where}).") from None
     kind = content.get("kind", "gan") if isinstance(content, dict) else "gan"
     if kind not in KINDS:
         raise unknown(f"kind of the recipe {path.name}", str(kind), KINDS)
-    if not isinstance(content, dict) or (kind == "gan" and "family" not in content):
-        raise InputError(
-            f"The recipe {path} does not name its family; start from 'plenish recipe show dcgan'."
-        )
-    known = ("about", "provenance", "kind", *(["family"] if kind == "gan" else []), *KINDS[kind])
+    start = "start from 'plenish recipe show dcgan --json'"
+    if not isinstance(content, dict):
+        raise InputError(f"The recipe {path} holds no sections; {start}.")
+    # A recipe that was shown as JSON, which YAML reads, names itself.
+    known = ("name", "about", "provenance", "kind", "family", *KINDS[kind])
     for key, value in content.items():
         if key not in known:
             raise unknown(f"section of the recipe {path.name}", key, known)
         if key in KINDS[kind] and not isinstance(value, dict):
             raise InputError(f"The section '{key}' of the recipe {path} must hold options, one a line.")
+    if kind == "gan" and "family" not in content:
+        raise InputError(f"The recipe {path} does not name its family; {start}.")
     sections = {section: dict(content.get(section, {})) for section in KINDS[kind]}
     return Recipe(
         path.stem,

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from plenish.runs import Run
 
 
+_MEANT: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
 def check_numbers(least: Mapping[str, int], **given: float | None) -> None:
     """Refuse impossible numbers by the option that was typed, before anything slow is imported.
 
@@ -79,7 +82,8 @@ def made(kind: Any, values: Mapping[str, Any], section: str) -> Any:
             with contextlib.suppress(ValueError):
                 value = float(value)
         if type(value) is not type(default):
-            raise InputError(f"{section}.{name} must be a {type(default).__name__}, not {value!r}.")
+            meant = _MEANT.get(type(default), "of another kind")
+            raise InputError(f"{section}.{name} must be {meant}, not {value!r}.")
         typed[name] = value
     return kind(**typed)
 
@@ -91,8 +95,8 @@ def request_hash(recipe: Recipe, changes: Mapping[str, Any], dataset: Dataset, s
     data = {key: value for key, value in dataset.provenance(split).items() if key not in ("path", "name")}
     return config_hash(
         {
-            "recipe": recipe.summary(), "changes": dict(changes), "data": data, "more": more,
-            "precision": settings.current().precision, "version": __version__,
+            "recipe": recipe.summary(), "domain": recipe.choice.get("domain"), "changes": dict(changes),
+            "data": data, "more": more, "precision": settings.current().precision, "version": __version__,
         }
     )  # fmt: skip
 

@@ -24,6 +24,7 @@ from plenish.runs import Run
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset, Subset
+    from plenish.networks.gan.contract import NetworkConfig
     from plenish.recipes.trial import Trial
     from plenish.training.method import Method
     from plenish.training.session import Validator
@@ -61,7 +62,7 @@ def train_gan(
         seed: seed of every random draw.
         kimg: length, in thousands of real images shown; may be raised later.
         batch: images a step.
-        width: feature maps at half the full resolution; the cost grows with its square.
+        width: feature maps at the highest resolution (dcgan: at half of it); the cost grows with its square.
         lr: learning rate of both networks.
         conditional: give the labels to the networks; by default whenever the data have labels.
         checkpoint_kimg: interval of checkpoints.
@@ -194,7 +195,10 @@ def _train(
         raise InputError(
             f"penalty.path is for generators with styles, which {recipe.family} is not; leave it out."
         )
-    _check_amount(subset, max([method.adversarial.batch, *method.growth.batch_sizes()]))
+    _check_growth(recipe.family, network, method)
+    _check_amount(
+        subset, max([method.adversarial.batch, *method.growth.batch_sizes()]), "adversarial.batch" in changes
+    )
     engine = Engine.from_settings()
     if dry_run:
         from plenish.recipes.trial import try_out
@@ -241,16 +245,29 @@ def method_of(sections: Mapping[str, Mapping[str, Any]]) -> Method:
     return Method(**{name: made(part, sections[name], name) for name, part in PARTS.items()})
 
 
-def _check_amount(subset: Subset, batch: int) -> None:
-    """Refuse what cannot train, and warn of what hardly can."""
+def _check_growth(name: str, network: NetworkConfig, method: Method) -> None:
+    """Refuse a start of growth that these networks do not pass through."""
+    from plenish.networks.gan import family
+
+    if not method.growth.start:
+        return
+    generator = family(name).generator(network)
+    if generator.stages == 1:
+        raise InputError(f"growth.start is for networks that grow, and {name} does not; leave it out.")
+    method.growth.first([generator.stage_size(number) for number in range(generator.stages)])
+
+
+def _check_amount(subset: Subset, batch: int, asked: bool) -> None:
+    """Refuse what cannot train, and warn of what hardly can; `asked` is whether the batch was typed."""
     if len(subset) < 2:
         raise InputError(
             f"{subset.dataset.path} has {len(subset)} image to train on; a generator needs at least 2."
         )
     if batch > len(subset):
+        whose = f"--batch {batch}" if asked else f"The recipe's batch of {batch}"
         raise InputError(
-            f"--batch {batch} is more than the {len(subset)} images there are to train on; "
-            f"use at most {len(subset)}."
+            f"{whose} is more than the {len(subset)} images there are to train on; "
+            f"give --batch {len(subset)} or less."
         )
     if len(subset) < 100:
         warn(f"only {len(subset)} images to train on; expect near copies, and look at the copies audit.")

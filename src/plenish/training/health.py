@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from plenish.errors import InputError
+
 LOSSES = {"loss_g": "the generator's loss", "loss_d": "the discriminator's loss"}
 GRADIENTS = {"grad_g": "the generator's gradients", "grad_d": "the discriminator's gradients"}
 GUESSING = {
@@ -91,6 +93,16 @@ class Limits:
     window: int = 10
     warmup_kimg: float = 10.0
 
+    def __post_init__(self) -> None:
+        for name in ("window", "spikes"):
+            if getattr(self, name) < 1:
+                raise InputError(f"limits.{name} is a number of lines, 1 or more, not {getattr(self, name)}.")
+        for field in dataclasses.fields(self):
+            if not 0 <= getattr(self, field.name) < math.inf:
+                raise InputError(
+                    f"limits.{field.name} must not be negative, and is {getattr(self, field.name)}."
+                )
+
 
 class Health:
     """Watches a training's logged values; after a resume it is fed the last lines again."""
@@ -108,9 +120,10 @@ class Health:
         self._looks: deque[tuple[float, float]] = deque(maxlen=2)
 
     def feed(self, line: Line) -> Failure | None:
-        """Take one logged line; those without gradients (samples, scores) are left aside.
+        """Take one logged line; those without losses (scores) are left aside.
 
-        A line may lack the generator's values, as where only the discriminator was updated.
+        A line may lack the generator's values, as where only the discriminator was updated, and the norms of
+        the gradients, as at a checkpoint between two lines of the log; only sudden failures are then judged.
 
         Returns:
             None while healthy.
@@ -118,12 +131,12 @@ class Health:
         if "variety" in line:
             message = self._collapse(line["variety"], line["kimg"])
             return Failure(message, self._looks[0][0]) if message else None
-        if "grad_g" not in line and "grad_d" not in line:
-            return None
         message = _not_a_number(line) or self._explosion(line)
-        self._lines.append(line)
         if message:
             return Failure(message, line.get("kimg", 0.0))
+        if "grad_g" not in line and "grad_d" not in line:
+            return None
+        self._lines.append(line)
         message = self._lasting(line)
         return Failure(message, self._lines[-self.limits.window]["kimg"]) if message else None
 

@@ -54,7 +54,8 @@ def network_config(name: str, options: Mapping[str, Any]) -> NetworkConfig:
     known = [field.name for field in dataclasses.fields(made)]
     for option in options:
         if option not in known:
-            raise unknown(f"{name} network option", option, known)
+            of_the_data = ("size", "channels", "labels")
+            raise unknown(f"{name} network option", option, [key for key in known if key not in of_the_data])
     values = dict(options)
     for field in dataclasses.fields(made):
         default = field.default
