@@ -70,6 +70,9 @@ VERBS: dict[str, Verb] = {
         "train variants of an autoencoder from one YAML file: FILE DATA OUT",
         first="recipe",
     ),
+    "train classifier": Verb(
+        "plenish.recipes.classifier:train_classifier_run", "train a classifier and keep it in a Run"
+    ),
     "encode": Verb(
         "plenish.latent.encoding:encode", "add an autoencoder's encodings to a Dataset, as an array"
     ),
@@ -85,6 +88,11 @@ VERBS: dict[str, Verb] = {
     "slides tile": Verb("plenish.slides.tiling:tile_slides", "cut whole-slide images into a tile Dataset"),
     "slides overlay": Verb(
         "plenish.slides.overlay:draw_overlay", "a slide in small with its tissue, annotations and tiles"
+    ),
+    "slides heatmap": Verb(
+        "plenish.recipes.heatmap:draw_heatmap",
+        "what a trained Run says of every tile of a slide",
+        {"limits": "range"},
     ),
     "slides normalise": Verb(
         "plenish.slides.normalise:normalise_stain", "give all tiles of a Dataset the stain of its train part"

@@ -1,0 +1,220 @@
+"""Whatever was trained as a score of single images: an autoencoder's errors, a classifier's probabilities.
+
+A `Scorer` turns uint8 images into named columns of numbers and says what each of them is; what draws them or
+writes them down need not know what was trained.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish import files
+from plenish.errors import InputError, unknown
+from plenish.runs import Run
+
+if TYPE_CHECKING:
+    from plenish.latent.encoding import LoadedAutoencoder
+
+Floats = NDArray[np.float64]
+CLASSIFIER = "classifier"
+"""Folder in a classifier's Run that holds it."""
+_STUDY = "autoencoders.json"
+_ERROR = "mean squared error of the reconstruction (images in 0 to 1)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One of the numbers that an image gets.
+
+    Attributes:
+        name: of the column.
+        about: what it is, with its unit; half a sentence.
+        kind: an error has no range of its own, a difference has its middle at 0, a share lies in 0 to 1.
+    """
+
+    name: str
+    about: str
+    kind: Literal["error", "difference", "share"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """Something trained that gives every image some numbers.
+
+    Attributes:
+        size: height and width of the images it takes.
+        channels: of these.
+        columns: the numbers.
+        shown: the column that says most, where one must be chosen.
+        data: provenance of the Dataset it was trained on.
+        models: provenance of what it consists of.
+        score: uint8 N×H×W×C → numbers by column, N each.
+    """
+
+    size: int
+    channels: int
+    columns: tuple[Column, ...]
+    shown: str
+    data: Mapping[str, Any]
+    models: tuple[Mapping[str, Any], ...]
+    score: Callable[[NDArray[np.uint8]], dict[str, Floats]]
+
+    def __call__(self, images: NDArray[np.uint8]) -> dict[str, Floats]:
+        """Numbers of images uint8 N×H×W×C, N for each column; each depends on its image alone."""
+        return self.score(images)
+
+    def column(self, name: str | None = None) -> Column:
+        """A column by name, or the one that says most.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        by_name = {column.name: column for column in self.columns}
+        if (name or self.shown) not in by_name:
+            raise unknown("--score", str(name), by_name)
+        return by_name[name or self.shown]
+
+
+def open_scorer(paths: Sequence[Path], checkpoint: str = "best") -> Scorer:
+    """Open what was trained: a Run of an autoencoder or classifier, a study of one autoencoder a class, or
+    several Runs of autoencoders.
+
+    Args:
+        paths: folders.
+        checkpoint: of autoencoders: best, last, or a checkpoint's name.
+
+    Raises:
+        InputError: there is no such Run, it was not trained yet, is of another kind, or they do not fit
+            together.
+    """
+    runs = [Run.open(path) for path in paths]
+    if not runs:
+        raise InputError("Give at least one Run.")
+    kinds = {run.kind for run in runs}
+    if len(runs) == 1 and kinds == {"classifier"}:
+        return _classifier(runs[0])
+    if len(runs) == 1 and kinds == {"study"}:
+        return _class_study(runs[0], checkpoint)
+    if kinds == {"autoencoder"}:
+        if len(runs) == 1:
+            return _autoencoder(runs[0], checkpoint)
+        return _compared({_name(run, runs): run.path for run in runs}, checkpoint, runs[0].config["data"])
+    if len(runs) > 1:
+        raise InputError("Of several Runs each must be of one autoencoder; give others one at a time.")
+    raise InputError(
+        f"{runs[0].path} is a {runs[0].kind} Run, which gives images no score; give one of an autoencoder, "
+        "of a classifier, or a study of autoencoders."
+    )
+
+
+def _name(run: Run, runs: Sequence[Run]) -> str:
+    """What a Run's column is called: its folder's name, with the parent's where another has the same."""
+    path = run.path.resolve()
+    same = sum(other.path.resolve().name == path.name for other in runs) > 1
+    return f"{path.parent.name}_{path.name}" if same else path.name
+
+
+def _autoencoder(run: Run, checkpoint: str) -> Scorer:
+    from plenish.latent.encoding import load_autoencoder
+    from plenish.metrics.reconstruction import WINDOW, errors
+
+    model = load_autoencoder(run.path, checkpoint)
+    columns = [Column("mse", _ERROR, "error")]
+    if model.network.config.size >= WINDOW:
+        columns.append(Column("ssim", "structural similarity of the reconstruction (1 is equal)", "error"))
+    names = [column.name for column in columns]
+
+    def score(images: NDArray[np.uint8]) -> dict[str, Floats]:
+        found = errors(model, images)
+        return {name: found[name] for name in names}
+
+    return _of_models([model], tuple(columns), "mse", run.config["data"], score)
+
+
+def _class_study(run: Run, checkpoint: str) -> Scorer:
+    if run.config["config"].get("experiment") != "class-autoencoders":
+        raise InputError(
+            f"{run.path} is a study of training data, which keeps no classifier; 'plenish train classifier' "
+            "makes one."
+        )
+    if not (run.path / _STUDY).is_file():
+        raise InputError(f"{run.path} is not finished; go on with 'plenish study autoencoders'.")
+    models = files.read_json(run.path / _STUDY)["models"]
+    folders = {model["class"]: run.path / model["run"] for model in models}
+    return _compared(folders, checkpoint, run.config["data"])
+
+
+def _compared(folders: Mapping[str, Path], checkpoint: str, data: Mapping[str, Any]) -> Scorer:
+    """Errors under several autoencoders, and of two the difference."""
+    from plenish.latent.encoding import load_autoencoder
+    from plenish.metrics.reconstruction import mean_squared_error
+
+    if len(folders) < 2:
+        raise InputError("The same Run was given twice; give each once.")
+    models = {name: load_autoencoder(path, checkpoint) for name, path in folders.items()}
+    shapes = {(model.network.config.size, model.network.config.channels) for model in models.values()}
+    if len(shapes) > 1:
+        raise InputError(f"{', '.join(map(str, folders.values()))} take images of different sizes.")
+    names = list(models)
+    columns = [Column(f"mse_{name}", f"under the autoencoder of {name}: {_ERROR}", "error") for name in names]
+    if len(names) == 2:
+        about = (
+            f"error under the autoencoder of {names[0]} minus that of {names[1]} (mean squared, images in "
+            f"0 to 1): higher looks like {names[1]}"
+        )
+        columns.append(Column("difference", about, "difference"))
+
+    def score(images: NDArray[np.uint8]) -> dict[str, Floats]:
+        original = images.astype(np.float32) / 255
+        found = {
+            f"mse_{name}": mean_squared_error(original, model.reconstruct(images))
+            for name, model in models.items()
+        }
+        if len(names) == 2:
+            found["difference"] = found[f"mse_{names[0]}"] - found[f"mse_{names[1]}"]
+        return found
+
+    return _of_models(list(models.values()), tuple(columns), columns[-1].name, data, score)
+
+
+def _of_models(
+    models: Sequence[LoadedAutoencoder], columns: tuple[Column, ...], shown: str, data: Mapping[str, Any],
+    score: Callable[[NDArray[np.uint8]], dict[str, Floats]],
+) -> Scorer:  # fmt: skip
+    config = models[0].network.config
+    about = tuple(model.provenance() for model in models)
+    return Scorer(config.size, config.channels, columns, shown, data, about, score)
+
+
+def _classifier(run: Run) -> Scorer:
+    if not (run.path / CLASSIFIER / "classifier.json").is_file():
+        raise InputError(f"{run.path} is not finished; go on with 'plenish train classifier'.")
+    from plenish.training.classifier import Classifier
+    from plenish.training.labelled import Images
+
+    model = Classifier.load(run.path / CLASSIFIER)
+    names = model.names
+    columns = tuple(
+        Column(f"p_{name}", f"probability of {name} by the classifier", "share") for name in names
+    )
+
+    def score(images: NDArray[np.uint8]) -> dict[str, Floats]:
+        found = model.probabilities(Images.held(images, np.zeros(len(images), np.int64)))
+        return {f"p_{name}": found[:, k] for k, name in enumerate(names)}
+
+    about = {
+        "kind": "classifier", "run": str(run.path.resolve()), "run_id": run.id, "step": model.step,
+        "weights_sha256": files.sha256_file(run.path / CLASSIFIER / "classifier.safetensors"),
+        "precision": model.precision,
+    }  # fmt: skip
+    # Of two classes the second is the positive one; tile Datasets name the background first.
+    return Scorer(model.size, model.channels, columns, f"p_{names[1]}", run.config["data"], (about,), score)
+
+
+__all__ = ["CLASSIFIER", "Column", "Scorer", "open_scorer"]

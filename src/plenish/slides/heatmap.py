@@ -1,0 +1,178 @@
+"""Numbers of tiles as colours over a slide: spread over the thumbnail, with a bar that says their unit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from plenish.slides.canvas import Canvas
+
+Kind = Literal["error", "difference", "share"]
+"""An error has its range from the values, a difference one around 0, a share 0 to 1."""
+OPAQUE = 0.75
+"""Share of a tile's look that is its colour; the rest is the slide, faded to grey."""
+_FADED = 0.45
+_GREY = 210
+"""What tissue comes to when it is faded, about: the bar's colours lie over it, and so look as on the slide."""
+_TAILS = (2.0, 98.0)
+_TICKS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class ColourScale:
+    """Which colour a number has.
+
+    Attributes:
+        low: number of the first colour, and of all below.
+        high: number of the last one, and of all above.
+        colours: 256×3 uint8.
+    """
+
+    low: float
+    high: float
+    colours: NDArray[np.uint8]
+
+    def __call__(self, values: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """Colours N×3 of N finite numbers."""
+        place = (values - self.low) / (self.high - self.low)
+        return self.colours[np.clip(np.rint(255 * place), 0, 255).astype(np.int64)]
+
+
+def colour_scale(
+    values: NDArray[np.float64], kind: Kind, limits: tuple[float, float] | None = None
+) -> ColourScale:
+    """A scale for numbers of a kind; without limits, the lowest and highest 2 % may lie off its ends.
+
+    Args:
+        values: N numbers; NaN is left out.
+        kind: of the numbers.
+        limits: lowest and highest number with a colour of its own.
+
+    Raises:
+        InputError: the limits are not two rising numbers.
+    """
+    if limits is not None and not (np.isfinite(limits).all() and limits[0] < limits[1]):
+        raise InputError(f"--range takes two rising numbers, not {limits[0]:g} and {limits[1]:g}.")
+    from matplotlib import colormaps
+
+    known = values[np.isfinite(values)]
+    if limits is not None:
+        low, high = limits
+    elif kind == "share":
+        low, high = 0.0, 1.0
+    elif kind == "difference":
+        high = float(np.percentile(np.abs(known), _TAILS[1])) if len(known) else 1.0
+        low = -high
+    else:
+        low, high = (float(end) for end in np.percentile(known, _TAILS)) if len(known) else (0.0, 1.0)
+    if high <= low:
+        low, high = low - 0.5 * max(abs(low), 1e-9), high + 0.5 * max(abs(high), 1e-9)
+    # PuOr and viridis can be told apart by those who see no red or no green.
+    drawn = colormaps["PuOr_r" if kind == "difference" else "viridis"](np.arange(256))[:, :3]
+    return ColourScale(low, high, np.rint(255 * drawn).astype(np.uint8))
+
+
+def spread(
+    values: NDArray[np.float64], boxes: NDArray[np.float64], shape: tuple[int, int], downsample: float
+) -> NDArray[np.float64]:
+    """Lay numbers over a thumbnail: each pixel has the mean of the tiles that lie on it.
+
+    Args:
+        values: N numbers; tiles of which it is NaN count as absent.
+        boxes: N×4 (left, top, right, bottom), pixels of level 0.
+        shape: height and width of the thumbnail.
+        downsample: pixels of level 0 that one of its pixels measures.
+
+    Returns:
+        H×W numbers, NaN where there is no tile.
+    """
+    known = np.isfinite(values)
+    limits = np.array([shape[1], shape[0]] * 2)
+    corners = np.clip(np.rint(boxes[known] / downsample).astype(np.int64), 0, limits)
+    left, top = (np.minimum(corners[:, i], limits[i] - 1) for i in (0, 1))
+    right, bottom = np.maximum(corners[:, 2], left + 1), np.maximum(corners[:, 3], top + 1)
+    # Each tile raises its numbers at one corner and takes them back at the others: summed both ways they
+    # fill it, whatever the number of tiles and of pixels.
+    total, count = np.zeros((shape[0] + 1, shape[1] + 1)), np.zeros((shape[0] + 1, shape[1] + 1), np.int64)
+    centre = float(np.median(values[known])) if known.any() else 0.0
+    for rows, columns, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1), (bottom, right, 1)):
+        np.add.at(total, (rows, columns), sign * (values[known] - centre))
+        np.add.at(count, (rows, columns), sign)
+    total, count = (grid.cumsum(0).cumsum(1)[:-1, :-1] for grid in (total, count))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(count > 0, total / count + centre, np.nan)
+
+
+def paint(canvas: Canvas, field: NDArray[np.float64], scale: ColourScale) -> None:
+    """Fade the slide to grey under the numbers, and lay their colours over it.
+
+    Args:
+        canvas: drawn on.
+        field: numbers of its size, NaN where there are none.
+        scale: their colours.
+    """
+    there = np.isfinite(field)
+    grey = canvas.pixels[there] @ np.array([0.299, 0.587, 0.114])
+    faded = 255 - (255 - grey) * (1 - _FADED)
+    canvas.pixels[there] = np.rint(faded).astype(np.uint8)[:, None]
+    canvas.blend(there, scale(field[there]), OPAQUE)
+
+
+def colour_bar(width: int, letters: int, scale: ColourScale, title: str) -> Image.Image:
+    """The colours with their numbers.
+
+    Args:
+        width: of the strip, pixels.
+        letters: size of letters, pixels.
+        scale: the colours.
+        title: what the numbers are, with their unit.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(letters)
+    lines = _folded(title, width - 2 * letters, font)
+    top = letters // 2 + round(1.4 * letters) * len(lines)
+    strip = Image.new("RGB", (width, top + 3 * letters), (255, 255, 255))
+    draw = ImageDraw.Draw(strip)
+    for i, line in enumerate(lines):
+        draw.text((letters, letters // 2 + i * round(1.4 * letters)), line, fill=(0, 0, 0), font=font)
+    length = max(1, min(width - 4 * letters, 40 * letters))
+    shown = scale.colours[np.linspace(0, 255, length).round().astype(np.int64)]
+    shown = np.rint(OPAQUE * shown + (1 - OPAQUE) * _GREY).astype(np.uint8)
+    strip.paste(Image.fromarray(np.broadcast_to(shown, (letters, length, 3)).copy()), (2 * letters, top))
+    for share in np.linspace(0, 1, _TICKS if length > 24 * letters else 3):
+        x = 2 * letters + round(share * (length - 1))
+        draw.line((x, top + letters, x, top + letters + letters // 3), fill=(0, 0, 0))
+        text = _number(scale.low + share * (scale.high - scale.low), scale)
+        place = min(max(0.0, x - font.getlength(text) / 2), width - font.getlength(text))
+        draw.text((place, top + letters + letters // 3), text, fill=(0, 0, 0), font=font)
+    return strip
+
+
+def _number(value: float, scale: ColourScale) -> str:
+    """A number with as many digits as the range needs."""
+    return f"{0.0 if abs(value) < 1e-9 * (scale.high - scale.low) else value:.3g}"
+
+
+def _folded(text: str, width: int, font: object) -> Sequence[str]:
+    """Words in lines that fit."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:  # type: ignore[attr-defined]
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+__all__ = ["ColourScale", "Kind", "colour_bar", "colour_scale", "paint", "spread"]
