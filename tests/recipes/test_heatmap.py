@@ -129,7 +129,7 @@ def test_other_thresholds_strides_and_scores_are_taken(work: Path, tmp_path: Pat
 def test_a_slide_that_was_trained_on_is_told(work: Path, tmp_path: Path) -> None:
     slide = slide_of(work / "tiles", "train")
     made = draw_heatmap(work / "slides" / f"{slide}.tif", tmp_path / "h.png", run=[work / "run"], workers=1)
-    assert any("were trained on" in text for text in made.facts["remarks"])
+    assert any("trained on that came from a slide of this name" in text for text in made.facts["remarks"])
 
 
 def test_tiles_get_the_stain_the_run_was_trained_on(work: Path, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_tiles_get_the_stain_the_run_was_trained_on(work: Path, tmp_path: Path) 
     path = work / "slides" / f"{slide}.tif"
     made = draw_heatmap(path, tmp_path / "h.png", run=[tmp_path / "run"], workers=1)
     np.testing.assert_allclose(pd.read_parquet(tmp_path / "h.parquet")["mse"], expected, rtol=1e-4)
-    assert made.facts["stain"] == "macenko"
+    assert made.facts["stain"] == f"macenko, as measured of the Dataset's slide {slide}"
     bare = draw_heatmap(path, tmp_path / "bare.png", run=[tmp_path / "run"], workers=1, stain=False)
     found = pd.read_parquet(tmp_path / "bare.parquet")["mse"]
     assert np.abs(found / expected.to_numpy() - 1).median() > 0.01
@@ -172,6 +172,7 @@ def test_a_run_on_images_that_are_no_tiles_needs_a_scale(work: Path, stripes, tm
         ({"min_tissue": 2.0}, "--min-tissue must lie"),
         ({"annotations": Path("nowhere.xml")}, "nowhere.xml"),
         ({"run": [Path("nowhere")]}, "does not exist"),
+        ({"run": None}, "Give --run"),
     ],
 )
 def test_bad_requests_leave_nothing(work: Path, tmp_path: Path, more: dict, sentence: str) -> None:

@@ -73,6 +73,8 @@ def test_a_slide_of_the_dataset_keeps_what_was_measured_then(make_slide) -> None
         assert np.abs(change(before).astype(int) - before).mean() < 12
         measured = restain_like(facts(), slide, plan)
         assert measured is not None
+        assert change.about.endswith(f"slide {slide.name}")
+        assert measured.about.endswith("measured on this slide")
         assert np.abs(measured(before).astype(int) - before).mean() > 20
 
 

@@ -14,7 +14,7 @@ from plenish import files
 from plenish.errors import InputError
 from plenish.progress import progress
 from plenish.slides.canvas import SUFFIXES, TISSUE, Canvas, encoded, resized
-from plenish.wording import agree, plural
+from plenish.wording import agree
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,8 +48,8 @@ class Heatmap:
 
 
 def draw_heatmap(
-    slide: Path, out: Path, *, run: list[Path], score: str | None = None, checkpoint: str = "best",
-    mpp: float | None = None, level: int | None = None, stride: int | None = None,
+    slide: Path, out: Path, *, run: list[Path] | None = None, score: str | None = None,
+    checkpoint: str = "best", mpp: float | None = None, level: int | None = None, stride: int | None = None,
     assume_mpp: float | None = None, annotations: Path | None = None, label_threshold: float | None = None,
     priority: list[str] | None = None, holes: list[str] | None = None, min_tissue: float | None = None,
     tissue_saturation: float | None = None, stain: bool = True, limits: list[float] | None = None,
@@ -91,6 +91,8 @@ def draw_heatmap(
         InputError: the slide, the Run or an option cannot be used, or something is in the way.
     """
     slide, out = Path(slide), Path(out)
+    if not run:
+        raise InputError("Give --run: a Run of an autoencoder or a classifier, or a study of autoencoders.")
     _check(out, table, side, workers, limits, mpp, level)
     from plenish.metrics.scorers import open_scorer
     from plenish.slides.annotations import the_annotations
@@ -217,8 +219,8 @@ def _facts(
     parts = trained.parts_of(slide.name)
     if parts.get("train"):
         remarks.append(
-            f"{plural(parts['train'], 'tile')} of this slide were trained on, so what is said of it is no "
-            "measure of how well the Run does on others."
+            f"{agree(parts['train'], 'tile', 'was', 'were')} trained on that came from a slide of this name; "
+            "if it is this one, what is said of it is no measure of how well the Run does on others."
         )
     elif trained.missing:
         remarks.append(f"Whether this slide was trained on is not known: {trained.missing}.")
@@ -231,7 +233,7 @@ def _facts(
     facts: dict[str, Any] = {
         "slide": slide.name, "tiles": len(plan) - len(gone), "left_out": len(gone), "mpp": plan.grid.mpp,
         "level": plan.grid.level, "tile_px": plan.grid.size, "tile_side": plan.grid.side,
-        "in_parts": parts or None, "stain": restain.method if restain else None,
+        "in_parts": parts or None, "stain": restain.about if restain else None,
         "scores": [{"score": name, **values} for name, values in quantiles.items()],
     }  # fmt: skip
     if plan.labels:

@@ -22,7 +22,7 @@ OPAQUE = 0.75
 """Share of a tile's look that is its colour; the rest is the slide, faded to grey."""
 _FADED = 0.45
 _GREY = 210
-"""What tissue comes to when it is faded, about: the bar's colours lie over it, and so look as on the slide."""
+"""What tissue comes to when it is faded, about: the bar's colours lie over it, to look as on the slide."""
 _TAILS = (2.0, 98.0)
 _TICKS = 5
 
@@ -145,12 +145,12 @@ def colour_bar(width: int, letters: int, scale: ColourScale, title: str) -> Imag
     draw = ImageDraw.Draw(strip)
     for i, line in enumerate(lines):
         draw.text((letters, letters // 2 + i * round(1.4 * letters)), line, fill=(0, 0, 0), font=font)
-    length = max(1, min(width - 4 * letters, 40 * letters))
+    length = max(1, min(width - 6 * letters, 40 * letters))
     shown = scale.colours[np.linspace(0, 255, length).round().astype(np.int64)]
     shown = np.rint(OPAQUE * shown + (1 - OPAQUE) * _GREY).astype(np.uint8)
-    strip.paste(Image.fromarray(np.broadcast_to(shown, (letters, length, 3)).copy()), (2 * letters, top))
+    strip.paste(Image.fromarray(np.broadcast_to(shown, (letters, length, 3)).copy()), (3 * letters, top))
     for share in np.linspace(0, 1, _TICKS if length > 24 * letters else 3):
-        x = 2 * letters + round(share * (length - 1))
+        x = 3 * letters + round(share * (length - 1))
         draw.line((x, top + letters, x, top + letters + letters // 3), fill=(0, 0, 0))
         text = _number(scale.low + share * (scale.high - scale.low), scale)
         place = min(max(0.0, x - font.getlength(text) / 2), width - font.getlength(text))

@@ -28,11 +28,13 @@ class Restain:
         method: macenko or reinhard.
         source: the slide's stains; None measures each tile by itself.
         target: the stains they shall have.
+        about: how, for people: where the slide's stains are from.
     """
 
     method: Method
     source: Fit | None
     target: Fit
+    about: str
 
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Tiles N×H×W×3 uint8 with the other stain; those that cannot be measured stay."""
@@ -74,9 +76,12 @@ def restain_like(facts: Mapping[str, Any], slide: Slide, plan: Plan, seed: int =
         raise InputError(
             "The Dataset's dataset.json does not say which stain its tiles have; make it again."
         ) from None
-    if source is None and facts.get("per") != "tile":
-        source = _measured(method, slide, plan, seed)
-    return Restain(method, source, target)
+    about = f"{method}, each tile by itself"
+    if source is not None:
+        about = f"{method}, as measured of the Dataset's slide {slide.name}"
+    elif facts.get("per") != "tile":
+        source, about = _measured(method, slide, plan, seed), f"{method}, measured on this slide"
+    return Restain(method, source, target, about)
 
 
 def _fit_of(method: Method, facts: Mapping[str, Any]) -> Fit:
