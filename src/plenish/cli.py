@@ -76,6 +76,12 @@ VERBS: dict[str, Verb] = {
     "encode": Verb(
         "plenish.latent.encoding:encode", "add an autoencoder's encodings to a Dataset, as an array"
     ),
+    "latents": Verb("plenish.recipes.latents:latents", "draw encodings by a column, and what goes with what"),
+    "nearest": Verb(
+        "plenish.recipes.latents:find_nearest",
+        "images whose encodings are nearest to others'",
+        positional=("out",),
+    ),
     "recipe list": Verb("plenish.recipes:list_recipes", "the recipes by name"),
     "recipe run": Verb(
         "plenish.recipes.train:train_gan",

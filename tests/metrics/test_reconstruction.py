@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from plenish.errors import InputError
-from plenish.metrics.reconstruction import errors, mean_squared_error, psnr, ssim
+from plenish.metrics.reconstruction import denoising_errors, errors, mean_squared_error, psnr, ssim
 
 
 def _pairs(n: int = 4, size: int = 24, channels: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -43,7 +43,7 @@ def test_of_flat_images_only_the_luminance_differs() -> None:
 
 
 class _Darker:
-    def reconstruct(self, images: np.ndarray) -> np.ndarray:
+    def reconstruct(self, images: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
         return images.astype(np.float32) / 255 - np.float32(0.1)
 
 
@@ -59,3 +59,22 @@ def test_images_smaller_than_the_window_have_no_ssim() -> None:
     a, b = _pairs(size=8)
     with pytest.raises(InputError, match="at least 11 px"):
         ssim(a, b)
+
+
+class _Through:
+    """Gives back what it is shown."""
+
+    def reconstruct(self, images: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
+        shown = images.astype(np.float32) / 255
+        return shown if noise is None else shown + noise
+
+
+def test_who_takes_no_noise_off_has_its_variance_as_error() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)
+    found = denoising_errors(_Through(), images, 0.3, 4, 7)
+    np.testing.assert_allclose(found, 0.09, rtol=0.05)
+    assert np.array_equal(found, denoising_errors(_Through(), images, 0.3, 4, 7))
+    assert not np.array_equal(found, denoising_errors(_Through(), images, 0.3, 4, 8))
+    alone = [denoising_errors(_Through(), images[i : i + 1], 0.3, 4, 7)[0] for i in range(3)]
+    np.testing.assert_allclose(alone, found)
+    assert not denoising_errors(_Through(), images, 0.0, 4, 7).any()

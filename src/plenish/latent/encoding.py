@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from plenish.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
     from plenish.datasets.dataset import Dataset
@@ -40,16 +42,31 @@ class LoadedAutoencoder:
 
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encodings of images uint8 N×H×W×C, float32 N×F; means, where they are distributions."""
-        return self._each(images, lambda code: code.flatten(1))
+        return self._each(images, None, lambda code: code.flatten(1))
 
-    def reconstruct(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Images uint8 N×H×W×C as the autoencoder gives them back, float32 in [0, 1]."""
+    def reconstruct(
+        self, images: NDArray[np.uint8], noise: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Images as the autoencoder gives them back, float32 N×H×W×C in [0, 1].
+
+        Args:
+            images: uint8 N×H×W×C.
+            noise: added to them first, in units of [0, 1]; the same shape.
+        """
         network = self.network
-        return self._each(
-            images, lambda code: network.to_images(network.decode(code).float()).permute(0, 2, 3, 1) / 2 + 0.5
-        )
 
-    def _each(self, images: NDArray[np.uint8], of: Any) -> NDArray[np.float32]:
+        def decoded(code: torch.Tensor) -> torch.Tensor:
+            made: torch.Tensor = network.to_images(network.decode(code).float())
+            return made.permute(0, 2, 3, 1) / 2 + 0.5
+
+        return self._each(images, noise, decoded)
+
+    def _each(
+        self,
+        images: NDArray[np.uint8],
+        noise: NDArray[np.float32] | None,
+        of: Callable[[torch.Tensor], torch.Tensor],
+    ) -> NDArray[np.float32]:
         import numpy as np
         import torch
 
@@ -58,6 +75,9 @@ class LoadedAutoencoder:
         with torch.inference_mode(), self.engine.autocast():
             for start in range(0, len(images), _AT_ONCE):
                 x = self.engine.to_images(images[start : start + _AT_ONCE])
+                if noise is not None:
+                    more = torch.from_numpy(noise[start : start + _AT_ONCE]).permute(0, 3, 1, 2)
+                    x = x + 2 * more.to(x.device)
                 code = self.network.encode(self.network.to_blocks(x)).mean
                 parts.append(of(code).float().cpu().numpy())
         return np.ascontiguousarray(np.concatenate(parts))

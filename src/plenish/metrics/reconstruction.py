@@ -7,6 +7,7 @@ scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5, use_samp
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -74,8 +75,10 @@ def _blur_matrix(n: int) -> Floats:
 class Reconstructs(Protocol):
     """Whatever gives images back."""
 
-    def reconstruct(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 N×H×W×C → float32 of the same shape, in [0, 1]."""
+    def reconstruct(
+        self, images: NDArray[np.uint8], noise: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """uint8 N×H×W×C, with noise in units of [0, 1] added if given → float32 N×H×W×C in [0, 1]."""
 
 
 class Readable(Protocol):
@@ -102,3 +105,31 @@ def errors_of(model: Reconstructs, rows: Readable) -> dict[str, Floats]:
     """`errors` of all rows, read in pieces."""
     parts = [errors(model, images) for images in rows.batches(_AT_ONCE)]
     return {name: np.concatenate([part[name] for part in parts]) for name in NAMES if name in parts[0]}
+
+
+def denoising_errors(
+    model: Reconstructs, images: NDArray[np.uint8], sd: float, draws: int, *key: int
+) -> Floats:
+    """Mean squared error of images reconstructed from noisy ones, N; without noise where `sd` is 0.
+
+    How well noise is taken off an image tells how likely it is to the model (Vincent, Neural Computation 23
+    (2011), 1661-1674; compared between models by Li et al., ICCV 2023). The noise of an image depends on its
+    pixels and the key alone: models that are given the same key can be subtracted from each other, and an
+    image has the same error in any company.
+
+    Args:
+        model: what reconstructs.
+        images: uint8 N×H×W×C.
+        sd: standard deviation of the noise, in units of [0, 1].
+        draws: draws of noise an image, averaged.
+        key: seeds the noise.
+    """
+    original = images.astype(np.float32) / 255
+    if not sd:
+        return mean_squared_error(original, model.reconstruct(images))
+    streams = [np.random.default_rng([*key, zlib.crc32(image.tobytes())]) for image in images]
+    total = np.zeros(len(images))
+    for _ in range(draws):
+        noise = np.stack([stream.standard_normal(images.shape[1:], np.float32) for stream in streams])
+        total += mean_squared_error(original, model.reconstruct(images, np.float32(sd) * noise))
+    return total / draws

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 RESULT = "autoencoders.json"
 SCORES = "scores.parquet"
-_LEAST = {"batch": 1, "patience": 0}
+_LEAST = {"batch": 1, "patience": 0, "draws": 1}
 _MOST_SHOWN = 6
+_AT_ONCE = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,14 +101,15 @@ def study_autoencoders(
     data: Path, out: Path, *, recipe: str = "tcga-two-autoencoders", classes: list[str] | None = None,
     split: str = "default", seed: int = 0, epochs: float | None = None, batch: int | None = None,
     patience: int | None = None, balance: bool = True, shuffle: bool = False, level: float = 0.95,
-    resamples: int = 1000, options: list[str] | None = None,
+    resamples: int = 1000, draws: int = 4, options: list[str] | None = None,
 ) -> ClassStudy:  # fmt: skip
     """Train one autoencoder on each class, and measure how well their errors tell the classes apart.
 
     Each is trained on the train rows of its class and stopped on the val rows of its class; all reconstruct
     every test image of the classes. The folder gets models/ (a Run each), scores.parquet (the errors of every
     test image under every model), autoencoders.json and report.html. The same command goes on after an
-    interruption.
+    interruption. Autoencoders trained on noisy images (training.denoise) are measured on noisy images, with
+    the same noise for all: how well noise is taken off tells more of a class than how well an image passes.
 
     Args:
         data: the Dataset, with classes and a split.
@@ -124,12 +126,13 @@ def study_autoencoders(
             chance, so there is nothing to find.
         level: level of the intervals.
         resamples: bootstrap resamples of the test groups.
+        draws: draws of noise for each test image, where there is noise.
         options: further options as section.name=value, such as network.norm=batch.
 
     Returns:
         The study.
     """
-    check_numbers(_LEAST, epochs=epochs, batch=batch, patience=patience)
+    check_numbers(_LEAST, epochs=epochs, batch=batch, patience=patience, draws=draws)
     if not 0 < level < 1 or resamples < 10:
         raise InputError(
             f"The level of intervals lies between 0 and 1 and they take at least 10 resamples, "
@@ -143,7 +146,7 @@ def study_autoencoders(
     changes |= assignments(options or [], KINDS["autoencoder"], "network.norm=batch")
     dataset = Dataset.open(data)
     names = _classes(dataset, classes)
-    asked = (seed, names, balance, shuffle, level, resamples)
+    asked = (seed, names, balance, shuffle, level, resamples, draws)
     request = request_hash(chosen, changes, dataset, split, *asked)
     if (out / "config.json").exists():
         before = Run.open(out, "study")
@@ -157,17 +160,19 @@ def study_autoencoders(
         "experiment": "class-autoencoders", "recipe": chosen.name, "classes": names, "balance": balance,
         "shuffle": shuffle, "network": plan.network.to_dict(), "training": dataclasses.asdict(plan.method),
         "schedule": dataclasses.asdict(plan.schedule), "level": level, "resamples": resamples,
+        "draws": draws,
     }  # fmt: skip
     parts = {part: dataset.part(part, split, purpose="select") for part in ("train", "val")}
     rows = {part: _rows_by_class(subset, names, shuffle, seed) for part, subset in parts.items()}
     _check_amounts(dataset, split, rows, names, plan)
     run = Run.open_or_create(
-        out, "study", config, data=dataset.provenance(split), seed=seed, may_change=("level", "resamples"),
+        out, "study", config, data=dataset.provenance(split), seed=seed,
+        may_change=("level", "resamples", "draws"),
         typed={"classes": "--classes", "schedule.epochs": "--epochs", "shuffle": "--shuffle"},
     )  # fmt: skip
     with run.lock():
         run.update_status(state="running", request=request)
-        content = _work(run, dataset, split, plan, rows, names, balance, shuffle, (level, resamples))
+        content = _work(run, dataset, split, plan, rows, names, config)
         run.update_status(state="complete", verdict=content["verdict"])
     return ClassStudy(out, content)
 
@@ -236,17 +241,20 @@ def _check_amounts(
 
 def _work(
     run: Run, dataset: Dataset, split: str, plan: Plan, rows: dict[str, tuple[Subset, Any]],
-    names: Sequence[str], balance: bool, shuffle: bool, interval: tuple[float, int],
+    names: Sequence[str], asked: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     from plenish.study.class_errors import ClassErrors, analyse
 
-    folders = _train_all(run, plan, rows, names, balance)
+    shuffle = asked["shuffle"]
+    folders = _train_all(run, plan, rows, names, asked["balance"])
     test, codes = _rows_by_class(dataset.part("test", split, purpose="study"), names, shuffle, run.seed)
-    errors, models = _measure(folders, names, test)
+    noise = (plan.method.denoise, asked["draws"], run.seed)
+    errors, models = _measure(folders, names, test, noise)
     found = ClassErrors(errors, codes, list(test.groups), tuple(names))
     content = {
         "schema": 1, "kind": "autoencoder-study", "shuffled": shuffle, "models": models,
-        **analyse(found, level=interval[0], resamples=interval[1], seed=run.seed),
+        "noise": plan.method.denoise, "draws": asked["draws"],
+        **analyse(found, level=asked["level"], resamples=asked["resamples"], seed=run.seed),
         "data": dataset.provenance(split), "test_reads": dataset.test_reads(split),
         "phantom": bool(dataset.manifest.extra.get("phantom")),
     }  # fmt: skip
@@ -294,16 +302,18 @@ def _loaded(folders: Sequence[Path]) -> list[Any]:
 
 
 def _measure(
-    folders: Sequence[Path], names: Sequence[str], test: Subset
+    folders: Sequence[Path], names: Sequence[str], test: Subset, noise: tuple[float, int, int]
 ) -> tuple[NDArray[np.float64], list[dict[str, Any]]]:
-    """Errors N×K of the test rows, and what each model is."""
+    """Errors N×K of the test rows, and what each model is; noise is its deviation, its draws and its seed."""
     import numpy as np
 
-    from plenish.metrics.reconstruction import errors_of
+    from plenish.metrics.reconstruction import denoising_errors
 
+    sd, draws, seed = noise
     columns, models = [], []
     for name, model in zip(names, _loaded(folders)):
-        columns.append(errors_of(model, test)["mse"])
+        parts = [denoising_errors(model, images, sd, draws, seed) for images in test.batches(_AT_ONCE)]
+        columns.append(np.concatenate(parts))
         best = model.run.status.get("best", {})
         models.append(
             {

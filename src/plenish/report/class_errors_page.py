@@ -73,6 +73,8 @@ def _errors(content: Mapping[str, Any], found: ClassErrors) -> Section:
     values = [
         [np.nan if cell["value"] is None else cell["value"] for cell in row] for row in content["matrix"]
     ]
+    sd = content.get("noise")
+    noisy = f", of images with noise of {sd:g} taken off" if sd else ""
     head = ["images of", *(f"model of {name}" for name in names)]
     rows = [[name, *(_cell(cell) for cell in row)] for name, row in zip(names, content["matrix"])]
     blocks: list[Block] = [
@@ -81,7 +83,7 @@ def _errors(content: Mapping[str, Any], found: ClassErrors) -> Section:
                 matrix(
                     "Mean error of each class's images under each class's autoencoder", names, values,
                     x_label="autoencoder of", y_label="images of",
-                    caption="Mean squared error, pixels from 0 to 1. Shades compare within a row.",
+                    caption=f"Mean squared error, pixels from 0 to 1{noisy}. Shades compare within a row.",
                 )
             ]
         )
