@@ -147,6 +147,28 @@ def test_tiles_get_the_stain_the_run_was_trained_on(work: Path, tmp_path: Path) 
     assert any("normalised stain" in text for text in bare.facts["remarks"])
 
 
+def test_places_that_cannot_be_decoded_are_left_out_and_listed(work: Path, tmp_path: Path) -> None:
+    import tifffile
+
+    whole = work / "slides" / "phantom-0000.tif"
+    content = bytearray(whole.read_bytes())
+    with tifffile.TiffFile(whole) as tiff:
+        level = tiff.series[0].levels[1].pages[0]
+        place = len(level.dataoffsets) // 2
+        start, length = level.dataoffsets[place], level.databytecounts[place]
+    content[start : start + length] = bytes(length)
+    (tmp_path / "broken.tif").write_bytes(content)
+    made = draw_heatmap(tmp_path / "broken.tif", tmp_path / "h.png", run=[work / "run"], workers=1)
+    draw_heatmap(whole, tmp_path / "whole.png", run=[work / "run"], workers=1)
+    broken, sound = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("h", "whole"))
+    lost = broken["left_out"].notna()
+    assert 0 < lost.sum() == made.facts["left_out"] < len(broken)
+    assert broken["mse"].isna().equals(lost)
+    both = broken[~lost].merge(sound, on=["row", "col"])
+    np.testing.assert_allclose(both["mse_x"], both["mse_y"], rtol=1e-4)
+    assert "cannot be decoded" in made.facts["remarks"][0]
+
+
 def test_a_run_on_images_that_are_no_tiles_needs_a_scale(work: Path, stripes, tmp_path: Path) -> None:
     train_autoencoder(stripes().path, tmp_path / "run", filters=[4], latent_features=2, batch=4, epochs=1)
     slide = work / "slides" / "phantom-0000.tif"
