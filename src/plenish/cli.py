@@ -128,6 +128,9 @@ VERBS: dict[str, Verb] = {
     "runs rm": Verb("plenish.runs:remove_run", "remove a Run"),
     "runs prune": Verb("plenish.runs:prune_runs", "remove old checkpoints"),
     "bench": Verb("plenish.bench:bench", "speed of a training step against the plain way", {"every": "all"}),
+    "bench autoencoder": Verb(
+        "plenish.bench_autoencoder:bench_autoencoder", "speed of an autoencoder's training step"
+    ),
     "bench gan": Verb("plenish.bench:bench", "the same, by its full name", {"every": "all"}),
 }
 

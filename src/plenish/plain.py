@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from plenish import settings
@@ -108,14 +109,27 @@ def turn(step: Callable[[], Any], engine: Engine) -> float:
     return statistics.median([first, *(timed(step, engine) for _ in range(STEPS_A_TURN - 1))])
 
 
+def plain_process(
+    family: str, config: NetworkConfig, method: Method
+) -> contextlib.AbstractContextManager[Callable[[], float]]:
+    """The plain loop of a GAN in a process of its own; what is yielded times one turn of it, seconds."""
+    return in_its_own_process(
+        {
+            "maker": "plenish.plain:gan_step", "family": family, "config": config.to_dict(),
+            "method": dataclasses.asdict(method),
+        }
+    )  # fmt: skip
+
+
 @contextlib.contextmanager
-def plain_process(family: str, config: NetworkConfig, method: Method) -> Iterator[Callable[[], float]]:
-    """The plain loop in a process of its own; each call of what is yielded times one turn of it, seconds."""
+def in_its_own_process(job: Mapping[str, Any]) -> Iterator[Callable[[], float]]:
+    """A plain loop in a process of its own; each call of what is yielded times one turn of it, seconds.
+
+    Args:
+        job: JSON-able; `maker` names the function, `module:function`, that makes a step of it and an Engine.
+    """
     asked = settings.current()
-    job = {
-        "family": family, "config": config.to_dict(), "method": dataclasses.asdict(method),
-        "device": asked.device, "threads": asked.threads,
-    }  # fmt: skip
+    job = {**job, "device": asked.device, "threads": asked.threads}
     process = subprocess.Popen(
         [sys.executable, "-c", "from plenish.plain import serve; serve()"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
@@ -139,21 +153,29 @@ def plain_process(family: str, config: NetworkConfig, method: Method) -> Iterato
 
 def serve() -> None:
     """Body of that process: take plain steps when told to, and say how long each took."""
-    from plenish.networks.gan import build, network_config
     from plenish.training.engine import Engine
-    from plenish.training.method import PARTS, Method
 
     job = json.loads(sys.stdin.readline())
     with settings.use(device=job["device"], threads=job["threads"], precision="float32"):
         engine = Engine.from_settings()
+    module, name = job["maker"].split(":")
+    step = getattr(importlib.import_module(module), name)(job, engine)
+    step()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(turn(step, engine), flush=True)
+
+
+def gan_step(job: Mapping[str, Any], engine: Engine) -> Callable[[], None]:
+    """A plain step of the GAN that a job describes."""
+    from plenish.networks.gan import build, network_config
+    from plenish.training.method import PARTS, Method
+
     config = network_config(job["family"], job["config"])
     method = Method(**{name: part(**job["method"][name]) for name, part in PARTS.items()})  # type: ignore[arg-type]
     x, y = batch_for(config, method.adversarial.batch, engine.device)
     step = plain_step(*build(job["family"], config), method, engine.device)
-    step(x, y)
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        print(turn(lambda: step(x, y), engine), flush=True)
+    return lambda: step(x, y)
 
 
-__all__ = ["batch_for", "plain_process", "plain_step", "timed", "turn"]
+__all__ = ["batch_for", "in_its_own_process", "plain_process", "plain_step", "timed", "turn"]

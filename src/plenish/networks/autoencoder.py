@@ -184,8 +184,7 @@ class Autoencoder(nn.Module):
         if more:
             edge = (more // 2, more - more // 2) * 2
             images = F.pad(images.float(), edge, mode="replicate").to(images.dtype)
-        blocks = F.pixel_unshuffle(images, 2)
-        return blocks.contiguous(memory_format=torch.channels_last)
+        return _laid_out(F.pixel_unshuffle(images, 2))
 
     def real_blocks(self) -> Tensor:
         """Blocks 1×4C×h×w that are 1 where a value belongs to the image and 0 where it is padding."""
@@ -217,7 +216,7 @@ class Autoencoder(nn.Module):
         x = encoding
         if self.from_latent is not None:
             x = F.leaky_relu(_dense(self.from_latent, x), _SLOPE, inplace=True)
-            x = x.unflatten(1, self.config.bottleneck).contiguous(memory_format=torch.channels_last)
+            x = _laid_out(x.unflatten(1, self.config.bottleneck))
         for number, layer in enumerate(self.up):
             x = self._active(layer(x), self.norms_up, number)
         out: Tensor = self.last(x)
@@ -231,6 +230,11 @@ class Autoencoder(nn.Module):
     @staticmethod
     def _active(x: Tensor, norms: nn.ModuleList, number: int) -> Tensor:
         return F.leaky_relu(norms[number](x) if norms else x, _SLOPE, inplace=True)
+
+
+def _laid_out(x: Tensor) -> Tensor:
+    """N×C×h×w channels_last, unless PyTorch's own way is asked for."""
+    return x if stock() else x.contiguous(memory_format=torch.channels_last)
 
 
 class _Product(torch.autograd.Function):
