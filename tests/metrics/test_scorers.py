@@ -43,6 +43,22 @@ def test_an_autoencoders_scores_are_the_errors_it_was_measured_with(stripes, tmp
         scorer.column("sssim")
 
 
+def test_a_study_under_noise_is_measured_with_the_same_noise(stripes, tmp_path: Path) -> None:
+    data = stripes()
+    recipe = tmp_path / "noisy.yaml"
+    recipe.write_text(
+        "kind: autoencoder-study\nabout: a\nprovenance: b\nnetwork: {filters: [4], latent_features: 2}\n"
+        "training: {batch: 4, denoise: 0.3}\nschedule: {epochs: 1}\n"
+    )
+    study_autoencoders(data.path, tmp_path / "study", recipe=str(recipe), resamples=50)
+    images = data.part("test", purpose="report").images()
+    table = pd.read_parquet(tmp_path / "study" / "scores.parquet")
+    scorer = open_scorer([tmp_path / "study"])
+    np.testing.assert_allclose(scorer(images)["difference"], table["difference"], rtol=1e-3, atol=1e-8)
+    alone = [scorer(images[i : i + 1])["difference"][0] for i in range(3)]
+    np.testing.assert_allclose(alone, table["difference"][:3], rtol=1e-3, atol=1e-7)
+
+
 def test_a_study_and_its_two_runs_say_the_same(stripes, tmp_path: Path) -> None:
     data = stripes()
     recipe = tmp_path / "small.yaml"

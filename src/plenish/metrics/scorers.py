@@ -145,15 +145,22 @@ def _class_study(run: Run, checkpoint: str) -> Scorer:
         )
     if not (run.path / _STUDY).is_file():
         raise InputError(f"{run.path} is not finished; go on with 'plenish study autoencoders'.")
-    models = files.read_json(run.path / _STUDY)["models"]
-    folders = {model["class"]: run.path / model["run"] for model in models}
-    return _compared(folders, checkpoint, run.config["data"])
+    content = files.read_json(run.path / _STUDY)
+    folders = {model["class"]: run.path / model["run"] for model in content["models"]}
+    noise = (float(content.get("noise") or 0.0), int(content.get("draws") or 1), run.seed)
+    return _compared(folders, checkpoint, run.config["data"], noise)
 
 
-def _compared(folders: Mapping[str, Path], checkpoint: str, data: Mapping[str, Any]) -> Scorer:
-    """Errors under several autoencoders, and of two the difference."""
+def _compared(
+    folders: Mapping[str, Path], checkpoint: str, data: Mapping[str, Any],
+    noise: tuple[float, int, int] = (0.0, 1, 0),
+) -> Scorer:  # fmt: skip
+    """Errors under several autoencoders, and of two the difference.
+
+    A study's are measured as it measured them: on images with noise, of a deviation, draws and seed.
+    """
     from plenish.latent.encoding import load_autoencoder
-    from plenish.metrics.reconstruction import mean_squared_error
+    from plenish.metrics.reconstruction import denoising_errors
 
     if len(folders) < 2:
         raise InputError("The same Run was given twice; give each once.")
@@ -171,11 +178,7 @@ def _compared(folders: Mapping[str, Path], checkpoint: str, data: Mapping[str, A
         columns.append(Column("difference", about, "difference"))
 
     def score(images: NDArray[np.uint8]) -> dict[str, Floats]:
-        original = images.astype(np.float32) / 255
-        found = {
-            f"mse_{name}": mean_squared_error(original, model.reconstruct(images))
-            for name, model in models.items()
-        }
+        found = {f"mse_{name}": denoising_errors(model, images, *noise) for name, model in models.items()}
         if len(names) == 2:
             found["difference"] = found[f"mse_{names[0]}"] - found[f"mse_{names[1]}"]
         return found
