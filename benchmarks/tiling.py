@@ -42,7 +42,7 @@ def make_slide(path: Path, side: int) -> None:
     columns = -(-side // TILE)
 
     def kind(row: int, column: int) -> int:
-        inside = np.hypot(row - columns / 2, column - columns / 2) < 0.35 * columns
+        inside = np.hypot(row - columns / 2, column - columns / 2) < 0.48 * columns
         return (row * 7 + column * 13) % 16 if inside else -1
 
     def encoded(factor: int) -> Any:
@@ -140,18 +140,20 @@ def read(name: str, slide: Path, side: int, count: int, offset: int) -> dict[str
 
 
 def tile_plenish(slide: Path, out: Path, workers: int, images: str | None) -> dict[str, Any]:
-    """The whole verb: plan, read, filter, hash, write."""
+    """The whole verb: find the tissue, plan, read, filter, hash, write; counted is what was written."""
     from plenish import settings
     from plenish.slides.tiling import tile_slides
 
     start = time.perf_counter()
     with settings.use(quiet=True):
         made = tile_slides(
-            slide, out, level=0, min_tissue=0.0, min_sharpness=1e-6, max_pen=0.9, workers=workers,
-            images=images,  # type: ignore[arg-type]
+            slide, out, level=0, min_sharpness=0.02, max_pen=0.9, workers=workers, images=images,  # type: ignore[arg-type]
         )  # fmt: skip
+    seconds = time.perf_counter() - start
     row = made.slides[0]
-    return {"tiles": row["tiles"] + row["rejected"], "seconds": time.perf_counter() - start}
+    if row["rejected"]:
+        raise RuntimeError(f"{row['rejected']} tiles were rejected, which are not to be counted")
+    return {"tiles": row["tiles"], "seconds": seconds}
 
 
 def tile_histolab(slide: Path, out: Path) -> dict[str, Any]:
