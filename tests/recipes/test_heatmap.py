@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from plenish.runs import Run
 from plenish.slides.normalise import normalise_stain
 from plenish.slides.phantom import make_slides
 from plenish.slides.tiling import tile_slides
+from plenish.slides.trained_tiles import TrainedTiles
 
 TINY: dict = {"filters": [4, 8], "latent_features": 4, "batch": 16, "epochs": 2}
 
@@ -83,6 +85,22 @@ def test_the_numbers_do_not_depend_on_workers_and_csv_holds_the_same(work: Path,
     assert list(one.columns) == list(two.columns)
     np.testing.assert_allclose(one["mse"], two["mse"], rtol=1e-12)
     assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
+
+
+def test_a_gdc_name_is_found_among_annotations_and_trained_slides(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(TrainedTiles, "parts_of", lambda self, slide: asked.append(slide) or {"train": 3})
+    slide = tmp_path / "TCGA-HZ-7926-01Z-00-DX1.ab12.tif"
+    shutil.copy(work / "slides" / "phantom-0001.tif", slide)
+    shutil.copy(work / "slides" / "phantom-0001.xml", slide.with_suffix(".xml"))
+    made = draw_heatmap(
+        slide, tmp_path / "h.png", run=[work / "classifier"], annotations=tmp_path, workers=1, side=400
+    )
+    assert asked == ["TCGA-HZ-7926-01Z-00-DX1"]
+    assert any(text.startswith("3 tiles were trained on") for text in made.facts["remarks"])
+    assert [row["label"] for row in made.facts["auroc"]] == ["tumour"]
 
 
 def test_a_classifier_finds_the_tumour_and_the_picture_shows_it(work: Path, tmp_path: Path) -> None:

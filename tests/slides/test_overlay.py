@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from plenish.errors import InputError
 from plenish.slides.canvas import LABELS, TISSUE
 from plenish.slides.overlay import draw_overlay
 from plenish.slides.phantom import PhantomSlides, make_slides
+from plenish.slides.tiling import tile_slides
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,25 @@ def test_tiles_of_a_dataset_are_drawn_by_label(made: PhantomSlides, tmp_path: Pa
     assert set(np.unique(x)) == {*range(128, 257), *range(512, 641)}
     with pytest.raises(InputError, match="no tiles of phantom-0001"):
         draw_overlay(made.out / "phantom-0001.tif", tmp_path / "p.png", data=tmp_path / "tiles")
+
+
+@pytest.mark.parametrize("named", ["TCGA-HZ-7926-01Z-00-DX1", "TCGA-HZ-7926-01Z-00-DX1.ab12"])
+def test_a_gdc_slide_has_the_tiles_and_annotations_that_tiling_gives_it(
+    made: PhantomSlides, tmp_path: Path, named: str
+) -> None:
+    slide = tmp_path / "TCGA-HZ-7926-01Z-00-DX1.ab12.tif"
+    shutil.copy(made.out / "phantom-0000.tif", slide)
+    (tmp_path / "drawn").mkdir()
+    shutil.copy(made.out / "phantom-0000.xml", tmp_path / "drawn" / f"{named}.xml")
+    tiled = tile_slides(
+        slide, tmp_path / "tiles", size=128, level=0, annotations=tmp_path / "drawn", workers=1
+    )
+    drawn = draw_overlay(
+        slide, tmp_path / "o.png", data=tmp_path / "tiles", annotations=tmp_path / "drawn", side=300
+    )
+    assert drawn.facts["slide"] == "TCGA-HZ-7926-01Z-00-DX1"
+    assert drawn.facts["tiles"] == len(tiled.dataset) > 0
+    assert "tumour" in drawn.facts["annotated"]
 
 
 def test_a_slide_without_tissue_is_shown_all_the_same(tmp_path: Path) -> None:

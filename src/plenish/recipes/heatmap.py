@@ -102,7 +102,7 @@ def draw_heatmap(
 
     require_libraries()
     with open_slide(slide) as opened:
-        drawn_on = None if annotations is None else the_annotations(Path(annotations), opened.name)
+        drawn_on = annotations and the_annotations(Path(annotations), opened.name, slide.stem)
         picture = out.with_name(f"{out.stem}.no-tissue.png")
         named = None if drawn_on is None else str(drawn_on)
         wanted = Wanted(str(slide), opened.name, None, named, str(picture))

@@ -100,15 +100,21 @@ def read_annotations(
     raise InputError(f"{path} is no file of annotations; those end in {', '.join((*_VECTOR, *_RASTER))}.")
 
 
-def the_annotations(path: Path, slide_name: str) -> Path:
+def the_annotations(path: Path, *names: str) -> Path:
     """The file of a slide's annotations: `path` itself, or where that is a folder the one in it.
+
+    Args:
+        path: the file or folder.
+        names: of the slide, the first that has a file counts: what its tiles are named after, its file's.
 
     Raises:
         InputError: the folder has none of that slide, or two.
     """
-    found = find_annotations(path, slide_name) if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    found = next(filter(None, (find_annotations(path, name) for name in names)), None)
     if found is None:
-        raise InputError(f"{path} has no annotations of {slide_name}; they are named like the slide.")
+        raise InputError(f"{path} has no annotations of {names[0]}; they are named like the slide.")
     return found
 
 

@@ -11,16 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from plenish.errors import InputError, unknown
+from plenish.slides.names import SUFFIXES, barcode, slide_name
 
-SUFFIXES = frozenset(
-    (
-        ".svs", ".tif", ".tiff", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".czi",
-        ".dcm", ".avs",
-    )
-)  # fmt: skip
-"""Suffixes of the formats that OpenSlide reads; others are found when a list names them."""
 TABLES = (".csv", ".tsv", ".psv")
-_TCGA = re.compile(r"(TCGA-\w{2}-\w{4})(-\d{2}[A-Z])?(-\d{2}[A-Z]?(?:-[A-Z0-9]+)?)?(?=\.|_|$)")
 _CAMELYON17 = re.compile(r"(patient_\d{3})_node_\d")
 _SLIDE_COLUMNS = ("slide_id", "slide", "file", "filename", "file_name", "path", "image")
 _NOTHING = frozenset(("", "na", "nan", "null", "none", "--", "'--", "not reported"))
@@ -132,20 +125,6 @@ def list_slides(
         tuple(key for key in rows if key not in known),
         () if table is None else tuple(name for name in paths if name not in known),
     )
-
-
-def slide_name(path: Path | str) -> str:
-    """What a slide is called: the file's name without its suffix; of GDC's names the barcode alone."""
-    path = Path(path)
-    stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
-    barcode = _TCGA.match(stem)
-    return stem[: barcode.end()] if barcode and barcode[2] else stem
-
-
-def barcode(name: str) -> tuple[str, str] | None:
-    """Case and sample of a TCGA barcode (`TCGA-HZ-7926`, `TCGA-HZ-7926-01A`), or None for another name."""
-    found = _TCGA.match(name)
-    return (found[1], found[1] + found[2]) if found and found[2] else None
 
 
 def _paths(source: Path, leave_out: Path | None) -> dict[str, Path]:

@@ -114,8 +114,8 @@ def draw_overlay(
             facts["tiles"] = _draw_dataset(canvas, data, opened.name)
         if annotations is not None:
             found = read_annotations(
-                the_annotations(Path(annotations), opened.name), size=(opened.width, opened.height),
-                priority=priority or (), holes=holes,
+                the_annotations(Path(annotations), opened.name, slide.stem),
+                size=(opened.width, opened.height), priority=priority or (), holes=holes,
             )  # fmt: skip
             facts["annotated"] = _draw_annotations(canvas, found, known.mpp)
             remarks += found.remarks

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.errors import InputError
+from plenish.slides.names import slide_name
 from plenish.slides.native import NativeLevel, TileCache, UnreadableRegion, on_white, pages, pyramid, readable
 from plenish.slides.scale import Scale, from_properties, from_tags
 
@@ -46,7 +47,7 @@ class Slide:
 
     Attributes:
         path: the file.
-        name: its name without suffix.
+        name: what its tiles are named after: the file without suffix, or its TCGA barcode.
         width: of level 0, pixels.
         height: of level 0, pixels.
         levels: the resolutions, finest first.
@@ -64,7 +65,7 @@ class Slide:
             path: the file.
             slide: OpenSlide's handle, or None when tifffile alone reads it.
         """
-        self.path, self.name = path, path.stem
+        self.path, self.name = path, slide_name(path)
         self._slide = slide
         self._native: list[NativeLevel | None] = []
         self._open = contextlib.ExitStack()
