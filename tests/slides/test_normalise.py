@@ -32,7 +32,11 @@ def tile(slide: int, number: int, size: int = 32) -> np.ndarray:
     )
 
 
-def make(path: Path, column: str | None = "slide", glass: tuple[int, ...] = (), slides: int = 6) -> Dataset:
+def make(
+    path: Path, column: str | None = "slide", glass: tuple[int, ...] = (), slides: int = 6,
+    last: tuple[str, ...] = (), power: float = 1.0,
+) -> Dataset:  # fmt: skip
+    """A Dataset of slides; of the `last` one the tiles' parts, and stain of those outside train to a power."""
     writer = DatasetWriter(
         path, name="tiles", size=32, channels=3, config={}, licence="CC0", extra={"mpp": 0.5},
         labels=LabelSchema("categorical", ("a", "b")),
@@ -42,10 +46,14 @@ def make(path: Path, column: str | None = "slide", glass: tuple[int, ...] = (), 
             pixels = np.stack([tile(slide, number) for number in range(5)])
             if slide in glass:
                 pixels[:] = 250
+            parts = last if last and slide == slides - 1 else (PARTS[slide],) * 5
+            if parts is last:
+                out = np.array([part != "train" for part in parts])
+                pixels[out] = np.rint(255 * (pixels[out] / 255) ** power)
             rows: list[dict[str, Any]] = [
                 {
                     "id": f"{slide}-{number}", "label": "ab"[number % 2], "group": f"p{slide}",
-                    "part": PARTS[slide], "tissue": None if number == 3 else 0.5, "row": number,
+                    "part": parts[number], "tissue": None if number == 3 else 0.5, "row": number,
                 }
                 for number in range(5)
             ]  # fmt: skip
@@ -86,6 +94,22 @@ def test_only_the_train_part_decides_the_target(tmp_path: Path) -> None:
     expected = stain.average(fits)
     assert isinstance(expected, stain.Macenko)
     assert found["haematoxylin"] == pytest.approx(expected.haematoxylin, abs=0.02)
+
+
+@pytest.mark.parametrize(("method", "perturb"), [("macenko", 0.0), ("reinhard", 0.2)])
+def test_of_a_slide_in_several_parts_only_the_train_tiles_decide(
+    tmp_path: Path, method: Any, perturb: float
+) -> None:
+    found = []
+    for power in (1.0, 2.0):  # Tiles in val and test of the same slide get another stain.
+        data, out = tmp_path / f"data{power}", tmp_path / f"out{power}"
+        make(data, last=("train", "train", "val", "test", "test"), power=power)
+        done = normalise_stain(data, out, method=method, perturb=perturb)
+        assert done.stain["sources_fitted"] == 4
+        train = done.dataset.split("default").rows("train")
+        found.append((done.stain["target"], done.dataset.pixels.read(train[:15])))
+    assert found[0][0] == found[1][0]
+    np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
 @pytest.mark.parametrize(("column", "per", "found"), [(None, "auto", "group"), (None, "tile", "tile")])

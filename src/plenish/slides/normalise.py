@@ -188,13 +188,17 @@ def _measure(
         sources = {key: np.flatnonzero(keys == key) for key in sorted(needed)}
     how: Method = "reinhard" if method == "reinhard" else "macenko"
     fits = _fits(dataset, sources, how, by, seed)
-    target = _middle(dataset, fits, of_train)
+    # A source may have tiles in other parts too: these have no say in the target.
+    ours = {key: rows[np.isin(rows, train)] for key, rows in sources.items() if key in of_train}
+    split_up = {key: rows for key, rows in ours.items() if len(rows) < len(sources[key])}
+    of_its_train = {key: fits[key] for key in ours if key in fits and key not in split_up}
+    of_its_train |= _fits(dataset, split_up, how, by, seed)
+    target = _middle(dataset, of_its_train)
     colours: Fit | None = target if perturb else None
     if perturb and how != "macenko":
-        ours = {key: rows for key, rows in sources.items() if key in of_train}
-        colours = _middle(dataset, _fits(dataset, ours, "macenko", by, seed), of_train)
+        colours = _middle(dataset, _fits(dataset, ours, "macenko", by, seed))
     facts: dict[str, Any] = {
-        "method": method, "per": by, "fitted_on": "train", "sources_fitted": len(of_train & set(fits)),
+        "method": method, "per": by, "fitted_on": "train", "sources_fitted": len(of_its_train),
         "target": dataclasses.asdict(target),
     }  # fmt: skip
     if keys is not None:
@@ -219,13 +223,12 @@ def _fits(
     return fits
 
 
-def _middle(dataset: Dataset, fits: Mapping[str, Fit], of_train: set[str]) -> Fit:
+def _middle(dataset: Dataset, fits: Mapping[str, Fit]) -> Fit:
     from plenish.slides.stain import average
 
-    ours = [fits[key] for key in sorted(of_train & set(fits))]
-    if not ours:
+    if not fits:
         raise InputError(f"The train part of {dataset.path} has no tile with stained tissue to measure.")
-    return average(ours)
+    return average([fits[key] for key in sorted(fits)])
 
 
 def _fit_rows(dataset: Dataset, rows: NDArray[np.int64], method: Method, seed: int) -> Fit | None:
