@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,14 @@ import pytest
 from plenish import cli
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.reads import count
+from plenish.differences import differences
 from plenish.errors import InputError
 from plenish.metrics.reconstruction import mean_squared_error
 from plenish.recipes import KINDS, VERBS, list_recipes, load_recipe, recipe_names
 from plenish.recipes.autoencoder import configurations, train_autoencoder
+from plenish.report.commands import commands
+from plenish.report.material import gather
+from plenish.runs import Run
 
 TINY: dict = {"filters": [4, 4], "latent_features": 4, "batch": 8, "epochs": 1}
 
@@ -123,6 +128,25 @@ def test_bad_requests_are_told_and_leave_nothing(stripes, tmp_path: Path, more: 
     with pytest.raises(InputError, match=sentence):
         train_autoencoder(stripes().path, tmp_path / "run", **(TINY | more))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_runs_page_says_how_to_repeat_it_and_the_command_does(stripes, tmp_path: Path) -> None:
+    data = stripes()
+    options = ["network.norm=batch", "schedule.evaluate_epochs=0.5"]
+    made = train_autoencoder(
+        data.path, tmp_path / "run", only=["class1"], denoise=0.1, seed=3, options=options, **TINY
+    )
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "An autoencoder was trained" in page
+    assert "latent vectors" not in page
+    (command,) = [line for line in commands(gather(run=made.path)) if "train autoencoder" in line]
+    words = shlex.split(command)[1:]
+    words[3] = str(tmp_path / "again")
+    assert cli.run([*words, "--quiet"]) == 0
+    again = Run.open(tmp_path / "again")
+    different = differences(made.run.config["config"], again.config["config"])
+    assert [d.key for d in different] == []
+    assert (again.seed, again.status["best"]) == (3, made.run.status["best"])
 
 
 def test_only_needs_classes(stripes, tmp_path: Path) -> None:

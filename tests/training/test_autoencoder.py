@@ -162,7 +162,7 @@ def test_only_the_length_may_change(stripes, tmp_path: Path) -> None:
     data = stripes()
     _train(data, tmp_path / "run", 1)
     for change, sentence in (
-        ({"filters": [4, 8]}, "--filters was .* and is now"),
+        ({"filters": [4, 8]}, "--filters is another"),
         ({"only": ["class0"]}, "--only"),
         ({"denoise": 0.5}, "--denoise was 0.0 and is now 0.5"),
     ):

@@ -185,6 +185,9 @@ def _train(
         fit(run, plan, train, val, retry)
         if errors and not _is_measured(run):
             write_errors(run, dataset, split)
+        from plenish.report.build import write_run_report
+
+        write_run_report(run.path)
     return run
 
 

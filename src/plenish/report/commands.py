@@ -5,9 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plenish.report.material import Material
+
+if TYPE_CHECKING:
+    from plenish.runs import Run
 
 # options of `plenish train gan` that have a name of their own: option -> key of the configuration
 DIRECT = {
@@ -28,7 +31,9 @@ def commands(material: Material) -> list[str]:
     synthetic = _path(material, "synthetic", material.synthetic)
     lines = _data(material)
     if material.run is not None and data:
-        lines.append(_train(material, data))
+        lines.append(
+            _train(material, data) if material.run.kind != "autoencoder" else _autoencoder(material.run, data)
+        )
     own = _inside(synthetic, material.study_path)
     if material.run is not None and material.synthetic is not None and synthetic and not own:
         lines.append(_generate(material, data, synthetic))
@@ -121,6 +126,23 @@ def _train(material: Material, data: str) -> str:
     if changed:
         command += ["--options", *(f"{key}={_word(value)}" for key, value in changed.items())]
     return shlex.join(command)
+
+
+def _autoencoder(run: Run, data: str) -> str:
+    """The command that trained an autoencoder; every setting is named, whatever the recipe says of it."""
+    config, record = run.config["config"], run.config.get("data") or {}
+    command = ["plenish", "train", "autoencoder", data, str(run.path)]
+    if config.get("only"):
+        command += ["--only", *map(str, config["only"])]
+    asked = {"split": record.get("split_name"), "seed": run.seed}
+    command += _options(asked, {"split": "default", "seed": 0})
+    options = []
+    for section in ("network", "training", "schedule"):
+        for key, value in (config.get(section) or {}).items():
+            if key not in ("size", "channels"):
+                text = str(value).lower() if isinstance(value, bool) else _word(value)
+                options.append(f"{section}.{key}={'none' if value is None else text}")
+    return shlex.join([*command, "--options", *options])
 
 
 def _changes(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from plenish.report.figures import number
 from plenish.report.material import Material
 from plenish.report.sections import plain
 
+_RUNS = {"gan": "Generator's Run", "autoencoder": "Autoencoder's Run"}
+
 
 def limits(material: Material) -> Section | None:
     """What the numbers cannot say."""
@@ -40,7 +42,9 @@ def provenance(material: Material) -> Section | None:
             ("state", run.state),
             ("best checkpoint", plain(best.get("checkpoint") if isinstance(best, Mapping) else best)),
         ]  # fmt: skip
-        blocks.append(Facts([(k, v) for k, v in pairs if v not in ("", "–")], heading="Generator's Run"))
+        blocks.append(
+            Facts([(k, v) for k, v in pairs if v not in ("", "–")], heading=_RUNS.get(run.kind, "Run"))
+        )
     if material.synthetic is not None or generator:
         pairs = [] if material.synthetic is None else [
             ("folder", str(material.synthetic.path)), ("pixels", material.synthetic.manifest.pixels_hash),

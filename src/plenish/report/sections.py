@@ -85,11 +85,8 @@ def _asked_train(material: Material) -> str:
         return ""
     config = material.training
     recipe = config.get("recipe")
-    text = (
-        "A generator was trained"
-        if not recipe
-        else f"A generator was trained by the recipe “{plain(recipe)}”"
-    )
+    what = {"gan": "A generator", "autoencoder": "An autoencoder"}.get(run.kind, "A network")
+    text = f"{what} was trained" + (f" by the recipe “{plain(recipe)}”" if recipe else "")
     if material.data is not None:
         data = material.data
         text += f" on the training part of {data.name}: images of {data.size}×{data.size} pixels"

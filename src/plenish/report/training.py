@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from plenish.report import figures, pictures
@@ -37,6 +37,11 @@ NOT_CURVES = {
     "real_as_real", "fake_as_fake",
 }  # fmt: skip
 
+_STRIP = {
+    "gan": "The same latent vectors, decoded as training went on:",
+    "autoencoder": "Images, and below them what was made of them, as training went on:",
+}
+
 
 def training(material: Material) -> Section | None:
     """Curves and the same latents decoded as training went on."""
@@ -53,11 +58,26 @@ def training(material: Material) -> Section | None:
         blocks.append(confusion)
     strip = progress_strip(run)
     if strip:
-        blocks += [Text(["The same latent vectors, decoded as training went on:"]), Pictures(strip)]
+        blocks += [Text([_STRIP.get(run.kind, _STRIP["gan"])]), Pictures(strip)]
+    errors = run.status.get("errors")
+    if errors:
+        blocks.append(_errors_table(errors))
     message = run.status.get("message")
     if run.state == "diverged":
         blocks.insert(0, Notes("Training was stopped", [str(message or "It diverged.")]))
     return Section("training", "Training", blocks) if blocks else None
+
+
+def _errors_table(errors: Sequence[Mapping[str, Any]]) -> Table:
+    """Mean errors of an autoencoder on val and test."""
+    measures = [key for key in ("mse", "ssim", "psnr") if key in errors[0]]
+    rows = [
+        [str(row["part"]), f"{row['images']:,}", *(figures.number(row.get(key)) for key in measures)]
+        for row in errors
+    ]
+    head = ["part", "images", *(key.upper() for key in measures)]
+    caption = "Means over images, pixels from 0 to 1, by the best weights; errors.parquet has each image."
+    return Table(head, rows, caption=caption)
 
 
 def training_charts(table: pd.DataFrame) -> list[Chart]:
