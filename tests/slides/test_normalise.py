@@ -36,7 +36,7 @@ def make(
     path: Path, column: str | None = "slide", glass: tuple[int, ...] = (), slides: int = 6,
     last: tuple[str, ...] = (), power: float = 1.0,
 ) -> Dataset:  # fmt: skip
-    """A Dataset of slides; of the `last` one the tiles' parts, and stain of those outside train to a power."""
+    """A Dataset of slides; of the `last` one the tiles' parts, and stain outside train to a power."""
     writer = DatasetWriter(
         path, name="tiles", size=32, channels=3, config={}, licence="CC0", extra={"mpp": 0.5},
         labels=LabelSchema("categorical", ("a", "b")),

@@ -84,10 +84,10 @@ def test_a_thumbnail_of_another_scale_keeps_places(make_slide) -> None:
     assert edge == pytest.approx(150, abs=0.1)
 
 
-def _break_tile(path: Path, number: int, junk: bytes = b"\x00" * 40) -> None:
+def _break_tile(path: Path, number: int, page: int = 0, junk: bytes = b"\x00" * 40) -> None:
     with tifffile.TiffFile(path) as file:
-        offset = file.pages[0].dataoffsets[number]
-        count = file.pages[0].databytecounts[number]
+        offset = file.pages[page].dataoffsets[number]
+        count = file.pages[page].databytecounts[number]
     with path.open("r+b") as raw:
         raw.seek(offset)
         raw.write((junk * count)[:count])
@@ -112,6 +112,27 @@ def test_a_thumbnail_is_white_only_where_it_cannot_be_read(make_slide) -> None:
     expected = np.full((96, 128), 90)
     expected[16:32, 16:32] = 255
     np.testing.assert_array_equal(small[..., 0], expected)
+
+
+def test_where_a_thumbnails_level_is_broken_another_stands_in(make_slide) -> None:
+    smooth = np.linspace(40, 220, 512)[None, :, None] * np.linspace(0.5, 1, 384)[:, None, None]
+    pixels = np.repeat(np.rint(smooth).astype(np.uint8), 3, axis=2)
+    whole, broken = (make_slide(name, pixels=pixels, compression="jpeg") for name in ("a.tif", "b.tif"))
+    with open_slide(whole) as slide:
+        expected = {side: slide.thumbnail(side)[0].astype(int) for side in (512, 256, 128)}
+    for page, number in ((2, 0), (1, 5), (0, 0)):  # Whatever is broken, another level has it.
+        _break_tile(broken, number, page)
+        with open_slide(broken) as slide:
+            for side, there in expected.items():
+                assert np.abs(slide.thumbnail(side)[0] - there).max() <= 6
+                assert slide.unreadable == []
+    for page in (0, 1, 2):
+        _break_tile(broken, 0, page)
+    with open_slide(broken) as slide:
+        small = slide.thumbnail(128)[0]
+        assert slide.unreadable == [(0, 0, 64, 64)]
+    assert (small[:16, :16] == 255).all()
+    np.testing.assert_allclose(small[:, 16:], expected[128][:, 16:], atol=6)
 
 
 def test_openslide_is_opened_again_after_a_broken_region(make_slide, monkeypatch) -> None:

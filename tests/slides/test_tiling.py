@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tifffile
 from PIL import Image
@@ -19,6 +21,7 @@ from PIL import Image
 from plenish.cli import run
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
+from plenish.slides.grid import Grid
 from plenish.slides.tiling import tile_slides
 
 SQUARE = """<ASAP_Annotations><Annotations>
@@ -46,9 +49,9 @@ def files_of(out: Path) -> dict[str, bytes]:
     return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
 
 
-def break_tile(path: Path, number: int) -> None:
+def break_tile(path: Path, number: int, page: int = 0) -> None:
     with tifffile.TiffFile(path) as file:
-        offset, count = file.pages[0].dataoffsets[number], file.pages[0].databytecounts[number]
+        offset, count = file.pages[page].dataoffsets[number], file.pages[page].databytecounts[number]
     with path.open("r+b") as raw:
         raw.seek(offset)
         raw.write(b"\x00" * count)
@@ -224,6 +227,35 @@ def test_corrupt_regions_and_slides_are_listed_and_the_run_goes_on(make_slide, t
     assert Dataset.open(tmp_path / "out").manifest.extra["rejected"] == 3
 
 
+def test_glass_is_no_tissue_where_the_thumbnail_is_broken(make_slide, tmp_path: Path) -> None:
+    pixels = np.full((512, 2048, 3), 244, np.uint8)
+    rng = np.random.default_rng(0)
+    pixels[128:384, 1024:1536] = np.clip(rng.normal((190, 110, 170), 15, (256, 512, 3)), 0, 255)
+    common = {"size": 32, "level": 0, "min_tissue": 0.9}
+    path = make_slide("whole.tif", pixels=pixels, compression="jpeg", factors=(1, 4))
+    expected = tile_slides(path, tmp_path / "whole", **common)
+    path = make_slide("broken.tif", pixels=pixels, compression="jpeg", factors=(1, 4))
+    break_tile(path, 0, page=1)  # Glass only, of the level that the thumbnail is made from.
+    break_tile(path, 4, page=1)  # Half of it tissue.
+    made = tile_slides(path, tmp_path / "broken", **common)
+    places = [rows_of(tmp_path / name)[["row", "col"]] for name in ("whole", "broken")]
+    pd.testing.assert_frame_equal(*places)
+    assert len(expected.dataset) == 8 * 16
+    assert made.warnings == ()
+
+
+def test_where_no_level_tells_the_tissue_a_remark_does(make_slide, tmp_path: Path, monkeypatch) -> None:
+    path = make_slide("s.tif", compression="jpeg", factors=(1,))
+    break_tile(path, 10)  # Row 1, column 2 of tiles of 64, all tissue.
+    made = tile_slides(path, tmp_path / "out", size=64, level=0)
+    assert [row["corrupt"] for row in made.slides] == [1]
+    assert any("s: 2.08% of the slide cannot be decoded at any level." in text for text in made.warnings)
+    monkeypatch.setattr(Grid, "read", lambda grid, *_: np.zeros((grid.size, grid.size, 3), np.uint8))
+    made = tile_slides(path, tmp_path / "other", size=64, level=0, workers=1)
+    assert len(made.dataset) == 23
+    assert any("1 tile was left out whose tissue is not known" in text for text in made.warnings)
+
+
 def test_a_slide_without_tissue_is_an_error_with_a_picture(make_slide, tmp_path: Path, capsys) -> None:
     path = make_slide("bare.tif", pixels=np.full((300, 400, 3), 240, np.uint8))
     assert run(["slides", "tile", str(path), str(tmp_path / "out"), "--size", "64", "--level", "0"]) == 2
@@ -276,6 +308,23 @@ def test_metadata_follow_every_tile_and_mismatches_are_said(make_slide, tmp_path
     assert any("1 row names no slide that is there: zz." in text for text in made.warnings)
     assert any("1 slide has no row in the table: b." in text for text in made.warnings)
     assert made.slides[1]["reason"] == "the table gives it no kind"
+
+
+def test_a_slide_without_its_patient_is_no_group_in_silence(make_slide, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        make_slide(f"s/{name}.tif")
+    (tmp_path / "t.csv").write_text("slide,patient,stay\na,P1,12\nb,,3\n")
+    made = tile_slides(
+        tmp_path / "s", tmp_path / "out", size=64, level=0, metadata=tmp_path / "t.csv", workers=1
+    )
+    said = "the table for 1 (a); nothing but the slide's own name for 2 (b, c)."
+    assert any(text.endswith(said) for text in made.warnings)
+    assert pq.read_schema(tmp_path / "out" / "samples.parquet").field("stay").type == pa.int64()
+    made = tile_slides(
+        tmp_path / "s", tmp_path / "two", size=64, level=0, metadata=tmp_path / "t.csv", workers=1,
+        group_column="patient",
+    )  # fmt: skip
+    assert [row["reason"] for row in made.slides] == [None, *["the table gives it no patient"] * 2]
 
 
 def test_annotations_that_do_not_fit_are_said(make_slide, tmp_path: Path) -> None:

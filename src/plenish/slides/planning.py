@@ -17,8 +17,9 @@ from plenish import files
 from plenish.errors import InputError
 from plenish.slides import scale
 from plenish.slides.grid import Grid, make_grid
-from plenish.slides.reader import Slide
+from plenish.slides.reader import Slide, UnreadableRegion
 from plenish.slides.settings import TilingSettings
+from plenish.wording import agree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,15 +149,55 @@ def _tissue(
     rgb, downsample = slide.thumbnail(thumbnail_side(slide.width, slide.height, mpp))
     mask = tissue_mask(rgb, settings.tissue(), None if mpp is None else mpp * downsample)
     about["tissue_share"] = round(float(mask.mean()), 6)
-    bare = not mask.any()
-    for left, top, right, bottom in slide.unreadable:  # Tried, so that they are rejected and listed.
-        left, top = int(left / downsample), int(top / downsample)
-        mask[top : math.ceil(bottom / downsample), left : math.ceil(right / downsample)] = True
-    if bare and settings.min_tissue > 0:
+    if not mask.any() and settings.min_tissue > 0:
         error = NoTissue(wanted.name, rgb, settings.tissue())
         error.save(Path(wanted.picture))
         raise InputError(f"{error} A picture of it is {Path(wanted.picture).name}, beside the output.")
-    return box_coverage(mask, grid.boxes(rows, columns), downsample)
+    boxes = grid.boxes(rows, columns)
+    tissue = box_coverage(mask, boxes, downsample)
+    if not slide.unreadable:
+        return tissue
+    for left, top, right, bottom in slide.unreadable:
+        left, top = int(left / downsample), int(top / downsample)
+        mask[top : math.ceil(bottom / downsample), left : math.ceil(right / downsample)] = True
+    return _unmeasured(
+        slide, grid, rows, columns, settings, tissue, box_coverage(mask, boxes, downsample), about
+    )
+
+
+def _unmeasured(
+    slide: Slide, grid: Grid, rows: NDArray[np.int32], columns: NDArray[np.int32], settings: TilingSettings,
+    tissue: NDArray[np.float64], most: NDArray[np.float64], about: dict[str, Any],
+) -> NDArray[np.float64]:  # fmt: skip
+    """The tiles' share of tissue where a slide is damaged at every level of its thumbnail.
+
+    A tile there that may have enough tissue stays if it is damaged itself, so that it is listed; one that can
+    be read is left out, because its tissue is not known.
+
+    Args:
+        slide: the open slide.
+        grid: of its tiles.
+        rows: N, of the tiles.
+        columns: N.
+        settings: of the tiling.
+        tissue: N, share of tissue that was seen.
+        most: N, share of tissue if there is some wherever it could not be seen.
+        about: gets a remark.
+    """
+    least = settings.min_tissue - 1e-9
+    left_out = 0
+    for i in np.flatnonzero((most >= least) & (tissue < least)):
+        try:
+            grid.read(slide, int(rows[i]), int(columns[i]))
+            left_out += 1
+        except UnreadableRegion:
+            tissue[i] = most[i]
+    share = sum((box[2] - box[0]) * (box[3] - box[1]) for box in slide.unreadable)
+    remark = f"{share / (slide.width * slide.height):.2%} of the slide cannot be decoded at any level"
+    if left_out:
+        remark += f", and {agree(left_out, 'tile', 'was', 'were')} left out whose tissue is not known there"
+    about["remarks"].append(remark + ".")
+    return tissue
 
 
 def _coverage(

@@ -55,7 +55,8 @@ class Slide:
         mpp_source: what says so, or why nothing does.
         vendor: OpenSlide's word for the format; `tiff` for a plain TIFF that OpenSlide does not read.
         properties: OpenSlide's properties; empty for a plain TIFF.
-        unreadable: boxes (left, top, right, bottom, pixels of level 0) that a thumbnail found broken.
+        unreadable: boxes (left, top, right, bottom, pixels of level 0) that the last thumbnail found broken
+            at every level.
     """
 
     def __init__(self, path: Path, slide: openslide.OpenSlide | None) -> None:
@@ -176,7 +177,9 @@ class Slide:
         return on_white(np.asarray(drawn))
 
     def thumbnail(self, max_side: int) -> tuple[NDArray[np.uint8], float]:
-        """The whole slide in small, area-averaged; regions that cannot be decoded are white.
+        """The whole slide in small, area-averaged.
+
+        Where its level cannot be decoded, another stands in; what none has is white and in `unreadable`.
 
         Args:
             max_side: longest side, pixels.
@@ -188,6 +191,7 @@ class Slide:
         """
         from plenish.slides.resample import shrink
 
+        self.unreadable = []
         downsample = max(1.0, max(self.width, self.height) / max_side)
         index = self.level_for(downsample)
         level = self.levels[index]
@@ -214,12 +218,42 @@ class Slide:
             parts = [(x, y, column - x, height), (column, y, x + width - column, height)]
         elif row is not None:
             parts = [(x, y, width, row - y), (x, row, width, y + height - row)]
+        elif level > 0:
+            return self._from_finer(level, x, y, width, height)
         else:
-            scale = self.levels[level].downsample
-            self.unreadable.append((x * scale, y * scale, (x + width) * scale, (y + height) * scale))
-            return np.full((height, width, 3), 255, np.uint8)
+            return self._from_coarser(x, y, width, height)
         beside = parts[0][1] == parts[1][1]
         return np.concatenate([self._patched(level, *part) for part in parts], axis=int(beside))
+
+    def _from_finer(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """A region that its own level has broken, averaged from the next finer one."""
+        from plenish.slides.resample import shrink
+
+        ratio = self.levels[level].downsample / self.levels[level - 1].downsample
+        lines = max(1, int(_BAND_BYTES / (width * 3 * ratio**2)))
+        region = np.empty((height, width, 3), np.uint8)
+        left, right = int(x * ratio), int(np.ceil((x + width) * ratio - 1e-6))
+        for first in range(0, height, lines):
+            last = min(first + lines, height)
+            top, bottom = int((y + first) * ratio), int(np.ceil((y + last) * ratio - 1e-6))
+            finer = self._patched(level - 1, left, top, right - left, bottom - top)
+            corner, end = (x * ratio - left, (y + first) * ratio - top), (x + width) * ratio - left
+            region[first:last] = shrink(finer, (*corner, end, (y + last) * ratio - top), width, last - first)
+        return region
+
+    def _from_coarser(self, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """A region that level 0 has broken, enlarged from a coarser level; white where all have."""
+        for level, one in enumerate(self.levels[1:], 1):
+            columns = ((x + np.arange(width) + 0.5) / one.downsample).astype(np.int64)
+            rows = ((y + np.arange(height) + 0.5) / one.downsample).astype(np.int64)
+            size = int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1
+            try:
+                small = self.read(level, int(columns[0]), int(rows[0]), *size)
+            except UnreadableRegion:
+                continue
+            return np.asarray(small[rows - rows[0]][:, columns - columns[0]])
+        self.unreadable.append((x, y, x + width, y + height))
+        return np.full((height, width, 3), 255, np.uint8)
 
     def level_for(self, downsample: float) -> int:
         """The coarsest level that is not coarser than `downsample`, by up to half a per mille."""
