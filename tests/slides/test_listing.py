@@ -66,6 +66,34 @@ def test_any_usual_mark_parts_the_columns(tmp_path: Path, mark: str) -> None:
     assert list_slides(tmp_path / "a.svs", tmp_path / "t.csv").entries[0].metadata == {"age": 61.0}
 
 
+def test_numbers_are_numbers_and_codes_stay_text(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.svs", "b.svs", "c.svs")
+    (tmp_path / "t.csv").write_text(",slide,code,lot,age,size\n0,a,01_02,007,61,1e3\n1,b,1_0,8,,-.5\n")
+    listed = list_slides(tmp_path, tmp_path / "t.csv")
+    assert listed.columns == {"code": "text", "lot": "text", "age": "integer", "size": "number"}
+    assert [dict(entry.metadata) for entry in listed.entries] == [
+        {"code": "01_02", "lot": "007", "age": 61, "size": 1000.0},
+        {"code": "1_0", "lot": "8", "age": None, "size": -0.5},
+        {"code": None, "lot": None, "age": None, "size": None},
+    ]
+    assert type(listed.entries[0].metadata["age"]) is int
+
+
+def test_a_table_of_slides_and_one_about_them_are_joined(tmp_path: Path) -> None:
+    _touch(tmp_path, "s/a.svs", "s/b.svs", "s/c.svs")
+    (tmp_path / "best.csv").write_text("rank,path,age\n1,s/b.svs,5\n2,s/a.svs,6\n")
+    (tmp_path / "m.csv").write_text("slide_id|patient|age\na|P1|61\nb|P1|\nc|P2|63\n")
+    listed = list_slides(tmp_path / "best.csv", tmp_path / "m.csv")
+    assert [(e.name, e.group, e.metadata["rank"], e.metadata["age"]) for e in listed.entries] == [
+        ("b", "P1", 1, 5),
+        ("a", "P1", 2, 61),
+    ]
+    assert all(not entry.missing for entry in listed.entries)
+    (tmp_path / "other.csv").write_text("slide_id,patient\nz,P1\n")
+    with pytest.raises(InputError, match="No row of"):
+        list_slides(tmp_path / "best.csv", tmp_path / "other.csv")
+
+
 def test_mismatches_are_listed_in_both_directions(tmp_path: Path) -> None:
     _touch(tmp_path, "a.svs", "b.svs")
     (tmp_path / "t.csv").write_text("slide_id,patient\nb,P1\nc,P2\nd,P3\n")
@@ -104,6 +132,10 @@ def test_columns_that_tiles_have_already_get_another_name(tmp_path: Path) -> Non
         ("slide,age\na,1,2\n", "Line 2"),
         ("slide,age\n,1\n", "names no slide"),
         ("slide,mpp\na,-1\n", "mpp '-1'"),
+        ("slide,age,age\na,1,2\n", "'age' and 'age'"),
+        ("slide,label,slide_label\na,1,2\n", "both be called 'slide_label'"),
+        (f"slide,age\na,{'1' * 200_000}\n", "no CSV table"),
+        ("slide,age\nb,1\n", "No row of .* names a slide of .*'slide' has 'b'.* is called 'a'"),
     ],
 )
 def test_tables_that_cannot_be_used_are_refused(tmp_path: Path, table: str, words: str) -> None:

@@ -12,6 +12,7 @@ from plenish.errors import InputError
 from plenish.slides.listing import list_slides
 from plenish.slides.phantom import PhantomSlides, make_slides
 from plenish.slides.select import select_slides
+from plenish.slides.tiling import tile_slides
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,48 @@ def test_the_table_can_be_tiled(made: PhantomSlides, tmp_path: Path) -> None:
     assert [row["name"] for row in rows] == [row["name"] for row in found.rows]
     listed = list_slides(tmp_path / "deep" / "best.csv")
     assert {entry.path for entry in listed.entries} == {made.out / f"{row['name']}.tif" for row in rows}
+
+
+def test_the_table_names_patients_only_where_they_are_known(made: PhantomSlides, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.csv"
+    select_slides(made.out, made.out, out=bare)
+    assert "patient" not in bare.read_text().splitlines()[0].split(",")
+    assert {entry.group_from for entry in list_slides(bare).entries} == {"slide"}
+    told = tmp_path / "told.csv"
+    (tmp_path / "m.csv").write_text(
+        "slide_id,case_id,kind,mpp,rank\nphantom-0000,C1,x,0.4,7\nphantom-0001,C1,y,0.4,8\nphantom-0002,,,,\n"
+    )
+    found = select_slides(made.out, made.out, out=told, metadata=tmp_path / "m.csv")
+    assert {row["name"]: row.get("patient") for row in found.rows} == {
+        "phantom-0000": "C1", "phantom-0001": "C1", "phantom-0002": None,
+    }  # fmt: skip
+    entries = {entry.name: entry for entry in list_slides(told).entries}
+    one, two = entries["phantom-0000"], entries["phantom-0002"]
+    assert (one.group, one.group_from, one.mpp) == ("C1", "table", 0.4)
+    assert (two.group_from, two.mpp) == ("slide", None)
+    assert one.metadata["kind"] == "x"
+    assert one.metadata["slide_rank"] == 7
+    assert one.metadata["rank"] in (1, 2, 3)
+
+
+def test_an_assumed_scale_and_a_links_name_are_kept_in_the_table(make_slide, tmp_path: Path) -> None:
+    make_slide("real/0f3a.tif", mpp=None)
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "S1.tif").symlink_to(tmp_path / "real" / "0f3a.tif")
+    corners = "".join(
+        f'<Coordinate Order="{i}" X="{x}" Y="{y}"/>'
+        for i, (x, y) in enumerate([(64, 64), (200, 64), (200, 200)])
+    )
+    (tmp_path / "s" / "S1.xml").write_text(
+        f'<ASAP_Annotations><Annotation Type="Polygon" PartOfGroup="T"><Coordinates>{corners}</Coordinates>'
+        "</Annotation></ASAP_Annotations>"
+    )
+    select_slides(tmp_path / "s", out=tmp_path / "best.csv", assume_mpp=0.5)
+    made = tile_slides(
+        tmp_path / "best.csv", tmp_path / "out", size=32, mpp=0.5, annotations=tmp_path / "s", workers=1
+    )
+    assert (made.slides[0]["slide"], made.slides[0]["mpp_source"]) == ("S1", "the table")
+    assert made.slides[0]["tiles_T"] > 0
 
 
 def test_one_label_can_count(made: PhantomSlides, tmp_path: Path) -> None:

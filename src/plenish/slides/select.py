@@ -125,6 +125,7 @@ class _Measured:
     pixels: int
     areas: Mapping[str, float]
     remarks: Sequence[str]
+    told_mpp: bool
 
     def size(self, label: str | None, in_mm2: bool) -> float:
         """Annotated area, of one label or of all, mm² or px² of level 0."""
@@ -161,19 +162,39 @@ def _measure(
         raise InputError("it has no annotations")
     with open_slide(entry.path) as slide:
         size, known = (slide.width, slide.height), scale.resolve(slide, entry.mpp, assume_mpp)
+        told = known.mpp is not None and (entry.mpp is not None or slide.mpp is None)
     found = read_annotations(file, size=size, priority=priority, holes=holes)
-    return _Measured(entry, file, known.mpp, size[0] * size[1], found.areas(), found.remarks)
+    return _Measured(entry, file, known.mpp, size[0] * size[1], found.areas(), found.remarks, told)
 
 
 def _row(rank: int, one: _Measured, labels: Sequence[str], label: str | None, in_mm2: bool) -> dict[str, Any]:
     unit = "mm2" if in_mm2 else "px2"
     area = one.areas.get(label, 0.0) if label is not None else sum(one.areas.values())
-    row: dict[str, Any] = {"rank": rank, "name": one.entry.name, "patient": one.entry.group}
+    row: dict[str, Any] = {"rank": rank, "name": one.entry.name}
+    if one.entry.group_from != "slide":  # A slide's own name is no patient, and would be taken for one.
+        row["patient"] = one.entry.group
     row |= {f"annotated_{unit}": _rounded(one.size(label, in_mm2)), "share": round(area / one.pixels, 6)}
     if len(labels) > 1:
         row |= {f"{name}_{unit}": _rounded(one.in_unit(one.areas.get(name, 0.0), in_mm2)) for name in labels}
-    # `path` is what 'plenish slides tile' looks for in a table.
-    return row | {"path": str(one.entry.path.resolve()), "annotations": one.file.name}
+    if one.told_mpp:  # Else 'plenish slides tile' would not know it.
+        row["mpp"] = one.mpp
+    # `path` is what 'plenish slides tile' looks for in a table; a link is named as it is, not what it is to.
+    row |= {"path": str(one.entry.path.absolute()), "annotations": one.file.name}
+    return row | _carried(one.entry, row)
+
+
+def _carried(entry: Entry, row: Mapping[str, Any]) -> dict[str, str]:
+    """The metadata's columns; behind `slide_` where the name is taken, or would name slides in a table."""
+    from plenish.slides.listing import SLIDE_COLUMNS, slide_name
+
+    own = {*row, "patient", "mpp"}
+    carried: dict[str, str] = {}
+    for column, value in entry.row.items():
+        names = column.lower() in SLIDE_COLUMNS
+        if not column or column.lower() in ("patient", "mpp") or (names and slide_name(value) == entry.name):
+            continue
+        carried[f"slide_{column}" if column in own or names else column] = value
+    return carried
 
 
 def _rounded(value: float) -> float:
@@ -195,7 +216,8 @@ def _idle(folder: Path, measured: Sequence[_Measured]) -> list[str]:
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     file = io.StringIO()
-    table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    columns = dict.fromkeys(column for row in rows for column in row)
+    table = csv.DictWriter(file, list(columns), restval="", lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     return file.getvalue()

@@ -199,7 +199,7 @@ def types_of(work: Work, sheets: Sequence[Sheet]) -> dict[str, Any]:
     types = dict.fromkeys(numbers, pa.float64()) | dict.fromkeys(("row", "col", "level"), pa.int64())
     types |= dict.fromkeys(("sharpness", "pen"), pa.float64())
     types |= dict.fromkeys(("slide", "case", "sample"), pa.string())
-    kinds = {"number": pa.float64(), "text": pa.string()}
+    kinds = {"integer": pa.int64(), "number": pa.float64(), "text": pa.string()}
     return types | {column: kinds[kind] for column, kind in work.listed.columns.items()}
 
 

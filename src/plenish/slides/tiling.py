@@ -86,9 +86,9 @@ def tile_slides(
         assume_mpp: µm per pixel of level 0 of slides that do not say it; without, they are rejected.
         tolerance: a level whose µm per pixel differ from --mpp by up to this share is taken as it is.
         metadata: a table with a row a slide (slide_id, case_id, …; a column mpp counts before the slide's
-            own); its columns are kept with every tile.
-        group_column: the table's column of patients; left out, patient or case_id, else the TCGA case, else
-            the slide itself.
+            own); its columns are kept with every tile. Where the slides are a table too, both are joined.
+        group_column: the table's column of patients, without which a slide is rejected; left out, patient or
+            case_id, else the TCGA case, else the slide itself.
         label_column: the table's column that labels whole slides.
         annotations: a folder of ASAP XML, GeoJSON or mask images, named like the slides.
         label_threshold: share of a tile that an annotation must cover to label it.
@@ -144,6 +144,10 @@ def tile_slides(
     )
     drawing = Draw(per_class, per_slide, seed)
     wanted, refused, remarks = _wanted(listed, annotations, unannotated, label_column, out)
+    if group_column is not None:
+        for entry in listed.entries:
+            if entry.group_from != "table":  # Whatever stood for the patient could tear one apart.
+                refused.setdefault(entry.name, f"the table gives it no {group_column}")
     remarks = _of_table(listed) + remarks
     for text in remarks:
         warn(text)
@@ -265,7 +269,24 @@ def _of_table(listed: SlideList) -> list[str]:
     if listed.slides_without_row:
         names = listed.slides_without_row
         texts.append(f"{agree(len(names), 'slide', 'has', 'have')} no row in the table: {_some(names)}.")
-    return texts
+    return texts + _of_groups(listed)
+
+
+_SAID_BY = {
+    "table": "the table", "barcode": "a TCGA barcode", "name": "CAMELYON17's names",
+    "slide": "nothing but the slide's own name",
+}  # fmt: skip
+
+
+def _of_groups(listed: SlideList) -> list[str]:
+    """That a patient may have several groups because not all groups are from one source."""
+    found: dict[str, list[str]] = {}
+    for entry in listed.entries:
+        found.setdefault(entry.group_from, []).append(entry.name)
+    if len(found) < 2:
+        return []
+    told = "; ".join(f"{_SAID_BY[key]} for {len(found[key])} ({_some(found[key])})" for key in found)
+    return [f"Not all groups (patients) are from one source, so one patient may have two: {told}."]
 
 
 def _some(names: Sequence[str]) -> str:
