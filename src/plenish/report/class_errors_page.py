@@ -38,7 +38,7 @@ def class_errors_page(
     sections = [
         _errors(content, found),
         _telling(content, found),
-        _images(found, test, models),
+        _images(found, test, models, float(content.get("noise") or 0.0)),
         Section("limits", "What limits this", [Notes("", content["caveats"])])
         if content["caveats"]
         else None,
@@ -158,39 +158,43 @@ def _roc(found: ClassErrors, content: Mapping[str, Any]) -> figures.Chart:
     )  # fmt: skip
 
 
-def _images(found: ClassErrors, test: Subset, models: Sequence[Reconstructs]) -> Section:
+def _images(found: ClassErrors, test: Subset, models: Sequence[Reconstructs], sd: float) -> Section:
     """Test images as every model gives them back; which images is decided by chance."""
     rng = np.random.default_rng(0)
     names, pictures = found.names, []
     few = len(names) <= 4
     if few:
         for k, name in enumerate(names):
-            pictures.append(_strip(found, test, models, rng, k, f"images of {name}", _SHOWN))
+            pictures.append(_strip(found, test, models, rng, k, f"images of {name}", sd))
         text = (
             "Originals above; below, as the models of " + ", ".join(names) + " give them back, in this order."
         )
     else:
         drawn = [rng.choice(np.flatnonzero(found.codes == k)) for k in range(len(names))]
         images = test.images(np.array(drawn))
-        pictures.append(_sheet(images, models, "an image of each class"))
+        pictures.append(_sheet(images, models, "an image of each class", sd))
         text = (
             "An image of each class; below, row by row, as the models of " + ", ".join(names)
             + " give them back."
         )  # fmt: skip
+    if sd:
+        text += f" Each model is shown the image with noise of {sd:g}, the same for all."
     return Section("images", "Images and what the models make of them", [Text([text]), Pictures(pictures)])
 
 
 def _strip(
     found: ClassErrors, test: Subset, models: Sequence[Reconstructs], rng: np.random.Generator, k: int,
-    caption: str, n: int,
+    caption: str, sd: float,
 ) -> Picture:  # fmt: skip
     mine = np.flatnonzero(found.codes == k)
-    drawn = np.sort(rng.choice(mine, min(n, len(mine)), replace=False))
-    return _sheet(test.images(drawn), models, caption)
+    drawn = np.sort(rng.choice(mine, min(_SHOWN, len(mine)), replace=False))
+    return _sheet(test.images(drawn), models, caption, sd)
 
 
-def _sheet(images: Any, models: Sequence[Reconstructs], caption: str) -> Picture:
-    rows = [images, *(_pixels(model.reconstruct(images)) for model in models)]
+def _sheet(images: Any, models: Sequence[Reconstructs], caption: str, sd: float) -> Picture:
+    rng = np.random.default_rng(0)
+    noise = np.float32(sd) * rng.standard_normal(images.shape, np.float32) if sd else None
+    rows = [images, *(_pixels(model.reconstruct(images, noise)) for model in models)]
     return sheet(
         np.concatenate(rows), f"Originals and reconstructions: {caption}", columns=len(images), tile=64,
         caption=caption,

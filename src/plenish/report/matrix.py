@@ -30,6 +30,7 @@ def matrix(
     """
     numbers = np.asarray(values, float)
     k = len(names)
+    whole = bool(np.array_equal(numbers, np.round(numbers)))
     side = min(WIDTH + 0.6, 1.4 + 0.62 * k)
     with canvas(side, side) as (figure, axes):
         low, high = np.nanmin(numbers, axis=1, keepdims=True), np.nanmax(numbers, axis=1, keepdims=True)
@@ -42,8 +43,10 @@ def matrix(
                 box = (p - 0.47, t - 0.47)
                 axes.add_patch(_rectangle(box, float(0.06 + 0.5 * shade[t, p])))
                 if k <= _MOST_NUMBERS:
+                    value = float(numbers[t, p])
+                    text = f"{value:,.0f}" if whole else number(value, 2 if k > 4 else 3)
                     axes.text(
-                        p, t, number(float(numbers[t, p]), 2 if k > 4 else 3), ha="center", va="center",
+                        p, t, text, ha="center", va="center",
                         color=colour("ink"), fontsize=7 if k > 5 else 9,
                         fontweight="bold" if t == p else "normal",
                     )  # fmt: skip
