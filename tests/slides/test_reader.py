@@ -146,6 +146,29 @@ def test_openslide_is_opened_again_after_a_broken_region(make_slide, monkeypatch
         assert slide.read(0, 128, 64, 64, 64).std() > 1
 
 
+@pytest.mark.parametrize("offset", [2**63 + 8, 2**62])
+def test_a_tile_that_lies_nowhere_is_unreadable(make_slide, monkeypatch, offset: int) -> None:
+    path = make_slide()
+    with open_slide(path) as slide:
+        page = slide._native[0]._page
+        monkeypatch.setattr(page, "dataoffsets", (offset, *page.dataoffsets[1:]))
+        with pytest.raises(UnreadableRegion):
+            slide.read(0, 0, 0, 64, 64)
+        assert slide.read(0, 64, 64, 64, 64).std() > 1
+
+
+def test_a_slide_that_is_gone_in_the_middle_is_unreadable(make_slide, monkeypatch) -> None:
+    path = make_slide(compression="jpeg")
+    _break_tile(path, 9)
+    monkeypatch.setattr("plenish.slides.reader._NATIVE_VENDORS", ())
+    with open_slide(path) as slide:
+        with pytest.raises(UnreadableRegion):
+            slide.read(0, 64, 64, 64, 64)
+        path.unlink()
+        with pytest.raises(UnreadableRegion, match="opened again"):
+            slide.read(0, 128, 64, 64, 64)
+
+
 def test_a_plain_tiff_that_ends_too_early_is_unreadable_there(tmp_path: Path, noise) -> None:
     path = tmp_path / "strips.tif"
     tifffile.imwrite(path, noise, rowsperstrip=30, photometric="rgb")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -346,6 +347,57 @@ def test_annotations_that_do_not_fit_are_said(make_slide, tmp_path: Path) -> Non
     assert {row["slide"]: row["status"] for row in skipped.slides}["d"] == "rejected"
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"priority": ["tumor"]}, "Unknown label of --priority 'tumor'; did you mean 'tumour'"),
+        ({"rename": ["tumuor=x"]}, "Unknown label of --rename 'tumuor'; did you mean 'tumour'"),
+        ({"rename": ["_0=x", "tumours=x", "stroma=x"]}, "--rename 'tumours'; did you mean 'tumour'"),
+        ({"holes": ["nix"]}, "Unknown label of --holes 'nix'. Known: tumour, stroma"),
+    ],
+)
+def test_labels_that_no_annotation_has_are_refused(make_slide, tmp_path: Path, options, words) -> None:
+    make_slide("s/a.tif")
+    make_slide("s/b.tif")
+    write_square(tmp_path / "xml" / "a.xml", (64, 64, 192, 320))
+    write_square(tmp_path / "xml" / "b.xml", (64, 64, 192, 320), label="stroma")
+    common = {"size": 64, "level": 0, "annotations": tmp_path / "xml", "workers": 1}
+    with pytest.raises(InputError, match=re.escape(words)):
+        tile_slides(tmp_path / "s", tmp_path / "out", **common, **options)
+    assert not list(tmp_path.glob("out*"))
+    tile_slides(tmp_path / "s", tmp_path / "out", **common, rename=["_0=x", "tumour=x"], priority=["stroma"])
+    assert Dataset.open(tmp_path / "out").labels.names == ("normal", "stroma", "x")
+
+
+def test_usual_holes_stay_beside_named_ones_unless_none_is_named(make_slide, tmp_path: Path) -> None:
+    make_slide("s/a.tif")
+    make_slide("s/b.tif")
+    write_square(tmp_path / "xml" / "a.xml", (64, 64, 192, 320), label="Exclusion")
+    write_square(tmp_path / "xml" / "b.xml", (64, 64, 192, 320), label="necrosis")
+    common = {"size": 64, "level": 0, "annotations": tmp_path / "xml", "workers": 1}
+    made = tile_slides(tmp_path / "s", tmp_path / "some", holes=["necrosis"], **common)
+    assert made.dataset.labels.names == ("normal",)
+    made = tile_slides(tmp_path / "s", tmp_path / "none", holes=["none"], **common)
+    assert made.dataset.labels.names == ("normal", "Exclusion", "necrosis")
+
+
+def test_only_annotations_that_belong_to_no_slide_are_told(make_slide, tmp_path: Path) -> None:
+    a = make_slide("s/a.tif")
+    make_slide("s/b.tif")
+    for name in ("a", "b", "c"):
+        write_square(tmp_path / "s" / f"{name}.xml", (64, 64, 192, 320))
+    (tmp_path / "s" / "truth.json").write_text("{}")
+    made = tile_slides(a, tmp_path / "out", size=64, level=0, annotations=tmp_path / "s", workers=1)
+    assert made.warnings == (f"1 file belongs to no slide in {tmp_path / 's'}: c.xml.",)
+
+
+def test_a_normal_slide_alone_is_background_with_a_warning(make_slide, tmp_path: Path) -> None:
+    b = make_slide("s/b.tif")
+    write_square(tmp_path / "xml" / "a.xml", (64, 64, 192, 320))
+    made = tile_slides(b, tmp_path / "out", size=64, level=0, annotations=tmp_path / "xml", workers=1)
+    assert any("1 slide has no annotations" in text and "background: b." in text for text in made.warnings)
+
+
 def test_a_balanced_draw(make_slide, tmp_path: Path) -> None:
     make_slide("s/a.tif")
     make_slide("s/b.tif")
@@ -391,6 +443,28 @@ def test_blurred_and_inked_tiles_are_rejected_with_the_reason(make_slide, tmp_pa
     assert reasons.count("blurred: its sharpness is") == reasons.count("pen marks: ") == 8
 
 
+def test_a_slide_that_is_lost_between_plan_and_draw_is_listed(
+    make_slide, tmp_path: Path, monkeypatch
+) -> None:
+    from plenish.slides import cutting
+
+    for name in "ab":
+        make_slide(f"s/{name}.tif")
+    plan_all = cutting.plan_all
+
+    def lose(*given: Any) -> Any:
+        sheets = plan_all(*given)
+        (tmp_path / "s" / "a.tif").unlink()
+        return sheets
+
+    monkeypatch.setattr(cutting, "plan_all", lose)
+    made = tile_slides(
+        tmp_path / "s", tmp_path / "out", size=64, level=0, max_pen=0.9, per_class=10, workers=1
+    )
+    assert [row["tiles"] for row in made.slides] == [0, 10]
+    assert "a.tif#" in (tmp_path / "out" / "rejected.csv").read_text()
+
+
 def test_picture_files_are_named_by_slide_row_and_column(make_slide, tmp_path: Path) -> None:
     make_slide(pixels=np.random.default_rng(0).integers(0, 256, (400, 800, 3), dtype=np.uint8))
     tile_slides(tmp_path / "slide.tif", tmp_path / "out", size=64, level=0, min_tissue=0, images="png")
@@ -410,8 +484,8 @@ def test_options_that_cannot_be_are_refused_before_anything_is_made(
     path = str(make_slide())
     out = str(tmp_path / "out")
     for options, words in (
-        ([], "either --mpp"),
-        (["--mpp", "1", "--level", "0"], "either --mpp"),
+        ([], "Neither --mpp nor --level was given"),
+        (["--mpp", "1", "--level", "0"], "Both --mpp and --level"),
         (["--level", "0", "--size", "4"], "--size must lie between"),
         (["--mpp", "0"], "--mpp must be a number above 0"),
         (["--level", "7"], "no level 7"),

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
+from plenish.errors import InputError
 from plenish.slides.planning import Plan, Wanted
 from plenish.slides.settings import TilingSettings
 from plenish.slides.workers import Job, Order, do_all
@@ -36,16 +39,50 @@ def test_answers_come_in_order_and_do_not_depend_on_workers(make_slide, tmp_path
 
 
 def test_a_tile_that_brings_a_worker_down_is_found_and_rejected(
-    make_slide, tmp_path: Path, order: Order
+    make_slide, tmp_path: Path, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_slide()
+    jobs = _jobs(path, tmp_path, order)
+    with tifffile.TiffFile(path) as file:
+        offset = file.pages[0].dataoffsets[2]
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\nread = os.pread\n"
+        f"os.pread = lambda file, n, at: os._exit(7) if at == {offset} else read(file, n, at)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (_, answer), (_, after) = do_all(jobs[:2], order, 2)
+    assert [isinstance(item, str) for item in answer.items] == [False, False, True, False, False]
+    assert "crashed a worker process (exit status 7)" in str(answer.items[2])
+    assert len(answer.pixels) == 4
+    assert len(after.pixels) == 5
+
+
+def test_whatever_a_slide_makes_libraries_raise_is_an_answer_for_every_tile(
+    make_slide, tmp_path: Path, order: Order, capfd: pytest.CaptureFixture[str]
 ) -> None:
     jobs = _jobs(make_slide(), tmp_path, order)
-    # The worker process reads what this one sends: a row that is no number ends it with a traceback.
-    broken = Job(jobs[0].wanted, grid=jobs[0].grid, tiles=(*jobs[0].tiles[:2], (0, None), *jobs[0].tiles[2:]))  # type: ignore[arg-type]
-    (_, answer), (_, after) = do_all([broken, jobs[1]], order, 2)
-    assert [isinstance(item, str) for item in answer.items] == [False, False, True, False, False, False]
-    assert "crashed a worker process" in str(answer.items[2])
-    assert len(answer.pixels) == 5
-    assert len(after.pixels) == 5
+    # A row that is no number stands for anything that nobody has thought of.
+    broken = dataclasses.replace(jobs[0], tiles=(*jobs[0].tiles[:2], (0, None)))  # type: ignore[arg-type]
+    wrong = dataclasses.replace(jobs[0].wanted, mpp="half")  # type: ignore[arg-type]
+    plan = Job(wrong, plan=str(tmp_path / "other.npz"))
+    scaled = Order(TilingSettings(size=64, mpp=0.5))
+    gone = dataclasses.replace(jobs[0], wanted=dataclasses.replace(jobs[0].wanted, path="gone.svs"))
+    for workers in (1, 2):
+        (_, answer), (_, lost) = do_all([broken, gone], order, workers)
+        assert [isinstance(item, str) for item in answer.items] == [False, False, True]
+        assert "TypeError" in str(answer.items[2])
+        assert lost.items == ["is not there; give a slide's path"] * 5
+        [(_, answer)] = do_all([plan], scaled, workers)
+        assert answer.error.startswith(f"{wrong.path} cannot be used (")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_cannot_be_written_stops_all(make_slide, tmp_path: Path, order: Order, workers: int) -> None:
+    jobs = _jobs(make_slide(), tmp_path, order)
+    nowhere = Job(jobs[0].wanted, plan=str(tmp_path / "plan.npz" / "in-a-file.npz"))
+    with pytest.raises(InputError, match="in-a-file"):
+        list(do_all([nowhere], order, workers))
 
 
 def _reading(pid: int) -> bool:
@@ -74,7 +111,6 @@ def test_a_slide_that_is_gone_is_an_answer_not_a_crash(tmp_path: Path, order: Or
 
 
 def test_settings_survive_the_way_to_a_worker() -> None:
-    import dataclasses
     import json
 
     settings = TilingSettings(mpp=0.5, priority=("a",), holes=("b",), rename=(("x", "y"),))

@@ -23,7 +23,6 @@ from plenish.slides.sheets import (
     Work,
     covered,
     draw_all,
-    fragment,
     jobs_of,
     label_of,
     labels_of,
@@ -31,7 +30,7 @@ from plenish.slides.sheets import (
     refuse_if_none,
     types_of,
 )
-from plenish.slides.workers import Answer, Job, do_all, tile_name
+from plenish.slides.workers import Answer, Job, do_all, fragment, tile_name
 
 
 def cut(work: Work, writer: DatasetWriter, out: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -52,6 +51,7 @@ def cut(work: Work, writer: DatasetWriter, out: Path) -> tuple[list[dict[str, An
     folder.mkdir(exist_ok=True)
     sheets = plan_all(work, folder)
     refuse_if_none(work, sheets)
+    _refuse_unknown_labels(work, sheets)
     labels = labels_of(work, sheets)
     writer.labels = LabelSchema("categorical", labels) if labels else LabelSchema()
     writer.types = types_of(work, sheets)
@@ -71,6 +71,20 @@ def cut(work: Work, writer: DatasetWriter, out: Path) -> tuple[list[dict[str, An
     writer.extra |= _facts(work, rows, ledger)
     shutil.rmtree(folder)
     return rows, remarks_of(work, sheets, ledger, labels, rows, out)
+
+
+def _refuse_unknown_labels(work: Work, sheets: Sequence[Sheet]) -> None:
+    """Refuse options that name labels which no file of annotations has, now that all are read."""
+    from plenish.slides.annotations import refuse_unknown_labels
+
+    read = [sheet.about["annotation_names"] for sheet in sheets if "annotation_names" in sheet.about]
+    if not read:
+        return
+    how = work.order.settings
+    refuse_unknown_labels(
+        (name for names in read for name in names), holes=how.holes, priority=how.priority,
+        rename=dict(how.rename),
+    )  # fmt: skip
 
 
 def _sources(work: Work) -> dict[str, str]:
@@ -149,11 +163,10 @@ def _take(
     """Hand a piece over to the writer, tiles and rejected ones in their order."""
     name = job.wanted.name
     source = sources[name]
-    items = answer.items or [fragment(answer.error, job.wanted)] * len(job.tiles)
     rows = _rows(work, piece, job, columns, source)
     start = 0
     ready: list[dict[str, Any]] = []
-    for item, row, (r, c) in zip(items, rows, job.tiles):
+    for item, row, (r, c) in zip(answer.items, rows, job.tiles, strict=True):
         if isinstance(item, str):
             start = _add(writer, answer, start, ready)
             ready = []

@@ -72,7 +72,10 @@ class NativeLevel:
         count, offset = self._page.databytecounts[index], self._page.dataoffsets[index]
         if count == 0:
             return np.full((self.tile_height, self.tile_width, 3), 255, np.uint8)
-        segment = os.pread(self._file, count, offset)
+        try:
+            segment = os.pread(self._file, count, offset)
+        except (OSError, OverflowError, MemoryError, ValueError) as error:  # Places beyond all files, too.
+            raise UnreadableRegion(f"its bytes cannot be read ({_first_line(error)})") from None
         if len(segment) < count:
             raise UnreadableRegion("the file ends before this region's pixels")
         try:

@@ -165,7 +165,10 @@ class Slide:
         import openslide
 
         if self._slide is None:  # An earlier region was broken, and OpenSlide answers no more after that.
-            self._slide = _openslide(self.path)
+            try:
+                self._slide = _openslide(self.path)
+            except (openslide.OpenSlideError, OSError) as error:
+                raise UnreadableRegion(f"the slide cannot be opened again ({error})") from None
         stated = self._slide.level_downsamples[level]  # By which OpenSlide will divide again.
         corner = (round(x * stated), round(y * stated))
         try:

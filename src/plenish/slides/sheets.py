@@ -19,7 +19,7 @@ from plenish.progress import progress
 from plenish.slides.drawing import Draw, Pick, draw
 from plenish.slides.listing import SlideList
 from plenish.slides.planning import Plan, Wanted
-from plenish.slides.workers import Job, Order, do_all
+from plenish.slides.workers import Job, Order, do_all, fragment
 
 _CHUNK_BYTES = 8 * 2**20
 _CHUNK = 64
@@ -152,11 +152,6 @@ def refuse_if_none(work: Work, sheets: Sequence[Sheet]) -> None:
     raise InputError(f"None of the {len(sheets):,} slides could be tiled. {named}{more}.")
 
 
-def fragment(reason: str, wanted: Wanted) -> str:
-    """A sentence about a slide without its path and its full stop, to stand behind its name."""
-    return reason.removeprefix(f"{wanted.path} ").removesuffix(".")
-
-
 def label_of(work: Work, sheet: Sheet, code: int) -> str | None:
     """A tile's label by the position of its annotation; -1 is none."""
     if work.labelled:
@@ -257,6 +252,6 @@ def jobs_of(wanted: Wanted, plan: Plan, start: int, pixels: bool = True) -> list
 
 
 __all__ = [
-    "Sheet", "Work", "covered", "crew", "draw_all", "fragment", "jobs_of", "label_of", "labels_of",
+    "Sheet", "Work", "covered", "crew", "draw_all", "jobs_of", "label_of", "labels_of",
     "plan_all", "refuse_if_none", "types_of",
 ]  # fmt: skip

@@ -26,6 +26,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plenish import files
 from plenish.errors import InputError, PlenishError
 from plenish.slides.grid import Grid
 from plenish.slides.planning import Wanted, plan_slide
@@ -83,7 +84,8 @@ class Answer:
 
     Attributes:
         error: why the slide cannot be used; empty when it can.
-        items: for each tile a reason why not (str), or (sha256, sharpness or None, share of ink or None).
+        items: for each tile, also of a slide that cannot be used, a reason why not (str), or (sha256,
+            sharpness or None, share of ink or None).
         pixels: M×size×size×3 uint8 of those that could be read, in order.
     """
 
@@ -110,18 +112,23 @@ class Bench:
         self._path = ""
 
     def do(self, job: Job) -> Answer:
-        """Do a job."""
+        """Do a job; whatever is wrong with its slide is an answer.
+
+        Raises:
+            InputError: what shall be written cannot be.
+        """
         nothing = np.empty((0, self.order.settings.size, self.order.settings.size, 3), np.uint8)
         try:
             slide = self._opened(job.wanted.path)
-            if job.grid is None:
-                plan_slide(slide, job.wanted, self.order.settings).save(Path(job.plan))
-                return Answer("", [], nothing)
-        except InputError as error:
-            return Answer(str(error), [], nothing)
-        except UnreadableRegion as error:
-            return Answer(f"{job.wanted.path} cannot be read: {error}.", [], nothing)
-        return self._read(slide, job)
+            plan = None if job.grid is not None else plan_slide(slide, job.wanted, self.order.settings)
+        except Exception as error:  # Damaged files make libraries raise errors of any kind.
+            reason = _why_not(error, job.wanted)
+            return Answer(reason, [fragment(reason, job.wanted)] * len(job.tiles), nothing)
+        if plan is None:
+            return self._read(slide, job)
+        with files.reporting_disk(Path(job.plan)):
+            plan.save(Path(job.plan))
+        return Answer("", [], nothing)
 
     def _opened(self, path: str) -> Slide:
         if self._path != path or self._slide is None:
@@ -142,6 +149,8 @@ class Bench:
                 reasons.append("")
             except UnreadableRegion as error:
                 reasons.append(str(error))
+            except Exception as error:  # As above.
+                reasons.append(f"it cannot be read ({_first_line(error)})")
         sharp, ink = self._measured(pixels[:count])
         items: list[str | tuple[str, float | None, float | None]] = []
         kept: list[int] = []
@@ -192,15 +201,33 @@ class Bench:
             picture.save(file, "JPEG", quality=self.order.quality, subsampling=0)
         else:
             picture.save(file, "PNG", compress_level=1)
-        Path(self.order.folder, f"{name}.{'jpg' if self.order.images == 'jpeg' else 'png'}").write_bytes(
-            file.getvalue()
-        )
+        path = Path(self.order.folder, f"{name}.{'jpg' if self.order.images == 'jpeg' else 'png'}")
+        with files.reporting_disk(path):
+            path.write_bytes(file.getvalue())
 
     def close(self) -> None:
         """Close the slide."""
         if self._slide is not None:
             self._slide.close()
             self._slide = None
+
+
+def _why_not(error: Exception, wanted: Wanted) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, UnreadableRegion):
+        return f"{wanted.path} cannot be read: {error}."
+    return f"{wanted.path} cannot be used ({_first_line(error)})."
+
+
+def _first_line(error: BaseException) -> str:
+    text = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def fragment(reason: str, wanted: Wanted) -> str:
+    """A sentence about a slide without its path and its full stop, to stand behind its name."""
+    return reason.removeprefix(f"{wanted.path} ").removesuffix(".")
 
 
 def tile_name(slide: str, row: int, column: int, digits: tuple[int, int]) -> str:
@@ -339,6 +366,8 @@ def _read_answer(pipe: IO[bytes]) -> Answer:
     if not line.endswith(b"\n"):
         raise WorkerLost("a worker process ended without an answer")
     head = json.loads(line)
+    if "failure" in head:  # As if it had happened in this process.
+        raise InputError(head["failure"]) if head["sentence"] else RuntimeError(head["failure"])
     pixels = np.empty(tuple(head["shape"]), np.uint8)
     view = memoryview(pixels.reshape(-1))
     while len(view):
@@ -361,7 +390,14 @@ def _serve(source: IO[bytes], sink: IO[bytes]) -> None:
     content = json.loads(source.readline())
     bench = Bench(Order(**content | {"settings": TilingSettings.from_dict(content["settings"])}))
     for line in source:
-        answer = bench.do(_job(json.loads(line)))
+        try:
+            answer = bench.do(_job(json.loads(line)))
+        except Exception as error:
+            sentence = isinstance(error, PlenishError)
+            failure = {"failure": str(error) if sentence else _first_line(error), "sentence": sentence}
+            sink.write(json.dumps(failure).encode() + b"\n")
+            sink.flush()
+            continue
         head = {"error": answer.error, "items": answer.items, "shape": answer.pixels.shape}
         sink.write(json.dumps(head).encode() + b"\n")
         sink.write(np.ascontiguousarray(answer.pixels).data)
