@@ -139,11 +139,18 @@ def test_broken_annotations_are_listed_and_others_ranked(made: PhantomSlides, tm
     (tmp_path / "phantom-0001.xml").write_text("<ASAP_Annotations>")
     found = select_slides(made.out, tmp_path)
     assert len(found.rows) == 2
+    assert not any("belong" in remark for remark in found.remarks)
     assert "broken XML" in {row["slide"]: row["reason"] for row in found.unused}["phantom-0001"]
     for path in tmp_path.glob("*.xml"):
         path.unlink()
     with pytest.raises(InputError, match="None of the slides"):
         select_slides(made.out, tmp_path)
+
+
+def test_what_is_no_slide_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "notes.svs").write_text("notes")
+    with pytest.raises(InputError, match=r"notes\.svs is no slide"):
+        select_slides(tmp_path / "notes.svs")
 
 
 def test_the_verb(made: PhantomSlides, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -245,6 +245,17 @@ def test_glass_is_no_tissue_where_the_thumbnail_is_broken(make_slide, tmp_path: 
     assert made.warnings == ()
 
 
+def test_tissue_reaches_to_the_rim(make_slide, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = np.full((1008, 1600, 3), 244, np.uint8)  # Its thumbnail of 512 ends at row 1006.25.
+    pixels[:, 800:] = np.clip(rng.normal((190, 110, 170), 15, (1008, 800, 3)), 0, 255)
+    path = make_slide(pixels=pixels, factors=(1,))
+    tile_slides(path, tmp_path / "out", size=48, level=0, min_tissue=1.0, workers=1)
+    table = rows_of(tmp_path / "out")
+    assert len(table) == 21 * 16
+    assert set(table.tissue) == {1.0}
+
+
 def test_where_no_level_tells_the_tissue_a_remark_does(make_slide, tmp_path: Path, monkeypatch) -> None:
     path = make_slide("s.tif", compression="jpeg", factors=(1,))
     break_tile(path, 10)  # Row 1, column 2 of tiles of 64, all tissue.
@@ -422,6 +433,20 @@ def test_a_balanced_draw(make_slide, tmp_path: Path) -> None:
         ("b", "tumour"): 4,
     }
     assert any("Of class 'tumour' there were only 9 tiles, not 1,000." in text for text in made.warnings)
+
+
+def test_a_draw_from_a_damaged_slide_says_why_it_is_short(make_slide, tmp_path: Path) -> None:
+    path = make_slide("s/a.tif", compression="jpeg")
+    write_square(tmp_path / "xml" / "a.xml", (64, 64, 256, 320))
+    for number in (9, 10, 11):  # Of 12 of the class.
+        break_tile(path, number)
+    common = {"size": 64, "level": 0, "annotations": tmp_path / "xml", "workers": 1}
+    made = tile_slides(path, tmp_path / "out", per_class=12, **common)
+    texts = [text for text in made.warnings if text.startswith("Of class")]
+    assert len(texts) == 1
+    assert "'tumour' there are 9 tiles, not 12, because others that were drawn are rejected" in texts[0]
+    made = tile_slides(path, tmp_path / "more", per_class=13, **common)
+    assert "Of class 'tumour' there were only 9 tiles, not 13." in made.warnings
 
 
 def test_blurred_and_inked_tiles_are_rejected_with_the_reason(make_slide, tmp_path: Path) -> None:

@@ -7,20 +7,25 @@ one that the file names first. Labels that are `holes` cut out of all others and
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plenish.errors import InputError
+from plenish.errors import InputError, unknown
 
 HOLES = ("exclusion", "exclude", "hole", "holes", "_2", "ignore*")
 """Labels that are holes unless others are named: CAMELYON16 calls normal tissue in a tumour _2, QuPath
 ends the names of what it leaves out with a star. Case does not matter."""
 _VECTOR = (".xml", ".geojson", ".json")
 _RASTER = (".png", ".tif", ".tiff")
+_NO_ANNOTATIONS = ("truth.json",)
+"""Files of annotations' suffixes that are none: what 'plenish slides phantom' made, in numbers."""
+_SLIP = 0.75
+"""Likeness of two names above which one is a slip of the other: tumor and tumour, not _1 and _2."""
 _ENDINGS = ("", "_mask", "-mask", "_annotations", "_annotation", "_labels")
 
 
@@ -31,7 +36,10 @@ class Annotations(abc.ABC):
         path: the file they are from.
         labels: names, in the order of priority.
         remarks: sentences on what was repaired, left out or lies off the slide.
+        names: all labels and holes as the file calls them, before any was renamed.
     """
+
+    names: tuple[str, ...] = ()
 
     def __init__(self, path: Path, labels: Sequence[str], remarks: Sequence[str]) -> None:
         """Keep what all kinds have."""
@@ -76,8 +84,8 @@ def read_annotations(
     Args:
         path: the file, known by its suffix.
         size: width and height of the slide at level 0, pixels.
-        holes: labels that cut holes into the others; None takes `HOLES`. Case does not matter, and a star
-            stands for anything.
+        holes: labels that cut holes into the others, besides `HOLES`; `none` among them leaves those out.
+            Case does not matter, and a star stands for anything.
         priority: labels, the one that counts where they overlap first. Case does not matter.
         rename: new names of labels (several may get the same), by the name in the file; before all else.
 
@@ -85,7 +93,13 @@ def read_annotations(
         InputError: the file cannot be read, is broken or of another kind, or lies off the slide altogether.
     """
     path = Path(path)
-    rules = Rules(tuple(HOLES if holes is None else holes), tuple(priority), dict(rename or {}))
+    rules = Rules(_holes(holes), tuple(priority), dict(rename or {}))
+    found = _read(path, rules, size)
+    found.names = tuple(rules.names)
+    return found
+
+
+def _read(path: Path, rules: Rules, size: tuple[int, int]) -> Annotations:
     suffix = path.suffix.lower()
     if suffix in _VECTOR:
         from plenish.slides.annotation_files import read_asap, read_geojson
@@ -98,6 +112,97 @@ def read_annotations(
 
         return Mask.read(path, rules, size)
     raise InputError(f"{path} is no file of annotations; those end in {', '.join((*_VECTOR, *_RASTER))}.")
+
+
+def _holes(holes: Sequence[str] | None) -> tuple[str, ...]:
+    """The names of holes, the usual ones among them unless `none` is named, or nothing."""
+    if holes is None:
+        return HOLES
+    named = tuple(hole for hole in holes if hole.lower() != "none")
+    return (*HOLES, *named) if holes and len(named) == len(holes) else named
+
+
+def refuse_unknown_labels(
+    names: Iterable[str], *, holes: Sequence[str] | None = None, priority: Sequence[str] = (),
+    rename: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
+    """Refuse options that name labels which no file has, once all are read.
+
+    Of several names for one thing (holes, or old names of one new label) one must be there, so that a list
+    that fits several data sets fits each; but none may be a slip of another that is there.
+
+    Args:
+        names: the `Annotations.names` of all files.
+        holes: as in `read_annotations`.
+        priority: likewise.
+        rename: likewise.
+
+    Raises:
+        InputError: with the nearest name.
+    """
+    there = list(dict.fromkeys(names))
+    rename = rename or {}
+    for new in dict.fromkeys(rename.values()):
+        _refuse_unknown("--rename", [old for old, to in rename.items() if to == new], there, rename, False)
+    called = list(dict.fromkeys(rename.get(name, name) for name in there))
+    own = [hole for hole in holes or () if hole.lower() not in ("none", *HOLES)]
+    if len(own) == len(holes or ()):
+        _refuse_unknown("--holes", own, called, own, True)
+    rules = Rules(_holes(holes), (), {})
+    labels = [name for name in called if rules.label(name) is not None]
+    for label in priority:
+        _refuse_unknown("--priority", [label], labels, (), True)
+
+
+def _refuse_unknown(
+    option: str, wanted: Sequence[str], there: Sequence[str], known: Iterable[str], fold: bool
+) -> None:
+    """Refuse when none of the wanted is there, or one is a slip of one that is and is not wanted itself."""
+
+    def is_there(name: str) -> bool:
+        return any(fnmatchcase(one.lower(), name.lower()) if fold else one == name for one in there)
+
+    missing = [name for name in wanted if not is_there(name)]
+    others = {name.lower() for name in set(there) - set(known)}
+    slips = [name for name in missing if difflib.get_close_matches(name.lower(), others, cutoff=_SLIP)]
+    if missing and (slips or len(missing) == len(wanted)):
+        raise unknown(f"label of {option}", (slips or missing)[0], there)
+
+
+def strangers(folder: Path, slides: Iterable[Path]) -> list[str]:
+    """Files of annotations in a folder that are named like no slide, used or not, of those beside the slides.
+
+    Args:
+        folder: of annotations.
+        slides: that were given; their neighbours count as well, for a list may name some of them only.
+    """
+    from plenish.slides.names import SUFFIXES, slide_name
+
+    slides = list(slides)
+    beside = {folder, *(path.parent for path in slides)}
+    near = [path for one in beside if one.is_dir() for path in one.iterdir()]
+    known = [path for path in near if path.suffix.lower() in SUFFIXES] + slides
+    stems = {name.lower() for path in known for name in (slide_name(path), path.stem)}
+    names = {stem + ending for stem in stems for ending in _ENDINGS}
+    return [
+        path.name
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in _VECTOR
+        and path.name not in _NO_ANNOTATIONS
+        and path.stem.lower() not in names
+    ]
+
+
+def has_annotations(folder: Path) -> bool:
+    """Whether there is a file of outlines, or a mask named as one, in a folder."""
+    return any(
+        path.name not in _NO_ANNOTATIONS
+        and (
+            path.suffix.lower() in _VECTOR
+            or (path.suffix.lower() in _RASTER and path.stem.lower().endswith(_ENDINGS[1:]))
+        )
+        for path in folder.iterdir()
+    )
 
 
 def the_annotations(path: Path, *names: str) -> Path:
@@ -162,16 +267,22 @@ def _is_mask(path: Path) -> bool:
 
 
 class Rules:
-    """How labels in a file become labels: renamed, cut out as holes, ordered by priority."""
+    """How labels in a file become labels: renamed, cut out as holes, ordered by priority.
+
+    Attributes:
+        names: what was asked about, in order.
+    """
 
     def __init__(self, holes: Sequence[str], priority: Sequence[str], rename: Mapping[str, str]) -> None:
         """Keep the rules; see `read_annotations`."""
         self._holes = [hole.lower() for hole in holes]
         self._priority = [label.lower() for label in priority]
         self._rename = rename
+        self.names: dict[str, None] = {}
 
     def label(self, name: str) -> str | None:
         """The label of a name in the file; None for a hole."""
+        self.names[name] = None
         label = self._rename.get(name, name)
         return None if any(fnmatchcase(label.lower(), hole) for hole in self._holes) else label
 
@@ -186,4 +297,7 @@ class Rules:
         return one.lower() in self._priority or other.lower() in self._priority
 
 
-__all__ = ["HOLES", "Annotations", "Rules", "find_annotations", "read_annotations", "the_annotations"]
+__all__ = [
+    "HOLES", "Annotations", "Rules", "find_annotations", "has_annotations", "read_annotations",
+    "refuse_unknown_labels", "strangers", "the_annotations",
+]  # fmt: skip

@@ -71,7 +71,8 @@ def draw_overlay(
         assume_mpp: µm per pixel at level 0 if the slide does not say.
         tissue_saturation: HSV saturation above which a pixel is tissue; left out, it is found.
         priority: Annotations' labels; where they overlap, the one named first counts.
-        holes: Annotations' labels that are holes in the others; left out, usual names such as Exclusion.
+        holes: Annotations' labels that are holes in the others, besides usual names such as Exclusion; none
+            leaves those out.
         side: Longer side of the picture, pixels.
 
     Returns:

@@ -214,6 +214,7 @@ def _coverage(
         priority=settings.priority, rename=dict(settings.rename),
     )  # fmt: skip
     about["remarks"] += annotations.remarks
+    about["annotation_names"] = list(annotations.names)
     areas = annotations.areas()
     about["annotated_px2"] = {label: float(areas[label]) for label in annotations.labels}
     found = annotations.coverage(boxes)

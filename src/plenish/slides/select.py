@@ -72,7 +72,8 @@ def select_slides(
         metadata: A table with a row a slide; its column mpp counts before what slides say.
         assume_mpp: µm per pixel at level 0 of slides that do not say.
         priority: Annotations' labels; where they overlap, the one named first counts.
-        holes: Annotations' labels that are holes in the others; left out, usual names such as Exclusion.
+        holes: Annotations' labels that are holes in the others, besides usual names such as Exclusion; none
+            leaves those out.
 
     Returns:
         The slides by area, in mm² where the scale of all is known.
@@ -81,6 +82,7 @@ def select_slides(
         InputError: there are no slides, none has annotations, none has the label, or `out` exists.
     """
     from plenish import files
+    from plenish.slides.annotations import refuse_unknown_labels
     from plenish.slides.listing import list_slides
     from plenish.slides.reader import require_libraries
 
@@ -102,6 +104,9 @@ def select_slides(
     if not measured:
         reason = f"; of {unused[0]['slide']}: {unused[0]['reason']}" if unused else "."
         raise InputError(f"None of the slides in {slides} has annotations in {annotations} to go by{reason}")
+    refuse_unknown_labels(
+        (name for one in measured for name in one.names), holes=holes, priority=priority or ()
+    )
     labels = list(dict.fromkeys(name for one in measured for name in one.areas))
     if label is not None and label not in labels:
         raise unknown("label", label, labels)
@@ -109,7 +114,7 @@ def select_slides(
     ranked = sorted(measured, key=lambda one: (-one.size(label, in_mm2), one.entry.name))
     rows = [_row(rank, one, labels, label, in_mm2) for rank, one in enumerate(ranked[:top], 1)]
     remarks = [f"{one.entry.name}: {remark}" for one in ranked for remark in one.remarks]
-    remarks += _idle(annotations, measured)
+    remarks += _idle(annotations, [entry.path for entry in listed.entries])
     if out is not None:
         with files.reporting_disk(out):
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -125,6 +130,7 @@ class _Measured:
     pixels: int
     areas: Mapping[str, float]
     remarks: Sequence[str]
+    names: Sequence[str]
     told_mpp: bool
 
     def size(self, label: str | None, in_mm2: bool) -> float:
@@ -157,14 +163,16 @@ def _measure(
 
     if entry.missing:
         raise InputError(entry.missing)
-    file = find_annotations(folder, entry.name) or find_annotations(folder, entry.path.stem)
-    if file is None:
-        raise InputError("it has no annotations")
     with open_slide(entry.path) as slide:
+        file = find_annotations(folder, entry.name) or find_annotations(folder, entry.path.stem)
+        if file is None:
+            raise InputError("it has no annotations")
         size, known = (slide.width, slide.height), scale.resolve(slide, entry.mpp, assume_mpp)
         told = known.mpp is not None and (entry.mpp is not None or slide.mpp is None)
     found = read_annotations(file, size=size, priority=priority, holes=holes)
-    return _Measured(entry, file, known.mpp, size[0] * size[1], found.areas(), found.remarks, told)
+    return _Measured(
+        entry, file, known.mpp, size[0] * size[1], found.areas(), found.remarks, found.names, told
+    )
 
 
 def _row(rank: int, one: _Measured, labels: Sequence[str], label: str | None, in_mm2: bool) -> dict[str, Any]:
@@ -201,13 +209,10 @@ def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _idle(folder: Path, measured: Sequence[_Measured]) -> list[str]:
-    used = {one.file.resolve() for one in measured}
-    idle = [
-        path.name
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in (".xml", ".geojson") and path.resolve() not in used
-    ]
+def _idle(folder: Path, slides: Sequence[Path]) -> list[str]:
+    from plenish.slides.annotations import strangers
+
+    idle = strangers(folder, slides)
     if not idle:
         return []
     more = f" and {len(idle) - _NAMED} more" if len(idle) > _NAMED else ""

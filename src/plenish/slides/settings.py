@@ -32,7 +32,8 @@ class TilingSettings:
         label_threshold: share of a tile that an annotation must cover to be its label, above 0 up to 1.
         background: label of tiles that no annotation covers that far.
         priority: annotations' labels, the one that counts where they overlap first.
-        holes: annotations' labels that cut holes into the others; None takes the usual ones.
+        holes: annotations' labels that cut holes into the others, besides the usual ones; `none` leaves
+            those out.
         rename: pairs of a label in the annotations' files and its new name.
         ambiguous: what to do with tiles of the background that an annotation touches.
         min_sharpness: least sharpness of a tile (see `filters.sharpness`); 0 keeps all.
@@ -61,8 +62,13 @@ class TilingSettings:
     max_pen: float = 1.0
 
     def __post_init__(self) -> None:
-        if (self.mpp is None) == (self.level is None):
-            raise InputError("Give either --mpp, the µm per pixel of tiles, or --level, and not both.")
+        if self.mpp is None and self.level is None:
+            raise InputError(
+                "Neither --mpp nor --level was given; give one: the µm per pixel of tiles, or the level "
+                "whose pixels are taken as they are."
+            )
+        if self.mpp is not None and self.level is not None:
+            raise InputError("Both --mpp and --level were given; leave one out.")
         _within("--size", self.size, 16, LARGEST_TILE, "pixels")
         if self.stride is not None:
             _within("--stride", self.stride, 1, 64 * LARGEST_TILE, "pixels")

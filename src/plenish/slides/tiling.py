@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 40
 _NAMED = 5
-_ANNOTATIONS = frozenset((".xml", ".geojson", ".json", ".png", ".tif", ".tiff"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,18 +93,19 @@ def tile_slides(
         label_threshold: share of a tile that an annotation must cover to label it.
         background: the label of tiles that no annotation covers that far.
         priority: annotations' labels; where they overlap, the one named first counts.
-        holes: annotations' labels that are holes in the others; left out, usual names such as Exclusion.
+        holes: annotations' labels that are holes in the others, besides usual names such as Exclusion; none
+            leaves those out.
         rename: annotations' labels under new names, as old=new; several may get the same.
         ambiguous: keep or drop tiles that an annotation touches and does not cover far enough.
         unannotated: whether slides without annotations are background, or skipped.
         min_tissue: least share of tissue of a tile; 0 takes the whole slide.
         tissue_saturation: saturation (0 to 1) above which there is tissue; left out, found by Otsu's method.
-        tissue_dark: brightness (0 to 1) below which there is none; the defaults are in docs/slides.md.
-        tissue_close_um: gaps in tissue of about twice this width are closed, µm.
-        tissue_speck_um2: pieces of tissue smaller than this are left out, µm².
-        tissue_hole_um2: holes in tissue smaller than this are filled, µm².
-        min_sharpness: tiles less sharp than this are rejected as blurred; 0 keeps all, 0.15 is a Gaussian of
-            2 pixels.
+        tissue_dark: brightness (0 to 1) below which there is none; left out, 0.12.
+        tissue_close_um: gaps in tissue of about twice this width are closed, µm; left out, 12.
+        tissue_speck_um2: pieces of tissue smaller than this are left out, µm²; left out, 20,000.
+        tissue_hole_um2: holes in tissue smaller than this are filled, µm²; left out, 5,000.
+        min_sharpness: tiles less sharp than this are rejected as blurred; 0 keeps all, 0.1 rejects
+            what a Gaussian of 2 pixels has blurred.
         max_pen: tiles with a greater share of ink are rejected; 1 keeps all.
         per_class: draw at most so many tiles of each class.
         per_slide: draw at most so many tiles of each class from each slide.
@@ -217,7 +217,7 @@ def _wanted(
 
 def _annotation_files(listed: SlideList, folder: Path) -> dict[str, Path]:
     """Each slide's file of annotations, where it has one."""
-    from plenish.slides.annotations import find_annotations
+    from plenish.slides.annotations import find_annotations, has_annotations
 
     if folder.is_file():
         if len(listed.entries) > 1:
@@ -231,7 +231,8 @@ def _annotation_files(listed: SlideList, folder: Path) -> dict[str, Path]:
         path = find_annotations(folder, entry.name) or find_annotations(folder, entry.path.stem)
         if path is not None:
             found[entry.name] = path
-    if not found:
+    # One normal slide among annotations of others has none; several slides of which none has are mistaken.
+    if not found and (len(listed.entries) > 1 or not has_annotations(folder)):
         raise InputError(
             f"No slide has annotations in {folder}; they are files named like the slides, such as "
             f"{listed.entries[0].name}.xml."
@@ -240,6 +241,8 @@ def _annotation_files(listed: SlideList, folder: Path) -> dict[str, Path]:
 
 
 def _unmatched(listed: SlideList, folder: Path, found: Mapping[str, Path], unannotated: str) -> list[str]:
+    from plenish.slides.annotations import strangers
+
     texts = []
     bare = [entry.name for entry in listed.entries if entry.name not in found]
     if bare:
@@ -249,10 +252,7 @@ def _unmatched(listed: SlideList, folder: Path, found: Mapping[str, Path], unann
             f"{'is' if len(bare) == 1 else 'are'} {then}: {_some(bare)}."
         )
     if folder.is_dir():
-        files_ = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _ANNOTATIONS]
-        slides = {entry.path.resolve() for entry in listed.entries}
-        used = {path.resolve() for path in found.values()} | slides
-        idle = [path.name for path in files_ if path.resolve() not in used]
+        idle = strangers(folder, [entry.path for entry in listed.entries])
         if idle:
             texts.append(
                 f"{agree(len(idle), 'file', 'belongs', 'belong')} to no slide in {folder}: {_some(idle)}."
