@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from plenish.slides.tissue import TissueSettings
 
 _SIDES = (200, 10_000)
+_MEND = "give --assume-mpp, or draw the tiles of a --level"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,41 +84,57 @@ def draw_overlay(
     """
     from plenish import files
     from plenish.slides import scale
-    from plenish.slides.annotations import read_annotations, the_annotations
+    from plenish.slides.annotations import read_annotations, refuse_unknown_labels
     from plenish.slides.grid import make_grid
     from plenish.slides.reader import open_slide
-    from plenish.slides.tissue import TissueSettings, box_coverage
+    from plenish.slides.settings import TilingSettings
+    from plenish.slides.tissue import box_coverage, with_rim
 
     slide, out = Path(slide), Path(out)
     _check(out, side, mpp, level, data)
+    how = TilingSettings(
+        size=size, stride=stride, mpp=mpp, level=0 if mpp is None and level is None else level,
+        min_tissue=min_tissue, assume_mpp=assume_mpp, saturation=tissue_saturation,
+        priority=tuple(priority or ()), holes=None if holes is None else tuple(holes),
+    )  # fmt: skip
     with open_slide(slide) as opened:
         known = scale.resolve(opened, None, assume_mpp)
         remarks: list[str] = []
-        mask, coarse = _tissue(opened, known.mpp, TissueSettings(saturation=tissue_saturation))
+        mask, coarse = _tissue(opened, known.mpp, how.tissue())
         if not mask.any():
             remarks.append("No tissue was found; lower --tissue-saturation if there is some.")
         facts: dict[str, Any] = {
-            "slide": opened.name, "picture": str(out), "mpp": known.mpp,
+            "slide": opened.name, "picture": str(out), "slide_mpp": known.mpp,
             "tissue": f"{100 * float(mask.mean()):.1f} % of the slide",
         }  # fmt: skip
         picture, downsample = opened.thumbnail(side)
+        damaged = opened.cut_off()
+        if damaged or opened.unreadable:
+            remarks.append(damaged or "Parts of the slide cannot be decoded and are drawn white.")
         canvas = Canvas(picture, downsample)
         canvas.outline(resized(mask, coarse, picture.shape[:2], downsample), TISSUE, "tissue")
+        found = None
+        if annotations is not None:
+            file = _annotations(Path(annotations), (opened.name, slide.stem))
+            if file is None:
+                remarks.append(f"{annotations} has no annotations of {opened.name}, so none are drawn.")
+            else:
+                found = read_annotations(
+                    file, size=(opened.width, opened.height), priority=how.priority, holes=how.holes
+                )
+                refuse_unknown_labels(found.names, priority=how.priority, holes=how.holes)
         if mpp is not None or level is not None:
-            needed = scale.require(opened, known) if mpp is not None else known.mpp
+            needed = scale.require(opened, known, _MEND) if mpp is not None else known.mpp
             grid = make_grid(opened, size=size, stride=stride, mpp=mpp, level=level, slide_mpp=needed)
             rows, columns = (axis.ravel() for axis in np.indices((grid.rows, grid.columns)))
             boxes = grid.boxes(rows, columns)
-            boxes = boxes[box_coverage(mask, boxes, coarse) >= min_tissue - 1e-9]
+            boxes = boxes[box_coverage(with_rim(mask), boxes, coarse) >= min_tissue - 1e-9]
             canvas.boxes(boxes, TILE, "tiles")
-            facts["tiles"] = len(boxes)
+            facts |= {"tile_mpp": grid.mpp, "tiles": len(boxes)}
         elif data is not None:
-            facts["tiles"] = _draw_dataset(canvas, data, opened.name)
-        if annotations is not None:
-            found = read_annotations(
-                the_annotations(Path(annotations), opened.name, slide.stem),
-                size=(opened.width, opened.height), priority=priority or (), holes=holes,
-            )  # fmt: skip
+            first = found.labels if found is not None else ()
+            facts["tiles"] = _draw_dataset(canvas, data, opened.name, first)
+        if found is not None:
             facts["annotated"] = _draw_annotations(canvas, found, known.mpp)
             remarks += found.remarks
     with files.reporting_disk(out):
@@ -135,6 +152,15 @@ def _check(out: Path, side: int, mpp: float | None, level: int | None, data: Pat
         raise InputError(f"--side must be {_SIDES[0]} to {_SIDES[1]} pixels, not {side}.")
     if sum(option is not None for option in (mpp, level, data)) > 1:
         raise InputError("Tiles come from one of --mpp, --level and --data; leave the others out.")
+
+
+def _annotations(path: Path, names: Sequence[str]) -> Path | None:
+    """The slide's file of annotations; None where a folder of annotations has none of it."""
+    from plenish.slides.annotations import find_annotations, has_annotations, the_annotations
+
+    if path.is_dir() and has_annotations(path):
+        return next(filter(None, (find_annotations(path, name) for name in dict.fromkeys(names))), None)
+    return the_annotations(path, *names)
 
 
 def _tissue(slide: Slide, mpp: float | None, settings: TissueSettings) -> tuple[NDArray[np.bool_], float]:
@@ -155,11 +181,19 @@ def _draw_annotations(canvas: Canvas, found: Annotations, mpp: float | None) -> 
     return {label: f"{areas[label] * mpp**2 / 1e6:.3f} mm²" for label in found.labels}
 
 
-def _draw_dataset(canvas: Canvas, data: Path, name: str) -> int:
-    """Draw a Dataset's tiles of one slide, by label."""
+def _draw_dataset(canvas: Canvas, data: Path, name: str, first: Sequence[str]) -> int:
+    """Draw a Dataset's tiles of one slide, in the colours that their labels have as annotations.
+
+    Args:
+        canvas: drawn on.
+        data: the Dataset.
+        name: of the slide.
+        first: the labels of the annotations, which have the first colours.
+    """
     from plenish.datasets.dataset import Dataset
 
-    table = Dataset.open(data).table
+    dataset = Dataset.open(data)
+    table = dataset.table
     if not {"slide", "x", "y", "side"} <= set(table.columns):
         raise InputError(f"{data} was not cut from slides; give a Dataset of 'plenish slides tile'.")
     mine = table[table["slide"] == name]
@@ -169,8 +203,10 @@ def _draw_dataset(canvas: Canvas, data: Path, name: str) -> int:
     corner = mine[["x", "y"]].to_numpy(np.float64)
     boxes = np.concatenate([corner, corner + mine["side"].to_numpy(np.float64)[:, None]], axis=1)
     labels = mine["label"].astype(object).where(mine["label"].notna(), "tiles").to_numpy()
-    for number, label in enumerate(sorted(set(labels))):
-        colour = TILE if label == "tiles" else LABELS[number % len(LABELS)]
+    background = (dataset.manifest.config.get("settings") or {}).get("background")
+    numbered = list(dict.fromkeys((*first, *sorted(set(labels) - {"tiles", background}))))
+    for label in sorted(set(labels), key=lambda one: (one in numbered, one)):
+        colour = LABELS[numbered.index(label) % len(LABELS)] if label in numbered else TILE
         canvas.boxes(boxes[labels == label], colour, f"tiles: {label}" if label != "tiles" else label)
     return len(mine)
 

@@ -144,7 +144,7 @@ def _tissue(
     slide: Slide, wanted: Wanted, grid: Grid, rows: NDArray[np.int32], columns: NDArray[np.int32],
     settings: TilingSettings, mpp: float | None, about: dict[str, Any],
 ) -> NDArray[np.float64]:  # fmt: skip
-    from plenish.slides.tissue import NoTissue, box_coverage, thumbnail_side, tissue_mask
+    from plenish.slides.tissue import NoTissue, box_coverage, thumbnail_side, tissue_mask, with_rim
 
     rgb, downsample = slide.thumbnail(thumbnail_side(slide.width, slide.height, mpp))
     mask = tissue_mask(rgb, settings.tissue(), None if mpp is None else mpp * downsample)
@@ -154,14 +154,14 @@ def _tissue(
         error.save(Path(wanted.picture))
         raise InputError(f"{error} A picture of it is {Path(wanted.picture).name}, beside the output.")
     boxes = grid.boxes(rows, columns)
-    tissue = box_coverage(mask, boxes, downsample)
+    tissue = box_coverage(with_rim(mask), boxes, downsample)
     if not slide.unreadable:
         return tissue
     for left, top, right, bottom in slide.unreadable:
         left, top = int(left / downsample), int(top / downsample)
         mask[top : math.ceil(bottom / downsample), left : math.ceil(right / downsample)] = True
     return _unmeasured(
-        slide, grid, rows, columns, settings, tissue, box_coverage(mask, boxes, downsample), about
+        slide, grid, rows, columns, settings, tissue, box_coverage(with_rim(mask), boxes, downsample), about
     )
 
 

@@ -47,7 +47,7 @@ def remarks_of(
             f"No tile is covered far enough by '{empty[0]}' to be labelled so; lower --label-threshold or "
             "choose a smaller --size."
         )
-    return texts + _scales(work, rows) + _short(work, rows, labels)
+    return texts + _scales(work, rows) + _short(work, sheets, rows, labels)
 
 
 def _scales(work: Work, rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -68,17 +68,29 @@ def _scales(work: Work, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return texts
 
 
-def _short(work: Work, rows: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[str]:
-    """Classes of which there were fewer tiles than were to be drawn."""
+def _short(
+    work: Work, sheets: Sequence[Sheet], rows: Sequence[Mapping[str, Any]], labels: Sequence[str]
+) -> list[str]:
+    """Classes of which there are fewer tiles than were to be drawn, and why."""
     wished = work.drawing.per_class
     if wished is None:
         return []
-    found = {label: sum(row[f"tiles_{label}"] for row in rows) for label in labels}
-    return [
-        f"Of class '{label}' there were only {plural(count, 'tile')}, not {wished:,}."
-        for label, count in found.items()
-        if count < wished
-    ]
+    texts = []
+    for label in labels:
+        found = sum(row[f"tiles_{label}"] for row in rows)
+        most = [sheet.counts[label] for sheet in sheets if not sheet.reason]
+        if work.drawing.per_slide is not None:
+            most = [min(count, work.drawing.per_slide) for count in most]
+        if found >= wished:
+            continue
+        if sum(most) < wished:
+            texts.append(f"Of class '{label}' there were only {plural(found, 'tile')}, not {wished:,}.")
+        else:
+            texts.append(
+                f"Of class '{label}' there are {plural(found, 'tile')}, not {wished:,}, because others that "
+                "were drawn are rejected; give a greater --per-class to make up for them."
+            )
+    return texts
 
 
 __all__ = ["remarks_of"]

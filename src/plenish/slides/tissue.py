@@ -277,6 +277,15 @@ def _without_small(mask: NDArray[np.bool_], smallest: float, borders: bool = Fal
     return np.asarray(kept[pieces])
 
 
+def with_rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A thumbnail's mask with its last column and row repeated, (H + 1)×(W + 1).
+
+    A thumbnail leaves out a rim at the right and at the bottom narrower than one of its pixels; without it,
+    tiles there would count as partly bare.
+    """
+    return np.pad(mask, ((0, 1), (0, 1)), mode="edge")
+
+
 def box_coverage(
     mask: NDArray[np.bool_], boxes: NDArray[np.float64], downsample: float | tuple[float, float]
 ) -> NDArray[np.float64]:
