@@ -40,6 +40,15 @@ def write_slide(
     return path
 
 
+def cut_off(path: Path, tiles: int) -> None:
+    """Have the last tiles of level 0 lie beyond the file's end, as in a copy that stopped too early."""
+    import tifffile
+
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        tag = file.pages[0].tags["TileOffsets"]
+        tag.overwrite((*tag.value[:-tiles], *[path.stat().st_size] * tiles))
+
+
 def tissue(height: int, width: int, box: tuple[int, int, int, int], seed: int = 0) -> NDArray[np.uint8]:
     """Glass with a textured, stained rectangle (left, top, right, bottom)."""
     rng = np.random.default_rng(seed)

@@ -12,10 +12,12 @@ from plenish.cli import run
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
-from plenish.slides.canvas import LABELS, TISSUE
+from plenish.slides.canvas import LABELS, TILE, TISSUE, Canvas
 from plenish.slides.overlay import draw_overlay
 from plenish.slides.phantom import PhantomSlides, make_slides
 from plenish.slides.tiling import tile_slides
+
+from .conftest import cut_off
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,53 @@ def test_a_gdc_slide_has_the_tiles_and_annotations_that_tiling_gives_it(
     assert "tumour" in drawn.facts["annotated"]
 
 
+def test_a_normal_slide_is_drawn_without_annotations(made: PhantomSlides, tmp_path: Path) -> None:
+    drawn = draw_overlay(made.out / "phantom-0001.tif", tmp_path / "o.png", annotations=made.out, side=300)
+    assert drawn.facts["remarks"] == [f"{made.out} has no annotations of phantom-0001, so none are drawn."]
+    slide = made.out / "phantom-0000.tif"
+    with pytest.raises(InputError, match="did you mean 'tumour'"):
+        draw_overlay(slide, tmp_path / "p.png", annotations=made.out, priority=["tumor"])
+
+
+def test_a_label_has_one_colour_as_annotation_and_as_tile(made: PhantomSlides, tmp_path: Path) -> None:
+    slide = made.out / "phantom-0000.tif"
+    tile_slides(slide, tmp_path / "tiles", size=64, level=0, annotations=made.out, workers=1)
+    draw_overlay(slide, tmp_path / "t.png", data=tmp_path / "tiles", side=1024)
+    draw_overlay(slide, tmp_path / "a.png", annotations=made.out, side=1024)
+    for name in ("t", "a"):
+        picture = pixels(tmp_path / f"{name}.png")[:768]
+        assert coloured(picture, LABELS[0]).sum() > 300
+        assert not coloured(picture, LABELS[1]).any()
+    assert coloured(pixels(tmp_path / "t.png")[:768], TILE).sum() > 300
+
+
+def test_lines_of_tiles_are_two_pixels_wide(made: PhantomSlides) -> None:
+    canvas = Canvas(np.full((60, 60, 3), 255, np.uint8), 1.0)
+    canvas.boxes(np.array([[10.0, 10, 40, 40]]), TILE, "tiles")
+    assert np.flatnonzero(coloured(canvas.pixels, TILE)[25]).tolist() == [10, 11, 39, 40]
+    assert np.flatnonzero(coloured(canvas.pixels, TILE)[:, 25]).tolist() == [10, 11, 39, 40]
+
+
+def test_the_scale_of_the_slide_and_of_tiles_are_told_apart(made: PhantomSlides, tmp_path: Path) -> None:
+    facts = draw_overlay(made.out / "phantom-0000.tif", tmp_path / "o.png", mpp=1.0, side=300).facts
+    assert (facts["slide_mpp"], facts["tile_mpp"]) == (pytest.approx(0.5), pytest.approx(1.0))
+
+
+def test_a_slide_that_is_cut_off_is_drawn_with_a_remark(
+    make_slide, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = make_slide()
+    cut_off(path, 5)
+    drawn = draw_overlay(path, tmp_path / "o.png", side=300)
+    assert drawn.facts["remarks"][0].startswith("The file ends before 5 tiles")
+    assert "tifffile" not in capfd.readouterr().err
+
+
+def test_without_a_scale_only_what_overlay_has_is_advised(make_slide, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="give --assume-mpp, or draw the tiles of a --level"):
+        draw_overlay(make_slide(mpp=None), tmp_path / "o.png", mpp=1.0)
+
+
 def test_a_slide_without_tissue_is_shown_all_the_same(tmp_path: Path) -> None:
     import tifffile
 
@@ -123,7 +172,11 @@ def test_what_cannot_be_drawn_gets_one_sentence(
     for words, sentence in [
         ([slide, str(tmp_path / "o.gif")], "must end in .png"),
         ([str(tmp_path / "absent.svs"), out], "is not there"),
-        ([slide, out, "--annotations", str(made.out)], "has no annotations of phantom-0001"),
+        ([slide, out, "--annotations", str(tmp_path)], "has no annotations of phantom-0001"),
+        ([slide, out, "--size", "0", "--level", "0"], "--size must lie"),
+        ([slide, out, "--mpp", "0"], "--mpp must be a number above 0"),
+        ([slide, out, "--level", "-1"], "--level must lie"),
+        ([slide, out, "--stride", "0", "--level", "0"], "--stride must lie"),
         ([slide, out, "--mpp", "0.5", "--level", "0"], "one of --mpp"),
         ([slide, out, "--level", "7"], "no level 7"),
         ([slide, out, "--side", "5"], "--side must be"),

@@ -13,8 +13,16 @@ if TYPE_CHECKING:
     from PIL import Image
 
 TISSUE = (0, 140, 60)
-TILE = (60, 60, 60)
-LABELS = ((213, 94, 0), (0, 90, 200), (230, 159, 0), (120, 40, 160), (0, 170, 190), (150, 110, 60), (0, 0, 0))
+TILE = (0, 0, 0)
+LABELS = (
+    (213, 94, 0),
+    (0, 90, 200),
+    (230, 159, 0),
+    (120, 40, 160),
+    (0, 170, 190),
+    (150, 110, 60),
+    (90, 90, 90),
+)
 """Colours of labels in their order, repeated where there are more."""
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """What a picture may end in, and its format."""
@@ -62,6 +70,7 @@ class Canvas:
         corners = np.clip(np.rint(boxes / self.downsample).astype(np.int64), 0, limits)
         sides = (boxes[:, 2] - boxes[:, 0]) / self.downsample
         drawn = np.zeros((height, width), bool)
+        thick = range(2 if len(boxes) and sides[0] >= 2 * _LEAST_TILE else 1)  # One pixel is hardly seen.
         lines = len(boxes) > 0 and sides[0] >= _LEAST_TILE
         for left, top, right, bottom in corners.tolist():
             if not lines:
@@ -69,9 +78,10 @@ class Canvas:
                 continue
             # A border on the right is the left one of the next tile.
             low, far = min(bottom, height - 1), min(right, width - 1)
-            drawn[[top, low], left : far + 1] = True
-            drawn[top : low + 1, [left, far]] = True
-        self.blend(drawn, colour, 0.8 if lines else _TINT)
+            for inward in thick:
+                drawn[[min(top + inward, low), max(low - inward, top)], left : far + 1] = True
+                drawn[top : low + 1, [min(left + inward, far), max(far - inward, left)]] = True
+        self.blend(drawn, colour, 1.0 if lines else _TINT)
         self._legend.append((name, colour))
 
     def blend(

@@ -115,7 +115,7 @@ def make_grid(
         InputError: the slide has no such level, is not fine enough, or is smaller than one tile.
     """
     if level is not None:
-        if level >= len(slide.levels):
+        if not 0 <= level < len(slide.levels):
             raise InputError(
                 f"{slide.path} has no level {level}; it has {len(slide.levels)}, counted from 0. Choose one "
                 "of them, or give --mpp."

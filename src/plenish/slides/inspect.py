@@ -42,9 +42,13 @@ def inspect_slides(slides: list[Path]) -> Inspected:
 
     require_libraries()
     rows: list[dict[str, Any]] = []
+    seen: set[Path] = set()
     for source in slides:
         listed = list_slides(source)
-        rows += [_row(entry.path, entry.name) for entry in listed.entries]
+        for entry in listed.entries:
+            if (real := entry.path.resolve()) not in seen:
+                seen.add(real)
+                rows.append(_row(entry.path, entry.name))
     broken = [row for row in rows if "problem" in row]
     if len(broken) == len(rows):
         raise InputError(" ".join(row["problem"] for row in broken[:5]))
@@ -64,7 +68,7 @@ def _row(path: Path, name: str) -> dict[str, Any]:
                 "width": slide.width, "height": slide.height,
                 "mpp": slide.mpp, "mpp_source": slide.mpp_source,
                 "objective": slide.properties.get("openslide.objective-power"),
-                "case": case, "sample": sample,
+                "case": case, "sample": sample, **({"damage": damage} if (damage := slide.cut_off()) else {}),
                 "levels": [
                     {
                         "level": i, "width": level.width, "height": level.height,

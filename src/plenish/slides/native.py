@@ -60,6 +60,11 @@ class NativeLevel:
         self._page, self._file, self._cache = page, file, cache
         self._tables = page.jpegtables
 
+    def beyond(self, size: int) -> int:
+        """How many of the file's tiles end beyond a file of so many bytes."""
+        places = zip(self._page.dataoffsets, self._page.databytecounts)
+        return sum(count > 0 and offset + count > size for offset, count in places)
+
     def tile(self, row: int, column: int) -> NDArray[np.uint8]:
         """A tile of the file, tile_height×tile_width×3 uint8; what the file left out is white.
 

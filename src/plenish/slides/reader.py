@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import struct
 from pathlib import Path
@@ -17,13 +18,14 @@ from plenish.errors import InputError
 from plenish.slides.names import slide_name
 from plenish.slides.native import NativeLevel, TileCache, UnreadableRegion, on_white, pages, pyramid, readable
 from plenish.slides.scale import Scale, from_properties, from_tags
+from plenish.wording import plural
 
 if TYPE_CHECKING:
     import openslide
 
 _NATIVE_VENDORS = ("generic-tiff", "aperio", "philips")
 """Vendors whose levels are single pages of a TIFF in RGB."""
-_BAND_BYTES = 32 * 2**20
+_BAND_BYTES = 4 * 2**20
 _SMALLEST_PATCH = 256
 
 
@@ -258,6 +260,13 @@ class Slide:
         self.unreadable.append((x, y, x + width, y + height))
         return np.full((height, width, 3), 255, np.uint8)
 
+    def cut_off(self) -> str:
+        """A sentence when the file ends before pixels that it lists, where that can be told; else nothing."""
+        size = self.path.stat().st_size
+        lost = sum(native.beyond(size) for native in self._native if native is not None)
+        said = f"The file ends before {plural(lost, 'tile')} of its levels; restore it from a copy."
+        return said if lost else ""
+
     def level_for(self, downsample: float) -> int:
         """The coarsest level that is not coarser than `downsample`, by up to half a per mille."""
         fine = [i for i, level in enumerate(self.levels) if level.downsample <= downsample * 1.0005]
@@ -355,6 +364,9 @@ def require_libraries() -> None:
     Raises:
         InputError: a library is missing.
     """
+    log = logging.getLogger("tifffile")
+    if not log.handlers:  # What it has to say of damaged files is said in a sentence of ours.
+        log.addHandler(logging.NullHandler())
     missing = []
     for module in ("openslide", "tifffile", "imagecodecs"):
         try:

@@ -86,17 +86,22 @@ def resolve(slide: Slide, override: float | None = None, assumed: float | None =
     return Scale(None, slide.mpp_source)
 
 
-def require(slide: Slide, scale: Scale) -> float:
+TABLE_OR_LEVEL = "give --assume-mpp, or a column mpp in the table of --metadata, or tile a --level as it is"
+
+
+def require(slide: Slide, scale: Scale, mend: str = TABLE_OR_LEVEL) -> float:
     """The µm per pixel, or the sentence that says how to give them.
+
+    Args:
+        slide: the open slide.
+        scale: what is known of it.
+        mend: how the user of this verb can give it.
 
     Raises:
         InputError: nothing says the scale.
     """
     if scale.mpp is None:
-        raise InputError(
-            f"{slide.path} does not say how large its pixels are ({scale.source}); give --assume-mpp, or a "
-            "column mpp in the table of --metadata, or tile a --level as it is."
-        )
+        raise InputError(f"{slide.path} does not say how large its pixels are ({scale.source}); {mend}.")
     return scale.mpp
 
 
