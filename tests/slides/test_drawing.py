@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
+import pytest
 
 from plenish.slides.drawing import Draw, Pick, draw
 
@@ -62,3 +65,32 @@ def test_when_there_are_too_few_all_are_taken() -> None:
     classes = _classes((10, 3))
     assert draw(classes, ["a"], Draw(per_class=100))[0].tolist() == list(range(13))
     assert draw([], [], Draw(per_class=5)) == []
+
+
+@pytest.mark.parametrize("per_class", [None, 60])
+@pytest.mark.parametrize("per_slide", [None, 25])
+def test_filters_that_let_all_pass_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, per_class: int | None, per_slide: int | None
+) -> None:
+    classes = _classes((300, 40), (30, 100), (0, 8))
+    how = Draw(per_class, per_slide, seed=3)
+    plain = draw(classes, ["a", "b", "c"], how)
+    monkeypatch.setattr("plenish.slides.drawing._BATCH", 7)
+    asked: list[int] = []
+
+    def passing(picks: list[Pick]) -> list[bool]:
+        asked.append(len(picks))
+        return [True] * len(picks)
+
+    for one, other in zip(plain, draw(classes, ["a", "b", "c"], how, passing), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert max(asked) == 7
+    assert all((np.diff(one) > 0).all() for one in plain)
+
+
+def test_a_draw_from_millions_takes_little_memory() -> None:
+    classes = [np.zeros(1_000_000, np.int32)]
+    tracemalloc.start()
+    assert len(draw(classes, ["a"], Draw(per_class=1000))[0]) == 1000
+    assert tracemalloc.get_traced_memory()[1] < 80e6  # A Python tuple for each tile was 150 MB.
+    tracemalloc.stop()

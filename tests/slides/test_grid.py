@@ -79,3 +79,12 @@ def test_each_tile_of_the_file_is_read_once_in_the_order_given(make_slide) -> No
         aligned = make_grid(slide, size=128, level=0)
         rows, columns = (axis.ravel() for axis in np.indices((aligned.rows, aligned.columns)))
         assert aligned.order(rows, columns, 128).tolist() == list(range(12))
+
+
+def test_more_places_than_can_be_planned_are_refused(make_slide, monkeypatch) -> None:
+    with open_slide(make_slide()) as slide:
+        monkeypatch.setattr("plenish.slides.grid.MOST", 449 * 321)
+        assert len(make_grid(slide, size=64, stride=1, level=0)) == 449 * 321
+        monkeypatch.setattr("plenish.slides.grid.MOST", 449 * 321 - 1)
+        with pytest.raises(InputError, match=r"144,129 places for tiles, one every pixel, .* --stride"):
+            make_grid(slide, size=64, stride=1, level=0)

@@ -204,6 +204,47 @@ def test_a_killed_tiling_goes_on_and_ends_the_same(make_slide, tmp_path: Path) -
     assert "slides rejected  1" in again.stdout
 
 
+def _stop_before_reading(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_slide_that_was_replaced_is_not_mixed_with_its_old_plan(
+    make_slide, tmp_path: Path, monkeypatch
+) -> None:
+    path = make_slide("s/a.tif")
+    common = {"size": 64, "level": 0, "workers": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr("plenish.slides.cutting._read", _stop_before_reading)
+        with pytest.raises(KeyboardInterrupt):
+            tile_slides(path, tmp_path / "out", **common)
+    size = path.stat().st_size
+    old = path.read_bytes()
+    stamp = path.stat().st_mtime_ns
+    make_slide("s/a.tif", pixels=np.full((384, 512, 3), 120, np.uint8))
+    assert path.stat().st_size == size
+    with pytest.raises(InputError, match=r"a\.tif has changed since this tiling was begun; remove .*partial"):
+        tile_slides(path, tmp_path / "out", **common)
+    assert (tmp_path / "out.partial").exists()
+    path.write_bytes(old)
+    os.utime(path, ns=(stamp, stamp))
+    assert len(tile_slides(path, tmp_path / "out", **common).dataset) == 24
+
+
+def test_a_slide_that_was_refused_and_mended_is_tried_again(make_slide, tmp_path: Path, monkeypatch) -> None:
+    make_slide("s/a.tif")
+    path = make_slide("s/b.tif")
+    good = path.read_bytes()
+    path.write_bytes(bytes(len(good)))
+    common = {"size": 64, "level": 0, "workers": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr("plenish.slides.cutting._read", _stop_before_reading)
+        with pytest.raises(KeyboardInterrupt):
+            tile_slides(tmp_path / "s", tmp_path / "out", **common)
+    path.write_bytes(good)
+    made = tile_slides(tmp_path / "s", tmp_path / "out", **common)
+    assert [row["status"] for row in made.slides] == ["tiled", "tiled"]
+
+
 def test_corrupt_regions_and_slides_are_listed_and_the_run_goes_on(make_slide, tmp_path: Path) -> None:
     make_slide("s/a.tif", compression="jpeg")
     make_slide("s/b.tif")

@@ -49,7 +49,7 @@ def cut(work: Work, writer: DatasetWriter, out: Path) -> tuple[list[dict[str, An
     """
     folder = writer.partial / "plans"
     folder.mkdir(exist_ok=True)
-    sheets = plan_all(work, folder)
+    sheets = plan_all(work, folder, writer.skip)
     refuse_if_none(work, sheets)
     _refuse_unknown_labels(work, sheets)
     labels = labels_of(work, sheets)

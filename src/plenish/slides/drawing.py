@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 Pick = tuple[int, int]
 """A slide's position and a tile's in its plan."""
+_BATCH = 20_000
+"""Tiles that the filters are asked about at once, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,16 +60,14 @@ def draw(
     tile = np.concatenate([np.arange(len(kinds)) for kinds in classes]) if len(classes) else slide
     kind = np.concatenate(classes) if len(classes) else slide
     turn = np.concatenate(turns) if turns else slide
-    chosen: list[Pick] = []
+    chosen = [np.empty(0, np.intp)]
     for one in np.unique(kind):
         mine = np.flatnonzero(kind == one)
         mine = mine[np.lexsort((tile[mine], slide[mine], turn[mine]))]
-        queue = [(int(slide[i]), int(tile[i])) for i in mine]
-        chosen += _accept(queue, how, passing)
-    result: list[list[int]] = [[] for _ in classes]
-    for which, place in chosen:
-        result[which].append(place)
-    return [np.array(sorted(places), np.intp) for places in result]
+        chosen.append(mine[_accept(slide[mine], tile[mine], how, passing)])
+    all_ = np.sort(np.concatenate(chosen))
+    ends = np.searchsorted(slide[all_], np.arange(len(classes) + 1))
+    return [tile[all_[first:last]].astype(np.intp) for first, last in itertools.pairwise(ends)]
 
 
 def _turns(name: str, seed: int, count: int) -> NDArray[np.float64]:
@@ -74,32 +75,54 @@ def _turns(name: str, seed: int, count: int) -> NDArray[np.float64]:
     return np.random.default_rng([seed, word]).random(count)
 
 
-def _accept(queue: list[Pick], how: Draw, passing: Callable[[list[Pick]], list[bool]] | None) -> list[Pick]:
-    """Go through one class in turn until there are enough; the filters are asked about batches ahead."""
-    enough = len(queue) if how.per_class is None else how.per_class
+def _accept(
+    slides: NDArray[np.intp], tiles: NDArray[np.intp], how: Draw,
+    passing: Callable[[list[Pick]], list[bool]] | None,
+) -> NDArray[np.intp]:  # fmt: skip
+    """Go through one class in turn until there are enough.
+
+    Args:
+        slides: N, of the class's tiles in turn.
+        tiles: N, their places.
+        how: how many.
+        passing: the filters, asked about batches ahead.
+
+    Returns:
+        Positions among the N of the tiles that are chosen.
+    """
+    enough = len(slides) if how.per_class is None else how.per_class
+    if passing is None:
+        several = np.arange(len(slides)) if how.per_slide is None else _first_of_each(slides, how.per_slide)
+        return several[:enough]
     of_slide: dict[int, int] = {}
-    accepted, failed = 0, 0
-    chosen: list[Pick] = []
-    at = 0
-    while accepted < enough and at < len(queue):
+    accepted = at = 0
+    chosen: list[int] = []
+    while accepted < enough and at < len(slides):
         missing = enough - accepted
-        batch: list[Pick] = []
-        while at < len(queue) and len(batch) < missing + missing // 4 + 16:
-            if how.per_slide is None or of_slide.get(queue[at][0], 0) < how.per_slide:
-                batch.append(queue[at])
+        batch: list[int] = []
+        while at < len(slides) and len(batch) < min(_BATCH, missing + missing // 4 + 16):
+            if how.per_slide is None or of_slide.get(int(slides[at]), 0) < how.per_slide:
+                batch.append(at)
             at += 1
-        verdicts = [True] * len(batch) if passing is None else passing(batch)
-        for pick, passes in zip(batch, verdicts):
-            full = how.per_slide is not None and of_slide.get(pick[0], 0) >= how.per_slide
+        verdicts = passing([(int(slides[i]), int(tiles[i])) for i in batch])
+        for i, passes in zip(batch, verdicts, strict=True):
+            mine = int(slides[i])
+            full = how.per_slide is not None and of_slide.get(mine, 0) >= how.per_slide
             if full or accepted >= enough:
                 continue
-            chosen.append(pick)
+            chosen.append(i)
             if passes:
                 accepted += 1
-                of_slide[pick[0]] = of_slide.get(pick[0], 0) + 1
-            else:
-                failed += 1
-    return chosen
+                of_slide[mine] = of_slide.get(mine, 0) + 1
+    return np.array(chosen, np.intp)
+
+
+def _first_of_each(slides: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """Positions, rising, of the first so many of each slide."""
+    order = np.argsort(slides, kind="stable")
+    _, starts, counts = np.unique(slides[order], return_index=True, return_counts=True)
+    place = np.arange(len(slides)) - np.repeat(starts, counts)
+    return np.asarray(np.sort(order[place < most]), np.intp)
 
 
 __all__ = ["Draw", "draw"]

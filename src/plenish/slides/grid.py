@@ -13,6 +13,8 @@ from plenish.slides.reader import Slide
 from plenish.slides.resample import shrink
 
 _BAND_PIXELS = 2**22
+MOST = 20_000_000
+"""Places for tiles on a slide at most; planning takes about 100 bytes for each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +114,8 @@ def make_grid(
         tolerance: a level whose scale differs by no more than that share is taken as it is.
 
     Raises:
-        InputError: the slide has no such level, is not fine enough, or is smaller than one tile.
+        InputError: the slide has no such level, is not fine enough, is smaller than one tile, or has room
+            for too many.
     """
     if level is not None:
         if not 0 <= level < len(slide.levels):
@@ -139,6 +142,12 @@ def make_grid(
             f"{slide.path} has {int(one.width / scale)} by {int(one.height / scale)} pixels{at}, less than a "
             f"tile of {size}; choose a smaller --size or a finer scale."
         )
+    if columns * rows > MOST:
+        raise InputError(
+            f"{slide.path} would have {columns * rows:,} places for tiles, one every "
+            f"{'pixel' if step == 1 else f'{step} pixels'}, and up to {MOST:,} are possible; choose a "
+            "greater --stride or a coarser scale."
+        )
     return Grid(size, step, index, scale, one.downsample, columns, rows, real)
 
 
@@ -160,4 +169,4 @@ def _source(
     return best, ratios[best]
 
 
-__all__ = ["Grid", "make_grid"]
+__all__ = ["MOST", "Grid", "make_grid"]

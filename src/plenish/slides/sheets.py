@@ -24,6 +24,7 @@ from plenish.slides.workers import Job, Order, do_all, fragment
 _CHUNK_BYTES = 8 * 2**20
 _CHUNK = 64
 _NAMED = 5
+_STAMPS, _DRAWN = "stamps.json", "draw.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,16 +89,48 @@ def crew(workers: int | None) -> int:
     return max(1, min(available_cores(), common.current().threads or available_cores()))
 
 
-def plan_all(work: Work, folder: Path) -> list[Sheet]:
+def refuse_changed(work: Work, folder: Path) -> None:
+    """Stop before plans of slides that are others by now are gone on with.
+
+    Args:
+        work: what is to be done.
+        folder: where an earlier try has left its plans, if there was one.
+
+    Raises:
+        InputError: a slide that was planned has been written since.
+    """
+    stamps = folder / _STAMPS
+    before = files.read_json(stamps) if stamps.exists() else {}
+    for i, wanted in enumerate(work.wanted):
+        planned = (folder / f"{i:05d}.npz").exists() and wanted.name in before
+        if planned and before[wanted.name] != _stamp(wanted):
+            raise InputError(
+                f"{wanted.path} has changed since this tiling was begun; remove {folder.parent} to begin "
+                "anew."
+            )
+
+
+def _stamp(wanted: Wanted) -> int | None:
+    """When a slide was written, ns; None where it is not there."""
+    path = Path(wanted.path)
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def plan_all(work: Work, folder: Path, done: int = 0) -> list[Sheet]:
     """Plan all slides that an earlier try has not.
 
     Args:
         work: what is to be done.
         folder: where plans lie, of the unfinished Dataset.
+        done: tiles and refused slides that the Dataset has already; while it has none, slides that were
+            refused are tried again, since they may have been mended.
     """
+    files.write_json(folder / _STAMPS, {wanted.name: _stamp(wanted) for wanted in work.wanted})
     sheets = [Sheet(i, folder / f"{i:05d}.npz") for i in range(len(work.wanted))]
     for sheet, wanted in zip(sheets, work.wanted):
         sheet.reason = work.refused.get(wanted.name, "")
+        if not done and not (folder / _DRAWN).exists():
+            _refusal(sheet).unlink(missing_ok=True)
     todo = [s for s in sheets if not s.reason and not s.file.exists() and not _refusal(s).exists()]
     with progress("look at slides", len(sheets), "slides", done=len(sheets) - len(todo)) as bar:
         jobs = (Job(work.wanted[sheet.index], plan=str(sheet.file)) for sheet in todo)
@@ -201,7 +234,7 @@ def types_of(work: Work, sheets: Sequence[Sheet]) -> dict[str, Any]:
 def draw_all(work: Work, sheets: Sequence[Sheet], folder: Path, labels: Sequence[str]) -> None:
     """Choose the tiles; what an earlier try has chosen stays chosen."""
     usable = [sheet for sheet in sheets if not sheet.reason]
-    kept = folder / "draw.npz"
+    kept = folder / _DRAWN
     if not kept.exists():
         codes = {label: code for code, label in enumerate(labels)}
         classes = []
@@ -253,5 +286,5 @@ def jobs_of(wanted: Wanted, plan: Plan, start: int, pixels: bool = True) -> list
 
 __all__ = [
     "Sheet", "Work", "covered", "crew", "draw_all", "jobs_of", "label_of", "labels_of",
-    "plan_all", "refuse_if_none", "types_of",
+    "plan_all", "refuse_changed", "refuse_if_none", "types_of",
 ]  # fmt: skip

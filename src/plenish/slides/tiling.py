@@ -126,7 +126,7 @@ def tile_slides(
     from plenish.slides.cutting import cut
     from plenish.slides.listing import list_slides
     from plenish.slides.reader import require_libraries
-    from plenish.slides.sheets import Work, crew
+    from plenish.slides.sheets import Work, crew, refuse_changed
     from plenish.slides.workers import Order
 
     how = TilingSettings(
@@ -154,6 +154,7 @@ def tile_slides(
     order = Order(how, images, str(out.with_name(out.name + ".partial") / "images"), quality)
     root = slides if slides.is_dir() else slides.parent
     work = Work(root, listed, wanted, refused, order, drawing, label_column is not None, crew(workers))
+    refuse_changed(work, out.with_name(out.name + ".partial") / "plans")
     writer = DatasetWriter(
         out, name=name or printable(out.resolve().name), size=size, channels=3, labels=LabelSchema(),
         config=_config(slides, work), licence=licence, source=printable(str(slides.resolve())),
