@@ -92,5 +92,5 @@ def test_a_draw_from_millions_takes_little_memory() -> None:
     classes = [np.zeros(1_000_000, np.int32)]
     tracemalloc.start()
     assert len(draw(classes, ["a"], Draw(per_class=1000))[0]) == 1000
-    assert tracemalloc.get_traced_memory()[1] < 80e6  # A Python tuple for each tile was 150 MB.
+    assert tracemalloc.get_traced_memory()[1] < 110e6  # With a tuple for each tile it was 145 MB.
     tracemalloc.stop()

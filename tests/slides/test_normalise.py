@@ -38,7 +38,8 @@ def make(
 ) -> Dataset:  # fmt: skip
     """A Dataset of slides; of the `last` one the tiles' parts, and stain outside train to a power."""
     writer = DatasetWriter(
-        path, name="tiles", size=32, channels=3, config={}, licence="CC0", extra={"mpp": 0.5},
+        path, name="tiles", size=32, channels=3, config={}, licence="CC0",
+        extra={"mpp": 0.5, "rejected": 7, "warnings": ["old"], "slides": [{"slide": "s0", "tiles": 99}]},
         labels=LabelSchema("categorical", ("a", "b")),
     )  # fmt: skip
     with writer:
@@ -68,7 +69,10 @@ def spread(dataset: Dataset) -> float:
 
 
 @pytest.mark.parametrize(("method", "times"), [("macenko", 2.5), ("reinhard", 1.5)])
-def test_slides_become_alike(tmp_path: Path, method: Any, times: float) -> None:
+def test_slides_become_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any, times: float
+) -> None:
+    monkeypatch.setattr("plenish.slides.normalise._NAMED", 2)  # Slides are all kept.
     data = make(tmp_path / "data")
     done = normalise_stain(tmp_path / "data", tmp_path / "out", method=method)
     assert spread(done.dataset) < spread(data) / times
@@ -76,6 +80,7 @@ def test_slides_become_alike(tmp_path: Path, method: Any, times: float) -> None:
     assert done.dataset.split("default").hash == data.split("default").hash
     about = done.dataset.manifest.extra
     assert about["mpp"] == 0.5
+    assert not {"rejected", "warnings", "slides"} & set(about)  # They are of the tiling.
     assert about["stain"]["method"] == method
     assert about["stain"]["split_hash"] == data.split("default").hash
     assert set(about["stain"]["sources"]) == {f"s{k}" for k in range(6)}
@@ -114,11 +119,15 @@ def test_of_a_slide_in_several_parts_only_the_train_tiles_decide(
 
 @pytest.mark.parametrize(("column", "per", "found"), [(None, "auto", "group"), (None, "tile", "tile")])
 def test_a_stain_can_belong_to_a_group_or_a_tile(
-    tmp_path: Path, column: str | None, per: Any, found: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str | None, per: Any, found: str
 ) -> None:
     data = make(tmp_path / "data", column)
+    monkeypatch.setattr("plenish.slides.normalise._NAMED", 4)
     done = normalise_stain(tmp_path / "data", tmp_path / "out", per=per)
     assert done.stain["per"] == found
+    if found == "group":
+        assert done.stain["sources_left_out"] == 2
+        assert len(done.stain["sources"]) == 4
     assert spread(done.dataset) < spread(data) / 2
     with pytest.raises(InputError, match="the slide of every tile"):
         normalise_stain(tmp_path / "data", tmp_path / "no", per="slide")

@@ -30,7 +30,7 @@ def dataset(path: Path, config: dict[str, Any], columns: list[dict[str, Any]], *
 
 
 def tiled(settings: TilingSettings) -> dict[str, Any]:
-    return {"command": "slides tile", "settings": settings.to_dict()}
+    return {"verb": "slides tile", "settings": settings.to_dict()}
 
 
 SLIDES = [{"slide": name, "mpp": 0.5} for name in "aabbcc"]
@@ -49,6 +49,14 @@ def test_all_settings_of_the_tiling_hold_except_what_must_not(tmp_path: Path) ->
     assert (at_level.mpp, at_level.level) == (None, 1)
     assert trained.parts_of("a") == {"train": 1, "val": 1}
     assert trained.parts_of("z") == {}
+
+
+def test_older_datasets_say_command(tmp_path: Path) -> None:
+    how = TilingSettings(size=16, mpp=0.5, min_tissue=0.3)
+    config = {"command": "slides tile", "settings": how.to_dict()}
+    found = trained_tiles(dataset(tmp_path / "d", config, SLIDES).provenance("default"))
+    assert found.settings is not None
+    assert found.settings.min_tissue == 0.3
 
 
 def test_tiles_of_a_level_have_the_scale_that_their_slides_share(tmp_path: Path) -> None:
@@ -73,7 +81,7 @@ def test_a_normalised_dataset_is_followed_back(tmp_path: Path) -> None:
     assert trained.stain == {"method": "macenko"}
 
 
-@pytest.mark.parametrize("config", [{}, {"command": "slides tile", "settings": {"size": 16}}])
+@pytest.mark.parametrize("config", [{}, {"verb": "slides tile", "settings": {"size": 16}}])
 def test_what_was_not_cut_from_slides_needs_a_scale(tmp_path: Path, config: dict) -> None:
     made = dataset(tmp_path / "d", config, [{"number": i} for i in range(3)])
     trained = trained_tiles(made.provenance())

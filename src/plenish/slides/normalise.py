@@ -23,6 +23,9 @@ _PIXELS = 2_000
 """Pixels of each of them."""
 _BATCH_BYTES = 8 * 2**20
 _NAMED = 1_000
+"""Groups whose stains are kept at most; those of slides are all kept, for `slides heatmap`."""
+_OF_ANOTHER = ("rejected", "warnings", "slides", "rows_without_slide", "slides_without_row", "import")
+"""Facts of how a Dataset was made, which are not true of one made from it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +93,10 @@ def normalise_stain(
         "data": dataset.provenance(split),
     }  # fmt: skip
     about = dataset.manifest
+    extra = {key: value for key, value in about.extra.items() if key not in _OF_ANOTHER}
     writer = DatasetWriter(
         Path(out), name=about.name, size=about.size, channels=3, labels=about.labels, config=config,
-        licence=about.licence, source=about.source, intended_use=about.intended_use, extra=about.extra,
+        licence=about.licence, source=about.source, intended_use=about.intended_use, extra=extra,
     )  # fmt: skip
     with writer:
         if "test" in set(frozen.part_of):
@@ -203,7 +207,9 @@ def _measure(
     }  # fmt: skip
     if keys is not None:
         facts["unmeasured"] = sorted(set(sources) - set(fits))
-        facts["sources"] = {key: dataclasses.asdict(one) for key, one in list(fits.items())[:_NAMED]}
+        kept = len(fits) if by == "slide" else min(_NAMED, len(fits))
+        facts["sources"] = {key: dataclasses.asdict(one) for key, one in list(fits.items())[:kept]}
+        facts["sources_left_out"] = len(fits) - kept
     return _Change(keys, fits, None if method == "none" else target, colours, how, facts)
 
 

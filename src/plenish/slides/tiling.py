@@ -307,7 +307,7 @@ def _config(source: Path, work: Work) -> dict[str, Any]:
         for entry, wanted in zip(work.listed.entries, work.wanted)
     ]  # fmt: skip
     return {
-        "command": "slides tile", "slides": str(source.resolve()), "settings": work.order.settings.to_dict(),
+        "verb": "slides tile", "slides": str(source.resolve()), "settings": work.order.settings.to_dict(),
         "draw": dataclasses.asdict(work.drawing), "labelled_by_table": work.labelled,
         "refused": dict(work.refused), "images": work.order.images,
         "quality": work.order.quality if work.order.images == "jpeg" else None,

@@ -104,7 +104,7 @@ def _settings(dataset: Dataset) -> TilingSettings | None:
 
     config = dataset.manifest.config
     for _ in range(_LINKS):
-        if config.get("command") == "slides tile":
+        if "slides tile" in (config.get("verb"), config.get("command")):  # As older ones say it.
             try:
                 return TilingSettings.from_dict(config["settings"])
             except (KeyError, TypeError, ValueError, InputError):
