@@ -450,6 +450,22 @@ def test_a_normal_slide_alone_is_background_with_a_warning(make_slide, tmp_path:
     assert any("1 slide has no annotations" in text and "background: b." in text for text in made.warnings)
 
 
+def test_slides_without_a_tile_left_say_which_option_took_them(make_slide, tmp_path: Path) -> None:
+    make_slide("s/a.tif")
+    write_square(tmp_path / "xml" / "a.xml", (0, 0, 512, 20))
+    common = {"size": 256, "level": 0, "min_tissue": 0.1, "workers": 1}
+    with pytest.raises(InputError, match="No tile is left: 2 tiles were rejected for blur; lower --min-sh"):
+        tile_slides(tmp_path / "s", tmp_path / "out", min_sharpness=50, **common)
+    cut = {"annotations": tmp_path / "xml", "ambiguous": "drop"}
+    with pytest.raises(InputError, match=r"none is covered by 50% of one: lower --label-threshold"):
+        tile_slides(tmp_path / "s", tmp_path / "out", **cut, **common)
+    make_slide("s/b.tif")
+    made = tile_slides(tmp_path / "s", tmp_path / "out", **cut, **common)
+    assert [(row["status"], row["tiles"]) for row in made.slides] == [("rejected", 0), ("tiled", 2)]
+    assert "--ambiguous keep" in made.slides[0]["reason"]
+    assert not list(tmp_path.glob("*.partial"))
+
+
 def test_a_balanced_draw(make_slide, tmp_path: Path) -> None:
     make_slide("s/a.tif")
     make_slide("s/b.tif")

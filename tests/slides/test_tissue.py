@@ -135,6 +135,24 @@ def test_no_tissue_is_an_error_with_a_picture(tmp_path: Path) -> None:
         assert (np.asarray(picture)[:, :60] == 240).all()
 
 
+@pytest.mark.parametrize(
+    ("colour", "settings", "words"),
+    [
+        ((190, 110, 170), {"speck_um2": 1e6}, "lower --tissue-speck-um2"),
+        ((60, 20, 55), {"dark": 0.5}, "lower --tissue-dark"),
+        ((243, 240, 243), {}, "lower --tissue-saturation"),
+    ],
+)
+def test_what_left_no_tissue_is_named(colour, settings, words: str) -> None:
+    rgb = np.full((200, 300, 3), 244, np.uint8)
+    rgb[60:110, 80:140] = colour
+    how = TissueSettings(**settings)
+    assert not tissue_mask(rgb, how).any()
+    assert words in str(NoTissue("S1", rgb, how))
+    if settings:
+        assert tissue_mask(rgb, TissueSettings()).any()
+
+
 def test_thumbnails_have_about_eight_um_a_pixel() -> None:
     assert thumbnail_side(100_000, 60_000, 0.25) == 2048
     assert thumbnail_side(20_000, 10_000, 0.5) == 1250

@@ -14,6 +14,7 @@ import numpy as np
 from plenish import files
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
+from plenish.errors import InputError
 from plenish.progress import progress
 from plenish.slides.ledger import Ledger, write_summary
 from plenish.slides.planning import Plan
@@ -31,6 +32,7 @@ from plenish.slides.sheets import (
     types_of,
 )
 from plenish.slides.workers import Answer, Job, do_all, fragment, tile_name
+from plenish.wording import agree
 
 
 def cut(work: Work, writer: DatasetWriter, out: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -66,6 +68,8 @@ def cut(work: Work, writer: DatasetWriter, out: Path) -> tuple[list[dict[str, An
     sources = _sources(work)
     ledger.take_up(writer.partial, {source: name for name, source in sources.items()})
     _read(work, sheets, writer, ledger, sources)
+    if not ledger.written():
+        raise InputError(_nothing_left(ledger))
     rows = ledger.rows([(wanted.name, sheet.about) for wanted, sheet in zip(work.wanted, sheets)], labels)
     write_summary(writer.partial / "summary.csv", rows)
     writer.extra |= _facts(work, rows, ledger)
@@ -85,6 +89,20 @@ def _refuse_unknown_labels(work: Work, sheets: Sequence[Sheet]) -> None:
         (name for names in read for name in names), holes=how.holes, priority=how.priority,
         rename=dict(how.rename),
     )  # fmt: skip
+
+
+def _nothing_left(ledger: Ledger) -> str:
+    """Why there is no tile, and which option gives some."""
+    kinds = (
+        ("blurred", "for blur", "lower --min-sharpness"), ("pen", "for pen marks", "raise --max-pen"),
+        ("corrupt", "because the slide is damaged there", "restore it from a copy"),
+    )  # fmt: skip
+    found = [(ledger.total(kind), why, mend) for kind, why, mend in kinds if ledger.total(kind)]
+    why = ", ".join(f"{agree(count, 'tile', 'was', 'were')} rejected {why}" for count, why, _ in found)
+    slides = f" ({agree(len(ledger.slides), 'slide', 'was', 'were')} rejected as a whole)" * bool(
+        ledger.slides
+    )
+    return f"No tile is left: {why}{slides}; {max(found)[2] if found else 'choose other slides'}."
 
 
 def _sources(work: Work) -> dict[str, str]:

@@ -134,6 +134,12 @@ def plan_slide(slide: Slide, wanted: Wanted, settings: TilingSettings) -> Plan:
     if labels and settings.ambiguous == "drop":
         clear = (plan.classes(settings) >= 0) | (coverage.max(1) <= 1e-9)
         about["ambiguous"] = int((~clear).sum())
+        if not clear.any():
+            raise InputError(
+                f"Every tile of {slide.path} that has tissue is touched by an annotation and none is covered "
+                f"by {settings.label_threshold:.0%} of one: lower --label-threshold or --size, "
+                "or give --ambiguous keep."
+            )
         plan = plan.take(np.flatnonzero(clear))
     file_tile = slide.tile_size(grid.level)
     order = grid.order(plan.rows, plan.columns, None if file_tile is None else file_tile[1])
@@ -150,7 +156,7 @@ def _tissue(
     mask = tissue_mask(rgb, settings.tissue(), None if mpp is None else mpp * downsample)
     about["tissue_share"] = round(float(mask.mean()), 6)
     if not mask.any() and settings.min_tissue > 0:
-        error = NoTissue(wanted.name, rgb, settings.tissue())
+        error = NoTissue(wanted.name, rgb, settings.tissue(), None if mpp is None else mpp * downsample)
         error.save(Path(wanted.picture))
         raise InputError(f"{error} A picture of it is {Path(wanted.picture).name}, beside the output.")
     boxes = grid.boxes(rows, columns)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,21 +86,25 @@ class NoTissue(InputError):
         threshold: the saturation that was needed.
     """
 
-    def __init__(self, name: str, rgb: NDArray[np.uint8], settings: TissueSettings) -> None:
+    def __init__(
+        self, name: str, rgb: NDArray[np.uint8], settings: TissueSettings, um_per_pixel: float | None = None
+    ) -> None:
         """Compose the sentence.
 
         Args:
             name: the slide's name.
             rgb: its thumbnail, H×W×3 uint8.
             settings: what was looked for.
+            um_per_pixel: µm that a pixel of the thumbnail measures; None takes it for 8.
         """
         self.rgb, self.saturation = rgb, saturation(transmittance(rgb))
         self.threshold = threshold(self.saturation, settings)
         high = float(np.quantile(self.saturation, 0.99))
-        super().__init__(
-            f"No tissue was found on {name}: it needs a saturation above {self.threshold:.2f} and 99 % of "
-            f"the thumbnail has at most {high:.2f}; lower --tissue-saturation, or leave the slide out."
+        why = _what_took_all(rgb, settings, um_per_pixel) or (
+            f"it needs a saturation above {self.threshold:.2f} and 99 % of the thumbnail has at most {high:.2f}; "
+            "lower --tissue-saturation"
         )
+        super().__init__(f"No tissue was found on {name}: {why}, or leave the slide out.")
 
     def save(self, path: Path) -> None:
         """Write a PNG: the thumbnail, and beside it the saturation, black at 0 and white at the threshold."""
@@ -110,6 +115,20 @@ class NoTissue(InputError):
         grey = np.repeat(np.rint(scale * 255).astype(np.uint8)[..., None], 3, axis=2)
         gap = np.full((len(grey), 8, 3), 255, np.uint8)
         files.write_bytes(path, encode_png(np.concatenate([self.rgb, gap, grey], axis=1)))
+
+
+def _what_took_all(rgb: NDArray[np.uint8], settings: TissueSettings, um_per_pixel: float | None) -> str:
+    """What removed all that is coloured enough, and the mend; nothing where nothing is."""
+    reasons = {
+        "speck_um2": f"all pieces of it are smaller than {settings.speck_um2:g} µm²; lower --tissue-speck-um2",
+        "dark": f"all that is coloured is darker than {settings.dark:g}; lower --tissue-dark",
+        "pen": "all that is coloured has the colour of ink; wipe the slide",
+    }
+    without: dict[str, Any] = {"speck_um2": 0.0, "dark": 0.0, "pen": False}
+    for name, reason in reasons.items():
+        if tissue_mask(rgb, dataclasses.replace(settings, **{name: without[name]}), um_per_pixel).any():
+            return reason
+    return ""
 
 
 def thumbnail_side(width: int, height: int, mpp: float | None) -> int:
