@@ -263,7 +263,8 @@ def test_corrupt_regions_and_slides_are_listed_and_the_run_goes_on(make_slide, t
     assert [summary[name]["tiles"] for name in "abcd"] == ["23", "24", "0", "0"]
     assert [summary[name]["status"] for name in "abcd"] == ["tiled", "tiled", "rejected", "rejected"]
     assert summary["a"]["corrupt"] == "1"
-    assert made.summary()["slides_rejected"] == 2
+    assert (made.summary()["slides_rejected"], made.summary()["tiles_rejected"]) == (2, 1)
+    assert "rejected" not in made.summary()
     assert any("2 of 4 slides were rejected" in text for text in made.warnings)
     assert any("1 tile was rejected because the slide is damaged" in text for text in made.warnings)
     assert Dataset.open(tmp_path / "out").manifest.extra["rejected"] == 3

@@ -42,8 +42,10 @@ class Tiled:
     def summary(self) -> dict[str, Any]:
         """The facts a person wants first, and a row a slide."""
         rejected = sum(row["status"] == "rejected" for row in self.slides)
+        # The Dataset's own count is of slides and tiles together.
+        about = {key: value for key, value in self.dataset.summary().items() if key != "rejected"}
         facts = {
-            **self.dataset.summary(), "slides_tiled": len(self.slides) - rejected,
+            **about, "slides_tiled": len(self.slides) - rejected,
             "slides_rejected": rejected, "tiles_rejected": sum(row["rejected"] for row in self.slides),
         }  # fmt: skip
         if common.current().json:

@@ -101,8 +101,8 @@ class NoTissue(InputError):
         self.threshold = threshold(self.saturation, settings)
         high = float(np.quantile(self.saturation, 0.99))
         why = _what_took_all(rgb, settings, um_per_pixel) or (
-            f"it needs a saturation above {self.threshold:.2f} and 99 % of the thumbnail has at most {high:.2f}; "
-            "lower --tissue-saturation"
+            f"it needs a saturation above {self.threshold:.2f} and 99 % of the thumbnail has at most "
+            f"{high:.2f}; lower --tissue-saturation"
         )
         super().__init__(f"No tissue was found on {name}: {why}, or leave the slide out.")
 
@@ -120,7 +120,7 @@ class NoTissue(InputError):
 def _what_took_all(rgb: NDArray[np.uint8], settings: TissueSettings, um_per_pixel: float | None) -> str:
     """What removed all that is coloured enough, and the mend; nothing where nothing is."""
     reasons = {
-        "speck_um2": f"all pieces of it are smaller than {settings.speck_um2:g} µm²; lower --tissue-speck-um2",
+        "speck_um2": f"all pieces are smaller than {settings.speck_um2:g} µm²; lower --tissue-speck-um2",
         "dark": f"all that is coloured is darker than {settings.dark:g}; lower --tissue-dark",
         "pen": "all that is coloured has the colour of ink; wipe the slide",
     }
