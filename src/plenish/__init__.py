@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from plenish.datasets.phantom import make_phantom as make_phantom
     from plenish.datasets.profile import profile_dataset as profile_dataset
     from plenish.datasets.split import split_dataset as split_dataset
+    from plenish.latent.encoding import encode as encode
     from plenish.latent.exporting import export_model as export_model
     from plenish.latent.exporting import load_exported as load_exported
     from plenish.latent.generate import generate as generate
     from plenish.latent.generate import load_generator as load_generator
+    from plenish.recipes.autoencoder import train_autoencoder as train_autoencoder
+    from plenish.recipes.class_autoencoders import study_autoencoders as study_autoencoders
     from plenish.recipes.demo import demo as demo
     from plenish.recipes.reported import score as score
     from plenish.recipes.reported import study as run_study  # noqa: F401
@@ -41,6 +44,7 @@ _HOMES = {
     "Dataset": "plenish.datasets.dataset",
     "Run": "plenish.runs",
     "demo": "plenish.recipes.demo",
+    "encode": "plenish.latent.encoding",
     "export_dataset": "plenish.datasets.exporting",
     "export_model": "plenish.latent.exporting",
     "generate": "plenish.latent.generate",
@@ -51,8 +55,10 @@ _HOMES = {
     "profile_dataset": "plenish.datasets.profile",
     "run_study": "plenish.recipes.reported",
     "score": "plenish.recipes.reported",
+    "study_autoencoders": "plenish.recipes.class_autoencoders",
     "split_dataset": "plenish.datasets.split",
     "tile_slides": "plenish.slides.tiling",
+    "train_autoencoder": "plenish.recipes.autoencoder",
     "train_gan": "plenish.recipes.train",
     "use": "plenish.settings",
     "write_report": "plenish.report.build",
