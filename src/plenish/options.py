@@ -105,6 +105,9 @@ def _parser(prog: str, function: Callable[..., Any], renamed: Mapping[str, str])
         parser.add_function_arguments(
             _resolved(function), as_group=False, as_positional=True, fail_untyped=False
         )
+        for action in parser._actions:
+            if not action.option_strings and get_origin(_base(_hints(function).get(action.dest))) is list:
+                action.metavar = f"{action.dest} …"
         common = parser.add_argument_group("options of every verb")
         hints = get_type_hints(settings.Settings)
         defaults = settings.Settings()

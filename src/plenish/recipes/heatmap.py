@@ -117,7 +117,7 @@ def draw_heatmap(
             priority=None if priority is None else tuple(priority),
             holes=None if holes is None else tuple(holes),
         )  # fmt: skip
-        plan = plan_slide(opened, wanted, how)
+        plan = plan_slide(opened, wanted, how, "give --assume-mpp, or score the tiles of a --level")
         restain = _restain(trained, opened, plan) if stain else None
         scores, lost = _scores(scorer, wanted, plan, how, restain, workers)
         rows = _table(opened.name, plan, scores, lost)

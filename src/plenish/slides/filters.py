@@ -21,7 +21,7 @@ _QUIET = 300.0
 """Variance of the coarse Laplacian below which it counts as so much: less is not in focus, and what is
 fine in such a tile is what the JPEG left."""
 
-BLURRED = 0.1
+SHARP = 0.1
 """Sharpness below which a tile is out of focus by about two pixels or more."""
 GREEN_OVER_RED = 30
 """Grey levels by which green must exceed red in blue and green ink.
@@ -45,7 +45,7 @@ def sharpness(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
     over neighbours four pixels away, both freed of what rounding to grey levels adds. Unlike the plain
     variance of the Laplacian (Pech-Pacheco et al., 2000) it falls neither with contrast nor with the amount
     of tissue. White noise has 1; tiles of two scanners at 20× had 0.17 to 0.33, the same blurred by a
-    Gaussian of one pixel 0.10 to 0.16, of two pixels at most 0.09 (`BLURRED` parts them).
+    Gaussian of one pixel 0.10 to 0.16, of two pixels at most 0.09 (`SHARP` parts them).
 
     Args:
         tiles: N×H×W×3 uint8, at least 9 pixels a side.

@@ -103,15 +103,23 @@ class Plan:
         return cls(about["about"], Grid(**about["grid"]), labels=tuple(about["labels"]), **arrays)
 
 
-def plan_slide(slide: Slide, wanted: Wanted, settings: TilingSettings) -> Plan:
+def plan_slide(
+    slide: Slide, wanted: Wanted, settings: TilingSettings, mend: str = scale.TABLE_OR_LEVEL
+) -> Plan:
     """Find the tiles of a slide.
+
+    Args:
+        slide: the open slide.
+        wanted: what is known of it beside its file.
+        settings: how it is tiled.
+        mend: how the user of this verb can give a scale that is not known.
 
     Raises:
         InputError: the scale is not known, tiles do not fit, there is no tissue (a picture of it is then
             saved at `wanted.picture`), or the annotations cannot be used.
     """
     found = scale.resolve(slide, wanted.mpp, settings.assume_mpp)
-    mpp = scale.require(slide, found) if settings.mpp is not None else found.mpp
+    mpp = scale.require(slide, found, mend) if settings.mpp is not None else found.mpp
     grid = make_grid(
         slide, size=settings.size, stride=settings.stride, mpp=settings.mpp, level=settings.level,
         slide_mpp=mpp, tolerance=settings.tolerance,
