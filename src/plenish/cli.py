@@ -225,7 +225,7 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
     name, rest = _find_verb(arguments)
     verb = VERBS[name]
     if verb.by_kind and rest[:1] and not rest[0].startswith("-"):
-        verb = verb._replace(target=VERBS[_verb_of_recipe(rest[0])].target)
+        verb, rest = _by_recipe(verb, rest)
     module, function_name = verb.target.split(":")
     function = getattr(importlib.import_module(module), function_name)
     from plenish.options import read_options
@@ -244,11 +244,22 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
     return 0
 
 
-def _verb_of_recipe(name: str) -> str:
-    """The verb a recipe is for; the recipe auto is for GANs."""
+def _by_recipe(verb: Verb, words: list[str]) -> tuple[Verb, list[str]]:
+    """The verb that the recipe named first is for (auto is for GANs), and the words behind it.
+
+    Tiling takes no recipe by name; its options are put before those that were typed, which then count.
+    """
     from plenish import recipes
 
-    return recipes.VERBS["gan" if name == recipes.AUTO else recipes.load_recipe(name).kind]
+    recipe = None if words[0] == recipes.AUTO else recipes.load_recipe(words[0])
+    target = VERBS[recipes.VERBS[recipe.kind if recipe else "gan"]].target
+    if recipe is None or recipe.kind != "slide-tiles":
+        return verb._replace(target=target), words
+    options = [
+        f"--{key.replace('_', '-')}={json.dumps(value) if isinstance(value, list) else value}"
+        for key, value in recipe.sections["tiling"].items()
+    ]
+    return verb._replace(target=target, first=""), [*options, *words[1:]]
 
 
 def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -649,24 +649,14 @@ def test_neither_the_command_nor_its_workers_load_torch(make_slide, tmp_path: Pa
 
 
 def test_the_recipe_for_camelyon_is_runnable_and_options_count_before_it(make_slide, tmp_path: Path) -> None:
-    recipe = Path(__file__).parents[2] / "docs" / "recipes" / "camelyon-tiles.yaml"
     pixels = np.full((768, 1024, 3), 244, np.uint8)
     pixels[64:704, 64:960] = np.random.default_rng(0).normal((190, 110, 170), 15, (640, 896, 3)).clip(0, 255)
     make_slide("s/tumor_001.tif", pixels=pixels)
     make_slide("s/normal_001.tif")
     write_square(tmp_path / "xml" / "tumor_001.xml", (64, 64, 512, 704), label="_0")
-    words = [
-        "slides",
-        "tile",
-        str(tmp_path / "s"),
-        str(tmp_path / "out"),
-        "--annotations",
-        str(tmp_path / "xml"),
-    ]
-    assert (
-        run([*words, "--config", str(recipe), "--size", "64", "--level", "1", "--per-class", "7", "--quiet"])
-        == 0
-    )
+    words = ["recipe", "run", "camelyon-tiles", str(tmp_path / "s"), str(tmp_path / "out")]
+    words += ["--annotations", str(tmp_path / "xml"), "--size", "64", "--level", "1", "--per-class", "7"]
+    assert run([*words, "--quiet"]) == 0
     table = rows_of(tmp_path / "out")
     assert table.label.value_counts().to_dict() == {"negative": 7, "positive": 7}
     assert set(table.level) == {1}

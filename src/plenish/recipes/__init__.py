@@ -16,11 +16,12 @@ KINDS: dict[str, tuple[str, ...]] = {
     "autoencoder": ("network", "training", "schedule"),
     "autoencoder-queue": ("network", "training", "schedule", "variants"),
     "autoencoder-study": ("network", "training", "schedule"),
+    "slide-tiles": ("tiling",),
 }
 """What a recipe can be for, and the sections of each kind; without a word of its kind it is for a GAN."""
 VERBS = {
     "gan": "train gan", "autoencoder": "train autoencoder", "autoencoder-queue": "train queue",
-    "autoencoder-study": "study autoencoders",
+    "autoencoder-study": "study autoencoders", "slide-tiles": "slides tile",
 }  # fmt: skip
 """The verb that each kind of recipe is for."""
 AUTO = "auto"
