@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plenish import cli
+from plenish import cli, crew
 from plenish.datasets import workers
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.importing import import_dataset
@@ -420,7 +420,7 @@ def test_an_image_that_kills_its_worker_is_rejected_and_the_others_kept(tmp_path
     def popen(command, **options):
         return real([command[0], "-c", code], **options)
 
-    monkeypatch.setattr(workers.subprocess, "Popen", popen)
+    monkeypatch.setattr(crew.subprocess, "Popen", popen)
     names = [f"{i}.png" for i in range(9)]
     ((_, result),) = fit_all([Task(names, str(source))], Shape(8, 3, "crop"), 2)
     assert [i for i, item in enumerate(result.items) if isinstance(item, str)] == [4]

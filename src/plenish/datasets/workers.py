@@ -1,38 +1,28 @@
 """Decoding picture files on several cores.
 
-The workers are plain `python -m plenish.datasets.workers` processes that read tasks from their standard
-input and write results to their standard output, each a JSON line and raw bytes. Unlike multiprocessing's,
-they do not run the caller's main script again, so they start fast, never import torch, and need no `if
-__name__ == "__main__"` around a user's call; and what crosses the pipe cannot run code.
+A task crosses the pipe to a worker process (`plenish.crew`) as a JSON line and raw pixels, and so does its
+result.
 """
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-import signal
-import subprocess
-import sys
-import threading
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plenish import crew
 from plenish.datasets import images
 from plenish.datasets.images import Fit, Unreadable
-from plenish.errors import PlenishError
 
 _AHEAD_BYTES = 48 * 2**20
-_READY = b"ready\n"
 CHUNK = 64
 """Images in one task: enough to hide the pipe, few enough to keep memory flat."""
 
@@ -74,10 +64,6 @@ class Result:
 
     pixels: NDArray[np.uint8]
     items: list[str | tuple[str, bool, bool, int]]
-
-
-class WorkerLost(PlenishError):
-    """A worker process ended without an answer."""
 
 
 class Archives(contextlib.ExitStack):
@@ -175,20 +161,8 @@ def fit_all(tasks: Iterable[Task], shape: Shape, workers: int) -> Iterator[tuple
             for task in tasks:
                 yield task, fit_task(task, shape, archives)
         return
-    with contextlib.ExitStack() as stack:
-        crew = _Crew(shape)
-        stack.callback(crew.close)
-        pool = concurrent.futures.ThreadPoolExecutor(workers, initializer=crew.hire)
-        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-        ahead = _ahead(shape, workers)
-        waiting: collections.deque[tuple[Task, concurrent.futures.Future[Result]]] = collections.deque()
-        for task in tasks:
-            waiting.append((task, pool.submit(crew.work, task)))
-            if len(waiting) > ahead:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        for done, future in waiting:
-            yield done, future.result()
+    ahead = _ahead(shape, workers)
+    yield from crew.in_order(tasks, _Crew(shape), workers, lambda _: ahead)
 
 
 def _ahead(shape: Shape, workers: int) -> int:
@@ -197,66 +171,23 @@ def _ahead(shape: Shape, workers: int) -> int:
     return max(workers + 1, min(_AHEAD_BYTES // task, 16 * workers))
 
 
-class _Crew:
-    """The worker processes, one for each thread of the pool."""
-
+class _Crew(crew.Crew[Task, Result]):
     def __init__(self, shape: Shape) -> None:
+        super().__init__("plenish.datasets.workers")
         self._shape = shape
-        self._mine = threading.local()
-        self._lock = threading.Lock()
-        self._all: list[subprocess.Popen[bytes]] = []
-        self._closed = False
 
-    def hire(self) -> None:
-        """Start this thread's process."""
-        home = str(Path(__file__).resolve().parents[2])
-        paths = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-        one = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        with self._lock:
-            if self._closed:
-                raise WorkerLost("closed")
-            process = subprocess.Popen(
-                [sys.executable, "-m", "plenish.datasets.workers"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=os.environ | one,
-            )
-            self._all.append(process)
-        if process.stdout is None or process.stdout.readline() != _READY:
-            raise WorkerLost("A worker process could not start; try '--workers 1'.")
-        self._mine.process = process
+    def ask(self, tell: IO[bytes], hear: IO[bytes], job: Task) -> Result:
+        _write_task(tell, job, self._shape)
+        return _read_result(hear, self._shape)
 
-    def work(self, task: Task) -> Result:
-        """Have a task done; an image that brings the process down is found by halving, and rejected."""
-        process = self._mine.process
-        try:
-            _write_task(process.stdin, task, self._shape)
-            return _read_result(process.stdout, self._shape)
-        except (OSError, WorkerLost):
-            process.kill()
-            code = process.wait()
-            if self._closed:
-                raise
-            self.hire()
-        if len(task.refs) == 1:
+    def without_worker(self, job: Task, code: int) -> Result:
+        """An image that brings the process down is found by halving, and rejected."""
+        if len(job.refs) == 1:
             nothing = np.empty((0, self._shape.size, self._shape.size, self._shape.channels), np.uint8)
             return Result(nothing, [f"decoding it crashed a worker process (exit status {code})"])
-        middle = len(task.refs) // 2
-        halves = [self.work(_part(task, part)) for part in (slice(middle), slice(middle, None))]
+        middle = len(job.refs) // 2
+        halves = [self.work(_part(job, part)) for part in (slice(middle), slice(middle, None))]
         return Result(np.concatenate([half.pixels for half in halves]), halves[0].items + halves[1].items)
-
-    def close(self) -> None:
-        """End all processes."""
-        with self._lock:
-            self._closed = True
-            for process in self._all:
-                process.kill()
-            for process in self._all:
-                process.wait()
-                for pipe in (process.stdin, process.stdout):
-                    with contextlib.suppress(OSError):
-                        if pipe is not None:
-                            pipe.close()
 
 
 def _part(task: Task, part: slice) -> Task:
@@ -277,24 +208,10 @@ def _write_task(pipe: IO[bytes], task: Task, shape: Shape) -> None:
     pipe.flush()
 
 
-def _read_exactly(pipe: IO[bytes], shape: Sequence[int]) -> NDArray[np.uint8]:
-    array = np.empty(tuple(shape), np.uint8)
-    view = memoryview(array.reshape(-1))
-    while len(view):
-        got = pipe.readinto(view)  # type: ignore[attr-defined]
-        if not got:
-            raise WorkerLost("a worker process ended in the middle of an answer")
-        view = view[got:]
-    return array
-
-
 def _read_result(pipe: IO[bytes], shape: Shape) -> Result:
-    line = pipe.readline()
-    if not line.endswith(b"\n"):
-        raise WorkerLost("a worker process ended without an answer")
-    items = [item if isinstance(item, str) else tuple(item) for item in json.loads(line)]
+    items = [item if isinstance(item, str) else tuple(item) for item in json.loads(crew.read_line(pipe))]
     count = sum(not isinstance(item, str) for item in items)
-    return Result(_read_exactly(pipe, (count, shape.size, shape.size, shape.channels)), items)
+    return Result(crew.read_array(pipe, (count, shape.size, shape.size, shape.channels)), items)
 
 
 def _serve(
@@ -303,7 +220,7 @@ def _serve(
     archives = Archives()  # Kept until the process ends.
     for line in source:
         header = json.loads(line)
-        pixels = None if header["pixels"] is None else _read_exactly(source, header["pixels"])
+        pixels = None if header["pixels"] is None else crew.read_array(source, header["pixels"])
         task = Task(header["refs"], header["root"], header["zipped"], pixels)
         result = done(task, Shape(*header["shape"]), archives)
         sink.write(json.dumps(result.items).encode() + b"\n")
@@ -312,13 +229,8 @@ def _serve(
 
 
 def main() -> None:
-    """Serve tasks until the pipe closes; an interrupt is the parent's business."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(BrokenPipeError, WorkerLost):
-        sys.stdout.buffer.write(_READY)
-        sys.stdout.buffer.flush()
-        _serve(sys.stdin.buffer, sys.stdout.buffer)
-    os._exit(0)  # Nothing is left to clean, and a closed standard output would complain.
+    """Serve tasks until the pipe closes."""
+    crew.serve_until_closed(_serve)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,16 @@
-"""Reading slides on several cores: plain processes that keep their slides open and never load torch.
+"""Reading slides on several cores: worker processes (`plenish.crew`) that keep their slides open.
 
-Like the workers that decode pictures (`datasets.workers`), they are `python -m plenish.slides.workers`, read
-jobs from their standard input and write answers to their standard output, each a JSON line and raw pixels.
+A job crosses the pipe as a JSON line, its answer as a JSON line and raw pixels.
 """
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import contextlib
 import dataclasses
 import fcntl
 import hashlib
 import io
 import json
-import os
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -26,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plenish import files
+from plenish import crew, files
 from plenish.errors import InputError, PlenishError
 from plenish.slides.grid import Grid
 from plenish.slides.planning import Wanted, plan_slide
@@ -34,7 +26,6 @@ from plenish.slides.reader import Slide, UnreadableRegion, open_slide
 from plenish.slides.settings import ImageFormat, TilingSettings
 
 _AHEAD_BYTES = 64 * 2**20
-_READY = b"ready\n"
 _PIPE_BYTES = 2**20
 BLURRED, PEN = "blurred: ", "pen marks: "
 """How the reasons of the filters begin."""
@@ -92,10 +83,6 @@ class Answer:
     error: str
     items: list[str | tuple[str, float | None, float | None]]
     pixels: NDArray[np.uint8]
-
-
-class WorkerLost(PlenishError):
-    """A worker process ended without an answer."""
 
 
 class Bench:
@@ -253,30 +240,7 @@ def do_all(jobs: Iterable[Job], order: Order, workers: int) -> Iterator[tuple[Jo
             for job in jobs:
                 yield job, bench.do(job)
         return
-    with contextlib.ExitStack() as stack:
-        crew = _Crew(order)
-        stack.callback(crew.close)
-        pool = concurrent.futures.ThreadPoolExecutor(workers, initializer=crew.hire)
-        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-        stack.enter_context(_telling_of_lost_workers())
-        waiting: collections.deque[tuple[Job, concurrent.futures.Future[Answer]]] = collections.deque()
-        for job in jobs:
-            waiting.append((job, pool.submit(crew.work, job)))
-            if len(waiting) > _ahead(job, workers):
-                done, future = waiting.popleft()
-                yield done, future.result()
-                del future
-        while waiting:
-            done, future = waiting.popleft()
-            yield done, future.result()
-
-
-@contextlib.contextmanager
-def _telling_of_lost_workers() -> Iterator[None]:
-    try:
-        yield
-    except concurrent.futures.BrokenExecutor:
-        raise WorkerLost("A worker process could not start; try '--workers 1'.") from None
+    yield from crew.in_order(jobs, _Crew(order), workers, lambda job: _ahead(job, workers))
 
 
 def _ahead(job: Job, workers: int) -> int:
@@ -285,53 +249,25 @@ def _ahead(job: Job, workers: int) -> int:
     return max(workers, min(_AHEAD_BYTES // max(size, 1), 16 * workers))
 
 
-class _Crew:
-    """The worker processes, one for each thread of the pool."""
-
+class _Crew(crew.Crew[Job, Answer]):
     def __init__(self, order: Order) -> None:
+        super().__init__("plenish.slides.workers")
         self._order = order
-        self._mine = threading.local()
-        self._lock = threading.Lock()
-        self._all: list[subprocess.Popen[bytes]] = []
-        self._closed = False
 
-    def hire(self) -> None:
-        """Start this thread's process."""
-        home = str(Path(__file__).resolve().parents[2])
-        paths = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-        one = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        with self._lock:
-            if self._closed:
-                raise WorkerLost("closed")
-            process = subprocess.Popen(
-                [sys.executable, "-m", "plenish.slides.workers"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=os.environ | one,
-            )
-            self._all.append(process)
-        if process.stdout is None or process.stdin is None or process.stdout.readline() != _READY:
-            raise WorkerLost("A worker process could not start; try '--workers 1'.")
+    def welcome(self, tell: IO[bytes], hear: IO[bytes]) -> None:
         with contextlib.suppress(
             OSError, AttributeError
         ):  # Fewer turns for each answer, where it is allowed.
-            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        process.stdin.write(json.dumps(dataclasses.asdict(self._order)).encode() + b"\n")
-        self._mine.process = process
+            fcntl.fcntl(hear, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        tell.write(json.dumps(dataclasses.asdict(self._order)).encode() + b"\n")
 
-    def work(self, job: Job) -> Answer:
-        """Have a job done; a tile that brings the process down is found by halving, and rejected."""
-        process = self._mine.process
-        try:
-            process.stdin.write(json.dumps(dataclasses.asdict(job)).encode() + b"\n")
-            process.stdin.flush()
-            return _read_answer(process.stdout)
-        except (OSError, WorkerLost):
-            process.kill()
-            code = process.wait()
-            if self._closed:
-                raise
-            self.hire()
+    def ask(self, tell: IO[bytes], hear: IO[bytes], job: Job) -> Answer:
+        tell.write(json.dumps(dataclasses.asdict(job)).encode() + b"\n")
+        tell.flush()
+        return _read_answer(hear)
+
+    def without_worker(self, job: Job, code: int) -> Answer:
+        """A tile that brings the process down is found by halving, and rejected."""
         size = self._order.settings.size
         nothing = np.empty((0, size, size, 3), np.uint8)
         crashed = f"reading it crashed a worker process (exit status {code})"
@@ -347,34 +283,12 @@ class _Crew:
         pixels = np.concatenate([half.pixels for half in halves])
         return Answer(halves[0].error or halves[1].error, halves[0].items + halves[1].items, pixels)
 
-    def close(self) -> None:
-        """End all processes."""
-        with self._lock:
-            self._closed = True
-            for process in self._all:
-                process.kill()
-            for process in self._all:
-                process.wait()
-                for pipe in (process.stdin, process.stdout):
-                    with contextlib.suppress(OSError):
-                        if pipe is not None:
-                            pipe.close()
-
 
 def _read_answer(pipe: IO[bytes]) -> Answer:
-    line = pipe.readline()
-    if not line.endswith(b"\n"):
-        raise WorkerLost("a worker process ended without an answer")
-    head = json.loads(line)
+    head = json.loads(crew.read_line(pipe))
     if "failure" in head:  # As if it had happened in this process.
         raise InputError(head["failure"]) if head["sentence"] else RuntimeError(head["failure"])
-    pixels = np.empty(tuple(head["shape"]), np.uint8)
-    view = memoryview(pixels.reshape(-1))
-    while len(view):
-        got = pipe.readinto(view)  # type: ignore[attr-defined]
-        if not got:
-            raise WorkerLost("a worker process ended in the middle of an answer")
-        view = view[got:]
+    pixels = crew.read_array(pipe, head["shape"])
     items = [item if isinstance(item, str) else tuple(item) for item in head["items"]]
     return Answer(head["error"], items, pixels)
 
@@ -405,13 +319,8 @@ def _serve(source: IO[bytes], sink: IO[bytes]) -> None:
 
 
 def main() -> None:
-    """Serve jobs until the pipe closes; an interrupt is the parent's business."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.buffer.write(_READY)
-        sys.stdout.buffer.flush()
-        _serve(sys.stdin.buffer, sys.stdout.buffer)
-    os._exit(0)  # Nothing is left to clean, and a closed standard output would complain.
+    """Serve jobs until the pipe closes."""
+    crew.serve_until_closed(_serve)
 
 
 if __name__ == "__main__":
