@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError, NegativeAnswer
+from plenish.latent.generate import load_generator
 from plenish.recipes.train import train_gan
 from plenish.runs import Run
 from plenish.training import adversarial, checkpoints
@@ -343,6 +344,29 @@ def test_what_a_run_leaves(stripes, tmp_path: Path) -> None:
     )
     assert table["kimg"].max() == pytest.approx(0.5)
     assert run.status["state"] == "complete"
+
+
+def test_the_average_is_saved_with_batch_norm_statistics_of_its_own(stripes, tmp_path: Path) -> None:
+    # Few of its steps away from the start, the average's activations differ much from the newest weights'.
+    _train(stripes(), tmp_path / "run", 0.3, conditional=False, lr=0.01)
+    loaded = load_generator(tmp_path / "run", "last")
+    seen: list[torch.Tensor] = []
+    loaded.network.norms[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    z = loaded.network.sample_prior(4000, torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        loaded.network.synthesis(loaded.network.mapping(z, None), None)
+    followed = load_file(loaded.checkpoint / "g.safetensors")
+
+    def off(mean: torch.Tensor, variance: torch.Tensor) -> float:
+        """Largest error that the statistics bring to a normalised activation, in standard deviations."""
+        true_mean, true_sd = seen[0].mean((0, 2, 3)), seen[0].std((0, 2, 3))
+        return float(
+            torch.maximum((mean - true_mean).abs() / true_sd, (variance.sqrt() / true_sd).log().abs()).max()
+        )
+
+    saved = off(loaded.network.norms[0].running_mean, loaded.network.norms[0].running_var)
+    assert saved < 0.1
+    assert saved < 0.5 * off(followed["norms.0.running_mean"], followed["norms.0.running_var"])
 
 
 def test_unlabelled_data_train_an_unconditional_network(stripes, tmp_path: Path) -> None:

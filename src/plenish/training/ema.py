@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def ema_weight(batch: int, nimg: int, half_life_kimg: float, rampup: float | None = 0.05) -> float:
@@ -24,9 +28,40 @@ def ema_weight(batch: int, nimg: int, half_life_kimg: float, rampup: float | Non
 
 @torch.no_grad()
 def update_ema(average: nn.Module, network: nn.Module, keep: float) -> None:
-    """Move `average` towards `network`: parameters by 1 − keep, buffers (batch-norm statistics) copied."""
+    """Move `average` towards `network`: parameters by 1 − keep, buffers copied.
+
+    Copied batch-norm statistics are makeshift: see `renewed_statistics`.
+    """
     ours = [p.detach() for p in average.parameters()]
     theirs = [p.detach() for p in network.parameters()]
     torch._foreach_lerp_(ours, theirs, 1 - keep)
     for mine, its in zip(average.buffers(), network.buffers(), strict=True):
         mine.copy_(its)
+
+
+def batch_norms(network: nn.Module) -> list[_BatchNorm]:
+    """The layers of a network that keep statistics of the batches they saw."""
+    return [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+
+
+@contextlib.contextmanager
+def renewed_statistics(norms: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Replace batch-norm statistics by the mean over the batches that pass within the block.
+
+    The statistics an average of weights gets from the network it follows belong to other weights, and its
+    images suffer from it; those of its own activations are what it needs (Izmailov et al. 2018, section 3.2).
+
+    Args:
+        norms: layers in evaluation mode, whose other state stays as it is.
+    """
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # A plain mean over all batches.
+        norm.train()
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()

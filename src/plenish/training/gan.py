@@ -250,6 +250,7 @@ def _save(training: Training, log: Log, seconds: float, evaluate: bool) -> None:
         if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
             gone = f"the weights of '{name}' are no longer numbers; lower --lr"
             _fail_if(training, Failure(gone, training.kimg))
+    samples.settle(training)
     path = checkpoints.save_checkpoint(
         folder,
         training.nimg,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ from numpy.typing import NDArray
 
 from plenish.runs import Run
 from plenish.training import checkpoints
+from plenish.training.ema import batch_norms, renewed_statistics
 from plenish.training.engine import to_uint8
 from plenish.training.logs import Log, sample_grid, spread, stalled
 from plenish.training.session import Training, crossed
+
+_SETTLING = 512
+"""Images whose statistics batch norm is given: enough that more change nothing one can see."""
 
 
 def evaluate(training: Training, log: Log, checkpoint: str) -> None:
@@ -31,22 +36,43 @@ def evaluate(training: Training, log: Log, checkpoint: str) -> None:
         training.best = {"checkpoint": checkpoint, "kid_val": score}
 
 
-@torch.no_grad()
 def sample_images(training: Training, n: int, *key: Any) -> NDArray[np.uint8]:
     """Fixed samples of the moving average, uint8 n×H×W×C; labels follow the training rows."""
+    batches = _synthesised(training, n, 64, "samples", *key)
+    full_size = training.players.ema.full_size
+    return np.concatenate([to_uint8(full_size(images)) for images in batches])
+
+
+def settle(training: Training) -> None:
+    """Give the moving average batch-norm statistics of its own, once for each state it is looked at or saved.
+
+    They depend on its weights and the Run's seed alone, so a resumed Run ends with the same.
+    """
+    norms = batch_norms(training.players.ema)
+    if not norms or training.settled == training.nimg:
+        return
+    batch = training.players.stage_at(training.nimg).batch
+    batches = max(2, math.ceil(_SETTLING / batch))
+    with renewed_statistics(norms):
+        for _ in _synthesised(training, batches * batch, batch, "statistics"):
+            pass
+    training.settled = training.nimg
+
+
+@torch.no_grad()
+def _synthesised(training: Training, n: int, batch: int, *key: Any) -> Iterator[torch.Tensor]:
+    """Fixed images of the moving average, batch by batch; labels follow the training rows."""
     engine, network = training.engine, training.players.ema
     y = training.subset.y()
     order = _fixed_rows(training, n)
-    z = network.sample_prior(n, engine.generator(training.run.seed, "samples", *key))
-    made = []
-    for start in range(0, n, 64):
-        piece = slice(start, start + 64)
+    z = network.sample_prior(n, engine.generator(training.run.seed, *key))
+    for start in range(0, n, batch):
+        piece = slice(start, start + batch)
         asked = training.labels(y[order[piece]])
-        engine.seed_everything(training.run.seed, "samples", *key, start)
+        engine.seed_everything(training.run.seed, *key, start)
         with engine.autocast():
             images = network.synthesis(network.mapping(z[piece], asked), asked, noise="random")
-            made.append(to_uint8(network.full_size(images)))
-    return np.concatenate(made)
+        yield images
 
 
 def catch_up(training: Training, log: Log) -> None:
@@ -73,6 +99,7 @@ def _fixed_rows(training: Training, n: int) -> NDArray[np.int64]:
 
 def look(training: Training, log: Log, reals: NDArray[np.uint8]) -> dict[str, float]:
     """Save and log a grid of samples; returns a log line with their spread beside that of reals."""
+    settle(training)
     samples = sample_images(training, len(reals))
     grid = sample_grid(samples)
     grid.save(sample_path(training.run, checkpoints.checkpoint_name(training.nimg)))

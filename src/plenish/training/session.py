@@ -77,7 +77,10 @@ CHANGEABLE = tuple(f"schedule.{field.name}" for field in dataclasses.fields(Sche
 
 @dataclasses.dataclass
 class Training:
-    """One GAN training at work: what the loop's parts share."""
+    """One GAN training at work: what the loop's parts share.
+
+    `settled` are the images seen when the moving average was last given batch-norm statistics of its own.
+    """
 
     run: Run
     subset: Subset
@@ -89,6 +92,7 @@ class Training:
     nimg: int = 0
     steps: int = 0
     last_batch: int = 0
+    settled: int = -1
     attempt: int = 0
     best: dict[str, Any] = dataclasses.field(default_factory=dict)
     meter: Meter = dataclasses.field(default_factory=Meter)
