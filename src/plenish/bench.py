@@ -177,26 +177,44 @@ def _comparable(method: Method, batch: int) -> Method:
 
 def _race(family: str, config: NetworkConfig, method: Method, engine: Engine, rounds: int) -> dict[str, Any]:
     from plenish.networks.gan import build
-    from plenish.plain import batch_for, plain_process, plain_step, timed, turn
+    from plenish.plain import batch_for, plain_process, plain_step
 
     rules = method.adversarial
     x, y = batch_for(config, rules.batch, engine.device)
     first = plain_step(*build(family, config), method, engine.device)
     flops = count_flops(lambda: first(x, y))
     ours = OurStep(family, config, method, engine, x, y)
-    product = matrix_product(engine.device)
-    taken: dict[str, list[float]] = {"plain": [], "ours": [], "ratio": [], "share": []}
     with plain_process(family, config, method) as plain:
-        ours()
-        for _ in range(rounds):
-            slow, fast = plain(), turn(ours, engine)
-            rate = statistics.median(2 * 2048**3 / timed(product, engine) for _ in range(5))
-            taken["plain"].append(slow)
-            taken["ours"].append(fast)
-            taken["ratio"].append(slow / fast)
-            taken["share"].append(flops / fast / rate)
+        return race(plain, ours, flops, rules.batch * rules.d_steps, engine, rounds)
+
+
+def race(
+    plain: Callable[[], float], ours: Callable[[], None], flops: int, images: int, engine: Engine, rounds: int
+) -> dict[str, Any]:
+    """The plain step, ours and a matrix product in turn; medians of their times and of their ratios.
+
+    Args:
+        plain: times a turn of the plain loop, seconds a step.
+        ours: one step of ours.
+        flops: of a plain step.
+        images: in one step.
+        engine: device of all three.
+        rounds: how often each has its turn.
+    """
+    from plenish.plain import timed, turn
+    from plenish.rates import MATRIX
+
+    product = matrix_product(engine.device, MATRIX)
+    taken: dict[str, list[float]] = {"plain": [], "ours": [], "ratio": [], "share": []}
+    ours()
+    for _ in range(rounds):
+        slow, fast = plain(), turn(ours, engine)
+        rate = statistics.median(2 * MATRIX**3 / timed(product, engine) for _ in range(5))
+        taken["plain"].append(slow)
+        taken["ours"].append(fast)
+        taken["ratio"].append(slow / fast)
+        taken["share"].append(flops / fast / rate)
     step, share = statistics.median(taken["ours"]), statistics.median(taken["share"])
-    images = rules.batch * rules.d_steps
     return {
         "plain_images_per_s": images / statistics.median(taken["plain"]),
         "images_per_s": images / step, "ratio": statistics.median(taken["ratio"]),
@@ -308,7 +326,7 @@ def count_flops(run: Callable[[], Any]) -> int:
     return counter.total
 
 
-def matrix_product(device: torch.device, n: int = 2048) -> Callable[[], Any]:
+def matrix_product(device: torch.device, n: int) -> Callable[[], Any]:
     """A bfloat16 n³ product, the arithmetic limit a step is held against."""
     import torch
 

@@ -6,13 +6,12 @@ its own. Our step starts from the uint8 images a reader hands over, the plain on
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plenish import files
-from plenish.bench import BenchResult, count_flops, cpu_model, data_wait, matrix_product, peak_rss_mb
+from plenish.bench import BenchResult, count_flops, cpu_model, data_wait, peak_rss_mb, race
 from plenish.errors import InputError
 
 if TYPE_CHECKING:
@@ -92,29 +91,13 @@ def _asked(
 def _race(config: AutoencoderConfig, method: Method, engine: Engine, rounds: int) -> dict[str, Any]:
     import dataclasses
 
-    from plenish.plain import in_its_own_process, timed, turn
+    from plenish.plain import in_its_own_process
 
     flops = count_flops(plain_step(config, method, engine.device))
-    ours, product = our_step(config, method, engine), matrix_product(engine.device)
+    ours = our_step(config, method, engine)
     job = {"maker": PLAIN, "config": config.to_dict(), "method": dataclasses.asdict(method)}
-    taken: dict[str, list[float]] = {"plain": [], "ours": [], "ratio": [], "share": []}
     with in_its_own_process(job) as plain:
-        ours()
-        for _ in range(rounds):
-            slow, fast = plain(), turn(ours, engine)
-            rate = statistics.median(2 * 2048**3 / timed(product, engine) for _ in range(5))
-            taken["plain"].append(slow)
-            taken["ours"].append(fast)
-            taken["ratio"].append(slow / fast)
-            taken["share"].append(flops / fast / rate)
-    step = statistics.median(taken["ours"])
-    return {
-        "plain_images_per_s": method.batch / statistics.median(taken["plain"]),
-        "images_per_s": method.batch / step, "ratio": statistics.median(taken["ratio"]),
-        "ratio_range": [min(taken["ratio"]), max(taken["ratio"])], "seconds_step": step,
-        "gflop_step": flops / 1e9, "gflops": flops / step / 1e9,
-        "share_of_matrix_rate": statistics.median(taken["share"]),
-    }  # fmt: skip
+        return race(plain, ours, flops, method.batch, engine, rounds)
 
 
 def our_step(config: AutoencoderConfig, method: Method, engine: Engine) -> Callable[[], None]:

@@ -300,6 +300,22 @@ def versions() -> dict[str, str]:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """A Run as the verb that trained it returns it.
+
+    Attributes:
+        run: the Run.
+    """
+
+    run: Run
+
+    @property
+    def path(self) -> Path:
+        """The Run's folder."""
+        return self.run.path
+
+
+@dataclasses.dataclass(frozen=True)
 class Listing:
     """Rows for the terminal, and the folder that was looked through."""
 

@@ -19,7 +19,7 @@ from plenish.recipes.configuration import (
     request_hash,
     warn_of_other_machine,
 )
-from plenish.runs import Run
+from plenish.runs import Run, TrainedRun
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset, Subset
@@ -98,20 +98,8 @@ def train_autoencoder(
     return AutoencoderRun(_train(dataset, split, run, chosen, changes, seed, only, errors, retry, request))
 
 
-@dataclasses.dataclass(frozen=True)
-class AutoencoderRun:
-    """A trained autoencoder's Run.
-
-    Attributes:
-        run: the Run.
-    """
-
-    run: Run
-
-    @property
-    def path(self) -> Path:
-        """The Run's folder."""
-        return self.run.path
+class AutoencoderRun(TrainedRun):
+    """A trained autoencoder's Run."""
 
     def summary(self) -> dict[str, Any]:
         """The facts of the Run, and its errors on val and test."""

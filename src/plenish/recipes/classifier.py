@@ -12,7 +12,7 @@ from plenish import files
 from plenish.errors import InputError
 from plenish.progress import progress, say
 from plenish.recipes.configuration import check_numbers
-from plenish.runs import Run
+from plenish.runs import Run, TrainedRun
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset, Subset
@@ -23,20 +23,8 @@ _LEAST = {"steps": 1, "batch": 2}
 _EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 12, 150, 3000
 
 
-@dataclasses.dataclass(frozen=True)
-class ClassifierRun:
-    """A trained classifier's Run.
-
-    Attributes:
-        run: the Run.
-    """
-
-    run: Run
-
-    @property
-    def path(self) -> Path:
-        """The Run's folder."""
-        return self.run.path
+class ClassifierRun(TrainedRun):
+    """A trained classifier's Run."""
 
     def summary(self) -> dict[str, Any]:
         """What it is, and how well it does on val and test."""
