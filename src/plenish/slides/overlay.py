@@ -17,6 +17,8 @@ from plenish.wording import plural
 if TYPE_CHECKING:
     from plenish.slides.annotations import Annotations
     from plenish.slides.reader import Slide
+    from plenish.slides.scale import Scale
+    from plenish.slides.settings import TilingSettings
     from plenish.slides.tissue import TissueSettings
 
 _SIDES = (200, 10_000)
@@ -84,11 +86,8 @@ def draw_overlay(
     """
     from plenish import files
     from plenish.slides import scale
-    from plenish.slides.annotations import read_annotations, refuse_unknown_labels
-    from plenish.slides.grid import make_grid
     from plenish.slides.reader import open_slide
     from plenish.slides.settings import TilingSettings
-    from plenish.slides.tissue import box_coverage, with_rim
 
     slide, out = Path(slide), Path(out)
     _check(out, side, mpp, level, data)
@@ -113,24 +112,9 @@ def draw_overlay(
             remarks.append(damaged or "Parts of the slide cannot be decoded and are drawn white.")
         canvas = Canvas(picture, downsample)
         canvas.outline(resized(mask, coarse, picture.shape[:2], downsample), TISSUE, "tissue")
-        found = None
-        if annotations is not None:
-            file = _annotations(Path(annotations), (opened.name, slide.stem))
-            if file is None:
-                remarks.append(f"{annotations} has no annotations of {opened.name}, so none are drawn.")
-            else:
-                found = read_annotations(
-                    file, size=(opened.width, opened.height), priority=how.priority, holes=how.holes
-                )
-                refuse_unknown_labels(found.names, priority=how.priority, holes=how.holes)
+        found = None if annotations is None else _read(Path(annotations), opened, slide.stem, how, remarks)
         if mpp is not None or level is not None:
-            needed = scale.require(opened, known, _MEND) if mpp is not None else known.mpp
-            grid = make_grid(opened, size=size, stride=stride, mpp=mpp, level=level, slide_mpp=needed)
-            rows, columns = (axis.ravel() for axis in np.indices((grid.rows, grid.columns)))
-            boxes = grid.boxes(rows, columns)
-            boxes = boxes[box_coverage(with_rim(mask), boxes, coarse) >= min_tissue - 1e-9]
-            canvas.boxes(boxes, TILE, "tiles")
-            facts |= {"tile_mpp": grid.mpp, "tiles": len(boxes)}
+            facts |= _draw_grid(canvas, opened, how, known, mask, coarse)
         elif data is not None:
             first = found.labels if found is not None else ()
             facts["tiles"] = _draw_dataset(canvas, data, opened.name, first)
@@ -154,6 +138,19 @@ def _check(out: Path, side: int, mpp: float | None, level: int | None, data: Pat
         raise InputError("Tiles come from one of --mpp, --level and --data; leave the others out.")
 
 
+def _read(path: Path, slide: Slide, stem: str, how: TilingSettings, remarks: list[str]) -> Annotations | None:
+    """The slide's annotations, from their file or a folder; None, with a remark, where there are none."""
+    from plenish.slides.annotations import read_annotations, refuse_unknown_labels
+
+    file = _annotations(path, (slide.name, stem))
+    if file is None:
+        remarks.append(f"{path} has no annotations of {slide.name}, so none are drawn.")
+        return None
+    found = read_annotations(file, size=(slide.width, slide.height), priority=how.priority, holes=how.holes)
+    refuse_unknown_labels(found.names, priority=how.priority, holes=how.holes)
+    return found
+
+
 def _annotations(path: Path, names: Sequence[str]) -> Path | None:
     """The slide's file of annotations; None where a folder of annotations has none of it."""
     from plenish.slides.annotations import find_annotations, has_annotations, the_annotations
@@ -168,6 +165,23 @@ def _tissue(slide: Slide, mpp: float | None, settings: TissueSettings) -> tuple[
 
     rgb, downsample = slide.thumbnail(thumbnail_side(slide.width, slide.height, mpp))
     return tissue_mask(rgb, settings, None if mpp is None else mpp * downsample), downsample
+
+
+def _draw_grid(
+    canvas: Canvas, slide: Slide, how: TilingSettings, known: Scale, mask: NDArray[np.bool_], coarse: float
+) -> dict[str, Any]:
+    """Draw the tiles that a tiling would take; `coarse` pixels of level 0 are one of the tissue's `mask`."""
+    from plenish.slides import scale
+    from plenish.slides.grid import make_grid
+    from plenish.slides.tissue import box_coverage, with_rim
+
+    needed = scale.require(slide, known, _MEND) if how.mpp is not None else known.mpp
+    grid = make_grid(slide, size=how.size, stride=how.stride, mpp=how.mpp, level=how.level, slide_mpp=needed)
+    rows, columns = (axis.ravel() for axis in np.indices((grid.rows, grid.columns)))
+    boxes = grid.boxes(rows, columns)
+    boxes = boxes[box_coverage(with_rim(mask), boxes, coarse) >= how.min_tissue - 1e-9]
+    canvas.boxes(boxes, TILE, "tiles")
+    return {"tile_mpp": grid.mpp, "tiles": len(boxes)}
 
 
 def _draw_annotations(canvas: Canvas, found: Annotations, mpp: float | None) -> dict[str, str]:
