@@ -260,7 +260,13 @@ def test_patience_ends_a_training_that_no_longer_improves(
 @pytest.mark.parametrize(
     "parts",
     [
-        ["adversarial.objective=relativistic", "penalty.r1=1", "penalty.r2=1"],
+        [
+            "adversarial.objective=relativistic",
+            "penalty.r1=1",
+            "penalty.r2=1",
+            "penalty.fall_to=0.1",
+            "penalty.fall_kimg=0.15",
+        ],
         [
             "adversarial.objective=wasserstein",
             "penalty.gp=10",

@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from plenish.errors import InputError
-from plenish.networks.gan.contract import Discriminator, NetworkConfig
+from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+from plenish.training.adversarial import step
+from plenish.training.engine import Engine
+from plenish.training.method import Adversarial, Method
 from plenish.training.penalties import (
     Penalty,
     clip_weights,
@@ -16,6 +19,7 @@ from plenish.training.penalties import (
     path_lengths,
     r1_r2,
 )
+from plenish.training.players import Players
 
 
 class Linear(Discriminator):
@@ -96,3 +100,40 @@ def test_lazy_rates_allow_for_the_added_steps() -> None:
 def test_impossible_values_are_refused(values: dict) -> None:
     with pytest.raises(InputError, match=next(iter(values))):
         Penalty(**values)
+
+
+def test_gammas_fall_by_half_a_cosine_and_then_stay() -> None:
+    penalty = Penalty(r1=8.0, r2=2.0, fall_to=0.25, fall_kimg=10)
+    assert penalty.gammas_at(0) == (8.0, 2.0)
+    assert penalty.gammas_at(5_000) == pytest.approx((8 * 0.625, 2 * 0.625))
+    assert penalty.gammas_at(10_000) == pytest.approx((2.0, 0.5))
+    assert penalty.gammas_at(99_000) == pytest.approx((2.0, 0.5))
+    assert Penalty(r1=8.0, fall_to=0.25).gammas_at(99_000) == (8.0, 0.0)
+
+
+class Noise(Generator):
+    """z as an image, with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__(NetworkConfig(size=4, channels=1, z_dim=16))
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
+        return self.scale * w.view(-1, 1, 4, 4)
+
+
+@pytest.mark.parametrize("interval", [1, 4])
+def test_a_training_step_takes_the_gammas_of_its_moment(interval: int) -> None:
+    penalty = Penalty(r1=6.0, r2=2.0, fall_to=0.25, fall_kimg=1, interval=interval)
+    paid = []
+    for nimg in (0, 2_000):
+        # Lazy penalties are taken behind the main update, which at next to no rate changes nothing.
+        method = Method(Adversarial(batch=6, lr_d=1e-12), penalty)
+        players = Players(Noise(), Linear(3.0), method, Engine(torch.device("cpu"), "float32"))
+        paid.append(float(step(players, _images(6), None, nimg, (0, 0), 0)["penalty"]))
+    assert paid == pytest.approx([0.5 * (6 + 2) * 3.0**2, 0.25 * 0.5 * (6 + 2) * 3.0**2], rel=1e-5)
+
+
+def test_a_share_above_one_is_refused() -> None:
+    with pytest.raises(InputError, match=r"fall_to is a share from 0 to 1, not 2"):
+        Penalty(fall_to=2.0)

@@ -179,16 +179,17 @@ def _gradient_penalty(turn: Turn, shown: Tensor, logits: Tensor | None) -> Tenso
     """
     players, penalty, y = turn.players, turn.method.penalty, turn.y
     reals, fakes = shown.detach().chunk(2)
+    r1, r2 = penalty.gammas_at(turn.nimg)
     total = torch.zeros((), device=shown.device)
     with players.engine.autocast():
         if logits is not None:
-            total = r1_r2(logits, shown, penalty.r1, penalty.r2)
+            total = r1_r2(logits, shown, r1, r2)
         elif penalty.r2:
             leaf = shown.detach().requires_grad_()
-            total = r1_r2(players.d(leaf, turn.twice(), parts=2), leaf, penalty.r1, penalty.r2)
+            total = r1_r2(players.d(leaf, turn.twice(), parts=2), leaf, r1, r2)
         elif penalty.r1:
             leaf = reals.clone(memory_format=torch.channels_last).requires_grad_()
-            total = 0.5 * penalty.r1 * gradient_squares(players.d(leaf, y), leaf).mean()
+            total = 0.5 * r1 * gradient_squares(players.d(leaf, y), leaf).mean()
         if penalty.gp:
             rng = turn.rng("mixture")
             share = torch.rand(turn.n, generator=rng, device=rng.device)

@@ -25,6 +25,9 @@ class Penalty:
     Attributes:
         r1: gamma of R1, γ/2·E‖∇D(x)‖² on reals (Mescheder et al. 2018).
         r2: gamma of R2, the same on fakes.
+        fall_to: share of both gammas, 0 to 1, that is left from `fall_kimg` on.
+        fall_kimg: thousands of images in which they fall, by half a cosine wave (Huang et al. 2024); 0 keeps
+            them constant.
         gp: weight of the gradient penalty (‖∇D(x̂)‖ − 1)² on x̂ drawn uniformly between reals and fakes
             (Gulrajani et al. 2017).
         drift: weight of D(x)², which keeps a critic's scores near 0 (Karras et al. 2018).
@@ -36,6 +39,8 @@ class Penalty:
 
     r1: float = 0.0
     r2: float = 0.0
+    fall_to: float = 1.0
+    fall_kimg: float = 0.0
     gp: float = 0.0
     drift: float = 0.0
     clip: float = 0.0
@@ -44,9 +49,11 @@ class Penalty:
     path_interval: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("r1", "r2", "gp", "drift", "clip", "path"):
+        for name in ("r1", "r2", "fall_kimg", "gp", "drift", "clip", "path"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"penalty.{name} must not be negative, and is {getattr(self, name)}.")
+        if not 0 <= self.fall_to <= 1:
+            raise InputError(f"penalty.fall_to is a share from 0 to 1, not {self.fall_to}.")
         for name in ("interval", "path_interval"):
             if getattr(self, name) < 1:
                 raise InputError(
@@ -57,6 +64,14 @@ class Penalty:
     def on_gradients(self) -> bool:
         """Whether the discriminator's gradients are penalised."""
         return self.r1 > 0 or self.r2 > 0 or self.gp > 0
+
+    def gammas_at(self, nimg: int) -> tuple[float, float]:
+        """Gammas of R1 and R2 after `nimg` images."""
+        if not self.fall_kimg:
+            return self.r1, self.r2
+        past = min(1.0, nimg / (1000 * self.fall_kimg))
+        share = self.fall_to + (1 - self.fall_to) * 0.5 * (1 + math.cos(math.pi * past))
+        return share * self.r1, share * self.r2
 
     def lazy_share(self, *, generator: bool = False) -> float:
         """Main steps over all steps of an optimiser: n/(n+1) where a lazy penalty adds one to every n."""
