@@ -13,7 +13,6 @@ import collections
 import concurrent.futures
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -74,15 +73,15 @@ class Crew(abc.ABC, Generic[JobT, AnswerT]):
 
     @abc.abstractmethod
     def without_worker(self, job: JobT, code: int) -> AnswerT:
-        """The answer to a job that brought its process down; called when the next process stands ready.
+        """The answer to a job that brought its process down.
 
         Args:
             job: as it was asked; halves of it can be given to `work`.
             code: exit status of the process.
         """
 
-    def hire(self) -> None:
-        """Start this thread's process."""
+    def _hire(self) -> tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]:
+        """Start a process for this thread."""
         home = str(Path(__file__).resolve().parents[1])
         paths = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
         one = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -94,6 +93,7 @@ class Crew(abc.ABC, Generic[JobT, AnswerT]):
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=os.environ | one,
+                process_group=0,  # An interrupt from the keyboard is the parent's business.
             )
             self._all.append(process)
         assert process.stdin is not None
@@ -101,33 +101,40 @@ class Crew(abc.ABC, Generic[JobT, AnswerT]):
         if process.stdout.readline() != _READY:
             raise WorkerLost("A worker process could not start; try '--workers 1'.")
         self.welcome(process.stdin, process.stdout)
-        self._mine.worker = process, process.stdin, process.stdout
+        return process, process.stdin, process.stdout
 
     def work(self, job: JobT) -> AnswerT:
-        """Have a job done by this thread's process, which is replaced when the job brings it down."""
+        """Have a job done by this thread's process, which is replaced when a job brings it down."""
+        if not hasattr(self._mine, "worker"):
+            self._mine.worker = self._hire()
         process, tell, hear = self._mine.worker
         try:
             return self.ask(tell, hear, job)
         except (OSError, WorkerLost):
-            process.kill()
-            code = process.wait()
+            del self._mine.worker
+            code = self._dismiss(process)
             if self._closed:
                 raise
-            self.hire()
         return self.without_worker(job, code)
+
+    def _dismiss(self, process: subprocess.Popen[bytes]) -> int:
+        """End a process, whose exit status is returned, and give back its pipes."""
+        process.kill()
+        code = process.wait()
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+        return code
 
     def close(self) -> None:
         """End all processes."""
         with self._lock:
             self._closed = True
             for process in self._all:
-                process.kill()
+                process.kill()  # All at once, then one by one.
             for process in self._all:
-                process.wait()
-                for pipe in (process.stdin, process.stdout):
-                    with contextlib.suppress(OSError):
-                        if pipe is not None:
-                            pipe.close()
+                self._dismiss(process)
 
 
 def in_order(
@@ -146,9 +153,8 @@ def in_order(
     """
     with contextlib.ExitStack() as stack:
         stack.callback(crew.close)
-        pool = concurrent.futures.ThreadPoolExecutor(workers, initializer=crew.hire)
+        pool = concurrent.futures.ThreadPoolExecutor(workers)
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-        stack.enter_context(_telling_of_lost_workers())
         waiting: collections.deque[tuple[JobT, concurrent.futures.Future[AnswerT]]] = collections.deque()
         for job in jobs:
             waiting.append((job, pool.submit(crew.work, job)))
@@ -159,14 +165,6 @@ def in_order(
         while waiting:
             done, future = waiting.popleft()
             yield done, future.result()
-
-
-@contextlib.contextmanager
-def _telling_of_lost_workers() -> Iterator[None]:
-    try:
-        yield
-    except concurrent.futures.BrokenExecutor:
-        raise WorkerLost("A worker process could not start; try '--workers 1'.") from None
 
 
 def read_array(pipe: IO[bytes], shape: Sequence[int]) -> NDArray[np.uint8]:
@@ -203,7 +201,6 @@ def serve_until_closed(serve: Callable[[IO[bytes], IO[bytes]], None]) -> None:
     Args:
         serve: reads jobs from the first pipe and writes answers to the second.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # An interrupt is the parent's business.
     with contextlib.suppress(BrokenPipeError, WorkerLost):
         sys.stdout.buffer.write(_READY)
         sys.stdout.buffer.flush()
