@@ -256,7 +256,11 @@ class Run:
             "run": str(self.path), "id": self.id, "kind": self.kind, "state": self.state,
             "recipe": self.config["config"].get("recipe"), "data": self.config["data"].get("name"),
             "created": self.config["created"], "seed": self.seed,
-            **{key: status[key] for key in ("kimg", "attempt", "seconds", "message") if key in status},
+            **{
+                key: status[key]
+                for key in ("kimg", "attempt", "seconds", "message")
+                if status.get(key) is not None
+            },
             **({"energy": _energy(status["energy_j"])} if "energy_j" in status else {}),
             "checkpoints": sorted(p.name for p in (self.path / "checkpoints").glob("kimg-*") if p.is_dir()),
             "bytes": sum(p.stat().st_size for p in self.path.rglob("*") if p.is_file()),

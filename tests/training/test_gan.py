@@ -21,7 +21,7 @@ from plenish.errors import InputError, NegativeAnswer
 from plenish.latent.generate import load_generator
 from plenish.recipes.train import train_gan
 from plenish.runs import Run
-from plenish.training import adversarial, checkpoints
+from plenish.training import adversarial, checkpoints, samples
 from plenish.training.health import Failure, Health
 
 TINY = [
@@ -192,6 +192,7 @@ def test_rollback_goes_on_from_the_last_good_checkpoint_with_other_draws(
     forgiving = [*TINY, "schedule.on_failure=rollback"]
     run = _train(data, tmp_path / "run", 0.4, options=forgiving)
     assert (run.status["state"], run.status["attempt"], run.status["rollbacks"]) == ("complete", 2, 2)
+    assert "message" not in run.summary(), "what went wrong is over"
     assert "Going on from there with other random draws" in capsys.readouterr().err
     with pytest.raises(NegativeAnswer, match="no longer a number"):
         _train(data, tmp_path / "strict", 0.4, options=[*forgiving, "schedule.rollbacks=1"])
@@ -224,21 +225,73 @@ def test_a_rollback_goes_behind_the_beginning_of_the_failure(
     assert next(nimg for nimg, attempt in steps if attempt == 1) == 100
     assert (run.status["state"], run.status["attempt"]) == ("complete", 1)
     assert run.metrics()["kimg"].is_monotonic_increasing
+    assert (run.metrics()["kimg"] == 0).sum() == 1, "the first look is told once"
 
 
-def test_a_rollback_without_a_checkpoint_begins_again(
+def _scored(monkeypatch: pytest.MonkeyPatch, scores: dict[int, float]) -> None:
+    """Let checkpoints be scored by the images seen."""
+    from plenish.recipes import train as recipe_train
+
+    seen = []
+    real = samples.evaluate
+
+    def evaluate(training, log, checkpoint):
+        seen.append(training.nimg)
+        real(training, log, checkpoint)
+
+    monkeypatch.setattr(samples, "evaluate", evaluate)
+    monkeypatch.setattr(recipe_train, "_validator", lambda *_: lambda images, y: scores[seen[-1]])
+
+
+class _Killed(BaseException):
+    pass
+
+
+def test_a_kill_behind_the_best_score_does_not_lose_it(
     stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_step = adversarial.step
+    _scored(monkeypatch, {100: 5.0, 200: 1.0, 300: 4.0, 400: 3.0})
+    data, options = stripes(), [*TINY, "schedule.keep=1"]
+    real = checkpoints.prune_checkpoints
+
+    def dying(folder: Path, *keep):
+        removed = real(folder, *keep)
+        if (folder / "kimg-00000.200").exists():
+            raise _Killed
+        return removed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "prune_checkpoints", dying)
+        with pytest.raises(_Killed):
+            _train(data, tmp_path / "run", 0.4, validation=True, options=options)
+    run = _train(data, tmp_path / "run", 0.4, validation=True, options=options)
+    assert run.status["best"] == {"checkpoint": "kimg-00000.200", "kid_val": 1.0}
+    assert (run.path / "checkpoints" / "kimg-00000.200").is_dir()
+
+
+def test_after_a_rollback_the_best_is_among_what_is_left(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = {100: 3.0, 200: 1.0}
+    _scored(monkeypatch, scores)
+    real_step, real_feed = adversarial.step, Health.feed
 
     def poisoned(players, x, y, nimg, key, number, **more):
         values = real_step(players, x, y, nimg, key, number, **more)
-        return values | {"loss_g": torch.tensor(float("nan"))} if nimg == 30 and key[1] == 0 else values
+        return values | {"loss_g": torch.tensor(float("nan"))} if nimg == 230 and key[1] == 0 else values
+
+    def begun_earlier(self, line):
+        failure = real_feed(self, line)
+        if failure:
+            scores.update({200: 9.0, 300: 5.0})  # Of the second attempt.
+        return failure and Failure(failure.message, 0.15)
 
     monkeypatch.setattr(adversarial, "step", poisoned)
-    run = _train(stripes(), tmp_path / "run", 0.2, options=[*TINY, "schedule.on_failure=rollback"])
-    assert (run.status["state"], run.status["attempt"]) == ("complete", 1)
-    assert run.metrics()["kimg"].is_monotonic_increasing
+    monkeypatch.setattr(Health, "feed", begun_earlier)
+    options = [*TINY, "schedule.on_failure=rollback"]
+    run = _train(stripes(), tmp_path / "run", 0.3, validation=True, options=options)
+    assert run.status["attempt"] == 1
+    assert run.status["best"] == {"checkpoint": "kimg-00000.100", "kid_val": 3.0}
 
 
 def test_patience_ends_a_training_that_no_longer_improves(

@@ -128,7 +128,7 @@ def train(
     fitting = _Fitting(run, subset, val, schedule, learner)
     _restore(fitting, retry)
     run.update_status(
-        state="running", engine=engine.describe(), schedule=dataclasses.asdict(schedule),
+        state="running", message=None, engine=engine.describe(), schedule=dataclasses.asdict(schedule),
         parameters=sum(p.numel() for p in learner.network.parameters()), encoding=network.encoding_size,
     )  # fmt: skip
     try:

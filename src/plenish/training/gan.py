@@ -85,8 +85,9 @@ def _may_roll_back(training: Training) -> bool:
 def _session(training: Training, family: str) -> Outcome:
     run, schedule = training.run, training.schedule
     run.update_status(
-        state="running", engine=training.engine.describe(), schedule=dataclasses.asdict(schedule)
-    )
+        state="running", engine=training.engine.describe(), schedule=dataclasses.asdict(schedule),
+        message=None, failed_since=None,
+    )  # fmt: skip
     try:
         with contextlib.closing(Log(run, training.nimg)) as log, stop_requests() as stop:
             samples.catch_up(training, log)
@@ -113,7 +114,6 @@ def _restore(training: Training, retry: bool) -> None:
     run, players = training.run, training.players
     status = run.status
     training.attempt = int(status.get("attempt", 0))
-    training.best = dict(status.get("best", {}))
     folder = run.path / "checkpoints"
     newest = _last_good(run)
     if status.get("state") == "diverged":
@@ -135,10 +135,11 @@ def _restore(training: Training, retry: bool) -> None:
         training.nimg, training.steps = int(state["nimg"]), int(state["steps"])
         training.last_batch = int(state["last_batch"])
         say(f"Going on at {training.kimg:g} kimg from {newest.name}.")
-    if training.best and not (folder / str(training.best.get("checkpoint"))).is_dir():
-        training.best = {}
     players.grow(training.nimg)
-    run.cut_metrics(training.kimg)
+    run.cut_metrics(
+        training.kimg if newest is not None else -1.0
+    )  # Without one, the first look is taken again.
+    training.best = samples.best_kept(run)
 
 
 def _last_good(run: Run) -> Path | None:

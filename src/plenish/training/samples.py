@@ -38,9 +38,12 @@ def evaluate(training: Training, log: Log, checkpoint: str) -> None:
 
 def sample_images(training: Training, n: int, *key: Any) -> NDArray[np.uint8]:
     """Fixed samples of the moving average, uint8 n×H×W×C; labels follow the training rows."""
-    batches = _synthesised(training, n, 64, "samples", *key)
-    full_size = training.players.ema.full_size
-    return np.concatenate([to_uint8(full_size(images)) for images in batches])
+    network = training.players.ema
+    made = np.empty((n, network.config.size, network.config.size, network.config.channels), np.uint8)
+    batch = min(64, training.players.stage_at(training.nimg).batch)  # No more memory than a step takes.
+    for number, images in enumerate(_synthesised(training, n, batch, "samples", *key)):
+        made[number * batch : (number + 1) * batch] = to_uint8(network.full_size(images))
+    return made
 
 
 def settle(training: Training) -> None:
@@ -73,6 +76,20 @@ def _synthesised(training: Training, n: int, batch: int, *key: Any) -> Iterator[
         with engine.autocast():
             images = network.synthesis(network.mapping(z[piece], asked), asked, noise="random")
         yield images
+
+
+def best_kept(run: Run) -> dict[str, Any]:
+    """The checkpoint with the best score among those that are still there; empty where none was scored.
+
+    Told by the log, which knows of a score as soon as there is one and is cut back with the checkpoints.
+    """
+    best: dict[str, Any] = {}
+    for _, line in run.metrics().iterrows():
+        score, name = line.get("kid_val", math.nan), checkpoints.checkpoint_name(round(1000 * line["kimg"]))
+        better = not math.isnan(score) and score < best.get("kid_val", math.inf)
+        if better and (run.path / "checkpoints" / name).is_dir():
+            best = {"checkpoint": name, "kid_val": float(score)}
+    return best
 
 
 def catch_up(training: Training, log: Log) -> None:
