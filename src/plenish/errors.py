@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class PlenishError(Exception):
@@ -38,3 +40,20 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
     hint = f"; did you mean '{close}'?" if close else "."
     shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
     return InputError(f"Unknown {kind} '{name}'{hint} Known: {shown or 'none'}.")
+
+
+_MEANT: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
+def of_its_kind(name: str, value: Any, default: Any) -> Any:
+    """An option's value as what its default is; where that is a number with a point, any number will do.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if isinstance(default, float) and isinstance(value, (int, str)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if type(value) is not type(default):
+        raise InputError(f"{name} must be {_MEANT.get(type(default), 'of another kind')}, not {value!r}.")
+    return value

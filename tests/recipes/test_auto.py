@@ -143,12 +143,11 @@ def test_both_gammas_of_r3gan_can_be_asked_for() -> None:
 def test_nothing_is_said_of_scores_where_there_are_none(stripes, tmp_path: Path) -> None:
     data = stripes()
     subset = data.part("train", purpose="train")
-    assert auto.facts_of(subset, None, True, 4, {"adversarial.batch": 8}).asked == {"adversarial.batch": 8}
-    assert auto.facts_of(subset, None, True, 4).asked == {"adversarial.batch": 4}
-    assert auto.facts_of(subset, None, True, None).scored
-    assert not auto.facts_of(subset, None, True, None, {}, False).scored
+    assert auto.facts_of(subset, None, True, {"adversarial.batch": 8}).asked == {"adversarial.batch": 8}
+    assert auto.facts_of(subset, None, True).scored
+    assert not auto.facts_of(subset, None, True, {}, False).scored
     data.add_split("without", ["train"] * len(data), {})
-    assert not auto.facts_of(data.part("train", "without", purpose="train"), None, True, None).scored
+    assert not auto.facts_of(data.part("train", "without", purpose="train"), None, True).scored
     recipe = choose(Facts(900, 64, scored=False))
     assert "patience" not in recipe.sections["schedule"]
     assert "1,000 kimg: no checkpoint is scored on val" in recipe.provenance

@@ -83,6 +83,8 @@ def test_broken_recipes_are_told(tmp_path: Path, content: str, sentence: str) ->
     [
         ({"options": ["growth.start=8"]}, "dcgan does not; leave it out"),
         ({"options": ["limits.window=0"]}, "1 or more, not 0"),
+        ({"options": ["limits.window=100"]}, "limits.window must be below 100 lines, and is 100"),
+        ({"options": ["network.slope=steep"]}, "network.slope must be a number, not 'steep'"),
         ({"options": ["limits.explosion=-1"]}, "must not be negative"),
         ({"batch": 500}, "--batch 500 is more than"),
         ({"recipe": "dcgna"}, "did you mean 'dcgan'"),

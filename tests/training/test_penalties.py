@@ -91,7 +91,9 @@ def test_lazy_rates_allow_for_the_added_steps() -> None:
     assert Penalty(r1=1, interval=16).lazy_share() == pytest.approx(16 / 17)
     assert Penalty(r1=1, interval=1).lazy_share() == 1
     assert Penalty(interval=16).lazy_share() == 1, "no penalty, no added steps"
-    assert Penalty(path=2, path_interval=4).lazy_share(generator=True) == pytest.approx(4 / 5)
+    assert Penalty(path=2, path_interval=4).path_share(1) == pytest.approx(4 / 5)
+    assert Penalty(path=2, path_interval=4).path_share(3) == pytest.approx(12 / 13), "three steps a turn"
+    assert Penalty(path_interval=4).path_share(3) == 1
 
 
 @pytest.mark.parametrize(

@@ -238,8 +238,8 @@ def _power(number: float) -> int:
 
 
 def facts_of(
-    subset: Subset, domain: str | None, labelled: bool, batch: int | None,
-    changes: Mapping[str, Any] | None = None, validation: bool = True,
+    subset: Subset, domain: str | None, labelled: bool, changes: Mapping[str, Any] | None = None,
+    validation: bool = True,
 ) -> Facts:  # fmt: skip
     """Facts of a Dataset's train part and of the device that the settings ask for.
 
@@ -247,7 +247,6 @@ def facts_of(
         subset: the train part.
         domain: kind of images, as the user says.
         labelled: whether the networks are given the labels.
-        batch: images a step, where the user says that and `changes` do not.
         changes: what the user says of the configuration, by key, such as adversarial.batch.
         validation: whether checkpoints are to be scored; they can be only where there is a val part.
     """
@@ -262,10 +261,9 @@ def facts_of(
         names = list(subset.labels)
         counts = {name: names.count(name) for name in dataset.labels.names}
     engine = Engine.from_settings()
-    asked = ({} if batch is None else {"adversarial.batch": batch}) | dict(changes or {})
     return Facts(
         len(subset), dataset.size, dataset.channels, kind, counts, engine.device.type != "cpu",
-        torch.get_num_threads(), domain or "natural", asked,  # type: ignore[arg-type]
+        torch.get_num_threads(), domain or "natural", dict(changes or {}),  # type: ignore[arg-type]
         validation and "val" in set(dataset.split(subset.split_name).part_of),
     )  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -10,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from plenish import settings
 from plenish._version import __version__
-from plenish.errors import InputError, unknown
+from plenish.errors import InputError, of_its_kind, unknown
 from plenish.progress import warn
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset
     from plenish.recipes import Recipe
     from plenish.runs import Run
-
-
-_MEANT: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
 def check_numbers(least: Mapping[str, int], **given: float | None) -> None:
@@ -77,14 +73,7 @@ def made(kind: Any, values: Mapping[str, Any], section: str) -> Any:
     for name, value in values.items():
         if name not in fields:
             raise unknown(f"option in {section}", name, fields)
-        default = fields[name].default
-        if isinstance(default, float) and isinstance(value, (int, str)) and not isinstance(value, bool):
-            with contextlib.suppress(ValueError):
-                value = float(value)
-        if type(value) is not type(default):
-            meant = _MEANT.get(type(default), "of another kind")
-            raise InputError(f"{section}.{name} must be {meant}, not {value!r}.")
-        typed[name] = value
+        typed[name] = of_its_kind(f"{section}.{name}", value, fields[name].default)
     return kind(**typed)
 
 

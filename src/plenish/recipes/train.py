@@ -126,7 +126,7 @@ def _choose(
         if before is not None:
             return before
     subset = dataset.part("train", split, purpose="train")
-    facts = auto.facts_of(subset, domain, conditional is not False, None, changes, validation)
+    facts = auto.facts_of(subset, domain, conditional is not False, changes, validation)
     recipe = auto.choose(facts)
     for reason in [] if dry_run else recipe.choice["reasons"]:  # A dry run's result holds them.
         say(f"  {reason}")

@@ -97,6 +97,8 @@ class Limits:
         for name in ("window", "spikes"):
             if getattr(self, name) < 1:
                 raise InputError(f"limits.{name} is a number of lines, 1 or more, not {getattr(self, name)}.")
+        if 2 * self.window >= REMEMBERED:
+            raise InputError(f"limits.window must be below {REMEMBERED // 2} lines, and is {self.window}.")
         for field in dataclasses.fields(self):
             if not 0 <= getattr(self, field.name) < math.inf:
                 raise InputError(

@@ -34,7 +34,7 @@ class Penalty:
         clip: weights of the discriminator are clipped to ±clip after each step (Arjovsky et al. 2017).
         interval: discriminator steps from one gradient penalty (r1, r2, gp) to the next.
         path: weight of path length regularisation of the generator (Karras et al. 2020).
-        path_interval: generator steps from one path length penalty to the next.
+        path_interval: turns of the generator from one path length penalty to the next.
     """
 
     r1: float = 0.0
@@ -73,11 +73,15 @@ class Penalty:
         share = self.fall_to + (1 - self.fall_to) * 0.5 * (1 + math.cos(math.pi * past))
         return share * self.r1, share * self.r2
 
-    def lazy_share(self, *, generator: bool = False) -> float:
-        """Main steps over all steps of an optimiser: n/(n+1) where a lazy penalty adds one to every n."""
-        interval = self.path_interval if generator else self.interval
-        lazy = self.path > 0 if generator else self.on_gradients and interval > 1
-        return interval / (interval + 1) if lazy else 1.0
+    def lazy_share(self) -> float:
+        """The discriminator's main steps over all: n/(n+1) where a lazy penalty adds one to every n."""
+        lazy = self.on_gradients and self.interval > 1
+        return self.interval / (self.interval + 1) if lazy else 1.0
+
+    def path_share(self, g_steps: int) -> float:
+        """The same for the generator, which takes `g_steps` main steps a turn."""
+        steps = self.path_interval * g_steps
+        return steps / (steps + 1) if self.path > 0 else 1.0
 
 
 def gradient_squares(logits: Tensor, images: Tensor) -> Tensor:

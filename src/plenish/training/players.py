@@ -50,7 +50,7 @@ class Players:
         self.method, self.engine = method, engine
         rules, penalty = method.adversarial, method.penalty
         self.objective = objective(rules.objective)
-        self.opt_g = self._adam(self.g, rules.lr_g, penalty.lazy_share(generator=True))
+        self.opt_g = self._adam(self.g, rules.lr_g, penalty.path_share(rules.g_steps))
         self.opt_d = self._adam(self.d, rules.lr_d, penalty.lazy_share())
         self.sizes = [self.g.stage_size(number) for number in range(self.g.stages)]
         self.parameters_g, self.parameters_d = list(self.g.parameters()), list(self.d.parameters())

@@ -106,3 +106,9 @@ def test_gradient_of_the_penalty_is_the_numeric_one(dropout: float) -> None:
 def test_impossible_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(InputError):
         WGANGPConfig(size=16, **options)
+
+
+def test_a_whole_number_will_do_for_a_share() -> None:
+    config = network_config("wgan-gp", {"size": 16, "dropout": 0})
+    assert config.to_dict()["dropout"] == 0.0
+    assert type(config.to_dict()["dropout"]) is float

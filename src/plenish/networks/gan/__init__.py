@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from plenish.datasets.schema import LabelSchema
-from plenish.errors import InputError, unknown
+from plenish.errors import of_its_kind, unknown
 from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
 from plenish.networks.gan.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
 from plenish.networks.gan.progan import ProGANConfig, ProGANDiscriminator, ProGANGenerator
@@ -58,16 +58,8 @@ def network_config(name: str, options: Mapping[str, Any]) -> NetworkConfig:
             raise unknown(f"{name} network option", option, [key for key in known if key not in of_the_data])
     values = dict(options)
     for field in dataclasses.fields(made):
-        default = field.default
-        if (
-            field.name in values
-            and default is not dataclasses.MISSING
-            and type(values[field.name]) is not type(default)
-        ):
-            wanted = {int: "a whole number", bool: "true or false", str: "a word"}.get(
-                type(default), "of another kind"
-            )
-            raise InputError(f"network.{field.name} must be {wanted}, not {values[field.name]!r}.")
+        if field.name in values and field.default is not dataclasses.MISSING:
+            values[field.name] = of_its_kind(f"network.{field.name}", values[field.name], field.default)
     if isinstance(values.get("labels"), Mapping):
         values["labels"] = LabelSchema.from_dict(values["labels"])
     return made(**values)
