@@ -82,6 +82,7 @@ def test_broken_recipes_are_told(tmp_path: Path, content: str, sentence: str) ->
     ("more", "sentence"),
     [
         ({"options": ["growth.start=8"]}, "dcgan does not; leave it out"),
+        ({"options": ["adversarial.lr_fall_to=2"]}, "adversarial.lr_fall_to is a share, 0 to 1, not 2"),
         ({"options": ["limits.window=0"]}, "1 or more, not 0"),
         ({"options": ["limits.window=100"]}, "limits.window must be below 100 lines, and is 100"),
         ({"options": ["network.slope=steep"]}, "network.slope must be a number, not 'steep'"),

@@ -154,7 +154,9 @@ def test_another_configuration_is_listed_and_refused(stripes, tmp_path: Path) ->
             _train(data, tmp_path / "run", 0.2, **change)
     with pytest.raises(InputError, match="other data"):
         _train(stripes("others", n=80), tmp_path / "run", 0.2)
-    assert before.keys() == _weights(tmp_path / "run").keys()
+    after = _weights(tmp_path / "run")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_divergence_stops_at_the_last_good_checkpoint_and_is_not_replayed(
@@ -319,6 +321,8 @@ def test_patience_ends_a_training_that_no_longer_improves(
             "penalty.r2=1",
             "penalty.fall_to=0.1",
             "penalty.fall_kimg=0.15",
+            "adversarial.lr_fall_to=0.1",
+            "adversarial.lr_fall_kimg=0.15",
         ],
         [
             "adversarial.objective=wasserstein",

@@ -109,6 +109,7 @@ def step(
     rules = players.method.adversarial
     number = nimg // len(x) if number is None else number
     turn = Turn(players, x, y, nimg, key, number, norms)
+    players.set_rates(nimg)
     players.engine.seed_everything(*key, nimg)  # Dropout and synthesis noise draw from the default stream.
     generators_turn = (number + 1) % rules.d_steps == 0
     with players.engine.autocast(), torch.set_grad_enabled(generators_turn):

@@ -21,6 +21,8 @@ class Adversarial:
         batch: images a step.
         lr_g: learning rate of the generator.
         lr_d: learning rate of the discriminator; unequal ones are the two-time-scale rule (Heusel 2017).
+        lr_fall_to: share of both learning rates, 0 to 1, that is left from `lr_fall_kimg` on.
+        lr_fall_kimg: thousands of images in which they fall, by half a cosine wave; 0 keeps them constant.
         beta1: Adam's first momentum.
         beta2: Adam's second momentum.
         g_steps: generator updates for each of its turns.
@@ -39,6 +41,8 @@ class Adversarial:
     batch: int = 64
     lr_g: float = 2e-4
     lr_d: float = 2e-4
+    lr_fall_to: float = 1.0
+    lr_fall_kimg: float = 0.0
     beta1: float = 0.5
     beta2: float = 0.999
     g_steps: int = 1
@@ -55,7 +59,7 @@ class Adversarial:
         for name in ("lr_g", "lr_d", "g_steps", "d_steps", "ema_kimg"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"adversarial.{name} must be a number above 0, not {getattr(self, name)}.")
-        for name in ("noise_sd", "noise_kimg"):
+        for name in ("lr_fall_kimg", "noise_sd", "noise_kimg"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"adversarial.{name} must not be negative, and is {getattr(self, name)}.")
         for name in ("beta1", "beta2"):
@@ -68,8 +72,9 @@ class Adversarial:
             raise InputError(
                 "adversarial.noise_sd falls to 0 over adversarial.noise_kimg, which is 0; give that too."
             )
-        if not 0 <= self.style_mixing <= 1:
-            raise InputError(f"adversarial.style_mixing is a share, 0 to 1, not {self.style_mixing}.")
+        for name in ("style_mixing", "lr_fall_to"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"adversarial.{name} is a share, 0 to 1, not {getattr(self, name)}.")
         if self.batch < 2:
             raise InputError(
                 f"A batch needs at least 2 images, since batch norm compares them; it is {self.batch}."

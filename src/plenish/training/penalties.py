@@ -14,6 +14,7 @@ from torch import Tensor
 
 from plenish.errors import InputError
 from plenish.networks.gan.contract import Discriminator
+from plenish.training.schedules import cosine_fall
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +68,7 @@ class Penalty:
 
     def gammas_at(self, nimg: int) -> tuple[float, float]:
         """Gammas of R1 and R2 after `nimg` images."""
-        if not self.fall_kimg:
-            return self.r1, self.r2
-        past = min(1.0, nimg / (1000 * self.fall_kimg))
-        share = self.fall_to + (1 - self.fall_to) * 0.5 * (1 + math.cos(math.pi * past))
+        share = cosine_fall(nimg, self.fall_to, self.fall_kimg)
         return share * self.r1, share * self.r2
 
     def lazy_share(self) -> float:

@@ -13,6 +13,7 @@ from plenish.training.engine import Engine
 from plenish.training.growth import Stage
 from plenish.training.method import Method
 from plenish.training.objectives import objective
+from plenish.training.schedules import cosine_fall
 
 
 class Memory(nn.Module):
@@ -83,6 +84,17 @@ class Players:
             for network in (self.g, self.d, self.ema):
                 network.grow(stage.number, stage.alpha)
         return stage
+
+    def set_rates(self, nimg: int) -> None:
+        """Give both optimisers the learning rates that hold after `nimg` images."""
+        rules, penalty = self.method.adversarial, self.method.penalty
+        share = cosine_fall(nimg, rules.lr_fall_to, rules.lr_fall_kimg)
+        for optimiser, lr in (
+            (self.opt_g, rules.lr_g * penalty.path_share(rules.g_steps)),
+            (self.opt_d, rules.lr_d * penalty.lazy_share()),
+        ):
+            for group in optimiser.param_groups:
+                group["lr"] = share * lr
 
     def train_d(self, on: bool) -> None:
         """Have gradients of the discriminator's weights computed, or not."""

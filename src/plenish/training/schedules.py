@@ -1,0 +1,19 @@
+"""Quantities that fall while a training goes on, as functions of the images seen alone."""
+
+from __future__ import annotations
+
+import math
+
+
+def cosine_fall(nimg: int, to: float, kimg: float) -> float:
+    """What is left after `nimg` images of a quantity that is 1 at the start.
+
+    Args:
+        nimg: images seen.
+        to: what is left in the end, 0 to 1.
+        kimg: thousands of images in which it falls, by half a cosine wave; 0 for one that does not fall.
+    """
+    if not kimg:
+        return 1.0
+    past = min(1.0, nimg / (1000 * kimg))
+    return to + (1 - to) * 0.5 * (1 + math.cos(math.pi * past))
