@@ -246,6 +246,19 @@ def test_reals_give_way_to_fakes_as_the_discriminator_wins(accuracy: float) -> N
     assert torch.equal(untouched.d.looks[0].images[:n], x)
 
 
+@pytest.mark.parametrize("objective", ["nonsaturating", "hinge", "relativistic"])
+def test_fakes_among_the_reals_do_not_count_as_mistakes(objective: str) -> None:
+    # Reals have the logit 49/2 − 8, fakes one below 0 but for |z| > 4.
+    play = Play({"objective": objective, "fake_as_real": 0.4}, level=8.0, scale=1.0, side=1)
+    x = torch.full((1_000, 1, 1, 1), 7.0)
+    for _ in range(3):
+        values = play.step(x)
+        assert (values["d_accuracy_real"], values["score_real"]) == pytest.approx((1.0, 16.5))
+        assert values["d_accuracy_fake"] > 0.99
+    replaced = [look.images[:1_000] != x for look in play.d.looks if len(look.images) == 2_000]
+    assert 0.33 < replaced[-1].float().mean() < 0.47, "the largest share, at a discriminator that is right"
+
+
 def test_accuracy_is_the_share_on_the_right_side_and_remembered() -> None:
     # Reals 2 have the logit 1.5; fakes have ½z² − ½, which is below 0 for |z| < 1.
     n, within = 20_000, math.erf(math.sqrt(0.5))

@@ -126,7 +126,8 @@ def _discriminator(turn: Turn, fakes: Tensor) -> dict[str, Tensor]:
     """Update the discriminator on the reals and these fakes."""
     players, method = turn.players, turn.method
     penalty = method.penalty
-    shown = turn.shown(torch.cat([_with_fakes(turn, fakes), fakes]), "d")
+    reals, kept = _with_fakes(turn, fakes)
+    shown = turn.shown(torch.cat([reals, fakes]), "d")
     at_once = turn.due() and penalty.interval == 1
     shared = at_once and penalty.r2 > 0
     shown.requires_grad_(shared)
@@ -136,7 +137,7 @@ def _discriminator(turn: Turn, fakes: Tensor) -> dict[str, Tensor]:
         loss = players.objective.discriminator(real, fake, method.adversarial.smoothing)
         if penalty.drift:
             loss = loss + penalty.drift * real.square().mean()
-    values = {"loss_d": loss.detach(), **_verdict(players, real.detach(), fake.detach())}
+    values = {"loss_d": loss.detach(), **_verdict(players, real.detach(), fake.detach(), kept)}
     extra = None
     if at_once:
         extra = _gradient_penalty(turn, shown, logits if shared else None)
@@ -159,15 +160,19 @@ def _discriminator(turn: Turn, fakes: Tensor) -> dict[str, Tensor]:
     return values
 
 
-def _with_fakes(turn: Turn, fakes: Tensor) -> Tensor:
-    """Reals, a share of them replaced by fakes while the discriminator is too accurate."""
+def _with_fakes(turn: Turn, fakes: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Reals, a share of them replaced by fakes while the discriminator is too accurate; and which are real.
+
+    The second is N, 1 where the image is a real one; None where all are.
+    """
     most = turn.method.adversarial.fake_as_real
     if not most:
-        return turn.x
+        return turn.x, None
     share = most * ((turn.players.memory.accuracy - 0.5) / 0.5).clamp_min(0)
     rng = turn.rng("fake as real")
     replaced = torch.rand(turn.n, generator=rng, device=rng.device) < share
-    return torch.where(replaced[:, None, None, None], fakes.to(turn.x.dtype), turn.x)
+    mixed = torch.where(replaced[:, None, None, None], fakes.to(turn.x.dtype), turn.x)
+    return mixed, (~replaced).float()
 
 
 def _gradient_penalty(turn: Turn, shown: Tensor, logits: Tensor | None) -> Tensor:
@@ -250,21 +255,25 @@ def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.step()
 
 
-def _verdict(players: Players, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+def _verdict(players: Players, real: Tensor, fake: Tensor, kept: Tensor | None) -> dict[str, Tensor]:
     """How the discriminator judged: mean probabilities or scores, and shares of right answers.
 
     Where only differences of scores have a meaning, a pair of images is judged rightly if the real one scores
-    higher.
+    higher. Fakes that stand among the reals do not count: calling them real would be the mistake.
     """
     middle, probability = players.objective.middle, players.objective.probability
-    values = {"score_real": real.mean(), "score_fake": fake.mean()}
+
+    def of_reals(values: Tensor) -> Tensor:
+        return values.mean() if kept is None else (values * kept).sum() / kept.sum().clamp_min(1)
+
+    values = {"score_real": of_reals(real), "score_fake": fake.mean()}
     if probability is not None:
-        values |= {"d_real": probability(real).mean(), "d_fake": probability(fake).mean()}
+        values |= {"d_real": of_reals(probability(real)), "d_fake": probability(fake).mean()}
     right_real = real > (fake if middle is None else middle)
     right_fake = fake < (real if middle is None else middle)
     return values | {
-        "d_accuracy_real": right_real.float().mean(),
-        "d_accuracy_fake": right_fake.float().mean(),
+        "d_accuracy_real": of_reals(right_real.float()),
+        "d_accuracy_fake": of_reals(right_fake.float()) if middle is None else right_fake.float().mean(),
     }
 
 
