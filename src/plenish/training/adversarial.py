@@ -273,7 +273,7 @@ def _verdict(players: Players, real: Tensor, fake: Tensor, kept: Tensor | None) 
     right_fake = fake < (real if middle is None else middle)
     return values | {
         "d_accuracy_real": of_reals(right_real.float()),
-        "d_accuracy_fake": of_reals(right_fake.float()) if middle is None else right_fake.float().mean(),
+        "d_accuracy_fake": right_fake.float().mean(),
     }
 
 
