@@ -78,8 +78,8 @@ def read_options(
     parser = _parser(prog, function, renamed)
     values = _parse(parser, _prepare(tokens, parser, function, renamed, positional))
     values.pop("config", None)
-    if isinstance(values.get("seed"), int) and values["seed"] < 0:
-        raise InputError(f"--seed must not be negative, and is {values['seed']}.")
+    if isinstance(values.get("seed"), int) and not 0 <= values["seed"] < 2**63:
+        raise InputError(f"--seed must be a number from 0 to 2^63 − 1, and is {values['seed']}.")
     common = {key: values.pop(key) for key in COMMON}
     _check_common(common)
     return values, common
@@ -153,6 +153,9 @@ def _prepare(
             prepared.append(token)
         elif hint is bool:
             follows = i < len(tokens) and tokens[i].lower() in ("true", "false")
+            all_said = bare >= required + len(positional)
+            if all_said and not follows and i < len(tokens) and not _is_option(tokens[i]):
+                raise InputError(f"{option} must be true or false, not {tokens[i]}.")
             prepared.append(f"{option}={tokens[i].lower() if follows else 'true'}")
             i += follows
         elif get_origin(hint) in (list, tuple):
@@ -281,7 +284,7 @@ def _sentence(message: str, parser: Any) -> str:
         hint = f"; did you mean '{close}'?" if close else f"; see '{parser.prog} --help'."
         return f"'{parser.prog}' does not know what to do with '{word}'{hint}"
     if wrong := re.fullmatch(r'option "([^"]+)": (.+?)\. Got value: ?(.*)', text):
-        typed = [o for action in parser._actions for o in action.option_strings if o.startswith("--")]
-        option = "--" + wrong[1].replace("_", "-")
+        typed = [o for action in parser._actions for o in action.option_strings if o.startswith("-")]
+        option = ("--" if len(wrong[1]) > 1 else "-") + wrong[1].replace("_", "-")
         return f"{option if option in typed else wrong[1]} {wrong[2]}, not {wrong[3] or 'empty'}."
     return f"{text}; see '{parser.prog} --help'."

@@ -71,6 +71,7 @@ def test_labels_asked_for(trained: tuple[Path, Run], tmp_path: Path) -> None:
     [
         ({"label": "clas1"}, "did you mean 'class1'"),
         ({"n": 0}, "at least 1"),
+        ({"n": 10**13}, "at most 10,000,000, not 10,000,000,000,000"),
         ({"truncation": -1.0}, "between 0"),
         ({"checkpoint": "kimg-9"}, "Unknown checkpoint"),
     ],

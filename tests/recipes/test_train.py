@@ -82,8 +82,10 @@ def test_broken_recipes_are_told(tmp_path: Path, content: str, sentence: str) ->
     ("more", "sentence"),
     [
         ({"options": ["growth.start=8"]}, "dcgan does not; leave it out"),
-        ({"options": ["adversarial.lr_fall_to=2"]}, "adversarial.lr_fall_to is a share, 0 to 1, not 2"),
+        ({"options": ["adversarial.lr_fall_to=2"]}, "adversarial.lr_fall_to is a share from 0 to 1, not 2"),
         ({"options": ["limits.window=0"]}, "1 or more, not 0"),
+        ({"options": ["adversarial.lr_fall_to=0.1"]}, "one does nothing alone: give both"),
+        ({"options": ["network.width=16,max_width=128"]}, "must be a whole number, not '16,max_width=128'"),
         ({"options": ["limits.window=100"]}, "limits.window must be below 100 lines, and is 100"),
         ({"options": ["network.slope=steep"]}, "network.slope must be a number, not 'steep'"),
         ({"options": ["limits.explosion=-1"]}, "must not be negative"),

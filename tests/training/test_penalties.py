@@ -110,7 +110,7 @@ def test_gammas_fall_by_half_a_cosine_and_then_stay() -> None:
     assert penalty.gammas_at(5_000) == pytest.approx((8 * 0.625, 2 * 0.625))
     assert penalty.gammas_at(10_000) == pytest.approx((2.0, 0.5))
     assert penalty.gammas_at(99_000) == pytest.approx((2.0, 0.5))
-    assert Penalty(r1=8.0, fall_to=0.25).gammas_at(99_000) == (8.0, 0.0)
+    assert Penalty(r1=8.0).gammas_at(99_000) == (8.0, 0.0)
 
 
 class Noise(Generator):
@@ -136,6 +136,15 @@ def test_a_training_step_takes_the_gammas_of_its_moment(interval: int) -> None:
     assert paid == pytest.approx([0.5 * (6 + 2) * 3.0**2, 0.25 * 0.5 * (6 + 2) * 3.0**2], rel=1e-5)
 
 
-def test_a_share_above_one_is_refused() -> None:
-    with pytest.raises(InputError, match=r"fall_to is a share from 0 to 1, not 2"):
-        Penalty(fall_to=2.0)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"fall_to": 2.0}, "fall_to is a share from 0 to 1, not 2"),
+        ({"fall_to": 0.5}, "penalty.fall_to is 0.5 and penalty.fall_kimg 0; one does nothing alone"),
+        ({"fall_kimg": 10.0}, "penalty.fall_to is 1 and penalty.fall_kimg 10; one does nothing alone"),
+        ({"fall_to": 0.5, "fall_kimg": 10.0, "r1": 0.0}, "for R1 and R2, which are 0"),
+    ],
+)
+def test_a_fall_that_is_none_is_refused(options: dict[str, float], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Penalty(**({"r1": 1.0} | options))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 256
 _PIECE = 64
+_MOST = 10_000_000
 """Images made at once."""
 
 
@@ -111,6 +112,8 @@ def generate(
 
     if n is not None and n < 1:
         raise InputError(f"-n must be at least 1, not {n}.")
+    if n is not None and n > _MOST:
+        raise InputError(f"-n must be at most {_MOST:,}, not {n:,}.")
     if not 0 <= truncation <= 1:
         raise InputError(
             f"--truncation lies between 0 (the mean image) and 1 (untouched); {truncation} was given."

@@ -102,7 +102,9 @@ def _read_recipe(name: str, wanted: str | None) -> Recipe:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"The recipe {path} cannot be read ({error.strerror or error}).") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except UnicodeDecodeError:
+        raise InputError(f"The recipe {path} is not a text file; give a YAML file.") from None
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
         raise InputError(f"The recipe {path} is not YAML ({str(error).splitlines()[0]}{where}).") from None

@@ -119,12 +119,14 @@ def _choose(
     changes: Mapping[str, Any], validation: bool, dry_run: bool,
 ) -> Recipe:  # fmt: skip
     """The recipe `auto`: the one chosen when the Run was made, or one for these data, with its reasons."""
+    from plenish.networks.layers import base_and_stages
     from plenish.recipes import auto
 
     if (run / "config.json").exists():
         before = auto.frozen(Run.open(run, "gan").config["config"], domain)
         if before is not None:
             return before
+    base_and_stages(dataset.size)  # Nothing need be chosen for a size that none can make.
     subset = dataset.part("train", split, purpose="train")
     facts = auto.facts_of(subset, domain, conditional is not False, changes, validation)
     recipe = auto.choose(facts)
@@ -181,7 +183,7 @@ def _train(
     try:
         network = network_config(recipe.family, asked)
     except InputError as error:
-        if "network.width" in changes and "max_width" in str(error):
+        if isinstance(changes.get("network.width"), int) and "network.max_width" in str(error):
             width = changes["network.width"]
             raise InputError(
                 f"--width {width} is more than network.max_width; raise that too, with "
@@ -211,9 +213,10 @@ def _train(
         **({"auto": dict(recipe.choice)} if recipe.choice else {}),
     }  # fmt: skip
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
-    if not (path / "config.json").exists():
+    is_new = not (path / "config.json").exists()
+    if is_new:
         refuse_too_large(recipe.family, network, method, engine)
-        _validator(dataset, subset.split_name, validation)  # What it refuses is refused before a Run is made.
+        validator = _validator(dataset, subset.split_name, validation)  # Refuses before a Run is made.
     run = Run.open_or_create(
         path, "gan", config, data=provenance, seed=seed, may_change=CHANGEABLE, typed=OPTIONS
     )
@@ -222,7 +225,8 @@ def _train(
     with run.lock():
         run.update_status(request=request)
         warn_of_other_machine(run, engine.describe())
-        validator = _validator(dataset, subset.split_name, validation)
+        if not is_new:
+            validator = _validator(dataset, subset.split_name, validation)
         outcome = train(
             run, subset, recipe.family, network, method, schedule, limits, engine, validator, retry
         )

@@ -25,7 +25,9 @@ GUESSING = {
 """Loss of a discriminator that answers the same whatever it sees, as well as that can be done."""
 REMEMBERED = 200
 
-CALMER = "lower --lr, or add --options adversarial.smoothing=0.1 or penalty.r1=1"
+CALMER = (
+    "lower --lr, or raise adversarial.smoothing or penalty.r1 with --options (to 0.1 and 1 where they are 0)"
+)
 GENTLER_D = (
     "try --options adversarial.noise_sd=0.1 adversarial.noise_kimg=100, a smaller adversarial.lr_d, "
     "adversarial.fake_as_real=0.1 or augment.diffaugment=color,translation"

@@ -10,6 +10,7 @@ from plenish.training.augment import Augment
 from plenish.training.growth import Growth
 from plenish.training.objectives import objective
 from plenish.training.penalties import Penalty
+from plenish.training.schedules import check_fall
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +73,9 @@ class Adversarial:
             raise InputError(
                 "adversarial.noise_sd falls to 0 over adversarial.noise_kimg, which is 0; give that too."
             )
-        for name in ("style_mixing", "lr_fall_to"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"adversarial.{name} is a share, 0 to 1, not {getattr(self, name)}.")
+        check_fall("adversarial.lr_fall", self.lr_fall_to, self.lr_fall_kimg)
+        if not 0 <= self.style_mixing <= 1:
+            raise InputError(f"adversarial.style_mixing is a share, 0 to 1, not {self.style_mixing}.")
         if self.batch < 2:
             raise InputError(
                 f"A batch needs at least 2 images, since batch norm compares them; it is {self.batch}."

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from plenish.errors import InputError
 from plenish.networks.gan.contract import Discriminator
-from plenish.training.schedules import cosine_fall
+from plenish.training.schedules import check_fall, cosine_fall
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +53,9 @@ class Penalty:
         for name in ("r1", "r2", "fall_kimg", "gp", "drift", "clip", "path"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"penalty.{name} must not be negative, and is {getattr(self, name)}.")
-        if not 0 <= self.fall_to <= 1:
-            raise InputError(f"penalty.fall_to is a share from 0 to 1, not {self.fall_to}.")
+        check_fall("penalty.fall", self.fall_to, self.fall_kimg)
+        if self.fall_kimg and not (self.r1 or self.r2):
+            raise InputError("penalty.fall_kimg is for R1 and R2, which are 0; give one, or leave it out.")
         for name in ("interval", "path_interval"):
             if getattr(self, name) < 1:
                 raise InputError(

@@ -161,7 +161,11 @@ def test_a_gradient_penalty_is_finite_in_bfloat16() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "told"),
-    [({"blocks": 0}, "blocks"), ({"group_width": 0}, "group_width"), ({"max_width": 2}, "rise")],
+    [
+        ({"blocks": 0}, "blocks"),
+        ({"group_width": 0}, "group_width"),
+        ({"max_width": 2}, "from 1 to network.max_width, which is 2"),
+    ],
 )
 def test_wrong_options_are_refused(wrong: dict, told: str) -> None:
     with pytest.raises(InputError, match=told):

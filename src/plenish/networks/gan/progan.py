@@ -55,8 +55,8 @@ class ProGANConfig(NetworkConfig):
             raise InputError(f"network.width_at is a size in pixels, not {self.width_at}.")
         if min(self.width, self.min_width) < 1 or self.max_width < max(self.width, self.min_width):
             raise InputError(
-                f"Widths must rise: width {self.width}, min_width {self.min_width}, "
-                f"max_width {self.max_width}."
+                f"network.width ({self.width}) and network.min_width ({self.min_width}) must be from 1 to "
+                f"network.max_width, which is {self.max_width}."
             )
 
     def widths(self) -> list[int]:
