@@ -131,6 +131,14 @@ def test_what_is_asked_for_is_in_the_reasons(asked: dict[str, object], said: lis
         assert words in reasons
 
 
+def test_rates_of_r3gan_fall_over_the_length_that_is_used() -> None:
+    facts = Facts(50_000, 64, gpu=True)
+    assert choose(facts).sections["adversarial"]["lr_fall_kimg"] == choose(facts).sections["schedule"]["kimg"]
+    asked = dataclasses.replace(facts, asked={"schedule.kimg": 50.0})
+    assert choose(asked).sections["adversarial"]["lr_fall_kimg"] == 50
+    assert "lr_fall_kimg" not in choose(Facts(3_000, 64)).sections["adversarial"]
+
+
 def test_both_gammas_of_r3gan_can_be_asked_for() -> None:
     facts = Facts(50_000, 64, gpu=True)
     assert "R1 and R2 gamma 19.2: 0.3·size²/batch" in _reasons(facts)

@@ -13,7 +13,7 @@ The rules, in the order in which they are applied:
 5. Augmentation. DiffAugment (Zhao et al. 2020, arXiv 2006.10738): colour, translation and cutout below 5,000
    images, translation and cutout below 20,000, none above. Symmetry and policy follow the domain.
 6. Length. An upper limit; training ends earlier, after five checkpoints without a better KID on val, where
-   checkpoints are scored.
+   checkpoints are scored. Learning rates that fall in the shipped recipe (`r3gan`) fall over all of it.
 
 What is asked for by options holds instead, and the rules behind it follow: gamma is that of the batch used.
 """
@@ -207,6 +207,8 @@ def _length(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> s
     kimg *= 2 if facts.strong else 1
     sections["schedule"] |= {"kimg": kimg, "checkpoint_kimg": interval}
     length = facts.number("schedule.kimg", 0) or kimg
+    if sections["adversarial"].get("lr_fall_kimg"):
+        sections["adversarial"]["lr_fall_kimg"] = length
     apart = facts.number("schedule.checkpoint_kimg", 0) or interval
     if not facts.scored:
         return f"{length:,g} kimg: no checkpoint is scored on val, so none ends the training earlier."
