@@ -35,6 +35,11 @@ class WorkerLost(PlenishError):
     """A worker process ended without an answer."""
 
 
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Crew(abc.ABC, Generic[JobT, AnswerT]):
     """The worker processes, one for each thread of a pool."""
 

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any
@@ -141,11 +140,6 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
         raise
     except Exception as error:  # Damaged archives raise zlib, struct, zipfile and other errors.
         raise Unreadable(f"cannot be unpacked: {error}") from None
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def fit_all(tasks: Iterable[Task], shape: Shape, workers: int) -> Iterator[tuple[Task, Result]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from plenish import files
 from plenish import settings as common
-from plenish.datasets.workers import available_cores
+from plenish.crew import available_cores
 from plenish.errors import InputError
 from plenish.progress import progress
 from plenish.slides.drawing import Draw, Pick, draw
