@@ -432,11 +432,15 @@ def test_the_average_is_saved_with_batch_norm_statistics_of_its_own(stripes, tmp
     assert saved < 0.5 * off(followed["norms.0.running_mean"], followed["norms.0.running_var"])
 
 
-def test_unlabelled_data_train_an_unconditional_network(stripes, tmp_path: Path) -> None:
+def test_unlabelled_data_train_an_unconditional_network(
+    stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = _train(stripes(classes=0), tmp_path / "run", 0.1)
     assert run.config["config"]["network"]["labels"]["kind"] == "none"
+    assert "has no labels, so the networks are not conditional" in capsys.readouterr().err
     labelled = _train(stripes("labelled"), tmp_path / "other", 0.1, conditional=False)
     assert labelled.config["config"]["network"]["labels"]["kind"] == "none"
+    assert "not conditional" not in capsys.readouterr().err, "it was asked for"
 
 
 def test_the_process_keeps_no_signal_handler(stripes, tmp_path: Path) -> None:

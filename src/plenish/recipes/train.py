@@ -179,6 +179,8 @@ def _train(
         )
     if conditional and not labels.width:
         raise InputError(f"{dataset.path} has no labels to be conditional on; import it with labels.")
+    if conditional is None and not labels.width:
+        say(f"{dataset.path} has no labels, so the networks are not conditional.")
     asked = {**sections["network"], "size": dataset.size, "channels": dataset.channels, "labels": labels}
     try:
         network = network_config(recipe.family, asked)
