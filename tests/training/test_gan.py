@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from plenish import settings
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError, NegativeAnswer
 from plenish.latent.generate import load_generator
@@ -435,10 +436,12 @@ def test_the_average_is_saved_with_batch_norm_statistics_of_its_own(stripes, tmp
 def test_unlabelled_data_train_an_unconditional_network(
     stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = _train(stripes(classes=0), tmp_path / "run", 0.1)
+    with settings.use(quiet=False):
+        run = _train(stripes(classes=0), tmp_path / "run", 0.1)
     assert run.config["config"]["network"]["labels"]["kind"] == "none"
     assert "has no labels, so the networks are not conditional" in capsys.readouterr().err
-    labelled = _train(stripes("labelled"), tmp_path / "other", 0.1, conditional=False)
+    with settings.use(quiet=False):
+        labelled = _train(stripes("labelled"), tmp_path / "other", 0.1, conditional=False)
     assert labelled.config["config"]["network"]["labels"]["kind"] == "none"
     assert "not conditional" not in capsys.readouterr().err, "it was asked for"
 
