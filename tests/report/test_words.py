@@ -96,7 +96,7 @@ def test_fidelity_is_told_against_the_baseline() -> None:
     assert words.distance_answer(row) == "3.0 times as far as real ones"
     assert "3.0 times the 10.0" in words.distance_sentence(row)
     near = row | {"low": 9.0}
-    assert words.distance_answer(near) == "As near as real ones are"
+    assert words.distance_answer(near) == "Not shown to be farther than real ones"
     assert words.distance_answer(row | {"real_baseline": None}) == "FD(domain) 30.0"
     assert words.distance_answer(row | {"real_baseline": -1e-3}) == "Farther than real ones are"
     assert words.distance_answer(row | {"real_baseline": -1e-3, "low": None}) == "FD(domain) 30.0"

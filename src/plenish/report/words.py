@@ -202,7 +202,7 @@ def distance_answer(row: Mapping[str, Any]) -> str:
     if value is None or base is None:
         return f"{row.get('name')} {number(value)}"
     if low is not None and float(low) <= float(base):
-        return "As near as real ones are"
+        return "Not shown to be farther than real ones"
     if float(base) <= 0:  # an unbiased estimate of a small distance may be negative, and has no multiples
         return "Farther than real ones are" if low is not None else f"{row.get('name')} {number(value)}"
     return f"{number(float(value) / float(base), 2)} times as far as real ones"
