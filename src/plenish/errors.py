@@ -52,7 +52,7 @@ def of_its_kind(name: str, value: Any, default: Any) -> Any:
         InputError: it is something else.
     """
     if isinstance(default, float) and isinstance(value, (int, str)) and not isinstance(value, bool):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             value = float(value)
     if type(value) is not type(default):
         raise InputError(f"{name} must be {_MEANT.get(type(default), 'of another kind')}, not {value!r}.")

@@ -250,8 +250,9 @@ class _Killed(BaseException):
     pass
 
 
+@pytest.mark.parametrize("kimg", [0.2, 0.4], ids=["at the end", "on the way"])
 def test_a_kill_behind_the_best_score_does_not_lose_it(
-    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kimg: float
 ) -> None:
     _scored(monkeypatch, {100: 5.0, 200: 1.0, 300: 4.0, 400: 3.0})
     data, options = stripes(), [*TINY, "schedule.keep=1"]
@@ -266,8 +267,8 @@ def test_a_kill_behind_the_best_score_does_not_lose_it(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "prune_checkpoints", dying)
         with pytest.raises(_Killed):
-            _train(data, tmp_path / "run", 0.4, validation=True, options=options)
-    run = _train(data, tmp_path / "run", 0.4, validation=True, options=options)
+            _train(data, tmp_path / "run", kimg, validation=True, options=options)
+    run = _train(data, tmp_path / "run", kimg, validation=True, options=options)
     assert run.status["best"] == {"checkpoint": "kimg-00000.200", "kid_val": 1.0}
     assert (run.path / "checkpoints" / "kimg-00000.200").is_dir()
 

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from plenish.runs import Run
     from plenish.training.engine import Engine
 
+_MOST = 10_000_000
+"""Images one call may ask for."""
 _BLOCK = 256
 _PIECE = 64
-_MOST = 10_000_000
 """Images made at once."""
 
 

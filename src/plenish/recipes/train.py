@@ -184,9 +184,9 @@ def _train(
     asked = {**sections["network"], "size": dataset.size, "channels": dataset.channels, "labels": labels}
     try:
         network = network_config(recipe.family, asked)
-    except InputError as error:
-        if isinstance(changes.get("network.width"), int) and "network.max_width" in str(error):
-            width = changes["network.width"]
+    except InputError:
+        width, most = changes.get("network.width"), asked.get("max_width")
+        if type(width) is type(most) is int and 1 <= most < width:
             raise InputError(
                 f"--width {width} is more than network.max_width; raise that too, with "
                 f"--options network.max_width={width}, or use a smaller --width."

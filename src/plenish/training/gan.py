@@ -86,7 +86,7 @@ def _session(training: Training, family: str) -> Outcome:
     run, schedule = training.run, training.schedule
     run.update_status(
         state="running", engine=training.engine.describe(), schedule=dataclasses.asdict(schedule),
-        message=None, failed_since=None,
+        best=training.best, message=None, failed_since=None,
     )  # fmt: skip
     try:
         with contextlib.closing(Log(run, training.nimg)) as log, stop_requests() as stop:
