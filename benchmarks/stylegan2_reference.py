@@ -21,11 +21,11 @@ from typing import Any
 import torch
 from torch.nn.functional import softplus
 
-from plenish.bench import OurStep, cpu_model
+from plenish.commands.baseline import timed
+from plenish.commands.bench import OurStep, cpu_model
 from plenish.networks.gan import network_config
-from plenish.plain import timed
 from plenish.training.engine import Engine
-from plenish.training.method import Adversarial, Method
+from plenish.training.gan.method import Adversarial, Method
 
 SIZE, BATCH, BASE, MOST = 64, 16, 16384, 512
 

@@ -18,23 +18,23 @@ from plenish._version import __version__
 from plenish.errors import InputError, NegativeAnswer, PlenishError
 
 if TYPE_CHECKING:
+    from plenish.commands.demo import demo as demo
+    from plenish.commands.reported import score as score
+    from plenish.commands.reported import study as run_study  # noqa: F401
+    from plenish.commands.study_autoencoders import study_autoencoders as study_autoencoders
+    from plenish.commands.train_autoencoder import train_autoencoder as train_autoencoder
+    from plenish.commands.train_gan import train_gan as train_gan
     from plenish.datasets.dataset import Dataset as Dataset
-    from plenish.datasets.exporting import export_dataset as export_dataset
+    from plenish.datasets.export import export_dataset as export_dataset
     from plenish.datasets.importing import import_dataset as import_dataset
-    from plenish.datasets.phantom import make_phantom as make_phantom
     from plenish.datasets.profile import profile_dataset as profile_dataset
     from plenish.datasets.split import split_dataset as split_dataset
     from plenish.latent.encoding import encode as encode
-    from plenish.latent.exporting import export_model as export_model
-    from plenish.latent.exporting import load_exported as load_exported
+    from plenish.latent.export_model import export_model as export_model
+    from plenish.latent.export_model import load_exported as load_exported
     from plenish.latent.generate import generate as generate
     from plenish.latent.generate import load_generator as load_generator
-    from plenish.recipes.autoencoder import train_autoencoder as train_autoencoder
-    from plenish.recipes.class_autoencoders import study_autoencoders as study_autoencoders
-    from plenish.recipes.demo import demo as demo
-    from plenish.recipes.reported import score as score
-    from plenish.recipes.reported import study as run_study  # noqa: F401
-    from plenish.recipes.train import train_gan as train_gan
+    from plenish.phantom.tiles import make_phantom as make_phantom
     from plenish.report.build import write_report as write_report
     from plenish.runs import Run as Run
     from plenish.settings import use as use
@@ -43,23 +43,23 @@ if TYPE_CHECKING:
 _HOMES = {
     "Dataset": "plenish.datasets.dataset",
     "Run": "plenish.runs",
-    "demo": "plenish.recipes.demo",
+    "demo": "plenish.commands.demo",
     "encode": "plenish.latent.encoding",
-    "export_dataset": "plenish.datasets.exporting",
-    "export_model": "plenish.latent.exporting",
+    "export_dataset": "plenish.datasets.export",
+    "export_model": "plenish.latent.export_model",
     "generate": "plenish.latent.generate",
     "import_dataset": "plenish.datasets.importing",
-    "load_exported": "plenish.latent.exporting",
+    "load_exported": "plenish.latent.export_model",
     "load_generator": "plenish.latent.generate",
-    "make_phantom": "plenish.datasets.phantom",
+    "make_phantom": "plenish.phantom.tiles",
     "profile_dataset": "plenish.datasets.profile",
-    "run_study": "plenish.recipes.reported",
-    "score": "plenish.recipes.reported",
-    "study_autoencoders": "plenish.recipes.class_autoencoders",
+    "run_study": "plenish.commands.reported",
+    "score": "plenish.commands.reported",
+    "study_autoencoders": "plenish.commands.study_autoencoders",
     "split_dataset": "plenish.datasets.split",
     "tile_slides": "plenish.slides.tiling",
-    "train_autoencoder": "plenish.recipes.autoencoder",
-    "train_gan": "plenish.recipes.train",
+    "train_autoencoder": "plenish.commands.train_autoencoder",
+    "train_gan": "plenish.commands.train_gan",
     "use": "plenish.settings",
     "write_report": "plenish.report.build",
 }

@@ -42,49 +42,55 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "demo": Verb(
-        "plenish.recipes.demo:demo", "the whole chain on a phantom or on your own images", positional=("out",)
+        "plenish.commands.demo:demo",
+        "the whole chain on a phantom or on your own images",
+        positional=("out",),
     ),
-    "doctor": Verb("plenish.doctor:doctor", "versions, devices, what is missing, how fast this machine is"),
+    "doctor": Verb(
+        "plenish.commands.doctor:doctor", "versions, devices, what is missing, how fast this machine is"
+    ),
     "import": Verb(
         "plenish.datasets.importing:import_dataset", "make a Dataset from a folder, table, archive"
     ),
     "export": Verb(
-        "plenish.datasets.exporting:export_dataset", "write a Dataset in another format", {"format": "as"}
+        "plenish.datasets.export:export_dataset", "write a Dataset in another format", {"format": "as"}
     ),
     "split": Verb("plenish.datasets.split:split_dataset", "freeze a train/val/test split"),
     "profile": Verb(
         "plenish.datasets.profile:profile_dataset", "what is in a Dataset, and what is wrong with it"
     ),
     "phantom": Verb(
-        "plenish.datasets.phantom:make_phantom", "make a Dataset of procedural tissue with known truth"
+        "plenish.phantom.tiles:make_phantom", "make a Dataset of procedural tissue with known truth"
     ),
     "slides phantom": Verb(
-        "plenish.slides.phantom:make_slides", "make whole-slide images with annotated tumours and known truth"
+        "plenish.phantom.slides:make_slides", "make whole-slide images with annotated tumours and known truth"
     ),
-    "train gan": Verb("plenish.recipes.train:train_gan", "train a generator by a recipe, or go on training"),
+    "train gan": Verb(
+        "plenish.commands.train_gan:train_gan", "train a generator by a recipe, or go on training"
+    ),
     "train autoencoder": Verb(
-        "plenish.recipes.autoencoder:train_autoencoder", "train an autoencoder, or go on training"
+        "plenish.commands.train_autoencoder:train_autoencoder", "train an autoencoder, or go on training"
     ),
     "train queue": Verb(
-        "plenish.recipes.queue:train_queue",
+        "plenish.commands.train_queue:train_queue",
         "train variants of an autoencoder from one YAML file: FILE DATA OUT",
         first="recipe",
     ),
     "train classifier": Verb(
-        "plenish.recipes.classifier:train_classifier_run", "train a classifier and keep it in a Run"
+        "plenish.commands.train_classifier:train_classifier_run", "train a classifier and keep it in a Run"
     ),
     "encode": Verb(
         "plenish.latent.encoding:encode", "add an autoencoder's encodings to a Dataset, as an array"
     ),
-    "latents": Verb("plenish.recipes.latents:latents", "draw encodings by a column, and what goes with what"),
+    "latents": Verb("plenish.latent.latents:latents", "draw encodings by a column, and what goes with what"),
     "nearest": Verb(
-        "plenish.recipes.latents:find_nearest",
+        "plenish.latent.latents:find_nearest",
         "images whose encodings are nearest to others'",
         positional=("out",),
     ),
     "recipe list": Verb("plenish.recipes:list_recipes", "the recipes by name"),
     "recipe run": Verb(
-        "plenish.recipes.train:train_gan",
+        "plenish.commands.train_gan:train_gan",
         "what the recipe named first is for: NAME DATA RUN",
         first="recipe",
         by_kind=True,
@@ -96,7 +102,7 @@ VERBS: dict[str, Verb] = {
         "plenish.slides.overlay:draw_overlay", "a slide in small with its tissue, annotations and tiles"
     ),
     "slides heatmap": Verb(
-        "plenish.recipes.heatmap:draw_heatmap",
+        "plenish.commands.slides_heatmap:draw_heatmap",
         "what a trained Run says of every tile of a slide",
         {"limits": "range"},
     ),
@@ -108,18 +114,18 @@ VERBS: dict[str, Verb] = {
     ),
     "generate": Verb("plenish.latent.generate:generate", "make a synthetic Dataset from a trained generator"),
     "export-model": Verb(
-        "plenish.latent.exporting:export_model",
+        "plenish.latent.export_model:export_model",
         "write a trained generator for other programs",
         {"format": "as"},
     ),
     "score": Verb(
-        "plenish.recipes.reported:score", "how close synthetic images are to real ones, and are they copies"
+        "plenish.commands.reported:score", "how close synthetic images are to real ones, and are they copies"
     ),
     "study": Verb(
-        "plenish.recipes.reported:study", "does synthetic data help a classifier: arms, seeds, verdict"
+        "plenish.commands.reported:study", "does synthetic data help a classifier: arms, seeds, verdict"
     ),
     "study autoencoders": Verb(
-        "plenish.recipes.class_autoencoders:study_autoencoders",
+        "plenish.commands.study_autoencoders:study_autoencoders",
         "one autoencoder a class: do their errors tell the classes apart",
     ),
     "report": Verb("plenish.report.build:write_report", "one HTML report of everything known"),
@@ -127,11 +133,13 @@ VERBS: dict[str, Verb] = {
     "runs show": Verb("plenish.runs:show_run", "one Run"),
     "runs rm": Verb("plenish.runs:remove_run", "remove a Run"),
     "runs prune": Verb("plenish.runs:prune_runs", "remove old checkpoints"),
-    "bench": Verb("plenish.bench:bench", "speed of a training step against the plain way", {"every": "all"}),
-    "bench autoencoder": Verb(
-        "plenish.bench_autoencoder:bench_autoencoder", "speed of an autoencoder's training step"
+    "bench": Verb(
+        "plenish.commands.bench:bench", "speed of a training step against the plain way", {"every": "all"}
     ),
-    "bench gan": Verb("plenish.bench:bench", "the same, by its full name", {"every": "all"}),
+    "bench autoencoder": Verb(
+        "plenish.commands.bench_autoencoder:bench_autoencoder", "speed of an autoencoder's training step"
+    ),
+    "bench gan": Verb("plenish.commands.bench:bench", "the same, by its full name", {"every": "all"}),
 }
 
 

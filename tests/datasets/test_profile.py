@@ -12,12 +12,12 @@ import pytest
 from plenish import cli
 from plenish.datasets import profile
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.phantom import make_phantom
 from plenish.datasets.profile import profile_dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.split import split_dataset
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError, NegativeAnswer
+from plenish.phantom.tiles import make_phantom
 
 MakeStripes = Callable[..., Dataset]
 

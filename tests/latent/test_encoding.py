@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from plenish.commands.train_autoencoder import train_autoencoder
 from plenish.errors import InputError
 from plenish.latent.encoding import encode, load_autoencoder
-from plenish.recipes.autoencoder import train_autoencoder
 
 
 def _run(data: Path, run: Path, **more: object) -> Path:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from plenish.commands.train_gan import train_gan
 from plenish.errors import InputError
 from plenish.latent.generate import decode, generate, load_generator
 from plenish.networks.gan import build, network_config
-from plenish.recipes.train import train_gan
 from plenish.runs import Run
 
 TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]

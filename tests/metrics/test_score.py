@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from plenish import files, settings
+from plenish.commands import reported
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.metrics import features
 from plenish.metrics.domain import DomainConfig
 from plenish.metrics.score import score
-from plenish.recipes import reported
 
 Made = Callable[..., Dataset]
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from plenish.commands.study_autoencoders import study_autoencoders
+from plenish.commands.train_autoencoder import train_autoencoder
+from plenish.commands.train_classifier import train_classifier_run
 from plenish.errors import InputError
 from plenish.metrics.scorers import open_scorer
-from plenish.recipes.autoencoder import train_autoencoder
-from plenish.recipes.class_autoencoders import study_autoencoders
-from plenish.recipes.classifier import train_classifier_run
 from plenish.runs import Run
 
 TINY: dict = {"filters": [4], "latent_features": 2, "batch": 4, "epochs": 1}

@@ -7,7 +7,7 @@ import torch
 
 from plenish.errors import InputError
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig, Latent
-from plenish.networks.stock import stock_operators
+from plenish.networks.reference_ops import stock_operators
 
 SHAPES = [
     AutoencoderConfig(16, 3, (4, 8), 5),

@@ -9,7 +9,7 @@ from torch import nn
 from plenish.networks import convolution
 from plenish.networks.convolution import Downsampling, Upsampling
 from plenish.networks.gan import build, network_config
-from plenish.networks.stock import stock_operators
+from plenish.networks.reference_ops import stock_operators
 
 
 def _plain(layer: nn.Module) -> nn.Module:

@@ -10,7 +10,7 @@ from fabricate import Work, make_data, make_run
 from plenish import cli
 from plenish.options import read_options
 from plenish.report.commands import commands
-from plenish.report.material import gather
+from plenish.report.inputs import gather
 
 
 def parse(line: str) -> tuple[str, dict[str, object]]:
@@ -75,8 +75,8 @@ def test_recipes_that_moved_are_no_trouble(tmp_path: Path, recipe: str) -> None:
 
 
 def test_a_phantom_and_its_split_can_be_made_again(tmp_path: Path) -> None:
-    from plenish.datasets.phantom import make_phantom
     from plenish.datasets.split import split_dataset
+    from plenish.phantom.tiles import make_phantom
 
     path = tmp_path / "phantom"
     made = make_phantom(path, patients=6, tiles=2, size=16, seed=5)

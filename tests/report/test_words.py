@@ -7,7 +7,7 @@ import pytest
 from fabricate import make_data
 
 from plenish.report import words
-from plenish.report.material import Material
+from plenish.report.inputs import Material
 
 
 def study(*verdicts: tuple[str, str, str]) -> dict[str, Any]:

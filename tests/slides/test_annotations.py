@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from plenish.errors import InputError
+from plenish.phantom.slide_plan import make_plan
+from plenish.phantom.slides import asap_xml
 from plenish.slides.annotation_files import Drawing, Drawn
 from plenish.slides.annotation_polygons import Polygons
 from plenish.slides.annotations import Annotations, Rules, find_annotations, read_annotations
-from plenish.slides.phantom import asap_xml
-from plenish.slides.phantom_plan import make_plan
 
 SIZE = (1000, 800)
 NO_RULES = Rules((), (), {})

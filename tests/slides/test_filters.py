@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from plenish.datasets.phantom import render_tile
+from plenish.phantom.tiles import render_tile
 from plenish.slides.filters import SHARP, pen_mask, pen_share, sharpness
 
 

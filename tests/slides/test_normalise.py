@@ -10,10 +10,10 @@ import pytest
 
 from plenish.cli import run
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.phantom_tissue import patient_of
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
+from plenish.phantom.patient import patient_of
 from plenish.slides import stain
 from plenish.slides.normalise import normalise_stain
 

@@ -12,9 +12,9 @@ from plenish.cli import run
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
+from plenish.phantom.slides import PhantomSlides, make_slides
 from plenish.slides.canvas import LABELS, TILE, TISSUE, Canvas
 from plenish.slides.overlay import draw_overlay
-from plenish.slides.phantom import PhantomSlides, make_slides
 from plenish.slides.tiling import tile_slides
 
 from .conftest import cut_off

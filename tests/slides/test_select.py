@@ -9,8 +9,8 @@ import pytest
 
 from plenish.cli import run
 from plenish.errors import InputError
+from plenish.phantom.slides import PhantomSlides, make_slides
 from plenish.slides.listing import list_slides
-from plenish.slides.phantom import PhantomSlides, make_slides
 from plenish.slides.select import select_slides
 from plenish.slides.tiling import tile_slides
 

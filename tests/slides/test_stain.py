@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plenish.datasets.phantom_tissue import patient_of
+from plenish.phantom.patient import patient_of
 from plenish.slides import stain
 from plenish.slides.stain import Macenko, Reinhard, Unmeasurable
 

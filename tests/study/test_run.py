@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from plenish import cli, settings
+from plenish.commands import reported
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
-from plenish.recipes import reported
 from plenish.runs import Run
 from plenish.study import run as study_module
 from plenish.study.run import study
@@ -166,7 +166,7 @@ def test_the_record_is_complete_and_the_test_part_counted(
 
 
 def test_a_fraction_is_of_whole_groups_and_nested(make_real: Any) -> None:
-    from plenish.study.material import open_real
+    from plenish.study.data import open_real
 
     real = make_real(train=120, group=6)
     whole, half, tenth = (open_real(real, "default", f, 0).train for f in (1.0, 0.5, 0.1))
@@ -205,7 +205,7 @@ def test_the_primary_arm_stays_and_a_look_is_owned_up_to(
 def test_a_fold_is_told_from_a_split(make_real: Any) -> None:
     from plenish.datasets.split import split_dataset
     from plenish.study.caveats import about_test
-    from plenish.study.material import open_real
+    from plenish.study.data import open_real
 
     real = make_real(group=4)
     split_dataset(real, folds=3, name="cv")

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from plenish.commands.train_autoencoder import train_autoencoder
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError, NegativeAnswer
-from plenish.recipes.autoencoder import train_autoencoder
 from plenish.runs import Run
 from plenish.training import checkpoints
 from plenish.training.autoencoder import Schedule

@@ -7,9 +7,9 @@ import torch
 
 from plenish.networks.gan import build, network_config
 from plenish.training.engine import Engine
-from plenish.training.method import Adversarial, Method
-from plenish.training.penalties import Penalty
-from plenish.training.players import Players
+from plenish.training.gan.method import Adversarial, Method
+from plenish.training.gan.penalties import Penalty
+from plenish.training.gan.state import Players
 from plenish.training.schedules import cosine_fall
 
 

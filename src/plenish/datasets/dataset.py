@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish import files
-from plenish.datasets import reads
+from plenish.datasets import test_access_log as reads
 from plenish.datasets.arrays import save_array
 from plenish.datasets.pixels import PixelStore, RawShards, chunks
 from plenish.datasets.schema import PARTS, LabelSchema, Manifest, Part

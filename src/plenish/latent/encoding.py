@@ -171,7 +171,7 @@ def encode(run: Path, data: Path, *, name: str = "cae", checkpoint: str = "best"
     """
     import numpy as np
 
-    from plenish.datasets import reads
+    from plenish.datasets import test_access_log as reads
     from plenish.datasets.dataset import Dataset
     from plenish.datasets.pixels import chunks
     from plenish.progress import progress

@@ -1,6 +1,6 @@
 """Looking at encodings: principal components, UMAP, their correlation with columns, nearest neighbours.
 
-Everything here is numbers in, numbers out; the verbs are in `recipes.latents`.
+Everything here is numbers in, numbers out; the verbs are in `latent.latents`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plenish.networks.stock import stock
+from plenish.networks.reference_ops import stock
 
 _BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
 """The whole numbers that lie on each type's bits."""

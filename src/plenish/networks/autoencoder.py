@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from plenish.errors import InputError, unknown
 from plenish.networks.convolution import Downsampling, Upsampling
-from plenish.networks.stock import stock
+from plenish.networks.reference_ops import stock
 
 NORMS = ("none", "batch")
 _KERNEL, _SLOPE = 4, 0.2

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plenish.networks.stock import stock
+from plenish.networks.reference_ops import stock
 
 _FEW_POSITIONS, _SOME_POSITIONS, _MANY_CHANNELS = 16, 64, 256
 """The product is faster up to so many positions of the smaller side: the first number whatever the channels

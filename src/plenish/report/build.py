@@ -12,7 +12,7 @@ from plenish.wording import plural
 
 if TYPE_CHECKING:
     from plenish.report.blocks import Card, Section
-    from plenish.report.material import Material
+    from plenish.report.inputs import Material
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def write_report(
         InputError: nothing to report on was given, a part cannot be read, the parts do not belong together,
             or OUT is there already.
     """
-    from plenish.report.material import gather
+    from plenish.report.inputs import gather
 
     given = {"data": data, "run": run, "synthetic": synthetic, "score": score, "study": study}
     if not any(given.values()):
@@ -87,21 +87,21 @@ def write_report(
 
 def write_score_report(folder: Path) -> Path:
     """Write (or write anew) `report.html` beside the `score.json` in `folder`; returns its path."""
-    from plenish.report.material import gather
+    from plenish.report.inputs import gather
 
     return _write(Path(folder) / "report.html", gather(score=Path(folder))).path
 
 
 def write_study_report(folder: Path) -> Path:
     """Write (or write anew) `report.html` beside the `study.json` in `folder`; returns its path."""
-    from plenish.report.material import gather
+    from plenish.report.inputs import gather
 
     return _write(Path(folder) / "report.html", gather(study=Path(folder))).path
 
 
 def write_run_report(folder: Path) -> Path:
     """Write (or write anew) `report.html` in the Run `folder`; returns its path."""
-    from plenish.report.material import gather
+    from plenish.report.inputs import gather
 
     return _write(Path(folder) / "report.html", gather(run=Path(folder))).path
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plenish.report.material import Material
+from plenish.report.inputs import Material
 
 if TYPE_CHECKING:
     from plenish.runs import Run
@@ -168,9 +168,9 @@ def _defaults() -> dict[str, dict[str, Any]]:
     """What settings are when neither recipe nor user names them."""
     import dataclasses
 
-    from plenish.training.gan import Schedule
-    from plenish.training.health import Limits
-    from plenish.training.method import Method
+    from plenish.training.gan.health import Limits
+    from plenish.training.gan.loop import Schedule
+    from plenish.training.gan.method import Method
 
     kinds: dict[str, Any] = {"schedule": Schedule, "limits": Limits}
     return dataclasses.asdict(Method()) | {name: dataclasses.asdict(kind()) for name, kind in kinds.items()}

@@ -8,7 +8,7 @@ from plenish.report import words
 from plenish.report.blocks import Block, Code, Facts, Notes, Section
 from plenish.report.commands import commands
 from plenish.report.figures import number
-from plenish.report.material import Material
+from plenish.report.inputs import Material
 from plenish.report.sections import plain
 
 _RUNS = {"gan": "Generator's Run", "autoencoder": "Autoencoder's Run"}

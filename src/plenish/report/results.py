@@ -8,7 +8,7 @@ from typing import Any
 from plenish.report import figures, pictures, words
 from plenish.report.blocks import Block, Charts, Facts, Notes, Pictures, Section, Table, Text
 from plenish.report.figures import Chart, number
-from plenish.report.material import Material
+from plenish.report.inputs import Material
 from plenish.report.sections import plain
 from plenish.wording import plural
 

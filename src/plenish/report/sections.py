@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from plenish.report import pictures
 from plenish.report.blocks import Block, Facts, Notes, Pairs, Section, Table, Text
 from plenish.report.figures import number
-from plenish.report.material import Material
+from plenish.report.inputs import Material
 from plenish.report.pictures import Picture
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from plenish.report import figures, pictures
 from plenish.report.blocks import Block, Charts, Notes, Pictures, Section, Table, Text
 from plenish.report.figures import Chart
-from plenish.report.material import Material
+from plenish.report.inputs import Material
 from plenish.report.pictures import Picture
 from plenish.report.sections import plain
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from plenish.metrics.statistics import unit_codes
 from plenish.study.arms import Arm, primary_arm
-from plenish.study.material import Material
+from plenish.study.data import Material
 from plenish.wording import plural
 
 FEW_GROUPS, FEW_SEEDS, FEW_ROWS = 12, 5, 30

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from plenish import files
 from plenish.metrics.classification import evaluate
 from plenish.study.arms import Arm
-from plenish.study.material import Material
+from plenish.study.data import Material
 from plenish.training.classifier import ClassifierConfig, train_classifier
 from plenish.training.engine import stable_seed
 from plenish.training.labelled import Images, Joined, Labelled

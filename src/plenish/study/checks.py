@@ -13,7 +13,7 @@ from plenish.runs import Run
 from plenish.study.arms import Arm
 
 if TYPE_CHECKING:
-    from plenish.study.material import Material
+    from plenish.study.data import Material
 
 
 def check_numbers(

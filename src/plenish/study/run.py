@@ -16,7 +16,7 @@ from plenish.study.checks import check_generator, check_numbers, check_source, c
 
 if TYPE_CHECKING:
     from plenish.study.cells import Cell, Stopwatch
-    from plenish.study.material import Material
+    from plenish.study.data import Material
     from plenish.training.classifier import ClassifierConfig
 
 _SHOWN = ("classifier", "steps", "batch", "ratio", "fraction", "orientation", "learning_rate")
@@ -136,7 +136,7 @@ def study(
     check_source(chosen, generator, synthetic)
     # These load torch, which takes seconds; what can be refused without it has been by now.
     from plenish.networks.classifier import check_classifier
-    from plenish.study.material import add_synthetic, open_real
+    from plenish.study.data import add_synthetic, open_real
     from plenish.training.classifier import ClassifierConfig
 
     check_classifier(classifier)
@@ -184,7 +184,7 @@ def _design(arms: Sequence[str], seeds: int, ratio: float, out: Path) -> tuple[l
 
 def _with_synthetic(material: Material, synthetic: Path | None, generator: Path | None) -> Material:
     """The synthetic images that were given; those of a generator are made later, once it has been checked."""
-    from plenish.study.material import add_synthetic
+    from plenish.study.data import add_synthetic
 
     if synthetic is not None:
         return add_synthetic(material, synthetic)
@@ -246,7 +246,7 @@ def _generate(run: Run, generator: Path, arms: Sequence[Arm], material: Material
     """The study's own synthetic images, made once."""
     import numpy as np
 
-    from plenish.study.material import synthetic_needed
+    from plenish.study.data import synthetic_needed
 
     out = run.path / "synthetic"
     n = synthetic_needed(arms, material)

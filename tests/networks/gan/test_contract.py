@@ -14,17 +14,17 @@ from torch import Tensor, nn
 
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
-from plenish.latent.exporting import TOLERANCE, Format, fold, largest_difference, write_model
+from plenish.latent.export_model import TOLERANCE, Format, fold, largest_difference, write_model
 from plenish.networks.gan import FAMILIES, build, network_config
 from plenish.networks.layers import base_and_stages
 from plenish.training import checkpoints
-from plenish.training.adversarial import step
-from plenish.training.augment import Augment
 from plenish.training.engine import Engine
-from plenish.training.growth import Growth
-from plenish.training.method import Adversarial, Method
-from plenish.training.penalties import Penalty
-from plenish.training.players import Players
+from plenish.training.gan.augment import Augment
+from plenish.training.gan.growth import Growth
+from plenish.training.gan.method import Adversarial, Method
+from plenish.training.gan.penalties import Penalty
+from plenish.training.gan.state import Players
+from plenish.training.gan.step import step
 
 TINY = {"width": 8, "max_width": 32, "z_dim": 12}
 SCHEMAS = {

@@ -8,7 +8,7 @@ from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.networks.gan import build, network_config
 from plenish.networks.gan.wgan_gp import WGANGPConfig
-from plenish.training.penalties import gradient_penalty
+from plenish.training.gan.penalties import gradient_penalty
 
 
 def _count(network: nn.Module) -> int:

@@ -1,0 +1,173 @@
+"""`plenish demo`: the whole chain in one command, on the phantom or on the user's own images."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plenish.errors import InputError
+from plenish.progress import say
+
+if TYPE_CHECKING:
+    from plenish.datasets.dataset import Dataset
+
+_ARMS = ("real", "classical", "oversample", "real+synthetic", "synthetic")
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo:
+    """What the demo made.
+
+    Attributes:
+        path: the folder with everything in it.
+        verdict: the study's answer.
+        copies: the copies audit's answer.
+        seconds: time of each step that had to be done.
+    """
+
+    path: Path
+    verdict: str
+    copies: str
+    seconds: dict[str, float]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {
+            "verdict": self.verdict, "copies": self.copies, "report": str(self.path / "report.html"),
+            "seconds": self.seconds, "seconds in all": round(sum(self.seconds.values()), 1),
+        }  # fmt: skip
+
+
+def demo(
+    out: Path = Path("plenish-demo"), *, data: Path | None = None, size: int = 48, patients: int = 40,
+    tiles: int = 24, recipe: str = "dcgan-small", kimg: float = 60.0, seeds: int = 3, seed: int = 0,
+) -> Demo:  # fmt: skip
+    """Run the whole chain: data, split, generator, synthetic images, scores, study, report.
+
+    Without --data it makes a phantom of tissue and takes a few minutes on two cores. Steps already done in
+    OUT are not done again, so that an interrupted demo goes on where it stopped.
+
+    Args:
+        out: folder for everything the demo makes.
+        data: your own images, one folder a class, instead of the phantom.
+        size: image size in pixels.
+        patients: patients of the phantom.
+        tiles: tiles of each patient.
+        recipe: the generator's recipe.
+        kimg: length of the generator's training, in thousands of images shown; a first look, not a good
+            generator.
+        seeds: trainings of each classifier in the study.
+        seed: seed of everything.
+    """
+    from plenish import files
+    from plenish.commands.reported import score, study
+    from plenish.commands.train_gan import train_gan
+    from plenish.datasets.dataset import Dataset
+    from plenish.datasets.importing import import_dataset
+    from plenish.datasets.profile import profile_dataset
+    from plenish.datasets.split import split_dataset
+    from plenish.latent.generate import generate
+    from plenish.phantom.tiles import make_phantom
+    from plenish.report.build import write_report
+
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give the demo a folder.")
+    asked = {"data": str(data.resolve()) if data else None, "size": size, "recipe": recipe, "seed": seed,
+             "kimg": kimg, "phantom": None if data else [patients, tiles]}  # fmt: skip
+    _same_as_before(out, asked)
+    seconds: dict[str, float] = {}
+
+    def do(name: str, done: Path | None, work: Callable[[], Any]) -> Any:
+        """Do a step unless what it makes is there; training and study (done None) know that by themselves."""
+        if done is not None and done.exists():
+            return None
+        say(f"— {name}")
+        begun = time.monotonic()
+        with files.going_on(real.exists):
+            result = work()
+        seconds[name] = round(time.monotonic() - begun, 1)
+        return result
+
+    real, run, synthetic = out / "real", out / "gan", out / "synthetic"
+    try:
+        if data is None:
+            do(
+                "phantom",
+                real,
+                lambda: make_phantom(real, patients=patients, tiles=tiles, size=size, seed=seed),
+            )
+        else:
+            # The folder is called 'real' in every demo, which would tell a reader of the report nothing.
+            name = data.stem if data.is_file() else data.resolve().name
+            do("import", real, lambda: import_dataset(data, real, size=size, name=name))
+    except InputError:
+        _withdraw(out)
+        raise
+    split = _whole_split(Dataset.open(real))
+    do("split", real / "splits" / f"{split}.parquet", lambda: split_dataset(real, seed=seed, name=split))
+    do("profile", out / "profile", lambda: profile_dataset(real, out / "profile", split=split))
+    do("train", None, lambda: train_gan(real, run, recipe=recipe, kimg=kimg, seed=seed, split=split))
+    do("generate", synthetic, lambda: generate(run, synthetic, like=real, seed=seed))
+    do("score", out / "score", lambda: score(real, synthetic, out / "score", seed=seed, split=split))
+    result = do(
+        "study",
+        None,
+        lambda: study(
+            real, out / "study", synthetic=synthetic, arms=_ARMS, seeds=seeds, seed=seed, split=split
+        ),
+    )
+    page = out / "report.html"
+    page.unlink(missing_ok=True)
+    write_report(
+        page, data=real, run=run, synthetic=synthetic, score=out / "score", study=out / "study", split=split
+    )
+    copies = files.read_json(out / "score" / "score.json")["copies"]["sentence"]
+    return Demo(out, result.verdict, copies, seconds)
+
+
+def _whole_split(dataset: Dataset) -> str:
+    """Name of the split to use: the imported one if it has all three parts, else one of the demo's own.
+
+    Raises:
+        InputError: the data have no classes to study.
+    """
+    if dataset.labels.kind != "categorical" or dataset.labels.width < 2:
+        raise InputError(
+            f"The demo trains classifiers, and {dataset.path} has {dataset.labels.width} classes; give "
+            "--data a folder with a folder of images for each of at least two classes."
+        )
+    if "default" in dataset.split_names():
+        counts = dataset.split("default").manifest["counts"]
+        return "default" if all(counts.values()) else "demo"
+    return "default"
+
+
+def _withdraw(out: Path) -> None:
+    """Leave nothing behind of a demo whose data were refused."""
+    (out / "demo.json").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        out.rmdir()
+
+
+def _same_as_before(out: Path, asked: dict[str, Any]) -> None:
+    """Remember what the demo was asked, and refuse to mix two demos in one folder."""
+    from plenish import files
+
+    note = out / "demo.json"
+    if note.exists():
+        before = files.read_json(note)
+        changed = [key for key in asked if before.get(key) != asked[key]]
+        if changed:
+            raise InputError(
+                f"{out} holds a demo with another {' and '.join(changed)}; give another folder, or remove it."
+            )
+    else:
+        if out.exists() and any(out.iterdir()):
+            raise InputError(f"{out} already exists and is not a demo; give another folder.")
+        with files.reporting_disk(out):
+            out.mkdir(parents=True, exist_ok=True)
+            files.write_json(note, asked)

@@ -1,0 +1,292 @@
+"""`plenish train gan`: recipe, Dataset and options become a Run, trained from where it stands."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from plenish.configuration import (
+    applied,
+    assignments,
+    check_numbers,
+    made,
+    request_hash,
+    warn_of_other_machine,
+)
+from plenish.errors import InputError
+from plenish.files import GOES_ON
+from plenish.progress import say, warn
+from plenish.recipes import AUTO, SECTIONS, Recipe, load_recipe
+from plenish.runs import Run
+
+if TYPE_CHECKING:
+    from plenish.datasets.dataset import Dataset, Subset
+    from plenish.networks.gan.contract import NetworkConfig
+    from plenish.training.gan.method import Method
+    from plenish.training.gan.session import Validator
+    from plenish.training.gan.trial import Trial
+
+
+# The option that sets a configuration key, for messages.
+OPTIONS = {
+    "recipe": "--recipe", "seed": "--seed", "validation": "--validation", "precision": "--precision",
+    "schedule.kimg": "--kimg", "schedule.checkpoint_kimg": "--checkpoint-kimg", "schedule.keep": "--keep",
+    "adversarial.batch": "--batch", "adversarial.lr_g": "--lr", "adversarial.lr_d": "--lr",
+    "network.width": "--width", "network.labels.kind": "--conditional",
+    "network.labels.names": "--conditional", "auto.domain": "--domain",
+}  # fmt: skip
+
+_LEAST = {"batch": 2, "width": 1, "keep": 1}
+
+
+def train_gan(
+    data: Path, run: Path, *, recipe: str = "dcgan", split: str = "default", seed: int = 0,
+    kimg: float | None = None, batch: int | None = None, width: int | None = None, lr: float | None = None,
+    conditional: bool | None = None, checkpoint_kimg: float | None = None, keep: int | None = None,
+    validation: bool = True, retry: bool = False, on_failure: Literal["stop", "rollback"] | None = None,
+    domain: str | None = None, dry_run: bool = False, options: list[str] | None = None,
+) -> Run | Trial:  # fmt: skip
+    """Train a generator on the train part of a Dataset, or go on training it.
+
+    The same command again goes on where the Run stood; on a CPU with the weights of a run never stopped, bit
+    for bit. Ctrl-C writes a checkpoint first. Stops with exit code 3 when the training diverges.
+
+    Args:
+        data: the Dataset; it must have been split.
+        run: the Run's folder, made if it is not there.
+        recipe: a name from `plenish recipe list`, or a YAML file; `auto` chooses by data and machine.
+        split: the split whose train part is used.
+        seed: seed of every random draw.
+        kimg: length, in thousands of real images shown; may be raised later.
+        batch: images a step.
+        width: feature maps at the highest resolution (dcgan: at half of it); the cost grows with its square.
+        lr: learning rate of both networks.
+        conditional: give the labels to the networks; by default whenever the data have labels.
+        checkpoint_kimg: interval of checkpoints.
+        keep: newest checkpoints kept, beside the best.
+        validation: score each checkpoint against the val part, to know the best.
+        retry: go on after a divergence, with other random draws.
+        on_failure: what to do when the training diverges: `stop` at the last good checkpoint, as by default,
+            or `rollback` to it and go on with other random draws, up to schedule.rollbacks times.
+        domain: for the recipe auto, the kind of images: natural, faces, comic, histology, dermoscopy or text;
+            decides how they may be turned, mirrored and coloured.
+        dry_run: write nothing; show the networks, the memory they take, and how long the training would.
+        options: further options as section.name=value, such as adversarial.smoothing=0.1.
+
+    Returns:
+        The trained Run, or what a dry run found.
+    """
+    check_numbers(
+        _LEAST, kimg=kimg, batch=batch, width=width, lr=lr, checkpoint_kimg=checkpoint_kimg, keep=keep
+    )
+    from plenish.datasets.dataset import Dataset
+
+    chosen = None if recipe == AUTO else load_recipe(recipe, "gan")
+    if chosen is not None and domain is not None:
+        raise InputError(
+            "--domain goes with --recipe auto; for other recipes set augment.symmetry and augment.policy "
+            "with --options."
+        )
+    direct = {
+        "schedule.kimg": kimg, "adversarial.batch": batch, "network.width": width, "adversarial.lr_g": lr,
+        "adversarial.lr_d": lr, "schedule.checkpoint_kimg": checkpoint_kimg, "schedule.keep": keep,
+        "schedule.on_failure": on_failure,
+    }  # fmt: skip
+    changes = {key: value for key, value in direct.items() if value is not None} | assignments(
+        options or [], SECTIONS, "adversarial.smoothing=0.1"
+    )
+    dataset = Dataset.open(data)
+    if dataset.is_synthetic:
+        raise InputError(f"{data} is synthetic; a generator is trained on real images.")
+    if chosen is None:
+        chosen = _choose(dataset, split, run, domain, conditional, changes, validation, dry_run)
+    request = request_hash(chosen, changes, dataset, split, seed, conditional, validation)
+    if not dry_run and (run / "config.json").exists():
+        finished = _finished(Run.open(run, "gan"), request)
+        if finished is not None:
+            return finished
+    subset = dataset.part("train", split, purpose="train")
+    return _train(
+        dataset, subset, run, chosen, changes, seed, conditional, validation, retry, request, dry_run
+    )
+
+
+def _choose(
+    dataset: Dataset, split: str, run: Path, domain: str | None, conditional: bool | None,
+    changes: Mapping[str, Any], validation: bool, dry_run: bool,
+) -> Recipe:  # fmt: skip
+    """The recipe `auto`: the one chosen when the Run was made, or one for these data, with its reasons."""
+    from plenish.networks.layers import base_and_stages
+    from plenish.recipes import auto
+
+    if (run / "config.json").exists():
+        before = auto.frozen(Run.open(run, "gan").config["config"], domain)
+        if before is not None:
+            return before
+    base_and_stages(dataset.size)  # Nothing need be chosen for a size that none can make.
+    subset = dataset.part("train", split, purpose="train")
+    facts = auto.facts_of(subset, domain, conditional is not False, changes, validation)
+    recipe = auto.choose(facts)
+    for reason in [] if dry_run else recipe.choice["reasons"]:  # A dry run's result holds them.
+        say(f"  {reason}")
+    return recipe
+
+
+def _finished(run: Run, request: str | None = None, kimg: float = 0.0) -> Run | None:
+    """The Run if it is complete, was asked the same (where `request` is given) and is `kimg` long; says so.
+
+    Answers without torch, from the status and the newest checkpoint.
+    """
+    from plenish.training.checkpoints import load_state, newest_intact
+
+    status = run.status
+    if run.state != "complete" or (request is not None and status.get("request") != request):
+        return None
+    newest = newest_intact(run.path / "checkpoints")
+    trained = load_state(newest)["nimg"] / 1000 if newest is not None else 0.0
+    if trained < max(kimg, float(status.get("kimg", math.inf))):
+        return None
+    say(f"{run.path} is complete: it has been trained for {trained:g} kimg; a larger --kimg goes on.")
+    return run
+
+
+def _train(
+    dataset: Dataset, subset: Subset, path: Path, recipe: Recipe, changes: Mapping[str, Any], seed: int,
+    conditional: bool | None, validation: bool, retry: bool, request: str, dry_run: bool,
+) -> Run | Trial:  # fmt: skip
+    from plenish.datasets.schema import LabelSchema
+    from plenish.networks.gan import family, network_config
+    from plenish.training.engine import Engine
+    from plenish.training.gan.footprint import refuse_too_large
+    from plenish.training.gan.health import Limits
+    from plenish.training.gan.loop import CHANGEABLE, Schedule, train
+
+    if "network.size" in changes or "network.channels" in changes or "network.labels" in changes:
+        raise InputError(
+            "Size, channels and labels of the networks are those of the data; import these differently."
+        )
+    sections = applied(recipe.sections, changes)
+    if "adversarial.batch" in changes and "growth.batches" not in changes:
+        sections["growth"]["batches"] = ""  # The batch that was asked for holds at every stage.
+    labels = dataset.labels if conditional is not False else LabelSchema()
+    if labels.kind == "continuous" and abs(subset.y()).max() > 10:
+        raise InputError(
+            f"The labels of {dataset.path} reach {abs(subset.y()).max():g}; networks take continuous labels "
+            "within ±10, so import them scaled, or train with --no-conditional."
+        )
+    if conditional and not labels.width:
+        raise InputError(f"{dataset.path} has no labels to be conditional on; import it with labels.")
+    if conditional is None and not labels.width:
+        say(f"{dataset.path} has no labels, so the networks are not conditional.")
+    asked = {**sections["network"], "size": dataset.size, "channels": dataset.channels, "labels": labels}
+    try:
+        network = network_config(recipe.family, asked)
+    except InputError:
+        width, most = changes.get("network.width"), asked.get("max_width")
+        if type(width) is type(most) is int and 1 <= most < width:
+            raise InputError(
+                f"--width {width} is more than network.max_width; raise that too, with "
+                f"--options network.max_width={width}, or use a smaller --width."
+            ) from None
+        raise
+    method = method_of(sections)
+    schedule = made(Schedule, sections["schedule"], "schedule")
+    limits = made(Limits, sections["limits"], "limits")
+    if method.penalty.path and not family(recipe.family).generator.has_styles:
+        raise InputError(
+            f"penalty.path is for generators with styles, which {recipe.family} is not; leave it out."
+        )
+    _check_growth(recipe.family, network, method)
+    _check_amount(
+        subset, max([method.adversarial.batch, *method.growth.batch_sizes()]), "adversarial.batch" in changes
+    )
+    engine = Engine.from_settings()
+    if dry_run:
+        from plenish.training.gan.trial import try_out
+
+        trial = try_out(recipe.family, subset, network, method, schedule.kimg, engine)
+        reasons = {"reasons": list(recipe.choice["reasons"])} if recipe.choice else {}
+        return dataclasses.replace(trial, facts={"recipe": recipe.name, **reasons, **trial.facts})
+    config = {
+        "recipe": recipe.name, "family": recipe.family, "network": network.to_dict(),
+        **dataclasses.asdict(method), "schedule": dataclasses.asdict(schedule),
+        "limits": dataclasses.asdict(limits), "precision": engine.precision, "validation": validation,
+        **({"auto": dict(recipe.choice)} if recipe.choice else {}),
+    }  # fmt: skip
+    provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
+    is_new = not (path / "config.json").exists()
+    if is_new:
+        refuse_too_large(recipe.family, network, method, engine)
+        validator = _validator(dataset, subset.split_name, validation)  # Refuses before a Run is made.
+    run = Run.open_or_create(
+        path, "gan", config, data=provenance, seed=seed, may_change=CHANGEABLE, typed=OPTIONS
+    )
+    if _finished(run, kimg=schedule.kimg):
+        return run
+    with run.lock():
+        run.update_status(request=request)
+        warn_of_other_machine(run, engine.describe())
+        if not is_new:
+            validator = _validator(dataset, subset.split_name, validation)
+        outcome = train(
+            run, subset, recipe.family, network, method, schedule, limits, engine, validator, retry
+        )
+        from plenish.report.build import write_run_report
+
+        write_run_report(run.path)
+    if outcome == "interrupted":
+        raise KeyboardInterrupt(GOES_ON)
+    return run
+
+
+def method_of(sections: Mapping[str, Mapping[str, Any]]) -> Method:
+    """The training method that a recipe's sections describe.
+
+    Raises:
+        InputError: an unknown option, or a value of another kind.
+    """
+    from plenish.training.gan.method import PARTS, Method
+
+    return Method(**{name: made(part, sections[name], name) for name, part in PARTS.items()})
+
+
+def _check_growth(name: str, network: NetworkConfig, method: Method) -> None:
+    """Refuse a start of growth that these networks do not pass through."""
+    from plenish.networks.gan import family
+
+    if not method.growth.start:
+        return
+    generator = family(name).generator(network)
+    if generator.stages == 1:
+        raise InputError(f"growth.start is for networks that grow, and {name} does not; leave it out.")
+    method.growth.first([generator.stage_size(number) for number in range(generator.stages)])
+
+
+def _check_amount(subset: Subset, batch: int, asked: bool) -> None:
+    """Refuse what cannot train, and warn of what hardly can; `asked` is whether the batch was typed."""
+    if len(subset) < 2:
+        raise InputError(
+            f"{subset.dataset.path} has {len(subset)} image to train on; a generator needs at least 2."
+        )
+    if batch > len(subset):
+        whose = f"--batch {batch}" if asked else f"The recipe's batch of {batch}"
+        raise InputError(
+            f"{whose} is more than the {len(subset)} images there are to train on; "
+            f"give --batch {len(subset)} or less."
+        )
+    if len(subset) < 100:
+        warn(f"only {len(subset)} images to train on; expect near copies, and look at the copies audit.")
+
+
+def _validator(dataset: Dataset, split: str, validation: bool) -> Validator | None:
+    if not validation:
+        return None
+    if "val" not in set(dataset.split(split).part_of):
+        warn(f"the split '{split}' has no val part, so the newest checkpoint counts as the best.")
+        return None
+    from plenish.metrics.score import ValidationKID
+
+    return ValidationKID.fit(dataset, split, seed=0).score

@@ -1,0 +1,133 @@
+"""How a GAN is trained, as independent parts: objective and balance, penalty, augmentation, growth."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from plenish.errors import InputError
+from plenish.training.gan.augment import Augment
+from plenish.training.gan.growth import Growth
+from plenish.training.gan.objectives import objective
+from plenish.training.gan.penalties import Penalty
+from plenish.training.schedules import check_fall
+
+
+@dataclasses.dataclass(frozen=True)
+class Adversarial:
+    """How the two networks are played against each other.
+
+    Attributes:
+        objective: name of the loss pair.
+        batch: images a step.
+        lr_g: learning rate of the generator.
+        lr_d: learning rate of the discriminator; unequal ones are the two-time-scale rule (Heusel 2017).
+        lr_fall_to: share of both learning rates, 0 to 1, that is left from `lr_fall_kimg` on.
+        lr_fall_kimg: thousands of images in which they fall, by half a cosine wave; 0 keeps them constant.
+        beta1: Adam's first momentum.
+        beta2: Adam's second momentum.
+        g_steps: generator updates for each of its turns.
+        d_steps: discriminator updates, each on real images of its own, before the generator's turn.
+        smoothing: one-sided label smoothing; the real target is 1 − smoothing.
+        noise_sd: standard deviation of the Gaussian noise on every discriminator input at the start, where
+            images have the range [-1, 1]; it falls linearly to 0.
+        noise_kimg: thousands of images after which that noise has gone.
+        fake_as_real: largest share of the real half of a batch that is replaced by fakes, to slow down a
+            discriminator that wins; the share follows its accuracy, 0 at one half and less.
+        style_mixing: share of fakes made from two latents, for generators with several styles.
+        ema_kimg: half-life of the generator's moving average, thousands of images.
+    """
+
+    objective: str = "nonsaturating"
+    batch: int = 64
+    lr_g: float = 2e-4
+    lr_d: float = 2e-4
+    lr_fall_to: float = 1.0
+    lr_fall_kimg: float = 0.0
+    beta1: float = 0.5
+    beta2: float = 0.999
+    g_steps: int = 1
+    d_steps: int = 1
+    smoothing: float = 0.0
+    noise_sd: float = 0.0
+    noise_kimg: float = 0.0
+    fake_as_real: float = 0.0
+    style_mixing: float = 0.0
+    ema_kimg: float = 5.0
+
+    def __post_init__(self) -> None:
+        objective(self.objective)
+        for name in ("lr_g", "lr_d", "g_steps", "d_steps", "ema_kimg"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"adversarial.{name} must be a number above 0, not {getattr(self, name)}.")
+        for name in ("lr_fall_kimg", "noise_sd", "noise_kimg"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"adversarial.{name} must not be negative, and is {getattr(self, name)}.")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"adversarial.{name} lies between 0 and 1, not at {getattr(self, name)}.")
+        for name in ("smoothing", "fake_as_real"):
+            if not 0 <= getattr(self, name) < 0.5:
+                raise InputError(f"adversarial.{name} lies between 0 and 0.5, not at {getattr(self, name)}.")
+        if self.noise_sd > 0 and self.noise_kimg == 0:
+            raise InputError(
+                "adversarial.noise_sd falls to 0 over adversarial.noise_kimg, which is 0; give that too."
+            )
+        check_fall("adversarial.lr_fall", self.lr_fall_to, self.lr_fall_kimg)
+        if not 0 <= self.style_mixing <= 1:
+            raise InputError(f"adversarial.style_mixing is a share, 0 to 1, not {self.style_mixing}.")
+        if self.batch < 2:
+            raise InputError(
+                f"A batch needs at least 2 images, since batch norm compares them; it is {self.batch}."
+            )
+
+    def noise_at(self, nimg: int) -> float:
+        """Standard deviation of the instance noise after `nimg` images."""
+        if self.noise_sd <= 0 or self.noise_kimg <= 0:
+            return 0.0
+        return self.noise_sd * max(0.0, 1 - nimg / (1000 * self.noise_kimg))
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """The parts together; each can be exchanged without the others.
+
+    Attributes:
+        adversarial: objective, batch, optimisers and balance.
+        penalty: penalties on gradients.
+        augment: what discriminator inputs go through.
+        growth: schedule of resolutions, for networks that grow.
+    """
+
+    adversarial: Adversarial = dataclasses.field(default_factory=Adversarial)
+    penalty: Penalty = dataclasses.field(default_factory=Penalty)
+    augment: Augment = dataclasses.field(default_factory=Augment)
+    growth: Growth = dataclasses.field(default_factory=Growth)
+
+    def __post_init__(self) -> None:
+        if self.adversarial.fake_as_real and (
+            self.adversarial.objective == "relativistic" or self.augment.ada_target
+        ):
+            raise InputError(
+                "adversarial.fake_as_real goes neither with the relativistic objective, whose pairs "
+                "would hold an image twice, nor with augment.ada_target, which would take fakes for reals."
+            )
+        if self.adversarial.objective == "wasserstein":
+            for name, value in (
+                ("augment.ada_target", self.augment.ada_target),
+                ("adversarial.fake_as_real", self.adversarial.fake_as_real),
+            ):
+                if value:
+                    raise InputError(
+                        f"{name} follows how often the discriminator is right, which a Wasserstein critic is "
+                        "meant to be; leave it out or take another objective."
+                    )
+
+
+PARTS: dict[str, type[Adversarial | Penalty | Augment | Growth]] = {
+    "adversarial": Adversarial,
+    "penalty": Penalty,
+    "augment": Augment,
+    "growth": Growth,
+}
+"""The parts by the name of their section in recipes and configurations."""

@@ -1,0 +1,269 @@
+"""`plenish train gan … --dry-run`: the networks, their memory and speed on this machine; writes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from plenish.progress import plain_duration, say
+
+if TYPE_CHECKING:
+    import torch
+
+    from plenish.datasets.dataset import Subset
+    from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+    from plenish.training.engine import Engine
+    from plenish.training.gan.footprint import Footprint
+    from plenish.training.gan.method import Method
+    from plenish.training.gan.state import Players
+
+PROBE_SECONDS = 10.0
+_MIB = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What a training would be.
+
+    Attributes:
+        facts: family, batch, parameters, memory, speed, time.
+        generator: a row for each group of layers: name, output shape, parameters.
+        discriminator: the same.
+    """
+
+    facts: dict[str, Any]
+    generator: list[dict[str, Any]]
+    discriminator: list[dict[str, Any]]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {**self.facts, "generator": self.generator, "discriminator": self.discriminator}
+
+
+def try_out(
+    family: str, subset: Subset, network: NetworkConfig, method: Method, kimg: float, engine: Engine,
+    seconds: float = PROBE_SECONDS,
+) -> Trial:  # fmt: skip
+    """Build the networks, estimate their memory, and train them for some seconds on real batches.
+
+    Args:
+        family: name of the network family.
+        subset: the training images.
+        network: configuration of the networks.
+        method: how they are trained.
+        kimg: length of the whole training.
+        engine: device and precision.
+        seconds: length of the probe; a turn of each kind, with and without lazy penalties, is taken in any
+            case.
+
+    Raises:
+        InputError: the batch does not fit into memory.
+    """
+    import torch
+
+    from plenish.networks.gan import build
+    from plenish.training.gan.footprint import GROWN, available_bytes, footprint, heaviest, refuse_too_large
+    from plenish.training.gan.state import Players
+
+    refuse_too_large(family, network, method, engine)
+    available = available_bytes(engine.device)  # Before the probe takes of it.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        g, d = build(family, network)
+        of_g, of_d = _tables(g, d)
+        nimg, largest = heaviest(method, g)
+        estimate = footprint(family, network, method, engine, nimg)
+        say(f"Training for {seconds:g} s to see how fast it is; nothing is written.")
+        players = Players(g, d, method, engine)
+        batch = players.stage_at(GROWN).batch
+        speed = _probe(players, subset, seconds)
+    facts = {
+        "family": family, **engine.describe(), "batch": batch,
+        "parameters_generator": sum(p.numel() for p in players.parameters_g),
+        "parameters_discriminator": sum(p.numel() for p in players.parameters_d),
+        **_memory(estimate, largest, available), **speed,
+        "kimg": kimg, "time_for_all": plain_duration(speed["seconds_per_kimg"] * kimg),
+    }  # fmt: skip
+    return Trial(facts, of_g, of_d)
+
+
+def _memory(estimate: Footprint, batch: int, available: int | None) -> dict[str, Any]:
+    """The estimate in MiB."""
+    parts = {
+        "memory_weights_mib": estimate.weights, "memory_gradients_mib": estimate.gradients,
+        "memory_adam_mib": estimate.optimisers, "memory_average_mib": estimate.average,
+        "memory_activations_mib": estimate.total(batch) - estimate.total(0),
+        "memory_in_all_mib": estimate.total(batch), "memory_available_mib": available,
+    }  # fmt: skip
+    return {name: None if size is None else round(size / _MIB, 1) for name, size in parts.items()}
+
+
+def _probe(players: Players, subset: Subset, seconds: float) -> dict[str, Any]:
+    """Turns on real batches for some seconds: seconds per kimg, and memory before and at its peak.
+
+    Turns of each kind are tried alike and count as often as they come up in a training, so that lazy
+    penalties do not count more in a short probe. A network that grows is tried at its last stage, the
+    slowest.
+    """
+    import contextlib
+    import itertools
+
+    import torch
+
+    from plenish.datasets.batches import training_batches
+    from plenish.training.gan import step as adversarial
+    from plenish.training.gan.footprint import GROWN
+
+    engine, labelled = players.engine, players.g.labels.width > 0
+    before, begun = _resident_mib(), time.perf_counter()
+    d_steps, kinds = players.method.adversarial.d_steps, turn_kinds(players.method)
+    taken: list[list[float]] = [[] for _ in kinds]
+    number = 0
+    # The first turn, with all that is ever due, finds no memory and no kernels ready.
+    order = itertools.chain([0], itertools.cycle(reversed(range(len(kinds)))))
+    batches = training_batches(subset, players.stage_at(GROWN).batch, seed=0)
+    with contextlib.closing(batches) as feed:
+        for kind in order:
+            spent = []
+            for step in range(d_steps):
+                batch = next(feed)
+                engine.synchronize()
+                start = time.perf_counter()
+                x = engine.to_images(batch.pixels)
+                y = torch.from_numpy(batch.y).to(engine.device) if labelled else None
+                due = kinds[kind].first * d_steps + step
+                adversarial.step(players, x, y, GROWN + number * len(x), (0, 0), due)
+                engine.synchronize()
+                spent.append((time.perf_counter() - start) / len(x))
+                number += 1
+            taken[kind].append(statistics.mean(spent))
+            if time.perf_counter() - begun > seconds and all(taken):
+                break
+    each = per_image(kinds, taken)
+    return {
+        "steps_tried": number, "images_per_s": round(1 / each, 2), "seconds_per_kimg": round(1000 * each, 3),
+        "resident_before_mib": before, "resident_after_mib": _resident_mib(),
+        "gpu_peak_mib": _gpu_peak_mib(engine.device),
+    }  # fmt: skip
+
+
+class TurnKind(NamedTuple):
+    """Turns of both networks in which the same penalties are due.
+
+    Attributes:
+        first: number of the first such turn in a training.
+        share: of all turns, 0 to 1.
+    """
+
+    first: int
+    share: float
+
+
+def turn_kinds(method: Method) -> list[TurnKind]:
+    """The kinds of turns in a training; the first one is that of turn 0, in which everything is due."""
+    penalty, d_steps = method.penalty, method.adversarial.d_steps
+    interval = penalty.interval if penalty.on_gradients else 1
+    path = penalty.path_interval if penalty.path else 1
+    period = math.lcm(interval // math.gcd(interval, d_steps), path)
+    found: dict[tuple[int, bool], list[int]] = {}
+    for turn in range(period):
+        steps = range(turn * d_steps, (turn + 1) * d_steps)
+        due = sum(step % interval == 0 for step in steps), turn % path == 0
+        found.setdefault(due, []).append(turn)
+    return [TurnKind(turns[0], len(turns) / period) for turns in found.values()]
+
+
+def per_image(kinds: list[TurnKind], taken: list[list[float]]) -> float:
+    """Seconds an image: the median of each kind of turn, weighted by how often that comes up.
+
+    Args:
+        kinds: the kinds of turns.
+        taken: seconds an image in the turns of each kind; the very first turn, slower than others of its
+            kind, counts only where it is the only one.
+    """
+    steady = [taken[0][1:] or taken[0], *taken[1:]]
+    return sum(kind.share * statistics.median(turns) for kind, turns in zip(kinds, steady, strict=True))
+
+
+def _resident_mib() -> float | None:
+    """Resident memory of this process, or None where the system does not tell."""
+    import contextlib
+    import os
+    from pathlib import Path
+
+    with contextlib.suppress(OSError, ValueError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return round(pages * os.sysconf("SC_PAGE_SIZE") / _MIB, 1)
+    return None
+
+
+def _gpu_peak_mib(device: torch.device) -> float | None:
+    import torch
+
+    return round(torch.cuda.max_memory_allocated(device) / _MIB, 1) if device.type == "cuda" else None
+
+
+def _tables(g: Generator, d: Discriminator) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of both networks, from one pass of two images."""
+    import torch
+
+    z = g.sample_prior(2, torch.Generator().manual_seed(0))
+    y = torch.zeros(2, g.labels.width) if g.labels.width else None
+    images: list[torch.Tensor] = []
+    with torch.no_grad():
+        of_g = layer_table(g, lambda: images.append(g.full_size(g(z, y))))
+        of_d = layer_table(d, lambda: d(images[0], y))
+    return of_g, of_d
+
+
+def layer_table(network: torch.nn.Module, run: Any) -> list[dict[str, Any]]:
+    """A row for each group of layers: its name, the shape of what it makes of one image, its parameters.
+
+    Args:
+        network: the network; lists of layers are taken apart, other groups are not.
+        run: passes a batch through it.
+    """
+    import torch
+
+    groups = list(_groups(network))
+    shapes: dict[str, str] = {}
+    hooks = []
+    for name, module in groups:
+
+        def note(_: Any, __: Any, made: Any, name: str = name) -> None:
+            if isinstance(made, torch.Tensor):
+                shapes[name] = "×".join(str(side) for side in made.shape[1:])
+
+        hooks.append(module.register_forward_hook(note))
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    counts = {name: sum(p.numel() for p in module.parameters()) for name, module in groups}
+    rows: list[dict[str, Any]] = [
+        {"layer": name, "output": shapes.get(name), "parameters": count} for name, count in counts.items()
+    ]
+    total = sum(p.numel() for p in network.parameters())
+    own = total - sum(counts.values())
+    if own:
+        rows.insert(0, {"layer": "(its own)", "output": None, "parameters": own})
+    return [*rows, {"layer": "in all", "output": None, "parameters": total}]
+
+
+def _groups(network: torch.nn.Module, prefix: str = "") -> Iterable[tuple[str, torch.nn.Module]]:
+    """Direct parts of a network by name; members of lists each by itself."""
+    import torch
+
+    for name, module in network.named_children():
+        if isinstance(module, (torch.nn.ModuleList, torch.nn.Sequential)):
+            yield from _groups(module, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", module
+
+
+__all__ = ["Trial", "TurnKind", "layer_table", "per_image", "try_out", "turn_kinds"]

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from plenish import cli, files
+from plenish.commands.train_gan import train_gan
+from plenish.errors import InputError, NegativeAnswer
+from plenish.latent import export_model as exporting
+from plenish.latent.export_model import export_model, load_exported
+from plenish.latent.generate import generate, load_generator
+from plenish.runs import Run
+
+TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]
+
+
+@pytest.fixture
+def trained(stripes, tmp_path: Path) -> Run:
+    return train_gan(
+        stripes().path,
+        tmp_path / "run",
+        kimg=0.2,
+        batch=10,
+        checkpoint_kimg=0.1,
+        validation=False,
+        options=TINY,
+    )
+
+
+def test_weights_alone_make_the_same_dataset(trained: Run, tmp_path: Path) -> None:
+    made = export_model(trained.path, tmp_path / "model", format="safetensors")
+    assert made.difference == 0
+    assert sorted(p.name for p in made.path.iterdir()) == ["config.json", "generator.safetensors"]
+    images = generate(trained.path, tmp_path / "images", 4, label="class1")
+    network = load_exported(made.path)
+    z, y = torch.from_numpy(images.array("z")), torch.from_numpy(images.array("y"))
+    again = network(z, y).mul(127.5).add(127.5).permute(0, 2, 3, 1).numpy()
+    assert np.abs(again - images.pixels.read(np.arange(4))).mean() < 2  # those were made in bfloat16
+
+
+def test_facts_lie_beside_the_model(trained: Run, tmp_path: Path) -> None:
+    export_model(trained.path, tmp_path / "model", format="torchscript", checkpoint="last")
+    facts = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert facts["inputs"]["z"] == {"shape": ["batch", 8], "type": "float32", "prior": "N(0, 1)"}
+    assert facts["inputs"]["y"]["labels"]["names"] == ["class0", "class1"]
+    assert facts["output"]["image"]["shape"] == ["batch", 3, 16, 16]
+    assert facts["provenance"]["weights_sha256"] == load_generator(trained.path, "last").weights_sha256
+    assert "not for diagnosis" in facts["intended_use"]
+    assert facts["licence"].startswith("as the training data")
+    assert facts["largest_difference"] <= exporting.TOLERANCE
+    assert facts["sha256"] == files.sha256_file(tmp_path / "model" / facts["file"])
+    assert "external_data" not in facts
+
+
+def test_torchscript_needs_no_plenish(trained: Run, tmp_path: Path) -> None:
+    export_model(trained.path, tmp_path / "model", format="torchscript")
+    file = tmp_path / "model" / "generator.pt"
+    call = f"torch.jit.load({str(file)!r})(torch.zeros(3, 8), torch.eye(2)[[0, 1, 0]])"
+    probe = f"import sys, torch\nprint({call}.shape)\n"
+    probe += "assert 'plenish' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", probe], capture_output=True, text=True, check=False
+    )
+    assert "[3, 3, 16, 16]" in done.stdout, done.stderr
+    assert zipfile.is_zipfile(file)
+
+
+def test_onnx_from_the_command_line(trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxscript")
+    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    capsys.readouterr()
+    words = [
+        "export-model",
+        str(trained.path),
+        str(tmp_path / "m"),
+        "--as",
+        "onnx",
+        "--opset",
+        "19",
+        "--json",
+    ]
+    assert cli.run(words) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert json.loads(said.out)["largest_difference_from_the_network"] <= 1e-4
+    model = onnx.load(tmp_path / "m" / "generator.onnx")
+    onnx.checker.check_model(model)
+    assert model.opset_import[0].version == 19
+    session = runtime.InferenceSession(model.SerializeToString())
+    for n in (1, 7):
+        z, y = np.random.default_rng(n).normal(size=(n, 8)).astype("f4"), np.eye(2, dtype="f4")[[0] * n]
+        (images,) = session.run(None, {"z": z, "y": y})
+        assert images.shape == (n, 3, 16, 16)
+
+
+def test_weights_beside_an_onnx_file_are_hashed_too(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript")
+    monkeypatch.setattr(exporting, "_is_large", lambda _: True)
+    folder = export_model(trained.path, tmp_path / "model").path
+    facts = json.loads((folder / "config.json").read_text())
+    models = {path.name: files.sha256_file(path) for path in folder.iterdir() if path.name != "config.json"}
+    assert len(models) == 2
+    assert {facts["file"]: facts["sha256"], **facts["external_data"]} == models
+
+
+def test_a_model_that_differs_is_not_written(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = exporting.write_model
+
+    def wrong(network, *rest):
+        real(network, *rest)
+        with torch.no_grad():
+            network.project.weight.add_(1)
+
+    monkeypatch.setattr(exporting, "write_model", wrong)
+    with pytest.raises(NegativeAnswer, match="differ from the network's by up to"):
+        export_model(trained.path, tmp_path / "model", format="safetensors")
+    assert not list(tmp_path.glob("model*"))
+
+
+def test_a_missing_package_gets_one_sentence(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "onnx" in name else real(name))
+    with pytest.raises(InputError, match=r"takes onnx and onnxscript.*pip install 'plenish\[onnx\]'"):
+        export_model(trained.path, tmp_path / "model")
+    with pytest.raises(InputError, match="between 18 and"):
+        export_model(trained.path, tmp_path / "model", opset=3)
+
+
+def test_a_changed_or_foreign_export_is_refused(trained: Run, tmp_path: Path) -> None:
+    export_model(trained.path, tmp_path / "model", format="safetensors")
+    with pytest.raises(InputError, match="already exists"):
+        export_model(trained.path, tmp_path / "model", format="safetensors")
+    file = tmp_path / "model" / "generator.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + b"\x00\x00\x80\x3f")
+    with pytest.raises(InputError, match="not what was exported"):
+        load_exported(tmp_path / "model")
+    export_model(trained.path, tmp_path / "script", format="torchscript")
+    with pytest.raises(InputError, match="not a safetensors export"):
+        load_exported(tmp_path / "script")
+
+
+def test_spectral_norm_is_divided_out() -> None:
+    from plenish.networks.gan import build, network_config
+
+    torch.manual_seed(0)
+    g, _ = build("sagan", network_config("sagan", {"size": 16, "width": 4, "max_width": 8, "z_dim": 6}))
+    with torch.no_grad():
+        g.project.weight.mul_(7)
+    z = torch.randn(3, 6)
+    before = g.eval()(z)
+    exporting.fold(g)
+    assert torch.equal(g.project.normed(), g.project.weight)
+    assert torch.allclose(g(z), before, atol=1e-6)
+
+
+def test_weights_of_a_file_are_those_of_the_average(trained: Run, tmp_path: Path) -> None:
+    export_model(trained.path, tmp_path / "model", format="safetensors")
+    best = load_generator(trained.path)
+    exported = load_file(tmp_path / "model" / "generator.safetensors")
+    assert all(torch.equal(exported[name], value) for name, value in best.network.state_dict().items())
