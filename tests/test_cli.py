@@ -193,7 +193,7 @@ def test_an_interrupt_says_whether_there_is_something_to_go_on_from(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def stopped(folder: Path = Path()) -> None:
-        with files.whole(folder / "out", {}, resumable=True) as partial:
+        with files.atomic_dir(folder / "out", {}, resumable=True) as partial:
             (partial / "pixels").mkdir()
             if begun:
                 (partial / "pixels" / "0.npy").write_bytes(b"work")

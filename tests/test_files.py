@@ -12,7 +12,7 @@ from plenish.errors import InputError
 
 def test_whole_appears_only_when_finished(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with files.whole(out, {"a": 1}) as partial:
+    with files.atomic_dir(out, {"a": 1}) as partial:
         (partial / "x").write_text("1")
         assert not out.exists()
     assert [p.name for p in out.iterdir()] == ["x"]
@@ -20,28 +20,34 @@ def test_whole_appears_only_when_finished(tmp_path: Path) -> None:
 
 
 def test_failure_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError), files.whole(tmp_path / "out", {}, resumable=True) as partial:
+    with pytest.raises(ValueError), files.atomic_dir(tmp_path / "out", {}, resumable=True) as partial:
         (partial / "x").write_text("1")
         raise ValueError
     assert list(tmp_path.iterdir()) == []
 
 
 def test_interrupt_keeps_a_resumable_partial_and_hands_it_over(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), files.whole(tmp_path / "out", {"a": 1}, resumable=True) as partial:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        files.atomic_dir(tmp_path / "out", {"a": 1}, resumable=True) as partial,
+    ):
         (partial / "x").write_text("1")
         raise KeyboardInterrupt
-    with files.whole(tmp_path / "out", {"a": 1}, resumable=True) as partial:
+    with files.atomic_dir(tmp_path / "out", {"a": 1}, resumable=True) as partial:
         assert (partial / "x").read_text() == "1"
     assert (tmp_path / "out" / "x").exists()
 
 
 def test_partial_of_another_configuration_is_refused_and_kept(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), files.whole(tmp_path / "out", {"a": 1}, resumable=True) as partial:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        files.atomic_dir(tmp_path / "out", {"a": 1}, resumable=True) as partial,
+    ):
         (partial / "x").write_text("1")
         raise KeyboardInterrupt
     with (
         pytest.raises(InputError, match="other options"),
-        files.whole(tmp_path / "out", {"a": 2}, resumable=True),
+        files.atomic_dir(tmp_path / "out", {"a": 2}, resumable=True),
     ):
         pass
     assert (tmp_path / "out.partial").exists()
@@ -50,18 +56,18 @@ def test_partial_of_another_configuration_is_refused_and_kept(tmp_path: Path) ->
 def test_a_stranger_in_the_way_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "precious").write_text("mine")
-    with pytest.raises(InputError, match="in the way"), files.whole(tmp_path / "out", {}):
+    with pytest.raises(InputError, match="in the way"), files.atomic_dir(tmp_path / "out", {}):
         pass
     assert (tmp_path / "out.partial" / "precious").read_text() == "mine"
 
 
 def test_a_partial_that_another_process_writes_is_left_alone(tmp_path: Path) -> None:
     for resumable in (False, True):
-        with files.whole(tmp_path / "out", {}, resumable=resumable) as partial:
+        with files.atomic_dir(tmp_path / "out", {}, resumable=resumable) as partial:
             (partial / "x").write_text("1")
             with (
                 pytest.raises(InputError, match="another process"),
-                files.whole(tmp_path / "out", {}, resumable=resumable),
+                files.atomic_dir(tmp_path / "out", {}, resumable=resumable),
             ):
                 pass
             assert (partial / "x").exists()
@@ -70,12 +76,12 @@ def test_a_partial_that_another_process_writes_is_left_alone(tmp_path: Path) -> 
 
 def test_existing_out_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match="already exists"), files.whole(tmp_path / "out", {}):
+    with pytest.raises(InputError, match="already exists"), files.atomic_dir(tmp_path / "out", {}):
         pass
 
 
 def test_full_disk_becomes_a_sentence_and_nothing_stays(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No space left"), files.whole(tmp_path / "out", {}) as partial:
+    with pytest.raises(InputError, match="No space left"), files.atomic_dir(tmp_path / "out", {}) as partial:
         (partial / "x").write_text("1")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []
@@ -83,7 +89,7 @@ def test_full_disk_becomes_a_sentence_and_nothing_stays(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file"), files.whole(tmp_path / "file" / "out", {}):
+    with pytest.raises(InputError, match="file"), files.atomic_dir(tmp_path / "file" / "out", {}):
         pass
 
 
@@ -101,7 +107,7 @@ def test_a_place_that_cannot_be_written_is_named_as_the_user_did(
 ) -> None:
     (tmp_path / "file").write_text("")
     out = Path(place.format(tmp_path))
-    with pytest.raises(InputError) as refused, files.whole(out, {}):
+    with pytest.raises(InputError) as refused, files.atomic_dir(out, {}):
         pass
     said = str(refused.value)
     assert said.startswith(f"{out} ")
@@ -111,7 +117,10 @@ def test_a_place_that_cannot_be_written_is_named_as_the_user_did(
 
 
 def test_a_missing_source_is_not_taken_for_the_output(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"missing\.png is not the kind"), files.whole(tmp_path / "out", {}):
+    with (
+        pytest.raises(InputError, match=r"missing\.png is not the kind"),
+        files.atomic_dir(tmp_path / "out", {}),
+    ):
         (tmp_path / "missing.png").read_bytes()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plenish._version import __version__
-from plenish.errors import InputError, NegativeAnswer, PlenishError
+from plenish.errors import CheckFailed, InputError, PlenishError
 
 if TYPE_CHECKING:
     from plenish.commands.demo import demo as demo
@@ -67,7 +67,7 @@ _HOMES = {
 _NAMED_OTHERWISE = {"run_study": "study"}
 """`plenish.study` is the package: importing it would take the function's place."""
 
-__all__ = ["InputError", "NegativeAnswer", "PlenishError", "__version__", *sorted(_HOMES)]
+__all__ = ["InputError", "CheckFailed", "PlenishError", "__version__", *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:

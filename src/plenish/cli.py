@@ -164,7 +164,7 @@ def run(arguments: list[str]) -> int:
         print(f"plenish: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
-        # Whoever holds something to go on from has put that into the interrupt (see files.going_on).
+        # Whoever holds something to go on from has put that into the interrupt (see files.resumable_from).
         print(f"plenish: interrupted; {str(stop) or 'nothing was written'}.", file=sys.stderr)
         return 130
     except BrokenPipeError:

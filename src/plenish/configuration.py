@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from plenish import settings
 from plenish._version import __version__
-from plenish.errors import InputError, of_its_kind, unknown
+from plenish.errors import InputError, coerce_type, unknown
 from plenish.progress import warn
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def check_numbers(least: Mapping[str, int], **given: float | None) -> None:
             raise InputError(f"{option} must be a number above 0, not {value:g}.")
 
 
-def assignments(options: Sequence[str], sections: Sequence[str], example: str) -> dict[str, Any]:
+def parse_overrides(options: Sequence[str], sections: Sequence[str], example: str) -> dict[str, Any]:
     """`section.name=value` words as dotted key → value.
 
     Raises:
@@ -55,7 +55,7 @@ def assignments(options: Sequence[str], sections: Sequence[str], example: str) -
     return found
 
 
-def applied(
+def apply_overrides(
     sections: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """A recipe's sections with options by dotted key put in."""
@@ -66,14 +66,14 @@ def applied(
     return result
 
 
-def made(kind: Any, values: Mapping[str, Any], section: str) -> Any:
+def build_config(kind: Any, values: Mapping[str, Any], section: str) -> Any:
     """Build a configuration dataclass; unknown options and values of another type are refused."""
     fields = {field.name: field for field in dataclasses.fields(kind)}
     typed = {}
     for name, value in values.items():
         if name not in fields:
             raise unknown(f"option in {section}", name, fields)
-        typed[name] = of_its_kind(f"{section}.{name}", value, fields[name].default)
+        typed[name] = coerce_type(f"{section}.{name}", value, fields[name].default)
     return kind(**typed)
 
 

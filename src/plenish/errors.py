@@ -20,7 +20,7 @@ class InputError(PlenishError):
     exit_code = 2
 
 
-class NegativeAnswer(PlenishError):
+class CheckFailed(PlenishError):
     """The work was done and the answer is no: training diverged, a gate failed."""
 
     exit_code = 3
@@ -45,7 +45,7 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
 _MEANT: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
-def of_its_kind(name: str, value: Any, default: Any) -> Any:
+def coerce_type(name: str, value: Any, default: Any) -> Any:
     """An option's value as what its default is; where that is a number with a point, any number will do.
 
     Raises:

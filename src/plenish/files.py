@@ -145,7 +145,7 @@ def require_space(path: Path, n_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def going_on(is_there: Callable[[], bool], otherwise: str = "") -> Iterator[None]:
+def resumable_from(is_there: Callable[[], bool], otherwise: str = "") -> Iterator[None]:
     """Put into an interrupt what it leaves: something to go on from, where `is_there`, or `otherwise`."""
     try:
         yield
@@ -156,7 +156,7 @@ def going_on(is_there: Callable[[], bool], otherwise: str = "") -> Iterator[None
 
 
 @contextlib.contextmanager
-def whole(out: Path, config: Mapping[str, Any], *, resumable: bool = False) -> Iterator[Path]:
+def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False) -> Iterator[Path]:
     """Yield `OUT.partial` to write into; it becomes OUT when the block ends well.
 
     A partial folder left by a killed job is taken up again (`resumable`) or started anew when it has the same
@@ -177,7 +177,7 @@ def whole(out: Path, config: Mapping[str, Any], *, resumable: bool = False) -> I
     with reporting_disk(out):
         _take_up(partial, wanted, resumable)
         try:
-            with _held(partial), going_on(lambda: resumable and _holds_work(partial)):
+            with _held(partial), resumable_from(lambda: resumable and _holds_work(partial)):
                 yield partial
                 partial.rename(out)
             (out / _MARKER).unlink()

@@ -246,7 +246,7 @@ class Run:
             file.truncate(0)
             file.write(f"process {os.getpid()}")
             file.flush()
-            with files.going_on(lambda: self.has_begun, "nothing has been trained yet"):
+            with files.resumable_from(lambda: self.has_begun, "nothing has been trained yet"):
                 yield
 
     def summary(self) -> dict[str, Any]:

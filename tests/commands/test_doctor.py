@@ -11,7 +11,7 @@ import torch
 
 from plenish import cli, settings
 from plenish.commands import doctor
-from plenish.errors import InputError, NegativeAnswer
+from plenish.errors import CheckFailed, InputError
 from plenish.training import hardware as rates
 
 
@@ -97,7 +97,7 @@ def test_a_missing_library_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatc
         "find_spec",
         lambda name, *rest: None if name in ("timm", "ray") else real(name, *rest),
     )
-    with pytest.raises(NegativeAnswer, match="pip install timm"):
+    with pytest.raises(CheckFailed, match="pip install timm"):
         doctor.doctor(benchmark=False)
     monkeypatch.setitem(doctor.REQUIRED, "timm", ("json", "classifiers"))
     assert "ray" in [row["library"] for row in doctor.doctor(benchmark=False).missing]

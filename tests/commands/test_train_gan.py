@@ -9,7 +9,7 @@ import pytest
 
 from plenish import cli, settings
 from plenish.commands.train_gan import train_gan
-from plenish.configuration import made
+from plenish.configuration import build_config
 from plenish.errors import InputError
 from plenish.networks.gan import network_config
 from plenish.recipes import list_recipes, load_recipe, recipe_names
@@ -25,12 +25,12 @@ def test_every_recipe_makes_valid_configurations(name: str) -> None:
     assert recipe.provenance
     network_config(recipe.family, {**recipe.sections["network"], "size": 64})
     for kind, section in ((Adversarial, "adversarial"), (Schedule, "schedule"), (Limits, "limits")):
-        made(kind, recipe.sections[section], section)
+        build_config(kind, recipe.sections[section], section)
 
 
 def test_the_published_histology_numbers() -> None:
     recipe = load_recipe("histology-cdcgan")
-    rules = made(Adversarial, recipe.sections["adversarial"], "adversarial")
+    rules = build_config(Adversarial, recipe.sections["adversarial"], "adversarial")
     assert (rules.lr_g, rules.lr_d, rules.beta1, rules.batch, rules.g_steps, rules.smoothing) == (
         2e-4,
         2e-4,

@@ -16,7 +16,7 @@ from plenish.datasets.profile import profile_dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.split import split_dataset
 from plenish.datasets.writer import DatasetWriter
-from plenish.errors import InputError, NegativeAnswer
+from plenish.errors import CheckFailed, InputError
 from plenish.phantom.tiles import make_phantom
 
 MakeStripes = Callable[..., Dataset]
@@ -64,7 +64,7 @@ def test_leaks_end_in_exit_code_3_with_the_profile_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = _leaky(tmp_path / "data")
-    with pytest.raises(NegativeAnswer, match="share pixels"):
+    with pytest.raises(CheckFailed, match="share pixels"):
         profile_dataset(data.path, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "profile.json").read_text())
     assert content["duplicates"]["sets_across_parts"] == 1

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from plenish import cli, files
 from plenish.commands.train_gan import train_gan
-from plenish.errors import InputError, NegativeAnswer
+from plenish.errors import CheckFailed, InputError
 from plenish.latent import export_model as exporting
 from plenish.latent.export_model import export_model, load_exported
 from plenish.latent.generate import generate, load_generator
@@ -125,7 +125,7 @@ def test_a_model_that_differs_is_not_written(
             network.project.weight.add_(1)
 
     monkeypatch.setattr(exporting, "write_model", wrong)
-    with pytest.raises(NegativeAnswer, match="differ from the network's by up to"):
+    with pytest.raises(CheckFailed, match="differ from the network's by up to"):
         export_model(trained.path, tmp_path / "model", format="safetensors")
     assert not list(tmp_path.glob("model*"))
 

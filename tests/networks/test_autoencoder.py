@@ -7,7 +7,7 @@ import torch
 
 from plenish.errors import InputError
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig, Latent
-from plenish.networks.reference_ops import stock_operators
+from plenish.networks.reference_ops import reference_operators
 
 SHAPES = [
     AutoencoderConfig(16, 3, (4, 8), 5),
@@ -49,7 +49,7 @@ def test_blocks_lose_nothing(config: AutoencoderConfig) -> None:
     network, x = _network(config), _images(config)
     blocks = network.to_blocks(x)
     assert torch.equal(network.to_images(blocks), x)
-    with stock_operators():
+    with reference_operators():
         assert torch.equal(network.to_blocks(x), blocks)
     real = network.real_blocks()
     assert real.sum() == config.channels * config.size**2
@@ -70,7 +70,7 @@ def test_our_operators_give_what_the_library_gives(config: AutoencoderConfig) ->
     for plain in (False, True):
         network.zero_grad()
         if plain:
-            with stock_operators():
+            with reference_operators():
                 network(x).square().mean().backward()
         else:
             network(x).square().mean().backward()

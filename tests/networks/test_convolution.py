@@ -9,7 +9,7 @@ from torch import nn
 from plenish.networks import convolution
 from plenish.networks.convolution import Downsampling, Upsampling
 from plenish.networks.gan import build, network_config
-from plenish.networks.reference_ops import stock_operators
+from plenish.networks.reference_ops import reference_operators
 
 
 def _plain(layer: nn.Module) -> nn.Module:
@@ -117,7 +117,7 @@ def test_stock_operators_give_the_same_gradients(family: str) -> None:
     g, d = build(family, network_config(family, options | ({"dropout": 0.0} if family == "wgan-gp" else {})))
     z = torch.randn(4, 8)
     found = []
-    for context in (contextlib.nullcontext(), stock_operators()):
+    for context in (contextlib.nullcontext(), reference_operators()):
         g.zero_grad()
         d.zero_grad()
         with context:

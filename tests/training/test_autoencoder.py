@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from plenish.commands.train_autoencoder import train_autoencoder
 from plenish.datasets.dataset import Dataset
-from plenish.errors import InputError, NegativeAnswer
+from plenish.errors import CheckFailed, InputError
 from plenish.runs import Run
 from plenish.training import checkpoints
 from plenish.training.autoencoder import Schedule
@@ -147,10 +147,10 @@ def test_a_divergence_is_told_and_gone_on_from_with_other_draws(
     stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = stripes()
-    with pytest.raises(NegativeAnswer, match="lower --lr"):
+    with pytest.raises(CheckFailed, match="lower --lr"):
         _train(data, tmp_path / "run", 3, lr=1e30)
     assert Run.open(tmp_path / "run").state == "diverged"
-    with pytest.raises(NegativeAnswer, match="--retry"):
+    with pytest.raises(CheckFailed, match="--retry"):
         _train(data, tmp_path / "run", 3, lr=1e30)
     monkeypatch.setattr(
         "plenish.training.autoencoder._fail_if_not_finite", lambda *_: None

@@ -42,7 +42,7 @@ def plain_step(
     """
     import torch
 
-    from plenish.networks.reference_ops import stock_operators
+    from plenish.networks.reference_ops import reference_operators
     from plenish.training.gan.objectives import objective
     from plenish.training.gan.penalties import gradient_penalty, gradient_squares
 
@@ -54,7 +54,7 @@ def plain_step(
     losses, z_dim = objective(rules.objective), generator.config.z_dim
     at_once = penalty.interval == 1
 
-    @stock_operators()
+    @reference_operators()
     def step(x: torch.Tensor, y: torch.Tensor | None) -> None:
         for _ in range(rules.d_steps):
             opt_d.zero_grad()

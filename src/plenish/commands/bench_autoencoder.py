@@ -65,7 +65,7 @@ def _asked(
     recipe: str, size: int, channels: int, batch: int | None
 ) -> list[tuple[str, AutoencoderConfig, Method]]:
     """Name, network and method of each autoencoder a recipe describes."""
-    from plenish.configuration import made
+    from plenish.configuration import build_config
     from plenish.networks.autoencoder import AutoencoderConfig
     from plenish.recipes import VERBS, load_recipe
     from plenish.training.reconstruction import Method
@@ -84,7 +84,7 @@ def _asked(
         config = AutoencoderConfig.from_dict({**sections["network"], "size": size, "channels": channels})
         training = sections["training"] | ({"batch": batch} if batch else {})
         full = f"{chosen.name}: {name}" if name else chosen.name
-        found.append((full, config, made(Method, training, "training")))
+        found.append((full, config, build_config(Method, training, "training")))
     return found
 
 
@@ -125,13 +125,13 @@ def plain_step(config: AutoencoderConfig, method: Method, device: torch.device) 
     from torch.nn import functional as F
 
     from plenish.networks.autoencoder import Autoencoder, Latent
-    from plenish.networks.reference_ops import stock_operators
+    from plenish.networks.reference_ops import reference_operators
 
     network = Autoencoder(config).to(device)
     optimiser = torch.optim.Adam(network.parameters(), method.lr, (method.beta1, method.beta2))
     x = torch.rand((method.batch, config.channels, config.size, config.size), device=device) * 2 - 1
 
-    @stock_operators()
+    @reference_operators()
     def step() -> None:
         shown = x + 2 * method.denoise * torch.randn_like(x) if method.denoise else x
         latent: Latent = network.encode(network.to_blocks(shown))

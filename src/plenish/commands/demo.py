@@ -87,7 +87,7 @@ def demo(
             return None
         say(f"— {name}")
         begun = time.monotonic()
-        with files.going_on(real.exists):
+        with files.resumable_from(real.exists):
             result = work()
         seconds[name] = round(time.monotonic() - begun, 1)
         return result

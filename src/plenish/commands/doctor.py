@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from plenish import settings
 from plenish._version import __version__
-from plenish.errors import InputError, NegativeAnswer
+from plenish.errors import CheckFailed, InputError
 from plenish.training.hardware import (
     FILTERS,
     IMAGES,
@@ -118,7 +118,7 @@ def doctor(*, benchmark: bool = True, sizes: list[int] | None = None, plot: Path
         Everything found.
 
     Raises:
-        NegativeAnswer: a library that nothing works without is missing or broken.
+        CheckFailed: a library that nothing works without is missing or broken.
         InputError: an impossible size, or a plot that cannot be written.
     """
     sizes = list(SIZES) if sizes is None else sizes
@@ -172,16 +172,16 @@ def _check_options(benchmark: bool, sizes: Sequence[int], plot: Path | None) -> 
 
 
 def _check_essentials() -> None:
-    """Raise NegativeAnswer, with the mend, when a library that nothing works without is missing or broken."""
+    """Raise CheckFailed, with the mend, when a library that nothing works without is missing or broken."""
     absent = [name for name, (module, _) in REQUIRED.items() if importlib.util.find_spec(module) is None]
     if absent:
-        raise NegativeAnswer(f"Missing: {', '.join(absent)}; install with 'pip install {' '.join(absent)}'.")
+        raise CheckFailed(f"Missing: {', '.join(absent)}; install with 'pip install {' '.join(absent)}'.")
     for module in ("numpy", "torch"):
         try:
             importlib.import_module(module)
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise NegativeAnswer(
+            raise CheckFailed(
                 f"{module} is installed but cannot be loaded ({reason}); "
                 f"install it anew with 'pip install --force-reinstall {module}'."
             ) from error

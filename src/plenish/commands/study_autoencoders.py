@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plenish import files
-from plenish.configuration import assignments, check_numbers, request_hash
+from plenish.configuration import check_numbers, parse_overrides, request_hash
 from plenish.errors import InputError
 from plenish.progress import say
 from plenish.recipes import KINDS, Recipe, load_recipe
@@ -143,7 +143,7 @@ def study_autoencoders(
     chosen = load_recipe(recipe, "autoencoder-study")
     direct = {"schedule.epochs": epochs, "training.batch": batch, "schedule.patience": patience}
     changes = {key: value for key, value in direct.items() if value is not None}
-    changes |= assignments(options or [], KINDS["autoencoder"], "network.norm=batch")
+    changes |= parse_overrides(options or [], KINDS["autoencoder"], "network.norm=batch")
     dataset = Dataset.open(data)
     names = _classes(dataset, classes)
     asked = (seed, names, balance, shuffle, level, resamples, draws)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from plenish.configuration import (
-    applied,
-    assignments,
+    apply_overrides,
+    build_config,
     check_numbers,
-    made,
+    parse_overrides,
     request_hash,
     warn_of_other_machine,
 )
@@ -84,7 +84,7 @@ def train_autoencoder(
         "training.lr": lr, "schedule.epochs": epochs, "schedule.patience": patience,
     }  # fmt: skip
     changes = {key: value for key, value in direct.items() if value is not None}
-    changes |= assignments(options or [], KINDS["autoencoder"], "network.norm=batch")
+    changes |= parse_overrides(options or [], KINDS["autoencoder"], "network.norm=batch")
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; an autoencoder is trained on real images.")
@@ -129,12 +129,12 @@ def configurations(
         raise InputError(
             "Size and channels of an autoencoder are those of the data; import these differently."
         )
-    sections = applied(recipe.sections, changes)
+    sections = apply_overrides(recipe.sections, changes)
     network = AutoencoderConfig.from_dict(
         {**sections["network"], "size": dataset.size, "channels": dataset.channels}
     )
-    method = made(Method, sections["training"], "training")
-    return network, method, made(Schedule, sections["schedule"], "schedule")
+    method = build_config(Method, sections["training"], "training")
+    return network, method, build_config(Schedule, sections["schedule"], "schedule")
 
 
 def rows_of(subset: Subset, only: Sequence[str] | None) -> Subset:
@@ -233,7 +233,7 @@ def fit(run: Run, plan: Plan, train: Subset, val: Subset | None, retry: bool = F
 
     Raises:
         KeyboardInterrupt: it was asked to stop; a checkpoint is written.
-        NegativeAnswer: the training diverged.
+        CheckFailed: the training diverged.
     """
     from plenish.training.autoencoder import train as train_in
     from plenish.training.engine import Engine

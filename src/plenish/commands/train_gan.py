@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from plenish.configuration import (
-    applied,
-    assignments,
+    apply_overrides,
+    build_config,
     check_numbers,
-    made,
+    parse_overrides,
     request_hash,
     warn_of_other_machine,
 )
@@ -95,7 +95,7 @@ def train_gan(
         "adversarial.lr_d": lr, "schedule.checkpoint_kimg": checkpoint_kimg, "schedule.keep": keep,
         "schedule.on_failure": on_failure,
     }  # fmt: skip
-    changes = {key: value for key, value in direct.items() if value is not None} | assignments(
+    changes = {key: value for key, value in direct.items() if value is not None} | parse_overrides(
         options or [], SECTIONS, "adversarial.smoothing=0.1"
     )
     dataset = Dataset.open(data)
@@ -168,7 +168,7 @@ def _train(
         raise InputError(
             "Size, channels and labels of the networks are those of the data; import these differently."
         )
-    sections = applied(recipe.sections, changes)
+    sections = apply_overrides(recipe.sections, changes)
     if "adversarial.batch" in changes and "growth.batches" not in changes:
         sections["growth"]["batches"] = ""  # The batch that was asked for holds at every stage.
     labels = dataset.labels if conditional is not False else LabelSchema()
@@ -193,8 +193,8 @@ def _train(
             ) from None
         raise
     method = method_of(sections)
-    schedule = made(Schedule, sections["schedule"], "schedule")
-    limits = made(Limits, sections["limits"], "limits")
+    schedule = build_config(Schedule, sections["schedule"], "schedule")
+    limits = build_config(Limits, sections["limits"], "limits")
     if method.penalty.path and not family(recipe.family).generator.has_styles:
         raise InputError(
             f"penalty.path is for generators with styles, which {recipe.family} is not; leave it out."
@@ -250,7 +250,7 @@ def method_of(sections: Mapping[str, Mapping[str, Any]]) -> Method:
     """
     from plenish.training.gan.method import PARTS, Method
 
-    return Method(**{name: made(part, sections[name], name) for name, part in PARTS.items()})
+    return Method(**{name: build_config(part, sections[name], name) for name, part in PARTS.items()})
 
 
 def _check_growth(name: str, network: NetworkConfig, method: Method) -> None:

@@ -119,7 +119,7 @@ def export_dataset(
     job = _job(Dataset.open(data), part, split)
     config: dict[str, Any] = {"command": "export", "as": format, "part": part, "split": split}
     config |= {"data": job.dataset.provenance()}
-    with files.whole(out, config) as folder, progress("export", len(job.rows)) as bar:
+    with files.atomic_dir(out, config) as folder, progress("export", len(job.rows)) as bar:
         write = {"folder": _folder, "stylegan-zip": _stylegan, "npz": _npz, "webdataset": _webdataset}[format]
         names = [""] * len(job.rows)
         for i, name in write(job, folder):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from plenish import settings
 from plenish.datasets.schema import PARTS
-from plenish.errors import InputError, NegativeAnswer
+from plenish.errors import CheckFailed, InputError
 from plenish.wording import agree, plural
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def profile_dataset(
 
     Raises:
         InputError: there is no such Dataset or split, its pixels or table were altered, or `out` exists.
-        NegativeAnswer: images or groups straddle the parts of the split.
+        CheckFailed: images or groups straddle the parts of the split.
     """
     from plenish import files
     from plenish.datasets.dataset import Dataset
@@ -95,7 +95,7 @@ def profile_dataset(
     dataset.verify()
     content = describe(dataset, chosen)
     rows = shown_rows(dataset, chosen, examples, seed)
-    with files.whole(
+    with files.atomic_dir(
         out, {"verb": "profile", "data": dataset.manifest.pixels_hash, "split": split}
     ) as partial:
         page = profile_page(content, contact_sheets(dataset, rows), dataset.manifest)
@@ -104,7 +104,7 @@ def profile_dataset(
     if content["problems"]:
         if settings.current().json:  # Whoever reads the result needs it most when it is bad.
             print(json.dumps(Profile(out, content).summary(), indent=2, ensure_ascii=False, default=str))
-        raise NegativeAnswer(f"{' '.join(content['problems'])} See {out / 'profile.html'}.")
+        raise CheckFailed(f"{' '.join(content['problems'])} See {out / 'profile.html'}.")
     return Profile(out, content)
 
 

@@ -94,7 +94,7 @@ class DatasetWriter:
             "channels": channels,
             "labels": labels.to_dict(),
         }
-        self._whole: AbstractContextManager[Path] = files.whole(out, whole_config, resumable=resumable)
+        self._whole: AbstractContextManager[Path] = files.atomic_dir(out, whole_config, resumable=resumable)
         self._arrays: dict[str, tuple[NDArray[Any], Mapping[str, Any]]] = {}
         self._buffer: list[NDArray[np.uint8]] = []
         self._rows: list[dict[str, Any]] = []

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from plenish import files, settings
-from plenish.errors import InputError, NegativeAnswer
+from plenish.errors import CheckFailed, InputError
 from plenish.progress import say, warn
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def export_model(
 
     Raises:
         InputError: no such Run or checkpoint, or a package is missing.
-        NegativeAnswer: what was written does not make the network's images.
+        CheckFailed: what was written does not make the network's images.
     """
     if opset not in OPSETS:
         raise InputError(f"--opset lies between {OPSETS[0]} and {OPSETS[-1]}, not at {opset}.")
@@ -91,11 +91,11 @@ def export_model(
     fold(loaded.network)
     config = {"verb": "export-model", "format": format, "opset": opset, **loaded.provenance()}
     file = _FILES[format]
-    with files.whole(out, config) as partial:
+    with files.atomic_dir(out, config) as partial:
         write_model(loaded.network, partial / file, format, opset)
         difference = largest_difference(loaded.network, partial / file, format)
         if difference is not None and not difference <= TOLERANCE:
-            raise NegativeAnswer(
+            raise CheckFailed(
                 f"The {format} model's images differ from the network's by up to {difference:.2g}, more than "
                 f"{TOLERANCE:g}, so nothing was written; another --as or --opset may do better."
             )

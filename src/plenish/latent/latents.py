@@ -87,7 +87,7 @@ def latents(
         "latents": array, "sha256": dataset.array_manifest(array)["sha256"], "colour": colours, "umap": umap,
         "components": components, "split": split, "seed": seed,
     }  # fmt: skip
-    with files.whole(out, config) as folder:
+    with files.atomic_dir(out, config) as folder:
         drawn = {"pca": places[:, :2]} if places.shape[1] > 1 else {}
         if umap:
             drawn["umap"] = by_umap(encodings, fitted, seed)
@@ -306,7 +306,7 @@ def find_nearest(
     agreement = _agreement(labels, queries, rows) if labels else {}
     if out is not None:
         config = {"nearest": array, "sha256": dataset.array_manifest(array)["sha256"], "query": query, "n": n}
-        with files.whole(out, config | {"same_group": same_group}) as folder:
+        with files.atomic_dir(out, config | {"same_group": same_group}) as folder:
             import pandas as pd
 
             pd.DataFrame(found).to_csv(folder / "neighbours.csv", index=False)

@@ -129,7 +129,7 @@ def score(
         "features": features, "weights": str(weights) if weights else None, "seed": seed,
         "resamples": resamples,
     }  # fmt: skip
-    with files.whole(out, config) as folder:
+    with files.atomic_dir(out, config) as folder:
         content, panel = _compute(originals, made, split, features, weights, seed, resamples, warnings)
         content["seconds"] = round(time.monotonic() - start, 1)
         files.write_bytes(folder / "copies.png", panel)

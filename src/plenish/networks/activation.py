@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plenish.networks.reference_ops import stock
+from plenish.networks.reference_ops import uses_reference_operators
 
 _BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
 """The whole numbers that lie on each type's bits."""
@@ -67,7 +67,7 @@ def leaky_relu_(x: Tensor, slope: float = 0.2, drop: float = 0.0) -> Tensor:
         drop: share of the numbers set to 0, a multiple of 2⁻¹⁶ in bfloat16; the others are divided by
             1 − drop.
     """
-    if stock():
+    if uses_reference_operators():
         return F.dropout(F.leaky_relu(x, slope), drop)
     if not drop:
         out: Tensor = _Leaky.apply(x, slope)

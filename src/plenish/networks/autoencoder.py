@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from plenish.errors import InputError, unknown
 from plenish.networks.convolution import Downsampling, Upsampling
-from plenish.networks.reference_ops import stock
+from plenish.networks.reference_ops import uses_reference_operators
 
 NORMS = ("none", "batch")
 _KERNEL, _SLOPE = 4, 0.2
@@ -184,7 +184,7 @@ class Autoencoder(nn.Module):
         if more:
             edge = (more // 2, more - more // 2) * 2
             images = F.pad(images.float(), edge, mode="replicate").to(images.dtype)
-        return F.pixel_unshuffle(images, 2) if stock() else _blocks(images)
+        return F.pixel_unshuffle(images, 2) if uses_reference_operators() else _blocks(images)
 
     def real_blocks(self) -> Tensor:
         """Blocks 1×4C×h×w that are 1 where a value belongs to the image and 0 where it is padding."""
@@ -245,7 +245,7 @@ def _blocks(images: Tensor) -> Tensor:
 
 def _laid_out(x: Tensor) -> Tensor:
     """N×C×h×w channels_last, unless PyTorch's own way is asked for."""
-    return x if stock() else x.contiguous(memory_format=torch.channels_last)
+    return x if uses_reference_operators() else x.contiguous(memory_format=torch.channels_last)
 
 
 class _Product(torch.autograd.Function):
@@ -272,7 +272,7 @@ class _Product(torch.autograd.Function):
 
 def _dense(layer: nn.Linear, x: Tensor) -> Tensor:
     """A dense layer, N×A → N×B."""
-    ours = torch.is_autocast_enabled("cpu") and x.device.type == "cpu" and not stock()
+    ours = torch.is_autocast_enabled("cpu") and x.device.type == "cpu" and not uses_reference_operators()
     out: Tensor = _Product.apply(x, layer.weight, layer.bias) if ours else layer(x)
     return out
 

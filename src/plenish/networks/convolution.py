@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plenish.networks.reference_ops import stock
+from plenish.networks.reference_ops import uses_reference_operators
 
 _FEW_POSITIONS, _SOME_POSITIONS, _MANY_CHANNELS = 16, 64, 256
 """The product is faster up to so many positions of the smaller side: the first number whatever the channels
@@ -111,7 +111,7 @@ def _product_pays(weight: Tensor, positions: int) -> bool:
 
 def _pays(x: Tensor, weight: Tensor, positions: int) -> bool:
     """Whether gradients are going to be taken another way than the library's."""
-    if stock() or x.device.type != "cpu" or not torch.is_grad_enabled():
+    if uses_reference_operators() or x.device.type != "cpu" or not torch.is_grad_enabled():
         return False
     return _is_image_side(weight) or (weight.requires_grad and _product_pays(weight, positions))
 
@@ -171,7 +171,7 @@ class Upsampling(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """N×C×h×h → N×C'×2h×2h."""
-        if _is_image_side(self.weight) and x.device.type == "cpu" and not stock():
+        if _is_image_side(self.weight) and x.device.type == "cpu" and not uses_reference_operators():
             return _by_shuffling(x, self.weight, self.bias)
         if not _pays(x, self.weight, x.shape[2] * x.shape[3]):
             return super().forward(x)

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 _STOCK: contextvars.ContextVar[bool] = contextvars.ContextVar("stock operators", default=False)
 
 
-def stock() -> bool:
+def uses_reference_operators() -> bool:
     """Whether layers are to use PyTorch's own convolutions, activations and dropout."""
     return _STOCK.get()
 
 
 @contextlib.contextmanager
-def stock_operators() -> Iterator[None]:
+def reference_operators() -> Iterator[None]:
     """Within the block, layers use PyTorch's own operators."""
     token = _STOCK.set(True)
     try:

@@ -153,7 +153,7 @@ def make_slides(
     made: list[PhantomSlide] = []
     total = slides * _tiles(sizes[0])
     with (
-        files.whole(out, config, resumable=True) as folder,
+        files.atomic_dir(out, config, resumable=True) as folder,
         progress("phantom slides", total, "tiles") as bar,
     ):
         for number in range(slides):

@@ -80,7 +80,7 @@ def write_report(
             out.parent.mkdir(parents=True, exist_ok=True)
         return _write(out, material)
     config = {"report": {key: str(value) for key, value in given.items()}, "split": split, "title": title}
-    with files.whole(out, config) as folder:
+    with files.atomic_dir(out, config) as folder:
         report = _write(folder / "report.html", material)
     return dataclasses.replace(report, path=out / "report.html")
 

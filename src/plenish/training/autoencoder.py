@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from plenish.datasets.batches import training_batches
 from plenish.datasets.dataset import Subset
 from plenish.energy import Meter
-from plenish.errors import InputError, NegativeAnswer
+from plenish.errors import CheckFailed, InputError
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
 from plenish.progress import progress, say
 from plenish.runs import Run
@@ -120,7 +120,7 @@ def train(
         `complete`, or `interrupted` after Ctrl-C, with a checkpoint written.
 
     Raises:
-        NegativeAnswer: the training diverged; the Run stands at its last checkpoint.
+        CheckFailed: the training diverged; the Run stands at its last checkpoint.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stable_seed(run.seed, "weights"))
@@ -149,7 +149,7 @@ def _restore(fitting: _Fitting, retry: bool) -> None:
     fitting.attempt = int(status.get("attempt", 0))
     if status.get("state") == "diverged":
         if not retry:
-            raise NegativeAnswer(
+            raise CheckFailed(
                 f"{run.path} diverged: {status.get('message')}; it stands at "
                 f"{newest.name if newest else 'the start'}. Use that, change the options in a new Run, or go "
                 "on with other random draws: --retry."
@@ -236,9 +236,7 @@ def _fail_if_not_finite(fitting: _Fitting, line: dict[str, Any]) -> None:
     fitting.run.update_status(state="diverged", message=message)
     newest = checkpoints.newest_intact(fitting.run.path / "checkpoints")
     at = f"stands at {newest.name}" if newest else "has no checkpoint yet"
-    raise NegativeAnswer(
-        f"Training diverged: at epoch {fitting.epoch:.4g} {message}. {fitting.run.path} {at}."
-    )
+    raise CheckFailed(f"Training diverged: at epoch {fitting.epoch:.4g} {message}. {fitting.run.path} {at}.")
 
 
 @torch.no_grad()

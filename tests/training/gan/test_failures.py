@@ -14,7 +14,7 @@ from torch import Tensor
 from plenish import cli
 from plenish.commands.train_gan import train_gan
 from plenish.datasets.dataset import Dataset
-from plenish.errors import NegativeAnswer
+from plenish.errors import CheckFailed
 from plenish.networks.gan.dcgan import DCGANGenerator
 from plenish.runs import Run
 
@@ -35,7 +35,7 @@ def _train(data: Dataset, run: Path, kimg: float, options: list[str], **more: ob
 
 def _message(data: Dataset, run: Path, kimg: float, options: list[str], **more: object) -> str:
     """Train what must fail; its message, which status.json must hold too."""
-    with pytest.raises(NegativeAnswer) as failure:
+    with pytest.raises(CheckFailed) as failure:
         _train(data, run, kimg, options, **more)
     status = Run.open(run).status
     assert status["state"] == "diverged"

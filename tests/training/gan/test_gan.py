@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from plenish import settings
 from plenish.commands.train_gan import train_gan
 from plenish.datasets.dataset import Dataset
-from plenish.errors import InputError, NegativeAnswer
+from plenish.errors import CheckFailed, InputError
 from plenish.latent.generate import load_generator
 from plenish.runs import Run
 from plenish.training import checkpoints
@@ -173,10 +173,10 @@ def test_divergence_stops_at_the_last_good_checkpoint_and_is_not_replayed(
         return values | {"loss_g": torch.tensor(float("nan"))} if nimg >= 250 and key[1] == 0 else values
 
     monkeypatch.setattr(adversarial, "step", poisoned)
-    with pytest.raises(NegativeAnswer, match=r"loss_g is no longer a number.*kimg-00000\.200"):
+    with pytest.raises(CheckFailed, match=r"loss_g is no longer a number.*kimg-00000\.200"):
         _train(data, tmp_path / "run", 0.4)
     assert Run.open(tmp_path / "run").status["state"] == "diverged"
-    with pytest.raises(NegativeAnswer, match="--retry"):
+    with pytest.raises(CheckFailed, match="--retry"):
         _train(data, tmp_path / "run", 0.4)
     run = _train(data, tmp_path / "run", 0.4, retry=True)
     assert run.status["state"] == "complete"
@@ -199,7 +199,7 @@ def test_rollback_goes_on_from_the_last_good_checkpoint_with_other_draws(
     assert (run.status["state"], run.status["attempt"], run.status["rollbacks"]) == ("complete", 2, 2)
     assert "message" not in run.summary(), "what went wrong is over"
     assert "Going on from there with other random draws" in capsys.readouterr().err
-    with pytest.raises(NegativeAnswer, match="no longer a number"):
+    with pytest.raises(CheckFailed, match="no longer a number"):
         _train(data, tmp_path / "strict", 0.4, options=[*forgiving, "schedule.rollbacks=1"])
 
 
@@ -389,7 +389,7 @@ def test_broken_weights_are_never_saved(stripes, tmp_path: Path, monkeypatch: py
         return values
 
     monkeypatch.setattr(adversarial, "step", poisoned)
-    with pytest.raises(NegativeAnswer, match="no longer numbers"):
+    with pytest.raises(CheckFailed, match="no longer numbers"):
         _train(stripes(), tmp_path / "run", 0.4, options=[*TINY, "adversarial.ema_kimg=1000"])
     assert [p.name for p in checkpoints.list_checkpoints(tmp_path / "run" / "checkpoints")] == [
         "kimg-00000.100"

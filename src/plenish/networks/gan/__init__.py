@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from plenish.datasets.schema import LabelSchema
-from plenish.errors import of_its_kind, unknown
+from plenish.errors import coerce_type, unknown
 from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
 from plenish.networks.gan.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
 from plenish.networks.gan.progan import ProGANConfig, ProGANDiscriminator, ProGANGenerator
@@ -59,7 +59,7 @@ def network_config(name: str, options: Mapping[str, Any]) -> NetworkConfig:
     values = dict(options)
     for field in dataclasses.fields(made):
         if field.name in values and field.default is not dataclasses.MISSING:
-            values[field.name] = of_its_kind(f"network.{field.name}", values[field.name], field.default)
+            values[field.name] = coerce_type(f"network.{field.name}", values[field.name], field.default)
     if isinstance(values.get("labels"), Mapping):
         values["labels"] = LabelSchema.from_dict(values["labels"])
     return made(**values)

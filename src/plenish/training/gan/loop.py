@@ -19,7 +19,7 @@ import torch
 
 from plenish.datasets.batches import training_batches
 from plenish.datasets.dataset import Subset
-from plenish.errors import InputError, NegativeAnswer
+from plenish.errors import CheckFailed, InputError
 from plenish.networks import gan as networks
 from plenish.progress import progress, say, warn
 from plenish.runs import Run
@@ -61,7 +61,7 @@ def train(
         `complete`, or `interrupted` after Ctrl-C, with a checkpoint written.
 
     Raises:
-        NegativeAnswer: the training diverged; the Run stands at its last good checkpoint.
+        CheckFailed: the training diverged; the Run stands at its last good checkpoint.
     """
     while True:
         torch.manual_seed(stable_seed(run.seed, "weights"))
@@ -70,7 +70,7 @@ def train(
         _restore(training, retry)
         try:
             return _session(training, family)
-        except NegativeAnswer as failure:
+        except CheckFailed as failure:
             if not _may_roll_back(training):
                 raise
             warn(f"{failure} Going on from there with other random draws.")
@@ -122,7 +122,7 @@ def _restore(training: Training, retry: bool) -> None:
         automatic = not retry and _may_roll_back(training)
         if not retry and not automatic:
             at = newest.name if newest else "the start"
-            raise NegativeAnswer(
+            raise CheckFailed(
                 f"{run.path} diverged: {status.get('message')}; it stands at {at}. "
                 "Use that, change the options in a new Run, or go on with other random draws: --retry."
             )
@@ -243,7 +243,7 @@ def _fail_if(training: Training, failure: Failure | None) -> None:
     training.run.update_status(state="diverged", message=message, failed_since=failure.since)
     newest = _last_good(training.run)
     at = f"stands at its last good checkpoint, {newest.name}" if newest else "has no good checkpoint yet"
-    raise NegativeAnswer(f"Training diverged: {message}. {training.run.path} {at}.")
+    raise CheckFailed(f"Training diverged: {message}. {training.run.path} {at}.")
 
 
 def _save(training: Training, log: Log, seconds: float, evaluate: bool) -> None:
