@@ -9,24 +9,62 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plenish.datasets.batches import Order, training_batches
+from plenish.datasets.batches import ORDERS, BalancedOrder, Feed, Order, epoch_draw, training_batches
 from plenish.errors import InputError
 
 
+def _order(length: int, seed: int, attempt: int = 0, kind: type[Order] = Order) -> Order:
+    return kind(np.arange(length) % 3, epoch_draw(seed, attempt))
+
+
 @given(
-    length=st.integers(1, 50), start=st.integers(0, 200), count=st.integers(1, 120), seed=st.integers(0, 3)
+    length=st.integers(3, 50), start=st.integers(0, 200), count=st.integers(1, 120), seed=st.integers(0, 3)
 )
-def test_any_position_is_reached_without_replay(length: int, start: int, count: int, seed: int) -> None:
-    sequence = Order(length, seed).positions(0, start + count)
-    assert (Order(length, seed).positions(start, count) == sequence[start:]).all()
+@pytest.mark.parametrize("kind", ORDERS.values(), ids=ORDERS)
+def test_any_position_is_reached_without_replay(
+    kind: type[Order], length: int, start: int, count: int, seed: int
+) -> None:
+    sequence = _order(length, seed, kind=kind)(np.arange(start + count))
+    found = _order(length, seed, kind=kind)(np.arange(start, start + count))
+    assert (found == sequence[start:]).all()
 
 
 def test_every_epoch_is_a_permutation_of_its_own() -> None:
-    order = Order(100, seed=0)
-    first, second = order.positions(0, 100), order.positions(100, 100)
+    order = _order(100, seed=0)
+    first, second = order(np.arange(100)), order(np.arange(100, 200))
     assert sorted(first) == sorted(second) == list(range(100))
     assert (first != second).any()
-    assert (Order(100, seed=0, attempt=1).positions(0, 100) != first).any()
+    assert (_order(100, seed=0, attempt=1)(np.arange(100)) != first).any()
+
+
+def test_a_balanced_epoch_holds_every_class_equally_often() -> None:
+    codes = np.array([0] * 9 + [1] * 2 + [2] * 4)
+    order = BalancedOrder(codes, epoch_draw(0))
+    drawn = order(np.arange(order.length))
+    assert np.bincount(codes[drawn]).tolist() == [5, 5, 5]
+    assert set(drawn[codes[drawn] == 1]) == {9, 10}
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_processes_share_each_batch(ahead: int) -> None:
+    codes = np.arange(23) % 3
+
+    def feed(rank: int, world: int):
+        order = Order(codes, epoch_draw(1))
+        made = Feed(
+            lambda index: index[:, None], codes, order, lambda nimg: 6 if nimg < 12 else 4,
+            rank=rank, world=world, ahead=ahead,
+        )  # fmt: skip
+        with contextlib.closing(iter(made)) as batches:
+            return list(itertools.islice(batches, 6))
+
+    whole, parts = feed(0, 1), [feed(0, 2), feed(1, 2)]
+    for batch, first, second in zip(whole, *parts, strict=True):
+        assert first.start == second.start == batch.start
+        assert first.total == second.total == batch.total == len(batch.numbers)
+        for name in ("numbers", "pixels", "y"):
+            both = np.concatenate([getattr(first, name), getattr(second, name)])
+            assert (both == getattr(batch, name)).all()
 
 
 def test_batches_start_anywhere_and_hold_the_right_rows(stripes) -> None:
@@ -37,7 +75,7 @@ def test_batches_start_anywhere_and_hold_the_right_rows(stripes) -> None:
         later = next(feed)
     assert later.start == made[5].start == 40
     assert (later.pixels == made[5].pixels).all()
-    expected = Order(len(subset), 3).positions(40, 8)
+    expected = _order(len(subset), 3)(np.arange(40, 48))
     assert (later.pixels == subset.images(expected)).all()
     assert (later.y == subset.y()[expected]).all()
 

@@ -1,0 +1,143 @@
+"""The contract between the one training loop and each kind of model."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from plenish.datasets.batches import Batch
+from plenish.training.engine import Engine
+from plenish.training.failures import Failure
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """Where a training stands; every random draw of a step derives from it.
+
+    Attributes:
+        seed: the training's seed.
+        attempt: how often it was rolled back or retried.
+        nimg: images seen before this step, over all processes.
+        step: steps taken before this one.
+        rank: number of this process.
+        world: how many processes there are.
+    """
+
+    seed: int
+    attempt: int = 0
+    nimg: int = 0
+    step: int = 0
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """Seeds the draws of this step, the same in every process: (seed, attempt, nimg)."""
+        return self.seed, self.attempt, self.nimg
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of images seen."""
+        return self.nimg / 1000
+
+
+class Criterion(NamedTuple):
+    """A validation value that decides which checkpoint is best.
+
+    Attributes:
+        name: its name in the log.
+        lower: whether lower is better.
+    """
+
+    name: str
+    lower: bool = True
+
+    def rank(self, line: Mapping[str, float]) -> float:
+        """The value of a log line, so that lower is better."""
+        return line[self.name] if self.lower else -line[self.name]
+
+
+@dataclasses.dataclass(frozen=True)
+class Preview:
+    """A picture of what the model makes.
+
+    Attributes:
+        title: its name in TensorBoard.
+        picture: the picture.
+        values: what was measured on it, for the log; may be empty.
+        reference: the data beside it, saved once as `samples/reals.png`; or None.
+    """
+
+    title: str
+    picture: Image
+    values: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    reference: Image | None = None
+
+
+class Learner(abc.ABC):
+    """A model with its optimisers, trained by `training.trainer.Trainer`.
+
+    Attributes:
+        engine: device and precision.
+        criteria: which validation values decide the best checkpoint: the first, among equals the next, …;
+            empty where nothing is validated.
+    """
+
+    engine: Engine
+    criteria: tuple[Criterion, ...] = ()
+    unit: str = "kimg"
+    """What messages count the training in: `kimg`, or a key of `position`."""
+
+    @abc.abstractmethod
+    def modules(self) -> dict[str, nn.Module]:
+        """Networks and running values by the name of their checkpoint file."""
+
+    @abc.abstractmethod
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """Optimisers by the name of their checkpoint file."""
+
+    @abc.abstractmethod
+    def batch_size(self, nimg: int) -> int:
+        """Images of the step after `nimg` images, over all processes; a function of nimg alone."""
+
+    @abc.abstractmethod
+    def step(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:
+        """Train on a batch.
+
+        Returns:
+            Scalars on the device, whose means are logged; nothing in here waits for the device.
+        """
+
+    def position(self, nimg: int) -> dict[str, float]:
+        """Further values that say where the training stands (epoch, stage), added to log and status."""
+        return {}
+
+    def restored(self, nimg: int) -> None:  # noqa: B027
+        """Bring what is not in a checkpoint (the stage of growth) to the state after `nimg` images."""
+
+    def hear(self, line: Mapping[str, float]) -> Failure | None:
+        """Judge a log line; after a resume past lines come again. None while healthy."""
+        return None
+
+    def preview(self, clock: Clock) -> Preview | None:
+        """A picture of what the model makes, from draws of the seed alone; asked for at nimg 0 too."""
+        return None
+
+    def validate(self, clock: Clock) -> dict[str, float]:
+        """Values on the validation images, among them those of `criteria`; empty without such images."""
+        return {}
+
+    def before_save(self, clock: Clock) -> None:  # noqa: B027
+        """Bring the state to what a checkpoint holds, such as batch-norm statistics of a moving average."""
+
+    def out_of_memory(self, nimg: int) -> str | None:
+        """What to change when memory does not suffice; the model is given up. None where nothing is known."""
+        return None
