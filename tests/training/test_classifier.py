@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from plenish import settings
 from plenish.errors import InputError
@@ -59,6 +60,22 @@ def test_save_and_load(tmp_path: Path) -> None:
     (tmp_path / "classifier.safetensors").write_bytes(b"short")
     with pytest.raises(InputError, match="does not hold a whole classifier"):
         Classifier.load(tmp_path)
+
+
+def test_module_can_be_differentiated_and_agrees_with_the_numbers(tmp_path: Path) -> None:
+    with settings.use(precision="float32"):
+        train_classifier(CONFIG, _bars(), _bars(seed=1), ["a", "b"]).save(tmp_path)
+        model, images = Classifier.load(tmp_path), _bars(8, seed=2)
+        found = model.logits(images)
+        x = torch.from_numpy(images.read(np.arange(8))).permute(0, 3, 1, 2).float() / 127.5 - 1
+        logits = model.module()(x.requires_grad_())
+        np.testing.assert_allclose(logits.detach().numpy(), found, atol=1e-4)
+        right = functional.cross_entropy(logits, torch.from_numpy(images.codes))
+        (gradient,) = torch.autograd.grad(right, x)
+        worse = functional.cross_entropy(
+            model.module()(x + 0.1 * gradient.sign()), torch.from_numpy(images.codes)
+        )
+    assert worse > right
 
 
 @pytest.mark.parametrize("balanced", [False, True])

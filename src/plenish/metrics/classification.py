@@ -9,70 +9,30 @@ al., AAAI 2015 (ECE).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from plenish.training.confusion import (
+    balanced_accuracy,
+    confusion_matrix,
+    defined_mean,
+    ratio,
+    recall_per_class,
+    row_weights,
+)
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 METRICS = ("balanced_accuracy", "macro_f1", "auroc")
 
 
-def _weights(weights: ArrayLike | None, n: int) -> Floats:
-    if weights is None:
-        return np.ones((1, n))
-    return np.asarray(np.atleast_2d(np.asarray(weights, dtype=np.float64)))
-
-
-def _ratio(above: Floats, below: Floats) -> Floats:
-    """above / below, nan where below is 0."""
-    undefined = np.full(np.broadcast_shapes(above.shape, below.shape), np.nan)
-    return np.asarray(np.divide(above, below, out=undefined, where=below > 0))
-
-
-def _mean(values: Floats) -> Floats:
-    """Mean over the last axis of what is defined; nan where nothing is."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.asarray(np.nanmean(values, axis=-1))
-
-
-def confusion_matrix(
-    codes: Ints, predicted: Ints, num_classes: int, weights: ArrayLike | None = None
-) -> Floats:
-    """Weighted counts R×K×K: entry (t, p) counts rows of true class t predicted as p.
-
-    Args:
-        codes: N true class numbers.
-        predicted: N predicted class numbers.
-        num_classes: K.
-        weights: R×N, or None for R = 1 with every row once.
-    """
-    w = _weights(weights, len(codes))
-    cell = np.asarray(codes) * num_classes + np.asarray(predicted)
-    counts = np.zeros((len(w), num_classes * num_classes))
-    for value in np.unique(cell):
-        counts[:, value] = w[:, cell == value].sum(axis=1)
-    return counts.reshape(len(w), num_classes, num_classes)
-
-
-def recall_per_class(confusion: Floats) -> Floats:
-    """Share of each class's rows that were found (sensitivity), R×K; nan for a class without rows."""
-    return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1))
-
-
-def balanced_accuracy(confusion: Floats) -> Floats:
-    """Mean recall over the classes that have rows, R; chance is 1/K."""
-    return _mean(recall_per_class(confusion))
-
-
 def macro_f1(confusion: Floats) -> Floats:
     """Mean F1 over the classes that occur among truths or predictions, R."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    return _mean(_ratio(2 * hits, confusion.sum(axis=-1) + confusion.sum(axis=-2)))
+    return defined_mean(ratio(2 * hits, confusion.sum(axis=-1) + confusion.sum(axis=-2)))
 
 
 def auroc_binary(positive: NDArray[np.bool_], scores: Floats, weights: ArrayLike | None = None) -> Floats:
@@ -88,12 +48,12 @@ def auroc_binary(positive: NDArray[np.bool_], scores: Floats, weights: ArrayLike
         R values, nan where one of the two sides has no row.
     """
     order, ends = _tied(scores)
-    w = _weights(weights, len(scores))[:, order]
+    w = row_weights(weights, len(scores))[:, order]
     truth = np.asarray(positive, dtype=bool)[order]
     ups = np.cumsum(np.where(truth, w, 0.0), axis=1)[:, ends]
     downs = np.cumsum(np.where(truth, 0.0, w), axis=1)[:, ends]
     up_steps, before = np.diff(ups, axis=1, prepend=0.0), downs - np.diff(downs, axis=1, prepend=0.0) / 2
-    return _ratio((up_steps * before).sum(axis=1), ups[:, -1] * downs[:, -1])
+    return ratio((up_steps * before).sum(axis=1), ups[:, -1] * downs[:, -1])
 
 
 def _tied(scores: Floats) -> tuple[Ints, Ints]:
@@ -108,11 +68,11 @@ def average_precision_binary(
 ) -> Floats:
     """Average precision (area under the precision-recall curve, by steps), R; nan without positive rows."""
     order, ends = _tied(-np.asarray(scores, dtype=np.float64))
-    w = _weights(weights, len(scores))[:, order]
+    w = row_weights(weights, len(scores))[:, order]
     truth = np.asarray(positive, dtype=bool)[order]
     ups = np.cumsum(np.where(truth, w, 0.0), axis=1)[:, ends]
-    precision = np.nan_to_num(_ratio(ups, np.cumsum(w, axis=1)[:, ends]))
-    return _ratio((np.diff(ups, axis=1, prepend=0.0) * precision).sum(axis=1), ups[:, -1])
+    precision = np.nan_to_num(ratio(ups, np.cumsum(w, axis=1)[:, ends]))
+    return ratio((np.diff(ups, axis=1, prepend=0.0) * precision).sum(axis=1), ups[:, -1])
 
 
 def _over_classes(
@@ -121,7 +81,7 @@ def _over_classes(
     """The second class's value of a two-class problem; otherwise the mean of each class against the rest."""
     num_classes = probabilities.shape[1]
     which = [1] if num_classes == 2 else range(num_classes)
-    return _mean(np.stack([metric(codes == k, probabilities[:, k], weights) for k in which], axis=-1))
+    return defined_mean(np.stack([metric(codes == k, probabilities[:, k], weights) for k in which], axis=-1))
 
 
 def auroc(codes: Ints, probabilities: Floats, weights: ArrayLike | None = None) -> Floats:
@@ -138,12 +98,12 @@ def calibration_error(
     codes: Ints, probabilities: Floats, weights: ArrayLike | None = None, bins: int = 15
 ) -> Floats:
     """Expected calibration error, R: mean gap of confidence and accuracy over bins of confidence."""
-    w = _weights(weights, len(codes))
+    w = row_weights(weights, len(codes))
     confidence = probabilities.max(axis=1)
     gap = (probabilities.argmax(axis=1) == codes) - confidence
     place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
     sums = np.stack([np.abs((w[:, place == b] * gap[place == b]).sum(axis=1)) for b in range(bins)], axis=-1)
-    return _ratio(sums.sum(axis=-1), w.sum(axis=1))
+    return ratio(sums.sum(axis=-1), w.sum(axis=1))
 
 
 def weighted_metric(
@@ -180,3 +140,19 @@ def evaluate(codes: Ints, probabilities: Floats, names: Sequence[str]) -> dict[s
         "recall": {name: float(value) for name, value in zip(names, recalls)},
         "confusion": confusion[0].astype(int).tolist(),
     }
+
+
+__all__ = [
+    "METRICS",
+    "auroc",
+    "auroc_binary",
+    "average_precision",
+    "average_precision_binary",
+    "balanced_accuracy",
+    "calibration_error",
+    "confusion_matrix",
+    "evaluate",
+    "macro_f1",
+    "recall_per_class",
+    "weighted_metric",
+]

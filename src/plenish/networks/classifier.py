@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,31 @@ def _convolution(before: int, after: int, kernel: int = 3, stride: int = 1) -> l
         nn.BatchNorm2d(after),
         nn.ReLU(inplace=True),
     ]
+
+
+class Normalised(nn.Module):
+    """A classifier with its normalisation, so that it takes images in [-1, 1]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Put normalisation before a network, whose weights are shared.
+
+        Args:
+            network: normalised images N×C×H×W → logits N×K.
+            mean: per-channel mean of images in [-1, 1].
+            std: per-channel standard deviation.
+        """
+        super().__init__()
+        self.network = network
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images N×C×H×W in [-1, 1] → logits N×K."""
+        logits: Tensor = self.network((images - self.mean) / self.std)
+        return logits
 
 
 def build_classifier(

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from plenish import files, settings
 from plenish.errors import InputError, unknown
-from plenish.metrics.classification import balanced_accuracy, confusion_matrix
-from plenish.networks.classifier import SMALL, build_classifier
+from plenish.networks.classifier import SMALL, Normalised, build_classifier
 from plenish.training.augment_classical import Orientation, augment
+from plenish.training.classifier_losses import LossConfig, build_loss
+from plenish.training.confusion import balanced_accuracy, confusion_matrix
 from plenish.training.engine import Engine, native_bfloat16, stable_seed
 from plenish.training.labelled import Labelled, Sampler, channel_statistics
 
@@ -30,8 +31,8 @@ Augmentation = Literal["none", "classical"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifierConfig:
-    """How a classifier is trained.
+class ClassifierConfig(LossConfig):
+    """How a classifier is trained, with the options of its loss.
 
     Attributes:
         name: `small` or a timm name.
@@ -41,7 +42,6 @@ class ClassifierConfig:
         learning_rate: peak of AdamW's; None takes 1e-3, and 3e-4 with given weights.
         weight_decay: AdamW's.
         warmup: share of the steps over which the rate rises linearly; it then falls by a cosine to 0.
-        smoothing: label smoothing, 0 to 1.
         balanced: draw every class equally often.
         augmentation: `none` or `classical`.
         orientation: what `classical` may do to the orientation; see `augment_classical.augment`.
@@ -56,7 +56,6 @@ class ClassifierConfig:
     learning_rate: float | None = None
     weight_decay: float = 0.02
     warmup: float = 0.1
-    smoothing: float = 0.1
     balanced: bool = False
     augmentation: Augmentation = "none"
     orientation: Orientation = "any"
@@ -64,6 +63,7 @@ class ClassifierConfig:
     pretrained: bool | Path = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for field in ("steps", "batch", "evaluations"):
             if getattr(self, field) < 1:
                 raise InputError(f"{field} must be at least 1, not {getattr(self, field)}.")
@@ -71,8 +71,6 @@ class ClassifierConfig:
             raise InputError(
                 "batch must be at least 2, because batch normalisation needs more than one image."
             )
-        if not 0 <= self.smoothing < 1:
-            raise InputError(f"smoothing must lie in [0, 1), not {self.smoothing}.")
         for field, value, choices in (
             ("augmentation", self.augmentation, ("none", "classical")),
             ("orientation", self.orientation, ("any", "upright", "fixed")),
@@ -124,20 +122,24 @@ class Classifier:
     history: Sequence[Mapping[str, float]] = ()
     step: int = 0
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """Images in [-1, 1] → what the network takes."""
-        return (images - _per_channel(self.mean, images)) / _per_channel(self.std, images)
+    def module(self) -> nn.Module:
+        """Images N×C×H×W in [-1, 1] → logits N×K, with the normalisation inside.
 
-    @torch.inference_mode()
+        It shares the weights, is in evaluation mode on the device the settings ask for, and can be
+        differentiated with respect to its input, as attacks and counterfactuals do. It computes in float32
+        unless it is called under autocast.
+        """
+        module = Normalised(self.network, self.mean, self.std)
+        return Engine.from_settings(self.precision).to_module(module).eval()
+
     def logits(self, images: Labelled, batch: int = 256) -> NDArray[np.float64]:
         """Logits N×K of all images, in order; the batch size does not change them beyond rounding."""
-        engine = Engine.from_settings(self.precision)
-        engine.to_module(self.network).eval()
+        engine, module = Engine.from_settings(self.precision), self.module()
         parts = []
         for start in range(0, len(images.codes), batch):
             index = np.arange(start, min(start + batch, len(images.codes)))
-            with engine.autocast():
-                found = self.network(self.normalise(engine.to_images(images.read(index))))
+            with torch.inference_mode(), engine.autocast():
+                found = module(engine.to_images(images.read(index)))
             parts.append(found.double().cpu().numpy())
         return np.concatenate(parts)
 
@@ -190,10 +192,6 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def _per_channel(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, device=like.device, dtype=like.dtype).view(1, -1, 1, 1)
-
-
 def train_classifier(
     config: ClassifierConfig, train: Labelled, val: Labelled, names: Sequence[str], *,
     precision: Literal["float32", "bfloat16"] | None = None, on_step: Callable[[int], None] | None = None,
@@ -241,8 +239,9 @@ def _fit(
     optimiser = torch.optim.AdamW(
         _decayed(network, config.weight_decay), lr=config.peak_rate, betas=(0.9, 0.99), fused=True
     )
-    loss_of = nn.CrossEntropyLoss(label_smoothing=config.smoothing)
+    module = model.module().train()
     sampler = Sampler(codes, config.seed, balanced=config.balanced)
+    loss_of = build_loss(config, sampler.frequencies(len(model.names)), engine.device)
     looks = {round(config.steps * (k + 1) / config.evaluations) for k in range(config.evaluations)}
     history: list[dict[str, float]] = []
     best_key, best = (-1.0, 0.0), (0, copy.deepcopy(network.state_dict()))
@@ -259,7 +258,7 @@ def _fit(
         for group in optimiser.param_groups:
             group["lr"] = config.rate(step)
         with engine.autocast():
-            logits = network(model.normalise(images))
+            logits = module(images)
         loss = loss_of(logits.float(), targets[torch.from_numpy(positions).to(engine.device)])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -111,6 +111,11 @@ class Sampler:
             positions[mine] = self._epoch_order(int(epoch))[places[mine]]
         return positions
 
+    def frequencies(self, num_classes: int) -> NDArray[np.float64]:
+        """Share of each of K classes among the images drawn, K."""
+        drawn = self._codes[self(np.arange(self.length))]
+        return np.asarray(np.bincount(drawn, minlength=num_classes) / self.length)
+
     def _epoch_order(self, epoch: int) -> Ints:
         if epoch != self._epoch:
             rng = np.random.default_rng(stable_seed(self._seed, "order", epoch))
