@@ -82,9 +82,11 @@ VERBS: dict[str, Verb] = {
     "encode": Verb(
         "plenish.latent.encoding:encode", "add an autoencoder's encodings to a Dataset, as an array"
     ),
-    "latents": Verb("plenish.latent.latents:latents", "draw encodings by a column, and what goes with what"),
+    "latents": Verb(
+        "plenish.latent.scatter:draw_encodings", "draw encodings by a column, correlate them with all"
+    ),
     "nearest": Verb(
-        "plenish.latent.latents:find_nearest",
+        "plenish.latent.neighbours:find_nearest",
         "images whose encodings are nearest to others'",
         positional=("out",),
     ),

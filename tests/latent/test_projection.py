@@ -1,16 +1,15 @@
-"""Components, correlations and neighbours against libraries and known answers."""
+"""Components and correlations against libraries and known answers."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from scipy.spatial.distance import cdist
 from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
 
 from plenish.errors import InputError
-from plenish.latent.projection import Components, eta_squared, nearest, spearman, umap
+from plenish.latent.projection import Components, eta_squared, fit_umap, spearman
 
 
 def _cloud(n: int, features: int, seed: int = 0) -> np.ndarray:
@@ -34,7 +33,7 @@ def test_as_many_components_as_there_is_variance_and_the_same_sign_each_time() -
     assert found.axes[0, 1] > 0
     flipped = Components.fit(-line, 5)
     np.testing.assert_allclose(found.axes, flipped.axes)
-    for wrong, sentence in ((line[:2], "at least three"), (np.ones((5, 3)), "are the same")):
+    for wrong, sentence in ((line[:2], "^2 encodings"), (np.ones((5, 3)), "the same")):
         with pytest.raises(InputError, match=sentence):
             Components.fit(wrong, 2)
 
@@ -55,33 +54,15 @@ def test_eta_squared_of_known_classes() -> None:
     assert np.isnan(eta_squared(np.arange(3.0), ["a", "a", "a"]))
 
 
-def test_neighbours_are_the_nearest_and_never_the_query() -> None:
-    x = _cloud(40, 5)
-    queries = np.array([0, 7, 39])
-    rows, distances = nearest(x, queries, 4)
-    d = cdist(x[queries], x)
-    d[np.arange(3), queries] = np.inf
-    assert np.array_equal(rows, np.argsort(d, axis=1)[:, :4])
-    np.testing.assert_allclose(distances, np.sort(d, axis=1)[:, :4], rtol=1e-3)
-
-
-def test_neighbours_of_the_querys_group_are_left_out() -> None:
-    x = np.arange(6.0)[:, None]
-    groups = ["a", "a", "a", "b", "b", None]
-    rows, distances = nearest(x, np.array([0, 5]), 4, groups=groups)
-    assert rows.tolist() == [[3, 4, 5, -1], [4, 3, 2, 1]]
-    assert np.isinf(distances[0, 3])
-
-
 @pytest.mark.slow
-def test_umap_keeps_two_clouds_apart_and_lays_others_into_them() -> None:
+def test_umap_keeps_two_clouds_apart_and_applies_to_others() -> None:
     pytest.importorskip("umap")
     x = np.concatenate([_cloud(40, 4), _cloud(40, 4, 1) + 60])
     fitted = np.arange(0, 80, 2)
     threads = torch.get_num_threads()
-    places = umap(x, fitted, 0)
+    coordinates = fit_umap(x, fitted, 0)
     torch.set_num_threads(threads)  # numba, below umap-learn, sets them for the whole process.
-    assert np.isfinite(places).all()
-    middles = [places[fitted[half]].mean(0) for half in (slice(20), slice(20, 40))]
-    own = np.argmin([np.linalg.norm(places - middle, axis=1) for middle in middles], axis=0)
+    assert np.isfinite(coordinates).all()
+    middles = [coordinates[fitted[half]].mean(0) for half in (slice(20), slice(20, 40))]
+    own = np.argmin([np.linalg.norm(coordinates - middle, axis=1) for middle in middles], axis=0)
     assert np.array_equal(own, np.arange(80) // 40)

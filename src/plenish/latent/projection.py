@@ -1,7 +1,4 @@
-"""Looking at encodings: principal components, UMAP, their correlation with columns, nearest neighbours.
-
-Everything here is numbers in, numbers out; the verbs are in `latent.latents`.
-"""
+"""Encodings in few dimensions: principal components, UMAP, and correlation of a component with a column."""
 
 from __future__ import annotations
 
@@ -12,11 +9,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plenish.errors import InputError
+from plenish.datasets.dataset import Dataset
+from plenish.errors import InputError, unknown
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-_AT_ONCE = 512
+
+
+def encodings_of(dataset: Dataset, name: str) -> NDArray[Any]:
+    """An array of a Dataset as N×F.
+
+    Raises:
+        InputError: the Dataset has no such array.
+    """
+    if name not in dataset.array_names():
+        if not dataset.array_names():
+            raise InputError(
+                f"{dataset.path} has no arrays; make one with 'plenish encode RUN {dataset.path}'."
+            )
+        raise unknown("array", name, dataset.array_names())
+    array = dataset.array(name)
+    return array.reshape(len(array), -1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +48,7 @@ class Components:
 
     @classmethod
     def fit(cls, encodings: NDArray[Any], most: int) -> Components:
-        """The first components of encodings N×F, at most `most`, the largest entry of each positive.
+        """The first components of encodings N×F, at most `most`; the largest entry of each is positive.
 
         Raises:
             InputError: fewer than three rows, or rows that are all the same.
@@ -48,7 +61,7 @@ class Components:
         total = float(np.square(x).sum())
         if not total:
             raise InputError("All encodings are the same; train the autoencoder that made them longer.")
-        if x.shape[1] > len(x):  # Through the smaller of the two products.
+        if x.shape[1] > len(x):  # The smaller of the two products has the same eigenvalues.
             values, vectors = np.linalg.eigh(x @ x.T)
             axes = (vectors.T @ x)[::-1]
         else:
@@ -61,11 +74,11 @@ class Components:
         return cls(mean, axes * np.sign(largest)[:, None], values[:kept] / total)
 
     def project(self, encodings: NDArray[Any]) -> Floats:
-        """Places N×D of encodings N×F along the components."""
+        """Coordinates N×D of encodings N×F along the components."""
         return np.asarray((np.asarray(encodings, np.float64) - self.mean) @ self.axes.T)
 
 
-def umap(encodings: NDArray[Any], fitted: Ints, seed: int) -> Floats:
+def fit_umap(encodings: NDArray[Any], fitted: Ints, seed: int) -> Floats:
     """Two coordinates N×2 by UMAP (McInnes et al. 2018), fitted on some rows and applied to the others.
 
     Args:
@@ -87,14 +100,14 @@ def umap(encodings: NDArray[Any], fitted: Ints, seed: int) -> Floats:
             "UMAP needs umap-learn; install it with pip install 'plenish[umap]', or leave out --umap."
         ) from None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Of the one thread that a seed asks for, and of libraries below it.
+        warnings.simplefilter("ignore")  # A seed forces one thread, which UMAP warns of.
         model = UMAP(random_state=seed, n_neighbors=min(15, max(2, len(fitted) - 1)))
-        places = np.empty((len(encodings), 2))
-        places[fitted] = model.fit_transform(np.asarray(encodings[fitted], np.float32))
+        coordinates = np.empty((len(encodings), 2))
+        coordinates[fitted] = model.fit_transform(np.asarray(encodings[fitted], np.float32))
         others = np.setdiff1d(np.arange(len(encodings)), fitted)
         if len(others):
-            places[others] = model.transform(np.asarray(encodings[others], np.float32))
-    return places
+            coordinates[others] = model.transform(np.asarray(encodings[others], np.float32))
+    return coordinates
 
 
 def spearman(a: NDArray[Any], b: NDArray[Any]) -> float:
@@ -117,38 +130,3 @@ def eta_squared(values: NDArray[Any], names: Sequence[Any]) -> float:
     counts = np.bincount(codes)
     means = np.bincount(codes, values) / counts
     return float((counts * np.square(means - values.mean())).sum() / total)
-
-
-def nearest(
-    encodings: NDArray[Any], queries: Ints, k: int, *, groups: Sequence[Any] | None = None
-) -> tuple[Ints, Floats]:
-    """The k rows nearest to each query by Euclidean distance, without itself.
-
-    Args:
-        encodings: N×F.
-        queries: Q row numbers.
-        k: neighbours of each.
-        groups: N groups; rows of the query's own group are left out. None leaves out the query alone.
-
-    Returns:
-        Rows Q×k, nearest first, and distances Q×k; −1 and infinity where fewer rows are left.
-    """
-    x = np.asarray(encodings, np.float32)
-    squares = np.einsum("nf,nf->n", x, x, dtype=np.float64)
-    names = None if groups is None else np.asarray(groups, dtype=object)
-    rows, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf)
-    for start in range(0, len(queries), _AT_ONCE):
-        piece = queries[start : start + _AT_ONCE]
-        products = (x[piece] @ x.T).astype(np.float64)
-        d = np.maximum(squares[piece][:, None] + squares[None, :] - 2 * products, 0)
-        d[np.arange(len(piece)), piece] = np.inf
-        if names is not None:
-            for i, row in enumerate(piece):
-                if names[row] is not None:
-                    d[i, names == names[row]] = np.inf
-        order = np.argsort(d, axis=1, kind="stable")[:, :k]
-        found = np.take_along_axis(d, order, axis=1)
-        there = slice(start, start + len(piece)), slice(0, order.shape[1])
-        rows[there] = np.where(np.isfinite(found), order, -1)
-        distances[there] = np.sqrt(found)
-    return rows, distances

@@ -1,0 +1,150 @@
+"""`plenish nearest`: the images whose encodings are nearest to those of some images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from plenish import files
+from plenish.datasets.dataset import Dataset
+from plenish.errors import InputError, unknown
+from plenish.latent.projection import Floats, Ints, encodings_of
+
+_AT_ONCE = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbours:
+    """Nearest images of some queries.
+
+    Attributes:
+        rows: one a neighbour: query, rank, id, distance, and label and group where there are any.
+        agreement: share of neighbours with their query's label, and what chance would give.
+        path: the folder with neighbours.csv and nearest.png, if one was asked for.
+    """
+
+    rows: list[dict[str, Any]]
+    agreement: dict[str, float]
+    path: Path | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        folder = {"folder": str(self.path)} if self.path else {}
+        return {**self.agreement, **folder, "neighbours": self.rows}
+
+
+def find_nearest(
+    data: Path, *, query: list[str], out: Path | None = None, array: str = "cae", n: int = 8,
+    same_group: bool = False,
+) -> Neighbours:  # fmt: skip
+    """Find the images whose encodings are nearest to those of some images.
+
+    Images of the query's own group are left out, since neighbours on the same slide are no discovery.
+
+    Args:
+        data: the Dataset.
+        query: ids of images.
+        out: a folder for neighbours.csv and nearest.png; must not exist.
+        array: name of the array, from `plenish encode`.
+        n: neighbours of each.
+        same_group: also images of the query's own group.
+
+    Returns:
+        The neighbours, and how often they have their query's label.
+    """
+    if n < 1:
+        raise InputError(f"-n must be at least 1, not {n}.")
+    dataset = Dataset.open(data)
+    encodings = encodings_of(dataset, array)
+    ids = [str(i) for i in dataset.column("id")]
+    row_of = {name: i for i, name in enumerate(ids)}
+    for name in query:
+        if name not in row_of:
+            raise unknown(f"image of {data}", name, ids)
+    queries = np.array([row_of[name] for name in query], np.int64)
+    groups = [None if g != g else g for g in dataset.column("group")]
+    rows, distances = nearest(encodings, queries, n, groups=None if same_group else groups)
+    labels = dataset.column("label") if dataset.labels.kind == "categorical" else None
+    found = [
+        {
+            "query": ids[q], "rank": rank + 1, "id": ids[row], "distance": float(distance),
+            **({"label": labels[row]} if labels else {}), **({"group": groups[row]} if groups[row] else {}),
+        }
+        for q, neighbours, apart in zip(queries, rows, distances)
+        for rank, (row, distance) in enumerate(zip(neighbours, apart))
+        if row >= 0
+    ]  # fmt: skip
+    if not found:
+        raise InputError("There is no image of another group; give --same-group.")
+    agreement = _agreement(labels, queries, rows) if labels else {}
+    if out is not None:
+        config = {"nearest": array, "sha256": dataset.array_manifest(array)["sha256"], "query": query, "n": n}
+        with files.atomic_dir(out, config | {"same_group": same_group}) as folder:
+            pd.DataFrame(found).to_csv(folder / "neighbours.csv", index=False)
+            _picture(dataset, queries, rows).save(folder / "nearest.png")
+    return Neighbours(found, agreement, out)
+
+
+def nearest(
+    encodings: NDArray[Any], queries: Ints, k: int, *, groups: Sequence[Any] | None = None
+) -> tuple[Ints, Floats]:
+    """The k rows nearest to each query by Euclidean distance, without itself.
+
+    Args:
+        encodings: N×F.
+        queries: Q row numbers.
+        k: neighbours of each.
+        groups: N groups; rows of the query's own group are left out. None leaves out the query alone.
+
+    Returns:
+        Rows Q×k, nearest first, and distances Q×k; −1 and infinity where fewer rows are left.
+    """
+    x = np.asarray(encodings, np.float32)
+    squares = np.einsum("nf,nf->n", x, x, dtype=np.float64)
+    names = None if groups is None else np.asarray(groups, dtype=object)
+    rows, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf)
+    for start in range(0, len(queries), _AT_ONCE):
+        piece = queries[start : start + _AT_ONCE]
+        products = (x[piece] @ x.T).astype(np.float64)
+        d = np.maximum(squares[piece][:, None] + squares[None, :] - 2 * products, 0)
+        d[np.arange(len(piece)), piece] = np.inf
+        if names is not None:
+            for i, row in enumerate(piece):
+                if names[row] is not None:
+                    d[i, names == names[row]] = np.inf
+        order = np.argsort(d, axis=1, kind="stable")[:, :k]
+        found = np.take_along_axis(d, order, axis=1)
+        filled = slice(start, start + len(piece)), slice(0, order.shape[1])
+        rows[filled] = np.where(np.isfinite(found), order, -1)
+        distances[filled] = np.sqrt(found)
+    return rows, distances
+
+
+def _agreement(labels: list[Any], queries: Ints, rows: Ints) -> dict[str, float]:
+    names = np.array([str(label) for label in labels])
+    present = rows >= 0
+    same = (names[np.maximum(rows, 0)] == names[queries][:, None])[present]
+    chance = np.mean([(names == names[q]).mean() for q in queries])
+    return {"same_label": float(same.mean()), "same_label_by_chance": float(chance)}
+
+
+def _picture(dataset: Dataset, queries: Ints, rows: Ints) -> Any:
+    """A row for each query: itself, a gap, its neighbours from the nearest on."""
+    from plenish.training.logs import sample_grid  # Imports torch, which --help must not.
+
+    size, channels = dataset.size, dataset.channels
+    sheet = np.full((len(queries), rows.shape[1] + 2, size, size, channels), 255, np.uint8)
+    sheet[:, 0] = dataset.pixels.read(queries)
+    for i, neighbours in enumerate(rows):
+        kept = neighbours[neighbours >= 0]
+        if len(kept):
+            sheet[i, 2 : 2 + len(kept)] = dataset.pixels.read(kept)
+    grid = sample_grid(sheet.reshape(-1, size, size, channels), rows.shape[1] + 2)
+    factor = max(1, round(64 / size))
+    return grid.resize((grid.width * factor, grid.height * factor), 0)

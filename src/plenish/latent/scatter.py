@@ -1,0 +1,216 @@
+"""`plenish latents`: encodings of a Dataset drawn in two dimensions, and correlated with its columns."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from plenish import files
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.tables import write_table
+from plenish.errors import InputError, unknown
+from plenish.latent.projection import Components, encodings_of, eta_squared, fit_umap, spearman
+from plenish.wording import plural
+
+_NOT_CORRELATED = ("id", "sha256", "source")
+_MOST_CLASSES = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawnEncodings:
+    """What `plenish latents` made.
+
+    Attributes:
+        path: its folder.
+        content: what latents.json holds.
+    """
+
+    path: Path
+    content: dict[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form: the strongest correlations, and where the rest is."""
+        keys = ("array", "images", "features", "fitted_on", "explained", "pictures")
+        return {
+            **{key: self.content[key] for key in keys}, "folder": str(self.path),
+            "strongest": self.content["correlations"][:8],
+        }  # fmt: skip
+
+
+def draw_encodings(
+    data: Path, out: Path, *, array: str = "cae", colour: str | None = None, split: str = "default",
+    components: int = 10, umap: bool = False, seed: int = 0,
+) -> DrawnEncodings:  # fmt: skip
+    """Draw an array of encodings coloured by a column, and correlate it with every column.
+
+    The folder gets pca.png (and umap.png), correlations.csv (rank correlation with numbers, share of variance
+    between classes), projection.parquet and latents.json. Components and UMAP are fitted on the train part
+    where there is a split, and applied to all images.
+
+    Args:
+        data: the Dataset.
+        out: the folder; must not exist.
+        array: name of the array, from `plenish encode`.
+        colour: column to colour by; the label by default.
+        split: the split whose train part is fitted on; all rows where the Dataset has none.
+        components: principal components that are kept and correlated.
+        umap: draw UMAP too; needs plenish[umap].
+        seed: seed of UMAP.
+
+    Returns:
+        What was made.
+    """
+    if components < 2:
+        raise InputError(f"--components must be at least 2, not {components}.")
+    dataset = Dataset.open(data)
+    encodings = encodings_of(dataset, array)
+    colours = colour or ("label" if dataset.labels.kind == "categorical" else None)
+    if colours is not None and colours not in dataset.table:
+        raise unknown("column", colours, [str(c) for c in dataset.table.columns])
+    rows = np.arange(len(dataset), dtype=np.int64)
+    fitted = dataset.split(split).rows("train") if dataset.split_names() else rows
+    fit = Components.fit(encodings[fitted], components)
+    coordinates = fit.project(encodings)
+    config = {
+        "latents": array, "sha256": dataset.array_manifest(array)["sha256"], "colour": colours, "umap": umap,
+        "components": components, "split": split, "seed": seed,
+    }  # fmt: skip
+    with files.atomic_dir(out, config) as folder:
+        figures = {"pca": coordinates[:, :2]} if coordinates.shape[1] > 1 else {}
+        if umap:
+            figures["umap"] = fit_umap(encodings, fitted, seed)
+        correlations = correlate(dataset.table, coordinates)
+        correlations.to_csv(folder / "correlations.csv", index=False)
+        values = None if colours is None else dataset.table[colours]
+        for name, xy in figures.items():
+            draw(folder / f"{name}.png", xy, values, colours or "", _axis_labels(name, fit))
+        _write_projection(folder / "projection.parquet", dataset, coordinates, figures.get("umap"))
+        content = {
+            "schema": 1, "kind": "latents", "array": array, "images": len(encodings),
+            "features": encodings.shape[1], "fitted_on": f"{plural(len(fitted), 'image')}"
+            + (f" of train in the split '{split}'" if dataset.split_names() else ""),
+            "explained": fit.share.tolist(), "pictures": [f"{name}.png" for name in figures],
+            "correlations": correlations.to_dict("records"), "data": dataset.provenance(),
+            "model": dataset.array_manifest(array).get("model"),
+        }  # fmt: skip
+        files.write_json(folder / "latents.json", content)
+    return DrawnEncodings(out, files.read_json(out / "latents.json"))
+
+
+def _axis_labels(name: str, fit: Components) -> tuple[str, str]:
+    if name != "pca":
+        return "UMAP 1", "UMAP 2"
+    return (
+        f"component 1 ({100 * fit.share[0]:.1f} % of variance)",
+        f"component 2 ({100 * fit.share[1]:.1f} %)",
+    )
+
+
+def correlate(table: pd.DataFrame, coordinates: NDArray[np.float64]) -> pd.DataFrame:
+    """Correlation of each component with each column, the strongest first.
+
+    Numbers: Spearman's rank correlation over the rows that have one. Words: the share of the component's
+    variance that lies between them. Columns that never vary, or name every row differently, are left out.
+
+    Args:
+        table: N rows of a Dataset.
+        coordinates: N×D.
+
+    Returns:
+        Columns `column`, `component` (from 1), `measure` (`spearman` or `eta_squared`), `value`, `rows`.
+    """
+    found = []
+    for column in table.columns:
+        values = table[column]
+        present = values.notna().to_numpy()
+        if column in _NOT_CORRELATED or present.sum() < 3 or values[present].map(_is_list).any():
+            continue
+        numeric = _is_numeric(values)
+        if not 1 < values[present].nunique() < (np.inf if numeric else present.sum()):
+            continue
+        for d in range(coordinates.shape[1]):
+            x, known = coordinates[present, d], values[present]
+            value = spearman(x, known.to_numpy()) if numeric else eta_squared(x, list(known))
+            found.append(
+                {
+                    "column": str(column), "component": d + 1,
+                    "measure": "spearman" if numeric else "eta_squared", "value": value,
+                    "rows": int(present.sum()),
+                }
+            )  # fmt: skip
+    result = pd.DataFrame(found, columns=["column", "component", "measure", "value", "rows"])
+    return result.sort_values("value", key=abs, ascending=False, kind="stable", ignore_index=True)
+
+
+def _is_list(value: Any) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, str)
+
+
+def _is_numeric(values: pd.Series[Any]) -> bool:
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def _write_projection(
+    path: Path, dataset: Dataset, coordinates: NDArray[np.float64], umap: NDArray[np.float64] | None
+) -> None:
+    table = pd.DataFrame({"id": dataset.column("id")})
+    for d in range(coordinates.shape[1]):
+        table[f"pc{d + 1}"] = coordinates[:, d]
+    if umap is not None:
+        table["umap1"], table["umap2"] = umap.T
+    write_table(path, pa.Table.from_pandas(table, preserve_index=False))
+
+
+def draw(
+    path: Path, xy: NDArray[np.float64], values: pd.Series[Any] | None, name: str, labels: tuple[str, str]
+) -> None:
+    """Scatter N×2 coordinates into a PNG file, coloured by a column of numbers or of words.
+
+    The eleven most frequent words have a colour each, all others share one.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.8, 5.2), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    order = np.random.default_rng(0).permutation(len(xy))  # No class covers another by its order.
+    size = float(np.clip(16000 / max(len(xy), 1), 5, 30))
+    options: dict[str, Any] = {"s": size, "alpha": 0.75, "linewidths": 0}
+    if values is None:
+        axes.scatter(xy[order, 0], xy[order, 1], color="#0072b2", **options)
+    elif _is_numeric(values):
+        numbers = values.to_numpy(float)
+        finite = np.isfinite(numbers)
+        axes.scatter(xy[~finite, 0], xy[~finite, 1], color="#c8c8c8", **options)
+        shown = order[finite[order]]
+        drawn = axes.scatter(xy[shown, 0], xy[shown, 1], c=numbers[shown], cmap="viridis", **options)
+        figure.colorbar(drawn, label=name)
+    else:
+        words, colour_of = _colour_of_words(values)
+        colours = np.array([colour_of[word] for word in words])
+        axes.scatter(xy[order, 0], xy[order, 1], c=colours[order], **options)
+        for word, colour in colour_of.items():
+            axes.scatter([], [], color=colour, label=word.replace("$", r"\$"), s=24)
+        axes.legend(title=name.replace("$", r"\$"), frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    axes.grid(alpha=0.25)
+    figure.savefig(path, format="png")
+
+
+def _colour_of_words(values: pd.Series[Any]) -> tuple[NDArray[Any], dict[str, Any]]:
+    """The word of each row, rare ones as `others`, and the colour of each word, in the legend's order."""
+    from matplotlib import colormaps
+
+    words = values.astype(object).where(values.notna(), "none").astype(str).to_numpy()
+    classes = list(pd.Series(words).value_counts().index)
+    if len(classes) > _MOST_CLASSES:
+        words = np.where(np.isin(words, classes[: _MOST_CLASSES - 1]), words, "others")
+        classes = [*classes[: _MOST_CLASSES - 1], "others"]
+    classes = sorted(classes, key=lambda c: (c == "others", c))
+    palette = colormaps["tab10" if len(classes) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
+    return words, dict(zip(classes, palette))
