@@ -10,6 +10,7 @@ import pytest
 
 from plenish.datasets import pixels as pixel_stores
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
@@ -68,16 +69,17 @@ def test_rejects_are_counted_and_listed(tmp_path: Path) -> None:
     ) as writer:
         for i in range(10):
             writer.add(np.zeros((1, 8, 8, 3), np.uint8), [{}])
-            writer.reject(f"{i}.png", "broken, truly")
+            writer.reject(Rejection(f"{i}.png", "damaged", {"reason": "broken, truly"}))
     table = pd.read_csv(tmp_path / "d" / "rejected.csv")
     assert table["source"].tolist() == [f"{i}.png" for i in range(10)]
-    assert set(table["reason"]) == {"broken, truly"}
+    assert table["reason"].str.endswith("broken, truly").all()
+    assert set(table["kind"]) == {"damaged"}
 
 
 def test_nothing_usable_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
     writer = DatasetWriter(tmp_path / "d", name="d", size=8, channels=3, labels=LabelSchema(), config={})
-    with pytest.raises(InputError, match=r"first was x\.png: zero bytes"), writer:
-        writer.reject("x.png", "zero bytes")
+    with pytest.raises(InputError, match=r"x\.png.*0 bytes"), writer:
+        writer.reject(Rejection("x.png", "empty"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plenish.datasets.images import Unreadable, encode_png, fit_array, fit_bytes, is_grey, read_file
+from plenish.datasets.images import encode_png, fit_array, fit_bytes, is_grey, read_file
+from plenish.datasets.rejections import Unreadable
 
 RED, WHITE = (200, 30, 40), (255, 255, 255)
 
@@ -210,30 +211,36 @@ def bomb():
 WHOLE = saved(Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)))
 JPEG = saved(Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)), "JPEG")
 REFUSED = {
-    "zero bytes": (b"", "empty"),
-    "only zeros": (b"\0" * 500, "zeros"),
-    "text": (b"hello, I am no picture", "not an image"),
-    "html": (b"<html>404</html>", "not an image"),
-    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
-    "half a PNG": (WHOLE[: len(WHOLE) // 2], "truncated or damaged"),
-    "eight bytes of PNG": (WHOLE[:8], "truncated or damaged"),
-    "half a JPEG": (JPEG[: len(JPEG) // 2], "truncated or damaged"),
-    "altered PNG": (WHOLE[:2000] + b"\xff" * 50 + WHOLE[2050:], "truncated or damaged"),
-    "bomb": (bomb(), "bomb"),
-    "animated GIF": (animated("GIF"), "3 frames"),
-    "animated WebP": (animated("WEBP"), "3 frames"),
-    "animated PNG": (animated("PNG"), "3 frames"),
-    "paged TIFF": (animated("TIFF"), "3 pages"),
-    "float TIFF": (saved(Image.fromarray(np.ones((8, 8), np.float32)), "TIFF"), "floats"),
-    "32-bit TIFF": (saved(Image.fromarray(np.full((8, 8), 70_000, np.int32)), "TIFF"), "32-bit"),
+    "zero bytes": (b"", "empty", {}),
+    "only zeros": (b"\0" * 500, "zeros", {}),
+    "text": (b"hello, I am no picture", "unknown-format", {}),
+    "html": (b"<html>404</html>", "unknown-format", {}),
+    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unknown-format", {}),
+    "half a PNG": (WHOLE[: len(WHOLE) // 2], "damaged", None),
+    "eight bytes of PNG": (WHOLE[:8], "bad-header", {"format": "PNG"}),
+    "half a JPEG": (JPEG[: len(JPEG) // 2], "damaged", None),
+    "altered PNG": (WHOLE[:2000] + b"\xff" * 50 + WHOLE[2050:], "damaged", None),
+    "bomb": (bomb(), "bomb", {"limit": 178_956_970}),
+    "animated GIF": (animated("GIF"), "frames", {"count": 3}),
+    "animated WebP": (animated("WEBP"), "frames", {"count": 3}),
+    "animated PNG": (animated("PNG"), "frames", {"count": 3}),
+    "paged TIFF": (animated("TIFF"), "pages", {"count": 3}),
+    "float TIFF": (saved(Image.fromarray(np.ones((8, 8), np.float32)), "TIFF"), "float-pixels", {}),
+    "32-bit TIFF": (saved(Image.fromarray(np.full((8, 8), 70_000, np.int32)), "TIFF"), "integer-pixels", {}),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_right_is_refused_with_a_reason(name):
-    data, words = REFUSED[name]
-    with pytest.raises(Unreadable, match=words) as caught:
+def test_what_cannot_be_right_is_refused_with_its_kind_and_values(name):
+    data, kind, detail = REFUSED[name]
+    with pytest.raises(Unreadable) as caught:
         fit_bytes(data, 8, 3, "crop")
+    assert caught.value.kind == kind
+    if detail is None:  # The decoder's own words.
+        assert set(caught.value.detail) == {"reason"}
+        assert caught.value.detail["reason"].strip()
+    else:
+        assert caught.value.detail == detail
     assert "\n" not in str(caught.value)
 
 
@@ -265,9 +272,11 @@ def test_only_ordinary_files_are_read(tmp_path):
     (tmp_path / "link.png").symlink_to(tmp_path / "nowhere")
     (tmp_path / "empty.png").touch()
     (tmp_path / "folder.png").mkdir()
-    for name in ("pipe.png", "link.png", "empty.png", "folder.png", "absent.png"):
-        with pytest.raises(Unreadable):
-            read_file(tmp_path / name)
+    kinds = {"pipe": "not-a-file", "link": "missing", "empty": "empty", "folder": "unreadable"}
+    for name, kind in (kinds | {"absent": "missing"}).items():
+        with pytest.raises(Unreadable) as caught:
+            read_file(tmp_path / f"{name}.png")
+        assert caught.value.kind == kind
 
 
 def test_arrays_in_memory_fit_like_files():

@@ -21,6 +21,7 @@ from plenish import cli, crew
 from plenish.datasets import workers
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.importing import import_dataset
+from plenish.datasets.rejections import Rejection
 from plenish.datasets.split import split_dataset
 from plenish.datasets.workers import Shape, Task, fit_all, fit_task
 from plenish.errors import InputError
@@ -81,14 +82,15 @@ def test_unusable_files_are_listed_with_reasons_and_not_fatal(tmp_path):
     os.mkfifo(source / "b/pipe.png")
     made = import_dataset(source, tmp_path / "out", 12)
     with (tmp_path / "out/rejected.csv").open() as file:
-        reasons = {row["source"]: row["reason"] for row in csv.DictReader(file)}
+        rows = list(csv.DictReader(file))
     assert len(made.dataset) == 6
     assert made.rejected == 5
-    assert "empty" in reasons["a/zero.png"]
-    assert "truncated" in reasons["a/cut.png"]
-    assert "not an image" in reasons["b/page.jpg"]
-    assert "does not exist" in reasons["b/link.png"]
-    assert "ordinary" in reasons["b/pipe.png"]
+    assert list(rows[0]) == ["source", "reason", "kind"]
+    assert {row["source"]: row["kind"] for row in rows} == {
+        "a/zero.png": "empty", "a/cut.png": "damaged", "b/page.jpg": "unknown-format",
+        "b/link.png": "missing", "b/pipe.png": "not-a-file",
+    }  # fmt: skip
+    assert all(row["reason"] for row in rows)
     assert "5 of 11 files were rejected" in " ".join(made.warnings)
 
 
@@ -423,8 +425,8 @@ def test_an_image_that_kills_its_worker_is_rejected_and_the_others_kept(tmp_path
     monkeypatch.setattr(crew.subprocess, "Popen", popen)
     names = [f"{i}.png" for i in range(9)]
     ((_, result),) = fit_all([Task(names, str(source))], Shape(8, 3, "crop"), 2)
-    assert [i for i, item in enumerate(result.items) if isinstance(item, str)] == [4]
-    assert "crashed" in result.items[4]
+    assert result.items[4] == Rejection("4.png", "crash", {"exit_status": 11})
+    assert [i for i, item in enumerate(result.items) if isinstance(item, Rejection)] == [4]
     assert len(result.pixels) == 8
 
 

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from plenish.datasets.rejections import Unreadable
+
 Fit = Literal["crop", "pad", "stretch"]
 
 SUFFIXES = frozenset((
@@ -41,10 +43,6 @@ _ORIENTATION = 0x0112
 _GREY = frozenset(("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I"))
 _WORDS = frozenset(("I;16", "I;16B", "I;16L", "I;16N"))
 _GAP = 3
-
-
-class Unreadable(Exception):
-    """A file that cannot become an image; the message is the reason, for `rejected.csv`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,21 +73,21 @@ def read_file(path: str | Path) -> bytes:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             facts = os.fstat(file.fileno())
             if not stat.S_ISREG(facts.st_mode):
-                raise Unreadable("not an ordinary file")
+                raise Unreadable("not-a-file")
             check_length(facts.st_size)
             return file.read()
     except FileNotFoundError:
-        raise Unreadable("the file does not exist (a link that leads nowhere?)") from None
+        raise Unreadable("missing") from None
     except OSError as error:
-        raise Unreadable(f"the file cannot be read: {error.strerror or error}") from None
+        raise Unreadable("unreadable", reason=error.strerror or str(error)) from None
 
 
 def check_length(n_bytes: int) -> None:
     """Raise Unreadable for an empty file and for one too large to read."""
     if n_bytes == 0:
-        raise Unreadable("the file is empty (0 bytes)")
+        raise Unreadable("empty")
     if n_bytes > MAX_BYTES:
-        raise Unreadable(f"the file has {n_bytes / 2**20:,.0f} MiB; the limit is {MAX_BYTES // 2**20} MiB")
+        raise Unreadable("too-large", mib=n_bytes / 2**20, limit=MAX_BYTES // 2**20)
 
 
 def fit_bytes(data: bytes, size: int, channels: int, fit: Fit) -> Fitted:
@@ -119,9 +117,9 @@ def fit_bytes(data: bytes, size: int, channels: int, fit: Fit) -> Fitted:
     except Unreadable:
         raise
     except MemoryError:
-        raise Unreadable("decoding it needs more memory than there is") from None
+        raise Unreadable("memory") from None
     except Exception as error:  # Decoders meet hostile bytes here and raise whatever the bytes lead them to.
-        raise Unreadable(f"truncated or damaged: {_words(error)}") from None
+        raise Unreadable("damaged", reason=_one_line(error)) from None
 
 
 def fit_array(array: NDArray[np.uint8], size: int, channels: int, fit: Fit) -> Fitted:
@@ -154,32 +152,31 @@ def _open(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError:
-        raise Unreadable(_unidentified(data)) from None
+        raise _unidentified(data) from None
     except Image.DecompressionBombError:
-        raise Unreadable(f"more than {2 * MAX_PIXELS:,} pixels (a decompression bomb?)") from None
+        raise Unreadable("bomb", limit=2 * MAX_PIXELS) from None
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise Unreadable(f"{width}×{height} pixels; the limit is {MAX_PIXELS:,} (a decompression bomb?)")
+        raise Unreadable("too-many-pixels", width=width, height=height, limit=MAX_PIXELS)
     frames = 1 if image.format in ("PNG", "JPEG", "MPO") else getattr(image, "n_frames", 1)
     if getattr(image, "is_animated", False) and image.format == "PNG":
         frames = getattr(image, "n_frames", 2)
     if frames > 1:  # A JPEG of several pictures (MPO, from telephones) has one main one; others have not.
-        what = "pages" if image.format == "TIFF" else "frames (animated)"
-        raise Unreadable(f"it has {frames} {what}; save the one you want as a file of its own")
+        raise Unreadable("pages" if image.format == "TIFF" else "frames", count=frames)
     return image
 
 
-def _unidentified(data: bytes) -> str:
+def _unidentified(data: bytes) -> Unreadable:
     if not data.strip(b"\0"):
-        return "the file holds nothing but zeros"
+        return Unreadable("zeros")
     known = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
     for magic, name in known.items():
         if data.startswith(magic):
-            return f"truncated or damaged: its beginning is {name}, but the header cannot be read"
-    return "not an image of a known format"
+            return Unreadable("bad-header", format=name)
+    return Unreadable("unknown-format")
 
 
-def _words(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     return (text or type(error).__name__)[:200]
 
@@ -206,7 +203,7 @@ def _plain(image: Image.Image, channels: int) -> tuple[Image.Image, int]:
     if image.mode in _WORDS or image.mode == "I":
         image, peak = _from_words(image)
     elif image.mode == "F":
-        raise Unreadable("its pixels are floats without a stated range; save it with 8 or 16 bits")
+        raise Unreadable("float-pixels")
     if image.getexif().get(_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
@@ -217,10 +214,10 @@ def _plain(image: Image.Image, channels: int) -> tuple[Image.Image, int]:
 def _from_words(image: Image.Image) -> tuple[Image.Image, int]:
     values = np.asarray(image)
     if image.mode == "I" and image.format not in ("PNG", "PPM"):
-        raise Unreadable("its pixels are 32-bit integers without a stated range; save it with 8 or 16 bits")
+        raise Unreadable("integer-pixels")
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
-        raise Unreadable(f"its pixels range from {low} to {high}; save it with 8 or 16 bits")
+        raise Unreadable("value-range", low=low, high=high)
     grey = Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
     key = image.info.get("transparency")
     if isinstance(key, int):

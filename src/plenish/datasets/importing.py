@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish import settings, sizes
+from plenish.datasets.rejections import Rejection, describe
 from plenish.errors import InputError
 from plenish.progress import progress, say, warn
 from plenish.wording import agree, plural
@@ -58,7 +59,7 @@ class Imported:
 class _Tally:
     """What was met on the way."""
 
-    rejected: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    rejected: list[Rejection] = dataclasses.field(default_factory=list)
     upscaled: int = 0
     coloured: int = 0
     deep: int = 0
@@ -273,7 +274,7 @@ def _crew(workers: int | None, listing: Listing, shape: Shape) -> int:
 def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -> _Tally:
     from plenish.datasets.workers import fit_all
 
-    tally = _Tally(rejected=_rejected_before(writer))
+    tally = _Tally(rejected=list(writer.rejections()))
     at = writer.skip
     with progress("import", len(listing), done=at) as bar:
         for task, result in fit_all(listing.tasks(at), shape, workers):
@@ -281,14 +282,6 @@ def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -
             at += len(task.refs)
             bar.advance(len(task.refs))
     return tally
-
-
-def _rejected_before(writer: DatasetWriter) -> list[tuple[str, str]]:
-    """What an earlier, interrupted try rejected."""
-    from plenish.files import read_json
-
-    done = sorted((writer.partial / "rows").glob("*.json"))
-    return [(ref, reason) for path in done for ref, reason in read_json(path)["rejects"]]
 
 
 def _take(
@@ -300,11 +293,11 @@ def _take(
     rows: list[dict[str, Any]] = []
     start = 0
     for i, item in enumerate(result.items):
-        if isinstance(item, str):
+        if isinstance(item, Rejection):
             _add(writer, result.pixels[start : start + len(rows)], rows)
             start, rows = start + len(rows), []
-            tally.rejected.append((printable(task.refs[i]), item))
-            writer.reject(*tally.rejected[-1])
+            tally.rejected.append(dataclasses.replace(item, source=printable(item.source)))
+            writer.reject(tally.rejected[-1])
             continue
         digest, upscaled, coloured, peak = item
         rows.append(listing.row(at + i) | {"sha256": digest})
@@ -325,7 +318,7 @@ def _finish(
 ) -> None:
     from plenish.datasets.sources.listing import printable
 
-    lost = {ref for ref, _ in tally.rejected}
+    lost = {rejection.source for rejection in tally.rejected}
     kept = np.array([printable(ref) not in lost for ref in listing.refs])
     for name, parts in listing.splits.items():
         writer.splits[name] = [part for part, there in zip(parts, kept) if there]
@@ -339,11 +332,11 @@ def _finish(
 def _remarks(tally: _Tally, listing: Listing, shape: Shape, out: Path) -> list[str]:
     texts = []
     if tally.rejected:
-        ref, reason = tally.rejected[0]
+        first = tally.rejected[0]
         texts.append(
             f"{len(tally.rejected):,} of {plural(len(listing), 'file')} "
             f"{'was' if len(tally.rejected) == 1 else 'were'} rejected, "
-            f"see {out / 'rejected.csv'}; the first was {ref}: {reason}."
+            f"see {out / 'rejected.csv'}; the first was {first.source}: {describe(first)}."
         )
     if tally.upscaled:
         texts.append(
@@ -359,7 +352,7 @@ def _remarks(tally: _Tally, listing: Listing, shape: Shape, out: Path) -> list[s
             "and came out dark; stretch them to the whole range and import again."
         )
     if listing.schema.kind == "categorical" and listing.labels is not None and tally.rejected:
-        lost = {ref for ref, _ in tally.rejected}
+        lost = {rejection.source for rejection in tally.rejected}
         left = {label for ref, label in zip(listing.refs, listing.labels) if ref not in lost}
         texts += [
             f"No image of class '{name}' could be read." for name in listing.schema.names if name not in left

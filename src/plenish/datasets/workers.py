@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from plenish import crew
 from plenish.datasets import images
-from plenish.datasets.images import Fit, Unreadable
+from plenish.datasets.images import Fit
+from plenish.datasets.rejections import Rejection, Unreadable
 
 _AHEAD_BYTES = 48 * 2**20
 CHUNK = 64
@@ -58,11 +59,11 @@ class Result:
 
     Attributes:
         pixels: M×size×size×channels uint8 of the images that could be read, in order.
-        items: for each ref a reason why not (str), or (sha256, upscaled, coloured, peak).
+        items: for each ref a Rejection, or (sha256, upscaled, coloured, peak).
     """
 
     pixels: NDArray[np.uint8]
-    items: list[str | tuple[str, bool, bool, int]]
+    items: list[Rejection | tuple[str, bool, bool, int]]
 
 
 class Archives(contextlib.ExitStack):
@@ -88,7 +89,7 @@ def fit_task(task: Task, shape: Shape, archives: Archives | None = None) -> Resu
         shape: what every image becomes.
         archives: keeps zip archives open from task to task; None opens them for this one.
     """
-    items: list[str | tuple[str, bool, bool, int]] = []
+    items: list[Rejection | tuple[str, bool, bool, int]] = []
     pixels = np.empty((len(task.refs), shape.size, shape.size, shape.channels), np.uint8)
     count = 0
     with contextlib.ExitStack() as stack:
@@ -101,8 +102,8 @@ def fit_task(task: Task, shape: Shape, archives: Archives | None = None) -> Resu
                     fitted = images.fit_array(task.pixels[i], *dataclasses.astuple(shape))
                 else:
                     fitted = images.fit_bytes(_read(ref, task.root, archive), *dataclasses.astuple(shape))
-            except Unreadable as reason:
-                items.append(str(reason))
+            except Unreadable as error:
+                items.append(error.rejection(ref))
                 continue
             pixels[count] = fitted.pixels
             digest = hashlib.sha256(pixels[count].data).hexdigest()
@@ -135,11 +136,11 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
         ) as file:  # Bounded by the size the directory states, whatever the stream unpacks to.
             return file.read(info.file_size)
     except KeyError:
-        raise Unreadable("the archive has no such member") from None
+        raise Unreadable("no-member") from None
     except Unreadable:
         raise
     except Exception as error:  # Damaged archives raise zlib, struct, zipfile and other errors.
-        raise Unreadable(f"cannot be unpacked: {error}") from None
+        raise Unreadable("cannot-unpack", reason=str(error)) from None
 
 
 def fit_all(tasks: Iterable[Task], shape: Shape, workers: int) -> Iterator[tuple[Task, Result]]:
@@ -178,7 +179,7 @@ class _Crew(crew.Crew[Task, Result]):
         """An image that brings the process down is found by halving, and rejected."""
         if len(job.refs) == 1:
             nothing = np.empty((0, self._shape.size, self._shape.size, self._shape.channels), np.uint8)
-            return Result(nothing, [f"decoding it crashed a worker process (exit status {code})"])
+            return Result(nothing, [Rejection(job.refs[0], "crash", {"exit_status": code})])
         middle = len(job.refs) // 2
         halves = [self.work(_part(job, part)) for part in (slice(middle), slice(middle, None))]
         return Result(np.concatenate([half.pixels for half in halves]), halves[0].items + halves[1].items)
@@ -203,8 +204,11 @@ def _write_task(pipe: IO[bytes], task: Task, shape: Shape) -> None:
 
 
 def _read_result(pipe: IO[bytes], shape: Shape) -> Result:
-    items = [item if isinstance(item, str) else tuple(item) for item in json.loads(crew.read_line(pipe))]
-    count = sum(not isinstance(item, str) for item in items)
+    items = [
+        Rejection(**item) if isinstance(item, dict) else tuple(item)
+        for item in json.loads(crew.read_line(pipe))
+    ]
+    count = sum(not isinstance(item, Rejection) for item in items)
     return Result(crew.read_array(pipe, (count, shape.size, shape.size, shape.channels)), items)
 
 
@@ -217,7 +221,8 @@ def _serve(
         pixels = None if header["pixels"] is None else crew.read_array(source, header["pixels"])
         task = Task(header["refs"], header["root"], header["zipped"], pixels)
         result = done(task, Shape(*header["shape"]), archives)
-        sink.write(json.dumps(result.items).encode() + b"\n")
+        items = [dataclasses.asdict(item) if isinstance(item, Rejection) else item for item in result.items]
+        sink.write(json.dumps(items).encode() + b"\n")
         sink.write(np.ascontiguousarray(result.pixels).data)
         sink.flush()
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from plenish import files
 from plenish.datasets.arrays import save_array
 from plenish.datasets.pixels import shard_length, shard_name
+from plenish.datasets.rejections import Rejection, describe
 from plenish.datasets.schema import PARTS, LabelSchema, Manifest
 from plenish.errors import InputError
 from plenish.wording import agree
@@ -98,7 +100,7 @@ class DatasetWriter:
         self._arrays: dict[str, tuple[NDArray[Any], Mapping[str, Any]]] = {}
         self._buffer: list[NDArray[np.uint8]] = []
         self._rows: list[dict[str, Any]] = []
-        self._rejects: list[tuple[str, str]] = []
+        self._rejections: list[Rejection] = []
         self._pending = 0
         self.skip = 0
         self.count = 0
@@ -157,10 +159,15 @@ class DatasetWriter:
             complete["sha256"] = hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
         return complete
 
-    def reject(self, source: str, reason: str) -> None:
+    def reject(self, rejection: Rejection) -> None:
         """Record a source that could not become an image, for `rejected.csv`."""
-        self._rejects.append((source, reason))
+        self._rejections.append(rejection)
         self._pending += 1
+
+    def rejections(self) -> Iterator[Rejection]:
+        """What the finished shards, also an earlier try's, have recorded, in order."""
+        for path in sorted((self.partial / "rows").glob("*.json")):
+            yield from (Rejection(**item) for item in files.read_json(path)["rejections"])
 
     def array(self, name: str, array: NDArray[Any], manifest: Mapping[str, Any]) -> None:
         """Attach an array with one row an image (latents, features), saved as `arrays/<name>.npy`."""
@@ -179,13 +186,14 @@ class DatasetWriter:
                     self.partial / "rows" / f"{index:05d}.parquet", self._rows, self.labels, self.types
                 )
         summary = {
-            "items": self._pending, "images": len(self._rows), "rejected": len(self._rejects),
-            "rejects": self._rejects, "hashes": [row["sha256"] for row in self._rows],
+            "items": self._pending, "images": len(self._rows), "rejected": len(self._rejections),
+            "rejections": [dataclasses.asdict(rejection) for rejection in self._rejections],
+            "hashes": [row["sha256"] for row in self._rows],
         }  # fmt: skip
         files.write_json(self.partial / "rows" / f"{index:05d}.json", summary)
         self.count += len(self._rows)
-        self.rejected += len(self._rejects)
-        self._buffer, self._rows, self._rejects, self._pending = [], [], [], 0
+        self.rejected += len(self._rejections)
+        self._buffer, self._rows, self._rejections, self._pending = [], [], [], 0
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -207,11 +215,8 @@ class DatasetWriter:
         parts = sorted((self.partial / "rows").glob("*.parquet"))
         table_hash = join_rows(parts, self.partial / "samples.parquet", leave_out=("part",))
         digest = hashlib.sha256()
-        rejects: list[tuple[str, str]] = []
         for path in sorted((self.partial / "rows").glob("*.json")):
-            done = files.read_json(path)
-            digest.update("".join(done["hashes"]).encode())
-            rejects += [tuple(item) for item in done["rejects"]]
+            digest.update("".join(files.read_json(path)["hashes"]).encode())
         from_rows = read_column(parts, "part")
         if from_rows is not None:
             self.splits = {"default": from_rows} | self.splits
@@ -229,8 +234,8 @@ class DatasetWriter:
             files.write_json(self.partial / "splits" / f"{name}.json", manifest)
         for name, (array, about) in self._arrays.items():
             save_array(self.partial, name, array, about, count=self.count)
-        if rejects:
-            self._write_rejected(rejects)
+        if self.rejected:
+            self._write_rejected()
         manifest_ = Manifest(
             labels=self.labels, size=self.size, channels=self.channels, count=self.count, shard=self._shard,
             pixels_hash=digest.hexdigest(), table_hash=table_hash, extra=self.extra,
@@ -240,21 +245,20 @@ class DatasetWriter:
         shutil.rmtree(self.partial / "rows")
 
     def _nothing(self) -> str:
-        if not self._rejects and not self.rejected:
+        if not self.rejected:
             return f"There are no images to write to {self.out}; check the source."
-        done = [files.read_json(path) for path in sorted((self.partial / "rows").glob("*.json"))]
-        first = next((item for part in done for item in part["rejects"]), ("", "unreadable"))
+        first = next(self.rejections())
         return (
             f"{'The one file' if self.rejected == 1 else f'None of the {self.rejected:,} files'} could "
             f"{'not ' * (self.rejected == 1)}be used, so {self.out} was not made; "
-            f"the first was {first[0]}: {first[1]}."
+            f"the first was {first.source}: {describe(first)}."
         )
 
-    def _write_rejected(self, rejects: Sequence[tuple[str, str]]) -> None:
+    def _write_rejected(self) -> None:
         with (self.partial / "rejected.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
-            table.writerow(("source", "reason"))
-            table.writerows(rejects)
+            table.writerow(("source", "reason", "kind"))
+            table.writerows((item.source, describe(item), item.kind) for item in self.rejections())
 
     @property
     def dataset(self) -> Dataset:

@@ -18,7 +18,8 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from plenish.datasets.images import Unreadable, read_file
+from plenish.datasets.images import read_file
+from plenish.datasets.rejections import Unreadable
 from plenish.errors import InputError
 
 Ring = NDArray[np.float64]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from plenish import files
+from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
@@ -151,7 +152,9 @@ def _read(
             sheet = bare.popleft()
             wanted = work.wanted[sheet.index]
             ledger.reject_slide(wanted.name, fragment(sheet.reason, wanted))
-            writer.reject(sources[wanted.name], fragment(sheet.reason, wanted))
+            writer.reject(
+                Rejection(sources[wanted.name], "slide", {"reason": fragment(sheet.reason, wanted)})
+            )
 
     columns = covered(sheets)
     done = total - sum(sheet.count for sheet in todo) + first
@@ -188,8 +191,9 @@ def _take(
         if isinstance(item, str):
             start = _add(writer, answer, start, ready)
             ready = []
-            ledger.reject_tile(name, f"{source}#{r}_{c}", item)
-            writer.reject(f"{source}#{r}_{c}", item)
+            rejection = Rejection(f"{source}#{r}_{c}", "tile", {"reason": item})
+            ledger.reject_tile(name, rejection.source, item)
+            writer.reject(rejection)
             continue
         row["sha256"] = item[0]
         row |= {key: value for key, value in zip(("sharpness", "pen"), item[1:]) if value is not None}

@@ -63,7 +63,8 @@ class Ledger:
             for slide, label in zip(table.column("slide").to_pylist(), table.column("label").to_pylist()):
                 self.tile(slide, label)
         for path in sorted((partial / "rows").glob("*.json")):
-            for source, reason in files.read_json(path)["rejects"]:
+            for rejection in files.read_json(path)["rejections"]:
+                source, reason = rejection["source"], rejection["detail"]["reason"]
                 if source in sources:
                     self.reject_slide(sources[source], reason)
                 else:
