@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from plenish.commands.bench import SHOWN, bench, count_flops
+from plenish.commands.bench import SHOWN, bench, count_flops, matrix_product
 from plenish.errors import InputError
 from plenish.networks.gan import FAMILIES
 from plenish.recipes import load_recipe
@@ -31,6 +31,15 @@ def test_every_recipe_can_be_raced(recipe: str) -> None:
     assert 0 <= row["data_wait_share"] < 1
     lazy = {"small-stylegan2", "small-r3gan"} & {recipe}
     assert ("lazy_penalty_share" in row) == bool(lazy)
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_the_matrix_product_is_in_a_precision_of_the_hardware(
+    hidden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr("plenish.training.engine.native_bfloat16", lambda device: not hidden)
+    assert matrix_product(cpu, 8)().dtype == (torch.float32 if hidden else torch.bfloat16)
 
 
 def test_flops_of_a_product_and_of_a_gradient_by_a_leaf() -> None:

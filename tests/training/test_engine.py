@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from plenish import settings
 from plenish.errors import InputError
-from plenish.training.engine import Engine, stable_seed, to_uint8
+from plenish.training.engine import Engine, native_bfloat16, stable_seed, to_uint8
 
 CPU = Engine(torch.device("cpu"), "float32")
 
@@ -46,6 +46,12 @@ def test_unknown_devices_are_told() -> None:
     for name in ("cuda:99", "toaster"):
         with settings.use(device=name), pytest.raises(InputError, match=f"no device '{name}'"):
             Engine.from_settings()
+
+
+def test_a_limit_of_the_instruction_set_hides_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx2")
+    assert not native_bfloat16(torch.device("cpu"))
+    assert Engine.from_settings().precision == "float32"
 
 
 def test_precision_asked_for_wins() -> None:

@@ -1,7 +1,7 @@
 """`plenish bench gan`: a training step's speed against the plain way and against the arithmetic limit.
 
-Steps of the plain loop, ours and a 2048³ bfloat16 matrix product take turns, so that a machine whose speed
-drifts does so for all three. Nominal FLOPs are those of the plain step, whatever a faster step leaves out.
+Steps of the plain loop, ours and a 2048³ matrix product, in the fastest precision that the hardware has, take
+turns, so that a machine whose speed drifts does so for all three. Nominal FLOPs are those of the plain step, whatever a faster step leaves out.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plenish import files, settings
 from plenish.errors import InputError
+from plenish.progress import progress, say
 
 if TYPE_CHECKING:
     import torch
@@ -139,6 +140,7 @@ def _measure(recipe: str, at: At, widths: dict[str, int], rounds: int) -> BenchR
     config = network_config(chosen.family, {**chosen.sections["network"], **widths, **data})
     method = _comparable(method_of(chosen.sections), at.batch)
     engine = Engine.from_settings()
+    say(f"{recipe}: building the networks and counting their arithmetic …")
     torch.manual_seed(0)
     row: dict[str, Any] = {"recipe": recipe, "family": chosen.family, **at._asdict()}
     row |= _race(chosen.family, config, method, engine, rounds)
@@ -207,13 +209,16 @@ def race(
     product = matrix_product(engine.device, MATRIX)
     taken: dict[str, list[float]] = {"plain": [], "ours": [], "ratio": [], "share": []}
     ours()
-    for _ in range(rounds):
-        slow, fast = plain(), turn(ours, engine)
-        rate = statistics.median(2 * MATRIX**3 / timed(product, engine) for _ in range(5))
-        taken["plain"].append(slow)
-        taken["ours"].append(fast)
-        taken["ratio"].append(slow / fast)
-        taken["share"].append(flops / fast / rate)
+    with progress("baseline, ours, matrix product", rounds, "rounds") as bar:
+        for _ in range(rounds):
+            slow, fast = plain(), turn(ours, engine)
+            rate = statistics.median(2 * MATRIX**3 / timed(product, engine) for _ in range(5))
+            taken["plain"].append(slow)
+            taken["ours"].append(fast)
+            taken["ratio"].append(slow / fast)
+            taken["share"].append(flops / fast / rate)
+            bar.note(f"{images / fast:.3g} images/s, {slow / fast:.2f} times the baseline")
+            bar.advance(1)
     step, share = statistics.median(taken["ours"]), statistics.median(taken["share"])
     return {
         "plain_images_per_s": images / statistics.median(taken["plain"]),
@@ -221,6 +226,7 @@ def race(
         "ratio_range": [min(taken["ratio"]), max(taken["ratio"])],
         "seconds_step": step, "seconds_kimg": 1000 * step / images, "gflop_step": flops / 1e9,
         "gflops": flops / step / 1e9, "matrix_gflops": flops / step / 1e9 / share,
+        "matrix_precision": str(product().dtype).removeprefix("torch."),
         "share_of_matrix_rate": share,
     }  # fmt: skip
 
@@ -327,12 +333,24 @@ def count_flops(run: Callable[[], Any]) -> int:
 
 
 def matrix_product(device: torch.device, n: int) -> Callable[[], Any]:
-    """A bfloat16 n³ product, the arithmetic limit a step is held against."""
+    """An n³ product, the arithmetic limit a step is held against.
+
+    It is in bfloat16 where the device has it in hardware, else in float32: emulated, one product of 2048³
+    takes more than a minute.
+    """
     import torch
 
-    a = torch.randn(n, n, device=device).bfloat16()
-    b = torch.randn(n, n, device=device).bfloat16()
+    a, b = (torch.randn(n, n, device=device, dtype=matrix_type(device)) for _ in range(2))
     return lambda: a @ b
+
+
+def matrix_type(device: torch.device) -> torch.dtype:
+    """The precision in which the device computes matrix products fastest."""
+    import torch
+
+    from plenish.training.engine import native_bfloat16
+
+    return torch.bfloat16 if native_bfloat16(device) else torch.float32
 
 
 def data_wait(size: int, channels: int, batch: int, seconds_step: float, steps: int = 30) -> float:

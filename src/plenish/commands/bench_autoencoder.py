@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from plenish import files
 from plenish.commands.bench import BenchResult, count_flops, cpu_model, data_wait, peak_rss_mb, race
 from plenish.errors import InputError
+from plenish.progress import say
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +50,7 @@ def bench_autoencoder(
     engine = Engine.from_settings()
     rows = []
     for name, config, method in _asked(recipe, size, channels, batch):
+        say(f"{name}: building the network and counting its arithmetic …")
         torch.manual_seed(0)
         row: dict[str, Any] = {"recipe": name, "size": size, "channels": channels, "batch": method.batch}
         row |= {"filters": list(config.filters), "latent_features": config.latent_features}

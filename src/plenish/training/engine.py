@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import os
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -17,12 +18,20 @@ from plenish.errors import InputError
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 
+_ISA_WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+
 
 def native_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes bfloat16 in hardware: AVX512-BF16 or AMX on a CPU, compute 8.0 on CUDA."""
+    """Whether the device computes bfloat16 in hardware: AVX512-BF16 or AMX on a CPU, compute 8.0 on CUDA.
+
+    On a CPU it is false as well where the environment variable ONEDNN_MAX_CPU_ISA keeps the library from it
+    (`AVX2`, `AVX512_CORE` …): the library then emulates bfloat16, hundreds of times as slowly.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
+        if os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper() in _ISA_WITHOUT_BFLOAT16:
+            return False
         # The flags are read from the kernel: torch tells only what oneDNN would emulate.
         with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="ascii", errors="ignore") as file:  # noqa: PTH123
             for line in file:
