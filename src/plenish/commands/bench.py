@@ -1,7 +1,8 @@
 """`plenish bench gan`: a training step's speed against the plain way and against the arithmetic limit.
 
-Steps of the plain loop, ours and a 2048³ matrix product, in the fastest precision that the hardware has, take
-turns, so that a machine whose speed drifts does so for all three. Nominal FLOPs are those of the plain step, whatever a faster step leaves out.
+Steps of the plain loop, ours and a 2048³ matrix product, in the fastest precision that the hardware has,
+take turns, so that a machine whose speed drifts does so for all three. Nominal FLOPs are those of the plain
+step, whatever a faster step leaves out.
 """
 
 from __future__ import annotations

@@ -18,7 +18,9 @@ from plenish.errors import InputError
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 
-_ISA_WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+_ISA_WITHOUT_BFLOAT16 = (
+    "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
+)  # fmt: skip
 
 
 def native_bfloat16(device: torch.device) -> bool:
