@@ -74,9 +74,9 @@ def test_bad_words_get_one_sentence_and_exit_code_2(
 
 
 def test_json_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Run.create(tmp_path / "a", "gan", {"recipe": "dcgan"})
+    Run.create(tmp_path / "a", "generator", {"recipe": "dcgan"})
     assert cli.run(["runs", "list", str(tmp_path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["runs"][0]["kind"] == "gan"
+    assert json.loads(capsys.readouterr().out)["runs"][0]["kind"] == "generator"
 
 
 def test_a_folder_may_come_bare_or_as_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +102,7 @@ def test_an_option_behind_the_verb_outdoes_the_same_before_it(
     def look(folder: Path = Path()) -> None:
         seen.append((settings.current().threads, folder))
 
-    monkeypatch.setattr("plenish.runs.list_runs", look)
+    monkeypatch.setattr("plenish.commands.runs.list_runs", look)
     assert cli.run(["--threads", "1", "runs", "list", str(tmp_path), "--threads", "3"]) == 0
     assert cli.run(["--threads", "1", "runs", "list", str(tmp_path)]) == 0
     assert seen == [(3, tmp_path), (1, tmp_path)]
@@ -137,7 +137,7 @@ def test_a_defect_of_ours_shows_no_traceback(
     def broken(folder: Path = Path()) -> None:
         raise RuntimeError("wires crossed")
 
-    monkeypatch.setattr("plenish.runs.list_runs", broken)
+    monkeypatch.setattr("plenish.commands.runs.list_runs", broken)
     assert cli.run(["runs", "list"]) == 1
     said = capsys.readouterr().err
     assert "wires crossed" in said
@@ -146,7 +146,7 @@ def test_a_defect_of_ours_shows_no_traceback(
 
 
 def test_names_are_not_read_as_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Run.create(tmp_path / "[red]x[-red]", "gan", {"recipe": "[bold]"})
+    Run.create(tmp_path / "[red]x[-red]", "generator", {"recipe": "[bold]"})
     assert cli.run(["runs", "show", str(tmp_path / "[red]x[-red]")]) == 0
     assert "[bold]" in capsys.readouterr().out
 
@@ -199,7 +199,7 @@ def test_an_interrupt_says_whether_there_is_something_to_go_on_from(
                 (partial / "pixels" / "0.npy").write_bytes(b"work")
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("plenish.runs.list_runs", stopped)
+    monkeypatch.setattr("plenish.commands.runs.list_runs", stopped)
     assert cli.run(["runs", "list", str(tmp_path)]) == 130
     assert sentence in capsys.readouterr().err
     assert (tmp_path / "out.partial").exists() == begun
@@ -209,7 +209,7 @@ def test_an_interrupt_says_whether_there_is_something_to_go_on_from(
     ("begun", "sentence"), [(False, "nothing has been trained yet"), (True, "goes on where it stopped")]
 )
 def test_an_interrupted_run_says_whether_it_has_begun(begun: bool, sentence: str, tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "a", "gan", {})
+    run = Run.create(tmp_path / "a", "generator", {})
     if begun:
         (run.path / "checkpoints" / "kimg-00000.100").mkdir(parents=True)
         files.write_json(run.path / "checkpoints" / "kimg-00000.100" / "manifest.json", {})

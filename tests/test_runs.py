@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from plenish import runs
+from plenish.commands.runs import list_runs, prune_runs, remove_run, show_run
 from plenish.errors import InputError
 from plenish.files import sha256_file, write_json
 from plenish.runs import Run
@@ -15,28 +16,30 @@ CONFIG = {"recipe": "dcgan", "schedule": {"kimg": 10.0, "keep": 3}, "network": {
 
 
 def test_reopened_with_the_same_configuration(tmp_path: Path) -> None:
-    first = Run.create(tmp_path / "r", "gan", CONFIG, seed=4)
-    again = Run.open_or_create(tmp_path / "r", "gan", CONFIG, seed=4)
+    first = Run.create(tmp_path / "r", "generator", CONFIG, seed=4)
+    again = Run.open_or_create(tmp_path / "r", "generator", CONFIG, seed=4)
     assert again.id == first.id
     assert again.seed == 4
     assert again.status["state"] == "new"
 
 
 def test_every_difference_is_listed_and_refused(tmp_path: Path) -> None:
-    Run.create(tmp_path / "r", "gan", CONFIG, data={"pixels_hash": "a", "path": "here"})
+    Run.create(tmp_path / "r", "generator", CONFIG, data={"pixels_hash": "a", "path": "here"})
     changed = {**CONFIG, "network": {"width": 16}}
     with pytest.raises(InputError, match=r"network\.width was 8 and is now 16.*seed was 0 and is now 1"):
-        Run.open_or_create(tmp_path / "r", "gan", changed, data={"pixels_hash": "a", "path": "there"}, seed=1)
+        Run.open_or_create(
+            tmp_path / "r", "generator", changed, data={"pixels_hash": "a", "path": "there"}, seed=1
+        )
     with pytest.raises(InputError, match="started on other data, here"):
-        Run.open_or_create(tmp_path / "r", "gan", CONFIG, data={"pixels_hash": "b", "path": "there"})
+        Run.open_or_create(tmp_path / "r", "generator", CONFIG, data={"pixels_hash": "b", "path": "there"})
 
 
 def test_length_may_change_and_the_path_of_the_data_too(tmp_path: Path) -> None:
-    Run.create(tmp_path / "r", "gan", CONFIG, data={"pixels_hash": "a", "path": "here"})
+    Run.create(tmp_path / "r", "generator", CONFIG, data={"pixels_hash": "a", "path": "here"})
     longer = {**CONFIG, "schedule": {"kimg": 20.0, "keep": 3}}
     run = Run.open_or_create(
         tmp_path / "r",
-        "gan",
+        "generator",
         longer,
         data={"pixels_hash": "a", "path": "there"},
         may_change=("schedule.kimg",),
@@ -49,18 +52,26 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "thesis.doc").write_text("years of work")
     with pytest.raises(InputError, match="not a Plenish Run"):
-        Run.create(tmp_path / "r", "gan", CONFIG)
+        Run.create(tmp_path / "r", "generator", CONFIG)
     assert (tmp_path / "r" / "thesis.doc").exists()
 
 
 def test_another_kind_is_refused(tmp_path: Path) -> None:
     Run.create(tmp_path / "r", "study", {})
-    with pytest.raises(InputError, match="study Run where a gan Run"):
-        Run.open(tmp_path / "r", "gan")
+    with pytest.raises(InputError, match=r"study Run .* generator Run"):
+        Run.open(tmp_path / "r", "generator")
+
+
+def test_another_layout_is_refused(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "r", "generator", CONFIG)
+    for layout in (1, runs.LAYOUT + 1):
+        write_json(run.path / "config.json", {**run.config, "layout": layout})
+        with pytest.raises(InputError, match=rf"\b{layout}\b.*\b{runs.LAYOUT}\b"):
+            Run.open(run.path)
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "r", "gan", CONFIG)
+    run = Run.create(tmp_path / "r", "generator", CONFIG)
     code = f"from plenish.runs import Run\nwith Run.open({str(run.path)!r}).lock(): pass"
     with run.lock():
         blocked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -69,7 +80,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 def test_logs_past_a_checkpoint_are_cut_back(tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "r", "gan", CONFIG)
+    run = Run.create(tmp_path / "r", "generator", CONFIG)
     for kimg in (1.0, 2.0, 3.0):
         run.log(kimg=kimg, loss=1 / kimg)
     with (run.path / "metrics.jsonl").open("a") as file:
@@ -82,25 +93,25 @@ def test_a_folder_of_another_program_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "bert").mkdir()
     (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(InputError, match="not a Plenish Run"):
-        runs.remove_run(tmp_path / "bert", yes=True)
+        remove_run(tmp_path / "bert", yes=True)
     assert (tmp_path / "bert" / "config.json").exists()
 
 
 def test_list_show_remove(tmp_path: Path) -> None:
-    Run.create(tmp_path / "a", "gan", CONFIG)
+    Run.create(tmp_path / "a", "generator", CONFIG)
     Run.create(tmp_path / "deep" / "b", "study", {})
     (tmp_path / "config.json").write_text("{}")
-    listed = runs.list_runs(tmp_path).rows
-    assert [row["kind"] for row in listed] == ["gan", "study"]
-    assert runs.show_run(tmp_path / "a").summary()["recipe"] == "dcgan"
+    listed = list_runs(tmp_path).rows
+    assert [row["kind"] for row in listed] == ["generator", "study"]
+    assert show_run(tmp_path / "a").summary()["recipe"] == "dcgan"
     with pytest.raises(InputError, match="--yes"):
-        runs.remove_run(tmp_path / "a")
-    runs.remove_run(tmp_path / "a", yes=True)
+        remove_run(tmp_path / "a")
+    remove_run(tmp_path / "a", yes=True)
     assert not (tmp_path / "a").exists()
 
 
 def test_prune_keeps_newest_and_best(tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "r", "gan", CONFIG)
+    run = Run.create(tmp_path / "r", "generator", CONFIG)
     for i in range(5):
         folder = run.path / "checkpoints" / f"kimg-0000{i}.000"
         folder.mkdir(parents=True)
@@ -108,7 +119,7 @@ def test_prune_keeps_newest_and_best(tmp_path: Path) -> None:
         write_json(folder / "manifest.json", {"g.safetensors": sha256_file(folder / "g.safetensors")})
     (folder / "g.safetensors").write_bytes(b"damaged")  # the newest does not count
     run.update_status(best={"checkpoint": "kimg-00001.000"})
-    pruned = runs.prune_runs(tmp_path)
+    pruned = prune_runs(tmp_path)
     assert sorted(p.name for p in (run.path / "checkpoints").iterdir()) == [
         "kimg-00001.000",
         "kimg-00003.000",
@@ -116,11 +127,11 @@ def test_prune_keeps_newest_and_best(tmp_path: Path) -> None:
     ]
     assert pruned.freed_bytes > 200
     with pytest.raises(InputError, match="at least 1"):
-        runs.prune_runs(tmp_path, keep=0)
+        prune_runs(tmp_path, keep=0)
 
 
 def test_a_run_whose_process_was_killed_is_interrupted(tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "r", "gan", CONFIG)
+    run = Run.create(tmp_path / "r", "generator", CONFIG)
     code = (
         "import time\nfrom plenish.runs import Run\n"
         f"run = Run.open({str(run.path)!r})\nwith run.lock():\n"
@@ -129,30 +140,30 @@ def test_a_run_whose_process_was_killed_is_interrupted(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline().strip() == "held"
-        assert runs.list_runs(tmp_path).rows[0]["state"] == "running"
+        assert list_runs(tmp_path).rows[0]["state"] == "running"
         worker.kill()
-    assert runs.list_runs(tmp_path).rows[0]["state"] == "interrupted"
-    assert runs.show_run(run.path).summary()["state"] == "interrupted"
+    assert list_runs(tmp_path).rows[0]["state"] == "interrupted"
+    assert show_run(run.path).summary()["state"] == "interrupted"
     with run.lock():  # a look at the state takes nothing away
         assert run.state == "running"
 
 
 def test_the_refusal_of_an_untrained_run_names_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "r"
-    Run.create(path, "gan", CONFIG, data={"pixels_hash": "a", "path": "here"})
+    Run.create(path, "generator", CONFIG, data={"pixels_hash": "a", "path": "here"})
     changed = {**CONFIG, "network": {"width": 16}}
     for config, data in ((changed, "a"), (CONFIG, "b")):
         with pytest.raises(InputError, match=r"nothing has been trained in it yet.*runs rm \S+/r --yes"):
-            Run.open_or_create(path, "gan", config, data={"pixels_hash": data, "path": "here"})
+            Run.open_or_create(path, "generator", config, data={"pixels_hash": data, "path": "here"})
     (path / "checkpoints" / "kimg-00000.100").mkdir(parents=True)
     write_json(path / "checkpoints" / "kimg-00000.100" / "manifest.json", {})
     with pytest.raises(InputError, match="use those or another folder") as refusal:
-        Run.open_or_create(path, "gan", changed, data={"pixels_hash": "a", "path": "here"})
+        Run.open_or_create(path, "generator", changed, data={"pixels_hash": "a", "path": "here"})
     assert "runs rm" not in str(refusal.value)
 
 
 def test_energy_is_shown_or_said_to_be_unmeasured(tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "r", "gan", CONFIG)
+    run = Run.create(tmp_path / "r", "generator", CONFIG)
     assert "energy" not in run.summary()
     run.update_status(energy_j=None)
     assert run.summary()["energy"] == "not measured"
@@ -164,5 +175,5 @@ def test_a_run_is_not_made_inside_a_dataset(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "dataset.json").write_text("{}")
     with pytest.raises(InputError, match="lies inside the Dataset"):
-        Run.create(tmp_path / "data" / "runs" / "one", "gan", {})
+        Run.create(tmp_path / "data" / "runs" / "one", "generator", {})
     assert not (tmp_path / "data" / "runs").exists()

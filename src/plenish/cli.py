@@ -65,9 +65,10 @@ VERBS: dict[str, Verb] = {
     "slides phantom": Verb(
         "plenish.phantom.slides:make_slides", "make whole-slide images with annotated tumours and known truth"
     ),
-    "train gan": Verb(
+    "train generator": Verb(
         "plenish.commands.train_gan:train_gan", "train a generator by a recipe, or go on training"
     ),
+    "train gan": Verb("plenish.commands.train_gan:train_gan", "the same, by another name"),
     "train autoencoder": Verb(
         "plenish.commands.train_autoencoder:train_autoencoder", "train an autoencoder, or go on training"
     ),
@@ -131,10 +132,10 @@ VERBS: dict[str, Verb] = {
         "one autoencoder a class: do their errors tell the classes apart",
     ),
     "report": Verb("plenish.report.build:write_report", "one HTML report of everything known"),
-    "runs list": Verb("plenish.runs:list_runs", "the Runs in a folder", positional=("folder",)),
-    "runs show": Verb("plenish.runs:show_run", "one Run"),
-    "runs rm": Verb("plenish.runs:remove_run", "remove a Run"),
-    "runs prune": Verb("plenish.runs:prune_runs", "remove old checkpoints"),
+    "runs list": Verb("plenish.commands.runs:list_runs", "the Runs in a folder", positional=("folder",)),
+    "runs show": Verb("plenish.commands.runs:show_run", "one Run"),
+    "runs rm": Verb("plenish.commands.runs:remove_run", "remove a Run"),
+    "runs prune": Verb("plenish.commands.runs:prune_runs", "remove old checkpoints"),
     "bench": Verb(
         "plenish.commands.bench:bench", "speed of a training step against the plain way", {"every": "all"}
     ),
@@ -262,7 +263,7 @@ def _by_recipe(verb: Verb, words: list[str]) -> tuple[Verb, list[str]]:
     from plenish import recipes
 
     recipe = None if words[0] == recipes.AUTO else recipes.load_recipe(words[0])
-    target = VERBS[recipes.VERBS[recipe.kind if recipe else "gan"]].target
+    target = VERBS[recipes.VERBS[recipe.kind if recipe else "generator"]].target
     if recipe is None or recipe.kind != "slide-tiles":
         return verb._replace(target=target), words
     options = [

@@ -1,8 +1,7 @@
 """Run: a folder that holds what one piece of work was asked, how it went and what it left.
 
 `config.json` is frozen when the Run is made; `status.json` changes; `metrics.jsonl` grows; `checkpoints/`,
-`samples/` and `report.html` follow. One process works on a Run at a time. `plenish runs` lists, shows,
-removes and prunes them.
+`samples/` and `report.html` follow. One job at a time works on a Run.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import datetime
 import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,8 +25,10 @@ from plenish.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+LAYOUT = 2
+"""Version of the folder's layout; raised with every change that another version of Plenish cannot read."""
 _FROZEN = {"kind", "created", "seed", "data", "parents", "config", "versions"}
-Kind = Literal["gan", "autoencoder", "classifier", "study"]
+Kind = Literal["generator", "autoencoder", "classifier", "study", "autoencoder-study"]
 State = Literal["new", "running", "interrupted", "diverged", "failed", "complete"]
 
 
@@ -67,8 +67,8 @@ class Run:
                 f"{path} lies inside the Dataset {inside}, which stays as it is; put it elsewhere."
             )
         frozen = {
-            "kind": kind, "created": _now(), "seed": seed, "data": dict(data or {}), "parents": list(parents),
-            "config": dict(config), "versions": versions(),
+            "layout": LAYOUT, "kind": kind, "created": _now(), "seed": seed, "data": dict(data or {}),
+            "parents": list(parents), "config": dict(config), "versions": versions(),
         }  # fmt: skip
         with files.reporting_disk(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ class Run:
         """Open a Run folder.
 
         Raises:
-            InputError: there is none, or it is of another kind.
+            InputError: there is none, or it is of another kind or layout.
         """
         path = Path(path)
         if not (path / "config.json").is_file():
@@ -93,6 +93,11 @@ class Run:
         whole = isinstance(config, dict) and not _FROZEN.difference(config)
         if not whole or not (path / "status.json").is_file():
             raise InputError(f"{path} is not a Plenish Run (its config.json is another program's).")
+        if (layout := config.get("layout", 1)) != LAYOUT:
+            raise InputError(
+                f"{path} is a Run of layout version {layout}, and this Plenish reads {LAYOUT}; make it "
+                "again, or use the release that made it."
+            )
         run = cls(path, config)
         if kind is not None and run.kind != kind:
             raise InputError(f"{path} is a {run.kind} Run where a {kind} Run is needed.")
@@ -104,11 +109,11 @@ class Run:
         data: Mapping[str, Any] | None = None, parents: Sequence[Mapping[str, Any]] = (), seed: int = 0,
         may_change: Sequence[str] = (), typed: Mapping[str, str] = {},
     ) -> Run:  # fmt: skip
-        """Open a Run to go on with it, or create it.
+        """Open a Run to continue it, or create it.
 
-        A Run that exists must have been asked the same: every difference in configuration, seed or Dataset is
-        listed and refused, except in the dotted configuration keys of `may_change` (length, logging,
-        checkpoint intervals). `typed` says what the user knows a dotted key by: the option that sets it.
+        An existing Run must have the same configuration, seed and Dataset: every difference is listed and
+        refused, except in the dotted configuration keys of `may_change` (length, logging, checkpoint
+        intervals). `typed` maps a dotted key to the option that sets it, for messages.
 
         Raises:
             InputError: the Run has another configuration.
@@ -117,14 +122,13 @@ class Run:
             return cls.create(path, kind, config, data=data, parents=parents, seed=seed)
         run = cls.open(path, kind)
         asked = json.loads(json.dumps({"config": config, "seed": seed}, default=str))
-        found = differences({"config": run.config["config"], "seed": run.seed}, asked)
-        if kind == "gan" and differences(_hashes(run.config["data"]), _hashes(data or {})):
-            before = run.config["data"]
+        before = run.config["data"]
+        if differences(_hashes(before), _hashes(data or {})):
             raise InputError(
                 f"{path} was started on other data, {before.get('path')} with the split "
                 f"'{before.get('split_name')}' as they were then; {run._way_out('give')}."
             )
-        found += differences(_hashes(run.config["data"]), _hashes(data or {}), "data.")
+        found = differences({"config": run.config["config"], "seed": run.seed}, asked)
         refused = [d for d in found if d.key.removeprefix("config.") not in may_change]
         if refused:
             clauses = ", ".join(listed(refused, typed))
@@ -134,17 +138,15 @@ class Run:
         return cls(path, {**run.config, "config": dict(asked["config"])})
 
     def _way_out(self, verb: str) -> str:
-        """What to do when a Run was asked something else before."""
-        if self.kind == "gan" and not self.has_begun:
-            return (
-                "nothing has been trained in it yet, so remove it with "
-                f"'plenish runs rm {self.path} --yes' or take another folder"
-            )
-        return f"{verb} those or another folder"
+        """What to do when a Run was started with something else."""
+        if self.has_begun or self.state == "complete":
+            return f"{verb} those or another folder"
+        remove = f"remove it with 'plenish runs rm {self.path} --yes'"
+        return f"nothing has been trained in it yet, so {remove} or use another folder"
 
     @property
     def kind(self) -> str:
-        """gan, autoencoder, classifier or study."""
+        """What work it holds, one of `Kind`."""
         return str(self.config["kind"])
 
     @property
@@ -165,13 +167,13 @@ class Run:
 
     @property
     def state(self) -> str:
-        """How it stands; a Run whose process died without a word is interrupted, not running."""
+        """Its state; a Run whose process was killed is interrupted, not running."""
         state = str(self.status.get("state"))
         return "interrupted" if state == "running" and not self._held() else state
 
     @property
     def has_begun(self) -> bool:
-        """Whether it holds work to go on from: a checkpoint, also of a model in it, or a study's cell."""
+        """Whether it holds work to continue: a checkpoint, also of a model in it, or a study's cell."""
         checkpoint = "checkpoints/kimg-*/manifest.json"
         return any(
             next(self.path.glob(pattern), None) is not None
@@ -202,7 +204,7 @@ class Run:
             file.write(line + "\n")
 
     def cut_metrics(self, beyond: float, key: str = "kimg") -> None:
-        """Drop the lines of metrics.jsonl past a checkpoint, and a line that a kill left half-written."""
+        """Drop the lines of metrics.jsonl past a checkpoint, and a line that a kill left incomplete."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return
@@ -250,7 +252,7 @@ class Run:
                 yield
 
     def summary(self) -> dict[str, Any]:
-        """What a person wants to know of it."""
+        """JSON-able form: configuration, state, checkpoints, size."""
         status = self.status
         return {
             "run": str(self.path), "id": self.id, "kind": self.kind, "state": self.state,
@@ -272,15 +274,15 @@ def _energy(joules: float | None) -> str:
 
 
 def _take(file: IO[str]) -> None:
-    """Lock a file for this process; a glance at the lock by `plenish runs` is waited for."""
-    for patience in (0.02, 0.05, 0.0):
+    """Lock a file for this process; retried, since `plenish runs` takes the lock for a moment."""
+    for wait in (0.02, 0.05, 0.0):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            if not patience:
+            if not wait:
                 raise
-            time.sleep(patience)
+            time.sleep(wait)
 
 
 def _hashes(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -317,104 +319,3 @@ class TrainedRun:
     def path(self) -> Path:
         """The Run's folder."""
         return self.run.path
-
-
-@dataclasses.dataclass(frozen=True)
-class Listing:
-    """Rows for the terminal, and the folder that was looked through."""
-
-    rows: list[dict[str, Any]]
-    folder: Path = Path()
-
-    @property
-    def nothing(self) -> str:
-        """What a person is told where there are no rows."""
-        return (
-            ""
-            if self.rows
-            else f"no Runs in {self.folder.resolve() if not self.folder.name else self.folder}"
-        )
-
-    def summary(self) -> dict[str, Any]:
-        """JSON-able form."""
-        return {"runs": self.rows}
-
-
-def list_runs(folder: Path = Path()) -> Listing:
-    """List the Runs in a folder and below it.
-
-    Args:
-        folder: where to look.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give the folder that holds your Runs.")
-    rows = []
-    for config in sorted(folder.rglob("config.json")):
-        with contextlib.suppress(InputError, KeyError):
-            found = Run.open(config.parent).summary()
-            rows.append(
-                {key: found.get(key) for key in ("run", "kind", "state", "recipe", "data", "kimg", "bytes")}
-            )
-    return Listing(rows, folder)
-
-
-def show_run(run: Path) -> Run:
-    """Show one Run: its configuration, state and checkpoints.
-
-    Args:
-        run: the Run's folder.
-    """
-    return Run.open(run)
-
-
-def remove_run(run: Path, *, yes: bool = False) -> Pruned:
-    """Remove a Run folder for good.
-
-    Args:
-        run: the Run's folder.
-        yes: do not ask; needed where nobody can answer.
-    """
-    opened = Run.open(run)
-    if not yes:
-        raise InputError(f"Removing {run} cannot be undone; say it again with --yes.")
-    size = opened.summary()["bytes"]
-    with opened.lock():
-        shutil.rmtree(run)
-    return Pruned([str(run)], size)
-
-
-@dataclasses.dataclass(frozen=True)
-class Pruned:
-    """What a pruning removed."""
-
-    removed: list[str]
-    freed_bytes: int
-
-    def summary(self) -> dict[str, Any]:
-        """JSON-able form."""
-        return dataclasses.asdict(self)
-
-
-def prune_runs(folder: Path, *, keep: int = 1) -> Pruned:
-    """Remove old checkpoints of all Runs in a folder; the newest and the best of each stay.
-
-    Args:
-        folder: a Run, or a folder of Runs.
-        keep: how many of the newest checkpoints to keep beside the best.
-    """
-    from plenish.training.checkpoints import prune_checkpoints
-
-    if keep < 1:
-        raise InputError(
-            f"--keep must be at least 1, not {keep}; a Run without a checkpoint could not be used."
-        )
-    removed: list[str] = []
-    freed = 0
-    for row in list_runs(folder).rows:
-        run = Run.open(row["run"])
-        best = run.status.get("best", {}).get("checkpoint")
-        with run.lock():
-            before = run.summary()["bytes"]
-            removed += map(str, prune_checkpoints(run.path / "checkpoints", keep, {str(best)}))
-            freed += before - run.summary()["bytes"]
-    return Pruned(removed, freed)

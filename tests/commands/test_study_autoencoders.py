@@ -13,6 +13,7 @@ from plenish import cli
 from plenish.commands.study_autoencoders import study_autoencoders
 from plenish.errors import InputError
 from plenish.runs import Run
+from plenish.study.run import study
 from plenish.training.reconstruction import Learner
 
 RECIPE = """
@@ -48,7 +49,13 @@ def test_stripes_of_two_directions_are_told_apart(stripes, tmp_path: Path, recip
     assert "One autoencoder a class" in page
     assert "class0" in page
     assert content["test_reads"] == 1
-    assert Run.open(tmp_path / "study").kind == "study"
+    assert Run.open(tmp_path / "study").kind == "autoencoder-study"
+
+
+def test_a_study_of_training_data_does_not_continue_in_its_folder(tmp_path: Path, stripes) -> None:
+    Run.create(tmp_path / "study", "autoencoder-study", {})
+    with pytest.raises(InputError, match="autoencoder-study Run"):
+        study(stripes().path, tmp_path / "study")
 
 
 def test_it_goes_on_where_it_stopped_and_trains_nothing_twice(

@@ -121,7 +121,7 @@ def test_labels_are_not_needed(stripes, tmp_path: Path) -> None:
         ({"options": ["network.norms=batch"]}, "did you mean 'norm'"),
         ({"options": ["networks.norm=batch"]}, "section.name=value"),
         ({"options": ["network.size=8"]}, "those of the data"),
-        ({"recipe": "dcgan"}, "for 'plenish train gan'"),
+        ({"recipe": "dcgan"}, "train generator"),
         ({"recipe": "autoencodr"}, "did you mean 'autoencoder'"),
         ({"latent_features": "none", "variational": True}, "--variational needs"),
     ],

@@ -18,7 +18,7 @@ from plenish.training.gan.loop import Schedule
 from plenish.training.gan.method import Adversarial
 
 
-@pytest.mark.parametrize("name", [name for name in recipe_names() if load_recipe(name).kind == "gan"])
+@pytest.mark.parametrize("name", [name for name in recipe_names() if load_recipe(name).kind == "generator"])
 def test_every_recipe_makes_valid_configurations(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.about

@@ -100,7 +100,7 @@ def test_truncation_zero_gives_the_mean_image(trained: tuple[Path, Run], tmp_pat
 
 
 def test_generating_needs_a_checkpoint(stripes, tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "empty", "gan", {"recipe": "dcgan"})
+    run = Run.create(tmp_path / "empty", "generator", {"recipe": "dcgan"})
     with pytest.raises(InputError, match="no checkpoint yet"):
         load_generator(run.path)
 

@@ -100,14 +100,14 @@ def test_a_classifiers_probabilities_add_up_and_are_those_it_wrote(stripes, tmp_
 
 def test_runs_that_give_no_score_are_refused(tmp_path: Path) -> None:
     for kind, sentence in (
-        ("gan", "a gan Run, which gives images no score"),
+        ("generator", "a generator Run"),
         ("study", "keeps no classifier; 'plenish train classifier'"),
         ("classifier", "is not finished"),
     ):
         Run.create(tmp_path / kind, kind, {})
         with pytest.raises(InputError, match=sentence):
             open_scorer([tmp_path / kind])
-    Run.create(tmp_path / "half", "study", {"experiment": "class-autoencoders"})
+    Run.create(tmp_path / "half", "autoencoder-study", {})
     with pytest.raises(InputError, match="is not finished"):
         open_scorer([tmp_path / "half"])
     with pytest.raises(InputError, match="does not exist"):

@@ -69,7 +69,7 @@ def make_run(out: Path, data: Dataset, *, lines: int = 40, pictures: int = 4, ti
         "precision": "bfloat16",
         "validation": True,
     }
-    run = Run.create(out, "gan", config, data=data.provenance("default"), seed=3)
+    run = Run.create(out, "generator", config, data=data.provenance("default"), seed=3)
     rng = np.random.default_rng(1)
     for i in range(lines):
         t = (i + 1) / lines

@@ -73,7 +73,7 @@ def _asked(
     from plenish.training.reconstruction import Method
 
     chosen = load_recipe(recipe)
-    if chosen.kind == "gan" or "training" not in chosen.sections:
+    if chosen.kind == "generator" or "training" not in chosen.sections:
         raise InputError(
             f"The recipe {chosen.name} is for 'plenish {VERBS[chosen.kind]}', which trains no autoencoder."
         )

@@ -149,7 +149,7 @@ def study_autoencoders(
     asked = (seed, names, balance, shuffle, level, resamples, draws)
     request = request_hash(chosen, changes, dataset, split, *asked)
     if (out / "config.json").exists():
-        before = Run.open(out, "study")
+        before = Run.open(out, "autoencoder-study")
         if before.state == "complete" and before.status.get("request") == request:
             say(f"{out} is complete.")
             return ClassStudy(out, files.read_json(out / RESULT))
@@ -157,7 +157,7 @@ def study_autoencoders(
 
     plan = Plan(chosen.name, *configurations(_as_training(chosen), changes, dataset))
     config = {
-        "experiment": "class-autoencoders", "recipe": chosen.name, "classes": names, "balance": balance,
+        "recipe": chosen.name, "classes": names, "balance": balance,
         "shuffle": shuffle, "network": plan.network.to_dict(), "training": dataclasses.asdict(plan.method),
         "schedule": dataclasses.asdict(plan.schedule), "level": level, "resamples": resamples,
         "draws": draws,
@@ -166,7 +166,7 @@ def study_autoencoders(
     rows = {part: _rows_by_class(subset, names, shuffle, seed) for part, subset in parts.items()}
     _check_amounts(dataset, split, rows, names, plan)
     run = Run.open_or_create(
-        out, "study", config, data=dataset.provenance(split), seed=seed,
+        out, "autoencoder-study", config, data=dataset.provenance(split), seed=seed,
         may_change=("level", "resamples", "draws"),
         typed={"classes": "--classes", "schedule.epochs": "--epochs", "shuffle": "--shuffle"},
     )  # fmt: skip

@@ -84,7 +84,7 @@ def train_gan(
     )
     from plenish.datasets.dataset import Dataset
 
-    chosen = None if recipe == AUTO else load_recipe(recipe, "gan")
+    chosen = None if recipe == AUTO else load_recipe(recipe, "generator")
     if chosen is not None and domain is not None:
         raise InputError(
             "--domain goes with --recipe auto; for other recipes set augment.symmetry and augment.policy "
@@ -105,7 +105,7 @@ def train_gan(
         chosen = _choose(dataset, split, run, domain, conditional, changes, validation, dry_run)
     request = request_hash(chosen, changes, dataset, split, seed, conditional, validation)
     if not dry_run and (run / "config.json").exists():
-        finished = _finished(Run.open(run, "gan"), request)
+        finished = _finished(Run.open(run, "generator"), request)
         if finished is not None:
             return finished
     subset = dataset.part("train", split, purpose="train")
@@ -123,7 +123,7 @@ def _choose(
     from plenish.recipes import auto
 
     if (run / "config.json").exists():
-        before = auto.frozen(Run.open(run, "gan").config["config"], domain)
+        before = auto.frozen(Run.open(run, "generator").config["config"], domain)
         if before is not None:
             return before
     base_and_stages(dataset.size)  # Nothing need be chosen for a size that none can make.
@@ -222,7 +222,7 @@ def _train(
         refuse_too_large(recipe.family, network, method, engine)
         validator = _validator(dataset, subset.split_name, validation)  # Refuses before a Run is made.
     run = Run.open_or_create(
-        path, "gan", config, data=provenance, seed=seed, may_change=CHANGEABLE, typed=OPTIONS
+        path, "generator", config, data=provenance, seed=seed, may_change=CHANGEABLE, typed=OPTIONS
     )
     if _finished(run, kimg=schedule.kimg):
         return run

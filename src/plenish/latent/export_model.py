@@ -67,7 +67,7 @@ def export_model(
     compared with the network.
 
     Args:
-        run: a gan Run.
+        run: a generator's Run.
         out: the folder to make; must not exist.
         format: onnx for any runtime; torchscript for PyTorch without Plenish (such a file holds code);
             safetensors for Plenish itself: weights alone, no code.

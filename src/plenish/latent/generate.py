@@ -57,7 +57,7 @@ def load_generator(run: Path | str, checkpoint: str = "best") -> Loaded:
     """Load a trained generator.
 
     Args:
-        run: a gan Run.
+        run: a generator's Run.
         checkpoint: `best` on the val part, `last`, or a checkpoint's name.
 
     Raises:
@@ -65,7 +65,7 @@ def load_generator(run: Path | str, checkpoint: str = "best") -> Loaded:
     """
     from plenish.runs import Run
 
-    opened = Run.open(run, "gan")  # Refused, where it must be, before torch is loaded.
+    opened = Run.open(run, "generator")  # Refused, where it must be, before torch is loaded.
     from plenish import files
     from plenish.networks.gan import family, network_config
     from plenish.training.checkpoints import find_checkpoint, load_module
@@ -90,7 +90,7 @@ def generate(
     arrays/z.npy, asked-for labels in arrays/y.npy; every row names generator, checkpoint and seed.
 
     Args:
-        run: a gan Run.
+        run: a generator's Run.
         out: the Dataset's folder; must not exist.
         n: number of images; with --like its number of train images by default, else 1000.
         label: make only this class.
@@ -166,7 +166,7 @@ def _refuse_leaks(run: Run) -> None:
     if part != "train":
         raise InputError(
             f"{run.path} was trained on {part or 'unknown'} rows; only generators trained on train may make "
-            "data, so train one with 'plenish train gan'."
+            "data, so train one with 'plenish train generator'."
         )
 
 

@@ -99,7 +99,7 @@ def open_scorer(paths: Sequence[Path], checkpoint: str = "best") -> Scorer:
     kinds = {run.kind for run in runs}
     if len(runs) == 1 and kinds == {"classifier"}:
         return _classifier(runs[0])
-    if len(runs) == 1 and kinds == {"study"}:
+    if len(runs) == 1 and kinds == {"autoencoder-study"}:
         return _class_study(runs[0], checkpoint)
     if kinds == {"autoencoder"}:
         if len(runs) == 1:
@@ -107,6 +107,11 @@ def open_scorer(paths: Sequence[Path], checkpoint: str = "best") -> Scorer:
         return _compared({_name(run, runs): run.path for run in runs}, checkpoint, runs[0].config["data"])
     if len(runs) > 1:
         raise InputError("Of several Runs each must be of one autoencoder; give others one at a time.")
+    if kinds == {"study"}:
+        raise InputError(
+            f"{runs[0].path} is a study of training data, which keeps no classifier; "
+            "'plenish train classifier' makes one."
+        )
     raise InputError(
         f"{runs[0].path} is a {runs[0].kind} Run, which gives images no score; give one of an autoencoder, "
         "of a classifier, or a study of autoencoders."
@@ -138,11 +143,6 @@ def _autoencoder(run: Run, checkpoint: str) -> Scorer:
 
 
 def _class_study(run: Run, checkpoint: str) -> Scorer:
-    if run.config["config"].get("experiment") != "class-autoencoders":
-        raise InputError(
-            f"{run.path} is a study of training data, which keeps no classifier; 'plenish train classifier' "
-            "makes one."
-        )
     if not (run.path / _STUDY).is_file():
         raise InputError(f"{run.path} is not finished; go on with 'plenish study autoencoders'.")
     content = files.read_json(run.path / _STUDY)

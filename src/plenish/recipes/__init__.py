@@ -12,15 +12,15 @@ from plenish.errors import InputError, unknown
 SECTIONS = ("network", "adversarial", "penalty", "augment", "growth", "schedule", "limits")
 """What a recipe sets: the networks, the parts of the training method, its length, and when it has failed."""
 KINDS: dict[str, tuple[str, ...]] = {
-    "gan": SECTIONS,
+    "generator": SECTIONS,
     "autoencoder": ("network", "training", "schedule"),
     "autoencoder-queue": ("network", "training", "schedule", "variants"),
     "autoencoder-study": ("network", "training", "schedule"),
     "slide-tiles": ("tiling",),
 }
-"""What a recipe can be for, and the sections of each kind; without a word of its kind it is for a GAN."""
+"""What a recipe can be for, and the sections of each kind; the default is a generator."""
 VERBS = {
-    "gan": "train gan", "autoencoder": "train autoencoder", "autoencoder-queue": "train queue",
+    "generator": "train generator", "autoencoder": "train autoencoder", "autoencoder-queue": "train queue",
     "autoencoder-study": "study autoencoders", "slide-tiles": "slides tile",
 }  # fmt: skip
 """The verb that each kind of recipe is for."""
@@ -48,13 +48,13 @@ class Recipe:
     family: str
     sections: Mapping[str, Mapping[str, Any]]
     choice: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    kind: str = "gan"
+    kind: str = "generator"
 
     def summary(self) -> dict[str, Any]:
         """JSON-able form."""
         return {
             "name": self.name, "about": self.about, "provenance": self.provenance, "family": self.family,
-            **({} if self.kind == "gan" else {"kind": self.kind}),
+            **({} if self.kind == "generator" else {"kind": self.kind}),
             **{section: dict(self.sections[section]) for section in KINDS[self.kind]},
         }  # fmt: skip
 
@@ -96,7 +96,7 @@ def _read_recipe(name: str, wanted: str | None) -> Recipe:
     shipped = name in recipe_names()
     if not shipped and own.suffix not in (".yaml", ".yml"):
         fitting = [known for known in recipe_names() if wanted in (None, _read_recipe(known, None).kind)]
-        raise unknown("recipe", name, [*fitting, *([AUTO] if wanted in (None, "gan") else [])])
+        raise unknown("recipe", name, [*fitting, *([AUTO] if wanted in (None, "generator") else [])])
     path = Path(__file__).parent / f"{name}.yaml" if shipped else own
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -108,7 +108,7 @@ def _read_recipe(name: str, wanted: str | None) -> Recipe:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
         raise InputError(f"The recipe {path} is not YAML ({str(error).splitlines()[0]}{where}).") from None
-    kind = content.get("kind", "gan") if isinstance(content, dict) else "gan"
+    kind = content.get("kind", "generator") if isinstance(content, dict) else "generator"
     if kind not in KINDS:
         raise unknown(f"kind of the recipe {path.name}", str(kind), KINDS)
     start = "start from 'plenish recipe show dcgan --json'"
@@ -121,7 +121,7 @@ def _read_recipe(name: str, wanted: str | None) -> Recipe:
             raise unknown(f"section of the recipe {path.name}", key, known)
         if key in KINDS[kind] and not isinstance(value, dict):
             raise InputError(f"The section '{key}' of the recipe {path} must hold options, one a line.")
-    if kind == "gan" and "family" not in content:
+    if kind == "generator" and "family" not in content:
         raise InputError(f"The recipe {path} does not name its family; {start}.")
     sections = {section: dict(content.get(section, {})) for section in KINDS[kind]}
     return Recipe(

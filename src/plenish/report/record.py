@@ -11,7 +11,7 @@ from plenish.report.figures import number
 from plenish.report.inputs import Material
 from plenish.report.sections import plain
 
-_RUNS = {"gan": "Generator's Run", "autoencoder": "Autoencoder's Run"}
+_RUNS = {"generator": "Generator's Run", "autoencoder": "Autoencoder's Run"}
 
 
 def limits(material: Material) -> Section | None:

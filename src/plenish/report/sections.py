@@ -85,7 +85,7 @@ def _asked_train(material: Material) -> str:
         return ""
     config = material.training
     recipe = config.get("recipe")
-    what = {"gan": "A generator", "autoencoder": "An autoencoder"}.get(run.kind, "A network")
+    what = {"generator": "A generator", "autoencoder": "An autoencoder"}.get(run.kind, "A network")
     text = f"{what} was trained" + (f" by the recipe “{plain(recipe)}”" if recipe else "")
     if material.data is not None:
         data = material.data

@@ -38,7 +38,7 @@ NOT_CURVES = {
 }  # fmt: skip
 
 _STRIP = {
-    "gan": "The same latent vectors, decoded as training went on:",
+    "generator": "The same latent vectors, decoded as training went on:",
     "autoencoder": "Images, and below them what was made of them, as training went on:",
 }
 
@@ -58,7 +58,7 @@ def training(material: Material) -> Section | None:
         blocks.append(confusion)
     strip = progress_strip(run)
     if strip:
-        blocks += [Text([_STRIP.get(run.kind, _STRIP["gan"])]), Pictures(strip)]
+        blocks += [Text([_STRIP.get(run.kind, _STRIP["generator"])]), Pictures(strip)]
     errors = run.status.get("errors")
     if errors:
         blocks.append(_errors_table(errors))

@@ -64,7 +64,7 @@ def check_training(name: str, pretrained: Path | None, material: Material) -> No
 
 def check_generator(path: Path, material: Material) -> None:
     """Refuse a generator that cannot serve this Dataset, before anything is written."""
-    run = Run.open(path, "gan")
+    run = Run.open(path, "generator")
     check_origin(run.config["data"], material.data, material.test.split_name, f"The generator in {path}")
     from plenish.latent.generate import load_generator
 

@@ -104,7 +104,7 @@ def study(
     Args:
         real: the real Dataset, with a split.
         out: the study's folder; an unfinished or smaller study there is gone on with.
-        generator: a gan Run; synthetic images are generated from it into the study's folder.
+        generator: a generator's Run; synthetic images are generated from it into the study's folder.
         synthetic: a synthetic Dataset, instead of a generator.
         arms: words joined by '+': real, classical (augmentation), oversample (balanced classes), synthetic,
             duplicate and shuffled (placebos), such as real+synthetic, real+synthetic@0.5,
@@ -234,7 +234,7 @@ def _looks(run: Run, arms: Sequence[Arm], seeds: int) -> list[dict[str, Any]]:
 def _parents(synthetic: Path | None, generator: Path | None) -> list[dict[str, Any]]:
     found = []
     if generator is not None:
-        found.append({"run": str(generator.resolve()), "id": Run.open(generator).id, "kind": "gan"})
+        found.append({"run": str(generator.resolve()), "id": Run.open(generator).id, "kind": "generator"})
     if synthetic is not None:
         from plenish.datasets.dataset import Dataset
 

@@ -1,0 +1,110 @@
+"""`plenish runs`: list, show, remove and prune Runs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+from plenish.errors import InputError
+from plenish.runs import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """Rows for the terminal, and the folder that was looked through."""
+
+    rows: list[dict[str, Any]]
+    folder: Path = Path()
+
+    @property
+    def nothing(self) -> str:
+        """Message for an empty list."""
+        shown = self.folder if self.folder.name else self.folder.resolve()
+        return "" if self.rows else f"no Runs in {shown}"
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {"runs": self.rows}
+
+
+def list_runs(folder: Path = Path()) -> Listing:
+    """List the Runs in a folder and below it.
+
+    Args:
+        folder: where to look.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give the folder that holds your Runs.")
+    rows = []
+    for config in sorted(folder.rglob("config.json")):
+        with contextlib.suppress(InputError, KeyError):
+            found = Run.open(config.parent).summary()
+            rows.append(
+                {key: found.get(key) for key in ("run", "kind", "state", "recipe", "data", "kimg", "bytes")}
+            )
+    return Listing(rows, folder)
+
+
+def show_run(run: Path) -> Run:
+    """Show one Run: its configuration, state and checkpoints.
+
+    Args:
+        run: the Run's folder.
+    """
+    return Run.open(run)
+
+
+def remove_run(run: Path, *, yes: bool = False) -> Pruned:
+    """Remove a Run folder for good.
+
+    Args:
+        run: the Run's folder.
+        yes: do not ask; needed where nobody can answer.
+    """
+    opened = Run.open(run)
+    if not yes:
+        raise InputError(f"Removing {run} cannot be undone; repeat the command with --yes.")
+    size = opened.summary()["bytes"]
+    with opened.lock():
+        shutil.rmtree(run)
+    return Pruned([str(run)], size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pruned:
+    """What a pruning removed."""
+
+    removed: list[str]
+    freed_bytes: int
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return dataclasses.asdict(self)
+
+
+def prune_runs(folder: Path, *, keep: int = 1) -> Pruned:
+    """Remove old checkpoints of all Runs in a folder; the newest and the best of each stay.
+
+    Args:
+        folder: a Run, or a folder of Runs.
+        keep: how many of the newest checkpoints to keep beside the best.
+    """
+    if keep < 1:
+        raise InputError(
+            f"--keep must be at least 1, not {keep}; a Run without a checkpoint could not be used."
+        )
+    from plenish.training.checkpoints import prune_checkpoints
+
+    removed: list[str] = []
+    freed = 0
+    for row in list_runs(folder).rows:
+        run = Run.open(row["run"])
+        best = run.status.get("best", {}).get("checkpoint")
+        with run.lock():
+            before = run.summary()["bytes"]
+            removed += map(str, prune_checkpoints(run.path / "checkpoints", keep, {str(best)}))
+            freed += before - run.summary()["bytes"]
+    return Pruned(removed, freed)
