@@ -1,9 +1,9 @@
 """Our StyleGAN2 step against the networks of another implementation, in turns of one run on the CPU.
 
-    python benchmarks/stylegan2_reference.py CHECKOUT [--rounds 3] [--out FILE]
+    python -m benchmarks.stylegan2_reference CHECKOUT [--rounds 3] [--out FILE]
 
 CHECKOUT is a copy of NVlabs/stylegan2-ada-pytorch. It is imported, not copied, and its licence allows
-non-commercial use only. Its networks run in float32, as they force on a CPU, in the plain loop; ours as
+non-commercial use only. Its networks run in float32, as they force on a CPU, in the usual loop; ours as
 `plenish train gan` runs them. Both: 64 px, batch 16, channel base 16384, at most 512 maps, 8 mapping layers,
 unconditional, without lazy penalties.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -21,8 +20,8 @@ from typing import Any
 import torch
 from torch.nn.functional import softplus
 
-from plenish.commands.baseline import timed
-from plenish.commands.bench import OurStep, cpu_model
+from benchmarks.gan_step import OurStep
+from benchmarks.race import count_flops, describe_machine, race, turn
 from plenish.networks.gan import network_config
 from plenish.training.engine import Engine
 from plenish.training.gan.method import Adversarial, Method
@@ -31,7 +30,7 @@ SIZE, BATCH, BASE, MOST = 64, 16, 16384, 512
 
 
 def reference_step(checkout: Path) -> Any:
-    """One step of the plain loop on the reference's networks."""
+    """One step of the usual loop on the reference's networks."""
     sys.path.insert(0, str(checkout))
     from training.networks import Discriminator, Generator
 
@@ -74,21 +73,12 @@ def main() -> None:
     engine = Engine.from_settings()
     ours = our_step(engine)
     theirs, parameters = reference_step(asked.checkout)
-    theirs()
-    ours()
-    taken: dict[str, list[float]] = {"reference": [], "ours": []}
-    for _ in range(asked.rounds):
-        taken["reference"].append(timed(theirs, engine))
-        taken["ours"].append(statistics.median(timed(ours, engine) for _ in range(2)))
-    ratios = [a / b for a, b in zip(taken["reference"], taken["ours"], strict=True)]
+    flops = count_flops(theirs)
     result = {
-        "date": time.strftime("%Y-%m-%d"), "cpu": cpu_model(), **engine.describe(),
-        "torch": torch.__version__,
+        "date": time.strftime("%Y-%m-%d"), **describe_machine(engine),
         "size": SIZE, "batch": BATCH, "parameters_reference": parameters,
         "parameters_ours": sum(p.numel() for n in (ours.players.g, ours.players.d) for p in n.parameters()),
-        "reference_images_per_s": BATCH / statistics.median(taken["reference"]),
-        "images_per_s": BATCH / statistics.median(taken["ours"]),
-        "ratio": statistics.median(ratios), "ratio_range": [min(ratios), max(ratios)],
+        **race(lambda: turn(theirs, engine), ours, flops, BATCH, engine, asked.rounds),
     }  # fmt: skip
     print(json.dumps(result, indent=1))
     if asked.out:

@@ -140,7 +140,7 @@ VERBS: dict[str, Verb] = {
         "plenish.commands.bench:bench", "speed of a training step against the plain way", {"every": "all"}
     ),
     "bench autoencoder": Verb(
-        "plenish.commands.bench_autoencoder:bench_autoencoder", "speed of an autoencoder's training step"
+        "plenish.commands.bench:bench_autoencoder", "speed of an autoencoder's training step"
     ),
     "bench gan": Verb("plenish.commands.bench:bench", "the same, by its full name", {"every": "all"}),
 }

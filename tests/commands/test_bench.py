@@ -1,70 +1,26 @@
-"""What is measured, not how fast it is."""
+"""The verb alone; what it measures is tested in tests/benchmarks."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-import torch
 
-from plenish.commands.bench import SHOWN, bench, count_flops, matrix_product
-from plenish.errors import InputError
-from plenish.networks.gan import FAMILIES
-from plenish.recipes import load_recipe
+from plenish import cli
+from plenish.commands import bench
 
 
-def test_every_family_is_shown_by_a_recipe_that_exists() -> None:
-    assert {load_recipe(name).family for name in SHOWN} == set(FAMILIES)
+def test_the_verb_finds_the_benchmarks_of_the_checkout(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["bench", "gan", "--help"]) == 0
+    assert "--rounds" in capsys.readouterr().out
+    assert cli.run(["bench", "gan", "--rounds", "0"]) == 2
+    assert "--rounds" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        pytest.param(name, marks=() if name in ("dcgan", "small-stylegan2") else pytest.mark.slow)
-        for name in sorted(SHOWN)
-    ],
-)
-def test_every_recipe_can_be_raced(recipe: str) -> None:
-    size = 48 if recipe == "comic-vanilla" else 32
-    result = bench(recipe=recipe, size=size, batch=4, rounds=1, width=4, max_width=8)
-    (row,) = result.rows
-    assert row["images_per_s"] > 0 < row["plain_images_per_s"]
-    assert row["gflop_step"] > 0
-    assert 0 <= row["data_wait_share"] < 1
-    lazy = {"small-stylegan2", "small-r3gan"} & {recipe}
-    assert ("lazy_penalty_share" in row) == bool(lazy)
-
-
-@pytest.mark.parametrize("hidden", [True, False])
-def test_the_matrix_product_is_in_a_precision_of_the_hardware(
-    hidden: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("words", [["bench"], ["bench", "gan"], ["bench", "autoencoder"]])
+def test_without_a_checkout_it_is_told_what_is_needed(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cpu = torch.device("cpu")
-    monkeypatch.setattr("plenish.training.engine.native_bfloat16", lambda device: not hidden)
-    assert matrix_product(cpu, 8)().dtype == (torch.float32 if hidden else torch.bfloat16)
-
-
-def test_flops_of_a_product_and_of_a_gradient_by_a_leaf() -> None:
-    a, b = torch.randn(3, 5), torch.randn(5, 7)
-    assert count_flops(lambda: a @ b) == 2 * 3 * 5 * 7
-    x, w = torch.randn(2, 4, requires_grad=True), torch.randn(4, 1, requires_grad=True)
-
-    def penalty() -> None:
-        (gradient,) = torch.autograd.grad((x @ w).sum(), x, create_graph=True)
-        gradient.square().sum().backward()
-
-    assert count_flops(penalty) >= 3 * 2 * 2 * 4
-
-
-@pytest.mark.parametrize("groups", [1, 4])
-@pytest.mark.parametrize("kind", [torch.nn.Conv2d, torch.nn.ConvTranspose2d])
-def test_flops_of_a_convolution_and_its_gradients(kind: type, groups: int) -> None:
-    layer = kind(8, 12, 3, padding=1, groups=groups, bias=False)
-    x = torch.randn(2, 8, 5, 5, requires_grad=True)
-    forward = 2 * 2 * 25 * 9 * 8 * 12 // groups
-    assert count_flops(lambda: layer(x)) == forward
-    assert count_flops(lambda: layer(x).sum().backward()) == 3 * forward
-
-
-@pytest.mark.parametrize("more", [{"rounds": 0}, {"batch": 1}, {"classes": -1}, {"every": True, "size": 32}])
-def test_impossible_benchmarks_are_refused(more: dict) -> None:
-    with pytest.raises(InputError):
-        bench(**more)
+    monkeypatch.setattr(bench, "CHECKOUT", tmp_path)
+    assert cli.run(words) == 2
+    assert "benchmarks/" in capsys.readouterr().err

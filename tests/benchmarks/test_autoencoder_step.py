@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from plenish.commands.bench_autoencoder import bench_autoencoder, plain_step
+from benchmarks import baseline
+from plenish.commands.bench import bench_autoencoder
 from plenish.errors import InputError
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
 from plenish.training.engine import Engine
@@ -22,7 +23,7 @@ def test_a_queue_is_raced_variant_by_variant(tmp_path: Path) -> None:
     )
     result = bench_autoencoder(recipe=str(recipe), size=16, rounds=1, out=tmp_path / "out.json")
     assert [row["recipe"] for row in result.rows] == ["two: a", "two: b"]
-    assert all(row["images_per_s"] > 0 < row["plain_images_per_s"] for row in result.rows)
+    assert all(row["images_per_s"] > 0 < row["baseline_images_per_s"] for row in result.rows)
     assert (tmp_path / "out.json").is_file()
 
 
@@ -44,9 +45,9 @@ def test_the_plain_step_trains_the_same_network_to_the_same_weights(
 
     method, cpu = Method(batch=4), Engine(torch.device("cpu"), "float32")
     learner = Learner(build(config), method, cpu)
-    monkeypatch.setattr("plenish.networks.autoencoder.Autoencoder", build)
+    monkeypatch.setattr(baseline, "Autoencoder", build)
     monkeypatch.setattr(torch, "rand", lambda *_, **__: images)
-    plain = plain_step(config, method, cpu.device)
+    plain = baseline.autoencoder_step(config, method, cpu.device)
     for number in range(3):
         plain()
         learner.step(learner.blocks(pixels), (0, number))
