@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
@@ -22,7 +21,7 @@ def _modules_after(code: str) -> set[str]:
 
 def test_help_imports_nothing_heavy() -> None:
     loaded = _modules_after("from plenish.cli import run\nassert run(['--help']) == 0")
-    assert not loaded & {*HEAVY, "jsonargparse", "rich", "numpy"}
+    assert not loaded & {*HEAVY, "argparse", "rich", "numpy"}
 
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))
@@ -32,11 +31,10 @@ def test_every_verb_has_help_without_torch(verb: str, capsys: pytest.CaptureFixt
     assert cli.run([*verb.split(), "--help"]) == 0
     text = capsys.readouterr().out
     assert "--device" in text
-    module, name = cli.VERBS[verb].target.split(":")
-    function = getattr(importlib.import_module(module), name)
-    for parameter in (p for p in function.__annotations__ if p != "return"):
-        option = cli.VERBS[verb].rename.get(parameter, parameter).replace("_", "-")
-        assert option in text or parameter in text
+    command = cli.load_command(verb)
+    for parameter in command.parameters.values():
+        assert command.option(parameter.name) in text or parameter.name in text
+        assert parameter.about
 
 
 @pytest.mark.parametrize(
@@ -52,11 +50,14 @@ def test_every_verb_has_help_without_torch(verb: str, capsys: pytest.CaptureFixt
         (["runs", "prune", ".", "--kep", "3"], "did you mean '--keep'"),
         (["runs", "prune", ".", "--keep", "many"], "--keep must be a whole number, not many."),
         (["generate", "a", "b", "-n", "many"], "plenish: -n must be a whole number, not many."),
-        (["generate", "a", "b", "--seed", "9" * 20], "--seed must be a number from 0 to 2^63"),
+        (
+            ["generate", "a", "b", "--seed", "9" * 20],
+            "--seed must be at least 0 and below 9223372036854775808, not 9999",
+        ),
         (["train", "gan", "a", "b", "--retry", "maybe"], "--retry must be true or false, not maybe."),
         (["train", "gan", "a", "b", "--conditional", "maybe"], "--conditional must be true or false, not"),
         (["export", "a", "b", "--as", "gif"], "--as must be one of folder, "),
-        (["runs", "prune", ".", "--keep"], "expected one argument"),
+        (["runs", "prune", ".", "--keep"], "--keep needs a value"),
         (["runs", "show", "nowhere"], "does not exist"),
         (["recipe", "show", "dcgna"], "did you mean 'dcgan'"),
         (["runs", "list", ".", "--device", "gpu", "--precision", "float8"], "float32"),

@@ -73,7 +73,8 @@ __all__ = ["InputError", "CheckFailed", "PlenishError", "__version__", *sorted(_
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         found = getattr(importlib.import_module(_HOMES[name]), _NAMED_OTHERWISE.get(name, name))
-        return found if isinstance(found, type) or name == "use" else _taking_strings(found)
+        plain = isinstance(found, type) or name == "use" or hasattr(found, "parameters")
+        return found if plain else _taking_strings(found)
     raise AttributeError(f"module 'plenish' has no attribute '{name}'")
 
 

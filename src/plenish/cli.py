@@ -24,6 +24,8 @@ from plenish.files import disk_sentence
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from plenish.invocation import Command
+
 
 class Verb(NamedTuple):
     """One command: its function, its purpose, options Python could not name, options that may come bare.
@@ -237,22 +239,30 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
     verb = VERBS[name]
     if verb.by_kind and rest[:1] and not rest[0].startswith("-"):
         verb, rest = _by_recipe(verb, rest)
-    module, function_name = verb.target.split(":")
-    function = getattr(importlib.import_module(module), function_name)
+    from plenish.invocation import typed
     from plenish.options import read_options
 
-    if verb.first and rest[:1] and not rest[0].startswith("-"):
-        rest = [*rest[1:], f"--{verb.first}={rest[0]}"]
-    name += f" {verb.first.upper()}" if verb.first else ""  # As it is typed, for messages.
+    command = load_command(name, verb.target)
+    name += f" {command.first.upper()}" if command.first else ""  # As it is typed, for messages.
     # Right behind the verb's words: of an option given twice the later one counts, the one behind the verb.
-    values, common = read_options(
-        f"plenish {name}", function, [*leading, *rest], verb.rename, verb.positional
-    )
-    with settings.use(**common):
-        result = function(**values)
+    values, common = read_options(f"plenish {name}", command, [*leading, *rest])
+    with settings.use(**common), typed(["plenish", *leading, *arguments]):
+        result = command(**values)
         if result is not None:
             _print(result)
     return 0
+
+
+def load_command(name: str, target: str = "") -> Command[Any]:
+    """The command of a verb; `target` names the function that does the work, if not the verb's own."""
+    from plenish.invocation import Command
+
+    verb = VERBS[name]
+    module, function = (target or verb.target).split(":")
+    found = getattr(importlib.import_module(module), function)
+    if isinstance(found, Command):
+        return found
+    return Command(found, name, verb.rename, verb.positional, verb.first)
 
 
 def _by_recipe(verb: Verb, words: list[str]) -> tuple[Verb, list[str]]:

@@ -1,21 +1,103 @@
-"""From a recipe's options and the command line's to the configuration a Run freezes."""
+"""Options as fields of frozen dataclasses, and recipes' sections as the configuration a Run freezes.
+
+A field of such a class is an option of the command line and a keyword in Python at once (see `invocation`);
+its help is what the class's docstring says of it under Attributes.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from plenish import settings
-from plenish._version import __version__
 from plenish.errors import InputError, coerce_type, unknown
-from plenish.progress import warn
 
-if TYPE_CHECKING:
-    from plenish.datasets.dataset import Dataset
-    from plenish.recipes import Recipe
-    from plenish.runs import Run
+
+def option(
+    default: Any = None, *, sets: str = "", decides: str = "", least: float | None = None,
+    above: float | None = None, most: float | None = None, below: float | None = None,
+) -> Any:  # fmt: skip
+    """A field that is an option with bounds, or another name for keys of a configuration.
+
+    Args:
+        default: its default; None leaves the keys in `sets` as the recipe has them.
+        sets: the dotted keys it sets, parted by blanks, such as "adversarial.lr_g adversarial.lr_d".
+        decides: dotted keys that follow from it in another way.
+        least: smallest value.
+        above: values must be greater than this.
+        most: greatest value.
+        below: values must be smaller than this.
+    """
+    bounds = {"least": least, "above": above, "most": most, "below": below}
+    keys = {"sets": tuple(sets.split()), "decides": tuple(decides.split())}
+    given = {name: bound for name, bound in bounds.items() if bound is not None}
+    return dataclasses.field(default=default, metadata=keys | given)
+
+
+_BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "least": ("at least", lambda value, bound: value >= bound),
+    "above": ("above", lambda value, bound: value > bound),
+    "most": ("at most", lambda value, bound: value <= bound),
+    "below": ("below", lambda value, bound: value < bound),
+}
+
+
+def check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
+    """Refuse a number outside the bounds of its `option`.
+
+    Args:
+        name: the option, for the message, such as --batch.
+        value: the number; None is not checked.
+        bounds: metadata of the field.
+
+    Raises:
+        InputError: it lies outside, or is not finite.
+    """
+    checked = {key: bound for key, bound in bounds.items() if key in _BOUNDS}
+    if value is None or not checked:
+        return
+    if not math.isfinite(value) or not all(_BOUNDS[key][1](value, bound) for key, bound in checked.items()):
+        words = " and ".join(f"{_BOUNDS[key][0]} {_number(bound)}" for key, bound in checked.items())
+        number = "" if words.startswith("at") else "a number "
+        raise InputError(f"{name} must be {number}{words}, not {_number(value)}.")
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def option_name(field: str) -> str:
+    """The option that a field is on the command line: checkpoint_kimg is --checkpoint-kimg."""
+    return ("--" if len(field) > 1 else "-") + field.replace("_", "-")
+
+
+def option_names(kind: type) -> dict[str, str]:
+    """The option that sets a key, by dotted key, of a class of options; keys are those of a configuration."""
+    names = {"precision": "--precision"}
+    for field in dataclasses.fields(kind):
+        for key in field.metadata.get("sets") or field.metadata.get("decides") or (field.name,):
+            names[key] = option_name(field.name)
+    return names
+
+
+def overrides(options: Any, sections: Iterable[str], example: str) -> dict[str, Any]:
+    """What options ask for beside a recipe: dotted key → value.
+
+    Args:
+        options: a dataclass with fields that set keys, and a field `options` of section.name=value words.
+        sections: the sections that a recipe has.
+        example: such a word, for the message.
+
+    Raises:
+        InputError: a word of another form, or of no section there is.
+    """
+    found = {}
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        for key in field.metadata.get("sets", ()) if value is not None else ():
+            found[key] = value
+    return found | parse_overrides(options.options or [], sections, example)
 
 
 def check_numbers(least: Mapping[str, int], **given: float | None) -> None:
@@ -26,16 +108,10 @@ def check_numbers(least: Mapping[str, int], **given: float | None) -> None:
         given: what was typed, by parameter; None where it was not.
     """
     for name, value in given.items():
-        option = "--" + name.replace("_", "-")
-        if value is None:
-            continue
-        if name in least and value < least[name]:
-            raise InputError(f"{option} must be at least {least[name]}, not {value:g}.")
-        if name not in least and not 0 < value < math.inf:
-            raise InputError(f"{option} must be a number above 0, not {value:g}.")
+        check_bounds(option_name(name), value, {"least": least[name]} if name in least else {"above": 0})
 
 
-def parse_overrides(options: Sequence[str], sections: Sequence[str], example: str) -> dict[str, Any]:
+def parse_overrides(options: Sequence[str], sections: Iterable[str], example: str) -> dict[str, Any]:
     """`section.name=value` words as dotted key → value.
 
     Raises:
@@ -44,11 +120,11 @@ def parse_overrides(options: Sequence[str], sections: Sequence[str], example: st
     import yaml
 
     found = {}
-    for option in options:
-        key, equals, value = option.partition("=")
+    for word in options:
+        key, equals, value = word.partition("=")
         if not equals or key.split(".")[0] not in sections or "." not in key:
             raise InputError(
-                f"'{option}' is not section.name=value with a section among {', '.join(sections)}, "
+                f"'{word}' is not section.name=value with a section among {', '.join(sections)}, "
                 f"such as {example}."
             )
         found[key] = yaml.safe_load(value) if value.strip() else ""
@@ -75,25 +151,3 @@ def build_config(kind: Any, values: Mapping[str, Any], section: str) -> Any:
             raise unknown(f"option in {section}", name, fields)
         typed[name] = coerce_type(f"{section}.{name}", value, fields[name].default)
     return kind(**typed)
-
-
-def request_hash(recipe: Recipe, changes: Mapping[str, Any], dataset: Dataset, split: str, *more: Any) -> str:
-    """Hash of all that was asked; two commands with the same one ask for the same Run."""
-    from plenish.files import config_hash
-
-    data = {key: value for key, value in dataset.provenance(split).items() if key not in ("path", "name")}
-    return config_hash(
-        {
-            "recipe": recipe.summary(), "domain": recipe.choice.get("domain"), "changes": dict(changes),
-            "data": data, "more": more, "precision": settings.current().precision, "version": __version__,
-        }
-    )  # fmt: skip
-
-
-def warn_of_other_machine(run: Run, engine: Mapping[str, Any]) -> None:
-    """Say when a Run goes on on another device or with other threads."""
-    before = run.status.get("engine")
-    changed = [k for k in ("device", "threads") if before and before.get(k) != engine.get(k)]
-    if changed:
-        what = " and ".join(f"{k} (was {before[k]}, is {engine[k]})" for k in changed)  # type: ignore[index]
-        warn(f"the Run goes on with another {what}; its weights will differ in the last bits.")

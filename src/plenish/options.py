@@ -1,290 +1,285 @@
-"""A verb's options, from its function's signature and docstring."""
+"""The command line of a `Command`: its options, their help, and one sentence for what cannot be read."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import re
 import types
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_args, get_origin, get_type_hints
-
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
 
 from plenish import settings
-from plenish.errors import InputError, PlenishError, nearest, unknown
+from plenish.configuration import check_bounds
+from plenish.errors import InputError, nearest, unknown
+from plenish.invocation import REQUIRED, Command, Parameter, fields_of
 
-COMMON = {
-    "device": "where to compute: auto, cpu, cuda, cuda:1, …",
-    "threads": "CPU threads; torch's own choice by default",
-    "precision": "auto, float32 or bfloat16",
-    "quiet": "no progress, no remarks",
-    "json": "print the result as JSON",
-}
-DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
-
-
-class _Formatter(DefaultHelpFormatter):  # type: ignore[misc]
-    """Help in the words of the docstring, and what holds if nothing is said; Python's types help nobody."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        text = action.help or ""
-        unsaid = action.default is None or action.default is False or action.default == argparse.SUPPRESS
-        if unsaid or not action.option_strings:
-            return text
-        return f"{text.rstrip('.')} (default: {'yes' if action.default is True else '%(default)s'})."
-
-
-class _Parser(ArgumentParser):  # type: ignore[misc]
-    """Options are written with hyphens; a one-letter parameter also gets its one-letter option."""
-
-    renamed: Mapping[str, str] = {}
-
-    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
-        if args and all(isinstance(arg, str) and arg.startswith("--") for arg in args):
-            renamed = getattr(self, "renamed", {})  # jsonargparse also puts this method on argument groups
-            names = [renamed.get(arg[2:], arg[2:]).replace("_", "-") for arg in args]
-            if names[0].replace("-", "_") != args[0][2:]:
-                kwargs["dest"] = args[0][2:]
-            args = (*(f"--{name}" for name in names), *(f"-{name}" for name in names if len(name) == 1))
-        return super().add_argument(*args, **kwargs)
+_COMMON = {parameter.name: parameter for parameter in fields_of(settings.Settings)}
+_DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
+_CONFIG = Parameter("config", Path, None, inspect.Parameter.KEYWORD_ONLY, "YAML file with options.")
+_SECTION_OPTION = re.compile(r"--([a-z_]+)\.([\w.-]+)")
 
 
 def read_options(
-    prog: str,
-    function: Callable[..., Any],
-    tokens: list[str],
-    renamed: Mapping[str, str] = {},
-    positional: Sequence[str] = (),
+    prog: str, command: Command[Any], tokens: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parse a verb's command line.
 
+    What was typed counts before what the file of --config says.
+
     Args:
         prog: what the user typed, for messages.
-        function: the verb's function.
+        command: the verb.
         tokens: the words after the verb.
-        renamed: parameter → option, where the option's word is reserved in Python.
-        positional: optional parameters that may also be given without their option.
 
     Returns:
-        The function's arguments, and the settings every verb knows.
+        The command's arguments that were given, and the settings every verb knows.
 
     Raises:
         InputError: in one sentence, with the nearest option where one was mistyped.
+        SystemExit: help was asked for, and printed.
     """
-    function = inspect.unwrap(function)
-    parser = _parser(prog, function, renamed)
-    values = _parse(parser, _prepare(tokens, parser, function, renamed, positional))
-    values.pop("config", None)
-    if isinstance(values.get("seed"), int) and not 0 <= values["seed"] < 2**63:
-        raise InputError(f"--seed must be a number from 0 to 2^63 − 1, and is {values['seed']}.")
-    common = {key: values.pop(key) for key in COMMON}
+    reader = _Reader(prog, command)
+    reader.read(list(tokens))
+    if "config" in reader.given:
+        reader.given = reader.from_file(Path(str(reader.given.pop("config")))) | reader.given
+    values = {name: reader.converted(name, raw) for name, raw in reader.given.items()}
+    common = {name: values.pop(name, parameter.default) for name, parameter in _COMMON.items()}
+    missing = [p for p in command.parameters.values() if p.default is REQUIRED and p.name not in values]
+    if missing:
+        names = ", ".join(p.name if p in reader.bare else command.option(p.name) for p in missing)
+        raise InputError(f"'{prog}' needs {names}; see '{prog} --help'.")
     _check_common(common)
     return values, common
 
 
-def _check_common(common: Mapping[str, Any]) -> None:
+def _check_common(common: dict[str, Any]) -> None:
     """Refuse what no machine has before torch is loaded, which takes seconds, to look at this one."""
     kind = str(common["device"]).partition(":")[0]
-    if kind not in DEVICES:
-        raise unknown("--device", common["device"], DEVICES)
-    if common["threads"] is not None and common["threads"] < 1:
-        raise InputError(f"--threads must be at least 1, not {common['threads']}.")
+    if kind not in _DEVICES:
+        raise unknown("--device", common["device"], _DEVICES)
+    check_bounds("--threads", common["threads"], _COMMON["threads"].bounds)
 
 
-def _parser(prog: str, function: Callable[..., Any], renamed: Mapping[str, str]) -> _Parser:
-    parser = _Parser(
-        prog=prog, description=inspect.cleandoc(function.__doc__ or "").split("\nArgs:")[0],
-        exit_on_error=False, allow_abbrev=False, formatter_class=_Formatter,
-    )  # fmt: skip
-    parser.renamed = renamed
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        parser.add_function_arguments(
-            _resolved(function), as_group=False, as_positional=True, fail_untyped=False
-        )
-        for action in parser._actions:
-            if not action.option_strings and get_origin(_base(_hints(function).get(action.dest))) is list:
-                action.metavar = f"{action.dest} …"
-        common = parser.add_argument_group("options of every verb")
-        hints = get_type_hints(settings.Settings)
-        defaults = settings.Settings()
-        for key, text in COMMON.items():
-            common.add_argument(f"--{key}", type=hints[key], default=getattr(defaults, key), help=text)
-        parser.add_argument("--config", action="config", help="YAML file with options")
-    return parser
+class _Reader:
+    """Words of a command line, sorted by the parameter they are for.
 
-
-def _prepare(
-    tokens: list[str],
-    parser: Any,
-    function: Callable[..., Any],
-    renamed: Mapping[str, str],
-    positional: Sequence[str],
-) -> list[str]:
-    """Spell lists and switches the parser's way, and refuse unknown options by their nearest name."""
-    hints = _hints(function) | get_type_hints(settings.Settings)
-    kinds = {f"--{renamed.get(key, key).replace('_', '-')}": hint for key, hint in hints.items()}
-    kinds |= {f"-{key[2]}": hint for key, hint in list(kinds.items()) if len(key) == 3}
-    known = {option for action in parser._actions for option in action.option_strings}
-    parameters = list(inspect.signature(function).parameters.values())
-    if parameters and get_origin(hints.get(parameters[0].name)) is list:
-        tokens = _gathered(tokens, kinds)
-    required = sum(p.default is p.empty and p.kind is not p.KEYWORD_ONLY for p in parameters)
-    prepared: list[str] = []
-    i = bare = 0
-    while i < len(tokens):
-        token, i = tokens[i], i + 1
-        option, _, attached = token.partition("=")
-        if not _is_option(option):
-            bare += 1
-            over = bare - required - 1
-            prepared.append(f"--{positional[over]}={token}" if 0 <= over < len(positional) else token)
-            continue
-        if option.startswith("--no-") and _base(kinds.get("--" + option[5:])) is bool:
-            prepared.append(f"--{option[5:]}=false")
-            continue
-        if option not in known and option not in kinds:
-            raise unknown("option", option, sorted(o for o in known if o.startswith("--") and "+" not in o))
-        hint = _base(kinds.get(option))
-        if attached:
-            prepared.append(token)
-        elif hint is bool:
-            follows = i < len(tokens) and tokens[i].lower() in ("true", "false")
-            all_said = bare >= required + len(positional)
-            if all_said and not follows and i < len(tokens) and not _is_option(tokens[i]):
-                raise InputError(f"{option} must be true or false, not {tokens[i]}.")
-            prepared.append(f"{option}={tokens[i].lower() if follows else 'true'}")
-            i += follows
-        elif get_origin(hint) in (list, tuple):
-            values = []
-            while i < len(tokens) and not _is_option(tokens[i]):
-                values.append(tokens[i])
-                i += 1
-            if len(values) == 1 and values[0].startswith("["):
-                prepared.append(f"{option}={values[0]}")
-            else:
-                prepared.append(f"{option}={json.dumps([_number(v, hint) for v in values])}")
-        else:
-            prepared.append(option)
-            if i < len(tokens) and not _is_option(tokens[i]):
-                prepared.append(tokens[i])
-                i += 1
-    return prepared
-
-
-def _gathered(tokens: list[str], kinds: Mapping[str, Any]) -> list[str]:
-    """Bare words as the one list that the first parameter takes: `slides inspect A B C`."""
-    bare: list[str] = []
-    rest: list[str] = []
-    taking = False  # Whether the words that follow belong to an option.
-    for token in tokens:
-        if _is_option(token):
-            hint = _base(kinds.get(token.partition("=")[0]))
-            taking = "=" not in token and hint is not bool
-            several = get_origin(hint) in (list, tuple)
-            rest.append(token)
-        elif taking:
-            rest.append(token)
-            taking = several
-        else:
-            bare.append(token)
-    return [json.dumps(bare), *rest] if bare else rest
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Types of the parameters; the return type may name a class that only type checkers import."""
-    parameters = {key: value for key, value in function.__annotations__.items() if key != "return"}
-    return get_type_hints(type("_Parameters", (), {"__annotations__": parameters}), function.__globals__)
-
-
-def _resolved(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A copy whose parameters have types instead of their names, and no return type.
-
-    jsonargparse looks up names it cannot find by importing what `if TYPE_CHECKING` guards: torch, for help.
+    Attributes:
+        given: what was said, by parameter: text, or several for lists.
+        bare: parameters that take words without an option, in order.
     """
-    copy = types.FunctionType(
-        function.__code__,
-        function.__globals__,
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    copy.__annotations__, copy.__kwdefaults__ = _hints(function), function.__kwdefaults__
-    copy.__doc__, copy.__module__, copy.__qualname__ = (
-        function.__doc__,
-        function.__module__,
-        function.__qualname__,
-    )
-    return copy
+
+    def __init__(self, prog: str, command: Command[Any]) -> None:
+        self.prog, self.command = prog, command
+        self.known = {**command.parameters, **_COMMON, "config": _CONFIG}
+        self.options = {command.option(name): name for name in self.known}
+        self.options |= {f"-{name}": name for name in self.known if len(name) == 1}
+        self.bare = [
+            p for p in command.parameters.values()
+            if p.default is REQUIRED and p.kind is not inspect.Parameter.KEYWORD_ONLY
+        ]  # fmt: skip
+        self.several = bool(self.bare) and _is_list(self.bare[0])
+        self.bare += [command.parameters[name] for name in command.positional]
+        self.given: dict[str, Any] = {}
+
+    def read(self, tokens: list[str]) -> None:
+        """Sort the words."""
+        words: list[tuple[str, str]] = []
+        switch = ""
+        if self.command.first and tokens and not _is_option(tokens[0]):
+            self.given[self.command.first] = tokens.pop(0)
+        while tokens:
+            token = tokens.pop(0)
+            if not _is_option(token):
+                words.append((token, switch))
+                switch = ""
+                continue
+            if token in ("-h", "--help"):
+                print(_help(self.prog, self.command, self.bare))
+                raise SystemExit(0)
+            switch = self._option(token, tokens)
+        if self.several and words:
+            self.given[self.bare[0].name] = [word for word, _ in words]
+            return
+        for parameter, (word, _) in zip(self.bare, words):
+            self.given[parameter.name] = word
+        for word, switch in words[len(self.bare) :]:
+            if switch:
+                raise InputError(f"{switch} must be true or false, not {word}.")
+            close = nearest(word, self.options)
+            hint = f"; did you mean '{close}'?" if close else f"; see '{self.prog} --help'."
+            raise InputError(f"'{self.prog}' does not know what to do with '{word}'{hint}")
+
+    def _option(self, token: str, tokens: list[str]) -> str:
+        """Take an option with the words that belong to it; returns it if it was a switch without a value."""
+        option, attached, text = token.partition("=")
+        section = _SECTION_OPTION.fullmatch(option)
+        if section and "options" in self.known:
+            key = f"{section[1]}.{section[2].replace('-', '_')}"
+            self.given.setdefault("options", []).append(
+                f"{key}={text if attached else self._next(option, tokens)}"
+            )
+            return ""
+        negated = self.options.get("--" + option[5:]) if option.startswith("--no-") else None
+        if negated and option not in self.options and _is_bool(self.known[negated]):
+            self.given[negated] = "false"
+            return ""
+        if option not in self.options:
+            raise unknown("option", option, sorted(o for o in self.options if o.startswith("--")))
+        name = self.options[option]
+        if _is_bool(self.known[name]) and not attached:
+            said = bool(tokens) and tokens[0].lower() in ("true", "false")
+            self.given[name] = tokens.pop(0) if said else "true"
+            return "" if said else option
+        if not _is_list(self.known[name]):
+            self.given[name] = text if attached else self._next(option, tokens)
+            return ""
+        found = [text] if attached else []
+        while not attached and tokens and not _is_option(tokens[0]):
+            found.append(tokens.pop(0))
+        more = self.given.get(name, []) if name == "options" else []
+        self.given[name] = more + (_yaml(found[0]) if len(found) == 1 and found[0].startswith("[") else found)
+        return ""
+
+    def _next(self, option: str, tokens: list[str]) -> str:
+        if not tokens or _is_option(tokens[0]):
+            raise InputError(f"{option} needs a value; see '{self.prog} --help'.")
+        return tokens.pop(0)
+
+    def from_file(self, path: Path) -> dict[str, Any]:
+        """The options in a YAML file, by parameter."""
+        try:
+            content = _yaml(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"--config: {path} cannot be read ({error}).") from None
+        if not isinstance(content, dict):
+            raise InputError(f"--config: {path} holds no options; write them as 'name: value', one a line.")
+        found = {}
+        for key, value in content.items():
+            option = "--" + str(key).replace("_", "-")
+            if option not in self.options:
+                raise unknown(f"option in {path}", str(key), [o.lstrip("-") for o in self.options])
+            found[self.options[option]] = value
+        return found
+
+    def converted(self, name: str, raw: Any) -> Any:
+        """What was said as the parameter's type."""
+        try:
+            return convert(self.known[name].hint, raw)
+        except ValueError as error:
+            option = name if self.known[name] in self.bare else self.command.option(name)
+            raise InputError(f"{option} must be {error}, not {raw if str(raw) else 'empty'}.") from None
 
 
 def _is_option(token: str) -> bool:
     return token.startswith("-") and len(token) > 1 and not token[1].isdigit() and token[1] != "."
 
 
-def _base(hint: Any) -> Any:
-    """The type behind an `| None`."""
-    choices = [arg for arg in get_args(hint) if arg is not type(None)]
-    return choices[0] if type(None) in get_args(hint) and len(choices) == 1 else hint
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """The types that a union offers, without None; one type alone is its own."""
+    union = get_origin(hint) in (Union, types.UnionType)
+    return tuple(kind for kind in (get_args(hint) if union else (hint,)) if kind is not types.NoneType)
 
 
-def _number(text: str, hint: Any) -> Any:
-    kind = get_args(hint)[0] if get_args(hint) else str
-    if kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            return text
-    return text
+def _is_list(parameter: Parameter) -> bool:
+    return get_origin(_choices(parameter.hint)[0]) in (list, tuple)
 
 
-def _parse(parser: Any, tokens: list[str]) -> dict[str, Any]:
+def _is_bool(parameter: Parameter) -> bool:
+    return _choices(parameter.hint) == (bool,)
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            parsed = parser.parse_args(tokens)
-            return {
-                key: value
-                for key, value in vars(parser.instantiate_classes(parsed)).items()
-                if key != "config"
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"'{text[:40]}' is not YAML ({str(error).splitlines()[0]}).") from None
+
+
+def convert(hint: Any, value: Any) -> Any:
+    """A word, or a value from YAML, as a type.
+
+    Raises:
+        ValueError: it cannot be; the message says what it must be.
+    """
+    kinds = _choices(hint)
+    if value is None and types.NoneType in get_args(hint):
+        return None
+    if len(kinds) > 1:
+        wanted = []
+        for kind in kinds:
+            try:
+                return convert(kind, value)
+            except ValueError as error:
+                wanted.append(str(error))
+        raise ValueError(" or ".join(wanted))
+    kind, inner = kinds[0], get_args(kinds[0])
+    if get_origin(kind) is Literal:
+        for choice in inner:
+            if str(choice) == str(value):
+                return choice
+        raise ValueError(f"one of {', '.join(map(str, inner))}" if len(inner) > 1 else str(inner[0]))
+    if get_origin(kind) in (list, tuple):
+        return _converted_list(kind, value)
+    if kind is bool:
+        if str(value).lower() not in ("true", "false"):
+            raise ValueError("true or false")
+        return str(value).lower() == "true"
+    words = {int: "a whole number", float: "a number"}
+    try:
+        return kind(str(value)) if kind in words else kind(value if isinstance(value, kind) else str(value))
+    except ValueError:
+        raise ValueError(words[kind]) from None
+
+
+def _converted_list(kind: Any, value: Any) -> Any:
+    inner = get_args(kind)
+    items = list(value) if isinstance(value, (list, tuple)) else [value]
+    if get_origin(kind) is tuple and inner[-1] is not Ellipsis and len(items) != len(inner):
+        raise ValueError(f"{len(inner)} values")
+    return get_origin(kind)(convert(inner[0], item) for item in items)
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Help without the types that Python knows."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=110)
+
+
+def _help(prog: str, command: Command[Any], bare: list[Parameter]) -> str:
+    """Help in the words of the docstrings, with what holds if nothing is said."""
+    about = inspect.cleandoc(command.__doc__ or "").split("\nArgs:")[0].rstrip()
+    parser = argparse.ArgumentParser(prog, description=about, formatter_class=_Formatter)
+    for parameter in bare:
+        several = _is_list(parameter)
+        parser.add_argument(parameter.name, help=_about(parameter), nargs="+" if several else None)
+    common = parser.add_argument_group("options of every verb")
+    for parameter in (*command.parameters.values(), *_COMMON.values(), _CONFIG):
+        if parameter in bare:
+            continue
+        group = common if parameter.name in {*_COMMON, "config"} else parser
+        option = command.option(parameter.name)
+        names = [option] + [f"-{parameter.name}"] * (len(parameter.name) == 1 and option[1] == "-")
+        metavar = option.lstrip("-").upper().replace("-", "_")
+        shown: dict[str, Any] = {"metavar": f"{metavar} …" if _is_list(parameter) else metavar}
+        if _is_bool(parameter):
+            shown = {
+                "action": argparse.BooleanOptionalAction if parameter.default is not False else "store_true"
             }
-    except Exception as error:
-        if isinstance(error, PlenishError):
-            raise
-        raise InputError(_sentence(str(error), parser)) from None
+        group.add_argument(*names, dest=parameter.name, help=_about(parameter), default=None, **shown)
+    return parser.format_help().rstrip()
 
 
-def _sentence(message: str, parser: Any) -> str:
-    for kind, words in (
-        ("<class 'int'>", "whole number"),
-        ("<class 'float'>", "number"),
-        ("<class 'bool'>", "true or false"),
-    ):
-        message = message.replace(kind, words)
-    message = re.sub(
-        r"Does not validate against any of the Union.*?Expected a ([^\n]+).*Given value: ?([^\n]*).*",
-        r"Expected a \1. Got value: \2", message, flags=re.DOTALL,
-    )  # fmt: skip
-    message = re.sub(
-        r"(?:typing\.)?Literal\[([^\]]*)\]", lambda found: "one of " + found[1].replace("'", ""), message
-    )
-    message = message.replace("Expected a one of", "must be one of").replace("Expected a ", "must be a ")
-    message = message.replace('key "format"', 'key "as"')
-    text = " ".join(message.replace("Parser key", "option").split()).replace("typing.", "").rstrip(".")
-    if "required" in text and "arguments" in text:
-        missing = text.split(":")[-1].strip()
-        return f"'{parser.prog}' needs {missing}; see '{parser.prog} --help'."
-    if "Unrecognized arguments" in text or "unrecognized arguments" in text:
-        word = text.split(":")[-1].split()[0]
-        options = [o for action in parser._actions for o in action.option_strings]
-        close = nearest(word, options)
-        hint = f"; did you mean '{close}'?" if close else f"; see '{parser.prog} --help'."
-        return f"'{parser.prog}' does not know what to do with '{word}'{hint}"
-    if wrong := re.fullmatch(r'option "([^"]+)": (.+?)\. Got value: ?(.*)', text):
-        typed = [o for action in parser._actions for o in action.option_strings if o.startswith("-")]
-        option = ("--" if len(wrong[1]) > 1 else "-") + wrong[1].replace("_", "-")
-        return f"{option if option in typed else wrong[1]} {wrong[2]}, not {wrong[3] or 'empty'}."
-    return f"{text}; see '{parser.prog} --help'."
+def _about(parameter: Parameter) -> str:
+    text, default = parameter.about.replace("%", "%%"), parameter.default
+    if default is REQUIRED or default is None or default is False or default in ("", (), []):
+        return text
+    shown = " ".join(map(str, default)) if isinstance(default, (tuple, list)) else default
+    return f"{text.rstrip('.')} (default: {'yes' if default is True else shown})."
+
+
+__all__ = ["convert", "read_options"]

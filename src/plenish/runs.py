@@ -17,10 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from plenish import files
+from plenish import files, invocation
 from plenish._version import __version__
 from plenish.differences import differences, listed
 from plenish.errors import InputError
+from plenish.progress import warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,7 @@ class Run:
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         """Use `Run.create`, `Run.open` or `Run.open_or_create`."""
         self.path, self.config = path, config
+        self._goes_on = False  # Whether a command goes on with it, which is kept once it holds the lock.
 
     @classmethod
     def create(
@@ -68,7 +70,8 @@ class Run:
             )
         frozen = {
             "layout": LAYOUT, "kind": kind, "created": _now(), "seed": seed, "data": dict(data or {}),
-            "parents": list(parents), "config": dict(config), "versions": versions(),
+            "parents": list(parents), "config": dict(config), "command": invocation.record(),
+            "versions": versions(),
         }  # fmt: skip
         with files.reporting_disk(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -135,7 +138,21 @@ class Run:
             raise InputError(
                 f"{path} was started with another configuration: {clauses}; {run._way_out('use')}."
             )
-        return cls(path, {**run.config, "config": dict(asked["config"])})
+        opened = cls(path, {**run.config, "config": dict(asked["config"])})
+        opened._goes_on = True
+        return opened
+
+    @property
+    def commands(self) -> list[dict[str, Any]]:
+        """The commands that made it, in order: the first one, and those that went on with other options."""
+        first = self.config.get("command")
+        return ([first] if first else []) + list(self.status.get("commands", []))
+
+    def _note_command(self) -> None:
+        """Keep a command that goes on with other options than those before it."""
+        asked, before = invocation.record(), self.commands
+        if asked and self._goes_on and asked["repeat"] not in [command["repeat"] for command in before]:
+            self.update_status(commands=[*self.status.get("commands", []), asked])
 
     def _way_out(self, verb: str) -> str:
         """What to do when a Run was started with something else."""
@@ -248,6 +265,7 @@ class Run:
             file.truncate(0)
             file.write(f"process {os.getpid()}")
             file.flush()
+            self._note_command()
             with files.resumable_from(lambda: self.has_begun, "nothing has been trained yet"):
                 yield
 
@@ -267,6 +285,15 @@ class Run:
             "checkpoints": sorted(p.name for p in (self.path / "checkpoints").glob("kimg-*") if p.is_dir()),
             "bytes": sum(p.stat().st_size for p in self.path.rglob("*") if p.is_file()),
         }  # fmt: skip
+
+
+def warn_of_other_machine(run: Run, engine: Mapping[str, Any]) -> None:
+    """Say when a Run goes on on another device or with other threads."""
+    before = run.status.get("engine")
+    changed = [k for k in ("device", "threads") if before and before.get(k) != engine.get(k)]
+    if changed:
+        what = " and ".join(f"{k} (was {before[k]}, is {engine[k]})" for k in changed)  # type: ignore[index]
+        warn(f"the Run goes on with another {what}; its weights will differ in the last bits.")
 
 
 def _energy(joules: float | None) -> str:

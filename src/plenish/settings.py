@@ -11,6 +11,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from plenish.configuration import option
+
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -28,7 +30,7 @@ class Settings:
     """
 
     device: str = "auto"
-    threads: int | None = None
+    threads: int | None = option(least=1)
     precision: Precision = "auto"
     quiet: bool = False
     json: bool = False

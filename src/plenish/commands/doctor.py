@@ -52,7 +52,6 @@ REQUIRED = {
     "pyarrow": ("pyarrow", "tables"),
     "pillow": ("PIL", "images"),
     "safetensors": ("safetensors", "checkpoints"),
-    "jsonargparse": ("jsonargparse", "command line"),
     "pyyaml": ("yaml", "recipes"),
     "rich": ("rich", "terminal"),
     "tensorboard": ("tensorboard", "curves while training"),

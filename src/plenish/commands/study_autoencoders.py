@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plenish import files
-from plenish.configuration import check_numbers, parse_overrides, request_hash
+from plenish.commands.request import request_hash
+from plenish.configuration import check_numbers, parse_overrides
 from plenish.errors import InputError
 from plenish.progress import say
 from plenish.recipes import KINDS, Recipe, load_recipe

@@ -7,19 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from plenish.configuration import (
-    apply_overrides,
-    build_config,
-    check_numbers,
-    parse_overrides,
-    request_hash,
-    warn_of_other_machine,
-)
+from plenish.commands.request import request_hash
+from plenish.configuration import apply_overrides, build_config, check_numbers, parse_overrides
 from plenish.errors import InputError
 from plenish.files import GOES_ON
 from plenish.progress import say, warn
 from plenish.recipes import KINDS, Recipe, load_recipe
-from plenish.runs import Run, TrainedRun
+from plenish.runs import Run, TrainedRun, warn_of_other_machine
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset, Subset

@@ -8,19 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from plenish.configuration import (
-    apply_overrides,
-    build_config,
-    check_numbers,
-    parse_overrides,
-    request_hash,
-    warn_of_other_machine,
-)
+from plenish.commands.request import request_hash
+from plenish.configuration import apply_overrides, build_config, option, option_names, overrides
 from plenish.errors import InputError
 from plenish.files import GOES_ON
+from plenish.invocation import command
 from plenish.progress import say, warn
 from plenish.recipes import AUTO, SECTIONS, Recipe, load_recipe
-from plenish.runs import Run
+from plenish.runs import Run, warn_of_other_machine
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset, Subset
@@ -30,33 +25,11 @@ if TYPE_CHECKING:
     from plenish.training.gan.trial import Trial
 
 
-# The option that sets a configuration key, for messages.
-OPTIONS = {
-    "recipe": "--recipe", "seed": "--seed", "validation": "--validation", "precision": "--precision",
-    "schedule.kimg": "--kimg", "schedule.checkpoint_kimg": "--checkpoint-kimg", "schedule.keep": "--keep",
-    "adversarial.batch": "--batch", "adversarial.lr_g": "--lr", "adversarial.lr_d": "--lr",
-    "network.width": "--width", "network.labels.kind": "--conditional",
-    "network.labels.names": "--conditional", "auto.domain": "--domain",
-}  # fmt: skip
+@dataclasses.dataclass(frozen=True)
+class GanOptions:
+    """What is asked of a training; what is None is as the recipe has it.
 
-_LEAST = {"batch": 2, "width": 1, "keep": 1}
-
-
-def train_gan(
-    data: Path, run: Path, *, recipe: str = "dcgan", split: str = "default", seed: int = 0,
-    kimg: float | None = None, batch: int | None = None, width: int | None = None, lr: float | None = None,
-    conditional: bool | None = None, checkpoint_kimg: float | None = None, keep: int | None = None,
-    validation: bool = True, retry: bool = False, on_failure: Literal["stop", "rollback"] | None = None,
-    domain: str | None = None, dry_run: bool = False, options: list[str] | None = None,
-) -> Run | Trial:  # fmt: skip
-    """Train a generator on the train part of a Dataset, or go on training it.
-
-    The same command again goes on where the Run stood; on a CPU with the weights of a run never stopped, bit
-    for bit. Ctrl-C writes a checkpoint first. Stops with exit code 3 when the training diverges.
-
-    Args:
-        data: the Dataset; it must have been split.
-        run: the Run's folder, made if it is not there.
+    Attributes:
         recipe: a name from `plenish recipe list`, or a YAML file; `auto` chooses by data and machine.
         split: the split whose train part is used.
         seed: seed of every random draw.
@@ -74,63 +47,84 @@ def train_gan(
         domain: for the recipe auto, the kind of images: natural, faces, comic, histology, dermoscopy or text;
             decides how they may be turned, mirrored and coloured.
         dry_run: write nothing; show the networks, the memory they take, and how long the training would.
-        options: further options as section.name=value, such as adversarial.smoothing=0.1.
+        options: further options as section.name=value, such as adversarial.smoothing=0.1; each is also an
+            option by itself, such as --adversarial.smoothing 0.1.
+    """
+
+    recipe: str = "dcgan"
+    split: str = "default"
+    seed: int = 0
+    kimg: float | None = option(sets="schedule.kimg", above=0)
+    batch: int | None = option(sets="adversarial.batch", least=2)
+    width: int | None = option(sets="network.width", least=1)
+    lr: float | None = option(sets="adversarial.lr_g adversarial.lr_d", above=0)
+    conditional: bool | None = option(decides="network.labels.kind network.labels.names")
+    checkpoint_kimg: float | None = option(sets="schedule.checkpoint_kimg", above=0)
+    keep: int | None = option(sets="schedule.keep", least=1)
+    validation: bool = True
+    retry: bool = False
+    on_failure: Literal["stop", "rollback"] | None = option(sets="schedule.on_failure")
+    domain: str | None = option(decides="auto.domain")
+    dry_run: bool = False
+    options: list[str] | None = None
+
+
+OPTIONS = option_names(GanOptions)
+"""The option that sets a configuration key, for messages."""
+
+
+@command("train gan")
+def train_gan(data: Path, run: Path, *, how: GanOptions = GanOptions()) -> Run | Trial:
+    """Train a generator on the train part of a Dataset, or go on training it.
+
+    The same command again goes on where the Run stood; on a CPU with the weights of a run never stopped, bit
+    for bit. Ctrl-C writes a checkpoint first. Stops with exit code 3 when the training diverges.
+
+    Args:
+        data: the Dataset; it must have been split.
+        run: the Run's folder, made if it is not there.
+        how: further options.
 
     Returns:
         The trained Run, or what a dry run found.
     """
-    check_numbers(
-        _LEAST, kimg=kimg, batch=batch, width=width, lr=lr, checkpoint_kimg=checkpoint_kimg, keep=keep
-    )
     from plenish.datasets.dataset import Dataset
 
-    chosen = None if recipe == AUTO else load_recipe(recipe, "generator")
-    if chosen is not None and domain is not None:
+    chosen = None if how.recipe == AUTO else load_recipe(how.recipe, "generator")
+    if chosen is not None and how.domain is not None:
         raise InputError(
             "--domain goes with --recipe auto; for other recipes set augment.symmetry and augment.policy "
             "with --options."
         )
-    direct = {
-        "schedule.kimg": kimg, "adversarial.batch": batch, "network.width": width, "adversarial.lr_g": lr,
-        "adversarial.lr_d": lr, "schedule.checkpoint_kimg": checkpoint_kimg, "schedule.keep": keep,
-        "schedule.on_failure": on_failure,
-    }  # fmt: skip
-    changes = {key: value for key, value in direct.items() if value is not None} | parse_overrides(
-        options or [], SECTIONS, "adversarial.smoothing=0.1"
-    )
+    changes = overrides(how, SECTIONS, "adversarial.smoothing=0.1")
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; a generator is trained on real images.")
     if chosen is None:
-        chosen = _choose(dataset, split, run, domain, conditional, changes, validation, dry_run)
-    request = request_hash(chosen, changes, dataset, split, seed, conditional, validation)
-    if not dry_run and (run / "config.json").exists():
+        chosen = _choose(dataset, run, how, changes)
+    request = request_hash(chosen, changes, dataset, how.split, how.seed, how.conditional, how.validation)
+    if not how.dry_run and (run / "config.json").exists():
         finished = _finished(Run.open(run, "generator"), request)
         if finished is not None:
             return finished
-    subset = dataset.part("train", split, purpose="train")
-    return _train(
-        dataset, subset, run, chosen, changes, seed, conditional, validation, retry, request, dry_run
-    )
+    subset = dataset.part("train", how.split, purpose="train")
+    return _train(dataset, subset, run, chosen, how, changes, request)
 
 
-def _choose(
-    dataset: Dataset, split: str, run: Path, domain: str | None, conditional: bool | None,
-    changes: Mapping[str, Any], validation: bool, dry_run: bool,
-) -> Recipe:  # fmt: skip
+def _choose(dataset: Dataset, run: Path, how: GanOptions, changes: Mapping[str, Any]) -> Recipe:
     """The recipe `auto`: the one chosen when the Run was made, or one for these data, with its reasons."""
     from plenish.networks.layers import base_and_stages
     from plenish.recipes import auto
 
     if (run / "config.json").exists():
-        before = auto.frozen(Run.open(run, "generator").config["config"], domain)
+        before = auto.frozen(Run.open(run, "generator").config["config"], how.domain)
         if before is not None:
             return before
     base_and_stages(dataset.size)  # Nothing need be chosen for a size that none can make.
-    subset = dataset.part("train", split, purpose="train")
-    facts = auto.facts_of(subset, domain, conditional is not False, changes, validation)
+    subset = dataset.part("train", how.split, purpose="train")
+    facts = auto.facts_of(subset, how.domain, how.conditional is not False, changes, how.validation)
     recipe = auto.choose(facts)
-    for reason in [] if dry_run else recipe.choice["reasons"]:  # A dry run's result holds them.
+    for reason in [] if how.dry_run else recipe.choice["reasons"]:  # A dry run's result holds them.
         say(f"  {reason}")
     return recipe
 
@@ -154,8 +148,8 @@ def _finished(run: Run, request: str | None = None, kimg: float = 0.0) -> Run | 
 
 
 def _train(
-    dataset: Dataset, subset: Subset, path: Path, recipe: Recipe, changes: Mapping[str, Any], seed: int,
-    conditional: bool | None, validation: bool, retry: bool, request: str, dry_run: bool,
+    dataset: Dataset, subset: Subset, path: Path, recipe: Recipe, how: GanOptions, changes: Mapping[str, Any],
+    request: str,
 ) -> Run | Trial:  # fmt: skip
     from plenish.datasets.schema import LabelSchema
     from plenish.networks.gan import family, network_config
@@ -171,15 +165,15 @@ def _train(
     sections = apply_overrides(recipe.sections, changes)
     if "adversarial.batch" in changes and "growth.batches" not in changes:
         sections["growth"]["batches"] = ""  # The batch that was asked for holds at every stage.
-    labels = dataset.labels if conditional is not False else LabelSchema()
+    labels = dataset.labels if how.conditional is not False else LabelSchema()
     if labels.kind == "continuous" and abs(subset.y()).max() > 10:
         raise InputError(
             f"The labels of {dataset.path} reach {abs(subset.y()).max():g}; networks take continuous labels "
             "within ±10, so import them scaled, or train with --no-conditional."
         )
-    if conditional and not labels.width:
+    if how.conditional and not labels.width:
         raise InputError(f"{dataset.path} has no labels to be conditional on; import it with labels.")
-    if conditional is None and not labels.width:
+    if how.conditional is None and not labels.width:
         say(f"{dataset.path} has no labels, so the networks are not conditional.")
     asked = {**sections["network"], "size": dataset.size, "channels": dataset.channels, "labels": labels}
     try:
@@ -204,7 +198,7 @@ def _train(
         subset, max([method.adversarial.batch, *method.growth.batch_sizes()]), "adversarial.batch" in changes
     )
     engine = Engine.from_settings()
-    if dry_run:
+    if how.dry_run:
         from plenish.training.gan.trial import try_out
 
         trial = try_out(recipe.family, subset, network, method, schedule.kimg, engine)
@@ -213,16 +207,16 @@ def _train(
     config = {
         "recipe": recipe.name, "family": recipe.family, "network": network.to_dict(),
         **dataclasses.asdict(method), "schedule": dataclasses.asdict(schedule),
-        "limits": dataclasses.asdict(limits), "precision": engine.precision, "validation": validation,
+        "limits": dataclasses.asdict(limits), "precision": engine.precision, "validation": how.validation,
         **({"auto": dict(recipe.choice)} if recipe.choice else {}),
     }  # fmt: skip
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
     is_new = not (path / "config.json").exists()
     if is_new:
         refuse_too_large(recipe.family, network, method, engine)
-        validator = _validator(dataset, subset.split_name, validation)  # Refuses before a Run is made.
+        validator = _validator(dataset, subset.split_name, how.validation)  # Refuses before a Run is made.
     run = Run.open_or_create(
-        path, "generator", config, data=provenance, seed=seed, may_change=CHANGEABLE, typed=OPTIONS
+        path, "generator", config, data=provenance, seed=how.seed, may_change=CHANGEABLE, typed=OPTIONS
     )
     if _finished(run, kimg=schedule.kimg):
         return run
@@ -230,9 +224,9 @@ def _train(
         run.update_status(request=request)
         warn_of_other_machine(run, engine.describe())
         if not is_new:
-            validator = _validator(dataset, subset.split_name, validation)
+            validator = _validator(dataset, subset.split_name, how.validation)
         outcome = train(
-            run, subset, recipe.family, network, method, schedule, limits, engine, validator, retry
+            run, subset, recipe.family, network, method, schedule, limits, engine, validator, how.retry
         )
         from plenish.report.build import write_run_report
 

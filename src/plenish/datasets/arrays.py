@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plenish import files
+from plenish import files, invocation
 from plenish.errors import InputError
 from plenish.wording import plural
 
@@ -40,4 +40,4 @@ def save_array(
     _save_flushed(path.with_suffix(".npy.partial"), array)
     path.with_suffix(".npy.partial").replace(path)
     about = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": files.sha256_file(path)}
-    files.write_json(path.with_suffix(".json"), about | dict(manifest))
+    files.write_json(path.with_suffix(".json"), about | {"command": invocation.record()} | dict(manifest))

@@ -103,6 +103,7 @@ class Manifest:
         shard: images in a full shard of `pixels/`.
         config: the command's configuration that made it.
         extra: further facts (phantom, generator, resizer, remarks of the import).
+        command: how it was made, as `invocation.record` says it.
         schema_version: version of this layout.
         table_file_sha256: SHA-256 of the file samples.parquet; empty in Datasets of before it was kept.
     """
@@ -120,6 +121,7 @@ class Manifest:
     shard: int = 0
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    command: Mapping[str, Any] | None = None
     schema_version: int = SCHEMA_VERSION
     table_file_sha256: str = ""
 

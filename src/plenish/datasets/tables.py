@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plenish import invocation
 from plenish.datasets.schema import PARTS, LabelSchema
 from plenish.errors import InputError
 from plenish.wording import plural
@@ -162,7 +163,8 @@ def split_table(
         digest.update(f"{chr(10) if row else ''}{i}\t{part}".encode())
     counts = Counter(str(part) for part in parts)
     about = {"hash": digest.hexdigest(), "counts": {part: counts.get(part, 0) for part in PARTS}}
-    return pa.table({"id": list(ids), "part": list(parts)}), dict(manifest) | about
+    made_by = {"command": invocation.record()}
+    return pa.table({"id": list(ids), "part": list(parts)}), made_by | dict(manifest) | about
 
 
 def write_table(path: Path, table: pa.Table) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plenish import files
+from plenish import files, invocation
 from plenish.datasets.arrays import save_array
 from plenish.datasets.pixels import shard_length, shard_name
 from plenish.datasets.rejections import Rejection, describe
@@ -239,7 +239,8 @@ class DatasetWriter:
         manifest_ = Manifest(
             labels=self.labels, size=self.size, channels=self.channels, count=self.count, shard=self._shard,
             pixels_hash=digest.hexdigest(), table_hash=table_hash, extra=self.extra,
-            table_file_sha256=files.sha256_file(self.partial / "samples.parquet"), **self._about,
+            table_file_sha256=files.sha256_file(self.partial / "samples.parquet"),
+            command=invocation.record(), **self._about,
         )  # fmt: skip
         files.write_json(self.partial / "dataset.json", manifest_.to_dict())
         shutil.rmtree(self.partial / "rows")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from plenish import files
+from plenish import files, invocation
 from plenish.errors import InputError
 from plenish.metrics.origin import check_pair
 from plenish.metrics.validation import ValidationKID
@@ -168,9 +168,10 @@ def _compute(
     if len(held) < FEW_HELD:
         warnings.append(f"The search for copies is calibrated on only {plural(len(held), 'held-out image')}.")
     content = {
-        "schema": 1, "kind": "score", "real": _about_real(real, split, train, test),
-        "synthetic": _about(synthetic), "extractor": describe(extractor), "seed": seed, "level": LEVEL,
-        "resamples": resamples, "scores": scores,
+        "schema": 1, "kind": "score", "command": invocation.record(),
+        "real": _about_real(real, split, train, test), "synthetic": _about(synthetic),
+        "extractor": describe(extractor), "seed": seed, "level": LEVEL, "resamples": resamples,
+        "scores": scores,
         "copies": result(copies, made.ids, train.ids, extractor.name),
         "test_reads": real.test_reads(split), "warnings": warnings, "versions": _versions(),
     }  # fmt: skip

@@ -343,7 +343,8 @@ def _finish(
         *caveats.about_doses(records, arms, len(material.train)),
     ]  # fmt: skip
     content = {
-        "schema": 1, "kind": "study", "real": _about_real(material), "synthetic": _about_synthetic(material),
+        "schema": 1, "kind": "study", "commands": run.commands,
+        "real": _about_real(material), "synthetic": _about_synthetic(material),
         **{key: asked[key] for key in _SHOWN}, "seed": run.seed, "seeds": list(range(seeds)),
         "arms": [arm.name for arm in arms], "test": _about_test(material),
         "cells": records, **dataclasses.asdict(found), "caveats": limits, "level": options["level"],
