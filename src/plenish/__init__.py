@@ -19,6 +19,9 @@ from plenish.errors import CheckFailed, InputError, PlenishError
 
 if TYPE_CHECKING:
     from plenish.commands.demo import demo as demo
+    from plenish.commands.encode import encode as encode
+    from plenish.commands.export_model import export_model as export_model
+    from plenish.commands.generate import generate as generate
     from plenish.commands.reported import score as score
     from plenish.commands.reported import study as run_study  # noqa: F401
     from plenish.commands.study_autoencoders import study_autoencoders as study_autoencoders
@@ -29,11 +32,8 @@ if TYPE_CHECKING:
     from plenish.datasets.importing import import_dataset as import_dataset
     from plenish.datasets.profile import profile_dataset as profile_dataset
     from plenish.datasets.split import split_dataset as split_dataset
-    from plenish.latent.encoding import encode as encode
-    from plenish.latent.export_model import export_model as export_model
-    from plenish.latent.export_model import load_exported as load_exported
-    from plenish.latent.generate import generate as generate
-    from plenish.latent.generate import load_generator as load_generator
+    from plenish.latent.exporting import load_exported as load_exported
+    from plenish.latent.sampling import load_generator as load_generator
     from plenish.phantom.tiles import make_phantom as make_phantom
     from plenish.report.build import write_report as write_report
     from plenish.runs import Run as Run
@@ -44,13 +44,13 @@ _HOMES = {
     "Dataset": "plenish.datasets.dataset",
     "Run": "plenish.runs",
     "demo": "plenish.commands.demo",
-    "encode": "plenish.latent.encoding",
+    "encode": "plenish.commands.encode",
     "export_dataset": "plenish.datasets.export",
-    "export_model": "plenish.latent.export_model",
-    "generate": "plenish.latent.generate",
+    "export_model": "plenish.commands.export_model",
+    "generate": "plenish.commands.generate",
     "import_dataset": "plenish.datasets.importing",
-    "load_exported": "plenish.latent.export_model",
-    "load_generator": "plenish.latent.generate",
+    "load_exported": "plenish.latent.exporting",
+    "load_generator": "plenish.latent.sampling",
     "make_phantom": "plenish.phantom.tiles",
     "profile_dataset": "plenish.datasets.profile",
     "run_study": "plenish.commands.reported",

@@ -83,7 +83,7 @@ VERBS: dict[str, Verb] = {
         "plenish.commands.train_classifier:train_classifier_run", "train a classifier and keep it in a Run"
     ),
     "encode": Verb(
-        "plenish.latent.encoding:encode", "add an autoencoder's encodings to a Dataset, as an array"
+        "plenish.commands.encode:encode", "add an autoencoder's encodings to a Dataset, as an array"
     ),
     "latents": Verb(
         "plenish.latent.scatter:draw_encodings", "draw encodings by a column, correlate them with all"
@@ -117,9 +117,11 @@ VERBS: dict[str, Verb] = {
     "slides select": Verb(
         "plenish.slides.select:select_slides", "rank slides by how much of them is annotated"
     ),
-    "generate": Verb("plenish.latent.generate:generate", "make a synthetic Dataset from a trained generator"),
+    "generate": Verb(
+        "plenish.commands.generate:generate", "make a synthetic Dataset from a trained generator"
+    ),
     "export-model": Verb(
-        "plenish.latent.export_model:export_model",
+        "plenish.commands.export_model:export_model",
         "write a trained generator for other programs",
         {"format": "as"},
     ),

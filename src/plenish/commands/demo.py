@@ -64,13 +64,13 @@ def demo(
         seed: seed of everything.
     """
     from plenish import files
+    from plenish.commands.generate import generate
     from plenish.commands.reported import score, study
     from plenish.commands.train_gan import train_gan
     from plenish.datasets.dataset import Dataset
     from plenish.datasets.importing import import_dataset
     from plenish.datasets.profile import profile_dataset
     from plenish.datasets.split import split_dataset
-    from plenish.latent.generate import generate
     from plenish.phantom.tiles import make_phantom
     from plenish.report.build import write_report
 

@@ -189,7 +189,7 @@ def _train(
     method = method_of(sections)
     schedule = build_config(Schedule, sections["schedule"], "schedule")
     limits = build_config(Limits, sections["limits"], "limits")
-    if method.penalty.path and not family(recipe.family).generator.has_styles:
+    if method.penalty.path and not family(recipe.family).sampler.has_styles:
         raise InputError(
             f"penalty.path is for generators with styles, which {recipe.family} is not; leave it out."
         )
@@ -253,7 +253,7 @@ def _check_growth(name: str, network: NetworkConfig, method: Method) -> None:
 
     if not method.growth.start:
         return
-    generator = family(name).generator(network)
+    generator = family(name).sampler(network)
     if generator.stages == 1:
         raise InputError(f"growth.start is for networks that grow, and {name} does not; leave it out.")
     method.growth.first([generator.stage_size(number) for number in range(generator.stages)])

@@ -1,23 +1,26 @@
-"""`plenish encode`: an autoencoder's encodings of a Dataset's images, as an array beside its table."""
+"""A trained autoencoder: its encodings and reconstructions of images."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from plenish import files
+from plenish.datasets import test_access_log
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.pixels import chunks
 from plenish.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from numpy.typing import NDArray
-
-    from plenish.datasets.dataset import Dataset
-    from plenish.networks.autoencoder import Autoencoder
-    from plenish.runs import Run
-    from plenish.training.engine import Engine
+from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
+from plenish.progress import progress
+from plenish.runs import Run
+from plenish.training.checkpoints import find_checkpoint, load_module
+from plenish.training.engine import Engine
 
 _AT_ONCE = 256
 
@@ -67,9 +70,6 @@ class LoadedAutoencoder:
         noise: NDArray[np.float32] | None,
         of: Callable[[torch.Tensor], torch.Tensor],
     ) -> NDArray[np.float32]:
-        import numpy as np
-        import torch
-
         self.check(images.shape)
         parts = []
         with torch.inference_mode(), self.engine.autocast():
@@ -112,14 +112,7 @@ def load_autoencoder(run: Path | str, checkpoint: str = "best") -> LoadedAutoenc
     Raises:
         InputError: no such Run or checkpoint, or it is damaged.
     """
-    from plenish.runs import Run
-
-    opened = Run.open(run, "autoencoder")  # Refused, where it must be, before torch is loaded.
-    from plenish import files
-    from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
-    from plenish.training.checkpoints import find_checkpoint, load_module
-    from plenish.training.engine import Engine
-
+    opened = Run.open(run, "autoencoder")
     path = find_checkpoint(opened, checkpoint)
     network = Autoencoder(AutoencoderConfig.from_dict(opened.config["config"]["network"]))
     load_module(path, "autoencoder", network)
@@ -154,33 +147,12 @@ class Encoded:
         }  # fmt: skip
 
 
-def encode(run: Path, data: Path, *, name: str = "cae", checkpoint: str = "best") -> Encoded:
-    """Encode every image of a Dataset with a trained autoencoder; adds arrays/NAME.npy beside its table.
-
-    Row i of the array is image i, of whatever part. The array's manifest names the model and what it was
-    trained on.
-
-    Args:
-        run: an autoencoder Run.
-        data: the Dataset; its images must have the size and channels the autoencoder was trained on.
-        name: name of the array.
-        checkpoint: best, last, or a checkpoint's name.
+def encode_dataset(model: LoadedAutoencoder, dataset: Dataset, name: str) -> Encoded:
+    """Encode every image of a Dataset, of whatever part; adds arrays/NAME.npy, row i of image i.
 
     Raises:
-        InputError: the images do not fit, or the Dataset already has an array of that name.
+        InputError: the images do not fit.
     """
-    import numpy as np
-
-    from plenish.datasets import test_access_log as reads
-    from plenish.datasets.dataset import Dataset
-    from plenish.datasets.pixels import chunks
-    from plenish.progress import progress
-
-    dataset = Dataset.open(data)
-    check_array_name(name)
-    if name in dataset.array_names():
-        raise InputError(f"{data} already has an array '{name}'; choose another --name.")
-    model = load_autoencoder(run, checkpoint)
     model.check((0, dataset.size, dataset.size, dataset.channels))
     array = np.empty((len(dataset), model.network.config.encoding_size), np.float32)
     with progress("encoding", len(dataset)) as bar:
@@ -190,7 +162,7 @@ def encode(run: Path, data: Path, *, name: str = "cae", checkpoint: str = "best"
     for split in dataset.split_names():
         frozen = dataset.split(split)
         if len(frozen.rows("test")):
-            reads.record(dataset.path, split, frozen.hash, "encode")
+            test_access_log.record(dataset.path, split, frozen.hash, "encode")
     config = model.network.config
     space = "latent" if config.latent_features is not None else "bottleneck"
     about = {
@@ -199,12 +171,3 @@ def encode(run: Path, data: Path, *, name: str = "cae", checkpoint: str = "best"
     }  # fmt: skip
     dataset.add_array(name, array, about)
     return Encoded(dataset, name, (len(array), array.shape[1]), about)
-
-
-def check_array_name(name: str) -> None:
-    """InputError unless a word can be a file's name."""
-    if not name or name.startswith(".") or not all(c.isalnum() or c in "-_." for c in name):
-        raise InputError(f"'{name}' cannot name an array; use letters, digits, '-' and '_'.")
-
-
-__all__ = ["Encoded", "LoadedAutoencoder", "encode", "load_autoencoder"]

@@ -66,7 +66,7 @@ def check_generator(path: Path, material: Material) -> None:
     """Refuse a generator that cannot serve this Dataset, before anything is written."""
     run = Run.open(path, "generator")
     check_origin(run.config["data"], material.data, material.test.split_name, f"The generator in {path}")
-    from plenish.latent.generate import load_generator
+    from plenish.latent.sampling import load_generator
 
     network, data = load_generator(path).network, material.data
     if (network.size, network.channels) != (data.size, data.channels):

@@ -252,13 +252,14 @@ def _generate(run: Run, generator: Path, arms: Sequence[Arm], material: Material
     n = synthetic_needed(arms, material)
     if out.exists():
         return out
-    from plenish.latent.generate import generate
+    from plenish.latent.sampling import load_generator, make_dataset
 
+    loaded = load_generator(generator)
     if material.train.split_name == "default":
-        generate(generator, out, n, like=material.data.path, seed=seed)
+        make_dataset(loaded, out, n, like=material.data.path, seed=seed)
     else:  # equal shares of the classes, enough for the most frequent one
         counts = np.bincount(material.train.codes)
-        generate(generator, out, int(np.ceil(n * len(counts) * counts.max() / counts.sum())), seed=seed)
+        make_dataset(loaded, out, int(np.ceil(n * len(counts) * counts.max() / counts.sum())), seed=seed)
     return out
 
 

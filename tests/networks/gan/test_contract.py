@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
-from plenish.latent.export_model import TOLERANCE, Format, fold, largest_difference, write_model
-from plenish.networks.gan import FAMILIES, build, network_config
+from plenish.latent.exporting import TOLERANCE, Format, fold, largest_difference, write_model
+from plenish.networks.gan import FAMILIES, build, family, network_config
 from plenish.networks.layers import base_and_stages
 from plenish.training import checkpoints
 from plenish.training.engine import Engine
@@ -220,9 +220,9 @@ def test_a_restored_training_goes_on_bit_for_bit(
     name: str, options: dict, precision: Literal["float32", "bfloat16"], tmp_path: Path
 ) -> None:
     n, kind = 6, "multilabel"
-    if "dropout" in {field.name for field in dataclasses.fields(FAMILIES[name].config)}:
+    if "dropout" in {field.name for field in dataclasses.fields(family(name).config)}:
         options = {"dropout": 0.5, **options}
-    styles = FAMILIES[name].generator.has_styles
+    styles = family(name).sampler.has_styles
     method = Method(
         Adversarial(
             batch=n,

@@ -20,7 +20,7 @@ from plenish import settings
 from plenish.commands.train_gan import train_gan
 from plenish.datasets.dataset import Dataset
 from plenish.errors import CheckFailed, InputError
-from plenish.latent.generate import load_generator
+from plenish.latent.sampling import load_generator
 from plenish.runs import Run
 from plenish.training import checkpoints
 from plenish.training.gan import samples

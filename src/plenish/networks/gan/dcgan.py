@@ -18,7 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from plenish.errors import InputError, unknown
 from plenish.networks.activation import leaky_relu_
 from plenish.networks.convolution import Downsampling, Upsampling
-from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
 from plenish.networks.layers import (
     base_and_stages,
     check_activations,
@@ -142,3 +142,6 @@ class DCGANDiscriminator(Discriminator):
         self.check_labels(y)
         logits: Tensor = self.head(self.features(image, y, parts=parts))[:, 0].float()
         return logits
+
+
+FAMILY = GANFamily(DCGANConfig, DCGANGenerator, discriminator=DCGANDiscriminator)

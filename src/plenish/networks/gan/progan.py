@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plenish.errors import InputError
-from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
 from plenish.networks.layers import base_and_stages
 from plenish.networks.resampling import upsampled_convolution
 
@@ -318,3 +318,6 @@ class ProGANDiscriminator(_Growing, Discriminator):
             return logits
         projected: Tensor = (self.embed(y) * h).sum(1, dtype=exact)
         return logits + projected / math.sqrt(h.shape[1])
+
+
+FAMILY = GANFamily(ProGANConfig, ProGANGenerator, discriminator=ProGANDiscriminator)

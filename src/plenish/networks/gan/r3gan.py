@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plenish.errors import InputError
-from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
 from plenish.networks.layers import base_and_stages, check_widths
 
 _SLOPE = 0.2
@@ -196,3 +196,6 @@ class R3GANDiscriminator(Discriminator):
             if self.embed is not None and y is not None:
                 logits = logits + (self.embed(y.to(features.dtype)) * features).sum(1)
         return logits if logits.dtype == torch.float64 else logits.float()
+
+
+FAMILY = GANFamily(R3GANConfig, R3GANGenerator, discriminator=R3GANDiscriminator)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from plenish.errors import InputError
 from plenish.networks.attention import SelfAttention
-from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
 from plenish.networks.layers import base_and_stages, check_widths
 from plenish.networks.resampling import pooled_convolution, upsampled_convolution
 
@@ -314,3 +314,6 @@ class SAGANDiscriminator(Discriminator):
             return logits
         projected: Tensor = (self.embed(y) * h).sum(1)
         return logits + projected
+
+
+FAMILY = GANFamily(SAGANConfig, SAGANGenerator, discriminator=SAGANDiscriminator)

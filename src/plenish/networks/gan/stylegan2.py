@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
-from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
 from plenish.networks.gan.modulated import (
     Convolution,
     Dense,
@@ -203,3 +203,6 @@ class StyleGAN2Discriminator(Discriminator):
             return judged[:, 0]
         projected: Tensor = (judged * self.map(None, y)).sum(1) / math.sqrt(judged.shape[1])
         return projected
+
+
+FAMILY = GANFamily(StyleGAN2Config, StyleGAN2Generator, discriminator=StyleGAN2Discriminator)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from plenish.errors import InputError
 from plenish.networks.activation import leaky_relu_
-from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
 from plenish.networks.layers import (
     base_and_stages,
     check_activations,
@@ -126,3 +126,6 @@ class VanillaDiscriminator(Discriminator):
         self.check_labels(y)
         logits: Tensor = self.head(self.features(image, y, parts=parts))[:, 0].float()
         return logits
+
+
+FAMILY = GANFamily(VanillaConfig, VanillaGenerator, discriminator=VanillaDiscriminator)

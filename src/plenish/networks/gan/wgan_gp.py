@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from plenish.networks.activation import leaky_relu_
 from plenish.networks.convolution import Downsampling, Upsampling
-from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
 from plenish.networks.layers import (
     base_and_stages,
     check_activations,
@@ -119,3 +119,6 @@ class WGANGPDiscriminator(Discriminator):
         if y is not None:
             scores = scores + (features * self.embed(y)).float().sum(1)
         return scores
+
+
+FAMILY = GANFamily(WGANGPConfig, WGANGPGenerator, discriminator=WGANGPDiscriminator)

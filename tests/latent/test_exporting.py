@@ -13,11 +13,13 @@ import torch
 from safetensors.torch import load_file
 
 from plenish import cli, files
+from plenish.commands.export_model import export_model
+from plenish.commands.generate import generate
 from plenish.commands.train_gan import train_gan
 from plenish.errors import CheckFailed, InputError
-from plenish.latent import export_model as exporting
-from plenish.latent.export_model import export_model, load_exported
-from plenish.latent.generate import generate, load_generator
+from plenish.latent import exporting
+from plenish.latent.exporting import load_exported
+from plenish.latent.sampling import load_generator
 from plenish.runs import Run
 
 TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]

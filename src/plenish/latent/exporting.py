@@ -1,8 +1,8 @@
-"""`plenish export-model`: a trained generator as a file for other programs, with the facts about it.
+"""A trained generator as a file for other programs, with the facts about it.
 
 Exported is the moving average in evaluation mode as one function (z, y) → images, in float32 on the CPU, with
-constant noise and weights as they are used: spectral norm is divided out. What was written is run again and
-compared with the network.
+the family's deterministic options and weights as they are used: spectral norm is divided out. What was
+written is run again and compared with the network.
 """
 
 from __future__ import annotations
@@ -15,23 +15,25 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.autograd import Function
 
 from plenish import files, settings
+from plenish.datasets.dataset import Dataset
 from plenish.errors import CheckFailed, InputError
+from plenish.latent.sampling import Loaded, load_generator
+from plenish.networks.families import build_sampler
+from plenish.networks.sampler import Sampler
 from plenish.progress import say, warn
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from plenish.latent.generate import Loaded
-    from plenish.networks.gan.contract import Generator
+from plenish.runs import versions
 
 Format = Literal["onnx", "torchscript", "safetensors"]
 TOLERANCE = 1e-4
 """Largest difference of an exported image from the network's, where images have the range [-1, 1]."""
-OPSETS = range(18, 24)
 _FILES = {"onnx": "generator.onnx", "torchscript": "generator.pt", "safetensors": "generator.safetensors"}
 
 
@@ -57,35 +59,12 @@ class ExportedModel:
         }  # fmt: skip
 
 
-def export_model(
-    run: Path, out: Path, *, format: Format = "onnx", checkpoint: str = "best", opset: int = 18
-) -> ExportedModel:
-    """Write a trained generator for other programs: z, and y where it has labels, to images.
-
-    OUT becomes a folder with the model and a config.json: family, network, prior of z, labels, provenance,
-    licence, intended use. Images are N×C×H×W, -1 black to 1 white, for any N. The model is run again and
-    compared with the network.
-
-    Args:
-        run: a generator's Run.
-        out: the folder to make; must not exist.
-        format: onnx for any runtime; torchscript for PyTorch without Plenish (such a file holds code);
-            safetensors for Plenish itself: weights alone, no code.
-        checkpoint: best, last, or a checkpoint's name.
-        opset: version of the ONNX operators.
+def export_generator(run: Path, out: Path, format: Format, checkpoint: str, opset: int) -> ExportedModel:
+    """Write a generator and the facts about it to a new folder.
 
     Raises:
-        InputError: no such Run or checkpoint, or a package is missing.
         CheckFailed: what was written does not make the network's images.
     """
-    if opset not in OPSETS:
-        raise InputError(f"--opset lies between {OPSETS[0]} and {OPSETS[-1]}, not at {opset}.")
-    if format == "onnx":
-        _require("onnx", "onnxscript")
-    if out.exists():
-        raise InputError(f"{out} already exists; choose another name or remove it first.")
-    from plenish.latent.generate import load_generator
-
     with settings.use(device="cpu", precision="float32"):
         loaded = load_generator(run, checkpoint)
     fold(loaded.network)
@@ -104,13 +83,13 @@ def export_model(
         }  # fmt: skip
         files.write_json(partial / "config.json", facts)
     if format == "torchscript":
-        say("A TorchScript file holds code beside weights: whoever loads it has to trust where it came from.")
+        say("A TorchScript file holds code beside weights: whoever loads it has to trust its origin.")
     if difference is None:
         warn("the model was not run, since onnxruntime is missing; pip install 'plenish[onnx]' brings it.")
     return ExportedModel(out, file, difference)
 
 
-def load_exported(folder: Path) -> Generator:
+def load_exported(folder: Path) -> Sampler:
     """The generator of a safetensors export, on the CPU in evaluation mode; nothing is unpickled.
 
     Args:
@@ -125,11 +104,7 @@ def load_exported(folder: Path) -> Generator:
     path = folder / str(facts["file"])
     if not path.is_file() or files.sha256_file(path) != facts["sha256"]:
         raise InputError(f"{path} is missing or not what was exported; export the model again.")
-    from safetensors.torch import load_file
-
-    from plenish.networks.gan import family, network_config
-
-    network = family(facts["family"]).generator(network_config(facts["family"], facts["network"]))
+    network = build_sampler(facts["family"], facts["network"])
     fold(network)
     network.load_state_dict(load_file(path))
     return network.eval().requires_grad_(False)
@@ -140,8 +115,6 @@ def fold(network: torch.nn.Module) -> None:
 
     Such layers offer the weight they use as `normed()`.
     """
-    import torch
-
     network.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
     for module in network.modules():
         if hasattr(module, "normed"):
@@ -150,11 +123,8 @@ def fold(network: torch.nn.Module) -> None:
             vars(module)["normed"] = lambda weight=weight: weight
 
 
-def write_model(network: Generator, path: Path, format: Format, opset: int = 18) -> None:
+def write_model(network: Sampler, path: Path, format: Format, opset: int = 18) -> None:
     """Write a folded generator to a file."""
-    import torch
-    from safetensors.torch import save_file
-
     if format == "safetensors":
         with files.reporting_disk(path):
             save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
@@ -193,9 +163,8 @@ def _is_large(network: torch.nn.Module) -> bool:
     return bool(sum(tensor.nbytes for tensor in network.state_dict().values()) > 1.9e9)
 
 
-def _whole(network: Generator) -> torch.nn.Module:
+def _whole(network: Sampler) -> torch.nn.Module:
     """The generator as one module: z, N×z_dim (and y, N×K) → images of the full size, N×C×H×W."""
-    import torch
 
     class Whole(torch.nn.Module):
         def __init__(self) -> None:
@@ -203,30 +172,25 @@ def _whole(network: Generator) -> torch.nn.Module:
             self.network = network
 
         def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-            w = self.network.mapping(z, y)
-            return self.network.full_size(self.network.synthesis(w, y, noise="constant"))
+            return network.sample(z, y, **network.deterministic_options)
 
     return Whole().eval().requires_grad_(False)
 
 
-def _inputs(network: Generator, n: int) -> tuple[Tensor, Tensor | None]:
+def _inputs(network: Sampler, n: int) -> tuple[Tensor, Tensor | None]:
     """Latents of the prior and soft labels, to trace and to compare with."""
-    import torch
-
     rng = torch.Generator().manual_seed(n)
     z = network.sample_prior(n, rng)
     width = network.labels.width
     return z, torch.rand(n, width, generator=rng).softmax(1) if width else None
 
 
-def largest_difference(network: Generator, path: Path, format: Format) -> float | None:
+def largest_difference(network: Sampler, path: Path, format: Format) -> float | None:
     """Largest difference of an exported model's images from the network's, over batches of 1 and 5.
 
     Returns:
         None where onnxruntime, which it takes to run ONNX, is not installed.
     """
-    import torch
-
     run = _runner(network, path, format)
     if run is None:
         return None
@@ -239,19 +203,13 @@ def largest_difference(network: Generator, path: Path, format: Format) -> float 
     return max(differences)
 
 
-def _runner(
-    network: Generator, path: Path, format: Format
-) -> Callable[[Tensor, Tensor | None], Tensor] | None:
+def _runner(network: Sampler, path: Path, format: Format) -> Callable[[Tensor, Tensor | None], Tensor] | None:
     """What a written model makes of z and y."""
-    import torch
-
     if format == "torchscript":
         with _silence():
             script = torch.jit.load(path)
         return lambda z, y: script(z) if y is None else script(z, y)
     if format == "safetensors":
-        from safetensors.torch import load_file
-
         again = type(network)(network.config)
         fold(again)
         again.load_state_dict(load_file(path))
@@ -272,14 +230,6 @@ def _runner(
     return run
 
 
-def _require(*packages: str) -> None:
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"ONNX takes {' and '.join(missing)}, not installed here; pip install 'plenish[onnx]' brings it."
-        )
-
-
 class _NoContext:
     """What a forward pass that nobody differentiates may tell its function."""
 
@@ -293,7 +243,6 @@ def _library_functions_alone() -> Iterator[None]:
 
     A trace would otherwise hold calls of Python, which cannot be saved.
     """
-    from torch.autograd import Function
 
     def plain(kind: Any, *arguments: Any) -> Any:
         return kind.forward(_NoContext(), *arguments)
@@ -308,7 +257,7 @@ def _library_functions_alone() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep what exporters tell about their inner works off the terminal."""
+    """Keep the messages of exporters off the terminal."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -325,13 +274,10 @@ def _silence() -> Iterator[None]:
 
 def _facts(loaded: Loaded, format: Format, opset: int) -> dict[str, Any]:
     """What whoever uses the model has to know."""
-    from plenish.runs import versions
-
     network = loaded.network
     labels = network.labels
     inputs: dict[str, Mapping[str, Any]] = {
-        "z": {"shape": ["batch", network.z_dim], "type": "float32",
-              "prior": "N(0, 1)" if network.config.prior == "normal" else "U(-1, 1)"},
+        "z": {"shape": ["batch", *network.z_shape], "type": "float32", "prior": network.prior_name},
     }  # fmt: skip
     if labels.width:
         meaning = "one-hot or soft" if labels.kind == "categorical" else labels.kind
@@ -344,7 +290,7 @@ def _facts(loaded: Loaded, format: Format, opset: int) -> dict[str, Any]:
         "inputs": inputs,
         "output": {"image": {"shape": ["batch", network.channels, side, side], "type": "float32",
                              "range": "-1 black, 1 white; clip what lies beyond"}},
-        "noise": "constant", "moving_average": True, "provenance": loaded.provenance(),
+        **network.deterministic_options, "moving_average": True, "provenance": loaded.provenance(),
         "licence": _licence(loaded),
         "intended_use": "training data for research and teaching; not for diagnosis",
         "versions": versions(),
@@ -353,13 +299,8 @@ def _facts(loaded: Loaded, format: Format, opset: int) -> dict[str, Any]:
 
 def _licence(loaded: Loaded) -> str:
     """That of the training data, as far as it can still be read."""
-    from plenish.datasets.dataset import Dataset
-
     try:
         licence = Dataset.open(loaded.run.config["data"]["path"]).manifest.licence
     except (InputError, KeyError):
         licence = ""
     return f"as the training data ({licence or 'licence not stated'})"
-
-
-__all__ = ["ExportedModel", "export_model", "fold", "largest_difference", "load_exported", "write_model"]

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from plenish import cli
+from plenish.commands.generate import generate
 from plenish.commands.train_gan import train_gan
+from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
-from plenish.latent.generate import decode, generate, load_generator
+from plenish.latent.sampling import decode, load_generator
 from plenish.networks.gan import build, network_config
+from plenish.networks.gan.contract import Generator
 from plenish.runs import Run
 
 TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]
@@ -122,3 +126,72 @@ def test_an_image_depends_on_its_number_and_the_seed_alone(family: str) -> None:
     noisy = family == "stylegan2"
     assert (whole[0] != whole[1]).any() == noisy
     assert (decode(network, z, None, seed=4) != whole).any() == noisy
+
+
+@pytest.fixture
+def styled(stripes, tmp_path: Path) -> Run:
+    return train_gan(
+        stripes().path, tmp_path / "run", recipe="small-stylegan2", kimg=0.1, batch=10, checkpoint_kimg=0.1,
+        validation=False, options=[*TINY, "network.w_dim=12"],
+    )  # fmt: skip
+
+
+def test_given_latents_make_the_images(styled: Run, tmp_path: Path) -> None:
+    drawn = generate(styled.path, tmp_path / "drawn", 6, label="class1", options=["noise=constant"])
+    asked = {"label": "class1", "options": ["noise=constant"]}
+    np.save(tmp_path / "z.npy", drawn.array("z")[::-1].astype(np.float64))
+    again = generate(styled.path, tmp_path / "again", latents=tmp_path / "z.npy", **asked)
+    first = generate(styled.path, tmp_path / "first", 2, latents=drawn.array("z"), **asked)
+    images = drawn.pixels.read(np.arange(6)).astype(int)
+    assert np.abs(again.pixels.read(np.arange(6))[::-1] - images).max() <= 1
+    assert np.abs(first.pixels.read(np.arange(2)) - images[:2]).max() <= 1
+    assert (again.array("z")[::-1] == drawn.array("z")).all()
+    assert len(again) == 6
+    network = load_generator(styled.path).network
+    assert isinstance(network, Generator)
+    y = torch.from_numpy(drawn.array("y"))
+    w = network.mapping(
+        torch.from_numpy(drawn.array("z")).to(network.w_mean.device), y.to(network.w_mean.device)
+    )
+    for name, ws in (("one", w[:, 0]), ("layers", w)):
+        made = generate(styled.path, tmp_path / name, latents=ws.cpu().numpy(), space="w", **asked)
+        assert np.abs(made.pixels.read(np.arange(6)) - images).max() <= 1
+        assert made.array("w").shape == ws.shape
+        assert made.manifest.extra["generator"]["space"] == "w"
+
+
+@pytest.mark.parametrize(
+    ("latents", "more", "value"),
+    [
+        (np.zeros((3, 7)), {}, "N×8, not float64 3×7"),
+        (np.zeros((3, 8, 1)), {}, "3×8×1"),
+        (np.zeros(8), {}, "float64 8"),
+        (np.array([["a"] * 8]), {}, "<U1"),
+        (np.array([[0.0] * 8, [np.nan] * 8]), {}, "1 of 2 rows.* row 1"),
+        (np.zeros((3, 8)), {"n": 4}, "-n 4 .* 3 "),
+        (np.zeros((3, 7)), {"space": "w"}, r"w of N×8 or N×1×8"),
+        (None, {"space": "w"}, "--latents"),
+        (None, {"options": ["nois=none"]}, "'noise'"),
+        (None, {"options": ["noise"]}, "'noise'"),
+    ],
+)
+def test_latents_and_options_that_do_not_fit_are_refused(
+    trained: tuple[Path, Run], tmp_path: Path, latents: np.ndarray | None, more: dict, value: str
+) -> None:
+    with pytest.raises(InputError, match=value):
+        generate(trained[1].path, tmp_path / "made", latents=latents, **more)
+    assert not list(tmp_path.glob("made*"))
+
+
+def test_latents_from_the_command_line(
+    trained: tuple[Path, Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, file = str(trained[1].path), tmp_path / "z.npy"
+    np.save(file, np.ones((3, 8), np.float32))
+    assert cli.run(["generate", run, str(tmp_path / "made"), "--latents", str(file), "--quiet"]) == 0
+    assert len(Dataset.open(tmp_path / "made")) == 3
+    file.write_bytes(b"no array")
+    capsys.readouterr()
+    for path in (file, tmp_path / "missing.npy"):
+        assert cli.run(["generate", run, str(tmp_path / "other"), "--latents", str(path)]) == 2
+        assert str(path) in capsys.readouterr().err

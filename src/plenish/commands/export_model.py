@@ -1,0 +1,58 @@
+"""`plenish export-model`: a trained generator as a file for other programs."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from plenish.errors import InputError
+from plenish.runs import Run
+
+if TYPE_CHECKING:
+    from plenish.latent.exporting import ExportedModel
+
+Format = Literal["onnx", "torchscript", "safetensors"]
+OPSETS = range(18, 24)
+"""Versions of the ONNX operators that exports are tested with."""
+
+
+def export_model(
+    run: Path, out: Path, *, format: Format = "onnx", checkpoint: str = "best", opset: int = 18
+) -> ExportedModel:
+    """Write a trained generator for other programs: z, and y where it has labels, to images.
+
+    OUT becomes a folder with the model and a config.json: family, network, prior of z, labels, provenance,
+    licence, intended use. Images are N×C×H×W, -1 black to 1 white, for any N. The model is run again and
+    compared with the network.
+
+    Args:
+        run: a generator's Run.
+        out: the folder to make; must not exist.
+        format: onnx for any runtime; torchscript for PyTorch without Plenish (such a file holds code);
+            safetensors for Plenish itself: weights alone, no code.
+        checkpoint: best, last, or a checkpoint's name.
+        opset: version of the ONNX operators.
+
+    Raises:
+        InputError: no such Run or checkpoint, or a package is missing.
+        CheckFailed: what was written does not make the network's images.
+    """
+    if opset not in OPSETS:
+        raise InputError(f"--opset lies between {OPSETS[0]} and {OPSETS[-1]}, not at {opset}.")
+    if format == "onnx":
+        _require("onnx", "onnxscript")
+    if out.exists():
+        raise InputError(f"{out} already exists; choose another name or remove it first.")
+    Run.open(run, "generator")
+    from plenish.latent.exporting import export_generator  # After what needs no torch.
+
+    return export_generator(run, out, format, checkpoint, opset)
+
+
+def _require(*packages: str) -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"ONNX takes {' and '.join(missing)}, not installed here; pip install 'plenish[onnx]' brings it."
+        )

@@ -1,0 +1,96 @@
+"""`plenish generate`: a synthetic Dataset from a trained generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from plenish.errors import InputError
+from plenish.runs import Run
+
+if TYPE_CHECKING:
+    from plenish.datasets.dataset import Dataset
+
+_MOST = 10_000_000
+"""Images one call may ask for."""
+
+
+def generate(
+    run: Path, out: Path, n: int | None = None, *, label: str | None = None, like: Path | None = None,
+    latents: Any = None, space: Literal["z", "w"] = "z", truncation: float | None = None,
+    options: list[str] | None = None, checkpoint: str = "best", seed: int = 0, name: str | None = None,
+) -> Dataset:  # fmt: skip
+    """Make a synthetic Dataset from a trained generator.
+
+    Image i depends on the seed and i alone, so a longer Dataset begins with a shorter one. Latents are kept
+    in arrays/z.npy (where they are smaller than the images), asked-for labels in arrays/y.npy; every row
+    names generator, checkpoint and seed.
+
+    Args:
+        run: a generator's Run.
+        out: the Dataset's folder; must not exist.
+        n: number of images; by default that of --latents, or of the train images of --like, else 1000.
+        label: make only this class.
+        like: a Dataset whose labels in train are followed; without it and --label the classes get equal
+            shares.
+        latents: a .npy file of latents (or in Python an array) to use in place of random ones, one row an
+            image.
+        space: what the latents are; w, for GANs, is N×w_dim, or N×num_ws×w_dim with a style for each layer.
+        truncation: psi; below 1 latents are drawn towards their mean: more typical, less varied images.
+        options: further options of the generator's family as name=value, such as noise=constant.
+        checkpoint: best, last, or a checkpoint's name.
+        seed: seed of the latents.
+        name: name of the Dataset.
+
+    Returns:
+        The synthetic Dataset.
+
+    Raises:
+        InputError: the Run was trained on other rows than train, or the options do not fit it.
+    """
+    if n is not None and n < 1:
+        raise InputError(f"-n must be at least 1, not {n}.")
+    if n is not None and n > _MOST:
+        raise InputError(f"-n must be at most {_MOST:,}, not {n:,}.")
+    chosen = _assignments(options or [])
+    if truncation is not None:
+        if not 0 <= truncation <= 1:
+            raise InputError(
+                f"--truncation lies between 0 (the mean image) and 1 (untouched); {truncation} was given."
+            )
+        chosen["truncation"] = truncation
+    given = None if latents is None else _read_latents(latents)
+    Run.open(run, "generator")
+    from plenish.latent.sampling import load_generator, make_dataset  # After what needs no torch.
+
+    return make_dataset(
+        load_generator(run, checkpoint), out, n, label=label, like=like, latents=given, space=space,
+        options=chosen, seed=seed, name=name,
+    )  # fmt: skip
+
+
+def _assignments(words: Sequence[str]) -> dict[str, Any]:
+    """`name=value` words as name → value."""
+    for word in words:
+        if not word.partition("=")[1]:
+            raise InputError(f"'{word}' in --options is not name=value, such as noise=constant.")
+    return {word.partition("=")[0]: yaml.safe_load(word.partition("=")[2]) for word in words}
+
+
+def _read_latents(latents: Any) -> NDArray[Any]:
+    """The array itself, or that of a .npy file; nothing is unpickled."""
+    if isinstance(latents, np.ndarray):
+        return latents
+    try:
+        found = np.load(Path(str(latents)), allow_pickle=False)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it holds no array of numbers"
+        raise InputError(f"--latents {latents} cannot be read as a .npy file ({reason}).") from None
+    if not isinstance(found, np.ndarray):
+        raise InputError(f"--latents {latents} is an archive of several arrays; give a .npy file.")
+    return found

@@ -1,0 +1,108 @@
+"""The registry of generator families: configuration, network and Learner of each, by name.
+
+A family is one record in the module that holds its networks. Those of Plenish are listed here; a package of
+the user's own registers its record through the entry point group `plenish.families`. A module is imported
+when its family is asked for, so a broken package disturbs no other family.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from plenish.datasets.schema import LabelSchema
+from plenish.errors import InputError, coerce_type, unknown
+
+if TYPE_CHECKING:
+    from plenish.networks.sampler import Sampler, SamplerConfig
+
+GROUP = "plenish.families"
+OF_THE_DATA = ("size", "channels", "labels")
+"""Configuration that follows from the training data and is no option."""
+_MODULES = {
+    "dcgan": "dcgan", "progan": "progan", "r3gan": "r3gan", "sagan": "sagan", "stylegan2": "stylegan2",
+    "vanilla": "vanilla", "wgan-gp": "wgan_gp",
+}  # fmt: skip
+BUILT_IN = {
+    name: EntryPoint(name, f"plenish.networks.gan.{module}:FAMILY", GROUP)
+    for name, module in _MODULES.items()
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A generator, how it is configured and how it is trained.
+
+    Attributes:
+        config: configuration of its networks.
+        sampler: the generator, built from a configuration alone.
+        learner: `module:Class` of the Learner that trains it, imported when a training starts.
+        weights: name under which the Learner's checkpoints hold the network to sample from.
+    """
+
+    config: type[SamplerConfig]
+    sampler: type[Sampler]
+    learner: str
+    weights: str = "ema"
+
+
+def family_names() -> list[str]:
+    """Names of all families, those of other packages too; nothing is imported."""
+    return sorted({*BUILT_IN, *entry_points(group=GROUP).names})
+
+
+def family(name: str) -> Family:
+    """A family by name.
+
+    Raises:
+        InputError: there is none of that name (the nearest is named), or its package cannot be loaded.
+    """
+    entry = BUILT_IN.get(name) or next(iter(entry_points(group=GROUP, name=name)), None)
+    if entry is None:
+        raise unknown("generator family", name, family_names())
+    if name in BUILT_IN:
+        found = entry.load()
+    else:
+        package = entry.dist.name if entry.dist is not None else entry.module
+        try:
+            found = entry.load()
+        except Exception as error:  # Whatever another package does when it is imported.
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise InputError(
+                f"The family '{name}' of the package {package} cannot be loaded ({reason}); update or "
+                "uninstall that package."
+            ) from error
+        if not isinstance(found, Family):
+            raise InputError(
+                f"The family '{name}' of the package {package} is no plenish.networks.families.Family "
+                f"({entry.value} is a {type(found).__name__}); update or uninstall that package."
+            )
+    assert isinstance(found, Family)
+    return found
+
+
+def network_config(name: str, options: Mapping[str, Any]) -> Any:
+    """The family's configuration, a SamplerConfig, from plain options.
+
+    Raises:
+        InputError: an option the family does not have, with the nearest one.
+    """
+    made = family(name).config
+    known = [field.name for field in dataclasses.fields(made)]
+    for option in options:
+        if option not in known:
+            raise unknown(f"{name} network option", option, [key for key in known if key not in OF_THE_DATA])
+    values = dict(options)
+    for field in dataclasses.fields(made):
+        if field.name in values and field.default is not dataclasses.MISSING:
+            values[field.name] = coerce_type(f"network.{field.name}", values[field.name], field.default)
+    if isinstance(values.get("labels"), Mapping):
+        values["labels"] = LabelSchema.from_dict(values["labels"])
+    return made(**values)
+
+
+def build_sampler(name: str, options: Mapping[str, Any]) -> Sampler:
+    """A new generator of a family from the plain options that a Run or an export keeps."""
+    return family(name).sampler(network_config(name, options))
