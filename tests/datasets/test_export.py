@@ -12,12 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from plenish.datasets import workers
+from plenish.datasets.decoding import Decoder
 from plenish.datasets.export import export_dataset
 from plenish.datasets.importing import import_dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.split import split_dataset
-from plenish.datasets.workers import fit_task
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 from plenish.phantom.tiles import make_phantom
@@ -161,15 +160,16 @@ def test_a_killed_import_of_an_npz_in_parts_goes_on_in_order(tmp_path, monkeypat
     data = make(tmp_path / "data")
     export_dataset(data.path, tmp_path / "out", "npz")
     done = []
+    decode = Decoder.decode
 
-    def interrupted(task, shape, archives=None):
+    def interrupted(self, task):
         done.extend(task.refs)
         if len(done) > 30:
             raise KeyboardInterrupt
-        return fit_task(task, shape)
+        return decode(self, task)
 
     with monkeypatch.context() as patch:
-        patch.setattr(workers, "fit_task", interrupted)
+        patch.setattr(Decoder, "decode", interrupted)
         with pytest.raises(KeyboardInterrupt):
             import_dataset(tmp_path / "out", tmp_path / "again", workers=1)
     assert import_dataset(tmp_path / "out", tmp_path / "again", workers=1).dataset.manifest.pixels_hash == (

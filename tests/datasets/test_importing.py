@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -17,13 +18,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plenish import cli, crew
-from plenish.datasets import workers
+from plenish import cli
+from plenish.datasets import decoding
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.decoding import Decoder, Shape, Task, decode_all
 from plenish.datasets.importing import import_dataset
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.split import split_dataset
-from plenish.datasets.workers import Shape, Task, fit_all, fit_task
 from plenish.errors import InputError
 from plenish.sizes import base_and_stages
 
@@ -193,26 +194,23 @@ def test_a_killed_import_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr("plenish.datasets.sources.listing.CHUNK", 5)
     import_dataset(source, tmp_path / "whole", 8)
     seen = []
+    decode = Decoder.decode
 
-    def interrupted(task, shape, archives):
+    def interrupted(self, task):
         seen.extend(task.refs)
         if len(seen) > 40:
             raise KeyboardInterrupt
-        return fit_task(task, shape)
+        return decode(self, task)
 
     with monkeypatch.context() as patch:
-        patch.setattr(workers, "fit_task", interrupted)
+        patch.setattr(Decoder, "decode", interrupted)
         with pytest.raises(KeyboardInterrupt):
             import_dataset(source, tmp_path / "out", 8, workers=1)
     assert not (tmp_path / "out").exists()
     assert (tmp_path / "out.partial").exists()
     again = []
     with monkeypatch.context() as patch:
-        patch.setattr(
-            workers,
-            "fit_task",
-            lambda task, shape, archives: again.extend(task.refs) or fit_task(task, shape),
-        )
+        patch.setattr(Decoder, "decode", lambda self, task: again.extend(task.refs) or decode(self, task))
         made = import_dataset(source, tmp_path / "out", 8, workers=1)
     assert len(again) < 60
     assert made.rejected == 1
@@ -224,15 +222,16 @@ def test_a_changed_source_is_not_continued(tmp_path, monkeypatch):
     monkeypatch.setattr("plenish.datasets.writer.shard_length", lambda size, channels: 2)
     monkeypatch.setattr("plenish.datasets.sources.listing.CHUNK", 4)
     done = []
+    decode = Decoder.decode
 
-    def interrupted(task, shape, archives):
+    def interrupted(self, task):
         done.extend(task.refs)
         if len(done) > 4:  # A try that has finished nothing leaves nothing to go on from.
             raise KeyboardInterrupt
-        return fit_task(task, shape)
+        return decode(self, task)
 
     with monkeypatch.context() as patch:
-        patch.setattr(workers, "fit_task", interrupted)
+        patch.setattr(Decoder, "decode", interrupted)
         with pytest.raises(KeyboardInterrupt):
             import_dataset(source, tmp_path / "out", 8, workers=1)
     (source / "a/0.png").unlink()
@@ -352,8 +351,7 @@ def test_identical_pixels_across_the_sources_parts_are_told(tmp_path):
 # Workers
 
 
-@pytest.mark.parametrize("crew", [1, 2])
-def test_a_zip_is_opened_once_for_all_tasks(tmp_path, monkeypatch, crew):
+def test_a_zip_is_opened_once_for_all_tasks(tmp_path, monkeypatch):
     source = pictures(tmp_path / "in", 30)
     names = sorted(path.relative_to(source).as_posix() for path in source.rglob("*.png"))
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
@@ -367,71 +365,63 @@ def test_a_zip_is_opened_once_for_all_tasks(tmp_path, monkeypatch, crew):
 
     tasks = [Task(names[i : i + 2], str(tmp_path / "in.zip"), zipped=True) for i in range(0, 30, 2)]
     shape = Shape(8, 3, "crop")
-    expected = [fit_task(task, shape).items for task in tasks]
     with monkeypatch.context() as patch:
         patch.setattr(zipfile.ZipFile, "__init__", listed)
-        if crew == 1:
-            found = [result.items for _, result in fit_all(tasks, shape, 1)]
-        else:  # What a worker process does, in this one.
-            calls = io.BytesIO()
-            for task in tasks:
-                workers._write_task(calls, task, shape)
-            answers = io.BytesIO()
-            workers._serve(io.BytesIO(calls.getvalue()), answers)
-            answers.seek(0)
-            found = [workers._read_result(answers, shape).items for _ in tasks]
-    assert found == expected
+        found = [result.items for _, result in decode_all(tasks, shape, 1)]
     assert len(opened) == 1
-    if crew == 1:
-        assert opened[0].fp is None
+    assert opened[0].fp is None
+    assert found == [result.items for _, result in decode_all(tasks, shape, 2)]
 
 
 def test_workers_keep_order_and_bounded_work(tmp_path, monkeypatch):
     source = pictures(tmp_path, 60)
     names = sorted(path.relative_to(source).as_posix() for path in source.rglob("*.png"))
     taken = []
-    monkeypatch.setattr(workers, "_AHEAD_BYTES", 1000)
+    monkeypatch.setattr(decoding, "_AHEAD_BYTES", 1000)
 
     def tasks():
         for i in range(0, 60, 3):
             taken.append(i)
             yield Task(names[i : i + 3], str(source))
 
-    results = fit_all(tasks(), Shape(8, 3, "crop"), 2)
+    results = decode_all(tasks(), Shape(8, 3, "crop"), 2)
     first = next(results)
     assert len(taken) == 4
     seen = [first, *results]
     assert [ref for task, _ in seen for ref in task.refs] == names
     for task, result in seen:
-        expected = fit_task(task, Shape(8, 3, "crop"))
+        expected = Decoder(Shape(8, 3, "crop")).decode(task)
         np.testing.assert_array_equal(result.pixels, expected.pixels)
-        assert [tuple(item) for item in result.items] == [tuple(item) for item in expected.items]
+        assert result.items == expected.items
+
+
+CRASHING = """
+import os
+from plenish.datasets import decoding
+
+class Decoder(decoding.Decoder):
+    def decode(self, task):
+        if "4.png" in task.refs:
+            os._exit(11)
+        return super().decode(task)
+"""
 
 
 def test_an_image_that_kills_its_worker_is_rejected_and_the_others_kept(tmp_path, monkeypatch):
     source = pictures(tmp_path / "in", 9, classes=("",))
-    code = (
-        "import os, plenish.datasets.workers as w\n"
-        "fit = w.fit_task\n"
-        "print('ready', flush=True)\n"
-        "w._serve(__import__('sys').stdin.buffer, __import__('sys').stdout.buffer,"
-        " lambda t, s, a: os._exit(11) if '4.png' in t.refs else fit(t, s))\n"
-    )
-    real = subprocess.Popen
-
-    def popen(command, **options):
-        return real([command[0], "-c", code], **options)
-
-    monkeypatch.setattr(crew.subprocess, "Popen", popen)
+    (tmp_path / "crashing.py").write_text(CRASHING)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(decoding, "Decoder", importlib.import_module("crashing").Decoder)
     names = [f"{i}.png" for i in range(9)]
-    ((_, result),) = fit_all([Task(names, str(source))], Shape(8, 3, "crop"), 2)
+    ((_, result),) = decode_all([Task(names, str(source))], Shape(8, 3, "crop"), 2)
     assert result.items[4] == Rejection("4.png", "crash", {"exit_status": 11})
     assert [i for i, item in enumerate(result.items) if isinstance(item, Rejection)] == [4]
     assert len(result.pixels) == 8
 
 
 def test_workers_import_neither_torch_nor_pandas():
-    code = "import sys, plenish.datasets.workers; print({'torch', 'pandas', 'pyarrow'} & set(sys.modules))"
+    code = "import sys, plenish.datasets.decoding; print({'torch', 'pandas', 'pyarrow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -446,10 +436,10 @@ def alive(pid):
 def test_workers_end_with_a_killed_parent(tmp_path):
     pictures(tmp_path / "in", 40, size=400)
     code = (
-        "import sys; from plenish.datasets.workers import *\n"
+        "import sys; from plenish.datasets.decoding import *\n"
         f"names = ['a/' + str(i) + '.png' for i in range(0, 40, 2)] * 500\n"
         f"tasks = (Task(names[i:i+8], {str(tmp_path / 'in')!r}) for i in range(0, len(names), 8))\n"
-        "for n, _ in enumerate(fit_all(tasks, Shape(64, 3, 'crop'), 2)):\n"
+        "for n, _ in enumerate(decode_all(tasks, Shape(64, 3, 'crop'), 2)):\n"
         "    if n == 2: print('going', flush=True)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)

@@ -18,8 +18,8 @@ from plenish.wording import agree, plural
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset
+    from plenish.datasets.decoding import Result, Shape, Task
     from plenish.datasets.sources.listing import Listing
-    from plenish.datasets.workers import Result, Shape, Task
     from plenish.datasets.writer import DatasetWriter
 
 _DEFAULT_SIZE = 64
@@ -118,8 +118,8 @@ def import_dataset(
         InputError: the source, its labels or OUT cannot be used, or a group lies in several parts of a split
             that is kept.
     """
+    from plenish.datasets.decoding import Shape
     from plenish.datasets.sources import TableOptions, recognise
-    from plenish.datasets.workers import Shape
     from plenish.datasets.writer import DatasetWriter
 
     _refuse_at_once(out, workers)
@@ -252,8 +252,8 @@ def _find_channels(listing: Listing) -> int:
 
 
 def _grey(listing: Listing, rows: Any) -> Iterator[bool]:
+    from plenish.datasets.decoding import read_refs
     from plenish.datasets.images import is_grey
-    from plenish.datasets.workers import read_refs
 
     for data in read_refs([listing.refs[i] for i in rows], listing.root, listing.zipped):
         if data:
@@ -272,12 +272,12 @@ def _crew(workers: int | None, listing: Listing, shape: Shape) -> int:
 
 
 def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -> _Tally:
-    from plenish.datasets.workers import fit_all
+    from plenish.datasets.decoding import decode_all
 
     tally = _Tally(rejected=list(writer.rejections()))
     at = writer.skip
     with progress("import", len(listing), done=at) as bar:
-        for task, result in fit_all(listing.tasks(at), shape, workers):
+        for task, result in decode_all(listing.tasks(at), shape, workers):
             _take(task, result, listing, at, writer, tally)
             at += len(task.refs)
             bar.advance(len(task.refs))

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
 
+from plenish.datasets.decoding import CHUNK, Task
 from plenish.datasets.images import MAX_BYTES, MAX_PIXELS
 from plenish.datasets.schema import LabelSchema, Part
 from plenish.datasets.sources.pieces import Blocks, Piece
-from plenish.datasets.workers import CHUNK, Task
 from plenish.errors import InputError
 
 if TYPE_CHECKING:

@@ -1,0 +1,289 @@
+"""A function over many jobs, on worker processes of this machine: in order, and with bounded memory.
+
+`executor` is the one place that decides where jobs run; a cluster's would offer the same `map_ordered`.
+
+The workers are fresh interpreters that talk over pipes (pickle protocol 5, arrays out of band). Unlike
+multiprocessing's, they do not run the caller's main script again, so they start fast, never import torch, and
+need no `if __name__ == "__main__"` around a user's call.
+"""
+
+from __future__ import annotations
+
+import abc
+import collections
+import concurrent.futures
+import contextlib
+import fcntl
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Any, Generic, TypeVar, cast
+
+import numpy as np
+
+from plenish.errors import PlenishError
+
+ContextT = TypeVar("ContextT")
+JobT = TypeVar("JobT")
+ResultT = TypeVar("ResultT")
+
+Recover = Callable[[JobT, int, Callable[[JobT], ResultT]], ResultT]
+"""Makes the result of a job whose process ended: called with the job, the exit status, and a function that
+runs another job (a part of it) on a new process."""
+
+_PIPE_BYTES = 2**20
+_MAIN = "from plenish.parallel import serve; serve()"
+
+
+class WorkerLost(PlenishError):
+    """A worker process ended without a result."""
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Executor(abc.ABC, Generic[ContextT]):
+    """Runs jobs; each worker keeps a context between its jobs (an open slide, an open archive)."""
+
+    @abc.abstractmethod
+    def map_ordered(
+        self,
+        function: Callable[[ContextT, JobT], ResultT],
+        jobs: Iterable[JobT],
+        *,
+        ahead: int,
+        recover: Recover[JobT, ResultT],
+    ) -> Iterator[tuple[JobT, ResultT]]:
+        """Call a function with every job; the results come in the order of the jobs.
+
+        Args:
+            function: takes the worker's context and a job; of a module that a worker can import.
+            jobs: made lazily.
+            ahead: how many jobs may be started beyond the oldest one whose result was not taken yet.
+            recover: makes the result of a job whose worker process ended.
+
+        Raises:
+            WorkerLost: a process could not start.
+            Exception: what the function raised.
+        """
+
+
+@contextlib.contextmanager
+def executor(
+    workers: int, initialise: Callable[..., AbstractContextManager[ContextT]], initargs: Sequence[Any] = ()
+) -> Iterator[Executor[ContextT]]:
+    """Start an executor, whose workers end with the block.
+
+    Args:
+        workers: processes; 1 works in this one.
+        initialise: makes a worker's context, entered when the worker starts.
+        initargs: its arguments.
+    """
+    if workers <= 1:
+        with initialise(*initargs) as context:
+            yield _InProcess(context)
+        return
+    pool: _WorkerPool[ContextT] = _WorkerPool(workers, (initialise, tuple(initargs)))
+    try:
+        yield pool
+    finally:
+        pool.terminate()
+
+
+class _InProcess(Executor[ContextT]):
+    def __init__(self, context: ContextT) -> None:
+        self._context = context
+
+    def map_ordered(
+        self,
+        function: Callable[[ContextT, JobT], ResultT],
+        jobs: Iterable[JobT],
+        *,
+        ahead: int,
+        recover: Recover[JobT, ResultT],
+    ) -> Iterator[tuple[JobT, ResultT]]:
+        for job in jobs:
+            yield job, function(self._context, job)
+
+
+class _WorkerPool(Executor[ContextT]):
+    """A thread for each worker process, which waits for its results."""
+
+    def __init__(self, workers: int, context: tuple[Any, ...]) -> None:
+        self._context = context
+        self._threads = concurrent.futures.ThreadPoolExecutor(workers)
+        self._of_thread = threading.local()
+        self._lock = threading.Lock()
+        self._workers: list[_Worker] = []
+        self._closed = False
+
+    def map_ordered(
+        self,
+        function: Callable[[ContextT, JobT], ResultT],
+        jobs: Iterable[JobT],
+        *,
+        ahead: int,
+        recover: Recover[JobT, ResultT],
+    ) -> Iterator[tuple[JobT, ResultT]]:
+        def call(job: JobT) -> ResultT:
+            worker = self._worker()
+            try:
+                result: ResultT = worker.call((function, job))
+                return result
+            except (OSError, EOFError):
+                del self._of_thread.worker
+                exit_status = worker.terminate()
+                if self._closed:
+                    raise
+            return recover(job, exit_status, call)
+
+        waiting: collections.deque[tuple[JobT, concurrent.futures.Future[ResultT]]] = collections.deque()
+        for job in jobs:
+            waiting.append((job, self._threads.submit(call, job)))
+            if len(waiting) > ahead:
+                done, future = waiting.popleft()
+                yield done, future.result()
+                del future  # It holds its result.
+        while waiting:
+            done, future = waiting.popleft()
+            yield done, future.result()
+
+    def _worker(self) -> _Worker:
+        """The worker process of this thread."""
+        if not hasattr(self._of_thread, "worker"):
+            with self._lock:
+                if self._closed:
+                    raise EOFError
+                worker = _Worker()
+                self._workers.append(worker)
+            try:
+                worker.call(self._context)
+            except (OSError, EOFError):
+                raise WorkerLost("A worker process could not start; try '--workers 1'.") from None
+            self._of_thread.worker = worker
+        return cast(_Worker, self._of_thread.worker)
+
+    def terminate(self) -> None:
+        """End all processes."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self._closed = True
+            for worker in self._workers:
+                worker.process.kill()  # All at once, then one by one.
+            for worker in self._workers:
+                worker.terminate()
+
+
+class _Worker:
+    """A worker process."""
+
+    def __init__(self) -> None:
+        source = str(Path(__file__).resolve().parents[1])
+        paths = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+        variables = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _MAIN],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | variables,
+            process_group=0,  # An interrupt from the keyboard reaches the parent only.
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._pipes = self.process.stdin, self.process.stdout
+        for pipe in self._pipes:  # A larger pipe takes fewer turns; where it is allowed.
+            with contextlib.suppress(OSError, AttributeError):
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def call(self, message: object) -> Any:
+        """Send a job and wait for its result.
+
+        Raises:
+            OSError, EOFError: the process ended.
+            Exception: what the function raised.
+        """
+        _send(self._pipes[0], message)
+        result, error = _receive(self._pipes[1])
+        if error is not None:
+            raise error
+        return result
+
+    def terminate(self) -> int:
+        """End the process, close its pipes and return its exit status."""
+        self.process.kill()
+        exit_status = self.process.wait()
+        for pipe in self._pipes:
+            with contextlib.suppress(OSError):
+                pipe.close()
+        return exit_status
+
+
+def serve() -> None:
+    """What a worker process does: initialise, then run jobs until its input is closed."""
+    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # What a library prints must not end up between results.
+    with contextlib.suppress(OSError, EOFError), contextlib.ExitStack() as stack:
+        initialise, initargs = _receive(source)
+        context = None
+        try:
+            context = stack.enter_context(initialise(*initargs))
+            _send(sink, (None, None))
+        except Exception as error:
+            _send(sink, (None, _portable(error)))
+        while True:
+            function, job = _receive(source)
+            answer: tuple[Any, Exception | None]
+            try:
+                answer = function(context, job), None
+            except Exception as error:
+                answer = None, _portable(error)
+            _send(sink, answer)
+            del function, job, answer  # The next job needs the memory.
+    os._exit(0)  # Nothing is left to clean, and a closed standard output would complain.
+
+
+def _portable(error: Exception) -> Exception:
+    """An error as it can be sent, with its traceback as a note where it is not for the user."""
+    if not isinstance(error, PlenishError):
+        error.add_note("In a worker process:\n" + traceback.format_exc())
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _send(pipe: IO[bytes], message: object) -> None:
+    buffers: list[pickle.PickleBuffer] = []
+    parts = [memoryview(pickle.dumps(message, 5, buffer_callback=buffers.append))]
+    parts += [buffer.raw() for buffer in buffers]
+    pipe.write(struct.pack(f"<{len(parts) + 1}Q", len(parts), *map(len, parts)))
+    for part in parts:
+        pipe.write(part)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> Any:
+    (count,) = struct.unpack("<Q", _read(pipe, 8))
+    sizes = struct.unpack(f"<{count}Q", _read(pipe, 8 * count))
+    message, *buffers = [_read(pipe, size) for size in sizes]
+    return pickle.loads(message, buffers=buffers)
+
+
+def _read(pipe: IO[bytes], size: int) -> memoryview:
+    data = memoryview(np.empty(size, np.uint8))
+    if pipe.readinto(data) != size:  # type: ignore[attr-defined]
+        raise EOFError
+    return data
+
+
+__all__ = ["Executor", "WorkerLost", "available_cores", "executor", "serve"]
