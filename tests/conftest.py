@@ -42,6 +42,12 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def device() -> str:
+    """The device that tests of networks compute on: PLENISH_TEST_DEVICE, or the CPU."""
+    return os.environ.get("PLENISH_TEST_DEVICE", "cpu")
+
+
 MakeStripes = Callable[..., Dataset]
 
 

@@ -100,24 +100,6 @@ def test_noise_has_the_learned_strength() -> None:
     assert torch.allclose(fixed, 0.5 * layer.noise.expand_as(fixed), atol=1e-4)
 
 
-def test_bilinear_doubling_equals_the_filter_inside() -> None:
-    x = torch.randn(2, 3, 6, 6)
-    spread = torch.zeros(2, 3, 12, 12)
-    spread[:, :, ::2, ::2] = x
-    filtered = F.conv2d(F.pad(spread, (2, 1, 2, 1)), 4 * TAPS.expand(3, 1, 4, 4), groups=3)
-    assert torch.allclose(layers.double(x)[:, :, 1:-1, 1:-1], filtered[:, :, 1:-1, 1:-1], atol=1e-6)
-
-
-def test_filters_are_what_they_say_and_their_adjoints_are_right() -> None:
-    x = torch.randn(2, 3, 8, 8, dtype=torch.float64, requires_grad=True)
-    taps = TAPS.double().expand(3, 1, 4, 4)
-    assert torch.allclose(layers.halve(x), F.conv2d(x, taps, stride=2, padding=1, groups=3))
-    assert torch.allclose(layers.smooth(x, 2, 4.0), F.conv2d(x, 4 * taps, padding=2, groups=3))
-    for operation in (layers.halve, lambda v: layers.smooth(v, 1, 4.0), lambda v: layers.smooth(v, 2)):
-        assert torch.autograd.gradcheck(operation, x)
-        assert torch.autograd.gradgradcheck(lambda v, f=operation: f(v).square(), x)
-
-
 def test_minibatch_deviation_by_hand() -> None:
     # Two parts of four images in groups of two: images 0 and 2 are a group, 1 and 3 the other.
     values = torch.tensor([0.0, 1.0, 4.0, 1.0, 10.0, 0.0, 10.0, 6.0])

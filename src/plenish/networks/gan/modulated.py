@@ -1,4 +1,4 @@
-"""Layers of StyleGAN2: equalised learning rate, modulated convolution, resampling, minibatch deviation.
+"""Layers of StyleGAN2: equalised learning rate, modulated convolution, minibatch deviation.
 
 Written from Karras et al. 2018 (arXiv 1710.10196), 2019 (arXiv 1812.04948) and 2020 (arXiv 1912.04958).
 Modulation scales the convolution's input and demodulation its output, which equals the explicit weights per
@@ -10,11 +10,12 @@ factors through: an activation then costs one pass over memory.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from plenish.networks.lowpass import halve, smooth
 
 SLOPE = 0.2
 GAIN = math.sqrt(2.0)
@@ -30,73 +31,6 @@ def compute_dtype(like: Tensor) -> torch.dtype:
     """Type in which a convolution of `like` would run: autocast's, where that is on."""
     kind = like.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
-
-
-def _kernel(x: Tensor, gain: float) -> Tensor:
-    """[1, 3, 3, 1] in both directions, of sum `gain`, for each channel of x: C×1×4×4."""
-    # Made on the device: copying a list there would wait for all work before it.
-    taps = (3 - 2 * ((torch.arange(4, device=x.device) - 1.5).abs() - 0.5)) * (math.sqrt(gain) / 8)
-    return torch.outer(taps, taps).to(x.dtype).expand(x.shape[1], 1, 4, 4)
-
-
-class _Filter(torch.autograd.Function):
-    """Depthwise [1, 3, 3, 1] filter. Its adjoint is itself with the other padding, so it differentiates
-    without end, and backwards as fast as forwards."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, padding: int, gain: float) -> Tensor:
-        ctx.options = padding, gain
-        return F.conv2d(x, _kernel(x, gain), padding=padding, groups=x.shape[1])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
-        padding, gain = ctx.options
-        to_x: Tensor = _Filter.apply(gradients[0], 3 - padding, gain)
-        return to_x, None, None
-
-
-def smooth(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
-    """Filter with [1, 3, 3, 1], zeros beyond the border: N×C×H×W → N×C×(H+2·padding−3)×(W+2·padding−3)."""
-    filtered: Tensor = _Filter.apply(x, padding, gain)
-    return filtered
-
-
-class _Halve(torch.autograd.Function):
-    """Filter with [1, 3, 3, 1] and keep every second pixel."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return F.conv2d(x, _kernel(x, 1.0), stride=2, padding=1, groups=x.shape[1])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Tensor:
-        spread: Tensor = _Spread.apply(gradients[0])
-        return spread
-
-
-class _Spread(torch.autograd.Function):
-    """Adjoint of `_Halve`: a quarter of bilinear interpolation that sees zeros beyond the border."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        larger = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2, mode="bilinear")
-        return larger[:, :, 2:-2, 2:-2].mul(0.25)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Tensor:
-        halved: Tensor = _Halve.apply(gradients[0])
-        return halved
-
-
-def halve(x: Tensor) -> Tensor:
-    """N×C×2h×2w → N×C×h×w by [1, 3, 3, 1] and decimation."""
-    halved: Tensor = _Halve.apply(x)
-    return halved
-
-
-def double(x: Tensor) -> Tensor:
-    """N×C×h×w → N×C×2h×2w, bilinear: [1, 3, 3, 1] on zero-inserted pixels, the border repeated."""
-    return F.interpolate(x, scale_factor=2, mode="bilinear")
 
 
 def minibatch_deviation(x: Tensor, group: int, parts: int = 1) -> Tensor:

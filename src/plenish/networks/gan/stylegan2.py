@@ -23,11 +23,11 @@ from plenish.networks.gan.modulated import (
     ModulatedConvolution,
     ToImage,
     compute_dtype,
-    double,
     minibatch_deviation,
     pixel_norm,
 )
 from plenish.networks.layers import base_and_stages, check_widths
+from plenish.networks.lowpass import double
 
 MAPPING_RATE = 0.01
 """Learning-rate multiplier of the mapping networks (Karras et al. 2019, appendix C)."""
