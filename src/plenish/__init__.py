@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from plenish.datasets.split import split_dataset as split_dataset
     from plenish.latent.exporting import load_exported as load_exported
     from plenish.latent.sampling import load_generator as load_generator
+    from plenish.latent.sampling import make_dataset as make_dataset
     from plenish.phantom.tiles import make_phantom as make_phantom
     from plenish.report.build import write_report as write_report
     from plenish.runs import Run as Run
@@ -51,6 +52,7 @@ _HOMES = {
     "import_dataset": "plenish.datasets.importing",
     "load_exported": "plenish.latent.exporting",
     "load_generator": "plenish.latent.sampling",
+    "make_dataset": "plenish.latent.sampling",
     "make_phantom": "plenish.phantom.tiles",
     "profile_dataset": "plenish.datasets.profile",
     "run_study": "plenish.commands.reported",

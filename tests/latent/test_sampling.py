@@ -12,7 +12,7 @@ from plenish.commands.generate import generate
 from plenish.commands.train_gan import train_gan
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
-from plenish.latent.sampling import decode, load_generator
+from plenish.latent.sampling import decode, load_generator, make_dataset
 from plenish.networks.gan import build, network_config
 from plenish.networks.gan.contract import Generator
 from plenish.runs import Run
@@ -78,6 +78,7 @@ def test_labels_asked_for(trained: tuple[Path, Run], tmp_path: Path) -> None:
         ({"n": 10**13}, "at most 10,000,000, not 10,000,000,000,000"),
         ({"truncation": -1.0}, "between 0"),
         ({"checkpoint": "kimg-9"}, "Unknown checkpoint"),
+        ({"options": ["noise"]}, "'noise'"),
     ],
 )
 def test_refusals_leave_nothing(
@@ -138,23 +139,23 @@ def styled(stripes, tmp_path: Path) -> Run:
 
 def test_given_latents_make_the_images(styled: Run, tmp_path: Path) -> None:
     drawn = generate(styled.path, tmp_path / "drawn", 6, label="class1", options=["noise=constant"])
-    asked = {"label": "class1", "options": ["noise=constant"]}
-    np.save(tmp_path / "z.npy", drawn.array("z")[::-1].astype(np.float64))
-    again = generate(styled.path, tmp_path / "again", latents=tmp_path / "z.npy", **asked)
-    first = generate(styled.path, tmp_path / "first", 2, latents=drawn.array("z"), **asked)
+    loaded, asked = load_generator(styled.path), {"label": "class1", "options": {"noise": "constant"}}
+    z = drawn.array("z")[::-1].astype(np.float64)
+    again = make_dataset(loaded, tmp_path / "again", latents=z, **asked)
+    first = make_dataset(loaded, tmp_path / "first", 2, latents=drawn.array("z"), **asked)
     images = drawn.pixels.read(np.arange(6)).astype(int)
     assert np.abs(again.pixels.read(np.arange(6))[::-1] - images).max() <= 1
     assert np.abs(first.pixels.read(np.arange(2)) - images[:2]).max() <= 1
     assert (again.array("z")[::-1] == drawn.array("z")).all()
     assert len(again) == 6
-    network = load_generator(styled.path).network
+    network = loaded.network
     assert isinstance(network, Generator)
     y = torch.from_numpy(drawn.array("y"))
     w = network.mapping(
         torch.from_numpy(drawn.array("z")).to(network.w_mean.device), y.to(network.w_mean.device)
     )
     for name, ws in (("one", w[:, 0]), ("layers", w)):
-        made = generate(styled.path, tmp_path / name, latents=ws.cpu().numpy(), space="w", **asked)
+        made = make_dataset(loaded, tmp_path / name, latents=ws.cpu().numpy(), space="w", **asked)
         assert np.abs(made.pixels.read(np.arange(6)) - images).max() <= 1
         assert made.array("w").shape == ws.shape
         assert made.manifest.extra["generator"]["space"] == "w"
@@ -171,15 +172,15 @@ def test_given_latents_make_the_images(styled: Run, tmp_path: Path) -> None:
         (np.zeros((3, 8)), {"n": 4}, "-n 4 .* 3 "),
         (np.zeros((3, 7)), {"space": "w"}, r"w of N×8 or N×1×8"),
         (None, {"space": "w"}, "--latents"),
-        (None, {"options": ["nois=none"]}, "'noise'"),
-        (None, {"options": ["noise"]}, "'noise'"),
+        (None, {"options": {"nois": "none"}}, "'noise'"),
+        (None, {"options": {"truncation": "half"}}, "truncation"),
     ],
 )
 def test_latents_and_options_that_do_not_fit_are_refused(
     trained: tuple[Path, Run], tmp_path: Path, latents: np.ndarray | None, more: dict, value: str
 ) -> None:
     with pytest.raises(InputError, match=value):
-        generate(trained[1].path, tmp_path / "made", latents=latents, **more)
+        make_dataset(load_generator(trained[1].path), tmp_path / "made", latents=latents, **more)
     assert not list(tmp_path.glob("made*"))
 
 

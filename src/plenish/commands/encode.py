@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
+from plenish.invocation import command
 from plenish.runs import Run
 
 if TYPE_CHECKING:
     from plenish.latent.encoding import Encoded
 
 
+@command("encode")
 def encode(run: Path, data: Path, *, name: str = "cae", checkpoint: str = "best") -> Encoded:
     """Encode every image of a Dataset with a trained autoencoder; adds arrays/NAME.npy beside its table.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from plenish.errors import InputError
+from plenish.invocation import command
 from plenish.runs import Run
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ OPSETS = range(18, 24)
 """Versions of the ONNX operators that exports are tested with."""
 
 
+@command("export-model", renamed={"format": "as"})
 def export_model(
     run: Path, out: Path, *, format: Format = "onnx", checkpoint: str = "best", opset: int = 18
 ) -> ExportedModel:

@@ -11,6 +11,7 @@ import yaml
 from numpy.typing import NDArray
 
 from plenish.errors import InputError
+from plenish.invocation import command
 from plenish.runs import Run
 
 if TYPE_CHECKING:
@@ -20,9 +21,10 @@ _MOST = 10_000_000
 """Images one call may ask for."""
 
 
+@command("generate")
 def generate(
     run: Path, out: Path, n: int | None = None, *, label: str | None = None, like: Path | None = None,
-    latents: Any = None, space: Literal["z", "w"] = "z", truncation: float | None = None,
+    latents: Path | None = None, space: Literal["z", "w"] = "z", truncation: float | None = None,
     options: list[str] | None = None, checkpoint: str = "best", seed: int = 0, name: str | None = None,
 ) -> Dataset:  # fmt: skip
     """Make a synthetic Dataset from a trained generator.
@@ -38,8 +40,7 @@ def generate(
         label: make only this class.
         like: a Dataset whose labels in train are followed; without it and --label the classes get equal
             shares.
-        latents: a .npy file of latents (or in Python an array) to use in place of random ones, one row an
-            image.
+        latents: a .npy file of latents to use in place of random ones, one row an image.
         space: what the latents are; w, for GANs, is N×w_dim, or N×num_ws×w_dim with a style for each layer.
         truncation: psi; below 1 latents are drawn towards their mean: more typical, less varied images.
         options: further options of the generator's family as name=value, such as noise=constant.
@@ -82,12 +83,10 @@ def _assignments(words: Sequence[str]) -> dict[str, Any]:
     return {word.partition("=")[0]: yaml.safe_load(word.partition("=")[2]) for word in words}
 
 
-def _read_latents(latents: Any) -> NDArray[Any]:
-    """The array itself, or that of a .npy file; nothing is unpickled."""
-    if isinstance(latents, np.ndarray):
-        return latents
+def _read_latents(latents: Path) -> NDArray[Any]:
+    """The array of a .npy file; nothing is unpickled."""
     try:
-        found = np.load(Path(str(latents)), allow_pickle=False)
+        found = np.load(latents, allow_pickle=False)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it holds no array of numbers"
         raise InputError(f"--latents {latents} cannot be read as a .npy file ({reason}).") from None
