@@ -27,8 +27,9 @@ from plenish.errors import InputError
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
 from plenish.progress import say
 from plenish.recipes import VERBS, load_recipe
+from plenish.training.autoencoder import AutoencoderLearner
 from plenish.training.engine import Engine
-from plenish.training.reconstruction import Learner, Method
+from plenish.training.reconstruction import Method
 
 
 def bench(
@@ -91,13 +92,13 @@ def _race(config: AutoencoderConfig, method: Method, engine: Engine, rounds: int
 
 def our_step(config: AutoencoderConfig, method: Method, engine: Engine) -> Callable[[], None]:
     """A step as the loop takes it, from uint8 images on."""
-    learner = Learner(Autoencoder(config), method, engine)
+    learner = AutoencoderLearner(Autoencoder(config), method, engine)
     pixels = torch.randint(0, 256, (method.batch, config.size, config.size, config.channels)).byte()
     number = 0
 
     def step() -> None:
         nonlocal number
-        learner.step(learner.blocks(pixels), (0, 0, number))
+        learner.update(learner.blocks(pixels), (0, 0, number))
         number += 1
 
     return step

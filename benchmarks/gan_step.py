@@ -33,12 +33,13 @@ from plenish.networks.gan.contract import NetworkConfig
 from plenish.progress import say
 from plenish.recipes import load_recipe
 from plenish.training.engine import Engine
-from plenish.training.gan import step as adversarial
 from plenish.training.gan.augment import Augment
 from plenish.training.gan.growth import Growth
 from plenish.training.gan.method import Method
 from plenish.training.gan.penalties import Penalty
-from plenish.training.gan.state import Players
+from plenish.training.gan.state import GANState
+from plenish.training.gan.step import step
+from plenish.training.learner import Clock
 
 
 class At(NamedTuple):
@@ -175,15 +176,15 @@ class OurStep:
         y: torch.Tensor | None,
     ) -> None:  # fmt: skip
         """Build networks and optimisers."""
-        self.players = Players(*build(family, config), method, engine)
+        self.state = GANState(*build(family, config), method, engine)
         self.x, self.y, self.number = x.contiguous(memory_format=torch.channels_last), y, 0
-        self.grown = 10**12 if len(self.players.sizes) > 1 else 0
+        self.grown = 10**12 if len(self.state.sizes) > 1 else 0
 
     def __call__(self) -> None:
         """Take one generator's turn with the discriminator's before it."""
-        for _ in range(self.players.method.adversarial.d_steps):
+        for _ in range(self.state.method.adversarial.d_steps):
             nimg = self.grown + self.number * len(self.x)
-            adversarial.step(self.players, self.x, self.y, nimg, (0, 0), self.number)
+            step(self.state, self.x, self.y, Clock(0, 0, nimg, self.number))
             self.number += 1
 
 

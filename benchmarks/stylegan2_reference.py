@@ -77,7 +77,7 @@ def main() -> None:
     result = {
         "date": time.strftime("%Y-%m-%d"), **describe_machine(engine),
         "size": SIZE, "batch": BATCH, "parameters_reference": parameters,
-        "parameters_ours": sum(p.numel() for n in (ours.players.g, ours.players.d) for p in n.parameters()),
+        "parameters_ours": sum(p.numel() for n in (ours.state.g, ours.state.d) for p in n.parameters()),
         **race(lambda: turn(theirs, engine), ours, flops, BATCH, engine, asked.rounds),
     }  # fmt: skip
     print(json.dumps(result, indent=1))

@@ -11,8 +11,9 @@ from benchmarks import baseline
 from plenish.commands.bench import bench_autoencoder
 from plenish.errors import InputError
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
+from plenish.training.autoencoder import AutoencoderLearner
 from plenish.training.engine import Engine
-from plenish.training.reconstruction import Learner, Method
+from plenish.training.reconstruction import Method
 
 
 def test_a_queue_is_raced_variant_by_variant(tmp_path: Path) -> None:
@@ -45,13 +46,13 @@ def test_the_plain_step_trains_the_same_network_to_the_same_weights(
         return made[-1]
 
     method, cpu = Method(batch=4), Engine(torch.device("cpu"), "float32")
-    learner = Learner(build(config), method, cpu)
+    learner = AutoencoderLearner(build(config), method, cpu)
     monkeypatch.setattr(baseline, "Autoencoder", build)
     monkeypatch.setattr(torch, "rand", lambda *_, **__: images)
     plain = baseline.autoencoder_step(config, method, cpu.device)
     for number in range(3):
         plain()
-        learner.step(learner.blocks(pixels), (0, number))
+        learner.update(learner.blocks(pixels), (0, number))
     for ours, theirs in zip(made[0].parameters(), made[1].parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-3)
 

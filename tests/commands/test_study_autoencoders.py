@@ -14,7 +14,7 @@ from plenish.commands.study_autoencoders import study_autoencoders
 from plenish.errors import InputError
 from plenish.runs import Run
 from plenish.study.run import study
-from plenish.training.reconstruction import Learner
+from plenish.training.autoencoder import AutoencoderLearner
 
 RECIPE = """
 kind: autoencoder-study
@@ -62,25 +62,25 @@ def test_it_goes_on_where_it_stopped_and_trains_nothing_twice(
     stripes, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = stripes()
-    step, taken = Learner.step, []
+    step, taken = AutoencoderLearner.step, []
 
-    def stopping(self: Learner, *args: object) -> object:
+    def stopping(self: AutoencoderLearner, *args: object) -> object:
         taken.append(1)
         if len(taken) == 100:  # In the second model.
             raise KeyboardInterrupt
         return step(self, *args)  # type: ignore[arg-type]
 
     asked = {"recipe": recipe, "epochs": 30.0, "resamples": 50, "options": ["schedule.evaluate_epochs=5"]}
-    monkeypatch.setattr(Learner, "step", stopping)
+    monkeypatch.setattr(AutoencoderLearner, "step", stopping)
     with pytest.raises(KeyboardInterrupt, match="goes on where it stopped"):
         study_autoencoders(data.path, tmp_path / "cut", **asked)
     assert Run.open(tmp_path / "cut").state == "interrupted"
     study_autoencoders(data.path, tmp_path / "cut", **asked)
-    monkeypatch.setattr(Learner, "step", step)
+    monkeypatch.setattr(AutoencoderLearner, "step", step)
     study_autoencoders(data.path, tmp_path / "whole", **asked)
     cut, whole = (pd.read_parquet(tmp_path / name / "scores.parquet") for name in ("cut", "whole"))
     pd.testing.assert_frame_equal(cut, whole)
-    monkeypatch.setattr(Learner, "step", lambda *_: pytest.fail("it trained again"))
+    monkeypatch.setattr(AutoencoderLearner, "step", lambda *_: pytest.fail("it trained again"))
     study_autoencoders(data.path, tmp_path / "cut", **asked)
 
 

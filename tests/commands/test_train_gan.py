@@ -14,7 +14,7 @@ from plenish.errors import InputError
 from plenish.networks.gan import network_config
 from plenish.recipes import list_recipes, load_recipe, recipe_names
 from plenish.training.gan.health import Limits
-from plenish.training.gan.loop import Schedule
+from plenish.training.gan.learner import Schedule
 from plenish.training.gan.method import Adversarial
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plenish.datasets.batches import ORDERS, BalancedOrder, Feed, Order, epoch_draw, training_batches
+from plenish.datasets.batches import ORDERS, BalancedOrder, Order, TrainingImages, epoch_draw
 from plenish.errors import InputError
 
 
@@ -50,12 +50,9 @@ def test_processes_share_each_batch(ahead: int) -> None:
     codes = np.arange(23) % 3
 
     def feed(rank: int, world: int):
-        order = Order(codes, epoch_draw(1))
-        made = Feed(
-            lambda index: index[:, None], codes, order, lambda nimg: 6 if nimg < 12 else 4,
-            rank=rank, world=world, ahead=ahead,
-        )  # fmt: skip
-        with contextlib.closing(iter(made)) as batches:
+        images = TrainingImages(lambda index: index[:, None], codes)
+        made = images.batches(lambda nimg: 6 if nimg < 12 else 4, seed=1, rank=rank, world=world, ahead=ahead)
+        with contextlib.closing(made) as batches:
             return list(itertools.islice(batches, 6))
 
     whole, parts = feed(0, 1), [feed(0, 2), feed(1, 2)]
@@ -69,9 +66,9 @@ def test_processes_share_each_batch(ahead: int) -> None:
 
 def test_batches_start_anywhere_and_hold_the_right_rows(stripes) -> None:
     subset = stripes().part("train", purpose="train")
-    with contextlib.closing(training_batches(subset, 8, seed=3)) as feed:
+    with contextlib.closing(TrainingImages.of(subset).batches(8, seed=3)) as feed:
         made = list(itertools.islice(feed, 12))
-    with contextlib.closing(training_batches(subset, 8, seed=3, start=40)) as feed:
+    with contextlib.closing(TrainingImages.of(subset).batches(8, seed=3, start=40)) as feed:
         later = next(feed)
     assert later.start == made[5].start == 40
     assert (later.pixels == made[5].pixels).all()
@@ -84,12 +81,12 @@ def test_only_train_rows_are_served(stripes) -> None:
     data = stripes()
     for part in ("val", "test"):
         with pytest.raises(InputError, match="train part"):
-            next(training_batches(data.part(part, purpose="report"), 4, seed=0))
+            next(TrainingImages.of(data.part(part, purpose="report")).batches(4, seed=0))
 
 
 def test_the_reader_ends_with_the_loop(stripes) -> None:
     before = threading.active_count()
-    feed = training_batches(stripes().part("train", purpose="train"), 4, seed=0)
+    feed = TrainingImages.of(stripes().part("train", purpose="train")).batches(4, seed=0)
     next(feed)
     assert threading.active_count() == before + 1
     feed.close()
@@ -104,4 +101,4 @@ def test_a_failing_read_reaches_the_loop(stripes, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(subset.dataset.pixels, "read", broken)
     with pytest.raises(InputError, match="the shard is gone"):
-        next(training_batches(subset, 4, seed=0))
+        next(TrainingImages.of(subset).batches(4, seed=0))

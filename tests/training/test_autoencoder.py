@@ -20,8 +20,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.errors import CheckFailed, InputError
 from plenish.runs import Run
 from plenish.training import checkpoints
-from plenish.training.autoencoder import Schedule
-from plenish.training.reconstruction import Learner
+from plenish.training.autoencoder import AutoencoderLearner, Schedule
 
 
 def _train(data: Dataset, run: Path, epochs: float, **more: object) -> Run:
@@ -108,7 +107,7 @@ def test_the_best_weights_stay_and_training_stops_when_val_gets_no_better(
 ) -> None:
     data = stripes()
     run = _train(data, tmp_path / "run", 50, patience=2, lr=0.02)
-    scores = [line["val_mse"] for line in _log(run.path)]
+    scores = [line["val_mse"] for line in _log(run.path) if "val_mse" in line]
     best = int(np.argmin(scores))
     assert len(scores) - 1 - best == 2 or run.status["epoch"] >= 50
     assert run.status["epoch"] < 50
@@ -117,18 +116,18 @@ def test_the_best_weights_stay_and_training_stops_when_val_gets_no_better(
     assert run.status["best"]["val_mse"] == min(scores)
     assert checkpoints.find_checkpoint(run, "best").name == run.status["best"]["checkpoint"]
     assert len(kept) == 2
-    monkeypatch.setattr(Learner, "step", lambda *_: pytest.fail("it trained on"))
+    monkeypatch.setattr(AutoencoderLearner, "step", lambda *_: pytest.fail("it trained on"))
     _train(data, tmp_path / "run", 60, patience=2, lr=0.02)
 
 
 def test_noise_is_for_training_alone(stripes, tmp_path: Path) -> None:
     # Weights that hardly move: the error on val is the same with and without noise on the training images.
     found = [
-        _log(_train(stripes(f"d{sd}"), tmp_path / f"{sd}", 1, denoise=sd, lr=1e-9).path)[-1]
+        _log(_train(stripes(f"d{sd}"), tmp_path / f"{sd}", 1, denoise=sd, lr=1e-9).path)[-2:]
         for sd in (0.0, 0.8)
     ]
-    assert abs(found[0]["val_mse"] - found[1]["val_mse"]) < 1e-6
-    assert abs(found[0]["mse"] - found[1]["mse"]) > 1e-6
+    assert abs(found[0][1]["val_mse"] - found[1][1]["val_mse"]) < 1e-6
+    assert abs(found[0][0]["mse"] - found[1][0]["mse"]) > 1e-6
 
 
 def test_reconstructions_lie_below_their_originals(stripes, tmp_path: Path) -> None:
@@ -143,19 +142,40 @@ def test_reconstructions_lie_below_their_originals(stripes, tmp_path: Path) -> N
     assert not np.array_equal(pixels[20:36, 2:18], expected)
 
 
-def test_a_divergence_is_told_and_gone_on_from_with_other_draws(
+def test_weights_that_are_no_numbers_are_a_failure(stripes, tmp_path: Path) -> None:
+    with pytest.raises(CheckFailed, match="--lr"):
+        _train(stripes(), tmp_path / "run", 3, lr=1e30)
+    run = Run.open(tmp_path / "run")
+    assert run.state == "diverged"
+    assert run.status["failure"]["code"] == "loss-not-finite"
+    assert not checkpoints.list_checkpoints(run.path / "checkpoints")
+
+
+def test_a_divergence_is_resumed_with_other_draws(
     stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = stripes()
-    with pytest.raises(CheckFailed, match="lower --lr"):
-        _train(data, tmp_path / "run", 3, lr=1e30)
-    assert Run.open(tmp_path / "run").state == "diverged"
+    data, real = stripes(), AutoencoderLearner.step
+    started = []
+
+    def poisoned(self, batch, clock):
+        started.append((clock.attempt, clock.nimg))
+        values = real(self, batch, clock)
+        return values | {"loss": values["loss"] * float("nan")} if clock.attempt < 1 else values
+
+    def later(self, batch, clock):
+        return poisoned(self, batch, clock) if clock.nimg >= 100 else real(self, batch, clock)
+
+    monkeypatch.setattr(AutoencoderLearner, "step", later)
+    keep = {"options": ["schedule.keep=9"]}
+    with pytest.raises(CheckFailed, match="kimg-"):
+        _train(data, tmp_path / "run", 3, **keep)
+    last = checkpoints.list_checkpoints(tmp_path / "run" / "checkpoints")[-1]
     with pytest.raises(CheckFailed, match="--retry"):
-        _train(data, tmp_path / "run", 3, lr=1e30)
-    monkeypatch.setattr(
-        "plenish.training.autoencoder._fail_if_not_finite", lambda *_: None
-    )  # The rate is still too high.
-    assert _train(data, tmp_path / "run", 3, lr=1e30, retry=True).status["attempt"] == 1
+        _train(data, tmp_path / "run", 3, **keep)
+    assert _train(data, tmp_path / "run", 3, retry=True, **keep).status["attempt"] == 1
+    assert last in checkpoints.list_checkpoints(tmp_path / "run" / "checkpoints")
+    run = _train(data, tmp_path / "back", 3, options=["schedule.on_failure=rollback"])
+    assert (run.status["state"], run.status["attempt"], run.status["rollbacks"]) == ("complete", 1, 1)
 
 
 def test_only_the_length_may_change(stripes, tmp_path: Path) -> None:

@@ -9,15 +9,16 @@ from torch.nn import functional as F
 
 from plenish.errors import InputError
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig, Latent
+from plenish.training.autoencoder import AutoencoderLearner
 from plenish.training.engine import Engine
-from plenish.training.reconstruction import Learner, Method, squared_error
+from plenish.training.reconstruction import Method, squared_error
 
 CPU = Engine(torch.device("cpu"), "float32")
 
 
-def _learner(config: AutoencoderConfig, method: Method = Method()) -> Learner:  # noqa: B008
+def _learner(config: AutoencoderConfig, method: Method = Method()) -> AutoencoderLearner:  # noqa: B008
     torch.manual_seed(0)
-    return Learner(Autoencoder(config), method, CPU)
+    return AutoencoderLearner(Autoencoder(config), method, CPU)
 
 
 def _pixels(size: int, channels: int, n: int = 4) -> np.ndarray:
@@ -100,7 +101,7 @@ def test_steps_lower_the_error() -> None:
     pixels = np.zeros((4, 16, 16, 1), np.uint8)
     pixels[0, :8], pixels[1, :, :8], pixels[2, 8:], pixels[3, :, 8:] = 255, 255, 255, 255
     blocks = learner.blocks(pixels)
-    errors = [float(learner.step(blocks, (0, step))["mse"]) for step in range(150)]
+    errors = [float(learner.update(blocks, (0, step))["mse"]) for step in range(150)]
     assert errors[-1] < 0.01 < errors[0]
 
 

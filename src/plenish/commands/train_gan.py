@@ -20,8 +20,8 @@ from plenish.runs import Run, warn_of_other_machine
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset, Subset
     from plenish.networks.gan.contract import NetworkConfig
+    from plenish.training.gan.learner import Validator
     from plenish.training.gan.method import Method
-    from plenish.training.gan.session import Validator
     from plenish.training.gan.trial import Trial
 
 
@@ -156,7 +156,7 @@ def _train(
     from plenish.training.engine import Engine
     from plenish.training.gan.footprint import refuse_too_large
     from plenish.training.gan.health import Limits
-    from plenish.training.gan.loop import CHANGEABLE, Schedule, train
+    from plenish.training.gan.learner import CHANGEABLE, Schedule, train
 
     if "network.size" in changes or "network.channels" in changes or "network.labels" in changes:
         raise InputError(

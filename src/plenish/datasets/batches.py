@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,9 +27,9 @@ class Order:
     be reached without replaying what came before.
     """
 
-    def __init__(self, codes: Ints, draw: Draw) -> None:
-        """Shuffle the images of these class numbers, N; here only their number counts."""
-        self.length, self._draw, self._codes = len(codes), draw, codes
+    def __init__(self, y: NDArray[Any], draw: Draw) -> None:
+        """Shuffle the images of these labels, N or N×K; only their number counts."""
+        self.length, self._draw = len(y), draw
         self._epoch, self._positions = -1, np.empty(0, np.int64)
 
     def epoch(self, rng: np.random.Generator) -> Ints:
@@ -53,11 +54,11 @@ class BalancedOrder(Order):
     Each class goes through a new order of its own before any of its images comes again.
     """
 
-    def __init__(self, codes: Ints, draw: Draw) -> None:
-        """Prepare the classes of `codes`."""
-        super().__init__(codes, draw)
-        self._classes = [np.flatnonzero(codes == k) for k in np.unique(codes)]
-        self.length = len(self._classes) * -(-len(codes) // len(self._classes))
+    def __init__(self, y: NDArray[Any], draw: Draw) -> None:
+        """Prepare the classes of these class numbers, N."""
+        super().__init__(y, draw)
+        self._classes = [np.flatnonzero(y == k) for k in np.unique(y)]
+        self.length = len(self._classes) * -(-len(y) // len(self._classes))
 
     def epoch(self, rng: np.random.Generator) -> Ints:
         """The positions of one epoch."""
@@ -93,108 +94,102 @@ class Batch(NamedTuple):
     waited: float
 
 
-class Feed:
-    """Endless batches in a stateless order.
-
-    Args:
-        read: positions → their images, uint8 N×H×W×C.
-        y: labels of all images.
-        order: which image a global sample number is.
-        batch: images a batch over all processes, a function of the global number of its first sample.
-        start: global number of the first sample.
-        rank: number of this process, which gets a slice of each batch.
-        world: how many processes share a batch.
-        ahead: batches kept ready by a thread; 0 reads when asked, without a thread.
-    """
-
-    def __init__(
-        self, read: Callable[[Ints], Any], y: NDArray[Any], order: Order, batch: Callable[[int], int], *,
-        start: int = 0, rank: int = 0, world: int = 1, ahead: int = 3,
-    ) -> None:  # fmt: skip
-        self._read, self._y, self._order, self._batch = read, y, order, batch
-        self._position, self._rank, self._world, self._ahead = start, rank, world, ahead
-
-    def _next(self) -> Batch:
-        start, total = self._position, self._batch(self._position)
-        first, last = (total * part // self._world for part in (self._rank, self._rank + 1))
-        numbers = np.arange(start + first, start + last)
-        positions = self._order(numbers)
-        self._position += total
-        return Batch(start, total, numbers, self._read(positions), self._y[positions], 0.0)
-
-    def __iter__(self) -> Generator[Batch, None, None]:
-        """The batches; close the generator to end the reading thread."""
-        if self._ahead:
-            yield from self._read_ahead()
-        while True:
-            before = time.perf_counter()
-            made = self._next()
-            yield made._replace(waited=time.perf_counter() - before)
-
-    def _read_ahead(self) -> Generator[Batch, None, None]:
-        ready: queue.Queue[Batch | BaseException] = queue.Queue(self._ahead)
-        stop = threading.Event()
-
-        def work() -> None:
-            try:
-                while not stop.is_set():
-                    made = self._next()
-                    while not stop.is_set():
-                        try:
-                            ready.put(made, timeout=0.1)
-                            break
-                        except queue.Full:
-                            continue
-            except BaseException as error:
-                ready.put(error)
-
-        reader = threading.Thread(target=work, name="plenish-reader", daemon=True)
-        reader.start()
-        try:
-            while True:
-                before = time.perf_counter()
-                item = ready.get()
-                if isinstance(item, BaseException):
-                    raise item
-                yield item._replace(waited=time.perf_counter() - before)
-        finally:
-            stop.set()
-            reader.join(timeout=5)
-
-
 def epoch_draw(seed: int, attempt: int = 0) -> Draw:
     """Random streams of the epochs of a training; `attempt` rises when it is rolled back."""
     return lambda epoch: np.random.default_rng((seed, attempt, epoch))
 
 
-def training_batches(
-    subset: Subset, batch: int | Callable[[int], int], *, seed: int, attempt: int = 0, start: int = 0,
-    ahead: int = 3,
-) -> Generator[Batch, None, None]:  # fmt: skip
-    """Endless shuffled batches of a train part, read ahead by one thread.
+@dataclasses.dataclass(frozen=True)
+class TrainingImages:
+    """Images to train on, and the order they come in.
 
-    Args:
-        subset: rows of part `train`.
-        batch: images a batch, or a function of the global number of its first sample.
-        seed: seed of the order.
-        attempt: rises when a run is rolled back, so that it does not replay the same order.
-        start: global number of the first sample.
-        ahead: batches kept ready.
-
-    Raises:
-        InputError: the rows are not training rows.
+    Attributes:
+        read: positions → their images, uint8 N×H×W×C: an array, or a torch tensor on the device.
+        y: labels of all images, N×K, or class numbers N.
+        order: name of their order, a key of `ORDERS`; `balanced` needs class numbers.
+        draw: (seed, attempt) → the random streams of the epochs.
     """
-    require_train_part(subset)
-    order = Order(np.zeros(len(subset), np.int64), epoch_draw(seed, attempt))
-    size = (lambda _: batch) if isinstance(batch, int) else batch
-    return iter(Feed(subset.images, subset.y(), order, size, start=start, ahead=ahead))
+
+    read: Callable[[Ints], Any]
+    y: NDArray[Any]
+    order: str = "shuffled"
+    draw: Callable[[int, int], Draw] = epoch_draw
+
+    @classmethod
+    def of(cls, subset: Subset) -> TrainingImages:
+        """The rows of a Dataset's train part.
+
+        Raises:
+            InputError: they belong to another part.
+        """
+        if subset.part != "train":
+            raise InputError(f"Training takes rows of the train part; these are {subset.part} rows.")
+        return cls(subset.images, subset.y())
+
+    def batches(
+        self, batch: int | Callable[[int], int], *, seed: int, attempt: int = 0, start: int = 0,
+        rank: int = 0, world: int = 1, ahead: int = 3,
+    ) -> Generator[Batch, None, None]:  # fmt: skip
+        """Endless batches in a stateless order; close the generator to end its thread.
+
+        Args:
+            batch: images a batch over all processes, or a function of the global number of its first sample.
+            seed: seed of the order.
+            attempt: rises when a training is rolled back, so that it does not replay the same order.
+            start: global number of the first sample.
+            rank: number of this process, which gets a slice of each batch.
+            world: how many processes share a batch.
+            ahead: batches kept ready by a thread; 0 reads when asked, without a thread.
+        """
+        order = ORDERS[self.order](self.y, self.draw(seed, attempt))
+
+        def made() -> Generator[Batch, None, None]:
+            position = start
+            while True:
+                total = batch if isinstance(batch, int) else batch(position)
+                first, last = (position + total * part // world for part in (rank, rank + 1))
+                numbers = np.arange(first, last)
+                where = order(numbers)
+                yield Batch(position, total, numbers, self.read(where), self.y[where], 0.0)
+                position += total
+
+        source = _read_ahead(made(), ahead) if ahead else made()
+        try:
+            while True:
+                before = time.perf_counter()
+                item = next(source)
+                yield item._replace(waited=time.perf_counter() - before)
+        finally:
+            source.close()
 
 
-def require_train_part(subset: Subset) -> None:
-    """Refuse rows of another part than `train`.
+def _read_ahead(batches: Iterator[Batch], ahead: int) -> Generator[Batch, None, None]:
+    """Draw batches in a thread, which ends with the generator."""
+    ready: queue.Queue[Batch | BaseException] = queue.Queue(ahead)
+    stop = threading.Event()
 
-    Raises:
-        InputError: the rows are not training rows.
-    """
-    if subset.part != "train":
-        raise InputError(f"Training takes rows of the train part; these are {subset.part} rows.")
+    def work() -> None:
+        try:
+            for batch in batches:
+                while not stop.is_set():
+                    try:
+                        ready.put(batch, timeout=0.1)
+                        break
+                    except queue.Full:
+                        continue
+                if stop.is_set():
+                    return
+        except BaseException as error:
+            ready.put(error)
+
+    reader = threading.Thread(target=work, name="plenish-reader", daemon=True)
+    reader.start()
+    try:
+        while True:
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        reader.join(timeout=5)

@@ -169,7 +169,7 @@ def _defaults() -> dict[str, dict[str, Any]]:
     import dataclasses
 
     from plenish.training.gan.health import Limits
-    from plenish.training.gan.loop import Schedule
+    from plenish.training.gan.learner import Schedule
     from plenish.training.gan.method import Method
 
     kinds: dict[str, Any] = {"schedule": Schedule, "limits": Limits}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -60,10 +60,6 @@ class Criterion(NamedTuple):
     name: str
     lower: bool = True
 
-    def rank(self, line: Mapping[str, float]) -> float:
-        """The value of a log line, so that lower is better."""
-        return line[self.name] if self.lower else -line[self.name]
-
 
 @dataclasses.dataclass(frozen=True)
 class Preview:
@@ -89,12 +85,14 @@ class Learner(abc.ABC):
         engine: device and precision.
         criteria: which validation values decide the best checkpoint: the first, among equals the next, …;
             empty where nothing is validated.
+        unit: what messages count the training in: `kimg`, or a key of `position`.
+        notes: values shown beside the progress bar: what they are called there, and their name in the log.
     """
 
     engine: Engine
     criteria: tuple[Criterion, ...] = ()
     unit: str = "kimg"
-    """What messages count the training in: `kimg`, or a key of `position`."""
+    notes: tuple[tuple[str, str], ...] = ()
 
     @abc.abstractmethod
     def modules(self) -> dict[str, nn.Module]:
@@ -116,12 +114,23 @@ class Learner(abc.ABC):
             Scalars on the device, whose means are logged; nothing in here waits for the device.
         """
 
+    def facts(self) -> dict[str, Any]:
+        """Entries of the Run's status that hold for the whole training."""
+        return {}
+
     def position(self, nimg: int) -> dict[str, float]:
         """Further values that say where the training stands (epoch, stage), added to log and status."""
         return {}
 
-    def restored(self, nimg: int) -> None:  # noqa: B027
-        """Bring what is not in a checkpoint (the stage of growth) to the state after `nimg` images."""
+    def set_stage(self, nimg: int) -> None:  # noqa: B027
+        """Bring what follows from the images seen (the stage of growth) to the state after `nimg` images.
+
+        Called after each step, and after a checkpoint was restored.
+        """
+
+    def rank(self, line: Mapping[str, float]) -> tuple[float, ...]:
+        """The values of `criteria` in a log line, so that lower is better."""
+        return tuple(line[c.name] if c.lower else -line[c.name] for c in self.criteria)
 
     def hear(self, line: Mapping[str, float]) -> Failure | None:
         """Judge a log line; after a resume past lines come again. None while healthy."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +51,9 @@ class Log:
 
     def past(self) -> list[dict[str, Any]]:
         """Lines logged so far."""
-        table = self._run.metrics()
-        return [{str(k): v for k, v in row.dropna().items()} for _, row in table.tail(200).iterrows()]
+        path = self._run.path / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines]
 
     def close(self) -> None:
         """Flush and close the event file."""
@@ -112,11 +114,6 @@ def paired_grid(originals: NDArray[np.uint8], others: NDArray[np.uint8], columns
     for i, pair in enumerate(zip(originals, others)):
         sheet[i // columns, :, i % columns] = pair
     return sample_grid(sheet.reshape(-1, height, width, channels), columns)
-
-
-def stalled(scores: NDArray[np.float64], patience: int) -> bool:
-    """Whether as many scores as `patience` came behind the best (the lowest) one; never where that is 0."""
-    return bool(patience) and len(scores) > 0 and len(scores) - 1 - int(scores.argmin()) >= patience
 
 
 def spread(pixels: NDArray[np.uint8], y: NDArray[np.float32] | None = None) -> float:
@@ -200,5 +197,4 @@ __all__ = [
     "paired_grid",
     "sample_grid",
     "spread",
-    "stalled",
 ]

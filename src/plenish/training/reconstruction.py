@@ -1,4 +1,4 @@
-"""One training step of an autoencoder: how it is trained, and what of it a checkpoint holds.
+"""How an autoencoder is trained, and the error it is trained by.
 
 The network sees images in [-1, 1]; every error is told in units of [0, 1], a quarter of the mean of squares
 there, so that numbers compare with those of others.
@@ -10,16 +10,10 @@ import dataclasses
 import math
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from plenish.errors import InputError
-from plenish.networks.autoencoder import Autoencoder
-from plenish.training.engine import Engine
-
-Key = tuple[Any, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,72 +92,4 @@ def squared_error(made: Tensor, wanted: Tensor, real: Tensor | None = None) -> T
     return loss
 
 
-class Learner:
-    """An autoencoder with its optimiser."""
-
-    def __init__(self, network: Autoencoder, method: Method, engine: Engine) -> None:
-        """Move the network to the device and make its optimiser."""
-        self.network = engine.to_module(network).train()
-        self.method, self.engine = method, engine
-        betas = (method.beta1, method.beta2)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), method.lr, betas, fused=True)
-        config = network.config
-        self.values = config.channels * config.size**2
-        padded = config.padded > config.size
-        self.real = network.real_blocks().to(engine.device) if padded else None
-
-    def modules(self) -> dict[str, nn.Module]:
-        """The network by the name its checkpoint file has."""
-        return {"autoencoder": self.network}
-
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """The optimiser by the name its checkpoint file has."""
-        return {"optimiser": self.optimiser}
-
-    def blocks(self, pixels: NDArray[np.uint8] | Tensor) -> Tensor:
-        """uint8 N×H×W×C → blocks in [-1, 1] on the device."""
-        raw = pixels if isinstance(pixels, Tensor) else torch.from_numpy(pixels)
-        raw = self.network.to_blocks(raw.to(self.engine.device, non_blocking=True).permute(0, 3, 1, 2))
-        return raw.float().div_(127.5).sub_(1.0)
-
-    def losses(self, blocks: Tensor, key: Key = (), *, draw: bool = True) -> dict[str, Tensor]:
-        """Loss of a batch and what it is made of.
-
-        Args:
-            blocks: from `blocks`.
-            key: seeds the draws.
-            draw: with noise and drawn encodings, as in training; without, as the network is used.
-
-        Returns:
-            `loss`, `mse` in units of [0, 1] and, if variational, `kl` in nats an image.
-        """
-        method, config = self.method, self.network.config
-        shown = blocks
-        if draw and method.denoise:
-            shown = blocks + 2 * method.denoise * self._noise(blocks, key, "denoise")
-        with self.engine.autocast():
-            latent = self.network.encode(shown)
-            code = latent.mean
-            if draw and config.variational:
-                code = latent.draw(self._noise(code, key, "latent"))
-            made = self.network.decode(code)
-        mse = squared_error(made, blocks, self.real) / 4
-        if not config.variational:
-            return {"loss": mse, "mse": mse}
-        kl = latent.divergence().mean()
-        return {"loss": 0.5 * mse.log() + method.beta * kl / self.values, "mse": mse, "kl": kl}
-
-    def _noise(self, like: Tensor, key: Key, purpose: str) -> Tensor:
-        generator = self.engine.generator(*key, purpose)
-        return torch.randn(like.shape, generator=generator, device=like.device, dtype=torch.float32)
-
-    def step(self, blocks: Tensor, key: Key) -> dict[str, Tensor]:
-        """Take a step; returns what `losses` does, without gradients."""
-        losses = self.losses(blocks, key)
-        self.optimiser.zero_grad()
-        losses["loss"].backward()
-        self.optimiser.step()
-        return {name: value.detach() for name, value in losses.items()}
-
-
-__all__ = ["Learner", "Method", "squared_error"]
+__all__ = ["Method", "squared_error"]

@@ -1,10 +1,79 @@
-"""Quantities that fall while a training goes on, as functions of the images seen alone."""
+"""How long a training lasts and how often it is looked at; rates that fall while it goes on."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
-from plenish.errors import InputError
+from plenish.errors import InputError, unknown
+
+ON_FAILURE = ("stop", "rollback")
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Length and intervals of a training, in kimg: thousands of images shown.
+
+    Attributes:
+        kimg: length of the training.
+        log_kimg: interval of metrics.jsonl lines.
+        sample_kimg: interval of sample grids.
+        checkpoint_kimg: interval of checkpoints and of their score on val; one more is written every hour.
+        keep: newest checkpoints kept, beside the best.
+        patience: end after this many checkpoints without a better score on val; 0 goes on to the end.
+        on_failure: `stop` at the last good checkpoint when the training diverges, or `rollback` to it and go
+            on with other random draws.
+        rollbacks: how often, before it stops all the same.
+    """
+
+    kimg: float = 200.0
+    log_kimg: float = 1.0
+    sample_kimg: float = 10.0
+    checkpoint_kimg: float = 20.0
+    keep: int = 3
+    patience: int = 0
+    on_failure: str = "stop"
+    rollbacks: int = 3
+
+    def __post_init__(self) -> None:
+        check_schedule(self, "kimg", "log_kimg", "sample_kimg", "checkpoint_kimg")
+
+    @property
+    def images(self) -> int:
+        """Length of the training in images."""
+        return math.ceil(round(1000 * self.kimg, 3))
+
+    def checkpoint_due(self, before: int, after: int) -> bool:
+        """Whether a checkpoint is scheduled between two numbers of images seen."""
+        return after >= self.images or crossed(before, after, self.checkpoint_kimg)
+
+
+def check_schedule(schedule: object, *lengths: str) -> None:
+    """Refuse impossible values of a schedule's fields, those named in `lengths` and the shared ones.
+
+    Raises:
+        InputError: a length that is not above 0, a negative count, an unknown `on_failure`.
+    """
+    for name in lengths:
+        if not 0 < getattr(schedule, name) < math.inf:
+            raise InputError(f"schedule.{name} must be a number above 0, not {getattr(schedule, name)}.")
+    for name, least in (("patience", 0), ("rollbacks", 0), ("keep", 1)):
+        if getattr(schedule, name) < least:
+            raise InputError(f"schedule.{name} must be at least {least}, not {getattr(schedule, name)}.")
+    on_failure = getattr(schedule, "on_failure")  # noqa: B009
+    if on_failure not in ON_FAILURE:
+        raise unknown("way to go on after a failure", on_failure, ON_FAILURE)
+
+
+def crossed(before: int, after: int, kimg: float) -> bool:
+    """Whether a multiple of `kimg` lies between two numbers of images seen."""
+    interval = max(1, round(1000 * kimg))
+    return before // interval != after // interval
+
+
+def changeable(schedule: type) -> tuple[str, ...]:
+    """The keys of a configuration that may differ when a training is resumed: those of its schedule."""
+    return tuple(f"schedule.{field.name}" for field in dataclasses.fields(schedule))
 
 
 def cosine_fall(nimg: int, to: float, kimg: float) -> float:

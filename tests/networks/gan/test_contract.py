@@ -23,8 +23,9 @@ from plenish.training.gan.augment import Augment
 from plenish.training.gan.growth import Growth
 from plenish.training.gan.method import Adversarial, Method
 from plenish.training.gan.penalties import Penalty
-from plenish.training.gan.state import Players
+from plenish.training.gan.state import GANState
 from plenish.training.gan.step import step
+from plenish.training.learner import Clock
 
 TINY = {"width": 8, "max_width": 32, "z_dim": 12}
 SCHEMAS = {
@@ -195,19 +196,19 @@ def test_the_prior_belongs_to_the_network(name: str, prior: str, spread: float) 
 @families
 def test_two_training_steps_change_every_weight_and_the_average_follows(name: str) -> None:
     torch.manual_seed(0)
-    players = Players(*_networks(name), Method(Adversarial(batch=8)), Engine(torch.device("cpu"), "float32"))
-    start = copy.deepcopy(players.g)
+    state = GANState(*_networks(name), Method(Adversarial(batch=8)), Engine(torch.device("cpu"), "float32"))
+    start = copy.deepcopy(state.g)
     x = torch.randn(8, 3, 16, 16).contiguous(memory_format=torch.channels_last)
     y = _labels("categorical", 8)
     for nimg in (0, 8):
-        values = step(players, x, y, nimg, (0, 0))
+        values = step(state, x, y, Clock(0, 0, nimg))
     assert all(torch.isfinite(value) for value in values.values())
-    for before, after in zip(start.parameters(), players.g.parameters(), strict=True):
+    for before, after in zip(start.parameters(), state.g.parameters(), strict=True):
         # Layers that a growing network has not reached yet have no gradient and stay.
         assert torch.equal(before, after) == (after.grad is None)
-    assert not players.ema.training
+    assert not state.ema.training
     # After the second step the half-life is 5 % of 8 images: next to nothing of the first weights is left.
-    for average, latest in zip(players.ema.parameters(), players.g.parameters(), strict=True):
+    for average, latest in zip(state.ema.parameters(), state.g.parameters(), strict=True):
         assert torch.allclose(average, latest, atol=1e-4)
 
 
@@ -238,21 +239,21 @@ def test_a_restored_training_goes_on_bit_for_bit(
         Growth(fade_kimg=0.012, stable_kimg=0.012),
     )
 
-    def players(seed: int) -> Players:
+    def state(seed: int) -> GANState:
         torch.manual_seed(seed)
         networks = _networks(name, kind, channels=1, **options)
-        return Players(*networks, method, Engine(torch.device("cpu"), precision))
+        return GANState(*networks, method, Engine(torch.device("cpu"), precision))
 
-    def train(trained: Players, numbers: range) -> list[dict[str, float]]:
+    def train(trained: GANState, numbers: range) -> list[dict[str, float]]:
         values = []
         for number in numbers:
             rng = torch.Generator().manual_seed(number)
             x = torch.randn(n, 1, 16, 16, generator=rng).contiguous(memory_format=torch.channels_last)
             y = torch.rand(n, 3, generator=rng).round()
-            values.append(step(trained, x, y, n * number, (0, 0), number, norms=True))
+            values.append(step(trained, x, y, Clock(0, 0, n * number, number), norms=True))
         return [{key: value.item() for key, value in line.items()} for line in values]
 
-    whole, restored = players(0), players(1)
+    whole, restored = state(0), state(1)
     train(whole, range(5))
     path = checkpoints.save_checkpoint(tmp_path, 5 * n, whole.modules(), whole.optimisers(), {})
     checkpoints.restore_checkpoint(path, restored.modules(), restored.optimisers())

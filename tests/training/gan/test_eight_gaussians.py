@@ -12,8 +12,9 @@ from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfi
 from plenish.training.engine import Engine
 from plenish.training.gan.method import Adversarial, Method
 from plenish.training.gan.penalties import Penalty
-from plenish.training.gan.state import Players
+from plenish.training.gan.state import GANState
 from plenish.training.gan.step import step
+from plenish.training.learner import Clock
 
 MODES = torch.tensor([[math.cos(k * math.pi / 4), math.sin(k * math.pi / 4)] for k in range(8)])
 SD = 0.05
@@ -49,14 +50,14 @@ class Judge(Discriminator):
 def _train(method: Method, steps: int) -> tuple[list[int], float]:
     """Counts of samples near each mode, and the share of samples near any."""
     torch.manual_seed(0)
-    players = Players(Points(), Judge(), method, Engine(torch.device("cpu"), "float32"))
+    state = GANState(Points(), Judge(), method, Engine(torch.device("cpu"), "float32"))
     rng, batch = torch.Generator().manual_seed(1), method.adversarial.batch
     for number in range(steps):
         chosen = torch.randint(8, (batch,), generator=rng)
         x = MODES[chosen] + SD * torch.randn(batch, 2, generator=rng)
-        step(players, x.view(-1, 1, 1, 2), None, number * batch, (0, 0), number)
+        step(state, x.view(-1, 1, 1, 2), None, Clock(0, 0, number * batch, number))
     with torch.no_grad():
-        points = players.ema(players.latents(4000, "test")).view(-1, 2)
+        points = state.ema(state.latents(4000, "test")).view(-1, 2)
     distance, nearest = torch.cdist(points, MODES).min(1)
     near = distance < 4 * SD
     return torch.bincount(nearest[near], minlength=8).tolist(), float(near.float().mean())

@@ -33,36 +33,31 @@ def _train(data: Dataset, run: Path, kimg: float, options: list[str], **more: ob
     return train_gan(data.path, run, kimg=kimg, options=[*TINY, *options], **(arguments | more))
 
 
-def _message(data: Dataset, run: Path, kimg: float, options: list[str], **more: object) -> str:
-    """Train what must fail; its message, which status.json must hold too."""
+def _failure(data: Dataset, run: Path, kimg: float, options: list[str], **more: object) -> dict:
+    """Train what must fail; the failure, which status.json must hold with its message."""
     with pytest.raises(CheckFailed) as failure:
         _train(data, run, kimg, options, **more)
     status = Run.open(run).status
     assert status["state"] == "diverged"
     assert failure.value.exit_code == 3
     assert status["message"] in str(failure.value)
-    return str(status["message"])
+    return dict(status["failure"])
 
 
 def test_explosion_through_an_absurd_learning_rate(stripes: Stripes, tmp_path: Path) -> None:
     data = stripes()
-    assert "loss exploded" in _message(data, tmp_path / "finite", 2.0, [], lr=10.0)
-    assert "no longer a number, the end of an explosion" in _message(data, tmp_path / "nan", 2.0, [], lr=1e38)
+    finite = _failure(data, tmp_path / "finite", 2.0, [], lr=10.0)
+    assert (finite["code"], finite["name"][:5]) == ("exploded", "loss_")
+    assert _failure(data, tmp_path / "nan", 2.0, [], lr=1e38)["code"] == "not-finite"
 
 
 @pytest.mark.parametrize(
-    ("objective", "words"),
-    [
-        ("vanilla", "it gives fakes"),
-        ("hinge", "its loss is"),
-        ("relativistic", "above fakes"),
-    ],
+    ("objective", "name"), [("vanilla", "d_fake"), ("hinge", "loss_d"), ("relativistic", "margin")]
 )
-def test_a_discriminator_that_wins(stripes: Stripes, tmp_path: Path, objective: str, words: str) -> None:
+def test_a_discriminator_that_wins(stripes: Stripes, tmp_path: Path, objective: str, name: str) -> None:
     options = [*FEEBLE, f"adversarial.objective={objective}"]
-    message = _message(stripes(), tmp_path / "run", 4.0, options)
-    assert "the discriminator won outright, since" in message
-    assert words in message
+    failure = _failure(stripes(), tmp_path / "run", 4.0, options)
+    assert (failure["code"], failure["name"]) == ("discriminator-won", name)
 
 
 def test_a_critic_that_is_always_right_is_well(stripes: Stripes, tmp_path: Path) -> None:
@@ -75,8 +70,8 @@ def test_a_critic_that_is_always_right_is_well(stripes: Stripes, tmp_path: Path)
 def test_a_saturated_game_vanishes(stripes: Stripes, tmp_path: Path) -> None:
     """In the first game of 2014 the generator gets gradients in proportion to d_fake: soon hardly any."""
     options = [*FEEBLE, "adversarial.objective=vanilla", "limits.d_fake=0.0", "limits.vanishing=3e-3"]
-    message = _message(stripes(), tmp_path / "run", 2.0, options)
-    assert "the generator's gradients vanished, since" in message
+    failure = _failure(stripes(), tmp_path / "run", 2.0, options)
+    assert (failure["code"], failure["name"]) == ("gradients-vanished", "grad_g")
 
 
 def test_vanishing_by_layer(stripes: Stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,15 +88,16 @@ def test_vanishing_by_layer(stripes: Stripes, tmp_path: Path, monkeypatch: pytes
         return output
 
     monkeypatch.setattr(DCGANGenerator, "__init__", cut)
-    message = _message(stripes(), tmp_path / "run", 2.0, [])
-    assert "the generator's gradients vanished in 1 of 3 layers, those near the input, since" in message
-    assert "(project: norm" in message
+    failure = _failure(stripes(), tmp_path / "run", 2.0, [])
+    assert (failure["code"], failure["name"]) == ("layers-vanished", "grad_g")
+    assert (failure["layers"], failure["of"]) == (["project"], 3)
 
 
 def test_instability_of_a_discriminator_that_overshoots(stripes: Stripes, tmp_path: Path) -> None:
     options = ["adversarial.lr_d=1.0", "adversarial.lr_g=0.01"]
-    message = _message(stripes(), tmp_path / "run", 2.0, options)
-    assert "the discriminator's loss takes extreme values, since" in message
+    failure = _failure(stripes(), tmp_path / "run", 2.0, options)
+    assert (failure["code"], failure["name"]) == ("unstable", "loss_d")
+    assert "guessing" in failure
 
 
 def test_collapse_of_a_generator_that_heeds_only_the_label(
@@ -110,9 +106,9 @@ def test_collapse_of_a_generator_that_heeds_only_the_label(
     """Images that differ between classes only are as collapsed as images that do not differ."""
     mapping = DCGANGenerator.mapping
     monkeypatch.setattr(DCGANGenerator, "mapping", lambda self, z, y: mapping(self, 0 * z, y))
-    message = _message(stripes(), tmp_path / "run", 2.0, [])
-    assert "the samples have become nearly alike, since" in message
-    assert "of that of real images" in message
+    failure = _failure(stripes(), tmp_path / "run", 2.0, [])
+    assert failure["code"] == "collapsed"
+    assert 0 <= failure["value"] < 0.05
 
 
 def test_rollback_from_the_command_line_and_its_exit_codes(
@@ -138,7 +134,7 @@ def test_rollback_from_the_command_line_and_its_exit_codes(
     status = Run.open(tmp_path / "back").status
     assert said == 3, "what fails at every draw ends all the same"
     assert (status["state"], status["rollbacks"], status["attempt"]) == ("diverged", 2, 2)
-    assert capsys.readouterr().err.count("Going on from there with other random draws") == 2
+    assert capsys.readouterr().err.count("Training diverged") == 2 + 2, "each rollback warns, each end fails"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from plenish.training.gan.footprint import footprint, heaviest, kept_bytes, refu
 from plenish.training.gan.growth import Growth
 from plenish.training.gan.method import Adversarial, Method
 from plenish.training.gan.penalties import Penalty
-from plenish.training.gan.state import Players
+from plenish.training.gan.state import GANState
 
 ENGINE = Engine(torch.device("cpu"), "float32")
 
@@ -37,9 +37,9 @@ def test_what_is_kept_grows_with_the_batch_as_estimated(name: str) -> None:
     config, method = _config(name), Method(Adversarial(batch=4), Penalty(r1=1))
     found = footprint(name, config, method, ENGINE)
     torch.manual_seed(0)
-    players = Players(*build(name, config), method, ENGINE)
+    state = GANState(*build(name, config), method, ENGINE)
     assert found.kept_each > 0
-    assert found.kept + 16 * found.kept_each == pytest.approx(kept_bytes(players, 16), rel=0.05)
+    assert found.kept + 16 * found.kept_each == pytest.approx(kept_bytes(state, 16), rel=0.05)
 
 
 def test_penalties_and_pixels_take_memory() -> None:

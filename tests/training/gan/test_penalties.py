@@ -18,8 +18,9 @@ from plenish.training.gan.penalties import (
     path_lengths,
     r1_r2,
 )
-from plenish.training.gan.state import Players
+from plenish.training.gan.state import GANState
 from plenish.training.gan.step import step
+from plenish.training.learner import Clock
 
 
 class Linear(Discriminator):
@@ -131,8 +132,8 @@ def test_a_training_step_takes_the_gammas_of_its_moment(interval: int) -> None:
     for nimg in (0, 2_000):
         # Lazy penalties are taken behind the main update, which at next to no rate changes nothing.
         method = Method(Adversarial(batch=6, lr_d=1e-12), penalty)
-        players = Players(Noise(), Linear(3.0), method, Engine(torch.device("cpu"), "float32"))
-        paid.append(float(step(players, _images(6), None, nimg, (0, 0), 0)["penalty"]))
+        state = GANState(Noise(), Linear(3.0), method, Engine(torch.device("cpu"), "float32"))
+        paid.append(float(step(state, _images(6), None, Clock(0, 0, nimg))["penalty"]))
     assert paid == pytest.approx([0.5 * (6 + 2) * 3.0**2, 0.25 * 0.5 * (6 + 2) * 3.0**2], rel=1e-5)
 
 

@@ -21,8 +21,9 @@ from plenish.training.engine import Engine
 from plenish.training.gan.augment import Augment
 from plenish.training.gan.method import Adversarial, Method
 from plenish.training.gan.penalties import Penalty
-from plenish.training.gan.state import Players
+from plenish.training.gan.state import GANState
 from plenish.training.gan.step import PATH_MEAN_RATE, W_MEAN_RATE, gradient_norms, step
+from plenish.training.learner import Clock
 
 RATE = 0.01
 KEY = (3, 0)
@@ -83,7 +84,7 @@ class Bowl(Discriminator):
 
 
 class Play:
-    """Both as players; `a` and `scales` list their weights behind every update of an optimiser."""
+    """Both as state; `a` and `scales` list their weights behind every update of an optimiser."""
 
     def __init__(
         self, rules: dict | None = None, penalty: dict | None = None, augment: dict | None = None, *,
@@ -97,24 +98,24 @@ class Play:
         rules["lr_g"] = lr_g / weights.path_share(rules.get("g_steps", 1))
         method = Method(Adversarial(**rules), weights, Augment(**(augment or {})))
         self.g, self.d = Multiple(config, scale, styles), Bowl(config, a, level)
-        self.players = Players(self.g, self.d, method, Engine(torch.device("cpu"), "float32"))
-        self.players.opt_g = torch.optim.SGD(self.g.parameters(), lr_g)
-        self.players.opt_d = torch.optim.SGD(self.d.parameters(), lr_d)
+        self.state = GANState(self.g, self.d, method, Engine(torch.device("cpu"), "float32"))
+        self.state.opt_g = torch.optim.SGD(self.g.parameters(), lr_g)
+        self.state.opt_d = torch.optim.SGD(self.d.parameters(), lr_d)
         self.a: list[float] = []
         self.scales: list[float] = []
-        self.players.opt_d.register_step_post_hook(lambda *_: self.a.append(self.d.a.item()))
-        self.players.opt_g.register_step_post_hook(lambda *_: self.scales.append(self.g.scale.item()))
+        self.state.opt_d.register_step_post_hook(lambda *_: self.a.append(self.d.a.item()))
+        self.state.opt_g.register_step_post_hook(lambda *_: self.scales.append(self.g.scale.item()))
 
     def step(
-        self, x: Tensor, number: int | None = 0, *, nimg: int | None = None, y: Tensor | None = None,
+        self, x: Tensor, number: int = 0, *, nimg: int | None = None, y: Tensor | None = None,
         key: tuple[int, int] = KEY, norms: bool = False,
     ) -> dict[str, float]:  # fmt: skip
         """One step; what was kept is of this step alone."""
         g, d = self.g, self.d
         for kept in (g.mapped, g.styles, g.made, g.drawn, d.looks, self.a, self.scales):
             kept.clear()
-        nimg = FAR + len(x) * (number or 0) if nimg is None else nimg
-        values = step(self.players, x, y, nimg, key, number, norms=norms)
+        nimg = FAR + len(x) * number if nimg is None else nimg
+        values = step(self.state, x, y, Clock(*key, nimg, number), norms=norms)
         return {name: value.item() for name, value in values.items()}
 
 
@@ -181,7 +182,7 @@ def test_path_length_counts_interval_times_in_a_step_of_its_own_and_its_mean_fol
         length = values["path_length"]
         assert length == pytest.approx(before, rel=0.05)
         mean += 0.01 * (length - mean)
-        assert play.players.memory.path.item() == pytest.approx(mean, rel=1e-5)
+        assert play.state.statistics.path.item() == pytest.approx(mean, rel=1e-5)
         by_scale = 2 * (length - mean) * length / before
         expected = before - RATE * 3.0 * 2 * by_scale
         assert play.scales == pytest.approx([before, expected], rel=1e-5)
@@ -232,7 +233,7 @@ def test_the_mean_of_w_follows_the_styles_before_they_are_mixed() -> None:
 def test_reals_give_way_to_fakes_as_the_discriminator_wins(accuracy: float) -> None:
     n, most = 20_000, 0.4
     play = Play({"objective": "nonsaturating", "fake_as_real": most}, side=1)
-    play.players.memory.accuracy.fill_(accuracy)
+    play.state.statistics.accuracy.fill_(accuracy)
     x = torch.full((n, 1, 1, 1), 7.0)
     play.step(x)
     shown, fakes = play.d.looks[0].images.chunk(2)
@@ -267,7 +268,7 @@ def test_accuracy_is_the_share_on_the_right_side_and_remembered() -> None:
     values = play.step(x)
     assert (values["d_accuracy_real"], values["score_real"]) == pytest.approx((1.0, 1.5))
     assert values["d_accuracy_fake"] == pytest.approx(within, abs=0.014)
-    assert play.players.memory.accuracy.item() == pytest.approx((1 + values["d_accuracy_fake"]) / 2)
+    assert play.state.statistics.accuracy.item() == pytest.approx((1 + values["d_accuracy_fake"]) / 2)
     assert values["score_fake"] == pytest.approx(0, abs=0.03)
     assert values["d_real"] == pytest.approx(1 / (1 + math.exp(-1.5)))
     fakes = play.g.made[0].detach()
@@ -297,12 +298,12 @@ def test_instance_noise_has_the_level_of_the_moment(nimg: int, sd: float) -> Non
 def test_the_average_forgets_half_in_its_half_life_however_often_the_generator_moves(d_steps: int) -> None:
     play = Play({"d_steps": d_steps, "ema_kimg": 0.1})
     with torch.no_grad():
-        play.players.ema.scale.fill_(1.0)
+        play.state.ema.scale.fill_(1.0)
         play.g.scale.fill_(0.0)
     averages = [1.0]
     for number in range(10):
-        play.step(_images(10), number=None, nimg=FAR + 10 * number)
-        averages.append(play.players.ema.scale.item())
+        play.step(_images(10), number, nimg=FAR + 10 * number)
+        averages.append(play.state.ema.scale.item())
         assert (averages[-1] != averages[-2]) == ((number + 1) % d_steps == 0)
     assert averages[-1] == pytest.approx(0.5, rel=1e-5)
 
@@ -437,7 +438,7 @@ def test_augmentation_adapts_to_the_reals_by_the_images_seen(a: float, direction
     play = Play({"objective": "nonsaturating"}, augment=settings, a=a)
     values = [play.step(_images(8), number)["ada_p"] for number in range(3)]
     assert values == pytest.approx([0.1 + direction * 0.008 * k for k in (1, 2, 3)])
-    assert play.players.memory.p.item() == pytest.approx(values[-1])
+    assert play.state.statistics.p.item() == pytest.approx(values[-1])
 
 
 def test_norms_are_those_of_the_losses_without_lazy_penalties() -> None:

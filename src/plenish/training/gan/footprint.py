@@ -15,10 +15,11 @@ from plenish.errors import InputError
 from plenish.networks import gan as networks
 from plenish.networks.gan.contract import Generator
 from plenish.training.engine import Engine
-from plenish.training.gan import step as adversarial
 from plenish.training.gan.method import Method
-from plenish.training.gan.state import Players
+from plenish.training.gan.state import GANState
+from plenish.training.gan.step import step
 from plenish.training.hardware import memory
+from plenish.training.learner import Clock
 
 GROWN = 10**12
 """So many images seen that a network that grows stands at its last stage."""
@@ -81,8 +82,8 @@ class _Kept:
 class _Count:
     """Bytes kept now and at most; storages that several operations keep count once, weights not at all."""
 
-    def __init__(self, players: Players) -> None:
-        self.ours = {p.untyped_storage().data_ptr() for p in (*players.parameters_g, *players.parameters_d)}
+    def __init__(self, state: GANState) -> None:
+        self.ours = {p.untyped_storage().data_ptr() for p in (*state.parameters_g, *state.parameters_d)}
         self.holders: dict[int, int] = {}
         self.now = self.most = 0
 
@@ -101,26 +102,23 @@ class _Count:
                 self.now -= kept.bytes
 
 
-def kept_bytes(players: Players, batch: int, nimg: int = GROWN) -> int:
+def kept_bytes(state: GANState, batch: int, nimg: int = GROWN) -> int:
     """Most bytes kept for backward passes in one turn of both networks, all penalties due.
 
     Args:
-        players: the networks; they are trained on grey images by it.
+        state: the networks; they are trained on grey images by it.
         batch: images.
         nimg: images seen; a network that grows is tried at that stage.
     """
-    config, device = players.g.config, players.engine.device
-    x = torch.zeros(batch, config.channels, config.size, config.size, device=device)
-    x = x.contiguous(memory_format=torch.channels_last)
-    y = torch.zeros(batch, config.labels.width, device=device) if config.labels.width else None
-    count = _Count(players)
+    x, y = state.grey_images(batch)
+    count = _Count(state)
 
     def keep(tensor: Tensor) -> Any:
         return _Kept(tensor, count)
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept.tensor):
-        for number in range(players.method.adversarial.d_steps):
-            adversarial.step(players, x, y, nimg, (0, 0), number)
+        for number in range(state.method.adversarial.d_steps):
+            step(state, x, y, Clock(0, 0, nimg, number))
     gc.collect()
     return count.most
 
@@ -155,11 +153,11 @@ def footprint(
         nimg: images seen; a network that grows is tried at that stage.
     """
     with torch.random.fork_rng(devices=[]):
-        players = Players(*networks.build(family, network), method, engine)
-        few, more = kept_bytes(players, 2, nimg), kept_bytes(players, 4, nimg)
+        state = GANState(*networks.build(family, network), method, engine)
+        few, more = kept_bytes(state, 2, nimg), kept_bytes(state, 4, nimg)
     each = max(0, more - few) // 2
-    g, d = (sum(p.nbytes for p in part) for part in (players.parameters_g, players.parameters_d))
-    buffers = sum(b.nbytes for part in (players.g, players.d) for b in part.buffers())
+    g, d = (sum(p.nbytes for p in part) for part in (state.parameters_g, state.parameters_d))
+    buffers = sum(b.nbytes for part in (state.g, state.d) for b in part.buffers())
     return Footprint(g + d + buffers, g + d, 2 * (g + d), g, max(0, few - 2 * each), each)
 
 

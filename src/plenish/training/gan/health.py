@@ -1,6 +1,6 @@
-"""Is the training still healthy? Each failure is seen in what was logged and told in one line.
+"""Is the training still healthy? Each failure is seen in what was logged.
 
-A line says what happened, since when, and which options to try. Five failures are known: explosion, vanishing
+Five failures are known: explosion, vanishing
 (of a whole network or of the layers near its input), a discriminator that has won, instability, collapse.
 What counts as won depends on the objective: a Wasserstein critic is meant to be right at all times.
 """
@@ -12,12 +12,13 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from plenish.errors import InputError
+from plenish.training.failures import Failure
 
-LOSSES = {"loss_g": "the generator's loss", "loss_d": "the discriminator's loss"}
-GRADIENTS = {"grad_g": "the generator's gradients", "grad_d": "the discriminator's gradients"}
+LOSSES = ("loss_g", "loss_d")
+GRADIENTS = ("grad_g", "grad_d")
 GUESSING = {
     "vanilla": 2 * math.log(2), "nonsaturating": 2 * math.log(2), "relativistic": math.log(2), "hinge": 2.0,
     "lsgan": 0.25,
@@ -25,35 +26,7 @@ GUESSING = {
 """Loss of a discriminator that answers the same whatever it sees, as well as that can be done."""
 REMEMBERED = 200
 
-CALMER = (
-    "lower --lr, or raise adversarial.smoothing or penalty.r1 with --options (to 0.1 and 1 where they are 0)"
-)
-GENTLER_D = (
-    "try --options adversarial.noise_sd=0.1 adversarial.noise_kimg=100, a smaller adversarial.lr_d, "
-    "adversarial.fake_as_real=0.1 or augment.diffaugment=color,translation"
-)
-MORE_SIGNAL = (
-    "try --options adversarial.objective=relativistic penalty.r1=1 penalty.r2=1, "
-    "adversarial.noise_sd=0.1 adversarial.noise_kimg=100, or a smaller adversarial.lr_d"
-)
-MORE_VARIETY = (
-    "try a larger --batch, another --seed, or "
-    "--options adversarial.objective=relativistic penalty.r1=1 penalty.r2=1"
-)
-
 Line = Mapping[str, Any]
-
-
-class Failure(NamedTuple):
-    """What went wrong.
-
-    Attributes:
-        message: one line: what, since when, and what to try.
-        since: kimg of the first line that shows it; what was saved before that is still good.
-    """
-
-    message: str
-    since: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +82,7 @@ class Limits:
 
 
 class Health:
-    """Watches a training's logged values; after a resume it is fed the last lines again."""
+    """Watches a training's logged values; after a resume it hears the last lines again."""
 
     def __init__(self, limits: Limits, objective: str = "nonsaturating") -> None:
         """Start with nothing seen.
@@ -123,7 +96,7 @@ class Health:
         self._lines: deque[Line] = deque(maxlen=REMEMBERED)
         self._looks: deque[tuple[float, float]] = deque(maxlen=2)
 
-    def feed(self, line: Line) -> Failure | None:
+    def hear(self, line: Line) -> Failure | None:
         """Take one logged line; those without losses (scores) are left aside.
 
         A line may lack the generator's values, as where only the discriminator was updated, and the norms of
@@ -133,68 +106,53 @@ class Health:
             None while healthy.
         """
         if "variety" in line:
-            message = self._collapse(line["variety"], line["kimg"])
-            return Failure(message, self._looks[0][0]) if message else None
-        message = _not_a_number(line) or self._explosion(line)
-        if message:
-            return Failure(message, line.get("kimg", 0.0))
-        if "grad_g" not in line and "grad_d" not in line:
-            return None
+            return self._collapse(line["variety"], line["kimg"])
+        failure = _not_a_number(line) or self._explosion(line)
+        if failure or ("grad_g" not in line and "grad_d" not in line):
+            return failure
         self._lines.append(line)
-        message = self._lasting(line)
-        return Failure(message, self._lines[-self.limits.window]["kimg"]) if message else None
+        return self._lasting(line)
 
-    def _explosion(self, line: Line) -> str | None:
-        for name, what in (GRADIENTS | LOSSES).items():
+    def _explosion(self, line: Line) -> Failure | None:
+        for name in (*GRADIENTS, *LOSSES):
             if name not in line:
                 continue
             size, past = abs(line[name]), [abs(p[name]) for p in self._lines if name in p]
-            enough = len(past) >= self.limits.window
-            usual = median(past) if enough else math.inf
+            usual = {"usual": median(past)} if len(past) >= self.limits.window else {}
             gradients = name in GRADIENTS
             # A discriminator without mistakes has norms near 0; its next mistake is no explosion.
-            bound = self.limits.explosion * max(usual, 0.1 if gradients else 1.0)
-            if size > min(bound, self.limits.huge if gradients else self._huge_loss):
-                before = f", usually {usual:.3g}" if enough else ""
-                how = "exploded (norm " if gradients else "exploded ("
-                return f"{what} {how}{line[name]:.3g}{before}); {CALMER}"
+            bound = self.limits.explosion * max(usual.get("usual", math.inf), 0.1 if gradients else 1.0)
+            huge = self.limits.huge_loss * (100 if self.objective == "wasserstein" else 1)
+            if size > min(bound, self.limits.huge if gradients else huge):
+                values = {"name": name, "value": line[name], **usual}
+                return Failure("exploded", line.get("kimg", 0.0), values)
         return None
 
-    @property
-    def _huge_loss(self) -> float:
-        return self.limits.huge_loss * (100 if self.objective == "wasserstein" else 1)
-
-    def _lasting(self, line: Line) -> str | None:
+    def _lasting(self, line: Line) -> Failure | None:
         """Judge what is a failure only when it goes on."""
         recent = list(self._lines)[-self.limits.window :]
         if line.get("kimg", 0) < self.limits.warmup_kimg or len(recent) < self.limits.window:
             return None
-        since = f"since {recent[0]['kimg']:g} kimg"
         return (
-            self._won(recent, since)
-            or self._vanishing(recent, since)
-            or self._vanishing_by_layer(recent, since)
-            or self._instability(recent, since)
+            self._won(recent)
+            or self._vanishing(recent)
+            or self._vanishing_by_layer(recent)
+            or self._instability(recent)
         )
 
-    def _won(self, recent: Sequence[Line], since: str) -> str | None:
+    def _won(self, recent: Sequence[Line]) -> Failure | None:
         """A discriminator that is right and sure throughout has nothing left to teach."""
-        sure = all(self._is_sure(p) for p in recent)
         right = all(
             p.get(f"d_accuracy_{whose}", 1.0) >= self.limits.d_accuracy
             for p in recent
             for whose in ("real", "fake")
         )
-        if not (sure and right):
+        if not (right and all(self._is_sure(p) for p in recent)):
             return None
         last = recent[-1]
-        if self.objective == "relativistic":
-            measured = f"it scores reals {_margin(last):.3g} above fakes"
-        elif self.objective in ("hinge", "lsgan"):
-            measured = f"its loss is {last['loss_d']:.2g}"
-        else:
-            measured = f"it gives fakes {last['d_fake']:.2g} on average"
-        return f"the discriminator won outright, {since} ({measured}); {GENTLER_D}"
+        name = {"relativistic": "margin", "hinge": "loss_d", "lsgan": "loss_d"}.get(self.objective, "d_fake")
+        value = _margin(last) if name == "margin" else last[name]
+        return Failure("discriminator-won", recent[0]["kimg"], {"name": name, "value": value})
 
     def _is_sure(self, line: Line) -> bool:
         """Whether the discriminator's answers in one line leave hardly any doubt."""
@@ -206,45 +164,44 @@ class Health:
             return bool(_margin(line) > -math.log(self.limits.d_fake))
         return bool(line.get("d_fake", 1.0) < self.limits.d_fake)
 
-    def _vanishing(self, recent: Sequence[Line], since: str) -> str | None:
-        for name, what in GRADIENTS.items():
+    def _vanishing(self, recent: Sequence[Line]) -> Failure | None:
+        since = recent[0]["kimg"]
+        for name in GRADIENTS:
             if name == "grad_d" and self._is_sure(recent[-1]):
                 continue  # It has won, or is about to; that says more.
             if all(p.get(name, math.inf) < self.limits.vanishing for p in recent):
-                return f"{what} vanished, {since} (norm {recent[-1][name]:.2g}); {MORE_SIGNAL}"
+                return Failure("gradients-vanished", since, {"name": name, "value": recent[-1][name]})
         if all(_constant([p[name] for p in recent if name in p]) for name in LOSSES):
-            return f"both losses no longer change, {since}: gradients vanished; {MORE_SIGNAL}"
+            return Failure("losses-constant", since)
         return None
 
-    def _vanishing_by_layer(self, recent: Sequence[Line], since: str) -> str | None:
+    def _vanishing_by_layer(self, recent: Sequence[Line]) -> Failure | None:
         """Layers from the input on that get nothing, while the last one goes on learning.
 
         Layers in the middle do not count: what a gate still at zero hides gets nothing either, and is well.
         """
-        for name, what in GRADIENTS.items():
+        for name in GRADIENTS:
             layers = [key for key in recent[-1] if key.startswith(f"{name}/")]
-            if len(layers) < 3:
+            if len(layers) < 3 or any(p.get(layers[-1], 0.0) < 100 * self.limits.vanishing for p in recent):
                 continue
-            last = layers[-1]
-            if any(p.get(last, 0.0) < 100 * self.limits.vanishing for p in recent):
-                continue
-            dead = 0
-            while dead < len(layers) - 1 and all(self._is_dead(p, layers[dead], last) for p in recent):
-                dead += 1
+            last, dead = layers[-1], list[str]()
+            for layer in layers[:-1]:
+                if not all(self._is_dead(p, layer, last) for p in recent):
+                    break
+                dead.append(layer)
             if dead:
-                names = ", ".join(key.partition("/")[2] for key in layers[: min(dead, 3)])
-                return (
-                    f"{what} vanished in {dead} of {len(layers)} layers, those near the input, {since} "
-                    f"({names}{', …' if dead > 3 else ''}: norm {recent[-1][layers[dead - 1]]:.2g}, "
-                    f"last layer {recent[-1][last]:.2g}); {MORE_SIGNAL}"
-                )
+                values = {
+                    "name": name, "layers": [key.partition("/")[2] for key in dead], "of": len(layers),
+                    "value": recent[-1][dead[-1]], "last": recent[-1][last],
+                }  # fmt: skip
+                return Failure("layers-vanished", recent[0]["kimg"], values)
         return None
 
     def _is_dead(self, line: Line, layer: str, last: str) -> bool:
         floor = self.limits.vanishing * max(1.0, line.get(last, 0.0))
         return bool(line.get(layer, math.inf) < floor)
 
-    def _instability(self, recent: Sequence[Line], since: str) -> str | None:
+    def _instability(self, recent: Sequence[Line]) -> Failure | None:
         """Losses that leap again and again, far beyond what they usually are and change by.
 
         One that was wild from the start has nothing usual: it is compared with guessing.
@@ -252,11 +209,10 @@ class Health:
         guessing, half = GUESSING.get(self.objective, math.inf), self.limits.instability / 2
         wild = [p["loss_d"] for p in recent if p.get("loss_d", 0.0) > half * guessing]
         if len(wild) >= self.limits.spikes:
-            return (
-                f"the discriminator's loss takes extreme values, {since} (up to {max(wild):.3g}; "
-                f"guessing would cost {guessing:.2g}); {CALMER}"
+            return Failure(
+                "unstable", recent[0]["kimg"], {"name": "loss_d", "value": max(wild), "guessing": guessing}
             )
-        for name, what in LOSSES.items():
+        for name in LOSSES:
             told = [(p["kimg"], p[name]) for p in self._lines if name in p]
             if len(told) <= 2 * self.limits.window:
                 continue
@@ -267,31 +223,27 @@ class Health:
             extreme = [at for at, leap in latest if leap > self.limits.instability * usual]
             if len(extreme) >= self.limits.spikes:
                 worst = max((value for _, value in extreme), key=abs)
-                return (
-                    f"{what} takes extreme values again and again, since {extreme[0][0]:g} kimg "
-                    f"(up to {worst:.3g}, usually {median(values):.3g}); {CALMER}"
+                return Failure(
+                    "unstable", extreme[0][0], {"name": name, "value": worst, "usual": median(values)}
                 )
         return None
 
-    def _collapse(self, variety: float, kimg: float) -> str | None:
+    def _collapse(self, variety: float, kimg: float) -> Failure | None:
         """Judge the spread of the fixed samples relative to that of real images."""
         self._looks.append((kimg, variety))
         collapsed = len(self._looks) == 2 and max(v for _, v in self._looks) < self.limits.variety
         if collapsed and kimg >= self.limits.warmup_kimg:
-            return (
-                f"the samples have become nearly alike, since {self._looks[0][0]:g} kimg "
-                f"(spread {variety:.2g} of that of real images); {MORE_VARIETY}"
-            )
+            return Failure("collapsed", self._looks[0][0], {"value": variety})
         return None
 
 
-def _not_a_number(line: Line) -> str | None:
+def _not_a_number(line: Line) -> Failure | None:
     """The first value that is not finite: losses first, then networks, then layers."""
-    named = LOSSES | GRADIENTS
-    for name in (*named, *(key for key in line if key.startswith(("grad_g/", "grad_d/")))):
+    layers = (key for key in line if key.startswith(("grad_g/", "grad_d/")))
+    for name in (*LOSSES, *GRADIENTS, *layers):
         value = line.get(name, 0.0)
         if value is None or not math.isfinite(value):
-            return f"{name} is no longer a number, the end of an explosion; {CALMER}, or use another --seed"
+            return Failure("not-finite", line.get("kimg", 0.0), {"name": name})
     return None
 
 

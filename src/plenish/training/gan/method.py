@@ -15,7 +15,7 @@ from plenish.training.schedules import check_fall
 
 @dataclasses.dataclass(frozen=True)
 class Adversarial:
-    """How the two networks are played against each other.
+    """How the two networks are trained against each other.
 
     Attributes:
         objective: name of the loss pair.
@@ -122,6 +122,14 @@ class Method:
                         f"{name} follows how often the discriminator is right, which a Wasserstein critic is "
                         "meant to be; leave it out or take another objective."
                     )
+
+    def with_batch(self, batch: int) -> Method:
+        """The same with a batch of so many images at every stage."""
+        return dataclasses.replace(
+            self,
+            adversarial=dataclasses.replace(self.adversarial, batch=batch),
+            growth=dataclasses.replace(self.growth, batches=""),
+        )
 
 
 PARTS: dict[str, type[Adversarial | Penalty | Augment | Growth]] = {

@@ -16,7 +16,7 @@ from plenish.training.gan.objectives import objective
 from plenish.training.schedules import cosine_fall
 
 
-class Memory(nn.Module):
+class RunningStatistics(nn.Module):
     """Running values that a step needs of the steps before it; they are saved like weights.
 
     Attributes:
@@ -37,8 +37,8 @@ class Memory(nn.Module):
         self.register_buffer("path", torch.tensor(0.0))
 
 
-class Players:
-    """Both networks with all that goes with them."""
+class GANState:
+    """Both networks with their optimisers, the generator's moving average and running statistics."""
 
     def __init__(
         self, generator: Generator, discriminator: Discriminator, method: Method, engine: Engine
@@ -47,7 +47,7 @@ class Players:
         self.g = engine.to_module(generator).train()
         self.d = engine.to_module(discriminator).train()
         self.ema = copy.deepcopy(self.g).eval().requires_grad_(False)
-        self.memory = Memory(method.augment.ada_p).to(engine.device)
+        self.statistics = RunningStatistics(method.augment.ada_p).to(engine.device)
         self.method, self.engine = method, engine
         rules, penalty = method.adversarial, method.penalty
         self.objective = objective(rules.objective)
@@ -67,14 +67,14 @@ class Players:
 
     def modules(self) -> dict[str, nn.Module]:
         """The networks and running values by the name their checkpoint file has."""
-        return {"g": self.g, "d": self.d, "ema": self.ema, "memory": self.memory}
+        return {"g": self.g, "d": self.d, "ema": self.ema, "statistics": self.statistics}
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """The optimisers by the name their checkpoint file has."""
         return {"opt_g": self.opt_g, "opt_d": self.opt_d}
 
     def stage_at(self, nimg: int) -> Stage:
-        """Where networks that grow stand after `nimg` images; the others have one stage."""
+        """The stage of growing networks after `nimg` images; the others have one stage."""
         return self.method.growth.at(nimg, self.sizes, self.method.adversarial.batch)
 
     def grow(self, nimg: int) -> Stage:
@@ -96,7 +96,7 @@ class Players:
             for group in optimiser.param_groups:
                 group["lr"] = share * lr
 
-    def train_d(self, on: bool) -> None:
+    def set_d_grad(self, on: bool) -> None:
         """Have gradients of the discriminator's weights computed, or not."""
         for parameter in self.parameters_d:
             parameter.requires_grad_(on)
@@ -104,3 +104,10 @@ class Players:
     def latents(self, n: int, *key: Any) -> Tensor:
         """Draw z, n×z_dim, for one purpose."""
         return self.g.sample_prior(n, self.engine.generator(*key, "z"))
+
+    def grey_images(self, n: int) -> tuple[Tensor, Tensor | None]:
+        """Images and labels to try a step with: n×C×H×W and n×K or None, all zero."""
+        config, device = self.g.config, self.engine.device
+        x = torch.zeros(n, config.channels, config.size, config.size, device=device)
+        y = torch.zeros(n, config.labels.width, device=device) if config.labels.width else None
+        return x.contiguous(memory_format=torch.channels_last), y

@@ -22,38 +22,35 @@ from plenish.training.gan.penalties import (
     path_lengths,
     r1_r2,
 )
-from plenish.training.gan.state import Players
+from plenish.training.gan.state import GANState
+from plenish.training.learner import Clock
 
 W_MEAN_RATE = 0.005
 """How fast the mean of w follows a batch (StyleGAN's 0.995)."""
 PATH_MEAN_RATE = 0.01
 
 
-class Turn:
-    """One step's inputs and random draws, all derived from (seed, attempt, images seen)."""
+class StepContext:
+    """One step's inputs and random draws, all derived from its clock."""
 
-    def __init__(
-        self, players: Players, x: Tensor, y: Tensor | None, nimg: int, key: tuple[int, int], number: int,
-        norms: bool,
-    ) -> None:  # fmt: skip
+    def __init__(self, state: GANState, x: Tensor, y: Tensor | None, clock: Clock, norms: bool) -> None:
         """Bring the real images to the stage of growth and into a random orientation."""
-        self.players, self.y, self.nimg, self.key, self.number = players, y, nimg, key, number
-        self.method, self.engine, self.norms = players.method, players.engine, norms
-        self.n = len(x)
-        self.noise_sd = self.method.adversarial.noise_at(nimg)
-        stage = players.grow(nimg)
-        if len(players.sizes) > 1:
-            x = at_stage(x, players.sizes[stage.number], stage.alpha)
+        self.state, self.y, self.clock, self.norms = state, y, clock, norms
+        self.method, self.engine, self.n = state.method, state.engine, len(x)
+        self.noise_sd = self.method.adversarial.noise_at(clock.nimg)
+        stage = state.grow(clock.nimg)
+        if len(state.sizes) > 1:
+            x = at_stage(x, state.sizes[stage.number], stage.alpha)
         self.x = orient(x, self.method.augment.symmetry, self.rng("symmetry"))
 
     def rng(self, *purpose: Any) -> torch.Generator:
         """A random stream of this step for one purpose."""
-        return self.engine.generator(*self.key, self.nimg, *purpose)
+        return self.engine.generator(*self.clock.key, *purpose)
 
     def fakes(self, update: int) -> Tensor:
         """Make fakes N×C×H×W with the labels of the reals."""
-        g, share = self.players.g, self.method.adversarial.style_mixing
-        w = g.mapping(self.players.latents(self.n, *self.key, self.nimg, update), self.y)
+        g, share = self.state.g, self.method.adversarial.style_mixing
+        w = g.mapping(self.state.latents(self.n, *self.clock.key, update), self.y)
         if g.num_ws > 1:
             g.w_mean.lerp_(w[:, 0].detach().float().mean(0), W_MEAN_RATE)
         if g.num_ws > 1 and share:
@@ -62,8 +59,8 @@ class Turn:
 
     def _mixed(self, w: Tensor, share: float, update: int) -> Tensor:
         """Replace the later styles of some images by those of a second latent (Karras et al. 2019)."""
-        g, rng = self.players.g, self.rng("mixing", update)
-        other = g.mapping(self.players.latents(self.n, *self.key, self.nimg, update, "mixing"), self.y)
+        g, rng = self.state.g, self.rng("mixing", update)
+        other = g.mapping(self.state.latents(self.n, *self.clock.key, update, "mixing"), self.y)
         cut = torch.randint(1, g.num_ws, (self.n,), generator=rng, device=rng.device)
         whole = torch.rand(self.n, generator=rng, device=rng.device) >= share
         cut = torch.where(whole, g.num_ws, cut)
@@ -73,7 +70,7 @@ class Turn:
     def shown(self, images: Tensor, *purpose: Any) -> Tensor:
         """What the discriminator is shown of images: augmented, then noisy."""
         settings = self.method.augment
-        images = augment(images, settings, self.players.memory.p, self.rng("augment", *purpose))
+        images = augment(images, settings, self.state.statistics.p, self.rng("augment", *purpose))
         if not self.noise_sd:
             return images
         noise = torch.empty_like(images, memory_format=torch.channels_last)
@@ -85,167 +82,163 @@ class Turn:
 
     def due(self) -> bool:
         """Whether this discriminator step carries a gradient penalty."""
-        return self.method.penalty.on_gradients and self.number % self.method.penalty.interval == 0
+        return self.method.penalty.on_gradients and self.clock.step % self.method.penalty.interval == 0
 
 
 def step(
-    players: Players, x: Tensor, y: Tensor | None, nimg: int, key: tuple[int, int], number: int | None = None,
-    *, norms: bool = False,
-) -> dict[str, Tensor]:  # fmt: skip
+    state: GANState, x: Tensor, y: Tensor | None, clock: Clock, *, norms: bool = False
+) -> dict[str, Tensor]:
     """Train on one batch of real images: the discriminator, and when it is its turn the generator.
 
     Args:
-        players: what is trained, changed in place.
+        state: what is trained, changed in place.
         x: real images, N×C×H×W in [-1, 1], channels_last.
         y: their labels, N×K, also asked of the fakes; or None.
-        nimg: images seen before this batch; with `key` the source of every random draw.
-        key: (seed, attempt).
-        number: how many steps came before this one; counted from nimg where batches are of one size.
+        clock: where the training stands; the source of every random draw.
         norms: also report the norms of the gradients, without those of lazy penalties.
 
     Returns:
         Scalars on the device: losses, mean logits or probabilities, accuracies of the discriminator.
     """
-    rules = players.method.adversarial
-    number = nimg // len(x) if number is None else number
-    turn = Turn(players, x, y, nimg, key, number, norms)
-    players.set_rates(nimg)
-    players.engine.seed_everything(*key, nimg)  # Dropout and synthesis noise draw from the default stream.
-    generators_turn = (number + 1) % rules.d_steps == 0
-    with players.engine.autocast(), torch.set_grad_enabled(generators_turn):
-        fakes = turn.fakes(0)
-    values = _discriminator(turn, fakes.detach())
+    rules = state.method.adversarial
+    context = StepContext(state, x, y, clock, norms)
+    state.set_rates(clock.nimg)
+    state.engine.seed_everything(*clock.key)  # Dropout and synthesis noise draw from the default stream.
+    generators_turn = (clock.step + 1) % rules.d_steps == 0
+    with state.engine.autocast(), torch.set_grad_enabled(generators_turn):
+        fakes = context.fakes(0)
+    values = _discriminator(context, fakes.detach())
     if generators_turn:
-        values |= _generator(turn, fakes)
-        seen = turn.n * rules.d_steps
-        update_ema(players.ema, players.g, ema_weight(seen, nimg, rules.ema_kimg))
+        values |= _generator(context, fakes)
+        seen = context.n * rules.d_steps
+        update_ema(state.ema, state.g, ema_weight(seen, clock.nimg, rules.ema_kimg))
     return values
 
 
-def _discriminator(turn: Turn, fakes: Tensor) -> dict[str, Tensor]:
+def _discriminator(context: StepContext, fakes: Tensor) -> dict[str, Tensor]:
     """Update the discriminator on the reals and these fakes."""
-    players, method = turn.players, turn.method
+    state, method = context.state, context.method
     penalty = method.penalty
-    reals, kept = _with_fakes(turn, fakes)
-    shown = turn.shown(torch.cat([reals, fakes]), "d")
-    at_once = turn.due() and penalty.interval == 1
+    reals, kept = _mix_in_fakes(context, fakes)
+    shown = context.shown(torch.cat([reals, fakes]), "d")
+    at_once = context.due() and penalty.interval == 1
     shared = at_once and penalty.r2 > 0
     shown.requires_grad_(shared)
-    with players.engine.autocast():
-        logits = players.d(shown, turn.twice(), parts=2)
+    with state.engine.autocast():
+        logits = state.d(shown, context.twice(), parts=2)
         real, fake = logits.chunk(2)
-        loss = players.objective.discriminator(real, fake, method.adversarial.smoothing)
+        loss = state.objective.discriminator(real, fake, method.adversarial.smoothing)
         if penalty.drift:
             loss = loss + penalty.drift * real.square().mean()
-    values = {"loss_d": loss.detach(), **_verdict(players, real.detach(), fake.detach(), kept)}
+    values = {"loss_d": loss.detach(), **discriminator_metrics(state, real.detach(), fake.detach(), kept)}
     extra = None
     if at_once:
-        extra = _gradient_penalty(turn, shown, logits if shared else None)
+        extra = _gradient_penalty(context, shown, logits if shared else None)
         loss = loss + extra
-    _update(players.opt_d, loss)
-    if turn.norms:
-        values |= gradient_norms("d", players.d)
-    if turn.due() and not at_once:
-        extra = _gradient_penalty(turn, shown, None)
-        _update(players.opt_d, extra * penalty.interval)
+    _update(state.opt_d, loss)
+    if context.norms:
+        values |= gradient_norms("d", state.d)
+    if context.due() and not at_once:
+        extra = _gradient_penalty(context, shown, None)
+        _update(state.opt_d, extra * penalty.interval)
     if penalty.clip:
-        clip_weights(players.d, penalty.clip)
+        clip_weights(state.d, penalty.clip)
     if extra is not None:
         values["penalty"] = extra.detach()
     if method.augment.ada_target:
         sign = 2 * values["d_accuracy_real"] - 1
-        players.memory.p.copy_(next_p(players.memory.p, sign, method.augment, turn.n))
-        values["ada_p"] = players.memory.p.clone()
-    players.memory.accuracy.copy_((values["d_accuracy_real"] + values["d_accuracy_fake"]) / 2)
+        state.statistics.p.copy_(next_p(state.statistics.p, sign, method.augment, context.n))
+        values["ada_p"] = state.statistics.p.clone()
+    state.statistics.accuracy.copy_((values["d_accuracy_real"] + values["d_accuracy_fake"]) / 2)
     return values
 
 
-def _with_fakes(turn: Turn, fakes: Tensor) -> tuple[Tensor, Tensor | None]:
+def _mix_in_fakes(context: StepContext, fakes: Tensor) -> tuple[Tensor, Tensor | None]:
     """Reals, a share of them replaced by fakes while the discriminator is too accurate; and which are real.
 
     The second is N, 1 where the image is a real one; None where all are.
     """
-    most = turn.method.adversarial.fake_as_real
+    most = context.method.adversarial.fake_as_real
     if not most:
-        return turn.x, None
-    share = most * ((turn.players.memory.accuracy - 0.5) / 0.5).clamp_min(0)
-    rng = turn.rng("fake as real")
-    replaced = torch.rand(turn.n, generator=rng, device=rng.device) < share
-    mixed = torch.where(replaced[:, None, None, None], fakes.to(turn.x.dtype), turn.x)
+        return context.x, None
+    share = most * ((context.state.statistics.accuracy - 0.5) / 0.5).clamp_min(0)
+    rng = context.rng("fake as real")
+    replaced = torch.rand(context.n, generator=rng, device=rng.device) < share
+    mixed = torch.where(replaced[:, None, None, None], fakes.to(context.x.dtype), context.x)
     return mixed, (~replaced).float()
 
 
-def _gradient_penalty(turn: Turn, shown: Tensor, logits: Tensor | None) -> Tensor:
+def _gradient_penalty(context: StepContext, shown: Tensor, logits: Tensor | None) -> Tensor:
     """The gradient penalties of this step.
 
     Args:
-        turn: the step.
+        context: the step.
         shown: what the discriminator was shown, reals then fakes.
         logits: of `shown`, where these need not be computed again.
     """
-    players, penalty, y = turn.players, turn.method.penalty, turn.y
+    state, penalty, y = context.state, context.method.penalty, context.y
     reals, fakes = shown.detach().chunk(2)
-    r1, r2 = penalty.gammas_at(turn.nimg)
+    r1, r2 = penalty.gammas_at(context.clock.nimg)
     total = torch.zeros((), device=shown.device)
-    with players.engine.autocast():
+    with state.engine.autocast():
         if logits is not None:
             total = r1_r2(logits, shown, r1, r2)
         elif penalty.r2:
             leaf = shown.detach().requires_grad_()
-            total = r1_r2(players.d(leaf, turn.twice(), parts=2), leaf, r1, r2)
+            total = r1_r2(state.d(leaf, context.twice(), parts=2), leaf, r1, r2)
         elif penalty.r1:
             leaf = reals.clone(memory_format=torch.channels_last).requires_grad_()
-            total = 0.5 * r1 * gradient_squares(players.d(leaf, y), leaf).mean()
+            total = 0.5 * r1 * gradient_squares(state.d(leaf, y), leaf).mean()
         if penalty.gp:
-            rng = turn.rng("mixture")
-            share = torch.rand(turn.n, generator=rng, device=rng.device)
-            total = total + penalty.gp * gradient_penalty(players.d, reals, fakes, y, share)
+            rng = context.rng("mixture")
+            share = torch.rand(context.n, generator=rng, device=rng.device)
+            total = total + penalty.gp * gradient_penalty(state.d, reals, fakes, y, share)
     return total
 
 
-def _generator(turn: Turn, fakes: Tensor) -> dict[str, Tensor]:
+def _generator(context: StepContext, fakes: Tensor) -> dict[str, Tensor]:
     """Update the generator, first through fakes that are there already."""
-    players, rules = turn.players, turn.method.adversarial
-    players.train_d(False)
+    state, rules = context.state, context.method.adversarial
+    state.set_d_grad(False)
     for update in range(rules.g_steps):
-        with players.engine.autocast():
+        with state.engine.autocast():
             if update:
-                fakes = turn.fakes(update)
-            loss = players.objective.generator(*_logits_for_generator(turn, fakes, update))
-        _update(players.opt_g, loss)
-    players.train_d(True)
+                fakes = context.fakes(update)
+            loss = state.objective.generator(*_logits_for_generator(context, fakes, update))
+        _update(state.opt_g, loss)
+    state.set_d_grad(True)
     values = {"loss_g": loss.detach()}
-    if turn.norms:
-        values |= gradient_norms("g", players.g)
-    turns_before = turn.number // rules.d_steps
-    if turn.method.penalty.path and turns_before % turn.method.penalty.path_interval == 0:
-        values["path_length"] = _regularise_path(turn)
+    if context.norms:
+        values |= gradient_norms("g", state.g)
+    g_steps_before = context.clock.step // rules.d_steps
+    if context.method.penalty.path and g_steps_before % context.method.penalty.path_interval == 0:
+        values["path_length"] = _regularise_path(context)
     return values
 
 
-def _logits_for_generator(turn: Turn, fakes: Tensor, update: int) -> tuple[Tensor, Tensor | None]:
-    d, y = turn.players.d, turn.y
-    fooled = d(turn.shown(fakes, "g", update), y)
-    if not turn.players.objective.paired:
+def _logits_for_generator(context: StepContext, fakes: Tensor, update: int) -> tuple[Tensor, Tensor | None]:
+    d, y = context.state.d, context.y
+    fooled = d(context.shown(fakes, "g", update), y)
+    if not context.state.objective.paired:
         return fooled, None
     with torch.no_grad():
-        return fooled, d(turn.shown(turn.x, "g", update, "real"), y)
+        return fooled, d(context.shown(context.x, "g", update, "real"), y)
 
 
-def _regularise_path(turn: Turn) -> Tensor:
+def _regularise_path(context: StepContext) -> Tensor:
     """Path length regularisation on half a batch, in an optimiser step of its own."""
-    players, penalty = turn.players, turn.method.penalty
-    n = max(1, turn.n // 2)
-    y = None if turn.y is None else turn.y[:n]
-    with players.engine.autocast():
-        ws = players.g.mapping(players.latents(n, *turn.key, turn.nimg, "path"), y)
-        images = players.g.synthesis(ws, y)
-        noise = torch.randn(images.shape, generator=turn.rng("path noise"), device=images.device)
+    state, penalty = context.state, context.method.penalty
+    n = max(1, context.n // 2)
+    y = None if context.y is None else context.y[:n]
+    with state.engine.autocast():
+        ws = state.g.mapping(state.latents(n, *context.clock.key, "path"), y)
+        images = state.g.synthesis(ws, y)
+        noise = torch.randn(images.shape, generator=context.rng("path noise"), device=images.device)
         lengths = path_lengths(images, ws, noise)
-    mean = players.memory.path.lerp(lengths.detach().mean(), PATH_MEAN_RATE)
-    players.memory.path.copy_(mean)
+    mean = state.statistics.path.lerp(lengths.detach().mean(), PATH_MEAN_RATE)
+    state.statistics.path.copy_(mean)
     loss = (lengths - mean).square().mean()
-    _update(players.opt_g, loss * penalty.path * penalty.path_interval)
+    _update(state.opt_g, loss * penalty.path * penalty.path_interval)
     return lengths.detach().mean()
 
 
@@ -255,13 +248,15 @@ def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.step()
 
 
-def _verdict(players: Players, real: Tensor, fake: Tensor, kept: Tensor | None) -> dict[str, Tensor]:
-    """How the discriminator judged: mean probabilities or scores, and shares of right answers.
+def discriminator_metrics(
+    state: GANState, real: Tensor, fake: Tensor, kept: Tensor | None
+) -> dict[str, Tensor]:
+    """Mean probabilities or scores of the discriminator, and its accuracies.
 
     Where only differences of scores have a meaning, a pair of images is judged rightly if the real one scores
     higher. Fakes that stand among the reals do not count: calling them real would be the mistake.
     """
-    middle, probability = players.objective.middle, players.objective.probability
+    middle, probability = state.objective.middle, state.objective.probability
 
     def of_reals(values: Tensor) -> Tensor:
         return values.mean() if kept is None else (values * kept).sum() / kept.sum().clamp_min(1)
@@ -295,4 +290,4 @@ def gradient_norms(letter: str, network: nn.Module) -> dict[str, Tensor]:
     return {f"grad_{letter}": each.norm(), **layers}
 
 
-__all__ = ["Turn", "gradient_norms", "step"]
+__all__ = ["StepContext", "gradient_norms", "step"]

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import math
+import os
 import statistics
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import torch
+
+from plenish.datasets.batches import TrainingImages
+from plenish.datasets.dataset import Subset
+from plenish.networks.gan import NetworkConfig, build
+from plenish.networks.gan.contract import Discriminator, Generator
 from plenish.progress import plain_duration, say
-
-if TYPE_CHECKING:
-    import torch
-
-    from plenish.datasets.dataset import Subset
-    from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
-    from plenish.training.engine import Engine
-    from plenish.training.gan.footprint import Footprint
-    from plenish.training.gan.method import Method
-    from plenish.training.gan.state import Players
+from plenish.training.engine import Engine
+from plenish.training.gan.footprint import (
+    GROWN,
+    Footprint,
+    available_bytes,
+    footprint,
+    heaviest,
+    refuse_too_large,
+)
+from plenish.training.gan.method import Method
+from plenish.training.gan.state import GANState
+from plenish.training.gan.step import step
+from plenish.training.learner import Clock
 
 PROBE_SECONDS = 10.0
 _MIB = 2**20
@@ -63,12 +76,6 @@ def try_out(
     Raises:
         InputError: the batch does not fit into memory.
     """
-    import torch
-
-    from plenish.networks.gan import build
-    from plenish.training.gan.footprint import GROWN, available_bytes, footprint, heaviest, refuse_too_large
-    from plenish.training.gan.state import Players
-
     refuse_too_large(family, network, method, engine)
     available = available_bytes(engine.device)  # Before the probe takes of it.
     with torch.random.fork_rng(devices=[]):
@@ -78,13 +85,13 @@ def try_out(
         nimg, largest = heaviest(method, g)
         estimate = footprint(family, network, method, engine, nimg)
         say(f"Training for {seconds:g} s to see how fast it is; nothing is written.")
-        players = Players(g, d, method, engine)
-        batch = players.stage_at(GROWN).batch
-        speed = _probe(players, subset, seconds)
+        state = GANState(g, d, method, engine)
+        batch = state.stage_at(GROWN).batch
+        speed = _probe(state, subset, seconds)
     facts = {
         "family": family, **engine.describe(), "batch": batch,
-        "parameters_generator": sum(p.numel() for p in players.parameters_g),
-        "parameters_discriminator": sum(p.numel() for p in players.parameters_d),
+        "parameters_generator": sum(p.numel() for p in state.parameters_g),
+        "parameters_discriminator": sum(p.numel() for p in state.parameters_d),
         **_memory(estimate, largest, available), **speed,
         "kimg": kimg, "time_for_all": plain_duration(speed["seconds_per_kimg"] * kimg),
     }  # fmt: skip
@@ -102,41 +109,31 @@ def _memory(estimate: Footprint, batch: int, available: int | None) -> dict[str,
     return {name: None if size is None else round(size / _MIB, 1) for name, size in parts.items()}
 
 
-def _probe(players: Players, subset: Subset, seconds: float) -> dict[str, Any]:
+def _probe(state: GANState, subset: Subset, seconds: float) -> dict[str, Any]:
     """Turns on real batches for some seconds: seconds per kimg, and memory before and at its peak.
 
     Turns of each kind are tried alike and count as often as they come up in a training, so that lazy
     penalties do not count more in a short probe. A network that grows is tried at its last stage, the
     slowest.
     """
-    import contextlib
-    import itertools
-
-    import torch
-
-    from plenish.datasets.batches import training_batches
-    from plenish.training.gan import step as adversarial
-    from plenish.training.gan.footprint import GROWN
-
-    engine, labelled = players.engine, players.g.labels.width > 0
+    engine, labelled = state.engine, state.g.labels.width > 0
     before, begun = _resident_mib(), time.perf_counter()
-    d_steps, kinds = players.method.adversarial.d_steps, turn_kinds(players.method)
+    d_steps, kinds = state.method.adversarial.d_steps, turn_kinds(state.method)
     taken: list[list[float]] = [[] for _ in kinds]
     number = 0
     # The first turn, with all that is ever due, finds no memory and no kernels ready.
     order = itertools.chain([0], itertools.cycle(reversed(range(len(kinds)))))
-    batches = training_batches(subset, players.stage_at(GROWN).batch, seed=0)
+    batches = TrainingImages.of(subset).batches(state.stage_at(GROWN).batch, seed=0)
     with contextlib.closing(batches) as feed:
         for kind in order:
             spent = []
-            for step in range(d_steps):
+            for due in range(kinds[kind].first * d_steps, (kinds[kind].first + 1) * d_steps):
                 batch = next(feed)
                 engine.synchronize()
                 start = time.perf_counter()
                 x = engine.to_images(batch.pixels)
                 y = torch.from_numpy(batch.y).to(engine.device) if labelled else None
-                due = kinds[kind].first * d_steps + step
-                adversarial.step(players, x, y, GROWN + number * len(x), (0, 0), due)
+                step(state, x, y, Clock(0, 0, GROWN + number * len(x), due))
                 engine.synchronize()
                 spent.append((time.perf_counter() - start) / len(x))
                 number += 1
@@ -191,10 +188,6 @@ def per_image(kinds: list[TurnKind], taken: list[list[float]]) -> float:
 
 def _resident_mib() -> float | None:
     """Resident memory of this process, or None where the system does not tell."""
-    import contextlib
-    import os
-    from pathlib import Path
-
     with contextlib.suppress(OSError, ValueError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return round(pages * os.sysconf("SC_PAGE_SIZE") / _MIB, 1)
@@ -202,15 +195,11 @@ def _resident_mib() -> float | None:
 
 
 def _gpu_peak_mib(device: torch.device) -> float | None:
-    import torch
-
     return round(torch.cuda.max_memory_allocated(device) / _MIB, 1) if device.type == "cuda" else None
 
 
 def _tables(g: Generator, d: Discriminator) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of both networks, from one pass of two images."""
-    import torch
-
     z = g.sample_prior(2, torch.Generator().manual_seed(0))
     y = torch.zeros(2, g.labels.width) if g.labels.width else None
     images: list[torch.Tensor] = []
@@ -227,8 +216,6 @@ def layer_table(network: torch.nn.Module, run: Any) -> list[dict[str, Any]]:
         network: the network; lists of layers are taken apart, other groups are not.
         run: passes a batch through it.
     """
-    import torch
-
     groups = list(_groups(network))
     shapes: dict[str, str] = {}
     hooks = []
@@ -257,8 +244,6 @@ def layer_table(network: torch.nn.Module, run: Any) -> list[dict[str, Any]]:
 
 def _groups(network: torch.nn.Module, prefix: str = "") -> Iterable[tuple[str, torch.nn.Module]]:
     """Direct parts of a network by name; members of lists each by itself."""
-    import torch
-
     for name, module in network.named_children():
         if isinstance(module, (torch.nn.ModuleList, torch.nn.Sequential)):
             yield from _groups(module, f"{prefix}{name}.")

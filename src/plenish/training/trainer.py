@@ -1,0 +1,399 @@
+"""The training loop of every model: feeding, logs, checkpoints, validation, failures, resume.
+
+Progress is counted in images shown. Everything random derives from (seed, attempt, images seen), so a Run
+killed at any moment and started again ends with the weights of one never stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from plenish.datasets.batches import Batch, TrainingImages
+from plenish.energy import Meter
+from plenish.errors import CheckFailed, InputError
+from plenish.progress import Bar, progress, say, warn
+from plenish.runs import Run
+from plenish.training import checkpoints
+from plenish.training.failures import Failure
+from plenish.training.learner import Clock, Learner
+from plenish.training.logs import Log, Means
+from plenish.training.memory import is_out_of_memory
+from plenish.training.schedules import Schedule, crossed
+from plenish.training.stopping import stop_requests
+
+Outcome = Literal["complete", "interrupted"]
+_HEARD_AGAIN = 200
+"""Log lines that the learner hears again after a resume."""
+_LONGEST_UNSAVED = 3600.0
+"""Seconds after which a checkpoint is written though none is scheduled."""
+
+
+def train(
+    build: Callable[[], Learner], images: TrainingImages, schedule: Schedule, run: Run, *,
+    retry: bool = False, facts: Mapping[str, Any] = {},
+) -> Outcome:  # fmt: skip
+    """Train a model in a Run, from the start or from its newest intact checkpoint.
+
+    Args:
+        build: makes the model and its optimisers with their first weights.
+        images: what it is trained on.
+        schedule: length and intervals.
+        run: the Run; the caller holds its lock.
+        retry: go on after a divergence, with new random draws.
+        facts: further entries of the Run's status.
+
+    Returns:
+        `complete`, or `interrupted` after Ctrl-C, with a checkpoint written.
+
+    Raises:
+        CheckFailed: the training diverged; the last good checkpoint is kept.
+        InputError: memory does not suffice; says which batch fits.
+    """
+    while True:
+        trainer = Trainer(build(), images, schedule, seed=run.seed, run=run)
+        trainer.restore(retry)
+        try:
+            return trainer.fit(facts)
+        except CheckFailed as failure:
+            if not trainer.may_roll_back():
+                raise
+            warn(f"{failure} Resuming from there with other random draws.")
+        retry = False
+        del trainer  # Before the next one is built.
+
+
+class Trainer:
+    """One training at work.
+
+    Attributes:
+        learner: the model that is trained.
+        nimg: images seen.
+        steps: steps taken.
+        best: the best checkpoint so far: its `checkpoint` name, position and validation value; empty before.
+        lines: what was logged, without a Run.
+    """
+
+    def __init__(
+        self, learner: Learner, images: TrainingImages, schedule: Schedule, *, seed: int,
+        run: Run | None = None, on_step: Callable[[int], None] | None = None,
+    ) -> None:  # fmt: skip
+        """Prepare a training from the start.
+
+        Args:
+            learner: the model.
+            images: what it is trained on.
+            schedule: length and intervals.
+            seed: seed of every random draw.
+            run: where logs and checkpoints go; without one nothing is written, the best weights are kept in
+                memory and put into the model at the end.
+            on_step: called after every step with the number of steps taken.
+        """
+        self.learner, self.images, self.schedule, self.seed = learner, images, schedule, seed
+        self.run, self.on_step = run, on_step
+        self.nimg = self.steps = self.last_batch = self.attempt = 0
+        self.best: dict[str, Any] = {}
+        self.lines: list[Mapping[str, Any]] = []
+        self._log: Log | None = None
+        self._scored: list[Mapping[str, Any]] = []
+        self._criteria = [criterion.name for criterion in learner.criteria]
+        self._weights: dict[str, dict[str, Any]] = {}
+        self._meter = Meter()
+
+    @property
+    def clock(self) -> Clock:
+        """Where the training stands."""
+        return Clock(self.seed, self.attempt, self.nimg, self.steps)
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of images seen."""
+        return self.nimg / 1000
+
+    def _where(self) -> str:
+        """Where the training stands, for messages."""
+        place = {"kimg": self.kimg, **self.learner.position(self.nimg)}
+        return f"{self.learner.unit} {place[self.learner.unit]:.6g}"
+
+    # Resume and rollback
+
+    def may_roll_back(self) -> bool:
+        """Whether the schedule asks for another attempt after a failure, and one is left."""
+        past = int(self.run.status.get("rollbacks", 0)) if self.run else math.inf
+        return self.schedule.on_failure == "rollback" and past < self.schedule.rollbacks
+
+    def restore(self, retry: bool = False) -> None:
+        """Go back to the Run's newest intact checkpoint, or to the start where there is none.
+
+        Raises:
+            CheckFailed: the training had diverged, and is neither retried nor rolled back.
+        """
+        assert self.run is not None
+        run, status = self.run, self.run.status
+        self.attempt = int(status.get("attempt", 0))
+        newest = _last_good(run)
+        if status.get("state") == "diverged":
+            automatic = not retry and self.may_roll_back()
+            if not retry and not automatic:
+                raise CheckFailed(
+                    f"{run.path} diverged: {status.get('message')}. {_tell_last(newest)} Use it, change the "
+                    "options in a new Run, or go on with other random draws: --retry."
+                )
+            # In one write, so that a kill here neither loses nor repeats the attempt.
+            self.attempt += 1
+            rollbacks = int(status.get("rollbacks", 0)) + automatic
+            # First, since what was saved while it failed would be the newest from here on.
+            checkpoints.drop_behind(run.path / "checkpoints", newest)
+            run.update_status(state="running", attempt=self.attempt, rollbacks=rollbacks)
+        if newest is not None:
+            state = checkpoints.restore_checkpoint(newest, self.learner.modules(), self.learner.optimisers())
+            self.nimg, self.steps = int(state["nimg"]), int(state.get("steps", 0))
+            self.last_batch = int(state.get("last_batch", 0))
+            say(f"Resuming at {self._where()} from {newest.name}.")
+        self.learner.set_stage(self.nimg)
+        # Without a checkpoint, the first preview is made again.
+        run.cut_metrics(self.kimg if newest is not None else -1.0)
+
+    # The loop
+
+    def fit(self, facts: Mapping[str, Any] = {}) -> Outcome:
+        """Train to the end of the schedule, until patience ends, or until it is asked to stop.
+
+        Args:
+            facts: further entries of the Run's status.
+        """
+        if self.run is None:
+            outcome = self._loop(threading.Event())
+            if self._weights:
+                for name, module in self.learner.modules().items():
+                    module.load_state_dict(self._weights[name])
+            return outcome
+        run = self.run
+        run.update_status(
+            state="running", engine=self.learner.engine.describe(), message=None, failure=None,
+            failed_since=None, **self.learner.facts(), **facts,
+        )  # fmt: skip
+        try:
+            with contextlib.closing(Log(run, self.nimg)) as self._log, stop_requests() as stop:
+                past = self._log.past()
+                self._read_scores(run, past)
+                self._score_pending_checkpoint()
+                run.update_status(best=self.best)
+                for line in past[-_HEARD_AGAIN:]:
+                    self.learner.hear(line)
+                outcome = "complete" if self._is_done() else self._loop(stop)
+            run.update_status(state=outcome)
+            return outcome
+        except Exception as error:
+            if run.status["state"] == "running":
+                run.update_status(state="failed", message=str(error).partition("\n")[0])
+            if not is_out_of_memory(error):
+                raise
+            traceback.clear_frames(error.__traceback__)  # They hold what the failed step had made.
+            advice = self.learner.out_of_memory(self.nimg)
+            if advice is None:
+                raise
+        raise InputError(advice)
+
+    def _is_done(self) -> bool:
+        assert self.run is not None
+        if self.nimg >= self.schedule.images:
+            say(f"{self.run.path} has already been trained up to {self._where()}.")
+        elif self._out_of_patience():
+            say(f"{self.run.path} has stopped improving; train longer with a larger schedule.patience.")
+        else:
+            return False
+        return True
+
+    def _loop(self, stop: threading.Event) -> Outcome:
+        schedule, learner, total = self.schedule, self.learner, self.schedule.images
+        if self.nimg == 0:
+            self._preview()
+        before_seconds = float(self.run.status.get("seconds", 0.0)) if self.run else 0.0
+        if self.run:
+            self._meter.restart(self.run.status.get("energy_j", None if before_seconds else 0.0))
+        means = Means()
+        begun = saved = tick = time.monotonic()
+        with contextlib.closing(self._batches()) as feed, self._bar(total) as bar:
+            for batch in feed:
+                means.add(learner.step(batch, self.clock))
+                means.count(batch.total, batch.waited)
+                before, self.nimg, self.steps = self.nimg, self.nimg + batch.total, self.steps + 1
+                self.last_batch = batch.total
+                learner.set_stage(self.nimg)
+                if bar:
+                    bar.advance(batch.total)
+                if self.on_step:
+                    self.on_step(self.steps)
+                done, stopped = self.nimg >= total, stop.is_set()
+                scheduled = schedule.checkpoint_due(before, self.nimg)
+                save = scheduled or stopped or time.monotonic() - saved > _LONGEST_UNSAVED
+                if save or crossed(before, self.nimg, schedule.log_kimg):
+                    now = time.monotonic()
+                    self._meter.joules()  # Read often: the counters start anew.
+                    self._judge(means.take(now - tick), bar)
+                    tick = now
+                sampled = done or crossed(before, self.nimg, schedule.sample_kimg)
+                if sampled:
+                    self._preview()
+                if save:
+                    self._save(before_seconds + time.monotonic() - begun, validate=scheduled)
+                    saved = tick = time.monotonic()
+                    if not done and self._out_of_patience():
+                        say(f"Stopped at {self._where()}: no better score on val lately.")
+                        if not sampled:
+                            self._preview()
+                        return "complete"
+                if done or stopped:
+                    return "complete" if done else "interrupted"
+        raise AssertionError("the feed of batches is endless")
+
+    def _batches(self) -> Generator[Batch, None, None]:
+        # What is read from memory, as in a study, needs no thread.
+        return self.images.batches(
+            self.learner.batch_size, seed=self.seed, attempt=self.attempt, start=self.nimg,
+            ahead=3 if self.run else 0,
+        )  # fmt: skip
+
+    def _bar(self, total: int) -> contextlib.AbstractContextManager[Bar | None]:
+        if self.run is None:
+            return contextlib.nullcontext()
+        return progress("training", total, "images", done=self.nimg)
+
+    # Logs, pictures and failures
+
+    def _judge(self, values: Mapping[str, float], bar: Bar | None = None) -> None:
+        """Log values, then judge them: a failure can be read in the log too."""
+        line = {"kimg": self.kimg, **self.learner.position(self.nimg), **values}
+        failure = self.learner.hear(line)
+        self._write(line)
+        if bar is not None:
+            bar.note(" ".join(f"{w} {line[k]:.4g}" for w, k in self.learner.notes if k in line))
+        self._fail_if(failure)
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        if self._log is None:
+            self.lines.append(line)
+        else:
+            self._log.write(line)
+
+    def _preview(self) -> None:
+        """Save and log a picture of what the model makes."""
+        if self.run is None or self._log is None:
+            return
+        preview = self.learner.preview(self.clock)
+        if preview is None:
+            return
+        folder = self.run.path / "samples"
+        folder.mkdir(exist_ok=True)
+        if preview.reference is not None and self.nimg == 0:
+            preview.reference.save(folder / "reals.png")
+        preview.picture.save(folder / f"{checkpoints.checkpoint_name(self.nimg)}.png")
+        self._log.image(preview.title, np.asarray(preview.picture), self.nimg)
+        self._log.confusion(self.nimg)
+        if preview.values:
+            self._judge(preview.values)
+
+    def _fail_if(self, failure: Failure | None) -> None:
+        if failure is None:
+            return
+        message = f"at {self._where()} {failure.message}"
+        told = "Training diverged: " + message + "."
+        if self.run is not None:
+            self.run.update_status(
+                state="diverged", message=message, failed_since=failure.since,
+                failure={"code": failure.code, **failure.values},
+            )  # fmt: skip
+            told += f" {_tell_last(_last_good(self.run))}"
+        raise CheckFailed(told)
+
+    # Checkpoints and scores
+
+    def _save(self, seconds: float, validate: bool) -> None:
+        """Write a checkpoint, then score it."""
+        learner, run = self.learner, self.run
+        if run is None:
+            if validate:
+                self._validate()
+            return
+        for network, module in learner.modules().items():
+            if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
+                self._fail_if(Failure("weights-not-finite", self.kimg, {"network": network}))
+        learner.before_save(self.clock)
+        folder = run.path / "checkpoints"
+        state = {"attempt": self.attempt, "steps": self.steps, "last_batch": self.last_batch}
+        checkpoints.save_checkpoint(folder, self.nimg, learner.modules(), learner.optimisers(), state)
+        if validate:
+            self._validate()
+        checkpoints.prune_checkpoints(folder, self.schedule.keep, {str(self.best.get("checkpoint"))})
+        run.update_status(
+            kimg=self.kimg, **learner.position(self.nimg), seconds=round(seconds, 1),
+            energy_j=self._meter.joules(), best=self.best, attempt=self.attempt,
+        )  # fmt: skip
+
+    def _validate(self) -> None:
+        """Score the model on val, and remember the best."""
+        values = self.learner.validate(self.clock)
+        if not values or not all(math.isfinite(values[name]) for name in self._criteria):
+            return
+        line = {"kimg": self.kimg, **self.learner.position(self.nimg), **values}
+        self._write(line)
+        if self._count_score(line) and self.run is None:
+            modules = self.learner.modules()
+            self._weights = {name: copy.deepcopy(module.state_dict()) for name, module in modules.items()}
+
+    def _count_score(self, line: Mapping[str, Any], is_kept: bool = True) -> bool:
+        """Take a log line with a score; whether its checkpoint, if that is kept, is the best so far."""
+        self._scored.append(line)
+        if not is_kept or (self.best and self.learner.rank(line) >= self.learner.rank(self.best)):
+            return False
+        nimg = round(1000 * line["kimg"])
+        names = [*self.learner.position(nimg), *self._criteria]
+        self.best = {"checkpoint": checkpoints.checkpoint_name(nimg), **{name: line[name] for name in names}}
+        return True
+
+    def _read_scores(self, run: Run, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Find the scores in the log, and the best among the checkpoints that are still there.
+
+        The log knows of a score as soon as there is one, and is cut back with the checkpoints.
+        """
+        for line in lines:
+            if self._criteria and all(name in line for name in self._criteria):
+                name = checkpoints.checkpoint_name(round(1000 * line["kimg"]))
+                self._count_score(line, (run.path / "checkpoints" / name).is_dir())
+
+    def _score_pending_checkpoint(self) -> None:
+        """Score the checkpoint resumed from, if a kill came between its writing and its scoring."""
+        due = self.schedule.checkpoint_due(self.nimg - self.last_batch, self.nimg)
+        if self.nimg and due and not any(line["kimg"] == self.kimg for line in self._scored):
+            self._validate()
+
+    def _out_of_patience(self) -> bool:
+        """Whether as many checkpoints as the schedule's patience were scored after the best one."""
+        ranks = [self.learner.rank(line) for line in self._scored]
+        patience = self.schedule.patience
+        return bool(patience and ranks) and len(ranks) - 1 - ranks.index(min(ranks)) >= patience
+
+
+def _last_good(run: Run) -> Path | None:
+    """The newest intact checkpoint; of a training that failed, the newest from before the failure began."""
+    status = run.status
+    since = float(status.get("failed_since", math.inf)) if status.get("state") == "diverged" else math.inf
+    return checkpoints.newest_intact(run.path / "checkpoints", before=since)
+
+
+def _tell_last(newest: Path | None) -> str:
+    return f"Last good checkpoint: {newest}." if newest else "There is no good checkpoint yet."
+
+
+__all__ = ["Outcome", "Trainer", "train"]
