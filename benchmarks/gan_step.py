@@ -212,9 +212,9 @@ def lazy_shares(
         steps["path_share"] = OurStep(family, config, dataclasses.replace(base, penalty=due), engine, x, y)
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repetitions + 1):
-        for name, step in steps.items():
-            step.number = 0  # Every penalty is due.
-            taken[name].append(timed(step, engine))
+        for name, taking in steps.items():
+            taking.number = 0  # Every penalty is due.
+            taken[name].append(timed(taking, engine))
     base_seconds = statistics.median(taken["base"][1:])
     # What is timed is a generator's turn, which holds d_steps of the discriminator's.
     interval = {
