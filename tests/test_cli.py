@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from plenish import __version__, cli, files
+from plenish.invocation import command
 from plenish.runs import Run
 
+LIST = command("runs list", positional=("folder",))
 HEAVY = ("torch", "pandas", "matplotlib", "timm", "torchvision", "scipy")
 
 
@@ -103,7 +105,7 @@ def test_an_option_behind_the_verb_outdoes_the_same_before_it(
     def look(folder: Path = Path()) -> None:
         seen.append((settings.current().threads, folder))
 
-    monkeypatch.setattr("plenish.commands.runs.list_runs", look)
+    monkeypatch.setattr("plenish.commands.runs.list_runs", LIST(look))
     assert cli.run(["--threads", "1", "runs", "list", str(tmp_path), "--threads", "3"]) == 0
     assert cli.run(["--threads", "1", "runs", "list", str(tmp_path)]) == 0
     assert seen == [(3, tmp_path), (1, tmp_path)]
@@ -138,7 +140,7 @@ def test_a_defect_of_ours_shows_no_traceback(
     def broken(folder: Path = Path()) -> None:
         raise RuntimeError("wires crossed")
 
-    monkeypatch.setattr("plenish.commands.runs.list_runs", broken)
+    monkeypatch.setattr("plenish.commands.runs.list_runs", LIST(broken))
     assert cli.run(["runs", "list"]) == 1
     said = capsys.readouterr().err
     assert "wires crossed" in said
@@ -162,7 +164,7 @@ def test_names_are_not_read_as_markup(tmp_path: Path, capsys: pytest.CaptureFixt
         ("train gan data run --threads 0", "--threads must be at least 1, not 0."),
         ("train gan data run --device gpu", "Unknown --device 'gpu'"),
         ("study data out --arms reel", "Unknown arm 'reel'"),
-        ("generate run out -n 0", "-n must be at least 1, not 0."),
+        ("generate run out -n 0", "-n must be at least 1"),
         ("generate nowhere out", "nowhere does not exist"),
     ],
 )
@@ -200,7 +202,7 @@ def test_an_interrupt_says_whether_there_is_something_to_go_on_from(
                 (partial / "pixels" / "0.npy").write_bytes(b"work")
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("plenish.commands.runs.list_runs", stopped)
+    monkeypatch.setattr("plenish.commands.runs.list_runs", LIST(stopped))
     assert cli.run(["runs", "list", str(tmp_path)]) == 130
     assert sentence in capsys.readouterr().err
     assert (tmp_path / "out.partial").exists() == begun

@@ -18,25 +18,25 @@ from plenish._version import __version__
 from plenish.errors import CheckFailed, InputError, PlenishError
 
 if TYPE_CHECKING:
+    from plenish.commands.datasets import export_dataset as export_dataset
+    from plenish.commands.datasets import import_dataset as import_dataset
+    from plenish.commands.datasets import make_phantom as make_phantom
+    from plenish.commands.datasets import profile_dataset as profile_dataset
+    from plenish.commands.datasets import split_dataset as split_dataset
     from plenish.commands.demo import demo as demo
     from plenish.commands.encode import encode as encode
     from plenish.commands.export_model import export_model as export_model
     from plenish.commands.generate import generate as generate
+    from plenish.commands.report import write_report as write_report
     from plenish.commands.reported import score as score
     from plenish.commands.reported import study as run_study  # noqa: F401
     from plenish.commands.study_autoencoders import study_autoencoders as study_autoencoders
     from plenish.commands.train_autoencoder import train_autoencoder as train_autoencoder
     from plenish.commands.train_gan import train_gan as train_gan
     from plenish.datasets.dataset import Dataset as Dataset
-    from plenish.datasets.export import export_dataset as export_dataset
-    from plenish.datasets.importing import import_dataset as import_dataset
-    from plenish.datasets.profile import profile_dataset as profile_dataset
-    from plenish.datasets.split import split_dataset as split_dataset
     from plenish.latent.exporting import load_exported as load_exported
     from plenish.latent.sampling import load_generator as load_generator
     from plenish.latent.sampling import make_dataset as make_dataset
-    from plenish.phantom.tiles import make_phantom as make_phantom
-    from plenish.report.build import write_report as write_report
     from plenish.runs import Run as Run
     from plenish.settings import use as use
     from plenish.slides.tiling import tile_slides as tile_slides
@@ -46,24 +46,24 @@ _HOMES = {
     "Run": "plenish.runs",
     "demo": "plenish.commands.demo",
     "encode": "plenish.commands.encode",
-    "export_dataset": "plenish.datasets.export",
+    "export_dataset": "plenish.commands.datasets",
     "export_model": "plenish.commands.export_model",
     "generate": "plenish.commands.generate",
-    "import_dataset": "plenish.datasets.importing",
+    "import_dataset": "plenish.commands.datasets",
     "load_exported": "plenish.latent.exporting",
     "load_generator": "plenish.latent.sampling",
     "make_dataset": "plenish.latent.sampling",
-    "make_phantom": "plenish.phantom.tiles",
-    "profile_dataset": "plenish.datasets.profile",
+    "make_phantom": "plenish.commands.datasets",
+    "profile_dataset": "plenish.commands.datasets",
     "run_study": "plenish.commands.reported",
     "score": "plenish.commands.reported",
     "study_autoencoders": "plenish.commands.study_autoencoders",
-    "split_dataset": "plenish.datasets.split",
+    "split_dataset": "plenish.commands.datasets",
     "tile_slides": "plenish.slides.tiling",
     "train_autoencoder": "plenish.commands.train_autoencoder",
     "train_gan": "plenish.commands.train_gan",
     "use": "plenish.settings",
-    "write_report": "plenish.report.build",
+    "write_report": "plenish.commands.report",
 }
 
 _NAMED_OTHERWISE = {"run_study": "study"}

@@ -46,23 +46,20 @@ VERBS: dict[str, Verb] = {
     "demo": Verb(
         "plenish.commands.demo:demo",
         "the whole chain on a phantom or on your own images",
-        positional=("out",),
     ),
     "doctor": Verb(
         "plenish.commands.doctor:doctor", "versions, devices, what is missing, how fast this machine is"
     ),
     "import": Verb(
-        "plenish.datasets.importing:import_dataset", "make a Dataset from a folder, table, archive"
+        "plenish.commands.datasets:import_dataset", "make a Dataset from a folder, table, archive"
     ),
-    "export": Verb(
-        "plenish.datasets.export:export_dataset", "write a Dataset in another format", {"format": "as"}
-    ),
-    "split": Verb("plenish.datasets.split:split_dataset", "freeze a train/val/test split"),
+    "export": Verb("plenish.commands.datasets:export_dataset", "write a Dataset in another format"),
+    "split": Verb("plenish.commands.datasets:split_dataset", "freeze a train/val/test split"),
     "profile": Verb(
-        "plenish.datasets.profile:profile_dataset", "what is in a Dataset, and what is wrong with it"
+        "plenish.commands.datasets:profile_dataset", "what is in a Dataset, and what is wrong with it"
     ),
     "phantom": Verb(
-        "plenish.phantom.tiles:make_phantom", "make a Dataset of procedural tissue with known truth"
+        "plenish.commands.datasets:make_phantom", "make a Dataset of procedural tissue with known truth"
     ),
     "slides phantom": Verb(
         "plenish.phantom.slides:make_slides", "make whole-slide images with annotated tumours and known truth"
@@ -86,21 +83,20 @@ VERBS: dict[str, Verb] = {
         "plenish.commands.encode:encode", "add an autoencoder's encodings to a Dataset, as an array"
     ),
     "latents": Verb(
-        "plenish.latent.scatter:draw_encodings", "draw encodings by a column, correlate them with all"
+        "plenish.commands.latent:draw_encodings", "draw encodings by a column, correlate them with all"
     ),
     "nearest": Verb(
-        "plenish.latent.neighbours:find_nearest",
+        "plenish.commands.latent:find_nearest",
         "images whose encodings are nearest to others'",
-        positional=("out",),
     ),
-    "recipe list": Verb("plenish.recipes:list_recipes", "the recipes by name"),
+    "recipe list": Verb("plenish.commands.recipes:list_recipes", "the recipes by name"),
     "recipe run": Verb(
         "plenish.commands.train_gan:train_gan",
         "what the recipe named first is for: NAME DATA RUN",
         first="recipe",
         by_kind=True,
     ),
-    "recipe show": Verb("plenish.recipes:show_recipe", "one recipe with its provenance"),
+    "recipe show": Verb("plenish.commands.recipes:show_recipe", "one recipe with its provenance"),
     "slides inspect": Verb("plenish.slides.inspect:inspect_slides", "what whole-slide images are, by file"),
     "slides tile": Verb("plenish.slides.tiling:tile_slides", "cut whole-slide images into a tile Dataset"),
     "slides overlay": Verb(
@@ -123,7 +119,6 @@ VERBS: dict[str, Verb] = {
     "export-model": Verb(
         "plenish.commands.export_model:export_model",
         "write a trained generator for other programs",
-        {"format": "as"},
     ),
     "score": Verb(
         "plenish.commands.reported:score", "how close synthetic images are to real ones, and are they copies"
@@ -135,8 +130,8 @@ VERBS: dict[str, Verb] = {
         "plenish.commands.study_autoencoders:study_autoencoders",
         "one autoencoder a class: do their errors tell the classes apart",
     ),
-    "report": Verb("plenish.report.build:write_report", "one HTML report of everything known"),
-    "runs list": Verb("plenish.commands.runs:list_runs", "the Runs in a folder", positional=("folder",)),
+    "report": Verb("plenish.commands.report:write_report", "one HTML report of everything known"),
+    "runs list": Verb("plenish.commands.runs:list_runs", "the Runs in a folder"),
     "runs show": Verb("plenish.commands.runs:show_run", "one Run"),
     "runs rm": Verb("plenish.commands.runs:remove_run", "remove a Run"),
     "runs prune": Verb("plenish.commands.runs:prune_runs", "remove old checkpoints"),

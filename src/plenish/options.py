@@ -18,6 +18,7 @@ from plenish.invocation import REQUIRED, Command, Parameter, fields_of
 _COMMON = {parameter.name: parameter for parameter in fields_of(settings.Settings)}
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 _CONFIG = Parameter("config", Path, None, inspect.Parameter.KEYWORD_ONLY, "YAML file with options.")
+_YAML_NUMBERS = {".nan": "nan", ".inf": "inf", "-.inf": "-inf"}
 _SECTION_OPTION = re.compile(r"--([a-z_]+)\.([\w.-]+)")
 
 
@@ -230,7 +231,11 @@ def convert(hint: Any, value: Any) -> Any:
         return str(value).lower() == "true"
     words = {int: "a whole number", float: "a number"}
     try:
-        return kind(str(value)) if kind in words else kind(value if isinstance(value, kind) else str(value))
+        return (
+            kind(_YAML_NUMBERS.get(str(value), str(value)))
+            if kind in words
+            else kind(value if isinstance(value, kind) else str(value))
+        )
     except ValueError:
         raise ValueError(words[kind]) from None
 

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 
 from plenish import cli
+from plenish.commands.recipes import list_recipes
 from plenish.commands.train_autoencoder import configurations, train_autoencoder
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.test_access_log import count
 from plenish.differences import differences
 from plenish.errors import InputError
 from plenish.metrics.reconstruction import mean_squared_error
-from plenish.recipes import KINDS, VERBS, list_recipes, load_recipe, recipe_names
+from plenish.recipes import KINDS, VERBS, load_recipe, recipe_names
 from plenish.report.commands import commands
 from plenish.report.inputs import gather
 from plenish.runs import Run

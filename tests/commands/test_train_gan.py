@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from plenish import cli, settings
+from plenish.commands.recipes import list_recipes
 from plenish.commands.train_gan import train_gan
 from plenish.configuration import build_config
 from plenish.errors import InputError
 from plenish.networks.gan import network_config
-from plenish.recipes import list_recipes, load_recipe, recipe_names
+from plenish.recipes import load_recipe, recipe_names
 from plenish.training.gan.health import Limits
 from plenish.training.gan.learner import Schedule
 from plenish.training.gan.method import Adversarial

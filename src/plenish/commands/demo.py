@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plenish.errors import InputError
+from plenish.invocation import command
 from plenish.progress import say
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Demo:
         }  # fmt: skip
 
 
+@command("demo", positional=("out",))
 def demo(
     out: Path = Path("plenish-demo"), *, data: Path | None = None, size: int = 48, patients: int = 40,
     tiles: int = 24, recipe: str = "dcgan-small", kimg: float = 60.0, seeds: int = 3, seed: int = 0,
@@ -64,15 +66,12 @@ def demo(
         seed: seed of everything.
     """
     from plenish import files
+    from plenish.commands.datasets import import_dataset, make_phantom, profile_dataset, split_dataset
     from plenish.commands.generate import generate
+    from plenish.commands.report import write_report
     from plenish.commands.reported import score, study
     from plenish.commands.train_gan import train_gan
     from plenish.datasets.dataset import Dataset
-    from plenish.datasets.importing import import_dataset
-    from plenish.datasets.profile import profile_dataset
-    from plenish.datasets.split import split_dataset
-    from plenish.phantom.tiles import make_phantom
-    from plenish.report.build import write_report
 
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give the demo a folder.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from plenish.errors import InputError
+from plenish.invocation import command
 from plenish.runs import Run
 
 
@@ -30,6 +31,7 @@ class Listing:
         return {"runs": self.rows}
 
 
+@command("runs list", positional=("folder",))
 def list_runs(folder: Path = Path()) -> Listing:
     """List the Runs in a folder and below it.
 
@@ -48,6 +50,7 @@ def list_runs(folder: Path = Path()) -> Listing:
     return Listing(rows, folder)
 
 
+@command("runs show")
 def show_run(run: Path) -> Run:
     """Show one Run: its configuration, state and checkpoints.
 
@@ -57,6 +60,7 @@ def show_run(run: Path) -> Run:
     return Run.open(run)
 
 
+@command("runs rm")
 def remove_run(run: Path, *, yes: bool = False) -> Pruned:
     """Remove a Run folder for good.
 
@@ -85,6 +89,7 @@ class Pruned:
         return dataclasses.asdict(self)
 
 
+@command("runs prune")
 def prune_runs(folder: Path, *, keep: int = 1) -> Pruned:
     """Remove old checkpoints of all Runs in a folder; the newest and the best of each stay.
 

@@ -74,7 +74,7 @@ OPTIONS = option_names(GanOptions)
 
 
 @command("train gan")
-def train_gan(data: Path, run: Path, *, how: GanOptions = GanOptions()) -> Run | Trial:
+def train_gan(data: Path, run: Path, *, how: GanOptions) -> Run | Trial:
     """Train a generator on the train part of a Dataset, or go on training it.
 
     The same command again goes on where the Run stood; on a CPU with the weights of a run never stopped, bit

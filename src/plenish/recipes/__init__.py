@@ -132,32 +132,3 @@ def _read_recipe(name: str, wanted: str | None) -> Recipe:
         sections,
         kind=kind,
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Listing:
-    """Recipes for the terminal."""
-
-    rows: list[dict[str, Any]]
-
-    def summary(self) -> dict[str, Any]:
-        """JSON-able form."""
-        return {"recipes": self.rows}
-
-
-def list_recipes() -> Listing:
-    """List the recipes by name, those for GANs first."""
-    order = list(KINDS)
-    recipes = sorted(map(load_recipe, recipe_names()), key=lambda recipe: order.index(recipe.kind))
-    rows = [{"name": r.name, "family": r.family, "about": r.about} for r in recipes]
-    about = "chosen from the number, size and kind of the images and the machine, with reasons"
-    return Listing([{"name": AUTO, "family": "–", "about": about}, *rows])
-
-
-def show_recipe(name: str) -> Recipe:
-    """Show one recipe: its options and where they come from.
-
-    Args:
-        name: a name from `plenish recipe list`, or a YAML file.
-    """
-    return load_recipe(name)
