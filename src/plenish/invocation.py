@@ -67,7 +67,9 @@ def described(doc: str | None) -> dict[str, str]:
 
 def fields_of(kind: type, group: str | None = None) -> list[Parameter]:
     """The fields of a dataclass as keyword-only parameters."""
-    about, hints = described(kind.__doc__), get_type_hints(kind)
+    about, hints = {}, get_type_hints(kind)
+    for base in reversed(kind.__mro__):
+        about.update(described(base.__doc__))
     found = []
     for field in dataclasses.fields(kind):
         made = field.default_factory

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
+import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from plenish import cli
 from plenish.commands.train_classifier import train_classifier_run
-from plenish.errors import InputError
+from plenish.datasets.batches import Batch
+from plenish.datasets.dataset import Dataset
+from plenish.errors import CheckFailed, InputError
 from plenish.runs import Run
-from plenish.training.classifier import Classifier
+from plenish.training import checkpoints
+from plenish.training.classifier import Classifier, ClassifierLearner
 from plenish.training.labelled import Images
+from plenish.training.learner import Clock
 
 
 def test_stripes_are_told_apart_and_kept(stripes, tmp_path: Path) -> None:
@@ -31,7 +42,7 @@ def test_stripes_are_told_apart_and_kept(stripes, tmp_path: Path) -> None:
     test = data.part("test", purpose="report")
     found = loaded.probabilities(Images.of(test))
     np.testing.assert_allclose(found[:, 1], table.query("part == 'test'")["p_class1"], atol=1e-6)
-    assert len(Run.open(tmp_path / "run", "classifier").metrics()) == 5
+    assert len(Run.open(tmp_path / "run", "classifier").metrics()["val_loss"].dropna()) == 5
     assert not list((tmp_path / "run").rglob("*.p[kt]*"))  # Neither .pkl nor .pt: no pickles.
 
 
@@ -43,41 +54,128 @@ def test_a_complete_run_is_not_trained_again_and_another_request_is_refused(stri
     train_classifier_run(data.path, tmp_path / "run", steps=2, batch=8)
     assert weights.stat().st_mtime_ns == before
     assert data.test_reads() == 1
-    with pytest.raises(InputError, match=r"another configuration: .*steps"):
+    with pytest.raises(InputError, match=r"steps .*2 .*3"):
         train_classifier_run(data.path, tmp_path / "run", steps=3, batch=8)
 
 
-def test_an_interrupted_one_begins_anew_and_ends_the_same(
+def _command(data: Dataset, run: Path, steps: int) -> list[str]:
+    return [
+        sys.executable, "-m", "plenish", "train", "classifier", str(data.path), str(run),
+        "--steps", str(steps), "--evaluations", str(steps // 20), "--batch", "8", "--balanced",
+        "--augmentation", "classical", "--threads", "1", "--quiet",
+    ]  # fmt: skip
+
+
+def _assert_equal(whole: Path, cut: Path) -> None:
+    """The same weights and optimiser at the end, the same best weights, the same log."""
+    ours, theirs = (checkpoints.newest_intact(run / "checkpoints") for run in (whole, cut))
+    assert ours is not None
+    assert theirs is not None
+    assert ours.name == theirs.name
+    for file in (f"checkpoints/{ours.name}/{name}.safetensors" for name in ("classifier", "optimiser")):
+        assert (whole / file).read_bytes() == (cut / file).read_bytes()
+    saved = "classifier/classifier.safetensors"
+    assert (whole / saved).read_bytes() == (cut / saved).read_bytes()
+    logs = [
+        Run.open(run).metrics().drop(columns=["images_per_s", "data_wait", "images", "train_loss"])
+        for run in (whole, cut)
+    ]
+    scores = [log.dropna(subset="val_loss").reset_index(drop=True) for log in logs]
+    pd.testing.assert_frame_equal(*scores)
+
+
+def _stop_at_work(command: list[str], run: Path, number: signal.Signals, delay: float = 0.0) -> int:
+    """Start a training, send it a signal some time after its next checkpoint, and return its exit code."""
+    before = checkpoints.list_checkpoints(run / "checkpoints")[-1:]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and checkpoints.list_checkpoints(run / "checkpoints")[-1:] == before:
+        time.sleep(0.01)
+    time.sleep(delay)
+    process.send_signal(number)
+    return process.wait()
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(stripes, tmp_path: Path) -> None:
+    data, moments = stripes(), random.Random(0)
+    command = _command(data, tmp_path / "cut", steps=8000)
+    for _ in range(20):
+        delay = moments.uniform(0.0, 0.5)
+        assert _stop_at_work(command, tmp_path / "cut", signal.SIGKILL, delay) == -signal.SIGKILL
+    for name in ("cut", "whole"):
+        subprocess.run(_command(data, tmp_path / name, steps=8000), check=True, capture_output=True)
+    _assert_equal(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_killed_and_interrupted_runs_end_like_one_never_stopped(stripes, tmp_path: Path) -> None:
+    data, steps, codes = stripes(), 1200, {signal.SIGKILL: -signal.SIGKILL}
+    for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
+        code = _stop_at_work(_command(data, tmp_path / "cut", steps), tmp_path / "cut", number)
+        assert code == codes.get(number, 130)
+    cut = Run.open(tmp_path / "cut")
+    assert cut.state == "interrupted"
+    assert 0 < cut.status["step"] < steps
+    for name in ("cut", "whole"):
+        subprocess.run(_command(data, tmp_path / name, steps), check=True, capture_output=True)
+    _assert_equal(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_patience_ends_early_and_a_larger_one_resumes(stripes, tmp_path: Path) -> None:
+    data, options = stripes(), {"steps": 20, "batch": 8, "learning_rate": 1e-9}
+    made = train_classifier_run(data.path, tmp_path / "run", patience=1, evaluations=10, **options)
+    stopped = made.summary()["step"]
+    assert stopped < 20
+    assert made.summary()["best_step"] < stopped
+    resumed = train_classifier_run(data.path, tmp_path / "run", patience=0, evaluations=10, **options)
+    assert resumed.summary()["step"] == 20
+
+
+def test_a_divergence_is_told_and_retried_with_other_draws(
     stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = stripes()
+    data, options = stripes(), {"steps": 10, "batch": 8, "evaluations": 5}
+    genuine = ClassifierLearner.step
+
+    def poisoned(self: ClassifierLearner, batch: Batch, clock: Clock) -> dict[str, torch.Tensor]:
+        found = genuine(self, batch, clock)
+        return {"train_loss": found["train_loss"] * math.nan} if clock.step == 5 else found
+
     with monkeypatch.context() as patch:
-        patch.setattr(Classifier, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            train_classifier_run(data.path, tmp_path / "run", steps=3, batch=8)
-    assert Run.open(tmp_path / "run").state == "interrupted"
-    for name in ("run", "other"):
-        train_classifier_run(data.path, tmp_path / name, steps=3, batch=8)
-    one, other = (
-        (tmp_path / name / "classifier" / "classifier.safetensors").read_bytes() for name in ("run", "other")
-    )
-    assert one == other
-    assert len(Run.open(tmp_path / "run").metrics()) == 3  # As many looks as steps.
+        patch.setattr(ClassifierLearner, "step", poisoned)
+        with pytest.raises(CheckFailed, match=r"step 6 .*--learning-rate"):
+            train_classifier_run(data.path, tmp_path / "run", **options)
+    assert Run.open(tmp_path / "run").status["failure"]["code"] == "loss-not-finite"
+    with pytest.raises(CheckFailed, match="--retry"):
+        train_classifier_run(data.path, tmp_path / "run", **options)
+    made = train_classifier_run(data.path, tmp_path / "run", retry=True, **options)
+    assert made.summary()["attempt"] == 1
+    assert made.summary()["state"] == "complete"
+
+
+def test_a_loss_with_its_option_arrives_in_the_configuration(stripes, tmp_path: Path) -> None:
+    options = {"loss": "focal", "focal_gamma": 1.5, "smoothing": 0.0}
+    train_classifier_run(stripes().path, tmp_path / "run", steps=2, batch=8, **options)
+    config = Run.open(tmp_path / "run").config["config"]
+    assert {key: config[key] for key in options} == options
+    kept = Classifier.load(tmp_path / "run" / "classifier").config
+    assert (kept.loss, kept.focal_gamma) == ("focal", 1.5)
 
 
 @pytest.mark.parametrize(
-    ("made", "more", "sentence"),
+    ("made", "more", "named"),
     [
-        ({"classes": 0}, {}, "no two classes"),
-        ({"split": False}, {}, "no split yet"),
-        ({}, {"classifier": "smal"}, "did you mean 'small'"),
-        ({}, {"batch": 1}, "--batch must be at least 2"),
-        ({}, {"learning_rate": -1.0}, "--learning-rate must be a number above 0"),
+        ({"classes": 0}, {}, "2 classes"),
+        ({"split": False}, {}, "plenish split"),
+        ({}, {"classifier": "smal"}, "'small'"),
+        ({}, {"batch": 1}, "--batch .* 2"),
+        ({}, {"learning_rate": -1.0}, "--learning-rate .* 0"),
+        ({}, {"loss": "focl"}, "'focal'"),
+        ({}, {"focal_gamma": 1.0}, "--focal-gamma"),
     ],
 )
-def test_bad_requests_leave_nothing(stripes, tmp_path: Path, made: dict, more: dict, sentence: str) -> None:
+def test_bad_requests_leave_nothing(stripes, tmp_path: Path, made: dict, more: dict, named: str) -> None:
     data = stripes(**made)
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(InputError, match=named):
         train_classifier_run(data.path, tmp_path / "run", **more)
     assert not (tmp_path / "run").exists()
 

@@ -39,7 +39,7 @@ def test_an_autoencoders_scores_are_the_errors_it_was_measured_with(stripes, tmp
     np.testing.assert_allclose(found["ssim"], table["ssim"], rtol=1e-5)
     same_alone(scorer, val.images())
     assert scorer.column("ssim").name == "ssim"
-    with pytest.raises(InputError, match="did you mean 'ssim'"):
+    with pytest.raises(InputError, match="'ssim'"):
         scorer.column("sssim")
 
 
@@ -79,7 +79,7 @@ def test_a_study_and_its_two_runs_say_the_same(stripes, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again["difference"], found["difference"])
     assert "mse_00" in again
     assert "higher looks like 01" in both.column().about
-    with pytest.raises(InputError, match="given twice"):
+    with pytest.raises(InputError, match="models/00"):
         open_scorer([tmp_path / "study" / "models" / "00"] * 2)
 
 
@@ -94,21 +94,21 @@ def test_a_classifiers_probabilities_add_up_and_are_those_it_wrote(stripes, tmp_
     table = pd.read_parquet(tmp_path / "run" / "predictions.parquet").query("part == 'val'")
     for name in ("p_class0", "p_class1", "p_class2"):
         np.testing.assert_allclose(found[name], table[name], atol=1e-6)
-    with pytest.raises(InputError, match="each must be of one autoencoder"):
+    with pytest.raises(InputError, match="classifier"):
         open_scorer([tmp_path / "run"] * 2)
 
 
 def test_runs_that_give_no_score_are_refused(tmp_path: Path) -> None:
-    for kind, sentence in (
-        ("generator", "a generator Run"),
-        ("study", "keeps no classifier; 'plenish train classifier'"),
-        ("classifier", "is not finished"),
+    for kind, named in (
+        ("generator", "generator"),
+        ("study", "plenish train classifier"),
+        ("classifier", "plenish train classifier"),
     ):
         Run.create(tmp_path / kind, kind, {})
-        with pytest.raises(InputError, match=sentence):
+        with pytest.raises(InputError, match=f"{tmp_path / kind}.*{named}"):
             open_scorer([tmp_path / kind])
     Run.create(tmp_path / "half", "autoencoder-study", {})
-    with pytest.raises(InputError, match="is not finished"):
+    with pytest.raises(InputError, match="plenish study autoencoders"):
         open_scorer([tmp_path / "half"])
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match=str(tmp_path / "no")):
         open_scorer([tmp_path / "no"])

@@ -65,19 +65,19 @@ def test_grey_images_sum_an_rgb_stem(tmp_path: Path) -> None:
 
 
 def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="did you mean 'resnet18'"):
+    with pytest.raises(InputError, match="'resnet18'"):
         check_classifier("resnet_18")
-    with pytest.raises(InputError, match="no file of weights"):
+    with pytest.raises(InputError, match=r"none\.safetensors"):
         build_classifier("small", 3, 32, 2, pretrained=tmp_path / "none.safetensors")
-    with pytest.raises(InputError, match="no file of weights"):
+    with pytest.raises(InputError, match=r"none\.safetensors"):
         build_classifier("resnet10t", 3, 32, 2, pretrained=tmp_path / "none.safetensors")
     (tmp_path / "broken.pth").write_bytes(  # a pickle that would call a program
         f"cos\nsystem\n(S'touch {tmp_path / 'executed'}'\ntR.".encode()
     )
     for name in ("small", "resnet10t"):
-        with pytest.raises(InputError, match="not a readable file of weights"):
+        with pytest.raises(InputError, match=r"broken\.pth"):
             build_classifier(name, 3, 32, 2, pretrained=tmp_path / "broken.pth")
         assert not (tmp_path / "executed").exists()
     save_file({"other": torch.zeros(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match="of another network"):
+    with pytest.raises(InputError, match=r"other\.safetensors"):
         build_classifier("small", 3, 32, 2, pretrained=tmp_path / "other.safetensors")

@@ -14,7 +14,6 @@ from plenish.commands import reported
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.runs import Run
-from plenish.study import run as study_module
 from plenish.study.run import study
 
 FAST: dict[str, Any] = {"steps": 30, "batch": 32, "resamples": 200}
@@ -308,9 +307,3 @@ def test_the_command_line_refuses_in_one_sentence_and_leaves_nothing(
     assert sentence in said
     assert said.count("\n") == 1
     assert not list(tmp_path.glob("out*"))
-
-
-def test_default_steps_follow_the_data_within_bounds() -> None:
-    assert study_module._default_steps(50, 64) == 150
-    assert study_module._default_steps(6400, 64) == 1200
-    assert study_module._default_steps(10**6, 64) == 3000

@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional
 
 from plenish.errors import InputError
-from plenish.training.classifier_losses import LossConfig, build_loss
+from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.classifier_losses import build_loss
 
 CPU = torch.device("cpu")
 FREQUENCIES = np.array([0.7, 0.2, 0.1])
@@ -22,7 +23,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _loss(batch: tuple[torch.Tensor, torch.Tensor], **options: object) -> torch.Tensor:
-    return build_loss(LossConfig(**options), FREQUENCIES, CPU)(*batch)  # type: ignore[arg-type]
+    return build_loss(ClassifierConfig(**options), FREQUENCIES, CPU)(*batch)  # type: ignore[arg-type]
 
 
 def test_cross_entropy_is_torchs(batch) -> None:
@@ -36,7 +37,7 @@ def test_inverse_frequencies_make_every_class_count_alike(batch) -> None:
     torch.testing.assert_close(_loss(batch, loss="weighted", smoothing=0.0), per_class.mean())
     torch.testing.assert_close(_loss(batch, loss="weighted", weight_power=0.0), _loss(batch))
     # Divided among processes: the mean of their means is the mean of all.
-    loss = build_loss(LossConfig(loss="weighted"), FREQUENCIES, CPU)
+    loss = build_loss(ClassifierConfig(loss="weighted"), FREQUENCIES, CPU)
     halves = (loss(logits[:10], targets[:10]) + loss(logits[10:], targets[10:])) / 2
     torch.testing.assert_close(loss(logits, targets), halves)
 
@@ -53,7 +54,7 @@ def test_focal_follows_its_formula(batch) -> None:
 def test_gradients_are_finite_where_images_are_certain(name: str) -> None:
     logits = torch.tensor([[200.0, 0.0], [200.0, 0.0]], requires_grad=True)
     more = {"focal_gamma": 0.5} if name == "focal" else {}
-    loss = build_loss(LossConfig(loss=name, smoothing=0.0, **more), np.array([0.5, 0.5]), CPU)  # type: ignore[arg-type]
+    loss = build_loss(ClassifierConfig(loss=name, smoothing=0.0, **more), np.array([0.5, 0.5]), CPU)  # type: ignore[arg-type]
     value = loss(logits, torch.tensor([0, 1]))
     (gradient,) = torch.autograd.grad(value, logits)
     assert torch.isfinite(value)
@@ -62,7 +63,7 @@ def test_gradients_are_finite_where_images_are_certain(name: str) -> None:
 
 
 def test_a_class_without_images_leaves_the_loss_finite(batch) -> None:
-    loss = build_loss(LossConfig(loss="weighted"), np.array([0.8, 0.2, 0.0]), CPU)
+    loss = build_loss(ClassifierConfig(loss="weighted"), np.array([0.8, 0.2, 0.0]), CPU)
     assert torch.isfinite(loss(batch[0], torch.zeros(20, dtype=torch.long)))
 
 
@@ -70,13 +71,13 @@ def test_a_class_without_images_leaves_the_loss_finite(batch) -> None:
     ("options", "named"),
     [
         ({"loss": "focl"}, "'focal'"),
-        ({"smoothing": 1.0}, "smoothing"),
-        ({"loss": "focal", "focal_gamma": -1.0}, "focal_gamma"),
-        ({"focal_gamma": 3.0}, "focal_gamma"),
-        ({"loss": "focal", "weight_power": 0.5}, "weight_power"),
-        ({"loss": "weighted", "weight_power": float("inf")}, "weight_power"),
+        ({"smoothing": 1.0}, "--smoothing"),
+        ({"loss": "focal", "focal_gamma": -1.0}, "--focal-gamma"),
+        ({"focal_gamma": 3.0}, "--focal-gamma"),
+        ({"loss": "focal", "weight_power": 0.5}, "--weight-power"),
+        ({"loss": "weighted", "weight_power": float("inf")}, "--weight-power"),
     ],
 )
 def test_impossible_options_are_refused(options: dict, named: str) -> None:
     with pytest.raises(InputError, match=named):
-        LossConfig(**options)
+        build_loss(ClassifierConfig(**options), FREQUENCIES, CPU)

@@ -1,7 +1,7 @@
-"""Whatever was trained as a score of single images: an autoencoder's errors, a classifier's probabilities.
+"""A trained Run as a score of single images: an autoencoder's errors, a classifier's probabilities.
 
-A `Scorer` turns uint8 images into named columns of numbers and says what each of them is; what draws them or
-writes them down need not know what was trained.
+A `Scorer` turns uint8 images into named columns of numbers and says what each of them is, so that what draws
+or writes them need not know the kind of Run.
 """
 
 from __future__ import annotations
@@ -9,21 +9,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plenish import files
 from plenish.errors import InputError, unknown
+from plenish.latent.encoding import LoadedAutoencoder, load_autoencoder
+from plenish.metrics.reconstruction import WINDOW, denoising_errors, errors
 from plenish.runs import Run
-
-if TYPE_CHECKING:
-    from plenish.latent.encoding import LoadedAutoencoder
+from plenish.training.classifier import CLASSIFIER, Classifier
+from plenish.training.labelled import Images
 
 Floats = NDArray[np.float64]
-CLASSIFIER = "classifier"
-"""Folder in a classifier's Run that holds it."""
 _STUDY = "autoencoders.json"
 _ERROR = "mean squared error of the reconstruction (images in 0 to 1)"
 
@@ -106,7 +105,10 @@ def open_scorer(paths: Sequence[Path], checkpoint: str = "best") -> Scorer:
             return _autoencoder(runs[0], checkpoint)
         return _compared({_name(run, runs): run.path for run in runs}, checkpoint, runs[0].config["data"])
     if len(runs) > 1:
-        raise InputError("Of several Runs each must be of one autoencoder; give others one at a time.")
+        raise InputError(
+            f"Several Runs must all be of autoencoders, and these are of {', '.join(sorted(kinds))}; give "
+            "others one at a time."
+        )
     if kinds == {"study"}:
         raise InputError(
             f"{runs[0].path} is a study of training data, which keeps no classifier; "
@@ -126,9 +128,6 @@ def _name(run: Run, runs: Sequence[Run]) -> str:
 
 
 def _autoencoder(run: Run, checkpoint: str) -> Scorer:
-    from plenish.latent.encoding import load_autoencoder
-    from plenish.metrics.reconstruction import WINDOW, errors
-
     model = load_autoencoder(run.path, checkpoint)
     columns = [Column("mse", _ERROR, "error")]
     if model.network.config.size >= WINDOW:
@@ -144,7 +143,7 @@ def _autoencoder(run: Run, checkpoint: str) -> Scorer:
 
 def _class_study(run: Run, checkpoint: str) -> Scorer:
     if not (run.path / _STUDY).is_file():
-        raise InputError(f"{run.path} is not finished; go on with 'plenish study autoencoders'.")
+        raise InputError(f"{run.path} is not finished; resume it with 'plenish study autoencoders'.")
     content = files.read_json(run.path / _STUDY)
     folders = {model["class"]: run.path / model["run"] for model in content["models"]}
     noise = (float(content.get("noise") or 0.0), int(content.get("draws") or 1), run.seed)
@@ -159,11 +158,8 @@ def _compared(
 
     A study's are measured as it measured them: on images with noise, of a deviation, draws and seed.
     """
-    from plenish.latent.encoding import load_autoencoder
-    from plenish.metrics.reconstruction import denoising_errors
-
     if len(folders) < 2:
-        raise InputError("The same Run was given twice; give each once.")
+        raise InputError(f"{next(iter(folders.values()))} was given twice; give each Run once.")
     models = {name: load_autoencoder(path, checkpoint) for name, path in folders.items()}
     shapes = {(model.network.config.size, model.network.config.channels) for model in models.values()}
     if len(shapes) > 1:
@@ -197,10 +193,7 @@ def _of_models(
 
 def _classifier(run: Run) -> Scorer:
     if not (run.path / CLASSIFIER / "classifier.json").is_file():
-        raise InputError(f"{run.path} is not finished; go on with 'plenish train classifier'.")
-    from plenish.training.classifier import Classifier
-    from plenish.training.labelled import Images
-
+        raise InputError(f"{run.path} is not finished; resume it with 'plenish train classifier'.")
     model = Classifier.load(run.path / CLASSIFIER)
     names = model.names
     columns = tuple(
@@ -220,4 +213,4 @@ def _classifier(run: Run) -> Scorer:
     return Scorer(model.size, model.channels, columns, f"p_{names[1]}", run.config["data"], (about,), score)
 
 
-__all__ = ["CLASSIFIER", "Column", "Scorer", "open_scorer"]
+__all__ = ["Column", "Scorer", "open_scorer"]

@@ -6,21 +6,20 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from plenish import files
-from plenish.metrics.classification import evaluate
+from plenish.metrics.predictions import classify
 from plenish.study.arms import Arm
 from plenish.study.data import Material
-from plenish.training.classifier import ClassifierConfig, train_classifier
+from plenish.training.classifier import Precision, train_classifier
+from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.engine import stable_seed
 from plenish.training.labelled import Images, Joined, Labelled
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Ints = NDArray[np.int64]
 
@@ -67,8 +66,6 @@ def is_done(folder: Path, arm: str, seed: int) -> bool:
 
 def load_cell(folder: Path, arm: str, seed: int) -> Cell:
     """Read a finished cell."""
-    import pandas as pd
-
     record, table = cell_paths(folder, arm, seed)
     return Cell(arm, seed, files.read_json(record), pd.read_parquet(table))
 
@@ -122,7 +119,7 @@ def compose(arm: Arm, material: Material, seed: int) -> tuple[Labelled, dict[str
 
 def run_cell(
     folder: Path, arm: Arm, number: int, seed: int, material: Material, config: ClassifierConfig, *,
-    precision: Any = None, on_step: Callable[[int], None] | None = None,
+    precision: Precision | None = None, on_step: Callable[[int], None] | None = None,
 ) -> Cell:  # fmt: skip
     """Train, predict the test part, and write the cell: predictions first, its record last.
 
@@ -136,8 +133,6 @@ def run_cell(
         precision: the network's measured preference.
         on_step: called after every step.
     """
-    import pandas as pd
-
     watch = Stopwatch()
     cell_seed = stable_seed(seed, "cell", number)
     train, counts = compose(arm, material, cell_seed)
@@ -148,17 +143,9 @@ def run_cell(
     model = train_classifier(
         config, train, Images.of(material.val), names, precision=precision, on_step=on_step
     )
-    test = material.test
-    probabilities = model.probabilities(Images.of(test))
-    predictions = pd.DataFrame(
-        {
-            "id": test.ids, "group": test.groups, "label": test.labels,
-            "predicted": [names[k] for k in probabilities.argmax(axis=1)],
-            **{f"p:{name}": probabilities[:, k] for k, name in enumerate(names)},
-        }
-    )  # fmt: skip
+    predictions, metrics = classify(model, material.test, prefix="p:")
     record = {
-        "arm": arm.name, "seed": number, "metrics": evaluate(test.codes, probabilities, names),
+        "arm": arm.name, "seed": number, "metrics": metrics,
         "trained_on": counts, "steps": config.steps, "best_step": model.step, "precision": model.precision,
         "history": list(model.history), "seconds": watch.seconds,
     }  # fmt: skip

@@ -17,11 +17,10 @@ from plenish.study.checks import check_generator, check_numbers, check_source, c
 if TYPE_CHECKING:
     from plenish.study.cells import Cell, Stopwatch
     from plenish.study.data import Material
-    from plenish.training.classifier import ClassifierConfig
+    from plenish.training.classifier_config import ClassifierConfig
 
 _SHOWN = ("classifier", "steps", "batch", "ratio", "fraction", "orientation", "learning_rate")
 _MAY_GROW = ("arms", "seeds", "source")
-_EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 12, 150, 3000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,15 +136,15 @@ def study(
     # These load torch, which takes seconds; what can be refused without it has been by now.
     from plenish.networks.classifier import check_classifier
     from plenish.study.data import add_synthetic, open_real
-    from plenish.training.classifier import ClassifierConfig
+    from plenish.training.classifier_config import ClassifierConfig
 
     check_classifier(classifier)
     material = open_real(real, split, fraction, seed)
     check_training(classifier, pretrained, material)
     config = ClassifierConfig(
-        name=classifier, steps=steps or _default_steps(len(material.train), batch), batch=batch,
+        classifier=classifier, steps=steps, batch=batch,
         learning_rate=learning_rate, orientation=orientation, pretrained=pretrained or False,
-    )  # fmt: skip
+    ).resolved(len(material.train))  # fmt: skip
     material = _with_synthetic(material, synthetic, generator)
     asked = {
         "classifier": classifier, "steps": config.steps, "batch": batch, "ratio": ratio, "fraction": fraction,
@@ -169,10 +168,6 @@ def study(
         cells = _run_cells(run, chosen, seeds, seed, material, config)
         options = {"level": level, "resamples": resamples, "seed": seed}
         return _finish(run, cells, chosen, seeds, material, asked, watch, options)
-
-
-def _default_steps(n_train: int, batch: int) -> int:
-    return min(_MOST_STEPS, max(_FEWEST_STEPS, round(_EPOCHS * n_train / batch)))
 
 
 def _design(arms: Sequence[str], seeds: int, ratio: float, out: Path) -> tuple[list[Arm], int, str | None]:
@@ -294,7 +289,7 @@ def _run_cells(
         }
         run.update_status(state="running", cells_left=len(todo), **state)
     try:
-        with progress("training classifiers", len(todo) * config.steps * config.batch) as bar:
+        with progress("training classifiers", len(todo) * (config.steps or 0) * config.batch) as bar:
             for left, (arm, k) in zip(range(len(todo), 0, -1), todo):
                 follow = f", {left - 1} to follow" if left > 1 else ""
                 bar.note(f"{arm.name}, seed {k + 1} of {seeds}{follow}")

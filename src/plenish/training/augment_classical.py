@@ -5,16 +5,16 @@ Flips, right-angle rotations and a small shift are one gather of pixels; brightn
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plenish.training.classifier_config import Orientation
 from plenish.training.engine import stable_seed
 
-Orientation = Literal["any", "upright", "fixed"]
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 

@@ -1,97 +1,46 @@
-"""Training a classifier for a fixed number of steps, the same data order and draws for the same seed.
+"""Classifiers: how they are trained, kept and used.
 
-Everything random derives from (seed, global sample index), so two trainings of one seed differ only in what
-they were given. The checkpoint is chosen on the validation part; the test part never comes near.
+Two trainings of one seed differ only in what they were given: every draw derives from the seed and the global
+sample number. The checkpoint is chosen on the validation part; the test part is never read.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from plenish import files, settings
-from plenish.errors import InputError, unknown
+from plenish.datasets.batches import ORDERS, Batch, TrainingImages
+from plenish.datasets.dataset import Subset
+from plenish.errors import InputError
 from plenish.networks.classifier import SMALL, Normalised, build_classifier
-from plenish.training.augment_classical import Orientation, augment
-from plenish.training.classifier_losses import LossConfig, build_loss
+from plenish.runs import Run
+from plenish.training import checkpoints
+from plenish.training.augment_classical import augment
+from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.classifier_losses import build_loss
 from plenish.training.confusion import balanced_accuracy, confusion_matrix
 from plenish.training.engine import Engine, native_bfloat16, stable_seed
-from plenish.training.labelled import Labelled, Sampler, channel_statistics
+from plenish.training.failures import Failure
+from plenish.training.labelled import Images, Labelled, channel_statistics
+from plenish.training.learner import Clock, Criterion, Learner
+from plenish.training.schedules import Schedule
+from plenish.training.trainer import Outcome, Trainer, train
 
-Augmentation = Literal["none", "classical"]
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassifierConfig(LossConfig):
-    """How a classifier is trained, with the options of its loss.
-
-    Attributes:
-        name: `small` or a timm name.
-        steps: optimiser steps.
-        batch: images a step.
-        seed: seed of initialisation, data order, augmentation.
-        learning_rate: peak of AdamW's; None takes 1e-3, and 3e-4 with given weights.
-        weight_decay: AdamW's.
-        warmup: share of the steps over which the rate rises linearly; it then falls by a cosine to 0.
-        balanced: draw every class equally often.
-        augmentation: `none` or `classical`.
-        orientation: what `classical` may do to the orientation; see `augment_classical.augment`.
-        evaluations: how often the validation part is looked at; the best of these checkpoints is kept.
-        pretrained: a file of weights, True for timm's own, or False.
-    """
-
-    name: str = SMALL
-    steps: int = 300
-    batch: int = 64
-    seed: int = 0
-    learning_rate: float | None = None
-    weight_decay: float = 0.02
-    warmup: float = 0.1
-    balanced: bool = False
-    augmentation: Augmentation = "none"
-    orientation: Orientation = "any"
-    evaluations: int = 5
-    pretrained: bool | Path = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for field in ("steps", "batch", "evaluations"):
-            if getattr(self, field) < 1:
-                raise InputError(f"{field} must be at least 1, not {getattr(self, field)}.")
-        if self.batch < 2:
-            raise InputError(
-                "batch must be at least 2, because batch normalisation needs more than one image."
-            )
-        for field, value, choices in (
-            ("augmentation", self.augmentation, ("none", "classical")),
-            ("orientation", self.orientation, ("any", "upright", "fixed")),
-        ):
-            if value not in choices:
-                raise unknown(field, value, choices)
-
-    @property
-    def peak_rate(self) -> float:
-        """The learning rate after warm-up."""
-        if self.learning_rate is not None:
-            return self.learning_rate
-        return 3e-4 if self.pretrained else 1e-3
-
-    def rate(self, step: int) -> float:
-        """The learning rate of a step, 0…steps−1."""
-        rise = max(1, round(self.warmup * self.steps))
-        if step < rise:
-            return self.peak_rate * (step + 1) / rise
-        progress = (step - rise) / max(1, self.steps - rise)
-        return float(self.peak_rate * 0.5 * (1 + np.cos(np.pi * progress)))
+Precision = Literal["float32", "bfloat16"]
+CLASSIFIER = "classifier"
+"""Folder in a classifier's Run that holds it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +56,7 @@ class Classifier:
         mean: per-channel mean of the training images, in [-1, 1].
         std: per-channel standard deviation.
         precision: `float32` or `bfloat16`.
-        history: one row per look at the validation part.
+        history: a row for each validation: step, train_loss, val_balanced_accuracy, val_loss.
         step: the step of the checkpoint kept.
     """
 
@@ -118,7 +67,7 @@ class Classifier:
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     history: Sequence[Mapping[str, float]] = ()
     step: int = 0
 
@@ -149,8 +98,6 @@ class Classifier:
 
     def save(self, folder: Path) -> None:
         """Write `classifier.safetensors` and `classifier.json` into a folder."""
-        from safetensors.torch import save
-
         state = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
         folder.mkdir(parents=True, exist_ok=True)
         files.write_bytes(folder / "classifier.safetensors", save(state))
@@ -168,16 +115,19 @@ class Classifier:
     @classmethod
     def load(cls, folder: Path) -> Classifier:
         """Read what `save` wrote; InputError when it is missing or does not fit together."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         about = files.read_json(folder / "classifier.json")
         try:
-            config = ClassifierConfig(**about.pop("config"))
+            kept = about.pop("config")
+            weights = kept["pretrained"]
+            config = ClassifierConfig(
+                **{**kept, "pretrained": Path(weights) if isinstance(weights, str) else weights}
+            )
             for key in ("names", "mean", "std"):
                 about[key] = tuple(about[key])
             with torch.random.fork_rng(devices=[]):
-                network = build_classifier(config.name, about["channels"], about["size"], len(about["names"]))
+                network = build_classifier(
+                    config.classifier, about["channels"], about["size"], len(about["names"])
+                )
             network.load_state_dict(load_file(folder / "classifier.safetensors"))
             return cls(network=network, config=config, **about)
         except (KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
@@ -192,89 +142,106 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def train_classifier(
-    config: ClassifierConfig, train: Labelled, val: Labelled, names: Sequence[str], *,
-    precision: Literal["float32", "bfloat16"] | None = None, on_step: Callable[[int], None] | None = None,
-) -> Classifier:  # fmt: skip
-    """Train a classifier and keep the checkpoint that does best on the validation images.
+class ClassifierLearner(Learner):
+    """A classifier with its optimiser.
 
-    Best means the highest balanced accuracy, and the lowest class-balanced cross-entropy among equals.
+    Best means the highest balanced accuracy on val, and the lowest class-balanced cross-entropy among equals.
 
-    Args:
-        config: how.
-        train: training images; normalisation statistics come from them alone.
-        val: validation images, real.
-        names: the K classes that `codes` number.
-        precision: the network's measured preference (`choose_precision`); None decides by the hardware.
-        on_step: called after every step with its number, for a progress bar.
-
-    Raises:
-        InputError: fewer than two classes, an unknown network, or weights that do not fit.
+    Attributes:
+        model: the classifier.
+        optimiser: AdamW, without decay on biases and normalisation.
     """
-    if len(names) < 2 or len(np.unique(train.codes)) < 2:
-        raise InputError("A classifier needs training images of at least two classes.")
-    engine = Engine.from_settings(precision)
-    size, channels = train.read(np.array([0])).shape[2:]
-    mean, std = channel_statistics(train)
-    with torch.random.fork_rng(devices=_cuda(engine)):
-        torch.manual_seed(stable_seed(config.seed, "initialisation"))
-        network = build_classifier(config.name, channels, size, len(names), pretrained=config.pretrained)
-        network = engine.to_module(network)
-        model = Classifier(network, config, tuple(names), channels, size, mean, std, engine.precision)
-        best, history = _fit(model, engine, train, val, on_step)
-    network.load_state_dict(best[1])
-    return dataclasses.replace(model, history=history, step=best[0])
+
+    criteria = (Criterion("val_balanced_accuracy", lower=False), Criterion("val_loss"))
+    unit = "step"
+    rate_option = "--learning-rate"
+    notes = (("loss", "train_loss"), ("val", "val_balanced_accuracy"))
+
+    def __init__(
+        self, config: ClassifierConfig, train: Labelled, val: Labelled, names: Sequence[str], engine: Engine
+    ) -> None:
+        """Build the network with its first weights.
+
+        Args:
+            config: how it is trained, resolved.
+            train: training images; normalisation statistics come from them alone.
+            val: validation images, real.
+            names: the K classes that `codes` number.
+            engine: device and precision.
+
+        Raises:
+            InputError: fewer than two classes, an unknown network or loss, or weights that do not fit.
+        """
+        found = np.unique(train.codes)
+        if len(found) < 2:
+            raise InputError(f"A classifier needs training images of at least 2 classes, not {len(found)}.")
+        self.engine, self._config, self._val = engine, config, val
+        size, channels = train.read(np.array([0])).shape[2:]
+        mean, std = channel_statistics(train)
+        with torch.random.fork_rng(devices=_cuda(engine)):
+            torch.manual_seed(stable_seed(config.seed, "initialisation"))
+            network = build_classifier(
+                config.classifier, channels, size, len(names), pretrained=config.pretrained
+            )
+        self.model = Classifier(network, config, tuple(names), channels, size, mean, std, engine.precision)
+        self._module = engine.to_module(self.model.module()).train()
+        self.optimiser = torch.optim.AdamW(
+            _decayed(network, config.weight_decay), lr=config.peak_rate, betas=(0.9, 0.99), fused=True
+        )
+        order = ORDERS[config.drawing](train.codes, np.random.default_rng)
+        drawn = np.bincount(train.codes[order(np.arange(order.length))], minlength=len(names))
+        self._loss = build_loss(config, drawn / drawn.sum(), engine.device)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The network by the name of its checkpoint file."""
+        return {"classifier": self.model.network}
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """The optimiser by the name of its checkpoint file."""
+        return {"optimiser": self.optimiser}
+
+    def batch_size(self, nimg: int) -> int:
+        """The same at every step."""
+        return self._config.batch
+
+    def position(self, nimg: int) -> dict[str, float]:
+        """Steps taken."""
+        return {"step": nimg // self._config.batch}
+
+    def step(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:
+        """Train on a batch; returns its loss."""
+        config, engine = self._config, self.engine
+        seed, step = _attempt_seed(clock.seed, clock.attempt), clock.nimg // config.batch
+        images = engine.to_images(batch.pixels)
+        targets = torch.from_numpy(batch.y).to(engine.device, non_blocking=True)
+        if config.augmentation == "classical":
+            images = augment(images, batch.numbers, seed, orientation=config.orientation)
+        torch.manual_seed(stable_seed(seed, "dropout", step))
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.rate(step)
+        with engine.autocast():
+            logits = self._module(images)
+        loss = self._loss(logits.float(), targets)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        return {"train_loss": loss.detach()}
+
+    def hear(self, line: Mapping[str, float]) -> Failure | None:
+        """A loss that is no longer finite is a failure."""
+        if math.isfinite(line.get("train_loss", 0.0)):
+            return None
+        return Failure("loss-not-finite", line["kimg"], {"rate": self.rate_option})
+
+    def validate(self, clock: Clock) -> dict[str, float]:
+        """Balanced accuracy and class-balanced cross-entropy on val."""
+        found = validate(self.model, self._val)
+        self._module.train()
+        return found
 
 
 def _cuda(engine: Engine) -> list[torch.device]:
     return [engine.device] if engine.device.type == "cuda" else []
-
-
-def _fit(
-    model: Classifier, engine: Engine, train: Labelled, val: Labelled, on_step: Callable[[int], None] | None
-) -> tuple[tuple[int, dict[str, Tensor]], list[dict[str, float]]]:
-    config, network = model.config, model.network
-    codes = train.codes
-    targets = torch.from_numpy(codes).to(engine.device)
-    optimiser = torch.optim.AdamW(
-        _decayed(network, config.weight_decay), lr=config.peak_rate, betas=(0.9, 0.99), fused=True
-    )
-    module = model.module().train()
-    sampler = Sampler(codes, config.seed, balanced=config.balanced)
-    loss_of = build_loss(config, sampler.frequencies(len(model.names)), engine.device)
-    looks = {round(config.steps * (k + 1) / config.evaluations) for k in range(config.evaluations)}
-    history: list[dict[str, float]] = []
-    best_key, best = (-1.0, 0.0), (0, copy.deepcopy(network.state_dict()))
-    losses = torch.zeros((), device=engine.device)
-    seen, start = 0, time.monotonic()
-    network.train()
-    for step in range(config.steps):
-        index = np.arange(step * config.batch, (step + 1) * config.batch)
-        positions = sampler(index)
-        images = engine.to_images(train.read(positions))
-        if config.augmentation == "classical":
-            images = augment(images, index, config.seed, orientation=config.orientation)
-        torch.manual_seed(stable_seed(config.seed, "dropout", step))
-        for group in optimiser.param_groups:
-            group["lr"] = config.rate(step)
-        with engine.autocast():
-            logits = module(images)
-        loss = loss_of(logits.float(), targets[torch.from_numpy(positions).to(engine.device)])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        losses, seen = losses + loss.detach(), seen + 1
-        if step + 1 in looks:
-            row = {"step": float(step + 1), "train_loss": float(losses) / seen, **validate(model, val)}
-            history.append(row | {"seconds": time.monotonic() - start})
-            losses, seen = torch.zeros((), device=engine.device), 0
-            key = (row["val_balanced_accuracy"], -row["val_loss"])
-            if key > best_key:
-                best_key, best = key, (step + 1, copy.deepcopy(network.state_dict()))
-            network.train()
-        if on_step:
-            on_step(step + 1)
-    return best, history
 
 
 def _decayed(network: nn.Module, decay: float) -> list[dict[str, Any]]:
@@ -282,6 +249,114 @@ def _decayed(network: nn.Module, decay: float) -> list[dict[str, Any]]:
     decayed = [p for p in network.parameters() if p.ndim > 1]
     free = [p for p in network.parameters() if p.ndim <= 1]
     return [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def _schedule(config: ClassifierConfig) -> Schedule:
+    """The length of a training in images shown, and its checkpoints, one at each evaluation."""
+    assert config.steps is not None
+    total = config.steps * config.batch
+    interval = math.ceil(total / config.evaluations) / 1000
+    return Schedule(
+        kimg=total / 1000, log_kimg=interval, sample_kimg=total / 1000, checkpoint_kimg=interval, keep=1,
+        patience=config.patience,
+    )  # fmt: skip
+
+
+def _training_images(images: Labelled, config: ClassifierConfig) -> TrainingImages:
+    def draw(seed: int, attempt: int) -> Callable[[int], np.random.Generator]:
+        key = _attempt_seed(seed, attempt)
+        return lambda epoch: np.random.default_rng(stable_seed(key, "order", epoch))
+
+    return TrainingImages(images.read, images.codes, config.drawing, draw)
+
+
+def _attempt_seed(seed: int, attempt: int) -> int:
+    """The seed of all draws of an attempt."""
+    return stable_seed(seed, attempt) if attempt else seed
+
+
+def train_classifier(
+    config: ClassifierConfig, train: Labelled, val: Labelled, names: Sequence[str], *,
+    precision: Precision | None = None, on_step: Callable[[int], None] | None = None,
+) -> Classifier:  # fmt: skip
+    """Train a classifier in memory, and keep the weights that do best on the validation images.
+
+    Args:
+        config: how.
+        train: training images.
+        val: validation images, real.
+        names: the K classes that `codes` number.
+        precision: the network's measured preference (`choose_precision`); None decides by the hardware.
+        on_step: called after every step with its number, for a progress bar.
+
+    Raises:
+        InputError: fewer than two classes, an unknown network or loss, or weights that do not fit.
+        CheckFailed: the training diverged.
+    """
+    engine = Engine.from_settings(precision)
+    config = config.resolved(len(train.codes))
+    learner = ClassifierLearner(config, train, val, names, engine)
+    images, schedule = _training_images(train, config), _schedule(config)
+    with torch.random.fork_rng(devices=_cuda(engine)):
+        trainer = Trainer(learner, images, schedule, seed=config.seed, on_step=on_step)
+        trainer.fit()
+    return _at_best(learner.model, trainer.best, trainer.lines)
+
+
+def train_in_run(
+    run: Run, config: ClassifierConfig, train_rows: Subset, val_rows: Subset, *, retry: bool = False
+) -> tuple[Outcome, Classifier]:
+    """Train a classifier in a Run, from the start or from its newest intact checkpoint, and save the best.
+
+    Args:
+        run: the Run; the caller holds its lock.
+        config: how, resolved.
+        train_rows: training rows.
+        val_rows: rows that decide which checkpoint is best.
+        retry: go on after a divergence, with other random draws.
+
+    Returns:
+        `complete`, or `interrupted` after Ctrl-C, and the best classifier so far.
+
+    Raises:
+        InputError: fewer than two classes, an unknown network or loss, or weights that do not fit.
+        CheckFailed: the training diverged.
+    """
+    dataset = train_rows.dataset
+    names, images, val = dataset.labels.names, Images.of(train_rows), Images.of(val_rows)
+    precision = run.status.get("precision")
+    if precision is None:  # Measured once, so that a resumed training computes as it began.
+        precision = choose_precision(config, dataset.channels, dataset.size, len(names))
+        run.update_status(precision=precision)
+    engine = Engine.from_settings(precision)
+    built: list[ClassifierLearner] = []
+
+    def build() -> Learner:
+        built[:] = [ClassifierLearner(config, images, val, names, engine)]
+        return built[0]
+
+    facts = {"classes": list(names), "steps": config.steps}
+    source, schedule = _training_images(images, config), _schedule(config)
+    with torch.random.fork_rng(devices=_cuda(engine)):
+        outcome = train(build, source, schedule, run, retry=retry, facts=facts)
+    model, best = built[0].model, run.status.get("best", {})
+    if best:
+        checkpoints.load_module(run.path / "checkpoints" / best["checkpoint"], "classifier", model.network)
+    model = _at_best(model, best, run.metrics().to_dict("records"))
+    if outcome == "complete":
+        model.save(run.path / CLASSIFIER)
+    return outcome, model
+
+
+def _at_best(model: Classifier, best: Mapping[str, Any], lines: Iterable[Mapping[Any, Any]]) -> Classifier:
+    """A classifier with the history of its training and the step it is of."""
+    rows: dict[int, dict[str, float]] = {}
+    for line in lines:
+        names = ("step", "train_loss", "val_balanced_accuracy", "val_loss")
+        found = {name: float(line[name]) for name in names if math.isfinite(line.get(name, math.nan))}
+        rows.setdefault(int(line["step"]), {}).update(found)
+    history = [row for row in rows.values() if "val_loss" in row]
+    return dataclasses.replace(model, history=history, step=int(best.get("step", 0)))
 
 
 def validate(model: Classifier, val: Labelled) -> dict[str, float]:
@@ -297,9 +372,7 @@ def validate(model: Classifier, val: Labelled) -> dict[str, float]:
     }
 
 
-def choose_precision(
-    config: ClassifierConfig, channels: int, size: int, num_outputs: int
-) -> Literal["float32", "bfloat16"]:
+def choose_precision(config: ClassifierConfig, channels: int, size: int, num_outputs: int) -> Precision:
     """The faster precision of this network on this machine, by three timed steps of each, interleaved.
 
     Networks of depthwise convolutions are slower in bfloat16 on CPUs that compute it natively, others faster;
@@ -307,11 +380,11 @@ def choose_precision(
     measured there.
     """
     engine = Engine.from_settings()
-    decided = settings.current().precision != "auto" or config.name == SMALL
+    decided = settings.current().precision != "auto" or config.classifier == SMALL
     if decided or engine.device.type != "cpu" or not native_bfloat16(engine.device):
         return engine.precision
     with torch.random.fork_rng(devices=[]):
-        network = engine.to_module(build_classifier(config.name, channels, size, num_outputs))
+        network = engine.to_module(build_classifier(config.classifier, channels, size, num_outputs))
         images = torch.randn(config.batch, channels, size, size).to(memory_format=torch.channels_last)
         times: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(3):

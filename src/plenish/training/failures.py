@@ -23,8 +23,8 @@ MORE_VARIETY = (
 )
 
 WORDS = {
-    "weights-not-finite": "the weights of '{network}' are no longer finite numbers; lower --lr",
-    "loss-not-finite": "the loss is no longer a finite number; lower --lr",
+    "weights-not-finite": "the weights of '{network}' are no longer finite numbers; lower {rate}",
+    "loss-not-finite": "the loss is no longer a finite number; lower {rate}",
     "not-finite": f"{{name}} is no longer a finite number; {CALMER}, or use another --seed",
     "exploded": f"{{what}} exploded ({{value:.3g}}{{compared}}); {CALMER}",
     "discriminator-won": "the discriminator won outright, since {since:g} kimg ({what} is {value:.2g}); "
@@ -53,8 +53,8 @@ class Failure:
     Attributes:
         code: which failure, a key of `WORDS`.
         since: kimg of the first log line that shows it; what was saved before that is still good.
-        values: what its sentence needs, such as `name` of the logged value, its `value`, its `usual` value or
-            what `guessing` costs.
+        values: what its sentence needs, such as `name` of the logged value, its `value`, its `usual` value,
+            what `guessing` costs, or the option that sets the learning `rate`.
     """
 
     code: str
@@ -69,6 +69,7 @@ class Failure:
         layers = self.values.get("layers", ())
         return WORDS[self.code].format(
             **{
+                "rate": "--lr",
                 **self.values,
                 "since": self.since,
                 "what": NAMES.get(self.values.get("name", ""), ""),

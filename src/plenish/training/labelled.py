@@ -1,4 +1,4 @@
-"""Labelled images for training a classifier: joined from sources, drawn in a stateless order."""
+"""Labelled images for training a classifier: joined from sources, and the statistics of their pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Subset
-from plenish.training.engine import stable_seed
 
 Pixels = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -84,54 +83,6 @@ class Joined:
                 pixels[mine] = part
         assert pixels is not None
         return pixels
-
-
-class Sampler:
-    """Which images step after step, a function of (seed, global sample index).
-
-    Every epoch is a new order of all images; balanced, an epoch holds every class equally often, each class
-    going through a new order of its own before any of its images comes again.
-    """
-
-    def __init__(self, codes: Ints, seed: int, *, balanced: bool = False) -> None:
-        """Prepare the orders of `codes`' images."""
-        self._codes, self._seed, self._balanced = codes, seed, balanced
-        self._classes = [np.flatnonzero(codes == k) for k in np.unique(codes)] if balanced else []
-        self.length = (
-            len(codes) if not balanced else len(self._classes) * -(-len(codes) // len(self._classes))
-        )
-        self._epoch, self._order = -1, np.empty(0, np.int64)
-
-    def __call__(self, index: Ints) -> Ints:
-        """Positions among the images of global sample numbers."""
-        epochs, places = np.divmod(index, self.length)
-        positions = np.empty(len(index), np.int64)
-        for epoch in np.unique(epochs):
-            mine = epochs == epoch
-            positions[mine] = self._epoch_order(int(epoch))[places[mine]]
-        return positions
-
-    def frequencies(self, num_classes: int) -> NDArray[np.float64]:
-        """Share of each of K classes among the images drawn, K."""
-        drawn = self._codes[self(np.arange(self.length))]
-        return np.asarray(np.bincount(drawn, minlength=num_classes) / self.length)
-
-    def _epoch_order(self, epoch: int) -> Ints:
-        if epoch != self._epoch:
-            rng = np.random.default_rng(stable_seed(self._seed, "order", epoch))
-            if self._balanced:
-                share = self.length // len(self._classes)
-                drawn = [
-                    np.concatenate([rng.permutation(members) for _ in range(-(-share // len(members)))])[
-                        :share
-                    ]
-                    for members in self._classes
-                ]
-                self._order = rng.permutation(np.concatenate(drawn))
-            else:
-                self._order = rng.permutation(len(self._codes))
-            self._epoch = epoch
-        return self._order
 
 
 def channel_statistics(images: Labelled, batch: int = 512) -> tuple[tuple[float, ...], tuple[float, ...]]:

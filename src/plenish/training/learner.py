@@ -87,12 +87,14 @@ class Learner(abc.ABC):
             empty where nothing is validated.
         unit: what messages count the training in: `kimg`, or a key of `position`.
         notes: values shown beside the progress bar: what they are called there, and their name in the log.
+        rate_option: the option that sets the learning rate, for messages.
     """
 
     engine: Engine
     criteria: tuple[Criterion, ...] = ()
     unit: str = "kimg"
     notes: tuple[tuple[str, str], ...] = ()
+    rate_option: str = "--lr"
 
     @abc.abstractmethod
     def modules(self) -> dict[str, nn.Module]:

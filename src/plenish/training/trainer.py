@@ -328,7 +328,8 @@ class Trainer:
             return
         for network, module in learner.modules().items():
             if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
-                self._fail_if(Failure("weights-not-finite", self.kimg, {"network": network}))
+                values = {"network": network, "rate": learner.rate_option}
+                self._fail_if(Failure("weights-not-finite", self.kimg, values))
         learner.before_save(self.clock)
         folder = run.path / "checkpoints"
         state = {"attempt": self.attempt, "steps": self.steps, "last_batch": self.last_batch}

@@ -1,0 +1,111 @@
+"""How a classifier is trained, without torch, so that a command's help need not load it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Literal, get_args
+
+from plenish.configuration import check_bounds, option, option_name
+from plenish.datasets.batches import ORDERS
+from plenish.errors import unknown
+
+Augmentation = Literal["none", "classical"]
+Orientation = Literal["any", "upright", "fixed"]
+_PASSES, _FEWEST_STEPS, _MOST_STEPS = 12, 150, 3000
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierOptions:
+    """What every training of a classifier may choose, a study's too.
+
+    Attributes:
+        classifier: small, or any timm name.
+        steps: optimiser steps; by default 12 passes over the training images, 150 to 3000 steps.
+        batch: images a step.
+        learning_rate: peak learning rate; by default one that suits the classifier.
+        weight_decay: weight decay of AdamW.
+        warmup: share of the steps over which the rate rises linearly; it then falls by a cosine to 0.
+        loss: cross-entropy, weighted (rare classes count more) or focal (hard images count more).
+        smoothing: label smoothing.
+        weight_power: of the weighted loss: an image counts by its class's frequency to minus this power.
+        focal_gamma: of the focal loss: the larger, the less an image counts that is classified well.
+        orientation: what classical augmentation may do: any (flips and right angles), upright (left-right),
+            fixed.
+        evaluations: how often the classifier is validated; the best of these checkpoints is kept.
+        pretrained: a file of weights to start from, or true for those that timm fetches.
+    """
+
+    classifier: str = "small"
+    steps: int | None = option(least=1)
+    batch: int = option(64, least=2)  # Batch normalisation needs more than one image.
+    learning_rate: float | None = option(above=0)
+    weight_decay: float = option(0.02, least=0)
+    warmup: float = option(0.1, least=0, most=1)
+    loss: str = "cross-entropy"
+    smoothing: float = option(0.1, least=0, below=1)
+    weight_power: float = option(1.0, least=0)
+    focal_gamma: float = option(2.0, least=0)
+    orientation: Orientation = "any"
+    evaluations: int = option(5, least=1)
+    pretrained: bool | Path = False
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check_bounds(option_name(field.name), getattr(self, field.name), field.metadata)
+        for name, choices in self._choices().items():
+            if getattr(self, name) not in choices:
+                raise unknown(option_name(name), getattr(self, name), choices)
+
+    def _choices(self) -> dict[str, tuple[str, ...]]:
+        return {"orientation": get_args(Orientation)}
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate after warm-up."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 3e-4 if self.pretrained else 1e-3
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, 0…steps−1, where their number is known."""
+        assert self.steps is not None
+        rise = max(1, round(self.warmup * self.steps))
+        if step < rise:
+            return self.peak_rate * (step + 1) / rise
+        progress = (step - rise) / max(1, self.steps - rise)
+        return self.peak_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierConfig(ClassifierOptions):
+    """How one classifier is trained.
+
+    Attributes:
+        order: how training images are drawn: shuffled, or balanced (every class equally often).
+        balanced: the same as --order balanced.
+        augmentation: none, or classical: flips, turns, shifts, brightness and contrast.
+        patience: end after this many validations without a better one; 0 goes on to the end.
+        seed: seed of every random draw.
+    """
+
+    order: str = "shuffled"
+    balanced: bool = False
+    augmentation: Augmentation = "none"
+    patience: int = option(0, least=0)
+    seed: int = 0
+
+    def _choices(self) -> dict[str, tuple[str, ...]]:
+        return super()._choices() | {"order": tuple(ORDERS), "augmentation": get_args(Augmentation)}
+
+    @property
+    def drawing(self) -> str:
+        """The order of the training images, by name."""
+        return "balanced" if self.balanced else self.order
+
+    def resolved(self, n_train: int) -> ClassifierConfig:
+        """The same with a number of steps, which follows from the number of training images."""
+        passes = round(_PASSES * n_train / self.batch)
+        steps = self.steps or min(_MOST_STEPS, max(_FEWEST_STEPS, passes))
+        return dataclasses.replace(self, steps=steps)
