@@ -50,7 +50,17 @@ def test_focal_follows_its_formula(batch) -> None:
     torch.testing.assert_close(_loss(batch, loss="focal", focal_gamma=0.0), _loss(batch))
 
 
-@pytest.mark.parametrize("name", ["cross-entropy", "weighted", "focal"])
+def test_logit_adjustment_is_minimised_by_the_likelihood_not_the_posterior(batch) -> None:
+    """Logits that say nothing cost least where the classes come as often as they do."""
+    _, targets = batch
+    blank = torch.zeros(20, 3, requires_grad=True)
+    value = _loss((blank, targets), loss="logit-adjusted", smoothing=0.0)
+    (gradient,) = torch.autograd.grad(value, blank)
+    torch.testing.assert_close(gradient.sum(0), torch.zeros(3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(_loss(batch, loss="logit-adjusted", prior_power=0.0), _loss(batch))
+
+
+@pytest.mark.parametrize("name", ["cross-entropy", "weighted", "focal", "logit-adjusted"])
 def test_gradients_are_finite_where_images_are_certain(name: str) -> None:
     logits = torch.tensor([[200.0, 0.0], [200.0, 0.0]], requires_grad=True)
     more = {"focal_gamma": 0.5} if name == "focal" else {}

@@ -27,10 +27,12 @@ class ClassifierOptions:
         learning_rate: peak learning rate; by default one that suits the classifier.
         weight_decay: weight decay of AdamW.
         warmup: share of the steps over which the rate rises linearly; it then falls by a cosine to 0.
-        loss: cross-entropy, weighted (rare classes count more) or focal (hard images count more).
+        loss: cross-entropy, weighted (rare classes count more), focal (hard images count more) or
+            logit-adjusted (rare classes need a larger margin).
         smoothing: label smoothing.
         weight_power: of the weighted loss: an image counts by its class's frequency to minus this power.
         focal_gamma: of the focal loss: the larger, the less an image counts that is classified well.
+        prior_power: of the logit-adjusted loss: logits are raised by this times the log of class frequencies.
         orientation: what classical augmentation may do: any (flips and right angles), upright (left-right),
             fixed.
         evaluations: how often the classifier is validated; the best of these checkpoints is kept.
@@ -47,6 +49,7 @@ class ClassifierOptions:
     smoothing: float = option(0.1, least=0, below=1)
     weight_power: float = option(1.0, least=0)
     focal_gamma: float = option(2.0, least=0)
+    prior_power: float = option(1.0, least=0)
     orientation: Orientation = "any"
     evaluations: int = option(5, least=1)
     pretrained: bool | Path = False

@@ -96,3 +96,10 @@ def _focal(logits: Tensor, targets: Tensor, config: ClassifierConfig, frequencie
     missed = -torch.expm1(-functional.cross_entropy(logits, targets, reduction="none"))
     # At 0 a power below 1 has no finite derivative.
     return (missed.clamp_min(1e-6) ** config.focal_gamma * losses).mean()
+
+
+@classifier_loss("logit-adjusted", "prior_power")
+def _logit_adjusted(logits: Tensor, targets: Tensor, config: ClassifierConfig, frequencies: Tensor) -> Tensor:
+    """Cross-entropy of logits + τ · log frequency, for balanced accuracy (Menon et al., ICLR 2021)."""
+    shifted = logits + config.prior_power * frequencies.clamp_min(1e-9).log()
+    return functional.cross_entropy(shifted, targets, label_smoothing=config.smoothing)
