@@ -141,8 +141,7 @@ def read(name: str, slide: Path, side: int, count: int, offset: int) -> dict[str
 
 def tile_plenish(slide: Path, out: Path, workers: int, images: str | None) -> dict[str, Any]:
     """The whole verb: find the tissue, plan, read, filter, hash, write; counted is what was written."""
-    from plenish import settings
-    from plenish.slides.tiling import tile_slides
+    from plenish import settings, tile_slides
 
     start = time.perf_counter()
     with settings.use(quiet=True):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from plenish.commands.report import write_report as write_report
     from plenish.commands.reported import score as score
     from plenish.commands.reported import study as run_study  # noqa: F401
+    from plenish.commands.slides import tile_slides as tile_slides
     from plenish.commands.study_autoencoders import study_autoencoders as study_autoencoders
     from plenish.commands.train_autoencoder import train_autoencoder as train_autoencoder
     from plenish.commands.train_gan import train_gan as train_gan
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from plenish.latent.sampling import make_dataset as make_dataset
     from plenish.runs import Run as Run
     from plenish.settings import use as use
-    from plenish.slides.tiling import tile_slides as tile_slides
 
 _HOMES = {
     "Dataset": "plenish.datasets.dataset",
@@ -59,7 +59,7 @@ _HOMES = {
     "score": "plenish.commands.reported",
     "study_autoencoders": "plenish.commands.study_autoencoders",
     "split_dataset": "plenish.commands.datasets",
-    "tile_slides": "plenish.slides.tiling",
+    "tile_slides": "plenish.commands.slides",
     "train_autoencoder": "plenish.commands.train_autoencoder",
     "train_gan": "plenish.commands.train_gan",
     "use": "plenish.settings",

@@ -62,7 +62,8 @@ VERBS: dict[str, Verb] = {
         "plenish.commands.datasets:make_phantom", "make a Dataset of procedural tissue with known truth"
     ),
     "slides phantom": Verb(
-        "plenish.phantom.slides:make_slides", "make whole-slide images with annotated tumours and known truth"
+        "plenish.commands.slides:make_slides",
+        "make whole-slide images with annotated tumours and known truth",
     ),
     "train generator": Verb(
         "plenish.commands.train_gan:train_gan", "train a generator by a recipe, or go on training"
@@ -97,10 +98,11 @@ VERBS: dict[str, Verb] = {
         by_kind=True,
     ),
     "recipe show": Verb("plenish.commands.recipes:show_recipe", "one recipe with its provenance"),
-    "slides inspect": Verb("plenish.slides.inspect:inspect_slides", "what whole-slide images are, by file"),
-    "slides tile": Verb("plenish.slides.tiling:tile_slides", "cut whole-slide images into a tile Dataset"),
+    "slides inspect": Verb("plenish.commands.slides:inspect_slides", "what whole-slide images are, by file"),
+    "slides tile": Verb("plenish.commands.slides:tile_slides", "cut whole-slide images into a tile Dataset"),
     "slides overlay": Verb(
-        "plenish.slides.overlay:draw_overlay", "a slide in small with its tissue, annotations and tiles"
+        "plenish.commands.slides:draw_overlay",
+        "a slide in small with its tissue, annotations and tiles",
     ),
     "slides heatmap": Verb(
         "plenish.commands.slides_heatmap:draw_heatmap",
@@ -108,10 +110,11 @@ VERBS: dict[str, Verb] = {
         {"limits": "range"},
     ),
     "slides normalise": Verb(
-        "plenish.slides.normalise:normalise_stain", "give all tiles of a Dataset the stain of its train part"
+        "plenish.commands.slides:normalise_stain",
+        "give all tiles of a Dataset the stain of its train part",
     ),
     "slides select": Verb(
-        "plenish.slides.select:select_slides", "rank slides by how much of them is annotated"
+        "plenish.commands.slides:select_slides", "rank slides by how much of them is annotated"
     ),
     "generate": Verb(
         "plenish.commands.generate:generate", "make a synthetic Dataset from a trained generator"

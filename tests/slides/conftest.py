@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from plenish.slides.tiling_config import GridOptions, TilingConfig
+
 MakeSlide = Callable[..., Path]
 GLASS = 244
 
@@ -38,6 +40,12 @@ def write_slide(
                 subfiletype=int(marked and factor > 1), **scale,
             )  # fmt: skip
     return path
+
+
+def tiling_config(**options: object) -> TilingConfig:
+    """A configuration from options of any group; level 0 without a scale."""
+    level = None if "mpp" in options else 0
+    return TilingConfig(GridOptions(level=0)).changed(**{"level": level} | options)
 
 
 def cut_off(path: Path, tiles: int) -> None:

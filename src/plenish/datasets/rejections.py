@@ -11,7 +11,7 @@ Kind = Literal[
     "zeros", "unknown-format", "bad-header", "damaged", "memory",
     "too-many-pixels", "bomb", "frames", "pages", "float-pixels", "integer-pixels", "value-range",
     "no-member", "cannot-unpack", "crash",
-    "slide", "tile", "blurred", "pen",
+    "slide", "no-value", "unannotated", "tile", "blurred", "pen",
 ]  # fmt: skip
 """What is wrong: with the file, its content, its pixels, an archive or worker process, a slide or a tile."""
 
@@ -37,6 +37,8 @@ _WORDS: Mapping[Kind, str] = {
     "cannot-unpack": "cannot be unpacked: {reason}",
     "crash": "decoding it crashed a worker process (exit status {exit_status})",
     "slide": "{reason}",
+    "no-value": "the table has no {column} for it",
+    "unannotated": "it has no annotations in {folder}",
     "tile": "{reason}",
     "blurred": "blurred: its sharpness is {sharpness:.3f}, below --min-sharpness {limit:g}",
     "pen": "pen marks: {share:.0%} of it are ink, above --max-pen {limit:g}",

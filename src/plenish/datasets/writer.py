@@ -164,6 +164,10 @@ class DatasetWriter:
         self._rejections.append(rejection)
         self._pending += 1
 
+    def flush(self) -> None:
+        """Write what is not written yet as a last shard; nothing may be added afterwards."""
+        self._flush(last=True)
+
     def rejections(self) -> Iterator[Rejection]:
         """What the finished shards, also an earlier try's, have recorded, in order."""
         for path in sorted((self.partial / "rows").glob("*.json")):

@@ -1,7 +1,7 @@
 """Files of drawn outlines: ASAP's XML and GeoJSON as QuPath writes it, read into rings with a label.
 
-Coordinates are pixels of level 0, as either program writes them. What is no area (points, lines, outlines of
-fewer than three vertices) is counted and left out.
+Coordinates are pixels of level 0, as both programs write them. Points, lines and outlines of fewer than
+three vertices are counted and left out.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ def read_asap(path: Path) -> Drawing:
     """Read ASAP's XML (CAMELYON16 and 17): polygons, splines by their vertices, rectangles.
 
     Raises:
-        InputError: the file cannot be read, is broken, of another kind, or a coordinate is no number.
+        InputError: the file cannot be read, is damaged, of another kind, or a coordinate is not a number.
     """
     try:
         root = ElementTree.fromstring(_bytes(path))
     except ElementTree.ParseError as error:
         raise InputError(
-            f"{path} is broken XML ({error}); save the annotations again in ASAP, or restore a copy."
+            f"{path} is damaged XML ({error}); save the annotations again in ASAP, or restore a copy."
         ) from None
     if root.tag != "ASAP_Annotations":
         raise InputError(
@@ -100,13 +100,13 @@ def read_geojson(path: Path) -> Drawing:
     """Read GeoJSON: polygons with their holes; the class is where QuPath puts it, or `label` or `name`.
 
     Raises:
-        InputError: the file cannot be read, is broken, of another kind, or a coordinate is no number.
+        InputError: the file cannot be read, is damaged, of another kind, or a coordinate is not a number.
     """
     try:
         content = json.loads(_bytes(path))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(
-            f"{path} is broken JSON ({error}); export the annotations again, or restore a copy."
+            f"{path} is damaged JSON ({error}); export the annotations again, or restore a copy."
         ) from None
     outlines: list[Drawn] = []
     ignored: collections.Counter[str] = collections.Counter()
@@ -175,7 +175,7 @@ def _polygons(geometry: Any, ignored: collections.Counter[str], path: Path) -> I
         ignored[str(kind)] += 1
     else:
         raise InputError(
-            f"{path} holds a geometry of the type '{kind}', which GeoJSON does not have; mend it."
+            f"{path} holds a geometry of the type '{kind}', which GeoJSON does not have; correct it."
         )
 
 
@@ -200,7 +200,9 @@ def _ring(points: Any, path: Path, where: str) -> Ring:
     except (TypeError, ValueError, IndexError, KeyError):
         ring = np.full((1, 2), math.nan)
     if not np.isfinite(ring).all():
-        raise InputError(f"{where} of {path} has a coordinate that is no number; mend it or draw it again.")
+        raise InputError(
+            f"{where} of {path} has a coordinate that is not a number; correct it or draw it again."
+        )
     return ring[:-1] if len(ring) > 1 and (ring[0] == ring[-1]).all() else ring
 
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from plenish.datasets.images import MAX_PIXELS
 from plenish.errors import InputError
-from plenish.slides.annotations import Annotations, Rules
+from plenish.slides.annotations import Annotations, LabelMatcher
 from plenish.slides.tissue import box_coverage
 
 _SIDE = 8192
 """Long side of a mask that is held in memory at most; of a pyramid the finest such level is taken."""
 _LABELS = 64
-"""Values of a mask at most; more are the greys of a photograph or of a lossy compression."""
+"""Values of a mask at most; more are greys of a photograph or of lossy compression."""
 
 
 class Mask(Annotations):
@@ -40,7 +40,7 @@ class Mask(Annotations):
         self._scale = size[0] / values.shape[1], size[1] / values.shape[0]
 
     @classmethod
-    def read(cls, path: Path, rules: Rules, size: tuple[int, int]) -> Mask:
+    def read(cls, path: Path, rules: LabelMatcher, size: tuple[int, int]) -> Mask:
         """Read a PNG or TIFF.
 
         Raises:
@@ -57,8 +57,8 @@ class Mask(Annotations):
         present = [int(value) for value in np.unique(values) if value]
         if len(present) > _LABELS:
             raise InputError(
-                f"{path} has {len(present)} different values and is no mask; a mask has 0 for the background "
-                "and one value for each label, without lossy compression."
+                f"{path} has {len(present)} different values and is not a mask; a mask has 0 for the "
+                "background and one value for each label, without lossy compression."
             )
         found: dict[str, list[int]] = {}
         for value in present:
@@ -103,7 +103,7 @@ def _grey(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
         pixels = pixels[..., 0]
     if pixels.ndim != 2:
         raise InputError(
-            f"{path} is a picture in colours and no mask; save it with one channel, 0 for the background and "
+            f"{path} is a colour picture and not a mask; save it with one channel, 0 for the background and "
             "one value for each label."
         )
     if pixels.dtype == bool:

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from plenish.errors import InputError
 from plenish.slides.annotation_files import Drawing, Drawn, Ring
-from plenish.slides.annotations import Annotations, Rules
-from plenish.wording import agree, plural
+from plenish.slides.annotations import Annotations, LabelMatcher
+from plenish.slides.remarks import Remark
 
 if TYPE_CHECKING:
     import shapely
 
 _VERTICES = 128
-"""Vertices of a piece of a polygon at most: boxes are cut against pieces, not against all of an outline."""
+"""Vertices of a piece of a polygon at most: boxes are intersected with pieces, not with whole outlines."""
 _BOXES = 8192
 _LEAST_SHARE = 1e-6
 """Share of a label's area below which an overlap, or what lies off the slide, is rounding."""
@@ -27,21 +27,21 @@ _LEAST_SHARE = 1e-6
 class Polygons(Annotations):
     """Annotations that were drawn; see `Annotations`."""
 
-    def __init__(self, path: Path, shapes: Mapping[str, Any], remarks: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, shapes: Mapping[str, Any], remarks: Sequence[Remark] = ()) -> None:
         """Take shapes that do not overlap.
 
         Args:
             path: the file.
             shapes: a valid shapely polygon or multipolygon for each label.
-            remarks: sentences on what was repaired or left out.
+            remarks: what was repaired or left out.
         """
         super().__init__(path, tuple(shapes), remarks)
         self._shapes = dict(shapes)
         self._trees: dict[str, tuple[shapely.STRtree, NDArray[np.object_]]] = {}
 
     @classmethod
-    def of(cls, path: Path, drawing: Drawing, rules: Rules, size: tuple[int, int]) -> Polygons:
-        """Make valid, cut holes, settle overlaps and look whether they lie on the slide.
+    def of(cls, path: Path, drawing: Drawing, rules: LabelMatcher, size: tuple[int, int]) -> Polygons:
+        """Make outlines valid, cut holes, resolve overlaps and check that they lie on the slide.
 
         Raises:
             InputError: shapely is missing, or everything lies off the slide.
@@ -49,28 +49,30 @@ class Polygons(Annotations):
         _require_shapely()
         import shapely
 
-        remarks = [f"{plural(n, kind)} left out; only areas count." for kind, n in drawing.ignored.items()]
+        remarks = [
+            Remark("shapes-ignored", {"count": n, "kind": kind}) for kind, n in drawing.ignored.items()
+        ]
         shapes: dict[str, list[Any]] = {}
         cut: list[Any] = []
         repaired = 0
         for drawn in drawing.outlines:
             label = rules.label(drawn.label)
-            shape, mended = _valid(drawn)
-            repaired += mended
+            shape, was_repaired = _valid(drawn)
+            repaired += was_repaired
             (cut if label is None else shapes.setdefault(label, [])).append(shape)
         if repaired:
-            remarks.append(f"{agree(repaired, 'outline', 'crosses', 'cross')} itself and was made valid.")
+            remarks.append(Remark("outlines-repaired", {"count": repaired}))
         hole = shapely.union_all(cut)
         whole = {
             label: shapely.difference(shapely.union_all(shapes[label]), hole)
             for label in rules.ordered(list(shapes))
         }
-        disjoint, overlaps = _apart(whole, rules)
+        disjoint, overlaps = _disjoint(whole, rules)
         found = cls(path, disjoint, remarks + overlaps)
-        found._look_where(size)
+        found._check_position(size)
         return found
 
-    def _look_where(self, size: tuple[int, int]) -> None:
+    def _check_position(self, size: tuple[int, int]) -> None:
         areas, off = self.areas(), self.outside(*size)
         total = sum(areas.values())
         if total > 0 and sum(off.values()) >= total * (1 - _LEAST_SHARE):
@@ -83,8 +85,8 @@ class Polygons(Annotations):
                 "slide's own annotations, in pixels of level 0."
             )
         if off:
-            share = 100 * sum(off.values()) / total
-            self.remarks += (f"{share:.2g} % of the annotated area lies off the slide.",)
+            percent = 100 * sum(off.values()) / total
+            self.remarks += (Remark("annotations-off-slide", {"percent": percent}),)
 
     def areas(self) -> dict[str, float]:
         """Area of each label, px² of level 0."""
@@ -138,7 +140,7 @@ class Polygons(Annotations):
         for label, rings in self.outlines().items():
             image = Image.new("1", (width, height))
             draw = ImageDraw.Draw(image)
-            # Shells before the holes in them: a shell within a hole comes behind that hole.
+            # Shells before their holes; a shell within a hole comes after that hole.
             for ring, filled in rings:
                 draw.polygon([tuple(point) for point in (ring / downsample - 0.5).tolist()], fill=int(filled))
             maps[label] = np.asarray(image, bool)
@@ -160,34 +162,32 @@ class Polygons(Annotations):
 
 
 def _valid(drawn: Drawn) -> tuple[Any, bool]:
-    """The outline as a valid shape, and whether it had to be mended."""
+    """The outline as a valid shape, and whether it had to be repaired."""
     import shapely
 
     shape = shapely.Polygon(drawn.shell, drawn.holes)
     if shape.is_valid:
         return shape, False
-    # What a stroke that crosses itself encloses twice is inside, as who drew it meant.
-    mended = shapely.make_valid(shape, method="structure", keep_collapsed=False)
-    return shapely.union_all(_polygons(mended)), True
+    # Areas that a self-crossing outline encloses twice are inside, as the annotator meant.
+    valid = shapely.make_valid(shape, method="structure", keep_collapsed=False)
+    return shapely.union_all(_polygons(valid)), True
 
 
-def _apart(shapes: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], list[str]]:
-    """Shapes without overlaps, earlier ones first served, and remarks on overlaps that no rule settles."""
+def _disjoint(shapes: Mapping[str, Any], rules: LabelMatcher) -> tuple[dict[str, Any], list[Remark]]:
+    """Shapes without overlaps (the earlier keeps the area), and remarks on overlaps without a priority."""
     import shapely
 
-    apart: dict[str, Any] = {}
-    remarks: list[str] = []
+    disjoint: dict[str, Any] = {}
+    remarks: list[Remark] = []
     for label, shape in shapes.items():
-        for earlier in apart:
-            shared = shapely.intersection(shape, apart[earlier]).area
-            if shared > _LEAST_SHARE * shape.area and not rules.settles(earlier, label):
-                remarks.append(
-                    f"'{label}' and '{earlier}' overlap ({shared:,.0f} px²); it counts as '{earlier}', which "
-                    "comes first in the file: --priority decides otherwise."
-                )
-        rest = shapely.difference(shape, shapely.union_all(list(apart.values())))
-        apart[label] = shapely.union_all(_polygons(rest))
-    return apart, remarks
+        for earlier in disjoint:
+            shared = shapely.intersection(shape, disjoint[earlier]).area
+            if shared > _LEAST_SHARE * shape.area and not rules.decides(earlier, label):
+                overlap = {"label": label, "earlier": earlier, "area": float(shared)}
+                remarks.append(Remark("labels-overlap", overlap))
+        rest = shapely.difference(shape, shapely.union_all(list(disjoint.values())))
+        disjoint[label] = shapely.union_all(_polygons(rest))
+    return disjoint, remarks
 
 
 def _divided(shape: Any) -> list[Any]:
@@ -209,7 +209,7 @@ def _divided(shape: Any) -> list[Any]:
             middle = (top + bottom) / 2
             halves = [shapely.box(left, top, right, middle), shapely.box(left, middle, right, bottom)]
         parts = [part for half in halves for part in _polygons(shapely.intersection(one, half))]
-        # Vertices all in one place cannot be parted further.
+        # Coincident vertices cannot be divided further.
         (waiting if len(parts) > 1 and middle not in (left, right, top, bottom) else done).extend(parts)
     return done
 

@@ -1,13 +1,19 @@
-"""A slide in small, and what is drawn over it: outlines, tiles, and a legend below."""
+"""A thumbnail of a slide, and what is drawn over it: outlines, tiles, and a legend below."""
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from plenish import files
+from plenish.configuration import option
+from plenish.errors import InputError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,15 +30,38 @@ LABELS = (
     (90, 90, 90),
 )
 """Colours of labels in their order, repeated where there are more."""
-SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-"""What a picture may end in, and its format."""
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+"""Suffixes of pictures, and their formats."""
 _TINT = 0.35
 _LEAST_TILE = 4.0
 """Pixels of the picture a tile must measure for its border to be drawn; smaller ones are tinted."""
 
 
+@dataclasses.dataclass(frozen=True)
+class PictureOptions:
+    """The picture to write.
+
+    Attributes:
+        side: longer side of the picture, pixels.
+    """
+
+    side: int = option(2000, least=200, most=10_000)
+
+    def check(self, out: Path, *others: Path) -> None:
+        """Refuse another format than PNG and JPEG, and files that exist.
+
+        Raises:
+            InputError: with the file.
+        """
+        if out.suffix.lower() not in _FORMATS:
+            raise InputError(f"The picture {out} must end in .png or .jpg.")
+        for path in (out, *others):
+            if path.exists():
+                raise InputError(f"{path} already exists; choose another name or remove it first.")
+
+
 class Canvas:
-    """The thumbnail that is drawn on, and what its colours mean.
+    """A thumbnail that is drawn on, and the legend of its colours.
 
     Attributes:
         pixels: H×W×3 uint8, as drawn so far.
@@ -40,14 +69,14 @@ class Canvas:
     """
 
     def __init__(self, pixels: NDArray[np.uint8], downsample: float) -> None:
-        """Begin with a thumbnail, which is copied."""
+        """Copy a thumbnail."""
         self.pixels, self.downsample = pixels.copy(), downsample
         self._legend: list[tuple[str, tuple[int, int, int]]] = []
         self._line = max(1, round(max(pixels.shape) / 1000))
 
     @property
     def letters(self) -> int:
-        """Size of letters that can be read, pixels."""
+        """Size of legible letters, pixels."""
         height, width = self.pixels.shape[:2]
         return max(12, int(max(width, height) / 70 + 0.5))
 
@@ -87,14 +116,22 @@ class Canvas:
     def blend(
         self, where: NDArray[np.bool_], colour: Sequence[int] | NDArray[np.uint8], weight: float
     ) -> None:
-        """Lay a colour, or one for each of these pixels (N×3), over them; it hides them at a weight of 1."""
+        """Blend a colour, or one for each of these pixels (N×3), into them; a weight of 1 replaces them."""
         there = self.pixels[where].astype(np.float32)
         self.pixels[where] = np.rint(there + (np.asarray(colour, np.float32) - there) * weight).astype(
             np.uint8
         )
 
-    def finished(self, below: Sequence[Image.Image] = ()) -> Image.Image:
-        """The picture, strips below it that are as wide, and the legend."""
+    def save(self, out: Path, below: Sequence[Image.Image] = ()) -> None:
+        """Write the picture, strips of its width below it, and the legend."""
+        kind = _FORMATS[out.suffix.lower()]
+        file = io.BytesIO()
+        self._with_legend(below).save(file, kind, **({"quality": 90} if kind == "JPEG" else {}))
+        with files.reporting_disk(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+        files.write_bytes(out, file.getvalue())
+
+    def _with_legend(self, below: Sequence[Image.Image]) -> Image.Image:
         from PIL import Image, ImageDraw, ImageFont
 
         height, width = self.pixels.shape[:2]
@@ -132,13 +169,3 @@ def resized(
         for n, limit in zip(shape, mask.shape)
     )
     return np.asarray(mask[rows[:, None], columns[None]])
-
-
-def encoded(image: Image.Image, suffix: str) -> bytes:
-    """The bytes of a picture file that ends in one of `SUFFIXES`."""
-    out, kind = io.BytesIO(), SUFFIXES[suffix.lower()]
-    image.save(out, kind, **({"quality": 90} if kind == "JPEG" else {}))
-    return out.getvalue()
-
-
-__all__ = ["LABELS", "SUFFIXES", "TILE", "TISSUE", "Canvas", "encoded", "resized"]

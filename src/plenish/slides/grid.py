@@ -1,4 +1,4 @@
-"""Where tiles lie on a slide: at which resolution they are read, how far apart, and how many there are."""
+"""The grid of tiles on a slide: level they are read from, spacing and number."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from plenish.errors import InputError
+from plenish.slides.native import SlideError
 from plenish.slides.reader import Slide
 from plenish.slides.resample import shrink
+from plenish.slides.tiling_config import GridOptions
 
 _BAND_PIXELS = 2**22
-MOST = 20_000_000
-"""Places for tiles on a slide at most; planning takes about 100 bytes for each."""
+MAX_POSITIONS = 20_000_000
+"""Positions of tiles on a slide at most; planning takes about 100 bytes for each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Grid:
         downsample: pixels of level 0 to one of that level.
         columns: tiles in a row.
         rows: rows of tiles.
-        mpp: µm per pixel of a tile; None when the slide's scale is not known.
+        mpp: µm per pixel of a tile; None if the slide's scale is not known.
     """
 
     size: int
@@ -68,7 +69,7 @@ class Grid:
         x0, x1 = int(left), math.ceil(right - 1e-6)
         tile = np.empty((self.size, self.size, 3), np.uint8)
         lines = max(1, int(_BAND_PIXELS / ((x1 - x0) * self.scale)))
-        for first in range(0, self.size, lines):  # In bands, so that a coarse tile takes no more memory.
+        for first in range(0, self.size, lines):  # In bands, to bound the memory of a coarse tile.
             last = min(first + lines, self.size)
             top, bottom = row * pitch + first * self.scale, row * pitch + last * self.scale
             y0, y1 = int(top), math.ceil(bottom - 1e-6)
@@ -80,7 +81,7 @@ class Grid:
     def order(
         self, rows: NDArray[np.integer], columns: NDArray[np.integer], file_tile: int | None
     ) -> NDArray[np.intp]:
-        """In which order to read tiles so that each tile of the file is decoded about once.
+        """The order of reading in which each tile of the file is decoded about once.
 
         Args:
             rows: of the tiles.
@@ -98,75 +99,70 @@ class Grid:
         return np.lexsort((rows, columns, rows // band))
 
 
-def make_grid(
-    slide: Slide, *, size: int, stride: int | None = None, mpp: float | None = None,
-    level: int | None = None, slide_mpp: float | None = None, tolerance: float = 0.02,
-) -> Grid:  # fmt: skip
+def make_grid(slide: Slide, options: GridOptions, slide_mpp: float | None) -> Grid:
     """Lay tiles over a slide, at a scale or at a level.
 
     Args:
         slide: the open slide.
-        size: height and width of a tile, pixels.
-        stride: from one tile to the next, pixels of tiles; None sets them side by side.
-        mpp: µm per pixel that tiles shall have.
-        level: or the level they are taken from as it is.
-        slide_mpp: µm per pixel of level 0; needed with `mpp`.
-        tolerance: a level whose scale differs by no more than that share is taken as it is.
+        options: size, spacing, and either the scale or the level.
+        slide_mpp: µm per pixel of level 0; needed for a scale.
 
     Raises:
-        InputError: the slide has no such level, is not fine enough, is smaller than one tile, or has room
-            for too many.
+        SlideError: the slide has no such level, is not fine enough, is smaller than one tile, or has too
+            many positions.
     """
+    size, level = options.size, options.level
     if level is not None:
         if not 0 <= level < len(slide.levels):
-            raise InputError(
-                f"{slide.path} has no level {level}; it has {len(slide.levels)}, counted from 0. Choose one "
-                "of them, or give --mpp."
+            raise SlideError(
+                slide.path,
+                f"has no level {level}; it has {len(slide.levels)}, counted from 0. Choose one of them, or "
+                "give --mpp",
             )
         index, scale = level, 1.0
     else:
-        if mpp is None or slide_mpp is None:
+        if options.mpp is None or slide_mpp is None:
             raise ValueError("a scale needs mpp and slide_mpp")
-        index, scale = _source(slide, mpp / slide_mpp, mpp, slide_mpp, tolerance)
+        index, scale = _source_level(slide, options.mpp, slide_mpp, options.tolerance)
     one = slide.levels[index]
-    step = stride or size
+    step = options.stride or size
     columns, rows = (
         math.floor((side - size * scale) / (step * scale) + 1e-6) + 1 for side in (one.width, one.height)
     )
-    real = None if slide_mpp is None else slide_mpp * one.downsample
-    if mpp is not None and scale != 1:
-        real = mpp
+    mpp = None if slide_mpp is None else slide_mpp * one.downsample
+    if options.mpp is not None and scale != 1:
+        mpp = options.mpp
     if min(columns, rows) < 1:
-        at = "" if real is None else f" at {real:.3g} µm per pixel"
-        raise InputError(
-            f"{slide.path} has {int(one.width / scale)} by {int(one.height / scale)} pixels{at}, less than a "
-            f"tile of {size}; choose a smaller --size or a finer scale."
+        at = "" if mpp is None else f" at {mpp:.3g} µm per pixel"
+        raise SlideError(
+            slide.path,
+            f"has {int(one.width / scale)} by {int(one.height / scale)} pixels{at}, less than a tile of "
+            f"{size}; choose a smaller --size or a finer scale",
         )
-    if columns * rows > MOST:
-        raise InputError(
-            f"{slide.path} would have {columns * rows:,} places for tiles, one every "
-            f"{'pixel' if step == 1 else f'{step} pixels'}, and up to {MOST:,} are possible; choose a "
-            "greater --stride or a coarser scale."
+    if columns * rows > MAX_POSITIONS:
+        raise SlideError(
+            slide.path,
+            f"would have {columns * rows:,} positions of tiles at a stride of {step}; the limit is "
+            f"{MAX_POSITIONS:,}: choose a greater --stride or a coarser scale",
         )
-    return Grid(size, step, index, scale, one.downsample, columns, rows, real)
+    return Grid(size, step, index, scale, one.downsample, columns, rows, mpp)
 
 
-def _source(
-    slide: Slide, downsample: float, mpp: float, slide_mpp: float, tolerance: float
-) -> tuple[int, float]:
-    """The level to read from, and how many of its pixels make one of a tile: the next finer one."""
-    ratios = [downsample / level.downsample for level in slide.levels]
+def _source_level(slide: Slide, mpp: float, slide_mpp: float, tolerance: float) -> tuple[int, float]:
+    """The level to read from, the next finer one, and how many of its pixels one of a tile has."""
+    ratios = [mpp / slide_mpp / level.downsample for level in slide.levels]
     near = min(range(len(ratios)), key=lambda i: abs(math.log(ratios[i])))
     if abs(ratios[near] - 1) <= tolerance:
         return near, 1.0
     finer = [i for i, ratio in enumerate(ratios) if ratio >= 1]
     if not finer:
-        raise InputError(
-            f"{slide.path} has {slide_mpp:.4g} µm per pixel, and enlarging it to --mpp {mpp:g} would invent "
-            f"detail; ask for {slide_mpp:.4g} or more."
+        raise SlideError(
+            slide.path,
+            f"has {slide_mpp:.4g} µm per pixel, and enlarging it to --mpp {mpp:g} would invent detail; ask "
+            f"for {slide_mpp:.4g} or more",
         )
     best = min(finer, key=lambda i: ratios[i])
     return best, ratios[best]
 
 
-__all__ = ["MOST", "Grid", "make_grid"]
+__all__ = ["MAX_POSITIONS", "Grid", "make_grid"]

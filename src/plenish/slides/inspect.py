@@ -1,4 +1,4 @@
-"""`plenish slides inspect`: what slides are, and whether they can be tiled."""
+"""What slides are, and whether they can be tiled."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from plenish.errors import InputError
+from plenish.slides.names import barcode
+from plenish.slides.reader import open_slide, require_libraries
+from plenish.slides.remarks import Remark
+from plenish.slides.slide_list import SlideEntry, list_slides
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspected:
-    """What was found of each slide.
+    """The facts of each slide.
 
     Attributes:
         slides: a mapping a slide.
@@ -21,15 +25,15 @@ class Inspected:
     slides: tuple[Mapping[str, Any], ...]
 
     def summary(self) -> dict[str, Any]:
-        """JSON-able form; one slide alone is shown by itself."""
+        """JSON-able form; a single slide is shown without a table."""
         rows = [dict(row) for row in self.slides]
         return rows[0] if len(rows) == 1 else {"slides": rows}
 
 
 def inspect_slides(slides: list[Path]) -> Inspected:
-    """Show what whole-slide images are: size, levels, scale and where that is from, case and sample.
+    """Show what whole-slide images are: size, levels, scale and its source, case and sample.
 
-    Files that are no slides are named with the reason; when none is one, the exit code is 2.
+    Files that are not slides are named with the reason; if none is a slide, the exit code is 2.
 
     Args:
         slides: slides, folders, .txt lists or tables of slides.
@@ -37,38 +41,31 @@ def inspect_slides(slides: list[Path]) -> Inspected:
     Raises:
         InputError: there is no slide among them.
     """
-    from plenish.slides.listing import list_slides
-    from plenish.slides.reader import require_libraries
-
     require_libraries()
-    rows: list[dict[str, Any]] = []
-    seen: set[Path] = set()
+    entries: dict[Path, SlideEntry] = {}
     for source in slides:
-        listed = list_slides(source)
-        for entry in listed.entries:
-            if (real := entry.path.resolve()) not in seen:
-                seen.add(real)
-                rows.append(_row(entry.path, entry.name))
+        for entry in list_slides(source).entries:
+            entries.setdefault(entry.path.resolve(), entry)
+    rows = [_row(entry) for entry in entries.values()]
     broken = [row for row in rows if "problem" in row]
     if len(broken) == len(rows):
         raise InputError(" ".join(row["problem"] for row in broken[:5]))
     return Inspected(tuple(rows))
 
 
-def _row(path: Path, name: str) -> dict[str, Any]:
-    from plenish.slides.listing import barcode
-    from plenish.slides.reader import open_slide
-
+def _row(entry: SlideEntry) -> dict[str, Any]:
     try:
-        with open_slide(path) as slide:
+        with open_slide(entry.path) as slide:
             tiles = [slide.tile_size(i) for i in range(len(slide.levels))]
-            case, sample = barcode(name) or (None, None)
+            lost = slide.missing_tiles()
+            case, sample = barcode(entry.name) or (None, None)
             return {
-                "slide": name, "file": path.name, "format": slide.vendor,
+                "slide": entry.name, "file": entry.path.name, "format": slide.vendor,
                 "width": slide.width, "height": slide.height,
                 "mpp": slide.mpp, "mpp_source": slide.mpp_source,
                 "objective": slide.properties.get("openslide.objective-power"),
-                "case": case, "sample": sample, **({"damage": damage} if (damage := slide.cut_off()) else {}),
+                "case": case, "sample": sample,
+                **({"damage": str(Remark("file-truncated", {"tiles": lost}))} if lost else {}),
                 "levels": [
                     {
                         "level": i, "width": level.width, "height": level.height,
@@ -80,7 +77,4 @@ def _row(path: Path, name: str) -> dict[str, Any]:
                 ],
             }  # fmt: skip
     except InputError as error:
-        return {"slide": name, "file": path.name, "problem": str(error)}
-
-
-__all__ = ["Inspected", "inspect_slides"]
+        return {"slide": entry.name, "file": entry.path.name, "problem": str(error)}

@@ -1,8 +1,8 @@
-"""The tiles of a TIFF as its file holds them: read by position and decoded one by one.
+"""The tiles of a TIFF file, read by position and decoded one by one.
 
-OpenSlide draws every region through a compositor, also where a file's own tile is exactly what is asked
-for. Going to the tile itself saves most of that time, and gives exact pixels on levels whose downsample is
-no whole number.
+OpenSlide draws every region through a compositor, even where the region is exactly one tile of the file.
+Reading the tile directly saves most of that time, and gives exact pixels on levels whose downsample is not
+a whole number.
 """
 
 from __future__ import annotations
@@ -22,10 +22,23 @@ if TYPE_CHECKING:
     import tifffile
 
 _CODECS = frozenset({1, 5, 7, 8, 32773, 32946, 34925, 50000, 50001})
-"""TIFF compressions read here: none, LZW, JPEG, deflate, PackBits, LZMA, Zstandard, WebP. JPEG 2000 is left
+"""Supported TIFF compressions: none, LZW, JPEG, deflate, PackBits, LZMA, Zstandard, WebP. JPEG 2000 is left
 to OpenSlide, which knows the vendors' colour spaces."""
 _CACHE_BYTES = 24 * 2**20
 _LARGEST_SEGMENT = 64 * 2**20
+
+
+class SlideError(InputError):
+    """A slide cannot be used.
+
+    Attributes:
+        problem: why, without the file's path and the full stop.
+    """
+
+    def __init__(self, path: Path | str, problem: str) -> None:
+        """Compose the sentence from both."""
+        super().__init__(f"{path} {problem}.")
+        self.problem = problem
 
 
 class UnreadableRegion(PlenishError):
@@ -43,7 +56,7 @@ class NativeLevel:
     """
 
     def __init__(self, page: tifffile.TiffPage, file: int, cache: TileCache) -> None:
-        """Take over a page that `readable` accepts.
+        """Use a page that `readable` accepts.
 
         Args:
             page: of the TIFF.
@@ -66,7 +79,7 @@ class NativeLevel:
         return sum(count > 0 and offset + count > size for offset, count in places)
 
     def tile(self, row: int, column: int) -> NDArray[np.uint8]:
-        """A tile of the file, tile_height×tile_width×3 uint8; what the file left out is white.
+        """A tile of the file, tile_height×tile_width×3 uint8; white where the file has no data for it.
 
         Raises:
             UnreadableRegion: its bytes are missing or broken.
@@ -149,7 +162,7 @@ class TileCache:
         return tile
 
     def put(self, key: Any, tile: NDArray[np.uint8]) -> None:
-        """Keep a tile, and let go of those used longest ago."""
+        """Keep a tile, and drop those used longest ago."""
         self._tiles[key] = tile
         self._bytes += tile.nbytes
         while self._bytes > self._limit and len(self._tiles) > 1:
@@ -157,7 +170,7 @@ class TileCache:
 
 
 def readable(page: tifffile.TiffPage) -> bool:
-    """Whether a page holds 8-bit pixels in small pieces, in a compression known here."""
+    """Whether a page holds 8-bit pixels in tiles or strips of a supported compression and size."""
     sizes = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
     return (
         page.dtype == np.uint8
@@ -172,7 +185,7 @@ def readable(page: tifffile.TiffPage) -> bool:
 
 
 def pages(tiff: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
-    """All pages of a TIFF, those inside others (pyramids of OME-TIFF) behind their parent."""
+    """All pages of a TIFF; nested pages (pyramids of OME-TIFF) follow their parent."""
     for page in tiff.pages:
         whole = page.aspage()
         yield whole
@@ -184,11 +197,11 @@ def pyramid(tiff: tifffile.TiffFile, path: Path) -> list[tifffile.TiffPage]:
     """The levels of a plain pyramidal TIFF, largest first.
 
     Raises:
-        InputError: the first page cannot be read tile by tile.
+        SlideError: the first page cannot be read tile by tile.
     """
     found = list(pages(tiff))
     if not found or not readable(found[0]):
-        raise InputError(f"{path} is no slide: {_why_not(found)}.")
+        raise SlideError(path, f"is not a slide: {_why_not(found)}")
     first = found[0]
     levels = [first]
     for page in found[1:]:
@@ -201,7 +214,7 @@ def pyramid(tiff: tifffile.TiffFile, path: Path) -> list[tifffile.TiffPage]:
 
 def _why_not(found: list[tifffile.TiffPage]) -> str:
     if not found:
-        return "this TIFF holds no image"
+        return "this TIFF has no image"
     page = found[0]
     if page.dtype != np.uint8 or page.samplesperpixel not in (1, 3, 4):
         return f"it holds {page.samplesperpixel} channels of {page.dtype}, and slides are 8-bit RGB"

@@ -1,4 +1,4 @@
-"""Opening whole-slide images and reading regions: every format of OpenSlide's, and plain pyramidal TIFF."""
+"""Open whole-slide images and read regions: every format of OpenSlide's, and plain pyramidal TIFF."""
 
 from __future__ import annotations
 
@@ -16,9 +16,17 @@ from numpy.typing import NDArray
 
 from plenish.errors import InputError
 from plenish.slides.names import slide_name
-from plenish.slides.native import NativeLevel, TileCache, UnreadableRegion, on_white, pages, pyramid, readable
+from plenish.slides.native import (
+    NativeLevel,
+    SlideError,
+    TileCache,
+    UnreadableRegion,
+    on_white,
+    pages,
+    pyramid,
+    readable,
+)
 from plenish.slides.scale import Scale, from_properties, from_tags
-from plenish.wording import plural
 
 if TYPE_CHECKING:
     import openslide
@@ -53,11 +61,11 @@ class Slide:
         width: of level 0, pixels.
         height: of level 0, pixels.
         levels: the resolutions, finest first.
-        mpp: µm per pixel at level 0; None when neither the slide nor its tags say it.
-        mpp_source: what says so, or why nothing does.
-        vendor: OpenSlide's word for the format; `tiff` for a plain TIFF that OpenSlide does not read.
+        mpp: µm per pixel at level 0; None if neither the slide nor its tags state it.
+        mpp_source: where it is from, or why it is not known.
+        vendor: OpenSlide's name of the format; `tiff` for a plain TIFF that OpenSlide does not read.
         properties: OpenSlide's properties; empty for a plain TIFF.
-        unreadable: boxes (left, top, right, bottom, pixels of level 0) that the last thumbnail found broken
+        unreadable: boxes (left, top, right, bottom, pixels of level 0) that the last thumbnail found damaged
             at every level.
     """
 
@@ -129,7 +137,7 @@ class Slide:
         try:
             tiff = self._open.enter_context(tifffile.TiffFile(self.path))
             tiled = [page for page in pages(tiff) if page.is_tiled and page.samplesperpixel == 3]
-        except Exception:  # OpenSlide has opened it; whatever tifffile does not like, OpenSlide will read.
+        except Exception:  # OpenSlide has opened it, and reads what tifffile cannot.
             return nothing
         for i, level in enumerate(levels):
             same = [p for p in tiled if (p.imagewidth, p.imagelength) == (level.width, level.height)]
@@ -166,7 +174,7 @@ class Slide:
     def _drawn(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         import openslide
 
-        if self._slide is None:  # An earlier region was broken, and OpenSlide answers no more after that.
+        if self._slide is None:  # After an error, OpenSlide refuses all further reads.
             try:
                 self._slide = _openslide(self.path)
             except (openslide.OpenSlideError, OSError) as error:
@@ -182,9 +190,9 @@ class Slide:
         return on_white(np.asarray(drawn))
 
     def thumbnail(self, max_side: int) -> tuple[NDArray[np.uint8], float]:
-        """The whole slide in small, area-averaged.
+        """The whole slide, reduced by averaging areas.
 
-        Where its level cannot be decoded, another stands in; what none has is white and in `unreadable`.
+        Where its level cannot be decoded, another level is used; what none has is white and in `unreadable`.
 
         Args:
             max_side: longest side, pixels.
@@ -231,7 +239,7 @@ class Slide:
         return np.concatenate([self._patched(level, *part) for part in parts], axis=int(beside))
 
     def _from_finer(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        """A region that its own level has broken, averaged from the next finer one."""
+        """A region that is damaged in its own level, averaged from the next finer one."""
         from plenish.slides.resample import shrink
 
         ratio = self.levels[level].downsample / self.levels[level - 1].downsample
@@ -247,7 +255,7 @@ class Slide:
         return region
 
     def _from_coarser(self, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        """A region that level 0 has broken, enlarged from a coarser level; white where all have."""
+        """A region that is damaged in level 0, enlarged from a coarser level; white if all are damaged."""
         for level, one in enumerate(self.levels[1:], 1):
             columns = ((x + np.arange(width) + 0.5) / one.downsample).astype(np.int64)
             rows = ((y + np.arange(height) + 0.5) / one.downsample).astype(np.int64)
@@ -260,12 +268,10 @@ class Slide:
         self.unreadable.append((x, y, x + width, y + height))
         return np.full((height, width, 3), 255, np.uint8)
 
-    def cut_off(self) -> str:
-        """A sentence when the file ends before pixels that it lists, where that can be told; else nothing."""
+    def missing_tiles(self) -> int:
+        """How many of the file's tiles lie beyond its end, as far as that is known."""
         size = self.path.stat().st_size
-        lost = sum(native.beyond(size) for native in self._native if native is not None)
-        said = f"The file ends before {plural(lost, 'tile')} of its levels; restore it from a copy."
-        return said if lost else ""
+        return sum(native.beyond(size) for native in self._native if native is not None)
 
     def level_for(self, downsample: float) -> int:
         """The coarsest level that is not coarser than `downsample`, by up to half a per mille."""
@@ -273,7 +279,7 @@ class Slide:
         return max(fine, key=lambda i: self.levels[i].downsample) if fine else 0
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._slide is not None:
             self._slide.close()
             self._slide = None
@@ -297,9 +303,9 @@ def open_slide(path: Path | str) -> Slide:
     path = Path(path)
     require_libraries()
     if not path.exists():
-        raise InputError(f"{path} is not there; give a slide's path.")
+        raise SlideError(path, "does not exist; give a slide's path")
     if path.is_dir():
-        raise InputError(f"{path} is a folder, not a slide; give one of its files.")
+        raise SlideError(path, "is a folder, not a slide; give one of its files")
     import openslide
     import tifffile
 
@@ -309,29 +315,30 @@ def open_slide(path: Path | str) -> Slide:
     except openslide.OpenSlideUnsupportedFormatError:
         pass  # Perhaps a plain TIFF.
     except openslide.OpenSlideError as error:
-        raise InputError(f"{path} is a damaged slide ({error}); restore it from a copy.") from None
+        raise SlideError(path, f"is a damaged slide ({error}); restore it from a copy") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}).") from None
+        raise SlideError(path, f"cannot be read ({error.strerror or error})") from None
     try:
         return Slide(path, None)
     except InputError:
         raise
     except (tifffile.TiffFileError, ValueError, OSError, KeyError, IndexError, struct.error):
-        raise InputError(
-            f"{path} is no slide: neither OpenSlide nor tifffile can read it; give a slide in a format "
-            "of OpenSlide's or a tiled TIFF."
+        raise SlideError(
+            path,
+            "is not a slide: neither OpenSlide nor tifffile can read it; give a slide in one of "
+            "OpenSlide's formats or a tiled TIFF",
         ) from None
 
 
 def _between(start: int, length: int, tile: int) -> int | None:
-    """The border of tiles next to the middle of a stretch; None when it lies within one tile."""
+    """The border of tiles next to the middle of an interval; None if it lies within one tile."""
     first, last = start // tile + 1, (start + length - 1) // tile
     middle = round((start + length / 2) / tile)
     return None if first > last else tile * min(max(middle, first), last)
 
 
 def _with_all_levels(slide: Slide) -> Slide:
-    """A plain TIFF with the levels that OpenSlide passes over because they are not marked as such."""
+    """A plain TIFF with the levels that OpenSlide ignores because they are not marked as such."""
     if len(slide.levels) > 1 or None in slide._native:
         return slide
     plain = Slide(slide.path, None)
@@ -345,7 +352,7 @@ def _with_all_levels(slide: Slide) -> Slide:
 def _downsample(full: tuple[int, int], size: tuple[int, int], stated: float) -> float:
     """A level's true downsample: the whole number that its sizes, cut or rounded up, agree with, or `stated`.
 
-    OpenSlide takes the mean quotient of the sides, which at the far edge of a level is off by pixels.
+    OpenSlide takes the mean ratio of the sides, which is wrong by pixels at the far edge of a level.
     """
     whole = round(stated)
     agrees = all(abs(side - whole * small) < whole for side, small in zip(full, size))
@@ -359,13 +366,13 @@ def _openslide(path: Path) -> openslide.OpenSlide:
 
 
 def require_libraries() -> None:
-    """Say in one sentence how to install what reading slides needs.
+    """Refuse to work without the libraries that reading slides needs.
 
     Raises:
         InputError: a library is missing.
     """
     log = logging.getLogger("tifffile")
-    if not log.handlers:  # What it has to say of damaged files is said in a sentence of ours.
+    if not log.handlers:  # Damaged files are reported in our own messages.
         log.addHandler(logging.NullHandler())
     missing = []
     for module in ("openslide", "tifffile", "imagecodecs"):

@@ -1,96 +1,161 @@
-"""What the user should know of a tiling when it is done."""
+"""What the user should know of a result: records of a code and its values, and the words for each code."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from plenish.slides.ledger import Ledger
-from plenish.slides.sheets import Sheet, Work, covered
 from plenish.wording import agree, plural
 
+_NAMED = 5
 
-def remarks_of(
-    work: Work, sheets: Sequence[Sheet], ledger: Ledger, labels: Sequence[str],
-    rows: Sequence[Mapping[str, Any]], out: Path,
-) -> list[str]:  # fmt: skip
-    """What was met on the way, a sentence each.
 
-    Args:
-        work: what was to be done.
-        sheets: the slides.
-        ledger: what became of them.
-        labels: the classes that have tiles.
-        rows: of the summary.
-        out: the Dataset.
+@dataclasses.dataclass(frozen=True)
+class Remark:
+    """Something the user should know.
+
+    Attributes:
+        code: a key of the table of words.
+        values: what the words need, JSON-able.
+        slide: the slide it is about, or an empty text.
     """
-    texts = [f"{work.wanted[s.index].name}: {text}" for s in sheets for text in s.about.get("remarks", ())]
-    if ledger.slides:
-        name, reason = next(iter(ledger.slides.items()))
-        texts.append(
-            f"{len(ledger.slides):,} of {plural(len(sheets), 'slide')} "
-            f"{'was' if len(ledger.slides) == 1 else 'were'} rejected, see {out.name}/rejected.csv; the "
-            f"first was {name}: {reason}."
-        )
-    if ledger.first is not None:
-        source, reason = ledger.first
-        texts.append(
-            f"{agree(ledger.total('corrupt'), 'tile', 'was', 'were')} rejected because the slide is damaged "
-            f"there; the first was {source}: {reason}."
-        )
-    filtered = [(ledger.total(kind), words) for kind, words in (("blurred", "blur"), ("pen", "pen marks"))]
-    texts += [f"{agree(n, 'tile', 'was', 'were')} rejected for {words}." for n, words in filtered if n]
-    empty = [label for label in covered(sheets) if label not in labels]
-    if empty:
-        texts.append(
-            f"No tile is covered far enough by '{empty[0]}' to be labelled so; lower --label-threshold or "
-            "choose a smaller --size."
-        )
-    return texts + _scales(work, rows) + _short(work, sheets, rows, labels)
+
+    code: str
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    slide: str = ""
+
+    def __str__(self) -> str:
+        """One or two sentences."""
+        text = _WORDS[self.code](**self.values)
+        return f"{self.slide}: {text}" if self.slide else text
 
 
-def _scales(work: Work, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is to be said of a level that means different scales on different slides."""
-    tiled = [row for row in rows if row["status"] == "tiled"]
-    known = [row["mpp"] for row in tiled if row["mpp"] is not None]
-    texts = []
-    if len(known) < len(tiled):
-        texts.append(
-            f"{agree(len(tiled) - len(known), 'slide', 'does', 'do')} not say how large "
-            "pixels are, so the column mpp is empty there."
-        )
-    if work.order.settings.level is not None and known and max(known) > 1.02 * min(known):
-        texts.append(
-            f"Level {work.order.settings.level} is {min(known):.3g} µm per pixel on one slide and "
-            f"{max(known):.3g} on another; --mpp makes them the same."
-        )
-    return texts
+def some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _short(
-    work: Work, sheets: Sequence[Sheet], rows: Sequence[Mapping[str, Any]], labels: Sequence[str]
-) -> list[str]:
-    """Classes of which there are fewer tiles than were to be drawn, and why."""
-    wished = work.drawing.per_class
-    if wished is None:
-        return []
-    texts = []
-    for label in labels:
-        found = sum(row[f"tiles_{label}"] for row in rows)
-        most = [sheet.counts[label] for sheet in sheets if not sheet.reason]
-        if work.drawing.per_slide is not None:
-            most = [min(count, work.drawing.per_slide) for count in most]
-        if found >= wished:
-            continue
-        if sum(most) < wished:
-            texts.append(f"Of class '{label}' there were only {plural(found, 'tile')}, not {wished:,}.")
-        else:
-            texts.append(
-                f"Of class '{label}' there are {plural(found, 'tile')}, not {wished:,}, because others that "
-                "were drawn are rejected; give a greater --per-class to make up for them."
-            )
-    return texts
+def _unreadable_area(share: float, left_out: int) -> str:
+    more = f", and {agree(left_out, 'tile', 'was', 'were')} left out whose tissue is not known there"
+    return f"{share:.2%} of the slide cannot be decoded at any level{more if left_out else ''}."
 
 
-__all__ = ["remarks_of"]
+def _unannotated(names: Sequence[str], folder: str, skipped: bool) -> str:
+    return (
+        f"{agree(len(names), 'slide', 'has', 'have')} no annotations in {folder} and "
+        f"{'is' if len(names) == 1 else 'are'} {'skipped' if skipped else 'taken as background'}: "
+        f"{some(names)}."
+    )
+
+
+def _unmatched(names: Sequence[str], folder: str) -> str:
+    return f"{agree(len(names), 'file', 'belongs', 'belong')} to no slide in {folder}: {some(names)}."
+
+
+_GROUP_SOURCES = {
+    "table": "the table", "barcode": "a TCGA barcode", "name": "CAMELYON17's names",
+    "slide": "only the slide's own name",
+}  # fmt: skip
+
+
+def _mixed_groups(names: Mapping[str, Sequence[str]]) -> str:
+    found = "; ".join(f"{_GROUP_SOURCES[key]} for {len(of)} ({some(of)})" for key, of in names.items())
+    return f"Groups (patients) are from different sources, so one patient may have two groups: {found}."
+
+
+def _slides_rejected(count: int, total: int, first: str, reason: str) -> str:
+    return (
+        f"{count:,} of {plural(total, 'slide')} {'was' if count == 1 else 'were'} rejected, see "
+        f"rejected.csv; the first was {first}: {reason}."
+    )
+
+
+def _unmeasured(names: Sequence[str], per: str) -> str:
+    return (
+        f"{agree(len(names), per, 'has', 'have')} too little stained tissue to measure and "
+        f"{'was' if len(names) == 1 else 'were'} left unchanged: {some(names)}."
+    )
+
+
+def _rejected(count: int, why: str) -> str:
+    return f"{agree(count, 'tile', 'was', 'were')} rejected {why}."
+
+
+_WORDS: Mapping[str, Callable[..., str]] = {
+    # slides and tables
+    "rows-without-slide": lambda names: (
+        f"{agree(len(names), 'row', 'names', 'name')} no slide that is there: {some(names)}."
+    ),
+    "slides-without-row": lambda names: (
+        f"{agree(len(names), 'slide', 'has', 'have')} no row in the table: {some(names)}."
+    ),
+    "mixed-groups": _mixed_groups,
+    "slides-rejected": _slides_rejected,
+    "file-truncated": lambda tiles: (
+        f"The file ends before {plural(tiles, 'tile')} of its levels; restore it from a copy."
+    ),
+    "unreadable-area": _unreadable_area,
+    "unreadable-parts": lambda: "Parts of the slide cannot be decoded and are drawn white.",
+    "no-tissue": lambda: "No tissue was found; lower --tissue-saturation if there is some.",
+    "scale-unknown": lambda count: (
+        f"{agree(count, 'slide', 'does', 'do')} not state the size of pixels; the column mpp is empty there."
+    ),
+    "scales-differ": lambda level, least, most: (
+        f"Level {level} is {least:.3g} µm per pixel on one slide and {most:.3g} on another; with --mpp, "
+        "all tiles have the same."
+    ),
+    # annotations
+    "unannotated": _unannotated,
+    "no-annotations": lambda path, name: f"{path} has no annotations of {name}, so none are drawn.",
+    "unmatched-annotations": _unmatched,
+    "shapes-ignored": lambda count, kind: f"{plural(count, kind)} left out; only areas count.",
+    "outlines-repaired": lambda count: (
+        f"{agree(count, 'outline', 'crosses', 'cross')} itself and was made valid."
+    ),
+    "annotations-off-slide": lambda percent: f"{percent:.2g} % of the annotated area lies off the slide.",
+    "labels-overlap": lambda label, earlier, area: (
+        f"'{label}' and '{earlier}' overlap ({area:,.0f} px²); it counts as '{earlier}', the first in the "
+        "file: --priority changes that."
+    ),
+    # tiles
+    "tiles-damaged": lambda count, source, reason: (
+        f"{agree(count, 'tile', 'was', 'were')} rejected because the slide is damaged there; the first was "
+        f"{source}: {reason}."
+    ),
+    "tiles-blurred": lambda count: _rejected(count, "for blur"),
+    "tiles-inked": lambda count: _rejected(count, "for pen marks"),
+    "label-without-tiles": lambda label: (
+        f"No tile is covered far enough by '{label}' to have that label; lower --label-threshold or choose a "
+        "smaller --size."
+    ),
+    "class-too-small": lambda label, found, wanted: (
+        f"Of class '{label}' there were only {plural(found, 'tile')}, not {wanted:,}."
+    ),
+    "class-rejected": lambda label, found, wanted: (
+        f"Of class '{label}' there are {plural(found, 'tile')}, not {wanted:,}, because others that were "
+        "drawn are rejected; give a greater --per-class to replace them."
+    ),
+    # stain
+    "stain-unmeasured": _unmeasured,
+    "splits-dropped": lambda split: (
+        f"Of the splits only '{split}' was kept, because the stain was fitted on its train part."
+    ),
+    "arrays-dropped": lambda: "Arrays were not kept: they describe the pixels as they were.",
+    # heatmap
+    "tiles-left-out": lambda count, reason: (
+        f"{agree(count, 'tile', 'was', 'were')} left out; of the first: {reason}."
+    ),
+    "slide-trained-on": lambda count: (
+        f"{agree(count, 'tile', 'was', 'were')} trained on that came from a slide of this name; if it is "
+        "this one, these scores do not measure how well the Run does on others."
+    ),
+    "training-unknown": lambda reason: f"Whether this slide was trained on is not known: {reason}.",
+    "stain-differs": lambda: (
+        "The Run was trained on tiles of a normalised stain; these tiles have their own stain."
+    ),
+    "auroc-of-one-slide": lambda: (
+        "The AUROC is of this slide's tiles alone and has no interval: they are not independent."
+    ),
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Shrinking by area: every pixel of the result is the mean of exactly the area it covers."""
+"""Reduction by area: every pixel of the result is the mean of exactly the area it covers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 Box = tuple[float, float, float, float]
 _FEW = 8
-"""Source pixels to one of the result up to which weighing each in turn is faster than summing runs."""
+"""Source pixels to one of the result up to which weighting each is faster than summing intervals."""
 
 
 def shrink(pixels: NDArray[np.uint8], box: Box, width: int, height: int) -> NDArray[np.uint8]:
     """Average a box of an image down to width×height.
 
-    Pixels that the box or a pixel of the result cuts count with the share that lies inside, unlike the box
-    filter of most libraries, which takes a pixel whole or not at all and so shifts edges by up to half one.
-    The same on every machine: sums are taken in a fixed order.
+    Pixels on a border count with the share that lies inside, unlike in the box filter of most libraries,
+    which takes a pixel whole or not at all and so shifts edges by up to half a pixel. Sums are taken in a
+    fixed order, so the result is the same on every machine.
 
     Args:
         pixels: H×W×3 uint8.
@@ -49,7 +49,7 @@ def _reduced(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
 
 
 def _sums(values: NDArray[Any], start: float, step: float, count: int) -> NDArray[np.float32]:
-    """Integrals over `count` stretches of the first axis, each `step` long, from `start`."""
+    """Integrals over `count` intervals of the first axis, each `step` long, from `start`."""
     edges = start + step * np.arange(count + 1, dtype=np.float64)
     if step > _FEW:
         return _long_sums(values, edges)
@@ -66,10 +66,10 @@ def _sums(values: NDArray[Any], start: float, step: float, count: int) -> NDArra
 
 
 def _long_sums(values: NDArray[Any], edges: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The same, where the stretches are long: whole runs, less what an edge cuts off, plus what it adds."""
+    """The same for long intervals: sums of whole pixels, corrected for the parts that edges cut."""
     whole = np.minimum(edges.astype(np.int64), len(values) - 1)
     part = (edges - whole).astype(np.float32)[:, None, None]
-    cut = values[whole] * part  # What of the pixel that holds an edge lies before the edge.
+    cut = values[whole] * part  # The part of an edge's pixel that lies before the edge.
     full = np.add.reduceat(values[: whole[-1] + 1], whole, axis=0, dtype=np.float32)
     sums: NDArray[np.float32] = full[:-1]
     sums -= cut[:-1]

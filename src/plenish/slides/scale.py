@@ -1,4 +1,4 @@
-"""How large a pixel is: taken from the slide, its TIFF tags, a table or an option, and never guessed."""
+"""The size of a pixel: from the slide, its TIFF tags, a table or an option; never guessed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from plenish.errors import InputError
+from plenish.slides.native import SlideError
 
 if TYPE_CHECKING:
     import tifffile
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from plenish.slides.reader import Slide
 
 SMALLEST_MPP, LARGEST_MPP = 0.01, 20.0
-"""µm per pixel that a scanned slide can have. Screens' and printers' dots per inch (72, 96, 300 and 600
-dpi are 353, 265, 85 and 42 µm), which programs write without being asked, lie far above."""
+"""µm per pixel that a scanned slide can have. Resolutions of screens and printers, which many programs write
+by default (72, 96, 300 and 600 dpi are 353, 265, 85 and 42 µm), lie far above."""
 _MICRONS = {2: 25400.0, 3: 10000.0}
 """Micrometres in TIFF's ResolutionUnit: 2 is inch, 3 is centimetre."""
 
@@ -27,8 +28,8 @@ class Scale:
     """A slide's scale and where it is from.
 
     Attributes:
-        mpp: µm per pixel at level 0; None when nothing says it.
-        source: what said so, or why nothing does.
+        mpp: µm per pixel at level 0; None when it is not known.
+        source: where it is from, or why it is not known.
     """
 
     mpp: float | None
@@ -48,7 +49,7 @@ def from_properties(properties: Mapping[str, str]) -> Scale:
     try:
         x, y = (float(text) if text is not None else math.nan for text in texts)
     except ValueError:
-        return Scale(None, f"its mpp property '{texts[0]}' is no number")
+        return Scale(None, f"its mpp property '{texts[0]}' is not a number")
     if properties.get("openslide.vendor") == "generic-tiff":
         return _plausible(x, y, "the TIFF's resolution tags")
     return _plausible(x, y, "the slide")
@@ -64,7 +65,7 @@ def from_tags(page: tifffile.TiffPage, ome: str | None = None) -> Scale:
     unit = page.tags.get("ResolutionUnit")
     values = [page.tags.get(name) for name in ("XResolution", "YResolution")]
     if unit is None or int(unit.value) not in _MICRONS or None in values:
-        return Scale(None, "its tags say no resolution")
+        return Scale(None, "its tags state no resolution")
     x, y = (_MICRONS[int(unit.value)] / max(_ratio(tag.value), 1e-9) for tag in values if tag is not None)
     return _plausible(x, y, "the TIFF's resolution tags")
 
@@ -75,7 +76,7 @@ def resolve(slide: Slide, override: float | None = None, assumed: float | None =
     Args:
         slide: the open slide.
         override: µm per pixel of level 0 by the user's table.
-        assumed: µm per pixel of level 0 of slides that do not say.
+        assumed: µm per pixel of level 0 of slides that do not state it.
     """
     if override is not None:
         return Scale(override, "the table")
@@ -86,31 +87,31 @@ def resolve(slide: Slide, override: float | None = None, assumed: float | None =
     return Scale(None, slide.mpp_source)
 
 
-TABLE_OR_LEVEL = "give --assume-mpp, or a column mpp in the table of --metadata, or tile a --level as it is"
+TABLE_OR_LEVEL = "give --assume-mpp, a column mpp in the table of --metadata, or a --level instead of --mpp"
 
 
-def require(slide: Slide, scale: Scale, mend: str = TABLE_OR_LEVEL) -> float:
-    """The µm per pixel, or the sentence that says how to give them.
+def require(slide: Slide, scale: Scale, remedy: str = TABLE_OR_LEVEL) -> float:
+    """The µm per pixel.
 
     Args:
         slide: the open slide.
         scale: what is known of it.
-        mend: how the user of this verb can give it.
+        remedy: how the user of this verb can give it.
 
     Raises:
-        InputError: nothing says the scale.
+        SlideError: the scale is not known.
     """
     if scale.mpp is None:
-        raise InputError(f"{slide.path} does not say how large its pixels are ({scale.source}); {mend}.")
+        raise SlideError(slide.path, f"does not state the size of its pixels ({scale.source}); {remedy}")
     return scale.mpp
 
 
 def _plausible(x: float, y: float, source: str) -> Scale:
     if math.isnan(x) or math.isnan(y):
-        return Scale(None, "neither the slide nor its tags say it")
+        return Scale(None, "neither the slide nor its tags state it")
     if not (SMALLEST_MPP <= x <= LARGEST_MPP and SMALLEST_MPP <= y <= LARGEST_MPP):
         return Scale(
-            None, f"{source} say{'s' * (source[-1] != 's')} {x:.4g} µm, which no microscope's scan has"
+            None, f"{source} state{'s' * (source[-1] != 's')} {x:.4g} µm, which no slide scanner has"
         )
     if max(x, y) / min(x, y) > 1.05:
         return Scale(None, f"by {source} pixels are {x:.4g} by {y:.4g} µm, not square")

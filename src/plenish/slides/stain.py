@@ -1,9 +1,9 @@
-"""The colours of two stains: measure them, exchange them for others, vary them.
+"""The colours of two stains: measure them, replace them, vary them.
 
 Two methods. Macenko et al. (2009) find the optical-density vectors of haematoxylin and eosin as the extreme
-directions of a picture's pixels and exchange vectors and strengths. Reinhard et al. (2001) match mean and
-standard deviation in the lαβ space of Ruderman et al. (1998). Glass (pixels that swallow hardly any light)
-takes no part in the measuring.
+directions of a picture's pixels and replace vectors and strengths. Reinhard et al. (2001) match mean and
+standard deviation in the lαβ space of Ruderman et al. (1998). Glass (pixels that absorb hardly any light)
+is not measured.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Method = Literal["macenko", "reinhard"]
 Floats: TypeAlias = NDArray[np.float32]
 
 LIGHT = 255.0
-"""Grey level taken for unswallowed light."""
+"""Grey level of unabsorbed light."""
 GLASS = 0.15
 """Length of the optical density (natural logarithm) up to which a pixel is glass (Macenko's β)."""
 EXTREME = 1.0
@@ -29,7 +29,7 @@ STRONG = 99.0
 """Percentile of the concentrations that is a stain's strength."""
 _FEWEST = 200
 _FACTORS = (0.4, 2.5)
-"""How far strengths and spreads are changed at most: beyond that, a tile of almost only glass would get the
+"""Limits of the change of strengths and spreads; beyond them, a tile of almost only glass would get the
 colours of tissue."""
 _LEAST_ANGLE = np.cos(np.radians(4.0))
 
@@ -38,7 +38,7 @@ _LAB = np.diag([3**-0.5, 6**-0.5, 2**-0.5]) @ np.array([[1, 1, 1], [1, 1, -2], [
 
 
 class Unmeasurable(ValueError):
-    """Too little tissue, or of one stain alone; the message says which."""
+    """Too little tissue, or of one stain only; the message says which."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +81,13 @@ def fit(pixels: NDArray[np.uint8], method: Method) -> Fit:
     """Measure the stains of pixels (…×3 uint8).
 
     Raises:
-        Unmeasurable: fewer than 200 pixels are no glass, or there is one stain only.
+        Unmeasurable: fewer than 200 pixels are not glass, or there is one stain only.
     """
     return fit_macenko(pixels) if method == "macenko" else fit_reinhard(pixels)
 
 
 def average(fits: Sequence[Fit]) -> Fit:
-    """The stains in the middle of several: medians of directions, strengths and statistics.
+    """The median stains of several: of directions, strengths and statistics.
 
     Raises:
         ValueError: there are none, or of two methods.
@@ -107,7 +107,7 @@ def average(fits: Sequence[Fit]) -> Fit:
 
 
 def normalise(images: NDArray[np.uint8], source: Fit, target: Fit) -> NDArray[np.uint8]:
-    """Give images the stains of others.
+    """Give images other stains.
 
     Args:
         images: …×3 uint8.
@@ -124,6 +124,21 @@ def normalise(images: NDArray[np.uint8], source: Fit, target: Fit) -> NDArray[np
     raise ValueError("source and target are fits of two methods")
 
 
+def restain(tile: NDArray[np.uint8], source: Fit | None, target: Fit) -> NDArray[np.uint8]:
+    """Give a tile other stains; one whose stains cannot be measured is returned unchanged.
+
+    Args:
+        tile: H×W×3 uint8.
+        source: its own stains; None measures them on the tile.
+        target: the stains it shall have.
+    """
+    method: Method = "macenko" if isinstance(target, Macenko) else "reinhard"
+    try:
+        return normalise(tile, source or fit(tile, method), target)
+    except Unmeasurable:
+        return tile
+
+
 def augment(
     images: NDArray[np.uint8], stains: Macenko, rng: np.random.Generator, amount: float = 0.2
 ) -> NDArray[np.uint8]:
@@ -135,7 +150,7 @@ def augment(
     Args:
         images: N×H×W×3 uint8.
         stains: which two colours vary.
-        rng: where all chance comes from; an image's draws depend on its place in the batch.
+        rng: source of randomness; an image's draws depend on its place in the batch.
         amount: factors lie in 1 ± amount, shifts in ± a quarter of it of the stain's strength, 0 to 1.
     """
     if not 0 <= amount <= 1:
@@ -147,9 +162,9 @@ def augment(
     shift = np.zeros((n, 1, 1, 3), np.float32)
     factor[..., :2] = rng.uniform(1 - amount, 1 + amount, (n, 1, 1, 2))
     shift[..., :2] = rng.uniform(-amount / 4, amount / 4, (n, 1, 1, 2)) * np.array(stains.strengths)
-    swallowed = density(images)
-    amounts = swallowed @ np.linalg.inv(basis).astype(np.float32)
-    amounts = amounts * factor + shift * _tissue(swallowed)[..., None]
+    absorbed = density(images)
+    amounts = absorbed @ np.linalg.inv(basis).astype(np.float32)
+    amounts = amounts * factor + shift * _tissue(absorbed)[..., None]
     return _light(amounts @ basis.astype(np.float32))
 
 
@@ -158,28 +173,28 @@ def fit_macenko(pixels: NDArray[np.uint8]) -> Macenko:
 
     Unlike the paper, the plane is that of the uncentred second moments, because mixtures of two stains lie
     in a plane through the origin; and a pixel is glass by the length of its density rather than by any one
-    channel, because eosin alone hardly swallows red.
+    channel, because eosin alone hardly absorbs red.
 
     Raises:
-        Unmeasurable: too few pixels are no glass, or their directions differ by less than 4°.
+        Unmeasurable: too few pixels are not glass, or their directions differ by less than 4°.
     """
-    swallowed = density(pixels.reshape(-1, 3)).astype(np.float64)
-    swallowed = swallowed[np.linalg.norm(swallowed, axis=1) > GLASS]
-    if len(swallowed) < _FEWEST:
-        raise Unmeasurable(f"only {len(swallowed)} pixels are no glass")
-    _, vectors = np.linalg.eigh(swallowed.T @ swallowed)
+    absorbed = density(pixels.reshape(-1, 3)).astype(np.float64)
+    absorbed = absorbed[np.linalg.norm(absorbed, axis=1) > GLASS]
+    if len(absorbed) < _FEWEST:
+        raise Unmeasurable(f"only {len(absorbed)} pixels are not glass")
+    _, vectors = np.linalg.eigh(absorbed.T @ absorbed)
     plane = vectors[:, [2, 1]]
     plane[:, 0] *= np.sign(plane[:, 0].sum()) or 1.0
-    flat = swallowed @ plane
+    flat = absorbed @ plane
     angles = np.arctan2(flat[:, 1], flat[:, 0])
     extremes = np.percentile(angles, (EXTREME, 100 - EXTREME))
     found = np.maximum(np.stack([np.cos(extremes), np.sin(extremes)], 1) @ plane.T, 0)
     found /= np.linalg.norm(found, axis=1, keepdims=True)
     if found[0] @ found[1] > _LEAST_ANGLE:
         raise Unmeasurable("its pixels are of one stain alone")
-    # Haematoxylin swallows more red than eosin does.
+    # Haematoxylin absorbs more red than eosin does.
     h, e = found if found[0, 0] > found[1, 0] else found[::-1]
-    amounts = swallowed @ np.linalg.pinv(np.stack([h, e]))
+    amounts = absorbed @ np.linalg.pinv(np.stack([h, e]))
     strong = np.percentile(amounts, STRONG, axis=0)
     if strong.min() <= 0.01:
         raise Unmeasurable("its pixels are of one stain alone")
@@ -187,7 +202,7 @@ def fit_macenko(pixels: NDArray[np.uint8]) -> Macenko:
 
 
 def fit_reinhard(pixels: NDArray[np.uint8]) -> Reinhard:
-    """Mean and standard deviation in lαβ of pixels (…×3 uint8) that are no glass.
+    """Mean and standard deviation in lαβ of pixels (…×3 uint8) that are not glass.
 
     Raises:
         Unmeasurable: too few are none.
@@ -195,7 +210,7 @@ def fit_reinhard(pixels: NDArray[np.uint8]) -> Reinhard:
     pixels = pixels.reshape(-1, 3)
     pixels = pixels[np.linalg.norm(density(pixels), axis=1) > GLASS]
     if len(pixels) < _FEWEST:
-        raise Unmeasurable(f"only {len(pixels)} pixels are no glass")
+        raise Unmeasurable(f"only {len(pixels)} pixels are not glass")
     lab = _to_lab(pixels)
     return Reinhard(_three(lab.mean(axis=0, dtype=np.float64)), _three(lab.std(axis=0, dtype=np.float64)))
 
@@ -210,16 +225,16 @@ def _density_of_level() -> Floats:
     return np.asarray(-np.log(np.maximum(np.arange(256), 1) / LIGHT), np.float32)
 
 
-def _light(swallowed: Floats) -> NDArray[np.uint8]:
-    np.negative(swallowed, out=swallowed)
-    np.exp(swallowed, out=swallowed)
-    swallowed *= LIGHT
-    return np.asarray(np.clip(np.rint(swallowed), 0, 255), np.uint8)
+def _light(absorbed: Floats) -> NDArray[np.uint8]:
+    np.negative(absorbed, out=absorbed)
+    np.exp(absorbed, out=absorbed)
+    absorbed *= LIGHT
+    return np.asarray(np.clip(np.rint(absorbed), 0, 255), np.uint8)
 
 
-def _tissue(swallowed: Floats) -> Floats:
+def _tissue(absorbed: Floats) -> Floats:
     """0 in glass, 1 in tissue, rising between half of `GLASS` and the whole."""
-    length = np.linalg.norm(swallowed, axis=-1)
+    length = np.linalg.norm(absorbed, axis=-1)
     return np.asarray(np.clip(2 * length / GLASS - 1, 0, 1), np.float32)
 
 
@@ -244,5 +259,5 @@ def _three(values: NDArray[np.float64]) -> tuple[float, float, float]:
 
 __all__ = [
     "Fit", "Macenko", "Method", "Reinhard", "Unmeasurable", "augment", "average", "density", "fit",
-    "fit_macenko", "fit_reinhard", "normalise",
+    "fit_macenko", "fit_reinhard", "normalise", "restain",
 ]  # fmt: skip

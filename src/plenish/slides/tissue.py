@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from plenish.errors import InputError
 from plenish.slides.filters import pen_mask
+from plenish.slides.reader import Slide
 
 UM_PER_PIXEL = 8.0
 """µm that a pixel of the mask should measure; what a pixel is taken for where the scale is not known."""
@@ -182,6 +183,23 @@ def tissue_mask(
         found = _closed(found, radius) & usable
     found = _without_small(found, settings.speck_um2 / scale**2)
     return ~_without_small(~found, settings.hole_um2 / scale**2, borders=True)
+
+
+def slide_tissue(
+    slide: Slide, settings: TissueSettings, mpp: float | None
+) -> tuple[NDArray[np.bool_], NDArray[np.uint8], float]:
+    """Look for tissue on the thumbnail of an open slide.
+
+    Args:
+        slide: the open slide.
+        settings: thresholds and sizes.
+        mpp: µm per pixel of level 0; None where it is not known.
+
+    Returns:
+        The mask H×W, the thumbnail H×W×3 uint8, and how many pixels of level 0 one of its pixels is wide.
+    """
+    rgb, downsample = slide.thumbnail(thumbnail_side(slide.width, slide.height, mpp))
+    return tissue_mask(rgb, settings, None if mpp is None else mpp * downsample), rgb, downsample
 
 
 def transmittance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

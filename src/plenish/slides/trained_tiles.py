@@ -1,38 +1,64 @@
-"""How the tiles were cut that something was trained on, so that another slide's are cut alike."""
+"""How the tiles of a trained Run were cut, so that another slide can be cut the same way."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from plenish.configuration import option
+from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
-from plenish.slides.settings import TilingSettings
-
-if TYPE_CHECKING:
-    from plenish.datasets.dataset import Dataset
+from plenish.slides.tiling_config import LARGEST_TILE, GridOptions, TilingConfig
 
 _LINKS = 8
-"""Datasets made from each other that are followed back at most."""
+"""Datasets made from each other that are searched at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TileOverrides:
+    """How tiles of another slide are cut if not like those of training.
+
+    Attributes:
+        mpp: µm per pixel of tiles; by default as the Run was trained.
+        level: or a level of the slide whose pixels are taken as they are.
+        stride: from one tile to the next, pixels of tiles; left out, tiles lie side by side.
+        assume_mpp: µm per pixel at level 0 if the slide does not state it.
+        label_threshold: share of a tile that an annotation must cover; by default as in training, else 0.5.
+        priority: annotation labels; where they overlap, the one named first counts.
+        holes: annotation labels that are holes in the others.
+        min_tissue: least share of tissue of a tile; by default as in training, else 0.5.
+        tissue_saturation: HSV saturation (0 to 1) above which there is tissue; by default as in training.
+    """
+
+    mpp: float | None = option(None, above=0)
+    level: int | None = option(None, least=0, most=64)
+    stride: int | None = option(None, least=1, most=64 * LARGEST_TILE)
+    assume_mpp: float | None = option(None, above=0)
+    label_threshold: float | None = option(None, above=0, most=1)
+    priority: list[str] | None = None
+    holes: list[str] | None = None
+    min_tissue: float | None = option(None, least=0, most=1)
+    tissue_saturation: float | None = option(None, least=0, most=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedTiles:
-    """What is known of the tiles something was trained on.
+    """What is known of the tiles a Run was trained on.
 
     Attributes:
-        settings: of the tiling; None where they are not those of `slides tile`.
-        mpp: µm per pixel of the tiles; None when nothing says it, or they differ by more than 2 %.
-        stain: `extra.stain` of the Dataset; empty where its stain is as scanned.
-        dataset: the Dataset, None where it is no longer as it was or not there.
+        config: of the tiling; None if they are not from `slides tile`.
+        mpp: µm per pixel of the tiles; None if it is not known, or they differ by more than 2 %.
+        stain: `extra.stain` of the Dataset; empty if its stain is as scanned.
+        dataset: the Dataset; None if it is missing or has changed.
         split: the split it was trained with.
-        missing: why nothing is known, half a sentence; empty where something is.
+        missing: why nothing is known, half a sentence; else empty.
     """
 
-    settings: TilingSettings | None = None
+    config: TilingConfig | None = None
     mpp: float | None = None
     stain: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     dataset: Dataset | None = None
@@ -47,66 +73,58 @@ class TrainedTiles:
         parts = self.dataset.split(self.split).part_of.iloc[mine]
         return {str(part): int(count) for part, count in parts.value_counts().items()}
 
-    def like(self, size: int, mpp: float | None, level: int | None, **changes: Any) -> TilingSettings:
-        """Settings that cut another slide alike.
+    def config_like(self, size: int, overrides: TileOverrides) -> TilingConfig:
+        """How to cut another slide like these tiles.
 
         Args:
             size: height and width of a tile, pixels.
-            mpp: µm per pixel instead of the trained ones.
-            level: or a level taken as it is.
-            changes: further settings; None leaves them as they were.
+            overrides: what differs.
 
         Raises:
-            InputError: the scale is not known, or a setting is impossible.
+            InputError: the scale is not known, or an option is impossible.
         """
-        if mpp is None and level is None:
-            mpp = self.mpp
-        if mpp is None and level is None:
+        mpp = self.mpp if overrides.mpp is None and overrides.level is None else overrides.mpp
+        if mpp is None and overrides.level is None:
             why = self.missing or "the tiles it was trained on have no known scale, or several"
             raise InputError(
-                f"How large the Run's tiles are is not known: {why}; give --mpp, the µm per pixel it was "
-                "trained at, or --level to take a level of the slide as it is."
+                f"The scale of the Run's tiles is not known: {why}; give --mpp, the µm per pixel of "
+                "training, or --level to take a level of the slide."
             )
-        given = {key: value for key, value in changes.items() if value is not None}
-        fixed = {"size": size, "stride": None, "mpp": mpp, "level": level, "ambiguous": "keep"}
-        if self.settings is None:
-            return TilingSettings(**fixed | given)
-        return dataclasses.replace(self.settings, **fixed | given)
+        given = {key: value for key, value in dataclasses.asdict(overrides).items() if value is not None}
+        fixed = {"size": size, "stride": None, "ambiguous": "keep"}
+        base = self.config or TilingConfig(GridOptions(level=0))
+        return base.changed(**fixed | given | {"mpp": mpp, "level": overrides.level})
 
 
 def trained_tiles(data: Mapping[str, Any]) -> TrainedTiles:
-    """What is known of a Run's tiles.
+    """Find how a Run's tiles were cut.
 
     Args:
         data: provenance of its Dataset, as the Run has it.
     """
-    from plenish.datasets.dataset import Dataset
-
     path = Path(str(data.get("path", "")))
     try:
         dataset = Dataset.open(path)
     except InputError:
-        return TrainedTiles(missing=f"its Dataset {path} is not there")
+        return TrainedTiles(missing=f"its Dataset {path} does not exist")
     if any(data.get(key) != dataset.provenance()[key] for key in ("pixels_hash", "table_hash")):
         return TrainedTiles(missing=f"its Dataset {path} is no longer the one it was trained on")
     stain = dataset.manifest.extra.get("stain", {})
     known = {"stain": stain, "dataset": dataset, "split": data.get("split_name")}
-    settings = _settings(dataset)
-    mpp = settings.mpp if settings is not None and settings.mpp is not None else _one_scale(dataset)
-    if settings is None and mpp is None:
+    config = _config(dataset)
+    mpp = config.grid.mpp if config is not None and config.grid.mpp is not None else _common_mpp(dataset)
+    if config is None and mpp is None:
         return TrainedTiles(missing=f"its Dataset {path} was not cut from slides", **known)
-    return TrainedTiles(settings, mpp, **known)
+    return TrainedTiles(config, mpp, **known)
 
 
-def _settings(dataset: Dataset) -> TilingSettings | None:
-    """Settings of the tiling a Dataset comes from, also over `slides normalise`."""
-    from plenish.datasets.dataset import Dataset
-
+def _config(dataset: Dataset) -> TilingConfig | None:
+    """How the tiles of a Dataset, or of the one it was made from, were cut."""
     config = dataset.manifest.config
     for _ in range(_LINKS):
-        if "slides tile" in (config.get("verb"), config.get("command")):  # As older ones say it.
+        if config.get("verb") == "slides tile":
             try:
-                return TilingSettings.from_dict(config["settings"])
+                return TilingConfig.from_dict(config["settings"])
             except (KeyError, TypeError, ValueError, InputError):
                 return None  # Of another version.
         try:
@@ -116,14 +134,11 @@ def _settings(dataset: Dataset) -> TilingSettings | None:
     return None
 
 
-def _one_scale(dataset: Dataset) -> float | None:
-    """µm per pixel of all tiles, where it is the same."""
+def _common_mpp(dataset: Dataset) -> float | None:
+    """µm per pixel of all tiles, if it is the same."""
     if "mpp" not in dataset.table.columns:
         return None
     values = dataset.table["mpp"].to_numpy(np.float64)
     if not len(values) or not np.isfinite(values).all() or values.max() > 1.02 * values.min():
         return None
     return float(np.median(values))
-
-
-__all__ = ["TrainedTiles", "trained_tiles"]

@@ -13,15 +13,14 @@ import pytest
 from PIL import Image
 
 from plenish import cli, settings
+from plenish.commands.slides import make_slides, normalise_stain, tile_slides
 from plenish.commands.slides_heatmap import draw_heatmap
 from plenish.commands.train_autoencoder import train_autoencoder
 from plenish.commands.train_classifier import train_classifier_run
 from plenish.datasets.split import split_dataset
 from plenish.errors import InputError
-from plenish.phantom.slides import make_slides
 from plenish.runs import Run
-from plenish.slides.normalise import normalise_stain
-from plenish.slides.tiling import tile_slides
+from plenish.slides.remarks import Remark
 from plenish.slides.trained_tiles import TrainedTiles
 
 TINY: dict = {"filters": [4, 8], "latent_features": 4, "batch": 16, "epochs": 2}
@@ -68,7 +67,7 @@ def test_every_tile_has_the_error_it_had_in_the_dataset(work: Path, tmp_path: Pa
         np.testing.assert_allclose(table[column], expected[column], rtol=1e-4)
     assert made.facts["tiles"] == len(table)
     assert made.facts["in_parts"] == {"test": len(table)}
-    assert made.facts["remarks"] == []
+    assert made.remarks == []
     about = json.loads(pq.read_schema(tmp_path / "h.parquet").metadata[b"plenish"])
     assert about["models"][0]["run_id"] == Run.open(work / "run").id
     with Image.open(tmp_path / "h.png") as picture:
@@ -99,7 +98,7 @@ def test_a_gdc_name_is_found_among_annotations_and_trained_slides(
         slide, tmp_path / "h.png", run=[work / "classifier"], annotations=tmp_path, workers=1, side=400
     )
     assert asked == ["TCGA-HZ-7926-01Z-00-DX1"]
-    assert any(text.startswith("3 tiles were trained on") for text in made.facts["remarks"])
+    assert Remark("slide-trained-on", {"count": 3}) in made.remarks
     assert [row["label"] for row in made.facts["auroc"]] == ["tumour"]
 
 
@@ -147,7 +146,7 @@ def test_other_thresholds_strides_and_scores_are_taken(work: Path, tmp_path: Pat
 def test_a_slide_that_was_trained_on_is_told(work: Path, tmp_path: Path) -> None:
     slide = slide_of(work / "tiles", "train")
     made = draw_heatmap(work / "slides" / f"{slide}.tif", tmp_path / "h.png", run=[work / "run"], workers=1)
-    assert any("trained on that came from a slide of this name" in text for text in made.facts["remarks"])
+    assert [remark.code for remark in made.remarks] == ["slide-trained-on"]
 
 
 def test_tiles_get_the_stain_the_run_was_trained_on(work: Path, tmp_path: Path) -> None:
@@ -162,7 +161,7 @@ def test_tiles_get_the_stain_the_run_was_trained_on(work: Path, tmp_path: Path) 
     bare = draw_heatmap(path, tmp_path / "bare.png", run=[tmp_path / "run"], workers=1, stain=False)
     found = pd.read_parquet(tmp_path / "bare.parquet")["mse"]
     assert np.abs(found / expected.to_numpy() - 1).median() > 0.01
-    assert any("normalised stain" in text for text in bare.facts["remarks"])
+    assert [remark.code for remark in bare.remarks] == ["stain-differs"]
 
 
 def test_places_that_cannot_be_decoded_are_left_out_and_listed(work: Path, tmp_path: Path) -> None:
@@ -184,7 +183,8 @@ def test_places_that_cannot_be_decoded_are_left_out_and_listed(work: Path, tmp_p
     assert broken["mse"].isna().equals(lost)
     both = broken[~lost].merge(sound, on=["row", "col"])
     np.testing.assert_allclose(both["mse_x"], both["mse_y"], rtol=1e-4)
-    assert "cannot be decoded" in made.facts["remarks"][0]
+    assert made.remarks[0].code == "tiles-left-out"
+    assert "cannot be decoded" in made.remarks[0].values["reason"]
 
 
 def test_a_run_on_images_that_are_no_tiles_needs_a_scale(work: Path, stripes, tmp_path: Path) -> None:
@@ -203,13 +203,13 @@ def test_a_run_on_images_that_are_no_tiles_needs_a_scale(work: Path, stripes, tm
     ("more", "sentence"),
     [
         ({"score": "sim"}, "did you mean 'ssim'"),
-        ({"limits": [1.0, 0.0]}, "--range takes two rising numbers"),
-        ({"limits": [1.0]}, "--range takes two rising numbers"),
-        ({"side": 10}, "--side must be"),
-        ({"workers": 0}, "--workers must be at least 1"),
-        ({"mpp": 0.5, "level": 1}, "and not both"),
-        ({"mpp": 0.1}, "would invent detail"),
-        ({"min_tissue": 2.0}, "--min-tissue must lie"),
+        ({"limits": [1.0, 0.0]}, "--range"),
+        ({"limits": [1.0]}, "--range"),
+        ({"side": 10}, "--side"),
+        ({"workers": 0}, "--workers"),
+        ({"mpp": 0.5, "level": 1}, "--mpp.*--level"),
+        ({"mpp": 0.1}, "--mpp 0.1"),
+        ({"min_tissue": 2.0}, "--min-tissue"),
         ({"annotations": Path("nowhere.xml")}, "nowhere.xml"),
         ({"run": [Path("nowhere")]}, "does not exist"),
         ({"run": None}, "Give --run"),

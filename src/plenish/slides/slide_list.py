@@ -1,4 +1,4 @@
-"""Which slides: a file, a folder, a list or a table; whose they are, and what is known about them."""
+"""The slides to work on: from a file, a folder, a list or a table, with their patients and metadata."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from plenish.datasets.rejections import Kind, Rejection
+from plenish.datasets.sources.listing import printable
 from plenish.errors import InputError, unknown
 from plenish.slides.names import SUFFIXES, barcode, slide_name
+from plenish.slides.tiling_config import TableOptions
 
+_NO_TABLE = TableOptions()
 TABLES = (".csv", ".tsv", ".psv")
 _CAMELYON17 = re.compile(r"(patient_\d{3})_node_\d")
 SLIDE_COLUMNS = ("slide_id", "slide", "file", "filename", "file_name", "path", "image")
@@ -32,26 +36,29 @@ _TAKEN = frozenset(
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class SlideEntry:
     """A slide to tile.
 
     Attributes:
         path: the file.
         name: what its tiles are named after.
-        group: whose it is: the patient, else the slide itself.
-        group_from: what says so: `table`, `barcode` (TCGA), `name` (CAMELYON17), else `slide`.
+        source: the file's path below the folder that was given, as in rejected.csv.
+        group: the patient, else the slide itself.
+        group_from: where the group is from: `table`, `barcode` (TCGA), `name` (CAMELYON17), else `slide`.
         case: by its TCGA barcode or the table, or None.
         sample: likewise.
         mpp: µm per pixel at level 0 by the table, or None.
         label: by the table, or None.
         metadata: the table's other columns.
-        row: the table's row as it stands.
-        missing: why there is no such file, or an empty text.
+        row: the table's row, unchanged.
+        annotations: file of its annotations, or None.
+        rejection: why it cannot be used, or None.
     """
 
     path: Path
     name: str
-    group: str
+    source: str = ""
+    group: str = ""
     group_from: str = "slide"
     case: str | None = None
     sample: str | None = None
@@ -59,21 +66,26 @@ class Entry:
     label: str | None = None
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     row: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    missing: str = ""
+    annotations: Path | None = None
+    rejection: Rejection | None = None
+
+    def rejected(self, kind: Kind, **detail: Any) -> Rejection:
+        """A rejection of the whole slide."""
+        return Rejection(self.source, kind, {"slide": self.name, **detail})
 
 
 @dataclasses.dataclass(frozen=True)
 class SlideList:
-    """The slides, and what did not go together.
+    """The slides, and what table and slides do not have in common.
 
     Attributes:
-        entries: in the order of their names' paths.
+        entries: in the order of their paths, or of the table.
         columns: of the metadata, with their kind: `integer`, `number` or `text`.
         rows_without_slide: names in the table that no slide has.
         slides_without_row: slides that the table does not name.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[SlideEntry, ...]
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     rows_without_slide: tuple[str, ...] = ()
     slides_without_row: tuple[str, ...] = ()
@@ -87,18 +99,12 @@ class _Table:
     columns: tuple[str, ...]
 
 
-def list_slides(
-    source: Path, metadata: Path | None = None, *, group_column: str | None = None,
-    label_column: str | None = None, leave_out: Path | None = None,
-) -> SlideList:  # fmt: skip
+def list_slides(source: Path, table: TableOptions = _NO_TABLE, leave_out: Path | None = None) -> SlideList:
     """Find the slides and what a table says about them.
 
     Args:
         source: a slide, a folder (searched through), a .txt with a path a line, or a table that names them.
-        metadata: a table with a row a slide, parted by |, comma, semicolon or tab; where `source` is a table
-            too, its values count before that one's.
-        group_column: the table's column of patients; left out, patient, patient_id or case_id.
-        label_column: the table's column of labels, one for a whole slide.
+        table: a table with a row a slide, and the columns of it that say patient and label.
         leave_out: a folder in which there are no slides, such as that of annotations.
 
     Raises:
@@ -108,48 +114,46 @@ def list_slides(
     if not source.exists():
         raise InputError(f"{source} is not there; give a slide, a folder, a .txt list or a .csv table.")
     named = _read_table(source) if source.suffix.lower() in TABLES else None
-    told = None if metadata is None else _read_table(metadata)
-    table = named if told is None else told if named is None else _joined(named, told)
-    paths = _paths(source, leave_out) if named is None else _named_by(named)
+    about = None if table.metadata is None else _read_table(table.metadata)
+    joined = named if about is None else about if named is None else _joined(named, about)
+    paths = _paths(source, leave_out) if named is None else _paths_of_table(named)
     if not paths:
         raise InputError(
             f"There are no slides in {source}; their files end with {' '.join(sorted(SUFFIXES))}."
         )
     _refuse_same_names(paths)
-    for option, column in (("--group-column", group_column), ("--label-column", label_column)):
-        if column is not None and table is None:
+    for option, column in (("--group-column", table.group_column), ("--label-column", table.label_column)):
+        if column is not None and joined is None:
             raise InputError(f"{option} names a column of a table; give that with --metadata.")
-        if column is not None and table is not None and column not in table.columns:
-            raise unknown(f"column of {table.path}", column, table.columns)
-    rows = {} if table is None else table.rows
-    told_of = rows if told is None else told.rows
-    if told is not None and not any(name in told_of for name in paths):
-        has = f"has '{next(iter(told_of))}'" if told_of else "has no rows"
+        if column is not None and joined is not None and column not in joined.columns:
+            raise unknown(f"column of {joined.path}", column, joined.columns)
+    rows = {} if joined is None else joined.rows
+    described = rows if about is None else about.rows
+    if about is not None and not any(name in described for name in paths):
+        has = f"has '{next(iter(described))}'" if described else "has no rows"
         raise InputError(
-            f"No row of {told.path} names a slide of {source}: its column '{told.key}' {has}, and a slide is "
-            f"called '{next(iter(paths))}'; give the slides' own table."
+            f"No row of {about.path} names a slide of {source}: its column '{about.key}' {has}, and a slide "
+            f"is called '{next(iter(paths))}'; give the slides' own table."
         )
-    kinds = {} if table is None else _kinds(table, label_column)
-    entries = [
-        _entry(path, rows.get(name), kinds, group_column, label_column) for name, path in paths.items()
-    ]
+    kinds = {} if joined is None else _kinds(joined, table.label_column)
+    root = source if source.is_dir() else source.parent
     return SlideList(
-        tuple(entries),
+        tuple(_entry(path, root, rows.get(name), kinds, table) for name, path in paths.items()),
         {_free(column): kind for column, kind in kinds.items()},
-        tuple(key for key in told_of if key not in paths),
-        () if table is None else tuple(name for name in paths if name not in told_of),
+        tuple(key for key in described if key not in paths),
+        () if joined is None else tuple(name for name in paths if name not in described),
     )
 
 
-def _joined(named: _Table, told: _Table) -> _Table:
-    """The table that names the slides, with what another tells of them, whose values count first."""
-    columns = tuple(dict.fromkeys((*named.columns, *(name for name in told.columns if name != told.key))))
-    _refuse_same_columns(told.path, columns)
+def _joined(named: _Table, about: _Table) -> _Table:
+    """The table that names the slides, with the columns of another, whose values have precedence."""
+    columns = tuple(dict.fromkeys((*named.columns, *(name for name in about.columns if name != about.key))))
+    _refuse_same_columns(about.path, columns)
     rows = {}
     for name, row in named.rows.items():
-        more = {key: value for key, value in told.rows.get(name, {}).items() if key != told.key and value}
+        more = {key: value for key, value in about.rows.get(name, {}).items() if key != about.key and value}
         rows[name] = dict.fromkeys(columns, "") | dict(row) | more | {named.key: row[named.key]}
-    return _Table(told.path, named.key, rows, columns)
+    return _Table(about.path, named.key, rows, columns)
 
 
 def _paths(source: Path, leave_out: Path | None) -> dict[str, Path]:
@@ -159,7 +163,7 @@ def _paths(source: Path, leave_out: Path | None) -> dict[str, Path]:
         try:
             lines = source.read_text(encoding="utf-8-sig").splitlines()
         except UnicodeDecodeError:
-            raise InputError(f"{source} is no text; give a list with a slide's path in each line.") from None
+            raise InputError(f"{source} is not text; give a list with a slide's path in each line.") from None
         named = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
         return _by_name(source.parent / line for line in named)
     return _by_name([source])
@@ -196,8 +200,8 @@ def _by_name(files: Iterator[Path] | Sequence[Path]) -> dict[str, Path]:
     return paths
 
 
-def _named_by(table: _Table) -> dict[str, Path]:
-    """The slides of a table: paths as they stand, names as slides below the table's folder."""
+def _paths_of_table(table: _Table) -> dict[str, Path]:
+    """The slides of a table: paths relative to its folder, or names of slides anywhere below it."""
     folder = table.path.parent
     below: dict[str, Path] | None = None
     paths: dict[str, Path] = {}
@@ -236,7 +240,7 @@ def _read_table(path: Path) -> _Table:
     try:
         lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=mark) if line]
     except csv.Error as error:
-        raise InputError(f"{path} is no CSV table ({error}); save it again as a CSV in UTF-8.") from None
+        raise InputError(f"{path} is not a CSV table ({error}); save it again as a CSV in UTF-8.") from None
     columns = tuple(name.strip() for name in lines[0])
     _refuse_same_columns(path, columns)
     folded = {name.lower(): name for name in columns}
@@ -249,7 +253,7 @@ def _read_table(path: Path) -> _Table:
     rows: dict[str, dict[str, str]] = {}
     for number, line in enumerate(lines[1:], 2):
         if len(line) != len(columns):
-            raise InputError(f"Line {number} of {path} has more or fewer values than columns; mend it.")
+            raise InputError(f"Line {number} of {path} has more or fewer values than columns; fix it.")
         values = {column: _cleaned(value) for column, value in zip(columns, line)}
         name = slide_name(values[key])
         if not name:
@@ -289,7 +293,7 @@ def _kind(values: Sequence[str]) -> str:
 
 
 def _cleaned(text: str) -> str:
-    """A cell without the words that stand for nothing."""
+    """A cell; words for a missing value become the empty text."""
     text = text.strip()
     return "" if text.lower() in _NOTHING else text
 
@@ -304,34 +308,36 @@ def _free(column: str) -> str:
 
 
 def _entry(
-    path: Path, row: Mapping[str, str] | None, kinds: Mapping[str, str], group_column: str | None,
-    label_column: str | None,
-) -> Entry:  # fmt: skip
+    path: Path, root: Path, row: Mapping[str, str] | None, kinds: Mapping[str, str], table: TableOptions
+) -> SlideEntry:
     name = slide_name(path)
     row = row or {}
     folded = {key.lower(): value for key, value in row.items()}
     case, sample = barcode(name) or (None, None)
     case, sample = folded.get("case_id") or case, folded.get("sample_id") or sample
-    group = row.get(group_column, "") if group_column else ""
-    if not group_column:
-        group = next((folded[key] for key in _GROUP_COLUMNS if folded.get(key)), "")
+    patient = row.get(table.group_column, "") if table.group_column else ""
+    if not table.group_column:
+        patient = next((folded[key] for key in _GROUP_COLUMNS if folded.get(key)), "")
     camelyon = _CAMELYON17.match(name)
-    whose = (("table", group), ("barcode", case), ("name", camelyon and camelyon[1]), ("slide", name))
-    group_from, group = next((source, str(found)) for source, found in whose if found)
-    mpp = _stated_mpp(name, folded.get("mpp", ""))
-    return Entry(
-        path=path,
-        name=name,
-        group=group,
-        group_from=group_from,
-        case=case,
-        sample=sample,
-        mpp=mpp,
-        label=(row.get(label_column) or None) if label_column else None,
-        metadata={_free(key): _value(row.get(key, ""), kind) for key, kind in kinds.items()},
-        row=row,
-        missing="" if path.is_file() else "there is no such file",
-    )
+    groups = (("table", patient), ("barcode", case), ("name", camelyon and camelyon[1]), ("slide", name))
+    group_from, group = next((origin, str(found)) for origin, found in groups if found)
+    below = path.relative_to(root) if path.is_relative_to(root) else path
+    entry = SlideEntry(
+        path, name, printable(str(below)), group, group_from, case, sample,
+        mpp=_stated_mpp(name, folded.get("mpp", "")),
+        label=(row.get(table.label_column) or None) if table.label_column else None,
+        metadata={_free(key): _value(row.get(key, ""), kind) for key, kind in kinds.items()}, row=row,
+    )  # fmt: skip
+    if not path.is_file():
+        return dataclasses.replace(entry, rejection=entry.rejected("missing"))
+    for column, missing in (
+        (table.label_column, table.label_column is not None and entry.label is None),
+        # What else stands for the patient could put one patient into two groups.
+        (table.group_column, table.group_column is not None and group_from != "table"),
+    ):
+        if missing:
+            return dataclasses.replace(entry, rejection=entry.rejected("no-value", column=column))
+    return entry
 
 
 def _value(text: str, kind: str) -> Any:
@@ -347,6 +353,3 @@ def _stated_mpp(name: str, text: str) -> float | None:
     if number is None or number <= 0:
         raise InputError(f"The table gives the slide {name} the mpp '{text}'; it must be a number above 0.")
     return number
-
-
-__all__ = ["SLIDE_COLUMNS", "SUFFIXES", "Entry", "SlideList", "barcode", "list_slides", "slide_name"]

@@ -1,0 +1,267 @@
+"""The scores that a trained Run gives to every tile of a slide, as a picture and a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from plenish import files
+from plenish.configuration import check_bounds
+from plenish.datasets.rejections import Rejection, describe
+from plenish.errors import InputError
+from plenish.metrics.classification import auroc_binary
+from plenish.metrics.scorers import Column, Scorer, open_scorer
+from plenish.progress import progress
+from plenish.slides.annotations import find_annotations, read_annotations
+from plenish.slides.canvas import TISSUE, Canvas, PictureOptions, resized
+from plenish.slides.heatmap import colour_bar, colour_scale, paint, spread
+from plenish.slides.planning import Plan, plan_slide
+from plenish.slides.reader import Slide, open_slide, require_libraries
+from plenish.slides.remarks import Remark
+from plenish.slides.restain import Restain, restain_like
+from plenish.slides.slide_list import SlideEntry
+from plenish.slides.tile_jobs import JobContext, tile_jobs, tile_reader
+from plenish.slides.tiling_config import TilingConfig
+from plenish.slides.tissue import slide_tissue
+from plenish.slides.trained_tiles import TileOverrides, TrainedTiles, trained_tiles
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_OUTLINES = ((0, 0, 0), (200, 0, 160), (220, 60, 0), (0, 110, 220))
+"""Colours of annotations; all differ clearly from the colours of scores."""
+_REMEDY = "give --assume-mpp, or score the tiles of a --level"
+
+
+_Outline = tuple[str, NDArray[np.bool_], tuple[int, int, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class SlideScores:
+    """What `plenish slides heatmap` made.
+
+    Attributes:
+        facts: picture, table, tiles, scores; JSON-able.
+        remarks: what the user should know.
+    """
+
+    facts: Mapping[str, Any]
+    remarks: Sequence[Remark]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {**self.facts, "remarks": [str(remark) for remark in self.remarks]}
+
+
+def draw_heatmap(
+    slide: Path, out: Path, *, run: list[Path] | None = None, score: str | None = None,
+    checkpoint: str = "best", annotations: Path | None = None, tiles: TileOverrides,
+    stain: bool = True, limits: list[float] | None = None, picture: PictureOptions,
+    table: Literal["parquet", "csv"] = "parquet", workers: int | None = None,
+) -> SlideScores:  # fmt: skip
+    """Draw the scores that a trained Run gives to every tile of a slide, and write a table of them.
+
+    The Run is an autoencoder's (its error), a classifier's (the probability of each class), or a study of one
+    autoencoder a class (both errors and their difference). Tiles are cut like those it was trained on.
+    Besides the picture, a table with every tile's place, in pixels of level 0, and all its scores is written.
+
+    Args:
+        slide: the slide.
+        out: the picture to write, .png or .jpg; the table gets the same name. Neither may exist.
+        run: the Run; of several autoencoders each, whose errors are compared.
+        score: the score to draw; by default the most informative one.
+        checkpoint: of autoencoders: best, last, or a checkpoint's name.
+        annotations: the slide's annotations, or a folder with a file named like the slide; they are outlined,
+            and the AUROC of the scores is computed.
+        tiles: how tiles are cut if not like those of training.
+        stain: give tiles the stain of the Run's Dataset, if that was normalised.
+        limits: lowest and highest score with a colour of its own.
+        picture: its size.
+        table: parquet or csv.
+        workers: processes that read; left out, one a core.
+
+    Returns:
+        Both paths, quantiles of the scores, and with annotations their AUROC.
+
+    Raises:
+        InputError: the slide, the Run or an option cannot be used, or a file exists.
+    """
+    if not run:
+        raise InputError("Give --run: a Run of an autoencoder or a classifier, or a study of autoencoders.")
+    rows_file = out.with_suffix(f".{table}")
+    picture.check(out, rows_file)
+    check_bounds("--workers", workers, {"least": 1})
+    if tiles.mpp is not None and tiles.level is not None:
+        raise InputError("Give either --mpp, the µm per pixel of tiles, or --level, and not both.")
+    if limits is not None and not (len(limits) == 2 and limits[0] < limits[1]):
+        raise InputError("--range takes two ascending numbers, such as --range 0 0.02.")
+    require_libraries()
+    with open_slide(slide) as opened:
+        file = annotations and find_annotations(annotations, opened.name, slide.stem, required=True)
+        entry = SlideEntry(slide, opened.name, slide.name, annotations=file)
+        scorer = open_scorer(run, checkpoint)
+        column = scorer.column(score)
+        if scorer.channels != 3:
+            raise InputError(f"{run[0]} takes images of one channel, and tiles of slides have three.")
+        trained = trained_tiles(scorer.data)
+        config = trained.config_like(scorer.size, tiles)
+        plan = plan_slide(opened, entry, config, out.with_name(f"{out.stem}.no-tissue.png"), _REMEDY)
+        restain = restain_like(trained.stain, opened, plan) if stain and trained.stain else None
+        scores, lost = _score_tiles(scorer, entry, plan, config, restain, workers)
+        facts, remarks = _facts(opened, plan, scorer, trained, scores, lost, config, restain)
+        facts |= {"picture": str(out), "table": str(rows_file), "shown": column.name}
+        canvas, outlines = _thumbnail(opened, plan, config, file, picture.side)
+    bar = _draw_scores(canvas, plan, scores[column.name], column, limits)
+    for name, mask, colour in outlines:
+        canvas.outline(mask, colour, name)
+    result = SlideScores(facts, remarks)
+    about = result.summary() | {"models": [dict(model) for model in scorer.models]}
+    canvas.save(out, [bar])
+    files.write_bytes(rows_file, _encoded(_table(entry, plan, scores, lost), table, about))
+    return result
+
+
+def _score_tiles(
+    scorer: Scorer, entry: SlideEntry, plan: Plan, config: TilingConfig, restain: Restain | None,
+    workers: int | None,
+) -> tuple[dict[str, NDArray[np.float64]], list[str]]:  # fmt: skip
+    """The scores of all tiles by column, NaN of those left out; and for each tile why, else an empty text.
+
+    Tiles are read by processes that never load torch, and only a few batches are in memory at a time.
+    """
+    found = {column.name: np.full(len(plan), np.nan) for column in scorer.columns}
+    lost = [""] * len(plan)
+    with (
+        progress("score", len(plan), "tiles") as bar,
+        tile_reader(JobContext(config), workers) as reader,
+    ):
+        for job, result in reader.read(tile_jobs(entry, plan)):
+            kept = []
+            for i, tile in enumerate(result.tiles, job.start):
+                if isinstance(tile, Rejection):
+                    lost[i] = describe(tile)
+                else:
+                    kept.append(i)
+            if kept:
+                images = restain(result.pixels) if restain else result.pixels
+                for name, values in scorer(images).items():
+                    found[name][kept] = values
+            bar.advance(len(job.tiles))
+    if all(lost):
+        raise InputError(f"No tile of {entry.path} could be scored; of the first: {lost[0]}.")
+    return found, lost
+
+
+def _table(
+    entry: SlideEntry, plan: Plan, scores: Mapping[str, NDArray[np.float64]], lost: Sequence[str]
+) -> pd.DataFrame:
+    """A row a tile: its place (x, y, side: pixels of level 0), tissue, annotations and scores."""
+    boxes, n = plan.grid.boxes(plan.rows, plan.columns), len(plan)
+    rows = pd.DataFrame(
+        {
+            "slide": np.full(n, entry.name, object), "row": plan.rows, "col": plan.columns, "x": boxes[:, 0],
+            "y": boxes[:, 1], "side": plan.grid.side, "mpp": plan.grid.mpp, "level": plan.grid.level,
+            "tissue": plan.tissue.round(6),
+            **{f"coverage_{label}": plan.coverage[:, k].round(6) for k, label in enumerate(plan.labels)},
+            **scores, "left_out": [reason or None for reason in lost],
+        }
+    )  # fmt: skip
+    return rows.astype({"mpp": "float64", "left_out": "string"}).sort_values(
+        ["row", "col"], ignore_index=True
+    )
+
+
+def _encoded(rows: pd.DataFrame, kind: str, about: Mapping[str, Any]) -> bytes:
+    """The table as a file; a Parquet's metadata say where the scores are from."""
+    if kind == "csv":
+        return rows.to_csv(index=False).encode()
+    metadata = {"plenish": json.dumps(about, ensure_ascii=False, default=str)}
+    sink = io.BytesIO()
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    pq.write_table(table.replace_schema_metadata(metadata), sink)
+    return sink.getvalue()
+
+
+def _facts(
+    slide: Slide, plan: Plan, scorer: Scorer, trained: TrainedTiles,
+    scores: Mapping[str, NDArray[np.float64]], lost: Sequence[str], config: TilingConfig,
+    restain: Restain | None,
+) -> tuple[dict[str, Any], list[Remark]]:  # fmt: skip
+    # The slide's own remarks are of the only slide here.
+    remarks = [dataclasses.replace(remark, slide="") for remark in plan.remarks]
+    left_out = [reason for reason in lost if reason]
+    if left_out:
+        remarks.append(Remark("tiles-left-out", {"count": len(left_out), "reason": left_out[0]}))
+    parts = trained.parts_of(slide.name)
+    if parts.get("train"):
+        remarks.append(Remark("slide-trained-on", {"count": parts["train"]}))
+    elif trained.missing:
+        remarks.append(Remark("training-unknown", {"reason": trained.missing}))
+    if trained.stain.get("method", "none") != "none" and restain is None:
+        remarks.append(Remark("stain-differs"))
+    quantiles = []
+    for name, values in scores.items():
+        low, middle, high = (float(value) for value in np.nanpercentile(values, (5, 50, 95)))
+        quantiles.append({"score": name, "5 %": low, "median": middle, "95 %": high})
+    facts: dict[str, Any] = {
+        "slide": slide.name, "tiles": len(plan) - len(left_out), "left_out": len(left_out),
+        "mpp": plan.grid.mpp, "level": plan.grid.level, "tile_px": plan.grid.size,
+        "tile_side": plan.grid.side, "in_parts": parts or None, "stain": restain.about if restain else None,
+        "scores": quantiles, "models": [model["run"] for model in scorer.models],
+    }  # fmt: skip
+    if plan.labels:
+        facts["auroc"] = _aurocs(plan, scores, config.labels.label_threshold)
+        remarks.append(Remark("auroc-of-one-slide"))
+    return facts, remarks
+
+
+def _aurocs(plan: Plan, scores: Mapping[str, NDArray[np.float64]], threshold: float) -> list[dict[str, Any]]:
+    """For each label, the AUROC of each score: tiles that it covers far enough against all others."""
+    rows = []
+    for k, label in enumerate(plan.labels):
+        row: dict[str, Any] = {"label": label}
+        for name, values in scores.items():
+            known = np.isfinite(values)
+            positive = plan.coverage[known, k] >= threshold - 1e-9
+            row |= {"tiles": int(positive.sum()), "others": int((~positive).sum())}
+            both = 0 < positive.sum() < len(positive)
+            row[name] = float(auroc_binary(positive, values[known])[0]) if both else None
+        rows.append(row)
+    return rows
+
+
+def _thumbnail(
+    slide: Slide, plan: Plan, config: TilingConfig, annotations: Path | None, side: int
+) -> tuple[Canvas, list[_Outline]]:
+    """The slide in small, and the maps of tissue and annotations, whose outlines are drawn last."""
+    mask, _, coarse = slide_tissue(slide, config.tissue.mask_settings(), plan.facts["slide_mpp"])
+    pixels, downsample = slide.thumbnail(side)
+    height, width = pixels.shape[:2]
+    outlines: list[_Outline] = [("tissue", resized(mask, coarse, (height, width), downsample), TISSUE)]
+    if annotations is not None:
+        found = read_annotations(annotations, (slide.width, slide.height), config.rules)
+        maps = found.raster(width, height, downsample)
+        for number, label in enumerate(found.labels):
+            outlines.append((label, maps[label], _OUTLINES[number % len(_OUTLINES)]))
+    return Canvas(pixels, downsample), outlines
+
+
+def _draw_scores(
+    canvas: Canvas, plan: Plan, values: NDArray[np.float64], column: Column, limits: Sequence[float] | None
+) -> Image.Image:
+    """Paint the scores over the slide; returns the colour bar."""
+    scale = colour_scale(values, column.kind, None if limits is None else (limits[0], limits[1]))
+    boxes = plan.grid.boxes(plan.rows, plan.columns)
+    height, width = canvas.pixels.shape[:2]
+    paint(canvas, spread(values, boxes, (height, width), canvas.downsample), scale)
+    return colour_bar(width, canvas.letters, scale, f"{column.name}: {column.about}")

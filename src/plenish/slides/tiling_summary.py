@@ -1,0 +1,171 @@
+"""What a tiling made, from what was written: a row a slide, and what the user should know."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from plenish.datasets.rejections import Rejection, describe
+from plenish.datasets.writer import DatasetWriter
+from plenish.errors import InputError
+from plenish.slides.remarks import Remark
+from plenish.slides.slide_plans import PlannedSlide, Tiling, annotated_labels
+from plenish.wording import agree
+
+_COLUMNS = (
+    "slide", "status", "tiles", "rejected", "blurred", "pen", "corrupt", "candidates", "positions", "level",
+    "mpp", "slide_mpp", "mpp_source", "width", "height", "tissue_share", "reason",
+)  # fmt: skip
+_REASONS = {
+    "blurred": ("for blur", "lower --min-sharpness"), "pen": ("for pen marks", "raise --max-pen"),
+    "corrupt": ("because the slide is damaged there", "restore it from a copy"),
+}  # fmt: skip
+
+
+def summarise(
+    tiling: Tiling, slides: Sequence[PlannedSlide], classes: Sequence[str], writer: DatasetWriter
+) -> tuple[list[dict[str, Any]], list[Remark]]:
+    """Count what was written, also before an interruption, and write summary.csv and facts of dataset.json.
+
+    Args:
+        tiling: what was to be done.
+        slides: all slides.
+        classes: the labels that have tiles.
+        writer: has all tiles and rejections.
+
+    Returns:
+        A row a slide, and what the user should know.
+
+    Raises:
+        InputError: no tile is left.
+    """
+    writer.flush()
+    tiles = _written(writer.partial / "rows")
+    rejections = list(writer.rejections())
+    whole = {one.detail["slide"]: one for one in rejections if "row" not in one.detail}
+    of_tiles = [one for one in rejections if "row" in one.detail]
+    rejected: dict[str, Counter[str]] = {slide.entry.name: Counter() for slide in slides}
+    for one in of_tiles:
+        rejected[one.detail["slide"]][_column(one)] += 1
+    totals = sum(rejected.values(), Counter())
+    if not tiles:
+        raise InputError(_nothing_left(totals, len(whole)))
+    rows = [
+        _row(slide, whole.get(slide.entry.name), rejected[slide.entry.name], tiles, classes)
+        for slide in slides
+    ]
+    _write_csv(writer.partial / "summary.csv", rows)
+    writer.extra |= {
+        "slides": rows, "rejected": len(rejections),
+        "rows_without_slide": list(tiling.listed.rows_without_slide),
+        "slides_without_row": list(tiling.listed.slides_without_row),
+    }  # fmt: skip
+    remarks = [remark for slide in slides if slide.plan is not None for remark in slide.plan.remarks]
+    remarks += _rejection_remarks(whole.values(), of_tiles, totals, len(slides))
+    remarks += [
+        Remark("label-without-tiles", {"label": label})
+        for label in annotated_labels(slides)
+        if label not in classes
+    ][:1]
+    return rows, remarks + _scale_remarks(tiling, rows) + _class_remarks(tiling, slides, rows, classes)
+
+
+def _written(folder: Path) -> Counter[tuple[str, str]]:
+    """Written tiles by slide and label."""
+    import pyarrow.parquet as pq
+
+    tiles: Counter[tuple[str, str]] = Counter()
+    for path in sorted(folder.glob("*.parquet")):
+        table = pq.read_table(path, columns=["slide", "label"])
+        labels = (label or "" for label in table.column("label").to_pylist())
+        tiles.update(zip(table.column("slide").to_pylist(), labels))
+    return tiles
+
+
+def _column(rejection: Rejection) -> str:
+    """The column of the summary that counts a rejected tile."""
+    return rejection.kind if rejection.kind in ("blurred", "pen") else "corrupt"
+
+
+def _nothing_left(totals: Mapping[str, int], slides: int) -> str:
+    """Why there is no tile, and which option gives some."""
+    found = [(totals[kind], *words) for kind, words in _REASONS.items() if totals[kind]]
+    why = ", ".join(f"{agree(count, 'tile', 'was', 'were')} rejected {reason}" for count, reason, _ in found)
+    whole = f" ({agree(slides, 'slide', 'was', 'were')} rejected as a whole)" if slides else ""
+    return f"No tile is left: {why}{whole}; {max(found)[2] if found else 'choose other slides'}."
+
+
+def _row(
+    slide: PlannedSlide, rejection: Rejection | None, rejected: Counter[str],
+    tiles: Mapping[tuple[str, str], int], classes: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    name = slide.entry.name
+    facts: dict[str, Any] = {}
+    if slide.plan is not None:
+        grid = slide.plan.grid
+        facts = {**slide.plan.facts, "candidates": slide.counts.total(), "level": grid.level, "mpp": grid.mpp}
+    row = {column: facts.get(column) for column in _COLUMNS} | {
+        "slide": name, "status": "rejected" if rejection else "tiled",
+        "tiles": sum(count for (of, _), count in tiles.items() if of == name),
+        "rejected": rejected.total(), **{kind: rejected[kind] for kind in _REASONS},
+        "reason": describe(rejection) if rejection else None,
+    }  # fmt: skip
+    row |= {f"tiles_{label}": tiles.get((name, label), 0) for label in classes}
+    return row | {f"mm2_{label}": area for label, area in facts.get("annotated_mm2", {}).items()}
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, columns, restval="")
+        table.writeheader()
+        table.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
+
+
+def _rejection_remarks(
+    slides: Iterable[Rejection], tiles: Sequence[Rejection], totals: Mapping[str, int], total: int
+) -> list[Remark]:
+    slides, remarks = list(slides), []
+    if slides:
+        first = {"first": slides[0].detail["slide"], "reason": describe(slides[0])}
+        remarks.append(Remark("slides-rejected", {"count": len(slides), "total": total, **first}))
+    damaged = next((tile for tile in tiles if _column(tile) == "corrupt"), None)
+    if damaged is not None:
+        first = {"source": damaged.source, "reason": describe(damaged)}
+        remarks.append(Remark("tiles-damaged", {"count": totals["corrupt"], **first}))
+    for code, kind in (("tiles-blurred", "blurred"), ("tiles-inked", "pen")):
+        if totals[kind]:
+            remarks.append(Remark(code, {"count": totals[kind]}))
+    return remarks
+
+
+def _scale_remarks(tiling: Tiling, rows: Sequence[Mapping[str, Any]]) -> list[Remark]:
+    """That a level has different scales on different slides, or unknown ones."""
+    tiled = [row for row in rows if row["status"] == "tiled"]
+    known = [row["mpp"] for row in tiled if row["mpp"] is not None]
+    remarks = []
+    if len(known) < len(tiled):
+        remarks.append(Remark("scale-unknown", {"count": len(tiled) - len(known)}))
+    if tiling.config.grid.level is not None and known and max(known) > 1.02 * min(known):
+        values = {"level": tiling.config.grid.level, "least": min(known), "most": max(known)}
+        remarks.append(Remark("scales-differ", values))
+    return remarks
+
+
+def _class_remarks(
+    tiling: Tiling, slides: Sequence[PlannedSlide], rows: Sequence[Mapping[str, Any]], classes: Sequence[str]
+) -> list[Remark]:
+    """Classes of which there are fewer tiles than were to be drawn, and why."""
+    wanted, per_slide = tiling.draw.per_class, tiling.draw.per_slide
+    remarks = []
+    for label in classes if wanted is not None else ():
+        found = sum(row[f"tiles_{label}"] for row in rows)
+        most = [slide.counts[label] for slide in slides if slide.rejection is None]
+        possible = sum(count if per_slide is None else min(count, per_slide) for count in most)
+        if wanted is not None and found < wanted:
+            code = "class-too-small" if possible < wanted else "class-rejected"
+            remarks.append(Remark(code, {"label": label, "found": found, "wanted": wanted}))
+    return remarks

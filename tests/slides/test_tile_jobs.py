@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from plenish.datasets.rejections import Rejection
+from plenish.errors import InputError
+from plenish.slides.planning import Plan
+from plenish.slides.slide_list import SlideEntry
+from plenish.slides.tile_jobs import JobContext, PlanJob, TileJob, TileResult, tile_reader
+from plenish.slides.tiling_config import TilingConfig
+
+from .conftest import tiling_config
+
+
+@pytest.fixture
+def context() -> JobContext:
+    return JobContext(tiling_config(size=64, min_tissue=0, max_pen=0.9))
+
+
+def entry_of(path: Path) -> SlideEntry:
+    return SlideEntry(path, path.stem, path.name)
+
+
+def plan(entry: SlideEntry, file: Path, context: JobContext, workers: int = 1) -> Rejection | None:
+    with tile_reader(context, workers) as reader:
+        [(_, rejection)] = reader.plan([PlanJob(entry, file, file.with_name("none.png"))])
+    return rejection
+
+
+def jobs_of(path: Path, context: JobContext) -> list[TileJob]:
+    """The slide's tiles in jobs of five."""
+    assert plan(entry_of(path), path.with_suffix(".npz"), context) is None
+    made = Plan.load(path.with_suffix(".npz"))
+    tiles = list(zip(made.rows.tolist(), made.columns.tolist()))
+    return [TileJob(entry_of(path), made.grid, tiles[i : i + 5], i) for i in range(0, len(tiles), 5)]
+
+
+def read(jobs: list[TileJob], context: JobContext, workers: int) -> list[TileResult]:
+    with tile_reader(context, workers) as reader:
+        found = list(reader.read(jobs))
+    assert [job for job, _ in found] == jobs
+    return [result for _, result in found]
+
+
+def kinds(result: TileResult) -> list[str | None]:
+    """The rejection of each tile, None of those that are not rejected."""
+    return [tile.kind if isinstance(tile, Rejection) else None for tile in result.tiles]
+
+
+def test_results_come_in_order_and_do_not_depend_on_workers(make_slide, context: JobContext) -> None:
+    jobs = jobs_of(make_slide(), context)
+    for one, other in zip(read(jobs, context, 1), read(jobs, context, 3), strict=True):
+        assert one.tiles == other.tiles
+        np.testing.assert_array_equal(one.pixels, other.pixels)
+
+
+def test_a_tile_that_ends_a_worker_is_found_and_rejected(
+    make_slide, tmp_path: Path, context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_slide()
+    jobs = jobs_of(path, context)
+    with tifffile.TiffFile(path) as file:
+        offset = file.pages[0].dataoffsets[2]
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\nread = os.pread\n"
+        f"os.pread = lambda file, n, at: os._exit(7) if at == {offset} else read(file, n, at)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    result, after = read(jobs[:2], context, 2)
+    assert kinds(result) == [None, None, "crash", None, None]
+    assert result.tiles[2].detail["exit_status"] == 7
+    assert len(result.pixels) == 4
+    assert len(after.pixels) == 5
+
+
+def test_whatever_a_slide_makes_libraries_raise_is_a_rejection(
+    make_slide, tmp_path: Path, context: JobContext, capfd: pytest.CaptureFixture[str]
+) -> None:
+    jobs = jobs_of(make_slide(), context)
+    # A column that is not a number stands for any unforeseen error.
+    broken = dataclasses.replace(jobs[0], tiles=[*jobs[0].tiles[:2], (0, None)])  # type: ignore[list-item]
+    wrong = dataclasses.replace(jobs[0].slide, mpp="half")  # type: ignore[arg-type]
+    scaled = JobContext(tiling_config(size=64, mpp=0.5))
+    gone = dataclasses.replace(jobs[0], slide=entry_of(Path("gone.svs")))
+    for workers in (1, 2):
+        result, lost = read([broken, gone], context, workers)
+        assert kinds(result) == [None, None, "tile"]
+        assert "TypeError" in result.tiles[2].detail["reason"]
+        assert kinds(lost) == ["tile"] * 5
+        rejection = plan(wrong, tmp_path / "other.npz", scaled, workers)
+        assert rejection is not None
+        assert rejection.kind == "slide"
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_cannot_be_written_is_an_error(
+    make_slide, tmp_path: Path, context: JobContext, workers: int
+) -> None:
+    path = make_slide()
+    (tmp_path / "plan.npz").write_bytes(b"")
+    with pytest.raises(InputError, match="in-a-file"):
+        plan(entry_of(path), tmp_path / "plan.npz" / "in-a-file.npz", context, workers)
+
+
+def _reading(pid: int) -> bool:
+    """Whether a process has the slide open, and so has started."""
+    return any(str(fd.readlink()).endswith("slide.tif") for fd in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def test_a_worker_that_is_killed_is_replaced(make_slide, context: JobContext) -> None:
+    jobs = jobs_of(make_slide(), context) * 3
+    with tile_reader(context, 2) as reader:
+        results = reader.read(jobs)
+        first = next(results)
+        threads = Path("/proc/self/task").glob("*/children")
+        children = [int(pid) for listed in threads for pid in listed.read_text().split()]
+        mine = [p for p in children if b"plenish" in Path(f"/proc/{p}/cmdline").read_bytes()]
+        busy = [pid for pid in mine if _reading(pid)]  # At least the one that sent the first result.
+        assert busy
+        os.kill(busy[0], signal.SIGKILL)
+        found = [first, *results]
+    assert [len(result.pixels) for _, result in found] == [len(job.tiles) for job in jobs]
+
+
+def test_a_slide_that_is_gone_is_a_rejection(tmp_path: Path, context: JobContext) -> None:
+    rejection = plan(entry_of(tmp_path / "gone.svs"), tmp_path / "p.npz", context, 2)
+    assert rejection is not None
+    assert (rejection.source, rejection.kind) == ("gone.svs", "slide")
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: tiling_config(mpp=0.5, priority=["a"], holes=["b"], rename=["x=y"]), tiling_config]
+)
+def test_a_configuration_survives_json(make: Callable[[], TilingConfig]) -> None:
+    import json
+
+    config = make()
+    assert TilingConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
