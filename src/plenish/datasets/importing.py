@@ -261,7 +261,7 @@ def _grey(listing: Listing, rows: Any) -> Iterator[bool]:
 
 
 def _crew(workers: int | None, listing: Listing, shape: Shape) -> int:
-    from plenish.crew import available_cores
+    from plenish.parallel import available_cores
 
     if workers is not None:
         return workers
