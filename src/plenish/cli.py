@@ -105,9 +105,7 @@ VERBS: dict[str, Verb] = {
         "a slide in small with its tissue, annotations and tiles",
     ),
     "slides heatmap": Verb(
-        "plenish.commands.slides_heatmap:draw_heatmap",
-        "what a trained Run says of every tile of a slide",
-        {"limits": "range"},
+        "plenish.commands.slides_heatmap:draw_heatmap", "a trained Run's scores of every tile of a slide"
     ),
     "slides normalise": Verb(
         "plenish.commands.slides:normalise_stain",
