@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from plenish import files
-from plenish.configuration import check_bounds
 from plenish.datasets.rejections import Rejection, describe
 from plenish.errors import InputError
 from plenish.metrics.classification import auroc_binary
@@ -24,7 +23,7 @@ from plenish.metrics.scorers import Column, Scorer, open_scorer
 from plenish.progress import progress
 from plenish.slides.annotations import find_annotations, read_annotations
 from plenish.slides.canvas import TISSUE, Canvas, PictureOptions, resized
-from plenish.slides.heatmap import colour_bar, colour_scale, paint, spread
+from plenish.slides.heatmap import HeatmapOptions, colour_bar, colour_scale, paint, spread
 from plenish.slides.planning import Plan, plan_slide
 from plenish.slides.reader import Slide, open_slide, require_libraries
 from plenish.slides.remarks import Remark
@@ -63,32 +62,20 @@ class SlideScores:
         return {**self.facts, "remarks": [str(remark) for remark in self.remarks]}
 
 
-def draw_heatmap(
-    slide: Path, out: Path, *, run: list[Path] | None = None, score: str | None = None,
-    checkpoint: str = "best", annotations: Path | None = None, tiles: TileOverrides,
-    stain: bool = True, limits: list[float] | None = None, picture: PictureOptions,
-    table: Literal["parquet", "csv"] = "parquet", workers: int | None = None,
+def draw_scores(
+    slide: Path, out: Path, runs: Sequence[Path], annotations: Path | None, options: HeatmapOptions,
+    tiles: TileOverrides, picture: PictureOptions,
 ) -> SlideScores:  # fmt: skip
-    """Draw the scores that a trained Run gives to every tile of a slide, and write a table of them.
-
-    The Run is an autoencoder's (its error), a classifier's (the probability of each class), or a study of one
-    autoencoder a class (both errors and their difference). Tiles are cut like those it was trained on.
-    Besides the picture, a table with every tile's place, in pixels of level 0, and all its scores is written.
+    """Score every tile of a slide; draw the scores and write a table of them.
 
     Args:
         slide: the slide.
         out: the picture to write, .png or .jpg; the table gets the same name. Neither may exist.
-        run: the Run; of several autoencoders each, whose errors are compared.
-        score: the score to draw; by default the most informative one.
-        checkpoint: of autoencoders: best, last, or a checkpoint's name.
-        annotations: the slide's annotations, or a folder with a file named like the slide; they are outlined,
-            and the AUROC of the scores is computed.
+        runs: a Run of an autoencoder, a classifier or a study of autoencoders; or several of autoencoders.
+        annotations: the slide's annotations, or a folder with a file named like the slide.
+        options: which scores, and how they are drawn.
         tiles: how tiles are cut if not like those of training.
-        stain: give tiles the stain of the Run's Dataset, if that was normalised.
-        limits: lowest and highest score with a colour of its own.
         picture: its size.
-        table: parquet or csv.
-        workers: processes that read; left out, one a core.
 
     Returns:
         Both paths, quantiles of the scores, and with annotations their AUROC.
@@ -96,38 +83,35 @@ def draw_heatmap(
     Raises:
         InputError: the slide, the Run or an option cannot be used, or a file exists.
     """
-    if not run:
+    if not runs:
         raise InputError("Give --run: a Run of an autoencoder or a classifier, or a study of autoencoders.")
-    rows_file = out.with_suffix(f".{table}")
+    rows_file = out.with_suffix(f".{options.table}")
     picture.check(out, rows_file)
-    check_bounds("--workers", workers, {"least": 1})
     if tiles.mpp is not None and tiles.level is not None:
         raise InputError("Give either --mpp, the µm per pixel of tiles, or --level, and not both.")
-    if limits is not None and not (len(limits) == 2 and limits[0] < limits[1]):
-        raise InputError("--range takes two ascending numbers, such as --range 0 0.02.")
     require_libraries()
     with open_slide(slide) as opened:
         file = annotations and find_annotations(annotations, opened.name, slide.stem, required=True)
         entry = SlideEntry(slide, opened.name, slide.name, annotations=file)
-        scorer = open_scorer(run, checkpoint)
-        column = scorer.column(score)
+        scorer = open_scorer(runs, options.checkpoint)
+        column = scorer.column(options.score)
         if scorer.channels != 3:
-            raise InputError(f"{run[0]} takes images of one channel, and tiles of slides have three.")
+            raise InputError(f"{runs[0]} takes images of one channel, and tiles of slides have three.")
         trained = trained_tiles(scorer.data)
         config = trained.config_like(scorer.size, tiles)
         plan = plan_slide(opened, entry, config, out.with_name(f"{out.stem}.no-tissue.png"), _REMEDY)
-        restain = restain_like(trained.stain, opened, plan) if stain and trained.stain else None
-        scores, lost = _score_tiles(scorer, entry, plan, config, restain, workers)
+        restain = restain_like(trained.stain, opened, plan) if options.stain and trained.stain else None
+        scores, lost = _score_tiles(scorer, entry, plan, config, restain, options.workers)
         facts, remarks = _facts(opened, plan, scorer, trained, scores, lost, config, restain)
         facts |= {"picture": str(out), "table": str(rows_file), "shown": column.name}
         canvas, outlines = _thumbnail(opened, plan, config, file, picture.side)
-    bar = _draw_scores(canvas, plan, scores[column.name], column, limits)
+    bar = _draw_scores(canvas, plan, scores[column.name], column, options.limits)
     for name, mask, colour in outlines:
         canvas.outline(mask, colour, name)
     result = SlideScores(facts, remarks)
     about = result.summary() | {"models": [dict(model) for model in scorer.models]}
     canvas.save(out, [bar])
-    files.write_bytes(rows_file, _encoded(_table(entry, plan, scores, lost), table, about))
+    files.write_bytes(rows_file, _encoded(_table(entry, plan, scores, lost), options.table, about))
     return result
 
 

@@ -1,4 +1,4 @@
-"""Numbers of tiles as colours over a slide: spread over the thumbnail, with a bar that says their unit."""
+"""Scores of tiles as colours over a slide, with a colour bar."""
 
 from __future__ import annotations
 
@@ -9,31 +9,56 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from plenish.configuration import option
 from plenish.errors import InputError
+from plenish.slides.canvas import Canvas
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from plenish.slides.canvas import Canvas
-
 Kind = Literal["error", "difference", "share"]
-"""An error has its range from the values, a difference one around 0, a share 0 to 1."""
+"""The range of colours: of an error that of the values, of a difference symmetrical, of a share 0 to 1."""
 OPAQUE = 0.75
-"""Share of a tile's look that is its colour; the rest is the slide, faded to grey."""
+"""Weight of a score's colour over the slide, which is faded to grey."""
 _FADED = 0.45
 _GREY = 210
-"""What tissue comes to when it is faded, about: the bar's colours lie over it, to look as on the slide."""
+"""About the grey of faded tissue; the bar's colours are blended with it, to look as on the slide."""
 _TAILS = (2.0, 98.0)
 _TICKS = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class ColourScale:
-    """Which colour a number has.
+class HeatmapOptions:
+    """Which scores are computed, and how they are drawn and written.
 
     Attributes:
-        low: number of the first colour, and of all below.
-        high: number of the last one, and of all above.
+        score: the score to draw; by default the most informative one.
+        checkpoint: of autoencoders: best, last, or a checkpoint's name.
+        stain: give tiles the stain of the Run's Dataset, if that was normalised.
+        limits: lowest and highest score with a colour of its own.
+        table: parquet or csv.
+        workers: processes that read; left out, one a core.
+    """
+
+    score: str | None = None
+    checkpoint: str = "best"
+    stain: bool = True
+    limits: list[float] | None = None
+    table: Literal["parquet", "csv"] = "parquet"
+    workers: int | None = option(None, least=1)
+
+    def __post_init__(self) -> None:
+        if self.limits is not None and not (len(self.limits) == 2 and self.limits[0] < self.limits[1]):
+            raise InputError("--range takes two ascending numbers, such as --range 0 0.02.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ColourScale:
+    """The colours of scores.
+
+    Attributes:
+        low: score of the first colour; lower ones have it too.
+        high: score of the last colour; higher ones have it too.
         colours: 256×3 uint8.
     """
 
@@ -42,7 +67,7 @@ class ColourScale:
     colours: NDArray[np.uint8]
 
     def __call__(self, values: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Colours N×3 of N finite numbers."""
+        """Colours N×3 of N finite scores."""
         place = (values - self.low) / (self.high - self.low)
         return self.colours[np.clip(np.rint(255 * place), 0, 255).astype(np.int64)]
 
@@ -50,18 +75,18 @@ class ColourScale:
 def colour_scale(
     values: NDArray[np.float64], kind: Kind, limits: tuple[float, float] | None = None
 ) -> ColourScale:
-    """A scale for numbers of a kind; without limits, the lowest and highest 2 % may lie off its ends.
+    """The scale of a kind of scores; without limits, the lowest and highest 2 % may lie beyond its ends.
 
     Args:
-        values: N numbers; NaN is left out.
-        kind: of the numbers.
-        limits: lowest and highest number with a colour of its own.
+        values: N scores; NaN is left out.
+        kind: of the scores.
+        limits: lowest and highest score with a colour of its own.
 
     Raises:
-        InputError: the limits are not two rising numbers.
+        InputError: the limits are not two ascending numbers.
     """
     if limits is not None and not (np.isfinite(limits).all() and limits[0] < limits[1]):
-        raise InputError(f"--range takes two rising numbers, not {limits[0]:g} and {limits[1]:g}.")
+        raise InputError(f"--range takes two ascending numbers, not {limits[0]:g} and {limits[1]:g}.")
     from matplotlib import colormaps
 
     known = values[np.isfinite(values)]
@@ -76,7 +101,7 @@ def colour_scale(
         low, high = (float(end) for end in np.percentile(known, _TAILS)) if len(known) else (0.0, 1.0)
     if high <= low:
         low, high = low - 0.5 * max(abs(low), 1e-9), high + 0.5 * max(abs(high), 1e-9)
-    # PuOr and viridis can be told apart by those who see no red or no green.
+    # PuOr and viridis are safe for red-green colour blindness.
     drawn = colormaps["PuOr_r" if kind == "difference" else "viridis"](np.arange(256))[:, :3]
     return ColourScale(low, high, np.rint(255 * drawn).astype(np.uint8))
 
@@ -84,24 +109,24 @@ def colour_scale(
 def spread(
     values: NDArray[np.float64], boxes: NDArray[np.float64], shape: tuple[int, int], downsample: float
 ) -> NDArray[np.float64]:
-    """Lay numbers over a thumbnail: each pixel has the mean of the tiles that lie on it.
+    """Map scores to a thumbnail: each pixel has the mean of the tiles that cover it.
 
     Args:
-        values: N numbers; tiles of which it is NaN count as absent.
+        values: N scores; tiles with NaN are ignored.
         boxes: N×4 (left, top, right, bottom), pixels of level 0.
         shape: height and width of the thumbnail.
         downsample: pixels of level 0 that one of its pixels measures.
 
     Returns:
-        H×W numbers, NaN where there is no tile.
+        H×W, NaN where there is no tile.
     """
     known = np.isfinite(values)
     limits = np.array([shape[1], shape[0]] * 2)
     corners = np.clip(np.rint(boxes[known] / downsample).astype(np.int64), 0, limits)
     left, top = (np.minimum(corners[:, i], limits[i] - 1) for i in (0, 1))
     right, bottom = np.maximum(corners[:, 2], left + 1), np.maximum(corners[:, 3], top + 1)
-    # Each tile raises its numbers at one corner and takes them back at the others: summed both ways they
-    # fill it, whatever the number of tiles and of pixels.
+    # A two-dimensional difference array: each tile adds its score at two corners and subtracts it at the
+    # others, and cumulative sums along both axes fill it.
     total, count = np.zeros((shape[0] + 1, shape[1] + 1)), np.zeros((shape[0] + 1, shape[1] + 1), np.int64)
     centre = float(np.median(values[known])) if known.any() else 0.0
     for rows, columns, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1), (bottom, right, 1)):
@@ -113,11 +138,11 @@ def spread(
 
 
 def paint(canvas: Canvas, field: NDArray[np.float64], scale: ColourScale) -> None:
-    """Fade the slide to grey under the numbers, and lay their colours over it.
+    """Fade the slide to grey under the scores, and blend their colours over it.
 
     Args:
         canvas: drawn on.
-        field: numbers of its size, NaN where there are none.
+        field: scores of its size, NaN where there are none.
         scale: their colours.
     """
     there = np.isfinite(field)
@@ -128,18 +153,18 @@ def paint(canvas: Canvas, field: NDArray[np.float64], scale: ColourScale) -> Non
 
 
 def colour_bar(width: int, letters: int, scale: ColourScale, title: str) -> Image.Image:
-    """The colours with their numbers.
+    """A strip with the colours and their scores.
 
     Args:
         width: of the strip, pixels.
         letters: size of letters, pixels.
         scale: the colours.
-        title: what the numbers are, with their unit.
+        title: what the scores are, with their unit.
     """
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(letters)
-    lines = _folded(title, width - 2 * letters, font)
+    lines = _wrapped(title, width - 2 * letters, font)
     top = letters // 2 + round(1.4 * letters) * len(lines)
     strip = Image.new("RGB", (width, top + 3 * letters), (255, 255, 255))
     draw = ImageDraw.Draw(strip)
@@ -163,8 +188,8 @@ def _number(value: float, scale: ColourScale) -> str:
     return f"{0.0 if abs(value) < 1e-9 * (scale.high - scale.low) else value:.3g}"
 
 
-def _folded(text: str, width: int, font: object) -> Sequence[str]:
-    """Words in lines that fit."""
+def _wrapped(text: str, width: int, font: object) -> Sequence[str]:
+    """The text in lines of a width in pixels."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -173,6 +198,3 @@ def _folded(text: str, width: int, font: object) -> Sequence[str]:
         else:
             lines[-1] = longer
     return lines
-
-
-__all__ = ["ColourScale", "Kind", "colour_bar", "colour_scale", "paint", "spread"]
