@@ -12,6 +12,7 @@ from plenish import files
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
+from plenish.metrics.results import VERSION
 from plenish.runs import Run
 
 
@@ -150,12 +151,14 @@ def make_score(
                     "n_synthetic": len(synthetic),
                     "better": better,
                     "real_baseline": base,
+                    "n_baseline": len(synthetic),
+                    "comparable": None,
                 }
             )
     edges = np.linspace(0, 1.2, 31)
     middle = (edges[1:] + edges[:-1]) / 2
     content = {
-        "schema": 1,
+        "schema": VERSION,
         "kind": "score",
         "real": real_record(data, phantom),
         "synthetic": {
@@ -163,6 +166,7 @@ def make_score(
             "name": synthetic.name,
             "n": len(synthetic),
             "pixels_hash": synthetic.manifest.pixels_hash,
+            "origin": "synthetic",
             "generator": synthetic.manifest.extra.get("generator"),
         },
         "extractor": {
@@ -178,23 +182,24 @@ def make_score(
         "level": 0.95,
         "scores": rows,
         "copies": {
-            "metric": "distance to the nearest training image over the mean distance to the nearest 20, in "
-            "units of the held-out median",
+            "finding": "none",
+            "baseline": False,
+            "neighbours": 20,
+            "level": 0.95,
+            "n_twins": 0,
+            "n_far": 0,
+            "expected_share_high": 0.1,
             "n": len(synthetic),
             "threshold": 0.21,
             "n_suspect": suspects,
             "n_identical": 0,
             "expected_share": 0.05,
-            "alarm": False,
             "n_holdout": 67,
             "share_suspect": suspects / len(synthetic),
             "low": 0.0,
             "high": 0.004,
             "median_synthetic": 0.61,
             "median_holdout": 0.55,
-            "sentence": f"{suspects} of {len(synthetic)} synthetic images lie closer to a training image "
-            "than 99 % of the "
-            "of the held-out real images do; no sign of copying.",
             "suspects": [
                 {
                     "synthetic_id": f"{7 * i:06d}",
@@ -212,7 +217,7 @@ def make_score(
             },
         },
         "test_reads": 2,
-        "warnings": ["The test part has 6 groups; its intervals are wide."],
+        "caveats": [{"code": "few-groups", "values": {"groups": 6, "intervals": True}}],
         "versions": {"plenish": "0.1.0", "torch": "2.15.0"},
         "seconds": 41.7,
     }
@@ -270,19 +275,20 @@ def make_study(
                     "mean": difference,
                     "low": low,
                     "high": high,
+                    "cut": False,
                     "p": 0.012,
                     "n_seeds": 5,
+                    "n_groups": 6,
                 }
             )
-            sentence = f"{arm} {word} on {m}: {difference:+.3f} ({low:+.3f} to {high:+.3f})."
             if arm != "real+synthetic":
                 comparisons.append({**differences[-1], "arm": "real+synthetic", "against": arm})
             if m == "balanced_accuracy":
                 if arm != "real+synthetic":
                     differences[-1]["p_holm"] = 0.036
-                verdicts.append({"arm": arm, "metric": m, "verdict": word, "sentence": sentence})
+                verdicts.append({"arm": arm, "metric": m, "verdict": word})
     content = {
-        "schema": 1,
+        "schema": VERSION,
         "kind": "study",
         "real": real_record(data, phantom),
         "synthetic": {
@@ -290,6 +296,7 @@ def make_study(
             "name": synthetic.name,
             "n": len(synthetic),
             "pixels_hash": synthetic.manifest.pixels_hash,
+            "origin": "synthetic",
             "generator": synthetic.manifest.extra.get("generator"),
         },
         "classifier": "small",
@@ -304,9 +311,8 @@ def make_study(
         "verdicts": verdicts,
         "comparisons": comparisons,
         "environment": {"device": "cpu", "threads": 2},
-        "verdict": "Adding the synthetic images to the real ones changed balanced accuracy by +0.032 "
-        "(+0.015 to +0.049).",
-        "caveats": ["With 6 test groups the interval leans on an assumption that cannot be checked here."],
+        "verdict": {"arm": "real+synthetic", "real": True, "verdict": verdict},
+        "caveats": [{"code": "few-groups", "values": {"groups": 6, "intervals": True}}],
         "level": 0.95,
         "test_reads": 3,
         "versions": {"plenish": "0.1.0", "timm": "1.0.31"},

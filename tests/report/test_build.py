@@ -10,7 +10,7 @@ from fabricate import Work, make_data, make_run, make_work
 
 from plenish import cli
 from plenish.errors import InputError
-from plenish.report.build import write_report, write_run_report, write_score_report, write_study_report
+from plenish.report.build import write_own_report, write_report
 
 NASTY = ("<script>alert(1)</script>", 'x" onerror="alert(2)', "a$\\frac{1$b & <b>")
 VOID = {"meta", "img", "link", "br", "hr", "input", "use", "path", "rect"}
@@ -157,38 +157,37 @@ def test_a_score_outlives_its_datasets(work: Work, tmp_path: Path) -> None:
     content["real"]["path"] = content["synthetic"]["path"] = str(tmp_path / "gone")
     content["synthetic"]["generator"] = None
     (tmp_path / "score.json").write_text(json.dumps(content))
-    page = read(write_score_report(tmp_path))
+    page = read(write_own_report(tmp_path, "score"))
     assert "Fidelity and variety" in page.text
     assert "Images in test" in page.text
 
 
-def test_sparse_results_are_no_trouble(tmp_path: Path) -> None:
-    (tmp_path / "score.json").write_text(
-        json.dumps({"schema": 1, "kind": "score", "scores": [], "copies": None})
-    )
-    score = {
-        "name": "FD(domain)",
-        "scope": "overall",
-        "value": None,
-        "low": None,
-        "high": None,
-        "real_baseline": None,
-    }
-    rich = {"schema": 1, "kind": "score", "scores": [score], "copies": {"n": 0, "n_suspect": 0}}
-    assert write_score_report(tmp_path).is_file()
-    (tmp_path / "score.json").write_text(json.dumps(rich))
-    assert "No sign of copying" in read(write_score_report(tmp_path)).text
-    (tmp_path / "study.json").write_text(json.dumps({"schema": 1, "kind": "study"}))
-    assert write_study_report(tmp_path).is_file()
+def test_what_could_not_be_measured_is_left_out(work: Work, tmp_path: Path) -> None:
+    score = json.loads((work.score / "score.json").read_text())
+    for row in score["scores"]:
+        row |= {"value": None, "low": None, "high": None, "real_baseline": None, "n_baseline": 0}
+    for scores, wanted in ((score["scores"], True), ([], False)):
+        (tmp_path / "score.json").write_text(json.dumps(score | {"scores": scores}))
+        text = read(write_own_report(tmp_path, "score")).text
+        assert ("Fidelity and variety" in text) == wanted
+        assert "Do they copy?" in text
+    study = json.loads((work.study / "study.json").read_text()) | {"caveats": []}
+    for row in [*study["summary"], *study["differences"], *study["comparisons"]]:
+        row |= {"low": None, "high": None, "p": None, "p_holm": None, "n_seeds": 1}
+    for row in study["verdicts"]:
+        row["verdict"] = "no evidence"
+    alone = {"differences": [], "comparisons": [], "verdicts": [], "verdict": None}
+    for more in ({}, alone):
+        (tmp_path / "study.json").write_text(json.dumps(study | more))
+        assert "interval" not in read(write_own_report(tmp_path, "study")).text.replace("no interval", "")
 
 
 def test_each_verb_writes_its_report_into_its_own_folder_again_and_again(work: Work, tmp_path: Path) -> None:
-    for write, source in (
-        (write_score_report, work.score), (write_study_report, work.study), (write_run_report, work.run)
-    ):  # fmt: skip
-        folder = tmp_path / source.name
-        shutil.copytree(source, folder)
-        assert write(folder) == write(folder) == folder / "report.html"
+    for kind in ("score", "study", "run"):
+        folder = tmp_path / kind
+        shutil.copytree(getattr(work, kind), folder)
+        for _ in range(2):
+            assert write_own_report(folder, kind) == folder / "report.html"  # type: ignore[arg-type]
         assert not list(folder.glob("*.partial"))
 
 
@@ -214,19 +213,21 @@ def test_nothing_is_overwritten(work: Work, tmp_path: Path, name: str) -> None:
 
 
 def test_bad_input_is_one_sentence_and_leaves_nothing(work: Work, tmp_path: Path) -> None:
-    (tmp_path / "wrong.json").write_text('{"schema": 1, "kind": "study"}')
+    (tmp_path / "wrong.json").write_text('{"schema": 2, "kind": "study"}')
+    (tmp_path / "old.json").write_text('{"schema": 1, "kind": "score"}')
     (tmp_path / "new.json").write_text('{"schema": 99, "kind": "score"}')
     (tmp_path / "broken.json").write_text('{"schema": 1,')
     other = make_data(tmp_path / "other", ("a", "b"), seed=9)
     before = sorted(tmp_path.iterdir())
     cases = [
-        ({}, "something to report on"),
-        ({"score": tmp_path}, "no score.json"),
-        ({"score": tmp_path / "wrong.json"}, "not the result"),
-        ({"score": tmp_path / "new.json"}, "layout version 99"),
-        ({"score": tmp_path / "broken.json"}, "not valid JSON"),
-        ({"run": tmp_path}, "not a Plenish Run"),
-        ({"data": other.path, "score": work.score}, "different real images"),
+        ({}, "--data, --run"),
+        ({"score": tmp_path}, " score.json"),
+        ({"score": tmp_path / "wrong.json"}, "wrong.json .*'plenish score'"),
+        ({"score": tmp_path / "old.json"}, "old.json .* 1 .* 2"),
+        ({"score": tmp_path / "new.json"}, "new.json .* 99 .* 2"),
+        ({"score": tmp_path / "broken.json"}, "broken.json .* JSON"),
+        ({"run": tmp_path}, f"{tmp_path} .* Run"),
+        ({"data": other.path, "score": work.score}, "The Dataset and the Run"),
     ]
     for given, words in cases:
         for out in ("x.html", "x"):

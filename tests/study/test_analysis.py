@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plenish.study.analysis import Predictions, analyse, holm, verdict_word
+from plenish.metrics.caveats import Caveat, about_groups
+from plenish.study.analysis import Analysis, Predictions, analyse, holm
 from plenish.study.arms import parse_arms
-from plenish.study.caveats import about_cuts, about_design, about_groups, about_looks
+from plenish.study.caveats import about_cuts, about_design, about_looks
+from plenish.study.words import arm_verdict, study_verdict, verdict_on
 
 
 def _predictions(
@@ -61,7 +63,7 @@ def test_no_effect_is_called_an_effect_about_as_seldom_as_promised() -> None:
             {"real": 1.0, "real+synthetic": 1.0}, n=80, groups=20, spread=0.2, shared=0.5, seed=trial
         )
         difference = predictions.compare("real+synthetic", "real", "balanced_accuracy")
-        wrong += verdict_word(difference.low, difference.high) != "no evidence"
+        wrong += verdict_on(difference.low, difference.high) != "no evidence"
     assert wrong <= 20
 
 
@@ -81,7 +83,7 @@ def test_one_seed_gives_no_interval_and_no_verdict() -> None:
     )
     assert found.verdicts[0]["verdict"] == "no evidence"
     assert np.isnan(found.differences[0]["low"])
-    assert "no interval" in found.verdict
+    assert "no interval: one seed" in study_verdict(_content(found))
 
 
 def test_two_seeds_give_no_impossible_difference_and_are_not_to_be_trusted() -> None:
@@ -100,22 +102,28 @@ def test_two_seeds_give_no_impossible_difference_and_are_not_to_be_trusted() -> 
     found = analyse(predictions, parse_arms(["real", "real+synthetic"]))
     row = found.differences[0]
     assert (row["mean"], row["low"], row["high"], row["cut"]) == (0.5, -1, 1, True)
-    assert "-100.0 to +100.0, cut at what is possible" in found.verdict
-    assert "real+synthetic" in about_cuts(found.differences)[0]
+    assert "−100.0 to +100.0, cut" in study_verdict(_content(found))
+    assert about_cuts(found.differences) == [Caveat("cut-intervals", {"arms": ["real+synthetic"]})]
     sound = analyse(
         _predictions({"real": 1.0, "real+synthetic": 1.0}), parse_arms(["real", "real+synthetic"])
     )
     assert not any(row["cut"] for row in [*sound.summary, *sound.differences])
     assert about_cuts(sound.differences) == []
-    trust = [" ".join(about_design(parse_arms(["real"]), n, 1.0, True)) for n in (2, 3)]
-    assert ["not to be trusted" in text for text in trust] == [True, False]
+    trust = [str(about_design(parse_arms(["real"]), n, 1.0, True)[0]) for n in (2, 3)]
+    assert ["Do not trust" in text for text in trust] == [True, False]
 
 
 def test_verdict_sentence_answers_against_real_and_against_augmentation() -> None:
     arms = {"real": 0.5, "classical": 2.5, "real+synthetic": 1.5}
-    text = analyse(_predictions(arms), parse_arms(list(arms))).verdict
-    assert text.startswith("Adding synthetic images helps: balanced accuracy")
-    assert "worse than classical augmentation" in text
+    found = analyse(_predictions(arms), parse_arms(list(arms)))
+    assert found.verdict == {"arm": "real+synthetic", "real": True, "verdict": "helps"}
+    (rival,) = (r for r in found.comparisons if r["metric"] == "balanced_accuracy")
+    assert (rival["against"], verdict_on(rival["low"], rival["high"])) == ("classical", "hurts")
+    text = study_verdict(_content(found))
+    means = {r["arm"]: f"{100 * r['mean']:.1f}" for r in found.summary if r["metric"] == "balanced_accuracy"}
+    assert means["real"] in text
+    assert means["real+synthetic"] in text
+    assert "worse than classical" in text
 
 
 @pytest.mark.parametrize(("seeds", "units"), [(1, 30), (2, 1), (1, 1), (3, 30), (2, 5)])
@@ -125,19 +133,21 @@ def test_verdict_and_caveats_agree_on_whether_there_are_intervals(seeds: int, un
     found = analyse(predictions, parse_arms(arms))
     shown = any(np.isfinite(row["low"]) for row in found.summary)
     assert shown == (seeds > 1 and units > 1)
-    assert ("no interval" in found.verdict) != shown
-    assert ("one seed" in found.verdict) == (seeds == 1)
-    assert ("one test group" in found.verdict) == (units == 1)
+    text = study_verdict(_content(found))
+    assert ("no interval" in text) != shown
+    assert ("one seed" in text) == (seeds == 1)
+    assert ("one test group" in text) == (units == 1)
     looks = [{"arms": arms[:1], "seeds": 1}, {"arms": arms, "seeds": seeds}]
     told = [
         *about_design(parse_arms(arms), seeds, 1.0, True, intervals=shown),
         *about_groups(units, intervals=shown), *about_looks(looks, intervals=shown),
     ]  # fmt: skip
-    speaks = [text for text in told if "interval" in text and "no interval can be given" not in text]
+    about = {c.code: c.values["intervals"] for c in told if "intervals" in c.values}
+    assert about.pop("few-groups", shown) == shown
+    assert set(about.values()) == {shown}
+    speaks = [text for text in map(str, told) if "interval" in text and "no intervals" not in text]
     assert bool(speaks) == shown
-    assert "1 groups" not in " ".join(told)
-    assert "1 seeds" not in " ".join(told)
-    assert "1 arms" not in " ".join(told)
+    assert not any(f"1 {what}s" in str(caveat) for what in ("group", "seed", "arm") for caveat in told)
 
 
 def test_many_arms_must_survive_holm() -> None:
@@ -148,7 +158,7 @@ def test_many_arms_must_survive_holm() -> None:
     lucky = [
         row["arm"]
         for row in rows
-        if verdict_word(row["low"], row["high"]) != "no evidence" and "@" in row["arm"]
+        if verdict_on(row["low"], row["high"]) != "no evidence" and "@" in row["arm"]
     ]
     words = {row["arm"]: row["verdict"] for row in found.verdicts}
     assert all(row["p_holm"] >= row["p"] for row in rows if "p_holm" in row)
@@ -165,9 +175,32 @@ def test_holm_by_hand() -> None:
 
 def test_caveats_speak_where_the_design_is_thin() -> None:
     arms = parse_arms(["real", "classical", "real+synthetic"])
-    text = " ".join(about_design(arms, 1, 0.1, True))
-    assert "no interval can be given" in text
-    assert "10 % of the real training groups" in text
-    assert "Holm" not in text  # without intervals there are no p-values to adjust
-    assert "Holm" in " ".join(about_design([*arms, *parse_arms(["synthetic"])], 5, 1.0, True))
-    assert "seeds per arm" not in " ".join(about_design(arms, 5, 1.0, True))
+    found = _values(about_design(arms, 1, 0.1, True))
+    assert found["few-seeds"] == {"seeds": 1, "intervals": False}
+    assert found["generator-saw-more"] == {"fraction": 0.1}
+    assert found["primary"]["adjusted"] is False  # without intervals there are no p-values to adjust
+    more = _values(about_design([*arms, *parse_arms(["synthetic"])], 5, 1.0, True))
+    assert more["primary"]["adjusted"] is True
+    assert {"few-seeds", "generator-saw-more"}.isdisjoint(more)
+
+
+def test_the_sentence_on_an_arm_gives_its_numbers_and_the_adjusted_p() -> None:
+    arms = {"real": 0.5, "real+synthetic": 1.5, "classical": 1.0, "oversample": 1.0}
+    found = analyse(_predictions(arms), parse_arms(list(arms)))
+    content = _content(found)
+    assert arm_verdict(content, "classical").startswith("classical helps: ")
+    row = next(r for r in found.differences if r["arm"] == "classical")
+    row["p_holm"] = 0.21
+    next(r for r in found.verdicts if r["arm"] == "classical")["verdict"] = "no evidence"
+    text = arm_verdict(content, "classical")
+    assert text.startswith("No evidence that classical helps")
+    assert "2 arms" in text
+    assert "0.21" in text
+
+
+def _content(found: Analysis) -> dict[str, Any]:
+    return vars(found) | {"level": 0.95}
+
+
+def _values(caveats: list[Caveat]) -> dict[str, Any]:
+    return {caveat.code: caveat.values for caveat in caveats}

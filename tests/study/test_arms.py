@@ -3,7 +3,8 @@
 import pytest
 
 from plenish.errors import InputError
-from plenish.study.arms import DEFAULT_ARMS, KNOWN_ARMS, parse_arm, parse_arms, primary_arm
+from plenish.study.arms import KNOWN_ARMS, parse_arm, parse_arms, primary_arm
+from plenish.study.config import StudyConfig
 
 
 def test_every_known_name_parses_to_itself() -> None:
@@ -57,5 +58,5 @@ def test_refusals(names: list[str], match: str) -> None:
 
 def test_ratio_must_be_one() -> None:
     for ratio in (0, -1, float("nan"), float("inf")):
-        with pytest.raises(InputError, match="ratio"):
-            parse_arms(DEFAULT_ARMS, ratio)
+        with pytest.raises(InputError, match="--ratio"):
+            StudyConfig(ratio=ratio)

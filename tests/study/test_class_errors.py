@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from plenish.study.class_errors import ClassErrors, analyse, deal
+from plenish.metrics.caveats import describe
+from plenish.study.class_errors import ClassErrors, analyse, permute_labels
+from plenish.study.words import class_verdict
 
 
 def _planted(shift: float, n: int = 240, k: int = 2, groups: int = 24, seed: int = 0) -> ClassErrors:
@@ -27,7 +31,7 @@ def test_a_planted_difference_is_found_and_agrees_with_scikit_learn() -> None:
     expected = balanced_accuracy_score(found.codes, found.errors.argmin(1))
     assert content["balanced_accuracy"]["value"] == pytest.approx(expected)
     assert content["accuracy"]["value"] == pytest.approx((found.codes == found.errors.argmin(1)).mean())
-    assert "tell class0 and class1 apart:" in content["verdict"]
+    assert content["verdict"] == "apart"
     assert np.sum(content["confusion"]) == 240
 
 
@@ -37,14 +41,14 @@ def test_the_interval_covers_chance_where_nothing_is_planted() -> None:
     for seed in range(20):
         content = analyse(_planted(0.0, seed=seed), resamples=200)
         covered += content["auroc"]["low"] <= 0.5 <= content["auroc"]["high"]
-        assert ("No evidence" in content["verdict"]) == (
+        assert (content["verdict"] == "no evidence") == (
             content["auroc"]["low"] <= 0.5 <= content["auroc"]["high"]
         )
     assert covered >= 16
 
 
 def test_models_that_prefer_the_other_class_are_told() -> None:
-    assert "wrong way round" in analyse(_planted(-0.2), resamples=100)["verdict"]
+    assert analyse(_planted(-0.2), resamples=100)["verdict"] == "reversed"
 
 
 def test_the_matrix_holds_mean_errors_by_class() -> None:
@@ -91,25 +95,40 @@ def test_means_over_groups_are_of_one_class_each() -> None:
 
 def test_caveats_name_mixed_groups_scarce_and_absent_classes() -> None:
     mixed = analyse(_planted(0.1, n=24, groups=4), resamples=50)
-    assert any("4 groups of 4 hold images of several classes" in text for text in mixed["caveats"])
-    assert any("only 4 groups" in text for text in mixed["caveats"])
-    assert any("class0 12" in text for text in mixed["caveats"])
+    assert _values(mixed) == {
+        "few-groups": {"groups": 4, "intervals": True}, "mixed-groups": {"mixed": 4, "groups": 4},
+        "few-images": {"counts": {"class0": 12, "class1": 12}},
+    }  # fmt: skip
     alone = analyse(_planted(0.1, groups=0), resamples=50)
-    assert any("no groups" in text for text in alone["caveats"])
+    assert "no-groups" in _values(alone)
     assert "by_group" not in alone
     found = _planted(0.1)
     one = ClassErrors(found.errors, np.zeros(240, np.int64), found.groups, found.names)
     lacking = analyse(one, resamples=50)
-    assert "There are no test images of class1." in lacking["caveats"]
-    assert "No answer" in lacking["verdict"]
+    assert _values(lacking)["no-images"] == {"classes": ["class1"]}
+    assert lacking["verdict"] == "no answer"
     assert lacking["matrix"][1][0]["value"] is None
 
 
-def test_dealing_keeps_counts_and_whole_groups() -> None:
+def _values(content: dict[str, Any]) -> dict[str, Any]:
+    assert describe(content["caveats"])
+    return {caveat["code"]: caveat["values"] for caveat in content["caveats"]}
+
+
+@pytest.mark.parametrize(("shift", "word"), [(0.1, "apart"), (-0.2, "reversed"), (0.0, "no evidence")])
+def test_the_verdict_in_words_gives_the_number_behind_it(shift: float, word: str) -> None:
+    content = analyse(_planted(shift), resamples=50)
+    assert content["verdict"] == word
+    answer, number = class_verdict(content)
+    assert "class0 and class1" in answer
+    assert f"{content['auroc']['value']:.3f}" in number
+
+
+def test_permuting_keeps_counts_and_whole_groups() -> None:
     rng = np.random.default_rng(0)
-    rows = deal(np.array([0] * 30 + [1] * 70), [None] * 100, rng)
+    rows = permute_labels(np.array([0] * 30 + [1] * 70), [None] * 100, rng)
     assert np.bincount(rows).tolist() == [30, 70]
     groups = [f"g{i // 5}" for i in range(100)]
-    dealt = deal(np.arange(100) // 5 % 2, groups, rng)
+    dealt = permute_labels(np.arange(100) // 5 % 2, groups, rng)
     assert all(len(set(dealt[i : i + 5])) == 1 for i in range(0, 100, 5))
     assert not np.array_equal(dealt, np.arange(100) // 5 % 2)

@@ -72,6 +72,7 @@ def demo(
     from plenish.commands.reported import score, study
     from plenish.commands.train_gan import train_gan
     from plenish.datasets.dataset import Dataset
+    from plenish.metrics.words import describe_copies
 
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give the demo a folder.")
@@ -124,8 +125,8 @@ def demo(
     write_report(
         page, data=real, run=run, synthetic=synthetic, score=out / "score", study=out / "study", split=split
     )
-    copies = files.read_json(out / "score" / "score.json")["copies"]["sentence"]
-    return Demo(out, result.verdict, copies, seconds)
+    copies = files.read_json(out / "score" / "score.json")["copies"]
+    return Demo(out, result.verdict, describe_copies(copies), seconds)
 
 
 def _whole_split(dataset: Dataset) -> str:

@@ -11,9 +11,13 @@ from plenish import files
 from plenish.commands.request import request_hash
 from plenish.configuration import check_numbers, parse_overrides
 from plenish.errors import InputError
+from plenish.metrics.caveats import describe
+from plenish.metrics.results import VERSION, read_result
+from plenish.metrics.words import with_interval
 from plenish.progress import say
 from plenish.recipes import KINDS, Recipe, load_recipe
 from plenish.runs import Run
+from plenish.study.words import class_verdict
 from plenish.wording import plural
 
 if TYPE_CHECKING:
@@ -45,23 +49,22 @@ class ClassStudy:
     @property
     def verdict(self) -> str:
         """The answer in one sentence."""
-        return str(self.content["verdict"])
+        answer, number = class_verdict(self.content)
+        return f"{answer}: {number}." if number else f"{answer}."
 
     def summary(self) -> dict[str, Any]:
         """The answer, the matrix of errors, and what limits them."""
         content = self.content
         names = content["classes"]
         shown: dict[str, Any] = {
-            key: _with_interval(content[key])
-            for key in ("auroc", "accuracy", "balanced_accuracy")
-            if key in content
+            key: _shown(content[key]) for key in ("auroc", "accuracy", "balanced_accuracy") if key in content
         }
         if "by_group" in content:
             key = "auroc" if len(names) == 2 else "balanced_accuracy"
-            shown[f"{key}_by_group"] = _with_interval(content["by_group"][key])
+            shown[f"{key}_by_group"] = _shown(content["by_group"][key])
         return {
-            "verdict": self.verdict, **shown, "caveats": content["caveats"], "study": str(self.path),
-            "report": str(self.path / "report.html"),
+            "verdict": self.verdict, **shown, "caveats": describe(content["caveats"]),
+            "study": str(self.path), "report": str(self.path / "report.html"),
             "mean_errors": [
                 {"images_of": name, **{f"model_{p}": cell["value"] for p, cell in zip(names, row)}}
                 for name, row in zip(names, content["matrix"])
@@ -90,12 +93,8 @@ class ClassStudy:
         return Group(*map(escape, [self.verdict, *facts]), *several, *map(escape, [*limits, place]))
 
 
-def _with_interval(found: dict[str, Any]) -> str:
-    if found["value"] is None:
-        return "undefined"
-    if found["low"] is None or found["high"] is None:
-        return f"{found['value']:.3f}"
-    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+def _shown(found: dict[str, Any]) -> str:
+    return with_interval(found["value"], found["low"], found["high"], ".3f")
 
 
 def study_autoencoders(
@@ -153,7 +152,7 @@ def study_autoencoders(
         before = Run.open(out, "autoencoder-study")
         if before.state == "complete" and before.status.get("request") == request:
             say(f"{out} is complete.")
-            return ClassStudy(out, files.read_json(out / RESULT))
+            return ClassStudy(out, read_result(out, "autoencoder-study")[0])
     from plenish.commands.train_autoencoder import Plan, configurations
 
     plan = Plan(chosen.name, *configurations(_as_training(chosen), changes, dataset))
@@ -210,10 +209,10 @@ def _rows_by_class(
     kept = subset.where(np.isin(subset.codes, list(place)))
     codes = np.array([place[code] for code in kept.codes.tolist()], np.int64)
     if shuffle:
-        from plenish.study.class_errors import deal
+        from plenish.study.class_errors import permute_labels
 
         rng = np.random.default_rng(stable_seed(seed, "shuffle", subset.part))
-        codes = deal(codes, list(kept.groups), rng)
+        codes = permute_labels(codes, list(kept.groups), rng)
     return kept, codes
 
 
@@ -253,7 +252,7 @@ def _work(
     errors, models = _measure(folders, names, test, noise)
     found = ClassErrors(errors, codes, list(test.groups), tuple(names))
     content = {
-        "schema": 1, "kind": "autoencoder-study", "shuffled": shuffle, "models": models,
+        "schema": VERSION, "kind": "autoencoder-study", "shuffled": shuffle, "models": models,
         "noise": plan.method.denoise, "draws": asked["draws"],
         **analyse(found, level=asked["level"], resamples=asked["resamples"], seed=run.seed),
         "data": dataset.provenance(split), "test_reads": dataset.test_reads(split),

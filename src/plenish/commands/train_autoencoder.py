@@ -167,9 +167,9 @@ def _train(
         fit(run, plan, train, val, retry)
         if errors and not _is_measured(run):
             write_errors(run, dataset, split)
-        from plenish.report.build import write_run_report
+        from plenish.report.build import write_own_report
 
-        write_run_report(run.path)
+        write_own_report(run.path, "run")
     return run
 
 

@@ -228,9 +228,9 @@ def _train(
         outcome = train(
             run, subset, recipe.family, network, method, schedule, limits, engine, validator, how.retry
         )
-        from plenish.report.build import write_run_report
+        from plenish.report.build import write_own_report
 
-        write_run_report(run.path)
+        write_own_report(run.path, "run")
     if outcome == "interrupted":
         raise KeyboardInterrupt(GOES_ON)
     return run
@@ -281,6 +281,6 @@ def _validator(dataset: Dataset, split: str, validation: bool) -> Validator | No
     if "val" not in set(dataset.split(split).part_of):
         warn(f"the split '{split}' has no val part, so the newest checkpoint counts as the best.")
         return None
-    from plenish.metrics.score import ValidationKID
+    from plenish.metrics.validation import ValidationKID
 
     return ValidationKID.fit(dataset, split, seed=0).score

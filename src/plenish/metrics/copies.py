@@ -6,7 +6,7 @@ distance: to the nearest training image over the mean to the nearest twenty. A c
 and not to the others, while a bland picture is close to all alike (the idea of Carlini et al., "Extracting
 Training Data from Diffusion Models", USENIX Security 2023, §4). A picture farther from its nearest training
 image than any held-out one is unlike all of them and a copy of none. Held-out real images go through the same
-mill and show which values occur without copying; the threshold is one of their order statistics, so the
+search and show which values occur without copying; the threshold is one of their order statistics, so the
 share expected by chance is known.
 
 Not found: copies of a small detail, or of a strongly cropped or shifted picture that features do not
@@ -16,20 +16,14 @@ recognise.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plenish.metrics.kernels import Floats, row_pieces
 from plenish.metrics.statistics import Interval, wilson_interval
-from plenish.wording import plural
 
-METRIC = (
-    "distance to the nearest training image over the mean distance to the nearest {k}, scaled so that 1 "
-    "is the held-out median and 0.9 its first decile; the smaller of pixels (16×16, contrast-normalised, 8 "
-    "flips and turns) and {extractor} features"
-)
 NEIGHBOURS = 20
 SIDE = 16
 FEW_HELD = 100  # fewer held-out images calibrate only roughly
@@ -95,50 +89,11 @@ class Copies:
         return order[self.score[order] < self.threshold]
 
     @property
-    def alarm(self) -> bool:
-        """Whether there are more suspects than chance explains, or practically identical pictures."""
-        return self.n_identical > 0 or self.share.low > self.chance
-
-    def sentence(self) -> str:
-        """The result in words."""
-        n, k = len(self.score), len(self.suspects)
-        kind = "other real" if self.baseline else "synthetic"
-        counted = (
-            f"{k} of {plural(n, f'{kind} image')} ({100 * self.share.value:.1f} %, "
-            f"{100 * self.share.level:.0f} % interval {100 * self.share.low:.1f} to "
-            f"{100 * self.share.high:.1f} %) {'is' if k == 1 else 'are'} suspiciously close "
-            f"to one training image, where chance gives {100 * self.expected:.1f} % "
-            f"(at most {100 * self.chance:.1f} %)"
-        )
-        if self.baseline:
-            return f"A baseline, real images compared with real ones: {counted}{self._shared()}."
+    def finding(self) -> Literal["none", "close", "identical"]:
+        """Whether there are practically identical images, or more suspects than chance explains."""
         if self.n_identical:
-            return f"{counted}, and {self._same()}: training images leak."
-        if self.alarm:
-            return f"{counted}: training images, or the look of their groups, leak; see the closest pairs."
-        return f"{counted}: no sign of copying."
-
-    def _same(self) -> str:
-        """How many practically are a training image."""
-        n = self.n_identical
-        return "1 is the same picture" if n == 1 else f"{n:,} are the same pictures"
-
-    def _shared(self) -> str:
-        """What is amiss between two real Datasets, where no generator can have leaked anything."""
-        if self.n_identical:
-            return f", and {self._same()}: the two Datasets share images"
-        if not self.alarm:
-            return ""
-        limits = []
-        if 2 * self.n_far > len(self.score):
-            limits.append("most of them are farther from all training images than held-out ones are")
-        if len(self.holdout) < FEW_HELD:
-            limits.append(f"it is calibrated on only {plural(len(self.holdout), 'held-out image')}")
-        because = f": {' and '.join(limits)}" if limits else ""
-        return (
-            "; they are near by this measure, which cannot tell whether the two Datasets share images or "
-            f"groups{because}"
-        )
+            return "identical"
+        return "close" if self.share.low > self.chance else "none"
 
 
 def thumbnails(images: NDArray[np.uint8]) -> Vectors:
@@ -286,16 +241,14 @@ def _versions(vectors: Vectors) -> list[Vectors]:
     return _turned(vectors) if vectors.ndim == 4 else [vectors]
 
 
-def result(copies: Copies, synthetic_ids: list[str], train_ids: list[str], extractor: str) -> dict[str, Any]:
+def result(copies: Copies, synthetic_ids: list[str], train_ids: list[str]) -> dict[str, Any]:
     """The `copies` part of score.json.
 
     Args:
         copies: the search's result.
         synthetic_ids: ids of the synthetic images.
         train_ids: ids of the training images.
-        extractor: name of the features' extractor.
     """
-    k = min(NEIGHBOURS, len(train_ids) - 1)
     held = np.sort(copies.holdout)
     top = float(max(copies.score.max(), held[-1]))
     edges = np.linspace(0.0, top * (1 + 1e-9) or 1.0, 41)
@@ -309,7 +262,9 @@ def result(copies: Copies, synthetic_ids: list[str], train_ids: list[str], extra
         for i in copies.suspects[:100]
     ]
     return {
-        "metric": METRIC.format(k=k, extractor=extractor),
+        "finding": copies.finding,
+        "baseline": copies.baseline,
+        "neighbours": min(NEIGHBOURS, len(train_ids) - 1),
         "n": len(copies.score),
         "n_holdout": len(held),
         "threshold": copies.threshold,
@@ -322,10 +277,9 @@ def result(copies: Copies, synthetic_ids: list[str], train_ids: list[str], extra
         "share_suspect": copies.share.value,
         "low": copies.share.low,
         "high": copies.share.high,
-        "alarm": copies.alarm,
+        "level": copies.share.level,
         "median_synthetic": float(np.median(copies.score)),
         "median_holdout": float(np.median(copies.holdout)),
-        "sentence": copies.sentence(),
         "suspects": suspects,
         "panel": "copies.png",
         "histogram": {

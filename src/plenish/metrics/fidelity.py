@@ -218,6 +218,11 @@ def enough_rows(n_real: int, n_synthetic: int) -> bool:
     return min(n_real, n_synthetic) > NEIGHBOURS_DENSITY
 
 
+def is_biased(n_real: int, n_synthetic: int, dim: int) -> bool:
+    """Whether a side has fewer rows than features, so that bias hides most of a Fréchet distance."""
+    return min(n_real, n_synthetic) < dim + 2
+
+
 def compare(
     real: ArrayLike,
     synthetic: ArrayLike,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
-from plenish.wording import agree
-
-if TYPE_CHECKING:
-    from plenish.datasets.dataset import Dataset
+from plenish.metrics.caveats import Caveat
 
 
-def check_origin(origin: Mapping[str, Any], real: Dataset, split: str, what: str) -> list[str]:
+def check_origin(origin: Mapping[str, Any], real: Dataset, split: str, what: str) -> list[Caveat]:
     """Refuse a generator that was trained on anything but the train part of this Dataset and split.
 
     Args:
@@ -22,14 +20,14 @@ def check_origin(origin: Mapping[str, Any], real: Dataset, split: str, what: str
         what: the sentence's beginning, up to the generator.
 
     Returns:
-        Warnings on what cannot be known.
+        A caveat where the origin is unknown.
 
     Raises:
         InputError: another Dataset, other labels or groups, another part or another split; the sentence says
             which.
     """
     if not origin.get("pixels_hash"):
-        return ["It is not known which images the generator was trained on: it may have seen test images."]
+        return [Caveat("unknown-origin")]
     home = f"'{origin.get('name', 'unnamed')}'" + (f" in {origin['path']}" if origin.get("path") else "")
     if origin["pixels_hash"] != real.manifest.pixels_hash:
         raise InputError(
@@ -61,15 +59,15 @@ def _other_split(origin: Mapping[str, Any], real: Dataset, split: str) -> str:
             f"has (their hashes differ), and {seen}; train one on this split, or give the Dataset it knew."
         )
     known = name in real.split_names() and real.split(name).hash == origin.get("split_hash")
-    mend = f"give --split {name}, or train one on '{split}'" if known else f"train one on '{split}'"
-    return f"was trained on the split '{name}' of {real.path}, not on '{split}', and {seen}; {mend}."
+    fix = f"give --split {name}, or train one on '{split}'" if known else f"train one on '{split}'"
+    return f"was trained on the split '{name}' of {real.path}, not on '{split}', and {seen}; {fix}."
 
 
-def check_pair(real: Dataset, synthetic: Dataset, split: str) -> list[str]:
-    """Refuse two Datasets that cannot honestly be compared; name what is merely odd.
+def check_pair(real: Dataset, synthetic: Dataset, split: str) -> list[Caveat]:
+    """Refuse two Datasets that cannot be compared.
 
     Returns:
-        Warnings.
+        What limits the comparison.
 
     Raises:
         InputError: wrong way round, the same images, other sizes or channels, or a generator trained on
@@ -78,7 +76,7 @@ def check_pair(real: Dataset, synthetic: Dataset, split: str) -> list[str]:
     if real.is_synthetic:
         raise InputError(f"{real.path} is synthetic; the order is REAL SYNTHETIC OUT.")
     if real.manifest.pixels_hash == synthetic.manifest.pixels_hash:
-        raise InputError(f"{synthetic.path} holds the very images of {real.path}; give a synthetic Dataset.")
+        raise InputError(f"{synthetic.path} contains the images of {real.path}; give a synthetic Dataset.")
     shapes = [(d.size, d.channels) for d in (real, synthetic)]
     if shapes[0] != shapes[1]:
         (size, channels), (size2, channels2) = shapes
@@ -86,17 +84,16 @@ def check_pair(real: Dataset, synthetic: Dataset, split: str) -> list[str]:
             f"{real.path} has {size} px images with {channels} channel(s) and {synthetic.path} {size2} px "
             f"with {channels2}; import the real images again at the size of the synthetic ones."
         )
-    warnings = []
+    caveats = []
     if not synthetic.is_synthetic:
-        warnings.append(f"{synthetic.name} holds real images; its scores are a baseline, not a generator's.")
+        caveats.append(Caveat("baseline", {"name": synthetic.name}))
         ours = set(real.column("sha256"))
         shared = sum(one in ours for one in synthetic.column("sha256"))
         if shared:
-            both = agree(shared, "image", "is", "are")
-            warnings.append(f"{both} in both Datasets, pixel for pixel, so the scores are too good.")
+            caveats.append(Caveat("shared-images", {"images": shared}))
     else:
         origin = (synthetic.manifest.extra.get("generator") or {}).get("data") or {}
-        warnings += check_origin(origin, real, split, f"The generator of {synthetic.path}")
+        caveats += check_origin(origin, real, split, f"The generator of {synthetic.path}")
     if real.labels != synthetic.labels and real.labels.kind != "none":
-        warnings.append("The two Datasets have different labels, so there are no scores per class.")
-    return warnings
+        caveats.append(Caveat("other-labels"))
+    return caveats

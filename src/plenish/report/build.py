@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from plenish import files
 from plenish.errors import InputError
+from plenish.report import record, results, sections, training
+from plenish.report.headline import cards
+from plenish.report.inputs import ReportInputs, gather
+from plenish.report.page import render_page
 from plenish.wording import plural
 
-if TYPE_CHECKING:
-    from plenish.report.blocks import Card, Section
-    from plenish.report.inputs import Material
+_SECTIONS = (
+    sections.asked, sections.samples, results.study, results.scores, results.copies, record.limits,
+    sections.data_and_split, training.training, record.repeat, record.provenance, record.environment,
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +49,7 @@ def write_report(
     """Write one self-contained HTML report of everything that is known.
 
     A score or a study names the Datasets it was made from, and a synthetic Dataset its Run; these are found
-    by themselves while they lie where they lay.
+    if they were not moved.
 
     Args:
         out: the HTML file to write (a name that ends in .html), or a folder to make that will hold
@@ -62,105 +67,57 @@ def write_report(
 
     Raises:
         InputError: nothing to report on was given, a part cannot be read, the parts do not belong together,
-            or OUT is there already.
+            or OUT exists.
     """
-    from plenish.report.inputs import gather
-
     given = {"data": data, "run": run, "synthetic": synthetic, "score": score, "study": study}
     if not any(given.values()):
-        raise InputError(
-            "A report needs something to report on; give --data, --run, --synthetic, --score or --study."
-        )
+        raise InputError("Nothing to report on; give --data, --run, --synthetic, --score or --study.")
     out = Path(out)
-    material = gather(**given, split=split, title=title)
+    inputs = gather(**given, split=split, title=title)
     if out.suffix.lower() in (".html", ".htm"):
         if out.exists():
             raise InputError(f"{out} already exists; choose another name or remove it first.")
         with files.reporting_disk(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-        return _write(out, material)
+        return _write(out, inputs)
     config = {"report": {key: str(value) for key, value in given.items()}, "split": split, "title": title}
     with files.atomic_dir(out, config) as folder:
-        report = _write(folder / "report.html", material)
+        report = _write(folder / "report.html", inputs)
     return dataclasses.replace(report, path=out / "report.html")
 
 
-def write_score_report(folder: Path) -> Path:
-    """Write (or write anew) `report.html` beside the `score.json` in `folder`; returns its path."""
-    from plenish.report.inputs import gather
-
-    return _write(Path(folder) / "report.html", gather(score=Path(folder))).path
-
-
-def write_study_report(folder: Path) -> Path:
-    """Write (or write anew) `report.html` beside the `study.json` in `folder`; returns its path."""
-    from plenish.report.inputs import gather
-
-    return _write(Path(folder) / "report.html", gather(study=Path(folder))).path
+def write_own_report(folder: Path, kind: Literal["run", "score", "study"]) -> Path:
+    """Write `report.html` of a Run, score or study into its own folder, over an older one."""
+    given: dict[str, Any] = {kind: folder}
+    return _write(folder / "report.html", gather(**given)).path
 
 
-def write_run_report(folder: Path) -> Path:
-    """Write (or write anew) `report.html` in the Run `folder`; returns its path."""
-    from plenish.report.inputs import gather
-
-    return _write(Path(folder) / "report.html", gather(run=Path(folder))).path
-
-
-def _write(path: Path, material: Material) -> Report:
-    sections = sections_of(material)
-    from plenish.report.words import cards
-
-    answers = cards(material.score, material.study, material.others)
-    html = render(material, sections, answers)
-    files.write_bytes(path, html.encode())
-    return Report(path, tuple(s.title for s in sections), {card.question: card.answer for card in answers})
-
-
-def sections_of(material: Material) -> list[Section]:
-    """The sections of a report in reading order; those with nothing to say are left out."""
-    from plenish.report import record, results, sections, training
-
-    makers = (
-        sections.asked, sections.samples, results.study, results.scores, results.copies, record.limits,
-        sections.data_and_split, training.training, record.repeat, record.provenance, record.environment,
+def _write(path: Path, inputs: ReportInputs) -> Report:
+    shown = [section for make in _SECTIONS if (section := make(inputs)) is not None]
+    answers = cards(inputs.score, inputs.study)
+    html = render_page(
+        inputs.title or _title(inputs), _subtitle(inputs), shown, answers, phantom=inputs.is_phantom,
+        stated_use=inputs.data.manifest.intended_use if inputs.data is not None else "",
     )  # fmt: skip
-    return [section for maker in makers if (section := maker(material)) is not None]
+    files.write_bytes(path, html.encode())
+    return Report(path, tuple(s.title for s in shown), {card.question: card.answer for card in answers})
 
 
-def render(material: Material, sections: list[Section], answers: list[Card]) -> str:
-    """The page of what was gathered."""
-    from plenish.report.page import render_page
-
-    return render_page(
-        material.title or _title(material),
-        _subtitle(material),
-        sections,
-        answers,
-        phantom=material.is_phantom,
-        stated_use=material.data.manifest.intended_use if material.data is not None else "",
-    )
+def _title(inputs: ReportInputs) -> str:
+    if inputs.study is not None:
+        return f"Synthetic images for {inputs.name}"
+    if inputs.kind != "synthetic":
+        return f"Real images compared with {inputs.name}: a baseline"
+    if inputs.score is not None:
+        what = "Synthetic images" if inputs.run is not None else "Scores of synthetic images"
+        return f"{what} for {inputs.name}"
+    return f"Training on {inputs.name}" if inputs.run is not None else inputs.name
 
 
-def _title(material: Material) -> str:
-    if material.study is not None or (
-        material.score is not None and material.run is not None and material.others == "synthetic"
-    ):
-        return f"Synthetic images for {material.name}"
-    if material.others != "synthetic":
-        return f"Real images compared with {material.name}: a baseline"
-    if material.score is not None:
-        return f"Scores of synthetic images for {material.name}"
-    if material.run is not None:
-        return f"Training on {material.name}"
-    return material.name
-
-
-def _subtitle(material: Material) -> str:
-    facts = []
-    if material.data is not None:
-        facts.append(plural(len(material.data), "real image"))
-    if material.synthetic is not None:
-        facts.append(plural(len(material.synthetic), f"{material.others} image"))
-    if material.run is not None:
-        facts.append(f"Run {material.run.id[:8]}")
+def _subtitle(inputs: ReportInputs) -> str:
+    facts = [plural(len(inputs.data), "real image")] if inputs.data is not None else []
+    if inputs.synthetic is not None:
+        facts.append(plural(len(inputs.synthetic), f"{inputs.kind} image"))
+    if inputs.run is not None:
+        facts.append(f"Run {inputs.run.id[:8]}")
     return " · ".join(facts)

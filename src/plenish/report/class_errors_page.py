@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from plenish.datasets.dataset import Dataset, Subset
+from plenish.metrics.caveats import describe
+from plenish.metrics.reconstruction import Reconstructs
+from plenish.metrics.words import number, with_interval
 from plenish.report import figures
 from plenish.report.blocks import Block, Card, Charts, Notes, Pictures, Section, Table, Text
 from plenish.report.matrix import matrix
 from plenish.report.page import render_page
 from plenish.report.pictures import Picture, sheet
-
-if TYPE_CHECKING:
-    from plenish.datasets.dataset import Dataset, Subset
-    from plenish.metrics.reconstruction import Reconstructs
-    from plenish.study.class_errors import ClassErrors
+from plenish.study.class_errors import ClassErrors
+from plenish.study.words import class_verdict
 
 _SHOWN = 8
 
@@ -39,12 +40,12 @@ def class_errors_page(
         _errors(content, found),
         _telling(content, found),
         _images(found, test, models, float(content.get("noise") or 0.0)),
-        Section("limits", "What limits this", [Notes("", content["caveats"])])
+        Section("limits", "What limits this", [Notes("", describe(content["caveats"]))])
         if content["caveats"]
         else None,
         _models(content),
     ]
-    control = ", classes dealt by chance" if content["shuffled"] else ""
+    control = ", classes permuted at random" if content["shuffled"] else ""
     return render_page(
         f"One autoencoder a class: {dataset.name}{control}",
         f"{content['images']:,} test images of {len(names)} classes"
@@ -56,16 +57,10 @@ def class_errors_page(
     )
 
 
-def _limits(content: Mapping[str, Any]) -> Section | None:
-    caveats = content["caveats"]
-    return Section("limits", "What limits this", [Notes("", caveats)]) if caveats else None
-
-
 def _card(content: Mapping[str, Any]) -> Card:
-    verdict = content["verdict"]
-    head, _, rest = verdict.partition(": ")
-    tone = "good" if head.startswith("The errors tell") and "wrong way" not in head else "neutral"
-    return Card("Do the errors tell the classes apart?", head, f"{rest[:1].upper()}{rest[1:]}", tone)
+    answer, number = class_verdict(content)
+    tone = "good" if content["verdict"] == "apart" else "neutral"
+    return Card("Do the errors tell the classes apart?", answer, f"{number[:1].upper()}{number[1:]}", tone)
 
 
 def _errors(content: Mapping[str, Any], found: ClassErrors) -> Section:
@@ -95,12 +90,7 @@ def _errors(content: Mapping[str, Any], found: ClassErrors) -> Section:
 
 
 def _cell(cell: Mapping[str, Any]) -> str:
-    if cell["value"] is None:
-        return "–"
-    text = figures.number(cell["value"])
-    if cell["low"] is None or cell["high"] is None:
-        return text
-    return f"{text} ({figures.number(cell['low'])} to {figures.number(cell['high'])})"
+    return with_interval(cell["value"], cell["low"], cell["high"])
 
 
 def _telling(content: Mapping[str, Any], found: ClassErrors) -> Section:
@@ -209,7 +199,7 @@ def _models(content: Mapping[str, Any]) -> Section:
     rows = [
         [
             model["class"], model["run"], f"{model['images']:,}",
-            "–" if model["epoch"] is None else f"{model['epoch']:.4g}", figures.number(model["val_mse"]),
+            "–" if model["epoch"] is None else f"{model['epoch']:.4g}", number(model["val_mse"]),
         ]
         for model in content["models"]
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plenish.report.inputs import Material
+from plenish.report.inputs import ReportInputs
 
 if TYPE_CHECKING:
     from plenish.runs import Run
@@ -25,7 +25,7 @@ PHANTOM_DEFAULTS = {"patients": 40, "tiles": 30, "size": 64, "seed": 0}
 SCORE_DEFAULTS = {"features": "domain", "seed": 0, "resamples": 200, "split": "default"}
 
 
-def commands(material: Material) -> list[str]:
+def commands(material: ReportInputs) -> list[str]:
     """Shell commands in the order to run them; those of absent parts are left out."""
     data = _path(material, "real", material.data)
     synthetic = _path(material, "synthetic", material.synthetic)
@@ -50,7 +50,7 @@ def commands(material: Material) -> list[str]:
     return lines
 
 
-def _data(material: Material) -> list[str]:
+def _data(material: ReportInputs) -> list[str]:
     """How the Dataset was made and split, as far as commands can say: a phantom, and a split by ratios."""
     if material.data is None:
         return []
@@ -79,7 +79,7 @@ def _inside(place: str | None, folder: Path | None) -> bool:
     return bool(place and folder and Path(place).resolve().is_relative_to(folder.resolve()))
 
 
-def _path(material: Material, side: str, opened: Any) -> str | None:
+def _path(material: ReportInputs, side: str, opened: Any) -> str | None:
     if opened is not None:
         return str(opened.path)
     for result in (material.score, material.study):
@@ -107,7 +107,7 @@ def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _train(material: Material, data: str) -> str:
+def _train(material: ReportInputs, data: str) -> str:
     run = material.run
     assert run is not None
     config = material.training
@@ -176,7 +176,7 @@ def _defaults() -> dict[str, dict[str, Any]]:
     return dataclasses.asdict(Method()) | {name: dataclasses.asdict(kind()) for name, kind in kinds.items()}
 
 
-def _generate(material: Material, data: str | None, synthetic: str) -> str:
+def _generate(material: ReportInputs, data: str | None, synthetic: str) -> str:
     run, made, generator = material.run, material.synthetic, material.generator
     assert run is not None
     assert made is not None
@@ -196,7 +196,7 @@ def _generate(material: Material, data: str | None, synthetic: str) -> str:
     return shlex.join([*command, *_options(asked, {"truncation": 1.0, "seed": 0})])
 
 
-def _study(material: Material, data: str, synthetic: str | None, own: bool) -> str:
+def _study(material: ReportInputs, data: str, synthetic: str | None, own: bool) -> str:
     result = material.study
     assert result is not None
     command = ["plenish", "study", data, _out(material.study_path, "STUDY")]

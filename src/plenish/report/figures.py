@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from plenish.metrics.words import number
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -66,19 +68,6 @@ def shorten(text: str, length: int = 22) -> str:
         return text
     head = length // 2
     return text[:head] + "…" + text[len(text) - (length - 1 - head) :]
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A number for people: `digits` significant digits, seldom an exponent, "–" for nothing."""
-    if value is None or not np.isfinite(value):
-        return "–"
-    size = abs(value)
-    if size == 0:
-        return "0"
-    if size >= 10 ** (digits + 3) or size < 1e-4:
-        return f"{value:.{digits - 1}e}".replace("-", "−")
-    decimals = max(0, digits - 1 - int(np.floor(np.log10(size))))
-    return f"{value:,.{decimals}f}".replace("-", "−")
 
 
 @contextmanager

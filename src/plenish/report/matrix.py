@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from plenish.report.figures import WIDTH, Chart, canvas, colour, number, shorten, to_svg
+from plenish.metrics.words import number
+from plenish.report.figures import WIDTH, Chart, canvas, colour, shorten, to_svg
 
 _MOST_NUMBERS = 12
 

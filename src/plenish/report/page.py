@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import jinja2
 
 from plenish._version import __version__
+from plenish.report.blocks import Card, Section
 
-if TYPE_CHECKING:
-    from plenish.report.blocks import Card, Section
+INTENDED_USE = (
+    "For research and teaching. Nothing in this report is a diagnosis or the output of a medical device, and "
+    "no generated image may be used as one or be presented as a patient's."
+)
 
 
 def render_page(
@@ -26,10 +30,6 @@ def render_page(
         phantom: whether its images were drawn by a program; a banner then says so.
         stated_use: what the Dataset says it may be used for.
     """
-    import jinja2
-
-    from plenish.report.words import INTENDED_USE
-
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("plenish.report"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,

@@ -3,95 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from plenish.report import words
+from plenish.metrics.caveats import Caveat, describe
+from plenish.metrics.words import number
 from plenish.report.blocks import Block, Code, Facts, Notes, Section
 from plenish.report.commands import commands
-from plenish.report.figures import number
-from plenish.report.inputs import Material
+from plenish.report.inputs import ReportInputs
+from plenish.report.results import has_intervals
 from plenish.report.sections import plain
 
 _RUNS = {"generator": "Generator's Run", "autoencoder": "Autoencoder's Run"}
+_WORK = {
+    "device": "device", "threads": "threads", "precision": "precision", "energy_j": "energy, J",
+}  # fmt: skip
 
 
-def limits(material: Material) -> Section | None:
-    """What the numbers cannot say."""
-    items = words.limits(material.score, material.study)
+def limits(inputs: ReportInputs) -> Section | None:
+    """What the numbers cannot say: caveats of the results first, then those that always hold.
+
+    What the study and the score have in common is said once, by the study.
+    """
+    known: dict[str, Mapping[str, Any]] = {}
+    for result in (inputs.study, inputs.score):
+        for caveat in result["caveats"] if result is not None else ():
+            groups = f"{caveat['values']['groups']} groups" if caveat["code"] == "few-groups" else ""
+            known.setdefault(groups or str(Caveat(**caveat)), caveat)
+    items = describe(known.values())
+    if inputs.study is not None:
+        items.append(str(Caveat("study-scope", {"intervals": has_intervals(inputs.study["summary"])})))
+    if inputs.score is not None:
+        items += [str(Caveat("score-scope")), str(Caveat("copies-scope"))]
     return Section("limits", "What this cannot tell", [Notes("", items)]) if items else None
 
 
-def provenance(material: Material) -> Section | None:
+def provenance(inputs: ReportInputs) -> Section | None:
     """Ids, hashes and versions that pin down what was measured."""
     blocks: list[Block] = []
-    data, run, generator = material.data, material.run, material.generator
+    data, run, made = inputs.data, inputs.run, inputs.synthetic
     if data is not None:
         pairs = [
-            ("folder", str(data.path)),
-            ("pixels", data.manifest.pixels_hash),
+            ("folder", str(data.path)), ("pixels", data.manifest.pixels_hash),
             ("table", data.manifest.table_hash),
-        ]
-        if material.split in data.split_names():
-            pairs.append((f"split “{material.split}”", data.split(material.split).hash))
+        ]  # fmt: skip
+        if inputs.split in data.split_names():
+            pairs.append((f"split “{inputs.split}”", data.split(inputs.split).hash))
         blocks.append(Facts(pairs, heading="Real Dataset"))
     if run is not None:
-        status = run.status
-        best = status.get("best") or {}
-        pairs = [
-            ("folder", str(run.path)), ("id", run.id), ("made", str(run.config.get("created", ""))),
-            ("seed", str(run.seed)), ("attempt", plain(status.get("attempt"))),
-            ("state", run.state),
-            ("best checkpoint", plain(best.get("checkpoint") if isinstance(best, Mapping) else best)),
-        ]  # fmt: skip
-        blocks.append(
-            Facts([(k, v) for k, v in pairs if v not in ("", "–")], heading=_RUNS.get(run.kind, "Run"))
-        )
-    if material.synthetic is not None or generator:
-        pairs = [] if material.synthetic is None else [
-            ("folder", str(material.synthetic.path)), ("pixels", material.synthetic.manifest.pixels_hash),
-        ]  # fmt: skip
-        pairs += [
-            (str(key).replace("_", " "), plain(value))
-            for key, value in generator.items()
-            if not isinstance(value, Mapping)
-        ]
-        blocks.append(Facts(pairs, heading=f"{material.others.capitalize()} Dataset"))
-    score = material.score or {}
-    if score.get("extractor"):
-        pairs = [(key, plain(value)) for key, value in score["extractor"].items() if value not in (None, "")]
-        blocks.append(Facts([*pairs, ("seed", plain(score.get("seed")))], heading="Feature extractor"))
+        facts = {
+            "folder": run.path, "id": run.id, "made": run.config["created"], "seed": run.seed,
+            "attempt": run.status.get("attempt"), "state": run.state,
+            "best checkpoint": (run.status.get("best") or {}).get("checkpoint"),
+        }  # fmt: skip
+        blocks.append(Facts(_pairs(facts), heading=_RUNS.get(run.kind, "Run")))
+    if made is not None or inputs.generator:
+        facts = {} if made is None else {"folder": made.path, "pixels": made.manifest.pixels_hash}
+        facts |= {key: value for key, value in inputs.generator.items() if not isinstance(value, Mapping)}
+        blocks.append(Facts(_pairs(facts), heading=f"{inputs.kind.capitalize()} Dataset"))
+    if inputs.score is not None:
+        facts = {**inputs.score["extractor"], "seed": inputs.score["seed"]}
+        blocks.append(Facts(_pairs(facts), heading="Feature extractor"))
     return Section("provenance", "Provenance", blocks) if blocks else None
 
 
-def environment(material: Material) -> Section | None:
+def _pairs(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Names and values in words, without those that are unknown."""
+    return [
+        (prefix + key.replace("_", " "), plain(value))
+        for key, value in facts.items()
+        if value not in (None, "")
+    ]
+
+
+def environment(inputs: ReportInputs) -> Section | None:
     """The machine, the versions and what it cost."""
-    status = material.run.status if material.run is not None else {}
-    pairs: list[tuple[str, str]] = []
-    for label, stated in (
-        ("training", status.get("engine")),
-        ("study", (material.study or {}).get("environment")),
-    ):
-        if isinstance(stated, Mapping):
-            pairs += [
-                (f"{label}: {str(key).replace('_', ' ')}", plain(value)) for key, value in stated.items()
-            ]
-    wanted = {
-        "device": "device", "threads": "threads", "precision": "precision", "seconds": "training time",
-        "energy_kwh": "energy, kWh", "energy_j": "energy, J", "peak_rss_mb": "peak memory, MB",
-    }  # fmt: skip
-    for key, label in wanted.items():
-        if status.get(key) is not None:
-            pairs.append((label, duration(float(status[key])) if key == "seconds" else plain(status[key])))
-    for label, result in (("scoring", material.score), ("study", material.study)):
-        if result and result.get("seconds") is not None:
-            pairs.append((f"{label} time", duration(float(result["seconds"]))))
+    status = inputs.run.status if inputs.run is not None else {}
+    pairs = _pairs(status.get("engine") or {}, "training: ")
+    pairs += _pairs((inputs.study or {}).get("environment") or {}, "study: ")
+    pairs += _pairs({label: status.get(key) for key, label in _WORK.items()})
+    times = {"training": status, "scoring": inputs.score or {}, "study": inputs.study or {}}
+    pairs += [
+        (f"{label} time", duration(float(record["seconds"])))
+        for label, record in times.items() if record.get("seconds") is not None
+    ]  # fmt: skip
     versions: dict[str, str] = {}
-    for record in ((material.run.config if material.run else {}), material.score or {}, material.study or {}):
-        versions |= {str(k): str(v) for k, v in (record.get("versions") or {}).items()}
-    blocks: list[Block] = []
-    if pairs:
-        blocks.append(Facts(pairs, heading="Work and machine"))
-    if versions:
-        blocks.append(Facts(list(versions.items()), heading="Versions"))
+    for record in (inputs.run.config if inputs.run is not None else {}, *inputs.results):
+        versions |= record.get("versions") or {}
+    blocks: list[Block] = [Facts(pairs, heading="Work and machine")] if pairs else []
+    blocks += [Facts(list(versions.items()), heading="Versions")] if versions else []
     return Section("environment", "Environment", blocks) if blocks else None
 
 
@@ -105,13 +104,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def repeat(material: Material) -> Section | None:
+def repeat(inputs: ReportInputs) -> Section | None:
     """The commands which make the same again."""
-    lines = commands(material)
+    lines = commands(inputs)
     if not lines:
         return None
     lead = (
         "On the CPU, the same commands with the same versions, on the same machine with the same number of "
-        "threads, give the same bits; elsewhere, the same within the intervals."
+        "threads, give the same bits; elsewhere, the last digits differ."
     )
     return Section("repeat", "How to repeat it", [Code(lines)], lead=lead)

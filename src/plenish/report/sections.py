@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from plenish.datasets.dataset import Dataset
+from plenish.metrics.words import number
 from plenish.report import pictures
 from plenish.report.blocks import Block, Facts, Notes, Pairs, Section, Table, Text
-from plenish.report.figures import number
-from plenish.report.inputs import Material
+from plenish.report.inputs import ReportInputs
 from plenish.report.pictures import Picture
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from plenish.datasets.dataset import Dataset
+from plenish.wording import agree, plural
 
 PARTS = ("train", "val", "test")
 MOST_CLASSES = 8
@@ -48,11 +48,6 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]
     return rows
 
 
-def count(n: int, one: str, many: str = "") -> str:
-    """`1 image`, `2,000 images`."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
-
-
 def listed(names: Sequence[str], most: int = 6) -> str:
     """Names in a sentence: `a, b and c`, or the first few and how many more."""
     names = [str(name) for name in names]
@@ -64,35 +59,35 @@ def listed(names: Sequence[str], most: int = 6) -> str:
 # What was asked
 
 
-def asked(material: Material) -> Section | None:
+def asked(inputs: ReportInputs) -> Section | None:
     """The configuration in words and as a table."""
     paragraphs = [
-        text for text in (_asked_train(material), _asked_images(material), _asked_study(material)) if text
+        text for text in (_asked_train(inputs), _asked_images(inputs), _asked_study(inputs)) if text
     ]
     blocks: list[Block] = []
     if paragraphs:
         blocks.append(Text(paragraphs))
-    if material.run is not None:
-        rows = flatten(material.training)
+    if inputs.run is not None:
+        rows = flatten(inputs.training)
         if rows:
             blocks.append(Facts(rows, heading="Settings of the training", folded=True))
     return Section("asked", "What was asked", blocks) if blocks else None
 
 
-def _asked_train(material: Material) -> str:
-    run = material.run
+def _asked_train(inputs: ReportInputs) -> str:
+    run = inputs.run
     if run is None:
         return ""
-    config = material.training
+    config = inputs.training
     recipe = config.get("recipe")
     what = {"generator": "A generator", "autoencoder": "An autoencoder"}.get(run.kind, "A network")
     text = f"{what} was trained" + (f" by the recipe “{plain(recipe)}”" if recipe else "")
-    if material.data is not None:
-        data = material.data
+    if inputs.data is not None:
+        data = inputs.data
         text += f" on the training part of {data.name}: images of {data.size}×{data.size} pixels"
         text += f" in {colours(data)}"
         if data.labels.kind == "categorical":
-            text += f", {count(len(data.labels.names), 'class', 'classes')} ({listed(data.labels.names)})"
+            text += f", {plural(len(data.labels.names), 'class')} ({listed(data.labels.names)})"
     reached, wanted = run.status.get("kimg"), (config.get("schedule") or {}).get("kimg")
     if reached is not None:
         text += f". It was shown {plain(round(float(reached), 1))} thousand real images"
@@ -106,14 +101,14 @@ def colours(data: Dataset) -> str:
     return "colour" if data.channels == 3 else "grey"
 
 
-def _asked_images(material: Material) -> str:
-    if material.synthetic is None:
+def _asked_images(inputs: ReportInputs) -> str:
+    if inputs.synthetic is None:
         return ""
-    if material.others != "synthetic":
-        n = count(len(material.synthetic), "other real image", "other real images")
-        return f"For a baseline, {n} of {material.synthetic.name} were compared with the real ones."
-    generator = material.generator
-    text = f"From it {count(len(material.synthetic), 'image was', 'images were')} generated"
+    if inputs.kind != "synthetic":
+        n = plural(len(inputs.synthetic), "other real image")
+        return f"For a baseline, {n} of {inputs.synthetic.name} were compared with the real ones."
+    generator = inputs.generator
+    text = f"{agree(len(inputs.synthetic), 'image', 'was', 'were')} generated with it"
     details = []
     if generator.get("truncation") not in (None, 1, 1.0):
         details.append(f"truncation {plain(generator['truncation'])}")
@@ -122,41 +117,41 @@ def _asked_images(material: Material) -> str:
     return text + (f" ({', '.join(details)})" if details else "") + "."
 
 
-def _asked_study(material: Material) -> str:
-    study = material.study
+def _asked_study(inputs: ReportInputs) -> str:
+    study = inputs.study
     if not study:
         return ""
     text = f"The same classifier ({plain(study.get('classifier'))}) was then trained"
     text += f" on {listed(study.get('arms') or [])}"
     if study.get("steps"):
-        text += f" for {count(int(study['steps']), 'step')} of {plain(study.get('batch'))} images each"
+        text += f" for {plural(int(study['steps']), 'step')} of {plain(study.get('batch'))} images each"
     if study.get("seeds"):
-        text += f", with {count(len(study['seeds']), 'seed')} per arm"
+        text += f", with {plural(len(study['seeds']), 'seed')} per arm"
     return text + ", and every one was tested on the same real images that no model had seen."
 
 
 # Data and split
 
 
-def data_and_split(material: Material) -> Section | None:
+def data_and_split(inputs: ReportInputs) -> Section | None:
     """Counts per class and part, groups, how closely the split is stratified, how often test was read."""
-    data = material.data
+    data = inputs.data
     if data is None:
-        return _data_from_results(material)
+        return _data_from_results(inputs)
     blocks: list[Block] = []
     if data.manifest.source or data.manifest.licence:
         named = [("Source", data.manifest.source), ("Licence", data.manifest.licence)]
         blocks.append(Facts([(key, value) for key, value in named if value]))
-    lead = f"{data.name}: {count(len(data), 'image')} of {data.size}×{data.size} pixels in {colours(data)}"
+    lead = f"{data.name}: {plural(len(data), 'image')} of {data.size}×{data.size} pixels in {colours(data)}"
     if data.labels.kind == "none":
         lead += ", without labels"
-    if material.split in data.split_names():
-        blocks = [*_split_blocks(data, material.split), *blocks]
+    if inputs.split in data.split_names():
+        blocks = [*_split_blocks(data, inputs.split), *blocks]
     rejected = data.manifest.extra.get("rejected")
     if isinstance(rejected, int) and rejected:
         blocks.append(
             Text(
-                [f"{count(rejected, 'file')} could not be used and are listed with reasons in rejected.csv."]
+                [f"{plural(rejected, 'file')} could not be used and are listed with reasons in rejected.csv."]
             )
         )
     return Section("data", "Data and split", blocks, lead=lead + ".")
@@ -176,7 +171,7 @@ def _split_blocks(data: Dataset, split: str) -> list[Block]:
         shared = int((table.dropna(subset=["group"]).groupby("group")["part"].nunique() > 1).sum())
         sentences.append(
             f"Groups (patients, lesions, slides): {parted}. "
-            + ("No group is in two parts." if shared == 0 else f"{count(shared, 'group')} straddle parts!")
+            + ("No group is in two parts." if shared == 0 else f"{plural(shared, 'group')} straddle parts!")
         )
     else:
         sentences.append(
@@ -226,9 +221,9 @@ def _count_table(data: Dataset, table: pd.DataFrame, parts: Sequence[str]) -> Ta
     return Table(head, rows, caption="Images per class and part", last_is_total=len(rows) > 1)
 
 
-def _data_from_results(material: Material) -> Section | None:
+def _data_from_results(inputs: ReportInputs) -> Section | None:
     """What the result files say of data that is no longer there."""
-    for result in (material.score, material.study):
+    for result in (inputs.score, inputs.study):
         real = (result or {}).get("real")
         if real:
             pairs = [
@@ -244,9 +239,9 @@ def _data_from_results(material: Material) -> Section | None:
 # Samples
 
 
-def samples(material: Material, seed: int = 0) -> Section | None:
+def samples(inputs: ReportInputs, seed: int = 0) -> Section | None:
     """Synthetic images beside real ones of the same class, drawn by chance, in equal grids."""
-    data, synthetic = material.data, material.synthetic
+    data, synthetic = inputs.data, inputs.synthetic
     if data is None and synthetic is None:
         return None
     names: Sequence[str] = ()
@@ -257,25 +252,23 @@ def samples(material: Material, seed: int = 0) -> Section | None:
         shown = list(names[:MOST_CLASSES])
     pairs = []
     for name in shown:
-        left = _some(data, material.split, name, "real", seed) if data is not None else None
-        right = _some(synthetic, "", name, material.others, seed) if synthetic is not None else None
+        left = _some(data, inputs.split, name, "real", seed) if data is not None else None
+        right = _some(synthetic, "", name, inputs.kind, seed) if synthetic is not None else None
         if left or right:
             pairs.append((name or "", left, right))
     if not pairs:
         return None
     both = data is not None and synthetic is not None
     lead = "Drawn by chance, not chosen" + (
-        f": real training images beside {material.others} ones of the same class." if both else "."
+        f": real training images beside {inputs.kind} ones of the same class." if both else "."
     )
-    blocks: list[Block] = [Pairs(pairs, material.others)]
+    blocks: list[Block] = [Pairs(pairs, inputs.kind)]
     if len(names) > MOST_CLASSES:
         blocks.append(Text([f"The first {MOST_CLASSES} of {len(names)} classes are shown."]))
     return Section("samples", "Samples", blocks, lead=lead)
 
 
 def _some(data: Dataset, split: str, name: str | None, what: str, seed: int) -> Picture | None:
-    import numpy as np
-
     rows = np.arange(len(data), dtype=np.int64)
     if not data.is_synthetic and split in data.split_names():
         # Test images stay out of sight: a person who tunes by looking would be reading the test part.

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+
+from plenish.metrics.words import number
 from plenish.report import figures, pictures
 from plenish.report.blocks import Block, Charts, Notes, Pictures, Section, Table, Text
 from plenish.report.figures import Chart
-from plenish.report.inputs import Material
+from plenish.report.inputs import ReportInputs
 from plenish.report.pictures import Picture
 from plenish.report.sections import plain
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from plenish.runs import Run
+from plenish.runs import Run
 
 GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("Losses", (("loss_g", "generator"), ("loss_d", "discriminator"))),
@@ -43,9 +42,9 @@ _STRIP = {
 }
 
 
-def training(material: Material) -> Section | None:
+def training(inputs: ReportInputs) -> Section | None:
     """Curves and the same latents decoded as training went on."""
-    run = material.run
+    run = inputs.run
     if run is None:
         return None
     table = run.metrics()
@@ -72,7 +71,7 @@ def _errors_table(errors: Sequence[Mapping[str, Any]]) -> Table:
     """Mean errors of an autoencoder on val and test."""
     measures = [key for key in ("mse", "ssim", "psnr") if key in errors[0]]
     rows = [
-        [str(row["part"]), f"{row['images']:,}", *(figures.number(row.get(key)) for key in measures)]
+        [str(row["part"]), f"{row['images']:,}", *(number(row.get(key)) for key in measures)]
         for row in errors
     ]
     head = ["part", "images", *(key.upper() for key in measures)]
@@ -86,8 +85,6 @@ def training_charts(table: pd.DataFrame) -> list[Chart]:
     Args:
         table: one row a log line, with `kimg` or `step` to plot against; cells may be missing.
     """
-    import pandas as pd
-
     against = next((key for key in ("kimg", "step", "epoch") if key in table), None)
     if against is None:
         return []

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,11 +24,10 @@ from plenish.metrics.classification import METRICS, weighted_metric
 from plenish.metrics.statistics import Difference, hierarchical_bootstrap, unit_codes
 from plenish.study.arms import REFERENCE, Arm, primary_arm
 from plenish.study.cells import Cell
+from plenish.study.words import PRIMARY_METRIC, verdict_on
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-PRIMARY_METRIC = METRICS[0]
-Verdict = Literal["helps", "hurts", "no evidence"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +39,15 @@ class Analysis:
         differences: each arm against `real`, paired by seed.
         comparisons: the primary arm against every other arm but `real`.
         verdicts: one per arm but `real`, on balanced accuracy.
-        verdict: the study's answer in one sentence.
+        verdict: of the primary arm, its name, whether it has real images, and its verdict; None without
+            synthetic images.
     """
 
     summary: list[dict[str, Any]]
     differences: list[dict[str, Any]]
     comparisons: list[dict[str, Any]]
     verdicts: list[dict[str, Any]]
-    verdict: str
+    verdict: dict[str, Any] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,15 +143,12 @@ def analyse(predictions: Predictions, arms: Sequence[Arm], primary: str | None =
         _row(predictions, main.name, name, metric)
         for name in others for metric in METRICS if main is not None and name != main.name
     ]  # fmt: skip
-    means = {row["arm"]: row["mean"] for row in summary if row["metric"] == PRIMARY_METRIC}
-    verdicts = [_verdict(row, means, len(exploratory), predictions.level) for row in own]
-    return Analysis(
-        summary,
-        differences,
-        comparisons,
-        verdicts,
-        _overall(main, verdicts, own, comparisons, means, predictions.level),
-    )
+    verdicts = [_verdict(row, predictions.level) for row in own]
+    verdict = None
+    if main is not None:
+        word = next(row["verdict"] for row in verdicts if row["arm"] == main.name)
+        verdict = {"arm": main.name, "real": main.real, "verdict": word}
+    return Analysis(summary, differences, comparisons, verdicts, verdict)
 
 
 def _summary_row(predictions: Predictions, arm: str, metric: str) -> dict[str, Any]:
@@ -204,83 +201,8 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def _verdict(row: Mapping[str, Any], means: Mapping[str, float], tests: int, level: float) -> dict[str, Any]:
-    """The verdict on one arm against `real`, with its sentence."""
-    word = verdict_word(row["low"], row["high"])
+def _verdict(row: Mapping[str, Any], level: float) -> dict[str, Any]:
+    """The verdict on one arm against `real`; with an adjusted p-value, that must be small enough, too."""
+    word = verdict_on(row["low"], row["high"])
     survives = row.get("p_holm", 0.0) < 1 - level
-    change = _change(row, means, level)
-    if word != "no evidence" and survives:
-        sentence = f"{row['arm']} {word}: {change}."
-    elif word != "no evidence":
-        sentence = (
-            f"No evidence that {row['arm']} {word}, allowing for {tests} arms tried (Holm's adjusted p "
-            f"{row['p_holm']:.2f}): {change}."
-        )
-        word = "no evidence"
-    elif not math.isfinite(row["low"]):
-        sentence = f"No evidence either way for {row['arm']}: {change}."
-    else:
-        sentence = f"No evidence that {row['arm']} changes anything: {change}."
-    return {"arm": row["arm"], "metric": PRIMARY_METRIC, "verdict": word, "sentence": sentence}
-
-
-def verdict_word(low: float, high: float) -> Verdict:
-    """`helps` or `hurts` when the interval of the difference leaves out 0, else `no evidence`."""
-    return "helps" if low > 0 else "hurts" if high < 0 else "no evidence"
-
-
-def _change(row: Mapping[str, Any], means: Mapping[str, float], level: float) -> str:
-    before, after = _points(means[REFERENCE]), _points(means[row["arm"]])
-    return f"balanced accuracy {before} → {after} ({_interval(row, level)})"
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _interval(row: Mapping[str, Any], level: float) -> str:
-    """`+2.1 points, 95 % interval +0.4 to +3.8`."""
-    text = f"{100 * row['mean']:+.1f} points"
-    if not math.isfinite(row["low"]):
-        return f"{text}, no interval: {no_interval(row['n_seeds'], row['n_groups'])}"
-    cut = ", cut at what is possible" if row["cut"] else ""
-    return f"{text}, {100 * level:.0f} % interval {100 * row['low']:+.1f} to {100 * row['high']:+.1f}{cut}"
-
-
-def no_interval(seeds: int, units: int) -> str:
-    """Why there is no interval, given the numbers of seeds and of test groups (or images without any)."""
-    lacking = [what for n, what in ((seeds, "one seed"), (units, "one test group")) if n < 2]
-    if not lacking:
-        return "too few test groups hold all classes"
-    return f"{' and '.join(lacking)} {'tells' if len(lacking) == 1 else 'tell'} nothing of chance"
-
-
-def _overall(
-    main: Arm | None, verdicts: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]],
-    comparisons: Sequence[Mapping[str, Any]], means: Mapping[str, float], level: float,
-) -> str:  # fmt: skip
-    """The study's answer: synthetic images against none, and against classical augmentation."""
-    if main is None:
-        return "No arm was trained on synthetic images, so this study says nothing about them."
-    word = next(v["verdict"] for v in verdicts if v["arm"] == main.name)
-    row = next(d for d in differences if d["arm"] == main.name)
-    what = "Adding synthetic images" if main.real else "Training on synthetic images alone"
-    if main.name not in ("real+synthetic", "synthetic"):
-        what += f" ({main.name})"
-    opening = {
-        "helps": f"{what} helps",
-        "hurts": f"{what} hurts",
-        "no evidence": f"There is no evidence that {what[0].lower()}{what[1:]} helps or hurts",
-    }[word]
-    text = f"{opening}: {_change(row, means, level)}"
-    rival = next(
-        (c for c in comparisons if c["against"] == "classical" and c["metric"] == PRIMARY_METRIC), None
-    )
-    if rival is not None:
-        against = {
-            "helps": "better than classical augmentation of the real images",
-            "hurts": "worse than classical augmentation of the real images",
-            "no evidence": "not distinguishable from classical augmentation of the real images",
-        }[verdict_word(rival["low"], rival["high"])]
-        text += f"; it is {against} ({_interval(rival, level)})"
-    return text + "."
+    return {"arm": row["arm"], "metric": PRIMARY_METRIC, "verdict": word if survives else "no evidence"}

@@ -95,12 +95,10 @@ def parse_arms(names: Sequence[str], ratio: float = 1.0) -> list[Arm]:
     """Arms from their names, `real` always first since all others are compared with it.
 
     Raises:
-        InputError: no arm, an unknown one, or a ratio that is none.
+        InputError: no arm, or an unknown one.
     """
     if not names:
         raise InputError(f"A study needs at least one arm: {', '.join(KNOWN_ARMS)}.")
-    if not (math.isfinite(ratio) and 0 < ratio <= 1000):
-        raise InputError(f"The ratio of synthetic to real images must be above 0, not {ratio}.")
     arms = [parse_arm(name, ratio) for name in dict.fromkeys(names)]
     if len({dataclasses.replace(arm, name="") for arm in arms}) < len(arms):
         raise InputError(

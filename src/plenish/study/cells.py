@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from plenish import files
 from plenish.metrics.predictions import classify
 from plenish.study.arms import Arm
-from plenish.study.data import Material
+from plenish.study.data import StudyData
 from plenish.training.classifier import Precision, train_classifier
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.engine import stable_seed
@@ -84,7 +84,7 @@ def matched_positions(codes: Ints, like: Ints, dose: float, *key: Any) -> Ints:
     return np.sort(np.concatenate(taken)).astype(np.int64)
 
 
-def compose(arm: Arm, material: Material, seed: int) -> tuple[Labelled, dict[str, int]]:
+def compose(arm: Arm, material: StudyData, seed: int) -> tuple[Labelled, dict[str, int]]:
     """The training images of an arm and seed, and how many of each kind there are.
 
     Synthetic images are drawn anew for every seed, with the real images' class proportions.
@@ -118,7 +118,7 @@ def compose(arm: Arm, material: Material, seed: int) -> tuple[Labelled, dict[str
 
 
 def run_cell(
-    folder: Path, arm: Arm, number: int, seed: int, material: Material, config: ClassifierConfig, *,
+    folder: Path, arm: Arm, number: int, seed: int, material: StudyData, config: ClassifierConfig, *,
     precision: Precision | None = None, on_step: Callable[[int], None] | None = None,
 ) -> Cell:  # fmt: skip
     """Train, predict the test part, and write the cell: predictions first, its record last.

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plenish.metrics.caveats import Caveat
 from plenish.metrics.classification import auroc_binary, balanced_accuracy, confusion_matrix, recall_per_class
 from plenish.metrics.resampling import unit_codes
 from plenish.metrics.statistics import Interval, bootstrap_interval
-from plenish.study.caveats import FEW_ROWS, about_groups
-from plenish.wording import plural
+from plenish.study.caveats import about_test
+from plenish.study.words import class_verdict_word
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -61,8 +62,8 @@ class ClassErrors:
         return [("row", i) if group is None else group for i, group in enumerate(self.groups)]
 
 
-def deal(codes: Ints, groups: Sequence[Hashable | None], rng: np.random.Generator) -> Ints:
-    """Classes dealt anew by chance: to whole groups where each has one class, else to the rows.
+def permute_labels(codes: Ints, groups: Sequence[Hashable | None], rng: np.random.Generator) -> Ints:
+    """Classes permuted at random: over whole groups where each has one class, else over the rows.
 
     Args:
         codes: N class numbers.
@@ -101,7 +102,7 @@ def analyse(
         `matrix` (mean error of class t's images under class p's autoencoder, with intervals), `accuracy` and
         `balanced_accuracy` of the lowest error, `recall`, `confusion`; for two classes `auroc` and
         `auroc_log_ratio`; `by_group` with the same of means over groups, where there are groups;
-        `caveats` and `verdict`.
+        `caveats` and `verdict` as :mod:`plenish.study.words` reads them.
     """
     options = {"level": level, "resamples": resamples, "seed": seed}
     content: dict[str, Any] = {
@@ -114,8 +115,8 @@ def analyse(
     if grouped:
         units = found.by_group()
         content["by_group"] = {"units": len(units.codes), **_classified(units, options)}
-    content["caveats"] = _caveats(found, grouped)
-    content["verdict"] = verdict(content)
+    content["caveats"] = [dataclasses.asdict(caveat) for caveat in _caveats(found)]
+    content["verdict"] = class_verdict_word(content)
     return content
 
 
@@ -164,55 +165,11 @@ def _classified(found: ClassErrors, options: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _caveats(found: ClassErrors, grouped: bool) -> list[str]:
-    texts = []
-    if grouped:
-        named = [group for group in found.groups if group is not None]
-        texts += about_groups(len(set(named)), intervals=True)
-        classes: dict[Hashable, set[int]] = {}
-        for group, code in zip(found.groups, found.codes.tolist()):
-            if group is not None:
-                classes.setdefault(group, set()).add(code)
-        mixed = sum(len(there) > 1 for there in classes.values())
-        if mixed:
-            texts.append(
-                f"{plural(mixed, 'group')} of {len(classes)} hold images of several classes; results by "
-                "group take the images of each class in them as a unit."
-            )
-    else:
-        texts.append(
-            "The test images have no groups (patients, slides), so the intervals take every image as "
-            "independent: if several come from one patient they are too narrow."
-        )
-    counts = np.bincount(found.codes, minlength=len(found.names))
-    scarce = [f"{name} {count}" for name, count in zip(found.names, counts) if 0 < count < FEW_ROWS]
-    if scarce:
-        texts.append(f"Few test images in some classes ({', '.join(scarce)}): their results are uncertain.")
-    absent = [name for name, count in zip(found.names, counts) if not count]
-    if absent:
-        texts.append(f"There are no test images of {', '.join(absent)}.")
-    return texts
-
-
-def verdict(content: dict[str, Any]) -> str:
-    """The answer in one sentence."""
-    names = content["classes"]
-    if len(names) == 2:
-        found, chance, what = content["auroc"], 0.5, "the difference of the two errors has an AUROC of"
-        classes = f"{names[0]} and {names[1]}"
-    else:
-        found, chance = content["balanced_accuracy"], 1 / len(names)
-        what, classes = "the lowest error names the right class with a balanced accuracy of", "the classes"
-    if found["value"] is None:
-        return f"No answer: the test part lacks one of {classes}."
-    value = f"{found['value']:.3f}"
-    if found["low"] is None or found["high"] is None:
-        return f"No answer with an interval: {what} {value}, where chance is {chance:.2g}."
-    value += f" ({found['low']:.3f} to {found['high']:.3f})"
-    if found["low"] > chance:
-        return f"The errors tell {classes} apart: {what} {value}, where chance is {chance:.2g}."
-    if found["high"] < chance:
-        return (
-            f"The errors tell {classes} apart, the wrong way round: {what} {value}; chance is {chance:.2g}."
-        )
-    return f"No evidence that the errors tell {classes} apart: {what} {value}, where chance is {chance:.2g}."
+def _caveats(found: ClassErrors) -> list[Caveat]:
+    classes: dict[Hashable, set[int]] = {}
+    for group, code in zip(found.groups, found.codes.tolist()):
+        if group is not None:
+            classes.setdefault(group, set()).add(code)
+    mixed = sum(len(there) > 1 for there in classes.values())
+    caveats = about_test(found.codes, found.groups, found.names)
+    return caveats + ([Caveat("mixed-groups", {"mixed": mixed, "groups": len(classes)})] if mixed else [])

@@ -5,25 +5,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plenish.datasets.dataset import Dataset, Subset
+from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
+from plenish.latent.sampling import load_generator
+from plenish.metrics.caveats import Caveat
 from plenish.metrics.origin import check_origin
+from plenish.metrics.resampling import unit_codes
+from plenish.runs import Run
 from plenish.study.arms import Arm
 from plenish.training.engine import stable_seed
-from plenish.wording import agree
-
-if TYPE_CHECKING:
-    from plenish.datasets.dataset import Dataset, Subset
 
 Ints = NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
-class Material:
+class StudyData:
     """The checked inputs.
 
     Attributes:
@@ -42,10 +43,10 @@ class Material:
     test: Subset
     synthetic: Subset | None = None
     synthetic_codes: Ints = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
-    caveats: tuple[str, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
 
 
-def open_real(path: Path, split: str, fraction: float, seed: int) -> Material:
+def open_real(path: Path, split: str, fraction: float, seed: int) -> StudyData:
     """Open the real side of a study.
 
     Args:
@@ -58,8 +59,6 @@ def open_real(path: Path, split: str, fraction: float, seed: int) -> Material:
     Raises:
         InputError: labels or split unfit for a study, each in one sentence.
     """
-    from plenish.datasets.dataset import Dataset
-
     data = Dataset.open(path)
     if data.is_synthetic:
         raise InputError(
@@ -73,8 +72,6 @@ def open_real(path: Path, split: str, fraction: float, seed: int) -> Material:
         raise InputError(
             f"{path} has the single class '{data.labels.names[0]}'; a study needs at least two to tell apart."
         )
-    if not 0 < fraction <= 1:
-        raise InputError(f"The fraction of training groups must lie above 0 and at most 1, not {fraction}.")
     train, val, test = (
         data.part("train", split, purpose="train"),
         data.part("val", split, purpose="select"),
@@ -88,7 +85,7 @@ def open_real(path: Path, split: str, fraction: float, seed: int) -> Material:
             f"Class '{data.labels.names[k]}' has {small[k]} training image{'' if small[k] == 1 else 's'} "
             f"{'at this fraction ' if fraction < 1 else ''}in {path}; at least two per class are needed."
         )
-    return Material(data, used, val, test)
+    return StudyData(data, used, val, test)
 
 
 def _check_classes(data: Dataset, train: Subset, val: Subset, test: Subset) -> None:
@@ -121,8 +118,6 @@ def share_of_groups(codes: Ints, groups: NDArray[np.object_], fraction: float, s
     and that number only, not on names: shares of the same rows are nested, those of other rows are not. A row
     without a group is a group of its own; a group of several classes counts for its most frequent one.
     """
-    from plenish.metrics.statistics import unit_codes
-
     units = unit_codes(groups, len(codes))
     count = int(units.max()) + 1
     table = np.zeros((count, int(codes.max()) + 1), np.int64)
@@ -138,59 +133,75 @@ def share_of_groups(codes: Ints, groups: NDArray[np.object_], fraction: float, s
     return np.flatnonzero(kept[units]).astype(np.int64)
 
 
-def add_synthetic(material: Material, path: Path) -> Material:
+def add_synthetic(study: StudyData, path: Path) -> StudyData:
     """Open the synthetic side and check that it may be used beside the real one.
 
     Raises:
         InputError: it is real, of another schema or size, or its generator was trained on anything but this
             split's train part.
     """
-    from plenish.datasets.dataset import Dataset
-
-    data, synthetic = material.data, Dataset.open(path)
+    data, synthetic = study.data, Dataset.open(path)
     if not synthetic.is_synthetic:
         raise InputError(f"{path} holds real images, not synthetic ones; give what 'plenish generate' made.")
-    if (synthetic.size, synthetic.channels) != (data.size, data.channels):
-        raise InputError(
-            f"{path} has images of {synthetic.size} px and {synthetic.channels} channels, {data.path} of "
-            f"{data.size} px "
-            f"and {data.channels}; generate them from a Run trained on this Dataset."
-        )
-    if synthetic.labels.kind != "categorical" or set(synthetic.labels.names) != set(data.labels.names):
-        stated = ", ".join(synthetic.labels.names) or "no labels"
-        raise InputError(
-            f"{path} has {stated} where {data.path} has the classes {', '.join(data.labels.names)}; "
-            "the two must agree."
-        )
+    check_fit(path, synthetic.size, synthetic.channels, synthetic.labels, data)
     record = synthetic.manifest.extra["generator"]
     origin = record.get("data") if isinstance(record, Mapping) else None
-    caveats = list(material.caveats)
-    caveats += check_origin(origin or {}, data, material.test.split_name, f"The generator of {path}")
-    caveats += _check_copies(material, synthetic)
+    caveats = check_origin(origin or {}, data, study.test.split_name, f"The generator of {path}")
+    caveats += _check_copies(study, synthetic)
     rows = synthetic.all_rows()
     number = np.array([data.labels.code(name) for name in synthetic.labels.names])
     return dataclasses.replace(
-        material, synthetic=rows, synthetic_codes=number[rows.codes], caveats=tuple(dict.fromkeys(caveats))
+        study, synthetic=rows, synthetic_codes=number[rows.codes], caveats=tuple(caveats)
     )
 
 
-def _check_copies(material: Material, synthetic: Dataset) -> list[str]:
+def check_generator(path: Path, study: StudyData) -> None:
+    """Refuse a generator that cannot serve this Dataset, before anything is written."""
+    run = Run.open(path, "generator")
+    check_origin(run.config["data"], study.data, study.test.split_name, f"The generator in {path}")
+    network = load_generator(path).network
+    check_fit(path, network.size, network.channels, network.labels, study.data)
+
+
+def check_fit(path: Path, size: int, channels: int, labels: LabelSchema, data: Dataset) -> None:
+    """Refuse synthetic images of another size or other classes than the real ones.
+
+    Args:
+        path: of the synthetic Dataset or its generator, for messages.
+        size: height and width of its images, pixels.
+        channels: of its images.
+        labels: its labels.
+        data: the real Dataset.
+    """
+    if (size, channels) != (data.size, data.channels):
+        raise InputError(
+            f"The images of {path} have {size} px and {channels} channels, those of {data.path} "
+            f"{data.size} px and {data.channels}; use a generator trained on this Dataset."
+        )
+    if labels.kind != "categorical" or set(labels.names) != set(data.labels.names):
+        stated = ", ".join(labels.names) or "no labels"
+        raise InputError(
+            f"{path} has {stated} where {data.path} has the classes {', '.join(data.labels.names)}; use a "
+            "conditional generator trained on this Dataset."
+        )
+
+
+def _check_copies(study: StudyData, synthetic: Dataset) -> list[Caveat]:
     hashes = set(synthetic.table["sha256"])
-    for part in (material.val, material.test):
-        own = material.data.table["sha256"].to_numpy()[part.rows]
+    for part in (study.val, study.test):
+        own = study.data.table["sha256"].to_numpy()[part.rows]
         found = sum(value in hashes for value in own)
         if found:
             raise InputError(
                 f"{found} {part.part} image{'s are' if found > 1 else ' is'} among the synthetic ones in "
                 f"{synthetic.path}, pixel for pixel; the generator must have seen them."
             )
-    copied = sum(value in hashes for value in material.data.table["sha256"].to_numpy()[material.train.rows])
-    there = agree(copied, "training image", "is", "are")
-    return [f"{there} among the synthetic ones, pixel for pixel."] if copied else []
+    copied = sum(value in hashes for value in study.data.table["sha256"].to_numpy()[study.train.rows])
+    return [Caveat("copied-pixels", {"images": copied})] if copied else []
 
 
-def synthetic_needed(arms: Sequence[Arm], material: Material) -> int:
+def synthetic_needed(arms: Sequence[Arm], study: StudyData) -> int:
     """How many synthetic images the most demanding arm takes; a tenth more leaves room in every class."""
     dose = max((arm.synthetic for arm in arms), default=0.0)
-    need = dose * len(material.train)
-    return int(np.ceil(1.1 * need)) + 8 * material.data.labels.width if dose else 0
+    need = dose * len(study.train)
+    return int(np.ceil(1.1 * need)) + 8 * study.data.labels.width if dose else 0

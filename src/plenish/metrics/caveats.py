@@ -1,0 +1,193 @@
+"""What limits a result: a code and its values, and the words for each code.
+
+score.json, study.json and autoencoders.json keep the records; the terminal and the report show the words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from plenish.metrics.words import percent
+from plenish.wording import agree, plural
+
+FEW_GROUPS, FEW_SEEDS, FEW_ROWS = 12, 5, 30
+"""Fewer test groups, seeds and test images of a class than these are a caveat."""
+
+
+@dataclass(frozen=True)
+class Caveat:
+    """Something that limits a result.
+
+    Attributes:
+        code: a key of the words.
+        values: what the words name, JSON-able.
+    """
+
+    code: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        words = _WORDS[self.code]
+        return words.format(**self.values) if isinstance(words, str) else words(**self.values)
+
+
+def describe(caveats: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The caveats of a result file in words."""
+    return [str(Caveat(**caveat)) for caveat in caveats]
+
+
+def about_groups(units: int, *, intervals: bool) -> list[Caveat]:
+    """The caveat of few test groups, if they are few.
+
+    Args:
+        units: how many there are; 0 where images have none.
+        intervals: whether the results have intervals.
+    """
+    return [Caveat("few-groups", {"groups": units, "intervals": intervals})] if 0 < units < FEW_GROUPS else []
+
+
+def _few_groups(groups: int, intervals: bool) -> str:
+    text = f"The test part has only {plural(groups, 'group')}"
+    if groups == 1:
+        return (
+            f"{text}, which says nothing about how results vary between groups, so there are no intervals; "
+            "make a split with more groups in test."
+        )
+    if not intervals:
+        return f"{text}: results may differ for other groups."
+    return (
+        f"{text} (fewer than {FEW_GROUPS}): intervals are rough, may be too narrow, and describe only groups "
+        "like these."
+    )
+
+
+def _no_groups(intervals: bool) -> str:
+    text = "The test images have no groups (patients, slides)"
+    dependent = (
+        ": intervals treat every image as independent and are too narrow if several images come from one "
+        "patient. They"
+    )
+    return f"{text}{dependent if intervals else ': results'} say nothing about new patients or sites."
+
+
+def _few_seeds(seeds: int, intervals: bool) -> str:
+    text = f"{plural(seeds, 'seed')} per arm"
+    if seeds == 1:
+        return f"{text}: the variation between trainings is unknown, so there are no intervals."
+    if not intervals:
+        return f"{text} (fewer than {FEW_SEEDS}): the variation between trainings is poorly known."
+    if seeds == 2:
+        return (
+            f"{text}: the variation between trainings is estimated from two values. Do not trust these "
+            f"intervals: they can be far too wide or too narrow. Use at least 3 seeds, better {FEW_SEEDS}."
+        )
+    return (
+        f"{text} (fewer than {FEW_SEEDS}): the variation between trainings is poorly known, so intervals are "
+        "wide and small effects are not detected."
+    )
+
+
+def _primary(arm: str, others: int, adjusted: bool) -> str:
+    text = f"The primary comparison, fixed in advance, is {arm} against real"
+    if adjusted:
+        return (
+            f"{text}; verdicts on the other {plural(others, 'arm')} are adjusted for their number (Holm), "
+            "their intervals are not."
+        )
+    return f"{text}; {'the other arm is' if others == 1 else 'the other arms are'} exploratory."
+
+
+def _looks(looks: Sequence[Mapping[str, int]], intervals: bool) -> str:
+    shown = ", then ".join(
+        f"{plural(look['arms'], 'arm')} × {plural(look['seeds'], 'seed')}" for look in looks
+    )
+    promise = ", so intervals and p-values are too optimistic" if intervals else ""
+    return (
+        f"The study was extended after a verdict was shown ({shown}): the decision to extend may depend on "
+        f"that verdict{promise}."
+    )
+
+
+def _fewer_images_than_features(scopes: Mapping[str, int], features: int) -> str:
+    counts = ", ".join(f"{scope_name(scope)} {images}" for scope, images in scopes.items())
+    return (
+        f"Fewer images than the {features} features ({counts}): the Fréchet distance is biased upwards. "
+        "Compare it with the real baseline or use KID."
+    )
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def scope_name(scope: str) -> str:
+    """`overall`, or `class` and its name, of a score's scope."""
+    return scope.replace("class:", "class ", 1)
+
+
+_WORDS: Mapping[str, str | Callable[..., str]] = {
+    "few-groups": _few_groups,
+    "no-groups": _no_groups,
+    "some-without-group": "{images} of {of} test images have no group; each counts as a group of its own.",
+    "mixed-groups": lambda mixed, groups: (
+        f"{mixed} of {plural(groups, 'group')} contain images of several classes; in results by group, the "
+        "images of each class of such a group count as one unit."
+    ),
+    "one-fold": "The split is one fold of several; nothing here covers the choice of the fold.",
+    "few-images": lambda counts: f"Few test images in some classes: {_listed(counts)}.",
+    "no-images": lambda classes: f"No test images, left out of averages: {', '.join(classes)}.",
+    "few-seeds": _few_seeds,
+    "primary": _primary,
+    "looks": _looks,
+    "cut-intervals": lambda arms: (
+        f"Intervals of the differences of {', '.join(arms)} reached beyond −1 or 1, which no difference can, "
+        "and were cut there: there are too few seeds or test images to estimate the size of the effect."
+    ),
+    "fewer-synthetic": lambda arm, got, asked: (
+        f"{arm} had {got:,} synthetic images instead of {asked:,}: there are no more of some class."
+    ),
+    "one-generator": lambda intervals: (
+        "The result is for these synthetic images"
+        + (": intervals do not cover training the generator again." if intervals else " only.")
+    ),
+    "generator-saw-more": lambda fraction: (
+        f"The classifiers saw {percent(fraction, '.0f')} of the real training groups, but the generator may "
+        "have seen all of them, which favours the synthetic arms."
+    ),
+    "equal-steps": "All arms train for the same number of steps: with more images, each is seen less often.",
+    "unknown-origin": "It is unknown what the generator was trained on; it may have seen test images.",
+    "copied-pixels": lambda images: (
+        f"{agree(images, 'training image', 'is', 'are')} among the synthetic images, pixel for pixel."
+    ),
+    "baseline": "{name} contains real images; its scores are a baseline, not those of a generator.",
+    "shared-images": lambda images: (
+        f"{agree(images, 'image', 'is', 'are')} in both Datasets, pixel for pixel: the scores are too good."
+    ),
+    "other-labels": "The two Datasets have different labels, so there are no scores per class.",
+    "class-shares": "Class shares of the {kind} images and the test images differ; use the scores per class.",
+    "too-few-images": lambda scope, real, other, kind: (
+        f"Not scored: {scope_name(scope)} ({plural(real, 'test image')}, {plural(other, f'{kind} image')})."
+    ),
+    "fewer-images-than-features": _fewer_images_than_features,
+    "calibrated-on-test": "The split has no val images, so the search for copies is calibrated on test.",
+    "few-held-out": lambda images: (
+        f"The search for copies is calibrated on only {plural(images, 'held-out image')}."
+    ),
+    "held-out-twins": lambda images: (
+        f"{agree(images, 'held-out image', 'is', 'are')} also in train; see plenish profile."
+    ),
+    "study-scope": lambda intervals: (
+        ("The study's intervals cover the choice of test images and of seeds. They" if intervals
+         else "The study's numbers")
+        + " say nothing about another scanner, laboratory, population or classifier."
+    ),
+    "score-scope": (
+        "Scores depend on the feature extractor and on the number of images; compare them only with values "
+        "of the same extractor at the same numbers, such as the real-against-real baseline."
+    ),
+    "copies-scope": (
+        "The search for copies finds near-duplicates under one distance. Finding none is no proof of privacy."
+    ),
+}  # fmt: skip

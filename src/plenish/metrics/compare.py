@@ -1,0 +1,225 @@
+"""What `plenish score` computes: the scores of one Dataset against another, and the search for copies.
+
+The baseline is what training images score against the test part, at as many images as are synthetic. Where
+there are more synthetic than training images it takes all of the latter, and `comparable` has the scores of
+equally many synthetic ones: the pair to compare, because a Fréchet distance falls with the number of images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish import files, invocation
+from plenish.datasets.dataset import Dataset, Subset
+from plenish.errors import InputError
+from plenish.metrics import copies, fidelity
+from plenish.metrics.caveats import Caveat, about_groups
+from plenish.metrics.features import Extractor, describe, get_extractor
+from plenish.metrics.origin import check_pair
+from plenish.metrics.panel import PAIRS, pairs_panel
+from plenish.metrics.results import VERSION, real_record, synthetic_record
+from plenish.metrics.score import ScoreConfig, ScoreResult
+from plenish.progress import progress
+from plenish.runs import versions
+
+LEVEL = 0.95
+_DIFFERENT_SHARES = 0.1  # a class's share of the synthetic images against its share of the test images
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """Images of one side of a comparison, with their thumbnails and features."""
+
+    images: Subset
+    views: copies.Views
+
+    @classmethod
+    def of(cls, images: Subset, extractor: Extractor) -> Side:
+        """Read every image once."""
+        pixels, features = [], []
+        with progress(f"features of {images.dataset.name}, {images.part}", len(images)) as bar:
+            for batch in images.batches(256):
+                pixels.append(copies.thumbnails(batch))
+                features.append(extractor(batch))
+                bar.advance(len(batch))
+        return cls(images, copies.Views(np.concatenate(pixels), np.concatenate(features)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Sides:
+    """The synthetic images (or real ones in their place), and the real parts they are compared with."""
+
+    made: Side
+    test: Side
+    train: Side
+
+    @property
+    def kind(self) -> str:
+        """What the made images are."""
+        return "synthetic" if self.made.images.dataset.is_synthetic else "other real"
+
+
+def compare_datasets(real: Path, synthetic: Path, out: Path, config: ScoreConfig) -> ScoreResult:
+    """Score synthetic images against the test part, and search them for copies of the train part.
+
+    Writes score.json and copies.png. The reading of the test part is counted; the search for copies is
+    calibrated on val.
+
+    Args:
+        real: the real Dataset, with a split.
+        synthetic: the synthetic Dataset, or a real one as a baseline.
+        out: folder to write; must not exist.
+        config: how to compare.
+
+    Raises:
+        InputError: the two do not fit each other, the generator was trained on anything but this train
+            part, there are too few images, or OUT exists.
+    """
+    start = time.monotonic()
+    originals, made = Dataset.open(real), Dataset.open(synthetic)
+    known = check_pair(originals, made, config.split)
+    asked = {
+        "verb": "score", "real": originals.provenance(config.split), "synthetic": made.provenance(),
+        **dataclasses.asdict(config), "weights": str(config.weights) if config.weights else None,
+    }  # fmt: skip
+    with files.atomic_dir(out, asked) as folder:
+        content, panel = _compute(originals, made, config, known)
+        content["seconds"] = round(time.monotonic() - start, 1)
+        files.write_bytes(folder / "copies.png", panel)
+        files.write_json(folder / "score.json", content)
+    return ScoreResult(out, files.read_json(out / "score.json"))
+
+
+def _compute(
+    real: Dataset, synthetic: Dataset, config: ScoreConfig, known: Sequence[Caveat]
+) -> tuple[dict[str, Any], bytes]:
+    """What score.json holds, and the picture of the closest pairs."""
+    extractor = get_extractor(config.features, real, config.split, weights=config.weights, seed=config.seed)
+    train, test = (real.part(part, config.split, purpose="score") for part in ("train", "test"))
+    rows = np.arange(len(synthetic), dtype=np.int64)
+    everything = Subset(synthetic, rows, "train", "all", synthetic.manifest.pixels_hash)
+    sides = Sides(*(Side.of(images, extractor) for images in (everything, test, train)))
+    try:
+        held = Side.of(real.part("val", config.split, purpose="score"), extractor)
+    except InputError:  # a split without val images
+        held = sides.test
+    scores, caveats = all_scores(sides, extractor.name, config)
+    found = search_copies(sides, held)
+    if held is sides.test:
+        caveats.append(Caveat("calibrated-on-test"))
+    if found.n_twins:
+        caveats.append(Caveat("held-out-twins", {"images": found.n_twins}))
+    if len(held.images) < copies.FEW_HELD:
+        caveats.append(Caveat("few-held-out", {"images": len(held.images)}))
+    content = {
+        "schema": VERSION, "kind": "score", "command": invocation.record(), "real": real_record(train, test),
+        "synthetic": synthetic_record(synthetic), "extractor": describe(extractor), "seed": config.seed,
+        "level": LEVEL, "resamples": config.resamples, "scores": scores,
+        "copies": copies.result(found, everything.ids, train.ids),
+        "test_reads": real.test_reads(config.split),
+        "caveats": [dataclasses.asdict(caveat) for caveat in (*known, *caveats)], "versions": versions(),
+    }  # fmt: skip
+    return content, closest_pairs(found, sides)
+
+
+def search_copies(sides: Sides, held: Side) -> copies.Copies:
+    """Look for copies of training images, calibrated on held-out ones.
+
+    Raises:
+        InputError: there are too few images.
+    """
+    path = sides.test.images.dataset.path
+    if min(len(held.images), len(sides.train.images)) < 3:
+        raise InputError(f"{path} has too few val or train images to look for copies; use other ratios.")
+    try:
+        return copies.search(
+            sides.made.views, held.views, sides.train.views, level=LEVEL, baseline=sides.kind != "synthetic"
+        )
+    except ValueError as error:
+        raise InputError(f"No search for copies on {path}: {error}; make the split again.") from None
+
+
+def closest_pairs(found: copies.Copies, sides: Sides) -> bytes:
+    """The picture of the closest pairs, PNG."""
+    closest = np.argsort(found.score, kind="stable")[:PAIRS]
+    captions = [(f"distance {found.score[i]:.2f}", bool(found.score[i] < found.threshold)) for i in closest]
+    made = sides.made.images.images(closest)
+    return pairs_panel(made, sides.train.images.images(found.neighbour[closest]), captions, sides.kind)
+
+
+def all_scores(
+    sides: Sides, extractor: str, config: ScoreConfig
+) -> tuple[list[dict[str, Any]], list[Caveat]]:
+    """Scores overall and, where both sides have the same classes, of each class; and what limits them."""
+    each = {name: getattr(sides, name).images for name in ("made", "test", "train")}
+    scopes = {"overall": {name: np.ones(len(images), dtype=bool) for name, images in each.items()}}
+    labels = each["test"].dataset.labels
+    caveats = []
+    if labels.kind == "categorical" and labels == each["made"].dataset.labels:
+        codes = {name: images.codes for name, images in each.items()}
+        for code, label in enumerate(labels.names):
+            scopes[f"class:{label}"] = {name: found == code for name, found in codes.items()}
+        test, made = (
+            np.bincount(codes[name], minlength=len(labels.names)) / len(codes[name])
+            for name in ("test", "made")
+        )
+        if np.abs(test - made).max() > _DIFFERENT_SHARES:
+            caveats.append(Caveat("class-shares", {"kind": sides.kind}))
+    rows, few = [], {}
+    for scope, masks in scopes.items():
+        real, synthetic = (int(masks[name].sum()) for name in ("test", "made"))
+        if not fidelity.enough_rows(real, synthetic):
+            values = {"scope": scope, "real": real, "other": synthetic, "kind": sides.kind}
+            caveats.append(Caveat("too-few-images", values))
+            continue
+        if fidelity.is_biased(real, synthetic, sides.test.views.features.shape[1]):
+            few[scope] = min(real, synthetic)
+        rows += _scope_scores(scope, sides, masks, extractor, config)
+    if few:
+        features = sides.test.views.features.shape[1]
+        caveats.append(Caveat("fewer-images-than-features", {"scopes": few, "features": features}))
+    units = len({group for group in each["test"].groups if group is not None})
+    return rows, caveats + about_groups(units, intervals=any(np.isfinite(row["low"]) for row in rows))
+
+
+def _scope_scores(
+    scope: str, sides: Sides, masks: Mapping[str, NDArray[np.bool_]], extractor: str, config: ScoreConfig
+) -> list[dict[str, Any]]:
+    """The scores of the images under the masks, with those of training images as their baseline."""
+    test, made, train = (getattr(sides, k).views.features[masks[k]] for k in ("test", "made", "train"))
+
+    def compare(synthetic: NDArray[np.float32], resamples: int) -> list[fidelity.Score]:
+        return fidelity.compare(
+            test, synthetic, groups=sides.test.images.groups[masks["test"]], extractor=extractor,
+            resamples=resamples, seed=config.seed, level=LEVEL,
+        )  # fmt: skip
+
+    found = compare(made, config.resamples)
+    rng = np.random.default_rng([config.seed, 0xBA5E])
+    drawn = rng.permutation(len(train))[: len(made)]
+    rows: list[dict[str, Any]] = [
+        {
+            "name": row.name, "scope": scope, "value": row.value, "low": row.low, "high": row.high,
+            "n_real": row.n_real, "n_synthetic": row.n_synthetic, "better": row.better,
+            "real_baseline": None, "n_baseline": len(drawn), "comparable": None,
+        }
+        for row in found
+    ]  # fmt: skip
+    if not fidelity.enough_rows(len(test), len(drawn)):
+        return rows
+    for row, floor in zip(rows, compare(train[drawn], 0)):
+        row["real_baseline"] = floor.value
+    if len(drawn) < len(made):  # fewer images raise an FD, so the baseline is compared at its own number
+        few = made[rng.permutation(len(made))[: len(drawn)]]
+        for row, fair in zip(rows, compare(few, config.resamples)):
+            row["comparable"] = {
+                "value": fair.value, "low": fair.low, "high": fair.high, "n_synthetic": fair.n_synthetic,
+            }  # fmt: skip
+    return rows

@@ -1,0 +1,69 @@
+"""The result files: their version, how they are read, and what they record of the Datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from plenish import files
+from plenish.datasets.dataset import Dataset, Subset
+from plenish.errors import InputError
+
+Kind = Literal["score", "study", "autoencoder-study"]
+VERSION = 2
+FILES: dict[Kind, tuple[str, str]] = {
+    "score": ("score.json", "plenish score"),
+    "study": ("study.json", "plenish study"),
+    "autoencoder-study": ("autoencoders.json", "plenish study autoencoders"),
+}
+"""The file of each kind, and the command that makes it."""
+
+
+def read_result(path: Path, kind: Kind) -> tuple[dict[str, Any], Path]:
+    """Read a result file.
+
+    Args:
+        path: the folder made by the command, or the JSON file itself.
+        kind: which command.
+
+    Returns:
+        The content and the folder.
+
+    Raises:
+        InputError: there is no such file, or it is of another kind or layout.
+    """
+    name, command = FILES[kind]
+    file = path if path.suffix == ".json" else path / name
+    if not file.is_file():
+        raise InputError(f"{path} contains no {name}; make it with '{command} … {path}'.")
+    content = files.read_json(file)
+    if not isinstance(content, dict) or content.get("kind") != kind:
+        raise InputError(f"{file} is not the result of '{command}'; give the folder that command made.")
+    if content.get("schema") != VERSION:
+        raise InputError(
+            f"{file} has layout version {content.get('schema')!r} and this Plenish reads {VERSION}; "
+            f"run '{command}' again."
+        )
+    return content, file.parent
+
+
+def real_record(*parts: Subset) -> dict[str, Any]:
+    """What a result file keeps of the real Dataset, its split and its parts, the test part last."""
+    test = parts[-1]
+    data = test.dataset
+    return {
+        "path": str(data.path.resolve()), "name": data.name, "pixels_hash": data.manifest.pixels_hash,
+        "table_hash": data.manifest.table_hash, "split": test.split_name, "split_hash": test.split_hash,
+        **{f"n_{part.part}": len(part) for part in parts},
+        "groups_test": len({group for group in test.groups if group is not None}),
+        "phantom": bool(data.manifest.extra.get("phantom")),
+    }  # fmt: skip
+
+
+def synthetic_record(data: Dataset) -> dict[str, Any]:
+    """What a result file keeps of the synthetic Dataset, or of the real one in its place."""
+    return {
+        "path": str(data.path.resolve()), "name": data.name, "n": len(data),
+        "origin": "synthetic" if data.is_synthetic else "real", "pixels_hash": data.manifest.pixels_hash,
+        "generator": data.manifest.extra.get("generator") or None,
+    }  # fmt: skip

@@ -1,0 +1,90 @@
+"""Numbers, intervals and the search for copies in words, for the terminal and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from plenish.metrics.copies import FEW_HELD
+from plenish.wording import agree, plural
+
+
+def is_known(value: float | None) -> TypeGuard[float]:
+    """Whether there is a finite value; a result file has null where Python has nan."""
+    return value is not None and bool(np.isfinite(value))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with `digits` significant digits, an exponent only where it needs one, `–` for none."""
+    if not is_known(value):
+        return "–"
+    size = abs(value)
+    if size == 0:
+        return "0"
+    if size >= 10 ** (digits + 3) or size < 1e-4:
+        return f"{value:.{digits - 1}e}".replace("-", "−")
+    decimals = max(0, digits - 1 - int(np.floor(np.log10(size))))
+    return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def fixed(value: float | None, spec: str) -> str:
+    """A number by a format such as `+.3f`, with a minus sign in place of a hyphen, `–` for none."""
+    return f"{value:{spec}}".replace("-", "−") if is_known(value) else "–"
+
+
+def with_interval(value: float | None, low: float | None, high: float | None, spec: str = "") -> str:
+    """`0.81 (0.78 to 0.84)`, or the value alone without an interval.
+
+    Args:
+        value: what was measured.
+        low: lower bound, unknown without an interval.
+        high: upper bound.
+        spec: a format such as `+.3f`; by default three significant digits.
+    """
+    shown = [fixed(x, spec) if spec else number(x) for x in (value, low, high)]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})" if is_known(low) and is_known(high) else shown[0]
+
+
+def percent(share: float | None, spec: str = ".1f") -> str:
+    """A share between 0 and 1 as `12.3 %`."""
+    return "–" if share is None else f"{fixed(100 * share, spec)}\u00a0%"
+
+
+def describe_copies(found: Mapping[str, Any]) -> str:
+    """The `copies` part of score.json in one sentence."""
+    n, k = found["n"], found["n_suspect"]
+    kind = "other real" if found["baseline"] else "synthetic"
+    text = (
+        f"{k} of {plural(n, f'{kind} image')} ({percent(found['share_suspect'])}, "
+        f"{percent(found['level'], '.0f')} interval {fixed(100 * found['low'], '.1f')} to "
+        f"{percent(found['high'])}) {'is' if k == 1 else 'are'} suspiciously close to one training image; "
+        f"{percent(found['expected_share'])} are expected by chance "
+        f"(at most {percent(found['expected_share_high'])})"
+    )
+    same = agree(found["n_identical"], "image", "is identical", "are identical")
+    if found["baseline"]:
+        text = f"Baseline of real images against real images: {text}"
+        endings = {
+            "none": "", "close": _close_but_real(found),
+            "identical": f"; {same} to a training image: the two Datasets share images",
+        }  # fmt: skip
+    else:
+        endings = {
+            "none": ": no sign of copying",
+            "close": ": images of train, or properties of their groups, leak; look at the closest pairs",
+            "identical": f"; {same} to a training image: training images leak",
+        }
+    return text + endings[found["finding"]] + "."
+
+
+def _close_but_real(found: Mapping[str, Any]) -> str:
+    """What real images close to training images mean: no generator can have copied them."""
+    reasons = []
+    if 2 * found["n_far"] > found["n"]:
+        reasons.append("most of them are farther from all training images than held-out images are")
+    if found["n_holdout"] < FEW_HELD:
+        reasons.append(f"the search is calibrated on only {plural(found['n_holdout'], 'held-out image')}")
+    because = f" ({' and '.join(reasons)})" if reasons else ""
+    return f"; this cannot tell whether the two Datasets share images or groups{because}"

@@ -1,0 +1,228 @@
+"""The cells of a study run, analysed and written to study.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from plenish import files, settings
+from plenish.datasets.dataset import Dataset
+from plenish.errors import InputError
+from plenish.latent.sampling import load_generator, make_dataset
+from plenish.metrics.caveats import Caveat
+from plenish.metrics.results import VERSION, real_record, synthetic_record
+from plenish.metrics.words import is_known
+from plenish.networks.classifier import build_classifier, check_classifier
+from plenish.progress import progress
+from plenish.runs import Run, versions
+from plenish.study import caveats, cells
+from plenish.study.analysis import Analysis, Predictions, analyse
+from plenish.study.arms import Arm
+from plenish.study.config import StudyConfig, check_source
+from plenish.study.data import StudyData, add_synthetic, check_generator, open_real, synthetic_needed
+from plenish.study.design import Design
+from plenish.study.result import Study
+from plenish.study.words import PRIMARY_METRIC, study_verdict
+from plenish.training.classifier import Precision, choose_precision
+from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
+from plenish.training.classifier_losses import check_loss
+from plenish.training.engine import Engine
+
+
+def run_study(
+    real: Path, out: Path, config: StudyConfig, *, generator: Path | None = None,
+    synthetic: Path | None = None,
+) -> Study:  # fmt: skip
+    """Run the cells of a study that are missing, analyse all of them, and write study.json.
+
+    Args:
+        real: the real Dataset.
+        out: the study's folder; an unfinished or smaller study in it is continued.
+        config: how to compare.
+        generator: a generator's Run; synthetic images are generated from it into the study's folder.
+        synthetic: a synthetic Dataset, instead of a generator.
+
+    Raises:
+        InputError: inputs unfit for a study, or a folder that holds a study with other settings.
+    """
+    design = Design.of(config, out)
+    check_source(design.arms, generator, synthetic)
+    options = {field.name: getattr(config, field.name) for field in dataclasses.fields(ClassifierOptions)}
+    classifier = ClassifierConfig(**options)
+    check_classifier(classifier.classifier)
+    check_loss(classifier)
+    data = open_real(real, config.split, config.fraction, config.seed)
+    classifier = classifier.resolved(len(data.train))
+    _check_network(classifier, data.data)
+    parents: list[dict[str, Any]] = []
+    if synthetic is not None:
+        data = add_synthetic(data, synthetic)
+        parents.append(Dataset.open(synthetic).provenance())
+    if generator is not None:
+        check_generator(generator, data)
+        made = Run.open(generator)
+        parents.append({"run": str(generator.resolve()), "id": made.id, "kind": made.kind})
+    weights = config.pretrained
+    options |= {
+        "steps": classifier.steps, "learning_rate": classifier.peak_rate, "ratio": config.ratio,
+        "fraction": config.fraction, "arms": design.names,
+        "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,
+    }  # fmt: skip
+    source = str(synthetic or generator or "")
+    asked = options | {"split": config.split, "seeds": design.seeds, "source": source}
+    asked |= {"precision": settings.current().precision}
+    run = Run.open_or_create(
+        out, "study", asked, data=data.data.provenance(config.split) | {"part": "train"}, parents=parents,
+        seed=config.seed, may_change=("arms", "seeds", "source"),
+    )  # fmt: skip
+    with run.lock():
+        run.update_status(primary_arm=design.primary)
+        if generator is not None:
+            data = add_synthetic(data, _generate(run, generator, design.arms, data))
+        _check_same_synthetic(run, data)
+        begun = time.monotonic()
+        done = _run_cells(run, design, data, classifier)
+        content = _content(run, config, design, data, done)
+        content |= options | {"analysis_seconds": time.monotonic() - begun}
+        files.write_json(run.path / "study.json", content)
+        content = files.read_json(run.path / "study.json")
+        run.update_status(state="complete", seconds=content["seconds"], message=study_verdict(content))
+    return Study(out, content)
+
+
+def _content(
+    run: Run, config: StudyConfig, design: Design, data: StudyData, done: Sequence[cells.Cell]
+) -> dict[str, Any]:
+    """What study.json holds of the cells and their analysis."""
+    options = {"level": config.level, "resamples": config.resamples, "seed": config.seed}
+    predictions = Predictions.of(done, data.data.labels.names, **options)
+    found = analyse(predictions, design.arms, design.primary)
+    records = [cell.record for cell in done]
+    return {
+        "schema": VERSION, "kind": "study", "commands": run.commands,
+        "real": real_record(data.train, data.val, data.test),
+        "synthetic": synthetic_record(data.synthetic.dataset) if data.synthetic is not None else None,
+        **options, "seeds": list(range(design.seeds)), "test": _about_test(data), "cells": records,
+        **dataclasses.asdict(found),
+        "caveats": [dataclasses.asdict(c) for c in _caveats(run, config, design, data, found, records)],
+        "primary_metric": PRIMARY_METRIC, "primary_arm": design.primary,
+        "test_reads": data.data.test_reads(config.split), "versions": versions(),
+        "environment": run.status.get("environment", {}),
+        "seconds": sum(record["seconds"] for record in records),
+    }  # fmt: skip
+
+
+def _check_network(config: ClassifierConfig, data: Dataset) -> None:
+    """Build the network once, so that a wrong size or weights file is refused before a folder is made."""
+    with torch.random.fork_rng(devices=[]):
+        build_classifier(
+            config.classifier, data.channels, data.size, data.labels.width, pretrained=config.pretrained
+        )
+
+
+def _generate(run: Run, generator: Path, arms: Sequence[Arm], data: StudyData) -> Path:
+    """The study's own synthetic images, made once."""
+    out = run.path / "synthetic"
+    if out.exists():
+        return out
+    n, loaded = synthetic_needed(arms, data), load_generator(generator)
+    if data.train.split_name == "default":
+        make_dataset(loaded, out, n, like=data.data.path, seed=run.seed)
+    else:  # equal shares of the classes, enough for the most frequent one
+        counts = np.bincount(data.train.codes)
+        n = int(np.ceil(n * len(counts) * counts.max() / counts.sum()))
+        make_dataset(loaded, out, n, seed=run.seed)
+    return out
+
+
+def _check_same_synthetic(run: Run, data: StudyData) -> None:
+    """All cells of a study use the same synthetic images."""
+    if data.synthetic is None:
+        return
+    found = data.synthetic.dataset.manifest.pixels_hash
+    if run.status.get("synthetic_hash", found) != found:
+        raise InputError(
+            f"{run.path} was started with other synthetic images; give those again or use another folder."
+        )
+    run.update_status(synthetic_hash=found)
+
+
+def _run_cells(run: Run, design: Design, data: StudyData, config: ClassifierConfig) -> list[cells.Cell]:
+    """Run what is missing, seed by seed so that an unfinished study is paired; load the rest."""
+    every = [(arm, k) for k in range(design.seeds) for arm in design.arms]
+    todo = [(arm, k) for arm, k in every if not cells.is_done(run.path, arm.name, k)]
+    if todo:
+        precision = _precision(run, data.data, config)
+        run.update_status(
+            state="running", cells_left=len(todo), arms=design.names, seeds=design.seeds,
+            environment=Engine.from_settings().describe(),
+        )  # fmt: skip
+    try:
+        with progress("training classifiers", len(todo) * (config.steps or 0) * config.batch) as bar:
+            for left, (arm, k) in zip(range(len(todo) - 1, -1, -1), todo):
+                bar.note(
+                    f"{arm.name}, seed {k + 1} of {design.seeds}" + (f", {left} to follow" if left else "")
+                )
+                cells.run_cell(
+                    run.path, arm, k, run.seed, data, config, precision=precision,
+                    on_step=lambda _: bar.advance(config.batch),
+                )  # fmt: skip
+                run.update_status(cells_left=left)
+    except KeyboardInterrupt:
+        run.update_status(state="interrupted")
+        raise
+    return [cells.load_cell(run.path, arm.name, k) for arm, k in every]
+
+
+def _precision(run: Run, data: Dataset, config: ClassifierConfig) -> Precision:
+    """Measured once per study and kept, so that a resumed study computes as it began."""
+    held = run.status.get("precision")
+    if held is None:
+        held = choose_precision(config, data.channels, data.size, data.labels.width)
+        run.update_status(precision=held)
+    return held
+
+
+def _caveats(
+    run: Run, config: StudyConfig, design: Design, data: StudyData, found: Analysis,
+    records: Sequence[dict[str, Any]],
+) -> list[Caveat]:  # fmt: skip
+    """Everything that limits the answer."""
+    test, intervals = data.test, any(is_known(row["low"]) for row in found.summary)
+    fold = data.data.split(config.split).manifest.get("folds")
+    return [
+        *data.caveats,
+        *caveats.about_test(test.codes, list(test.groups), data.data.labels.names, intervals=intervals),
+        *([Caveat("one-fold")] if fold else []),
+        *caveats.about_design(
+            design.arms, design.seeds, config.fraction, data.synthetic is not None, design.primary,
+            intervals=intervals,
+        ),
+        *caveats.about_looks(_looks(run, design), intervals=intervals),
+        *caveats.about_cuts([*found.differences, *found.comparisons]),
+        *caveats.about_doses(records, design.arms, len(data.train)),
+    ]  # fmt: skip
+
+
+def _looks(run: Run, design: Design) -> list[dict[str, Any]]:
+    """What the study held at every verdict it showed, kept before the present one is written."""
+    looks = list(run.status.get("looks", []))
+    now = {"arms": design.names, "seeds": design.seeds}
+    if now not in looks:
+        looks.append(now)
+        run.update_status(looks=looks)
+    return looks
+
+
+def _about_test(data: StudyData) -> dict[str, Any]:
+    counts = np.bincount(data.test.codes, minlength=data.data.labels.width).tolist()
+    groups = {group for group in data.test.groups if group is not None}
+    return {
+        "n": len(data.test), "groups": len(groups), "per_class": dict(zip(data.data.labels.names, counts))
+    }  # fmt: skip

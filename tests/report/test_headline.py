@@ -1,0 +1,177 @@
+"""The answers at the top of the report and the limits below it, from small results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabricate import make_data
+
+from plenish.metrics.caveats import Caveat
+from plenish.report import headline
+from plenish.report.inputs import ReportInputs
+from plenish.report.record import limits
+
+
+def study(arm: str, verdict: str, real: bool = True) -> dict[str, Any]:
+    """A study whose primary arm is `arm`; classical augmentation helps."""
+    interval = {"helps": (0.1, 0.3), "hurts": (-0.3, -0.1), "no evidence": (-0.1, 0.1)}
+    verdicts = {"classical": "helps", arm: verdict}
+    rows = [
+        {
+            "arm": name, "metric": "balanced_accuracy", "mean": 0.0, "low": interval[word][0],
+            "high": interval[word][1], "cut": False, "n_seeds": 5, "n_groups": 20,
+        }
+        for name, word in verdicts.items()
+    ]  # fmt: skip
+    names = ["real", *verdicts]
+    return {
+        "arms": names, "differences": rows, "comparisons": [], "level": 0.95,
+        "summary": [{"arm": name, "metric": "balanced_accuracy", "mean": 0.5} for name in names],
+        "verdict": {"arm": arm, "real": real, "verdict": verdict},
+    }  # fmt: skip
+
+
+def copies(**more: Any) -> dict[str, Any]:
+    return {
+        "finding": "none", "baseline": False, "n": 100, "n_suspect": 5, "share_suspect": 0.05, "low": 0.02,
+        "high": 0.11, "level": 0.95, "expected_share": 0.05, "expected_share_high": 0.1, "n_identical": 0,
+        "n_far": 0, "n_holdout": 200,
+    } | more  # fmt: skip
+
+
+def row(name: str, value: float | None, low: float | None = None, **more: Any) -> dict[str, Any]:
+    high = None if low is None or value is None else 2 * value - low
+    return {
+        "name": name, "scope": "overall", "value": value, "low": low, "high": high, "real_baseline": None,
+        "n_real": 500, "n_synthetic": 500, "n_baseline": 500, "comparable": None,
+    } | more  # fmt: skip
+
+
+def score(*rows: dict[str, Any], dim: int = 64, origin: str = "synthetic") -> dict[str, Any]:
+    more = [row("precision", 0.7), row("recall", 0.4)]
+    return {"scores": [*rows, *more], "extractor": {"dim": dim}, "synthetic": {"origin": origin}}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "answer", "tone"),
+    [
+        ("helps", "They help", "good"),
+        ("hurts", "They hurt", "bad"),
+        ("no evidence", "No evidence that they help", "neutral"),
+    ],
+)
+def test_headline_follows_the_verdict_on_the_primary_arm_alone(verdict: str, answer: str, tone: str) -> None:
+    """A classical augmentation that helps must never be announced as synthetic images that help."""
+    card = headline.help_card(study("real+synthetic", verdict))
+    assert (card.answer, card.tone) == (answer, tone)
+
+
+def test_arms_without_synthetic_images_say_nothing_of_them() -> None:
+    card = headline.help_card(study("classical", "helps") | {"verdict": None})
+    assert (card.answer, card.tone) == ("Not studied", "neutral")
+
+
+def test_synthetic_images_alone_are_another_question() -> None:
+    card = headline.help_card(study("synthetic", "hurts", real=False))
+    assert card.question != headline.help_card(study("real+synthetic", "hurts")).question
+    assert (card.answer, card.tone) == ("They are worse", "bad")
+
+
+@pytest.mark.parametrize(("finding", "tone"), [("none", "good"), ("close", "bad"), ("identical", "bad")])
+def test_copies_beyond_chance_raise_the_alarm(finding: str, tone: str) -> None:
+    assert headline.copies_card(copies(finding=finding, n_identical=2)).tone == tone
+
+
+@pytest.mark.parametrize("finding", ["none", "close", "identical"])
+def test_a_baseline_of_real_images_is_never_called_a_leak(finding: str) -> None:
+    card = headline.copies_card(copies(finding=finding, baseline=True, n_identical=2))
+    assert card.tone == "neutral"
+    assert not {"leak", "synthetic", "copying"} & set(f"{card.question} {card.sentence}".lower().split())
+    rows = [row("FD(domain)", 1.0), row("KID(domain)", 0.1)]
+    questions = {
+        headline.fidelity_card(score(*rows, origin=kind))[0].question for kind in ("real", "synthetic")
+    }
+    assert len(questions) == 2
+
+
+def test_fidelity_is_told_against_the_baseline() -> None:
+    far = row("FD(domain)", 30.0, 26.0, real_baseline=10.0)
+    answer, sentence = headline.against_baseline(far)
+    assert "3.0 times" in answer
+    assert "3.0 times the 10.0" in sentence
+    assert "30.0 (26.0 to 34.0)" in sentence
+    near = headline.against_baseline(far | {"low": 9.0})[0]
+    assert near == "Not shown to be farther than real ones"
+    assert headline.against_baseline(far | {"real_baseline": None})[0] == "FD(domain) 30.0"
+    negative = far | {"real_baseline": -1e-3}
+    assert headline.against_baseline(negative)[0] == "Farther than real ones"
+    assert headline.against_baseline(negative | {"low": None})[0] == "FD(domain) 30.0"
+
+
+def test_the_headline_compares_at_the_same_number_of_images() -> None:
+    fair = {"value": 30.0, "low": 26.0, "high": 34.0, "n_synthetic": 100}
+    rows = [row(n, 15.0, 14.0, real_baseline=10.0, comparable=fair) for n in ("FD(domain)", "KID(domain)")]
+    (card,) = headline.fidelity_card(score(*rows))
+    assert "3.0 times" in card.answer
+    assert "30.0 (26.0 to 34.0)" in card.sentence
+
+
+@pytest.mark.parametrize(("n", "first"), [(12, "KID"), (65, "KID"), (66, "FD")])
+def test_the_headline_is_unbiased_where_images_are_fewer_than_features(n: int, first: str) -> None:
+    rows = [
+        row("FD(domain)", 34.0, 30.0, real_baseline=10.0, n_synthetic=n),
+        row("KID(domain)", 0.66, 0.6, real_baseline=0.01, n_synthetic=n),
+    ]
+    (card,) = headline.fidelity_card(score(*rows))
+    assert card.answer.startswith("66 times" if first == "KID" else "3.4 times")
+    assert card.sentence.startswith(first)
+    assert "FD(domain) is 34.0" in card.sentence
+
+
+def test_without_scores_there_is_no_answer_on_fidelity() -> None:
+    assert headline.fidelity_card(score() | {"scores": []}) == []
+    assert headline.cards(None, None) == []
+
+
+def test_one_rule_says_what_is_compared_with_the_real_images(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "real", ("a",), n=12)
+    real = {"synthetic": {"origin": "real"}}
+    for inputs in (ReportInputs(score=real), ReportInputs(study=real), ReportInputs(synthetic=data)):
+        assert inputs.kind == "other real"
+    assert ReportInputs(score={"synthetic": {"origin": "synthetic"}}).kind == "synthetic"
+    assert ReportInputs(study={"synthetic": None}).kind == ReportInputs().kind == "synthetic"
+
+
+def _limits(score: list[Caveat] | None, study: list[Caveat] | None, low: float | None = 0.1) -> list[str]:
+    def result(caveats: list[Caveat] | None) -> dict[str, Any] | None:
+        records = [{"code": c.code, "values": c.values} for c in caveats or []]
+        return None if caveats is None else {"caveats": records, "summary": [{"low": low}]}
+
+    section = limits(ReportInputs(score=result(score), study=result(study)))
+    return [] if section is None else list(section.blocks[0].items)  # type: ignore[union-attr]
+
+
+def test_no_interval_is_spoken_of_where_none_is_shown() -> None:
+    assert [("intervals" in " ".join(_limits(None, [], low))) for low in (None, 0.1)] == [False, True]
+
+
+@pytest.mark.parametrize("groups", [1, 8])
+def test_few_groups_are_told_once(groups: int) -> None:
+    def few(n: int) -> list[Caveat]:
+        return [Caveat("few-groups", {"groups": n, "intervals": n > 1})]
+
+    always = len(_limits([], []))
+    assert len(_limits(few(groups), few(groups))) == always + 1
+    assert len(_limits(few(groups), few(9))) == always + 2
+    assert len(_limits(few(groups), None)) == len(_limits([], None)) + 1
+
+
+def test_limits_hold_every_caveat_once_those_of_the_study_first() -> None:
+    shared, own = Caveat("unknown-origin"), Caveat("equal-steps")
+    items = _limits([shared, Caveat("other-labels")], [own, shared])
+    assert items[:3] == [str(own), str(shared), str(Caveat("other-labels"))]
+    assert items.count(str(shared)) == 1
+    assert str(Caveat("copies-scope")) in items
+    assert _limits(None, None) == []
