@@ -127,8 +127,9 @@ class _Spectral(nn.Module):
                 if self.training:
                     left = torch.mv(matrix, v)
                     sigma = left.norm()
-                    # A new tensor: the one before may wait for its backward pass.
-                    u = self.u = left / sigma
+                    # A tensor of its own for the backward pass, which the next pass must not change.
+                    u = left / sigma
+                    self.u.copy_(u)
             normed: Tensor = (
                 _Normed.apply(self.weight, u, v, sigma) if torch.is_grad_enabled() else self.weight / sigma
             )

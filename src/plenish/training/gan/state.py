@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from plenish.networks.gan.contract import Discriminator, Generator
 from plenish.training.engine import Engine
+from plenish.training.gan.graphs import Passes
 from plenish.training.gan.growth import Stage
 from plenish.training.gan.method import Method
 from plenish.training.gan.objectives import objective
@@ -55,6 +57,10 @@ class GANState:
         self.opt_d = self._adam(self.d, rules.lr_d, penalty.lazy_share())
         self.sizes = [self.g.stage_size(number) for number in range(self.g.stages)]
         self.parameters_g, self.parameters_d = list(self.g.parameters()), list(self.d.parameters())
+        # A network that grows computes something else at every step.
+        self.passes = Passes(
+            engine, rules.batch * self.g.size**2, recording=False if len(self.sizes) > 1 else None
+        )
 
     def _adam(self, network: nn.Module, lr: float, share: float) -> torch.optim.Adam:
         """Adam whose rates allow for the steps a lazy penalty adds (Karras et al. 2020, appendix B).
@@ -100,6 +106,15 @@ class GANState:
         """Have gradients of the discriminator's weights computed, or not."""
         for parameter in self.parameters_d:
             parameter.requires_grad_(on)
+
+    def synthesis(self, w: Tensor, y: Tensor | None) -> Tensor:
+        """Images of styles, N×C×H×W, not to be differentiated twice."""
+        return self.passes.run("synthesis", self.g, self.g.synthesis, w, y)
+
+    def logits(self, images: Tensor, y: Tensor | None, parts: int = 1) -> Tensor:
+        """The discriminator's logits, N, not to be differentiated twice."""
+        call = functools.partial(self.d, parts=parts)
+        return self.passes.run(f"logits {parts}", self.d, call, images, y)
 
     def latents(self, n: int, *key: Any) -> Tensor:
         """Draw z, n×z_dim, for one purpose."""

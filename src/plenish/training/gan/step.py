@@ -55,7 +55,7 @@ class StepContext:
             g.w_mean.lerp_(w[:, 0].detach().float().mean(0), W_MEAN_RATE)
         if g.num_ws > 1 and share:
             w = self._mixed(w, share, update)
-        return g.synthesis(w, self.y)
+        return self.state.synthesis(w, self.y)
 
     def _mixed(self, w: Tensor, share: float, update: int) -> Tensor:
         """Replace the later styles of some images by those of a second latent (Karras et al. 2019)."""
@@ -125,7 +125,7 @@ def _discriminator(context: StepContext, fakes: Tensor) -> dict[str, Tensor]:
     shared = at_once and penalty.r2 > 0
     shown.requires_grad_(shared)
     with state.engine.autocast():
-        logits = state.d(shown, context.twice(), parts=2)
+        logits = (state.d if shared else state.logits)(shown, context.twice(), parts=2)
         real, fake = logits.chunk(2)
         loss = state.objective.discriminator(real, fake, method.adversarial.smoothing)
         if penalty.drift:
@@ -218,7 +218,7 @@ def _generator(context: StepContext, fakes: Tensor) -> dict[str, Tensor]:
 
 def _logits_for_generator(context: StepContext, fakes: Tensor, update: int) -> tuple[Tensor, Tensor | None]:
     d, y = context.state.d, context.y
-    fooled = d(context.shown(fakes, "g", update), y)
+    fooled = context.state.logits(context.shown(fakes, "g", update), y)
     if not context.state.objective.paired:
         return fooled, None
     with torch.no_grad():
