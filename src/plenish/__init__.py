@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from plenish.commands.datasets import export_dataset as export_dataset
     from plenish.commands.datasets import import_dataset as import_dataset
     from plenish.commands.datasets import make_phantom as make_phantom
-    from plenish.commands.datasets import profile_dataset as profile_dataset
     from plenish.commands.datasets import split_dataset as split_dataset
     from plenish.commands.demo import demo as demo
     from plenish.commands.encode import encode as encode
     from plenish.commands.export_model import export_model as export_model
     from plenish.commands.generate import generate as generate
+    from plenish.commands.profile import profile_dataset as profile_dataset
     from plenish.commands.report import write_report as write_report
     from plenish.commands.reported import score as score
     from plenish.commands.reported import study as run_study  # noqa: F401
@@ -54,7 +54,7 @@ _HOMES = {
     "load_generator": "plenish.latent.sampling",
     "make_dataset": "plenish.latent.sampling",
     "make_phantom": "plenish.commands.datasets",
-    "profile_dataset": "plenish.commands.datasets",
+    "profile_dataset": "plenish.commands.profile",
     "run_study": "plenish.commands.reported",
     "score": "plenish.commands.reported",
     "study_autoencoders": "plenish.commands.study_autoencoders",

@@ -56,7 +56,7 @@ VERBS: dict[str, Verb] = {
     "export": Verb("plenish.commands.datasets:export_dataset", "write a Dataset in another format"),
     "split": Verb("plenish.commands.datasets:split_dataset", "freeze a train/val/test split"),
     "profile": Verb(
-        "plenish.commands.datasets:profile_dataset", "what is in a Dataset, and what is wrong with it"
+        "plenish.commands.profile:profile_dataset", "what is in a Dataset, and what is wrong with it"
     ),
     "phantom": Verb(
         "plenish.commands.datasets:make_phantom", "make a Dataset of procedural tissue with known truth"

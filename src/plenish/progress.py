@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+import time
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -91,10 +92,7 @@ class _Lines:
     """A line every quarter of the way, for log files."""
 
     def __init__(self, description: str, total: float, unit: str, done: float) -> None:
-        import time
-
-        self._clock = time.monotonic
-        self._start, self._first = self._clock(), done
+        self._start, self._first = time.monotonic(), done
         self._description, self._total, self._unit, self._done = description, max(total, 1e-9), unit, done
         self._next = 0.25 * (int(4 * done / self._total) + 1)
         self._note = ""
@@ -103,7 +101,7 @@ class _Lines:
         self._done += n
         if self._done / self._total >= self._next - 1e-9:
             self._next = 0.25 * (int(4 * self._done / self._total + 1e-9) + 1)
-            seconds = max(self._clock() - self._start, 1e-9)
+            seconds = max(time.monotonic() - self._start, 1e-9)
             rate = (self._done - self._first) / seconds
             left = max(0.0, self._total - self._done) / max(rate, 1e-9)
             share = min(100.0, 100 * self._done / self._total)

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from plenish.commands.datasets import import_dataset
 from plenish.datasets.decoding import Decoder
 from plenish.datasets.export import export_dataset
-from plenish.datasets.importing import import_dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.split import split_dataset
 from plenish.datasets.writer import DatasetWriter

@@ -19,10 +19,10 @@ import pytest
 from PIL import Image
 
 from plenish import cli
+from plenish.commands.datasets import import_dataset
 from plenish.datasets import decoding
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.decoding import Decoder, Shape, Task, decode_all
-from plenish.datasets.importing import import_dataset
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.split import split_dataset
 from plenish.errors import InputError
@@ -98,16 +98,16 @@ def test_unusable_files_are_listed_with_reasons_and_not_fatal(tmp_path):
 def test_nothing_is_left_behind_when_it_cannot_be_done(tmp_path):
     (tmp_path / "in/a").mkdir(parents=True)
     (tmp_path / "in/a/x.png").write_text("no picture")
-    with pytest.raises(InputError, match="The one file could not be used"):
+    with pytest.raises(InputError, match=r"a/x\.png"):
         import_dataset(tmp_path / "in", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
     pictures(tmp_path / "in", 4)
     (tmp_path / "taken").mkdir()
-    with pytest.raises(InputError, match="already exists"):
+    with pytest.raises(InputError, match="taken"):
         import_dataset(tmp_path / "in", tmp_path / "taken")
-    for options in ({"size": 0}, {"size": 100_000}, {"workers": 0}):
-        with pytest.raises(InputError, match="must be"):
-            import_dataset(tmp_path / "in", tmp_path / "out", **options)
+    for option, value in (("size", 0), ("size", 100_000), ("workers", 0)):
+        with pytest.raises(InputError, match=f"--{option} .*{value}"):
+            import_dataset(tmp_path / "in", tmp_path / "out", **{option: value})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "taken"]
 
 
@@ -126,8 +126,8 @@ def test_enlarging_and_dark_sixteen_bit_are_said_once(tmp_path):
     for i in range(3):
         Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / f"in/{i}.png")
     text = import_dataset(tmp_path / "in", tmp_path / "out", 16).warnings
-    assert sum("enlarged" in line for line in text) == 1
-    assert sum("came out dark" in line for line in text) == 1
+    assert sum("16 pixels" in line for line in text) == 1
+    assert sum("4095" in line for line in text) == 1
 
 
 def test_a_sources_split_groups_and_columns_arrive(tmp_path):
@@ -235,7 +235,7 @@ def test_a_changed_source_is_not_continued(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             import_dataset(source, tmp_path / "out", 8, workers=1)
     (source / "a/0.png").unlink()
-    with pytest.raises(InputError, match="other options"):
+    with pytest.raises(InputError, match=r"out\.partial"):
         import_dataset(source, tmp_path / "out", 8)
 
 
@@ -262,9 +262,7 @@ def pre_split(root, groups, copies=0):
 def test_groups_torn_by_the_sources_split_are_refused_and_can_be_left_out(tmp_path):
     source = pre_split(tmp_path / "in", ["p0", "p1", "p2", "p3", "p1", "p4", "p5", "p2"])
     options = {"size": 12, "labels": tmp_path / "groups.csv", "group_column": "patient"}
-    with pytest.raises(
-        InputError, match=r"2 groups .* 'default' \(the first is 'p1', in test and train\)"
-    ) as no:
+    with pytest.raises(InputError, match=r"2 groups .* 'default' .*'p1', in test and train") as no:
         import_dataset(source, tmp_path / "out", **options)
     assert "--no-keep-split" in str(no.value)
     assert not (tmp_path / "out.partial").exists()
@@ -295,7 +293,7 @@ def test_the_command_line_leaves_a_split_out(tmp_path, capsys):
 @pytest.mark.parametrize(("size", "near"), [(50, (48, 56)), (100, (96, 112)), (8, (12, 16))])
 def test_a_size_no_generator_can_make_is_told_with_the_nearest(tmp_path, capsys, size, near):
     source = pictures(tmp_path / "in", 4, size=size)
-    told = [text for text in import_dataset(source, tmp_path / "out", size).warnings if "generator" in text]
+    told = [text for text in import_dataset(source, tmp_path / "out", size).warnings if "--size" in text]
     assert len(told) == 1
     assert f"{near[0]} and {near[1]}," in told[0]
     assert capsys.readouterr().err.count(told[0]) == 1
@@ -326,7 +324,7 @@ def test_a_dataset_is_called_like_its_folder_and_messages_name_the_path(tmp_path
     import_dataset(pictures(tmp_path / "flat", 8, classes=("",)), tmp_path / "plain", 12)
     shutil.move(tmp_path / "plain", tmp_path / "moved")
     split_dataset(tmp_path / "moved", ratios=(0.5, 0, 0.5))
-    with pytest.raises(InputError, match="moved has no labels"):
+    with pytest.raises(InputError, match=r"moved .*labels"):
         _ = Dataset.open(tmp_path / "moved").part("train", purpose="train").codes
     assert data.name == "asked for"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 
 from plenish import cli
+from plenish.commands.profile import profile_dataset
 from plenish.datasets import profile
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.profile import profile_dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.split import split_dataset
 from plenish.datasets.writer import DatasetWriter
@@ -64,7 +65,7 @@ def test_leaks_end_in_exit_code_3_with_the_profile_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = _leaky(tmp_path / "data")
-    with pytest.raises(CheckFailed, match="share pixels"):
+    with pytest.raises(CheckFailed, match=r"1 image .*out/profile\.html"):
         profile_dataset(data.path, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "profile.json").read_text())
     assert content["duplicates"]["sets_across_parts"] == 1
@@ -73,9 +74,10 @@ def test_leaks_end_in_exit_code_3_with_the_profile_written(
         "count": 1,
         "examples": [{"group": "g0", "parts": ["test", "train"]}],
     }
-    assert "share pixels" in (tmp_path / "out" / "profile.html").read_text()
+    page = (tmp_path / "out" / "profile.html").read_text()
+    assert all(problem in html.unescape(page) for problem in content["problems"])
     assert cli.run(["profile", str(data.path), str(tmp_path / "again")]) == 3
-    assert "share pixels" in capsys.readouterr().err
+    assert content["problems"][0] in capsys.readouterr().err
 
 
 def test_copies_within_a_part_are_a_remark_only(tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_copies_within_a_part_are_a_remark_only(tmp_path: Path) -> None:
     content = profile_dataset(tmp_path / "d", tmp_path / "out").content
     assert content["duplicates"]["extra_images"] == 2
     assert content["problems"] == []
-    assert any("repeat" in remark for remark in content["remarks"])
+    assert any("2 images" in remark for remark in content["remarks"])
 
 
 def test_data_without_labels_groups_or_split(tmp_path: Path) -> None:
@@ -128,11 +130,11 @@ def test_the_page_escapes_names_and_loads_nothing(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path / "d", name=evil, size=4, channels=3, labels=schema, config={}) as writer:
         writer.add(pixels, [{"label": (evil, "b")[i % 2], "group": evil} for i in range(4)])
     profile_dataset(tmp_path / "d", tmp_path / "out")
-    html = (tmp_path / "out" / "profile.html").read_text()
-    assert "<script" not in html
-    assert "&lt;script&gt;" in html
-    assert not re.search(r"(?:src|href)=[\"'](?!data:|#)", html)
-    assert html.count("<img") == 2
+    page = (tmp_path / "out" / "profile.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert not re.search(r"(?:src|href)=[\"'](?!data:|#)", page)
+    assert page.count("<img") == 2
 
 
 def test_a_phantom_is_called_one(tmp_path: Path) -> None:
@@ -144,11 +146,11 @@ def test_a_phantom_is_called_one(tmp_path: Path) -> None:
 
 def test_an_unknown_split_or_a_used_out_is_refused(stripes: MakeStripes, tmp_path: Path) -> None:
     data = stripes()
-    with pytest.raises(InputError, match="did you mean 'default'"):
+    with pytest.raises(InputError, match=r"defualt.*default"):
         profile_dataset(data.path, tmp_path / "out", split="defualt")
     assert not (tmp_path / "out").exists()
     (tmp_path / "used").mkdir()
-    with pytest.raises(InputError, match="already exists"):
+    with pytest.raises(InputError, match="used"):
         profile_dataset(data.path, tmp_path / "used")
 
 
@@ -157,7 +159,7 @@ def test_an_altered_dataset_is_not_profiled(tmp_path: Path, capsys: pytest.Captu
     shard = data.path / "pixels" / "00000.npy"
     shard.write_bytes(shard.read_bytes()[:-1] + b"\0")
     assert cli.run(["profile", str(data.path), str(tmp_path / "out")]) == 2
-    assert "pixels does not match its hashes" in capsys.readouterr().err
+    assert f"{data.path / 'pixels'} " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -165,7 +167,8 @@ def test_problems_are_printed_as_json_too(tmp_path: Path, capsys: pytest.Capture
     data = _leaky(tmp_path / "d")
     assert cli.run(["profile", str(data.path), str(tmp_path / "out"), "--json"]) == 3
     printed = capsys.readouterr()
-    assert len(json.loads(printed.out)["problems"]) == 2
-    assert "share pixels" in printed.err
+    problems = json.loads(printed.out)["problems"]
+    assert len(problems) == 2
+    assert all(problem in printed.err for problem in problems)
     assert cli.run(["profile", str(data.path), str(tmp_path / "again")]) == 3
     assert capsys.readouterr().out == ""

@@ -175,7 +175,7 @@ def test_a_table_gives_labels_groups_and_columns(tmp_path):
         "file,kind,patient,age,code,note\nx/10.png,b,P1,31,007,\n3.png,a,P2,,008,hm\n./x/2.png,b,,2.5,009,\n"
     )
     found = listed(
-        tmp_path, file=table(tmp_path / "l.csv", rows), label_column="kind", group_column="patient"
+        tmp_path, labels=table(tmp_path / "l.csv", rows), label_column="kind", group_column="patient"
     )
     assert found.refs == ["3.png", "x/2.png", "x/10.png"]
     assert found.labels == ["a", "b", "b"]
@@ -195,7 +195,7 @@ def test_separators_quotes_and_byte_order_mark(tmp_path, sign):
     path.write_text(
         sign.join(["file", "label"]) + "\r\n" + sign.join(["1.png", '"a, b; c"']), encoding="utf-8-sig"
     )
-    assert listed(tmp_path, file=path).labels == ["a, b; c"]
+    assert listed(tmp_path, labels=path).labels == ["a, b; c"]
 
 
 def test_bare_names_with_and_without_suffix(tmp_path):
@@ -203,9 +203,9 @@ def test_bare_names_with_and_without_suffix(tmp_path):
     by_name = table(tmp_path / "n.csv", "image,dx\nI_2.jpg,nv\nI_1.jpg,mel\n")
     by_stem = table(tmp_path / "s.csv", "image_id,dx\nI_2,nv\nI_1,mel\n")
     for path in (by_name, by_stem):
-        assert listed(tmp_path, file=path).labels == ["mel", "nv"]
+        assert listed(tmp_path, labels=path).labels == ["mel", "nv"]
     make(tmp_path, "b/I_1.jpg")
-    refused(tmp_path, "there are 2", file=by_name)
+    refused(tmp_path, "there are 2", labels=by_name)
 
 
 def test_tables_that_do_not_fit_are_refused(tmp_path):
@@ -222,32 +222,34 @@ def test_tables_that_do_not_fit_are_refused(tmp_path):
         "what,label\n0.png,a\n": "Which column",
         '"file,label\n0.png': "cannot be read",
     }.items():
-        refused(tmp_path / "in", words, file=table(tmp_path / "l.csv", rows))
+        refused(tmp_path / "in", words, labels=table(tmp_path / "l.csv", rows))
     good = table(tmp_path / "l.csv", "file,label\n0.png,a\n")
-    refused(tmp_path / "in", "did you mean 'label'", file=good, label_column="lable")
-    refused(tmp_path / "in", "Unknown column", file=good, group_column="patient")
-    refused(tmp_path / "in", "does not exist", file=tmp_path / "absent.csv")
+    refused(tmp_path / "in", "did you mean 'label'", labels=good, label_column="lable")
+    refused(tmp_path / "in", "Unknown column", labels=good, group_column="patient")
+    refused(tmp_path / "in", "does not exist", labels=tmp_path / "absent.csv")
     refused(tmp_path / "in", "with --labels", label_column="label")
     (tmp_path / "l.csv").write_bytes(b"file,label\n0.png,\xff\xfe\n")
-    refused(tmp_path / "in", "UTF-8", file=tmp_path / "l.csv")
+    refused(tmp_path / "in", "UTF-8", labels=tmp_path / "l.csv")
 
 
 def test_a_table_asked_for_must_have_labels_and_one_met_by_chance_need_not(tmp_path):
     make(tmp_path, "0.png", "1.png")
     rows = "file_name,kind,age\n0.png,a,1\n1.png,b,2\n"
-    refused(tmp_path, r"l\.csv .*--label-column .*file_name, kind, age", file=table(tmp_path / "l.csv", rows))
-    assert listed(tmp_path, file=tmp_path / "l.csv", label_column="kind").labels == ["a", "b"]
+    refused(
+        tmp_path, r"l\.csv .*--label-column .*file_name, kind, age", labels=table(tmp_path / "l.csv", rows)
+    )
+    assert listed(tmp_path, labels=tmp_path / "l.csv", label_column="kind").labels == ["a", "b"]
     table(tmp_path / "metadata.csv", rows)
     found = listed(tmp_path)
     assert (found.schema.kind, found.columns["kind"], found.warnings) == ("none", ["a", "b"], [])
     assert any("unlabelled" in note for note in found.notes)
-    refused(tmp_path, "--label-column", file=tmp_path / "metadata.csv")
+    refused(tmp_path, "--label-column", labels=tmp_path / "metadata.csv")
 
 
 def test_missing_may_be_skipped_and_unnamed_images_are_told(tmp_path):
     make(tmp_path, *(f"{i}.png" for i in range(5)))
     rows = table(tmp_path / "l.csv", "file,label\n0.png,a\n1.png,\n9.png,b\n")
-    found = listed(tmp_path, file=rows, missing="skip")
+    found = listed(tmp_path, labels=rows, missing="skip")
     assert (found.refs, found.labels) == (["0.png"], ["a"])
     assert "2 rows" in found.warnings[0]
     assert "3 images" in found.warnings[1]
@@ -319,9 +321,9 @@ def test_labels_csv_is_not_used_unasked(tmp_path):
 def test_table_with_a_split_column_and_folder_classes(tmp_path):
     make(tmp_path, "a/1.png", "b/1.png")
     path = table(tmp_path / "m.csv", "file,fold,split\na/1.png,1,training\nb/1.png,2,Valid\n")
-    found = listed(tmp_path, file=path, split_column="split")
+    found = listed(tmp_path, labels=path, split_column="split")
     assert (found.labels, found.parts, found.columns) == (["a", "b"], ["train", "val"], {"fold": [1, 2]})
-    refused(tmp_path, "'1' where train", file=path, split_column="fold")
+    refused(tmp_path, "'1' where train", labels=path, split_column="fold")
 
 
 # Arrays

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from plenish.datasets.export import export_dataset as _export
 from plenish.datasets.importing import import_dataset as _import
-from plenish.datasets.profile import profile_dataset as _profile
 from plenish.datasets.split import split_dataset as _split
 from plenish.invocation import command
 from plenish.phantom.tiles import make_phantom as _phantom
@@ -12,5 +11,4 @@ from plenish.phantom.tiles import make_phantom as _phantom
 import_dataset = command("import")(_import)
 export_dataset = command("export", renamed={"format": "as"})(_export)
 split_dataset = command("split")(_split)
-profile_dataset = command("profile")(_profile)
 make_phantom = command("phantom")(_phantom)

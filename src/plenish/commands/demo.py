@@ -66,8 +66,9 @@ def demo(
         seed: seed of everything.
     """
     from plenish import files
-    from plenish.commands.datasets import import_dataset, make_phantom, profile_dataset, split_dataset
+    from plenish.commands.datasets import import_dataset, make_phantom, split_dataset
     from plenish.commands.generate import generate
+    from plenish.commands.profile import profile_dataset
     from plenish.commands.report import write_report
     from plenish.commands.reported import score, study
     from plenish.commands.train_gan import train_gan

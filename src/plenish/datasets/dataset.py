@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from plenish import files
@@ -22,6 +23,7 @@ from plenish.datasets.arrays import save_array
 from plenish.datasets.pixels import PixelStore, RawShards, chunks
 from plenish.datasets.schema import PARTS, LabelSchema, Manifest, Part
 from plenish.datasets.tables import split_table, write_table
+from plenish.datasets.verifying import table_problem, verify
 from plenish.errors import InputError, unknown
 from plenish.wording import plural
 
@@ -202,22 +204,16 @@ class Dataset:
 
     @functools.cached_property
     def _table_problem(self) -> str:
-        from plenish.datasets.verifying import table_problem
-
         return table_problem(self.path, self.manifest)
 
     def verify(self) -> None:
         """Check all pixels and the table against their hashes; InputError when either was altered."""
-        from plenish.datasets.verifying import verify
-
         verify(self.path, self.manifest, self.pixels)
 
     def column(self, name: str) -> list[Any]:
         """One column of the table, read by itself: the whole table of a large Dataset is large."""
         if "table" in self.__dict__:
             return list(self.table[name].tolist())
-        import pyarrow.parquet as pq
-
         values: list[Any] = pq.read_table(self.path / "samples.parquet", columns=[name]).column(0).to_pylist()
         return values
 
@@ -267,8 +263,6 @@ class Dataset:
             if self.split_names():
                 raise unknown("split", name, self.split_names())
             raise InputError(f"{self.path} has no split yet; make one with 'plenish split {self.path}'.")
-        import pyarrow.parquet as pq
-
         table = pq.read_table(path)
         manifest = files.read_json(path.with_suffix(".json"))
         ids, parts = table["id"].to_pylist(), table["part"].to_pylist()

@@ -11,19 +11,20 @@ import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from plenish import files
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.images import encode_png
 from plenish.datasets.schema import PARTS
+from plenish.datasets.sources import sidecar
 from plenish.errors import InputError, unknown
 from plenish.progress import progress, say
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from plenish.datasets.dataset import Dataset
 
 Format = Literal["folder", "stylegan-zip", "npz", "webdataset"]
 _BATCH = 256
@@ -106,9 +107,6 @@ def export_dataset(
     Raises:
         InputError: DATA is no Dataset, the split or part is missing, or OUT cannot be used.
     """
-    from plenish import files
-    from plenish.datasets.dataset import Dataset
-
     if format not in get_args(Format):
         raise unknown("format", format, get_args(Format))
     if out.suffix.lower() in (".zip", ".npz", ".tar"):
@@ -150,8 +148,6 @@ def _job(dataset: Dataset, part: str, split: str) -> _Job:
 
 def _folder(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
     """`<part>/<class>/<id>.png`."""
-    from plenish.datasets.images import encode_png
-
     names = _Names()
     classes = _Names()
     of_class = {name: classes.take(name) for name in job.dataset.labels.names}
@@ -171,8 +167,6 @@ def _folder(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
 
 def _stylegan(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
     """`dataset.zip` with `00000/img00000000.png` and `dataset.json`, as StyleGAN's dataset_tool writes it."""
-    from plenish.datasets.images import encode_png
-
     size = job.dataset.size
     if size & (size - 1):
         say(f"StyleGAN wants a size that is a power of two, and this Dataset has {size} pixels.")
@@ -214,10 +208,6 @@ def _npy(archive: zipfile.ZipFile, key: str, array: NDArray[Any]) -> None:
 
 def _webdataset(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
     """`<part>-000000.tar`, in each `<number>.png`, `.cls` (class number) and `.json` (the row)."""
-    import pyarrow as pa
-
-    from plenish.datasets.images import encode_png
-
     numbers = _numbers(job) if job.dataset.labels.kind == "categorical" else None
     table = _rows(job)
     for part, positions in job.pieces().items():
@@ -248,9 +238,6 @@ def _plain(value: Any) -> Any:
 
 def _rows(job: _Job) -> pa.Table:
     """The rows of samples.parquet, in the order of the job."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     table = pq.read_table(job.dataset.path / "samples.parquet").take(pa.array(job.rows))
     return table.replace_schema_metadata(None)
 
@@ -292,11 +279,6 @@ class _Names:
 
 def _sidecar(job: _Job, folder: Path, names: Sequence[str], format: str, *, whole: bool) -> None:
     """Write `metadata.parquet`: names, columns, splits (of whole Datasets) and arrays of the rows."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from plenish.datasets.sources import sidecar
-
     dataset = job.dataset
     table = _rows(job).add_column(0, "file_name", pa.array(names, pa.string()))
     about: dict[str, Any] = {
@@ -321,8 +303,6 @@ def _sidecar(job: _Job, folder: Path, names: Sequence[str], format: str, *, whol
 
 
 def _array_column(dataset: Dataset, name: str, rows: NDArray[np.int64]) -> tuple[pa.Array, dict[str, Any]]:
-    import pyarrow as pa
-
     array = dataset.array(name)[rows]
     facts = {"shape": list(array.shape), "dtype": str(array.dtype), "manifest": dataset.array_manifest(name)}
     flat = np.ascontiguousarray(array).reshape(-1)

@@ -5,25 +5,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plenish import settings, sizes
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.decoding import Result, Shape, Task, decode_all, read_refs
+from plenish.datasets.images import RESIZER, Fit, is_grey
 from plenish.datasets.rejections import Rejection, describe
+from plenish.datasets.sources import TableOptions, recognise
+from plenish.datasets.sources.listing import Listing, about_parts, printable
+from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
+from plenish.parallel import available_cores
 from plenish.progress import progress, say, warn
 from plenish.wording import agree, plural
 
-if TYPE_CHECKING:
-    from plenish.datasets.dataset import Dataset
-    from plenish.datasets.decoding import Result, Shape, Task
-    from plenish.datasets.sources.listing import Listing
-    from plenish.datasets.writer import DatasetWriter
-
 _DEFAULT_SIZE = 64
 _LARGEST_SIZE = 4096
+_NO_TABLE = TableOptions()
 _PER_WORKER = 256
 _PROBES = 64
 
@@ -56,8 +57,16 @@ class Imported:
 
 
 @dataclasses.dataclass
-class _Tally:
-    """What was met on the way."""
+class _Counts:
+    """What became of the source's images.
+
+    Attributes:
+        rejected: images that could not be used.
+        upscaled: that were enlarged.
+        coloured: that became grey.
+        deep: that had 16 bits.
+        peak: largest value of those.
+    """
 
     rejected: list[Rejection] = dataclasses.field(default_factory=list)
     upscaled: int = 0
@@ -67,50 +76,30 @@ class _Tally:
 
 
 def import_dataset(
-    source: Path,
-    out: Path,
-    size: int | None = None,
-    fit: Literal["crop", "pad", "stretch"] = "crop",
-    channels: Literal[1, 3] | None = None,
-    labels: Path | None = None,
-    file_column: str | None = None,
-    label_column: str | None = None,
-    group_column: str | None = None,
-    split_column: str | None = None,
-    label_kind: Literal["auto", "categorical", "multilabel", "continuous"] = "auto",
-    missing: Literal["error", "skip"] = "error",
-    keep_split: bool = True,
-    workers: int | None = None,
-    name: str | None = None,
-    licence: str = "",
-    intended_use: str = "",
-) -> Imported:
+    source: Path, out: Path, size: int | None = None, *, fit: Fit = "crop",
+    channels: Literal[1, 3] | None = None, table: TableOptions = _NO_TABLE, keep_split: bool = True,
+    workers: int | None = None, name: str | None = None, licence: str = "", intended_use: str = "",
+) -> Imported:  # fmt: skip
     """Make a Dataset from outside images.
 
     The kind of source is recognised: a folder with a folder for each class (also split into train, val and
     test), a flat folder with or without a table, MNIST's idx files, an .npz, a (StyleGAN) zip, or what
-    'plenish export' wrote. Files that cannot be read are listed with the reason in OUT/rejected.csv. Killed
-    and started again, it goes on.
+    'plenish export' wrote. Files that cannot be read are listed with the reason in OUT/rejected.csv. The same
+    command resumes an import that was killed.
 
     Args:
         source: the folder or file to import.
         out: the Dataset's folder to make; must not exist.
-        size: height and width of every image, pixels; left out, the source's own where all its images have
+        size: height and width of every image, pixels; by default the source's own where all its images have
             one (npz, idx), else 64.
         fit: how other shapes become square: crop scales the shorter side and keeps the centre, pad scales
             the longer side and fills with white, stretch ignores the aspect ratio.
-        channels: 1 (grey) or 3 (RGB); left out, 1 if no image of the source has colours.
-        labels: a CSV, TSV, JSON Lines or Parquet table with one row an image; its other columns are kept.
-        file_column: the table's column of file names; left out, a usual name is looked for.
-        label_column: the table's column of labels; left out, a usual name is looked for.
-        group_column: the table's column of groups (patient, lesion, slide) that no split may tear apart.
-        split_column: the table's column that says train, val or test.
-        label_kind: what a label is: one class, several tags (a list, or parted by |), or numbers.
-        missing: what to do about rows of the table without a file or a label: stop, or leave them out.
+        channels: 1 (grey) or 3 (RGB); by default 1 if no image of the source has colours.
+        table: where labels come from when they do not come from folders.
         keep_split: keep the splits the source has (folders train, val and test, --split-column, an
             export's); without them, 'plenish split' makes one.
-        workers: processes that decode; left out, one a core.
-        name: what to call the Dataset; left out, OUT's own name, or the one an export brings.
+        workers: processes that decode; by default one a core.
+        name: the Dataset's name; by default OUT's own, or the one an export brings.
         licence: the images' licence.
         intended_use: what the images may be used for.
 
@@ -118,44 +107,36 @@ def import_dataset(
         InputError: the source, its labels or OUT cannot be used, or a group lies in several parts of a split
             that is kept.
     """
-    from plenish.datasets.decoding import Shape
-    from plenish.datasets.sources import TableOptions, recognise
-    from plenish.datasets.writer import DatasetWriter
-
-    _refuse_at_once(out, workers)
-    options = TableOptions(labels, file_column, label_column, group_column, split_column, label_kind, missing)
-    listing = recognise(source, options)
+    if out.exists() or out.is_symlink():
+        raise InputError(f"{out} already exists; choose another name or remove it first.")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers must be at least 1, not {workers}.")
+    listing = recognise(source, table)
     if keep_split:
-        _refuse_torn_groups(listing, source, out)
+        _refuse_split_groups(listing, source, out)
     else:
-        _leave_splits_out(listing)
+        _remove_splits(listing)
     if size is None:
         size = listing.size or _DEFAULT_SIZE
     if not 1 <= size <= _LARGEST_SIZE:
         raise InputError(f"--size must be from 1 to {_LARGEST_SIZE} pixels, not {size}.")
     shape = Shape(size, channels or listing.channels or _find_channels(listing), fit)
-    known = [*listing.warnings, *_unfit_size(size)]
-    _tell(listing.notes, known)  # Before the work, which may take hours.
+    early = [*listing.warnings, *_size_warning(size)]
+    _tell(listing.notes, early)  # Before the work, which may take hours.
     writer = DatasetWriter(
         out, size=size, channels=shape.channels, labels=listing.schema, config=_config(source, listing,
         shape), **_about(source, out, listing, name, licence, intended_use),
     )  # fmt: skip
     writer.types = dict(listing.types)
     with writer:
-        tally = _copy(listing, shape, writer, _crew(workers, listing, shape))
-        found = _remarks(tally, listing, shape, out)
-        _finish(listing, writer, tally, shape, known + found)
-    found += _shared_pixels(writer.dataset)
-    _tell((), found)
-    return Imported(writer.dataset, listing.kind, len(tally.rejected), tally.upscaled, (*known, *found))
-
-
-def _refuse_at_once(out: Path, workers: int | None) -> None:
-    """InputError for what can be said before the source is read, which may take a while."""
-    if out.exists() or out.is_symlink():
-        raise InputError(f"{out} already exists; choose another name or remove it first.")
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers must be at least 1, not {workers}.")
+        counts = _copy(
+            listing, shape, writer, _default_workers(listing, shape) if workers is None else workers
+        )
+        late = _warnings(counts, listing, shape, out)
+        _finish(listing, writer, counts, shape, early + late)
+    late += _shared_pixels(writer.dataset)
+    _tell((), late)
+    return Imported(writer.dataset, listing.kind, len(counts.rejected), counts.upscaled, (*early, *late))
 
 
 def _tell(notes: Sequence[str], warnings: Sequence[str]) -> None:
@@ -165,7 +146,7 @@ def _tell(notes: Sequence[str], warnings: Sequence[str]) -> None:
         warn(text)
 
 
-def _unfit_size(size: int) -> list[str]:
+def _size_warning(size: int) -> list[str]:
     """A warning if no convolutional generator can be trained on images of that size."""
     if sizes.base_and_stages(size) is not None:
         return []
@@ -176,26 +157,23 @@ def _unfit_size(size: int) -> list[str]:
     ]
 
 
-def _refuse_torn_groups(listing: Listing, source: Path, out: Path) -> None:
+def _refuse_split_groups(listing: Listing, source: Path, out: Path) -> None:
     splits = ({} if listing.parts is None else {"default": listing.parts}) | listing.splits
     for name, parts in splits.items():
         found: dict[str, list[str]] = {}
         for group, part in zip(listing.groups or (), parts):
             if group is not None and part not in (seen := found.setdefault(group, [])):
                 seen.append(part)
-        torn = [group for group, seen in found.items() if len(seen) > 1]
-        if torn:
+        several = [group for group, seen in found.items() if len(seen) > 1]
+        if several:
             raise InputError(
-                f"{plural(len(torn), 'group')} of {source} {'lies' if len(torn) == 1 else 'lie'} in several "
-                f"parts of its split '{name}' (the first is '{torn[0]}', in "
-                f"{' and '.join(found[torn[0]])}), so no score on it would hold; leave the split out with "
-                f"--no-keep-split and run 'plenish split {out}'."
+                f"{agree(len(several), 'group', 'is', 'are')} in several parts of the split '{name}' of "
+                f"{source} (the first is '{several[0]}', in {' and '.join(found[several[0]])}), so scores on "
+                f"it would not be valid; leave it out with --no-keep-split and run 'plenish split {out}'."
             )
 
 
-def _leave_splits_out(listing: Listing) -> None:
-    from plenish.datasets.sources.listing import about_parts
-
+def _remove_splits(listing: Listing) -> None:
     if listing.parts is not None:
         kept = about_parts(listing.parts)
         listing.notes = [note for note in listing.notes if note != kept]
@@ -217,8 +195,6 @@ def _shared_pixels(dataset: Dataset) -> list[str]:
 
 
 def _config(source: Path, listing: Listing, shape: Shape) -> dict[str, Any]:
-    from plenish.datasets.images import RESIZER
-
     return {
         "command": "import", "source": str(source.resolve()), "kind": listing.kind, "size": shape.size,
         "channels": shape.channels, "fit": shape.fit, "resizer": RESIZER, "listing": listing.fingerprint(),
@@ -228,9 +204,6 @@ def _config(source: Path, listing: Listing, shape: Shape) -> dict[str, Any]:
 def _about(
     source: Path, out: Path, listing: Listing, name: str | None, licence: str, intended_use: str
 ) -> dict[str, Any]:
-    from plenish.datasets.images import RESIZER
-    from plenish.datasets.sources.listing import printable
-
     kept = dict(listing.about)
     about = {
         "name": name or kept.get("name") or printable(out.resolve().name),
@@ -252,107 +225,89 @@ def _find_channels(listing: Listing) -> int:
 
 
 def _grey(listing: Listing, rows: Any) -> Iterator[bool]:
-    from plenish.datasets.decoding import read_refs
-    from plenish.datasets.images import is_grey
-
     for data in read_refs([listing.refs[i] for i in rows], listing.root, listing.zipped):
         if data:
             yield is_grey(data)
 
 
-def _crew(workers: int | None, listing: Listing, shape: Shape) -> int:
-    from plenish.parallel import available_cores
-
-    if workers is not None:
-        return workers
+def _default_workers(listing: Listing, shape: Shape) -> int:
     if listing.blocks is not None and listing.size == shape.size:
         return 1  # Nothing to decode and nothing to resize.
     cores = min(available_cores(), settings.current().threads or available_cores())
     return max(1, min(cores, len(listing) // _PER_WORKER))
 
 
-def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -> _Tally:
-    from plenish.datasets.decoding import decode_all
-
-    tally = _Tally(rejected=list(writer.rejections()))
+def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -> _Counts:
+    counts = _Counts(rejected=list(writer.rejections()))
     at = writer.skip
     with progress("import", len(listing), done=at) as bar:
         for task, result in decode_all(listing.tasks(at), shape, workers):
-            _take(task, result, listing, at, writer, tally)
+            _write(task, result, listing, at, writer, counts)
             at += len(task.refs)
             bar.advance(len(task.refs))
-    return tally
+    return counts
 
 
-def _take(
-    task: Task, result: Result, listing: Listing, at: int, writer: DatasetWriter, tally: _Tally
+def _write(
+    task: Task, result: Result, listing: Listing, at: int, writer: DatasetWriter, counts: _Counts
 ) -> None:
-    """Hand a piece over to the writer, images and rejected files in their order."""
-    from plenish.datasets.sources.listing import printable
-
+    """Give a task's images and rejections to the writer, in their order."""
     rows: list[dict[str, Any]] = []
     start = 0
     for i, item in enumerate(result.items):
         if isinstance(item, Rejection):
-            _add(writer, result.pixels[start : start + len(rows)], rows)
+            writer.add(result.pixels[start : start + len(rows)], rows)
             start, rows = start + len(rows), []
-            tally.rejected.append(dataclasses.replace(item, source=printable(item.source)))
-            writer.reject(tally.rejected[-1])
+            counts.rejected.append(dataclasses.replace(item, source=printable(item.source)))
+            writer.reject(counts.rejected[-1])
             continue
         digest, upscaled, coloured, peak = item
         rows.append(listing.row(at + i) | {"sha256": digest})
-        tally.upscaled += upscaled
-        tally.coloured += coloured
-        tally.deep += peak > 0
-        tally.peak = max(tally.peak, peak)
-    _add(writer, result.pixels[start:], rows)
-
-
-def _add(writer: DatasetWriter, pixels: NDArray[np.uint8], rows: list[dict[str, Any]]) -> None:
-    if rows:
-        writer.add(pixels, rows)
+        counts.upscaled += upscaled
+        counts.coloured += coloured
+        counts.deep += peak > 0
+        counts.peak = max(counts.peak, peak)
+    writer.add(result.pixels[start:], rows)
 
 
 def _finish(
-    listing: Listing, writer: DatasetWriter, tally: _Tally, shape: Shape, warnings: list[str]
+    listing: Listing, writer: DatasetWriter, counts: _Counts, shape: Shape, warnings: list[str]
 ) -> None:
-    from plenish.datasets.sources.listing import printable
-
-    lost = {rejection.source for rejection in tally.rejected}
+    lost = {rejection.source for rejection in counts.rejected}
     kept = np.array([printable(ref) not in lost for ref in listing.refs])
     for name, parts in listing.splits.items():
         writer.splits[name] = [part for part, there in zip(parts, kept) if there]
     for name, (array, manifest) in listing.arrays.items():
         writer.array(name, array[kept], manifest)
     writer.split_manifest = {"method": "kept from the source"}
-    writer.extra["rejected"] = len(tally.rejected)
-    writer.extra["import"] |= {"fit": shape.fit, "upscaled": tally.upscaled, "warnings": warnings}
+    writer.extra["rejected"] = len(counts.rejected)
+    writer.extra["import"] |= {"fit": shape.fit, "upscaled": counts.upscaled, "warnings": warnings}
 
 
-def _remarks(tally: _Tally, listing: Listing, shape: Shape, out: Path) -> list[str]:
+def _warnings(counts: _Counts, listing: Listing, shape: Shape, out: Path) -> list[str]:
     texts = []
-    if tally.rejected:
-        first = tally.rejected[0]
+    if counts.rejected:
+        first = counts.rejected[0]
         texts.append(
-            f"{len(tally.rejected):,} of {plural(len(listing), 'file')} "
-            f"{'was' if len(tally.rejected) == 1 else 'were'} rejected, "
+            f"{len(counts.rejected):,} of {plural(len(listing), 'file')} "
+            f"{'was' if len(counts.rejected) == 1 else 'were'} rejected, "
             f"see {out / 'rejected.csv'}; the first was {first.source}: {describe(first)}."
         )
-    if tally.upscaled:
+    if counts.upscaled:
         texts.append(
-            f"{agree(tally.upscaled, 'image', 'was', 'were')} smaller than {shape.size} pixels and "
+            f"{agree(counts.upscaled, 'image', 'was', 'were')} smaller than {shape.size} pixels and "
             "enlarged; a smaller --size "
             "would invent nothing."
         )
-    if tally.coloured:
-        texts.append(f"{plural(tally.coloured, 'coloured image')} became grey.")
-    if tally.deep and tally.peak < 16384:
+    if counts.coloured:
+        texts.append(f"{plural(counts.coloured, 'coloured image')} became grey.")
+    if counts.deep and counts.peak < 16384:
         texts.append(
-            f"The {agree(tally.deep, '16-bit image', 'uses', 'use')} only values up to {tally.peak} of 65535 "
-            "and came out dark; stretch them to the whole range and import again."
+            f"The {agree(counts.deep, '16-bit image', 'uses', 'use')} only values up to {counts.peak} of "
+            "65535 and became dark; stretch them to the whole range and import again."
         )
-    if listing.schema.kind == "categorical" and listing.labels is not None and tally.rejected:
-        lost = {rejection.source for rejection in tally.rejected}
+    if listing.schema.kind == "categorical" and listing.labels is not None and counts.rejected:
+        lost = {rejection.source for rejection in counts.rejected}
         left = {label for ref, label in zip(listing.refs, listing.labels) if ref not in lost}
         texts += [
             f"No image of class '{name}' could be read." for name in listing.schema.names if name not in left

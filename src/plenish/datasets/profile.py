@@ -1,111 +1,24 @@
-"""`plenish profile`: what is in a Dataset, and what is wrong with it."""
+"""What is in a Dataset, and what is wrong with it."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plenish import settings
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.pixels import chunks
 from plenish.datasets.schema import PARTS
-from plenish.errors import CheckFailed, InputError
+from plenish.progress import progress
 from plenish.wording import agree, plural
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
-
-    from plenish.datasets.dataset import Dataset
 
 _CHUNK_BYTES = 32 << 20
 _EXAMPLES = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Profile:
-    """What `plenish profile` found.
-
-    Attributes:
-        path: the folder with profile.html and profile.json.
-        content: profile.json.
-    """
-
-    path: Path
-    content: Mapping[str, Any]
-
-    def summary(self) -> dict[str, Any]:
-        """The facts a person wants first; JSON-able."""
-        c = self.content
-        channels, repeats = c["channels"], c["duplicates"]
-        facts: dict[str, Any] = {
-            "dataset": c["name"],
-            "images": f"{c['images']:,} of {c['size']}×{c['size']} pixels, {c['channels_count']} channel(s)",
-            "groups": _groups_text(c["groups"]),
-            "split": c["split"]["name"] if c["split"] else "none yet; make one with 'plenish split'",
-            f"mean of {channels['of']}": ", ".join(f"{v:.1f}" for v in channels["mean"]),
-            f"std of {channels['of']}": ", ".join(f"{v:.1f}" for v in channels["std"]),
-            "duplicates": agree(repeats["extra_images"], "image", "repeats", "repeat")
-            + " another's pixels exactly",
-            "classes": c["classes"],
-        }
-        if c["phantom"]:
-            facts["phantom"] = "this is a phantom, not tissue"
-        return facts | {
-            "problems": c["problems"],
-            "remarks": c["remarks"],
-            "report": str(self.path / "profile.html"),
-        }
-
-
-def profile_dataset(
-    data: Path, out: Path, split: str = "default", examples: int = 24, seed: int = 0
-) -> Profile:
-    """Describe a Dataset: counts, channel statistics, duplicates, leaks between parts, examples.
-
-    Writes profile.html (one page that loads nothing) and profile.json. Exact duplicates or a group on both
-    sides of a split are errors: the profile is written all the same, and the command ends with exit code 3.
-    Statistics and examples come from train alone where there is a split, so that profiling tells nothing of
-    the test images.
-
-    Args:
-        data: the Dataset.
-        out: folder to write; must not exist.
-        split: name of the split to check; a Dataset without any split is profiled as a whole.
-        examples: images of each class on the contact sheet.
-        seed: seed of the draw of these images.
-
-    Returns:
-        What was found.
-
-    Raises:
-        InputError: there is no such Dataset or split, its pixels or table were altered, or `out` exists.
-        CheckFailed: images or groups straddle the parts of the split.
-    """
-    from plenish import files
-    from plenish.datasets.dataset import Dataset
-    from plenish.report.profile_page import contact_sheets, profile_page
-
-    dataset, out = Dataset.open(data), Path(out)
-    chosen = split if dataset.split_names() or split != "default" else None
-    if out.exists():  # Said before all pixels are read.
-        raise InputError(f"{out} already exists; choose another name or remove it first.")
-    dataset.verify()
-    content = describe(dataset, chosen)
-    rows = shown_rows(dataset, chosen, examples, seed)
-    with files.atomic_dir(
-        out, {"verb": "profile", "data": dataset.manifest.pixels_hash, "split": split}
-    ) as partial:
-        page = profile_page(content, contact_sheets(dataset, rows), dataset.manifest)
-        files.write_json(partial / "profile.json", content)
-        files.write_bytes(partial / "profile.html", page.encode())
-    if content["problems"]:
-        if settings.current().json:  # Whoever reads the result needs it most when it is bad.
-            print(json.dumps(Profile(out, content).summary(), indent=2, ensure_ascii=False, default=str))
-        raise CheckFailed(f"{' '.join(content['problems'])} See {out / 'profile.html'}.")
-    return Profile(out, content)
 
 
 def describe(dataset: Dataset, split: str | None) -> dict[str, Any]:
@@ -118,43 +31,26 @@ def describe(dataset: Dataset, split: str | None) -> dict[str, Any]:
     Returns:
         JSON-able facts, among them `problems` (sentences; leaks between parts) and `remarks`.
     """
-    import numpy as np
-
-    parts = None if split is None else dataset.split(split).part_of.to_numpy()
+    frozen = None if split is None else dataset.split(split)
+    parts = None if frozen is None else frozen.part_of.to_numpy()
     rows = np.arange(len(dataset)) if parts is None else np.flatnonzero(parts == "train")
     mean, std = channel_statistics(dataset, rows)
     manifest, table = dataset.manifest, dataset.table
-    repeats, leaks = _duplicates(table, parts), _straddling(table, parts)
     content: dict[str, Any] = {
-        "schema": 1,
-        "kind": "profile",
-        "name": dataset.name,
-        "path": str(dataset.path),
-        "images": len(dataset),
-        "size": dataset.size,
-        "channels_count": dataset.channels,
+        "schema": 1, "kind": "profile", "name": dataset.name, "path": str(dataset.path),
+        "images": len(dataset), "size": dataset.size, "channels_count": dataset.channels,
         "megabytes": len(dataset) * dataset.size**2 * dataset.channels / 1e6,
-        "label_kind": dataset.labels.kind,
-        "phantom": bool(manifest.extra.get("phantom")),
-        "synthetic": dataset.is_synthetic,
-        "licence": manifest.licence,
-        "source": manifest.source,
-        "pixels_hash": manifest.pixels_hash,
-        "columns": [str(column) for column in table.columns],
-        "classes": _classes(dataset, parts),
-        "groups": _groups(table, parts),
-        "split": None
-        if split is None
-        else {"name": split, "hash": dataset.split(split).hash, "test_reads": dataset.test_reads(split)},
+        "label_kind": dataset.labels.kind, "phantom": bool(manifest.extra.get("phantom")),
+        "synthetic": dataset.is_synthetic, "licence": manifest.licence, "source": manifest.source,
+        "pixels_hash": manifest.pixels_hash, "columns": [str(column) for column in table.columns],
+        "classes": _classes(dataset, parts), "groups": _groups(table, parts),
+        "split": None if frozen is None
+        else {"name": frozen.name, "hash": frozen.hash, "test_reads": dataset.test_reads(frozen.name)},
         "channels": {
-            "of": "all images" if parts is None else "train",
-            "mean": mean,
-            "std": std,
-            "images": len(rows),
+            "of": "all images" if parts is None else "train", "mean": mean, "std": std, "images": len(rows),
         },
-        "duplicates": repeats,
-        "straddling_groups": leaks,
-    }
+        "duplicates": _duplicates(table, parts), "straddling_groups": _straddling(table, parts),
+    }  # fmt: skip
     return content | {"problems": _problems(content), "remarks": _remarks(content)}
 
 
@@ -163,11 +59,6 @@ def channel_statistics(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[list[
 
     Exact: sums of uint8 values and squares are integers. Reads in pieces, memory is flat.
     """
-    import numpy as np
-
-    from plenish.datasets.pixels import chunks
-    from plenish.progress import progress
-
     levels = np.arange(256, dtype=np.int64)
     counts = np.zeros((dataset.channels, 256), dtype=np.int64)
     step = max(1, _CHUNK_BYTES // (dataset.size**2 * dataset.channels))
@@ -183,25 +74,8 @@ def channel_statistics(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[list[
     return [float(v) for v in mean], [float(v) for v in std]
 
 
-def shown_rows(dataset: Dataset, split: str | None, most: int, seed: int) -> dict[str, NDArray[np.int64]]:
-    """Rows to show of each class (or tag, or of all images), drawn from train where there is a split."""
-    import numpy as np
-
-    from plenish.report.pictures import choose
-
-    rows = np.arange(len(dataset))
-    if split is not None:
-        rows = dataset.split(split).rows("train")
-    if dataset.labels.kind not in ("categorical", "multilabel"):
-        return {"": choose(rows, most, seed)}
-    y = dataset.y(rows)
-    return {name: choose(rows[y[:, k] > 0], most, seed) for k, name in enumerate(dataset.labels.names)}
-
-
 def _classes(dataset: Dataset, parts: NDArray[Any] | None) -> list[dict[str, Any]]:
     """One row a class or tag (or one for all images): images and groups, overall and in each part."""
-    import numpy as np
-
     everything = np.ones(len(dataset), dtype=bool)
     if dataset.labels.kind in ("categorical", "multilabel"):
         noun = "class" if dataset.labels.kind == "categorical" else "tag"
@@ -317,12 +191,3 @@ def _remarks(content: Mapping[str, Any]) -> list[str]:
             "The images have no labels: generators and scores work, classifiers and studies do not."
         )
     return remarks
-
-
-def _groups_text(groups: Mapping[str, Any]) -> str:
-    if not groups["count"]:
-        return "none"
-    smallest, largest = groups["smallest"], groups["largest"]
-    if smallest == largest:
-        return f"{groups['count']:,}, of {plural(largest, 'image')}"
-    return f"{groups['count']:,}, of {smallest:,} to {plural(largest, 'image')} (median {groups['median']:g})"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from plenish.errors import InputError, unknown
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 SCHEMA_VERSION = 1
 LabelKind = Literal["none", "categorical", "multilabel", "continuous"]
@@ -51,8 +50,6 @@ class LabelSchema:
 
     def encode(self, values: Sequence[Any]) -> NDArray[np.float32]:
         """Labels as the table holds them → y, float32 N×K (one-hot, multi-hot or the values themselves)."""
-        import numpy as np
-
         y = np.zeros((len(values), self.width), np.float32)
         if self.kind == "categorical":
             position = {name: i for i, name in enumerate(self.names)}

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.datasets.dataset import Dataset, Split
+from plenish.datasets.partition import joined, partition
 from plenish.datasets.schema import PARTS
+from plenish.datasets.tables import split_table
 from plenish.errors import InputError
 from plenish.wording import agree, plural
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from plenish.datasets.dataset import Dataset, Split
 
 _BINS = 4
 """Quantile bins of each continuous label that the split keeps even."""
@@ -90,9 +91,6 @@ def split_dataset(
         InputError: the Dataset is synthetic, the name is taken, the ratios make no sense, or there are too
             few groups to put every class into every part.
     """
-    from plenish.datasets.dataset import Dataset
-    from plenish.datasets.tables import split_table
-
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(
@@ -140,8 +138,6 @@ def _frozen(dataset: Dataset, name: str) -> InputError:
 
 
 def _shares(ratios: Sequence[float]) -> dict[str, float]:
-    import math
-
     if len(ratios) != 3:
         raise InputError(f"--ratios takes three numbers, for train, val and test, not {len(ratios)}.")
     if any(not math.isfinite(r) or r < 0 for r in ratios) or ratios[0] <= 0 or ratios[1] + ratios[2] <= 0:
@@ -164,10 +160,7 @@ class _Units:
     """The images of a Dataset as things to be kept whole, with what to stratify on."""
 
     def __init__(self, dataset: Dataset) -> None:
-        import numpy as np
         import pandas as pd
-
-        from plenish.datasets.partition import joined
 
         table = dataset.table
         self.dataset = dataset
@@ -187,8 +180,6 @@ class _Units:
     @property
     def counts(self) -> NDArray[np.float64]:
         """U×(1+K): images of each unit, and of each stratum in it."""
-        import numpy as np
-
         columns = [np.ones(len(self.unit)), *self.strata.T]
         return np.stack([np.bincount(self.unit, weights=c, minlength=self.count) for c in columns], axis=1)
 
@@ -224,10 +215,6 @@ class _Units:
 
     def assign(self, shares: Sequence[float], seed: int) -> NDArray[np.int64]:
         """Part numbers of all N images."""
-        import numpy as np
-
-        from plenish.datasets.partition import partition
-
         counts = self.counts
         used = [k for k in range(1, counts.shape[1]) if counts[:, k].any()]
         required = sum(1 for k in used if k <= self.required)
@@ -242,8 +229,6 @@ class _Units:
 
     def account(self, parts: Sequence[str]) -> dict[str, Any]:
         """How close the parts came to an even division, for the split's manifest."""
-        import numpy as np
-
         part = np.asarray(parts)
         overall = self.strata.mean(axis=0)
         shares: dict[str, dict[str, float]] = {}
@@ -298,7 +283,6 @@ class _Units:
 
 def _strata(dataset: Dataset) -> tuple[list[str], NDArray[np.float64]]:
     """Names and N×K indicators of what the parts should have in equal shares."""
-    import numpy as np
     import pandas as pd
 
     schema, n = dataset.labels, len(dataset)

@@ -6,20 +6,18 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from plenish import invocation
 from plenish.datasets.schema import PARTS, LabelSchema
 from plenish.errors import InputError
 from plenish.wording import plural
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 def _label_type(labels: LabelSchema) -> Any:
-    import pyarrow as pa
-
     kinds = {
         "none": pa.null(), "categorical": pa.string(), "multilabel": pa.list_(pa.string()),
         "continuous": pa.list_(pa.float32()),
@@ -41,9 +39,6 @@ def write_rows(
         labels: what their labels are.
         types: types of user columns; the others' are found from their values.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     columns = list(dict.fromkeys(key for row in rows for key in row))
     arrays, names = [], []
     for column in columns:
@@ -59,8 +54,6 @@ def write_rows(
 
 
 def _user_column(values: Sequence[Any], kind: pa.DataType | None) -> Any:
-    import pyarrow as pa
-
     try:
         return pa.array(values, kind, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
@@ -72,9 +65,6 @@ def join_rows(parts: Sequence[Path], out: Path, leave_out: tuple[str, ...] = ())
 
     A column whose type differs between shards (all empty in one, say) is promoted; text wins.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     schema = _common_schema([pq.read_schema(path) for path in parts], leave_out)
     digest = hashlib.sha256(str(schema).encode())
     with pq.ParquetWriter(out, schema) as writer:
@@ -93,8 +83,6 @@ def join_rows(parts: Sequence[Path], out: Path, leave_out: tuple[str, ...] = ())
 
 
 def _common_schema(schemas: Sequence[pa.Schema], leave_out: tuple[str, ...]) -> pa.Schema:
-    import pyarrow as pa
-
     types: dict[str, Any] = {}
     for schema in schemas:
         for field in schema:
@@ -111,8 +99,6 @@ def _common_schema(schemas: Sequence[pa.Schema], leave_out: tuple[str, ...]) -> 
 
 def read_column(parts: Sequence[Path], column: str) -> list[Any] | None:
     """One column over all shards, or None where no shard has it."""
-    import pyarrow.parquet as pq
-
     values: list[Any] = []
     found = False
     for path in parts:
@@ -126,8 +112,6 @@ def read_column(parts: Sequence[Path], column: str) -> list[Any] | None:
 
 def content_hash(path: Path) -> str:
     """What `join_rows` returned for the table it wrote at `path`, computed again row group by row group."""
-    import pyarrow.parquet as pq
-
     with pq.ParquetFile(path) as file:
         digest = hashlib.sha256(str(file.schema_arrow).encode())
         for index in range(file.num_row_groups):
@@ -149,8 +133,6 @@ def split_table(
     Raises:
         InputError: lengths differ or a part is none of train, val and test.
     """
-    import pyarrow as pa
-
     if len(parts) != len(ids):
         raise InputError(
             f"The split has {plural(len(parts), 'row')} where the Dataset has {plural(len(ids), 'image')}."
@@ -169,8 +151,6 @@ def split_table(
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a small table atomically."""
-    import pyarrow.parquet as pq
-
     path.parent.mkdir(exist_ok=True)
     aside = path.with_name(path.name + ".partial")
     pq.write_table(table, aside)

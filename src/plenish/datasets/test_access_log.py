@@ -6,6 +6,8 @@ import datetime
 import json
 from pathlib import Path
 
+from plenish.progress import warn
+
 
 def _file(data: Path, split: str) -> Path:
     return data / "splits" / f"{split}.test-reads.jsonl"
@@ -26,8 +28,6 @@ def record(data: Path, split: str, split_hash: str, purpose: str) -> None:
         with _file(data, split).open("a", encoding="utf-8") as file:
             file.write(line)
     except OSError as error:
-        from plenish.progress import warn
-
         warn(f"the reading of the test part could not be recorded in {data} ({error.strerror}).")
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from plenish import files
 from plenish.datasets.pixels import PixelStore, chunks
 from plenish.datasets.schema import Manifest
+from plenish.datasets.tables import content_hash
 from plenish.errors import InputError
 from plenish.progress import progress
 
@@ -23,8 +26,6 @@ def table_problem(folder: Path, manifest: Manifest, *, old: bool = False) -> str
         old: check Datasets of before the file's own hash was kept too, by the content's hash; that takes
             longer, and another release of pyarrow may write the same content otherwise.
     """
-    from plenish.datasets.tables import content_hash
-
     path = folder / "samples.parquet"
     if manifest.table_file_sha256:
         sound = files.sha256_file(path) == manifest.table_file_sha256
@@ -39,8 +40,6 @@ def verify(folder: Path, manifest: Manifest, pixels: PixelStore) -> None:
     Raises:
         InputError: the table or the pixels were altered after they were made.
     """
-    import pyarrow.parquet as pq
-
     if problem := table_problem(folder, manifest, old=True):
         raise InputError(problem)
     table = pq.read_table(folder / "samples.parquet", columns=["sha256"])

@@ -11,23 +11,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from plenish import files, invocation
 from plenish.datasets.arrays import save_array
+from plenish.datasets.dataset import Dataset
 from plenish.datasets.pixels import shard_length, shard_name
 from plenish.datasets.rejections import Rejection, describe
 from plenish.datasets.schema import PARTS, LabelSchema, Manifest
+from plenish.datasets.tables import (
+    join_rows,
+    read_column,
+    shared_across,
+    split_table,
+    write_rows,
+    write_table,
+)
 from plenish.errors import InputError
 from plenish.wording import agree
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from plenish.datasets.dataset import Dataset
 
 CORE_COLUMNS = ("id", "label", "group", "origin", "sha256", "source")
 
@@ -180,8 +185,6 @@ class DatasetWriter:
     def _flush(self, last: bool = False) -> None:
         if not self._rows and not (last and self._pending):
             return
-        from plenish.datasets.tables import write_rows
-
         index = len(list((self.partial / "rows").glob("*.json")))
         if self._rows:
             with files.reporting_disk(self.out):
@@ -211,8 +214,6 @@ class DatasetWriter:
         return self._whole.__exit__(kind, error, trace)
 
     def _finish(self) -> None:
-        from plenish.datasets.tables import join_rows, read_column, shared_across, split_table, write_table
-
         self._flush(last=True)
         if self.count == 0:
             raise InputError(self._nothing())
@@ -268,8 +269,6 @@ class DatasetWriter:
     @property
     def dataset(self) -> Dataset:
         """The finished Dataset, opened."""
-        from plenish.datasets.dataset import Dataset
-
         return Dataset.open(self.out)
 
 

@@ -31,17 +31,17 @@ def recognise(source: Path, options: TableOptions) -> Listing:
     if not source.exists():
         raise InputError(f"{source} does not exist; give a folder of images, an .npz, a .zip or idx files.")
     try:
-        restored = None if options.file else sidecar.find(source)
+        restored = None if options.labels else sidecar.find(source)
         if restored is not None:
             return restored
         if source.is_dir():
-            if options.file or table.convention(source):
+            if options.labels or table.convention(source):
                 return table.listing(source, options)
             if idx.find(source):
                 return idx.listing(source)
             return tree.listing(source, options)
         name = source.name.lower()
-        if options.file:
+        if options.labels:
             if name.endswith(".zip"):
                 return table.listing(source, options)
             raise InputError(f"--labels goes with a folder of images, and {source} is a file; leave it out.")

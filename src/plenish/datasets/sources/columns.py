@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.sources.listing import ALIASES, categorical, natural, printable
 from plenish.errors import InputError
@@ -30,8 +32,6 @@ def header(path: Path) -> list[str]:
     """
     try:
         if path.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
             return list(pq.read_schema(path).names)
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             line = file.readline()
@@ -66,8 +66,6 @@ def read_table(path: Path) -> Columns:
         elif suffix in _JSON:
             columns = _read_jsonl(path)
         elif suffix in _PARQUET:
-            import pyarrow.parquet as pq
-
             columns = pq.read_table(path).to_pydict()
         else:
             raise InputError(f"{path} is no table Plenish reads; give .csv, .tsv, .jsonl or .parquet.")

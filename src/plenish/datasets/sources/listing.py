@@ -11,8 +11,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from plenish.datasets.decoding import CHUNK, Task
@@ -20,9 +21,6 @@ from plenish.datasets.images import MAX_BYTES, MAX_PIXELS
 from plenish.datasets.schema import LabelSchema, Part
 from plenish.datasets.sources.pieces import Blocks, Piece
 from plenish.errors import InputError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 LabelKind = Literal["auto", "categorical", "multilabel", "continuous"]
 _DEFLATE_MOST = 1032
@@ -41,16 +39,18 @@ class TableOptions:
     """Where labels come from when they do not come from folders.
 
     Attributes:
-        file: a CSV, TSV, JSON Lines or Parquet file with one row an image.
-        file_column: its column of file names; None looks for a usual name.
-        label_column: its column of labels; None looks for a usual name.
-        group_column: its column of groups (patient, lesion, slide); None for no groups.
-        split_column: its column of train, val and test; None for no split.
-        label_kind: how to read a label; `auto` takes lists for tags and everything else for classes.
-        missing: what to do about rows whose file or label is missing.
+        labels: a CSV, TSV, JSON Lines or Parquet table with one row an image; its other columns are kept.
+        file_column: the table's column of file names; by default a usual name is looked for.
+        label_column: the table's column of labels; by default a usual name is looked for.
+        group_column: the table's column of groups (patient, lesion, slide), each of which must stay in one
+            part of a split.
+        split_column: the table's column that says train, val or test.
+        label_kind: what a label is: one class, several tags (a list, or separated by |), or numbers; auto
+            takes lists for tags and everything else for classes.
+        missing: what to do about rows of the table without a file or a label: stop, or leave them out.
     """
 
-    file: Path | None = None
+    labels: Path | None = None
     file_column: str | None = None
     label_column: str | None = None
     group_column: str | None = None

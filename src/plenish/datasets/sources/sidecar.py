@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from plenish.datasets.schema import LabelSchema
-from plenish.datasets.sources import tree
+from plenish.datasets.sources import archive, npz, tree
 from plenish.datasets.sources.listing import Listing, shown
 from plenish.datasets.sources.pieces import interleaved
 from plenish.errors import InputError
 from plenish.wording import plural
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 NAME = "metadata.parquet"
 KEY = b"plenish"
@@ -55,8 +54,6 @@ def find(source: Path) -> Listing | None:
 
 def read_about(path: Path) -> dict[str, Any] | None:
     """What a sidecar says of the Dataset as a whole, or None for no sidecar of ours."""
-    import pyarrow.parquet as pq
-
     if not path.is_file():
         return None
     try:
@@ -74,10 +71,6 @@ def read_about(path: Path) -> dict[str, Any] | None:
 
 
 def _restore(folder: Path, about: dict[str, Any], archive: str | None) -> Listing:
-    import pyarrow.parquet as pq
-
-    from plenish.datasets.sources import npz
-
     table = pq.read_table(folder / NAME)
     names = table.column("file_name").to_pylist()
     if any(name.startswith("/") or ".." in name.split("/") for name in names):
@@ -105,8 +98,6 @@ def _restore(folder: Path, about: dict[str, Any], archive: str | None) -> Listin
 
 
 def _tell_others(out: Listing, place: Path) -> None:
-    from plenish.datasets.sources import archive
-
     there = archive.pictures(place) if out.zipped else tree.walk(place)[0]
     known = set(out.refs)
     others = [name for name in there if name not in known]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from plenish.datasets.sources import tree
+from plenish.datasets.sources import archive, tree
 from plenish.datasets.sources.columns import Columns, header, parts, read_labels, read_table, typed
 from plenish.datasets.sources.listing import (
     ALIASES,
@@ -80,7 +80,7 @@ def listing(source: Path, options: TableOptions) -> Listing:
             file is named twice or lies outside, a label is missing.
     """
     files = _archive_names(source) if source.is_file() else tree.walk(source)[0]
-    tables = [options.file] if options.file else convention(source)
+    tables = [options.labels] if options.labels else convention(source)
     columns, places = _read_all([path for path in tables if path is not None], source)
     file_column = _choose(options.file_column, columns, _FILE_COLUMNS, "file", required=True)
     label_column = _choose(options.label_column, columns, _LABEL_COLUMNS, "label", required=False)
@@ -111,8 +111,6 @@ def listing(source: Path, options: TableOptions) -> Listing:
 
 
 def _archive_names(source: Path) -> list[str]:
-    from plenish.datasets.sources import archive
-
     return archive.pictures(source)
 
 
@@ -275,9 +273,9 @@ def _fill(out: Listing, columns: Columns, file_column: str, label_column: str, o
     if not label_column and arranged.schema.kind != "none" and len(arranged.refs) == len(out.refs):
         out.schema, out.labels = arranged.schema, arranged.labels
         out.notes.append("The table has no column of labels; the folders' names are the classes.")
-    elif not label_column and options.file:
+    elif not label_column and options.labels:
         raise InputError(
-            f"{options.file} has no column of labels with a usual name; name it with --label-column "
+            f"{options.labels} has no column of labels with a usual name; name it with --label-column "
             f"(there are: {shown(list(columns), 20)})."
         )
     elif not label_column:

@@ -1,0 +1,122 @@
+"""`plenish profile`: what is in a Dataset, and what is wrong with it, as a page and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish import files, settings
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.profile import describe
+from plenish.errors import CheckFailed, InputError
+from plenish.invocation import command
+from plenish.report.pictures import choose
+from plenish.report.profile_page import contact_sheets, profile_page
+from plenish.wording import agree, plural
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """What `plenish profile` found.
+
+    Attributes:
+        path: the folder with profile.html and profile.json.
+        content: profile.json.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """The facts a person wants first; JSON-able."""
+        c = self.content
+        channels, repeats = c["channels"], c["duplicates"]
+        facts: dict[str, Any] = {
+            "dataset": c["name"],
+            "images": f"{c['images']:,} of {c['size']}×{c['size']} pixels, {c['channels_count']} channel(s)",
+            "groups": _groups_text(c["groups"]),
+            "split": c["split"]["name"] if c["split"] else "none yet; make one with 'plenish split'",
+            f"mean of {channels['of']}": ", ".join(f"{v:.1f}" for v in channels["mean"]),
+            f"std of {channels['of']}": ", ".join(f"{v:.1f}" for v in channels["std"]),
+            "duplicates": agree(repeats["extra_images"], "image", "repeats", "repeat")
+            + " another's pixels exactly",
+            "classes": c["classes"],
+        }
+        if c["phantom"]:
+            facts["phantom"] = "this is a phantom, not tissue"
+        return facts | {
+            "problems": c["problems"],
+            "remarks": c["remarks"],
+            "report": str(self.path / "profile.html"),
+        }
+
+
+@command("profile")
+def profile_dataset(
+    data: Path, out: Path, split: str = "default", examples: int = 24, seed: int = 0
+) -> Profile:
+    """Describe a Dataset: counts, channel statistics, duplicates, leaks between parts, examples.
+
+    Writes profile.html (one page that loads nothing) and profile.json. Exact duplicates or a group on both
+    sides of a split are errors: the profile is written all the same, and the command ends with exit code 3.
+    Statistics and examples come from train alone where there is a split, so that profiling tells nothing of
+    the test images.
+
+    Args:
+        data: the Dataset.
+        out: folder to write; must not exist.
+        split: name of the split to check; a Dataset without any split is profiled as a whole.
+        examples: images of each class on the contact sheet.
+        seed: seed of the draw of these images.
+
+    Returns:
+        What was found.
+
+    Raises:
+        InputError: there is no such Dataset or split, its pixels or table were altered, or `out` exists.
+        CheckFailed: images or groups straddle the parts of the split.
+    """
+    dataset = Dataset.open(data)
+    chosen = split if dataset.split_names() or split != "default" else None
+    if out.exists():  # Said before all pixels are read.
+        raise InputError(f"{out} already exists; choose another name or remove it first.")
+    dataset.verify()
+    content = describe(dataset, chosen)
+    rows = _shown_rows(dataset, chosen, examples, seed)
+    with files.atomic_dir(
+        out, {"verb": "profile", "data": dataset.manifest.pixels_hash, "split": split}
+    ) as partial:
+        page = profile_page(content, contact_sheets(dataset, rows), dataset.manifest)
+        files.write_json(partial / "profile.json", content)
+        files.write_bytes(partial / "profile.html", page.encode())
+    if content["problems"]:
+        if settings.current().json:  # Whoever reads the result needs it most when it is bad.
+            print(json.dumps(Profile(out, content).summary(), indent=2, ensure_ascii=False, default=str))
+        raise CheckFailed(f"{' '.join(content['problems'])} See {out / 'profile.html'}.")
+    return Profile(out, content)
+
+
+def _shown_rows(dataset: Dataset, split: str | None, most: int, seed: int) -> dict[str, NDArray[np.int64]]:
+    """Rows to show of each class (or tag, or of all images), drawn from train where there is a split."""
+    rows = np.arange(len(dataset))
+    if split is not None:
+        rows = dataset.split(split).rows("train")
+    if dataset.labels.kind not in ("categorical", "multilabel"):
+        return {"": choose(rows, most, seed)}
+    y = dataset.y(rows)
+    return {name: choose(rows[y[:, k] > 0], most, seed) for k, name in enumerate(dataset.labels.names)}
+
+
+def _groups_text(groups: Mapping[str, Any]) -> str:
+    if not groups["count"]:
+        return "none"
+    smallest, largest = groups["smallest"], groups["largest"]
+    if smallest == largest:
+        return f"{groups['count']:,}, of {plural(largest, 'image')}"
+    return f"{groups['count']:,}, of {smallest:,} to {plural(largest, 'image')} (median {groups['median']:g})"
