@@ -66,7 +66,7 @@ VERBS: dict[str, Verb] = {
         "make whole-slide images with annotated tumours and known truth",
     ),
     "train generator": Verb(
-        "plenish.commands.train_gan:train_gan", "train a generator by a recipe, or go on training"
+        "plenish.commands.train_gan:train_generator", "train a generator by a recipe, or go on training"
     ),
     "train gan": Verb("plenish.commands.train_gan:train_gan", "the same, by another name"),
     "train autoencoder": Verb(

@@ -15,8 +15,8 @@ from plenish.errors import InputError
 from plenish.networks.gan import network_config
 from plenish.recipes import load_recipe, recipe_names
 from plenish.training.gan.health import Limits
-from plenish.training.gan.learner import Schedule
 from plenish.training.gan.method import Adversarial
+from plenish.training.generator import Schedule
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if load_recipe(name).kind == "generator"])

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from plenish.commands.request import request_hash
 from plenish.configuration import apply_overrides, build_config, option, option_names, overrides
+from plenish.datasets.dataset import Dataset, Subset
+from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.files import GOES_ON
 from plenish.invocation import command
 from plenish.progress import say, warn
-from plenish.recipes import AUTO, SECTIONS, Recipe, load_recipe
+from plenish.recipes import AUTO, SECTIONS, Recipe, family_recipe, load_recipe
 from plenish.runs import Run, warn_of_other_machine
 
 if TYPE_CHECKING:
-    from plenish.datasets.dataset import Dataset, Subset
-    from plenish.networks.gan.contract import NetworkConfig
-    from plenish.training.gan.learner import Validator
     from plenish.training.gan.method import Method
     from plenish.training.gan.trial import Trial
+    from plenish.training.generator import GeneratorTask, Validator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,7 @@ class GanOptions:
 
     Attributes:
         recipe: a name from `plenish recipe list`, or a YAML file; `auto` chooses by data and machine.
+        family: a family by name, with its defaults and without a recipe; also one of another package.
         split: the split whose train part is used.
         seed: seed of every random draw.
         kimg: length, in thousands of real images shown; may be raised later.
@@ -52,6 +53,7 @@ class GanOptions:
     """
 
     recipe: str = "dcgan"
+    family: str | None = None
     split: str = "default"
     seed: int = 0
     kimg: float | None = option(sets="schedule.kimg", above=0)
@@ -73,8 +75,7 @@ OPTIONS = option_names(GanOptions)
 """The option that sets a configuration key, for messages."""
 
 
-@command("train gan")
-def train_gan(data: Path, run: Path, *, how: GanOptions) -> Run | Trial:
+def _train_by_recipe(data: Path, run: Path, *, how: GanOptions) -> Run | Trial:
     """Train a generator on the train part of a Dataset, or go on training it.
 
     The same command again goes on where the Run stood; on a CPU with the weights of a run never stopped, bit
@@ -88,15 +89,18 @@ def train_gan(data: Path, run: Path, *, how: GanOptions) -> Run | Trial:
     Returns:
         The trained Run, or what a dry run found.
     """
-    from plenish.datasets.dataset import Dataset
-
-    chosen = None if how.recipe == AUTO else load_recipe(how.recipe, "generator")
+    if how.family is not None and how.recipe != GanOptions.recipe:
+        raise InputError("--family goes with no --recipe, which names its own family; give one of them.")
+    if how.family is not None:
+        chosen: Recipe | None = family_recipe(how.family)
+    else:
+        chosen = None if how.recipe == AUTO else load_recipe(how.recipe, "generator")
     if chosen is not None and how.domain is not None:
         raise InputError(
             "--domain goes with --recipe auto; for other recipes set augment.symmetry and augment.policy "
             "with --options."
         )
-    changes = overrides(how, SECTIONS, "adversarial.smoothing=0.1")
+    changes = overrides(how, chosen.sections if chosen else SECTIONS, "adversarial.smoothing=0.1")
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; a generator is trained on real images.")
@@ -109,6 +113,10 @@ def train_gan(data: Path, run: Path, *, how: GanOptions) -> Run | Trial:
             return finished
     subset = dataset.part("train", how.split, purpose="train")
     return _train(dataset, subset, run, chosen, how, changes, request)
+
+
+train_generator = command("train generator")(_train_by_recipe)
+train_gan = command("train gan")(_train_by_recipe)
 
 
 def _choose(dataset: Dataset, run: Path, how: GanOptions, changes: Mapping[str, Any]) -> Recipe:
@@ -151,31 +159,70 @@ def _train(
     dataset: Dataset, subset: Subset, path: Path, recipe: Recipe, how: GanOptions, changes: Mapping[str, Any],
     request: str,
 ) -> Run | Trial:  # fmt: skip
-    from plenish.datasets.schema import LabelSchema
-    from plenish.networks.gan import family, network_config
+    from plenish.report.build import write_own_report
+    from plenish.training.generator import CHANGEABLE, learner_class, train_generator
+
+    learner = learner_class(recipe.family)
+    task = _task(subset, recipe, how, changes)
+    learner.check(task, changes)
+    if how.dry_run:
+        trial = learner.try_out(task)
+        reasons = {"reasons": list(recipe.choice["reasons"])} if recipe.choice else {}
+        return dataclasses.replace(trial, facts={"recipe": recipe.name, **reasons, **trial.facts})
+    parts = {name: dataclasses.asdict(section) for name, section in task.sections.items()}
+    config = {
+        "recipe": recipe.name, "family": recipe.family, "network": task.network.to_dict(), **parts,
+        "schedule": dataclasses.asdict(task.schedule), "precision": task.engine.precision,
+        "validation": how.validation, **({"auto": dict(recipe.choice)} if recipe.choice else {}),
+    }  # fmt: skip
+    provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
+    is_new = not (path / "config.json").exists()
+    if is_new:
+        learner.check_memory(task)
+        validator = _validator(dataset, subset.split_name, how.validation)  # Refuses before a Run is made.
+    run = Run.open_or_create(
+        path, "generator", config, data=provenance, seed=how.seed, may_change=CHANGEABLE, typed=OPTIONS
+    )
+    if _finished(run, kimg=task.schedule.kimg):
+        return run
+    with run.lock():
+        run.update_status(request=request)
+        warn_of_other_machine(run, task.engine.describe())
+        if not is_new:
+            validator = _validator(dataset, subset.split_name, how.validation)
+        outcome = train_generator(dataclasses.replace(task, validator=validator), run, retry=how.retry)
+        write_own_report(run.path, "run")
+    if outcome == "interrupted":
+        raise KeyboardInterrupt(GOES_ON)
+    return run
+
+
+def _task(subset: Subset, recipe: Recipe, how: GanOptions, changes: Mapping[str, Any]) -> GeneratorTask:
+    """The training that a recipe and options ask for.
+
+    Raises:
+        InputError: an unknown option, a value of another kind, or one that does not fit the data.
+    """
+    from plenish.networks.families import network_config
     from plenish.training.engine import Engine
-    from plenish.training.gan.footprint import refuse_too_large
-    from plenish.training.gan.health import Limits
-    from plenish.training.gan.learner import CHANGEABLE, Schedule, train
+    from plenish.training.generator import GeneratorTask, Schedule, learner_class
 
     if "network.size" in changes or "network.channels" in changes or "network.labels" in changes:
         raise InputError(
             "Size, channels and labels of the networks are those of the data; import these differently."
         )
+    for key in changes:
+        if key.split(".")[0] not in recipe.sections:
+            raise InputError(
+                f"The family {recipe.family} has no {key}, which {OPTIONS.get(key, '--options')} sets; use "
+                f"--options with its own sections {', '.join(recipe.sections)}."
+            )
     sections = apply_overrides(recipe.sections, changes)
     if "adversarial.batch" in changes and "growth.batches" not in changes:
         sections["growth"]["batches"] = ""  # The batch that was asked for holds at every stage.
-    labels = dataset.labels if how.conditional is not False else LabelSchema()
-    if labels.kind == "continuous" and abs(subset.y()).max() > 10:
-        raise InputError(
-            f"The labels of {dataset.path} reach {abs(subset.y()).max():g}; networks take continuous labels "
-            "within ±10, so import them scaled, or train with --no-conditional."
-        )
-    if how.conditional and not labels.width:
-        raise InputError(f"{dataset.path} has no labels to be conditional on; import it with labels.")
-    if how.conditional is None and not labels.width:
-        say(f"{dataset.path} has no labels, so the networks are not conditional.")
-    asked = {**sections["network"], "size": dataset.size, "channels": dataset.channels, "labels": labels}
+    dataset = subset.dataset
+    given = {"size": dataset.size, "channels": dataset.channels, "labels": _labels(subset, how.conditional)}
+    asked = {**sections["network"], **given}
     try:
         network = network_config(recipe.family, asked)
     except InputError:
@@ -186,54 +233,30 @@ def _train(
                 f"--options network.max_width={width}, or use a smaller --width."
             ) from None
         raise
-    method = method_of(sections)
+    kinds = learner_class(recipe.family).sections
+    parts = {name: build_config(kind, sections[name], name) for name, kind in kinds.items()}
     schedule = build_config(Schedule, sections["schedule"], "schedule")
-    limits = build_config(Limits, sections["limits"], "limits")
-    if method.penalty.path and not family(recipe.family).sampler.has_styles:
+    if len(subset) < 2:
+        raise InputError(f"{dataset.path} has {len(subset)} image to train on; a generator needs at least 2.")
+    if len(subset) < 100:
+        warn(f"only {len(subset)} images to train on; expect near copies, and look at the copies audit.")
+    return GeneratorTask(recipe.family, network, parts, schedule, subset, Engine.from_settings())
+
+
+def _labels(subset: Subset, conditional: bool | None) -> LabelSchema:
+    """The labels that the networks are given."""
+    dataset = subset.dataset
+    labels = dataset.labels if conditional is not False else LabelSchema()
+    if labels.kind == "continuous" and abs(subset.y()).max() > 10:
         raise InputError(
-            f"penalty.path is for generators with styles, which {recipe.family} is not; leave it out."
+            f"The labels of {dataset.path} reach {abs(subset.y()).max():g}; networks take continuous labels "
+            "within ±10, so import them scaled, or train with --no-conditional."
         )
-    _check_growth(recipe.family, network, method)
-    _check_amount(
-        subset, max([method.adversarial.batch, *method.growth.batch_sizes()]), "adversarial.batch" in changes
-    )
-    engine = Engine.from_settings()
-    if how.dry_run:
-        from plenish.training.gan.trial import try_out
-
-        trial = try_out(recipe.family, subset, network, method, schedule.kimg, engine)
-        reasons = {"reasons": list(recipe.choice["reasons"])} if recipe.choice else {}
-        return dataclasses.replace(trial, facts={"recipe": recipe.name, **reasons, **trial.facts})
-    config = {
-        "recipe": recipe.name, "family": recipe.family, "network": network.to_dict(),
-        **dataclasses.asdict(method), "schedule": dataclasses.asdict(schedule),
-        "limits": dataclasses.asdict(limits), "precision": engine.precision, "validation": how.validation,
-        **({"auto": dict(recipe.choice)} if recipe.choice else {}),
-    }  # fmt: skip
-    provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
-    is_new = not (path / "config.json").exists()
-    if is_new:
-        refuse_too_large(recipe.family, network, method, engine)
-        validator = _validator(dataset, subset.split_name, how.validation)  # Refuses before a Run is made.
-    run = Run.open_or_create(
-        path, "generator", config, data=provenance, seed=how.seed, may_change=CHANGEABLE, typed=OPTIONS
-    )
-    if _finished(run, kimg=schedule.kimg):
-        return run
-    with run.lock():
-        run.update_status(request=request)
-        warn_of_other_machine(run, engine.describe())
-        if not is_new:
-            validator = _validator(dataset, subset.split_name, how.validation)
-        outcome = train(
-            run, subset, recipe.family, network, method, schedule, limits, engine, validator, how.retry
-        )
-        from plenish.report.build import write_own_report
-
-        write_own_report(run.path, "run")
-    if outcome == "interrupted":
-        raise KeyboardInterrupt(GOES_ON)
-    return run
+    if conditional and not labels.width:
+        raise InputError(f"{dataset.path} has no labels to be conditional on; import it with labels.")
+    if conditional is None and not labels.width:
+        say(f"{dataset.path} has no labels, so the networks are not conditional.")
+    return labels
 
 
 def method_of(sections: Mapping[str, Mapping[str, Any]]) -> Method:
@@ -245,34 +268,6 @@ def method_of(sections: Mapping[str, Mapping[str, Any]]) -> Method:
     from plenish.training.gan.method import PARTS, Method
 
     return Method(**{name: build_config(part, sections[name], name) for name, part in PARTS.items()})
-
-
-def _check_growth(name: str, network: NetworkConfig, method: Method) -> None:
-    """Refuse a start of growth that these networks do not pass through."""
-    from plenish.networks.gan import family
-
-    if not method.growth.start:
-        return
-    generator = family(name).sampler(network)
-    if generator.stages == 1:
-        raise InputError(f"growth.start is for networks that grow, and {name} does not; leave it out.")
-    method.growth.first([generator.stage_size(number) for number in range(generator.stages)])
-
-
-def _check_amount(subset: Subset, batch: int, asked: bool) -> None:
-    """Refuse what cannot train, and warn of what hardly can; `asked` is whether the batch was typed."""
-    if len(subset) < 2:
-        raise InputError(
-            f"{subset.dataset.path} has {len(subset)} image to train on; a generator needs at least 2."
-        )
-    if batch > len(subset):
-        whose = f"--batch {batch}" if asked else f"The recipe's batch of {batch}"
-        raise InputError(
-            f"{whose} is more than the {len(subset)} images there are to train on; "
-            f"give --batch {len(subset)} or less."
-        )
-    if len(subset) < 100:
-        warn(f"only {len(subset)} images to train on; expect near copies, and look at the copies audit.")
 
 
 def _validator(dataset: Dataset, split: str, validation: bool) -> Validator | None:

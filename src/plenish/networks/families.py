@@ -59,28 +59,45 @@ def family(name: str) -> Family:
     Raises:
         InputError: there is none of that name (the nearest is named), or its package cannot be loaded.
     """
+    found = _load(_entry(name), name)
+    if not isinstance(found, Family):
+        raise InputError(
+            f"The family '{name}' of the package {_package(name)} is no {__name__}.Family, {_FIX}."
+        )
+    return found
+
+
+def load_learner(name: str) -> Any:
+    """The Learner class that a family names; InputError where it cannot be imported."""
+    return _load(EntryPoint(name, family(name).learner, GROUP), name)
+
+
+_FIX = "so update or uninstall that package"
+
+
+def _entry(name: str) -> EntryPoint:
     entry = BUILT_IN.get(name) or next(iter(entry_points(group=GROUP, name=name)), None)
     if entry is None:
         raise unknown("generator family", name, family_names())
+    return entry
+
+
+def _package(name: str) -> str:
+    entry = _entry(name)
+    return entry.dist.name if entry.dist is not None else "plenish"
+
+
+def _load(entry: EntryPoint, name: str) -> Any:
+    """What an entry names; whatever goes wrong in another package is one sentence with its name."""
     if name in BUILT_IN:
-        found = entry.load()
-    else:
-        package = entry.dist.name if entry.dist is not None else entry.module
-        try:
-            found = entry.load()
-        except Exception as error:  # Whatever another package does when it is imported.
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise InputError(
-                f"The family '{name}' of the package {package} cannot be loaded ({reason}); update or "
-                "uninstall that package."
-            ) from error
-        if not isinstance(found, Family):
-            raise InputError(
-                f"The family '{name}' of the package {package} is no plenish.networks.families.Family "
-                f"({entry.value} is a {type(found).__name__}); update or uninstall that package."
-            )
-    assert isinstance(found, Family)
-    return found
+        return entry.load()
+    try:
+        return entry.load()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(
+            f"The family '{name}' of the package {_package(name)} cannot be loaded ({reason}), {_FIX}."
+        ) from error
 
 
 def network_config(name: str, options: Mapping[str, Any]) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plenish.errors import InputError, unknown
+from plenish.networks.families import BUILT_IN
 
 SECTIONS = ("network", "adversarial", "penalty", "augment", "growth", "schedule", "limits")
 """What a recipe sets: the networks, the parts of the training method, its length, and when it has failed."""
@@ -55,7 +56,7 @@ class Recipe:
         return {
             "name": self.name, "about": self.about, "provenance": self.provenance, "family": self.family,
             **({} if self.kind == "generator" else {"kind": self.kind}),
-            **{section: dict(self.sections[section]) for section in KINDS[self.kind]},
+            **{section: dict(options) for section, options in self.sections.items()},
         }  # fmt: skip
 
 
@@ -115,20 +116,35 @@ def _read_recipe(name: str, wanted: str | None) -> Recipe:
     if not isinstance(content, dict):
         raise InputError(f"The recipe {path} holds no sections; {start}.")
     # A recipe that was shown as JSON, which YAML reads, names itself.
-    known = ("name", "about", "provenance", "kind", "family", *KINDS[kind])
+    of_a_family = kind == "generator" and "family" in content
+    sections = family_sections(str(content["family"])) if of_a_family else KINDS[kind]
+    known = ("name", "about", "provenance", "kind", "family", *sections)
     for key, value in content.items():
         if key not in known:
             raise unknown(f"section of the recipe {path.name}", key, known)
-        if key in KINDS[kind] and not isinstance(value, dict):
+        if key in sections and not isinstance(value, dict):
             raise InputError(f"The section '{key}' of the recipe {path} must hold options, one a line.")
-    if kind == "generator" and "family" not in content:
+    if kind == "generator" and not of_a_family:
         raise InputError(f"The recipe {path} does not name its family; {start}.")
-    sections = {section: dict(content.get(section, {})) for section in KINDS[kind]}
     return Recipe(
         path.stem,
         content.get("about", ""),
         content.get("provenance", ""),
         str(content.get("family", kind)),
-        sections,
+        {section: dict(content.get(section, {})) for section in sections},
         kind=kind,
     )
+
+
+def family_sections(family: str) -> tuple[str, ...]:
+    """Sections of recipes for a family; those of another package are asked for."""
+    if family in BUILT_IN:
+        return SECTIONS
+    from plenish.training.generator import learner_class  # Needs torch, which recipes of Plenish do not.
+
+    return "network", *learner_class(family).sections, "schedule"
+
+
+def family_recipe(family: str) -> Recipe:
+    """The recipe of a family with the default of every option."""
+    return Recipe(family, "", "", family, {section: {} for section in family_sections(family)})

@@ -169,8 +169,8 @@ def _defaults() -> dict[str, dict[str, Any]]:
     import dataclasses
 
     from plenish.training.gan.health import Limits
-    from plenish.training.gan.learner import Schedule
     from plenish.training.gan.method import Method
+    from plenish.training.generator import Schedule
 
     kinds: dict[str, Any] = {"schedule": Schedule, "limits": Limits}
     return dataclasses.asdict(Method()) | {name: dataclasses.asdict(kind()) for name, kind in kinds.items()}

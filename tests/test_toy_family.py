@@ -1,0 +1,135 @@
+"""A family of another package, found by its entry point, through every verb without a change in Plenish."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plenish import cli
+from plenish.datasets.dataset import Dataset
+from plenish.latent.sampling import draw_latents, load_generator
+from plenish.networks.families import family, family_names
+from plenish.runs import Run
+
+PACKAGE = Path(__file__).parent / "toy_family"
+
+
+@pytest.fixture(autouse=True)
+def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(PACKAGE)
+
+
+def _run(*words: object) -> None:
+    assert cli.run([*map(str, words), "--quiet"]) == 0, words
+
+
+@pytest.fixture
+def trained(stripes, tmp_path: Path) -> tuple[Dataset, Path]:
+    data = stripes(n=240)
+    _run(
+        "train", "generator", data.path, tmp_path / "run", "--family", "gaussian", "--kimg", 3,
+        "--options", "training.lr=0.1", "schedule.validate=40", "schedule.log_kimg=0.5",
+    )  # fmt: skip
+    return data, tmp_path / "run"
+
+
+def test_the_whole_chain_on_the_command_line(trained: tuple[Dataset, Path], tmp_path: Path) -> None:
+    data, run = trained
+    opened = Run.open(run, "generator")
+    assert opened.state == "complete"
+    assert opened.config["config"]["training"] == {"batch": 12, "lr": 0.1}
+    assert "--family gaussian" in opened.config["command"]["repeat"]
+    assert {"kimg", "loss", "variety", "kid_val"} <= set(opened.metrics().columns)
+    _run("generate", run, tmp_path / "made", "-n", 80)
+    made = Dataset.open(tmp_path / "made")
+    assert made.array_names() == ["y"]  # z is as large as an image, so the seed is kept in its place.
+    means = [made.pixels.read(np.flatnonzero(made.y()[:, k] > 0)).mean((0, 3)) for k in (0, 1)]
+    real = data.part("train", purpose="train")
+    for k in (0, 1):
+        theirs = real.images(np.flatnonzero(real.codes == k)).mean((0, 3))
+        apart = [np.abs(mean - theirs).mean() for mean in means]
+        assert apart[k] < 15 < apart[1 - k]
+    _run("score", data.path, made.path, tmp_path / "score", "--resamples", 20)
+    _run(
+        "study", data.path, tmp_path / "study", "--generator", run, "--arms", "real", "real+synthetic",
+        "--seeds", 1, "--steps", 4, "--resamples", 100,
+    )  # fmt: skip
+    _run(
+        "report", tmp_path / "page.html", "--run", run, "--score", tmp_path / "score",
+        "--study", tmp_path / "study",
+    )  # fmt: skip
+    page = (tmp_path / "page.html").read_text()
+    assert "gaussian" in page
+    assert json.loads((tmp_path / "study" / "study.json").read_text())["verdict"]
+
+
+def test_its_weights_are_exported_and_its_latents_drawn_again(
+    trained: tuple[Dataset, Path], tmp_path: Path
+) -> None:
+    _, run = trained
+    _run("export-model", run, tmp_path / "exported", "--as", "torchscript")
+    facts = json.loads((tmp_path / "exported" / "config.json").read_text())
+    assert facts["largest_difference"] <= 1e-4
+    assert facts["inputs"]["z"]["shape"] == ["batch", 3, 16, 16]
+    network = load_generator(run).network
+    z = draw_latents(network, 3, 250, 260)
+    np.save(tmp_path / "z.npy", z)
+    _run("generate", run, tmp_path / "given", "--latents", tmp_path / "z.npy", "--label", "class1")
+    _run("generate", run, tmp_path / "drawn", "-n", 260, "--seed", 3, "--label", "class1")
+    given, drawn = Dataset.open(tmp_path / "given"), Dataset.open(tmp_path / "drawn")
+    assert given.array("z").shape == (10, 3, 16, 16)
+    difference = given.pixels.read(np.arange(10)).astype(int) - drawn.pixels.read(np.arange(250, 260))
+    assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["--batch", "4"], "gaussian .*adversarial.batch.*--batch"),
+        (["--options", "training.rate=1"], "'rate'"),
+        (["--options", "penalty.r1=1"], "penalty"),
+        (["--dry-run"], "--dry-run .*gaussian"),
+        (["--recipe", "mnist-dcgan"], "--recipe"),
+    ],
+)
+def test_options_that_the_family_does_not_have(
+    stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], value: str
+) -> None:
+    data, run = stripes().path, tmp_path / "run"
+    assert cli.run(["train", "generator", str(data), str(run), "--family", "gaussian", *words]) == 2
+    assert re.search(value, capsys.readouterr().err)
+    assert not run.exists()
+
+
+def test_truncation_and_w_belong_to_other_families(
+    trained: tuple[Dataset, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, run = trained
+    np.save(tmp_path / "w.npy", np.zeros((2, 8), np.float32))
+    for words in (["--truncation", "0.5"], ["--space", "w", "--latents", str(tmp_path / "w.npy")]):
+        assert cli.run(["generate", str(run), str(tmp_path / "made"), *words]) == 2
+        assert words[0].strip("-") in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_recipe_of_the_users_names_the_family(
+    stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("family: gaussian\ntraining: {batch: 6}\nschedule: {kimg: 0.06, validate: 10}\n")
+    _run("train", "generator", stripes().path, tmp_path / "run", "--recipe", recipe, "--no-validation")
+    assert Run.open(tmp_path / "run").config["config"]["training"]["batch"] == 6
+    capsys.readouterr()
+    recipe.write_text("family: gaussian\nadversarial: {batch: 6}\n")
+    assert cli.run(["recipe", "show", str(recipe)]) == 2
+    assert "'adversarial'" in capsys.readouterr().err
+
+
+def test_it_is_listed_and_keeps_the_contract() -> None:
+    assert "gaussian" in family_names()
+    made = family("gaussian")
+    assert made.learner == "toy_family:GaussianLearner"
