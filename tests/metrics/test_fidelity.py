@@ -65,19 +65,19 @@ def test_kid_agrees_with_torch_fidelity() -> None:
         torch.from_numpy(x), torch.from_numpy(y), kid_subsets=1, kid_subset_size=80, verbose=False
     )["kernel_inception_distance_mean"]  # one subset of all rows: nothing is left to chance
     assert fidelity.kid(x, y) == pytest.approx(want, rel=1e-8)
-    assert fidelity.kid_blocks(x, y, subsets=1, subset_size=80)[0] == pytest.approx(want, rel=1e-8)
 
 
-def test_kid_is_zero_on_average_for_equal_distributions_and_blocks_average_to_it() -> None:
+def test_kid_is_zero_on_average_for_equal_distributions() -> None:
     values = [fidelity.kid(normal(40, 8, 2 * s), normal(60, 8, 2 * s + 1)) for s in range(200)]
     assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(200)
     assert min(values) < 0
-    x, y = normal(150, 8, 0), normal(150, 8, 1, shift=0.4)
-    mean, spread = fidelity.kid_blocks(x, y, subsets=200, subset_size=50, seed=3)
-    assert mean == pytest.approx(fidelity.kid(x, y), abs=4 * spread / np.sqrt(200))
-    assert fidelity.kid_blocks(x, y, subsets=3, subset_size=50, seed=3) == fidelity.kid_blocks(
-        x, y, subsets=3, subset_size=50, seed=3
+
+
+def neighbourhoods(real: Array, synthetic: Array) -> dict[str, float]:
+    found = fidelity.neighbourhood_replicates(
+        real, synthetic, np.ones((1, len(real))), np.ones((1, len(synthetic)))
     )
+    return {name: float(values[0]) for name, values in found._asdict().items()}
 
 
 def test_precision_and_recall_agree_with_torch_fidelity_and_are_not_swapped() -> None:
@@ -86,7 +86,7 @@ def test_precision_and_recall_agree_with_torch_fidelity_and_are_not_swapped() ->
 
     real, synthetic = normal(200, 5, 0), normal(150, 5, 1, 0.5)  # synthetic ones keep to the middle
     want = prc_features_to_metric(torch.from_numpy(synthetic), torch.from_numpy(real), verbose=False)
-    got = fidelity.precision_recall_density_coverage(real, synthetic)
+    got = neighbourhoods(real, synthetic)
     assert got["precision"] == pytest.approx(want["precision"])
     assert got["recall"] == pytest.approx(want["recall"])
     assert got["precision"] > got["recall"] + 0.2
@@ -96,7 +96,7 @@ def test_density_and_coverage_by_their_definition() -> None:
     real, synthetic = normal(60, 3, 0), normal(40, 3, 1, 1.2)
     among = np.sort(np.linalg.norm(real[:, None] - real[None], axis=2), axis=1)[:, 5]
     inside = np.linalg.norm(real[:, None] - synthetic[None], axis=2) <= among[:, None]
-    got = fidelity.precision_recall_density_coverage(real, synthetic)
+    got = neighbourhoods(real, synthetic)
     assert got["density"] == pytest.approx(inside.sum() / (5 * 40))
     assert got["coverage"] == pytest.approx(inside.any(axis=1).mean())
 
@@ -110,11 +110,11 @@ def test_planted_mode_drop_lowers_recall_and_planted_outliers_lower_precision() 
         return modes[chosen] + normal(n, 6, seed + 1)
 
     real = mixture([0, 1, 2, 3], 400, 10)
-    good = fidelity.precision_recall_density_coverage(real, mixture([0, 1, 2, 3], 400, 20))
-    drop = fidelity.precision_recall_density_coverage(real, mixture([0, 1], 400, 30))
+    good = neighbourhoods(real, mixture([0, 1, 2, 3], 400, 20))
+    drop = neighbourhoods(real, mixture([0, 1], 400, 30))
     strange = mixture([0, 1, 2, 3], 400, 40)
     strange[:120] += 40
-    odd = fidelity.precision_recall_density_coverage(real, strange)
+    odd = neighbourhoods(real, strange)
     assert drop["recall"] < 0.65 * good["recall"]
     assert drop["coverage"] < 0.65 * good["coverage"]
     assert drop["precision"] > 0.9 * good["precision"]
@@ -163,17 +163,6 @@ def test_intervals_of_grouped_rows_are_wider() -> None:
     assert fd.high - fd.low > 1.5 * (plain.high - plain.low)
     alone = fidelity.compare(real, synthetic, groups=["one"] * 180, resamples=20)
     assert all(np.isnan(s.low) for s in alone)
-
-
-def test_nearest_rows_are_exact_and_copies_have_distance_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    y = (1000 + normal(70, 9, 0)).astype(np.float32)  # far from the origin: cancellation would show
-    x = np.concatenate([y[[5, 60]], (1000 + normal(20, 9, 1)).astype(np.float32)])
-    monkeypatch.setattr(kernels, "PAIRS_AT_ONCE", 300)
-    found, distance = kernels.nearest_rows(x, y)
-    every = np.linalg.norm(x[:, None].astype(float) - y[None].astype(float), axis=2)
-    assert found.tolist() == every.argmin(1).tolist()
-    assert distance == pytest.approx(every.min(1), rel=1e-4)
-    assert distance[:2].tolist() == [0.0, 0.0]
 
 
 def test_bad_shapes_are_refused() -> None:

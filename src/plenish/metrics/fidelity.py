@@ -25,7 +25,7 @@ from plenish.metrics.kernels import (
     squared_distances,
     weighted_kernel_sums,
 )
-from plenish.metrics.statistics import bootstrap_weights, unit_codes
+from plenish.metrics.resampling import bootstrap_weights, unit_codes
 
 Better = Literal["lower", "higher"]
 NEIGHBOURS_PRECISION = 3  # Kynkäänniemi et al.
@@ -147,28 +147,6 @@ def kid(real: ArrayLike, synthetic: ArrayLike) -> float:
     return float(mmd2_replicates(x, y, np.ones((1, len(x))), np.ones((1, len(y))))[0])
 
 
-def kid_blocks(
-    real: ArrayLike, synthetic: ArrayLike, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """KID as usually printed: mean and standard deviation over random subsets of equal size.
-
-    Args:
-        real: n×D.
-        synthetic: m×D.
-        subsets: number of subsets.
-        subset_size: rows of each; cut to what both sides have.
-        seed: seed of the subsets.
-    """
-    x, y = _pair(real, synthetic)
-    size = min(subset_size, len(x), len(y))
-    rng = np.random.default_rng([seed, 0x41D])
-    values = [
-        kid(x[rng.choice(len(x), size, replace=False)], y[rng.choice(len(y), size, replace=False)])
-        for _ in range(subsets)
-    ]
-    return float(np.mean(values)), float(np.std(values))
-
-
 def neighbourhood_replicates(x: Floats, y: Floats, wx: Floats, wy: Floats) -> Neighbourhoods:
     """The four neighbourhood scores for R weightings of real rows x (n×D) and synthetic rows y (m×D).
 
@@ -198,19 +176,6 @@ def neighbourhood_replicates(x: Floats, y: Floats, wx: Floats, wy: Floats) -> Ne
         density=balls / (NEIGHBOURS_DENSITY * synthetic) * (len(x) / real),
         coverage=np.asarray(((holds > 0) * wx).sum(1) / real),
     )
-
-
-def precision_recall_density_coverage(real: ArrayLike, synthetic: ArrayLike) -> dict[str, float]:
-    """The four neighbourhood scores of feature arrays n×D and m×D, with k = 3, 3, 5, 5.
-
-    Raises:
-        ValueError: if a side has no more than five rows.
-    """
-    x, y = _pair(real, synthetic)
-    if len(y) <= NEIGHBOURS_DENSITY:
-        raise ValueError(f"{len(y)} synthetic rows are too few for neighbourhood scores")
-    found = neighbourhood_replicates(x, y, np.ones((1, len(x))), np.ones((1, len(y))))
-    return {name: float(values[0]) for name, values in found._asdict().items()}
 
 
 def enough_rows(n_real: int, n_synthetic: int) -> bool:

@@ -83,28 +83,3 @@ def weighted_kernel_sums(
             k[np.arange(len(k)), np.arange(rows.start, rows.stop)] = 0.0
         sums += ((wx[:, rows] @ k) * wy).sum(1)
     return sums
-
-
-def nearest_rows(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[NDArray[np.int64], Floats]:
-    """For each row of x the nearest row of y.
-
-    Candidates are found with float32 matrix products; the distance of the winner is then computed from the
-    difference itself, so that an exact copy has distance 0 and not a rounding error.
-
-    Args:
-        x: n×D.
-        y: m×D.
-
-    Returns:
-        Positions in y (n) and Euclidean distances (n).
-    """
-    centre = y.mean(axis=0, dtype=np.float64).astype(np.float32)
-    x, y = x - centre, y - centre
-    half = (y * y).sum(1) / 2
-    found = np.empty(len(x), dtype=np.int64)
-    for rows in row_pieces(len(x), len(y)):
-        found[rows] = (x[rows] @ y.T - half).argmax(1)
-    distance = np.empty(len(x))
-    for rows in row_pieces(len(x), x.shape[1]):
-        distance[rows] = np.linalg.norm((x[rows] - y[found[rows]]).astype(np.float64), axis=1)
-    return found, distance

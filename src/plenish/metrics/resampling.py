@@ -113,13 +113,3 @@ def cluster_bootstrap(
         for weights in bootstrap_weights(codes, resamples, seed, strata=strata)
     ]
     return np.concatenate(parts) if parts else np.empty(0)
-
-
-def by_rows(statistic: Callable[[Ints], float]) -> WeightedStatistic:
-    """Lift a statistic of drawn row *indices* to one of row weights, one resample at a time."""
-
-    def lifted(weights: Ints) -> Floats:
-        index = np.arange(weights.shape[1])
-        return np.array([statistic(np.repeat(index, w)) for w in weights], dtype=np.float64)
-
-    return lifted

@@ -8,9 +8,9 @@ Applied Statistics 1 (2007), 386-411, and Cameron, Gelbach & Miller, J. Business
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,32 +20,11 @@ from plenish.metrics.resampling import (
     Floats,
     Ints,
     WeightedStatistic,
-    bootstrap_weights,
-    by_rows,
     cluster_bootstrap,
     unit_codes,
 )
-from plenish.metrics.signflip import sign_flip_test
 
-__all__ = [
-    "Difference",
-    "Interval",
-    "WeightedStatistic",
-    "bca_interval",
-    "bootstrap_interval",
-    "bootstrap_weights",
-    "by_rows",
-    "cluster_bootstrap",
-    "hierarchical_bootstrap",
-    "mean_interval",
-    "paired_differences",
-    "paired_seeds",
-    "percentile_interval",
-    "row_differences",
-    "sign_flip_test",
-    "unit_codes",
-    "wilson_interval",
-]
+_EXACT_SIGN_FLIPS = 14  # 2**14 patterns are enumerated; more are sampled
 
 
 def _finite(value: float) -> float | None:
@@ -94,38 +73,10 @@ class Difference:
     n_groups: int
     level: float = 0.95
 
-    def as_dict(self) -> dict[str, Any]:
-        """All fields for JSON, ``None`` in place of what is not finite."""
-        return {k: _finite(v) if isinstance(v, float) else v for k, v in asdict(self).items()}
-
 
 def _check_level(level: float) -> None:
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
-
-
-def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Mean with its Student-t interval, for a handful of independent values such as one per seed.
-
-    Args:
-        values: n values.
-        level: confidence level.
-
-    Returns:
-        The interval; with one value its bounds are ``nan``, since one run says nothing about the spread.
-
-    Raises:
-        ValueError: if there is no value.
-    """
-    _check_level(level)
-    x = np.asarray(values, dtype=np.float64).ravel()
-    if x.size == 0:
-        raise ValueError("mean_interval needs at least one value")
-    mean = float(x.mean())
-    if x.size == 1:
-        return Interval(mean, float("nan"), float("nan"), level)
-    half = _t_quantile(level, x.size - 1) * float(x.std(ddof=1)) / np.sqrt(x.size)
-    return Interval(mean, mean - half, mean + half, level)
 
 
 def _t_quantile(level: float, df: float) -> float:
@@ -157,32 +108,6 @@ def wilson_interval(count: int, n: int, level: float = 0.95) -> Interval:
     low = 0.0 if count == 0 else float(centre - half)
     high = 1.0 if count == n else float(centre + half)
     return Interval(share, low, high, level)
-
-
-def paired_seeds(seed: int, n: int) -> list[int]:
-    """``n`` distinct seeds below 2**31, the same for every arm; a larger ``n`` only adds to them."""
-    seeds: list[int] = []
-    seen: set[int] = set()
-    index = 0
-    while len(seeds) < n:
-        word = int(np.random.SeedSequence([seed, index]).generate_state(1)[0]) >> 1
-        index += 1
-        if word not in seen:
-            seen.add(word)
-            seeds.append(word)
-    return seeds
-
-
-def paired_differences(arm: Mapping[int, float], reference: Mapping[int, float]) -> Floats:
-    """Differences arm − reference over the seeds both have, in ascending order of seed.
-
-    Raises:
-        ValueError: if the two have no seed in common.
-    """
-    shared = sorted(set(arm) & set(reference))
-    if not shared:
-        raise ValueError("the two arms have no seed in common, so nothing can be paired")
-    return np.array([arm[s] - reference[s] for s in shared], dtype=np.float64)
 
 
 def percentile_interval(value: float, replicates: ArrayLike, level: float = 0.95) -> Interval:
@@ -232,19 +157,17 @@ def bootstrap_interval(
     n: int,
     groups: Sequence[Hashable | None] | NDArray[Any] | None = None,
     *,
-    method: Literal["bca", "percentile"] = "bca",
     level: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
     strata: ArrayLike | None = None,
 ) -> Interval:
-    """Value of a statistic with its cluster-bootstrap interval.
+    """Value of a statistic with its cluster-bootstrap interval, corrected for bias and skew (BCa).
 
     Args:
         statistic: takes weights r×N and returns r values.
         n: N, number of rows.
         groups: N group names, or ``None`` for independent rows.
-        method: ``bca`` corrects bias and skew and needs a jackknife over units; ``percentile`` does not.
         level: confidence level.
         resamples: number of resamples.
         seed: seed of the draws.
@@ -259,10 +182,7 @@ def bootstrap_interval(
     if n_units < 2:
         return Interval(value, float("nan"), float("nan"), level)
     replicates = cluster_bootstrap(statistic, n, groups, resamples=resamples, seed=seed, strata=strata)
-    if method == "percentile":
-        return percentile_interval(value, replicates, level)
-    jackknife = _jackknife(statistic, codes, n_units)
-    return bca_interval(value, replicates, jackknife, level)
+    return bca_interval(value, replicates, _jackknife(statistic, codes, n_units), level)
 
 
 def _jackknife(statistic: WeightedStatistic, codes: Ints, n_units: int) -> Floats:
@@ -342,30 +262,32 @@ def hierarchical_bootstrap(
     return Difference(mean, mean - half, mean + half, p, se_groups, se_seeds, df, n_seeds, n_units, level)
 
 
-def row_differences(
-    table: ArrayLike,
-    groups: Sequence[Hashable | None] | NDArray[Any] | None = None,
-    *,
-    level: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Difference:
-    """:func:`hierarchical_bootstrap` of a mean over rows, from a K×N table of per-seed, per-row differences.
+def sign_flip_test(differences: ArrayLike, *, resamples: int = 10_000, seed: int = 0) -> float:
+    """Two-sided sign-flip permutation p-value for a mean paired difference of zero.
+
+    Up to 14 differences all 2**n patterns are enumerated and the p-value is exact; above, patterns are
+    drawn and the observed one is counted. With n seeds it cannot fall below 2 / 2**n: five seeds reach
+    0.0625 at best.
 
     Args:
-        table: K×N, entry (k, i) being arm − reference of seed k on test row i (say, correct − correct).
-        groups: N group names, or ``None``.
-        level: confidence level.
-        resamples: number of resamples.
+        differences: n paired differences; symmetric about zero under the null.
+        resamples: number of drawn patterns where they are not enumerated.
         seed: seed of the draws.
+
+    Raises:
+        ValueError: if there is no difference.
     """
-    deltas = np.asarray(table, dtype=np.float64)
-    if deltas.ndim != 2:
-        raise ValueError(f"the table must be seeds × rows, got {deltas.ndim} dimension(s)")
-
-    def mean_of_rows(k: int, weights: Ints) -> Floats:
-        return np.asarray(weights @ deltas[k] / weights.sum(axis=1))
-
-    return hierarchical_bootstrap(
-        mean_of_rows, deltas.shape[0], deltas.shape[1], groups, level=level, resamples=resamples, seed=seed
-    )
+    d = np.asarray(differences, dtype=np.float64).ravel()
+    if d.size == 0:
+        raise ValueError("sign_flip_test needs at least one difference")
+    observed = abs(d.sum())
+    slack = 1e-12 * max(1.0, float(np.abs(d).sum()))  # sums in another order may differ in the last bit
+    if d.size <= _EXACT_SIGN_FLIPS:
+        patterns = np.arange(2**d.size)[:, None] >> np.arange(d.size) & 1
+        return float(np.mean(np.abs((1 - 2 * patterns) @ d) >= observed - slack))
+    rng = np.random.default_rng([seed, 0x51F])
+    hits, chunk = 0, max(1, WEIGHTS_AT_ONCE // d.size)
+    for start in range(0, resamples, chunk):
+        signs = 1 - 2 * rng.integers(0, 2, (min(chunk, resamples - start), d.size))
+        hits += int(np.count_nonzero(np.abs(signs @ d) >= observed - slack))
+    return (hits + 1) / (resamples + 1)

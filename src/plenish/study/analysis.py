@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plenish.metrics.classification import METRICS, weighted_metric
-from plenish.metrics.statistics import Difference, hierarchical_bootstrap, unit_codes
+from plenish.metrics.resampling import unit_codes
+from plenish.metrics.statistics import Difference, hierarchical_bootstrap
 from plenish.study.arms import REFERENCE, Arm, primary_arm
 from plenish.study.cells import Cell
 from plenish.study.words import PRIMARY_METRIC, verdict_on
