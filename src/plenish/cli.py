@@ -28,18 +28,10 @@ if TYPE_CHECKING:
 
 
 class Verb(NamedTuple):
-    """One command: its function, its purpose, options Python could not name, options that may come bare.
-
-    `first` is the option that the first bare word is given to. With `by_kind` that word is a recipe, and the
-    verb that its kind is for does the work.
-    """
+    """A verb: the module and name of its `invocation.Command`, and its purpose."""
 
     target: str
     purpose: str
-    rename: Mapping[str, str] = {}
-    positional: tuple[str, ...] = ()
-    first: str = ""
-    by_kind: bool = False
 
 
 VERBS: dict[str, Verb] = {
@@ -75,7 +67,6 @@ VERBS: dict[str, Verb] = {
     "train queue": Verb(
         "plenish.commands.train_queue:train_queue",
         "train variants of an autoencoder from one YAML file: FILE DATA OUT",
-        first="recipe",
     ),
     "train classifier": Verb(
         "plenish.commands.train_classifier:train_classifier_run", "train a classifier and keep it in a Run"
@@ -94,8 +85,6 @@ VERBS: dict[str, Verb] = {
     "recipe run": Verb(
         "plenish.commands.train_gan:train_gan",
         "what the recipe named first is for: NAME DATA RUN",
-        first="recipe",
-        by_kind=True,
     ),
     "recipe show": Verb("plenish.commands.recipes:show_recipe", "one recipe with its provenance"),
     "slides inspect": Verb("plenish.commands.slides:inspect_slides", "what whole-slide images are, by file"),
@@ -136,13 +125,11 @@ VERBS: dict[str, Verb] = {
     "runs show": Verb("plenish.commands.runs:show_run", "one Run"),
     "runs rm": Verb("plenish.commands.runs:remove_run", "remove a Run"),
     "runs prune": Verb("plenish.commands.runs:prune_runs", "remove old checkpoints"),
-    "bench": Verb(
-        "plenish.commands.bench:bench", "speed of a training step against the plain way", {"every": "all"}
-    ),
+    "bench": Verb("plenish.commands.bench:bench", "speed of a training step against the plain way"),
     "bench autoencoder": Verb(
         "plenish.commands.bench:bench_autoencoder", "speed of an autoencoder's training step"
     ),
-    "bench gan": Verb("plenish.commands.bench:bench", "the same, by its full name", {"every": "all"}),
+    "bench gan": Verb("plenish.commands.bench:bench", "the same, by its full name"),
 }
 
 
@@ -233,17 +220,17 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
     if arguments[0].startswith("-"):
         option = arguments[0].partition("=")[0]
         raise InputError(f"'{option}' belongs behind a verb: plenish VERB … {option}.")
-    name, rest = _find_verb(arguments)
-    verb = VERBS[name]
-    if verb.by_kind and rest[:1] and not rest[0].startswith("-"):
-        verb, rest = _by_recipe(verb, rest)
     from plenish.invocation import typed
     from plenish.options import read_options
 
-    command = load_command(name, verb.target)
-    name += f" {command.first.upper()}" if command.first else ""  # As it is typed, for messages.
+    name, rest = _find_verb(arguments)
+    target = name
+    if name == "recipe run" and rest[:1] and not rest[0].startswith("-"):
+        target, rest = _by_recipe(rest)
+    command = load_command(target)
+    typed_as = f"plenish {name}" + (f" {command.first.upper()}" if command.first else "")
     # Right behind the verb's words: of an option given twice the later one counts, the one behind the verb.
-    values, common = read_options(f"plenish {name}", command, [*leading, *rest])
+    values, common = read_options(typed_as, command, [*leading, *rest])
     with settings.use(**common), typed(["plenish", *leading, *arguments]):
         result = command(**values)
         if result is not None:
@@ -251,34 +238,29 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
     return 0
 
 
-def load_command(name: str, target: str = "") -> Command[Any]:
-    """The command of a verb; `target` names the function that does the work, if not the verb's own."""
+def load_command(name: str) -> Command[Any]:
+    """The command of a verb."""
     from plenish.invocation import Command
 
-    verb = VERBS[name]
-    module, function = (target or verb.target).split(":")
+    module, function = VERBS[name].target.split(":")
     found = getattr(importlib.import_module(module), function)
-    if isinstance(found, Command):
-        return found
-    return Command(found, name, verb.rename, verb.positional, verb.first)
+    return found if isinstance(found, Command) else Command(found, name)
 
 
-def _by_recipe(verb: Verb, words: list[str]) -> tuple[Verb, list[str]]:
-    """The verb that the recipe named first is for (auto is for GANs), and the words behind it.
+def _by_recipe(words: list[str]) -> tuple[str, list[str]]:
+    """The verb that the recipe named first is for, and the words after that verb."""
+    from plenish.recipes import AUTO, VERBS, load_recipe
 
-    Tiling takes no recipe by name; its options are put before those that were typed, which then count.
-    """
-    from plenish import recipes
-
-    recipe = None if words[0] == recipes.AUTO else recipes.load_recipe(words[0])
-    target = VERBS[recipes.VERBS[recipe.kind if recipe else "generator"]].target
-    if recipe is None or recipe.kind != "slide-tiles":
-        return verb._replace(target=target), words
-    options = [
-        f"--{key.replace('_', '-')}={json.dumps(value) if isinstance(value, list) else value}"
-        for key, value in recipe.sections["tiling"].items()
-    ]
-    return verb._replace(target=target, first=""), [*options, *words[1:]]
+    recipe = None if words[0] == AUTO else load_recipe(words[0])
+    verb = VERBS[recipe.kind if recipe else "generator"]
+    if recipe is not None and recipe.kind == "slide-tiles":
+        # Tiling takes no recipe by name; what is typed comes later and counts.
+        options = [
+            f"--{key.replace('_', '-')}={json.dumps(value) if isinstance(value, list) else value}"
+            for key, value in recipe.sections["tiling"].items()
+        ]
+        return verb, [*options, *words[1:]]
+    return verb, words if load_command(verb).first else [*words[1:], f"--recipe={words[0]}"]
 
 
 def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:

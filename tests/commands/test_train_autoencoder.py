@@ -11,7 +11,7 @@ import pytest
 
 from plenish import cli
 from plenish.commands.recipes import list_recipes
-from plenish.commands.train_autoencoder import configurations, train_autoencoder
+from plenish.commands.train_autoencoder import train_autoencoder
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.test_access_log import count
 from plenish.differences import differences
@@ -21,6 +21,7 @@ from plenish.recipes import KINDS, VERBS, load_recipe, recipe_names
 from plenish.report.commands import commands
 from plenish.report.inputs import gather
 from plenish.runs import Run
+from plenish.training.autoencoder_run import plan
 
 TINY: dict = {"filters": [4, 4], "latent_features": 4, "batch": 8, "epochs": 1}
 
@@ -32,7 +33,7 @@ def test_every_recipe_makes_valid_configurations(name: str, stripes) -> None:
     recipe = load_recipe(name)
     assert recipe.about
     assert recipe.provenance
-    configurations(recipe, {}, stripes(size=32))
+    plan(name, recipe.sections, stripes(size=32))
 
 
 def test_kinds_of_recipes_have_a_verb_each() -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from plenish.errors import InputError
+from plenish.invocation import command
 
 CHECKOUT = Path(__file__).parents[3]
 
 
+@command("bench gan", renamed={"every": "all"})
 def bench(
     *, recipe: str = "dcgan", every: bool = False, size: int | None = None, channels: int | None = None,
     classes: int | None = None, batch: int | None = None, rounds: int = 7, width: int | None = None,
@@ -37,6 +39,7 @@ def bench(
     )  # fmt: skip
 
 
+@command("bench autoencoder")
 def bench_autoencoder(
     *, recipe: str = "autoencoder", size: int = 128, channels: int = 3, batch: int | None = None,
     rounds: int = 7, out: Path | None = None,

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from plenish import settings
 from plenish._version import __version__
 from plenish.errors import CheckFailed, InputError
+from plenish.invocation import command
 from plenish.training.hardware import (
     FILTERS,
     IMAGES,
@@ -105,6 +106,7 @@ class Checkup:
         return _tables(self)
 
 
+@command("doctor")
 def doctor(*, benchmark: bool = True, sizes: list[int] | None = None, plot: Path | None = None) -> Checkup:
     """Check this machine: versions, devices, what is missing, and how fast it computes.
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from plenish import files
 from plenish.commands.request import request_hash
-from plenish.configuration import check_numbers, parse_overrides
+from plenish.configuration import apply_overrides, check_numbers, parse_overrides
 from plenish.errors import InputError
 from plenish.metrics.caveats import describe
 from plenish.metrics.results import VERSION, read_result
 from plenish.metrics.words import with_interval
 from plenish.progress import say
-from plenish.recipes import KINDS, Recipe, load_recipe
+from plenish.recipes import KINDS, load_recipe
 from plenish.runs import Run
 from plenish.study.words import class_verdict
 from plenish.wording import plural
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from plenish.commands.train_autoencoder import Plan
     from plenish.datasets.dataset import Dataset, Subset
+    from plenish.training.autoencoder_run import Plan
 
 RESULT = "autoencoders.json"
 SCORES = "scores.parquet"
@@ -153,9 +153,9 @@ def study_autoencoders(
         if before.state == "complete" and before.status.get("request") == request:
             say(f"{out} is complete.")
             return ClassStudy(out, read_result(out, "autoencoder-study")[0])
-    from plenish.commands.train_autoencoder import Plan, configurations
+    from plenish.training.autoencoder_run import plan as make_plan
 
-    plan = Plan(chosen.name, *configurations(_as_training(chosen), changes, dataset))
+    plan = make_plan(chosen.name, apply_overrides(chosen.sections, changes), dataset)
     config = {
         "recipe": chosen.name, "classes": names, "balance": balance,
         "shuffle": shuffle, "network": plan.network.to_dict(), "training": dataclasses.asdict(plan.method),
@@ -175,12 +175,6 @@ def study_autoencoders(
         content = _work(run, dataset, split, plan, rows, names, config)
         run.update_status(state="complete", verdict=content["verdict"])
     return ClassStudy(out, content)
-
-
-def _as_training(recipe: Recipe) -> Recipe:
-    """The part of the recipe that says how each autoencoder is trained."""
-    sections = {name: recipe.sections[name] for name in KINDS["autoencoder"]}
-    return dataclasses.replace(recipe, sections=sections, kind="autoencoder")
 
 
 def _classes(dataset: Dataset, asked: Sequence[str] | None) -> list[str]:
@@ -273,7 +267,7 @@ def _train_all(
     """Train an autoencoder on each class; those that are whole are left as they are."""
     import numpy as np
 
-    from plenish.commands.train_autoencoder import fit, open_run
+    from plenish.training.autoencoder_run import fit, open_run
     from plenish.training.engine import stable_seed
 
     (train, train_codes), (val, val_codes) = rows["train"], rows["val"]

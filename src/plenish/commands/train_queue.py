@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from plenish import files, settings
 from plenish.errors import InputError, unknown
+from plenish.invocation import command
 from plenish.progress import say, warn
 from plenish.recipes import KINDS, Recipe, load_recipe
 from plenish.runs import Run
@@ -77,6 +78,7 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
 
 
+@command("train queue", first="recipe")
 def train_queue(
     data: Path, out: Path, *, recipe: str, split: str = "default", only: list[str] | None = None
 ) -> Queue:

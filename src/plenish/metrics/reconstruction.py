@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from plenish import files
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.tables import write_table
 from plenish.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -133,3 +139,31 @@ def denoising_errors(
         noise = np.stack([stream.standard_normal(images.shape[1:], np.float32) for stream in streams])
         total += mean_squared_error(original, model.reconstruct(images, np.float32(sd) * noise))
     return total / draws
+
+
+def write_errors(path: Path, model: Reconstructs, dataset: Dataset, split: str) -> list[dict[str, Any]]:
+    """Write a table with a row for each val and test image of all classes; returns the means of each part.
+
+    Columns: `id`, `part`, `label`, `group`, `mse` and, from 11 px on, `ssim`, `psnr`; images as numbers in
+    [0, 1].
+    """
+    there = set(dataset.split(split).part_of)
+    tables = []
+    for part in ("val", "test"):
+        if part not in there:
+            continue
+        rows = dataset.part(part, split, purpose="score")
+        table = pd.DataFrame({"id": rows.ids, "part": part, "group": rows.groups, **errors_of(model, rows)})
+        if dataset.labels.kind == "categorical":
+            table.insert(2, "label", rows.labels)
+        tables.append(table)
+    if not tables:
+        return []
+    table = pd.concat(tables, ignore_index=True)
+    with files.reporting_disk(path):
+        write_table(path, pa.Table.from_pandas(table, preserve_index=False))
+    measured = [name for name in NAMES if name in table]
+    return [
+        {"part": part, "images": len(rows), **{name: float(rows[name].mean()) for name in measured}}
+        for part, rows in table.groupby("part", sort=False)
+    ]
