@@ -18,6 +18,11 @@ from plenish.datasets.writer import DatasetWriter
 # Two workers on two cores: more threads would only wait for each other.
 torch.set_num_threads(1)
 
+DEVICE = os.environ.get("PLENISH_TEST_DEVICE", "cpu")
+if DEVICE == "cpu":
+    # Before anybody asks: what tests leave to --device auto, in processes of their own too, stays here.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 
 @pytest.fixture(autouse=True)
 def _leaves_nothing_behind() -> Iterator[None]:
@@ -43,9 +48,12 @@ def _quiet() -> Iterator[None]:
 
 
 @pytest.fixture
-def device() -> str:
-    """The device that tests of networks compute on: PLENISH_TEST_DEVICE, or the CPU."""
-    return os.environ.get("PLENISH_TEST_DEVICE", "cpu")
+def device() -> Iterator[str]:
+    """The device that tests of networks compute on, in full float32: PLENISH_TEST_DEVICE, or the CPU."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    yield DEVICE
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 MakeStripes = Callable[..., Dataset]

@@ -15,9 +15,9 @@ def test_it_is_the_librarys_leaky_relu_differentiable_twice() -> None:
     assert torch.autograd.gradgradcheck(lambda x: leaky_relu_(x * x, 0.3), x)
 
 
-def test_with_dropout_every_number_is_dropped_or_scaled() -> None:
+def test_with_dropout_every_number_is_dropped_or_scaled(device: str) -> None:
     torch.manual_seed(0)
-    x = torch.randn(50, 40, requires_grad=True)
+    x = torch.randn(50, 40, device=device, requires_grad=True)
     out = leaky_relu_(x * 1, 0.2, 0.25)
     kept = out != 0
     assert torch.allclose(out[kept], (F.leaky_relu(x, 0.2) / 0.75)[kept])
@@ -28,17 +28,19 @@ def test_with_dropout_every_number_is_dropped_or_scaled() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("drop", [0.1, 0.5, 0.9])
-def test_the_share_dropped_and_the_mean(dtype: torch.dtype, drop: float) -> None:
+def test_the_share_dropped_and_the_mean(dtype: torch.dtype, drop: float, device: str) -> None:
     torch.manual_seed(1)
-    factors = dropout_factors(torch.empty(100_001, dtype=dtype), drop)
+    factors = dropout_factors(torch.empty(100_001, dtype=dtype, device=device), drop)
     assert factors.unique().numel() == 2
     assert float((factors == 0).double().mean()) == pytest.approx(drop, abs=0.005)
     assert float(factors.double().mean()) == pytest.approx(1, abs=0.06)
 
 
-def test_neighbours_are_dropped_independently_and_seeded() -> None:
+def test_neighbours_are_dropped_independently_and_seeded(device: str) -> None:
     torch.manual_seed(2)
-    like = torch.empty(2, 6, 64, 64, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    like = torch.empty(2, 6, 64, 64, dtype=torch.bfloat16, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
     factors = dropout_factors(like, 0.5)
     assert factors.is_contiguous(memory_format=torch.channels_last)
     dropped = (factors == 0).float().sub(0.5).mul(2)

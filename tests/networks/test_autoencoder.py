@@ -18,19 +18,19 @@ SHAPES = [
 ]
 
 
-def _network(config: AutoencoderConfig) -> Autoencoder:
+def _network(config: AutoencoderConfig, device: str) -> Autoencoder:
     torch.manual_seed(0)
-    return Autoencoder(config).eval()
+    return Autoencoder(config).to(device).eval()
 
 
-def _images(config: AutoencoderConfig, n: int = 3) -> torch.Tensor:
+def _images(config: AutoencoderConfig, device: str, n: int = 3) -> torch.Tensor:
     shape = (n, config.channels, config.size, config.size)
-    return torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 2 - 1).to(device)
 
 
 @pytest.mark.parametrize("config", SHAPES, ids=str)
-def test_images_come_back_in_their_size_and_range(config: AutoencoderConfig) -> None:
-    network, x = _network(config), _images(config)
+def test_images_come_back_in_their_size_and_range(config: AutoencoderConfig, device: str) -> None:
+    network, x = _network(config, device), _images(config, device)
     made = network(x)
     assert made.shape == x.shape
     assert made.abs().max() <= 1
@@ -39,14 +39,14 @@ def test_images_come_back_in_their_size_and_range(config: AutoencoderConfig) -> 
 
 
 @pytest.mark.parametrize("config", SHAPES, ids=str)
-def test_an_image_is_encoded_alike_in_any_company(config: AutoencoderConfig) -> None:
-    network, x = _network(config), _images(config, 4)
+def test_an_image_is_encoded_alike_in_any_company(config: AutoencoderConfig, device: str) -> None:
+    network, x = _network(config, device), _images(config, device, 4)
     torch.testing.assert_close(network(x)[:1], network(x[:1]), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("config", SHAPES, ids=str)
-def test_blocks_lose_nothing(config: AutoencoderConfig) -> None:
-    network, x = _network(config), _images(config)
+def test_blocks_lose_nothing(config: AutoencoderConfig, device: str) -> None:
+    network, x = _network(config, device), _images(config, device)
     blocks = network.to_blocks(x)
     assert torch.equal(network.to_images(blocks), x)
     with reference_operators():
@@ -56,16 +56,16 @@ def test_blocks_lose_nothing(config: AutoencoderConfig) -> None:
     assert real.shape[1:] == network.to_blocks(x).shape[1:]
 
 
-def test_padding_copies_the_edge() -> None:
+def test_padding_copies_the_edge(device: str) -> None:
     config = AutoencoderConfig(6, 1, (2, 2), 2)
-    network, x = _network(config), torch.full((1, 1, 6, 6), 0.5)
+    network, x = _network(config, device), torch.full((1, 1, 6, 6), 0.5, device=device)
     assert config.padded == 8
-    assert torch.equal(network.to_blocks(x), torch.full((1, 4, 4, 4), 0.5))
+    assert torch.equal(network.to_blocks(x), torch.full((1, 4, 4, 4), 0.5, device=device))
 
 
 @pytest.mark.parametrize("config", SHAPES, ids=str)
-def test_our_operators_give_what_the_library_gives(config: AutoencoderConfig) -> None:
-    network, x = _network(config).train(), _images(config)
+def test_our_operators_give_what_the_library_gives(config: AutoencoderConfig, device: str) -> None:
+    network, x = _network(config, device).train(), _images(config, device)
     gradients = []
     for plain in (False, True):
         network.zero_grad()
@@ -79,13 +79,13 @@ def test_our_operators_give_what_the_library_gives(config: AutoencoderConfig) ->
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
-def test_dense_layers_under_autocast_agree_with_float32() -> None:
+def test_dense_layers_under_autocast_agree_with_float32(device: str) -> None:
     config = AutoencoderConfig(16, 3, (4, 8), 5)
-    network, x = _network(config).train(), _images(config)
+    network, x = _network(config, device).train(), _images(config, device)
     gradients = []
     for half in (False, True):
         network.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
             made = network.decode(network.encode(network.to_blocks(x)).mean)
         made.float().square().mean().backward()
         gradients.append({name: p.grad.clone() for name, p in network.named_parameters()})

@@ -25,12 +25,14 @@ def _plain(layer: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("kernel", [4, 5])
 @pytest.mark.parametrize("kind", [Downsampling, Upsampling])
 @pytest.mark.parametrize("side", [3, 4, 8])
-def test_outputs_and_gradients_are_the_librarys(kind: type[nn.Module], kernel: int, side: int) -> None:
+def test_outputs_and_gradients_are_the_librarys(
+    kind: type[nn.Module], kernel: int, side: int, device: str
+) -> None:
     torch.manual_seed(0)
-    layer = kind(6, 5, kernel).double().to(memory_format=torch.channels_last)
-    twin = _plain(layer)
+    layer = kind(6, 5, kernel).double().to(device, memory_format=torch.channels_last)
+    twin = _plain(layer).to(device)
     size = side if kind is Upsampling else 2 * side
-    x = torch.randn(3, 6, size, size, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(3, 6, size, size, dtype=torch.float64, device=device, requires_grad=True)
     other = x.detach().clone().requires_grad_()
     ours, theirs = layer(x), twin(other)
     assert ours.shape[2] == (2 * side if kind is Upsampling else side)
@@ -44,12 +46,12 @@ def test_outputs_and_gradients_are_the_librarys(kind: type[nn.Module], kernel: i
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("bias", [True, False])
-def test_images_by_shuffling_are_the_librarys(channels: int, bias: bool) -> None:
+def test_images_by_shuffling_are_the_librarys(channels: int, bias: bool, device: str) -> None:
     torch.manual_seed(0)
-    layer = Upsampling(6, channels, 4, bias=bias).double()
-    twin = nn.ConvTranspose2d(6, channels, 4, 2, 1, bias=bias).double()
+    layer = Upsampling(6, channels, 4, bias=bias).double().to(device)
+    twin = nn.ConvTranspose2d(6, channels, 4, 2, 1, bias=bias).double().to(device)
     twin.load_state_dict(layer.state_dict())
-    x = torch.randn(2, 6, 5, 5, dtype=torch.float64)
+    x = torch.randn(2, 6, 5, 5, dtype=torch.float64, device=device)
     ours, theirs = layer(x), twin(x)
     assert torch.allclose(ours, theirs)
     pull = torch.randn_like(ours)
@@ -71,10 +73,10 @@ def test_differentiable_twice(kind: type[nn.Module], channels: int, kernel: int)
     )
 
 
-def test_under_autocast_it_computes_in_bfloat16_and_gives_float32_gradients() -> None:
-    layer = Downsampling(8, 8, 4).to(memory_format=torch.channels_last)
-    x = torch.randn(2, 8, 8, 8)
-    with torch.autocast("cpu", torch.bfloat16):
+def test_under_autocast_it_computes_in_bfloat16_and_gives_float32_gradients(device: str) -> None:
+    layer = Downsampling(8, 8, 4).to(device, memory_format=torch.channels_last)
+    x = torch.randn(2, 8, 8, 8, device=device)
+    with torch.autocast(torch.device(device).type, torch.bfloat16):
         out = layer(x)
     out.float().sum().backward()
     assert out.dtype == torch.bfloat16
@@ -111,11 +113,11 @@ def test_a_gradient_by_the_images_alone_computes_no_weight_gradient(monkeypatch:
 
 
 @pytest.mark.parametrize("family", ["dcgan", "wgan-gp"])
-def test_stock_operators_give_the_same_gradients(family: str) -> None:
+def test_reference_operators_give_the_same_gradients(family: str, device: str) -> None:
     options = {"size": 32, "width": 8, "max_width": 32, "z_dim": 8}
     torch.manual_seed(0)
     g, d = build(family, network_config(family, options | ({"dropout": 0.0} if family == "wgan-gp" else {})))
-    z = torch.randn(4, 8)
+    g, d, z = g.to(device), d.to(device), torch.randn(4, 8, device=device)
     found = []
     for context in (contextlib.nullcontext(), reference_operators()):
         g.zero_grad()

@@ -1,0 +1,50 @@
+"""The script for a GPU runs on a CPU at tiny sizes, part by part."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[2]
+
+
+def _run(out: Path, *words: str) -> tuple[int, list[dict]]:
+    command = [sys.executable, "benchmarks/cuda.py", "--tiny", "--device", "cpu", "--out", str(out), *words]
+    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [json.loads(line) for line in (out / "cuda.jsonl").read_text().splitlines()] == lines
+    return done.returncode, lines
+
+
+def test_every_part_of_the_speed_prints_its_line(tmp_path: Path) -> None:
+    code, lines = _run(tmp_path, "--parts", "card", "filters", "dcgan", "stylegan2")
+    assert code == 0, lines
+    assert [line["part"] for line in lines] == ["card", "filters", "dcgan", "stylegan2"]
+    assert lines[0]["tflops"]["tf32"] > 0
+    assert 0 < lines[1]["worst_relative_error"] < 1e-2
+    assert lines[2]["images_per_s"] > 0 < lines[3]["seconds_kimg"]
+
+
+@pytest.mark.slow
+def test_resume_tests_and_baseline(tmp_path: Path) -> None:
+    code, lines = _run(
+        tmp_path, "--parts", "resume", "tests", "dcgan", "--baseline", str(HOME), "--processes", "1"
+    )
+    assert code == 0, lines
+    resume, tests, _, both = lines
+    assert resume["bit_exact"]
+    assert tests["failing"] == []
+    assert both["this"]["images_per_s"] > 0 < both["baseline"]["images_per_s"]
+
+
+def test_a_part_that_fails_is_told_and_the_others_run(tmp_path: Path) -> None:
+    command = [sys.executable, "benchmarks/cuda.py", "--tiny", "--device", "nowhere", "--parts", "card"]
+    done = subprocess.run([*command, "--out", str(tmp_path)], cwd=HOME, capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert line["failed"]
+    assert any("nowhere" in text for text in line["errors"])
