@@ -140,19 +140,3 @@ def evaluate(codes: Ints, probabilities: Floats, names: Sequence[str]) -> dict[s
         "recall": {name: float(value) for name, value in zip(names, recalls)},
         "confusion": confusion[0].astype(int).tolist(),
     }
-
-
-__all__ = [
-    "METRICS",
-    "auroc",
-    "auroc_binary",
-    "average_precision",
-    "average_precision_binary",
-    "balanced_accuracy",
-    "calibration_error",
-    "confusion_matrix",
-    "evaluate",
-    "macro_f1",
-    "recall_per_class",
-    "weighted_metric",
-]

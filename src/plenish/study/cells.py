@@ -19,7 +19,7 @@ from plenish.study.data import StudyData
 from plenish.training.classifier import Precision, train_classifier
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.engine import stable_seed
-from plenish.training.labelled import Images, Joined, Labelled
+from plenish.training.labelled import Images, join
 
 Ints = NDArray[np.int64]
 
@@ -84,19 +84,17 @@ def matched_positions(codes: Ints, like: Ints, dose: float, *key: Any) -> Ints:
     return np.sort(np.concatenate(taken)).astype(np.int64)
 
 
-def compose(arm: Arm, material: StudyData, seed: int) -> tuple[Labelled, dict[str, int]]:
+def compose(arm: Arm, material: StudyData, seed: int) -> tuple[Images, dict[str, int]]:
     """The training images of an arm and seed, and how many of each kind there are.
 
     Synthetic images are drawn anew for every seed, with the real images' class proportions.
     """
     real = Images.of(material.train)
-    sources: list[Labelled] = []
-    positions: list[Ints] = []
+    sources: list[tuple[Images, Ints]] = []
     counts = {"real": 0, "duplicate": 0, "synthetic": 0}
 
-    def put(kind: str, source: Labelled, chosen: Ints) -> None:
-        sources.append(source)
-        positions.append(chosen)
+    def put(kind: str, source: Images, chosen: Ints) -> None:
+        sources.append((source, chosen))
         counts[kind] = len(chosen)
 
     everything = np.arange(len(real.codes), dtype=np.int64)
@@ -114,7 +112,7 @@ def compose(arm: Arm, material: StudyData, seed: int) -> tuple[Labelled, dict[st
             codes = codes.copy()
             codes[chosen] = np.random.default_rng(stable_seed(seed, "shuffled")).permutation(codes[chosen])
         put("synthetic", Images(material.synthetic.images, codes), chosen)
-    return Joined(sources, positions), counts
+    return join(sources), counts
 
 
 def run_cell(

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.metrics.caveats import Caveat
-from plenish.metrics.classification import auroc_binary, balanced_accuracy, confusion_matrix, recall_per_class
+from plenish.metrics.classification import auroc_binary
 from plenish.metrics.resampling import unit_codes
 from plenish.metrics.statistics import Interval, bootstrap_interval
 from plenish.study.caveats import about_test
 from plenish.study.words import class_verdict_word
+from plenish.training.confusion import balanced_accuracy, confusion_matrix, recall_per_class
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

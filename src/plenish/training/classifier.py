@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +33,7 @@ from plenish.training.classifier_losses import build_loss
 from plenish.training.confusion import balanced_accuracy, confusion_matrix
 from plenish.training.engine import Engine, native_bfloat16, stable_seed
 from plenish.training.failures import Failure
-from plenish.training.labelled import Images, Labelled, channel_statistics
+from plenish.training.labelled import Images, channel_statistics
 from plenish.training.learner import Clock, Criterion, Learner
 from plenish.training.schedules import Schedule
 from plenish.training.trainer import Outcome, Trainer, train
@@ -56,7 +56,7 @@ class Classifier:
         mean: per-channel mean of the training images, in [-1, 1].
         std: per-channel standard deviation.
         precision: `float32` or `bfloat16`.
-        history: a row for each validation: step, train_loss, val_balanced_accuracy, val_loss.
+        history: what was logged, where it was trained without a Run.
         step: the step of the checkpoint kept.
     """
 
@@ -68,7 +68,7 @@ class Classifier:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     precision: Precision
-    history: Sequence[Mapping[str, float]] = ()
+    history: Sequence[Mapping[str, Any]] = ()
     step: int = 0
 
     def module(self) -> nn.Module:
@@ -81,7 +81,7 @@ class Classifier:
         module = Normalised(self.network, self.mean, self.std)
         return Engine.from_settings(self.precision).to_module(module).eval()
 
-    def logits(self, images: Labelled, batch: int = 256) -> NDArray[np.float64]:
+    def logits(self, images: Images, batch: int = 256) -> NDArray[np.float64]:
         """Logits N×K of all images, in order; the batch size does not change them beyond rounding."""
         engine, module = Engine.from_settings(self.precision), self.module()
         parts = []
@@ -92,7 +92,7 @@ class Classifier:
             parts.append(found.double().cpu().numpy())
         return np.concatenate(parts)
 
-    def probabilities(self, images: Labelled, batch: int = 256) -> NDArray[np.float64]:
+    def probabilities(self, images: Images, batch: int = 256) -> NDArray[np.float64]:
         """Class probabilities N×K of all images, in order."""
         return softmax(self.logits(images, batch))
 
@@ -158,7 +158,7 @@ class ClassifierLearner(Learner):
     notes = (("loss", "train_loss"), ("val", "val_balanced_accuracy"))
 
     def __init__(
-        self, config: ClassifierConfig, train: Labelled, val: Labelled, names: Sequence[str], engine: Engine
+        self, config: ClassifierConfig, train: Images, val: Images, names: Sequence[str], engine: Engine
     ) -> None:
         """Build the network with its first weights.
 
@@ -235,9 +235,15 @@ class ClassifierLearner(Learner):
 
     def validate(self, clock: Clock) -> dict[str, float]:
         """Balanced accuracy and class-balanced cross-entropy on val."""
-        found = validate(self.model, self._val)
+        logits, codes = self.model.logits(self._val), self._val.codes
         self._module.train()
-        return found
+        probabilities = softmax(logits)
+        losses = -np.log(np.maximum(probabilities[np.arange(len(codes)), codes], 1e-12))
+        confusion = confusion_matrix(codes, logits.argmax(axis=1), logits.shape[1])
+        return {
+            "val_balanced_accuracy": float(balanced_accuracy(confusion)[0]),
+            "val_loss": float(np.mean([losses[codes == k].mean() for k in np.unique(codes)])),
+        }
 
 
 def _cuda(engine: Engine) -> list[torch.device]:
@@ -262,7 +268,7 @@ def _schedule(config: ClassifierConfig) -> Schedule:
     )  # fmt: skip
 
 
-def _training_images(images: Labelled, config: ClassifierConfig) -> TrainingImages:
+def _training_images(images: Images, config: ClassifierConfig) -> TrainingImages:
     def draw(seed: int, attempt: int) -> Callable[[int], np.random.Generator]:
         key = _attempt_seed(seed, attempt)
         return lambda epoch: np.random.default_rng(stable_seed(key, "order", epoch))
@@ -276,7 +282,7 @@ def _attempt_seed(seed: int, attempt: int) -> int:
 
 
 def train_classifier(
-    config: ClassifierConfig, train: Labelled, val: Labelled, names: Sequence[str], *,
+    config: ClassifierConfig, train: Images, val: Images, names: Sequence[str], *,
     precision: Precision | None = None, on_step: Callable[[int], None] | None = None,
 ) -> Classifier:  # fmt: skip
     """Train a classifier in memory, and keep the weights that do best on the validation images.
@@ -300,7 +306,7 @@ def train_classifier(
     with torch.random.fork_rng(devices=_cuda(engine)):
         trainer = Trainer(learner, images, schedule, seed=config.seed, on_step=on_step)
         trainer.fit()
-    return _at_best(learner.model, trainer.best, trainer.lines)
+    return dataclasses.replace(learner.model, history=trainer.lines, step=int(trainer.best.get("step", 0)))
 
 
 def train_in_run(
@@ -342,34 +348,10 @@ def train_in_run(
     model, best = built[0].model, run.status.get("best", {})
     if best:
         checkpoints.load_module(run.path / "checkpoints" / best["checkpoint"], "classifier", model.network)
-    model = _at_best(model, best, run.metrics().to_dict("records"))
+    model = dataclasses.replace(model, step=int(best.get("step", 0)))
     if outcome == "complete":
         model.save(run.path / CLASSIFIER)
     return outcome, model
-
-
-def _at_best(model: Classifier, best: Mapping[str, Any], lines: Iterable[Mapping[Any, Any]]) -> Classifier:
-    """A classifier with the history of its training and the step it is of."""
-    rows: dict[int, dict[str, float]] = {}
-    for line in lines:
-        names = ("step", "train_loss", "val_balanced_accuracy", "val_loss")
-        found = {name: float(line[name]) for name in names if math.isfinite(line.get(name, math.nan))}
-        rows.setdefault(int(line["step"]), {}).update(found)
-    history = [row for row in rows.values() if "val_loss" in row]
-    return dataclasses.replace(model, history=history, step=int(best.get("step", 0)))
-
-
-def validate(model: Classifier, val: Labelled) -> dict[str, float]:
-    """Balanced accuracy and class-balanced cross-entropy on validation images."""
-    logits, codes = model.logits(val), val.codes
-    probabilities = softmax(logits)
-    losses = -np.log(np.maximum(probabilities[np.arange(len(codes)), codes], 1e-12))
-    confusion = confusion_matrix(codes, logits.argmax(axis=1), logits.shape[1])
-    per_class = [losses[codes == k].mean() for k in np.unique(codes)]
-    return {
-        "val_balanced_accuracy": float(balanced_accuracy(confusion)[0]),
-        "val_loss": float(np.mean(per_class)),
-    }
 
 
 def choose_precision(config: ClassifierConfig, channels: int, size: int, num_outputs: int) -> Precision:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,32 +15,17 @@ Pixels = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
 
-class Labelled(Protocol):
-    """Images with a class each: what is trained on or evaluated."""
-
-    @property
-    def codes(self) -> Ints:
-        """Class numbers, N."""
-
-    def read(self, index: Ints) -> Pixels:
-        """Images N×H×W×C uint8 at positions."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """Labelled images read when needed.
+    """Images with a class each, read when needed: what is trained on or evaluated.
 
     Attributes:
-        reader: positions → uint8 N×H×W×C.
+        read: positions → uint8 N×H×W×C.
         codes: class numbers, N.
     """
 
-    reader: Callable[[Ints], Pixels]
+    read: Callable[[Ints], Pixels]
     codes: Ints
-
-    def read(self, index: Ints) -> Pixels:
-        """Images N×H×W×C uint8 at positions."""
-        return self.reader(index)
 
     @classmethod
     def of(cls, subset: Subset) -> Images:
@@ -57,35 +42,26 @@ class Images:
         return cls(lambda index: pixels[index], codes)
 
 
-@dataclasses.dataclass(frozen=True)
-class Joined:
+def join(sources: Sequence[tuple[Images, Ints]]) -> Images:
     """Several sources one after another, each by positions (which may repeat), as one."""
+    starts = np.cumsum([0, *(len(positions) for _, positions in sources)])
 
-    sources: Sequence[Labelled]
-    positions: Sequence[Ints]
-
-    @property
-    def codes(self) -> Ints:
-        """Class numbers, N."""
-        return np.concatenate([s.codes[p] for s, p in zip(self.sources, self.positions)])
-
-    def read(self, index: Ints) -> Pixels:
-        """Images N×H×W×C uint8 at positions of the whole."""
-        starts = np.cumsum([0, *map(len, self.positions)])
+    def read(index: Ints) -> Pixels:
         owner = np.searchsorted(starts, index, side="right") - 1
-        pixels: Pixels | None = None
-        for number, (source, positions) in enumerate(zip(self.sources, self.positions)):
+        parts = []
+        for number, (source, positions) in enumerate(sources):
             mine = np.flatnonzero(owner == number)
             if len(mine):
-                part = source.read(positions[index[mine] - starts[number]])
-                if pixels is None:
-                    pixels = np.empty((len(index), *part.shape[1:]), np.uint8)
-                pixels[mine] = part
-        assert pixels is not None
+                parts.append((mine, source.read(positions[index[mine] - starts[number]])))
+        pixels = np.empty((len(index), *parts[0][1].shape[1:]), np.uint8)
+        for mine, part in parts:
+            pixels[mine] = part
         return pixels
 
+    return Images(read, np.concatenate([source.codes[positions] for source, positions in sources]))
 
-def channel_statistics(images: Labelled, batch: int = 512) -> tuple[tuple[float, ...], tuple[float, ...]]:
+
+def channel_statistics(images: Images, batch: int = 512) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel over all pixels of all images, on the scale [-1, 1]."""
     total: Any = 0.0
     squares: Any = 0.0
