@@ -18,8 +18,6 @@ from plenish.differences import differences
 from plenish.errors import InputError
 from plenish.metrics.reconstruction import mean_squared_error
 from plenish.recipes import KINDS, VERBS, load_recipe, recipe_names
-from plenish.report.commands import commands
-from plenish.report.inputs import gather
 from plenish.runs import Run
 from plenish.training.autoencoder_run import plan
 
@@ -143,8 +141,9 @@ def test_the_runs_page_says_how_to_repeat_it_and_the_command_does(stripes, tmp_p
     page = (tmp_path / "run" / "report.html").read_text()
     assert "An autoencoder was trained" in page
     assert "latent vectors" not in page
-    (command,) = [line for line in commands(gather(run=made.path)) if "train autoencoder" in line]
-    words = shlex.split(command)[1:]
+    assert "How to repeat it" in page
+    (command,) = made.run.commands
+    words = shlex.split(command["repeat"])[1:]
     words[3] = str(tmp_path / "again")
     assert cli.run([*words, "--quiet"]) == 0
     again = Run.open(tmp_path / "again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,12 @@ from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.metrics.results import VERSION
 from plenish.runs import Run
+
+
+def command(*words: str) -> dict[str, Any]:
+    """What a command records of itself."""
+    line = shlex.join(["plenish", *words])
+    return {"verb": words[0], "argv": None, "options": {}, "repeat": line, "folder": "/work of/mine"}
 
 
 def make_data(
@@ -160,6 +167,7 @@ def make_score(
     content = {
         "schema": VERSION,
         "kind": "score",
+        "command": command("score", str(data.path), str(synthetic.path), str(out)),
         "real": real_record(data, phantom),
         "synthetic": {
             "path": str(synthetic.path),
@@ -290,6 +298,7 @@ def make_study(
     content = {
         "schema": VERSION,
         "kind": "study",
+        "commands": [command("study", str(data.path), str(out), "--synthetic", str(synthetic.path))],
         "real": real_record(data, phantom),
         "synthetic": {
             "path": str(synthetic.path),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from plenish.metrics.caveats import Caveat, describe
 from plenish.metrics.words import number
 from plenish.report.blocks import Block, Code, Facts, Notes, Section
-from plenish.report.commands import commands
 from plenish.report.inputs import ReportInputs
 from plenish.report.results import has_intervals
 from plenish.report.sections import plain
@@ -105,8 +105,24 @@ def duration(seconds: float) -> str:
 
 
 def repeat(inputs: ReportInputs) -> Section | None:
-    """The commands which make the same again."""
-    lines = commands(inputs)
+    """The commands which make the same again, as the parts recorded them, in the order to run them."""
+    records: list[Mapping[str, Any] | None] = []
+    if inputs.data is not None:
+        records.append(inputs.data.manifest.command)
+        if inputs.split in inputs.data.split_names():
+            records.append(inputs.data.split(inputs.split).manifest.get("command"))
+    records += inputs.run.commands if inputs.run is not None else []
+    records += [inputs.synthetic.manifest.command] if inputs.synthetic is not None else []
+    records += [inputs.score.get("command")] if inputs.score is not None else []
+    records += inputs.study.get("commands", []) if inputs.study is not None else []
+    lines: list[str] = []
+    folder = None
+    for record in records:
+        if record is None or record["repeat"] in lines:
+            continue
+        lines += [f"cd {shlex.quote(record['folder'])}"] if record["folder"] != folder else []
+        lines.append(record["repeat"])
+        folder = record["folder"]
     if not lines:
         return None
     lead = (
