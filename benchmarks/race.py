@@ -22,14 +22,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from plenish import files
-from plenish.commands.doctor import describe_cpu
 from plenish.datasets.batches import TrainingImages
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 from plenish.progress import progress
 from plenish.training.engine import Engine, native_bfloat16
-from plenish.training.hardware import MATRIX
+from plenish.training.hardware import MATRIX, describe_cpu
 
 STEPS_A_TURN = 3
 """The first step behind another process's turn finds cold caches; a training does not."""

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,10 +81,10 @@ def test_a_size_beyond_the_memory_is_left_out(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"sizes": [3]}, "smaller than the 7×7"),
-        ({"sizes": []}, "at least one image size"),
+        ({"sizes": [3]}, "--sizes: 3 "),
+        ({"sizes": []}, "--sizes"),
         ({"benchmark": False, "plot": Path("x.png")}, "--no-benchmark"),
-        ({"plot": Path("nowhere/x.png")}, "not a folder"),
+        ({"plot": Path("nowhere/x.png")}, "nowhere"),
     ],
 )
 def test_bad_options(options: dict[str, Any], words: str) -> None:
@@ -90,17 +92,24 @@ def test_bad_options(options: dict[str, Any], words: str) -> None:
         doctor.doctor(**options)
 
 
-def test_a_missing_library_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_and_extras_are_those_of_the_package() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[><=\[]", text)[0] for text in project["dependencies"]}
+    assert set(doctor.REQUIRED) == names
+    assert set(doctor.EXTRAS) == set(project["optional-dependencies"]) - {"dev"}
+
+
+def test_a_missing_library_is_named_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,
         "find_spec",
-        lambda name, *rest: None if name in ("timm", "ray") else real(name, *rest),
+        lambda name, *rest: None if name in ("timm", "umap") else real(name, *rest),
     )
     with pytest.raises(CheckFailed, match="pip install timm"):
         doctor.doctor(benchmark=False)
     monkeypatch.setitem(doctor.REQUIRED, "timm", ("json", "classifiers"))
-    assert "ray" in [row["library"] for row in doctor.doctor(benchmark=False).missing]
+    assert "umap" in [row["extra"] for row in doctor.doctor(benchmark=False).missing]
 
 
 def test_cached_weights_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

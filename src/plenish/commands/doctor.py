@@ -13,7 +13,6 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,26 +22,14 @@ from plenish import settings
 from plenish._version import __version__
 from plenish.errors import CheckFailed, InputError
 from plenish.invocation import command
-from plenish.training.hardware import (
-    FILTERS,
-    IMAGES,
-    KERNEL,
-    MATRIX,
-    REPETITIONS,
-    Convolution,
-    draw,
-    matrix_rates,
-    memory,
-    time_convolution,
-)
 
 if TYPE_CHECKING:
-    import torch
     from rich.console import RenderableType
+
+    from plenish.training.hardware import Convolution
 
 SIZES = (32, 64, 128, 250)
 
-# distribution -> (module, what plenish needs it for)
 REQUIRED = {
     "torch": ("torch", "networks"),
     "torchvision": ("torchvision", "networks"),
@@ -59,14 +46,14 @@ REQUIRED = {
     "matplotlib": ("matplotlib", "figures"),
     "jinja2": ("jinja2", "reports"),
 }
-OPTIONAL = {
-    "torch-fidelity": ("torch_fidelity", "FID with Inception features", "pip install 'plenish[inception]'"),
-    "openslide-python": ("openslide", "whole-slide images", "pip install openslide-python openslide-bin"),
-    "gradio": ("gradio", "the web application", "pip install gradio"),
-    "mlflow": ("mlflow", "tracking with MLflow", "pip install mlflow"),
-    "ray": ("ray", "work spread over a cluster", "pip install ray"),
+"""What nothing works without: distribution → module, and what it is needed for."""
+EXTRAS = {
+    "inception": (("torch_fidelity",), "FID with Inception features"),
+    "slides": (("openslide", "tifffile", "imagecodecs", "shapely"), "whole-slide images"),
+    "umap": (("umap",), "maps of latents by UMAP"),
+    "onnx": (("onnx", "onnxscript", "onnxruntime"), "generators as ONNX files"),
 }
-CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
+"""Optional parts, `plenish[NAME]`: modules, and what they are needed for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +64,7 @@ class Checkup:
         versions: Plenish, Python, the system and every needed library.
         cpu: model, cores, threads torch uses, vector instructions, memory.
         gpus: name and memory of each CUDA device or MPS.
-        missing: optional libraries that are not here, what for, and how to get them.
+        missing: optional parts that are not installed, what for, and how to get them.
         weights: pretrained weights found in the caches.
         disk: free space here.
         convolutions: the benchmark; empty when not asked for.
@@ -122,17 +109,18 @@ def doctor(*, benchmark: bool = True, sizes: list[int] | None = None, plot: Path
         CheckFailed: a library that nothing works without is missing or broken.
         InputError: an impossible size, or a plot that cannot be written.
     """
-    sizes = list(SIZES) if sizes is None else sizes
-    _check_options(benchmark, sizes, plot)
-    _check_essentials()
+    _check_required()
     import torch
 
-    from plenish.training.engine import Engine
+    from plenish.training import hardware
+    from plenish.training.engine import Engine, native_bfloat16
 
+    sizes = list(SIZES) if sizes is None else sizes
+    _check_options(benchmark, sizes, hardware.KERNEL, plot)
     engine = Engine.from_settings()  # applies --threads and refuses a device that is not here
-    gpus = list_gpus()
-    remarks = _remarks(gpus)
-    gpu = None if settings.current().device == "cpu" else _gpu(engine.device)
+    gpus = hardware.list_gpus()
+    remarks = _remarks(gpus, native_bfloat16(torch.device("cpu")))
+    gpu = None if settings.current().device == "cpu" else hardware.beside_cpu(engine.device)
     convolutions, rates = [], {}
     if benchmark:
         if gpu is None:
@@ -141,27 +129,27 @@ def doctor(*, benchmark: bool = True, sizes: list[int] | None = None, plot: Path
                 if gpus
                 else "No GPU was found: CPU times only."
             )
-        convolutions = [time_convolution(size, gpu, remarks) for size in sizes]
-        rates = matrix_rates([torch.device("cpu"), *([gpu] if gpu else [])])
+        convolutions = [hardware.time_convolution(size, gpu, remarks) for size in sizes]
+        rates = hardware.matrix_rates([torch.device("cpu"), *([gpu] if gpu else [])])
     found = Checkup(
-        versions=_versions(), cpu=describe_cpu(), gpus=gpus, missing=missing_extras(),
+        versions=_versions(), cpu=hardware.describe_cpu(), gpus=gpus, missing=missing_extras(),
         weights=cached_weights(), disk=_disk(), convolutions=convolutions,
         matrix_gflops=rates, remarks=remarks,
     )  # fmt: skip
     if plot is not None:
-        draw(convolutions, plot)
+        hardware.draw(convolutions, plot)
     return found
 
 
-def _check_options(benchmark: bool, sizes: Sequence[int], plot: Path | None) -> None:
+def _check_options(benchmark: bool, sizes: Sequence[int], smallest: int, plot: Path | None) -> None:
     if benchmark and not sizes:
         raise InputError(
             "The benchmark needs at least one image size; give --sizes 64 128, or --no-benchmark."
         )
     for size in sizes:
-        if size < KERNEL:
+        if size < smallest:
             raise InputError(
-                f"An image of {size} pixels is smaller than the {KERNEL}×{KERNEL} filters; use more."
+                f"--sizes: {size} pixels are fewer than the {smallest}×{smallest} filters have; use more."
             )
     if plot is not None:
         if not benchmark:
@@ -172,8 +160,8 @@ def _check_options(benchmark: bool, sizes: Sequence[int], plot: Path | None) -> 
             raise InputError(f"{plot.parent} is not a folder; make it first.")
 
 
-def _check_essentials() -> None:
-    """Raise CheckFailed, with the mend, when a library that nothing works without is missing or broken."""
+def _check_required() -> None:
+    """Raise CheckFailed, with the fix, when a library that nothing works without is missing or broken."""
     absent = [name for name, (module, _) in REQUIRED.items() if importlib.util.find_spec(module) is None]
     if absent:
         raise CheckFailed(f"Missing: {', '.join(absent)}; install with 'pip install {' '.join(absent)}'.")
@@ -184,7 +172,7 @@ def _check_essentials() -> None:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckFailed(
                 f"{module} is installed but cannot be loaded ({reason}); "
-                f"install it anew with 'pip install --force-reinstall {module}'."
+                f"install it again with 'pip install --force-reinstall {module}'."
             ) from error
 
 
@@ -201,67 +189,14 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def describe_cpu() -> dict[str, Any]:
-    """Model, cores this process may use, torch's threads, vector instructions and memory of the CPU."""
-    import torch
-
-    model, flags = platform.processor() or platform.machine(), set[str]()
-    with contextlib.suppress(OSError):
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
-        if name := re.search(r"^model name\s*:\s*(.+)$", text, re.M):
-            model = name.group(1).strip()
-        if line := re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.M):
-            flags = set(line.group(1).split())
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {
-        "model": model, "cores": usable, "threads": torch.get_num_threads(),
-        "instructions": [flag for flag in CPU_FLAGS if flag in flags],
-        "memory_gib": round(total / 2**30, 1) if (total := memory("MemTotal")) else None,
-        "memory_free_gib": round(free / 2**30, 1) if (free := memory("MemAvailable")) else None,
-    }  # fmt: skip
-
-
-def list_gpus() -> list[dict[str, Any]]:
-    """CUDA devices with their memory, or Apple's MPS; empty where there is none."""
-    import torch
-
-    found: list[dict[str, Any]] = []
-    for i in range(torch.cuda.device_count()):
-        about = torch.cuda.get_device_properties(i)
-        found.append(
-            {
-                "device": f"cuda:{i}", "name": about.name, "memory_gib": round(about.total_memory / 2**30, 1),
-                "compute": f"{about.major}.{about.minor}",
-            }
-        )  # fmt: skip
-    if torch.backends.mps.is_available():
-        found.append({"device": "mps", "name": "Apple GPU", "memory_gib": None, "compute": None})
-    return found
-
-
-def _gpu(device: torch.device) -> torch.device | None:
-    import torch
-
-    if device.type != "cpu":
-        return device
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps") if torch.backends.mps.is_available() else None
-
-
-def _remarks(gpus: Sequence[dict[str, Any]]) -> list[str]:
-    import torch
-
-    from plenish.training.engine import native_bfloat16
-
+def _remarks(gpus: Sequence[dict[str, Any]], bfloat16: bool) -> list[str]:
     remarks = []
     if not gpus and shutil.which("nvidia-smi"):
         remarks.append(
-            f"An NVIDIA driver is installed, yet torch {torch.__version__} sees no GPU: the build is for "
-            "CPUs only, or "
-            "the driver is too old for it."
+            "An NVIDIA driver is installed, but torch sees no GPU: its build is for CPUs only, or the "
+            "driver is too old for it."
         )
-    if not gpus and not native_bfloat16(torch.device("cpu")):
+    if not gpus and not bfloat16:
         remarks.append("This CPU has no bfloat16 arithmetic; training runs at float32, about half as fast.")
     if shutil.disk_usage(Path.cwd()).free < 5 * 2**30:
         remarks.append("Less than 5 GiB are free here; a training Run with its checkpoints may need more.")
@@ -269,11 +204,11 @@ def _remarks(gpus: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def missing_extras() -> list[dict[str, str]]:
-    """Optional libraries that are not installed: name, what for, how to get them."""
+    """Optional parts of which a module is not installed: name, what for, how to get it."""
     return [
-        {"library": name, "needed for": purpose, "install": command}
-        for name, (module, purpose, command) in OPTIONAL.items()
-        if importlib.util.find_spec(module) is None
+        {"extra": name, "needed for": purpose, "install": f"pip install 'plenish[{name}]'"}
+        for name, (modules, purpose) in EXTRAS.items()
+        if any(importlib.util.find_spec(module) is None for module in modules)
     ]
 
 
@@ -302,13 +237,12 @@ def _disk() -> dict[str, Any]:
     }
 
 
-# The terminal
-
-
 def _tables(found: Checkup) -> RenderableType:
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
+
+    from plenish.training.hardware import MATRIX
 
     def facts(title: str, rows: dict[str, Any]) -> Table:
         table = Table(
@@ -325,7 +259,7 @@ def _tables(found: Checkup) -> RenderableType:
     weights = {name: f"{row['found']} in {row['folder']}" for name, row in found.weights.items()}
     parts += [facts("Pretrained weights on this machine", weights), ""]
     if found.missing:
-        absent = {row["library"]: f"{row['needed for']}: {row['install']}" for row in found.missing}
+        absent = {row["extra"]: f"{row['needed for']}: {row['install']}" for row in found.missing}
         parts += [facts("Not installed (only needed for what is named)", absent), ""]
     if found.convolutions:
         parts += [_benchmark_table(found.convolutions), ""]
@@ -338,6 +272,8 @@ def _tables(found: Checkup) -> RenderableType:
 
 def _benchmark_table(rows: Sequence[Convolution]) -> RenderableType:
     from rich.table import Table
+
+    from plenish.training.hardware import FILTERS, IMAGES, KERNEL, REPETITIONS
 
     title = f"Convolution, {FILTERS} filters {KERNEL}×{KERNEL}, {IMAGES} RGB images, median of {REPETITIONS}"
     table = Table(title=title, title_justify="left", title_style="bold")

@@ -1,20 +1,25 @@
-"""How fast this machine computes: one convolution over image sizes, and the product of two large matrices."""
+"""What this machine has and how fast it computes: a convolution over image sizes, the product of matrices."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
+import platform
 import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
+from plenish import files
+from plenish.training.engine import native_bfloat16
+
+CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 IMAGES, FILTERS, KERNEL = 100, 32, 7
 WARM_UPS, REPETITIONS = 1, 10
 MATRIX = 2048
@@ -45,6 +50,49 @@ def memory(field: str) -> int | None:
     return None
 
 
+def describe_cpu() -> dict[str, Any]:
+    """Model, cores this process may use, torch's threads, vector instructions and memory of the CPU."""
+    model, flags = platform.processor() or platform.machine(), set[str]()
+    with contextlib.suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+        if name := re.search(r"^model name\s*:\s*(.+)$", text, re.M):
+            model = name.group(1).strip()
+        if line := re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.M):
+            flags = set(line.group(1).split())
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {
+        "model": model, "cores": usable, "threads": torch.get_num_threads(),
+        "instructions": [flag for flag in CPU_FLAGS if flag in flags],
+        "memory_gib": round(total / 2**30, 1) if (total := memory("MemTotal")) else None,
+        "memory_free_gib": round(free / 2**30, 1) if (free := memory("MemAvailable")) else None,
+    }  # fmt: skip
+
+
+def list_gpus() -> list[dict[str, Any]]:
+    """CUDA devices with their memory, or Apple's MPS; empty where there is none."""
+    found: list[dict[str, Any]] = []
+    for i in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(i)
+        found.append(
+            {
+                "device": f"cuda:{i}", "name": about.name, "memory_gib": round(about.total_memory / 2**30, 1),
+                "compute": f"{about.major}.{about.minor}",
+            }
+        )  # fmt: skip
+    if torch.backends.mps.is_available():
+        found.append({"device": "mps", "name": "Apple GPU", "memory_gib": None, "compute": None})
+    return found
+
+
+def beside_cpu(device: torch.device) -> torch.device | None:
+    """The device if it is no CPU, else a GPU that is here; or None."""
+    if device.type != "cpu":
+        return device
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps") if torch.backends.mps.is_available() else None
+
+
 def median_seconds(
     action: Callable[[], object], finish: Callable[[], None] = lambda: None, *, repetitions: int = REPETITIONS
 ) -> float:
@@ -62,8 +110,6 @@ def median_seconds(
 
 
 def _waiter(device: torch.device) -> Callable[[], None]:
-    import torch
-
     if device.type == "cuda":
         return lambda: torch.cuda.synchronize(device)
     return torch.mps.synchronize if device.type == "mps" else lambda: None
@@ -74,8 +120,6 @@ def time_convolution(size: int, gpu: torch.device | None, remarks: list[str]) ->
 
     A size whose output does not fit the memory is left out, and `remarks` says so.
     """
-    import torch
-
     needed = IMAGES * 4 * (3 * size**2 + 2 * FILTERS * (size - KERNEL + 1) ** 2)
     free = memory("MemAvailable")
     if free is not None and needed > 0.8 * free:
@@ -87,8 +131,6 @@ def time_convolution(size: int, gpu: torch.device | None, remarks: list[str]) ->
 
 
 def _one(size: int, device: torch.device, remarks: list[str]) -> float | None:
-    import torch
-
     try:
         with torch.inference_mode():
             images = torch.rand(IMAGES, 3, size, size, device=device)
@@ -104,10 +146,6 @@ def matrix_rates(devices: Sequence[torch.device]) -> dict[str, float]:
 
     bfloat16 is measured only where the hardware computes it.
     """
-    import torch
-
-    from plenish.training.engine import native_bfloat16
-
     rates = {}
     for device in devices:
         types = [torch.float32, *([torch.bfloat16] if native_bfloat16(device) else [])]
@@ -121,8 +159,6 @@ def matrix_rates(devices: Sequence[torch.device]) -> dict[str, float]:
 def draw(rows: Sequence[Convolution], path: Path) -> None:
     """Draw the benchmark over image sizes into a PNG file."""
     from matplotlib.figure import Figure
-
-    from plenish import files
 
     figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     axes = figure.add_subplot()
