@@ -14,6 +14,8 @@ import collections
 import concurrent.futures
 import contextlib
 import fcntl
+import functools
+import itertools
 import os
 import pickle
 import struct
@@ -28,6 +30,7 @@ from typing import IO, Any, Generic, TypeVar, cast
 
 import numpy as np
 
+from plenish import settings
 from plenish.errors import PlenishError
 
 ContextT = TypeVar("ContextT")
@@ -51,10 +54,29 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def default_workers() -> int:
+    """Worker processes where the user gave no number: one a core, within --threads."""
+    return max(1, min(available_cores(), settings.current().threads or available_cores()))
+
+
 class Executor(abc.ABC, Generic[ContextT]):
-    """Runs jobs; each worker keeps a context between its jobs (an open slide, an open archive)."""
+    """Runs jobs; each worker keeps a context between its jobs (an open slide, an open archive).
+
+    Attributes:
+        parallel: whether jobs run while the caller does something else.
+    """
+
+    parallel = True
 
     @abc.abstractmethod
+    def submit(
+        self,
+        function: Callable[[ContextT, JobT], ResultT],
+        job: JobT,
+        recover: Recover[JobT, ResultT],
+    ) -> Callable[[], ResultT]:
+        """Start a job; the function returned waits for its result. The arguments are `map_ordered`'s."""
+
     def map_ordered(
         self,
         function: Callable[[ContextT, JobT], ResultT],
@@ -75,6 +97,16 @@ class Executor(abc.ABC, Generic[ContextT]):
             WorkerLost: a process could not start.
             Exception: what the function raised.
         """
+        started: collections.deque[tuple[JobT, Callable[[], ResultT]]] = collections.deque()
+        remaining, most = iter(jobs), ahead + 1 if self.parallel else 1
+        while True:
+            for job in itertools.islice(remaining, max(0, most - len(started))):
+                started.append((job, self.submit(function, job, recover)))
+            if not started:
+                return
+            job, result = started.popleft()
+            yield job, result()
+            del job, result  # Their memory is needed for the next ones.
 
 
 @contextlib.contextmanager
@@ -100,19 +132,15 @@ def executor(
 
 
 class _InProcess(Executor[ContextT]):
+    parallel = False
+
     def __init__(self, context: ContextT) -> None:
         self._context = context
 
-    def map_ordered(
-        self,
-        function: Callable[[ContextT, JobT], ResultT],
-        jobs: Iterable[JobT],
-        *,
-        ahead: int,
-        recover: Recover[JobT, ResultT],
-    ) -> Iterator[tuple[JobT, ResultT]]:
-        for job in jobs:
-            yield job, function(self._context, job)
+    def submit(
+        self, function: Callable[[ContextT, JobT], ResultT], job: JobT, recover: Recover[JobT, ResultT]
+    ) -> Callable[[], ResultT]:
+        return functools.partial(function, self._context, job)
 
 
 class _WorkerPool(Executor[ContextT]):
@@ -126,14 +154,9 @@ class _WorkerPool(Executor[ContextT]):
         self._workers: list[_Worker] = []
         self._closed = False
 
-    def map_ordered(
-        self,
-        function: Callable[[ContextT, JobT], ResultT],
-        jobs: Iterable[JobT],
-        *,
-        ahead: int,
-        recover: Recover[JobT, ResultT],
-    ) -> Iterator[tuple[JobT, ResultT]]:
+    def submit(
+        self, function: Callable[[ContextT, JobT], ResultT], job: JobT, recover: Recover[JobT, ResultT]
+    ) -> Callable[[], ResultT]:
         def call(job: JobT) -> ResultT:
             worker = self._worker()
             try:
@@ -146,16 +169,7 @@ class _WorkerPool(Executor[ContextT]):
                     raise
             return recover(job, exit_status, call)
 
-        waiting: collections.deque[tuple[JobT, concurrent.futures.Future[ResultT]]] = collections.deque()
-        for job in jobs:
-            waiting.append((job, self._threads.submit(call, job)))
-            if len(waiting) > ahead:
-                done, future = waiting.popleft()
-                yield done, future.result()
-                del future  # It holds its result.
-        while waiting:
-            done, future = waiting.popleft()
-            yield done, future.result()
+        return self._threads.submit(call, job).result
 
     def _worker(self) -> _Worker:
         """The worker process of this thread."""
@@ -286,4 +300,4 @@ def _read(pipe: IO[bytes], size: int) -> memoryview:
     return data
 
 
-__all__ = ["Executor", "WorkerLost", "available_cores", "executor", "serve"]
+__all__ = ["Executor", "WorkerLost", "available_cores", "default_workers", "executor", "serve"]

@@ -84,7 +84,7 @@ def test_nothing_usable_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_equal_ids_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="ids must differ"):
+    with pytest.raises(InputError, match=r"29 images .*id"):
         _write(tmp_path / "d", id="same")
     assert list(tmp_path.iterdir()) == []
 
@@ -104,7 +104,7 @@ def test_test_rows_are_refused_to_training_and_counted_elsewhere(stripes) -> Non
 
 def test_a_split_is_frozen_and_its_alteration_noticed(stripes) -> None:
     data = stripes()
-    with pytest.raises(InputError, match="not overwritten"):
+    with pytest.raises(InputError, match="--name"):
         data.add_split("default", ["train"] * len(data), {})
     path = data.path / "splits" / "default.parquet"
     table = pd.read_parquet(path)
@@ -210,36 +210,34 @@ def _rewrite_table(path: Path) -> None:
     table.to_parquet(path / "samples.parquet")
 
 
-def _without_file_hash(path: Path) -> None:
-    """As Datasets were before the file's hash was kept."""
-    content = json.loads((path / "dataset.json").read_text())
+def test_a_manifest_without_a_field_is_refused(tmp_path: Path) -> None:
+    data = _write(tmp_path / "d")
+    content = json.loads((data.path / "dataset.json").read_text())
     assert content.pop("table_file_sha256")
-    (path / "dataset.json").write_text(json.dumps(content))
+    (data.path / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="table_file_sha256"):
+        Dataset.open(data.path)
 
 
 def test_an_altered_table_is_noticed_when_a_split_is_opened(tmp_path: Path) -> None:
     data = _write(tmp_path / "d", part="train")
     assert len(data.part("train", purpose="train")) == 30
     _rewrite_table(data.path)
-    with pytest.raises(InputError, match=r"samples.parquet does not match its hash"):
+    with pytest.raises(InputError, match=r"samples\.parquet"):
         Dataset.open(data.path).part("train", purpose="train")
 
 
 @pytest.mark.usefixtures("small_shards")
-@pytest.mark.parametrize("old", [False, True])
-def test_verify_notices_altered_pixels_and_tables(tmp_path: Path, old: bool) -> None:
+def test_verify_notices_altered_pixels_and_tables(tmp_path: Path) -> None:
     data = _write(tmp_path / "d", part="train")
-    if old:
-        _without_file_hash(data.path)
-        assert Dataset.open(data.path).split().rows("train").tolist() == list(range(30))
     Dataset.open(data.path).verify()
     shard = data.path / "pixels" / "00001.npy"
     sound = shard.read_bytes()
     shard.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
-    with pytest.raises(InputError, match="1 of 30 images differ, row 13 first"):
+    with pytest.raises(InputError, match=r"1 of 30 .*row 13"):
         Dataset.open(data.path).verify()
     shard.write_bytes(sound)
     Dataset.open(data.path).verify()
     _rewrite_table(data.path)
-    with pytest.raises(InputError, match=r"samples.parquet does not match"):
+    with pytest.raises(InputError, match=r"samples\.parquet"):
         Dataset.open(data.path).verify()

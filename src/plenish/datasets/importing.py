@@ -18,7 +18,7 @@ from plenish.datasets.sources import TableOptions, recognise
 from plenish.datasets.sources.listing import Listing, about_parts, printable
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
-from plenish.parallel import available_cores
+from plenish.parallel import default_workers
 from plenish.progress import progress, say, warn
 from plenish.wording import agree, plural
 
@@ -233,8 +233,7 @@ def _grey(listing: Listing, rows: Any) -> Iterator[bool]:
 def _default_workers(listing: Listing, shape: Shape) -> int:
     if listing.blocks is not None and listing.size == shape.size:
         return 1  # Nothing to decode and nothing to resize.
-    cores = min(available_cores(), settings.current().threads or available_cores())
-    return max(1, min(cores, len(listing) // _PER_WORKER))
+    return max(1, min(default_workers(), len(listing) // _PER_WORKER))
 
 
 def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -> _Counts:

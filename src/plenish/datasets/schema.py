@@ -94,6 +94,7 @@ class Manifest:
         count: number of images.
         pixels_hash: SHA-256 over all images' own hashes, in row order.
         table_hash: SHA-256 of samples.parquet's content.
+        table_file_sha256: SHA-256 of the file samples.parquet.
         licence: the images' licence, as given by the user.
         source: where they come from.
         intended_use: what they may be used for.
@@ -102,7 +103,6 @@ class Manifest:
         extra: further facts (phantom, generator, resizer, remarks of the import).
         command: how it was made, as `invocation.record` says it.
         schema_version: version of this layout.
-        table_file_sha256: SHA-256 of the file samples.parquet; empty in Datasets of before it was kept.
     """
 
     name: str
@@ -112,6 +112,7 @@ class Manifest:
     count: int
     pixels_hash: str
     table_hash: str
+    table_file_sha256: str
     licence: str = ""
     source: str = ""
     intended_use: str = ""
@@ -120,7 +121,6 @@ class Manifest:
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     command: Mapping[str, Any] | None = None
     schema_version: int = SCHEMA_VERSION
-    table_file_sha256: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -145,5 +145,5 @@ class Manifest:
             return cls(**fields | {"labels": LabelSchema.from_dict(content["labels"])})
         except (KeyError, TypeError) as error:
             raise InputError(
-                f"dataset.json lacks or garbles a field ({error}); make the Dataset again."
+                f"dataset.json is incomplete or damaged ({error}); make the Dataset again."
             ) from None

@@ -110,15 +110,6 @@ def read_column(parts: Sequence[Path], column: str) -> list[Any] | None:
     return values if found else None
 
 
-def content_hash(path: Path) -> str:
-    """What `join_rows` returned for the table it wrote at `path`, computed again row group by row group."""
-    with pq.ParquetFile(path) as file:
-        digest = hashlib.sha256(str(file.schema_arrow).encode())
-        for index in range(file.num_row_groups):
-            digest.update(repr(file.read_row_group(index).to_pydict()).encode())
-    return digest.hexdigest()
-
-
 def shared_across(hashes: Sequence[str], parts: Sequence[str]) -> int:
     """How many different images (by hash) lie in more than one part."""
     first: dict[str, str] = {}

@@ -10,28 +10,18 @@ import pyarrow.parquet as pq
 from plenish import files
 from plenish.datasets.pixels import PixelStore, chunks
 from plenish.datasets.schema import Manifest
-from plenish.datasets.tables import content_hash
 from plenish.errors import InputError
 from plenish.progress import progress
 
 _CHUNK_BYTES = 32 << 20
 
 
-def table_problem(folder: Path, manifest: Manifest, *, old: bool = False) -> str:
-    """What is wrong with samples.parquet, a sentence; empty if nothing is.
-
-    Args:
-        folder: the Dataset's folder.
-        manifest: its dataset.json.
-        old: check Datasets of before the file's own hash was kept too, by the content's hash; that takes
-            longer, and another release of pyarrow may write the same content otherwise.
-    """
+def table_problem(folder: Path, manifest: Manifest) -> str:
+    """What is wrong with samples.parquet, a sentence; empty if nothing is."""
     path = folder / "samples.parquet"
-    if manifest.table_file_sha256:
-        sound = files.sha256_file(path) == manifest.table_file_sha256
-    else:
-        sound = not old or content_hash(path) == manifest.table_hash
-    return "" if sound else f"{path} does not match its hash; it was altered after it was made. Restore it."
+    if files.sha256_file(path) == manifest.table_file_sha256:
+        return ""
+    return f"{path} does not match its hash; it was altered after it was made. Restore it."
 
 
 def verify(folder: Path, manifest: Manifest, pixels: PixelStore) -> None:
@@ -40,7 +30,7 @@ def verify(folder: Path, manifest: Manifest, pixels: PixelStore) -> None:
     Raises:
         InputError: the table or the pixels were altered after they were made.
     """
-    if problem := table_problem(folder, manifest, old=True):
+    if problem := table_problem(folder, manifest):
         raise InputError(problem)
     table = pq.read_table(folder / "samples.parquet", columns=["sha256"])
     listed = table.column("sha256").to_pylist()

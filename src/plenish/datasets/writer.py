@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -95,13 +95,13 @@ class DatasetWriter:
             "config": dict(config),
         }  # fmt: skip
         self._shard = shard_length(size, channels)
-        whole_config = {
+        partial_config = {
             "config": dict(config),
             "size": size,
             "channels": channels,
             "labels": labels.to_dict(),
         }
-        self._whole: AbstractContextManager[Path] = files.atomic_dir(out, whole_config, resumable=resumable)
+        self._folder = files.atomic_dir(out, partial_config, resumable=resumable)
         self._arrays: dict[str, tuple[NDArray[Any], Mapping[str, Any]]] = {}
         self._buffer: list[NDArray[np.uint8]] = []
         self._rows: list[dict[str, Any]] = []
@@ -117,19 +117,28 @@ class DatasetWriter:
         return self._shard
 
     def __enter__(self) -> DatasetWriter:
-        self.partial = self._whole.__enter__()
-        try:
+        with contextlib.ExitStack() as stack:
+            self.partial = stack.enter_context(self._folder)
             (self.partial / "pixels").mkdir(exist_ok=True)
             (self.partial / "rows").mkdir(exist_ok=True)
-            for path in sorted((self.partial / "rows").glob("*.json")):
-                done = files.read_json(path)
+            for done in self._shards():
                 self.skip += done["items"]
                 self.count += done["images"]
                 self.rejected += done["rejected"]
-        except BaseException as error:
-            self._whole.__exit__(type(error), error, error.__traceback__)
-            raise
+            self._stack = stack.pop_all()
         return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack:
+            if error is not None:
+                raise error
+            self._finish()
+
+    def _shards(self) -> Iterator[dict[str, Any]]:
+        """What is known of each finished shard, also an earlier try's."""
+        return map(files.read_json, sorted((self.partial / "rows").glob("*.json")))
 
     def add(self, pixels: NDArray[np.uint8], rows: Sequence[Mapping[str, Any]]) -> None:
         """Append images.
@@ -175,8 +184,8 @@ class DatasetWriter:
 
     def rejections(self) -> Iterator[Rejection]:
         """What the finished shards, also an earlier try's, have recorded, in order."""
-        for path in sorted((self.partial / "rows").glob("*.json")):
-            yield from (Rejection(**item) for item in files.read_json(path)["rejections"])
+        for done in self._shards():
+            yield from (Rejection(**item) for item in done["rejections"])
 
     def array(self, name: str, array: NDArray[Any], manifest: Mapping[str, Any]) -> None:
         """Attach an array with one row an image (latents, features), saved as `arrays/<name>.npy`."""
@@ -202,17 +211,6 @@ class DatasetWriter:
         self.rejected += len(self._rejections)
         self._buffer, self._rows, self._rejections, self._pending = [], [], [], 0
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        if error is None:
-            try:
-                self._finish()
-            except BaseException as failure:
-                self._whole.__exit__(type(failure), failure, failure.__traceback__)
-                raise
-        return self._whole.__exit__(kind, error, trace)
-
     def _finish(self) -> None:
         self._flush(last=True)
         if self.count == 0:
@@ -220,8 +218,8 @@ class DatasetWriter:
         parts = sorted((self.partial / "rows").glob("*.parquet"))
         table_hash = join_rows(parts, self.partial / "samples.parquet", leave_out=("part",))
         digest = hashlib.sha256()
-        for path in sorted((self.partial / "rows").glob("*.json")):
-            digest.update("".join(files.read_json(path)["hashes"]).encode())
+        for done in self._shards():
+            digest.update("".join(done["hashes"]).encode())
         from_rows = read_column(parts, "part")
         if from_rows is not None:
             self.splits = {"default": from_rows} | self.splits

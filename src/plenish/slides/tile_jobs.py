@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from plenish import files, settings
+from plenish import files
 from plenish.datasets.rejections import Kind, Rejection
 from plenish.errors import InputError
-from plenish.parallel import Executor, available_cores, executor
+from plenish.parallel import Executor, default_workers, executor
 from plenish.slides import filters
 from plenish.slides.grid import Grid
 from plenish.slides.native import SlideError, UnreadableRegion
@@ -259,7 +259,7 @@ def tile_reader(context: JobContext, workers: int | None) -> Iterator[TileReader
         workers: processes; 1 works in this one, None takes one a core.
     """
     if workers is None:
-        workers = max(1, min(available_cores(), settings.current().threads or available_cores()))
+        workers = default_workers()
     with executor(workers, TileWorker, (context,)) as pool:
         yield TileReader(pool, context, workers)
 
