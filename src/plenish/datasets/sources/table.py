@@ -1,4 +1,4 @@
-"""Images in a folder (or zip) with a table beside them: CSV, TSV, JSON Lines or Parquet, one row an image.
+"""Images in a folder (or zip) and a table about them: CSV, TSV, JSON Lines or Parquet, one row an image.
 
 The Hugging Face convention (`metadata.csv`, `.jsonl` or `.parquet` with a column `file_name`, at the top or
 in the folder of each part) is used without being asked for.
@@ -28,29 +28,12 @@ from plenish.errors import InputError, unknown
 from plenish.wording import agree, plural
 
 _FILE_COLUMNS = (
-    "file_name",
-    "filename",
-    "file",
-    "file_path",
-    "filepath",
-    "path",
-    "image_path",
-    "image",
-    "image_id",
-    "id",
-)
+    "file_name", "filename", "file", "file_path", "filepath", "path", "image_path", "image", "image_id", "id",
+)  # fmt: skip
 _LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "class_name", "diagnosis", "dx")
 _GROUP_COLUMNS = (
-    "patient_id",
-    "patient",
-    "group",
-    "subject",
-    "subject_id",
-    "lesion_id",
-    "slide_id",
-    "slide",
-    "case_id",
-)
+    "patient_id", "patient", "group", "subject", "subject_id", "lesion_id", "slide_id", "slide", "case_id",
+)  # fmt: skip
 _CORE = ("id", "label", "group", "origin", "sha256", "source", "part")
 
 
@@ -79,24 +62,22 @@ def listing(source: Path, options: TableOptions) -> Listing:
         InputError: a column or file is missing (that of labels may be where the table was not asked for), a
             file is named twice or lies outside, a label is missing.
     """
-    files = _archive_names(source) if source.is_file() else tree.walk(source)[0]
+    files = archive.pictures(source) if source.is_file() else tree.walk(source)[0]
     tables = [options.labels] if options.labels else convention(source)
     columns, places = _read_all([path for path in tables if path is not None], source)
     file_column = _choose(options.file_column, columns, _FILE_COLUMNS, "file", required=True)
     label_column = _choose(options.label_column, columns, _LABEL_COLUMNS, "label", required=False)
-    for column, option in (
-        (options.group_column, "--group-column"),
-        (options.split_column, "--split-column"),
-    ):
+    for what, column in (("group", options.group_column), ("split", options.split_column)):
         if column and column not in columns:
-            raise unknown(f"column for {option}", column, columns)
+            raise unknown(f"column for --{what}-column", column, columns)
     names = [_clean(value) for value in columns[file_column]]
     refs, missing = _resolve(names, files, source, tables[0] or source, places)
     keep = _complete_rows(columns, refs, missing, label_column, options, source)
+    keep.sort(key=lambda i: natural(str(refs[i])))  # Whatever the table's order.
     out = Listing(
         "folder with a table", [str(refs[i]) for i in keep], root=str(source), zipped=source.is_file()
     )
-    _refuse_twice(out.refs)
+    _refuse_repeated(out.refs)
     for name in columns:
         columns[name] = [columns[name][i] for i in keep]
     _fill(out, columns, file_column, label_column, options)
@@ -107,11 +88,7 @@ def listing(source: Path, options: TableOptions) -> Listing:
         out.warnings.append(
             f"{plural(len(unnamed), 'image')} of {source} not named by the table left out ({shown(unnamed)})."
         )
-    return _in_order(out)
-
-
-def _archive_names(source: Path) -> list[str]:
-    return archive.pictures(source)
+    return out
 
 
 def _read_all(tables: Sequence[Path], source: Path) -> tuple[Columns, list[str]]:
@@ -161,19 +138,13 @@ def _resolve(
     """For each row the file it names, or None, and the numbers of rows whose file is missing.
 
     A name is a path relative to the source or to its table's folder; where no name of the table is, all are
-    taken for bare file names, with or without suffix.
+    compared as file names without folders, then also without suffix.
     """
     known = set(files)
     root = source.resolve().as_posix()
     cleaned: list[str] = []
     for name, place in zip(names, places):
-        path = (
-            posixpath.relpath(name, root)
-            if name.startswith("/")
-            else posixpath.normpath(name)
-            if name
-            else ""
-        )
+        path = posixpath.relpath(name, root) if name.startswith("/") else posixpath.normpath(name or ".")
         if path.startswith("../"):
             joined = posixpath.normpath(posixpath.join(place, path))
             if joined.startswith("../") or name.startswith("/"):
@@ -184,18 +155,18 @@ def _resolve(
         cleaned.append(path)
     refs: list[str | None] = []
     for path, place in zip(cleaned, places):
-        beside = f"{place}/{path}" if place else path
-        refs.append(beside if path and beside in known else path if path in known else None)
+        in_place = f"{place}/{path}" if place else path
+        refs.append(in_place if in_place in known else path if path in known else None)
     if not any(refs):
-        refs = _by_bare_name(cleaned, files, table)
+        refs = _by_file_name(names, files, table)
     return refs, [i for i, ref in enumerate(refs) if ref is None]
 
 
-def _by_bare_name(names: Sequence[str], files: Sequence[str], table: Path) -> list[str | None]:
-    for bare in (posixpath.basename, _stem):
+def _by_file_name(names: Sequence[str], files: Sequence[str], table: Path) -> list[str | None]:
+    for name_of in (posixpath.basename, _stem):
         places: dict[str, list[str]] = {}
         for path in files:
-            places.setdefault(bare(path), []).append(path)
+            places.setdefault(name_of(path), []).append(path)
         keys = [posixpath.basename(name) for name in names]
         found = [places.get(key) for key in keys]
         if any(found):
@@ -212,12 +183,12 @@ def _stem(path: str) -> str:
     return posixpath.splitext(posixpath.basename(path))[0]
 
 
-def _refuse_twice(refs: Sequence[str]) -> None:
-    twice = [ref for ref, count in Counter(refs).items() if count > 1]
-    if twice:
+def _refuse_repeated(refs: Sequence[str]) -> None:
+    repeated = [ref for ref, count in Counter(refs).items() if count > 1]
+    if repeated:
         raise InputError(
-            f"The table names {plural(len(twice), 'file')} more than once ({shown(twice)}); keep one "
-            "row each."
+            f"The table names {plural(len(repeated), 'file')} more than once ({shown(repeated)}); keep one "
+            "row for each."
         )
 
 
@@ -245,11 +216,11 @@ def _complete_rows(
     if not label_column:
         return [i for i in range(len(refs)) if i not in lost]
     values = columns[label_column]
-    bare = [i for i in range(len(refs)) if i not in lost and _no_label(values[i])]
-    if bare and (options.missing == "error" or len(bare) + len(lost) == len(refs)):
+    unlabelled = [i for i in range(len(refs)) if i not in lost and _no_label(values[i])]
+    if unlabelled and (options.missing == "error" or len(unlabelled) + len(lost) == len(refs)):
         raise InputError(
-            f"The table has {plural(len(bare), 'row')} without a label in column '{label_column}' "
-            f"(row {shown([i + 2 for i in bare])}); fill them in or give '--missing skip'."
+            f"The table has {plural(len(unlabelled), 'row')} without a label in column '{label_column}' "
+            f"(row {shown([i + 2 for i in unlabelled])}); fill them in or give '--missing skip'."
         )
     return [i for i in range(len(refs)) if i not in lost and not _no_label(values[i])]
 
@@ -293,7 +264,7 @@ def _fill(out: Listing, columns: Columns, file_column: str, label_column: str, o
         likely = [name for name in columns if name.lower() in _GROUP_COLUMNS]
         if likely:
             out.warnings.append(
-                f"Column '{likely[0]}' looks like a group that must not straddle a split; if it is, give "
+                f"Column '{likely[0]}' looks like a group that must stay in one part of a split; if so, give "
                 f"'--group-column {likely[0]}'."
             )
     if options.split_column:
@@ -307,20 +278,3 @@ def _fill(out: Listing, columns: Columns, file_column: str, label_column: str, o
         if name not in used:
             kept = f"{name}_" if name in _CORE else name
             out.columns[kept if kept not in columns or kept == name else f"{kept}_"] = typed(values)
-
-
-def _in_order(out: Listing) -> Listing:
-    """Rows in the natural order of their files, whatever the table's order."""
-    order = sorted(range(len(out.refs)), key=lambda i: natural(out.refs[i]))
-
-    def sort(values: Any) -> Any:
-        return None if values is None else [values[i] for i in order]
-
-    out.refs, out.labels, out.groups, out.parts = (
-        sort(out.refs),
-        sort(out.labels),
-        sort(out.groups),
-        sort(out.parts),
-    )
-    out.columns = {name: sort(values) for name, values in out.columns.items()}
-    return out
