@@ -46,7 +46,7 @@ def test_partial_of_another_configuration_is_refused_and_kept(tmp_path: Path) ->
         (partial / "x").write_text("1")
         raise KeyboardInterrupt
     with (
-        pytest.raises(InputError, match="other options"),
+        pytest.raises(InputError, match=r"out\.partial .*options"),
         files.atomic_dir(tmp_path / "out", {"a": 2}, resumable=True),
     ):
         pass
@@ -56,7 +56,7 @@ def test_partial_of_another_configuration_is_refused_and_kept(tmp_path: Path) ->
 def test_a_stranger_in_the_way_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "precious").write_text("mine")
-    with pytest.raises(InputError, match="in the way"), files.atomic_dir(tmp_path / "out", {}):
+    with pytest.raises(InputError, match=r"out\.partial"), files.atomic_dir(tmp_path / "out", {}):
         pass
     assert (tmp_path / "out.partial" / "precious").read_text() == "mine"
 
@@ -66,7 +66,7 @@ def test_a_partial_that_another_process_writes_is_left_alone(tmp_path: Path) -> 
         with files.atomic_dir(tmp_path / "out", {}, resumable=resumable) as partial:
             (partial / "x").write_text("1")
             with (
-                pytest.raises(InputError, match="another process"),
+                pytest.raises(InputError, match=r"out\.partial .*process"),
                 files.atomic_dir(tmp_path / "out", {}, resumable=resumable),
             ):
                 pass
@@ -76,12 +76,12 @@ def test_a_partial_that_another_process_writes_is_left_alone(tmp_path: Path) -> 
 
 def test_existing_out_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match="already exists"), files.atomic_dir(tmp_path / "out", {}):
+    with pytest.raises(InputError, match="out "), files.atomic_dir(tmp_path / "out", {}):
         pass
 
 
 def test_full_disk_becomes_a_sentence_and_nothing_stays(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No space left"), files.atomic_dir(tmp_path / "out", {}) as partial:
+    with pytest.raises(InputError, match=r"space .*out"), files.atomic_dir(tmp_path / "out", {}) as partial:
         (partial / "x").write_text("1")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []
@@ -111,14 +111,13 @@ def test_a_place_that_cannot_be_written_is_named_as_the_user_did(
         pass
     said = str(refused.value)
     assert said.startswith(f"{out} ")
-    assert "written" in said
     assert obstacle in said
     assert ".partial" not in said
 
 
 def test_a_missing_source_is_not_taken_for_the_output(tmp_path: Path) -> None:
     with (
-        pytest.raises(InputError, match=r"missing\.png is not the kind"),
+        pytest.raises(InputError, match=r"missing\.png"),
         files.atomic_dir(tmp_path / "out", {}),
     ):
         (tmp_path / "missing.png").read_bytes()
@@ -126,7 +125,7 @@ def test_a_missing_source_is_not_taken_for_the_output(tmp_path: Path) -> None:
 
 def test_require_space(tmp_path: Path) -> None:
     files.require_space(tmp_path / "not" / "yet", 1)
-    with pytest.raises(InputError, match="are free"):
+    with pytest.raises(InputError, match="953,674,316,422 MiB"):
         files.require_space(tmp_path, 10**18)
 
 

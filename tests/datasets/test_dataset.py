@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def test_equal_ids_are_refused(tmp_path: Path) -> None:
 def test_test_rows_are_refused_to_training_and_counted_elsewhere(stripes) -> None:
     data = stripes()
     for purpose in ("train", "select"):
-        with pytest.raises(InputError, match="not for training"):
+        with pytest.raises(InputError, match=r"test .*train or val"):
             data.part("test", purpose=purpose)
     assert data.test_reads() == 0
     data.part("test", purpose="score")
@@ -110,7 +111,7 @@ def test_a_split_is_frozen_and_its_alteration_noticed(stripes) -> None:
     table = pd.read_parquet(path)
     table.loc[0, "part"] = "test"
     table.to_parquet(path)
-    with pytest.raises(InputError, match="altered"):
+    with pytest.raises(InputError, match=r"default\.parquet"):
         data.split()
 
 
@@ -127,7 +128,7 @@ def test_subset_is_consistent(stripes) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "", ".hidden", "a b"])
 def test_unusable_split_names(stripes, name: str) -> None:
-    with pytest.raises(InputError, match="cannot name a split"):
+    with pytest.raises(InputError, match=f"'{re.escape(name)}'"):
         stripes(split=False).add_split(name, ["train"] * 60, {})
 
 
@@ -137,22 +138,22 @@ def test_arrays_have_a_row_an_image_and_are_not_overwritten(stripes) -> None:
     data.add_array("w", array, {"space": "w"})
     assert (data.array("w") == array).all()
     assert data.array_manifest("w")["space"] == "w"
-    with pytest.raises(InputError, match="already has"):
+    with pytest.raises(InputError, match="array 'w'"):
         data.add_array("w", array, {})
-    with pytest.raises(InputError, match="rows"):
+    with pytest.raises(InputError, match=r"'short' .*5 rows.*60 images"):
         data.add_array("short", array[:5], {})
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda p: (p / "dataset.json").unlink(), "not a Plenish Dataset"),
-        (lambda p: (p / "dataset.json").write_text("{"), "not valid JSON"),
-        (lambda p: (p / "dataset.json").write_text("{}"), "layout version"),
-        (lambda p: (p / "pixels" / "00000.npy").unlink(), "missing"),
+        (lambda p: (p / "dataset.json").unlink(), r"dataset\.json"),
+        (lambda p: (p / "dataset.json").write_text("{"), r"dataset\.json.*JSON"),
+        (lambda p: (p / "dataset.json").write_text("{}"), "version None"),
+        (lambda p: (p / "pixels" / "00000.npy").unlink(), r"00000\.npy"),
         (lambda p: (p / "pixels" / "00000.npy").write_bytes(b"short"), "5 bytes"),
-        (lambda p: (p / "samples.parquet").unlink(), "missing"),
-        (lambda p: shutil.rmtree(p), "does not exist"),
+        (lambda p: (p / "samples.parquet").unlink(), r"samples\.parquet"),
+        (lambda p: shutil.rmtree(p), "plenish import SOURCE"),
     ],
 )
 def test_damage_is_told_in_a_sentence(stripes, damage, message: str) -> None:
@@ -191,7 +192,7 @@ def test_labels_survive_encoding_and_the_disk(tmp_path: Path, labels: LabelSchem
 
 
 def test_unknown_label_names_the_nearest() -> None:
-    with pytest.raises(InputError, match="did you mean 'tumour'"):
+    with pytest.raises(InputError, match=r"tumor.*'tumour'"):
         LabelSchema("categorical", ("tumour", "normal")).code("tumor")
 
 

@@ -181,7 +181,10 @@ def test_an_npz_whose_table_names_other_images_is_refused(tmp_path):
     data = make(tmp_path / "data")
     export_dataset(data.path, tmp_path / "out", "npz")
     table = pq.read_table(tmp_path / "out/metadata.parquet")
-    for rows, words in ((np.arange(39), "39 rows for 40 images"), (np.r_[3, 1, 2, 0, 4:40], "another order")):
+    for rows, words in (
+        (np.arange(39), "39 rows for 40 images"),
+        (np.r_[3, 1, 2, 0, 4:40], r"'x_train\[3\]'"),
+    ):
         pq.write_table(table.take(pa.array(rows)), tmp_path / "out/metadata.parquet")
         with pytest.raises(InputError, match=words):
             import_dataset(tmp_path / "out", tmp_path / "again")
@@ -309,18 +312,18 @@ def test_refusals(tmp_path):
     data = make(tmp_path / "data", split=False)
     for options, words in (
         ({"format": "zip"}, "stylegan-zip"),
-        ({"part": "val"}, "no split yet"),
-        ({"split": "x"}, "no split yet"),
+        ({"part": "val"}, "plenish split"),
+        ({"split": "x"}, "plenish split"),
     ):
         with pytest.raises(InputError, match=words):
             export_dataset(data.path, tmp_path / "out", **options)
-    with pytest.raises(InputError, match="OUT is a folder"):
+    with pytest.raises(InputError, match=r"\.npz file"):
         export_dataset(data.path, tmp_path / "out.npz", "npz")
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="nowhere"):
         export_dataset(tmp_path / "nowhere", tmp_path / "out")
     export_dataset(data.path, tmp_path / "out", "webdataset")
-    with pytest.raises(InputError, match="already exists"):
+    with pytest.raises(InputError, match="out "):
         export_dataset(data.path, tmp_path / "out")
-    with pytest.raises(InputError, match="does not read"):
+    with pytest.raises(InputError, match="WebDataset"):
         import_dataset(tmp_path / "out", tmp_path / "again")
     assert not (tmp_path / "again").exists()

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import struct
 import zipfile
 
@@ -84,8 +85,9 @@ def test_a_split_without_val_is_kept_and_said(tmp_path):
     make(tmp_path, "train/a/1.png", "test/a/1.png", "test/b/1.png")
     found = listed(tmp_path)
     assert set(found.parts) == {"train", "test"}
-    assert any("no val part" in note for note in found.notes)
-    assert any("train part has no images of b" in text for text in found.warnings)
+    assert any("no val" in note for note in found.notes)
+    (warning,) = found.warnings
+    assert {"train", "b."} <= set(warning.split())
 
 
 def test_a_class_called_train_is_a_class(tmp_path):
@@ -137,7 +139,8 @@ def test_empty_similar_and_stray_are_told(tmp_path):
     make(tmp_path, "Cat/1.png", "cat/1.png", "stray.png")
     (tmp_path / "dog").mkdir()
     text = " ".join(listed(tmp_path).warnings)
-    assert "1 class folder without images left out: dog" in text
+    assert "1 class folder" in text
+    assert "dog" in text
     assert "'Cat' and 'cat'" in text
     assert "stray.png" in text
 
@@ -148,17 +151,17 @@ def test_accents_written_two_ways_are_one_class(tmp_path):
 
 
 def test_nothing_to_import_is_refused(tmp_path):
-    refused(tmp_path / "absent", "does not exist")
+    refused(tmp_path / "absent", "absent")
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "no images")
+    refused(tmp_path / "empty", "empty.*PNG")
     (tmp_path / "x.docx").write_text("x")
-    refused(tmp_path / "x.docx", "not a source")
-    refused(tmp_path, r"no images .*mostly \.docx")
+    refused(tmp_path / "x.docx", r"x\.docx.*\.npz")
+    refused(tmp_path, r"1 other file.*\.docx")
     for name in ("labels.csv", "rows.jsonl", "T.PARQUET"):
         (tmp_path / name).write_text("file,label\n1.png,a\n")
-        refused(tmp_path / name, rf"a table.*plenish import FOLDER OUT --labels .*{name}'")
+        refused(tmp_path / name, rf"plenish import FOLDER OUT --labels .*{name}'")
         (tmp_path / name).unlink()
-    refused(make(tmp_path, "1.png") / "1.png", "single image")
+    refused(make(tmp_path, "1.png") / "1.png", r"1\.png is .*folder")
 
 
 # Tables
@@ -205,29 +208,29 @@ def test_bare_names_with_and_without_suffix(tmp_path):
     for path in (by_name, by_stem):
         assert listed(tmp_path, labels=path).labels == ["mel", "nv"]
     make(tmp_path, "b/I_1.jpg")
-    refused(tmp_path, "there are 2", labels=by_name)
+    refused(tmp_path, r"I_1\.jpg.* 2: .*, b/|I_2\.jpg.* 2: ", labels=by_name)
 
 
 def test_tables_that_do_not_fit_are_refused(tmp_path):
     make(tmp_path / "in", *(f"{i}.png" for i in range(5)))
     for rows, words in {
         "file,label\n0.png,a\n7.png,b\n8.png,b\n": "2 files of 3 .*7.png, 8.png",
-        "file,label\n0.png,a\n1.png,\n2.png,  \n": r"2 rows without a label.*row 3, 4",
-        "file,label\n0.png,a\n0.png,b\n": "more than once",
-        "file,label\n../out.png,a\n": "outside",
-        "file,label\n/etc/x.png,a\n": "outside",
-        "file,label\n": "no rows",
+        "file,label\n0.png,a\n1.png,\n2.png,  \n": r"2 rows .*'label'.*row 3, 4",
+        "file,label\n0.png,a\n0.png,b\n": r"1 file .*0\.png",
+        "file,label\n../out.png,a\n": r"'\.\./out\.png'",
+        "file,label\n/etc/x.png,a\n": r"'/etc/x\.png'",
+        "file,label\n": r"l\.csv has no rows",
         "file,label\n0.png,a,b\n": "Row 2 .* 3 cells",
-        "file,file\n0.png,a\n": "two columns",
-        "what,label\n0.png,a\n": "Which column",
-        '"file,label\n0.png': "cannot be read",
+        "file,file\n0.png,a\n": "'file'",
+        "what,label\n0.png,a\n": "--file-column.*what, label",
+        '"file,label\n0.png': "unexpected end of data",
     }.items():
         refused(tmp_path / "in", words, labels=table(tmp_path / "l.csv", rows))
     good = table(tmp_path / "l.csv", "file,label\n0.png,a\n")
-    refused(tmp_path / "in", "did you mean 'label'", labels=good, label_column="lable")
-    refused(tmp_path / "in", "Unknown column", labels=good, group_column="patient")
-    refused(tmp_path / "in", "does not exist", labels=tmp_path / "absent.csv")
-    refused(tmp_path / "in", "with --labels", label_column="label")
+    refused(tmp_path / "in", "lable.*'label'", labels=good, label_column="lable")
+    refused(tmp_path / "in", "--group-column .*'patient'", labels=good, group_column="patient")
+    refused(tmp_path / "in", r"absent\.csv", labels=tmp_path / "absent.csv")
+    refused(tmp_path / "in", "--label-column .*--labels", label_column="label")
     (tmp_path / "l.csv").write_bytes(b"file,label\n0.png,\xff\xfe\n")
     refused(tmp_path / "in", "UTF-8", labels=tmp_path / "l.csv")
 
@@ -242,7 +245,7 @@ def test_a_table_asked_for_must_have_labels_and_one_met_by_chance_need_not(tmp_p
     table(tmp_path / "metadata.csv", rows)
     found = listed(tmp_path)
     assert (found.schema.kind, found.columns["kind"], found.warnings) == ("none", ["a", "b"], [])
-    assert any("unlabelled" in note for note in found.notes)
+    assert any("file_name, kind, age" in note for note in found.notes)
     refused(tmp_path, "--label-column", labels=tmp_path / "metadata.csv")
 
 
@@ -323,7 +326,7 @@ def test_table_with_a_split_column_and_folder_classes(tmp_path):
     path = table(tmp_path / "m.csv", "file,fold,split\na/1.png,1,training\nb/1.png,2,Valid\n")
     found = listed(tmp_path, labels=path, split_column="split")
     assert (found.labels, found.parts, found.columns) == (["a", "b"], ["train", "val"], {"fold": [1, 2]})
-    refused(tmp_path, "'1' where train", labels=path, split_column="fold")
+    refused(tmp_path, "'fold' .*'1'", labels=path, split_column="fold")
 
 
 # Arrays
@@ -360,13 +363,13 @@ def test_idx_files_of_a_folder(tmp_path, packed):
 def test_broken_idx_files_are_refused(tmp_path):
     idx(tmp_path / "train-images-idx3-ubyte", np.zeros((3, 2, 2)))
     idx(tmp_path / "train-labels-idx1-ubyte", np.zeros(4))
-    refused(tmp_path, "4 labels and .* 3 images; they do not belong")
+    refused(tmp_path, "4 labels and .* 3 images")
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08")
-    refused(tmp_path, "not a readable idx")
+    refused(tmp_path, r"train-labels-idx1-ubyte .*requires a buffer of")
     idx(tmp_path / "train-labels-idx1-ubyte", np.zeros((3, 2)))
-    refused(tmp_path, "not an idx file of labels")
+    refused(tmp_path, "train-labels-idx1-ubyte .*1 dimension")
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bnonsense")
-    refused(tmp_path / "train-images-idx3-ubyte.gz", "not a readable idx")
+    refused(tmp_path / "train-images-idx3-ubyte.gz", r"train-images-idx3-ubyte\.gz")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -439,23 +442,23 @@ class Trap:
 def test_npz_that_cannot_be_used_is_refused(tmp_path):
     path, x = tmp_path / "a.npz", np.zeros((3, 4, 4), np.uint8)
     for arrays, words in (
-        ({"images": np.array([Trap()] * 3, object)}, "pickled"),
-        ({"images": x, "labels": np.array([Trap()] * 3, object)}, "pickled"),
+        ({"images": np.array([Trap()] * 3, object)}, "'images'.*pickled"),
+        ({"images": x, "labels": np.array([Trap()] * 3, object)}, "'labels'.*pickled"),
         ({"images": x, "labels": np.zeros(2, int)}, "2 labels .* for 3 images"),
-        ({"images": x, "labels": np.array([0, 1, 2]), "class_names": ["a", "b"]}, "labels up to 2"),
-        ({"images": x, "labels": np.array([0.5, np.nan, 1])}, "NaN"),
+        ({"images": x, "labels": np.array([0, 1, 2]), "class_names": ["a", "b"]}, "2 and only 2 class"),
+        ({"images": x, "labels": np.array([0.5, np.nan, 1])}, "1 label.*NaN"),
         ({"images": np.zeros((3, 5, 5, 2), np.uint8)}, "N×H×W"),
         ({"images": np.zeros((0, 4, 4), np.uint8)}, "N×H×W"),
-        ({"images": np.full((3, 4, 4), -1.0)}, "ranges from -1"),
-        ({"images": np.full((3, 4, 4), np.nan)}, "NaN"),
-        ({"foo": np.zeros(3), "bar": np.zeros(3)}, "name the images"),
-        ({"x_train": x, "y_train": np.zeros(3, int), "x_test": x}, "Only some parts"),
-        ({"x_train": x, "x_test": np.zeros((3, 5, 5), np.uint8)}, "different shapes"),
+        ({"images": np.full((3, 4, 4), -1.0)}, "'images'.* -1 to -1"),
+        ({"images": np.full((3, 4, 4), np.nan)}, "'images'.*NaN"),
+        ({"foo": np.zeros(3), "bar": np.zeros(3)}, "foo, bar"),
+        ({"x_train": x, "y_train": np.zeros(3, int), "x_test": x}, r"parts of .*a\.npz have labels"),
+        ({"x_train": x, "x_test": np.zeros((3, 5, 5), np.uint8)}, r"parts of .*a\.npz .*shapes"),
     ):
         np.savez(path, **arrays)
         refused(path, words)
     path.write_bytes(path.read_bytes()[:100])
-    refused(path, "not a readable")
+    refused(path, r"a\.npz .*not a zip file")
 
 
 def npy(shape, data, dtype="|u1", fortran=False):
@@ -469,11 +472,14 @@ def test_npz_whose_header_lies_or_swells_is_refused(tmp_path):
     path, sound = tmp_path / "a.npz", npy((3, 4, 4), bytes(48))
     huge = 20_000
     for members, words in (
-        ({"images": npy((10**9, 64, 64), bytes(48))}, "'images'.* damaged: .* 48 follow"),
-        ({"images": npy((3, 4, 3), bytes(48))}, "promises 36 bytes and 48 follow"),
-        ({"images": npy((-3, -4, 4), bytes(48))}, "damaged"),
-        ({"images": npy((1, huge, huge), b"")}, "damaged"),
-        ({"images": sound, "labels": npy((10**12,), bytes(3), "<i8")}, "'labels'.* damaged"),
+        ({"images": npy((10**9, 64, 64), bytes(48))}, "'images'.* 4,096,000,000,000 bytes and 48"),
+        ({"images": npy((3, 4, 3), bytes(48))}, "'images'.* 36 bytes and 48"),
+        ({"images": npy((-3, -4, 4), bytes(48))}, "'images'.* 48 bytes and 48"),
+        ({"images": npy((1, huge, huge), b"")}, "'images'.* 400,000,000 bytes and 0"),
+        (
+            {"images": sound, "labels": npy((10**12,), bytes(3), "<i8")},
+            "'labels'.* 8,000,000,000,000 bytes and 3",
+        ),
         ({"images": sound, "labels": npy((), b"\0")}, "0 labels .* for 3 images"),
     ):
         refused(zipped(path, {f"{key}.npy": data for key, data in members.items()}), words)
@@ -486,13 +492,13 @@ def test_npz_bombs_are_refused(tmp_path, monkeypatch):
     refused(path, "70×60 pixels")
     monkeypatch.setattr("plenish.datasets.sources.listing.MAX_BYTES", 2 * 10**5)
     np.savez_compressed(path, images=np.zeros((200, 40, 40), np.uint8))
-    refused(path, "archives made to harm")
+    refused(path, "'images'.* 0.0 MiB to 0 MiB")
     noise = np.random.default_rng(0).integers(0, 256, (200, 40, 40), np.uint8)
     np.savez_compressed(path, images=noise)
     np.testing.assert_array_equal(blocks(listed(path))[..., 0], noise)
     monkeypatch.setattr("plenish.datasets.sources.npz.MAX_BYTES", 1000)
     np.savez(path, images=noise, labels=np.zeros(200))
-    refused(path, "'labels'.* at once")
+    refused(path, "'labels'.* 0 MiB")
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -501,7 +507,7 @@ def test_idx_whose_header_lies_or_swells_is_refused(tmp_path, monkeypatch, packe
     path = tmp_path / f"train-images-idx3-ubyte{end}"
     pack = gzip.compress if packed else bytes
     path.write_bytes(pack(struct.pack(">HBBIII", 0, 8, 3, 2**31, 1, 1) + bytes(16)))
-    refused(path, "truncated: its header promises")
+    refused(path, "2,147,483,648 bytes")
     path.write_bytes(pack(struct.pack(">HBBIII", 0, 8, 3, 1, 2**16, 2**16)))
     refused(path, "65,536×65,536 pixels")
     path.write_bytes(pack(struct.pack(">HBBIII", 0, 8, 3, 4, 2, 2) + bytes(16)))
@@ -509,14 +515,14 @@ def test_idx_whose_header_lies_or_swells_is_refused(tmp_path, monkeypatch, packe
     labels.write_bytes(pack(struct.pack(">HBBI", 0, 8, 1, 4) + bytes(4)))
     assert listed(path).labels == ["0"] * 4
     labels.write_bytes(pack(struct.pack(">HBBI", 0, 8, 1, 2**31) + bytes(4)))
-    refused(path, "labels-idx1-ubyte.* truncated")
+    refused(path, "labels-idx1-ubyte.* 2,147,483,648 bytes")
     if packed:
         monkeypatch.setattr("plenish.datasets.sources.listing.MAX_BYTES", 2 * 10**5)
         path.write_bytes(pack(struct.pack(">HBBIII", 0, 8, 3, 500, 20, 20) + bytes(200_000)))
-        refused(path, "archives made to harm")
+        refused(path, "0.0 MiB to 0 MiB")
     else:
         path.write_bytes(path.read_bytes() + b"more")
-        refused(path, "damaged: its header promises 16 bytes and 20 follow")
+        refused(path, "16 bytes and 20")
 
 
 # Zip archives
@@ -554,25 +560,28 @@ def test_plain_zip_is_read_like_folders(tmp_path):
     "name", ["../evil.png", "/etc/evil.png", "a/../../evil.png", "..\\evil.png", "C:/evil.png"]
 )
 def test_zip_that_leads_outside_is_refused(tmp_path, name):
-    refused(zipped(tmp_path / "a.zip", {"a/1.png": png(), name: png()}), "leads outside")
+    refused(zipped(tmp_path / "a.zip", {"a/1.png": png(), name: png()}), re.escape(repr(name)))
 
 
 def test_zips_that_cannot_be_used_are_refused(tmp_path):
     path = tmp_path / "a.zip"
     path.write_bytes(b"PK no zip")
-    refused(path, "not a readable zip")
-    refused(zipped(path, {"a.txt": "x"}), "no images")
+    refused(path, r"a\.zip .*not a zip file")
+    refused(zipped(path, {"a.txt": "x"}), r"a\.zip.*PNG")
     image = {"1.png": png()}
     for content in ("[]", "{", '{"labels": [["1.png"]]}', '{"labels": 3}', '{"other": 1}'):
-        refused(zipped(path, image | {"dataset.json": content}), "not StyleGAN's")
-    refused(zipped(path, image | {"dataset.json": '{"labels": [["2.png", 1]]}'}), "no label to 1 image")
+        refused(zipped(path, image | {"dataset.json": content}), "dataset.json in .*StyleGAN")
+    refused(
+        zipped(path, image | {"dataset.json": '{"labels": [["2.png", 1]]}'}),
+        r"dataset.json .*1 image \(1\.png\)",
+    )
     refused(
         zipped(path, image | {"2.png": png(), "dataset.json": '{"labels": [["1.png", 1], ["2.png", [1]]]}'}),
-        "mixes",
+        "dataset.json .*kinds",
     )
     for labels in ([1, "x"], [1, None], [1, float("nan")], [[1], [2]]):
         manifest = json.dumps({"labels": [["1.png", labels]]})
-        refused(zipped(path, image | {"dataset.json": manifest}), "other things than finite numbers")
+        refused(zipped(path, image | {"dataset.json": manifest}), "dataset.json .*finite numbers")
 
 
 @pytest.mark.parametrize("text", ['{"version": 3}', "[1, 2]", "{", "7"])
@@ -589,4 +598,4 @@ def test_an_unrelated_manifest_inside_a_class_zip_is_passed_over(tmp_path, text)
 def test_metadata_that_is_no_object_is_refused(tmp_path, line):
     make(tmp_path, "1.png")
     (tmp_path / "metadata.jsonl").write_text(line + '\n{"file_name": "1.png"}\n')
-    refused(tmp_path, "Line 1 of .* is not a JSON object")
+    refused(tmp_path, r"Line 1 of .*metadata\.jsonl")
