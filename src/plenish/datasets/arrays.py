@@ -1,4 +1,4 @@
-"""Arrays beside a Dataset's table, one row an image: latents, features."""
+"""Arrays of a Dataset with one row an image: latents, features."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def save_array(
     """Write `arrays/<name>.npy` and its manifest into a Dataset's folder.
 
     Raises:
-        InputError: the array has not one row for each of the `count` images.
+        InputError: the array does not have `count` rows.
     """
     if len(array) != count:
         raise InputError(

@@ -1,4 +1,4 @@
-"""`plenish export`: a Dataset in other tools' formats, with every column, split and array beside it."""
+"""`plenish export`: a Dataset in other tools' formats, with every column, split and array in a table."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def export_dataset(
 ) -> Exported:
     """Write a Dataset in another format; pixels stay exactly as they are.
 
-    OUT is a folder. Beside the images lies metadata.parquet with every column, split and array, from which
-    'plenish import' restores the Dataset.
+    OUT is a folder. Besides the images it holds metadata.parquet with every column, split and array, from
+    which 'plenish import' restores the Dataset.
 
     Args:
         data: the Dataset.

@@ -1,9 +1,9 @@
 """One outside image file becomes one square of uint8 pixels, or a reason why not.
 
-Everything that a picture file can hold beside plain grey or RGB is settled here: transparency is laid over
-white, palettes and CMYK become RGB, 16-bit grey becomes 8-bit by dividing by 257, EXIF rotation is applied.
-What has no one right answer (an animation, floats without a range) is refused with a reason. Embedded colour
-profiles are not applied.
+Everything that a picture file can hold other than grey or RGB is converted here: transparency is composed
+over white, palettes and CMYK become RGB, 16-bit grey becomes 8-bit by dividing by 257, EXIF rotation is
+applied. What has no unique interpretation (an animation, floats without a range) is refused with a reason.
+Embedded colour profiles are not applied.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def fit_bytes(data: bytes, size: int, channels: int, fit: Fit) -> Fitted:
 
 
 def fit_array(array: NDArray[np.uint8], size: int, channels: int, fit: Fit) -> Fitted:
-    """Make pixels that lie in memory (H×W×C uint8, C 1, 3 or 4 with alpha last) fit, as `fit_bytes` does."""
+    """Make pixels in memory (H×W×C uint8, C 1, 3 or 4 with alpha last) fit, as `fit_bytes` does."""
     image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
     return _fit_image(image, size, channels, fit)
 
@@ -196,7 +196,7 @@ def _enlarges(shape: tuple[int, int], size: int, fit: Fit) -> bool:
 def _plain(image: Image.Image, channels: int) -> tuple[Image.Image, int]:
     """The image upright, opaque, 8-bit and grey or RGB, with the peak value if it had 16 bits."""
     wanted = "L" if channels == 1 else "RGB"
-    image.load()  # First of all: a PNG may tell its rotation behind its pixels.
+    image.load()  # First: a PNG may store its rotation after its pixels.
     if image.mode == wanted and not image.info and image.format in (None, "PNG"):
         return image, 0
     peak = 0

@@ -1,8 +1,7 @@
-"""Pixel stores: where a Dataset's images lie, behind one small interface.
+"""Pixel stores: a Dataset's images behind one small interface.
 
-The default store is a row of `.npy` shards of raw uint8, N×H×W×C. They are read with positioned reads into a
-fresh
-buffer: unlike a memory map, a shuffled epoch leaves nothing behind in the process's resident memory.
+The default store is a row of `.npy` shards of raw uint8, N×H×W×C. They are read with positioned reads into
+a new buffer: unlike a memory map, a shuffled epoch leaves nothing behind in the process's resident memory.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class RawShards:
             shard: images in a full shard.
 
         Raises:
-            InputError: a shard is missing or has not the size it must have.
+            InputError: a shard is missing or has the wrong size.
         """
         self.folder, self.shape, self.shard = folder, shape, shard
         self._count = count

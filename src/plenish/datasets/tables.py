@@ -37,7 +37,7 @@ def write_rows(
         path: the file to write.
         rows: the rows, column by name.
         labels: what their labels are.
-        types: types of user columns; the others' are found from their values.
+        types: types of user columns; those of other columns are found from the values.
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
     arrays, names = [], []
@@ -111,7 +111,7 @@ def read_column(parts: Sequence[Path], column: str) -> list[Any] | None:
 
 
 def shared_across(hashes: Sequence[str], parts: Sequence[str]) -> int:
-    """How many different images (by hash) lie in more than one part."""
+    """How many different images (by hash) are in more than one part."""
     first: dict[str, str] = {}
     return len({one for one, part in zip(hashes, parts) if first.setdefault(one, part) != part})
 

@@ -1,4 +1,4 @@
-"""The record of how often a split's test part was read: one line a reading, beside the split."""
+"""The record of how often a split's test part was read: one line a reading, in a file next to the split's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _file(data: Path, split: str) -> Path:
 
 
 def record(data: Path, split: str, split_hash: str, purpose: str) -> None:
-    """Add one reading; a Dataset that cannot be written to is only warned of.
+    """Add one reading; a Dataset that cannot be written to only causes a warning.
 
     Args:
         data: folder of the Dataset.

@@ -1,4 +1,4 @@
-"""Outside formats: one file for each, and `recognise`, which tells them apart.
+"""Outside formats: one file for each, and `recognise`, which identifies them.
 
 Every format becomes a `Listing`: what images there are, in a fixed order, with labels, groups, parts and
 columns, before any pixel is read.

@@ -1,4 +1,4 @@
-"""Zip archives: StyleGAN's (`dataset.json` beside the images) and plain ones of folders."""
+"""Zip archives: StyleGAN's (`dataset.json` and images) and plain ones of folders."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _members(source: Path) -> list[str]:
         path = PurePosixPath(info.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
             raise InputError(
-                f"{source} has a member that leads outside it ({info.filename!r}); do not trust this archive."
+                f"{source} has a member with a path outside it ({info.filename!r}); do not use this archive."
             )
     if any(info.flag_bits & 1 for info in infos):
         raise InputError(f"{source} is encrypted; unpack it and give the folder.")

@@ -68,7 +68,9 @@ def read_table(path: Path) -> Columns:
         elif suffix in _PARQUET:
             columns = pq.read_table(path).to_pydict()
         else:
-            raise InputError(f"{path} is no table Plenish reads; give .csv, .tsv, .jsonl or .parquet.")
+            raise InputError(
+                f"{path} is not a table that Plenish reads; give .csv, .tsv, .jsonl or .parquet."
+            )
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
     except (ValueError, OSError, csv.Error) as error:
@@ -121,7 +123,7 @@ def _read_jsonl(path: Path) -> Columns:
 def read_labels(values: Sequence[Any], kind: str, column: str) -> tuple[LabelSchema, list[Any]]:
     """Labels and their schema from a column's cells, none of them empty.
 
-    Lists, and text parted by `|` when the kind is given, are several tags or numbers.
+    Lists, and text separated by `|` when the kind is given, are several tags or numbers.
 
     Raises:
         InputError: a cell is not of the kind asked for.
@@ -154,7 +156,7 @@ def read_labels(values: Sequence[Any], kind: str, column: str) -> tuple[LabelSch
     width = len(numbers_[0])
     if any(len(cell) != width or not all(map(math.isfinite, cell)) for cell in numbers_):
         raise InputError(
-            f"Column '{column}' has not {plural(width, 'finite number')} in every row; mend the table."
+            f"Column '{column}' needs {plural(width, 'finite number')} in every row; correct the table."
         )
     names_ = (column,) if width == 1 else tuple(f"{column}_{i}" for i in range(width))
     return LabelSchema("continuous", names_), numbers_
@@ -165,7 +167,7 @@ def parts(values: Sequence[Any], column: str) -> list[str]:
     wrong = sorted({printable(str(value)) for value in values if str(value).strip().lower() not in ALIASES})
     if wrong:
         raise InputError(
-            f"Column '{column}' has '{wrong[0]}' where train, val or test is needed; mend the table."
+            f"Column '{column}' has '{wrong[0]}' where train, val or test is needed; correct the table."
         )
     return [ALIASES[str(value).strip().lower()] for value in values]
 
@@ -181,10 +183,7 @@ def typed(values: Sequence[Any]) -> list[Any]:
             numbers = [None if value is None else kind(value) for value in values]
         except ValueError:
             continue
-        coded = any(re.match(r"\s*[+-]?0\d", text) for text in texts)
-        odd = any("_" in text for text in texts)
-        huge = any(isinstance(x, int) and abs(x) >= 2**63 for x in numbers)
-        if coded or odd or huge:
-            break
-        return numbers
+        codes = any("_" in text or re.match(r"\s*[+-]?0\d", text) for text in texts)
+        too_large = any(isinstance(x, int) and abs(x) >= 2**63 for x in numbers)
+        return list(values) if codes or too_large else numbers
     return list(values)

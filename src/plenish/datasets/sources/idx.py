@@ -51,7 +51,7 @@ def find(folder: Path) -> list[Path]:
 
 
 def listing(source: Path) -> Listing:
-    """List one idx file of images, or a folder of them, with the labels that lie beside.
+    """List one idx file of images, or a folder of them, with the files of labels next to them.
 
     Raises:
         InputError: a header is wrong, sizes differ, or labels are fewer than images.
@@ -72,7 +72,7 @@ def listing(source: Path) -> Listing:
     if labels:
         if len(labels) != len(out.refs):
             raise InputError(
-                f"Only some of the idx files of {source} have labels beside them; add or remove the others."
+                f"Only some of the idx files of {source} have files of labels; add or remove the others."
             )
         out.labels, out.schema = labels, categorical(labels)
     if len(set(parts)) > 1 and "" not in parts:
@@ -117,27 +117,27 @@ def _check_length(path: Path, before: int, payload: int) -> None:
         check_payload(str(path), payload, size)
     elif size != before + payload:
         raise InputError(
-            f"{path} is {'truncated' if size < before + payload else 'damaged'}: its header promises "
+            f"{path} is {'truncated' if size < before + payload else 'damaged'}: its header says "
             f"{payload:,} bytes and {max(0, size - before):,} follow; fetch it again."
         )
 
 
 def _labels(path: Path, count: int) -> list[str]:
     base = path.name.replace("images", "labels").replace("idx3", "idx1").removesuffix(".gz")
-    beside = next(
+    labels = next(
         (path.with_name(name) for name in (base, base + ".gz") if path.with_name(name).is_file()), None
     )
-    if beside is None or beside == path:
+    if labels is None or labels == path:
         return []
-    (found,) = _header(beside, 1)
+    (found,) = _header(labels, 1)
     if found != count:
         raise InputError(
-            f"{beside} has {plural(found, 'label')} and {path.name} {plural(count, 'image')}; they do "
-            "not belong together."
+            f"{labels} has {plural(found, 'label')} and {path.name} {plural(count, 'image')}; give "
+            "the labels of these images."
         )
-    with _open(beside) as file:
+    with _open(labels) as file:
         file.seek(8)
-        values = _read(file, count, beside)
+        values = _read(file, count, labels)
     return [str(value) for value in values.tolist()]
 
 

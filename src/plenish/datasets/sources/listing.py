@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import re
 import unicodedata
@@ -83,12 +82,12 @@ class Listing:
         ids: ids, or None for running numbers.
         columns: further columns.
         types: their Arrow types, where they are known.
-        pieces: the arrays `blocks` reads from, where their images can be told apart.
+        pieces: the arrays `blocks` reads from, where their images can be identified.
         splits: further splits by name.
         arrays: row-aligned arrays with their manifests, by name.
         about: facts for the Dataset's manifest (name, licence, source, intended_use, extra).
-        notes: remarks for the user.
-        warnings: remarks the user must not miss.
+        notes: information for the user.
+        warnings: for the user, shown also with --quiet.
     """
 
     kind: str
@@ -126,7 +125,7 @@ class Listing:
             start += len(block)
 
     def row(self, i: int) -> dict[str, Any]:
-        """The row of samples.parquet for image `i`, without what only its pixels tell."""
+        """The row of samples.parquet for image `i`, without what is computed from its pixels."""
         row: dict[str, Any] = {"source": printable(self.refs[i])}
         if self.ids is not None:
             row["id"] = self.ids[i]
@@ -144,10 +143,7 @@ class Listing:
         lists = (self.refs, self.labels, self.groups, self.parts, self.ids, *self.columns.values())
         for values in lists:
             digest.update(b"\1")
-            for piece in (
-                itertools.batched(values or (), 4096) if hasattr(itertools, "batched") else (values or (),)
-            ):
-                digest.update(json.dumps(list(piece), default=str).encode())
+            digest.update(json.dumps(list(values or ()), default=str).encode())
         return digest.hexdigest()
 
 
@@ -179,7 +175,7 @@ def shown(names: Sequence[Any], most: int = 3) -> str:
 
 
 def check_payload(what: str, stated: int, packed: int) -> None:
-    """Refuse bombs: compressed arrays whose header cannot be true, or that swell out of all proportion.
+    """Refuse decompression bombs: a header that cannot be true, or an implausible compression ratio.
 
     Args:
         what: the file or member, for the sentence.
@@ -190,13 +186,11 @@ def check_payload(what: str, stated: int, packed: int) -> None:
         InputError: they must not be read.
     """
     if stated > _DEFLATE_MOST * packed + 1024:
-        raise InputError(
-            f"{what} is truncated: its header promises {stated:,} bytes; fetch or save it again."
-        )
+        raise InputError(f"{what} is truncated: its header says {stated:,} bytes; fetch or save it again.")
     if stated > MAX_BYTES // 2 and stated > _SUSPICIOUS * packed:
         raise InputError(
-            f"{what} unpacks {packed / 2**20:,.1f} MiB to {stated / 2**20:,.0f} MiB, as archives made to "
-            "harm do; save it uncompressed if it is sound."
+            f"{what} unpacks {packed / 2**20:,.1f} MiB to {stated / 2**20:,.0f} MiB (a "
+            "decompression bomb?); save it uncompressed if its content is right."
         )
 
 
@@ -215,7 +209,9 @@ def about_parts(parts: Sequence[str]) -> str:
     text = f"The source's own split is kept as 'default': {', '.join(there)}"
     lacking = [part for part in ("train", "val", "test") if not counts[part]]
     if lacking:
-        text += f"; it has no {' and no '.join(lacking)} part, 'plenish split --name other' makes a whole one"
+        text += (
+            f"; it has no {' and no '.join(lacking)} part, 'plenish split --name other' makes a complete one"
+        )
     return text + "."
 
 
@@ -226,7 +222,7 @@ def similar_classes(names: Sequence[str]) -> list[str]:
     for name in names:
         folded = re.sub(r"[\s_-]+", " ", name.casefold())
         if folded in seen:
-            out.append(f"The classes '{seen[folded]}' and '{name}' look like one class and stay two.")
+            out.append(f"The classes '{seen[folded]}' and '{name}' have similar names and are kept apart.")
         seen.setdefault(folded, name)
     return out
 

@@ -62,7 +62,7 @@ def listing(source: Path) -> Listing:
     pieces = [_Images.of(source, members[images]) for _, images, _ in pairs]
     out = Listing("npz archive", [ref for piece in pieces for ref in piece.piece.refs])
     if len({(piece.height, piece.width, piece.channels) for piece in pieces}) > 1:
-        raise InputError(f"The parts of {source} hold images of different shapes; save them alike.")
+        raise InputError(f"The parts of {source} hold images of different shapes; save them with one shape.")
     parts: list[str] = []
     labels: list[NDArray[Any]] = []
     for (part, images, label_key), piece in zip(pairs, pieces):
@@ -116,13 +116,13 @@ def _members(source: Path) -> dict[str, _Member]:
 
 
 def _check_length(source: Path, member: _Member, info: zipfile.ZipInfo, before: int) -> None:
-    """InputError unless the header's shape is what the member holds, in good proportion to the archive."""
+    """InputError unless the header's shape is that of the member's data, and its compression is plausible."""
     if member.dtype.hasobject:  # Pickles have any length, and are refused where they would be loaded.
         return
     what = f"'{member.key}' in {source}"
     if min(member.shape, default=0) < 0 or info.file_size != before + member.bytes:
         raise InputError(
-            f"{what} is damaged: its header promises {member.bytes:,} bytes and "
+            f"{what} is damaged: its header says {member.bytes:,} bytes and "
             f"{max(0, info.file_size - before):,} follow; save it again."
         )
     if info.compress_type != zipfile.ZIP_STORED:
@@ -206,7 +206,7 @@ def _labels(pieces: list[NDArray[Any]], names: list[Any], source: Path) -> tuple
         if not np.isfinite(flat).all():
             raise InputError(
                 f"{source} has {plural(int((~np.isfinite(flat)).sum()), 'label')} that cannot be used "
-                "(NaN or infinite); mend the archive."
+                "(NaN or infinite); correct the archive."
             )
         if not (flat == np.floor(flat)).all():
             return LabelSchema("continuous", ("label",)), [[float(x)] for x in flat]
@@ -271,7 +271,7 @@ class _Images:
         for block in self.raw(0):
             if not np.isfinite(block).all():
                 raise InputError(
-                    f"'{self.member.key}' in {self.source} has NaN or infinite values; mend them."
+                    f"'{self.member.key}' in {self.source} has NaN or infinite values; correct them."
                 )
             low, high = min(low, float(block.min())), max(high, float(block.max()))
         if not (low >= 0 and high <= 255):

@@ -1,9 +1,9 @@
-"""`metadata.parquet`, the table `plenish export` lays beside the images, and how a Dataset is restored from
-it.
+"""`metadata.parquet`, the table that `plenish export` writes next to the images, from which a Dataset is
+restored.
 
 One row an image, in the Dataset's own order: its file's name, the columns of samples.parquet, `split.<name>`
 for each split and `array.<name>` for each array. The schema's metadata (key `plenish`) hold the label schema,
-licence and manifests as JSON. It follows the Hugging Face convention (`file_name`), so that others' tools
+licence and manifests as JSON. It follows the Hugging Face convention (`file_name`), so that other tools
 read the same columns.
 """
 
@@ -36,7 +36,7 @@ def find(source: Path) -> Listing | None:
     ours.
 
     Raises:
-        InputError: the sidecar and the images beside it do not belong together.
+        InputError: the sidecar does not fit the images in the same folder.
     """
     folder = source if source.is_dir() else source.parent
     about = read_about(folder / NAME)
@@ -53,7 +53,7 @@ def find(source: Path) -> Listing | None:
 
 
 def read_about(path: Path) -> dict[str, Any] | None:
-    """What a sidecar says of the Dataset as a whole, or None for no sidecar of ours."""
+    """What a sidecar says of the whole Dataset, or None if Plenish did not write it."""
     if not path.is_file():
         return None
     try:
@@ -88,7 +88,7 @@ def _restore(folder: Path, about: dict[str, Any], archive: str | None) -> Listin
     else:
         place = folder / archive if archive else folder
         out = Listing(kind, names, root=str(place), zipped=archive is not None, channels=about["channels"])
-        _tell_others(out, place)
+        _warn_of_others(out, place)
     out.size, out.channels = about["size"], about["channels"]
     out.schema = LabelSchema.from_dict(about["labels"])
     _columns(out, table, about)
@@ -97,10 +97,10 @@ def _restore(folder: Path, about: dict[str, Any], archive: str | None) -> Listin
     return out
 
 
-def _tell_others(out: Listing, place: Path) -> None:
-    there = archive.pictures(place) if out.zipped else tree.walk(place)[0]
+def _warn_of_others(out: Listing, place: Path) -> None:
+    found = archive.pictures(place) if out.zipped else tree.walk(place)[0]
     known = set(out.refs)
-    others = [name for name in there if name not in known]
+    others = [name for name in found if name not in known]
     if others:
         out.warnings.append(
             f"{plural(len(others), 'image')} not named by {NAME} left out ({shown(others)}); "

@@ -30,14 +30,14 @@ def walk(root: Path) -> tuple[list[str], list[str], Counter[str]]:
     loop of links) is entered once.
 
     Returns:
-        Relative paths of picture files in natural order, relative paths of folders that hold nothing at all
-        of use, and the suffixes of the other files, counted.
+        Relative paths of picture files in natural order, relative paths of folders without any picture file
+        in them, and the suffixes of the other files, counted.
     """
     files: list[str] = []
-    bare: list[str] = []
+    empty: list[str] = []
     others: Counter[str] = Counter()
-    _walk(str(root), "", (), files, bare, others)
-    return sorted(files, key=natural), sorted(bare, key=natural), others
+    _walk(str(root), "", (), files, empty, others)
+    return sorted(files, key=natural), sorted(empty, key=natural), others
 
 
 def _walk(
@@ -45,7 +45,7 @@ def _walk(
     prefix: str,
     above: tuple[tuple[int, int], ...],
     files: list[str],
-    bare: list[str],
+    empty: list[str],
     others: Counter[str],
 ) -> None:
     facts = Path(folder).stat()
@@ -65,9 +65,9 @@ def _walk(
             else:
                 others[PurePosixPath(entry.name).suffix.lower()] += 1
     for name in inner:
-        _walk(f"{folder}/{name}", f"{prefix}{name}/", (*above, identity), files, bare, others)
+        _walk(f"{folder}/{name}", f"{prefix}{name}/", (*above, identity), files, empty, others)
     if len(files) == before and prefix:
-        bare.append(prefix.rstrip("/"))
+        empty.append(prefix.rstrip("/"))
 
 
 def is_hidden(name: str) -> bool:
@@ -83,20 +83,18 @@ def is_picture(name: str) -> bool:
 
 def listing(root: Path, options: TableOptions) -> Listing:
     """List a folder of images; see `arrange` for how its folders are read."""
-    files, bare, others = walk(root)
+    files, empty, others = walk(root)
     if not files:
         raise InputError(f"There are no images in {root}{_hint(others)}; {_reads()}")
     if options.asked:
         raise InputError(
             f"--file-column, --label-column and the like need a table; give it with --labels ({root})."
         )
-    out = arrange(files, bare)
+    out = arrange(files, empty)
     out.root = str(root)
     tables = sorted(path.name for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv", ".jsonl"))
     if tables:
-        out.notes.append(
-            f"A table lies beside the images and was not used ({shown(tables)}); give it with --labels."
-        )
+        out.notes.append(f"A table in the same folder was not used ({shown(tables)}); give it with --labels.")
     return out
 
 
@@ -112,7 +110,7 @@ def _hint(others: Counter[str]) -> str:
     return f" (only {plural(count, 'other file')}" + (f", mostly {suffix})" if suffix else ")")
 
 
-def arrange(files: Sequence[str], bare: Sequence[str] = ()) -> Listing:
+def arrange(files: Sequence[str], empty: Sequence[str] = ()) -> Listing:
     """Read labels and parts from relative paths.
 
     Folders named train, val, test (or a usual alias) at the top are parts. The top folders, or those right
@@ -121,7 +119,7 @@ def arrange(files: Sequence[str], bare: Sequence[str] = ()) -> Listing:
 
     Args:
         files: relative paths of images, in order; at least one.
-        bare: relative paths of folders without images, for a remark.
+        empty: relative paths of folders without images, for a remark.
     """
     depth = _wrapped(files)
     split = _part_folders(files, depth)
@@ -132,7 +130,7 @@ def arrange(files: Sequence[str], bare: Sequence[str] = ()) -> Listing:
     out = Listing("folder of images", list(files), parts=parts)
     if any(inside):
         _classes(out, pieces, inside, at)
-        _tell_bare(out, bare, at)
+        _warn_of_empty(out, empty, at)
     if out.parts is not None:
         out.kind += ", already split"
         out.notes.append(about_parts(out.parts))
@@ -163,10 +161,10 @@ def _part_folders(files: Iterable[str], depth: int) -> bool:
 def _classes(out: Listing, pieces: Sequence[list[str]], inside: Sequence[bool], at: int) -> None:
     keep = [i for i, deep in enumerate(inside) if deep]
     if len(keep) < len(pieces):
-        stray = [out.refs[i] for i, deep in enumerate(inside) if not deep]
+        outside = [out.refs[i] for i, deep in enumerate(inside) if not deep]
         out.warnings.append(
-            f"{plural(len(stray), 'image')} outside any class folder left out ({shown(stray)}); "
-            "move what belongs into one, or give the labels with --labels."
+            f"{plural(len(outside), 'image')} outside any class folder left out ({shown(outside)}); "
+            "move them into one, or give the labels with --labels."
         )
         out.refs = [out.refs[i] for i in keep]
         out.parts = None if out.parts is None else [out.parts[i] for i in keep]
@@ -182,7 +180,7 @@ def _classes(out: Listing, pieces: Sequence[list[str]], inside: Sequence[bool], 
                 out.warnings.append(f"The {part} part has no images of {shown(absent)}.")
 
 
-def _tell_bare(out: Listing, bare: Sequence[str], at: int) -> None:
-    empty = [path for path in bare if path.count("/") == at]
+def _warn_of_empty(out: Listing, empty: Sequence[str], at: int) -> None:
+    empty = [path for path in empty if path.count("/") == at]
     if empty:
         out.warnings.append(f"{plural(len(empty), 'class folder')} without images left out: {shown(empty)}.")
