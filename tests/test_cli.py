@@ -186,7 +186,7 @@ def test_sentences_are_not_joined_by_commas(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize(
     ("begun", "sentence"),
-    [(False, "interrupted; nothing was written."), (True, "interrupted; the same command goes on where")],
+    [(False, "interrupted; nothing was written."), (True, "interrupted; the same command resumes it")],
 )
 def test_an_interrupt_says_whether_there_is_something_to_go_on_from(
     begun: bool,
@@ -209,7 +209,7 @@ def test_an_interrupt_says_whether_there_is_something_to_go_on_from(
 
 
 @pytest.mark.parametrize(
-    ("begun", "sentence"), [(False, "nothing has been trained yet"), (True, "goes on where it stopped")]
+    ("begun", "sentence"), [(False, "nothing has been trained yet"), (True, files.RESUME_HINT)]
 )
 def test_an_interrupted_run_says_whether_it_has_begun(begun: bool, sentence: str, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "a", "generator", {})

@@ -35,7 +35,7 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[Difference]:
 def listed(differences: Sequence[Difference], typed: Mapping[str, str]) -> list[str]:
     """One clause a difference; keys that one option sets make one clause where all of them differ.
 
-    Where the recipe differs, that is told alone: the rest follows from it.
+    Where the recipe differs, nothing else is listed: the rest follows from it.
     """
     different = {d.key.removeprefix("config.") for d in differences}
     set_by: dict[str, set[str]] = {}
@@ -46,10 +46,10 @@ def listed(differences: Sequence[Difference], typed: Mapping[str, str]) -> list[
         key = d.key.removeprefix("config.")
         if key == "recipe":
             more = len(differences) - 1
-            beside = f", and {more} of its options" if more else ""
-            return [f"{typed.get(key, key)} was {d.old!r} and is now {d.new!r}{beside}"]
+            others = f", and {more} of its options" if more else ""
+            return [f"{typed.get(key, key)} was {d.old!r} and is now {d.new!r}{others}"]
         whole = key in typed and set_by[typed[key]] <= different
         long = isinstance(d.old or d.new, (Mapping, list))
-        told = "is another" if long else f"was {d.old!r} and is now {d.new!r}"
-        clauses.setdefault(typed[key] if whole else key, set()).add(told)
+        clause = "is another" if long else f"was {d.old!r} and is now {d.new!r}"
+        clauses.setdefault(typed[key] if whole else key, set()).add(clause)
     return [f"{name} {what.pop() if len(what) == 1 else 'is another'}" for name, what in clauses.items()]

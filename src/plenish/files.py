@@ -1,4 +1,4 @@
-"""Writing so that a file or folder is either whole or absent."""
+"""Writing files and folders completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from plenish.errors import InputError
 
-GOES_ON = "the same command goes on where it stopped"
+RESUME_HINT = "the same command resumes it"
 _MARKER = "partial.json"
 
 
@@ -52,7 +52,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, atomically. NaN and infinities become null."""
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False, default=_as_json)
     write_bytes(path, (text + "\n").encode())
 
 
@@ -78,7 +78,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return _finite(value.tolist())
     return str(value)
@@ -86,7 +86,7 @@ def _plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def reporting_disk(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals about `path` into one clear sentence."""
+    """Turn the operating system's errors about `path` into an InputError."""
     try:
         yield
     except OSError as error:
@@ -108,13 +108,13 @@ def disk_sentence(error: OSError, path: Path) -> str | None:
             f"No space left while writing {path}; free some space or choose another place, then start again."
         )
     named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else path
-    ours = bool({path, _partial(path)} & {named, *named.parents})
+    is_output = bool({path, _partial(path)} & {named, *named.parents})
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{path if ours else named} may not be written; choose a place you can write to."
+        return f"{path if is_output else named} may not be written; choose a place you can write to."
     if error.errno == errno.ENAMETOOLONG:
-        return f"{path if ours else named} has too long a name; choose a shorter one."
+        return f"{path if is_output else named} has too long a name; choose a shorter one."
     if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ENOENT):
-        if ours:
+        if is_output:
             return f"{path} cannot be written: {_obstacle(path)}; choose a place you can write to."
         return f"{named} is not the kind of file expected there; choose another path."
     return None
@@ -126,8 +126,8 @@ def _partial(out: Path) -> Path:
 
 def _obstacle(path: Path) -> str:
     """Why nothing can be made under that name."""
-    there = next(place for place in (*path.parents, Path()) if place.exists())
-    return f"{there} takes no new folders or files" if there.is_dir() else f"{there} is not a folder"
+    existing = next(place for place in (*path.parents, Path()) if place.exists())
+    return f"{existing} takes no new files" if existing.is_dir() else f"{existing} is not a folder"
 
 
 def require_space(path: Path, n_bytes: int) -> None:
@@ -146,12 +146,12 @@ def require_space(path: Path, n_bytes: int) -> None:
 
 @contextlib.contextmanager
 def resumable_from(is_there: Callable[[], bool], otherwise: str = "") -> Iterator[None]:
-    """Put into an interrupt what it leaves: something to go on from, where `is_there`, or `otherwise`."""
+    """Add to an interrupt that the command can resume, where `is_there`, or else `otherwise`."""
     try:
         yield
     except KeyboardInterrupt as stop:
         if not stop.args:
-            stop.args = (GOES_ON,) if is_there() else (otherwise,)
+            stop.args = (RESUME_HINT,) if is_there() else (otherwise,)
         raise
 
 
@@ -159,7 +159,7 @@ def resumable_from(is_there: Callable[[], bool], otherwise: str = "") -> Iterato
 def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False) -> Iterator[Path]:
     """Yield `OUT.partial` to write into; it becomes OUT when the block ends well.
 
-    A partial folder left by a killed job is taken up again (`resumable`) or started anew when it has the same
+    A partial folder left by a killed job is resumed (`resumable`) or emptied when it has the same
     configuration, and refused when it has another.
 
     Args:
@@ -168,21 +168,21 @@ def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False)
         resumable: keep the partial folder on an interrupt, and hand it over unemptied.
 
     Raises:
-        InputError: OUT exists, cannot be written, or a partial of another configuration lies there.
+        InputError: OUT exists, cannot be written, or there is a partial of another configuration.
     """
     if out.exists() or out.is_symlink():
         raise InputError(f"{out} already exists; choose another name or remove it first.")
     partial = _partial(out)
     wanted = config_hash(config)
     with reporting_disk(out):
-        _take_up(partial, wanted, resumable)
+        _prepare(partial, wanted, resumable)
         try:
-            with _held(partial), resumable_from(lambda: resumable and _holds_work(partial)):
+            with _locked(partial), resumable_from(lambda: resumable and _holds_work(partial)):
                 yield partial
                 partial.rename(out)
             (out / _MARKER).unlink()
             flush_folder(out.parent)
-        except _Held:
+        except _Locked:
             raise
         except BaseException as error:
             interrupted = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
@@ -195,22 +195,22 @@ def _holds_work(partial: Path) -> bool:
     return any(path.is_file() and path.name != _MARKER for path in partial.rglob("*"))
 
 
-class _Held(InputError):
-    """Another process writes the folder; it must not be cleared away."""
+class _Locked(InputError):
+    """Another process writes the folder; it must not be removed."""
 
 
 @contextlib.contextmanager
-def _held(partial: Path) -> Iterator[None]:
+def _locked(partial: Path) -> Iterator[None]:
     """Lock a partial folder against a second command that would write into it."""
     with (partial / _MARKER).open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise _Held(f"{partial} is being written by another process; wait for it or stop it.") from None
+            raise _Locked(f"{partial} is being written by another process; wait for it or stop it.") from None
         yield
 
 
-def _take_up(partial: Path, wanted: str, resumable: bool) -> None:
+def _prepare(partial: Path, wanted: str, resumable: bool) -> None:
     if partial.exists():
         marker = partial / _MARKER
         found = read_json(marker).get("config") if marker.exists() else None
@@ -220,9 +220,9 @@ def _take_up(partial: Path, wanted: str, resumable: bool) -> None:
                 "or remove it."
             )
         if found is None and any(partial.iterdir()):
-            raise InputError(f"{partial} is in the way and was not left by Plenish; remove or rename it.")
+            raise InputError(f"{partial} was not made by Plenish; remove or rename it.")
         if found is not None:
-            with _held(partial):
+            with _locked(partial):
                 pass
         if not resumable:
             shutil.rmtree(partial)

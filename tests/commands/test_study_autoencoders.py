@@ -13,6 +13,7 @@ from plenish import cli
 from plenish.commands.reported import study
 from plenish.commands.study_autoencoders import study_autoencoders
 from plenish.errors import InputError
+from plenish.files import RESUME_HINT
 from plenish.runs import Run
 from plenish.training.autoencoder import AutoencoderLearner
 
@@ -73,7 +74,7 @@ def test_it_goes_on_where_it_stopped_and_trains_nothing_twice(
 
     asked = {"recipe": recipe, "epochs": 30.0, "resamples": 50, "options": ["schedule.evaluate_epochs=5"]}
     monkeypatch.setattr(AutoencoderLearner, "step", stopping)
-    with pytest.raises(KeyboardInterrupt, match="goes on where it stopped"):
+    with pytest.raises(KeyboardInterrupt, match=RESUME_HINT):
         study_autoencoders(data.path, tmp_path / "cut", **asked)
     assert Run.open(tmp_path / "cut").state == "interrupted"
     study_autoencoders(data.path, tmp_path / "cut", **asked)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from plenish import cli
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.partition import joined, partition
+from plenish.datasets.partition import connected_units, partition
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.split import split_dataset
 from plenish.datasets.writer import DatasetWriter
@@ -99,7 +99,7 @@ def test_equal_groups_are_divided_exactly(make: Make) -> None:
 def test_joined_units_are_the_connected_components(pairs: list[tuple[int, int]]) -> None:
     groups, hashes = (np.array(c) for c in zip(*pairs))
     groups, hashes = (np.unique(c, return_inverse=True)[1] for c in (groups, hashes))
-    unit = joined(groups, hashes)
+    unit = connected_units(groups, hashes)
     together = np.eye(len(pairs), dtype=bool) | (groups[:, None] == groups) | (hashes[:, None] == hashes)
     for _ in range(6):
         together = together @ together

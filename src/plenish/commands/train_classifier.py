@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from plenish import files, settings
 from plenish.configuration import option_names
 from plenish.errors import InputError
-from plenish.files import GOES_ON
+from plenish.files import RESUME_HINT
 from plenish.invocation import command
 from plenish.progress import say
 from plenish.runs import Run, TrainedRun
@@ -110,7 +110,7 @@ def _train(run: Run, config: ClassifierConfig, train: Subset, val: Subset, retry
 
     outcome, model = train_in_run(run, config, train, val, retry=retry)
     if outcome == "interrupted":
-        raise KeyboardInterrupt(GOES_ON)
+        raise KeyboardInterrupt(RESUME_HINT)
     results = _write_predictions(run, model, val)
     run.update_status(results=results, test_reads=train.dataset.test_reads(train.split_name))
 

@@ -13,7 +13,7 @@ from plenish.configuration import apply_overrides, build_config, option, option_
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
-from plenish.files import GOES_ON
+from plenish.files import RESUME_HINT
 from plenish.invocation import command
 from plenish.progress import say, warn
 from plenish.recipes import AUTO, SECTIONS, Recipe, family_recipe, load_recipe
@@ -193,7 +193,7 @@ def _train(
         outcome = train_generator(dataclasses.replace(task, validator=validator), run, retry=how.retry)
         write_own_report(run.path, "run")
     if outcome == "interrupted":
-        raise KeyboardInterrupt(GOES_ON)
+        raise KeyboardInterrupt(RESUME_HINT)
     return run
 
 

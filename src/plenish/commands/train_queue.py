@@ -203,9 +203,9 @@ def _wait(command: list[str]) -> str:
         except KeyboardInterrupt:
             process.terminate()  # It writes a checkpoint first; Ctrl-C at a terminal has told it already.
             process.wait()
-            raise KeyboardInterrupt(files.GOES_ON) from None
+            raise KeyboardInterrupt(files.RESUME_HINT) from None
     if code == 130:
-        raise KeyboardInterrupt(files.GOES_ON)
+        raise KeyboardInterrupt(files.RESUME_HINT)
     if code == 0:
         return ""
     return last.removeprefix("plenish: ") or f"ended with exit code {code}"

@@ -1,9 +1,8 @@
 """Divide units (groups of images) into parts of given shares, as evenly in every class as the units allow.
 
-Pure and deterministic: no Dataset, no files. Units that look alike (the same counts of every class) are
-dealt out in bulk, the others one by one, large before small, each to the part that then lies closest to its
-targets; single moves and exchanges of two units improve the result until none helps. The best of several
-seeded tries is taken.
+Pure and deterministic: no Dataset, no files. Units with the same counts of every class are assigned in
+proportion, the others one by one, large before small, each to the part whose cost it raises least; moves of
+one unit and swaps of two then lower the cost until none does. The best of several seeded tries is taken.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from numpy.typing import NDArray
 
 _ROUNDS = 4
 _MOVES = 400
-_EXCHANGES = 40
+_SWAPS = 40
 _PAIRS = 4096
 
 
 class _Target:
-    """What each part should hold; missing it costs Σ ((got − wanted) / total)² / share."""
+    """What each part should hold; the cost is Σ ((got − wanted) / total)² / share."""
 
     def __init__(self, counts: NDArray[np.float64], shares: NDArray[np.float64]) -> None:
         self.counts = counts
@@ -31,7 +30,7 @@ class _Target:
         self.value = 1.0 / shares
 
     def sums(self, part: NDArray[np.int64]) -> NDArray[np.float64]:
-        """What each part holds (P×K), weighted, of the units already dealt (part ≥ 0)."""
+        """What each part holds (P×K), weighted, of the units already assigned (part ≥ 0)."""
         return np.stack([self.unit[part == p].sum(axis=0) for p in range(len(self.value))])
 
     def cost(self, part: NDArray[np.int64]) -> float:
@@ -58,8 +57,8 @@ def partition(
     best, least = None, np.inf
     for k in range(tries):
         rng = np.random.default_rng([seed, k, 0x5B117])
-        # Few units have poor local optima: every other try starts from chance.
-        part = _deal(target, shares, required, rng, greedy=len(counts) > 200 or k % 2 == 0)
+        # With few units the greedy start ends in local optima: every other try starts at random.
+        part = _assign(target, shares, required, rng, greedy=len(counts) > 200 or k % 2 == 0)
         if part is None:
             continue
         part = _improve(target, part, required, rng)
@@ -69,7 +68,7 @@ def partition(
     return best
 
 
-def _deal(
+def _assign(
     target: _Target, shares: NDArray[np.float64], required: int, rng: np.random.Generator, greedy: bool
 ) -> NDArray[np.int64] | None:
     part = np.full(len(target.counts), -1, dtype=np.int64)
@@ -79,7 +78,7 @@ def _deal(
         rest = part < 0
         part[rest] = rng.choice(len(shares), int(rest.sum()), p=shares)
         return part
-    _deal_alike(target.counts, shares, part, rng)
+    _assign_equal(target.counts, shares, part, rng)
     sums = target.sums(part)
     rest = rng.permutation(np.flatnonzero(part < 0))
     rest = rest[np.argsort(-target.unit[rest].max(axis=1), kind="stable")]
@@ -108,7 +107,7 @@ def _reserve(
             free = np.flatnonzero((part < 0) & present[:, column])
             if not len(free):
                 return False
-            # Small units first: they leave the most room; a little chance makes the tries differ.
+            # Small units first: they leave the most room; random factors make the tries differ.
             order = (
                 size[free] * rng.uniform(1.0, 1.5, len(free)) / (1 + present[free][:, missing[p]].sum(axis=1))
             )
@@ -118,13 +117,13 @@ def _reserve(
     return True
 
 
-def _deal_alike(
+def _assign_equal(
     counts: NDArray[np.float64],
     shares: NDArray[np.float64],
     part: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> None:
-    """Deal units with equal counts in proportion, leaving the remainders (a few of each kind) undealt."""
+    """Assign units with equal counts in proportion; remainders (a few of each kind) stay unassigned."""
     free = np.flatnonzero(part < 0)
     if not len(free):
         return
@@ -133,23 +132,23 @@ def _deal_alike(
     order = np.lexsort((rng.random(len(free)), kind))
     start = 0
     for n in np.bincount(kind):
-        alike = free[order[start : start + n]]
+        equal = free[order[start : start + n]]
         whole = np.floor(n * shares + 1e-9).astype(int)
-        part[alike[: whole.sum()]] = np.repeat(np.arange(len(shares)), whole)
+        part[equal[: whole.sum()]] = np.repeat(np.arange(len(shares)), whole)
         start += n
 
 
 def _improve(
     target: _Target, part: NDArray[np.int64], required: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Move single units and exchange pairs, in turn, while either helps."""
+    """Move single units and swap pairs, in turn, while the cost falls."""
     present = target.counts[:, : required + 1] > 0
     holders = np.zeros((len(target.value), required + 1), dtype=np.int64)
     np.add.at(holders, part, present.astype(np.int64))
     for _ in range(_ROUNDS):
         before = target.cost(part)
         _move(target, part, present, holders)
-        _exchange(target, part, present, holders, rng)
+        _swap(target, part, present, holders, rng)
         if not target.cost(part) < before - 1e-12:
             break
     return part
@@ -158,16 +157,16 @@ def _improve(
 def _move(
     target: _Target, part: NDArray[np.int64], present: NDArray[np.bool_], holders: NDArray[np.int64]
 ) -> None:
-    """Take the best single move again and again, in place."""
-    everyone = np.arange(len(part))
+    """Make the best single move repeatedly, in place."""
+    units = np.arange(len(part))
     square = (target.unit**2).sum(axis=1)
     for _ in range(_MOVES):
-        miss = target.sums(part) - target.wanted
-        pull = target.unit @ (miss * target.value[:, None]).T
+        excess = target.sums(part) - target.wanted
+        gradient = target.unit @ (excess * target.value[:, None]).T
         change = square[:, None] * (target.value[part][:, None] + target.value[None]) + 2 * (
-            pull - pull[everyone, part][:, None]
+            gradient - gradient[units, part][:, None]
         )
-        change[everyone, part] = np.inf
+        change[units, part] = np.inf
         # A unit that is the last of a required class in its part stays.
         change[np.any(present & (holders[part] <= 1), axis=1)] = np.inf
         unit, to = np.unravel_index(int(np.argmin(change)), change.shape)
@@ -178,25 +177,25 @@ def _move(
         part[unit] = to
 
 
-def _exchange(
+def _swap(
     target: _Target,
     part: NDArray[np.int64],
     present: NDArray[np.bool_],
     holders: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> None:
-    """Swap the best of many random pairs of units until three draws in a row hold none that helps."""
+    """Swap the best of many random pairs of units until three draws in a row do not lower the cost."""
     failures = 0
-    for _ in range(_EXCHANGES):
+    for _ in range(_SWAPS):
         a, b = rng.integers(0, len(part), (2, min(_PAIRS, 4 * len(part) ** 2)))
         a, b = a[part[a] != part[b]], b[part[a] != part[b]]
         if not len(a):
             return
-        miss = target.sums(part) - target.wanted
+        excess = target.sums(part) - target.wanted
         f = target.unit[a] - target.unit[b]  # leaves part[a], joins part[b]
         va, vb = target.value[part[a]], target.value[part[b]]
         change = (f**2).sum(axis=1) * (va + vb) + 2 * (
-            vb * (f * miss[part[b]]).sum(axis=1) - va * (f * miss[part[a]]).sum(axis=1)
+            vb * (f * excess[part[b]]).sum(axis=1) - va * (f * excess[part[a]]).sum(axis=1)
         )
         gain = present[b].astype(np.int64) - present[a]
         change[np.any(holders[part[a]] + gain < 1, axis=1) | np.any(holders[part[b]] - gain < 1, axis=1)] = (
@@ -215,7 +214,7 @@ def _exchange(
         part[u], part[w] = part[w], part[u]
 
 
-def joined(groups: NDArray[np.int64], hashes: NDArray[np.int64]) -> NDArray[np.int64]:
+def connected_units(groups: NDArray[np.int64], hashes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Units of rows that must stay together: same group, same pixels, or linked through others (union-find).
 
     Args:

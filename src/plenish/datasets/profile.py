@@ -149,15 +149,13 @@ def _problems(content: Mapping[str, Any]) -> list[str]:
     if n := content["duplicates"]["sets_across_parts"]:
         problems.append(
             f"The parts of split '{content['split']['name']}' share pixels: {n} "
-            f"{'image lies' if n == 1 else 'images lie'} "
-            "in more than one part, so every score on it is too good; make another split with 'plenish "
-            "split --name'."
+            f"{'image is' if n == 1 else 'images are'} in more than one part, so every score on it is too "
+            "good; make another split with 'plenish split --name'."
         )
     if n := content["straddling_groups"]["count"]:
         problems.append(
-            f"{n} {'group lies' if n == 1 else 'groups lie'} in more than one part of split "
-            f"'{content['split']['name']}', so "
-            "scores on it say little about new groups; make another split with 'plenish split --name'."
+            f"{agree(n, 'group', 'is', 'are')} in more than one part of split '{content['split']['name']}', "
+            "so scores on it say little about new groups; make another split with 'plenish split --name'."
         )
     return problems
 
@@ -170,7 +168,7 @@ def _remarks(content: Mapping[str, Any]) -> list[str]:
         )
     if not groups["count"] and not content["synthetic"]:
         remarks.append(
-            "The images have no groups: images of one patient or object may lie on both sides of a split."
+            "The images have no groups: images of one patient or object may be in different parts of a split."
         )
     elif groups["images_without"] and groups["count"]:
         remarks.append(f"{agree(groups['images_without'], 'image', 'has', 'have')} no group.")

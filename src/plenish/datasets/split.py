@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset, Split
-from plenish.datasets.partition import joined, partition
+from plenish.datasets.partition import connected_units, partition
 from plenish.datasets.schema import PARTS
 from plenish.datasets.tables import split_table
 from plenish.errors import InputError
@@ -28,7 +28,7 @@ class SplitResult:
 
     Attributes:
         splits: the split, or one for each fold.
-        units: things that were kept whole (groups, joined where they share pixels).
+        units: number of groups, merged where they share pixels, each of which is in one part.
         caveats: what the user should know.
     """
 
@@ -37,7 +37,7 @@ class SplitResult:
     caveats: tuple[str, ...]
 
     def summary(self) -> dict[str, Any]:
-        """Counts, how close to the wish they came, and caveats; JSON-able."""
+        """Counts, shares asked for and achieved, and caveats; JSON-able."""
         rows = []
         for split in self.splits:
             about = split.manifest
@@ -85,7 +85,7 @@ def split_dataset(
             next is val, and the others are train. The ratios are then not used.
 
     Returns:
-        The frozen splits and how close they came to what was asked.
+        The frozen splits and the shares they achieved.
 
     Raises:
         InputError: the Dataset is synthetic, the name is taken, the ratios make no sense, or there are too
@@ -94,22 +94,22 @@ def split_dataset(
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(
-            f"{dataset.path} is synthetic and belongs to train as a whole; split the real Dataset instead."
+            f"{dataset.path} is synthetic and all of it belongs to train; split the real Dataset instead."
         )
     shares = (
         _shares(ratios) if folds is None else {f"fold {k}": 1.0 / folds for k in range(_check_folds(folds))}
     )
     names = [name] if folds is None else [f"{name}-{k}" for k in range(folds)]
-    there = [taken for taken in names if taken in dataset.split_names()]
-    if len(there) == len(names):
-        raise _frozen(dataset, there[0])
+    taken = [one for one in names if one in dataset.split_names()]
+    if len(taken) == len(names):
+        raise _frozen(dataset, taken[0])
     units = _Units(dataset)
     wanted = {part: share for part, share in shares.items() if share > 0}
     units.check(len(wanted))
     assigned = units.assign(list(wanted.values()), seed)
     caveats = units.caveats(shares)
     common = {"verb": "split", "seed": seed, "caveats": caveats, "merged_groups": units.merged}
-    wishes: list[tuple[list[str], dict[str, Any]]] = []
+    planned: list[tuple[list[str], dict[str, Any]]] = []
     for k in range(len(names)):
         if folds is None:
             parts = [list(wanted)[p] for p in assigned]
@@ -118,15 +118,15 @@ def split_dataset(
             parts = ["test" if p == k else "val" if p == (k + 1) % folds else "train" for p in assigned]
             asked = {"train": 1 - 2 / folds, "val": 1 / folds, "test": 1 / folds}
             common |= {"folds": folds, "fold": k}
-        wishes.append((parts, common | {"ratios": dict(asked)}))
-    # Folds that a killed try left behind are kept when they are the ones that would be made now.
+        planned.append((parts, common | {"ratios": dict(asked)}))
+    # Folds of an interrupted try are kept if they are those that would be made now.
     ids = dataset.table["id"].tolist()
-    for one, (parts, _) in zip(names, wishes):
-        if one in there and dataset.split(one).hash != split_table(ids, parts, {})[1]["hash"]:
+    for one, (parts, _) in zip(names, planned):
+        if one in taken and dataset.split(one).hash != split_table(ids, parts, {})[1]["hash"]:
             raise _frozen(dataset, one)
     splits = [
-        dataset.split(one) if one in there else dataset.add_split(one, parts, about | units.account(parts))
-        for one, (parts, about) in zip(names, wishes)
+        dataset.split(one) if one in taken else dataset.add_split(one, parts, about | units.account(parts))
+        for one, (parts, about) in zip(names, planned)
     ]
     return SplitResult(tuple(splits), units.count, tuple(caveats))
 
@@ -157,7 +157,7 @@ def _check_folds(folds: int) -> int:
 
 
 class _Units:
-    """The images of a Dataset as things to be kept whole, with what to stratify on."""
+    """The images of a Dataset in units that stay in one part, with what to stratify on."""
 
     def __init__(self, dataset: Dataset) -> None:
         import pandas as pd
@@ -165,13 +165,13 @@ class _Units:
         table = dataset.table
         self.dataset = dataset
         self.grouped = bool(table["group"].notna().any())
-        # An image without a group is a group of its own.
+        # An image without a group is a group of one.
         group = table["group"].astype(object).where(table["group"].notna(), None)
         alone = np.array([value is None for value in group])
         codes = pd.factorize(group)[0].astype(np.int64)
         codes[alone] = codes.max(initial=-1) + 1 + np.arange(int(alone.sum()))
         self.without_group = int(alone.sum()) if self.grouped else 0
-        self.unit = joined(codes, pd.factorize(table["sha256"])[0].astype(np.int64))
+        self.unit = connected_units(codes, pd.factorize(table["sha256"])[0].astype(np.int64))
         self.count = int(self.unit.max()) + 1
         self.merged = len(np.unique(codes)) - self.count
         self.names, self.strata = _strata(dataset)
@@ -202,10 +202,10 @@ class _Units:
                 "ask for fewer parts."
             )
         have = (self.counts[:, 1 : 1 + self.required] > 0).sum(axis=0)
-        poor = [(name, int(n)) for name, n in zip(self.names, have) if 0 < n < parts]
-        if poor:
-            name, n = poor[0]
-            more = f" (and {len(poor) - 1} more classes)" if len(poor) > 1 else ""
+        scarce = [(name, int(n)) for name, n in zip(self.names, have) if 0 < n < parts]
+        if scarce:
+            name, n = scarce[0]
+            more = f" (and {len(scarce) - 1} more classes)" if len(scarce) > 1 else ""
             noun = noun[:-1] if n == 1 else noun
             raise InputError(
                 f"The class '{name}'{more} has only {n} {noun}, too few to be in all {parts} parts; add "
@@ -221,14 +221,14 @@ class _Units:
         part = partition(counts[:, [0, *used]], np.asarray(shares), seed, required)
         if part is None:
             raise InputError(
-                f"No division of {self.dataset.path} by whole groups puts every class into all "
+                f"No division of {self.dataset.path} by groups puts every class into all "
                 f"{len(shares)} parts; add groups of the "
                 "rare classes or ask for fewer parts (--ratios 0.8 0 0.2)."
             )
         return np.asarray(part[self.unit])
 
     def account(self, parts: Sequence[str]) -> dict[str, Any]:
-        """How close the parts came to an even division, for the split's manifest."""
+        """Shares and counts of each part, for the split's manifest."""
         part = np.asarray(parts)
         overall = self.strata.mean(axis=0)
         shares: dict[str, dict[str, float]] = {}
@@ -256,25 +256,22 @@ class _Units:
         notes = []
         if not self.grouped:
             notes.append(
-                "The images have no groups, so each counts as its own: if several come from one patient, "
-                "slide or object, they may "
-                "straddle the parts and every score will be too good."
+                "The images have no groups: if several come from one patient, slide or object, they may be "
+                "in different parts, and every score will be too good."
             )
         elif self.without_group:
             notes.append(
-                f"{agree(self.without_group, 'image', 'has', 'have')} no group; each was treated as a group "
-                "of its own."
+                f"{agree(self.without_group, 'image', 'has', 'have')} no group; each counts as a "
+                "group of one."
             )
         if self.merged:
-            notes.append(
-                f"Identical pixels tied {plural(self.merged, 'group' if self.grouped else 'image')} to "
-                "others; what is tied stays in one part."
-            )
+            noun = "group" if self.grouped else "image"
+            notes.append(f"{agree(self.merged, noun, 'has', 'have')} pixels of others, and the same part.")
         for part in ("val", "test"):
             if shares.get(part) == 0:
-                notes.append(f"There is no {part} part; what needs one will refuse this split.")
+                notes.append(f"There is no {part} part; commands that need one will refuse this split.")
         if self.dataset.labels.kind == "none":
-            notes.append("Without labels, only the number of images was kept even.")
+            notes.append("Without labels, only the number of images is stratified.")
         empty = [name for name, total in zip(self.names, self.strata.sum(axis=0)) if not total]
         if empty and self.dataset.labels.kind != "continuous":
             notes.append(f"No image has the label {', '.join(empty[:5])}{' …' if len(empty) > 5 else ''}.")

@@ -12,7 +12,7 @@ import numpy as np
 from plenish.configuration import build_config
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
-from plenish.files import GOES_ON
+from plenish.files import RESUME_HINT
 from plenish.networks.autoencoder import AutoencoderConfig
 from plenish.progress import warn
 from plenish.runs import Run, warn_of_other_machine
@@ -127,4 +127,4 @@ def fit(run: Run, plan: Plan, train: Subset, val: Subset | None, retry: bool = F
     warn_of_other_machine(run, engine.describe())
     outcome = train_in(run, train, val, plan.network, plan.method, plan.schedule, engine, retry)
     if outcome == "interrupted":
-        raise KeyboardInterrupt(GOES_ON)
+        raise KeyboardInterrupt(RESUME_HINT)
