@@ -43,10 +43,6 @@ def test_first_middle_and_last_layer_stand_for_all() -> None:
         ("grad_g/e", "last: e"),
     ]
     assert layers(names, "d") == [("grad_d", "all")]
-    assert layers(["grad_d", "grad_d_first", "grad_d_last"], "d")[1:] == [
-        ("grad_d_first", "first"),
-        ("grad_d_last", "last"),
-    ]
 
 
 def test_every_chart_has_its_name_and_layers_are_not_charts_of_their_own() -> None:
@@ -55,7 +51,7 @@ def test_every_chart_has_its_name_and_layers_are_not_charts_of_their_own() -> No
         "Losses",
         "Discriminator's accuracy",
         "Discriminator's mistakes",
-        "Discriminator's belief in “real”",
+        "Discriminator's probability of “real”",
         "Gradients of the generator",
     ]
     without = training_charts(_table().drop(columns=["d_real", "d_fake"]))
@@ -68,8 +64,8 @@ def test_the_confusion_matrix_is_that_of_the_last_interval_in_counts_and_percent
     found = confusion_table(table)
     assert found is not None
     assert found.rows == [
-        ["real images", "36 (90.0 %)", "4 (10.0 %)"],
-        ["synthetic images", "8 (20.0 %)", "32 (80.0 %)"],
+        ["real images", "36 (90.0\u00a0%)", "4 (10.0\u00a0%)"],
+        ["synthetic images", "8 (20.0\u00a0%)", "32 (80.0\u00a0%)"],
     ]
     assert confusion_table(table.drop(columns=["images"])) is None
 

@@ -16,7 +16,7 @@ _MOST_NUMBERS = 12
 
 def matrix(
     title: str, names: Sequence[str], values: ArrayLike, *, x_label: str = "", y_label: str = "",
-    caption: str = "", darker: str = "high",
+    caption: str = "",
 ) -> Chart:  # fmt: skip
     """Numbers K×K as shades, each row on a scale of its own, with the numbers where they fit.
 
@@ -27,7 +27,6 @@ def matrix(
         x_label: what the columns are.
         y_label: what the rows are.
         caption: a sentence under the chart.
-        darker: `high` or `low`: which numbers are dark.
     """
     numbers = np.asarray(values, float)
     k = len(names)
@@ -36,7 +35,6 @@ def matrix(
     with canvas(side, side) as (figure, axes):
         low, high = np.nanmin(numbers, axis=1, keepdims=True), np.nanmax(numbers, axis=1, keepdims=True)
         shade = (numbers - low) / np.where(high > low, high - low, 1)
-        shade = shade if darker == "high" else 1 - shade
         for t in range(k):
             for p in range(k):
                 if not np.isfinite(numbers[t, p]):
