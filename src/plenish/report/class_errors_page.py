@@ -6,55 +6,46 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from plenish.datasets.dataset import Dataset, Subset
+from plenish.datasets.dataset import Dataset
 from plenish.metrics.caveats import describe
-from plenish.metrics.reconstruction import Reconstructs
-from plenish.metrics.words import number, with_interval
+from plenish.metrics.words import number, percent, with_interval
 from plenish.report import figures
-from plenish.report.blocks import Block, Card, Charts, Notes, Pictures, Section, Table, Text
+from plenish.report.blocks import Card, Charts, Notes, Pictures, Section, Table, Text
 from plenish.report.matrix import matrix
 from plenish.report.page import render_page
 from plenish.report.pictures import Picture, sheet
+from plenish.study.class_autoencoders import Found
 from plenish.study.class_errors import ClassErrors
 from plenish.study.words import class_verdict
+from plenish.wording import plural
 
 _SHOWN = 8
+_FEW_CLASSES = 4  # each of which gets several images
 
 
-def class_errors_page(
-    content: Mapping[str, Any], found: ClassErrors, test: Subset, models: Sequence[Reconstructs],
-    dataset: Dataset,
-) -> str:  # fmt: skip
+def class_errors_page(found: Found, dataset: Dataset) -> str:
     """The HTML page.
 
     Args:
-        content: autoencoders.json.
-        found: the errors it was made from.
-        test: the test rows, in the order of `found`.
-        models: an autoencoder for each class.
+        found: what the study found.
         dataset: where the images are from.
     """
-    names = content["classes"]
+    content, errors = found.content, found.errors
+    names, caveats = content["classes"], describe(content["caveats"])
     sections = [
-        _errors(content, found),
-        _telling(content, found),
-        _images(found, test, models, float(content.get("noise") or 0.0)),
-        Section("limits", "What limits this", [Notes("", describe(content["caveats"]))])
-        if content["caveats"]
-        else None,
+        _errors(content), _telling(content, errors), _images(found),
+        *([Section("limits", "What this cannot tell", [Notes("", caveats)])] if caveats else []),
         _models(content),
-    ]
+    ]  # fmt: skip
     control = ", classes permuted at random" if content["shuffled"] else ""
+    groups = f" from {plural(content['groups'], 'group')}" if content["groups"] else ""
     return render_page(
         f"One autoencoder a class: {dataset.name}{control}",
-        f"{content['images']:,} test images of {len(names)} classes"
-        + (f" from {content['groups']:,} groups" if content["groups"] else ""),
-        [section for section in sections if section is not None],
-        [_card(content)],
-        phantom=bool(content.get("phantom")),
-        stated_use=dataset.manifest.intended_use,
-    )
+        f"{plural(content['images'], 'test image')} of {plural(len(names), 'class')}{groups}", sections,
+        [_card(content)], phantom=content["phantom"], stated_use=dataset.manifest.intended_use,
+    )  # fmt: skip
 
 
 def _card(content: Mapping[str, Any]) -> Card:
@@ -63,55 +54,42 @@ def _card(content: Mapping[str, Any]) -> Card:
     return Card("Do the errors tell the classes apart?", answer, f"{number[:1].upper()}{number[1:]}", tone)
 
 
-def _errors(content: Mapping[str, Any], found: ClassErrors) -> Section:
+def _errors(content: Mapping[str, Any]) -> Section:
     names = content["classes"]
     values = [
         [np.nan if cell["value"] is None else cell["value"] for cell in row] for row in content["matrix"]
     ]
-    sd = content.get("noise")
-    noisy = f", of images with noise of {sd:g} taken off" if sd else ""
+    noisy = f", of images with noise of {content['noise']:g} removed" if content["noise"] else ""
+    chart = matrix(
+        "Mean error of each class's images under each class's autoencoder", names, values,
+        x_label="autoencoder of", y_label="images of",
+        caption=f"Mean squared error, pixels from 0 to 1{noisy}. Shades compare within a row.",
+    )  # fmt: skip
     head = ["images of", *(f"model of {name}" for name in names)]
-    rows = [[name, *(_cell(cell) for cell in row)] for name, row in zip(names, content["matrix"])]
-    blocks: list[Block] = [
-        Charts(
-            [
-                matrix(
-                    "Mean error of each class's images under each class's autoencoder", names, values,
-                    x_label="autoencoder of", y_label="images of",
-                    caption=f"Mean squared error, pixels from 0 to 1{noisy}. Shades compare within a row.",
-                )
-            ]
-        )
-    ]  # fmt: skip
-    table = Table(
-        head, rows, caption=f"With {100 * content['level']:.0f} % intervals.", folded=len(names) > 3
-    )
-    return Section("errors", "Errors", [*blocks, table])
+    rows = [[name, *map(_cell, row)] for name, row in zip(names, content["matrix"])]
+    caption = f"With {percent(content['level'], '.0f')} intervals."
+    return Section("errors", "Errors", [Charts([chart]), Table(head, rows, caption, folded=len(names) > 3)])
 
 
 def _cell(cell: Mapping[str, Any]) -> str:
     return with_interval(cell["value"], cell["low"], cell["high"])
 
 
-def _telling(content: Mapping[str, Any], found: ClassErrors) -> Section:
+def _telling(content: Mapping[str, Any], errors: ClassErrors) -> Section:
     names = content["classes"]
-    blocks: list[Block] = []
-    charts = []
-    if len(names) == 2:
-        charts += [_differences(found), _roc(found, content)]
+    charts = [_differences(errors), _roc(errors, content)] if len(names) == 2 else []
     charts.append(
         matrix(
             "Which model's error is the lowest", names, content["confusion"], x_label="lowest error",
             y_label="images of", caption="Numbers of test images.",
         )
     )  # fmt: skip
-    blocks.append(Charts(charts))
     rows = [["every image", *_line(content, names)]]
     if "by_group" in content:
         rows.append([f"means of {content['by_group']['units']:,} groups", *_line(content["by_group"], names)])
     first = ["AUROC of the difference", "AUROC of the log ratio"] if len(names) == 2 else []
-    blocks.append(Table(["", *first, "accuracy of the lowest error", "balanced accuracy"], rows))
-    return Section("telling", "Telling the classes apart", blocks)
+    table = Table(["", *first, "accuracy of the lowest error", "balanced accuracy"], rows)
+    return Section("telling", "Telling the classes apart", [Charts(charts), table])
 
 
 def _line(content: Mapping[str, Any], names: Sequence[str]) -> list[str]:
@@ -148,51 +126,37 @@ def _roc(found: ClassErrors, content: Mapping[str, Any]) -> figures.Chart:
     )  # fmt: skip
 
 
-def _images(found: ClassErrors, test: Subset, models: Sequence[Reconstructs], sd: float) -> Section:
-    """Test images as every model gives them back; which images is decided by chance."""
+def _images(found: Found) -> Section:
+    """Randomly drawn test images with their reconstructions by every model."""
     rng = np.random.default_rng(0)
-    names, pictures = found.names, []
-    few = len(names) <= 4
-    if few:
-        for k, name in enumerate(names):
-            pictures.append(_strip(found, test, models, rng, k, f"images of {name}", sd))
-        text = (
-            "Originals above; below, as the models of " + ", ".join(names) + " give them back, in this order."
-        )
+    names, codes = found.errors.names, found.errors.codes
+    each = [np.flatnonzero(codes == k) for k in range(len(names))]
+    if len(names) <= _FEW_CLASSES:
+        pictures = []
+        for name, mine in zip(names, each):
+            drawn = np.sort(rng.choice(mine, min(_SHOWN, len(mine)), replace=False))
+            pictures.append(_sheet(found, drawn, f"images of {name}"))
+        text = "Originals above; below, their reconstructions by the models of "
     else:
-        drawn = [rng.choice(np.flatnonzero(found.codes == k)) for k in range(len(names))]
-        images = test.images(np.array(drawn))
-        pictures.append(_sheet(images, models, "an image of each class", sd))
-        text = (
-            "An image of each class; below, row by row, as the models of " + ", ".join(names)
-            + " give them back."
-        )  # fmt: skip
-    if sd:
+        drawn = np.array([rng.choice(mine) for mine in each])
+        pictures = [_sheet(found, drawn, "an image of each class")]
+        text = "An image of each class; below, row by row, the reconstructions by the models of "
+    text += ", ".join(names) + ", in this order."
+    if sd := found.content["noise"]:
         text += f" Each model is shown the image with noise of {sd:g}, the same for all."
-    return Section("images", "Images and what the models make of them", [Text([text]), Pictures(pictures)])
+    return Section("images", "Images and their reconstructions", [Text([text]), Pictures(pictures)])
 
 
-def _strip(
-    found: ClassErrors, test: Subset, models: Sequence[Reconstructs], rng: np.random.Generator, k: int,
-    caption: str, sd: float,
-) -> Picture:  # fmt: skip
-    mine = np.flatnonzero(found.codes == k)
-    drawn = np.sort(rng.choice(mine, min(_SHOWN, len(mine)), replace=False))
-    return _sheet(test.images(drawn), models, caption, sd)
-
-
-def _sheet(images: Any, models: Sequence[Reconstructs], caption: str, sd: float) -> Picture:
-    rng = np.random.default_rng(0)
-    noise = np.float32(sd) * rng.standard_normal(images.shape, np.float32) if sd else None
-    rows = [images, *(_pixels(model.reconstruct(images, noise)) for model in models)]
+def _sheet(found: Found, rows: NDArray[np.int64], caption: str) -> Picture:
+    images, sd = found.test.images(rows), np.float32(found.content["noise"])
+    noise = sd * np.random.default_rng(0).standard_normal(images.shape, np.float32) if sd else None
+    made = [
+        np.clip(np.rint(255 * m.reconstruct(images, noise)), 0, 255).astype(np.uint8) for m in found.models
+    ]
     return sheet(
-        np.concatenate(rows), f"Originals and reconstructions: {caption}", columns=len(images), tile=64,
-        caption=caption,
+        np.concatenate([images, *made]), f"Originals and reconstructions: {caption}", columns=len(images),
+        tile=64, caption=caption,
     )  # fmt: skip
-
-
-def _pixels(images: Any) -> Any:
-    return np.clip(np.rint(255 * images), 0, 255).astype(np.uint8)
 
 
 def _models(content: Mapping[str, Any]) -> Section:

@@ -46,6 +46,32 @@ class StudyConfig(ClassifierOptions):
         parse_arms(self.arms, self.ratio)
 
 
+@dataclasses.dataclass(frozen=True)
+class ClassStudyConfig:
+    """What a study of one autoencoder a class compares.
+
+    Attributes:
+        classes: which classes; all by default. Of two, the second is the positive one.
+        split: the split.
+        seed: seed of every random draw.
+        balance: train every model on as many images as the smallest class has.
+        shuffle: a control: classes are permuted at random over the images (over whole groups, where these
+            have one class), so that there is nothing to find.
+        level: level of the intervals.
+        resamples: bootstrap resamples of the test groups.
+        draws: draws of noise for each test image, where there is noise.
+    """
+
+    classes: list[str] | None = None
+    split: str = "default"
+    seed: int = 0
+    balance: bool = True
+    shuffle: bool = False
+    level: float = option(0.95, above=0, below=1)
+    resamples: int = option(1000, least=10)
+    draws: int = option(4, least=1)
+
+
 def check_source(arms: Sequence[Arm], generator: Path | None, synthetic: Path | None) -> None:
     """Refuse synthetic images that are missing, given twice, or to be generated for no arm."""
     if generator is not None and synthetic is not None:

@@ -1,15 +1,17 @@
-"""What a study found, as the terminal shows it."""
+"""What studies found, as the terminal shows it."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from plenish.metrics.caveats import describe
-from plenish.metrics.words import with_interval
-from plenish.study.words import METRIC_NAMES, PRIMARY_METRIC, find_row, study_verdict
+from plenish.metrics.words import number, with_interval
+from plenish.study.words import METRIC_NAMES, PRIMARY_METRIC, class_verdict, find_row, study_verdict
+
+_MOST_SHOWN = 6  # classes whose matrix of errors has room in a terminal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,17 +55,80 @@ class Study:
 
     def __rich__(self) -> Any:
         """The same for a terminal."""
-        from rich.console import Group
-        from rich.markup import escape
-        from rich.table import Table
-
         shown = self.summary()
-        table = Table(title=METRIC_NAMES[PRIMARY_METRIC], title_justify="left")
-        for column in ("arm", "mean and interval", "against real", "verdict"):
-            table.add_column(column)
-        for row in shown["arms"]:
-            cells = (row.get(key, "") for key in ("arm", PRIMARY_METRIC, "against_real", "verdict"))
-            table.add_row(*map(escape, cells))
-        limits = [f"• {escape(text)}" for text in shown["caveats"]]
+        columns = {
+            "arm": "arm", "mean and interval": PRIMARY_METRIC, "against real": "against_real",
+            "verdict": "verdict",
+        }  # fmt: skip
+        rows = [[row.get(key, "") for key in columns.values()] for row in shown["arms"]]
         place = f"{self.path}/study.json" + (f" and {self.report}" if self.report else "")
-        return Group(escape(self.verdict), table, *limits, escape(place))
+        return _printed(
+            [self.verdict], METRIC_NAMES[PRIMARY_METRIC], [*columns], rows, shown["caveats"], place
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassStudy:
+    """A finished study of one autoencoder a class.
+
+    Attributes:
+        path: its folder.
+        content: what autoencoders.json holds.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+
+    @property
+    def verdict(self) -> str:
+        """The answer in one sentence."""
+        return "".join(f"{text}{end}" for text, end in zip(class_verdict(self.content), (": ", ".")))
+
+    def summary(self) -> dict[str, Any]:
+        """The answer, the matrix of errors, and what limits them."""
+        content, names = self.content, self.content["classes"]
+        measures = {key: content[key] for key in ("auroc", "accuracy", "balanced_accuracy") if key in content}
+        if "by_group" in content:
+            key = "auroc" if len(names) == 2 else "balanced_accuracy"
+            measures[f"{key}_by_group"] = content["by_group"][key]
+        return {
+            "verdict": self.verdict,
+            **{key: with_interval(m["value"], m["low"], m["high"], ".3f") for key, m in measures.items()},
+            "caveats": describe(content["caveats"]), "study": str(self.path),
+            "report": str(self.path / "report.html"),
+            "mean_errors": [
+                {"images_of": name, **{f"model_{p}": cell["value"] for p, cell in zip(names, row)}}
+                for name, row in zip(names, content["matrix"])
+            ],
+        }  # fmt: skip
+
+    def __rich__(self) -> Any:
+        """The same for a terminal, where the matrix of more than a few classes has no room."""
+        shown = self.summary()
+        facts = [
+            f"{key.replace('_', ' ')} {value}"
+            for key, value in shown.items()
+            if key.startswith(("auroc", "acc"))
+        ]
+        errors = shown["mean_errors"] if len(shown["mean_errors"]) <= _MOST_SHOWN else []
+        head = [key.replace("_", " ") for key in errors[0]] if errors else []
+        rows = [[row["images_of"], *(number(v, 4) for v in list(row.values())[1:])] for row in errors]
+        place = f"{self.path}/autoencoders.json and {shown['report']}"
+        title = "mean error under each model"
+        return _printed([self.verdict, *facts], title, head, rows, shown["caveats"], place)
+
+
+def _printed(
+    lines: Sequence[str], title: str, head: Sequence[str], rows: Sequence[Sequence[str]],
+    caveats: Sequence[str], place: str,
+) -> Any:  # fmt: skip
+    """Lines, a table if it has rows, caveats and where the rest is, for rich."""
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*map(escape, head), title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    below = [*(f"• {text}" for text in caveats), place]
+    return Group(*map(escape, lines), *([table] if rows else []), *map(escape, below))

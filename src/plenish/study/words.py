@@ -92,7 +92,7 @@ def _no_interval(seeds: int, units: int) -> str:
 
 
 def class_verdict(content: Mapping[str, Any]) -> tuple[str, str]:
-    """The answer of a study of one autoencoder a class, and the number behind it.
+    """The answer of a study of one autoencoder a class, and what it rests on.
 
     Args:
         content: autoencoders.json.
@@ -104,10 +104,10 @@ def class_verdict(content: Mapping[str, Any]) -> tuple[str, str]:
         "reversed": f"The errors tell {classes} apart, but the wrong way round",
         "no evidence": f"No evidence that the errors tell {classes} apart",
         "no interval": "No answer with an interval",
-        "no answer": f"No answer: the test part lacks one of {classes}",
+        "no answer": "No answer",
     }[word]
     if word == "no answer":
-        return answer, ""
+        return answer, f"the test part lacks one of {classes}"
     found, chance, what = _measure(content)
     value = with_interval(found["value"], found["low"], found["high"], ".3f")
     return answer, f"{what} is {value}; chance is {chance:.2g}"
