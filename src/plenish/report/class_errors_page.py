@@ -49,9 +49,9 @@ def class_errors_page(found: Found, dataset: Dataset) -> str:
 
 
 def _card(content: Mapping[str, Any]) -> Card:
-    answer, number = class_verdict(content)
+    answer, reason = class_verdict(content)
     tone = "good" if content["verdict"] == "apart" else "neutral"
-    return Card("Do the errors tell the classes apart?", answer, f"{number[:1].upper()}{number[1:]}", tone)
+    return Card("Do the errors tell the classes apart?", answer, f"{reason[:1].upper()}{reason[1:]}.", tone)
 
 
 def _errors(content: Mapping[str, Any]) -> Section:
@@ -86,7 +86,9 @@ def _telling(content: Mapping[str, Any], errors: ClassErrors) -> Section:
     )  # fmt: skip
     rows = [["every image", *_line(content, names)]]
     if "by_group" in content:
-        rows.append([f"means of {content['by_group']['units']:,} groups", *_line(content["by_group"], names)])
+        rows.append(
+            [f"means by group ({content['by_group']['units']:,} units)", *_line(content["by_group"], names)]
+        )
     first = ["AUROC of the difference", "AUROC of the log ratio"] if len(names) == 2 else []
     table = Table(["", *first, "accuracy of the lowest error", "balanced accuracy"], rows)
     return Section("telling", "Telling the classes apart", [Charts(charts), table])
@@ -144,7 +146,9 @@ def _images(found: Found) -> Section:
     text += ", ".join(names) + ", in this order."
     if sd := found.content["noise"]:
         text += f" Each model is shown the image with noise of {sd:g}, the same for all."
-    return Section("images", "Images and their reconstructions", [Text([text]), Pictures(pictures)])
+    return Section(
+        "images", "Images and their reconstructions", [Text([text]), Pictures(pictures, wide=True)]
+    )
 
 
 def _sheet(found: Found, rows: NDArray[np.int64], caption: str) -> Picture:
