@@ -31,14 +31,6 @@ def base_and_stages(size: int, least_stages: int = 2) -> tuple[int, int]:
     return found
 
 
-def check_widths(width: int, max_width: int) -> None:
-    """Raise InputError unless feature maps can double from `width` up to `max_width`."""
-    if width < 1 or max_width < width:
-        raise InputError(
-            f"network.width must be from 1 to network.max_width, which is {max_width}, and is {width}."
-        )
-
-
 def check_activations(dropout: float, slope: float, init: str) -> None:
     """Raise InputError unless dropout, slope of the leaky ReLUs and initialisation are possible ones."""
     if not 0 <= dropout < 1:

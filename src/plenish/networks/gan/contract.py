@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from plenish.errors import InputError, unknown
 from plenish.networks.families import Family
+from plenish.networks.layers import base_and_stages
 from plenish.networks.sampler import Sampler, SamplerConfig, check_labels, seeded
 
 Prior = Literal["uniform", "normal"]
@@ -34,6 +35,35 @@ class NetworkConfig(SamplerConfig):
             raise unknown("prior", self.prior, get_args(Prior))
         if self.z_dim < 1:
             raise InputError(f"The latent vector needs at least one number; z_dim is {self.z_dim}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class WidthConfig(NetworkConfig):
+    """Configuration of families whose feature maps double from the finest resolution towards the base.
+
+    Attributes:
+        width: feature maps at the finest resolution; they double towards the base, up to `max_width`.
+        max_width: most feature maps of any layer.
+        full_width: whether `width` is meant for the full resolution, in place of half of it.
+    """
+
+    width: int = 64
+    max_width: int = 512
+    full_width: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        base_and_stages(self.size)
+        if self.width < 1 or self.max_width < self.width:
+            raise InputError(
+                f"network.width must be from 1 to network.max_width, which is {self.max_width}, and is "
+                f"{self.width}."
+            )
+
+    def widths(self) -> list[int]:
+        """Feature maps from the finest resolution down to the base."""
+        _, doublings = base_and_stages(self.size)
+        return [min(self.width << i, self.max_width) for i in range(doublings + self.full_width)]
 
 
 class Generator(Sampler):
@@ -129,9 +159,9 @@ class Generator(Sampler):
         raise NotImplementedError
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Z, N×z_dim (and y, N×K) → images, N×C×H×W in [-1, 1]."""
+        """Z, N×z_dim (and y, N×K) → images, N×C×H×W; random noise in training, constant in evaluation."""
         self.check_labels(y)
-        return self.synthesis(self.mapping(z, y), y)
+        return self.synthesis(self.mapping(z, y), y, noise="random" if self.training else "constant")
 
     def grow(self, stage: int, alpha: float = 1.0) -> None:
         """Go to a resolution stage, faded in by alpha; only networks with several stages can."""
@@ -149,9 +179,13 @@ class Generator(Sampler):
 
 
 class Discriminator(nn.Module):
-    """Base of all discriminators and critics: image (and y) → logits."""
+    """Base of all discriminators and critics: image (and y) → features → logits.
+
+    Families make `features`, and a linear layer `head` or `logits` of their own.
+    """
 
     stages: int = 1
+    head: nn.Module
 
     def __init__(self, config: NetworkConfig) -> None:
         """Keep the configuration; families add their layers."""
@@ -183,7 +217,13 @@ class Discriminator(nn.Module):
         Returns:
             Logits, N; positive means real.
         """
-        raise NotImplementedError
+        self.check_labels(y)
+        return self.logits(self.features(image, y, parts=parts), y)
+
+    def logits(self, features: Tensor, y: Tensor | None) -> Tensor:
+        """Features, N×F (and y, N×K) → logits, N."""
+        scores: Tensor = self.head(features)
+        return scores[:, 0].float()
 
 
 @dataclasses.dataclass(frozen=True)

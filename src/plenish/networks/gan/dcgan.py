@@ -9,6 +9,7 @@ generator's input, and the features behind the discriminator's first convolution
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 from plenish.errors import InputError, unknown
 from plenish.networks.activation import leaky_relu_
 from plenish.networks.convolution import Downsampling, Upsampling
-from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
 from plenish.networks.layers import (
     base_and_stages,
     check_activations,
-    check_widths,
     initialise,
     label_maps,
     norm_parts,
@@ -32,7 +32,7 @@ NORMS = ("batch", "spectral", "instance", "none")
 
 
 @dataclasses.dataclass(frozen=True)
-class DCGANConfig(NetworkConfig):
+class DCGANConfig(WidthConfig):
     """Configuration of both networks.
 
     Attributes:
@@ -46,8 +46,7 @@ class DCGANConfig(NetworkConfig):
         slope: of the discriminator's leaky ReLUs.
     """
 
-    width: int = 64
-    max_width: int = 512
+    full_width: ClassVar = False
     kernel: int = 4
     d_norm: str = "batch"
     dropout: float = 0.0
@@ -56,18 +55,11 @@ class DCGANConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        base_and_stages(self.size)
         if self.kernel not in (4, 5):
             raise InputError(f"The kernel of a DCGAN is 4 or 5 pixels, not {self.kernel}.")
-        check_widths(self.width, self.max_width)
         if self.d_norm not in NORMS:
             raise unknown("normalisation", self.d_norm, NORMS)
         check_activations(self.dropout, self.slope, self.init)
-
-    def widths(self) -> list[int]:
-        """Feature maps from half the full resolution down to the base."""
-        _, stages = base_and_stages(self.size)
-        return [min(self.width << i, self.max_width) for i in range(stages)]
 
 
 class DCGANGenerator(Generator):
@@ -136,12 +128,6 @@ class DCGANDiscriminator(Discriminator):
         for down, norm in zip(self.downs, self.norms, strict=True):
             h = leaky_relu_(norm_parts(norm, down(h), parts), self.slope, drop)
         return h.permute(0, 2, 3, 1).flatten(1)
-
-    def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
-        """Images, N×C×H×W in [-1, 1] (and y, N×K) → logits, N; batch norm looks at each of `parts` alone."""
-        self.check_labels(y)
-        logits: Tensor = self.head(self.features(image, y, parts=parts))[:, 0].float()
-        return logits
 
 
 FAMILY = GANFamily(DCGANConfig, DCGANGenerator, discriminator=DCGANDiscriminator)

@@ -308,16 +308,14 @@ class ProGANDiscriminator(_Growing, Discriminator):
         h = F.leaky_relu_(self.last(h), 0.2)
         return F.leaky_relu_(self.dense(h.permute(0, 2, 3, 1).flatten(1)), 0.2)
 
-    def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
-        """Images of the stage's size, N×C×H×W (and y, N×K) → logits, N."""
-        self.check_labels(y)
-        h = self.features(image, parts=parts)
-        exact = torch.promote_types(h.dtype, torch.float32)
-        logits: Tensor = self.head(h)[:, 0].to(exact)
+    def logits(self, features: Tensor, y: Tensor | None) -> Tensor:
+        """Features, N×F (and y, N×K) → logits, N."""
+        exact = torch.promote_types(features.dtype, torch.float32)
+        logits: Tensor = self.head(features)[:, 0].to(exact)
         if self.embed is None or y is None:
             return logits
-        projected: Tensor = (self.embed(y) * h).sum(1, dtype=exact)
-        return logits + projected / math.sqrt(h.shape[1])
+        projected: Tensor = (self.embed(y) * features).sum(1, dtype=exact)
+        return logits + projected / math.sqrt(features.shape[1])
 
 
 FAMILY = GANFamily(ProGANConfig, ProGANGenerator, discriminator=ProGANDiscriminator)

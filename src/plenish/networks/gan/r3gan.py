@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plenish.errors import InputError
-from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
-from plenish.networks.layers import base_and_stages, check_widths
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
+from plenish.networks.layers import base_and_stages
 
 _SLOPE = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
-class R3GANConfig(NetworkConfig):
+class R3GANConfig(WidthConfig):
     """Configuration of both networks.
 
     Attributes:
@@ -45,16 +45,9 @@ class R3GANConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        base_and_stages(self.size)
-        check_widths(self.width, self.max_width)
         for name in ("blocks", "expansion", "group_width"):
             if getattr(self, name) < 1:
                 raise InputError(f"network.{name} must be 1 or more, not {getattr(self, name)}.")
-
-    def widths(self) -> list[int]:
-        """Feature maps from the full resolution down to the base."""
-        _, stages = base_and_stages(self.size)
-        return [min(self.width << i, self.max_width) for i in range(stages + 1)]
 
 
 def groups(maps: int, group_width: int) -> int:
@@ -187,10 +180,8 @@ class R3GANDiscriminator(Discriminator):
         # A 4×4 depthwise convolution to one position, as the product and sum it is; in float32.
         return (h * self.basis).sum((2, 3))
 
-    def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
-        """Images, N×C×H×W (and y, N×K) → logits, N; no image's depends on the others of its batch."""
-        self.check_labels(y)
-        features = self.features(image, y, parts=parts)
+    def logits(self, features: Tensor, y: Tensor | None) -> Tensor:
+        """Features, N×F (and y, N×K) → logits, N."""
         with torch.autocast(features.device.type, enabled=False):
             logits: Tensor = self.head(features)[:, 0]
             if self.embed is not None and y is not None:

@@ -18,13 +18,13 @@ from torch.nn import functional as F
 
 from plenish.errors import InputError
 from plenish.networks.attention import SelfAttention
-from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
-from plenish.networks.layers import base_and_stages, check_widths
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
+from plenish.networks.layers import base_and_stages
 from plenish.networks.resampling import pooled_convolution, upsampled_convolution
 
 
 @dataclasses.dataclass(frozen=True)
-class SAGANConfig(NetworkConfig):
+class SAGANConfig(WidthConfig):
     """Configuration of both networks.
 
     Attributes:
@@ -34,21 +34,13 @@ class SAGANConfig(NetworkConfig):
     """
 
     z_dim: int = 128
-    width: int = 64
     max_width: int = 1024
     attention: int = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        base_and_stages(self.size)
-        check_widths(self.width, self.max_width)
         if self.attention < 0:
             raise InputError(f"network.attention must not be negative, and is {self.attention}.")
-
-    def widths(self) -> list[int]:
-        """Feature maps from the full resolution down to the base."""
-        _, doublings = base_and_stages(self.size)
-        return [min(self.width << i, self.max_width) for i in range(doublings + 1)]
 
     def attention_at(self, sides: list[int]) -> int | None:
         """Number of the block behind which attention stands, from the sides of all blocks' outputs."""
@@ -306,14 +298,12 @@ class SAGANDiscriminator(Discriminator):
         h = F.relu_(self.flat(h))
         return h.sum((2, 3), dtype=torch.promote_types(h.dtype, torch.float32))
 
-    def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
-        """Images, N×C×H×W in [-1, 1] (and y, N×K) → logits, N."""
-        self.check_labels(y)
-        h = self.features(image)
-        logits: Tensor = self.head(h)[:, 0].to(h.dtype)
+    def logits(self, features: Tensor, y: Tensor | None) -> Tensor:
+        """Features, N×F (and y, N×K) → logits, N."""
+        logits: Tensor = self.head(features)[:, 0].to(features.dtype)
         if self.embed is None or y is None:
             return logits
-        projected: Tensor = (self.embed(y) * h).sum(1)
+        projected: Tensor = (self.embed(y) * features).sum(1)
         return logits + projected
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
-from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
 from plenish.networks.gan.modulated import (
     Convolution,
     Dense,
@@ -26,7 +26,7 @@ from plenish.networks.gan.modulated import (
     minibatch_deviation,
     pixel_norm,
 )
-from plenish.networks.layers import base_and_stages, check_widths
+from plenish.networks.layers import base_and_stages
 from plenish.networks.lowpass import double
 
 MAPPING_RATE = 0.01
@@ -34,7 +34,7 @@ MAPPING_RATE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
-class StyleGAN2Config(NetworkConfig):
+class StyleGAN2Config(WidthConfig):
     """Configuration of both networks.
 
     Attributes:
@@ -56,19 +56,12 @@ class StyleGAN2Config(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        base_and_stages(self.size)
-        check_widths(self.width, self.max_width)
         if self.w_dim < 1 or self.mapping_layers < 1:
             raise InputError(
                 f"w_dim and mapping_layers must be at least 1, not {self.w_dim} and {self.mapping_layers}."
             )
         if self.mbstd_group < 0:
             raise InputError(f"mbstd_group must not be negative, and is {self.mbstd_group}.")
-
-    def widths(self) -> list[int]:
-        """Feature maps at each resolution, from the base up."""
-        _, stages = base_and_stages(self.size)
-        return [min(self.width << (stages - i), self.max_width) for i in range(stages + 1)]
 
 
 class Mapping(nn.Module):
@@ -111,7 +104,7 @@ class StyleGAN2Generator(Generator):
         """Build the layers and initialise them."""
         super().__init__(config, config.w_dim)
         base, stages = base_and_stages(config.size)
-        widths = config.widths()
+        widths = config.widths()[::-1]
         self.num_ws = 2 * stages + 2
         self.map = Mapping(config.z_dim, config.labels, config.z_dim, config.w_dim, config.mapping_layers)
         self.start = nn.Parameter(torch.randn(1, widths[0], base, base))
@@ -147,11 +140,6 @@ class StyleGAN2Generator(Generator):
             image = double(image) + self.images[i](h, w[:, 2 * i + 1])
         return image
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Z, N×z_dim (and y, N×K) → images, N×C×H×W; random noise in training, constant in evaluation."""
-        self.check_labels(y)
-        return self.synthesis(self.mapping(z, y), y, noise="random" if self.training else "constant")
-
 
 class ResidualBlock(nn.Module):
     """Two convolutions, the second to half the resolution, beside a 1×1 shortcut; the sum over √2."""
@@ -177,7 +165,7 @@ class StyleGAN2Discriminator(Discriminator):
         super().__init__(config)
         self.group = config.mbstd_group
         base, _ = base_and_stages(config.size)
-        widths = config.widths()[::-1]
+        widths = config.widths()
         self.from_image = Convolution(config.channels, widths[0], 1)
         self.blocks = nn.Sequential(*(ResidualBlock(a, b) for a, b in itertools.pairwise(widths)))
         self.last = Convolution(widths[-1] + (self.group > 0), widths[-1], 3)
@@ -195,13 +183,12 @@ class StyleGAN2Discriminator(Discriminator):
         out: Tensor = self.dense(self.last(h).permute(0, 2, 3, 1).flatten(1))
         return out
 
-    def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
-        """Images, N×C×H×W (and y, N×K) → logits, N; each of `parts` has groups of its own."""
-        self.check_labels(y)
-        judged: Tensor = self.head(self.features(image, y, parts=parts))
+    def logits(self, features: Tensor, y: Tensor | None) -> Tensor:
+        """Features, N×F (and y, N×K) → logits, N."""
+        out: Tensor = self.head(features)
         if self.map is None:
-            return judged[:, 0]
-        projected: Tensor = (judged * self.map(None, y)).sum(1) / math.sqrt(judged.shape[1])
+            return out[:, 0]
+        projected: Tensor = (out * self.map(None, y)).sum(1) / math.sqrt(out.shape[1])
         return projected
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,10 @@ from torch.nn import functional as F
 
 from plenish.errors import InputError
 from plenish.networks.activation import leaky_relu_
-from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
 from plenish.networks.layers import (
     base_and_stages,
     check_activations,
-    check_widths,
     initialise,
 )
 
@@ -28,7 +28,7 @@ _DENSE_LAYERS = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class VanillaConfig(NetworkConfig):
+class VanillaConfig(WidthConfig):
     """Configuration of both networks.
 
     Attributes:
@@ -41,8 +41,7 @@ class VanillaConfig(NetworkConfig):
         init: `xavier`, `normal`, `orthogonal`, `kaiming` or `default`.
     """
 
-    width: int = 64
-    max_width: int = 512
+    full_width: ClassVar = False
     kernel: int = 5
     dropout: float = 0.0
     slope: float = 0.2
@@ -50,16 +49,9 @@ class VanillaConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        base_and_stages(self.size)
-        check_widths(self.width, self.max_width)
         if self.kernel not in (3, 5):
             raise InputError(f"The kernel of a vanilla GAN is 3 or 5 pixels, not {self.kernel}.")
         check_activations(self.dropout, self.slope, self.init)
-
-    def widths(self) -> list[int]:
-        """Feature maps of the generator from half the full resolution down to the base."""
-        _, stages = base_and_stages(self.size)
-        return [min(self.width << i, self.max_width) for i in range(stages)]
 
     def units(self) -> list[int]:
         """Units of the discriminator's hidden layers: one a pixel (at most 64·width), 64·width, halves."""
@@ -120,12 +112,6 @@ class VanillaDiscriminator(Discriminator):
         for layer in self.layers:
             h = leaky_relu_(layer(h), self.slope, self.dropout if self.training else 0.0)
         return h
-
-    def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
-        """Images, N×C×H×W in [-1, 1] (and y, N×K) → logits, N; every image is judged by itself."""
-        self.check_labels(y)
-        logits: Tensor = self.head(self.features(image, y, parts=parts))[:, 0].float()
-        return logits
 
 
 FAMILY = GANFamily(VanillaConfig, VanillaGenerator, discriminator=VanillaDiscriminator)

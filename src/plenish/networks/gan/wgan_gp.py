@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from plenish.networks.activation import leaky_relu_
 from plenish.networks.convolution import Downsampling, Upsampling
-from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
 from plenish.networks.layers import (
     base_and_stages,
     check_activations,
-    check_widths,
     initialise,
 )
 
 
 @dataclasses.dataclass(frozen=True)
-class WGANGPConfig(NetworkConfig):
+class WGANGPConfig(WidthConfig):
     """Configuration of both networks.
 
     Attributes:
@@ -40,22 +40,15 @@ class WGANGPConfig(NetworkConfig):
     """
 
     z_dim: int = 128
-    width: int = 64
     max_width: int = 1024
+    full_width: ClassVar = False
     dropout: float = 0.3
     slope: float = 0.2
     init: str = "xavier"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        base_and_stages(self.size)
-        check_widths(self.width, self.max_width)
         check_activations(self.dropout, self.slope, self.init)
-
-    def widths(self) -> list[int]:
-        """Feature maps from `width` down to the base."""
-        _, stages = base_and_stages(self.size)
-        return [min(self.width << i, self.max_width) for i in range(stages)]
 
 
 class WGANGPGenerator(Generator):
@@ -111,14 +104,10 @@ class WGANGPDiscriminator(Discriminator):
             h = leaky_relu_(down(h), self.slope, drop)
         return h.permute(0, 2, 3, 1).flatten(1)
 
-    def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
-        """Images, N×C×H×W in [-1, 1] (and y, N×K) → scores, N; every image is scored by itself."""
-        self.check_labels(y)
-        features = self.features(image, y, parts=parts)
-        scores: Tensor = self.head(features)[:, 0].float()
-        if y is not None:
-            scores = scores + (features * self.embed(y)).float().sum(1)
-        return scores
+    def logits(self, features: Tensor, y: Tensor | None) -> Tensor:
+        """Features, N×F (and y, N×K) → scores, N."""
+        scores = super().logits(features, y)
+        return scores if y is None else scores + (features * self.embed(y)).float().sum(1)
 
 
 FAMILY = GANFamily(WGANGPConfig, WGANGPGenerator, discriminator=WGANGPDiscriminator)
