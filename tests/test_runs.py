@@ -30,7 +30,7 @@ def test_every_difference_is_listed_and_refused(tmp_path: Path) -> None:
         Run.open_or_create(
             tmp_path / "r", "generator", changed, data={"pixels_hash": "a", "path": "there"}, seed=1
         )
-    with pytest.raises(InputError, match="started on other data, here"):
+    with pytest.raises(InputError, match="other data, here"):
         Run.open_or_create(tmp_path / "r", "generator", CONFIG, data={"pixels_hash": "b", "path": "there"})
 
 
@@ -51,7 +51,7 @@ def test_length_may_change_and_the_path_of_the_data_too(tmp_path: Path) -> None:
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "thesis.doc").write_text("years of work")
-    with pytest.raises(InputError, match="not a Plenish Run"):
+    with pytest.raises(InputError, match=r"/r .*Plenish Run"):
         Run.create(tmp_path / "r", "generator", CONFIG)
     assert (tmp_path / "r" / "thesis.doc").exists()
 
@@ -92,7 +92,7 @@ def test_logs_past_a_checkpoint_are_cut_back(tmp_path: Path) -> None:
 def test_a_folder_of_another_program_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "bert").mkdir()
     (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(InputError, match="not a Plenish Run"):
+    with pytest.raises(InputError, match=r"/bert .*config\.json"):
         remove_run(tmp_path / "bert", yes=True)
     assert (tmp_path / "bert" / "config.json").exists()
 
@@ -126,7 +126,7 @@ def test_prune_keeps_newest_and_best(tmp_path: Path) -> None:
         "kimg-00004.000",
     ]
     assert pruned.freed_bytes > 200
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match=r"--keep .*1.* 0"):
         prune_runs(tmp_path, keep=0)
 
 
@@ -153,11 +153,11 @@ def test_the_refusal_of_an_untrained_run_names_the_way_out(tmp_path: Path) -> No
     Run.create(path, "generator", CONFIG, data={"pixels_hash": "a", "path": "here"})
     changed = {**CONFIG, "network": {"width": 16}}
     for config, data in ((changed, "a"), (CONFIG, "b")):
-        with pytest.raises(InputError, match=r"nothing has been trained in it yet.*runs rm \S+/r --yes"):
+        with pytest.raises(InputError, match=r"runs rm \S+/r --yes"):
             Run.open_or_create(path, "generator", config, data={"pixels_hash": data, "path": "here"})
     (path / "checkpoints" / "kimg-00000.100").mkdir(parents=True)
     write_json(path / "checkpoints" / "kimg-00000.100" / "manifest.json", {})
-    with pytest.raises(InputError, match="use those or another folder") as refusal:
+    with pytest.raises(InputError, match=r"network\.width") as refusal:
         Run.open_or_create(path, "generator", changed, data={"pixels_hash": "a", "path": "here"})
     assert "runs rm" not in str(refusal.value)
 
@@ -174,6 +174,6 @@ def test_energy_is_shown_or_said_to_be_unmeasured(tmp_path: Path) -> None:
 def test_a_run_is_not_made_inside_a_dataset(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "dataset.json").write_text("{}")
-    with pytest.raises(InputError, match="lies inside the Dataset"):
+    with pytest.raises(InputError, match=r"runs/one .*Dataset .*/data"):
         Run.create(tmp_path / "data" / "runs" / "one", "generator", {})
     assert not (tmp_path / "data" / "runs").exists()

@@ -66,7 +66,7 @@ class Run:
         inside = next((p for p in path.absolute().parents if (p / "dataset.json").is_file()), None)
         if inside is not None:
             raise InputError(
-                f"{path} lies inside the Dataset {inside}, which stays as it is; put it elsewhere."
+                f"{path} is inside the Dataset {inside}, which is immutable; choose a folder outside it."
             )
         frozen = {
             "layout": LAYOUT, "kind": kind, "created": _now(), "seed": seed, "data": dict(data or {}),

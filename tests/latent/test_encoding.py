@@ -57,14 +57,14 @@ def test_what_does_not_fit_is_told_before_anything_is_written(stripes, tmp_path:
     data = stripes()
     run = _run(data.path, tmp_path / "run")
     other = stripes("larger", size=32)
-    with pytest.raises(InputError, match="import them with --size 16"):
+    with pytest.raises(InputError, match="--size 16"):
         encode(run, other.path)
     encode(run, data.path)
-    with pytest.raises(InputError, match="already has an array 'cae'"):
+    with pytest.raises(InputError, match=r"'cae'.*--name"):
         encode(run, data.path)
-    with pytest.raises(InputError, match="cannot name an array"):
+    with pytest.raises(InputError, match=r"'\.\./out'"):
         encode(run, data.path, name="../out")
-    with pytest.raises(InputError, match="Unknown checkpoint"):
+    with pytest.raises(InputError, match="'kimg-7'"):
         encode(run, data.path, name="other", checkpoint="kimg-7")
     assert other.array_names() == []
     assert data.array_names() == ["cae"]

@@ -127,7 +127,7 @@ def test_a_model_that_differs_is_not_written(
             network.project.weight.add_(1)
 
     monkeypatch.setattr(exporting, "write_model", wrong)
-    with pytest.raises(CheckFailed, match="differ from the network's by up to"):
+    with pytest.raises(CheckFailed, match=r"safetensors .* 0\.0001"):
         export_model(trained.path, tmp_path / "model", format="safetensors")
     assert not list(tmp_path.glob("model*"))
 
@@ -137,22 +137,22 @@ def test_a_missing_package_gets_one_sentence(
 ) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "onnx" in name else real(name))
-    with pytest.raises(InputError, match=r"takes onnx and onnxscript.*pip install 'plenish\[onnx\]'"):
+    with pytest.raises(InputError, match=r"onnx and onnxscript.*pip install 'plenish\[onnx\]'"):
         export_model(trained.path, tmp_path / "model")
-    with pytest.raises(InputError, match="between 18 and"):
+    with pytest.raises(InputError, match=r"--opset .*18.* 3"):
         export_model(trained.path, tmp_path / "model", opset=3)
 
 
 def test_a_changed_or_foreign_export_is_refused(trained: Run, tmp_path: Path) -> None:
     export_model(trained.path, tmp_path / "model", format="safetensors")
-    with pytest.raises(InputError, match="already exists"):
+    with pytest.raises(InputError, match=str(tmp_path / "model")):
         export_model(trained.path, tmp_path / "model", format="safetensors")
     file = tmp_path / "model" / "generator.safetensors"
     file.write_bytes(file.read_bytes()[:-4] + b"\x00\x00\x80\x3f")
-    with pytest.raises(InputError, match="not what was exported"):
+    with pytest.raises(InputError, match=r"/generator\.safetensors"):
         load_exported(tmp_path / "model")
     export_model(trained.path, tmp_path / "script", format="torchscript")
-    with pytest.raises(InputError, match="not a safetensors export"):
+    with pytest.raises(InputError, match=r"script .*--as safetensors"):
         load_exported(tmp_path / "script")
 
 

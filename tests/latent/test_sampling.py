@@ -42,7 +42,7 @@ def test_a_synthetic_dataset_knows_where_it_comes_from(trained: tuple[Path, Run]
     assert source["data"]["split_hash"] == run.config["data"]["split_hash"]
     assert source["weights_sha256"] == load_generator(run.path).weights_sha256
     assert len(made.part("train", purpose="train")) == 30
-    with pytest.raises(InputError, match="no test images"):
+    with pytest.raises(InputError, match="test"):
         made.part("test", purpose="score")
     assert made.array("z").shape == (30, 8)
     assert (made.array("y") == made.y()).all()
@@ -71,20 +71,18 @@ def test_labels_asked_for(trained: tuple[Path, Run], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "value"),
     [
-        ({"label": "clas1"}, "did you mean 'class1'"),
-        ({"n": 0}, "at least 1"),
-        ({"n": 10**13}, "at most 10,000,000, not 10,000,000,000,000"),
-        ({"truncation": -1.0}, "between 0"),
-        ({"checkpoint": "kimg-9"}, "Unknown checkpoint"),
+        ({"label": "clas1"}, "'class1'"),
+        ({"n": 0}, "-n .*1.* 0"),
+        ({"n": 10**13}, "-n .*10,000,000,.* 10,000,000,000,000"),
+        ({"truncation": -1.0}, "--truncation .*-1"),
+        ({"checkpoint": "kimg-9"}, "'kimg-9'"),
         ({"options": ["noise"]}, "'noise'"),
     ],
 )
-def test_refusals_leave_nothing(
-    trained: tuple[Path, Run], tmp_path: Path, options: dict, sentence: str
-) -> None:
-    with pytest.raises(InputError, match=sentence):
+def test_refusals_leave_nothing(trained: tuple[Path, Run], tmp_path: Path, options: dict, value: str) -> None:
+    with pytest.raises(InputError, match=value):
         generate(trained[1].path, tmp_path / "made", **options)
     assert not list(tmp_path.glob("made*"))
 
@@ -94,7 +92,7 @@ def test_a_run_trained_on_other_rows_is_refused(trained: tuple[Path, Run], tmp_p
     config = json.loads(path.read_text())
     config["data"]["part"] = "test"
     path.write_text(json.dumps(config))
-    with pytest.raises(InputError, match="trained on test rows"):
+    with pytest.raises(InputError, match="test rows"):
         generate(trained[1].path, tmp_path / "made", 5)
 
 
@@ -106,7 +104,7 @@ def test_truncation_zero_gives_the_mean_image(trained: tuple[Path, Run], tmp_pat
 
 def test_generating_needs_a_checkpoint(stripes, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "empty", "generator", {"recipe": "dcgan"})
-    with pytest.raises(InputError, match="no checkpoint yet"):
+    with pytest.raises(InputError, match=str(run.path)):
         load_generator(run.path)
 
 

@@ -41,7 +41,7 @@ def export_model(
         CheckFailed: what was written does not make the network's images.
     """
     if opset not in OPSETS:
-        raise InputError(f"--opset lies between {OPSETS[0]} and {OPSETS[-1]}, not at {opset}.")
+        raise InputError(f"--opset must be from {OPSETS[0]} to {OPSETS[-1]}, not {opset}.")
     if format == "onnx":
         _require("onnx", "onnxscript")
     if out.exists():

@@ -42,7 +42,8 @@ def generate(
             shares.
         latents: a .npy file of latents to use in place of random ones, one row an image.
         space: what the latents are; w, for GANs, is N×w_dim, or N×num_ws×w_dim with a style for each layer.
-        truncation: psi; below 1 latents are drawn towards their mean: more typical, less varied images.
+        truncation: psi; below 1, the default, latents are drawn towards their mean: more typical, less varied
+            images.
         options: further options of the generator's family as name=value, such as noise=constant.
         checkpoint: best, last, or a checkpoint's name.
         seed: seed of the latents.
@@ -62,7 +63,7 @@ def generate(
     if truncation is not None:
         if not 0 <= truncation <= 1:
             raise InputError(
-                f"--truncation lies between 0 (the mean image) and 1 (untouched); {truncation} was given."
+                f"--truncation must be from 0 (the mean image) to 1 (unchanged), not {truncation}."
             )
         chosen["truncation"] = truncation
     given = None if latents is None else _read_latents(latents)

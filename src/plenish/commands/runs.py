@@ -66,7 +66,7 @@ def remove_run(run: Path, *, yes: bool = False) -> Pruned:
 
     Args:
         run: the Run's folder.
-        yes: do not ask; needed where nobody can answer.
+        yes: confirms the removal; without it nothing is removed.
     """
     opened = Run.open(run)
     if not yes:

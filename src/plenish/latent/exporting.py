@@ -23,9 +23,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from plenish import files, settings
-from plenish.datasets.dataset import Dataset
 from plenish.errors import CheckFailed, InputError
-from plenish.latent.sampling import Loaded, load_generator
+from plenish.latent.sampling import Loaded, load_generator, training_manifest
 from plenish.networks.families import build_sampler
 from plenish.networks.sampler import Sampler
 from plenish.progress import say, warn
@@ -83,7 +82,7 @@ def export_generator(run: Path, out: Path, format: Format, checkpoint: str, opse
         }  # fmt: skip
         files.write_json(partial / "config.json", facts)
     if format == "torchscript":
-        say("A TorchScript file holds code beside weights: whoever loads it has to trust its origin.")
+        say("A TorchScript file holds code beside weights: load it only if you trust its origin.")
     if difference is None:
         warn("the model was not run, since onnxruntime is missing; pip install 'plenish[onnx]' brings it.")
     return ExportedModel(out, file, difference)
@@ -104,10 +103,14 @@ def load_exported(folder: Path) -> Sampler:
     path = folder / str(facts["file"])
     if not path.is_file() or files.sha256_file(path) != facts["sha256"]:
         raise InputError(f"{path} is missing or not what was exported; export the model again.")
-    network = build_sampler(facts["family"], facts["network"])
+    return _folded(build_sampler(facts["family"], facts["network"]), path)
+
+
+def _folded(network: Sampler, path: Path) -> Sampler:
+    """A new network with the weights of an export."""
     fold(network)
     network.load_state_dict(load_file(path))
-    return network.eval().requires_grad_(False)
+    return network
 
 
 def fold(network: torch.nn.Module) -> None:
@@ -135,7 +138,7 @@ def write_model(network: Sampler, path: Path, format: Format, opset: int = 18) -
     with torch.no_grad(), _silence():
         if format == "torchscript":
             data = io.BytesIO()
-            with _library_functions_alone():
+            with _without_own_derivatives():
                 torch.jit.save(torch.jit.trace(whole, arguments, check_trace=False), data)
             files.write_bytes(path, data.getvalue())
             return
@@ -152,14 +155,12 @@ def write_model(network: Sampler, path: Path, format: Format, opset: int = 18) -
 def _hashes(folder: Path, file: str) -> dict[str, Any]:
     """SHA-256 of the model's file, and of each file of weights beside it by name."""
     beside = sorted(path for path in folder.glob(f"{file}.*") if path.is_file())
-    hashes = {"sha256": files.sha256_file(folder / file)}
-    if not beside:
-        return hashes
-    return {**hashes, "external_data": {path.name: files.sha256_file(path) for path in beside}}
+    external = {"external_data": {path.name: files.sha256_file(path) for path in beside}} if beside else {}
+    return {"sha256": files.sha256_file(folder / file), **external}
 
 
 def _is_large(network: torch.nn.Module) -> bool:
-    """Whether the weights pass what one ONNX file can hold, 2 GB; they then lie beside it."""
+    """Whether the weights exceed 2 GB, the limit of one ONNX file; they are then written beside it."""
     return bool(sum(tensor.nbytes for tensor in network.state_dict().values()) > 1.9e9)
 
 
@@ -191,29 +192,22 @@ def largest_difference(network: Sampler, path: Path, format: Format) -> float | 
     Returns:
         None where onnxruntime, which it takes to run ONNX, is not installed.
     """
-    run = _runner(network, path, format)
+    run, whole = _runner(network, path, format), _whole(network)
     if run is None:
         return None
-    whole = _whole(network)
-    differences = []
     with torch.no_grad():
-        for n in (1, 5):
-            z, y = _inputs(network, n)
-            differences.append(float((run(z, y) - whole(z, y)).abs().max()))
-    return max(differences)
+        inputs = [_inputs(network, n) for n in (1, 5)]
+        return max(float((run(z, y) - whole(z, y)).abs().max()) for z, y in inputs)
 
 
 def _runner(network: Sampler, path: Path, format: Format) -> Callable[[Tensor, Tensor | None], Tensor] | None:
-    """What a written model makes of z and y."""
+    """A written model as a function of z and y; None where its runtime is not installed."""
     if format == "torchscript":
         with _silence():
             script = torch.jit.load(path)
         return lambda z, y: script(z) if y is None else script(z, y)
     if format == "safetensors":
-        again = type(network)(network.config)
-        fold(again)
-        again.load_state_dict(load_file(path))
-        return _whole(again)
+        return _whole(_folded(type(network)(network.config), path))
     if importlib.util.find_spec("onnxruntime") is None:
         return None
     import onnxruntime
@@ -231,18 +225,15 @@ def _runner(network: Sampler, path: Path, format: Format) -> Callable[[Tensor, T
 
 
 class _NoContext:
-    """What a forward pass that nobody differentiates may tell its function."""
+    """In place of the context of a `Function` whose backward pass is never called."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None
 
 
 @contextlib.contextmanager
-def _library_functions_alone() -> Iterator[None]:
-    """Let functions with derivatives of their own run as what their forward pass consists of.
-
-    A trace would otherwise hold calls of Python, which cannot be saved.
-    """
+def _without_own_derivatives() -> Iterator[None]:
+    """Run functions with own derivatives as plain code: a trace cannot save calls of Python."""
 
     def plain(kind: Any, *arguments: Any) -> Any:
         return kind.forward(_NoContext(), *arguments)
@@ -273,9 +264,10 @@ def _silence() -> Iterator[None]:
 
 
 def _facts(loaded: Loaded, format: Format, opset: int) -> dict[str, Any]:
-    """What whoever uses the model has to know."""
+    """The facts that a user of the model needs."""
     network = loaded.network
-    labels = network.labels
+    labels, manifest = network.labels, training_manifest(loaded.run)
+    licence = (manifest and manifest.licence) or "licence not stated"
     inputs: dict[str, Mapping[str, Any]] = {
         "z": {"shape": ["batch", *network.z_shape], "type": "float32", "prior": network.prior_name},
     }  # fmt: skip
@@ -291,16 +283,7 @@ def _facts(loaded: Loaded, format: Format, opset: int) -> dict[str, Any]:
         "output": {"image": {"shape": ["batch", network.channels, side, side], "type": "float32",
                              "range": "-1 black, 1 white; clip what lies beyond"}},
         **network.deterministic_options, "moving_average": True, "provenance": loaded.provenance(),
-        "licence": _licence(loaded),
+        "licence": f"as the training data ({licence})",
         "intended_use": "training data for research and teaching; not for diagnosis",
         "versions": versions(),
     }  # fmt: skip
-
-
-def _licence(loaded: Loaded) -> str:
-    """That of the training data, as far as it can still be read."""
-    try:
-        licence = Dataset.open(loaded.run.config["data"]["path"]).manifest.licence
-    except (InputError, KeyError):
-        licence = ""
-    return f"as the training data ({licence or 'licence not stated'})"

@@ -292,12 +292,12 @@ def test_exported_it_makes_the_same_images(name: str, format: Format, tmp_path: 
 
 @families
 def test_unknown_options_name_the_nearest(name: str) -> None:
-    with pytest.raises(InputError, match="did you mean 'z_dim'"):
+    with pytest.raises(InputError, match="'z_dim'"):
         network_config(name, {"zdim": 3})
 
 
 def test_unknown_family_names_the_nearest() -> None:
-    with pytest.raises(InputError, match="did you mean 'dcgan'"):
+    with pytest.raises(InputError, match="'dcgan'"):
         build("dcgna", network_config("dcgna", {}))
 
 

@@ -1,8 +1,8 @@
 """Progressively growing GAN (Karras et al. 2018, arXiv 1710.10196).
 
-Both networks hold the layers of every resolution from the start and stand at one stage: stage 0 makes
+Both networks hold the layers of every resolution from the start and are at one stage: stage 0 makes
 base×base images, the last one images of the full size. A new stage is faded in by α: the generator mixes its
-image with the enlarged one of the stage before, the discriminator does the like with the features of the
+image with the enlarged one of the stage before, the discriminator mixes likewise the features of the
 image and of its half-sized copy. Layers of other stages take no part and get no gradient.
 
 From the paper: equalized learning rate in every layer, pixel norm in the generator, minibatch standard
@@ -104,7 +104,7 @@ class EqualizedLinear(nn.Module):
         return F.linear(x, self.weight * self.scale, self.bias)
 
 
-def _bent_and_normed(x: Tensor, slope: float) -> tuple[Tensor, Tensor]:
+def _leaky_relu_and_norm(x: Tensor, slope: float) -> tuple[Tensor, Tensor]:
     """Leaky ReLU and pixel norm; the result and the factor at each pixel."""
     bent = F.leaky_relu(x, slope)
     exact = torch.promote_types(x.dtype, torch.float32)
@@ -120,7 +120,7 @@ class _PixelNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float) -> tuple[Tensor, Tensor]:
-        y, inverse = _bent_and_normed(x, slope)
+        y, inverse = _leaky_relu_and_norm(x, slope)
         ctx.save_for_backward(y, inverse)
         ctx.slope = slope
         ctx.set_materialize_grads(False)
@@ -146,7 +146,7 @@ def pixel_norm(x: Tensor, slope: float = 1.0) -> Tensor:
         x: N×C×H×W or N×C.
         slope: of the leaky ReLU, above 0; 1 is none.
     """
-    make = _PixelNorm.apply if torch.is_grad_enabled() else _bent_and_normed
+    make = _PixelNorm.apply if torch.is_grad_enabled() else _leaky_relu_and_norm
     y: Tensor = make(x, slope)[0]
     return y
 
@@ -169,7 +169,7 @@ def minibatch_deviation(x: Tensor, parts: int = 1) -> Tensor:
 
 
 class _Growing(nn.Module):
-    """The stage and its fade-in. Plain numbers, saved beside the weights: no device waits for them."""
+    """The stage and its fade-in: plain numbers, saved beside the weights, so that no device is waited for."""
 
     stages: int
     stage: int
@@ -196,7 +196,7 @@ class _Growing(nn.Module):
 
     @property
     def fading(self) -> bool:
-        """Whether the stage before still shows."""
+        """Whether the stage is still being faded in."""
         return self.stage > 0 and self.alpha < 1
 
 

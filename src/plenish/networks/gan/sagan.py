@@ -30,7 +30,7 @@ class SAGANConfig(WidthConfig):
     Attributes:
         width: feature maps at the full resolution; they double towards the base, up to `max_width`.
         max_width: most feature maps of any layer.
-        attention: self-attention stands at the largest map of at most this many pixels; 0 is none.
+        attention: self-attention is at the largest map of at most this many pixels; 0 is none.
     """
 
     z_dim: int = 128
@@ -43,7 +43,7 @@ class SAGANConfig(WidthConfig):
             raise InputError(f"network.attention must not be negative, and is {self.attention}.")
 
     def attention_at(self, sides: list[int]) -> int | None:
-        """Number of the block behind which attention stands, from the sides of all blocks' outputs."""
+        """Number of the block before the attention, from the sides of all blocks' outputs."""
         fitting = [side for side in sides if side <= self.attention]
         return sides.index(max(fitting)) if fitting else None
 

@@ -62,7 +62,7 @@ class VanillaConfig(WidthConfig):
 class VanillaGenerator(Generator):
     """z (and y) → dense layer to base×base → nearest ×2 and convolution, again and again → tanh.
 
-    Batch norm stands behind each ReLU; that of the dense layer looks at every unit by itself.
+    Batch norm follows each ReLU; that of the dense layer normalises every unit by itself.
     """
 
     def __init__(self, config: VanillaConfig) -> None:
