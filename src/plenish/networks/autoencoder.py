@@ -171,8 +171,8 @@ class Autoencoder(nn.Module):
         self.norms_up = nn.ModuleList(nn.BatchNorm2d(n) for n in reversed(widths[:-1]) if normed)
         for layer in self.modules():
             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-                _draw(layer)
-        _begin_smooth(self.last)
+                _init_weights(layer)
+        _init_last(self.last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructions N×C×H×W in [-1, 1]; of a variational autoencoder, from the means."""
@@ -202,7 +202,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, blocks: Tensor) -> Latent:
         """Blocks → the distribution of their encodings."""
-        x = self._halved(blocks)
+        x = self._downsample(blocks)
         if self.to_latent is None:
             return Latent(x, None)
         found = _dense(self.to_latent, x.flatten(1))
@@ -216,19 +216,19 @@ class Autoencoder(nn.Module):
         x = encoding
         if self.from_latent is not None:
             x = F.leaky_relu(_dense(self.from_latent, x), _SLOPE, inplace=True)
-            x = _laid_out(x.unflatten(1, self.config.bottleneck))
+            x = _channels_last(x.unflatten(1, self.config.bottleneck))
         for number, layer in enumerate(self.up):
-            x = self._active(layer(x), self.norms_up, number)
+            x = self._activate(layer(x), self.norms_up, number)
         out: Tensor = self.last(x)
         return out
 
-    def _halved(self, x: Tensor) -> Tensor:
+    def _downsample(self, x: Tensor) -> Tensor:
         for number, layer in enumerate([self.first, *self.down]):
-            x = self._active(layer(x), self.norms_down, number)
+            x = self._activate(layer(x), self.norms_down, number)
         return x
 
     @staticmethod
-    def _active(x: Tensor, norms: nn.ModuleList, number: int) -> Tensor:
+    def _activate(x: Tensor, norms: nn.ModuleList, number: int) -> Tensor:
         return F.leaky_relu(norms[number](x) if norms else x, _SLOPE, inplace=True)
 
 
@@ -243,7 +243,7 @@ def _blocks(images: Tensor) -> Tensor:
     return out
 
 
-def _laid_out(x: Tensor) -> Tensor:
+def _channels_last(x: Tensor) -> Tensor:
     """N×C×h×w channels_last, unless PyTorch's own way is asked for."""
     return x if uses_reference_operators() else x.contiguous(memory_format=torch.channels_last)
 
@@ -277,7 +277,7 @@ def _dense(layer: nn.Linear, x: Tensor) -> Tensor:
     return out
 
 
-def _draw(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> None:
+def _init_weights(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> None:
     """Weights N(0, 2 / ((1 + slope²)·inputs)), biases 0.
 
     A transposed convolution of stride 2 adds a quarter of its kernel's positions at each pixel.
@@ -290,7 +290,7 @@ def _draw(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> None:
     nn.init.zeros_(layer.bias)
 
 
-def _begin_smooth(last: nn.Conv2d) -> None:
+def _init_last(last: nn.Conv2d) -> None:
     """Small weights, the same for the four pixels of a block, leave no chequerboard to unlearn.
 
     Aitken et al. 2017, arXiv:1707.02937.

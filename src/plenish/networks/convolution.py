@@ -1,4 +1,4 @@
-"""Strided and transposed convolutions whose gradients take the way that is fastest on a CPU.
+"""Strided and transposed convolutions whose gradients are computed in the way that is fastest on a CPU.
 
 The library's weight gradient of a layer with many channels and few positions (512 maps of 4×4, say) runs at
 about half the matrix rate. Laying out the windows and multiplying them once is 1.3 to 2 times as fast there;
@@ -50,7 +50,7 @@ def weight_gradient(small: Tensor, large: Tensor, kernel: int, padding: int) -> 
 
 
 class _Convolution(torch.autograd.Function):
-    """F.conv2d or F.conv_transpose2d with stride 2; differentiable as often as wanted."""
+    """F.conv2d or F.conv_transpose2d with stride 2; differentiable any number of times."""
 
     @staticmethod
     def forward(
@@ -62,7 +62,7 @@ class _Convolution(torch.autograd.Function):
         if not transposed:
             return F.conv2d(x, weight, bias, 2, padding)
         if _is_image_side(weight):
-            return _by_shuffling(x, weight, bias)
+            return _by_pixel_shuffle(x, weight, bias)
         return F.conv_transpose2d(x, weight, bias, 2, padding, extra)
 
     @staticmethod
@@ -78,21 +78,21 @@ class _Convolution(torch.autograd.Function):
             over = x.shape[2] - (2 * gradient.shape[2] + weight.shape[2] - 2 - 2 * padding)
             back = 0 if transposed else over
             to_x = _Convolution.apply(gradient, weight, None, padding, back, not transposed)
-        if ctx.needs_input_grad[1] and _is_wanted(ctx, 1):
+        if ctx.needs_input_grad[1] and _needs_gradient(ctx, 1):
             small, large = (x, gradient) if transposed else (gradient, x)
-            if _product_pays(weight, small.shape[2] * small.shape[3]):
+            if _product_is_faster(weight, small.shape[2] * small.shape[3]):
                 to_weight = weight_gradient(small, large, weight.shape[2], padding)
             else:
                 _, to_weight, _ = torch.ops.aten.convolution_backward(
                     gradient, x, weight, None, [2, 2], [padding] * 2, [1, 1], transposed, [extra] * 2, 1,
                     [False, True, False],
                 )  # fmt: skip
-        if ctx.needs_input_grad[2] and _is_wanted(ctx, 2):
+        if ctx.needs_input_grad[2] and _needs_gradient(ctx, 2):
             to_bias = gradient.sum((0, 2, 3))
         return to_x, to_weight, to_bias, None, None, None
 
 
-def _is_wanted(ctx: Any, number: int) -> bool:
+def _needs_gradient(ctx: Any, number: int) -> bool:
     """Whether the backward pass at work goes on to an argument; a gradient by the images alone does not."""
     try:
         return bool(torch._C._will_engine_execute_node(ctx.next_functions[number][0]))
@@ -105,18 +105,18 @@ def _is_image_side(weight: Tensor) -> bool:
     return weight.shape[1] <= _IMAGE_CHANNELS and weight.shape[2] == 4
 
 
-def _product_pays(weight: Tensor, positions: int) -> bool:
+def _product_is_faster(weight: Tensor, positions: int) -> bool:
     return positions <= (_SOME_POSITIONS if weight.shape[1] >= _MANY_CHANNELS else _FEW_POSITIONS)
 
 
-def _pays(x: Tensor, weight: Tensor, positions: int) -> bool:
-    """Whether gradients are going to be taken another way than the library's."""
+def _uses_own_gradients(x: Tensor, weight: Tensor, positions: int) -> bool:
+    """Whether gradients are computed in another way than the library's."""
     if uses_reference_operators() or x.device.type != "cpu" or not torch.is_grad_enabled():
         return False
-    return _is_image_side(weight) or (weight.requires_grad and _product_pays(weight, positions))
+    return _is_image_side(weight) or (weight.requires_grad and _product_is_faster(weight, positions))
 
 
-def _by_shuffling(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _by_pixel_shuffle(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """A transposed convolution as a 2×2 one to the four sub-pixels, for images some three times as fast.
 
     Args:
@@ -153,10 +153,11 @@ class Downsampling(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """N×C×2h×2h → N×C'×h×h."""
         weight = self.weight  # Once: under spectral norm each look computes it anew.
-        if not _pays(x, weight, x.shape[2] * x.shape[3] // 4):
-            plain: Tensor = self._conv_forward(x, weight, self.bias)
-            return plain
-        out: Tensor = _Convolution.apply(*_cast(x, weight, self.bias), int(self.padding[0]), 0, False)
+        out: Tensor
+        if _uses_own_gradients(x, weight, x.shape[2] * x.shape[3] // 4):
+            out = _Convolution.apply(*_cast(x, weight, self.bias), int(self.padding[0]), 0, False)
+        else:
+            out = self._conv_forward(x, weight, self.bias)
         return out
 
 
@@ -172,8 +173,8 @@ class Upsampling(nn.ConvTranspose2d):
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """N×C×h×h → N×C'×2h×2h."""
         if _is_image_side(self.weight) and x.device.type == "cpu" and not uses_reference_operators():
-            return _by_shuffling(x, self.weight, self.bias)
-        if not _pays(x, self.weight, x.shape[2] * x.shape[3]):
+            return _by_pixel_shuffle(x, self.weight, self.bias)
+        if not _uses_own_gradients(x, self.weight, x.shape[2] * x.shape[3]):
             return super().forward(x)
         extra = int(self.output_padding[0])
         arguments = _cast(x, self.weight, self.bias)

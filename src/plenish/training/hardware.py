@@ -109,7 +109,7 @@ def median_seconds(
     return statistics.median(seconds)
 
 
-def _waiter(device: torch.device) -> Callable[[], None]:
+def _synchroniser(device: torch.device) -> Callable[[], None]:
     if device.type == "cuda":
         return lambda: torch.cuda.synchronize(device)
     return torch.mps.synchronize if device.type == "mps" else lambda: None
@@ -124,18 +124,20 @@ def time_convolution(size: int, gpu: torch.device | None, remarks: list[str]) ->
     free = memory("MemAvailable")
     if free is not None and needed > 0.8 * free:
         remarks.append(f"Size {size} needs {needed / MIB:,.0f} MiB of memory and was left out on the CPU.")
-        return Convolution(size, None, _one(size, gpu, remarks) if gpu else None)
+        return Convolution(size, None, _milliseconds(size, gpu, remarks) if gpu else None)
     return Convolution(
-        size, _one(size, torch.device("cpu"), remarks), _one(size, gpu, remarks) if gpu else None
+        size,
+        _milliseconds(size, torch.device("cpu"), remarks),
+        _milliseconds(size, gpu, remarks) if gpu else None,
     )
 
 
-def _one(size: int, device: torch.device, remarks: list[str]) -> float | None:
+def _milliseconds(size: int, device: torch.device, remarks: list[str]) -> float | None:
     try:
         with torch.inference_mode():
             images = torch.rand(IMAGES, 3, size, size, device=device)
             layer = torch.nn.Conv2d(3, FILTERS, KERNEL).to(device)
-            return 1000 * median_seconds(lambda: layer(images), _waiter(device))
+            return 1000 * median_seconds(lambda: layer(images), _synchroniser(device))
     except (torch.OutOfMemoryError, MemoryError):
         remarks.append(f"Size {size} does not fit the memory of {device} and was left out there.")
         return None
@@ -151,7 +153,7 @@ def matrix_rates(devices: Sequence[torch.device]) -> dict[str, float]:
         types = [torch.float32, *([torch.bfloat16] if native_bfloat16(device) else [])]
         for dtype in types:
             left, right = (torch.randn(MATRIX, MATRIX, device=device).to(dtype) for _ in range(2))
-            seconds = median_seconds(partial(torch.matmul, left, right), _waiter(device))
+            seconds = median_seconds(partial(torch.matmul, left, right), _synchroniser(device))
             rates[f"{device.type} {str(dtype).removeprefix('torch.')}"] = 2 * MATRIX**3 / seconds / 1e9
     return rates
 
