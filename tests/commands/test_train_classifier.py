@@ -123,11 +123,12 @@ def test_killed_and_interrupted_runs_end_like_one_never_stopped(stripes, tmp_pat
 def test_patience_ends_early_and_a_larger_one_resumes(stripes, tmp_path: Path) -> None:
     data, options = stripes(), {"steps": 20, "batch": 8, "learning_rate": 1e-9}
     made = train_classifier_run(data.path, tmp_path / "run", patience=1, evaluations=10, **options)
-    stopped = made.summary()["step"]
-    assert stopped < 20
-    assert made.summary()["best_step"] < stopped
+    first, best = made.summary()["step"], made.summary()["best_step"]
+    assert best < first < 20
     resumed = train_classifier_run(data.path, tmp_path / "run", patience=0, evaluations=10, **options)
     assert resumed.summary()["step"] == 20
+    changed = resumed.summary()["best_step"] != best
+    assert data.test_reads() == 1 + changed, "the same weights do not read the test part again"
 
 
 def test_a_divergence_is_told_and_retried_with_other_draws(

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
+from plenish import files
 from plenish.datasets.dataset import Subset
+from plenish.datasets.tables import write_table
 from plenish.metrics.classification import evaluate
+from plenish.runs import Run
 from plenish.training.classifier import Classifier
 from plenish.training.labelled import Images
+
+PREDICTIONS = "predictions.parquet"
 
 
 def classify(model: Classifier, rows: Subset, prefix: str = "p_") -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -28,3 +34,27 @@ def classify(model: Classifier, rows: Subset, prefix: str = "p_") -> tuple[pd.Da
     predicted = [model.names[k] for k in found.argmax(axis=1)]
     about = {"id": rows.ids, "group": rows.groups, "label": rows.labels, "predicted": predicted}
     return pd.DataFrame(about | columns), evaluate(rows.codes, found, model.names)
+
+
+def write_predictions(run: Run, model: Classifier, val: Subset) -> None:
+    """Classify val and test: a row an image in the Run's `predictions.parquet`, means in its status.
+
+    Nothing is done where that was written of the same weights: the test part is not read again for the same.
+    """
+    path, dataset = run.path / PREDICTIONS, val.dataset
+    if path.is_file() and run.status.get("measured") == model.step:
+        return
+    parts = [val]
+    if len(dataset.split(val.split_name).rows("test")):
+        parts.append(dataset.part("test", val.split_name, purpose="score"))
+    tables, results = [], []
+    for part in parts:
+        table, scores = classify(model, part)
+        table.insert(1, "part", part.part)
+        tables.append(table)
+        kept = {key: value for key, value in scores.items() if isinstance(value, float)}
+        results.append({"part": part.part, "images": len(part), **kept})
+    whole = pa.Table.from_pandas(pd.concat(tables, ignore_index=True), preserve_index=False)
+    with files.reporting_disk(run.path):
+        write_table(path, whole)
+    run.update_status(results=results, measured=model.step, test_reads=dataset.test_reads(val.split_name))

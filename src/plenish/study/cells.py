@@ -24,18 +24,6 @@ from plenish.training.labelled import Images, join
 Ints = NDArray[np.int64]
 
 
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds passed."""
-        return time.monotonic() - self._start
-
-
 @dataclasses.dataclass(frozen=True)
 class Cell:
     """A finished cell.
@@ -131,7 +119,7 @@ def run_cell(
         precision: the network's measured preference.
         on_step: called after every step.
     """
-    watch = Stopwatch()
+    start = time.monotonic()
     cell_seed = stable_seed(seed, "cell", number)
     train, counts = compose(arm, material, cell_seed)
     config = dataclasses.replace(
@@ -145,7 +133,7 @@ def run_cell(
     record = {
         "arm": arm.name, "seed": number, "metrics": metrics,
         "trained_on": counts, "steps": config.steps, "best_step": model.step, "precision": model.precision,
-        "history": list(model.history), "seconds": watch.seconds,
+        "history": list(model.history), "seconds": time.monotonic() - start,
     }  # fmt: skip
     record_path, table_path = cell_paths(folder, arm.name, number)
     with files.reporting_disk(folder):

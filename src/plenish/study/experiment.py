@@ -18,7 +18,7 @@ from plenish.latent.sampling import load_generator, make_dataset
 from plenish.metrics.caveats import Caveat
 from plenish.metrics.results import VERSION, real_record, synthetic_record
 from plenish.metrics.words import is_known
-from plenish.networks.classifier import build_classifier, check_classifier
+from plenish.networks.classifier import build_classifier
 from plenish.progress import progress
 from plenish.runs import Run, versions
 from plenish.study import caveats, cells
@@ -29,9 +29,8 @@ from plenish.study.data import StudyData, add_synthetic, check_generator, open_r
 from plenish.study.design import Design
 from plenish.study.result import Study
 from plenish.study.words import PRIMARY_METRIC, study_verdict
-from plenish.training.classifier import Precision, choose_precision
+from plenish.training.classifier import Precision, check_names, choose_precision
 from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
-from plenish.training.classifier_losses import check_loss
 from plenish.training.engine import Engine
 
 
@@ -55,8 +54,7 @@ def run_study(
     check_source(design.arms, generator, synthetic)
     options = {field.name: getattr(config, field.name) for field in dataclasses.fields(ClassifierOptions)}
     classifier = ClassifierConfig(**options)
-    check_classifier(classifier.classifier)
-    check_loss(classifier)
+    check_names(classifier)
     data = open_real(real, config.split, config.fraction, config.seed)
     classifier = classifier.resolved(len(data.train))
     _check_network(classifier, data.data)

@@ -21,15 +21,16 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from plenish import files, settings
+from plenish.configuration import option_names
 from plenish.datasets.batches import ORDERS, Batch, TrainingImages
 from plenish.datasets.dataset import Subset
 from plenish.errors import InputError
-from plenish.networks.classifier import SMALL, Normalised, build_classifier
+from plenish.networks.classifier import SMALL, Normalised, build_classifier, check_classifier
 from plenish.runs import Run
 from plenish.training import checkpoints
 from plenish.training.augment_classical import augment
-from plenish.training.classifier_config import ClassifierConfig
-from plenish.training.classifier_losses import build_loss
+from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
+from plenish.training.classifier_losses import build_loss, check_loss
 from plenish.training.confusion import balanced_accuracy, confusion_matrix
 from plenish.training.engine import Engine, native_bfloat16, stable_seed
 from plenish.training.failures import Failure
@@ -307,6 +308,30 @@ def train_classifier(
         trainer = Trainer(learner, images, schedule, seed=config.seed, on_step=on_step)
         trainer.fit()
     return dataclasses.replace(learner.model, history=trainer.lines, step=int(trainer.best.get("step", 0)))
+
+
+def check_names(config: ClassifierOptions) -> None:
+    """Refuse a classifier or loss that there is not, and options of another loss."""
+    check_classifier(config.classifier)
+    check_loss(config)
+
+
+def open_run(path: Path, config: ClassifierConfig, train_rows: Subset) -> Run:
+    """The Run of a training, made or resumed.
+
+    Raises:
+        InputError: it was asked something else before.
+    """
+    weights, dataset = config.pretrained, train_rows.dataset
+    asked = dataclasses.asdict(config) | {
+        "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,
+        "precision": settings.current().precision, "recipe": config.classifier,
+    }  # fmt: skip
+    data = dataset.provenance(train_rows.split_name) | {"part": "train", "images": len(train_rows)}
+    return Run.open_or_create(
+        path, "classifier", asked, data=data, seed=config.seed, may_change=("evaluations", "patience"),
+        typed=option_names(ClassifierConfig),
+    )  # fmt: skip
 
 
 def train_in_run(

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from plenish.errors import InputError, unknown
-from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits N×K float32 and class numbers N → the mean loss."""
@@ -40,7 +40,7 @@ def classifier_loss(name: str, *options: str) -> Callable[[_Formula], _Formula]:
     return register
 
 
-def check_loss(config: ClassifierConfig) -> None:
+def check_loss(config: ClassifierOptions) -> None:
     """Refuse a loss that there is not, and options of a loss that was not chosen.
 
     Raises:
