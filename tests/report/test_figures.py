@@ -66,7 +66,7 @@ def test_charts_are_well_formed_themed_and_literal() -> None:
     assert "100 %_$" in texts
     assert not re.search(r"#010a0[0-9a-b]", chart.svg), "a sentinel colour was left in"
     assert "var(--synthetic, #d55e00)" in chart.svg
-    assert "0.500 (from 0.400 to 0.600)" in chart.alt
+    assert "0.500 (0.400 to 0.600)" in chart.alt
 
 
 def test_a_forest_plots_intervals_where_they_are() -> None:

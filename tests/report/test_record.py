@@ -9,8 +9,8 @@ from pathlib import Path
 from fabricate import Work, command, make_data, make_run
 
 from plenish import files
-from plenish.report.blocks import Code
 from plenish.report.inputs import gather
+from plenish.report.page import Code
 from plenish.report.record import repeat
 
 

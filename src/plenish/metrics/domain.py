@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from plenish.datasets.dataset import Subset
 from plenish.progress import progress
-from plenish.training.engine import Engine, stable_seed
+from plenish.training.engine import Engine, stable_seed, to_uint8
 
 MOST_IMAGES = 10_000  # enough for a network this small, and bounded in memory
 _EARLY, _LATE = 32, 64
@@ -134,8 +134,6 @@ def fit_domain_network(train: Subset, config: DomainConfig, engine: Engine, seed
 
 def _small_copies(subset: Subset, side: int, engine: Engine) -> Tensor:
     """All images at the network's size, N×side×side×C uint8 in memory."""
-    from plenish.training.engine import to_uint8
-
     out = [
         torch.from_numpy(to_uint8(resized(engine.to_images(images), side))) for images in subset.batches(256)
     ]

@@ -57,7 +57,7 @@ def download(url: str, sha256: str, *, folder: Path | None = None) -> Path:
     path = folder / url.rsplit("/", 1)[-1]
     if path.exists() and files.sha256_file(path).startswith(sha256):
         return path
-    mend = "give a local copy with --weights FILE or use --features domain"
+    fix = "give a local copy with --weights FILE or use --features domain"
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
             total = int(answer.headers.get("Content-Length") or 0)
@@ -68,10 +68,10 @@ def download(url: str, sha256: str, *, folder: Path | None = None) -> Path:
                     bar.advance(len(piece))
     except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise InputError(f"{url} could not be downloaded ({reason}); {mend}.") from None
+        raise InputError(f"{url} could not be downloaded ({reason}); {fix}.") from None
     content = b"".join(pieces)
     if not hashlib.sha256(content).hexdigest().startswith(sha256):
-        raise InputError(f"{url} did not send the expected file (its SHA-256 differs); {mend}.")
+        raise InputError(f"{url} did not send the expected file (its SHA-256 differs); {fix}.")
     with files.reporting_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
     files.write_bytes(path, content)
@@ -133,7 +133,7 @@ class InceptionExtractor(_Pretrained):
         path = weights or download(INCEPTION_URL, INCEPTION_SHA256)
         state, digest = read_weights(path)
         with tempfile.TemporaryDirectory() as folder:
-            # torch-fidelity unpickles what it is given, so it is given a file of our own making.
+            # torch-fidelity unpickles its file, so it gets one that was written here.
             safe = Path(folder) / "state.pth"
             torch.save(state, safe)
             try:

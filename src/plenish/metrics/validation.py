@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plenish import settings
+from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from plenish.datasets.dataset import Dataset
-    from plenish.metrics.features import DomainExtractor
+from plenish.metrics.features import DomainExtractor, extract
+from plenish.metrics.fidelity import enough_rows, kid
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,6 @@ class ValidationKID:
         Raises:
             InputError: fewer than six val images.
         """
-        from plenish.metrics.features import DomainExtractor, extract
-        from plenish.metrics.fidelity import enough_rows
-
         val = dataset.part("val", split, purpose="select")
         if not enough_rows(len(val), len(val)):
             raise InputError(
@@ -68,8 +62,6 @@ class ValidationKID:
             images: N×H×W×C uint8.
             y: the classes they were made for, N×K one-hot; None where no labels were asked for.
         """
-        from plenish.metrics.fidelity import enough_rows, kid
-
         features = self.extractor(images)
         scores, sizes = [], []
         if self.y is not None and y is not None:

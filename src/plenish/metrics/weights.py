@@ -33,7 +33,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
         raise InputError(f"{path} may not be read; change its permissions or give another copy.") from None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch muses on formats while it fails
+            warnings.simplefilter("ignore")  # torch warns about formats before it fails
             state: Any = (
                 load(content)
                 if path.suffix == ".safetensors"

@@ -12,9 +12,8 @@ from plenish.datasets.dataset import Dataset
 from plenish.metrics.caveats import describe
 from plenish.metrics.words import number, percent, with_interval
 from plenish.report import figures
-from plenish.report.blocks import Card, Charts, Notes, Pictures, Section, Table, Text
 from plenish.report.matrix import matrix
-from plenish.report.page import render_page
+from plenish.report.page import Card, Charts, Notes, Pictures, Section, Table, Text, render_page
 from plenish.report.pictures import Picture, sheet
 from plenish.study.class_autoencoders import Found
 from plenish.study.class_errors import ClassErrors

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plenish.metrics.words import number
+from plenish.metrics.words import number, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +54,12 @@ class Chart:
     svg: str
     alt: str
     caption: str = ""
+
+    @classmethod
+    def of(cls, figure: Figure, title: str, shown: str, caption: str = "") -> Chart:
+        """A drawn figure; `shown` says what it shows, for `alt`."""
+        alt = f"{title}: {shown}."
+        return cls(title, to_svg(figure, alt), alt, caption)
 
 
 def colour(role: str) -> str:
@@ -187,16 +193,10 @@ def thin(
 
 
 def curves(
-    title: str,
-    series: Mapping[str, tuple[ArrayLike, ArrayLike]],
-    *,
-    x_label: str = "thousand real images shown (kimg)",
-    limits: tuple[float, float] | None = None,
-    level: float | None = None,
-    markers: bool = False,
-    log: bool = False,
-    caption: str = "",
-) -> Chart:
+    title: str, series: Mapping[str, tuple[ArrayLike, ArrayLike]], *,
+    x_label: str = "thousand real images shown (kimg)", limits: tuple[float, float] | None = None,
+    level: float | None = None, markers: bool = False, log: bool = False, caption: str = "",
+) -> Chart:  # fmt: skip
     """Lines over training: each series is (x, y); the pale band is the range within each bin.
 
     Args:
@@ -222,15 +222,8 @@ def curves(
             if np.any(high > low):
                 axes.fill_between(mean_x, low, high, color=colour(role), alpha=0.16, linewidth=0)
             mark = "o" if markers or len(mean_x) == 1 else ""
-            axes.plot(
-                mean_x,
-                mean_y,
-                STYLES[i % 4],
-                color=colour(role),
-                label=shorten(label, 26),
-                marker=mark,
-                markersize=4,
-            )
+            look: Any = {"color": colour(role), "marker": mark, "markersize": 4}
+            axes.plot(mean_x, mean_y, STYLES[i % 4], label=shorten(label, 26), **look)
             ends.append(f"{label} from {number(float(mean_y[0]))} to {number(float(mean_y[-1]))}")
         if level is not None:
             axes.axhline(level, color=colour("muted"), linestyle=":", linewidth=1)
@@ -243,31 +236,18 @@ def curves(
         axes.grid(axis="x", visible=False)
         if len(series) > 1:
             _legend(figure, 3 if max(map(len, series)) < 12 else 2)
-        alt = f"{title}: " + "; ".join(ends) + "."
-        return Chart(title, to_svg(figure, alt), alt, caption)
+        return Chart.of(figure, title, "; ".join(ends), caption)
 
 
 def _legend(figure: Figure, columns: int) -> None:
-    figure.legend(
-        loc="outside upper left",
-        ncols=columns,
-        frameon=False,
-        handlelength=1.8,
-        columnspacing=1.3,
-        borderaxespad=0.1,
-    )
+    spacing: Any = {"handlelength": 1.8, "columnspacing": 1.3, "borderaxespad": 0.1}
+    figure.legend(loc="outside upper left", ncols=columns, frameon=False, **spacing)
 
 
 def intervals(
-    title: str,
-    rows: Sequence[Mapping[str, Any]],
-    *,
-    x_label: str = "",
-    zero: bool = False,
+    title: str, rows: Sequence[Mapping[str, Any]], *, x_label: str = "", zero: bool = False,
     limits: tuple[float, float] | None = None,
-    role: str = "synthetic",
-    caption: str = "",
-) -> Chart:
+) -> Chart:  # fmt: skip
     """A forest plot: one row per entry with its interval, the points behind it and its reference.
 
     Args:
@@ -277,38 +257,28 @@ def intervals(
         x_label: Words under the axis.
         zero: Draw the line of no difference.
         limits: Fixed range of x.
-        role: Colour of rows which do not name their own.
-        caption: A sentence under the chart.
     """
     shapes = {"helps": "^", "hurts": "v", "neutral": "o"}
     with canvas(WIDTH, 0.62 + 0.36 * max(len(rows), 1)) as (figure, axes):
         said = []
         for i, row in enumerate(rows):
-            shade = colour(row.get("role") or role)
+            role = row.get("role", "synthetic")
+            shade = colour(role)
             points = np.asarray(row.get("points") or [], float)
             if len(points):
                 # Seeds are spread over the row's height in their order, so that equal values stay visible.
                 spread = np.linspace(-0.2, 0.2, len(points)) if len(points) > 1 else np.zeros(1)
                 axes.plot(points, i + spread, "o", color=shade, alpha=0.38, markersize=4, markeredgewidth=0)
             if row.get("baseline") is not None:
-                axes.plot(
-                    [row["baseline"]],
-                    [i],
-                    "D",
-                    color=colour("real"),
-                    markerfacecolor="none",
-                    markersize=6.5,
-                    zorder=3,
-                )
+                hollow: Any = {"color": colour("real"), "markerfacecolor": "none"}
+                axes.plot([row["baseline"]], [i], "D", markersize=6.5, zorder=3, **hollow)
             low, high, value = row.get("low"), row.get("high"), row.get("value")
             if low is not None and high is not None:
                 axes.plot([low, high], [i, i], "-", color=shade, linewidth=2.4)
             if value is not None:
-                shape = shapes.get(row.get("role") or role, "o")
-                axes.plot(
-                    [value], [i], shape, color=shade, markersize=7, markeredgecolor=colour("paper"), zorder=4
-                )
-            said.append(f"{row['label']} {number(value)}" + _between(low, high))
+                filled: Any = {"color": shade, "markeredgecolor": colour("paper")}
+                axes.plot([value], [i], shapes.get(role, "o"), markersize=7, zorder=4, **filled)
+            said.append(f"{row['label']} {with_interval(value, low, high)}")
         if zero:
             axes.axvline(0, color=colour("ink"), linewidth=1)
         axes.set_yticks(range(len(rows)), [shorten(row["label"], 19) for row in rows])
@@ -319,21 +289,11 @@ def intervals(
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
         _plain_numbers(axes, "x")
-        alt = f"{title}: " + "; ".join(said) + "."
-        return Chart(title, to_svg(figure, alt), alt, caption)
-
-
-def _between(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f" (from {number(low)} to {number(high)})"
+        return Chart.of(figure, title, "; ".join(said))
 
 
 def histogram(
-    title: str,
-    edges: ArrayLike,
-    counts: Mapping[str, ArrayLike],
-    *,
-    threshold: float | None = None,
-    x_label: str = "",
+    title: str, edges: ArrayLike, counts: Mapping[str, ArrayLike], *, threshold: float, x_label: str = ""
 ) -> Chart:
     """Histograms over the same edges, as shares of each (the first in the colour of real), with a threshold.
 
@@ -351,21 +311,12 @@ def histogram(
             share = share / max(share.sum(), 1e-12)
             role = SERIES[i % len(SERIES)]
             axes.stairs(share, edge, fill=True, color=colour(role), alpha=0.22)
-            axes.stairs(
-                share,
-                edge,
-                color=colour(role),
-                linewidth=1.6,
-                linestyle=STYLES[i % 4],
-                label=shorten(label, 40),
-            )
-        if threshold is not None:
-            axes.axvline(threshold, color=colour("ink"), linestyle="--", linewidth=1.2, label="threshold")
+            line: Any = {"color": colour(role), "linewidth": 1.6, "linestyle": STYLES[i % 4]}
+            axes.stairs(share, edge, label=shorten(label, 40), **line)
+        axes.axvline(threshold, color=colour("ink"), linestyle="--", linewidth=1.2, label="threshold")
         axes.set_xlabel(x_label)
         axes.set_ylabel("share of images")
         axes.grid(axis="x", visible=False)
         _plain_numbers(axes)
-        figure.legend(loc="outside upper left", ncols=3, frameon=False, handlelength=1.6, columnspacing=1.2)
-        where = f", threshold {number(threshold)}" if threshold is not None else ""
-        alt = f"{title}: histograms of {', '.join(counts)}{where}."
-        return Chart(title, to_svg(figure, alt), alt)
+        _legend(figure, 3)
+        return Chart.of(figure, title, f"histograms of {', '.join(counts)}, threshold {number(threshold)}")

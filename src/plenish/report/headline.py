@@ -7,7 +7,7 @@ from typing import Any
 
 from plenish.metrics.fidelity import is_biased
 from plenish.metrics.words import describe_copies, is_known, number, percent, with_interval
-from plenish.report.blocks import Card
+from plenish.report.page import Card
 from plenish.study.words import study_verdict
 
 _TONES = {"helps": "good", "hurts": "bad"}

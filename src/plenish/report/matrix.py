@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from plenish.metrics.words import number
-from plenish.report.figures import WIDTH, Chart, canvas, colour, shorten, to_svg
+from plenish.report.figures import WIDTH, Chart, canvas, colour, shorten
 
 _MOST_NUMBERS = 12
 
@@ -28,6 +28,8 @@ def matrix(
         y_label: what the rows are.
         caption: a sentence under the chart.
     """
+    from matplotlib.patches import Rectangle
+
     numbers = np.asarray(values, float)
     k = len(names)
     whole = bool(np.array_equal(numbers, np.round(numbers)))
@@ -40,7 +42,8 @@ def matrix(
                 if not np.isfinite(numbers[t, p]):
                     continue
                 box = (p - 0.47, t - 0.47)
-                axes.add_patch(_rectangle(box, float(0.06 + 0.5 * shade[t, p])))
+                look: Any = {"color": colour("real"), "alpha": float(0.06 + 0.5 * shade[t, p])}
+                axes.add_patch(Rectangle(box, 0.94, 0.94, linewidth=0, **look))
                 if k <= _MOST_NUMBERS:
                     value = float(numbers[t, p])
                     text = f"{value:,.0f}" if whole else number(value, 2 if k > 4 else 3)
@@ -64,11 +67,4 @@ def matrix(
             f"{name}: " + ", ".join(number(float(value)) for value in row)
             for name, row in zip(names, numbers)
         ]
-        alt = f"{title}, by row: " + "; ".join(rows) + "."
-        return Chart(title, to_svg(figure, alt), alt, caption)
-
-
-def _rectangle(corner: tuple[float, float], alpha: float) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle(corner, 0.94, 0.94, color=colour("real"), alpha=alpha, linewidth=0)
+        return Chart.of(figure, title, f"by row, {'; '.join(rows)}", caption)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from plenish.report.blocks import Block, Card, Facts, Notes, Pictures, Section, Table, Text
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.schema import Manifest
+from plenish.report.page import Block, Card, Facts, Notes, Pictures, Section, Table, Text, render_page
 from plenish.report.pictures import Picture, sheet
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from plenish.datasets.dataset import Dataset
-    from plenish.datasets.schema import Manifest
+from plenish.wording import plural
 
 _MOST_SHEETS = 24
 
@@ -43,8 +42,6 @@ def profile_page(content: Mapping[str, Any], sheets: list[Picture], manifest: Ma
         sheets: the contact sheets.
         manifest: the Dataset's manifest.
     """
-    from plenish.report.page import render_page
-
     kind = "phantom" if content["phantom"] else "synthetic" if content["synthetic"] else "real"
     sections = [
         _pictures(content, sheets), _counts(content), _pixels(content), _leaks(content), _origin(content)
@@ -60,43 +57,36 @@ def profile_page(content: Mapping[str, Any], sheets: list[Picture], manifest: Ma
 
 
 def _cards(content: Mapping[str, Any]) -> list[Card]:
-    problems, groups, repeats = content["problems"], content["groups"], content["duplicates"]
-    if problems:
-        leak = Card("Do the parts leak?", "Yes", " ".join(problems), "bad")
+    groups, repeats, kind = content["groups"], content["duplicates"], content["label_kind"]
+    question = "Do the parts leak?"
+    if content["problems"]:
+        leak = Card(question, "Yes", " ".join(content["problems"]), "bad")
     elif content["split"] is None:
-        leak = Card(
-            "Do the parts leak?", "No split yet", "Make one with 'plenish split' before any model is trained."
-        )
+        leak = Card(question, "No split yet", "Make one with 'plenish split' before any model is trained.")
     elif groups["count"] and not groups["images_without"]:
-        leak = Card("Do the parts leak?", "No leak found", "No image and no group lies in two parts.", "good")
+        leak = Card(question, "No leak found", "No image and no group is in two parts.", "good")
     else:
-        leak = Card(
-            "Do the parts leak?", "No copies found", "Without groups for all images, more cannot be known."
-        )
+        leak = Card(question, "No copies found", "Without groups for all images, more cannot be known.")
     counts = [row["images"] for row in content["classes"]]
-    share = (
-        f"{min(counts):,} to {max(counts):,} images each"
+    each = (
+        f"{min(counts):,} to {max(counts):,} images each."
         if len(counts) > 1
-        else f"{content['images']:,} images"
+        else f"{content['images']:,} images."
     )
-    classes = {"categorical": "classes", "multilabel": "tags"}.get(content["label_kind"])
-    what = (
-        f"{len(counts)} {classes}"
-        if classes
-        else ("No labels" if content["label_kind"] == "none" else "Values")
-    )
-    tone = "bad" if repeats["sets_with_different_labels"] else "neutral"
+    nouns = {"categorical": "class", "multilabel": "tag"}
+    other = "No labels" if kind == "none" else "Values"
+    what = plural(len(counts), nouns[kind]) if kind in nouns else other
+    unlike = repeats["sets_with_different_labels"]
     same = f"{repeats['extra_images']:,} repeats" if repeats["extra_images"] else "None"
-    note = (
-        f"{repeats['sets_with_different_labels']} sets of identical images carry different labels."
-        if repeats["sets_with_different_labels"]
-        else "Images whose pixels are exactly those of another one."
-    )
-    return [leak, Card("What is in it?", what, f"{share}."), Card("Exact duplicates?", same, note, tone)]
+    note = "Images whose pixels are exactly those of another one."
+    if unlike:
+        note = f"{unlike} sets of identical images have different labels."
+    tone = "bad" if unlike else "neutral"
+    return [leak, Card("What is in it?", what, each), Card("Exact duplicates?", same, note, tone)]
 
 
 def _pictures(content: Mapping[str, Any], sheets: list[Picture]) -> Section:
-    lead = "Drawn by chance" + (" from train." if content["split"] else ".")
+    lead = "Drawn at random" + (" from train." if content["split"] else ".")
     blocks: list[Block] = [Pictures(sheets, wide=True)]
     hidden = len(content["classes"]) - len(sheets)
     if hidden > 0:

@@ -8,8 +8,8 @@ from typing import Any
 
 from plenish.metrics.caveats import Caveat, describe
 from plenish.metrics.words import number
-from plenish.report.blocks import Block, Code, Facts, Notes, Section
 from plenish.report.inputs import ReportInputs
+from plenish.report.page import Block, Code, Facts, Notes, Section
 from plenish.report.results import has_intervals
 from plenish.report.sections import plain
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from plenish.metrics.words import describe_copies, fixed, is_known, number, percent, with_interval
 from plenish.report import figures, pictures
-from plenish.report.blocks import Block, Charts, Facts, Notes, Pictures, Section, Table, Text
 from plenish.report.figures import Chart
 from plenish.report.headline import comparable
 from plenish.report.inputs import ReportInputs
+from plenish.report.page import Block, Charts, Facts, Notes, Pictures, Section, Table, Text
 from plenish.study.arms import REFERENCE
 from plenish.study.words import METRIC_NAMES, PRIMARY_METRIC, arm_verdict, find_row
 from plenish.wording import plural

@@ -11,8 +11,8 @@ import pandas as pd
 from plenish.datasets.dataset import Dataset
 from plenish.metrics.words import number
 from plenish.report import pictures
-from plenish.report.blocks import Block, Facts, Notes, Pairs, Section, Table, Text
 from plenish.report.inputs import ReportInputs
+from plenish.report.page import Block, Facts, Notes, Pairs, Section, Table, Text
 from plenish.report.pictures import Picture
 from plenish.wording import agree, plural
 
@@ -259,7 +259,7 @@ def samples(inputs: ReportInputs, seed: int = 0) -> Section | None:
     if not pairs:
         return None
     both = data is not None and synthetic is not None
-    lead = "Drawn by chance, not chosen" + (
+    lead = "Drawn at random" + (
         f": real training images beside {inputs.kind} ones of the same class." if both else "."
     )
     blocks: list[Block] = [Pairs(pairs, inputs.kind)]

@@ -10,9 +10,9 @@ import pandas as pd
 
 from plenish.metrics.words import number, percent
 from plenish.report import figures, pictures
-from plenish.report.blocks import Block, Charts, Notes, Pictures, Section, Table, Text
 from plenish.report.figures import Chart
 from plenish.report.inputs import ReportInputs
+from plenish.report.page import Block, Charts, Notes, Pictures, Section, Table, Text
 from plenish.report.pictures import Picture
 from plenish.report.sections import plain
 from plenish.runs import Run
