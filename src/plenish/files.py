@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from plenish.errors import InputError
 
@@ -39,15 +39,22 @@ def flush_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file aside, flush it and rename it into place."""
-    aside = path.with_name(path.name + ".partial")
-    with reporting_disk(path), aside.open("wb") as file:
-        file.write(data)
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file to write into; it is flushed and becomes `path` when the block ends well."""
+    partial = _partial(path)
+    with reporting_disk(path), partial.open("wb") as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
-    aside.replace(path)
+    partial.replace(path)
     flush_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, atomically."""
+    with atomic_file(path) as file:
+        file.write(data)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -144,6 +151,12 @@ def require_space(path: Path, n_bytes: int) -> None:
         )
 
 
+def refuse_existing(out: Path) -> None:
+    """Raise InputError if something has the name of what is to be made."""
+    if out.exists() or out.is_symlink():
+        raise InputError(f"{out} already exists; choose another name or remove it first.")
+
+
 @contextlib.contextmanager
 def resumable_from(is_there: Callable[[], bool], otherwise: str = "") -> Iterator[None]:
     """Add to an interrupt that the command can resume, where `is_there`, or else `otherwise`."""
@@ -170,8 +183,7 @@ def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False)
     Raises:
         InputError: OUT exists, cannot be written, or there is a partial of another configuration.
     """
-    if out.exists() or out.is_symlink():
-        raise InputError(f"{out} already exists; choose another name or remove it first.")
+    refuse_existing(out)
     partial = _partial(out)
     wanted = config_hash(config)
     with reporting_disk(out):

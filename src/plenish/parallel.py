@@ -46,7 +46,11 @@ _MAIN = "from plenish.parallel import serve; serve()"
 
 
 class WorkerLost(PlenishError):
-    """A worker process ended without a result."""
+    """A worker process ended without a result; `exit_status` is None where it could not start."""
+
+    def __init__(self, message: str, exit_status: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
 
 
 def available_cores() -> int:
@@ -69,13 +73,8 @@ class Executor(abc.ABC, Generic[ContextT]):
     parallel = True
 
     @abc.abstractmethod
-    def submit(
-        self,
-        function: Callable[[ContextT, JobT], ResultT],
-        job: JobT,
-        recover: Recover[JobT, ResultT],
-    ) -> Callable[[], ResultT]:
-        """Start a job; the function returned waits for its result. The arguments are `map_ordered`'s."""
+    def submit(self, function: Callable[[ContextT, JobT], ResultT], job: JobT) -> Callable[[], ResultT]:
+        """Start a job; the function returned gives its result, or raises WorkerLost or the job's error."""
 
     def map_ordered(
         self,
@@ -99,13 +98,22 @@ class Executor(abc.ABC, Generic[ContextT]):
         """
         started: collections.deque[tuple[JobT, Callable[[], ResultT]]] = collections.deque()
         remaining, most = iter(jobs), ahead + 1 if self.parallel else 1
+
+        def finish(job: JobT, result: Callable[[], ResultT]) -> ResultT:
+            try:
+                return result()
+            except WorkerLost as lost:
+                if lost.exit_status is None:
+                    raise
+                return recover(job, lost.exit_status, lambda part: finish(part, self.submit(function, part)))
+
         while True:
             for job in itertools.islice(remaining, max(0, most - len(started))):
-                started.append((job, self.submit(function, job, recover)))
+                started.append((job, self.submit(function, job)))
             if not started:
                 return
             job, result = started.popleft()
-            yield job, result()
+            yield job, finish(job, result)
             del job, result  # Their memory is needed for the next ones.
 
 
@@ -137,9 +145,7 @@ class _InProcess(Executor[ContextT]):
     def __init__(self, context: ContextT) -> None:
         self._context = context
 
-    def submit(
-        self, function: Callable[[ContextT, JobT], ResultT], job: JobT, recover: Recover[JobT, ResultT]
-    ) -> Callable[[], ResultT]:
+    def submit(self, function: Callable[[ContextT, JobT], ResultT], job: JobT) -> Callable[[], ResultT]:
         return functools.partial(function, self._context, job)
 
 
@@ -154,22 +160,17 @@ class _WorkerPool(Executor[ContextT]):
         self._workers: list[_Worker] = []
         self._closed = False
 
-    def submit(
-        self, function: Callable[[ContextT, JobT], ResultT], job: JobT, recover: Recover[JobT, ResultT]
-    ) -> Callable[[], ResultT]:
-        def call(job: JobT) -> ResultT:
-            worker = self._worker()
-            try:
-                result: ResultT = worker.call((function, job))
-                return result
-            except (OSError, EOFError):
-                del self._of_thread.worker
-                exit_status = worker.terminate()
-                if self._closed:
-                    raise
-            return recover(job, exit_status, call)
+    def submit(self, function: Callable[[ContextT, JobT], ResultT], job: JobT) -> Callable[[], ResultT]:
+        return self._threads.submit(self._call, function, job).result
 
-        return self._threads.submit(call, job).result
+    def _call(self, function: Callable[[ContextT, JobT], ResultT], job: JobT) -> ResultT:
+        worker = self._worker()
+        try:
+            result: ResultT = worker.call((function, job))
+            return result
+        except (OSError, EOFError):
+            del self._of_thread.worker
+            raise WorkerLost("A worker process ended during a job.", worker.terminate()) from None
 
     def _worker(self) -> _Worker:
         """The worker process of this thread."""

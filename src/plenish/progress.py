@@ -7,7 +7,6 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from typing import Protocol
 
 from plenish import settings
 
@@ -28,22 +27,14 @@ def plain_duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-class Bar(Protocol):
-    """What a running job reports to."""
+class Bar:
+    """What a running job reports to; this one shows nothing."""
 
     def advance(self, n: float) -> None:
         """Count `n` more units done."""
 
     def note(self, text: str) -> None:
         """Show a short text behind the bar."""
-
-
-class _Silent:
-    def advance(self, n: float) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        pass
 
 
 @contextlib.contextmanager
@@ -57,7 +48,7 @@ def progress(description: str, total: float, unit: str = "images", done: float =
         done: units finished by an earlier try.
     """
     if settings.current().quiet:
-        yield _Silent()
+        yield Bar()
         return
     if not sys.stderr.isatty():
         yield _Lines(description, total, unit, done)
@@ -75,7 +66,7 @@ def progress(description: str, total: float, unit: str = "images", done: float =
     with Progress(*columns, console=Console(stderr=True), transient=False) as bars:
         task = bars.add_task(description, total=total, completed=int(done), rate="", note="")
 
-        class _Rich:
+        class _Rich(Bar):
             def advance(self, n: float) -> None:
                 bars.update(task, advance=n)
                 speed = bars.tasks[0].finished_speed or bars.tasks[0].speed
@@ -88,7 +79,7 @@ def progress(description: str, total: float, unit: str = "images", done: float =
         yield _Rich()
 
 
-class _Lines:
+class _Lines(Bar):
     """A line every quarter of the way, for log files."""
 
     def __init__(self, description: str, total: float, unit: str, done: float) -> None:

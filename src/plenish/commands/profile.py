@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from plenish import files, settings
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.profile import describe
-from plenish.errors import CheckFailed, InputError
+from plenish.errors import CheckFailed
 from plenish.invocation import command
 from plenish.report.pictures import choose
 from plenish.report.profile_page import contact_sheets, profile_page
@@ -84,8 +84,7 @@ def profile_dataset(
     """
     dataset = Dataset.open(data)
     chosen = split if dataset.split_names() or split != "default" else None
-    if out.exists():  # Said before all pixels are read.
-        raise InputError(f"{out} already exists; choose another name or remove it first.")
+    files.refuse_existing(out)  # Before all pixels are read.
     dataset.verify()
     content = describe(dataset, chosen)
     rows = _shown_rows(dataset, chosen, examples, seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,6 @@ from numpy.typing import NDArray
 from plenish import files, invocation
 from plenish.errors import InputError
 from plenish.wording import plural
-
-
-def _save_flushed(path: Path, array: NDArray[Any]) -> None:
-    with path.open("wb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def save_array(
@@ -37,7 +29,7 @@ def save_array(
         )
     (folder / "arrays").mkdir(exist_ok=True)
     path = folder / "arrays" / f"{name}.npy"
-    _save_flushed(path.with_suffix(".npy.partial"), array)
-    path.with_suffix(".npy.partial").replace(path)
+    with files.atomic_file(path) as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
     about = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": files.sha256_file(path)}
     files.write_json(path.with_suffix(".json"), about | {"command": invocation.record()} | dict(manifest))

@@ -144,12 +144,11 @@ class Dataset:
         """
         path = Path(path)
         if not (path / "dataset.json").is_file():
-            if (path / "partial.json").is_file():
-                raise InputError(f"{path} is unfinished; run the command that makes it again to finish it.")
-            if not path.exists() and path.with_name(path.name + ".partial").exists():
+            partial = path.with_name(path.name + ".partial")
+            if (path / "partial.json").is_file() or (not path.exists() and partial.exists()):
                 raise InputError(f"{path} is unfinished; run the command that makes it again to finish it.")
             problem = (
-                "does not exist" if not path.exists() else "is not a Plenish Dataset (it has no dataset.json)"
+                "is not a Plenish Dataset (it has no dataset.json)" if path.exists() else "does not exist"
             )
             raise InputError(f"{path} {problem}; make one with 'plenish import SOURCE {path}'.")
         dataset = cls(path, Manifest.from_dict(files.read_json(path / "dataset.json")))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from plenish import settings, sizes
+from plenish import files, settings, sizes
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.decoding import Result, Shape, Task, decode_all, read_refs
 from plenish.datasets.images import RESIZER, Fit, is_grey
@@ -107,8 +107,7 @@ def import_dataset(
         InputError: the source, its labels or OUT cannot be used, or a group lies in several parts of a split
             that is kept.
     """
-    if out.exists() or out.is_symlink():
-        raise InputError(f"{out} already exists; choose another name or remove it first.")
+    files.refuse_existing(out)
     if workers is not None and workers < 1:
         raise InputError(f"--workers must be at least 1, not {workers}.")
     listing = recognise(source, table)

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plenish import invocation
+from plenish import files, invocation
 from plenish.datasets.schema import PARTS, LabelSchema
 from plenish.errors import InputError
 from plenish.wording import plural
@@ -143,6 +143,5 @@ def split_table(
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a small table atomically."""
     path.parent.mkdir(exist_ok=True)
-    aside = path.with_name(path.name + ".partial")
-    pq.write_table(table, aside)
-    aside.replace(path)
+    with files.atomic_file(path) as file:
+        pq.write_table(table, file)

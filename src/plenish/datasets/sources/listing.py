@@ -196,10 +196,10 @@ def check_payload(what: str, stated: int, packed: int) -> None:
 
 def check_pixels(what: str, height: int, width: int) -> None:
     """InputError for images with more pixels than any picture file may have."""
-    need(
-        height * width <= MAX_PIXELS,
-        f"{what} holds images of {width:,}×{height:,} pixels, more than {MAX_PIXELS:,}; save smaller ones.",
-    )
+    if height * width > MAX_PIXELS:
+        raise InputError(
+            f"{what} has images of {width:,}×{height:,} pixels, more than {MAX_PIXELS:,}; save smaller ones."
+        )
 
 
 def about_parts(parts: Sequence[str]) -> str:
@@ -225,9 +225,3 @@ def similar_classes(names: Sequence[str]) -> list[str]:
             out.append(f"The classes '{seen[folded]}' and '{name}' have similar names and are kept apart.")
         seen.setdefault(folded, name)
     return out
-
-
-def need(condition: bool, sentence: str) -> None:
-    """Raise InputError with `sentence` unless `condition`."""
-    if not condition:
-        raise InputError(sentence)
