@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from scipy.special import softmax
 from torch import Tensor, nn
 
 from plenish import files, settings
@@ -95,7 +96,7 @@ class Classifier:
 
     def probabilities(self, images: Images, batch: int = 256) -> NDArray[np.float64]:
         """Class probabilities N×K of all images, in order."""
-        return softmax(self.logits(images, batch))
+        return np.asarray(softmax(self.logits(images, batch), axis=1))
 
     def save(self, folder: Path) -> None:
         """Write `classifier.safetensors` and `classifier.json` into a folder."""
@@ -107,10 +108,7 @@ class Classifier:
             for f in dataclasses.fields(self)
             if f.name not in ("network", "config")
         }
-        config = dataclasses.asdict(self.config)
-        config["pretrained"] = (
-            str(config["pretrained"]) if isinstance(config["pretrained"], Path) else config["pretrained"]
-        )
+        config = dataclasses.asdict(self.config) | {"pretrained": bool(self.config.pretrained)}
         files.write_json(folder / "classifier.json", about | {"config": config})
 
     @classmethod
@@ -118,11 +116,7 @@ class Classifier:
         """Read what `save` wrote; InputError when it is missing or does not fit together."""
         about = files.read_json(folder / "classifier.json")
         try:
-            kept = about.pop("config")
-            weights = kept["pretrained"]
-            config = ClassifierConfig(
-                **{**kept, "pretrained": Path(weights) if isinstance(weights, str) else weights}
-            )
+            config = ClassifierConfig(**about.pop("config"))
             for key in ("names", "mean", "std"):
                 about[key] = tuple(about[key])
             with torch.random.fork_rng(devices=[]):
@@ -135,12 +129,6 @@ class Classifier:
             raise InputError(
                 f"{folder} does not hold a whole classifier ({error}); train it again."
             ) from error
-
-
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities N×K of logits N×K."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 class ClassifierLearner(Learner):
@@ -238,7 +226,7 @@ class ClassifierLearner(Learner):
         """Balanced accuracy and class-balanced cross-entropy on val."""
         logits, codes = self.model.logits(self._val), self._val.codes
         self._module.train()
-        probabilities = softmax(logits)
+        probabilities = softmax(logits, axis=1)
         losses = -np.log(np.maximum(probabilities[np.arange(len(codes)), codes], 1e-12))
         confusion = confusion_matrix(codes, logits.argmax(axis=1), logits.shape[1])
         return {
