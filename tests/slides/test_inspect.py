@@ -37,7 +37,7 @@ def test_a_slide_is_shown_once_and_one_that_is_cut_off_says_so(make_slide, capsy
     assert run(["slides", "inspect", str(one), str(two.parent), str(two), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["slides"]
     assert [row["slide"] for row in rows] == ["one", "two"]
-    assert " 1 tile " in rows[0]["damage"]
+    assert "1 tile " in rows[0]["damage"]
     assert "damage" not in rows[1]
 
 

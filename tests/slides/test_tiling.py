@@ -401,7 +401,7 @@ def test_annotations_that_do_not_fit_are_said(make_slide, tmp_path: Path) -> Non
     assert [by_name[name]["status"] for name in "abcd"] == ["tiled", "rejected", "rejected", "tiled"]
     assert "annotations-off-slide" in [remark.code for remark in made.remarks if remark.slide == "a"]
     found = {remark.code: remark.values for remark in made.remarks}
-    assert (found["unannotated"]["names"], found["unannotated"]["skipped"]) == (["d"], False)
+    assert (found["unannotated"]["names"], found["unannotated"]["treatment"]) == (["d"], "background")
     assert found["unmatched-annotations"]["names"] == ["e.xml"]
     skipped = tile_slides(
         tmp_path / "s", tmp_path / "skip", size=64, level=0, annotations=tmp_path / "xml", unannotated="skip"
@@ -458,7 +458,7 @@ def test_a_normal_slide_alone_is_background_with_a_warning(make_slide, tmp_path:
     b = make_slide("s/b.tif")
     write_square(tmp_path / "xml" / "a.xml", (64, 64, 192, 320))
     made = tile_slides(b, tmp_path / "out", size=64, level=0, annotations=tmp_path / "xml", workers=1)
-    values = {"names": ["b"], "folder": str(tmp_path / "xml"), "skipped": False}
+    values = {"names": ["b"], "folder": str(tmp_path / "xml"), "treatment": "background"}
     assert Remark("unannotated", values) in made.remarks
 
 

@@ -192,7 +192,9 @@ def _with_annotations(listed: SlideList, folder: Path, skip: bool) -> tuple[Slid
         )
     remarks = []
     if bare:
-        remarks.append(Remark("unannotated", {"names": bare, "folder": str(folder), "skipped": skip}))
+        treatment = "skipped" if skip else "background"
+        values = {"names": bare, "folder": str(folder), "treatment": treatment}
+        remarks.append(Remark("unannotated", values))
     unmatched = unmatched_files(folder, [entry.path for entry in entries]) if folder.is_dir() else []
     if unmatched:
         remarks.append(Remark("unmatched-annotations", {"names": unmatched, "folder": str(folder)}))
