@@ -21,10 +21,12 @@ def codes() -> list[str]:
 
 @pytest.mark.parametrize("code", codes())
 def test_a_code_has_words(code: str) -> None:
+    missing = ""
     try:
         str(Remark(code))
-    except KeyError as missing:  # Of a value, as there are none; not of the code.
-        assert missing.args[0] != code
+    except KeyError as error:  # Of a value, because there are none.
+        missing = error.args[0]
+    assert missing != code
 
 
 def test_counts_agree_with_their_verbs_and_lists_are_cut_short() -> None:

@@ -228,7 +228,7 @@ def _thumbnail(
     slide: Slide, plan: Plan, config: TilingConfig, annotations: Path | None, side: int
 ) -> tuple[Canvas, list[_Outline]]:
     """The slide in small, and the maps of tissue and annotations, whose outlines are drawn last."""
-    mask, _, coarse = slide_tissue(slide, config.tissue.mask_settings(), plan.facts["slide_mpp"])
+    mask, _, coarse = slide_tissue(slide, config.tissue, plan.facts["slide_mpp"])
     pixels, downsample = slide.thumbnail(side)
     height, width = pixels.shape[:2]
     outlines: list[_Outline] = [("tissue", resized(mask, coarse, (height, width), downsample), TISSUE)]

@@ -24,8 +24,8 @@ from plenish.slides.canvas import LABELS, TILE, TISSUE, Canvas, PictureOptions, 
 from plenish.slides.grid import make_grid
 from plenish.slides.reader import Slide, open_slide
 from plenish.slides.remarks import Remark
-from plenish.slides.tiling_config import GridOptions, LabelRules, TissueOptions
-from plenish.slides.tissue import box_coverage, slide_tissue, with_rim
+from plenish.slides.tiling_config import GridOptions, LabelRules
+from plenish.slides.tissue import TissueOptions, box_coverage, slide_tissue, with_rim
 from plenish.wording import plural
 
 _REMEDY = "give --assume-mpp, or draw the tiles of a --level"
@@ -77,7 +77,7 @@ def draw_overlay(
     remarks: list[Remark] = []
     with open_slide(slide) as opened:
         known = scale.resolve(opened, None, grid.assume_mpp)
-        mask, _, coarse = slide_tissue(opened, tissue.mask_settings(), known.mpp)
+        mask, _, coarse = slide_tissue(opened, tissue, known.mpp)
         if not mask.any():
             remarks.append(Remark("no-tissue"))
         pixels, downsample = opened.thumbnail(picture.side)

@@ -136,10 +136,9 @@ def _tissue(
     slide: Slide, entry: SlideEntry, plan: Plan, config: TilingConfig, mpp: float | None, picture: Path
 ) -> tuple[NDArray[np.float64], float, list[Remark]]:
     """The tiles' shares of tissue, the slide's share, and what is unknown because of damage."""
-    settings = config.tissue.mask_settings()
-    mask, rgb, downsample = slide_tissue(slide, settings, mpp)
+    mask, rgb, downsample = slide_tissue(slide, config.tissue, mpp)
     if not mask.any() and config.tissue.min_tissue > 0:
-        error = NoTissue(entry.name, rgb, settings, None if mpp is None else mpp * downsample)
+        error = NoTissue(entry.name, rgb, config.tissue, None if mpp is None else mpp * downsample)
         error.save(picture)
         raise InputError(f"{error} A picture of it is {picture.name}, beside the output.")
     share = round(float(mask.mean()), 6)

@@ -43,9 +43,9 @@ from plenish.slides.tiling_config import (
     TableOptions,
     TileLabelOptions,
     TilingConfig,
-    TissueOptions,
 )
 from plenish.slides.tiling_summary import summarise
+from plenish.slides.tissue import TissueOptions
 
 _SHOWN = 40
 

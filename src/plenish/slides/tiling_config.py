@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from plenish.configuration import option
 from plenish.errors import InputError
-from plenish.slides.tissue import TissueSettings
+from plenish.slides.tissue import TissueOptions
 
 ImageFormat = Literal["jpeg", "png"]
 LARGEST_TILE = 4096
@@ -33,34 +33,6 @@ class GridOptions:
     stride: int | None = option(None, least=1, most=64 * LARGEST_TILE)
     assume_mpp: float | None = option(None, above=0)
     tolerance: float = option(0.02, least=0, most=0.5)
-
-
-@dataclasses.dataclass(frozen=True)
-class TissueOptions:
-    """Where a slide has tissue, and how much of it a tile needs.
-
-    Attributes:
-        min_tissue: least share of tissue of a tile; 0 takes the whole slide.
-        tissue_saturation: HSV saturation (0 to 1) above which there is tissue; left out, found by Otsu's
-            method.
-        tissue_dark: HSV value (0 to 1) below which there is none; left out, 0.12.
-        tissue_close_um: gaps in tissue of about twice this width are closed, µm; left out, 12.
-        tissue_speck_um2: pieces of tissue smaller than this are left out, µm²; left out, 20,000.
-        tissue_hole_um2: holes in tissue smaller than this are filled, µm²; left out, 5,000.
-    """
-
-    min_tissue: float = option(0.5, least=0, most=1)
-    tissue_saturation: float | None = option(None, least=0, most=1)
-    tissue_dark: float | None = option(None, least=0, most=1)
-    tissue_close_um: float | None = option(None, least=0)
-    tissue_speck_um2: float | None = option(None, least=0)
-    tissue_hole_um2: float | None = option(None, least=0)
-
-    def mask_settings(self) -> TissueSettings:
-        """The settings of the tissue mask."""
-        given = {key.removeprefix("tissue_"): value for key, value in dataclasses.asdict(self).items()}
-        del given["min_tissue"]
-        return TissueSettings(**{key: value for key, value in given.items() if value is not None})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,10 +173,10 @@ class TilingConfig:
     """
 
     grid: GridOptions
-    tissue: TissueOptions = TissueOptions()
-    rules: LabelRules = LabelRules()
-    labels: TileLabelOptions = TileLabelOptions()
-    filters: FilterOptions = FilterOptions()
+    tissue: TissueOptions = dataclasses.field(default_factory=TissueOptions)
+    rules: LabelRules = dataclasses.field(default_factory=LabelRules)
+    labels: TileLabelOptions = dataclasses.field(default_factory=TileLabelOptions)
+    filters: FilterOptions = dataclasses.field(default_factory=FilterOptions)
 
     def __post_init__(self) -> None:
         if self.grid.mpp is None and self.grid.level is None:

@@ -1,8 +1,8 @@
-"""Where a slide has tissue: a mask on its thumbnail, and how much of a box the mask covers.
+"""Where a slide has tissue: a mask of its thumbnail, and how much of a box the mask covers.
 
-Tissue is coloured and glass is not, so saturation parts them, at the threshold of Otsu (1979) kept within
-bounds: left alone, that method finds two classes also where there is only one. Colours are taken relative to
-the glass's own (transmittance, as in the law of Beer and Lambert), so that a tinted lamp does no harm.
+Tissue is coloured and glass is not, so saturation separates them, at the threshold of Otsu (1979) within
+bounds: without bounds, the method finds two classes also where there is only one. Colours are taken relative
+to the glass (transmittance, as in the law of Beer and Lambert), which corrects for a tinted lamp.
 """
 
 from __future__ import annotations
@@ -10,76 +10,64 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plenish import files
+from plenish.configuration import option
+from plenish.datasets.images import encode_png
 from plenish.errors import InputError
 from plenish.slides.filters import pen_mask
 from plenish.slides.reader import Slide
 
 UM_PER_PIXEL = 8.0
-"""µm that a pixel of the mask should measure; what a pixel is taken for where the scale is not known."""
+"""µm that a pixel of the mask should measure, and is assumed to measure if the scale is not known."""
 _SIDES = (512, 2048)
 """Least and greatest long side of a thumbnail, pixels."""
 _FLAT = 3.0
-"""Standard deviation over 5×5 pixels, grey levels, below which a place may be glass."""
+"""Standard deviation over 5×5 pixels, grey levels, below which a pixel may be glass."""
 _GLASS_SHARE = 0.02
 """Share of the thumbnail that a flat colour must have to be glass."""
 _GLASS_LEAST = 150
-"""Brightest channel of glass at least, grey levels; a darker flat colour is no lit glass."""
+"""Brightest channel of glass at least, grey levels; a darker flat colour is not lit glass."""
 _INK_SHARE = 0.5
-"""Share of what is coloured above which the colour of ink is the stain's: no H&E, or false colours."""
+"""Share of coloured pixels above which the colour of ink is that of the stain: not H&E, or false colours."""
 _SMALL_DISC = 5.0
 """Radius up to which a closing is done directly, pixels."""
+_OTSU_BOUNDS = 0.05, 0.12
+"""Bounds of Otsu's threshold: glass with dust and JPEG noise stays below the lower bound, pale tissue beside
+dark tissue lies above the upper one."""
+_SMOOTH_UM = 4.0
+"""Standard deviation of the blur of the picture before anything else, µm."""
 _BAND_CELLS = 1 << 20
 """Cells of a summed-area table that are held at once."""
 
 
 @dataclasses.dataclass(frozen=True)
-class TissueSettings:
-    """How tissue is told from glass.
+class TissueOptions:
+    """Where a slide has tissue, and how much of it a tile needs.
 
     Attributes:
-        saturation: HSV saturation, 0 to 1, above which a pixel is tissue; None finds it by Otsu's method.
-        least: lower bound of the threshold that is found; glass with dust and JPEG noise stays below it.
-        most: upper bound of the threshold that is found; pale tissue beside dark lies above it.
-        dark: HSV value, 0 to 1, below which a pixel is no tissue (the scanner's black, folds of the glass).
-        smooth_um: standard deviation of the blur of the picture before anything else, µm.
-        close_um: gaps of up to about twice this width are closed, µm.
-        speck_um2: pieces smaller than this area are dust, µm².
-        hole_um2: holes smaller than this area are filled, µm².
-        pen: leave out what has the colour of ink.
+        min_tissue: least share of tissue of a tile; 0 takes the whole slide.
+        tissue_saturation: HSV saturation (0 to 1) above which there is tissue; left out, found by Otsu's
+            method.
+        tissue_dark: HSV value (0 to 1) below which there is none: the scanner's black, folds of the glass.
+        tissue_close_um: gaps in tissue of about twice this width are closed, µm.
+        tissue_speck_um2: pieces of tissue smaller than this are left out, µm².
+        tissue_hole_um2: holes in tissue smaller than this are filled, µm².
     """
 
-    saturation: float | None = None
-    least: float = 0.05
-    most: float = 0.12
-    dark: float = 0.12
-    smooth_um: float = 4.0
-    close_um: float = 12.0
-    speck_um2: float = 20_000.0
-    hole_um2: float = 5_000.0
-    pen: bool = True
-
-    def __post_init__(self) -> None:
-        shares = {"saturation": self.saturation, "least": self.least, "most": self.most, "dark": self.dark}
-        for name, value in shares.items():
-            if value is not None and not 0 <= value <= 1:
-                raise InputError(f"The tissue setting '{name}' must lie in 0 to 1, not {value}.")
-        if self.least > self.most:
-            raise InputError(
-                f"The tissue setting 'least' ({self.least}) must not exceed 'most' ({self.most})."
-            )
-        for name in ("smooth_um", "close_um", "speck_um2", "hole_um2"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"The tissue setting '{name}' must be 0 or more, not {value}.")
+    min_tissue: float = option(0.5, least=0, most=1)
+    tissue_saturation: float | None = option(None, least=0, most=1)
+    tissue_dark: float = option(0.12, least=0, most=1)
+    tissue_close_um: float = option(12.0, least=0)
+    tissue_speck_um2: float = option(20_000.0, least=0)
+    tissue_hole_um2: float = option(5_000.0, least=0)
 
 
 class NoTissue(InputError):
-    """A slide on which no tissue was found; holds what a person needs to see why.
+    """A slide on which no tissue was found, with what a person needs to see why.
 
     Attributes:
         rgb: the thumbnail, H×W×3 uint8.
@@ -88,20 +76,20 @@ class NoTissue(InputError):
     """
 
     def __init__(
-        self, name: str, rgb: NDArray[np.uint8], settings: TissueSettings, um_per_pixel: float | None = None
+        self, name: str, rgb: NDArray[np.uint8], options: TissueOptions, um_per_pixel: float | None = None
     ) -> None:
         """Compose the sentence.
 
         Args:
             name: the slide's name.
             rgb: its thumbnail, H×W×3 uint8.
-            settings: what was looked for.
+            options: thresholds and sizes.
             um_per_pixel: µm that a pixel of the thumbnail measures; None takes it for 8.
         """
         self.rgb, self.saturation = rgb, saturation(transmittance(rgb))
-        self.threshold = threshold(self.saturation, settings)
+        self.threshold = threshold(self.saturation, options)
         high = float(np.quantile(self.saturation, 0.99))
-        why = _what_took_all(rgb, settings, um_per_pixel) or (
+        why = _reason(rgb, options, um_per_pixel) or (
             f"it needs a saturation above {self.threshold:.2f} and 99 % of the thumbnail has at most "
             f"{high:.2f}; lower --tissue-saturation"
         )
@@ -109,25 +97,22 @@ class NoTissue(InputError):
 
     def save(self, path: Path) -> None:
         """Write a PNG: the thumbnail, and beside it the saturation, black at 0 and white at the threshold."""
-        from plenish import files
-        from plenish.datasets.images import encode_png
-
         scale = np.clip(self.saturation / max(self.threshold, 1e-6), 0, 1)
         grey = np.repeat(np.rint(scale * 255).astype(np.uint8)[..., None], 3, axis=2)
         gap = np.full((len(grey), 8, 3), 255, np.uint8)
         files.write_bytes(path, encode_png(np.concatenate([self.rgb, gap, grey], axis=1)))
 
 
-def _what_took_all(rgb: NDArray[np.uint8], settings: TissueSettings, um_per_pixel: float | None) -> str:
-    """What removed all that is coloured enough, and the mend; nothing where nothing is."""
-    reasons = {
-        "speck_um2": f"all pieces are smaller than {settings.speck_um2:g} µm²; lower --tissue-speck-um2",
-        "dark": f"all that is coloured is darker than {settings.dark:g}; lower --tissue-dark",
-        "pen": "all that is coloured has the colour of ink; wipe the slide",
-    }
-    without: dict[str, Any] = {"speck_um2": 0.0, "dark": 0.0, "pen": False}
-    for name, reason in reasons.items():
-        if tissue_mask(rgb, dataclasses.replace(settings, **{name: without[name]}), um_per_pixel).any():
+def _reason(rgb: NDArray[np.uint8], options: TissueOptions, um_per_pixel: float | None) -> str:
+    """Which step removed all that is coloured enough, and the remedy; empty if nothing is coloured."""
+    speck, dark = options.tissue_speck_um2, options.tissue_dark
+    without: list[tuple[dict[str, float], bool, str]] = [
+        ({"tissue_speck_um2": 0}, True, f"all pieces are below {speck:g} µm²; lower --tissue-speck-um2"),
+        ({"tissue_dark": 0}, True, f"all that is coloured is darker than {dark:g}; lower --tissue-dark"),
+        ({}, False, "all that is coloured has the colour of ink; wipe the slide"),
+    ]
+    for changes, pen, reason in without:
+        if tissue_mask(rgb, dataclasses.replace(options, **changes), um_per_pixel, pen).any():
             return reason
     return ""
 
@@ -148,14 +133,15 @@ def thumbnail_side(width: int, height: int, mpp: float | None) -> int:
 
 
 def tissue_mask(
-    rgb: NDArray[np.uint8], settings: TissueSettings, um_per_pixel: float | None = None
+    rgb: NDArray[np.uint8], options: TissueOptions, um_per_pixel: float | None = None, pen: bool = True
 ) -> NDArray[np.bool_]:
     """Which pixels of a thumbnail show tissue.
 
     Args:
         rgb: H×W×3 uint8.
-        settings: thresholds and sizes.
+        options: thresholds and sizes.
         um_per_pixel: µm that a pixel of the thumbnail measures; None takes it for 8.
+        pen: whether pixels with the colour of ink are left out.
 
     Returns:
         H×W; all False where there is none (see `NoTissue`).
@@ -163,43 +149,43 @@ def tissue_mask(
     from scipy import ndimage
 
     scale = um_per_pixel or UM_PER_PIXEL
-    sigma = min(settings.smooth_um / scale, 8.0)
+    sigma = min(_SMOOTH_UM / scale, 8.0)
     smooth = transmittance(rgb)
-    ink = pen_mask(np.rint(smooth).astype(np.uint8)) if settings.pen else None
-    for channel in range(3):  # In place, one by one: a thumbnail's floats are most of a worker's memory.
+    ink = pen_mask(np.rint(smooth).astype(np.uint8)) if pen else None
+    for channel in range(3):  # In place: a thumbnail's floats are most of a worker's memory.
         ndimage.gaussian_filter(
             smooth[..., channel], sigma, output=smooth[..., channel], mode="nearest", truncate=3.0
         )
     colour = saturation(smooth)
-    dark = np.float32(255 * settings.dark)
+    dark = np.float32(255 * options.tissue_dark)
     usable = (smooth[..., 0] >= dark) | (smooth[..., 1] >= dark) | (smooth[..., 2] >= dark)
     del smooth
-    found = (colour > threshold(colour[usable], settings)) & usable
+    found = (colour > threshold(colour[usable], options)) & usable
     if ink is not None and (ink := _inked(ink, found, round(2 * sigma))).any():
         usable &= ~ink
-        found = (colour > threshold(colour[usable], settings)) & usable
-    radius = min(settings.close_um / scale, 32.0)
+        found = (colour > threshold(colour[usable], options)) & usable
+    radius = min(options.tissue_close_um / scale, 32.0)
     if radius >= 1:
         found = _closed(found, radius) & usable
-    found = _without_small(found, settings.speck_um2 / scale**2)
-    return ~_without_small(~found, settings.hole_um2 / scale**2, borders=True)
+    found = _without_small(found, options.tissue_speck_um2 / scale**2)
+    return ~_without_small(~found, options.tissue_hole_um2 / scale**2, borders=True)
 
 
 def slide_tissue(
-    slide: Slide, settings: TissueSettings, mpp: float | None
+    slide: Slide, options: TissueOptions, mpp: float | None
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint8], float]:
     """Look for tissue on the thumbnail of an open slide.
 
     Args:
         slide: the open slide.
-        settings: thresholds and sizes.
+        options: thresholds and sizes.
         mpp: µm per pixel of level 0; None where it is not known.
 
     Returns:
         The mask H×W, the thumbnail H×W×3 uint8, and how many pixels of level 0 one of its pixels is wide.
     """
     rgb, downsample = slide.thumbnail(thumbnail_side(slide.width, slide.height, mpp))
-    return tissue_mask(rgb, settings, None if mpp is None else mpp * downsample), rgb, downsample
+    return tissue_mask(rgb, options, None if mpp is None else mpp * downsample), rgb, downsample
 
 
 def transmittance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -210,13 +196,13 @@ def transmittance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     from scipy import ndimage
 
-    calm = np.ones(rgb.shape[:2], bool)
+    is_flat = np.ones(rgb.shape[:2], bool)
     for channel in range(3):
         values = rgb[..., channel].astype(np.float32)
         mean = ndimage.uniform_filter(values, 5, mode="nearest")
         square = ndimage.uniform_filter(values**2, 5, mode="nearest")
-        calm &= square - mean**2 < _FLAT**2
-    flat = rgb[calm]
+        is_flat &= square - mean**2 < _FLAT**2
+    flat = rgb[is_flat]
     bins = flat.astype(np.uint16) // 16 @ np.array((256, 16, 1), np.uint16)
     counts = np.bincount(bins, minlength=4096)
     common = np.flatnonzero(counts >= _GLASS_SHARE * rgb[..., 0].size)
@@ -238,20 +224,20 @@ def saturation(rgb: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float
     return np.asarray((high - low) / np.maximum(high, np.float32(1)), np.float32)
 
 
-def threshold(values: NDArray[np.float32], settings: TissueSettings) -> float:
+def threshold(values: NDArray[np.float32], options: TissueOptions) -> float:
     """The saturation above which a pixel is tissue: the one that is set, or Otsu's within its bounds.
 
     Args:
         values: saturations, any shape, 0 to 1.
-        settings: the threshold, or its bounds.
+        options: the threshold, if it is set.
     """
-    if settings.saturation is not None:
-        return settings.saturation
-    return float(np.clip(otsu(values), settings.least, settings.most))
+    if options.tissue_saturation is not None:
+        return options.tissue_saturation
+    return float(np.clip(otsu(values), *_OTSU_BOUNDS))
 
 
 def otsu(values: NDArray[np.float32]) -> float:
-    """The threshold that parts values in 0 to 1 into the two classes of least variance (Otsu, 1979).
+    """The threshold that separates values in 0 to 1 into the two classes of least variance (Otsu, 1979).
 
     Returns:
         Upper border of the lower class on a scale of 256 steps; 0 where all values are the same.
@@ -266,13 +252,13 @@ def otsu(values: NDArray[np.float32]) -> float:
     between[(below == 0) | (above == 0)] = 0.0
     if not between.any():
         return 0.0
-    # Between two heaps far apart every threshold is as good: take the middle.
+    # Between two distant peaks all thresholds are equal: take the middle.
     best = np.flatnonzero(between >= between.max() * (1 - 1e-12))
     return float((best[0] + best[-1]) / 2 + 1) / 256
 
 
 def _inked(ink: NDArray[np.bool_], found: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
-    """Pixels of ink and those it has blurred into; none where the tissue itself looks like ink."""
+    """Pixels of ink and those it was blurred into; none if the tissue itself looks like ink."""
     from scipy import ndimage
 
     if ink[found].mean() > _INK_SHARE if found.any() else True:
@@ -282,7 +268,7 @@ def _inked(ink: NDArray[np.bool_], found: NDArray[np.bool_], margin: int) -> NDA
 
 
 def _closed(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
-    """Closing with a disc; a large one by distances, which take more memory and no more time."""
+    """Closing with a disc; for a large one by distance transforms, whose time does not depend on its size."""
     from scipy import ndimage
 
     pad = math.ceil(radius) + 1
@@ -299,7 +285,7 @@ def _closed(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
 def _without_small(mask: NDArray[np.bool_], smallest: float, borders: bool = False) -> NDArray[np.bool_]:
     """The mask without its connected pieces of fewer than `smallest` pixels.
 
-    With `borders`, pieces that reach the picture's border stay: what is open there is not enclosed.
+    With `borders`, pieces at the border of the picture stay, because they are not enclosed.
     """
     from scipy import ndimage
 
@@ -317,8 +303,8 @@ def _without_small(mask: NDArray[np.bool_], smallest: float, borders: bool = Fal
 def with_rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """A thumbnail's mask with its last column and row repeated, (H + 1)×(W + 1).
 
-    A thumbnail leaves out a rim at the right and at the bottom narrower than one of its pixels; without it,
-    tiles there would count as partly bare.
+    A thumbnail leaves out a rim at the right and at the bottom narrower than one of its pixels; without the
+    repetition, tiles there would count as partly bare.
     """
     return np.pad(mask, ((0, 1), (0, 1)), mode="edge")
 
@@ -330,7 +316,7 @@ def box_coverage(
 
     Args:
         mask: H×W; pixel (row, column) covers column·d to (column + 1)·d, and rows likewise.
-        boxes: N×4 left, top, right, bottom in pixels of level 0; what lies off the mask counts as bare.
+        boxes: N×4 left, top, right, bottom in pixels of level 0; areas off the mask count as bare.
         downsample: level-0 pixels a mask pixel measures, or (across, down).
 
     Returns:
