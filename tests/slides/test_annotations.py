@@ -244,7 +244,6 @@ def test_what_cannot_be_used_gets_one_sentence(tmp_path: Path, name: str, text: 
 
 def test_what_lies_off_the_slide_is_told(tmp_path: Path) -> None:
     found = read(tmp_path, asap(("in", square(0, 0, 100)), ("out", square(950, 0, 100))))
-    assert found.outside(*SIZE) == {"out": pytest.approx(5_000)}
     assert [remark.code for remark in found.remarks] == ["annotations-off-slide"]
     assert found.remarks[0].values["percent"] == pytest.approx(25)
     assert read(tmp_path, asap()).labels == ()
@@ -260,7 +259,6 @@ def test_a_mask_is_scaled_to_the_slide(tmp_path: Path) -> None:
     shares = found.coverage(np.array([(195, 95, 205, 105), (500, 500, 600, 620), (0, 0, 20, 20)]))
     assert shares["tumour"] == pytest.approx([0.25, 0, 0])
     assert shares["7"] == pytest.approx([0, 100 * 100 / 12_000, 0])
-    assert found.outside(*SIZE) == {}
     total = found.coverage(grid(33.3, 1100, 900))["tumour"].sum() * 33.3**2
     assert total == pytest.approx(80_000)
 

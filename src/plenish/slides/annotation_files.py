@@ -211,6 +211,3 @@ def _bytes(path: Path) -> bytes:
         return read_file(path)
     except Unreadable as reason:
         raise InputError(f"{path} holds no annotations: {reason}; give another file.") from None
-
-
-__all__ = ["UNNAMED", "Drawing", "Drawn", "Ring", "read_asap", "read_geojson"]

@@ -80,10 +80,6 @@ class Mask(Annotations):
         """Share of each box (N×4 left, top, right, bottom) that each label covers, exact for the mask."""
         return {label: box_coverage(self._map(label), boxes, self._scale) for label in self.labels}
 
-    def outside(self, width: int, height: int) -> dict[str, float]:
-        """Nothing: a mask has the slide's own frame."""
-        return {}
-
     def raster(self, width: int, height: int, downsample: float) -> dict[str, NDArray[np.bool_]]:
         """For each label a height×width map, for pictures."""
         across, down = (
@@ -158,6 +154,3 @@ def _check_size(width: int, height: int, path: Path) -> None:
             f"The mask {path} has {width}×{height} pixels, more than are held in memory; save it at a "
             f"smaller scale ({_SIDE} pixels for its longer side are enough) or as a pyramid."
         )
-
-
-__all__ = ["Mask"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.errors import InputError
-from plenish.slides.annotation_files import Drawing, Drawn, Ring
+from plenish.slides.annotation_files import Drawing, Drawn
 from plenish.slides.annotations import Annotations, LabelMatcher
 from plenish.slides.remarks import Remark
 
@@ -73,20 +73,22 @@ class Polygons(Annotations):
         return found
 
     def _check_position(self, size: tuple[int, int]) -> None:
-        areas, off = self.areas(), self.outside(*size)
-        total = sum(areas.values())
-        if total > 0 and sum(off.values()) >= total * (1 - _LEAST_SHARE):
-            import shapely
+        import shapely
 
+        slide = shapely.box(0, 0, *size)
+        areas = {label: max(shape.area, 1.0) for label, shape in self._shapes.items()}
+        off = {label: shapely.difference(shape, slide).area for label, shape in self._shapes.items()}
+        lost = sum(area for label, area in off.items() if area > _LEAST_SHARE * areas[label])
+        total = sum(self.areas().values())
+        if total > 0 and lost >= total * (1 - _LEAST_SHARE):
             left, top, right, bottom = shapely.total_bounds(np.array(list(self._shapes.values()), object))
             raise InputError(
                 f"All of {self.path} lies off the slide: it reaches from ({left:.0f}, {top:.0f}) to "
                 f"({right:.0f}, {bottom:.0f}) and the slide has {size[0]}×{size[1]} pixels; give the "
                 "slide's own annotations, in pixels of level 0."
             )
-        if off:
-            percent = 100 * sum(off.values()) / total
-            self.remarks += (Remark("annotations-off-slide", {"percent": percent}),)
+        if lost:
+            self.remarks += (Remark("annotations-off-slide", {"percent": 100 * float(lost) / total}),)
 
     def areas(self) -> dict[str, float]:
         """Area of each label, px² of level 0."""
@@ -120,45 +122,22 @@ class Polygons(Annotations):
             self._trees[label] = shapely.STRtree(pieces), pieces
         return self._trees[label]
 
-    def outside(self, width: int, height: int) -> dict[str, float]:
-        """Area of each label off a slide of that size, px²; labels without any are left out."""
-        import shapely
-
-        slide = shapely.box(0, 0, width, height)
-        off = {label: shapely.difference(shape, slide).area for label, shape in self._shapes.items()}
-        return {
-            label: float(area)
-            for label, area in off.items()
-            if area > _LEAST_SHARE * max(self._shapes[label].area, 1.0)
-        }
-
     def raster(self, width: int, height: int, downsample: float) -> dict[str, NDArray[np.bool_]]:
         """For each label a height×width map, for pictures."""
+        import shapely
         from PIL import Image, ImageDraw
 
         maps: dict[str, NDArray[np.bool_]] = {}
-        for label, rings in self.outlines().items():
+        for label, shape in self._shapes.items():
             image = Image.new("1", (width, height))
             draw = ImageDraw.Draw(image)
-            # Shells before their holes; a shell within a hole comes after that hole.
-            for ring, filled in rings:
-                draw.polygon([tuple(point) for point in (ring / downsample - 0.5).tolist()], fill=int(filled))
+            # Larger polygons first, and shells before their holes: a shell within a hole comes after the hole.
+            for part in sorted(_polygons(shape), key=lambda one: -shapely.Polygon(one.exterior).area):
+                for ring, fill in [(part.exterior, 1), *((inner, 0) for inner in part.interiors)]:
+                    points = np.asarray(ring.coords)[:-1, :2] / downsample - 0.5
+                    draw.polygon([tuple(point) for point in points.tolist()], fill=fill)
             maps[label] = np.asarray(image, bool)
         return maps
-
-    def outlines(self) -> dict[str, list[tuple[Ring, bool]]]:
-        """For each label its rings, larger polygons first, with whether they are shells (True) or holes."""
-        import shapely
-
-        found: dict[str, list[tuple[Ring, bool]]] = {}
-        for label, shape in self._shapes.items():
-            parts = sorted(_polygons(shape), key=lambda one: -shapely.Polygon(one.exterior).area)
-            found[label] = [
-                (np.asarray(ring.coords)[:-1, :2], filled)
-                for one in parts
-                for ring, filled in [(one.exterior, True), *((inner, False) for inner in one.interiors)]
-            ]
-        return found
 
 
 def _valid(drawn: Drawn) -> tuple[Any, bool]:
@@ -229,6 +208,3 @@ def _require_shapely() -> None:
         raise InputError(
             "Annotations need shapely, which is not installed; install it with: pip install 'plenish[slides]'"
         ) from None
-
-
-__all__ = ["Polygons"]

@@ -67,10 +67,6 @@ class Annotations(abc.ABC):
         """
 
     @abc.abstractmethod
-    def outside(self, width: int, height: int) -> dict[str, float]:
-        """Area of each label that lies off a slide of that size, px²; labels entirely on it are left out."""
-
-    @abc.abstractmethod
     def raster(self, width: int, height: int, downsample: float) -> dict[str, NDArray[np.bool_]]:
         """For each label a height×width map, for pictures: pixels whose centre it covers.
 

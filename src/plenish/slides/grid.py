@@ -163,6 +163,3 @@ def _source_level(slide: Slide, mpp: float, slide_mpp: float, tolerance: float) 
         )
     best = min(finer, key=lambda i: ratios[i])
     return best, ratios[best]
-
-
-__all__ = ["MAX_POSITIONS", "Grid", "make_grid"]

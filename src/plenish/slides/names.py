@@ -27,6 +27,3 @@ def barcode(name: str) -> tuple[str, str] | None:
     """Case and sample of a TCGA barcode (`TCGA-HZ-7926`, `TCGA-HZ-7926-01A`), or None for another name."""
     found = _TCGA.match(name)
     return (found[1], found[1] + found[2]) if found and found[2] else None
-
-
-__all__ = ["SUFFIXES", "barcode", "slide_name"]

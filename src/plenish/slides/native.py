@@ -245,6 +245,3 @@ def on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-__all__ = ["NativeLevel", "TileCache", "UnreadableRegion", "on_white", "pages", "pyramid", "readable"]

@@ -385,6 +385,3 @@ def require_libraries() -> None:
             f"Reading slides needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
             "installed; install them with: pip install 'plenish[slides]'"
         )
-
-
-__all__ = ["Level", "Slide", "UnreadableRegion", "open_slide", "require_libraries"]

@@ -120,6 +120,3 @@ def _plausible(x: float, y: float, source: str) -> Scale:
 
 def _ratio(value: Any) -> float:
     return value[0] / value[1] if value[1] else 0.0
-
-
-__all__ = ["LARGEST_MPP", "SMALLEST_MPP", "Scale", "from_properties", "from_tags", "require", "resolve"]

@@ -255,9 +255,3 @@ def _to_lab(images: NDArray[np.uint8]) -> NDArray[np.float64]:
 def _three(values: NDArray[np.float64]) -> tuple[float, float, float]:
     r, g, b = (float(value) for value in values)
     return r, g, b
-
-
-__all__ = [
-    "Fit", "Macenko", "Method", "Reinhard", "Unmeasurable", "augment", "average", "density", "fit",
-    "fit_macenko", "fit_reinhard", "normalise", "restain",
-]  # fmt: skip
