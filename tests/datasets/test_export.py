@@ -12,14 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from plenish.commands.datasets import import_dataset
+from plenish.commands.datasets import import_dataset, make_phantom
 from plenish.datasets.decoding import Decoder
 from plenish.datasets.export import export_dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.split import split_dataset
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
-from plenish.phantom.tiles import make_phantom
 
 ROUND = ("folder", "stylegan-zip", "npz")
 NAMES = ("a/b", "a_b", ".hidden", "Thümör ♥", "train", "..", "x" * 300, "CON")

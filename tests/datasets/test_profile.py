@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from plenish import cli
+from plenish.commands.datasets import make_phantom
 from plenish.commands.profile import profile_dataset
 from plenish.datasets import profile
 from plenish.datasets.dataset import Dataset
@@ -18,7 +19,6 @@ from plenish.datasets.schema import LabelSchema
 from plenish.datasets.split import split_dataset
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import CheckFailed, InputError
-from plenish.phantom.tiles import make_phantom
 
 MakeStripes = Callable[..., Dataset]
 

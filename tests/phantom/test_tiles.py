@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from plenish.commands.datasets import make_phantom
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.phantom import layout as phantom_layout
 from plenish.phantom.layout import tissue_of
 from plenish.phantom.painting import paint
 from plenish.phantom.patient import BEST_ACCURACY, FIELD_UM, Tissue, blob_distance, patient_of
-from plenish.phantom.tiles import make_phantom, render_tile
+from plenish.phantom.tiles import render_tile
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from plenish.errors import InputError
-from plenish.phantom.slide_plan import make_plan
-from plenish.phantom.slides import asap_xml
+from plenish.phantom.slide_layout import make_layout
+from plenish.phantom.slide_writer import asap_xml
 from plenish.slides.annotation_files import Drawing, Drawn
 from plenish.slides.annotation_polygons import Polygons
 from plenish.slides.annotations import Annotations, LabelMatcher, find_annotations, read_annotations
@@ -119,7 +119,7 @@ def test_labels_never_cover_a_place_twice(
 
 
 def test_boxes_of_every_level_and_scale_agree_with_the_truth(tmp_path: Path) -> None:
-    plan = make_plan(4000, 3000, tumour=True, artefacts=False, rng=np.random.default_rng(0))
+    plan = make_layout(4000, 3000, tumour=True, artefacts=False, rng=np.random.default_rng(0))
     (tmp_path / "p.xml").write_text(asap_xml(plan))
     found = read_annotations(tmp_path / "p.xml", (4000, 3000))
     assert found.labels == ("tumour",)

@@ -13,7 +13,7 @@ from plenish.commands.slides import draw_overlay, make_slides, tile_slides
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
-from plenish.phantom.slides import PhantomSlides
+from plenish.phantom.slide_writer import PhantomSlides
 from plenish.slides.canvas import LABELS, TILE, TISSUE, Canvas
 from plenish.slides.remarks import Remark
 
@@ -39,7 +39,7 @@ def test_outlines_lie_where_the_truth_is(made: PhantomSlides, tmp_path: Path) ->
     slide = made.out / "phantom-0000.tif"
     drawn = draw_overlay(slide, tmp_path / "o.png", annotations=made.out, side=1024)
     picture = pixels(tmp_path / "o.png")[:768]
-    plan = made.slides[0].plan
+    plan = made.slides[0].layout
     for colour, polygons, within in (
         (TISSUE, [plan.tissue], 20),
         (LABELS[0], [*plan.tumours, *plan.holes], 4),

@@ -10,7 +10,7 @@ import pytest
 from plenish.cli import run
 from plenish.commands.slides import make_slides, select_slides, tile_slides
 from plenish.errors import InputError
-from plenish.phantom.slides import PhantomSlides
+from plenish.phantom.slide_writer import PhantomSlides
 from plenish.slides.slide_list import list_slides
 
 
@@ -22,7 +22,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> PhantomSlides:
 
 def test_slides_are_ranked_by_annotated_area(made: PhantomSlides) -> None:
     found = select_slides(made.out, made.out)
-    truth = {one.name: one.plan.tumour_area * 0.25e-6 for one in made.slides[:3]}
+    truth = {one.name: one.layout.tumour_area * 0.25e-6 for one in made.slides[:3]}
     assert [row["name"] for row in found.rows] == sorted(truth, key=lambda name: -truth[name])
     assert [row["rank"] for row in found.rows] == [1, 2, 3]
     for row in found.rows:

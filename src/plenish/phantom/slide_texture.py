@@ -1,8 +1,8 @@
-"""The pixels of a phantom slide: any box of them, a pure function of the slide's numbers.
+"""The pixels of a phantom slide: any box of them, as a pure function of the slide's layout and seed.
 
 Nuclei sit on a jittered lattice whose cells are hashed, so a box can be painted without its neighbours and
 fits them without a seam; textures come from sheets that repeat. The stains become light by the law of Beer
-and Lambert with the patient's own colours (`datasets.phantom_tissue.patient_of`).
+and Lambert with the patient's own colours (`phantom.patient.patient_of`).
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.phantom.patient import Patient
-from plenish.phantom.slide_plan import Plan, Polygon
+from plenish.phantom.slide_layout import Polygon, SlideLayout
 
 _SHEET = 1024
 """Side of the sheets of texture, pixels; a power of two."""
 _LATTICE_UM = 9.0
-"""Distance of the places where a nucleus may sit, µm."""
+"""Distance of the possible positions of nuclei, µm."""
 _MARGIN_UM = 10.0
 """How far beyond a box nuclei are looked for, µm."""
 _DEFOCUS_UM = 2.0
-"""Standard deviation of the planted blur, µm."""
+"""Standard deviation of the blur of an area out of focus, µm."""
 _INK = (28.0, 118.0, 74.0)
 
 Floats = NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Look:
-    """What a kind of tissue looks like."""
+class _Appearance:
+    """Parameters of a kind of tissue."""
 
     kept: float
     radius_um: float
@@ -41,29 +41,31 @@ class _Look:
     eosin: float
 
 
-_NORMAL = _Look(kept=0.45, radius_um=2.6, spread=0.10, dark=0.75, cytoplasm_h=0.06, eosin=0.62)
-_TUMOUR = _Look(kept=0.85, radius_um=3.9, spread=0.25, dark=1.05, cytoplasm_h=0.16, eosin=0.50)
+_NORMAL = _Appearance(kept=0.45, radius_um=2.6, spread=0.10, dark=0.75, cytoplasm_h=0.06, eosin=0.62)
+_TUMOUR = _Appearance(kept=0.85, radius_um=3.9, spread=0.25, dark=1.05, cytoplasm_h=0.16, eosin=0.50)
 
 
 class Painter:
     """Paints boxes of one phantom slide."""
 
-    def __init__(self, plan: Plan, patient: Patient, mpp: float, difference: float, seed: int) -> None:
+    def __init__(
+        self, layout: SlideLayout, patient: Patient, mpp: float, difference: float, seed: int
+    ) -> None:
         """Prepare the sheets of texture.
 
         Args:
-            plan: what lies where.
+            layout: of the slide.
             patient: stain and camera.
             mpp: µm per pixel of level 0.
             difference: how far tumour differs from normal tissue, 0 not at all to 1.
             seed: of nuclei and textures.
         """
-        self.plan, self.patient, self.mpp, self.seed = plan, patient, mpp, seed
+        self.layout, self.patient, self.mpp, self.seed = layout, patient, mpp, seed
         mixed = [
             normal + difference * (tumour - normal)
             for normal, tumour in zip(dataclasses.astuple(_NORMAL), dataclasses.astuple(_TUMOUR))
         ]
-        self._looks = (_NORMAL, _Look(*mixed))
+        self._kinds = (_NORMAL, _Appearance(*mixed))
         rng = np.random.default_rng([seed, 0x51DE])
         self._fibres, self._patches, self._grain = (
             _sheet(rng, sigma_um / mpp) for sigma_um in (2.5, 12.0, 0.5)
@@ -73,10 +75,9 @@ class Painter:
         )
 
     def paint(self, x: int, y: int, side: int) -> NDArray[np.uint8]:
-        """side×side×3 pixels of level 0 whose upper left corner is (x, y); glass beyond the slide."""
-        plan = self.plan
+        """side×side×3 pixels of level 0 with upper left corner (x, y); glass beyond the slide."""
         margin = math.ceil(3 * _DEFOCUS_UM / self.mpp)
-        defocused = covered(plan.blurred, x, y, side)
+        defocused = covered(self.layout.blurred, x, y, side)
         if defocused.any():
             return self._defocused(x, y, side, margin, defocused)
         return self._sharp(x, y, side)
@@ -92,7 +93,7 @@ class Painter:
         return np.asarray(np.rint(sharp + (soft - sharp) * where[..., None]), np.uint8)
 
     def _sharp(self, x: int, y: int, side: int) -> NDArray[np.uint8]:
-        tissue = covered((self.plan.tissue,), x, y, side)
+        tissue = covered((self.layout.tissue,), x, y, side)
         light = np.asarray(self.patient.light, np.float32)
         if tissue.any():
             h, e = self._stains(x, y, side)
@@ -102,7 +103,7 @@ class Painter:
             picture = np.exp(-density) * light
         else:
             picture = np.broadcast_to(light, (side, side, 3)).copy()
-        ink = covered(self.plan.ink, x, y, side)
+        ink = covered(self.layout.ink, x, y, side)
         if ink.any():
             picture += (np.asarray(_INK, np.float32) - picture) * (0.9 * ink[..., None])
         picture += _cut(self._noise, x, y, side)
@@ -110,10 +111,10 @@ class Painter:
 
     def _stains(self, x: int, y: int, side: int) -> tuple[Floats, Floats]:
         """Haematoxylin and eosin of a box full of tissue."""
-        normal, tumour = self._looks
+        normal, tumour = self._kinds
         margin = math.ceil(_MARGIN_UM / self.mpp)
-        kind = covered(self.plan.tumours, x - margin, y - margin, side + 2 * margin)
-        kind *= 1 - covered(self.plan.holes, x - margin, y - margin, side + 2 * margin)
+        kind = covered(self.layout.tumours, x - margin, y - margin, side + 2 * margin)
+        kind *= 1 - covered(self.layout.holes, x - margin, y - margin, side + 2 * margin)
         inner = kind[margin : margin + side, margin : margin + side]
         fibres, patches, grain = (
             _cut(sheet, x, y, side) for sheet in (self._fibres, self._patches, self._grain)
@@ -142,8 +143,8 @@ class Painter:
         inside = (np.minimum(u, v) >= 0) & (np.maximum(u, v) < side + 2 * margin)
         cx, cy, u, v, chance = cx[inside], cy[inside], u[inside], v[inside], chance[:, inside]
         tumour = (kind[v, u] > 0.5).astype(np.int64)
-        looks = np.array([dataclasses.astuple(look) for look in self._looks])[tumour].T
-        kept, radius, spread, dark = looks[:4]
+        values = np.array([dataclasses.astuple(one) for one in self._kinds])[tumour].T
+        kept, radius, spread, dark = values[:4]
         alive = chance[2] < kept
         radius = radius / self.mpp * (1 + spread * 2.4 * (chance[3] - 0.5) * 1.2)
         shape = 1 + 0.35 * chance[4]
@@ -176,7 +177,7 @@ def _ellipses(
 
 
 def covered(polygons: tuple[Polygon, ...], x: int, y: int, side: int) -> Floats:
-    """side×side map, 1 in pixels whose middle a polygon holds, of the box at (x, y)."""
+    """side×side map of the box at (x, y), 1 in pixels whose centre lies in a polygon."""
     if not polygons:
         return np.zeros((side, side), np.float32)
     from PIL import Image, ImageDraw

@@ -1,25 +1,38 @@
 """The tissue phantom: a Dataset of procedural H&E-like tiles whose truth is known.
 
-The embedded default of Plenish, the fixture of its tests and the ground truth of planted experiments. It is
-a drawing, not tissue: `dataset.json` says so (`extra.phantom`), and reports repeat it.
+The built-in data of Plenish, the fixture of its tests and of experiments with a known answer. It is a
+drawing, not tissue: `dataset.json` says so (`extra.phantom`), and reports repeat it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish import files
+from plenish.configuration import check_bounds, option
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.schema import LabelSchema
+from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from plenish.datasets.dataset import Dataset
+from plenish.phantom.layout import tissue_of
+from plenish.phantom.painting import paint
+from plenish.phantom.patient import (
+    ATYPIA_MEANS,
+    ATYPIA_SD,
+    BEST_ACCURACY,
+    CLASSES,
+    FIELD_UM,
+    patient_of,
+)
+from plenish.progress import progress
 
 SIZES = (16, 512)
 """Least and greatest side of a tile in pixels."""
-_MOST = 9_999
 _VERSION = 1
 _INTENDED_USE = (
     "Trying Plenish out, tests and experiments with a known truth. It is a phantom, not tissue: "
@@ -52,11 +65,8 @@ def render_tile(
     Raises:
         InputError: an argument is out of range.
     """
-    from plenish.phantom.layout import tissue_of
-    from plenish.phantom.painting import paint
-    from plenish.phantom.patient import CLASSES, FIELD_UM, patient_of
-
-    _check(size=size, seed=seed)
+    check_bounds("size", size, {"least": SIZES[0], "most": SIZES[1]})
+    check_bounds("seed", seed, {"least": 0})
     if patient < 0 or tile < 0:
         raise InputError(f"Patients and tiles are counted from 0, not {min(patient, tile)}.")
     who = patient_of(seed, patient)
@@ -81,19 +91,33 @@ def render_tile(
     return picture, truth
 
 
-def make_phantom(out: Path, patients: int = 40, tiles: int = 30, size: int = 64, seed: int = 0) -> Dataset:
+@dataclasses.dataclass(frozen=True)
+class PhantomOptions:
+    """The phantom tiles to make.
+
+    Attributes:
+        patients: number of patients; they are the groups.
+        tiles: tiles of each patient; with three or more, each patient has both classes.
+        size: height and width of a tile, pixels.
+        seed: the same seed gives the same pixels.
+    """
+
+    patients: int = option(40, least=1, most=9999)
+    tiles: int = option(30, least=1, most=9999)
+    size: int = option(64, least=SIZES[0], most=SIZES[1])
+    seed: int = 0
+
+
+def make_phantom(out: Path, options: PhantomOptions) -> Dataset:
     """Make a Dataset of procedural H&E-like tissue, tumour and normal, with the truth as columns.
 
-    A phantom, not tissue: for trying Plenish out, for tests and for experiments whose answer is known. Each
-    patient has a stain of its own and tiles of both classes. The field of view is 64 µm whatever the size.
-    Started again after a kill, it resumes.
+    A phantom, not tissue: for trying Plenish, for tests and for experiments whose answer is known. Each
+    patient has a stain of its own and tiles of both classes. The field of view is 64 µm at every size.
+    Resumes when started again after an interruption.
 
     Args:
-        out: Folder of the new Dataset; must not exist.
-        patients: Number of patients, 1 to 9999. They are the groups.
-        tiles: Tiles of each patient, 1 to 9999. With three or more, each patient has both classes.
-        size: Side of a tile in pixels, 16 to 512.
-        seed: Seed; the same seed gives the same pixels.
+        out: folder of the new Dataset; must not exist.
+        options: the tiles to make.
 
     Returns:
         The Dataset.
@@ -101,44 +125,19 @@ def make_phantom(out: Path, patients: int = 40, tiles: int = 30, size: int = 64,
     Raises:
         InputError: a number is out of range, or `out` exists.
     """
-    import numpy as np
-
-    from plenish import files
-    from plenish.datasets.schema import LabelSchema
-    from plenish.datasets.writer import DatasetWriter
-    from plenish.phantom.patient import ATYPIA_MEANS, ATYPIA_SD, BEST_ACCURACY, CLASSES, FIELD_UM
-    from plenish.progress import progress
-
-    out = Path(out)
-    _check(size=size, seed=seed, patients=patients, tiles=tiles)
+    patients, tiles, size, seed = options.patients, options.tiles, options.size, options.seed
     total = patients * tiles
     files.require_space(out, total * size * size * 3)
-    config = {
-        "verb": "phantom",
-        "version": _VERSION,
-        "patients": patients,
-        "tiles": tiles,
-        "size": size,
-        "seed": seed,
-    }
     writer = DatasetWriter(
-        out,
-        name=f"phantom tissue, {patients} patients",
-        size=size,
-        channels=3,
+        out, name=f"phantom tissue, {patients} patients", size=size, channels=3,
         labels=LabelSchema("categorical", CLASSES),
-        config=config,
-        licence="CC0-1.0",
-        source="Plenish phantom (procedural, no tissue, no patients)",
-        intended_use=_INTENDED_USE,
+        config={"verb": "phantom", "version": _VERSION, **dataclasses.asdict(options)}, licence="CC0-1.0",
+        source="Plenish phantom (procedural, no tissue, no patients)", intended_use=_INTENDED_USE,
         extra={
-            "phantom": True,
-            "field_um": FIELD_UM,
-            "mpp": FIELD_UM / size,
-            "best_accuracy": BEST_ACCURACY,
+            "phantom": True, "field_um": FIELD_UM, "mpp": FIELD_UM / size, "best_accuracy": BEST_ACCURACY,
             "atypia": {"means": dict(zip(CLASSES, ATYPIA_MEANS)), "sd": ATYPIA_SD},
         },
-    )
+    )  # fmt: skip
     # Small batches keep memory flat; the writer joins them into shards.
     batch = max(1, min(64, (1 << 24) // (size * size * 3)))
     with writer, progress("phantom", total, done=writer.skip) as bar:
@@ -152,16 +151,3 @@ def make_phantom(out: Path, patients: int = 40, tiles: int = 30, size: int = 64,
             writer.add(np.stack([picture for picture, _ in made]), rows)
             bar.advance(stop - start)
     return writer.dataset
-
-
-def _check(size: int, seed: int, patients: int = 1, tiles: int = 1) -> None:
-    if not SIZES[0] <= size <= SIZES[1]:
-        raise InputError(
-            f"A phantom tile measures {SIZES[0]} to {SIZES[1]} pixels, not {size}; choose --size in that "
-            "range."
-        )
-    if seed < 0:
-        raise InputError(f"The seed must be 0 or more, not {seed}.")
-    for name, value in (("patients", patients), ("tiles", tiles)):
-        if not 1 <= value <= _MOST:
-            raise InputError(f"--{name} must be 1 to {_MOST}, not {value}.")

@@ -131,7 +131,7 @@ class Polygons(Annotations):
         for label, shape in self._shapes.items():
             image = Image.new("1", (width, height))
             draw = ImageDraw.Draw(image)
-            # Larger polygons first, and shells before their holes: a shell within a hole comes after the hole.
+            # Larger polygons first, shells before their holes: a shell in a hole comes after the hole.
             for part in sorted(_polygons(shape), key=lambda one: -shapely.Polygon(one.exterior).area):
                 for ring, fill in [(part.exterior, 1), *((inner, 0) for inner in part.interiors)]:
                     points = np.asarray(ring.coords)[:-1, :2] / downsample - 0.5

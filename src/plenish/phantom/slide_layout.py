@@ -1,7 +1,7 @@
-"""What lies where on a phantom slide: tissue, tumour, a hole in it, ink and a blurred place, as polygons.
+"""The layout of a phantom slide: tissue, tumours, a hole, ink and an area out of focus, as polygons.
 
-All coordinates are pixels of level 0. Outlines are wavy ovals, star-shaped about their middle, whose reach is
-bounded, so that by construction tumours lie within the tissue, do not touch each other, and hold their holes.
+All coordinates are pixels of level 0. Outlines are wavy ovals, star-shaped about their centre, with bounded
+radii: by construction, tumours lie within the tissue, do not touch each other, and contain their holes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WAVINESS = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class SlideLayout:
     """The layout of one phantom slide.
 
     Attributes:
@@ -31,8 +31,8 @@ class Plan:
         tissue: outline of the tissue.
         tumours: outlines of tumours, disjoint, within the tissue.
         holes: outlines of normal tissue within tumours.
-        ink: outline of a stroke of a pen on the glass and the tissue's edge; none without artefacts.
-        blurred: outline of a place out of focus; none without artefacts.
+        ink: outline of a pen stroke on the glass and the edge of the tissue; none without artefacts.
+        blurred: outline of an area out of focus; none without artefacts.
     """
 
     width: int
@@ -54,15 +54,17 @@ class Plan:
         return sum(map(area, self.tumours)) - sum(map(area, self.holes))
 
 
-def make_plan(width: int, height: int, *, tumour: bool, artefacts: bool, rng: np.random.Generator) -> Plan:
+def make_layout(
+    width: int, height: int, *, tumour: bool, artefacts: bool, rng: np.random.Generator
+) -> SlideLayout:
     """Lay out a slide.
 
     Args:
         width: pixels of level 0.
         height: pixels of level 0.
         tumour: whether there is any.
-        artefacts: plant a stroke of ink and a blurred place.
-        rng: where all chance comes from.
+        artefacts: add a stroke of ink and an area out of focus.
+        rng: source of randomness.
     """
     middle = np.array([width, height]) * rng.uniform(0.48, 0.52, 2)
     radius = 0.38 * np.array([width, height])
@@ -78,7 +80,7 @@ def make_plan(width: int, height: int, *, tumour: bool, artefacts: bool, rng: np
         first = middle + 0.38 * radius * np.array([math.cos(turn), math.sin(turn)])
         holes.append(_oval(first, 0.11 * radius, rng))
     if not artefacts:
-        return Plan(width, height, tissue, tuple(tumours), tuple(holes))
+        return SlideLayout(width, height, tissue, tuple(tumours), tuple(holes))
     across = turn + math.pi / 2
     blurred = _oval(
         middle + 0.45 * radius * np.array([math.cos(across), math.sin(across)]), 0.2 * radius, rng
@@ -86,7 +88,7 @@ def make_plan(width: int, height: int, *, tumour: bool, artefacts: bool, rng: np
     left = middle[0] - 0.72 * radius[0]
     ink = np.array([(left, 0.05 * height), (left + 0.12 * radius[0], 0.05 * height)])
     ink = np.concatenate([ink, ink[::-1] + np.array([0.05 * width, 0.55 * height])])
-    return Plan(width, height, tissue, tuple(tumours), tuple(holes), (ink,), (blurred,))
+    return SlideLayout(width, height, tissue, tuple(tumours), tuple(holes), (ink,), (blurred,))
 
 
 def area(polygon: Polygon) -> float:
@@ -102,5 +104,5 @@ def _oval(middle: NDArray[np.float64], radius: NDArray[np.float64], rng: np.rand
         amplitude, phase = rng.uniform(0.3, 1.0) * _WAVINESS, rng.uniform(0, 2 * math.pi)
         reach += amplitude * np.cos(wave * angle + phase)
     points = middle + radius * np.stack([np.cos(angle), np.sin(angle)], 1) * reach[:, None]
-    # What is written into the XML is the truth, so it has no more digits than that.
+    # The XML has two digits, and the truth must agree with it.
     return np.asarray(np.round(points, 2))

@@ -1,8 +1,8 @@
-"""Phantom slides: pyramidal TIFFs with scale, ASAP annotations and the truth, for those without data.
+"""Phantom slides: pyramidal TIFFs with scale, ASAP annotations and the truth.
 
-A phantom, not tissue. A slide is painted tile by tile down the pyramid (a tile of a coarser level as soon as
-its four finer ones are done), and the tiles wait, compressed, in a file on disk until their level is written,
-so memory does not depend on the slide's size.
+A phantom, not tissue. A slide is painted tile by tile through the pyramid (a tile of a coarser level as soon
+as its four finer ones are done), and the compressed tiles are kept in a temporary file until their level is
+written, so memory does not depend on the size of the slide.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import dataclasses
 import math
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plenish import files
+from plenish.configuration import option
 from plenish.errors import InputError
-from plenish.phantom.slide_plan import Plan, Polygon, make_plan
-
-if TYPE_CHECKING:
-    from plenish.phantom.slide_texture import Painter
-    from plenish.progress import Bar
+from plenish.phantom.patient import patient_of
+from plenish.phantom.slide_layout import Polygon, SlideLayout, make_layout
+from plenish.phantom.slide_texture import Painter
+from plenish.progress import Bar, progress
 
 TILE = 256
 """Side of the TIFF's tiles, pixels."""
-_LEAST, _MOST = 512, 200_000
-_MPP = (0.1, 4.0)
 _SMALLEST_LEVEL = 1024
 _FEWEST_LEVELS, _MOST_LEVELS = 3, 9
 _VERSION = 1
@@ -41,31 +41,31 @@ class PhantomSlide:
 
     Attributes:
         name: its file is `<name>.tif`, its annotations `<name>.xml`.
-        patient: whose it is.
-        plan: what lies where.
+        patient: the patient it is of.
+        layout: of tissue, tumours and artefacts.
         mpp: µm per pixel of level 0.
         levels: width and height of each level.
     """
 
     name: str
     patient: str
-    plan: Plan
+    layout: SlideLayout
     mpp: float
     levels: tuple[tuple[int, int], ...]
 
     def truth(self) -> dict[str, Any]:
         """Polygons (vertices x, y in pixels of level 0) and areas (px² of level 0, mm²); JSON-able."""
-        plan = self.plan
+        layout = self.layout
         return {
-            "slide": self.name, "patient": self.patient, "width": plan.width, "height": plan.height,
+            "slide": self.name, "patient": self.patient, "width": layout.width, "height": layout.height,
             "mpp": self.mpp, "levels": [list(size) for size in self.levels],
-            "tissue_area": plan.tissue_area, "tumour_area": plan.tumour_area,
-            "tumour_mm2": plan.tumour_area * (self.mpp / 1000) ** 2,
-            "tissue": [plan.tissue.tolist()],
-            "tumours": [polygon.tolist() for polygon in plan.tumours],
-            "holes": [polygon.tolist() for polygon in plan.holes],
-            "ink": [polygon.tolist() for polygon in plan.ink],
-            "blurred": [polygon.tolist() for polygon in plan.blurred],
+            "tissue_area": layout.tissue_area, "tumour_area": layout.tumour_area,
+            "tumour_mm2": layout.tumour_area * (self.mpp / 1000) ** 2,
+            "tissue": [layout.tissue.tolist()],
+            "tumours": [polygon.tolist() for polygon in layout.tumours],
+            "holes": [polygon.tolist() for polygon in layout.holes],
+            "ink": [polygon.tolist() for polygon in layout.ink],
+            "blurred": [polygon.tolist() for polygon in layout.blurred],
         }  # fmt: skip
 
 
@@ -76,7 +76,7 @@ class PhantomSlides:
     Attributes:
         out: the folder.
         slides: in order.
-        difference: how far tumour differs from normal tissue.
+        difference: how far tumour differs from normal tissue, 0 to 1.
     """
 
     out: Path
@@ -87,96 +87,95 @@ class PhantomSlides:
         """The folder and a row a slide; JSON-able."""
         rows = [
             {
-                "slide": one.name, "patient": one.patient, "size": f"{one.plan.width}×{one.plan.height}",
+                "slide": one.name, "patient": one.patient, "size": f"{one.layout.width}×{one.layout.height}",
                 "levels": len(one.levels), "mpp": one.mpp,
-                "tissue": f"{100 * one.plan.tissue_area / (one.plan.width * one.plan.height):.1f} %",
-                "tumour mm²": round(one.plan.tumour_area * (one.mpp / 1000) ** 2, 4),
+                "tissue": f"{100 * one.layout.tissue_area / (one.layout.width * one.layout.height):.1f} %",
+                "tumour mm²": round(one.layout.tumour_area * (one.mpp / 1000) ** 2, 4),
             }
             for one in self.slides
         ]  # fmt: skip
         return {"folder": str(self.out), "difference": self.difference, "slides": rows}
 
 
-def make_slides(
-    out: Path,
-    slides: int = 4,
-    normal: int = 0,
-    per_patient: int = 1,
-    width: int = 4096,
-    height: int = 4096,
-    mpp: float = 0.5,
-    difference: float = 1.0,
-    artefacts: bool = False,
-    quality: int = 90,
-    seed: int = 0,
-) -> PhantomSlides:
-    """Make whole-slide images of procedural tissue with annotated tumours, and write down the truth.
+@dataclasses.dataclass(frozen=True)
+class SlideOptions:
+    """The phantom slides to make.
 
-    A phantom, not tissue: for trying Plenish out, for tests and for experiments whose answer is known. Each
-    slide is a pyramidal tiled TIFF with its scale; slides with tumour have annotations in ASAP's XML (groups
-    tumour and exclusion, a hole). truth.json holds all polygons and areas, slides.csv the patients. Started
-    again after a kill, it keeps the slides that are done.
+    Attributes:
+        slides: number of slides.
+        normal: how many of them, the last ones, have no tumour.
+        per_patient: slides of one patient, who has a stain and a camera of their own.
+        width: width of level 0, pixels.
+        height: height of level 0, pixels.
+        mpp: µm per pixel of level 0.
+        difference: how far tumour differs from normal tissue, from 0 (not at all) to 1.
+        artefacts: add a stroke of green ink and an area out of focus to each slide.
+        quality: of the JPEG compression.
+        seed: the same seed gives the same slides.
+    """
+
+    slides: int = option(4, least=1, most=9999)
+    normal: int = option(0, least=0)
+    per_patient: int = option(1, least=1, most=9999)
+    width: int = option(4096, least=512, most=200_000)
+    height: int = option(4096, least=512, most=200_000)
+    mpp: float = option(0.5, least=0.1, most=4)
+    difference: float = option(1.0, least=0, most=1)
+    artefacts: bool = False
+    quality: int = option(90, least=1, most=100)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.normal > self.slides:
+            raise InputError(f"--normal must be at most --slides, {self.slides}, not {self.normal}.")
+
+
+def make_slides(out: Path, options: SlideOptions) -> PhantomSlides:
+    """Make whole-slide images of procedural tissue with annotated tumours and known truth.
+
+    A phantom, not tissue: for trying Plenish, for tests and for experiments whose answer is known. Each slide
+    is a pyramidal tiled TIFF with its scale; slides with tumour have annotations in ASAP's XML (groups tumour
+    and exclusion, a hole). truth.json has all polygons and areas, slides.csv the patients. When started again
+    after an interruption, finished slides are kept.
 
     Args:
-        out: Folder to make; must not exist.
-        slides: Number of slides, 1 to 9999.
-        normal: How many of them, the last ones, have no tumour.
-        per_patient: Slides of one patient, who has a stain and a camera of their own.
-        width: Width of level 0 in pixels, 512 to 200000.
-        height: Height of level 0 in pixels, 512 to 200000.
-        mpp: µm per pixel of level 0, 0.1 to 4.
-        difference: How far tumour differs from normal tissue, from 0 (not at all) to 1.
-        artefacts: Plant a stroke of green ink and a place out of focus on each slide.
-        quality: Quality of the JPEG compression, 1 to 100.
-        seed: Seed; the same seed gives the same slides.
+        out: folder to make; must not exist.
+        options: the slides to make.
 
     Returns:
-        The slides with their plans.
+        The slides with their layouts.
 
     Raises:
-        InputError: a number is out of range, a library is missing, or `out` exists.
+        InputError: an option is impossible, a library is missing, or `out` exists.
     """
-    from plenish import files
-    from plenish.progress import progress
-
-    _check(slides, normal, per_patient, width, height, mpp, difference, quality, seed)
     _require_libraries()
-    sizes = level_sizes(width, height)
-    config = {
-        "verb": "slides phantom", "version": _VERSION, "slides": slides, "normal": normal,
-        "per_patient": per_patient, "width": width, "height": height, "mpp": mpp, "difference": difference,
-        "artefacts": artefacts, "quality": quality, "seed": seed,
-    }  # fmt: skip
-    out = Path(out)
+    sizes = level_sizes(options.width, options.height)
+    config = {"verb": "slides phantom", "version": _VERSION, **dataclasses.asdict(options)}
     # One slide is spooled while it is made; JPEG takes about half a byte a pixel, glass much less.
-    files.require_space(out, width * height * (slides + 1) // 2)
+    files.require_space(out, options.width * options.height * (options.slides + 1) // 2)
     made: list[PhantomSlide] = []
-    total = slides * _tiles(sizes[0])
+    total = options.slides * _tiles(sizes[0])
     with (
         files.atomic_dir(out, config, resumable=True) as folder,
         progress("phantom slides", total, "tiles") as bar,
     ):
-        for number in range(slides):
-            one, painter = _prepare(
-                number, slides - normal, per_patient, sizes, mpp, difference, artefacts, seed
-            )
+        for number in range(options.slides):
+            one, painter = _prepare(number, sizes, options)
             path = folder / f"{one.name}.tif"
-            if path.exists():  # By a run that was killed later.
+            if path.exists():  # From before an interruption.
                 bar.advance(_tiles(sizes[0]))
             else:
                 aside = path.with_name(path.name + ".partial")
                 with files.reporting_disk(out):
-                    write_slide(aside, painter, one, quality, bar)
+                    write_slide(aside, painter, one, options.quality, bar)
                 aside.replace(path)
-            if one.plan.tumours:
-                files.write_bytes(folder / f"{one.name}.xml", asap_xml(one.plan).encode())
+            if one.layout.tumours:
+                files.write_bytes(folder / f"{one.name}.xml", asap_xml(one.layout).encode())
             made.append(one)
-        result = PhantomSlides(out, tuple(made), difference)
-        files.write_json(
-            folder / "truth.json", {"phantom": True, **config, "truth": [one.truth() for one in made]}
-        )
+        truth = {"phantom": True, **config, "truth": [one.truth() for one in made]}
+        files.write_json(folder / "truth.json", truth)
         files.write_bytes(folder / "slides.csv", _table(made).encode())
-    return result
+    return PhantomSlides(out, tuple(made), options.difference)
 
 
 def level_sizes(width: int, height: int) -> tuple[tuple[int, int], ...]:
@@ -187,10 +186,10 @@ def level_sizes(width: int, height: int) -> tuple[tuple[int, int], ...]:
     return tuple(sizes)
 
 
-def asap_xml(plan: Plan) -> str:
+def asap_xml(layout: SlideLayout) -> str:
     """The tumours and holes of a slide as ASAP writes them, coordinates in pixels of level 0."""
-    drawn = [("tumour", polygon) for polygon in plan.tumours]
-    drawn += [("exclusion", polygon) for polygon in plan.holes]
+    drawn = [("tumour", polygon) for polygon in layout.tumours]
+    drawn += [("exclusion", polygon) for polygon in layout.holes]
     lines = ['<?xml version="1.0"?>', "<ASAP_Annotations>", "\t<Annotations>"]
     for number, (group, polygon) in enumerate(drawn):
         lines.append(
@@ -219,7 +218,7 @@ def write_slide(path: Path, painter: Painter, slide: PhantomSlide, quality: int,
         painter: paints its pixels.
         slide: sizes of the levels and scale.
         quality: of the JPEG compression.
-        bar: told of every tile of level 0.
+        bar: counts the tiles of level 0.
     """
     import tifffile
 
@@ -251,12 +250,12 @@ class _Spool:
         self._sizes = sizes
 
     def holds(self, level: int, column: int, row: int) -> bool:
-        """Whether a level has a tile there."""
+        """Whether a level has such a tile."""
         rows, columns = self._where[level].shape[:2]
         return column < columns and row < rows
 
     def add(self, level: int, column: int, row: int, pixels: NDArray[np.uint8]) -> None:
-        """Compress a tile and keep it; what lies beyond the level's edge is left white."""
+        """Compress a tile and keep it; beyond the edge of the level it is white."""
         import imagecodecs
 
         width, height = self._sizes[level]
@@ -278,7 +277,7 @@ class _Spool:
 def _descend(
     spool: _Spool, painter: Painter, level: int, column: int, row: int, bar: Bar
 ) -> NDArray[np.uint8]:
-    """Make a tile and all that lie below it in the pyramid; returns its pixels."""
+    """Make a tile and all finer tiles that it covers; returns its pixels."""
     if level == 0:
         pixels = painter.paint(column * TILE, row * TILE, TILE)
         bar.advance(1)
@@ -297,24 +296,20 @@ def _descend(
 
 
 def _prepare(
-    number: int, with_tumour: int, per_patient: int, sizes: tuple[tuple[int, int], ...], mpp: float,
-    difference: float, artefacts: bool, seed: int,
-) -> tuple[PhantomSlide, Painter]:  # fmt: skip
-    from plenish.phantom.patient import patient_of
-    from plenish.phantom.slide_texture import Painter
-
-    rng = np.random.default_rng([seed, number, 0x5CA7])
-    plan = make_plan(*sizes[0], tumour=number < with_tumour, artefacts=artefacts, rng=rng)
-    patient = patient_of(seed, number // per_patient)
-    name = f"phantom-{number:04d}"
-    painter = Painter(plan, patient, mpp, difference, int(rng.integers(2**63)))
-    return PhantomSlide(name, patient.name, plan, mpp, sizes), painter
+    number: int, sizes: tuple[tuple[int, int], ...], options: SlideOptions
+) -> tuple[PhantomSlide, Painter]:
+    rng = np.random.default_rng([options.seed, number, 0x5CA7])
+    tumour = number < options.slides - options.normal
+    layout = make_layout(*sizes[0], tumour=tumour, artefacts=options.artefacts, rng=rng)
+    patient = patient_of(options.seed, number // options.per_patient)
+    painter = Painter(layout, patient, options.mpp, options.difference, int(rng.integers(2**63)))
+    return PhantomSlide(f"phantom-{number:04d}", patient.name, layout, options.mpp, sizes), painter
 
 
 def _table(slides: list[PhantomSlide]) -> str:
     lines = ["slide_id,case_id,sample_type"]
     for one in slides:
-        kind = "Primary Tumor" if one.plan.tumours else "Solid Tissue Normal"
+        kind = "Primary Tumor" if one.layout.tumours else "Solid Tissue Normal"
         lines.append(f"{one.name},{one.patient},{kind}")
     return "\n".join([*lines, ""])
 
@@ -328,27 +323,9 @@ def _tiles(size: tuple[int, int]) -> int:
 
 
 def _require_libraries() -> None:
-    from importlib.util import find_spec
-
     missing = [name for name in ("tifffile", "imagecodecs") if find_spec(name) is None]
     if missing:
         raise InputError(
             f"Writing slides needs {' and '.join(missing)}; install what slides need with: "
             "pip install 'plenish[slides]'"
         )
-
-
-def _check(
-    slides: int, normal: int, per_patient: int, width: int, height: int, mpp: float, difference: float,
-    quality: int, seed: int,
-) -> None:  # fmt: skip
-    bounds = {
-        "slides": (slides, 1, 9999), "per-patient": (per_patient, 1, 9999),
-        "normal": (normal, 0, slides), "width": (width, _LEAST, _MOST), "height": (height, _LEAST, _MOST),
-        "mpp": (mpp, *_MPP), "difference": (difference, 0, 1), "quality": (quality, 1, 100),
-    }  # fmt: skip
-    for name, (value, least, most) in bounds.items():
-        if not least <= value <= most:
-            raise InputError(f"--{name} must be {least:g} to {most:g}, not {value:g}.")
-    if seed < 0:
-        raise InputError(f"The seed must be 0 or more, not {seed}.")
