@@ -74,7 +74,7 @@ def fields_of(kind: type, group: str | None = None) -> list[Parameter]:
     for field in dataclasses.fields(kind):
         made = field.default_factory
         default = field.default if made is dataclasses.MISSING else made()
-        bounds = dict(field.metadata) or (_SEED if field.name == "seed" else {})
+        bounds = (_SEED if field.name == "seed" else {}) | dict(field.metadata)
         found.append(
             Parameter(
                 field.name, hints[field.name], REQUIRED if default is dataclasses.MISSING else default,
