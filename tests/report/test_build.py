@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -43,6 +44,16 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.text += data if not self.open or self.open[-1] != "style" else ""
 
+    @property
+    def sections(self) -> set[str | None]:
+        """Keys of the sections."""
+        return {attributes["id"] for attributes in self.all("section")}
+
+    @property
+    def is_phantom(self) -> bool:
+        """Whether a banner says that the images are phantoms."""
+        return any(attributes.get("class") == "banner" for attributes in self.all("aside"))
+
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
 
@@ -54,15 +65,18 @@ def read(path: Path) -> Page:
 def test_whole_report_from_score_and_study_alone(work: Work, tmp_path: Path) -> None:
     report = write_report(tmp_path / "r.html", score=work.score, study=work.study)
     page = read(report.path)
-    assert set(report.sections) == {
-        "What was asked", "Samples", "Do they help a classifier?", "Fidelity and variety", "Do they copy?",
-        "What this cannot tell", "Data and split", "Training", "How to repeat it", "Provenance",
-        "Environment",
+    assert page.sections == {
+        "asked", "samples", "study", "scores", "copies", "limits", "data", "training", "repeat", "provenance",
+        "environment",
     }  # fmt: skip
-    assert report.summary()["Do the synthetic images help a classifier?"] == "They help"
+    assert len(report.sections) == 11
+    assert [card["class"] for card in page.all("div") if "card " in str(card.get("class"))] == [
+        "card good", "card good", "card neutral",
+    ]  # fmt: skip
+    assert len(report.verdict) == 3
     for wanted in (
-        "They help", "FD(domain)", "No sign of copying", work.data.manifest.pixels_hash, "kimg-00040.000",
-        "Images per class and part", "plenish study", "diagnosis", "2.15.0",
+        *report.verdict.values(), "FD(domain)", work.data.manifest.pixels_hash, "kimg-00040.000",
+        "plenish study", "diagnosis", "2.15.0",
     ):  # fmt: skip
         assert wanted in page.text
     assert report.path.stat().st_size < 5e6
@@ -123,24 +137,23 @@ def test_everything_from_outside_is_escaped(nasty: Work, tmp_path: Path) -> None
 
 
 def test_phantoms_are_called_phantoms(nasty: Work, work: Work, tmp_path: Path) -> None:
-    sentence = "These are phantoms, not tissue."
-    assert sentence in read(write_report(tmp_path / "a.html", data=nasty.data.path).path).text
-    assert sentence not in read(write_report(tmp_path / "b.html", data=work.data.path).path).text
+    assert read(write_report(tmp_path / "a.html", data=nasty.data.path).path).is_phantom
+    assert not read(write_report(tmp_path / "b.html", data=work.data.path).path).is_phantom
     content = json.loads((work.score / "score.json").read_text())
     content["real"] |= {"phantom": True, "path": "gone"}
     (tmp_path / "score").mkdir()
     (tmp_path / "score" / "score.json").write_text(json.dumps(content))
-    assert sentence in read(write_report(tmp_path / "c.html", score=tmp_path / "score").path).text
+    assert read(write_report(tmp_path / "c.html", score=tmp_path / "score").path).is_phantom
 
 
 @pytest.mark.parametrize(
     ("part", "section", "absent"),
     [
-        ("data", "Data and split", "Training"),
-        ("run", "Training", "Fidelity and variety"),
-        ("synthetic", "Samples", "Fidelity and variety"),
-        ("score", "Fidelity and variety", "Do they help a classifier?"),
-        ("study", "Do they help a classifier?", "Do they copy?"),
+        ("data", "data", "training"),
+        ("run", "training", "scores"),
+        ("synthetic", "samples", "scores"),
+        ("score", "scores", "study"),
+        ("study", "study", "copies"),
     ],
 )
 def test_any_part_alone_makes_a_report(
@@ -148,8 +161,9 @@ def test_any_part_alone_makes_a_report(
 ) -> None:
     place = getattr(work, part)
     report = write_report(tmp_path / "r.html", **{part: place if isinstance(place, Path) else place.path})
-    assert section in report.sections
-    assert absent not in report.sections
+    shown = read(report.path).sections
+    assert section in shown
+    assert absent not in shown
 
 
 def test_a_score_outlives_its_datasets(work: Work, tmp_path: Path) -> None:
@@ -158,8 +172,8 @@ def test_a_score_outlives_its_datasets(work: Work, tmp_path: Path) -> None:
     content["synthetic"]["generator"] = None
     (tmp_path / "score.json").write_text(json.dumps(content))
     page = read(write_own_report(tmp_path, "score"))
-    assert "Fidelity and variety" in page.text
-    assert "Images in test" in page.text
+    assert {"scores", "data"} <= page.sections
+    assert str(content["real"]["n_test"]) in page.text
 
 
 def test_what_could_not_be_measured_is_left_out(work: Work, tmp_path: Path) -> None:
@@ -168,9 +182,9 @@ def test_what_could_not_be_measured_is_left_out(work: Work, tmp_path: Path) -> N
         row |= {"value": None, "low": None, "high": None, "real_baseline": None, "n_baseline": 0}
     for scores, wanted in ((score["scores"], True), ([], False)):
         (tmp_path / "score.json").write_text(json.dumps(score | {"scores": scores}))
-        text = read(write_own_report(tmp_path, "score")).text
-        assert ("Fidelity and variety" in text) == wanted
-        assert "Do they copy?" in text
+        sections = read(write_own_report(tmp_path, "score")).sections
+        assert ("scores" in sections) == wanted
+        assert "copies" in sections
     study = json.loads((work.study / "study.json").read_text()) | {"caveats": []}
     for row in [*study["summary"], *study["differences"], *study["comparisons"]]:
         row |= {"low": None, "high": None, "p": None, "p_holm": None, "n_seeds": 1}
@@ -282,7 +296,7 @@ def test_a_prolonged_run_is_told_by_its_last_schedule(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_data(tmp_path / "data", ("a", "b")))
     run.update_status(kimg=50.0, schedule={"kimg": 80.0})
     text = read(write_report(tmp_path / "r.html", run=run.path).path).text
-    assert "50 thousand real images of the 80 thousand asked for" in text
+    assert re.search(r"\b50 thousand .* 80 thousand", text)
 
 
 def test_a_diverged_run_is_reported_with_its_state_and_message(tmp_path: Path) -> None:
@@ -291,10 +305,9 @@ def test_a_diverged_run_is_reported_with_its_state_and_message(tmp_path: Path) -
     run.update_status(state="diverged", kimg=2.1, message=message, best={})
     assert cli.run(["report", str(tmp_path / "r.html"), "--run", str(run.path), "--quiet"]) == 0
     text = read(tmp_path / "r.html").text
-    assert "Training was stopped" in text
     assert message in text
     assert "diverged" in text
-    assert "2.1 thousand real images of the 50 thousand asked for" in text
+    assert re.search(r"\b2\.1 thousand .* 50 thousand", text)
 
 
 def test_sentences_among_settings_are_not_joined_by_commas() -> None:
