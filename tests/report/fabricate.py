@@ -13,7 +13,7 @@ from plenish import files
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
-from plenish.metrics.results import VERSION
+from plenish.metrics.result_files import VERSION
 from plenish.runs import Run
 
 

@@ -10,8 +10,8 @@ import pytest
 from plenish.metrics.caveats import Caveat, about_groups
 from plenish.study.analysis import Analysis, Predictions, analyse, holm
 from plenish.study.arms import parse_arms
-from plenish.study.caveats import about_cuts, about_design, about_looks
-from plenish.study.words import arm_verdict, study_verdict, verdict_on
+from plenish.study.limits import about_cuts, about_design, about_looks
+from plenish.study.verdicts import arm_verdict, study_verdict, verdict_on
 
 
 def _predictions(

@@ -10,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from plenish.metrics.caveats import describe
 from plenish.study.class_errors import ClassErrors, analyse, permute_labels
-from plenish.study.words import class_verdict
+from plenish.study.verdicts import class_verdict
 
 
 def _planted(shift: float, n: int = 240, k: int = 2, groups: int = 24, seed: int = 0) -> ClassErrors:

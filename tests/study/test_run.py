@@ -16,7 +16,7 @@ from plenish.errors import InputError
 from plenish.runs import Run
 from plenish.study.config import StudyConfig
 from plenish.study.experiment import run_study
-from plenish.study.result import Study
+from plenish.study.summaries import Study
 
 FAST: dict[str, Any] = {"steps": 30, "batch": 32, "resamples": 200}
 

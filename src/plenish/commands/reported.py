@@ -10,7 +10,7 @@ from plenish.invocation import command
 from plenish.metrics.score import ScoreConfig, ScoreResult
 from plenish.progress import warn
 from plenish.study.config import StudyConfig
-from plenish.study.result import Study
+from plenish.study.summaries import Study
 
 Result = TypeVar("Result", ScoreResult, Study)
 

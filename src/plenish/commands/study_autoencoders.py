@@ -10,12 +10,12 @@ from plenish.commands.request import request_hash
 from plenish.configuration import apply_overrides, option, overrides
 from plenish.datasets.dataset import Dataset
 from plenish.invocation import command
-from plenish.metrics.results import read_result
+from plenish.metrics.result_files import read_result
 from plenish.progress import say
 from plenish.recipes import KINDS, load_recipe
 from plenish.runs import Run
 from plenish.study.config import ClassStudyConfig
-from plenish.study.result import ClassStudy
+from plenish.study.summaries import ClassStudy
 
 
 @dataclasses.dataclass(frozen=True)

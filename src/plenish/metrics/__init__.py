@@ -1,1 +1,1 @@
-"""How good, how varied and how honest synthetic images are, with intervals and provenance."""
+"""Fidelity, variety and copies of synthetic images, classification, statistics, and results in words."""

@@ -24,7 +24,7 @@ from plenish.metrics.caveats import Caveat, about_groups
 from plenish.metrics.features import Extractor, describe, get_extractor
 from plenish.metrics.origin import check_pair
 from plenish.metrics.panel import PAIRS, pairs_panel
-from plenish.metrics.results import VERSION, real_record, synthetic_record
+from plenish.metrics.result_files import VERSION, real_record, synthetic_record
 from plenish.metrics.score import ScoreConfig, ScoreResult
 from plenish.progress import progress
 from plenish.runs import versions

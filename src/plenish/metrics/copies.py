@@ -214,7 +214,7 @@ def search(
 def _levelled(made: Floats, held: Floats) -> tuple[Floats, Floats]:
     """Bring relative distances to one scale: 0 stays 0, the held-out median is 1, its first decile 0.9.
 
-    Central quantiles, unlike extreme ones, leave the order statistics of the scaled values an honest
+    Central quantiles, unlike extreme ones, leave the order statistics of the scaled values a valid
     calibration.
     """
     middle, low = np.quantile(held, [0.5, 0.1])

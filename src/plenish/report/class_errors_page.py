@@ -17,7 +17,7 @@ from plenish.report.page import Card, Charts, Notes, Pictures, Section, Table, T
 from plenish.report.pictures import Picture, sheet
 from plenish.study.class_autoencoders import Found
 from plenish.study.class_errors import ClassErrors
-from plenish.study.words import class_verdict
+from plenish.study.verdicts import class_verdict
 from plenish.wording import plural
 
 _SHOWN = 8

@@ -8,7 +8,7 @@ from typing import Any
 from plenish.metrics.fidelity import is_biased
 from plenish.metrics.words import describe_copies, is_known, number, percent, with_interval
 from plenish.report.page import Card
-from plenish.study.words import study_verdict
+from plenish.study.verdicts import study_verdict
 
 _TONES = {"helps": "good", "hurts": "bad"}
 _ADDED = {"helps": "They help", "hurts": "They hurt", "no evidence": "No evidence that they help"}
@@ -60,7 +60,7 @@ def fidelity_card(score: Mapping[str, Any]) -> list[Card]:
 
     The Fréchet distance is the headline, unless there are fewer images than features on either side: its
     bias then hides most of a difference, so KID, which has none, takes its place, and the Fréchet distance is
-    told beside it. Without any score there is no card.
+    shown beside it. Without any score there is no card.
     """
     rows = {row["name"].partition("(")[0]: row for row in score["scores"] if row["scope"] == "overall"}
     if not rows:

@@ -9,7 +9,7 @@ from typing import Any
 
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
-from plenish.metrics.results import read_result
+from plenish.metrics.result_files import read_result
 from plenish.runs import Run
 
 

@@ -15,7 +15,7 @@ from plenish.report.headline import comparable
 from plenish.report.inputs import ReportInputs
 from plenish.report.page import Block, Charts, Facts, Notes, Pictures, Section, Table, Text
 from plenish.study.arms import REFERENCE
-from plenish.study.words import METRIC_NAMES, PRIMARY_METRIC, arm_verdict, find_row
+from plenish.study.verdicts import METRIC_NAMES, PRIMARY_METRIC, arm_verdict, find_row
 from plenish.wording import plural
 
 _SHARES = ("precision", "recall", "density", "coverage")

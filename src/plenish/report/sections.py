@@ -171,16 +171,18 @@ def _split_blocks(data: Dataset, split: str) -> list[Block]:
         shared = int((table.dropna(subset=["group"]).groupby("group")["part"].nunique() > 1).sum())
         sentences.append(
             f"Groups (patients, lesions, slides): {parted}. "
-            + ("No group is in two parts." if shared == 0 else f"{plural(shared, 'group')} straddle parts!")
+            + (
+                "No group is in two parts."
+                if shared == 0
+                else f"{plural(shared, 'group')} are in several parts!"
+            )
         )
     else:
-        sentences.append(
-            "No groups are known, so images of one patient or slide may lie on both sides of the split."
-        )
+        sentences.append("No groups are known, so images of one patient or slide may be in several parts.")
     spread = stratification(table, parts) if data.labels.kind == "categorical" else None
     if spread is not None:
         sentences.append(
-            "The share of a class in a part differs from its share in the whole by at most "
+            "The share of a class in a part differs from its share overall by at most "
             f"{number(spread, 2)} "
             "percentage points."
         )
@@ -271,7 +273,7 @@ def samples(inputs: ReportInputs, seed: int = 0) -> Section | None:
 def _some(data: Dataset, split: str, name: str | None, what: str, seed: int) -> Picture | None:
     rows = np.arange(len(data), dtype=np.int64)
     if not data.is_synthetic and split in data.split_names():
-        # Test images stay out of sight: a person who tunes by looking would be reading the test part.
+        # Test images are not shown: looking at them while tuning is reading the test part.
         rows = data.split(split).rows("train")
     if name is not None:
         rows = rows[(data.table["label"] == name).to_numpy()[rows]]

@@ -25,7 +25,7 @@ from plenish.metrics.resampling import unit_codes
 from plenish.metrics.statistics import Difference, hierarchical_bootstrap
 from plenish.study.arms import REFERENCE, Arm, primary_arm
 from plenish.study.cells import Cell
-from plenish.study.words import PRIMARY_METRIC, verdict_on
+from plenish.study.verdicts import PRIMARY_METRIC, verdict_on
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

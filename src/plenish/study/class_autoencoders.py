@@ -19,7 +19,7 @@ from plenish.errors import InputError
 from plenish.latent.encoding import LoadedAutoencoder, load_autoencoder
 from plenish.metrics.reconstruction import denoising_errors
 from plenish.metrics.resampling import Ints
-from plenish.metrics.results import FILES, VERSION
+from plenish.metrics.result_files import FILES, VERSION
 from plenish.progress import say
 from plenish.runs import Run
 from plenish.study.class_errors import ClassErrors, analyse, permute_labels

@@ -18,8 +18,8 @@ from plenish.metrics.caveats import Caveat
 from plenish.metrics.classification import auroc_binary
 from plenish.metrics.resampling import unit_codes
 from plenish.metrics.statistics import Interval, bootstrap_interval
-from plenish.study.caveats import about_test
-from plenish.study.words import class_verdict_word
+from plenish.study.limits import about_test
+from plenish.study.verdicts import class_verdict_word
 from plenish.training.confusion import balanced_accuracy, confusion_matrix, recall_per_class
 
 Floats = NDArray[np.float64]
@@ -103,7 +103,7 @@ def analyse(
         `matrix` (mean error of class t's images under class p's autoencoder, with intervals), `accuracy` and
         `balanced_accuracy` of the lowest error, `recall`, `confusion`; for two classes `auroc` and
         `auroc_log_ratio`; `by_group` with the same of means over groups, where there are groups;
-        `caveats` and `verdict` as :mod:`plenish.study.words` reads them.
+        `caveats` and `verdict` as :mod:`plenish.study.verdicts` reads them.
     """
     options = {"level": level, "resamples": resamples, "seed": seed}
     content: dict[str, Any] = {

@@ -93,20 +93,20 @@ def _check_classes(data: Dataset, train: Subset, val: Subset, test: Subset) -> N
     present = {part.part: np.bincount(part.codes, minlength=len(names)) for part in (train, val, test)}
     if np.count_nonzero(present["train"]) < 2:
         raise InputError(
-            f"The train part of {data.path} has images of fewer than two classes; split it anew with --name."
+            f"The train part of {data.path} has fewer than two classes; make another split with --name."
         )
     for part in ("test", "val"):
         if np.count_nonzero(present[part]) < 2:
             raise InputError(
                 f"The {part} part of the split '{train.split_name}' of {data.path} has images of one class "
                 f"only; "
-                "split it anew with --name."
+                "make another split with --name."
             )
     unseen = np.flatnonzero((present["train"] == 0) & (present["test"] > 0))
     if len(unseen):
         raise InputError(
             f"Class '{names[unseen[0]]}' is in the test part but not in the train part of {data.path}; "
-            "split it anew with --name."
+            "make another split with --name."
         )
 
 

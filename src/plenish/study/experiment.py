@@ -16,19 +16,19 @@ from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.latent.sampling import load_generator, make_dataset
 from plenish.metrics.caveats import Caveat
-from plenish.metrics.results import VERSION, real_record, synthetic_record
+from plenish.metrics.result_files import VERSION, real_record, synthetic_record
 from plenish.metrics.words import is_known
 from plenish.networks.classifier import build_classifier
 from plenish.progress import progress
 from plenish.runs import Run, versions
-from plenish.study import caveats, cells
+from plenish.study import cells, limits
 from plenish.study.analysis import Analysis, Predictions, analyse
 from plenish.study.arms import Arm
 from plenish.study.config import StudyConfig, check_source
 from plenish.study.data import StudyData, add_synthetic, check_generator, open_real, synthetic_needed
 from plenish.study.design import Design
-from plenish.study.result import Study
-from plenish.study.words import PRIMARY_METRIC, study_verdict
+from plenish.study.summaries import Study
+from plenish.study.verdicts import PRIMARY_METRIC, study_verdict
 from plenish.training.classifier import Precision, check_names, choose_precision
 from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
 from plenish.training.engine import Engine
@@ -196,15 +196,15 @@ def _caveats(
     fold = data.data.split(config.split).manifest.get("folds")
     return [
         *data.caveats,
-        *caveats.about_test(test.codes, list(test.groups), data.data.labels.names, intervals=intervals),
+        *limits.about_test(test.codes, list(test.groups), data.data.labels.names, intervals=intervals),
         *([Caveat("one-fold")] if fold else []),
-        *caveats.about_design(
+        *limits.about_design(
             design.arms, design.seeds, config.fraction, data.synthetic is not None, design.primary,
             intervals=intervals,
         ),
-        *caveats.about_looks(_looks(run, design), intervals=intervals),
-        *caveats.about_cuts([*found.differences, *found.comparisons]),
-        *caveats.about_doses(records, design.arms, len(data.train)),
+        *limits.about_looks(_looks(run, design), intervals=intervals),
+        *limits.about_cuts([*found.differences, *found.comparisons]),
+        *limits.about_doses(records, design.arms, len(data.train)),
     ]  # fmt: skip
 
 

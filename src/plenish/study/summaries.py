@@ -9,7 +9,7 @@ from typing import Any
 
 from plenish.metrics.caveats import describe
 from plenish.metrics.words import number, with_interval
-from plenish.study.words import METRIC_NAMES, PRIMARY_METRIC, class_verdict, find_row, study_verdict
+from plenish.study.verdicts import METRIC_NAMES, PRIMARY_METRIC, class_verdict, find_row, study_verdict
 
 _MOST_SHOWN = 6  # classes whose matrix of errors has room in a terminal
 
