@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -67,39 +63,6 @@ def test_a_damaged_newest_checkpoint_costs_time_and_nothing_else(stripes, tmp_pa
     _train(data, tmp_path / "hurt", 4, **keep)
     assert _equal(tmp_path / "whole", tmp_path / "hurt")
     assert _log(tmp_path / "whole") == _log(tmp_path / "hurt")
-
-
-def test_killed_and_interrupted_runs_end_like_one_never_stopped(stripes, tmp_path: Path) -> None:
-    data = stripes()
-
-    def command(run: Path) -> list[str]:
-        return [
-            sys.executable, "-m", "plenish", "train", "autoencoder", str(data.path), str(run), "--filters",
-            "4", "4", "--latent-features", "4", "--batch", "8", "--epochs", "60", "--patience", "0",
-            "--no-errors", "--threads", "1", "--quiet", "--options", "schedule.keep=2",
-            "schedule.evaluate_epochs=5",
-        ]  # fmt: skip
-
-    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
-    folder = tmp_path / "cut" / "checkpoints"
-    for number in (signal.SIGKILL, signal.SIGINT):
-        last = checkpoints.list_checkpoints(folder)[-1:]
-        process = subprocess.Popen(
-            command(tmp_path / "cut"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        while process.poll() is None and checkpoints.list_checkpoints(folder)[-1:] == last:
-            time.sleep(0.01)
-        process.send_signal(number)
-        code = process.wait()
-        if number == signal.SIGINT and code:
-            assert code == 130
-            assert Run.open(tmp_path / "cut").state == "interrupted"
-    subprocess.run(command(tmp_path / "cut"), check=True, capture_output=True)
-    assert _equal(tmp_path / "whole", tmp_path / "cut")
-    scored = [
-        [line["val_mse"] for line in _log(tmp_path / run) if "val_mse" in line] for run in ("whole", "cut")
-    ]
-    assert scored[0] == scored[1]
 
 
 def test_the_best_weights_stay_and_training_stops_when_val_gets_no_better(

@@ -5,11 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import random
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -91,59 +87,6 @@ def test_a_damaged_newest_checkpoint_costs_time_and_nothing_else(
     assert f"{newest} is damaged and was skipped" in capsys.readouterr().err
     _assert_equal(tmp_path / "whole", tmp_path / "hurt")
     assert _log(tmp_path / "whole")[-3:] == _log(tmp_path / "hurt")[-3:]
-
-
-def _command(data: Dataset, run: Path, kimg: float) -> list[str]:
-    options = ["--options", *TINY, "adversarial.g_steps=2"]
-    return [
-        sys.executable, "-m", "plenish", "train", "gan", str(data.path), str(run), "--kimg", str(kimg),
-        "--batch", "10", "--checkpoint-kimg", "0.2", "--no-validation", "--threads", "1", "--quiet", *options,
-    ]  # fmt: skip
-
-
-@pytest.mark.slow
-def test_killed_at_twenty_random_moments(stripes, tmp_path: Path) -> None:
-    data = stripes()
-    kimg = 40.0
-    subprocess.run(_command(data, tmp_path / "whole", kimg), check=True, capture_output=True)
-    moments = random.Random(0)
-    for _ in range(20):
-        process = subprocess.Popen(
-            _command(data, tmp_path / "killed", kimg), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(moments.uniform(2.0, 5.0))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run(_command(data, tmp_path / "killed", kimg), check=True, capture_output=True)
-    _assert_equal(tmp_path / "whole", tmp_path / "killed")
-    assert _log(tmp_path / "whole") == _log(tmp_path / "killed")
-
-
-def test_killed_and_interrupted_runs_end_like_one_never_stopped(stripes, tmp_path: Path) -> None:
-    data, kimg = stripes(), 2.0
-    subprocess.run(_command(data, tmp_path / "whole", kimg), check=True, capture_output=True)
-    for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
-        process = subprocess.Popen(
-            _command(data, tmp_path / "cut", kimg),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        found = len(checkpoints.list_checkpoints(tmp_path / "cut" / "checkpoints"))
-        last = checkpoints.list_checkpoints(tmp_path / "cut" / "checkpoints")[-1:]
-        while process.poll() is None:
-            now = checkpoints.list_checkpoints(tmp_path / "cut" / "checkpoints")
-            if len(now) > found or now[-1:] != last:
-                break
-            time.sleep(0.01)
-        process.send_signal(number)
-        code = process.wait()
-        if number != signal.SIGKILL and code != 0:
-            assert code == 130
-            assert Run.open(tmp_path / "cut").status["state"] == "interrupted"
-    subprocess.run(_command(data, tmp_path / "cut", kimg), check=True, capture_output=True)
-    _assert_equal(tmp_path / "whole", tmp_path / "cut")
-    assert Run.open(tmp_path / "cut").status["state"] == "complete"
 
 
 def test_another_configuration_is_listed_and_refused(stripes, tmp_path: Path) -> None:
