@@ -47,7 +47,7 @@ def progress(description: str, total: float, unit: str = "images", done: float =
         unit: name of the unit, for the rate.
         done: units finished by an earlier try.
     """
-    if settings.current().quiet:
+    if settings.current().quiet or not settings.is_first_process():
         yield Bar()
         return
     if not sys.stderr.isatty():
@@ -110,10 +110,11 @@ class _Lines(Bar):
 
 def say(text: str) -> None:
     """A remark on standard error; nothing when quiet."""
-    if not settings.current().quiet:
+    if not settings.current().quiet and settings.is_first_process():
         print(text, file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:
     """A warning on standard error, also when quiet."""
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+    if settings.is_first_process():
+        print(f"warning: {text}", file=sys.stderr, flush=True)

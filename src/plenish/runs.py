@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from plenish import files, invocation
+from plenish import files, invocation, settings
 from plenish._version import __version__
 from plenish.differences import differences, listed
 from plenish.errors import InputError
@@ -121,6 +121,8 @@ class Run:
         Raises:
             InputError: the Run has another configuration.
         """
+        while not settings.is_first_process() and not (path / "config.json").is_file():
+            time.sleep(0.05)  # The first process of the job makes it.
         if not (path / "config.json").is_file():
             return cls.create(path, kind, config, data=data, parents=parents, seed=seed)
         run = cls.open(path, kind)
@@ -211,11 +213,14 @@ class Run:
         return False
 
     def update_status(self, **changes: Any) -> None:
-        """Change fields of status.json."""
-        files.write_json(self.path / "status.json", self.status | changes | {"updated": _now()})
+        """Change fields of status.json; of several processes only the first one does."""
+        if settings.is_first_process():
+            files.write_json(self.path / "status.json", self.status | changes | {"updated": _now()})
 
     def log(self, **values: Any) -> None:
-        """Append one line to metrics.jsonl."""
+        """Append one line to metrics.jsonl; of several processes only the first one does."""
+        if not settings.is_first_process():
+            return
         line = json.dumps(values, default=float)
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -248,11 +253,14 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the Run for this process.
+        """Hold the Run for this process, or for the processes of a job, of which the first one holds it.
 
         Raises:
             InputError: another process works on it.
         """
+        if not settings.is_first_process():
+            yield
+            return
         with files.reporting_disk(self.path), (self.path / ".lock").open("a+") as file:
             try:
                 _take(file)

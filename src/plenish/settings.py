@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
+import os
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ class Settings:
         precision: `auto` uses bfloat16 where the hardware computes it natively and float32 elsewhere.
         quiet: no progress bars, no remarks; errors and results are still printed.
         json: results as one JSON object on standard output.
+        deterministic: on a GPU, only operations that give the same bits every time, as a CPU does; slower.
     """
 
     device: str = "auto"
@@ -34,9 +36,21 @@ class Settings:
     precision: Precision = "auto"
     quiet: bool = False
     json: bool = False
+    deterministic: bool = False
 
 
 _current: contextvars.ContextVar[Settings | None] = contextvars.ContextVar("plenish_settings", default=None)
+
+
+def process() -> tuple[int, int]:
+    """Number of this process among those that train together, and how many there are; (0, 1) alone."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    return (int(os.environ.get("RANK", 0)), world) if world > 1 else (0, 1)
+
+
+def is_first_process() -> bool:
+    """Whether this process writes for all that train together."""
+    return process()[0] == 0
 
 
 def current() -> Settings:

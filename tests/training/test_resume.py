@@ -76,7 +76,11 @@ def _start(case: str, data: Dataset, run: Path, share: float = 1.0) -> subproces
         command(case, data, run, share), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     while process.poll() is None:
-        if status.exists() and status.stat().st_mtime_ns != before and Run.open(run).state == "running":
+        if (
+            status.exists()
+            and status.stat().st_mtime_ns != before
+            and Run.open(run).status["state"] == "running"
+        ):
             break
         time.sleep(0.01)
     return process

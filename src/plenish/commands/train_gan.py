@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from plenish import settings
 from plenish.commands.request import request_hash
 from plenish.configuration import apply_overrides, build_config, option, option_names, overrides
 from plenish.datasets.dataset import Dataset, Subset
@@ -276,6 +277,8 @@ def _validator(dataset: Dataset, split: str, validation: bool) -> Validator | No
     if "val" not in set(dataset.split(split).part_of):
         warn(f"the split '{split}' has no val part, so the newest checkpoint counts as the best.")
         return None
+    if not settings.is_first_process():
+        return lambda images, y: math.nan  # The first process scores.
     from plenish.metrics.validation import ValidationKID
 
     return ValidationKID.fit(dataset, split, seed=0).score

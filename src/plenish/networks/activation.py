@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from plenish.networks import shared_batch
 from plenish.networks.reference_ops import uses_reference_operators
 
 _BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
@@ -72,8 +73,20 @@ def leaky_relu_(x: Tensor, slope: float = 0.2, drop: float = 0.0) -> Tensor:
     if not drop:
         out: Tensor = _Leaky.apply(x, slope)
         return out
-    factors = torch.ops.aten.leaky_relu_backward(dropout_factors(x, drop), x.detach(), slope, False)
+    kept = (
+        dropout_factors(x.detach(), drop)
+        if shared_batch.world() == 1
+        else shared_batch.draw(lambda whole: dropout_factors(_empty(whole, x), drop), x.shape)
+    )
+    factors = torch.ops.aten.leaky_relu_backward(kept, x.detach(), slope, False)
     return x.mul_(factors)
+
+
+def _empty(shape: list[int], like: Tensor) -> Tensor:
+    """Memory for numbers of a shape, in the type and layout of `like`."""
+    last = like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
 
 
 def dropout_factors(like: Tensor, drop: float) -> Tensor:

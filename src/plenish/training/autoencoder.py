@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from plenish.datasets.batches import Batch, TrainingImages
 from plenish.datasets.dataset import Subset
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
+from plenish.networks.shared_batch import mean_over_processes, normal
 from plenish.runs import Run
 from plenish.training import trainer
 from plenish.training.engine import Engine, stable_seed, to_uint8
@@ -180,22 +181,19 @@ class AutoencoderLearner(Learner):
             if draw and config.variational:
                 code = latent.draw(self._noise(code, key, "latent"))
             made = self.network.decode(code)
-        mse = squared_error(made, blocks, self.real) / 4
+        mse = mean_over_processes(squared_error(made, blocks, self.real)) / 4
         if not config.variational:
             return {"loss": mse, "mse": mse}
-        kl = latent.divergence().mean()
+        kl = mean_over_processes(latent.divergence().mean())
         return {"loss": 0.5 * mse.log() + method.beta * kl / self.values, "mse": mse, "kl": kl}
 
     def _noise(self, like: Tensor, key: Key, purpose: str) -> Tensor:
-        generator = self.engine.generator(*key, purpose)
-        return torch.randn(like.shape, generator=generator, device=like.device, dtype=torch.float32)
+        return normal(like.shape, self.engine.generator(*key, purpose))
 
     def update(self, blocks: Tensor, key: Key) -> dict[str, Tensor]:
         """Take a step on blocks; returns what `losses` does, without gradients."""
         losses = self.losses(blocks, key)
-        self.optimiser.zero_grad()
-        losses["loss"].backward()
-        self.optimiser.step()
+        self.engine.minimise(self.optimiser, losses["loss"])
         return {name: value.detach() for name, value in losses.items()}
 
     def step(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ from plenish.datasets.dataset import Subset
 from plenish.errors import InputError
 from plenish.networks.classifier import SMALL, Normalised, build_classifier, check_classifier
 from plenish.runs import Run
-from plenish.training import checkpoints
+from plenish.training import checkpoints, ranks
 from plenish.training.augment_classical import augment
 from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
 from plenish.training.classifier_losses import build_loss, check_loss
@@ -211,9 +211,7 @@ class ClassifierLearner(Learner):
         with engine.autocast():
             logits = self._module(images)
         loss = self._loss(logits.float(), targets)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
+        engine.minimise(self.optimiser, loss)
         return {"train_loss": loss.detach()}
 
     def hear(self, line: Mapping[str, float]) -> Failure | None:
@@ -343,11 +341,16 @@ def train_in_run(
     """
     dataset = train_rows.dataset
     names, images, val = dataset.labels.names, Images.of(train_rows), Images.of(val_rows)
-    precision = run.status.get("precision")
-    if precision is None:  # Measured once, so that a resumed training computes as it began.
-        precision = choose_precision(config, dataset.channels, dataset.size, len(names))
-        run.update_status(precision=precision)
-    engine = Engine.from_settings(precision)
+    ranks.join(Engine.from_settings())
+
+    def precision() -> Precision:
+        """Measured once, so that a resumed training computes as it began."""
+        known: Precision | None = run.status.get("precision")
+        return known or choose_precision(config, dataset.channels, dataset.size, len(names))
+
+    found = ranks.from_main(Engine.from_settings(), precision)
+    run.update_status(precision=found)
+    engine = Engine.from_settings(found)
     built: list[ClassifierLearner] = []
 
     def build() -> Learner:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from plenish import settings
 from plenish.errors import InputError
+from plenish.networks import shared_batch
+from plenish.networks.shared_batch import reduce_, share_layers
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 
@@ -55,10 +57,14 @@ class Engine:
     Attributes:
         device: the torch device.
         precision: `float32` or `bfloat16` (autocast; parameters and optimiser stay float32).
+        rank: number of this process among those of the job, which train together.
+        world: how many there are.
     """
 
     device: torch.device
     precision: Literal["float32", "bfloat16"]
+    rank: int = 0
+    world: int = 1
 
     @classmethod
     def from_settings(cls, precision: settings.Precision | None = None) -> Engine:
@@ -71,7 +77,10 @@ class Engine:
             InputError: the device does not exist here.
         """
         asked = settings.current()
+        rank, world = settings.process()
         name = asked.device if asked.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+        if name == "cuda" and world > 1:
+            name = f"cuda:{os.environ.get('LOCAL_RANK', rank)}"
         try:
             device = torch.device(name)
             torch.empty(1, device=device)
@@ -90,8 +99,14 @@ class Engine:
         if device.type == "cuda":
             torch.backends.cuda.matmul.allow_tf32 = True
             torch.backends.cudnn.allow_tf32 = True
-            torch.backends.cudnn.benchmark = True
-        return cls(device, chosen)
+            torch.backends.cudnn.benchmark = not asked.deterministic
+            torch.cuda.set_device(device)
+        if asked.deterministic:
+            # What cuBLAS needs to sum in the same order; read when it is first used.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.backends.cudnn.deterministic = True
+            torch.use_deterministic_algorithms(True)
+        return cls(device, chosen, rank, world)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """bfloat16 autocast, or nothing at float32."""
@@ -108,8 +123,25 @@ class Engine:
         )
 
     def to_module(self, module: Module) -> Module:
-        """Move a module to the device with channels_last weights."""
+        """Move a module to the device with channels_last weights; it will heed `sharing`."""
+        if self.world > 1:
+            share_layers(module)
         return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    @staticmethod
+    def minimise(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        """Take a step down the gradient of a loss, the mean over a batch or this process's slice of it."""
+        optimiser.zero_grad()
+        world = shared_batch.world()
+        (loss / world if world > 1 else loss).backward()
+        if world > 1:
+            parameters = [p for group in optimiser.param_groups for p in group["params"]]
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            flat = reduce_(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+            pieces = flat.split([gradient.numel() for gradient in gradients])
+            for gradient, piece in zip(gradients, pieces, strict=True):
+                gradient.copy_(piece.view(gradient.shape))
+        optimiser.step()
 
     def generator(self, *key: Any) -> torch.Generator:
         """A generator for one purpose, seeded from `key` alone: no draw depends on earlier ones."""
@@ -129,7 +161,7 @@ class Engine:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         return {
             "device": str(self.device), "device_name": name, "precision": self.precision,
-            "threads": torch.get_num_threads(),
+            "threads": torch.get_num_threads(), **({"processes": self.world} if self.world > 1 else {}),
         }  # fmt: skip
 
 

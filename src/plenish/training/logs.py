@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plenish import settings
 from plenish.runs import Run
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ class Log:
         from torch.utils.tensorboard import SummaryWriter
 
         self._run = run
-        self._board = SummaryWriter(run.path / "tensorboard", purge_step=nimg + 1 if nimg else 0)
+        folder = run.path / "tensorboard"
+        purged = nimg + 1 if nimg else 0
+        self._board = SummaryWriter(folder, purge_step=purged) if settings.is_first_process() else None
         self._judged = np.zeros((2, 2), np.int64)
 
     def write(self, line: Mapping[str, Any]) -> None:
@@ -36,12 +39,13 @@ class Log:
         self._run.log(**line)
         step = round(1000 * line["kimg"])
         for name, value in line.items():
-            if name != "kimg":
+            if name != "kimg" and self._board is not None:
                 self._board.add_scalar(name, value, step)
 
     def image(self, name: str, pixels: NDArray[np.uint8], nimg: int) -> None:
         """Log a picture, H×W×3 uint8."""
-        self._board.add_image(name, pixels, nimg, dataformats="HWC")
+        if self._board is not None:
+            self._board.add_image(name, pixels, nimg, dataformats="HWC")
 
     def confusion(self, nimg: int) -> None:
         """Log a picture of the discriminator's confusion matrix since the last one, in counts and percent."""
@@ -57,7 +61,8 @@ class Log:
 
     def close(self) -> None:
         """Flush and close the event file."""
-        self._board.close()
+        if self._board is not None:
+            self._board.close()
 
 
 class Means:

@@ -22,9 +22,10 @@ import torch
 from plenish.datasets.batches import Batch, TrainingImages
 from plenish.energy import Meter
 from plenish.errors import CheckFailed, InputError
+from plenish.networks.shared_batch import ProcessLost, sharing
 from plenish.progress import Bar, progress, say, warn
 from plenish.runs import Run
-from plenish.training import checkpoints
+from plenish.training import checkpoints, ranks
 from plenish.training.failures import Failure
 from plenish.training.learner import Clock, Learner
 from plenish.training.logs import Log, Means
@@ -62,9 +63,15 @@ def train(
     """
     while True:
         trainer = Trainer(build(), images, schedule, seed=run.seed, run=run)
+        ranks.join(trainer.engine)
         trainer.restore(retry)
         try:
-            return trainer.fit(facts)
+            outcome = trainer.fit(facts)
+            ranks.leave(trainer.engine)
+            return outcome
+        except ProcessLost as lost:
+            run.update_status(state="interrupted", message=str(lost))
+            raise KeyboardInterrupt("another process of this training has ended") from lost
         except CheckFailed as failure:
             if not trainer.may_roll_back():
                 raise
@@ -100,7 +107,7 @@ class Trainer:
             on_step: called after every step with the number of steps taken.
         """
         self.learner, self.images, self.schedule, self.seed = learner, images, schedule, seed
-        self.run, self.on_step = run, on_step
+        self.run, self.on_step, self.engine = run, on_step, learner.engine
         self.nimg = self.steps = self.last_batch = self.attempt = 0
         self.best: dict[str, Any] = {}
         self.lines: list[Mapping[str, Any]] = []
@@ -113,7 +120,7 @@ class Trainer:
     @property
     def clock(self) -> Clock:
         """Where the training stands."""
-        return Clock(self.seed, self.attempt, self.nimg, self.steps)
+        return Clock(self.seed, self.attempt, self.nimg, self.steps, self.engine.rank, self.engine.world)
 
     @property
     def kimg(self) -> float:
@@ -139,9 +146,19 @@ class Trainer:
             CheckFailed: the training had diverged, and is neither retried nor rolled back.
         """
         assert self.run is not None
+        newest, self.attempt = ranks.from_main(self.engine, lambda: self._choose_start(retry))
+        if newest is not None:
+            state = checkpoints.restore_checkpoint(newest, self.learner.modules(), self.learner.optimisers())
+            self.nimg, self.steps = int(state["nimg"]), int(state.get("steps", 0))
+            self.last_batch = int(state.get("last_batch", 0))
+            say(f"Resuming at {self._where()} from {newest.name}.")
+        self.learner.set_stage(self.nimg)
+
+    def _choose_start(self, retry: bool) -> tuple[Path | None, int]:
+        """The checkpoint to go on from, None for the start, and the number of the attempt; tidies the Run."""
+        assert self.run is not None
         run, status = self.run, self.run.status
-        self.attempt = int(status.get("attempt", 0))
-        newest = _last_good(run)
+        attempt, newest = int(status.get("attempt", 0)), _last_good(run)
         if status.get("state") == "diverged":
             automatic = not retry and self.may_roll_back()
             if not retry and not automatic:
@@ -150,19 +167,14 @@ class Trainer:
                     "options in a new Run, or go on with other random draws: --retry."
                 )
             # In one write, so that a kill here neither loses nor repeats the attempt.
-            self.attempt += 1
+            attempt += 1
             rollbacks = int(status.get("rollbacks", 0)) + automatic
             # First, since what was saved while it failed would be the newest from here on.
             checkpoints.drop_behind(run.path / "checkpoints", newest)
-            run.update_status(state="running", attempt=self.attempt, rollbacks=rollbacks)
-        if newest is not None:
-            state = checkpoints.restore_checkpoint(newest, self.learner.modules(), self.learner.optimisers())
-            self.nimg, self.steps = int(state["nimg"]), int(state.get("steps", 0))
-            self.last_batch = int(state.get("last_batch", 0))
-            say(f"Resuming at {self._where()} from {newest.name}.")
-        self.learner.set_stage(self.nimg)
+            run.update_status(state="running", attempt=attempt, rollbacks=rollbacks)
         # Without a checkpoint, the first preview is made again.
-        run.cut_metrics(self.kimg if newest is not None else -1.0)
+        run.cut_metrics(checkpoints.load_state(newest)["nimg"] / 1000 if newest is not None else -1.0)
+        return newest, attempt
 
     # The loop
 
@@ -185,7 +197,7 @@ class Trainer:
         )  # fmt: skip
         try:
             with contextlib.closing(Log(run, self.nimg)) as self._log, stop_requests() as stop:
-                past = self._log.past()
+                past = ranks.from_main(self.engine, self._log.past)
                 self._read_scores(run, past)
                 self._score_pending_checkpoint()
                 run.update_status(best=self.best)
@@ -226,7 +238,8 @@ class Trainer:
         begun = saved = tick = time.monotonic()
         with contextlib.closing(self._batches()) as feed, self._bar(total) as bar:
             for batch in feed:
-                means.add(learner.step(batch, self.clock))
+                with sharing(self.engine.rank, self.engine.world):
+                    means.add(learner.step(batch, self.clock))
                 means.count(batch.total, batch.waited)
                 before, self.nimg, self.steps = self.nimg, self.nimg + batch.total, self.steps + 1
                 self.last_batch = batch.total
@@ -235,9 +248,10 @@ class Trainer:
                     bar.advance(batch.total)
                 if self.on_step:
                     self.on_step(self.steps)
-                done, stopped = self.nimg >= total, stop.is_set()
-                scheduled = schedule.checkpoint_due(before, self.nimg)
-                save = scheduled or stopped or time.monotonic() - saved > _LONGEST_UNSAVED
+                overdue = time.monotonic() - saved > _LONGEST_UNSAVED
+                stopped, overdue = ranks.any_of(self.engine, stop.is_set(), overdue)
+                done, scheduled = self.nimg >= total, schedule.checkpoint_due(before, self.nimg)
+                save = scheduled or stopped or overdue
                 if save or crossed(before, self.nimg, schedule.log_kimg):
                     now = time.monotonic()
                     self._meter.joules()  # Read often: the counters start anew.
@@ -262,7 +276,7 @@ class Trainer:
         # What is read from memory, as in a study, needs no thread.
         return self.images.batches(
             self.learner.batch_size, seed=self.seed, attempt=self.attempt, start=self.nimg,
-            ahead=3 if self.run else 0,
+            rank=self.engine.rank, world=self.engine.world, ahead=3 if self.run else 0,
         )  # fmt: skip
 
     def _bar(self, total: int) -> contextlib.AbstractContextManager[Bar | None]:
@@ -274,7 +288,9 @@ class Trainer:
 
     def _judge(self, values: Mapping[str, float], bar: Bar | None = None) -> None:
         """Log values, then judge them: a failure can be read in the log too."""
-        line = {"kimg": self.kimg, **self.learner.position(self.nimg), **values}
+        line = {
+            "kimg": self.kimg, **self.learner.position(self.nimg), **ranks.mean_line(self.engine, values)
+        }  # fmt: skip
         failure = self.learner.hear(line)
         self._write(line)
         if bar is not None:
@@ -288,12 +304,18 @@ class Trainer:
             self._log.write(line)
 
     def _preview(self) -> None:
-        """Save and log a picture of what the model makes."""
-        if self.run is None or self._log is None:
+        """Save and log a picture of what the model makes, and judge it."""
+        if self.run is None:
             return
+        values = ranks.from_main(self.engine, self._save_preview)
+        if values:
+            self._judge(values)
+
+    def _save_preview(self) -> Mapping[str, float]:
+        """Save and log a picture of what the model makes; returns what was measured on it."""
         preview = self.learner.preview(self.clock)
-        if preview is None:
-            return
+        if preview is None or self.run is None or self._log is None:
+            return {}
         folder = self.run.path / "samples"
         folder.mkdir(exist_ok=True)
         if preview.reference is not None and self.nimg == 0:
@@ -301,8 +323,7 @@ class Trainer:
         preview.picture.save(folder / f"{checkpoints.checkpoint_name(self.nimg)}.png")
         self._log.image(preview.title, np.asarray(preview.picture), self.nimg)
         self._log.confusion(self.nimg)
-        if preview.values:
-            self._judge(preview.values)
+        return preview.values
 
     def _fail_if(self, failure: Failure | None) -> None:
         if failure is None:
@@ -333,10 +354,15 @@ class Trainer:
         learner.before_save(self.clock)
         folder = run.path / "checkpoints"
         state = {"attempt": self.attempt, "steps": self.steps, "last_batch": self.last_batch}
-        checkpoints.save_checkpoint(folder, self.nimg, learner.modules(), learner.optimisers(), state)
+
+        def write() -> None:
+            checkpoints.save_checkpoint(folder, self.nimg, learner.modules(), learner.optimisers(), state)
+
+        ranks.from_main(self.engine, write)
         if validate:
             self._validate()
-        checkpoints.prune_checkpoints(folder, self.schedule.keep, {str(self.best.get("checkpoint"))})
+        if self.engine.rank == 0:
+            checkpoints.prune_checkpoints(folder, self.schedule.keep, {str(self.best.get("checkpoint"))})
         run.update_status(
             kimg=self.kimg, **learner.position(self.nimg), seconds=round(seconds, 1),
             energy_j=self._meter.joules(), best=self.best, attempt=self.attempt,
@@ -344,7 +370,7 @@ class Trainer:
 
     def _validate(self) -> None:
         """Score the model on val, and remember the best."""
-        values = self.learner.validate(self.clock)
+        values = ranks.from_main(self.engine, lambda: self.learner.validate(self.clock))
         if not values or not all(math.isfinite(values[name]) for name in self._criteria):
             return
         line = {"kimg": self.kimg, **self.learner.position(self.nimg), **values}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from plenish.networks import shared_batch
 from plenish.networks.lowpass import halve, smooth
 
 SLOPE = 0.2
@@ -46,14 +47,14 @@ def minibatch_deviation(x: Tensor, group: int, parts: int = 1) -> Tensor:
         N×(C+1)×H×W; the last channel is the group's deviation, averaged over channels and pixels.
     """
     n, _, height, width = x.shape
-    each = n // parts
+    each = n * shared_batch.world() // parts
     size = max(s for s in range(1, min(group, each) + 1) if each % s == 0)
-    exact = x.to(torch.promote_types(x.dtype, torch.float32))
+    exact = shared_batch.whole_batch(x.to(torch.promote_types(x.dtype, torch.float32)))
     grouped = exact.reshape(parts, size, each // size, -1)
     # The library's own variance takes ten times as long along this dimension.
     variance = (grouped - grouped.mean(1, keepdim=True)).square().mean(1)
     deviation = (variance + 1e-8).sqrt().mean(2)
-    channel = deviation[:, None].expand(-1, size, -1).reshape(n, 1, 1, 1)
+    channel = shared_batch.own_slice(deviation[:, None].expand(-1, size, -1).reshape(-1, 1, 1, 1))
     joined = torch.cat([x, channel.to(x.dtype).expand(-1, 1, height, width)], 1)
     return joined.contiguous(memory_format=torch.channels_last)
 
@@ -170,7 +171,7 @@ class ModulatedConvolution(nn.Module):
             drawn = (
                 self.noise
                 if noise == "constant"
-                else torch.randn(x.shape[0], 1, self.side, self.side, device=x.device)
+                else shared_batch.normal((len(x), 1, self.side, self.side), None, device=x.device)
             )
             out = out.add_((drawn * (self.noise_strength * GAIN)).to(out.dtype))
         return F.leaky_relu_(out, SLOPE)

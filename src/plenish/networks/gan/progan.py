@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plenish.errors import InputError
+from plenish.networks import shared_batch
 from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
 from plenish.networks.layers import base_and_stages
 from plenish.networks.resampling import upsampled_convolution
@@ -161,8 +162,8 @@ def minibatch_deviation(x: Tensor, parts: int = 1) -> Tensor:
     Returns:
         N×1×H×W: one number a part.
     """
-    exact = x.to(torch.promote_types(x.dtype, torch.float32))
-    groups = exact.view(parts, len(x) // parts, *x.shape[1:])
+    exact = shared_batch.whole_batch(x.to(torch.promote_types(x.dtype, torch.float32)))
+    groups = exact.view(parts, len(exact) // parts, *x.shape[1:])
     deviation = groups.var(1, unbiased=False).add(_EPSILON).sqrt().mean((1, 2, 3))
     maps = deviation.repeat_interleave(len(x) // parts)[:, None, None, None]
     return maps.to(x.dtype).expand(-1, 1, *x.shape[2:])

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plenish.errors import InputError, unknown
+from plenish.networks import shared_batch
 
 SYMMETRIES = ("none", "mirror", "dihedral")
 DIFFAUGMENTS = ("color", "translation", "cutout")
@@ -133,7 +134,7 @@ def orient(x: Tensor, symmetry: str, rng: torch.Generator) -> Tensor:
     """Show each image of a batch N×C×H×W in a random orientation."""
     if symmetry == "none":
         return x
-    choice = torch.randint(8, (len(x),), generator=rng, device=rng.device)
+    choice = shared_batch.integers(0, 8, (len(x),), rng)
     flip = (choice & 1).bool()
     x = torch.where(flip[:, None, None, None], x.flip(3), x)
     if symmetry == "dihedral":
@@ -207,9 +208,8 @@ def geometry(n: int, size: int, policy: Policy, p: Tensor, rng: torch.Generator)
         Affine maps from output to input coordinates (-1 to 1 over the image, x first), n×2×3; and which
         images are moved at all, n.
     """
-    coins = torch.rand(9, n, generator=rng, device=rng.device)
-    uniform = torch.rand(7, n, generator=rng, device=rng.device)
-    normal = torch.randn(4, n, generator=rng, device=rng.device)
+    coins, uniform = (shared_batch.uniform((count, n), rng, 1) for count in (9, 7))
+    normal = shared_batch.normal((4, n), rng, 1)
     shares = (
         policy.flip_x, policy.flip_y, policy.rot90, policy.translation, policy.scale, policy.rotation,
         policy.anisotropy, policy.rotation, policy.translation,
@@ -249,9 +249,8 @@ def colour(n: int, policy: Policy, p: Tensor, rng: torch.Generator) -> tuple[Ten
     Returns:
         Matrices n×3×3 on RGB in [-1, 1], and offsets n×3.
     """
-    coins = torch.rand(5, n, generator=rng, device=rng.device)
-    uniform = torch.rand(2, n, generator=rng, device=rng.device)
-    normal = torch.randn(3, n, generator=rng, device=rng.device)
+    coins, uniform = (shared_batch.uniform((count, n), rng, 1) for count in (5, 2))
+    normal = shared_batch.normal((3, n), rng, 1)
     on = coins < p
     brightness = normal[0] * (0.2 * policy.brightness) * on[0]
     contrast = (normal[1] * (0.5 * math.log(2) * policy.contrast) * on[1]).exp()
@@ -291,7 +290,7 @@ def _recolour(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
 
 def _diff_colour(x: Tensor, policy: Policy, rng: torch.Generator) -> Tensor:
     """Brightness within ±0.5, saturation in [0, 2], contrast in [0.5, 1.5] about the image's mean."""
-    draw = torch.rand(3, len(x), 1, 1, 1, generator=rng, device=rng.device).to(x.dtype) * 2 - 1
+    draw = shared_batch.uniform((3, len(x), 1, 1, 1), rng, 1).to(x.dtype) * 2 - 1
     x = x + draw[0] * (0.5 * policy.brightness)
     if x.shape[1] == 3 and policy.saturation:
         luma = x.mean(1, keepdim=True)
@@ -304,7 +303,7 @@ def _diff_translation(x: Tensor, rng: torch.Generator) -> Tensor:
     """Shifts by up to 1/8 of the side in whole pixels; what comes in is 0."""
     n, size = len(x), x.shape[2]
     reach = round(size / 8)
-    pixels = torch.randint(-reach, reach + 1, (n, 2, 1), generator=rng, device=rng.device)
+    pixels = shared_batch.integers(-reach, reach + 1, (n, 2, 1), rng)
     shift = pixels.to(x.dtype) * (2 / size)
     affine = torch.cat([torch.eye(2, device=x.device, dtype=x.dtype).expand(n, 2, 2), shift], 2)
     moved: Tensor = _Resample.apply(x, _grid(affine, size), "nearest", "zeros")
@@ -315,7 +314,7 @@ def _diff_cutout(x: Tensor, rng: torch.Generator) -> Tensor:
     """A square of half the side, centred anywhere, becomes 0."""
     n, size = len(x), x.shape[2]
     side = size // 2
-    first = torch.randint(0, size + 1, (2, n, 1), generator=rng, device=rng.device) - side // 2
+    first = shared_batch.integers(0, size + 1, (2, n, 1), rng, 1) - side // 2
     place = torch.arange(size, device=x.device)
     inside = (place >= first) & (place < first + side)
     return x * ~(inside[0][:, None, :, None] & inside[1][:, None, None, :])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from plenish.networks.gan.contract import Discriminator, Generator
+from plenish.networks.shared_batch import draw
 from plenish.training.engine import Engine
 from plenish.training.gan.graphs import Passes
 from plenish.training.gan.growth import Stage
@@ -57,10 +58,9 @@ class GANState:
         self.opt_d = self._adam(self.d, rules.lr_d, penalty.lazy_share())
         self.sizes = [self.g.stage_size(number) for number in range(self.g.stages)]
         self.parameters_g, self.parameters_d = list(self.g.parameters()), list(self.d.parameters())
-        # A network that grows computes something else at every step.
-        self.passes = Passes(
-            engine, rules.batch * self.g.size**2, recording=False if len(self.sizes) > 1 else None
-        )
+        # A network that grows computes something else at every step; sums over processes are not recorded.
+        changing = len(self.sizes) > 1 or engine.world > 1
+        self.passes = Passes(engine, rules.batch * self.g.size**2, recording=False if changing else None)
 
     def _adam(self, network: nn.Module, lr: float, share: float) -> torch.optim.Adam:
         """Adam whose rates allow for the steps a lazy penalty adds (Karras et al. 2020, appendix B).
@@ -118,7 +118,8 @@ class GANState:
 
     def latents(self, n: int, *key: Any) -> Tensor:
         """Draw z, n×z_dim, for one purpose."""
-        return self.g.sample_prior(n, self.engine.generator(*key, "z"))
+        rng = self.engine.generator(*key, "z")
+        return draw(lambda whole: self.g.sample_prior(whole[0], rng), (n,))
 
     def grey_images(self, n: int) -> tuple[Tensor, Tensor | None]:
         """Images and labels to try a step with: n×C×H×W and n×K or None, all zero."""

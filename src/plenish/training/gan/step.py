@@ -7,11 +7,14 @@ need no gradients, and none are computed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from plenish.networks import shared_batch
+from plenish.networks.shared_batch import mean_over_processes, own_slice, whole_batch
 from plenish.training.ema import ema_weight, update_ema
 from plenish.training.gan.augment import augment, next_p, orient
 from plenish.training.gan.growth import at_stage
@@ -36,7 +39,8 @@ class StepContext:
     def __init__(self, state: GANState, x: Tensor, y: Tensor | None, clock: Clock, norms: bool) -> None:
         """Bring the real images to the stage of growth and into a random orientation."""
         self.state, self.y, self.clock, self.norms = state, y, clock, norms
-        self.method, self.engine, self.n = state.method, state.engine, len(x)
+        self.method, self.engine = state.method, state.engine
+        self.n, self.total = len(x), len(x) * shared_batch.world()
         self.noise_sd = self.method.adversarial.noise_at(clock.nimg)
         stage = state.grow(clock.nimg)
         if len(state.sizes) > 1:
@@ -52,7 +56,7 @@ class StepContext:
         g, share = self.state.g, self.method.adversarial.style_mixing
         w = g.mapping(self.state.latents(self.n, *self.clock.key, update), self.y)
         if g.num_ws > 1:
-            g.w_mean.lerp_(w[:, 0].detach().float().mean(0), W_MEAN_RATE)
+            g.w_mean.lerp_(mean_over_processes(w[:, 0].detach().float().mean(0)), W_MEAN_RATE)
         if g.num_ws > 1 and share:
             w = self._mixed(w, share, update)
         return self.state.synthesis(w, self.y)
@@ -61,8 +65,8 @@ class StepContext:
         """Replace the later styles of some images by those of a second latent (Karras et al. 2019)."""
         g, rng = self.state.g, self.rng("mixing", update)
         other = g.mapping(self.state.latents(self.n, *self.clock.key, update, "mixing"), self.y)
-        cut = torch.randint(1, g.num_ws, (self.n,), generator=rng, device=rng.device)
-        whole = torch.rand(self.n, generator=rng, device=rng.device) >= share
+        cut = shared_batch.integers(1, g.num_ws, (self.n,), rng)
+        whole = shared_batch.uniform((self.n,), rng) >= share
         cut = torch.where(whole, g.num_ws, cut)
         later = torch.arange(g.num_ws, device=w.device) >= cut[:, None]
         return torch.where(later[:, :, None], other, w)
@@ -73,12 +77,13 @@ class StepContext:
         images = augment(images, settings, self.state.statistics.p, self.rng("augment", *purpose))
         if not self.noise_sd:
             return images
-        noise = torch.empty_like(images, memory_format=torch.channels_last)
-        return images.add(noise.normal_(generator=self.rng("noise", *purpose)), alpha=self.noise_sd)
+        rng = self.rng("noise", *purpose)
 
-    def twice(self) -> Tensor | None:
-        """Labels of reals and fakes in a row."""
-        return None if self.y is None else torch.cat([self.y, self.y])
+        def make(shape: list[int]) -> Tensor:
+            drawn = images.new_empty(shape).to(memory_format=torch.channels_last)
+            return drawn.normal_(generator=rng)
+
+        return images.add(shared_batch.draw(make, images.shape), alpha=self.noise_sd)
 
     def due(self) -> bool:
         """Whether this discriminator step carries a gradient penalty."""
@@ -110,7 +115,7 @@ def step(
     values = _discriminator(context, fakes.detach())
     if generators_turn:
         values |= _generator(context, fakes)
-        seen = context.n * rules.d_steps
+        seen = context.total * rules.d_steps
         update_ema(state.ema, state.g, ema_weight(seen, clock.nimg, rules.ema_kimg))
     return values
 
@@ -120,12 +125,13 @@ def _discriminator(context: StepContext, fakes: Tensor) -> dict[str, Tensor]:
     state, method = context.state, context.method
     penalty = method.penalty
     reals, kept = _mix_in_fakes(context, fakes)
-    shown = context.shown(torch.cat([reals, fakes]), "d")
+    with shared_batch.parts(2):
+        shown = context.shown(torch.cat([reals, fakes]), "d")
     at_once = context.due() and penalty.interval == 1
     shared = at_once and penalty.r2 > 0
     shown.requires_grad_(shared)
     with state.engine.autocast():
-        logits = (state.d if shared else state.logits)(shown, context.twice(), parts=2)
+        logits = _judge_both(context, shown, state.d if shared else state.logits)
         real, fake = logits.chunk(2)
         loss = state.objective.discriminator(real, fake, method.adversarial.smoothing)
         if penalty.drift:
@@ -135,22 +141,30 @@ def _discriminator(context: StepContext, fakes: Tensor) -> dict[str, Tensor]:
     if at_once:
         extra = _gradient_penalty(context, shown, logits if shared else None)
         loss = loss + extra
-    _update(state.opt_d, loss)
+    state.engine.minimise(state.opt_d, loss)
     if context.norms:
         values |= gradient_norms("d", state.d)
     if context.due() and not at_once:
         extra = _gradient_penalty(context, shown, None)
-        _update(state.opt_d, extra * penalty.interval)
+        state.engine.minimise(state.opt_d, extra * penalty.interval)
     if penalty.clip:
         clip_weights(state.d, penalty.clip)
     if extra is not None:
         values["penalty"] = extra.detach()
     if method.augment.ada_target:
         sign = 2 * values["d_accuracy_real"] - 1
-        state.statistics.p.copy_(next_p(state.statistics.p, sign, method.augment, context.n))
+        raised = next_p(state.statistics.p, sign, method.augment, context.total)
+        state.statistics.p.copy_(raised)
         values["ada_p"] = state.statistics.p.clone()
     state.statistics.accuracy.copy_((values["d_accuracy_real"] + values["d_accuracy_fake"]) / 2)
     return values
+
+
+def _judge_both(context: StepContext, images: Tensor, judge: Callable[..., Tensor]) -> Tensor:
+    """Logits of reals and fakes in a row, by the discriminator or its replayed pass."""
+    y = None if context.y is None else torch.cat([context.y, context.y])
+    with shared_batch.parts(2):
+        return judge(images, y, parts=2)
 
 
 def _mix_in_fakes(context: StepContext, fakes: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -163,7 +177,7 @@ def _mix_in_fakes(context: StepContext, fakes: Tensor) -> tuple[Tensor, Tensor |
         return context.x, None
     share = most * ((context.state.statistics.accuracy - 0.5) / 0.5).clamp_min(0)
     rng = context.rng("fake as real")
-    replaced = torch.rand(context.n, generator=rng, device=rng.device) < share
+    replaced = shared_batch.uniform((context.n,), rng) < share
     mixed = torch.where(replaced[:, None, None, None], fakes.to(context.x.dtype), context.x)
     return mixed, (~replaced).float()
 
@@ -185,13 +199,13 @@ def _gradient_penalty(context: StepContext, shown: Tensor, logits: Tensor | None
             total = r1_r2(logits, shown, r1, r2)
         elif penalty.r2:
             leaf = shown.detach().requires_grad_()
-            total = r1_r2(state.d(leaf, context.twice(), parts=2), leaf, r1, r2)
+            total = r1_r2(_judge_both(context, leaf, state.d), leaf, r1, r2)
         elif penalty.r1:
             leaf = reals.clone(memory_format=torch.channels_last).requires_grad_()
             total = 0.5 * r1 * gradient_squares(state.d(leaf, y), leaf).mean()
         if penalty.gp:
             rng = context.rng("mixture")
-            share = torch.rand(context.n, generator=rng, device=rng.device)
+            share = shared_batch.uniform((context.n,), rng)
             total = total + penalty.gp * gradient_penalty(state.d, reals, fakes, y, share)
     return total
 
@@ -205,7 +219,7 @@ def _generator(context: StepContext, fakes: Tensor) -> dict[str, Tensor]:
             if update:
                 fakes = context.fakes(update)
             loss = state.objective.generator(*_logits_for_generator(context, fakes, update))
-        _update(state.opt_g, loss)
+        state.engine.minimise(state.opt_g, loss)
     state.set_d_grad(True)
     values = {"loss_g": loss.detach()}
     if context.norms:
@@ -228,24 +242,19 @@ def _logits_for_generator(context: StepContext, fakes: Tensor, update: int) -> t
 def _regularise_path(context: StepContext) -> Tensor:
     """Path length regularisation on half a batch, in an optimiser step of its own."""
     state, penalty = context.state, context.method.penalty
-    n = max(1, context.n // 2)
-    y = None if context.y is None else context.y[:n]
+    half = max(1, context.total // 2)
+    n = half // shared_batch.world()
+    y = None if context.y is None else own_slice(whole_batch(context.y)[:half])
     with state.engine.autocast():
         ws = state.g.mapping(state.latents(n, *context.clock.key, "path"), y)
         images = state.g.synthesis(ws, y)
-        noise = torch.randn(images.shape, generator=context.rng("path noise"), device=images.device)
+        noise = shared_batch.normal(images.shape, context.rng("path noise"))
         lengths = path_lengths(images, ws, noise)
-    mean = state.statistics.path.lerp(lengths.detach().mean(), PATH_MEAN_RATE)
+    mean = state.statistics.path.lerp(mean_over_processes(lengths.detach().mean()), PATH_MEAN_RATE)
     state.statistics.path.copy_(mean)
     loss = (lengths - mean).square().mean()
-    _update(state.opt_g, loss * penalty.path * penalty.path_interval)
+    state.engine.minimise(state.opt_g, loss * penalty.path * penalty.path_interval)
     return lengths.detach().mean()
-
-
-def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
 
 
 def discriminator_metrics(
@@ -261,15 +270,24 @@ def discriminator_metrics(
     def of_reals(values: Tensor) -> Tensor:
         return values.mean() if kept is None else (values * kept).sum() / kept.sum().clamp_min(1)
 
-    values = {"score_real": of_reals(real), "score_fake": fake.mean()}
-    if probability is not None:
-        values |= {"d_real": of_reals(probability(real)), "d_fake": probability(fake).mean()}
     right_real = real > (fake if middle is None else middle)
     right_fake = fake < (real if middle is None else middle)
-    return values | {
-        "d_accuracy_real": of_reals(right_real.float()),
-        "d_accuracy_fake": right_fake.float().mean(),
-    }
+    of_all = {"score_real": of_reals(real), "d_accuracy_real": of_reals(right_real.float())}
+    of_fakes = {"score_fake": fake.mean(), "d_accuracy_fake": right_fake.float().mean()}
+    if probability is not None:
+        of_all["d_real"], of_fakes["d_fake"] = of_reals(probability(real)), probability(fake).mean()
+    counted = real.new_ones(()) if kept is None else kept.sum()
+    return _over_processes(of_all, counted) | _over_processes(of_fakes, real.new_ones(()))
+
+
+def _over_processes(values: dict[str, Tensor], counted: Tensor) -> dict[str, Tensor]:
+    """Means over the whole batch of means over so many of a slice's images."""
+    if shared_batch.world() == 1:
+        return values
+    sums = torch.stack([*values.values(), torch.ones_like(counted)]) * counted.clamp_min(1)
+    sums[-1] = counted
+    totals = shared_batch.sum_over_processes(sums)
+    return dict(zip(values, totals[:-1] / totals[-1].clamp_min(1), strict=True))
 
 
 @torch.no_grad()

@@ -1,0 +1,83 @@
+"""The processes of one training: they compute slices of the same batches and decide everything together.
+
+The first one (rank 0) writes; what it alone computes, such as scores, is told to the others. Started by
+torchrun or any launcher that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import torch
+from torch import distributed
+
+from plenish.networks.shared_batch import ProcessLost, reduce_
+from plenish.training.engine import Engine
+
+T = TypeVar("T")
+_PATIENCE = datetime.timedelta(hours=2)
+"""Longest wait for another process, as while the first one scores a checkpoint."""
+
+
+def join(engine: Engine) -> None:
+    """Connect to the other processes; waits for all of them."""
+    if engine.world > 1 and not distributed.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if engine.device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, timeout=_PATIENCE)
+
+
+def leave(engine: Engine) -> None:
+    """Disconnect; every process but the first one ends here, since what follows is for one alone.
+
+    Raises:
+        SystemExit: this is not the first process.
+    """
+    if engine.world > 1:
+        with contextlib.suppress(RuntimeError):
+            distributed.destroy_process_group()
+        if engine.rank:
+            raise SystemExit(0)
+
+
+def from_main(engine: Engine, make: Callable[[], T]) -> T:
+    """What the first process makes, in all of them; errors too.
+
+    Raises:
+        ProcessLost: a process has ended.
+    """
+    if engine.world == 1:
+        return make()
+    told: list[tuple[bool, T | Exception] | None] = [None]
+    if engine.rank == 0:
+        try:
+            told[0] = True, make()
+        except Exception as error:
+            told[0] = False, error
+    try:
+        distributed.broadcast_object_list(told, src=0, device=torch.device("cpu"))
+    except RuntimeError as error:
+        raise ProcessLost(str(error).partition("\n")[0]) from error
+    assert told[0] is not None
+    good, made = told[0]
+    if good:
+        return made  # type: ignore[return-value]
+    assert isinstance(made, Exception)
+    raise made
+
+
+def any_of(engine: Engine, *flags: bool) -> list[bool]:
+    """Which of these flags are set in at least one process."""
+    if engine.world == 1:
+        return list(flags)
+    return [bool(flag) for flag in reduce_(torch.tensor(flags, dtype=torch.int32), distributed.ReduceOp.MAX)]
+
+
+def mean_line(engine: Engine, line: Mapping[str, float]) -> dict[str, float]:
+    """Means of logged values over the processes."""
+    if engine.world == 1:
+        return dict(line)
+    means = reduce_(torch.tensor(list(line.values()), dtype=torch.float64)) / engine.world
+    return dict(zip(line, means.tolist(), strict=True))
