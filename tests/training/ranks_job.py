@@ -8,11 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from plenish import settings
 from plenish.datasets.batches import TrainingImages
 from plenish.datasets.schema import LabelSchema
 from plenish.networks import gan as networks
@@ -20,52 +22,76 @@ from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
 from plenish.networks.shared_batch import sharing
 from plenish.training import ranks
 from plenish.training.autoencoder import AutoencoderLearner
+from plenish.training.classifier import ClassifierLearner
+from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.engine import Engine
 from plenish.training.gan.augment import Augment
 from plenish.training.gan.growth import Growth
+from plenish.training.gan.health import Limits
 from plenish.training.gan.learner import GANLearner, Schedule
 from plenish.training.gan.method import Adversarial, Method
-from plenish.training.gan.health import Limits
 from plenish.training.gan.penalties import Penalty
 from plenish.training.gan.state import GANState
+from plenish.training.labelled import Images
 from plenish.training.learner import Clock, Learner
 from plenish.training.reconstruction import Method as AutoencoderMethod
 
 N, SIZE, BATCH = 48, 16, 16
 LABELS = LabelSchema("categorical", ("a", "b", "c"))
+Make = Callable[[Engine], Learner]
+
+
+class NoSubset:
+    """Stands for the training rows, of which a step needs none."""
+
+
+def pixels() -> np.ndarray:
+    """The training images, N×H×W×C uint8."""
+    return np.random.default_rng(0).integers(0, 256, (N, SIZE, SIZE, 3), np.uint8)
 
 
 def gan(
-    family: str,
-    penalty: dict | None = None,
-    augment: dict | None = None,
-    labels: LabelSchema = LABELS,
-    width: dict | None = None,
-    **rules: object,
-) -> Callable[[Engine], Learner]:
+    family: str, penalty: dict[str, Any] | None = None, augment: dict[str, Any] | None = None,
+    network: dict[str, Any] | None = None, **rules: Any,
+) -> Make:  # fmt: skip
+    """A GAN that goes through three stages of growth, if its family grows."""
+
     def make(engine: Engine) -> Learner:
-        options = {"width": 8, "max_width": 16, "z_dim": 8, **(width or {})}
-        config = networks.network_config(family, {**options, "size": SIZE, "channels": 3, "labels": labels})
-        growth = Growth(fade_kimg=0.05, stable_kimg=0.02)
+        options = {"width": 8, "max_width": 16, "z_dim": 8, **(network or {})}
+        config = networks.network_config(family, {**options, "size": SIZE, "channels": 3, "labels": LABELS})
         method = Method(
-            Adversarial(batch=BATCH, **rules), Penalty(**(penalty or {})), Augment(**(augment or {})), growth
-        )
+            Adversarial(batch=BATCH, **rules), Penalty(**(penalty or {})), Augment(**(augment or {})),
+            Growth(fade_kimg=0.05, stable_kimg=0.02),
+        )  # fmt: skip
         state = GANState(*networks.build(family, config), method, engine)
-        learner = GANLearner.__new__(GANLearner)
-        learner.state, learner.engine, learner.schedule = state, engine, Schedule(log_kimg=0.016)
-        learner._labelled = labels.width > 0
-        return learner
+        return GANLearner(family, state, NoSubset(), Schedule(log_kimg=0.016), Limits())  # type: ignore[arg-type]
 
     return make
 
 
-def autoencoder(**method: float) -> Callable[[Engine], Learner]:
+def autoencoder(variational: bool = False, **method: float) -> Make:
+    """An autoencoder with batch norm."""
+
     def make(engine: Engine) -> Learner:
-        variational = bool(method.pop("variational", False)) if "variational" in method else False
         config = AutoencoderConfig(
-            size=SIZE, channels=3, filters=(4, 4), latent_features=4, variational=variational
+            size=SIZE, channels=3, filters=(4, 4), latent_features=4, variational=variational, norm="batch"
         )
-        return AutoencoderLearner(Autoencoder(config), AutoencoderMethod(batch=BATCH, **method), engine)
+        return AutoencoderLearner(
+            Autoencoder(config),
+            AutoencoderMethod(batch=BATCH, **method),
+            engine,  # type: ignore[arg-type]
+        )
+
+    return make
+
+
+def classifier(**options: Any) -> Make:
+    """A classifier with batch norm, dropout and augmentation."""
+
+    def make(engine: Engine) -> Learner:
+        config = ClassifierConfig(batch=BATCH, steps=20, augmentation="classical", seed=1, **options)
+        images = Images.held(pixels(), np.arange(N) % 3)
+        return ClassifierLearner(config.resolved(N), images, images, ("a", "b", "c"), engine)
 
     return make
 
@@ -74,30 +100,34 @@ CASES: dict[str, Callable[[Engine], Learner]] = {
     "dcgan": gan("dcgan", noise_sd=0.1, noise_kimg=1.0),
     "dcgan, ADA": gan("dcgan", {"r1": 1, "interval": 3}, {"ada_target": 0.6, "ada_p": 0.3, "ada_kimg": 0.1}),
     "dcgan, fake as real": gan(
-        "dcgan", augment={"diffaugment": "color,translation,cutout", "symmetry": "dihedral"},
-        fake_as_real=0.2, width={"dropout": 0.25},
+        "dcgan", None, {"diffaugment": "color,translation,cutout", "symmetry": "dihedral"}, {"dropout": 0.25},
+        fake_as_real=0.2,
     ),
-    "vanilla": gan("vanilla", width={"dropout": 0.3}, objective="vanilla"),
+    "vanilla": gan("vanilla", network={"dropout": 0.3}, objective="vanilla"),
     "wgan-gp": gan("wgan-gp", {"gp": 10, "drift": 1e-3}, objective="wasserstein", d_steps=2),
     "sagan": gan("sagan", objective="hinge", lr_g=1e-4),
     "r3gan": gan("r3gan", {"r1": 1, "r2": 1}, objective="relativistic"),
     "progan": gan("progan", {"gp": 10, "drift": 1e-3}, objective="wasserstein", beta1=0.0),
     "stylegan2": gan(
         "stylegan2", {"r1": 1, "interval": 4, "path": 2, "path_interval": 2},
-        {"ada_target": 0.6, "ada_p": 0.3, "ada_kimg": 0.1}, style_mixing=0.9, width={"w_dim": 8},
+        {"ada_target": 0.6, "ada_p": 0.3, "ada_kimg": 0.1}, {"w_dim": 8}, style_mixing=0.9,
     ),
     "autoencoder": autoencoder(denoise=0.1),
     "variational autoencoder": autoencoder(variational=True),
+    "classifier": classifier(loss="weighted", order="balanced"),
+    "timm classifier": classifier(classifier="mobilenetv3_small_050"),
 }  # fmt: skip
 
 
 def run(case: str, engine: Engine, steps: int) -> dict[str, torch.Tensor]:
-    """Gradients after the first step, the state after the last one, and what each step reported."""
+    """Gradients after the first step, weights and buffers after the last one, and what each step reported."""
     torch.manual_seed(0)
     learner = CASES[case](engine)
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (N, SIZE, SIZE, 3), np.uint8)
-    images = TrainingImages(lambda index: pixels[index], np.eye(3, dtype=np.float32)[np.arange(N) % 3])
+    is_classifier = isinstance(learner, ClassifierLearner)
+    codes = np.arange(N) % 3
+    y = codes if is_classifier else np.eye(3, dtype=np.float32)[codes]
+    data = pixels()
+    images = TrainingImages(lambda index: data[index], y)
     found: dict[str, torch.Tensor] = {}
     feed = images.batches(learner.batch_size, seed=1, rank=engine.rank, world=engine.world, ahead=0)
     nimg = 0
@@ -113,15 +143,14 @@ def run(case: str, engine: Engine, steps: int) -> dict[str, torch.Tensor]:
                 grads = {key: p.grad for key, p in module.named_parameters() if p.grad is not None}
                 found |= {f"gradient.{name}.{key}": grad.clone() for key, grad in grads.items()}
     for name, module in learner.modules().items():
-        found |= {f"state.{name}.{key}": value.clone() for key, value in module.state_dict().items()}
+        found |= {f"weight.{name}.{key}": value.clone() for key, value in module.named_parameters()}
+        found |= {f"buffer.{name}.{key}": value.clone() for key, value in module.named_buffers()}
     return {name: value.detach().contiguous() for name, value in found.items()}
 
 
 if __name__ == "__main__":
     out, steps, cases = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     torch.set_num_threads(1)
-    from plenish import settings
-
     engine = Engine(torch.device("cpu"), "float32", *settings.process())
     ranks.join(engine)
     for case in cases:

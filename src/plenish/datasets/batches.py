@@ -140,6 +140,9 @@ class TrainingImages:
             rank: number of this process, which gets a slice of each batch.
             world: how many processes share a batch.
             ahead: batches kept ready by a thread; 0 reads when asked, without a thread.
+
+        Raises:
+            InputError: the processes cannot share a batch equally.
         """
         order = ORDERS[self.order](self.y, self.draw(seed, attempt))
 
@@ -147,6 +150,11 @@ class TrainingImages:
             position = start
             while True:
                 total = batch if isinstance(batch, int) else batch(position)
+                if total % world:
+                    raise InputError(
+                        f"A batch of {total} cannot be divided equally among {world} processes; give a "
+                        "multiple with --batch, or start another number of processes."
+                    )
                 first, last = (position + total * part // world for part in (rank, rank + 1))
                 numbers = np.arange(first, last)
                 where = order(numbers)

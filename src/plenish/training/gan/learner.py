@@ -44,6 +44,12 @@ class GANLearner(GeneratorLearner):
         super().__init__(task)
         self.state = GANState(*networks.build(task.family, task.network), _method(task), task.engine)
         self._health = Health(task.sections["limits"], self.state.method.adversarial.objective)
+        half = self.batch_size(0) // 2
+        if self.state.method.penalty.path and half % self.engine.world:
+            raise InputError(
+                f"penalty.path takes half a batch, {half} images, which cannot be divided equally among "
+                f"{self.engine.world} processes; give another --batch, or start another number of processes."
+            )
         self._statistics_of = -1  # Images seen when batch-norm statistics were last made.
 
     @classmethod

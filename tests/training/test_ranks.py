@@ -1,0 +1,158 @@
+"""Several processes train as one does: gradients, weights, logs, Runs."""
+
+from __future__ import annotations
+
+import os
+import random
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from plenish.datasets.dataset import Dataset
+from plenish.runs import Run
+from plenish.training import checkpoints
+
+JOB = Path(__file__).with_name("ranks_job.py")
+CASES = list(runpy.run_path(str(JOB))["CASES"])
+QUICK = ["dcgan, ADA", "stylegan2", "classifier"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def _distance(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], kind: str) -> float:
+    """‖Δ‖/‖x‖ over all tensors of a kind."""
+    names = [name for name in ours if name.startswith(kind)]
+    assert names, kind
+    pairs = [(ours[name].double(), theirs[name].double()) for name in names]
+    apart = sum(float((a - b).square().sum()) for a, b in pairs)
+    size = sum(float(b.square().sum()) for _, b in pairs)
+    return (apart / size) ** 0.5
+
+
+def _compare(folder: Path, cases: list[str]) -> None:
+    for command in ([sys.executable], [*TORCHRUN, "2"]):
+        subprocess.run([*command, JOB, folder, "10", *cases], check=True, capture_output=True, env=ALONE)
+    for case in cases:
+        one, first, second = (
+            load_file(folder / f"{case}-{name}.safetensors") for name in ("0-of-1", "0-of-2", "1-of-2")
+        )
+        assert one.keys() == first.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first), "the processes agree"
+        assert _distance(first, one, "value.0") < 1e-5, case
+        assert _distance(first, one, "gradient") < 1e-5, case
+        assert _distance(first, one, "weight") < 1e-3, case
+        if any(name.startswith("buffer") for name in one):
+            assert _distance(first, one, "buffer") < 1e-2, case
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+    _compare(tmp_path, QUICK)
+
+
+@pytest.mark.slow
+def test_two_processes_train_every_model_as_one_does(tmp_path: Path) -> None:
+    _compare(tmp_path, [case for case in CASES if case not in QUICK])
+
+
+def _command(data: Dataset, run: Path, processes: int, kimg: float) -> list[str]:
+    launcher = [*TORCHRUN, str(processes)] if processes > 1 else [sys.executable]
+    return [
+        *launcher, "-m", "plenish", "train", "gan", str(data.path), str(run), "--kimg", f"{kimg:g}",
+        "--batch", "10", "--checkpoint-kimg", "0.1", "--threads", "1", "--precision", "float32", "--quiet",
+        "--options", "network.width=4", "network.max_width=8", "network.z_dim=8", "schedule.log_kimg=0.05",
+        "schedule.validate=20", "augment.ada_target=0.6", "adversarial.lr_g=1e-4", "adversarial.lr_d=1e-4",
+    ]  # fmt: skip
+
+
+def _processes(launcher: int) -> dict[int, int]:
+    """Process ids of the ranks that a launcher has started."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            environment = (path / "environ").read_bytes().split(b"\0")
+        except (OSError, IndexError):
+            continue
+        ranks = [entry for entry in environment if entry.startswith(b"RANK=")]
+        if parent == launcher and ranks:
+            found[int(ranks[0].partition(b"=")[2])] = int(path.name)
+    return found
+
+
+def _kill_one(command: list[str], run: Path, rank: int, delay: float) -> None:
+    """Start a job, wait until it trains, and some time more, then kill one of its processes."""
+    status = run / "status.json"
+    before = status.stat().st_mtime_ns if status.exists() else 0
+    job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ALONE)
+    while job.poll() is None:
+        if status.exists() and status.stat().st_mtime_ns != before and "engine" in Run.open(run).status:
+            break
+        time.sleep(0.02)
+    time.sleep(delay)
+    os.kill(_processes(job.pid)[rank], signal.SIGKILL)
+    _, said = job.communicate(timeout=120)
+    assert job.returncode != 0, "a job that loses a process ends"
+
+
+
+def _assert_near(run: Path, whole: Path) -> None:
+    newest = [checkpoints.newest_intact(path / "checkpoints") for path in (run, whole)]
+    assert newest[0] is not None
+    assert newest[1] is not None
+    ours, theirs = (
+        {f"weight.{p.stem}.{k}": v for p in path.glob("[gd].safetensors") for k, v in load_file(p).items()}
+        for path in newest
+        if path is not None
+    )
+    assert _distance(ours, theirs, "weight") < 0.02
+
+
+@pytest.mark.slow
+def test_a_killed_process_stops_all_and_any_number_resumes(stripes, tmp_path: Path) -> None:
+    data, kimg, moments = stripes(), 1.0, random.Random(0)
+    subprocess.run(_command(data, tmp_path / "whole", 1, kimg), check=True, capture_output=True)
+    for number in range(10):
+        run = tmp_path / f"{number}"
+        _kill_one(_command(data, run, 2, kimg), run, number % 2, moments.uniform(0, 2))
+        assert all(map(checkpoints.intact, checkpoints.list_checkpoints(run / "checkpoints")))
+        resume = _command(data, run, 1 + number // 2 % 2, kimg)
+        subprocess.run(resume, check=True, capture_output=True, env=ALONE)
+        assert Run.open(run).state == "complete"
+        table = Run.open(run).metrics()
+        assert table["kimg"].is_monotonic_increasing
+        assert sorted(table.dropna(subset=["kid_val"])["kimg"]) == pytest.approx(
+            [k / 10 for k in range(1, 11)]
+        )
+        _assert_near(run, tmp_path / "whole")
+
+
+def test_a_run_of_two_processes_is_that_of_one(stripes, tmp_path: Path) -> None:
+    data, kimg = stripes(), 0.2
+    run, whole = tmp_path / "two", tmp_path / "one"
+    subprocess.run(_command(data, whole, 1, kimg), check=True, capture_output=True)
+    done = subprocess.run(_command(data, run, 2, kimg), check=True, capture_output=True, text=True, env=ALONE)
+    assert done.stdout.count("complete") == 1, "one process reports"
+    assert Run.open(run).status["engine"]["processes"] == 2
+    _assert_near(run, whole)
+    ours, theirs = Run.open(run).metrics(), Run.open(whole).metrics()
+    assert list(ours) == list(theirs)
+    assert ours["loss_d"].dropna().to_numpy() == pytest.approx(theirs["loss_d"].dropna().to_numpy(), rel=1e-2)
+    resumed = subprocess.run(_command(data, run, 1, 0.3), check=True, capture_output=True)
+    assert resumed.returncode == 0
+    assert Run.open(run).status["kimg"] == 0.3
+    assert "processes" not in Run.open(run).status["engine"]
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(stripes, tmp_path: Path) -> None:
+    command = _command(stripes(), tmp_path / "run", 2, 0.2)
+    command[command.index("--batch") + 1] = "9"
+    done = subprocess.run(command, capture_output=True, text=True, env=ALONE, check=False)
+    assert done.returncode != 0
+    assert "A batch of 9" in done.stderr
