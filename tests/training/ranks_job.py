@@ -28,10 +28,10 @@ from plenish.training.engine import Engine
 from plenish.training.gan.augment import Augment
 from plenish.training.gan.growth import Growth
 from plenish.training.gan.health import Limits
-from plenish.training.gan.learner import GANLearner, Schedule
-from plenish.training.gan.method import Adversarial, Method
+from plenish.training.gan.learner import GANLearner
+from plenish.training.gan.method import Adversarial
 from plenish.training.gan.penalties import Penalty
-from plenish.training.gan.state import GANState
+from plenish.training.generator import GeneratorTask, Schedule
 from plenish.training.labelled import Images
 from plenish.training.learner import Clock, Learner
 from plenish.training.reconstruction import Method as AutoencoderMethod
@@ -59,12 +59,13 @@ def gan(
     def make(engine: Engine) -> Learner:
         options = {"width": 8, "max_width": 16, "z_dim": 8, **(network or {})}
         config = networks.network_config(family, {**options, "size": SIZE, "channels": 3, "labels": LABELS})
-        method = Method(
-            Adversarial(batch=BATCH, **rules), Penalty(**(penalty or {})), Augment(**(augment or {})),
-            Growth(fade_kimg=0.05, stable_kimg=0.02),
-        )  # fmt: skip
-        state = GANState(*networks.build(family, config), method, engine)
-        return GANLearner(family, state, NoSubset(), Schedule(log_kimg=0.016), Limits())  # type: ignore[arg-type]
+        sections = {
+            "adversarial": Adversarial(batch=BATCH, **rules), "penalty": Penalty(**(penalty or {})),
+            "augment": Augment(**(augment or {})), "growth": Growth(fade_kimg=0.05, stable_kimg=0.02),
+            "limits": Limits(),
+        }  # fmt: skip
+        schedule = Schedule(log_kimg=0.016)
+        return GANLearner(GeneratorTask(family, config, sections, schedule, NoSubset(), engine))  # type: ignore[arg-type]
 
     return make
 

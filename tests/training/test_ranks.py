@@ -97,9 +97,8 @@ def _kill_one(command: list[str], run: Path, rank: int, delay: float) -> None:
         time.sleep(0.02)
     time.sleep(delay)
     os.kill(_processes(job.pid)[rank], signal.SIGKILL)
-    _, said = job.communicate(timeout=120)
+    job.communicate(timeout=120)
     assert job.returncode != 0, "a job that loses a process ends"
-
 
 
 def _assert_near(run: Path, whole: Path) -> None:
