@@ -227,29 +227,22 @@ class Run:
 
     def cut_metrics(self, beyond: float, key: str = "kimg") -> None:
         """Drop the lines of metrics.jsonl past a checkpoint, and a line that a kill left incomplete."""
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line).get(key, 0) <= beyond:
-                    kept.append(line)
-            except json.JSONDecodeError:
-                continue
-        files.write_bytes(path, "".join(line + "\n" for line in kept).encode())
+        if (path := self.path / "metrics.jsonl").exists():
+            kept = [line + "\n" for line, values in self._logged() if values.get(key, 0) <= beyond]
+            files.write_bytes(path, "".join(kept).encode())
 
     def metrics(self) -> pd.DataFrame:
         """metrics.jsonl as a table; empty when nothing was logged."""
         import pandas as pd
 
+        return pd.DataFrame([values for _, values in self._logged()])
+
+    def _logged(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Complete lines of metrics.jsonl, as text and as values."""
         path = self.path / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        rows = []
-        for line in lines:
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
             with contextlib.suppress(json.JSONDecodeError):
-                rows.append(json.loads(line))
-        return pd.DataFrame(rows)
+                yield line, json.loads(line)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -279,10 +272,11 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """JSON-able form: configuration, state, checkpoints, size."""
-        status = self.status
+        status, config = self.status, self.config["config"]
         return {
             "run": str(self.path), "id": self.id, "kind": self.kind, "state": self.state,
-            "recipe": self.config["config"].get("recipe"), "data": self.config["data"].get("name"),
+            **{key: config.get(key) for key in ("family", "recipe") if key == "recipe" or key in config},
+            "data": self.config["data"].get("name"),
             "created": self.config["created"], "seed": self.seed,
             **{
                 key: status[key]

@@ -58,7 +58,7 @@ def test_recipe_run_trains(stripes, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert cli.run([*words, "--batch", "10", "--no-validation", "--quiet", "--options", *TINY]) == 0
     assert "complete" in capsys.readouterr().out
     assert cli.run(["recipe", "run", "dcgan"]) == 2
-    assert "'plenish recipe run RECIPE' needs data, run" in capsys.readouterr().err
+    assert "data, run" in capsys.readouterr().err
     assert cli.run(["recipe", "run", "dcgna", "data", "run"]) == 2
     assert "did you mean 'dcgan'" in capsys.readouterr().err
 
