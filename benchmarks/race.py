@@ -109,8 +109,8 @@ def race(
 def timed(run: Callable[[], Any], engine: Engine) -> float:
     """Seconds of one call, the device's work included.
 
-    On a CPU with one thread these are seconds of processor time: what other programs take is left out. Several
-    threads also spend it waiting for each other.
+    On a CPU with one thread these are seconds of processor time, which leave out what other programs take.
+    (Several threads also spend it waiting for each other.)
     """
     alone = engine.device.type == "cpu" and torch.get_num_threads() == 1
     clock = time.process_time if alone else time.perf_counter
