@@ -112,3 +112,18 @@ def test_the_cuda_kernel_is_the_filter() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_cuda_kernel_compiles_to_wide_loads() -> None:
+    # No GPU is needed for that. Loads of 16 bytes are what makes it as fast as the memory.
+    triton = pytest.importorskip("triton")
+    kernel = pytest.importorskip("plenish.networks.lowpass_kernel")._filter
+    signature = dict.fromkeys(kernel.arg_names, "i32") | {"x": "*bf16", "out": "*bf16", "scale": "fp32"}
+    whole = {(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in ("x", "out", "channels")}
+    source = triton.compiler.ASTSource(
+        fn=kernel, signature=signature | {"BLOCK": "constexpr"}, constexprs={"BLOCK": 1024}, attrs=whole
+    )
+    target = triton.backends.compiler.GPUTarget("cuda", 90, 32)
+    ptx = triton.compile(source, target=target).asm["ptx"]
+    assert ptx.count("ld.global.v4") == 16, "one for each tap"
+    assert ptx.count("ld.global") == 16

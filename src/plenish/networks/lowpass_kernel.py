@@ -7,7 +7,6 @@ a kernel that was written for dense convolutions. This one reads every map once,
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 import torch
 import triton
@@ -18,11 +17,11 @@ _MOST = 1024
 """Numbers of one output row that a program computes."""
 
 
+# Triton reads annotations, and knows none but its own.
 @triton.jit  # type: ignore[untyped-decorator]
-def _filter(
-    x: Any, out: Any, height: Any, width: Any, channels: Any, out_height: Any, out_width: Any, padding: Any,
-    stride: Any, scale: Any, BLOCK: tl.constexpr,
-) -> None:  # fmt: skip
+def _filter(  # type: ignore[no-untyped-def]
+    x, out, height, width, channels, out_height, out_width, padding, stride, scale, BLOCK: tl.constexpr
+):  # fmt: skip
     """One program: BLOCK numbers of one row of an output N×H'×W'×C of x, N×H×W×C, both dense."""
     line = tl.program_id(0)
     image, row = (line // out_height).to(tl.int64), line % out_height
