@@ -15,6 +15,7 @@ from plenish import files
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError, unknown
 from plenish.latent.projection import Floats, Ints, encodings_of
+from plenish.training.logs import sample_grid
 
 _AT_ONCE = 512
 
@@ -136,8 +137,6 @@ def _agreement(labels: list[Any], queries: Ints, rows: Ints) -> dict[str, float]
 
 def _picture(dataset: Dataset, queries: Ints, rows: Ints) -> Any:
     """A row for each query: itself, a gap, its neighbours from the nearest on."""
-    from plenish.training.logs import sample_grid  # Imports torch, which --help must not.
-
     size, channels = dataset.size, dataset.channels
     sheet = np.full((len(queries), rows.shape[1] + 2, size, size, channels), 255, np.uint8)
     sheet[:, 0] = dataset.pixels.read(queries)

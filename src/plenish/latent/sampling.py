@@ -38,7 +38,7 @@ class Loaded:
     """A generator with its provenance.
 
     Attributes:
-        network: the moving-average generator, in evaluation mode on the engine's device.
+        network: the generator (of a GAN the moving average), in evaluation mode on the engine's device.
         run: the Run it comes from.
         checkpoint: the checkpoint's folder.
         weights_sha256: checksum of the weights.

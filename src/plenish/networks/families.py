@@ -21,13 +21,9 @@ if TYPE_CHECKING:
 GROUP = "plenish.families"
 OF_THE_DATA = ("size", "channels", "labels")
 """Configuration that follows from the training data and is no option."""
-_MODULES = {
-    "dcgan": "dcgan", "progan": "progan", "r3gan": "r3gan", "sagan": "sagan", "stylegan2": "stylegan2",
-    "vanilla": "vanilla", "wgan-gp": "wgan_gp",
-}  # fmt: skip
 BUILT_IN = {
-    name: EntryPoint(name, f"plenish.networks.gan.{module}:FAMILY", GROUP)
-    for name, module in _MODULES.items()
+    name: EntryPoint(name, f"plenish.networks.gan.{name.replace('-', '_')}:FAMILY", GROUP)
+    for name in ("dcgan", "progan", "r3gan", "sagan", "stylegan2", "vanilla", "wgan-gp")
 }
 
 
@@ -89,11 +85,11 @@ def _package(name: str) -> str:
 
 def _load(entry: EntryPoint, name: str) -> Any:
     """What an entry names; whatever goes wrong in another package is one sentence with its name."""
-    if name in BUILT_IN:
-        return entry.load()
     try:
         return entry.load()
     except Exception as error:
+        if name in BUILT_IN:
+            raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(
             f"The family '{name}' of the package {_package(name)} cannot be loaded ({reason}), {_FIX}."
