@@ -290,6 +290,14 @@ def test_the_command_line_leaves_a_split_out(tmp_path, capsys):
     assert "'default'" not in capsys.readouterr().err
 
 
+def test_a_sources_split_without_a_part_is_told(tmp_path, capsys):
+    pictures(tmp_path / "in" / "train", 4)
+    pictures(tmp_path / "in" / "test", 2)
+    assert cli.run(["import", str(tmp_path / "in"), str(tmp_path / "out"), "--size", "12"]) == 0
+    (note,) = [line for line in capsys.readouterr().err.splitlines() if "4 train" in line]
+    assert all(word in note for word in ("'default'", "2 test", "no val"))
+
+
 @pytest.mark.parametrize(("size", "near"), [(50, (48, 56)), (100, (96, 112)), (8, (12, 16))])
 def test_a_size_no_generator_can_make_is_told_with_the_nearest(tmp_path, capsys, size, near):
     source = pictures(tmp_path / "in", 4, size=size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +15,9 @@ from plenish.datasets.dataset import Dataset
 from plenish.datasets.decoding import Result, Shape, Task, decode_all, read_refs
 from plenish.datasets.images import RESIZER, Fit, is_grey
 from plenish.datasets.rejections import Rejection, describe
+from plenish.datasets.schema import PARTS
 from plenish.datasets.sources import TableOptions, recognise
-from plenish.datasets.sources.listing import Listing, about_parts, printable
+from plenish.datasets.sources.listing import Listing, printable
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 from plenish.parallel import default_workers
@@ -114,14 +116,15 @@ def import_dataset(
     if keep_split:
         _refuse_split_groups(listing, source, out)
     else:
-        _remove_splits(listing)
+        listing.parts, listing.splits = None, {}
     if size is None:
         size = listing.size or _DEFAULT_SIZE
     if not 1 <= size <= _LARGEST_SIZE:
         raise InputError(f"--size must be from 1 to {_LARGEST_SIZE} pixels, not {size}.")
     shape = Shape(size, channels or listing.channels or _find_channels(listing), fit)
     early = [*listing.warnings, *_size_warning(size)]
-    _tell(listing.notes, early)  # Before the work, which may take hours.
+    notes = listing.notes if listing.parts is None else [*listing.notes, _about_parts(listing.parts)]
+    _show(notes, early)  # Before the work, which may take hours.
     writer = DatasetWriter(
         out, size=size, channels=shape.channels, labels=listing.schema, config=_config(source, listing,
         shape), **_about(source, out, listing, name, licence, intended_use),
@@ -134,11 +137,11 @@ def import_dataset(
         late = _warnings(counts, listing, shape, out)
         _finish(listing, writer, counts, shape, early + late)
     late += _shared_pixels(writer.dataset)
-    _tell((), late)
+    _show((), late)
     return Imported(writer.dataset, listing.kind, len(counts.rejected), counts.upscaled, (*early, *late))
 
 
-def _tell(notes: Sequence[str], warnings: Sequence[str]) -> None:
+def _show(notes: Sequence[str], warnings: Sequence[str]) -> None:
     for text in notes:
         say(text)
     for text in warnings:
@@ -172,11 +175,17 @@ def _refuse_split_groups(listing: Listing, source: Path, out: Path) -> None:
             )
 
 
-def _remove_splits(listing: Listing) -> None:
-    if listing.parts is not None:
-        kept = about_parts(listing.parts)
-        listing.notes = [note for note in listing.notes if note != kept]
-    listing.parts, listing.splits = None, {}
+def _about_parts(parts: Sequence[str]) -> str:
+    """What a source's own split looks like, and what it lacks."""
+    counts = Counter(parts)
+    counted = [f"{counts[part]:,} {part}" for part in PARTS if counts[part]]
+    text = f"The source's own split is kept as 'default': {', '.join(counted)}"
+    lacking = [part for part in PARTS if not counts[part]]
+    if lacking:
+        text += (
+            f"; it has no {' and no '.join(lacking)} part, 'plenish split --name other' makes a complete one"
+        )
+    return text + "."
 
 
 def _shared_pixels(dataset: Dataset) -> list[str]:

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from plenish.datasets.sources.listing import (
     ALIASES,
     Listing,
-    about_parts,
     categorical,
     check_payload,
     check_pixels,
@@ -77,7 +76,6 @@ def listing(source: Path) -> Listing:
         out.labels, out.schema = labels, categorical(labels)
     if len(set(parts)) > 1 and "" not in parts:
         out.parts = parts
-        out.notes.append(about_parts(parts))
     out.blocks = chained(pieces)
     return out
 

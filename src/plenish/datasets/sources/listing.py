@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -200,19 +199,6 @@ def check_pixels(what: str, height: int, width: int) -> None:
         raise InputError(
             f"{what} has images of {width:,}×{height:,} pixels, more than {MAX_PIXELS:,}; save smaller ones."
         )
-
-
-def about_parts(parts: Sequence[str]) -> str:
-    """What a source's own split looks like, and what it lacks."""
-    counts = Counter(parts)
-    there = [f"{counts[part]:,} {part}" for part in ("train", "val", "test") if counts[part]]
-    text = f"The source's own split is kept as 'default': {', '.join(there)}"
-    lacking = [part for part in ("train", "val", "test") if not counts[part]]
-    if lacking:
-        text += (
-            f"; it has no {' and no '.join(lacking)} part, 'plenish split --name other' makes a complete one"
-        )
-    return text + "."
 
 
 def similar_classes(names: Sequence[str]) -> list[str]:

@@ -17,7 +17,6 @@ from plenish.datasets.schema import LabelSchema, Part
 from plenish.datasets.sources.archive import vectors
 from plenish.datasets.sources.listing import (
     Listing,
-    about_parts,
     categorical,
     check_payload,
     check_pixels,
@@ -84,7 +83,6 @@ def listing(source: Path) -> Listing:
         )
     if pairs[0][0] is not None:
         out.parts = parts
-        out.notes.append(about_parts(parts))
     out.channels = 1 if pieces[0].channels == 1 else 3
     out.size = pieces[0].height if pieces[0].height == pieces[0].width else None
     if pieces[0].scale != 1:

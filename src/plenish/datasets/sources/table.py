@@ -19,7 +19,6 @@ from plenish.datasets.sources.listing import (
     ALIASES,
     Listing,
     TableOptions,
-    about_parts,
     natural,
     shown,
     similar_classes,
@@ -271,8 +270,6 @@ def _fill(out: Listing, columns: Columns, file_column: str, label_column: str, o
         out.parts = parts(columns[options.split_column], options.split_column)
     elif arranged.parts is not None and len(arranged.refs) == len(out.refs):
         out.parts = arranged.parts
-    if out.parts is not None:
-        out.notes.append(about_parts(out.parts))
     used = {file_column, label_column, options.group_column, options.split_column}
     for name, values in columns.items():
         if name not in used:

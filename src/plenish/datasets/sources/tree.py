@@ -12,7 +12,6 @@ from plenish.datasets.sources.listing import (
     ALIASES,
     Listing,
     TableOptions,
-    about_parts,
     categorical,
     class_name,
     natural,
@@ -133,7 +132,6 @@ def arrange(files: Sequence[str], empty: Sequence[str] = ()) -> Listing:
         _warn_of_empty(out, empty, at)
     if out.parts is not None:
         out.kind += ", already split"
-        out.notes.append(about_parts(out.parts))
     return out
 
 
