@@ -1,6 +1,13 @@
-"""Numbers in sentences."""
+"""Numbers in sentences, and sentences made of records."""
 
 from __future__ import annotations
+
+import dataclasses
+import string
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+_NAMED = 5
 
 
 def plural(n: int, noun: str) -> str:
@@ -18,3 +25,36 @@ def agree(n: int, noun: str, one: str, many: str) -> str:
 def times(n: int) -> str:
     """`never`, `once`, `twice`, `3 times`."""
     return {0: "never", 1: "once", 2: "twice"}.get(n, f"{n:,} times")
+
+
+class _Formatter(string.Formatter):
+    """Counts with a noun and its verb ({count:tile/was/were}), and lists cut short."""
+
+    def format_field(self, value: Any, spec: str) -> str:
+        if "/" in spec:
+            return agree(value if isinstance(value, int) else len(value), *spec.split("/"))
+        if isinstance(value, Mapping):
+            return "; ".join(f"{key} {len(of)} ({self.format_field(of, '')})" for key, of in value.items())
+        if isinstance(value, (list, tuple)):
+            more = len(value) - _NAMED
+            return ", ".join(value[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+        return str(super().format_field(value, spec))
+
+
+@dataclasses.dataclass(frozen=True)
+class Message:
+    """Something the user should know, as a record; its text is made of the words for its code.
+
+    Attributes:
+        code: a key of `words`.
+        values: what the words name, JSON-able.
+        words: of each code, in the syntax of `str.format`; {count:tile/was/were} is a count with its noun and
+            verb, and of a list the first five are named.
+    """
+
+    code: str
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    words: ClassVar[Mapping[str, str]] = {}
+
+    def __str__(self) -> str:
+        return _Formatter().format(self.words[self.code], **self.values)

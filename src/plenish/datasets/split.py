@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,26 @@ from plenish.datasets.partition import connected_units, partition
 from plenish.datasets.schema import PARTS
 from plenish.datasets.tables import split_table
 from plenish.errors import InputError
-from plenish.wording import agree, plural
+from plenish.wording import Message, plural
 
 _BINS = 4
 """Quantile bins of each continuous label that the split keeps even."""
+
+
+class SplitCaveat(Message):
+    """What limits a split; its manifest keeps the records."""
+
+    words: ClassVar[Mapping[str, str]] = {
+        "no-groups": (
+            "The images have no groups: if several come from one patient, slide or object, they may be in "
+            "different parts, and every score will be too good."
+        ),
+        "without-group": "{images:image/has/have} no group; each counts as a group of one.",
+        "same-pixels": "{count:{noun}/has/have} pixels of others, and the same part.",
+        "no-part": "There is no {part} part; commands that need one will refuse this split.",
+        "no-labels": "Without labels, only the number of images is stratified.",
+        "unused-labels": "No image has the label {labels}.",
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +50,7 @@ class SplitResult:
 
     splits: tuple[Split, ...]
     units: int
-    caveats: tuple[str, ...]
+    caveats: tuple[SplitCaveat, ...]
 
     def summary(self) -> dict[str, Any]:
         """Counts, shares asked for and achieved, and caveats; JSON-able."""
@@ -61,7 +77,7 @@ class SplitResult:
         }
         if first["stratified_by"] != "nothing":
             facts["largest deviation of a class share"] = f"{100 * worst:.2f} percentage points"
-        return facts | {"caveats": list(self.caveats)}
+        return facts | {"caveats": [str(caveat) for caveat in self.caveats]}
 
 
 def split_dataset(
@@ -108,7 +124,12 @@ def split_dataset(
     units.check(len(wanted))
     assigned = units.assign(list(wanted.values()), seed)
     caveats = units.caveats(shares)
-    common = {"verb": "split", "seed": seed, "caveats": caveats, "merged_groups": units.merged}
+    common = {
+        "verb": "split",
+        "seed": seed,
+        "caveats": [dataclasses.asdict(caveat) for caveat in caveats],
+        "merged_groups": units.merged,
+    }
     planned: list[tuple[list[str], dict[str, Any]]] = []
     for k in range(len(names)):
         if folds is None:
@@ -251,31 +272,23 @@ class _Units:
             }[self.dataset.labels.kind],
         }  # fmt: skip
 
-    def caveats(self, shares: Mapping[str, float]) -> list[str]:
-        """What the user should know about this split, in sentences."""
-        notes = []
+    def caveats(self, shares: Mapping[str, float]) -> list[SplitCaveat]:
+        """What the user should know about this split."""
+        found = []
         if not self.grouped:
-            notes.append(
-                "The images have no groups: if several come from one patient, slide or object, they may be "
-                "in different parts, and every score will be too good."
-            )
+            found.append(SplitCaveat("no-groups"))
         elif self.without_group:
-            notes.append(
-                f"{agree(self.without_group, 'image', 'has', 'have')} no group; each counts as a "
-                "group of one."
-            )
+            found.append(SplitCaveat("without-group", {"images": self.without_group}))
         if self.merged:
             noun = "group" if self.grouped else "image"
-            notes.append(f"{agree(self.merged, noun, 'has', 'have')} pixels of others, and the same part.")
-        for part in ("val", "test"):
-            if shares.get(part) == 0:
-                notes.append(f"There is no {part} part; commands that need one will refuse this split.")
+            found.append(SplitCaveat("same-pixels", {"count": self.merged, "noun": noun}))
+        found += [SplitCaveat("no-part", {"part": part}) for part in PARTS if shares.get(part) == 0]
         if self.dataset.labels.kind == "none":
-            notes.append("Without labels, only the number of images is stratified.")
+            found.append(SplitCaveat("no-labels"))
         empty = [name for name, total in zip(self.names, self.strata.sum(axis=0)) if not total]
         if empty and self.dataset.labels.kind != "continuous":
-            notes.append(f"No image has the label {', '.join(empty[:5])}{' …' if len(empty) > 5 else ''}.")
-        return notes
+            found.append(SplitCaveat("unused-labels", {"labels": empty}))
+        return found
 
 
 def _strata(dataset: Dataset) -> tuple[list[str], NDArray[np.float64]]:

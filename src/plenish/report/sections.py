@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.split import SplitCaveat
 from plenish.metrics.words import number
 from plenish.report import pictures
 from plenish.report.inputs import ReportInputs
@@ -190,7 +191,7 @@ def _split_blocks(data: Dataset, split: str) -> list[Block]:
     times = {0: "not been read", 1: "been read once"}.get(reads, f"been read {reads:,} times")
     sentences.append(f"The test part has {times} so far; every reading is counted.")
     blocks.append(Text([" ".join(sentences)]))
-    caveats = [str(text) for text in frozen.manifest.get("caveats") or []]
+    caveats = [str(SplitCaveat(**record)) for record in frozen.manifest.get("caveats") or []]
     return [*blocks, Notes("", caveats)] if caveats else blocks
 
 

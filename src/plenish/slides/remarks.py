@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import string
 from collections.abc import Mapping
-from typing import Any
+from typing import ClassVar
 
-from plenish.wording import agree
+from plenish.wording import Message
 
-_NAMED = 5
 _WORDS = {
     "rows-without-slide": "{names:row/names/name} no slide that is there: {names}.",
     "slides-without-row": "{names:slide/has/have} no row in the table: {names}.",
@@ -77,34 +75,17 @@ _WORDS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Remark:
+class Remark(Message):
     """Something the user should know.
 
     Attributes:
-        code: a key of the table of words.
-        values: what the words need, JSON-able.
         slide: the slide it is about, or an empty text.
     """
 
-    code: str
-    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     slide: str = ""
+    words: ClassVar[Mapping[str, str]] = _WORDS
 
     def __str__(self) -> str:
         """One or two sentences."""
-        text = _Formatter().format(_WORDS[self.code], **self.values)
+        text = super().__str__()
         return f"{self.slide}: {text}" if self.slide else text
-
-
-class _Formatter(string.Formatter):
-    """Counts with a noun and its verb ({count:tile/was/were}), and lists cut short."""
-
-    def format_field(self, value: Any, spec: str) -> str:
-        if "/" in spec:
-            return agree(value if isinstance(value, int) else len(value), *spec.split("/"))
-        if isinstance(value, Mapping):
-            return "; ".join(f"{key} {len(of)} ({self.format_field(of, '')})" for key, of in value.items())
-        if isinstance(value, (list, tuple)):
-            more = len(value) - _NAMED
-            return ", ".join(value[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-        return str(super().format_field(value, spec))
