@@ -18,12 +18,12 @@ from plenish import files
 from plenish.errors import InputError, unknown
 from plenish.latent.encoding import LoadedAutoencoder, load_autoencoder
 from plenish.metrics.reconstruction import WINDOW, denoising_errors, errors
+from plenish.metrics.result_files import read_result
 from plenish.runs import Run
 from plenish.training.classifier import CLASSIFIER, Classifier
 from plenish.training.labelled import Images
 
 Floats = NDArray[np.float64]
-_STUDY = "autoencoders.json"
 _ERROR = "mean squared error of the reconstruction (images in 0 to 1)"
 
 
@@ -142,9 +142,9 @@ def _autoencoder(run: Run, checkpoint: str) -> Scorer:
 
 
 def _class_study(run: Run, checkpoint: str) -> Scorer:
-    if not (run.path / _STUDY).is_file():
+    if not (run.path / "autoencoders.json").is_file():
         raise InputError(f"{run.path} is not finished; resume it with 'plenish study autoencoders'.")
-    content = files.read_json(run.path / _STUDY)
+    content = read_result(run.path, "autoencoder-study")[0]
     folders = {model["class"]: run.path / model["run"] for model in content["models"]}
     noise = (float(content.get("noise") or 0.0), int(content.get("draws") or 1), run.seed)
     return _compared(folders, checkpoint, run.config["data"], noise)
