@@ -313,5 +313,5 @@ def test_a_diverged_run_is_reported_with_its_state_and_message(tmp_path: Path) -
 def test_sentences_among_settings_are_not_joined_by_commas() -> None:
     from plenish.report.sections import plain
 
-    assert plain(["Few groups.", "No val."]) == "Few groups. No val."
-    assert plain(["train", 2]) == "train, 2"
+    assert plain(["Few groups.", "No val."]) == "Few groups. · No val."
+    assert plain([8, 16]) == "8, 16"

@@ -18,6 +18,7 @@ from plenish import files
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError, unknown
 from plenish.metrics.domain import DomainConfig, DomainNetwork, fit_domain_network, resized
+from plenish.metrics.pretrained import DinoV2Extractor, InceptionExtractor
 from plenish.metrics.weights import read_weights
 from plenish.progress import progress, say
 from plenish.training.engine import Engine
@@ -94,8 +95,6 @@ def get_extractor(
                 "the domain extractor makes its own."
             )
         return DomainExtractor.of(dataset, split, seed=seed)
-    from plenish.metrics.pretrained import DinoV2Extractor, InceptionExtractor
-
     return InceptionExtractor.load(weights) if name == "inception" else DinoV2Extractor.load(weights)
 
 

@@ -11,8 +11,8 @@ import os
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,9 +32,6 @@ DINOV2 = "vit_small_patch14_dinov2.lvd142m"
 _TIMEOUT = 20.0
 _BATCH = 32
 _OTHER = "does not fit {}: it holds the weights of another network; give its own."
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def weights_cache() -> Path:

@@ -33,8 +33,8 @@ def plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or "–"
     if isinstance(value, (list, tuple)):
-        texts = [plain(item) for item in value]
-        return (" " if any(text.endswith(".") for text in texts) else ", ").join(texts) or "–"
+        words = bool(value) and all(isinstance(item, str) for item in value)  # sentences may be among them
+        return (" · " if words else ", ").join(map(plain, value)) or "–"
     return str(value)
 
 
@@ -51,10 +51,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]
 
 def listed(names: Sequence[str], most: int = 6) -> str:
     """Names in a sentence: `a, b and c`, or the first few and how many more."""
-    names = [str(name) for name in names]
     if len(names) > most:
         return ", ".join(names[:most]) + f" and {len(names) - most} more"
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 # What was asked
@@ -62,16 +61,10 @@ def listed(names: Sequence[str], most: int = 6) -> str:
 
 def asked(inputs: ReportInputs) -> Section | None:
     """The configuration in words and as a table."""
-    paragraphs = [
-        text for text in (_asked_train(inputs), _asked_images(inputs), _asked_study(inputs)) if text
-    ]
-    blocks: list[Block] = []
-    if paragraphs:
-        blocks.append(Text(paragraphs))
-    if inputs.run is not None:
-        rows = flatten(inputs.training)
-        if rows:
-            blocks.append(Facts(rows, heading="Settings of the training", folded=True))
+    paragraphs = [text for say in (_asked_train, _asked_images, _asked_study) if (text := say(inputs))]
+    blocks: list[Block] = [Text(paragraphs)] if paragraphs else []
+    if rows := flatten(inputs.training):
+        blocks.append(Facts(rows, heading="Settings of the training", folded=True))
     return Section("asked", "What was asked", blocks) if blocks else None
 
 
@@ -120,15 +113,13 @@ def _asked_images(inputs: ReportInputs) -> str:
 
 def _asked_study(inputs: ReportInputs) -> str:
     study = inputs.study
-    if not study:
+    if study is None:
         return ""
-    text = f"The same classifier ({plain(study.get('classifier'))}) was then trained"
-    text += f" on {listed(study.get('arms') or [])}"
-    if study.get("steps"):
-        text += f" for {plural(int(study['steps']), 'step')} of {plain(study.get('batch'))} images each"
-    if study.get("seeds"):
-        text += f", with {plural(len(study['seeds']), 'seed')} per arm"
-    return text + ", and every one was tested on the same real images that no model had seen."
+    return (
+        f"The same classifier ({study['classifier']}) was then trained on {listed(study['arms'])} for "
+        f"{plural(study['steps'], 'step')} of {study['batch']} images each, with "
+        f"{plural(len(study['seeds']), 'seed')} per arm, and tested on the same, unseen real images."
+    )
 
 
 # Data and split
@@ -139,10 +130,9 @@ def data_and_split(inputs: ReportInputs) -> Section | None:
     data = inputs.data
     if data is None:
         return _data_from_results(inputs)
-    blocks: list[Block] = []
-    if data.manifest.source or data.manifest.licence:
-        named = [("Source", data.manifest.source), ("Licence", data.manifest.licence)]
-        blocks.append(Facts([(key, value) for key, value in named if value]))
+    named = [("Source", data.manifest.source), ("Licence", data.manifest.licence)]
+    stated = [(key, value) for key, value in named if value]
+    blocks: list[Block] = [Facts(stated)] if stated else []
     lead = f"{data.name}: {plural(len(data), 'image')} of {data.size}×{data.size} pixels in {colours(data)}"
     if data.labels.kind == "none":
         lead += ", without labels"
@@ -151,9 +141,7 @@ def data_and_split(inputs: ReportInputs) -> Section | None:
     rejected = data.manifest.extra.get("rejected")
     if isinstance(rejected, int) and rejected:
         blocks.append(
-            Text(
-                [f"{plural(rejected, 'file')} could not be used and are listed with reasons in rejected.csv."]
-            )
+            Text([f"{plural(rejected, 'file')} could not be used; rejected.csv gives the reasons."])
         )
     return Section("data", "Data and split", blocks, lead=lead + ".")
 
@@ -170,22 +158,17 @@ def _split_blocks(data: Dataset, split: str) -> list[Block]:
     if groups.sum():
         parted = ", ".join(f"{int(groups.get(part, 0)):,} in {part}" for part in parts)
         shared = int((table.dropna(subset=["group"]).groupby("group")["part"].nunique() > 1).sum())
-        sentences.append(
-            f"Groups (patients, lesions, slides): {parted}. "
-            + (
-                "No group is in two parts."
-                if shared == 0
-                else f"{plural(shared, 'group')} are in several parts!"
-            )
+        where = (
+            f"{agree(shared, 'group', 'is', 'are')} in several parts!" if shared else "No group is in two."
         )
+        sentences.append(f"Groups (patients, lesions, slides): {parted}. {where}")
     else:
         sentences.append("No groups are known, so images of one patient or slide may be in several parts.")
     spread = stratification(table, parts) if data.labels.kind == "categorical" else None
     if spread is not None:
         sentences.append(
             "The share of a class in a part differs from its share overall by at most "
-            f"{number(spread, 2)} "
-            "percentage points."
+            f"{number(spread, 2)} percentage points."
         )
     reads = data.test_reads(split)
     times = {0: "not been read", 1: "been read once"}.get(reads, f"been read {reads:,} times")
@@ -226,16 +209,14 @@ def _count_table(data: Dataset, table: pd.DataFrame, parts: Sequence[str]) -> Ta
 
 def _data_from_results(inputs: ReportInputs) -> Section | None:
     """What the result files say of data that is no longer there."""
-    for result in (inputs.score, inputs.study):
-        real = (result or {}).get("real")
-        if real:
-            pairs = [
-                ("Name", real.get("name")), ("Images in train", real.get("n_train")),
-                ("Images in test", real.get("n_test")), ("Groups in test", real.get("groups_test")),
-                ("Split", real.get("split")), ("Reads of the test part", (result or {}).get("test_reads")),
-            ]  # fmt: skip
-            shown = [(key, plain(value)) for key, value in pairs if value is not None]
-            return Section("data", "Data and split", [Facts(shown)])
+    for result in inputs.results:
+        real = result["real"]
+        facts = {
+            "Name": real["name"], "Images in train": real["n_train"], "Images in test": real["n_test"],
+            "Groups in test": real["groups_test"], "Split": real["split"],
+            "Reads of the test part": result["test_reads"],
+        }  # fmt: skip
+        return Section("data", "Data and split", [Facts([(k, plain(v)) for k, v in facts.items()])])
     return None
 
 
