@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from plenish import cli
 from plenish.commands.train_classifier import train_classifier_run
@@ -118,6 +119,25 @@ def test_killed_and_interrupted_runs_end_like_one_never_stopped(stripes, tmp_pat
     for name in ("cut", "whole"):
         subprocess.run(_command(data, tmp_path / name, steps), check=True, capture_output=True)
     _assert_equal(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.slow
+def test_two_processes_interrupted_and_resumed_by_one_end_like_one(stripes, tmp_path: Path) -> None:
+    data, steps = stripes(), 200
+    command = [*_command(data, tmp_path / "cut", steps), "--precision", "float32"]
+    launched = [command[0], "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *command[1:]]
+    # The launcher hands the signal on to both processes.
+    _stop_at_work(launched, tmp_path / "cut", signal.SIGTERM)
+    cut = Run.open(tmp_path / "cut")
+    assert cut.state == "interrupted"
+    assert cut.status["engine"]["processes"] == 2
+    assert 0 < cut.status["step"] < steps
+    for name in ("cut", "whole"):
+        again = [word.replace(str(tmp_path / "cut"), str(tmp_path / name)) for word in command]
+        subprocess.run(again, check=True, capture_output=True)
+    saved = [load_file(tmp_path / name / "classifier/classifier.safetensors") for name in ("cut", "whole")]
+    ours, theirs = (torch.cat([v.double().ravel() for v in weights.values()]) for weights in saved)
+    assert (ours - theirs).norm() < 0.02 * theirs.norm()
 
 
 def test_patience_ends_early_and_a_larger_one_resumes(stripes, tmp_path: Path) -> None:

@@ -283,10 +283,13 @@ def train_classifier(
         on_step: called after every step with its number, for a progress bar.
 
     Raises:
-        InputError: fewer than two classes, an unknown network or loss, or weights that do not fit.
+        InputError: fewer than two classes, an unknown network or loss, weights that do not fit, or several
+            processes.
         CheckFailed: the training diverged.
     """
     engine = Engine.from_settings(precision)
+    if engine.world > 1:
+        raise InputError("Several processes train in a Run only ('plenish train'); start this command once.")
     config = config.resolved(len(train.codes))
     learner = ClassifierLearner(config, train, val, names, engine)
     images, schedule = _training_images(train, config), _schedule(config)
