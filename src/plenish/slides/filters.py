@@ -1,8 +1,7 @@
-"""How sharp a tile is, and how much of it is ink: cheap enough to ask of every tile that is cut.
+"""The sharpness of tiles, and their share of ink; cheap enough for every tile.
 
-Both look at a part of the pixels only, so that thousands of 256 px tiles a second pass on one core, and both
-know no slide: they take tiles and give a number for each, which the caller compares with a threshold and
-keeps as a column.
+Both use a part of the pixels only, for thousands of 256 px tiles a second on one core. They return a number
+for each tile, which the caller compares with a threshold and keeps as a column.
 """
 
 from __future__ import annotations
@@ -11,22 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BAND = 8
-"""One line in so many is looked at."""
+"""One line in so many is used."""
 _REACH = 4
 """Pixels between the points of the coarse Laplacian that the fine one is compared with."""
 _ROUNDING = 2 * 20 / 12
-"""Variance of the Laplacian of errors of rounding to whole grey levels, 20 times their own, and as much again
-for their being alike in places without texture."""
+"""Variance of the Laplacian of rounding errors, 20 times their own, and as much again for their correlation
+in areas without texture."""
 _QUIET = 300.0
-"""Variance of the coarse Laplacian below which it counts as so much: less is not in focus, and what is
-fine in such a tile is what the JPEG left."""
+"""Lower bound of the variance of the coarse Laplacian: a tile with less is out of focus, and its fine detail
+is from JPEG compression."""
 
 SHARP = 0.1
 """Sharpness below which a tile is out of focus by about two pixels or more."""
 GREEN_OVER_RED = 30
 """Grey levels by which green must exceed red in blue and green ink.
 
-Haematoxylin and eosin both swallow more green than red; a bluish nucleus comes to about 20.
+Haematoxylin and eosin both absorb more green than red; a bluish nucleus comes to about 20.
 """
 GREEN_TO_RED = 1.4, 15
 """In dark ink fewer levels tell as much: green this many times red, and this many levels above it."""
@@ -39,19 +38,19 @@ BLACK_SPREAD = 25
 
 
 def sharpness(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """How much detail tiles have at one pixel compared with what they have at four.
+    """The detail of tiles at a distance of one pixel relative to that at four.
 
     The standard deviation of the Laplacian over neighbours one pixel away, divided by that of the Laplacian
-    over neighbours four pixels away, both freed of what rounding to grey levels adds. Unlike the plain
+    over neighbours four pixels away, both without what rounding to grey levels adds. Unlike the plain
     variance of the Laplacian (Pech-Pacheco et al., 2000) it falls neither with contrast nor with the amount
     of tissue. White noise has 1; tiles of two scanners at 20× had 0.17 to 0.33, the same blurred by a
-    Gaussian of one pixel 0.10 to 0.16, of two pixels at most 0.09 (`SHARP` parts them).
+    Gaussian of one pixel 0.10 to 0.16, of two pixels at most 0.09 (`SHARP` separates them).
 
     Args:
         tiles: N×H×W×3 uint8, at least 9 pixels a side.
 
     Returns:
-        N values, 0 or more; 0 for a tile that shows nothing.
+        N values, 0 or more; 0 for a tile without detail.
     """
     height, width = tiles.shape[1:3]
     if min(height, width) < 2 * _REACH + 1:
@@ -80,7 +79,7 @@ def pen_share(tiles: NDArray[np.uint8], step: int = 4) -> NDArray[np.float64]:
 
     Args:
         tiles: N×H×W×3 uint8.
-        step: one pixel in so many is looked at, along either side.
+        step: one pixel in so many is used, along either side.
 
     Returns:
         N values in [0, 1].
@@ -90,9 +89,9 @@ def pen_share(tiles: NDArray[np.uint8], step: int = 4) -> NDArray[np.float64]:
 
 
 def pen_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which pixels have a colour that pens have and stained tissue has not.
+    """Which pixels have a colour that pens have and stained tissue does not.
 
-    Blue and green ink swallow red and leave green, which no mixture of haematoxylin and eosin does; red ink
+    Blue and green ink absorb red and not green, which no mixture of haematoxylin and eosin does; red ink
     is purer than blood; black ink has no hue. Made for H&E; immunohistochemistry in blue or green would be
     taken for ink.
 

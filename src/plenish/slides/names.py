@@ -1,4 +1,4 @@
-"""What slides are called: after their files, and where these are named by TCGA barcodes after those."""
+"""Names of slides: those of their files, or TCGA barcodes in them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ SUFFIXES = frozenset(
         ".dcm", ".avs",
     )
 )  # fmt: skip
-"""Suffixes of the formats that OpenSlide reads; others are found when a list names them."""
+"""Suffixes of the formats that OpenSlide reads; others are read if a list names them."""
 _TCGA = re.compile(r"(TCGA-\w{2}-\w{4})(-\d{2}[A-Z])?(-\d{2}[A-Z]?(?:-[A-Z0-9]+)?)?(?=\.|_|$)")
 
 
 def slide_name(path: Path | str) -> str:
-    """What a slide is called: the file's name without its suffix; of GDC's names the barcode alone."""
+    """The name of a slide: the file's name without suffix; for files of the GDC the barcode only."""
     path = Path(path)
     stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
     barcode = _TCGA.match(stem)
