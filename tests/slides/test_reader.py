@@ -11,7 +11,6 @@ import tifffile
 from PIL import Image
 
 from plenish.errors import InputError
-from plenish.slides.native import TileCache
 from plenish.slides.reader import UnreadableRegion, open_slide
 
 
@@ -207,11 +206,3 @@ def test_a_missing_library_is_named_with_the_command(make_slide, monkeypatch) ->
     monkeypatch.setitem(__import__("sys").modules, "openslide", None)
     with pytest.raises(InputError, match=r"pip install 'plenish\[slides\]'"):
         open_slide(path)
-
-
-def test_the_cache_of_tiles_is_bounded_and_forgets_the_oldest() -> None:
-    cache = TileCache(limit=3 * 100)
-    for i in range(5):
-        cache.put(i, np.zeros(100, np.uint8))
-        cache.get(0)
-    assert [i for i in range(5) if cache.get(i) is not None] == [0, 3, 4]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import io
+import textwrap
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -24,7 +25,6 @@ _FADED = 0.45
 _GREY = 210
 """About the grey of faded tissue; the bar's colours are blended with it, to look as on the slide."""
 _TAILS = (2.0, 98.0)
-_TICKS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,40 +161,25 @@ def colour_bar(width: int, letters: int, scale: ColourScale, title: str) -> Imag
         scale: the colours.
         title: what the scores are, with their unit.
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+    from PIL import Image
 
-    font = ImageFont.load_default(letters)
-    lines = _wrapped(title, width - 2 * letters, font)
-    top = letters // 2 + round(1.4 * letters) * len(lines)
-    strip = Image.new("RGB", (width, top + 3 * letters), (255, 255, 255))
-    draw = ImageDraw.Draw(strip)
-    for i, line in enumerate(lines):
-        draw.text((letters, letters // 2 + i * round(1.4 * letters)), line, fill=(0, 0, 0), font=font)
-    length = max(1, min(width - 6 * letters, 40 * letters))
-    shown = scale.colours[np.linspace(0, 255, length).round().astype(np.int64)]
-    shown = np.rint(OPAQUE * shown + (1 - OPAQUE) * _GREY).astype(np.uint8)
-    strip.paste(Image.fromarray(np.broadcast_to(shown, (letters, length, 3)).copy()), (3 * letters, top))
-    for share in np.linspace(0, 1, _TICKS if length > 24 * letters else 3):
-        x = 3 * letters + round(share * (length - 1))
-        draw.line((x, top + letters, x, top + letters + letters // 3), fill=(0, 0, 0))
-        text = _number(scale.low + share * (scale.high - scale.low), scale)
-        place = min(max(0.0, x - font.getlength(text) / 2), width - font.getlength(text))
-        draw.text((place, top + letters + letters // 3), text, fill=(0, 0, 0), font=font)
-    return strip
-
-
-def _number(value: float, scale: ColourScale) -> str:
-    """A number with as many digits as the range needs."""
-    return f"{0.0 if abs(value) < 1e-9 * (scale.high - scale.low) else value:.3g}"
-
-
-def _wrapped(text: str, width: int, font: object) -> Sequence[str]:
-    """The text in lines of a width in pixels."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > width:  # type: ignore[attr-defined]
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
+    lines = textwrap.wrap(title, max(10, int(1.6 * (width - 6 * letters) / letters)))
+    high = round((3.5 + 1.3 * len(lines)) * letters)
+    figure = Figure(figsize=(width / 100, high / 100), dpi=100)
+    length = max(1, min(width - 6 * letters, 40 * letters)) / width
+    axes = figure.add_axes((3 * letters / width, 2 * letters / high, length, letters / high))
+    # Blended with grey, the colours are those on the slide.
+    seen = ListedColormap((OPAQUE * scale.colours + (1 - OPAQUE) * _GREY) / 255)
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(scale.low, scale.high), seen), axes, orientation="horizontal",
+        ticks=MaxNLocator(5 if length * width > 24 * letters else 3),
+    )  # fmt: skip
+    bar.ax.tick_params(labelsize=0.6 * letters)
+    bar.ax.set_title("\n".join(lines), fontsize=0.65 * letters, loc="left")
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return Image.open(file).convert("RGB")

@@ -7,7 +7,7 @@ a whole number.
 
 from __future__ import annotations
 
-import collections
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,15 +53,15 @@ class NativeLevel:
         height: of the page, pixels.
         tile_width: of the file's tiles, pixels; strips are as wide as the page.
         tile_height: of the file's tiles, pixels.
+        cached_tile: `tile`, with the tiles used last kept decoded.
     """
 
-    def __init__(self, page: tifffile.TiffPage, file: int, cache: TileCache) -> None:
+    def __init__(self, page: tifffile.TiffPage, file: int) -> None:
         """Use a page that `readable` accepts.
 
         Args:
             page: of the TIFF.
             file: descriptor the bytes are read from, with positioned reads.
-            cache: decoded tiles, shared by a slide's levels.
         """
         self.width, self.height = int(page.imagewidth), int(page.imagelength)
         if page.is_tiled:
@@ -70,8 +70,10 @@ class NativeLevel:
             self.tile_width, self.tile_height = self.width, int(min(page.rowsperstrip, self.height))
         self.columns = -(-self.width // self.tile_width)
         self.rows = -(-self.height // self.tile_height)
-        self._page, self._file, self._cache = page, file, cache
+        self._page, self._file = page, file
         self._tables = page.jpegtables
+        limit = max(1, _CACHE_BYTES // (3 * self.tile_width * self.tile_height))
+        self.cached_tile = functools.lru_cache(limit)(self.tile)
 
     def beyond(self, size: int) -> int:
         """How many of the file's tiles end beyond a file of so many bytes."""
@@ -122,7 +124,7 @@ class NativeLevel:
                 x0, y0 = column * self.tile_width, row * self.tile_height
                 x1, x2 = max(left, x0), min(right, x0 + self.tile_width)
                 y1, y2 = max(top, y0), min(bottom, y0 + self.tile_height)
-                tile = self._cached(row, column)
+                tile = self.cached_tile(row, column)
                 region[y1 - y : y2 - y, x1 - x : x2 - x] = tile[y1 - y0 : y2 - y0, x1 - x0 : x2 - x0]
         return region
 
@@ -132,41 +134,6 @@ class NativeLevel:
             and min(x, y) >= 0 and x % width == 0 and y % height == 0
             and x + width <= self.width and y + height <= self.height
         )  # fmt: skip
-
-    def _cached(self, row: int, column: int) -> NDArray[np.uint8]:
-        key = (id(self), row, column)
-        tile = self._cache.get(key)
-        if tile is None:
-            tile = self.tile(row, column)
-            self._cache.put(key, tile)
-        return tile
-
-
-class TileCache:
-    """The decoded tiles used last, up to a number of bytes."""
-
-    def __init__(self, limit: int = _CACHE_BYTES) -> None:
-        """An empty cache.
-
-        Args:
-            limit: bytes of pixels kept; one tile is always kept.
-        """
-        self._limit, self._bytes = limit, 0
-        self._tiles: collections.OrderedDict[Any, NDArray[np.uint8]] = collections.OrderedDict()
-
-    def get(self, key: Any) -> NDArray[np.uint8] | None:
-        """The tile kept under `key`, or None."""
-        tile = self._tiles.get(key)
-        if tile is not None:
-            self._tiles.move_to_end(key)
-        return tile
-
-    def put(self, key: Any, tile: NDArray[np.uint8]) -> None:
-        """Keep a tile, and drop those used longest ago."""
-        self._tiles[key] = tile
-        self._bytes += tile.nbytes
-        while self._bytes > self._limit and len(self._tiles) > 1:
-            self._bytes -= self._tiles.popitem(last=False)[1].nbytes
 
 
 def readable(page: tifffile.TiffPage) -> bool:

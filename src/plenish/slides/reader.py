@@ -19,7 +19,6 @@ from plenish.slides.names import slide_name
 from plenish.slides.native import (
     NativeLevel,
     SlideError,
-    TileCache,
     UnreadableRegion,
     on_white,
     pages,
@@ -124,8 +123,10 @@ class Slide:
     def _natives(self, found: list[Any]) -> list[NativeLevel]:
         file = os.open(self.path, os.O_RDONLY)
         self._open.callback(os.close, file)
-        cache = TileCache()
-        return [NativeLevel(page, file, cache) for page in found]
+        levels = [NativeLevel(page, file) for page in found]
+        for level in levels:
+            self._open.callback(level.cached_tile.cache_clear)
+        return levels
 
     def _matching(self, levels: tuple[Level, ...]) -> list[NativeLevel | None]:
         """For each level of OpenSlide's the page that holds it; None where only OpenSlide reads it."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from plenish import files
 from plenish.configuration import check_bounds
@@ -121,7 +121,8 @@ def select_slides(
     if out is not None:
         with files.reporting_disk(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-        files.write_bytes(out, _csv(rows).encode())
+        table = pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n")
+        files.write_bytes(out, table.encode())
     return Selection(tuple(rows), tuple(unused), "mm²" if in_mm2 else "px²", tuple(remarks), out)
 
 
@@ -189,12 +190,3 @@ def _metadata(entry: SlideEntry, row: Mapping[str, Any]) -> dict[str, str]:
 
 def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    file = io.StringIO()
-    columns = dict.fromkeys(column for row in rows for column in row)
-    table = csv.DictWriter(file, list(columns), restval="", lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return file.getvalue()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from plenish.datasets.rejections import Rejection, describe
 from plenish.datasets.writer import DatasetWriter
@@ -57,7 +58,8 @@ def summarise(
         _row(slide, whole.get(slide.entry.name), rejected[slide.entry.name], tiles, classes)
         for slide in slides
     ]
-    _write_csv(writer.partial / "summary.csv", rows)
+    table = pd.DataFrame(rows, dtype=object)
+    table.to_csv(writer.partial / "summary.csv", index=False, lineterminator="\r\n")
     writer.extra |= {
         "slides": rows, "rejected": len(rejections),
         "rows_without_slide": list(tiling.listed.rows_without_slide),
@@ -115,14 +117,6 @@ def _row(
     }  # fmt: skip
     row |= {f"tiles_{label}": tiles.get((name, label), 0) for label in classes}
     return row | {f"mm2_{label}": area for label, area in facts.get("annotated_mm2", {}).items()}
-
-
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, columns, restval="")
-        table.writeheader()
-        table.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
 
 
 def _rejection_remarks(
