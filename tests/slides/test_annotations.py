@@ -18,7 +18,8 @@ from plenish.phantom.slide_layout import make_layout
 from plenish.phantom.slide_writer import asap_xml
 from plenish.slides.annotation_files import Drawing, Drawn
 from plenish.slides.annotation_polygons import Polygons
-from plenish.slides.annotations import Annotations, LabelMatcher, find_annotations, read_annotations
+from plenish.slides.annotation_types import Annotations, LabelMatcher
+from plenish.slides.annotations import find_annotations, read_annotations
 from plenish.slides.remarks import Remark
 from plenish.slides.tiling_config import LabelRules
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from plenish.datasets.images import MAX_PIXELS
 from plenish.errors import InputError
-from plenish.slides.annotations import Annotations, LabelMatcher
+from plenish.slides.annotation_types import Annotations, LabelMatcher
 from plenish.slides.tissue import box_coverage
 
 _SIDE = 8192

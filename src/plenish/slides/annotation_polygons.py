@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from plenish.errors import InputError
 from plenish.slides.annotation_files import Drawing, Drawn
-from plenish.slides.annotations import Annotations, LabelMatcher
+from plenish.slides.annotation_types import Annotations, LabelMatcher
 from plenish.slides.remarks import Remark
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from plenish.slides.native import (
     pyramid,
     readable,
 )
+from plenish.slides.resample import shrink
 from plenish.slides.scale import Scale, from_properties, from_tags
 
 if TYPE_CHECKING:
@@ -203,7 +204,6 @@ class Slide:
             (u, v) covers level 0 from (u·d, v·d) to ((u + 1)·d, (v + 1)·d). A rim narrower than one of
             them is left out at the right and at the bottom.
         """
-        from plenish.slides.resample import shrink
 
         self.unreadable = []
         downsample = max(1.0, max(self.width, self.height) / max_side)
@@ -241,7 +241,6 @@ class Slide:
 
     def _from_finer(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """A region that is damaged in its own level, averaged from the next finer one."""
-        from plenish.slides.resample import shrink
 
         ratio = self.levels[level].downsample / self.levels[level - 1].downsample
         lines = max(1, int(_BAND_BYTES / (width * 3 * ratio**2)))
