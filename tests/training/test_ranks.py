@@ -92,7 +92,11 @@ def _kill_one(command: list[str], run: Path, rank: int, delay: float) -> None:
     before = status.stat().st_mtime_ns if status.exists() else 0
     job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ALONE)
     while job.poll() is None:
-        if status.exists() and status.stat().st_mtime_ns != before and "engine" in Run.open(run).status:
+        if (
+            status.exists()
+            and status.stat().st_mtime_ns != before
+            and "engine" in status.read_text(encoding="utf-8")
+        ):
             break
         time.sleep(0.02)
     time.sleep(delay)

@@ -68,6 +68,10 @@ def assert_same(one: Path, other: Path) -> None:
     assert our_log == their_log
 
 
+def _state(status: Path) -> str:
+    return str(json.loads(status.read_text(encoding="utf-8"))["state"])
+
+
 def _start(case: str, data: Dataset, run: Path, share: float = 1.0) -> subprocess.Popen[bytes]:
     """Start or resume a training; returns once it trains, or has ended."""
     status = run / "status.json"
@@ -76,11 +80,7 @@ def _start(case: str, data: Dataset, run: Path, share: float = 1.0) -> subproces
         command(case, data, run, share), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     while process.poll() is None:
-        if (
-            status.exists()
-            and status.stat().st_mtime_ns != before
-            and Run.open(run).status["state"] == "running"
-        ):
+        if status.exists() and status.stat().st_mtime_ns != before and _state(status) == "running":
             break
         time.sleep(0.01)
     return process
