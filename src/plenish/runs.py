@@ -121,6 +121,8 @@ class Run:
         Raises:
             InputError: the Run has another configuration.
         """
+        if settings.current().deterministic:
+            config = {**config, "deterministic": True}
         while not settings.is_first_process() and not (path / "config.json").is_file():
             time.sleep(0.05)  # The first process of the job makes it.
         if not (path / "config.json").is_file():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plenish import settings
+from plenish.commands.train_gan import train_gan
 from plenish.errors import InputError
 from plenish.training.engine import Engine, native_bfloat16, stable_seed, to_uint8
 
@@ -59,3 +62,18 @@ def test_precision_asked_for_wins() -> None:
         with settings.use(precision=precision):
             assert Engine.from_settings().precision == precision
     assert Engine.from_settings("float32").precision == "float32"
+
+
+def test_deterministic_is_set_and_recorded(stripes, tmp_path: Path) -> None:
+    data, options = stripes(), ["network.width=4", "network.max_width=8", "network.z_dim=8"]
+    asked = {"batch": 10, "kimg": 0.02, "validation": False, "options": options}
+    try:
+        with settings.use(deterministic=True):
+            assert Engine.from_settings().deterministic
+            run = train_gan(data.path, tmp_path / "run", **asked)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert run.config["config"]["deterministic"] is True
+    with pytest.raises(InputError, match="deterministic"):
+        train_gan(data.path, tmp_path / "run", **(asked | {"kimg": 0.04}))

@@ -59,12 +59,14 @@ class Engine:
         precision: `float32` or `bfloat16` (autocast; parameters and optimiser stay float32).
         rank: number of this process among those of the job, which train together.
         world: how many there are.
+        deterministic: whether a GPU uses only operations that give the same bits every time, as a CPU does.
     """
 
     device: torch.device
     precision: Literal["float32", "bfloat16"]
     rank: int = 0
     world: int = 1
+    deterministic: bool = False
 
     @classmethod
     def from_settings(cls, precision: settings.Precision | None = None) -> Engine:
@@ -101,12 +103,13 @@ class Engine:
             torch.backends.cudnn.allow_tf32 = True
             torch.backends.cudnn.benchmark = not asked.deterministic
             torch.cuda.set_device(device)
+            if asked.deterministic:
+                # What cuBLAS needs to sum in the same order; read when it is first used.
+                os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+                torch.backends.cudnn.deterministic = True
         if asked.deterministic:
-            # What cuBLAS needs to sum in the same order; read when it is first used.
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.backends.cudnn.deterministic = True
             torch.use_deterministic_algorithms(True)
-        return cls(device, chosen, rank, world)
+        return cls(device, chosen, rank, world, asked.deterministic)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """bfloat16 autocast, or nothing at float32."""
@@ -162,6 +165,7 @@ class Engine:
         return {
             "device": str(self.device), "device_name": name, "precision": self.precision,
             "threads": torch.get_num_threads(), **({"processes": self.world} if self.world > 1 else {}),
+            **({"deterministic": True} if self.deterministic else {}),
         }  # fmt: skip
 
 

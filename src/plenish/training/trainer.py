@@ -25,7 +25,7 @@ from plenish.errors import CheckFailed, InputError
 from plenish.networks.shared_batch import ProcessLost, sharing
 from plenish.progress import Bar, progress, say, warn
 from plenish.runs import Run
-from plenish.training import checkpoints, ranks
+from plenish.training import checkpoints, ranks, resident
 from plenish.training.failures import Failure
 from plenish.training.learner import Clock, Learner
 from plenish.training.logs import Log, Means
@@ -273,10 +273,12 @@ class Trainer:
         raise AssertionError("the feed of batches is endless")
 
     def _batches(self) -> Generator[Batch, None, None]:
+        images, device = self.images, self.engine.device
+        held = resident.fits(images, device)
         # What is read from memory, as in a study, needs no thread.
-        return self.images.batches(
+        return (resident.hold(images, device) if held else images).batches(
             self.learner.batch_size, seed=self.seed, attempt=self.attempt, start=self.nimg,
-            rank=self.engine.rank, world=self.engine.world, ahead=3 if self.run else 0,
+            rank=self.engine.rank, world=self.engine.world, ahead=3 if self.run and not held else 0,
         )  # fmt: skip
 
     def _bar(self, total: int) -> contextlib.AbstractContextManager[Bar | None]:

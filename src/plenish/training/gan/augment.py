@@ -354,12 +354,14 @@ class _Spread(torch.autograd.Function):
     def forward(ctx: Any, gradient: Tensor, grid: Tensor, mode: str, padding: str) -> Tensor:
         ctx.save_for_backward(grid)
         ctx.options = mode, padding
-        gradient = gradient.contiguous()
+        device, gradient = gradient.device, gradient.contiguous()
+        if device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
+            gradient, grid = gradient.cpu(), grid.cpu()  # A GPU adds up in any order.
         # The image's values matter to the places' gradient alone, which is not asked for.
         spread: Tensor = torch.ops.aten.grid_sampler_2d_backward(
             gradient, gradient, grid, _MODES[mode], _PADDINGS[padding], False, [True, False]
         )[0]
-        return spread
+        return spread.to(device)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None, None]:
