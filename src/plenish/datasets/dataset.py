@@ -284,9 +284,7 @@ class Dataset:
             raise InputError(f"'{name}' cannot name a split; use letters, digits, '-' and '_'.")
         path = self.path / "splits" / f"{name}.parquet"
         if path.exists():
-            raise InputError(
-                f"The split '{name}' of {self.path} is frozen, not overwritten; give another with --name."
-            )
+            raise self.frozen(name)
         table, about = split_table(self.table["id"].tolist(), parts, manifest)
         with files.reporting_disk(path):
             path.parent.mkdir(exist_ok=True)
@@ -294,6 +292,12 @@ class Dataset:
             files.write_json(path.with_suffix(".json"), about)
             write_table(path, table)
         return self.split(name)
+
+    def frozen(self, name: str) -> InputError:
+        """The error of a split that would be overwritten."""
+        return InputError(
+            f"The split '{name}' of {self.path} is frozen and not overwritten; give another with --name."
+        )
 
     def part(self, part: Part, split: str = "default", *, purpose: Purpose) -> Subset:
         """The rows of one part of a split, for a stated purpose.

@@ -41,7 +41,7 @@ RESIZER = "Pillow Lanczos, reducing_gap 3"
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
 _ORIENTATION = 0x0112
 _GREY = frozenset(("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I"))
-_WORDS = frozenset(("I;16", "I;16B", "I;16L", "I;16N"))
+_SIXTEEN_BITS = frozenset(("I;16", "I;16B", "I;16L", "I;16N"))
 _GAP = 3
 
 
@@ -200,8 +200,8 @@ def _plain(image: Image.Image, channels: int) -> tuple[Image.Image, int]:
     if image.mode == wanted and not image.info and image.format in (None, "PNG"):
         return image, 0
     peak = 0
-    if image.mode in _WORDS or image.mode == "I":
-        image, peak = _from_words(image)
+    if image.mode in _SIXTEEN_BITS or image.mode == "I":
+        image, peak = _from_sixteen_bits(image)
     elif image.mode == "F":
         raise Unreadable("float-pixels")
     if image.getexif().get(_ORIENTATION, 1) != 1:
@@ -211,7 +211,7 @@ def _plain(image: Image.Image, channels: int) -> tuple[Image.Image, int]:
     return (image if image.mode == wanted else image.convert(wanted)), peak
 
 
-def _from_words(image: Image.Image) -> tuple[Image.Image, int]:
+def _from_sixteen_bits(image: Image.Image) -> tuple[Image.Image, int]:
     values = np.asarray(image)
     if image.mode == "I" and image.format not in ("PNG", "PPM"):
         raise Unreadable("integer-pixels")

@@ -315,7 +315,7 @@ def _warnings(counts: _Counts, listing: Listing, shape: Shape, out: Path) -> lis
         )
     if listing.schema.kind == "categorical" and listing.labels is not None and counts.rejected:
         lost = {rejection.source for rejection in counts.rejected}
-        left = {label for ref, label in zip(listing.refs, listing.labels) if ref not in lost}
+        left = {label for ref, label in zip(listing.refs, listing.labels) if printable(ref) not in lost}
         texts += [
             f"No image of class '{name}' could be read." for name in listing.schema.names if name not in left
         ]

@@ -118,18 +118,14 @@ def split_dataset(
     names = [name] if folds is None else [f"{name}-{k}" for k in range(folds)]
     taken = [one for one in names if one in dataset.split_names()]
     if len(taken) == len(names):
-        raise _frozen(dataset, taken[0])
+        raise dataset.frozen(taken[0])
     units = _Units(dataset)
     wanted = {part: share for part, share in shares.items() if share > 0}
     units.check(len(wanted))
     assigned = units.assign(list(wanted.values()), seed)
     caveats = units.caveats(shares)
-    common = {
-        "verb": "split",
-        "seed": seed,
-        "caveats": [dataclasses.asdict(caveat) for caveat in caveats],
-        "merged_groups": units.merged,
-    }
+    records = [dataclasses.asdict(caveat) for caveat in caveats]
+    common = {"verb": "split", "seed": seed, "caveats": records, "merged_groups": units.merged}
     planned: list[tuple[list[str], dict[str, Any]]] = []
     for k in range(len(names)):
         if folds is None:
@@ -144,18 +140,12 @@ def split_dataset(
     ids = dataset.table["id"].tolist()
     for one, (parts, _) in zip(names, planned):
         if one in taken and dataset.split(one).hash != split_table(ids, parts, {})[1]["hash"]:
-            raise _frozen(dataset, one)
+            raise dataset.frozen(one)
     splits = [
         dataset.split(one) if one in taken else dataset.add_split(one, parts, about | units.account(parts))
         for one, (parts, about) in zip(names, planned)
     ]
     return SplitResult(tuple(splits), units.count, tuple(caveats))
-
-
-def _frozen(dataset: Dataset, name: str) -> InputError:
-    return InputError(
-        f"The split '{name}' of {dataset.path} is frozen and is not overwritten; give another with --name."
-    )
 
 
 def _shares(ratios: Sequence[float]) -> dict[str, float]:

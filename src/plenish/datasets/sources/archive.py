@@ -32,8 +32,7 @@ def listing(source: Path, options: TableOptions) -> Listing:
     if manifest and ("/" not in manifest or _has_labels(source, manifest)):
         out = _stylegan(source, names, manifest)
     else:
-        out = tree.arrange(names)
-        out.kind = out.kind.replace("folder", "zip archive", 1)
+        out = tree.arrange(names, place="zip archive")
     out.root, out.zipped = str(source), True
     return out
 

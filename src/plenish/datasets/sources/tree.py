@@ -109,7 +109,7 @@ def _hint(others: Counter[str]) -> str:
     return f" (only {plural(count, 'other file')}" + (f", mostly {suffix})" if suffix else ")")
 
 
-def arrange(files: Sequence[str], empty: Sequence[str] = ()) -> Listing:
+def arrange(files: Sequence[str], empty: Sequence[str] = (), place: str = "folder") -> Listing:
     """Read labels and parts from relative paths.
 
     Folders named train, val, test (or a usual alias) at the top are parts. The top folders, or those right
@@ -118,7 +118,8 @@ def arrange(files: Sequence[str], empty: Sequence[str] = ()) -> Listing:
 
     Args:
         files: relative paths of images, in order; at least one.
-        empty: relative paths of folders without images, for a remark.
+        empty: relative paths of folders without images, for a warning.
+        place: what the files are in, in words.
     """
     depth = _wrapped(files)
     split = _part_folders(files, depth)
@@ -126,8 +127,9 @@ def arrange(files: Sequence[str], empty: Sequence[str] = ()) -> Listing:
     pieces = [path.split("/") for path in files]
     parts = [ALIASES[piece[depth].lower()] for piece in pieces] if split else None
     inside = [len(piece) > at + 1 for piece in pieces]
-    out = Listing("folder of images", list(files), parts=parts)
+    out = Listing(f"{place} of images", list(files), parts=parts)
     if any(inside):
+        out.kind = f"{place} with a folder for each class"
         _classes(out, pieces, inside, at)
         _warn_of_empty(out, empty, at)
     if out.parts is not None:
@@ -167,7 +169,6 @@ def _classes(out: Listing, pieces: Sequence[list[str]], inside: Sequence[bool], 
         out.refs = [out.refs[i] for i in keep]
         out.parts = None if out.parts is None else [out.parts[i] for i in keep]
     labels = [class_name(pieces[i][at]) for i in keep]
-    out.kind = "folder with a folder for each class"
     out.schema, out.labels = categorical(labels), labels
     out.warnings += similar_classes(out.schema.names)
     if out.parts is not None:
