@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plenish import settings
+from plenish import files, settings
 from plenish._version import __version__
 from plenish.errors import CheckFailed, InputError
 from plenish.invocation import command
@@ -154,8 +154,7 @@ def _check_options(benchmark: bool, sizes: Sequence[int], smallest: int, plot: P
     if plot is not None:
         if not benchmark:
             raise InputError("--plot draws the benchmark; leave out --no-benchmark.")
-        if plot.exists():
-            raise InputError(f"{plot} already exists; choose another name or remove it first.")
+        files.refuse_existing(plot)
         if not plot.absolute().parent.is_dir():
             raise InputError(f"{plot.parent} is not a folder; make it first.")
 

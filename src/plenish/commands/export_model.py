@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from plenish import files
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.runs import Run
@@ -44,8 +45,7 @@ def export_model(
         raise InputError(f"--opset must be from {OPSETS[0]} to {OPSETS[-1]}, not {opset}.")
     if format == "onnx":
         _require("onnx", "onnxscript")
-    if out.exists():
-        raise InputError(f"{out} already exists; choose another name or remove it first.")
+    files.refuse_existing(out)
     Run.open(run, "generator")
     from plenish.latent.exporting import export_generator  # After what needs no torch.
 

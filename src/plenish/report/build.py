@@ -75,8 +75,7 @@ def write_report(
     out = Path(out)
     inputs = gather(**given, split=split, title=title)
     if out.suffix.lower() in (".html", ".htm"):
-        if out.exists():
-            raise InputError(f"{out} already exists; choose another name or remove it first.")
+        files.refuse_existing(out)
         with files.reporting_disk(out):
             out.parent.mkdir(parents=True, exist_ok=True)
         return _write(out, inputs)

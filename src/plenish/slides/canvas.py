@@ -56,8 +56,7 @@ class PictureOptions:
         if out.suffix.lower() not in _FORMATS:
             raise InputError(f"The picture {out} must end in .png or .jpg.")
         for path in (out, *others):
-            if path.exists():
-                raise InputError(f"{path} already exists; choose another name or remove it first.")
+            files.refuse_existing(path)
 
 
 class Canvas:

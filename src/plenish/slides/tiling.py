@@ -113,8 +113,7 @@ def tile_slides(
         InputError: an option, the table or every slide cannot be used.
     """
     config = TilingConfig(grid, tissue, rules, labels, filters)
-    if out.exists() or out.is_symlink():
-        raise InputError(f"{out} already exists; choose another name or remove it first.")
+    files.refuse_existing(out)
     check_bounds("--workers", workers, {"least": 1})
     if annotations is not None and table.label_column is not None:
         raise InputError("Labels come either from --annotations or from --label-column; leave one out.")
