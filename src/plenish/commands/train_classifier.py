@@ -34,7 +34,7 @@ def train_classifier_run(
     data: Path, run: Path, *, split: str = "default", how: ClassifierConfig = ClassifierConfig(),
     retry: bool = False,
 ) -> ClassifierRun:  # fmt: skip
-    """Train a classifier on the train part of a Dataset and keep it in a Run, or go on training it.
+    """Train a classifier on the train part of a Dataset and keep it in a Run, or resume it.
 
     The same command again resumes from the newest checkpoint; on a CPU with the weights of a run never
     stopped, bit for bit. Ctrl-C writes a checkpoint first. The weights that do best on val are kept, in
@@ -47,7 +47,7 @@ def train_classifier_run(
         run: the Run's folder, made if it is not there.
         split: the split.
         how: further options.
-        retry: go on after a divergence, with other random draws.
+        retry: resume after a divergence, with other random draws.
 
     Returns:
         The Run.

@@ -72,39 +72,39 @@ def matched_positions(codes: Ints, like: Ints, dose: float, *key: Any) -> Ints:
     return np.sort(np.concatenate(taken)).astype(np.int64)
 
 
-def compose(arm: Arm, material: StudyData, seed: int) -> tuple[Images, dict[str, int]]:
+def compose(arm: Arm, data: StudyData, seed: int) -> tuple[Images, dict[str, int]]:
     """The training images of an arm and seed, and how many of each kind there are.
 
     Synthetic images are drawn anew for every seed, with the real images' class proportions.
     """
-    real = Images.of(material.train)
+    real = Images.of(data.train)
     sources: list[tuple[Images, Ints]] = []
     counts = {"real": 0, "duplicate": 0, "synthetic": 0}
 
-    def put(kind: str, source: Images, chosen: Ints) -> None:
+    def add(kind: str, source: Images, chosen: Ints) -> None:
         sources.append((source, chosen))
         counts[kind] = len(chosen)
 
     everything = np.arange(len(real.codes), dtype=np.int64)
     if arm.real:
-        put("real", real, everything)
+        add("real", real, everything)
     if arm.duplicate:
         whole = np.tile(everything, int(arm.duplicate))
         rest = matched_positions(real.codes, real.codes, arm.duplicate % 1, seed, "duplicate")
-        put("duplicate", real, np.concatenate([whole, rest]))
+        add("duplicate", real, np.concatenate([whole, rest]))
     if arm.needs_synthetic:
-        assert material.synthetic is not None
-        codes = material.synthetic_codes
+        assert data.synthetic is not None
+        codes = data.synthetic_codes
         chosen = matched_positions(codes, real.codes, arm.synthetic, seed, "synthetic")
         if arm.shuffled:
             codes = codes.copy()
             codes[chosen] = np.random.default_rng(stable_seed(seed, "shuffled")).permutation(codes[chosen])
-        put("synthetic", Images(material.synthetic.images, codes), chosen)
+        add("synthetic", Images(data.synthetic.images, codes), chosen)
     return join(sources), counts
 
 
 def run_cell(
-    folder: Path, arm: Arm, number: int, seed: int, material: StudyData, config: ClassifierConfig, *,
+    folder: Path, arm: Arm, number: int, seed: int, data: StudyData, config: ClassifierConfig, *,
     precision: Precision | None = None, on_step: Callable[[int], None] | None = None,
 ) -> Cell:  # fmt: skip
     """Train, predict the test part, and write the cell: predictions first, its record last.
@@ -114,22 +114,20 @@ def run_cell(
         arm: which arm.
         number: number of the seed, 0, 1, 2, …
         seed: the study's own seed; the cell's randomness derives from both, equally for all arms.
-        material: what to train and test on.
+        data: what to train and test on.
         config: how to train; seed, augmentation and balance are set here.
         precision: the network's measured preference.
         on_step: called after every step.
     """
     start = time.monotonic()
     cell_seed = stable_seed(seed, "cell", number)
-    train, counts = compose(arm, material, cell_seed)
+    train, counts = compose(arm, data, cell_seed)
     config = dataclasses.replace(
         config, seed=cell_seed, balanced=arm.balanced, augmentation="classical" if arm.classical else "none"
     )
-    names = material.data.labels.names
-    model = train_classifier(
-        config, train, Images.of(material.val), names, precision=precision, on_step=on_step
-    )
-    predictions, metrics = classify(model, material.test, prefix="p:")
+    names = data.data.labels.names
+    model = train_classifier(config, train, Images.of(data.val), names, precision=precision, on_step=on_step)
+    predictions, metrics = classify(model, data.test, prefix="p:")
     record = {
         "arm": arm.name, "seed": number, "metrics": metrics,
         "trained_on": counts, "steps": config.steps, "best_step": model.step, "precision": model.precision,

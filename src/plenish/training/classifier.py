@@ -333,7 +333,7 @@ def train_in_run(
         config: how, resolved.
         train_rows: training rows.
         val_rows: rows that decide which checkpoint is best.
-        retry: go on after a divergence, with other random draws.
+        retry: resume after a divergence, with other random draws.
 
     Returns:
         `complete`, or `interrupted` after Ctrl-C, and the best classifier so far.

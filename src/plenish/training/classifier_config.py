@@ -89,7 +89,7 @@ class ClassifierConfig(ClassifierOptions):
         order: how training images are drawn: shuffled, or balanced (every class equally often).
         balanced: the same as --order balanced.
         augmentation: none, or classical: flips, turns, shifts, brightness and contrast.
-        patience: end after this many validations without a better one; 0 goes on to the end.
+        patience: end after this many validations without a better one; 0 never stops early.
         seed: seed of every random draw.
     """
 
