@@ -12,8 +12,9 @@ import pytest
 from plenish import invocation, settings
 from plenish.configuration import option, option_names, overrides
 from plenish.errors import InputError
-from plenish.invocation import Command, command
+from plenish.invocation import Command, command, fields_of
 from plenish.options import convert, read_options
+from plenish.training.classifier_config import ClassifierConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,12 @@ def test_fields_are_keywords_and_options_and_paths_may_be_strings() -> None:
         "data": Path("a"), "out": Path("b"), "batch": 8, "weights": Path("w"), "fast": True,
     }  # fmt: skip
     assert race.parameters["lr"].about == "learning rate, of both networks."
+
+
+def test_inherited_fields_keep_what_their_class_says_of_them() -> None:
+    fields = {parameter.name: parameter.about for parameter in fields_of(ClassifierConfig)}
+    assert all(fields.values())
+    assert fields.keys() > {"loss", "order"}, "of the base class and its own"
 
 
 def test_a_call_is_recorded_with_all_options_and_the_line_that_repeats_it() -> None:
