@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from plenish.slides.tissue import (
-    NoTissue,
     TissueOptions,
     box_coverage,
+    no_tissue,
     otsu,
     thumbnail_side,
     tissue_mask,
@@ -117,10 +117,9 @@ def test_otsu_parts_two_heaps() -> None:
 
 def test_no_tissue_is_an_error_with_a_picture(tmp_path: Path) -> None:
     glass = np.full((40, 60, 3), 240, np.uint8)
-    error = NoTissue("S1", glass, TissueOptions())
+    error = no_tissue("S1", glass, TissueOptions(), None, tmp_path / "S1.png")
     assert error.exit_code == 2
     assert "S1" in str(error)
-    error.save(tmp_path / "S1.png")
     with Image.open(tmp_path / "S1.png") as picture:
         assert picture.size == (60 + 8 + 60, 40)
         assert (np.asarray(picture)[:, :60] == 240).all()
@@ -134,12 +133,12 @@ def test_no_tissue_is_an_error_with_a_picture(tmp_path: Path) -> None:
         ((243, 240, 243), {}, "--tissue-saturation"),
     ],
 )
-def test_what_left_no_tissue_is_named(colour, settings, words: str) -> None:
+def test_what_left_no_tissue_is_named(tmp_path: Path, colour, settings, words: str) -> None:
     rgb = np.full((200, 300, 3), 244, np.uint8)
     rgb[60:110, 80:140] = colour
     how = TissueOptions(**settings)
     assert not tissue_mask(rgb, how).any()
-    assert words in str(NoTissue("S1", rgb, how))
+    assert words in str(no_tissue("S1", rgb, how, None, tmp_path / "S1.png"))
     if settings:
         assert tissue_mask(rgb, TissueOptions()).any()
 

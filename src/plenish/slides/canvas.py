@@ -93,22 +93,23 @@ class Canvas:
 
     def boxes(self, boxes: NDArray[np.float64], colour: tuple[int, int, int], name: str) -> None:
         """Draw borders of boxes (N×4, pixels of level 0), or tint them where they are small."""
+        from PIL import Image, ImageDraw
+
         height, width = self.pixels.shape[:2]
         limits = np.array([width, height, width, height])
         corners = np.clip(np.rint(boxes / self.downsample).astype(np.int64), 0, limits)
         sides = (boxes[:, 2] - boxes[:, 0]) / self.downsample
-        drawn = np.zeros((height, width), bool)
-        thick = range(2 if len(boxes) and sides[0] >= 2 * _LEAST_TILE else 1)  # One pixel is hardly seen.
         lines = len(boxes) > 0 and sides[0] >= _LEAST_TILE
+        thick = 2 if lines and sides[0] >= 2 * _LEAST_TILE else 1  # One pixel is hardly visible.
+        mask = Image.new("1", (width, height))
+        draw = ImageDraw.Draw(mask)
         for left, top, right, bottom in corners.tolist():
-            if not lines:
-                drawn[top:bottom, left:right] = True
-                continue
-            # A border on the right is the left one of the next tile.
-            low, far = min(bottom, height - 1), min(right, width - 1)
-            for inward in thick:
-                drawn[[min(top + inward, low), max(low - inward, top)], left : far + 1] = True
-                drawn[top : low + 1, [min(left + inward, far), max(far - inward, left)]] = True
+            if lines:  # A border on the right is the left one of the next tile.
+                box = left, top, min(right, width - 1), min(bottom, height - 1)
+                draw.rectangle(box, outline=1, width=thick)
+            elif right > left and bottom > top:
+                draw.rectangle((left, top, right - 1, bottom - 1), fill=1)
+        drawn = np.asarray(mask, bool)
         self.blend(drawn, colour, 1.0 if lines else _TINT)
         self._legend.append((name, colour))
 

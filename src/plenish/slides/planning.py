@@ -23,7 +23,7 @@ from plenish.slides.reader import Slide
 from plenish.slides.remarks import Remark
 from plenish.slides.slide_list import SlideEntry
 from plenish.slides.tiling_config import TileLabelOptions, TilingConfig
-from plenish.slides.tissue import NoTissue, box_coverage, slide_tissue, with_rim
+from plenish.slides.tissue import box_coverage, no_tissue, slide_tissue, with_rim
 
 _ARRAYS = ("rows", "columns", "tissue", "coverage")
 _ROUNDING = 1e-9
@@ -138,9 +138,8 @@ def _tissue(
     """The tiles' shares of tissue, the slide's share, and what is unknown because of damage."""
     mask, rgb, downsample = slide_tissue(slide, config.tissue, mpp)
     if not mask.any() and config.tissue.min_tissue > 0:
-        error = NoTissue(entry.name, rgb, config.tissue, None if mpp is None else mpp * downsample)
-        error.save(picture)
-        raise InputError(f"{error} A picture of it is {picture.name}, beside the output.")
+        um_per_pixel = None if mpp is None else mpp * downsample
+        raise no_tissue(entry.name, rgb, config.tissue, um_per_pixel, picture)
     share = round(float(mask.mean()), 6)
     boxes = plan.grid.boxes(plan.rows, plan.columns)
     tissue = box_coverage(with_rim(mask), boxes, downsample)

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,6 @@ def list_slides(source: Path, table: TableOptions = _NO_TABLE, leave_out: Path |
         raise InputError(
             f"There are no slides in {source}; their files end with {' '.join(sorted(SUFFIXES))}."
         )
-    _refuse_same_names(paths)
     for option, column in (("--group-column", table.group_column), ("--label-column", table.label_column)):
         if column is not None and joined is None:
             raise InputError(f"{option} names a column of a table; give that with --metadata.")
@@ -187,16 +186,22 @@ def _found(folder: Path, leave_out: Path | None) -> dict[str, Path]:
     return _by_name(files)
 
 
-def _by_name(files: Iterator[Path] | Sequence[Path]) -> dict[str, Path]:
+def _by_name(files: Iterable[Path]) -> dict[str, Path]:
+    return _unique((slide_name(path), path) for path in files)
+
+
+def _unique(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """Slides by name, which must differ in more than capitals, as files of their tiles do."""
     paths: dict[str, Path] = {}
-    for path in files:
-        name = slide_name(path)
-        other = paths.setdefault(name, path)
-        if other != path:
+    folded: dict[str, tuple[str, Path]] = {}
+    for name, path in named:
+        other = folded.setdefault(name.casefold(), (name, path))
+        if other != (name, path):
             raise InputError(
-                f"Two slides are called {name} ({other}, {path}), as their tiles would be; rename one, or "
-                "give a .txt list with one of them."
+                f"Two slides are called {name}, apart from capitals ({other[1]}, {path}), as their tiles would "
+                "be; rename one, or give a .txt list with one of them."
             )
+        paths[name] = path
     return paths
 
 
@@ -206,25 +211,13 @@ def _paths_of_table(table: _Table) -> dict[str, Path]:
     below: dict[str, Path] | None = None
     paths: dict[str, Path] = {}
     for key, row in table.rows.items():
-        value = row[table.key]
-        path = folder / value
+        path = folder / row[table.key]
         if not path.is_file():
             if below is None:
                 below = {slide_name(p): p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES}
             path = below.get(key, path)
         paths[key] = path
-    return paths
-
-
-def _refuse_same_names(paths: Mapping[str, Path]) -> None:
-    folded: dict[str, str] = {}
-    for name in paths:
-        other = folded.setdefault(name.casefold(), name)
-        if other != name:
-            raise InputError(
-                f"The slides {other} and {name} differ in capitals only, and so would the files of their "
-                "tiles; rename one."
-            )
+    return _unique(paths.items())
 
 
 def _read_table(path: Path) -> _Table:

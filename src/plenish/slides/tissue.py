@@ -66,41 +66,33 @@ class TissueOptions:
     tissue_hole_um2: float = option(5_000.0, least=0)
 
 
-class NoTissue(InputError):
-    """A slide on which no tissue was found, with what a person needs to see why.
+def no_tissue(
+    name: str, rgb: NDArray[np.uint8], options: TissueOptions, um_per_pixel: float | None, picture: Path
+) -> InputError:
+    """The error of a slide without tissue, with a picture that shows why.
 
-    Attributes:
-        rgb: the thumbnail, H×W×3 uint8.
-        saturation: its HSV saturation, H×W in 0 to 1.
-        threshold: the saturation that was needed.
+    Args:
+        name: the slide's name.
+        rgb: its thumbnail, H×W×3 uint8.
+        options: thresholds and sizes.
+        um_per_pixel: µm that a pixel of the thumbnail measures; None takes it for 8.
+        picture: a PNG to write: the thumbnail, and beside it the saturation, black at 0 and white at the
+            threshold.
     """
-
-    def __init__(
-        self, name: str, rgb: NDArray[np.uint8], options: TissueOptions, um_per_pixel: float | None = None
-    ) -> None:
-        """Compose the sentence.
-
-        Args:
-            name: the slide's name.
-            rgb: its thumbnail, H×W×3 uint8.
-            options: thresholds and sizes.
-            um_per_pixel: µm that a pixel of the thumbnail measures; None takes it for 8.
-        """
-        self.rgb, self.saturation = rgb, saturation(transmittance(rgb))
-        self.threshold = threshold(self.saturation, options)
-        high = float(np.quantile(self.saturation, 0.99))
-        why = _reason(rgb, options, um_per_pixel) or (
-            f"it needs a saturation above {self.threshold:.2f} and 99 % of the thumbnail has at most "
-            f"{high:.2f}; lower --tissue-saturation"
-        )
-        super().__init__(f"No tissue was found on {name}: {why}, or leave the slide out.")
-
-    def save(self, path: Path) -> None:
-        """Write a PNG: the thumbnail, and beside it the saturation, black at 0 and white at the threshold."""
-        scale = np.clip(self.saturation / max(self.threshold, 1e-6), 0, 1)
-        grey = np.repeat(np.rint(scale * 255).astype(np.uint8)[..., None], 3, axis=2)
-        gap = np.full((len(grey), 8, 3), 255, np.uint8)
-        files.write_bytes(path, encode_png(np.concatenate([self.rgb, gap, grey], axis=1)))
+    found = saturation(transmittance(rgb))
+    needed = threshold(found, options)
+    scale = np.clip(found / max(needed, 1e-6), 0, 1)
+    grey = np.repeat(np.rint(scale * 255).astype(np.uint8)[..., None], 3, axis=2)
+    gap = np.full((len(grey), 8, 3), 255, np.uint8)
+    files.write_bytes(picture, encode_png(np.concatenate([rgb, gap, grey], axis=1)))
+    why = _reason(rgb, options, um_per_pixel) or (
+        f"it needs a saturation above {needed:.2f} and 99 % of the thumbnail has at most "
+        f"{float(np.quantile(found, 0.99)):.2f}; lower --tissue-saturation"
+    )
+    return InputError(
+        f"No tissue was found on {name}: {why}, or leave the slide out. A picture of it is {picture.name}, "
+        "beside the output."
+    )
 
 
 def _reason(rgb: NDArray[np.uint8], options: TissueOptions, um_per_pixel: float | None) -> str:
@@ -144,7 +136,7 @@ def tissue_mask(
         pen: whether pixels with the colour of ink are left out.
 
     Returns:
-        H×W; all False where there is none (see `NoTissue`).
+        H×W; all False where there is none (see `no_tissue`).
     """
     from scipy import ndimage
 
