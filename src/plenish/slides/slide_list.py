@@ -198,8 +198,8 @@ def _unique(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
         other = folded.setdefault(name.casefold(), (name, path))
         if other != (name, path):
             raise InputError(
-                f"Two slides are called {name}, apart from capitals ({other[1]}, {path}), as their tiles would "
-                "be; rename one, or give a .txt list with one of them."
+                f"Two slides are called {name}, apart from capitals ({other[1]}, {path}), as their tiles "
+                "would be; rename one, or give a .txt list with one of them."
             )
         paths[name] = path
     return paths
