@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from plenish.commands.study_autoencoders import study_autoencoders as study_autoencoders
     from plenish.commands.train_autoencoder import train_autoencoder as train_autoencoder
     from plenish.commands.train_gan import train_gan as train_gan
+    from plenish.commands.train_gan import train_generator as train_generator
     from plenish.datasets.dataset import Dataset as Dataset
     from plenish.latent.exporting import load_exported as load_exported
     from plenish.latent.sampling import load_generator as load_generator
@@ -62,6 +63,7 @@ _HOMES = {
     "tile_slides": "plenish.commands.slides",
     "train_autoencoder": "plenish.commands.train_autoencoder",
     "train_gan": "plenish.commands.train_gan",
+    "train_generator": "plenish.commands.train_gan",
     "use": "plenish.settings",
     "write_report": "plenish.commands.report",
 }

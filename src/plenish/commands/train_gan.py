@@ -16,6 +16,7 @@ from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.files import RESUME_HINT
 from plenish.invocation import command
+from plenish.networks.families import network_config
 from plenish.progress import say, warn
 from plenish.recipes import AUTO, SECTIONS, Recipe, family_recipe, load_recipe
 from plenish.runs import Run, warn_of_other_machine
@@ -161,9 +162,9 @@ def _train(
     request: str,
 ) -> Run | Trial:  # fmt: skip
     from plenish.report.build import write_own_report
-    from plenish.training.generator import CHANGEABLE, learner_class, train_generator
+    from plenish.training import generator
 
-    learner = learner_class(recipe.family)
+    learner = generator.learner_class(recipe.family)
     task = _task(subset, recipe, how, changes)
     learner.check(task, changes)
     if how.dry_run:
@@ -182,7 +183,13 @@ def _train(
         learner.check_memory(task)
         validator = _validator(dataset, subset.split_name, how.validation)  # Refuses before a Run is made.
     run = Run.open_or_create(
-        path, "generator", config, data=provenance, seed=how.seed, may_change=CHANGEABLE, typed=OPTIONS
+        path,
+        "generator",
+        config,
+        data=provenance,
+        seed=how.seed,
+        may_change=generator.CHANGEABLE,
+        typed=OPTIONS,
     )
     if _finished(run, kimg=task.schedule.kimg):
         return run
@@ -191,7 +198,8 @@ def _train(
         warn_of_other_machine(run, task.engine.describe())
         if not is_new:
             validator = _validator(dataset, subset.split_name, how.validation)
-        outcome = train_generator(dataclasses.replace(task, validator=validator), run, retry=how.retry)
+        task = dataclasses.replace(task, validator=validator)
+        outcome = generator.train_generator(task, run, retry=how.retry)
         write_own_report(run.path, "run")
     if outcome == "interrupted":
         raise KeyboardInterrupt(RESUME_HINT)
@@ -204,9 +212,8 @@ def _task(subset: Subset, recipe: Recipe, how: GanOptions, changes: Mapping[str,
     Raises:
         InputError: an unknown option, a value of another kind, or one that does not fit the data.
     """
-    from plenish.networks.families import network_config
+    from plenish.training import generator
     from plenish.training.engine import Engine
-    from plenish.training.generator import GeneratorTask, Schedule, learner_class
 
     if "network.size" in changes or "network.channels" in changes or "network.labels" in changes:
         raise InputError(
@@ -234,14 +241,15 @@ def _task(subset: Subset, recipe: Recipe, how: GanOptions, changes: Mapping[str,
                 f"--options network.max_width={width}, or use a smaller --width."
             ) from None
         raise
-    kinds = learner_class(recipe.family).sections
+    kinds = generator.learner_class(recipe.family).sections
     parts = {name: build_config(kind, sections[name], name) for name, kind in kinds.items()}
-    schedule = build_config(Schedule, sections["schedule"], "schedule")
+    schedule = build_config(generator.Schedule, sections["schedule"], "schedule")
     if len(subset) < 2:
         raise InputError(f"{dataset.path} has {len(subset)} image to train on; a generator needs at least 2.")
     if len(subset) < 100:
         warn(f"only {len(subset)} images to train on; expect near copies, and look at the copies audit.")
-    return GeneratorTask(recipe.family, network, parts, schedule, subset, Engine.from_settings())
+    engine = Engine.from_settings()
+    return generator.GeneratorTask(recipe.family, network, parts, schedule, subset, engine)
 
 
 def _labels(subset: Subset, conditional: bool | None) -> LabelSchema:

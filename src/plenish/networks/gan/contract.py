@@ -237,4 +237,4 @@ class GANFamily(Family):
     config: type[NetworkConfig]
     sampler: type[Generator]
     learner: str = "plenish.training.gan.learner:GANLearner"
-    discriminator: type[Discriminator] = Discriminator
+    discriminator: type[Discriminator] = dataclasses.field(kw_only=True)
