@@ -63,6 +63,20 @@ def check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
         raise InputError(f"{name} must be {number}{words}, not {_number(value)}.")
 
 
+def check_fields(config: Any, section: str) -> None:
+    """Refuse values of a dataclass outside the bounds of its fields.
+
+    Args:
+        config: the dataclass, with fields made by `option`.
+        section: what its values are called before their name, such as "penalty".
+
+    Raises:
+        InputError: a value lies outside, or is not finite.
+    """
+    for field in dataclasses.fields(config):
+        check_bounds(f"{section}.{field.name}", getattr(config, field.name), field.metadata)
+
+
 def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from plenish.configuration import option
 from plenish.datasets.batches import Batch, TrainingImages
 from plenish.datasets.dataset import Subset
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
@@ -47,16 +48,16 @@ class Schedule:
         rollbacks: how often, before it stops all the same.
     """
 
-    epochs: float = 30.0
-    evaluate_epochs: float = 1.0
-    sample_epochs: float = 5.0
-    patience: int = 3
-    keep: int = 1
+    epochs: float = option(30.0, above=0)
+    evaluate_epochs: float = option(1.0, above=0)
+    sample_epochs: float = option(5.0, above=0)
+    patience: int = option(3, least=0)
+    keep: int = option(1, least=1)
     on_failure: str = "stop"
-    rollbacks: int = 3
+    rollbacks: int = option(3, least=0)
 
     def __post_init__(self) -> None:
-        check_schedule(self, "epochs", "evaluate_epochs", "sample_epochs")
+        check_schedule(self)
 
     def in_kimg(self, images: int) -> TrainerSchedule:
         """The same for so many training images."""

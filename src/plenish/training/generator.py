@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plenish.configuration import option
 from plenish.datasets.batches import TrainingImages
 from plenish.datasets.dataset import Subset
 from plenish.errors import InputError
@@ -40,12 +41,7 @@ class Schedule(TrainerSchedule):
         validate: synthetic images scored against val at each checkpoint.
     """
 
-    validate: int = 500
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.validate < 2:
-            raise InputError(f"schedule.validate must be at least 2 images, not {self.validate}.")
+    validate: int = option(500, least=2)
 
 
 CHANGEABLE = changeable(Schedule)

@@ -7,13 +7,12 @@ there, so that numbers compare with those of others.
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from plenish.errors import InputError
+from plenish.configuration import check_fields, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,25 +30,15 @@ class Method:
             of the error follows from the error itself (the optimal σ of Rybkin et al., ICML 2021).
     """
 
-    batch: int = 32
-    lr: float = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    denoise: float = 0.0
-    beta: float = 1.0
+    batch: int = option(32, least=1)
+    lr: float = option(1e-3, above=0)
+    beta1: float = option(0.9, least=0, below=1)
+    beta2: float = option(0.999, least=0, below=1)
+    denoise: float = option(0.0, least=0, most=1)
+    beta: float = option(1.0, least=0)
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise InputError(f"--batch must be at least 1, not {self.batch}.")
-        if not 0 < self.lr < math.inf:
-            raise InputError(f"--lr must be a number above 0, not {self.lr}.")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"training.{name} lies in [0, 1), not at {getattr(self, name)}.")
-        if not 0 <= self.denoise <= 1:
-            raise InputError(f"--denoise lies between 0 and 1, not at {self.denoise}.")
-        if not 0 <= self.beta < math.inf:
-            raise InputError(f"training.beta must not be negative, and is {self.beta}.")
+        check_fields(self, "training")
 
 
 class _SquaredError(torch.autograd.Function):

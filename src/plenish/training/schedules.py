@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
+from plenish.configuration import check_fields, option
 from plenish.errors import InputError, unknown
 
 ON_FAILURE = ("stop", "rollback")
@@ -26,17 +28,17 @@ class Schedule:
         rollbacks: how often, before it stops all the same.
     """
 
-    kimg: float = 200.0
-    log_kimg: float = 1.0
-    sample_kimg: float = 10.0
-    checkpoint_kimg: float = 20.0
-    keep: int = 3
-    patience: int = 0
+    kimg: float = option(200.0, above=0)
+    log_kimg: float = option(1.0, above=0)
+    sample_kimg: float = option(10.0, above=0)
+    checkpoint_kimg: float = option(20.0, above=0)
+    keep: int = option(3, least=1)
+    patience: int = option(0, least=0)
     on_failure: str = "stop"
-    rollbacks: int = 3
+    rollbacks: int = option(3, least=0)
 
     def __post_init__(self) -> None:
-        check_schedule(self, "kimg", "log_kimg", "sample_kimg", "checkpoint_kimg")
+        check_schedule(self)
 
     @property
     def images(self) -> int:
@@ -48,21 +50,15 @@ class Schedule:
         return after >= self.images or crossed(before, after, self.checkpoint_kimg)
 
 
-def check_schedule(schedule: object, *lengths: str) -> None:
-    """Refuse impossible values of a schedule's fields, those named in `lengths` and the shared ones.
+def check_schedule(schedule: Any) -> None:
+    """Refuse impossible values of a schedule's fields.
 
     Raises:
         InputError: a length that is not above 0, a negative count, an unknown `on_failure`.
     """
-    for name in lengths:
-        if not 0 < getattr(schedule, name) < math.inf:
-            raise InputError(f"schedule.{name} must be a number above 0, not {getattr(schedule, name)}.")
-    for name, least in (("patience", 0), ("rollbacks", 0), ("keep", 1)):
-        if getattr(schedule, name) < least:
-            raise InputError(f"schedule.{name} must be at least {least}, not {getattr(schedule, name)}.")
-    on_failure = getattr(schedule, "on_failure")  # noqa: B009
-    if on_failure not in ON_FAILURE:
-        raise unknown("way to go on after a failure", on_failure, ON_FAILURE)
+    check_fields(schedule, "schedule")
+    if schedule.on_failure not in ON_FAILURE:
+        raise unknown("way to go on after a failure", schedule.on_failure, ON_FAILURE)
 
 
 def crossed(before: int, after: int, kimg: float) -> bool:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from plenish.configuration import check_fields, option
 from plenish.errors import InputError, unknown
 from plenish.networks import shared_batch
 
@@ -94,10 +95,10 @@ class Augment:
 
     symmetry: str = "none"
     diffaugment: str = ""
-    ada_target: float = 0.0
+    ada_target: float = option(0.0, least=0, below=1)
     ada_p: float = 0.0
-    ada_p_max: float = 0.8
-    ada_kimg: float = 100.0
+    ada_p_max: float = option(0.8, least=0, most=1)
+    ada_kimg: float = option(100.0, above=0)
     policy: str = "natural"
 
     def __post_init__(self) -> None:
@@ -108,16 +109,11 @@ class Augment:
         for name in self.diffaugments:
             if name not in DIFFAUGMENTS:
                 raise unknown("DiffAugment change", name, DIFFAUGMENTS)
-        if not 0 <= self.ada_target < 1:
-            raise InputError(f"augment.ada_target lies between 0 and 1, not at {self.ada_target}.")
-        if not 0 <= self.ada_p_max <= 1:
-            raise InputError(f"augment.ada_p_max lies between 0 and 1, not at {self.ada_p_max}.")
+        check_fields(self, "augment")
         if not 0 <= self.ada_p <= self.ada_p_max:
             raise InputError(
                 f"augment.ada_p lies between 0 and ada_p_max {self.ada_p_max}, not at {self.ada_p}."
             )
-        if not 0 < self.ada_kimg < math.inf:
-            raise InputError(f"augment.ada_kimg must be a number above 0, not {self.ada_kimg}.")
 
     @property
     def diffaugments(self) -> tuple[str, ...]:

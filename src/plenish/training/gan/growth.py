@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from plenish.configuration import check_fields, option
 from plenish.errors import InputError
 
 
@@ -41,19 +41,15 @@ class Growth:
     """
 
     start: int = 0
-    fade_kimg: float = 600.0
-    stable_kimg: float = 600.0
-    alpha: float = 0.0
+    fade_kimg: float = option(600.0, least=0)
+    stable_kimg: float = option(600.0, least=0)
+    alpha: float = option(0.0, least=0, below=1)
     batches: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("fade_kimg", "stable_kimg"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"growth.{name} must not be negative, and is {getattr(self, name)}.")
+        check_fields(self, "growth")
         if self.fade_kimg + self.stable_kimg <= 0:
             raise InputError("growth.fade_kimg and growth.stable_kimg cannot both be 0.")
-        if not 0 <= self.alpha < 1:
-            raise InputError(f"growth.alpha lies between 0 and 1, not at {self.alpha}.")
         self.batch_sizes()
 
     def batch_sizes(self) -> list[int]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from plenish.errors import InputError
+from plenish.configuration import check_fields, option
 from plenish.training.failures import Failure
 
 LOSSES = ("loss_g", "loss_d")
@@ -55,30 +55,21 @@ class Limits:
         warmup_kimg: lasting failures are not judged before.
     """
 
-    explosion: float = 1000.0
-    huge: float = 1e6
-    huge_loss: float = 1e3
-    vanishing: float = 1e-6
-    d_fake: float = 1e-4
-    d_loss: float = 1e-3
-    d_accuracy: float = 0.999
-    instability: float = 10.0
-    spikes: int = 4
-    variety: float = 0.05
-    window: int = 10
-    warmup_kimg: float = 10.0
+    explosion: float = option(1000.0, least=0)
+    huge: float = option(1e6, least=0)
+    huge_loss: float = option(1e3, least=0)
+    vanishing: float = option(1e-6, least=0)
+    d_fake: float = option(1e-4, least=0)
+    d_loss: float = option(1e-3, least=0)
+    d_accuracy: float = option(0.999, least=0)
+    instability: float = option(10.0, least=0)
+    spikes: int = option(4, least=1)
+    variety: float = option(0.05, least=0)
+    window: int = option(10, least=1, below=REMEMBERED // 2)
+    warmup_kimg: float = option(10.0, least=0)
 
     def __post_init__(self) -> None:
-        for name in ("window", "spikes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"limits.{name} is a number of lines, 1 or more, not {getattr(self, name)}.")
-        if 2 * self.window >= REMEMBERED:
-            raise InputError(f"limits.window must be below {REMEMBERED // 2} lines, and is {self.window}.")
-        for field in dataclasses.fields(self):
-            if not 0 <= getattr(self, field.name) < math.inf:
-                raise InputError(
-                    f"limits.{field.name} must not be negative, and is {getattr(self, field.name)}."
-                )
+        check_fields(self, "limits")
 
 
 class Health:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
+from plenish.configuration import check_fields, option
 from plenish.errors import InputError
 from plenish.training.gan.augment import Augment
 from plenish.training.gan.growth import Growth
@@ -39,47 +39,30 @@ class Adversarial:
     """
 
     objective: str = "nonsaturating"
-    batch: int = 64
-    lr_g: float = 2e-4
-    lr_d: float = 2e-4
+    batch: int = option(64, least=2)  # Batch norm compares the images of a batch.
+    lr_g: float = option(2e-4, above=0)
+    lr_d: float = option(2e-4, above=0)
     lr_fall_to: float = 1.0
-    lr_fall_kimg: float = 0.0
-    beta1: float = 0.5
-    beta2: float = 0.999
-    g_steps: int = 1
-    d_steps: int = 1
-    smoothing: float = 0.0
-    noise_sd: float = 0.0
-    noise_kimg: float = 0.0
-    fake_as_real: float = 0.0
-    style_mixing: float = 0.0
-    ema_kimg: float = 5.0
+    lr_fall_kimg: float = option(0.0, least=0)
+    beta1: float = option(0.5, least=0, below=1)
+    beta2: float = option(0.999, least=0, below=1)
+    g_steps: int = option(1, least=1)
+    d_steps: int = option(1, least=1)
+    smoothing: float = option(0.0, least=0, below=0.5)
+    noise_sd: float = option(0.0, least=0)
+    noise_kimg: float = option(0.0, least=0)
+    fake_as_real: float = option(0.0, least=0, below=0.5)
+    style_mixing: float = option(0.0, least=0, most=1)
+    ema_kimg: float = option(5.0, above=0)
 
     def __post_init__(self) -> None:
         objective(self.objective)
-        for name in ("lr_g", "lr_d", "g_steps", "d_steps", "ema_kimg"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"adversarial.{name} must be a number above 0, not {getattr(self, name)}.")
-        for name in ("lr_fall_kimg", "noise_sd", "noise_kimg"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"adversarial.{name} must not be negative, and is {getattr(self, name)}.")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"adversarial.{name} lies between 0 and 1, not at {getattr(self, name)}.")
-        for name in ("smoothing", "fake_as_real"):
-            if not 0 <= getattr(self, name) < 0.5:
-                raise InputError(f"adversarial.{name} lies between 0 and 0.5, not at {getattr(self, name)}.")
+        check_fields(self, "adversarial")
         if self.noise_sd > 0 and self.noise_kimg == 0:
             raise InputError(
                 "adversarial.noise_sd falls to 0 over adversarial.noise_kimg, which is 0; give that too."
             )
         check_fall("adversarial.lr_fall", self.lr_fall_to, self.lr_fall_kimg)
-        if not 0 <= self.style_mixing <= 1:
-            raise InputError(f"adversarial.style_mixing is a share, 0 to 1, not {self.style_mixing}.")
-        if self.batch < 2:
-            raise InputError(
-                f"A batch needs at least 2 images, since batch norm compares them; it is {self.batch}."
-            )
 
     def noise_at(self, nimg: int) -> float:
         """Standard deviation of the instance noise after `nimg` images."""

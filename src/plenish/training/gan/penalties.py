@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from plenish.configuration import check_fields, option
 from plenish.errors import InputError
 from plenish.networks.gan.contract import Discriminator
 from plenish.training.schedules import check_fall, cosine_fall
@@ -38,29 +39,22 @@ class Penalty:
         path_interval: turns of the generator from one path length penalty to the next.
     """
 
-    r1: float = 0.0
-    r2: float = 0.0
+    r1: float = option(0.0, least=0)
+    r2: float = option(0.0, least=0)
     fall_to: float = 1.0
-    fall_kimg: float = 0.0
-    gp: float = 0.0
-    drift: float = 0.0
-    clip: float = 0.0
-    interval: int = 1
-    path: float = 0.0
-    path_interval: int = 4
+    fall_kimg: float = option(0.0, least=0)
+    gp: float = option(0.0, least=0)
+    drift: float = option(0.0, least=0)
+    clip: float = option(0.0, least=0)
+    interval: int = option(1, least=1)
+    path: float = option(0.0, least=0)
+    path_interval: int = option(4, least=1)
 
     def __post_init__(self) -> None:
-        for name in ("r1", "r2", "fall_kimg", "gp", "drift", "clip", "path"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"penalty.{name} must not be negative, and is {getattr(self, name)}.")
+        check_fields(self, "penalty")
         check_fall("penalty.fall", self.fall_to, self.fall_kimg)
         if self.fall_kimg and not (self.r1 or self.r2):
             raise InputError("penalty.fall_kimg is for R1 and R2, which are 0; give one, or leave it out.")
-        for name in ("interval", "path_interval"):
-            if getattr(self, name) < 1:
-                raise InputError(
-                    f"penalty.{name} is a number of steps, 1 or more, not {getattr(self, name)}."
-                )
 
     @property
     def on_gradients(self) -> bool:
