@@ -7,14 +7,20 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from plenish import files
+from plenish.commands.datasets import import_dataset, make_phantom, split_dataset
+from plenish.commands.generate import generate
+from plenish.commands.profile import profile_dataset
+from plenish.commands.report import write_report
+from plenish.commands.reported import score, study
+from plenish.commands.train_gan import train_gan
+from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.invocation import command
+from plenish.metrics.words import describe_copies
 from plenish.progress import say
-
-if TYPE_CHECKING:
-    from plenish.datasets.dataset import Dataset
 
 _ARMS = ("real", "classical", "oversample", "real+synthetic", "synthetic")
 
@@ -65,69 +71,57 @@ def demo(
         seeds: trainings of each classifier in the study.
         seed: seed of everything.
     """
-    from plenish import files
-    from plenish.commands.datasets import import_dataset, make_phantom, split_dataset
-    from plenish.commands.generate import generate
-    from plenish.commands.profile import profile_dataset
-    from plenish.commands.report import write_report
-    from plenish.commands.reported import score, study
-    from plenish.commands.train_gan import train_gan
-    from plenish.datasets.dataset import Dataset
-    from plenish.metrics.words import describe_copies
-
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give the demo a folder.")
     asked = {"data": str(data.resolve()) if data else None, "size": size, "recipe": recipe, "seed": seed,
              "kimg": kimg, "phantom": None if data else [patients, tiles]}  # fmt: skip
     _same_as_before(out, asked)
-    seconds: dict[str, float] = {}
-
-    def do(name: str, done: Path | None, work: Callable[[], Any]) -> Any:
-        """Do a step unless what it makes is there; training and study (done None) know that by themselves."""
-        if done is not None and done.exists():
-            return None
-        say(f"— {name}")
-        begun = time.monotonic()
-        with files.resumable_from(real.exists):
-            result = work()
-        seconds[name] = round(time.monotonic() - begun, 1)
-        return result
-
-    real, run, synthetic = out / "real", out / "gan", out / "synthetic"
+    real, run, synthetic, page = out / "real", out / "gan", out / "synthetic", out / "report.html"
+    steps = _Steps(real)
     try:
         if data is None:
-            do(
-                "phantom",
-                real,
-                lambda: make_phantom(real, patients=patients, tiles=tiles, size=size, seed=seed),
-            )
+            phantom = {"patients": patients, "tiles": tiles, "size": size, "seed": seed}
+            steps.run("phantom", real, make_phantom, real, **phantom)
         else:
             # The folder is called 'real' in every demo, which would tell a reader of the report nothing.
             name = data.stem if data.is_file() else data.resolve().name
-            do("import", real, lambda: import_dataset(data, real, size=size, name=name))
+            steps.run("import", real, import_dataset, data, real, size=size, name=name)
     except InputError:
         _withdraw(out)
         raise
     split = _whole_split(Dataset.open(real))
-    do("split", real / "splits" / f"{split}.parquet", lambda: split_dataset(real, seed=seed, name=split))
-    do("profile", out / "profile", lambda: profile_dataset(real, out / "profile", split=split))
-    do("train", None, lambda: train_gan(real, run, recipe=recipe, kimg=kimg, seed=seed, split=split))
-    do("generate", synthetic, lambda: generate(run, synthetic, like=real, seed=seed))
-    do("score", out / "score", lambda: score(real, synthetic, out / "score", seed=seed, split=split))
-    result = do(
-        "study",
-        None,
-        lambda: study(
-            real, out / "study", synthetic=synthetic, arms=_ARMS, seeds=seeds, seed=seed, split=split
-        ),
-    )
-    page = out / "report.html"
+    chosen = {"seed": seed, "split": split}
+    made = real / "splits" / f"{split}.parquet"
+    steps.run("split", made, split_dataset, real, seed=seed, name=split)
+    steps.run("profile", out / "profile", profile_dataset, real, out / "profile", split=split)
+    steps.run("train", None, train_gan, real, run, recipe=recipe, kimg=kimg, **chosen)
+    steps.run("generate", synthetic, generate, run, synthetic, like=real, seed=seed)
+    steps.run("score", out / "score", score, real, synthetic, out / "score", **chosen)
+    arms = {"synthetic": synthetic, "arms": _ARMS, "seeds": seeds}
+    result = steps.run("study", None, study, real, out / "study", **arms, **chosen)
     page.unlink(missing_ok=True)
-    write_report(
-        page, data=real, run=run, synthetic=synthetic, score=out / "score", study=out / "study", split=split
-    )
+    parts = {"data": real, "run": run, "synthetic": synthetic, "score": out / "score", "study": out / "study"}
+    write_report(page, **parts, split=split)
     copies = files.read_json(out / "score" / "score.json")["copies"]
-    return Demo(out, result.verdict, describe_copies(copies), seconds)
+    return Demo(out, result.verdict, describe_copies(copies), steps.seconds)
+
+
+class _Steps:
+    """Steps that are not done again where what they make is there, and the time that each took."""
+
+    def __init__(self, real: Path) -> None:
+        self.real, self.seconds = real, dict[str, float]()
+
+    def run(self, name: str, made: Path | None, verb: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Do a step unless `made` is there; training and study (None) know by themselves what is done."""
+        if made is not None and made.exists():
+            return None
+        say(f"— {name}")
+        begun = time.monotonic()
+        with files.resumable_from(self.real.exists):
+            result = verb(*args, **options)
+        self.seconds[name] = round(time.monotonic() - begun, 1)
+        return result
 
 
 def _whole_split(dataset: Dataset) -> str:
@@ -156,8 +150,6 @@ def _withdraw(out: Path) -> None:
 
 def _same_as_before(out: Path, asked: dict[str, Any]) -> None:
     """Remember what the demo was asked, and refuse to mix two demos in one folder."""
-    from plenish import files
-
     note = out / "demo.json"
     if note.exists():
         before = files.read_json(note)

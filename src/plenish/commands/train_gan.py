@@ -124,8 +124,6 @@ train_gan = command("train gan")(_train_by_recipe)
 def _choose(dataset: Dataset, run: Path, how: GanOptions, changes: Mapping[str, Any]) -> Recipe:
     """The recipe `auto`: the one chosen when the Run was made, or one for these data, with its reasons."""
     from plenish.networks.layers import base_and_stages
-    from plenish.recipes import auto
-
     if (run / "config.json").exists():
         before = auto.frozen(Run.open(run, "generator").config["config"], how.domain)
         if before is not None:
