@@ -30,7 +30,6 @@ from benchmarks.baseline import random_batch
 from benchmarks.gan_step import OurStep
 from benchmarks.race import timed
 from plenish import settings
-from plenish.commands.train_gan import method_of
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.networks import lowpass
@@ -39,6 +38,7 @@ from plenish.recipes import load_recipe
 from plenish.training import checkpoints
 from plenish.training.engine import Engine
 from plenish.training.gan.augment import Augment
+from plenish.training.gan.method import method_of
 from plenish.training.gan.penalties import Penalty
 
 TESTED = ["training", "networks", "latent", "metrics", "study"]

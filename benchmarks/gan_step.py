@@ -25,7 +25,6 @@ from benchmarks.race import (
     timed,
 )
 from plenish import settings
-from plenish.commands.train_gan import method_of
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.networks.gan import build, network_config
@@ -35,7 +34,7 @@ from plenish.recipes import load_recipe
 from plenish.training.engine import Engine
 from plenish.training.gan.augment import Augment
 from plenish.training.gan.growth import Growth
-from plenish.training.gan.method import Method
+from plenish.training.gan.method import Method, method_of
 from plenish.training.gan.penalties import Penalty
 from plenish.training.gan.state import GANState
 from plenish.training.gan.step import step

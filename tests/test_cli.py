@@ -134,7 +134,7 @@ def test_options_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "at least 1, not 0" in capsys.readouterr().err
 
 
-def test_a_defect_of_ours_shows_no_traceback(
+def test_an_internal_error_shows_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def broken(folder: Path = Path()) -> None:

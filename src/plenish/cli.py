@@ -14,7 +14,7 @@ import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from plenish import settings
 from plenish._version import __version__
@@ -27,114 +27,63 @@ if TYPE_CHECKING:
     from plenish.invocation import Command
 
 
-class Verb(NamedTuple):
-    """A verb: the module and name of its `invocation.Command`, and its purpose."""
-
-    target: str
-    purpose: str
-
-
-VERBS: dict[str, Verb] = {
-    "demo": Verb(
-        "plenish.commands.demo:demo",
-        "the whole chain on a phantom or on your own images",
-    ),
-    "doctor": Verb(
-        "plenish.commands.doctor:doctor", "versions, devices, what is missing, how fast this machine is"
-    ),
-    "import": Verb(
-        "plenish.commands.datasets:import_dataset", "make a Dataset from a folder, table, archive"
-    ),
-    "export": Verb("plenish.commands.datasets:export_dataset", "write a Dataset in another format"),
-    "split": Verb("plenish.commands.datasets:split_dataset", "freeze a train/val/test split"),
-    "profile": Verb(
-        "plenish.commands.profile:profile_dataset", "what is in a Dataset, and what is wrong with it"
-    ),
-    "phantom": Verb(
-        "plenish.commands.datasets:make_phantom", "make a Dataset of procedural tissue with known truth"
-    ),
-    "slides phantom": Verb(
-        "plenish.commands.slides:make_slides",
+VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("demo:demo", "the whole chain on a phantom or on your own images"),
+    "doctor": ("doctor:doctor", "versions, devices, what is missing, how fast this machine is"),
+    "import": ("datasets:import_dataset", "make a Dataset from a folder, table, archive"),
+    "export": ("datasets:export_dataset", "write a Dataset in another format"),
+    "split": ("datasets:split_dataset", "freeze a train/val/test split"),
+    "profile": ("profile:profile_dataset", "contents and problems of a Dataset"),
+    "phantom": ("datasets:make_phantom", "make a Dataset of procedural tissue with known truth"),
+    "slides phantom": (
+        "slides:make_slides",
         "make whole-slide images with annotated tumours and known truth",
     ),
-    "train generator": Verb(
-        "plenish.commands.train_gan:train_generator", "train a generator by a recipe, or go on training"
-    ),
-    "train gan": Verb("plenish.commands.train_gan:train_gan", "the same, by another name"),
-    "train autoencoder": Verb(
-        "plenish.commands.train_autoencoder:train_autoencoder", "train an autoencoder, or go on training"
-    ),
-    "train queue": Verb(
-        "plenish.commands.train_queue:train_queue",
+    "train generator": ("train_gan:train_generator", "train a generator by a recipe, or resume"),
+    "train gan": ("train_gan:train_gan", "the same, by another name"),
+    "train autoencoder": ("train_autoencoder:train_autoencoder", "train an autoencoder, or resume"),
+    "train queue": (
+        "train_queue:train_queue",
         "train variants of an autoencoder from one YAML file: FILE DATA OUT",
     ),
-    "train classifier": Verb(
-        "plenish.commands.train_classifier:train_classifier_run", "train a classifier and keep it in a Run"
+    "train classifier": ("train_classifier:train_classifier_run", "train a classifier and keep it in a Run"),
+    "encode": ("encode:encode", "add an autoencoder's encodings to a Dataset, as an array"),
+    "latents": ("latent:draw_encodings", "draw encodings by a column, correlate them with all"),
+    "nearest": ("latent:find_nearest", "images whose encodings are nearest to others'"),
+    "recipe list": ("recipes:list_recipes", "the recipes by name"),
+    "recipe run": ("train_gan:train_gan", "what the recipe named first is for: NAME DATA RUN"),
+    "recipe show": ("recipes:show_recipe", "one recipe with its provenance"),
+    "slides inspect": ("slides:inspect_slides", "properties of whole-slide images, by file"),
+    "slides tile": ("slides:tile_slides", "cut whole-slide images into a tile Dataset"),
+    "slides overlay": (
+        "slides:draw_overlay",
+        "a small picture of a slide with its tissue, annotations and tiles",
     ),
-    "encode": Verb(
-        "plenish.commands.encode:encode", "add an autoencoder's encodings to a Dataset, as an array"
+    "slides heatmap": ("slides_heatmap:draw_heatmap", "a trained Run's scores of every tile of a slide"),
+    "slides normalise": ("slides:normalise_stain", "give all tiles of a Dataset the stain of its train part"),
+    "slides select": ("slides:select_slides", "rank slides by how much of them is annotated"),
+    "generate": ("generate:generate", "make a synthetic Dataset from a trained generator"),
+    "export-model": ("export_model:export_model", "write a trained generator for other programs"),
+    "score": ("reported:score", "distance of synthetic images to real ones, and copies among them"),
+    "study": ("reported:study", "does synthetic data help a classifier: arms, seeds, verdict"),
+    "study autoencoders": (
+        "study_autoencoders:study_autoencoders",
+        "one autoencoder a class, compared by their errors",
     ),
-    "latents": Verb(
-        "plenish.commands.latent:draw_encodings", "draw encodings by a column, correlate them with all"
-    ),
-    "nearest": Verb(
-        "plenish.commands.latent:find_nearest",
-        "images whose encodings are nearest to others'",
-    ),
-    "recipe list": Verb("plenish.commands.recipes:list_recipes", "the recipes by name"),
-    "recipe run": Verb(
-        "plenish.commands.train_gan:train_gan",
-        "what the recipe named first is for: NAME DATA RUN",
-    ),
-    "recipe show": Verb("plenish.commands.recipes:show_recipe", "one recipe with its provenance"),
-    "slides inspect": Verb("plenish.commands.slides:inspect_slides", "what whole-slide images are, by file"),
-    "slides tile": Verb("plenish.commands.slides:tile_slides", "cut whole-slide images into a tile Dataset"),
-    "slides overlay": Verb(
-        "plenish.commands.slides:draw_overlay",
-        "a slide in small with its tissue, annotations and tiles",
-    ),
-    "slides heatmap": Verb(
-        "plenish.commands.slides_heatmap:draw_heatmap", "a trained Run's scores of every tile of a slide"
-    ),
-    "slides normalise": Verb(
-        "plenish.commands.slides:normalise_stain",
-        "give all tiles of a Dataset the stain of its train part",
-    ),
-    "slides select": Verb(
-        "plenish.commands.slides:select_slides", "rank slides by how much of them is annotated"
-    ),
-    "generate": Verb(
-        "plenish.commands.generate:generate", "make a synthetic Dataset from a trained generator"
-    ),
-    "export-model": Verb(
-        "plenish.commands.export_model:export_model",
-        "write a trained generator for other programs",
-    ),
-    "score": Verb(
-        "plenish.commands.reported:score", "how close synthetic images are to real ones, and are they copies"
-    ),
-    "study": Verb(
-        "plenish.commands.reported:study", "does synthetic data help a classifier: arms, seeds, verdict"
-    ),
-    "study autoencoders": Verb(
-        "plenish.commands.study_autoencoders:study_autoencoders",
-        "one autoencoder a class: do their errors tell the classes apart",
-    ),
-    "report": Verb("plenish.commands.report:write_report", "one HTML report of everything known"),
-    "runs list": Verb("plenish.commands.runs:list_runs", "the Runs in a folder"),
-    "runs show": Verb("plenish.commands.runs:show_run", "one Run"),
-    "runs rm": Verb("plenish.commands.runs:remove_run", "remove a Run"),
-    "runs prune": Verb("plenish.commands.runs:prune_runs", "remove old checkpoints"),
-    "bench": Verb("plenish.commands.bench:bench", "speed of a training step against the plain way"),
-    "bench autoencoder": Verb(
-        "plenish.commands.bench:bench_autoencoder", "speed of an autoencoder's training step"
-    ),
-    "bench gan": Verb("plenish.commands.bench:bench", "the same, by its full name"),
+    "report": ("report:write_report", "one HTML report of everything known"),
+    "runs list": ("runs:list_runs", "the Runs in a folder"),
+    "runs show": ("runs:show_run", "one Run"),
+    "runs rm": ("runs:remove_run", "remove a Run"),
+    "runs prune": ("runs:prune_runs", "remove old checkpoints"),
+    "bench": ("bench:bench", "speed of a training step against a plain training loop"),
+    "bench autoencoder": ("bench:bench_autoencoder", "speed of an autoencoder's training step"),
+    "bench gan": ("bench:bench", "the same, by its full name"),
 }
+"""Each verb's command, as a module of plenish.commands and a name in it, and its purpose."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `plenish`; exits with 0, 1 (our fault), 2 (bad input), 3 (the answer is no) or 130."""
+    """Entry point; exits with 0, 1 (internal error), 2 (invalid input), 3 (a check failed) or 130."""
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -154,7 +103,7 @@ def run(arguments: list[str]) -> int:
         print(f"plenish: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
-        # Whoever holds something to go on from has put that into the interrupt (see files.resumable_from).
+        # What the command can resume from is said in the interrupt (see files.resumable_from).
         print(f"plenish: interrupted; {str(stop) or 'nothing was written'}.", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -163,7 +112,7 @@ def run(arguments: list[str]) -> int:
     except SystemExit as done:
         return int(done.code or 0)
     except Exception as error:
-        return _our_fault(error)
+        return _internal_error(error)
 
 
 def _stop_like_ctrl_c() -> None:
@@ -174,7 +123,7 @@ def _stop_like_ctrl_c() -> None:
         signal.signal(signal.SIGTERM, interrupt)
 
 
-def _our_fault(error: Exception) -> int:
+def _internal_error(error: Exception) -> int:
     if isinstance(error, OSError) and (
         sentence := disk_sentence(error, Path(str(error.filename or "the output")))
     ):
@@ -190,8 +139,8 @@ def _our_fault(error: Exception) -> int:
     with tempfile.NamedTemporaryFile("w", prefix="plenish-", suffix=".log", delete=False) as file:
         file.write(traceback.format_exc())
     print(
-        f"plenish: a defect of ours: {type(error).__name__}: {str(error).partition(chr(10))[0]} "
-        f"(details in {file.name}; please report them).",
+        f"plenish: internal error: {type(error).__name__}: {str(error).partition(chr(10))[0]} "
+        f"(details in {file.name}; please report it with them).",
         file=sys.stderr,
     )
     return 1
@@ -199,12 +148,12 @@ def _our_fault(error: Exception) -> int:
 
 def _overview() -> str:
     width = max(map(len, VERBS)) + 2
-    lines = [f"  {name:<{width}}{verb.purpose}" for name, verb in VERBS.items()]
+    lines = [f"  {name:<{width}}{purpose}" for name, (_, purpose) in VERBS.items()]
     return "\n".join(
         [
             "usage: plenish VERB …          plenish VERB --help",
             "",
-            "Fill up a scarce image dataset, and learn whether it helps.",
+            "Extend a scarce image dataset with synthetic images, and measure whether they help.",
             "For research and teaching, not for diagnosis.",
             "",
             *lines,
@@ -240,11 +189,9 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
 
 def load_command(name: str) -> Command[Any]:
     """The command of a verb."""
-    from plenish.invocation import Command
-
-    module, function = VERBS[name].target.split(":")
-    found = getattr(importlib.import_module(module), function)
-    return found if isinstance(found, Command) else Command(found, name)
+    module, function = VERBS[name][0].split(":")
+    command: Command[Any] = getattr(importlib.import_module(f"plenish.commands.{module}"), function)
+    return command
 
 
 def _by_recipe(words: list[str]) -> tuple[str, list[str]]:
@@ -286,7 +233,7 @@ def _find_verb(arguments: list[str]) -> tuple[str, list[str]]:
     family = [name for name in VERBS if name.startswith(words[0] + " ")] if words else []
     if family and (len(words) < 2 or arguments[1] in ("-h", "--help")):
         if len(arguments) > 1 and arguments[1] in ("-h", "--help"):
-            print("\n".join(f"  plenish {name:<14} {VERBS[name].purpose}" for name in family))
+            print("\n".join(f"  plenish {name:<14} {VERBS[name][1]}" for name in family))
             raise SystemExit(0)
         raise InputError(
             f"'plenish {words[0]}' needs one more word: {', '.join(n.split()[1] for n in family)}."
@@ -360,4 +307,4 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-__all__ = ["VERBS", "Verb", "main", "run"]
+__all__ = ["VERBS", "load_command", "main", "run"]

@@ -60,7 +60,8 @@ def check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
     if not math.isfinite(value) or not all(_BOUNDS[key][1](value, bound) for key, bound in checked.items()):
         words = " and ".join(f"{_BOUNDS[key][0]} {_number(bound)}" for key, bound in checked.items())
         number = "" if words.startswith("at") else "a number "
-        raise InputError(f"{name} must be {number}{words}, not {_number(value)}.")
+        text = f"{name} must be {number}{words}, not {_number(value)}."
+        raise InputError(text, code="out-of-bounds", value=value)
 
 
 def check_fields(config: Any, section: str) -> None:
@@ -112,17 +113,6 @@ def overrides(options: Any, sections: Iterable[str], example: str) -> dict[str, 
         for key in field.metadata.get("sets", ()) if value is not None else ():
             found[key] = value
     return found | parse_overrides(options.options or [], sections, example)
-
-
-def check_numbers(least: Mapping[str, int], **given: float | None) -> None:
-    """Refuse impossible numbers by the option that was typed, before anything slow is imported.
-
-    Args:
-        least: parameters that are whole numbers, and the smallest each may be.
-        given: what was typed, by parameter; None where it was not.
-    """
-    for name, value in given.items():
-        check_bounds(option_name(name), value, {"least": least[name]} if name in least else {"above": 0})
 
 
 def parse_overrides(options: Sequence[str], sections: Iterable[str], example: str) -> dict[str, Any]:

@@ -15,9 +15,19 @@ class PlenishError(Exception):
 
 
 class InputError(PlenishError):
-    """The user's input cannot be used. The message is one sentence: what, where, and the mend."""
+    """The user's input cannot be used. The message is one sentence: what, where, and the fix.
+
+    Attributes:
+        code: what is wrong, as a word that programs can compare; empty where the message is all there is.
+        value: the offending value.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, code: str = "", value: Any = None) -> None:
+        """Keep the message and the data in it."""
+        super().__init__(message)
+        self.code, self.value = code, value
 
 
 class CheckFailed(PlenishError):
@@ -39,7 +49,8 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
     close = nearest(name, known)
     hint = f"; did you mean '{close}'?" if close else "."
     shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
-    return InputError(f"Unknown {kind} '{name}'{hint} Known: {shown or 'none'}.")
+    text = f"Unknown {kind} '{name}'{hint} Known: {shown or 'none'}."
+    return InputError(text, code="unknown", value=name)
 
 
 _MEANT: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from plenish import cli, settings
-from plenish.commands.train_gan import method_of, train_gan
+from plenish.commands.train_gan import train_gan
 from plenish.errors import InputError
 from plenish.recipes import auto, load_recipe
 from plenish.recipes.auto import Facts, choose
 from plenish.runs import Run
+from plenish.training.gan.method import method_of
 
 TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]
 

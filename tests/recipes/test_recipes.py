@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from plenish.commands.train_gan import method_of
 from plenish.recipes import load_recipe
+from plenish.training.gan.method import method_of
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,9 @@ class _Steps:
     def __init__(self, real: Path) -> None:
         self.real, self.seconds = real, dict[str, float]()
 
-    def run(self, name: str, made: Path | None, verb: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def run(
+        self, name: str, made: Path | None, verb: Callable[..., Any], /, *args: Any, **options: Any
+    ) -> Any:
         """Do a step unless `made` is there; training and study (None) know by themselves what is done."""
         if made is not None and made.exists():
             return None

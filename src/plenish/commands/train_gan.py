@@ -8,23 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from plenish import settings
 from plenish.commands.request import request_hash
-from plenish.configuration import apply_overrides, build_config, option, option_names, overrides
+from plenish.configuration import option, option_names, overrides
 from plenish.datasets.dataset import Dataset, Subset
-from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.files import RESUME_HINT
 from plenish.invocation import command
-from plenish.networks.families import network_config
-from plenish.progress import say, warn
-from plenish.recipes import AUTO, SECTIONS, Recipe, family_recipe, load_recipe
+from plenish.progress import say
+from plenish.recipes import AUTO, SECTIONS, Recipe, auto, family_recipe, load_recipe
 from plenish.runs import Run, warn_of_other_machine
 
 if TYPE_CHECKING:
-    from plenish.training.gan.method import Method
     from plenish.training.gan.trial import Trial
-    from plenish.training.generator import GeneratorTask, Validator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +119,7 @@ train_gan = command("train gan")(_train_by_recipe)
 def _choose(dataset: Dataset, run: Path, how: GanOptions, changes: Mapping[str, Any]) -> Recipe:
     """The recipe `auto`: the one chosen when the Run was made, or one for these data, with its reasons."""
     from plenish.networks.layers import base_and_stages
+
     if (run / "config.json").exists():
         before = auto.frozen(Run.open(run, "generator").config["config"], how.domain)
         if before is not None:
@@ -159,11 +155,12 @@ def _train(
     dataset: Dataset, subset: Subset, path: Path, recipe: Recipe, how: GanOptions, changes: Mapping[str, Any],
     request: str,
 ) -> Run | Trial:  # fmt: skip
+    from plenish.metrics.validation import validator_of
     from plenish.report.build import write_own_report
-    from plenish.training import generator
+    from plenish.training.generator import CHANGEABLE, learner_class, plan_task, train_generator
 
-    learner = generator.learner_class(recipe.family)
-    task = _task(subset, recipe, how, changes)
+    learner = learner_class(recipe.family)
+    task = plan_task(recipe.family, recipe.sections, changes, subset, how.conditional, OPTIONS)
     learner.check(task, changes)
     if how.dry_run:
         trial = learner.try_out(task)
@@ -179,14 +176,15 @@ def _train(
     is_new = not (path / "config.json").exists()
     if is_new:
         learner.check_memory(task)
-        validator = _validator(dataset, subset.split_name, how.validation)  # Refuses before a Run is made.
+        # What cannot be scored is refused before a Run is made.
+        validator = validator_of(dataset, subset.split_name) if how.validation else None
     run = Run.open_or_create(
         path,
         "generator",
         config,
         data=provenance,
         seed=how.seed,
-        may_change=generator.CHANGEABLE,
+        may_change=CHANGEABLE,
         typed=OPTIONS,
     )
     if _finished(run, kimg=task.schedule.kimg):
@@ -195,96 +193,9 @@ def _train(
         run.update_status(request=request)
         warn_of_other_machine(run, task.engine.describe())
         if not is_new:
-            validator = _validator(dataset, subset.split_name, how.validation)
-        task = dataclasses.replace(task, validator=validator)
-        outcome = generator.train_generator(task, run, retry=how.retry)
+            validator = validator_of(dataset, subset.split_name) if how.validation else None
+        outcome = train_generator(dataclasses.replace(task, validator=validator), run, retry=how.retry)
         write_own_report(run.path, "run")
     if outcome == "interrupted":
         raise KeyboardInterrupt(RESUME_HINT)
     return run
-
-
-def _task(subset: Subset, recipe: Recipe, how: GanOptions, changes: Mapping[str, Any]) -> GeneratorTask:
-    """The training that a recipe and options ask for.
-
-    Raises:
-        InputError: an unknown option, a value of another kind, or one that does not fit the data.
-    """
-    from plenish.training import generator
-    from plenish.training.engine import Engine
-
-    if "network.size" in changes or "network.channels" in changes or "network.labels" in changes:
-        raise InputError(
-            "Size, channels and labels of the networks are those of the data; import these differently."
-        )
-    for key in changes:
-        if key.split(".")[0] not in recipe.sections:
-            raise InputError(
-                f"The family {recipe.family} has no {key}, which {OPTIONS.get(key, '--options')} sets; use "
-                f"--options with its own sections {', '.join(recipe.sections)}."
-            )
-    sections = apply_overrides(recipe.sections, changes)
-    if "adversarial.batch" in changes and "growth.batches" not in changes:
-        sections["growth"]["batches"] = ""  # The batch that was asked for holds at every stage.
-    dataset = subset.dataset
-    given = {"size": dataset.size, "channels": dataset.channels, "labels": _labels(subset, how.conditional)}
-    asked = {**sections["network"], **given}
-    try:
-        network = network_config(recipe.family, asked)
-    except InputError:
-        width, most = changes.get("network.width"), asked.get("max_width")
-        if type(width) is type(most) is int and 1 <= most < width:
-            raise InputError(
-                f"--width {width} is more than network.max_width; raise that too, with "
-                f"--options network.max_width={width}, or use a smaller --width."
-            ) from None
-        raise
-    kinds = generator.learner_class(recipe.family).sections
-    parts = {name: build_config(kind, sections[name], name) for name, kind in kinds.items()}
-    schedule = build_config(generator.Schedule, sections["schedule"], "schedule")
-    if len(subset) < 2:
-        raise InputError(f"{dataset.path} has {len(subset)} image to train on; a generator needs at least 2.")
-    if len(subset) < 100:
-        warn(f"only {len(subset)} images to train on; expect near copies, and look at the copies audit.")
-    engine = Engine.from_settings()
-    return generator.GeneratorTask(recipe.family, network, parts, schedule, subset, engine)
-
-
-def _labels(subset: Subset, conditional: bool | None) -> LabelSchema:
-    """The labels that the networks are given."""
-    dataset = subset.dataset
-    labels = dataset.labels if conditional is not False else LabelSchema()
-    if labels.kind == "continuous" and abs(subset.y()).max() > 10:
-        raise InputError(
-            f"The labels of {dataset.path} reach {abs(subset.y()).max():g}; networks take continuous labels "
-            "within ±10, so import them scaled, or train with --no-conditional."
-        )
-    if conditional and not labels.width:
-        raise InputError(f"{dataset.path} has no labels to be conditional on; import it with labels.")
-    if conditional is None and not labels.width:
-        say(f"{dataset.path} has no labels, so the networks are not conditional.")
-    return labels
-
-
-def method_of(sections: Mapping[str, Mapping[str, Any]]) -> Method:
-    """The training method that a recipe's sections describe.
-
-    Raises:
-        InputError: an unknown option, or a value of another kind.
-    """
-    from plenish.training.gan.method import PARTS, Method
-
-    return Method(**{name: build_config(part, sections[name], name) for name, part in PARTS.items()})
-
-
-def _validator(dataset: Dataset, split: str, validation: bool) -> Validator | None:
-    if not validation:
-        return None
-    if "val" not in set(dataset.split(split).part_of):
-        warn(f"the split '{split}' has no val part, so the newest checkpoint counts as the best.")
-        return None
-    if not settings.is_first_process():
-        return lambda images, y: math.nan  # The first process scores.
-    from plenish.metrics.validation import ValidationKID
-
-    return ValidationKID.fit(dataset, split, seed=0).score

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +14,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.metrics.features import DomainExtractor, extract
 from plenish.metrics.fidelity import enough_rows, kid
+from plenish.progress import warn
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,15 @@ class ValidationKID:
         if not scores:
             return kid(self.reference, features)
         return float(np.average(scores, weights=sizes))
+
+
+def validator_of(
+    dataset: Dataset, split: str
+) -> Callable[[NDArray[np.uint8], NDArray[np.float32] | None], float] | None:
+    """The score against the val part that decides the best checkpoint; None, with a warning, without one."""
+    if "val" not in set(dataset.split(split).part_of):
+        warn(f"the split '{split}' has no val part, so the newest checkpoint counts as the best.")
+        return None
+    if not settings.is_first_process():
+        return lambda images, y: math.nan  # The first process scores.
+    return ValidationKID.fit(dataset, split, seed=0).score

@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plenish.configuration import option
+from plenish.configuration import apply_overrides, build_config, option
 from plenish.datasets.batches import TrainingImages
 from plenish.datasets.dataset import Subset
+from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
-from plenish.networks.families import family, load_learner
+from plenish.networks.families import family, load_learner, network_config
 from plenish.networks.sampler import Sampler
+from plenish.progress import say, warn
 from plenish.runs import Run
 from plenish.training import trainer
 from plenish.training.engine import Engine, stable_seed, to_uint8
@@ -156,6 +158,75 @@ class GeneratorLearner(Learner):
         """Training rows whose labels fixed samples are made with."""
         order = np.random.default_rng(clock.seed).permutation(len(self.task.subset))
         return order[np.arange(n) % len(order)]
+
+
+def plan_task(
+    family: str, sections: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Any], subset: Subset,
+    conditional: bool | None = None, typed: Mapping[str, str] = {},
+) -> GeneratorTask:  # fmt: skip
+    """The training that a recipe's sections and options ask for.
+
+    Args:
+        family: name of the family.
+        sections: options by section, as a recipe has them.
+        changes: what is asked for beside the recipe, by dotted key.
+        subset: training rows.
+        conditional: give the labels to the networks; None does so whenever there are labels.
+        typed: the option that sets a dotted key, for messages.
+
+    Raises:
+        InputError: an unknown option, a value of another kind, or one that does not fit the data.
+    """
+    if "network.size" in changes or "network.channels" in changes or "network.labels" in changes:
+        raise InputError(
+            "Size, channels and labels of the networks are those of the data; import these differently."
+        )
+    for key in changes:
+        if key.split(".")[0] not in sections:
+            raise InputError(
+                f"The family {family} has no {key}, which {typed.get(key, '--options')} sets; use "
+                f"--options with its own sections {', '.join(sections)}."
+            )
+    chosen = apply_overrides(sections, changes)
+    if "adversarial.batch" in changes and "growth.batches" not in changes:
+        chosen["growth"]["batches"] = ""  # The batch that was asked for holds at every stage.
+    dataset = subset.dataset
+    given = {"size": dataset.size, "channels": dataset.channels, "labels": _labels(subset, conditional)}
+    asked = {**chosen["network"], **given}
+    try:
+        network = network_config(family, asked)
+    except InputError:
+        width, most = changes.get("network.width"), asked.get("max_width")
+        if type(width) is type(most) is int and 1 <= most < width:
+            raise InputError(
+                f"--width {width} is more than network.max_width; raise that too, with "
+                f"--options network.max_width={width}, or use a smaller --width."
+            ) from None
+        raise
+    kinds = learner_class(family).sections
+    parts = {name: build_config(kind, chosen[name], name) for name, kind in kinds.items()}
+    schedule = build_config(Schedule, chosen["schedule"], "schedule")
+    if len(subset) < 2:
+        raise InputError(f"{dataset.path} has {len(subset)} image to train on; a generator needs at least 2.")
+    if len(subset) < 100:
+        warn(f"only {len(subset)} images to train on; expect near copies, and look at the copies audit.")
+    return GeneratorTask(family, network, parts, schedule, subset, Engine.from_settings())
+
+
+def _labels(subset: Subset, conditional: bool | None) -> LabelSchema:
+    """The labels that the networks are given."""
+    dataset = subset.dataset
+    labels = dataset.labels if conditional is not False else LabelSchema()
+    if labels.kind == "continuous" and abs(subset.y()).max() > 10:
+        raise InputError(
+            f"The labels of {dataset.path} reach {abs(subset.y()).max():g}; networks take continuous labels "
+            "within ±10, so import them scaled, or train with --no-conditional."
+        )
+    if conditional and not labels.width:
+        raise InputError(f"{dataset.path} has no labels to be conditional on; import it with labels.")
+    if conditional is None and not labels.width:
+        say(f"{dataset.path} has no labels, so the networks are not conditional.")
+    return labels
 
 
 def check_amount(subset: Subset, batch: int, asked: bool) -> None:

@@ -187,7 +187,6 @@ def test_a_rollback_goes_behind_the_beginning_of_the_failure(
 
 def _scored(monkeypatch: pytest.MonkeyPatch, scores: dict[int, float]) -> None:
     """Let checkpoints be scored by the images seen."""
-    from plenish.commands import train_gan as recipe_train
 
     seen = []
     real = gan.GANLearner.validate
@@ -197,7 +196,9 @@ def _scored(monkeypatch: pytest.MonkeyPatch, scores: dict[int, float]) -> None:
         return real(self, clock)
 
     monkeypatch.setattr(gan.GANLearner, "validate", validate)
-    monkeypatch.setattr(recipe_train, "_validator", lambda *_: lambda images, y: scores[seen[-1]])
+    monkeypatch.setattr(
+        "plenish.metrics.validation.validator_of", lambda *_: lambda images, y: scores[seen[-1]]
+    )
 
 
 class _Killed(BaseException):
@@ -259,10 +260,9 @@ def test_after_a_rollback_the_best_is_among_what_is_left(
 def test_patience_ends_a_training_that_no_longer_improves(
     stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from plenish.commands import train_gan as recipe_train
 
     scores = iter([5.0, 3.0, 4.0, 4.0, 2.0, 1.0])
-    monkeypatch.setattr(recipe_train, "_validator", lambda *_: lambda images, y: next(scores))
+    monkeypatch.setattr("plenish.metrics.validation.validator_of", lambda *_: lambda images, y: next(scores))
     options = [*TINY, "schedule.patience=2"]
     data = stripes()
     run = _train(data, tmp_path / "run", 1.0, validation=True, options=options)

@@ -1,0 +1,170 @@
+"""Variants of an autoencoder, trained one after another, with a table of them.
+
+Each variant is trained by a process of its own, so that whatever ends one (memory, an internal error, a
+divergence) leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+
+from plenish import files, invocation, settings
+from plenish.datasets.dataset import Dataset
+from plenish.errors import InputError
+from plenish.progress import warn
+from plenish.runs import Run
+
+RESULTS = "results.csv"
+_COLUMNS = (
+    "variant", "state", "epoch", "best_epoch", "val_mse", "val_ssim", "test_mse", "test_ssim", "parameters",
+    "encoding", "images_per_s", "seconds", "message",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Queue:
+    """Variants that were trained, or tried.
+
+    Attributes:
+        path: the folder with a Run for each.
+        rows: one a variant, as in results.csv.
+    """
+
+    path: Path
+    rows: list[dict[str, Any]]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {
+            "queue": str(self.path), "table": str(self.path / RESULTS),
+            "failed": [row["variant"] for row in self.rows if row["state"] not in ("complete",)],
+            "variants": self.rows,
+        }  # fmt: skip
+
+    def __rich__(self) -> Any:
+        """The table without columns that nothing is in."""
+        table = Table(title="variants, by their error on val", title_justify="left")
+        shown = ("variant", "state", "best_epoch", "val_mse", "test_mse", "test_ssim", "encoding", "seconds")
+        for column in shown:
+            table.add_column(column.replace("_", " "))
+        for row in self.rows:
+            table.add_row(*(_cell(row[column]) for column in shown))
+        messages = [f"• {row['variant']}: {row['message']}" for row in self.rows if row["message"]]
+        return Group(table, *map(escape, messages), escape(str(self.path / RESULTS)))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
+
+
+def claim(out: Path, dataset: Dataset, split: str) -> None:
+    """Make the folder, or refuse one that holds something else or a queue on other data."""
+    mark = out / "queue.json"
+    about = {key: v for key, v in dataset.provenance(split).items() if key not in ("path", "name")}
+    if mark.is_file():
+        if files.read_json(mark) != about:
+            raise InputError(
+                f"{out} holds a queue on other data or another split; give those, or another folder."
+            )
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} already exists and is not a queue; choose another name or remove it.")
+    with files.reporting_disk(out):
+        out.mkdir(parents=True, exist_ok=True)
+        files.write_json(mark, about)
+
+
+def run_variant(out: Path, name: str, variant: Mapping[str, Any], data: Path, split: str) -> None:
+    """Train one variant in a process of its own; what it says of its end is kept in `failures.json`."""
+    recipe = out / "recipes" / f"{name}.yaml"
+    with files.reporting_disk(out):
+        recipe.parent.mkdir(exist_ok=True)
+        files.write_bytes(recipe, yaml.safe_dump(variant["recipe"], sort_keys=False).encode())
+    asked = settings.current()
+    command = [
+        sys.executable, "-m", "plenish", "train", "autoencoder", str(data), str(out / name), "--recipe",
+        str(recipe), "--split", split, "--json", "--device", asked.device, "--precision", asked.precision,
+    ]  # fmt: skip
+    command += ["--threads", str(asked.threads)] if asked.threads else []
+    command += ["--quiet"] if asked.quiet else []
+    command += ["--seed", str(variant["seed"])] if "seed" in variant else []
+    command += ["--only", *map(str, variant["only"])] if variant.get("only") else []
+    message = _wait(command)
+    failures = out / "failures.json"
+    told = files.read_json(failures) if failures.exists() else {}
+    told.pop(name, None)
+    if message:
+        told[name] = message
+        warn(f"variant {name}: {message}")
+    files.write_json(failures, told)
+
+
+def _wait(command: list[str]) -> str:
+    """Run a command; returns why it failed, or nothing. A request to stop is passed on and waited for."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        last = ""
+        try:
+            for line in process.stderr:
+                if not settings.current().quiet:
+                    print(line, end="", file=sys.stderr, flush=True)
+                last = line.strip() or last
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.terminate()  # It writes a checkpoint first; Ctrl-C at a terminal has told it already.
+            process.wait()
+            raise KeyboardInterrupt(files.RESUME_HINT) from None
+    if code == 130:
+        raise KeyboardInterrupt(files.RESUME_HINT)
+    if code == 0:
+        return ""
+    return last.removeprefix("plenish: ") or f"ended with exit code {code}"
+
+
+def write_results(out: Path, variants: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Write results.csv and results.json from the Runs there are, best on val first; returns the rows."""
+    failures = out / "failures.json"
+    told = files.read_json(failures) if failures.exists() else {}
+    rows = [_row(out, name, told.get(name)) for name in variants]
+    rows.sort(key=lambda row: (row["val_mse"] is None, row["val_mse"] or 0.0))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write_bytes(out / RESULTS, text.getvalue().encode())
+    files.write_json(out / "results.json", {"command": invocation.record(), "variants": rows})
+    return rows
+
+
+def _row(out: Path, name: str, message: str | None) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(_COLUMNS)
+    row |= {"variant": name, "state": "failed" if message else "waiting", "message": message}
+    if not (out / name / "config.json").is_file():
+        return row
+    run = Run.open(out / name, "autoencoder")
+    status = run.status
+    row["state"] = row["state"] if message else run.state
+    row |= {"epoch": status.get("epoch"), "seconds": status.get("seconds")}
+    row |= {key: status.get(key) for key in ("parameters", "encoding")}
+    row["best_epoch"] = status.get("best", {}).get("epoch")
+    for entry in status.get("errors", []):
+        for measure in ("mse", "ssim"):
+            row[f"{entry['part']}_{measure}"] = entry.get(measure)
+    table = run.metrics()
+    if "images_per_s" in table:
+        row["images_per_s"] = float(table["images_per_s"].median())
+    return row
