@@ -49,9 +49,8 @@ class Overlay:
 
 
 def draw_overlay(
-    slide: Path, out: Path, *, annotations: Path | None = None, data: Path | None = None,
-    grid: GridOptions, tissue: TissueOptions,
-    rules: LabelRules, picture: PictureOptions,
+    slide: Path, out: Path, *, annotations: Path | None = None, data: Path | None = None, grid: GridOptions,
+    tissue: TissueOptions, rules: LabelRules, picture: PictureOptions,
 ) -> Overlay:  # fmt: skip
     """Draw a slide in small with the outline of its tissue, its annotations and its tiles.
 

@@ -82,11 +82,9 @@ class TiledSlides:
 
 
 def tile_slides(
-    slides: Path, out: Path, *, annotations: Path | None = None, grid: GridOptions,
-    tissue: TissueOptions, rules: LabelRules,
-    labels: TileLabelOptions, filters: FilterOptions,
-    table: TableOptions, draw: DrawOptions,
-    output: OutputOptions, workers: int | None = None,
+    slides: Path, out: Path, *, annotations: Path | None = None, grid: GridOptions, tissue: TissueOptions,
+    rules: LabelRules, labels: TileLabelOptions, filters: FilterOptions, table: TableOptions,
+    draw: DrawOptions, output: OutputOptions, workers: int | None = None,
 ) -> TiledSlides:  # fmt: skip
     """Cut whole-slide images into tiles, as a Dataset.
 
