@@ -30,6 +30,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def printable(ref: str) -> str:
+    """A file name as text that can be stored anywhere: bytes that are no UTF-8 become escapes."""
+    return ref.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def flush_folder(path: Path) -> None:
     """Force a folder's entries to disk, so that a rename inside it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -17,7 +17,7 @@ from plenish.datasets.images import RESIZER, Fit, is_grey
 from plenish.datasets.rejections import Rejection, describe
 from plenish.datasets.schema import PARTS
 from plenish.datasets.sources import TableOptions, recognise
-from plenish.datasets.sources.listing import Listing, printable
+from plenish.datasets.sources.listing import Listing
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 from plenish.parallel import default_workers
@@ -214,9 +214,9 @@ def _about(
 ) -> dict[str, Any]:
     kept = dict(listing.about)
     about = {
-        "name": name or kept.get("name") or printable(out.resolve().name),
+        "name": name or kept.get("name") or files.printable(out.resolve().name),
         "licence": licence or kept.get("licence", ""),
-        "source": kept.get("source") or printable(str(source.resolve())),
+        "source": kept.get("source") or files.printable(str(source.resolve())),
         "intended_use": intended_use or kept.get("intended_use", ""),
     }  # fmt: skip
     return about | {
@@ -265,7 +265,7 @@ def _write(
         if isinstance(item, Rejection):
             writer.add(result.pixels[start : start + len(rows)], rows)
             start, rows = start + len(rows), []
-            counts.rejected.append(dataclasses.replace(item, source=printable(item.source)))
+            counts.rejected.append(dataclasses.replace(item, source=files.printable(item.source)))
             writer.reject(counts.rejected[-1])
             continue
         digest, upscaled, coloured, peak = item
@@ -281,7 +281,7 @@ def _finish(
     listing: Listing, writer: DatasetWriter, counts: _Counts, shape: Shape, warnings: list[str]
 ) -> None:
     lost = {rejection.source for rejection in counts.rejected}
-    kept = np.array([printable(ref) not in lost for ref in listing.refs])
+    kept = np.array([files.printable(ref) not in lost for ref in listing.refs])
     for name, parts in listing.splits.items():
         writer.splits[name] = [part for part, there in zip(parts, kept) if there]
     for name, (array, manifest) in listing.arrays.items():
@@ -315,7 +315,7 @@ def _warnings(counts: _Counts, listing: Listing, shape: Shape, out: Path) -> lis
         )
     if listing.schema.kind == "categorical" and listing.labels is not None and counts.rejected:
         lost = {rejection.source for rejection in counts.rejected}
-        left = {label for ref, label in zip(listing.refs, listing.labels) if printable(ref) not in lost}
+        left = {label for ref, label in zip(listing.refs, listing.labels) if files.printable(ref) not in lost}
         texts += [
             f"No image of class '{name}' could be read." for name in listing.schema.names if name not in left
         ]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from plenish.datasets.rejections import Kind, Rejection
-from plenish.datasets.sources.listing import printable
 from plenish.errors import InputError, unknown
+from plenish.files import printable
 from plenish.slides.names import SUFFIXES, barcode, slide_name
 from plenish.slides.tiling_config import TableOptions
 

@@ -16,7 +16,6 @@ from plenish.configuration import check_bounds
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import LabelSchema
-from plenish.datasets.sources.listing import printable
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 from plenish.progress import progress, warn
@@ -128,9 +127,9 @@ def tile_slides(
     tiling = Tiling(out, listed, config, draw, table.label_column is not None)
     refuse_changed(tiling)
     writer = DatasetWriter(
-        out, name=output.name or printable(out.resolve().name), size=grid.size, channels=3,
+        out, name=output.name or files.printable(out.resolve().name), size=grid.size, channels=3,
         labels=LabelSchema(), config=_config(slides, tiling, output), licence=output.licence,
-        source=printable(str(slides.resolve())), intended_use=output.intended_use,
+        source=files.printable(str(slides.resolve())), intended_use=output.intended_use,
     )  # fmt: skip
     context = JobContext(config, output.images, tiling.partial / "images", output.quality)
     with writer, tile_reader(context, workers) as reader:

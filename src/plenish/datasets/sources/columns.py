@@ -14,8 +14,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from plenish.datasets.schema import LabelSchema
-from plenish.datasets.sources.listing import ALIASES, categorical, natural, printable
+from plenish.datasets.sources.listing import ALIASES, categorical, natural
 from plenish.errors import InputError
+from plenish.files import printable
 from plenish.wording import plural
 
 Columns = dict[str, list[Any]]

@@ -19,6 +19,7 @@ from plenish.datasets.images import MAX_BYTES, MAX_PIXELS
 from plenish.datasets.schema import LabelSchema, Part
 from plenish.datasets.sources.pieces import Blocks, Piece
 from plenish.errors import InputError
+from plenish.files import printable
 
 LabelKind = Literal["auto", "categorical", "multilabel", "continuous"]
 _DEFLATE_MOST = 1032
@@ -150,11 +151,6 @@ def natural(text: str) -> tuple[tuple[int, str] | tuple[int, int, str], ...]:
     """A key that sorts `img2` before `img10`."""
     pieces = re.split(r"(\d+)", text)
     return tuple((0, int(piece), piece) if i % 2 else (1, piece) for i, piece in enumerate(pieces))
-
-
-def printable(ref: str) -> str:
-    """A file name as text that can be stored anywhere: bytes that are no UTF-8 become escapes."""
-    return ref.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def class_name(folder: str) -> str:
