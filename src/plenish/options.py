@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import inspect
 import re
 import types
@@ -118,9 +119,8 @@ class _Reader:
         section = _SECTION_OPTION.fullmatch(option)
         if section and "options" in self.known:
             key = f"{section[1]}.{section[2].replace('-', '_')}"
-            self.given.setdefault("options", []).append(
-                f"{key}={text if attached else self._next(option, tokens)}"
-            )
+            value = text if attached else self._next(option, tokens)
+            self.given.setdefault("options", []).append(f"{key}={value}")
             return ""
         negated = self.options.get("--" + option[5:]) if option.startswith("--no-") else None
         if negated and option not in self.options and _is_bool(self.known[negated]):
@@ -229,15 +229,11 @@ def convert(hint: Any, value: Any) -> Any:
         if str(value).lower() not in ("true", "false"):
             raise ValueError("true or false")
         return str(value).lower() == "true"
-    words = {int: "a whole number", float: "a number"}
+    text = str(value)
     try:
-        return (
-            kind(_YAML_NUMBERS.get(str(value), str(value)))
-            if kind in words
-            else kind(value if isinstance(value, kind) else str(value))
-        )
+        return kind(_YAML_NUMBERS.get(text, text) if kind is float else text)
     except ValueError:
-        raise ValueError(words[kind]) from None
+        raise ValueError("a whole number" if kind is int else "a number") from None
 
 
 def _converted_list(kind: Any, value: Any) -> Any:
@@ -248,17 +244,11 @@ def _converted_list(kind: Any, value: Any) -> Any:
     return get_origin(kind)(convert(inner[0], item) for item in items)
 
 
-class _Formatter(argparse.HelpFormatter):
-    """Help without the types that Python knows."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28, width=110)
-
-
 def _help(prog: str, command: Command[Any], bare: list[Parameter]) -> str:
     """Help in the words of the docstrings, with what holds if nothing is said."""
     about = inspect.cleandoc(command.__doc__ or "").split("\nArgs:")[0].rstrip()
-    parser = argparse.ArgumentParser(prog, description=about, formatter_class=_Formatter)
+    layout = functools.partial(argparse.HelpFormatter, max_help_position=28, width=110)
+    parser = argparse.ArgumentParser(prog, description=about, formatter_class=layout)
     for parameter in bare:
         several = _is_list(parameter)
         parser.add_argument(parameter.name, help=_about(parameter), nargs="+" if several else None)
@@ -272,9 +262,8 @@ def _help(prog: str, command: Command[Any], bare: list[Parameter]) -> str:
         metavar = option.lstrip("-").upper().replace("-", "_")
         shown: dict[str, Any] = {"metavar": f"{metavar} …" if _is_list(parameter) else metavar}
         if _is_bool(parameter):
-            shown = {
-                "action": argparse.BooleanOptionalAction if parameter.default is not False else "store_true"
-            }
+            both = parameter.default is not False  # Also --no-NAME.
+            shown = {"action": argparse.BooleanOptionalAction if both else "store_true"}
         group.add_argument(*names, dest=parameter.name, help=_about(parameter), default=None, **shown)
     return parser.format_help().rstrip()
 

@@ -57,7 +57,7 @@ def demo(
     """Run the whole chain: data, split, generator, synthetic images, scores, study, report.
 
     Without --data it makes a phantom of tissue and takes a few minutes on two cores. Steps already done in
-    OUT are not done again, so that an interrupted demo goes on where it stopped.
+    OUT are not done again, so that an interrupted demo is resumed.
 
     Args:
         out: folder for everything the demo makes.

@@ -35,9 +35,9 @@ class AutoencoderOptions:
         epochs: length, in passes over the training images; may be raised later.
         batch: images a step.
         lr: learning rate.
-        patience: end after this many evaluations without a lower error on val; 0 goes on to the end.
+        patience: end after this many evaluations without a lower error on val; 0 trains to the end.
         errors: measure every val and test image at the end.
-        retry: go on after a divergence, with other random draws.
+        retry: resume after a divergence, with other random draws.
         options: further options as section.name=value, such as network.norm=batch; each is also an option by
             itself, such as --network.norm batch.
     """
@@ -78,10 +78,10 @@ class AutoencoderRun(TrainedRun):
 def train_autoencoder(data: Path, run: Path, *, how: AutoencoderOptions) -> AutoencoderRun:
     """Train a convolutional autoencoder on the train part of a Dataset, or go on training it.
 
-    The same command again goes on where the Run stood; on a CPU with the weights of a run never stopped, bit
-    for bit. Ctrl-C writes a checkpoint first. The weights with the lowest error on val are kept, and training
-    ends when it has not fallen for --patience epochs. Then the errors of every val and test image are written
-    to errors.parquet, in units of [0, 1]; that reading of the test part is counted.
+    The same command again resumes from the newest checkpoint; on a CPU with the weights of a run never
+    stopped, bit for bit. Ctrl-C writes a checkpoint first. The weights with the lowest error on val are kept,
+    and training ends when it has not fallen for --patience epochs. Then the errors of every val and test
+    image are written to errors.parquet, in units of [0, 1]; that reading of the test part is counted.
 
     Args:
         data: the Dataset; it must have been split.
@@ -101,7 +101,7 @@ def train_autoencoder(data: Path, run: Path, *, how: AutoencoderOptions) -> Auto
         before = Run.open(run, "autoencoder")
         whole = before.state == "complete" and (not how.errors or _is_measured(before))
         if whole and before.status.get("request") == request:
-            say(f"{run} is complete; a larger --epochs goes on.")
+            say(f"{run} is complete; use a larger --epochs to train on.")
             return AutoencoderRun(before)
     return AutoencoderRun(_train(dataset, run, recipe, how, changes, request))
 

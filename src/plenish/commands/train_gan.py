@@ -1,4 +1,4 @@
-"""`plenish train gan`: recipe, Dataset and options become a Run, trained from where it stands."""
+"""`plenish train generator`: recipe, Dataset and options become a Run, trained or resumed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class GanOptions:
         checkpoint_kimg: interval of checkpoints.
         keep: newest checkpoints kept, beside the best.
         validation: score each checkpoint against the val part, to know the best.
-        retry: go on after a divergence, with other random draws.
+        retry: resume after a divergence, with other random draws.
         on_failure: what to do when the training diverges: `stop` at the last good checkpoint, as by default,
             or `rollback` to it and go on with other random draws, up to schedule.rollbacks times.
         domain: for the recipe auto, the kind of images: natural, faces, comic, histology, dermoscopy or text;
@@ -75,8 +75,8 @@ OPTIONS = option_names(GanOptions)
 def _train_by_recipe(data: Path, run: Path, *, how: GanOptions) -> Run | Trial:
     """Train a generator on the train part of a Dataset, or go on training it.
 
-    The same command again goes on where the Run stood; on a CPU with the weights of a run never stopped, bit
-    for bit. Ctrl-C writes a checkpoint first. Stops with exit code 3 when the training diverges.
+    The same command again resumes from the newest checkpoint; on a CPU with the weights of a run never
+    stopped, bit for bit. Ctrl-C writes a checkpoint first. Stops with exit code 3 when the training diverges.
 
     Args:
         data: the Dataset; it must have been split.
@@ -147,7 +147,7 @@ def _finished(run: Run, request: str | None = None, kimg: float = 0.0) -> Run | 
     trained = load_state(newest)["nimg"] / 1000 if newest is not None else 0.0
     if trained < max(kimg, float(status.get("kimg", math.inf))):
         return None
-    say(f"{run.path} is complete: it has been trained for {trained:g} kimg; a larger --kimg goes on.")
+    say(f"{run.path} is complete: it has been trained for {trained:g} kimg; use a larger --kimg to train on.")
     return run
 
 

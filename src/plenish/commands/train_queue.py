@@ -23,8 +23,8 @@ def train_queue(
 ) -> queue.Queue:
     """Train variants of an autoencoder from one YAML file; a variant that fails does not stop the others.
 
-    The same command again goes on with the variant at work when it stopped, and tries failed ones again.
-    Choose by the error on val: whoever chooses by test has no test left. Started as
+    The same command again resumes the variant that was being trained, and tries failed ones again. Choose by
+    the error on val: after a choice by the test part, nothing is left to test with. Started as
     `plenish train queue FILE DATA OUT`.
 
     Args:
