@@ -53,8 +53,8 @@ class Passes:
             engine: device and precision.
             pixels: of a batch.
             capture: what records a module.
-            recording: whether to; by default on CUDA, for small batches in a single process, unless the
-                environment variable PLENISH_CUDA_GRAPHS is `off`.
+            recording: whether to; by default on CUDA and for small batches, unless the environment variable
+                PLENISH_CUDA_GRAPHS is `off`.
         """
         if recording is None:
             asked = os.environ.get("PLENISH_CUDA_GRAPHS", "on") != "off"
@@ -75,7 +75,7 @@ class Passes:
             given: its arguments, of which those behind a None are None.
         """
         tensors = [tensor for tensor in given if tensor is not None]
-        if not self.recording or (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        if not self.recording:
             return call(*tensors)
         frozen = not any(parameter.requires_grad for parameter in network.parameters())
         key = (name, torch.is_grad_enabled(), frozen, *((t.shape, t.requires_grad) for t in tensors))
