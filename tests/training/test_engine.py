@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from plenish import settings
 from plenish.commands.train_gan import train_gan
 from plenish.errors import InputError
-from plenish.training.engine import Engine, native_bfloat16, stable_seed, to_uint8
+from plenish.training.engine import Engine, native_bfloat16, reuse_freed_memory, stable_seed, to_uint8
 
 CPU = Engine(torch.device("cpu"), "float32")
 
@@ -49,6 +49,15 @@ def test_unknown_devices_are_told() -> None:
     for name in ("cuda:99", "toaster"):
         with settings.use(device=name), pytest.raises(InputError, match=f"no device '{name}'"):
             Engine.from_settings()
+
+
+def test_freed_memory_of_large_tensors_is_used_again() -> None:
+    if not reuse_freed_memory():
+        pytest.skip("the C library is not glibc")
+    first = torch.empty(2**26, dtype=torch.uint8)
+    place = first.data_ptr()
+    del first
+    assert torch.empty(2**26, dtype=torch.uint8).data_ptr() == place
 
 
 def test_a_limit_of_the_instruction_set_hides_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
