@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
-    """Where a training stands; every random draw of a step derives from it.
+    """The progress of a training; every random draw of a step derives from it.
 
     Attributes:
         seed: the training's seed.
@@ -121,7 +121,7 @@ class Learner(abc.ABC):
         return {}
 
     def position(self, nimg: int) -> dict[str, float]:
-        """Further values that say where the training stands (epoch, stage), added to log and status."""
+        """Further measures of progress (epoch, stage of growth), added to log and status."""
         return {}
 
     def set_stage(self, nimg: int) -> None:  # noqa: B027

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -30,7 +31,7 @@ def join(engine: Engine) -> None:
 
 
 def leave(engine: Engine) -> None:
-    """Disconnect; every process but the first one ends here, since what follows is for one alone.
+    """Disconnect; every process but the first one ends here, and that one goes on alone.
 
     Raises:
         SystemExit: this is not the first process.
@@ -40,6 +41,7 @@ def leave(engine: Engine) -> None:
             distributed.destroy_process_group()
         if engine.rank:
             raise SystemExit(0)
+        os.environ["WORLD_SIZE"] = "1"
 
 
 def from_main(engine: Engine, make: Callable[[], T]) -> T:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
+from plenish import settings
 from plenish.progress import say
+
+_ONE_REQUEST = 2.0
+"""Seconds within which signals are one request: torchrun repeats those that the terminal sends to all."""
 
 
 @contextlib.contextmanager
@@ -19,9 +25,13 @@ def stop_requests() -> Iterator[threading.Event]:
         yield stop
         return
 
+    asked = -math.inf
+
     def ask(number: int, frame: Any) -> None:
-        if stop.is_set():
+        nonlocal asked
+        if stop.is_set() and (settings.process()[1] == 1 or time.monotonic() - asked > _ONE_REQUEST):
             raise KeyboardInterrupt
+        asked = time.monotonic()
         stop.set()
         say("Stopping after this step; a checkpoint is being written.")
 

@@ -119,7 +119,7 @@ class Trainer:
 
     @property
     def clock(self) -> Clock:
-        """Where the training stands."""
+        """Seed, attempt and progress of the next step."""
         return Clock(self.seed, self.attempt, self.nimg, self.steps, self.engine.rank, self.engine.world)
 
     @property
@@ -128,7 +128,7 @@ class Trainer:
         return self.nimg / 1000
 
     def _where(self) -> str:
-        """Where the training stands, for messages."""
+        """The progress, for messages: `kimg 12.8`, `epoch 3`."""
         place = {"kimg": self.kimg, **self.learner.position(self.nimg)}
         return f"{self.learner.unit} {place[self.learner.unit]:.6g}"
 
@@ -155,7 +155,10 @@ class Trainer:
         self.learner.set_stage(self.nimg)
 
     def _choose_start(self, retry: bool) -> tuple[Path | None, int]:
-        """The checkpoint to go on from, None for the start, and the number of the attempt; tidies the Run."""
+        """The checkpoint to resume from (None: the start) and the number of the attempt.
+
+        Removes what a failed attempt left behind that checkpoint.
+        """
         assert self.run is not None
         run, status = self.run, self.run.status
         attempt, newest = int(status.get("attempt", 0)), _last_good(run)
@@ -164,7 +167,7 @@ class Trainer:
             if not retry and not automatic:
                 raise CheckFailed(
                     f"{run.path} diverged: {status.get('message')}. {_tell_last(newest)} Use it, change the "
-                    "options in a new Run, or go on with other random draws: --retry."
+                    "options in a new Run, or resume with other random draws: --retry."
                 )
             # In one write, so that a kill here neither loses nor repeats the attempt.
             attempt += 1
