@@ -41,10 +41,10 @@ class Schedule:
         epochs: length of the training.
         evaluate_epochs: interval of the error on val and of checkpoints; one more is written every hour.
         sample_epochs: interval of pictures of reconstructions.
-        patience: end after this many evaluations without a lower error on val; 0 goes on to the end.
+        patience: end after this many evaluations without a lower error on val; 0 never stops early.
         keep: newest checkpoints kept, beside the best.
-        on_failure: `stop` at the last good checkpoint when the training diverges, or `rollback` to it and go
-            on with other random draws.
+        on_failure: `stop` at the last good checkpoint when the training diverges, or `rollback` to it and
+            resume with other random draws.
         rollbacks: how often, before it stops all the same.
     """
 
@@ -86,7 +86,7 @@ def train(
         method: how it is trained.
         schedule: length and intervals.
         engine: device and precision.
-        retry: go on after a divergence, with other random draws.
+        retry: resume after a divergence, with other random draws.
 
     Returns:
         `complete`, or `interrupted` after Ctrl-C, with a checkpoint written.
@@ -122,7 +122,7 @@ class AutoencoderLearner(Learner):
             method: how it is trained.
             engine: device and precision.
             train: training rows, whose number is an epoch.
-            val: rows the error is measured on, and reconstructions are shown of.
+            val: rows the error is measured on, and whose reconstructions are previewed.
         """
         self.network = engine.to_module(network).train()
         self.method, self.engine, self.train, self.val = method, engine, train, val
@@ -173,11 +173,11 @@ class AutoencoderLearner(Learner):
             `loss`, `mse` in units of [0, 1] and, if variational, `kl` in nats an image.
         """
         method, config = self.method, self.network.config
-        shown = blocks
+        noisy = blocks
         if draw and method.denoise:
-            shown = blocks + 2 * method.denoise * self._noise(blocks, key, "denoise")
+            noisy = blocks + 2 * method.denoise * self._noise(blocks, key, "denoise")
         with self.engine.autocast():
-            latent = self.network.encode(shown)
+            latent = self.network.encode(noisy)
             code = latent.mean
             if draw and config.variational:
                 code = latent.draw(self._noise(code, key, "latent"))

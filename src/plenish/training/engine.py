@@ -38,7 +38,7 @@ def native_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         if os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper() in _ISA_WITHOUT_BFLOAT16:
             return False
-        # The flags are read from the kernel: torch tells only what oneDNN would emulate.
+        # The flags are read from the kernel: torch reports what oneDNN would emulate.
         with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="ascii", errors="ignore") as file:  # noqa: PTH123
             for line in file:
                 if line.startswith("flags"):
@@ -142,7 +142,7 @@ class Engine:
         )
 
     def to_module(self, module: Module) -> Module:
-        """Move a module to the device with channels_last weights; it will heed `sharing`."""
+        """Move a module to the device with channels_last weights, ready for `sharing`."""
         if self.device.type == "cpu":
             reuse_freed_memory()
         if self.world > 1:

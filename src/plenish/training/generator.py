@@ -265,7 +265,7 @@ def train_generator(task: GeneratorTask, run: Run, *, retry: bool = False) -> tr
     Args:
         task: what is trained.
         run: the Run; the caller holds its lock.
-        retry: go on after a divergence, with new random draws.
+        retry: resume after a divergence, with other random draws.
 
     Returns:
         `complete`, or `interrupted` after Ctrl-C, with a checkpoint written.

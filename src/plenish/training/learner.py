@@ -86,7 +86,7 @@ class Learner(abc.ABC):
         criteria: which validation values decide the best checkpoint: the first, among equals the next, …;
             empty where nothing is validated.
         unit: what messages count the training in: `kimg`, or a key of `position`.
-        notes: values shown beside the progress bar: what they are called there, and their name in the log.
+        notes: label and logged name of the values shown beside the progress bar.
         rate_option: the option that sets the learning rate, for messages.
     """
 

@@ -21,7 +21,7 @@ class Log:
     """Writes lines of values to metrics.jsonl and TensorBoard; the step is the number of images seen."""
 
     def __init__(self, run: Run, nimg: int) -> None:
-        """Open the log of a Run that goes on after `nimg` images; later events are purged."""
+        """Open the log of a Run resumed at `nimg` images; later events are purged."""
         from torch.utils.tensorboard import SummaryWriter
 
         self._run = run
@@ -127,7 +127,7 @@ def spread(pixels: NDArray[np.uint8], y: NDArray[np.float32] | None = None) -> f
     Args:
         pixels: N×H×W×C uint8.
         y: labels N×K; given these, only differences among images of one label count, unless each image has a
-            label of its own. A generator that heeds nothing but the label has no spread.
+            label of its own. A generator that uses nothing but the label has no spread.
     """
     images = pixels.astype(np.float32)
     if y is None:

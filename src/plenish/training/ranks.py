@@ -1,6 +1,6 @@
 """The processes of one training: they compute slices of the same batches and decide everything together.
 
-The first one (rank 0) writes; what it alone computes, such as scores, is told to the others. Started by
+The first one (rank 0) writes; what it alone computes, such as scores, is broadcast. Started by
 torchrun or any launcher that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
 """
 
@@ -31,7 +31,7 @@ def join(engine: Engine) -> None:
 
 
 def leave(engine: Engine) -> None:
-    """Disconnect; every process but the first one ends here, and that one goes on alone.
+    """Disconnect; every process but the first one ends here; that one continues alone.
 
     Raises:
         SystemExit: this is not the first process.
@@ -52,19 +52,19 @@ def from_main(engine: Engine, make: Callable[[], T]) -> T:
     """
     if engine.world == 1:
         return make()
-    told: list[tuple[bool, T | Exception] | None] = [None]
+    result: list[tuple[bool, T | Exception] | None] = [None]
     if engine.rank == 0:
         try:
-            told[0] = True, make()
+            result[0] = True, make()
         except Exception as error:
-            told[0] = False, error
+            result[0] = False, error
     try:
-        distributed.broadcast_object_list(told, src=0, device=torch.device("cpu"))
+        distributed.broadcast_object_list(result, src=0, device=torch.device("cpu"))
     except RuntimeError as error:
         raise ProcessLost(str(error).partition("\n")[0]) from error
-    assert told[0] is not None
-    good, made = told[0]
-    if good:
+    assert result[0] is not None
+    succeeded, made = result[0]
+    if succeeded:
         return made  # type: ignore[return-value]
     assert isinstance(made, Exception)
     raise made

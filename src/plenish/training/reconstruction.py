@@ -1,6 +1,6 @@
 """How an autoencoder is trained, and the error it is trained by.
 
-The network sees images in [-1, 1]; every error is told in units of [0, 1], a quarter of the mean of squares
+The network sees images in [-1, 1]; every error is in units of [0, 1], a quarter of the mean of squares
 there, so that numbers compare with those of others.
 """
 
@@ -56,7 +56,7 @@ class _SquaredError(torch.autograd.Function):
         count = wanted.numel() if real is None else float(real.sum()) * len(wanted)
         ctx.save_for_backward(difference)
         ctx.rest = made.dtype, count
-        # In the order of memory, whatever the layout; one product instead of a square and a sum.
+        # In the order of memory, which may be any layout; one product instead of a square and a sum.
         flat = torch.as_strided(difference, (difference.numel(),), (1,))
         return torch.dot(flat, flat) / count
 

@@ -1,4 +1,4 @@
-"""How long a training lasts and how often it is looked at; rates that fall while it goes on."""
+"""Length and intervals of a training, and rates that fall during it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Schedule:
         sample_kimg: interval of sample grids.
         checkpoint_kimg: interval of checkpoints and of their score on val; one more is written every hour.
         keep: newest checkpoints kept, beside the best.
-        patience: end after this many checkpoints without a better score on val; 0 goes on to the end.
-        on_failure: `stop` at the last good checkpoint when the training diverges, or `rollback` to it and go
-            on with other random draws.
+        patience: end after this many checkpoints without a better score on val; 0 never stops early.
+        on_failure: `stop` at the last good checkpoint when the training diverges, or `rollback` to it and
+            resume with other random draws.
         rollbacks: how often, before it stops all the same.
     """
 
@@ -58,7 +58,7 @@ def check_schedule(schedule: Any) -> None:
     """
     check_fields(schedule, "schedule")
     if schedule.on_failure not in ON_FAILURE:
-        raise unknown("way to go on after a failure", schedule.on_failure, ON_FAILURE)
+        raise unknown("schedule.on_failure", schedule.on_failure, ON_FAILURE)
 
 
 def crossed(before: int, after: int, kimg: float) -> bool:

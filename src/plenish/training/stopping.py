@@ -19,7 +19,7 @@ _ONE_REQUEST = 2.0
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM ask the loop to stop behind the current step; a second one stops at once."""
+    """Ctrl-C and SIGTERM ask the loop to stop after the current step; a second one stops at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -51,7 +51,7 @@ def train(
         images: what it is trained on.
         schedule: length and intervals.
         run: the Run; the caller holds its lock.
-        retry: go on after a divergence, with new random draws.
+        retry: resume after a divergence, with other random draws.
         facts: further entries of the Run's status.
 
     Returns:
@@ -157,7 +157,7 @@ class Trainer:
     def _choose_start(self, retry: bool) -> tuple[Path | None, int]:
         """The checkpoint to resume from (None: the start) and the number of the attempt.
 
-        Removes what a failed attempt left behind that checkpoint.
+        Removes checkpoints and log lines that are newer.
         """
         assert self.run is not None
         run, status = self.run, self.run.status
@@ -166,8 +166,8 @@ class Trainer:
             automatic = not retry and self.may_roll_back()
             if not retry and not automatic:
                 raise CheckFailed(
-                    f"{run.path} diverged: {status.get('message')}. {_tell_last(newest)} Use it, change the "
-                    "options in a new Run, or resume with other random draws: --retry."
+                    f"{run.path} diverged: {status.get('message')}. {_last_sentence(newest)} Use it, change "
+                    "the options in a new Run, or resume with other random draws: --retry."
                 )
             # In one write, so that a kill here neither loses nor repeats the attempt.
             attempt += 1
@@ -334,14 +334,14 @@ class Trainer:
         if failure is None:
             return
         message = f"at {self._where()} {failure.message}"
-        told = "Training diverged: " + message + "."
+        sentence = f"Training diverged: {message}."
         if self.run is not None:
             self.run.update_status(
                 state="diverged", message=message, failed_since=failure.since,
                 failure={"code": failure.code, **failure.values},
             )  # fmt: skip
-            told += f" {_tell_last(_last_good(self.run))}"
-        raise CheckFailed(told)
+            sentence += f" {_last_sentence(_last_good(self.run))}"
+        raise CheckFailed(sentence)
 
     # Checkpoints and scores
 
@@ -424,7 +424,7 @@ def _last_good(run: Run) -> Path | None:
     return checkpoints.newest_intact(run.path / "checkpoints", before=since)
 
 
-def _tell_last(newest: Path | None) -> str:
+def _last_sentence(newest: Path | None) -> str:
     return f"Last good checkpoint: {newest}." if newest else "There is no good checkpoint yet."
 
 

@@ -30,7 +30,7 @@ _PADDINGS = {"zeros": 0, "reflection": 2}
 
 
 class Policy(NamedTuple):
-    """Which changes a kind of image bears: of each, the share of its published range; 0 is never.
+    """Which changes suit a kind of image: of each, the share of its published range; 0 is never.
 
     Attributes:
         flip_x: left-right mirroring.
@@ -90,7 +90,7 @@ class Augment:
         ada_p: probability of each change at the start; without a controller, throughout.
         ada_p_max: upper limit of that probability; above about 0.8 the changes appear in the fakes.
         ada_kimg: thousands of images in which the controller can go from 0 to 1.
-        policy: which changes the images bear, a name of `POLICIES`.
+        policy: which changes suit the images, a name of `POLICIES`.
     """
 
     symmetry: str = "none"
@@ -221,7 +221,7 @@ def geometry(n: int, size: int, policy: Policy, p: Tensor, rng: torch.Generator)
     quarter = (uniform[2] * 4).floor().clamp(max=3) * on[2]
     # Cosine and sine of a number of quarter turns, without rounding.
     cos, sin = (2 - quarter).abs() - 1, 1 - (quarter - 1).abs()
-    turn = torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)
+    rotated = torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)
     whole = ((uniform[3:5] * 2 - 1) * (policy.translation * size / 8)).round() * (2 / size) * on[3]
     octaves = 0.2 * math.log(2)
     scale = (normal[0] * octaves * policy.scale * on[4]).exp()
@@ -232,7 +232,7 @@ def geometry(n: int, size: int, policy: Policy, p: Tensor, rng: torch.Generator)
     linear = _rotation(angles[0]) * torch.stack([stretch, 1 / stretch], -1)[:, None] @ _rotation(angles[1])
     linear = linear * scale[:, None, None]
     shift = -(linear @ fraction.t()[:, :, None]) - whole.t()[:, :, None]
-    exact = mirror[:, :, None] * turn
+    exact = mirror[:, :, None] * rotated
     return torch.cat([exact @ linear, exact @ shift], 2), on.any(0)
 
 

@@ -22,7 +22,7 @@ from plenish.training.hardware import memory
 from plenish.training.learner import Clock
 
 GROWN = 10**12
-"""So many images seen that a network that grows stands at its last stage."""
+"""So many images seen that a growing network is at its last stage."""
 TRANSIENT = 1.5
 """What a step holds for each byte it keeps for the backward pass: gradients under way, casts, workspace."""
 LIBRARIES = 150 * 2**20
@@ -103,7 +103,7 @@ class _Count:
 
 
 def kept_bytes(state: GANState, batch: int, nimg: int = GROWN) -> int:
-    """Most bytes kept for backward passes in one turn of both networks, all penalties due.
+    """Most bytes kept for backward passes in a step of both networks, all penalties due.
 
     Args:
         state: the networks; they are trained on grey images by it.
@@ -127,7 +127,7 @@ def heaviest(method: Method, generator: Generator) -> tuple[int, int]:
     """The stage of a growing network whose batches hold the most pixels; others have one stage.
 
     Returns:
-        Images seen at that stage, behind its fading, and its batch.
+        Images seen at that stage, after its fading, and its batch.
     """
     growth, sizes = method.growth, [generator.stage_size(number) for number in range(generator.stages)]
     fade, stable = 1000 * growth.fade_kimg, 1000 * growth.stable_kimg
@@ -192,7 +192,7 @@ def _container_leaves() -> int | None:
 def refuse_too_large(family: str, network: networks.NetworkConfig, method: Method, engine: Engine) -> None:
     """Refuse a batch that would not fit into this machine's memory, before its kernel ends the process.
 
-    Batches far from it are not looked at, nor other devices: these say themselves that memory does not
+    Batches far from it are not estimated, nor other devices: these raise an error where memory does not
     suffice.
 
     Raises:

@@ -14,7 +14,7 @@ from plenish.errors import InputError
 
 
 class Stage(NamedTuple):
-    """Where a growing network stands.
+    """The stage of a growing network.
 
     Attributes:
         number: the resolution stage, from 0.
@@ -37,7 +37,7 @@ class Growth:
         stable_kimg: thousands of images a stage then stays.
         alpha: where a fade begins; 0 shows the old output unchanged.
         batches: images a step for each stage from the smallest there is, as "32,32,16"; the last holds for
-            those behind; empty is the batch of all.
+            later ones; empty is the batch of all.
     """
 
     start: int = 0
@@ -95,7 +95,7 @@ class Growth:
 
 
 def at_stage(x: Tensor, size: int, alpha: float) -> Tensor:
-    """Real images as a growing discriminator is shown them.
+    """Real images at the size of the growing discriminator.
 
     They are averaged down to `size`, and while a stage is faded in mixed with their own next smaller form,
     as the fakes are.

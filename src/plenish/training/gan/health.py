@@ -23,7 +23,7 @@ GUESSING = {
     "vanilla": 2 * math.log(2), "nonsaturating": 2 * math.log(2), "relativistic": math.log(2), "hinge": 2.0,
     "lsgan": 0.25,
 }  # fmt: skip
-"""Loss of a discriminator that answers the same whatever it sees, as well as that can be done."""
+"""Loss of the best discriminator whose answer does not depend on the image."""
 REMEMBERED = 200
 
 Line = Mapping[str, Any]
@@ -120,7 +120,7 @@ class Health:
         return None
 
     def _lasting(self, line: Line) -> Failure | None:
-        """Judge what is a failure only when it goes on."""
+        """Judge what is a failure only when it lasts."""
         recent = list(self._lines)[-self.limits.window :]
         if line.get("kimg", 0) < self.limits.warmup_kimg or len(recent) < self.limits.window:
             return None
@@ -167,7 +167,7 @@ class Health:
         return None
 
     def _vanishing_by_layer(self, recent: Sequence[Line]) -> Failure | None:
-        """Layers from the input on that get nothing, while the last one goes on learning.
+        """Layers from the input on without gradients, while the last one still learns.
 
         Layers in the middle do not count: what a gate still at zero hides gets nothing either, and is well.
         """
@@ -204,13 +204,13 @@ class Health:
                 "unstable", recent[0]["kimg"], {"name": "loss_d", "value": max(wild), "guessing": guessing}
             )
         for name in LOSSES:
-            told = [(p["kimg"], p[name]) for p in self._lines if name in p]
-            if len(told) <= 2 * self.limits.window:
+            logged = [(p["kimg"], p[name]) for p in self._lines if name in p]
+            if len(logged) <= 2 * self.limits.window:
                 continue
-            values = [value for _, value in told]
+            values = [value for _, value in logged]
             leaps = [abs(b - a) for a, b in pairwise(values)]
             usual = max(median(leaps), median([abs(v) for v in values]), 0.5)
-            latest = list(zip(told[1:], leaps, strict=True))[-self.limits.window :]
+            latest = list(zip(logged[1:], leaps, strict=True))[-self.limits.window :]
             extreme = [at for at, leap in latest if leap > self.limits.instability * usual]
             if len(extreme) >= self.limits.spikes:
                 worst = max((value for _, value in extreme), key=abs)

@@ -95,10 +95,10 @@ class GANLearner(GeneratorLearner):
         return self.state.stage_at(nimg).batch
 
     def step(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:
-        """Update the discriminator, and when it is its turn the generator."""
-        turns = self.state.method.adversarial.d_steps
-        # Norms of the discriminator and of the generator, which has its turn once in d_steps.
-        norms = crossed(clock.nimg, clock.nimg + batch.total * turns, self.task.schedule.log_kimg)
+        """Update the discriminator, and after d_steps of these the generator."""
+        d_steps = self.state.method.adversarial.d_steps
+        # Norms of the discriminator and of the generator, which is updated once in d_steps.
+        norms = crossed(clock.nimg, clock.nimg + batch.total * d_steps, self.task.schedule.log_kimg)
         x, y = self.engine.to_images(batch.pixels), self.labels(batch.y)
         return step(self.state, x, y, clock, norms=norms)
 
@@ -138,7 +138,7 @@ class GANLearner(GeneratorLearner):
         return batch_that_fits(asked, attempt)
 
     def _update_bn_statistics(self, clock: Clock) -> None:
-        """Give the moving average batch-norm statistics of its own, once a state that is shown or saved.
+        """Give the moving average batch-norm statistics of its own, once for each saved or previewed state.
 
         They depend on its weights and the seed alone, so a resumed training ends with the same.
         """

@@ -28,12 +28,12 @@ class Adversarial:
         lr_fall_kimg: thousands of images in which they fall, by half a cosine wave; 0 keeps them constant.
         beta1: Adam's first momentum.
         beta2: Adam's second momentum.
-        g_steps: generator updates for each of its turns.
-        d_steps: discriminator updates, each on real images of its own, before the generator's turn.
+        g_steps: generator updates in a row.
+        d_steps: discriminator updates, each on real images of its own, before those of the generator.
         smoothing: one-sided label smoothing; the real target is 1 − smoothing.
         noise_sd: standard deviation of the Gaussian noise on every discriminator input at the start, where
             images have the range [-1, 1]; it falls linearly to 0.
-        noise_kimg: thousands of images after which that noise has gone.
+        noise_kimg: thousands of images after which that noise is 0.
         fake_as_real: largest share of the real half of a batch that is replaced by fakes, to slow down a
             discriminator that wins; the share follows its accuracy, 0 at one half and less.
         style_mixing: share of fakes made from two latents, for generators with several styles.

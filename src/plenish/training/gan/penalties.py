@@ -22,7 +22,7 @@ from plenish.training.schedules import check_fall, cosine_fall
 class Penalty:
     """Weights of the penalties; 0 leaves one out.
 
-    Gradients are by the images as the discriminator is shown them, so behind augmentation and noise.
+    Gradients are by the discriminator's inputs, so after augmentation and noise.
 
     Attributes:
         r1: gamma of R1, γ/2·E‖∇D(x)‖² on reals (Mescheder et al. 2018).
@@ -36,7 +36,7 @@ class Penalty:
         clip: weights of the discriminator are clipped to ±clip after each step (Arjovsky et al. 2017).
         interval: discriminator steps from one gradient penalty (r1, r2, gp) to the next.
         path: weight of path length regularisation of the generator (Karras et al. 2020).
-        path_interval: turns of the generator from one path length penalty to the next.
+        path_interval: generator steps from one path length penalty to the next.
     """
 
     r1: float = option(0.0, least=0)
@@ -72,7 +72,7 @@ class Penalty:
         return self.interval / (self.interval + 1) if lazy else 1.0
 
     def path_share(self, g_steps: int) -> float:
-        """The same for the generator, which takes `g_steps` main steps a turn."""
+        """The same for the generator, which takes `g_steps` main steps in a row."""
         steps = self.path_interval * g_steps
         return steps / (steps + 1) if self.path > 0 else 1.0
 

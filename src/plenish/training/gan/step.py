@@ -1,7 +1,7 @@
 """One adversarial training step, put together from objective, penalty, augmentation and balance.
 
 The discriminator sees reals and fakes in one pass. The generator's first update reuses the fakes the
-discriminator was shown; further updates draw their own. In the generator's update the discriminator's weights
+discriminator saw; further updates draw their own. In the generator's update the discriminator's weights
 need no gradients, and none are computed.
 """
 
@@ -71,8 +71,8 @@ class StepContext:
         later = torch.arange(g.num_ws, device=w.device) >= cut[:, None]
         return torch.where(later[:, :, None], other, w)
 
-    def shown(self, images: Tensor, *purpose: Any) -> Tensor:
-        """What the discriminator is shown of images: augmented, then noisy."""
+    def augmented(self, images: Tensor, *purpose: Any) -> Tensor:
+        """Inputs of the discriminator: images augmented, then noisy."""
         settings = self.method.augment
         images = augment(images, settings, self.state.statistics.p, self.rng("augment", *purpose))
         if not self.noise_sd:
@@ -93,13 +93,13 @@ class StepContext:
 def step(
     state: GANState, x: Tensor, y: Tensor | None, clock: Clock, *, norms: bool = False
 ) -> dict[str, Tensor]:
-    """Train on one batch of real images: the discriminator, and when it is its turn the generator.
+    """Train on one batch of real images: the discriminator, and after d_steps of these the generator.
 
     Args:
         state: what is trained, changed in place.
         x: real images, N×C×H×W in [-1, 1], channels_last.
-        y: their labels, N×K, also asked of the fakes; or None.
-        clock: where the training stands; the source of every random draw.
+        y: their labels, N×K, also those of the fakes; or None.
+        clock: progress of the training; the source of every random draw.
         norms: also report the norms of the gradients, without those of lazy penalties.
 
     Returns:
@@ -109,11 +109,11 @@ def step(
     context = StepContext(state, x, y, clock, norms)
     state.set_rates(clock.nimg)
     state.engine.seed_everything(*clock.key)  # Dropout and synthesis noise draw from the default stream.
-    generators_turn = (clock.step + 1) % rules.d_steps == 0
-    with state.engine.autocast(), torch.set_grad_enabled(generators_turn):
+    generator_due = (clock.step + 1) % rules.d_steps == 0
+    with state.engine.autocast(), torch.set_grad_enabled(generator_due):
         fakes = context.fakes(0)
     values = _discriminator(context, fakes.detach())
-    if generators_turn:
+    if generator_due:
         values |= _generator(context, fakes)
         seen = context.total * rules.d_steps
         update_ema(state.ema, state.g, ema_weight(seen, clock.nimg, rules.ema_kimg))
@@ -126,12 +126,12 @@ def _discriminator(context: StepContext, fakes: Tensor) -> dict[str, Tensor]:
     penalty = method.penalty
     reals, kept = _mix_in_fakes(context, fakes)
     with shared_batch.parts(2):
-        shown = context.shown(torch.cat([reals, fakes]), "d")
+        inputs = context.augmented(torch.cat([reals, fakes]), "d")
     at_once = context.due() and penalty.interval == 1
     shared = at_once and penalty.r2 > 0
-    shown.requires_grad_(shared)
+    inputs.requires_grad_(shared)
     with state.engine.autocast():
-        logits = _judge_both(context, shown, state.d if shared else state.logits)
+        logits = _judge_both(context, inputs, state.d if shared else state.logits)
         real, fake = logits.chunk(2)
         loss = state.objective.discriminator(real, fake, method.adversarial.smoothing)
         if penalty.drift:
@@ -139,13 +139,13 @@ def _discriminator(context: StepContext, fakes: Tensor) -> dict[str, Tensor]:
     values = {"loss_d": loss.detach(), **discriminator_metrics(state, real.detach(), fake.detach(), kept)}
     extra = None
     if at_once:
-        extra = _gradient_penalty(context, shown, logits if shared else None)
+        extra = _gradient_penalty(context, inputs, logits if shared else None)
         loss = loss + extra
     state.engine.minimise(state.opt_d, loss)
     if context.norms:
         values |= gradient_norms("d", state.d)
     if context.due() and not at_once:
-        extra = _gradient_penalty(context, shown, None)
+        extra = _gradient_penalty(context, inputs, None)
         state.engine.minimise(state.opt_d, extra * penalty.interval)
     if penalty.clip:
         clip_weights(state.d, penalty.clip)
@@ -182,23 +182,23 @@ def _mix_in_fakes(context: StepContext, fakes: Tensor) -> tuple[Tensor, Tensor |
     return mixed, (~replaced).float()
 
 
-def _gradient_penalty(context: StepContext, shown: Tensor, logits: Tensor | None) -> Tensor:
+def _gradient_penalty(context: StepContext, inputs: Tensor, logits: Tensor | None) -> Tensor:
     """The gradient penalties of this step.
 
     Args:
         context: the step.
-        shown: what the discriminator was shown, reals then fakes.
-        logits: of `shown`, where these need not be computed again.
+        inputs: inputs of the discriminator, reals then fakes.
+        logits: of `inputs`, where these need not be computed again.
     """
     state, penalty, y = context.state, context.method.penalty, context.y
-    reals, fakes = shown.detach().chunk(2)
+    reals, fakes = inputs.detach().chunk(2)
     r1, r2 = penalty.gammas_at(context.clock.nimg)
-    total = torch.zeros((), device=shown.device)
+    total = torch.zeros((), device=inputs.device)
     with state.engine.autocast():
         if logits is not None:
-            total = r1_r2(logits, shown, r1, r2)
+            total = r1_r2(logits, inputs, r1, r2)
         elif penalty.r2:
-            leaf = shown.detach().requires_grad_()
+            leaf = inputs.detach().requires_grad_()
             total = r1_r2(_judge_both(context, leaf, state.d), leaf, r1, r2)
         elif penalty.r1:
             leaf = reals.clone(memory_format=torch.channels_last).requires_grad_()
@@ -232,11 +232,11 @@ def _generator(context: StepContext, fakes: Tensor) -> dict[str, Tensor]:
 
 def _logits_for_generator(context: StepContext, fakes: Tensor, update: int) -> tuple[Tensor, Tensor | None]:
     d, y = context.state.d, context.y
-    fooled = context.state.logits(context.shown(fakes, "g", update), y)
+    fooled = context.state.logits(context.augmented(fakes, "g", update), y)
     if not context.state.objective.paired:
         return fooled, None
     with torch.no_grad():
-        return fooled, d(context.shown(context.x, "g", update, "real"), y)
+        return fooled, d(context.augmented(context.x, "g", update, "real"), y)
 
 
 def _regularise_path(context: StepContext) -> Tensor:
