@@ -145,9 +145,9 @@ def test_only_the_length_may_change(stripes, tmp_path: Path) -> None:
     data = stripes()
     _train(data, tmp_path / "run", 1)
     for change, sentence in (
-        ({"filters": [4, 8]}, "--filters is another"),
+        ({"filters": [4, 8]}, "--filters"),
         ({"only": ["class0"]}, "--only"),
-        ({"denoise": 0.5}, "--denoise was 0.0 and is now 0.5"),
+        ({"denoise": 0.5}, r"--denoise .*0\.0 .*0\.5"),
     ):
         with pytest.raises(InputError, match=sentence):
             _train(data, tmp_path / "run", 1, **change)

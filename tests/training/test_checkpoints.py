@@ -105,7 +105,7 @@ def test_a_full_disk_leaves_no_half_checkpoint(tmp_path: Path, monkeypatch: pyte
 
 def test_weights_of_another_network_are_told(tmp_path: Path) -> None:
     saved = _save(tmp_path, 1000)
-    with pytest.raises(InputError, match="cannot be loaded"):
+    with pytest.raises(InputError, match=r"g\.safetensors"):
         checkpoints.load_module(saved, "g", nn.Linear(2, 2))
 
 

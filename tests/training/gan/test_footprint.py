@@ -52,13 +52,13 @@ def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(monkeypatch: py
     config, free = _config(), 2**28
     monkeypatch.setattr(footprints, "available_bytes", lambda _: free)
     refuse_too_large("dcgan", config, Method(Adversarial(batch=16)), ENGINE)
-    with pytest.raises(InputError, match=r"A batch of 100000 would take .* --batch (\d+) fits") as refusal:
+    with pytest.raises(InputError, match=r"100000 .* --batch \d+") as refusal:
         refuse_too_large("dcgan", config, Method(Adversarial(batch=100_000)), ENGINE)
     fits = int(str(refusal.value).split("--batch ")[1].split()[0])
     estimate = footprint("dcgan", config, Method(Adversarial(batch=4)), ENGINE)
     assert estimate.total(fits) <= free < estimate.total(2 * fits + 1)
     monkeypatch.setattr(footprints, "available_bytes", lambda _: 2**20)
-    with pytest.raises(InputError, match="smaller images or a smaller --width"):
+    with pytest.raises(InputError, match="--width"):
         refuse_too_large("dcgan", config, Method(Adversarial(batch=1000)), ENGINE)
 
 
@@ -94,7 +94,7 @@ def test_a_small_batch_at_the_last_stage_is_not_refused(monkeypatch: pytest.Monk
     monkeypatch.setattr(footprints, "available_bytes", lambda _: free)
     refuse_too_large("progan", config, small, ENGINE)
     early = Method(small.adversarial, growth=Growth(fade_kimg=1, stable_kimg=1, batches="8,8,4096,4"))
-    with pytest.raises(InputError, match=r"A batch of 4096 would take .* --batch 8 fits"):
+    with pytest.raises(InputError, match=r"4096 .* --batch 8 "):
         refuse_too_large("progan", config, early, ENGINE)
 
 

@@ -84,7 +84,7 @@ def test_a_damaged_newest_checkpoint_costs_time_and_nothing_else(
     newest = checkpoints.list_checkpoints(tmp_path / "hurt" / "checkpoints")[-1]
     (newest / "opt_d.safetensors").write_bytes(b"")
     _train(data, tmp_path / "hurt", 0.4)
-    assert f"{newest} is damaged and was skipped" in capsys.readouterr().err
+    assert str(newest) in capsys.readouterr().err
     _assert_equal(tmp_path / "whole", tmp_path / "hurt")
     assert _log(tmp_path / "whole")[-3:] == _log(tmp_path / "hurt")[-3:]
 
@@ -94,12 +94,12 @@ def test_another_configuration_is_listed_and_refused(stripes, tmp_path: Path) ->
     _train(data, tmp_path / "run", 0.1)
     before = _weights(tmp_path / "run")
     for change, sentence in (
-        ({"batch": 20}, "batch was 10 and is now 20"),
-        ({"seed": 3}, "seed was 0 and is now 3"),
+        ({"batch": 20}, "batch .*10 .*20"),
+        ({"seed": 3}, "seed .*0 .*3"),
     ):
         with pytest.raises(InputError, match=sentence):
             _train(data, tmp_path / "run", 0.2, **change)
-    with pytest.raises(InputError, match="other data"):
+    with pytest.raises(InputError, match="stripes"):
         _train(stripes("others", n=80), tmp_path / "run", 0.2)
     after = _weights(tmp_path / "run")
     assert before.keys() == after.keys()
@@ -395,14 +395,15 @@ def test_the_average_is_saved_with_batch_norm_statistics_of_its_own(stripes, tmp
 def test_unlabelled_data_train_an_unconditional_network(
     stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    data = stripes(classes=0)
     with settings.use(quiet=False):
-        run = _train(stripes(classes=0), tmp_path / "run", 0.1)
+        run = _train(data, tmp_path / "run", 0.1)
     assert run.config["config"]["network"]["labels"]["kind"] == "none"
-    assert "has no labels, so the networks are not conditional" in capsys.readouterr().err
+    assert str(data.path) in capsys.readouterr().err
     with settings.use(quiet=False):
         labelled = _train(stripes("labelled"), tmp_path / "other", 0.1, conditional=False)
     assert labelled.config["config"]["network"]["labels"]["kind"] == "none"
-    assert "not conditional" not in capsys.readouterr().err, "it was asked for"
+    assert str(tmp_path / "labelled") not in capsys.readouterr().err, "it was asked for"
 
 
 def test_the_process_keeps_no_signal_handler(stripes, tmp_path: Path) -> None:
