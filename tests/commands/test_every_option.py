@@ -38,7 +38,7 @@ WORK = {
     "train autoencoder": "plenish.training.autoencoder_run.fit",
     "train classifier": "plenish.training.classifier.train_in_run",
     "study": "plenish.study.experiment._run_cells",
-    "study autoencoders": "plenish.commands.study_autoencoders._work",
+    "study autoencoders": "plenish.study.class_autoencoders.run_class_study",
 }
 """What is left out of each verb that makes a Run."""
 GENERATOR: dict[str, Any] = {
@@ -179,7 +179,7 @@ def plain(home: Path) -> dict[str, dict[str, Any]]:
     return {}
 
 
-@pytest.mark.parametrize(("verb", "parameter"), cases())
+@pytest.mark.parametrize(("verb", "parameter"), list(cases()))
 def test_an_option_arrives_and_is_repeated(
     verb: str, parameter: Parameter, home: Path, weights: Path, plain: dict[str, dict[str, Any]],
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
