@@ -81,7 +81,7 @@ class Facts:
 
     @property
     def strong(self) -> bool:
-        """Whether the machine bears wide networks."""
+        """Whether the machine is fast enough for wide networks."""
         return self.gpu or self.threads >= MANY_THREADS
 
 
@@ -113,9 +113,9 @@ def _family(facts: Facts) -> tuple[str, str]:
     if facts.gpu:
         return "stylegan2", f"Family stylegan2: a GPU and {n}, fewer than {MANY_IMAGES:,}."
     if facts.strong:
-        return "stylegan2", f"Family stylegan2: a CPU with {facts.threads} threads bears it."
+        return "stylegan2", f"Family stylegan2: a CPU with {facts.threads} threads is fast enough."
     if facts.size > 64:
-        return "stylegan2", f"Family stylegan2: {facts.size} px are more than a small dcgan holds together."
+        return "stylegan2", f"Family stylegan2: {facts.size} px are too many for a small dcgan."
     if facts.images < FEW_IMAGES:
         return "stylegan2", (
             f"Family stylegan2: {n} are fewer than {FEW_IMAGES:,}, where R1 and augmentation matter more "
@@ -136,7 +136,7 @@ def _width(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> st
     network["max_width"] = int(most or max(width, int(network["max_width"]) * (2 if facts.strong else 1)))
     if asked:
         return f"Width {width}, up to {network['max_width']}: as asked for."
-    machine = "a machine that bears twice the usual" if facts.strong else "this small machine"
+    machine = "a machine fast enough for twice the usual" if facts.strong else "this small machine"
     return f"Width {width}, up to {network['max_width']}: by the size, on {machine}."
 
 
@@ -156,7 +156,7 @@ def _gamma(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> st
     gamma, why = {
         "stylegan2": (0.0002 * facts.size**2 / batch, "0.0002·size²/batch (Karras et al. 2020)"),
         "r3gan": (0.3 * facts.size**2 / batch, "0.3·size²/batch, as in small-r3gan"),
-        "dcgan": (0.0, "dcgan is held by batch norm and smoothing"),
+        "dcgan": (0.0, "batch norm and smoothing stabilise dcgan"),
     }[family]
     reasons: dict[tuple[float, str], list[str]] = {}
     for name in ("r1", "r2") if family == "r3gan" else ("r1",):
@@ -199,7 +199,7 @@ def _augmentation(facts: Facts, family: str, sections: dict[str, dict[str, Any]]
         symmetry = facts.asked["augment.symmetry"]
         return f"{why}. Images are {kind.get(symmetry, symmetry)}, as asked for."
     shown = kind[augment["symmetry"]]
-    return f"{why}. Images are {shown}, as the domain {facts.domain} bears; --domain says otherwise."
+    return f"{why}. Images are {shown}, as suits the domain {facts.domain}; --domain names another."
 
 
 def _length(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:
