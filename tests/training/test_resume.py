@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import random
 import signal
-import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from plenish import cli
 from plenish.datasets.dataset import Dataset
 from plenish.runs import Run
 from plenish.training import checkpoints
 
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(
+    ["plenish.commands.train_gan", "plenish.training.gan.learner", "plenish.training.trainer"]
+)
+"""Forks processes that need not load torch anew."""
 NETWORK = ["network.width=4", "network.max_width=8", "network.z_dim=8", "schedule.log_kimg=0.05"]
 GAN = ["gan", "--batch", "10", "--checkpoint-kimg", "0.05", "--no-validation", "--options", *NETWORK]
 CASES = {
@@ -45,7 +53,7 @@ def command(case: str, data: Dataset, run: Path, share: float = 1.0) -> list[str
     verb, *options = CASES[case]
     length = "--epochs" if verb == "autoencoder" else "--kimg"
     return [
-        sys.executable, "-m", "plenish", "train", verb, str(data.path), str(run), length,
+        "train", verb, str(data.path), str(run), length,
         f"{share * LENGTHS[case]:g}", "--threads", "1", "--quiet", *options,
     ]  # fmt: skip
 
@@ -68,53 +76,64 @@ def assert_same(one: Path, other: Path) -> None:
     assert our_log == their_log
 
 
-def _start(case: str, data: Dataset, run: Path, share: float = 1.0) -> subprocess.Popen[bytes]:
-    """Start or resume a training; returns once it has begun to log, or has ended."""
+def _start(case: str, data: Dataset, run: Path, share: float = 1.0) -> BaseProcess:
+    """Start or resume a training in a process of its own; returns once it has begun to log, or has ended."""
     log = run / "metrics.jsonl"
     before = log.stat().st_mtime_ns if log.exists() else 0
-    process = subprocess.Popen(
-        command(case, data, run, share), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    while process.poll() is None and (not log.exists() or log.stat().st_mtime_ns == before):
+    process = SERVER.Process(target=_train, args=(command(case, data, run, share),))
+    process.start()
+    while process.is_alive() and (not log.exists() or log.stat().st_mtime_ns == before):
         time.sleep(0.01)
     return process
 
 
+def _train(arguments: list[str]) -> None:
+    sys.exit(cli.run(arguments))
+
+
+def _finish(case: str, data: Dataset, run: Path, share: float = 1.0) -> None:
+    process = _start(case, data, run, share)
+    process.join()
+    assert process.exitcode == 0
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("case", CASES)
 def test_killed_at_twenty_random_moments(stripes, tmp_path: Path, case: str) -> None:
     data, moments = stripes(), random.Random(case)
-    subprocess.run(command(case, data, tmp_path / "whole"), check=True, capture_output=True)
+    _finish(case, data, tmp_path / "whole")
     reached = []
     for _ in range(20):
         process = _start(case, data, tmp_path / "killed")
-        time.sleep(moments.uniform(0, 2))
-        assert process.poll() is None, "the training is too short to be killed twenty times"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        time.sleep(moments.uniform(0, 1))
+        assert process.is_alive(), "the training is too short to be killed twenty times"
+        process.kill()
+        process.join()
         reached.append(Run.open(tmp_path / "killed").status.get("kimg", 0))
     assert len(set(reached)) > 3, "it was killed between checkpoints"
-    subprocess.run(command(case, data, tmp_path / "killed"), check=True, capture_output=True)
+    _finish(case, data, tmp_path / "killed")
     assert_same(tmp_path / "whole", tmp_path / "killed")
 
 
 @pytest.mark.parametrize("case", ["gan", "autoencoder"])
 def test_killed_and_interrupted_runs_end_like_one_never_stopped(stripes, tmp_path: Path, case: str) -> None:
     data, share = stripes(), 0.25
-    subprocess.run(command(case, data, tmp_path / "whole", share), check=True, capture_output=True)
+    _finish(case, data, tmp_path / "whole", share)
     for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
         process = _start(case, data, tmp_path / "cut", share)
         last = checkpoints.list_checkpoints(tmp_path / "cut" / "checkpoints")[-1:]
-        while process.poll() is None:
+        while process.is_alive():
             if checkpoints.list_checkpoints(tmp_path / "cut" / "checkpoints")[-1:] != last:
                 break
             time.sleep(0.01)
-        process.send_signal(number)
-        code = process.wait()
-        if number != signal.SIGKILL and code != 0:
-            assert code == 130
+        assert process.pid is not None
+        os.kill(process.pid, number)
+        process.join()
+        if number != signal.SIGKILL and process.exitcode != 0:
+            assert process.exitcode == 130
             assert Run.open(tmp_path / "cut").state == "interrupted"
-    subprocess.run(command(case, data, tmp_path / "cut", share), check=True, capture_output=True)
+    _finish(case, data, tmp_path / "cut", share)
     state = [state_of(tmp_path / name) for name in ("whole", "cut")]
     assert [name for name in state[0][0] if not torch.equal(state[0][0][name], state[1][0][name])] == []
     assert Run.open(tmp_path / "cut").state == "complete"
