@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import random
 import signal
-import sys
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -22,9 +21,7 @@ from plenish.runs import Run
 from plenish.training import checkpoints
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    ["plenish.commands.train_gan", "plenish.training.gan.learner", "plenish.training.trainer"]
-)
+SERVER.set_forkserver_preload(["plenish.commands.train_gan", "plenish.training.gan.learner"])
 """Forks processes that need not load torch anew."""
 NETWORK = ["network.width=4", "network.max_width=8", "network.z_dim=8", "schedule.log_kimg=0.05"]
 GAN = ["gan", "--batch", "10", "--checkpoint-kimg", "0.05", "--no-validation", "--options", *NETWORK]
@@ -80,15 +77,11 @@ def _start(case: str, data: Dataset, run: Path, share: float = 1.0) -> BaseProce
     """Start or resume a training in a process of its own; returns once it has begun to log, or has ended."""
     log = run / "metrics.jsonl"
     before = log.stat().st_mtime_ns if log.exists() else 0
-    process = SERVER.Process(target=_train, args=(command(case, data, run, share),))
+    process = SERVER.Process(target=cli.main, args=(command(case, data, run, share),))
     process.start()
     while process.is_alive() and (not log.exists() or log.stat().st_mtime_ns == before):
         time.sleep(0.01)
     return process
-
-
-def _train(arguments: list[str]) -> None:
-    sys.exit(cli.run(arguments))
 
 
 def _finish(case: str, data: Dataset, run: Path, share: float = 1.0) -> None:
