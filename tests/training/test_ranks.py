@@ -118,8 +118,9 @@ def _assert_near(run: Path, whole: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_killed_process_stops_all_and_any_number_resumes(stripes, tmp_path: Path) -> None:
-    data, kimg, moments = stripes(), 1.0, random.Random(0)
+    data, kimg, moments = stripes(), 0.5, random.Random(0)
     subprocess.run(_command(data, tmp_path / "whole", 1, kimg), check=True, capture_output=True)
     for number in range(10):
         run = tmp_path / f"{number}"
@@ -131,7 +132,7 @@ def test_a_killed_process_stops_all_and_any_number_resumes(stripes, tmp_path: Pa
         table = Run.open(run).metrics()
         assert table["kimg"].is_monotonic_increasing
         assert sorted(table.dropna(subset=["kid_val"])["kimg"]) == pytest.approx(
-            [k / 10 for k in range(1, 11)]
+            [k / 10 for k in range(1, 6)]
         )
         _assert_near(run, tmp_path / "whole")
 
