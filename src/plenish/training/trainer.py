@@ -247,8 +247,7 @@ class Trainer:
                 before, self.nimg, self.steps = self.nimg, self.nimg + batch.total, self.steps + 1
                 self.last_batch = batch.total
                 learner.set_stage(self.nimg)
-                if bar:
-                    bar.advance(batch.total)
+                bar.advance(batch.total)
                 if self.on_step:
                     self.on_step(self.steps)
                 overdue = time.monotonic() - saved > _LONGEST_UNSAVED
@@ -284,9 +283,9 @@ class Trainer:
             rank=self.engine.rank, world=self.engine.world, ahead=3 if self.run and not held else 0,
         )  # fmt: skip
 
-    def _bar(self, total: int) -> contextlib.AbstractContextManager[Bar | None]:
+    def _bar(self, total: int) -> contextlib.AbstractContextManager[Bar]:
         if self.run is None:
-            return contextlib.nullcontext()
+            return contextlib.nullcontext(Bar())
         return progress("training", total, "images", done=self.nimg)
 
     # Logs, pictures and failures
