@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from plenish.commands.generate import generate as generate
     from plenish.commands.profile import profile_dataset as profile_dataset
     from plenish.commands.report import write_report as write_report
-    from plenish.commands.reported import score as score
-    from plenish.commands.reported import study as run_study  # noqa: F401
+    from plenish.commands.score import score as score
     from plenish.commands.slides import tile_slides as tile_slides
+    from plenish.commands.study import study as run_study  # noqa: F401
     from plenish.commands.study_autoencoders import study_autoencoders as study_autoencoders
     from plenish.commands.train_autoencoder import train_autoencoder as train_autoencoder
     from plenish.commands.train_gan import train_gan as train_gan
@@ -56,8 +56,8 @@ _HOMES = {
     "make_dataset": "plenish.latent.sampling",
     "make_phantom": "plenish.commands.datasets",
     "profile_dataset": "plenish.commands.profile",
-    "run_study": "plenish.commands.reported",
-    "score": "plenish.commands.reported",
+    "run_study": "plenish.commands.study",
+    "score": "plenish.commands.score",
     "study_autoencoders": "plenish.commands.study_autoencoders",
     "split_dataset": "plenish.commands.datasets",
     "tile_slides": "plenish.commands.slides",

@@ -64,8 +64,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "slides select": ("slides:select_slides", "rank slides by how much of them is annotated"),
     "generate": ("generate:generate", "make a synthetic Dataset from a trained generator"),
     "export-model": ("export_model:export_model", "write a trained generator for other programs"),
-    "score": ("reported:score", "distance of synthetic images to real ones, and copies among them"),
-    "study": ("reported:study", "does synthetic data help a classifier: arms, seeds, verdict"),
+    "score": ("score:score", "distance of synthetic images to real ones, and copies among them"),
+    "study": ("study:study", "does synthetic data help a classifier: arms, seeds, verdict"),
     "study autoencoders": (
         "study_autoencoders:study_autoencoders",
         "one autoencoder a class, compared by their errors",

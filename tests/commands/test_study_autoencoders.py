@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from plenish import cli
-from plenish.commands.reported import study
+from plenish.commands.study import study
 from plenish.commands.study_autoencoders import study_autoencoders
 from plenish.errors import InputError
 from plenish.files import RESUME_HINT

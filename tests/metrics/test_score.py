@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from plenish import files, settings
-from plenish.commands import reported
+from plenish.commands import score as commands
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
@@ -99,7 +99,7 @@ def test_real_images_are_a_baseline_with_a_warning_and_other_labels_are_scored_o
 ) -> None:
     x, _ = make_discs(40, 52)
     plain = make_dataset(tmp_path / "plain", x, [{"label": None}] * 40, LabelSchema())
-    result = reported.score(real.path, plain.path, tmp_path / "out", resamples=0)
+    result = commands.score(real.path, plain.path, tmp_path / "out", resamples=0)
     content = result.content
     assert {row["scope"] for row in content["scores"]} == {"overall"}
     assert content["copies"]["baseline"] is True
@@ -192,7 +192,7 @@ def test_refusals(
     with pytest.raises(InputError, match="split"):
         score(real.path, made.path, tmp_path / "out", split="defualt")
     with pytest.raises(InputError, match="--resamples must be at least 0, not -1"):
-        reported.score(real.path, made.path, tmp_path / "out", resamples=-1)
+        commands.score(real.path, made.path, tmp_path / "out", resamples=-1)
     reads = real.test_reads()
     (tmp_path / "there").mkdir()
     with pytest.raises(InputError, match="already exists"):
@@ -218,7 +218,7 @@ def test_without_val_the_search_is_calibrated_on_test(
 
 def test_importing_the_command_is_cheap() -> None:
     code = (
-        "import sys, plenish.commands.reported; "
+        "import sys, plenish.commands.score; "
         "sys.exit(bool({'torch', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,7 +14,8 @@ from plenish.commands.datasets import import_dataset, make_phantom, split_datase
 from plenish.commands.generate import generate
 from plenish.commands.profile import profile_dataset
 from plenish.commands.report import write_report
-from plenish.commands.reported import score, study
+from plenish.commands.score import score
+from plenish.commands.study import study
 from plenish.commands.train_gan import train_gan
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from plenish import files
 from plenish.errors import InputError
+from plenish.metrics.score import ScoreResult
+from plenish.progress import warn
 from plenish.report import record, results, sections, training
 from plenish.report.headline import cards
 from plenish.report.inputs import ReportInputs, gather
 from plenish.report.page import render_page
+from plenish.study.summaries import Study
 from plenish.wording import plural
+
+Result = TypeVar("Result", ScoreResult, Study)
 
 _SECTIONS = (
     sections.asked, sections.samples, results.study, results.scores, results.copies, record.limits,
@@ -89,6 +94,15 @@ def write_own_report(folder: Path, kind: Literal["run", "score", "study"]) -> Pa
     """Write `report.html` of a Run, score or study into its own folder, over an older one."""
     given: dict[str, Any] = {kind: folder}
     return _write(folder / "report.html", gather(**given)).path
+
+
+def with_report(result: Result, kind: Literal["score", "study"]) -> Result:
+    """A result with its report written beside it; where a drawing library is missing, the result alone."""
+    try:
+        return dataclasses.replace(result, report=write_own_report(result.path, kind))
+    except ImportError as error:
+        warn(f"the report could not be written ({error}); {result.path} has the result without it.")
+        return result
 
 
 def _write(path: Path, inputs: ReportInputs) -> Report:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from plenish.commands import reported
 from plenish.metrics.score import ScoreResult
+from plenish.report.build import with_report
 
 
 def test_a_missing_drawing_library_costs_the_report_alone(
@@ -17,6 +17,6 @@ def test_a_missing_drawing_library_costs_the_report_alone(
         raise ImportError("no matplotlib")
 
     monkeypatch.setattr("plenish.report.build.write_own_report", broken)
-    result = reported.with_report(ScoreResult(tmp_path, {"seed": 3}))
+    result = with_report(ScoreResult(tmp_path, {"seed": 3}), "score")
     assert (result.content, result.report) == ({"seed": 3}, None)
     assert str(tmp_path) in capsys.readouterr().err

@@ -1,0 +1,31 @@
+"""`plenish score`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from plenish.invocation import command
+from plenish.metrics.score import ScoreConfig, ScoreResult
+
+
+@command("score")
+def score(real: Path, synthetic: Path, out: Path, *, how: ScoreConfig = ScoreConfig()) -> ScoreResult:
+    """Compare synthetic images with the real test part, and look for copies of the training part.
+
+    Writes score.json, copies.png and report.html. The test part is the reference and its reading is counted;
+    the search for copies compares with train, calibrated on val.
+
+    Args:
+        real: the real Dataset, with a split.
+        synthetic: the synthetic Dataset; a real one is allowed, as a baseline.
+        out: folder to write; must not exist.
+        how: how to compare.
+
+    Raises:
+        InputError: the two do not fit each other, the generator was trained on anything but this train
+            part, or OUT exists.
+    """
+    from plenish.metrics.compare import compare_datasets
+    from plenish.report.build import with_report
+
+    return with_report(compare_datasets(real, synthetic, out, how), "score")
