@@ -6,15 +6,14 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from plenish.errors import InputError
 from plenish.slides.native import SlideError
 
 if TYPE_CHECKING:
     import tifffile
-
-    from plenish.slides.reader import Slide
 
 SMALLEST_MPP, LARGEST_MPP = 0.01, 20.0
 """µm per pixel that a scanned slide can have. Resolutions of screens and printers, which many programs write
@@ -70,7 +69,15 @@ def from_tags(page: tifffile.TiffPage, ome: str | None = None) -> Scale:
     return _plausible(x, y, "the TIFF's resolution tags")
 
 
-def resolve(slide: Slide, override: float | None = None, assumed: float | None = None) -> Scale:
+class StatedScale(Protocol):
+    """What an open slide (`reader.Slide`) states of its scale."""
+
+    path: Path
+    mpp: float | None
+    mpp_source: str
+
+
+def resolve(slide: StatedScale, override: float | None = None, assumed: float | None = None) -> Scale:
     """A slide's scale: a table's if it has one, else the slide's own, else the assumed.
 
     Args:
@@ -90,7 +97,7 @@ def resolve(slide: Slide, override: float | None = None, assumed: float | None =
 TABLE_OR_LEVEL = "give --assume-mpp, a column mpp in the table of --metadata, or a --level instead of --mpp"
 
 
-def require(slide: Slide, scale: Scale, remedy: str = TABLE_OR_LEVEL) -> float:
+def require(slide: StatedScale, scale: Scale, remedy: str = TABLE_OR_LEVEL) -> float:
     """The µm per pixel.
 
     Args:
