@@ -48,6 +48,16 @@ def test_length_may_change_and_the_path_of_the_data_too(tmp_path: Path) -> None:
     assert Run.open(tmp_path / "r").config["config"]["schedule"]["kimg"] == 10
 
 
+def test_other_processes_do_not_wait_without_end_for_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(runs, "FIRST_PROCESS_SECONDS", 0.1)
+    with pytest.raises(InputError, match=r"/r/config\.json within 0\.1 s"):
+        Run.open_or_create(tmp_path / "r", "generator", CONFIG)
+
+
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "thesis.doc").write_text("years of work")

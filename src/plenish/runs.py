@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 LAYOUT = 2
 """Version of the folder's layout; raised with every change that another version of Plenish cannot read."""
+FIRST_PROCESS_SECONDS = 600.0
+"""Longest wait of the other processes of a job for the Run that the first one makes."""
 _FROZEN = {"kind", "created", "seed", "data", "parents", "config", "versions"}
 Kind = Literal["generator", "autoencoder", "classifier", "study", "autoencoder-study"]
 State = Literal["new", "running", "interrupted", "diverged", "failed", "complete"]
@@ -119,12 +121,12 @@ class Run:
         intervals). `typed` maps a dotted key to the option that sets it, for messages.
 
         Raises:
-            InputError: the Run has another configuration.
+            InputError: the Run has another configuration, or the first process of the job made none.
         """
         if settings.current().deterministic:
             config = {**config, "deterministic": True}
-        while not settings.is_first_process() and not (path / "config.json").is_file():
-            time.sleep(0.05)  # The first process of the job makes it.
+        if not settings.is_first_process():
+            _wait_for_first_process(path / "config.json")
         if not (path / "config.json").is_file():
             return cls.create(path, kind, config, data=data, parents=parents, seed=seed)
         run = cls.open(path, kind)
@@ -314,6 +316,18 @@ def _take(file: IO[str]) -> None:
             if not wait:
                 raise
             time.sleep(wait)
+
+
+def _wait_for_first_process(path: Path) -> None:
+    """Wait for a file that the first process of the job makes, unless it refuses to."""
+    deadline = time.monotonic() + FIRST_PROCESS_SECONDS
+    while not path.is_file():
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"The first process of this job made no {path} within {FIRST_PROCESS_SECONDS:g} s; its "
+                "message says why."
+            )
+        time.sleep(0.05)
 
 
 def _hashes(data: Mapping[str, Any]) -> dict[str, Any]:
