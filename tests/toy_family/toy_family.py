@@ -59,9 +59,7 @@ class GaussianLearner(GeneratorLearner):
         mean, sd = self.network.moments(self.labels(batch.y))
         x = self.engine.to_images(batch.pixels)
         loss = ((x - mean) / sd).square().mul(0.5).add(sd.log()).mean()
-        self.adam.zero_grad()
-        loss.backward()
-        self.adam.step()
+        self.engine.minimise(self.adam, loss)
         return {"loss": loss.detach()}
 
 

@@ -5,6 +5,7 @@ usage: ranks_job.py OUT STEPS CASE...
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from plenish.datasets.batches import TrainingImages
 from plenish.datasets.schema import LabelSchema
 from plenish.networks import gan as networks
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
+from plenish.networks.sampler import SamplerConfig
 from plenish.networks.shared_batch import sharing
 from plenish.training import ranks
 from plenish.training.autoencoder import AutoencoderLearner
@@ -36,6 +38,7 @@ from plenish.training.labelled import Images
 from plenish.training.learner import Clock, Learner
 from plenish.training.reconstruction import Method as AutoencoderMethod
 
+TOY_FAMILY = Path(__file__).parents[1] / "toy_family"
 N, SIZE, BATCH = 48, 16, 16
 LABELS = LabelSchema("categorical", ("a", "b", "c"))
 Make = Callable[[Engine], Learner]
@@ -97,6 +100,16 @@ def classifier(**options: Any) -> Make:
     return make
 
 
+def other_package(engine: Engine) -> Learner:
+    """A family of another package."""
+    sys.path.append(str(TOY_FAMILY))
+    learner = importlib.import_module("toy_family").GaussianLearner
+    config = SamplerConfig(size=SIZE, channels=3, labels=LABELS)
+    sections = {"training": learner.sections["training"](batch=BATCH)}
+    made: Learner = learner(GeneratorTask("gaussian", config, sections, Schedule(), NoSubset(), engine))  # type: ignore[arg-type]
+    return made
+
+
 CASES: dict[str, Callable[[Engine], Learner]] = {
     "dcgan": gan("dcgan", noise_sd=0.1, noise_kimg=1.0),
     "dcgan, ADA": gan("dcgan", {"r1": 1, "interval": 3}, {"ada_target": 0.6, "ada_p": 0.3, "ada_kimg": 0.1}),
@@ -116,6 +129,7 @@ CASES: dict[str, Callable[[Engine], Learner]] = {
     "autoencoder": autoencoder(denoise=0.1),
     "variational autoencoder": autoencoder(variational=True),
     "classifier": classifier(loss="weighted", order="balanced"),
+    "other package": other_package,
     "timm classifier": classifier(classifier="mobilenetv3_small_050"),
 }  # fmt: skip
 

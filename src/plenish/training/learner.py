@@ -110,7 +110,10 @@ class Learner(abc.ABC):
 
     @abc.abstractmethod
     def step(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:
-        """Train on a batch.
+        """Train on a batch, which is this process's slice of it where several processes train together.
+
+        Every optimiser steps through `Engine.minimise`, which sums the gradients over the processes; with
+        `loss.backward()` and `optimiser.step()` of its own, each process would train another model.
 
         Returns:
             Scalars on the device, whose means are logged; nothing in here waits for the device.
