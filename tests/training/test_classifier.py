@@ -1,7 +1,11 @@
 """Training a classifier: determinism, stateless order and augmentation, learning, saving."""
 
+import gc
+import weakref
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +14,13 @@ from torch.nn import functional
 
 from plenish import settings
 from plenish.errors import InputError
+from plenish.runs import Run
+from plenish.training import classifier
 from plenish.training.augment_classical import augment, uniforms
 from plenish.training.classifier import Classifier, choose_precision, train_classifier
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.labelled import Images, channel_statistics, join
+from plenish.training.learner import Learner
 
 
 def _bars(n: int = 96, size: int = 16, seed: int = 0) -> Images:
@@ -167,3 +174,29 @@ def test_default_steps_follow_the_data_within_bounds() -> None:
     assert ClassifierConfig(batch=64).resolved(6400).steps == 1200
     assert ClassifierConfig(batch=64).resolved(10**6).steps == 3000
     assert ClassifierConfig(steps=7).resolved(50).steps == 7
+
+
+def test_a_rollback_gives_up_the_model_before_it_builds_another(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks: list[weakref.ref[torch.nn.Module]] = []
+    build = classifier.build_classifier
+
+    def build_one(*args: Any, **options: Any) -> torch.nn.Module:
+        gc.collect()
+        assert not any(network() for network in networks)
+        networks.append(weakref.ref(network := build(*args, **options)))
+        return network
+
+    def train_twice(make: Callable[[], Learner], *_: Any, **__: Any) -> str:
+        make()
+        make()
+        return "interrupted"
+
+    monkeypatch.setattr(classifier, "build_classifier", build_one)
+    monkeypatch.setattr(classifier, "train", train_twice)
+    data = stripes()
+    train, val = (data.part(part, purpose="test") for part in ("train", "val"))
+    run = Run.create(tmp_path / "run", "classifier", {})
+    classifier.train_in_run(run, CONFIG.resolved(len(train)), train, val)
+    assert len(networks) == 2

@@ -357,7 +357,8 @@ def train_in_run(
     built: list[ClassifierLearner] = []
 
     def build() -> Learner:
-        built[:] = [ClassifierLearner(config, images, val, names, engine)]
+        built.clear()  # After a rollback: memory need not hold two.
+        built.append(ClassifierLearner(config, images, val, names, engine))
         return built[0]
 
     facts = {"classes": list(names), "steps": config.steps}

@@ -411,9 +411,9 @@ class Trainer:
 
     def _out_of_patience(self) -> bool:
         """Whether as many checkpoints as the schedule's patience were scored after the best one."""
-        ranks = [self.learner.rank(line) for line in self._scored]
+        scores = [self.learner.rank(line) for line in self._scored]
         patience = self.schedule.patience
-        return bool(patience and ranks) and len(ranks) - 1 - ranks.index(min(ranks)) >= patience
+        return bool(patience and scores) and len(scores) - 1 - scores.index(min(scores)) >= patience
 
 
 def _last_good(run: Run) -> Path | None:
