@@ -43,6 +43,11 @@ def refusing():
     raise InputError("no")
     yield
 
+@contextlib.contextmanager
+def without_file():
+    raise FileNotFoundError(2, "missing", "archive.zip")
+    yield
+
 def square(offset, job):
     if job < 0:
         os._exit(7)
@@ -55,7 +60,8 @@ def picture(offset, job):
     return {"pixels": job + np.uint8(1), "name": str(job.shape)}
 
 def failing(offset, job):
-    raise {0: InputError("sentence"), 1: KeyError("bug"), 2: Odd(1, b=2)}[job]
+    file = FileNotFoundError(2, "missing", "a.png")
+    raise {0: InputError("sentence"), 1: KeyError("bug"), 2: Odd(1, b=2), 3: file, 4: EOFError("short")}[job]
 
 class Odd(Exception):
     def __init__(self, a, *, b):
@@ -167,6 +173,16 @@ def test_what_a_job_raises_is_raised(jobs: ModuleType, capfd: pytest.CaptureFixt
     with pytest.raises(RuntimeError, match="Odd"):
         results(jobs, "failing", [2], 2)
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_error_of_a_file_in_a_job_is_no_lost_worker(jobs: ModuleType) -> None:
+    with pytest.raises(FileNotFoundError) as missing:
+        results(jobs, "failing", [3], 2)
+    assert missing.value.filename == "a.png"
+    with pytest.raises(EOFError, match="short"):
+        results(jobs, "failing", [4], 2)
+    with pytest.raises(FileNotFoundError, match=r"archive\.zip"), executor(2, jobs.without_file) as pool:
+        list(pool.map_ordered(jobs.square, [1], ahead=1, recover=lost))
 
 
 def test_workers_import_nothing_large(jobs: ModuleType) -> None:

@@ -53,6 +53,10 @@ class WorkerLost(PlenishError):
         self.exit_status = exit_status
 
 
+class _PipeBroken(Exception):
+    """A worker process ended, seen at its pipes; apart from any OSError or EOFError that a job raises."""
+
+
 def available_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -168,7 +172,7 @@ class _WorkerPool(Executor[ContextT]):
         try:
             result: ResultT = worker.call((function, job))
             return result
-        except (OSError, EOFError):
+        except _PipeBroken:
             del self._of_thread.worker
             raise WorkerLost("A worker process ended during a job.", worker.terminate()) from None
 
@@ -177,12 +181,12 @@ class _WorkerPool(Executor[ContextT]):
         if not hasattr(self._of_thread, "worker"):
             with self._lock:
                 if self._closed:
-                    raise EOFError
+                    raise _PipeBroken
                 worker = _Worker()
                 self._workers.append(worker)
             try:
                 worker.call(self._context)
-            except (OSError, EOFError):
+            except _PipeBroken:
                 raise WorkerLost("A worker process could not start; try '--workers 1'.") from None
             self._of_thread.worker = worker
         return cast(_Worker, self._of_thread.worker)
@@ -223,11 +227,14 @@ class _Worker:
         """Send a job and wait for its result.
 
         Raises:
-            OSError, EOFError: the process ended.
+            _PipeBroken: the process ended.
             Exception: what the function raised.
         """
-        _send(self._pipes[0], message)
-        result, error = _receive(self._pipes[1])
+        try:
+            _send(self._pipes[0], message)
+            result, error = _receive(self._pipes[1])
+        except (OSError, EOFError):
+            raise _PipeBroken from None
         if error is not None:
             raise error
         return result
