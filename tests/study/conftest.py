@@ -68,6 +68,7 @@ def make_synthetic(tmp_path: Path) -> MakeSynthetic:
     def make(
         name: str, real: Path | None, n: int = 60, *, noise: bool = False, size: int = SIZE,
         names: tuple[str, ...] = NAMES, data: Any = "default", pixels: Any = None, seed: int = 99,
+        generator: Any = None,
     ) -> Path:  # fmt: skip
         images, labels = bars(n, seed)
         if noise:
@@ -81,7 +82,7 @@ def make_synthetic(tmp_path: Path) -> MakeSynthetic:
         writer = DatasetWriter(
             tmp_path / name, name=name, size=size, channels=3, labels=LabelSchema("categorical", names),
             config={},
-            extra={"generator": {"run": "planted", "data": data}},
+            extra={"generator": generator or {"run": "planted", "data": data}},
         )  # fmt: skip
         with writer:
             writer.add(images[:, :size, :size], rows)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from plenish import cli, settings
-from plenish.commands import reported
+from plenish.commands import study as commands
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.runs import Run
+from plenish.study import experiment
 from plenish.study.config import StudyConfig
 from plenish.study.experiment import run_study
 from plenish.study.summaries import Study
@@ -154,7 +155,7 @@ def test_the_record_is_complete_and_the_test_part_counted(
     make_real: Any, make_synthetic: Any, tmp_path: Path
 ) -> None:
     real = make_real(group=4)
-    result = reported.study(
+    result = commands.study(
         real, tmp_path / "study", synthetic=make_synthetic("fake", real), seeds=2,
         arms=("real", "real+synthetic"), **{**FAST, "steps": 10},
     )  # fmt: skip
@@ -271,6 +272,26 @@ def test_refuses_synthetic_datasets_that_do_not_belong(
     _refused("far .*far real", real, out, synthetic=make_synthetic("far", make_real("far real", seed=5)))
     stolen = Dataset.open(real).part("test", purpose="study").images()[:60]
     _refused("60 test images", real, out, synthetic=make_synthetic("copies", real, pixels=stolen))
+
+
+def test_refuses_another_generator_than_that_of_the_images_it_has(
+    make_real: Any, make_synthetic: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, out = make_real(), tmp_path / "out"
+    monkeypatch.setattr(experiment, "check_generator", lambda path, data: None)  # They have no weights.
+    data = Dataset.open(real).provenance("default") | {"part": "train"}
+    first, second = (
+        Run.open_or_create(tmp_path / name, "generator", {"seed": seed}, data=data, seed=seed)
+        for seed, name in enumerate(("first", "second"))
+    )
+    how: dict[str, Any] = {**FAST, "arms": ("real", "synthetic"), "seeds": 1}
+    out.mkdir()
+    source = {"run": str(first.path), "run_id": first.id, "data": data}
+    make_synthetic("out/synthetic", real, generator=source)
+    with pytest.raises(InputError, match="second") as caught:
+        study(real, out, generator=second.path, **how)
+    assert first.id in str(caught.value)
+    assert {path.name for path in out.iterdir()} == {"synthetic"}, "nothing else is written"
 
 
 def test_refuses_options_and_used_folders(make_real: Any, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def run_study(
     if generator is not None:
         check_generator(generator, data)
         made = Run.open(generator)
+        _check_same_generator(out, made)
         parents.append({"run": str(generator.resolve()), "id": made.id, "kind": made.kind})
     weights = config.pretrained
     options |= {
@@ -137,6 +138,18 @@ def _generate(run: Run, generator: Path, arms: Sequence[Arm], data: StudyData) -
         n = int(np.ceil(n * len(counts) * counts.max() / counts.sum()))
         make_dataset(loaded, out, n, seed=run.seed)
     return out
+
+
+def _check_same_generator(out: Path, given: Run) -> None:
+    """Synthetic images that the study has already come from the generator given, not from another."""
+    if not (out / "synthetic").exists():
+        return
+    known = Dataset.open(out / "synthetic").manifest.extra["generator"]
+    if known["run_id"] != given.id:
+        raise InputError(
+            f"{out / 'synthetic'} was generated from {known['run']} ({known['run_id']}), and {given.path} is "
+            f"{given.id}; give the same --generator or use another folder."
+        )
 
 
 def _check_same_synthetic(run: Run, data: StudyData) -> None:
