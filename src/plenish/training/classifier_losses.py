@@ -2,7 +2,8 @@
 
 A loss is a function of logits, class numbers, configuration and class frequencies behind
 `@classifier_loss(name)`, which also names the options that it alone takes. To add one, write the function
-here and, if it has an option of its own, a field of `ClassifierConfig`, which makes it an option everywhere.
+here and, if it has an option of its own, a field of `ClassifierOptions`, which makes it an option of
+`train classifier` and of `study`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def classifier_loss(name: str, *options: str) -> Callable[[_Formula], _Formula]:
 
     Args:
         name: what it is called in a configuration.
-        options: fields of `ClassifierConfig` that only this loss takes.
+        options: fields of `ClassifierOptions` that only this loss takes.
     """
 
     def register(formula: _Formula) -> _Formula:
