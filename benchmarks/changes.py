@@ -21,10 +21,9 @@ from typing import Any
 import torch
 
 from benchmarks.baseline import random_batch
-from benchmarks.gan_step import SHOWN, At, OurStep, comparable
+from benchmarks.gan_step import SHOWN, At, OurStep, comparable, method_of
 from benchmarks.race import describe_machine, matrix_product, timed
 from plenish import settings
-from plenish.commands.train_gan import method_of
 from plenish.datasets.schema import LabelSchema
 from plenish.networks.gan import build, network_config
 from plenish.networks.gan.contract import NetworkConfig

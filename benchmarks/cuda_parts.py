@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.baseline import random_batch
-from benchmarks.gan_step import OurStep
+from benchmarks.gan_step import OurStep, method_of
 from benchmarks.race import timed
 from plenish import settings
 from plenish.datasets.schema import LabelSchema
@@ -38,7 +38,6 @@ from plenish.recipes import load_recipe
 from plenish.training import checkpoints
 from plenish.training.engine import Engine
 from plenish.training.gan.augment import Augment
-from plenish.training.gan.method import method_of
 from plenish.training.gan.penalties import Penalty
 
 TESTED = ["training", "networks", "latent", "metrics", "study"]

@@ -8,6 +8,7 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from benchmarks.race import (
     timed,
 )
 from plenish import settings
+from plenish.configuration import build_config
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.networks.gan import build, network_config
@@ -34,7 +36,7 @@ from plenish.recipes import load_recipe
 from plenish.training.engine import Engine
 from plenish.training.gan.augment import Augment
 from plenish.training.gan.growth import Growth
-from plenish.training.gan.method import Method, method_of
+from plenish.training.gan.method import PARTS, Method
 from plenish.training.gan.penalties import Penalty
 from plenish.training.gan.state import GANState
 from plenish.training.gan.step import step
@@ -131,6 +133,15 @@ def _measure(recipe: str, at: At, widths: dict[str, int], rounds: int) -> BenchR
         "peak_rss_mb": peak_rss_mb(),
     }
     return BenchResult([row], describe_machine(engine))
+
+
+def method_of(sections: Mapping[str, Mapping[str, Any]]) -> Method:
+    """The training method that a recipe's sections describe.
+
+    Raises:
+        InputError: an unknown option, or a value of another kind.
+    """
+    return Method(**{name: build_config(part, sections[name], name) for name, part in PARTS.items()})
 
 
 def comparable(method: Method, batch: int) -> Method:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from benchmarks.gan_step import method_of
 
 from plenish import cli, settings
 from plenish.commands.train_gan import train_gan
@@ -13,7 +14,6 @@ from plenish.errors import InputError
 from plenish.recipes import auto, load_recipe
 from plenish.recipes.auto import Facts, choose
 from plenish.runs import Run
-from plenish.training.gan.method import method_of
 
 TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from benchmarks.gan_step import method_of
 
 from plenish.recipes import load_recipe
-from plenish.training.gan.method import method_of
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from benchmarks.gan_step import method_of
 
 from plenish.errors import InputError
 from plenish.networks.gan import FAMILIES, build, network_config
@@ -10,7 +11,7 @@ from plenish.training.engine import Engine
 from plenish.training.gan import footprint as footprints
 from plenish.training.gan.footprint import footprint, heaviest, kept_bytes, refuse_too_large
 from plenish.training.gan.growth import Growth
-from plenish.training.gan.method import Adversarial, Method, method_of
+from plenish.training.gan.method import Adversarial, Method
 from plenish.training.gan.penalties import Penalty
 from plenish.training.gan.state import GANState
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
-from plenish.configuration import build_config, check_fields, option
+from plenish.configuration import check_fields, option
 from plenish.errors import InputError
 from plenish.training.gan.augment import Augment
 from plenish.training.gan.growth import Growth
@@ -124,12 +122,3 @@ PARTS: dict[str, type[Adversarial | Penalty | Augment | Growth]] = {
     "growth": Growth,
 }
 """The parts by the name of their section in recipes and configurations."""
-
-
-def method_of(sections: Mapping[str, Mapping[str, Any]]) -> Method:
-    """The training method that a recipe's sections describe.
-
-    Raises:
-        InputError: an unknown option, or a value of another kind.
-    """
-    return Method(**{name: build_config(part, sections[name], name) for name, part in PARTS.items()})
