@@ -33,7 +33,8 @@ CASES = {
     ],
     "ada": [*GAN, "augment.ada_target=0.6", "augment.ada_kimg=1", "penalty.r1=1", "penalty.interval=3"],
     "path length": [
-        "gan", "--recipe", "small-stylegan2", *GAN[1:], "network.w_dim=8", "penalty.path=2",
+        "gan", "--recipe", "small-stylegan2", "--batch", "10", "--checkpoint-kimg", "0.02", "--no-validation",
+        "--options", *NETWORK, "network.w_dim=8", "penalty.path=2",
         "penalty.path_interval=2", "adversarial.style_mixing=0.9",
     ],
     "autoencoder": [
@@ -41,7 +42,7 @@ CASES = {
         "--no-errors", "--options", "schedule.keep=2", "schedule.evaluate_epochs=2", "training.denoise=0.1",
     ],
 }  # fmt: skip
-LENGTHS = {"gan": 16.0, "growth": 8.0, "ada": 10.0, "path length": 4.0, "autoencoder": 1000}
+LENGTHS = {"gan": 16.0, "growth": 8.0, "ada": 10.0, "path length": 1.5, "autoencoder": 1000}
 """kimg, or epochs: long enough to be killed twenty times."""
 
 
