@@ -87,12 +87,27 @@ def test_a_folder_may_come_bare_or_as_an_option(tmp_path: Path, capsys: pytest.C
         assert cli.run(["runs", "list", *words]) == 0
 
 
-@pytest.mark.parametrize("leading", [["--json"], ["--device", "cpu", "--json"], ["--threads=1", "--json"]])
+@pytest.mark.parametrize(
+    "leading",
+    [["--json"], ["--device", "cpu", "--json"], ["--threads=1", "--json"], ["--deterministic", "--json"]],
+)
 def test_options_of_every_verb_may_come_first(
     leading: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run([*leading, "runs", "list", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out) == {"runs": []}
+
+
+@pytest.mark.parametrize("words", [["runs", "list", "."], ["recipe", "run", "tcga-autoencoders", "a", "b"]])
+def test_verbs_that_are_not_trainings_refuse_several_processes(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli.run(words) == 2
+    assert "WORLD_SIZE is 2" in capsys.readouterr().err
+    for verb in (["train", "generator"], ["train", "classifier"], ["recipe", "run", "dcgan"]):
+        assert cli.run([*verb, "no-such-data", "run"]) == 2  # Its own refusal.
+        assert "no-such-data" in capsys.readouterr().err
 
 
 def test_an_option_behind_the_verb_outdoes_the_same_before_it(

@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb is chosen, so that help answers at once.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from plenish import settings
 from plenish._version import __version__
+from plenish.configuration import option_name
 from plenish.errors import InputError, PlenishError, unknown
 from plenish.files import disk_sentence
 
@@ -80,6 +82,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "bench gan": ("bench:bench", "the same, by its full name"),
 }
 """Each verb's command, as a module of plenish.commands and a name in it, and its purpose."""
+_COMMON = {option_name(f.name): isinstance(f.default, bool) for f in dataclasses.fields(settings.Settings)}
+"""Options of every verb, and whether each stands without a value; --config FILE is one more."""
+_PARALLEL = ("train generator", "train gan", "train autoencoder", "train classifier")
+"""Verbs that several processes may do together."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -158,7 +164,7 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            "Every verb knows --device, --threads, --precision, --quiet, --json and --config FILE.yaml.",
+            f"Every verb knows {', '.join(_COMMON)} and --config FILE.yaml.",
         ]
     )
 
@@ -180,6 +186,11 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
     typed_as = f"plenish {name}" + (f" {command.first.upper()}" if command.first else "")
     # Right behind the verb's words: of an option given twice the later one counts, the one behind the verb.
     values, common = read_options(typed_as, command, [*leading, *rest])
+    if settings.process()[1] > 1 and target not in _PARALLEL:
+        raise InputError(
+            f"'plenish {name}' is work for one process, and WORLD_SIZE is {settings.process()[1]}; several "
+            f"processes together do {', '.join(_PARALLEL)} and recipe run."
+        )
     with settings.use(**common), typed(["plenish", *leading, *arguments]):
         result = command(**values)
         if result is not None:
@@ -215,12 +226,9 @@ def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:
     i = 0
     while i < len(arguments):
         option, _, attached = arguments[i].partition("=")
-        if option in ("--quiet", "--json"):
-            i += 1
-        elif option in ("--device", "--threads", "--precision", "--config"):
-            i += 1 if attached else 2
-        else:
+        if option not in _COMMON and option != "--config":
             break
+        i += 1 if attached or _COMMON.get(option) else 2
     return arguments[:i], arguments[i:]
 
 
