@@ -49,6 +49,11 @@ class Parameter:
     bounds: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     group: str | None = None
 
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is typed alone, as --name or --no-name."""
+        return self.hint in (bool, bool | None)
+
 
 def described(doc: str | None) -> dict[str, str]:
     """What a docstring says under Args or Attributes, by name."""
@@ -170,16 +175,21 @@ class Command(Generic[Result]):
             elif name != self.first and values[name] != parameter.default:
                 optional.append(name)
         for name in optional:
-            yield from _option_words(self.option(name), values[name])
-        for setting in dataclasses.fields(settings.Settings):
-            value = getattr(settings.current(), setting.name)
-            if setting.name not in ("quiet", "json") and value != setting.default:
-                yield from _option_words(option_name(setting.name), value)
+            yield from _option_words(self.option(name), values[name], self.parameters[name].is_switch)
+        yield from setting_words("quiet", "json")
 
 
-def _option_words(option: str, value: Any) -> list[str]:
+def setting_words(*without: str) -> Iterator[str]:
+    """The settings in force in the words of a shell; those that have their default are left out."""
+    for setting in fields_of(settings.Settings):
+        value = getattr(settings.current(), setting.name)
+        if setting.name not in without and value != setting.default:
+            yield from _option_words(option_name(setting.name), value, setting.is_switch)
+
+
+def _option_words(option: str, value: Any, is_switch: bool) -> list[str]:
     if isinstance(value, bool):
-        return [option if value else f"--no-{option[2:]}"]
+        return [option if value else f"--no-{option[2:]}"] if is_switch else [option, str(value).lower()]
     if isinstance(value, (list, tuple)):
         words = [str(item) for item in value]
         odd = any(word.startswith(("-", "[")) for word in words)
@@ -263,4 +273,7 @@ def record() -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-__all__ = ["REQUIRED", "Command", "Invocation", "Parameter", "command", "fields_of", "record", "typed"]
+__all__ = [
+    "REQUIRED", "Command", "Invocation", "Parameter", "command", "fields_of", "record", "setting_words",
+    "typed",
+]  # fmt: skip

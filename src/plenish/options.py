@@ -123,13 +123,13 @@ class _Reader:
             self.given.setdefault("options", []).append(f"{key}={value}")
             return ""
         negated = self.options.get("--" + option[5:]) if option.startswith("--no-") else None
-        if negated and option not in self.options and _is_bool(self.known[negated]):
+        if negated and option not in self.options and self.known[negated].is_switch:
             self.given[negated] = "false"
             return ""
         if option not in self.options:
             raise unknown("option", option, sorted(o for o in self.options if o.startswith("--")))
         name = self.options[option]
-        if _is_bool(self.known[name]) and not attached:
+        if self.known[name].is_switch and not attached:
             said = bool(tokens) and tokens[0].lower() in ("true", "false")
             self.given[name] = tokens.pop(0) if said else "true"
             return "" if said else option
@@ -185,10 +185,6 @@ def _choices(hint: Any) -> tuple[Any, ...]:
 
 def _is_list(parameter: Parameter) -> bool:
     return get_origin(_choices(parameter.hint)[0]) in (list, tuple)
-
-
-def _is_bool(parameter: Parameter) -> bool:
-    return _choices(parameter.hint) == (bool,)
 
 
 def _yaml(text: str) -> Any:
@@ -261,7 +257,7 @@ def _help(prog: str, command: Command[Any], bare: list[Parameter]) -> str:
         names = [option] + [f"-{parameter.name}"] * (len(parameter.name) == 1 and option[1] == "-")
         metavar = option.lstrip("-").upper().replace("-", "_")
         shown: dict[str, Any] = {"metavar": f"{metavar} …" if _is_list(parameter) else metavar}
-        if _is_bool(parameter):
+        if parameter.is_switch:
             both = parameter.default is not False  # Also --no-NAME.
             shown = {"action": argparse.BooleanOptionalAction if both else "store_true"}
         group.add_argument(*names, dest=parameter.name, help=_about(parameter), default=None, **shown)

@@ -105,7 +105,11 @@ def cases() -> Iterator[Any]:
     for verb in (*WORK, "slides tile"):
         for parameter in cli.load_command(verb).parameters.values():
             if parameter.default is not REQUIRED and parameter.name != "dry_run":  # Which writes nothing.
-                yield pytest.param(verb, parameter, id=f"{verb} {parameter.name}")
+                value = other_value(verb, parameter)
+                yield pytest.param(verb, parameter, value, id=f"{verb} {parameter.name}")
+                also_bool = bool in getattr(parameter.hint, "__args__", ()) and not isinstance(value, bool)
+                if also_bool and verb != "study":  # Which fetches the weights before it begins.
+                    yield pytest.param(verb, parameter, True, id=f"{verb} {parameter.name} true")
 
 
 def other_value(verb: str, parameter: Parameter) -> Any:
@@ -179,13 +183,12 @@ def plain(home: Path) -> dict[str, dict[str, Any]]:
     return {}
 
 
-@pytest.mark.parametrize(("verb", "parameter"), list(cases()))
+@pytest.mark.parametrize(("verb", "parameter", "value"), list(cases()))
 def test_an_option_arrives_and_is_repeated(
-    verb: str, parameter: Parameter, home: Path, weights: Path, plain: dict[str, dict[str, Any]],
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    verb: str, parameter: Parameter, value: Any, home: Path, weights: Path,
+    plain: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     name, command = parameter.name, cli.load_command(verb)
-    value = other_value(verb, parameter)
     if isinstance(value, Path):
         value = home / value
     assert value != parameter.default

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import pytest
 import yaml
 
-from plenish import cli
+from plenish import cli, settings
+from plenish.commands.train_autoencoder import train_autoencoder
 from plenish.commands.train_queue import train_queue
 from plenish.errors import InputError
+from plenish.options import read_options
 from plenish.runs import Run
 
 COMMON = {
@@ -53,6 +56,22 @@ def test_a_variant_that_fails_stops_no_other_and_is_tried_again(
     values = [row["val_mse"] for row in made.rows]
     assert values == sorted(values)
     assert made.summary()["failed"] == []
+
+
+def test_every_setting_reaches_the_process_of_a_variant(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = settings.Settings("cpu", 1, "float32", quiet=True, json=True, deterministic=True)
+    defaults = settings.Settings()
+    assert all(getattr(asked, f.name) != getattr(defaults, f.name) for f in dataclasses.fields(asked))
+    commands: list[list[str]] = []
+    monkeypatch.setattr("plenish.training.queue._wait", lambda command: commands.append(command) or "")
+    with settings.use(**dataclasses.asdict(asked)):
+        train_queue(stripes().path, tmp_path / "q", recipe=_file(tmp_path, {"a": {}}))
+    (command,) = commands
+    verb = command.index("autoencoder") + 1
+    _, found = read_options("plenish train autoencoder", train_autoencoder, command[verb:])
+    assert settings.Settings(**found) == asked
 
 
 @pytest.mark.parametrize(

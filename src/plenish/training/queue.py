@@ -94,13 +94,10 @@ def run_variant(out: Path, name: str, variant: Mapping[str, Any], data: Path, sp
     with files.reporting_disk(out):
         recipe.parent.mkdir(exist_ok=True)
         files.write_bytes(recipe, yaml.safe_dump(variant["recipe"], sort_keys=False).encode())
-    asked = settings.current()
     command = [
         sys.executable, "-m", "plenish", "train", "autoencoder", str(data), str(out / name), "--recipe",
-        str(recipe), "--split", split, "--json", "--device", asked.device, "--precision", asked.precision,
+        str(recipe), "--split", split, "--json", *invocation.setting_words("json"),
     ]  # fmt: skip
-    command += ["--threads", str(asked.threads)] if asked.threads else []
-    command += ["--quiet"] if asked.quiet else []
     command += ["--seed", str(variant["seed"])] if "seed" in variant else []
     command += ["--only", *map(str, variant["only"])] if variant.get("only") else []
     message = _wait(command)
