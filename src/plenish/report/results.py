@@ -166,7 +166,7 @@ def _difference_chart(metric: str, result: Row) -> Chart:
 def _study_tables(result: Row) -> list[Block]:
     """Means per arm and metric, differences from `real` and of the primary arm, and recall per class.
 
-    Metrics have three decimals, so that rows compare at a glance.
+    Metrics have three decimals, so that rows are easy to compare.
     """
     head = ["arm", *METRIC_NAMES.values()]
     interval = ", with interval" if has_intervals(result["summary"]) else ""
