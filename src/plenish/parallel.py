@@ -4,7 +4,8 @@
 
 The workers are fresh interpreters that talk over pipes (pickle protocol 5, arrays out of band). Unlike
 multiprocessing's, they do not run the caller's main script again, so they start fast, never import torch, and
-need no `if __name__ == "__main__"` around a user's call.
+need no `if __name__ == "__main__"` around a user's call. They were measured against those of loky and pebble
+(docs/speed.md), take 13 to 17 % less processor time, and end when their parent is killed.
 """
 
 from __future__ import annotations
