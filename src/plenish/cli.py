@@ -193,7 +193,7 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
         )
     with settings.use(**common), typed(["plenish", *leading, *arguments]):
         result = command(**values)
-        if result is not None:
+        if result is not None and settings.is_first_process():
             _print(result)
     return 0
 

@@ -82,6 +82,22 @@ def test_test_images_are_not_read_again_for_the_same_weights(stripes, tmp_path: 
     assert count(data.path, "default") == 2
 
 
+def test_prolonging_interrupted_before_it_began_is_done_by_the_same_command(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    data = stripes()
+    made = train_autoencoder(data.path, tmp_path / "run", **TINY)
+    with monkeypatch.context() as patch:
+        patch.setattr("plenish.training.autoencoder_run.fit", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_autoencoder(data.path, tmp_path / "run", **(TINY | {"epochs": 2}))
+    train_autoencoder(data.path, tmp_path / "run", **(TINY | {"epochs": 2}))
+    assert made.run.status["epoch"] == 2
+
+
 def test_one_class_alone_is_reconstructed_better_than_the_other(stripes, tmp_path: Path) -> None:
     data = stripes(n=120)
     options = TINY | {"epochs": 60, "lr": 5e-3, "latent_features": 2, "patience": 0}

@@ -173,6 +173,43 @@ def test_a_finished_run_answers_at_once_in_one_line(stripes, tmp_path: Path) -> 
     assert "run is complete: it has been trained for 0.1 kimg" in done.stderr
 
 
+def test_prolonging_interrupted_before_it_began_is_done_by_the_same_command(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, tiny = stripes(), {"validation": False, "batch": 10, "width": 4}
+    run = train_gan(data.path, tmp_path / "run", kimg=0.1, **tiny)
+    with monkeypatch.context() as patch:
+        patch.setattr("plenish.training.generator.train_generator", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_gan(data.path, run.path, kimg=0.2, **tiny)
+    train_gan(data.path, run.path, kimg=0.2, **tiny)
+    assert run.status["kimg"] == 0.2
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_finished_run_is_asked_for_other_arithmetic(stripes, tmp_path: Path) -> None:
+    data, tiny = stripes(), {"validation": False, "batch": 10, "width": 4}
+    train_gan(data.path, tmp_path / "run", kimg=0.1, **tiny)
+    with settings.use(deterministic=True), pytest.raises(InputError, match="deterministic"):
+        train_gan(data.path, tmp_path / "run", kimg=0.1, **tiny)
+
+
+def test_of_several_processes_one_prints(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "gan", str(stripes().path), str(tmp_path / "run"), "--kimg", "0.1", "--batch", "10"]
+    words += ["--no-validation", "--width", "4", "--quiet", "--json"]
+    assert cli.run(words) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "complete"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert cli.run(words) == 0  # It is complete, so nothing is trained.
+    assert capsys.readouterr().out == ""
+
+
 def test_a_finished_run_is_not_taken_for_another(
     stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,16 +1,19 @@
-"""What a training was asked, as one hash: the same command again answers at once."""
+"""A training as a command: the same one again answers at once, and another trains on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plenish import files, settings
 from plenish._version import __version__
 from plenish.recipes import Recipe
+from plenish.runs import Kind, Run
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset
+    from plenish.training.trainer import Outcome
 
 
 def request_hash(recipe: Recipe, changes: Mapping[str, Any], dataset: Dataset, split: str, *more: Any) -> str:
@@ -19,6 +22,35 @@ def request_hash(recipe: Recipe, changes: Mapping[str, Any], dataset: Dataset, s
     return files.config_hash(
         {
             "recipe": recipe.summary(), "domain": recipe.choice.get("domain"), "changes": dict(changes),
-            "data": data, "more": more, "precision": settings.current().precision, "version": __version__,
+            "data": data, "more": more, "precision": settings.current().precision,
+            "deterministic": settings.current().deterministic, "version": __version__,
         }
     )  # fmt: skip
+
+
+def completed(path: Path, kind: Kind, request: str) -> Run | None:
+    """The Run in a folder if it is complete, and the command that completed it asked the same."""
+    if not (path / "config.json").exists():
+        return None
+    run = Run.open(path, kind)
+    return run if run.state == "complete" and run.status.get("request") == request else None
+
+
+def run_training(run: Run, request: str, train: Callable[[], Outcome]) -> None:
+    """Train in a Run, under its lock.
+
+    The request is written last: a complete Run that another request was about to prolong is as it was asked
+    before, until that is done.
+
+    Args:
+        run: the Run.
+        request: what was asked, from `request_hash`.
+        train: trains and writes the results; says how it ended.
+
+    Raises:
+        KeyboardInterrupt: it was asked to stop; a checkpoint is written.
+    """
+    with run.lock():
+        if train() == "interrupted":
+            raise KeyboardInterrupt(files.RESUME_HINT)
+        run.update_status(request=request)

@@ -6,14 +6,13 @@ import dataclasses
 from pathlib import Path
 
 from plenish import files
-from plenish.commands.request import request_hash
+from plenish.commands.request import completed, request_hash
 from plenish.configuration import apply_overrides, option, overrides
 from plenish.datasets.dataset import Dataset
 from plenish.invocation import command
 from plenish.metrics.result_files import read_result
 from plenish.progress import say
 from plenish.recipes import KINDS, load_recipe
-from plenish.runs import Run
 from plenish.study.config import ClassStudyConfig
 from plenish.study.summaries import ClassStudy
 
@@ -65,11 +64,9 @@ def study_autoencoders(data: Path, out: Path, *, how: ClassStudyOptions = ClassS
     dataset = Dataset.open(data)
     asked = (how.seed, how.classes, how.balance, how.shuffle, how.level, how.resamples, how.draws)
     request = request_hash(recipe, changes, dataset, how.split, *asked)
-    if (out / "config.json").exists():
-        before = Run.open(out, "autoencoder-study")
-        if before.state == "complete" and before.status.get("request") == request:
-            say(f"{out} is complete.")
-            return ClassStudy(out, read_result(out, "autoencoder-study")[0])
+    if completed(out, "autoencoder-study", request):
+        say(f"{out} is complete.")
+        return ClassStudy(out, read_result(out, "autoencoder-study")[0])
     from plenish.report.class_errors_page import class_errors_page
     from plenish.study.class_autoencoders import open_study, run_class_study
     from plenish.training.autoencoder_run import plan as make_plan

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from plenish.commands.request import request_hash
+from plenish import settings
+from plenish.commands.request import completed, request_hash, run_training
 from plenish.configuration import apply_overrides, option, option_names, overrides
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
@@ -15,6 +16,9 @@ from plenish.invocation import command
 from plenish.progress import say
 from plenish.recipes import KINDS, Recipe, load_recipe
 from plenish.runs import Run, TrainedRun
+
+if TYPE_CHECKING:
+    from plenish.training.trainer import Outcome
 
 ERRORS = "errors.parquet"
 
@@ -97,12 +101,10 @@ def train_autoencoder(data: Path, run: Path, *, how: AutoencoderOptions) -> Auto
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; an autoencoder is trained on real images.")
     request = request_hash(recipe, changes, dataset, how.split, how.seed, how.only, how.errors)
-    if (run / "config.json").exists():
-        before = Run.open(run, "autoencoder")
-        whole = before.state == "complete" and (not how.errors or _is_measured(before))
-        if whole and before.status.get("request") == request:
-            say(f"{run} is complete; use a larger --epochs to train on.")
-            return AutoencoderRun(before)
+    before = completed(run, "autoencoder", request)
+    if before is not None and (not how.errors or _is_measured(before)):
+        say(f"{run} is complete; use a larger --epochs to train on.")
+        return AutoencoderRun(before)
     return AutoencoderRun(_train(dataset, run, recipe, how, changes, request))
 
 
@@ -121,15 +123,20 @@ def _train(
     val = autoencoder_run.rows_of(val, how.only) if val is not None else None
     more = {"only": list(how.only) if how.only else None}
     run = autoencoder_run.open_run(path, plan, train, how.seed, more, option_names(AutoencoderOptions))
-    with run.lock():
-        run.update_status(request=request)
+
+    def train_and_measure() -> Outcome:
         autoencoder_run.fit(run, plan, train, val, how.retry)
+        if not settings.is_first_process():
+            return "complete"
         if how.errors and not _is_measured(run):
             errors = write_errors(run.path / ERRORS, load_autoencoder(run.path), dataset, how.split)
             run.update_status(
                 errors=errors, test_reads=dataset.test_reads(how.split), measured=_weights(run.status)
             )
         write_own_report(run.path, "run")
+        return "complete"
+
+    run_training(run, request, train_and_measure)
     return run
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from plenish import files
+from plenish import files, settings
+from plenish.commands.request import completed, run_training
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
-from plenish.files import RESUME_HINT
 from plenish.invocation import command
 from plenish.progress import say
 from plenish.runs import TrainedRun
 from plenish.training.classifier_config import ClassifierConfig
+
+if TYPE_CHECKING:
+    from plenish.training.trainer import Outcome
 
 
 class ClassifierRun(TrainedRun):
@@ -73,15 +76,17 @@ def train_classifier_run(
     config = how.resolved(len(train))
     opened = open_run(run, config, train)
     request = files.config_hash(opened.config["config"])
-    if opened.state == "complete" and opened.status.get("request") == request:
+    if completed(run, "classifier", request):
         say(f"{run} is complete.")
         return ClassifierRun(opened)
-    with opened.lock():
+
+    def train_and_predict() -> Outcome:
         outcome, model = train_in_run(opened, config, train, val, retry=retry)
-        if outcome == "interrupted":
-            raise KeyboardInterrupt(RESUME_HINT)
-        write_predictions(opened, model, val)
-        opened.update_status(request=request)
+        if outcome == "complete" and settings.is_first_process():
+            write_predictions(opened, model, val)
+        return outcome
+
+    run_training(opened, request, train_and_predict)
     return ClassifierRun(opened)
 
 

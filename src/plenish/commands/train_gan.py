@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from plenish.commands.request import request_hash
+from plenish import settings
+from plenish.commands.request import completed, request_hash, run_training
 from plenish.configuration import option, option_names, overrides
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
-from plenish.files import RESUME_HINT
 from plenish.invocation import command
 from plenish.progress import say
 from plenish.recipes import AUTO, SECTIONS, Recipe, auto, family_recipe, load_recipe
@@ -20,6 +20,7 @@ from plenish.runs import Run, warn_of_other_machine
 
 if TYPE_CHECKING:
     from plenish.training.gan.trial import Trial
+    from plenish.training.trainer import Outcome
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,10 +105,9 @@ def _train_by_recipe(data: Path, run: Path, *, how: GanOptions) -> Run | Trial:
     if chosen is None:
         chosen = _choose(dataset, run, how, changes)
     request = request_hash(chosen, changes, dataset, how.split, how.seed, how.conditional, how.validation)
-    if not how.dry_run and (run / "config.json").exists():
-        finished = _finished(Run.open(run, "generator"), request)
-        if finished is not None:
-            return finished
+    before = None if how.dry_run else completed(run, "generator", request)
+    if before is not None and _is_long_enough(before):
+        return before
     subset = dataset.part("train", how.split, purpose="train")
     return _train(dataset, subset, run, chosen, how, changes, request)
 
@@ -133,22 +133,19 @@ def _choose(dataset: Dataset, run: Path, how: GanOptions, changes: Mapping[str, 
     return recipe
 
 
-def _finished(run: Run, request: str | None = None, kimg: float = 0.0) -> Run | None:
-    """The Run if it is complete, was asked the same (where `request` is given) and is `kimg` long; says so.
+def _is_long_enough(run: Run, kimg: float = 0.0) -> bool:
+    """Whether the Run is complete, with an intact checkpoint of its end, and `kimg` long; says so.
 
     Answers without torch, from the status and the newest checkpoint.
     """
     from plenish.training.checkpoints import load_state, newest_intact
 
-    status = run.status
-    if run.state != "complete" or (request is not None and status.get("request") != request):
-        return None
-    newest = newest_intact(run.path / "checkpoints")
+    newest = newest_intact(run.path / "checkpoints") if run.state == "complete" else None
     trained = load_state(newest)["nimg"] / 1000 if newest is not None else 0.0
-    if trained < max(kimg, float(status.get("kimg", math.inf))):
-        return None
+    if newest is None or trained < max(kimg, float(run.status.get("kimg", math.inf))):
+        return False
     say(f"{run.path} is complete: it has been trained for {trained:g} kimg; use a larger --kimg to train on.")
-    return run
+    return True
 
 
 def _train(
@@ -173,7 +170,7 @@ def _train(
         "validation": how.validation, **({"auto": dict(recipe.choice)} if recipe.choice else {}),
     }  # fmt: skip
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
-    is_new = not (path / "config.json").exists()
+    is_new, validator = not (path / "config.json").exists(), None
     if is_new:
         learner.check_memory(task)
         # What cannot be scored is refused before a Run is made.
@@ -187,15 +184,18 @@ def _train(
         may_change=CHANGEABLE,
         typed=OPTIONS,
     )
-    if _finished(run, kimg=task.schedule.kimg):
+    if _is_long_enough(run, task.schedule.kimg):
         return run
-    with run.lock():
-        run.update_status(request=request)
+
+    def train() -> Outcome:
         warn_of_other_machine(run, task.engine.describe())
+        scored = validator
         if not is_new:
-            validator = validator_of(dataset, subset.split_name) if how.validation else None
-        outcome = train_generator(dataclasses.replace(task, validator=validator), run, retry=how.retry)
-        write_own_report(run.path, "run")
-    if outcome == "interrupted":
-        raise KeyboardInterrupt(RESUME_HINT)
+            scored = validator_of(dataset, subset.split_name) if how.validation else None
+        outcome = train_generator(dataclasses.replace(task, validator=scored), run, retry=how.retry)
+        if settings.is_first_process():
+            write_own_report(run.path, "run")
+        return outcome
+
+    run_training(run, request, train)
     return run
