@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 
 import plenish
 from plenish.errors import InputError
-from plenish.parallel import WorkerLost, executor
+from plenish.parallel import Halving, WorkerLost, executor
 
 JOBS = """
 import contextlib, os, sys, time
@@ -54,9 +55,10 @@ def square(offset, job):
     print("a library's remark")
     return job * job + offset
 
+def squares(offset, job):
+    return [square(offset, value) for value in job]
+
 def picture(offset, job):
-    if job.shape[0] == 3:
-        os._exit(7)
     return {"pixels": job + np.uint8(1), "name": str(job.shape)}
 
 def failing(offset, job):
@@ -84,7 +86,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("some_jobs")
 
 
-def lost(job: Any, exit_status: int, call: Any) -> Any:
+def lost(job: Any, exit_status: int) -> Any:
     return "lost", exit_status
 
 
@@ -92,15 +94,15 @@ def results(jobs: ModuleType, name: str, todo: Any, workers: int, ahead: int = 4
     with executor(workers, jobs.adding, (0,)) as pool:
         return [
             result
-            for _, result in pool.map_ordered(getattr(jobs, name), todo, ahead=ahead, recover=lost)
+            for _, result in pool.map_ordered(getattr(jobs, name), todo, ahead=ahead, reject=lost)
         ]  # fmt: skip
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_results_come_in_the_order_of_the_jobs(jobs: ModuleType, workers: int) -> None:
     with executor(workers, jobs.adding, (5,)) as pool:
-        found = list(pool.map_ordered(jobs.square, range(50), ahead=4, recover=lost))
-        again = list(pool.map_ordered(jobs.square, range(3), ahead=4, recover=lost))
+        found = list(pool.map_ordered(jobs.square, range(50), ahead=4, reject=lost))
+        again = list(pool.map_ordered(jobs.square, range(3), ahead=4, reject=lost))
     assert found == [(job, job * job + 5) for job in range(50)]
     assert again == found[:3]
 
@@ -117,7 +119,7 @@ def test_no_more_jobs_are_taken_than_allowed(jobs: ModuleType) -> None:
     taken: list[int] = []
     with executor(2, jobs.adding, (0,)) as pool:
         todo = (taken.append(n) or n for n in range(40))
-        for job, _ in pool.map_ordered(jobs.square, todo, ahead=5, recover=lost):
+        for job, _ in pool.map_ordered(jobs.square, todo, ahead=5, reject=lost):
             assert len(taken) <= job + 6
 
 
@@ -125,16 +127,22 @@ def test_a_lost_worker_costs_its_job(jobs: ModuleType) -> None:
     assert results(jobs, "square", [1, -1, 2, -1, 3], 2) == [1, ("lost", 7), 4, ("lost", 7), 9]
 
 
-def test_a_lost_job_can_be_done_in_parts(jobs: ModuleType) -> None:
-    def halve(job: Any, exit_status: int, call: Any) -> Any:
-        if len(job) == 3:
-            return {"name": f"exit status {exit_status}"}
-        return {"name": call(job[:3])["name"] + call(job[3:])["name"]}
+def test_a_lost_job_is_halved_until_only_its_fault_is_rejected(jobs: ModuleType) -> None:
+    def halves(job: list[int]) -> list[list[int]]:
+        return [job[: len(job) // 2], job[len(job) // 2 :]] if len(job) > 1 else []
 
-    arrays = [np.zeros((3, 1), np.uint8), np.zeros((4, 1), np.uint8)]
-    with executor(2, jobs.adding, (0,)) as pool:
-        found = [r["name"] for _, r in pool.map_ordered(jobs.picture, arrays, ahead=2, recover=halve)]
-    assert found == ["exit status 7", "(4, 1)"]
+    def join(results: Sequence[list[Any]]) -> list[Any]:
+        return [value for result in results for value in result]
+
+    def reject(job: list[int], exit_status: int) -> list[Any]:
+        return [(job, exit_status)]
+
+    with executor(2, jobs.adding, (1,)) as pool:
+        found = pool.map_ordered(
+            jobs.squares, [[1, 2, -1, 3, 4], [5], [-1]], ahead=2, reject=reject,
+            halving=Halving(halves, join),
+        )  # fmt: skip
+        assert [result for _, result in found] == [[2, 5, ([-1], 7), 10, 17], [26], [([-1], 7)]]
 
 
 def test_more_workers_than_jobs_end_in_silence(
@@ -150,7 +158,7 @@ def test_more_workers_than_jobs_end_in_silence(
 def test_a_lost_worker_gives_back_its_pipes(jobs: ModuleType) -> None:
     counts = []
     with executor(1 + 1, jobs.adding, (0,)) as pool:
-        for _, result in pool.map_ordered(jobs.square, [-1] * 20, ahead=1, recover=lost):
+        for _, result in pool.map_ordered(jobs.square, [-1] * 20, ahead=1, reject=lost):
             assert result == ("lost", 7)
             counts.append(len(list(Path("/proc/self/fd").iterdir())))
     assert max(counts) < min(counts) + 20, "of 20 lost processes, and one that may be starting"
@@ -158,9 +166,9 @@ def test_a_lost_worker_gives_back_its_pipes(jobs: ModuleType) -> None:
 
 def test_a_worker_that_cannot_start_is_told(jobs: ModuleType) -> None:
     with pytest.raises(WorkerLost, match="--workers"), executor(2, jobs.crashing) as pool:
-        list(pool.map_ordered(jobs.square, [1], ahead=1, recover=lost))
+        list(pool.map_ordered(jobs.square, [1], ahead=1, reject=lost))
     with pytest.raises(InputError), executor(2, jobs.refusing) as pool:
-        list(pool.map_ordered(jobs.square, [1], ahead=1, recover=lost))
+        list(pool.map_ordered(jobs.square, [1], ahead=1, reject=lost))
 
 
 def test_what_a_job_raises_is_raised(jobs: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
@@ -182,7 +190,7 @@ def test_an_error_of_a_file_in_a_job_is_no_lost_worker(jobs: ModuleType) -> None
     with pytest.raises(EOFError, match="short"):
         results(jobs, "failing", [4], 2)
     with pytest.raises(FileNotFoundError, match=r"archive\.zip"), executor(2, jobs.without_file) as pool:
-        list(pool.map_ordered(jobs.square, [1], ahead=1, recover=lost))
+        list(pool.map_ordered(jobs.square, [1], ahead=1, reject=lost))
 
 
 def test_workers_import_nothing_large(jobs: ModuleType) -> None:
@@ -205,7 +213,7 @@ def endless():
         yield 1
 
 with executor(2, some_jobs.adding, (0,)) as pool:
-    for n, (_, found) in enumerate(pool.map_ordered(some_jobs.group, endless(), ahead=4, recover=None)):
+    for n, (_, found) in enumerate(pool.map_ordered(some_jobs.group, endless(), ahead=4, reject=None)):
         print(found[0], flush=True)
 """
 

@@ -14,6 +14,7 @@ import abc
 import collections
 import concurrent.futures
 import contextlib
+import dataclasses
 import fcntl
 import functools
 import itertools
@@ -38,9 +39,19 @@ ContextT = TypeVar("ContextT")
 JobT = TypeVar("JobT")
 ResultT = TypeVar("ResultT")
 
-Recover = Callable[[JobT, int, Callable[[JobT], ResultT]], ResultT]
-"""Makes the result of a job whose process ended: called with the job, the exit status, and a function that
-runs another job (a part of it) on a new process."""
+
+@dataclasses.dataclass(frozen=True)
+class Halving(Generic[JobT, ResultT]):
+    """How a job whose process ended is divided, to find which part of it ends a process.
+
+    Attributes:
+        split: the parts of a job, in order; fewer than two where it cannot be divided.
+        join: the result of a job from those of its parts.
+    """
+
+    split: Callable[[JobT], Sequence[JobT]]
+    join: Callable[[Sequence[ResultT]], ResultT]
+
 
 _PIPE_BYTES = 2**20
 _MAIN = "from plenish.parallel import serve; serve()"
@@ -72,10 +83,10 @@ class Executor(abc.ABC, Generic[ContextT]):
     """Runs jobs; each worker keeps a context between its jobs (an open slide, an open archive).
 
     Attributes:
-        parallel: whether jobs run while the caller does something else.
+        workers: how many jobs run at once; with 1, when their result is asked for.
     """
 
-    parallel = True
+    workers = 1
 
     @abc.abstractmethod
     def submit(self, function: Callable[[ContextT, JobT], ResultT], job: JobT) -> Callable[[], ResultT]:
@@ -87,7 +98,8 @@ class Executor(abc.ABC, Generic[ContextT]):
         jobs: Iterable[JobT],
         *,
         ahead: int,
-        recover: Recover[JobT, ResultT],
+        reject: Callable[[JobT, int], ResultT],
+        halving: Halving[JobT, ResultT] | None = None,
     ) -> Iterator[tuple[JobT, ResultT]]:
         """Call a function with every job; the results come in the order of the jobs.
 
@@ -95,14 +107,15 @@ class Executor(abc.ABC, Generic[ContextT]):
             function: takes the worker's context and a job; of a module that a worker can import.
             jobs: made lazily.
             ahead: how many jobs may be started beyond the oldest one whose result was not taken yet.
-            recover: makes the result of a job whose worker process ended.
+            reject: makes the result of a job whose worker process ended, from the job and the exit status.
+            halving: divides such a job first, until only the part that ends a process is rejected.
 
         Raises:
             WorkerLost: a process could not start.
             Exception: what the function raised.
         """
         started: collections.deque[tuple[JobT, Callable[[], ResultT]]] = collections.deque()
-        remaining, most = iter(jobs), ahead + 1 if self.parallel else 1
+        remaining, most = iter(jobs), ahead + 1 if self.workers > 1 else 1
 
         def finish(job: JobT, result: Callable[[], ResultT]) -> ResultT:
             try:
@@ -110,7 +123,10 @@ class Executor(abc.ABC, Generic[ContextT]):
             except WorkerLost as lost:
                 if lost.exit_status is None:
                     raise
-                return recover(job, lost.exit_status, lambda part: finish(part, self.submit(function, part)))
+                parts = halving.split(job) if halving else ()
+                if halving is None or len(parts) < 2:
+                    return reject(job, lost.exit_status)
+                return halving.join([finish(part, self.submit(function, part)) for part in parts])
 
         while True:
             for job in itertools.islice(remaining, max(0, most - len(started))):
@@ -124,15 +140,18 @@ class Executor(abc.ABC, Generic[ContextT]):
 
 @contextlib.contextmanager
 def executor(
-    workers: int, initialise: Callable[..., AbstractContextManager[ContextT]], initargs: Sequence[Any] = ()
+    workers: int | None,
+    initialise: Callable[..., AbstractContextManager[ContextT]],
+    initargs: Sequence[Any] = (),
 ) -> Iterator[Executor[ContextT]]:
     """Start an executor, whose workers end with the block.
 
     Args:
-        workers: processes; 1 works in this one.
+        workers: processes; 1 works in this one, None takes one a core.
         initialise: makes a worker's context, entered when the worker starts.
         initargs: its arguments.
     """
+    workers = default_workers() if workers is None else workers
     if workers <= 1:
         with initialise(*initargs) as context:
             yield _InProcess(context)
@@ -145,8 +164,6 @@ def executor(
 
 
 class _InProcess(Executor[ContextT]):
-    parallel = False
-
     def __init__(self, context: ContextT) -> None:
         self._context = context
 
@@ -158,6 +175,7 @@ class _WorkerPool(Executor[ContextT]):
     """A thread for each worker process, which waits for its results."""
 
     def __init__(self, workers: int, context: tuple[Any, ...]) -> None:
+        self.workers = workers
         self._context = context
         self._threads = concurrent.futures.ThreadPoolExecutor(workers)
         self._of_thread = threading.local()
@@ -309,4 +327,4 @@ def _read(pipe: IO[bytes], size: int) -> memoryview:
     return data
 
 
-__all__ = ["Executor", "WorkerLost", "available_cores", "default_workers", "executor", "serve"]
+__all__ = ["Executor", "Halving", "WorkerLost", "available_cores", "default_workers", "executor", "serve"]

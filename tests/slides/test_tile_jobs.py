@@ -12,9 +12,18 @@ import tifffile
 
 from plenish.datasets.rejections import Rejection
 from plenish.errors import InputError
+from plenish.parallel import executor
 from plenish.slides.planning import Plan
 from plenish.slides.slide_list import SlideEntry
-from plenish.slides.tile_jobs import JobContext, PlanJob, TileJob, TileResult, tile_reader
+from plenish.slides.tile_jobs import (
+    JobContext,
+    PlanJob,
+    TileJob,
+    TileResult,
+    TileWorker,
+    map_plans,
+    map_tiles,
+)
 from plenish.slides.tiling_config import TilingConfig
 
 from .conftest import tiling_config
@@ -30,8 +39,8 @@ def entry_of(path: Path) -> SlideEntry:
 
 
 def plan(entry: SlideEntry, file: Path, context: JobContext, workers: int = 1) -> Rejection | None:
-    with tile_reader(context, workers) as reader:
-        [(_, rejection)] = reader.plan([PlanJob(entry, file, file.with_name("none.png"))])
+    with executor(workers, TileWorker, (context,)) as pool:
+        [(_, rejection)] = map_plans(pool, [PlanJob(entry, file, file.with_name("none.png"))])
     return rejection
 
 
@@ -44,8 +53,8 @@ def jobs_of(path: Path, context: JobContext) -> list[TileJob]:
 
 
 def read(jobs: list[TileJob], context: JobContext, workers: int) -> list[TileResult]:
-    with tile_reader(context, workers) as reader:
-        found = list(reader.read(jobs))
+    with executor(workers, TileWorker, (context,)) as pool:
+        found = list(map_tiles(pool, jobs, context.config.grid.size))
     assert [job for job, _ in found] == jobs
     return [result for _, result in found]
 
@@ -118,8 +127,8 @@ def _reading(pid: int) -> bool:
 
 def test_a_worker_that_is_killed_is_replaced(make_slide, context: JobContext) -> None:
     jobs = jobs_of(make_slide(), context) * 3
-    with tile_reader(context, 2) as reader:
-        results = reader.read(jobs)
+    with executor(2, TileWorker, (context,)) as pool:
+        results = map_tiles(pool, jobs, context.config.grid.size)
         first = next(results)
         threads = Path("/proc/self/task").glob("*/children")
         children = [int(pid) for listed in threads for pid in listed.read_text().split()]

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from plenish.datasets import images
 from plenish.datasets.images import Fit
 from plenish.datasets.rejections import Rejection, Unreadable
-from plenish.parallel import executor
+from plenish.parallel import Halving, executor
 
 _AHEAD_BYTES = 48 * 2**20
 CHUNK = 64
@@ -141,9 +141,11 @@ def decode_all(tasks: Iterable[Task], shape: Shape, workers: int) -> Iterator[tu
         shape: what every image becomes.
         workers: processes; 1 works in this one.
     """
-    recover = functools.partial(_recover, shape)
     with executor(workers, Decoder, (shape,)) as pool:
-        yield from pool.map_ordered(Decoder.decode, tasks, ahead=_ahead(shape, workers), recover=recover)
+        yield from pool.map_ordered(
+            Decoder.decode, tasks, ahead=_ahead(shape, workers), reject=functools.partial(_rejected, shape),
+            halving=Halving(_halves, _joined),
+        )  # fmt: skip
 
 
 def _ahead(shape: Shape, workers: int) -> int:
@@ -152,14 +154,20 @@ def _ahead(shape: Shape, workers: int) -> int:
     return max(workers + 1, min(_AHEAD_BYTES // task, 16 * workers))
 
 
-def _recover(shape: Shape, task: Task, exit_status: int, decode: Callable[[Task], Result]) -> Result:
-    """Find the image that crashes the process by halving the task, and reject it."""
-    if len(task.refs) == 1:
-        nothing = np.empty((0, shape.size, shape.size, shape.channels), np.uint8)
-        return Result(nothing, [Rejection(task.refs[0], "crash", {"exit_status": exit_status})])
+def _rejected(shape: Shape, task: Task, exit_status: int) -> Result:
+    """The result of a task of one image, which ends its process."""
+    nothing = np.empty((0, shape.size, shape.size, shape.channels), np.uint8)
+    return Result(nothing, [Rejection(task.refs[0], "crash", {"exit_status": exit_status})])
+
+
+def _halves(task: Task) -> list[Task]:
     middle = len(task.refs) // 2
-    halves = [decode(_part(task, part)) for part in (slice(middle), slice(middle, None))]
-    return Result(np.concatenate([half.pixels for half in halves]), halves[0].items + halves[1].items)
+    return [_part(task, slice(middle)), _part(task, slice(middle, None))] if middle else []
+
+
+def _joined(results: Sequence[Result]) -> Result:
+    pixels = np.concatenate([result.pixels for result in results])
+    return Result(pixels, [item for result in results for item in result.items])
 
 
 def _part(task: Task, part: slice) -> Task:

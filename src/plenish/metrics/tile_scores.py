@@ -20,6 +20,7 @@ from plenish.datasets.rejections import Rejection, describe
 from plenish.errors import InputError
 from plenish.metrics.classification import auroc_binary
 from plenish.metrics.scorers import Column, Scorer, open_scorer
+from plenish.parallel import executor
 from plenish.progress import progress
 from plenish.slides.annotations import find_annotations, read_annotations
 from plenish.slides.canvas import TISSUE, Canvas, PictureOptions, resized
@@ -29,7 +30,7 @@ from plenish.slides.reader import Slide, open_slide, require_libraries
 from plenish.slides.remarks import Remark
 from plenish.slides.restain import Restain, restain_like
 from plenish.slides.slide_list import SlideEntry
-from plenish.slides.tile_jobs import JobContext, tile_jobs, tile_reader
+from plenish.slides.tile_jobs import JobContext, TileWorker, map_tiles, tile_jobs
 from plenish.slides.tiling_config import TilingConfig
 from plenish.slides.tissue import slide_tissue
 from plenish.slides.trained_tiles import TileOverrides, TrainedTiles, trained_tiles
@@ -127,9 +128,9 @@ def _score_tiles(
     lost = [""] * len(plan)
     with (
         progress("score", len(plan), "tiles") as bar,
-        tile_reader(JobContext(config), workers) as reader,
+        executor(workers, TileWorker, (JobContext(config),)) as pool,
     ):
-        for job, result in reader.read(tile_jobs(entry, plan)):
+        for job, result in map_tiles(pool, tile_jobs(entry, plan), config.grid.size):
             kept = []
             for i, tile in enumerate(result.tiles, job.start):
                 if isinstance(tile, Rejection):

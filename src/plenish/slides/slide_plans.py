@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from plenish import files
 from plenish.datasets.rejections import Rejection, describe
 from plenish.errors import InputError
+from plenish.parallel import Executor
 from plenish.progress import progress
 from plenish.slides.annotations import refuse_unknown_labels
 from plenish.slides.drawing import Pick, draw
 from plenish.slides.planning import Plan
 from plenish.slides.slide_list import SlideEntry, SlideList
-from plenish.slides.tile_jobs import PlanJob, TileJob, TileReader, tile_jobs
+from plenish.slides.tile_jobs import PlanJob, TileJob, TileWorker, map_plans, map_tiles, tile_jobs
 from plenish.slides.tiling_config import DrawOptions, TilingConfig
 
 _NAMED = 5
@@ -139,12 +140,12 @@ def _modified(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
 
 
-def plan_slides(tiling: Tiling, reader: TileReader, retry: bool) -> list[PlannedSlide]:
+def plan_slides(tiling: Tiling, pool: Executor[TileWorker], retry: bool) -> list[PlannedSlide]:
     """Plan all slides that are not planned yet.
 
     Args:
         tiling: what is to be done.
-        reader: worker processes.
+        pool: worker processes.
         retry: whether slides that were rejected are tried again, since they may have been repaired.
 
     Raises:
@@ -163,7 +164,7 @@ def plan_slides(tiling: Tiling, reader: TileReader, retry: bool) -> list[Planned
             picture = tiling.out.with_name(f"{tiling.out.name}.no-tissue.{slide.entry.name}.png")
             jobs.append(PlanJob(slide.entry, slide.file, picture))
     with progress("plan slides", len(slides), "slides", done=len(slides) - len(jobs)) as bar:
-        for job, rejection in reader.plan(jobs):
+        for job, rejection in map_plans(pool, jobs):
             if rejection is not None:
                 files.write_json(job.file.with_suffix(".json"), dataclasses.asdict(rejection))
             bar.advance(1)
@@ -197,7 +198,7 @@ def _refuse_if_none(slides: Sequence[PlannedSlide]) -> None:
 
 
 def draw_tiles(
-    tiling: Tiling, slides: Sequence[PlannedSlide], classes: Sequence[str], reader: TileReader
+    tiling: Tiling, slides: Sequence[PlannedSlide], classes: Sequence[str], pool: Executor[TileWorker]
 ) -> None:
     """Choose the tiles to read; a draw made before an interruption is kept.
 
@@ -205,7 +206,7 @@ def draw_tiles(
         tiling: what is to be done.
         slides: all slides.
         classes: the labels that have tiles.
-        reader: asked which tiles pass the filters, where there are some.
+        pool: asked which tiles pass the filters, where there are some.
     """
     usable = [slide for slide in slides if slide.rejection is None]
     file = tiling.folder / _DRAWN
@@ -215,7 +216,10 @@ def draw_tiles(
         for slide in usable:
             table = [codes.get(tiling.label(slide, code) or "", 0) for code in range(-1, len(slide.labels))]
             of_tiles.append(np.array(table, np.int32)[slide.tiles().classes(tiling.config.labels) + 1])
-        passing = (lambda picks: _passing(usable, picks, reader)) if tiling.config.filters.active else None
+        size = tiling.config.grid.size
+        passing = (
+            (lambda picks: _passing(usable, picks, pool, size)) if tiling.config.filters.active else None
+        )
         chosen = draw(of_tiles, [slide.entry.name for slide in usable], tiling.draw, passing)
         aside = file.with_name("draw.partial.npz")
         arrays: dict[str, Any] = {slide.entry.name: some for slide, some in zip(usable, chosen)}
@@ -227,7 +231,9 @@ def draw_tiles(
             slide.count = len(slide.chosen)
 
 
-def _passing(slides: Sequence[PlannedSlide], picks: Sequence[Pick], reader: TileReader) -> list[bool]:
+def _passing(
+    slides: Sequence[PlannedSlide], picks: Sequence[Pick], pool: Executor[TileWorker], size: int
+) -> list[bool]:
     """Which tiles pass the filters."""
     by_slide: dict[int, list[int]] = {}
     for number, place in picks:
@@ -238,6 +244,6 @@ def _passing(slides: Sequence[PlannedSlide], picks: Sequence[Pick], reader: Tile
         places = np.sort(np.array(by_slide[number]))
         jobs += tile_jobs(slides[number].entry, slides[number].tiles().take(places), filter_only=True)
         read += [(number, int(place)) for place in places]
-    tiles = [tile for _, result in reader.read(jobs) for tile in result.tiles]
+    tiles = [tile for _, result in map_tiles(pool, jobs, size) for tile in result.tiles]
     passed = {pick: not isinstance(tile, Rejection) for pick, tile in zip(read, tiles, strict=True)}
     return [passed[pick] for pick in picks]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from plenish import files
 from plenish.datasets.rejections import Kind, Rejection
 from plenish.errors import InputError
-from plenish.parallel import Executor, default_workers, executor
+from plenish.parallel import Executor, Halving
 from plenish.slides import filters
 from plenish.slides.grid import Grid
 from plenish.slides.native import SlideError, UnreadableRegion
@@ -113,7 +112,7 @@ class TileResult:
 
 def tile_jobs(slide: SlideEntry, plan: Plan, start: int = 0, filter_only: bool = False) -> Iterator[TileJob]:
     """A slide's tiles as jobs, from the tile at `start`."""
-    length = max(1, min(_JOB_TILES, _JOB_BYTES // (plan.grid.size**2 * 3)))
+    length = _tiles_a_job(plan.grid.size)
     tiles = list(zip(plan.rows.tolist(), plan.columns.tolist()))
     for first in range(start, len(tiles), length):
         yield TileJob(slide, plan.grid, tiles[first : first + length], first, filter_only)
@@ -227,57 +226,55 @@ class TileWorker:
             path.write_bytes(file.getvalue())
 
 
-class TileReader:
-    """Plans slides and reads tiles on worker processes; results come in the order of the jobs."""
-
-    def __init__(self, pool: Executor[TileWorker], context: JobContext, workers: int) -> None:
-        """Use `tile_reader`."""
-        self._pool, self._context, self._workers = pool, context, workers
-
-    def plan(self, jobs: Iterable[PlanJob]) -> Iterator[tuple[PlanJob, Rejection | None]]:
-        """Plan slides; see `TileWorker.plan`."""
-        return self._pool.map_ordered(TileWorker.plan, jobs, ahead=self._workers, recover=_crashed_plan)
-
-    def read(self, jobs: Iterable[TileJob]) -> Iterator[tuple[TileJob, TileResult]]:
-        """Read tiles; see `TileWorker.read`.
-
-        Enough jobs are started ahead that workers stay busy while a shard is written, within 64 MiB of
-        pixels.
-        """
-        size = 3 * self._context.config.grid.size**2
-        job_bytes = max(1, min(_JOB_TILES, _JOB_BYTES // size)) * size
-        ahead = max(self._workers, min(_AHEAD_BYTES // job_bytes, 16 * self._workers))
-        return self._pool.map_ordered(TileWorker.read, jobs, ahead=ahead, recover=_crashed_read)
+def map_plans(
+    pool: Executor[TileWorker], jobs: Iterable[PlanJob]
+) -> Iterator[tuple[PlanJob, Rejection | None]]:
+    """Plan slides on worker processes, in order; see `TileWorker.plan`."""
+    return pool.map_ordered(TileWorker.plan, jobs, ahead=pool.workers, reject=_crashed_plan)
 
 
-@contextlib.contextmanager
-def tile_reader(context: JobContext, workers: int | None) -> Iterator[TileReader]:
-    """Worker processes for a tiling, which end with the block.
+def map_tiles(
+    pool: Executor[TileWorker], jobs: Iterable[TileJob], size: int
+) -> Iterator[tuple[TileJob, TileResult]]:
+    """Read tiles on worker processes, in order; see `TileWorker.read`.
+
+    Enough jobs are started ahead that workers stay busy while a shard is written, within 64 MiB of pixels.
 
     Args:
-        context: what all jobs have in common.
-        workers: processes; 1 works in this one, None takes one a core.
+        pool: the workers.
+        jobs: made lazily.
+        size: height and width of the tiles, pixels.
     """
-    if workers is None:
-        workers = default_workers()
-    with executor(workers, TileWorker, (context,)) as pool:
-        yield TileReader(pool, context, workers)
+    job_bytes = _tiles_a_job(size) * size**2 * 3
+    ahead = max(pool.workers, min(_AHEAD_BYTES // job_bytes, 16 * pool.workers))
+    return pool.map_ordered(
+        TileWorker.read, jobs, ahead=ahead, reject=_crashed_read, halving=Halving(_halves, _joined)
+    )
 
 
-def _crashed_plan(job: PlanJob, exit_status: int, _: Callable[[PlanJob], Rejection | None]) -> Rejection:
+def _tiles_a_job(size: int) -> int:
+    return max(1, min(_JOB_TILES, _JOB_BYTES // (size**2 * 3)))
+
+
+def _crashed_plan(job: PlanJob, exit_status: int) -> Rejection:
     return job.slide.rejected("crash", exit_status=exit_status)
 
 
-def _crashed_read(job: TileJob, exit_status: int, run: Callable[[TileJob], TileResult]) -> TileResult:
-    """Find the tile that ends the process by halving, and reject it."""
-    if len(job.tiles) == 1:
-        nothing = np.empty((0, job.grid.size, job.grid.size, 3), np.uint8)
-        return TileResult([job.rejected(job.tiles[0], "crash", exit_status=exit_status)], nothing)
+def _crashed_read(job: TileJob, exit_status: int) -> TileResult:
+    """The result of a job of one tile, which ends its process."""
+    nothing = np.empty((0, job.grid.size, job.grid.size, 3), np.uint8)
+    return TileResult([job.rejected(job.tiles[0], "crash", exit_status=exit_status)], nothing)
+
+
+def _halves(job: TileJob) -> list[TileJob]:
     middle = len(job.tiles) // 2
-    first, second = (
-        run(dataclasses.replace(job, tiles=part)) for part in (job.tiles[:middle], job.tiles[middle:])
-    )
-    return TileResult(first.tiles + second.tiles, np.concatenate([first.pixels, second.pixels]))
+    parts = (job.tiles[:middle], job.tiles[middle:]) if middle else ()
+    return [dataclasses.replace(job, tiles=part) for part in parts]
+
+
+def _joined(results: Sequence[TileResult]) -> TileResult:
+    pixels = np.concatenate([result.pixels for result in results])
+    return TileResult([tile for result in results for tile in result.tiles], pixels)
 
 
 def _problem(error: Exception) -> str:

@@ -18,6 +18,7 @@ from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
+from plenish.parallel import Executor, executor
 from plenish.progress import progress, warn
 from plenish.slides.annotations import find_annotations, has_annotations, unmatched_files
 from plenish.slides.planning import Plan
@@ -32,7 +33,7 @@ from plenish.slides.slide_plans import (
     plan_slides,
     refuse_changed,
 )
-from plenish.slides.tile_jobs import JobContext, TileJob, TileReader, TileResult, tile_jobs, tile_reader
+from plenish.slides.tile_jobs import JobContext, TileJob, TileResult, TileWorker, map_tiles, tile_jobs
 from plenish.slides.tiling_config import (
     DrawOptions,
     FilterOptions,
@@ -132,18 +133,18 @@ def tile_slides(
         source=files.printable(str(slides.resolve())), intended_use=output.intended_use,
     )  # fmt: skip
     context = JobContext(config, output.images, tiling.partial / "images", output.quality)
-    with writer, tile_reader(context, workers) as reader:
-        planned = plan_slides(tiling, reader, retry=not writer.skip)
+    with writer, executor(workers, TileWorker, (context,)) as pool:
+        planned = plan_slides(tiling, pool, retry=not writer.skip)
         classes = tiling.classes(planned)
         writer.labels = LabelSchema("categorical", classes) if classes else LabelSchema()
         writer.types = _column_types(tiling, planned)
         if not draw.keeps_all:
-            draw_tiles(tiling, planned, classes, reader)
+            draw_tiles(tiling, planned, classes, pool)
         if not writer.skip:  # A resumed tiling is not thrown away for lack of space.
             files.require_space(out, sum(slide.count for slide in planned) * grid.size**2 * 3)
         if output.images:
             context.folder.mkdir(exist_ok=True)
-        _read_tiles(tiling, planned, reader, writer)
+        _read_tiles(tiling, planned, pool, writer)
         rows, more = summarise(tiling, planned, classes, writer)
         writer.extra["warnings"] = [dataclasses.asdict(remark) for remark in remarks + more]
         shutil.rmtree(tiling.folder)
@@ -230,7 +231,7 @@ def _column_types(tiling: Tiling, slides: Sequence[PlannedSlide]) -> dict[str, A
 
 
 def _read_tiles(
-    tiling: Tiling, slides: Sequence[PlannedSlide], reader: TileReader, writer: DatasetWriter
+    tiling: Tiling, slides: Sequence[PlannedSlide], pool: Executor[TileWorker], writer: DatasetWriter
 ) -> None:
     """Read all tiles that the Dataset has not yet, and write them and all rejections in order."""
     todo, first = _unfinished(slides, writer.skip)
@@ -255,7 +256,7 @@ def _read_tiles(
     coverage = annotated_labels(slides)
     total = sum(slide.count for slide in slides)
     with progress("tile", total, "tiles", done=total - sum(slide.count for slide in todo) + first) as bar:
-        for job, result in reader.read(jobs()):
+        for job, result in map_tiles(pool, jobs(), tiling.config.grid.size):
             slide, plan = started.popleft()
             reject_before(numbers[slide.entry.name])
             _write(writer, result, _rows(tiling, slide, plan, job, coverage))
