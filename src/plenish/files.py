@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -64,7 +65,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, atomically. NaN and infinities become null."""
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False, default=_as_json)
+    text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False, default=_as_json)
     write_bytes(path, (text + "\n").encode())
 
 
@@ -80,19 +81,20 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """A JSON-able value with NaN and infinities as None."""
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
 
 def _as_json(value: Any) -> Any:
     if hasattr(value, "tolist"):
-        return _finite(value.tolist())
+        return finite(value.tolist())
     return str(value)
 
 

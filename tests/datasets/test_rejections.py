@@ -1,8 +1,10 @@
 """Every kind of rejection has words for the values it is raised with."""
 
+from typing import get_args
+
 import pytest
 
-from plenish.datasets.rejections import KINDS, Rejection, Unreadable, describe
+from plenish.datasets.rejections import Kind, Rejection, Unreadable, describe
 
 EXAMPLE = {
     "reason": "checksum is wrong", "mib": 700.0, "limit": 512, "format": "PNG", "width": 70_000,
@@ -11,7 +13,7 @@ EXAMPLE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", get_args(Kind))
 def test_every_kind_can_be_described(kind):
     assert describe(Rejection("a.png", kind, EXAMPLE)).strip()
 

@@ -11,9 +11,10 @@ import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -26,9 +27,6 @@ from plenish.datasets.tables import split_table, write_table
 from plenish.datasets.verifying import table_problem, verify
 from plenish.errors import InputError, unknown
 from plenish.wording import plural
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Purpose = Literal["train", "select", "score", "study", "report", "export", "profile"]
 _NO_TEST: tuple[Purpose, ...] = ("train", "select")
@@ -191,8 +189,6 @@ class Dataset:
     @functools.cached_property
     def table(self) -> pd.DataFrame:
         """samples.parquet, one row an image."""
-        import pandas as pd
-
         table = pd.read_parquet(self.path / "samples.parquet")
         if len(table) != len(self):
             raise InputError(
@@ -253,8 +249,6 @@ class Dataset:
         Raises:
             InputError: there is none of that name, or its table or samples.parquet was altered.
         """
-        import pandas as pd
-
         if self._table_problem:
             raise InputError(self._table_problem)
         path = self.path / "splits" / f"{name}.parquet"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import math
 import re
 import tarfile
 import zipfile
@@ -217,7 +216,7 @@ def _webdataset(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
             facts = table.take(pa.array(shard)).to_pylist()
             with tarfile.open(folder / name, "w", format=tarfile.USTAR_FORMAT) as tar:
                 for fact, (i, image) in zip(facts, job.images(shard)):
-                    row = {key: _plain(value) for key, value in fact.items()}
+                    row = files.finite(fact)
                     _tar(tar, f"{i:08d}.png", encode_png(image))
                     if numbers is not None:
                         _tar(tar, f"{i:08d}.cls", str(int(numbers[i])).encode())
@@ -230,10 +229,6 @@ def _tar(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _rows(job: _Job) -> pa.Table:
@@ -306,10 +301,9 @@ def _array_column(dataset: Dataset, name: str, rows: NDArray[np.int64]) -> tuple
     array = dataset.array(name)[rows]
     facts = {"shape": list(array.shape), "dtype": str(array.dtype), "manifest": dataset.array_manifest(name)}
     flat = np.ascontiguousarray(array).reshape(-1)
-    width = flat.size // max(1, len(rows))
     if array.ndim == 1:
         return pa.array(flat), facts
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), width), facts
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), flat.size // max(1, len(rows))), facts
 
 
 __all__ = ["Exported", "export_dataset"]

@@ -182,15 +182,11 @@ def _one_line(error: Exception) -> str:
 
 
 def _fit_image(image: Image.Image, size: int, channels: int, fit: Fit) -> Fitted:
-    original = image.size
+    upscaled = (max(image.size) if fit == "pad" else min(image.size)) < size
     coloured = channels == 1 and image.mode not in _GREY
     plain, peak = _plain(image, channels)
-    upscaled = _enlarges(original, size, fit)
-    return Fitted(_to_array(_resize(plain, size, fit)), upscaled, coloured, peak)
-
-
-def _enlarges(shape: tuple[int, int], size: int, fit: Fit) -> bool:
-    return max(shape) < size if fit == "pad" else min(shape) < size
+    array = np.asarray(_resize(plain, size, fit), np.uint8)
+    return Fitted(array[:, :, None] if array.ndim == 2 else array, upscaled, coloured, peak)
 
 
 def _plain(image: Image.Image, channels: int) -> tuple[Image.Image, int]:
@@ -254,8 +250,3 @@ def _resize(image: Image.Image, size: int, fit: Fit) -> Image.Image:
         resize(inner) if inner != image.size else image, ((size - inner[0]) // 2, (size - inner[1]) // 2)
     )
     return out
-
-
-def _to_array(image: Image.Image) -> NDArray[np.uint8]:
-    array = np.asarray(image, np.uint8)
-    return array[:, :, None] if array.ndim == 2 else array

@@ -123,17 +123,10 @@ class RawShards:
                 view, offset = view[got:], offset + got
         return out
 
-    def close(self) -> None:
-        """Close all files; reading opens them again."""
-        with self._lock:
-            for descriptor, _ in self._files.values():
-                with contextlib.suppress(OSError):
-                    os.close(descriptor)
-            self._files.clear()
-
     def __del__(self) -> None:
-        if hasattr(self, "_lock"):
-            self.close()
+        for descriptor, _ in getattr(self, "_files", {}).values():
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
     def __getstate__(self) -> dict[str, object]:
         return {"folder": self.folder, "count": self._count, "shape": self.shape, "shard": self.shard}

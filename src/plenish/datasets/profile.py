@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset
@@ -13,9 +14,6 @@ from plenish.datasets.pixels import chunks
 from plenish.datasets.schema import PARTS
 from plenish.progress import progress
 from plenish.wording import agree, plural
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _CHUNK_BYTES = 32 << 20
 _EXAMPLES = 20

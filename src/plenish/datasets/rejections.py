@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 Kind = Literal[
     "missing", "not-a-file", "unreadable", "empty", "too-large",
@@ -43,7 +43,6 @@ _WORDS: Mapping[Kind, str] = {
     "blurred": "blurred: its sharpness is {sharpness:.3f}, below --min-sharpness {limit:g}",
     "pen": "pen marks: {share:.0%} of it are ink, above --max-pen {limit:g}",
 }
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -124,12 +124,7 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
-        content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return content | {
-            "labels": self.labels.to_dict(),
-            "config": dict(self.config),
-            "extra": dict(self.extra),
-        }
+        return dataclasses.asdict(self) | {"labels": self.labels.to_dict()}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Manifest:

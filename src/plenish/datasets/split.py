@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset, Split
@@ -171,8 +172,6 @@ class _Units:
     """The images of a Dataset in units that stay in one part, with what to stratify on."""
 
     def __init__(self, dataset: Dataset) -> None:
-        import pandas as pd
-
         table = dataset.table
         self.dataset = dataset
         self.grouped = bool(table["group"].notna().any())
@@ -283,8 +282,6 @@ class _Units:
 
 def _strata(dataset: Dataset) -> tuple[list[str], NDArray[np.float64]]:
     """Names and N×K indicators of what the parts should have in equal shares."""
-    import pandas as pd
-
     schema, n = dataset.labels, len(dataset)
     if schema.kind == "none":
         return [], np.zeros((n, 0))

@@ -29,7 +29,7 @@ def write_rows(
     path: Path,
     rows: Sequence[Mapping[str, Any]],
     labels: LabelSchema,
-    types: Mapping[str, pa.DataType] | None = None,
+    types: Mapping[str, pa.DataType],
 ) -> None:
     """Write one shard's rows; columns keep the order of their first appearance.
 
@@ -39,25 +39,23 @@ def write_rows(
         labels: what their labels are.
         types: types of user columns; those of other columns are found from the values.
     """
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    arrays, names = [], []
-    for column in columns:
+    arrays = {}
+    for column in dict.fromkeys(key for row in rows for key in row):
         values = [row.get(column) for row in rows]
         if column == "label":
-            arrays.append(pa.array(values, _label_type(labels)))
+            arrays[column] = pa.array(values, _label_type(labels))
         elif column in ("id", "group", "origin", "sha256", "source", "part"):
-            arrays.append(pa.array([None if value is None else str(value) for value in values], pa.string()))
+            arrays[column] = _texts(values)
         else:
-            arrays.append(_user_column(values, (types or {}).get(column)))
-        names.append(column)
-    pq.write_table(pa.table(arrays, names=names), path)
+            try:
+                arrays[column] = pa.array(values, types.get(column), from_pandas=True)
+            except (pa.ArrowInvalid, pa.ArrowTypeError):
+                arrays[column] = _texts(values)
+    pq.write_table(pa.table(arrays), path)
 
 
-def _user_column(values: Sequence[Any], kind: pa.DataType | None) -> Any:
-    try:
-        return pa.array(values, kind, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
+def _texts(values: Sequence[Any]) -> pa.Array:
+    return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
 def join_rows(parts: Sequence[Path], out: Path, leave_out: tuple[str, ...] = ()) -> str:
@@ -70,13 +68,10 @@ def join_rows(parts: Sequence[Path], out: Path, leave_out: tuple[str, ...] = ())
     with pq.ParquetWriter(out, schema) as writer:
         for path in parts:
             table = pq.read_table(path)
-            columns = []
             for field in schema:
-                if field.name in table.column_names:
-                    columns.append(table.column(field.name).cast(field.type))
-                else:
-                    columns.append(pa.nulls(table.num_rows, field.type))
-            aligned = pa.table(columns, schema=schema)
+                if field.name not in table.column_names:
+                    table = table.append_column(field.name, pa.nulls(len(table)))
+            aligned = table.select(schema.names).cast(schema)
             digest.update(repr(aligned.to_pydict()).encode())
             writer.write_table(aligned)
     return digest.hexdigest()

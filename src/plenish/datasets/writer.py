@@ -62,7 +62,6 @@ class DatasetWriter:
         source: str = "",
         intended_use: str = "",
         extra: Mapping[str, Any] | None = None,
-        resumable: bool = True,
     ) -> None:
         """Prepare the writer; nothing is written before the `with` block is entered.
 
@@ -78,7 +77,6 @@ class DatasetWriter:
             intended_use: what they may be used for.
             extra: further facts for dataset.json; may still be changed through `writer.extra` inside the
                 block.
-            resumable: keep what is finished when interrupted.
         """
         if channels not in (1, 3):
             raise InputError(f"Images have 1 or 3 channels, not {channels}.")
@@ -95,13 +93,8 @@ class DatasetWriter:
             "config": dict(config),
         }  # fmt: skip
         self._shard = shard_length(size, channels)
-        partial_config = {
-            "config": dict(config),
-            "size": size,
-            "channels": channels,
-            "labels": labels.to_dict(),
-        }
-        self._folder = files.atomic_dir(out, partial_config, resumable=resumable)
+        content = {"config": dict(config), "size": size, "channels": channels, "labels": labels.to_dict()}
+        self._folder = files.atomic_dir(out, content, resumable=True)
         self._arrays: dict[str, tuple[NDArray[Any], Mapping[str, Any]]] = {}
         self._buffer: list[NDArray[np.uint8]] = []
         self._rows: list[dict[str, Any]] = []
@@ -110,11 +103,6 @@ class DatasetWriter:
         self.skip = 0
         self.count = 0
         self.rejected = 0
-
-    @property
-    def shard(self) -> int:
-        """Images in a full shard; work handed over in such pieces resumes without loss."""
-        return self._shard
 
     def __enter__(self) -> DatasetWriter:
         with contextlib.ExitStack() as stack:

@@ -104,8 +104,7 @@ def _read_csv(path: Path) -> Columns:
 
 
 def _read_jsonl(path: Path) -> Columns:
-    columns: Columns = {}
-    count = 0
+    rows = []
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -113,12 +112,9 @@ def _read_jsonl(path: Path) -> Columns:
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise InputError(f"Line {number} of {path} is not a JSON object; write one object an image.")
-            for name in (name for name in row if name not in columns):
-                columns[name] = [None] * count
-            for name, values in columns.items():
-                values.append(row.get(name))
-            count += 1
-    return columns
+            rows.append(row)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def read_labels(values: Sequence[Any], kind: str, column: str) -> tuple[LabelSchema, list[Any]]:

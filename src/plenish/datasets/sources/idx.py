@@ -36,16 +36,11 @@ def find(folder: Path) -> list[Path]:
     """The idx files of images in a folder (also in a folder `raw` inside it), sorted."""
     for place in (folder, folder / "raw"):
         if place.is_dir():
-            found = sorted(
-                path for path in place.iterdir() if re.search(r"images[-.]idx3-ubyte(\.gz)?$", path.name)
-            )
+            # In reverse, so that a file that is there twice is taken as it is and not gzipped.
+            paths = sorted(place.iterdir(), reverse=True)
+            found = [path for path in paths if re.search(r"images[-.]idx3-ubyte(\.gz)?$", path.name)]
             if found:
-                plain = {path.name.removesuffix(".gz") for path in found if path.suffix != ".gz"}
-                return [
-                    path
-                    for path in found
-                    if path.suffix != ".gz" or path.name.removesuffix(".gz") not in plain
-                ]
+                return sorted({path.name.removesuffix(".gz"): path for path in found}.values())
     return []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,9 +58,11 @@ def listing(source: Path) -> Listing:
     """
     members = _members(source)
     pairs = _pairs(members, source)
-    pieces = [_Images.of(source, members[images]) for _, images, _ in pairs]
-    out = Listing("npz archive", [ref for piece in pieces for ref in piece.piece.refs])
-    if len({(piece.height, piece.width, piece.channels) for piece in pieces}) > 1:
+    arrays = [_Images.of(source, members[images]) for _, images, _ in pairs]
+    first = arrays[0]
+    pieces = [Piece(array.member.key, array.count, array.read) for array in arrays]
+    out = Listing("npz archive", [ref for piece in pieces for ref in piece.refs], pieces=pieces)
+    if len({array.shape for array in arrays}) > 1:
         raise InputError(f"The parts of {source} hold images of different shapes; save them with one shape.")
     parts: list[str] = []
     labels: list[NDArray[Any]] = []
@@ -77,20 +79,18 @@ def listing(source: Path) -> Listing:
     if len(labels) not in (0, len(pairs)):
         raise InputError(f"Only some parts of {source} have labels; add or remove the others.")
     if labels:
-        names = next((members[key] for key in _find(members, _NAMES)), None)
-        out.schema, out.labels = _labels(
-            labels, [] if names is None else _load(source, names).tolist(), source
-        )
+        names = [_load(source, members[key]).tolist() for key in _find(members, _NAMES)[:1]]
+        out.schema, out.labels = _labels(labels, names[0] if names else [], source)
     if pairs[0][0] is not None:
         out.parts = parts
-    out.channels = 1 if pieces[0].channels == 1 else 3
-    out.size = pieces[0].height if pieces[0].height == pieces[0].width else None
-    if pieces[0].scale != 1:
+    height, width, channels = first.shape
+    out.channels = 1 if channels == 1 else 3
+    out.size = height if height == width else None
+    if first.scale != 1:
         out.notes.append(
-            f"Values of {pieces[0].member.dtype} were multiplied by {pieces[0].scale:.4g} to span 0 to 255."
+            f"Values of {first.member.dtype} were multiplied by {first.scale:.4g} to span 0 to 255."
         )
-    out.pieces = [piece.piece for piece in pieces]
-    out.blocks = chained(out.pieces)
+    out.blocks = chained(pieces)
     return out
 
 
@@ -140,7 +140,7 @@ def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
     return dtype, shape, fortran
 
 
-def _find(members: dict[str, _Member], names: tuple[str, ...]) -> list[str]:
+def _find(members: dict[str, _Member], names: Sequence[str]) -> list[str]:
     """Keys among `names`, whatever their case, in the order of `names`."""
     folded = {key.lower(): key for key in members}
     return [folded[name] for name in names if name in folded]
@@ -150,11 +150,9 @@ def _pairs(members: dict[str, _Member], source: Path) -> list[tuple[Part | None,
     """(part or None, key of images, key of labels or None) for each part."""
     pairs: list[tuple[Part | None, str, str | None]] = []
     for part, words in _PARTS:
-        images = _find(
-            members, tuple(form for w in words for x in _IMAGES for form in (f"{x}_{w}", f"{w}_{x}"))
-        )
-        labels = _find(
-            members, tuple(form for w in words for y in _LABELS for form in (f"{y}_{w}", f"{w}_{y}"))
+        images, labels = (
+            _find(members, [form for w in words for x in names for form in (f"{x}_{w}", f"{w}_{x}")])
+            for names in (_IMAGES, _LABELS)
         )
         if images:
             pairs.append((part, images[0], labels[0] if labels else None))
@@ -164,12 +162,11 @@ def _pairs(members: dict[str, _Member], source: Path) -> list[tuple[Part | None,
         return pairs
     found = _find(members, _IMAGES)
     if not found:
-        likely = [key for key, member in members.items() if len(member.shape) in (3, 4)]
-        if len(likely) != 1:
+        found = [key for key, member in members.items() if len(member.shape) in (3, 4)]
+        if len(found) != 1:
             raise InputError(
                 f"{source} holds {shown(list(members), 8)}; name the images 'images' and the labels 'labels'."
             )
-        found = likely
     labels = [key for key in _find(members, _LABELS) if key != found[0]]
     return [(None, found[0], labels[0] if labels else None)]
 
@@ -216,10 +213,10 @@ def _labels(pieces: list[NDArray[Any]], names: list[Any], source: Path) -> tuple
             raise InputError(
                 f"{source} has labels up to {flat.max()} and only {len(names)} class names; add the others."
             )
-        texts = tuple(str(name) for name in names)
-        return LabelSchema("categorical", texts), [texts[i] for i in flat]
-    texts_ = [str(value) for value in flat.tolist()]
-    return categorical(texts_), texts_
+        known = tuple(map(str, names))
+        return LabelSchema("categorical", known), [known[i] for i in flat]
+    texts = list(map(str, flat.tolist()))
+    return categorical(texts), texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,9 +226,7 @@ class _Images:
     source: Path
     member: _Member
     count: int
-    height: int
-    width: int
-    channels: int
+    shape: tuple[int, int, int]
     first: bool
     scale: float
 
@@ -253,7 +248,7 @@ class _Images:
                 "numbers with C 1, 3 or 4."
             )
         check_pixels(f"'{member.key}' in {source}", height, width)
-        images = cls(source, member, n, height, width, channels, first, 1.0)
+        images = cls(source, member, n, (height, width, channels), first, 1.0)
         return dataclasses.replace(images, scale=images._scale())
 
     def _scale(self) -> float:
@@ -275,8 +270,7 @@ class _Images:
         if not (low >= 0 and high <= 255):
             raise InputError(
                 f"'{self.member.key}' in {self.source} ranges from {low:g} to {high:g}; save it as "
-                "uint8, or as floats "
-                "from 0 to 1."
+                "uint8, or as floats from 0 to 1."
             )
         return 255.0 if dtype.kind == "f" and high <= 1 else 1.0
 
@@ -308,8 +302,3 @@ class _Images:
             if self.scale != 1 or values.dtype != np.uint8:
                 values = np.rint(values.astype(np.float64) * self.scale)
             yield values.astype(np.uint8)
-
-    @property
-    def piece(self) -> Piece:
-        """These images under the name of their key."""
-        return Piece(self.member.key, self.count, self.read)

@@ -70,13 +70,18 @@ def listing(source: Path, options: TableOptions) -> Listing:
         if column and column not in columns:
             raise unknown(f"column for --{what}-column", column, columns)
     names = [_clean(value) for value in columns[file_column]]
-    refs, missing = _resolve(names, files, source, tables[0] or source, places)
-    keep = _complete_rows(columns, refs, missing, label_column, options, source)
+    refs = _resolve(names, files, source, tables[0] or source, places)
+    keep = _complete_rows(columns, refs, file_column, label_column, options, source)
     keep.sort(key=lambda i: natural(str(refs[i])))  # Whatever the table's order.
     out = Listing(
         "folder with a table", [str(refs[i]) for i in keep], root=str(source), zipped=source.is_file()
     )
-    _refuse_repeated(out.refs)
+    repeated = [ref for ref, count in Counter(out.refs).items() if count > 1]
+    if repeated:
+        raise InputError(
+            f"The table names {plural(len(repeated), 'file')} more than once ({shown(repeated)}); keep one "
+            "row for each."
+        )
     for name in columns:
         columns[name] = [columns[name][i] for i in keep]
     _fill(out, columns, file_column, label_column, options)
@@ -133,15 +138,15 @@ def _clean(value: Any) -> str:
 
 def _resolve(
     names: Sequence[str], files: Sequence[str], source: Path, table: Path, places: Sequence[str]
-) -> tuple[list[str | None], list[int]]:
-    """For each row the file it names, or None, and the numbers of rows whose file is missing.
+) -> list[str | None]:
+    """For each row the file it names, or None.
 
     A name is a path relative to the source or to its table's folder; where no name of the table is, all are
     compared as file names without folders, then also without suffix.
     """
     known = set(files)
     root = source.resolve().as_posix()
-    cleaned: list[str] = []
+    refs: list[str | None] = []
     for name, place in zip(names, places):
         path = posixpath.relpath(name, root) if name.startswith("/") else posixpath.normpath(name or ".")
         if path.startswith("../"):
@@ -151,14 +156,9 @@ def _resolve(
                     f"{table} names '{name}', which lies outside {source}; name files inside it."
                 )
             path = joined
-        cleaned.append(path)
-    refs: list[str | None] = []
-    for path, place in zip(cleaned, places):
         in_place = f"{place}/{path}" if place else path
         refs.append(in_place if in_place in known else path if path in known else None)
-    if not any(refs):
-        refs = _by_file_name(names, files, table)
-    return refs, [i for i, ref in enumerate(refs) if ref is None]
+    return refs if any(refs) else _by_file_name(names, files, table)
 
 
 def _by_file_name(names: Sequence[str], files: Sequence[str], table: Path) -> list[str | None]:
@@ -182,19 +182,10 @@ def _stem(path: str) -> str:
     return posixpath.splitext(posixpath.basename(path))[0]
 
 
-def _refuse_repeated(refs: Sequence[str]) -> None:
-    repeated = [ref for ref, count in Counter(refs).items() if count > 1]
-    if repeated:
-        raise InputError(
-            f"The table names {plural(len(repeated), 'file')} more than once ({shown(repeated)}); keep one "
-            "row for each."
-        )
-
-
 def _complete_rows(
     columns: Columns,
     refs: Sequence[str | None],
-    missing: Sequence[int],
+    file_column: str,
     label_column: str,
     options: TableOptions,
     source: Path,
@@ -202,26 +193,25 @@ def _complete_rows(
     """Numbers of the rows that have a file and a label.
 
     Raises:
-        InputError: some have not, and `missing` is not `skip`; or none has.
+        InputError: some have not, and `options.missing` is not `skip`; or none has.
     """
-    lost = set(missing)
-    if lost and (options.missing == "error" or len(lost) == len(refs)):
-        file_column = _choose(options.file_column, columns, _FILE_COLUMNS, "file", required=True)
-        names = [columns[file_column][i] or f"(row {i + 2})" for i in missing]
+    there = [i for i, ref in enumerate(refs) if ref is not None]
+    if len(there) < len(refs) and (options.missing == "error" or not there):
+        names = [columns[file_column][i] or f"(row {i + 2})" for i, ref in enumerate(refs) if ref is None]
         raise InputError(
             f"The table names {plural(len(names), 'file')} of {len(refs):,} that {source} does not hold "
             f"({shown(names)}); correct them or give '--missing skip'."
         )
     if not label_column:
-        return [i for i in range(len(refs)) if i not in lost]
+        return there
     values = columns[label_column]
-    unlabelled = [i for i in range(len(refs)) if i not in lost and _no_label(values[i])]
-    if unlabelled and (options.missing == "error" or len(unlabelled) + len(lost) == len(refs)):
+    unlabelled = [i for i in there if _no_label(values[i])]
+    if unlabelled and (options.missing == "error" or len(unlabelled) == len(there)):
         raise InputError(
             f"The table has {plural(len(unlabelled), 'row')} without a label in column '{label_column}' "
             f"(row {shown([i + 2 for i in unlabelled])}); fill them in or give '--missing skip'."
         )
-    return [i for i in range(len(refs)) if i not in lost and not _no_label(values[i])]
+    return [i for i in there if not _no_label(values[i])]
 
 
 def _no_label(value: Any) -> bool:

@@ -21,6 +21,8 @@ from plenish.datasets.sources.listing import (
 from plenish.errors import InputError
 from plenish.wording import plural
 
+_READS = "Plenish reads PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM and TGA files."
+
 
 def walk(root: Path) -> tuple[list[str], list[str], Counter[str]]:
     """All picture files below a folder.
@@ -35,38 +37,31 @@ def walk(root: Path) -> tuple[list[str], list[str], Counter[str]]:
     files: list[str] = []
     empty: list[str] = []
     others: Counter[str] = Counter()
-    _walk(str(root), "", (), files, empty, others)
+
+    def enter(prefix: str, above: tuple[tuple[int, int], ...]) -> None:
+        facts = (root / prefix).stat()
+        identity = facts.st_dev, facts.st_ino
+        if identity in above:
+            return
+        before = len(files)
+        inner: list[str] = []
+        with os.scandir(root / prefix) as entries:
+            for entry in entries:
+                if is_hidden(entry.name):
+                    continue
+                if entry.is_dir():
+                    inner.append(f"{prefix}{entry.name}/")
+                elif is_picture(entry.name):
+                    files.append(prefix + entry.name)
+                else:
+                    others[PurePosixPath(entry.name).suffix.lower()] += 1
+        for folder in inner:
+            enter(folder, (*above, identity))
+        if len(files) == before and prefix:
+            empty.append(prefix.rstrip("/"))
+
+    enter("", ())
     return sorted(files, key=natural), sorted(empty, key=natural), others
-
-
-def _walk(
-    folder: str,
-    prefix: str,
-    above: tuple[tuple[int, int], ...],
-    files: list[str],
-    empty: list[str],
-    others: Counter[str],
-) -> None:
-    facts = Path(folder).stat()
-    identity = facts.st_dev, facts.st_ino
-    if identity in above:
-        return
-    before = len(files)
-    inner: list[str] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if is_hidden(entry.name):
-                continue
-            if entry.is_dir():
-                inner.append(entry.name)
-            elif is_picture(entry.name):
-                files.append(prefix + entry.name)
-            else:
-                others[PurePosixPath(entry.name).suffix.lower()] += 1
-    for name in inner:
-        _walk(f"{folder}/{name}", f"{prefix}{name}/", (*above, identity), files, empty, others)
-    if len(files) == before and prefix:
-        empty.append(prefix.rstrip("/"))
 
 
 def is_hidden(name: str) -> bool:
@@ -84,7 +79,7 @@ def listing(root: Path, options: TableOptions) -> Listing:
     """List a folder of images; see `arrange` for how its folders are read."""
     files, empty, others = walk(root)
     if not files:
-        raise InputError(f"There are no images in {root}{_hint(others)}; {_reads()}")
+        raise InputError(f"There are no images in {root}{_hint(others)}; {_READS}")
     if options.asked:
         raise InputError(
             f"--file-column, --label-column and the like need a table; give it with --labels ({root})."
@@ -95,10 +90,6 @@ def listing(root: Path, options: TableOptions) -> Listing:
     if tables:
         out.notes.append(f"A table in the same folder was not used ({shown(tables)}); give it with --labels.")
     return out
-
-
-def _reads() -> str:
-    return "Plenish reads PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM and TGA files."
 
 
 def _hint(others: Counter[str]) -> str:
