@@ -31,16 +31,6 @@ def base_and_stages(size: int, least_stages: int = 2) -> tuple[int, int]:
     return found
 
 
-def check_activations(dropout: float, slope: float, init: str) -> None:
-    """Raise InputError unless dropout, slope of the leaky ReLUs and initialisation are possible ones."""
-    if not 0 <= dropout < 1:
-        raise InputError(f"network.dropout lies between 0 and 1, not at {dropout}.")
-    if not 0 < slope < 1:
-        raise InputError(f"network.slope lies between 0 and 1, not at {slope}.")
-    if init not in INITIALISATIONS:
-        raise unknown("initialisation", init, INITIALISATIONS)
-
-
 def init_normal(module: nn.Module, sd: float = 0.02) -> None:
     """Weights N(0, sd²), batch-norm gains N(1, sd²), biases 0 (Radford et al. 2016, section 4)."""
     for layer in module.modules():

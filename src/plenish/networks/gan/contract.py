@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from plenish.configuration import check_fields, option
 from plenish.errors import InputError, unknown
 from plenish.networks.families import Family
-from plenish.networks.layers import base_and_stages
+from plenish.networks.layers import INITIALISATIONS, base_and_stages
 from plenish.networks.sampler import Sampler, SamplerConfig, check_labels, seeded
 
 Prior = Literal["uniform", "normal"]
@@ -26,15 +27,14 @@ class NetworkConfig(SamplerConfig):
         prior: distribution of z, U(-1, 1) or N(0, 1) in every coordinate.
     """
 
-    z_dim: int = 100
+    z_dim: int = option(100, least=1)
     prior: Prior = "normal"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_fields(self, "network")
         if self.prior not in get_args(Prior):
             raise unknown("prior", self.prior, get_args(Prior))
-        if self.z_dim < 1:
-            raise InputError(f"The latent vector needs at least one number; z_dim is {self.z_dim}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,16 +47,16 @@ class WidthConfig(NetworkConfig):
         full_width: whether `width` is meant for the full resolution, in place of half of it.
     """
 
-    width: int = 64
+    width: int = option(64, least=1)
     max_width: int = 512
     full_width: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         base_and_stages(self.size)
-        if self.width < 1 or self.max_width < self.width:
+        if self.width > self.max_width:
             raise InputError(
-                f"network.width must be from 1 to network.max_width, which is {self.max_width}, and is "
+                f"network.width must be at most network.max_width, which is {self.max_width}, and is "
                 f"{self.width}."
             )
 
@@ -64,6 +64,27 @@ class WidthConfig(NetworkConfig):
         """Feature maps from the finest resolution down to the base."""
         _, doublings = base_and_stages(self.size)
         return [min(self.width << i, self.max_width) for i in range(doublings + self.full_width)]
+
+
+@dataclasses.dataclass(frozen=True)
+class PlainConfig(WidthConfig):
+    """Configuration of families of plain convolutions, whose width is that of half the full resolution.
+
+    Attributes:
+        dropout: share of the discriminator's activations dropped behind its layers.
+        slope: of leaky ReLUs.
+        init: `normal`, `orthogonal`, `xavier`, `kaiming` or `default`.
+    """
+
+    full_width: ClassVar = False
+    dropout: float = option(0.0, least=0, below=1)
+    slope: float = option(0.2, above=0, below=1)
+    init: str = "xavier"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.init not in INITIALISATIONS:
+            raise unknown("initialisation", self.init, INITIALISATIONS)
 
 
 class Generator(Sampler):

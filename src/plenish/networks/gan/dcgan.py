@@ -9,7 +9,6 @@ generator's input, and the features behind the discriminator's first convolution
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,20 +18,14 @@ from torch.nn.utils.parametrizations import spectral_norm
 from plenish.errors import InputError, unknown
 from plenish.networks.activation import leaky_relu_
 from plenish.networks.convolution import Downsampling, Upsampling
-from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
-from plenish.networks.layers import (
-    base_and_stages,
-    check_activations,
-    initialise,
-    label_maps,
-    norm_parts,
-)
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, PlainConfig
+from plenish.networks.layers import base_and_stages, initialise, label_maps, norm_parts
 
 NORMS = ("batch", "spectral", "instance", "none")
 
 
 @dataclasses.dataclass(frozen=True)
-class DCGANConfig(WidthConfig):
+class DCGANConfig(PlainConfig):
     """Configuration of both networks.
 
     Attributes:
@@ -46,12 +39,9 @@ class DCGANConfig(WidthConfig):
         slope: of the discriminator's leaky ReLUs.
     """
 
-    full_width: ClassVar = False
     kernel: int = 4
     d_norm: str = "batch"
-    dropout: float = 0.0
     init: str = "normal"
-    slope: float = 0.2
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,7 +49,6 @@ class DCGANConfig(WidthConfig):
             raise InputError(f"The kernel of a DCGAN is 4 or 5 pixels, not {self.kernel}.")
         if self.d_norm not in NORMS:
             raise unknown("normalisation", self.d_norm, NORMS)
-        check_activations(self.dropout, self.slope, self.init)
 
 
 class DCGANGenerator(Generator):

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from plenish.configuration import option
 from plenish.errors import InputError
 from plenish.networks import shared_batch
-from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
 from plenish.networks.layers import base_and_stages
 from plenish.networks.resampling import upsampled_convolution
 
@@ -33,7 +34,7 @@ _EPSILON = 1e-8
 
 
 @dataclasses.dataclass(frozen=True)
-class ProGANConfig(NetworkConfig):
+class ProGANConfig(WidthConfig):
     """Configuration of both networks.
 
     Attributes:
@@ -43,21 +44,17 @@ class ProGANConfig(NetworkConfig):
         width_at: the resolution, in pixels, that `width` is meant for instead; 0 is the full one.
     """
 
-    z_dim: int = 256
-    width: int = 64
+    z_dim: int = option(256, least=1)
     max_width: int = 256
-    min_width: int = 1
-    width_at: int = 0
+    min_width: int = option(1, least=1)
+    width_at: int = option(0, least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        base_and_stages(self.size)
-        if self.width_at < 0:
-            raise InputError(f"network.width_at is a size in pixels, not {self.width_at}.")
-        if min(self.width, self.min_width) < 1 or self.max_width < max(self.width, self.min_width):
+        if self.min_width > self.max_width:
             raise InputError(
-                f"network.width ({self.width}) and network.min_width ({self.min_width}) must be from 1 to "
-                f"network.max_width, which is {self.max_width}."
+                f"network.min_width must be at most network.max_width, which is {self.max_width}, and is "
+                f"{self.min_width}."
             )
 
     def widths(self) -> list[int]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plenish.errors import InputError
+from plenish.configuration import option
 from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
 from plenish.networks.layers import base_and_stages
 
@@ -36,18 +36,12 @@ class R3GANConfig(WidthConfig):
         group_width: maps in each group of the 3×3 convolutions, at most.
     """
 
-    z_dim: int = 64
-    width: int = 32
+    z_dim: int = option(64, least=1)
+    width: int = option(32, least=1)
     max_width: int = 256
-    blocks: int = 2
-    expansion: int = 2
-    group_width: int = 16
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("blocks", "expansion", "group_width"):
-            if getattr(self, name) < 1:
-                raise InputError(f"network.{name} must be 1 or more, not {getattr(self, name)}.")
+    blocks: int = option(2, least=1)
+    expansion: int = option(2, least=1)
+    group_width: int = option(16, least=1)
 
 
 def groups(maps: int, group_width: int) -> int:

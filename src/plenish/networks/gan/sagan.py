@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plenish.errors import InputError
+from plenish.configuration import option
 from plenish.networks.attention import SelfAttention
 from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
 from plenish.networks.layers import base_and_stages
@@ -33,14 +33,9 @@ class SAGANConfig(WidthConfig):
         attention: self-attention is at the largest map of at most this many pixels; 0 is none.
     """
 
-    z_dim: int = 128
+    z_dim: int = option(128, least=1)
     max_width: int = 1024
-    attention: int = 64
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.attention < 0:
-            raise InputError(f"network.attention must not be negative, and is {self.attention}.")
+    attention: int = option(64, least=0)
 
     def attention_at(self, sides: list[int]) -> int | None:
         """Number of the block before the attention, from the sides of all blocks' outputs."""

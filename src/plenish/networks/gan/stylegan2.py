@@ -14,8 +14,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from plenish.configuration import option
 from plenish.datasets.schema import LabelSchema
-from plenish.errors import InputError
 from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
 from plenish.networks.gan.modulated import (
     Convolution,
@@ -47,21 +47,11 @@ class StyleGAN2Config(WidthConfig):
         mbstd_group: most images of a group of the minibatch standard deviation; 0 leaves it out.
     """
 
-    z_dim: int = 512
-    w_dim: int = 512
-    mapping_layers: int = 8
-    width: int = 128
-    max_width: int = 512
-    mbstd_group: int = 4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.w_dim < 1 or self.mapping_layers < 1:
-            raise InputError(
-                f"w_dim and mapping_layers must be at least 1, not {self.w_dim} and {self.mapping_layers}."
-            )
-        if self.mbstd_group < 0:
-            raise InputError(f"mbstd_group must not be negative, and is {self.mbstd_group}.")
+    z_dim: int = option(512, least=1)
+    w_dim: int = option(512, least=1)
+    mapping_layers: int = option(8, least=1)
+    width: int = option(128, least=1)
+    mbstd_group: int = option(4, least=0)
 
 
 class Mapping(nn.Module):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,19 +15,15 @@ from torch.nn import functional as F
 
 from plenish.errors import InputError
 from plenish.networks.activation import leaky_relu_
-from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
-from plenish.networks.layers import (
-    base_and_stages,
-    check_activations,
-    initialise,
-)
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, PlainConfig
+from plenish.networks.layers import base_and_stages, initialise
 
 _DENSE_LAYERS = 5
 """Dense layers behind the first; each has half the units of the one before."""
 
 
 @dataclasses.dataclass(frozen=True)
-class VanillaConfig(WidthConfig):
+class VanillaConfig(PlainConfig):
     """Configuration of both networks.
 
     Attributes:
@@ -41,17 +36,12 @@ class VanillaConfig(WidthConfig):
         init: `xavier`, `normal`, `orthogonal`, `kaiming` or `default`.
     """
 
-    full_width: ClassVar = False
     kernel: int = 5
-    dropout: float = 0.0
-    slope: float = 0.2
-    init: str = "xavier"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kernel not in (3, 5):
             raise InputError(f"The kernel of a vanilla GAN is 3 or 5 pixels, not {self.kernel}.")
-        check_activations(self.dropout, self.slope, self.init)
 
     def units(self) -> list[int]:
         """Units of the discriminator's hidden layers: one a pixel (at most 64·width), 64·width, halves."""

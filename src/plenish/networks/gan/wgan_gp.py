@@ -11,23 +11,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from plenish.configuration import option
 from plenish.networks.activation import leaky_relu_
 from plenish.networks.convolution import Downsampling, Upsampling
-from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
-from plenish.networks.layers import (
-    base_and_stages,
-    check_activations,
-    initialise,
-)
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, PlainConfig
+from plenish.networks.layers import base_and_stages, initialise
 
 
 @dataclasses.dataclass(frozen=True)
-class WGANGPConfig(WidthConfig):
+class WGANGPConfig(PlainConfig):
     """Configuration of both networks.
 
     Attributes:
@@ -39,16 +35,9 @@ class WGANGPConfig(WidthConfig):
         init: `xavier`, `normal`, `orthogonal`, `kaiming` or `default`.
     """
 
-    z_dim: int = 128
+    z_dim: int = option(128, least=1)
     max_width: int = 1024
-    full_width: ClassVar = False
-    dropout: float = 0.3
-    slope: float = 0.2
-    init: str = "xavier"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_activations(self.dropout, self.slope, self.init)
+    dropout: float = option(0.3, least=0, below=1)
 
 
 class WGANGPGenerator(Generator):
