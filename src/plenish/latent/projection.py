@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,18 +90,14 @@ def fit_umap(encodings: NDArray[Any], fitted: Ints, seed: int) -> Floats:
     Raises:
         InputError: umap-learn is not installed.
     """
-    try:
-        import warnings
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from umap import UMAP
-    except ImportError:
-        raise InputError(
-            "UMAP needs umap-learn; install it with pip install 'plenish[umap]', or leave out --umap."
-        ) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # A seed forces one thread, which UMAP warns of.
+        try:
+            from umap import UMAP
+        except ImportError:
+            raise InputError(
+                "UMAP needs umap-learn; install it with pip install 'plenish[umap]', or leave out --umap."
+            ) from None
         model = UMAP(random_state=seed, n_neighbors=min(15, max(2, len(fitted) - 1)))
         coordinates = np.empty((len(encodings), 2))
         coordinates[fitted] = model.fit_transform(np.asarray(encodings[fitted], np.float32))

@@ -129,7 +129,11 @@ def correlate(table: pd.DataFrame, coordinates: NDArray[np.float64]) -> pd.DataF
     for column in table.columns:
         values = table[column]
         present = values.notna().to_numpy()
-        if column in _NOT_CORRELATED or present.sum() < 3 or values[present].map(_is_list).any():
+        if (
+            column in _NOT_CORRELATED
+            or present.sum() < 3
+            or values[present].map(pd.api.types.is_list_like).any()
+        ):
             continue
         numeric = _is_numeric(values)
         if not 1 < values[present].nunique() < (np.inf if numeric else present.sum()):
@@ -146,10 +150,6 @@ def correlate(table: pd.DataFrame, coordinates: NDArray[np.float64]) -> pd.DataF
             )  # fmt: skip
     result = pd.DataFrame(found, columns=["column", "component", "measure", "value", "rows"])
     return result.sort_values("value", key=abs, ascending=False, kind="stable", ignore_index=True)
-
-
-def _is_list(value: Any) -> bool:
-    return hasattr(value, "__len__") and not isinstance(value, str)
 
 
 def _is_numeric(values: pd.Series[Any]) -> bool:

@@ -172,7 +172,10 @@ class Autoencoder(nn.Module):
         for layer in self.modules():
             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
                 _init_weights(layer)
-        _init_last(self.last)
+        # Small weights, the same for the four pixels of a block, leave no chequerboard to unlearn (Aitken et
+        # al. 2017, arXiv:1707.02937).
+        with torch.no_grad():
+            self.last.weight.copy_(0.3 * self.last.weight[::4].repeat_interleave(4, 0))
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructions N×C×H×W in [-1, 1]; of a variational autoencoder, from the means."""
@@ -202,7 +205,9 @@ class Autoencoder(nn.Module):
 
     def encode(self, blocks: Tensor) -> Latent:
         """Blocks → the distribution of their encodings."""
-        x = self._downsample(blocks)
+        x = blocks
+        for number, layer in enumerate([self.first, *self.down]):
+            x = self._activate(layer(x), self.norms_down, number)
         if self.to_latent is None:
             return Latent(x, None)
         found = _dense(self.to_latent, x.flatten(1))
@@ -216,16 +221,13 @@ class Autoencoder(nn.Module):
         x = encoding
         if self.from_latent is not None:
             x = F.leaky_relu(_dense(self.from_latent, x), _SLOPE, inplace=True)
-            x = _channels_last(x.unflatten(1, self.config.bottleneck))
+            x = x.unflatten(1, self.config.bottleneck)
+            if not uses_reference_operators():
+                x = x.contiguous(memory_format=torch.channels_last)
         for number, layer in enumerate(self.up):
             x = self._activate(layer(x), self.norms_up, number)
         out: Tensor = self.last(x)
         return out
-
-    def _downsample(self, x: Tensor) -> Tensor:
-        for number, layer in enumerate([self.first, *self.down]):
-            x = self._activate(layer(x), self.norms_down, number)
-        return x
 
     @staticmethod
     def _activate(x: Tensor, norms: nn.ModuleList, number: int) -> Tensor:
@@ -241,11 +243,6 @@ def _blocks(images: Tensor) -> Tensor:
             for channel in range(channels):
                 out[:, 4 * channel + 2 * row + column] = images[:, channel, row::2, column::2]
     return out
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """N×C×h×w channels_last, unless PyTorch's own way is asked for."""
-    return x if uses_reference_operators() else x.contiguous(memory_format=torch.channels_last)
 
 
 class _Product(torch.autograd.Function):
@@ -288,15 +285,3 @@ def _init_weights(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> None:
     nn.init.normal_(layer.weight, 0.0, (2 / ((1 + _SLOPE**2) * inputs)) ** 0.5)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
-
-
-def _init_last(last: nn.Conv2d) -> None:
-    """Small weights, the same for the four pixels of a block, leave no chequerboard to unlearn.
-
-    Aitken et al. 2017, arXiv:1707.02937.
-    """
-    with torch.no_grad():
-        last.weight.copy_(0.3 * last.weight[::4].repeat_interleave(4, 0))
-
-
-__all__ = ["NORMS", "Autoencoder", "AutoencoderConfig", "Latent"]

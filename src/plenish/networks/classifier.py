@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from plenish.errors import InputError, nearest
 
 SMALL = "small"
+_WIDTHS, _DROPOUT = (16, 32, 64, 128), 0.3
+"""Channels of the small classifier's stem and stages, and the share of averaged features left out."""
 
 
 class SmallClassifier(nn.Module):
@@ -23,31 +25,22 @@ class SmallClassifier(nn.Module):
     size of at least 8 px is accepted.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        size: int,
-        num_outputs: int,
-        widths: tuple[int, ...] = (16, 32, 64, 128),
-        dropout: float = 0.3,
-    ) -> None:
+    def __init__(self, channels: int, size: int, num_outputs: int) -> None:
         """Build the network.
 
         Args:
             channels: 1 or 3.
             size: height and width of the images; decides how strongly the stem reduces them.
             num_outputs: number of logits.
-            widths: channels of the stem and of the stages.
-            dropout: share of the averaged features left out in training.
         """
         super().__init__()
         stride = 1 if size <= 40 else 2 if size <= 160 else 4
-        layers = _convolution(channels, widths[0], kernel=5, stride=stride)
-        for before, width in pairwise(widths):
+        layers = _convolution(channels, _WIDTHS[0], kernel=5, stride=stride)
+        for before, width in pairwise(_WIDTHS):
             layers += [*_convolution(before, width, stride=2), *_convolution(width, width)]
         self.features = nn.Sequential(*layers)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(widths[-1], num_outputs)
+        self.dropout = nn.Dropout(_DROPOUT)
+        self.head = nn.Linear(_WIDTHS[-1], num_outputs)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from plenish import sizes
-from plenish.errors import InputError, unknown
+from plenish.errors import InputError
 
 
 def base_and_stages(size: int, least_stages: int = 2) -> tuple[int, int]:
@@ -31,19 +31,13 @@ def base_and_stages(size: int, least_stages: int = 2) -> tuple[int, int]:
     return found
 
 
-def init_normal(module: nn.Module, sd: float = 0.02) -> None:
-    """Weights N(0, sd²), batch-norm gains N(1, sd²), biases 0 (Radford et al. 2016, section 4)."""
-    for layer in module.modules():
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-            nn.init.normal_(layer.weight, 0.0, sd)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.normal_(layer.weight, 1.0, sd)
-            nn.init.zeros_(layer.bias)
-
-
-INITIALISATIONS = ("normal", "orthogonal", "xavier", "kaiming", "default")
+_DRAWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "normal": functools.partial(nn.init.normal_, std=0.02),
+    "orthogonal": nn.init.orthogonal_,
+    "xavier": nn.init.xavier_uniform_,
+    "kaiming": functools.partial(nn.init.kaiming_uniform_, nonlinearity="relu"),
+}
+INITIALISATIONS = (*_DRAWS, "default")
 
 
 def initialise(module: nn.Module, how: str) -> None:
@@ -51,33 +45,22 @@ def initialise(module: nn.Module, how: str) -> None:
 
     Args:
         module: a network with plain convolutions and linear layers.
-        how: `normal` as `init_normal`; `orthogonal` (Saxe et al. 2014), `xavier` (Glorot and Bengio 2010,
-            uniform, as Keras does) or `kaiming` (He et al. 2015, uniform, for rectifiers) with biases 0;
-            `default` leaves the library's own.
-
-    Raises:
-        InputError: there is no such initialisation.
+        how: one of `INITIALISATIONS`. `normal` draws weights from N(0, 0.02²) and batch-norm gains from
+            N(1, 0.02²) (Radford et al. 2016, section 4); `orthogonal` (Saxe et al. 2014), `xavier` (Glorot
+            and Bengio 2010, uniform, as Keras does) and `kaiming` (He et al. 2015, uniform, for rectifiers)
+            draw weights alone; all with biases 0. `default` leaves the library's own.
     """
-    if how not in INITIALISATIONS:
-        raise unknown("initialisation", how, INITIALISATIONS)
-    if how == "normal":
-        init_normal(module)
-    ways: dict[str, Callable[[Tensor], Tensor]] = {
-        "orthogonal": nn.init.orthogonal_,
-        "xavier": nn.init.xavier_uniform_,
-        "kaiming": functools.partial(nn.init.kaiming_uniform_, nonlinearity="relu"),
-    }
-    draw = ways.get(how)
+    if how == "default":
+        return
+    draw = _DRAWS[how]
     for layer in module.modules():
-        if draw is not None and isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             draw(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-
-
-def label_maps(y: Tensor, like: Tensor) -> Tensor:
-    """y, N×K → N×K×H×W constant maps of the height, width and type of `like`."""
-    return y.to(like.dtype)[:, :, None, None].expand(-1, -1, *like.shape[2:])
+        elif how == "normal" and isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+            nn.init.zeros_(layer.bias)
 
 
 def norm_parts(norm: nn.Module, x: Tensor, parts: int) -> Tensor:

@@ -34,8 +34,12 @@ def _waves(rng: np.random.Generator, n: int, amplitude: float | Floats) -> Float
     return np.stack([size, rng.uniform(0, 2 * math.pi, (n, 3))], axis=2)
 
 
-def _no_blobs() -> Blobs:
-    return Blobs(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), np.zeros((0, 3, 2)))
+def _blobs(rng: np.random.Generator, centre: Floats, size: Floats, oval: float, rough: float) -> Blobs:
+    """Ovals of mean radii `size` (n, µm) at `centre` (n×2, µm), stretched and waved about the given means."""
+    n = len(centre)
+    stretch = np.exp(np.abs(rng.normal(0, oval, n)) / 2)
+    radius = np.stack([size * stretch, size / stretch], axis=1)
+    return Blobs(centre, radius, rng.uniform(0, math.pi, n), _waves(rng, n, rough))
 
 
 def _lattice(rng: np.random.Generator, spacing: float, jitter: float, keep: float = 1.0) -> Floats:
@@ -79,13 +83,11 @@ def _nuclei(
 
 
 def _join(*parts: Nuclei) -> Nuclei:
-    fields = ("xy", "axes", "angle", "dark", "vesicular", "waves")
-    return Nuclei(*(np.concatenate([getattr(p, f) for p in parts]) for f in fields))
+    return Nuclei(*map(np.concatenate, zip(*parts)))
 
 
 def _select(nuclei: Nuclei, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Nuclei:
-    fields = ("xy", "axes", "angle", "dark", "vesicular", "waves")
-    return Nuclei(*(getattr(nuclei, f)[keep] for f in fields))
+    return Nuclei(*(field[keep] for field in nuclei))
 
 
 def _gland_nuclei(
@@ -158,28 +160,14 @@ def _tubules(rng: np.random.Generator, t: float) -> tuple[Blobs, Floats]:
     centre = FIELD_UM / 2 + reach * np.stack([np.cos(turn), np.sin(turn)], axis=1)
     centre = centre + rng.normal(0, 8.0 if count == 1 else 2.5, (count, 2))
     size = rng.uniform(5.5, 13.0 if count == 1 else 8.5, count) * (1.0 - 0.30 * t)
-    stretch = np.exp(np.abs(rng.normal(0, 0.28, count)) / 2)
-    lumens = Blobs(
-        centre,
-        np.stack([size * stretch, size / stretch], axis=1),
-        rng.uniform(0, math.pi, count),
-        _waves(rng, count, 0.04 + 0.10 * t),
-    )
+    lumens = _blobs(rng, centre, size, 0.28, 0.04 + 0.10 * t)
     return lumens, rng.uniform(8.0, 10.5, count) * (1.0 + 0.45 * max(0.0, t - 0.4))
 
 
 def _vacuoles(rng: np.random.Generator) -> Blobs:
     """Fat cells: large empty ovals pressed against each other."""
     centre = _lattice(rng, 26.0, 0.16, keep=0.9)
-    n = len(centre)
-    size = rng.uniform(11.5, 16.5, n)
-    stretch = np.exp(np.abs(rng.normal(0, 0.15, n)) / 2)
-    return Blobs(
-        centre,
-        np.stack([size * stretch, size / stretch], 1),
-        rng.uniform(0, math.pi, n),
-        _waves(rng, n, 0.05),
-    )
+    return _blobs(rng, centre, rng.uniform(11.5, 16.5, len(centre)), 0.15, 0.05)
 
 
 def _architecture(rng: np.random.Generator, t: float) -> str:
@@ -207,7 +195,8 @@ def tissue_of(seed: int, patient: Patient, number: int, tile: int) -> Tissue:
     kind = _architecture(rng, t)
     angle = float(rng.uniform(0, math.pi))
     scale, gap = patient.nuclear_scale, patient.density_scale
-    lumens, wall, vacuoles = _no_blobs(), np.zeros(0), _no_blobs()
+    none = Blobs(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0), np.zeros((0, 3, 2)))
+    lumens, wall, vacuoles = none, np.zeros(0), none
     level, nest_scale, stretch, looseness = math.inf, 20.0, 1.0, float(rng.uniform(0.1, 0.9))
     waves = np.column_stack([rng.normal(0, 1.9, (10, 2)), rng.uniform(0, 2 * math.pi, 10)])
     spacing = gap * (9.6 - 1.6 * t) * scale

@@ -296,7 +296,7 @@ def _photograph(
     h: Floats, e: Floats, patient: Patient, size: int, factor: int, noise: _Noise
 ) -> NDArray[np.uint8]:
     """Stain maps (n×n) to a size×size×3 picture: absorption, blur, pixels, camera noise."""
-    from scipy.ndimage import gaussian_filter1d
+    from scipy.ndimage import gaussian_filter
 
     density = np.stack([h * patient.haematoxylin[c] + e * patient.eosin[c] for c in range(3)]).astype(
         np.float32
@@ -304,10 +304,8 @@ def _photograph(
     light = np.exp(-density)
 
     def blurred(picture: NDArray[np.float32], sigma_um: float) -> NDArray[np.float32]:
-        for axis in (1, 2):
-            sigma = sigma_um * noise.n / FIELD_UM
-            picture = gaussian_filter1d(picture, sigma, axis=axis, mode="nearest", truncate=2.5)
-        return picture
+        sigma = sigma_um * noise.n / FIELD_UM
+        return np.asarray(gaussian_filter(picture, (0, sigma, sigma), mode="nearest", truncate=2.5))
 
     light = blurred(light, patient.blur_um)
     # Scanners sharpen what their optics blurred.

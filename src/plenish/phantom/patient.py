@@ -12,7 +12,7 @@ from __future__ import annotations
 import colorsys
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,8 +87,7 @@ class Patient:
         return int(math.floor((tile + 1) * f + phase) - math.floor(tile * f + phase))
 
 
-@dataclass(frozen=True)
-class Blobs:
+class Blobs(NamedTuple):
     """Round or oval outlines with a wavy border: lumens, vacuoles.
 
     Attributes:
@@ -104,8 +103,7 @@ class Blobs:
     waves: Floats
 
 
-@dataclass(frozen=True)
-class Nuclei:
+class Nuclei(NamedTuple):
     """Nuclei in the order they are painted.
 
     Attributes:

@@ -66,6 +66,11 @@ def make_layout(
         artefacts: add a stroke of ink and an area out of focus.
         rng: source of randomness.
     """
+
+    def placed(angle: float, share: float) -> NDArray[np.float64]:
+        """The point at this share of the tissue's radius in a direction."""
+        return np.asarray(middle + share * radius * [math.cos(angle), math.sin(angle)])
+
     middle = np.array([width, height]) * rng.uniform(0.48, 0.52, 2)
     radius = 0.38 * np.array([width, height])
     tissue = _oval(middle, radius, rng)
@@ -74,17 +79,11 @@ def make_layout(
     turn = rng.uniform(0, 2 * math.pi)
     if tumour:
         # 0.38 + 0.28 · 1.2 stays below the tissue's narrowest, 0.8; 0.28 · 1.2 below 0.38, half their way.
-        for side in (0.0, math.pi):
-            offset = np.array([math.cos(turn + side), math.sin(turn + side)])
-            tumours.append(_oval(middle + 0.38 * radius * offset, 0.28 * radius, rng))
-        first = middle + 0.38 * radius * np.array([math.cos(turn), math.sin(turn)])
-        holes.append(_oval(first, 0.11 * radius, rng))
+        tumours = [_oval(placed(turn + side, 0.38), 0.28 * radius, rng) for side in (0.0, math.pi)]
+        holes = [_oval(placed(turn, 0.38), 0.11 * radius, rng)]
     if not artefacts:
         return SlideLayout(width, height, tissue, tuple(tumours), tuple(holes))
-    across = turn + math.pi / 2
-    blurred = _oval(
-        middle + 0.45 * radius * np.array([math.cos(across), math.sin(across)]), 0.2 * radius, rng
-    )
+    blurred = _oval(placed(turn + math.pi / 2, 0.45), 0.2 * radius, rng)
     left = middle[0] - 0.72 * radius[0]
     ink = np.array([(left, 0.05 * height), (left + 0.12 * radius[0], 0.05 * height)])
     ink = np.concatenate([ink, ink[::-1] + np.array([0.05 * width, 0.55 * height])])

@@ -7,8 +7,8 @@ and Lambert with the patient's own colours (`phantom.patient.patient_of`).
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from plenish.phantom.patient import Patient
 from plenish.phantom.slide_layout import Polygon, SlideLayout
 
 _SHEET = 1024
-"""Side of the sheets of texture, pixels; a power of two."""
+"""Side of the sheets of texture, pixels."""
 _LATTICE_UM = 9.0
 """Distance of the possible positions of nuclei, µm."""
 _MARGIN_UM = 10.0
@@ -29,8 +29,7 @@ _INK = (28.0, 118.0, 74.0)
 Floats = NDArray[np.float32]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Appearance:
+class _Appearance(NamedTuple):
     """Parameters of a kind of tissue."""
 
     kept: float
@@ -61,10 +60,7 @@ class Painter:
             seed: of nuclei and textures.
         """
         self.layout, self.patient, self.mpp, self.seed = layout, patient, mpp, seed
-        mixed = [
-            normal + difference * (tumour - normal)
-            for normal, tumour in zip(dataclasses.astuple(_NORMAL), dataclasses.astuple(_TUMOUR))
-        ]
+        mixed = [normal + difference * (tumour - normal) for normal, tumour in zip(_NORMAL, _TUMOUR)]
         self._kinds = (_NORMAL, _Appearance(*mixed))
         rng = np.random.default_rng([seed, 0x51DE])
         self._fibres, self._patches, self._grain = (
@@ -76,21 +72,18 @@ class Painter:
 
     def paint(self, x: int, y: int, side: int) -> NDArray[np.uint8]:
         """side×side×3 pixels of level 0 with upper left corner (x, y); glass beyond the slide."""
-        margin = math.ceil(3 * _DEFOCUS_UM / self.mpp)
         defocused = covered(self.layout.blurred, x, y, side)
-        if defocused.any():
-            return self._defocused(x, y, side, margin, defocused)
-        return self._sharp(x, y, side)
-
-    def _defocused(self, x: int, y: int, side: int, margin: int, where: Floats) -> NDArray[np.uint8]:
+        if not defocused.any():
+            return self._sharp(x, y, side)
         from scipy.ndimage import gaussian_filter
 
+        margin = math.ceil(3 * _DEFOCUS_UM / self.mpp)
         wide = self._sharp(x - margin, y - margin, side + 2 * margin).astype(np.float32)
         sigma = _DEFOCUS_UM / self.mpp
         inner = slice(margin, margin + side)
         soft = gaussian_filter(wide, (sigma, sigma, 0), truncate=3.0)[inner, inner]
         sharp = wide[inner, inner]
-        return np.asarray(np.rint(sharp + (soft - sharp) * where[..., None]), np.uint8)
+        return np.asarray(np.rint(sharp + (soft - sharp) * defocused[..., None]), np.uint8)
 
     def _sharp(self, x: int, y: int, side: int) -> NDArray[np.uint8]:
         tissue = covered((self.layout.tissue,), x, y, side)
@@ -143,7 +136,7 @@ class Painter:
         inside = (np.minimum(u, v) >= 0) & (np.maximum(u, v) < side + 2 * margin)
         cx, cy, u, v, chance = cx[inside], cy[inside], u[inside], v[inside], chance[:, inside]
         tumour = (kind[v, u] > 0.5).astype(np.int64)
-        values = np.array([dataclasses.astuple(one) for one in self._kinds])[tumour].T
+        values = np.array(self._kinds)[tumour].T
         kept, radius, spread, dark = values[:4]
         alive = chance[2] < kept
         radius = radius / self.mpp * (1 + spread * 2.4 * (chance[3] - 0.5) * 1.2)
@@ -178,17 +171,10 @@ def _ellipses(
 
 def covered(polygons: tuple[Polygon, ...], x: int, y: int, side: int) -> Floats:
     """side×side map of the box at (x, y), 1 in pixels whose centre lies in a polygon."""
-    if not polygons:
-        return np.zeros((side, side), np.float32)
     from PIL import Image, ImageDraw
 
-    reach = [(polygon.min(axis=0), polygon.max(axis=0)) for polygon in polygons]
     corner = np.array([x, y])
-    near = [
-        polygon
-        for polygon, (low, high) in zip(polygons, reach)
-        if (low < corner + side).all() and (high > corner).all()
-    ]
+    near = [p for p in polygons if (p.min(axis=0) < corner + side).all() and (p.max(axis=0) > corner).all()]
     if not near:
         return np.zeros((side, side), np.float32)
     image = Image.new("L", (side, side))
@@ -209,9 +195,8 @@ def _sheet(rng: np.random.Generator, sigma: float) -> Floats:
 
 def _cut(sheet: Floats, x: int, y: int, side: int) -> Floats:
     """side×side of a sheet that repeats, from (x, y)."""
-    rows = np.arange(y, y + side) & (_SHEET - 1)
-    columns = np.arange(x, x + side) & (_SHEET - 1)
-    return np.asarray(sheet[rows[:, None], columns[None, :]])
+    rows, columns = np.arange(y, y + side), np.arange(x, x + side)
+    return sheet.take(rows, axis=0, mode="wrap").take(columns, axis=1, mode="wrap")
 
 
 def _hashed(i: NDArray[np.int64], j: NDArray[np.int64], seed: int, count: int) -> NDArray[np.float64]:

@@ -18,7 +18,6 @@ from plenish.configuration import check_bounds, option
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
-from plenish.errors import InputError
 from plenish.phantom.layout import tissue_of
 from plenish.phantom.painting import paint
 from plenish.phantom.patient import (
@@ -66,9 +65,8 @@ def render_tile(
         InputError: an argument is out of range.
     """
     check_bounds("size", size, {"least": SIZES[0], "most": SIZES[1]})
-    check_bounds("seed", seed, {"least": 0})
-    if patient < 0 or tile < 0:
-        raise InputError(f"Patients and tiles are counted from 0, not {min(patient, tile)}.")
+    for name, number in (("seed", seed), ("patient", patient), ("tile", tile)):
+        check_bounds(name, number, {"least": 0})
     who = patient_of(seed, patient)
     tissue = tissue_of(seed, who, patient, tile)
     picture, measured = paint(tissue, who, size, (seed, patient, tile))

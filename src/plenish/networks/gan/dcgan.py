@@ -19,7 +19,7 @@ from plenish.errors import InputError, unknown
 from plenish.networks.activation import leaky_relu_
 from plenish.networks.convolution import Downsampling, Upsampling
 from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, PlainConfig
-from plenish.networks.layers import base_and_stages, initialise, label_maps, norm_parts
+from plenish.networks.layers import base_and_stages, initialise, norm_parts
 
 NORMS = ("batch", "spectral", "instance", "none")
 
@@ -113,7 +113,8 @@ class DCGANDiscriminator(Discriminator):
         drop = self.dropout if self.training else 0.0
         h = leaky_relu_(self.first(image), self.slope, drop)
         if y is not None:
-            h = torch.cat([h, label_maps(y, h)], 1)
+            maps = y.to(h.dtype)[:, :, None, None].expand(-1, -1, *h.shape[2:])
+            h = torch.cat([h, maps], 1)
         for down, norm in zip(self.downs, self.norms, strict=True):
             h = leaky_relu_(norm_parts(norm, down(h), parts), self.slope, drop)
         return h.permute(0, 2, 3, 1).flatten(1)
