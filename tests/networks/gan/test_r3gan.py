@@ -164,7 +164,7 @@ def test_a_gradient_penalty_is_finite_in_bfloat16() -> None:
     [
         ({"blocks": 0}, "blocks"),
         ({"group_width": 0}, "group_width"),
-        ({"max_width": 2}, "from 1 to network.max_width, which is 2"),
+        ({"max_width": 2}, "network.width .* network.max_width, which is 2, and is 8"),
     ],
 )
 def test_wrong_options_are_refused(wrong: dict, told: str) -> None:
