@@ -304,6 +304,3 @@ def _array_column(dataset: Dataset, name: str, rows: NDArray[np.int64]) -> tuple
     if array.ndim == 1:
         return pa.array(flat), facts
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), flat.size // max(1, len(rows))), facts
-
-
-__all__ = ["Exported", "export_dataset"]

@@ -320,6 +320,3 @@ def _warnings(counts: _Counts, listing: Listing, shape: Shape, out: Path) -> lis
             f"No image of class '{name}' could be read." for name in listing.schema.names if name not in left
         ]
     return texts
-
-
-__all__ = ["Imported", "import_dataset"]

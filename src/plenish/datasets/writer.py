@@ -22,7 +22,7 @@ from plenish.datasets.arrays import save_array
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.pixels import shard_length, shard_name
 from plenish.datasets.rejections import Rejection, describe
-from plenish.datasets.schema import PARTS, LabelSchema, Manifest
+from plenish.datasets.schema import LabelSchema, Manifest
 from plenish.datasets.tables import (
     join_rows,
     read_column,
@@ -268,6 +268,3 @@ def _save_pieces(path: Path, pieces: Sequence[NDArray[np.uint8]]) -> None:
             file.write(np.ascontiguousarray(piece).data)
         file.flush()
         os.fsync(file.fileno())
-
-
-__all__ = ["CORE_COLUMNS", "PARTS", "DatasetWriter"]

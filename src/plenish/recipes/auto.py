@@ -283,6 +283,3 @@ def frozen(config: Mapping[str, Any], domain: str | None) -> Recipe | None:
     choice = {**kept, "domain": domain or "natural"}
     reasons = " ".join(kept["reasons"])
     return Recipe(AUTO, kept["about"], reasons, config["family"], kept["sections"], choice)
-
-
-__all__ = ["Domain", "Facts", "choose", "facts_of", "frozen"]
