@@ -247,7 +247,7 @@ class AutoencoderLearner(Learner):
             pixels = torch.zeros(batch, config.size, config.size, config.channels, dtype=torch.uint8)
             trial.update(trial.blocks(pixels), (0,))
 
-        return batch_that_fits(method.batch, attempt)
+        return batch_that_fits(method.batch, attempt, engine.world)
 
 
 __all__ = ["CHANGEABLE", "AutoencoderLearner", "Schedule", "train"]

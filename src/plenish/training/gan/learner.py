@@ -135,7 +135,7 @@ class GANLearner(GeneratorLearner):
             for number in range(method.adversarial.d_steps):
                 step(state, *state.grey_images(batch), Clock(0, 0, nimg, number))
 
-        return batch_that_fits(asked, attempt)
+        return batch_that_fits(asked, attempt, engine.world)
 
     def _update_bn_statistics(self, clock: Clock) -> None:
         """Give the moving average batch-norm statistics of its own, once for each saved or previewed state.
