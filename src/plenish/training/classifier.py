@@ -344,14 +344,15 @@ def train_in_run(
     """
     dataset = train_rows.dataset
     names, images, val = dataset.labels.names, Images.of(train_rows), Images.of(val_rows)
-    ranks.join(Engine.from_settings())
 
     def precision() -> Precision:
         """Measured once, so that a resumed training computes as it began."""
         known: Precision | None = run.status.get("precision")
         return known or choose_precision(config, dataset.channels, dataset.size, len(names))
 
-    found = ranks.from_main(Engine.from_settings(), precision)
+    with ranks.interrupted_when_lost(run):
+        ranks.join(Engine.from_settings())
+        found = ranks.from_main(Engine.from_settings(), precision)
     run.update_status(precision=found)
     engine = Engine.from_settings(found)
     built: list[ClassifierLearner] = []

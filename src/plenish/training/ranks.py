@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 import torch
 from torch import distributed
 
 from plenish.networks.shared_batch import ProcessLost, reduce_
+from plenish.runs import Run
 from plenish.training.engine import Engine
 
 T = TypeVar("T")
@@ -24,10 +25,31 @@ _PATIENCE = datetime.timedelta(hours=2)
 
 
 def join(engine: Engine) -> None:
-    """Connect to the other processes; waits for all of them."""
+    """Connect to the other processes; waits for all of them.
+
+    Raises:
+        ProcessLost: a process has ended.
+    """
     if engine.world > 1 and not distributed.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if engine.device.type == "cuda" else "gloo"
-        distributed.init_process_group(backend, timeout=_PATIENCE)
+        try:
+            distributed.init_process_group(backend, timeout=_PATIENCE)
+        except RuntimeError as error:
+            raise ProcessLost(str(error).partition("\n")[0]) from error
+
+
+@contextlib.contextmanager
+def interrupted_when_lost(run: Run) -> Iterator[None]:
+    """Stop like a Ctrl-C when another process of a Run's training ends.
+
+    Raises:
+        KeyboardInterrupt: a process has ended.
+    """
+    try:
+        yield
+    except ProcessLost as lost:
+        run.update_status(state="interrupted", message=str(lost))
+        raise KeyboardInterrupt("another process of this training has ended") from lost
 
 
 def leave(engine: Engine) -> None:

@@ -22,7 +22,7 @@ import torch
 from plenish.datasets.batches import Batch, TrainingImages
 from plenish.energy import Meter
 from plenish.errors import CheckFailed, InputError
-from plenish.networks.shared_batch import ProcessLost, sharing
+from plenish.networks.shared_batch import sharing
 from plenish.progress import Bar, progress, say, warn
 from plenish.runs import Run
 from plenish.training import checkpoints, ranks, resident
@@ -61,23 +61,22 @@ def train(
         CheckFailed: the training diverged; the last good checkpoint is kept.
         InputError: memory does not suffice; says which batch fits.
     """
-    while True:
-        trainer = Trainer(build(), images, schedule, seed=run.seed, run=run)
-        ranks.join(trainer.engine)
-        trainer.restore(retry)
-        try:
-            outcome = trainer.fit(facts)
-            ranks.leave(trainer.engine)
-            return outcome
-        except ProcessLost as lost:
-            run.update_status(state="interrupted", message=str(lost))
-            raise KeyboardInterrupt("another process of this training has ended") from lost
-        except CheckFailed as failure:
-            if not trainer.may_roll_back():
-                raise
-            warn(f"{failure} Resuming from there with other random draws.")
-        retry = False
-        del trainer  # Before the next one is built.
+    with ranks.interrupted_when_lost(run):
+        while True:
+            trainer = Trainer(build(), images, schedule, seed=run.seed, run=run)
+            try:
+                ranks.join(trainer.engine)
+                trainer.restore(retry)
+                outcome = trainer.fit(facts)
+                ranks.leave(trainer.engine)
+                return outcome
+            except CheckFailed as failure:
+                # By one process, since the next attempt changes what it is decided by.
+                if not ranks.from_main(trainer.engine, trainer.may_roll_back):
+                    raise
+                warn(f"{failure} Resuming from there with other random draws.")
+            retry = False
+            del trainer  # Before the next one is built.
 
 
 class Trainer:

@@ -1,0 +1,113 @@
+"""The training loop where processes end, decide together or run out of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from plenish.datasets.batches import Batch, TrainingImages
+from plenish.errors import CheckFailed
+from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
+from plenish.networks.shared_batch import ProcessLost
+from plenish.runs import Run
+from plenish.training import ranks, trainer
+from plenish.training.autoencoder import AutoencoderLearner
+from plenish.training.engine import Engine
+from plenish.training.failures import Failure
+from plenish.training.learner import Clock, Learner
+from plenish.training.reconstruction import Method
+from plenish.training.schedules import Schedule
+
+IMAGES = TrainingImages(lambda index: np.zeros((len(index), 8, 8, 1), np.uint8), np.zeros(20, np.int64))
+
+
+class Point(Learner):
+    """One weight, which fails in the attempts given."""
+
+    def __init__(self, fails: int = 0) -> None:
+        self.engine = Engine(torch.device("cpu"), "float32")
+        self.module = nn.Linear(1, 1)
+        self.adam = torch.optim.Adam(self.module.parameters())
+        self.fails, self.attempt = fails, 0
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"point": self.module}
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"adam": self.adam}
+
+    def batch_size(self, nimg: int) -> int:
+        return 10
+
+    def step(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:
+        self.attempt = clock.attempt
+        return {"loss": torch.zeros(())}
+
+    def hear(self, line: Mapping[str, float]) -> Failure | None:
+        return Failure("loss-not-finite", line["kimg"]) if self.attempt < self.fails else None
+
+
+SCHEDULE = Schedule(kimg=0.1, log_kimg=0.05, on_failure="rollback", rollbacks=1)
+
+
+@pytest.mark.parametrize("fails", [0, 1, 2])
+def test_as_many_rollbacks_as_the_schedule_allows(tmp_path: Path, fails: int) -> None:
+    run = Run.create(tmp_path / "run", "generator", {})
+    if fails > SCHEDULE.rollbacks:
+        with pytest.raises(CheckFailed):
+            trainer.train(lambda: Point(fails), IMAGES, SCHEDULE, run)
+        assert run.state == "diverged"
+    else:
+        assert trainer.train(lambda: Point(fails), IMAGES, SCHEDULE, run) == "complete"
+    assert run.status.get("rollbacks", 0) == min(fails, SCHEDULE.rollbacks)
+
+
+def test_the_first_process_decides_on_a_rollback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def from_main(engine: Engine, make: Callable[[], Any]) -> Any:
+        return False if getattr(make, "__name__", "") == "may_roll_back" else make()
+
+    monkeypatch.setattr(ranks, "from_main", from_main)
+    run = Run.create(tmp_path / "run", "generator", {})
+    with pytest.raises(CheckFailed):
+        trainer.train(lambda: Point(fails=1), IMAGES, SCHEDULE, run)
+    assert run.state == "diverged"
+
+
+@pytest.mark.parametrize("place", ["join", "from_main", "any_of"])
+def test_a_training_that_loses_a_process_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def lose(*_: Any) -> Any:
+        raise ProcessLost("connection closed by peer")
+
+    monkeypatch.setattr(ranks, place, lose)
+    run = Run.create(tmp_path / "run", "generator", {})
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(Point, IMAGES, SCHEDULE, run)
+    assert run.state == "interrupted"
+    assert run.status["message"] == "connection closed by peer"
+
+
+def test_memory_is_tried_with_the_share_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def update(self: AutoencoderLearner, blocks: Tensor, key: Any) -> dict[str, Tensor]:
+        tried.append(len(blocks))
+        if len(blocks) > 4:
+            raise MemoryError
+        return {}
+
+    monkeypatch.setattr(AutoencoderLearner, "update", update)
+    config = AutoencoderConfig(size=16, channels=1, filters=(4, 4), latent_features=4)
+    for world, shares, batch in ((1, [32, 16, 8, 4], 4), (4, [8, 4], 16)):
+        tried.clear()
+        engine = Engine(torch.device("cpu"), "float32", 0, world)
+        advice = AutoencoderLearner(Autoencoder(config), Method(batch=64), engine).out_of_memory(0)
+        assert tried == shares
+        assert f"--batch {batch} " in advice
