@@ -160,3 +160,4 @@ def test_a_batch_that_cannot_be_divided_is_refused(stripes, tmp_path: Path) -> N
     done = subprocess.run(command, capture_output=True, text=True, env=ALONE, check=False)
     assert done.returncode != 0
     assert "A batch of 9" in done.stderr
+    assert not (tmp_path / "run").exists()

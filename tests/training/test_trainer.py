@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from plenish import cli
 from plenish.datasets.batches import Batch, TrainingImages
 from plenish.errors import CheckFailed
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
@@ -92,6 +93,31 @@ def test_a_training_that_loses_a_process_is_interrupted(
         trainer.train(Point, IMAGES, SCHEDULE, run)
     assert run.state == "interrupted"
     assert run.status["message"] == "connection closed by peer"
+
+
+@pytest.mark.parametrize(
+    ("words", "world", "value"),
+    [
+        (["gan", "--batch", "10"], "3", "batch of 10"),
+        (
+            ["gan", "--recipe", "small-stylegan2", "--batch", "12", "--options", "penalty.path=2"],
+            "4",
+            "6 images",
+        ),
+        (["autoencoder", "--batch", "10"], "3", "batch of 10"),
+        (["classifier", "--batch", "10"], "3", "batch of 10"),
+    ],
+)
+def test_unequal_slices_are_refused_before_a_run_is_made(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    words: list[str], world: str, value: str,
+) -> None:  # fmt: skip
+    data = stripes()
+    monkeypatch.setenv("WORLD_SIZE", world)
+    model, *options = words
+    assert cli.run(["train", model, str(data.path), str(tmp_path / "run"), *options]) == 2
+    assert value in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_memory_is_tried_with_the_share_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

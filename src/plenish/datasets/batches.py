@@ -150,11 +150,7 @@ class TrainingImages:
             position = start
             while True:
                 total = batch if isinstance(batch, int) else batch(position)
-                if total % world:
-                    raise InputError(
-                        f"A batch of {total} cannot be divided equally among {world} processes; give a "
-                        "multiple with --batch, or start another number of processes."
-                    )
+                check_divisible(total, world)
                 first, last = (position + total * part // world for part in (rank, rank + 1))
                 numbers = np.arange(first, last)
                 where = order(numbers)
@@ -169,6 +165,19 @@ class TrainingImages:
                 yield item._replace(waited=time.perf_counter() - before)
         finally:
             source.close()
+
+
+def check_divisible(batch: int, world: int) -> None:
+    """Refuse a batch that the processes of a training cannot share equally.
+
+    Raises:
+        InputError: it is no multiple of their number.
+    """
+    if batch % world:
+        raise InputError(
+            f"A batch of {batch} cannot be divided equally among {world} processes; give a multiple with "
+            "--batch, or start another number of processes."
+        )
 
 
 def _read_ahead(batches: Iterator[Batch], ahead: int) -> Generator[Batch, None, None]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from plenish.configuration import build_config
+from plenish.datasets.batches import check_divisible
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
 from plenish.files import RESUME_HINT
@@ -98,17 +99,20 @@ def open_run(
         typed: the option that sets a configuration key, for messages.
 
     Raises:
-        InputError: the batch is larger than the data, or the Run was asked something else.
+        InputError: the batch is larger than the data, the processes cannot share it equally, or the Run was
+            asked something else.
     """
     if plan.method.batch > len(train):
         raise InputError(
             f"--batch {plan.method.batch} is more than the {len(train)} images there are to train on; "
             f"use at most {len(train)}."
         )
+    engine = Engine.from_settings()
+    check_divisible(plan.method.batch, engine.world)
     config = {
         "recipe": plan.recipe, "network": plan.network.to_dict(),
         "training": dataclasses.asdict(plan.method), "schedule": dataclasses.asdict(plan.schedule),
-        "precision": Engine.from_settings().precision, **more,
+        "precision": engine.precision, **more,
     }  # fmt: skip
     provenance = train.dataset.provenance(train.split_name) | {"part": "train", "images": len(train)}
     return Run.open_or_create(

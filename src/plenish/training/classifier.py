@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from plenish import files, settings
 from plenish.configuration import option_names
-from plenish.datasets.batches import ORDERS, Batch, TrainingImages
+from plenish.datasets.batches import ORDERS, Batch, TrainingImages, check_divisible
 from plenish.datasets.dataset import Subset
 from plenish.errors import InputError
 from plenish.networks.classifier import SMALL, Normalised, build_classifier, check_classifier
@@ -309,8 +309,9 @@ def open_run(path: Path, config: ClassifierConfig, train_rows: Subset) -> Run:
     """The Run of a training, made or resumed.
 
     Raises:
-        InputError: it was asked something else before.
+        InputError: it was asked something else before, or the processes cannot share a batch equally.
     """
+    check_divisible(config.batch, settings.process()[1])
     weights, dataset = config.pretrained, train_rows.dataset
     asked = dataclasses.asdict(config) | {
         "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,

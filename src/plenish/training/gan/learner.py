@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from plenish.datasets.batches import Batch
+from plenish.datasets.batches import Batch, check_divisible
 from plenish.errors import InputError
 from plenish.networks import gan as networks
 from plenish.training.ema import batch_norms, renewed_statistics
@@ -44,17 +44,14 @@ class GANLearner(GeneratorLearner):
         super().__init__(task)
         self.state = GANState(*networks.build(task.family, task.network), _method(task), task.engine)
         self._health = Health(task.sections["limits"], self.state.method.adversarial.objective)
-        half = self.batch_size(0) // 2
-        if self.state.method.penalty.path and half % self.engine.world:
-            raise InputError(
-                f"penalty.path takes half a batch, {half} images, which cannot be divided equally among "
-                f"{self.engine.world} processes; give another --batch, or start another number of processes."
-            )
         self._statistics_of = -1  # Images seen when batch-norm statistics were last made.
 
     @classmethod
     def check(cls, task: GeneratorTask, changes: Mapping[str, Any]) -> None:
-        """Refuse penalties and growth that these networks do not have, and a batch larger than the data."""
+        """Refuse penalties and growth that these networks do not have, and a batch that cannot be made.
+
+        It must neither be larger than the data nor leave the processes unequal slices.
+        """
         method, made = _method(task), networks.family(task.family).sampler
         if method.penalty.path and not made.has_styles:
             raise InputError(
@@ -69,6 +66,15 @@ class GANLearner(GeneratorLearner):
             method.growth.first([generator.stage_size(number) for number in range(generator.stages)])
         batches = [method.adversarial.batch, *method.growth.batch_sizes()]
         check_amount(task.subset, max(batches), "adversarial.batch" in changes)
+        world, sizes = task.engine.world, method.growth.batch_sizes() or [method.adversarial.batch]
+        for batch in sizes:
+            check_divisible(batch, world)
+        half = sizes[0] // 2
+        if method.penalty.path and half % world:
+            raise InputError(
+                f"penalty.path takes half a batch, {half} images, which cannot be divided equally among "
+                f"{world} processes; give another --batch, or start another number of processes."
+            )
 
     @classmethod
     def check_memory(cls, task: GeneratorTask) -> None:
@@ -132,6 +138,7 @@ class GANLearner(GeneratorLearner):
 
         def attempt(batch: int) -> None:
             state = GANState(*networks.build(self.task.family, network), method.with_batch(batch), engine)
+            state.grow(nimg)
             for number in range(method.adversarial.d_steps):
                 step(state, *state.grey_images(batch), Clock(0, 0, nimg, number))
 
