@@ -189,6 +189,7 @@ class OurStep:
         self.state = GANState(*build(family, config), method, engine)
         self.x, self.y, self.number = x.contiguous(memory_format=torch.channels_last), y, 0
         self.grown = 10**12 if len(self.state.sizes) > 1 else 0
+        self.state.grow(self.grown)
 
     def __call__(self) -> None:
         """Take one generator's turn with the discriminator's before it."""

@@ -250,6 +250,7 @@ def test_a_restored_training_goes_on_bit_for_bit(
             rng = torch.Generator().manual_seed(number)
             x = torch.randn(n, 1, 16, 16, generator=rng).contiguous(memory_format=torch.channels_last)
             y = torch.rand(n, 3, generator=rng).round()
+            trained.grow(n * number)
             values.append(step(trained, x, y, Clock(0, 0, n * number, number), norms=True))
         return [{key: value.item() for key, value in line.items()} for line in values]
 

@@ -7,8 +7,15 @@ import itertools
 import pytest
 import torch
 
+from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
+from plenish.networks.gan import build, network_config
+from plenish.training.engine import Engine
 from plenish.training.gan.growth import Growth, at_stage
+from plenish.training.gan.method import Adversarial, Method
+from plenish.training.gan.state import GANState
+from plenish.training.gan.step import step
+from plenish.training.learner import Clock
 
 SIZES = [4, 8, 16]
 
@@ -65,3 +72,16 @@ def test_reals_are_averaged_down_and_faded_like_fakes() -> None:
     assert torch.allclose(coarse[0, 0, :2, :2], x[0, 0, :4, :4].mean().expand(2, 2))
     assert torch.allclose(at_stage(x, 8, 0.25), coarse.lerp(small, 0.25), atol=1e-6)
     assert at_stage(x, 16, 1.0).shape == x.shape
+
+
+def test_a_step_leaves_the_networks_at_their_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"size": 16, "channels": 1, "labels": LabelSchema(), "width": 4, "max_width": 8, "z_dim": 4}
+    method = Method(Adversarial(batch=4), growth=Growth(fade_kimg=0.02, stable_kimg=0.02))
+    networks = build("progan", network_config("progan", options))
+    state = GANState(*networks, method, Engine(torch.device("cpu"), "float32"))
+    assert state.g.stage == 0, "a new state is at the start of a training"
+    state.grow(30)
+    assert (state.g.stage, state.g.alpha) == (1, 0.5)
+    monkeypatch.setattr(GANState, "grow", None)
+    step(state, *state.grey_images(4), Clock(0, 0, 30))
+    assert (state.g.stage, state.d.alpha) == (1, 0.5)

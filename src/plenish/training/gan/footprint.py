@@ -110,6 +110,7 @@ def kept_bytes(state: GANState, batch: int, nimg: int = GROWN) -> int:
         batch: images.
         nimg: images seen; a network that grows is tried at that stage.
     """
+    state.grow(nimg)
     x, y = state.grey_images(batch)
     count = _Count(state)
 

@@ -46,7 +46,7 @@ class GANState:
     def __init__(
         self, generator: Generator, discriminator: Discriminator, method: Method, engine: Engine
     ) -> None:
-        """Move the networks to the device and make their optimisers."""
+        """Move the networks to the device, at the first stage of growth, and make their optimisers."""
         self.g = engine.to_module(generator).train()
         self.d = engine.to_module(discriminator).train()
         self.ema = copy.deepcopy(self.g).eval().requires_grad_(False)
@@ -61,6 +61,7 @@ class GANState:
         # A network that grows computes something else at every step; sums over processes are not recorded.
         changing = len(self.sizes) > 1 or engine.world > 1
         self.passes = Passes(engine, rules.batch * self.g.size**2, recording=False if changing else None)
+        self.grow(0)
 
     def _adam(self, network: nn.Module, lr: float, share: float) -> torch.optim.Adam:
         """Adam whose rates allow for the steps a lazy penalty adds (Karras et al. 2020, appendix B).
@@ -83,13 +84,12 @@ class GANState:
         """The stage of growing networks after `nimg` images; the others have one stage."""
         return self.method.growth.at(nimg, self.sizes, self.method.adversarial.batch)
 
-    def grow(self, nimg: int) -> Stage:
-        """Put all networks at the stage of `nimg` images."""
-        stage = self.stage_at(nimg)
+    def grow(self, nimg: int) -> None:
+        """Put all networks at the stage of `nimg` images, which a step's clock names too."""
         if len(self.sizes) > 1:
+            stage = self.stage_at(nimg)
             for network in (self.g, self.d, self.ema):
                 network.grow(stage.number, stage.alpha)
-        return stage
 
     def set_rates(self, nimg: int) -> None:
         """Give both optimisers the learning rates that hold after `nimg` images."""

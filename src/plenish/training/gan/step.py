@@ -42,7 +42,7 @@ class StepContext:
         self.method, self.engine = state.method, state.engine
         self.n, self.total = len(x), len(x) * shared_batch.world()
         self.noise_sd = self.method.adversarial.noise_at(clock.nimg)
-        stage = state.grow(clock.nimg)
+        stage = state.stage_at(clock.nimg)
         if len(state.sizes) > 1:
             x = at_stage(x, state.sizes[stage.number], stage.alpha)
         self.x = orient(x, self.method.augment.symmetry, self.rng("symmetry"))
@@ -96,7 +96,7 @@ def step(
     """Train on one batch of real images: the discriminator, and after d_steps of these the generator.
 
     Args:
-        state: what is trained, changed in place.
+        state: what is trained, changed in place; its networks are at the stage of growth of the clock.
         x: real images, N×C×H×W in [-1, 1], channels_last.
         y: their labels, N×K, also those of the fakes; or None.
         clock: progress of the training; the source of every random draw.

@@ -86,6 +86,7 @@ def try_out(
         estimate = footprint(family, network, method, engine, nimg)
         say(f"Training for {seconds:g} s to see how fast it is; nothing is written.")
         state = GANState(g, d, method, engine)
+        state.grow(GROWN)
         batch = state.stage_at(GROWN).batch
         speed = _probe(state, subset, seconds)
     facts = {
