@@ -1,4 +1,4 @@
-"""What a training leaves to look at: means, the confusion matrix, and both logs alike."""
+"""What a training leaves to look at: the spread of samples, and both logs alike."""
 
 from __future__ import annotations
 
@@ -9,40 +9,10 @@ import numpy as np
 import pytest
 
 from plenish.commands.train_gan import train_gan
-from plenish.training.logs import confusion, confusion_counts, confusion_picture, spread
+from plenish.training.logs import spread
 
 CONFUSION = ("real_as_real", "real_as_fake", "fake_as_fake", "fake_as_real")
 OPTIONS = ["network.width=4", "network.max_width=8", "network.z_dim=8", "schedule.log_kimg=0.05"]
-
-
-def test_confusion_comes_from_the_accuracies() -> None:
-    shares = confusion({"kimg": 1.0, "d_accuracy_real": 0.9, "d_accuracy_fake": 0.75})
-    assert shares == {
-        "real_as_real": 0.9,
-        "real_as_fake": pytest.approx(0.1),
-        "fake_as_fake": 0.75,
-        "fake_as_real": 0.25,
-    }
-    assert confusion({"kimg": 1.0, "variety": 0.3}) == {}
-    assert confusion_counts(shares, 40).tolist() == [[36, 4], [10, 30]]
-
-
-def test_the_picture_is_darker_where_there_are_more() -> None:
-    picture = confusion_picture(np.array([[36, 4], [10, 30]]))
-    assert picture.dtype == np.uint8
-    height, width, channels = picture.shape
-    assert channels == 3
-    assert height < 400
-    assert width < 400
-    corners = [
-        picture[60, 100].sum(),
-        picture[60, 210].sum(),
-        picture[170, 100].sum(),
-        picture[170, 210].sum(),
-    ]
-    assert np.argsort(corners).tolist() == [0, 3, 2, 1]
-    other = confusion_picture(np.array([[72, 8], [20, 60]]))
-    assert (other != picture).any(), "counts are written, not only shares"
 
 
 def test_spread_within_labels() -> None:

@@ -7,7 +7,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plenish.datasets.batches import Batch
@@ -70,12 +72,14 @@ class Preview:
         picture: the picture.
         values: what was measured on it, for the log; may be empty.
         reference: the data beside it, saved once as `samples/reals.png`; or None.
+        more: further pictures for TensorBoard by title, H×W×3 uint8.
     """
 
     title: str
     picture: Image
     values: Mapping[str, float] = dataclasses.field(default_factory=dict)
     reference: Image | None = None
+    more: Mapping[str, NDArray[np.uint8]] = dataclasses.field(default_factory=dict)
 
 
 class Learner(abc.ABC):
@@ -140,6 +144,10 @@ class Learner(abc.ABC):
     def hear(self, line: Mapping[str, float]) -> Failure | None:
         """Judge a log line; after a resume past lines come again. None while healthy."""
         return None
+
+    def derived(self, line: Mapping[str, float]) -> dict[str, float]:
+        """Values to log beside those of a new log line, which they follow from."""
+        return {}
 
     def preview(self, clock: Clock) -> Preview | None:
         """A picture of what the model makes, from draws of the seed alone; asked for at nimg 0 too."""

@@ -28,14 +28,9 @@ class Log:
         folder = run.path / "tensorboard"
         purged = nimg + 1 if nimg else 0
         self._board = SummaryWriter(folder, purge_step=purged) if settings.is_first_process() else None
-        self._judged = np.zeros((2, 2), np.int64)
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Log values, and how the discriminator's right answers divide; `kimg` says when."""
-        shares = confusion(line)
-        line = {**line, **shares}
-        if shares:
-            self._judged += confusion_counts(shares, int(line.get("images", 0)))
+        """Log values; `kimg` says when."""
         self._run.log(**line)
         step = round(1000 * line["kimg"])
         for name, value in line.items():
@@ -46,12 +41,6 @@ class Log:
         """Log a picture, H×W×3 uint8."""
         if self._board is not None:
             self._board.add_image(name, pixels, nimg, dataformats="HWC")
-
-    def confusion(self, nimg: int) -> None:
-        """Log a picture of the discriminator's confusion matrix since the last one, in counts and percent."""
-        if self._judged.any():
-            self.image("confusion of the discriminator", confusion_picture(self._judged), nimg)
-            self._judged[:] = 0
 
     def past(self) -> list[dict[str, Any]]:
         """Lines logged so far."""
@@ -140,66 +129,4 @@ def spread(pixels: NDArray[np.uint8], y: NDArray[np.float32] | None = None) -> f
     return float(np.sqrt(np.square(within).mean()))
 
 
-SHARES = (("real_as_real", "real_as_fake"), ("fake_as_real", "fake_as_fake"))
-"""The discriminator's confusion matrix: rows are what images are, columns what they are taken for."""
-
-
-def confusion(line: Mapping[str, Any]) -> dict[str, float]:
-    """The confusion matrix as shares of the real and of the synthetic images, from the accuracies logged."""
-    if "d_accuracy_real" not in line or "d_accuracy_fake" not in line:
-        return {}
-    real, fake = line["d_accuracy_real"], line["d_accuracy_fake"]
-    return {"real_as_real": real, "real_as_fake": 1 - real, "fake_as_fake": fake, "fake_as_real": 1 - fake}
-
-
-def confusion_counts(shares: Mapping[str, float], images: int) -> NDArray[np.int64]:
-    """The confusion matrix as counts, where as many synthetic images as real ones were judged.
-
-    Returns:
-        2×2, arranged like SHARES.
-    """
-    return np.array([[round(images * shares[name]) for name in row] for row in SHARES], np.int64)
-
-
-def confusion_picture(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """A confusion matrix as a small picture: counts and percentages of each row, darker where there are more.
-
-    Args:
-        counts: 2×2, arranged like SHARES.
-
-    Returns:
-        H×W×3 uint8.
-    """
-    from PIL import Image, ImageDraw, ImageFont
-
-    cell, left, top = 110, 90, 44
-    sheet = Image.new("RGB", (left + 2 * cell, top + 2 * cell), "white")
-    draw, small, large = ImageDraw.Draw(sheet), ImageFont.load_default(14), ImageFont.load_default(20)
-    for i, word in enumerate(("real", "synthetic")):
-        draw.text(
-            (left + (i + 0.5) * cell, top / 2), f"taken for\n{word}", "black", small, "mm", align="center"
-        )
-        draw.text((left / 2, top + (i + 0.5) * cell), f"{word}\nimages", "black", small, "mm", align="center")
-    for i, row in enumerate(counts):
-        for j, count in enumerate(row):
-            share = count / max(row.sum(), 1)
-            x, y = left + j * cell, top + i * cell
-            shade = round(255 - 200 * share)
-            draw.rectangle((x, y, x + cell - 3, y + cell - 3), (shade, round(255 - 110 * share), 255))
-            ink = "white" if share > 0.6 else "black"
-            draw.text((x + cell / 2, y + cell / 2 - 12), f"{count:,}", ink, large, "mm")
-            draw.text((x + cell / 2, y + cell / 2 + 14), f"{share:.1%}", ink, small, "mm")
-    return np.asarray(sheet)
-
-
-__all__ = [
-    "SHARES",
-    "Log",
-    "Means",
-    "confusion",
-    "confusion_counts",
-    "confusion_picture",
-    "paired_grid",
-    "sample_grid",
-    "spread",
-]
+__all__ = ["Log", "Means", "paired_grid", "sample_grid", "spread"]

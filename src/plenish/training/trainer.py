@@ -295,7 +295,7 @@ class Trainer:
             "kimg": self.kimg, **self.learner.position(self.nimg), **ranks.mean_line(self.engine, values)
         }  # fmt: skip
         failure = self.learner.hear(line)
-        self._write(line)
+        self._write({**line, **self.learner.derived(line)})
         if bar is not None:
             bar.note(" ".join(f"{w} {line[k]:.4g}" for w, k in self.learner.notes if k in line))
         self._fail_if(failure)
@@ -325,7 +325,8 @@ class Trainer:
             preview.reference.save(folder / "reals.png")
         preview.picture.save(folder / f"{checkpoints.checkpoint_name(self.nimg)}.png")
         self._log.image(preview.title, np.asarray(preview.picture), self.nimg)
-        self._log.confusion(self.nimg)
+        for title, picture in preview.more.items():
+            self._log.image(title, picture, self.nimg)
         return preview.values
 
     def _fail_if(self, failure: Failure | None) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from plenish.networks import gan as networks
 from plenish.training.ema import batch_norms, renewed_statistics
 from plenish.training.failures import Failure
 from plenish.training.gan import trial
+from plenish.training.gan.accuracy import confusion, confusion_counts, confusion_picture
 from plenish.training.gan.footprint import refuse_too_large
 from plenish.training.gan.health import Health, Limits
 from plenish.training.gan.method import PARTS, Method
@@ -44,6 +47,7 @@ class GANLearner(GeneratorLearner):
         super().__init__(task)
         self.state = GANState(*networks.build(task.family, task.network), _method(task), task.engine)
         self._health = Health(task.sections["limits"], self.state.method.adversarial.objective)
+        self._judged = np.zeros((2, 2), np.int64)  # Confusion matrix since the last preview.
         self._statistics_of = -1  # Images seen when batch-norm statistics were last made.
 
     @classmethod
@@ -121,14 +125,27 @@ class GANLearner(GeneratorLearner):
         """Judge a log line."""
         return self._health.hear(line)
 
+    def derived(self, line: Mapping[str, float]) -> dict[str, float]:
+        """How the discriminator's right answers divide."""
+        shares = confusion(line)
+        if shares:
+            self._judged = self._judged + confusion_counts(shares, int(line.get("images", 0)))
+        return shares
+
     def before_save(self, clock: Clock) -> None:
         """Give the moving average batch-norm statistics of its own."""
         self._update_bn_statistics(clock)
 
     def preview(self, clock: Clock) -> Preview:
-        """A grid of samples, with their spread beside that of real images."""
+        """A grid of samples with their spread, and the confusion matrix since the last one."""
         self._update_bn_statistics(clock)
-        return super().preview(clock)
+        preview, counts = super().preview(clock), self._judged
+        if not counts.any():
+            return preview
+        self._judged = np.zeros_like(counts)
+        return dataclasses.replace(
+            preview, more={"confusion of the discriminator": confusion_picture(counts)}
+        )
 
     def out_of_memory(self, nimg: int) -> str:
         """The largest batch that fits, of halves of this one."""
