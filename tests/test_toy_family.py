@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,6 +17,13 @@ from plenish.datasets.dataset import Dataset
 from plenish.latent.sampling import draw_latents, load_generator
 from plenish.networks.families import family_names
 from plenish.runs import Run
+from plenish.training import generator
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    batch: int = 4
+
 
 PACKAGE = Path(__file__).parent / "toy_family"
 
@@ -98,12 +107,35 @@ def test_its_weights_are_exported_and_its_latents_drawn_again(
     ],
 )
 def test_options_that_the_family_does_not_have(
-    stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], value: str
+    stripes,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    value: str,
 ) -> None:
     data, run = stripes().path, tmp_path / "run"
+    monkeypatch.setattr(generator.learner_class("gaussian"), "option_keys", {})
     assert cli.run(["train", "generator", str(data), str(run), "--family", "gaussian", *words]) == 2
     assert re.search(value, capsys.readouterr().err)
     assert not run.exists()
+
+
+def test_batch_and_rate_set_the_familys_own_keys(stripes, tmp_path: Path) -> None:
+    options = ("--batch", 6, "--lr", 0.02, "--kimg", 0.06, "--no-validation")
+    _run("train", "generator", stripes().path, tmp_path / "run", "--family", "gaussian", *options)
+    assert Run.open(tmp_path / "run").config["config"]["training"] == {"batch": 6, "lr": 0.02}
+
+
+def test_a_section_named_like_one_of_a_gan(stripes, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Adversary(generator.GeneratorLearner):
+        sections: ClassVar = {"adversarial": Rules}
+
+    monkeypatch.setattr(generator, "learner_class", lambda name: Adversary)
+    sections: dict[str, dict[str, Any]] = {"network": {}, "adversarial": {}, "schedule": {}}
+    subset = stripes().part("train", purpose="train")
+    task = generator.plan_task("gaussian", sections, {"adversarial.batch": 6}, subset)
+    assert task.sections == {"adversarial": Rules(batch=6)}
 
 
 def test_truncation_and_w_belong_to_other_families(

@@ -39,6 +39,7 @@ class Likelihood:
 
 class GaussianLearner(GeneratorLearner):
     sections: ClassVar = {"training": Likelihood}
+    option_keys: ClassVar = {"--batch": ("training.batch",), "--lr": ("training.lr",)}
 
     def __init__(self, task: GeneratorTask) -> None:
         super().__init__(task)

@@ -77,16 +77,30 @@ class GeneratorLearner(Learner):
 
     Attributes:
         sections: configuration class of each section beside `network` and `schedule`.
+        option_keys: the dotted keys that `--batch` and `--lr` set; one that is missing is refused.
         task: what is trained.
     """
 
     sections: ClassVar[Mapping[str, type]] = {}
+    option_keys: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __init__(self, task: GeneratorTask) -> None:
         """Keep the task; families add networks and optimisers. Torch's random state is the Run's."""
         self.task, self.engine = task, task.engine
         self.criteria = (Criterion("kid_val"),) if task.validator else ()
         self._labelled = task.network.labels.width > 0
+
+    @classmethod
+    def adjust(cls, sections: dict[str, dict[str, Any]], changes: Mapping[str, Any]) -> None:
+        """Let options that are asked for decide others, before configurations are made.
+
+        Args:
+            sections: options by section, with those that are asked for; changed in place.
+            changes: what is asked for beside the recipe, by dotted key.
+
+        Raises:
+            InputError: options that do not fit each other.
+        """
 
     @classmethod
     def check(cls, task: GeneratorTask, changes: Mapping[str, Any]) -> None:
@@ -181,6 +195,8 @@ def plan_task(
         raise InputError(
             "Size, channels and labels of the networks are those of the data; import these differently."
         )
+    learner = learner_class(family)
+    changes = _own_keys(learner, sections, changes, typed)
     for key in changes:
         if key.split(".")[0] not in sections:
             raise InputError(
@@ -188,29 +204,29 @@ def plan_task(
                 f"--options with its own sections {', '.join(sections)}."
             )
     chosen = apply_overrides(sections, changes)
-    if "adversarial.batch" in changes and "growth.batches" not in changes:
-        chosen["growth"]["batches"] = ""  # The batch that was asked for holds at every stage.
+    learner.adjust(chosen, changes)
     dataset = subset.dataset
     given = {"size": dataset.size, "channels": dataset.channels, "labels": _labels(subset, conditional)}
-    asked = {**chosen["network"], **given}
-    try:
-        network = network_config(family, asked)
-    except InputError:
-        width, most = changes.get("network.width"), asked.get("max_width")
-        if type(width) is type(most) is int and 1 <= most < width:
-            raise InputError(
-                f"--width {width} is more than network.max_width; raise that too, with "
-                f"--options network.max_width={width}, or use a smaller --width."
-            ) from None
-        raise
-    kinds = learner_class(family).sections
-    parts = {name: build_config(kind, chosen[name], name) for name, kind in kinds.items()}
+    network = network_config(family, {**chosen["network"], **given})
+    parts = {name: build_config(kind, chosen[name], name) for name, kind in learner.sections.items()}
     schedule = build_config(Schedule, chosen["schedule"], "schedule")
     if len(subset) < 2:
         raise InputError(f"{dataset.path} has {len(subset)} image to train on; a generator needs at least 2.")
     if len(subset) < 100:
         warn(f"only {len(subset)} images to train on; expect near copies, and look at the copies audit.")
     return GeneratorTask(family, network, parts, schedule, subset, Engine.from_settings())
+
+
+def _own_keys(
+    learner: type[GeneratorLearner], sections: Mapping[str, Any], changes: Mapping[str, Any],
+    typed: Mapping[str, str],
+) -> dict[str, Any]:  # fmt: skip
+    """Changes by the keys of this family, where an option sets keys of a section it does not have."""
+    own: dict[str, Any] = {}
+    for key, value in changes.items():
+        known = key.split(".")[0] in sections
+        own |= dict.fromkeys((key,) if known else learner.option_keys.get(typed.get(key, ""), (key,)), value)
+    return own
 
 
 def _labels(subset: Subset, conditional: bool | None) -> LabelSchema:

@@ -40,6 +40,9 @@ class GANLearner(GeneratorLearner):
     """A generator and a discriminator at training."""
 
     sections: ClassVar = {**PARTS, "limits": Limits}
+    option_keys: ClassVar = {
+        "--batch": ("adversarial.batch",), "--lr": ("adversarial.lr_g", "adversarial.lr_d"),
+    }  # fmt: skip
     notes = (("G", "loss_g"), ("D", "loss_d"))
 
     def __init__(self, task: GeneratorTask) -> None:
@@ -49,6 +52,18 @@ class GANLearner(GeneratorLearner):
         self._health = Health(task.sections["limits"], self.state.method.adversarial.objective)
         self._judged = np.zeros((2, 2), np.int64)  # Confusion matrix since the last preview.
         self._statistics_of = -1  # Images seen when batch-norm statistics were last made.
+
+    @classmethod
+    def adjust(cls, sections: dict[str, dict[str, Any]], changes: Mapping[str, Any]) -> None:
+        """Let the batch that is asked for hold at every stage, and refuse a width above the largest."""
+        if "adversarial.batch" in changes and "growth.batches" not in changes:
+            sections["growth"]["batches"] = ""
+        width, most = changes.get("network.width"), sections["network"].get("max_width")
+        if type(width) is type(most) is int and 1 <= most < width:
+            raise InputError(
+                f"--width {width} is more than network.max_width; raise that too, with "
+                f"--options network.max_width={width}, or use a smaller --width."
+            )
 
     @classmethod
     def check(cls, task: GeneratorTask, changes: Mapping[str, Any]) -> None:
