@@ -77,7 +77,7 @@ def neighbourhoods(real: Array, synthetic: Array) -> dict[str, float]:
     found = fidelity.neighbourhood_replicates(
         real, synthetic, np.ones((1, len(real))), np.ones((1, len(synthetic)))
     )
-    return {name: float(values[0]) for name, values in found._asdict().items()}
+    return {name: float(values[0]) for name, values in found.items()}
 
 
 def test_precision_and_recall_agree_with_torch_fidelity_and_are_not_swapped() -> None:

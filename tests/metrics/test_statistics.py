@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from plenish.metrics import resampling
 from plenish.metrics import statistics as st
-from plenish.metrics.resampling import cluster_bootstrap
+from plenish.metrics.resampling import replicate
 
 Array = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ def test_bca_agrees_with_scipy() -> None:
     width = want.confidence_interval.high - want.confidence_interval.low
     assert got.low == pytest.approx(want.confidence_interval.low, abs=0.03 * width)
     assert got.high == pytest.approx(want.confidence_interval.high, abs=0.03 * width)
-    replicates = cluster_bootstrap(weighted_mean(x), len(x), resamples=20_000)
+    replicates = replicate(weighted_mean(x), resampling.bootstrap_weights(np.arange(len(x)), 20_000, 0))
     plain = st.percentile_interval(x.mean(), replicates)
     assert got.low > plain.low
     assert got.high > plain.high
@@ -65,17 +65,20 @@ def test_cluster_bootstrap_covers_where_a_row_bootstrap_does_not() -> None:
 
 def test_draws_do_not_depend_on_chunks_or_names(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(1).normal(size=24)
-    groups = [f"patient {i // 4}" for i in range(24)]
-    one = cluster_bootstrap(weighted_mean(x), 24, groups, resamples=50, seed=5)
+    codes = resampling.unit_codes([f"patient {i // 4}" for i in range(24)], 24)
+
+    def replicates(statistic: resampling.WeightedStatistic, seed: int) -> Array:
+        return replicate(statistic, resampling.bootstrap_weights(codes, 50, seed))
+
+    one = replicates(weighted_mean(x), 5)
     monkeypatch.setattr(resampling, "WEIGHTS_AT_ONCE", 100)
-    assert one == pytest.approx(cluster_bootstrap(weighted_mean(x), 24, groups, resamples=50, seed=5))
-    assert not np.array_equal(one, cluster_bootstrap(weighted_mean(x), 24, groups, resamples=50, seed=6))
+    assert one == pytest.approx(replicates(weighted_mean(x), 5))
+    assert not np.array_equal(one, replicates(weighted_mean(x), 6))
 
     def by_index(weights: NDArray[np.int64]) -> Array:
         return np.array([x[np.repeat(np.arange(24), row)].mean() for row in weights])
 
-    found = cluster_bootstrap(by_index, 24, groups, resamples=50, seed=5)
-    assert found == pytest.approx(one)
+    assert replicates(by_index, 5) == pytest.approx(one)
 
 
 def test_weights_keep_groups_whole_and_strata_filled() -> None:

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv
 
 from plenish.metrics.kernels import Floats, row_pieces
 from plenish.metrics.statistics import Interval, wilson_interval
@@ -177,8 +178,6 @@ def search(
     Raises:
         ValueError: if a side is empty, `train` has fewer than three images, or holds all of `holdout`.
     """
-    from scipy.special import betaincinv
-
     if len(train) < 3 or not len(holdout) or not len(synthetic):
         raise ValueError("it needs synthetic and held-out images and three training images")
     near_p, near_f = (_compare(synthetic, holdout, train, space) for space in ("pixels", "features"))

@@ -11,12 +11,14 @@ biased upwards in small samples; compare it with the real-against-real baseline,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import math
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
 
 from plenish.metrics.kernels import (
     Floats,
@@ -25,7 +27,7 @@ from plenish.metrics.kernels import (
     squared_distances,
     weighted_kernel_sums,
 )
-from plenish.metrics.resampling import bootstrap_weights, unit_codes
+from plenish.metrics.resampling import Ints, bootstrap_weights, unit_codes
 
 Better = Literal["lower", "higher"]
 NEIGHBOURS_PRECISION = 3  # Kynkäänniemi et al.
@@ -45,15 +47,6 @@ class Score:
     n_real: int
     n_synthetic: int
     better: Better
-
-
-class Neighbourhoods(NamedTuple):
-    """Precision, recall, density and coverage, each of R weightings."""
-
-    precision: Floats
-    recall: Floats
-    density: Floats
-    coverage: Floats
 
 
 def _checked(features: ArrayLike, what: str) -> Floats:
@@ -147,7 +140,7 @@ def kid(real: ArrayLike, synthetic: ArrayLike) -> float:
     return float(mmd2_replicates(x, y, np.ones((1, len(x))), np.ones((1, len(y))))[0])
 
 
-def neighbourhood_replicates(x: Floats, y: Floats, wx: Floats, wy: Floats) -> Neighbourhoods:
+def neighbourhood_replicates(x: Floats, y: Floats, wx: Floats, wy: Floats) -> dict[str, Floats]:
     """The four neighbourhood scores for R weightings of real rows x (n×D) and synthetic rows y (m×D).
 
     Balls reach to the k-th neighbour within their own whole set; a weighting decides which balls stand and
@@ -170,12 +163,12 @@ def neighbourhood_replicates(x: Floats, y: Floats, wx: Floats, wy: Floats) -> Ne
         holds += b[:, rows] @ near
         seen_by += b[:, rows] @ (d <= radius_r[rows, None]).astype(np.float32)
     real, synthetic = wx.sum(1), wy.sum(1)
-    return Neighbourhoods(
-        precision=inside_real / synthetic,
-        recall=np.asarray(((seen_by > 0) * wx).sum(1) / real),
-        density=balls / (NEIGHBOURS_DENSITY * synthetic) * (len(x) / real),
-        coverage=np.asarray(((holds > 0) * wx).sum(1) / real),
-    )
+    return {
+        "precision": inside_real / synthetic,
+        "recall": ((seen_by > 0) * wx).sum(1) / real,
+        "density": balls / (NEIGHBOURS_DENSITY * synthetic) * (len(x) / real),
+        "coverage": ((holds > 0) * wx).sum(1) / real,
+    }
 
 
 def enough_rows(n_real: int, n_synthetic: int) -> bool:
@@ -220,50 +213,36 @@ def compare(
     if not enough_rows(len(x), len(y)):
         raise ValueError(f"{len(x)} real and {len(y)} synthetic rows are too few to be compared")
     centre = x.mean(0)  # distances keep their value and lose their rounding error
-    wx, wy, spread = _weights(len(x), len(y), groups, resamples, seed)
+    codes = unit_codes(groups, len(x))
+    wx = _with_ones(bootstrap_weights(codes, resamples, seed), len(x))
+    wy = _with_ones(bootstrap_weights(np.arange(len(y)), resamples, seed + 1), len(y))
     short = slice(0, 1 + min(resamples, _FEW_RESAMPLES if x.shape[1] > _MANY_DIMENSIONS else resamples))
     found = neighbourhood_replicates(x - centre, y - centre, wx, wy)
-    lower: Better = "lower"
-    higher: Better = "higher"
     label = "FID(inception)" if extractor == "inception" else f"FD({extractor})"
-    rows: list[tuple[str, Floats, Better, float, float]] = [
-        (label, frechet_replicates(x, y, wx[short], wy[short]), lower, 0.0, np.inf),
-        (f"KID({extractor})", mmd2_replicates(x, y, wx, wy), lower, -np.inf, np.inf),
-        ("precision", found.precision, higher, 0.0, 1.0),
-        ("recall", found.recall, higher, 0.0, 1.0),
-        ("density", found.density, higher, 0.0, np.inf),
-        ("coverage", found.coverage, higher, 0.0, 1.0),
-    ]
-    half = _half_width(level, spread)
+    rows: dict[str, tuple[Floats, Better, float, float]] = {
+        label: (frechet_replicates(x, y, wx[short], wy[short]), "lower", 0.0, np.inf),
+        f"KID({extractor})": (mmd2_replicates(x, y, wx, wy), "lower", -np.inf, np.inf),
+        "precision": (found["precision"], "higher", 0.0, 1.0),
+        "recall": (found["recall"], "higher", 0.0, 1.0),
+        "density": (found["density"], "higher", 0.0, np.inf),
+        "coverage": (found["coverage"], "higher", 0.0, 1.0),
+    }
+    z = float(ndtri(0.5 + level / 2)) if codes.any() else math.nan  # one group does not vary
     return [
-        Score(name, float(v[0]), *_bounds(v, half, floor, ceiling), len(x), len(y), better)
-        for name, v, better, floor, ceiling in rows
+        Score(name, float(v[0]), *_bounds(v, z, floor, ceiling), len(x), len(y), better)
+        for name, (v, better, floor, ceiling) in rows.items()
     ]
 
 
-def _weights(
-    n: int, m: int, groups: Sequence[Hashable | None] | NDArray[Any] | None, resamples: int, seed: int
-) -> tuple[Floats, Floats, bool]:
-    """Weights with the data themselves in row 0, and whether resampling can say anything."""
-    codes = unit_codes(groups, n)
-    known = resamples > 1 and int(codes.max()) >= 1
-    wx = [np.ones((1, n), dtype=np.int64), *bootstrap_weights(codes, resamples, seed)]
-    wy = [np.ones((1, m), dtype=np.int64), *bootstrap_weights(np.arange(m), resamples, seed + 1)]
-    return np.concatenate(wx).astype(np.float64), np.concatenate(wy).astype(np.float64), known
+def _with_ones(weights: Iterable[Ints], n: int) -> Floats:
+    """Weights of resamples, with those of the data themselves in row 0."""
+    return np.concatenate([np.ones((1, n)), *weights])
 
 
-def _half_width(level: float, known: bool) -> Callable[[Floats], float]:
-    from scipy.special import ndtri
-
-    z = float(ndtri(0.5 + level / 2))
-    return lambda replicates: z * float(np.std(replicates, ddof=1)) if known else float("nan")
-
-
-def _bounds(
-    values: Floats, half: Callable[[Floats], float], floor: float, ceiling: float
-) -> tuple[float, float]:
+def _bounds(values: Floats, z: float, floor: float, ceiling: float) -> tuple[float, float]:
+    """The value in row 0 ± z × standard error, within what is possible; nan where there is none."""
     replicates = values[1:][np.isfinite(values[1:])]
     if replicates.size < 2:
-        return float("nan"), float("nan")
-    width = half(replicates)
+        return math.nan, math.nan
+    width = z * float(np.std(replicates, ddof=1))
     return float(np.maximum(floor, values[0] - width)), float(np.minimum(ceiling, values[0] + width))

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 PAIRS = 12
 _COLUMNS = 4
@@ -32,8 +29,6 @@ def pairs_panel(
         captions: text under each pair, and whether it is suspect (drawn in red).
         kind: what the left images are.
     """
-    from PIL import Image, ImageDraw, ImageFont
-
     shown = len(synthetic)
     edge = max(96, synthetic.shape[1])  # small images are enlarged to be seen
     columns = min(_COLUMNS, max(1, shown))
@@ -58,8 +53,6 @@ def pairs_panel(
 
 
 def _picture(pixels: NDArray[np.uint8], edge: int) -> Image.Image:
-    from PIL import Image
-
     flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
     picture = Image.fromarray(flat).convert("RGB")
     way = Image.Resampling.NEAREST if edge >= pixels.shape[0] else Image.Resampling.LANCZOS

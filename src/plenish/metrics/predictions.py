@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
 from plenish import files
 from plenish.datasets.dataset import Subset
-from plenish.datasets.tables import write_table
 from plenish.metrics.classification import evaluate
 from plenish.runs import Run
 from plenish.training.classifier import Classifier
@@ -54,7 +52,5 @@ def write_predictions(run: Run, model: Classifier, val: Subset) -> None:
         tables.append(table)
         kept = {key: value for key, value in scores.items() if isinstance(value, float)}
         results.append({"part": part.part, "images": len(part), **kept})
-    whole = pa.Table.from_pandas(pd.concat(tables, ignore_index=True), preserve_index=False)
-    with files.reporting_disk(run.path):
-        write_table(path, whole)
+    files.write_bytes(path, pd.concat(tables, ignore_index=True).to_parquet(None, index=False))
     run.update_status(results=results, measured=model.step, test_reads=dataset.test_reads(val.split_name))

@@ -8,18 +8,15 @@ scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5, use_samp
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from plenish import files
-from plenish.datasets.dataset import Dataset
-from plenish.datasets.tables import write_table
+from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -87,13 +84,6 @@ class Reconstructs(Protocol):
         """uint8 N×H×W×C, with noise in units of [0, 1] added if given → float32 N×H×W×C in [0, 1]."""
 
 
-class Readable(Protocol):
-    """Rows whose images can be read in pieces."""
-
-    def batches(self, batch: int = ...) -> Iterator[NDArray[np.uint8]]:
-        """Images uint8 N×H×W×C, in order."""
-
-
 def errors(model: Reconstructs, images: NDArray[np.uint8]) -> dict[str, Floats]:
     """`mse`, `psnr` and, unless images are smaller than its window, `ssim` of each image, N each.
 
@@ -107,7 +97,7 @@ def errors(model: Reconstructs, images: NDArray[np.uint8]) -> dict[str, Floats]:
     return found | ({"ssim": ssim(original, made)} if min(images.shape[1:3]) >= WINDOW else {})
 
 
-def errors_of(model: Reconstructs, rows: Readable) -> dict[str, Floats]:
+def errors_of(model: Reconstructs, rows: Subset) -> dict[str, Floats]:
     """`errors` of all rows, read in pieces."""
     parts = [errors(model, images) for images in rows.batches(_AT_ONCE)]
     return {name: np.concatenate([part[name] for part in parts]) for name in NAMES if name in parts[0]}
@@ -160,8 +150,7 @@ def write_errors(path: Path, model: Reconstructs, dataset: Dataset, split: str) 
     if not tables:
         return []
     table = pd.concat(tables, ignore_index=True)
-    with files.reporting_disk(path):
-        write_table(path, pa.Table.from_pandas(table, preserve_index=False))
+    files.write_bytes(path, table.to_parquet(None, index=False))
     measured = [name for name in NAMES if name in table]
     return [
         {"part": part, "images": len(rows), **{name: float(rows[name].mean()) for name in measured}}

@@ -8,7 +8,7 @@ resamples by one matrix product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,31 +85,6 @@ def bootstrap_weights(
         yield units[:, codes]
 
 
-def cluster_bootstrap(
-    statistic: WeightedStatistic,
-    n: int,
-    groups: Sequence[Hashable | None] | NDArray[Any] | None = None,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-    strata: ArrayLike | None = None,
-) -> Floats:
-    """Bootstrap distribution of a statistic, resampling groups and all their rows.
-
-    Args:
-        statistic: takes weights r×N and returns r values (``nan`` where it is undefined).
-        n: N, number of rows.
-        groups: N group names, or ``None`` for independent rows.
-        resamples: R.
-        seed: seed of the draws.
-        strata: see :func:`bootstrap_weights`.
-
-    Returns:
-        R replicates.
-    """
-    codes = unit_codes(groups, n)
-    parts = [
-        np.asarray(statistic(weights), dtype=np.float64)
-        for weights in bootstrap_weights(codes, resamples, seed, strata=strata)
-    ]
-    return np.concatenate(parts) if parts else np.empty(0)
+def replicate(statistic: WeightedStatistic, weights: Iterable[Ints]) -> Floats:
+    """Values R of a statistic under R×N weights that come in chunks; ``nan`` where it is undefined."""
+    return np.concatenate([np.asarray(statistic(chunk), dtype=np.float64) for chunk in weights])

@@ -211,6 +211,3 @@ def _classifier(run: Run) -> Scorer:
     }  # fmt: skip
     # Of two classes the second is the positive one; tile Datasets name the background first.
     return Scorer(model.size, model.channels, columns, f"p_{names[1]}", run.config["data"], (about,), score)
-
-
-__all__ = ["Column", "Scorer", "open_scorer"]

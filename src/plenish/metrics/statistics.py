@@ -8,27 +8,25 @@ Applied Statistics 1 (2007), 386-411, and Cameron, Gelbach & Miller, J. Business
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri, stdtrit
 
 from plenish.metrics.resampling import (
     WEIGHTS_AT_ONCE,
     Floats,
     Ints,
     WeightedStatistic,
-    cluster_bootstrap,
+    bootstrap_weights,
+    replicate,
     unit_codes,
 )
 
 _EXACT_SIGN_FLIPS = 14  # 2**14 patterns are enumerated; more are sampled
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -40,9 +38,9 @@ class Interval:
     high: float
     level: float = 0.95
 
-    def as_dict(self) -> dict[str, float | None]:
-        """Value and bounds for JSON, ``None`` in place of what is not finite."""
-        return {"value": _finite(self.value), "low": _finite(self.low), "high": _finite(self.high)}
+    def as_dict(self) -> dict[str, float]:
+        """Value and bounds."""
+        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,6 @@ class Difference:
         df: Satterthwaite degrees of freedom behind the interval.
         n_seeds: number of paired seeds.
         n_groups: number of resampled units of the test split.
-        level: confidence level.
     """
 
     mean: float
@@ -71,18 +68,11 @@ class Difference:
     df: float
     n_seeds: int
     n_groups: int
-    level: float = 0.95
 
 
 def _check_level(level: float) -> None:
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
-
-
-def _t_quantile(level: float, df: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, 0.5 + level / 2))
 
 
 def wilson_interval(count: int, n: int, level: float = 0.95) -> Interval:
@@ -96,8 +86,6 @@ def wilson_interval(count: int, n: int, level: float = 0.95) -> Interval:
     Raises:
         ValueError: if not 0 <= count <= n, or n is 0.
     """
-    from scipy.special import ndtri
-
     _check_level(level)
     if n <= 0 or not 0 <= count <= n:
         raise ValueError(f"a share needs 0 <= count <= n and n > 0, got {count} of {n}")
@@ -133,8 +121,6 @@ def bca_interval(value: float, replicates: ArrayLike, jackknife: ArrayLike, leve
     Returns:
         The interval; ``nan`` bounds where the replicates do not vary or are mostly undefined.
     """
-    from scipy.special import ndtr, ndtri
-
     plain = percentile_interval(value, replicates, level)
     x = np.asarray(replicates, dtype=np.float64)
     x = np.sort(x[np.isfinite(x)])
@@ -181,18 +167,16 @@ def bootstrap_interval(
     n_units = int(codes.max()) + 1
     if n_units < 2:
         return Interval(value, float("nan"), float("nan"), level)
-    replicates = cluster_bootstrap(statistic, n, groups, resamples=resamples, seed=seed, strata=strata)
-    return bca_interval(value, replicates, _jackknife(statistic, codes, n_units), level)
+    replicates = replicate(statistic, bootstrap_weights(codes, resamples, seed, strata=strata))
+    return bca_interval(value, replicates, replicate(statistic, _jackknife_weights(codes, n_units)), level)
 
 
-def _jackknife(statistic: WeightedStatistic, codes: Ints, n_units: int) -> Floats:
+def _jackknife_weights(codes: Ints, n_units: int) -> Iterator[Ints]:
+    """Row weights with each unit left out in turn, in chunks."""
     chunk = max(1, WEIGHTS_AT_ONCE // len(codes))
-    parts = []
     for start in range(0, n_units, chunk):
         left_out = np.arange(start, min(start + chunk, n_units))
-        weights = (codes[None, :] != left_out[:, None]).astype(np.int64)
-        parts.append(np.asarray(statistic(weights), dtype=np.float64))
-    return np.concatenate(parts)
+        yield (codes[None, :] != left_out[:, None]).astype(np.int64)
 
 
 def hierarchical_bootstrap(
@@ -247,8 +231,8 @@ def hierarchical_bootstrap(
     mean, p = float(deltas.mean()), sign_flip_test(deltas, seed=seed)
     nan = float("nan")
     if n_seeds < 2 or n_units < 2:
-        return Difference(mean, nan, nan, p, nan, nan, nan, n_seeds, n_units, level)
-    replicates = cluster_bootstrap(seed_mean, n, groups, resamples=resamples, seed=seed, strata=strata)
+        return Difference(mean, nan, nan, p, nan, nan, nan, n_seeds, n_units)
+    replicates = replicate(seed_mean, bootstrap_weights(codes, resamples, seed, strata=strata))
     replicates = replicates[np.isfinite(replicates)]
     # Drawing G of G units gives (G−1)/G of the unbiased variance; undo it.
     inflation = n_units / (n_units - 1)
@@ -257,9 +241,9 @@ def hierarchical_bootstrap(
     total = var_groups + var_seeds
     below = var_groups**2 / (n_units - 1) + var_seeds**2 / (n_seeds - 1)
     df = total**2 / below if below > 0 else float(n_seeds - 1)
-    half = _t_quantile(level, df) * np.sqrt(total)
+    half = float(stdtrit(df, 0.5 + level / 2)) * np.sqrt(total)
     se_groups, se_seeds = float(np.sqrt(var_groups)), float(np.sqrt(var_seeds))
-    return Difference(mean, mean - half, mean + half, p, se_groups, se_seeds, df, n_seeds, n_units, level)
+    return Difference(mean, mean - half, mean + half, p, se_groups, se_seeds, df, n_seeds, n_units)
 
 
 def sign_flip_test(differences: ArrayLike, *, resamples: int = 10_000, seed: int = 0) -> float:

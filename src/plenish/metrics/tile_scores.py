@@ -7,13 +7,14 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from PIL import Image
 
 from plenish import files
 from plenish.datasets.rejections import Rejection, describe
@@ -34,9 +35,6 @@ from plenish.slides.tile_jobs import JobContext, TileWorker, map_tiles, tile_job
 from plenish.slides.tiling_config import TilingConfig
 from plenish.slides.tissue import slide_tissue
 from plenish.slides.trained_tiles import TileOverrides, TrainedTiles, trained_tiles
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 _OUTLINES = ((0, 0, 0), (200, 0, 160), (220, 60, 0), (0, 110, 220))
 """Colours of annotations; all differ clearly from the colours of scores."""

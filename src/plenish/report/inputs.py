@@ -24,7 +24,6 @@ class ReportInputs:
         score: the content of score.json.
         study: the content of study.json.
         score_path: the folder of score.json and its picture.
-        study_path: the folder of study.json.
         split: the split the report counts.
         title: the user's own title.
     """
@@ -35,7 +34,6 @@ class ReportInputs:
     score: Mapping[str, Any] | None = None
     study: Mapping[str, Any] | None = None
     score_path: Path | None = None
-    study_path: Path | None = None
     split: str = "default"
     title: str = ""
 
@@ -105,8 +103,7 @@ def gather(
         content, folder = read_result(Path(score), "score")
         found = dataclasses.replace(found, score=content, score_path=folder)
     if study is not None:
-        content, folder = read_result(Path(study), "study")
-        found = dataclasses.replace(found, study=content, study_path=folder)
+        found = dataclasses.replace(found, study=read_result(Path(study), "study")[0])
     found = dataclasses.replace(
         found,
         data=Dataset.open(data) if data is not None else _first_open(found, "real"),

@@ -7,13 +7,11 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from PIL import Image
 
 GAP = 3  # pixels between the tiles of a sheet
 
@@ -29,7 +27,7 @@ class Picture:
     caption: str = ""
 
 
-def address(image: Image, budget: int = 400_000) -> str:
+def address(image: Image.Image, budget: int = 400_000) -> str:
     """The picture as a `data:` URI of WebP: lossless where that fits `budget` bytes, else at quality 90 "
     "or less."""
     mode = "RGBA" if image.mode in ("RGBA", "LA", "P") else "RGB"
@@ -42,7 +40,7 @@ def address(image: Image, budget: int = 400_000) -> str:
     return "data:image/webp;base64," + base64.b64encode(data).decode()
 
 
-def _webp(image: Image, **options: Any) -> bytes:
+def _webp(image: Image.Image, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", method=4, **options)
     return buffer.getvalue()
@@ -61,64 +59,48 @@ def sheet(
             smoothing (a pixel stays a pixel), large ones are reduced with an area filter.
         caption: Words under the picture.
     """
-    from PIL import Image as pillow
-
     n = len(images)
     rows = max(1, -(-n // columns))
     tiles = [_resized(image, tile) for image in images]
     side = tiles[0].width if tiles else tile
-    canvas = pillow.new("RGBA", (columns * (side + GAP) - GAP, rows * (side + GAP) - GAP), (0, 0, 0, 0))
+    canvas = Image.new("RGBA", (columns * (side + GAP) - GAP, rows * (side + GAP) - GAP), (0, 0, 0, 0))
     for i, one in enumerate(tiles):
         canvas.paste(one, ((i % columns) * (side + GAP), (i // columns) * (side + GAP)))
     return Picture(address(canvas), alt, canvas.width, canvas.height, caption)
 
 
-def _resized(image: NDArray[np.uint8], tile: int) -> Image:
-    from PIL import Image as pillow
-
-    array = np.asarray(image, np.uint8)
-    picture = pillow.fromarray(array[..., 0] if array.shape[-1] == 1 else array).convert("RGB")
+def _resized(image: NDArray[np.uint8], tile: int) -> Image.Image:
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
     if picture.width > 2 * tile:
-        return picture.resize((2 * tile, 2 * tile), pillow.Resampling.BOX)
+        return picture.resize((2 * tile, 2 * tile), Image.Resampling.BOX)
     factor = max(1, round(tile / picture.width))
-    return picture.resize((picture.width * factor, picture.height * factor), pillow.Resampling.NEAREST)
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
-def from_file(
-    path: Path, alt: str, *, widest: int = 1100, corner: float = 1.0, caption: str = ""
-) -> Picture | None:
+def from_file(path: Path, alt: str, *, widest: int = 1100, caption: str = "") -> Picture | None:
     """A picture file, reduced to `widest` pixels; None where it is missing or cannot be read.
 
     Args:
         path: PNG, JPEG, …
         alt: Read aloud in place of the picture.
         widest: Largest width in pixels.
-        corner: Keep only this share of width and height, from the upper left (for large grids).
         caption: Words under the picture.
     """
-    from PIL import Image as pillow
-
     try:
-        with pillow.open(path) as opened:
+        with Image.open(path) as opened:
             picture = opened.convert("RGB")
-    except (OSError, ValueError, pillow.DecompressionBombError):
+    except (OSError, ValueError, Image.DecompressionBombError):
         return None
-    if corner < 1:
-        picture = picture.crop(
-            (0, 0, max(1, int(picture.width * corner)), max(1, int(picture.height * corner)))
-        )
     if picture.width > widest:
-        picture = picture.resize(
-            (widest, max(1, round(picture.height * widest / picture.width))), pillow.Resampling.BOX
-        )
+        height = max(1, round(picture.height * widest / picture.width))
+        picture = picture.resize((widest, height), Image.Resampling.BOX)
     return Picture(address(picture), alt, picture.width, picture.height, caption)
 
 
 def pick(n: int, most: int) -> list[int]:
     """At most `most` of `n` positions, evenly spaced, with the first and the last among them."""
-    if n <= most:
-        return list(range(n))
-    return sorted({round(float(i)) for i in np.linspace(0, n - 1, most)})
+    positions: list[int] = np.rint(np.linspace(0, n - 1, min(n, most))).astype(int).tolist()
+    return positions
 
 
 def choose(rows: Sequence[int] | NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:

@@ -188,11 +188,9 @@ def stratification(table: pd.DataFrame, parts: Sequence[str]) -> float | None:
     if len(parts) < 2 or not len(table):
         return None
     whole = table["label"].value_counts(normalize=True)
-    differences = []
-    for part in parts:
-        here = table.loc[table["part"] == part, "label"].value_counts(normalize=True)
-        differences.append(float((here.reindex(whole.index).fillna(0) - whole).abs().max()))
-    return 100 * max(differences)
+    shares = pd.crosstab(table["label"], table["part"], normalize="columns")
+    shares = shares.reindex(index=whole.index, columns=list(parts), fill_value=0)
+    return 100 * float(shares.sub(whole, axis=0).abs().to_numpy().max())
 
 
 def _count_table(data: Dataset, table: pd.DataFrame, parts: Sequence[str]) -> Table:
@@ -223,23 +221,19 @@ def _data_from_results(inputs: ReportInputs) -> Section | None:
 # Samples
 
 
-def samples(inputs: ReportInputs, seed: int = 0) -> Section | None:
+def samples(inputs: ReportInputs) -> Section | None:
     """Synthetic images beside real ones of the same class, drawn by chance, in equal grids."""
     data, synthetic = inputs.data, inputs.synthetic
     if data is None and synthetic is None:
         return None
-    names: Sequence[str] = ()
-    shown: list[str | None] = [None]
     schema = (data or synthetic).labels  # type: ignore[union-attr]
-    if schema.kind == "categorical":
-        names = schema.names
-        shown = list(names[:MOST_CLASSES])
+    names: Sequence[str] = schema.names if schema.kind == "categorical" else ()
     pairs = []
-    for name in shown:
-        left = _some(data, inputs.split, name, "real", seed) if data is not None else None
-        right = _some(synthetic, "", name, inputs.kind, seed) if synthetic is not None else None
+    for name in names[:MOST_CLASSES] or ("",):
+        left = _some(data, inputs.split, name, "real") if data is not None else None
+        right = _some(synthetic, "", name, inputs.kind) if synthetic is not None else None
         if left or right:
-            pairs.append((name or "", left, right))
+            pairs.append((name, left, right))
     if not pairs:
         return None
     both = data is not None and synthetic is not None
@@ -252,15 +246,16 @@ def samples(inputs: ReportInputs, seed: int = 0) -> Section | None:
     return Section("samples", "Samples", blocks, lead=lead)
 
 
-def _some(data: Dataset, split: str, name: str | None, what: str, seed: int) -> Picture | None:
+def _some(data: Dataset, split: str, name: str, what: str) -> Picture | None:
+    """A sheet of images drawn by chance, of a class or, where its name is empty, of all."""
     rows = np.arange(len(data), dtype=np.int64)
     if not data.is_synthetic and split in data.split_names():
         # Test images are not shown: looking at them while tuning is reading the test part.
         rows = data.split(split).rows("train")
-    if name is not None:
+    if name:
         rows = rows[(data.table["label"] == name).to_numpy()[rows]]
-    rows = pictures.choose(rows, TILES, seed)
+    rows = pictures.choose(rows, TILES, seed=0)
     if not len(rows):
         return None
-    alt = f"{len(rows)} {what} images" + (f" of class {name}" if name is not None else "")
+    alt = f"{len(rows)} {what} images" + (f" of class {name}" if name else "")
     return pictures.sheet(data.pixels.read(rows), alt)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtr
 
 from plenish.metrics.classification import METRICS, weighted_metric
 from plenish.metrics.resampling import unit_codes
@@ -181,8 +182,6 @@ def _bounds(found: Difference, least: float) -> dict[str, Any]:
 
 def p_value(found: Difference) -> float:
     """Two-sided p-value for no difference, consistent with the interval; nan where there is none."""
-    from scipy.special import stdtr
-
     error = math.hypot(found.se_groups, found.se_seeds)
     if not math.isfinite(error):
         return math.nan

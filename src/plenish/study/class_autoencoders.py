@@ -9,12 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from plenish import files
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.datasets.schema import Part
-from plenish.datasets.tables import write_table
 from plenish.errors import InputError
 from plenish.latent.encoding import LoadedAutoencoder, load_autoencoder
 from plenish.metrics.reconstruction import denoising_errors
@@ -196,5 +194,4 @@ def _write_scores(path: Path, errors: ClassErrors, test: Subset) -> None:
     table["lowest"] = [names[k] for k in errors.lowest()]
     if len(names) == 2:
         table["difference"] = errors.difference()
-    with files.reporting_disk(path):
-        write_table(path, pa.Table.from_pandas(table, preserve_index=False))
+    files.write_bytes(path, table.to_parquet(None, index=False))

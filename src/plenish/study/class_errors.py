@@ -134,8 +134,9 @@ def _matrix(found: ClassErrors, options: dict[str, Any]) -> list[list[dict[str, 
 def _mean(values: Floats, groups: Sequence[Hashable | None], options: dict[str, Any]) -> dict[str, Any]:
     if not len(values):
         return {"value": None, "low": None, "high": None}
-    made = bootstrap_interval(lambda w: (w @ values) / w.sum(axis=1), len(values), groups, **options)
-    return dict(made.as_dict())
+    return bootstrap_interval(
+        lambda w: (w @ values) / w.sum(axis=1), len(values), groups, **options
+    ).as_dict()
 
 
 def _classified(found: ClassErrors, options: dict[str, Any]) -> dict[str, Any]:

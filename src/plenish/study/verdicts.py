@@ -116,7 +116,7 @@ def class_verdict(content: Mapping[str, Any]) -> tuple[str, str]:
 def class_verdict_word(content: Mapping[str, Any]) -> str:
     """`apart`, `reversed`, `no evidence`, `no interval` or `no answer`."""
     found, chance, _ = _measure(content)
-    if found["value"] is None:
+    if not is_known(found["value"]):
         return "no answer"
     if not is_known(found["low"]) or not is_known(found["high"]):
         return "no interval"
