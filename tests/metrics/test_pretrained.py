@@ -48,22 +48,24 @@ def pictures() -> Any:
     return np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3)).astype(np.uint8)
 
 
-def test_download_checks_the_digest_keeps_the_file_and_names_the_mend(server: str, tmp_path: Path) -> None:
+def test_download_checks_the_digest_keeps_the_file_and_names_the_mend(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = b"weights" * 1000
     served = tmp_path / "served" / "w.pth"
     served.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()[:8]
-    cache = tmp_path / "cache"
-    path = download(f"{server}/w.pth", digest, folder=cache)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = download(f"{server}/w.pth", digest)
     assert path.read_bytes() == content
     served.unlink()
-    assert download(f"{server}/w.pth", digest, folder=cache) == path  # from the cache
+    assert download(f"{server}/w.pth", digest) == path  # from the cache
     with pytest.raises(InputError, match="--weights FILE or use --features domain"):
-        download(f"{server}/gone.pth", digest, folder=cache)
+        download(f"{server}/gone.pth", digest)
     served.write_bytes(b"something else")
     path.unlink()
     with pytest.raises(InputError, match="expected file"):
-        download(f"{server}/w.pth", digest, folder=cache)
+        download(f"{server}/w.pth", digest)
     assert not list(cache.iterdir())
 
 

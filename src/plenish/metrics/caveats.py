@@ -6,31 +6,58 @@ score.json, study.json and autoencoders.json keep the records; the terminal and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from plenish.metrics.words import percent
-from plenish.wording import agree, plural
+from plenish.wording import Message, plural
 
 FEW_GROUPS, FEW_SEEDS, FEW_ROWS = 12, 5, 30
 """Fewer test groups, seeds and test images of a class than these are a caveat."""
 
 
-@dataclass(frozen=True)
-class Caveat:
-    """Something that limits a result.
+class Caveat(Message):
+    """Something that limits a result."""
 
-    Attributes:
-        code: a key of the words.
-        values: what the words name, JSON-able.
-    """
-
-    code: str
-    values: Mapping[str, Any] = field(default_factory=dict)
+    words: ClassVar[Mapping[str, str]] = {
+        "some-without-group": (
+            "{images} of {of} test images have no group; each counts as a group of its own."
+        ),
+        "mixed-groups": (
+            "{mixed} of {groups:group/contain/contain} images of several classes; in results by group, the "
+            "images of each class of such a group count as one unit."
+        ),
+        "one-fold": "The split is one fold of several; nothing here covers the choice of the fold.",
+        "fewer-synthetic": (
+            "{arm} had {got:,} synthetic images instead of {asked:,}: there are no more of some class."
+        ),
+        "equal-steps": (
+            "All arms train for the same number of steps: with more images, each is seen less often."
+        ),
+        "unknown-origin": ("It is unknown what the generator was trained on; it may have seen test images."),
+        "copied-pixels": "{images:training image/is/are} among the synthetic images, pixel for pixel.",
+        "baseline": "{name} contains real images; its scores are a baseline, not those of a generator.",
+        "shared-images": "{images:image/is/are} in both Datasets, pixel for pixel: the scores are too good.",
+        "other-labels": "The two Datasets have different labels, so there are no scores per class.",
+        "class-shares": (
+            "Class shares of the {kind} images and the test images differ; use the scores per class."
+        ),
+        "calibrated-on-test": (
+            "The split has no val images, so the search for copies is calibrated on test."
+        ),
+        "held-out-twins": "{images:held-out image/is/are} also in train; see plenish profile.",
+        "score-scope": (
+            "Scores depend on the feature extractor and on the number of images; compare them only with "
+            "values of the same extractor at the same numbers, such as the real-against-real baseline."
+        ),
+        "copies-scope": (
+            "The search for copies finds near-duplicates under one distance. Finding none is no proof of "
+            "privacy."
+        ),
+    }
 
     def __str__(self) -> str:
-        words = _WORDS[self.code]
-        return words.format(**self.values) if isinstance(words, str) else words(**self.values)
+        sentence = _SENTENCES.get(self.code)
+        return sentence(**self.values) if sentence else super().__str__()
 
 
 def describe(caveats: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -127,15 +154,9 @@ def scope_name(scope: str) -> str:
     return scope.replace("class:", "class ", 1)
 
 
-_WORDS: Mapping[str, str | Callable[..., str]] = {
+_SENTENCES: Mapping[str, Callable[..., str]] = {
     "few-groups": _few_groups,
     "no-groups": _no_groups,
-    "some-without-group": "{images} of {of} test images have no group; each counts as a group of its own.",
-    "mixed-groups": lambda mixed, groups: (
-        f"{mixed} of {plural(groups, 'group')} contain images of several classes; in results by group, the "
-        "images of each class of such a group count as one unit."
-    ),
-    "one-fold": "The split is one fold of several; nothing here covers the choice of the fold.",
     "few-images": lambda counts: f"Few test images in some classes: {_listed(counts)}.",
     "no-images": lambda classes: f"No test images, left out of averages: {', '.join(classes)}.",
     "few-seeds": _few_seeds,
@@ -145,9 +166,6 @@ _WORDS: Mapping[str, str | Callable[..., str]] = {
         f"Intervals of the differences of {', '.join(arms)} reached beyond −1 or 1, which no difference can, "
         "and were cut there: there are too few seeds or test images to estimate the size of the effect."
     ),
-    "fewer-synthetic": lambda arm, got, asked: (
-        f"{arm} had {got:,} synthetic images instead of {asked:,}: there are no more of some class."
-    ),
     "one-generator": lambda intervals: (
         "The result is for these synthetic images"
         + (": intervals do not cover training the generator again." if intervals else " only.")
@@ -156,38 +174,17 @@ _WORDS: Mapping[str, str | Callable[..., str]] = {
         f"The classifiers saw {percent(fraction, '.0f')} of the real training groups, but the generator may "
         "have seen all of them, which favours the synthetic arms."
     ),
-    "equal-steps": "All arms train for the same number of steps: with more images, each is seen less often.",
-    "unknown-origin": "It is unknown what the generator was trained on; it may have seen test images.",
-    "copied-pixels": lambda images: (
-        f"{agree(images, 'training image', 'is', 'are')} among the synthetic images, pixel for pixel."
-    ),
-    "baseline": "{name} contains real images; its scores are a baseline, not those of a generator.",
-    "shared-images": lambda images: (
-        f"{agree(images, 'image', 'is', 'are')} in both Datasets, pixel for pixel: the scores are too good."
-    ),
-    "other-labels": "The two Datasets have different labels, so there are no scores per class.",
-    "class-shares": "Class shares of the {kind} images and the test images differ; use the scores per class.",
     "too-few-images": lambda scope, real, other, kind: (
         f"Not scored: {scope_name(scope)} ({plural(real, 'test image')}, {plural(other, f'{kind} image')})."
     ),
-    "fewer-images-than-features": _fewer_images_than_features,
-    "calibrated-on-test": "The split has no val images, so the search for copies is calibrated on test.",
     "few-held-out": lambda images: (
         f"The search for copies is calibrated on only {plural(images, 'held-out image')}."
     ),
-    "held-out-twins": lambda images: (
-        f"{agree(images, 'held-out image', 'is', 'are')} also in train; see plenish profile."
-    ),
+    "fewer-images-than-features": _fewer_images_than_features,
     "study-scope": lambda intervals: (
         ("The study's intervals cover the choice of test images and of seeds. They" if intervals
          else "The study's numbers")
         + " say nothing about another scanner, laboratory, population or classifier."
     ),
-    "score-scope": (
-        "Scores depend on the feature extractor and on the number of images; compare them only with values "
-        "of the same extractor at the same numbers, such as the real-against-real baseline."
-    ),
-    "copies-scope": (
-        "The search for copies finds near-duplicates under one distance. Finding none is no proof of privacy."
-    ),
 }  # fmt: skip
+"""Words that depend on more than numbers and names."""

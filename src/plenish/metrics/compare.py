@@ -205,13 +205,10 @@ def _scope_scores(
     rng = np.random.default_rng([config.seed, 0xBA5E])
     drawn = rng.permutation(len(train))[: len(made)]
     rows: list[dict[str, Any]] = [
-        {
-            "name": row.name, "scope": scope, "value": row.value, "low": row.low, "high": row.high,
-            "n_real": row.n_real, "n_synthetic": row.n_synthetic, "better": row.better,
-            "real_baseline": None, "n_baseline": len(drawn), "comparable": None,
-        }
+        {"name": row.name, "scope": scope, **dataclasses.asdict(row)}
+        | {"real_baseline": None, "n_baseline": len(drawn), "comparable": None}
         for row in found
-    ]  # fmt: skip
+    ]
     if not fidelity.enough_rows(len(test), len(drawn)):
         return rows
     for row, floor in zip(rows, compare(train[drawn], 0)):

@@ -6,7 +6,6 @@ pretrained networks that papers use live in :mod:`plenish.metrics.pretrained` an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -57,12 +56,10 @@ def describe(extractor: Extractor) -> dict[str, Any]:
     return {name: getattr(extractor, name) for name in names}
 
 
-def extract(
-    extractor: Extractor, subset: Subset, *, batch: int = 256, title: str = ""
-) -> NDArray[np.float32]:
+def extract(extractor: Extractor, subset: Subset, *, batch: int = 256) -> NDArray[np.float32]:
     """Features N×D of all images of a subset, read in pieces."""
     out = np.empty((len(subset), extractor.dim), dtype=np.float32)
-    with progress(title or f"features of {subset.part}", len(subset)) as bar:
+    with progress(f"features of {subset.part}", len(subset)) as bar:
         done = 0
         for images in subset.batches(batch):
             out[done : done + len(images)] = extractor(images)
@@ -166,15 +163,10 @@ class DomainExtractor:
             )
         parts = [np.empty((0, self.dim), np.float32)]
         with torch.no_grad():
-            for piece in _pieces(images, 256):
-                x = resized(self._engine.to_images(piece), self._network.config.side)
+            for start in range(0, len(images), 256):
+                x = resized(self._engine.to_images(images[start : start + 256]), self._network.config.side)
                 parts.append(self._network.features(x).float().cpu().numpy())
         return np.concatenate(parts)
-
-
-def _pieces(images: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, len(images), size):
-        yield images[start : start + size]
 
 
 def _facts(train: Subset, config: DomainConfig) -> dict[str, Any]:

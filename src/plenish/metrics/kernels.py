@@ -42,15 +42,13 @@ def neighbour_radii(x: Floats, ks: tuple[int, ...]) -> list[Floats]:
     n = len(x)
     if n <= max(ks):
         raise ValueError(f"{n} rows have no {max(ks)}-th neighbour")
-    order = sorted(set(ks))
-    radii = {k: np.empty(n) for k in order}
+    places = [k - 1 for k in ks]
+    radii = np.empty((len(ks), n))
     for rows in row_pieces(n, n):
         d = squared_distances(x[rows], x)
         d[np.arange(len(d)), np.arange(rows.start, rows.stop)] = np.inf  # a row is no neighbour of itself
-        near = np.partition(d, [k - 1 for k in order], axis=1)
-        for k in order:
-            radii[k][rows] = near[:, k - 1]
-    return [radii[k] for k in ks]
+        radii[:, rows] = np.partition(d, places, axis=1)[:, places].T
+    return list(radii)
 
 
 def polynomial_kernel(x: Floats, y: Floats) -> Floats:

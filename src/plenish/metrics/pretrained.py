@@ -34,23 +34,18 @@ _BATCH = 32
 _OTHER = "does not fit {}: it holds the weights of another network; give its own."
 
 
-def weights_cache() -> Path:
-    """Where downloaded weights are kept: `$XDG_CACHE_HOME/plenish/weights`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plenish" / "weights"
-
-
-def download(url: str, sha256: str, *, folder: Path | None = None) -> Path:
-    """A file from the cache or the network, its digest checked either way.
+def download(url: str, sha256: str) -> Path:
+    """A file from the cache (`$XDG_CACHE_HOME/plenish/weights`) or the network, its digest checked either way.
 
     Args:
         url: http(s) address; its last part names the file.
         sha256: leading hexadecimal digits of the expected digest.
-        folder: cache folder, by default :func:`weights_cache`.
 
     Raises:
         InputError: no network, a refusal, or a file that is not the expected one.
     """
-    folder = folder or weights_cache()
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = caches / "plenish" / "weights"
     path = folder / url.rsplit("/", 1)[-1]
     if path.exists() and files.sha256_file(path).startswith(sha256):
         return path

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from plenish import files
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
+from plenish.latent.encoding import LoadedAutoencoder
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.floating[Any]]
@@ -75,16 +76,7 @@ def _blur_matrix(n: int) -> Floats:
     return matrix
 
 
-class Reconstructs(Protocol):
-    """Whatever gives images back."""
-
-    def reconstruct(
-        self, images: NDArray[np.uint8], noise: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
-        """uint8 N×H×W×C, with noise in units of [0, 1] added if given → float32 N×H×W×C in [0, 1]."""
-
-
-def errors(model: Reconstructs, images: NDArray[np.uint8]) -> dict[str, Floats]:
+def errors(model: LoadedAutoencoder, images: NDArray[np.uint8]) -> dict[str, Floats]:
     """`mse`, `psnr` and, unless images are smaller than its window, `ssim` of each image, N each.
 
     Args:
@@ -97,14 +89,14 @@ def errors(model: Reconstructs, images: NDArray[np.uint8]) -> dict[str, Floats]:
     return found | ({"ssim": ssim(original, made)} if min(images.shape[1:3]) >= WINDOW else {})
 
 
-def errors_of(model: Reconstructs, rows: Subset) -> dict[str, Floats]:
+def errors_of(model: LoadedAutoencoder, rows: Subset) -> dict[str, Floats]:
     """`errors` of all rows, read in pieces."""
     parts = [errors(model, images) for images in rows.batches(_AT_ONCE)]
     return {name: np.concatenate([part[name] for part in parts]) for name in NAMES if name in parts[0]}
 
 
 def denoising_errors(
-    model: Reconstructs, images: NDArray[np.uint8], sd: float, draws: int, *key: int
+    model: LoadedAutoencoder, images: NDArray[np.uint8], sd: float, draws: int, *key: int
 ) -> Floats:
     """Mean squared error of images reconstructed from noisy ones, N; without noise where `sd` is 0.
 
@@ -131,7 +123,7 @@ def denoising_errors(
     return total / draws
 
 
-def write_errors(path: Path, model: Reconstructs, dataset: Dataset, split: str) -> list[dict[str, Any]]:
+def write_errors(path: Path, model: LoadedAutoencoder, dataset: Dataset, split: str) -> list[dict[str, Any]]:
     """Write a table with a row for each val and test image of all classes; returns the means of each part.
 
     Columns: `id`, `part`, `label`, `group`, `mse` and, from 11 px on, `ssim`, `psnr`; images as numbers in

@@ -109,9 +109,8 @@ def gather(
         data=Dataset.open(data) if data is not None else _first_open(found, "real"),
         synthetic=Dataset.open(synthetic) if synthetic is not None else _first_open(found, "synthetic"),
     )
-    found = dataclasses.replace(
-        found, run=Run.open(run) if run is not None else _generator_run(found.generator)
-    )
+    opened = Run.open(run) if run is not None else _generator_run(found.generator)
+    found = dataclasses.replace(found, run=opened)
     if found.data is None and found.run is not None:
         found = dataclasses.replace(found, data=_open_same(found.run.config["data"]))
     _check_same_data(found)
