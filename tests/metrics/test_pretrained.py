@@ -66,7 +66,7 @@ def test_download_checks_the_digest_keeps_the_file_and_names_the_mend(
     path.unlink()
     with pytest.raises(InputError, match="expected file"):
         download(f"{server}/w.pth", digest)
-    assert not list(cache.iterdir())
+    assert not list(path.parent.iterdir())
 
 
 def test_no_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

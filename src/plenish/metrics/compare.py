@@ -26,6 +26,7 @@ from plenish.metrics.origin import check_pair
 from plenish.metrics.panel import PAIRS, pairs_panel
 from plenish.metrics.result_files import VERSION, real_record, synthetic_record
 from plenish.metrics.score import ScoreConfig, ScoreResult
+from plenish.metrics.words import FEW_HELD
 from plenish.progress import progress
 from plenish.runs import versions
 
@@ -116,7 +117,7 @@ def _compute(
         caveats.append(Caveat("calibrated-on-test"))
     if found.n_twins:
         caveats.append(Caveat("held-out-twins", {"images": found.n_twins}))
-    if len(held.images) < copies.FEW_HELD:
+    if len(held.images) < FEW_HELD:
         caveats.append(Caveat("few-held-out", {"images": len(held.images)}))
     content = {
         "schema": VERSION, "kind": "score", "command": invocation.record(), "real": real_record(train, test),

@@ -27,7 +27,6 @@ from plenish.metrics.statistics import Interval, wilson_interval
 
 NEIGHBOURS = 20
 SIDE = 16
-FEW_HELD = 100  # fewer held-out images calibrate only roughly
 EXPECTED_SHARE = 0.01
 _FLAT = 4.0  # grey levels; contrast below this is not stretched into noise
 _IDENTICAL = 0.1  # of the held-out median pixel distance: nothing but the same picture comes this near

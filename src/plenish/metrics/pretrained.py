@@ -35,7 +35,7 @@ _OTHER = "does not fit {}: it holds the weights of another network; give its own
 
 
 def download(url: str, sha256: str) -> Path:
-    """A file from the cache (`$XDG_CACHE_HOME/plenish/weights`) or the network, its digest checked either way.
+    """A file from `$XDG_CACHE_HOME/plenish/weights` or the network, its digest checked either way.
 
     Args:
         url: http(s) address; its last part names the file.
