@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
 
 from plenish.metrics.kernels import (
     Floats,
@@ -209,6 +208,8 @@ def compare(
     Raises:
         ValueError: if shapes differ or a side has no more than five rows (see :func:`enough_rows`).
     """
+    from scipy.special import ndtri  # The report, which imports this module, answers --help without scipy.
+
     x, y = _pair(real, synthetic)
     if not enough_rows(len(x), len(y)):
         raise ValueError(f"{len(x)} real and {len(y)} synthetic rows are too few to be compared")
