@@ -110,7 +110,7 @@ def test_broken_recipes_are_told(tmp_path: Path, content: str, sentence: str) ->
         ({"kimg": float("nan")}, "number above 0"),
         ({"batch": 1}, "--batch must be at least 2, not 1"),
         ({"width": 16, "options": ["network.max_width=abc"]}, "max_width must be a whole number, not 'abc'"),
-        ({"options": ["network.width=0"]}, "network.width must be from 1 to network.max_width"),
+        ({"options": ["network.width=0"]}, r"network\.width .*not 0"),
         ({"width": 1000}, "--width 1000 is more than network.max_width"),
         ({"batch": 1000}, "more than the 36 images"),
         ({"kimg": -1.0}, "above 0"),

@@ -170,3 +170,4 @@ if __name__ == "__main__":
     ranks.join(engine)
     for case in cases:
         save_file(run(case, engine, steps), out / f"{case}-{engine.rank}-of-{engine.world}.safetensors")
+    ranks.leave(engine)

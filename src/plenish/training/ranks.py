@@ -59,6 +59,9 @@ def leave(engine: Engine) -> None:
         SystemExit: this is not the first process.
     """
     if engine.world > 1:
+        # A process that ends at once may close its connections while another still reads the last result.
+        with contextlib.suppress(RuntimeError):
+            distributed.barrier()
         with contextlib.suppress(RuntimeError):
             distributed.destroy_process_group()
         if engine.rank:
