@@ -43,6 +43,11 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
     return folded[found[0]] if found else None
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without the lines behind the first; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
     """An InputError for a name that is not among `choices`, with the nearest one."""
     known = [str(choice) for choice in choices]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plenish.errors import InputError, nearest
+from plenish.errors import InputError, first_line, nearest
 
 SMALL = "small"
 _WIDTHS, _DROPOUT = (16, 32, 64, 128), 0.3
@@ -151,7 +151,7 @@ def _from_timm(name: str, channels: int, size: int, num_outputs: int, pretrained
     except Exception as error:
         what = f"weights from {pretrained}" if pretrained else f"images of {size} px"
         raise InputError(
-            f"The classifier '{name}' could not be built with {what}: {_first_line(error)}."
+            f"The classifier '{name}' could not be built with {what}: {first_line(error).rstrip('.')}."
         ) from error
     for kept in (getattr(network, "pretrained_cfg", None), getattr(network, "default_cfg", None)):
         if isinstance(kept, dict):
@@ -161,13 +161,10 @@ def _from_timm(name: str, channels: int, size: int, num_outputs: int, pretrained
             network.eval()(torch.zeros(1, channels, size, size))
     except Exception as error:
         raise InputError(
-            f"The classifier '{name}' cannot take images of {size} px ({_first_line(error)}); choose another."
+            f"The classifier '{name}' cannot take images of {size} px ({first_line(error).rstrip('.')}); "
+            "choose another."
         ) from error
     return network.train()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -182,7 +179,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"{path} is not a readable file of weights: {_first_line(error)}.") from error
+        raise InputError(
+            f"{path} is not a readable file of weights: {first_line(error).rstrip('.')}."
+        ) from error
     for key in ("state_dict", "model"):  # training scripts nest the weights
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plenish.errors import InputError, PlenishError
+from plenish.errors import InputError, PlenishError, first_line
 
 if TYPE_CHECKING:
     import tifffile
@@ -95,13 +95,13 @@ class NativeLevel:
         try:
             segment = os.pread(self._file, count, offset)
         except (OSError, OverflowError, MemoryError, ValueError) as error:  # Places beyond all files, too.
-            raise UnreadableRegion(f"its bytes cannot be read ({_first_line(error)})") from None
+            raise UnreadableRegion(f"its bytes cannot be read ({first_line(error)})") from None
         if len(segment) < count:
             raise UnreadableRegion("the file ends before this region's pixels")
         try:
             decoded = self._page.decode(segment, index, jpegtables=self._tables)[0]
         except Exception as error:  # Codecs raise errors of their own kinds.
-            raise UnreadableRegion(f"its pixels cannot be decoded ({_first_line(error)})") from None
+            raise UnreadableRegion(f"its pixels cannot be decoded ({first_line(error)})") from None
         if decoded is None:
             return np.full((self.tile_height, self.tile_width, 3), 255, np.uint8)
         return _as_rgb(decoded[0])
@@ -208,7 +208,3 @@ def on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.ascontiguousarray(rgba[..., :3])
     mixed = rgba[..., :3].astype(np.uint16) * alpha + 255 * (255 - alpha.astype(np.uint16)) + 127
     return (mixed // 255).astype(np.uint8)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

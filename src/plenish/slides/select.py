@@ -87,8 +87,8 @@ def select_slides(
     folder = annotations or (slides if slides.is_dir() else slides.parent)
     if out is not None and out.suffix.lower() != ".csv":
         raise InputError(f"The table {out} must end in .csv.")
-    if out is not None and out.exists():
-        raise InputError(f"{out} already exists; choose another name or remove it first.")
+    if out is not None:
+        files.refuse_existing(out)
     check_bounds("--top", top, {"least": 1})
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder of the annotations.")
