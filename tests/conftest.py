@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,9 @@ from plenish import settings
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
+
+# Property tests try the same examples in each run; `--hypothesis-profile default` tries new ones.
+hypothesis.settings.load_profile("ci")
 
 # Two workers on two cores: more threads would only wait for each other.
 torch.set_num_threads(1)

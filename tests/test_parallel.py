@@ -227,7 +227,7 @@ def test_workers_end_with_their_parent_however_it_ends(jobs: ModuleType, tmp_pat
     assert parent.stdout is not None
     workers = {int(parent.stdout.readline()) for _ in range(40)}
     parent.send_signal(number)
-    _, told = parent.communicate(timeout=20)
+    _, told = parent.communicate(timeout=60)
     assert parent.returncode == -number
     assert told.count(b"Traceback") == (number == signal.SIGINT), "the parent's own"
     for _ in range(100):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import abc
 import collections
-import concurrent.futures
 import contextlib
 import dataclasses
 import fcntl
@@ -20,6 +19,7 @@ import functools
 import itertools
 import os
 import pickle
+import queue
 import struct
 import subprocess
 import sys
@@ -172,53 +172,73 @@ class _InProcess(Executor[ContextT]):
 
 
 class _WorkerPool(Executor[ContextT]):
-    """A thread for each worker process, which waits for its results."""
+    """A thread for each worker process, which waits for its results.
+
+    Jobs and results pass through SimpleQueue, which an interrupt of the main thread cannot leave locked; a
+    concurrent.futures.Future can be, and the thread that should set it then waits for ever.
+    """
 
     def __init__(self, workers: int, context: tuple[Any, ...]) -> None:
         self.workers = workers
         self._context = context
-        self._threads = concurrent.futures.ThreadPoolExecutor(workers)
-        self._of_thread = threading.local()
+        self._jobs: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._threads = 0
         self._lock = threading.Lock()
         self._workers: list[_Worker] = []
         self._closed = False
 
     def submit(self, function: Callable[[ContextT, JobT], ResultT], job: JobT) -> Callable[[], ResultT]:
-        return self._threads.submit(self._call, function, job).result
+        if self._threads < self.workers:
+            self._threads += 1
+            threading.Thread(target=self._run, daemon=True).start()
+        outcome: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
+        self._jobs.put((function, job, outcome))
 
-    def _call(self, function: Callable[[ContextT, JobT], ResultT], job: JobT) -> ResultT:
-        worker = self._worker()
-        try:
-            result: ResultT = worker.call((function, job))
-            return result
-        except _PipeBroken:
-            del self._of_thread.worker
-            raise WorkerLost("A worker process ended during a job.", worker.terminate()) from None
+        def result() -> ResultT:
+            value, error = outcome.get()
+            if error is not None:
+                raise error
+            return cast(ResultT, value)
 
-    def _worker(self) -> _Worker:
-        """The worker process of this thread."""
-        if not hasattr(self._of_thread, "worker"):
-            with self._lock:
-                if self._closed:
-                    raise _PipeBroken
-                worker = _Worker()
-                self._workers.append(worker)
+        return result
+
+    def _run(self) -> None:
+        """What a thread does: give its worker one job after the other."""
+        worker: _Worker | None = None
+        while (item := self._jobs.get()) is not None:
+            *call, outcome = item
             try:
-                worker.call(self._context)
+                worker = worker or self._start()
+                outcome.put((worker.call(call), None))
             except _PipeBroken:
-                raise WorkerLost("A worker process could not start; try '--workers 1'.") from None
-            self._of_thread.worker = worker
-        return cast(_Worker, self._of_thread.worker)
+                exit_status, worker = worker.terminate() if worker else None, None
+                outcome.put((None, WorkerLost("A worker process ended during a job.", exit_status)))
+            except Exception as error:
+                outcome.put((None, error))
+            del item, call, outcome  # Their memory is needed for the next ones.
+
+    def _start(self) -> _Worker:
+        with self._lock:
+            if self._closed:
+                raise _PipeBroken
+            worker = _Worker()
+            self._workers.append(worker)
+        try:
+            worker.call(self._context)
+        except _PipeBroken:
+            raise WorkerLost("A worker process could not start; try '--workers 1'.") from None
+        return worker
 
     def terminate(self) -> None:
         """End all processes."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             self._closed = True
             for worker in self._workers:
                 worker.process.kill()  # All at once, then one by one.
             for worker in self._workers:
                 worker.terminate()
+        for _ in range(self._threads):
+            self._jobs.put(None)
 
 
 class _Worker:

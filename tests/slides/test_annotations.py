@@ -89,11 +89,12 @@ def test_shares_of_a_partition_add_up_to_the_polygon(
 def test_moving_polygon_and_box_together_changes_nothing(
     ring: NDArray[np.float64], hole: NDArray[np.float64], side: float, dx: float, dy: float
 ) -> None:
-    middle = ring.mean(axis=0)
-    box = np.array([[*middle, *(middle + side)]])
+    start = np.full(2, 300.0)  # so that no shift moves the outlines off the slide
     shift = np.array([dx, dy])
+    middle = ring.mean(axis=0) + start
+    box = np.array([[*middle, *(middle + side)]])
     drawings = [
-        Drawing((Drawn("tumour", ring + by), Drawn("_2", hole + by)), {}) for by in (np.zeros(2), shift)
+        Drawing((Drawn("tumour", ring + by), Drawn("_2", hole + by)), {}) for by in (start, start + shift)
     ]
     rules = LabelMatcher(LabelRules())
     one, other = (Polygons.of(Path("s.xml"), drawing, rules, (3000, 3000)) for drawing in drawings)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -16,6 +16,8 @@ def _weights(start: float, step: float, count: int, length: int) -> np.ndarray:
     return np.clip(np.minimum(lower + step, pixel + 1) - np.maximum(lower, pixel), 0, None) / step
 
 
+@example(3.0, 0.0, 0.0, 1)
+@example(7.0, 1.0, 2.0, 20)
 @given(st.floats(1, 14), st.floats(0, 3), st.floats(0, 3), st.integers(1, 20))
 def test_it_is_the_mean_over_the_area(step: float, left: float, top: float, count: int) -> None:
     length = int(np.ceil(3 + step * count)) + 1
