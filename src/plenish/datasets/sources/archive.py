@@ -10,7 +10,14 @@ from typing import Any
 
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.sources import tree
-from plenish.datasets.sources.listing import Listing, TableOptions, categorical, natural, shown
+from plenish.datasets.sources.listing import (
+    Listing,
+    TableOptions,
+    categorical,
+    natural,
+    shown,
+    vectors,
+)  # fmt: skip
 from plenish.errors import InputError
 from plenish.wording import plural
 
@@ -134,18 +141,3 @@ def _labels(values: list[Any], source: Path) -> tuple[LabelSchema, list[Any]]:
             "every image a whole number, or a list of numbers."
         )
     return vectors([[float(x) for x in value] for value in values])
-
-
-def vectors(rows: list[list[float]], names: tuple[str, ...] | None = None) -> tuple[LabelSchema, list[Any]]:
-    """Label vectors as one-hot classes, multi-hot tags or numbers, whichever they are.
-
-    Args:
-        rows: N vectors of one length K.
-        names: K names; numbers from 0 where none are given.
-    """
-    names = names or tuple(str(i) for i in range(len(rows[0])))
-    if not all(x in (0.0, 1.0) for row in rows for x in row):
-        return LabelSchema("continuous", names), rows
-    if len(names) > 1 and all(sum(row) == 1 for row in rows):
-        return LabelSchema("categorical", names), [names[row.index(1.0)] for row in rows]
-    return LabelSchema("multilabel", names), [[name for name, x in zip(names, row) if x] for row in rows]

@@ -13,19 +13,20 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plenish.datasets.sources.listing import (
-    ALIASES,
-    Listing,
-    categorical,
-    check_payload,
+from plenish.datasets.sources.listing import ALIASES, Listing
+from plenish.datasets.sources.pieces import (
+    Piece,
+    check_labels,
+    check_length,
     check_pixels,
+    joined,
+    read_rows,
 )  # fmt: skip
-from plenish.datasets.sources.pieces import BLOCK, Piece, chained
 from plenish.errors import InputError
 from plenish.wording import plural
 
@@ -51,33 +52,19 @@ def listing(source: Path) -> Listing:
         InputError: a header is wrong, sizes differ, or labels are fewer than images.
     """
     paths = find(source) if source.is_dir() else [source]
-    shapes = [_header(path, 3) for path in paths]
-    if len({shape[1:] for shape in shapes}) > 1:
-        raise InputError(f"The idx files of {source} hold images of different sizes; import them one by one.")
-    order = sorted(range(len(paths)), key=lambda i: ("train", "val", "test", "").index(_part(paths[i])))
-    pieces = [_piece(paths[i], *shapes[i]) for i in order]
-    out = Listing("idx files", [ref for piece in pieces for ref in piece.refs], channels=1)
-    out.size = shapes[0][1] if shapes[0][1] == shapes[0][2] else None
-    labels: list[str] = []
-    parts: list[str] = []
-    for i in order:
-        parts += [_part(paths[i])] * shapes[i][0]
-        labels += _labels(paths[i], shapes[i][0])
-    if labels:
-        if len(labels) != len(out.refs):
-            raise InputError(
-                f"Only some of the idx files of {source} have files of labels; add or remove the others."
-            )
-        out.labels, out.schema = labels, categorical(labels)
-    if len(set(parts)) > 1 and "" not in parts:
-        out.parts = parts
-    out.blocks = chained(pieces)
-    return out
+    order = ("train", "val", "test", "")
+    return joined("idx files", source, sorted(map(_piece, paths), key=lambda piece: order.index(piece.part)))
 
 
-def _part(path: Path) -> str:
+def _piece(path: Path) -> Piece:
+    count, height, width = shape = _header(path, 3)
+
+    def read(start: int) -> Iterator[NDArray[np.uint8]]:
+        return (block[..., None] for block in _rows(path, shape, start))
+
     words = re.split(r"[-_.]", path.name.lower())
-    return next((ALIASES[word] for word in words if word in ALIASES), "")
+    part = next((ALIASES[word] for word in words if word in ALIASES), "")
+    return Piece(path.name, (count, height, width, 1), read, part, _labels(path, count))
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -100,56 +87,23 @@ def _header(path: Path, dimensions: int) -> tuple[int, ...]:
         raise InputError(f"{path} holds no images; fetch it again.")
     if dimensions == 3:
         check_pixels(str(path), shape[1], shape[2])
-    _check_length(path, 4 + 4 * count, math.prod(shape))
+    size, packed = path.stat().st_size, path.suffix == ".gz"
+    length = {"packed": size} if packed else {"found": size - 4 - 4 * count}
+    check_length(str(path), math.prod(shape), **length)
     return tuple(shape)
 
 
-def _check_length(path: Path, before: int, payload: int) -> None:
-    size = path.stat().st_size
-    if path.suffix == ".gz":
-        check_payload(str(path), payload, size)
-    elif size != before + payload:
-        raise InputError(
-            f"{path} is {'truncated' if size < before + payload else 'damaged'}: its header says "
-            f"{payload:,} bytes and {max(0, size - before):,} follow; fetch it again."
-        )
+def _rows(path: Path, shape: tuple[int, ...], start: int = 0) -> Iterator[NDArray[np.uint8]]:
+    with _open(path) as file:
+        file.seek(4 + 4 * len(shape))
+        yield from read_rows(file, np.dtype(np.uint8), shape, start, path)
 
 
-def _labels(path: Path, count: int) -> list[str]:
+def _labels(path: Path, count: int) -> NDArray[Any] | None:
     base = path.name.replace("images", "labels").replace("idx3", "idx1").removesuffix(".gz")
-    labels = next(
-        (path.with_name(name) for name in (base, base + ".gz") if path.with_name(name).is_file()), None
-    )
-    if labels is None or labels == path:
-        return []
-    (found,) = _header(labels, 1)
-    if found != count:
-        raise InputError(
-            f"{labels} has {plural(found, 'label')} and {path.name} {plural(count, 'image')}; give "
-            "the labels of these images."
-        )
-    with _open(labels) as file:
-        file.seek(8)
-        values = _read(file, count, labels)
-    return [str(value) for value in values.tolist()]
-
-
-def _read(file: IO[bytes], n_bytes: int, path: Path) -> NDArray[np.uint8]:
-    try:
-        data = file.read(n_bytes)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is damaged ({error}); fetch it again.") from None
-    if len(data) != n_bytes:
-        raise InputError(f"{path} is truncated; fetch it again.")
-    return np.frombuffer(data, np.uint8)
-
-
-def _piece(path: Path, count: int, height: int, width: int) -> Piece:
-    def read(start: int) -> Iterator[NDArray[np.uint8]]:
-        with _open(path) as file:
-            file.seek(16 + start * height * width)
-            for at in range(start, count, BLOCK):
-                n = min(BLOCK, count - at)
-                yield _read(file, n * height * width, path).reshape(n, height, width, 1)
-
-    return Piece(path.name, count, read)
+    found = [other for name in (base, base + ".gz") if (other := path.with_name(name)).is_file()]
+    if not found or found[0] == path:
+        return None
+    shape = _header(found[0], 1)
+    check_labels(str(found[0]), shape[0], count)
+    return np.concatenate(list(_rows(found[0], shape)))

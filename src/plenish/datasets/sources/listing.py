@@ -7,24 +7,21 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from plenish.datasets.decoding import CHUNK, Task
-from plenish.datasets.images import MAX_BYTES, MAX_PIXELS
 from plenish.datasets.schema import LabelSchema, Part
-from plenish.datasets.sources.pieces import Blocks, Piece
-from plenish.errors import InputError
 from plenish.files import printable
 
 LabelKind = Literal["auto", "categorical", "multilabel", "continuous"]
-_DEFLATE_MOST = 1032
-"""What deflate can make of a byte at most."""
-_SUSPICIOUS = 200
+Blocks = Callable[[int], Iterator[NDArray[np.uint8]]]
+"""Makes an iterator over pieces (n×H×W×C uint8) of the images from a row on."""
 
 ALIASES: Mapping[str, Part] = {
     "train": "train", "training": "train", "tr": "train",
@@ -82,7 +79,6 @@ class Listing:
         ids: ids, or None for running numbers.
         columns: further columns.
         types: their Arrow types, where they are known.
-        pieces: the arrays `blocks` reads from, where their images can be identified.
         splits: further splits by name.
         arrays: row-aligned arrays with their manifests, by name.
         about: facts for the Dataset's manifest (name, licence, source, intended_use, extra).
@@ -104,7 +100,6 @@ class Listing:
     ids: Sequence[str] | None = None
     columns: dict[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     types: dict[str, pa.DataType] = dataclasses.field(default_factory=dict)
-    pieces: Sequence[Piece] = ()
     splits: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     arrays: dict[str, tuple[NDArray[Any], Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -163,38 +158,25 @@ def categorical(labels: Sequence[str]) -> LabelSchema:
     return LabelSchema("categorical", tuple(sorted(set(labels), key=natural)))
 
 
+def vectors(rows: list[list[float]], names: tuple[str, ...] | None = None) -> tuple[LabelSchema, list[Any]]:
+    """Label vectors as one-hot classes, multi-hot tags or numbers, whichever they are.
+
+    Args:
+        rows: N vectors of one length K.
+        names: K names; numbers from 0 where none are given.
+    """
+    names = names or tuple(str(i) for i in range(len(rows[0])))
+    if not all(x in (0.0, 1.0) for row in rows for x in row):
+        return LabelSchema("continuous", names), rows
+    if len(names) > 1 and all(sum(row) == 1 for row in rows):
+        return LabelSchema("categorical", names), [names[row.index(1.0)] for row in rows]
+    return LabelSchema("multilabel", names), [[name for name, x in zip(names, row) if x] for row in rows]
+
+
 def shown(names: Sequence[Any], most: int = 3) -> str:
     """The first few names, for a sentence."""
     first = ", ".join(printable(str(name)) for name in names[:most])
     return first + (f" and {len(names) - most:,} more" if len(names) > most else "")
-
-
-def check_payload(what: str, stated: int, packed: int) -> None:
-    """Refuse decompression bombs: a header that cannot be true, or an implausible compression ratio.
-
-    Args:
-        what: the file or member, for the sentence.
-        stated: bytes that the header says follow.
-        packed: bytes of the compressed data.
-
-    Raises:
-        InputError: they must not be read.
-    """
-    if stated > _DEFLATE_MOST * packed + 1024:
-        raise InputError(f"{what} is truncated: its header says {stated:,} bytes; fetch or save it again.")
-    if stated > MAX_BYTES // 2 and stated > _SUSPICIOUS * packed:
-        raise InputError(
-            f"{what} unpacks {packed / 2**20:,.1f} MiB to {stated / 2**20:,.0f} MiB (a "
-            "decompression bomb?); save it uncompressed if its content is right."
-        )
-
-
-def check_pixels(what: str, height: int, width: int) -> None:
-    """InputError for images with more pixels than any picture file may have."""
-    if height * width > MAX_PIXELS:
-        raise InputError(
-            f"{what} has images of {width:,}×{height:,} pixels, more than {MAX_PIXELS:,}; save smaller ones."
-        )
 
 
 def similar_classes(names: Sequence[str]) -> list[str]:

@@ -77,17 +77,12 @@ def _restore(folder: Path, about: dict[str, Any], archive: str | None) -> Listin
         raise InputError(f"{folder / NAME} names files outside {folder}; do not trust this folder.")
     kind = f"export of a Plenish Dataset ({about['format']})"
     if about["format"] == "npz":
-        out = npz.listing(folder / ARCHIVES["npz"])
-        if len(out) != len(names):
-            raise InputError(
-                f"{folder / NAME} has {plural(len(names), 'row')} for {plural(len(out), 'image')}; export "
-                "again."
-            )
-        out.kind, out.refs, out.parts, out.notes = kind, names, None, []
-        out.blocks = interleaved(out.pieces, names, str(folder / NAME))
+        out = Listing(
+            kind, names, blocks=interleaved(npz.pieces(folder / "dataset.npz"), names, folder / NAME)
+        )
     else:
         place = folder / archive if archive else folder
-        out = Listing(kind, names, root=str(place), zipped=archive is not None, channels=about["channels"])
+        out = Listing(kind, names, root=str(place), zipped=archive is not None)
         _warn_of_others(out, place)
     out.size, out.channels = about["size"], about["channels"]
     out.schema = LabelSchema.from_dict(about["labels"])
