@@ -229,9 +229,7 @@ def files_value(value: Any) -> Any:
 def lines_of(verb: str, out: Path) -> list[str]:
     """The lines of the report's "how to repeat it" that run the verb."""
     part = {"data": out} if verb == "slides tile" else {"run": out}
-    section = repeat(gather(**part))
-    assert section is not None
-    (code,) = section.blocks
+    (code,) = repeat(gather(**part)).blocks
     assert isinstance(code, Code)
     return [line for line in code.lines if line.startswith(f"plenish {verb} ")]
 

@@ -150,7 +150,7 @@ def _limits(score: list[Caveat] | None, study: list[Caveat] | None, low: float |
         return None if caveats is None else {"caveats": records, "summary": [{"low": low}]}
 
     section = limits(ReportInputs(score=result(score), study=result(study)))
-    return [] if section is None else list(section.blocks[0].items)  # type: ignore[union-attr]
+    return list(section.blocks[0].notes)  # type: ignore[attr-defined]
 
 
 def test_no_interval_is_spoken_of_where_none_is_shown() -> None:

@@ -15,9 +15,7 @@ from plenish.report.record import repeat
 
 
 def lines_of(**parts: Path) -> list[str]:
-    section = repeat(gather(**parts))
-    assert section is not None
-    (code,) = section.blocks
+    (code,) = repeat(gather(**parts)).blocks
     assert isinstance(code, Code)
     return list(code.lines)
 
@@ -32,7 +30,7 @@ def test_parts_are_repeated_in_order_from_the_folder_they_were_made_in(work: Wor
 def test_a_prolonged_run_is_repeated_by_both_commands(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", ("a", "b"))
     run = make_run(tmp_path / "run", data)
-    assert repeat(gather(run=run.path)) is None  # Nothing is known of how it was made.
+    assert not repeat(gather(run=run.path))  # Nothing is known of how it was made.
     first, second = command("train", "gan", "--kimg", "1"), command("train", "gan", "--kimg", "2")
     content = files.read_json(run.path / "config.json") | {"command": first}
     files.write_json(run.path / "config.json", content)

@@ -78,15 +78,15 @@ def write_report(
     if not any(given.values()):
         raise InputError("Nothing to report on; give --data, --run, --synthetic, --score or --study.")
     out = Path(out)
-    inputs = gather(**given, split=split, title=title)
+    inputs = gather(**given, split=split)
     if out.suffix.lower() in (".html", ".htm"):
         files.refuse_existing(out)
         with files.reporting_disk(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-        return _write(out, inputs)
+        return _write(out, inputs, title)
     config = {"report": {key: str(value) for key, value in given.items()}, "split": split, "title": title}
     with files.atomic_dir(out, config) as folder:
-        report = _write(folder / "report.html", inputs)
+        report = _write(folder / "report.html", inputs, title)
     return dataclasses.replace(report, path=out / "report.html")
 
 
@@ -105,11 +105,11 @@ def with_report(result: Result, kind: Literal["score", "study"]) -> Result:
         return result
 
 
-def _write(path: Path, inputs: ReportInputs) -> Report:
-    shown = [section for make in _SECTIONS if (section := make(inputs)) is not None]
+def _write(path: Path, inputs: ReportInputs, title: str = "") -> Report:
+    shown = [section for make in _SECTIONS if (section := make(inputs))]
     answers = cards(inputs.score, inputs.study)
     html = render_page(
-        inputs.title or _title(inputs), _subtitle(inputs), shown, answers, phantom=inputs.is_phantom,
+        title or _title(inputs), _subtitle(inputs), shown, answers, phantom=inputs.is_phantom,
         stated_use=inputs.data.manifest.intended_use if inputs.data is not None else "",
     )  # fmt: skip
     files.write_bytes(path, html.encode())

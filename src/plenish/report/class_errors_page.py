@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset
 from plenish.metrics.caveats import describe
-from plenish.metrics.words import number, percent, with_interval
+from plenish.metrics.words import percent, with_interval
 from plenish.report import figures
 from plenish.report.matrix import matrix
 from plenish.report.page import Card, Charts, Notes, Pictures, Section, Table, Text, render_page
@@ -22,6 +22,8 @@ from plenish.wording import plural
 
 _SHOWN = 8
 _FEW_CLASSES = 4  # each of which gets several images
+_OF_TWO = {"auroc": "AUROC of the difference", "auroc_log_ratio": "AUROC of the log ratio"}
+_OF_ANY = {"accuracy": "accuracy of the lowest error", "balanced_accuracy": "balanced accuracy"}
 
 
 def class_errors_page(found: Found, dataset: Dataset) -> str:
@@ -32,11 +34,10 @@ def class_errors_page(found: Found, dataset: Dataset) -> str:
         dataset: where the images are from.
     """
     content, errors = found.content, found.errors
-    names, caveats = content["classes"], describe(content["caveats"])
+    names, limits = content["classes"], Notes(describe(content["caveats"]))
     sections = [
         _errors(content), _telling(content, errors), _images(found),
-        *([Section("limits", "What this cannot tell", [Notes("", caveats)])] if caveats else []),
-        _models(content),
+        Section("limits", "What this cannot tell", [limits]), _models(content),
     ]  # fmt: skip
     control = ", classes permuted at random" if content["shuffled"] else ""
     groups = f" from {plural(content['groups'], 'group')}" if content["groups"] else ""
@@ -64,10 +65,12 @@ def _errors(content: Mapping[str, Any]) -> Section:
         x_label="autoencoder of", y_label="images of",
         caption=f"Mean squared error, pixels from 0 to 1{noisy}. Shades compare within a row.",
     )  # fmt: skip
-    head = ["images of", *(f"model of {name}" for name in names)]
-    rows = [[name, *map(_cell, row)] for name, row in zip(names, content["matrix"])]
-    caption = f"With {percent(content['level'], '.0f')} intervals."
-    return Section("errors", "Errors", [Charts([chart]), Table(head, rows, caption, folded=len(names) > 3)])
+    rows = [
+        {"images of": name} | {f"model of {other}": _cell(cell) for other, cell in zip(names, row)}
+        for name, row in zip(names, content["matrix"])
+    ]
+    table = Table(rows, f"With {percent(content['level'], '.0f')} intervals.", folded=len(names) > 3)
+    return Section("errors", "Errors", [Charts([chart]), table])
 
 
 def _cell(cell: Mapping[str, Any]) -> str:
@@ -83,19 +86,14 @@ def _telling(content: Mapping[str, Any], errors: ClassErrors) -> Section:
             y_label="images of", caption="Numbers of test images.",
         )
     )  # fmt: skip
-    rows = [["every image", *_line(content, names)]]
+    by = {"every image": content}
     if "by_group" in content:
-        rows.append(
-            [f"means by group ({content['by_group']['units']:,} units)", *_line(content["by_group"], names)]
-        )
-    first = ["AUROC of the difference", "AUROC of the log ratio"] if len(names) == 2 else []
-    table = Table(["", *first, "accuracy of the lowest error", "balanced accuracy"], rows)
-    return Section("telling", "Telling the classes apart", [Charts(charts), table])
-
-
-def _line(content: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    keys = ["auroc", "auroc_log_ratio"] if len(names) == 2 else []
-    return [_cell(content[key]) for key in (*keys, "accuracy", "balanced_accuracy")]
+        by[f"means by group ({content['by_group']['units']:,} units)"] = content["by_group"]
+    measures = _OF_TWO | _OF_ANY if len(names) == 2 else _OF_ANY
+    rows = [
+        {"": name} | {title: _cell(of[key]) for key, title in measures.items()} for name, of in by.items()
+    ]
+    return Section("telling", "Telling the classes apart", [Charts(charts), Table(rows)])
 
 
 def _differences(found: ClassErrors) -> figures.Chart:
@@ -145,9 +143,8 @@ def _images(found: Found) -> Section:
     text += ", ".join(names) + ", in this order."
     if sd := found.content["noise"]:
         text += f" Each model is shown the image with noise of {sd:g}, the same for all."
-    return Section(
-        "images", "Images and their reconstructions", [Text([text]), Pictures(pictures, wide=True)]
-    )
+    blocks = [Text(text), Pictures(pictures, wide=True)]
+    return Section("images", "Images and their reconstructions", blocks)
 
 
 def _sheet(found: Found, rows: NDArray[np.int64], caption: str) -> Picture:
@@ -164,15 +161,12 @@ def _sheet(found: Found, rows: NDArray[np.int64], caption: str) -> Picture:
 
 def _models(content: Mapping[str, Any]) -> Section:
     rows = [
-        [
-            model["class"], model["run"], f"{model['images']:,}",
-            "–" if model["epoch"] is None else f"{model['epoch']:.4g}", number(model["val_mse"]),
-        ]
+        {
+            "class": model["class"], "Run": model["run"], "training images": model["images"],
+            "best epoch": None if model["epoch"] is None else f"{model['epoch']:.4g}",
+            "error on its val images": model["val_mse"],
+        }
         for model in content["models"]
     ]  # fmt: skip
-    table = Table(
-        ["class", "Run", "training images", "best epoch", "error on its val images"], rows,
-        words=frozenset({1}),
-    )  # fmt: skip
     note = f"The test part has been read {content['test_reads']} times so far."
-    return Section("models", "Models", [table, Text([note])])
+    return Section("models", "Models", [Table(rows, words=["Run"]), Text(note)])

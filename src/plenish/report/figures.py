@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import markupsafe
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -78,8 +79,10 @@ def shorten(text: str, length: int = 22) -> str:
 
 @contextmanager
 def canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    """A figure in the report's style: no settings of the user's matplotlib, and no mathtext in their "
-    "labels."""
+    """A figure in the report's style: no settings of the user's matplotlib, and no mathtext in their labels.
+
+    Axes have few ticks with labels by `_tick`, where matplotlib's own would use an offset or mathtext.
+    """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -117,6 +120,10 @@ def canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         axes.tick_params(length=0)
+        axes.locator_params("x", nbins=4)
+        axes.locator_params("y", nbins=5)
+        axes.xaxis.set_major_formatter(_tick)
+        axes.yaxis.set_major_formatter(_tick)
         yield figure, axes
 
 
@@ -126,47 +133,21 @@ def to_svg(figure: Figure, alt: str) -> str:
 
     matplotlib.rcParams["svg.hashsalt"] = sha256(alt.encode()).hexdigest()[:12]
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.S)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # never referred to, and the same in every figure
+    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+    svg = re.sub(r'<g id="[^"]*"', "<g", buffer.getvalue())  # never referred to, the same in every figure
     svg = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font-size: \1px", svg)
     svg = re.sub(r"font-family: [^;\"]*;?", "", svg)
     for role, (sentinel, fallback) in ROLES.items():
         svg = svg.replace(sentinel, f"var(--{role}, {fallback})")
-    head, rest = svg.split(">", 1)
-    view = re.search(r'viewBox="[^"]*"', head)
-    box = view.group(0) if view else ""
-    from markupsafe import escape
-
-    label = escape(alt)
     spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return f'<svg {spaces} {box} role="img" aria-label="{label}">{rest}'
+    box = re.search(r'viewBox="[^"]*"', svg)
+    assert box is not None
+    rest = svg.split("<svg", 1)[1].split(">", 1)[1]
+    return f'<svg {spaces} {box[0]} role="img" aria-label="{markupsafe.escape(alt)}">{rest}'
 
 
-def _plain_numbers(axes: Axes, which: str = "both") -> None:
-    """Tick labels through `number`: matplotlib's own would use an offset or mathtext."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    for axis, wanted in ((axes.xaxis, "x"), (axes.yaxis, "y")):
-        if which in (wanted, "both"):
-            axis.set_major_locator(MaxNLocator(4 if wanted == "x" else 5, steps=[1, 2, 2.5, 5, 10]))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
-
-
-def _magnitudes(axes: Axes) -> None:
-    """A logarithmic y axis with few labels."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 3.0), numticks=7))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(which="both", length=0)
-
-
-def _tick(value: float) -> str:
+def _tick(value: float, _position: float = 0) -> str:
     if value == 0:
         return "0"
     if abs(value) >= 1e5 or abs(value) < 1e-3:
@@ -174,22 +155,14 @@ def _tick(value: float) -> str:
     return f"{value:,.4f}".rstrip("0").rstrip(".").replace("-", "−")
 
 
-def thin(
-    x: ArrayLike, y: ArrayLike, points: int = 90
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+def thin(x: ArrayLike, y: ArrayLike, points: int = 90) -> tuple[NDArray[Any], ...]:
     """A series as at most `points` bins: mean x, mean y, least and largest y of each (all length n)."""
     xs, ys = np.asarray(x, float), np.asarray(y, float)
-    good = np.isfinite(xs) & np.isfinite(ys)
-    xs, ys = xs[good], ys[good]
-    if len(xs) == 0:
-        return xs, ys, ys, ys
-    bins = np.array_split(np.argsort(xs, kind="stable"), min(points, len(xs)))
-    return (
-        np.array([xs[b].mean() for b in bins]),
-        np.array([ys[b].mean() for b in bins]),
-        np.array([ys[b].min() for b in bins]),
-        np.array([ys[b].max() for b in bins]),
-    )
+    good = np.flatnonzero(np.isfinite(xs) & np.isfinite(ys))
+    order = good[np.argsort(xs[good], kind="stable")]
+    bins = [each for each in np.array_split(order, points) if len(each)]
+    reduced = ((np.mean, xs), (np.mean, ys), (np.min, ys), (np.max, ys))
+    return tuple(np.array([of(values[each]) for each in bins]) for of, values in reduced)
 
 
 def curves(
@@ -230,9 +203,11 @@ def curves(
         if limits:
             axes.set_ylim(*limits)
         axes.set_xlabel(x_label)
-        _plain_numbers(axes, "x" if log else "both")
         if log:
-            _magnitudes(axes)
+            axes.set_yscale("log")
+            axes.locator_params("y", subs=(1.0, 3.0), numticks=7)
+            axes.yaxis.set_major_formatter(_tick)
+            axes.minorticks_off()
         axes.grid(axis="x", visible=False)
         if len(series) > 1:
             _legend(figure, 3 if max(map(len, series)) < 12 else 2)
@@ -288,7 +263,6 @@ def intervals(
         axes.set_xlabel(x_label)
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
-        _plain_numbers(axes, "x")
         return Chart.of(figure, title, "; ".join(said))
 
 
@@ -317,6 +291,5 @@ def histogram(
         axes.set_xlabel(x_label)
         axes.set_ylabel("share of images")
         axes.grid(axis="x", visible=False)
-        _plain_numbers(axes)
         _legend(figure, 3)
         return Chart.of(figure, title, f"histograms of {', '.join(counts)}, threshold {number(threshold)}")

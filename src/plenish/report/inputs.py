@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,6 @@ class ReportInputs:
         study: the content of study.json.
         score_path: the folder of score.json and its picture.
         split: the split the report counts.
-        title: the user's own title.
     """
 
     data: Dataset | None = None
@@ -35,7 +35,6 @@ class ReportInputs:
     study: Mapping[str, Any] | None = None
     score_path: Path | None = None
     split: str = "default"
-    title: str = ""
 
     @property
     def results(self) -> list[Mapping[str, Any]]:
@@ -88,7 +87,7 @@ class ReportInputs:
 
 def gather(
     *, data: Path | None = None, run: Path | None = None, synthetic: Path | None = None,
-    score: Path | None = None, study: Path | None = None, split: str = "default", title: str = "",
+    score: Path | None = None, study: Path | None = None, split: str = "default",
 ) -> ReportInputs:  # fmt: skip
     """Open what was given, and what that refers to.
 
@@ -98,21 +97,19 @@ def gather(
     Raises:
         InputError: something given cannot be opened, or the parts are about different Datasets.
     """
-    found = ReportInputs(split=split, title=title)
-    if score is not None:
-        content, folder = read_result(Path(score), "score")
-        found = dataclasses.replace(found, score=content, score_path=folder)
-    if study is not None:
-        found = dataclasses.replace(found, study=read_result(Path(study), "study")[0])
+    scored, folder = read_result(score, "score") if score is not None else (None, None)
+    studied = read_result(study, "study")[0] if study is not None else None
+    found = ReportInputs(score=scored, study=studied, score_path=folder, split=split)
     found = dataclasses.replace(
         found,
         data=Dataset.open(data) if data is not None else _first_open(found, "real"),
         synthetic=Dataset.open(synthetic) if synthetic is not None else _first_open(found, "synthetic"),
     )
-    opened = Run.open(run) if run is not None else _generator_run(found.generator)
-    found = dataclasses.replace(found, run=opened)
-    if found.data is None and found.run is not None:
-        found = dataclasses.replace(found, data=_open_same(found.run.config["data"]))
+    trained = Run.open(run) if run is not None else _generator_run(found.generator)
+    real = found.data
+    if real is None and trained is not None:
+        real = _open_same(trained.config["data"])
+    found = dataclasses.replace(found, data=real, run=trained)
     _check_same_data(found)
     return found
 
@@ -124,36 +121,29 @@ def _first_open(inputs: ReportInputs, side: str) -> Dataset | None:
 
 def _open_same(record: Mapping[str, Any]) -> Dataset | None:
     """The Dataset a record names, if it is still there with the same pixels."""
-    path = record.get("path")
-    if not path or not (Path(path) / "dataset.json").is_file():
-        return None
-    try:
-        dataset = Dataset.open(Path(path))
-    except InputError:
-        return None
-    return dataset if record.get("pixels_hash") in (None, dataset.manifest.pixels_hash) else None
+    with contextlib.suppress(InputError, KeyError, TypeError):
+        dataset = Dataset.open(Path(record["path"]))
+        if record.get("pixels_hash") in (None, dataset.manifest.pixels_hash):
+            return dataset
+    return None
 
 
 def _generator_run(generator: Mapping[str, Any]) -> Run | None:
     """The Run a generator record names, if it is still there."""
-    place = generator.get("run")
-    if not isinstance(place, str) or not (Path(place) / "config.json").is_file():
-        return None
-    try:
-        run = Run.open(place)
-    except InputError:
-        return None
-    return run if generator.get("run_id") in (None, run.id) else None
+    with contextlib.suppress(InputError, KeyError, TypeError):
+        run = Run.open(generator["run"])
+        if generator.get("run_id") in (None, run.id):
+            return run
+    return None
 
 
 def _check_same_data(inputs: ReportInputs) -> None:
     """Refuse to put numbers of different Datasets on one page."""
-    hashes: dict[str, Any] = {}
-    if inputs.data is not None:
-        hashes["Dataset"] = inputs.data.manifest.pixels_hash
-    if inputs.run is not None:
-        hashes["Run"] = inputs.run.config["data"].get("pixels_hash")
-    hashes |= {result["kind"]: result["real"]["pixels_hash"] for result in inputs.results}
+    hashes: dict[str, Any] = {
+        "Dataset": inputs.data and inputs.data.manifest.pixels_hash,
+        "Run": inputs.run and inputs.run.config["data"].get("pixels_hash"),
+        **{result["kind"]: result["real"]["pixels_hash"] for result in inputs.results},
+    }
     known = {part: value for part, value in hashes.items() if value}
     first = next(iter(known), "")
     for part, value in known.items():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import jinja2
 
 from plenish._version import __version__
+from plenish.metrics.words import number
 from plenish.report.figures import Chart
 from plenish.report.pictures import Picture
 
@@ -29,93 +30,117 @@ class Card:
     tone: str = "neutral"
 
 
+class Block:
+    """A part of a section. Its class names its template; it is shown unless its first field is empty."""
+
+    def __bool__(self) -> bool:
+        return bool(getattr(self, fields(self)[0].name))  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
-class Text:
-    """Paragraphs."""
+class Text(Block):
+    """A paragraph."""
 
-    kind: ClassVar[str] = "text"
-    paragraphs: Sequence[str]
+    text: str
 
 
 @dataclass(frozen=True)
-class Notes:
+class Notes(Block):
     """A bulleted list of remarks under a heading."""
 
-    kind: ClassVar[str] = "notes"
-    heading: str
-    items: Sequence[str]
+    notes: Sequence[str]
+    heading: str = ""
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Name and value pairs; `folded` ones open on a click."""
+class Facts(Block):
+    """Names and values; what is None or empty is left out, `folded` ones open on a click."""
 
-    kind: ClassVar[str] = "facts"
-    pairs: Sequence[tuple[str, str]]
+    facts: Mapping[str, Any]
     heading: str = ""
     folded: bool = False
 
+    def __bool__(self) -> bool:
+        return any(value not in (None, "") for value in self.facts.values())
+
 
 @dataclass(frozen=True)
-class Table:
-    """A table; columns after the first are numbers unless named in `words`; `folded` opens on a click."""
+class Table(Block):
+    """Rows by column; columns after the first are numbers unless in `words`; `folded` opens on a click."""
 
-    kind: ClassVar[str] = "table"
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Mapping[str, str | float | None]]
     caption: str = ""
-    words: frozenset[int] = field(default_factory=frozenset)
+    words: Collection[str] = ()
     last_is_total: bool = False
     folded: bool = False
 
 
 @dataclass(frozen=True)
-class Charts:
+class Charts(Block):
     """Charts in columns; `wide` ones take the whole width."""
 
-    kind: ClassVar[str] = "charts"
     charts: Sequence[Chart]
     legend: Sequence[tuple[str, str]] = ()  # (mark, meaning)
     wide: bool = False
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Pairs(Block):
     """Real beside others, synthetic or not: (heading, real, others), either may be missing."""
 
-    kind: ClassVar[str] = "pairs"
     pairs: Sequence[tuple[str, Picture | None, Picture | None]]
     others: str = "synthetic"
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Pictures(Block):
     """Pictures in a row that wraps; `wide` ones take the whole width."""
 
-    kind: ClassVar[str] = "pictures"
     pictures: Sequence[Picture]
     wide: bool = False
 
 
 @dataclass(frozen=True)
-class Code:
+class Code(Block):
     """Commands to repeat the work, each as one entry."""
 
-    kind: ClassVar[str] = "code"
     lines: Sequence[str]
-
-
-Block = Text | Notes | Facts | Table | Charts | Pairs | Pictures | Code
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with blocks; `key` is its address within the page."""
+    """A heading with blocks, left out where none has anything to show; `key` is its address in the page."""
 
     key: str
     title: str
     blocks: Sequence[Block]
     lead: str = ""
+
+    def __bool__(self) -> bool:
+        return any(self.blocks)
+
+
+def plain(value: Any) -> str:
+    """A configuration value in words."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}".replace("-", "−")
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or "–"
+    if isinstance(value, (list, tuple)):
+        words = bool(value) and all(isinstance(item, str) for item in value)  # sentences may be among them
+        return (" · " if words else ", ").join(map(plain, value)) or "–"
+    return str(value)
+
+
+def cell(value: str | float | None) -> str:
+    """A cell of a table: words as they are, counts with separators, other numbers as by `number`."""
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else number(value)
 
 
 def render_page(
@@ -136,10 +161,11 @@ def render_page(
         loader=jinja2.PackageLoader("plenish.report"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters |= {"plain": plain, "cell": cell}
     return environment.get_template("report.html.j2").render(
         title=title,
         subtitle=subtitle,
-        sections=sections,
+        sections=list(filter(None, sections)),
         cards=cards,
         phantom=phantom,
         intended_use=INTENDED_USE,

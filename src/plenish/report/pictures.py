@@ -7,7 +7,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,22 +27,14 @@ class Picture:
 
 
 def address(image: Image.Image, budget: int = 400_000) -> str:
-    """The picture as a `data:` URI of WebP: lossless where that fits `budget` bytes, else at quality 90 "
-    "or less."""
-    mode = "RGBA" if image.mode in ("RGBA", "LA", "P") else "RGB"
-    image = image.convert(mode)
-    data = _webp(image, lossless=True)
-    for quality in (90, 80, 65):
-        if len(data) <= budget:
+    """The picture as a `data:` URI of WebP: lossless where that fits `budget` bytes, else of less quality."""
+    image = image.convert("RGBA" if image.mode in ("RGBA", "LA", "P") else "RGB")
+    for options in ({"lossless": True}, {"quality": 90}, {"quality": 80}, {"quality": 65}):
+        buffer = io.BytesIO()
+        image.save(buffer, "WEBP", method=4, **options)
+        if buffer.tell() <= budget:
             break
-        data = _webp(image, quality=quality)
-    return "data:image/webp;base64," + base64.b64encode(data).decode()
-
-
-def _webp(image: Image.Image, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", method=4, **options)
-    return buffer.getvalue()
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def sheet(
@@ -77,14 +68,14 @@ def _resized(image: NDArray[np.uint8], tile: int) -> Image.Image:
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
-def from_file(path: Path, alt: str, *, widest: int = 1100, caption: str = "") -> Picture | None:
+def from_file(path: Path, alt: str, caption: str = "", *, widest: int = 1100) -> Picture | None:
     """A picture file, reduced to `widest` pixels; None where it is missing or cannot be read.
 
     Args:
         path: PNG, JPEG, …
         alt: Read aloud in place of the picture.
-        widest: Largest width in pixels.
         caption: Words under the picture.
+        widest: Largest width in pixels.
     """
     try:
         with Image.open(path) as opened:

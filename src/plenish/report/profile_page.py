@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import Manifest
-from plenish.report.page import Block, Card, Facts, Notes, Pictures, Section, Table, Text, render_page
+from plenish.report.page import Block, Card, Facts, Notes, Pictures, Section, Table, Text, cell, render_page
 from plenish.report.pictures import Picture, sheet
 from plenish.wording import plural
 
@@ -90,86 +90,79 @@ def _pictures(content: Mapping[str, Any], sheets: list[Picture]) -> Section:
     blocks: list[Block] = [Pictures(sheets, wide=True)]
     hidden = len(content["classes"]) - len(sheets)
     if hidden > 0:
-        blocks.append(Text([f"{hidden} more labels are not shown or have no image here."]))
+        blocks.append(Text(f"{hidden} more labels are not shown or have no image here."))
     return Section("examples", "Examples", blocks, lead)
 
 
 def _counts(content: Mapping[str, Any]) -> Section:
-    head = list(content["classes"][0])
-    rows = [[_cell(row[column]) for column in head] for row in content["classes"]]
+    rows, groups = list(content["classes"]), content["groups"]
     total = len(rows) > 1 and content["label_kind"] == "categorical"
     if total:
-        sums = [sum(row[column] for row in content["classes"]) for column in head[1:]]
-        # A group may hold several classes: groups do not add up.
-        cells = [_cell(content["groups"]["count"] if c == "groups" else s) for c, s in zip(head[1:], sums)]
-        rows.append(["all", *cells])
-    groups = content["groups"]
-    facts = [("Groups", _cell(groups["count"])), ("Images without a group", _cell(groups["images_without"]))]
+        first, *columns = rows[0]
+        sums = {column: sum(row[column] for row in rows) for column in columns}
+        if "groups" in sums:  # A group may hold several classes: groups do not add up.
+            sums["groups"] = groups["count"]
+        rows.append({first: "all", **sums})
+    facts = {"Groups": groups["count"], "Images without a group": groups["images_without"]}
     if groups["count"]:
-        facts.append(
-            ("Images a group", f"{groups['smallest']} to {groups['largest']}, median {groups['median']:g}")
-        )
-    facts += [(f"Groups in {part}", _cell(n)) for part, n in groups.get("in_part", {}).items()]
-    blocks: list[Block] = [Table(head, rows, last_is_total=total), Facts(facts)]
-    if content["remarks"]:
-        blocks.append(Notes("Remarks", content["remarks"]))
+        each = f"{groups['smallest']} to {groups['largest']}, median {groups['median']:g}"
+        facts["Images a group"] = each
+    facts |= {f"Groups in {part}": n for part, n in groups.get("in_part", {}).items()}
+    blocks = [Table(rows, last_is_total=total), _facts(facts), Notes(content["remarks"], "Remarks")]
     return Section("counts", "Counts", blocks)
 
 
 def _pixels(content: Mapping[str, Any]) -> Section:
     channels = content["channels"]
     names = ["grey"] if len(channels["mean"]) == 1 else ["red", "green", "blue"]
-    rows = [[n, f"{m:.2f}", f"{s:.2f}"] for n, m, s in zip(names, channels["mean"], channels["std"])]
-    facts = [
-        ("Width and height", f"{content['size']} pixels"),
-        ("Channels", _cell(content["channels_count"])),
-        ("Uncompressed", f"{content['megabytes']:,.1f} MB"),
+    rows = [
+        {"channel": name, "mean": f"{mean:.2f}", "std": f"{std:.2f}"}
+        for name, mean, std in zip(names, channels["mean"], channels["std"])
     ]
+    facts = {
+        "Width and height": f"{content['size']} pixels", "Channels": content["channels_count"],
+        "Uncompressed": f"{content['megabytes']:,.1f} MB",
+    }  # fmt: skip
     over = f"{channels['of']} ({channels['images']:,} images)"
     lead = f"Channel statistics over all pixels of {over}, in grey levels of 255."
-    return Section("pixels", "Pixels", [Table(["channel", "mean", "std"], rows), Facts(facts)], lead)
+    return Section("pixels", "Pixels", [Table(rows), _facts(facts)], lead)
 
 
 def _leaks(content: Mapping[str, Any]) -> Section:
     repeats, leaks = content["duplicates"], content["straddling_groups"]
-    facts = [
-        ("Sets of identical images", _cell(repeats["sets"])),
-        ("of these in more than one part", _cell(repeats["sets_across_parts"])),
-        ("of these with different labels", _cell(repeats["sets_with_different_labels"])),
-        ("Groups in more than one part", _cell(leaks["count"])),
-    ]
-    blocks: list[Block] = [Text(content["problems"])] if content["problems"] else []
-    blocks.append(Facts(facts))
-    if repeats["examples"]:
-        rows = [
-            [", ".join(one["ids"]), _cell(one["images"]), ", ".join(one["parts"]) or "–"]
-            for one in repeats["examples"]
-        ]
-        blocks.append(
-            Table(
-                ["identical images", "images", "parts"], rows, "Identical images", frozenset({2}), folded=True
-            )
-        )
-    if leaks["examples"]:
-        rows = [[one["group"], ", ".join(one["parts"])] for one in leaks["examples"]]
-        blocks.append(
-            Table(["group", "parts"], rows, "Groups in more than one part", frozenset({1}), folded=True)
-        )
+    facts = {
+        "Sets of identical images": repeats["sets"],
+        "of these in more than one part": repeats["sets_across_parts"],
+        "of these with different labels": repeats["sets_with_different_labels"],
+        "Groups in more than one part": leaks["count"],
+    }
+    repeated = [
+        {
+            "identical images": ", ".join(one["ids"]), "images": one["images"],
+            "parts": ", ".join(one["parts"]) or "–",
+        }
+        for one in repeats["examples"]
+    ]  # fmt: skip
+    leaking = [{"group": one["group"], "parts": ", ".join(one["parts"])} for one in leaks["examples"]]
+    blocks = [
+        *map(Text, content["problems"]), _facts(facts),
+        Table(repeated, "Identical images", words=["parts"], folded=True),
+        Table(leaking, "Groups in more than one part", words=["parts"], folded=True),
+    ]  # fmt: skip
     return Section("leaks", "Duplicates and leaks", blocks)
 
 
 def _origin(content: Mapping[str, Any]) -> Section:
-    facts = [
-        ("Licence", content["licence"] or "not stated"),
-        ("Source", content["source"] or "not stated"),
-        ("Columns", ", ".join(content["columns"])),
-        ("Pixels' hash", content["pixels_hash"]),
-    ]
-    if content["split"]:
-        facts.append(("Split", f"{content['split']['name']}, {content['split']['hash'][:16]}"))
-        facts.append(("Readings of test so far", _cell(content["split"]["test_reads"])))
-    return Section("origin", "Origin", [Facts(facts)])
+    facts = {
+        "Licence": content["licence"] or "not stated", "Source": content["source"] or "not stated",
+        "Columns": ", ".join(content["columns"]), "Pixels' hash": content["pixels_hash"],
+    }  # fmt: skip
+    if split := content["split"]:
+        facts["Split"] = f"{split['name']}, {split['hash'][:16]}"
+        facts["Readings of test so far"] = split["test_reads"]
+    return Section("origin", "Origin", [_facts(facts)])
 
 
-def _cell(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _facts(facts: Mapping[str, str | int]) -> Facts:
+    """Facts whose numbers are counts."""
+    return Facts({name: cell(value) for name, value in facts.items()})

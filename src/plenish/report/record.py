@@ -9,9 +9,8 @@ from typing import Any
 from plenish.metrics.caveats import Caveat, describe
 from plenish.metrics.words import number
 from plenish.report.inputs import ReportInputs
-from plenish.report.page import Block, Code, Facts, Notes, Section
+from plenish.report.page import Code, Facts, Notes, Section
 from plenish.report.results import has_intervals
-from plenish.report.sections import plain
 
 _RUNS = {"generator": "Generator's Run", "autoencoder": "Autoencoder's Run"}
 _WORK = {
@@ -19,7 +18,7 @@ _WORK = {
 }  # fmt: skip
 
 
-def limits(inputs: ReportInputs) -> Section | None:
+def limits(inputs: ReportInputs) -> Section:
     """What the numbers cannot say: caveats of the results first, then those that always hold.
 
     What the study and the score have in common is said once, by the study.
@@ -34,64 +33,55 @@ def limits(inputs: ReportInputs) -> Section | None:
         items.append(str(Caveat("study-scope", {"intervals": has_intervals(inputs.study["summary"])})))
     if inputs.score is not None:
         items += [str(Caveat("score-scope")), str(Caveat("copies-scope"))]
-    return Section("limits", "What this cannot tell", [Notes("", items)]) if items else None
+    return Section("limits", "What this cannot tell", [Notes(items)])
 
 
-def provenance(inputs: ReportInputs) -> Section | None:
+def provenance(inputs: ReportInputs) -> Section:
     """Ids, hashes and versions that pin down what was measured."""
-    blocks: list[Block] = []
+    blocks = []
     data, run, made = inputs.data, inputs.run, inputs.synthetic
     if data is not None:
-        pairs = [
-            ("folder", str(data.path)), ("pixels", data.manifest.pixels_hash),
-            ("table", data.manifest.table_hash),
-        ]  # fmt: skip
+        facts = {"folder": data.path, "pixels": data.manifest.pixels_hash, "table": data.manifest.table_hash}
         if inputs.split in data.split_names():
-            pairs.append((f"split “{inputs.split}”", data.split(inputs.split).hash))
-        blocks.append(Facts(pairs, heading="Real Dataset"))
+            facts[f"split “{inputs.split}”"] = data.split(inputs.split).hash
+        blocks.append(Facts(facts, "Real Dataset"))
     if run is not None:
         facts = {
             "folder": run.path, "id": run.id, "made": run.config["created"], "seed": run.seed,
             "attempt": run.status.get("attempt"), "state": run.state,
             "best checkpoint": (run.status.get("best") or {}).get("checkpoint"),
         }  # fmt: skip
-        blocks.append(Facts(_pairs(facts), heading=_RUNS.get(run.kind, "Run")))
-    if made is not None or inputs.generator:
-        facts = {} if made is None else {"folder": made.path, "pixels": made.manifest.pixels_hash}
-        facts |= {key: value for key, value in inputs.generator.items() if not isinstance(value, Mapping)}
-        blocks.append(Facts(_pairs(facts), heading=f"{inputs.kind.capitalize()} Dataset"))
+        blocks.append(Facts(facts, _RUNS.get(run.kind, "Run")))
+    facts = {} if made is None else {"folder": made.path, "pixels": made.manifest.pixels_hash}
+    facts |= _named({k: v for k, v in inputs.generator.items() if not isinstance(v, Mapping)})
+    blocks.append(Facts(facts, f"{inputs.kind.capitalize()} Dataset"))
     if inputs.score is not None:
-        facts = {**inputs.score["extractor"], "seed": inputs.score["seed"]}
-        blocks.append(Facts(_pairs(facts), heading="Feature extractor"))
-    return Section("provenance", "Provenance", blocks) if blocks else None
+        facts = _named({**inputs.score["extractor"], "seed": inputs.score["seed"]})
+        blocks.append(Facts(facts, "Feature extractor"))
+    return Section("provenance", "Provenance", blocks)
 
 
-def _pairs(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Names and values in words, without those that are unknown."""
-    return [
-        (prefix + key.replace("_", " "), plain(value))
-        for key, value in facts.items()
-        if value not in (None, "")
-    ]
+def _named(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A record with its keys as words."""
+    return {prefix + key.replace("_", " "): value for key, value in record.items()}
 
 
-def environment(inputs: ReportInputs) -> Section | None:
+def environment(inputs: ReportInputs) -> Section:
     """The machine, the versions and what it cost."""
-    status = inputs.run.status if inputs.run is not None else {}
-    pairs = _pairs(status.get("engine") or {}, "training: ")
-    pairs += _pairs((inputs.study or {}).get("environment") or {}, "study: ")
-    pairs += _pairs({label: status.get(key) for key, label in _WORK.items()})
-    times = {"training": status, "scoring": inputs.score or {}, "study": inputs.study or {}}
-    pairs += [
-        (f"{label} time", duration(float(record["seconds"])))
-        for label, record in times.items() if record.get("seconds") is not None
-    ]  # fmt: skip
+    run, score, study = inputs.run, inputs.score or {}, inputs.study or {}
+    status = {} if run is None else run.status
+    facts = _named(status.get("engine") or {}, "training: ") | _named(
+        study.get("environment") or {}, "study: "
+    )
+    facts |= {label: status.get(key) for key, label in _WORK.items()}
+    for label, record in {"training": status, "scoring": score, "study": study}.items():
+        if record.get("seconds") is not None:
+            facts[f"{label} time"] = duration(float(record["seconds"]))
     versions: dict[str, str] = {}
-    for record in (inputs.run.config if inputs.run is not None else {}, *inputs.results):
+    for record in ({} if run is None else run.config, score, study):
         versions |= record.get("versions") or {}
-    blocks: list[Block] = [Facts(pairs, heading="Work and machine")] if pairs else []
-    blocks += [Facts(list(versions.items()), heading="Versions")] if versions else []
-    return Section("environment", "Environment", blocks) if blocks else None
+    blocks = [Facts(facts, "Work and machine"), Facts(versions, "Versions")]
+    return Section("environment", "Environment", blocks)
 
 
 def duration(seconds: float) -> str:
@@ -104,7 +94,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def repeat(inputs: ReportInputs) -> Section | None:
+def repeat(inputs: ReportInputs) -> Section:
     """The commands which make the same again, as the parts recorded them, in the order to run them."""
     records: list[Mapping[str, Any] | None] = []
     if inputs.data is not None:
@@ -123,8 +113,6 @@ def repeat(inputs: ReportInputs) -> Section | None:
         lines += [f"cd {shlex.quote(record['folder'])}"] if record["folder"] != folder else []
         lines.append(record["repeat"])
         folder = record["folder"]
-    if not lines:
-        return None
     lead = (
         "On the CPU, the same commands with the same versions, on the same machine with the same number of "
         "threads, give the same bits; elsewhere, the last digits differ."

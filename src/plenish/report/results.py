@@ -32,12 +32,8 @@ def has_intervals(rows: Sequence[Row]) -> bool:
     return any(is_known(row["low"]) for row in rows)
 
 
-def _count(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
-
-
-def _cell(row: Row, spec: str = "", key: str = "value") -> str:
-    return with_interval(row[key], row["low"], row["high"], spec)
+def _mean(row: Row, spec: str) -> str:
+    return with_interval(row["mean"], row["low"], row["high"], spec)
 
 
 # Scores
@@ -63,11 +59,13 @@ def scores(inputs: ReportInputs) -> Section | None:
             "numbers of both, the table also has the values of all."
         )
     charts = [_score_chart(name, [row for row in rows if row["name"] == name]) for name in names]
-    blocks: list[Block] = [
-        Charts(charts, legend=legend),
-        _score_table(rows, kind),
-        _extractor(inputs.score["extractor"]),
-    ]
+    extractor = inputs.score["extractor"]
+    details = ", ".join(f"{label} {extractor[key]}" for key, label in _EXTRACTOR.items())
+    features = Text(
+        f"Features: {extractor['name']} ({details}). Only Inception features of the reference network are "
+        "called FID."
+    )
+    blocks = [Charts(charts, legend=legend), _score_table(rows, kind), features]
     return Section("scores", "Fidelity and variety", blocks, lead=lead)
 
 
@@ -83,26 +81,17 @@ def _score_chart(name: str, rows: Sequence[Row]) -> Chart:
 
 def _score_table(rows: Sequence[Row], kind: str) -> Table:
     """All scores; where there is one at the number of images of the baseline, it follows."""
-    body = []
     shown = ([row, comparable(row)] if row["comparable"] else [row] for row in rows)
-    for row in itertools.chain.from_iterable(shown):
-        same_number = row["n_synthetic"] == row["n_baseline"]
-        body.append(
-            [
-                row["name"], row["scope"].removeprefix("class:"), number(row["value"]),
-                f"{number(row['low'])} to {number(row['high'])}" if is_known(row["low"]) else "–",
-                number(row["real_baseline"] if same_number else None), _count(row["n_real"]),
-                _count(row["n_synthetic"]),
-            ]
-        )  # fmt: skip
-    head = ["score", "of", "value", "interval", "real against real", "n real", f"n {kind}"]
-    return Table(head, body, caption="All scores as a table", words=frozenset({1}), folded=True)
-
-
-def _extractor(extractor: Row) -> Text:
-    details = ", ".join(f"{label} {extractor[key]}" for key, label in _EXTRACTOR.items())
-    text = f"Features: {extractor['name']} ({details}). Only Inception features of the reference network are"
-    return Text([f"{text} called FID."])
+    body = [
+        {
+            "score": row["name"], "of": row["scope"].removeprefix("class:"), "value": row["value"],
+            "interval": f"{number(row['low'])} to {number(row['high'])}" if is_known(row["low"]) else None,
+            "real against real": row["real_baseline"] if row["n_synthetic"] == row["n_baseline"] else None,
+            "n real": row["n_real"], f"n {kind}": row["n_synthetic"],
+        }
+        for row in itertools.chain.from_iterable(shown)
+    ]  # fmt: skip
+    return Table(body, "All scores as a table", words=["of"], folded=True)
 
 
 # Study
@@ -122,16 +111,14 @@ def study(inputs: ReportInputs) -> Section | None:
     if result["differences"]:
         text = "Differences from training on real images alone, paired by seed"
         blocks += [
-            Text([text + (f", with {level} intervals:" if has else ":")]),
+            Text(text + (f", with {level} intervals:" if has else ":")),
             Charts(
                 [_difference_chart(metric, result) for metric in METRIC_NAMES],
                 legend=(("▲", "helps"), ("▼", "hurts"), ("●", "no evidence, or a metric without a verdict")),
             ),
         ]
-    blocks += _study_tables(result)
-    if result["verdicts"]:
-        sentences = [arm_verdict(result, row["arm"]) for row in result["verdicts"]]
-        blocks.append(Notes(f"In words, for {METRIC_NAMES[PRIMARY_METRIC]}", sentences))
+    sentences = [arm_verdict(result, row["arm"]) for row in result["verdicts"]]
+    blocks += [*_study_tables(result), Notes(sentences, f"In words, for {METRIC_NAMES[PRIMARY_METRIC]}")]
     lead += ", which no model saw in training."
     return Section("study", "Do they help a classifier?", blocks, lead=lead)
 
@@ -163,35 +150,38 @@ def _difference_chart(metric: str, result: Row) -> Chart:
     return figures.intervals(title, entries, zero=True, x_label="right of the line: better")
 
 
-def _study_tables(result: Row) -> list[Block]:
+def _study_tables(result: Row) -> list[Table]:
     """Means per arm and metric, differences from `real` and of the primary arm, and recall per class.
 
     Metrics have three decimals, so that rows are easy to compare.
     """
-    head = ["arm", *METRIC_NAMES.values()]
     interval = ", with interval" if has_intervals(result["summary"]) else ""
 
-    def rows(part: str, key: str, cell: Callable[[Row], str]) -> list[list[str]]:
-        names = dict.fromkeys(row[key] for row in result[part])
-        return [
-            [name, *(cell(find_row(result[part], metric, **{key: name})) for metric in METRIC_NAMES)]
-            for name in names
+    def table(part: str, head: str, caption: str, cell: Callable[[Row], str]) -> Table:
+        key = "against" if part == "comparisons" else "arm"
+        rows = [
+            {head: name}
+            | {
+                title: cell(find_row(result[part], metric, **{key: name}))
+                for metric, title in METRIC_NAMES.items()
+            }
+            for name in dict.fromkeys(row[key] for row in result[part])
         ]
+        return Table(rows, caption)
 
     def difference(row: Row) -> str:
-        return _cell(row, "+.3f", "mean")
+        return _mean(row, "+.3f")
 
-    means = rows("summary", "arm", lambda row: _cell(row, ".3f", "mean"))
-    tables: list[Block] = [Table(head, means, caption=f"Mean over seeds{interval}")]
-    if result["differences"]:
-        judged = rows("differences", "arm", lambda row: f"{difference(row)}\n{_verdict(result, row)}".strip())
-        tables.append(Table(head, judged, caption=f"Difference from real{interval}, p and verdict"))
-    if result["comparisons"]:
-        caption = f"Difference of {result['comparisons'][0]['arm']} from the other arms{interval}"
-        tables.append(
-            Table(["against", *head[1:]], rows("comparisons", "against", difference), caption=caption)
-        )
-    return [*tables, _recall_table(result)]
+    def judged(row: Row) -> str:
+        return f"{difference(row)}\n{_verdict(result, row)}".strip()
+
+    primary = next((row["arm"] for row in result["comparisons"]), "")
+    return [
+        table("summary", "arm", f"Mean over seeds{interval}", lambda row: _mean(row, ".3f")),
+        table("differences", "arm", f"Difference from real{interval}, p and verdict", judged),
+        table("comparisons", "against", f"Difference of {primary} from the other arms{interval}", difference),
+        _recall_table(result),
+    ]
 
 
 def _verdict(result: Row, row: Row) -> str:
@@ -206,15 +196,17 @@ def _verdict(result: Row, row: Row) -> str:
 
 def _recall_table(result: Row) -> Table:
     """Mean recall over seeds per class and arm: it shows a gain for one class at the cost of another."""
-    body = []
-    for name, n in result["test"]["per_class"].items():
-        values = []
-        for arm in result["arms"]:
-            recalls = [cell["metrics"]["recall"][name] for cell in result["cells"] if cell["arm"] == arm]
-            known = [value for value in recalls if is_known(value)]
-            values.append(number(float(np.mean(known))) if known else "–")
-        body.append([name, *values, _count(n)])
-    return Table(["class", *result["arms"], "n test"], body, caption="Recall per class, mean over seeds")
+
+    def recall(arm: str, name: str) -> float | None:
+        values = [cell["metrics"]["recall"][name] for cell in result["cells"] if cell["arm"] == arm]
+        known = [value for value in values if is_known(value)]
+        return float(np.mean(known)) if known else None
+
+    rows = [
+        {"class": name, **{arm: recall(arm, name) for arm in result["arms"]}, "n test": n}
+        for name, n in result["test"]["per_class"].items()
+    ]
+    return Table(rows, "Recall per class, mean over seeds")
 
 
 # Copies
@@ -237,26 +229,28 @@ def copies(inputs: ReportInputs) -> Section | None:
         f"of pixels (16×16, contrast normalised, 8 flips and turns) and {extractor} features."
     )
     share = f"{fixed(100 * found['low'], '.1f')} to {percent(found['high'])}"
-    facts = [
-        ("Suspected", f"{found['n_suspect']:,} of {found['n']:,}"),
-        ("Share", f"{percent(found['share_suspect'])} ({share})"),
-        ("Expected by chance", percent(found["expected_share"])),
-        ("Identical to a training image", _count(found["n_identical"])),
-        (f"Median distance, {kind} to train", number(found["median_synthetic"])),
-        ("Median distance, held-out real to train", number(found["median_holdout"])),
-        ("Threshold", number(found["threshold"])),
-    ]
-    blocks: list[Block] = [Charts([chart], wide=True), Text([distance]), Facts(facts)]
-    if inputs.score_path is not None:
-        title = f"The closest pairs: {kind} images with their nearest training images"
-        picture = pictures.from_file(inputs.score_path / found["panel"], title, caption=f"{title}.")
-        blocks += [Pictures([picture], wide=True)] if picture is not None else []
-    if found["suspects"]:
-        head = [f"{kind} image", "nearest training image", "distance", "percentile of held-out"]
-        body = [
-            [pair["synthetic_id"], pair["train_id"], number(pair["distance"]), number(pair["percentile"])]
-            for pair in found["suspects"][:_MOST_SUSPECTS]
-        ]
-        blocks.append(Table(head, body, caption="The closest pairs", words=frozenset({1})))
+    facts = {
+        "Suspected": f"{found['n_suspect']:,} of {found['n']:,}",
+        "Share": f"{percent(found['share_suspect'])} ({share})",
+        "Expected by chance": percent(found["expected_share"]),
+        "Identical to a training image": f"{found['n_identical']:,}",
+        f"Median distance, {kind} to train": number(found["median_synthetic"]),
+        "Median distance, held-out real to train": number(found["median_holdout"]),
+        "Threshold": number(found["threshold"]),
+    }
+    pairs = f"The closest pairs: {kind} images with their nearest training images"
+    panel = inputs.score_path and pictures.from_file(inputs.score_path / found["panel"], pairs, f"{pairs}.")
+    rows = [
+        {
+            f"{kind} image": pair["synthetic_id"], "nearest training image": pair["train_id"],
+            "distance": pair["distance"], "percentile of held-out": pair["percentile"],
+        }
+        for pair in found["suspects"][:_MOST_SUSPECTS]
+    ]  # fmt: skip
     title = "Do they copy?" if kind == "synthetic" else "How close do they come to training images?"
+    blocks = [
+        Charts([chart], wide=True), Text(distance), Facts(facts),
+        Pictures([panel] if panel else [], wide=True),
+        Table(rows, "The closest pairs", words=["nearest training image"]),
+    ]  # fmt: skip
     return Section("copies", title, blocks, lead=describe_copies(found))

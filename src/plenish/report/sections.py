@@ -9,43 +9,27 @@ import numpy as np
 import pandas as pd
 
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.schema import PARTS
 from plenish.datasets.split import SplitCaveat
 from plenish.metrics.words import number
 from plenish.report import pictures
 from plenish.report.inputs import ReportInputs
-from plenish.report.page import Block, Facts, Notes, Pairs, Section, Table, Text
+from plenish.report.page import Block, Facts, Notes, Pairs, Section, Table, Text, plain
 from plenish.report.pictures import Picture
 from plenish.wording import agree, plural
 
-PARTS = ("train", "val", "test")
 MOST_CLASSES = 8
 TILES = 18
 
 
-def plain(value: Any) -> str:
-    """A configuration value in words."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}".replace("-", "−")
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or "–"
-    if isinstance(value, (list, tuple)):
-        words = bool(value) and all(isinstance(item, str) for item in value)  # sentences may be among them
-        return (" · " if words else ", ").join(map(plain, value)) or "–"
-    return str(value)
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """A nested configuration as dotted keys and words, empty values left out."""
-    rows: list[tuple[str, str]] = []
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration as dotted keys and values, empty lists left out."""
+    rows: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
-            rows += flatten(value, f"{prefix}{key}.")
-        elif value is not None and value != "" and value != []:
-            rows.append((f"{prefix}{key}", plain(value)))
+            rows |= flatten(value, f"{prefix}{key}.")
+        elif value != []:
+            rows[f"{prefix}{key}"] = value
     return rows
 
 
@@ -59,13 +43,11 @@ def listed(names: Sequence[str], most: int = 6) -> str:
 # What was asked
 
 
-def asked(inputs: ReportInputs) -> Section | None:
+def asked(inputs: ReportInputs) -> Section:
     """The configuration in words and as a table."""
-    paragraphs = [text for say in (_asked_train, _asked_images, _asked_study) if (text := say(inputs))]
-    blocks: list[Block] = [Text(paragraphs)] if paragraphs else []
-    if rows := flatten(inputs.training):
-        blocks.append(Facts(rows, heading="Settings of the training", folded=True))
-    return Section("asked", "What was asked", blocks) if blocks else None
+    said = [Text(say(inputs)) for say in (_asked_train, _asked_images, _asked_study)]
+    settings = Facts(flatten(inputs.training), heading="Settings of the training", folded=True)
+    return Section("asked", "What was asked", [*said, settings])
 
 
 def _asked_train(inputs: ReportInputs) -> str:
@@ -130,34 +112,26 @@ def data_and_split(inputs: ReportInputs) -> Section | None:
     data = inputs.data
     if data is None:
         return _data_from_results(inputs)
-    named = [("Source", data.manifest.source), ("Licence", data.manifest.licence)]
-    stated = [(key, value) for key, value in named if value]
-    blocks: list[Block] = [Facts(stated)] if stated else []
     lead = f"{data.name}: {plural(len(data), 'image')} of {data.size}×{data.size} pixels in {colours(data)}"
     if data.labels.kind == "none":
         lead += ", without labels"
-    if inputs.split in data.split_names():
-        blocks = [*_split_blocks(data, inputs.split), *blocks]
-    rejected = data.manifest.extra.get("rejected")
-    if isinstance(rejected, int) and rejected:
-        blocks.append(
-            Text([f"{plural(rejected, 'file')} could not be used; rejected.csv gives the reasons."])
-        )
+    blocks = _split_blocks(data, inputs.split) if inputs.split in data.split_names() else []
+    blocks.append(Facts({"Source": data.manifest.source, "Licence": data.manifest.licence}))
+    if rejected := data.manifest.extra.get("rejected"):
+        blocks.append(Text(f"{plural(rejected, 'file')} could not be used; rejected.csv gives the reasons."))
     return Section("data", "Data and split", blocks, lead=lead + ".")
 
 
 def _split_blocks(data: Dataset, split: str) -> list[Block]:
     frozen = data.split(split)
     table = data.table.assign(part=frozen.part_of.to_numpy())
-    parts = [
-        part for part in (*PARTS, *sorted(set(table["part"]) - set(PARTS))) if (table["part"] == part).any()
-    ]
-    blocks: list[Block] = [_count_table(data, table, parts)]
+    parts = [part for part in PARTS if (table["part"] == part).any()]
     sentences = []
-    groups = table.dropna(subset=["group"]).groupby("part")["group"].nunique()
-    if groups.sum():
-        parted = ", ".join(f"{int(groups.get(part, 0)):,} in {part}" for part in parts)
-        shared = int((table.dropna(subset=["group"]).groupby("group")["part"].nunique() > 1).sum())
+    grouped = table.dropna(subset=["group"])
+    if len(grouped):
+        count = grouped.groupby("part")["group"].nunique()
+        parted = ", ".join(f"{count.get(part, 0):,} in {part}" for part in parts)
+        shared = int((grouped.groupby("group")["part"].nunique() > 1).sum())
         where = (
             f"{agree(shared, 'group', 'is', 'are')} in several parts!" if shared else "No group is in two."
         )
@@ -173,9 +147,8 @@ def _split_blocks(data: Dataset, split: str) -> list[Block]:
     reads = data.test_reads(split)
     times = {0: "not been read", 1: "been read once"}.get(reads, f"been read {reads:,} times")
     sentences.append(f"The test part has {times} so far; every reading is counted.")
-    blocks.append(Text([" ".join(sentences)]))
     caveats = [str(SplitCaveat(**record)) for record in frozen.manifest.get("caveats") or []]
-    return [*blocks, Notes("", caveats)] if caveats else blocks
+    return [_count_table(data, table, parts), Text(" ".join(sentences)), Notes(caveats)]
 
 
 def stratification(table: pd.DataFrame, parts: Sequence[str]) -> float | None:
@@ -194,15 +167,13 @@ def stratification(table: pd.DataFrame, parts: Sequence[str]) -> float | None:
 
 
 def _count_table(data: Dataset, table: pd.DataFrame, parts: Sequence[str]) -> Table:
-    rows: list[list[str]] = []
-    if data.labels.kind == "categorical":
-        for name in data.labels.names:
-            mine = table[table["label"] == name]["part"]
-            rows.append([name, *(f"{int((mine == part).sum()):,}" for part in parts), f"{len(mine):,}"])
-    totals = [f"{int((table['part'] == part).sum()):,}" for part in parts]
-    rows.append(["all", *totals, f"{len(table):,}"])
-    head = ["class" if len(rows) > 1 else "", *parts, "all"]
-    return Table(head, rows, caption="Images per class and part", last_is_total=len(rows) > 1)
+    classes = data.labels.names if data.labels.kind == "categorical" else ()
+    rows: list[dict[str, Any]] = []
+    for name in (*classes, "all"):
+        part_of = table["part"][table["label"] == name] if len(rows) < len(classes) else table["part"]
+        counts = {part: int((part_of == part).sum()) for part in parts}
+        rows.append({"class" if classes else "": name, **counts, "all": len(part_of)})
+    return Table(rows, "Images per class and part", last_is_total=bool(classes))
 
 
 def _data_from_results(inputs: ReportInputs) -> Section | None:
@@ -214,7 +185,7 @@ def _data_from_results(inputs: ReportInputs) -> Section | None:
             "Groups in test": real["groups_test"], "Split": real["split"],
             "Reads of the test part": result["test_reads"],
         }  # fmt: skip
-        return Section("data", "Data and split", [Facts([(k, plain(v)) for k, v in facts.items()])])
+        return Section("data", "Data and split", [Facts(facts)])
     return None
 
 
@@ -223,31 +194,29 @@ def _data_from_results(inputs: ReportInputs) -> Section | None:
 
 def samples(inputs: ReportInputs) -> Section | None:
     """Synthetic images beside real ones of the same class, drawn by chance, in equal grids."""
-    data, synthetic = inputs.data, inputs.synthetic
-    if data is None and synthetic is None:
+    data, synthetic, kind = inputs.data, inputs.synthetic, inputs.kind
+    shown = data or synthetic
+    if shown is None:
         return None
-    schema = (data or synthetic).labels  # type: ignore[union-attr]
-    names: Sequence[str] = schema.names if schema.kind == "categorical" else ()
-    pairs = []
-    for name in names[:MOST_CLASSES] or ("",):
-        left = _some(data, inputs.split, name, "real") if data is not None else None
-        right = _some(synthetic, "", name, inputs.kind) if synthetic is not None else None
-        if left or right:
-            pairs.append((name, left, right))
+    names = shown.labels.names if shown.labels.kind == "categorical" else ()
+    pairs = [
+        (name, _some(data, inputs.split, name, "real"), _some(synthetic, "", name, kind))
+        for name in names[:MOST_CLASSES] or ("",)
+    ]
+    pairs = [pair for pair in pairs if any(pair[1:])]
     if not pairs:
         return None
-    both = data is not None and synthetic is not None
-    lead = "Drawn at random" + (
-        f": real training images beside {inputs.kind} ones of the same class." if both else "."
-    )
-    blocks: list[Block] = [Pairs(pairs, inputs.kind)]
+    both = f": real training images beside {kind} ones of the same class" if data and synthetic else ""
+    blocks: list[Block] = [Pairs(pairs, kind)]
     if len(names) > MOST_CLASSES:
-        blocks.append(Text([f"The first {MOST_CLASSES} of {len(names)} classes are shown."]))
-    return Section("samples", "Samples", blocks, lead=lead)
+        blocks.append(Text(f"The first {MOST_CLASSES} of {len(names)} classes are shown."))
+    return Section("samples", "Samples", blocks, lead=f"Drawn at random{both}.")
 
 
-def _some(data: Dataset, split: str, name: str, what: str) -> Picture | None:
+def _some(data: Dataset | None, split: str, name: str, what: str) -> Picture | None:
     """A sheet of images drawn by chance, of a class or, where its name is empty, of all."""
+    if data is None:
+        return None
     rows = np.arange(len(data), dtype=np.int64)
     if not data.is_synthetic and split in data.split_names():
         # Test images are not shown: looking at them while tuning is reading the test part.

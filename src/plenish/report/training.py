@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from plenish.metrics.words import number, percent
+from plenish.metrics.words import percent
 from plenish.report import figures, pictures
 from plenish.report.figures import Chart
 from plenish.report.inputs import ReportInputs
-from plenish.report.page import Block, Charts, Notes, Pictures, Section, Table, Text
+from plenish.report.page import Block, Charts, Notes, Pictures, Section, Table, Text, plain
 from plenish.report.pictures import Picture
-from plenish.report.sections import plain
 from plenish.runs import Run
 
 
@@ -59,28 +58,26 @@ def training(inputs: ReportInputs) -> Section | None:
     if run is None:
         return None
     table, status = run.metrics(), run.status
-    blocks: list[Block] = []
-    if run.state == "diverged":
-        blocks.append(Notes("Training was stopped", [str(status.get("message") or "It diverged.")]))
-    if charts := training_charts(table):
-        blocks.append(Charts(charts))
-    if confusion := confusion_table(table):
-        blocks.append(confusion)
+    stopped = [str(status.get("message") or "It diverged.")] if run.state == "diverged" else []
+    blocks: list[Block] = [
+        Notes(stopped, "Training was stopped"), Charts(training_charts(table)), confusion_table(table)
+    ]  # fmt: skip
     if strip := progress_strip(run):
-        blocks += [Text([_STRIP.get(run.kind, _STRIP["generator"])]), Pictures(strip)]
-    if errors := status.get("errors"):
-        blocks.append(_errors_table(errors))
-    return Section("training", "Training", blocks) if blocks else None
+        blocks += [Text(_STRIP.get(run.kind, _STRIP["generator"])), Pictures(strip)]
+    blocks.append(_errors_table(status.get("errors") or []))
+    return Section("training", "Training", blocks)
 
 
 def _errors_table(errors: Sequence[Mapping[str, Any]]) -> Table:
     """Mean errors of an autoencoder on val and test."""
-    measures = [key for key in ("mse", "ssim", "psnr") if key in errors[0]]
     rows = [
-        [row["part"], f"{row['images']:,}", *(number(row.get(key)) for key in measures)] for row in errors
+        {"part": row["part"], "images": row["images"]}
+        | {key.upper(): row.get(key) for key in ("mse", "ssim", "psnr") if key in errors[0]}
+        for row in errors
     ]
-    caption = "Means over images, pixels from 0 to 1, by the best weights; errors.parquet has each image."
-    return Table(["part", "images", *(key.upper() for key in measures)], rows, caption=caption)
+    return Table(
+        rows, "Means over images, pixels from 0 to 1, by the best weights; errors.parquet has each image."
+    )
 
 
 def training_charts(table: pd.DataFrame) -> list[Chart]:
@@ -131,21 +128,20 @@ def layers(have: Sequence[str], letter: str) -> list[tuple[str, str]]:
     return shown + [(each[i], f"{place}: {each[i].partition('/')[2]}") for i, place in places.items()]
 
 
-def confusion_table(table: pd.DataFrame) -> Table | None:
+def confusion_table(table: pd.DataFrame) -> Table:
     """The discriminator's confusion matrix in the last logged interval, as counts and shares of each row."""
     wanted = ["images", "real_as_real", "real_as_fake", "fake_as_real", "fake_as_fake"]
-    rows = table[wanted].dropna() if set(wanted) <= set(table) else table[:0]
-    if rows.empty:
-        return None
-    last = rows.iloc[-1]
-    body = [
-        [f"{name} images", *(f"{round(last['images'] * last[key]):,} ({percent(last[key])})" for key in keys)]
-        for name, keys in {
-            "real": ("real_as_real", "real_as_fake"), "synthetic": ("fake_as_real", "fake_as_fake")
-        }.items()
-    ]  # fmt: skip
-    caption = "How the discriminator judged the training images of the last logged interval."
-    return Table(["Discriminator", "taken for real", "taken for synthetic"], body, caption=caption)
+    logged = table[wanted].dropna().tail(1) if set(wanted) <= set(table) else table[:0]
+    rows = [
+        {"Discriminator": f"{name} images"}
+        | {
+            f"taken for {other}": f"{round(last['images'] * last[key]):,} ({percent(last[key])})"
+            for other, key in (("real", f"{fake}_as_real"), ("synthetic", f"{fake}_as_fake"))
+        }
+        for _, last in logged.iterrows()
+        for name, fake in (("real", "real"), ("synthetic", "fake"))
+    ]
+    return Table(rows, "How the discriminator judged the training images of the last logged interval.")
 
 
 def progress_strip(run: Run, most: int = 6) -> list[Picture]:
