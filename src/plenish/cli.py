@@ -183,9 +183,8 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
     if name == "recipe run" and rest[:1] and not rest[0].startswith("-"):
         target, rest = _by_recipe(rest)
     command = load_command(target)
-    typed_as = f"plenish {name}" + (f" {command.first.upper()}" if command.first else "")
     # Right behind the verb's words: of an option given twice the later one counts, the one behind the verb.
-    values, common = read_options(typed_as, command, [*leading, *rest])
+    values, common = read_options(f"plenish {name}", command, [*leading, *rest])
     if settings.process()[1] > 1 and target not in _PARALLEL:
         raise InputError(
             f"'plenish {name}' is work for one process, and WORLD_SIZE is {settings.process()[1]}; several "
@@ -218,7 +217,7 @@ def _by_recipe(words: list[str]) -> tuple[str, list[str]]:
             for key, value in recipe.sections["tiling"].items()
         ]
         return verb, [*options, *words[1:]]
-    return verb, words if load_command(verb).first else [*words[1:], f"--recipe={words[0]}"]
+    return verb, [*words[1:], f"--recipe={words[0]}"]
 
 
 def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -17,7 +17,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from plenish import settings
 from plenish.configuration import check_bounds, option_name
@@ -54,6 +54,16 @@ class Parameter:
         """Whether it is typed alone, as --name or --no-name."""
         return self.hint in (bool, bool | None)
 
+    @property
+    def is_list(self) -> bool:
+        """Whether it takes several words."""
+        return any(get_origin(kind) in (list, tuple) for kind in (self.hint, *get_args(self.hint)))
+
+    @property
+    def is_required(self) -> bool:
+        """Whether it must be given, and may be without its option."""
+        return self.default is REQUIRED and self.kind is not inspect.Parameter.KEYWORD_ONLY
+
 
 def described(doc: str | None) -> dict[str, str]:
     """What a docstring says under Args or Attributes, by name."""
@@ -79,11 +89,10 @@ def fields_of(kind: type, group: str | None = None) -> list[Parameter]:
     for field in dataclasses.fields(kind):
         made = field.default_factory
         default = field.default if made is dataclasses.MISSING else made()
-        bounds = (_SEED if field.name == "seed" else {}) | dict(field.metadata)
         found.append(
             Parameter(
                 field.name, hints[field.name], REQUIRED if default is dataclasses.MISSING else default,
-                inspect.Parameter.KEYWORD_ONLY, about.get(field.name, ""), bounds, group,
+                inspect.Parameter.KEYWORD_ONLY, about.get(field.name, ""), field.metadata, group,
             )
         )  # fmt: skip
     return found
@@ -96,20 +105,19 @@ class Command(Generic[Result]):
         name: the verb, as it is typed.
         parameters: its options by name.
         renamed: parameter → option, where the option's word is reserved in Python.
-        positional: optional parameters that may also be given without their option.
-        first: the option that the first bare word is given to.
+        bare: parameters that take words without an option, in order.
     """
 
     def __init__(
-        self, function: Callable[..., Result], name: str, renamed: Mapping[str, str] = {},
-        positional: Sequence[str] = (), first: str = "",
+        self, function: Callable[..., Result], name: str, renamed: Mapping[str, str],
+        positional: Sequence[str],
     ) -> None:  # fmt: skip
         """See `command`."""
         functools.update_wrapper(self, function)
         self.function, self.name, self.renamed = function, name, renamed
-        self.positional, self.first = tuple(positional), first
         self._groups: dict[str, Any] = {}
         self.parameters = {parameter.name: parameter for parameter in self._flat()}
+        self.bare = [p for p in self.parameters.values() if p.is_required or p.name in positional]
         self.__signature__ = inspect.Signature(
             [
                 inspect.Parameter(p.name, p.kind, default=p.default, annotation=p.hint)
@@ -128,8 +136,7 @@ class Command(Generic[Result]):
                 self._groups[name] = hint
                 yield from fields_of(hint, name)  # type: ignore[arg-type]
             else:
-                bounds = _SEED if name == "seed" else {}
-                yield Parameter(name, hint, parameter.default, parameter.kind, about.get(name, ""), bounds)
+                yield Parameter(name, hint, parameter.default, parameter.kind, about.get(name, ""))
 
     def option(self, name: str) -> str:
         """A parameter as it is typed: --checkpoint-kimg."""
@@ -148,34 +155,32 @@ class Command(Generic[Result]):
         bound.apply_defaults()
         values = {name: self._checked(self.parameters[name], v) for name, v in bound.arguments.items()}
         arguments = {name: values[name] for name, p in self.parameters.items() if p.group is None}
-        with _entered(Invocation(self.name, _typed.get(), self.options(values), tuple(self.words(values)))):
+        options = {self.option(name).lstrip("-"): value for name, value in values.items()}
+        call = {
+            "verb": self.name, "argv": _typed.get(), "options": json.loads(json.dumps(options, default=str)),
+            "repeat": shlex.join(self._words(values)),
+        }  # fmt: skip
+        with settings.holding(_current, call), typed(None):  # A command that it calls was not typed.
             for group, kind in self._groups.items():
                 mine = [p.name for p in self.parameters.values() if p.group == group]
                 arguments[group] = kind(**{name: values[name] for name in mine})
             return self.function(**arguments)
 
     def _checked(self, parameter: Parameter, value: Any) -> Any:
-        check_bounds(self.option(parameter.name), value, parameter.bounds)
+        bounds = _SEED if parameter.name == "seed" else parameter.bounds
+        check_bounds(self.option(parameter.name), value, bounds)
         kinds = (parameter.hint, *get_args(parameter.hint))
         return Path(value) if isinstance(value, str) and Path in kinds and str not in kinds else value
 
-    def options(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """All options with their values, by option name without dashes, JSON-able."""
-        return {self.option(name).lstrip("-"): _jsonable(value) for name, value in values.items()}
-
-    def words(self, values: Mapping[str, Any]) -> Iterator[str]:
+    def _words(self, values: Mapping[str, Any]) -> Iterator[str]:
         """The command in the words of a shell; options that have their default are left out."""
         yield from ("plenish", *self.name.split())
-        if self.first:
-            yield str(values[self.first])
-        optional = []
         for name, parameter in self.parameters.items():
-            if parameter.default is REQUIRED and parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-                yield from map(str, values[name] if isinstance(values[name], list) else [values[name]])
-            elif name != self.first and values[name] != parameter.default:
-                optional.append(name)
-        for name in optional:
-            yield from _option_words(self.option(name), values[name], self.parameters[name].is_switch)
+            if parameter.is_required:
+                yield from map(str, values[name] if parameter.is_list else [values[name]])
+        for name, parameter in self.parameters.items():
+            if not parameter.is_required and values[name] != parameter.default:
+                yield from _option_words(self.option(name), values[name], parameter.is_switch)
         yield from setting_words("quiet", "json")
 
 
@@ -198,14 +203,8 @@ def _option_words(option: str, value: Any, is_switch: bool) -> list[str]:
     return [f"{option}={text}"] if text.startswith("-") else [option, text]
 
 
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
 def command(
-    name: str, *, renamed: Mapping[str, str] = {}, positional: Sequence[str] = (), first: str = ""
+    name: str, *, renamed: Mapping[str, str] = {}, positional: Sequence[str] = ()
 ) -> Callable[[Callable[..., Result]], Command[Result]]:
     """Make a function a command.
 
@@ -213,50 +212,17 @@ def command(
         name: the verb, as it is typed: "train gan".
         renamed: parameter → option, where the option's word is reserved in Python.
         positional: optional parameters that may also be given without their option.
-        first: the option that the first bare word is given to.
     """
-    return lambda function: Command(function, name, renamed, positional, first)
+    return lambda function: Command(function, name, renamed, positional)
 
 
-@dataclasses.dataclass(frozen=True)
-class Invocation:
-    """One call of a command.
-
-    Attributes:
-        verb: the command's name.
-        argv: what was typed; None from Python.
-        options: every option with its value.
-        words: the same call as the words of a shell, without what has its default.
-    """
-
-    verb: str
-    argv: tuple[str, ...] | None
-    options: Mapping[str, Any]
-    words: tuple[str, ...]
+_typed: contextvars.ContextVar[Sequence[str] | None] = contextvars.ContextVar("plenish_argv", default=None)
+_current: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("plenish_call", default=None)
 
 
-_typed: contextvars.ContextVar[tuple[str, ...] | None] = contextvars.ContextVar("plenish_argv", default=None)
-_current: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar("plenish_call", default=None)
-
-
-@contextlib.contextmanager
-def typed(argv: Sequence[str]) -> Iterator[None]:
+def typed(argv: Sequence[str] | None) -> contextlib.AbstractContextManager[None]:
     """Calls in a `with` block come from this command line."""
-    token = _typed.set(tuple(argv))
-    try:
-        yield
-    finally:
-        _typed.reset(token)
-
-
-@contextlib.contextmanager
-def _entered(call: Invocation) -> Iterator[None]:
-    token, typed_token = _current.set(call), _typed.set(None)  # A command that it calls was not typed.
-    try:
-        yield
-    finally:
-        _current.reset(token)
-        _typed.reset(typed_token)
+    return settings.holding(_typed, argv)
 
 
 def record() -> dict[str, Any] | None:
@@ -265,15 +231,7 @@ def record() -> dict[str, Any] | None:
     None where a function was called that is no command.
     """
     call = _current.get()
-    if call is None:
-        return None
-    return {
-        "verb": call.verb, "argv": list(call.argv) if call.argv is not None else None,
-        "options": dict(call.options), "repeat": shlex.join(call.words), "folder": str(Path.cwd()),
-    }  # fmt: skip
+    return call and {**call, "folder": str(Path.cwd())}
 
 
-__all__ = [
-    "REQUIRED", "Command", "Invocation", "Parameter", "command", "fields_of", "record", "setting_words",
-    "typed",
-]  # fmt: skip
+__all__ = ["REQUIRED", "Command", "Parameter", "command", "fields_of", "record", "setting_words", "typed"]

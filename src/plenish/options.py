@@ -1,4 +1,4 @@
-"""The command line of a `Command`: its options, their help, and one sentence for what cannot be read."""
+"""The command line of a `Command`: a parser of its parameters, and one sentence for what cannot be read."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import functools
 import inspect
 import re
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from plenish import settings
 from plenish.configuration import check_bounds
-from plenish.errors import InputError, nearest, unknown
+from plenish.errors import InputError, first_line, nearest, unknown
 from plenish.invocation import REQUIRED, Command, Parameter, fields_of
 
 _COMMON = {parameter.name: parameter for parameter in fields_of(settings.Settings)}
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 _CONFIG = Parameter("config", Path, None, inspect.Parameter.KEYWORD_ONLY, "YAML file with options.")
-_YAML_NUMBERS = {".nan": "nan", ".inf": "inf", "-.inf": "-inf"}
 _SECTION_OPTION = re.compile(r"--([a-z_]+)\.([\w.-]+)")
 
 
@@ -42,149 +41,130 @@ def read_options(
         InputError: in one sentence, with the nearest option where one was mistyped.
         SystemExit: help was asked for, and printed.
     """
-    reader = _Reader(prog, command)
-    reader.read(list(tokens))
-    if "config" in reader.given:
-        reader.given = reader.from_file(Path(str(reader.given.pop("config")))) | reader.given
-    values = {name: reader.converted(name, raw) for name, raw in reader.given.items()}
+    known = {**command.parameters, **_COMMON, "config": _CONFIG}
+    options = {command.option(name): parameter for name, parameter in known.items()}
+    parser = _parser(prog, command, options)
+    if {"-h", "--help"} & {*tokens}:
+        for parameter in command.bare:
+            several = {"nargs": "+"} if parameter.is_list else {}
+            parser.add_argument(parameter.name, help=_about(parameter), **several)  # type: ignore[arg-type]
+        print(parser.format_help().rstrip())
+        raise SystemExit(0)
+    for option in {token.partition("=")[0] for token in tokens} if "options" in known else ():
+        if section := _SECTION_OPTION.fullmatch(option):
+            assignment = f"{section[1]}.{section[2].replace('-', '_')}={{}}"
+            parser.add_argument(option, dest="options", action=_List, nargs=1, type=assignment.format)
+    try:
+        namespace, words = parser.parse_known_args(_lone_switches(tokens, options))
+    except argparse.ArgumentError as error:
+        raise InputError(f"{error.argument_name} needs a value; see '{prog} --help'.") from None
+    given = vars(namespace) | _bare_words(prog, command, options, tokens, words, vars(namespace))
+    if "config" in given:
+        given = _from_file(Path(given.pop("config")), options) | given
+    values = {}
+    for name, said in given.items():
+        try:
+            values[name] = convert(known[name].hint, said)
+        except ValueError as error:
+            typed = name if known[name] in command.bare else command.option(name)
+            raise InputError(f"{typed} must be {error}, not {said if str(said) else 'empty'}.") from None
     common = {name: values.pop(name, parameter.default) for name, parameter in _COMMON.items()}
     missing = [p for p in command.parameters.values() if p.default is REQUIRED and p.name not in values]
     if missing:
-        names = ", ".join(p.name if p in reader.bare else command.option(p.name) for p in missing)
+        names = ", ".join(p.name if p in command.bare else command.option(p.name) for p in missing)
         raise InputError(f"'{prog}' needs {names}; see '{prog} --help'.")
-    _check_common(common)
+    # What no machine has is refused before torch is loaded, which takes seconds, to look at this one.
+    if common["device"].partition(":")[0] not in _DEVICES:
+        raise unknown("--device", common["device"], _DEVICES)
+    check_bounds("--threads", common["threads"], _COMMON["threads"].bounds)
     return values, common
 
 
-def _check_common(common: dict[str, Any]) -> None:
-    """Refuse what no machine has before torch is loaded, which takes seconds, to look at this one."""
-    kind = str(common["device"]).partition(":")[0]
-    if kind not in _DEVICES:
-        raise unknown("--device", common["device"], _DEVICES)
-    check_bounds("--threads", common["threads"], _COMMON["threads"].bounds)
+def _parser(prog: str, command: Command[Any], options: Mapping[str, Parameter]) -> argparse.ArgumentParser:
+    """A parser of the options, with help in the words of the docstrings."""
+    parser = argparse.ArgumentParser(
+        prog, description=inspect.cleandoc(command.__doc__ or "").split("\nArgs:")[0].rstrip(),
+        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=28, width=110),
+        argument_default=argparse.SUPPRESS, allow_abbrev=False, exit_on_error=False,
+    )  # fmt: skip
+    common = parser.add_argument_group("options of every verb")
+    for option, parameter in options.items():
+        group = common if parameter.name in {*_COMMON, "config"} else parser
+        how: dict[str, Any] = {"metavar": option.lstrip("-").upper().replace("-", "_")}
+        if parameter.is_list:
+            how |= {"nargs": "*", "action": _List}
+        elif parameter.is_switch:
+            how = {"action": argparse.BooleanOptionalAction}
+            if parameter.default is False:  # --no-NAME is known, and not worth a word of help.
+                how = {"action": "store_true"}
+                no = f"--no-{option[2:]}"
+                group.add_argument(no, dest=parameter.name, action="store_false", help=argparse.SUPPRESS)
+        about = argparse.SUPPRESS if parameter in command.bare else _about(parameter)
+        group.add_argument(option, dest=parameter.name, help=about, **how)
+    return parser
 
 
-class _Reader:
-    """Words of a command line, sorted by the parameter they are for.
+class _List(argparse.Action):
+    """Several words, or one that is a YAML list; those of --options are added to those before."""
 
-    Attributes:
-        given: what was said, by parameter: text, or several for lists.
-        bare: parameters that take words without an option, in order.
-    """
-
-    def __init__(self, prog: str, command: Command[Any]) -> None:
-        self.prog, self.command = prog, command
-        self.known = {**command.parameters, **_COMMON, "config": _CONFIG}
-        self.options = {command.option(name): name for name in self.known}
-        self.options |= {f"-{name}": name for name in self.known if len(name) == 1}
-        self.bare = [
-            p for p in command.parameters.values()
-            if p.default is REQUIRED and p.kind is not inspect.Parameter.KEYWORD_ONLY
-        ]  # fmt: skip
-        self.several = bool(self.bare) and _is_list(self.bare[0])
-        self.bare += [command.parameters[name] for name in command.positional]
-        self.given: dict[str, Any] = {}
-
-    def read(self, tokens: list[str]) -> None:
-        """Sort the words."""
-        words: list[tuple[str, str]] = []
-        switch = ""
-        if self.command.first and tokens and not _is_option(tokens[0]):
-            self.given[self.command.first] = tokens.pop(0)
-        while tokens:
-            token = tokens.pop(0)
-            if not _is_option(token):
-                words.append((token, switch))
-                switch = ""
-                continue
-            if token in ("-h", "--help"):
-                print(_help(self.prog, self.command, self.bare))
-                raise SystemExit(0)
-            switch = self._option(token, tokens)
-        if self.several and words:
-            self.given[self.bare[0].name] = [word for word, _ in words]
-            return
-        for parameter, (word, _) in zip(self.bare, words):
-            self.given[parameter.name] = word
-        for word, switch in words[len(self.bare) :]:
-            if switch:
-                raise InputError(f"{switch} must be true or false, not {word}.")
-            close = nearest(word, self.options)
-            hint = f"; did you mean '{close}'?" if close else f"; see '{self.prog} --help'."
-            raise InputError(f"'{self.prog}' does not know what to do with '{word}'{hint}")
-
-    def _option(self, token: str, tokens: list[str]) -> str:
-        """Take an option with the words that belong to it; returns it if it was a switch without a value."""
-        option, attached, text = token.partition("=")
-        section = _SECTION_OPTION.fullmatch(option)
-        if section and "options" in self.known:
-            key = f"{section[1]}.{section[2].replace('-', '_')}"
-            value = text if attached else self._next(option, tokens)
-            self.given.setdefault("options", []).append(f"{key}={value}")
-            return ""
-        negated = self.options.get("--" + option[5:]) if option.startswith("--no-") else None
-        if negated and option not in self.options and self.known[negated].is_switch:
-            self.given[negated] = "false"
-            return ""
-        if option not in self.options:
-            raise unknown("option", option, sorted(o for o in self.options if o.startswith("--")))
-        name = self.options[option]
-        if self.known[name].is_switch and not attached:
-            said = bool(tokens) and tokens[0].lower() in ("true", "false")
-            self.given[name] = tokens.pop(0) if said else "true"
-            return "" if said else option
-        if not _is_list(self.known[name]):
-            self.given[name] = text if attached else self._next(option, tokens)
-            return ""
-        found = [text] if attached else []
-        while not attached and tokens and not _is_option(tokens[0]):
-            found.append(tokens.pop(0))
-        more = self.given.get(name, []) if name == "options" else []
-        self.given[name] = more + (_yaml(found[0]) if len(found) == 1 and found[0].startswith("[") else found)
-        return ""
-
-    def _next(self, option: str, tokens: list[str]) -> str:
-        if not tokens or _is_option(tokens[0]):
-            raise InputError(f"{option} needs a value; see '{self.prog} --help'.")
-        return tokens.pop(0)
-
-    def from_file(self, path: Path) -> dict[str, Any]:
-        """The options in a YAML file, by parameter."""
-        try:
-            content = _yaml(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"--config: {path} cannot be read ({error}).") from None
-        if not isinstance(content, dict):
-            raise InputError(f"--config: {path} holds no options; write them as 'name: value', one a line.")
-        found = {}
-        for key, value in content.items():
-            option = "--" + str(key).replace("_", "-")
-            if option not in self.options:
-                raise unknown(f"option in {path}", str(key), [o.lstrip("-") for o in self.options])
-            found[self.options[option]] = value
-        return found
-
-    def converted(self, name: str, raw: Any) -> Any:
-        """What was said as the parameter's type."""
-        try:
-            return convert(self.known[name].hint, raw)
-        except ValueError as error:
-            option = name if self.known[name] in self.bare else self.command.option(name)
-            raise InputError(f"{option} must be {error}, not {raw if str(raw) else 'empty'}.") from None
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        found = _yaml(values[0]) if len(values) == 1 and values[0].startswith("[") else values
+        before = getattr(namespace, self.dest, []) if self.dest == "options" else []
+        setattr(namespace, self.dest, before + found)
 
 
-def _is_option(token: str) -> bool:
-    return token.startswith("-") and len(token) > 1 and not token[1].isdigit() and token[1] != "."
+def _lone_switches(tokens: Sequence[str], options: Mapping[str, Parameter]) -> list[str]:
+    """The words with --fast and --no-fast for `--fast true` and `--fast=false`, unknown to argparse."""
+    switches, words = {option for option, p in options.items() if p.is_switch}, list[str]()
+    for token in tokens:
+        option, _, said = token.partition("=")
+        if words and words[-1] in switches and token.lower() in ("true", "false"):
+            option, said = words.pop(), token
+        if option not in switches or not said:
+            words.append(token)
+        elif said.lower() in ("true", "false"):
+            words.append(option if said.lower() == "true" else f"--no-{option[2:]}")
+        else:
+            raise InputError(f"{option} must be true or false, not {said}.")
+    return words
 
 
-def _choices(hint: Any) -> tuple[Any, ...]:
-    """The types that a union offers, without None; one type alone is its own."""
-    union = get_origin(hint) in (Union, types.UnionType)
-    return tuple(kind for kind in (get_args(hint) if union else (hint,)) if kind is not types.NoneType)
+def _bare_words(
+    prog: str, command: Command[Any], options: Mapping[str, Parameter], tokens: Sequence[str],
+    words: Sequence[str], given: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Words without an option, by the parameter that they are for."""
+    for word in words:
+        if word.startswith("-") and not word[1:2].isdigit():
+            raise unknown("option", word.partition("=")[0], sorted(o for o in options if o.startswith("--")))
+    free = [parameter for parameter in command.bare if parameter.name not in given]
+    if free and free[0].is_list:
+        return {free[0].name: words} if words else {}
+    for word in words[len(free) :]:
+        before = tokens[tokens.index(word) - 1]
+        if before in options and options[before].is_switch:
+            raise InputError(f"{before} must be true or false, not {word}.")
+        close = nearest(word, options)
+        hint = f"; did you mean '{close}'?" if close else f"; see '{prog} --help'."
+        raise InputError(f"'{prog}' does not know what to do with '{word}'{hint}")
+    return {parameter.name: word for parameter, word in zip(free, words)}
 
 
-def _is_list(parameter: Parameter) -> bool:
-    return get_origin(_choices(parameter.hint)[0]) in (list, tuple)
+def _from_file(path: Path, options: Mapping[str, Parameter]) -> dict[str, Any]:
+    """The options in a YAML file, by parameter."""
+    try:
+        content = _yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--config: {path} cannot be read ({error}).") from None
+    if not isinstance(content, dict):
+        raise InputError(f"--config: {path} holds no options; write them as 'name: value', one a line.")
+    found = {}
+    for key, value in content.items():
+        option = "--" + str(key).replace("_", "-")
+        if option not in options:
+            raise unknown(f"option in {path}", str(key), [o.lstrip("-") for o in options])
+        found[options[option].name] = value
+    return found
 
 
 def _yaml(text: str) -> Any:
@@ -193,7 +173,7 @@ def _yaml(text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"'{text[:40]}' is not YAML ({str(error).splitlines()[0]}).") from None
+        raise InputError(f"'{text[:40]}' is not YAML ({first_line(error)}).") from None
 
 
 def convert(hint: Any, value: Any) -> Any:
@@ -202,66 +182,37 @@ def convert(hint: Any, value: Any) -> Any:
     Raises:
         ValueError: it cannot be; the message says what it must be.
     """
-    kinds = _choices(hint)
-    if value is None and types.NoneType in get_args(hint):
-        return None
-    if len(kinds) > 1:
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind in (Union, types.UnionType):
+        if value is None and types.NoneType in inner:
+            return None
         wanted = []
-        for kind in kinds:
+        for choice in inner:
             try:
-                return convert(kind, value)
+                if choice is not types.NoneType:
+                    return convert(choice, value)
             except ValueError as error:
                 wanted.append(str(error))
         raise ValueError(" or ".join(wanted))
-    kind, inner = kinds[0], get_args(kinds[0])
-    if get_origin(kind) is Literal:
+    text = str(value)
+    if kind is Literal:
         for choice in inner:
-            if str(choice) == str(value):
+            if str(choice) == text:
                 return choice
         raise ValueError(f"one of {', '.join(map(str, inner))}" if len(inner) > 1 else str(inner[0]))
-    if get_origin(kind) in (list, tuple):
-        return _converted_list(kind, value)
-    if kind is bool:
-        if str(value).lower() not in ("true", "false"):
+    if kind in (list, tuple):
+        items = list(value) if isinstance(value, (list, tuple)) else [value]
+        if kind is tuple and inner[-1] is not Ellipsis and len(items) != len(inner):
+            raise ValueError(f"{len(inner)} values")
+        return kind(convert(inner[0], item) for item in items)
+    if hint is bool:
+        if text.lower() not in ("true", "false"):
             raise ValueError("true or false")
-        return str(value).lower() == "true"
-    text = str(value)
+        return text.lower() == "true"
     try:
-        return kind(_YAML_NUMBERS.get(text, text) if kind is float else text)
+        return hint(text)
     except ValueError:
-        raise ValueError("a whole number" if kind is int else "a number") from None
-
-
-def _converted_list(kind: Any, value: Any) -> Any:
-    inner = get_args(kind)
-    items = list(value) if isinstance(value, (list, tuple)) else [value]
-    if get_origin(kind) is tuple and inner[-1] is not Ellipsis and len(items) != len(inner):
-        raise ValueError(f"{len(inner)} values")
-    return get_origin(kind)(convert(inner[0], item) for item in items)
-
-
-def _help(prog: str, command: Command[Any], bare: list[Parameter]) -> str:
-    """Help in the words of the docstrings, with what holds if nothing is said."""
-    about = inspect.cleandoc(command.__doc__ or "").split("\nArgs:")[0].rstrip()
-    layout = functools.partial(argparse.HelpFormatter, max_help_position=28, width=110)
-    parser = argparse.ArgumentParser(prog, description=about, formatter_class=layout)
-    for parameter in bare:
-        several = _is_list(parameter)
-        parser.add_argument(parameter.name, help=_about(parameter), nargs="+" if several else None)
-    common = parser.add_argument_group("options of every verb")
-    for parameter in (*command.parameters.values(), *_COMMON.values(), _CONFIG):
-        if parameter in bare:
-            continue
-        group = common if parameter.name in {*_COMMON, "config"} else parser
-        option = command.option(parameter.name)
-        names = [option] + [f"-{parameter.name}"] * (len(parameter.name) == 1 and option[1] == "-")
-        metavar = option.lstrip("-").upper().replace("-", "_")
-        shown: dict[str, Any] = {"metavar": f"{metavar} …" if _is_list(parameter) else metavar}
-        if parameter.is_switch:
-            both = parameter.default is not False  # Also --no-NAME.
-            shown = {"action": argparse.BooleanOptionalAction if both else "store_true"}
-        group.add_argument(*names, dest=parameter.name, help=_about(parameter), default=None, **shown)
-    return parser.format_help().rstrip()
+        raise ValueError("a whole number" if hint is int else "a number") from None
 
 
 def _about(parameter: Parameter) -> str:

@@ -10,11 +10,12 @@ import contextvars
 import dataclasses
 import os
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from plenish.configuration import option
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Value = TypeVar("Value")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +62,15 @@ def current() -> Settings:
 @contextlib.contextmanager
 def use(**changes: Any) -> Iterator[Settings]:
     """Settings changed for the length of a `with` block."""
-    token = _current.set(dataclasses.replace(current(), **changes))
-    try:
+    with holding(_current, dataclasses.replace(current(), **changes)):
         yield current()
+
+
+@contextlib.contextmanager
+def holding(variable: contextvars.ContextVar[Value], value: Value) -> Iterator[None]:
+    """A context variable with another value for the length of a `with` block."""
+    token = variable.set(value)
+    try:
+        yield
     finally:
-        _current.reset(token)
+        variable.reset(token)

@@ -51,7 +51,7 @@ def test_a_variant_that_fails_stops_no_other_and_is_tried_again(
     assert run.config["config"]["network"]["latent_features"] == 3
     assert run.config["config"]["training"]["batch"] == 8
     variants["broken"]["training"]["batch"] = 8
-    made = train_queue(data.path, tmp_path / "q", recipe=_file(tmp_path, variants), only=["broken"])
+    made = train_queue(_file(tmp_path, variants), data.path, tmp_path / "q", only=["broken"])
     assert {row["state"] for row in made.rows} == {"complete"}
     values = [row["val_mse"] for row in made.rows]
     assert values == sorted(values)
@@ -67,7 +67,7 @@ def test_every_setting_reaches_the_process_of_a_variant(
     commands: list[list[str]] = []
     monkeypatch.setattr("plenish.training.queue._wait", lambda command: commands.append(command) or "")
     with settings.use(**dataclasses.asdict(asked)):
-        train_queue(stripes().path, tmp_path / "q", recipe=_file(tmp_path, {"a": {}}))
+        train_queue(_file(tmp_path, {"a": {}}), stripes().path, tmp_path / "q")
     (command,) = commands
     verb = command.index("autoencoder") + 1
     _, found = read_options("plenish train autoencoder", train_autoencoder, command[verb:])
@@ -88,7 +88,7 @@ def test_bad_files_are_told_before_anything_is_trained(
     stripes, tmp_path: Path, variants: dict, sentence: str
 ) -> None:
     with pytest.raises(InputError, match=sentence):
-        train_queue(stripes().path, tmp_path / "q", recipe=_file(tmp_path, variants))
+        train_queue(_file(tmp_path, variants), stripes().path, tmp_path / "q")
     assert not (tmp_path / "q").exists()
 
 
@@ -97,11 +97,11 @@ def test_other_folders_other_data_and_unknown_variants_are_refused(stripes, tmp_
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("")
     with pytest.raises(InputError, match="is not a queue"):
-        train_queue(stripes().path, tmp_path / "full", recipe=recipe)
+        train_queue(recipe, stripes().path, tmp_path / "full")
     with pytest.raises(InputError, match="Unknown variant 'b'"):
-        train_queue(stripes("again").path, tmp_path / "q", recipe=recipe, only=["b"])
+        train_queue(recipe, stripes("again").path, tmp_path / "q", only=["b"])
     with pytest.raises(InputError, match="for 'plenish train autoencoder'"):
-        train_queue(stripes("third").path, tmp_path / "q", recipe="autoencoder")
+        train_queue("autoencoder", stripes("third").path, tmp_path / "q")
 
 
 def test_the_published_queue() -> None:

@@ -17,21 +17,20 @@ _OWN = ("only", "seed")
 """What a variant may say besides the sections of a recipe."""
 
 
-@command("train queue", first="recipe")
+@command("train queue")
 def train_queue(
-    data: Path, out: Path, *, recipe: str, split: str = "default", only: list[str] | None = None
+    recipe: str, data: Path, out: Path, *, split: str = "default", only: list[str] | None = None
 ) -> queue.Queue:
     """Train variants of an autoencoder from one YAML file; a variant that fails does not stop the others.
 
     The same command again resumes the variant that was being trained, and tries failed ones again. Choose by
-    the error on val: after a choice by the test part, nothing is left to test with. Started as
-    `plenish train queue FILE DATA OUT`.
+    the error on val: after a choice by the test part, nothing is left to test with.
 
     Args:
-        data: the Dataset; it must have been split.
-        out: a folder; each variant gets a Run in it, and results.csv a row.
         recipe: a name from `plenish recipe list`, or a YAML file: options as in a recipe, and `variants`, a
             name and other options for each.
+        data: the Dataset; it must have been split.
+        out: a folder; each variant gets a Run in it, and results.csv a row.
         split: the split.
         only: run these variants alone.
 
