@@ -135,7 +135,7 @@ def test_prune_keeps_newest_and_best(tmp_path: Path) -> None:
         "kimg-00003.000",
         "kimg-00004.000",
     ]
-    assert pruned.freed_bytes > 200
+    assert pruned["freed_bytes"] > 200
     with pytest.raises(InputError, match=r"--keep .*1.* 0"):
         prune_runs(tmp_path, keep=0)
 

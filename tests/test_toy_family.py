@@ -164,4 +164,4 @@ def test_a_recipe_of_the_users_names_the_family(
 
 def test_it_is_listed() -> None:
     assert "gaussian" in family_names()
-    assert "gaussian" in [row["family"] for row in list_recipes().rows]
+    assert "gaussian" in [row["family"] for row in list_recipes()["recipes"]]

@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from plenish.errors import InputError, PlenishError, unknown
 from plenish.files import disk_sentence
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.table import Table
 
     from plenish.invocation import Command
 
@@ -84,6 +84,8 @@ VERBS: dict[str, tuple[str, str]] = {
 """Each verb's command, as a module of plenish.commands and a name in it, and its purpose."""
 _COMMON = {option_name(f.name): isinstance(f.default, bool) for f in dataclasses.fields(settings.Settings)}
 """Options of every verb, and whether each stands without a value; --config FILE is one more."""
+_SENTENCES = ("problems", "reasons", "remarks", "caveats", "messages")
+"""Keys of a result whose values are sentences, which are shown one below the other."""
 _PARALLEL = ("train generator", "train gan", "train autoencoder", "train classifier")
 """Verbs that several processes may do together."""
 
@@ -257,44 +259,38 @@ def _print(result: Any) -> None:
         return
     from rich.console import Console
 
-    console = Console()
-    nothing = getattr(result, "nothing", "")
-    if nothing:
-        console.print(nothing, markup=False, highlight=False, soft_wrap=True)
-    elif hasattr(result, "__rich__"):
-        console.print(result)
-    elif isinstance(summary, Mapping):
-        _print_mapping(console, summary)
+    # What a name holds is not markup.
+    console = Console(markup=False, highlight=False)
+    shown = result.shown() if hasattr(result, "shown") else summary
+    if isinstance(shown, Mapping):
+        console.print(*_tables(shown), sep="\n")
     else:
-        console.print(str(summary), markup=False)
+        console.print(str(shown), soft_wrap=True)
 
 
-def _print_mapping(console: Console, summary: Mapping[str, Any]) -> None:
-    from rich.markup import escape
+def _tables(content: Mapping[str, Any]) -> Iterator[Table]:
+    """Facts in two columns, and below them a table for each list of rows."""
     from rich.table import Table
 
-    facts = Table.grid(padding=(0, 2))
-    tables = []
-    for key, value in summary.items():
-        if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
-            tables.append((key, value))
-        else:
-            facts.add_row(key.replace("_", " "), escape(_text(value)))
-    if facts.row_count:
-        console.print(facts)
-    for title, rows in tables:
-        if len({column for row in rows for column in row}) > 9:
-            # Too wide for a terminal: a row below the other.
-            for row in rows:
-                _print_mapping(console, row)
+    facts, below = Table.grid(padding=(0, 2)), list[Table]()
+    for key, value in content.items():
+        title = key.replace("_", " ")
+        if not (isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value)):
+            listed = key in _SENTENCES and value
+            facts.add_row(title, "\n".join(f"• {text}" for text in value) if listed else _text(value))
             continue
-        table = Table(title=title.replace("_", " "), title_justify="left")
-        columns = list(dict.fromkeys(column for row in rows for column in row))
+        columns = list(dict.fromkeys(column for row in value for column in row))
+        if len(columns) > 9:
+            # Too wide for a terminal: a row below the other.
+            below += [table for row in value for table in _tables(row)]
+            continue
+        table = Table(title=title, title_justify="left")
         for column in columns:
             table.add_column(column.replace("_", " "), overflow="fold")
-        for row in rows:
-            table.add_row(*(escape(_text(row.get(column))) for column in columns))
-        console.print(table)
+        for row in value:
+            table.add_row(*(_text(row.get(column)) for column in columns))
+        below.append(table)
+    yield from [facts] * bool(facts.row_count) + below
 
 
 def _text(value: Any) -> str:
@@ -307,10 +303,7 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "–"
     if isinstance(value, (list, tuple)):
-        texts = [_text(item) for item in value]
-        if any(text.endswith(".") for text in texts):  # sentences are a list, not a series of words
-            return "\n".join(f"• {text}" for text in texts)
-        return ", ".join(texts) or "–"
+        return ", ".join(map(_text, value)) or "–"
     return str(value)
 
 

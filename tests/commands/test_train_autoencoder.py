@@ -37,7 +37,7 @@ def test_every_recipe_makes_valid_configurations(name: str, stripes) -> None:
 def test_kinds_of_recipes_have_a_verb_each() -> None:
     assert VERBS.keys() == KINDS.keys()
     assert set(VERBS.values()) <= set(cli.VERBS)
-    assert "autoencoder" in [row["name"] for row in list_recipes().rows]
+    assert "autoencoder" in [row["name"] for row in list_recipes()["recipes"]]
 
 
 def test_the_published_numbers() -> None:

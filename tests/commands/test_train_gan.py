@@ -49,7 +49,7 @@ def test_own_recipe_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("family: dcgan\nnetwork: {width: 8}\n")
     assert load_recipe(str(path)).sections["network"] == {"width": 8}
-    assert "dcgan" in [row["name"] for row in list_recipes().rows]
+    assert "dcgan" in [row["name"] for row in list_recipes()["recipes"]]
 
 
 @pytest.mark.parametrize("name", ["dcgan", "mnist-autoencoder"])

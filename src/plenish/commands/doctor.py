@@ -24,8 +24,6 @@ from plenish.errors import CheckFailed, InputError
 from plenish.invocation import command
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from plenish.training.hardware import Convolution
 
 SIZES = (32, 64, 128, 250)
@@ -88,9 +86,31 @@ class Checkup:
         rows = [dataclasses.asdict(row) | {"speed_up": row.speed_up} for row in self.convolutions]
         return content | {"convolutions": rows}
 
-    def __rich__(self) -> RenderableType:
+    def shown(self) -> dict[str, Any]:
         """Tables for the terminal."""
-        return _tables(self)
+        from plenish.training.hardware import FILTERS, IMAGES, KERNEL, MATRIX, REPETITIONS
+
+        convolution = f"{FILTERS} filters {KERNEL}×{KERNEL}, {IMAGES} RGB images, median of {REPETITIONS}"
+        shown = {
+            "Versions": [{"name": name, "version": version} for name, version in self.versions.items()],
+            "CPU": [self.cpu],
+            "GPU": self.gpus or "no CUDA device and no MPS; everything runs on the CPU",
+            "Disk": [self.disk],
+            "Pretrained weights on this machine": [
+                {"from": name, "files": row["found"], "folder": row["folder"]}
+                for name, row in self.weights.items()
+            ],
+            "Not installed (only needed for what is named)": self.missing,
+            f"Convolution, {convolution}": [
+                {"size": row.size, "CPU, ms": row.cpu_ms, "GPU, ms": row.gpu_ms, "speed-up": row.speed_up}
+                for row in self.convolutions
+            ],
+            f"Matrix product {MATRIX}³": [
+                {"in": key, "GFLOP/s": value} for key, value in self.matrix_gflops.items()
+            ],
+            "remarks": self.remarks,
+        }
+        return {title: value for title, value in shown.items() if value}
 
 
 @command("doctor")
@@ -234,61 +254,3 @@ def _disk() -> dict[str, Any]:
         "free_gib": round(usage.free / 2**30, 1),
         "total_gib": round(usage.total / 2**30, 1),
     }
-
-
-def _tables(found: Checkup) -> RenderableType:
-    from rich.console import Group
-    from rich.markup import escape
-    from rich.table import Table
-
-    from plenish.training.hardware import MATRIX
-
-    def facts(title: str, rows: dict[str, Any]) -> Table:
-        table = Table(
-            title=title, title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2)
-        )
-        for key, value in rows.items():
-            table.add_row(escape(key.replace("_", " ")), escape(_words(value)))
-        return table
-
-    parts: list[RenderableType] = [facts("Versions", found.versions), "", facts("CPU", found.cpu), ""]
-    gpus = {row["device"]: f"{row['name']}, {_words(row['memory_gib'])} GiB" for row in found.gpus}
-    parts += [facts("GPU", gpus or {"none": "no CUDA device and no MPS; everything runs on the CPU"}), ""]
-    parts += [facts("Disk", found.disk), ""]
-    weights = {name: f"{row['found']} in {row['folder']}" for name, row in found.weights.items()}
-    parts += [facts("Pretrained weights on this machine", weights), ""]
-    if found.missing:
-        absent = {row["extra"]: f"{row['needed for']}: {row['install']}" for row in found.missing}
-        parts += [facts("Not installed (only needed for what is named)", absent), ""]
-    if found.convolutions:
-        parts += [_benchmark_table(found.convolutions), ""]
-    if found.matrix_gflops:
-        rates = {key: f"{value:,.0f} GFLOP/s" for key, value in found.matrix_gflops.items()}
-        parts += [facts(f"Matrix product {MATRIX}³", rates), ""]
-    parts += [escape(f"• {remark}") for remark in found.remarks]
-    return Group(*parts)
-
-
-def _benchmark_table(rows: Sequence[Convolution]) -> RenderableType:
-    from rich.table import Table
-
-    from plenish.training.hardware import FILTERS, IMAGES, KERNEL, REPETITIONS
-
-    title = f"Convolution, {FILTERS} filters {KERNEL}×{KERNEL}, {IMAGES} RGB images, median of {REPETITIONS}"
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for name in ("size", "CPU, ms", "GPU, ms", "speed-up"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        speed_up = "–" if row.speed_up is None else f"{row.speed_up:.1f}×"
-        table.add_row(str(row.size), _milliseconds(row.cpu_ms), _milliseconds(row.gpu_ms), speed_up)
-    return table
-
-
-def _milliseconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.2f}"
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "–"
-    return "–" if value is None else str(value)

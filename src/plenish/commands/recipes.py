@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from plenish.invocation import command
@@ -10,19 +9,8 @@ from plenish.networks.families import BUILT_IN, family_names
 from plenish.recipes import AUTO, KINDS, Recipe, load_recipe, recipe_names
 
 
-@dataclasses.dataclass(frozen=True)
-class Listing:
-    """Recipes for the terminal."""
-
-    rows: list[dict[str, Any]]
-
-    def summary(self) -> dict[str, Any]:
-        """JSON-able form."""
-        return {"recipes": self.rows}
-
-
 @command("recipe list")
-def list_recipes() -> Listing:
+def list_recipes() -> dict[str, Any]:
     """List the recipes by name, those for GANs first, and the families of other packages."""
     order = list(KINDS)
     recipes = sorted(map(load_recipe, recipe_names()), key=lambda recipe: order.index(recipe.kind))
@@ -33,7 +21,7 @@ def list_recipes() -> Listing:
                 {"name": "–", "family": name, "about": f"of another package; train it with --family {name}"}
             )
     about = "chosen from the number, size and kind of the images and the machine, with reasons"
-    return Listing([{"name": AUTO, "family": "–", "about": about}, *rows])
+    return {"recipes": [{"name": AUTO, "family": "–", "about": about}, *rows]}
 
 
 @command("recipe show")

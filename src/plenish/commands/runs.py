@@ -20,15 +20,14 @@ class Listing:
     rows: list[dict[str, Any]]
     folder: Path = Path()
 
-    @property
-    def nothing(self) -> str:
-        """Message for an empty list."""
-        shown = self.folder if self.folder.name else self.folder.resolve()
-        return "" if self.rows else f"no Runs in {shown}"
-
     def summary(self) -> dict[str, Any]:
         """JSON-able form."""
         return {"runs": self.rows}
+
+    def shown(self) -> dict[str, Any] | str:
+        """The same for a terminal."""
+        folder = self.folder if self.folder.name else self.folder.resolve()
+        return self.summary() if self.rows else f"no Runs in {folder}"
 
 
 @command("runs list", positional=("folder",))
@@ -61,7 +60,7 @@ def show_run(run: Path) -> Run:
 
 
 @command("runs rm")
-def remove_run(run: Path, *, yes: bool = False) -> Pruned:
+def remove_run(run: Path, *, yes: bool = False) -> dict[str, Any]:
     """Remove a Run folder for good.
 
     Args:
@@ -74,23 +73,11 @@ def remove_run(run: Path, *, yes: bool = False) -> Pruned:
     size = opened.summary()["bytes"]
     with opened.lock():
         shutil.rmtree(run)
-    return Pruned([str(run)], size)
-
-
-@dataclasses.dataclass(frozen=True)
-class Pruned:
-    """What a pruning removed."""
-
-    removed: list[str]
-    freed_bytes: int
-
-    def summary(self) -> dict[str, Any]:
-        """JSON-able form."""
-        return dataclasses.asdict(self)
+    return {"removed": [str(run)], "freed_bytes": size}
 
 
 @command("runs prune")
-def prune_runs(folder: Path, *, keep: int = 1) -> Pruned:
+def prune_runs(folder: Path, *, keep: int = 1) -> dict[str, Any]:
     """Remove old checkpoints of all Runs in a folder; the newest and the best of each stay.
 
     Args:
@@ -112,4 +99,4 @@ def prune_runs(folder: Path, *, keep: int = 1) -> Pruned:
             before = run.summary()["bytes"]
             removed += map(str, prune_checkpoints(run.path / "checkpoints", keep, {str(best)}))
             freed += before - run.summary()["bytes"]
-    return Pruned(removed, freed)
+    return {"removed": removed, "freed_bytes": freed}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from plenish.metrics.caveats import describe
-from plenish.metrics.words import number, with_interval
+from plenish.metrics.words import with_interval
 from plenish.study.verdicts import METRIC_NAMES, PRIMARY_METRIC, class_verdict, find_row, study_verdict
 
 _MOST_SHOWN = 6  # classes whose matrix of errors has room in a terminal
@@ -53,18 +53,13 @@ class Study:
             shown["verdict"] = find_row(self.content["verdicts"], arm=arm)["verdict"]
         return shown
 
-    def __rich__(self) -> Any:
-        """The same for a terminal."""
-        shown = self.summary()
-        columns = {
-            "arm": "arm", "mean and interval": PRIMARY_METRIC, "against real": "against_real",
-            "verdict": "verdict",
-        }  # fmt: skip
-        rows = [[row.get(key, "") for key in columns.values()] for row in shown["arms"]]
-        place = f"{self.path}/study.json" + (f" and {self.report}" if self.report else "")
-        return _printed(
-            [self.verdict], METRIC_NAMES[PRIMARY_METRIC], [*columns], rows, shown["caveats"], place
-        )
+    def shown(self) -> dict[str, Any]:
+        """The same for a terminal, which has room for one metric."""
+        columns = {"arm": "arm", PRIMARY_METRIC: "mean and interval", "against_real": "against real",
+                   "verdict": "verdict"}  # fmt: skip
+        summary = self.summary()
+        rows = [{name: row.get(key, "") for key, name in columns.items()} for row in summary.pop("arms")]
+        return {**summary, METRIC_NAMES[PRIMARY_METRIC]: rows}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,33 +97,8 @@ class ClassStudy:
             ],
         }  # fmt: skip
 
-    def __rich__(self) -> Any:
+    def shown(self) -> dict[str, Any]:
         """The same for a terminal, where the matrix of more than a few classes has no room."""
-        shown = self.summary()
-        facts = [
-            f"{key.replace('_', ' ')} {value}"
-            for key, value in shown.items()
-            if key.startswith(("auroc", "acc"))
-        ]
-        errors = shown["mean_errors"] if len(shown["mean_errors"]) <= _MOST_SHOWN else []
-        head = [key.replace("_", " ") for key in errors[0]] if errors else []
-        rows = [[row["images_of"], *(number(v, 4) for v in list(row.values())[1:])] for row in errors]
-        place = f"{self.path}/autoencoders.json and {shown['report']}"
-        title = "mean error under each model"
-        return _printed([self.verdict, *facts], title, head, rows, shown["caveats"], place)
-
-
-def _printed(
-    lines: Sequence[str], title: str, head: Sequence[str], rows: Sequence[Sequence[str]],
-    caveats: Sequence[str], place: str,
-) -> Any:  # fmt: skip
-    """Lines, a table if it has rows, caveats and where the rest is, for rich."""
-    from rich.console import Group
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(*map(escape, head), title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    below = [*(f"• {text}" for text in caveats), place]
-    return Group(*map(escape, lines), *([table] if rows else []), *map(escape, below))
+        summary = self.summary()
+        errors = summary.pop("mean_errors")
+        return summary | ({"mean error under each model": errors} if len(errors) <= _MOST_SHOWN else {})

@@ -16,9 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Group
-from rich.markup import escape
-from rich.table import Table
 
 from plenish import files, invocation, settings
 from plenish.datasets.dataset import Dataset
@@ -53,22 +50,13 @@ class Queue:
             "variants": self.rows,
         }  # fmt: skip
 
-    def __rich__(self) -> Any:
-        """The table without columns that nothing is in."""
-        table = Table(title="variants, by their error on val", title_justify="left")
-        shown = ("variant", "state", "best_epoch", "val_mse", "test_mse", "test_ssim", "encoding", "seconds")
-        for column in shown:
-            table.add_column(column.replace("_", " "))
-        for row in self.rows:
-            table.add_row(*(_cell(row[column]) for column in shown))
-        messages = [f"• {row['variant']}: {row['message']}" for row in self.rows if row["message"]]
-        return Group(table, *map(escape, messages), escape(str(self.path / RESULTS)))
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
+    def shown(self) -> dict[str, Any]:
+        """The same for a terminal, which has room for some columns."""
+        left_out = {"epoch", "val_ssim", "parameters", "images_per_s", "message"}
+        rows = [{key: row[key] for key in _COLUMNS if key not in left_out} for row in self.rows]
+        messages = [f"{row['variant']}: {row['message']}" for row in self.rows if row["message"]]
+        shown = {"variants, by their error on val": rows, "table": str(self.path / RESULTS)}
+        return shown | ({"messages": messages} if messages else {})
 
 
 def claim(out: Path, dataset: Dataset, split: str) -> None:
