@@ -369,14 +369,14 @@ def test_a_zip_is_opened_once_for_all_tasks(tmp_path, monkeypatch):
         opened.append(self)
         real(self, *args, **options)
 
-    tasks = [Task(names[i : i + 2], str(tmp_path / "in.zip"), zipped=True) for i in range(0, 30, 2)]
-    shape = Shape(8, 3, "crop")
+    tasks = [Task(names[i : i + 2]) for i in range(0, 30, 2)]
+    place = str(tmp_path / "in.zip"), Shape(8, 3, "crop")
     with monkeypatch.context() as patch:
         patch.setattr(zipfile.ZipFile, "__init__", listed)
-        found = [result.items for _, result in decode_all(tasks, shape, 1)]
+        found = [result.items for _, result in decode_all(tasks, *place, 1)]
     assert len(opened) == 1
     assert opened[0].fp is None
-    assert found == [result.items for _, result in decode_all(tasks, shape, 2)]
+    assert found == [result.items for _, result in decode_all(tasks, *place, 2)]
 
 
 def test_workers_keep_order_and_bounded_work(tmp_path, monkeypatch):
@@ -388,15 +388,15 @@ def test_workers_keep_order_and_bounded_work(tmp_path, monkeypatch):
     def tasks():
         for i in range(0, 60, 3):
             taken.append(i)
-            yield Task(names[i : i + 3], str(source))
+            yield Task(names[i : i + 3])
 
-    results = decode_all(tasks(), Shape(8, 3, "crop"), 2)
+    results = decode_all(tasks(), str(source), Shape(8, 3, "crop"), 2)
     first = next(results)
     assert len(taken) == 4
     seen = [first, *results]
     assert [ref for task, _ in seen for ref in task.refs] == names
     for task, result in seen:
-        expected = Decoder(Shape(8, 3, "crop")).decode(task)
+        expected = Decoder(str(source), Shape(8, 3, "crop")).decode(task)
         np.testing.assert_array_equal(result.pixels, expected.pixels)
         assert result.items == expected.items
 
@@ -420,7 +420,7 @@ def test_an_image_that_kills_its_worker_is_rejected_and_the_others_kept(tmp_path
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(decoding, "Decoder", importlib.import_module("crashing").Decoder)
     names = [f"{i}.png" for i in range(9)]
-    ((_, result),) = decode_all([Task(names, str(source))], Shape(8, 3, "crop"), 2)
+    ((_, result),) = decode_all([Task(names)], str(source), Shape(8, 3, "crop"), 2)
     assert result.items[4] == Rejection("4.png", "crash", {"exit_status": 11})
     assert [i for i, item in enumerate(result.items) if isinstance(item, Rejection)] == [4]
     assert len(result.pixels) == 8
@@ -444,8 +444,8 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     code = (
         "import sys; from plenish.datasets.decoding import *\n"
         f"names = ['a/' + str(i) + '.png' for i in range(0, 40, 2)] * 500\n"
-        f"tasks = (Task(names[i:i+8], {str(tmp_path / 'in')!r}) for i in range(0, len(names), 8))\n"
-        "for n, _ in enumerate(decode_all(tasks, Shape(64, 3, 'crop'), 2)):\n"
+        "tasks = (Task(names[i:i+8]) for i in range(0, len(names), 8))\n"
+        f"for n, _ in enumerate(decode_all(tasks, {str(tmp_path / 'in')!r}, Shape(64, 3, 'crop'), 2)):\n"
         "    if n == 2: print('going', flush=True)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)

@@ -545,7 +545,7 @@ def test_stylegan_zip(tmp_path):
         pairs = None if labels is None else [[name, label] for name, label in zip(images, labels)]
         found = listed(zipped(tmp_path / "a.zip", images | {"dataset.json": json.dumps({"labels": pairs})}))
         assert (found.schema.kind, found.labels, found.refs) == (kind, expected, list(images))
-    assert found.zipped
+    assert found.root == str(tmp_path / "a.zip")
 
 
 def test_plain_zip_is_read_like_folders(tmp_path):

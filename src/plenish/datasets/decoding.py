@@ -8,6 +8,7 @@ import functools
 import hashlib
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,18 +34,14 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Some images to make fit: files of a folder, members of a zip archive, or pixels.
+    """Some images to make fit.
 
     Attributes:
-        refs: relative paths or member names.
-        root: the folder or the archive; empty when `pixels` holds the images.
-        zipped: whether `root` is an archive.
-        pixels: N×H×W×C uint8, or None.
+        refs: what they are called: relative paths, members of a zip archive.
+        pixels: N×H×W×C uint8 where they are in no files, or None.
     """
 
     refs: Sequence[str]
-    root: str = ""
-    zipped: bool = False
     pixels: NDArray[np.uint8] | None = None
 
 
@@ -61,18 +58,51 @@ class Result:
     items: list[Rejection | tuple[str, bool, bool, int]]
 
 
-class Decoder(contextlib.ExitStack):
-    """Decodes tasks; keeps the zip archives it reads from open, because listing a large one takes long."""
+class Files(contextlib.ExitStack):
+    """Files of a folder, or members of a zip archive, which stays open: listing a large one takes long."""
 
-    def __init__(self, shape: Shape) -> None:
-        """Nothing is open yet; all archives are closed when the `with` block ends.
+    def __init__(self, root: str) -> None:
+        """Open the archive, which is closed when the `with` block ends.
 
         Args:
-            shape: what every image becomes.
+            root: the folder or archive; empty for images in no files.
         """
         super().__init__()
+        self._root = root
+        self._archive = self.enter_context(zipfile.ZipFile(root)) if Path(root).is_file() else None
+
+    def read(self, ref: str) -> bytes:
+        """The bytes of a file; Unreadable where there are none to be had."""
+        if self._archive is None:
+            return images.read_file(f"{self._root}/{ref}")
+        try:
+            info = self._archive.getinfo(ref)
+            images.check_length(info.file_size)
+            with self._archive.open(info) as file:
+                # Bounded by the size the directory states, whatever the stream unpacks to.
+                return file.read(info.file_size)
+        except KeyError:
+            raise Unreadable("no-member") from None
+        except Unreadable:
+            raise
+        except Exception as error:  # Damaged archives raise zlib, struct, zipfile and other errors.
+            raise Unreadable("cannot-unpack", reason=str(error)) from None
+
+    def is_grey(self, ref: str) -> bool:
+        """Whether an image announces no colours; one that cannot be read counts as grey."""
+        try:
+            return images.is_grey(self.read(ref))
+        except Unreadable:
+            return True
+
+
+class Decoder(Files):
+    """Decodes the images of tasks and makes them fit."""
+
+    def __init__(self, root: str, shape: Shape) -> None:
+        """Open the archive, as `Files` does; every image becomes `shape`."""
+        super().__init__(root)
         self._shape = shape
-        self._archives: dict[str, zipfile.ZipFile] = {}
 
     def decode(self, task: Task) -> Result:
         """Read and fit the images of a task."""
@@ -80,13 +110,12 @@ class Decoder(contextlib.ExitStack):
         items: list[Rejection | tuple[str, bool, bool, int]] = []
         pixels = np.empty((len(task.refs), size, size, channels), np.uint8)
         count = 0
-        archive = self._archive(task.root) if task.zipped else None
         for i, ref in enumerate(task.refs):
             try:
                 if task.pixels is not None:
                     fitted = images.fit_array(task.pixels[i], size, channels, fit)
                 else:
-                    fitted = images.fit_bytes(_read(ref, task.root, archive), size, channels, fit)
+                    fitted = images.fit_bytes(self.read(ref), size, channels, fit)
             except Unreadable as error:
                 items.append(error.rejection(ref))
                 continue
@@ -96,52 +125,17 @@ class Decoder(contextlib.ExitStack):
             count += 1
         return Result(pixels[:count], items)
 
-    def _archive(self, path: str) -> zipfile.ZipFile:
-        if path not in self._archives:
-            self._archives[path] = self.enter_context(zipfile.ZipFile(path))
-        return self._archives[path]
 
-
-def read_refs(refs: Sequence[str], root: str, zipped: bool) -> Iterator[bytes]:
-    """The bytes of files or members one by one; nothing (b"") for those that cannot be read."""
-    with contextlib.ExitStack() as stack:
-        archive = stack.enter_context(zipfile.ZipFile(root)) if zipped else None
-        for ref in refs:
-            try:
-                yield _read(ref, root, archive)
-            except Unreadable:
-                yield b""
-
-
-def _read(ref: str, root: str, archive: zipfile.ZipFile | None) -> bytes:
-    return images.read_file(f"{root}/{ref}") if archive is None else _member(archive, ref)
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    try:
-        info = archive.getinfo(name)
-        images.check_length(info.file_size)
-        with archive.open(
-            info
-        ) as file:  # Bounded by the size the directory states, whatever the stream unpacks to.
-            return file.read(info.file_size)
-    except KeyError:
-        raise Unreadable("no-member") from None
-    except Unreadable:
-        raise
-    except Exception as error:  # Damaged archives raise zlib, struct, zipfile and other errors.
-        raise Unreadable("cannot-unpack", reason=str(error)) from None
-
-
-def decode_all(tasks: Iterable[Task], shape: Shape, workers: int) -> Iterator[tuple[Task, Result]]:
+def decode_all(tasks: Iterable[Task], root: str, shape: Shape, workers: int) -> Iterator[tuple[Task, Result]]:
     """Decode all tasks, in order, with bounded memory; the result does not depend on `workers`.
 
     Args:
         tasks: the work, made lazily.
+        root: the folder or zip archive of the images.
         shape: what every image becomes.
         workers: processes; 1 works in this one.
     """
-    with executor(workers, Decoder, (shape,)) as pool:
+    with executor(workers, Decoder, (root, shape)) as pool:
         yield from pool.map_ordered(
             Decoder.decode, tasks, ahead=_ahead(shape, workers), reject=functools.partial(_rejected, shape),
             halving=Halving(_halves, _joined),
@@ -162,14 +156,10 @@ def _rejected(shape: Shape, task: Task, exit_status: int) -> Result:
 
 def _halves(task: Task) -> list[Task]:
     middle = len(task.refs) // 2
-    return [_part(task, slice(middle)), _part(task, slice(middle, None))] if middle else []
+    halves = (slice(middle), slice(middle, None)) if middle else ()
+    return [Task(task.refs[half], None if task.pixels is None else task.pixels[half]) for half in halves]
 
 
 def _joined(results: Sequence[Result]) -> Result:
     pixels = np.concatenate([result.pixels for result in results])
     return Result(pixels, [item for result in results for item in result.items])
-
-
-def _part(task: Task, part: slice) -> Task:
-    pixels = None if task.pixels is None else task.pixels[part]
-    return dataclasses.replace(task, refs=task.refs[part], pixels=pixels)

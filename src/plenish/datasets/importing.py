@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from plenish import files, settings, sizes
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.decoding import Result, Shape, Task, decode_all, read_refs
-from plenish.datasets.images import RESIZER, Fit, is_grey
+from plenish.datasets.decoding import Files, Shape, decode_all
+from plenish.datasets.images import RESIZER, Fit
 from plenish.datasets.rejections import Rejection, describe
 from plenish.datasets.schema import PARTS
 from plenish.datasets.sources import TableOptions, recognise
@@ -56,25 +59,6 @@ class Imported:
             "upscaled": self.upscaled,
         }  # fmt: skip
         return facts | ({"warnings": list(self.warnings)} if settings.current().json else {})
-
-
-@dataclasses.dataclass
-class _Counts:
-    """What became of the source's images.
-
-    Attributes:
-        rejected: images that could not be used.
-        upscaled: that were enlarged.
-        coloured: that became grey.
-        deep: that had 16 bits.
-        peak: largest value of those.
-    """
-
-    rejected: list[Rejection] = dataclasses.field(default_factory=list)
-    upscaled: int = 0
-    coloured: int = 0
-    deep: int = 0
-    peak: int = 0
 
 
 def import_dataset(
@@ -125,20 +109,25 @@ def import_dataset(
     early = [*listing.warnings, *_size_warning(size)]
     notes = listing.notes if listing.parts is None else [*listing.notes, _about_parts(listing.parts)]
     _show(notes, early)  # Before the work, which may take hours.
-    writer = DatasetWriter(
-        out, size=size, channels=shape.channels, labels=listing.schema, config=_config(source, listing,
-        shape), **_about(source, out, listing, name, licence, intended_use),
-    )  # fmt: skip
-    writer.types = dict(listing.types)
-    with writer:
+    with _writer(source, out, listing, shape, name, licence, intended_use) as writer:
         counts = _copy(
             listing, shape, writer, _default_workers(listing, shape) if workers is None else workers
         )
-        late = _warnings(counts, listing, shape, out)
-        _finish(listing, writer, counts, shape, early + late)
+        writer.flush()
+        rejected = list(writer.rejections())
+        lost = {rejection.source for rejection in rejected}
+        kept = [files.printable(ref) not in lost for ref in listing.refs]
+        late = _warnings(rejected, kept, counts, listing, shape, out)
+        for split, parts in listing.splits.items():
+            writer.splits[split] = list(itertools.compress(parts, kept))
+        for array, (values, manifest) in listing.arrays.items():
+            writer.array(array, values[kept], manifest)
+        writer.split_manifest = {"method": "kept from the source"}
+        writer.extra["rejected"] = len(rejected)
+        writer.extra["import"] |= {"fit": fit, "upscaled": counts["upscaled"], "warnings": early + late}
     late += _shared_pixels(writer.dataset)
     _show((), late)
-    return Imported(writer.dataset, listing.kind, len(counts.rejected), counts.upscaled, (*early, *late))
+    return Imported(writer.dataset, listing.kind, len(rejected), counts["upscaled"], (*early, *late))
 
 
 def _show(notes: Sequence[str], warnings: Sequence[str]) -> None:
@@ -160,18 +149,17 @@ def _size_warning(size: int) -> list[str]:
 
 
 def _refuse_split_groups(listing: Listing, source: Path, out: Path) -> None:
+    groups = pd.Series(list(listing.groups or ()), dtype=object)
     splits = ({} if listing.parts is None else {"default": listing.parts}) | listing.splits
     for name, parts in splits.items():
-        found: dict[str, list[str]] = {}
-        for group, part in zip(listing.groups or (), parts):
-            if group is not None and part not in (seen := found.setdefault(group, [])):
-                seen.append(part)
-        several = [group for group, seen in found.items() if len(seen) > 1]
-        if several:
+        found = pd.Series(parts).groupby(groups, sort=False).unique()
+        several = found[found.map(len) > 1]
+        if len(several):
             raise InputError(
                 f"{agree(len(several), 'group', 'is', 'are')} in several parts of the split '{name}' of "
-                f"{source} (the first is '{several[0]}', in {' and '.join(found[several[0]])}), so scores on "
-                f"it would not be valid; leave it out with --no-keep-split and run 'plenish split {out}'."
+                f"{source} (the first is '{several.index[0]}', in {' and '.join(several.iloc[0])}), so "
+                "scores on it would not be valid; leave it out with --no-keep-split and run "
+                f"'plenish split {out}'."
             )
 
 
@@ -202,40 +190,32 @@ def _shared_pixels(dataset: Dataset) -> list[str]:
     return texts
 
 
-def _config(source: Path, listing: Listing, shape: Shape) -> dict[str, Any]:
-    return {
+def _writer(
+    source: Path, out: Path, listing: Listing, shape: Shape, name: str | None, licence: str, intended_use: str
+) -> DatasetWriter:
+    config = {
         "command": "import", "source": str(source.resolve()), "kind": listing.kind, "size": shape.size,
         "channels": shape.channels, "fit": shape.fit, "resizer": RESIZER, "listing": listing.fingerprint(),
     }  # fmt: skip
-
-
-def _about(
-    source: Path, out: Path, listing: Listing, name: str | None, licence: str, intended_use: str
-) -> dict[str, Any]:
-    kept = dict(listing.about)
-    about = {
-        "name": name or kept.get("name") or files.printable(out.resolve().name),
-        "licence": licence or kept.get("licence", ""),
-        "source": kept.get("source") or files.printable(str(source.resolve())),
-        "intended_use": intended_use or kept.get("intended_use", ""),
-    }  # fmt: skip
-    return about | {
-        "extra": dict(kept.get("extra", {})) | {"import": {"kind": listing.kind, "resizer": RESIZER}}
-    }
+    kept = listing.about
+    writer = DatasetWriter(
+        out, size=shape.size, channels=shape.channels, labels=listing.schema, config=config,
+        name=name or kept.get("name") or files.printable(out.resolve().name),
+        licence=licence or kept.get("licence", ""),
+        source=kept.get("source") or files.printable(str(source.resolve())),
+        intended_use=intended_use or kept.get("intended_use", ""),
+        extra=kept.get("extra", {}) | {"import": {"kind": listing.kind, "resizer": RESIZER}},
+    )  # fmt: skip
+    writer.types = listing.types
+    return writer
 
 
 def _find_channels(listing: Listing) -> int:
-    """1 if no image has colours by its header. A few are looked at, and all only if those are grey."""
-    probes = list(dict.fromkeys(np.linspace(0, len(listing) - 1, _PROBES).astype(int).tolist()))
-    if not all(_grey(listing, probes)):
-        return 3
-    return 1 if all(_grey(listing, range(len(listing)))) else 3
-
-
-def _grey(listing: Listing, rows: Any) -> Iterator[bool]:
-    for data in read_refs([listing.refs[i] for i in rows], listing.root, listing.zipped):
-        if data:
-            yield is_grey(data)
+    """1 if no image has colours by its header. A few are looked at first: most sources have colours."""
+    probes = np.linspace(0, len(listing) - 1, min(_PROBES, len(listing))).astype(int)
+    with Files(listing.root) as source:
+        rows = itertools.chain(probes, range(len(listing)))
+        return 1 if all(source.is_grey(listing.refs[i]) for i in rows) else 3
 
 
 def _default_workers(listing: Listing, shape: Shape) -> int:
@@ -244,78 +224,57 @@ def _default_workers(listing: Listing, shape: Shape) -> int:
     return max(1, min(default_workers(), len(listing) // _PER_WORKER))
 
 
-def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -> _Counts:
-    counts = _Counts(rejected=list(writer.rejections()))
+def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -> Counter[str]:
+    """Write all images and rejections, in their order, and count what was done to the images."""
+    counts: Counter[str] = Counter()
     at = writer.skip
     with progress("import", len(listing), done=at) as bar:
-        for task, result in decode_all(listing.tasks(at), shape, workers):
-            _write(task, result, listing, at, writer, counts)
+        for task, result in decode_all(listing.tasks(at), listing.root, shape, workers):
+            pixels: NDArray[np.uint8] = result.pixels
+            rows: list[dict[str, Any]] = []
+            for i, item in enumerate(result.items, at):
+                if isinstance(item, Rejection):
+                    writer.add(pixels[: len(rows)], rows)
+                    pixels, rows = pixels[len(rows) :], []
+                    writer.reject(dataclasses.replace(item, source=files.printable(item.source)))
+                    continue
+                digest, upscaled, coloured, peak = item
+                rows.append(listing.row(i) | {"sha256": digest})
+                counts["upscaled"] += upscaled
+                counts["coloured"] += coloured
+                counts["deep"] += peak > 0
+                counts["peak"] = max(counts["peak"], peak)
+            writer.add(pixels, rows)
             at += len(task.refs)
             bar.advance(len(task.refs))
     return counts
 
 
-def _write(
-    task: Task, result: Result, listing: Listing, at: int, writer: DatasetWriter, counts: _Counts
-) -> None:
-    """Give a task's images and rejections to the writer, in their order."""
-    rows: list[dict[str, Any]] = []
-    start = 0
-    for i, item in enumerate(result.items):
-        if isinstance(item, Rejection):
-            writer.add(result.pixels[start : start + len(rows)], rows)
-            start, rows = start + len(rows), []
-            counts.rejected.append(dataclasses.replace(item, source=files.printable(item.source)))
-            writer.reject(counts.rejected[-1])
-            continue
-        digest, upscaled, coloured, peak = item
-        rows.append(listing.row(at + i) | {"sha256": digest})
-        counts.upscaled += upscaled
-        counts.coloured += coloured
-        counts.deep += peak > 0
-        counts.peak = max(counts.peak, peak)
-    writer.add(result.pixels[start:], rows)
-
-
-def _finish(
-    listing: Listing, writer: DatasetWriter, counts: _Counts, shape: Shape, warnings: list[str]
-) -> None:
-    lost = {rejection.source for rejection in counts.rejected}
-    kept = np.array([files.printable(ref) not in lost for ref in listing.refs])
-    for name, parts in listing.splits.items():
-        writer.splits[name] = [part for part, there in zip(parts, kept) if there]
-    for name, (array, manifest) in listing.arrays.items():
-        writer.array(name, array[kept], manifest)
-    writer.split_manifest = {"method": "kept from the source"}
-    writer.extra["rejected"] = len(counts.rejected)
-    writer.extra["import"] |= {"fit": shape.fit, "upscaled": counts.upscaled, "warnings": warnings}
-
-
-def _warnings(counts: _Counts, listing: Listing, shape: Shape, out: Path) -> list[str]:
+def _warnings(
+    rejected: Sequence[Rejection], kept: Sequence[bool], counts: Counter[str], listing: Listing, shape: Shape,
+    out: Path,
+) -> list[str]:  # fmt: skip
     texts = []
-    if counts.rejected:
-        first = counts.rejected[0]
+    if rejected:
         texts.append(
-            f"{len(counts.rejected):,} of {plural(len(listing), 'file')} "
-            f"{'was' if len(counts.rejected) == 1 else 'were'} rejected, "
-            f"see {out / 'rejected.csv'}; the first was {first.source}: {describe(first)}."
+            f"{len(rejected):,} of {plural(len(listing), 'file')} {'was' if len(rejected) == 1 else 'were'} "
+            f"rejected, see {out / 'rejected.csv'}; the first was {rejected[0].source}: "
+            f"{describe(rejected[0])}."
         )
-    if counts.upscaled:
+    if counts["upscaled"]:
         texts.append(
-            f"{agree(counts.upscaled, 'image', 'was', 'were')} smaller than {shape.size} pixels and "
-            "enlarged; a smaller --size "
-            "would invent nothing."
+            f"{agree(counts['upscaled'], 'image', 'was', 'were')} smaller than {shape.size} pixels and "
+            "enlarged; a smaller --size would invent nothing."
         )
-    if counts.coloured:
-        texts.append(f"{plural(counts.coloured, 'coloured image')} became grey.")
-    if counts.deep and counts.peak < 16384:
+    if counts["coloured"]:
+        texts.append(f"{plural(counts['coloured'], 'coloured image')} became grey.")
+    if counts["deep"] and counts["peak"] < 16384:
         texts.append(
-            f"The {agree(counts.deep, '16-bit image', 'uses', 'use')} only values up to {counts.peak} of "
-            "65535 and became dark; stretch them to the whole range and import again."
+            f"The {agree(counts['deep'], '16-bit image', 'uses', 'use')} only values up to {counts['peak']} "
+            "of 65535 and became dark; stretch them to the whole range and import again."
         )
-    if listing.schema.kind == "categorical" and listing.labels is not None and counts.rejected:
-        lost = {rejection.source for rejection in counts.rejected}
-        left = {label for ref, label in zip(listing.refs, listing.labels) if files.printable(ref) not in lost}
+    if listing.schema.kind == "categorical" and listing.labels is not None and rejected:
+        left = set(itertools.compress(listing.labels, kept))
         texts += [
             f"No image of class '{name}' could be read." for name in listing.schema.names if name not in left
         ]

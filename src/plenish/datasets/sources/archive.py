@@ -40,7 +40,7 @@ def listing(source: Path, options: TableOptions) -> Listing:
         out = _stylegan(source, names, manifest)
     else:
         out = tree.arrange(names, place="zip archive")
-    out.root, out.zipped = str(source), True
+    out.root = str(source)
     return out
 
 

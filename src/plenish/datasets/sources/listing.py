@@ -69,7 +69,6 @@ class Listing:
         refs: what each image is called: a path relative to the folder, a member's name, or `images[12]`.
         schema: the label schema.
         root: the folder or zip archive that holds the files; empty when `blocks` yields pixels.
-        zipped: whether `root` is an archive.
         blocks: yields the pixels of array sources.
         channels: 1 or 3 where the source says so without a look at the images.
         size: the images' height and width where the source says so and both are equal.
@@ -90,7 +89,6 @@ class Listing:
     refs: list[str]
     schema: LabelSchema = dataclasses.field(default_factory=LabelSchema)
     root: str = ""
-    zipped: bool = False
     blocks: Blocks | None = None
     channels: int | None = None
     size: int | None = None
@@ -113,10 +111,10 @@ class Listing:
         """The work of reading all images from `start` on, in pieces."""
         if self.blocks is None:
             for at in range(start, len(self), CHUNK):
-                yield Task(self.refs[at : at + CHUNK], self.root, self.zipped)
+                yield Task(self.refs[at : at + CHUNK])
             return
         for block in self.blocks(start):
-            yield Task(self.refs[start : start + len(block)], pixels=block)
+            yield Task(self.refs[start : start + len(block)], block)
             start += len(block)
 
     def row(self, i: int) -> dict[str, Any]:

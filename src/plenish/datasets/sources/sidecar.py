@@ -82,7 +82,7 @@ def _restore(folder: Path, about: dict[str, Any], archive: str | None) -> Listin
         )
     else:
         place = folder / archive if archive else folder
-        out = Listing(kind, names, root=str(place), zipped=archive is not None)
+        out = Listing(kind, names, root=str(place))
         _warn_of_others(out, place)
     out.size, out.channels = about["size"], about["channels"]
     out.schema = LabelSchema.from_dict(about["labels"])
@@ -93,7 +93,7 @@ def _restore(folder: Path, about: dict[str, Any], archive: str | None) -> Listin
 
 
 def _warn_of_others(out: Listing, place: Path) -> None:
-    found = archive.pictures(place) if out.zipped else tree.walk(place)[0]
+    found = archive.pictures(place) if place.is_file() else tree.walk(place)[0]
     known = set(out.refs)
     others = [name for name in found if name not in known]
     if others:

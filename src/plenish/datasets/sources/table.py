@@ -73,9 +73,7 @@ def listing(source: Path, options: TableOptions) -> Listing:
     refs = _resolve(names, files, source, tables[0] or source, places)
     keep = _complete_rows(columns, refs, file_column, label_column, options, source)
     keep.sort(key=lambda i: natural(str(refs[i])))  # Whatever the table's order.
-    out = Listing(
-        "folder with a table", [str(refs[i]) for i in keep], root=str(source), zipped=source.is_file()
-    )
+    out = Listing("folder with a table", [str(refs[i]) for i in keep], root=str(source))
     repeated = [ref for ref, count in Counter(out.refs).items() if count > 1]
     if repeated:
         raise InputError(
