@@ -17,6 +17,7 @@ from plenish.errors import InputError, coerce_type, unknown
 def option(
     default: Any = None, *, sets: str = "", decides: str = "", least: float | None = None,
     above: float | None = None, most: float | None = None, below: float | None = None,
+    choices: Sequence[Any] | None = None,
 ) -> Any:  # fmt: skip
     """A field that is an option with bounds, or another name for keys of a configuration.
 
@@ -28,8 +29,9 @@ def option(
         above: values must be greater than this.
         most: greatest value.
         below: values must be smaller than this.
+        choices: the values there are.
     """
-    bounds = {"least": least, "above": above, "most": most, "below": below}
+    bounds = {"least": least, "above": above, "most": most, "below": below, "choices": choices}
     keys = {"sets": tuple(sets.split()), "decides": tuple(decides.split())}
     given = {name: bound for name, bound in bounds.items() if bound is not None}
     return dataclasses.field(default=default, metadata=keys | given)
@@ -65,17 +67,20 @@ def check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
 
 
 def check_fields(config: Any, section: str) -> None:
-    """Refuse values of a dataclass outside the bounds of its fields.
+    """Refuse values of a dataclass outside the bounds, or not among the choices, of its fields.
 
     Args:
         config: the dataclass, with fields made by `option`.
         section: what its values are called before their name, such as "penalty".
 
     Raises:
-        InputError: a value lies outside, or is not finite.
+        InputError: a value lies outside, is not finite, or is another.
     """
     for field in dataclasses.fields(config):
-        check_bounds(f"{section}.{field.name}", getattr(config, field.name), field.metadata)
+        name, value = f"{section}.{field.name}", getattr(config, field.name)
+        check_bounds(name, value, field.metadata)
+        if value not in field.metadata.get("choices", (value,)):
+            raise unknown(name, str(value), field.metadata["choices"])
 
 
 def _number(value: float) -> str:

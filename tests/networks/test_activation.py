@@ -30,7 +30,7 @@ def test_with_dropout_every_number_is_dropped_or_scaled(device: str) -> None:
 @pytest.mark.parametrize("drop", [0.1, 0.5, 0.9])
 def test_the_share_dropped_and_the_mean(dtype: torch.dtype, drop: float, device: str) -> None:
     torch.manual_seed(1)
-    factors = dropout_factors(torch.empty(100_001, dtype=dtype, device=device), drop)
+    factors = dropout_factors((100_001,), torch.empty(1, dtype=dtype, device=device), drop)
     assert factors.unique().numel() == 2
     assert float((factors == 0).double().mean()) == pytest.approx(drop, abs=0.005)
     assert float(factors.double().mean()) == pytest.approx(1, abs=0.06)
@@ -41,7 +41,7 @@ def test_neighbours_are_dropped_independently_and_seeded(device: str) -> None:
     like = torch.empty(2, 6, 64, 64, dtype=torch.bfloat16, device=device).contiguous(
         memory_format=torch.channels_last
     )
-    factors = dropout_factors(like, 0.5)
+    factors = dropout_factors(like.shape, like, 0.5)
     assert factors.is_contiguous(memory_format=torch.channels_last)
     dropped = (factors == 0).float().sub(0.5).mul(2)
     for axis in range(4):
@@ -50,8 +50,8 @@ def test_neighbours_are_dropped_independently_and_seeded(device: str) -> None:
         )
         assert product.mean().abs() < 0.03
     torch.manual_seed(2)
-    assert torch.equal(dropout_factors(like, 0.5), factors)
-    assert not torch.equal(dropout_factors(like, 0.5), factors)
+    assert torch.equal(dropout_factors(like.shape, like, 0.5), factors)
+    assert not torch.equal(dropout_factors(like.shape, like, 0.5), factors)
 
 
 def test_a_gradient_penalty_sends_no_zeros_back_through_the_network() -> None:

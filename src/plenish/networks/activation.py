@@ -8,6 +8,8 @@ dropout, both ways.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plenish.networks import shared_batch
+from plenish.networks.layers import linear_map
 from plenish.networks.reference_ops import uses_reference_operators
 
 _BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
@@ -37,26 +40,13 @@ class _Leaky(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, None]:
         if gradients[0] is None:
             return None, None
-        (out,) = ctx.saved_tensors
-        back: Tensor = _LeakyGradient.apply(gradients[0], out, ctx.slope)
-        return back, None
+        (out,), slope = ctx.saved_tensors, ctx.slope
 
+        def back(gradient: Tensor) -> Tensor:
+            found: Tensor = torch.ops.aten.leaky_relu_backward(gradient, out, slope, True)
+            return found
 
-class _LeakyGradient(torch.autograd.Function):
-    """The gradient above as a function of the gradient that comes in: linear, and its own transpose."""
-
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor, out: Tensor, slope: float) -> Tensor:
-        ctx.save_for_backward(out)
-        ctx.slope = slope
-        back: Tensor = torch.ops.aten.leaky_relu_backward(gradient, out, slope, True)
-        return back
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
-        (out,) = ctx.saved_tensors
-        back: Tensor = _LeakyGradient.apply(gradients[0], out.detach(), ctx.slope)
-        return back, None, None
+        return linear_map(gradients[0], back, back), None
 
 
 def leaky_relu_(x: Tensor, slope: float = 0.2, drop: float = 0.0) -> Tensor:
@@ -73,35 +63,27 @@ def leaky_relu_(x: Tensor, slope: float = 0.2, drop: float = 0.0) -> Tensor:
     if not drop:
         out: Tensor = _Leaky.apply(x, slope)
         return out
-    kept = (
-        dropout_factors(x.detach(), drop)
-        if shared_batch.world() == 1
-        else shared_batch.draw(lambda whole: dropout_factors(_empty(whole, x), drop), x.shape)
-    )
+    kept = shared_batch.draw(lambda whole: dropout_factors(whole, x.detach(), drop), x.shape)
     factors = torch.ops.aten.leaky_relu_backward(kept, x.detach(), slope, False)
     return x.mul_(factors)
 
 
-def _empty(shape: list[int], like: Tensor) -> Tensor:
-    """Memory for numbers of a shape, in the type and layout of `like`."""
-    last = like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last)
-    layout = torch.channels_last if last else torch.contiguous_format
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
-
-
-def dropout_factors(like: Tensor, drop: float) -> Tensor:
-    """Factors 0 and 1/(1 − drop) of the shape, layout and type of `like`, from the default random numbers.
+def dropout_factors(shape: Sequence[int], like: Tensor, drop: float) -> Tensor:
+    """Factors 0 and 1/(1 − drop) in the layout and type of `like`, from the default random numbers.
 
     On a CPU the library draws and converts number by number. Random bits in bulk, compared as whole numbers
     and multiplied by the bits of the factor, take a sixth of the time (8 million numbers of bfloat16).
     """
+    # Images follow each other in either layout, so that the strides hold for any number of them.
+    strides = torch.empty_like(like).stride()
     if like.device.type != "cpu" or like.dtype not in _BITS:
-        return F.dropout(torch.ones_like(like), drop)
-    kind = _BITS[like.dtype]
+        ones = torch.empty_strided(shape, strides, dtype=like.dtype, device=like.device).fill_(1)
+        return F.dropout(ones, drop)
+    kind, count = _BITS[like.dtype], math.prod(shape)
     width = torch.iinfo(kind).bits
-    words = torch.empty((like.numel() * width + 63) // 64, dtype=torch.int64).random_(-(2**63), None)
+    words = torch.empty((count * width + 63) // 64, dtype=torch.int64).random_(-(2**63), None)
     threshold = round(drop * 2**width) - 2 ** (width - 1)
     factor = torch.tensor(1 / (1 - drop), dtype=like.dtype).view(kind).item()
-    bits = words.view(kind)[: like.numel()].ge_(threshold).mul_(factor).view(like.dtype)
+    bits = words.view(kind)[:count].ge_(threshold).mul_(factor).view(like.dtype)
     # All are drawn alike, so that they can be laid out in whatever order `like` is.
-    return torch.as_strided(bits, like.shape, torch.empty_like(like).stride())
+    return torch.as_strided(bits, shape, strides)

@@ -11,6 +11,7 @@ is slowest at. Training stays among the blocks altogether, since a mean of squar
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from torch.nn import functional as F
 
 from plenish.errors import InputError, unknown
 from plenish.networks.convolution import Downsampling, Upsampling
+from plenish.networks.layers import init_linear
 from plenish.networks.reference_ops import uses_reference_operators
 
 NORMS = ("none", "batch")
@@ -171,7 +173,7 @@ class Autoencoder(nn.Module):
         self.norms_up = nn.ModuleList(nn.BatchNorm2d(n) for n in reversed(widths[:-1]) if normed)
         for layer in self.modules():
             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-                _init_weights(layer)
+                init_linear(layer, math.sqrt(2 / (1 + _SLOPE**2)))
         # Small weights, the same for the four pixels of a block, leave no chequerboard to unlearn (Aitken et
         # al. 2017, arXiv:1707.02937).
         with torch.no_grad():
@@ -272,16 +274,3 @@ def _dense(layer: nn.Linear, x: Tensor) -> Tensor:
     ours = torch.is_autocast_enabled("cpu") and x.device.type == "cpu" and not uses_reference_operators()
     out: Tensor = _Product.apply(x, layer.weight, layer.bias) if ours else layer(x)
     return out
-
-
-def _init_weights(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> None:
-    """Weights N(0, 2 / ((1 + slope²)·inputs)), biases 0.
-
-    A transposed convolution of stride 2 adds a quarter of its kernel's positions at each pixel.
-    """
-    inputs = layer.weight[0].numel()
-    if isinstance(layer, nn.ConvTranspose2d):
-        inputs = layer.in_channels * layer.weight[0, 0].numel() // 4
-    nn.init.normal_(layer.weight, 0.0, (2 / ((1 + _SLOPE**2) * inputs)) ** 0.5)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,9 +65,43 @@ def initialise(module: nn.Module, how: str) -> None:
             nn.init.zeros_(layer.bias)
 
 
+def init_linear(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, gain: float = 1.0) -> None:
+    """Weights N(0, gain²/inputs), biases 0.
+
+    A transposed convolution of stride 2 adds a quarter of its kernel's positions at each pixel.
+    """
+    inputs = layer.weight[0].numel()
+    if isinstance(layer, nn.ConvTranspose2d):
+        inputs = layer.in_channels * layer.weight[0, 0].numel() // 4
+    nn.init.normal_(layer.weight, 0.0, gain / math.sqrt(inputs))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
 def norm_parts(norm: nn.Module, x: Tensor, parts: int) -> Tensor:
     """Apply a batch norm to each of the equal parts of a batch by itself."""
     if parts == 1 or not norm.training:
         normed: Tensor = norm(x)
         return normed
     return torch.cat([norm(part) for part in x.chunk(parts)])
+
+
+def linear_map(
+    x: Tensor, function: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """function(x) of a linear function whose adjoint is known; differentiable any number of times."""
+    result: Tensor = _Linear.apply(x, function, adjoint)
+    return result
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        ctx.pair = adjoint, function
+        return function(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
+        return linear_map(gradients[0], *ctx.pair), None, None

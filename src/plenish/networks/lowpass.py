@@ -11,23 +11,23 @@ import functools
 import importlib
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from plenish.networks.layers import linear_map
+
 
 def smooth(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
     """Filter with [1, 3, 3, 1], zeros beyond the border: N×C×H×W → N×C×(H+2·padding−3)×(W+2·padding−3)."""
-    filtered: Tensor = _Filter.apply(x, padding, gain)
-    return filtered
+    # The adjoint is the same filter with the other padding, so the way back is as fast.
+    return linear_map(x, lambda x: filtered(x, padding, 1, gain), lambda x: filtered(x, 3 - padding, 1, gain))
 
 
 def halve(x: Tensor) -> Tensor:
     """N×C×2h×2w → N×C×h×w by [1, 3, 3, 1] and decimation."""
-    halved: Tensor = _Halve.apply(x)
-    return halved
+    return linear_map(x, lambda x: filtered(x, 1, 2, 1.0), _spread)
 
 
 def double(x: Tensor) -> Tensor:
@@ -35,47 +35,9 @@ def double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear")
 
 
-class _Filter(torch.autograd.Function):
-    """Its adjoint is itself with the other padding, so it differentiates without end, and backwards as fast
-    as forwards."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, padding: int, gain: float) -> Tensor:
-        ctx.options = padding, gain
-        return filtered(x, padding, 1, gain)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
-        padding, gain = ctx.options
-        to_x: Tensor = _Filter.apply(gradients[0], 3 - padding, gain)
-        return to_x, None, None
-
-
-class _Halve(torch.autograd.Function):
-    """Filter and keep every second pixel."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return filtered(x, 1, 2, 1.0)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Tensor:
-        spread: Tensor = _Spread.apply(gradients[0])
-        return spread
-
-
-class _Spread(torch.autograd.Function):
-    """Adjoint of `_Halve`: a quarter of bilinear interpolation that sees zeros beyond the border."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        larger = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2, mode="bilinear")
-        return larger[:, :, 2:-2, 2:-2].mul(0.25)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Tensor:
-        halved: Tensor = _Halve.apply(gradients[0])
-        return halved
+def _spread(x: Tensor) -> Tensor:
+    """Adjoint of `halve`: a quarter of bilinear interpolation that sees zeros beyond the border."""
+    return double(F.pad(x, (1, 1, 1, 1)))[:, :, 2:-2, 2:-2].mul(0.25)
 
 
 def filtered(x: Tensor, padding: int, stride: int, gain: float) -> Tensor:

@@ -6,10 +6,9 @@ continuous, so that a label can be interpolated; None where the network has no l
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -119,11 +118,3 @@ class Sampler(nn.Module):
     def check_labels(self, y: Tensor | None) -> None:
         """Raise ValueError unless y is what the label schema asks for."""
         check_labels(self.labels, y)
-
-
-@contextlib.contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's default streams, and restore them afterwards."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from plenish.networks.layers import linear_map
+
 
 class ProcessLost(Exception):
     """Another process of the job has ended."""
@@ -81,25 +83,13 @@ def reduce_(x: Tensor, operation: Any = None) -> Tensor:
     return x
 
 
-class _Sum(torch.autograd.Function):
-    """Sum over the processes; its adjoint is itself."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return reduce_(x.clone(memory_format=torch.contiguous_format))
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Tensor:
-        back: Tensor = _Sum.apply(gradients[0])
-        return back
+def _sum(x: Tensor) -> Tensor:
+    return reduce_(x.clone(memory_format=torch.contiguous_format))
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
     """Sum of the processes' tensors; x itself where a batch is not shared."""
-    if _SHARE.get().world == 1:
-        return x
-    total: Tensor = _Sum.apply(x)
-    return total
+    return x if _SHARE.get().world == 1 else linear_map(x, _sum, _sum)  # Its adjoint is itself.
 
 
 def mean_over_processes(x: Tensor) -> Tensor:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from plenish.configuration import check_fields, option
-from plenish.errors import InputError, unknown
+from plenish.errors import InputError
 from plenish.networks.families import Family
 from plenish.networks.layers import INITIALISATIONS, base_and_stages
-from plenish.networks.sampler import Sampler, SamplerConfig, check_labels, seeded
-
-Prior = Literal["uniform", "normal"]
+from plenish.networks.sampler import Sampler, SamplerConfig, check_labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +25,11 @@ class NetworkConfig(SamplerConfig):
     """
 
     z_dim: int = option(100, least=1)
-    prior: Prior = "normal"
+    prior: str = option("normal", choices=("uniform", "normal"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fields(self, "network")
-        if self.prior not in get_args(Prior):
-            raise unknown("prior", self.prior, get_args(Prior))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +49,19 @@ class WidthConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         base_and_stages(self.size)
-        if self.width > self.max_width:
+        self._check_width("width")
+
+    def _check_width(self, name: str) -> None:
+        width, most = getattr(self, name), self.max_width
+        if width > most:
             raise InputError(
-                f"network.width must be at most network.max_width, which is {self.max_width}, and is "
-                f"{self.width}."
+                f"network.{name} must be at most network.max_width, which is {most}, and is {width}."
             )
+
+    @property
+    def base(self) -> int:
+        """Height and width of the smallest feature maps."""
+        return base_and_stages(self.size)[0]
 
     def widths(self) -> list[int]:
         """Feature maps from the finest resolution down to the base."""
@@ -79,23 +82,44 @@ class PlainConfig(WidthConfig):
     full_width: ClassVar = False
     dropout: float = option(0.0, least=0, below=1)
     slope: float = option(0.2, above=0, below=1)
-    init: str = "xavier"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.init not in INITIALISATIONS:
-            raise unknown("initialisation", self.init, INITIALISATIONS)
+    init: str = option("xavier", choices=INITIALISATIONS)
 
 
-class Generator(Sampler):
+def join_labels(x: Tensor, y: Tensor | None) -> Tensor:
+    """x, N×D, and y, N×K, in one row an image; x itself where there are no labels."""
+    return x if y is None else torch.cat([x, y.to(x.dtype)], 1)
+
+
+class Staged(nn.Module):
+    """A network of one resolution, or of several that it grows through.
+
+    Attributes:
+        stages: how many resolutions there are.
+        stage: the present one, from 0; a new network is fully grown.
+        alpha: how far that stage is faded in, 0 to 1.
+    """
+
+    stages: int = 1
+    stage: int = 0
+    alpha: float = 1.0
+
+    def grow(self, stage: int, alpha: float = 1.0) -> None:
+        """Go to a stage, faded in by alpha.
+
+        Raises:
+            ValueError: no such stage, or alpha outside [0, 1].
+        """
+        if not 0 <= stage < self.stages or not 0 <= alpha <= 1:
+            raise ValueError(f"there is no stage {stage} of {self.stages} at alpha {alpha}")
+        self.stage, self.alpha = stage, float(alpha)
+
+
+class Generator(Staged, Sampler):
     """Base of all generators: z (and y) → w → image.
 
     Attributes:
         num_ws: how many style vectors `mapping` gives; 1 where the edit space is z itself.
         w_dim: length of each.
-        stages: how many resolutions a network that grows passes through; 1 elsewhere.
-        stage: the present one, from 0; a new network is fully grown.
-        alpha: how far that stage is faded in, 0 to 1.
         has_styles: whether w is more than z, so that mixing and path length have a meaning.
         bounded: whether images cannot leave [-1, 1], as behind a tanh.
         w_mean: mean of w over the prior, the centre of truncation; zero for z-space families.
@@ -107,9 +131,6 @@ class Generator(Sampler):
     num_ws: int = 1
     has_styles: bool = False
     bounded: bool = True
-    stages: int = 1
-    stage: int = 0
-    alpha: float = 1.0
     w_mean: Tensor
 
     def __init__(self, config: NetworkConfig, w_dim: int | None = None) -> None:
@@ -158,7 +179,9 @@ class Generator(Sampler):
             noise: see `synthesis`.
         """
         self.check_labels(y)
-        with seeded(seed, w.device) if noise == "random" else contextlib.nullcontext():
+        with torch.random.fork_rng([w.device] if w.is_cuda else [], enabled=noise == "random"):
+            if noise == "random":
+                torch.manual_seed(seed)
             return self.full_size(self.synthesis(self.truncate(w, truncation), y, noise=noise))
 
     def mapping(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -184,11 +207,6 @@ class Generator(Sampler):
         self.check_labels(y)
         return self.synthesis(self.mapping(z, y), y, noise="random" if self.training else "constant")
 
-    def grow(self, stage: int, alpha: float = 1.0) -> None:
-        """Go to a resolution stage, faded in by alpha; only networks with several stages can."""
-        if (stage, alpha) != (0, 1.0):
-            raise ValueError("this network does not grow")
-
     def stage_size(self, stage: int) -> int:
         """Height and width of the images at a stage, pixels."""
         return self.size >> (self.stages - 1 - stage)
@@ -199,28 +217,25 @@ class Generator(Sampler):
         return images.repeat_interleave(times, 2).repeat_interleave(times, 3) if times > 1 else images
 
 
-class Discriminator(nn.Module):
+class Discriminator(Staged):
     """Base of all discriminators and critics: image (and y) → features → logits.
 
-    Families make `features`, and a linear layer `head` or `logits` of their own.
+    Families make `features`, and a linear layer `head`; or `logits` of their own.
+
+    Attributes:
+        head: the layer from features to one logit.
+        embed: the layer from y to the features' width, where labels are judged by projection; else None.
+        label_scale: what the projection is divided by.
     """
 
-    stages: int = 1
     head: nn.Module
+    label_scale: float = 1.0
 
     def __init__(self, config: NetworkConfig) -> None:
         """Keep the configuration; families add their layers."""
         super().__init__()
         self.config = config
-
-    def grow(self, stage: int, alpha: float = 1.0) -> None:
-        """Go to a resolution stage, faded in by alpha; only networks with several stages can."""
-        if (stage, alpha) != (0, 1.0):
-            raise ValueError("this network does not grow")
-
-    def check_labels(self, y: Tensor | None) -> None:
-        """Raise ValueError unless y is what the label schema asks for."""
-        check_labels(self.config.labels, y)
+        self.embed: nn.Module | None = None
 
     def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → features before the last layer, N×F."""
@@ -238,13 +253,17 @@ class Discriminator(nn.Module):
         Returns:
             Logits, N; positive means real.
         """
-        self.check_labels(y)
+        check_labels(self.config.labels, y)
         return self.logits(self.features(image, y, parts=parts), y)
 
     def logits(self, features: Tensor, y: Tensor | None) -> Tensor:
-        """Features, N×F (and y, N×K) → logits, N."""
-        scores: Tensor = self.head(features)
-        return scores[:, 0].float()
+        """Features, N×F (and y, N×K) → logits, N; labels by projection (Miyato and Koyama 2018)."""
+        exact = torch.promote_types(features.dtype, torch.float32)
+        scores: Tensor = self.head(features)[:, 0].to(exact)
+        if self.embed is None or y is None:
+            return scores
+        projected: Tensor = (self.embed(y.to(features.dtype)) * features).sum(1, dtype=exact)
+        return scores + projected / self.label_scale
 
 
 @dataclasses.dataclass(frozen=True)

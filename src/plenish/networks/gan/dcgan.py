@@ -9,17 +9,18 @@ generator's input, and the features behind the discriminator's first convolution
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from plenish.errors import InputError, unknown
+from plenish.configuration import option
 from plenish.networks.activation import leaky_relu_
 from plenish.networks.convolution import Downsampling, Upsampling
-from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, PlainConfig
-from plenish.networks.layers import base_and_stages, initialise, norm_parts
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, PlainConfig, join_labels
+from plenish.networks.layers import INITIALISATIONS, initialise, norm_parts
 
 NORMS = ("batch", "spectral", "instance", "none")
 
@@ -39,16 +40,9 @@ class DCGANConfig(PlainConfig):
         slope: of the discriminator's leaky ReLUs.
     """
 
-    kernel: int = 4
-    d_norm: str = "batch"
-    init: str = "normal"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.kernel not in (4, 5):
-            raise InputError(f"The kernel of a DCGAN is 4 or 5 pixels, not {self.kernel}.")
-        if self.d_norm not in NORMS:
-            raise unknown("normalisation", self.d_norm, NORMS)
+    kernel: int = option(4, choices=(4, 5))
+    d_norm: str = option("batch", choices=NORMS)
+    init: str = option("normal", choices=INITIALISATIONS)
 
 
 class DCGANGenerator(Generator):
@@ -57,14 +51,12 @@ class DCGANGenerator(Generator):
     def __init__(self, config: DCGANConfig) -> None:
         """Build the layers and initialise them."""
         super().__init__(config)
-        base, _ = base_and_stages(config.size)
         widths = config.widths()[::-1]
-        self.base = base
-        self.project = nn.Linear(config.z_dim + config.labels.width, widths[0] * base * base, bias=False)
+        self.base = config.base
+        self.project = nn.Linear(config.z_dim + config.labels.width, widths[0] * self.base**2, bias=False)
         self.project_norm = nn.BatchNorm2d(widths[0])
         self.ups = nn.ModuleList(
-            Upsampling(a, b, config.kernel)
-            for a, b in zip(widths, [*widths[1:], config.channels], strict=True)
+            Upsampling(a, b, config.kernel) for a, b in itertools.pairwise([*widths, config.channels])
         )
         self.ups[-1] = Upsampling(widths[-1], config.channels, config.kernel, bias=True)
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:])
@@ -72,8 +64,7 @@ class DCGANGenerator(Generator):
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images, N×C×H×W in [-1, 1]."""
-        joined = w[:, 0] if y is None else torch.cat([w[:, 0], y.to(w.dtype)], 1)
-        h = self.project(joined).view(w.shape[0], -1, self.base, self.base)
+        h = self.project(join_labels(w[:, 0], y)).view(w.shape[0], -1, self.base, self.base)
         h = F.relu_(self.project_norm(h.contiguous(memory_format=torch.channels_last)))
         for up, norm in zip(self.ups[:-1], self.norms, strict=True):
             h = F.relu_(norm(up(h)))
@@ -93,7 +84,6 @@ class DCGANDiscriminator(Discriminator):
         """Build the layers and initialise them."""
         super().__init__(config)
         widths = config.widths()
-        base, _ = base_and_stages(config.size)
         joined = [widths[0] + config.labels.width, *widths[1:]]
         self.first = Downsampling(config.channels, widths[0], config.kernel, bias=True)
         self.downs = nn.ModuleList(
@@ -101,7 +91,7 @@ class DCGANDiscriminator(Discriminator):
             for a, b in zip(joined[:-1], widths[1:], strict=True)
         )
         self.norms = nn.ModuleList(_norm(config.d_norm, width) for width in widths[1:])
-        self.head = nn.Linear(widths[-1] * base * base, 1)
+        self.head = nn.Linear(widths[-1] * config.base**2, 1)
         self.dropout, self.slope = config.dropout, config.slope
         initialise(self, config.init)
         if config.d_norm == "spectral":

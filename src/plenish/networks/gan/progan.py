@@ -23,9 +23,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plenish.configuration import option
-from plenish.errors import InputError
 from plenish.networks import shared_batch
-from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
+from plenish.networks.gan.contract import (
+    Discriminator,
+    GANFamily,
+    Generator,
+    Staged,
+    WidthConfig,
+    join_labels,
+)
 from plenish.networks.layers import base_and_stages
 from plenish.networks.resampling import upsampled_convolution
 
@@ -51,11 +57,7 @@ class ProGANConfig(WidthConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.min_width > self.max_width:
-            raise InputError(
-                f"network.min_width must be at most network.max_width, which is {self.max_width}, and is "
-                f"{self.min_width}."
-            )
+        self._check_width("min_width")
 
     def widths(self) -> list[int]:
         """Feature maps of every stage, from the base to the full resolution."""
@@ -166,22 +168,8 @@ def minibatch_deviation(x: Tensor, parts: int = 1) -> Tensor:
     return maps.to(x.dtype).expand(-1, 1, *x.shape[2:])
 
 
-class _Growing(nn.Module):
+class _Growing(Staged):
     """The stage and its fade-in: plain numbers, saved beside the weights, so that no device is waited for."""
-
-    stages: int
-    stage: int
-    alpha: float
-
-    def grow(self, stage: int, alpha: float = 1.0) -> None:
-        """Go to a stage, faded in by alpha.
-
-        Raises:
-            ValueError: no such stage, or alpha outside [0, 1].
-        """
-        if not 0 <= stage < self.stages or not 0 <= alpha <= 1:
-            raise ValueError(f"there is no stage {stage} of {self.stages} at alpha {alpha}")
-        self.stage, self.alpha = stage, float(alpha)
 
     def get_extra_state(self) -> Tensor:
         """Stage and alpha for `state_dict`."""
@@ -235,7 +223,7 @@ class ProGANGenerator(_Growing, Generator):
     def __init__(self, config: ProGANConfig) -> None:
         """Build the layers of all stages."""
         Generator.__init__(self, config)
-        self.base, _ = base_and_stages(config.size)
+        self.base = config.base
         widths = config.widths()
         inputs = config.z_dim + config.labels.width
         self.project = EqualizedLinear(inputs, widths[0] * self.base**2, bias=False)
@@ -252,8 +240,7 @@ class ProGANGenerator(_Growing, Generator):
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images of the stage's size, N×C×H×W, around [-1, 1] but unbounded."""
-        joined = w[:, 0] if y is None else torch.cat([w[:, 0], y.to(w.dtype)], 1)
-        h = self.project(joined).view(w.shape[0], self.base, self.base, -1)
+        h = self.project(join_labels(w[:, 0], y)).view(w.shape[0], self.base, self.base, -1)
         h = pixel_norm((h + self.project_bias.to(h.dtype)).permute(0, 3, 1, 2), 0.2)
         h = pixel_norm(self.first(h), 0.2)
         before = h
@@ -272,16 +259,16 @@ class ProGANDiscriminator(_Growing, Discriminator):
     def __init__(self, config: ProGANConfig) -> None:
         """Build the layers of all stages."""
         Discriminator.__init__(self, config)
-        self.base, _ = base_and_stages(config.size)
+        self.base = config.base
         widths = config.widths()
         self.from_image = nn.ModuleList(EqualizedConv2d(config.channels, width, 1) for width in widths)
         self.downs = nn.ModuleList(_Down(b, a) for a, b in itertools.pairwise(widths))
         self.last = EqualizedConv2d(widths[0] + 1, widths[0])
         self.dense = EqualizedLinear(widths[0] * self.base**2, widths[0])
         self.head = EqualizedLinear(widths[0], 1, 1.0)
-        self.embed = (
-            EqualizedLinear(config.labels.width, widths[0], 1.0, bias=False) if config.labels.width else None
-        )
+        if config.labels.width:
+            self.embed = EqualizedLinear(config.labels.width, widths[0], 1.0, bias=False)
+            self.label_scale = math.sqrt(widths[0])
         self.stages = len(widths)
         self.grow(self.stages - 1)
 
@@ -305,15 +292,6 @@ class ProGANDiscriminator(_Growing, Discriminator):
         h = torch.cat([h, minibatch_deviation(h, parts)], 1)
         h = F.leaky_relu_(self.last(h), 0.2)
         return F.leaky_relu_(self.dense(h.permute(0, 2, 3, 1).flatten(1)), 0.2)
-
-    def logits(self, features: Tensor, y: Tensor | None) -> Tensor:
-        """Features, N×F (and y, N×K) → logits, N."""
-        exact = torch.promote_types(features.dtype, torch.float32)
-        logits: Tensor = self.head(features)[:, 0].to(exact)
-        if self.embed is None or y is None:
-            return logits
-        projected: Tensor = (self.embed(y) * features).sum(1, dtype=exact)
-        return logits + projected / math.sqrt(features.shape[1])
 
 
 FAMILY = GANFamily(ProGANConfig, ProGANGenerator, discriminator=ProGANDiscriminator)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plenish.configuration import option
-from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
-from plenish.networks.layers import base_and_stages
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig, join_labels
+from plenish.networks.layers import init_linear
 
 _SLOPE = 0.2
 
@@ -47,13 +47,6 @@ class R3GANConfig(WidthConfig):
 def groups(maps: int, group_width: int) -> int:
     """How many equal groups of `group_width` maps, or of the next fewer that divide all, there are."""
     return maps // max(width for width in range(1, min(group_width, maps) + 1) if maps % width == 0)
-
-
-def init_linear(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> None:
-    """Weights N(0, gain²/fan-in), biases 0."""
-    nn.init.normal_(layer.weight, 0.0, gain / math.sqrt(layer.weight[0].numel()))
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
 
 
 class Block(nn.Module):
@@ -122,25 +115,21 @@ class R3GANGenerator(Generator):
     def __init__(self, config: R3GANConfig) -> None:
         """Build the layers and initialise them."""
         super().__init__(config)
-        base, _ = base_and_stages(config.size)
-        widths = config.widths()[::-1]
-        k = config.labels.width
+        widths, k = config.widths()[::-1], config.labels.width
         self.embed = nn.Linear(k, config.z_dim, bias=False) if k else None
         if self.embed is not None:
             nn.init.normal_(self.embed.weight)
         self.modulate = nn.Linear(config.z_dim * (2 if k else 1), widths[0], bias=False)
         init_linear(self.modulate)
-        self.basis = nn.Parameter(torch.randn(widths[0], base, base))
+        self.basis = nn.Parameter(torch.randn(widths[0], config.base, config.base))
         self.stages_up = _stages(widths, config, up=True)
         self.image = nn.Conv2d(widths[-1], config.channels, 1)
         init_linear(self.image)
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images, N×C×H×W, mostly in [-1, 1] but not bounded."""
-        joined = w[:, 0]
-        if self.embed is not None and y is not None:
-            joined = torch.cat([joined, self.embed(y.to(w.dtype)).to(w.dtype)], 1)
-        strengths = self.modulate(joined)[:, :, None, None]
+        embedded = self.embed(y.to(w.dtype)) if self.embed is not None and y is not None else None
+        strengths = self.modulate(join_labels(w[:, 0], embedded))[:, :, None, None]
         h = (self.basis.to(strengths.dtype) * strengths).contiguous(memory_format=torch.channels_last)
         images: Tensor = self.image(self.stages_up(h)).float()
         return images
@@ -156,17 +145,17 @@ class R3GANDiscriminator(Discriminator):
     def __init__(self, config: R3GANConfig) -> None:
         """Build the layers and initialise them."""
         super().__init__(config)
-        base, _ = base_and_stages(config.size)
-        widths = config.widths()
+        base, widths = config.base, config.widths()
         self.image = nn.Conv2d(config.channels, widths[0], 1)
         self.stages_down = _stages(widths, config, up=False)
         self.basis = nn.Parameter(torch.randn(widths[-1], base, base) / base)
         self.head = nn.Linear(widths[-1], 1)
-        self.embed = nn.Linear(config.labels.width, widths[-1], bias=False) if config.labels.width else None
+        embed = nn.Linear(config.labels.width, widths[-1], bias=False) if config.labels.width else None
         init_linear(self.image)
         init_linear(self.head)
-        if self.embed is not None:
-            nn.init.normal_(self.embed.weight, 0.0, 1 / math.sqrt(widths[-1]))
+        if embed is not None:
+            nn.init.normal_(embed.weight, 0.0, 1 / math.sqrt(widths[-1]))
+            self.embed = embed
 
     def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W (and y, N×K) → N×F."""
@@ -175,12 +164,9 @@ class R3GANDiscriminator(Discriminator):
         return (h * self.basis).sum((2, 3))
 
     def logits(self, features: Tensor, y: Tensor | None) -> Tensor:
-        """Features, N×F (and y, N×K) → logits, N."""
+        """Features, N×F (and y, N×K) → logits, N, in the features' own precision."""
         with torch.autocast(features.device.type, enabled=False):
-            logits: Tensor = self.head(features)[:, 0]
-            if self.embed is not None and y is not None:
-                logits = logits + (self.embed(y.to(features.dtype)) * features).sum(1)
-        return logits if logits.dtype == torch.float64 else logits.float()
+            return super().logits(features, y)
 
 
 FAMILY = GANFamily(R3GANConfig, R3GANGenerator, discriminator=R3GANDiscriminator)

@@ -9,6 +9,7 @@ soft labels mix. Without labels: plain batch norm, no projection.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from typing import Any
 
@@ -19,7 +20,6 @@ from torch.nn import functional as F
 from plenish.configuration import option
 from plenish.networks.attention import SelfAttention
 from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, WidthConfig
-from plenish.networks.layers import base_and_stages
 from plenish.networks.resampling import pooled_convolution, upsampled_convolution
 
 
@@ -36,11 +36,6 @@ class SAGANConfig(WidthConfig):
     z_dim: int = option(128, least=1)
     max_width: int = 1024
     attention: int = option(64, least=0)
-
-    def attention_at(self, sides: list[int]) -> int | None:
-        """Number of the block before the attention, from the sides of all blocks' outputs."""
-        fitting = [side for side in sides if side <= self.attention]
-        return sides.index(max(fitting)) if fitting else None
 
 
 @torch.no_grad()
@@ -97,11 +92,16 @@ class _Spectral(nn.Module):
     """
 
     weight: Tensor
+    bias: Any
     u: Tensor
 
-    def _start(self) -> None:
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Orthogonal weights, zero bias."""
+        super().__init__(*arguments, **options)
         draw_orthogonal(self.weight)
         self.register_buffer("u", F.normalize(torch.randn(len(self.weight)), dim=0))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def normed(self) -> Tensor:
         """The weight with largest singular value 1; gradients know that σ moves with it."""
@@ -123,15 +123,12 @@ class _Spectral(nn.Module):
             return normed
 
 
-class SpectralConv2d(nn.Conv2d, _Spectral):
+class SpectralConv2d(_Spectral, nn.Conv2d):
     """Convolution that keeps the size, with spectral norm."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int = 3, *, bias: bool = True) -> None:
         """Orthogonal weights, zero bias."""
-        nn.Conv2d.__init__(self, channels_in, channels_out, kernel, padding=kernel // 2, bias=bias)
-        self._start()
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        super().__init__(channels_in, channels_out, kernel, padding=kernel // 2, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """N×C×H×W → N×C'×H×W."""
@@ -146,23 +143,19 @@ class SpectralConv2d(nn.Conv2d, _Spectral):
         return pooled_convolution(x, self.normed(), self.bias)
 
 
-class SpectralLinear(nn.Linear, _Spectral):
+class SpectralLinear(_Spectral, nn.Linear):
     """Linear layer with spectral norm."""
-
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
-        """Orthogonal weights, zero bias."""
-        nn.Linear.__init__(self, inputs, outputs, bias)
-        self._start()
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """N×inputs → N×outputs."""
         return F.linear(x, self.normed(), self.bias)
 
 
-def _narrow(channels_in: int, channels_out: int) -> nn.Module:
-    return SpectralConv2d(channels_in, channels_out, 1, bias=False)
+def _attention(most: int, sides: list[int], widths: list[int]) -> tuple[int, nn.Module]:
+    """Side of the largest maps of at most `most` pixels, and the attention there; 0 where all are larger."""
+    side = max((side for side in sides if side <= most), default=0)
+    narrow = functools.partial(SpectralConv2d, kernel=1, bias=False)
+    return side, SelfAttention(widths[sides.index(side)], narrow) if side else nn.Identity()
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -207,34 +200,28 @@ class _Up(nn.Module):
 
 
 class _Down(nn.Module):
-    """(ReLU,) convolution, ReLU, convolution, averaging; a 1×1 convolution of the average beside them."""
+    """(ReLU,) convolution, ReLU, convolution, averaging; a 1×1 convolution of the average beside them.
 
-    def __init__(self, channels_in: int, channels_out: int, *, first: bool = False) -> None:
+    The last block leaves the averaging out, and the convolution beside where the widths are equal.
+    """
+
+    def __init__(
+        self, channels_in: int, channels_out: int, *, first: bool = False, last: bool = False
+    ) -> None:
         super().__init__()
-        self.raw = first
+        self.raw, self.last = first, last
         self.first = SpectralConv2d(channels_in, channels_out)
         self.second = SpectralConv2d(channels_out, channels_out)
-        self.skip = SpectralConv2d(channels_in, channels_out, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = F.relu_(self.first(x if self.raw else F.relu(x)))
-        out: Tensor = self.second.pooled(h) + self.skip(F.avg_pool2d(x, 2))
-        return out
-
-
-class _Flat(nn.Module):
-    """ReLU, convolution, ReLU, convolution; beside them nothing, or a 1×1 convolution where widths differ."""
-
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__()
-        self.first = SpectralConv2d(channels_in, channels_out)
-        self.second = SpectralConv2d(channels_out, channels_out)
-        same = channels_in == channels_out
+        same = last and channels_in == channels_out
         self.skip = nn.Identity() if same else SpectralConv2d(channels_in, channels_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h: Tensor = self.second(F.relu_(self.first(F.relu(x)))) + self.skip(x)
-        return h
+        h = F.relu_(self.first(x if self.raw else F.relu(x)))
+        if self.last:
+            out: Tensor = self.second(h) + self.skip(x)
+        else:
+            out = self.second.pooled(h) + self.skip(F.avg_pool2d(x, 2))
+        return out
 
 
 class SAGANGenerator(Generator):
@@ -243,23 +230,21 @@ class SAGANGenerator(Generator):
     def __init__(self, config: SAGANConfig) -> None:
         """Build the layers and initialise them."""
         super().__init__(config)
-        self.base, doublings = base_and_stages(config.size)
+        self.base = config.base
         widths = config.widths()[::-1]
         self.project = SpectralLinear(config.z_dim, widths[0] * self.base**2)
         self.ups = nn.ModuleList(_Up(a, b, config.labels.width) for a, b in itertools.pairwise(widths))
-        self.attended = config.attention_at([self.base << (i + 1) for i in range(doublings)])
-        self.attention = (
-            SelfAttention(widths[self.attended + 1], _narrow) if self.attended is not None else None
-        )
+        sides = [self.base << i for i in range(1, len(widths))]
+        self.attended, self.attention = _attention(config.attention, sides, widths[1:])
         self.last_norm = ConditionalBatchNorm(widths[-1], 0)
         self.last = SpectralConv2d(widths[-1], config.channels)
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images, N×C×H×W in [-1, 1]."""
         h = self.project(w[:, 0]).view(w.shape[0], self.base, self.base, -1).permute(0, 3, 1, 2)
-        for number, up in enumerate(self.ups):
+        for up in self.ups:
             h = up(h, y)
-            if number == self.attended and self.attention is not None:
+            if h.shape[2] == self.attended:
                 h = self.attention(h)
         return torch.tanh(self.last(self.last_norm(h, None)).float())
 
@@ -273,33 +258,22 @@ class SAGANDiscriminator(Discriminator):
         widths = [config.channels, *config.widths()]
         pairs = list(itertools.pairwise(widths[:-1]))
         self.downs = nn.ModuleList(_Down(a, b, first=i == 0) for i, (a, b) in enumerate(pairs))
-        self.attended = config.attention_at([config.size >> (i + 1) for i in range(len(pairs))])
-        self.attention = (
-            SelfAttention(widths[self.attended + 1], _narrow) if self.attended is not None else None
-        )
-        self.flat = _Flat(widths[-2], widths[-1])
+        sides = [config.size >> i for i in range(1, len(pairs) + 1)]
+        self.attended, self.attention = _attention(config.attention, sides, widths[1:])
+        self.flat = _Down(widths[-2], widths[-1], last=True)
         self.head = SpectralLinear(widths[-1], 1)
-        self.embed = (
-            SpectralLinear(config.labels.width, widths[-1], bias=False) if config.labels.width else None
-        )
+        if config.labels.width:
+            self.embed = SpectralLinear(config.labels.width, widths[-1], bias=False)
 
     def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W in [-1, 1] → N×F, summed over positions in float32."""
         h = image
-        for number, down in enumerate(self.downs):
+        for down in self.downs:
             h = down(h)
-            if number == self.attended and self.attention is not None:
+            if h.shape[2] == self.attended:
                 h = self.attention(h)
         h = F.relu_(self.flat(h))
         return h.sum((2, 3), dtype=torch.promote_types(h.dtype, torch.float32))
-
-    def logits(self, features: Tensor, y: Tensor | None) -> Tensor:
-        """Features, N×F (and y, N×K) → logits, N."""
-        logits: Tensor = self.head(features)[:, 0].to(features.dtype)
-        if self.embed is None or y is None:
-            return logits
-        projected: Tensor = (self.embed(y) * features).sum(1)
-        return logits + projected
 
 
 FAMILY = GANFamily(SAGANConfig, SAGANGenerator, discriminator=SAGANDiscriminator)

@@ -26,7 +26,6 @@ from plenish.networks.gan.modulated import (
     minibatch_deviation,
     pixel_norm,
 )
-from plenish.networks.layers import base_and_stages
 from plenish.networks.lowpass import double
 
 MAPPING_RATE = 0.01
@@ -93,13 +92,12 @@ class StyleGAN2Generator(Generator):
     def __init__(self, config: StyleGAN2Config) -> None:
         """Build the layers and initialise them."""
         super().__init__(config, config.w_dim)
-        base, stages = base_and_stages(config.size)
-        widths = config.widths()[::-1]
-        self.num_ws = 2 * stages + 2
+        base, widths = config.base, config.widths()[::-1]
+        self.num_ws = 2 * len(widths)
         self.map = Mapping(config.z_dim, config.labels, config.z_dim, config.w_dim, config.mapping_layers)
         self.start = nn.Parameter(torch.randn(1, widths[0], base, base))
         layers = [ModulatedConvolution(widths[0], widths[0], config.w_dim, base, up=False)]
-        for i in range(1, stages + 1):
+        for i in range(1, len(widths)):
             layers += [
                 ModulatedConvolution(widths[i - 1], widths[i], config.w_dim, base << i, up=True),
                 ModulatedConvolution(widths[i], widths[i], config.w_dim, base << i, up=False),
@@ -154,12 +152,11 @@ class StyleGAN2Discriminator(Discriminator):
         """Build the layers and initialise them."""
         super().__init__(config)
         self.group = config.mbstd_group
-        base, _ = base_and_stages(config.size)
         widths = config.widths()
         self.from_image = Convolution(config.channels, widths[0], 1)
         self.blocks = nn.Sequential(*(ResidualBlock(a, b) for a, b in itertools.pairwise(widths)))
         self.last = Convolution(widths[-1] + (self.group > 0), widths[-1], 3)
-        self.dense = Dense(widths[-1] * base * base, widths[-1], active=True)
+        self.dense = Dense(widths[-1] * config.base**2, widths[-1], active=True)
         self.map: Mapping | None = None
         if config.labels.width:
             self.map = Mapping(0, config.labels, config.w_dim, config.w_dim, config.mapping_layers)

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plenish.errors import InputError
+from plenish.configuration import option
 from plenish.networks.activation import leaky_relu_
-from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, PlainConfig
-from plenish.networks.layers import base_and_stages, initialise
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, PlainConfig, join_labels
+from plenish.networks.layers import initialise
 
 _DENSE_LAYERS = 5
 """Dense layers behind the first; each has half the units of the one before."""
@@ -36,12 +36,7 @@ class VanillaConfig(PlainConfig):
         init: `xavier`, `normal`, `orthogonal`, `kaiming` or `default`.
     """
 
-    kernel: int = 5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.kernel not in (3, 5):
-            raise InputError(f"The kernel of a vanilla GAN is 3 or 5 pixels, not {self.kernel}.")
+    kernel: int = option(5, choices=(3, 5))
 
     def units(self) -> list[int]:
         """Units of the discriminator's hidden layers: one a pixel (at most 64·width), 64·width, halves."""
@@ -58,7 +53,7 @@ class VanillaGenerator(Generator):
     def __init__(self, config: VanillaConfig) -> None:
         """Build the layers and initialise them."""
         super().__init__(config)
-        self.base, _ = base_and_stages(config.size)
+        self.base = config.base
         widths = [*config.widths()[::-1], config.channels]
         self.project = nn.Linear(config.z_dim + config.labels.width, widths[0] * self.base**2)
         self.project_norm = nn.BatchNorm1d(widths[0] * self.base**2)
@@ -72,8 +67,7 @@ class VanillaGenerator(Generator):
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images, N×C×H×W in [-1, 1]."""
-        joined = w[:, 0] if y is None else torch.cat([w[:, 0], y.to(w.dtype)], 1)
-        h = self.project_norm(F.relu_(self.project(joined)))
+        h = self.project_norm(F.relu_(self.project(join_labels(w[:, 0], y))))
         # Units are positions times channels: channels_last without a copy.
         h = h.view(w.shape[0], self.base, self.base, -1).permute(0, 3, 1, 2)
         for conv, norm in zip(self.convs[:-1], self.norms, strict=True):
@@ -96,9 +90,7 @@ class VanillaDiscriminator(Discriminator):
 
     def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → N×F, the last hidden layer."""
-        h = image.permute(0, 2, 3, 1).flatten(1)
-        if y is not None:
-            h = torch.cat([h, y.to(h.dtype)], 1)
+        h = join_labels(image.permute(0, 2, 3, 1).flatten(1), y)
         for layer in self.layers:
             h = leaky_relu_(layer(h), self.slope, self.dropout if self.training else 0.0)
         return h

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from plenish.configuration import option
 from plenish.networks.activation import leaky_relu_
 from plenish.networks.convolution import Downsampling, Upsampling
-from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, PlainConfig
-from plenish.networks.layers import base_and_stages, initialise
+from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, PlainConfig, join_labels
+from plenish.networks.layers import initialise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +46,8 @@ class WGANGPGenerator(Generator):
     def __init__(self, config: WGANGPConfig) -> None:
         """Build the layers and initialise them."""
         super().__init__(config)
-        base, _ = base_and_stages(config.size)
         widths = config.widths()[::-1]
-        self.start, self.slope = 2 * base, config.slope
+        self.start, self.slope = 2 * config.base, config.slope
         self.project = nn.Linear(config.z_dim + config.labels.width, widths[0] * self.start**2)
         self.ups = nn.ModuleList(Upsampling(a, b, 4, bias=True) for a, b in itertools.pairwise(widths))
         # Keras keeps 0.8 of the running statistics, which torch calls a momentum of 0.2.
@@ -58,8 +57,7 @@ class WGANGPGenerator(Generator):
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images, N×C×H×W in [-1, 1]."""
-        joined = w[:, 0] if y is None else torch.cat([w[:, 0], y.to(w.dtype)], 1)
-        h = leaky_relu_(self.project(joined), self.slope)
+        h = leaky_relu_(self.project(join_labels(w[:, 0], y)), self.slope)
         # Rows of the projection are positions, their columns channels: channels_last without a copy.
         h = h.view(w.shape[0], self.start, self.start, -1).permute(0, 3, 1, 2)
         for up, norm in zip(self.ups, self.norms, strict=True):
@@ -75,14 +73,13 @@ class WGANGPDiscriminator(Discriminator):
         super().__init__(config)
         self.dropout, self.slope = config.dropout, config.slope
         widths = config.widths()
-        base, _ = base_and_stages(config.size)
+        features = widths[-1] * config.base**2
         self.downs = nn.ModuleList(
-            Downsampling(a, b, 4, bias=True)
-            for a, b in zip([config.channels, *widths[:-1]], widths, strict=True)
+            Downsampling(a, b, 4, bias=True) for a, b in itertools.pairwise([config.channels, *widths])
         )
-        self.head = nn.Linear(widths[-1] * base * base, 1)
+        self.head = nn.Linear(features, 1)
         if config.labels.width:
-            self.embed = nn.Linear(config.labels.width, widths[-1] * base * base, bias=False)
+            self.embed = nn.Linear(config.labels.width, features, bias=False)
         initialise(self, config.init)
 
     def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
@@ -92,11 +89,6 @@ class WGANGPDiscriminator(Discriminator):
             drop = self.dropout if number and self.training else 0.0
             h = leaky_relu_(down(h), self.slope, drop)
         return h.permute(0, 2, 3, 1).flatten(1)
-
-    def logits(self, features: Tensor, y: Tensor | None) -> Tensor:
-        """Features, N×F (and y, N×K) → scores, N."""
-        scores = super().logits(features, y)
-        return scores if y is None else scores + (features * self.embed(y)).float().sum(1)
 
 
 FAMILY = GANFamily(WGANGPConfig, WGANGPGenerator, discriminator=WGANGPDiscriminator)
