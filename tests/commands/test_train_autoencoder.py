@@ -13,7 +13,6 @@ from plenish import cli
 from plenish.commands.recipes import list_recipes
 from plenish.commands.train_autoencoder import train_autoencoder
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.test_access_log import count
 from plenish.differences import differences
 from plenish.errors import InputError
 from plenish.metrics.reconstruction import mean_squared_error
@@ -75,11 +74,11 @@ def test_test_images_are_not_read_again_for_the_same_weights(stripes, tmp_path: 
     data = stripes()
     for _ in range(2):
         train_autoencoder(data.path, tmp_path / "run", **TINY)
-    assert count(data.path, "default") == 1
+    assert data.test_reads() == 1
     train_autoencoder(data.path, tmp_path / "run", **(TINY | {"patience": 5}))
-    assert count(data.path, "default") == 1
+    assert data.test_reads() == 1
     train_autoencoder(data.path, tmp_path / "run", **(TINY | {"epochs": 2}))
-    assert count(data.path, "default") == 2
+    assert data.test_reads() == 2
 
 
 def test_prolonging_interrupted_before_it_began_is_done_by_the_same_command(

@@ -7,7 +7,10 @@ Layout: `dataset.json` (Manifest), `samples.parquet` (one row an image), `pixels
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
+import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,15 +22,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from plenish import files
-from plenish.datasets import test_access_log as reads
-from plenish.datasets.arrays import save_array
-from plenish.datasets.pixels import PixelStore, RawShards, chunks
+from plenish.datasets.pixels import RawShards, chunks
 from plenish.datasets.schema import PARTS, LabelSchema, Manifest, Part
-from plenish.datasets.tables import split_table, write_table
-from plenish.datasets.verifying import table_problem, verify
+from plenish.datasets.tables import save_array, save_split, split_table
 from plenish.errors import InputError, unknown
+from plenish.progress import progress, warn
 from plenish.wording import plural
 
+_CHUNK_BYTES = 32 << 20
 Purpose = Literal["train", "select", "score", "study", "report", "export", "profile"]
 _NO_TEST: tuple[Purpose, ...] = ("train", "select")
 
@@ -131,7 +133,7 @@ class Dataset:
         """Use `Dataset.open`."""
         self.path, self.manifest = path, manifest
         shape = (manifest.size, manifest.size, manifest.channels)
-        self.pixels: PixelStore = RawShards(path / "pixels", manifest.count, shape, manifest.shard)
+        self.pixels = RawShards(path / "pixels", manifest.count, shape, manifest.shard)
 
     @classmethod
     def open(cls, path: Path | str) -> Dataset:
@@ -198,12 +200,36 @@ class Dataset:
         return table
 
     @functools.cached_property
-    def _table_problem(self) -> str:
-        return table_problem(self.path, self.manifest)
+    def _table_is_sound(self) -> bool:
+        return files.sha256_file(self.path / "samples.parquet") == self.manifest.table_file_sha256
+
+    def _check_table(self) -> None:
+        if not self._table_is_sound:
+            raise InputError(
+                f"{self.path / 'samples.parquet'} does not match its hash; it was altered after it was made. "
+                "Restore it."
+            )
 
     def verify(self) -> None:
-        """Check all pixels and the table against their hashes; InputError when either was altered."""
-        verify(self.path, self.manifest, self.pixels)
+        """Check all pixels and the table against their hashes, in flat memory.
+
+        Raises:
+            InputError: either was altered after it was made.
+        """
+        self._check_table()
+        listed = self.column("sha256")
+        found: list[str] = []
+        with progress("verify", len(self)) as bar:
+            for rows in chunks(len(self), max(1, _CHUNK_BYTES // (self.size**2 * self.channels))):
+                found += [hashlib.sha256(image.data).hexdigest() for image in self.pixels.read(rows)]
+                bar.advance(len(rows))
+        altered = [row for row, (one, other) in enumerate(zip(found, listed)) if one != other]
+        if altered or hashlib.sha256("".join(found).encode()).hexdigest() != self.manifest.pixels_hash:
+            first = f", row {altered[0]} first" if altered else ""
+            raise InputError(
+                f"{self.path / 'pixels'} does not match its hashes ({len(altered):,} of {len(self):,} "
+                f"images differ{first}); it was altered after it was made. Restore it."
+            )
 
     def column(self, name: str) -> list[Any]:
         """One column of the table, read by itself: the whole table of a large Dataset is large."""
@@ -249,8 +275,7 @@ class Dataset:
         Raises:
             InputError: there is none of that name, or its table or samples.parquet was altered.
         """
-        if self._table_problem:
-            raise InputError(self._table_problem)
+        self._check_table()
         path = self.path / "splits" / f"{name}.parquet"
         if not path.is_file():
             if self.split_names():
@@ -279,12 +304,8 @@ class Dataset:
         path = self.path / "splits" / f"{name}.parquet"
         if path.exists():
             raise self.frozen(name)
-        table, about = split_table(self.table["id"].tolist(), parts, manifest)
         with files.reporting_disk(path):
-            path.parent.mkdir(exist_ok=True)
-            # The manifest goes first: a table without one could not be read.
-            files.write_json(path.with_suffix(".json"), about)
-            write_table(path, table)
+            save_split(self.path, name, self.table["id"].tolist(), parts, manifest)
         return self.split(name)
 
     def frozen(self, name: str) -> InputError:
@@ -314,7 +335,7 @@ class Dataset:
                 f"The split '{split}' of {self.path} has no {part} images; make another with --name."
             )
         if part == "test":
-            reads.record(self.path, frozen.name, frozen.hash, purpose)
+            self.record_test_read(frozen, purpose)
         return Subset(self, rows, part, split, frozen.hash)
 
     def all_rows(self) -> Subset:
@@ -329,7 +350,21 @@ class Dataset:
 
     def test_reads(self, split: str = "default") -> int:
         """How often the test part of a split was read so far."""
-        return reads.count(self.path, split)
+        log = self._test_log(split)
+        return len(log.read_text(encoding="utf-8").splitlines()) if log.exists() else 0
+
+    def record_test_read(self, split: Split, purpose: str) -> None:
+        """Add a reading of the test part to its record; only warn where that cannot be written."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        line = json.dumps({"time": now, "purpose": purpose, "split": split.hash}) + "\n"
+        try:
+            with self._test_log(split.name).open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            warn(f"the reading of the test part could not be recorded in {self.path} ({error.strerror}).")
+
+    def _test_log(self, split: str) -> Path:
+        return self.path / "splits" / f"{split}.test-reads.jsonl"
 
     # Arrays and caches
 

@@ -1,7 +1,7 @@
-"""Pixel stores: a Dataset's images behind one small interface.
+"""A Dataset's pixels: a row of `.npy` shards of raw uint8, N×H×W×C.
 
-The default store is a row of `.npy` shards of raw uint8, N×H×W×C. They are read with positioned reads into
-a new buffer: unlike a memory map, a shuffled epoch leaves nothing behind in the process's resident memory.
+They are read with positioned reads into a new buffer: unlike a memory map, a shuffled epoch leaves nothing
+behind in the process's resident memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +21,6 @@ from plenish.errors import InputError
 from plenish.wording import agree
 
 SHARD_BYTES = 32 * 2**20
-
-
-class PixelStore(Protocol):
-    """Images by row number."""
-
-    shape: tuple[int, int, int]
-
-    def __len__(self) -> int:
-        """Number of images."""
-
-    def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The images of `rows`, N×H×W×C uint8, in the order asked for."""
 
 
 def shard_length(size: int, channels: int) -> int:
@@ -46,7 +34,7 @@ def shard_name(index: int) -> str:
 
 
 class RawShards:
-    """The default PixelStore: `pixels/00000.npy`, … each with `shard` images, the last with fewer."""
+    """Images by row number: `pixels/00000.npy`, … each with `shard` images, the last with fewer."""
 
     def __init__(self, folder: Path, count: int, shape: tuple[int, int, int], shard: int) -> None:
         """Open the store.
@@ -63,16 +51,18 @@ class RawShards:
         self.folder, self.shape, self.shard = folder, shape, shard
         self._count = count
         self._bytes = int(np.prod(shape))
-        self._files: dict[int, tuple[int, int]] = {}
+        self._files: dict[int, int] = {}
         self._lock = threading.Lock()
-        for index in range(-(-count // shard)):
-            expected = min(shard, count - index * shard)
-            self._check(folder / shard_name(index), expected)
+        self._headers = [
+            self._header(folder / shard_name(start // shard), min(shard, count - start))
+            for start in range(0, count, shard)
+        ]
 
     def __len__(self) -> int:
         return self._count
 
-    def _check(self, path: Path, images: int) -> None:
+    def _header(self, path: Path, images: int) -> int:
+        """Bytes before the first image."""
         try:
             actual = path.stat().st_size
         except FileNotFoundError:
@@ -85,18 +75,14 @@ class RawShards:
                 f"{path} has {actual} bytes where {agree(images, 'image', 'needs', 'need')} {payload}; "
                 "restore it or make the Dataset again."
             )
+        return actual - payload
 
-    def _open(self, index: int) -> tuple[int, int]:
+    def _open(self, index: int) -> int:
         with self._lock:
             if index not in self._files:
-                path = self.folder / shard_name(index)
-                descriptor = os.open(path, os.O_RDONLY)
-                images = min(self.shard, self._count - index * self.shard)
-                self._files[index] = descriptor, path.stat().st_size - images * self._bytes
+                self._files[index] = os.open(self.folder / shard_name(index), os.O_RDONLY)
                 if len(self._files) > 512:
-                    old, (handle, _) = next(iter(self._files.items()))
-                    del self._files[old]
-                    os.close(handle)
+                    os.close(self._files.pop(next(iter(self._files))))
             return self._files[index]
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -111,8 +97,8 @@ class RawShards:
         edges = [0, *breaks.tolist(), len(rows)] if len(rows) else [0]
         for start, stop in itertools.pairwise(edges):
             shard = int(shards[start])
-            descriptor, header = self._open(shard)
-            offset = header + (int(rows[start]) - shard * self.shard) * self._bytes
+            descriptor = self._open(shard)
+            offset = self._headers[shard] + (int(rows[start]) - shard * self.shard) * self._bytes
             view = flat[start * self._bytes : stop * self._bytes]
             while len(view):
                 got = os.preadv(descriptor, [view], offset)
@@ -124,15 +110,12 @@ class RawShards:
         return out
 
     def __del__(self) -> None:
-        for descriptor, _ in getattr(self, "_files", {}).values():
+        for descriptor in getattr(self, "_files", {}).values():
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"folder": self.folder, "count": self._count, "shape": self.shape, "shard": self.shard}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RawShards, (self.folder, self._count, self.shape, self.shard)
 
 
 def chunks(total: int, size: int) -> Iterator[NDArray[np.int64]]:

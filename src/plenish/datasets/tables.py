@@ -1,28 +1,23 @@
-"""Parquet: the rows of a Dataset and of its splits."""
+"""What a Dataset holds beside pixels: its rows and splits (Parquet), and arrays with one row an image."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from plenish import files, invocation
 from plenish.datasets.schema import PARTS, LabelSchema
 from plenish.errors import InputError
 from plenish.wording import plural
-
-
-def _label_type(labels: LabelSchema) -> Any:
-    kinds = {
-        "none": pa.null(), "categorical": pa.string(), "multilabel": pa.list_(pa.string()),
-        "continuous": pa.list_(pa.float32()),
-    }  # fmt: skip
-    return kinds[labels.kind]
 
 
 def write_rows(
@@ -39,11 +34,15 @@ def write_rows(
         labels: what their labels are.
         types: types of user columns; those of other columns are found from the values.
     """
+    label = {
+        "none": pa.null(), "categorical": pa.string(), "multilabel": pa.list_(pa.string()),
+        "continuous": pa.list_(pa.float32()),
+    }  # fmt: skip
     arrays = {}
     for column in dict.fromkeys(key for row in rows for key in row):
         values = [row.get(column) for row in rows]
         if column == "label":
-            arrays[column] = pa.array(values, _label_type(labels))
+            arrays[column] = pa.array(values, label[labels.kind])
         elif column in ("id", "group", "origin", "sha256", "source", "part"):
             arrays[column] = _texts(values)
         else:
@@ -58,57 +57,35 @@ def _texts(values: Sequence[Any]) -> pa.Array:
     return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
-def join_rows(parts: Sequence[Path], out: Path, leave_out: tuple[str, ...] = ()) -> str:
-    """Join the shards' rows into one table, row group by row group, and return the content's SHA-256.
+def open_rows(parts: Sequence[Path]) -> ds.Dataset:
+    """The shards' rows as one table.
 
     A column whose type differs between shards (all empty in one, say) is promoted; text wins.
     """
-    schema = _common_schema([pq.read_schema(path) for path in parts], leave_out)
+    types: dict[str, set[pa.DataType]] = {}
+    for field in itertools.chain.from_iterable(map(pq.read_schema, parts)):
+        types.setdefault(field.name, set()).add(field.type)
+    schema = pa.schema([(name, _common_type(found)) for name, found in types.items()])
+    return ds.dataset(list(map(str, parts)), schema=schema)
+
+
+def _common_type(types: Iterable[pa.DataType]) -> pa.DataType:
+    try:
+        return pa.unify_schemas([pa.schema([("", t)]) for t in types], promote_options="permissive")[0].type
+    except pa.ArrowTypeError:
+        return pa.string()
+
+
+def write_samples(rows: ds.Dataset, out: Path) -> str:
+    """Write all rows but for their parts, row group by row group, and return the content's SHA-256."""
+    schema = pa.schema([field for field in rows.schema if field.name != "part"])
     digest = hashlib.sha256(str(schema).encode())
     with pq.ParquetWriter(out, schema) as writer:
-        for path in parts:
-            table = pq.read_table(path)
-            for field in schema:
-                if field.name not in table.column_names:
-                    table = table.append_column(field.name, pa.nulls(len(table)))
-            aligned = table.select(schema.names).cast(schema)
-            digest.update(repr(aligned.to_pydict()).encode())
-            writer.write_table(aligned)
+        for shard in rows.get_fragments():
+            table = shard.to_table(schema=schema)
+            digest.update(repr(table.to_pydict()).encode())
+            writer.write_table(table)
     return digest.hexdigest()
-
-
-def _common_schema(schemas: Sequence[pa.Schema], leave_out: tuple[str, ...]) -> pa.Schema:
-    types: dict[str, Any] = {}
-    for schema in schemas:
-        for field in schema:
-            if field.name in leave_out:
-                continue
-            known = types.get(field.name)
-            if known is None or pa.types.is_null(known):
-                types[field.name] = field.type
-            elif not pa.types.is_null(field.type) and field.type != known:
-                numeric = all(pa.types.is_integer(t) or pa.types.is_floating(t) for t in (known, field.type))
-                types[field.name] = pa.float64() if numeric else pa.string()
-    return pa.schema(list(types.items()))
-
-
-def read_column(parts: Sequence[Path], column: str) -> list[Any] | None:
-    """One column over all shards, or None where no shard has it."""
-    values: list[Any] = []
-    found = False
-    for path in parts:
-        if column in pq.read_schema(path).names:
-            found = True
-            values += pq.read_table(path, columns=[column]).column(0).to_pylist()
-        else:
-            values += [None] * pq.read_metadata(path).num_rows
-    return values if found else None
-
-
-def shared_across(hashes: Sequence[str], parts: Sequence[str]) -> int:
-    """How many different images (by hash) are in more than one part."""
-    first: dict[str, str] = {}
-    return len({one for one, part in zip(hashes, parts) if first.setdefault(one, part) != part})
 
 
 def split_table(
@@ -126,11 +103,9 @@ def split_table(
     wrong = sorted({str(part) for part in parts} - set(PARTS))
     if wrong:
         raise InputError(f"A split's parts are train, val and test, not '{wrong[0]}'.")
-    digest = hashlib.sha256()
-    for row, (i, part) in enumerate(zip(ids, parts, strict=True)):
-        digest.update(f"{chr(10) if row else ''}{i}\t{part}".encode())
-    counts = Counter(str(part) for part in parts)
-    about = {"hash": digest.hexdigest(), "counts": {part: counts.get(part, 0) for part in PARTS}}
+    content = "\n".join(f"{i}\t{part}" for i, part in zip(ids, parts)).encode()
+    counts = {part: list(parts).count(part) for part in PARTS}
+    about = {"hash": hashlib.sha256(content).hexdigest(), "counts": counts}
     made_by = {"command": invocation.record()}
     return pa.table({"id": list(ids), "part": list(parts)}), made_by | dict(manifest) | about
 
@@ -140,3 +115,36 @@ def write_table(path: Path, table: pa.Table) -> None:
     path.parent.mkdir(exist_ok=True)
     with files.atomic_file(path) as file:
         pq.write_table(table, file)
+
+
+def save_split(
+    folder: Path, name: str, ids: Sequence[str], parts: Sequence[str], manifest: Mapping[str, Any]
+) -> None:
+    """Write a split's table and manifest into a Dataset's folder; InputError as in `split_table`."""
+    table, about = split_table(ids, parts, manifest)
+    path = folder / "splits" / f"{name}.parquet"
+    path.parent.mkdir(exist_ok=True)
+    # The manifest goes first: a table without one could not be read.
+    files.write_json(path.with_suffix(".json"), about)
+    write_table(path, table)
+
+
+def save_array(
+    folder: Path, name: str, array: NDArray[Any], manifest: Mapping[str, Any], *, count: int
+) -> None:
+    """Write `arrays/<name>.npy` and its manifest into a Dataset's folder.
+
+    Raises:
+        InputError: the array does not have `count` rows.
+    """
+    if len(array) != count:
+        raise InputError(
+            f"The array '{name}' has {plural(len(array), 'row')} where the Dataset has "
+            f"{plural(count, 'image')}."
+        )
+    path = folder / "arrays" / f"{name}.npy"
+    path.parent.mkdir(exist_ok=True)
+    with files.atomic_file(path) as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+    about = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": files.sha256_file(path)}
+    files.write_json(path.with_suffix(".json"), about | {"command": invocation.record()} | dict(manifest))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import hashlib
 import os
@@ -14,23 +13,16 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from plenish import files, invocation
-from plenish.datasets.arrays import save_array
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.pixels import shard_length, shard_name
 from plenish.datasets.rejections import Rejection, describe
 from plenish.datasets.schema import LabelSchema, Manifest
-from plenish.datasets.tables import (
-    join_rows,
-    read_column,
-    shared_across,
-    split_table,
-    write_rows,
-    write_table,
-)
+from plenish.datasets.tables import open_rows, save_array, save_split, write_rows, write_samples
 from plenish.errors import InputError
 from plenish.wording import agree
 
@@ -148,7 +140,7 @@ class DatasetWriter:
             start += take
             self._pending += take
             if len(self._rows) == self._shard:
-                self._flush()
+                self.flush()
 
     def _complete(self, row: Mapping[str, Any], image: NDArray[np.uint8]) -> dict[str, Any]:
         number = self.count + len(self._rows)
@@ -166,10 +158,6 @@ class DatasetWriter:
         self._rejections.append(rejection)
         self._pending += 1
 
-    def flush(self) -> None:
-        """Write what is not written yet as a last shard; nothing may be added afterwards."""
-        self._flush(last=True)
-
     def rejections(self) -> Iterator[Rejection]:
         """What the finished shards, also an earlier try's, have recorded, in order."""
         for done in self._shards():
@@ -179,8 +167,9 @@ class DatasetWriter:
         """Attach an array with one row an image (latents, features), saved as `arrays/<name>.npy`."""
         self._arrays[name] = array, manifest
 
-    def _flush(self, last: bool = False) -> None:
-        if not self._rows and not (last and self._pending):
+    def flush(self) -> None:
+        """Write what is not written yet as a shard; only the last one may have fewer images."""
+        if not self._pending:
             return
         index = len(list((self.partial / "rows").glob("*.json")))
         if self._rows:
@@ -192,7 +181,6 @@ class DatasetWriter:
         summary = {
             "items": self._pending, "images": len(self._rows), "rejected": len(self._rejections),
             "rejections": [dataclasses.asdict(rejection) for rejection in self._rejections],
-            "hashes": [row["sha256"] for row in self._rows],
         }  # fmt: skip
         files.write_json(self.partial / "rows" / f"{index:05d}.json", summary)
         self.count += len(self._rows)
@@ -200,40 +188,38 @@ class DatasetWriter:
         self._buffer, self._rows, self._rejections, self._pending = [], [], [], 0
 
     def _finish(self) -> None:
-        self._flush(last=True)
+        self.flush()
         if self.count == 0:
             raise InputError(self._nothing())
-        parts = sorted((self.partial / "rows").glob("*.parquet"))
-        table_hash = join_rows(parts, self.partial / "samples.parquet", leave_out=("part",))
-        digest = hashlib.sha256()
-        for done in self._shards():
-            digest.update("".join(done["hashes"]).encode())
-        from_rows = read_column(parts, "part")
-        if from_rows is not None:
-            self.splits = {"default": from_rows} | self.splits
-        ids = read_column(parts, "id") or []
+        rows = open_rows(sorted((self.partial / "rows").glob("*.parquet")))
+        table_hash = write_samples(rows, self.partial / "samples.parquet")
+        core = rows.to_table(columns=[name for name in rows.schema.names if name in ("id", "sha256", "part")])
+        columns = core.to_pydict()
+        ids, hashes = columns["id"], columns["sha256"]
         if len(set(ids)) != len(ids):
             raise InputError(
                 f"{agree(len(ids) - len(set(ids)), 'image', 'has', 'have')} an id that another image has; "
                 "ids must differ."
             )
-        for name, values in self.splits.items():
-            shared = shared_across(read_column(parts, "sha256") or [], values)
-            about_split = {**self.split_manifest, "duplicates_across_parts": shared}
-            table, manifest = split_table(ids, values, about_split)
-            write_table(self.partial / "splits" / f"{name}.parquet", table)
-            files.write_json(self.partial / "splits" / f"{name}.json", manifest)
+        splits = ({"default": columns["part"]} if "part" in columns else {}) | self.splits
+        for name, values in splits.items():
+            in_parts = pd.Series(values).groupby(hashes).nunique()
+            about_split = {**self.split_manifest, "duplicates_across_parts": int((in_parts > 1).sum())}
+            save_split(self.partial, name, ids, values, about_split)
         for name, (array, about) in self._arrays.items():
             save_array(self.partial, name, array, about, count=self.count)
         if self.rejected:
-            self._write_rejected()
-        manifest_ = Manifest(
+            found = [(item.source, describe(item), item.kind) for item in self.rejections()]
+            table = pd.DataFrame(found, columns=["source", "reason", "kind"])
+            table.to_csv(self.partial / "rejected.csv", index=False, lineterminator="\r\n")
+        manifest = Manifest(
             labels=self.labels, size=self.size, channels=self.channels, count=self.count, shard=self._shard,
-            pixels_hash=digest.hexdigest(), table_hash=table_hash, extra=self.extra,
+            pixels_hash=hashlib.sha256("".join(hashes).encode()).hexdigest(), table_hash=table_hash,
+            extra=self.extra,
             table_file_sha256=files.sha256_file(self.partial / "samples.parquet"),
             command=invocation.record(), **self._about,
         )  # fmt: skip
-        files.write_json(self.partial / "dataset.json", manifest_.to_dict())
+        files.write_json(self.partial / "dataset.json", manifest.to_dict())
         shutil.rmtree(self.partial / "rows")
 
     def _nothing(self) -> str:
@@ -245,12 +231,6 @@ class DatasetWriter:
             f"{'not ' * (self.rejected == 1)}be used, so {self.out} was not made; "
             f"the first was {first.source}: {describe(first)}."
         )
-
-    def _write_rejected(self) -> None:
-        with (self.partial / "rejected.csv").open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(("source", "reason", "kind"))
-            table.writerows((item.source, describe(item), item.kind) for item in self.rejections())
 
     @property
     def dataset(self) -> Dataset:

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from plenish import files
-from plenish.datasets import test_access_log
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.pixels import chunks
 from plenish.errors import InputError
@@ -162,7 +161,7 @@ def encode_dataset(model: LoadedAutoencoder, dataset: Dataset, name: str) -> Enc
     for split in dataset.split_names():
         frozen = dataset.split(split)
         if len(frozen.rows("test")):
-            test_access_log.record(dataset.path, split, frozen.hash, "encode")
+            dataset.record_test_read(frozen, "encode")
     config = model.network.config
     space = "latent" if config.latent_features is not None else "bottleneck"
     about = {
