@@ -7,11 +7,7 @@ Every command is also a function here: `plenish.import_dataset`, `plenish.train_
 
 from __future__ import annotations
 
-import functools
 import importlib
-import inspect
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plenish._version import __version__
@@ -30,7 +26,7 @@ if TYPE_CHECKING:
     from plenish.commands.report import write_report as write_report
     from plenish.commands.score import score as score
     from plenish.commands.slides import tile_slides as tile_slides
-    from plenish.commands.study import study as run_study  # noqa: F401
+    from plenish.commands.study import run_study as run_study
     from plenish.commands.study_autoencoders import study_autoencoders as study_autoencoders
     from plenish.commands.train_autoencoder import train_autoencoder as train_autoencoder
     from plenish.commands.train_gan import train_gan as train_gan
@@ -43,59 +39,34 @@ if TYPE_CHECKING:
     from plenish.settings import use as use
 
 _HOMES = {
-    "Dataset": "plenish.datasets.dataset",
-    "Run": "plenish.runs",
-    "demo": "plenish.commands.demo",
-    "encode": "plenish.commands.encode",
-    "export_dataset": "plenish.commands.datasets",
-    "export_model": "plenish.commands.export_model",
-    "generate": "plenish.commands.generate",
-    "import_dataset": "plenish.commands.datasets",
-    "load_exported": "plenish.latent.exporting",
-    "load_generator": "plenish.latent.sampling",
-    "make_dataset": "plenish.latent.sampling",
-    "make_phantom": "plenish.commands.datasets",
-    "profile_dataset": "plenish.commands.profile",
-    "run_study": "plenish.commands.study",
-    "score": "plenish.commands.score",
-    "study_autoencoders": "plenish.commands.study_autoencoders",
-    "split_dataset": "plenish.commands.datasets",
-    "tile_slides": "plenish.commands.slides",
-    "train_autoencoder": "plenish.commands.train_autoencoder",
-    "train_gan": "plenish.commands.train_gan",
-    "train_generator": "plenish.commands.train_gan",
-    "use": "plenish.settings",
-    "write_report": "plenish.commands.report",
+    "commands.datasets": ("export_dataset", "import_dataset", "make_phantom", "split_dataset"),
+    "commands.demo": ("demo",),
+    "commands.encode": ("encode",),
+    "commands.export_model": ("export_model",),
+    "commands.generate": ("generate",),
+    "commands.profile": ("profile_dataset",),
+    "commands.report": ("write_report",),
+    "commands.score": ("score",),
+    "commands.slides": ("tile_slides",),
+    "commands.study": ("run_study",),
+    "commands.study_autoencoders": ("study_autoencoders",),
+    "commands.train_autoencoder": ("train_autoencoder",),
+    "commands.train_gan": ("train_gan", "train_generator"),
+    "datasets.dataset": ("Dataset",),
+    "latent.exporting": ("load_exported",),
+    "latent.sampling": ("load_generator", "make_dataset"),
+    "runs": ("Run",),
+    "settings": ("use",),
 }
+_MODULES = {name: f"plenish.{module}" for module, names in _HOMES.items() for name in names}
 
-_NAMED_OTHERWISE = {"run_study": "study"}
-"""`plenish.study` is the package: importing it would take the function's place."""
-
-__all__ = ["InputError", "CheckFailed", "PlenishError", "__version__", *sorted(_HOMES)]
+__all__ = ["InputError", "CheckFailed", "PlenishError", "__version__", *sorted(_MODULES)]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        found = getattr(importlib.import_module(_HOMES[name]), _NAMED_OTHERWISE.get(name, name))
-        plain = isinstance(found, type) or name == "use" or hasattr(found, "parameters")
-        return found if plain else _taking_strings(found)
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'plenish' has no attribute '{name}'")
-
-
-def _taking_strings(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, with its paths also accepted as strings."""
-    paths = {name for name, kind in function.__annotations__.items() if kind in ("Path", "Path | None")}
-    signature = inspect.signature(function)
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        given = signature.bind(*args, **kwargs)
-        for name in paths & given.arguments.keys():
-            if isinstance(given.arguments[name], str):
-                given.arguments[name] = Path(given.arguments[name])
-        return function(*given.args, **given.kwargs)
-
-    return call
 
 
 def __dir__() -> list[str]:

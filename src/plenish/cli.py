@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from plenish import settings
 from plenish._version import __version__
 from plenish.configuration import option_name
-from plenish.errors import InputError, PlenishError, unknown
+from plenish.errors import InputError, PlenishError, first_line, unknown
 from plenish.files import disk_sentence
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "generate": ("generate:generate", "make a synthetic Dataset from a trained generator"),
     "export-model": ("export_model:export_model", "write a trained generator for other programs"),
     "score": ("score:score", "distance of synthetic images to real ones, and copies among them"),
-    "study": ("study:study", "does synthetic data help a classifier: arms, seeds, verdict"),
+    "study": ("study:run_study", "does synthetic data help a classifier: arms, seeds, verdict"),
     "study autoencoders": (
         "study_autoencoders:study_autoencoders",
         "one autoencoder a class, compared by their errors",
@@ -147,7 +147,7 @@ def _internal_error(error: Exception) -> int:
     with tempfile.NamedTemporaryFile("w", prefix="plenish-", suffix=".log", delete=False) as file:
         file.write(traceback.format_exc())
     print(
-        f"plenish: internal error: {type(error).__name__}: {str(error).partition(chr(10))[0]} "
+        f"plenish: internal error: {type(error).__name__}: {first_line(error)} "
         f"(details in {file.name}; please report it with them).",
         file=sys.stderr,
     )

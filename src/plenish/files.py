@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from plenish.errors import InputError
+from plenish.errors import InputError, first_line
 
 RESUME_HINT = "the same command resumes it"
 _MARKER = "partial.json"
@@ -79,6 +79,22 @@ def read_json(path: Path) -> Any:
         raise InputError(
             f"{path} is not valid JSON; restore it from a copy or make the folder again."
         ) from None
+
+
+def read_yaml(path: Path, name: str) -> Any:
+    """Read a YAML file; InputError, which calls it by `name`, when it cannot be read."""
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{name} {path} cannot be read ({error.strerror or error}).") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{name} {path} is not a text file; give a YAML file.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark is not None else ""
+        raise InputError(f"{name} {path} is not YAML ({first_line(error)}{where}).") from None
 
 
 def finite(value: Any) -> Any:

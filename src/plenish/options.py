@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from plenish import settings
+from plenish import files, settings
 from plenish.configuration import check_bounds
 from plenish.errors import InputError, first_line, nearest, unknown
 from plenish.invocation import REQUIRED, Command, Parameter, fields_of
@@ -152,10 +152,7 @@ def _bare_words(
 
 def _from_file(path: Path, options: Mapping[str, Parameter]) -> dict[str, Any]:
     """The options in a YAML file, by parameter."""
-    try:
-        content = _yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--config: {path} cannot be read ({error}).") from None
+    content = files.read_yaml(path, "--config:")
     if not isinstance(content, dict):
         raise InputError(f"--config: {path} holds no options; write them as 'name: value', one a line.")
     found = {}

@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -31,6 +31,7 @@ LAYOUT = 2
 FIRST_PROCESS_SECONDS = 600.0
 """Longest wait of the other processes of a job for the Run that the first one makes."""
 _FROZEN = {"kind", "created", "seed", "data", "parents", "config", "versions"}
+_LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "pillow")
 Kind = Literal["generator", "autoencoder", "classifier", "study", "autoencoder-study"]
 State = Literal["new", "running", "interrupted", "diverged", "failed", "complete"]
 
@@ -338,13 +339,16 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def versions() -> dict[str, str]:
-    """Versions of Plenish and of the libraries that decide its numbers, found without importing them."""
+def versions(packages: Iterable[str] = _LIBRARIES) -> dict[str, str]:
+    """Versions of Plenish, Python and of packages that are installed, found without importing them.
+
+    By default, of the libraries that decide Plenish's numbers.
+    """
     import importlib.metadata
     import platform
 
     found = {"plenish": __version__, "python": platform.python_version()}
-    for package in ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "pillow"):
+    for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found

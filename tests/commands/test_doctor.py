@@ -108,7 +108,7 @@ def test_a_missing_library_is_named_with_its_fix(monkeypatch: pytest.MonkeyPatch
     )
     with pytest.raises(CheckFailed, match="pip install timm"):
         doctor.doctor(benchmark=False)
-    monkeypatch.setitem(doctor.REQUIRED, "timm", ("json", "classifiers"))
+    monkeypatch.setitem(doctor.REQUIRED, "timm", "json")
     assert "umap" in [row["extra"] for row in doctor.doctor(benchmark=False).missing]
 
 

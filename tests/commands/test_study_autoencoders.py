@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from plenish import cli
-from plenish.commands.study import study
+from plenish.commands.study import run_study
 from plenish.commands.study_autoencoders import study_autoencoders
 from plenish.errors import InputError
 from plenish.files import RESUME_HINT
@@ -57,7 +57,7 @@ def test_stripes_of_two_directions_are_told_apart(stripes, tmp_path: Path, recip
 def test_a_study_of_training_data_does_not_continue_in_its_folder(tmp_path: Path, stripes) -> None:
     Run.create(tmp_path / "study", "autoencoder-study", {})
     with pytest.raises(InputError, match="autoencoder-study Run"):
-        study(stripes().path, tmp_path / "study")
+        run_study(stripes().path, tmp_path / "study")
 
 
 def test_it_goes_on_where_it_stopped_and_trains_nothing_twice(

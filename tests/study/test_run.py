@@ -155,7 +155,7 @@ def test_the_record_is_complete_and_the_test_part_counted(
     make_real: Any, make_synthetic: Any, tmp_path: Path
 ) -> None:
     real = make_real(group=4)
-    result = commands.study(
+    result = commands.run_study(
         real, tmp_path / "study", synthetic=make_synthetic("fake", real), seeds=2,
         arms=("real", "real+synthetic"), **{**FAST, "steps": 10},
     )  # fmt: skip

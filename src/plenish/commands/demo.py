@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from plenish.commands.generate import generate
 from plenish.commands.profile import profile_dataset
 from plenish.commands.report import write_report
 from plenish.commands.score import score
-from plenish.commands.study import study
+from plenish.commands.study import run_study
 from plenish.commands.train_gan import train_gan
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
@@ -78,53 +77,44 @@ def demo(
              "kimg": kimg, "phantom": None if data else [patients, tiles]}  # fmt: skip
     _same_as_before(out, asked)
     real, run, synthetic, page = out / "real", out / "gan", out / "synthetic", out / "report.html"
-    steps = _Steps(real)
+    seconds: dict[str, float] = {}
+
+    def step(name: str, made: Path | None, verb: Any, /, *args: Any, **options: Any) -> Any:
+        """Do a step unless `made` is there; training and study (None) know by themselves what is done."""
+        if made is not None and made.exists():
+            return None
+        say(f"— {name}")
+        begun = time.monotonic()
+        with files.resumable_from(real.exists):
+            result = verb(*args, **options)
+        seconds[name] = round(time.monotonic() - begun, 1)
+        return result
+
     try:
         if data is None:
-            phantom = {"patients": patients, "tiles": tiles, "size": size, "seed": seed}
-            steps.run("phantom", real, make_phantom, real, **phantom)
+            step("phantom", real, make_phantom, real, patients=patients, tiles=tiles, size=size, seed=seed)
         else:
             # The folder is called 'real' in every demo, which would tell a reader of the report nothing.
             name = data.stem if data.is_file() else data.resolve().name
-            steps.run("import", real, import_dataset, data, real, size=size, name=name)
+            step("import", real, import_dataset, data, real, size=size, name=name)
     except InputError:
         _withdraw(out)
         raise
     split = _whole_split(Dataset.open(real))
     chosen = {"seed": seed, "split": split}
     made = real / "splits" / f"{split}.parquet"
-    steps.run("split", made, split_dataset, real, seed=seed, name=split)
-    steps.run("profile", out / "profile", profile_dataset, real, out / "profile", split=split)
-    steps.run("train", None, train_gan, real, run, recipe=recipe, kimg=kimg, **chosen)
-    steps.run("generate", synthetic, generate, run, synthetic, like=real, seed=seed)
-    steps.run("score", out / "score", score, real, synthetic, out / "score", **chosen)
+    step("split", made, split_dataset, real, seed=seed, name=split)
+    step("profile", out / "profile", profile_dataset, real, out / "profile", split=split)
+    step("train", None, train_gan, real, run, recipe=recipe, kimg=kimg, **chosen)
+    step("generate", synthetic, generate, run, synthetic, like=real, seed=seed)
+    step("score", out / "score", score, real, synthetic, out / "score", **chosen)
     arms = {"synthetic": synthetic, "arms": _ARMS, "seeds": seeds}
-    result = steps.run("study", None, study, real, out / "study", **arms, **chosen)
+    result = step("study", None, run_study, real, out / "study", **arms, **chosen)
     page.unlink(missing_ok=True)
     parts = {"data": real, "run": run, "synthetic": synthetic, "score": out / "score", "study": out / "study"}
     write_report(page, **parts, split=split)
     copies = files.read_json(out / "score" / "score.json")["copies"]
-    return Demo(out, result.verdict, describe_copies(copies), steps.seconds)
-
-
-class _Steps:
-    """Steps that are not done again where what they make is there, and the time that each took."""
-
-    def __init__(self, real: Path) -> None:
-        self.real, self.seconds = real, dict[str, float]()
-
-    def run(
-        self, name: str, made: Path | None, verb: Callable[..., Any], /, *args: Any, **options: Any
-    ) -> Any:
-        """Do a step unless `made` is there; training and study (None) know by themselves what is done."""
-        if made is not None and made.exists():
-            return None
-        say(f"— {name}")
-        begun = time.monotonic()
-        with files.resumable_from(self.real.exists):
-            result = verb(*args, **options)
-        self.seconds[name] = round(time.monotonic() - begun, 1)
-        return result
+    return Demo(out, result.verdict, describe_copies(copies), seconds)
 
 
 def _whole_split(dataset: Dataset) -> str:

@@ -7,9 +7,7 @@ training speed is measured against.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -19,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plenish import files, settings
-from plenish._version import __version__
-from plenish.errors import CheckFailed, InputError
+from plenish.errors import CheckFailed, InputError, first_line
 from plenish.invocation import command
+from plenish.runs import versions
 
 if TYPE_CHECKING:
     from plenish.training.hardware import Convolution
@@ -29,22 +27,11 @@ if TYPE_CHECKING:
 SIZES = (32, 64, 128, 250)
 
 REQUIRED = {
-    "torch": ("torch", "networks"),
-    "torchvision": ("torchvision", "networks"),
-    "timm": ("timm", "classifiers"),
-    "numpy": ("numpy", "arrays"),
-    "scipy": ("scipy", "statistics"),
-    "pandas": ("pandas", "tables"),
-    "pyarrow": ("pyarrow", "tables"),
-    "pillow": ("PIL", "images"),
-    "safetensors": ("safetensors", "checkpoints"),
-    "pyyaml": ("yaml", "recipes"),
-    "rich": ("rich", "terminal"),
-    "tensorboard": ("tensorboard", "curves while training"),
-    "matplotlib": ("matplotlib", "figures"),
-    "jinja2": ("jinja2", "reports"),
-}
-"""What nothing works without: distribution → module, and what it is needed for."""
+    name: name
+    for name in ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "rich",
+                 "tensorboard", "matplotlib", "jinja2")
+} | {"pillow": "PIL", "pyyaml": "yaml"}  # fmt: skip
+"""Modules of what nothing works without, by distribution."""
 EXTRAS = {
     "inception": (("torch_fidelity",), "FID with Inception features"),
     "slides": (("openslide", "tifffile", "imagecodecs", "shapely"), "whole-slide images"),
@@ -152,7 +139,8 @@ def doctor(*, benchmark: bool = True, sizes: list[int] | None = None, plot: Path
         convolutions = [hardware.time_convolution(size, gpu, remarks) for size in sizes]
         rates = hardware.matrix_rates([torch.device("cpu"), *([gpu] if gpu else [])])
     found = Checkup(
-        versions=_versions(), cpu=hardware.describe_cpu(), gpus=gpus, missing=missing_extras(),
+        versions=versions(REQUIRED) | {"system": platform.platform(terse=True)},
+         cpu=hardware.describe_cpu(), gpus=gpus, missing=missing_extras(),
         weights=cached_weights(), disk=_disk(), convolutions=convolutions,
         matrix_gflops=rates, remarks=remarks,
     )  # fmt: skip
@@ -181,31 +169,17 @@ def _check_options(benchmark: bool, sizes: Sequence[int], smallest: int, plot: P
 
 def _check_required() -> None:
     """Raise CheckFailed, with the fix, when a library that nothing works without is missing or broken."""
-    absent = [name for name, (module, _) in REQUIRED.items() if importlib.util.find_spec(module) is None]
+    absent = [name for name, module in REQUIRED.items() if importlib.util.find_spec(module) is None]
     if absent:
         raise CheckFailed(f"Missing: {', '.join(absent)}; install with 'pip install {' '.join(absent)}'.")
     for module in ("numpy", "torch"):
         try:
             importlib.import_module(module)
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckFailed(
-                f"{module} is installed but cannot be loaded ({reason}); "
+                f"{module} is installed but cannot be loaded ({first_line(error)}); "
                 f"install it again with 'pip install --force-reinstall {module}'."
             ) from error
-
-
-def _versions() -> dict[str, str]:
-    found = {
-        "plenish": __version__,
-        "python": platform.python_version(),
-        "system": platform.platform(terse=True),
-    }
-    for name in REQUIRED:
-        # A module without a distribution (a vendored copy) works as well, and has no version to tell.
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
 
 
 def _remarks(gpus: Sequence[dict[str, Any]], bfloat16: bool) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from plenish import files
+from plenish.configuration import check_bounds
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.runs import Run
@@ -41,8 +42,7 @@ def export_model(
         InputError: no such Run or checkpoint, or a package is missing.
         CheckFailed: what was written does not make the network's images.
     """
-    if opset not in OPSETS:
-        raise InputError(f"--opset must be from {OPSETS[0]} to {OPSETS[-1]}, not {opset}.")
+    check_bounds("--opset", opset, {"least": OPSETS[0], "most": OPSETS[-1]})
     if format == "onnx":
         _require("onnx", "onnxscript")
     files.refuse_existing(out)

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from plenish.configuration import check_bounds
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.runs import Run
@@ -55,10 +56,7 @@ def generate(
     Raises:
         InputError: the Run was trained on other rows than train, or the options do not fit it.
     """
-    if n is not None and n < 1:
-        raise InputError(f"-n must be at least 1, not {n}.")
-    if n is not None and n > _MOST:
-        raise InputError(f"-n must be at most {_MOST:,}, not {n:,}.")
+    check_bounds("-n", n, {"least": 1, "most": _MOST})
     chosen = _assignments(options or [])
     if truncation is not None:
         if not 0 <= truncation <= 1:

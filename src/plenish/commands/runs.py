@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from plenish.configuration import check_bounds
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.runs import Run
@@ -84,10 +85,7 @@ def prune_runs(folder: Path, *, keep: int = 1) -> dict[str, Any]:
         folder: a Run, or a folder of Runs.
         keep: how many of the newest checkpoints to keep beside the best.
     """
-    if keep < 1:
-        raise InputError(
-            f"--keep must be at least 1, not {keep}; a Run without a checkpoint could not be used."
-        )
+    check_bounds("--keep", keep, {"least": 1})  # A Run without a checkpoint could not be used.
     from plenish.training.checkpoints import prune_checkpoints
 
     removed: list[str] = []

@@ -10,7 +10,7 @@ from plenish.study.summaries import Study
 
 
 @command("study")
-def study(
+def run_study(
     real: Path, out: Path, *, generator: Path | None = None, synthetic: Path | None = None,
     how: StudyConfig = StudyConfig(),
 ) -> Study:  # fmt: skip
@@ -34,6 +34,8 @@ def study(
         InputError: inputs unfit for a study, or a folder that holds a study with other settings.
     """
     from plenish.report.build import with_report
-    from plenish.study.experiment import run_study
+    from plenish.study import experiment
 
-    return with_report(run_study(real, out, how, generator=generator, synthetic=synthetic), "study")
+    return with_report(
+        experiment.run_study(real, out, how, generator=generator, synthetic=synthetic), "study"
+    )

@@ -88,7 +88,7 @@ def export_generator(run: Path, out: Path, format: Format, checkpoint: str, opse
     return ExportedModel(out, file, difference)
 
 
-def load_exported(folder: Path) -> Sampler:
+def load_exported(folder: Path | str) -> Sampler:
     """The generator of a safetensors export, on the CPU in evaluation mode; nothing is unpickled.
 
     Args:
@@ -97,6 +97,7 @@ def load_exported(folder: Path) -> Sampler:
     Raises:
         InputError: the folder holds no such export, or its file was changed.
     """
+    folder = Path(folder)
     facts = files.read_json(folder / "config.json")
     if not isinstance(facts, dict) or facts.get("format") != "safetensors":
         raise InputError(f"{folder} is not a safetensors export; make one with --as safetensors.")

@@ -80,9 +80,9 @@ def load_generator(run: Path | str, checkpoint: str = "best") -> Loaded:
 
 
 def make_dataset(
-    loaded: Loaded, out: Path, n: int | None = None, *, label: str | None = None, like: Path | None = None,
-    latents: NDArray[Any] | None = None, space: Space = "z", options: Mapping[str, Any] = {}, seed: int = 0,
-    name: str | None = None,
+    loaded: Loaded, out: Path | str, n: int | None = None, *, label: str | None = None,
+    like: Path | str | None = None, latents: NDArray[Any] | None = None, space: Space = "z",
+    options: Mapping[str, Any] = {}, seed: int = 0, name: str | None = None,
 ) -> Dataset:  # fmt: skip
     """Make a synthetic Dataset from a trained generator.
 
@@ -123,7 +123,7 @@ def make_dataset(
     source = loaded.provenance() | chosen | {"seed": seed}
     if given is not None:
         source |= {"space": space, "latents_sha256": hashlib.sha256(given.tobytes()).hexdigest()}
-    with _writer(loaded, out, name, source, {"n": n, "label": label, "like": followed}) as writer:
+    with _writer(loaded, Path(out), name, source, {"n": n, "label": label, "like": followed}) as writer:
         with progress("generating", n, "images", done=writer.skip) as bar:
             for start in range(writer.skip, n, _BLOCK):
                 piece = slice(start, min(start + _BLOCK, n))

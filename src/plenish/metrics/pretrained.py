@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plenish import files
-from plenish.errors import InputError
+from plenish.errors import InputError, first_line
 from plenish.metrics.domain import resized
 from plenish.metrics.weights import read_weights
 from plenish.progress import progress
@@ -171,9 +171,8 @@ class DinoV2Extractor(_Pretrained):
                 DINOV2, pretrained=weights is None, num_classes=0, dynamic_img_size=True
             )
         except Exception as error:  # timm's and the hub's failures share no type
-            first = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
             raise InputError(
-                f"{DINOV2} could not be downloaded ({first.strip(' .')}); "
+                f"{DINOV2} could not be downloaded ({first_line(error)[:120].strip(' .')}); "
                 "give a local copy with --weights FILE or use --features domain."
             ) from None
         digest = None

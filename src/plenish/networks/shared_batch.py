@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from plenish.errors import first_line
 from plenish.networks.layers import linear_map
 
 
@@ -79,7 +80,7 @@ def reduce_(x: Tensor, operation: Any = None) -> Tensor:
     try:
         distributed.all_reduce(x, operation or distributed.ReduceOp.SUM)
     except RuntimeError as error:
-        raise ProcessLost(str(error).partition("\n")[0]) from error
+        raise ProcessLost(first_line(error)) from error
     return x
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from plenish import files
 from plenish.errors import InputError, unknown
 from plenish.networks.families import BUILT_IN
 
@@ -75,7 +76,18 @@ def load_recipe(name: str, kind: str | None = None) -> Recipe:
     Raises:
         InputError: no such recipe (the nearest is named), of another kind, or the file is not a recipe.
     """
-    recipe = _read_recipe(name, kind)
+    if name == AUTO:
+        raise InputError(
+            "The recipe auto is chosen for a Dataset; 'plenish train gan DATA RUN --recipe auto --dry-run' "
+            "shows what it would be."
+        )
+    path, shipped = Path(name), recipe_names()
+    if name in shipped:
+        path = Path(__file__).parent / f"{name}.yaml"
+    elif path.suffix not in (".yaml", ".yml"):
+        fitting = [known for known in shipped if kind in (None, load_recipe(known).kind)]
+        raise unknown("recipe", name, [*fitting, *([AUTO] if kind in (None, "generator") else [])])
+    recipe = _read_recipe(path)
     if kind is not None and recipe.kind != kind:
         raise InputError(
             f"The recipe {recipe.name} is for 'plenish {VERBS[recipe.kind]}', not for "
@@ -84,31 +96,8 @@ def load_recipe(name: str, kind: str | None = None) -> Recipe:
     return recipe
 
 
-def _read_recipe(name: str, wanted: str | None) -> Recipe:
-    """A recipe; `wanted` is the kind of those named to who mistyped."""
-    import yaml
-
-    if name == AUTO:
-        raise InputError(
-            "The recipe auto is chosen for a Dataset; 'plenish train gan DATA RUN --recipe auto --dry-run' "
-            "shows what it would be."
-        )
-    own = Path(name)
-    shipped = name in recipe_names()
-    if not shipped and own.suffix not in (".yaml", ".yml"):
-        fitting = [known for known in recipe_names() if wanted in (None, _read_recipe(known, None).kind)]
-        raise unknown("recipe", name, [*fitting, *([AUTO] if wanted in (None, "generator") else [])])
-    path = Path(__file__).parent / f"{name}.yaml" if shipped else own
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"The recipe {path} cannot be read ({error.strerror or error}).") from None
-    except UnicodeDecodeError:
-        raise InputError(f"The recipe {path} is not a text file; give a YAML file.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark is not None else ""
-        raise InputError(f"The recipe {path} is not YAML ({str(error).splitlines()[0]}{where}).") from None
+def _read_recipe(path: Path) -> Recipe:
+    content = files.read_yaml(path, "The recipe")
     kind = content.get("kind", "generator") if isinstance(content, dict) else "generator"
     if kind not in KINDS:
         raise unknown(f"kind of the recipe {path.name}", str(kind), KINDS)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plenish import files
-from plenish.errors import InputError, unknown
+from plenish.errors import InputError, first_line, unknown
 from plenish.progress import warn
 
 if TYPE_CHECKING:
@@ -215,8 +215,9 @@ def load_module(checkpoint: Path, name: str, module: nn.Module) -> None:
     try:
         module.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} cannot be loaded ({reason}); use another checkpoint of the Run.") from None
+        raise InputError(
+            f"{path} cannot be loaded ({first_line(error)}); use another checkpoint of the Run."
+        ) from None
 
 
 def restore_checkpoint(

@@ -15,6 +15,7 @@ from typing import TypeVar
 import torch
 from torch import distributed
 
+from plenish.errors import first_line
 from plenish.networks.shared_batch import ProcessLost, reduce_
 from plenish.runs import Run
 from plenish.training.engine import Engine
@@ -35,7 +36,7 @@ def join(engine: Engine) -> None:
         try:
             distributed.init_process_group(backend, timeout=_PATIENCE)
         except RuntimeError as error:
-            raise ProcessLost(str(error).partition("\n")[0]) from error
+            raise ProcessLost(first_line(error)) from error
 
 
 @contextlib.contextmanager
@@ -86,7 +87,7 @@ def from_main(engine: Engine, make: Callable[[], T]) -> T:
     try:
         distributed.broadcast_object_list(result, src=0, device=torch.device("cpu"))
     except RuntimeError as error:
-        raise ProcessLost(str(error).partition("\n")[0]) from error
+        raise ProcessLost(first_line(error)) from error
     assert result[0] is not None
     succeeded, made = result[0]
     if succeeded:

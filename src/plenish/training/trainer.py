@@ -21,7 +21,7 @@ import torch
 
 from plenish.datasets.batches import Batch, TrainingImages
 from plenish.energy import Meter
-from plenish.errors import CheckFailed, InputError
+from plenish.errors import CheckFailed, InputError, first_line
 from plenish.networks.shared_batch import sharing
 from plenish.progress import Bar, progress, say, warn
 from plenish.runs import Run
@@ -210,7 +210,7 @@ class Trainer:
             return outcome
         except Exception as error:
             if run.status["state"] == "running":
-                run.update_status(state="failed", message=str(error).partition("\n")[0])
+                run.update_status(state="failed", message=first_line(error))
             if not is_out_of_memory(error):
                 raise
             traceback.clear_frames(error.__traceback__)  # They hold what the failed step had made.

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from plenish.errors import first_line
 from plenish.progress import warn
 from plenish.training.engine import Engine
 
@@ -84,8 +85,7 @@ class Passes:
                 self._recorded[key] = self._record(_Pass(network, call), tensors)
             except (RuntimeError, AssertionError) as error:
                 self.recording = False
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                warn(f"CUDA graphs are not used, training goes on without: {reason}")
+                warn(f"CUDA graphs are not used, training goes on without: {first_line(error)}")
                 return call(*tensors)
         return self._recorded[key](*tensors)
 
