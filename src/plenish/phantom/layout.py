@@ -240,21 +240,18 @@ def _capillary(rng: np.random.Generator, angle: float) -> Floats:
 def _settle(tissue: Tissue, nests: Nuclei, stroma: Nuclei) -> Tissue:
     """Send each nucleus to its compartment: no epithelium in stroma, nothing in a lumen, few overlaps."""
 
-    def outside(nuclei: Nuclei, clearance: Floats, blobs: Blobs) -> NDArray[np.bool_]:
-        if not len(blobs.angle) or not len(nuclei.xy):
-            return np.ones(len(nuclei.xy), bool)
+    def outside(nuclei: Nuclei, clearance: float | Floats, blobs: Blobs) -> NDArray[np.bool_]:
         d = blob_distance(blobs, nuclei.xy[:, 0], nuclei.xy[:, 1])
-        return np.asarray(np.all(d > clearance[:, None], axis=0))
+        return np.asarray(np.all(d > np.reshape(clearance, (-1, 1)), axis=0))
 
-    clear = np.full(len(tissue.wall), 1.5)
-    keep = outside(nests, clear, tissue.lumens)
-    if tissue.nest_level < math.inf and len(nests.xy):
+    keep = outside(nests, 1.5, tissue.lumens)
+    if tissue.nest_level < math.inf:
         in_nest = nest_field(tissue, nests.xy[:, 0], nests.xy[:, 1]) > tissue.nest_level + 0.1
         of_gland = ~outside(nests, tissue.wall, tissue.lumens)
         keep &= in_nest | of_gland
     nests = _select(nests, keep)
     free = outside(stroma, tissue.wall + 1.0, tissue.lumens)
-    free &= outside(stroma, np.full(len(tissue.vacuoles.angle), 0.6), tissue.vacuoles)
+    free &= outside(stroma, 0.6, tissue.vacuoles)
     if tissue.nest_level < math.inf:
         free &= nest_field(tissue, stroma.xy[:, 0], stroma.xy[:, 1]) < tissue.nest_level - 0.1
     stroma = _select(stroma, free)
@@ -263,8 +260,6 @@ def _settle(tissue: Tissue, nests: Nuclei, stroma: Nuclei) -> Tissue:
 
 def _apart(nuclei: Nuclei) -> Nuclei:
     """Drop nuclei that all but cover a later one (a section is thin: few overlap)."""
-    if len(nuclei.xy) < 2:
-        return nuclei
     gap = np.linalg.norm(nuclei.xy[:, None] - nuclei.xy[None], axis=2)
     reach = np.sqrt(nuclei.axes.prod(axis=1))
     crowded = gap < 0.80 * (reach[:, None] + reach[None])
