@@ -35,9 +35,10 @@ def listing(source: Path, options: TableOptions) -> Listing:
         raise InputError(f"There are no images in {source}; give an archive of PNG or JPEG files.")
     manifests = [name for name in _members(source) if PurePosixPath(name).name == "dataset.json"]
     manifest = min(manifests, key=len, default="")
+    content = _manifest(source, manifest) if manifest else None
     # Inside a folder, a dataset.json may be anything; at the top it is StyleGAN's or a mistake.
-    if manifest and ("/" not in manifest or _has_labels(source, manifest)):
-        out = _stylegan(source, names, manifest)
+    if manifest and ("/" not in manifest or (isinstance(content, dict) and "labels" in content)):
+        out = _stylegan(source, names, manifest, content)
     else:
         out = tree.arrange(names, place="zip archive")
     out.root = str(source)
@@ -71,14 +72,34 @@ def pictures(source: Path) -> list[str]:
     return sorted(set(visible), key=natural)
 
 
-def _stylegan(source: Path, names: list[str], manifest: str) -> Listing:
-    labels = read_manifest(source, manifest)
-    base = manifest[: -len("dataset.json")]
+def _manifest(source: Path, name: str) -> Any:
+    """What a JSON file in an archive says; None if it is broken."""
+    with zipfile.ZipFile(source) as archive:
+        info = archive.getinfo(name)
+        if info.file_size > _MANIFEST_BYTES:
+            raise InputError(
+                f"{name} in {source} unpacks to {info.file_size / 2**20:,.0f} MiB; pack the archive again."
+            )
+        try:
+            return json.loads(archive.read(info))
+        except (ValueError, RecursionError, zipfile.BadZipFile):
+            return None
+
+
+def _stylegan(source: Path, names: list[str], manifest: str, content: Any) -> Listing:
+    try:
+        labels = {str(file): label for file, label in content["labels"] or ()}
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f'{manifest} in {source} is not StyleGAN\'s: it needs "labels", a list of [file name, label], or '
+            "null."
+        ) from None
+    base = manifest.removesuffix("dataset.json")
     names = [name for name in names if name.startswith(base)]
     out = Listing("StyleGAN zip", names)
-    if labels is None:
+    if not labels:
         return out
-    lacking = [name for name in names if name[len(base) :] not in labels]
+    lacking = [name for name in names if name.removeprefix(base) not in labels]
     if lacking:
         raise InputError(
             f"dataset.json in {source} gives no label to {plural(len(lacking), 'image')} ({shown(lacking)}); "
@@ -87,42 +108,8 @@ def _stylegan(source: Path, names: list[str], manifest: str) -> Listing:
     extra = len(labels) - len(names)
     if extra > 0:
         out.warnings.append(f"dataset.json labels {plural(extra, 'image')} the archive does not hold.")
-    out.schema, out.labels = _labels([labels[name[len(base) :]] for name in names], source)
+    out.schema, out.labels = _labels([labels[name.removeprefix(base)] for name in names], source)
     return out
-
-
-def _has_labels(source: Path, name: str) -> bool:
-    try:
-        content = json.loads(_manifest(source, name))
-    except (ValueError, RecursionError, zipfile.BadZipFile):
-        return False
-    return isinstance(content, dict) and "labels" in content
-
-
-def _manifest(source: Path, name: str) -> bytes:
-    with zipfile.ZipFile(source) as archive:
-        info = archive.getinfo(name)
-        if info.file_size > _MANIFEST_BYTES:
-            raise InputError(
-                f"{name} in {source} unpacks to {info.file_size / 2**20:,.0f} MiB; pack the archive again."
-            )
-        return archive.read(info)
-
-
-def read_manifest(source: Path, name: str) -> dict[str, Any] | None:
-    """The labels of a StyleGAN `dataset.json` by file name, or None without labels.
-
-    Raises:
-        InputError: it is broken or unreasonably large.
-    """
-    wrong = (
-        f'{name} in {source} is not StyleGAN\'s: it needs "labels", a list of [file name, label], or null.'
-    )
-    try:
-        labels = json.loads(_manifest(source, name))["labels"]
-        return None if not labels else {str(file): label for file, label in labels}
-    except (ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile):
-        raise InputError(wrong) from None
 
 
 def _labels(values: list[Any], source: Path) -> tuple[LabelSchema, list[Any]]:

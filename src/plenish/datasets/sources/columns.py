@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from plenish.errors import InputError
 from plenish.files import printable
 from plenish.wording import plural
 
-Columns = dict[str, list[Any]]
+Row = dict[str, Any]
 _CSV, _JSON, _PARQUET = (".csv", ".tsv", ".txt"), (".jsonl", ".ndjson"), (".parquet", ".pq")
 SUFFIXES = (".csv", ".tsv", *_JSON, *_PARQUET)
 """Of files that can only be tables."""
@@ -50,8 +50,8 @@ def _delimiter(line: str) -> str:
     return max((",", "\t", ";"), key=line.count)
 
 
-def read_table(path: Path) -> Columns:
-    """A table as columns; text cells stay text, empty ones become None.
+def read_table(path: Path) -> list[Row]:
+    """A table's rows, at least one; text cells stay text, empty ones become None.
 
     Raises:
         InputError: missing, empty, of an unknown kind or not readable.
@@ -63,11 +63,11 @@ def read_table(path: Path) -> Columns:
     suffix = path.suffix.lower()
     try:
         if suffix in _CSV:
-            columns = _read_csv(path)
+            rows = list(_csv_rows(path))
         elif suffix in _JSON:
-            columns = _read_jsonl(path)
+            rows = list(_json_rows(path))
         elif suffix in _PARQUET:
-            columns = pq.read_table(path).to_pydict()
+            rows = pq.read_table(path).to_pylist()
         else:
             raise InputError(
                 f"{path} is not a table that Plenish reads; give .csv, .tsv, .jsonl or .parquet."
@@ -76,12 +76,12 @@ def read_table(path: Path) -> Columns:
         raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
     except (ValueError, OSError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a table: {' '.join(str(error).split())}") from None
-    if not columns or not len(next(iter(columns.values()))):
+    if not any(rows):
         raise InputError(f"{path} has no rows; give a table with a header and one row an image.")
-    return columns
+    return rows
 
 
-def _read_csv(path: Path) -> Columns:
+def _csv_rows(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = file.readline()
         file.seek(0)
@@ -90,7 +90,6 @@ def _read_csv(path: Path) -> Columns:
         if len(set(header)) != len(header):
             twice = [name for name, count in Counter(header).items() if count > 1]
             raise InputError(f"{path} has two columns named '{twice[0]}'; rename one.")
-        columns: Columns = {name: [] for name in header}
         for number, row in enumerate(rows, 2):
             if not any(cell.strip() for cell in row):
                 continue
@@ -98,13 +97,10 @@ def _read_csv(path: Path) -> Columns:
                 raise InputError(
                     f"Row {number} of {path} has {len(row)} cells where the header has {len(header)}."
                 )
-            for name, cell in zip(header, row):
-                columns[name].append(cell if cell.strip() else None)
-    return columns
+            yield {name: cell if cell.strip() else None for name, cell in zip(header, row)}
 
 
-def _read_jsonl(path: Path) -> Columns:
-    rows = []
+def _json_rows(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -112,9 +108,7 @@ def _read_jsonl(path: Path) -> Columns:
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise InputError(f"Line {number} of {path} is not a JSON object; write one object an image.")
-            rows.append(row)
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
+            yield row
 
 
 def read_labels(values: Sequence[Any], kind: str, column: str) -> tuple[LabelSchema, list[Any]]:

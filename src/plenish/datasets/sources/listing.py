@@ -119,16 +119,9 @@ class Listing:
 
     def row(self, i: int) -> dict[str, Any]:
         """The row of samples.parquet for image `i`, without what is computed from its pixels."""
-        row: dict[str, Any] = {"source": printable(self.refs[i])}
-        if self.ids is not None:
-            row["id"] = self.ids[i]
-        row["label"] = None if self.labels is None else self.labels[i]
-        row["group"] = None if self.groups is None else self.groups[i]
-        if self.parts is not None:
-            row["part"] = self.parts[i]
-        for name, values in self.columns.items():
-            row[name] = values[i]
-        return row
+        known = {"id": self.ids, "label": self.labels, "group": self.groups, "part": self.parts}
+        row = {name: values[i] for name, values in (known | self.columns).items() if values is not None}
+        return {"source": printable(self.refs[i])} | row
 
     def fingerprint(self) -> str:
         """SHA-256 of names, labels, groups, parts and columns: a resumed import must find the same."""

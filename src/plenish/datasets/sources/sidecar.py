@@ -39,9 +39,18 @@ def find(source: Path) -> Listing | None:
         InputError: the sidecar does not fit the images in the same folder.
     """
     folder = source if source.is_dir() else source.parent
-    about = read_about(folder / NAME)
-    if about is None:
+    try:
+        found = (pq.read_schema(folder / NAME).metadata or {}).get(KEY)
+    except (OSError, ValueError):
         return None
+    if found is None:
+        return None
+    about: dict[str, Any] = json.loads(found)
+    if about.get("version") != VERSION:
+        raise InputError(
+            f"{folder / NAME} has version {about.get('version')!r} and this Plenish reads {VERSION}; export "
+            "again."
+        )
     archive = ARCHIVES.get(about["format"])
     if source.is_file() and source.name != archive:
         return None
@@ -50,24 +59,6 @@ def find(source: Path) -> Listing | None:
             f"{folder} holds WebDataset shards, which Plenish writes but does not read; export as a folder."
         )
     return _restore(folder, about, archive)
-
-
-def read_about(path: Path) -> dict[str, Any] | None:
-    """What a sidecar says of the whole Dataset, or None if Plenish did not write it."""
-    if not path.is_file():
-        return None
-    try:
-        found = (pq.read_schema(path).metadata or {}).get(KEY)
-    except (OSError, ValueError):
-        return None
-    if found is None:
-        return None
-    about: dict[str, Any] = json.loads(found)
-    if about.get("version") != VERSION:
-        raise InputError(
-            f"{path} has version {about.get('version')!r} and this Plenish reads {VERSION}; export again."
-        )
-    return about
 
 
 def _restore(folder: Path, about: dict[str, Any], archive: str | None) -> Listing:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from plenish.datasets.sources import archive, tree
-from plenish.datasets.sources.columns import Columns, header, parts, read_labels, read_table, typed
+from plenish.datasets.sources.columns import Row, header, parts, read_labels, read_table, typed
 from plenish.datasets.sources.listing import (
     ALIASES,
     Listing,
@@ -62,30 +62,40 @@ def listing(source: Path, options: TableOptions) -> Listing:
             file is named twice or lies outside, a label is missing.
     """
     files = archive.pictures(source) if source.is_file() else tree.walk(source)[0]
+    rows: list[Row] = []
+    places: list[str] = []
     tables = [options.labels] if options.labels else convention(source)
-    columns, places = _read_all([path for path in tables if path is not None], source)
-    file_column = _choose(options.file_column, columns, _FILE_COLUMNS, "file", required=True)
-    label_column = _choose(options.label_column, columns, _LABEL_COLUMNS, "label", required=False)
-    for what, column in (("group", options.group_column), ("split", options.split_column)):
-        if column and column not in columns:
-            raise unknown(f"column for --{what}-column", column, columns)
-    names = [_clean(value) for value in columns[file_column]]
-    refs = _resolve(names, files, source, tables[0] or source, places)
-    keep = _complete_rows(columns, refs, file_column, label_column, options, source)
-    keep.sort(key=lambda i: natural(str(refs[i])))  # Whatever the table's order.
-    out = Listing("folder with a table", [str(refs[i]) for i in keep], root=str(source))
+    for path in tables:
+        rows += read_table(path)
+        folder = path.parent.resolve()
+        inside = source.is_dir() and folder.is_relative_to(source.resolve())
+        place = folder.relative_to(source.resolve()).as_posix() if inside else "."
+        places += [place] * (len(rows) - len(places))
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    file_column = _choose(options.file_column, columns, "file", _FILE_COLUMNS)
+    if not file_column:
+        raise InputError(
+            f"Which column names the files? Give it with --file-column; there are: {shown(columns, 20)}."
+        )
+    label_column = _choose(options.label_column, columns, "label", _LABEL_COLUMNS)
+    _choose(options.group_column, columns, "group")
+    _choose(options.split_column, columns, "split")
+    names = [_clean(row.get(file_column)) for row in rows]
+    refs = _resolve(names, files, source, tables[0], places)
+    complete = _complete_rows(rows, refs, file_column, label_column, options, source)
+    complete.sort(key=lambda row: natural(row[0]))  # Whatever the table's order.
+    out = Listing("folder with a table", [ref for ref, _ in complete], root=str(source))
     repeated = [ref for ref, count in Counter(out.refs).items() if count > 1]
     if repeated:
         raise InputError(
             f"The table names {plural(len(repeated), 'file')} more than once ({shown(repeated)}); keep one "
             "row for each."
         )
-    for name in columns:
-        columns[name] = [columns[name][i] for i in keep]
-    _fill(out, columns, file_column, label_column, options)
-    if len(keep) < len(names):
-        out.warnings.append(f"{plural(len(names) - len(keep), 'row')} without a file or label left out.")
-    unnamed = sorted(set(files) - set(out.refs) - {ref for ref in refs if ref}, key=natural)
+    cells = {name: [row.get(name) for _, row in complete] for name in columns}
+    _fill(out, cells, file_column, label_column, options)
+    if len(complete) < len(rows):
+        out.warnings.append(f"{plural(len(rows) - len(complete), 'row')} without a file or label left out.")
+    unnamed = sorted(set(files) - {ref for ref in refs if ref}, key=natural)
     if unnamed:
         out.warnings.append(
             f"{plural(len(unnamed), 'image')} of {source} not named by the table left out ({shown(unnamed)})."
@@ -93,38 +103,12 @@ def listing(source: Path, options: TableOptions) -> Listing:
     return out
 
 
-def _read_all(tables: Sequence[Path], source: Path) -> tuple[Columns, list[str]]:
-    """All tables joined, and for each row the folder, relative to the source, its names start from."""
-    joined: Columns = {}
-    places: list[str] = []
-    for path in tables:
-        columns = read_table(path)
-        count = len(next(iter(columns.values())))
-        for name in (name for name in columns if name not in joined):
-            joined[name] = [None] * len(places)
-        for name in joined:
-            joined[name] += columns.get(name, [None] * count)
-        inside = path.parent.resolve().is_relative_to(source.resolve()) and source.is_dir()
-        place = path.parent.resolve().relative_to(source.resolve()).as_posix() if inside else "."
-        places += ["" if place == "." else place] * count
-    return joined, places
-
-
-def _choose(wanted: str | None, columns: Columns, usual: Sequence[str], what: str, *, required: bool) -> str:
-    if wanted:
-        if wanted not in columns:
-            raise unknown(f"column for --{what}-column", wanted, columns)
-        return wanted
-    folded = {name.lower(): name for name in reversed(list(columns))}
-    for name in usual:
-        if name in folded:
-            return folded[name]
-    if required:
-        raise InputError(
-            f"Which column names the {what}s? Give it with --{what}-column; there are: "
-            f"{shown(list(columns), 20)}."
-        )
-    return ""
+def _choose(wanted: str | None, columns: Sequence[str], what: str, usual: Sequence[str] = ()) -> str:
+    """The column asked for, or the first with a usual name, or nothing; InputError where it is not there."""
+    if wanted and wanted not in columns:
+        raise unknown(f"column for --{what}-column", wanted, columns)
+    folded = {name.lower(): name for name in reversed(columns)}
+    return wanted or next((folded[name] for name in usual if name in folded), "")
 
 
 def _clean(value: Any) -> str:
@@ -154,13 +138,13 @@ def _resolve(
                     f"{table} names '{name}', which lies outside {source}; name files inside it."
                 )
             path = joined
-        in_place = f"{place}/{path}" if place else path
+        in_place = posixpath.normpath(posixpath.join(place, path))
         refs.append(in_place if in_place in known else path if path in known else None)
     return refs if any(refs) else _by_file_name(names, files, table)
 
 
 def _by_file_name(names: Sequence[str], files: Sequence[str], table: Path) -> list[str | None]:
-    for name_of in (posixpath.basename, _stem):
+    for name_of in (posixpath.basename, lambda path: PurePosixPath(path).stem):
         places: dict[str, list[str]] = {}
         for path in files:
             places.setdefault(name_of(path), []).append(path)
@@ -176,40 +160,29 @@ def _by_file_name(names: Sequence[str], files: Sequence[str], table: Path) -> li
     return [None] * len(names)
 
 
-def _stem(path: str) -> str:
-    return posixpath.splitext(posixpath.basename(path))[0]
-
-
 def _complete_rows(
-    columns: Columns,
-    refs: Sequence[str | None],
-    file_column: str,
-    label_column: str,
-    options: TableOptions,
-    source: Path,
-) -> list[int]:
-    """Numbers of the rows that have a file and a label.
+    rows: Sequence[Row], refs: Sequence[str | None], file_column: str, label_column: str,
+    options: TableOptions, source: Path,
+) -> list[tuple[str, Row]]:  # fmt: skip
+    """The rows that have a file and a label, each with its file.
 
     Raises:
         InputError: some have not, and `options.missing` is not `skip`; or none has.
     """
-    there = [i for i, ref in enumerate(refs) if ref is not None]
+    there = [(i, ref) for i, ref in enumerate(refs) if ref is not None]
     if len(there) < len(refs) and (options.missing == "error" or not there):
-        names = [columns[file_column][i] or f"(row {i + 2})" for i, ref in enumerate(refs) if ref is None]
+        names = [rows[i].get(file_column) or f"(row {i + 2})" for i, ref in enumerate(refs) if ref is None]
         raise InputError(
             f"The table names {plural(len(names), 'file')} of {len(refs):,} that {source} does not hold "
             f"({shown(names)}); correct them or give '--missing skip'."
         )
-    if not label_column:
-        return there
-    values = columns[label_column]
-    unlabelled = [i for i in there if _no_label(values[i])]
+    unlabelled = {i for i, _ in there if label_column and _no_label(rows[i].get(label_column))}
     if unlabelled and (options.missing == "error" or len(unlabelled) == len(there)):
         raise InputError(
             f"The table has {plural(len(unlabelled), 'row')} without a label in column '{label_column}' "
-            f"(row {shown([i + 2 for i in unlabelled])}); fill them in or give '--missing skip'."
+            f"(row {shown([i + 2 for i in sorted(unlabelled)])}); fill them in or give '--missing skip'."
         )
-    return [i for i in there if not _no_label(values[i])]
+    return [(ref, rows[i]) for i, ref in there if i not in unlabelled]
 
 
 def _no_label(value: Any) -> bool:
@@ -223,7 +196,9 @@ def _no_label(value: Any) -> bool:
 # Labels, groups, parts and the other columns
 
 
-def _fill(out: Listing, columns: Columns, file_column: str, label_column: str, options: TableOptions) -> None:
+def _fill(
+    out: Listing, columns: Mapping[str, list[Any]], file_column: str, label_column: str, options: TableOptions
+) -> None:
     if label_column:
         out.schema, out.labels = read_labels(columns[label_column], options.label_kind, label_column)
         out.warnings += similar_classes(out.schema.names) if out.schema.kind == "categorical" else []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from plenish.datasets.images import SUFFIXES
@@ -112,65 +113,41 @@ def arrange(files: Sequence[str], empty: Sequence[str] = (), place: str = "folde
         empty: relative paths of folders without images, for a warning.
         place: what the files are in, in words.
     """
-    depth = _wrapped(files)
-    split = _part_folders(files, depth)
-    at = depth + 1 if split else depth
     pieces = [path.split("/") for path in files]
-    parts = [ALIASES[piece[depth].lower()] for piece in pieces] if split else None
+    depth = 0
+    while len({piece[depth] for piece in pieces}) == 1 and all(len(piece) > depth + 2 for piece in pieces):
+        depth += 1
+    words = {piece[depth].lower() for piece in pieces}
+    split = (
+        words <= ALIASES.keys()
+        and len({ALIASES[word] for word in words}) > 1
+        and all(len(piece) > depth + 1 for piece in pieces)
+    )
+    at = depth + split
     inside = [len(piece) > at + 1 for piece in pieces]
-    out = Listing(f"{place} of images", list(files), parts=parts)
+    out = Listing(f"{place} of images", list(files))
     if any(inside):
         out.kind = f"{place} with a folder for each class"
-        _classes(out, pieces, inside, at)
-        _warn_of_empty(out, empty, at)
-    if out.parts is not None:
+        outside = [path for path, deep in zip(files, inside) if not deep]
+        if outside:
+            out.warnings.append(
+                f"{plural(len(outside), 'image')} outside any class folder left out ({shown(outside)}); "
+                "move them into one, or give the labels with --labels."
+            )
+        out.refs = list(itertools.compress(files, inside))
+        pieces = list(itertools.compress(pieces, inside))
+        out.labels = [class_name(piece[at]) for piece in pieces]
+        out.schema = categorical(out.labels)
+        out.warnings += similar_classes(out.schema.names)
+    if split:
         out.kind += ", already split"
-    return out
-
-
-def _wrapped(files: Sequence[str]) -> int:
-    """How many outermost folders only wrap one other folder."""
-    depth = 0
-    while True:
-        heads = {tuple(path.split("/", depth + 2)[: depth + 2]) for path in files}
-        if len({head[depth] for head in heads}) != 1 or any(path.count("/") <= depth + 1 for path in files):
-            return depth
-        depth += 1
-
-
-def _part_folders(files: Iterable[str], depth: int) -> bool:
-    """Whether all images lie in folders named like parts, of two parts at least."""
-    names = set()
-    for path in files:
-        pieces = path.split("/")
-        if len(pieces) <= depth + 1:
-            return False
-        names.add(pieces[depth].lower())
-    return all(name in ALIASES for name in names) and len({ALIASES[name] for name in names}) > 1
-
-
-def _classes(out: Listing, pieces: Sequence[list[str]], inside: Sequence[bool], at: int) -> None:
-    keep = [i for i, deep in enumerate(inside) if deep]
-    if len(keep) < len(pieces):
-        outside = [out.refs[i] for i, deep in enumerate(inside) if not deep]
-        out.warnings.append(
-            f"{plural(len(outside), 'image')} outside any class folder left out ({shown(outside)}); "
-            "move them into one, or give the labels with --labels."
-        )
-        out.refs = [out.refs[i] for i in keep]
-        out.parts = None if out.parts is None else [out.parts[i] for i in keep]
-    labels = [class_name(pieces[i][at]) for i in keep]
-    out.schema, out.labels = categorical(labels), labels
-    out.warnings += similar_classes(out.schema.names)
-    if out.parts is not None:
+        out.parts = [ALIASES[piece[depth].lower()] for piece in pieces]
+        there = set(zip(out.parts, out.labels or ()))
         for part in dict.fromkeys(out.parts):
-            here = {label for label, other in zip(labels, out.parts) if other == part}
-            absent = [name for name in out.schema.names if name not in here]
+            absent = [name for name in out.schema.names if (part, name) not in there]
             if absent:
                 out.warnings.append(f"The {part} part has no images of {shown(absent)}.")
-
-
-def _warn_of_empty(out: Listing, empty: Sequence[str], at: int) -> None:
-    empty = [path for path in empty if path.count("/") == at]
-    if empty:
-        out.warnings.append(f"{plural(len(empty), 'class folder')} without images left out: {shown(empty)}.")
+    bare = [path for path in empty if path.count("/") == at]
+    if bare and any(inside):
+        out.warnings.append(f"{plural(len(bare), 'class folder')} without images left out: {shown(bare)}.")
+    return out
