@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from plenish.commands.study import run_study as run_study
     from plenish.commands.study_autoencoders import study_autoencoders as study_autoencoders
     from plenish.commands.train_autoencoder import train_autoencoder as train_autoencoder
-    from plenish.commands.train_gan import train_gan as train_gan
-    from plenish.commands.train_gan import train_generator as train_generator
+    from plenish.commands.train_generator import train_gan as train_gan
+    from plenish.commands.train_generator import train_generator as train_generator
     from plenish.datasets.dataset import Dataset as Dataset
     from plenish.latent.exporting import load_exported as load_exported
     from plenish.latent.sampling import load_generator as load_generator
@@ -51,7 +51,7 @@ _HOMES = {
     "commands.study": ("run_study",),
     "commands.study_autoencoders": ("study_autoencoders",),
     "commands.train_autoencoder": ("train_autoencoder",),
-    "commands.train_gan": ("train_gan", "train_generator"),
+    "commands.train_generator": ("train_gan", "train_generator"),
     "datasets.dataset": ("Dataset",),
     "latent.exporting": ("load_exported",),
     "latent.sampling": ("load_generator", "make_dataset"),

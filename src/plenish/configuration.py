@@ -112,24 +112,14 @@ def overrides(options: Any, sections: Iterable[str], example: str) -> dict[str, 
     Raises:
         InputError: a word of another form, or of no section there is.
     """
+    import yaml
+
     found = {}
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         for key in field.metadata.get("sets", ()) if value is not None else ():
             found[key] = value
-    return found | parse_overrides(options.options or [], sections, example)
-
-
-def parse_overrides(options: Sequence[str], sections: Iterable[str], example: str) -> dict[str, Any]:
-    """`section.name=value` words as dotted key → value.
-
-    Raises:
-        InputError: a word of another form, or of no section there is.
-    """
-    import yaml
-
-    found = {}
-    for word in options:
+    for word in options.options or []:
         key, equals, value = word.partition("=")
         if not equals or key.split(".")[0] not in sections or "." not in key:
             raise InputError(

@@ -174,6 +174,12 @@ def require_space(path: Path, n_bytes: int) -> None:
         )
 
 
+def check_name(name: str, what: str) -> None:
+    """Raise InputError if `what`, such as "a split", cannot be a file or folder of that name."""
+    if not name or name.startswith(".") or not all(c.isalnum() or c in "-_." for c in name):
+        raise InputError(f"'{name}' cannot name {what}; use letters, digits, '-' and '_'.")
+
+
 def refuse_existing(out: Path) -> None:
     """Raise InputError if something has the name of what is to be made."""
     if out.exists() or out.is_symlink():

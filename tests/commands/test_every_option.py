@@ -18,7 +18,7 @@ from plenish import cli, files, settings
 from plenish.commands.datasets import make_phantom, split_dataset
 from plenish.commands.generate import generate
 from plenish.commands.slides import make_slides
-from plenish.commands.train_gan import train_gan
+from plenish.commands.train_generator import train_gan
 from plenish.datasets.dataset import Dataset
 from plenish.differences import differences
 from plenish.invocation import REQUIRED, Parameter

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from plenish import cli, files
 from plenish.commands.export_model import export_model
 from plenish.commands.generate import generate
-from plenish.commands.train_gan import train_gan
+from plenish.commands.train_generator import train_gan
 from plenish.errors import CheckFailed, InputError
 from plenish.latent import exporting
 from plenish.latent.exporting import load_exported

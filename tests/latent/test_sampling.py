@@ -9,7 +9,7 @@ import torch
 
 from plenish import cli
 from plenish.commands.generate import generate
-from plenish.commands.train_gan import train_gan
+from plenish.commands.train_generator import train_gan
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.latent.sampling import decode, load_generator, make_dataset

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.gan_step import method_of
 
 from plenish import cli, settings
-from plenish.commands.train_gan import train_gan
+from plenish.commands.train_generator import train_gan
 from plenish.errors import InputError
 from plenish.recipes import auto, load_recipe
 from plenish.recipes.auto import Facts, choose

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plenish import settings
-from plenish.commands.train_gan import train_gan
+from plenish.commands.train_generator import train_gan
 from plenish.errors import InputError
 from plenish.training.engine import Engine, native_bfloat16, reuse_freed_memory, stable_seed, to_uint8
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plenish.commands.train_gan import train_gan
+from plenish.commands.train_generator import train_gan
 from plenish.training.logs import spread
 
 CONFUSION = ("real_as_real", "real_as_fake", "fake_as_fake", "fake_as_real")

@@ -21,7 +21,7 @@ from plenish.runs import Run
 from plenish.training import checkpoints
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["plenish.commands.train_gan", "plenish.training.gan.learner"])
+SERVER.set_forkserver_preload(["plenish.commands.train_generator", "plenish.training.gan.learner"])
 """Forks processes that need not load torch anew."""
 NETWORK = ["network.width=4", "network.max_width=8", "network.z_dim=8", "schedule.log_kimg=0.05"]
 GAN = ["gan", "--batch", "10", "--checkpoint-kimg", "0.05", "--no-validation", "--options", *NETWORK]

@@ -15,7 +15,7 @@ from plenish.commands.profile import profile_dataset
 from plenish.commands.report import write_report
 from plenish.commands.score import score
 from plenish.commands.study import run_study
-from plenish.commands.train_gan import train_gan
+from plenish.commands.train_generator import train_gan
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.invocation import command

@@ -22,7 +22,7 @@ from plenish.invocation import command
 from plenish.runs import versions
 
 if TYPE_CHECKING:
-    from plenish.training.hardware import Convolution
+    pass
 
 SIZES = (32, 64, 128, 250)
 
@@ -46,56 +46,37 @@ class Checkup:
     """What the doctor found.
 
     Attributes:
-        versions: Plenish, Python, the system and every needed library.
-        cpu: model, cores, threads torch uses, vector instructions, memory.
-        gpus: name and memory of each CUDA device or MPS.
-        missing: optional parts that are not installed, what for, and how to get them.
-        weights: pretrained weights found in the caches.
-        disk: free space here.
-        convolutions: the benchmark; empty when not asked for.
-        matrix_gflops: "cpu float32", "cpu bfloat16", … → GFLOP/s at 2048³.
-        remarks: sentences worth reading.
+        content: versions, cpu, gpus, missing optional parts, weights in the caches, disk, convolutions and
+            matrix_gflops (empty where the benchmark was not asked for), and remarks.
     """
 
-    versions: dict[str, str]
-    cpu: dict[str, Any]
-    gpus: list[dict[str, Any]]
-    missing: list[dict[str, str]]
-    weights: dict[str, Any]
-    disk: dict[str, Any]
-    convolutions: list[Convolution]
-    matrix_gflops: dict[str, float]
-    remarks: list[str]
+    content: dict[str, Any]
 
     def summary(self) -> dict[str, Any]:
         """JSON-able form."""
-        content = dataclasses.asdict(self)
-        rows = [dataclasses.asdict(row) | {"speed_up": row.speed_up} for row in self.convolutions]
-        return content | {"convolutions": rows}
+        return self.content
 
     def shown(self) -> dict[str, Any]:
         """Tables for the terminal."""
         from plenish.training.hardware import FILTERS, IMAGES, KERNEL, MATRIX, REPETITIONS
 
+        found = self.content
         convolution = f"{FILTERS} filters {KERNEL}×{KERNEL}, {IMAGES} RGB images, median of {REPETITIONS}"
         shown = {
-            "Versions": [{"name": name, "version": version} for name, version in self.versions.items()],
-            "CPU": [self.cpu],
-            "GPU": self.gpus or "no CUDA device and no MPS; everything runs on the CPU",
-            "Disk": [self.disk],
+            "Versions": [{"name": name, "version": version} for name, version in found["versions"].items()],
+            "CPU": [found["cpu"]],
+            "GPU": found["gpus"] or "no CUDA device and no MPS; everything runs on the CPU",
+            "Disk": [found["disk"]],
             "Pretrained weights on this machine": [
                 {"from": name, "files": row["found"], "folder": row["folder"]}
-                for name, row in self.weights.items()
+                for name, row in found["weights"].items()
             ],
-            "Not installed (only needed for what is named)": self.missing,
-            f"Convolution, {convolution}": [
-                {"size": row.size, "CPU, ms": row.cpu_ms, "GPU, ms": row.gpu_ms, "speed-up": row.speed_up}
-                for row in self.convolutions
-            ],
+            "Not installed (only needed for what is named)": found["missing"],
+            f"Convolution, {convolution}": found["convolutions"],
             f"Matrix product {MATRIX}³": [
-                {"in": key, "GFLOP/s": value} for key, value in self.matrix_gflops.items()
+                {"in": key, "GFLOP/s": value} for key, value in found["matrix_gflops"].items()
             ],
-            "remarks": self.remarks,
+            "remarks": found["remarks"],
         }
         return {title: value for title, value in shown.items() if value}
 
@@ -138,15 +119,22 @@ def doctor(*, benchmark: bool = True, sizes: list[int] | None = None, plot: Path
             )
         convolutions = [hardware.time_convolution(size, gpu, remarks) for size in sizes]
         rates = hardware.matrix_rates([torch.device("cpu"), *([gpu] if gpu else [])])
-    found = Checkup(
-        versions=versions(REQUIRED) | {"system": platform.platform(terse=True)},
-         cpu=hardware.describe_cpu(), gpus=gpus, missing=missing_extras(),
-        weights=cached_weights(), disk=_disk(), convolutions=convolutions,
-        matrix_gflops=rates, remarks=remarks,
-    )  # fmt: skip
     if plot is not None:
         hardware.draw(convolutions, plot)
-    return found
+    usage = shutil.disk_usage(Path.cwd())
+    return Checkup(
+        {
+            "versions": versions(REQUIRED) | {"system": platform.platform(terse=True)},
+            "cpu": hardware.describe_cpu(), "gpus": gpus, "missing": missing_extras(),
+            "weights": cached_weights(),
+            "disk": {
+                "folder": str(Path.cwd()), "free_gib": round(usage.free / 2**30, 1),
+                "total_gib": round(usage.total / 2**30, 1),
+            },
+            "convolutions": [dataclasses.asdict(row) | {"speed_up": row.speed_up} for row in convolutions],
+            "matrix_gflops": rates, "remarks": remarks,
+        }
+    )  # fmt: skip
 
 
 def _check_options(benchmark: bool, sizes: Sequence[int], smallest: int, plot: Path | None) -> None:
@@ -219,12 +207,3 @@ def cached_weights() -> dict[str, Any]:
         entries = sorted(entry.name for entry in folder.glob(pattern)) if folder.is_dir() else []
         found[name] = {"folder": str(folder), "found": len(entries), "names": entries[:10]}
     return found
-
-
-def _disk() -> dict[str, Any]:
-    usage = shutil.disk_usage(Path.cwd())
-    return {
-        "folder": str(Path.cwd()),
-        "free_gib": round(usage.free / 2**30, 1),
-        "total_gib": round(usage.total / 2**30, 1),
-    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plenish import files
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.invocation import command
@@ -31,8 +32,7 @@ def encode(run: Path, data: Path, *, name: str = "cae", checkpoint: str = "best"
         InputError: the images do not fit, or the Dataset already has an array of that name.
     """
     dataset = Dataset.open(data)
-    if not name or name.startswith(".") or not all(c.isalnum() or c in "-_." for c in name):
-        raise InputError(f"'{name}' cannot name an array; use letters, digits, '-' and '_'.")
+    files.check_name(name, "an array")
     if name in dataset.array_names():
         raise InputError(f"{data} already has an array '{name}'; choose another --name.")
     Run.open(run, "autoencoder")

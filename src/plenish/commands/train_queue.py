@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from plenish import files
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError, unknown
 from plenish.invocation import command
@@ -56,26 +57,21 @@ def _variants(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """Each variant as a recipe of its own: the common options with the variant's put over them."""
     if not recipe.sections["variants"]:
         raise InputError(f"The recipe {recipe.name} names no variants; give at least one below 'variants'.")
-    found = {}
+    sections, found = KINDS["autoencoder"], {}
     for name, own in recipe.sections["variants"].items():
         name, own = str(name), own or {}
-        if not name or name.startswith(".") or not all(c.isalnum() or c in "-_." for c in name):
-            raise InputError(f"'{name}' cannot name a variant; use letters, digits, '-' and '_'.")
+        files.check_name(name, "a variant")
         if not isinstance(own, Mapping):
             raise InputError(f"The variant '{name}' of {recipe.name} must hold sections of a recipe.")
-        made: dict[str, Any] = {"about": f"Variant {name} of {recipe.name}.", "kind": "autoencoder"}
-        made["provenance"] = recipe.provenance
-        for section in KINDS["autoencoder"]:
-            made[section] = {**recipe.sections[section], **_section(own, section, name)}
-        for key in own:
-            if key not in (*KINDS["autoencoder"], *_OWN):
-                raise unknown(f"section of the variant '{name}'", key, (*KINDS["autoencoder"], *_OWN))
-        found[name] = {"recipe": made, **{key: own[key] for key in _OWN if key in own}}
+        for key, value in own.items():
+            if key not in (*sections, *_OWN):
+                raise unknown(f"section of the variant '{name}'", key, (*sections, *_OWN))
+            if key in sections and not isinstance(value or {}, Mapping):
+                raise InputError(
+                    f"The section '{key}' of the variant '{name}' must hold options, one a line."
+                )
+        about = {"about": f"Variant {name} of {recipe.name}.", "kind": "autoencoder"}
+        both = {section: {**recipe.sections[section], **(own.get(section) or {})} for section in sections}
+        found[name] = {"recipe": about | {"provenance": recipe.provenance} | both}
+        found[name] |= {key: own[key] for key in _OWN if key in own}
     return found
-
-
-def _section(own: Mapping[str, Any], section: str, name: str) -> Mapping[str, Any]:
-    values = own.get(section) or {}
-    if not isinstance(values, Mapping):
-        raise InputError(f"The section '{section}' of the variant '{name}' must hold options, one a line.")
-    return values

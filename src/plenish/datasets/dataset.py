@@ -299,8 +299,7 @@ class Dataset:
         Raises:
             InputError: the name is taken or unusable, or the place cannot be written.
         """
-        if not name or not all(c.isalnum() or c in "-_." for c in name) or name.startswith("."):
-            raise InputError(f"'{name}' cannot name a split; use letters, digits, '-' and '_'.")
+        files.check_name(name, "a split")
         path = self.path / "splits" / f"{name}.parquet"
         if path.exists():
             raise self.frozen(name)

@@ -98,12 +98,12 @@ def load_recipe(name: str, kind: str | None = None) -> Recipe:
 
 def _read_recipe(path: Path) -> Recipe:
     content = files.read_yaml(path, "The recipe")
-    kind = content.get("kind", "generator") if isinstance(content, dict) else "generator"
-    if kind not in KINDS:
-        raise unknown(f"kind of the recipe {path.name}", str(kind), KINDS)
     start = "start from 'plenish recipe show dcgan --json'"
     if not isinstance(content, dict):
         raise InputError(f"The recipe {path} holds no sections; {start}.")
+    kind = content.get("kind", "generator")
+    if kind not in KINDS:
+        raise unknown(f"kind of the recipe {path.name}", str(kind), KINDS)
     # A recipe that was shown as JSON, which YAML reads, names itself.
     of_a_family = kind == "generator" and "family" in content
     sections = family_sections(str(content["family"])) if of_a_family else KINDS[kind]

@@ -12,7 +12,7 @@ import pytest
 from torch import Tensor
 
 from plenish import cli
-from plenish.commands.train_gan import train_gan
+from plenish.commands.train_generator import train_gan
 from plenish.datasets.dataset import Dataset
 from plenish.errors import CheckFailed
 from plenish.networks.gan.dcgan import DCGANGenerator

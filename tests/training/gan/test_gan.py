@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from plenish import settings
-from plenish.commands.train_gan import train_gan
+from plenish.commands.train_generator import train_gan
 from plenish.datasets.dataset import Dataset
 from plenish.errors import CheckFailed, InputError
 from plenish.latent.sampling import load_generator

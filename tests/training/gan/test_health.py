@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from plenish.commands.train_gan import train_gan
+from plenish.commands.train_generator import train_gan
 from plenish.training import failures
 from plenish.training.failures import Failure
 from plenish.training.gan.health import Health, Limits

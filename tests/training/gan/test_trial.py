@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from plenish import cli
-from plenish.commands.train_gan import train_gan
+from plenish.commands.train_generator import train_gan
 from plenish.networks.gan import FAMILIES, build, network_config
 from plenish.training.gan import trial
 from plenish.training.gan.method import Adversarial, Method

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class GanOptions:
+class GeneratorOptions:
     """What is asked of a training; what is None is as the recipe has it.
 
     Attributes:
@@ -69,11 +69,11 @@ class GanOptions:
     options: list[str] | None = None
 
 
-OPTIONS = option_names(GanOptions)
+OPTIONS = option_names(GeneratorOptions)
 """The option that sets a configuration key, for messages."""
 
 
-def _train_by_recipe(data: Path, run: Path, *, how: GanOptions) -> Run | Trial:
+def _train_by_recipe(data: Path, run: Path, *, how: GeneratorOptions) -> Run | Trial:
     """Train a generator on the train part of a Dataset, or go on training it.
 
     The same command again resumes from the newest checkpoint; on a CPU with the weights of a run never
@@ -87,7 +87,7 @@ def _train_by_recipe(data: Path, run: Path, *, how: GanOptions) -> Run | Trial:
     Returns:
         The trained Run, or what a dry run found.
     """
-    if how.family is not None and how.recipe != GanOptions.recipe:
+    if how.family is not None and how.recipe != GeneratorOptions.recipe:
         raise InputError("--family goes with no --recipe, which names its own family; give one of them.")
     if how.family is not None:
         chosen: Recipe | None = family_recipe(how.family)
@@ -109,14 +109,14 @@ def _train_by_recipe(data: Path, run: Path, *, how: GanOptions) -> Run | Trial:
     if before is not None and _is_long_enough(before):
         return before
     subset = dataset.part("train", how.split, purpose="train")
-    return _train(dataset, subset, run, chosen, how, changes, request)
+    return _train(subset, run, chosen, how, changes, request)
 
 
 train_generator = command("train generator")(_train_by_recipe)
 train_gan = command("train gan")(_train_by_recipe)
 
 
-def _choose(dataset: Dataset, run: Path, how: GanOptions, changes: Mapping[str, Any]) -> Recipe:
+def _choose(dataset: Dataset, run: Path, how: GeneratorOptions, changes: Mapping[str, Any]) -> Recipe:
     """The recipe `auto`: the one chosen when the Run was made, or one for these data, with its reasons."""
     from plenish.networks.layers import base_and_stages
 
@@ -149,14 +149,14 @@ def _is_long_enough(run: Run, kimg: float = 0.0) -> bool:
 
 
 def _train(
-    dataset: Dataset, subset: Subset, path: Path, recipe: Recipe, how: GanOptions, changes: Mapping[str, Any],
+    subset: Subset, path: Path, recipe: Recipe, how: GeneratorOptions, changes: Mapping[str, Any],
     request: str,
 ) -> Run | Trial:  # fmt: skip
     from plenish.metrics.validation import validator_of
     from plenish.report.build import write_own_report
     from plenish.training.generator import CHANGEABLE, learner_class, plan_task, train_generator
 
-    learner = learner_class(recipe.family)
+    dataset, learner = subset.dataset, learner_class(recipe.family)
     task = plan_task(recipe.family, recipe.sections, changes, subset, how.conditional, OPTIONS)
     learner.check(task, changes)
     if how.dry_run:

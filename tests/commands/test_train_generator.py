@@ -9,7 +9,7 @@ import pytest
 
 from plenish import cli, settings
 from plenish.commands.recipes import list_recipes
-from plenish.commands.train_gan import train_gan
+from plenish.commands.train_generator import train_gan
 from plenish.configuration import build_config
 from plenish.errors import InputError
 from plenish.networks.gan import network_config
