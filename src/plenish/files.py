@@ -217,27 +217,22 @@ def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False)
     wanted = config_hash(config)
     with reporting_disk(out):
         _prepare(partial, wanted, resumable)
-        try:
-            with _locked(partial), resumable_from(lambda: resumable and _holds_work(partial)):
-                yield partial
-                partial.rename(out)
-            (out / _MARKER).unlink()
-            flush_folder(out.parent)
-        except _Locked:
-            raise
-        except BaseException as error:
-            interrupted = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
-            if not (resumable and interrupted and _holds_work(partial)):
-                shutil.rmtree(partial, ignore_errors=True)
-            raise
+        with _locked(partial):
+            try:
+                with resumable_from(lambda: resumable and _holds_work(partial)):
+                    yield partial
+                    partial.rename(out)
+                (out / _MARKER).unlink()
+                flush_folder(out.parent)
+            except BaseException as error:
+                interrupted = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
+                if not (resumable and interrupted and _holds_work(partial)):
+                    shutil.rmtree(partial, ignore_errors=True)
+                raise
 
 
 def _holds_work(partial: Path) -> bool:
     return any(path.is_file() and path.name != _MARKER for path in partial.rglob("*"))
-
-
-class _Locked(InputError):
-    """Another process writes the folder; it must not be removed."""
 
 
 @contextlib.contextmanager
@@ -247,7 +242,9 @@ def _locked(partial: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise _Locked(f"{partial} is being written by another process; wait for it or stop it.") from None
+            raise InputError(
+                f"{partial} is being written by another process; wait for it or stop it."
+            ) from None
         yield
 
 
