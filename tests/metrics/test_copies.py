@@ -13,7 +13,7 @@ from plenish import settings
 from plenish.datasets.dataset import Dataset
 from plenish.metrics import copies, kernels
 from plenish.metrics.copies import Views
-from plenish.metrics.features import DomainExtractor
+from plenish.metrics.features import domain_extractor
 from plenish.metrics.panel import pairs_panel
 from plenish.metrics.statistics import wilson_interval
 from plenish.metrics.words import describe_copies
@@ -25,7 +25,7 @@ Pictures = NDArray[np.uint8]
 def look(real: Dataset) -> Any:
     """A function that searches given pictures for copies of the train part of `real`."""
     with settings.use(quiet=True, precision="float32"):
-        extractor = DomainExtractor.of(real)
+        extractor = domain_extractor(real)
 
     def views(x: Pictures) -> Views:
         return Views(copies.thumbnails(x), extractor(x))

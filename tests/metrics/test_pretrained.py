@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from plenish import settings
 from plenish.errors import InputError
 from plenish.metrics import pretrained
-from plenish.metrics.pretrained import DinoV2Extractor, InceptionExtractor, download
+from plenish.metrics.pretrained import dinov2, download, inception
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +73,7 @@ def test_no_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(pretrained, "INCEPTION_URL", "http://127.0.0.1:9/weights-6726825d.pth")
     with pytest.raises(InputError, match="could not be downloaded"):
-        InceptionExtractor.load()
+        inception()
 
 
 def _random_inception(monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
@@ -92,7 +92,7 @@ def test_inception_reads_a_state_dict_and_gives_its_features(
 ) -> None:
     network = _random_inception(monkeypatch)
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, tmp_path / "i.safetensors")
-    extractor = InceptionExtractor.load(tmp_path / "i.safetensors")
+    extractor = inception(tmp_path / "i.safetensors")
     got = extractor(pictures)
     assert got.shape == (3, 2048)
     want = network(torch.from_numpy(pictures).permute(0, 3, 1, 2))[0].numpy()
@@ -102,7 +102,7 @@ def test_inception_reads_a_state_dict_and_gives_its_features(
     assert extractor.name == "inception-other"  # not the reference weights: its score is not called FID
     save_file({"w": torch.ones(2)}, tmp_path / "w.safetensors")
     with pytest.raises(InputError, match=r"does not fit .* it holds the weights of another network"):
-        InceptionExtractor.load(tmp_path / "w.safetensors")
+        inception(tmp_path / "w.safetensors")
 
 
 def test_only_reference_weights_are_called_fid() -> None:
@@ -121,14 +121,14 @@ def test_dinov2_reads_a_state_dict_and_gives_its_features(tmp_path: Path, pictur
     torch.manual_seed(0)
     network = timm.create_model(pretrained.DINOV2, pretrained=False, num_classes=0, dynamic_img_size=True)
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, tmp_path / "d.safetensors")
-    extractor = DinoV2Extractor.load(tmp_path / "d.safetensors")
+    extractor = dinov2(tmp_path / "d.safetensors")
     assert extractor(pictures).shape == (3, 384)
     assert extractor.name == "dinov2"
     assert len(extractor.hash) == 64
     assert extractor(pictures[:1]) == pytest.approx(extractor(pictures)[:1], rel=1e-3, abs=1e-4)
     save_file({"w": torch.ones(2)}, tmp_path / "w.safetensors")
     with pytest.raises(InputError, match=r"does not fit .* it holds the weights of another network"):
-        DinoV2Extractor.load(tmp_path / "w.safetensors")
+        dinov2(tmp_path / "w.safetensors")
 
 
 def test_dinov2_without_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,4 +139,4 @@ def test_dinov2_without_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(InputError, match="--features domain"):
-        DinoV2Extractor.load()
+        dinov2()

@@ -21,7 +21,8 @@ from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
 from plenish.metrics import copies, fidelity
 from plenish.metrics.caveats import Caveat, about_groups
-from plenish.metrics.features import Extractor, describe, get_extractor
+from plenish.metrics.extractor import Extractor
+from plenish.metrics.features import get_extractor
 from plenish.metrics.origin import check_pair
 from plenish.metrics.panel import PAIRS, pairs_panel
 from plenish.metrics.result_files import VERSION, real_record, synthetic_record
@@ -121,7 +122,7 @@ def _compute(
         caveats.append(Caveat("few-held-out", {"images": len(held.images)}))
     content = {
         "schema": VERSION, "kind": "score", "command": invocation.record(), "real": real_record(train, test),
-        "synthetic": synthetic_record(synthetic), "extractor": describe(extractor), "seed": config.seed,
+        "synthetic": synthetic_record(synthetic), "extractor": extractor.facts(), "seed": config.seed,
         "level": LEVEL, "resamples": config.resamples, "scores": scores,
         "copies": copies.result(found, everything.ids, train.ids),
         "test_reads": real.test_reads(config.split),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plenish.datasets.dataset import Subset
+from plenish.metrics.extractor import resized
 from plenish.progress import progress
 from plenish.training.engine import Engine, stable_seed, to_uint8
 
@@ -144,13 +145,6 @@ def _endless(n: int, total: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Epoch after epoch of shuffled row numbers, `total` in all."""
     epochs = [rng.permutation(n) for _ in range(-(-total // n))]
     return np.concatenate(epochs)[:total].astype(np.int64)
-
-
-def resized(x: Tensor, side: int) -> Tensor:
-    """Images N×C×H×W at side×side, bilinear with antialiasing: aliasing alone moves scores."""
-    if x.shape[2:] == (side, side):
-        return x
-    return nn.functional.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
 def augmented(x: Tensor, draws: torch.Generator) -> Tensor:

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from plenish import files
 from plenish.errors import InputError, first_line
-from plenish.metrics.domain import resized
+from plenish.metrics.extractor import Extractor, resized
 from plenish.metrics.weights import read_weights
 from plenish.progress import progress
 from plenish.training.engine import Engine
@@ -30,7 +31,6 @@ INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2
 INCEPTION_SHA256 = "6726825d"  # leading digits, as published in the file's name
 DINOV2 = "vit_small_patch14_dinov2.lvd142m"
 _TIMEOUT = 20.0
-_BATCH = 32
 _OTHER = "does not fit {}: it holds the weights of another network; give its own."
 
 
@@ -70,140 +70,106 @@ def download(url: str, sha256: str) -> Path:
     return path
 
 
-class _Pretrained:
-    """A frozen network in float32: its features are compared across machines, so precision is fixed."""
-
-    name: str
-    version: str
-    resizer: str
-    task: str
-    dim: int
-    fitted_on: str
-    hash: str
-
-    def __init__(self, network: nn.Module, engine: Engine) -> None:
-        self._network = engine.to_module(network.eval().requires_grad_(False))
-        self._engine = engine
-
-    def _run(self, images: NDArray[np.uint8], forward: Callable[[Tensor], Tensor]) -> NDArray[np.float32]:
-        if images.ndim != 4 or images.shape[3] not in (1, 3):
-            raise ValueError(f"expected N×H×W×C images with 1 or 3 channels, got shape {images.shape}")
-        out = np.empty((len(images), self.dim), np.float32)
-        with torch.no_grad():
-            for start in range(0, len(images), _BATCH):
-                piece = images[start : start + _BATCH]
-                colour = np.repeat(piece, 3, axis=3) if piece.shape[3] == 1 else piece
-                x = torch.from_numpy(np.ascontiguousarray(colour)).to(self._engine.device).permute(0, 3, 1, 2)
-                out[start : start + len(piece)] = forward(x).float().cpu().numpy()
-        return out
-
-
-class InceptionExtractor(_Pretrained):
+def inception(weights: Path | None = None) -> Extractor:
     """The Inception network FID is defined on (2,048 pooled features), as ported by torch-fidelity.
 
     Only with the reference weights is it named `inception`, and only then is a score called FID.
+
+    Args:
+        weights: a file of them; by default from the cache or a download.
+
+    Raises:
+        InputError: torch-fidelity is not installed, or the weights cannot be had or do not fit.
     """
-
-    version = "2015-12-05"
-    resizer = "bilinear as TensorFlow 1, to 299×299"
-    task = "classifying ImageNet (1,008 outputs)"
-    dim = 2048
-
-    @classmethod
-    def load(cls, weights: Path | None = None) -> InceptionExtractor:
-        """Build it from a file, the cache or a download.
-
-        Raises:
-            InputError: torch-fidelity is not installed, or the weights cannot be had or do not fit.
-        """
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError:
+        raise InputError(
+            "--features inception needs torch-fidelity; install it with pip install 'plenish[inception]'."
+        ) from None
+    path = weights or download(INCEPTION_URL, INCEPTION_SHA256)
+    state, digest = read_weights(path)
+    with tempfile.TemporaryDirectory() as folder:
+        # torch-fidelity unpickles its file, so it gets one that was written here.
+        safe = Path(folder) / "state.pth"
+        torch.save(state, safe)
         try:
-            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-        except ImportError:
-            raise InputError(
-                "--features inception needs torch-fidelity; install it with pip install 'plenish[inception]'."
-            ) from None
-        path = weights or download(INCEPTION_URL, INCEPTION_SHA256)
-        state, digest = read_weights(path)
-        with tempfile.TemporaryDirectory() as folder:
-            # torch-fidelity unpickles its file, so it gets one that was written here.
-            safe = Path(folder) / "state.pth"
-            torch.save(state, safe)
-            try:
-                network = FeatureExtractorInceptionV3(
-                    "inception", ["2048"], feature_extractor_weights_path=str(safe)
-                )
-            except (RuntimeError, KeyError):
-                raise InputError(f"{path} {_OTHER.format('the FID Inception')}") from None
-        extractor = cls(network, Engine.from_settings("float32"))
-        extractor.hash = digest
-        reference = extractor.hash.startswith(INCEPTION_SHA256)
-        extractor.name = "inception" if reference else "inception-other"
-        extractor.fitted_on = (
-            "ImageNet (reference weights)" if reference else f"unknown (weights {path.name})"
-        )
-        return extractor
-
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features N×2048 of images N×H×W×C uint8; grey ones are repeated over three channels."""
-        return self._run(images, lambda x: self._network(x)[0].flatten(1))
-
-
-class DinoV2Extractor(_Pretrained):
-    """DINOv2 ViT-S/14 (Oquab et al. 2023) through timm: 384 features of the class token at 224×224."""
-
-    name = "dinov2"
-    version = DINOV2
-    resizer = "bilinear, antialiased, to 224×224; ImageNet mean and standard deviation"
-    task = "self-distillation without labels (DINOv2)"
-    dim = 384
-
-    @classmethod
-    def load(cls, weights: Path | None = None) -> DinoV2Extractor:
-        """Build it from a file, or let timm find or download its weights.
-
-        Raises:
-            InputError: the weights cannot be had or do not fit.
-        """
-        import timm
-
-        try:
-            network = timm.create_model(
-                DINOV2, pretrained=weights is None, num_classes=0, dynamic_img_size=True
+            network = FeatureExtractorInceptionV3(
+                "inception", ["2048"], feature_extractor_weights_path=str(safe)
             )
-        except Exception as error:  # timm's and the hub's failures share no type
-            raise InputError(
-                f"{DINOV2} could not be downloaded ({first_line(error)[:120].strip(' .')}); "
-                "give a local copy with --weights FILE or use --features domain."
-            ) from None
-        digest = None
-        if weights is not None:
-            state, digest = read_weights(weights)
-            try:
-                network.load_state_dict(state)
-            except RuntimeError:
-                raise InputError(f"{weights} {_OTHER.format(DINOV2)}") from None
-        extractor = cls(network, Engine.from_settings("float32"))
-        extractor.fitted_on = (
-            f"LVD-142M ({DINOV2})" if weights is None else f"unknown (weights {weights.name})"
-        )
-        extractor.hash = digest or _state_hash(network)
-        device = extractor._engine.device
-        extractor._mean = torch.tensor([0.485, 0.456, 0.406], device=device)[:, None, None]
-        extractor._deviation = torch.tensor([0.229, 0.224, 0.225], device=device)[:, None, None]
-        return extractor
+        except (RuntimeError, KeyError):
+            raise InputError(f"{path} {_OTHER.format('the FID Inception')}") from None
+    reference = digest.startswith(INCEPTION_SHA256)
+    return _frozen(
+        network,
+        lambda x: network(x)[0].flatten(1),
+        name="inception" if reference else "inception-other",
+        version="2015-12-05",
+        resizer="bilinear as TensorFlow 1, to 299×299",
+        task="classifying ImageNet (1,008 outputs)",
+        dim=2048,
+        fitted_on="ImageNet (reference weights)" if reference else f"unknown (weights {path.name})",
+        hash=digest,
+    )
 
-    _mean: Tensor
-    _deviation: Tensor
 
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features N×384 of images N×H×W×C uint8; grey ones are repeated over three channels."""
+def dinov2(weights: Path | None = None) -> Extractor:
+    """DINOv2 ViT-S/14 (Oquab et al. 2023) through timm: 384 features of the class token at 224×224.
 
-        def forward(x: Tensor) -> Tensor:
-            small = resized(x.float() / 255, 224)
-            features: Tensor = self._network((small - self._mean) / self._deviation)
-            return features
+    Args:
+        weights: a file of them; by default timm finds or downloads them.
 
-        return self._run(images, forward)
+    Raises:
+        InputError: the weights cannot be had or do not fit.
+    """
+    import timm
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+    from torchvision.transforms.functional import normalize
+
+    try:
+        network = timm.create_model(DINOV2, pretrained=weights is None, num_classes=0, dynamic_img_size=True)
+    except Exception as error:  # timm's and the hub's failures share no type
+        raise InputError(
+            f"{DINOV2} could not be downloaded ({first_line(error)[:120].strip(' .')}); "
+            "give a local copy with --weights FILE or use --features domain."
+        ) from None
+    if weights is None:
+        digest = _state_hash(network)
+    else:
+        state, digest = read_weights(weights)
+        try:
+            network.load_state_dict(state)
+        except RuntimeError:
+            raise InputError(f"{weights} {_OTHER.format(DINOV2)}") from None
+    return _frozen(
+        network,
+        lambda x: network(normalize(resized(x / 255, 224), IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)),
+        name="dinov2",
+        version=DINOV2,
+        resizer="bilinear, antialiased, to 224×224; ImageNet mean and standard deviation",
+        task="self-distillation without labels (DINOv2)",
+        dim=384,
+        fitted_on=f"LVD-142M ({DINOV2})" if weights is None else f"unknown (weights {weights.name})",
+        hash=digest,
+    )
+
+
+def _frozen(network: nn.Module, features: Callable[[Tensor], Tensor], **facts: Any) -> Extractor:
+    """A network in float32: its features are compared across machines, so precision is fixed.
+
+    Args:
+        network: the network.
+        features: images uint8 n×3×H×W → features by the network; grey images are repeated over the channels.
+        facts: of the extractor.
+    """
+    engine = Engine.from_settings("float32")
+    engine.to_module(network.eval().requires_grad_(False))
+
+    def of_images(images: NDArray[np.uint8]) -> Tensor:
+        colour = np.repeat(images, 3 // images.shape[3], axis=3)
+        return features(torch.from_numpy(colour).to(engine.device).permute(0, 3, 1, 2))
+
+    return Extractor(**facts, channels=(1, 3), batch=32, network=of_images)
 
 
 def _state_hash(network: nn.Module) -> str:
