@@ -54,10 +54,6 @@ def test_weights_count_rows(num_classes):
         assert ours.auroc(codes, p, weights)[r] == pytest.approx(
             reference.roc_auc_score(codes, scores, multi_class="ovr", **options)
         )
-        truth = codes if num_classes == 2 else np.eye(num_classes)[codes]
-        assert ours.average_precision(codes, p, weights)[r] == pytest.approx(
-            reference.average_precision_score(truth, scores, **options)
-        )
         repeated = np.repeat(np.arange(200), w)
         for metric in ours.METRICS:
             assert ours.weighted_metric(metric, codes, p, weights)[r] == pytest.approx(
@@ -78,8 +74,8 @@ def test_absent_class_is_left_out_and_one_sided_auroc_is_undefined():
 def test_calibration_error_of_known_cases():
     codes = np.zeros(10, dtype=np.int64)
     sure = np.tile([1.0, 0.0], (10, 1))
-    assert ours.calibration_error(codes, sure)[0] == 0.0
+    assert ours.calibration_error(codes, sure) == 0.0
     codes[:3] = 1  # 70 % right while 100 % sure
-    assert ours.calibration_error(codes, sure)[0] == pytest.approx(0.3)
+    assert ours.calibration_error(codes, sure) == pytest.approx(0.3)
     calibrated = np.tile([0.7, 0.3], (10, 1))
-    assert ours.calibration_error(codes, calibrated)[0] == pytest.approx(0.0, abs=1e-12)
+    assert ours.calibration_error(codes, calibrated) == pytest.approx(0.0, abs=1e-12)

@@ -1,15 +1,15 @@
 """How well a classifier classifies: metrics that take row weights, so that a bootstrap is one call.
 
-Every metric takes the true class numbers, the predictions and optional row weights R×N (how often each row
-counts), and returns R values; without weights, one. Values agree with scikit-learn's; classes without any row
-are left out of macro averages. Sources: Brodersen et al., ICPR 2010 (balanced accuracy); Fawcett, Pattern
-Recognition Letters 27 (2006), 861-874 (AUROC); Davis & Goadrich, ICML 2006 (average precision); Naeini et
-al., AAAI 2015 (ECE).
+The metrics of a study take the true class numbers, the predictions and optional row weights R×N (how often
+each row counts), and return R values; without weights, one. Values agree with scikit-learn's; classes without
+any row are left out of macro averages. Sources: Brodersen et al., ICPR 2010 (balanced accuracy); Fawcett,
+Pattern Recognition Letters 27 (2006), 861-874 (AUROC); Davis & Goadrich, ICML 2006 (average precision);
+Naeini et al., AAAI 2015 (ECE).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from plenish.training.confusion import (
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 METRICS = ("balanced_accuracy", "macro_f1", "auroc")
+_BINS = 15
 
 
 def macro_f1(confusion: Floats) -> Floats:
@@ -63,47 +64,39 @@ def _tied(scores: Floats) -> tuple[Ints, Ints]:
     return order, np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
 
 
-def average_precision_binary(
-    positive: NDArray[np.bool_], scores: Floats, weights: ArrayLike | None = None
-) -> Floats:
-    """Average precision (area under the precision-recall curve, by steps), R; nan without positive rows."""
-    order, ends = _tied(-np.asarray(scores, dtype=np.float64))
-    w = row_weights(weights, len(scores))[:, order]
-    truth = np.asarray(positive, dtype=bool)[order]
-    ups = np.cumsum(np.where(truth, w, 0.0), axis=1)[:, ends]
-    precision = np.nan_to_num(ratio(ups, np.cumsum(w, axis=1)[:, ends]))
-    return ratio((np.diff(ups, axis=1, prepend=0.0) * precision).sum(axis=1), ups[:, -1])
+def _average_precision(positive: NDArray[np.bool_], scores: Floats) -> float:
+    """Area under the precision-recall curve, by steps; nan without positive rows."""
+    order, ends = _tied(-scores)
+    hits = np.cumsum(positive[order])[ends]
+    steps = np.diff(hits, prepend=0) * (hits / (ends + 1))
+    return float(steps.sum() / hits[-1]) if hits[-1] else np.nan
 
 
-def _over_classes(
-    metric: Callable[..., Floats], codes: Ints, probabilities: Floats, weights: ArrayLike | None
-) -> Floats:
-    """The second class's value of a two-class problem; otherwise the mean of each class against the rest."""
-    num_classes = probabilities.shape[1]
-    which = [1] if num_classes == 2 else range(num_classes)
-    return defined_mean(np.stack([metric(codes == k, probabilities[:, k], weights) for k in which], axis=-1))
+def _compared(num_classes: int) -> Sequence[int]:
+    """The classes that are told from the rest: the second of two, each of more."""
+    return [1] if num_classes == 2 else range(num_classes)
 
 
 def auroc(codes: Ints, probabilities: Floats, weights: ArrayLike | None = None) -> Floats:
     """AUROC, R; with more than two classes the macro average of one against the rest."""
-    return _over_classes(auroc_binary, codes, probabilities, weights)
+    classes = _compared(probabilities.shape[1])
+    values = [auroc_binary(codes == k, probabilities[:, k], weights) for k in classes]
+    return defined_mean(np.stack(values, axis=-1))
 
 
-def average_precision(codes: Ints, probabilities: Floats, weights: ArrayLike | None = None) -> Floats:
-    """PR-AUC as average precision, R; beyond two classes the macro average of one against the rest."""
-    return _over_classes(average_precision_binary, codes, probabilities, weights)
+def average_precision(codes: Ints, probabilities: Floats) -> float:
+    """PR-AUC as average precision; beyond two classes the macro average of one against the rest."""
+    classes = _compared(probabilities.shape[1])
+    values = [_average_precision(codes == k, probabilities[:, k]) for k in classes]
+    return float(defined_mean(np.array(values)))
 
 
-def calibration_error(
-    codes: Ints, probabilities: Floats, weights: ArrayLike | None = None, bins: int = 15
-) -> Floats:
-    """Expected calibration error, R: mean gap of confidence and accuracy over bins of confidence."""
-    w = row_weights(weights, len(codes))
+def calibration_error(codes: Ints, probabilities: Floats) -> float:
+    """Expected calibration error: mean gap of confidence and accuracy over bins of confidence."""
     confidence = probabilities.max(axis=1)
     gap = (probabilities.argmax(axis=1) == codes) - confidence
-    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    sums = np.stack([np.abs((w[:, place == b] * gap[place == b]).sum(axis=1)) for b in range(bins)], axis=-1)
-    return ratio(sums.sum(axis=-1), w.sum(axis=1))
+    place = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
+    return float(np.sum([abs(gap[place == b].sum()) for b in range(_BINS)]) / len(codes))
 
 
 def weighted_metric(
@@ -131,11 +124,9 @@ def evaluate(codes: Ints, probabilities: Floats, names: Sequence[str]) -> dict[s
     confusion = confusion_matrix(codes, probabilities.argmax(axis=1), len(names))
     recalls = recall_per_class(confusion)[0]
     return {
-        "balanced_accuracy": float(balanced_accuracy(confusion)[0]),
-        "macro_f1": float(macro_f1(confusion)[0]),
-        "auroc": float(auroc(codes, probabilities)[0]),
-        "pr_auc": float(average_precision(codes, probabilities)[0]),
-        "ece": float(calibration_error(codes, probabilities)[0]),
+        **{name: float(weighted_metric(name, codes, probabilities)[0]) for name in METRICS},
+        "pr_auc": average_precision(codes, probabilities),
+        "ece": calibration_error(codes, probabilities),
         "accuracy": float(np.trace(confusion[0]) / confusion[0].sum()),
         "recall": {name: float(value) for name, value in zip(names, recalls)},
         "confusion": confusion[0].astype(int).tolist(),

@@ -8,8 +8,9 @@ equally many synthetic ones: the pair to compare, because a Fréchet distance fa
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,14 @@ from plenish.metrics.words import FEW_HELD
 from plenish.progress import progress
 from plenish.runs import versions
 
-LEVEL = 0.95
 _DIFFERENT_SHARES = 0.1  # a class's share of the synthetic images against its share of the test images
 
 
 @dataclasses.dataclass(frozen=True)
-class Side:
+class Side(copies.Views):
     """Images of one side of a comparison, with their thumbnails and features."""
 
     images: Subset
-    views: copies.Views
 
     @classmethod
     def of(cls, images: Subset, extractor: Extractor) -> Side:
@@ -51,16 +50,20 @@ class Side:
                 pixels.append(copies.thumbnails(batch))
                 features.append(extractor(batch))
                 bar.advance(len(batch))
-        return cls(images, copies.Views(np.concatenate(pixels), np.concatenate(features)))
+        return cls(np.concatenate(pixels), np.concatenate(features), images)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sides:
-    """The synthetic images (or real ones in their place), and the real parts they are compared with."""
+    """The synthetic images (or real ones in their place), and the real parts they are compared with.
+
+    The search for copies is calibrated on `held`: val, or test where there is no val.
+    """
 
     made: Side
     test: Side
     train: Side
+    held: Side
 
     @property
     def kind(self) -> str:
@@ -107,23 +110,24 @@ def _compute(
     train, test = (real.part(part, config.split, purpose="score") for part in ("train", "test"))
     rows = np.arange(len(synthetic), dtype=np.int64)
     everything = Subset(synthetic, rows, "train", "all", synthetic.manifest.pixels_hash)
-    sides = Sides(*(Side.of(images, extractor) for images in (everything, test, train)))
+    made, tested, trained = (Side.of(images, extractor) for images in (everything, test, train))
     try:
         held = Side.of(real.part("val", config.split, purpose="score"), extractor)
     except InputError:  # a split without val images
-        held = sides.test
+        held = tested
+    sides = Sides(made, tested, trained, held)
     scores, caveats = all_scores(sides, extractor.name, config)
-    found = search_copies(sides, held)
-    if held is sides.test:
+    found = search_copies(sides)
+    if held is tested:
         caveats.append(Caveat("calibrated-on-test"))
     if found.n_twins:
         caveats.append(Caveat("held-out-twins", {"images": found.n_twins}))
-    if len(held.images) < FEW_HELD:
-        caveats.append(Caveat("few-held-out", {"images": len(held.images)}))
+    if len(held) < FEW_HELD:
+        caveats.append(Caveat("few-held-out", {"images": len(held)}))
     content = {
         "schema": VERSION, "kind": "score", "command": invocation.record(), "real": real_record(train, test),
         "synthetic": synthetic_record(synthetic), "extractor": extractor.facts(), "seed": config.seed,
-        "level": LEVEL, "resamples": config.resamples, "scores": scores,
+        "level": fidelity.LEVEL, "resamples": config.resamples, "scores": scores,
         "copies": copies.result(found, everything.ids, train.ids),
         "test_reads": real.test_reads(config.split),
         "caveats": [dataclasses.asdict(caveat) for caveat in (*known, *caveats)], "versions": versions(),
@@ -131,19 +135,17 @@ def _compute(
     return content, closest_pairs(found, sides)
 
 
-def search_copies(sides: Sides, held: Side) -> copies.Copies:
+def search_copies(sides: Sides) -> copies.Copies:
     """Look for copies of training images, calibrated on held-out ones.
 
     Raises:
         InputError: there are too few images.
     """
     path = sides.test.images.dataset.path
-    if min(len(held.images), len(sides.train.images)) < 3:
+    if min(len(sides.held), len(sides.train)) < 3:
         raise InputError(f"{path} has too few val or train images to look for copies; use other ratios.")
     try:
-        return copies.search(
-            sides.made.views, held.views, sides.train.views, level=LEVEL, baseline=sides.kind != "synthetic"
-        )
+        return copies.search(sides.made, sides.held, sides.train, baseline=sides.kind != "synthetic")
     except ValueError as error:
         raise InputError(f"No search for copies on {path}: {error}; make the split again.") from None
 
@@ -160,64 +162,56 @@ def all_scores(
     sides: Sides, extractor: str, config: ScoreConfig
 ) -> tuple[list[dict[str, Any]], list[Caveat]]:
     """Scores overall and, where both sides have the same classes, of each class; and what limits them."""
-    each = {name: getattr(sides, name).images for name in ("made", "test", "train")}
-    scopes = {"overall": {name: np.ones(len(images), dtype=bool) for name, images in each.items()}}
-    labels = each["test"].dataset.labels
+    parts = (sides.test, sides.made, sides.train)
+    scopes = {"overall": [np.ones(len(side), dtype=bool) for side in parts]}
+    groups, labels = sides.test.images.groups, sides.test.images.dataset.labels
     caveats = []
-    if labels.kind == "categorical" and labels == each["made"].dataset.labels:
-        codes = {name: images.codes for name, images in each.items()}
-        for code, label in enumerate(labels.names):
-            scopes[f"class:{label}"] = {name: found == code for name, found in codes.items()}
-        test, made = (
-            np.bincount(codes[name], minlength=len(labels.names)) / len(codes[name])
-            for name in ("test", "made")
-        )
-        if np.abs(test - made).max() > _DIFFERENT_SHARES:
+    if labels.kind == "categorical" and labels == sides.made.images.dataset.labels:
+        codes = [side.images.codes for side in parts]
+        for k, label in enumerate(labels.names):
+            scopes[f"class:{label}"] = [found == k for found in codes]
+        test_shares, shares, _ = (np.bincount(found, minlength=labels.width) / len(found) for found in codes)
+        if np.abs(test_shares - shares).max() > _DIFFERENT_SHARES:
             caveats.append(Caveat("class-shares", {"kind": sides.kind}))
     rows, few = [], {}
     for scope, masks in scopes.items():
-        real, synthetic = (int(masks[name].sum()) for name in ("test", "made"))
-        if not fidelity.enough_rows(real, synthetic):
-            values = {"scope": scope, "real": real, "other": synthetic, "kind": sides.kind}
+        test, made, train = (side.features[mask] for side, mask in zip(parts, masks))
+        if not fidelity.enough_rows(len(test), len(made)):
+            values = {"scope": scope, "real": len(test), "other": len(made), "kind": sides.kind}
             caveats.append(Caveat("too-few-images", values))
             continue
-        if fidelity.is_biased(real, synthetic, sides.test.views.features.shape[1]):
-            few[scope] = min(real, synthetic)
-        rows += _scope_scores(scope, sides, masks, extractor, config)
+        if fidelity.is_biased(len(test), len(made), test.shape[1]):
+            few[scope] = min(len(test), len(made))
+        against_test = functools.partial(
+            fidelity.compare, test, groups=groups[masks[0]], extractor=extractor, seed=config.seed
+        )
+        for row in _scores(against_test, made, train, config):
+            rows.append({"name": row["name"], "scope": scope, **row})
     if few:
-        features = sides.test.views.features.shape[1]
+        features = sides.test.features.shape[1]
         caveats.append(Caveat("fewer-images-than-features", {"scopes": few, "features": features}))
-    units = len({group for group in each["test"].groups if group is not None})
+    units = len({group for group in groups if group is not None})
     return rows, caveats + about_groups(units, intervals=any(np.isfinite(row["low"]) for row in rows))
 
 
-def _scope_scores(
-    scope: str, sides: Sides, masks: Mapping[str, NDArray[np.bool_]], extractor: str, config: ScoreConfig
-) -> list[dict[str, Any]]:
-    """The scores of the images under the masks, with those of training images as their baseline."""
-    test, made, train = (getattr(sides, k).views.features[masks[k]] for k in ("test", "made", "train"))
-
-    def compare(synthetic: NDArray[np.float32], resamples: int) -> list[fidelity.Score]:
-        return fidelity.compare(
-            test, synthetic, groups=sides.test.images.groups[masks["test"]], extractor=extractor,
-            resamples=resamples, seed=config.seed, level=LEVEL,
-        )  # fmt: skip
-
-    found = compare(made, config.resamples)
+def _scores(
+    against_test: Callable[..., list[fidelity.Score]], made: NDArray[np.float32], train: NDArray[np.float32],
+    config: ScoreConfig,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The scores of some images, with those of training images as their baseline."""
     rng = np.random.default_rng([config.seed, 0xBA5E])
     drawn = rng.permutation(len(train))[: len(made)]
     rows: list[dict[str, Any]] = [
-        {"name": row.name, "scope": scope, **dataclasses.asdict(row)}
-        | {"real_baseline": None, "n_baseline": len(drawn), "comparable": None}
-        for row in found
+        {**dataclasses.asdict(row), "real_baseline": None, "n_baseline": len(drawn), "comparable": None}
+        for row in against_test(made, resamples=config.resamples)
     ]
-    if not fidelity.enough_rows(len(test), len(drawn)):
+    if not fidelity.enough_rows(len(drawn), len(drawn)):
         return rows
-    for row, floor in zip(rows, compare(train[drawn], 0)):
+    for row, floor in zip(rows, against_test(train[drawn], resamples=0)):
         row["real_baseline"] = floor.value
     if len(drawn) < len(made):  # fewer images raise an FD, so the baseline is compared at its own number
         few = made[rng.permutation(len(made))[: len(drawn)]]
-        for row, fair in zip(rows, compare(few, config.resamples)):
+        for row, fair in zip(rows, against_test(few, resamples=config.resamples)):
             row["comparable"] = {
                 "value": fair.value, "low": fair.low, "high": fair.high, "n_synthetic": fair.n_synthetic,
             }  # fmt: skip

@@ -16,12 +16,13 @@ recognise.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
+from plenish.metrics.fidelity import LEVEL
 from plenish.metrics.kernels import Floats, row_pieces
 from plenish.metrics.statistics import Interval, wilson_interval
 
@@ -162,16 +163,13 @@ def relative_distances(queries: list[Vectors], train: Vectors) -> tuple[NDArray[
     return nearest, relative, plain
 
 
-def search(
-    synthetic: Views, holdout: Views, train: Views, *, level: float = 0.95, baseline: bool = False
-) -> Copies:
+def search(synthetic: Views, holdout: Views, train: Views, *, baseline: bool = False) -> Copies:
     """Look for copies of training images among synthetic ones.
 
     Args:
         synthetic: the images under suspicion.
         holdout: real images that no generator saw (the `val` part).
         train: the real training images.
-        level: confidence level of the share's interval.
         baseline: the images under suspicion are real ones, which is only a matter of words.
 
     Raises:
@@ -179,64 +177,55 @@ def search(
     """
     if len(train) < 3 or not len(holdout) or not len(synthetic):
         raise ValueError("it needs synthetic and held-out images and three training images")
-    near_p, near_f = (_compare(synthetic, holdout, train, space) for space in ("pixels", "features"))
-    alone = near_p.held > _TWIN
+    flat = train.pixels.reshape(len(train), -1)
+    where_p, made_p, held_p, far_p = _compare(_turned(synthetic.pixels), _turned(holdout.pixels), flat)
+    where_f, made_f, held_f, far_f = _compare([synthetic.features], [holdout.features], train.features)
+    alone = held_p > _TWIN
     if not alone.any():
         raise ValueError("every held-out image is also a training image")
-    made_p, held_p = _levelled(near_p.made, near_p.held[alone])
-    made_f, held_f = _levelled(near_f.made, near_f.held[alone])
-    for made, far in ((made_p, near_p.far), (made_f, near_f.far)):
-        made[far] = np.maximum(made[far], 1.0)  # unlike every training image: no nearer than is usual
-    score, held = np.minimum(made_p, made_f), np.minimum(held_p, held_f)
+    score_p, usual_p = _levelled(made_p, held_p[alone], far_p)
+    score_f, usual_f = _levelled(made_f, held_f[alone], far_f)
+    score, held = np.minimum(score_p, score_f), np.minimum(usual_p, usual_f)
     # Of equally distributed new scores, a share of Beta(k, n + 1 − k) lies below the k-th smallest of n
     # held-out ones: k / (n + 1) on average.
     rank = max(1, int(EXPECTED_SHARE * (len(held) + 1)))
     threshold = float(np.sort(held)[rank - 1])
-    closest = float(near_p.held[alone].min())
-    identical = min(_IDENTICAL * float(np.median(near_p.held[alone])), closest / 2)
+    identical = min(_IDENTICAL * np.median(held_p[alone]), held_p[alone].min() / 2)
     return Copies(
         score=score,
         holdout=held,
-        neighbour=np.where(made_p <= made_f, near_p.where, near_f.where),
+        neighbour=np.where(score_p <= score_f, where_p, where_f),
         threshold=threshold,
         expected=rank / (len(held) + 1),
         chance=float(betaincinv(rank, len(held) + 1 - rank, 0.95)),
-        share=wilson_interval(int(np.count_nonzero(score < threshold)), len(score), level),
-        n_identical=int(np.count_nonzero(near_p.made < identical)),
+        share=wilson_interval(int(np.count_nonzero(score < threshold)), len(score), LEVEL),
+        n_identical=int(np.count_nonzero(made_p < identical)),
         n_twins=int(np.count_nonzero(~alone)),
-        n_far=int(np.count_nonzero(near_f.far)),
+        n_far=int(np.count_nonzero(far_f)),
         baseline=baseline,
     )
 
 
-def _levelled(made: Floats, held: Floats) -> tuple[Floats, Floats]:
+def _compare(
+    synthetic: list[Vectors], holdout: list[Vectors], train: Vectors
+) -> tuple[NDArray[np.int64], Floats, Floats, NDArray[np.bool_]]:
+    """Nearest training images and relative distances of synthetic images, relative distances of held-out
+    ones, and which synthetic images are farther from all training images than any held-out one."""
+    where, made, plain = relative_distances(synthetic, train)
+    _, held, usual = relative_distances(holdout, train)
+    return where, made, held, plain > usual.max()
+
+
+def _levelled(made: Floats, held: Floats, far: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Bring relative distances to one scale: 0 stays 0, the held-out median is 1, its first decile 0.9.
 
     Central quantiles, unlike extreme ones, leave the order statistics of the scaled values a valid
-    calibration.
+    calibration. Images that are far from all training images are no nearer to one of them than is usual.
     """
     middle, low = np.quantile(held, [0.5, 0.1])
     power = float(np.clip(np.log(0.9) / np.log(low / middle), 0.1, 10.0)) if 0 < low < middle else 1.0
-    unit = max(float(middle), 1e-6)
-    return (made / unit) ** power, (held / unit) ** power
-
-
-class _Near(NamedTuple):
-    where: NDArray[np.int64]
-    made: Floats
-    held: Floats
-    far: NDArray[np.bool_]
-
-
-def _compare(synthetic: Views, holdout: Views, train: Views, space: str) -> _Near:
-    flat = getattr(train, space).reshape(len(train), -1)
-    where, made, plain = relative_distances(_versions(getattr(synthetic, space)), flat)
-    _, held, usual = relative_distances(_versions(getattr(holdout, space)), flat)
-    return _Near(where, made, held, plain > usual.max())
-
-
-def _versions(vectors: Vectors) -> list[Vectors]:
-    return _turned(vectors) if vectors.ndim == 4 else [vectors]
+    scores, usual = ((x / max(float(middle), 1e-6)) ** power for x in (made, held))
+    return np.where(far, np.maximum(scores, 1.0), scores), usual
 
 
 def result(copies: Copies, synthetic_ids: list[str], train_ids: list[str]) -> dict[str, Any]:
@@ -275,7 +264,7 @@ def result(copies: Copies, synthetic_ids: list[str], train_ids: list[str]) -> di
         "share_suspect": copies.share.value,
         "low": copies.share.low,
         "high": copies.share.high,
-        "level": copies.share.level,
+        "level": LEVEL,
         "median_synthetic": float(np.median(copies.score)),
         "median_holdout": float(np.median(copies.holdout)),
         "suspects": suspects,

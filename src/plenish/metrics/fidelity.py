@@ -33,6 +33,8 @@ NEIGHBOURS_PRECISION = 3  # Kynkäänniemi et al.
 NEIGHBOURS_DENSITY = 5  # Naeem et al.
 _MANY_DIMENSIONS = 256  # above, the bootstrap of the Fréchet distance is kept short
 _FEW_RESAMPLES = 40
+LEVEL = 0.95
+"""Confidence level of the intervals of a score."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +50,13 @@ class Score:
     better: Better
 
 
-def _checked(features: ArrayLike, what: str) -> Floats:
-    x = np.asarray(features, dtype=np.float64)
-    if x.ndim != 2:
-        raise ValueError(f"{what} features must be N×D, got {x.ndim} dimension(s)")
-    if len(x) < 2:
-        raise ValueError(f"{what} features need at least two rows, got {len(x)}")
-    if not np.isfinite(x).all():
-        raise ValueError(f"{what} features hold values that are not finite")
-    return x
-
-
 def _pair(real: ArrayLike, synthetic: ArrayLike) -> tuple[Floats, Floats]:
-    x, y = _checked(real, "real"), _checked(synthetic, "synthetic")
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"real features have {x.shape[1]} dimensions, synthetic ones {y.shape[1]}")
+    x, y = np.asarray(real, dtype=np.float64), np.asarray(synthetic, dtype=np.float64)
+    if x.ndim != 2 or x.shape[1:] != y.shape[1:]:
+        raise ValueError(f"features must be N×D with the same dimensions D, got {x.shape} and {y.shape}")
+    for name, values in (("real", x), ("synthetic", y)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} features hold values that are not finite")
     return x, y
 
 
@@ -88,16 +82,11 @@ def frechet_distance(mean1: Floats, cov1: Floats, mean2: Floats, cov2: Floats) -
 
 
 def _moments(x: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Mean and unbiased covariance of weighted rows."""
     total = weights.sum()
     mean = weights @ x / total
     centred = x - mean
     return mean, (centred * weights[:, None]).T @ centred / (total - 1.0)
-
-
-def frechet(real: ArrayLike, synthetic: ArrayLike) -> float:
-    """Fréchet distance between feature arrays n×D and m×D, with unbiased covariances."""
-    x, y = _pair(real, synthetic)
-    return frechet_distance(*_moments(x, np.ones(len(x))), *_moments(y, np.ones(len(y))))
 
 
 def frechet_replicates(x: Floats, y: Floats, wx: Floats, wy: Floats) -> Floats:
@@ -188,7 +177,6 @@ def compare(
     extractor: str = "domain",
     resamples: int = 200,
     seed: int = 0,
-    level: float = 0.95,
 ) -> list[Score]:
     """All scores of synthetic against real features, with intervals.
 
@@ -199,7 +187,6 @@ def compare(
         extractor: name of the feature extractor, part of the scores' names.
         resamples: number of bootstrap resamples; 0 gives no intervals.
         seed: seed of the resamples.
-        level: confidence level.
 
     Returns:
         FD, KID, precision, recall, density, coverage, in this order. Bounds are nan without resamples or
@@ -228,7 +215,7 @@ def compare(
         "density": (found["density"], "higher", 0.0, np.inf),
         "coverage": (found["coverage"], "higher", 0.0, 1.0),
     }
-    z = float(ndtri(0.5 + level / 2)) if codes.any() else math.nan  # one group does not vary
+    z = float(ndtri(0.5 + LEVEL / 2)) if codes.any() else math.nan  # one group does not vary
     return [
         Score(name, float(v[0]), *_bounds(v, z, floor, ceiling), len(x), len(y), better)
         for name, (v, better, floor, ceiling) in rows.items()

@@ -35,14 +35,8 @@ def neighbour_radii(x: Floats, ks: tuple[int, ...]) -> list[Floats]:
     Args:
         x: N×D, N > max(ks).
         ks: numbers of neighbours, each at least 1.
-
-    Raises:
-        ValueError: if x has too few rows.
     """
-    n = len(x)
-    if n <= max(ks):
-        raise ValueError(f"{n} rows have no {max(ks)}-th neighbour")
-    places = [k - 1 for k in ks]
+    n, places = len(x), [k - 1 for k in ks]
     radii = np.empty((len(ks), n))
     for rows in row_pieces(n, n):
         d = squared_distances(x[rows], x)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +57,7 @@ def download(url: str, sha256: str) -> Path:
                 while piece := answer.read(1 << 20):
                     pieces.append(piece)
                     bar.advance(len(piece))
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise InputError(f"{url} could not be downloaded ({reason}); {fix}.") from None
     content = b"".join(pieces)

@@ -16,13 +16,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plenish import files
-from plenish.datasets.dataset import Dataset, Subset
+from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.latent.encoding import LoadedAutoencoder
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.floating[Any]]
-NAMES = ("mse", "ssim", "psnr")
 WINDOW = 11
 """Side of the window of SSIM; smaller images have none."""
 _SIGMA, _K1, _K2 = 1.5, 0.01, 0.03
@@ -85,14 +84,8 @@ def errors(model: LoadedAutoencoder, images: NDArray[np.uint8]) -> dict[str, Flo
     """
     original, made = images.astype(np.float32) / 255, model.reconstruct(images)
     mse = mean_squared_error(original, made)
-    found = {"mse": mse, "psnr": psnr(mse)}
-    return found | ({"ssim": ssim(original, made)} if min(images.shape[1:3]) >= WINDOW else {})
-
-
-def errors_of(model: LoadedAutoencoder, rows: Subset) -> dict[str, Floats]:
-    """`errors` of all rows, read in pieces."""
-    parts = [errors(model, images) for images in rows.batches(_AT_ONCE)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in NAMES if name in parts[0]}
+    similarity = {"ssim": ssim(original, made)} if min(images.shape[1:3]) >= WINDOW else {}
+    return {"mse": mse, **similarity, "psnr": psnr(mse)}
 
 
 def denoising_errors(
@@ -129,22 +122,19 @@ def write_errors(path: Path, model: LoadedAutoencoder, dataset: Dataset, split: 
     Columns: `id`, `part`, `label`, `group`, `mse` and, from 11 px on, `ssim`, `psnr`; images as numbers in
     [0, 1].
     """
-    there = set(dataset.split(split).part_of)
-    tables = []
+    tables, results = [], []
     for part in ("val", "test"):
-        if part not in there:
+        if not len(dataset.split(split).rows(part)):
             continue
         rows = dataset.part(part, split, purpose="score")
-        table = pd.DataFrame({"id": rows.ids, "part": part, "group": rows.groups, **errors_of(model, rows)})
-        if dataset.labels.kind == "categorical":
-            table.insert(2, "label", rows.labels)
-        tables.append(table)
-    if not tables:
-        return []
-    table = pd.concat(tables, ignore_index=True)
-    files.write_bytes(path, table.to_parquet(None, index=False))
-    measured = [name for name in NAMES if name in table]
-    return [
-        {"part": part, "images": len(rows), **{name: float(rows[name].mean()) for name in measured}}
-        for part, rows in table.groupby("part", sort=False)
-    ]
+        found = [pd.DataFrame(errors(model, images)) for images in rows.batches(_AT_ONCE)]
+        measured = pd.concat(found, ignore_index=True)
+        label = {"label": rows.labels} if dataset.labels.kind == "categorical" else {}
+        about = pd.DataFrame({"id": rows.ids, "part": part, **label, "group": rows.groups})
+        tables.append(about.join(measured))
+        means = {str(name): float(values.mean()) for name, values in measured.items()}
+        results.append({"part": part, "images": len(rows), **means})
+    if tables:
+        table = pd.concat(tables, ignore_index=True)
+        files.write_bytes(path, table.to_parquet(None, index=False))
+    return results

@@ -28,32 +28,26 @@ def unit_codes(groups: Sequence[Hashable | None] | NDArray[Any] | None, n: int) 
     Args:
         groups: N group names; ``None`` as a whole, or for a row, makes rows their own units.
         n: number of rows.
-
-    Raises:
-        ValueError: if the lengths differ.
     """
     if groups is None:
         return np.arange(n, dtype=np.int64)
-    if len(groups) != n:
-        raise ValueError(f"{len(groups)} groups for {n} rows")
-    numbers: dict[Hashable, int] = {}
-    codes = np.empty(n, dtype=np.int64)
-    for row, name in enumerate(groups):
-        alone = name is None or (isinstance(name, float) and np.isnan(name))
-        codes[row] = numbers.setdefault(("row", row) if alone else ("group", name), len(numbers))
-    return codes
+    numbers: dict[Any, int] = {}
+    names = (object() if name is None else name for name in groups)
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
 
 
-def _unit_strata(codes: Ints, strata: ArrayLike | None) -> list[Ints]:
-    """Units of each stratum; a unit with rows of several strata belongs to its most frequent one."""
-    n_units = int(codes.max()) + 1
-    if strata is None:
-        return [np.arange(n_units, dtype=np.int64)]
+def units_of_strata(codes: Ints, strata: ArrayLike) -> dict[Any, Ints]:
+    """Units of each stratum that has any; one with rows of several belongs to its most frequent one.
+
+    Args:
+        codes: N unit numbers from :func:`unit_codes`.
+        strata: N labels.
+    """
     names, rows = np.unique(np.asarray(strata), return_inverse=True)
-    table = np.zeros((n_units, len(names)), dtype=np.int64)
+    table = np.zeros((int(codes.max()) + 1, len(names)), dtype=np.int64)
     np.add.at(table, (codes, rows), 1)
     home = table.argmax(axis=1)
-    return [np.flatnonzero(home == s) for s in range(len(names)) if np.any(home == s)]
+    return {names[s]: np.flatnonzero(home == s) for s in np.unique(home)}
 
 
 def bootstrap_weights(
@@ -71,8 +65,8 @@ def bootstrap_weights(
     Yields:
         Chunks r×N of integer weights, R rows in all.
     """
-    groups = _unit_strata(codes, strata)
     n_units = int(codes.max()) + 1
+    groups = [np.arange(n_units)] if strata is None else units_of_strata(codes, strata).values()
     rng = np.random.default_rng([seed, 0xB007])
     chunk = max(1, min(resamples, WEIGHTS_AT_ONCE // max(1, len(codes) + n_units)))
     for start in range(0, resamples, chunk):

@@ -53,20 +53,21 @@ class Scorer:
         shown: the column that says most, where one must be chosen.
         data: provenance of the Dataset it was trained on.
         models: provenance of what it consists of.
-        score: uint8 N×H×W×C → numbers by column, N each.
+        score: images uint8 N×H×W×C → numbers by name, N each, those of the columns among them.
     """
 
     size: int
     channels: int
-    columns: tuple[Column, ...]
+    columns: Sequence[Column]
     shown: str
     data: Mapping[str, Any]
-    models: tuple[Mapping[str, Any], ...]
+    models: Sequence[Mapping[str, Any]]
     score: Callable[[NDArray[np.uint8]], dict[str, Floats]]
 
     def __call__(self, images: NDArray[np.uint8]) -> dict[str, Floats]:
         """Numbers of images uint8 N×H×W×C, N for each column; each depends on its image alone."""
-        return self.score(images)
+        found = self.score(images)
+        return {column.name: found[column.name] for column in self.columns}
 
     def column(self, name: str | None = None) -> Column:
         """A column by name, or the one that says most.
@@ -93,29 +94,27 @@ def open_scorer(paths: Sequence[Path], checkpoint: str = "best") -> Scorer:
             together.
     """
     runs = [Run.open(path) for path in paths]
-    if not runs:
-        raise InputError("Give at least one Run.")
-    kinds = {run.kind for run in runs}
-    if len(runs) == 1 and kinds == {"classifier"}:
-        return _classifier(runs[0])
-    if len(runs) == 1 and kinds == {"autoencoder-study"}:
-        return _class_study(runs[0], checkpoint)
-    if kinds == {"autoencoder"}:
-        if len(runs) == 1:
-            return _autoencoder(runs[0], checkpoint)
-        return _compared({_name(run, runs): run.path for run in runs}, checkpoint, runs[0].config["data"])
+    first, kinds = runs[0], {run.kind for run in runs}
+    if kinds == {"autoencoder"} and len(runs) > 1:
+        return _compared({_name(run, runs): run.path for run in runs}, checkpoint, first.config["data"])
     if len(runs) > 1:
         raise InputError(
             f"Several Runs must all be of autoencoders, and these are of {', '.join(sorted(kinds))}; give "
             "others one at a time."
         )
-    if kinds == {"study"}:
+    if first.kind == "autoencoder":
+        return _autoencoder(first, checkpoint)
+    if first.kind == "autoencoder-study":
+        return _class_study(first, checkpoint)
+    if first.kind == "classifier":
+        return _classifier(first)
+    if first.kind == "study":
         raise InputError(
-            f"{runs[0].path} is a study of training data, which keeps no classifier; "
+            f"{first.path} is a study of training data, which keeps no classifier; "
             "'plenish train classifier' makes one."
         )
     raise InputError(
-        f"{runs[0].path} is a {runs[0].kind} Run, which gives images no score; give one of an autoencoder, "
+        f"{first.path} is a {first.kind} Run, which gives images no score; give one of an autoencoder, "
         "of a classifier, or a study of autoencoders."
     )
 
@@ -132,13 +131,7 @@ def _autoencoder(run: Run, checkpoint: str) -> Scorer:
     columns = [Column("mse", _ERROR, "error")]
     if model.network.config.size >= WINDOW:
         columns.append(Column("ssim", "structural similarity of the reconstruction (1 is equal)", "error"))
-    names = [column.name for column in columns]
-
-    def score(images: NDArray[np.uint8]) -> dict[str, Floats]:
-        found = errors(model, images)
-        return {name: found[name] for name in names}
-
-    return _of_models([model], tuple(columns), "mse", run.config["data"], score)
+    return _of_models([model], columns, "mse", run.config["data"], lambda images: errors(model, images))
 
 
 def _class_study(run: Run, checkpoint: str) -> Scorer:
@@ -179,15 +172,15 @@ def _compared(
             found["difference"] = found[f"mse_{names[0]}"] - found[f"mse_{names[1]}"]
         return found
 
-    return _of_models(list(models.values()), tuple(columns), columns[-1].name, data, score)
+    return _of_models(list(models.values()), columns, columns[-1].name, data, score)
 
 
 def _of_models(
-    models: Sequence[LoadedAutoencoder], columns: tuple[Column, ...], shown: str, data: Mapping[str, Any],
+    models: Sequence[LoadedAutoencoder], columns: Sequence[Column], shown: str, data: Mapping[str, Any],
     score: Callable[[NDArray[np.uint8]], dict[str, Floats]],
 ) -> Scorer:  # fmt: skip
     config = models[0].network.config
-    about = tuple(model.provenance() for model in models)
+    about = [model.provenance() for model in models]
     return Scorer(config.size, config.channels, columns, shown, data, about, score)
 
 
@@ -196,9 +189,7 @@ def _classifier(run: Run) -> Scorer:
         raise InputError(f"{run.path} is not finished; resume it with 'plenish train classifier'.")
     model = Classifier.load(run.path / CLASSIFIER)
     names = model.names
-    columns = tuple(
-        Column(f"p_{name}", f"probability of {name} by the classifier", "share") for name in names
-    )
+    columns = [Column(f"p_{name}", f"probability of {name} by the classifier", "share") for name in names]
 
     def score(images: NDArray[np.uint8]) -> dict[str, Floats]:
         found = model.probabilities(Images.held(images, np.zeros(len(images), np.int64)))
@@ -210,4 +201,4 @@ def _classifier(run: Run) -> Scorer:
         "precision": model.precision,
     }  # fmt: skip
     # Of two classes the second is the positive one; tile Datasets name the background first.
-    return Scorer(model.size, model.channels, columns, f"p_{names[1]}", run.config["data"], (about,), score)
+    return Scorer(model.size, model.channels, columns, f"p_{names[1]}", run.config["data"], [about], score)

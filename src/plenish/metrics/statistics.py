@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,18 +29,12 @@ from plenish.metrics.resampling import (
 _EXACT_SIGN_FLIPS = 14  # 2**14 patterns are enumerated; more are sampled
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """An estimate with its confidence interval; ``nan`` bounds mean that the data cannot tell."""
 
     value: float
     low: float
     high: float
-    level: float = 0.95
-
-    def as_dict(self) -> dict[str, float]:
-        """Value and bounds."""
-        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True)
@@ -70,11 +64,6 @@ class Difference:
     n_groups: int
 
 
-def _check_level(level: float) -> None:
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
-
-
 def wilson_interval(count: int, n: int, level: float = 0.95) -> Interval:
     """Share ``count / n`` with Wilson's score interval, sensible also for 0 and for n (Wilson 1927).
 
@@ -86,7 +75,6 @@ def wilson_interval(count: int, n: int, level: float = 0.95) -> Interval:
     Raises:
         ValueError: if not 0 <= count <= n, or n is 0.
     """
-    _check_level(level)
     if n <= 0 or not 0 <= count <= n:
         raise ValueError(f"a share needs 0 <= count <= n and n > 0, got {count} of {n}")
     z2 = float(ndtri(0.5 + level / 2)) ** 2
@@ -95,47 +83,7 @@ def wilson_interval(count: int, n: int, level: float = 0.95) -> Interval:
     half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     low = 0.0 if count == 0 else float(centre - half)
     high = 1.0 if count == n else float(centre + half)
-    return Interval(share, low, high, level)
-
-
-def percentile_interval(value: float, replicates: ArrayLike, level: float = 0.95) -> Interval:
-    """Percentile bootstrap interval; undefined (``nan``) replicates are left out, ``nan`` if most are."""
-    _check_level(level)
-    x = np.asarray(replicates, dtype=np.float64)
-    good = x[np.isfinite(x)]
-    if good.size < max(2, x.size // 2):
-        return Interval(value, float("nan"), float("nan"), level)
-    low, high = np.quantile(good, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high), level)
-
-
-def bca_interval(value: float, replicates: ArrayLike, jackknife: ArrayLike, level: float = 0.95) -> Interval:
-    """Bias-corrected and accelerated bootstrap interval (Efron & Tibshirani 1993, §14.3).
-
-    Args:
-        value: the statistic on the data.
-        replicates: bootstrap replicates.
-        jackknife: the statistic with each resampling unit left out in turn.
-        level: confidence level.
-
-    Returns:
-        The interval; ``nan`` bounds where the replicates do not vary or are mostly undefined.
-    """
-    plain = percentile_interval(value, replicates, level)
-    x = np.asarray(replicates, dtype=np.float64)
-    x = np.sort(x[np.isfinite(x)])
-    jack = np.asarray(jackknife, dtype=np.float64)
-    jack = jack[np.isfinite(jack)]
-    if not np.isfinite(plain.low) or x[0] == x[-1] or jack.size < 2:
-        return plain
-    below = (np.searchsorted(x, value, "left") + np.searchsorted(x, value, "right")) / (2 * x.size)
-    z0 = ndtri(np.clip(below, 0.5 / x.size, 1 - 0.5 / x.size))
-    pull = jack.mean() - jack
-    spread = float((pull**2).sum())
-    acceleration = float((pull**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
-    z = z0 + ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
-    low, high = np.quantile(x, ndtr(z0 + z / (1 - acceleration * z)))
-    return Interval(value, float(low), float(high), level)
+    return Interval(share, low, high)
 
 
 def bootstrap_interval(
@@ -148,7 +96,11 @@ def bootstrap_interval(
     seed: int = 0,
     strata: ArrayLike | None = None,
 ) -> Interval:
-    """Value of a statistic with its cluster-bootstrap interval, corrected for bias and skew (BCa).
+    """Value of a statistic with its cluster-bootstrap interval, corrected for bias and skew.
+
+    The interval is BCa (Efron & Tibshirani 1993, §14.3): percentiles of the replicates, shifted by how many
+    lie below the value and by how the statistic reacts to each unit left out in turn. Where that cannot be
+    told, they are not shifted.
 
     Args:
         statistic: takes weights r×N and returns r values.
@@ -160,15 +112,30 @@ def bootstrap_interval(
         strata: see :func:`bootstrap_weights`.
 
     Returns:
-        The interval; ``nan`` bounds with fewer than two units.
+        The interval; ``nan`` bounds with fewer than two units, or where most replicates are undefined.
     """
     codes = unit_codes(groups, n)
     value = float(np.asarray(statistic(np.ones((1, n), dtype=np.int64)))[0])
     n_units = int(codes.max()) + 1
     if n_units < 2:
-        return Interval(value, float("nan"), float("nan"), level)
-    replicates = replicate(statistic, bootstrap_weights(codes, resamples, seed, strata=strata))
-    return bca_interval(value, replicates, replicate(statistic, _jackknife_weights(codes, n_units)), level)
+        return Interval(value, np.nan, np.nan)
+    x = replicate(statistic, bootstrap_weights(codes, resamples, seed, strata=strata))
+    x = np.sort(x[np.isfinite(x)])
+    if x.size < max(2, resamples // 2):
+        return Interval(value, np.nan, np.nan)
+    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    jack = replicate(statistic, _jackknife_weights(codes, n_units))
+    jack = jack[np.isfinite(jack)]
+    if x[0] < x[-1] and jack.size > 1:
+        below = (np.searchsorted(x, value, "left") + np.searchsorted(x, value, "right")) / (2 * x.size)
+        z0 = ndtri(np.clip(below, 0.5 / x.size, 1 - 0.5 / x.size))
+        pull = jack.mean() - jack
+        spread = float((pull**2).sum())
+        acceleration = float((pull**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+        z = z0 + ndtri(tails)
+        tails = ndtr(z0 + z / (1 - acceleration * z))
+    low, high = np.quantile(x, tails)
+    return Interval(value, float(low), float(high))
 
 
 def _jackknife_weights(codes: Ints, n_units: int) -> Iterator[Ints]:
@@ -180,7 +147,7 @@ def _jackknife_weights(codes: Ints, n_units: int) -> Iterator[Ints]:
 
 
 def hierarchical_bootstrap(
-    statistic: Callable[[int, Ints], ArrayLike],
+    statistic: Callable[[int, Ints], Floats],
     n_seeds: int,
     n: int,
     groups: Sequence[Hashable | None] | NDArray[Any] | None = None,
@@ -212,24 +179,16 @@ def hierarchical_bootstrap(
 
     Returns:
         The difference; bounds are ``nan`` with fewer than two seeds or two groups.
-
-    Raises:
-        ValueError: if there is no seed or no row.
     """
-    _check_level(level)
-    if n_seeds < 1 or n < 1:
-        raise ValueError("hierarchical_bootstrap needs at least one seed and one row")
     codes = unit_codes(groups, n)
     n_units = int(codes.max()) + 1
     ones = np.ones((1, n), dtype=np.int64)
     deltas = np.array([float(np.asarray(statistic(k, ones))[0]) for k in range(n_seeds)])
 
     def seed_mean(weights: Ints) -> Floats:
-        per_seed = [np.asarray(statistic(k, weights), dtype=np.float64) for k in range(n_seeds)]
-        return np.asarray(np.mean(per_seed, axis=0))
+        return np.asarray(np.mean([statistic(k, weights) for k in range(n_seeds)], axis=0))
 
-    mean, p = float(deltas.mean()), sign_flip_test(deltas, seed=seed)
-    nan = float("nan")
+    mean, p, nan = float(deltas.mean()), sign_flip_test(deltas, seed=seed), np.nan
     if n_seeds < 2 or n_units < 2:
         return Difference(mean, nan, nan, p, nan, nan, nan, n_seeds, n_units)
     replicates = replicate(seed_mean, bootstrap_weights(codes, resamples, seed, strata=strata))
@@ -257,21 +216,14 @@ def sign_flip_test(differences: ArrayLike, *, resamples: int = 10_000, seed: int
         differences: n paired differences; symmetric about zero under the null.
         resamples: number of drawn patterns where they are not enumerated.
         seed: seed of the draws.
-
-    Raises:
-        ValueError: if there is no difference.
     """
-    d = np.asarray(differences, dtype=np.float64).ravel()
-    if d.size == 0:
-        raise ValueError("sign_flip_test needs at least one difference")
+    d = np.asarray(differences, dtype=np.float64)
     observed = abs(d.sum())
     slack = 1e-12 * max(1.0, float(np.abs(d).sum()))  # sums in another order may differ in the last bit
     if d.size <= _EXACT_SIGN_FLIPS:
         patterns = np.arange(2**d.size)[:, None] >> np.arange(d.size) & 1
         return float(np.mean(np.abs((1 - 2 * patterns) @ d) >= observed - slack))
     rng = np.random.default_rng([seed, 0x51F])
-    hits, chunk = 0, max(1, WEIGHTS_AT_ONCE // d.size)
-    for start in range(0, resamples, chunk):
-        signs = 1 - 2 * rng.integers(0, 2, (min(chunk, resamples - start), d.size))
-        hits += int(np.count_nonzero(np.abs(signs @ d) >= observed - slack))
+    signs = 1 - 2 * rng.integers(0, 2, (resamples, d.size))
+    hits = int(np.count_nonzero(np.abs(signs @ d) >= observed - slack))
     return (hits + 1) / (resamples + 1)

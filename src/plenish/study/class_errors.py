@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from plenish.metrics.caveats import Caveat
 from plenish.metrics.classification import auroc_binary
 from plenish.metrics.resampling import unit_codes
-from plenish.metrics.statistics import Interval, bootstrap_interval
+from plenish.metrics.statistics import bootstrap_interval
 from plenish.study.limits import about_test
 from plenish.study.verdicts import class_verdict_word
 from plenish.training.confusion import balanced_accuracy, confusion_matrix, recall_per_class
@@ -136,7 +136,7 @@ def _mean(values: Floats, groups: Sequence[Hashable | None], options: dict[str, 
         return {"value": None, "low": None, "high": None}
     return bootstrap_interval(
         lambda w: (w @ values) / w.sum(axis=1), len(values), groups, **options
-    ).as_dict()
+    )._asdict()
 
 
 def _classified(found: ClassErrors, options: dict[str, Any]) -> dict[str, Any]:
@@ -148,8 +148,7 @@ def _classified(found: ClassErrors, options: dict[str, Any]) -> dict[str, Any]:
     strata = codes if _are_pure(codes, found.groups) else None
 
     def interval(statistic: Any) -> dict[str, Any]:
-        made: Interval = bootstrap_interval(statistic, len(codes), found.groups, strata=strata, **options)
-        return made.as_dict()
+        return bootstrap_interval(statistic, len(codes), found.groups, strata=strata, **options)._asdict()
 
     recalls = recall_per_class(confusion[None])[0]
     content: dict[str, Any] = {

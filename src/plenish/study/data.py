@@ -15,7 +15,7 @@ from plenish.errors import InputError
 from plenish.latent.sampling import load_generator
 from plenish.metrics.caveats import Caveat
 from plenish.metrics.origin import check_origin
-from plenish.metrics.resampling import unit_codes
+from plenish.metrics.resampling import unit_codes, units_of_strata
 from plenish.runs import Run
 from plenish.study.arms import Arm
 from plenish.training.engine import stable_seed
@@ -119,17 +119,12 @@ def share_of_groups(codes: Ints, groups: NDArray[np.object_], fraction: float, s
     without a group is a group of its own; a group of several classes counts for its most frequent one.
     """
     units = unit_codes(groups, len(codes))
-    count = int(units.max()) + 1
-    table = np.zeros((count, int(codes.max()) + 1), np.int64)
-    np.add.at(table, (units, codes), 1)
-    home = table.argmax(axis=1)
-    kept = np.zeros(count, bool)
-    for k in np.unique(home):
-        members = np.flatnonzero(home == k)
+    kept = np.zeros(int(units.max()) + 1, bool)
+    for k, members in units_of_strata(units, codes).items():
+        sizes = np.bincount(units[codes == k], minlength=len(kept))
         order = sorted(members, key=lambda unit: stable_seed(seed, "fraction", int(unit)))
-        wanted = fraction * table[members, k].sum()
-        reached = np.cumsum([table[unit, k] for unit in order])
-        kept[order[: max(1, int(np.abs(reached - wanted).argmin()) + 1)]] = True
+        apart = np.abs(np.cumsum(sizes[order]) - fraction * sizes[members].sum())
+        kept[order[: max(1, int(apart.argmin()) + 1)]] = True
     return np.flatnonzero(kept[units]).astype(np.int64)
 
 
