@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from plenish.metrics.caveats import Caveat, about_groups
-from plenish.study.analysis import Analysis, Predictions, analyse, holm
-from plenish.study.arms import parse_arms
+from plenish.study.analysis import Predictions, analyse, holm
+from plenish.study.arms import parse_arms, primary_arm
+from plenish.study.design import Design
 from plenish.study.limits import about_cuts, about_design, about_looks
 from plenish.study.verdicts import arm_verdict, study_verdict, verdict_on
 
@@ -34,8 +36,14 @@ def _predictions(
     return Predictions(codes.astype(np.int64), names, probabilities, resamples=300)
 
 
+def design(arms: Iterable[str], seeds: int = 5) -> Design:
+    """A new study of these arms."""
+    parsed = parse_arms(list(arms))
+    return Design(tuple(parsed), seeds, primary_arm(parsed))
+
+
 def _verdicts(predictions: Predictions, *arms: str) -> dict[str, Any]:
-    return {row["arm"]: row for row in analyse(predictions, parse_arms(arms)).verdicts}
+    return {row["arm"]: row for row in analyse(predictions, design(arms))["verdicts"]}
 
 
 def test_planted_effects_get_their_words() -> None:
@@ -50,7 +58,7 @@ def test_identical_predictions_differ_by_nothing() -> None:
     predictions = _predictions({"real": 1.0, "classical": 1.0})
     for s in range(5):
         predictions.probabilities["classical", s][:] = predictions.probabilities["real", s]
-    row = analyse(predictions, parse_arms(["real", "classical"])).differences[0]
+    row = analyse(predictions, design(["real", "classical"]))["differences"][0]
     assert (row["mean"], row["low"], row["high"], row["p"]) == (0, 0, 0, 1)
     assert _verdicts(predictions, "real", "classical")["classical"]["verdict"] == "no evidence"
 
@@ -78,11 +86,9 @@ def test_groups_widen_the_interval() -> None:
 
 
 def test_one_seed_gives_no_interval_and_no_verdict() -> None:
-    found = analyse(
-        _predictions({"real": 0.0, "real+synthetic": 3.0}, seeds=1), parse_arms(["real+synthetic"])
-    )
-    assert found.verdicts[0]["verdict"] == "no evidence"
-    assert np.isnan(found.differences[0]["low"])
+    found = analyse(_predictions({"real": 0.0, "real+synthetic": 3.0}, seeds=1), design(["real+synthetic"]))
+    assert found["verdicts"][0]["verdict"] == "no evidence"
+    assert np.isnan(found["differences"][0]["low"])
     assert "no interval: one seed" in study_verdict(_content(found))
 
 
@@ -99,28 +105,28 @@ def test_two_seeds_give_no_impossible_difference_and_are_not_to_be_trusted() -> 
     predictions = Predictions(codes.astype(np.int64), None, arms, resamples=200)
     raw = predictions.compare("real+synthetic", "real", "balanced_accuracy")
     assert raw.high > 5
-    found = analyse(predictions, parse_arms(["real", "real+synthetic"]))
-    row = found.differences[0]
+    found = analyse(predictions, design(["real", "real+synthetic"]))
+    row = found["differences"][0]
     assert (row["mean"], row["low"], row["high"], row["cut"]) == (0.5, -1, 1, True)
     assert "−100.0 to +100.0, cut" in study_verdict(_content(found))
-    assert about_cuts(found.differences) == [Caveat("cut-intervals", {"arms": ["real+synthetic"]})]
-    sound = analyse(
-        _predictions({"real": 1.0, "real+synthetic": 1.0}), parse_arms(["real", "real+synthetic"])
-    )
-    assert not any(row["cut"] for row in [*sound.summary, *sound.differences])
-    assert about_cuts(sound.differences) == []
-    trust = [str(about_design(parse_arms(["real"]), n, 1.0, True)[0]) for n in (2, 3)]
+    assert about_cuts(found["differences"]) == [Caveat("cut-intervals", {"arms": ["real+synthetic"]})]
+    sound = analyse(_predictions({"real": 1.0, "real+synthetic": 1.0}), design(["real", "real+synthetic"]))
+    assert not any(row["cut"] for row in [*sound["summary"], *sound["differences"]])
+    assert about_cuts(sound["differences"]) == []
+    trust = [str(about_design(design(["real"], n), 1.0, True)[0]) for n in (2, 3)]
     assert ["Do not trust" in text for text in trust] == [True, False]
 
 
 def test_verdict_sentence_answers_against_real_and_against_augmentation() -> None:
     arms = {"real": 0.5, "classical": 2.5, "real+synthetic": 1.5}
-    found = analyse(_predictions(arms), parse_arms(list(arms)))
-    assert found.verdict == {"arm": "real+synthetic", "real": True, "verdict": "helps"}
-    (rival,) = (r for r in found.comparisons if r["metric"] == "balanced_accuracy")
+    found = analyse(_predictions(arms), design(arms))
+    assert found["verdict"] == {"arm": "real+synthetic", "real": True, "verdict": "helps"}
+    (rival,) = (r for r in found["comparisons"] if r["metric"] == "balanced_accuracy")
     assert (rival["against"], verdict_on(rival["low"], rival["high"])) == ("classical", "hurts")
     text = study_verdict(_content(found))
-    means = {r["arm"]: f"{100 * r['mean']:.1f}" for r in found.summary if r["metric"] == "balanced_accuracy"}
+    means = {
+        r["arm"]: f"{100 * r['mean']:.1f}" for r in found["summary"] if r["metric"] == "balanced_accuracy"
+    }
     assert means["real"] in text
     assert means["real+synthetic"] in text
     assert "worse than classical" in text
@@ -130,8 +136,8 @@ def test_verdict_sentence_answers_against_real_and_against_augmentation() -> Non
 def test_verdict_and_caveats_agree_on_whether_there_are_intervals(seeds: int, units: int) -> None:
     arms = ["real", "classical", "real+synthetic"]
     predictions = _predictions(dict.fromkeys(arms, 1.0), seeds=seeds, groups=units)
-    found = analyse(predictions, parse_arms(arms))
-    shown = any(np.isfinite(row["low"]) for row in found.summary)
+    found = analyse(predictions, design(arms))
+    shown = any(np.isfinite(row["low"]) for row in found["summary"])
     assert shown == (seeds > 1 and units > 1)
     text = study_verdict(_content(found))
     assert ("no interval" in text) != shown
@@ -139,7 +145,7 @@ def test_verdict_and_caveats_agree_on_whether_there_are_intervals(seeds: int, un
     assert ("one test group" in text) == (units == 1)
     looks = [{"arms": arms[:1], "seeds": 1}, {"arms": arms, "seeds": seeds}]
     told = [
-        *about_design(parse_arms(arms), seeds, 1.0, True, intervals=shown),
+        *about_design(design(arms, seeds), 1.0, True, intervals=shown),
         *about_groups(units, intervals=shown), *about_looks(looks, intervals=shown),
     ]  # fmt: skip
     about = {c.code: c.values["intervals"] for c in told if "intervals" in c.values}
@@ -153,14 +159,14 @@ def test_verdict_and_caveats_agree_on_whether_there_are_intervals(seeds: int, un
 def test_many_arms_must_survive_holm() -> None:
     arms = ["real", "real+synthetic", *(f"real+synthetic@{d}" for d in range(2, 24))]
     predictions = _predictions(dict.fromkeys(arms, 1.0), n=120, spread=0.15, seeds=4)
-    found = analyse(predictions, parse_arms(arms))
-    rows = [row for row in found.differences if row["metric"] == "balanced_accuracy"]
+    found = analyse(predictions, design(arms))
+    rows = [row for row in found["differences"] if row["metric"] == "balanced_accuracy"]
     lucky = [
         row["arm"]
         for row in rows
         if verdict_on(row["low"], row["high"]) != "no evidence" and "@" in row["arm"]
     ]
-    words = {row["arm"]: row["verdict"] for row in found.verdicts}
+    words = {row["arm"]: row["verdict"] for row in found["verdicts"]}
     assert all(row["p_holm"] >= row["p"] for row in rows if "p_holm" in row)
     assert sum(words[arm] != "no evidence" for arm in lucky) <= 1
 
@@ -174,32 +180,32 @@ def test_holm_by_hand() -> None:
 
 
 def test_caveats_speak_where_the_design_is_thin() -> None:
-    arms = parse_arms(["real", "classical", "real+synthetic"])
-    found = _values(about_design(arms, 1, 0.1, True))
+    arms = ["real", "classical", "real+synthetic"]
+    found = _values(about_design(design(arms, 1), 0.1, True, intervals=False))
     assert found["few-seeds"] == {"seeds": 1, "intervals": False}
     assert found["generator-saw-more"] == {"fraction": 0.1}
     assert found["primary"]["adjusted"] is False  # without intervals there are no p-values to adjust
-    more = _values(about_design([*arms, *parse_arms(["synthetic"])], 5, 1.0, True))
+    more = _values(about_design(design([*arms, "synthetic"]), 1.0, True))
     assert more["primary"]["adjusted"] is True
     assert {"few-seeds", "generator-saw-more"}.isdisjoint(more)
 
 
 def test_the_sentence_on_an_arm_gives_its_numbers_and_the_adjusted_p() -> None:
     arms = {"real": 0.5, "real+synthetic": 1.5, "classical": 1.0, "oversample": 1.0}
-    found = analyse(_predictions(arms), parse_arms(list(arms)))
+    found = analyse(_predictions(arms), design(arms))
     content = _content(found)
     assert arm_verdict(content, "classical").startswith("classical helps: ")
-    row = next(r for r in found.differences if r["arm"] == "classical")
+    row = next(r for r in found["differences"] if r["arm"] == "classical")
     row["p_holm"] = 0.21
-    next(r for r in found.verdicts if r["arm"] == "classical")["verdict"] = "no evidence"
+    next(r for r in found["verdicts"] if r["arm"] == "classical")["verdict"] = "no evidence"
     text = arm_verdict(content, "classical")
     assert text.startswith("No evidence that classical helps")
     assert "2 arms" in text
     assert "0.21" in text
 
 
-def _content(found: Analysis) -> dict[str, Any]:
-    return vars(found) | {"level": 0.95}
+def _content(found: dict[str, Any]) -> dict[str, Any]:
+    return found | {"level": 0.95}
 
 
 def _values(caveats: list[Caveat]) -> dict[str, Any]:

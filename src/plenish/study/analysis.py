@@ -24,32 +24,13 @@ from scipy.special import stdtr
 from plenish.metrics.classification import METRICS, weighted_metric
 from plenish.metrics.resampling import unit_codes
 from plenish.metrics.statistics import Difference, hierarchical_bootstrap
-from plenish.study.arms import REFERENCE, Arm, primary_arm
+from plenish.study.arms import REFERENCE
 from plenish.study.cells import Cell
+from plenish.study.design import Design
 from plenish.study.verdicts import PRIMARY_METRIC, verdict_on
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@dataclasses.dataclass(frozen=True)
-class Analysis:
-    """What the cells say.
-
-    Attributes:
-        summary: mean and interval of each arm and metric.
-        differences: each arm against `real`, paired by seed.
-        comparisons: the primary arm against every other arm but `real`.
-        verdicts: one per arm but `real`, on balanced accuracy.
-        verdict: of the primary arm, its name, whether it has real images, and its verdict; None without
-            synthetic images.
-    """
-
-    summary: list[dict[str, Any]]
-    differences: list[dict[str, Any]]
-    comparisons: list[dict[str, Any]]
-    verdicts: list[dict[str, Any]]
-    verdict: dict[str, Any] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,20 +62,18 @@ class Predictions:
         groups = first["group"].astype(object).where(first["group"].notna(), None).to_numpy()
         return cls(
             np.array([number[label] for label in first["label"]], np.int64),
-            None if all(group is None for group in groups) else groups,
-            {(c.arm, c.seed): c.predictions[columns].to_numpy(np.float64) for c in cells},
+            groups if any(group is not None for group in groups) else None,
+            {(record["arm"], record["seed"]): table[columns].to_numpy(np.float64) for record, table in cells},
             **options,
         )
+
+    def metric(self, name: str, arm: str, seed: int, weights: ArrayLike | None = None) -> Floats:
+        """A metric of one cell, R values with weights R×N of the rows."""
+        return weighted_metric(name, self.codes, self.probabilities[arm, seed], weights)
 
     def seeds(self, *arms: str) -> list[int]:
         """Seeds that all these arms have."""
         return sorted(set.intersection(*({s for a, s in self.probabilities if a == arm} for arm in arms)))
-
-    def values(self, arm: str, metric: str) -> Floats:
-        """One value per seed."""
-        return np.array(
-            [weighted_metric(metric, self.codes, self.probabilities[arm, s])[0] for s in self.seeds(arm)]
-        )
 
     def compare(self, arm: str, against: str | None, metric: str) -> Difference:
         """Mean over seeds of arm − against (or of the arm itself), with its interval."""
@@ -103,11 +82,9 @@ class Predictions:
         truth = truth[:, truth.any(axis=0)]
 
         def statistic(k: int, weights: Ints) -> Floats:
-            found = weighted_metric(metric, self.codes, self.probabilities[arm, seeds[k]], weights)
+            found = self.metric(metric, arm, seeds[k], weights)
             if against is not None:
-                found = found - weighted_metric(
-                    metric, self.codes, self.probabilities[against, seeds[k]], weights
-                )
+                found = found - self.metric(metric, against, seeds[k], weights)
             complete = (weights @ truth > 0).all(axis=1)  # without a class the metric means something else
             return np.where(complete, found, np.nan)
 
@@ -124,19 +101,23 @@ class Predictions:
         return self.codes if pure and np.unique(pairs[:, 1], return_counts=True)[1].min() > 1 else None
 
 
-def analyse(predictions: Predictions, arms: Sequence[Arm], primary: str | None = None) -> Analysis:
-    """Summary, differences, verdicts of a study.
+def analyse(predictions: Predictions, design: Design) -> dict[str, Any]:
+    """What the cells say, JSON-able.
 
     Args:
         predictions: of all cells.
-        arms: the study's arms.
-        primary: name of the arm fixed as primary when the study began; by default chosen from `arms`.
+        design: what the study compares.
+
+    Returns:
+        `summary` (mean and interval of each arm and metric), `differences` (each arm against `real`, paired
+        by seed), `comparisons` (the primary arm against every other arm but `real`), `verdicts` (one per arm
+        but `real`, on balanced accuracy) and `verdict` (of the primary arm, its name, whether it has real
+        images, and its verdict; None without synthetic images).
     """
-    names = [arm.name for arm in arms]
-    summary = [_summary_row(predictions, name, metric) for name in names for metric in METRICS]
-    others = [name for name in names if name != REFERENCE]
+    summary = [_summary_row(predictions, name, metric) for name in design.names for metric in METRICS]
+    others = [name for name in design.names if name != REFERENCE]
     differences = [_row(predictions, name, REFERENCE, metric) for name in others for metric in METRICS]
-    main = primary_arm(arms, primary)
+    main = design.primary
     own = [row for row in differences if row["metric"] == PRIMARY_METRIC]
     exploratory = [row for row in own if main is None or row["arm"] != main.name]
     for row, p in zip(exploratory, holm([row["p"] for row in exploratory])):
@@ -150,11 +131,14 @@ def analyse(predictions: Predictions, arms: Sequence[Arm], primary: str | None =
     if main is not None:
         word = next(row["verdict"] for row in verdicts if row["arm"] == main.name)
         verdict = {"arm": main.name, "real": main.real, "verdict": word}
-    return Analysis(summary, differences, comparisons, verdicts, verdict)
+    return {
+        "summary": summary, "differences": differences, "comparisons": comparisons, "verdicts": verdicts,
+        "verdict": verdict,
+    }  # fmt: skip
 
 
 def _summary_row(predictions: Predictions, arm: str, metric: str) -> dict[str, Any]:
-    values = predictions.values(arm, metric)
+    values = np.array([predictions.metric(metric, arm, seed)[0] for seed in predictions.seeds(arm)])
     found = predictions.compare(arm, None, metric)
     return {
         "arm": arm, "metric": metric, "mean": found.mean,

@@ -108,23 +108,10 @@ def parse_arms(names: Sequence[str], ratio: float = 1.0) -> list[Arm]:
     return reference + [arm for arm in arms if arm.name != REFERENCE]
 
 
-def primary_arm(arms: Sequence[Arm], fixed: str | None = None) -> Arm | None:
-    """The arm the study is about: real with synthetic added, else synthetic alone, else none.
-
-    Args:
-        arms: the study's arms.
-        fixed: name of the arm that was primary when the study began; an arm added later never takes its
-            place.
-    """
-    held = next((arm for arm in arms if arm.name == fixed), None)
-    if held is not None:
-        return held
-    plain = [a for a in arms if a.needs_synthetic and not a.shuffled]
-    for wanted in (
-        [a for a in plain if a.real and not a.classical and not a.balanced and not a.duplicate],
-        [a for a in plain if a.real],
-        plain,
-    ):
-        if wanted:
-            return next((a for a in wanted if a.name == "real+synthetic"), wanted[0])
-    return None
+def primary_arm(arms: Sequence[Arm]) -> Arm | None:
+    """The arm a study is about: real with synthetic added, else synthetic alone, else none."""
+    alone = [arm for arm in arms if arm.needs_synthetic and not arm.shuffled]
+    mixed = [arm for arm in alone if arm.real]
+    plain = [arm for arm in mixed if not arm.classical and not arm.balanced and not arm.duplicate]
+    wanted = plain or mixed or alone
+    return next((arm for arm in wanted if arm.name == "real+synthetic"), wanted[0] if wanted else None)

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from plenish import files
 from plenish.metrics.predictions import classify
+from plenish.runs import Run
 from plenish.study.arms import Arm
 from plenish.study.data import StudyData
 from plenish.training.classifier import Precision, train_classifier
@@ -24,19 +25,14 @@ from plenish.training.labelled import Images, join
 Ints = NDArray[np.int64]
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A finished cell.
 
     Attributes:
-        arm: name of the arm.
-        seed: number of the seed.
-        record: the content of its JSON file.
+        record: the content of its JSON file: `arm`, `seed`, what it was trained on, `metrics`.
         predictions: its table: id, group, label, predicted, and one column `p:<class>` per class.
     """
 
-    arm: str
-    seed: int
     record: dict[str, Any]
     predictions: pd.DataFrame
 
@@ -55,7 +51,7 @@ def is_done(folder: Path, arm: str, seed: int) -> bool:
 def load_cell(folder: Path, arm: str, seed: int) -> Cell:
     """Read a finished cell."""
     record, table = cell_paths(folder, arm, seed)
-    return Cell(arm, seed, files.read_json(record), pd.read_parquet(table))
+    return Cell(files.read_json(record), pd.read_parquet(table))
 
 
 def matched_positions(codes: Ints, like: Ints, dose: float, *key: Any) -> Ints:
@@ -78,20 +74,14 @@ def compose(arm: Arm, data: StudyData, seed: int) -> tuple[Images, dict[str, int
     Synthetic images are drawn anew for every seed, with the real images' class proportions.
     """
     real = Images.of(data.train)
-    sources: list[tuple[Images, Ints]] = []
-    counts = {"real": 0, "duplicate": 0, "synthetic": 0}
-
-    def add(kind: str, source: Images, chosen: Ints) -> None:
-        sources.append((source, chosen))
-        counts[kind] = len(chosen)
-
     everything = np.arange(len(real.codes), dtype=np.int64)
+    sources: dict[str, tuple[Images, Ints]] = {}
     if arm.real:
-        add("real", real, everything)
+        sources["real"] = real, everything
     if arm.duplicate:
         whole = np.tile(everything, int(arm.duplicate))
         rest = matched_positions(real.codes, real.codes, arm.duplicate % 1, seed, "duplicate")
-        add("duplicate", real, np.concatenate([whole, rest]))
+        sources["duplicate"] = real, np.concatenate([whole, rest])
     if arm.needs_synthetic:
         assert data.synthetic is not None
         codes = data.synthetic_codes
@@ -99,28 +89,29 @@ def compose(arm: Arm, data: StudyData, seed: int) -> tuple[Images, dict[str, int
         if arm.shuffled:
             codes = codes.copy()
             codes[chosen] = np.random.default_rng(stable_seed(seed, "shuffled")).permutation(codes[chosen])
-        add("synthetic", Images(data.synthetic.images, codes), chosen)
-    return join(sources), counts
+        sources["synthetic"] = Images(data.synthetic.images, codes), chosen
+    counts = dict.fromkeys(("real", "duplicate", "synthetic"), 0)
+    return join([*sources.values()]), counts | {kind: len(rows) for kind, (_, rows) in sources.items()}
 
 
 def run_cell(
-    folder: Path, arm: Arm, number: int, seed: int, data: StudyData, config: ClassifierConfig, *,
-    precision: Precision | None = None, on_step: Callable[[int], None] | None = None,
-) -> Cell:  # fmt: skip
+    run: Run, arm: Arm, number: int, data: StudyData, config: ClassifierConfig, *, precision: Precision,
+    on_step: Callable[[int], None],
+) -> None:  # fmt: skip
     """Train, predict the test part, and write the cell: predictions first, its record last.
 
     Args:
-        folder: the study's folder.
+        run: the study's Run.
         arm: which arm.
-        number: number of the seed, 0, 1, 2, …
-        seed: the study's own seed; the cell's randomness derives from both, equally for all arms.
+        number: number of the seed, 0, 1, 2, …; the cell's randomness derives from it and the Run's own seed,
+            equally for all arms.
         data: what to train and test on.
         config: how to train; seed, augmentation and balance are set here.
         precision: the network's measured preference.
         on_step: called after every step.
     """
     start = time.monotonic()
-    cell_seed = stable_seed(seed, "cell", number)
+    cell_seed = stable_seed(run.seed, "cell", number)
     train, counts = compose(arm, data, cell_seed)
     config = dataclasses.replace(
         config, seed=cell_seed, balanced=arm.balanced, augmentation="classical" if arm.classical else "none"
@@ -133,9 +124,8 @@ def run_cell(
         "trained_on": counts, "steps": config.steps, "best_step": model.step, "precision": model.precision,
         "history": list(model.history), "seconds": time.monotonic() - start,
     }  # fmt: skip
-    record_path, table_path = cell_paths(folder, arm.name, number)
-    with files.reporting_disk(folder):
+    record_path, table_path = cell_paths(run.path, arm.name, number)
+    with files.reporting_disk(run.path):
         table_path.parent.mkdir(exist_ok=True)
         files.write_bytes(table_path, predictions.to_parquet(None, index=False))
         files.write_json(record_path, record)
-    return Cell(arm.name, number, record, predictions)

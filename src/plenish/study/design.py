@@ -20,12 +20,12 @@ class Design:
         arms: all arms, `real` first.
         seeds: trainings per arm.
         primary: the primary arm, decided by the first start that had synthetic images and by nothing seen
-            since; None as long as no arm has any.
+            since: an arm added later never takes its place. None as long as no arm has any.
     """
 
     arms: tuple[Arm, ...]
     seeds: int
-    primary: str | None
+    primary: Arm | None
 
     @property
     def names(self) -> list[str]:
@@ -41,16 +41,12 @@ class Design:
         """
         asked = parse_arms(config.arms, config.ratio)
         if not (out / "config.json").is_file():
-            main = primary_arm(asked)
-            return cls(tuple(asked), config.seeds, main.name if main else None)
+            return cls(tuple(asked), config.seeds, primary_arm(asked))
         run = Run.open(out, "study")
-        first, status = run.config["config"]["arms"], run.status
-        held = list(status.get("arms", first))
+        first, status = run.config["config"], run.status
+        held = status.get("arms", first["arms"])
         arms = parse_arms([*held, *(arm.name for arm in asked)], config.ratio)
-        primary = status.get("primary_arm")
-        for names in (first, held, [arm.name for arm in arms]):
-            if primary is None:
-                main = primary_arm(parse_arms(names, config.ratio))
-                primary = main.name if main else None
-        seeds = max(config.seeds, int(status.get("seeds", run.config["config"]["seeds"])))
-        return cls(tuple(arms), seeds, primary)
+        primary = next((arm for arm in arms if arm.name == status.get("primary_arm")), None)
+        for names in (first["arms"], held, [arm.name for arm in arms]):
+            primary = primary or primary_arm(parse_arms(names, config.ratio))
+        return cls(tuple(arms), max(config.seeds, int(status.get("seeds", first["seeds"]))), primary)

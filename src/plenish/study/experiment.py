@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,7 @@ from plenish.networks.classifier import build_classifier
 from plenish.progress import progress
 from plenish.runs import Run, versions
 from plenish.study import cells, limits
-from plenish.study.analysis import Analysis, Predictions, analyse
-from plenish.study.arms import Arm
+from plenish.study.analysis import Predictions, analyse
 from plenish.study.config import StudyConfig, check_source
 from plenish.study.data import StudyData, add_synthetic, check_generator, open_real, synthetic_needed
 from plenish.study.design import Design
@@ -81,9 +80,9 @@ def run_study(
         seed=config.seed, may_change=("arms", "seeds", "source"),
     )  # fmt: skip
     with run.lock():
-        run.update_status(primary_arm=design.primary)
+        run.update_status(primary_arm=design.primary.name if design.primary else None)
         if generator is not None:
-            data = add_synthetic(data, _generate(run, generator, design.arms, data))
+            data = add_synthetic(data, _generate(run, generator, design, data))
         _check_same_synthetic(run, data)
         begun = time.monotonic()
         done = _run_cells(run, design, data, classifier)
@@ -101,16 +100,16 @@ def _content(
     """What study.json holds of the cells and their analysis."""
     options = {"level": config.level, "resamples": config.resamples, "seed": config.seed}
     predictions = Predictions.of(done, data.data.labels.names, **options)
-    found = analyse(predictions, design.arms, design.primary)
+    found = analyse(predictions, design)
     records = [cell.record for cell in done]
     return {
         "schema": VERSION, "kind": "study", "commands": run.commands,
         "real": real_record(data.train, data.val, data.test),
         "synthetic": synthetic_record(data.synthetic.dataset) if data.synthetic is not None else None,
         **options, "seeds": list(range(design.seeds)), "test": _about_test(data), "cells": records,
-        **dataclasses.asdict(found),
+        **found,
         "caveats": [dataclasses.asdict(c) for c in _caveats(run, config, design, data, found, records)],
-        "primary_metric": PRIMARY_METRIC, "primary_arm": design.primary,
+        "primary_metric": PRIMARY_METRIC, "primary_arm": design.primary.name if design.primary else None,
         "test_reads": data.data.test_reads(config.split), "versions": versions(),
         "environment": run.status.get("environment", {}),
         "seconds": sum(record["seconds"] for record in records),
@@ -125,12 +124,12 @@ def _check_network(config: ClassifierConfig, data: Dataset) -> None:
         )
 
 
-def _generate(run: Run, generator: Path, arms: Sequence[Arm], data: StudyData) -> Path:
+def _generate(run: Run, generator: Path, design: Design, data: StudyData) -> Path:
     """The study's own synthetic images, made once."""
     out = run.path / "synthetic"
     if out.exists():
         return out
-    n, loaded = synthetic_needed(arms, data), load_generator(generator)
+    n, loaded = synthetic_needed(design.arms, data), load_generator(generator)
     if data.train.split_name == "default":
         make_dataset(loaded, out, n, like=data.data.path, seed=run.seed)
     else:  # equal shares of the classes, enough for the most frequent one
@@ -181,7 +180,7 @@ def _run_cells(run: Run, design: Design, data: StudyData, config: ClassifierConf
                     f"{arm.name}, seed {k + 1} of {design.seeds}" + (f", {left} to follow" if left else "")
                 )
                 cells.run_cell(
-                    run.path, arm, k, run.seed, data, config, precision=precision,
+                    run, arm, k, data, config, precision=precision,
                     on_step=lambda _: bar.advance(config.batch),
                 )  # fmt: skip
                 run.update_status(cells_left=left)
@@ -201,22 +200,19 @@ def _precision(run: Run, data: Dataset, config: ClassifierConfig) -> Precision:
 
 
 def _caveats(
-    run: Run, config: StudyConfig, design: Design, data: StudyData, found: Analysis,
+    run: Run, config: StudyConfig, design: Design, data: StudyData, found: Mapping[str, Any],
     records: Sequence[dict[str, Any]],
 ) -> list[Caveat]:  # fmt: skip
     """Everything that limits the answer."""
-    test, intervals = data.test, any(is_known(row["low"]) for row in found.summary)
+    test, intervals = data.test, any(is_known(row["low"]) for row in found["summary"])
     fold = data.data.split(config.split).manifest.get("folds")
     return [
         *data.caveats,
         *limits.about_test(test.codes, list(test.groups), data.data.labels.names, intervals=intervals),
         *([Caveat("one-fold")] if fold else []),
-        *limits.about_design(
-            design.arms, design.seeds, config.fraction, data.synthetic is not None, design.primary,
-            intervals=intervals,
-        ),
+        *limits.about_design(design, config.fraction, data.synthetic is not None, intervals=intervals),
         *limits.about_looks(_looks(run, design), intervals=intervals),
-        *limits.about_cuts([*found.differences, *found.comparisons]),
+        *limits.about_cuts([*found["differences"], *found["comparisons"]]),
         *limits.about_doses(records, design.arms, len(data.train)),
     ]  # fmt: skip
 

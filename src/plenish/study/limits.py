@@ -9,7 +9,8 @@ import numpy as np
 
 from plenish.metrics.caveats import FEW_ROWS, FEW_SEEDS, Caveat, about_groups
 from plenish.metrics.resampling import Ints, unit_codes
-from plenish.study.arms import Arm, primary_arm
+from plenish.study.arms import Arm
+from plenish.study.design import Design
 
 
 def about_test(
@@ -50,29 +51,25 @@ def about_looks(looks: Sequence[Mapping[str, Any]], *, intervals: bool = True) -
 
 
 def about_design(
-    arms: Sequence[Arm], n_seeds: int, fraction: float, has_synthetic: bool, primary: str | None = None,
-    *, intervals: bool = True,
-) -> list[Caveat]:  # fmt: skip
+    design: Design, fraction: float, has_synthetic: bool, *, intervals: bool = True
+) -> list[Caveat]:
     """Limits that the arms, seeds and share of data set.
 
     Args:
-        arms: the study's arms.
-        n_seeds: seeds of each.
+        design: what the study compares.
         fraction: share of the real training groups that was used.
         has_synthetic: whether synthetic images were used.
-        primary: the arm fixed as primary when the study began.
         intervals: whether the results have intervals.
     """
-    intervals = intervals and n_seeds > 1
     found = []
-    if n_seeds < FEW_SEEDS:
-        found.append(Caveat("few-seeds", {"seeds": n_seeds, "intervals": intervals}))
-    main = primary_arm(arms, primary)
-    others = len(arms) - 1 - (main is not None)
+    if design.seeds < FEW_SEEDS:
+        found.append(Caveat("few-seeds", {"seeds": design.seeds, "intervals": intervals}))
+    main = design.primary
+    others = len(design.arms) - 1 - (main is not None)
     if main is not None and others:
         adjusted = intervals and others > 1
         found.append(Caveat("primary", {"arm": main.name, "others": others, "adjusted": adjusted}))
-    if any(arm.needs_synthetic for arm in arms):
+    if any(arm.needs_synthetic for arm in design.arms):
         found.append(Caveat("one-generator", {"intervals": intervals}))
     if fraction < 1 and has_synthetic:
         found.append(Caveat("generator-saw-more", {"fraction": fraction}))
