@@ -26,7 +26,7 @@ from plenish.metrics.extractor import Extractor
 from plenish.metrics.features import get_extractor
 from plenish.metrics.origin import check_pair
 from plenish.metrics.panel import PAIRS, pairs_panel
-from plenish.metrics.result_files import VERSION, real_record, synthetic_record
+from plenish.metrics.result_files import real_record, synthetic_record, write_result
 from plenish.metrics.score import ScoreConfig, ScoreResult
 from plenish.metrics.words import FEW_HELD
 from plenish.progress import progress
@@ -96,10 +96,10 @@ def compare_datasets(real: Path, synthetic: Path, out: Path, config: ScoreConfig
     }  # fmt: skip
     with files.atomic_dir(out, asked) as folder:
         content, panel = _compute(originals, made, config, known)
-        content["seconds"] = round(time.monotonic() - start, 1)
         files.write_bytes(folder / "copies.png", panel)
-        files.write_json(folder / "score.json", content)
-    return ScoreResult(out, files.read_json(out / "score.json"))
+        seconds = round(time.monotonic() - start, 1)
+        content = write_result(folder, "score", content | {"seconds": seconds})
+    return ScoreResult(out, content)
 
 
 def _compute(
@@ -125,7 +125,7 @@ def _compute(
     if len(held) < FEW_HELD:
         caveats.append(Caveat("few-held-out", {"images": len(held)}))
     content = {
-        "schema": VERSION, "kind": "score", "command": invocation.record(), "real": real_record(train, test),
+        "command": invocation.record(), "real": real_record(train, test),
         "synthetic": synthetic_record(synthetic), "extractor": extractor.facts(), "seed": config.seed,
         "level": fidelity.LEVEL, "resamples": config.resamples, "scores": scores,
         "copies": copies.result(found, everything.ids, train.ids),

@@ -16,7 +16,7 @@ from plenish.errors import InputError, unknown
 from plenish.metrics.domain import DomainConfig, DomainNetwork, fit_domain_network
 from plenish.metrics.extractor import Extractor, resized
 from plenish.metrics.pretrained import dinov2, inception
-from plenish.metrics.weights import read_weights
+from plenish.networks.weights import read_weights
 from plenish.progress import say
 from plenish.training.engine import Engine
 

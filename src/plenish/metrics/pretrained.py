@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from plenish import files
 from plenish.errors import InputError, first_line
 from plenish.metrics.extractor import Extractor, resized
-from plenish.metrics.weights import read_weights
+from plenish.networks.weights import read_weights
 from plenish.progress import progress
 from plenish.training.engine import Engine
 

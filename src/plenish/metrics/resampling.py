@@ -50,6 +50,17 @@ def units_of_strata(codes: Ints, strata: ArrayLike) -> dict[Any, Ints]:
     return {names[s]: np.flatnonzero(home == s) for s in np.unique(home)}
 
 
+def are_pure(codes: Ints, units: Ints) -> bool:
+    """Whether each unit has rows of one class alone.
+
+    Args:
+        codes: N class numbers.
+        units: N unit numbers from :func:`unit_codes`.
+    """
+    first = np.unique(units, return_index=True)[1]
+    return bool(np.array_equal(codes[first][units], codes))
+
+
 def bootstrap_weights(
     codes: Ints, resamples: int, seed: int, *, strata: ArrayLike | None = None
 ) -> Iterator[Ints]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from plenish import files
-from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
+
+if TYPE_CHECKING:  # What commands import to say what they return need not load pandas.
+    from plenish.datasets.dataset import Dataset, Subset
 
 Kind = Literal["score", "study", "autoencoder-study"]
 VERSION = 2
@@ -17,6 +21,28 @@ FILES: dict[Kind, tuple[str, str]] = {
     "autoencoder-study": ("autoencoders.json", "plenish study autoencoders"),
 }
 """The file of each kind, and the command that makes it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a command found.
+
+    Attributes:
+        path: the folder written.
+        content: its result file.
+        report: its report, where one was written.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+    report: Path | None = None
+
+
+def write_result(folder: Path, kind: Kind, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the result file of a kind into a folder; returns what a reader of it gets."""
+    file = folder / FILES[kind][0]
+    files.write_json(file, {"schema": VERSION, "kind": kind, **content})
+    return read_result(file, kind)[0]
 
 
 def read_result(path: Path, kind: Kind) -> tuple[dict[str, Any], Path]:

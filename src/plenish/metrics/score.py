@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from plenish.configuration import option
 from plenish.metrics.caveats import describe
+from plenish.metrics.result_files import Result
 from plenish.metrics.words import describe_copies, is_known, number
 from plenish.wording import times
 
@@ -34,18 +35,8 @@ class ScoreConfig:
 
 
 @dataclass(frozen=True)
-class ScoreResult:
-    """What `plenish score` found.
-
-    Attributes:
-        path: the folder written.
-        content: score.json.
-        report: its report, where one was written.
-    """
-
-    path: Path
-    content: Mapping[str, Any]
-    report: Path | None = None
+class ScoreResult(Result):
+    """What `plenish score` found; its content is score.json."""
 
     def summary(self) -> dict[str, Any]:
         """The table of scores, the search for copies, what limits them and where the report is."""

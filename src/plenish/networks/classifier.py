@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from plenish.errors import InputError, first_line, nearest
+from plenish.networks.weights import read_weights
 
 SMALL = "small"
 _WIDTHS, _DROPOUT = (16, 32, 64, 128), 0.3
@@ -142,7 +143,7 @@ def _from_timm(name: str, channels: int, size: int, num_outputs: int, pretrained
     }
     if isinstance(pretrained, Path):
         # timm would unpickle a file, so it is handed the tensors that our own reader found.
-        options["pretrained_cfg_overlay"] = {"state_dict": _read(pretrained), "custom_load": False}
+        options["pretrained_cfg_overlay"] = {"state_dict": read_weights(pretrained)[0], "custom_load": False}
     try:
         try:
             network: nn.Module = timm.create_model(name, img_size=size, **options)
@@ -167,32 +168,9 @@ def _from_timm(name: str, channels: int, size: int, num_outputs: int, pretrained
     return network.train()
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, from safetensors or from a PyTorch file of plain tensors; no pickle is executed."""
-    if not path.is_file():
-        raise InputError(f"There is no file of weights at {path}; give a .safetensors or .pth file.")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(
-            f"{path} is not a readable file of weights: {first_line(error).rstrip('.')}."
-        ) from error
-    for key in ("state_dict", "model"):  # training scripts nest the weights
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path} holds no tensors by name; give a .safetensors or .pth state dict.")
-    return {key.removeprefix("module."): value for key, value in state.items()}
-
-
 def _load(network: nn.Module, path: Path) -> None:
     """Load what fits by name and shape; a head of another width keeps its fresh weights."""
-    state = _read(path)
+    state = read_weights(path)[0]
     own = network.state_dict()
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     missing = [key for key in own if key not in fitting and not key.startswith("head.")]

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 
 from plenish.metrics.classification import METRICS, weighted_metric
-from plenish.metrics.resampling import unit_codes
+from plenish.metrics.resampling import are_pure, unit_codes, units_of_strata
 from plenish.metrics.statistics import Difference, hierarchical_bootstrap
 from plenish.study.arms import REFERENCE
 from plenish.study.cells import Cell
@@ -71,13 +71,14 @@ class Predictions:
         """A metric of one cell, R values with weights R×N of the rows."""
         return weighted_metric(name, self.codes, self.probabilities[arm, seed], weights)
 
-    def seeds(self, *arms: str) -> list[int]:
-        """Seeds that all these arms have."""
-        return sorted(set.intersection(*({s for a, s in self.probabilities if a == arm} for arm in arms)))
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, which all arms have."""
+        return sorted({seed for _, seed in self.probabilities})
 
     def compare(self, arm: str, against: str | None, metric: str) -> Difference:
         """Mean over seeds of arm − against (or of the arm itself), with its interval."""
-        seeds = self.seeds(arm) if against is None else self.seeds(arm, against)
+        seeds = self.seeds
         truth = np.eye(int(self.codes.max()) + 1)[self.codes]
         truth = truth[:, truth.any(axis=0)]
 
@@ -96,9 +97,8 @@ class Predictions:
     def _strata(self) -> ArrayLike | None:
         """Classes, where every unit has rows of one class only and no class rests on a single unit."""
         units = unit_codes(self.groups, len(self.codes))
-        pairs = np.unique(np.stack([units, self.codes], axis=1), axis=0)
-        pure = len(pairs) == len(np.unique(units))
-        return self.codes if pure and np.unique(pairs[:, 1], return_counts=True)[1].min() > 1 else None
+        fewest = min(map(len, units_of_strata(units, self.codes).values()))
+        return self.codes if are_pure(self.codes, units) and fewest > 1 else None
 
 
 def analyse(predictions: Predictions, design: Design) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def analyse(predictions: Predictions, design: Design) -> dict[str, Any]:
 
 
 def _summary_row(predictions: Predictions, arm: str, metric: str) -> dict[str, Any]:
-    values = np.array([predictions.metric(metric, arm, seed)[0] for seed in predictions.seeds(arm)])
+    values = np.array([predictions.metric(metric, arm, seed)[0] for seed in predictions.seeds])
     found = predictions.compare(arm, None, metric)
     return {
         "arm": arm, "metric": metric, "mean": found.mean,

@@ -17,7 +17,7 @@ from plenish.errors import InputError
 from plenish.latent.encoding import LoadedAutoencoder, load_autoencoder
 from plenish.metrics.reconstruction import denoising_errors
 from plenish.metrics.resampling import Ints
-from plenish.metrics.result_files import FILES, VERSION
+from plenish.metrics.result_files import write_result
 from plenish.progress import say
 from plenish.runs import Run
 from plenish.study.class_errors import ClassErrors, analyse, permute_labels
@@ -55,9 +55,8 @@ def open_study(out: Path, dataset: Dataset, plan: Plan, config: ClassStudyConfig
         InputError: there are too few images of a class, or the folder has a study of something else.
     """
     names = class_names(dataset, config.classes)
-    parts: tuple[Part, ...] = ("train", "val")
-    for part in parts:
-        least = plan.method.batch if part == "train" else 1
+    needed: dict[Part, int] = {"train": plan.method.batch, "val": 1}
+    for part, least in needed.items():
         codes = rows_by_class(dataset, part, names, config)[1]
         for name, count in zip(names, np.bincount(codes, minlength=len(names)).tolist()):
             if count < least:
@@ -139,7 +138,7 @@ def run_class_study(run: Run, dataset: Dataset, plan: Plan, config: ClassStudyCo
     ]
     errors = ClassErrors(np.stack(columns, axis=1), codes, list(test.groups), tuple(names))
     content = {
-        "schema": VERSION, "kind": KIND, "commands": run.commands, "shuffled": config.shuffle,
+        "commands": run.commands, "shuffled": config.shuffle,
         "models": [_about(name, model) for name, model in zip(names, models)], "noise": plan.method.denoise,
         "draws": config.draws,
         **analyse(errors, level=config.level, resamples=config.resamples, seed=config.seed),
@@ -147,9 +146,7 @@ def run_class_study(run: Run, dataset: Dataset, plan: Plan, config: ClassStudyCo
         "phantom": bool(dataset.manifest.extra.get("phantom")),
     }  # fmt: skip
     _write_scores(run.path / SCORES, errors, test)
-    path = run.path / FILES[KIND][0]
-    files.write_json(path, content)
-    return Found(files.read_json(path), errors, test, models)
+    return Found(write_result(run.path, KIND, content), errors, test, models)
 
 
 def _train_all(
@@ -188,10 +185,10 @@ def _about(name: str, model: LoadedAutoencoder) -> dict[str, Any]:
 def _write_scores(path: Path, errors: ClassErrors, test: Subset) -> None:
     """A row for each test image: id, class, group, its error under each model, and what they say."""
     names = errors.names
-    table = pd.DataFrame({"id": test.ids, "class": [names[k] for k in errors.codes], "group": test.groups})
-    for k, name in enumerate(names):
-        table[f"mse_{name}"] = errors.errors[:, k]
-    table["lowest"] = [names[k] for k in errors.lowest()]
-    if len(names) == 2:
-        table["difference"] = errors.difference()
-    files.write_bytes(path, table.to_parquet(None, index=False))
+    columns = {
+        "id": test.ids, "class": [names[k] for k in errors.codes], "group": test.groups,
+        **{f"mse_{name}": errors.errors[:, k] for k, name in enumerate(names)},
+        "lowest": [names[k] for k in errors.lowest()],
+        **({"difference": errors.difference()} if len(names) == 2 else {}),
+    }  # fmt: skip
+    files.write_bytes(path, pd.DataFrame(columns).to_parquet(None, index=False))

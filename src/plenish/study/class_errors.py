@@ -12,11 +12,12 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from plenish.metrics.caveats import Caveat
 from plenish.metrics.classification import auroc_binary
-from plenish.metrics.resampling import unit_codes
+from plenish.metrics.resampling import are_pure, unit_codes
 from plenish.metrics.statistics import bootstrap_interval
 from plenish.study.limits import about_test
 from plenish.study.verdicts import class_verdict_word
@@ -52,15 +53,12 @@ class ClassErrors:
 
     def by_group(self) -> ClassErrors:
         """Mean errors of the images of each group; of a group with several classes, of each class in it."""
-        units = unit_codes(list(zip(self._named_groups(), self.codes.tolist())), len(self.codes))
+        groups = unit_codes(self.groups, len(self.codes))
+        units = unit_codes(list(zip(groups.tolist(), self.codes.tolist())), len(self.codes))
         first = np.unique(units, return_index=True)[1]
         counts = np.bincount(units)
         means = np.stack([np.bincount(units, column) / counts for column in self.errors.T], axis=1)
-        groups = self._named_groups()
-        return ClassErrors(means, self.codes[first], [groups[i] for i in first], self.names)
-
-    def _named_groups(self) -> list[Hashable]:
-        return [("row", i) if group is None else group for i, group in enumerate(self.groups)]
+        return ClassErrors(means, self.codes[first], [self.groups[i] for i in first], self.names)
 
 
 def permute_labels(codes: Ints, groups: Sequence[Hashable | None], rng: np.random.Generator) -> Ints:
@@ -74,18 +72,11 @@ def permute_labels(codes: Ints, groups: Sequence[Hashable | None], rng: np.rando
     Returns:
         N class numbers; of rows, as many of each class as before.
     """
-    if not _are_pure(codes, groups):
-        return np.asarray(rng.permutation(codes))
     units = unit_codes(groups, len(codes))
+    if not are_pure(codes, units):
+        return np.asarray(rng.permutation(codes))
     first = np.unique(units, return_index=True)[1]
     return np.asarray(rng.permutation(codes[first])[units])
-
-
-def _are_pure(codes: Ints, groups: Sequence[Hashable | None]) -> bool:
-    """Whether each group has rows of one class alone."""
-    units = unit_codes(groups, len(codes))
-    first = np.unique(units, return_index=True)[1]
-    return bool(np.array_equal(codes[first][units], codes))
 
 
 def analyse(
@@ -111,9 +102,8 @@ def analyse(
         "per_class": dict(zip(found.names, np.bincount(found.codes, minlength=len(found.names)).tolist())),
         "matrix": _matrix(found, options), **_classified(found, options),
     }  # fmt: skip
-    grouped = any(group is not None for group in found.groups)
     content["groups"] = len({group for group in found.groups if group is not None})
-    if grouped:
+    if content["groups"]:
         units = found.by_group()
         content["by_group"] = {"units": len(units.codes), **_classified(units, options)}
     content["caveats"] = [dataclasses.asdict(caveat) for caveat in _caveats(found)]
@@ -145,7 +135,7 @@ def _classified(found: ClassErrors, options: dict[str, Any]) -> dict[str, Any]:
     confusion = confusion_matrix(codes, lowest, k)[0]
 
     # Groups of one class each are drawn within the classes, so that none vanishes from a resample.
-    strata = codes if _are_pure(codes, found.groups) else None
+    strata = codes if are_pure(codes, unit_codes(found.groups, len(codes))) else None
 
     def interval(statistic: Any) -> dict[str, Any]:
         return bootstrap_interval(statistic, len(codes), found.groups, strata=strata, **options)._asdict()
@@ -167,10 +157,7 @@ def _classified(found: ClassErrors, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _caveats(found: ClassErrors) -> list[Caveat]:
-    classes: dict[Hashable, set[int]] = {}
-    for group, code in zip(found.groups, found.codes.tolist()):
-        if group is not None:
-            classes.setdefault(group, set()).add(code)
-    mixed = sum(len(there) > 1 for there in classes.values())
+    classes = pd.Series(found.codes).groupby(np.array(found.groups, object)).nunique()
+    mixed = {"mixed": int((classes > 1).sum()), "groups": len(classes)}
     caveats = about_test(found.codes, found.groups, found.names)
-    return caveats + ([Caveat("mixed-groups", {"mixed": mixed, "groups": len(classes)})] if mixed else [])
+    return caveats + ([Caveat("mixed-groups", mixed)] if mixed["mixed"] else [])

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset, Subset
-from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.latent.sampling import load_generator
 from plenish.metrics.caveats import Caveat
 from plenish.metrics.origin import check_origin
 from plenish.metrics.resampling import unit_codes, units_of_strata
+from plenish.networks.sampler import Sampler
 from plenish.runs import Run
 from plenish.study.arms import Arm
 from plenish.training.engine import stable_seed
@@ -138,7 +138,7 @@ def add_synthetic(study: StudyData, path: Path) -> StudyData:
     data, synthetic = study.data, Dataset.open(path)
     if not synthetic.is_synthetic:
         raise InputError(f"{path} holds real images, not synthetic ones; give what 'plenish generate' made.")
-    check_fit(path, synthetic.size, synthetic.channels, synthetic.labels, data)
+    _check_fit(path, synthetic, data)
     record = synthetic.manifest.extra["generator"]
     origin = record.get("data") if isinstance(record, Mapping) else None
     caveats = check_origin(origin or {}, data, study.test.split_name, f"The generator of {path}")
@@ -154,27 +154,18 @@ def check_generator(path: Path, study: StudyData) -> None:
     """Refuse a generator that cannot serve this Dataset, before anything is written."""
     run = Run.open(path, "generator")
     check_origin(run.config["data"], study.data, study.test.split_name, f"The generator in {path}")
-    network = load_generator(path).network
-    check_fit(path, network.size, network.channels, network.labels, study.data)
+    _check_fit(path, load_generator(path).network, study.data)
 
 
-def check_fit(path: Path, size: int, channels: int, labels: LabelSchema, data: Dataset) -> None:
-    """Refuse synthetic images of another size or other classes than the real ones.
-
-    Args:
-        path: of the synthetic Dataset or its generator, for messages.
-        size: height and width of its images, pixels.
-        channels: of its images.
-        labels: its labels.
-        data: the real Dataset.
-    """
-    if (size, channels) != (data.size, data.channels):
+def _check_fit(path: Path, made: Dataset | Sampler, data: Dataset) -> None:
+    """Refuse synthetic images, or a generator, of another size or other classes than the real ones."""
+    if (made.size, made.channels) != (data.size, data.channels):
         raise InputError(
-            f"The images of {path} have {size} px and {channels} channels, those of {data.path} "
+            f"The images of {path} have {made.size} px and {made.channels} channels, those of {data.path} "
             f"{data.size} px and {data.channels}; use a generator trained on this Dataset."
         )
-    if labels.kind != "categorical" or set(labels.names) != set(data.labels.names):
-        stated = ", ".join(labels.names) or "no labels"
+    if made.labels.kind != "categorical" or set(made.labels.names) != set(data.labels.names):
+        stated = ", ".join(made.labels.names) or "no labels"
         raise InputError(
             f"{path} has {stated} where {data.path} has the classes {', '.join(data.labels.names)}; use a "
             "conditional generator trained on this Dataset."

@@ -16,7 +16,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.latent.sampling import load_generator, make_dataset
 from plenish.metrics.caveats import Caveat
-from plenish.metrics.result_files import VERSION, real_record, synthetic_record
+from plenish.metrics.result_files import real_record, synthetic_record, write_result
 from plenish.metrics.words import is_known
 from plenish.networks.classifier import build_classifier
 from plenish.progress import progress
@@ -28,7 +28,7 @@ from plenish.study.data import StudyData, add_synthetic, check_generator, open_r
 from plenish.study.design import Design
 from plenish.study.summaries import Study
 from plenish.study.verdicts import PRIMARY_METRIC, study_verdict
-from plenish.training.classifier import Precision, check_names, choose_precision
+from plenish.training.classifier import check_names, choose_precision
 from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
 from plenish.training.engine import Engine
 
@@ -88,8 +88,7 @@ def run_study(
         done = _run_cells(run, design, data, classifier)
         content = _content(run, config, design, data, done)
         content |= options | {"analysis_seconds": time.monotonic() - begun}
-        files.write_json(run.path / "study.json", content)
-        content = files.read_json(run.path / "study.json")
+        content = write_result(run.path, "study", content)
         run.update_status(state="complete", seconds=content["seconds"], message=study_verdict(content))
     return Study(out, content)
 
@@ -103,7 +102,7 @@ def _content(
     found = analyse(predictions, design)
     records = [cell.record for cell in done]
     return {
-        "schema": VERSION, "kind": "study", "commands": run.commands,
+        "commands": run.commands,
         "real": real_record(data.train, data.val, data.test),
         "synthetic": synthetic_record(data.synthetic.dataset) if data.synthetic is not None else None,
         **options, "seeds": list(range(design.seeds)), "test": _about_test(data), "cells": records,
@@ -168,9 +167,11 @@ def _run_cells(run: Run, design: Design, data: StudyData, config: ClassifierConf
     every = [(arm, k) for k in range(design.seeds) for arm in design.arms]
     todo = [(arm, k) for arm, k in every if not cells.is_done(run.path, arm.name, k)]
     if todo:
-        precision = _precision(run, data.data, config)
+        shape = (data.data.channels, data.data.size, data.data.labels.width)
+        # Measured once, so that a resumed study computes as it began.
+        precision = run.status.get("precision") or choose_precision(config, *shape)
         run.update_status(
-            state="running", cells_left=len(todo), arms=design.names, seeds=design.seeds,
+            precision=precision, state="running", cells_left=len(todo), arms=design.names, seeds=design.seeds,
             environment=Engine.from_settings().describe(),
         )  # fmt: skip
     try:
@@ -188,15 +189,6 @@ def _run_cells(run: Run, design: Design, data: StudyData, config: ClassifierConf
         run.update_status(state="interrupted")
         raise
     return [cells.load_cell(run.path, arm.name, k) for arm, k in every]
-
-
-def _precision(run: Run, data: Dataset, config: ClassifierConfig) -> Precision:
-    """Measured once per study and kept, so that a resumed study computes as it began."""
-    held = run.status.get("precision")
-    if held is None:
-        held = choose_precision(config, data.channels, data.size, data.labels.width)
-        run.update_status(precision=held)
-    return held
 
 
 def _caveats(
@@ -219,7 +211,7 @@ def _caveats(
 
 def _looks(run: Run, design: Design) -> list[dict[str, Any]]:
     """What the study held at every verdict it showed, kept before the present one is written."""
-    looks = list(run.status.get("looks", []))
+    looks: list[dict[str, Any]] = run.status.get("looks", [])
     now = {"arms": design.names, "seeds": design.seeds}
     if now not in looks:
         looks.append(now)

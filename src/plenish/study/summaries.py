@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from plenish.metrics.caveats import describe
+from plenish.metrics.result_files import Result
 from plenish.metrics.words import with_interval
 from plenish.study.verdicts import METRIC_NAMES, PRIMARY_METRIC, class_verdict, find_row, study_verdict
 
@@ -15,18 +14,8 @@ _MOST_SHOWN = 6  # classes whose matrix of errors has room in a terminal
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
-    """A finished study.
-
-    Attributes:
-        path: its folder.
-        content: what study.json holds.
-        report: its report, where one was written.
-    """
-
-    path: Path
-    content: Mapping[str, Any]
-    report: Path | None = None
+class Study(Result):
+    """A finished study; its content is study.json."""
 
     @property
     def verdict(self) -> str:
@@ -63,16 +52,8 @@ class Study:
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassStudy:
-    """A finished study of one autoencoder a class.
-
-    Attributes:
-        path: its folder.
-        content: what autoencoders.json holds.
-    """
-
-    path: Path
-    content: Mapping[str, Any]
+class ClassStudy(Result):
+    """A finished study of one autoencoder a class; its content is autoencoders.json."""
 
     @property
     def verdict(self) -> str:

@@ -18,7 +18,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     """A state dict from `.safetensors`, or from a torch file by the loader that executes nothing.
 
     Returns:
-        Tensors by name, on the CPU, and the SHA-256 of the file.
+        Tensors by name, on the CPU, without what training scripts put around and before them; and the
+        SHA-256 of the file.
 
     Raises:
         InputError: the file is missing, damaged, holds code, or is no state dict.
@@ -26,7 +27,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     from safetensors.torch import load
 
     if not path.is_file():
-        raise InputError(f"{path} is missing; --weights takes a .safetensors or .pth file.")
+        raise InputError(f"{path} is missing; give a .safetensors or .pth file of weights.")
     try:
         content = path.read_bytes()
     except OSError:
@@ -43,6 +44,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
         raise InputError(
             f"{path} is not a file of weights, or is damaged; give an intact .safetensors or .pth state dict."
         ) from None
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path} holds no state dict of tensors; give a .safetensors or .pth state dict.")
-    return state, hashlib.sha256(content).hexdigest()
+    named = {key.removeprefix("module."): value for key, value in state.items()}
+    return named, hashlib.sha256(content).hexdigest()

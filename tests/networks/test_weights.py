@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from plenish.errors import InputError
-from plenish.metrics.weights import read_weights
+from plenish.networks.weights import read_weights
 
 
 class _Evil:
