@@ -145,10 +145,6 @@ def _fewer_images_than_features(scopes: Mapping[str, int], features: int) -> str
     )
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
-
-
 def scope_name(scope: str) -> str:
     """`overall`, or `class` and its name, of a score's scope."""
     return scope.replace("class:", "class ", 1)
@@ -157,7 +153,9 @@ def scope_name(scope: str) -> str:
 _SENTENCES: Mapping[str, Callable[..., str]] = {
     "few-groups": _few_groups,
     "no-groups": _no_groups,
-    "few-images": lambda counts: f"Few test images in some classes: {_listed(counts)}.",
+    "few-images": lambda counts: (
+        f"Few test images in some classes: {', '.join(f'{name} {n}' for name, n in counts.items())}."
+    ),
     "no-images": lambda classes: f"No test images, left out of averages: {', '.join(classes)}.",
     "few-seeds": _few_seeds,
     "primary": _primary,

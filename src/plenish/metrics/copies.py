@@ -173,10 +173,11 @@ def search(synthetic: Views, holdout: Views, train: Views, *, baseline: bool = F
         baseline: the images under suspicion are real ones, which is only a matter of words.
 
     Raises:
-        ValueError: if a side is empty, `train` has fewer than three images, or holds all of `holdout`.
+        ValueError: if there are no synthetic images, fewer than three others, or `train` holds all of
+            `holdout`.
     """
-    if len(train) < 3 or not len(holdout) or not len(synthetic):
-        raise ValueError("it needs synthetic and held-out images and three training images")
+    if min(len(holdout), len(train)) < 3 or not len(synthetic):
+        raise ValueError("it needs synthetic images, three held-out and three training images")
     flat = train.pixels.reshape(len(train), -1)
     where_p, made_p, held_p, far_p = _compare(_turned(synthetic.pixels), _turned(holdout.pixels), flat)
     where_f, made_f, held_f, far_f = _compare([synthetic.features], [holdout.features], train.features)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -100,9 +99,9 @@ def fit_domain_network(train: Subset, config: DomainConfig, engine: Engine, seed
         seed: seed of initialisation, order and augmentation.
     """
     rng = np.random.default_rng(stable_seed("domain", seed))
-    chosen = np.sort(rng.permutation(len(train))[:MOST_IMAGES])
-    subset = train.where(chosen)
-    pixels = _small_copies(subset, config.side, engine)
+    subset = train.where(np.sort(rng.permutation(len(train))[:MOST_IMAGES]))
+    small = [to_uint8(resized(engine.to_images(images), config.side)) for images in subset.batches(256)]
+    pixels = torch.from_numpy(np.concatenate(small))
     labels = torch.from_numpy(subset.y()).to(engine.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stable_seed("domain-init", seed))
@@ -112,10 +111,11 @@ def fit_domain_network(train: Subset, config: DomainConfig, engine: Engine, seed
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.rate, total_steps=config.steps)
     draws = engine.generator("domain-augment", seed)
     batch = min(config.batch, len(subset))
-    order = _endless(len(subset), config.steps * batch, rng)
+    epochs = -(-config.steps * batch // len(subset))
+    order = torch.from_numpy(np.concatenate([rng.permutation(len(subset)) for _ in range(epochs)]))
     with progress("domain extractor", config.steps, "steps") as bar:
         for step in range(config.steps):
-            rows = torch.from_numpy(order[step * batch : (step + 1) * batch])
+            rows = order[step * batch : (step + 1) * batch]
             x = engine.to_images(pixels[rows])
             views = torch.cat([augmented(x, draws), augmented(x, draws)])
             with engine.autocast():
@@ -131,20 +131,6 @@ def fit_domain_network(train: Subset, config: DomainConfig, engine: Engine, seed
             bar.advance(1)
     _rescale(network.eval(), pixels, engine)
     return network
-
-
-def _small_copies(subset: Subset, side: int, engine: Engine) -> Tensor:
-    """All images at the network's size, N×side×side×C uint8 in memory."""
-    out = [
-        torch.from_numpy(to_uint8(resized(engine.to_images(images), side))) for images in subset.batches(256)
-    ]
-    return torch.cat(out)
-
-
-def _endless(n: int, total: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Epoch after epoch of shuffled row numbers, `total` in all."""
-    epochs = [rng.permutation(n) for _ in range(-(-total // n))]
-    return np.concatenate(epochs)[:total].astype(np.int64)
 
 
 def augmented(x: Tensor, draws: torch.Generator) -> Tensor:

@@ -45,18 +45,12 @@ def neighbour_radii(x: Floats, ks: tuple[int, ...]) -> list[Floats]:
     return list(radii)
 
 
-def polynomial_kernel(x: Floats, y: Floats) -> Floats:
-    """(x·y / D + 1)³ for all pairs, n×m: the kernel of KID (Bińkowski et al., ICLR 2018)."""
-    k = x @ y.T
-    k /= x.shape[1]
-    k += 1.0
-    return np.asarray(k * k * k)
-
-
 def weighted_kernel_sums(
     x: Floats, y: Floats, wx: Floats, wy: Floats, *, without_diagonal: bool = False
 ) -> Floats:
-    """Σᵢⱼ wx[r,i] k(xᵢ, yⱼ) wy[r,j] for each of R weightings, k being :func:`polynomial_kernel`.
+    """Σᵢⱼ wx[r,i] k(xᵢ, yⱼ) wy[r,j] for each of R weightings.
+
+    k(x, y) = (x·y / D + 1)³ is the kernel of KID (Bińkowski et al., ICLR 2018).
 
     Args:
         x: n×D.
@@ -70,7 +64,10 @@ def weighted_kernel_sums(
     """
     sums = np.zeros(len(wx))
     for rows in row_pieces(len(x), len(y)):
-        k = polynomial_kernel(x[rows], y)
+        k = x[rows] @ y.T
+        k /= x.shape[1]
+        k += 1.0
+        k = k * k * k
         if without_diagonal:
             k[np.arange(len(k)), np.arange(rows.start, rows.stop)] = 0.0
         sums += ((wx[:, rows] @ k) * wy).sum(1)

@@ -29,16 +29,15 @@ def pairs_panel(
         captions: text under each pair, and whether it is suspect (drawn in red).
         kind: what the left images are.
     """
-    shown = len(synthetic)
     edge = max(96, synthetic.shape[1])  # small images are enlarged to be seen
-    columns = min(_COLUMNS, max(1, shown))
+    columns = min(_COLUMNS, len(captions))
     width, height = 2 * edge + 4, edge + _CAPTION
-    rows = -(-shown // columns)
+    rows = -(-len(captions) // columns)
     sheet = Image.new("RGB", (columns * (width + _GAP) + _GAP, rows * (height + _GAP) + _GAP + 20), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=12)
     draw.text((_GAP, 6), f"left: {kind}, right: closest training image", fill="black", font=font)
-    for i, (caption, suspect) in enumerate(captions[:shown]):
+    for i, (caption, suspect) in enumerate(captions):
         x = _GAP + (i % columns) * (width + _GAP)
         y = 20 + _GAP + (i // columns) * (height + _GAP)
         sheet.paste(_picture(synthetic[i], edge), (x, y))
@@ -54,6 +53,4 @@ def pairs_panel(
 
 def _picture(pixels: NDArray[np.uint8], edge: int) -> Image.Image:
     flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
-    picture = Image.fromarray(flat).convert("RGB")
-    way = Image.Resampling.NEAREST if edge >= pixels.shape[0] else Image.Resampling.LANCZOS
-    return picture.resize((edge, edge), way)
+    return Image.fromarray(flat).convert("RGB").resize((edge, edge), Image.Resampling.NEAREST)
