@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 _NAMED = 5
@@ -48,13 +48,14 @@ class Message:
     Attributes:
         code: a key of `words`.
         values: what the words name, JSON-able.
-        words: of each code, in the syntax of `str.format`; {count:tile/was/were} is a count with its noun and
-            verb, and of a list the first five are named.
+        words: of each code, in the syntax of `str.format`, or a function that makes them of the values;
+            {count:tile/was/were} is a count with its noun and verb, and of a list the first five are named.
     """
 
     code: str
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    words: ClassVar[Mapping[str, str]] = {}
+    words: ClassVar[Mapping[str, str | Callable[..., str]]] = {}
 
     def __str__(self) -> str:
-        return _Formatter().format(self.words[self.code], **self.values)
+        words = self.words[self.code]
+        return _Formatter().format(words, **self.values) if isinstance(words, str) else words(**self.values)

@@ -15,66 +15,6 @@ FEW_GROUPS, FEW_SEEDS, FEW_ROWS = 12, 5, 30
 """Fewer test groups, seeds and test images of a class than these are a caveat."""
 
 
-class Caveat(Message):
-    """Something that limits a result."""
-
-    words: ClassVar[Mapping[str, str]] = {
-        "some-without-group": (
-            "{images} of {of} test images have no group; each counts as a group of its own."
-        ),
-        "mixed-groups": (
-            "{mixed} of {groups:group/contain/contain} images of several classes; in results by group, the "
-            "images of each class of such a group count as one unit."
-        ),
-        "one-fold": "The split is one fold of several; nothing here covers the choice of the fold.",
-        "fewer-synthetic": (
-            "{arm} had {got:,} synthetic images instead of {asked:,}: there are no more of some class."
-        ),
-        "equal-steps": (
-            "All arms train for the same number of steps: with more images, each is seen less often."
-        ),
-        "unknown-origin": ("It is unknown what the generator was trained on; it may have seen test images."),
-        "copied-pixels": "{images:training image/is/are} among the synthetic images, pixel for pixel.",
-        "baseline": "{name} contains real images; its scores are a baseline, not those of a generator.",
-        "shared-images": "{images:image/is/are} in both Datasets, pixel for pixel: the scores are too good.",
-        "other-labels": "The two Datasets have different labels, so there are no scores per class.",
-        "class-shares": (
-            "Class shares of the {kind} images and the test images differ; use the scores per class."
-        ),
-        "calibrated-on-test": (
-            "The split has no val images, so the search for copies is calibrated on test."
-        ),
-        "held-out-twins": "{images:held-out image/is/are} also in train; see plenish profile.",
-        "score-scope": (
-            "Scores depend on the feature extractor and on the number of images; compare them only with "
-            "values of the same extractor at the same numbers, such as the real-against-real baseline."
-        ),
-        "copies-scope": (
-            "The search for copies finds near-duplicates under one distance. Finding none is no proof of "
-            "privacy."
-        ),
-    }
-
-    def __str__(self) -> str:
-        sentence = _SENTENCES.get(self.code)
-        return sentence(**self.values) if sentence else super().__str__()
-
-
-def describe(caveats: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The caveats of a result file in words."""
-    return [str(Caveat(**caveat)) for caveat in caveats]
-
-
-def about_groups(units: int, *, intervals: bool) -> list[Caveat]:
-    """The caveat of few test groups, if they are few.
-
-    Args:
-        units: how many there are; 0 where images have none.
-        intervals: whether the results have intervals.
-    """
-    return [Caveat("few-groups", {"groups": units, "intervals": intervals})] if 0 < units < FEW_GROUPS else []
-
-
 def _few_groups(groups: int, intervals: bool) -> str:
     text = f"The test part has only {plural(groups, 'group')}"
     if groups == 1:
@@ -150,39 +90,92 @@ def scope_name(scope: str) -> str:
     return scope.replace("class:", "class ", 1)
 
 
-_SENTENCES: Mapping[str, Callable[..., str]] = {
-    "few-groups": _few_groups,
-    "no-groups": _no_groups,
-    "few-images": lambda counts: (
-        f"Few test images in some classes: {', '.join(f'{name} {n}' for name, n in counts.items())}."
-    ),
-    "no-images": lambda classes: f"No test images, left out of averages: {', '.join(classes)}.",
-    "few-seeds": _few_seeds,
-    "primary": _primary,
-    "looks": _looks,
-    "cut-intervals": lambda arms: (
-        f"Intervals of the differences of {', '.join(arms)} reached beyond −1 or 1, which no difference can, "
-        "and were cut there: there are too few seeds or test images to estimate the size of the effect."
-    ),
-    "one-generator": lambda intervals: (
-        "The result is for these synthetic images"
-        + (": intervals do not cover training the generator again." if intervals else " only.")
-    ),
-    "generator-saw-more": lambda fraction: (
-        f"The classifiers saw {percent(fraction, '.0f')} of the real training groups, but the generator may "
-        "have seen all of them, which favours the synthetic arms."
-    ),
-    "too-few-images": lambda scope, real, other, kind: (
-        f"Not scored: {scope_name(scope)} ({plural(real, 'test image')}, {plural(other, f'{kind} image')})."
-    ),
-    "few-held-out": lambda images: (
-        f"The search for copies is calibrated on only {plural(images, 'held-out image')}."
-    ),
-    "fewer-images-than-features": _fewer_images_than_features,
-    "study-scope": lambda intervals: (
-        ("The study's intervals cover the choice of test images and of seeds. They" if intervals
-         else "The study's numbers")
-        + " say nothing about another scanner, laboratory, population or classifier."
-    ),
-}  # fmt: skip
-"""Words that depend on more than numbers and names."""
+class Caveat(Message):
+    """Something that limits a result."""
+
+    words: ClassVar[Mapping[str, str | Callable[..., str]]] = {
+        "some-without-group": (
+            "{images} of {of} test images have no group; each counts as a group of its own."
+        ),
+        "mixed-groups": (
+            "{mixed} of {groups:group/contain/contain} images of several classes; in results by group, the "
+            "images of each class of such a group count as one unit."
+        ),
+        "one-fold": "The split is one fold of several; nothing here covers the choice of the fold.",
+        "fewer-synthetic": (
+            "{arm} had {got:,} synthetic images instead of {asked:,}: there are no more of some class."
+        ),
+        "equal-steps": (
+            "All arms train for the same number of steps: with more images, each is seen less often."
+        ),
+        "unknown-origin": ("It is unknown what the generator was trained on; it may have seen test images."),
+        "copied-pixels": "{images:training image/is/are} among the synthetic images, pixel for pixel.",
+        "baseline": "{name} contains real images; its scores are a baseline, not those of a generator.",
+        "shared-images": "{images:image/is/are} in both Datasets, pixel for pixel: the scores are too good.",
+        "other-labels": "The two Datasets have different labels, so there are no scores per class.",
+        "class-shares": (
+            "Class shares of the {kind} images and the test images differ; use the scores per class."
+        ),
+        "calibrated-on-test": (
+            "The split has no val images, so the search for copies is calibrated on test."
+        ),
+        "held-out-twins": "{images:held-out image/is/are} also in train; see plenish profile.",
+        "score-scope": (
+            "Scores depend on the feature extractor and on the number of images; compare them only with "
+            "values of the same extractor at the same numbers, such as the real-against-real baseline."
+        ),
+        "copies-scope": (
+            "The search for copies finds near-duplicates under one distance. Finding none is no proof of "
+            "privacy."
+        ),
+        "few-groups": _few_groups,
+        "no-groups": _no_groups,
+        "few-images": lambda counts: (
+            f"Few test images in some classes: {', '.join(f'{name} {n}' for name, n in counts.items())}."
+        ),
+        "no-images": lambda classes: f"No test images, left out of averages: {', '.join(classes)}.",
+        "few-seeds": _few_seeds,
+        "primary": _primary,
+        "looks": _looks,
+        "cut-intervals": lambda arms: (
+            f"Intervals of the differences of {', '.join(arms)} reached beyond −1 or 1, which no difference "
+            "can, and were cut there: there are too few seeds or test images to estimate the size of the "
+            "effect."
+        ),
+        "one-generator": lambda intervals: (
+            "The result is for these synthetic images"
+            + (": intervals do not cover training the generator again." if intervals else " only.")
+        ),
+        "generator-saw-more": lambda fraction: (
+            f"The classifiers saw {percent(fraction, '.0f')} of the real training groups, but the generator "
+            "may have seen all of them, which favours the synthetic arms."
+        ),
+        "too-few-images": lambda scope, real, other, kind: (
+            f"Not scored: {scope_name(scope)} ({plural(real, 'test image')}, "
+            f"{plural(other, f'{kind} image')})."
+        ),
+        "few-held-out": lambda images: (
+            f"The search for copies is calibrated on only {plural(images, 'held-out image')}."
+        ),
+        "fewer-images-than-features": _fewer_images_than_features,
+        "study-scope": lambda intervals: (
+            ("The study's intervals cover the choice of test images and of seeds. They" if intervals
+             else "The study's numbers")
+            + " say nothing about another scanner, laboratory, population or classifier."
+        ),
+    }  # fmt: skip
+
+
+def describe(caveats: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The caveats of a result file in words."""
+    return [str(Caveat(**caveat)) for caveat in caveats]
+
+
+def about_groups(units: int, *, intervals: bool) -> list[Caveat]:
+    """The caveat of few test groups, if they are few.
+
+    Args:
+        units: how many there are; 0 where images have none.
+        intervals: whether the results have intervals.
+    """
+    return [Caveat("few-groups", {"groups": units, "intervals": intervals})] if 0 < units < FEW_GROUPS else []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from plenish import files
+from plenish import files, settings
 from plenish.errors import InputError, first_line
 from plenish.metrics.extractor import Extractor, resized
 from plenish.networks.weights import read_weights
-from plenish.progress import progress
 from plenish.training.engine import Engine
 
 INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d"  # leading digits, as published in the file's name
 DINOV2 = "vit_small_patch14_dinov2.lvd142m"
-_TIMEOUT = 20.0
 _OTHER = "does not fit {}: it holds the weights of another network; give its own."
 
 
@@ -49,23 +46,15 @@ def download(url: str, sha256: str) -> Path:
     if path.exists() and files.sha256_file(path).startswith(sha256):
         return path
     fix = "give a local copy with --weights FILE or use --features domain"
+    with files.reporting_disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
-            total = int(answer.headers.get("Content-Length") or 0)
-            pieces = []
-            with progress(f"downloading {path.name}", max(total, 1), "bytes") as bar:
-                while piece := answer.read(1 << 20):
-                    pieces.append(piece)
-                    bar.advance(len(piece))
+        torch.hub.download_url_to_file(url, str(path), sha256, progress=not settings.current().quiet)
+    except RuntimeError:
+        raise InputError(f"{url} did not send the expected file (its SHA-256 differs); {fix}.") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise InputError(f"{url} could not be downloaded ({reason}); {fix}.") from None
-    content = b"".join(pieces)
-    if not hashlib.sha256(content).hexdigest().startswith(sha256):
-        raise InputError(f"{url} did not send the expected file (its SHA-256 differs); {fix}.")
-    with files.reporting_disk(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(path, content)
     return path
 
 

@@ -28,7 +28,6 @@ from plenish.wording import plural
 
 KIND: Literal["autoencoder-study"] = "autoencoder-study"
 SCORES = "scores.parquet"
-_AT_ONCE = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +132,7 @@ def run_class_study(run: Run, dataset: Dataset, plan: Plan, config: ClassStudyCo
     models = [load_autoencoder(folder) for folder in folders]
     noise = (plan.method.denoise, config.draws, config.seed)
     columns = [
-        np.concatenate([denoising_errors(model, images, *noise) for images in test.batches(_AT_ONCE)])
+        np.concatenate([denoising_errors(model, images, *noise) for images in test.batches()])
         for model in models
     ]
     errors = ClassErrors(np.stack(columns, axis=1), codes, list(test.groups), tuple(names))

@@ -100,12 +100,15 @@ def _content(
     options = {"level": config.level, "resamples": config.resamples, "seed": config.seed}
     predictions = Predictions.of(done, data.data.labels.names, **options)
     found = analyse(predictions, design)
-    records = [cell.record for cell in done]
+    records, names = [cell.record for cell in done], data.data.labels.names
+    real = real_record(data.train, data.val, data.test)
+    counts = np.bincount(data.test.codes, minlength=len(names)).tolist()
     return {
         "commands": run.commands,
-        "real": real_record(data.train, data.val, data.test),
+        "real": real,
         "synthetic": synthetic_record(data.synthetic.dataset) if data.synthetic is not None else None,
-        **options, "seeds": list(range(design.seeds)), "test": _about_test(data), "cells": records,
+        **options, "seeds": list(range(design.seeds)), "cells": records,
+        "test": {"n": real["n_test"], "groups": real["groups_test"], "per_class": dict(zip(names, counts))},
         **found,
         "caveats": [dataclasses.asdict(c) for c in _caveats(run, config, design, data, found, records)],
         "primary_metric": PRIMARY_METRIC, "primary_arm": design.primary.name if design.primary else None,
@@ -217,11 +220,3 @@ def _looks(run: Run, design: Design) -> list[dict[str, Any]]:
         looks.append(now)
         run.update_status(looks=looks)
     return looks
-
-
-def _about_test(data: StudyData) -> dict[str, Any]:
-    counts = np.bincount(data.test.codes, minlength=data.data.labels.width).tolist()
-    groups = {group for group in data.test.groups if group is not None}
-    return {
-        "n": len(data.test), "groups": len(groups), "per_class": dict(zip(data.data.labels.names, counts))
-    }  # fmt: skip
