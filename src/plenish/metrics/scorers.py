@@ -135,12 +135,9 @@ def _autoencoder(run: Run, checkpoint: str) -> Scorer:
 
 
 def _class_study(run: Run, checkpoint: str) -> Scorer:
-    if not (run.path / "autoencoders.json").is_file():
-        raise InputError(f"{run.path} is not finished; resume it with 'plenish study autoencoders'.")
     content = read_result(run.path, "autoencoder-study")[0]
     folders = {model["class"]: run.path / model["run"] for model in content["models"]}
-    noise = (float(content.get("noise") or 0.0), int(content.get("draws") or 1), run.seed)
-    return _compared(folders, checkpoint, run.config["data"], noise)
+    return _compared(folders, checkpoint, run.config["data"], (content["noise"], content["draws"], run.seed))
 
 
 def _compared(

@@ -90,17 +90,12 @@ def open_real(path: Path, split: str, fraction: float, seed: int) -> StudyData:
 
 def _check_classes(data: Dataset, train: Subset, val: Subset, test: Subset) -> None:
     names = data.labels.names
-    present = {part.part: np.bincount(part.codes, minlength=len(names)) for part in (train, val, test)}
-    if np.count_nonzero(present["train"]) < 2:
-        raise InputError(
-            f"The train part of {data.path} has fewer than two classes; make another split with --name."
-        )
-    for part in ("test", "val"):
-        if np.count_nonzero(present[part]) < 2:
+    present = {part.part: np.bincount(part.codes, minlength=len(names)) for part in (train, test, val)}
+    for part, counts in present.items():
+        if np.count_nonzero(counts) < 2:
             raise InputError(
                 f"The {part} part of the split '{train.split_name}' of {data.path} has images of one class "
-                f"only; "
-                "make another split with --name."
+                "only; make another split with --name."
             )
     unseen = np.flatnonzero((present["train"] == 0) & (present["test"] > 0))
     if len(unseen):
