@@ -11,6 +11,7 @@ import pytest
 from plenish.metrics.caveats import Caveat, about_groups
 from plenish.study.analysis import Predictions, analyse, holm
 from plenish.study.arms import parse_arms, primary_arm
+from plenish.study.config import StudyConfig
 from plenish.study.design import Design
 from plenish.study.limits import about_cuts, about_design, about_looks
 from plenish.study.verdicts import arm_verdict, study_verdict, verdict_on
@@ -33,7 +34,7 @@ def _predictions(
             p = 1 / (1 + np.exp(-logit))
             probabilities[arm, s] = np.stack([1 - p, p], axis=1)
     names = np.array([f"g{u}" for u in unit], object) if groups else None
-    return Predictions(codes.astype(np.int64), names, probabilities, resamples=300)
+    return Predictions(codes.astype(np.int64), names, probabilities, config=StudyConfig(resamples=300))
 
 
 def design(arms: Iterable[str], seeds: int = 5) -> Design:
@@ -78,7 +79,7 @@ def test_no_effect_is_called_an_effect_about_as_seldom_as_promised() -> None:
 def test_groups_widen_the_interval() -> None:
     arms = {"real": 1.0, "real+synthetic": 1.0}
     grouped = _predictions(arms, n=400, groups=10, shared=1.0)
-    alone = Predictions(grouped.codes, None, grouped.probabilities, resamples=300)
+    alone = Predictions(grouped.codes, None, grouped.probabilities, config=StudyConfig(resamples=300))
     widths = [
         (d := p.compare("real+synthetic", "real", "balanced_accuracy")).high - d.low for p in (grouped, alone)
     ]
@@ -102,7 +103,7 @@ def test_two_seeds_give_no_impossible_difference_and_are_not_to_be_trusted() -> 
         ("real+synthetic", 0): right,
         ("real+synthetic", 1): wrong,
     }
-    predictions = Predictions(codes.astype(np.int64), None, arms, resamples=200)
+    predictions = Predictions(codes.astype(np.int64), None, arms, config=StudyConfig(resamples=200))
     raw = predictions.compare("real+synthetic", "real", "balanced_accuracy")
     assert raw.high > 5
     found = analyse(predictions, design(["real", "real+synthetic"]))

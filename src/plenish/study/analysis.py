@@ -26,6 +26,7 @@ from plenish.metrics.resampling import are_pure, unit_codes, units_of_strata
 from plenish.metrics.statistics import Difference, hierarchical_bootstrap
 from plenish.study.arms import REFERENCE
 from plenish.study.cells import Cell
+from plenish.study.config import StudyConfig
 from plenish.study.design import Design
 from plenish.study.verdicts import PRIMARY_METRIC, verdict_on
 
@@ -41,20 +42,16 @@ class Predictions:
         codes: true class numbers, N.
         groups: N group names, None where there is none; or None without groups.
         probabilities: (arm, seed) → N×K.
-        level: confidence level.
-        resamples: number of bootstrap resamples.
-        seed: seed of the resampling.
+        config: level of the intervals, resamples and seed of the study.
     """
 
     codes: Ints
     groups: NDArray[Any] | None
     probabilities: Mapping[tuple[str, int], Floats]
-    level: float = 0.95
-    resamples: int = 1000
-    seed: int = 0
+    config: StudyConfig = StudyConfig()
 
     @classmethod
-    def of(cls, cells: Sequence[Cell], names: Sequence[str], **options: Any) -> Predictions:
+    def of(cls, cells: Sequence[Cell], names: Sequence[str], config: StudyConfig) -> Predictions:
         """Gather the tables of finished cells."""
         number = {name: k for k, name in enumerate(names)}
         first = cells[0].predictions
@@ -64,7 +61,7 @@ class Predictions:
             np.array([number[label] for label in first["label"]], np.int64),
             groups if any(group is not None for group in groups) else None,
             {(record["arm"], record["seed"]): table[columns].to_numpy(np.float64) for record, table in cells},
-            **options,
+            config,
         )
 
     def metric(self, name: str, arm: str, seed: int, weights: ArrayLike | None = None) -> Floats:
@@ -90,8 +87,8 @@ class Predictions:
             return np.where(complete, found, np.nan)
 
         return hierarchical_bootstrap(
-            statistic, len(seeds), len(self.codes), self.groups, level=self.level, resamples=self.resamples,
-            seed=self.seed, strata=self._strata(),
+            statistic, len(seeds), len(self.codes), self.groups, level=self.config.level,
+            resamples=self.config.resamples, seed=self.config.seed, strata=self._strata(),
         )  # fmt: skip
 
     def _strata(self) -> ArrayLike | None:
@@ -126,7 +123,7 @@ def analyse(predictions: Predictions, design: Design) -> dict[str, Any]:
         _row(predictions, main.name, name, metric)
         for name in others for metric in METRICS if main is not None and name != main.name
     ]  # fmt: skip
-    verdicts = [_verdict(row, predictions.level) for row in own]
+    verdicts = [_verdict(row, predictions.config.level) for row in own]
     verdict = None
     if main is not None:
         word = next(row["verdict"] for row in verdicts if row["arm"] == main.name)

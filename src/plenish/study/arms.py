@@ -41,11 +41,6 @@ class Arm:
     classical: bool = False
     balanced: bool = False
 
-    @property
-    def needs_synthetic(self) -> bool:
-        """Whether it cannot be trained without synthetic images."""
-        return self.synthetic > 0
-
 
 def parse_arm(name: str, ratio: float = 1.0) -> Arm:
     """An arm from its name.
@@ -110,7 +105,7 @@ def parse_arms(names: Sequence[str], ratio: float = 1.0) -> list[Arm]:
 
 def primary_arm(arms: Sequence[Arm]) -> Arm | None:
     """The arm a study is about: real with synthetic added, else synthetic alone, else none."""
-    alone = [arm for arm in arms if arm.needs_synthetic and not arm.shuffled]
+    alone = [arm for arm in arms if arm.synthetic and not arm.shuffled]
     mixed = [arm for arm in alone if arm.real]
     plain = [arm for arm in mixed if not arm.classical and not arm.balanced and not arm.duplicate]
     wanted = plain or mixed or alone

@@ -82,7 +82,7 @@ def compose(arm: Arm, data: StudyData, seed: int) -> tuple[Images, dict[str, int
         whole = np.tile(everything, int(arm.duplicate))
         rest = matched_positions(real.codes, real.codes, arm.duplicate % 1, seed, "duplicate")
         sources["duplicate"] = real, np.concatenate([whole, rest])
-    if arm.needs_synthetic:
+    if arm.synthetic:
         assert data.synthetic is not None
         codes = data.synthetic_codes
         chosen = matched_positions(codes, real.codes, arm.synthetic, seed, "synthetic")

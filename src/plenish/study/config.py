@@ -76,7 +76,7 @@ def check_source(arms: Sequence[Arm], generator: Path | None, synthetic: Path | 
     """Refuse synthetic images that are missing, given twice, or to be generated for no arm."""
     if generator is not None and synthetic is not None:
         raise InputError("--generator and --synthetic contradict each other; give one of them.")
-    wanting = [arm.name for arm in arms if arm.needs_synthetic]
+    wanting = [arm.name for arm in arms if arm.synthetic]
     if wanting and generator is None and synthetic is None:
         raise InputError(
             f"The arm '{wanting[0]}' needs synthetic images; give --generator RUN or --synthetic DATA, or "

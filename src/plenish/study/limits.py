@@ -69,7 +69,7 @@ def about_design(
     if main is not None and others:
         adjusted = intervals and others > 1
         found.append(Caveat("primary", {"arm": main.name, "others": others, "adjusted": adjusted}))
-    if any(arm.needs_synthetic for arm in design.arms):
+    if any(arm.synthetic for arm in design.arms):
         found.append(Caveat("one-generator", {"intervals": intervals}))
     if fraction < 1 and has_synthetic:
         found.append(Caveat("generator-saw-more", {"fraction": fraction}))
@@ -86,8 +86,8 @@ def about_doses(records: Sequence[Mapping[str, Any]], arms: Sequence[Arm], n_rea
     """Arms that got fewer synthetic images than asked for."""
     found = []
     for arm in arms:
-        got = [record["trained_on"]["synthetic"] for record in records if record["arm"] == arm.name]
-        asked = round(arm.synthetic * n_real)
-        if arm.needs_synthetic and got and min(got) < 0.98 * arm.synthetic * n_real:
-            found.append(Caveat("fewer-synthetic", {"arm": arm.name, "got": min(got), "asked": asked}))
+        got = min(record["trained_on"]["synthetic"] for record in records if record["arm"] == arm.name)
+        if got < 0.98 * arm.synthetic * n_real:
+            asked = round(arm.synthetic * n_real)
+            found.append(Caveat("fewer-synthetic", {"arm": arm.name, "got": got, "asked": asked}))
     return found
