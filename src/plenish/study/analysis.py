@@ -40,7 +40,7 @@ class Predictions:
 
     Attributes:
         codes: true class numbers, N.
-        groups: N group names, None where there is none; or None without groups.
+        groups: N group names, None where there is none; or None as a whole.
         probabilities: (arm, seed) → N×K.
         config: level of the intervals, resamples and seed of the study.
     """
@@ -59,7 +59,7 @@ class Predictions:
         groups = first["group"].astype(object).where(first["group"].notna(), None).to_numpy()
         return cls(
             np.array([number[label] for label in first["label"]], np.int64),
-            groups if any(group is not None for group in groups) else None,
+            groups,
             {(record["arm"], record["seed"]): table[columns].to_numpy(np.float64) for record, table in cells},
             config,
         )
