@@ -182,31 +182,30 @@ def check_divisible(batch: int, world: int) -> None:
 
 def _read_ahead(batches: Iterator[Batch], ahead: int) -> Generator[Batch, None, None]:
     """Draw batches in a thread, which ends with the generator."""
-    ready: queue.Queue[Batch | BaseException] = queue.Queue(ahead)
+    # SimpleQueue, because an interrupt of the main thread cannot leave it locked.
+    wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[Batch | BaseException] = queue.SimpleQueue()
     stop = threading.Event()
 
     def work() -> None:
         try:
-            for batch in batches:
-                while not stop.is_set():
-                    try:
-                        ready.put(batch, timeout=0.1)
-                        break
-                    except queue.Full:
-                        continue
-                if stop.is_set():
-                    return
+            while wanted.get() and not stop.is_set():
+                ready.put(next(batches))
         except BaseException as error:
             ready.put(error)
 
     reader = threading.Thread(target=work, name="plenish-reader", daemon=True)
     reader.start()
+    for _ in range(ahead):
+        wanted.put(True)
     try:
         while True:
             item = ready.get()
             if isinstance(item, BaseException):
                 raise item
+            wanted.put(True)
             yield item
     finally:
         stop.set()
+        wanted.put(False)
         reader.join(timeout=5)

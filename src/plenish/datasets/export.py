@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -59,13 +60,12 @@ class Exported:
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """The rows to write, in the Dataset's own order, with what each needs."""
+    """The rows to write, in the Dataset's own order, with their parts and their rows of samples.parquet."""
 
     dataset: Dataset
     rows: NDArray[np.int64]
     parts: Sequence[str] | None
-    labels: Sequence[Any]
-    ids: Sequence[str]
+    table: pa.Table
 
     def images(self, positions: NDArray[np.int64] | None = None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """(position, H×W×C uint8) of all rows or of those at `positions`, in order, read in batches."""
@@ -137,9 +137,8 @@ def _job(dataset: Dataset, part: str, split: str) -> _Job:
         parts = frozen.part_of.tolist()
         if "test" in parts:
             dataset.part("test", split, purpose="export")  # Its reading is counted.
-    table = dataset.table
-    labels = table["label"].to_numpy()[rows]
-    return _Job(dataset, rows, parts, list(labels), [str(i) for i in table["id"].to_numpy()[rows]])
+    table = pq.read_table(dataset.path / "samples.parquet").take(pa.array(rows))
+    return _Job(dataset, rows, parts, table.replace_schema_metadata(None))
 
 
 # Formats: each writes the images and yields each one's position and name.
@@ -147,17 +146,14 @@ def _job(dataset: Dataset, part: str, split: str) -> _Job:
 
 def _folder(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
     """`<part>/<class>/<id>.png`."""
-    names = _Names()
-    classes = _Names()
-    of_class = {name: classes.take(name) for name in job.dataset.labels.names}
+    classes = job.dataset.labels.names
+    of_class = dict(zip(classes, _file_names(classes)))
+    labels, names = job.table["label"].to_pylist(), _file_names(job.table["id"].to_pylist())
     for i, image in job.images():
         pieces = [] if job.parts is None else [job.parts[i]]
         if job.dataset.labels.kind == "categorical":
-            pieces.append(of_class[job.labels[i]])
-        elif job.parts is None:
-            pieces.append("images")
-        place = "/".join(pieces)
-        name = f"{place}/{names.take(job.ids[i])}.png"
+            pieces.append(of_class[labels[i]])
+        name = f"{'/'.join(pieces) or 'images'}/{names[i]}.png"
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_png(image))
@@ -170,7 +166,7 @@ def _stylegan(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
     if size & (size - 1):
         say(f"StyleGAN wants a size that is a power of two, and this Dataset has {size} pixels.")
     numbers = _numbers(job)
-    with zipfile.ZipFile(folder / "dataset.zip", "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(folder / "dataset.zip", "w") as archive:
         names = []
         for i, image in job.images():
             names.append(f"{i // 1000:05d}/img{i:08d}.png")
@@ -184,7 +180,7 @@ def _npz(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
     """`dataset.npz`: images and labels, or x_train, y_train and so on for each part."""
     shape = job.dataset.pixels.shape if job.dataset.channels > 1 else job.dataset.pixels.shape[:2]
     numbers = _numbers(job)
-    with zipfile.ZipFile(folder / "dataset.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
+    with zipfile.ZipFile(folder / "dataset.npz", "w") as archive:
         for part, positions in job.pieces().items():
             key = "images" if job.parts is None else f"x_{part}"
             about = {"descr": "|u1", "fortran_order": False, "shape": (len(positions), *shape)}
@@ -200,27 +196,25 @@ def _npz(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
 
 
 def _npy(archive: zipfile.ZipFile, key: str, array: NDArray[Any]) -> None:
-    data = io.BytesIO()
-    np.lib.format.write_array(data, np.ascontiguousarray(array), allow_pickle=False)
-    archive.writestr(zipfile.ZipInfo(f"{key}.npy", _EPOCH), data.getvalue())
+    with archive.open(zipfile.ZipInfo(f"{key}.npy", _EPOCH), "w") as file:
+        np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def _webdataset(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
     """`<part>-000000.tar`, in each `<number>.png`, `.cls` (class number) and `.json` (the row)."""
     numbers = _numbers(job) if job.dataset.labels.kind == "categorical" else None
-    table = _rows(job)
     for part, positions in job.pieces().items():
         for at in range(0, len(positions), _PER_TAR):
             shard = positions[at : at + _PER_TAR]
             name = f"{part}-{at // _PER_TAR:06d}.tar"
-            facts = table.take(pa.array(shard)).to_pylist()
+            facts = job.table.take(pa.array(shard)).to_pylist()
             with tarfile.open(folder / name, "w", format=tarfile.USTAR_FORMAT) as tar:
                 for fact, (i, image) in zip(facts, job.images(shard)):
-                    row = files.finite(fact)
+                    row = json.dumps(files.finite(fact), default=str, ensure_ascii=False)
                     _tar(tar, f"{i:08d}.png", encode_png(image))
                     if numbers is not None:
                         _tar(tar, f"{i:08d}.cls", str(int(numbers[i])).encode())
-                    _tar(tar, f"{i:08d}.json", json.dumps(row, default=str, ensure_ascii=False).encode())
+                    _tar(tar, f"{i:08d}.json", row.encode())
                     yield i, f"{name}/{i:08d}.png"
 
 
@@ -231,42 +225,27 @@ def _tar(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
-def _rows(job: _Job) -> pa.Table:
-    """The rows of samples.parquet, in the order of the job."""
-    table = pq.read_table(job.dataset.path / "samples.parquet").take(pa.array(job.rows))
-    return table.replace_schema_metadata(None)
-
-
 def _numbers(job: _Job) -> NDArray[Any] | None:
     """Class numbers N, or vectors N×K of tags and values, or None without labels."""
-    kind = job.dataset.labels.kind
-    if kind == "none":
-        return None
-    y = job.dataset.labels.encode(list(job.labels))
+    kind, y = job.dataset.labels.kind, job.dataset.y(job.rows)
     if kind == "categorical":
-        codes: NDArray[np.int64] = y.argmax(1).astype(np.int64)
+        codes: NDArray[np.int64] = y.argmax(1)
         return codes
-    return y.astype(np.uint8) if kind == "multilabel" else y
+    return None if kind == "none" else y.astype(np.uint8) if kind == "multilabel" else y
 
 
-class _Names:
-    """Makes any text a file name that no other text has, on any file system."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def take(self, text: str) -> str:
-        """A safe name that resembles `text`."""
+def _file_names(texts: Iterable[str]) -> list[str]:
+    """Names that resemble the texts, differ from each other, and can be files' on any file system."""
+    names: dict[str, str] = {}
+    for text in texts:
         safe = re.sub(r"[\x00-\x1f\x7f/\\:*?\"<>|]", "_", text).strip(" .") or "_"
         if text.startswith(".") or safe.lower() in _RESERVED:
             safe = f"_{safe}"
         safe = safe.encode("utf-8", "replace")[:_NAME_BYTES].decode("utf-8", "ignore")
-        name, n = safe, 1
-        while name.casefold() in self._taken:
-            n += 1
-            name = f"{safe}-{n}"
-        self._taken.add(name.casefold())
-        return name
+        numbered = (f"{safe}-{n}" for n in itertools.count(2))
+        name = next(name for name in itertools.chain([safe], numbered) if name.casefold() not in names)
+        names[name.casefold()] = name
+    return list(names.values())
 
 
 # The sidecar
@@ -275,7 +254,7 @@ class _Names:
 def _sidecar(job: _Job, folder: Path, names: Sequence[str], format: str, *, whole: bool) -> None:
     """Write `metadata.parquet`: names, columns, splits (of whole Datasets) and arrays of the rows."""
     dataset = job.dataset
-    table = _rows(job).add_column(0, "file_name", pa.array(names, pa.string()))
+    table = job.table.add_column(0, "file_name", pa.array(names, pa.string()))
     about: dict[str, Any] = {
         "version": sidecar.VERSION, "format": format, "labels": dataset.labels.to_dict(),
         "size": dataset.size, "channels": dataset.channels, "name": dataset.name,

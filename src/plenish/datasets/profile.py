@@ -107,28 +107,19 @@ def _groups(table: pd.DataFrame, parts: NDArray[Any] | None) -> dict[str, Any]:
 def _duplicates(table: pd.DataFrame, parts: NDArray[Any] | None) -> dict[str, Any]:
     """Images with the same pixels: how many, across which parts, with which other label; some examples."""
     repeated = table["sha256"].duplicated(keep=False).to_numpy()
-    found = table.loc[repeated, ["id", "sha256", "label", "group"]].copy()
+    found = table.loc[repeated, ["id", "sha256", "label"]].map(str)
     found["part"] = "" if parts is None else parts[repeated]
-    across = conflicting = 0
-    examples: list[dict[str, Any]] = []
-    for _, same in found.groupby("sha256", sort=False):
-        straddles = same["part"].nunique() > 1
-        across += straddles
-        conflicting += same["label"].map(str).nunique() > 1
-        if straddles or len(examples) < _EXAMPLES:
-            about = {
-                "ids": [str(v) for v in same["id"]][:6],
-                "parts": sorted(set(same["part"])),
-                "images": len(same),
-            }
-            examples.append(about)
-    examples.sort(key=lambda one: -len(one["parts"]))
+    groups = found.groupby("sha256", sort=False)
+    sets = pd.DataFrame(
+        {"ids": groups["id"].apply(list).str[:6], "parts": groups["part"].unique().map(sorted)}
+    ).assign(images=groups.size())
+    widest = sets.loc[sets["parts"].map(len).sort_values(ascending=False, kind="stable").index]
     return {
-        "sets": int(found["sha256"].nunique()),
-        "extra_images": int(repeated.sum()) - int(found["sha256"].nunique()),
-        "sets_across_parts": int(across),
-        "sets_with_different_labels": int(conflicting),
-        "examples": examples[:_EXAMPLES],
+        "sets": len(sets),
+        "extra_images": len(found) - len(sets),
+        "sets_across_parts": int((groups["part"].nunique() > 1).sum()),
+        "sets_with_different_labels": int((groups["label"].nunique() > 1).sum()),
+        "examples": widest.head(_EXAMPLES).to_dict("records"),
     }
 
 

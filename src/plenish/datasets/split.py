@@ -130,13 +130,12 @@ def split_dataset(
     planned: list[tuple[list[str], dict[str, Any]]] = []
     for k in range(len(names)):
         if folds is None:
-            parts = [list(wanted)[p] for p in assigned]
-            asked: Mapping[str, float] = shares
+            of_part, about = list(wanted), common | {"ratios": shares}
         else:
-            parts = ["test" if p == k else "val" if p == (k + 1) % folds else "train" for p in assigned]
+            of_part = ["test" if p == k else "val" if p == (k + 1) % folds else "train" for p in range(folds)]
             asked = {"train": 1 - 2 / folds, "val": 1 / folds, "test": 1 / folds}
-            common |= {"folds": folds, "fold": k}
-        planned.append((parts, common | {"ratios": dict(asked)}))
+            about = common | {"folds": folds, "fold": k, "ratios": asked}
+        planned.append(([of_part[p] for p in assigned], about))
     # Folds of an interrupted try are kept if they are those that would be made now.
     ids = dataset.table["id"].tolist()
     for one, (parts, _) in zip(names, planned):
