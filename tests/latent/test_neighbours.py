@@ -20,17 +20,17 @@ from plenish.latent.neighbours import find_nearest, nearest
 def test_neighbours_have_their_querys_label(encoded: Dataset, tmp_path: Path) -> None:
     ids = encoded.column("id")
     made = find_nearest(encoded.path, query=[ids[0], ids[1]], n=5, out=tmp_path / "near")
-    assert made.agreement["same_label"] == 1
-    assert made.agreement["same_label_by_chance"] == 0.5
+    assert made["same_label"] == 1
+    assert made["same_label_by_chance"] == 0.5
     group = dict(zip(ids, encoded.column("group")))
-    assert all(group[row["id"]] != group[row["query"]] for row in made.rows)
+    assert all(group[row["id"]] != group[row["query"]] for row in made["neighbours"])
     table = pd.read_csv(tmp_path / "near" / "neighbours.csv")
     assert len(table) == 10
     assert table["distance"].groupby(table["query"]).is_monotonic_increasing.all()
     picture = np.asarray(Image.open(tmp_path / "near" / "nearest.png"))
     assert np.array_equal(picture[8:72:4, 8:72:4], encoded.pixels.read(np.array([0]))[0])
     same = find_nearest(encoded.path, query=[ids[0]], n=59, same_group=True)
-    assert len(same.rows) == 59
+    assert len(same["neighbours"]) == 59
 
 
 def test_neighbours_are_the_nearest_and_never_the_query() -> None:

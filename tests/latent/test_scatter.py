@@ -18,7 +18,7 @@ from plenish.latent.scatter import correlate, draw, draw_encodings
 
 def test_the_component_that_is_the_class_is_found(encoded: Dataset, tmp_path: Path) -> None:
     made = draw_encodings(encoded.path, tmp_path / "out", components=3)
-    strongest = made.summary()["strongest"][0]
+    strongest = made["strongest"][0]
     assert (strongest["column"], strongest["component"]) == ("label", 1)
     assert strongest["value"] > 0.99
     table = pd.read_csv(tmp_path / "out" / "correlations.csv")
@@ -28,7 +28,7 @@ def test_the_component_that_is_the_class_is_found(encoded: Dataset, tmp_path: Pa
     train = encoded.split().rows("train")
     fit = Components.fit(encoded.array("cae")[train], 3)
     np.testing.assert_allclose(coordinates[["pc1", "pc2", "pc3"]], fit.project(encoded.array("cae")))
-    assert "36 images of train" in made.content["fitted_on"]
+    assert "36 images of train" in made["fitted_on"]
     picture = np.asarray(Image.open(tmp_path / "out" / "pca.png").convert("RGB"))
     assert picture.std() > 1
 

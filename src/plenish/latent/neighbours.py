@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,33 +16,11 @@ from plenish.errors import InputError, unknown
 from plenish.latent.projection import Floats, Ints, encodings_of
 from plenish.training.logs import sample_grid
 
-_AT_ONCE = 512
-
-
-@dataclasses.dataclass(frozen=True)
-class Neighbours:
-    """Nearest images of some queries.
-
-    Attributes:
-        rows: one a neighbour: query, rank, id, distance, and label and group where there are any.
-        agreement: share of neighbours with their query's label, and what chance would give.
-        path: the folder with neighbours.csv and nearest.png, if one was asked for.
-    """
-
-    rows: list[dict[str, Any]]
-    agreement: dict[str, float]
-    path: Path | None = None
-
-    def summary(self) -> dict[str, Any]:
-        """JSON-able form."""
-        folder = {"folder": str(self.path)} if self.path else {}
-        return {**self.agreement, **folder, "neighbours": self.rows}
-
 
 def find_nearest(
     data: Path, *, query: list[str], out: Path | None = None, array: str = "cae", n: int = 8,
     same_group: bool = False,
-) -> Neighbours:  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
     """Find the images whose encodings are nearest to those of some images.
 
     Images of the query's own group are left out, since neighbours on the same slide are no discovery.
@@ -57,18 +34,16 @@ def find_nearest(
         same_group: also images of the query's own group.
 
     Returns:
-        The neighbours, and how often they have their query's label.
+        The neighbours, and the share of them with their query's label, beside what chance would give.
     """
     if n < 1:
         raise InputError(f"-n must be at least 1, not {n}.")
     dataset = Dataset.open(data)
     encodings = encodings_of(dataset, array)
     ids = [str(i) for i in dataset.column("id")]
-    row_of = {name: i for i, name in enumerate(ids)}
-    for name in query:
-        if name not in row_of:
-            raise unknown(f"image of {data}", name, ids)
-    queries = np.array([row_of[name] for name in query], np.int64)
+    queries = pd.Index(ids).get_indexer(pd.Index(query)).astype(np.int64)
+    if (queries < 0).any():
+        raise unknown(f"image of {data}", query[queries.argmin()], ids)
     groups = [None if g != g else g for g in dataset.column("group")]
     rows, distances = nearest(encodings, queries, n, groups=None if same_group else groups)
     labels = dataset.column("label") if dataset.labels.kind == "categorical" else None
@@ -89,7 +64,7 @@ def find_nearest(
         with files.atomic_dir(out, config | {"same_group": same_group}) as folder:
             pd.DataFrame(found).to_csv(folder / "neighbours.csv", index=False)
             _picture(dataset, queries, rows).save(folder / "nearest.png")
-    return Neighbours(found, agreement, out)
+    return {**agreement, **({"folder": str(out)} if out else {}), "neighbours": found}
 
 
 def nearest(
@@ -108,23 +83,18 @@ def nearest(
     """
     x = np.asarray(encodings, np.float32)
     squares = np.einsum("nf,nf->n", x, x, dtype=np.float64)
-    names = None if groups is None else np.asarray(groups, dtype=object)
-    rows, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf)
-    for start in range(0, len(queries), _AT_ONCE):
-        piece = queries[start : start + _AT_ONCE]
-        products = (x[piece] @ x.T).astype(np.float64)
-        d = np.maximum(squares[piece][:, None] + squares[None, :] - 2 * products, 0)
-        d[np.arange(len(piece)), piece] = np.inf
-        if names is not None:
-            for i, row in enumerate(piece):
-                if names[row] is not None:
-                    d[i, names == names[row]] = np.inf
-        order = np.argsort(d, axis=1, kind="stable")[:, :k]
-        found = np.take_along_axis(d, order, axis=1)
-        filled = slice(start, start + len(piece)), slice(0, order.shape[1])
-        rows[filled] = np.where(np.isfinite(found), order, -1)
-        distances[filled] = np.sqrt(found)
-    return rows, distances
+    products = (x[queries] @ x.T).astype(np.float64)
+    d = np.maximum(squares[queries][:, None] + squares - 2 * products, 0)
+    d[np.arange(len(queries)), queries] = np.inf
+    if groups is not None:
+        names = np.asarray(groups, dtype=object)
+        for row, query in zip(d, queries):
+            if names[query] is not None:
+                row[names == names[query]] = np.inf
+    d = np.pad(d, ((0, 0), (0, k)), constant_values=np.inf)
+    rows = np.argsort(d, axis=1, kind="stable")[:, :k]
+    distances = np.sqrt(np.take_along_axis(d, rows, axis=1))
+    return np.where(np.isfinite(distances), rows, -1), distances
 
 
 def _agreement(labels: list[Any], queries: Ints, rows: Ints) -> dict[str, float]:

@@ -111,10 +111,8 @@ def spearman(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Rank correlation of two columns (Spearman 1904), ties averaged; nan where one does not vary."""
     from scipy.stats import rankdata
 
-    x, y = rankdata(a), rankdata(b)
-    if x.std() == 0 or y.std() == 0:
-        return float("nan")
-    return float(np.corrcoef(x, y)[0, 1])
+    with np.errstate(invalid="ignore"):
+        return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
 
 
 def eta_squared(values: NDArray[Any], names: Sequence[Any]) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -198,7 +199,7 @@ def _asked_labels(
                 "This generator has no labels, so --label cannot be asked of it; train it on labelled data."
             )
         return np.zeros((n, 0), np.float32)
-    classes = np.eye(labels.width, dtype=np.float32)
+    classes: NDArray[np.float32] = np.eye(labels.width, dtype=np.float32)
     if label is not None:
         return np.tile(classes[labels.code(label)], (n, 1))
     if followed is not None:
@@ -208,18 +209,14 @@ def _asked_labels(
                 f"{followed.dataset.path} has the labels {', '.join(theirs.names) or 'none'}, the generator "
                 f"{', '.join(labels.names)}; give --like the Dataset it was trained on."
             )
-        y = followed.y()
-        order = np.concatenate(
-            [np.random.default_rng((seed, epoch)).permutation(len(y)) for epoch in range(-(-n // len(y)))]
-        )
-        wanted: NDArray[np.float32] = y[order[:n]]
-        return wanted
+        rows, epochs = len(followed), range(-(-n // len(followed)))
+        order = [np.random.default_rng((seed, epoch)).permutation(rows) for epoch in epochs]
+        return followed.y()[np.concatenate(order)[:n]]
     if labels.kind != "categorical":
         raise InputError(
             f"For {labels.kind} labels say which to make: --like DATA follows those of a Dataset."
         )
-    even: NDArray[np.float32] = classes[np.arange(n) % labels.width]
-    return even
+    return classes[np.arange(n) % labels.width]
 
 
 def _checked_options(network: Sampler, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,30 +280,26 @@ def decode(
     Returns:
         uint8 N×H×W×C.
     """
-    engine, made = Engine.from_settings(), []
+    engine, made, lead = Engine.from_settings(), [], first % _BATCH
     sample: Callable[..., torch.Tensor] = network.sample
     if space == "w":
         assert isinstance(network, Generator)
         sample, shape = network.sample_w, (len(latents), network.num_ws, network.w_dim)
-        latents = np.broadcast_to(latents.reshape(len(latents), -1, network.w_dim), shape).copy()
+        latents = np.broadcast_to(latents.reshape(len(latents), -1, network.w_dim), shape)
+
+    def batches(rows: NDArray[np.float32]) -> Iterable[torch.Tensor]:
+        """Rows at their places in batches that are all of the same size, so that noise is drawn alike."""
+        ends = [(lead, -(lead + len(rows)) % _BATCH), *[(0, 0)] * (rows.ndim - 1)]
+        whole = torch.from_numpy(np.pad(rows, ends)).to(engine.device)
+        return torch.split(whole, _BATCH)
+
+    labels = itertools.repeat(None) if y is None else batches(y)
     with torch.no_grad():
-        for block in range(first // _BATCH, -(-(first + len(latents)) // _BATCH)):
-            start = max(block * _BATCH, first)
-            rows = slice(start - first, (block + 1) * _BATCH - first)
-            places = slice(start - block * _BATCH, start - block * _BATCH + len(latents[rows]))
-            z = _whole_batch(latents[rows], places, engine)
-            asked = None if y is None else _whole_batch(y[rows], places, engine)
+        for block, (z, asked) in enumerate(zip(batches(latents), labels), first // _BATCH):
             with engine.autocast():
                 images = sample(z, asked, seed=stable_seed(seed, "noise", block, "default"), **options)
-            made.append(to_uint8(images[places]))
-    return np.concatenate(made)
-
-
-def _whole_batch(rows: NDArray[np.float32], places: slice, engine: Engine) -> torch.Tensor:
-    """Rows at their places in a batch that is always of the same size, so that noise is drawn alike."""
-    batch = torch.zeros(_BATCH, *rows.shape[1:])
-    batch[places] = torch.from_numpy(rows)
-    return batch.to(engine.device)
+            made.append(to_uint8(images))
+    return np.concatenate(made)[lead : lead + len(latents)]
 
 
 def _rows(loaded: Loaded, labels: list[Any], start: int, seed: int) -> list[Mapping[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +22,10 @@ _NOT_CORRELATED = ("id", "sha256", "source")
 _MOST_CLASSES = 12
 
 
-@dataclasses.dataclass(frozen=True)
-class DrawnEncodings:
-    """What `plenish latents` made.
-
-    Attributes:
-        path: its folder.
-        content: what latents.json holds.
-    """
-
-    path: Path
-    content: dict[str, Any]
-
-    def summary(self) -> dict[str, Any]:
-        """JSON-able form: the strongest correlations, and where the rest is."""
-        keys = ("array", "images", "features", "fitted_on", "explained", "pictures")
-        return {
-            **{key: self.content[key] for key in keys}, "folder": str(self.path),
-            "strongest": self.content["correlations"][:8],
-        }  # fmt: skip
-
-
 def draw_encodings(
     data: Path, out: Path, *, array: str = "cae", colour: str | None = None, split: str = "default",
     components: int = 10, umap: bool = False, seed: int = 0,
-) -> DrawnEncodings:  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
     """Draw an array of encodings coloured by a column, and correlate it with every column.
 
     The folder gets pca.png (and umap.png), correlations.csv (rank correlation with numbers, share of variance
@@ -64,7 +43,7 @@ def draw_encodings(
         seed: seed of UMAP.
 
     Returns:
-        What was made.
+        What was made: the strongest correlations, and where the rest is.
     """
     if components < 2:
         raise InputError(f"--components must be at least 2, not {components}.")
@@ -82,34 +61,34 @@ def draw_encodings(
         "components": components, "split": split, "seed": seed,
     }  # fmt: skip
     with files.atomic_dir(out, config) as folder:
-        figures = {"pca": coordinates[:, :2]} if coordinates.shape[1] > 1 else {}
+        drawn = {}
+        if coordinates.shape[1] > 1:
+            first, second = 100 * fit.share[:2]
+            labels = f"component 1 ({first:.1f} % of variance)", f"component 2 ({second:.1f} %)"
+            drawn["pca"] = coordinates[:, :2], labels
+        columns = {"id": dataset.column("id")} | {f"pc{d}": x for d, x in enumerate(coordinates.T, 1)}
         if umap:
-            figures["umap"] = fit_umap(encodings, fitted, seed)
+            drawn["umap"] = fit_umap(encodings, fitted, seed), ("UMAP 1", "UMAP 2")
+            columns["umap1"], columns["umap2"] = drawn["umap"][0].T
+        table = pa.Table.from_pandas(pd.DataFrame(columns), preserve_index=False)
+        write_table(folder / "projection.parquet", table)
+        for name, (xy, labels) in drawn.items():
+            values = None if colours is None else dataset.table[colours]
+            draw(folder / f"{name}.png", xy, values, colours or "", labels)
         correlations = correlate(dataset.table, coordinates)
         correlations.to_csv(folder / "correlations.csv", index=False)
-        values = None if colours is None else dataset.table[colours]
-        for name, xy in figures.items():
-            draw(folder / f"{name}.png", xy, values, colours or "", _axis_labels(name, fit))
-        _write_projection(folder / "projection.parquet", dataset, coordinates, figures.get("umap"))
         content = {
             "schema": 1, "kind": "latents", "array": array, "images": len(encodings),
             "features": encodings.shape[1], "fitted_on": f"{plural(len(fitted), 'image')}"
             + (f" of train in the split '{split}'" if dataset.split_names() else ""),
-            "explained": fit.share.tolist(), "pictures": [f"{name}.png" for name in figures],
+            "explained": fit.share.tolist(), "pictures": [f"{name}.png" for name in drawn],
             "correlations": correlations.to_dict("records"), "data": dataset.provenance(),
             "model": dataset.array_manifest(array).get("model"),
         }  # fmt: skip
         files.write_json(folder / "latents.json", content)
-    return DrawnEncodings(out, files.read_json(out / "latents.json"))
-
-
-def _axis_labels(name: str, fit: Components) -> tuple[str, str]:
-    if name != "pca":
-        return "UMAP 1", "UMAP 2"
-    return (
-        f"component 1 ({100 * fit.share[0]:.1f} % of variance)",
-        f"component 2 ({100 * fit.share[1]:.1f} %)",
-    )
+    shown = ("array", "images", "features", "fitted_on", "explained", "pictures")
+    strongest = files.finite(content["correlations"][:8])
+    return {key: content[key] for key in shown} | {"folder": str(out), "strongest": strongest}
 
 
 def correlate(table: pd.DataFrame, coordinates: NDArray[np.float64]) -> pd.DataFrame:
@@ -126,45 +105,27 @@ def correlate(table: pd.DataFrame, coordinates: NDArray[np.float64]) -> pd.DataF
         Columns `column`, `component` (from 1), `measure` (`spearman` or `eta_squared`), `value`, `rows`.
     """
     found = []
-    for column in table.columns:
-        values = table[column]
-        present = values.notna().to_numpy()
-        if (
-            column in _NOT_CORRELATED
-            or present.sum() < 3
-            or values[present].map(pd.api.types.is_list_like).any()
-        ):
+    for column, values in table.items():
+        known, present = values.dropna(), values.notna().to_numpy()
+        if column in _NOT_CORRELATED or len(known) < 3 or known.map(pd.api.types.is_list_like).any():
             continue
         numeric = _is_numeric(values)
-        if not 1 < values[present].nunique() < (np.inf if numeric else present.sum()):
+        if not 1 < known.nunique() < (np.inf if numeric else len(known)):
             continue
-        for d in range(coordinates.shape[1]):
-            x, known = coordinates[present, d], values[present]
-            value = spearman(x, known.to_numpy()) if numeric else eta_squared(x, list(known))
-            found.append(
-                {
-                    "column": str(column), "component": d + 1,
-                    "measure": "spearman" if numeric else "eta_squared", "value": value,
-                    "rows": int(present.sum()),
-                }
-            )  # fmt: skip
+        measure: Callable[[Any, Any], float] = spearman if numeric else eta_squared
+        found += [
+            {
+                "column": str(column), "component": d, "measure": "spearman" if numeric else "eta_squared",
+                "value": measure(x[present], known.to_numpy()), "rows": len(known),
+            }
+            for d, x in enumerate(coordinates.T, 1)
+        ]  # fmt: skip
     result = pd.DataFrame(found, columns=["column", "component", "measure", "value", "rows"])
     return result.sort_values("value", key=abs, ascending=False, kind="stable", ignore_index=True)
 
 
 def _is_numeric(values: pd.Series[Any]) -> bool:
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-
-
-def _write_projection(
-    path: Path, dataset: Dataset, coordinates: NDArray[np.float64], umap: NDArray[np.float64] | None
-) -> None:
-    table = pd.DataFrame({"id": dataset.column("id")})
-    for d in range(coordinates.shape[1]):
-        table[f"pc{d + 1}"] = coordinates[:, d]
-    if umap is not None:
-        table["umap1"], table["umap2"] = umap.T
-    write_table(path, pa.Table.from_pandas(table, preserve_index=False))
 
 
 def draw(
