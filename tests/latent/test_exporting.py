@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import subprocess
@@ -108,7 +109,8 @@ def test_weights_beside_an_onnx_file_are_hashed_too(
     trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnxscript")
-    monkeypatch.setattr(exporting, "_is_large", lambda _: True)
+    save = functools.partialmethod(torch.onnx.ONNXProgram.save, external_data=True)
+    monkeypatch.setattr(torch.onnx.ONNXProgram, "save", save)
     folder = export_model(trained.path, tmp_path / "model").path
     facts = json.loads((folder / "config.json").read_text())
     models = {path.name: files.sha256_file(path) for path in folder.iterdir() if path.name != "config.json"}

@@ -17,7 +17,7 @@ from plenish.datasets.profile import describe
 from plenish.errors import CheckFailed
 from plenish.invocation import command
 from plenish.report.pictures import choose
-from plenish.report.profile_page import contact_sheets, profile_page
+from plenish.report.profile_page import profile_page
 from plenish.wording import agree, plural
 
 
@@ -91,7 +91,7 @@ def profile_dataset(
     with files.atomic_dir(
         out, {"verb": "profile", "data": dataset.manifest.pixels_hash, "split": split}
     ) as partial:
-        page = profile_page(content, contact_sheets(dataset, rows), dataset.manifest)
+        page = profile_page(content, dataset, rows)
         files.write_json(partial / "profile.json", content)
         files.write_bytes(partial / "profile.html", page.encode())
     if content["problems"]:

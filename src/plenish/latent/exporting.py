@@ -150,7 +150,7 @@ def write_model(network: Sampler, path: Path, format: Format, opset: int = 18) -
         )  # fmt: skip
         assert program is not None
         with files.reporting_disk(path):
-            program.save(path, external_data=_is_large(network))
+            program.save(path)  # Weights beyond the limit of one ONNX file, 2 GB, are put beside it.
 
 
 def _hashes(folder: Path, file: str) -> dict[str, Any]:
@@ -158,11 +158,6 @@ def _hashes(folder: Path, file: str) -> dict[str, Any]:
     beside = sorted(path for path in folder.glob(f"{file}.*") if path.is_file())
     external = {"external_data": {path.name: files.sha256_file(path) for path in beside}} if beside else {}
     return {"sha256": files.sha256_file(folder / file), **external}
-
-
-def _is_large(network: torch.nn.Module) -> bool:
-    """Whether the weights exceed 2 GB, the limit of one ONNX file; they are then written beside it."""
-    return bool(sum(tensor.nbytes for tensor in network.state_dict().values()) > 1.9e9)
 
 
 def _whole(network: Sampler) -> torch.nn.Module:

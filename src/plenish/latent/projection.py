@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset
-from plenish.errors import InputError, unknown
+from plenish.errors import InputError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -21,14 +21,10 @@ def encodings_of(dataset: Dataset, name: str) -> NDArray[Any]:
     """An array of a Dataset as N×F.
 
     Raises:
-        InputError: the Dataset has no such array.
+        InputError: the Dataset has no array of that name.
     """
-    if name not in dataset.array_names():
-        if not dataset.array_names():
-            raise InputError(
-                f"{dataset.path} has no arrays; make one with 'plenish encode RUN {dataset.path}'."
-            )
-        raise unknown("array", name, dataset.array_names())
+    if not dataset.array_names():
+        raise InputError(f"{dataset.path} has no arrays; make one with 'plenish encode RUN {dataset.path}'.")
     array = dataset.array(name)
     return array.reshape(len(array), -1)
 

@@ -56,9 +56,7 @@ def _card(content: Mapping[str, Any]) -> Card:
 
 def _errors(content: Mapping[str, Any]) -> Section:
     names = content["classes"]
-    values = [
-        [np.nan if cell["value"] is None else cell["value"] for cell in row] for row in content["matrix"]
-    ]
+    values: Any = [[cell["value"] for cell in row] for row in content["matrix"]]
     noisy = f", of images with noise of {content['noise']:g} removed" if content["noise"] else ""
     chart = matrix(
         "Mean error of each class's images under each class's autoencoder", names, values,

@@ -56,12 +56,6 @@ class Chart:
     alt: str
     caption: str = ""
 
-    @classmethod
-    def of(cls, figure: Figure, title: str, shown: str, caption: str = "") -> Chart:
-        """A drawn figure; `shown` says what it shows, for `alt`."""
-        alt = f"{title}: {shown}."
-        return cls(title, to_svg(figure, alt), alt, caption)
-
 
 def colour(role: str) -> str:
     """The sentinel colour in which matplotlib draws a role."""
@@ -83,15 +77,12 @@ def canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
 
     Axes have few ticks with labels by `_tick`, where matplotlib's own would use an offset or mathtext.
     """
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    import matplotlib.style
     from matplotlib.figure import Figure
 
     style: Any = {
         "svg.fonttype": "none",
         "text.parse_math": False,
-        "axes.unicode_minus": True,
-        "font.size": 10.0,
         "axes.labelsize": 9.5,
         "xtick.labelsize": 9.0,
         "ytick.labelsize": 9.0,
@@ -111,13 +102,9 @@ def canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
         "lines.solid_capstyle": "round",
         "figure.dpi": 96,
     }
-    # `rc_context` restores the caller's settings; `rcdefaults` keeps a user's matplotlibrc out of the report.
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # glyphs the measuring font lacks are drawn by the browser's fonts
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(style)
+    # Glyphs that the measuring font lacks, which it warns of, are drawn by the browser's fonts.
+    with matplotlib.style.context(style, after_reset=True), warnings.catch_warnings(action="ignore"):
         figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         axes.tick_params(length=0)
         axes.locator_params("x", nbins=4)
@@ -127,10 +114,18 @@ def canvas(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
         yield figure, axes
 
 
-def to_svg(figure: Figure, alt: str) -> str:
-    """The figure as an `<svg>` element: roles become CSS variables, fonts the page's, ids unique."""
+def chart(figure: Figure, title: str, shown: str, caption: str = "") -> Chart:
+    """A drawn figure as an `<svg>` element: roles become CSS variables, fonts the page's, ids unique.
+
+    Args:
+        figure: a `canvas`, which is still open.
+        title: what is drawn.
+        shown: what it shows, for `alt`.
+        caption: a sentence under the chart.
+    """
     import matplotlib
 
+    alt = f"{title}: {shown}."
     matplotlib.rcParams["svg.hashsalt"] = sha256(alt.encode()).hexdigest()[:12]
     buffer = io.StringIO()
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -144,15 +139,12 @@ def to_svg(figure: Figure, alt: str) -> str:
     box = re.search(r'viewBox="[^"]*"', svg)
     assert box is not None
     rest = svg.split("<svg", 1)[1].split(">", 1)[1]
-    return f'<svg {spaces} {box[0]} role="img" aria-label="{markupsafe.escape(alt)}">{rest}'
+    svg = f'<svg {spaces} {box[0]} role="img" aria-label="{markupsafe.escape(alt)}">{rest}'
+    return Chart(title, svg, alt, caption)
 
 
 def _tick(value: float, _position: float = 0) -> str:
-    if value == 0:
-        return "0"
-    if abs(value) >= 1e5 or abs(value) < 1e-3:
-        return f"{value:.2g}".replace("-", "−")
-    return f"{value:,.4f}".rstrip("0").rstrip(".").replace("-", "−")
+    return f"{value:,.6g}".replace("-", "−")
 
 
 def thin(x: ArrayLike, y: ArrayLike, points: int = 90) -> tuple[NDArray[Any], ...]:
@@ -211,7 +203,7 @@ def curves(
         axes.grid(axis="x", visible=False)
         if len(series) > 1:
             _legend(figure, 3 if max(map(len, series)) < 12 else 2)
-        return Chart.of(figure, title, "; ".join(ends), caption)
+        return chart(figure, title, "; ".join(ends), caption)
 
 
 def _legend(figure: Figure, columns: int) -> None:
@@ -257,13 +249,12 @@ def intervals(
         if zero:
             axes.axvline(0, color=colour("ink"), linewidth=1)
         axes.set_yticks(range(len(rows)), [shorten(row["label"], 19) for row in rows])
-        axes.set_ylim(max(len(rows), 1) - 0.45, -0.55)
+        axes.set(ylim=(max(len(rows), 1) - 0.45, -0.55), xlabel=x_label)
         if limits:
             axes.set_xlim(*limits)
-        axes.set_xlabel(x_label)
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
-        return Chart.of(figure, title, "; ".join(said))
+        return chart(figure, title, "; ".join(said))
 
 
 def histogram(
@@ -288,8 +279,7 @@ def histogram(
             line: Any = {"color": colour(role), "linewidth": 1.6, "linestyle": STYLES[i % 4]}
             axes.stairs(share, edge, label=shorten(label, 40), **line)
         axes.axvline(threshold, color=colour("ink"), linestyle="--", linewidth=1.2, label="threshold")
-        axes.set_xlabel(x_label)
-        axes.set_ylabel("share of images")
+        axes.set(xlabel=x_label, ylabel="share of images")
         axes.grid(axis="x", visible=False)
         _legend(figure, 3)
-        return Chart.of(figure, title, f"histograms of {', '.join(counts)}, threshold {number(threshold)}")
+        return chart(figure, title, f"histograms of {', '.join(counts)}, threshold {number(threshold)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 GAP = 3  # pixels between the tiles of a sheet
 
@@ -65,7 +65,7 @@ def _resized(image: NDArray[np.uint8], tile: int) -> Image.Image:
     if picture.width > 2 * tile:
         return picture.resize((2 * tile, 2 * tile), Image.Resampling.BOX)
     factor = max(1, round(tile / picture.width))
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    return ImageOps.scale(picture, factor, Image.Resampling.NEAREST)
 
 
 def from_file(path: Path, alt: str, caption: str = "", *, widest: int = 1100) -> Picture | None:
@@ -82,9 +82,7 @@ def from_file(path: Path, alt: str, caption: str = "", *, widest: int = 1100) ->
             picture = opened.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
-    if picture.width > widest:
-        height = max(1, round(picture.height * widest / picture.width))
-        picture = picture.resize((widest, height), Image.Resampling.BOX)
+    picture.thumbnail((widest, picture.height), Image.Resampling.BOX, reducing_gap=None)
     return Picture(address(picture), alt, picture.width, picture.height, caption)
 
 

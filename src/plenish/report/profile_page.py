@@ -9,42 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.schema import Manifest
-from plenish.report.page import Block, Card, Facts, Notes, Pictures, Section, Table, Text, cell, render_page
-from plenish.report.pictures import Picture, sheet
+from plenish.report.page import Card, Facts, Notes, Pictures, Section, Table, Text, cell, render_page
+from plenish.report.pictures import sheet
 from plenish.wording import plural
 
 _MOST_SHEETS = 24
 
 
-def contact_sheets(dataset: Dataset, rows: Mapping[str, NDArray[np.int64]]) -> list[Picture]:
-    """One sheet of images a class, lossless where that is small.
-
-    Args:
-        dataset: the Dataset.
-        rows: row numbers to show of each class; the empty name for all images.
-    """
-    pictures = []
-    for name, index in list(rows.items())[:_MOST_SHEETS]:
-        if len(index):
-            title = name or "all images"
-            pictures.append(
-                sheet(dataset.pixels.read(index), f"Examples: {title}", columns=12, tile=72, caption=title)
-            )
-    return pictures
-
-
-def profile_page(content: Mapping[str, Any], sheets: list[Picture], manifest: Manifest) -> str:
+def profile_page(content: Mapping[str, Any], dataset: Dataset, rows: Mapping[str, NDArray[np.int64]]) -> str:
     """The HTML page of a profile; every text from outside is escaped.
 
     Args:
         content: profile.json.
-        sheets: the contact sheets.
-        manifest: the Dataset's manifest.
+        dataset: the Dataset.
+        rows: row numbers to show of each class; the empty name for all images.
     """
     kind = "phantom" if content["phantom"] else "synthetic" if content["synthetic"] else "real"
     sections = [
-        _pictures(content, sheets), _counts(content), _pixels(content), _leaks(content), _origin(content)
+        _pictures(content, dataset, rows), _counts(content), _pixels(content), _leaks(content),
+        _origin(content),
     ]  # fmt: skip
     return render_page(
         f"Profile of {content['name']}",
@@ -52,7 +35,7 @@ def profile_page(content: Mapping[str, Any], sheets: list[Picture], manifest: Ma
         sections,
         _cards(content),
         phantom=content["phantom"],
-        stated_use=manifest.intended_use,
+        stated_use=dataset.manifest.intended_use,
     )
 
 
@@ -85,13 +68,19 @@ def _cards(content: Mapping[str, Any]) -> list[Card]:
     return [leak, Card("What is in it?", what, each), Card("Exact duplicates?", same, note, tone)]
 
 
-def _pictures(content: Mapping[str, Any], sheets: list[Picture]) -> Section:
+def _pictures(content: Mapping[str, Any], dataset: Dataset, rows: Mapping[str, NDArray[np.int64]]) -> Section:
+    """One sheet of images a class, lossless where that is small."""
+    sheets = [
+        sheet(
+            dataset.pixels.read(index), f"Examples: {name or 'all images'}", columns=12, tile=72,
+            caption=name or "all images",
+        )
+        for name, index in list(rows.items())[:_MOST_SHEETS] if len(index)
+    ]  # fmt: skip
     lead = "Drawn at random" + (" from train." if content["split"] else ".")
-    blocks: list[Block] = [Pictures(sheets, wide=True)]
     hidden = len(content["classes"]) - len(sheets)
-    if hidden > 0:
-        blocks.append(Text(f"{hidden} more labels are not shown or have no image here."))
-    return Section("examples", "Examples", blocks, lead)
+    more = f"{hidden} more labels are not shown or have no image here." if hidden > 0 else ""
+    return Section("examples", "Examples", [Pictures(sheets, wide=True), Text(more)], lead)
 
 
 def _counts(content: Mapping[str, Any]) -> Section:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from plenish.metrics.words import describe_copies, fixed, is_known, number, percent, with_interval
 from plenish.report import figures, pictures
@@ -196,14 +196,11 @@ def _verdict(result: Row, row: Row) -> str:
 
 def _recall_table(result: Row) -> Table:
     """Mean recall over seeds per class and arm: it shows a gain for one class at the cost of another."""
-
-    def recall(arm: str, name: str) -> float | None:
-        values = [cell["metrics"]["recall"][name] for cell in result["cells"] if cell["arm"] == arm]
-        known = [value for value in values if is_known(value)]
-        return float(np.mean(known)) if known else None
-
+    recalls = [cell["metrics"]["recall"] for cell in result["cells"]]
+    arms = [cell["arm"] for cell in result["cells"]]
+    means = pd.DataFrame(recalls, index=arms, dtype=float).groupby(level=0).mean()
     rows = [
-        {"class": name, **{arm: recall(arm, name) for arm in result["arms"]}, "n test": n}
+        {"class": name, **means[name][result["arms"]], "n test": n}
         for name, n in result["test"]["per_class"].items()
     ]
     return Table(rows, "Recall per class, mean over seeds")

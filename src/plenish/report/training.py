@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -92,7 +91,11 @@ def training_charts(table: pd.DataFrame) -> list[Chart]:
     have = [str(c) for c in numbers.columns if numbers[c].notna().any() and c not in NOT_CURVES]
     if "d_real" in have:  # the scores are the same before the sigmoid
         have = [key for key in have if key not in ("score_real", "score_fake")]
-    curves = functools.partial(_curves, numbers)
+
+    def curves(title: str, labels: Mapping[str, str], **options: Any) -> Chart:
+        series = {label: (numbers["kimg"], numbers[key]) for key, label in labels.items()}
+        return figures.curves(title, series, **options)
+
     charts = []
     for group in GROUPS:
         if shown := {key: label for key, label in group.labels.items() if key in have}:
@@ -104,15 +107,6 @@ def training_charts(table: pd.DataFrame) -> list[Chart]:
     known = {key for group in GROUPS for key in group.labels}
     others = [key for key in have if key not in known and not key.startswith(("grad_g", "grad_d"))]
     return charts + [curves(key.replace("_", " "), {key: key}) for key in others[:MOST_OTHERS]]
-
-
-def _curves(numbers: pd.DataFrame, title: str, labels: Mapping[str, str], **options: Any) -> Chart:
-    """A chart of columns over kimg, each with its label."""
-    series = {}
-    for key, label in labels.items():
-        rows = numbers[["kimg", key]].dropna()
-        series[label] = (rows["kimg"].to_numpy(float), rows[key].to_numpy(float))
-    return figures.curves(title, series, **options)
 
 
 def layers(have: Sequence[str], letter: str) -> list[tuple[str, str]]:
