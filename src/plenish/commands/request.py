@@ -13,7 +13,6 @@ from plenish.runs import Kind, Run
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset
-    from plenish.training.trainer import Outcome
 
 
 def request_hash(recipe: Recipe, changes: Mapping[str, Any], dataset: Dataset, split: str, *more: Any) -> str:
@@ -36,7 +35,7 @@ def completed(path: Path, kind: Kind, request: str) -> Run | None:
     return run if run.state == "complete" and run.status.get("request") == request else None
 
 
-def run_training(run: Run, request: str, train: Callable[[], Outcome]) -> None:
+def run_training(run: Run, request: str, train: Callable[[], None]) -> None:
     """Train in a Run, under its lock.
 
     The request is written last: a complete Run that another request was about to prolong is as it was asked
@@ -45,12 +44,11 @@ def run_training(run: Run, request: str, train: Callable[[], Outcome]) -> None:
     Args:
         run: the Run.
         request: what was asked, from `request_hash`.
-        train: trains and writes the results; says how it ended.
+        train: trains and writes the results.
 
     Raises:
         KeyboardInterrupt: it was asked to stop; a checkpoint is written.
     """
     with run.lock():
-        if train() == "interrupted":
-            raise KeyboardInterrupt(files.RESUME_HINT)
+        train()
         run.update_status(request=request)

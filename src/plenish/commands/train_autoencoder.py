@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from plenish import settings
 from plenish.commands.request import completed, request_hash, run_training
 from plenish.configuration import apply_overrides, option, option_names, overrides
 from plenish.datasets.dataset import Dataset
@@ -16,9 +15,6 @@ from plenish.invocation import command
 from plenish.progress import say
 from plenish.recipes import KINDS, Recipe, load_recipe
 from plenish.runs import Run, TrainedRun
-
-if TYPE_CHECKING:
-    from plenish.training.trainer import Outcome
 
 ERRORS = "errors.parquet"
 
@@ -118,23 +114,18 @@ def _train(
     from plenish.training import autoencoder_run
 
     plan = autoencoder_run.plan(recipe.name, apply_overrides(recipe.sections, changes), dataset)
-    train = autoencoder_run.rows_of(dataset.part("train", how.split, purpose="train"), how.only)
-    val = autoencoder_run.val_rows(dataset, how.split)
-    val = autoencoder_run.rows_of(val, how.only) if val is not None else None
+    train, val = autoencoder_run.parts_of(dataset, how.split, how.only)
     more = {"only": list(how.only) if how.only else None}
     run = autoencoder_run.open_run(path, plan, train, how.seed, more, option_names(AutoencoderOptions))
 
-    def train_and_measure() -> Outcome:
+    def train_and_measure() -> None:
         autoencoder_run.fit(run, plan, train, val, how.retry)
-        if not settings.is_first_process():
-            return "complete"
         if how.errors and not _is_measured(run):
             errors = write_errors(run.path / ERRORS, load_autoencoder(run.path), dataset, how.split)
             run.update_status(
                 errors=errors, test_reads=dataset.test_reads(how.split), measured=_weights(run.status)
             )
         write_own_report(run.path, "run")
-        return "complete"
 
     run_training(run, request, train_and_measure)
     return run

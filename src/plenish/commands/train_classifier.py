@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from plenish import files, settings
+from plenish import files
 from plenish.commands.request import completed, run_training
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
@@ -13,9 +13,6 @@ from plenish.invocation import command
 from plenish.progress import say
 from plenish.runs import TrainedRun
 from plenish.training.classifier_config import ClassifierConfig
-
-if TYPE_CHECKING:
-    from plenish.training.trainer import Outcome
 
 
 class ClassifierRun(TrainedRun):
@@ -80,11 +77,8 @@ def train_classifier_run(
         say(f"{run} is complete.")
         return ClassifierRun(opened)
 
-    def train_and_predict() -> Outcome:
-        outcome, model = train_in_run(opened, config, train, val, retry=retry)
-        if outcome == "complete" and settings.is_first_process():
-            write_predictions(opened, model, val)
-        return outcome
+    def train_and_predict() -> None:
+        write_predictions(opened, train_in_run(opened, config, train, val, retry=retry), val)
 
     run_training(opened, request, train_and_predict)
     return ClassifierRun(opened)

@@ -16,11 +16,10 @@ from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.progress import say
 from plenish.recipes import AUTO, SECTIONS, Recipe, auto, family_recipe, load_recipe
-from plenish.runs import Run, warn_of_other_machine
+from plenish.runs import Run
 
 if TYPE_CHECKING:
     from plenish.training.gan.trial import Trial
-    from plenish.training.trainer import Outcome
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,15 +186,15 @@ def _train(
     if _is_long_enough(run, task.schedule.kimg):
         return run
 
-    def train() -> Outcome:
-        warn_of_other_machine(run, task.engine.describe())
+    def train() -> None:
         scored = validator
         if not is_new:
             scored = validator_of(dataset, subset.split_name) if how.validation else None
-        outcome = train_generator(dataclasses.replace(task, validator=scored), run, retry=how.retry)
-        if settings.is_first_process():
-            write_own_report(run.path, "run")
-        return outcome
+        try:
+            train_generator(dataclasses.replace(task, validator=scored), run, retry=how.retry)
+        finally:
+            if settings.is_first_process() and run.status["state"] in ("complete", "interrupted"):
+                write_own_report(run.path, "run")
 
     run_training(run, request, train)
     return run

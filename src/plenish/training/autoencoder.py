@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,14 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plenish.configuration import option
-from plenish.datasets.batches import Batch, TrainingImages
+from plenish.datasets.batches import Batch
 from plenish.datasets.dataset import Subset
-from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
+from plenish.networks.autoencoder import Autoencoder
 from plenish.networks.shared_batch import mean_over_processes, normal
-from plenish.runs import Run
-from plenish.training import trainer
-from plenish.training.engine import Engine, stable_seed, to_uint8
-from plenish.training.failures import Failure
+from plenish.training.engine import Engine, to_uint8
 from plenish.training.learner import Clock, Criterion, Learner, Preview
 from plenish.training.logs import paired_grid
 from plenish.training.memory import batch_that_fits
@@ -70,39 +65,6 @@ class Schedule:
 
 
 CHANGEABLE = changeable(Schedule)
-
-
-def train(
-    run: Run, subset: Subset, val: Subset | None, network: AutoencoderConfig, method: Method,
-    schedule: Schedule, engine: Engine, retry: bool = False,
-) -> trainer.Outcome:  # fmt: skip
-    """Train an autoencoder in a Run, from the start or from its newest intact checkpoint.
-
-    Args:
-        run: the Run; the caller holds its lock.
-        subset: training rows.
-        val: rows that decide which checkpoint is best and when to stop; None takes the newest.
-        network: its shape.
-        method: how it is trained.
-        schedule: length and intervals.
-        engine: device and precision.
-        retry: resume after a divergence, with other random draws.
-
-    Returns:
-        `complete`, or `interrupted` after Ctrl-C, with a checkpoint written.
-
-    Raises:
-        CheckFailed: the training diverged; the last good checkpoint is kept.
-    """
-
-    def build() -> AutoencoderLearner:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stable_seed(run.seed, "weights"))
-            return AutoencoderLearner(Autoencoder(network), method, engine, subset, val)
-
-    facts = {"schedule": dataclasses.asdict(schedule), "encoding": network.encoding_size}
-    lengths = schedule.in_kimg(len(subset))
-    return trainer.train(build, TrainingImages.of(subset), lengths, run, retry=retry, facts=facts)
 
 
 class AutoencoderLearner(Learner):
@@ -201,11 +163,6 @@ class AutoencoderLearner(Learner):
         """Take a step on a batch."""
         return self.update(self.blocks(batch.pixels), clock.key)
 
-    def hear(self, line: Mapping[str, float]) -> Failure | None:
-        """A loss that is no number is a failure."""
-        finite = math.isfinite(line.get("loss", 0.0))
-        return None if finite else Failure("loss-not-finite", line["kimg"])
-
     @torch.no_grad()
     def validate(self, clock: Clock) -> dict[str, float]:
         """Means over the val images of what the loss is made of, without noise."""
@@ -250,4 +207,4 @@ class AutoencoderLearner(Learner):
         return batch_that_fits(method.batch, attempt, engine.world)
 
 
-__all__ = ["CHANGEABLE", "AutoencoderLearner", "Schedule", "train"]
+__all__ = ["CHANGEABLE", "AutoencoderLearner", "Schedule"]

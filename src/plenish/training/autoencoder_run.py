@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from plenish.configuration import build_config
-from plenish.datasets.batches import check_divisible
+from plenish.datasets.batches import TrainingImages, check_divisible
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
-from plenish.files import RESUME_HINT
-from plenish.networks.autoencoder import AutoencoderConfig
+from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
 from plenish.progress import warn
-from plenish.runs import Run, warn_of_other_machine
-from plenish.training.autoencoder import CHANGEABLE, Schedule
-from plenish.training.autoencoder import train as train_in
+from plenish.runs import Run
+from plenish.training import trainer
+from plenish.training.autoencoder import CHANGEABLE, AutoencoderLearner, Schedule
 from plenish.training.engine import Engine
+from plenish.training.generator import check_amount
 from plenish.training.reconstruction import Method
 
 
@@ -57,31 +57,34 @@ def plan(name: str, sections: Mapping[str, Mapping[str, Any]], dataset: Dataset)
     return Plan(name, network, method, build_config(Schedule, sections["schedule"], "schedule"))
 
 
-def rows_of(subset: Subset, only: Sequence[str] | None) -> Subset:
-    """The rows of a part whose class is among `only`; all where that is None.
+def parts_of(dataset: Dataset, split: str, only: Sequence[str] | None) -> tuple[Subset, Subset | None]:
+    """Training rows, and val rows (None, with a warning, where the split has no val part).
+
+    Args:
+        dataset: the Dataset.
+        split: name of its split.
+        only: classes; all where there are none.
 
     Raises:
-        InputError: no such class, or none of its images in that part.
+        InputError: no such class, or none of its images in a part.
     """
-    if not only:
-        return subset
-    names = subset.dataset.labels
-    wanted = [names.code(name) for name in only] if subset.dataset.labels.width else []
-    kept = subset.where(np.isin(subset.codes, wanted))
-    if not len(kept):
-        raise InputError(
-            f"The {subset.part} part of {subset.dataset.path} has no image of {', '.join(only)}; "
-            "give other classes with --only, or another split."
-        )
-    return kept
+    names = dataset.labels
+    wanted = [names.code(name) for name in only or ()] if names.width else []
 
+    def chosen(subset: Subset) -> Subset:
+        kept = subset.where(np.isin(subset.codes, wanted)) if only else subset
+        if not len(kept):
+            raise InputError(
+                f"The {subset.part} part of {dataset.path} has no image of {', '.join(only or ())}; "
+                "give other classes with --only, or another split."
+            )
+        return kept
 
-def val_rows(dataset: Dataset, split: str) -> Subset | None:
-    """The val part; None, with a warning, where the split has none."""
-    if "val" not in set(dataset.split(split).part_of):
-        warn(f"the split '{split}' has no val part, so nothing stops early, and the newest weights are used.")
-        return None
-    return dataset.part("val", split, purpose="select")
+    train = chosen(dataset.part("train", split, purpose="train"))
+    if "val" in set(dataset.split(split).part_of):
+        return train, chosen(dataset.part("val", split, purpose="select"))
+    warn(f"the split '{split}' has no val part, so nothing stops early, and the newest weights are used.")
+    return train, None
 
 
 def open_run(
@@ -102,11 +105,7 @@ def open_run(
         InputError: the batch is larger than the data, the processes cannot share it equally, or the Run was
             asked something else.
     """
-    if plan.method.batch > len(train):
-        raise InputError(
-            f"--batch {plan.method.batch} is more than the {len(train)} images there are to train on; "
-            f"use at most {len(train)}."
-        )
+    check_amount(train, plan.method.batch, asked=True)
     engine = Engine.from_settings()
     check_divisible(plan.method.batch, engine.world)
     config = {
@@ -121,14 +120,24 @@ def open_run(
 
 
 def fit(run: Run, plan: Plan, train: Subset, val: Subset | None, retry: bool = False) -> None:
-    """Train in a Run whose lock the caller holds.
+    """Train in a Run, from the start or from its newest intact checkpoint.
+
+    Args:
+        run: the Run; the caller holds its lock.
+        plan: what is trained.
+        train: training rows.
+        val: rows that decide which checkpoint is best and when to stop; None takes the newest.
+        retry: resume after a divergence, with other random draws.
 
     Raises:
         KeyboardInterrupt: it was asked to stop; a checkpoint is written.
-        CheckFailed: the training diverged.
+        CheckFailed: the training diverged; the last good checkpoint is kept.
     """
     engine = Engine.from_settings()
-    warn_of_other_machine(run, engine.describe())
-    outcome = train_in(run, train, val, plan.network, plan.method, plan.schedule, engine, retry)
-    if outcome == "interrupted":
-        raise KeyboardInterrupt(RESUME_HINT)
+
+    def build() -> AutoencoderLearner:
+        return AutoencoderLearner(Autoencoder(plan.network), plan.method, engine, train, val)
+
+    facts = {"schedule": dataclasses.asdict(plan.schedule), "encoding": plan.network.encoding_size}
+    schedule = plan.schedule.in_kimg(len(train))
+    trainer.train(build, TrainingImages.of(train), schedule, run, retry=retry, facts=facts)

@@ -7,6 +7,7 @@ sample number. The checkpoint is chosen on the validation part; the test part is
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,11 +35,10 @@ from plenish.training.classifier_config import ClassifierConfig, ClassifierOptio
 from plenish.training.classifier_losses import build_loss, check_loss
 from plenish.training.confusion import balanced_accuracy, confusion_matrix
 from plenish.training.engine import Engine, native_bfloat16, stable_seed
-from plenish.training.failures import Failure
 from plenish.training.labelled import Images, channel_statistics
 from plenish.training.learner import Clock, Criterion, Learner
 from plenish.training.schedules import Schedule
-from plenish.training.trainer import Outcome, Trainer, train
+from plenish.training.trainer import Trainer, train
 
 Precision = Literal["float32", "bfloat16"]
 CLASSIFIER = "classifier"
@@ -143,6 +143,7 @@ class ClassifierLearner(Learner):
 
     criteria = (Criterion("val_balanced_accuracy", lower=False), Criterion("val_loss"))
     unit = "step"
+    loss = "train_loss"
     rate_option = "--learning-rate"
     notes = (("loss", "train_loss"), ("val", "val_balanced_accuracy"))
 
@@ -213,12 +214,6 @@ class ClassifierLearner(Learner):
         loss = self._loss(logits.float(), targets)
         engine.minimise(self.optimiser, loss)
         return {"train_loss": loss.detach()}
-
-    def hear(self, line: Mapping[str, float]) -> Failure | None:
-        """A loss that is no longer finite is a failure."""
-        if math.isfinite(line.get("train_loss", 0.0)):
-            return None
-        return Failure("loss-not-finite", line["kimg"], {"rate": self.rate_option})
 
     def validate(self, clock: Clock) -> dict[str, float]:
         """Balanced accuracy and class-balanced cross-entropy on val."""
@@ -296,7 +291,9 @@ def train_classifier(
     with torch.random.fork_rng(devices=_cuda(engine)):
         trainer = Trainer(learner, images, schedule, seed=config.seed, on_step=on_step)
         trainer.fit()
-    return dataclasses.replace(learner.model, history=trainer.lines, step=int(trainer.best.get("step", 0)))
+    return dataclasses.replace(
+        learner.model, history=trainer.lines, step=int(trainer.scores.best.get("step", 0))
+    )
 
 
 def check_names(config: ClassifierOptions) -> None:
@@ -326,7 +323,7 @@ def open_run(path: Path, config: ClassifierConfig, train_rows: Subset) -> Run:
 
 def train_in_run(
     run: Run, config: ClassifierConfig, train_rows: Subset, val_rows: Subset, *, retry: bool = False
-) -> tuple[Outcome, Classifier]:
+) -> Classifier:
     """Train a classifier in a Run, from the start or from its newest intact checkpoint, and save the best.
 
     Args:
@@ -337,9 +334,10 @@ def train_in_run(
         retry: resume after a divergence, with other random draws.
 
     Returns:
-        `complete`, or `interrupted` after Ctrl-C, and the best classifier so far.
+        The best one on val.
 
     Raises:
+        KeyboardInterrupt: it was asked to stop; a checkpoint is written.
         InputError: fewer than two classes, an unknown network or loss, or weights that do not fit.
         CheckFailed: the training diverged.
     """
@@ -356,24 +354,17 @@ def train_in_run(
         found = ranks.from_main(Engine.from_settings(), precision)
     run.update_status(precision=found)
     engine = Engine.from_settings(found)
-    built: list[ClassifierLearner] = []
-
-    def build() -> Learner:
-        built.clear()  # After a rollback: memory need not hold two.
-        built.append(ClassifierLearner(config, images, val, names, engine))
-        return built[0]
-
+    build = functools.partial(ClassifierLearner, config, images, val, names, engine)
     facts = {"classes": list(names), "steps": config.steps}
-    source, schedule = _training_images(images, config), _schedule(config)
     with torch.random.fork_rng(devices=_cuda(engine)):
-        outcome = train(build, source, schedule, run, retry=retry, facts=facts)
-    model, best = built[0].model, run.status.get("best", {})
-    if best:
+        model = train(
+            build, _training_images(images, config), _schedule(config), run, retry=retry, facts=facts
+        ).model
+    if best := run.status.get("best"):
         checkpoints.load_module(run.path / "checkpoints" / best["checkpoint"], "classifier", model.network)
-    model = dataclasses.replace(model, step=int(best.get("step", 0)))
-    if outcome == "complete":
-        model.save(run.path / CLASSIFIER)
-    return outcome, model
+        model = dataclasses.replace(model, step=int(best["step"]))
+    model.save(run.path / CLASSIFIER)
+    return model
 
 
 def choose_precision(config: ClassifierConfig, channels: int, size: int, num_outputs: int) -> Precision:

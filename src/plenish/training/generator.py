@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -275,7 +276,7 @@ def learner_class(name: str) -> type[GeneratorLearner]:
     return found
 
 
-def train_generator(task: GeneratorTask, run: Run, *, retry: bool = False) -> trainer.Outcome:
+def train_generator(task: GeneratorTask, run: Run, *, retry: bool = False) -> None:
     """Train a generator in a Run, from the start or from its newest intact checkpoint.
 
     Args:
@@ -283,17 +284,10 @@ def train_generator(task: GeneratorTask, run: Run, *, retry: bool = False) -> tr
         run: the Run; the caller holds its lock.
         retry: resume after a divergence, with other random draws.
 
-    Returns:
-        `complete`, or `interrupted` after Ctrl-C, with a checkpoint written.
-
     Raises:
+        KeyboardInterrupt: it was asked to stop; a checkpoint is written.
         CheckFailed: the training diverged; the last good checkpoint is kept.
     """
-    made = learner_class(task.family)
-
-    def build() -> Learner:
-        torch.manual_seed(stable_seed(run.seed, "weights"))
-        return made(task)
-
+    build = functools.partial(learner_class(task.family), task)
     images, facts = TrainingImages.of(task.subset), {"schedule": dataclasses.asdict(task.schedule)}
-    return trainer.train(build, images, task.schedule, run, retry=retry, facts=facts)
+    trainer.train(build, images, task.schedule, run, retry=retry, facts=facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -91,6 +92,7 @@ class Learner(abc.ABC):
             empty where nothing is validated.
         unit: what messages count the training in: `kimg`, or a key of `position`.
         notes: label and logged name of the values shown beside the progress bar.
+        loss: the logged name of the loss.
         rate_option: the option that sets the learning rate, for messages.
     """
 
@@ -98,6 +100,7 @@ class Learner(abc.ABC):
     criteria: tuple[Criterion, ...] = ()
     unit: str = "kimg"
     notes: tuple[tuple[str, str], ...] = ()
+    loss: str = "loss"
     rate_option: str = "--lr"
 
     @abc.abstractmethod
@@ -137,13 +140,14 @@ class Learner(abc.ABC):
         Called after each step, and after a checkpoint was restored.
         """
 
-    def rank(self, line: Mapping[str, float]) -> tuple[float, ...]:
-        """The values of `criteria` in a log line, so that lower is better."""
-        return tuple(line[c.name] if c.lower else -line[c.name] for c in self.criteria)
-
     def hear(self, line: Mapping[str, float]) -> Failure | None:
-        """Judge a log line; after a resume past lines come again. None while healthy."""
-        return None
+        """Judge a log line; after a resume past lines come again. None while healthy.
+
+        By default a loss that is not finite is a failure.
+        """
+        if math.isfinite(line.get(self.loss, 0.0)):
+            return None
+        return Failure("loss-not-finite", line["kimg"], {"rate": self.rate_option})
 
     def derived(self, line: Mapping[str, float]) -> dict[str, float]:
         """Values to log beside those of a new log line, which they follow from."""

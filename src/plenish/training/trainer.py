@@ -12,9 +12,9 @@ import math
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,16 +24,18 @@ from plenish.energy import Meter
 from plenish.errors import CheckFailed, InputError, first_line
 from plenish.networks.shared_batch import sharing
 from plenish.progress import Bar, progress, say, warn
-from plenish.runs import Run
+from plenish.runs import Run, warn_of_other_machine
 from plenish.training import checkpoints, ranks, resident
+from plenish.training.engine import stable_seed
 from plenish.training.failures import Failure
 from plenish.training.learner import Clock, Learner
 from plenish.training.logs import Log, Means
 from plenish.training.memory import is_out_of_memory
 from plenish.training.schedules import Schedule, crossed
+from plenish.training.scores import Scores
 from plenish.training.stopping import stop_requests
 
-Outcome = Literal["complete", "interrupted"]
+AnyLearner = TypeVar("AnyLearner", bound=Learner)
 _HEARD_AGAIN = 200
 """Log lines that the learner hears again after a resume."""
 _LONGEST_UNSAVED = 3600.0
@@ -41,13 +43,13 @@ _LONGEST_UNSAVED = 3600.0
 
 
 def train(
-    build: Callable[[], Learner], images: TrainingImages, schedule: Schedule, run: Run, *,
+    build: Callable[[], AnyLearner], images: TrainingImages, schedule: Schedule, run: Run, *,
     retry: bool = False, facts: Mapping[str, Any] = {},
-) -> Outcome:  # fmt: skip
+) -> AnyLearner:  # fmt: skip
     """Train a model in a Run, from the start or from its newest intact checkpoint.
 
     Args:
-        build: makes the model and its optimisers with their first weights.
+        build: makes the model and its optimisers; torch's random state is the Run's.
         images: what it is trained on.
         schedule: length and intervals.
         run: the Run; the caller holds its lock.
@@ -55,28 +57,32 @@ def train(
         facts: further entries of the Run's status.
 
     Returns:
-        `complete`, or `interrupted` after Ctrl-C, with a checkpoint written.
+        The model as the training ended.
 
     Raises:
+        KeyboardInterrupt: it was asked to stop; a checkpoint is written.
         CheckFailed: the training diverged; the last good checkpoint is kept.
         InputError: memory does not suffice; says which batch fits.
     """
     with ranks.interrupted_when_lost(run):
         while True:
-            trainer = Trainer(build(), images, schedule, seed=run.seed, run=run)
+            torch.manual_seed(stable_seed(run.seed, "weights"))
+            trainer = Trainer(learner := build(), images, schedule, seed=run.seed, run=run)
             try:
                 ranks.join(trainer.engine)
                 trainer.restore(retry)
-                outcome = trainer.fit(facts)
+                trainer.fit(facts)
                 ranks.leave(trainer.engine)
-                return outcome
+                if run.status["state"] == "interrupted":
+                    raise KeyboardInterrupt
+                return learner
             except CheckFailed as failure:
                 # By one process, since the next attempt changes what it is decided by.
                 if not ranks.from_main(trainer.engine, trainer.may_roll_back):
                     raise
                 warn(f"{failure} Resuming from there with other random draws.")
             retry = False
-            del trainer  # Before the next one is built.
+            del trainer, learner  # Before the next one is built.
 
 
 class Trainer:
@@ -86,7 +92,7 @@ class Trainer:
         learner: the model that is trained.
         nimg: images seen.
         steps: steps taken.
-        best: the best checkpoint so far: its `checkpoint` name, position and validation value; empty before.
+        scores: what the checkpoints scored on val, and the best of them.
         lines: what was logged, without a Run.
     """
 
@@ -108,11 +114,9 @@ class Trainer:
         self.learner, self.images, self.schedule, self.seed = learner, images, schedule, seed
         self.run, self.on_step, self.engine = run, on_step, learner.engine
         self.nimg = self.steps = self.last_batch = self.attempt = 0
-        self.best: dict[str, Any] = {}
+        self.scores = Scores(learner)
         self.lines: list[Mapping[str, Any]] = []
         self._log: Log | None = None
-        self._scored: list[Mapping[str, Any]] = []
-        self._criteria = [criterion.name for criterion in learner.criteria]
         self._weights: dict[str, dict[str, Any]] = {}
         self._meter = Meter()
 
@@ -135,7 +139,8 @@ class Trainer:
 
     def may_roll_back(self) -> bool:
         """Whether the schedule asks for another attempt after a failure, and one is left."""
-        past = int(self.run.status.get("rollbacks", 0)) if self.run else math.inf
+        assert self.run is not None
+        past = int(self.run.status.get("rollbacks", 0))
         return self.schedule.on_failure == "rollback" and past < self.schedule.rollbacks
 
     def restore(self, retry: bool = False) -> None:
@@ -180,34 +185,36 @@ class Trainer:
 
     # The loop
 
-    def fit(self, facts: Mapping[str, Any] = {}) -> Outcome:
+    def fit(self, facts: Mapping[str, Any] = {}) -> None:
         """Train to the end of the schedule, until patience ends, or until it is asked to stop.
 
         Args:
-            facts: further entries of the Run's status.
+            facts: further entries of the Run's status, whose state becomes `complete` or `interrupted`.
         """
         if self.run is None:
-            outcome = self._loop(threading.Event())
-            if self._weights:
-                for name, module in self.learner.modules().items():
-                    module.load_state_dict(self._weights[name])
-            return outcome
-        run = self.run
+            self._loop(threading.Event())
+            for name, weights in self._weights.items():
+                self.learner.modules()[name].load_state_dict(weights)
+            return
+        run, engine = self.run, self.engine.describe()
+        warn_of_other_machine(run, engine)
         run.update_status(
-            state="running", engine=self.learner.engine.describe(), message=None, failure=None,
-            failed_since=None, **self.learner.facts(), **facts,
+            state="running", engine=engine, message=None, failure=None, failed_since=None,
+            **self.learner.facts(), **facts,
         )  # fmt: skip
         try:
             with contextlib.closing(Log(run, self.nimg)) as self._log, stop_requests() as stop:
                 past = ranks.from_main(self.engine, self._log.past)
-                self._read_scores(run, past)
+                # The log knows of a score as soon as there is one, and is cut back with the checkpoints.
+                for line in past:
+                    self.scores.add(line, run.path / "checkpoints")
                 self._score_pending_checkpoint()
-                run.update_status(best=self.best)
+                run.update_status(best=self.scores.best)
                 for line in past[-_HEARD_AGAIN:]:
                     self.learner.hear(line)
-                outcome = "complete" if self._is_done() else self._loop(stop)
-            run.update_status(state=outcome)
-            return outcome
+                completed = self._is_done() or self._loop(stop)
+            run.update_status(state="complete" if completed else "interrupted")
+            return
         except Exception as error:
             if run.status["state"] == "running":
                 run.update_status(state="failed", message=first_line(error))
@@ -223,13 +230,14 @@ class Trainer:
         assert self.run is not None
         if self.nimg >= self.schedule.images:
             say(f"{self.run.path} has already been trained up to {self._where()}.")
-        elif self._out_of_patience():
+        elif self.scores.out_of_patience(self.schedule.patience):
             say(f"{self.run.path} has stopped improving; train longer with a larger schedule.patience.")
         else:
             return False
         return True
 
-    def _loop(self, stop: threading.Event) -> Outcome:
+    def _loop(self, stop: threading.Event) -> bool:
+        """Train; whether it came to its end, and was not stopped before."""
         schedule, learner, total = self.schedule, self.learner, self.schedule.images
         if self.nimg == 0:
             self._preview()
@@ -238,7 +246,8 @@ class Trainer:
             self._meter.restart(self.run.status.get("energy_j", None if before_seconds else 0.0))
         means = Means()
         begun = saved = tick = time.monotonic()
-        with contextlib.closing(self._batches()) as feed, self._bar(total) as bar:
+        shown = progress("training", total, done=self.nimg) if self.run else contextlib.nullcontext(Bar())
+        with contextlib.closing(self._batches()) as feed, shown as bar:
             for batch in feed:
                 with sharing(self.engine.rank, self.engine.world):
                     means.add(learner.step(batch, self.clock))
@@ -264,13 +273,13 @@ class Trainer:
                 if save:
                     self._save(before_seconds + time.monotonic() - begun, validate=scheduled)
                     saved = tick = time.monotonic()
-                    if not done and self._out_of_patience():
+                    if not done and self.scores.out_of_patience(schedule.patience):
                         say(f"Stopped at {self._where()}: no better score on val lately.")
                         if not sampled:
                             self._preview()
-                        return "complete"
+                        return True
                 if done or stopped:
-                    return "complete" if done else "interrupted"
+                    return done
         raise AssertionError("the feed of batches is endless")
 
     def _batches(self) -> Generator[Batch, None, None]:
@@ -281,11 +290,6 @@ class Trainer:
             self.learner.batch_size, seed=self.seed, attempt=self.attempt, start=self.nimg,
             rank=self.engine.rank, world=self.engine.world, ahead=3 if self.run and not held else 0,
         )  # fmt: skip
-
-    def _bar(self, total: int) -> contextlib.AbstractContextManager[Bar]:
-        if self.run is None:
-            return contextlib.nullcontext(Bar())
-        return progress("training", total, "images", done=self.nimg)
 
     # Logs, pictures and failures
 
@@ -366,54 +370,31 @@ class Trainer:
         if validate:
             self._validate()
         if self.engine.rank == 0:
-            checkpoints.prune_checkpoints(folder, self.schedule.keep, {str(self.best.get("checkpoint"))})
+            checkpoints.prune_checkpoints(
+                folder, self.schedule.keep, {str(self.scores.best.get("checkpoint"))}
+            )
         run.update_status(
             kimg=self.kimg, **learner.position(self.nimg), seconds=round(seconds, 1),
-            energy_j=self._meter.joules(), best=self.best, attempt=self.attempt,
+            energy_j=self._meter.joules(), best=self.scores.best, attempt=self.attempt,
         )  # fmt: skip
 
     def _validate(self) -> None:
         """Score the model on val, and remember the best."""
         values = ranks.from_main(self.engine, lambda: self.learner.validate(self.clock))
-        if not values or not all(math.isfinite(values[name]) for name in self._criteria):
-            return
         line = {"kimg": self.kimg, **self.learner.position(self.nimg), **values}
+        is_best = self.scores.add(line)
+        if is_best is None:
+            return
         self._write(line)
-        if self._count_score(line) and self.run is None:
+        if is_best and self.run is None:
             modules = self.learner.modules()
             self._weights = {name: copy.deepcopy(module.state_dict()) for name, module in modules.items()}
-
-    def _count_score(self, line: Mapping[str, Any], is_kept: bool = True) -> bool:
-        """Take a log line with a score; whether its checkpoint, if that is kept, is the best so far."""
-        self._scored.append(line)
-        if not is_kept or (self.best and self.learner.rank(line) >= self.learner.rank(self.best)):
-            return False
-        nimg = round(1000 * line["kimg"])
-        names = [*self.learner.position(nimg), *self._criteria]
-        self.best = {"checkpoint": checkpoints.checkpoint_name(nimg), **{name: line[name] for name in names}}
-        return True
-
-    def _read_scores(self, run: Run, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Find the scores in the log, and the best among the checkpoints that are still there.
-
-        The log knows of a score as soon as there is one, and is cut back with the checkpoints.
-        """
-        for line in lines:
-            if self._criteria and all(name in line for name in self._criteria):
-                name = checkpoints.checkpoint_name(round(1000 * line["kimg"]))
-                self._count_score(line, (run.path / "checkpoints" / name).is_dir())
 
     def _score_pending_checkpoint(self) -> None:
         """Score the checkpoint resumed from, if a kill came between its writing and its scoring."""
         due = self.schedule.checkpoint_due(self.nimg - self.last_batch, self.nimg)
-        if self.nimg and due and not any(line["kimg"] == self.kimg for line in self._scored):
+        if self.nimg and due and self.nimg not in self.scores:
             self._validate()
-
-    def _out_of_patience(self) -> bool:
-        """Whether as many checkpoints as the schedule's patience were scored after the best one."""
-        scores = [self.learner.rank(line) for line in self._scored]
-        patience = self.schedule.patience
-        return bool(patience and scores) and len(scores) - 1 - scores.index(min(scores)) >= patience
 
 
 def _last_good(run: Run) -> Path | None:
@@ -427,4 +408,4 @@ def _last_sentence(newest: Path | None) -> str:
     return f"Last good checkpoint: {newest}." if newest else "There is no good checkpoint yet."
 
 
-__all__ = ["Outcome", "Trainer", "train"]
+__all__ = ["Trainer", "train"]
