@@ -116,6 +116,7 @@ class Trainer:
         self.nimg = self.steps = self.last_batch = self.attempt = 0
         self.scores = Scores(learner)
         self.lines: list[Mapping[str, Any]] = []
+        self._write: Callable[[Mapping[str, Any]], None] = self.lines.append
         self._log: Log | None = None
         self._weights: dict[str, dict[str, Any]] = {}
         self._meter = Meter()
@@ -126,14 +127,13 @@ class Trainer:
         return Clock(self.seed, self.attempt, self.nimg, self.steps, self.engine.rank, self.engine.world)
 
     @property
-    def kimg(self) -> float:
-        """Thousands of images seen."""
-        return self.nimg / 1000
+    def position(self) -> dict[str, float]:
+        """Thousands of images seen, `kimg`, with the learner's own measures of progress."""
+        return {"kimg": self.nimg / 1000, **self.learner.position(self.nimg)}
 
     def _where(self) -> str:
         """The progress, for messages: `kimg 12.8`, `epoch 3`."""
-        place = {"kimg": self.kimg, **self.learner.position(self.nimg)}
-        return f"{self.learner.unit} {place[self.learner.unit]:.6g}"
+        return f"{self.learner.unit} {self.position[self.learner.unit]:.6g}"
 
     # Resume and rollback
 
@@ -204,11 +204,14 @@ class Trainer:
         )  # fmt: skip
         try:
             with contextlib.closing(Log(run, self.nimg)) as self._log, stop_requests() as stop:
+                self._write = self._log.write
                 past = ranks.from_main(self.engine, self._log.past)
                 # The log knows of a score as soon as there is one, and is cut back with the checkpoints.
                 for line in past:
                     self.scores.add(line, run.path / "checkpoints")
-                self._score_pending_checkpoint()
+                due = self.schedule.checkpoint_due(self.nimg - self.last_batch, self.nimg)
+                if self.nimg and due and self.nimg not in self.scores:
+                    self._validate()  # A kill came between the writing of this checkpoint and its scoring.
                 run.update_status(best=self.scores.best)
                 for line in past[-_HEARD_AGAIN:]:
                     self.learner.hear(line)
@@ -275,9 +278,9 @@ class Trainer:
                     saved = tick = time.monotonic()
                     if not done and self.scores.out_of_patience(schedule.patience):
                         say(f"Stopped at {self._where()}: no better score on val lately.")
+                        done = True
                         if not sampled:
                             self._preview()
-                        return True
                 if done or stopped:
                     return done
         raise AssertionError("the feed of batches is endless")
@@ -295,20 +298,12 @@ class Trainer:
 
     def _judge(self, values: Mapping[str, float], bar: Bar | None = None) -> None:
         """Log values, then judge them: a failure can be read in the log too."""
-        line = {
-            "kimg": self.kimg, **self.learner.position(self.nimg), **ranks.mean_line(self.engine, values)
-        }  # fmt: skip
+        line = {**self.position, **ranks.mean_line(self.engine, values)}
         failure = self.learner.hear(line)
         self._write({**line, **self.learner.derived(line)})
         if bar is not None:
             bar.note(" ".join(f"{w} {line[k]:.4g}" for w, k in self.learner.notes if k in line))
         self._fail_if(failure)
-
-    def _write(self, line: Mapping[str, Any]) -> None:
-        if self._log is None:
-            self.lines.append(line)
-        else:
-            self._log.write(line)
 
     def _preview(self) -> None:
         """Save and log a picture of what the model makes, and judge it."""
@@ -328,8 +323,8 @@ class Trainer:
         if preview.reference is not None and self.nimg == 0:
             preview.reference.save(folder / "reals.png")
         preview.picture.save(folder / f"{checkpoints.checkpoint_name(self.nimg)}.png")
-        self._log.image(preview.title, np.asarray(preview.picture), self.nimg)
-        for title, picture in preview.more.items():
+        pictures = {preview.title: np.asarray(preview.picture), **preview.more}
+        for title, picture in pictures.items():
             self._log.image(title, picture, self.nimg)
         return preview.values
 
@@ -358,7 +353,7 @@ class Trainer:
         for network, module in learner.modules().items():
             if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
                 values = {"network": network, "rate": learner.rate_option}
-                self._fail_if(Failure("weights-not-finite", self.kimg, values))
+                self._fail_if(Failure("weights-not-finite", self.clock.kimg, values))
         learner.before_save(self.clock)
         folder = run.path / "checkpoints"
         state = {"attempt": self.attempt, "steps": self.steps, "last_batch": self.last_batch}
@@ -369,19 +364,18 @@ class Trainer:
         ranks.from_main(self.engine, write)
         if validate:
             self._validate()
+        best = self.scores.best
         if self.engine.rank == 0:
-            checkpoints.prune_checkpoints(
-                folder, self.schedule.keep, {str(self.scores.best.get("checkpoint"))}
-            )
+            checkpoints.prune_checkpoints(folder, self.schedule.keep, {str(best.get("checkpoint"))})
         run.update_status(
-            kimg=self.kimg, **learner.position(self.nimg), seconds=round(seconds, 1),
-            energy_j=self._meter.joules(), best=self.scores.best, attempt=self.attempt,
+            **self.position, seconds=round(seconds, 1), energy_j=self._meter.joules(), best=best,
+            attempt=self.attempt,
         )  # fmt: skip
 
     def _validate(self) -> None:
         """Score the model on val, and remember the best."""
         values = ranks.from_main(self.engine, lambda: self.learner.validate(self.clock))
-        line = {"kimg": self.kimg, **self.learner.position(self.nimg), **values}
+        line = {**self.position, **values}
         is_best = self.scores.add(line)
         if is_best is None:
             return
@@ -389,12 +383,6 @@ class Trainer:
         if is_best and self.run is None:
             modules = self.learner.modules()
             self._weights = {name: copy.deepcopy(module.state_dict()) for name, module in modules.items()}
-
-    def _score_pending_checkpoint(self) -> None:
-        """Score the checkpoint resumed from, if a kill came between its writing and its scoring."""
-        due = self.schedule.checkpoint_due(self.nimg - self.last_batch, self.nimg)
-        if self.nimg and due and self.nimg not in self.scores:
-            self._validate()
 
 
 def _last_good(run: Run) -> Path | None:
