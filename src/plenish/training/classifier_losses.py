@@ -1,14 +1,12 @@
 """Losses of a classifier, by name.
 
-A loss is a function of logits, class numbers, configuration and class frequencies behind
-`@classifier_loss(name)`, which also names the options that it alone takes. To add one, write the function
-here and, if it has an option of its own, a field of `ClassifierOptions`, which makes it an option of
+To add one, write a function of logits, class numbers, configuration and class frequencies, and enter it in
+`_LOSSES`. If it has an option of its own, add a field of `ClassifierOptions`, which makes it an option of
 `train classifier` and of `study`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -17,28 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from plenish.configuration import option_name
 from plenish.errors import InputError, unknown
 from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits N×K float32 and class numbers N → the mean loss."""
-_Formula = Callable[[Tensor, Tensor, ClassifierConfig, Tensor], Tensor]
-_LOSSES: dict[str, tuple[_Formula, tuple[str, ...]]] = {}
-
-
-def classifier_loss(name: str, *options: str) -> Callable[[_Formula], _Formula]:
-    """Register a loss.
-
-    Args:
-        name: what it is called in a configuration.
-        options: fields of `ClassifierOptions` that only this loss takes.
-    """
-
-    def register(formula: _Formula) -> _Formula:
-        _LOSSES[name] = formula, options
-        return formula
-
-    return register
 
 
 def check_loss(config: ClassifierOptions) -> None:
@@ -49,12 +31,9 @@ def check_loss(config: ClassifierOptions) -> None:
     """
     if config.loss not in _LOSSES:
         raise unknown("--loss", config.loss, _LOSSES)
-    for name, (_, options) in _LOSSES.items():
-        for field in dataclasses.fields(config):
-            changed = getattr(config, field.name) != field.default
-            if changed and field.name in options and config.loss != name:
-                option = field.name.replace("_", "-")
-                raise InputError(f"--{option} is an option of --loss {name}, not of {config.loss}.")
+    for name, (_, field) in _LOSSES.items():
+        if field and config.loss != name and getattr(config, field) != getattr(ClassifierOptions, field):
+            raise InputError(f"{option_name(field)} is an option of --loss {name}, not of {config.loss}.")
 
 
 def build_loss(config: ClassifierConfig, frequencies: NDArray[np.float64], device: torch.device) -> Loss:
@@ -76,12 +55,10 @@ def build_loss(config: ClassifierConfig, frequencies: NDArray[np.float64], devic
     return lambda logits, targets: formula(logits, targets, config, shares)
 
 
-@classifier_loss("cross-entropy")
 def _cross_entropy(logits: Tensor, targets: Tensor, config: ClassifierConfig, frequencies: Tensor) -> Tensor:
     return functional.cross_entropy(logits, targets, label_smoothing=config.smoothing)
 
 
-@classifier_loss("weighted", "weight_power")
 def _weighted(logits: Tensor, targets: Tensor, config: ClassifierConfig, frequencies: Tensor) -> Tensor:
     """Cross-entropy, an image's weight being that of its class; the mean weight of the images drawn is 1."""
     weights = frequencies.clamp_min(1e-9) ** -config.weight_power  # Finite also for a class without images.
@@ -90,7 +67,6 @@ def _weighted(logits: Tensor, targets: Tensor, config: ClassifierConfig, frequen
     return (weights[targets] * losses).mean()
 
 
-@classifier_loss("focal", "focal_gamma")
 def _focal(logits: Tensor, targets: Tensor, config: ClassifierConfig, frequencies: Tensor) -> Tensor:
     """(1 − p)^γ · cross-entropy, p the probability of the image's class (Lin et al., ICCV 2017)."""
     losses = functional.cross_entropy(logits, targets, label_smoothing=config.smoothing, reduction="none")
@@ -99,8 +75,16 @@ def _focal(logits: Tensor, targets: Tensor, config: ClassifierConfig, frequencie
     return (missed.clamp_min(1e-6) ** config.focal_gamma * losses).mean()
 
 
-@classifier_loss("logit-adjusted", "prior_power")
 def _logit_adjusted(logits: Tensor, targets: Tensor, config: ClassifierConfig, frequencies: Tensor) -> Tensor:
     """Cross-entropy of logits + τ · log frequency, for balanced accuracy (Menon et al., ICLR 2021)."""
     shifted = logits + config.prior_power * frequencies.clamp_min(1e-9).log()
-    return functional.cross_entropy(shifted, targets, label_smoothing=config.smoothing)
+    return _cross_entropy(shifted, targets, config, frequencies)
+
+
+_LOSSES: dict[str, tuple[Callable[[Tensor, Tensor, ClassifierConfig, Tensor], Tensor], str]] = {
+    "cross-entropy": (_cross_entropy, ""),
+    "weighted": (_weighted, "weight_power"),
+    "focal": (_focal, "focal_gamma"),
+    "logit-adjusted": (_logit_adjusted, "prior_power"),
+}
+"""The losses, each with the field of `ClassifierOptions` that it alone takes."""

@@ -174,8 +174,8 @@ class Engine:
 
     def synchronize(self) -> None:
         """Wait for the device."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
 
     def describe(self) -> dict[str, Any]:
         """Facts for config.json and reports."""

@@ -9,6 +9,7 @@ import platform
 import re
 import statistics
 import time
+import timeit
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,13 +18,14 @@ from typing import Any
 import torch
 
 from plenish import files
-from plenish.training.engine import native_bfloat16
+from plenish.training.engine import Engine, native_bfloat16
 
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 IMAGES, FILTERS, KERNEL = 100, 32, 7
-WARM_UPS, REPETITIONS = 1, 10
+REPETITIONS = 10
 MATRIX = 2048
 MIB = 2**20
+_CPU = torch.device("cpu")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,31 +90,20 @@ def beside_cpu(device: torch.device) -> torch.device | None:
     """The device if it is no CPU, else a GPU that is here; or None."""
     if device.type != "cpu":
         return device
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps") if torch.backends.mps.is_available() else None
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
 
 
 def median_seconds(
-    action: Callable[[], object], finish: Callable[[], None] = lambda: None, *, repetitions: int = REPETITIONS
+    action: Callable[[], object], device: torch.device = _CPU, *, repetitions: int = REPETITIONS
 ) -> float:
-    """Median seconds of `action` after one warm-up; `finish` waits for a device that works on its own."""
-    for _ in range(WARM_UPS):
-        action()
-    finish()
-    seconds = []
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        action()
-        finish()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    """Median seconds of `action` on a device, which is waited for, after one warm-up."""
 
+    def finished() -> None:
+        action()
+        Engine(device, "float32").synchronize()
 
-def _synchroniser(device: torch.device) -> Callable[[], None]:
-    if device.type == "cuda":
-        return lambda: torch.cuda.synchronize(device)
-    return torch.mps.synchronize if device.type == "mps" else lambda: None
+    finished()
+    return statistics.median(timeit.repeat(finished, timer=time.perf_counter, repeat=repetitions, number=1))
 
 
 def time_convolution(size: int, gpu: torch.device | None, remarks: list[str]) -> Convolution:
@@ -127,7 +118,7 @@ def time_convolution(size: int, gpu: torch.device | None, remarks: list[str]) ->
         return Convolution(size, None, _milliseconds(size, gpu, remarks) if gpu else None)
     return Convolution(
         size,
-        _milliseconds(size, torch.device("cpu"), remarks),
+        _milliseconds(size, _CPU, remarks),
         _milliseconds(size, gpu, remarks) if gpu else None,
     )
 
@@ -137,7 +128,7 @@ def _milliseconds(size: int, device: torch.device, remarks: list[str]) -> float 
         with torch.inference_mode():
             images = torch.rand(IMAGES, 3, size, size, device=device)
             layer = torch.nn.Conv2d(3, FILTERS, KERNEL).to(device)
-            return 1000 * median_seconds(lambda: layer(images), _synchroniser(device))
+            return 1000 * median_seconds(lambda: layer(images), device)
     except (torch.OutOfMemoryError, MemoryError):
         remarks.append(f"Size {size} does not fit the memory of {device} and was left out there.")
         return None
@@ -153,7 +144,7 @@ def matrix_rates(devices: Sequence[torch.device]) -> dict[str, float]:
         types = [torch.float32, *([torch.bfloat16] if native_bfloat16(device) else [])]
         for dtype in types:
             left, right = (torch.randn(MATRIX, MATRIX, device=device).to(dtype) for _ in range(2))
-            seconds = median_seconds(partial(torch.matmul, left, right), _synchroniser(device))
+            seconds = median_seconds(partial(torch.matmul, left, right), device)
             rates[f"{device.type} {str(dtype).removeprefix('torch.')}"] = 2 * MATRIX**3 / seconds / 1e9
     return rates
 

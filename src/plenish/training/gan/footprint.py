@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import gc
 import math
+import weakref
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,42 +68,6 @@ class Footprint:
         return max(0, int((available - self.fixed) / (TRANSIENT * max(1, self.kept_each))))
 
 
-class _Kept:
-    """A tensor kept for a backward pass; counted while it is."""
-
-    def __init__(self, tensor: Tensor, count: _Count) -> None:
-        self.tensor, self.count = tensor, count
-        self.storage = tensor.untyped_storage().data_ptr()
-        self.bytes = tensor.untyped_storage().nbytes()
-        count.add(self)
-
-    def __del__(self) -> None:
-        self.count.remove(self)
-
-
-class _Count:
-    """Bytes kept now and at most; storages that several operations keep count once, weights not at all."""
-
-    def __init__(self, state: GANState) -> None:
-        self.ours = {p.untyped_storage().data_ptr() for p in (*state.parameters_g, *state.parameters_d)}
-        self.holders: dict[int, int] = {}
-        self.now = self.most = 0
-
-    def add(self, kept: _Kept) -> None:
-        holders = self.holders.get(kept.storage, 0)
-        self.holders[kept.storage] = holders + 1
-        if not holders and kept.storage not in self.ours:
-            self.now += kept.bytes
-            self.most = max(self.most, self.now)
-
-    def remove(self, kept: _Kept) -> None:
-        self.holders[kept.storage] -= 1
-        if not self.holders[kept.storage]:
-            del self.holders[kept.storage]
-            if kept.storage not in self.ours:
-                self.now -= kept.bytes
-
-
 def kept_bytes(state: GANState, batch: int, nimg: int = GROWN) -> int:
     """Most bytes kept for backward passes in a step of both networks, all penalties due.
 
@@ -112,16 +78,34 @@ def kept_bytes(state: GANState, batch: int, nimg: int = GROWN) -> int:
     """
     state.grow(nimg)
     x, y = state.grey_images(batch)
-    count = _Count(state)
+    now = most = 0
+    # Storages that several operations keep count once. Weights, held from the start, do not count.
+    parameters = (*state.parameters_g, *state.parameters_d)
+    holders = Counter(parameter.untyped_storage().data_ptr() for parameter in parameters)
 
-    def keep(tensor: Tensor) -> Any:
-        return _Kept(tensor, count)
+    def keep(tensor: Tensor) -> Callable[[], Tensor]:
+        nonlocal now, most
+        place, size = tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes()
+        now += 0 if holders[place] else size
+        most = max(most, now)
+        holders[place] += 1
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept.tensor):
+        def kept() -> Tensor:
+            return tensor
+
+        weakref.finalize(kept, release, place, size)
+        return kept
+
+    def release(place: int, size: int) -> None:
+        nonlocal now
+        holders[place] -= 1
+        now -= 0 if holders[place] else size
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept()):
         for number in range(state.method.adversarial.d_steps):
             step(state, x, y, Clock(0, 0, nimg, number))
     gc.collect()
-    return count.most
+    return most
 
 
 def heaviest(method: Method, generator: Generator) -> tuple[int, int]:

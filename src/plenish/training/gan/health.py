@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from statistics import median_high as median
 from typing import Any
 
 from plenish.configuration import check_fields, option
@@ -133,32 +134,27 @@ class Health:
 
     def _won(self, recent: Sequence[Line]) -> Failure | None:
         """A discriminator that is right and sure throughout has nothing left to teach."""
-        right = all(
-            p.get(f"d_accuracy_{whose}", 1.0) >= self.limits.d_accuracy
-            for p in recent
-            for whose in ("real", "fake")
-        )
-        if not (right and all(self._is_sure(p) for p in recent)):
+        accuracies = [p.get(f"d_accuracy_{whose}", 1.0) for p in recent for whose in ("real", "fake")]
+        if min(accuracies) < self.limits.d_accuracy or not all(self._sure(p)[0] for p in recent):
             return None
-        last = recent[-1]
-        name = {"relativistic": "margin", "hinge": "loss_d", "lsgan": "loss_d"}.get(self.objective, "d_fake")
-        value = _margin(last) if name == "margin" else last[name]
+        _, name, value = self._sure(recent[-1])
         return Failure("discriminator-won", recent[0]["kimg"], {"name": name, "value": value})
 
-    def _is_sure(self, line: Line) -> bool:
-        """Whether the discriminator's answers in one line leave hardly any doubt."""
-        if self.objective == "wasserstein":
-            return False
+    def _sure(self, line: Line) -> tuple[bool, str, float]:
+        """Whether a discriminator's answers leave hardly any doubt; by which value, and that."""
         if self.objective in ("hinge", "lsgan"):
-            return bool(line.get("loss_d", math.inf) < self.limits.d_loss)
+            loss = line.get("loss_d", math.inf)
+            return loss < self.limits.d_loss, "loss_d", loss
         if self.objective == "relativistic":
-            return bool(_margin(line) > -math.log(self.limits.d_fake))
-        return bool(line.get("d_fake", 1.0) < self.limits.d_fake)
+            margin = line.get("score_real", 0.0) - line.get("score_fake", 0.0)
+            return margin > -math.log(self.limits.d_fake), "margin", margin
+        d_fake = line.get("d_fake", 1.0)  # A Wasserstein critic has no probabilities.
+        return d_fake < self.limits.d_fake, "d_fake", d_fake
 
     def _vanishing(self, recent: Sequence[Line]) -> Failure | None:
         since = recent[0]["kimg"]
         for name in GRADIENTS:
-            if name == "grad_d" and self._is_sure(recent[-1]):
+            if name == "grad_d" and self._sure(recent[-1])[0]:
                 continue  # It has won, or is about to; that says more.
             if all(p.get(name, math.inf) < self.limits.vanishing for p in recent):
                 return Failure("gradients-vanished", since, {"name": name, "value": recent[-1][name]})
@@ -176,8 +172,9 @@ class Health:
             if len(layers) < 3 or any(p.get(layers[-1], 0.0) < 100 * self.limits.vanishing for p in recent):
                 continue
             last, dead = layers[-1], list[str]()
+            floors = [self.limits.vanishing * max(1.0, p.get(last, 0.0)) for p in recent]
             for layer in layers[:-1]:
-                if not all(self._is_dead(p, layer, last) for p in recent):
+                if any(p.get(layer, math.inf) >= floor for p, floor in zip(recent, floors, strict=True)):
                     break
                 dead.append(layer)
             if dead:
@@ -187,10 +184,6 @@ class Health:
                 }  # fmt: skip
                 return Failure("layers-vanished", recent[0]["kimg"], values)
         return None
-
-    def _is_dead(self, line: Line, layer: str, last: str) -> bool:
-        floor = self.limits.vanishing * max(1.0, line.get(last, 0.0))
-        return bool(line.get(layer, math.inf) < floor)
 
     def _instability(self, recent: Sequence[Line]) -> Failure | None:
         """Losses that leap again and again, far beyond what they usually are and change by.
@@ -238,21 +231,11 @@ def _not_a_number(line: Line) -> Failure | None:
     return None
 
 
-def _margin(line: Line) -> float:
-    """How much higher the discriminator scores reals than fakes."""
-    return float(line.get("score_real", 0.0) - line.get("score_fake", 0.0))
-
-
 def _constant(values: Sequence[float]) -> bool:
     """Whether values no longer change, to five digits; of fewer than three nothing can be said."""
     if len(values) < 3:
         return False
     return max(values) - min(values) <= 1e-5 * max(map(abs, values))
-
-
-def median(values: Sequence[float]) -> float:
-    """The upper middle of the sorted values; there must be one."""
-    return sorted(values)[len(values) // 2]
 
 
 __all__ = ["Health", "Limits"]

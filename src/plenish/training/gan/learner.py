@@ -32,10 +32,6 @@ _STATISTICS = 512
 """Images whose statistics batch norm is given: enough that more change nothing one can see."""
 
 
-def _method(task: GeneratorTask) -> Method:
-    return Method(**{name: task.sections[name] for name in PARTS})
-
-
 class GANLearner(GeneratorLearner):
     """A generator and a discriminator at training."""
 
@@ -48,7 +44,9 @@ class GANLearner(GeneratorLearner):
     def __init__(self, task: GeneratorTask) -> None:
         """Build the networks and their optimisers."""
         super().__init__(task)
-        self.state = GANState(*networks.build(task.family, task.network), _method(task), task.engine)
+        self.state = GANState(
+            *networks.build(task.family, task.network), Method.of(task.sections), task.engine
+        )
         self._health = Health(task.sections["limits"], self.state.method.adversarial.objective)
         self._judged = np.zeros((2, 2), np.int64)  # Confusion matrix since the last preview.
         self._statistics_of = -1  # Images seen when batch-norm statistics were last made.
@@ -71,7 +69,7 @@ class GANLearner(GeneratorLearner):
 
         It must neither be larger than the data nor leave the processes unequal slices.
         """
-        method, made = _method(task), networks.family(task.family).sampler
+        method, made = Method.of(task.sections), networks.family(task.family).sampler
         if method.penalty.path and not made.has_styles:
             raise InputError(
                 f"penalty.path is for generators with styles, which {task.family} is not; leave it out."
@@ -98,22 +96,21 @@ class GANLearner(GeneratorLearner):
     @classmethod
     def check_memory(cls, task: GeneratorTask) -> None:
         """Refuse a batch that would not fit into this machine's memory."""
-        refuse_too_large(task.family, task.network, _method(task), task.engine)
+        refuse_too_large(task.family, task.network, Method.of(task.sections), task.engine)
 
     @classmethod
     def try_out(cls, task: GeneratorTask) -> trial.Trial:
         """Parameters, memory and speed of a training, without writing anything."""
-        return trial.try_out(
-            task.family, task.subset, task.network, _method(task), task.schedule.kimg, task.engine
-        )
+        return trial.try_out(task)
 
     def modules(self) -> dict[str, nn.Module]:
         """The networks and running values by the name of their checkpoint file."""
-        return self.state.modules()
+        state = self.state
+        return {"g": state.g, "d": state.d, "ema": state.ema, "statistics": state.statistics}
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """The optimisers by the name of their checkpoint file."""
-        return self.state.optimisers()
+        return {"opt_g": self.state.opt_g, "opt_d": self.state.opt_d}
 
     def batch_size(self, nimg: int) -> int:
         """Images of the step after `nimg` images, that of the stage of growth."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from plenish.configuration import check_fields, option
 from plenish.errors import InputError
@@ -105,6 +107,11 @@ class Method:
                         f"{name} follows how often the discriminator is right, which a Wasserstein critic is "
                         "meant to be; leave it out or take another objective."
                     )
+
+    @classmethod
+    def of(cls, sections: Mapping[str, Any]) -> Method:
+        """The parts among the sections of a training's configuration."""
+        return cls(**{name: sections[name] for name in PARTS})
 
     def with_batch(self, batch: int) -> Method:
         """The same with a batch of so many images at every stage."""

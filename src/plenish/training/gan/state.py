@@ -72,14 +72,6 @@ class GANState:
         betas = (rules.beta1**share, rules.beta2**share)
         return torch.optim.Adam(network.parameters(), lr * share, betas, fused=True)
 
-    def modules(self) -> dict[str, nn.Module]:
-        """The networks and running values by the name their checkpoint file has."""
-        return {"g": self.g, "d": self.d, "ema": self.ema, "statistics": self.statistics}
-
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """The optimisers by the name their checkpoint file has."""
-        return {"opt_g": self.opt_g, "opt_d": self.opt_d}
-
     def stage_at(self, nimg: int) -> Stage:
         """The stage of growing networks after `nimg` images; the others have one stage."""
         return self.method.growth.at(nimg, self.sizes, self.method.adversarial.batch)
@@ -93,14 +85,11 @@ class GANState:
 
     def set_rates(self, nimg: int) -> None:
         """Give both optimisers the learning rates that hold after `nimg` images."""
-        rules, penalty = self.method.adversarial, self.method.penalty
+        rules = self.method.adversarial
         share = cosine_fall(nimg, rules.lr_fall_to, rules.lr_fall_kimg)
-        for optimiser, lr in (
-            (self.opt_g, rules.lr_g * penalty.path_share(rules.g_steps)),
-            (self.opt_d, rules.lr_d * penalty.lazy_share()),
-        ):
+        for optimiser in (self.opt_g, self.opt_d):
             for group in optimiser.param_groups:
-                group["lr"] = share * lr
+                group["lr"] = share * optimiser.defaults["lr"]
 
     def set_d_grad(self, on: bool) -> None:
         """Have gradients of the discriminator's weights computed, or not."""

@@ -9,18 +9,18 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch.nn.modules.module import register_module_forward_hook
 
 from plenish.datasets.batches import TrainingImages
 from plenish.datasets.dataset import Subset
-from plenish.networks.gan import NetworkConfig, build
+from plenish.networks.gan import build
 from plenish.networks.gan.contract import Discriminator, Generator
 from plenish.progress import plain_duration, say
-from plenish.training.engine import Engine
 from plenish.training.gan.footprint import (
     GROWN,
     Footprint,
@@ -32,6 +32,7 @@ from plenish.training.gan.footprint import (
 from plenish.training.gan.method import Method
 from plenish.training.gan.state import GANState
 from plenish.training.gan.step import step
+from plenish.training.generator import GeneratorTask
 from plenish.training.learner import Clock
 
 PROBE_SECONDS = 10.0
@@ -57,44 +58,35 @@ class Trial:
         return {**self.facts, "generator": self.generator, "discriminator": self.discriminator}
 
 
-def try_out(
-    family: str, subset: Subset, network: NetworkConfig, method: Method, kimg: float, engine: Engine,
-    seconds: float = PROBE_SECONDS,
-) -> Trial:  # fmt: skip
+def try_out(task: GeneratorTask, seconds: float = PROBE_SECONDS) -> Trial:
     """Build the networks, estimate their memory, and train them for some seconds on real batches.
 
     Args:
-        family: name of the network family.
-        subset: the training images.
-        network: configuration of the networks.
-        method: how they are trained.
-        kimg: length of the whole training.
-        engine: device and precision.
+        task: what would be trained.
         seconds: length of the probe; a turn of each kind, with and without lazy penalties, is taken in any
             case.
 
     Raises:
         InputError: the batch does not fit into memory.
     """
-    refuse_too_large(family, network, method, engine)
+    method, engine = Method.of(task.sections), task.engine
+    refuse_too_large(task.family, task.network, method, engine)
     available = available_bytes(engine.device)  # Before the probe takes of it.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        g, d = build(family, network)
+        g, d = build(task.family, task.network)
         of_g, of_d = _tables(g, d)
         nimg, largest = heaviest(method, g)
-        estimate = footprint(family, network, method, engine, nimg)
+        estimate = footprint(task.family, task.network, method, engine, nimg)
         say(f"Training for {seconds:g} s to see how fast it is; nothing is written.")
         state = GANState(g, d, method, engine)
         state.grow(GROWN)
-        batch = state.stage_at(GROWN).batch
-        speed = _probe(state, subset, seconds)
+        speed = _probe(state, task.subset, seconds)
     facts = {
-        "family": family, **engine.describe(), "batch": batch,
-        "parameters_generator": sum(p.numel() for p in state.parameters_g),
-        "parameters_discriminator": sum(p.numel() for p in state.parameters_d),
-        **_memory(estimate, largest, available), **speed,
-        "kimg": kimg, "time_for_all": plain_duration(speed["seconds_per_kimg"] * kimg),
+        "family": task.family, **engine.describe(), "batch": state.stage_at(GROWN).batch,
+        "parameters_generator": of_g[-1]["parameters"], "parameters_discriminator": of_d[-1]["parameters"],
+        **_memory(estimate, largest, available), **speed, "kimg": task.schedule.kimg,
+        "time_for_all": plain_duration(speed["seconds_per_kimg"] * task.schedule.kimg),
     }  # fmt: skip
     return Trial(facts, of_g, of_d)
 
@@ -210,37 +202,31 @@ def _tables(g: Generator, d: Discriminator) -> tuple[list[dict[str, Any]], list[
     return of_g, of_d
 
 
-def layer_table(network: torch.nn.Module, run: Any) -> list[dict[str, Any]]:
+def layer_table(network: torch.nn.Module, run: Callable[[], object]) -> list[dict[str, Any]]:
     """A row for each group of layers: its name, the shape of what it makes of one image, its parameters.
 
     Args:
         network: the network; lists of layers are taken apart, other groups are not.
         run: passes a batch through it.
     """
-    groups = list(_groups(network))
-    shapes: dict[str, str] = {}
-    hooks = []
-    for name, module in groups:
+    shapes: dict[torch.nn.Module, str] = {}
 
-        def note(_: Any, __: Any, made: Any, name: str = name) -> None:
-            if isinstance(made, torch.Tensor):
-                shapes[name] = "×".join(str(side) for side in made.shape[1:])
+    def note(module: torch.nn.Module, _: Any, made: Any) -> None:
+        if isinstance(made, torch.Tensor):
+            shapes[module] = "×".join(str(side) for side in made.shape[1:])
 
-        hooks.append(module.register_forward_hook(note))
-    try:
+    with register_module_forward_hook(note):
         run()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    counts = {name: sum(p.numel() for p in module.parameters()) for name, module in groups}
-    rows: list[dict[str, Any]] = [
-        {"layer": name, "output": shapes.get(name), "parameters": count} for name, count in counts.items()
-    ]
-    total = sum(p.numel() for p in network.parameters())
-    own = total - sum(counts.values())
+    rows = [_row(name, module, shapes.get(module)) for name, module in _groups(network)]
+    whole = _row("in all", network)
+    own = whole["parameters"] - sum(row["parameters"] for row in rows)
     if own:
         rows.insert(0, {"layer": "(its own)", "output": None, "parameters": own})
-    return [*rows, {"layer": "in all", "output": None, "parameters": total}]
+    return [*rows, whole]
+
+
+def _row(name: str, module: torch.nn.Module, shape: str | None = None) -> dict[str, Any]:
+    return {"layer": name, "output": shape, "parameters": sum(p.numel() for p in module.parameters())}
 
 
 def _groups(network: torch.nn.Module, prefix: str = "") -> Iterable[tuple[str, torch.nn.Module]]:
