@@ -97,10 +97,6 @@ class AutoencoderLearner(Learner):
         if val is not None:
             self.criteria = (Criterion("val_loss" if config.variational else "val_mse"),)
 
-    def facts(self) -> dict[str, Any]:
-        """The number of parameters, for the Run's status."""
-        return {"parameters": sum(p.numel() for p in self.network.parameters())}
-
     def modules(self) -> dict[str, nn.Module]:
         """The network by the name of its checkpoint file."""
         return {"autoencoder": self.network}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from plenish.configuration import build_config
 from plenish.datasets.batches import TrainingImages, check_divisible
@@ -138,6 +139,11 @@ def fit(run: Run, plan: Plan, train: Subset, val: Subset | None, retry: bool = F
     def build() -> AutoencoderLearner:
         return AutoencoderLearner(Autoencoder(plan.network), plan.method, engine, train, val)
 
-    facts = {"schedule": dataclasses.asdict(plan.schedule), "encoding": plan.network.encoding_size}
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in Autoencoder(plan.network).parameters())
+    facts = {
+        "schedule": dataclasses.asdict(plan.schedule), "encoding": plan.network.encoding_size,
+        "parameters": parameters,
+    }  # fmt: skip
     schedule = plan.schedule.in_kimg(len(train))
     trainer.train(build, TrainingImages.of(train), schedule, run, retry=retry, facts=facts)

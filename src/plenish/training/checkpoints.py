@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -86,8 +85,7 @@ def save_checkpoint(
     Raises:
         InputError: the disk is full or may not be written; nothing half-written stays.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     final = folder / checkpoint_name(nimg)
     if final.exists():
@@ -100,32 +98,19 @@ def save_checkpoint(
         with files.reporting_disk(partial):
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            manifest = {}
             for name, group in tensors.items():
-                path = partial / f"{name}.safetensors"
-                save_file({key: value.detach().cpu().contiguous() for key, value in group.items()}, path)
-                manifest[path.name] = files.sha256_file(path)
-                _flush(path)
+                content = save({key: value.detach().cpu().contiguous() for key, value in group.items()})
+                files.write_bytes(partial / f"{name}.safetensors", content)
             files.write_json(partial / "state.json", {"nimg": nimg, **state})
-            manifest["state.json"] = files.sha256_file(partial / "state.json")
+            written = [*(f"{name}.safetensors" for name in tensors), "state.json"]
+            manifest = {name: files.sha256_file(partial / name) for name in written}
             files.write_json(partial / "manifest.json", manifest)
             partial.rename(final)
             files.flush_folder(folder)
-    except SafetensorError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        # safetensors wraps the operating system's refusal in an error of its own.
-        raise InputError(
-            f"{final} could not be written ({error}); free some space and start again."
-        ) from None
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return final
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def intact(checkpoint: Path) -> bool:

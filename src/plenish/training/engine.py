@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -39,11 +40,18 @@ def native_bfloat16(device: torch.device) -> bool:
         if os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper() in _ISA_WITHOUT_BFLOAT16:
             return False
         # The flags are read from the kernel: torch reports what oneDNN would emulate.
-        with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="ascii", errors="ignore") as file:  # noqa: PTH123
-            for line in file:
-                if line.startswith("flags"):
-                    return "avx512_bf16" in line or "amx_bf16" in line
+        return not {"avx512_bf16", "amx_bf16"}.isdisjoint(system_field("cpuinfo", "flags").split())
     return False
+
+
+def system_field(file: str, name: str) -> str:
+    """A field of /proc/cpuinfo (of the first core) or /proc/meminfo; empty where the system has none."""
+    with contextlib.suppress(OSError), Path("/proc", file).open(encoding="ascii", errors="ignore") as lines:
+        for line in lines:
+            key, _, value = line.partition(":")
+            if key.strip() == name:
+                return value.strip()
+    return ""
 
 
 @functools.cache

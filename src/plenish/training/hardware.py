@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import platform
-import re
 import statistics
 import time
 import timeit
@@ -18,7 +16,7 @@ from typing import Any
 import torch
 
 from plenish import files
-from plenish.training.engine import Engine, native_bfloat16
+from plenish.training.engine import Engine, native_bfloat16, system_field
 
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 IMAGES, FILTERS, KERNEL = 100, 32, 7
@@ -44,23 +42,14 @@ class Convolution:
 
 def memory(field: str) -> int | None:
     """A field of /proc/meminfo in bytes, or None where the system has no such file."""
-    with contextlib.suppress(OSError):
-        if line := re.search(
-            rf"^{field}:\s*(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.M
-        ):
-            return int(line.group(1)) * 1024
-    return None
+    amount = system_field("meminfo", field).removesuffix(" kB")
+    return int(amount) * 1024 if amount else None
 
 
 def describe_cpu() -> dict[str, Any]:
     """Model, cores this process may use, torch's threads, vector instructions and memory of the CPU."""
-    model, flags = platform.processor() or platform.machine(), set[str]()
-    with contextlib.suppress(OSError):
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
-        if name := re.search(r"^model name\s*:\s*(.+)$", text, re.M):
-            model = name.group(1).strip()
-        if line := re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.M):
-            flags = set(line.group(1).split())
+    model = system_field("cpuinfo", "model name") or platform.processor() or platform.machine()
+    flags = (system_field("cpuinfo", "flags") or system_field("cpuinfo", "Features")).split()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "model": model, "cores": usable, "threads": torch.get_num_threads(),

@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -125,10 +125,6 @@ class Learner(abc.ABC):
         Returns:
             Scalars on the device, whose means are logged; nothing in here waits for the device.
         """
-
-    def facts(self) -> dict[str, Any]:
-        """Entries of the Run's status that hold for the whole training."""
-        return {}
 
     def position(self, nimg: int) -> dict[str, float]:
         """Further measures of progress (epoch, stage of growth), added to log and status."""

@@ -6,15 +6,14 @@ divergence) leaves the others alone.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from plenish import files, invocation, settings
@@ -23,7 +22,7 @@ from plenish.errors import InputError
 from plenish.progress import warn
 from plenish.runs import Run
 
-RESULTS = "results.csv"
+RESULTS, FAILURES = "results.csv", "failures.json"
 _COLUMNS = (
     "variant", "state", "epoch", "best_epoch", "val_mse", "val_ssim", "test_mse", "test_ssim", "parameters",
     "encoding", "images_per_s", "seconds", "message",
@@ -46,7 +45,7 @@ class Queue:
         """JSON-able form."""
         return {
             "queue": str(self.path), "table": str(self.path / RESULTS),
-            "failed": [row["variant"] for row in self.rows if row["state"] not in ("complete",)],
+            "failed": [row["variant"] for row in self.rows if row["state"] != "complete"],
             "variants": self.rows,
         }  # fmt: skip
 
@@ -89,13 +88,10 @@ def run_variant(out: Path, name: str, variant: Mapping[str, Any], data: Path, sp
     command += ["--seed", str(variant["seed"])] if "seed" in variant else []
     command += ["--only", *map(str, variant["only"])] if variant.get("only") else []
     message = _wait(command)
-    failures = out / "failures.json"
-    told = files.read_json(failures) if failures.exists() else {}
-    told.pop(name, None)
+    told = _failures(out) | {name: message}
     if message:
-        told[name] = message
         warn(f"variant {name}: {message}")
-    files.write_json(failures, told)
+    files.write_json(out / FAILURES, {name: message for name, message in told.items() if message})
 
 
 def _wait(command: list[str]) -> str:
@@ -122,17 +118,19 @@ def _wait(command: list[str]) -> str:
 
 def write_results(out: Path, variants: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Write results.csv and results.json from the Runs there are, best on val first; returns the rows."""
-    failures = out / "failures.json"
-    told = files.read_json(failures) if failures.exists() else {}
+    told = _failures(out)
     rows = [_row(out, name, told.get(name)) for name in variants]
     rows.sort(key=lambda row: (row["val_mse"] is None, row["val_mse"] or 0.0))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
-    files.write_bytes(out / RESULTS, text.getvalue().encode())
+    table = pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object)
+    files.write_bytes(out / RESULTS, table.to_csv(index=False, lineterminator="\r\n").encode())
     files.write_json(out / "results.json", {"command": invocation.record(), "variants": rows})
     return rows
+
+
+def _failures(out: Path) -> dict[str, str]:
+    """Why variants failed, by name."""
+    path = out / FAILURES
+    return files.read_json(path) if path.exists() else {}
 
 
 def _row(out: Path, name: str, message: str | None) -> dict[str, Any]:
@@ -143,8 +141,7 @@ def _row(out: Path, name: str, message: str | None) -> dict[str, Any]:
     run = Run.open(out / name, "autoencoder")
     status = run.status
     row["state"] = row["state"] if message else run.state
-    row |= {"epoch": status.get("epoch"), "seconds": status.get("seconds")}
-    row |= {key: status.get(key) for key in ("parameters", "encoding")}
+    row |= {key: status.get(key) for key in ("epoch", "seconds", "parameters", "encoding")}
     row["best_epoch"] = status.get("best", {}).get("epoch")
     for entry in status.get("errors", []):
         for measure in ("mse", "ssim"):

@@ -32,10 +32,9 @@ def hold(images: TrainingImages, device: torch.device) -> TrainingImages:
         if held is None:
             held = torch.empty((len(images.y), *pixels.shape[1:]), dtype=torch.uint8, device=device)
         held[start : start + len(pixels)] = pixels
-    assert held is not None
-    whole = held
 
     def read(positions: NDArray[np.int64]) -> Tensor:
-        return whole[torch.from_numpy(positions).to(device, non_blocking=True)]
+        assert held is not None
+        return held[torch.from_numpy(positions).to(device, non_blocking=True)]
 
     return dataclasses.replace(images, read=read)

@@ -199,8 +199,7 @@ class Trainer:
         run, engine = self.run, self.engine.describe()
         warn_of_other_machine(run, engine)
         run.update_status(
-            state="running", engine=engine, message=None, failure=None, failed_since=None,
-            **self.learner.facts(), **facts,
+            state="running", engine=engine, message=None, failure=None, failed_since=None, **facts,
         )  # fmt: skip
         try:
             with contextlib.closing(Log(run, self.nimg)) as self._log, stop_requests() as stop:

@@ -24,7 +24,6 @@ from plenish.errors import InputError, unknown
 from plenish.networks import shared_batch
 
 SYMMETRIES = ("none", "mirror", "dihedral")
-DIFFAUGMENTS = ("color", "translation", "cutout")
 _MODES = {"bilinear": 0, "nearest": 1}
 _PADDINGS = {"zeros": 0, "reflection": 2}
 
@@ -183,12 +182,9 @@ def augment(x: Tensor, settings: Augment, p: Tensor, rng: torch.Generator) -> Te
             shifted = _Resample.apply(out, _grid(affine.to(out.dtype), size), "bilinear", "reflection")
             out = torch.where(moved[:, None, None, None], shifted, out)
             out = _recolour(out, *colour(n, policy, p, rng))
-        if "color" in names:
-            out = _diff_colour(out, policy, rng)
-        if "translation" in names:
-            out = _diff_translation(out, rng)
-        if "cutout" in names:
-            out = _diff_cutout(out, rng)
+        for name, change in DIFFAUGMENTS.items():
+            if name in names:
+                out = change(out, policy, rng)
         return out.contiguous(memory_format=torch.channels_last)
 
 
@@ -295,7 +291,7 @@ def _diff_colour(x: Tensor, policy: Policy, rng: torch.Generator) -> Tensor:
     return mean + (x - mean) * (1 + draw[2] * (0.5 * policy.contrast))
 
 
-def _diff_translation(x: Tensor, rng: torch.Generator) -> Tensor:
+def _diff_translation(x: Tensor, policy: Policy, rng: torch.Generator) -> Tensor:
     """Shifts by up to 1/8 of the side in whole pixels; what comes in is 0."""
     n, size = len(x), x.shape[2]
     reach = round(size / 8)
@@ -306,7 +302,7 @@ def _diff_translation(x: Tensor, rng: torch.Generator) -> Tensor:
     return moved
 
 
-def _diff_cutout(x: Tensor, rng: torch.Generator) -> Tensor:
+def _diff_cutout(x: Tensor, policy: Policy, rng: torch.Generator) -> Tensor:
     """A square of half the side, centred anywhere, becomes 0."""
     n, size = len(x), x.shape[2]
     side = size // 2
@@ -314,6 +310,10 @@ def _diff_cutout(x: Tensor, rng: torch.Generator) -> Tensor:
     place = torch.arange(size, device=x.device)
     inside = (place >= first) & (place < first + side)
     return x * ~(inside[0][:, None, :, None] & inside[1][:, None, None, :])
+
+
+DIFFAUGMENTS = {"color": _diff_colour, "translation": _diff_translation, "cutout": _diff_cutout}
+"""The changes of DiffAugment, in their order."""
 
 
 def _grid(affine: Tensor, size: int) -> Tensor:

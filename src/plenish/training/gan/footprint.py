@@ -80,7 +80,7 @@ def kept_bytes(state: GANState, batch: int, nimg: int = GROWN) -> int:
     x, y = state.grey_images(batch)
     now = most = 0
     # Storages that several operations keep count once. Weights, held from the start, do not count.
-    parameters = (*state.parameters_g, *state.parameters_d)
+    parameters = (*state.g.parameters(), *state.d.parameters())
     holders = Counter(parameter.untyped_storage().data_ptr() for parameter in parameters)
 
     def keep(tensor: Tensor) -> Callable[[], Tensor]:
@@ -141,7 +141,7 @@ def footprint(
         state = GANState(*networks.build(family, network), method, engine)
         few, more = kept_bytes(state, 2, nimg), kept_bytes(state, 4, nimg)
     each = max(0, more - few) // 2
-    g, d = (sum(p.nbytes for p in part) for part in (state.parameters_g, state.parameters_d))
+    g, d = (sum(p.nbytes for p in part.parameters()) for part in (state.g, state.d))
     buffers = sum(b.nbytes for part in (state.g, state.d) for b in part.buffers())
     return Footprint(g + d + buffers, g + d, 2 * (g + d), g, max(0, few - 2 * each), each)
 

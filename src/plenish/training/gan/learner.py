@@ -144,13 +144,9 @@ class GANLearner(GeneratorLearner):
             self._judged = self._judged + confusion_counts(shares, int(line.get("images", 0)))
         return shares
 
-    def before_save(self, clock: Clock) -> None:
-        """Give the moving average batch-norm statistics of its own."""
-        self._update_bn_statistics(clock)
-
     def preview(self, clock: Clock) -> Preview:
         """A grid of samples with their spread, and the confusion matrix since the last one."""
-        self._update_bn_statistics(clock)
+        self.before_save(clock)
         preview, counts = super().preview(clock), self._judged
         if not counts.any():
             return preview
@@ -173,7 +169,7 @@ class GANLearner(GeneratorLearner):
 
         return batch_that_fits(asked, attempt, engine.world)
 
-    def _update_bn_statistics(self, clock: Clock) -> None:
+    def before_save(self, clock: Clock) -> None:
         """Give the moving average batch-norm statistics of its own, once for each saved or previewed state.
 
         They depend on its weights and the seed alone, so a resumed training ends with the same.

@@ -57,7 +57,6 @@ class GANState:
         self.opt_g = self._adam(self.g, rules.lr_g, penalty.path_share(rules.g_steps))
         self.opt_d = self._adam(self.d, rules.lr_d, penalty.lazy_share())
         self.sizes = [self.g.stage_size(number) for number in range(self.g.stages)]
-        self.parameters_g, self.parameters_d = list(self.g.parameters()), list(self.d.parameters())
         # A network that grows computes something else at every step; sums over processes are not recorded.
         changing = len(self.sizes) > 1 or engine.world > 1
         self.passes = Passes(engine, rules.batch * self.g.size**2, recording=False if changing else None)
@@ -90,11 +89,6 @@ class GANState:
         for optimiser in (self.opt_g, self.opt_d):
             for group in optimiser.param_groups:
                 group["lr"] = share * optimiser.defaults["lr"]
-
-    def set_d_grad(self, on: bool) -> None:
-        """Have gradients of the discriminator's weights computed, or not."""
-        for parameter in self.parameters_d:
-            parameter.requires_grad_(on)
 
     def synthesis(self, w: Tensor, y: Tensor | None) -> Tensor:
         """Images of styles, N×C×H×W, not to be differentiated twice."""

@@ -213,14 +213,14 @@ def _gradient_penalty(context: StepContext, inputs: Tensor, logits: Tensor | Non
 def _generator(context: StepContext, fakes: Tensor) -> dict[str, Tensor]:
     """Update the generator, first through fakes that are there already."""
     state, rules = context.state, context.method.adversarial
-    state.set_d_grad(False)
+    state.d.requires_grad_(False)
     for update in range(rules.g_steps):
         with state.engine.autocast():
             if update:
                 fakes = context.fakes(update)
             loss = state.objective.generator(*_logits_for_generator(context, fakes, update))
         state.engine.minimise(state.opt_g, loss)
-    state.set_d_grad(True)
+    state.d.requires_grad_(True)
     values = {"loss_g": loss.detach()}
     if context.norms:
         values |= gradient_norms("g", state.g)
