@@ -201,6 +201,3 @@ class AutoencoderLearner(Learner):
             trial.update(trial.blocks(pixels), (0,))
 
         return batch_that_fits(method.batch, attempt, engine.world)
-
-
-__all__ = ["CHANGEABLE", "AutoencoderLearner", "Schedule"]

@@ -127,6 +127,3 @@ def spread(pixels: NDArray[np.uint8], y: NDArray[np.float32] | None = None) -> f
         return spread(pixels)
     within = np.concatenate([images[code == c] - images[code == c].mean(0) for c in range(code.max() + 1)])
     return float(np.sqrt(np.square(within).mean()))
-
-
-__all__ = ["Log", "Means", "paired_grid", "sample_grid", "spread"]

@@ -79,6 +79,3 @@ def squared_error(made: Tensor, wanted: Tensor, real: Tensor | None = None) -> T
     made = made.contiguous(memory_format=torch.channels_last)
     loss: Tensor = _SquaredError.apply(made, wanted, real)
     return loss
-
-
-__all__ = ["Method", "squared_error"]

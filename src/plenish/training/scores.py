@@ -55,6 +55,3 @@ class Scores:
         """Whether so many checkpoints, unless 0, were scored after the one of the best score."""
         ranks = list(self._ranks.values())
         return bool(patience and ranks) and len(ranks) - 1 - ranks.index(min(ranks)) >= patience
-
-
-__all__ = ["Scores"]

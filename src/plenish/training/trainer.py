@@ -393,6 +393,3 @@ def _last_good(run: Run) -> Path | None:
 
 def _last_sentence(newest: Path | None) -> str:
     return f"Last good checkpoint: {newest}." if newest else "There is no good checkpoint yet."
-
-
-__all__ = ["Trainer", "train"]

@@ -137,6 +137,3 @@ def _outcome(module: nn.Module, call: Callable[..., Tensor], inputs: list[Tensor
     # replay writes its results into the same memory again.
     together = torch.cat([gradient.float().flatten() for gradient in gradients if gradient is not None])
     return [out.detach().float().clone(), together]
-
-
-__all__ = ["Passes"]

@@ -236,6 +236,3 @@ def _constant(values: Sequence[float]) -> bool:
     if len(values) < 3:
         return False
     return max(values) - min(values) <= 1e-5 * max(map(abs, values))
-
-
-__all__ = ["Health", "Limits"]

@@ -306,6 +306,3 @@ def gradient_norms(letter: str, network: nn.Module) -> dict[str, Tensor]:
         if ndim > 1
     }
     return {f"grad_{letter}": each.norm(), **layers}
-
-
-__all__ = ["StepContext", "gradient_norms", "step"]

@@ -236,6 +236,3 @@ def _groups(network: torch.nn.Module, prefix: str = "") -> Iterable[tuple[str, t
             yield from _groups(module, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", module
-
-
-__all__ = ["Trial", "TurnKind", "layer_table", "per_image", "try_out", "turn_kinds"]
