@@ -122,7 +122,9 @@ def _step(engine: Engine, recipe: str, at: dict[str, int], penalty: Penalty | No
     options = {"size": at["size"], "channels": 3, "labels": LabelSchema()}
     more = {name: value for name, value in at.items() if name not in ("size", "batch")}
     config = network_config(chosen.family, {**chosen.sections["network"], **more, **options})
-    method = dataclasses.replace(method_of(chosen.sections), augment=Augment()).with_batch(at["batch"])
+    method = method_of(chosen.sections)
+    rules = dataclasses.replace(method.adversarial, batch=at["batch"])
+    method = dataclasses.replace(method, adversarial=rules, augment=Augment())
     if penalty is not None:
         method = dataclasses.replace(method, penalty=penalty)
     torch.manual_seed(0)

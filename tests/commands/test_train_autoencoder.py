@@ -129,7 +129,7 @@ def test_labels_are_not_needed(stripes, tmp_path: Path) -> None:
     ("more", "sentence"),
     [
         ({"only": ["class7"]}, "did you mean 'class0'|Unknown label 'class7'"),
-        ({"batch": 100}, "at most 36"),
+        ({"batch": 100}, "--batch 36 or less"),
         ({"batch": 0}, "--batch must be at least 1"),
         ({"epochs": -1.0}, "--epochs must be a number above 0"),
         ({"filters": [4] * 9}, "at most 4 --filters"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from plenish import cli
 from plenish.datasets.batches import Batch, TrainingImages
-from plenish.errors import CheckFailed
+from plenish.errors import CheckFailed, InputError
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
 from plenish.networks.shared_batch import ProcessLost
 from plenish.runs import Run
@@ -22,6 +23,7 @@ from plenish.training.autoencoder import AutoencoderLearner
 from plenish.training.engine import Engine
 from plenish.training.failures import Failure
 from plenish.training.learner import Clock, Learner
+from plenish.training.memory import batch_that_fits
 from plenish.training.reconstruction import Method
 from plenish.training.schedules import Schedule
 
@@ -121,20 +123,36 @@ def test_unequal_slices_are_refused_before_a_run_is_made(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_batch_that_does_not_fit_ends_the_run_with_one_that_does(tmp_path: Path) -> None:
+    class Large(Point):
+        def step(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:
+            if batch.total > 4:
+                raise MemoryError
+            return super().step(batch, clock)
+
+    run = Run.create(tmp_path / "run", "generator", {})
+    with pytest.raises(InputError, match=r"batch of 10 .* --batch 2 "):
+        trainer.train(Large, IMAGES, SCHEDULE, run)
+    assert run.state == "failed"
+
+
 def test_memory_is_tried_with_the_share_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
 
-    def update(self: AutoencoderLearner, blocks: Tensor, key: Any) -> dict[str, Tensor]:
+    update = AutoencoderLearner.update
+
+    def limited(self: AutoencoderLearner, blocks: Tensor, key: Any) -> dict[str, Tensor]:
         tried.append(len(blocks))
         if len(blocks) > 4:
             raise MemoryError
-        return {}
+        return update(self, blocks, key)
 
-    monkeypatch.setattr(AutoencoderLearner, "update", update)
-    config = AutoencoderConfig(size=16, channels=1, filters=(4, 4), latent_features=4)
+    monkeypatch.setattr(AutoencoderLearner, "update", limited)
+    config = AutoencoderConfig(size=8, channels=1, filters=(4, 4), latent_features=4)
     for world, shares, batch in ((1, [32, 16, 8, 4], 4), (4, [8, 4], 16)):
         tried.clear()
         engine = Engine(torch.device("cpu"), "float32", 0, world)
-        advice = AutoencoderLearner(Autoencoder(config), Method(batch=64), engine).out_of_memory(0)
+        build = functools.partial(AutoencoderLearner, Autoencoder(config), Method(batch=64), engine)
+        advice = batch_that_fits(build, IMAGES, 0, 64, world)
         assert tried == shares
         assert f"--batch {batch} " in advice

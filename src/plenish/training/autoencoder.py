@@ -18,7 +18,6 @@ from plenish.networks.shared_batch import mean_over_processes, normal
 from plenish.training.engine import Engine, to_uint8
 from plenish.training.learner import Clock, Criterion, Learner, Preview
 from plenish.training.logs import paired_grid
-from plenish.training.memory import batch_that_fits
 from plenish.training.reconstruction import Method, squared_error
 from plenish.training.schedules import Schedule as TrainerSchedule
 from plenish.training.schedules import changeable, check_schedule
@@ -189,15 +188,3 @@ class AutoencoderLearner(Learner):
         pixels = to_uint8(self.network.to_images(made.float()))
         self.network.train()
         return Preview("reconstructions", paired_grid(images, pixels))
-
-    def out_of_memory(self, nimg: int) -> str:
-        """The largest batch that fits, of halves of this one."""
-        config, method, engine = self.network.config, self.method, self.engine
-        del self.network, self.optimiser
-
-        def attempt(batch: int) -> None:
-            trial = AutoencoderLearner(Autoencoder(config), method, engine)
-            pixels = torch.zeros(batch, config.size, config.size, config.channels, dtype=torch.uint8)
-            trial.update(trial.blocks(pixels), (0,))
-
-        return batch_that_fits(method.batch, attempt, engine.world)

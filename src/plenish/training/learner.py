@@ -159,7 +159,3 @@ class Learner(abc.ABC):
 
     def before_save(self, clock: Clock) -> None:  # noqa: B027
         """Bring the state to what a checkpoint holds, such as batch-norm statistics of a moving average."""
-
-    def out_of_memory(self, nimg: int) -> str | None:
-        """What to change when memory does not suffice; the model is given up. None where nothing is known."""
-        return None

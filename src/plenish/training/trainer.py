@@ -30,7 +30,7 @@ from plenish.training.engine import stable_seed
 from plenish.training.failures import Failure
 from plenish.training.learner import Clock, Learner
 from plenish.training.logs import Log, Means
-from plenish.training.memory import is_out_of_memory
+from plenish.training.memory import batch_that_fits, is_out_of_memory
 from plenish.training.schedules import Schedule, crossed
 from plenish.training.scores import Scores
 from plenish.training.stopping import stop_requests
@@ -81,6 +81,13 @@ def train(
                 if not ranks.from_main(trainer.engine, trainer.may_roll_back):
                     raise
                 warn(f"{failure} Resuming from there with other random draws.")
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                traceback.clear_frames(error.__traceback__)  # They hold what the failed step had made.
+                nimg, batch, world = trainer.nimg, learner.batch_size(trainer.nimg), trainer.engine.world
+                del trainer, learner
+                raise InputError(batch_that_fits(build, images, nimg, batch, world)) from None
             retry = False
             del trainer, learner  # Before the next one is built.
 
@@ -216,17 +223,10 @@ class Trainer:
                     self.learner.hear(line)
                 completed = self._is_done() or self._loop(stop)
             run.update_status(state="complete" if completed else "interrupted")
-            return
         except Exception as error:
             if run.status["state"] == "running":
                 run.update_status(state="failed", message=first_line(error))
-            if not is_out_of_memory(error):
-                raise
-            traceback.clear_frames(error.__traceback__)  # They hold what the failed step had made.
-            advice = self.learner.out_of_memory(self.nimg)
-            if advice is None:
-                raise
-        raise InputError(advice)
+            raise
 
     def _is_done(self) -> bool:
         assert self.run is not None

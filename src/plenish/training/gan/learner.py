@@ -25,7 +25,6 @@ from plenish.training.gan.state import GANState
 from plenish.training.gan.step import step
 from plenish.training.generator import GeneratorLearner, GeneratorTask, check_amount
 from plenish.training.learner import Clock, Preview
-from plenish.training.memory import batch_that_fits
 from plenish.training.schedules import crossed
 
 _STATISTICS = 512
@@ -154,20 +153,6 @@ class GANLearner(GeneratorLearner):
         return dataclasses.replace(
             preview, more={"confusion of the discriminator": confusion_picture(counts)}
         )
-
-    def out_of_memory(self, nimg: int) -> str:
-        """The largest batch that fits, of halves of this one."""
-        network, method, engine = self.state.g.config, self.state.method, self.engine
-        asked = self.state.stage_at(nimg).batch
-        vars(self.state).clear()
-
-        def attempt(batch: int) -> None:
-            state = GANState(*networks.build(self.task.family, network), method.with_batch(batch), engine)
-            state.grow(nimg)
-            for number in range(method.adversarial.d_steps):
-                step(state, *state.grey_images(batch), Clock(0, 0, nimg, number))
-
-        return batch_that_fits(asked, attempt, engine.world)
 
     def before_save(self, clock: Clock) -> None:
         """Give the moving average batch-norm statistics of its own, once for each saved or previewed state.

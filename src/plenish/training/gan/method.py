@@ -113,14 +113,6 @@ class Method:
         """The parts among the sections of a training's configuration."""
         return cls(**{name: sections[name] for name in PARTS})
 
-    def with_batch(self, batch: int) -> Method:
-        """The same with a batch of so many images at every stage."""
-        return dataclasses.replace(
-            self,
-            adversarial=dataclasses.replace(self.adversarial, batch=batch),
-            growth=dataclasses.replace(self.growth, batches=""),
-        )
-
 
 PARTS: dict[str, type[Adversarial | Penalty | Augment | Growth]] = {
     "adversarial": Adversarial,
