@@ -137,9 +137,8 @@ class Engine:
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """bfloat16 autocast, or nothing at float32."""
-        if self.precision == "bfloat16":
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return contextlib.nullcontext()
+        half = self.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16) if half else contextlib.nullcontext()
 
     def to_images(self, pixels: NDArray[np.uint8] | Tensor) -> Tensor:
         """uint8 N×H×W×C → float32 N×C×H×W in [-1, 1], channels_last, on the device."""
@@ -175,10 +174,6 @@ class Engine:
     def generator(self, *key: Any) -> torch.Generator:
         """A generator for one purpose, seeded from `key` alone: no draw depends on earlier ones."""
         return torch.Generator(self.device).manual_seed(stable_seed(*key))
-
-    def seed_everything(self, *key: Any) -> None:
-        """Seed torch's default streams, which dropout and noise inside a network draw from."""
-        torch.manual_seed(stable_seed(*key, "default"))
 
     def synchronize(self) -> None:
         """Wait for the device."""

@@ -40,9 +40,9 @@ class Convolution:
         return self.cpu_ms / self.gpu_ms if self.cpu_ms and self.gpu_ms else None
 
 
-def memory(field: str) -> int | None:
-    """A field of /proc/meminfo in bytes, or None where the system has no such file."""
-    amount = system_field("meminfo", field).removesuffix(" kB")
+def memory(field: str, file: str = "meminfo") -> int | None:
+    """A field of /proc/meminfo, or of another such file, in bytes; None where the system has no such file."""
+    amount = system_field(file, field).removesuffix(" kB")
     return int(amount) * 1024 if amount else None
 
 
@@ -61,15 +61,13 @@ def describe_cpu() -> dict[str, Any]:
 
 def list_gpus() -> list[dict[str, Any]]:
     """CUDA devices with their memory, or Apple's MPS; empty where there is none."""
-    found: list[dict[str, Any]] = []
-    for i in range(torch.cuda.device_count()):
-        about = torch.cuda.get_device_properties(i)
-        found.append(
-            {
-                "device": f"cuda:{i}", "name": about.name, "memory_gib": round(about.total_memory / 2**30, 1),
-                "compute": f"{about.major}.{about.minor}",
-            }
-        )  # fmt: skip
+    devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    found: list[dict[str, Any]] = [
+        {
+            "device": f"cuda:{i}", "name": about.name, "memory_gib": round(about.total_memory / 2**30, 1),
+            "compute": f"{about.major}.{about.minor}",
+        } for i, about in enumerate(devices)
+    ]  # fmt: skip
     if torch.backends.mps.is_available():
         found.append({"device": "mps", "name": "Apple GPU", "memory_gib": None, "compute": None})
     return found
@@ -102,14 +100,11 @@ def time_convolution(size: int, gpu: torch.device | None, remarks: list[str]) ->
     """
     needed = IMAGES * 4 * (3 * size**2 + 2 * FILTERS * (size - KERNEL + 1) ** 2)
     free = memory("MemAvailable")
-    if free is not None and needed > 0.8 * free:
+    fits = free is None or needed <= 0.8 * free
+    if not fits:
         remarks.append(f"Size {size} needs {needed / MIB:,.0f} MiB of memory and was left out on the CPU.")
-        return Convolution(size, None, _milliseconds(size, gpu, remarks) if gpu else None)
-    return Convolution(
-        size,
-        _milliseconds(size, _CPU, remarks),
-        _milliseconds(size, gpu, remarks) if gpu else None,
-    )
+    cpu_ms = _milliseconds(size, _CPU, remarks) if fits else None
+    return Convolution(size, cpu_ms, _milliseconds(size, gpu, remarks) if gpu else None)
 
 
 def _milliseconds(size: int, device: torch.device, remarks: list[str]) -> float | None:

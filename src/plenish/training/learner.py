@@ -6,19 +6,17 @@ import abc
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from plenish.datasets.batches import Batch
 from plenish.training.engine import Engine
 from plenish.training.failures import Failure
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 
 @dataclasses.dataclass(frozen=True)

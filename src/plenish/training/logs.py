@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from plenish import settings
 from plenish.runs import Run
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor
 
 
@@ -85,10 +85,8 @@ class Means:
         return line
 
 
-def sample_grid(pixels: NDArray[np.uint8], columns: int | None = None, gap: int = 2) -> Image:
+def sample_grid(pixels: NDArray[np.uint8], columns: int | None = None, gap: int = 2) -> Image.Image:
     """Images N×H×W×C uint8 side by side on white; nearly square unless `columns` is given."""
-    from PIL import Image
-
     n, height, width, channels = pixels.shape
     columns = columns or max(1, round(n**0.5))
     rows = -(-n // columns)
@@ -99,7 +97,7 @@ def sample_grid(pixels: NDArray[np.uint8], columns: int | None = None, gap: int 
     return Image.fromarray(sheet)
 
 
-def paired_grid(originals: NDArray[np.uint8], others: NDArray[np.uint8], columns: int = 8) -> Image:
+def paired_grid(originals: NDArray[np.uint8], others: NDArray[np.uint8], columns: int = 8) -> Image.Image:
     """Images N×H×W×C uint8, each above its counterpart among the others, in rows of pairs."""
     n, (height, width, channels) = len(originals), originals.shape[1:]
     columns = min(columns, n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
@@ -48,6 +49,11 @@ def _state(family: str, penalty: Penalty, precision: Literal["float32", "bfloat1
     return GANState(*build(family, network_config(family, options)), method, engine)
 
 
+def _record(state: GANState, capture: Callable[..., Any], patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(torch.cuda, "make_graphed_callables", capture)
+    state.passes.recording = True
+
+
 def _train(state: GANState, steps: int = 3) -> dict[str, Tensor]:
     for number in range(steps):
         x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(number))
@@ -67,11 +73,11 @@ def _train(state: GANState, steps: int = 3) -> dict[str, Tensor]:
     ],
 )
 def test_recording_changes_nothing(
-    family: str, penalty: Penalty, precision: Literal["float32", "bfloat16"]
+    family: str, penalty: Penalty, precision: Literal["float32", "bfloat16"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = _train(_state(family, penalty, precision))
     state, recorder = _state(family, penalty, precision), Recorder()
-    state.passes = Passes(state.engine, 0, capture=recorder, recording=True)
+    _record(state, recorder, monkeypatch)
     found = _train(state)
     assert len(recorder.recorded) == 3, "fakes, logits of both, logits of fakes"
     assert recorder.replayed == 3 * 3 + 3, "each in three steps, and once to compare"
@@ -80,20 +86,22 @@ def test_recording_changes_nothing(
         assert torch.equal(value, expected[name]), name
 
 
-def test_a_pass_that_is_differentiated_twice_is_not_recorded() -> None:
+def test_a_pass_that_is_differentiated_twice_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     state, recorder = _state("r3gan", Penalty(r1=1.0, r2=1.0)), Recorder()
-    state.passes = Passes(state.engine, 0, capture=recorder, recording=True)
+    _record(state, recorder, monkeypatch)
     _train(state, 1)
     assert [shapes[0][0] for shapes in recorder.recorded] == [4, 4], "not the one of reals and fakes"
 
 
-def test_a_failed_recording_is_told_once_and_training_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_recording_is_told_once_and_training_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
 
     for capture, reason in ((fail, "not permitted"), (Recorder(1.1), "differs")):
         state = _state("dcgan", Penalty())
-        state.passes = Passes(state.engine, 0, capture=capture, recording=True)
+        _record(state, capture, monkeypatch)
         found, expected = _train(state), _train(_state("dcgan", Penalty()))
         assert capsys.readouterr().err.count(reason) == 1
         assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -109,7 +117,8 @@ def test_a_network_that_replaces_its_buffers_is_not_recorded(capsys: pytest.Capt
             self.count = self.count + 1
             return x * self.count
 
-    passes = Passes(Engine(torch.device("cpu"), "float32"), 0, capture=Recorder(), recording=True)
+    passes = Passes(Engine(torch.device("cpu"), "float32"), 0)
+    passes.recording = True
     network = Counting()
     passes.run("forward", network, network, torch.ones(2))
     assert not passes.recording

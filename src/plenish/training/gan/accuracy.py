@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 SHARES = (("real_as_real", "real_as_fake"), ("fake_as_real", "fake_as_fake"))
 """The discriminator's confusion matrix: rows are what images are, columns what they are taken for."""
@@ -38,8 +39,6 @@ def confusion_picture(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
     Returns:
         H×W×3 uint8.
     """
-    from PIL import Image, ImageDraw, ImageFont
-
     cell, left, top = 110, 90, 44
     sheet = Image.new("RGB", (left + 2 * cell, top + 2 * cell), "white")
     draw, small, large = ImageDraw.Draw(sheet), ImageFont.load_default(14), ImageFont.load_default(20)

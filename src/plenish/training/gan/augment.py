@@ -188,8 +188,7 @@ def augment(x: Tensor, settings: Augment, p: Tensor, rng: torch.Generator) -> Te
         return out.contiguous(memory_format=torch.channels_last)
 
 
-def _rotation(angle: Tensor) -> Tensor:
-    cos, sin = angle.cos(), angle.sin()
+def _rotation(cos: Tensor, sin: Tensor) -> Tensor:
     return torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)
 
 
@@ -217,7 +216,7 @@ def geometry(n: int, size: int, policy: Policy, p: Tensor, rng: torch.Generator)
     quarter = (uniform[2] * 4).floor().clamp(max=3) * on[2]
     # Cosine and sine of a number of quarter turns, without rounding.
     cos, sin = (2 - quarter).abs() - 1, 1 - (quarter - 1).abs()
-    rotated = torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)
+    rotated = _rotation(cos, sin)
     whole = ((uniform[3:5] * 2 - 1) * (policy.translation * size / 8)).round() * (2 / size) * on[3]
     octaves = 0.2 * math.log(2)
     scale = (normal[0] * octaves * policy.scale * on[4]).exp()
@@ -225,7 +224,8 @@ def geometry(n: int, size: int, policy: Policy, p: Tensor, rng: torch.Generator)
     angles = (uniform[5:7] * 2 - 1) * (math.pi * policy.rotation) * on[5:8:2]
     fraction = normal[2:4] * (2 / 8 * policy.translation) * on[8]
 
-    linear = _rotation(angles[0]) * torch.stack([stretch, 1 / stretch], -1)[:, None] @ _rotation(angles[1])
+    before, after = (_rotation(angle.cos(), angle.sin()) for angle in angles)
+    linear = before * torch.stack([stretch, 1 / stretch], -1)[:, None] @ after
     linear = linear * scale[:, None, None]
     shift = -(linear @ fraction.t()[:, :, None]) - whole.t()[:, :, None]
     exact = mirror[:, :, None] * rotated

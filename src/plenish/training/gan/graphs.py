@@ -23,9 +23,6 @@ SMALL = 2**20
 _NEAR = 0.02
 """Relative distance at which a replay counts as another result; the library may take other algorithms."""
 
-Capture = Callable[..., Any]
-"""As torch.cuda.make_graphed_callables: (module, samples, allow_unused_input) → what replays the module."""
-
 
 class _Pass(nn.Module):
     """One call of a network; the tensors that it takes are all that may change between two calls."""
@@ -45,23 +42,16 @@ class Passes:
     usual, and so is everything after a recording that failed or does not repeat the result.
     """
 
-    def __init__(
-        self, engine: Engine, pixels: int, *, capture: Capture | None = None, recording: bool | None = None
-    ) -> None:
-        """Decide whether passes are recorded.
+    def __init__(self, engine: Engine, pixels: int) -> None:
+        """Record on CUDA, where a batch has few pixels, unless PLENISH_CUDA_GRAPHS is `off`.
 
         Args:
             engine: device and precision.
             pixels: of a batch.
-            capture: what records a module.
-            recording: whether to; by default on CUDA and for small batches, unless the environment variable
-                PLENISH_CUDA_GRAPHS is `off`.
         """
-        if recording is None:
-            asked = os.environ.get("PLENISH_CUDA_GRAPHS", "on") != "off"
-            recording = asked and engine.device.type == "cuda" and pixels <= SMALL
-        self.recording, self._engine = recording, engine
-        self._capture: Capture = capture or torch.cuda.make_graphed_callables
+        asked = os.environ.get("PLENISH_CUDA_GRAPHS", "on") != "off"
+        self.recording = asked and engine.device.type == "cuda" and pixels <= SMALL
+        self._engine = engine
         self._recorded: dict[tuple[Any, ...], Callable[..., Tensor]] = {}
 
     def run(
@@ -115,7 +105,8 @@ class Passes:
             if any(now is not then for now, (then, _) in zip(module.buffers(), buffers, strict=True)):
                 raise RuntimeError("a pass replaces buffers, which a replay would not see")
             restore()
-            recorded: Callable[..., Tensor] = self._capture(module, tuple(samples()), allow_unused_input=True)
+            capture = torch.cuda.make_graphed_callables
+            recorded: Callable[..., Any] = capture(module, tuple(samples()), allow_unused_input=True)
             restore()
             found = _outcome(module, recorded, samples())
             restore()

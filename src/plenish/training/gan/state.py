@@ -57,9 +57,9 @@ class GANState:
         self.opt_g = self._adam(self.g, rules.lr_g, penalty.path_share(rules.g_steps))
         self.opt_d = self._adam(self.d, rules.lr_d, penalty.lazy_share())
         self.sizes = [self.g.stage_size(number) for number in range(self.g.stages)]
+        self.passes = Passes(engine, rules.batch * self.g.size**2)
         # A network that grows computes something else at every step; sums over processes are not recorded.
-        changing = len(self.sizes) > 1 or engine.world > 1
-        self.passes = Passes(engine, rules.batch * self.g.size**2, recording=False if changing else None)
+        self.passes.recording &= len(self.sizes) == 1 and engine.world == 1
         self.grow(0)
 
     def _adam(self, network: nn.Module, lr: float, share: float) -> torch.optim.Adam:

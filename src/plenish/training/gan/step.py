@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from plenish.networks import shared_batch
 from plenish.networks.shared_batch import mean_over_processes, own_slice, whole_batch
 from plenish.training.ema import ema_weight, update_ema
+from plenish.training.engine import stable_seed
 from plenish.training.gan.augment import augment, next_p, orient
 from plenish.training.gan.growth import at_stage
 from plenish.training.gan.penalties import (
@@ -108,7 +109,8 @@ def step(
     rules = state.method.adversarial
     context = StepContext(state, x, y, clock, norms)
     state.set_rates(clock.nimg)
-    state.engine.seed_everything(*clock.key)  # Dropout and synthesis noise draw from the default stream.
+    # Dropout and synthesis noise draw from the default stream.
+    torch.manual_seed(stable_seed(*clock.key, "default"))
     generator_due = (clock.step + 1) % rules.d_steps == 0
     with state.engine.autocast(), torch.set_grad_enabled(generator_due):
         fakes = context.fakes(0)

@@ -6,11 +6,9 @@ import contextlib
 import dataclasses
 import itertools
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -33,10 +31,10 @@ from plenish.training.gan.method import Method
 from plenish.training.gan.state import GANState
 from plenish.training.gan.step import step
 from plenish.training.generator import GeneratorTask
+from plenish.training.hardware import memory
 from plenish.training.learner import Clock
 
 PROBE_SECONDS = 10.0
-_MIB = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +97,11 @@ def _memory(estimate: Footprint, batch: int, available: int | None) -> dict[str,
         "memory_activations_mib": estimate.total(batch) - estimate.total(0),
         "memory_in_all_mib": estimate.total(batch), "memory_available_mib": available,
     }  # fmt: skip
-    return {name: None if size is None else round(size / _MIB, 1) for name, size in parts.items()}
+    return {name: _mib(size) for name, size in parts.items()}
+
+
+def _mib(size: int | None) -> float | None:
+    return None if size is None else round(size / 2**20, 1)
 
 
 def _probe(state: GANState, subset: Subset, seconds: float) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def _probe(state: GANState, subset: Subset, seconds: float) -> dict[str, Any]:
     slowest.
     """
     engine, labelled = state.engine, state.g.labels.width > 0
-    before, begun = _resident_mib(), time.perf_counter()
+    before, begun = memory("VmRSS", "self/status"), time.perf_counter()
     d_steps, kinds = state.method.adversarial.d_steps, turn_kinds(state.method)
     taken: list[list[float]] = [[] for _ in kinds]
     number = 0
@@ -134,10 +136,11 @@ def _probe(state: GANState, subset: Subset, seconds: float) -> dict[str, Any]:
             if time.perf_counter() - begun > seconds and all(taken):
                 break
     each = per_image(kinds, taken)
+    peak = torch.cuda.max_memory_allocated(engine.device) if engine.device.type == "cuda" else None
     return {
         "steps_tried": number, "images_per_s": round(1 / each, 2), "seconds_per_kimg": round(1000 * each, 3),
-        "resident_before_mib": before, "resident_after_mib": _resident_mib(),
-        "gpu_peak_mib": _gpu_peak_mib(engine.device),
+        "resident_before_mib": _mib(before), "resident_after_mib": _mib(memory("VmRSS", "self/status")),
+        "gpu_peak_mib": _mib(peak),
     }  # fmt: skip
 
 
@@ -177,18 +180,6 @@ def per_image(kinds: list[TurnKind], taken: list[list[float]]) -> float:
     """
     steady = [taken[0][1:] or taken[0], *taken[1:]]
     return sum(kind.share * statistics.median(turns) for kind, turns in zip(kinds, steady, strict=True))
-
-
-def _resident_mib() -> float | None:
-    """Resident memory of this process, or None where the system does not tell."""
-    with contextlib.suppress(OSError, ValueError):
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return round(pages * os.sysconf("SC_PAGE_SIZE") / _MIB, 1)
-    return None
-
-
-def _gpu_peak_mib(device: torch.device) -> float | None:
-    return round(torch.cuda.max_memory_allocated(device) / _MIB, 1) if device.type == "cuda" else None
 
 
 def _tables(g: Generator, d: Discriminator) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
