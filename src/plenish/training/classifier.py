@@ -26,6 +26,7 @@ from plenish import files, settings
 from plenish.configuration import option_names
 from plenish.datasets.batches import ORDERS, Batch, TrainingImages, check_divisible
 from plenish.datasets.dataset import Subset
+from plenish.datasets.pixels import chunks
 from plenish.errors import InputError
 from plenish.networks.classifier import SMALL, Normalised, build_classifier, check_classifier
 from plenish.runs import Run
@@ -87,8 +88,7 @@ class Classifier:
         """Logits N×K of all images, in order; the batch size does not change them beyond rounding."""
         engine, module = Engine.from_settings(self.precision), self.module()
         parts = []
-        for start in range(0, len(images.codes), batch):
-            index = np.arange(start, min(start + batch, len(images.codes)))
+        for index in chunks(len(images.codes), batch):
             with torch.inference_mode(), engine.autocast():
                 found = module(engine.to_images(images.read(index)))
             parts.append(found.double().cpu().numpy())

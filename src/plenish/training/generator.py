@@ -197,15 +197,19 @@ def plan_task(
             "Size, channels and labels of the networks are those of the data; import these differently."
         )
     learner = learner_class(family)
-    changes = _own_keys(learner, sections, changes, typed)
-    for key in changes:
-        if key.split(".")[0] not in sections:
+    own: dict[str, Any] = {}
+    for key, value in changes.items():
+        named = typed.get(key, "--options")
+        # What an option sets may have another key in this family.
+        keys = (key,) if key.split(".")[0] in sections else learner.option_keys.get(named)
+        if keys is None:
             raise InputError(
-                f"The family {family} has no {key}, which {typed.get(key, '--options')} sets; use "
-                f"--options with its own sections {', '.join(sections)}."
+                f"The family {family} has no {key}, which {named} sets; use --options with its own sections "
+                f"{', '.join(sections)}."
             )
-    chosen = apply_overrides(sections, changes)
-    learner.adjust(chosen, changes)
+        own |= dict.fromkeys(keys, value)
+    chosen = apply_overrides(sections, own)
+    learner.adjust(chosen, own)
     dataset = subset.dataset
     given = {"size": dataset.size, "channels": dataset.channels, "labels": _labels(subset, conditional)}
     network = network_config(family, {**chosen["network"], **given})
@@ -216,18 +220,6 @@ def plan_task(
     if len(subset) < 100:
         warn(f"only {len(subset)} images to train on; expect near copies, and look at the copies audit.")
     return GeneratorTask(family, network, parts, schedule, subset, Engine.from_settings())
-
-
-def _own_keys(
-    learner: type[GeneratorLearner], sections: Mapping[str, Any], changes: Mapping[str, Any],
-    typed: Mapping[str, str],
-) -> dict[str, Any]:  # fmt: skip
-    """Changes by the keys of this family, where an option sets keys of a section it does not have."""
-    own: dict[str, Any] = {}
-    for key, value in changes.items():
-        known = key.split(".")[0] in sections
-        own |= dict.fromkeys((key,) if known else learner.option_keys.get(typed.get(key, ""), (key,)), value)
-    return own
 
 
 def _labels(subset: Subset, conditional: bool | None) -> LabelSchema:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Subset
+from plenish.datasets.pixels import chunks
 
 Pixels = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -66,8 +67,7 @@ def channel_statistics(images: Images, batch: int = 512) -> tuple[tuple[float, .
     total: Any = 0.0
     squares: Any = 0.0
     count, levels = 0, np.arange(256)
-    for start in range(0, len(images.codes), batch):
-        index = np.arange(start, min(start + batch, len(images.codes)))
+    for index in chunks(len(images.codes), batch):
         pixels = images.read(index)
         flat = pixels.reshape(-1, pixels.shape[-1])
         # Counts of the 256 values make the sums exact, whatever the order of the images.

@@ -64,16 +64,16 @@ class Means:
         self._images = 0
         self._waited = 0.0
 
-    def add(self, values: Mapping[str, Tensor]) -> None:
-        """Add one step's scalars; what only some steps report is averaged over those."""
+    def add(self, values: Mapping[str, Tensor], images: int, waited: float) -> None:
+        """Add one step's scalars, its images and the seconds it waited for them.
+
+        What only some steps report is averaged over those.
+        """
+        self._images += images
+        self._waited += waited
         for name, value in values.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value.detach().clone()
             self._counts[name] = self._counts.get(name, 0) + 1
-
-    def count(self, images: int, waited: float) -> None:
-        """Count a step's images and the seconds it waited for them."""
-        self._images += images
-        self._waited += waited
 
     def take(self, seconds: float) -> dict[str, float]:
         """Means since the last call, with images/s and the share of time spent waiting for data."""

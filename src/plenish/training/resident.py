@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plenish.datasets.batches import TrainingImages
+from plenish.datasets.pixels import chunks
 
 _SHARE = 0.25
 """Of the device's free memory, what the images may take; the rest is for the training."""
@@ -27,11 +28,11 @@ def fits(images: TrainingImages, device: torch.device) -> bool:
 def hold(images: TrainingImages, device: torch.device) -> TrainingImages:
     """The same images, read once in their order and indexed on the device."""
     held: Tensor | None = None
-    for start in range(0, len(images.y), _AT_ONCE):
-        pixels = torch.from_numpy(images.read(np.arange(start, min(start + _AT_ONCE, len(images.y)))))
+    for rows in chunks(len(images.y), _AT_ONCE):
+        pixels = torch.from_numpy(images.read(rows))
         if held is None:
             held = torch.empty((len(images.y), *pixels.shape[1:]), dtype=torch.uint8, device=device)
-        held[start : start + len(pixels)] = pixels
+        held[rows[0] : rows[-1] + 1] = pixels
 
     def read(positions: NDArray[np.int64]) -> Tensor:
         assert held is not None

@@ -252,8 +252,7 @@ class Trainer:
         with contextlib.closing(self._batches()) as feed, shown as bar:
             for batch in feed:
                 with sharing(self.engine.rank, self.engine.world):
-                    means.add(learner.step(batch, self.clock))
-                means.count(batch.total, batch.waited)
+                    means.add(learner.step(batch, self.clock), batch.total, batch.waited)
                 before, self.nimg, self.steps = self.nimg, self.nimg + batch.total, self.steps + 1
                 self.last_batch = batch.total
                 learner.set_stage(self.nimg)
