@@ -16,7 +16,7 @@ from plenish.datasets.dataset import Subset
 from plenish.networks.autoencoder import Autoencoder
 from plenish.networks.shared_batch import mean_over_processes, normal
 from plenish.training.engine import Engine, to_uint8
-from plenish.training.learner import Clock, Criterion, Learner, Preview
+from plenish.training.learner import Clock, Learner, Preview
 from plenish.training.logs import paired_grid
 from plenish.training.reconstruction import Method, squared_error
 from plenish.training.schedules import Schedule as TrainerSchedule
@@ -94,7 +94,7 @@ class AutoencoderLearner(Learner):
         padded = config.padded > config.size
         self.real = network.real_blocks().to(engine.device) if padded else None
         if val is not None:
-            self.criteria = (Criterion("val_loss" if config.variational else "val_mse"),)
+            self.criteria = {"val_loss" if config.variational else "val_mse": 1}
 
     def modules(self) -> dict[str, nn.Module]:
         """The network by the name of its checkpoint file."""

@@ -37,7 +37,7 @@ from plenish.training.classifier_losses import build_loss, check_loss
 from plenish.training.confusion import balanced_accuracy, confusion_matrix
 from plenish.training.engine import Engine, native_bfloat16, stable_seed
 from plenish.training.labelled import Images, channel_statistics
-from plenish.training.learner import Clock, Criterion, Learner
+from plenish.training.learner import Clock, Learner
 from plenish.training.schedules import Schedule
 from plenish.training.trainer import Trainer, train
 
@@ -141,7 +141,7 @@ class ClassifierLearner(Learner):
         optimiser: AdamW, without decay on biases and normalisation.
     """
 
-    criteria = (Criterion("val_balanced_accuracy", lower=False), Criterion("val_loss"))
+    criteria: Mapping[str, int] = {"val_balanced_accuracy": -1, "val_loss": 1}
     unit = "step"
     loss = "train_loss"
     rate_option = "--learning-rate"

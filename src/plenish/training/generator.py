@@ -23,7 +23,7 @@ from plenish.progress import say, warn
 from plenish.runs import Run
 from plenish.training import trainer
 from plenish.training.engine import Engine, stable_seed, to_uint8
-from plenish.training.learner import Clock, Criterion, Learner, Preview
+from plenish.training.learner import Clock, Learner, Preview
 from plenish.training.logs import sample_grid, spread
 from plenish.training.schedules import Schedule as TrainerSchedule
 from plenish.training.schedules import changeable
@@ -88,7 +88,7 @@ class GeneratorLearner(Learner):
     def __init__(self, task: GeneratorTask) -> None:
         """Keep the task; families add networks and optimisers. Torch's random state is the Run's."""
         self.task, self.engine = task, task.engine
-        self.criteria = (Criterion("kid_val"),) if task.validator else ()
+        self.criteria = {"kid_val": 1} if task.validator else {}
         self._labelled = task.network.labels.width > 0
 
     @classmethod

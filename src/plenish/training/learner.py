@@ -6,7 +6,6 @@ import abc
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -50,18 +49,6 @@ class Clock:
         return self.nimg / 1000
 
 
-class Criterion(NamedTuple):
-    """A validation value that decides which checkpoint is best.
-
-    Attributes:
-        name: its name in the log.
-        lower: whether lower is better.
-    """
-
-    name: str
-    lower: bool = True
-
-
 @dataclasses.dataclass(frozen=True)
 class Preview:
     """A picture of what the model makes.
@@ -87,7 +74,7 @@ class Learner(abc.ABC):
     Attributes:
         engine: device and precision.
         criteria: which validation values decide the best checkpoint: the first, among equals the next, …;
-            empty where nothing is validated.
+            by name, 1 where lower is better and -1 where higher is; empty where nothing is validated.
         unit: what messages count the training in: `kimg`, or a key of `position`.
         notes: label and logged name of the values shown beside the progress bar.
         loss: the logged name of the loss.
@@ -95,7 +82,7 @@ class Learner(abc.ABC):
     """
 
     engine: Engine
-    criteria: tuple[Criterion, ...] = ()
+    criteria: Mapping[str, int] = {}
     unit: str = "kimg"
     notes: tuple[tuple[str, str], ...] = ()
     loss: str = "loss"

@@ -40,14 +40,14 @@ class Scores:
             Whether its checkpoint is the best so far; None where it is no score, or not a finite one.
         """
         criteria = self._learner.criteria
-        if not criteria or not all(math.isfinite(line.get(c.name, math.nan)) for c in criteria):
+        if not criteria or not all(math.isfinite(line.get(name, math.nan)) for name in criteria):
             return None
         nimg = round(1000 * line["kimg"])
-        rank = self._ranks[nimg] = tuple(line[c.name] if c.lower else -line[c.name] for c in criteria)
+        rank = self._ranks[nimg] = tuple(sign * line[key] for key, sign in criteria.items())
         name = checkpoint_name(nimg)
         if rank >= self._best_rank or (folder is not None and not (folder / name).is_dir()):
             return False
-        shown = [*self._learner.position(nimg), *(c.name for c in criteria)]
+        shown = [*self._learner.position(nimg), *criteria]
         self.best, self._best_rank = {"checkpoint": name, **{key: line[key] for key in shown}}, rank
         return True
 

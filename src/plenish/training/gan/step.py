@@ -220,7 +220,9 @@ def _generator(context: StepContext, fakes: Tensor) -> dict[str, Tensor]:
         with state.engine.autocast():
             if update:
                 fakes = context.fakes(update)
-            loss = state.objective.generator(*_logits_for_generator(context, fakes, update))
+            fooled = state.logits(context.augmented(fakes, "g", update), context.y)
+            real = _logits_of_reals(context, update) if state.objective.paired else None
+            loss = state.objective.generator(fooled, real)
         state.engine.minimise(state.opt_g, loss)
     state.d.requires_grad_(True)
     values = {"loss_g": loss.detach()}
@@ -232,13 +234,11 @@ def _generator(context: StepContext, fakes: Tensor) -> dict[str, Tensor]:
     return values
 
 
-def _logits_for_generator(context: StepContext, fakes: Tensor, update: int) -> tuple[Tensor, Tensor | None]:
-    d, y = context.state.d, context.y
-    fooled = context.state.logits(context.augmented(fakes, "g", update), y)
-    if not context.state.objective.paired:
-        return fooled, None
-    with torch.no_grad():
-        return fooled, d(context.augmented(context.x, "g", update, "real"), y)
+@torch.no_grad()
+def _logits_of_reals(context: StepContext, update: int) -> Tensor:
+    """What the reals of a batch are compared with fakes by, in an update of the generator."""
+    logits: Tensor = context.state.d(context.augmented(context.x, "g", update, "real"), context.y)
+    return logits
 
 
 def _regularise_path(context: StepContext) -> Tensor:
