@@ -233,16 +233,16 @@ class Run:
     def cut_metrics(self, beyond: float, key: str = "kimg") -> None:
         """Drop the lines of metrics.jsonl past a checkpoint, and a line that a kill left incomplete."""
         if (path := self.path / "metrics.jsonl").exists():
-            kept = [line + "\n" for line, values in self._logged() if values.get(key, 0) <= beyond]
+            kept = [line + "\n" for line, values in self.logged() if values.get(key, 0) <= beyond]
             files.write_bytes(path, "".join(kept).encode())
 
     def metrics(self) -> pd.DataFrame:
         """metrics.jsonl as a table; empty when nothing was logged."""
         import pandas as pd
 
-        return pd.DataFrame([values for _, values in self._logged()])
+        return pd.DataFrame([values for _, values in self.logged()])
 
-    def _logged(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def logged(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Complete lines of metrics.jsonl, as text and as values."""
         path = self.path / "metrics.jsonl"
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:

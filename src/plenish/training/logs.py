@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +40,6 @@ class Log:
         """Log a picture, H×W×3 uint8."""
         if self._board is not None:
             self._board.add_image(name, pixels, nimg, dataformats="HWC")
-
-    def past(self) -> list[dict[str, Any]]:
-        """Lines logged so far."""
-        path = self._run.path / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines]
 
     def close(self) -> None:
         """Flush and close the event file."""

@@ -211,7 +211,7 @@ class Trainer:
         try:
             with contextlib.closing(Log(run, self.nimg)) as self._log, stop_requests() as stop:
                 self._write = self._log.write
-                past = ranks.from_main(self.engine, self._log.past)
+                past = ranks.from_main(self.engine, lambda: [line for _, line in run.logged()])
                 # The log knows of a score as soon as there is one, and is cut back with the checkpoints.
                 for line in past:
                     self.scores.add(line, run.path / "checkpoints")

@@ -17,7 +17,6 @@ from torch.nn.modules.module import register_module_forward_hook
 from plenish.datasets.batches import TrainingImages
 from plenish.datasets.dataset import Subset
 from plenish.networks.gan import build
-from plenish.networks.gan.contract import Discriminator, Generator
 from plenish.progress import plain_duration, say
 from plenish.training.gan.footprint import (
     GROWN,
@@ -73,7 +72,11 @@ def try_out(task: GeneratorTask, seconds: float = PROBE_SECONDS) -> Trial:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         g, d = build(task.family, task.network)
-        of_g, of_d = _tables(g, d)
+        z = g.sample_prior(2, torch.Generator().manual_seed(0))
+        y = torch.zeros(2, g.labels.width) if g.labels.width else None
+        with torch.no_grad():
+            images = g.full_size(g(z, y))
+            of_g, of_d = layer_table(g, lambda: g(z, y)), layer_table(d, lambda: d(images, y))
         nimg, largest = heaviest(method, g)
         estimate = footprint(task.family, task.network, method, engine, nimg)
         say(f"Training for {seconds:g} s to see how fast it is; nothing is written.")
@@ -180,17 +183,6 @@ def per_image(kinds: list[TurnKind], taken: list[list[float]]) -> float:
     """
     steady = [taken[0][1:] or taken[0], *taken[1:]]
     return sum(kind.share * statistics.median(turns) for kind, turns in zip(kinds, steady, strict=True))
-
-
-def _tables(g: Generator, d: Discriminator) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of both networks, from one pass of two images."""
-    z = g.sample_prior(2, torch.Generator().manual_seed(0))
-    y = torch.zeros(2, g.labels.width) if g.labels.width else None
-    images: list[torch.Tensor] = []
-    with torch.no_grad():
-        of_g = layer_table(g, lambda: images.append(g.full_size(g(z, y))))
-        of_d = layer_table(d, lambda: d(images[0], y))
-    return of_g, of_d
 
 
 def layer_table(network: torch.nn.Module, run: Callable[[], object]) -> list[dict[str, Any]]:
