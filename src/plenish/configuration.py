@@ -148,5 +148,7 @@ def build_config(kind: Any, values: Mapping[str, Any], section: str) -> Any:
     for name, value in values.items():
         if name not in fields:
             raise unknown(f"option in {section}", name, fields)
-        typed[name] = coerce_type(f"{section}.{name}", value, fields[name].default)
+        default = fields[name].default
+        known = default is not dataclasses.MISSING
+        typed[name] = coerce_type(f"{section}.{name}", value, default) if known else value
     return kind(**typed)

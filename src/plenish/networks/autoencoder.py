@@ -103,6 +103,12 @@ class AutoencoderConfig:
         return -(-self.size // step) * step
 
     @property
+    def edge(self) -> tuple[int, int, int, int]:
+        """Pixels added left, right, above and below."""
+        more = self.padded - self.size
+        return (more // 2, more - more // 2) * 2
+
+    @property
     def bottleneck(self) -> tuple[int, int, int]:
         """Maps, height and width behind the last convolution of the encoder."""
         side = self.padded >> len(self.filters)
@@ -111,8 +117,7 @@ class AutoencoderConfig:
     @property
     def encoding_size(self) -> int:
         """Length of an image's encoding."""
-        maps, height, width = self.bottleneck
-        return maps * height * width if self.latent_features is None else self.latent_features
+        return math.prod(self.bottleneck) if self.latent_features is None else self.latent_features
 
     @property
     def compression(self) -> float:
@@ -161,8 +166,7 @@ class Autoencoder(nn.Module):
         widths, normed = config.filters, config.norm == "batch"
         self.first = nn.Conv2d(4 * config.channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList(Downsampling(a, b, _KERNEL, bias=True) for a, b in pairwise(widths))
-        maps, height, width = config.bottleneck
-        flat, latent = maps * height * width, config.latent_features
+        flat, latent = math.prod(config.bottleneck), config.latent_features
         self.to_latent = None if latent is None else nn.Linear(flat, latent * (1 + config.variational))
         self.from_latent = None if latent is None else nn.Linear(latent, flat)
         self.up = nn.ModuleList(
@@ -185,24 +189,21 @@ class Autoencoder(nn.Module):
 
     def to_blocks(self, images: Tensor) -> Tensor:
         """Images N×C×H×W of any type → blocks N×4C×h×w; sizes that do not halve get copies of the edge."""
-        more = self.config.padded - self.config.size
-        if more:
-            edge = (more // 2, more - more // 2) * 2
-            images = F.pad(images.float(), edge, mode="replicate").to(images.dtype)
+        if any(self.config.edge):
+            images = F.pad(images.float(), self.config.edge, mode="replicate").to(images.dtype)
         return F.pixel_unshuffle(images, 2) if uses_reference_operators() else _blocks(images)
 
     def real_blocks(self) -> Tensor:
         """Blocks 1×4C×h×w that are 1 where a value belongs to the image and 0 where it is padding."""
-        config = self.config
-        before, side = (config.padded - config.size) // 2, config.padded
-        real = torch.zeros(1, config.channels, side, side)
-        real[:, :, before : before + config.size, before : before + config.size] = 1
-        return F.pixel_unshuffle(real, 2).contiguous(memory_format=torch.channels_last)
+        real = torch.ones(1, self.config.channels, self.config.size, self.config.size)
+        return F.pixel_unshuffle(F.pad(real, self.config.edge), 2).contiguous(
+            memory_format=torch.channels_last
+        )
 
     def to_images(self, blocks: Tensor) -> Tensor:
         """Blocks N×4C×h×w → images N×C×H×W in [-1, 1], without what was padded."""
         images = F.pixel_shuffle(blocks, 2).clamp(-1, 1)
-        before, size = (self.config.padded - self.config.size) // 2, self.config.size
+        before, size = self.config.edge[0], self.config.size
         return images[:, :, before : before + size, before : before + size]
 
     def encode(self, blocks: Tensor) -> Latent:

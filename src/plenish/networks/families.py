@@ -12,15 +12,14 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
+from plenish.configuration import build_config
 from plenish.datasets.schema import LabelSchema
-from plenish.errors import InputError, coerce_type, unknown
+from plenish.errors import InputError, first_line, unknown
 
 if TYPE_CHECKING:
     from plenish.networks.sampler import Sampler, SamplerConfig
 
 GROUP = "plenish.families"
-OF_THE_DATA = ("size", "channels", "labels")
-"""Configuration that follows from the training data and is no option."""
 BUILT_IN = {
     name: EntryPoint(name, f"plenish.networks.gan.{name.replace('-', '_')}:FAMILY", GROUP)
     for name in ("dcgan", "progan", "r3gan", "sagan", "stylegan2", "vanilla", "wgan-gp")
@@ -90,9 +89,9 @@ def _load(entry: EntryPoint, name: str) -> Any:
     except Exception as error:
         if name in BUILT_IN:
             raise
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(
-            f"The family '{name}' of the package {_package(name)} cannot be loaded ({reason}), {_FIX}."
+            f"The family '{name}' of the package {_package(name)} cannot be loaded "
+            f"({type(error).__name__}: {first_line(error)}), {_FIX}."
         ) from error
 
 
@@ -100,20 +99,11 @@ def network_config(name: str, options: Mapping[str, Any]) -> Any:
     """The family's configuration, a SamplerConfig, from plain options.
 
     Raises:
-        InputError: an option the family does not have, with the nearest one.
+        InputError: an option the family does not have, with the nearest one, or a value of another type.
     """
-    made = family(name).config
-    known = [field.name for field in dataclasses.fields(made)]
-    for option in options:
-        if option not in known:
-            raise unknown(f"{name} network option", option, [key for key in known if key not in OF_THE_DATA])
-    values = dict(options)
-    for field in dataclasses.fields(made):
-        if field.name in values and field.default is not dataclasses.MISSING:
-            values[field.name] = coerce_type(f"network.{field.name}", values[field.name], field.default)
-    if isinstance(values.get("labels"), Mapping):
-        values["labels"] = LabelSchema.from_dict(values["labels"])
-    return made(**values)
+    labels = options.get("labels")
+    schema = {"labels": LabelSchema.from_dict(labels)} if isinstance(labels, Mapping) else {}
+    return build_config(family(name).config, {**options, **schema}, "network")
 
 
 def build_sampler(name: str, options: Mapping[str, Any]) -> Sampler:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -49,23 +50,22 @@ def world() -> int:
 
 
 @contextlib.contextmanager
-def sharing(rank: int, world: int) -> Iterator[None]:
+def _within(share: Share) -> Iterator[None]:
+    token = _SHARE.set(share)
+    try:
+        yield
+    finally:
+        _SHARE.reset(token)
+
+
+def sharing(rank: int, world: int) -> AbstractContextManager[None]:
     """Let batches within the block be this process's slices of whole ones."""
-    token = _SHARE.set(Share(rank, world))
-    try:
-        yield
-    finally:
-        _SHARE.reset(token)
+    return _within(Share(rank, world))
 
 
-@contextlib.contextmanager
-def parts(number: int) -> Iterator[None]:
+def parts(number: int) -> AbstractContextManager[None]:
     """Let batches within the block be so many batches in a row."""
-    token = _SHARE.set(_SHARE.get()._replace(parts=number))
-    try:
-        yield
-    finally:
-        _SHARE.reset(token)
+    return _within(_SHARE.get()._replace(parts=number))
 
 
 # Sums over the processes

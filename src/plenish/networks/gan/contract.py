@@ -140,14 +140,9 @@ class Generator(Staged, Sampler):
         self.register_buffer("w_mean", torch.zeros(self.w_dim))
 
     @property
-    def z_dim(self) -> int:
-        """Length of z."""
-        return self.config.z_dim
-
-    @property
     def z_shape(self) -> tuple[int, ...]:
         """Shape of one z."""
-        return (self.z_dim,)
+        return (self.config.z_dim,)
 
     @property
     def prior_name(self) -> str:
@@ -157,7 +152,7 @@ class Generator(Staged, Sampler):
     def sample_prior(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw z, n×z_dim, from the network's own prior on the generator's device."""
         if self.config.prior == "uniform":
-            return torch.rand(n, self.z_dim, generator=rng, device=rng.device).mul_(2).sub_(1)
+            return torch.rand(n, *self.z_shape, generator=rng, device=rng.device).mul_(2).sub_(1)
         return super().sample_prior(n, rng)
 
     def sample(self, z: Tensor, y: Tensor | None = None, *, seed: int = 0, **options: Any) -> Tensor:
@@ -186,7 +181,7 @@ class Generator(Staged, Sampler):
 
     def mapping(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Z, N×z_dim (and y, N×K) → w, N×num_ws×w_dim. Here z itself, the edit space of z-space families."""
-        return z[:, None, :].expand(-1, self.num_ws, -1)
+        return z[:, None].expand(-1, self.num_ws, -1)
 
     def truncate(self, w: Tensor, psi: float) -> Tensor:
         """Pull w towards its mean; psi 1 leaves it, 0 is the mean (StyleGAN, Karras et al. 2019)."""

@@ -9,7 +9,9 @@ generator's input, and the features behind the discriminator's first convolution
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,12 @@ from plenish.networks.convolution import Downsampling, Upsampling
 from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, PlainConfig, join_labels
 from plenish.networks.layers import INITIALISATIONS, initialise, norm_parts
 
-NORMS = ("batch", "spectral", "instance", "none")
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "spectral": nn.Identity,
+    "instance": functools.partial(nn.InstanceNorm2d, affine=True),
+    "none": nn.Identity,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +48,7 @@ class DCGANConfig(PlainConfig):
     """
 
     kernel: int = option(4, choices=(4, 5))
-    d_norm: str = option("batch", choices=NORMS)
+    d_norm: str = option("batch", choices=tuple(NORMS))
     init: str = option("normal", choices=INITIALISATIONS)
 
 
@@ -71,12 +78,6 @@ class DCGANGenerator(Generator):
         return torch.tanh(self.ups[-1](h).float())
 
 
-def _norm(kind: str, width: int) -> nn.Module:
-    if kind == "batch":
-        return nn.BatchNorm2d(width)
-    return nn.InstanceNorm2d(width, affine=True) if kind == "instance" else nn.Identity()
-
-
 class DCGANDiscriminator(Discriminator):
     """Strided convolutions, the label's maps behind the first, a linear head."""
 
@@ -90,7 +91,7 @@ class DCGANDiscriminator(Discriminator):
             Downsampling(a, b, config.kernel, bias=config.d_norm in ("none", "spectral"))
             for a, b in zip(joined[:-1], widths[1:], strict=True)
         )
-        self.norms = nn.ModuleList(_norm(config.d_norm, width) for width in widths[1:])
+        self.norms = nn.ModuleList(NORMS[config.d_norm](width) for width in widths[1:])
         self.head = nn.Linear(widths[-1] * config.base**2, 1)
         self.dropout, self.slope = config.dropout, config.slope
         initialise(self, config.init)
