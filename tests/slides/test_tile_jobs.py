@@ -15,47 +15,40 @@ from plenish.errors import InputError
 from plenish.parallel import executor
 from plenish.slides.planning import Plan
 from plenish.slides.slide_list import SlideEntry
-from plenish.slides.tile_jobs import (
-    JobContext,
-    PlanJob,
-    TileJob,
-    TileResult,
-    TileWorker,
-    map_plans,
-    map_tiles,
-)
-from plenish.slides.tiling_config import TilingConfig
+from plenish.slides.tile_jobs import TileJob, TileResult, TileWorker, map_plans, map_tiles
+from plenish.slides.tiling_config import OutputOptions, TilingConfig
 
 from .conftest import tiling_config
 
 
 @pytest.fixture
-def context() -> JobContext:
-    return JobContext(tiling_config(size=64, min_tissue=0, max_pen=0.9))
+def config() -> TilingConfig:
+    return tiling_config(size=64, min_tissue=0, max_pen=0.9)
 
 
 def entry_of(path: Path) -> SlideEntry:
     return SlideEntry(path, path.stem, path.name)
 
 
-def plan(entry: SlideEntry, file: Path, context: JobContext, workers: int = 1) -> Rejection | None:
-    with executor(workers, TileWorker, (context,)) as pool:
-        [(_, rejection)] = map_plans(pool, [PlanJob(entry, file, file.with_name("none.png"))])
-    return rejection
+def plan(entry: SlideEntry, config: TilingConfig, workers: int = 1) -> Plan | Rejection:
+    with executor(workers, TileWorker, (config, entry.path.with_name("out"))) as pool:
+        [(_, made)] = map_plans(pool, [entry])
+    return made
 
 
-def jobs_of(path: Path, context: JobContext) -> list[TileJob]:
+def jobs_of(path: Path, config: TilingConfig) -> list[TileJob]:
     """The slide's tiles in jobs of five."""
-    assert plan(entry_of(path), path.with_suffix(".npz"), context) is None
-    made = Plan.load(path.with_suffix(".npz"))
-    tiles = list(zip(made.rows.tolist(), made.columns.tolist()))
-    return [TileJob(entry_of(path), made.grid, tiles[i : i + 5], i) for i in range(0, len(tiles), 5)]
+    made = plan(entry_of(path), config)
+    assert isinstance(made, Plan)
+    return [TileJob(entry_of(path), made.take(slice(i, i + 5))) for i in range(0, len(made), 5)]
 
 
-def read(jobs: list[TileJob], context: JobContext, workers: int) -> list[TileResult]:
-    with executor(workers, TileWorker, (context,)) as pool:
-        found = list(map_tiles(pool, jobs, context.config.grid.size))
-    assert [job for job, _ in found] == jobs
+def read(
+    jobs: list[TileJob], config: TilingConfig, workers: int, *output: Path | OutputOptions
+) -> list[TileResult]:
+    with executor(workers, TileWorker, (config, *output)) as pool:
+        found = list(map_tiles(pool, jobs, config.grid.size))
+    assert all(job is given for (job, _), given in zip(found, jobs, strict=True))
     return [result for _, result in found]
 
 
@@ -64,18 +57,18 @@ def kinds(result: TileResult) -> list[str | None]:
     return [tile.kind if isinstance(tile, Rejection) else None for tile in result.tiles]
 
 
-def test_results_come_in_order_and_do_not_depend_on_workers(make_slide, context: JobContext) -> None:
-    jobs = jobs_of(make_slide(), context)
-    for one, other in zip(read(jobs, context, 1), read(jobs, context, 3), strict=True):
+def test_results_come_in_order_and_do_not_depend_on_workers(make_slide, config: TilingConfig) -> None:
+    jobs = jobs_of(make_slide(), config)
+    for one, other in zip(read(jobs, config, 1), read(jobs, config, 3), strict=True):
         assert one.tiles == other.tiles
         np.testing.assert_array_equal(one.pixels, other.pixels)
 
 
 def test_a_tile_that_ends_a_worker_is_found_and_rejected(
-    make_slide, tmp_path: Path, context: JobContext, monkeypatch: pytest.MonkeyPatch
+    make_slide, tmp_path: Path, config: TilingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_slide()
-    jobs = jobs_of(path, context)
+    jobs = jobs_of(path, config)
     with tifffile.TiffFile(path) as file:
         offset = file.pages[0].dataoffsets[2]
     (tmp_path / "sitecustomize.py").write_text(
@@ -83,7 +76,7 @@ def test_a_tile_that_ends_a_worker_is_found_and_rejected(
         f"os.pread = lambda file, n, at: os._exit(7) if at == {offset} else read(file, n, at)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    result, after = read(jobs[:2], context, 2)
+    result, after = read(jobs[:2], config, 2)
     assert kinds(result) == [None, None, "crash", None, None]
     assert result.tiles[2].detail["exit_status"] == 7
     assert len(result.pixels) == 4
@@ -91,33 +84,36 @@ def test_a_tile_that_ends_a_worker_is_found_and_rejected(
 
 
 def test_whatever_a_slide_makes_libraries_raise_is_a_rejection(
-    make_slide, tmp_path: Path, context: JobContext, capfd: pytest.CaptureFixture[str]
+    make_slide, tmp_path: Path, config: TilingConfig, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    jobs = jobs_of(make_slide(), context)
+    jobs = jobs_of(make_slide(), config)
     # A column that is not a number stands for any unforeseen error.
-    broken = dataclasses.replace(jobs[0], tiles=[*jobs[0].tiles[:2], (0, None)])  # type: ignore[list-item]
+    columns = np.array([0, 1, None])
+    broken = dataclasses.replace(
+        jobs[0], plan=dataclasses.replace(jobs[0].plan.take(slice(3)), columns=columns)
+    )
     wrong = dataclasses.replace(jobs[0].slide, mpp="half")  # type: ignore[arg-type]
-    scaled = JobContext(tiling_config(size=64, mpp=0.5))
+    scaled = tiling_config(size=64, mpp=0.5)
     gone = dataclasses.replace(jobs[0], slide=entry_of(Path("gone.svs")))
     for workers in (1, 2):
-        result, lost = read([broken, gone], context, workers)
+        result, lost = read([broken, gone], config, workers)
         assert kinds(result) == [None, None, "tile"]
         assert "TypeError" in result.tiles[2].detail["reason"]
         assert kinds(lost) == ["tile"] * 5
-        rejection = plan(wrong, tmp_path / "other.npz", scaled, workers)
-        assert rejection is not None
+        rejection = plan(wrong, scaled, workers)
+        assert isinstance(rejection, Rejection)
         assert rejection.kind == "slide"
     assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_cannot_be_written_is_an_error(
-    make_slide, tmp_path: Path, context: JobContext, workers: int
+    make_slide, tmp_path: Path, config: TilingConfig, workers: int
 ) -> None:
-    path = make_slide()
-    (tmp_path / "plan.npz").write_bytes(b"")
-    with pytest.raises(InputError, match="in-a-file"):
-        plan(entry_of(path), tmp_path / "plan.npz" / "in-a-file.npz", context, workers)
+    jobs = jobs_of(make_slide(), config)
+    (tmp_path / "out.partial").write_bytes(b"")
+    with pytest.raises(InputError, match=r"out\.partial"):
+        read(jobs, config, workers, tmp_path / "out", OutputOptions("png"))
 
 
 def _reading(pid: int) -> bool:
@@ -125,10 +121,10 @@ def _reading(pid: int) -> bool:
     return any(str(fd.readlink()).endswith("slide.tif") for fd in Path(f"/proc/{pid}/fd").iterdir())
 
 
-def test_a_worker_that_is_killed_is_replaced(make_slide, context: JobContext) -> None:
-    jobs = jobs_of(make_slide(), context) * 3
-    with executor(2, TileWorker, (context,)) as pool:
-        results = map_tiles(pool, jobs, context.config.grid.size)
+def test_a_worker_that_is_killed_is_replaced(make_slide, config: TilingConfig) -> None:
+    jobs = jobs_of(make_slide(), config) * 3
+    with executor(2, TileWorker, (config,)) as pool:
+        results = map_tiles(pool, jobs, config.grid.size)
         first = next(results)
         threads = Path("/proc/self/task").glob("*/children")
         children = [int(pid) for listed in threads for pid in listed.read_text().split()]
@@ -137,12 +133,12 @@ def test_a_worker_that_is_killed_is_replaced(make_slide, context: JobContext) ->
         assert busy
         os.kill(busy[0], signal.SIGKILL)
         found = [first, *results]
-    assert [len(result.pixels) for _, result in found] == [len(job.tiles) for job in jobs]
+    assert [len(result.pixels) for _, result in found] == [len(job.plan) for job in jobs]
 
 
-def test_a_slide_that_is_gone_is_a_rejection(tmp_path: Path, context: JobContext) -> None:
-    rejection = plan(entry_of(tmp_path / "gone.svs"), tmp_path / "p.npz", context, 2)
-    assert rejection is not None
+def test_a_slide_that_is_gone_is_a_rejection(tmp_path: Path, config: TilingConfig) -> None:
+    rejection = plan(entry_of(tmp_path / "gone.svs"), config, 2)
+    assert isinstance(rejection, Rejection)
     assert (rejection.source, rejection.kind) == ("gone.svs", "slide")
 
 

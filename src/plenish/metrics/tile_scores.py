@@ -31,7 +31,7 @@ from plenish.slides.reader import Slide, open_slide, require_libraries
 from plenish.slides.remarks import Remark
 from plenish.slides.restain import Restain, restain_like
 from plenish.slides.slide_list import SlideEntry
-from plenish.slides.tile_jobs import JobContext, TileWorker, map_tiles, tile_jobs
+from plenish.slides.tile_jobs import TileWorker, map_tiles, tile_jobs
 from plenish.slides.tiling_config import TilingConfig
 from plenish.slides.tissue import slide_tissue
 from plenish.slides.trained_tiles import TileOverrides, TrainedTiles, trained_tiles
@@ -123,23 +123,19 @@ def _score_tiles(
     Tiles are read by processes that never load torch, and only a few batches are in memory at a time.
     """
     found = {column.name: np.full(len(plan), np.nan) for column in scorer.columns}
-    lost = [""] * len(plan)
+    lost: list[str] = []
     with (
         progress("score", len(plan), "tiles") as bar,
-        executor(workers, TileWorker, (JobContext(config),)) as pool,
+        executor(workers, TileWorker, (config,)) as pool,
     ):
         for job, result in map_tiles(pool, tile_jobs(entry, plan), config.grid.size):
-            kept = []
-            for i, tile in enumerate(result.tiles, job.start):
-                if isinstance(tile, Rejection):
-                    lost[i] = describe(tile)
-                else:
-                    kept.append(i)
+            lost += [describe(tile) if isinstance(tile, Rejection) else "" for tile in result.tiles]
+            kept = [i for i in range(len(lost) - len(job.plan), len(lost)) if not lost[i]]
             if kept:
                 images = restain(result.pixels) if restain else result.pixels
                 for name, values in scorer(images).items():
                     found[name][kept] = values
-            bar.advance(len(job.tiles))
+            bar.advance(len(job.plan))
     if all(lost):
         raise InputError(f"No tile of {entry.path} could be scored; of the first: {lost[0]}.")
     return found, lost
@@ -149,7 +145,7 @@ def _table(
     entry: SlideEntry, plan: Plan, scores: Mapping[str, NDArray[np.float64]], lost: Sequence[str]
 ) -> pd.DataFrame:
     """A row a tile: its place (x, y, side: pixels of level 0), tissue, annotations and scores."""
-    boxes, n = plan.grid.boxes(plan.rows, plan.columns), len(plan)
+    boxes, n = plan.boxes, len(plan)
     rows = pd.DataFrame(
         {
             "slide": np.full(n, entry.name, object), "row": plan.rows, "col": plan.columns, "x": boxes[:, 0],
@@ -244,7 +240,7 @@ def _draw_scores(
 ) -> Image.Image:
     """Paint the scores over the slide; returns the colour bar."""
     scale = colour_scale(values, column.kind, None if limits is None else (limits[0], limits[1]))
-    boxes = plan.grid.boxes(plan.rows, plan.columns)
+    boxes = plan.boxes
     height, width = canvas.pixels.shape[:2]
     paint(canvas, spread(values, boxes, (height, width), canvas.downsample), scale)
     return colour_bar(width, canvas.letters, scale, f"{column.name}: {column.about}")

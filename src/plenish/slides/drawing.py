@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import itertools
 from collections.abc import Callable, Sequence
@@ -71,36 +72,22 @@ def _accept(
     Returns:
         Positions among the N of the tiles that are chosen.
     """
-    enough = len(slides) if how.per_class is None else how.per_class
-    if passing is None:
-        several = np.arange(len(slides)) if how.per_slide is None else _first_of_each(slides, how.per_slide)
-        return several[:enough]
-    of_slide: dict[int, int] = {}
-    accepted = at = 0
+    enough, most = how.per_class or len(slides), how.per_slide or len(slides)
+    remaining = iter(range(len(slides)))
+    of_slide: collections.Counter[int] = collections.Counter()
+    accepted = 0
     chosen: list[int] = []
-    while accepted < enough and at < len(slides):
+    while accepted < enough:
         missing = enough - accepted
-        batch: list[int] = []
-        while at < len(slides) and len(batch) < min(_BATCH, missing + missing // 4 + 16):
-            if how.per_slide is None or of_slide.get(int(slides[at]), 0) < how.per_slide:
-                batch.append(at)
-            at += 1
-        passed = passing([(int(slides[i]), int(tiles[i])) for i in batch])
-        for i, passes in zip(batch, passed, strict=True):
-            mine = int(slides[i])
-            full = how.per_slide is not None and of_slide.get(mine, 0) >= how.per_slide
-            if full or accepted >= enough:
-                continue
-            chosen.append(i)
-            if passes:
-                accepted += 1
-                of_slide[mine] = of_slide.get(mine, 0) + 1
+        wanted = (i for i in remaining if of_slide[int(slides[i])] < most)
+        batch = list(itertools.islice(wanted, min(_BATCH, missing + missing // 4 + 16)))
+        if not batch:
+            break
+        picks = [(int(slides[i]), int(tiles[i])) for i in batch]
+        passed = passing(picks) if passing else itertools.repeat(True)
+        for i, (slide, _), passes in zip(batch, picks, passed):
+            if of_slide[slide] < most and accepted < enough:
+                chosen.append(i)
+                of_slide[slide] += passes
+                accepted += passes
     return np.array(chosen, np.intp)
-
-
-def _first_of_each(slides: NDArray[np.intp], most: int) -> NDArray[np.intp]:
-    """Positions, ascending, of the first so many of each slide."""
-    order = np.argsort(slides, kind="stable")
-    _, starts, counts = np.unique(slides[order], return_index=True, return_counts=True)
-    place = np.arange(len(slides)) - np.repeat(starts, counts)
-    return np.asarray(np.sort(order[place < most]), np.intp)

@@ -56,7 +56,17 @@ class Plan:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, chosen: NDArray[np.integer]) -> Plan:
+    @property
+    def tiles(self) -> list[tuple[int, int]]:
+        """Row and column of each."""
+        return list(zip(self.rows.tolist(), self.columns.tolist()))
+
+    @property
+    def boxes(self) -> NDArray[np.float64]:
+        """Where they lie, N×4 (left, top, right, bottom), pixels of level 0."""
+        return self.grid.boxes(self.rows, self.columns)
+
+    def take(self, chosen: NDArray[np.integer] | slice) -> Plan:
         """Some of the tiles, by index."""
         return dataclasses.replace(self, **{name: getattr(self, name)[chosen] for name in _ARRAYS})
 
@@ -141,7 +151,7 @@ def _tissue(
         um_per_pixel = None if mpp is None else mpp * downsample
         raise no_tissue(entry.name, rgb, config.tissue, um_per_pixel, picture)
     share = round(float(mask.mean()), 6)
-    boxes = plan.grid.boxes(plan.rows, plan.columns)
+    boxes = plan.boxes
     tissue = box_coverage(with_rim(mask), boxes, downsample)
     if not slide.unreadable:
         return tissue, share, []
@@ -178,7 +188,7 @@ def _annotated(slide: Slide, plan: Plan, file: Path, config: TilingConfig, mpp: 
         facts["annotated_mm2"] = mm2
     coverage = plan.coverage
     if found.labels:
-        shares = found.coverage(plan.grid.boxes(plan.rows, plan.columns))
+        shares = found.coverage(plan.boxes)
         coverage = np.stack([shares[label] for label in found.labels], 1)
     remarks = [*plan.remarks, *(dataclasses.replace(remark, slide=slide.name) for remark in found.remarks)]
     plan = dataclasses.replace(plan, facts=facts, remarks=remarks, coverage=coverage, labels=found.labels)

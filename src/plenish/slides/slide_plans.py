@@ -21,11 +21,11 @@ from plenish.slides.annotations import refuse_unknown_labels
 from plenish.slides.drawing import Pick, draw
 from plenish.slides.planning import Plan
 from plenish.slides.slide_list import SlideEntry, SlideList
-from plenish.slides.tile_jobs import PlanJob, TileJob, TileWorker, map_plans, map_tiles, tile_jobs
+from plenish.slides.tile_jobs import TileJob, TileWorker, map_plans, map_tiles, tile_jobs
 from plenish.slides.tiling_config import DrawOptions, TilingConfig
 
 _NAMED = 5
-_TIMES, _DRAWN = "modified.json", "draw.npz"
+_TIMES, _REJECTED, _DRAWN = "modified.json", "rejected.json", "draw.npz"
 
 
 @dataclasses.dataclass
@@ -56,17 +56,11 @@ class PlannedSlide:
         return plan if self.chosen is None else plan.take(self.chosen)
 
     @property
-    def items(self) -> int:
-        """What the DatasetWriter counts of this slide: its tiles, or its rejection."""
-        return 1 if self.rejection else self.count
-
-    @property
     def labels(self) -> tuple[str, ...]:
         """The annotation labels on it."""
         return () if self.plan is None else self.plan.labels
 
 
-@dataclasses.dataclass(frozen=True)
 class Tiling:
     """What is to be tiled, and how.
 
@@ -76,47 +70,48 @@ class Tiling:
         config: of the tiling.
         draw: how many tiles are kept.
         labelled: whether the table labels whole slides.
+        partial: the Dataset while it is not finished.
+        folder: where plans are kept.
+        slides: all of them, with their plans once these are made.
     """
 
-    out: Path
-    listed: SlideList
-    config: TilingConfig
-    draw: DrawOptions
-    labelled: bool
-
-    @property
-    def partial(self) -> Path:
-        """The Dataset while it is not finished."""
-        return self.out.with_name(self.out.name + ".partial")
-
-    @property
-    def folder(self) -> Path:
-        """Where plans are kept."""
-        return self.partial / "plans"
+    def __init__(
+        self, out: Path, listed: SlideList, config: TilingConfig, draw: DrawOptions, labelled: bool
+    ) -> None:
+        """Nothing is planned yet."""
+        self.out, self.listed, self.config, self.draw, self.labelled = out, listed, config, draw, labelled
+        self.partial = out.with_name(out.name + ".partial")
+        self.folder = self.partial / "plans"
+        self.slides = [
+            PlannedSlide(entry, self.folder / f"{i:05d}.npz", entry.rejection)
+            for i, entry in enumerate(listed.entries)
+        ]
+        self._annotated = any(entry.annotations for entry in listed.entries)
 
     def label(self, slide: PlannedSlide, code: int) -> str | None:
         """A tile's label by the position of its annotation; -1 is none."""
         if self.labelled:
             return slide.entry.label
-        if not self.annotated:
+        if not self._annotated:
             return None
         return slide.labels[code] if code >= 0 else self.config.labels.background
 
     @property
-    def annotated(self) -> bool:
-        """Whether any slide has annotations."""
-        return any(entry.annotations for entry in self.listed.entries)
+    def usable(self) -> list[PlannedSlide]:
+        """The slides that are not rejected."""
+        return [slide for slide in self.slides if slide.rejection is None]
 
-    def classes(self, slides: Sequence[PlannedSlide]) -> tuple[str, ...]:
+    @property
+    def classes(self) -> tuple[str, ...]:
         """The labels that have tiles: background first, then by priority, then by name."""
-        found = {label for slide in slides for label in slide.counts if label}
-        first = (self.config.labels.background, *self.config.rules.priority) if self.annotated else ()
+        found = {label for slide in self.slides for label in slide.counts if label}
+        first = (self.config.labels.background, *self.config.rules.priority) if self._annotated else ()
         return tuple(name for name in dict.fromkeys((*first, *sorted(found))) if name in found)
 
-
-def annotated_labels(slides: Sequence[PlannedSlide]) -> tuple[str, ...]:
-    """All annotation labels, each a column of coverage."""
-    return tuple(sorted({label for slide in slides for label in slide.labels}))
+    @property
+    def annotated_labels(self) -> tuple[str, ...]:
+        """All annotation labels, each a column of coverage."""
+        return tuple(sorted({label for slide in self.slides for label in slide.labels}))
 
 
 def refuse_changed(tiling: Tiling) -> None:
@@ -127,12 +122,11 @@ def refuse_changed(tiling: Tiling) -> None:
     """
     file = tiling.folder / _TIMES
     before = files.read_json(file) if file.exists() else {}
-    for i, entry in enumerate(tiling.listed.entries):
-        planned = (tiling.folder / f"{i:05d}.npz").exists() and entry.name in before
-        if planned and before[entry.name] != _modified(entry.path):
+    for slide in tiling.slides:
+        name, path = slide.entry.name, slide.entry.path
+        if slide.file.exists() and name in before and before[name] != _modified(path):
             raise InputError(
-                f"{entry.path} has changed since this tiling was started; remove {tiling.partial} to start "
-                "again."
+                f"{path} has changed since this tiling was started; remove {tiling.partial} to start again."
             )
 
 
@@ -140,7 +134,7 @@ def _modified(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
 
 
-def plan_slides(tiling: Tiling, pool: Executor[TileWorker], retry: bool) -> list[PlannedSlide]:
+def plan_slides(tiling: Tiling, pool: Executor[TileWorker], retry: bool) -> None:
     """Plan all slides that are not planned yet.
 
     Args:
@@ -151,80 +145,71 @@ def plan_slides(tiling: Tiling, pool: Executor[TileWorker], retry: bool) -> list
     Raises:
         InputError: no slide can be tiled, or an option names a label that no annotation has.
     """
-    folder, entries = tiling.folder, tiling.listed.entries
+    folder, slides = tiling.folder, tiling.slides
     folder.mkdir(exist_ok=True)
-    files.write_json(folder / _TIMES, {entry.name: _modified(entry.path) for entry in entries})
-    slides = [PlannedSlide(one, folder / f"{i:05d}.npz", one.rejection) for i, one in enumerate(entries)]
-    jobs = []
-    for slide in slides:
-        rejected = slide.file.with_suffix(".json")
-        if retry and not (folder / _DRAWN).exists():
-            rejected.unlink(missing_ok=True)
-        if slide.rejection is None and not slide.file.exists() and not rejected.exists():
-            picture = tiling.out.with_name(f"{tiling.out.name}.no-tissue.{slide.entry.name}.png")
-            jobs.append(PlanJob(slide.entry, slide.file, picture))
-    with progress("plan slides", len(slides), "slides", done=len(slides) - len(jobs)) as bar:
-        for job, rejection in map_plans(pool, jobs):
-            if rejection is not None:
-                files.write_json(job.file.with_suffix(".json"), dataclasses.asdict(rejection))
+    times = {slide.entry.name: _modified(slide.entry.path) for slide in slides}
+    files.write_json(folder / _TIMES, times)
+    again = retry and not (folder / _DRAWN).exists()
+    known = {} if again or not (folder / _REJECTED).exists() else files.read_json(folder / _REJECTED)
+    for slide in tiling.usable:
+        if slide.entry.name in known:
+            slide.rejection = Rejection(**known[slide.entry.name])
+    todo = [slide for slide in tiling.usable if not slide.file.exists()]
+    with progress("plan slides", len(slides), "slides", done=len(slides) - len(todo)) as bar:
+        for slide, (_, plan) in zip(todo, map_plans(pool, (slide.entry for slide in todo))):
+            if isinstance(plan, Rejection):
+                slide.rejection = plan
+            else:
+                plan.save(slide.file)
             bar.advance(1)
-    for slide in slides:
-        rejected = slide.file.with_suffix(".json")
-        if slide.rejection is None and rejected.exists():
-            slide.rejection = Rejection(**files.read_json(rejected))
-        elif slide.rejection is None:
-            plan = Plan.load(slide.file)
-            slide.plan, slide.count = plan.take(np.empty(0, np.intp)), len(plan)
-            for code, count in zip(*np.unique(plan.classes(tiling.config.labels), return_counts=True)):
-                slide.counts[tiling.label(slide, code) or ""] += int(count)
-    _refuse_if_none(slides)
-    names = [one.plan.facts.get("annotation_names") for one in slides if one.plan is not None]
-    read = [found for found in names if found is not None]
-    if read:
-        refuse_unknown_labels(itertools.chain(*read), tiling.config.rules)
-    return slides
+    rejected = {slide.entry.name: slide.rejection for slide in slides if slide.rejection is not None}
+    files.write_json(folder / _REJECTED, {name: dataclasses.asdict(one) for name, one in rejected.items()})
+    _refuse_if_all(list(rejected.values()), len(slides))
+    names: list[str] | None = None
+    for slide in tiling.usable:
+        plan = Plan.load(slide.file)
+        slide.plan, slide.count = plan.take(slice(0)), len(plan)
+        for code, count in zip(*np.unique(plan.classes(tiling.config.labels), return_counts=True)):
+            slide.counts[tiling.label(slide, code) or ""] += int(count)
+        if "annotation_names" in plan.facts:
+            names = [*(names or ()), *plan.facts["annotation_names"]]
+    if names is not None:
+        refuse_unknown_labels(names, tiling.config.rules)
 
 
-def _refuse_if_none(slides: Sequence[PlannedSlide]) -> None:
+def _refuse_if_all(rejections: Sequence[Rejection], slides: int) -> None:
     """Refuse when no slide can be tiled, with the reasons of the first."""
-    rejections = [slide.rejection for slide in slides if slide.rejection is not None]
-    if len(rejections) < len(slides):
+    if len(rejections) < slides:
         return
     named = "; ".join(f"{one.source}: {describe(one)}" for one in rejections[:_NAMED])
-    if len(slides) == 1:
+    if slides == 1:
         raise InputError(f"{named}.")
-    more = f"; and {len(slides) - _NAMED:,} more" if len(slides) > _NAMED else ""
-    raise InputError(f"None of the {len(slides):,} slides could be tiled. {named}{more}.")
+    more = f"; and {slides - _NAMED:,} more" if slides > _NAMED else ""
+    raise InputError(f"None of the {slides:,} slides could be tiled. {named}{more}.")
 
 
-def draw_tiles(
-    tiling: Tiling, slides: Sequence[PlannedSlide], classes: Sequence[str], pool: Executor[TileWorker]
-) -> None:
+def draw_tiles(tiling: Tiling, pool: Executor[TileWorker]) -> None:
     """Choose the tiles to read; a draw made before an interruption is kept.
 
     Args:
         tiling: what is to be done.
-        slides: all slides.
-        classes: the labels that have tiles.
         pool: asked which tiles pass the filters, where there are some.
     """
-    usable = [slide for slide in slides if slide.rejection is None]
+    usable, config = tiling.usable, tiling.config
     file = tiling.folder / _DRAWN
     if not file.exists():
-        codes = {label: code for code, label in enumerate(classes)}
+        codes = {label: code for code, label in enumerate(tiling.classes)}
         of_tiles = []
         for slide in usable:
             table = [codes.get(tiling.label(slide, code) or "", 0) for code in range(-1, len(slide.labels))]
-            of_tiles.append(np.array(table, np.int32)[slide.tiles().classes(tiling.config.labels) + 1])
-        size = tiling.config.grid.size
+            of_tiles.append(np.array(table, np.int32)[slide.tiles().classes(config.labels) + 1])
         passing = (
-            (lambda picks: _passing(usable, picks, pool, size)) if tiling.config.filters.active else None
+            (lambda picks: _passing(usable, picks, pool, config.grid.size)) if config.filters.active else None
         )
-        chosen = draw(of_tiles, [slide.entry.name for slide in usable], tiling.draw, passing)
-        aside = file.with_name("draw.partial.npz")
-        arrays: dict[str, Any] = {slide.entry.name: some for slide, some in zip(usable, chosen)}
-        np.savez(aside, **arrays)
-        aside.replace(file)
+        names = [slide.entry.name for slide in usable]
+        arrays: dict[str, Any] = dict(zip(names, draw(of_tiles, names, tiling.draw, passing)))
+        with files.atomic_file(file) as whole:
+            np.savez(whole, **arrays)
     with np.load(file, allow_pickle=False) as found:
         for slide in usable:
             slide.chosen = found[slide.entry.name]
@@ -235,15 +220,11 @@ def _passing(
     slides: Sequence[PlannedSlide], picks: Sequence[Pick], pool: Executor[TileWorker], size: int
 ) -> list[bool]:
     """Which tiles pass the filters."""
-    by_slide: dict[int, list[int]] = {}
-    for number, place in picks:
-        by_slide.setdefault(number, []).append(place)
+    read = sorted(picks)
     jobs: list[TileJob] = []
-    read: list[Pick] = []
-    for number in sorted(by_slide):
-        places = np.sort(np.array(by_slide[number]))
-        jobs += tile_jobs(slides[number].entry, slides[number].tiles().take(places), filter_only=True)
-        read += [(number, int(place)) for place in places]
+    for number, some in itertools.groupby(read, key=lambda pick: pick[0]):
+        plan = slides[number].tiles().take(np.array([place for _, place in some]))
+        jobs += tile_jobs(slides[number].entry, plan, filter_only=True)
     tiles = [tile for _, result in map_tiles(pool, jobs, size) for tile in result.tiles]
     passed = {pick: not isinstance(tile, Rejection) for pick, tile in zip(read, tiles, strict=True)}
     return [passed[pick] for pick in picks]

@@ -4,60 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plenish import files
 from plenish.datasets.rejections import Kind, Rejection
-from plenish.errors import InputError
+from plenish.errors import InputError, first_line
 from plenish.parallel import Executor, Halving
 from plenish.slides import filters
-from plenish.slides.grid import Grid
 from plenish.slides.native import SlideError, UnreadableRegion
 from plenish.slides.planning import Plan, plan_slide
 from plenish.slides.reader import Slide, open_slide
 from plenish.slides.slide_list import SlideEntry
-from plenish.slides.tiling_config import ImageFormat, TilingConfig
+from plenish.slides.tiling_config import OutputOptions, TilingConfig
 
 _AHEAD_BYTES = 64 * 2**20
 _JOB_BYTES, _JOB_TILES = 8 * 2**20, 64
-
-
-@dataclasses.dataclass(frozen=True)
-class JobContext:
-    """What all jobs of a tiling have in common.
-
-    Attributes:
-        config: of the tiling.
-        images: format of image files to write besides the pixels, or None.
-        folder: where these go.
-        quality: of JPEG files, 1 to 100.
-    """
-
-    config: TilingConfig
-    images: ImageFormat | None = None
-    folder: Path = Path()
-    quality: int = 90
-
-
-@dataclasses.dataclass(frozen=True)
-class PlanJob:
-    """A slide to plan.
-
-    Attributes:
-        slide: the slide.
-        file: to write the plan to.
-        picture: file for a picture if the slide has no tissue.
-    """
-
-    slide: SlideEntry
-    file: Path
-    picture: Path
+_NO_IMAGES = OutputOptions()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,21 +33,18 @@ class TileJob:
 
     Attributes:
         slide: the slide.
-        grid: of the slide.
-        tiles: rows and columns.
-        start: place of the first of them among the slide's tiles.
+        plan: its plan, of these tiles alone.
         filter_only: whether only the results of the filters are wanted, not the pixels.
     """
 
     slide: SlideEntry
-    grid: Grid
-    tiles: Sequence[tuple[int, int]]
-    start: int = 0
+    plan: Plan
     filter_only: bool = False
 
     def tile_name(self, row: int, column: int) -> str:
         """`<slide>_<row>_<column>`, with as many digits as the slide's last row and column have."""
-        high, wide = len(str(self.grid.rows - 1)), len(str(self.grid.columns - 1))
+        grid = self.plan.grid
+        high, wide = len(str(grid.rows - 1)), len(str(grid.columns - 1))
         return f"{self.slide.name}_{row:0{high}d}_{column:0{wide}d}"
 
     def rejected(self, tile: tuple[int, int], kind: Kind, **detail: Any) -> Rejection:
@@ -89,45 +53,40 @@ class TileJob:
         return Rejection(f"{self.slide.source}#{tile[0]}_{tile[1]}", kind, where | detail)
 
 
-class TileFacts(NamedTuple):
-    """What only a tile's pixels tell: hash, and where a filter is on, sharpness and share of ink."""
-
-    sha256: str
-    sharpness: float | None
-    pen: float | None
-
-
 @dataclasses.dataclass(frozen=True)
 class TileResult:
     """The tiles of a job.
 
     Attributes:
-        tiles: facts or rejection of each tile, in order.
+        tiles: of each tile, in order, its rejection, or the columns that only its pixels tell: sha256, and
+            where a filter is on, sharpness and share of ink.
         pixels: M×size×size×3 uint8 of those that are not rejected, in order; none with `filter_only`.
     """
 
-    tiles: list[TileFacts | Rejection]
+    tiles: list[dict[str, Any] | Rejection]
     pixels: NDArray[np.uint8]
 
 
 def tile_jobs(slide: SlideEntry, plan: Plan, start: int = 0, filter_only: bool = False) -> Iterator[TileJob]:
     """A slide's tiles as jobs, from the tile at `start`."""
+    plan = dataclasses.replace(plan, facts={}, remarks=())  # Not needed to read tiles.
     length = _tiles_a_job(plan.grid.size)
-    tiles = list(zip(plan.rows.tolist(), plan.columns.tolist()))
-    for first in range(start, len(tiles), length):
-        yield TileJob(slide, plan.grid, tiles[first : first + length], first, filter_only)
+    for first in range(start, len(plan), length):
+        yield TileJob(slide, plan.take(slice(first, first + length)), filter_only)
 
 
 class TileWorker:
     """Does jobs, and keeps the slide used last open; a context manager."""
 
-    def __init__(self, context: JobContext) -> None:
+    def __init__(self, config: TilingConfig, out: Path = Path(), output: OutputOptions = _NO_IMAGES) -> None:
         """No slide is open yet.
 
         Args:
-            context: what all jobs have in common.
+            config: of the tiling.
+            out: the Dataset to make.
+            output: which image files to write besides the pixels.
         """
-        self.context = context
+        self.config, self.out, self.output = config, out, output
         self._slide: Slide | None = None
 
     def __enter__(self) -> TileWorker:
@@ -144,19 +103,13 @@ class TileWorker:
             self._slide = open_slide(path)
         return self._slide
 
-    def plan(self, job: PlanJob) -> Rejection | None:
-        """Plan a slide into a file; the reason if it cannot be used.
-
-        Raises:
-            InputError: the file cannot be written.
-        """
+    def plan(self, slide: SlideEntry) -> Plan | Rejection:
+        """Plan a slide; the reason if it cannot be used."""
+        picture = self.out.with_name(f"{self.out.name}.no-tissue.{slide.name}.png")
         try:
-            plan = plan_slide(self._open(job.slide.path), job.slide, self.context.config, job.picture)
+            return plan_slide(self._open(slide.path), slide, self.config, picture)
         except Exception as error:  # Damaged files make libraries raise errors of any kind.
-            return job.slide.rejected("slide", reason=_problem(error))
-        with files.reporting_disk(job.file):
-            plan.save(job.file)
-        return None
+            return slide.rejected("slide", reason=_problem(error))
 
     def read(self, job: TileJob) -> TileResult:
         """Read, filter and hash tiles, and write their image files; unreadable ones are rejected.
@@ -164,73 +117,66 @@ class TileWorker:
         Raises:
             InputError: an image file cannot be written.
         """
-        pixels = np.empty((len(job.tiles), job.grid.size, job.grid.size, 3), np.uint8)
-        try:
-            slide = self._open(job.slide.path)
-        except Exception as error:  # As above.
-            reason = _problem(error)
-            return TileResult([job.rejected(tile, "tile", reason=reason) for tile in job.tiles], pixels[:0])
-        rejected: dict[tuple[int, int], Rejection] = {}
-        count = 0
-        for tile in job.tiles:
+        grid, tiles = job.plan.grid, job.plan.tiles
+        pixels = np.empty((len(tiles), grid.size, grid.size, 3), np.uint8)
+        results: dict[tuple[int, int], dict[str, Any] | Rejection] = {}
+        readable: list[tuple[int, int]] = []
+        for tile in tiles:
             try:
-                pixels[count] = job.grid.read(slide, *tile)
-                count += 1
-            except UnreadableRegion as error:
-                rejected[tile] = job.rejected(tile, "tile", reason=str(error))
+                pixels[len(readable)] = grid.read(self._open(job.slide.path), *tile)
+                readable.append(tile)
             except Exception as error:  # As above.
-                rejected[tile] = job.rejected(
-                    tile, "tile", reason=f"it cannot be read ({_first_line(error)})"
-                )
-        readable = [tile for tile in job.tiles if tile not in rejected]
-        facts = dict(zip(readable, self._filtered(job, readable, pixels[:count])))
-        kept = [i for i, tile in enumerate(readable) if isinstance(facts[tile], TileFacts)]
-        if job.filter_only:
-            kept = []
-        elif self.context.images:
-            for i in kept:
-                self._write_image(job.tile_name(*readable[i]), pixels[i])
+                results[tile] = job.rejected(tile, "tile", reason=_problem(error))
+        kept = []
+        for i, (tile, measured) in enumerate(zip(readable, self._measured(pixels[: len(readable)]))):
+            results[tile] = self._rejection(job, tile, **measured) or measured
+            if not (job.filter_only or isinstance(results[tile], Rejection)):
+                kept.append(i)
+                measured["sha256"] = hashlib.sha256(pixels[i].data).hexdigest()
+                self._write_image(job.tile_name(*tile), pixels[i])
         return TileResult(
-            [rejected[tile] if tile in rejected else facts[tile] for tile in job.tiles],
-            pixels[kept] if len(kept) < len(pixels) else pixels,
+            [results[tile] for tile in tiles], pixels[kept] if len(kept) < len(pixels) else pixels
         )
 
-    def _filtered(
-        self, job: TileJob, tiles: Sequence[tuple[int, int]], pixels: NDArray[np.uint8]
-    ) -> Iterator[TileFacts | Rejection]:
-        options = self.context.config.filters
-        # Rounded, so that a column does not depend on the order in which a processor sums.
-        sharp = filters.sharpness(pixels).round(4) if options.min_sharpness > 0 and len(pixels) else None
-        ink = filters.pen_share(pixels).round(4) if options.max_pen < 1 and len(pixels) else None
-        for i, tile in enumerate(tiles):
-            sharpness = None if sharp is None else float(sharp[i])
-            pen = None if ink is None else float(ink[i])
-            if sharpness is not None and sharpness < options.min_sharpness:
-                yield job.rejected(tile, "blurred", sharpness=sharpness, limit=options.min_sharpness)
-            elif pen is not None and pen > options.max_pen:
-                yield job.rejected(tile, "pen", share=pen, limit=options.max_pen)
-            else:
-                digest = "" if job.filter_only else hashlib.sha256(pixels[i].data).hexdigest()
-                yield TileFacts(digest, sharpness, pen)
+    def _measured(self, pixels: NDArray[np.uint8]) -> list[dict[str, Any]]:
+        """What the filters that are on measure of each tile."""
+        options, measured = self.config.filters, [dict[str, Any]() for _ in pixels]
+        for name, is_on, measure in (
+            ("sharpness", options.min_sharpness > 0, filters.sharpness),
+            ("pen", options.max_pen < 1, filters.pen_share),
+        ):
+            if is_on and measured:
+                # Rounded, so that a column does not depend on the order in which a processor sums.
+                for one, value in zip(measured, measure(pixels).round(4).tolist()):
+                    one[name] = value
+        return measured
+
+    def _rejection(
+        self, job: TileJob, tile: tuple[int, int], sharpness: float = np.inf, pen: float = 0.0
+    ) -> Rejection | None:
+        options = self.config.filters
+        if sharpness < options.min_sharpness:
+            return job.rejected(tile, "blurred", sharpness=sharpness, limit=options.min_sharpness)
+        if pen > options.max_pen:
+            return job.rejected(tile, "pen", share=pen, limit=options.max_pen)
+        return None
 
     def _write_image(self, name: str, tile: NDArray[np.uint8]) -> None:
+        if self.output.images is None:
+            return
         from PIL import Image
 
-        file = io.BytesIO()
-        if self.context.images == "jpeg":
-            Image.fromarray(tile).save(file, "JPEG", quality=self.context.quality, subsampling=0)
-        else:
-            Image.fromarray(tile).save(file, "PNG", compress_level=1)
-        path = self.context.folder / f"{name}.{'jpg' if self.context.images == 'jpeg' else 'png'}"
-        with files.reporting_disk(path):
-            path.write_bytes(file.getvalue())
+        folder = self.out.with_name(f"{self.out.name}.partial") / "images"
+        path = folder / f"{name}.{'jpg' if self.output.images == 'jpeg' else 'png'}"
+        with files.reporting_disk(path):  # Each format ignores the other's options.
+            Image.fromarray(tile).save(path, quality=self.output.quality, subsampling=0, compress_level=1)
 
 
 def map_plans(
-    pool: Executor[TileWorker], jobs: Iterable[PlanJob]
-) -> Iterator[tuple[PlanJob, Rejection | None]]:
+    pool: Executor[TileWorker], slides: Iterable[SlideEntry]
+) -> Iterator[tuple[SlideEntry, Plan | Rejection]]:
     """Plan slides on worker processes, in order; see `TileWorker.plan`."""
-    return pool.map_ordered(TileWorker.plan, jobs, ahead=pool.workers, reject=_crashed_plan)
+    return pool.map_ordered(TileWorker.plan, slides, ahead=pool.workers, reject=_crashed_plan)
 
 
 def map_tiles(
@@ -256,20 +202,21 @@ def _tiles_a_job(size: int) -> int:
     return max(1, min(_JOB_TILES, _JOB_BYTES // (size**2 * 3)))
 
 
-def _crashed_plan(job: PlanJob, exit_status: int) -> Rejection:
-    return job.slide.rejected("crash", exit_status=exit_status)
+def _crashed_plan(slide: SlideEntry, exit_status: int) -> Rejection:
+    return slide.rejected("crash", exit_status=exit_status)
 
 
 def _crashed_read(job: TileJob, exit_status: int) -> TileResult:
     """The result of a job of one tile, which ends its process."""
-    nothing = np.empty((0, job.grid.size, job.grid.size, 3), np.uint8)
-    return TileResult([job.rejected(job.tiles[0], "crash", exit_status=exit_status)], nothing)
+    size, [tile] = job.plan.grid.size, job.plan.tiles
+    nothing = np.empty((0, size, size, 3), np.uint8)
+    return TileResult([job.rejected(tile, "crash", exit_status=exit_status)], nothing)
 
 
 def _halves(job: TileJob) -> list[TileJob]:
-    middle = len(job.tiles) // 2
-    parts = (job.tiles[:middle], job.tiles[middle:]) if middle else ()
-    return [dataclasses.replace(job, tiles=part) for part in parts]
+    middle = len(job.plan) // 2
+    parts = (slice(middle), slice(middle, None)) if middle else ()
+    return [dataclasses.replace(job, plan=job.plan.take(part)) for part in parts]
 
 
 def _joined(results: Sequence[TileResult]) -> TileResult:
@@ -278,16 +225,9 @@ def _joined(results: Sequence[TileResult]) -> TileResult:
 
 
 def _problem(error: Exception) -> str:
-    """Why a slide cannot be used, without its path and a full stop."""
+    """Why a slide or a tile cannot be used, without the slide's path and a full stop."""
     if isinstance(error, SlideError):
         return error.problem
-    if isinstance(error, InputError):
+    if isinstance(error, (InputError, UnreadableRegion)):
         return str(error).removesuffix(".")
-    if isinstance(error, UnreadableRegion):
-        return f"cannot be read: {error}"
-    return f"cannot be used ({_first_line(error)})"
-
-
-def _first_line(error: BaseException) -> str:
-    text = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"it cannot be read ({type(error).__name__}: {first_line(error)})"

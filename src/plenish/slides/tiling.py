@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import itertools
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from plenish import files
 from plenish import settings as common
@@ -21,19 +21,11 @@ from plenish.errors import InputError
 from plenish.parallel import Executor, executor
 from plenish.progress import progress, warn
 from plenish.slides.annotations import find_annotations, has_annotations, unmatched_files
-from plenish.slides.planning import Plan
 from plenish.slides.reader import require_libraries
 from plenish.slides.remarks import Remark
 from plenish.slides.slide_list import SlideList, list_slides
-from plenish.slides.slide_plans import (
-    PlannedSlide,
-    Tiling,
-    annotated_labels,
-    draw_tiles,
-    plan_slides,
-    refuse_changed,
-)
-from plenish.slides.tile_jobs import JobContext, TileJob, TileResult, TileWorker, map_tiles, tile_jobs
+from plenish.slides.slide_plans import PlannedSlide, Tiling, draw_tiles, plan_slides, refuse_changed
+from plenish.slides.tile_jobs import TileJob, TileResult, TileWorker, map_tiles, tile_jobs
 from plenish.slides.tiling_config import (
     DrawOptions,
     FilterOptions,
@@ -132,20 +124,18 @@ def tile_slides(
         labels=LabelSchema(), config=_config(slides, tiling, output), licence=output.licence,
         source=files.printable(str(slides.resolve())), intended_use=output.intended_use,
     )  # fmt: skip
-    context = JobContext(config, output.images, tiling.partial / "images", output.quality)
-    with writer, executor(workers, TileWorker, (context,)) as pool:
-        planned = plan_slides(tiling, pool, retry=not writer.skip)
-        classes = tiling.classes(planned)
-        writer.labels = LabelSchema("categorical", classes) if classes else LabelSchema()
-        writer.types = _column_types(tiling, planned)
+    with writer, executor(workers, TileWorker, (config, out, output)) as pool:
+        plan_slides(tiling, pool, retry=not writer.skip)
+        writer.labels = LabelSchema("categorical", tiling.classes) if tiling.classes else LabelSchema()
+        writer.types = _column_types(tiling)
         if not draw.keeps_all:
-            draw_tiles(tiling, planned, classes, pool)
+            draw_tiles(tiling, pool)
         if not writer.skip:  # A resumed tiling is not thrown away for lack of space.
-            files.require_space(out, sum(slide.count for slide in planned) * grid.size**2 * 3)
+            files.require_space(out, sum(slide.count for slide in tiling.slides) * grid.size**2 * 3)
         if output.images:
-            context.folder.mkdir(exist_ok=True)
-        _read_tiles(tiling, planned, pool, writer)
-        rows, more = summarise(tiling, planned, classes, writer)
+            (tiling.partial / "images").mkdir(exist_ok=True)
+        _read_tiles(tiling, pool, writer)
+        rows, more = summarise(tiling, writer)
         writer.extra["warnings"] = [dataclasses.asdict(remark) for remark in remarks + more]
         shutil.rmtree(tiling.folder)
     for remark in more:
@@ -218,11 +208,11 @@ def _config(source: Path, tiling: Tiling, output: OutputOptions) -> dict[str, An
     }  # fmt: skip
 
 
-def _column_types(tiling: Tiling, slides: Sequence[PlannedSlide]) -> dict[str, Any]:
+def _column_types(tiling: Tiling) -> dict[str, Any]:
     """The types of a tile's columns, so that an empty one has the same on every slide."""
     import pyarrow as pa
 
-    coverage = (f"coverage_{label}" for label in annotated_labels(slides))
+    coverage = (f"coverage_{label}" for label in tiling.annotated_labels)
     types = dict.fromkeys(("x", "y", "side", "mpp", "tissue", *coverage, "sharpness", "pen"), pa.float64())
     types |= dict.fromkeys(("row", "col", "level"), pa.int64())
     types |= dict.fromkeys(("slide", "case", "sample"), pa.string())
@@ -230,86 +220,60 @@ def _column_types(tiling: Tiling, slides: Sequence[PlannedSlide]) -> dict[str, A
     return types | {column: kinds[kind] for column, kind in tiling.listed.columns.items()}
 
 
-def _read_tiles(
-    tiling: Tiling, slides: Sequence[PlannedSlide], pool: Executor[TileWorker], writer: DatasetWriter
-) -> None:
+def _read_tiles(tiling: Tiling, pool: Executor[TileWorker], writer: DatasetWriter) -> None:
     """Read all tiles that the Dataset has not yet, and write them and all rejections in order."""
-    todo, first = _unfinished(slides, writer.skip)
-    started: collections.deque[tuple[PlannedSlide, Plan]] = collections.deque()
-    rejected = collections.deque(
-        (number, slide.rejection) for number, slide in enumerate(todo) if slide.rejection is not None
+    total, done, skip = sum(slide.count for slide in tiling.slides), 0, writer.skip
+    todo: list[tuple[PlannedSlide, int]] = []  # The slides that are not finished, and how many tiles are.
+    for slide in tiling.slides:
+        items = slide.count if slide.rejection is None else 1
+        if skip < items:
+            todo.append((slide, skip))
+        done += min(skip, slide.count)
+        skip -= min(skip, items)
+    jobs = (
+        job
+        for slide, start in todo
+        if slide.rejection is None
+        for job in tile_jobs(slide.entry, slide.tiles(), start)
     )
-    numbers = {slide.entry.name: number for number, slide in enumerate(todo)}
-
-    def jobs() -> Iterator[TileJob]:
-        for slide in todo:
-            if slide.rejection is None:
-                plan = slide.tiles()
-                for job in tile_jobs(slide.entry, plan, first if slide is todo[0] else 0):
-                    started.append((slide, plan))
-                    yield job
-
-    def reject_before(number: int) -> None:
-        while rejected and rejected[0][0] < number:
-            writer.reject(rejected.popleft()[1])
-
-    coverage = annotated_labels(slides)
-    total = sum(slide.count for slide in slides)
-    with progress("tile", total, "tiles", done=total - sum(slide.count for slide in todo) + first) as bar:
-        for job, result in map_tiles(pool, jobs(), tiling.config.grid.size):
-            slide, plan = started.popleft()
-            reject_before(numbers[slide.entry.name])
-            _write(writer, result, _rows(tiling, slide, plan, job, coverage))
-            bar.advance(len(job.tiles))
-        reject_before(len(todo))
-
-
-def _unfinished(slides: Sequence[PlannedSlide], skip: int) -> tuple[list[PlannedSlide], int]:
-    """The slides that are not finished, and how many tiles of the first are."""
-    for i, slide in enumerate(slides):
-        if skip < slide.items:
-            return list(slides[i:]), skip
-        skip -= slide.items
-    return [], 0
+    results = map_tiles(pool, jobs, tiling.config.grid.size)
+    with progress("tile", total, "tiles", done=done) as bar:
+        for slide, start in todo:
+            if slide.rejection is not None:
+                writer.reject(slide.rejection)
+            while start < slide.count:
+                job, result = next(results)
+                _write(writer, result, _rows(tiling, slide, job))
+                start += len(job.plan)
+                bar.advance(len(job.plan))
 
 
 def _write(writer: DatasetWriter, result: TileResult, rows: Sequence[dict[str, Any]]) -> None:
     """Write a job's tiles and rejections in their order."""
-    start = 0
-    for is_rejected, group in itertools.groupby(
-        zip(result.tiles, rows, strict=True), key=lambda pair: isinstance(pair[0], Rejection)
-    ):
-        ready = []
-        for tile, row in group:
-            if isinstance(tile, Rejection):
-                writer.reject(tile)
-            else:
-                ready.append(row | {key: value for key, value in tile._asdict().items() if value is not None})
-        if not is_rejected:
-            writer.add(result.pixels[start : start + len(ready)], ready)
-            start += len(ready)
+    written = 0
+    for tile, row in zip(result.tiles, rows, strict=True):
+        if isinstance(tile, Rejection):
+            writer.reject(tile)
+        else:
+            writer.add(result.pixels[written : written + 1], [row | tile])
+            written += 1
 
 
-def _rows(
-    tiling: Tiling, slide: PlannedSlide, plan: Plan, job: TileJob, coverage: Sequence[str]
-) -> list[dict[str, Any]]:
+def _rows(tiling: Tiling, slide: PlannedSlide, job: TileJob) -> list[dict[str, Any]]:
     """The table's rows of a job's tiles, without what only their pixels tell."""
-    part = slice(job.start, job.start + len(job.tiles))
-    entry, grid = slide.entry, plan.grid
-    boxes = grid.boxes(plan.rows[part], plan.columns[part])
-    shares = {label: plan.coverage[part, k].round(6) for k, label in enumerate(plan.labels)}
-    codes = plan.classes(tiling.config.labels)[part]
-    rows = []
-    for i, (row, column) in enumerate(job.tiles):
-        rows.append(
-            {
-                "id": job.tile_name(row, column), "label": tiling.label(slide, codes[i]),
-                "group": entry.group, "origin": "real", "sha256": None, "source": entry.source,
-                "slide": entry.name, "x": float(boxes[i, 0]), "y": float(boxes[i, 1]), "row": row,
-                "col": column, "side": grid.side, "mpp": grid.mpp, "level": grid.level,
-                "tissue": round(float(plan.tissue[part.start + i]), 6),
-                **{f"coverage_{one}": float(shares[one][i]) if one in shares else 0.0 for one in coverage},
-                "case": entry.case, "sample": entry.sample, **entry.metadata,
-            }
-        )  # fmt: skip
-    return rows
+    entry, plan, grid = slide.entry, job.plan, job.plan.grid
+    shares = dict(zip(plan.labels, plan.coverage.T.round(6)))
+    nowhere = np.zeros(len(plan))
+    coverage = {f"coverage_{label}": shares.get(label, nowhere) for label in tiling.annotated_labels}
+    columns = zip(plan.tiles, plan.boxes, plan.tissue, plan.classes(tiling.config.labels))
+    return [
+        {
+            "id": job.tile_name(row, column), "label": tiling.label(slide, code),
+            "group": entry.group, "origin": "real", "sha256": None, "source": entry.source,
+            "slide": entry.name, "x": float(box[0]), "y": float(box[1]), "row": row, "col": column,
+            "side": grid.side, "mpp": grid.mpp, "level": grid.level, "tissue": round(float(tissue), 6),
+            **{name: float(share[i]) for name, share in coverage.items()},
+            "case": entry.case, "sample": entry.sample, **entry.metadata,
+        }
+        for i, ((row, column), box, tissue, code) in enumerate(columns)
+    ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from plenish.datasets.rejections import Rejection, describe
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 from plenish.slides.remarks import Remark
-from plenish.slides.slide_plans import PlannedSlide, Tiling, annotated_labels
+from plenish.slides.slide_plans import PlannedSlide, Tiling
 from plenish.wording import agree
 
 _COLUMNS = (
@@ -26,15 +26,11 @@ _REASONS = {
 }  # fmt: skip
 
 
-def summarise(
-    tiling: Tiling, slides: Sequence[PlannedSlide], classes: Sequence[str], writer: DatasetWriter
-) -> tuple[list[dict[str, Any]], list[Remark]]:
+def summarise(tiling: Tiling, writer: DatasetWriter) -> tuple[list[dict[str, Any]], list[Remark]]:
     """Count what was written, also before an interruption, and write summary.csv and facts of dataset.json.
 
     Args:
         tiling: what was to be done.
-        slides: all slides.
-        classes: the labels that have tiles.
         writer: has all tiles and rejections.
 
     Returns:
@@ -46,18 +42,13 @@ def summarise(
     writer.flush()
     tiles = _written(writer.partial / "rows")
     rejections = list(writer.rejections())
-    whole = {one.detail["slide"]: one for one in rejections if "row" not in one.detail}
+    whole = [slide.rejection for slide in tiling.slides if slide.rejection is not None]
     of_tiles = [one for one in rejections if "row" in one.detail]
-    rejected: dict[str, Counter[str]] = {slide.entry.name: Counter() for slide in slides}
-    for one in of_tiles:
-        rejected[one.detail["slide"]][_column(one)] += 1
-    totals = sum(rejected.values(), Counter())
+    rejected = Counter((one.detail["slide"], _column(one)) for one in of_tiles)
+    totals = Counter(map(_column, of_tiles))
     if not tiles:
         raise InputError(_nothing_left(totals, len(whole)))
-    rows = [
-        _row(slide, whole.get(slide.entry.name), rejected[slide.entry.name], tiles, classes)
-        for slide in slides
-    ]
+    rows = [_row(slide, rejected, tiles, tiling.classes) for slide in tiling.slides]
     table = pd.DataFrame(rows, dtype=object)
     table.to_csv(writer.partial / "summary.csv", index=False, lineterminator="\r\n")
     writer.extra |= {
@@ -65,14 +56,20 @@ def summarise(
         "rows_without_slide": list(tiling.listed.rows_without_slide),
         "slides_without_row": list(tiling.listed.slides_without_row),
     }  # fmt: skip
-    remarks = [remark for slide in slides if slide.plan is not None for remark in slide.plan.remarks]
-    remarks += _rejection_remarks(whole.values(), of_tiles, totals, len(slides))
-    remarks += [
-        Remark("label-without-tiles", {"label": label})
-        for label in annotated_labels(slides)
-        if label not in classes
-    ][:1]
-    return rows, remarks + _scale_remarks(tiling, rows) + _class_remarks(tiling, slides, rows, classes)
+    remarks = [remark for slide in tiling.usable if slide.plan is not None for remark in slide.plan.remarks]
+    if whole:
+        first = {"first": whole[0].detail["slide"], "reason": describe(whole[0])}
+        remarks.append(Remark("slides-rejected", {"count": len(whole), "total": len(rows), **first}))
+    damaged = next((tile for tile in of_tiles if _column(tile) == "corrupt"), None)
+    if damaged is not None:
+        first = {"source": damaged.source, "reason": describe(damaged)}
+        remarks.append(Remark("tiles-damaged", {"count": totals["corrupt"], **first}))
+    for code, kind in (("tiles-blurred", "blurred"), ("tiles-inked", "pen")):
+        if totals[kind]:
+            remarks.append(Remark(code, {"count": totals[kind]}))
+    bare = [label for label in tiling.annotated_labels if label not in tiling.classes]
+    remarks += [Remark("label-without-tiles", {"label": label}) for label in bare[:1]]
+    return rows, remarks + _scale_remarks(tiling, rows) + _class_remarks(tiling, rows)
 
 
 def _written(folder: Path) -> Counter[tuple[str, str]]:
@@ -101,39 +98,23 @@ def _nothing_left(totals: Mapping[str, int], slides: int) -> str:
 
 
 def _row(
-    slide: PlannedSlide, rejection: Rejection | None, rejected: Counter[str],
-    tiles: Mapping[tuple[str, str], int], classes: Sequence[str],
+    slide: PlannedSlide, rejected: Mapping[tuple[str, str], int], tiles: Mapping[tuple[str, str], int],
+    classes: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
     name = slide.entry.name
     facts: dict[str, Any] = {}
     if slide.plan is not None:
         grid = slide.plan.grid
         facts = {**slide.plan.facts, "candidates": slide.counts.total(), "level": grid.level, "mpp": grid.mpp}
+    by_reason = {kind: rejected.get((name, kind), 0) for kind in _REASONS}
     row = {column: facts.get(column) for column in _COLUMNS} | {
-        "slide": name, "status": "rejected" if rejection else "tiled",
+        "slide": name, "status": "rejected" if slide.rejection else "tiled",
         "tiles": sum(count for (of, _), count in tiles.items() if of == name),
-        "rejected": rejected.total(), **{kind: rejected[kind] for kind in _REASONS},
-        "reason": describe(rejection) if rejection else None,
+        "rejected": sum(by_reason.values()), **by_reason,
+        "reason": describe(slide.rejection) if slide.rejection else None,
     }  # fmt: skip
     row |= {f"tiles_{label}": tiles.get((name, label), 0) for label in classes}
     return row | {f"mm2_{label}": area for label, area in facts.get("annotated_mm2", {}).items()}
-
-
-def _rejection_remarks(
-    slides: Iterable[Rejection], tiles: Sequence[Rejection], totals: Mapping[str, int], total: int
-) -> list[Remark]:
-    slides, remarks = list(slides), []
-    if slides:
-        first = {"first": slides[0].detail["slide"], "reason": describe(slides[0])}
-        remarks.append(Remark("slides-rejected", {"count": len(slides), "total": total, **first}))
-    damaged = next((tile for tile in tiles if _column(tile) == "corrupt"), None)
-    if damaged is not None:
-        first = {"source": damaged.source, "reason": describe(damaged)}
-        remarks.append(Remark("tiles-damaged", {"count": totals["corrupt"], **first}))
-    for code, kind in (("tiles-blurred", "blurred"), ("tiles-inked", "pen")):
-        if totals[kind]:
-            remarks.append(Remark(code, {"count": totals[kind]}))
-    return remarks
 
 
 def _scale_remarks(tiling: Tiling, rows: Sequence[Mapping[str, Any]]) -> list[Remark]:
@@ -149,15 +130,13 @@ def _scale_remarks(tiling: Tiling, rows: Sequence[Mapping[str, Any]]) -> list[Re
     return remarks
 
 
-def _class_remarks(
-    tiling: Tiling, slides: Sequence[PlannedSlide], rows: Sequence[Mapping[str, Any]], classes: Sequence[str]
-) -> list[Remark]:
+def _class_remarks(tiling: Tiling, rows: Sequence[Mapping[str, Any]]) -> list[Remark]:
     """Classes of which there are fewer tiles than were to be drawn, and why."""
     wanted, per_slide = tiling.draw.per_class, tiling.draw.per_slide
     remarks = []
-    for label in classes if wanted is not None else ():
+    for label in tiling.classes if wanted is not None else ():
         found = sum(row[f"tiles_{label}"] for row in rows)
-        most = [slide.counts[label] for slide in slides if slide.rejection is None]
+        most = [slide.counts[label] for slide in tiling.usable]
         possible = sum(count if per_slide is None else min(count, per_slide) for count in most)
         if wanted is not None and found < wanted:
             code = "class-too-small" if possible < wanted else "class-rejected"
