@@ -16,15 +16,13 @@ from PIL import Image
 from plenish.errors import InputError
 from plenish.phantom.slide_layout import make_layout
 from plenish.phantom.slide_writer import asap_xml
-from plenish.slides.annotation_files import Drawing, Drawn
 from plenish.slides.annotation_polygons import Polygons
-from plenish.slides.annotation_types import Annotations, LabelMatcher
-from plenish.slides.annotations import find_annotations, read_annotations
+from plenish.slides.annotations import Annotations, find_annotations, read_annotations
 from plenish.slides.remarks import Remark
 from plenish.slides.tiling_config import LabelRules
 
 SIZE = (1000, 800)
-NO_RULES = LabelMatcher(LabelRules())
+NO_RULES = LabelRules()
 
 
 def asap(*drawn: tuple[str, list[tuple[float, float]]], kind: str = "Polygon") -> str:
@@ -76,7 +74,7 @@ def rings(draw: st.DrawFn) -> NDArray[np.float64]:
 def test_shares_of_a_partition_add_up_to_the_polygon(
     ring: NDArray[np.float64], step: float, x: float, y: float
 ) -> None:
-    found = Polygons.of(Path("s.xml"), Drawing((Drawn("tumour", ring),), {}), NO_RULES, SIZE)
+    found = Polygons(Path("s.xml"), [("tumour", [ring])], {}, NO_RULES, SIZE)
     truth = shapely.make_valid(shapely.Polygon(ring), method="structure", keep_collapsed=False).area
     boxes = grid(step, 1100, 900) + np.array([x, y, x, y])
     total = found.coverage(boxes)["tumour"].sum() * step**2
@@ -93,11 +91,10 @@ def test_moving_polygon_and_box_together_changes_nothing(
     shift = np.array([dx, dy])
     middle = ring.mean(axis=0) + start
     box = np.array([[*middle, *(middle + side)]])
-    drawings = [
-        Drawing((Drawn("tumour", ring + by), Drawn("_2", hole + by)), {}) for by in (start, start + shift)
-    ]
-    rules = LabelMatcher(LabelRules())
-    one, other = (Polygons.of(Path("s.xml"), drawing, rules, (3000, 3000)) for drawing in drawings)
+    one, other = (
+        Polygons(Path("s.xml"), [("tumour", [ring + by]), ("_2", [hole + by])], {}, NO_RULES, (3000, 3000))
+        for by in (start, start + shift)
+    )
     moved = other.coverage(box + np.concatenate([shift, shift]))["tumour"]
     assert moved == pytest.approx(one.coverage(box)["tumour"], abs=1e-6)
 
@@ -107,8 +104,8 @@ def test_moving_polygon_and_box_together_changes_nothing(
 def test_labels_never_cover_a_place_twice(
     a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]
 ) -> None:
-    drawing = Drawing((Drawn("a", a), Drawn("b", b), Drawn("c", c)), {})
-    found = Polygons.of(Path("s.xml"), drawing, LabelMatcher(LabelRules(priority=["C"])), SIZE)
+    outlines = [("a", [a]), ("b", [b]), ("c", [c])]
+    found = Polygons(Path("s.xml"), outlines, {}, LabelRules(priority=["C"]), SIZE)
     assert found.labels == ("c", "a", "b")
     shares = sum(found.coverage(grid(37.0)).values())
     assert shares.max() <= 1 + 1e-9

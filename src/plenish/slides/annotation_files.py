@@ -6,10 +6,9 @@ three vertices are counted and left out.
 
 from __future__ import annotations
 
-import collections
-import dataclasses
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,39 +26,20 @@ Ring = NDArray[np.float64]
 
 UNNAMED = "annotated"
 """Label of outlines that have neither a group nor a class."""
+_TOO_SHORT = "outline of fewer than three vertices"
 _AREAS = ("polygon", "spline", "rectangle")
 
 
-@dataclasses.dataclass(frozen=True)
-class Drawn:
-    """One outline.
-
-    Attributes:
-        label: its group or class.
-        shell: the outer ring.
-        holes: inner rings.
-    """
-
-    label: str
-    shell: Ring
-    holes: tuple[Ring, ...] = ()
+Outlines = list[tuple[str, list[Ring]]]
+"""The group or class of each outline, its outer ring and its holes, in the order of the file."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Drawing:
-    """What a file holds.
-
-    Attributes:
-        outlines: in the order of the file.
-        ignored: what was left out, by kind, and how often.
-    """
-
-    outlines: tuple[Drawn, ...]
-    ignored: Mapping[str, int]
-
-
-def read_asap(path: Path) -> Drawing:
+def read_asap(path: Path, ignored: Counter[str]) -> Outlines:
     """Read ASAP's XML (CAMELYON16 and 17): polygons, splines by their vertices, rectangles.
+
+    Args:
+        path: the file.
+        ignored: counts what is left out, by kind.
 
     Raises:
         InputError: the file cannot be read, is damaged, of another kind, or a coordinate is not a number.
@@ -75,8 +55,7 @@ def read_asap(path: Path) -> Drawing:
             f"{path} is XML of another kind (it begins with <{root.tag}>, not <ASAP_Annotations>); save the "
             "annotations in ASAP, or as GeoJSON in QuPath."
         )
-    outlines: list[Drawn] = []
-    ignored: collections.Counter[str] = collections.Counter()
+    outlines: Outlines = []
     for one in root.iter("Annotation"):
         kind = one.get("Type", "Polygon").lower()
         if kind not in _AREAS:
@@ -89,15 +68,19 @@ def read_asap(path: Path) -> Drawing:
             (a, b), (c, d) = ring
             ring = np.array([(a, b), (c, b), (c, d), (a, d)])
         if len(ring) < 3:
-            ignored["outline of fewer than three vertices"] += 1
+            ignored[_TOO_SHORT] += 1
             continue
         group = one.get("PartOfGroup") or "None"
-        outlines.append(Drawn(UNNAMED if group == "None" else group, ring))
-    return Drawing(tuple(outlines), ignored)
+        outlines.append((UNNAMED if group == "None" else group, [ring]))
+    return outlines
 
 
-def read_geojson(path: Path) -> Drawing:
+def read_geojson(path: Path, ignored: Counter[str]) -> Outlines:
     """Read GeoJSON: polygons with their holes; the class is where QuPath puts it, or `label` or `name`.
+
+    Args:
+        path: the file.
+        ignored: counts what is left out, by kind.
 
     Raises:
         InputError: the file cannot be read, is damaged, of another kind, or a coordinate is not a number.
@@ -108,20 +91,16 @@ def read_geojson(path: Path) -> Drawing:
         raise InputError(
             f"{path} is damaged JSON ({error}); export the annotations again, or restore a copy."
         ) from None
-    outlines: list[Drawn] = []
-    ignored: collections.Counter[str] = collections.Counter()
+    outlines: Outlines = []
     for number, (geometry, label) in enumerate(_features(content, path), 1):
         for polygon in _polygons(geometry, ignored, path):
-            where = f"Feature {number}"
-            if not (isinstance(polygon, list) and polygon):
-                ignored["outline of fewer than three vertices"] += 1
+            there = polygon if isinstance(polygon, list) else ()
+            rings = [_ring(ring, path, f"Feature {number}") for ring in there]
+            if not rings or len(rings[0]) < 3:
+                ignored[_TOO_SHORT] += 1
                 continue
-            shell, *holes = (_ring(ring, path, where) for ring in polygon)
-            if len(shell) < 3:
-                ignored["outline of fewer than three vertices"] += 1
-                continue
-            outlines.append(Drawn(label, shell, tuple(hole for hole in holes if len(hole) >= 3)))
-    return Drawing(tuple(outlines), ignored)
+            outlines.append((label, [ring for ring in rings if len(ring) >= 3]))
+    return outlines
 
 
 def _features(content: Any, path: Path) -> Iterable[tuple[Any, str]]:
@@ -159,7 +138,7 @@ def _label(properties: Any) -> str:
     return UNNAMED
 
 
-def _polygons(geometry: Any, ignored: collections.Counter[str], path: Path) -> Iterable[Any]:
+def _polygons(geometry: Any, ignored: Counter[str], path: Path) -> Iterable[Any]:
     if not isinstance(geometry, Mapping):
         ignored["feature without a geometry"] += 1
         return

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from plenish.datasets.images import MAX_PIXELS
 from plenish.errors import InputError
-from plenish.slides.annotation_types import Annotations, LabelMatcher
+from plenish.slides.remarks import Remark
+from plenish.slides.tiling_config import LabelRules
 from plenish.slides.tissue import box_coverage
 
 _SIDE = 8192
@@ -21,51 +22,49 @@ _LABELS = 64
 """Values of a mask at most; more are greys of a photograph or of lossy compression."""
 
 
-class Mask(Annotations):
-    """Annotations that are an image; see `Annotations`."""
+class Mask:
+    """Annotated areas of one slide that are an image, in pixels of level 0.
 
-    def __init__(
-        self, path: Path, values: NDArray[Any], labels: Mapping[str, Sequence[int]], size: tuple[int, int]
-    ) -> None:
-        """Take an image.
+    Attributes:
+        path: the file they are from.
+        labels: names, in the order of priority.
+        remarks: none.
+        names: the image's values, which are named before renaming.
+    """
+
+    def __init__(self, path: Path, rules: LabelRules, size: tuple[int, int]) -> None:
+        """Read a PNG or TIFF.
 
         Args:
             path: the file.
-            values: H×W whole numbers.
-            labels: the values that each label has.
+            rules: how its values become labels.
             size: width and height of the slide at level 0, pixels.
-        """
-        super().__init__(path, tuple(labels), ())
-        self._values, self._of = values, {label: list(of) for label, of in labels.items()}
-        self._scale = size[0] / values.shape[1], size[1] / values.shape[0]
-
-    @classmethod
-    def read(cls, path: Path, rules: LabelMatcher, size: tuple[int, int]) -> Mask:
-        """Read a PNG or TIFF.
 
         Raises:
             InputError: it cannot be read, is no mask, or has another shape than the slide.
         """
-        values = _grey(_pixels(path), path)
-        height, width = values.shape
+        self._values = _grey(_pixels(path), path)
+        height, width = self._values.shape
         # Either side may have been rounded to the next pixel.
         if abs(width * size[1] / size[0] - height) > max(1 + size[1] / size[0], 0.005 * height):
             raise InputError(
                 f"The mask {path} has {width}×{height} pixels and the slide {size[0]}×{size[1]}, another "
                 "shape; give a mask of the whole slide, at any scale."
             )
-        present = [int(value) for value in np.unique(values) if value]
+        present = [int(value) for value in np.unique(self._values) if value]
         if len(present) > _LABELS:
             raise InputError(
                 f"{path} has {len(present)} different values and is not a mask; a mask has 0 for the "
                 "background and one value for each label, without lossy compression."
             )
-        found: dict[str, list[int]] = {}
+        self._of: dict[str, list[int]] = {}
         for value in present:
             label = rules.label(str(value))
             if label is not None:
-                found.setdefault(label, []).append(value)
-        return cls(path, values, {label: found[label] for label in rules.ordered(list(found))}, size)
+                self._of.setdefault(label, []).append(value)
+        self._scale = size[0] / width, size[1] / height
+        self.path, self.names = path, tuple(map(str, present))
+        self.labels, self.remarks = tuple(rules.ordered(self._of)), tuple[Remark, ...]()
 
     def _map(self, label: str) -> NDArray[np.bool_]:
         of = self._of[label]
@@ -93,9 +92,7 @@ def _grey(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
     """One channel of whole numbers."""
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
         pixels = pixels[..., :-1]  # Transparency says nothing about labels.
-    if pixels.ndim == 3 and pixels.shape[2] == 3 and (pixels[..., :1] == pixels).all():
-        pixels = pixels[..., 0]
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
+    if pixels.ndim == 3 and (pixels[..., :1] == pixels).all():
         pixels = pixels[..., 0]
     if pixels.ndim != 2:
         raise InputError(
@@ -122,8 +119,6 @@ def _pixels(path: Path) -> NDArray[Any]:
 
 
 def _picture(path: Path) -> NDArray[Any]:
-    from PIL import Image
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # The size is looked at here.
         with Image.open(path) as image:
@@ -132,10 +127,8 @@ def _picture(path: Path) -> NDArray[Any]:
 
 
 def _tiff(path: Path) -> NDArray[Any]:
-    try:
-        import tifffile
-    except ImportError:
-        return _picture(path)
+    import tifffile
+
     with tifffile.TiffFile(path) as tiff:
         series = tiff.series[0]
         levels = list(series.levels) if series.levels else [series]

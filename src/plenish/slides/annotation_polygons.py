@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from plenish.errors import InputError
-from plenish.slides.annotation_files import Drawing, Drawn
-from plenish.slides.annotation_types import Annotations, LabelMatcher
+from plenish.slides.annotation_files import Outlines, Ring
 from plenish.slides.remarks import Remark
-
-if TYPE_CHECKING:
-    import shapely
+from plenish.slides.tiling_config import LabelRules
 
 _VERTICES = 128
 """Vertices of a piece of a polygon at most: boxes are intersected with pieces, not with whole outlines."""
@@ -24,24 +22,28 @@ _LEAST_SHARE = 1e-6
 """Share of a label's area below which an overlap, or what lies off the slide, is rounding."""
 
 
-class Polygons(Annotations):
-    """Annotations that were drawn; see `Annotations`."""
+class Polygons:
+    """Annotated areas of one slide that were drawn, in pixels of level 0.
 
-    def __init__(self, path: Path, shapes: Mapping[str, Any], remarks: Sequence[Remark] = ()) -> None:
-        """Take shapes that do not overlap.
+    Attributes:
+        path: the file they are from.
+        labels: names, in the order of priority.
+        remarks: what was repaired, left out or lies off the slide.
+        names: all labels and holes as the file names them, before renaming.
+    """
+
+    def __init__(
+        self, path: Path, outlines: Outlines, ignored: Mapping[str, int], rules: LabelRules,
+        size: tuple[int, int],
+    ) -> None:  # fmt: skip
+        """Make outlines valid, cut holes, resolve overlaps and check that they lie on the slide.
 
         Args:
             path: the file.
-            shapes: a valid shapely polygon or multipolygon for each label.
-            remarks: what was repaired or left out.
-        """
-        super().__init__(path, tuple(shapes), remarks)
-        self._shapes = dict(shapes)
-        self._trees: dict[str, tuple[shapely.STRtree, NDArray[np.object_]]] = {}
-
-    @classmethod
-    def of(cls, path: Path, drawing: Drawing, rules: LabelMatcher, size: tuple[int, int]) -> Polygons:
-        """Make outlines valid, cut holes, resolve overlaps and check that they lie on the slide.
+            outlines: that it has.
+            ignored: what was left out of it, by kind.
+            rules: how its names become labels.
+            size: width and height of the slide at level 0, pixels.
 
         Raises:
             InputError: shapely is missing, or everything lies off the slide.
@@ -49,15 +51,13 @@ class Polygons(Annotations):
         _require_shapely()
         import shapely
 
-        remarks = [
-            Remark("shapes-ignored", {"count": n, "kind": kind}) for kind, n in drawing.ignored.items()
-        ]
+        remarks = [Remark("shapes-ignored", {"count": n, "kind": kind}) for kind, n in ignored.items()]
         shapes: dict[str, list[Any]] = {}
         cut: list[Any] = []
         repaired = 0
-        for drawn in drawing.outlines:
-            label = rules.label(drawn.label)
-            shape, was_repaired = _valid(drawn)
+        for name, rings in outlines:
+            label = rules.label(name)
+            shape, was_repaired = _valid(rings)
             repaired += was_repaired
             (cut if label is None else shapes.setdefault(label, [])).append(shape)
         if repaired:
@@ -65,12 +65,12 @@ class Polygons(Annotations):
         hole = shapely.union_all(cut)
         whole = {
             label: shapely.difference(shapely.union_all(shapes[label]), hole)
-            for label in rules.ordered(list(shapes))
+            for label in rules.ordered(shapes)
         }
-        disjoint, overlaps = _disjoint(whole, rules)
-        found = cls(path, disjoint, remarks + overlaps)
-        found._check_position(size)
-        return found
+        self._shapes, overlaps = _disjoint(whole, rules)
+        self.path, self.labels, self.remarks = path, tuple(self._shapes), (*remarks, *overlaps)
+        self.names = tuple(dict.fromkeys(name for name, _ in outlines))
+        self._check_position(size)
 
     def _check_position(self, size: tuple[int, int]) -> None:
         import shapely
@@ -95,37 +95,37 @@ class Polygons(Annotations):
         return {label: float(shape.area) for label, shape in self._shapes.items()}
 
     def coverage(self, boxes: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Share of each box (N×4 left, top, right, bottom) that each label covers, exact."""
+        """Share of each box (N×4 left, top, right, bottom) that each label covers, exact.
+
+        Returns:
+            For each label N values in [0, 1]; over labels they sum to 1 at most.
+        """
         import shapely
 
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
         covered = {label: np.zeros(len(boxes)) for label in self.labels}
-        for start in range(0, len(boxes), _BOXES):
-            some = slice(start, start + _BOXES)
-            frames = shapely.box(*boxes[some].T)
-            area = shapely.area(frames)
-            for label in self.labels:
-                tree, pieces = self._pieces(label)
+        for label, shape in self._shapes.items():
+            pieces = np.array(_divided(shape), object)
+            shapely.prepare(pieces)
+            tree = shapely.STRtree(pieces)
+            for start in range(0, len(boxes), _BOXES):
+                some = slice(start, start + _BOXES)
+                frames = shapely.box(*boxes[some].T)
                 box, piece = tree.query(frames, predicate="intersects")
                 shared = shapely.area(shapely.intersection(frames[box], pieces[piece]))
                 total = np.bincount(box, shared, minlength=len(frames))
-                covered[label][some] = np.clip(total / np.maximum(area, 1e-12), 0, 1)
+                covered[label][some] = np.clip(total / np.maximum(shapely.area(frames), 1e-12), 0, 1)
         return covered
 
-    def _pieces(self, label: str) -> tuple[shapely.STRtree, NDArray[np.object_]]:
-        """A label cut into pieces of few vertices, and an index of them."""
-        import shapely
-
-        if label not in self._trees:
-            pieces = np.array(_divided(self._shapes[label]), object)
-            shapely.prepare(pieces)
-            self._trees[label] = shapely.STRtree(pieces), pieces
-        return self._trees[label]
-
     def raster(self, width: int, height: int, downsample: float) -> dict[str, NDArray[np.bool_]]:
-        """For each label a height×width map, for pictures."""
+        """For each label a height×width map, for pictures: pixels whose centre it covers.
+
+        Args:
+            width: of the map, pixels.
+            height: of the map.
+            downsample: pixels of level 0 that a pixel of the map measures.
+        """
         import shapely
-        from PIL import Image, ImageDraw
 
         maps: dict[str, NDArray[np.bool_]] = {}
         for label, shape in self._shapes.items():
@@ -140,11 +140,11 @@ class Polygons(Annotations):
         return maps
 
 
-def _valid(drawn: Drawn) -> tuple[Any, bool]:
+def _valid(rings: Sequence[Ring]) -> tuple[Any, bool]:
     """The outline as a valid shape, and whether it had to be repaired."""
     import shapely
 
-    shape = shapely.Polygon(drawn.shell, drawn.holes)
+    shape = shapely.Polygon(rings[0], rings[1:])
     if shape.is_valid:
         return shape, False
     # Areas that a self-crossing outline encloses twice are inside, as the annotator meant.
@@ -152,7 +152,7 @@ def _valid(drawn: Drawn) -> tuple[Any, bool]:
     return shapely.union_all(_polygons(valid)), True
 
 
-def _disjoint(shapes: Mapping[str, Any], rules: LabelMatcher) -> tuple[dict[str, Any], list[Remark]]:
+def _disjoint(shapes: Mapping[str, Any], rules: LabelRules) -> tuple[dict[str, Any], list[Remark]]:
     """Shapes without overlaps (the earlier keeps the area), and remarks on overlaps without a priority."""
     import shapely
 
@@ -170,7 +170,7 @@ def _disjoint(shapes: Mapping[str, Any], rules: LabelMatcher) -> tuple[dict[str,
 
 
 def _divided(shape: Any) -> list[Any]:
-    """Polygons of few vertices that add up to the shape: halved across the longer side until they are."""
+    """Polygons of few vertices that add up to the shape: quartered until they are."""
     import shapely
 
     done: list[Any] = []
@@ -181,15 +181,12 @@ def _divided(shape: Any) -> list[Any]:
             done.append(one)
             continue
         left, top, right, bottom = one.bounds
-        if right - left >= bottom - top:
-            middle = (left + right) / 2
-            halves = [shapely.box(left, top, middle, bottom), shapely.box(middle, top, right, bottom)]
-        else:
-            middle = (top + bottom) / 2
-            halves = [shapely.box(left, top, right, middle), shapely.box(left, middle, right, bottom)]
-        parts = [part for half in halves for part in _polygons(shapely.intersection(one, half))]
+        x, y = (left + right) / 2, (top + bottom) / 2
+        corners = ([left, x, left, x], [top, top, y, y], [x, right, x, right], [y, y, bottom, bottom])
+        quarters = shapely.intersection(one, shapely.box(*corners))
+        parts = [part for quarter in quarters for part in _polygons(quarter)]
         # Coincident vertices cannot be divided further.
-        (waiting if len(parts) > 1 and middle not in (left, right, top, bottom) else done).extend(parts)
+        (waiting if len(parts) > 1 and left < x < right and top < y < bottom else done).extend(parts)
     return done
 
 

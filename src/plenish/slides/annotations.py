@@ -1,20 +1,27 @@
-"""Find and read the annotations of a slide, in any format."""
+"""Find and read the annotations of a slide, in any format.
+
+Where labels overlap, each place counts for one of them only: the one that `priority` names first, else the
+one that the file names first. `holes` are cut out of all labels and are not labels themselves.
+"""
 
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+from PIL import Image
 
 from plenish.errors import InputError, unknown
 from plenish.slides.annotation_files import read_asap, read_geojson
 from plenish.slides.annotation_masks import Mask
 from plenish.slides.annotation_polygons import Polygons
-from plenish.slides.annotation_types import HOLES, Annotations, LabelMatcher
 from plenish.slides.names import SUFFIXES, slide_name
-from plenish.slides.tiling_config import LabelRules
+from plenish.slides.tiling_config import HOLES, LabelRules
 
+Annotations = Mask | Polygons
 _VECTOR = (".xml", ".geojson", ".json")
 _RASTER = (".png", ".tif", ".tiff")
 _NO_ANNOTATIONS = ("truth.json",)
@@ -41,17 +48,13 @@ def read_annotations(path: Path, size: tuple[int, int], rules: LabelRules = _NO_
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    matcher = LabelMatcher(rules)
-    found: Annotations
     if suffix in _VECTOR:
-        drawing = read_asap(path) if suffix == ".xml" else read_geojson(path)
-        found = Polygons.of(path, drawing, matcher, size)
-    elif suffix in _RASTER:
-        found = Mask.read(path, matcher, size)
-    else:
-        raise InputError(f"{path} is not a file of annotations; those end in {', '.join(_SUFFIXES)}.")
-    found.names = tuple(matcher.names)
-    return found
+        ignored: Counter[str] = Counter()
+        outlines = (read_asap if suffix == ".xml" else read_geojson)(path, ignored)
+        return Polygons(path, outlines, ignored, rules, size)
+    if suffix in _RASTER:
+        return Mask(path, rules, size)
+    raise InputError(f"{path} is not a file of annotations; those end in {', '.join(_SUFFIXES)}.")
 
 
 def refuse_unknown_labels(names: Iterable[str], rules: LabelRules) -> None:
@@ -75,8 +78,7 @@ def refuse_unknown_labels(names: Iterable[str], rules: LabelRules) -> None:
     own = [hole for hole in rules.holes or () if hole.lower() not in ("none", *HOLES)]
     if len(own) == len(rules.holes or ()):
         _refuse_unknown("--holes", own, called, own, True)
-    matcher = LabelMatcher(LabelRules(holes=rules.holes))
-    labels = [name for name in called if matcher.label(name) is not None]
+    labels = [name for name in called if LabelRules(holes=rules.holes).label(name) is not None]
     for label in rules.priority:
         _refuse_unknown("--priority", [label], labels, (), True)
 
@@ -173,8 +175,6 @@ def _find_in(folder: Path, slide: str) -> Path | None:
 
 def _is_mask(path: Path) -> bool:
     """Whether a picture with the slide's own name is a mask and not the slide: it has one channel."""
-    from PIL import Image
-
     try:
         with Image.open(path) as image:
             return image.mode in ("1", "L", "P", "I;16", "I")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.slides import scale
-from plenish.slides.annotation_types import Annotations
 from plenish.slides.annotations import (
+    Annotations,
     find_annotations,
     has_annotations,
     read_annotations,

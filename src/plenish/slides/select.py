@@ -14,8 +14,8 @@ from plenish.configuration import check_bounds
 from plenish.datasets.rejections import describe
 from plenish.errors import InputError, unknown
 from plenish.slides import scale
-from plenish.slides.annotation_types import Annotations
 from plenish.slides.annotations import (
+    Annotations,
     find_annotations,
     read_annotations,
     refuse_unknown_labels,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +12,9 @@ from plenish.configuration import option
 from plenish.errors import InputError
 from plenish.slides.tissue import TissueOptions
 
+HOLES = ("exclusion", "exclude", "hole", "holes", "_2", "ignore*")
+"""Usual names of holes: CAMELYON16 calls normal tissue in a tumour _2, QuPath
+ends the names of what it leaves out with a star. Case does not matter."""
 ImageFormat = Literal["jpeg", "png"]
 LARGEST_TILE = 4096
 
@@ -62,6 +67,22 @@ class LabelRules:
     def renamed(self) -> dict[str, str]:
         """New label by the name in the file."""
         return {pair.partition("=")[0]: pair.partition("=")[2] for pair in self.rename}
+
+    def label(self, name: str) -> str | None:
+        """The label of a name in the file; None for a hole."""
+        named = [hole.lower() for hole in self.holes or ()]
+        usual = HOLES if self.holes is None or (named and "none" not in named) else ()
+        label = self.renamed.get(name, name)
+        return None if any(fnmatchcase(label.lower(), hole) for hole in (*usual, *named)) else label
+
+    def ordered(self, labels: Iterable[str]) -> list[str]:
+        """Labels without repetition, those with priority first, the others as they came."""
+        rank = {label.lower(): i for i, label in enumerate(self.priority)}
+        return sorted(dict.fromkeys(labels), key=lambda label: rank.get(label.lower(), len(rank)))
+
+    def decides(self, *labels: str) -> bool:
+        """Whether the priority decides between two labels."""
+        return not {label.lower() for label in labels}.isdisjoint(map(str.lower, self.priority))
 
 
 @dataclasses.dataclass(frozen=True)
