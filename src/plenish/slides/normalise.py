@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from plenish.progress import progress
 from plenish.slides.remarks import Remark
 from plenish.slides.stain import Fit, Macenko, Method, Unmeasurable, augment, average, fit, restain
 
+Change = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 _TILES = 200
 """Tiles a source is measured on at most."""
 _PIXELS = 2_000
@@ -111,46 +112,22 @@ def normalise_stain(data: Path, out: Path, options: StainOptions) -> Normalised:
     with writer:
         if "test" in set(frozen.part_of):
             dataset.part("test", split, purpose="export")  # Its reading is counted.
-        change = _measure(dataset, frozen, keys, by, options)
-        stain = change.facts
+        change, stain = _measure(dataset, frozen, keys, by, options)
         stain.update(split=split, split_hash=frozen.hash, perturb=options.perturb, seed=options.seed)
         writer.extra["stain"] = stain
         writer.splits = {split: frozen.part_of.tolist()}
         writer.split_manifest = {
             key: value for key, value in frozen.manifest.items() if key not in ("hash", "counts")
         } | {"copied_from": frozen.hash}
-        _write_tiles(writer, dataset, frozen, change, options)
-    return Normalised(writer.dataset, stain, _remarks(dataset, change))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Change:
-    """What is to be done to every tile.
-
-    Attributes:
-        keys: of each row, the source whose stain it has; None measures each tile when it is read.
-        fits: stains by source.
-        target: the stain that all shall have; None leaves them unchanged.
-        colours: the two stains that are varied in train tiles; None varies nothing.
-        facts: for dataset.json.
-    """
-
-    keys: NDArray[np.object_] | None
-    fits: Mapping[str, Fit]
-    target: Fit | None
-    colours: Fit | None
-    facts: dict[str, Any]
-
-    def apply(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Replace the stains of tiles (N×H×W×3); those whose stain cannot be measured stay as they are."""
-        if self.target is None:
-            return images
-        done = images.copy()
-        for i, row in enumerate(rows.tolist()):
-            source = None if self.keys is None else self.fits.get(self.keys[row])
-            if self.keys is None or source is not None:
-                done[i] = restain(images[i], source, self.target)
-        return done
+        _write_tiles(writer, dataset, change)
+    remarks = []
+    if stain.get("unmeasured") and options.method != "none":
+        remarks.append(Remark("stain-unmeasured", {"names": stain["unmeasured"], "per": by}))
+    if set(dataset.split_names()) - {split}:
+        remarks.append(Remark("splits-dropped", {"split": split}))
+    if dataset.array_names():
+        remarks.append(Remark("arrays-dropped"))
+    return Normalised(writer.dataset, stain, tuple(remarks))
 
 
 def _check(dataset: Dataset, method: str) -> None:
@@ -176,8 +153,12 @@ def _keys(dataset: Dataset, per: str) -> tuple[NDArray[np.object_] | None, str]:
 
 def _measure(
     dataset: Dataset, frozen: Split, keys: NDArray[np.object_] | None, by: str, options: StainOptions
-) -> _Change:
-    """Measure every source; the target is the median of those of the train part."""
+) -> tuple[Change, dict[str, Any]]:
+    """Measure every source; the target is the median of those of the train part.
+
+    Returns:
+        What is to be done to a tile, by its row, and the facts for dataset.json.
+    """
     method, perturb, seed = options.method, options.perturb, options.seed
     train = frozen.rows("train")
     if keys is None:
@@ -195,7 +176,7 @@ def _measure(
     of_its_train = {key: fits[key] for key in ours if key in fits and key not in split_up}
     of_its_train |= _fits(dataset, split_up, how, by, seed)
     target = _middle(dataset, of_its_train)
-    colours: Fit | None = target if perturb else None
+    colours = target
     if perturb and how != "macenko":
         colours = _middle(dataset, _fits(dataset, ours, "macenko", by, seed))
     facts: dict[str, Any] = {
@@ -207,7 +188,18 @@ def _measure(
         kept = len(fits) if by == "slide" else min(_NAMED, len(fits))
         facts["sources"] = {key: dataclasses.asdict(one) for key, one in list(fits.items())[:kept]}
         facts["sources_left_out"] = len(fits) - kept
-    return _Change(keys, fits, None if method == "none" else target, colours, facts)
+    varied = np.isin(np.arange(len(dataset)), train) & (perturb > 0)
+
+    def change(image: NDArray[np.uint8], row: int) -> NDArray[np.uint8]:
+        source = None if keys is None else fits.get(keys[row])
+        if method != "none" and (keys is None or source is not None):
+            image = restain(image, source, target)
+        if varied[row] and isinstance(colours, Macenko):
+            rng = np.random.default_rng([seed, row, 0xA06])
+            image = augment(image[None], colours, rng, perturb)[0]
+        return image
+
+    return change, facts
 
 
 def _fits(
@@ -253,33 +245,15 @@ def _some(rows: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
     return np.sort(rng.choice(rows, most, replace=False))
 
 
-def _write_tiles(
-    writer: DatasetWriter, dataset: Dataset, frozen: Split, change: _Change, options: StainOptions
-) -> None:
+def _write_tiles(writer: DatasetWriter, dataset: Dataset, change: Change) -> None:
     """Change all tiles and write them with their rows."""
     table = pq.read_table(dataset.path / "samples.parquet").drop_columns(["sha256"])
     writer.types = {field.name: field.type for field in table.schema if field.name not in CORE_COLUMNS}
-    varied = np.isin(np.arange(len(dataset)), frozen.rows("train"))
     step = max(1, min(256, _BATCH_BYTES // (3 * dataset.size**2)))
     with progress("normalise", len(dataset), done=writer.skip) as bar:
         for start in range(writer.skip, len(dataset), step):
             rows = np.arange(start, min(start + step, len(dataset)))
-            images = change.apply(dataset.pixels.read(rows), rows)
-            if isinstance(change.colours, Macenko):
-                for i in np.flatnonzero(varied[rows]).tolist():
-                    rng = np.random.default_rng([options.seed, start + i, 0xA06])
-                    images[i] = augment(images[i][None], change.colours, rng, options.perturb)[0]
-            writer.add(images, table.slice(start, len(rows)).to_pylist())
+            images = dataset.pixels.read(rows)
+            changed = np.stack([change(image, row) for image, row in zip(images, rows.tolist())])
+            writer.add(changed, table.slice(start, len(rows)).to_pylist())
             bar.advance(len(rows))
-
-
-def _remarks(dataset: Dataset, change: _Change) -> tuple[Remark, ...]:
-    remarks = []
-    unmeasured = change.facts.get("unmeasured", ())
-    if unmeasured and change.target is not None:
-        remarks.append(Remark("stain-unmeasured", {"names": unmeasured, "per": change.facts["per"]}))
-    if set(dataset.split_names()) - {change.facts["split"]}:
-        remarks.append(Remark("splits-dropped", {"split": change.facts["split"]}))
-    if dataset.array_names():
-        remarks.append(Remark("arrays-dropped"))
-    return tuple(remarks)

@@ -92,18 +92,14 @@ def average(fits: Sequence[Fit]) -> Fit:
     Raises:
         ValueError: there are none, or of two methods.
     """
-    if fits and all(isinstance(one, Macenko) for one in fits):
-        pairs = [one for one in fits if isinstance(one, Macenko)]
-        mean = np.median([one.stains for one in pairs], axis=0)
-        h, e = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-        strong = np.median([one.strengths for one in pairs], axis=0)
-        return Macenko(_three(h), _three(e), (float(strong[0]), float(strong[1])))
-    if fits and all(isinstance(one, Reinhard) for one in fits):
-        statistics = [one for one in fits if isinstance(one, Reinhard)]
-        mean = np.median([one.mean for one in statistics], axis=0)
-        sd = np.median([one.sd for one in statistics], axis=0)
-        return Reinhard(_three(mean), _three(sd))
-    raise ValueError("needs fits, all of one method")
+    if len({type(one) for one in fits}) != 1:
+        raise ValueError("needs fits, all of one method")
+    names = [field.name for field in dataclasses.fields(fits[0])]
+    middle = [np.median([getattr(one, name) for one in fits], axis=0) for name in names]
+    if isinstance(fits[0], Macenko):
+        stains = np.array(middle[:2])
+        middle[:2] = stains / np.linalg.norm(stains, axis=1, keepdims=True)
+    return type(fits[0])(*(tuple(values.tolist()) for values in middle))
 
 
 def normalise(images: NDArray[np.uint8], source: Fit, target: Fit) -> NDArray[np.uint8]:
@@ -198,7 +194,7 @@ def fit_macenko(pixels: NDArray[np.uint8]) -> Macenko:
     strong = np.percentile(amounts, STRONG, axis=0)
     if strong.min() <= 0.01:
         raise Unmeasurable("its pixels are of one stain alone")
-    return Macenko(_three(h), _three(e), (float(strong[0]), float(strong[1])))
+    return Macenko(tuple(h.tolist()), tuple(e.tolist()), tuple(strong.tolist()))
 
 
 def fit_reinhard(pixels: NDArray[np.uint8]) -> Reinhard:
@@ -212,7 +208,7 @@ def fit_reinhard(pixels: NDArray[np.uint8]) -> Reinhard:
     if len(pixels) < _FEWEST:
         raise Unmeasurable(f"only {len(pixels)} pixels are not glass")
     lab = _to_lab(pixels)
-    return Reinhard(_three(lab.mean(axis=0, dtype=np.float64)), _three(lab.std(axis=0, dtype=np.float64)))
+    return Reinhard(tuple(lab.mean(axis=0).tolist()), tuple(lab.std(axis=0).tolist()))
 
 
 def density(images: NDArray[np.uint8]) -> Floats:
@@ -250,8 +246,3 @@ def _matched(images: NDArray[np.uint8], source: Reinhard, target: Reinhard) -> N
 def _to_lab(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     # One is added so that black has a logarithm, and taken away again behind the inverse.
     return np.asarray(np.log10((images.astype(np.float64) + 1.0) @ _LMS.T) @ _LAB.T)
-
-
-def _three(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    r, g, b = (float(value) for value in values)
-    return r, g, b
