@@ -5,39 +5,41 @@ from types import SimpleNamespace
 import pytest
 
 from plenish.errors import InputError
+from plenish.slides.grid import make_grid
 from plenish.slides.reader import open_slide
-from plenish.slides.scale import Scale, from_properties, from_tags, require, resolve
+from plenish.slides.scale import Scale, from_properties, from_tags, resolve
+from plenish.slides.tiling_config import GridOptions
 
 
 def test_the_scale_comes_from_the_tags(make_slide) -> None:
     with open_slide(make_slide(mpp=0.25)) as slide:
-        assert slide.mpp == pytest.approx(0.25)
-        assert "tags" in slide.mpp_source
+        assert slide.scale.mpp == pytest.approx(0.25)
+        assert "tags" in slide.scale.source
     with open_slide(make_slide("zstd.tif", mpp=0.25, compression="zstd")) as slide:
-        assert slide.mpp == pytest.approx(0.25)
+        assert slide.scale.mpp == pytest.approx(0.25)
 
 
 def test_a_table_counts_before_the_slide_and_an_assumption_behind_it(make_slide) -> None:
     with open_slide(make_slide(mpp=0.25)) as slide:
-        assert resolve(slide).mpp == pytest.approx(0.25)
-        assert resolve(slide, assumed=0.7).mpp == pytest.approx(0.25)
-        assert resolve(slide, override=0.6) == Scale(0.6, "the table")
+        assert resolve(slide.scale).mpp == pytest.approx(0.25)
+        assert resolve(slide.scale, assumed=0.7).mpp == pytest.approx(0.25)
+        assert resolve(slide.scale, override=0.6) == Scale(0.6, "the table")
     with open_slide(make_slide("none.tif", mpp=None)) as slide:
-        assert resolve(slide).mpp is None
-        assert resolve(slide, assumed=0.7) == Scale(0.7, "--assume-mpp")
+        assert resolve(slide.scale).mpp is None
+        assert resolve(slide.scale, assumed=0.7) == Scale(0.7, "--assume-mpp")
 
 
 def test_without_a_scale_there_is_a_sentence_with_the_ways_out(make_slide) -> None:
-    ways = r"none\.tif.*--assume-mpp.*--metadata.*--level"
+    ways = r"none\.tif.*--assume-mpp.*--level.*--metadata"
     with open_slide(make_slide("none.tif", mpp=None)) as slide, pytest.raises(InputError, match=ways):
-        require(slide, resolve(slide))
+        make_grid(slide, GridOptions(mpp=0.5), resolve(slide.scale))
 
 
 @pytest.mark.parametrize("dots", [72, 96, 300, 600])
 def test_dots_per_inch_of_screens_and_printers_are_no_scale(make_slide, dots: int) -> None:
     with open_slide(make_slide(mpp=25400 / dots)) as slide:
-        assert slide.mpp is None
-        assert f"{25400 / dots:.4g} µm" in slide.mpp_source
+        assert slide.scale.mpp is None
+        assert f"{25400 / dots:.4g} µm" in slide.scale.source
 
 
 def _page(unit: int, x: tuple[int, int], y: tuple[int, int]) -> SimpleNamespace:

@@ -24,7 +24,7 @@ from plenish.metrics.scorers import Column, Scorer, open_scorer
 from plenish.parallel import executor
 from plenish.progress import progress
 from plenish.slides.annotations import find_annotations, read_annotations
-from plenish.slides.canvas import TISSUE, Canvas, PictureOptions, resized
+from plenish.slides.canvas import TISSUE, Canvas, PictureOptions
 from plenish.slides.heatmap import HeatmapOptions, colour_bar, colour_scale, paint, spread
 from plenish.slides.planning import Plan, plan_slide
 from plenish.slides.reader import Slide, open_slide, require_libraries
@@ -33,12 +33,11 @@ from plenish.slides.restain import Restain, restain_like
 from plenish.slides.slide_list import SlideEntry
 from plenish.slides.tile_jobs import TileWorker, map_tiles, tile_jobs
 from plenish.slides.tiling_config import TilingConfig
-from plenish.slides.tissue import slide_tissue
+from plenish.slides.tissue import resized, slide_tissue
 from plenish.slides.trained_tiles import TileOverrides, TrainedTiles, trained_tiles
 
 _OUTLINES = ((0, 0, 0), (200, 0, 160), (220, 60, 0), (0, 110, 220))
 """Colours of annotations; all differ clearly from the colours of scores."""
-_REMEDY = "give --assume-mpp, or score the tiles of a --level"
 
 
 _Outline = tuple[str, NDArray[np.bool_], tuple[int, int, int]]
@@ -98,7 +97,7 @@ def draw_scores(
             raise InputError(f"{runs[0]} takes images of one channel, and tiles of slides have three.")
         trained = trained_tiles(scorer.data)
         config = trained.config_like(scorer.size, tiles)
-        plan = plan_slide(opened, entry, config, out.with_name(f"{out.stem}.no-tissue.png"), _REMEDY)
+        plan = plan_slide(opened, entry, config, out.with_name(f"{out.stem}.no-tissue.png"))
         restain = restain_like(trained.stain, opened, plan) if options.stain and trained.stain else None
         scores, lost = _score_tiles(scorer, entry, plan, config, restain, options.workers)
         facts, remarks = _facts(opened, plan, scorer, trained, scores, lost, config, restain)

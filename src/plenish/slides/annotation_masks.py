@@ -14,7 +14,7 @@ from plenish.datasets.images import MAX_PIXELS
 from plenish.errors import InputError
 from plenish.slides.remarks import Remark
 from plenish.slides.tiling_config import LabelRules
-from plenish.slides.tissue import box_coverage
+from plenish.slides.tissue import box_coverage, resized
 
 _SIDE = 8192
 """Long side of a mask that is held in memory at most; of a pyramid the finest such level is taken."""
@@ -80,12 +80,9 @@ class Mask:
         return {label: box_coverage(self._map(label), boxes, self._scale) for label in self.labels}
 
     def raster(self, width: int, height: int, downsample: float) -> dict[str, NDArray[np.bool_]]:
-        """For each label a height×width map, for pictures."""
-        across, down = (
-            np.minimum(((np.arange(n) + 0.5) * downsample / scale).astype(np.int64), limit - 1)
-            for n, scale, limit in zip((width, height), self._scale, self._values.shape[::-1])
-        )
-        return {label: self._map(label)[down[:, None], across[None]] for label in self.labels}
+        """For each label a height×width map, for pictures; see `Polygons.raster`."""
+        shape = height, width
+        return {label: resized(self._map(label), self._scale, shape, downsample) for label in self.labels}
 
 
 def _grey(pixels: NDArray[Any], path: Path) -> NDArray[Any]:

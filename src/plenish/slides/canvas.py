@@ -6,17 +6,14 @@ import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from plenish import files
 from plenish.configuration import option
 from plenish.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 TISSUE = (0, 140, 60)
 TILE = (0, 0, 0)
@@ -93,8 +90,6 @@ class Canvas:
 
     def boxes(self, boxes: NDArray[np.float64], colour: tuple[int, int, int], name: str) -> None:
         """Draw borders of boxes (N×4, pixels of level 0), or tint them where they are small."""
-        from PIL import Image, ImageDraw
-
         height, width = self.pixels.shape[:2]
         limits = np.array([width, height, width, height])
         corners = np.clip(np.rint(boxes / self.downsample).astype(np.int64), 0, limits)
@@ -132,8 +127,6 @@ class Canvas:
         files.write_bytes(out, file.getvalue())
 
     def _with_legend(self, below: Sequence[Image.Image]) -> Image.Image:
-        from PIL import Image, ImageDraw, ImageFont
-
         height, width = self.pixels.shape[:2]
         letters = self.letters
         font = ImageFont.load_default(letters)
@@ -158,14 +151,3 @@ class Canvas:
             draw.rectangle((x, y, x + letters, y + letters), fill=colour)
             draw.text((x + 1.5 * letters, y - letters // 8), name, fill=(0, 0, 0), font=font)
         return image
-
-
-def resized(
-    mask: NDArray[np.bool_], downsample: float, shape: tuple[int, int], wanted: float
-) -> NDArray[np.bool_]:
-    """A mask at the picture's scale, by the nearest pixel."""
-    rows, columns = (
-        np.minimum(((np.arange(n) + 0.5) * wanted / downsample).astype(np.int64), limit - 1)
-        for n, limit in zip(shape, mask.shape)
-    )
-    return np.asarray(mask[rows[:, None], columns[None]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from plenish.slides.native import SlideError
 from plenish.slides.reader import Slide
-from plenish.slides.resample import shrink
+from plenish.slides.resample import shrink_in_bands
+from plenish.slides.scale import Scale
 from plenish.slides.tiling_config import GridOptions
 
 _BAND_PIXELS = 2**22
@@ -62,21 +64,13 @@ class Grid:
         Raises:
             UnreadableRegion: they cannot be decoded.
         """
-        pitch = self.step * self.scale
         if self.scale == 1:
             return slide.read(self.level, column * self.step, row * self.step, self.size, self.size)
-        left, right = column * pitch, column * pitch + self.size * self.scale
-        x0, x1 = int(left), math.ceil(right - 1e-6)
-        tile = np.empty((self.size, self.size, 3), np.uint8)
-        lines = max(1, int(_BAND_PIXELS / ((x1 - x0) * self.scale)))
-        for first in range(0, self.size, lines):  # In bands, to bound the memory of a coarse tile.
-            last = min(first + lines, self.size)
-            top, bottom = row * pitch + first * self.scale, row * pitch + last * self.scale
-            y0, y1 = int(top), math.ceil(bottom - 1e-6)
-            pixels = slide.read(self.level, x0, y0, x1 - x0, y1 - y0)
-            box = (left - x0, top - y0, right - x0, bottom - y0)
-            tile[first:last] = shrink(pixels, box, self.size, last - first)
-        return tile
+        pitch, side = self.step * self.scale, self.size * self.scale
+        wide = math.ceil(column * pitch + side - 1e-6) - int(column * pitch)
+        lines = max(1, int(_BAND_PIXELS / (wide * self.scale)))
+        read = functools.partial(slide.read, self.level)
+        return shrink_in_bands(read, (column * pitch, row * pitch), self.scale, (self.size, self.size), lines)
 
     def order(
         self, rows: NDArray[np.integer], columns: NDArray[np.integer], file_tile: int | None
@@ -99,19 +93,19 @@ class Grid:
         return np.lexsort((rows, columns, rows // band))
 
 
-def make_grid(slide: Slide, options: GridOptions, slide_mpp: float | None) -> Grid:
+def make_grid(slide: Slide, options: GridOptions, known: Scale) -> Grid:
     """Lay tiles over a slide, at a scale or at a level.
 
     Args:
         slide: the open slide.
         options: size, spacing, and either the scale or the level.
-        slide_mpp: µm per pixel of level 0; needed for a scale.
+        known: the scale of level 0.
 
     Raises:
-        SlideError: the slide has no such level, is not fine enough, is smaller than one tile, or has too
-            many positions.
+        SlideError: the scale is needed and not known, or the slide has no such level, is not fine enough, is
+            smaller than one tile, or has too many positions.
     """
-    size, level = options.size, options.level
+    size, level, slide_mpp = options.size, options.level, known.mpp
     if level is not None:
         if not 0 <= level < len(slide.levels):
             raise SlideError(
@@ -121,8 +115,14 @@ def make_grid(slide: Slide, options: GridOptions, slide_mpp: float | None) -> Gr
             )
         index, scale = level, 1.0
     else:
-        if options.mpp is None or slide_mpp is None:
-            raise ValueError("a scale needs mpp and slide_mpp")
+        if options.mpp is None:
+            raise ValueError("tiles need a scale or a level")
+        if slide_mpp is None:
+            raise SlideError(
+                slide.path,
+                f"does not state the size of its pixels ({known.source}); give --assume-mpp or a --level "
+                "instead of --mpp, or to 'slides tile' a column mpp in the table of --metadata",
+            )
         index, scale = _source_level(slide, options.mpp, slide_mpp, options.tolerance)
     one = slide.levels[index]
     step = options.stride or size

@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 import io
 import textwrap
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from plenish.configuration import option
 from plenish.errors import InputError
 from plenish.slides.canvas import Canvas
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 Kind = Literal["error", "difference", "share"]
 """The range of colours: of an error that of the values, of a difference symmetrical, of a share 0 to 1."""
@@ -125,16 +123,12 @@ def spread(
     corners = np.clip(np.rint(boxes[known] / downsample).astype(np.int64), 0, limits)
     left, top = (np.minimum(corners[:, i], limits[i] - 1) for i in (0, 1))
     right, bottom = np.maximum(corners[:, 2], left + 1), np.maximum(corners[:, 3], top + 1)
-    # A two-dimensional difference array: each tile adds its score at two corners and subtracts it at the
-    # others, and cumulative sums along both axes fill it.
-    total, count = np.zeros((shape[0] + 1, shape[1] + 1)), np.zeros((shape[0] + 1, shape[1] + 1), np.int64)
-    centre = float(np.median(values[known])) if known.any() else 0.0
-    for rows, columns, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1), (bottom, right, 1)):
-        np.add.at(total, (rows, columns), sign * (values[known] - centre))
-        np.add.at(count, (rows, columns), sign)
-    total, count = (grid.cumsum(0).cumsum(1)[:-1, :-1] for grid in (total, count))
+    total, count = np.zeros(shape), np.zeros(shape, np.int64)
+    for value, x0, y0, x1, y1 in zip(values[known], left, top, right, bottom):
+        total[y0:y1, x0:x1] += value
+        count[y0:y1, x0:x1] += 1
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(count > 0, total / count + centre, np.nan)
+        return total / count
 
 
 def paint(canvas: Canvas, field: NDArray[np.float64], scale: ColourScale) -> None:
@@ -165,7 +159,6 @@ def colour_bar(width: int, letters: int, scale: ColourScale, title: str) -> Imag
     from matplotlib.colors import ListedColormap, Normalize
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
-    from PIL import Image
 
     lines = textwrap.wrap(title, max(10, int(1.6 * (width - 6 * letters) / letters)))
     high = round((3.5 + 1.3 * len(lines)) * letters)

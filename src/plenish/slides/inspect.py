@@ -57,12 +57,12 @@ def _row(entry: SlideEntry) -> dict[str, Any]:
     try:
         with open_slide(entry.path) as slide:
             tiles = [slide.tile_size(i) for i in range(len(slide.levels))]
-            lost = slide.missing_tiles()
+            lost, mpp = slide.missing_tiles(), slide.scale.mpp
             case, sample = barcode(entry.name) or (None, None)
             return {
                 "slide": entry.name, "file": entry.path.name, "format": slide.vendor,
                 "width": slide.width, "height": slide.height,
-                "mpp": slide.mpp, "mpp_source": slide.mpp_source,
+                "mpp": mpp, "mpp_source": slide.scale.source,
                 "objective": slide.properties.get("openslide.objective-power"),
                 "case": case, "sample": sample,
                 **({"damage": str(Remark("file-truncated", {"tiles": lost}))} if lost else {}),
@@ -70,7 +70,7 @@ def _row(entry: SlideEntry) -> dict[str, Any]:
                     {
                         "level": i, "width": level.width, "height": level.height,
                         "downsample": round(level.downsample, 4),
-                        "mpp": slide.mpp and round(slide.mpp * level.downsample, 4),
+                        "mpp": mpp and round(mpp * level.downsample, 4),
                         "file_tile": tile and f"{tile[0]}×{tile[1]}",
                     }
                     for i, (level, tile) in enumerate(zip(slide.levels, tiles))

@@ -20,15 +20,13 @@ from plenish.slides.annotations import (
     read_annotations,
     refuse_unknown_labels,
 )
-from plenish.slides.canvas import LABELS, TILE, TISSUE, Canvas, PictureOptions, resized
+from plenish.slides.canvas import LABELS, TILE, TISSUE, Canvas, PictureOptions
 from plenish.slides.grid import make_grid
 from plenish.slides.reader import Slide, open_slide
 from plenish.slides.remarks import Remark
 from plenish.slides.tiling_config import GridOptions, LabelRules
-from plenish.slides.tissue import TissueOptions, box_coverage, slide_tissue, with_rim
+from plenish.slides.tissue import TissueOptions, box_coverage, resized, slide_tissue, with_rim
 from plenish.wording import plural
-
-_REMEDY = "give --assume-mpp, or draw the tiles of a --level"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +73,7 @@ def draw_overlay(
         raise InputError("Tiles come from one of --mpp, --level and --data; leave the others out.")
     remarks: list[Remark] = []
     with open_slide(slide) as opened:
-        known = scale.resolve(opened, None, grid.assume_mpp)
+        known = scale.resolve(opened.scale, None, grid.assume_mpp)
         mask, _, coarse = slide_tissue(opened, tissue, known.mpp)
         if not mask.any():
             remarks.append(Remark("no-tissue"))
@@ -92,8 +90,7 @@ def draw_overlay(
         }  # fmt: skip
         found = None if annotations is None else _read(annotations, opened, rules)
         if grid.mpp is not None or grid.level is not None:
-            mpp = scale.require(opened, known, _REMEDY) if grid.mpp is not None else known.mpp
-            tiles = make_grid(opened, grid, mpp)
+            tiles = make_grid(opened, grid, known)
             rows, columns = (axis.ravel() for axis in np.indices((tiles.rows, tiles.columns)))
             boxes = tiles.boxes(rows, columns)
             boxes = boxes[box_coverage(with_rim(mask), boxes, coarse) >= tissue.min_tissue - 1e-9]

@@ -102,9 +102,7 @@ class Plan:
         return cls(about["facts"], remarks, Grid(**about["grid"]), labels=tuple(about["labels"]), **arrays)
 
 
-def plan_slide(
-    slide: Slide, entry: SlideEntry, config: TilingConfig, picture: Path, remedy: str = scale.TABLE_OR_LEVEL
-) -> Plan:
+def plan_slide(slide: Slide, entry: SlideEntry, config: TilingConfig, picture: Path) -> Plan:
     """Find the tiles of a slide.
 
     Args:
@@ -112,15 +110,13 @@ def plan_slide(
         entry: its name, scale by the table and annotations.
         config: how it is tiled.
         picture: where to save a picture if it has no tissue.
-        remedy: how the user of this verb can give a scale that is not known.
 
     Raises:
         InputError: the scale is not known, tiles do not fit, there is no tissue, or the annotations cannot be
             used.
     """
-    found = scale.resolve(slide, entry.mpp, config.grid.assume_mpp)
-    mpp = scale.require(slide, found, remedy) if config.grid.mpp is not None else found.mpp
-    grid = make_grid(slide, config.grid, mpp)
+    found = scale.resolve(slide.scale, entry.mpp, config.grid.assume_mpp)
+    mpp, grid = found.mpp, make_grid(slide, config.grid, found)
     rows, columns = (axis.ravel() for axis in np.indices((grid.rows, grid.columns), np.int32))
     none = Plan({}, [], grid, rows, columns, np.empty(0), np.zeros((len(rows), 0)), ())
     tissue, share, remarks = _tissue(slide, entry, none, config, mpp, picture)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +27,12 @@ from plenish.slides.native import (
     pyramid,
     readable,
 )
-from plenish.slides.resample import shrink
-from plenish.slides.scale import Scale, from_properties, from_tags
+from plenish.slides.resample import shrink_in_bands
+from plenish.slides.scale import from_properties, from_tags
 
 if TYPE_CHECKING:
     import openslide
+    import tifffile
 
 _NATIVE_VENDORS = ("generic-tiff", "aperio", "philips")
 """Vendors whose levels are single pages of a TIFF in RGB."""
@@ -61,8 +64,7 @@ class Slide:
         width: of level 0, pixels.
         height: of level 0, pixels.
         levels: the resolutions, finest first.
-        mpp: µm per pixel at level 0; None if neither the slide nor its tags state it.
-        mpp_source: where it is from, or why it is not known.
+        scale: that the slide or its tags state.
         vendor: OpenSlide's name of the format; `tiff` for a plain TIFF that OpenSlide does not read.
         properties: OpenSlide's properties; empty for a plain TIFF.
         unreadable: boxes (left, top, right, bottom, pixels of level 0) that the last thumbnail found damaged
@@ -78,74 +80,54 @@ class Slide:
         """
         self.path, self.name = path, slide_name(path)
         self._slide = slide
-        self._native: list[NativeLevel | None] = []
         self._open = contextlib.ExitStack()
         self.unreadable: list[tuple[float, float, float, float]] = []
         self.properties: dict[str, str] = dict(slide.properties) if slide is not None else {}
         self.vendor: str = self.properties.get("openslide.vendor", "tiff")
         try:
-            self.levels: tuple[Level, ...] = self._levels()
+            self.levels: tuple[Level, ...] = self._open_levels()
         except BaseException:
             self.close()
             raise
         self.width, self.height = self.levels[0].width, self.levels[0].height
 
-    def _levels(self) -> tuple[Level, ...]:
-        if self._slide is None:
-            found = self._plain()
-            first = found[0]
-            self._native = list(found)
-            full = (first.width, first.height)
-            sizes = [(one.width, one.height) for one in found]
-            return tuple(
-                Level(*size, _downsample(full, size, (full[0] / size[0] + full[1] / size[1]) / 2))
-                for size in sizes
-            )
-        scale = from_properties(self.properties)
-        self.mpp, self.mpp_source = scale.mpp, scale.source
-        full = self._slide.level_dimensions[0]
-        levels = tuple(
-            Level(size[0], size[1], _downsample(full, (size[0], size[1]), stated))
-            for size, stated in zip(self._slide.level_dimensions, self._slide.level_downsamples)
-        )
-        self._native = self._matching(levels)
-        return levels
-
-    def _plain(self) -> list[NativeLevel]:
-        """The levels of a TIFF that OpenSlide does not read, and its scale."""
+    def _open_levels(self) -> tuple[Level, ...]:
+        """The levels; opens the pages of a TIFF that hold them, where these are read without OpenSlide."""
         import tifffile
 
-        tiff = self._open.enter_context(tifffile.TiffFile(self.path))
-        found = pyramid(tiff, self.path)
-        scale: Scale = from_tags(found[0], tiff.ome_metadata)
-        self.mpp, self.mpp_source = scale.mpp, scale.source
-        return self._natives(found)
-
-    def _natives(self, found: list[Any]) -> list[NativeLevel]:
+        found: Sequence[tifffile.TiffPage | None]
+        if self._slide is None:
+            tiff = self._open.enter_context(tifffile.TiffFile(self.path))
+            found = plain = pyramid(tiff, self.path)
+            self.scale = from_tags(plain[0], tiff.ome_metadata)
+            sizes = [(int(page.imagewidth), int(page.imagelength)) for page in plain]
+            full = sizes[0]
+            stated = [(full[0] / width + full[1] / height) / 2 for width, height in sizes]
+        else:
+            self.scale = from_properties(self.properties)
+            sizes, stated = list(self._slide.level_dimensions), list(self._slide.level_downsamples)
+            found = self._pages(sizes)
         file = os.open(self.path, os.O_RDONLY)
         self._open.callback(os.close, file)
-        levels = [NativeLevel(page, file) for page in found]
-        for level in levels:
-            self._open.callback(level.cached_tile.cache_clear)
-        return levels
+        self._native = [None if page is None else NativeLevel(page, file) for page in found]
+        for native in filter(None, self._native):
+            self._open.callback(native.cached_tile.cache_clear)
+        return tuple(
+            Level(*size, _downsample(sizes[0], size, downsample)) for size, downsample in zip(sizes, stated)
+        )
 
-    def _matching(self, levels: tuple[Level, ...]) -> list[NativeLevel | None]:
+    def _pages(self, sizes: Sequence[tuple[int, int]]) -> list[tifffile.TiffPage | None]:
         """For each level of OpenSlide's the page that holds it; None where only OpenSlide reads it."""
-        nothing: list[NativeLevel | None] = [None] * len(levels)
-        if self.vendor not in _NATIVE_VENDORS:
-            return nothing
         import tifffile
 
-        try:
-            tiff = self._open.enter_context(tifffile.TiffFile(self.path))
-            tiled = [page for page in pages(tiff) if page.is_tiled and page.samplesperpixel == 3]
-        except Exception:  # OpenSlide has opened it, and reads what tifffile cannot.
-            return nothing
-        for i, level in enumerate(levels):
-            same = [p for p in tiled if (p.imagewidth, p.imagelength) == (level.width, level.height)]
-            if len(same) == 1 and readable(same[0]):
-                nothing[i] = self._natives(same)[0]
-        return nothing
+        tiled: list[tifffile.TiffPage] = []
+        if self.vendor in _NATIVE_VENDORS:
+            # OpenSlide has opened it, and reads what tifffile cannot.
+            with contextlib.suppress(Exception):
+                tiff = self._open.enter_context(tifffile.TiffFile(self.path))
+                tiled = [page for page in pages(tiff) if page.is_tiled and page.samplesperpixel == 3]
+        same = [[page for page in tiled if (page.imagewidth, page.imagelength) == size] for size in sizes]
+        return [found[0] if len(found) == 1 and readable(found[0]) else None for found in same]
 
     def tile_size(self, level: int) -> tuple[int, int] | None:
         """Width and height of the file's own tiles at a level, pixels; None where only OpenSlide knows."""
@@ -204,22 +186,15 @@ class Slide:
             (u, v) covers level 0 from (u·d, v·d) to ((u + 1)·d, (v + 1)·d). A rim narrower than one of
             them is left out at the right and at the bottom.
         """
-
         self.unreadable = []
         downsample = max(1.0, max(self.width, self.height) / max_side)
         index = self.level_for(downsample)
         level = self.levels[index]
         scale = downsample / level.downsample
         wide, high = (max(1, int(side / downsample + 1e-6)) for side in (self.width, self.height))
-        small = np.full((high, wide, 3), 255, np.uint8)
-        step = max(1, int(_BAND_BYTES / (level.width * 3 * scale)))
-        for top in range(0, high, step):
-            bottom = min(top + step, high)
-            first, last = int(top * scale), int(np.ceil(bottom * scale - 1e-6))
-            band = self._patched(index, 0, first, int(np.ceil(wide * scale - 1e-6)), last - first)
-            box = (0.0, top * scale - first, wide * scale, bottom * scale - first)
-            small[top:bottom] = shrink(band, box, wide, bottom - top)
-        return small, downsample
+        lines = max(1, int(_BAND_BYTES / (level.width * 3 * scale)))
+        read = functools.partial(self._patched, index)
+        return shrink_in_bands(read, (0.0, 0.0), scale, (wide, high), lines), downsample
 
     def _patched(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """A region, white where it cannot be decoded, found by halving between the file's tiles."""
@@ -241,18 +216,10 @@ class Slide:
 
     def _from_finer(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """A region that is damaged in its own level, averaged from the next finer one."""
-
         ratio = self.levels[level].downsample / self.levels[level - 1].downsample
         lines = max(1, int(_BAND_BYTES / (width * 3 * ratio**2)))
-        region = np.empty((height, width, 3), np.uint8)
-        left, right = int(x * ratio), int(np.ceil((x + width) * ratio - 1e-6))
-        for first in range(0, height, lines):
-            last = min(first + lines, height)
-            top, bottom = int((y + first) * ratio), int(np.ceil((y + last) * ratio - 1e-6))
-            finer = self._patched(level - 1, left, top, right - left, bottom - top)
-            corner, end = (x * ratio - left, (y + first) * ratio - top), (x + width) * ratio - left
-            region[first:last] = shrink(finer, (*corner, end, (y + last) * ratio - top), width, last - first)
-        return region
+        read = functools.partial(self._patched, level - 1)
+        return shrink_in_bands(read, (x * ratio, y * ratio), ratio, (width, height), lines)
 
     def _from_coarser(self, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """A region that is damaged in level 0, enlarged from a coarser level; white if all are damaged."""

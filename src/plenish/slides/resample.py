@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Box = tuple[float, float, float, float]
 _FEW = 8
@@ -42,10 +45,38 @@ def shrink(pixels: NDArray[np.uint8], box: Box, width: int, height: int) -> NDAr
     return np.ascontiguousarray(columns.clip(0, 255).astype(np.uint8).transpose(1, 0, 2))
 
 
+def shrink_in_bands(
+    read: Callable[[int, int, int, int], NDArray[np.uint8]], corner: tuple[float, float], scale: float,
+    size: tuple[int, int], lines: int,
+) -> NDArray[np.uint8]:  # fmt: skip
+    """Read a region and average it, so many lines at a time, to bound memory.
+
+    Args:
+        read: of x, y, width and height, whole pixels, the pixels there.
+        corner: x and y of the region.
+        scale: pixels that one of the result measures.
+        size: width and height of the result.
+        lines: of the result, from one reading.
+
+    Returns:
+        height×width×3 uint8.
+    """
+    (x, y), (width, height) = corner, size
+    right = x + width * scale
+    left, wide = int(x), math.ceil(right - 1e-6) - int(x)
+    result = np.empty((height, width, 3), np.uint8)
+    for first in range(0, height, lines):
+        last = min(first + lines, height)
+        upper, lower = y + first * scale, y + last * scale
+        top = int(upper)
+        pixels = read(left, top, wide, math.ceil(lower - 1e-6) - top)
+        box = (x - left, upper - top, right - left, lower - top)
+        result[first:last] = shrink(pixels, box, width, last - first)
+    return result
+
+
 def _reduced(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     """Averages of squares of whole pixels."""
-    from PIL import Image
-
     if factor == 1:
         return np.ascontiguousarray(pixels)
     return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).reduce(factor))

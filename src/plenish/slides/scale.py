@@ -6,11 +6,9 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from plenish.errors import InputError
-from plenish.slides.native import SlideError
 
 if TYPE_CHECKING:
     import tifffile
@@ -69,48 +67,17 @@ def from_tags(page: tifffile.TiffPage, ome: str | None = None) -> Scale:
     return _plausible(x, y, "the TIFF's resolution tags")
 
 
-class StatedScale(Protocol):
-    """What an open slide (`reader.Slide`) states of its scale."""
-
-    path: Path
-    mpp: float | None
-    mpp_source: str
-
-
-def resolve(slide: StatedScale, override: float | None = None, assumed: float | None = None) -> Scale:
+def resolve(stated: Scale, override: float | None = None, assumed: float | None = None) -> Scale:
     """A slide's scale: a table's if it has one, else the slide's own, else the assumed.
 
     Args:
-        slide: the open slide.
+        stated: by the slide.
         override: µm per pixel of level 0 by the user's table.
         assumed: µm per pixel of level 0 of slides that do not state it.
     """
     if override is not None:
         return Scale(override, "the table")
-    if slide.mpp is not None:
-        return Scale(slide.mpp, slide.mpp_source)
-    if assumed is not None:
-        return Scale(assumed, "--assume-mpp")
-    return Scale(None, slide.mpp_source)
-
-
-TABLE_OR_LEVEL = "give --assume-mpp, a column mpp in the table of --metadata, or a --level instead of --mpp"
-
-
-def require(slide: StatedScale, scale: Scale, remedy: str = TABLE_OR_LEVEL) -> float:
-    """The µm per pixel.
-
-    Args:
-        slide: the open slide.
-        scale: what is known of it.
-        remedy: how the user of this verb can give it.
-
-    Raises:
-        SlideError: the scale is not known.
-    """
-    if scale.mpp is None:
-        raise SlideError(slide.path, f"does not state the size of its pixels ({scale.source}); {remedy}")
-    return scale.mpp
+    return stated if stated.mpp is not None or assumed is None else Scale(assumed, "--assume-mpp")
 
 
 def _plausible(x: float, y: float, source: str) -> Scale:

@@ -150,8 +150,8 @@ def _measure(entry: SlideEntry, folder: Path, assume_mpp: float | None, rules: L
         file = find_annotations(folder, entry.name, entry.path.stem)
         if file is None:
             raise InputError("it has no annotations")
-        size, known = (slide.width, slide.height), scale.resolve(slide, entry.mpp, assume_mpp)
-        stated_by_user = known.mpp is not None and (entry.mpp is not None or slide.mpp is None)
+        size, known = (slide.width, slide.height), scale.resolve(slide.scale, entry.mpp, assume_mpp)
+        stated_by_user = known.mpp is not None and (entry.mpp is not None or slide.scale.mpp is None)
     found = read_annotations(file, size, rules)
     return _Measured(entry, found, found.areas(), known.mpp, size[0] * size[1], stated_by_user)
 

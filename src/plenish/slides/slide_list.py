@@ -7,7 +7,7 @@ import dataclasses
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,10 @@ def list_slides(source: Path, table: TableOptions = _NO_TABLE, leave_out: Path |
     named = _read_table(source) if source.suffix.lower() in TABLES else None
     about = None if table.metadata is None else _read_table(table.metadata)
     joined = named if about is None else about if named is None else _joined(named, about)
-    paths = _paths(source, leave_out) if named is None else _paths_of_table(named)
+    if named is None:
+        paths = _unique((slide_name(path), path) for path in _paths(source, leave_out))
+    else:
+        paths = _unique(_paths_of_table(named))
     if not paths:
         raise InputError(
             f"There are no slides in {source}; their files end with {' '.join(sorted(SUFFIXES))}."
@@ -155,39 +158,30 @@ def _joined(named: _Table, about: _Table) -> _Table:
     return _Table(about.path, named.key, rows, columns)
 
 
-def _paths(source: Path, leave_out: Path | None) -> dict[str, Path]:
+def _paths(source: Path, leave_out: Path | None) -> list[Path]:
     if source.is_dir():
         return _found(source, leave_out)
-    if source.suffix.lower() == ".txt":
-        try:
-            lines = source.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            raise InputError(f"{source} is not text; give a list with a slide's path in each line.") from None
-        named = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-        return _by_name(source.parent / line for line in named)
-    return _by_name([source])
+    if source.suffix.lower() != ".txt":
+        return [source]
+    try:
+        lines = source.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{source} is not text; give a list with a slide's path in each line.") from None
+    return [source.parent / line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def _found(folder: Path, leave_out: Path | None) -> dict[str, Path]:
-    """The slides below a folder; of DICOM, whose slides are folders of files, one file of each."""
+def _found(folder: Path, leave_out: Path | None) -> list[Path]:
     skipped = leave_out.resolve() if leave_out is not None and leave_out.is_dir() else None
-    files: list[Path] = []
-    dicom: set[Path] = set()
+    files: dict[Path, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or not path.is_file() or path.name.startswith("."):
+        suffix = path.suffix.lower()
+        if suffix not in SUFFIXES or not path.is_file() or path.name.startswith("."):
             continue
         if skipped is not None and skipped != folder.resolve() and skipped in path.resolve().parents:
             continue
-        if path.suffix.lower() == ".dcm":
-            if path.parent in dicom:
-                continue
-            dicom.add(path.parent)
-        files.append(path)
-    return _by_name(files)
-
-
-def _by_name(files: Iterable[Path]) -> dict[str, Path]:
-    return _unique((slide_name(path), path) for path in files)
+        # Of DICOM, whose slides are folders of files, one file of each.
+        files.setdefault(path.parent if suffix == ".dcm" else path, path)
+    return list(files.values())
 
 
 def _unique(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
@@ -205,19 +199,17 @@ def _unique(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     return paths
 
 
-def _paths_of_table(table: _Table) -> dict[str, Path]:
+def _paths_of_table(table: _Table) -> Iterator[tuple[str, Path]]:
     """The slides of a table: paths relative to its folder, or names of slides anywhere below it."""
     folder = table.path.parent
     below: dict[str, Path] | None = None
-    paths: dict[str, Path] = {}
     for key, row in table.rows.items():
         path = folder / row[table.key]
         if not path.is_file():
             if below is None:
                 below = {slide_name(p): p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES}
             path = below.get(key, path)
-        paths[key] = path
-    return _unique(paths.items())
+        yield key, path
 
 
 def _read_table(path: Path) -> _Table:
@@ -282,7 +274,7 @@ def _kinds(table: _Table, label_column: str | None) -> dict[str, str]:
 def _kind(values: Sequence[str]) -> str:
     if values and all(_WHOLE.fullmatch(value) for value in values):
         return "integer"
-    return "number" if values and all(_number(value) is not None for value in values) else "text"
+    return "number" if values and None not in map(_number, values) else "text"
 
 
 def _cleaned(text: str) -> str:
@@ -321,16 +313,14 @@ def _entry(
         label=(row.get(table.label_column) or None) if table.label_column else None,
         metadata={_free(key): _value(row.get(key, ""), kind) for key, kind in kinds.items()}, row=row,
     )  # fmt: skip
+    # What else stands for the patient could put one patient into two groups.
+    asked = ((table.label_column, entry.label), (table.group_column, patient))
+    empty = [column for column, value in asked if column and not value]
     if not path.is_file():
         return dataclasses.replace(entry, rejection=entry.rejected("missing"))
-    for column, missing in (
-        (table.label_column, table.label_column is not None and entry.label is None),
-        # What else stands for the patient could put one patient into two groups.
-        (table.group_column, table.group_column is not None and group_from != "table"),
-    ):
-        if missing:
-            return dataclasses.replace(entry, rejection=entry.rejected("no-value", column=column))
-    return entry
+    return (
+        dataclasses.replace(entry, rejection=entry.rejected("no-value", column=empty[0])) if empty else entry
+    )
 
 
 def _value(text: str, kind: str) -> Any:

@@ -292,6 +292,25 @@ def _without_small(mask: NDArray[np.bool_], smallest: float, borders: bool = Fal
     return np.asarray(kept[pieces])
 
 
+def resized(
+    mask: NDArray[np.bool_], downsample: float | tuple[float, float], shape: tuple[int, int], wanted: float
+) -> NDArray[np.bool_]:
+    """A mask at the scale of a picture, by the nearest pixel.
+
+    Args:
+        mask: H×W.
+        downsample: level-0 pixels a mask pixel measures, or (across, down).
+        shape: height and width of the picture.
+        wanted: level-0 pixels that one of its pixels measures.
+    """
+    across, down = downsample if isinstance(downsample, tuple) else (downsample, downsample)
+    rows, columns = (
+        np.minimum(((np.arange(n) + 0.5) * wanted / scale).astype(np.int64), limit - 1)
+        for n, scale, limit in zip(shape, (down, across), mask.shape)
+    )
+    return np.asarray(mask[rows[:, None], columns])
+
+
 def with_rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """A thumbnail's mask with its last column and row repeated, (H + 1)×(W + 1).
 
@@ -319,33 +338,19 @@ def box_coverage(
     scaled = boxes / (across, down, across, down)
     area = (scaled[:, 2] - scaled[:, 0]) * (scaled[:, 3] - scaled[:, 1])
     height, width = mask.shape
-    scaled = np.clip(scaled, 0, (width, height, width, height))
-    shares = np.zeros(len(boxes))
-    for some in _bands(scaled, max(1, _BAND_CELLS // (width + 1))):
-        first = min(int(scaled[some, 1].min()), height - 1)
-        last = max(math.ceil(scaled[some, 3].max()), first + 1)
-        table = np.zeros((last - first + 1, width + 1), np.int64)
-        table[1:, 1:] = mask[first:last]
-        np.cumsum(table, axis=0, out=table)
+    left, top, right, bottom = np.clip(scaled, 0, (width, height, width, height)).T
+    covered = np.zeros(len(boxes))
+    rows = max(1, _BAND_CELLS // (width + 1))
+    for first in range(0, height, rows):  # In bands, to bound the memory of the summed-area table.
+        band = mask[first : first + rows]
+        table = np.zeros((len(band) + 1, width + 1), np.int64)
+        np.cumsum(band, axis=0, out=table[1:, 1:])
         np.cumsum(table, axis=1, out=table)
-        left, top, right, bottom = (scaled[some] - (0, first, 0, first)).T
-        covered = _at(table, right, bottom) - _at(table, left, bottom)
-        shares[some] = covered - _at(table, right, top) + _at(table, left, top)
-    return np.asarray(np.clip(shares / np.maximum(area, 1e-12), 0.0, 1.0))
-
-
-def _bands(boxes: NDArray[np.float64], rows: int) -> list[NDArray[np.int64]]:
-    """Indices of boxes in groups that each lie within about `rows` rows, so that memory stays flat."""
-    order = np.argsort(boxes[:, 1], kind="stable")
-    groups: list[NDArray[np.int64]] = []
-    start = 0
-    while start < len(order):
-        top = boxes[order[start], 1]
-        reach = np.maximum.accumulate(boxes[order[start:], 3])
-        stop = start + max(1, int(np.searchsorted(reach, top + rows, side="right")))
-        groups.append(order[start:stop])
-        start = stop
-    return groups
+        some = np.flatnonzero((bottom > first) & (top < first + len(band)))
+        upper, lower = (np.clip(edge[some] - first, 0, len(band)) for edge in (top, bottom))
+        for x, sign in ((right[some], 1), (left[some], -1)):
+            covered[some] += sign * (_at(table, x, lower) - _at(table, x, upper))
+    return np.asarray(np.clip(covered / np.maximum(area, 1e-12), 0.0, 1.0))
 
 
 def _at(table: NDArray[np.int64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
