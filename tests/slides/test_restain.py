@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from plenish.errors import InputError
+from plenish.slides.names import SlideEntry
+from plenish.slides.normalise import restain_like
 from plenish.slides.planning import plan_slide
 from plenish.slides.reader import open_slide
-from plenish.slides.restain import restain_like
-from plenish.slides.slide_list import SlideEntry
 from plenish.slides.stain import Macenko, fit, fit_macenko
 
 from .conftest import tiling_config

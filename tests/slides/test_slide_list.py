@@ -130,14 +130,14 @@ def test_columns_that_tiles_have_already_get_another_name(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ("", r"t\.csv is empty"),
+        ("", r"t\.csv has no rows"),
         ("age,sex\n1,f\n", "slide_id"),
         ("slide,age\na,1\na,2\n", r"t\.csv.* a;"),
-        ("slide,age\na\n", "Line 2"),
-        ("slide,age\na,1,2\n", "Line 2"),
+        ("slide,age\na\n", "Row 2"),
+        ("slide,age\na,1,2\n", "Row 2"),
         ("slide,age\n,1\n", "Line 2.*'slide'"),
         ("slide,mpp\na,-1\n", "mpp '-1'"),
-        ("slide,age,age\na,1,2\n", "'age' and 'age'"),
+        ("slide,age,age\na,1,2\n", "two columns named 'age'"),
         ("slide,label,slide_label\na,1,2\n", "both be called 'slide_label'"),
         (f"slide,age\na,{'1' * 200_000}\n", "field larger"),
         ("slide,age\nb,1\n", "No row of .* names a slide of .*'slide' has 'b'.* is called 'a'"),

@@ -130,9 +130,9 @@ def test_the_average_lies_between() -> None:
 
 
 def test_no_variation_changes_nothing() -> None:
-    images = np.random.default_rng(0).integers(1, 256, (3, 16, 16, 3), np.uint8)
-    same = stain.augment(images, stain.fit_macenko(mixture(H, E)), np.random.default_rng(0), 0.0)
-    assert np.abs(same.astype(int) - images).max() <= 1
+    image = np.random.default_rng(0).integers(1, 256, (32, 32, 3), np.uint8)
+    same = stain.augment(image, stain.fit_macenko(mixture(H, E)), np.random.default_rng(0), 0.0)
+    assert np.abs(same.astype(int) - image).max() <= 1
 
 
 @settings(max_examples=20, deadline=None)
@@ -140,7 +140,7 @@ def test_no_variation_changes_nothing() -> None:
 def test_variation_changes_strengths_and_not_colours(seed: int, amount: float) -> None:
     image = mixture(H, E, strong=(1.0, 0.8))
     own = stain.fit_macenko(image)
-    varied = stain.augment(image[None], own, np.random.default_rng(seed), amount)[0]
+    varied = stain.augment(image, own, np.random.default_rng(seed), amount)
     assert (varied[(image == 255).all(axis=2)] == 255).all()
     found = stain.density(varied) @ np.linalg.pinv(own.stains)
     before = stain.density(image) @ np.linalg.pinv(own.stains)
@@ -149,5 +149,3 @@ def test_variation_changes_strengths_and_not_colours(seed: int, amount: float) -
         slope, shift = np.polyfit(before[tissue][:, k], found[tissue][:, k], 1)
         assert abs(slope - 1) <= amount + 0.03
         assert abs(shift) <= amount / 4 * own.strengths[k] + 0.03
-    with pytest.raises(ValueError, match="amount"):
-        stain.augment(image[None], own, np.random.default_rng(0), 1.5)

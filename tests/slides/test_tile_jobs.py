@@ -13,8 +13,8 @@ import tifffile
 from plenish.datasets.rejections import Rejection
 from plenish.errors import InputError
 from plenish.parallel import executor
+from plenish.slides.names import SlideEntry
 from plenish.slides.planning import Plan
-from plenish.slides.slide_list import SlideEntry
 from plenish.slides.tile_jobs import TileJob, TileResult, TileWorker, map_plans, map_tiles
 from plenish.slides.tiling_config import OutputOptions, TilingConfig
 
@@ -149,4 +149,4 @@ def test_a_configuration_survives_json(make: Callable[[], TilingConfig]) -> None
     import json
 
     config = make()
-    assert TilingConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert TilingConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def dataset(path: Path, config: dict[str, Any], columns: list[dict[str, Any]], *
 
 
 def tiled(config: TilingConfig) -> dict[str, Any]:
-    return {"verb": "slides tile", "settings": config.to_dict()}
+    return {"verb": "slides tile", "settings": dataclasses.asdict(config)}
 
 
 SLIDES = [{"slide": name, "mpp": 0.5} for name in "aabbcc"]

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from plenish.invocation import command
-from plenish.slides.canvas import PictureOptions
+from plenish.slides.canvas import Picture, PictureOptions
 from plenish.slides.heatmap import HeatmapOptions
 from plenish.slides.trained_tiles import TileOverrides
-
-if TYPE_CHECKING:
-    from plenish.metrics.tile_scores import SlideScores
 
 
 @command("slides heatmap", renamed={"limits": "range"})
 def draw_heatmap(
     slide: Path, out: Path, *, run: list[Path] | None = None, annotations: Path | None = None,
     heatmap: HeatmapOptions, tiles: TileOverrides, picture: PictureOptions,
-) -> SlideScores:  # fmt: skip
+) -> Picture:  # fmt: skip
     """Draw the scores that a trained Run gives to every tile of a slide, and write a table of them.
 
     The Run is an autoencoder's (its error), a classifier's (the probability of each class), or a study of one

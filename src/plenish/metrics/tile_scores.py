@@ -24,13 +24,13 @@ from plenish.metrics.scorers import Column, Scorer, open_scorer
 from plenish.parallel import executor
 from plenish.progress import progress
 from plenish.slides.annotations import find_annotations, read_annotations
-from plenish.slides.canvas import TISSUE, Canvas, PictureOptions
+from plenish.slides.canvas import TISSUE, Canvas, Picture, PictureOptions
 from plenish.slides.heatmap import HeatmapOptions, colour_bar, colour_scale, paint, spread
+from plenish.slides.names import SlideEntry
+from plenish.slides.normalise import Restain, restain_like
 from plenish.slides.planning import Plan, plan_slide
 from plenish.slides.reader import Slide, open_slide, require_libraries
 from plenish.slides.remarks import Remark
-from plenish.slides.restain import Restain, restain_like
-from plenish.slides.slide_list import SlideEntry
 from plenish.slides.tile_jobs import TileWorker, map_tiles, tile_jobs
 from plenish.slides.tiling_config import TilingConfig
 from plenish.slides.tissue import resized, slide_tissue
@@ -38,32 +38,16 @@ from plenish.slides.trained_tiles import TileOverrides, TrainedTiles, trained_ti
 
 _OUTLINES = ((0, 0, 0), (200, 0, 160), (220, 60, 0), (0, 110, 220))
 """Colours of annotations; all differ clearly from the colours of scores."""
+_REMEDY = "give --assume-mpp, or score the tiles of a --level"
 
 
 _Outline = tuple[str, NDArray[np.bool_], tuple[int, int, int]]
 
 
-@dataclasses.dataclass(frozen=True)
-class SlideScores:
-    """What `plenish slides heatmap` made.
-
-    Attributes:
-        facts: picture, table, tiles, scores; JSON-able.
-        remarks: what the user should know.
-    """
-
-    facts: Mapping[str, Any]
-    remarks: Sequence[Remark]
-
-    def summary(self) -> dict[str, Any]:
-        """JSON-able form."""
-        return {**self.facts, "remarks": [str(remark) for remark in self.remarks]}
-
-
 def draw_scores(
     slide: Path, out: Path, runs: Sequence[Path], annotations: Path | None, options: HeatmapOptions,
     tiles: TileOverrides, picture: PictureOptions,
-) -> SlideScores:  # fmt: skip
+) -> Picture:  # fmt: skip
     """Score every tile of a slide; draw the scores and write a table of them.
 
     Args:
@@ -97,7 +81,7 @@ def draw_scores(
             raise InputError(f"{runs[0]} takes images of one channel, and tiles of slides have three.")
         trained = trained_tiles(scorer.data)
         config = trained.config_like(scorer.size, tiles)
-        plan = plan_slide(opened, entry, config, out.with_name(f"{out.stem}.no-tissue.png"))
+        plan = plan_slide(opened, entry, config, out.with_name(f"{out.stem}.no-tissue.png"), _REMEDY)
         restain = restain_like(trained.stain, opened, plan) if options.stain and trained.stain else None
         scores, lost = _score_tiles(scorer, entry, plan, config, restain, options.workers)
         facts, remarks = _facts(opened, plan, scorer, trained, scores, lost, config, restain)
@@ -106,7 +90,7 @@ def draw_scores(
     bar = _draw_scores(canvas, plan, scores[column.name], column, options.limits)
     for name, mask, colour in outlines:
         canvas.outline(mask, colour, name)
-    result = SlideScores(facts, remarks)
+    result = Picture(facts, remarks)
     about = result.summary() | {"models": [dict(model) for model in scorer.models]}
     canvas.save(out, [bar])
     files.write_bytes(rows_file, _encoded(_table(entry, plan, scores, lost), options.table, about))
@@ -238,7 +222,7 @@ def _draw_scores(
     canvas: Canvas, plan: Plan, values: NDArray[np.float64], column: Column, limits: Sequence[float] | None
 ) -> Image.Image:
     """Paint the scores over the slide; returns the colour bar."""
-    scale = colour_scale(values, column.kind, None if limits is None else (limits[0], limits[1]))
+    scale = colour_scale(values, column.kind, limits)
     boxes = plan.boxes
     height, width = canvas.pixels.shape[:2]
     paint(canvas, spread(values, boxes, (height, width), canvas.downsample), scale)

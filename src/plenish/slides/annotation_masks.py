@@ -128,9 +128,8 @@ def _tiff(path: Path) -> NDArray[Any]:
 
     with tifffile.TiffFile(path) as tiff:
         series = tiff.series[0]
-        levels = list(series.levels) if series.levels else [series]
-        pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
-        if len(levels) == 1 and len(pages) > 1:
+        levels = list(series.levels)
+        if len(levels) == 1:
             levels = [one for one in tiff.series if one.ndim == series.ndim]
         fitting = [one for one in levels if max(one.shape[:2]) <= _SIDE]
         chosen = max(fitting or levels[-1:], key=lambda one: max(one.shape[:2]))

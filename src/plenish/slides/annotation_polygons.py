@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from plenish.errors import InputError
 from plenish.slides.annotation_files import Outlines, Ring
+from plenish.slides.reader import require_libraries
 from plenish.slides.remarks import Remark
 from plenish.slides.tiling_config import LabelRules
 
@@ -48,7 +49,7 @@ class Polygons:
         Raises:
             InputError: shapely is missing, or everything lies off the slide.
         """
-        _require_shapely()
+        require_libraries("shapely")
         import shapely
 
         remarks = [Remark("shapes-ignored", {"count": n, "kind": kind}) for kind, n in ignored.items()]
@@ -196,12 +197,3 @@ def _polygons(shape: Any) -> list[Any]:
 
     parts = shapely.get_parts(shapely.get_parts(shape))  # Twice: a collection may hold multipolygons.
     return [part for part in parts if part.geom_type == "Polygon" and not part.is_empty]
-
-
-def _require_shapely() -> None:
-    try:
-        import shapely  # noqa: F401
-    except ImportError:
-        raise InputError(
-            "Annotations need shapely, which is not installed; install it with: pip install 'plenish[slides]'"
-        ) from None

@@ -18,7 +18,8 @@ from plenish.errors import InputError, unknown
 from plenish.slides.annotation_files import read_asap, read_geojson
 from plenish.slides.annotation_masks import Mask
 from plenish.slides.annotation_polygons import Polygons
-from plenish.slides.names import SUFFIXES, slide_name
+from plenish.slides.names import SUFFIXES, SlideEntry, slide_name
+from plenish.slides.remarks import Remark
 from plenish.slides.tiling_config import HOLES, LabelRules
 
 Annotations = Mask | Polygons
@@ -98,36 +99,38 @@ def _refuse_unknown(
         raise unknown(f"label of {option}", (close or missing)[0], there)
 
 
-def unmatched_files(folder: Path, slides: Iterable[Path]) -> list[str]:
-    """Files of outlines in a folder whose name is that of no slide.
+def unmatched_remarks(folder: Path, entries: Iterable[SlideEntry]) -> list[Remark]:
+    """A remark on files of outlines in a folder whose name is that of no slide, if there are some.
 
     Args:
-        folder: of annotations.
-        slides: that were given; other slides in their folders count too, for a list may name some of them.
+        folder: of annotations, or a file of them.
+        entries: the slides given; other slides in their folders count too, for a list may name some of them.
     """
-    slides = list(slides)
-    beside = {folder, *(path.parent for path in slides)}
+    if not folder.is_dir():
+        return []
+    paths = [entry.path for entry in entries]
+    beside = {folder, *(path.parent for path in paths)}
     near = [path for one in beside if one.is_dir() for path in one.iterdir()]
-    known = [path for path in near if path.suffix.lower() in SUFFIXES] + slides
+    known = [path for path in near if path.suffix.lower() in SUFFIXES] + paths
     stems = {name.lower() for path in known for name in (slide_name(path), path.stem)}
     names = {stem + ending for stem in stems for ending in _ENDINGS}
+    unmatched = [path.name for path in _outlines(folder) if path.stem.lower() not in names]
+    values = {"names": unmatched, "folder": str(folder)}
+    return [Remark("unmatched-annotations", values)] if unmatched else []
+
+
+def _outlines(folder: Path) -> list[Path]:
     return [
-        path.name
+        path
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() in _VECTOR
-        and path.name not in _NO_ANNOTATIONS
-        and path.stem.lower() not in names
+        if path.suffix.lower() in _VECTOR and path.name not in _NO_ANNOTATIONS
     ]
 
 
 def has_annotations(folder: Path) -> bool:
     """Whether there is a file of outlines, or a mask named as one, in a folder."""
-    return any(
-        path.name not in _NO_ANNOTATIONS
-        and (
-            path.suffix.lower() in _VECTOR
-            or (path.suffix.lower() in _RASTER and path.stem.lower().endswith(_ENDINGS[1:]))
-        )
+    return bool(_outlines(folder)) or any(
+        path.suffix.lower() in _RASTER and path.stem.lower().endswith(_ENDINGS[1:])
         for path in folder.iterdir()
     )
 
@@ -149,27 +152,22 @@ def find_annotations(path: Path, *names: str, required: bool = False) -> Path | 
     if not path.is_dir():
         return path
     for name in dict.fromkeys(names):
-        if (found := _find_in(path, name)) is not None:
-            return found
-    if required:
-        raise InputError(f"{path} has no annotations of {names[0]}; they are named like the slide.")
-    return None
-
-
-def _find_in(folder: Path, slide: str) -> Path | None:
-    wanted = {(slide + ending).lower() for ending in _ENDINGS}
-    named = [path for path in sorted(folder.iterdir()) if path.stem.lower() in wanted]
-    for suffixes in (_VECTOR, _RASTER):
-        found = [path for path in named if path.suffix.lower() in suffixes]
-        if suffixes is _RASTER:
-            found = [path for path in found if path.stem.lower() != slide.lower() or _is_mask(path)]
+        wanted = {(name + ending).lower() for ending in _ENDINGS}
+        named = [file for file in sorted(path.iterdir()) if file.stem.lower() in wanted]
+        found = [file for file in named if file.suffix.lower() in _VECTOR] or [
+            file
+            for file in named
+            if file.suffix.lower() in _RASTER and (file.stem.lower() != name.lower() or _is_mask(file))
+        ]
         if len(found) > 1:
             raise InputError(
-                f"{slide} has two files of annotations, {found[0].name} and {found[1].name}, in "
-                f"{folder}; keep one of them."
+                f"{name} has two files of annotations, {found[0].name} and {found[1].name}, in {path}; keep "
+                "one of them."
             )
         if found:
             return found[0]
+    if required:
+        raise InputError(f"{path} has no annotations of {names[0]}; they are named like the slide.")
     return None
 
 

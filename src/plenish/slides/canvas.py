@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from plenish import files
 from plenish.configuration import option
 from plenish.errors import InputError
+from plenish.slides.remarks import Remark
 
 TISSUE = (0, 140, 60)
 TILE = (0, 0, 0)
@@ -54,6 +56,23 @@ class PictureOptions:
             raise InputError(f"The picture {out} must end in .png or .jpg.")
         for path in (out, *others):
             files.refuse_existing(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture that was drawn.
+
+    Attributes:
+        facts: its path, and what it shows; JSON-able.
+        remarks: what the user should know.
+    """
+
+    facts: Mapping[str, Any]
+    remarks: Sequence[Remark]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {**self.facts, "remarks": [str(remark) for remark in self.remarks]}
 
 
 class Canvas:

@@ -16,6 +16,7 @@ from plenish.slides.scale import Scale
 from plenish.slides.tiling_config import GridOptions
 
 _BAND_PIXELS = 2**22
+TABLE_OR_LEVEL = "give --assume-mpp, a column mpp in the table of --metadata, or a --level instead of --mpp"
 MAX_POSITIONS = 20_000_000
 """Positions of tiles on a slide at most; planning takes about 100 bytes for each."""
 
@@ -93,38 +94,36 @@ class Grid:
         return np.lexsort((rows, columns, rows // band))
 
 
-def make_grid(slide: Slide, options: GridOptions, known: Scale) -> Grid:
+def make_grid(slide: Slide, options: GridOptions, known: Scale, remedy: str = TABLE_OR_LEVEL) -> Grid:
     """Lay tiles over a slide, at a scale or at a level.
 
     Args:
         slide: the open slide.
         options: size, spacing, and either the scale or the level.
         known: the scale of level 0.
+        remedy: how the user of this verb can give it.
 
     Raises:
         SlideError: the scale is needed and not known, or the slide has no such level, is not fine enough, is
             smaller than one tile, or has too many positions.
     """
-    size, level, slide_mpp = options.size, options.level, known.mpp
-    if level is not None:
-        if not 0 <= level < len(slide.levels):
+    size, slide_mpp = options.size, known.mpp
+    if options.mpp is None:
+        level, scale = options.level or 0, 1.0
+        if level >= len(slide.levels):
             raise SlideError(
                 slide.path,
                 f"has no level {level}; it has {len(slide.levels)}, counted from 0. Choose one of them, or "
                 "give --mpp",
             )
-        index, scale = level, 1.0
+    elif slide_mpp is None:
+        raise SlideError(
+            slide.path,
+            f"does not state the size of its pixels ({known.source}); {remedy}",
+        )
     else:
-        if options.mpp is None:
-            raise ValueError("tiles need a scale or a level")
-        if slide_mpp is None:
-            raise SlideError(
-                slide.path,
-                f"does not state the size of its pixels ({known.source}); give --assume-mpp or a --level "
-                "instead of --mpp, or to 'slides tile' a column mpp in the table of --metadata",
-            )
-        index, scale = _source_level(slide, options.mpp, slide_mpp, options.tolerance)
-    one = slide.levels[index]
+        level, scale = _source_level(slide, options.mpp, slide_mpp, options.tolerance)
+    one = slide.levels[level]
     step = options.stride or size
     columns, rows = (
         math.floor((side - size * scale) / (step * scale) + 1e-6) + 1 for side in (one.width, one.height)
@@ -145,7 +144,7 @@ def make_grid(slide: Slide, options: GridOptions, known: Scale) -> Grid:
             f"would have {columns * rows:,} positions of tiles at a stride of {step}; the limit is "
             f"{MAX_POSITIONS:,}: choose a greater --stride or a coarser scale",
         )
-    return Grid(size, step, index, scale, one.downsample, columns, rows, mpp)
+    return Grid(size, step, level, scale, one.downsample, columns, rows, mpp)
 
 
 def _source_level(slide: Slide, mpp: float, slide_mpp: float, tolerance: float) -> tuple[int, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import textwrap
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -46,7 +47,9 @@ class HeatmapOptions:
     workers: int | None = option(None, least=1)
 
     def __post_init__(self) -> None:
-        if self.limits is not None and not (len(self.limits) == 2 and self.limits[0] < self.limits[1]):
+        if self.limits is not None and not (
+            len(self.limits) == 2 and self.limits[0] < self.limits[1] and np.isfinite(self.limits).all()
+        ):
             raise InputError("--range takes two ascending numbers, such as --range 0 0.02.")
 
 
@@ -71,7 +74,7 @@ class ColourScale:
 
 
 def colour_scale(
-    values: NDArray[np.float64], kind: Kind, limits: tuple[float, float] | None = None
+    values: NDArray[np.float64], kind: Kind, limits: Sequence[float] | None = None
 ) -> ColourScale:
     """The scale of a kind of scores; without limits, the lowest and highest 2 % may lie beyond its ends.
 
@@ -79,12 +82,7 @@ def colour_scale(
         values: N scores; NaN is left out.
         kind: of the scores.
         limits: lowest and highest score with a colour of its own.
-
-    Raises:
-        InputError: the limits are not two ascending numbers.
     """
-    if limits is not None and not (np.isfinite(limits).all() and limits[0] < limits[1]):
-        raise InputError(f"--range takes two ascending numbers, not {limits[0]:g} and {limits[1]:g}.")
     from matplotlib import colormaps
 
     known = values[np.isfinite(values)]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from plenish.errors import InputError
-from plenish.slides.names import barcode
+from plenish.slides.names import SlideEntry, barcode
 from plenish.slides.reader import open_slide, require_libraries
 from plenish.slides.remarks import Remark
-from plenish.slides.slide_list import SlideEntry, list_slides
+from plenish.slides.slide_list import list_slides
 
 
 @dataclasses.dataclass(frozen=True)

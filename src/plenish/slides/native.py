@@ -69,7 +69,6 @@ class NativeLevel:
         else:
             self.tile_width, self.tile_height = self.width, int(min(page.rowsperstrip, self.height))
         self.columns = -(-self.width // self.tile_width)
-        self.rows = -(-self.height // self.tile_height)
         self._page, self._file = page, file
         self._tables = page.jpegtables
         limit = max(1, _CACHE_BYTES // (3 * self.tile_width * self.tile_height))
@@ -90,8 +89,6 @@ class NativeLevel:
         if index >= len(self._page.databytecounts):
             raise UnreadableRegion(f"tile {index} is not in the file")
         count, offset = self._page.databytecounts[index], self._page.dataoffsets[index]
-        if count == 0:
-            return np.full((self.tile_height, self.tile_width, 3), 255, np.uint8)
         try:
             segment = os.pread(self._file, count, offset)
         except (OSError, OverflowError, MemoryError, ValueError) as error:  # Places beyond all files, too.
@@ -99,7 +96,7 @@ class NativeLevel:
         if len(segment) < count:
             raise UnreadableRegion("the file ends before this region's pixels")
         try:
-            decoded = self._page.decode(segment, index, jpegtables=self._tables)[0]
+            decoded = self._page.decode(segment, index, jpegtables=self._tables)[0] if count else None
         except Exception as error:  # Codecs raise errors of their own kinds.
             raise UnreadableRegion(f"its pixels cannot be decoded ({first_line(error)})") from None
         if decoded is None:
@@ -112,8 +109,12 @@ class NativeLevel:
         Raises:
             UnreadableRegion: a tile that it touches cannot be decoded.
         """
-        if self._is_tile(x, y, width, height):
-            return self.tile(y // self.tile_height, x // self.tile_width)
+        row, column = y // self.tile_height, x // self.tile_width
+        is_tile = (x, y, width, height) == (
+            column * self.tile_width, row * self.tile_height, self.tile_width, self.tile_height,
+        )  # fmt: skip
+        if is_tile and 0 <= x <= self.width - width and 0 <= y <= self.height - height:
+            return self.tile(row, column)
         region = np.full((height, width, 3), 255, np.uint8)
         right, bottom = min(x + width, self.width), min(y + height, self.height)
         left, top = max(x, 0), max(y, 0)
@@ -127,13 +128,6 @@ class NativeLevel:
                 tile = self.cached_tile(row, column)
                 region[y1 - y : y2 - y, x1 - x : x2 - x] = tile[y1 - y0 : y2 - y0, x1 - x0 : x2 - x0]
         return region
-
-    def _is_tile(self, x: int, y: int, width: int, height: int) -> bool:
-        return (
-            width == self.tile_width and height == self.tile_height
-            and min(x, y) >= 0 and x % width == 0 and y % height == 0
-            and x + width <= self.width and y + height <= self.height
-        )  # fmt: skip
 
 
 def readable(page: tifffile.TiffPage) -> bool:

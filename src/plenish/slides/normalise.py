@@ -1,11 +1,12 @@
-"""A tile Dataset whose slides all have the stain of its train part."""
+"""A tile Dataset whose slides all have the stain of its train part, and other tiles with that stain."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,8 +17,11 @@ from plenish.datasets.dataset import Dataset, Split
 from plenish.datasets.writer import CORE_COLUMNS, DatasetWriter
 from plenish.errors import InputError
 from plenish.progress import progress
+from plenish.slides.native import UnreadableRegion
+from plenish.slides.planning import Plan
+from plenish.slides.reader import Slide
 from plenish.slides.remarks import Remark
-from plenish.slides.stain import Fit, Macenko, Method, Unmeasurable, augment, average, fit, restain
+from plenish.slides.stain import Fit, Macenko, Method, Reinhard, Unmeasurable, augment, average, fit, restain
 
 Change = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 _TILES = 200
@@ -169,16 +173,16 @@ def _measure(
         needed = of_train if method == "none" else set(keys)
         sources = {key: np.flatnonzero(keys == key) for key in sorted(needed)}
     how: Method = "reinhard" if method == "reinhard" else "macenko"
-    fits = _fits(dataset, sources, how, by, seed)
+    fits = _fits(dataset, sources, how, seed)
     # A source may have tiles in other parts too: these must not influence the target.
     ours = {key: rows[np.isin(rows, train)] for key, rows in sources.items() if key in of_train}
     split_up = {key: rows for key, rows in ours.items() if len(rows) < len(sources[key])}
     of_its_train = {key: fits[key] for key in ours if key in fits and key not in split_up}
-    of_its_train |= _fits(dataset, split_up, how, by, seed)
+    of_its_train |= _fits(dataset, split_up, how, seed)
     target = _middle(dataset, of_its_train)
     colours = target
     if perturb and how != "macenko":
-        colours = _middle(dataset, _fits(dataset, ours, "macenko", by, seed))
+        colours = _middle(dataset, _fits(dataset, ours, "macenko", seed))
     facts: dict[str, Any] = {
         "method": method, "per": by, "fitted_on": "train", "sources_fitted": len(of_its_train),
         "target": dataclasses.asdict(target),
@@ -196,22 +200,21 @@ def _measure(
             image = restain(image, source, target)
         if varied[row] and isinstance(colours, Macenko):
             rng = np.random.default_rng([seed, row, 0xA06])
-            image = augment(image[None], colours, rng, perturb)[0]
+            image = augment(image, colours, rng, perturb)
         return image
 
     return change, facts
 
 
 def _fits(
-    dataset: Dataset, sources: Mapping[str, NDArray[np.int64]], method: Method, by: str, seed: int
+    dataset: Dataset, sources: Mapping[str, NDArray[np.int64]], method: Method, seed: int
 ) -> dict[str, Fit]:
     """The stains of each source that has enough tissue."""
     fits: dict[str, Fit] = {}
-    with progress("stains", len(sources), f"{by}s") as bar:
+    with progress("stains", len(sources), "sources") as bar:
         for key, rows in sources.items():
-            found = _fit_rows(dataset, _some(rows, _TILES, seed), method, seed)
-            if found is not None:
-                fits[key] = found
+            with contextlib.suppress(Unmeasurable):
+                fits[key] = fit(_pixels(dataset, _some(rows, _TILES, seed), seed), method)
             bar.advance(1)
     return fits
 
@@ -222,7 +225,8 @@ def _middle(dataset: Dataset, fits: Mapping[str, Fit]) -> Fit:
     return average([fits[key] for key in sorted(fits)])
 
 
-def _fit_rows(dataset: Dataset, rows: NDArray[np.int64], method: Method, seed: int) -> Fit | None:
+def _pixels(dataset: Dataset, rows: NDArray[np.int64], seed: int) -> NDArray[np.uint8]:
+    """Some pixels of each tile, or all of a single one, N×3."""
     rng = np.random.default_rng([seed, int(rows[0]), 0x57A1])
     pixels = []
     for start in range(0, len(rows), 16):
@@ -231,10 +235,7 @@ def _fit_rows(dataset: Dataset, rows: NDArray[np.int64], method: Method, seed: i
         if len(rows) > 1 and flat.shape[1] > _PIXELS:
             flat = flat[:, rng.choice(flat.shape[1], _PIXELS, replace=False)]
         pixels.append(flat.reshape(-1, 3))
-    try:
-        return fit(np.concatenate(pixels), method)
-    except Unmeasurable:
-        return None
+    return np.concatenate(pixels)
 
 
 def _some(rows: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
@@ -257,3 +258,78 @@ def _write_tiles(writer: DatasetWriter, dataset: Dataset, change: Change) -> Non
             changed = np.stack([change(image, row) for image, row in zip(images, rows.tolist())])
             writer.add(changed, table.slice(start, len(rows)).to_pylist())
             bar.advance(len(rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class Restain:
+    """What is done to tiles before they are scored.
+
+    Attributes:
+        source: the slide's stains; None measures each tile by itself.
+        target: the stains they shall have.
+        about: the method, and where the slide's stains are from.
+    """
+
+    source: Fit | None
+    target: Fit
+    about: str
+
+    def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Tiles N×H×W×3 uint8 with the other stain; those that cannot be measured stay as they are."""
+        return np.stack([restain(tile, self.source, self.target) for tile in tiles])
+
+
+def restain_like(facts: Mapping[str, Any], slide: Slide, plan: Plan) -> Restain | None:
+    """How to give a slide's tiles the stain of a Dataset; None if that left the stain unchanged.
+
+    A slide of the Dataset keeps the stains that were measured then; another is measured on its tiles, as it
+    would have been.
+
+    Args:
+        facts: `extra.stain` of the Dataset.
+        slide: the open slide.
+        plan: its tiles.
+
+    Raises:
+        InputError: the slide has too little stained tissue to measure, or the facts are incomplete.
+    """
+    if facts.get("method") not in ("macenko", "reinhard"):
+        return None
+    method = cast("Method", facts["method"])
+    try:
+        target = _fit_of(method, facts["target"])
+        known = facts.get("sources", {}).get(slide.name) if facts.get("per") == "slide" else None
+        source = _fit_of(method, known) if known else None
+    except (KeyError, TypeError):
+        raise InputError(
+            "The Dataset's dataset.json does not state which stain its tiles have; make it again."
+        ) from None
+    about = f"{method}, each tile by itself"
+    if source is not None:
+        about = f"{method}, as measured of the Dataset's slide {slide.name}"
+    elif facts.get("per") != "tile":
+        source, about = _measured(method, slide, plan), f"{method}, measured on this slide"
+    return Restain(source, target, about)
+
+
+def _fit_of(method: Method, facts: Mapping[str, Any]) -> Fit:
+    kind = Macenko if method == "macenko" else Reinhard
+    return kind(**{field.name: tuple(facts[field.name]) for field in dataclasses.fields(kind)})
+
+
+def _measured(method: Method, slide: Slide, plan: Plan) -> Fit:
+    rng = np.random.default_rng([0, 0x57A1])
+    pixels = [np.empty((0, 3), np.uint8)]
+    for i in np.sort(rng.permutation(len(plan))[:_TILES]):
+        try:
+            flat = plan.grid.read(slide, int(plan.rows[i]), int(plan.columns[i])).reshape(-1, 3)
+        except UnreadableRegion:
+            continue
+        pixels.append(flat[rng.choice(len(flat), min(_PIXELS, len(flat)), replace=False)])
+    try:
+        return fit(np.concatenate(pixels), method)
+    except Unmeasurable as error:
+        raise InputError(
+            f"The stain of {slide.path} cannot be measured ({error}), and the Run was trained on normalised "
+            "tiles; give --no-stain to score its tiles unchanged."
+        ) from None

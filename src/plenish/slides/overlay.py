@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from plenish.slides.annotations import (
     read_annotations,
     refuse_unknown_labels,
 )
-from plenish.slides.canvas import LABELS, TILE, TISSUE, Canvas, PictureOptions
+from plenish.slides.canvas import LABELS, TILE, TISSUE, Canvas, Picture, PictureOptions
 from plenish.slides.grid import make_grid
 from plenish.slides.reader import Slide, open_slide
 from plenish.slides.remarks import Remark
@@ -29,27 +28,10 @@ from plenish.slides.tissue import TissueOptions, box_coverage, resized, slide_ti
 from plenish.wording import plural
 
 
-@dataclasses.dataclass(frozen=True)
-class Overlay:
-    """What `plenish slides overlay` drew.
-
-    Attributes:
-        facts: the picture's path, share of tissue, tiles, annotated areas; JSON-able.
-        remarks: what the user should know.
-    """
-
-    facts: Mapping[str, Any]
-    remarks: Sequence[Remark]
-
-    def summary(self) -> dict[str, Any]:
-        """JSON-able form."""
-        return {**self.facts, "remarks": [str(remark) for remark in self.remarks]}
-
-
 def draw_overlay(
     slide: Path, out: Path, *, annotations: Path | None = None, data: Path | None = None, grid: GridOptions,
     tissue: TissueOptions, rules: LabelRules, picture: PictureOptions,
-) -> Overlay:  # fmt: skip
+) -> Picture:  # fmt: skip
     """Draw a slide in small with the outline of its tissue, its annotations and its tiles.
 
     Tiles are drawn if --mpp or --level gives their size, as 'plenish slides tile' would cut them, or from the
@@ -90,7 +72,7 @@ def draw_overlay(
         }  # fmt: skip
         found = None if annotations is None else _read(annotations, opened, rules)
         if grid.mpp is not None or grid.level is not None:
-            tiles = make_grid(opened, grid, known)
+            tiles = make_grid(opened, grid, known, "give --assume-mpp, or draw the tiles of a --level")
             rows, columns = (axis.ravel() for axis in np.indices((tiles.rows, tiles.columns)))
             boxes = tiles.boxes(rows, columns)
             boxes = boxes[box_coverage(with_rim(mask), boxes, coarse) >= tissue.min_tissue - 1e-9]
@@ -104,7 +86,7 @@ def draw_overlay(
         elif annotations is not None:
             remarks.append(Remark("no-annotations", {"path": str(annotations), "name": opened.name}))
     canvas.save(out)
-    return Overlay(facts, remarks)
+    return Picture(facts, remarks)
 
 
 def _read(path: Path, slide: Slide, rules: LabelRules) -> Annotations | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,11 +16,11 @@ from plenish import files
 from plenish.errors import InputError
 from plenish.slides import scale
 from plenish.slides.annotations import read_annotations
-from plenish.slides.grid import Grid, make_grid
+from plenish.slides.grid import TABLE_OR_LEVEL, Grid, make_grid
+from plenish.slides.names import SlideEntry
 from plenish.slides.native import UnreadableRegion
 from plenish.slides.reader import Slide
 from plenish.slides.remarks import Remark
-from plenish.slides.slide_list import SlideEntry
 from plenish.slides.tiling_config import TileLabelOptions, TilingConfig
 from plenish.slides.tissue import box_coverage, no_tissue, slide_tissue, with_rim
 
@@ -87,10 +86,9 @@ class Plan:
             "facts": dict(self.facts), "remarks": [dataclasses.asdict(remark) for remark in self.remarks],
             "grid": dataclasses.asdict(self.grid), "labels": self.labels,
         }  # fmt: skip
-        file = io.BytesIO()
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
-        files.write_bytes(path, file.getvalue())
+        with files.atomic_file(path) as file:
+            np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Plan:
@@ -102,7 +100,9 @@ class Plan:
         return cls(about["facts"], remarks, Grid(**about["grid"]), labels=tuple(about["labels"]), **arrays)
 
 
-def plan_slide(slide: Slide, entry: SlideEntry, config: TilingConfig, picture: Path) -> Plan:
+def plan_slide(
+    slide: Slide, entry: SlideEntry, config: TilingConfig, picture: Path, remedy: str = TABLE_OR_LEVEL
+) -> Plan:
     """Find the tiles of a slide.
 
     Args:
@@ -110,13 +110,14 @@ def plan_slide(slide: Slide, entry: SlideEntry, config: TilingConfig, picture: P
         entry: its name, scale by the table and annotations.
         config: how it is tiled.
         picture: where to save a picture if it has no tissue.
+        remedy: how the user of this verb can give a scale that is not known.
 
     Raises:
         InputError: the scale is not known, tiles do not fit, there is no tissue, or the annotations cannot be
             used.
     """
     found = scale.resolve(slide.scale, entry.mpp, config.grid.assume_mpp)
-    mpp, grid = found.mpp, make_grid(slide, config.grid, found)
+    mpp, grid = found.mpp, make_grid(slide, config.grid, found, remedy)
     rows, columns = (axis.ravel() for axis in np.indices((grid.rows, grid.columns), np.int32))
     none = Plan({}, [], grid, rows, columns, np.empty(0), np.zeros((len(rows), 0)), ())
     tissue, share, remarks = _tissue(slide, entry, none, config, mpp, picture)

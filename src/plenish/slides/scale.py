@@ -8,8 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from plenish.errors import InputError
-
 if TYPE_CHECKING:
     import tifffile
 
@@ -31,10 +29,6 @@ class Scale:
 
     mpp: float | None
     source: str
-
-    def __post_init__(self) -> None:
-        if self.mpp is not None and not 0 < self.mpp < math.inf:
-            raise InputError(f"µm per pixel must be a number above 0, not {self.mpp:g} ({self.source}).")
 
 
 def from_properties(properties: Mapping[str, str]) -> Scale:

@@ -19,12 +19,12 @@ from plenish.slides.annotations import (
     find_annotations,
     read_annotations,
     refuse_unknown_labels,
-    unmatched_files,
+    unmatched_remarks,
 )
-from plenish.slides.names import slide_name
+from plenish.slides.names import SlideEntry, slide_name
 from plenish.slides.reader import open_slide, require_libraries
 from plenish.slides.remarks import Remark
-from plenish.slides.slide_list import SLIDE_COLUMNS, SlideEntry, list_slides
+from plenish.slides.slide_list import SLIDE_COLUMNS, list_slides
 from plenish.slides.tiling_config import LabelRules, TableOptions
 
 
@@ -90,6 +90,7 @@ def select_slides(
     if out is not None:
         files.refuse_existing(out)
     check_bounds("--top", top, {"least": 1})
+    check_bounds("--assume-mpp", assume_mpp, {"above": 0})
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder of the annotations.")
     measured: list[_Measured] = []
@@ -116,8 +117,7 @@ def select_slides(
     remarks = [
         dataclasses.replace(remark, slide=one.entry.name) for one in ranked for remark in one.found.remarks
     ]
-    if unmatched := unmatched_files(folder, [entry.path for entry in entries]):
-        remarks.append(Remark("unmatched-annotations", {"names": unmatched, "folder": str(folder)}))
+    remarks += unmatched_remarks(folder, entries)
     if out is not None:
         with files.reporting_disk(out):
             out.parent.mkdir(parents=True, exist_ok=True)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import dataclasses
-import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from plenish.datasets.rejections import Kind, Rejection
+from plenish.datasets.sources.columns import read_table, typed
 from plenish.errors import InputError, unknown
 from plenish.files import printable
-from plenish.slides.names import SUFFIXES, barcode, slide_name
+from plenish.slides.names import SUFFIXES, SlideEntry, barcode, slide_name
 from plenish.slides.tiling_config import TableOptions
 
 _NO_TABLE = TableOptions()
 TABLES = (".csv", ".tsv", ".psv")
 _CAMELYON17 = re.compile(r"(patient_\d{3})_node_\d")
 SLIDE_COLUMNS = ("slide_id", "slide", "file", "filename", "file_name", "path", "image")
-_WHOLE = re.compile(r"[+-]?(?:0|[1-9]\d{0,17})")
-_NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
-"""Numbers as people write them: 007 and 01_02 are codes, and stay text."""
 _NOTHING = frozenset(("", "na", "nan", "null", "none", "--", "'--", "not reported"))
 _GROUP_COLUMNS = ("patient", "patient_id", "case_id", "case")
 _TAKEN = frozenset(
@@ -33,45 +29,6 @@ _TAKEN = frozenset(
     )
 )  # fmt: skip
 """Columns that a tile's row has already; the table's columns of that name are put behind `slide_`."""
-
-
-@dataclasses.dataclass(frozen=True)
-class SlideEntry:
-    """A slide to tile.
-
-    Attributes:
-        path: the file.
-        name: what its tiles are named after.
-        source: the file's path below the folder that was given, as in rejected.csv.
-        group: the patient, else the slide itself.
-        group_from: where the group is from: `table`, `barcode` (TCGA), `name` (CAMELYON17), else `slide`.
-        case: by its TCGA barcode or the table, or None.
-        sample: likewise.
-        mpp: µm per pixel at level 0 by the table, or None.
-        label: by the table, or None.
-        metadata: the table's other columns.
-        row: the table's row, unchanged.
-        annotations: file of its annotations, or None.
-        rejection: why it cannot be used, or None.
-    """
-
-    path: Path
-    name: str
-    source: str = ""
-    group: str = ""
-    group_from: str = "slide"
-    case: str | None = None
-    sample: str | None = None
-    mpp: float | None = None
-    label: str | None = None
-    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    row: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    annotations: Path | None = None
-    rejection: Rejection | None = None
-
-    def rejected(self, kind: Kind, **detail: Any) -> Rejection:
-        """A rejection of the whole slide."""
-        return Rejection(self.source, kind, {"slide": self.name, **detail})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +56,9 @@ class _Table:
     columns: tuple[str, ...]
 
 
+_NOTHING_SAID = _Table(Path(), "", {}, ())
+
+
 def list_slides(source: Path, table: TableOptions = _NO_TABLE, leave_out: Path | None = None) -> SlideList:
     """Find the slides and what a table says about them.
 
@@ -115,7 +75,7 @@ def list_slides(source: Path, table: TableOptions = _NO_TABLE, leave_out: Path |
         raise InputError(f"{source} is not there; give a slide, a folder, a .txt list or a .csv table.")
     named = _read_table(source) if source.suffix.lower() in TABLES else None
     about = None if table.metadata is None else _read_table(table.metadata)
-    joined = named if about is None else about if named is None else _joined(named, about)
+    joined = _joined(named, about) if named and about else named or about or _NOTHING_SAID
     if named is None:
         paths = _unique((slide_name(path), path) for path in _paths(source, leave_out))
     else:
@@ -125,25 +85,24 @@ def list_slides(source: Path, table: TableOptions = _NO_TABLE, leave_out: Path |
             f"There are no slides in {source}; their files end with {' '.join(sorted(SUFFIXES))}."
         )
     for option, column in (("--group-column", table.group_column), ("--label-column", table.label_column)):
-        if column is not None and joined is None:
+        if column is not None and not joined.columns:
             raise InputError(f"{option} names a column of a table; give that with --metadata.")
-        if column is not None and joined is not None and column not in joined.columns:
+        if column is not None and column not in joined.columns:
             raise unknown(f"column of {joined.path}", column, joined.columns)
-    rows = {} if joined is None else joined.rows
-    described = rows if about is None else about.rows
+    described = (about or joined).rows
     if about is not None and not any(name in described for name in paths):
-        has = f"has '{next(iter(described))}'" if described else "has no rows"
         raise InputError(
-            f"No row of {about.path} names a slide of {source}: its column '{about.key}' {has}, and a slide "
-            f"is called '{next(iter(paths))}'; give the slides' own table."
+            f"No row of {about.path} names a slide of {source}: its column '{about.key}' has "
+            f"'{next(iter(described))}', and a slide is called '{next(iter(paths))}'; give the slides' own "
+            "table."
         )
-    kinds = {} if joined is None else _kinds(joined, table.label_column)
+    carried = _carried(joined, table.label_column)
     root = source if source.is_dir() else source.parent
     return SlideList(
-        tuple(_entry(path, root, rows.get(name), kinds, table) for name, path in paths.items()),
-        {_free(column): kind for column, kind in kinds.items()},
+        tuple(_entry(path, root, joined.rows.get(name, {}), carried, table) for name, path in paths.items()),
+        {column: _kind(values.values()) for column, values in carried.items()},
         tuple(key for key in described if key not in paths),
-        () if joined is None else tuple(name for name in paths if name not in described),
+        tuple(name for name in paths if name not in described) if joined.columns else (),
     )
 
 
@@ -213,20 +172,8 @@ def _paths_of_table(table: _Table) -> Iterator[tuple[str, Path]]:
 
 
 def _read_table(path: Path) -> _Table:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); give a CSV table.") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text; save it as a CSV in UTF-8.") from None
-    if not text.strip():
-        raise InputError(f"{path} is empty; its first line must name the columns.")
-    mark = max("|,;\t", key=text.lstrip().splitlines()[0].count)
-    try:
-        lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=mark) if line]
-    except csv.Error as error:
-        raise InputError(f"{path} is not a CSV table ({error}); save it again as a CSV in UTF-8.") from None
-    columns = tuple(name.strip() for name in lines[0])
+    lines = read_table(path, ".csv")
+    columns = tuple(lines[0])
     _refuse_same_columns(path, columns)
     folded = {name.lower(): name for name in columns}
     key = next((folded[name] for name in SLIDE_COLUMNS if name in folded), None)
@@ -236,10 +183,8 @@ def _read_table(path: Path) -> _Table:
             f"{', '.join(columns[:8])}."
         )
     rows: dict[str, dict[str, str]] = {}
-    for number, line in enumerate(lines[1:], 2):
-        if len(line) != len(columns):
-            raise InputError(f"Line {number} of {path} has more or fewer values than columns; fix it.")
-        values = {column: _cleaned(value) for column, value in zip(columns, line)}
+    for number, line in enumerate(lines, 2):
+        values = {column: _cleaned(value or "") for column, value in line.items()}
         name = slide_name(values[key])
         if not name:
             raise InputError(f"Line {number} of {path} names no slide in '{key}'; fill it in or remove it.")
@@ -261,20 +206,19 @@ def _refuse_same_columns(path: Path, columns: Sequence[str]) -> None:
             )
 
 
-def _kinds(table: _Table, label_column: str | None) -> dict[str, str]:
-    """The columns to carry over, and whether all their values are (whole) numbers."""
+def _carried(table: _Table, label_column: str | None) -> dict[str, dict[str, Any]]:
+    """The columns to carry over, under the names they get: for each slide a number, a text or None."""
     skipped = {table.key, label_column, "mpp"}
     return {
-        column: _kind([row[column] for row in table.rows.values() if row[column]])
+        _free(column): dict(zip(table.rows, typed([row[column] or None for row in table.rows.values()])))
         for column in table.columns
         if column not in skipped and column
     }
 
 
-def _kind(values: Sequence[str]) -> str:
-    if values and all(_WHOLE.fullmatch(value) for value in values):
-        return "integer"
-    return "number" if values and None not in map(_number, values) else "text"
+def _kind(values: Iterable[Any]) -> str:
+    found = next((value for value in values if value is not None), "")
+    return "integer" if isinstance(found, int) else "number" if isinstance(found, float) else "text"
 
 
 def _cleaned(text: str) -> str:
@@ -283,20 +227,18 @@ def _cleaned(text: str) -> str:
     return "" if text.lower() in _NOTHING else text
 
 
-def _number(text: str) -> float | None:
-    number = float(text) if _NUMBER.fullmatch(text) else math.nan
-    return number if math.isfinite(number) else None
-
-
 def _free(column: str) -> str:
     return f"slide_{column}" if column in _TAKEN or column.startswith("coverage_") else column
 
 
 def _entry(
-    path: Path, root: Path, row: Mapping[str, str] | None, kinds: Mapping[str, str], table: TableOptions
+    path: Path,
+    root: Path,
+    row: Mapping[str, str],
+    carried: Mapping[str, Mapping[str, Any]],
+    table: TableOptions,
 ) -> SlideEntry:
     name = slide_name(path)
-    row = row or {}
     folded = {key.lower(): value for key, value in row.items()}
     case, sample = barcode(name) or (None, None)
     case, sample = folded.get("case_id") or case, folded.get("sample_id") or sample
@@ -311,7 +253,7 @@ def _entry(
         path, name, printable(str(below)), group, group_from, case, sample,
         mpp=_stated_mpp(name, folded.get("mpp", "")),
         label=(row.get(table.label_column) or None) if table.label_column else None,
-        metadata={_free(key): _value(row.get(key, ""), kind) for key, kind in kinds.items()}, row=row,
+        metadata={column: values.get(name) for column, values in carried.items()}, row=row,
     )  # fmt: skip
     # What else stands for the patient could put one patient into two groups.
     asked = ((table.label_column, entry.label), (table.group_column, patient))
@@ -323,16 +265,8 @@ def _entry(
     )
 
 
-def _value(text: str, kind: str) -> Any:
-    if not text:
-        return None
-    return int(text) if kind == "integer" else float(text) if kind == "number" else text
-
-
 def _stated_mpp(name: str, text: str) -> float | None:
-    if not text:
-        return None
-    number = _number(text)
-    if number is None or number <= 0:
-        raise InputError(f"The table gives the slide {name} the mpp '{text}'; it must be a number above 0.")
-    return number
+    with contextlib.suppress(ValueError):
+        if not text or 0 < float(text) < math.inf:
+            return float(text) if text else None
+    raise InputError(f"The table gives the slide {name} the mpp '{text}'; it must be a number above 0.")

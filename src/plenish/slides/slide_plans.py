@@ -19,8 +19,9 @@ from plenish.parallel import Executor
 from plenish.progress import progress
 from plenish.slides.annotations import refuse_unknown_labels
 from plenish.slides.drawing import Pick, draw
+from plenish.slides.names import SlideEntry
 from plenish.slides.planning import Plan
-from plenish.slides.slide_list import SlideEntry, SlideList
+from plenish.slides.slide_list import SlideList
 from plenish.slides.tile_jobs import TileJob, TileWorker, map_plans, map_tiles, tile_jobs
 from plenish.slides.tiling_config import DrawOptions, TilingConfig
 

@@ -136,29 +136,25 @@ def restain(tile: NDArray[np.uint8], source: Fit | None, target: Fit) -> NDArray
 
 
 def augment(
-    images: NDArray[np.uint8], stains: Macenko, rng: np.random.Generator, amount: float = 0.2
+    image: NDArray[np.uint8], stains: Macenko, rng: np.random.Generator, amount: float
 ) -> NDArray[np.uint8]:
-    """Vary how strongly each image is stained (after Tellez et al., 2018).
+    """Vary how strongly an image is stained (after Tellez et al., 2018).
 
     Each stain's concentration is multiplied by a random factor and, in tissue, raised by a random amount;
     what neither stain explains stays as it is, so nothing changes at an amount of 0.
 
     Args:
-        images: N×H×W×3 uint8.
+        image: H×W×3 uint8.
         stains: which two colours vary.
-        rng: source of randomness; an image's draws depend on its place in the batch.
+        rng: source of randomness.
         amount: factors lie in 1 ± amount, shifts in ± a quarter of it of the stain's strength, 0 to 1.
     """
-    if not 0 <= amount <= 1:
-        raise ValueError(f"amount is {amount} and must lie in 0 to 1")
     rest = np.cross(*stains.stains)
     basis = np.vstack([stains.stains, rest / np.linalg.norm(rest)])
-    n = len(images)
-    factor = np.ones((n, 1, 1, 3), np.float32)
-    shift = np.zeros((n, 1, 1, 3), np.float32)
-    factor[..., :2] = rng.uniform(1 - amount, 1 + amount, (n, 1, 1, 2))
-    shift[..., :2] = rng.uniform(-amount / 4, amount / 4, (n, 1, 1, 2)) * np.array(stains.strengths)
-    absorbed = density(images)
+    factor, shift = np.ones(3, np.float32), np.zeros(3, np.float32)
+    factor[:2] = rng.uniform(1 - amount, 1 + amount, 2)
+    shift[:2] = rng.uniform(-amount / 4, amount / 4, 2) * np.array(stains.strengths)
+    absorbed = density(image)
     amounts = absorbed @ np.linalg.inv(basis).astype(np.float32)
     amounts = amounts * factor + shift * _tissue(absorbed)[..., None]
     return _light(amounts @ basis.astype(np.float32))

@@ -16,10 +16,10 @@ from plenish.datasets.rejections import Kind, Rejection
 from plenish.errors import InputError, first_line
 from plenish.parallel import Executor, Halving
 from plenish.slides import filters
+from plenish.slides.names import SlideEntry
 from plenish.slides.native import SlideError, UnreadableRegion
 from plenish.slides.planning import Plan, plan_slide
 from plenish.slides.reader import Slide, open_slide
-from plenish.slides.slide_list import SlideEntry
 from plenish.slides.tiling_config import OutputOptions, TilingConfig
 
 _AHEAD_BYTES = 64 * 2**20

@@ -20,7 +20,7 @@ from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 from plenish.parallel import Executor, executor
 from plenish.progress import progress, warn
-from plenish.slides.annotations import find_annotations, has_annotations, unmatched_files
+from plenish.slides.annotations import find_annotations, has_annotations, unmatched_remarks
 from plenish.slides.reader import require_libraries
 from plenish.slides.remarks import Remark
 from plenish.slides.slide_list import SlideList, list_slides
@@ -182,9 +182,7 @@ def _with_annotations(listed: SlideList, folder: Path, skip: bool) -> tuple[Slid
         treatment = "skipped" if skip else "background"
         values = {"names": bare, "folder": str(folder), "treatment": treatment}
         remarks.append(Remark("unannotated", values))
-    unmatched = unmatched_files(folder, [entry.path for entry in entries]) if folder.is_dir() else []
-    if unmatched:
-        remarks.append(Remark("unmatched-annotations", {"names": unmatched, "folder": str(folder)}))
+    remarks += unmatched_remarks(folder, entries)
     return dataclasses.replace(listed, entries=tuple(entries)), remarks
 
 
@@ -201,7 +199,7 @@ def _config(source: Path, tiling: Tiling, output: OutputOptions) -> dict[str, An
         for entry in tiling.listed.entries
     ]  # fmt: skip
     return {
-        "verb": "slides tile", "slides": str(source.resolve()), "settings": tiling.config.to_dict(),
+        "verb": "slides tile", "slides": str(source.resolve()), "settings": dataclasses.asdict(tiling.config),
         "draw": dataclasses.asdict(tiling.draw), "labelled_by_table": tiling.labelled,
         "images": output.images, "quality": output.quality if output.images == "jpeg" else None,
         "listing": files.config_hash({"slides": listing}),

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from plenish.configuration import option
 from plenish.errors import InputError
@@ -217,17 +217,11 @@ class TilingConfig:
             groups[group.name] = dataclasses.replace(value, **{name: options[name] for name in mine})
         return TilingConfig(**groups)
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able form, a mapping for each group."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> TilingConfig:
-        """The inverse of `to_dict`.
+        """The inverse of `dataclasses.asdict`.
 
         Raises:
             KeyError, TypeError: it is of another version.
         """
-        kinds = (GridOptions, TissueOptions, LabelRules, TileLabelOptions, FilterOptions)
-        groups = zip((field.name for field in dataclasses.fields(cls)), kinds)
-        return cls(**{name: kind(**content[name]) for name, kind in groups})
+        return cls(**{name: kind(**content[name]) for name, kind in get_type_hints(cls).items()})

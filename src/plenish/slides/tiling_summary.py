@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from plenish.datasets.rejections import Rejection, describe
+from plenish.datasets.tables import open_rows
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 from plenish.slides.remarks import Remark
@@ -40,7 +40,9 @@ def summarise(tiling: Tiling, writer: DatasetWriter) -> tuple[list[dict[str, Any
         InputError: no tile is left.
     """
     writer.flush()
-    tiles = _written(writer.partial / "rows")
+    parts = sorted((writer.partial / "rows").glob("*.parquet"))
+    written = open_rows(parts).to_table(["slide", "label"]).to_pydict() if parts else {}
+    tiles = Counter(zip(written.get("slide", ()), (label or "" for label in written.get("label", ()))))
     rejections = list(writer.rejections())
     whole = [slide.rejection for slide in tiling.slides if slide.rejection is not None]
     of_tiles = [one for one in rejections if "row" in one.detail]
@@ -70,18 +72,6 @@ def summarise(tiling: Tiling, writer: DatasetWriter) -> tuple[list[dict[str, Any
     bare = [label for label in tiling.annotated_labels if label not in tiling.classes]
     remarks += [Remark("label-without-tiles", {"label": label}) for label in bare[:1]]
     return rows, remarks + _scale_remarks(tiling, rows) + _class_remarks(tiling, rows)
-
-
-def _written(folder: Path) -> Counter[tuple[str, str]]:
-    """Written tiles by slide and label."""
-    import pyarrow.parquet as pq
-
-    tiles: Counter[tuple[str, str]] = Counter()
-    for path in sorted(folder.glob("*.parquet")):
-        table = pq.read_table(path, columns=["slide", "label"])
-        labels = (label or "" for label in table.column("label").to_pylist())
-        tiles.update(zip(table.column("slide").to_pylist(), labels))
-    return tiles
 
 
 def _column(rejection: Rejection) -> str:

@@ -121,16 +121,13 @@ def trained_tiles(data: Mapping[str, Any]) -> TrainedTiles:
 def _config(dataset: Dataset) -> TilingConfig | None:
     """How the tiles of a Dataset, or of the one it was made from, were cut."""
     config = dataset.manifest.config
-    for _ in range(_LINKS):
-        if config.get("verb") == "slides tile":
-            try:
+    try:
+        for _ in range(_LINKS):
+            if config.get("verb") == "slides tile":
                 return TilingConfig.from_dict(config["settings"])
-            except (KeyError, TypeError, ValueError, InputError):
-                return None  # Of another version.
-        try:
             config = Dataset.open(Path(config["data"]["path"])).manifest.config
-        except (KeyError, TypeError, InputError):
-            return None
+    except (KeyError, TypeError, ValueError, InputError):
+        pass  # Of another version, or not cut from slides.
     return None
 
 

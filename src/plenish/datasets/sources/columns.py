@@ -47,11 +47,15 @@ def header(path: Path) -> list[str]:
 
 
 def _delimiter(line: str) -> str:
-    return max((",", "\t", ";"), key=line.count)
+    return max((",", "\t", ";", "|"), key=line.count)
 
 
-def read_table(path: Path) -> list[Row]:
+def read_table(path: Path, suffix: str | None = None) -> list[Row]:
     """A table's rows, at least one; text cells stay text, empty ones become None.
+
+    Args:
+        path: the file.
+        suffix: whose format it has; left out, its own.
 
     Raises:
         InputError: missing, empty, of an unknown kind or not readable.
@@ -60,7 +64,7 @@ def read_table(path: Path) -> list[Row]:
         raise InputError(
             f"The table {path} does not exist; give the path of a CSV, JSON Lines or Parquet file."
         )
-    suffix = path.suffix.lower()
+    suffix = suffix or path.suffix.lower()
     try:
         if suffix in _CSV:
             rows = list(_csv_rows(path))
@@ -77,7 +81,7 @@ def read_table(path: Path) -> list[Row]:
     except (ValueError, OSError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a table: {' '.join(str(error).split())}") from None
     if not any(rows):
-        raise InputError(f"{path} has no rows; give a table with a header and one row an image.")
+        raise InputError(f"{path} has no rows; give a table with a header and rows.")
     return rows
 
 
@@ -87,8 +91,8 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         file.seek(0)
         rows = csv.reader(file, delimiter=_delimiter(first), strict=True)
         header = [name.strip() for name in next(rows, [])]
-        if len(set(header)) != len(header):
-            twice = [name for name, count in Counter(header).items() if count > 1]
+        twice = [name for name, count in Counter(header).items() if count > 1 and name]
+        if twice:
             raise InputError(f"{path} has two columns named '{twice[0]}'; rename one.")
         for number, row in enumerate(rows, 2):
             if not any(cell.strip() for cell in row):
