@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,35 +137,25 @@ class Canvas:
 
     def save(self, out: Path, below: Sequence[Image.Image] = ()) -> None:
         """Write the picture, strips of its width below it, and the legend."""
-        kind = _FORMATS[out.suffix.lower()]
-        file = io.BytesIO()
-        self._with_legend(below).save(file, kind, **({"quality": 90} if kind == "JPEG" else {}))
+        picture = np.concatenate([self.pixels, *map(np.asarray, below), self._drawn_legend()])
         with files.reporting_disk(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-        files.write_bytes(out, file.getvalue())
+        with files.atomic_file(out) as file:
+            Image.fromarray(picture).save(file, _FORMATS[out.suffix.lower()], quality=90)
 
-    def _with_legend(self, below: Sequence[Image.Image]) -> Image.Image:
-        height, width = self.pixels.shape[:2]
-        letters = self.letters
+    def _drawn_legend(self) -> NDArray[np.uint8]:
+        width, letters = self.pixels.shape[1], self.letters
         font = ImageFont.load_default(letters)
-        placed: list[tuple[int, int, str, tuple[int, int, int]]] = []
+        high = 2 * letters
+        image = Image.new("RGB", (width, high * max(1, len(self._legend))), (255, 255, 255))
+        draw = ImageDraw.Draw(image)
         x, line = letters, 0
         for name, colour in self._legend:
             wide = int(font.getlength(name)) + 3 * letters
             if x > letters and x + wide > width:
                 x, line = letters, line + 1
-            placed.append((x, line, name, colour))
-            x += wide
-        strips = sum(strip.height for strip in below)
-        size = width, height + strips + (line + 1) * 2 * letters
-        image = Image.new("RGB", size, (255, 255, 255))
-        image.paste(Image.fromarray(self.pixels), (0, 0))
-        for strip in below:
-            image.paste(strip, (0, height))
-            height += strip.height
-        draw = ImageDraw.Draw(image)
-        for x, line, name, colour in placed:
-            y = height + line * 2 * letters + letters // 2
+            y = line * high + letters // 2
             draw.rectangle((x, y, x + letters, y + letters), fill=colour)
             draw.text((x + 1.5 * letters, y - letters // 8), name, fill=(0, 0, 0), font=font)
-        return image
+            x += wide
+        return np.asarray(image)[: (line + 1) * high]

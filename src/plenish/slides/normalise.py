@@ -145,12 +145,10 @@ def _check(dataset: Dataset, method: str) -> None:
 
 def _keys(dataset: Dataset, per: str) -> tuple[NDArray[np.object_] | None, str]:
     """The source of each row's stain, None for each tile by itself; and what the source is."""
-    if per == "tile":
-        return None, "tile"
-    for name in ("slide", "group") if per == "auto" else (per,):
+    for name in {"auto": ("slide", "group"), "tile": ()}.get(per, (per,)):
         if name in dataset.table.columns and dataset.table[name].notna().all():
             return dataset.table[name].astype(str).to_numpy(object), name
-    if per == "auto":
+    if per in ("auto", "tile"):
         return None, "tile"
     raise InputError(f"{dataset.path} does not state the {per} of every tile; choose another --per.")
 

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -194,12 +194,12 @@ def _read_table(path: Path) -> _Table:
     return _Table(path, key, rows, columns)
 
 
-def _refuse_same_columns(path: Path, columns: Sequence[str]) -> None:
-    """Two columns of one name, in the table or among a tile's columns; those without a name do not count."""
+def _refuse_same_columns(path: Path, columns: Iterable[str]) -> None:
+    """Two columns of one name among a tile's columns; those without a name do not count."""
     taken: dict[str, str] = {}
     for column in filter(None, columns):
         name = _free(column)
-        if taken.setdefault(name, column) != column or columns.count(column) > 1:
+        if taken.setdefault(name, column) != column:
             raise InputError(
                 f"The columns '{taken[name]}' and '{column}' of {path} would both be called '{name}' in the "
                 "tiles' table; rename one."

@@ -144,10 +144,8 @@ def tissue_mask(
     sigma = min(_SMOOTH_UM / scale, 8.0)
     smooth = transmittance(rgb)
     ink = pen_mask(np.rint(smooth).astype(np.uint8)) if pen else None
-    for channel in range(3):  # In place: a thumbnail's floats are most of a worker's memory.
-        ndimage.gaussian_filter(
-            smooth[..., channel], sigma, output=smooth[..., channel], mode="nearest", truncate=3.0
-        )
+    # In place: a thumbnail's floats are most of a worker's memory.
+    ndimage.gaussian_filter(smooth, sigma, output=smooth, mode="nearest", truncate=3.0, axes=(0, 1))
     colour = saturation(smooth)
     dark = np.float32(255 * options.tissue_dark)
     usable = (smooth[..., 0] >= dark) | (smooth[..., 1] >= dark) | (smooth[..., 2] >= dark)
