@@ -105,13 +105,10 @@ def read_geojson(path: Path, ignored: Counter[str]) -> Outlines:
 
 def _features(content: Any, path: Path) -> Iterable[tuple[Any, str]]:
     """Geometries with their labels, of any of the forms GeoJSON has and of QuPath's bare list."""
-    if isinstance(content, list):
-        for item in content:
-            yield from _features(item, path)
-        return
     kind = content.get("type") if isinstance(content, Mapping) else None
-    if kind == "FeatureCollection" and isinstance(content.get("features"), list):
-        for item in content["features"]:
+    items = content.get("features") if kind == "FeatureCollection" else content
+    if isinstance(items, list):
+        for item in items:
             yield from _features(item, path)
     elif kind == "Feature":
         yield content.get("geometry"), _label(content.get("properties"))

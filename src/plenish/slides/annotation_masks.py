@@ -67,8 +67,7 @@ class Mask:
         self.labels, self.remarks = tuple(rules.ordered(self._of)), tuple[Remark, ...]()
 
     def _map(self, label: str) -> NDArray[np.bool_]:
-        of = self._of[label]
-        return np.asarray(self._values == of[0] if len(of) == 1 else np.isin(self._values, of))
+        return np.isin(self._values, self._of[label])
 
     def areas(self) -> dict[str, float]:
         """Area of each label, px² of level 0."""
@@ -96,9 +95,7 @@ def _grey(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
             f"{path} is a colour picture and not a mask; save it with one channel, 0 for the background and "
             "one value for each label."
         )
-    if pixels.dtype == bool:
-        return pixels.astype(np.uint8)
-    if not np.issubdtype(pixels.dtype, np.integer):
+    if pixels.dtype.kind not in "biu":
         raise InputError(f"{path} has {pixels.dtype} values; save the mask with whole numbers.")
     return pixels
 

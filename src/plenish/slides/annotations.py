@@ -47,7 +47,6 @@ def read_annotations(path: Path, size: tuple[int, int], rules: LabelRules = _NO_
         InputError: the file cannot be read, is damaged or of another format, or lies off the slide
             altogether.
     """
-    path = Path(path)
     suffix = path.suffix.lower()
     if suffix in _VECTOR:
         ignored: Counter[str] = Counter()

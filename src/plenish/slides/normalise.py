@@ -110,7 +110,7 @@ def normalise_stain(data: Path, out: Path, options: StainOptions) -> Normalised:
     about = dataset.manifest
     extra = {key: value for key, value in about.extra.items() if key not in _OF_ANOTHER}
     writer = DatasetWriter(
-        Path(out), name=about.name, size=about.size, channels=3, labels=about.labels, config=config,
+        out, name=about.name, size=about.size, channels=3, labels=about.labels, config=config,
         licence=about.licence, source=about.source, intended_use=about.intended_use, extra=extra,
     )  # fmt: skip
     with writer:

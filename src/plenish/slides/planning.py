@@ -176,17 +176,11 @@ def _annotated(slide: Slide, plan: Plan, file: Path, config: TilingConfig, mpp: 
     """The plan with the share of each tile that each label covers, and without ambiguous tiles."""
     found = read_annotations(file, (slide.width, slide.height), config.rules)
     areas = found.areas()
-    facts = {
-        **plan.facts, "annotation_names": list(found.names),
-        "annotated_px2": {label: float(areas[label]) for label in found.labels},
-    }  # fmt: skip
-    if mpp is not None and found.labels:
-        mm2 = {label: round(area * mpp**2 / 1e6, 6) for label, area in facts["annotated_px2"].items()}
-        facts["annotated_mm2"] = mm2
-    coverage = plan.coverage
-    if found.labels:
-        shares = found.coverage(plan.boxes)
-        coverage = np.stack([shares[label] for label in found.labels], 1)
+    facts = {**plan.facts, "annotation_names": list(found.names), "annotated_px2": areas}
+    if mpp is not None:
+        facts["annotated_mm2"] = {label: round(area * mpp**2 / 1e6, 6) for label, area in areas.items()}
+    shares = list(found.coverage(plan.boxes).values())
+    coverage = np.array(shares).reshape(len(found.labels), len(plan)).T
     remarks = [*plan.remarks, *(dataclasses.replace(remark, slide=slide.name) for remark in found.remarks)]
     plan = dataclasses.replace(plan, facts=facts, remarks=remarks, coverage=coverage, labels=found.labels)
     if not found.labels or config.labels.ambiguous != "drop":

@@ -266,7 +266,9 @@ def _entry(
 
 
 def _stated_mpp(name: str, text: str) -> float | None:
+    if not text:
+        return None
     with contextlib.suppress(ValueError):
-        if not text or 0 < float(text) < math.inf:
-            return float(text) if text else None
+        if 0 < (mpp := float(text)) < math.inf:
+            return mpp
     raise InputError(f"The table gives the slide {name} the mpp '{text}'; it must be a number above 0.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -204,10 +205,10 @@ def draw_tiles(tiling: Tiling, pool: Executor[TileWorker]) -> None:
         for slide in usable:
             table = [codes.get(tiling.label(slide, code) or "", 0) for code in range(-1, len(slide.labels))]
             of_tiles.append(np.array(table, np.int32)[slide.tiles().classes(config.labels) + 1])
-        passing = (
-            (lambda picks: _passing(usable, picks, pool, config.grid.size)) if config.filters.active else None
-        )
         names = [slide.entry.name for slide in usable]
+        passing = None
+        if config.filters.min_sharpness > 0 or config.filters.max_pen < 1:
+            passing = functools.partial(_passing, usable, pool, config.grid.size)
         arrays: dict[str, Any] = dict(zip(names, draw(of_tiles, names, tiling.draw, passing)))
         with files.atomic_file(file) as whole:
             np.savez(whole, **arrays)
@@ -218,7 +219,7 @@ def draw_tiles(tiling: Tiling, pool: Executor[TileWorker]) -> None:
 
 
 def _passing(
-    slides: Sequence[PlannedSlide], picks: Sequence[Pick], pool: Executor[TileWorker], size: int
+    slides: Sequence[PlannedSlide], pool: Executor[TileWorker], size: int, picks: Sequence[Pick]
 ) -> list[bool]:
     """Which tiles pass the filters."""
     read = sorted(picks)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from plenish import files
 from plenish.datasets.rejections import Kind, Rejection
@@ -164,8 +165,6 @@ class TileWorker:
     def _write_image(self, name: str, tile: NDArray[np.uint8]) -> None:
         if self.output.images is None:
             return
-        from PIL import Image
-
         folder = self.out.with_name(f"{self.out.name}.partial") / "images"
         path = folder / f"{name}.{'jpg' if self.output.images == 'jpeg' else 'png'}"
         with files.reporting_disk(path):  # Each format ignores the other's options.

@@ -128,7 +128,7 @@ def tile_slides(
         plan_slides(tiling, pool, retry=not writer.skip)
         writer.labels = LabelSchema("categorical", tiling.classes) if tiling.classes else LabelSchema()
         writer.types = _column_types(tiling)
-        if not draw.keeps_all:
+        if draw.per_class or draw.per_slide:
             draw_tiles(tiling, pool)
         if not writer.skip:  # A resumed tiling is not thrown away for lack of space.
             files.require_space(out, sum(slide.count for slide in tiling.slides) * grid.size**2 * 3)

@@ -119,11 +119,6 @@ class FilterOptions:
     min_sharpness: float = option(0.0, least=0, most=100)
     max_pen: float = option(1.0, least=0, most=1)
 
-    @property
-    def active(self) -> bool:
-        """Whether any tile can be rejected."""
-        return self.min_sharpness > 0 or self.max_pen < 1
-
 
 @dataclasses.dataclass(frozen=True)
 class DrawOptions:
@@ -138,11 +133,6 @@ class DrawOptions:
     per_class: int | None = option(None, least=1)
     per_slide: int | None = option(None, least=1)
     seed: int = 0
-
-    @property
-    def keeps_all(self) -> bool:
-        """Whether nothing is left out."""
-        return self.per_class is None and self.per_slide is None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -122,12 +123,11 @@ def _scale_remarks(tiling: Tiling, rows: Sequence[Mapping[str, Any]]) -> list[Re
 
 def _class_remarks(tiling: Tiling, rows: Sequence[Mapping[str, Any]]) -> list[Remark]:
     """Classes of which there are fewer tiles than were to be drawn, and why."""
-    wanted, per_slide = tiling.draw.per_class, tiling.draw.per_slide
+    wanted, most = tiling.draw.per_class, tiling.draw.per_slide or math.inf
     remarks = []
     for label in tiling.classes if wanted is not None else ():
         found = sum(row[f"tiles_{label}"] for row in rows)
-        most = [slide.counts[label] for slide in tiling.usable]
-        possible = sum(count if per_slide is None else min(count, per_slide) for count in most)
+        possible = sum(min(slide.counts[label], most) for slide in tiling.usable)
         if wanted is not None and found < wanted:
             code = "class-too-small" if possible < wanted else "class-rejected"
             remarks.append(Remark(code, {"label": label, "found": found, "wanted": wanted}))
