@@ -51,11 +51,10 @@ class LabelSchema:
     def encode(self, values: Sequence[Any]) -> NDArray[np.float32]:
         """Labels as the table holds them → y, float32 N×K (one-hot, multi-hot or the values themselves)."""
         y = np.zeros((len(values), self.width), np.float32)
+        position = {name: i for i, name in enumerate(self.names)}
         if self.kind == "categorical":
-            position = {name: i for i, name in enumerate(self.names)}
             y[np.arange(len(values)), [position[value] for value in values]] = 1
         elif self.kind == "multilabel":
-            position = {name: i for i, name in enumerate(self.names)}
             for row, tags in enumerate(values):
                 y[row, [position[tag] for tag in tags]] = 1
         elif self.kind == "continuous":

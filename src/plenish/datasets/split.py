@@ -113,9 +113,11 @@ def split_dataset(
         raise InputError(
             f"{dataset.path} is synthetic and all of it belongs to train; split the real Dataset instead."
         )
-    shares = (
-        _shares(ratios) if folds is None else {f"fold {k}": 1.0 / folds for k in range(_check_folds(folds))}
-    )
+    if folds is not None and folds < 3:
+        raise InputError(
+            f"--folds must be at least 3 (one to test, one to select, one to train), not {folds}."
+        )
+    shares = _shares(ratios) if folds is None else {f"fold {k}": 1.0 / folds for k in range(folds)}
     names = [name] if folds is None else [f"{name}-{k}" for k in range(folds)]
     taken = [one for one in names if one in dataset.split_names()]
     if len(taken) == len(names):
@@ -159,14 +161,6 @@ def _shares(ratios: Sequence[float]) -> dict[str, float]:
     return {part: float(r) / float(sum(ratios)) for part, r in zip(PARTS, ratios)}
 
 
-def _check_folds(folds: int) -> int:
-    if folds < 3:
-        raise InputError(
-            f"--folds must be at least 3 (one to test, one to select, one to train), not {folds}."
-        )
-    return folds
-
-
 class _Units:
     """The images of a Dataset in units that stay in one part, with what to stratify on."""
 
@@ -194,21 +188,21 @@ class _Units:
 
     def check(self, parts: int) -> None:
         """InputError when some part, or some class in some part, must stay empty."""
+        repeated = self.count < len(self.unit)
         noun = "groups" if self.grouped else "different images"
         missing = parts - self.count
         if missing > 0:
-            if self.count == len(self.unit) and not self.grouped:
-                noun = "images"  # all of them are different
+            if not (self.grouped or repeated):
+                noun = "images"
             more = f"{missing} {noun[:-1] if missing == 1 else noun}"
             has = plural(len(self.unit), "image")
             if self.grouped:
                 has += f" in {plural(self.count, 'group')}"
-            elif self.count < len(self.unit):
+            elif repeated:
                 has += f", {self.count} of them different"
             raise InputError(
                 f"{self.dataset.path} has {has}, and {parts} parts (train, val, test or folds) need at least "
-                f"{parts} {noun}, one each; add {more} or more, or "
-                "ask for fewer parts."
+                f"{parts} {noun}, one each; add {more} or more, or ask for fewer parts."
             )
         have = (self.counts[:, 1 : 1 + self.required] > 0).sum(axis=0)
         scarce = [(name, int(n)) for name, n in zip(self.names, have) if 0 < n < parts]
@@ -218,8 +212,7 @@ class _Units:
             noun = noun[:-1] if n == 1 else noun
             raise InputError(
                 f"The class '{name}'{more} has only {n} {noun}, too few to be in all {parts} parts; add "
-                "images of other groups to it, "
-                "leave it out, or ask for fewer parts (--ratios 0.8 0 0.2)."
+                "images of other groups to it, leave it out, or ask for fewer parts (--ratios 0.8 0 0.2)."
             )
 
     def assign(self, shares: Sequence[float], seed: int) -> NDArray[np.int64]:
@@ -231,8 +224,8 @@ class _Units:
         if part is None:
             raise InputError(
                 f"No division of {self.dataset.path} by groups puts every class into all "
-                f"{len(shares)} parts; add groups of the "
-                "rare classes or ask for fewer parts (--ratios 0.8 0 0.2)."
+                f"{len(shares)} parts; add groups of the rare classes or ask for fewer parts "
+                "(--ratios 0.8 0 0.2)."
             )
         return np.asarray(part[self.unit])
 
@@ -240,20 +233,14 @@ class _Units:
         """Shares and counts of each part, for the split's manifest."""
         part = np.asarray(parts)
         overall = self.strata.mean(axis=0)
-        shares: dict[str, dict[str, float]] = {}
-        worst = 0.0
-        for p in PARTS:
-            if np.any(part == p) and self.names:
-                mean = self.strata[part == p].mean(axis=0)
-                shares[p] = {name: float(v) for name, v in zip(self.names, mean)}
-                worst = max(worst, float(np.abs(mean - overall).max()))
+        means = {p: self.strata[part == p].mean(axis=0) for p in PARTS if self.names and (part == p).any()}
         return {
             "achieved": {p: float(np.mean(part == p)) for p in PARTS},
             "groups": {p: len(np.unique(self.unit[part == p])) for p in PARTS},
             "grouped": self.grouped,
-            "shares": shares,
-            "overall": {name: float(v) for name, v in zip(self.names, overall)},
-            "worst_deviation": worst,
+            "shares": {p: dict(zip(self.names, mean.tolist())) for p, mean in means.items()},
+            "overall": dict(zip(self.names, overall.tolist())),
+            "worst_deviation": max((float(np.abs(m - overall).max()) for m in means.values()), default=0.0),
             "stratified_by": {
                 "none": "nothing", "categorical": "class", "multilabel": "tag",
                 "continuous": f"quantiles of {', '.join(self.dataset.labels.names)}",

@@ -34,23 +34,16 @@ def recognise(source: Path, options: TableOptions) -> Listing:
         restored = None if options.labels else sidecar.find(source)
         if restored is not None:
             return restored
-        if source.is_dir():
-            if options.labels or table.convention(source):
-                return table.listing(source, options)
-            if idx.find(source):
-                return idx.listing(source)
-            return tree.listing(source, options)
         name = source.name.lower()
-        if options.labels:
-            if name.endswith(".zip"):
-                return table.listing(source, options)
+        if options.labels and source.is_file() and not name.endswith(".zip"):
             raise InputError(f"--labels goes with a folder of images, and {source} is a file; leave it out.")
-        if name.endswith(".npz"):
-            return npz.listing(source)
-        if name.endswith(".zip"):
-            return archive.listing(source, options)
-        if name.endswith(_IDX):
-            return idx.listing(source)
+        if options.labels or table.convention(source):
+            return table.listing(source, options)
+        if source.is_dir():
+            return idx.listing(source) if idx.find(source) else tree.listing(source, options)
+        for suffixes, listing in ((".npz", npz.listing), (".zip", archive.listing), (_IDX, idx.listing)):
+            if name.endswith(suffixes):
+                return listing(source)
     except PermissionError as error:
         raise InputError(f"{error.filename or source} may not be read; change its permissions.") from None
     if source.suffix.lower() in SUFFIXES:

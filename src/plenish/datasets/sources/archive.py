@@ -12,7 +12,6 @@ from plenish.datasets.schema import LabelSchema
 from plenish.datasets.sources import tree
 from plenish.datasets.sources.listing import (
     Listing,
-    TableOptions,
     categorical,
     natural,
     shown,
@@ -24,7 +23,7 @@ from plenish.wording import plural
 _MANIFEST_BYTES = 512 * 2**20
 
 
-def listing(source: Path, options: TableOptions) -> Listing:
+def listing(source: Path) -> Listing:
     """List a zip archive's images.
 
     Raises:

@@ -6,7 +6,6 @@ in the folder of each part) is used without being asked for.
 
 from __future__ import annotations
 
-import math
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -186,11 +185,8 @@ def _complete_rows(
 
 
 def _no_label(value: Any) -> bool:
-    return (
-        value is None
-        or (isinstance(value, float) and math.isnan(value))
-        or (isinstance(value, str) and not value.strip())
-    )
+    """Whether a cell is empty, NaN (which differs from itself) or blank."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 # Labels, groups, parts and the other columns
