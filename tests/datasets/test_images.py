@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plenish.datasets.images import encode_png, fit_array, fit_bytes, is_grey, read_file
+from plenish.datasets.images import Shape, encode_png, fit_array, fit_bytes, is_grey, read_file
 from plenish.datasets.rejections import Unreadable
 
 RED, WHITE = (200, 30, 40), (255, 255, 255)
@@ -23,7 +23,7 @@ def saved(image, kind="PNG", **options):
 
 
 def pixels(image, kind="PNG", size=8, channels=3, fit="crop", **options):
-    return fit_bytes(saved(image, kind, **options), size, channels, fit).pixels
+    return fit_bytes(saved(image, kind, **options), Shape(size, channels, fit)).pixels
 
 
 def halves(left, right, mode):
@@ -41,7 +41,7 @@ def test_plain_pixels_of_the_wanted_size_are_untouched():
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     for fit in ("crop", "pad", "stretch"):
         np.testing.assert_array_equal(pixels(Image.fromarray(noise), fit=fit), noise)
-    np.testing.assert_array_equal(fit_bytes(encode_png(noise), 8, 3, "crop").pixels, noise)
+    np.testing.assert_array_equal(fit_bytes(encode_png(noise), Shape(8, 3, "crop")).pixels, noise)
 
 
 def test_transparency_is_laid_over_white():
@@ -86,7 +86,7 @@ def test_one_bit_and_cmyk():
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
 def test_sixteen_bit_grey_is_scaled_by_257(kind):
     levels = (np.arange(64, dtype=np.uint16).reshape(8, 8) * 4 * 257).astype(np.uint16)
-    fitted = fit_bytes(saved(Image.fromarray(levels), kind), 8, 1, "crop")
+    fitted = fit_bytes(saved(Image.fromarray(levels), kind), Shape(8, 1, "crop"))
     np.testing.assert_array_equal(fitted.pixels[..., 0], np.arange(64).reshape(8, 8) * 4)
     assert fitted.peak == 63 * 4 * 257
 
@@ -113,7 +113,7 @@ def test_sixteen_bit_big_endian_and_rounding():
     data = head + body + b"\0" * 4
     data = data[:122].ljust(122, b"\0") + values.astype(">u2").tobytes()
     assert Image.open(io.BytesIO(data)).mode == "I;16B"
-    np.testing.assert_array_equal(fit_bytes(data, 4, 1, "crop").pixels[0, :, 0], [0, 0, 1, 255])
+    np.testing.assert_array_equal(fit_bytes(data, Shape(4, 1, "crop")).pixels[0, :, 0], [0, 0, 1, 255])
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -170,10 +170,10 @@ def test_downscaling_is_antialiased():
 
 def test_upscaling_and_lost_colours_are_told():
     small = saved(Image.new("RGB", (5, 20), RED))
-    assert fit_bytes(small, 8, 3, "crop").upscaled
-    assert not fit_bytes(small, 8, 3, "pad").upscaled
-    assert fit_bytes(small, 8, 1, "crop").coloured
-    assert not fit_bytes(saved(Image.new("L", (9, 9))), 8, 1, "crop").coloured
+    assert fit_bytes(small, Shape(8, 3, "crop")).upscaled
+    assert not fit_bytes(small, Shape(8, 3, "pad")).upscaled
+    assert fit_bytes(small, Shape(8, 1, "crop")).coloured
+    assert not fit_bytes(saved(Image.new("L", (9, 9))), Shape(8, 1, "crop")).coloured
     assert is_grey(saved(Image.new("L", (9, 9))))
     assert not is_grey(small)
 
@@ -234,7 +234,7 @@ REFUSED = {
 def test_what_cannot_be_right_is_refused_with_its_kind_and_values(name):
     data, kind, detail = REFUSED[name]
     with pytest.raises(Unreadable) as caught:
-        fit_bytes(data, 8, 3, "crop")
+        fit_bytes(data, Shape(8, 3, "crop"))
     assert caught.value.kind == kind
     if detail is None:  # The decoder's own words.
         assert set(caught.value.detail) == {"reason"}
@@ -247,7 +247,7 @@ def test_what_cannot_be_right_is_refused_with_its_kind_and_values(name):
 def test_every_truncation_is_refused_and_none_crashes():
     for cut in range(0, len(WHOLE) - 20, 997):
         with pytest.raises(Unreadable):
-            fit_bytes(WHOLE[:cut], 8, 3, "crop")
+            fit_bytes(WHOLE[:cut], Shape(8, 3, "crop"))
 
 
 def test_random_damage_is_survived():
@@ -264,7 +264,7 @@ def test_random_damage_is_survived():
             for at in rng.integers(0, len(data), 5):
                 altered[at] = int(rng.integers(256))
             with contextlib.suppress(Unreadable):
-                assert fit_bytes(bytes(altered), 8, 3, "crop").pixels.shape == (8, 8, 3)
+                assert fit_bytes(bytes(altered), Shape(8, 3, "crop")).pixels.shape == (8, 8, 3)
 
 
 def test_only_ordinary_files_are_read(tmp_path):
@@ -284,4 +284,4 @@ def test_arrays_in_memory_fit_like_files():
     for channels in (1, 3, 4):
         array = rng.integers(0, 256, (20, 30, channels), np.uint8)
         image = Image.fromarray(array[..., 0] if channels == 1 else array)
-        np.testing.assert_array_equal(fit_array(array, 8, 3, "crop").pixels, pixels(image))
+        np.testing.assert_array_equal(fit_array(array, Shape(8, 3, "crop")).pixels, pixels(image))

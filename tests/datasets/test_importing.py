@@ -22,7 +22,8 @@ from plenish import cli
 from plenish.commands.datasets import import_dataset
 from plenish.datasets import decoding
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.decoding import Decoder, Shape, Task, decode_all
+from plenish.datasets.decoding import Decoder, Task, decode_all
+from plenish.datasets.images import Shape
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.split import split_dataset
 from plenish.errors import InputError

@@ -14,22 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets import images
-from plenish.datasets.images import Fit
+from plenish.datasets.images import Shape
 from plenish.datasets.rejections import Rejection, Unreadable
 from plenish.parallel import Halving, executor
 
 _AHEAD_BYTES = 48 * 2**20
 CHUNK = 64
 """Images in one task: enough to hide the pipe, few enough to keep memory flat."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """What every image becomes: `size`×`size`×`channels`, by `fit`."""
-
-    size: int
-    channels: int
-    fit: Fit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,16 +97,16 @@ class Decoder(Files):
 
     def decode(self, task: Task) -> Result:
         """Read and fit the images of a task."""
-        size, channels, fit = dataclasses.astuple(self._shape)
+        shape = self._shape
         items: list[Rejection | tuple[str, bool, bool, int]] = []
-        pixels = np.empty((len(task.refs), size, size, channels), np.uint8)
+        pixels = np.empty((len(task.refs), shape.size, shape.size, shape.channels), np.uint8)
         count = 0
         for i, ref in enumerate(task.refs):
             try:
                 if task.pixels is not None:
-                    fitted = images.fit_array(task.pixels[i], size, channels, fit)
+                    fitted = images.fit_array(task.pixels[i], shape)
                 else:
-                    fitted = images.fit_bytes(self.read(ref), size, channels, fit)
+                    fitted = images.fit_bytes(self.read(ref), shape)
             except Unreadable as error:
                 items.append(error.rejection(ref))
                 continue

@@ -46,6 +46,23 @@ _GAP = 3
 
 
 @dataclasses.dataclass(frozen=True)
+class Shape:
+    """What every image becomes.
+
+    Attributes:
+        size: height and width, pixels.
+        channels: 1 (grey) or 3 (RGB).
+        fit: `crop` scales the shorter side to `size` and cuts the centre out, `pad` scales the longer side
+            and fills with white, `stretch` ignores the aspect ratio. A picture that already has the size is
+            not resampled.
+    """
+
+    size: int
+    channels: int
+    fit: Fit
+
+
+@dataclasses.dataclass(frozen=True)
 class Fitted:
     """An image made to fit.
 
@@ -90,16 +107,8 @@ def check_length(n_bytes: int) -> None:
         raise Unreadable("too-large", mib=n_bytes / 2**20, limit=MAX_BYTES // 2**20)
 
 
-def fit_bytes(data: bytes, size: int, channels: int, fit: Fit) -> Fitted:
-    """Decode a picture file and make it size×size×channels.
-
-    Args:
-        data: the whole file.
-        size: height and width wanted, pixels.
-        channels: 1 (grey) or 3 (RGB).
-        fit: `crop` scales the shorter side to `size` and cuts the centre out, `pad` scales the longer side
-            and fills with white, `stretch` ignores the aspect ratio. A picture that already has the size is
-            not resampled.
+def fit_bytes(data: bytes, shape: Shape) -> Fitted:
+    """Decode a picture file and make it fit.
 
     Raises:
         Unreadable: damaged, no known format, animated, too large, or of a pixel type without one right
@@ -112,8 +121,8 @@ def fit_bytes(data: bytes, size: int, channels: int, fit: Fit) -> Fitted:
                 if image.format == "JPEG":
                     # The decoder can leave out detail that the resampling would drop; the gap is the
                     # resampler's own.
-                    image.draft(None, (_GAP * size, _GAP * size))
-                return _fit_image(image, size, channels, fit)
+                    image.draft(None, (_GAP * shape.size, _GAP * shape.size))
+                return _fit_image(image, shape)
     except Unreadable:
         raise
     except MemoryError:
@@ -122,10 +131,9 @@ def fit_bytes(data: bytes, size: int, channels: int, fit: Fit) -> Fitted:
         raise Unreadable("damaged", reason=_one_line(error)) from None
 
 
-def fit_array(array: NDArray[np.uint8], size: int, channels: int, fit: Fit) -> Fitted:
+def fit_array(array: NDArray[np.uint8], shape: Shape) -> Fitted:
     """Make pixels in memory (H×W×C uint8, C 1, 3 or 4 with alpha last) fit, as `fit_bytes` does."""
-    image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
-    return _fit_image(image, size, channels, fit)
+    return _fit_image(_from_array(array), shape)
 
 
 def is_grey(data: bytes) -> bool:
@@ -142,9 +150,12 @@ def is_grey(data: bytes) -> bool:
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """H×W×C uint8 (C 1 or 3) as the bytes of a PNG file."""
     out = io.BytesIO()
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    image.save(out, "PNG", compress_level=6)
+    _from_array(pixels).save(out, "PNG", compress_level=6)
     return out.getvalue()
+
+
+def _from_array(pixels: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -181,11 +192,11 @@ def _one_line(error: Exception) -> str:
     return (text or type(error).__name__)[:200]
 
 
-def _fit_image(image: Image.Image, size: int, channels: int, fit: Fit) -> Fitted:
-    upscaled = (max(image.size) if fit == "pad" else min(image.size)) < size
-    coloured = channels == 1 and image.mode not in _GREY
-    plain, peak = _plain(image, channels)
-    array = np.asarray(_resize(plain, size, fit), np.uint8)
+def _fit_image(image: Image.Image, shape: Shape) -> Fitted:
+    upscaled = (max(image.size) if shape.fit == "pad" else min(image.size)) < shape.size
+    coloured = shape.channels == 1 and image.mode not in _GREY
+    plain, peak = _plain(image, shape.channels)
+    array = np.asarray(_resize(plain, shape.size, shape.fit), np.uint8)
     return Fitted(array[:, :, None] if array.ndim == 2 else array, upscaled, coloured, peak)
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from plenish import files, settings, sizes
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.decoding import Files, Shape, decode_all
-from plenish.datasets.images import RESIZER, Fit
+from plenish.datasets.decoding import Files, decode_all
+from plenish.datasets.images import RESIZER, Fit, Shape
 from plenish.datasets.rejections import Rejection, describe
 from plenish.datasets.schema import PARTS
 from plenish.datasets.sources import TableOptions, recognise
