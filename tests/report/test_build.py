@@ -6,10 +6,13 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fabricate import Work, make_data, make_run, make_work
 
 from plenish import cli
+from plenish.datasets.schema import LabelSchema
+from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 from plenish.report.build import write_own_report, write_report
 
@@ -315,3 +318,11 @@ def test_sentences_among_settings_are_not_joined_by_commas() -> None:
 
     assert plain(["Few groups.", "No val."]) == "Few groups. · No val."
     assert plain([8, 16]) == "8, 16"
+
+
+def test_a_dataset_without_split_or_source_is_described(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "d", name="bare", size=8, channels=3, labels=LabelSchema(), config={}) as w:
+        w.add(np.zeros((3, 8, 8, 3), np.uint8), [{}] * 3)
+    page = read(write_report(tmp_path / "r.html", data=w.dataset.path).path)
+    assert "data" in page.sections
+    assert "bare: 3 images of 8×8 pixels" in page.text

@@ -153,8 +153,7 @@ def draw(
         figure.colorbar(drawn, label=name)
     else:
         words, colour_of = _colour_of_words(values)
-        colours = np.array([colour_of[word] for word in words])
-        axes.scatter(xy[order, 0], xy[order, 1], c=colours[order], **options)
+        axes.scatter(xy[order, 0], xy[order, 1], c=words.map(colour_of).to_numpy()[order].tolist(), **options)
         for word, colour in colour_of.items():
             axes.scatter([], [], color=colour, label=word.replace("$", r"\$"), s=24)
         axes.legend(title=name.replace("$", r"\$"), frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
@@ -163,15 +162,14 @@ def draw(
     figure.savefig(path, format="png")
 
 
-def _colour_of_words(values: pd.Series[Any]) -> tuple[NDArray[Any], dict[str, Any]]:
+def _colour_of_words(values: pd.Series[Any]) -> tuple[pd.Series[str], dict[str, Any]]:
     """The word of each row, rare ones as `others`, and the colour of each word, in the legend's order."""
     from matplotlib import colormaps
 
-    words = values.astype(object).where(values.notna(), "none").astype(str).to_numpy()
-    classes = list(pd.Series(words).value_counts().index)
-    if len(classes) > _MOST_CLASSES:
-        words = np.where(np.isin(words, classes[: _MOST_CLASSES - 1]), words, "others")
-        classes = [*classes[: _MOST_CLASSES - 1], "others"]
-    classes = sorted(classes, key=lambda c: (c == "others", c))
+    words = values.astype(object).where(values.notna(), "none").astype(str)
+    frequent = words.value_counts().index
+    if len(frequent) > _MOST_CLASSES:
+        words = words.where(words.isin(frequent[: _MOST_CLASSES - 1]), "others")
+    classes = sorted(words.unique(), key=lambda c: (c == "others", c))
     palette = colormaps["tab10" if len(classes) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
     return words, dict(zip(classes, palette))

@@ -12,7 +12,6 @@ from plenish.datasets.dataset import Dataset
 from plenish.metrics.caveats import describe
 from plenish.metrics.words import percent, with_interval
 from plenish.report import figures
-from plenish.report.matrix import matrix
 from plenish.report.page import Card, Charts, Notes, Pictures, Section, Table, Text, render_page
 from plenish.report.pictures import Picture, sheet
 from plenish.study.class_autoencoders import Found
@@ -58,7 +57,7 @@ def _errors(content: Mapping[str, Any]) -> Section:
     names = content["classes"]
     values: Any = [[cell["value"] for cell in row] for row in content["matrix"]]
     noisy = f", of images with noise of {content['noise']:g} removed" if content["noise"] else ""
-    chart = matrix(
+    chart = figures.matrix(
         "Mean error of each class's images under each class's autoencoder", names, values,
         x_label="autoencoder of", y_label="images of",
         caption=f"Mean squared error, pixels from 0 to 1{noisy}. Shades compare within a row.",
@@ -79,7 +78,7 @@ def _telling(content: Mapping[str, Any], errors: ClassErrors) -> Section:
     names = content["classes"]
     charts = [_differences(errors), _roc(errors, content)] if len(names) == 2 else []
     charts.append(
-        matrix(
+        figures.matrix(
             "Which model's error is the lowest", names, content["confusion"], x_label="lowest error",
             y_label="images of", caption="Numbers of test images.",
         )

@@ -109,7 +109,7 @@ class Code(Block):
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with blocks, left out where none has anything to show; `key` is its address in the page."""
+    """A heading with a lead and blocks, left out without any; `key` is its address within the page."""
 
     key: str
     title: str
@@ -117,7 +117,7 @@ class Section:
     lead: str = ""
 
     def __bool__(self) -> bool:
-        return any(self.blocks)
+        return bool(self.lead) or any(self.blocks)
 
 
 def plain(value: Any) -> str:

@@ -117,4 +117,4 @@ def repeat(inputs: ReportInputs) -> Section:
         "On the CPU, the same commands with the same versions, on the same machine with the same number of "
         "threads, give the same bits; elsewhere, the last digits differ."
     )
-    return Section("repeat", "How to repeat it", [Code(lines)], lead=lead)
+    return Section("repeat", "How to repeat it", [Code(lines)], lead=lead if lines else "")
