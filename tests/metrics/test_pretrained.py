@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,15 @@ class _Silent(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture
 def pictures() -> Any:
     return np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3)).astype(np.uint8)
+
+
+def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("plenish.metrics.pretrained.TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(InputError):
+        download(f"http://127.0.0.1:{listening.getsockname()[1]}/w.pth", "00")
+    assert socket.getdefaulttimeout() is None
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_download_checks_the_digest_keeps_the_file_and_names_the_mend(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,8 @@ INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2
 INCEPTION_SHA256 = "6726825d"  # leading digits, as published in the file's name
 DINOV2 = "vit_small_patch14_dinov2.lvd142m"
 _OTHER = "does not fit {}: it holds the weights of another network; give its own."
+TIMEOUT_S = 20.0
+"""Longest silence of a server, seconds."""
 
 
 def download(url: str, sha256: str) -> Path:
@@ -48,6 +51,8 @@ def download(url: str, sha256: str) -> Path:
     fix = "give a local copy with --weights FILE or use --features domain"
     with files.reporting_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_S)  # torch.hub sets none, and a stalled transfer would never end.
     try:
         torch.hub.download_url_to_file(url, str(path), sha256, progress=not settings.current().quiet)
     except RuntimeError:
@@ -55,6 +60,8 @@ def download(url: str, sha256: str) -> Path:
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise InputError(f"{url} could not be downloaded ({reason}); {fix}.") from None
+    finally:
+        socket.setdefaulttimeout(before)
     return path
 
 
