@@ -14,15 +14,12 @@ import platform
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from plenish import files, settings
 from plenish.errors import CheckFailed, InputError, first_line
 from plenish.invocation import command
 from plenish.runs import versions
-
-if TYPE_CHECKING:
-    pass
 
 SIZES = (32, 64, 128, 250)
 
