@@ -56,7 +56,9 @@ def generate(
     Raises:
         InputError: the Run was trained on other rows than train, or the options do not fit it.
     """
-    check_bounds("-n", n, {"least": 1, "most": _MOST})
+    check_bounds("-n", n, {"least": 1})
+    if n is not None and n > _MOST:  # Numbers this long are read with separators.
+        raise InputError(f"-n must be at most {_MOST:,}, not {n:,}.")
     chosen = _assignments(options or [])
     if truncation is not None:
         if not 0 <= truncation <= 1:
