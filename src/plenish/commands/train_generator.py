@@ -169,29 +169,19 @@ def _train(
         "validation": how.validation, **({"auto": dict(recipe.choice)} if recipe.choice else {}),
     }  # fmt: skip
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
-    is_new, validator = not (path / "config.json").exists(), None
-    if is_new:
+    if not (path / "config.json").exists():
         learner.check_memory(task)
-        # What cannot be scored is refused before a Run is made.
-        validator = validator_of(dataset, subset.split_name) if how.validation else None
+    # What cannot be scored is refused before a Run is made.
+    validator = validator_of(dataset, subset.split_name) if how.validation else None
     run = Run.open_or_create(
-        path,
-        "generator",
-        config,
-        data=provenance,
-        seed=how.seed,
-        may_change=CHANGEABLE,
-        typed=OPTIONS,
+        path, "generator", config, data=provenance, seed=how.seed, may_change=CHANGEABLE, typed=OPTIONS
     )
     if _is_long_enough(run, task.schedule.kimg):
         return run
 
     def train() -> None:
-        scored = validator
-        if not is_new:
-            scored = validator_of(dataset, subset.split_name) if how.validation else None
         try:
-            train_generator(dataclasses.replace(task, validator=scored), run, retry=how.retry)
+            train_generator(dataclasses.replace(task, validator=validator), run, retry=how.retry)
         finally:
             if settings.is_first_process() and run.status["state"] in ("complete", "interrupted"):
                 write_own_report(run.path, "run")
