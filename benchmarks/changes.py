@@ -25,6 +25,7 @@ from benchmarks.gan_step import SHOWN, At, OurStep, comparable, method_of
 from benchmarks.race import describe_machine, matrix_product, timed
 from plenish import settings
 from plenish.datasets.schema import LabelSchema
+from plenish.networks import shared_batch
 from plenish.networks.gan import build, network_config
 from plenish.networks.gan.contract import NetworkConfig
 from plenish.networks.reference_ops import reference_operators
@@ -66,7 +67,8 @@ def changed_step(
         with contextlib.nullcontext() if on.own_operators else reference_operators(), engine.autocast():
             fakes = g(torch.randn(len(x), config.z_dim), None)
             if on.one_pass:
-                real, fake = d(torch.cat([x, fakes.detach()]), None, parts=2).chunk(2)
+                with shared_batch.parts(2):
+                    real, fake = d(torch.cat([x, fakes.detach()]), None).chunk(2)
             else:
                 real, fake = d(x, None), d(fakes.detach(), None)
             opt_d.zero_grad()

@@ -78,14 +78,6 @@ def init_linear(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, gain: float =
         nn.init.zeros_(layer.bias)
 
 
-def norm_parts(norm: nn.Module, x: Tensor, parts: int) -> Tensor:
-    """Apply a batch norm to each of the equal parts of a batch by itself."""
-    if parts == 1 or not norm.training:
-        normed: Tensor = norm(x)
-        return normed
-    return torch.cat([norm(part) for part in x.chunk(parts)])
-
-
 def linear_map(
     x: Tensor, function: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]
 ) -> Tensor:

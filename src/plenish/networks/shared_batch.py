@@ -49,6 +49,11 @@ def world() -> int:
     return _SHARE.get().world
 
 
+def number_of_parts() -> int:
+    """How many batches in a row a batch is."""
+    return _SHARE.get().parts
+
+
 @contextlib.contextmanager
 def _within(share: Share) -> Iterator[None]:
     token = _SHARE.set(share)
@@ -201,6 +206,13 @@ class _SharedDropout(nn.Dropout):
         if _SHARE.get().world == 1 or not self.training or not self.p:
             return super().forward(x)
         return x * draw(lambda whole: nn.functional.dropout(x.new_ones(whole), self.p), x.shape)
+
+
+def norm_parts(norm: nn.Module, x: Tensor) -> Tensor:
+    """Apply a batch norm to each part of a batch by itself."""
+    number = number_of_parts() if norm.training else 1
+    normed: Tensor = norm(x) if number == 1 else torch.cat([norm(part) for part in x.chunk(number)])
+    return normed
 
 
 def share_layers(network: nn.Module) -> None:

@@ -8,6 +8,7 @@ from plenish.errors import InputError
 from plenish.networks.gan import build
 from plenish.networks.gan.dcgan import NORMS, DCGANConfig
 from plenish.networks.layers import INITIALISATIONS
+from plenish.networks.shared_batch import parts
 
 
 def _count(network: nn.Module) -> int:
@@ -29,8 +30,9 @@ def test_normalisations_of_the_discriminator_train_it(norm: str) -> None:
     torch.manual_seed(0)
     d = _discriminator(d_norm=norm, dropout=0.2)
     x = torch.randn(4, 3, 16, 16, requires_grad=True)
-    (gradient,) = torch.autograd.grad(d(x, parts=2).sum(), x, create_graph=True)
-    (d(x, parts=2).square().sum() + gradient.square().sum()).backward()
+    with parts(2):
+        (gradient,) = torch.autograd.grad(d(x).sum(), x, create_graph=True)
+        (d(x).square().sum() + gradient.square().sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in d.parameters())
 
 

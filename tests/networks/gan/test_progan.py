@@ -19,6 +19,7 @@ from plenish.networks.gan.progan import (
     minibatch_deviation,
     pixel_norm,
 )
+from plenish.networks.shared_batch import parts
 
 LABELS = LabelSchema("categorical", ("a", "b", "c"))
 
@@ -190,7 +191,8 @@ def test_minibatch_deviation_of_each_part() -> None:
     same = torch.randn(1, 4, 3, 3).expand(6, -1, -1, -1)
     # Two values ±s at each place have the standard deviation s.
     spread = same + 0.7 * torch.tensor([1.0, -1.0] * 3)[:, None, None, None]
-    maps = minibatch_deviation(torch.cat([same, spread]), parts=2)
+    with parts(2):
+        maps = minibatch_deviation(torch.cat([same, spread]))
     assert maps.shape == (12, 1, 3, 3)
     assert torch.allclose(maps[:6], torch.full_like(maps[:6], 1e-4), atol=1e-5)
     assert torch.allclose(maps[6:], torch.full_like(maps[6:], 0.7), atol=1e-3)

@@ -17,6 +17,7 @@ from plenish.networks.gan.r3gan import (
     Transition,
     groups,
 )
+from plenish.networks.shared_batch import parts
 
 LABELS = LabelSchema("categorical", ("a", "b", "c"))
 
@@ -107,7 +108,8 @@ def test_transitions_resample_and_project_in_whatever_order() -> None:
 def test_images_do_not_depend_on_their_batch_and_parts_change_nothing() -> None:
     d = _awake(R3GANDiscriminator(_config(labels=LABELS)))
     x, y = _draw(6, 3, 16, 16), torch.eye(3).repeat(2, 1)
-    together = d(x, y, parts=2)
+    with parts(2):
+        together = d(x, y)
     assert torch.allclose(
         together, torch.cat([d(a, b) for a, b in zip(x.split(1), y.split(1), strict=True)]), atol=1e-5
     )
@@ -152,8 +154,8 @@ def test_a_gradient_penalty_has_the_numerical_derivative() -> None:
 def test_a_gradient_penalty_is_finite_in_bfloat16() -> None:
     d = _awake(R3GANDiscriminator(_config())).to(memory_format=torch.channels_last)
     x = _draw(4, 3, 16, 16).requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16):
-        (gradient,) = torch.autograd.grad(d(x, parts=2).sum(), x, create_graph=True)
+    with torch.autocast("cpu", torch.bfloat16), parts(2):
+        (gradient,) = torch.autograd.grad(d(x).sum(), x, create_graph=True)
     gradient.float().square().sum().backward()
     grads = [p.grad for name, p in d.named_parameters() if not name.endswith("head.bias") and p.ndim > 1]
     assert all(grad is not None and torch.isfinite(grad).all() and grad.any() for grad in grads)

@@ -14,6 +14,7 @@ from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.networks.gan import build, network_config
 from plenish.networks.gan import modulated as layers
+from plenish.networks.shared_batch import parts
 
 LABELS = LabelSchema("categorical", ("a", "b", "c"))
 TAPS = torch.outer(torch.tensor([1.0, 3.0, 3.0, 1.0]), torch.tensor([1.0, 3.0, 3.0, 1.0])) / 64
@@ -104,7 +105,8 @@ def test_minibatch_deviation_by_hand() -> None:
     # Two parts of four images in groups of two: images 0 and 2 are a group, 1 and 3 the other.
     values = torch.tensor([0.0, 1.0, 4.0, 1.0, 10.0, 0.0, 10.0, 6.0])
     x = values[:, None, None, None].expand(8, 3, 2, 2)
-    added = layers.minibatch_deviation(x, 2, parts=2)
+    with parts(2):
+        added = layers.minibatch_deviation(x, 2)
     assert added.shape == (8, 4, 2, 2)
     assert torch.equal(added[:, :3], x)
     expected = torch.tensor([2.0, 0.0, 2.0, 0.0, 0.0, 3.0, 0.0, 3.0])
@@ -118,7 +120,8 @@ def test_minibatch_deviation_by_hand() -> None:
 def test_parts_of_a_batch_do_not_see_each_other() -> None:
     _, d = _networks(labels=LABELS)
     x, y = torch.randn(8, 3, 16, 16), torch.softmax(torch.randn(8, 3), 1)
-    together = d(x, y, parts=2)
+    with parts(2):
+        together = d(x, y)
     assert torch.allclose(together, torch.cat([d(x[:4], y[:4]), d(x[4:], y[4:])]), atol=1e-5)
     assert not torch.allclose(together, d(x, y), atol=1e-5)
 

@@ -8,6 +8,7 @@ from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.networks.gan import build, network_config
 from plenish.networks.gan.wgan_gp import WGANGPConfig
+from plenish.networks.shared_batch import parts
 from plenish.training.gan.penalties import gradient_penalty
 
 
@@ -46,7 +47,9 @@ def test_labels_leave_the_layers_of_the_critic_as_they_are() -> None:
 def test_scores_do_not_depend_on_the_rest_of_the_batch() -> None:
     d = _critic(dropout=0.0)
     x = torch.randn(4, 3, 16, 16)
-    assert torch.allclose(d(x, parts=2), torch.cat([d(x[i : i + 1]) for i in range(4)]), atol=1e-5)
+    with parts(2):
+        together = d(x)
+    assert torch.allclose(together, torch.cat([d(x[i : i + 1]) for i in range(4)]), atol=1e-5)
 
 
 def test_dropout_spares_the_first_convolution_and_evaluation() -> None:

@@ -43,7 +43,7 @@ class Judge(Discriminator):
         super().__init__(NetworkConfig(size=1, channels=1))
         self.layers = _layers(2, 1)
 
-    def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+    def forward(self, image: Tensor, y: Tensor | None = None) -> Tensor:
         return self.layers(image.flatten(1))[:, 0]
 
 

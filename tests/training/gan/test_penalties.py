@@ -31,7 +31,7 @@ class Linear(Discriminator):
         w = torch.randn(16, generator=torch.Generator().manual_seed(0))
         self.w = torch.nn.Parameter(w * norm / w.norm())
 
-    def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+    def forward(self, image: Tensor, y: Tensor | None = None) -> Tensor:
         return image.flatten(1) @ self.w
 
 
@@ -61,7 +61,7 @@ def test_the_penalty_teaches_the_slope() -> None:
 
 def test_mixtures_lie_between_reals_and_fakes_and_share_one_is_the_real_end() -> None:
     class Seen(Linear):
-        def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+        def forward(self, image: Tensor, y: Tensor | None = None) -> Tensor:
             self.last = image.detach()
             return super().forward(image)
 

@@ -17,6 +17,7 @@ from torch.nn.functional import softplus
 
 from plenish.datasets.schema import LabelSchema
 from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+from plenish.networks.shared_batch import number_of_parts
 from plenish.training.engine import Engine
 from plenish.training.gan.augment import Augment
 from plenish.training.gan.method import Adversarial, Method
@@ -78,8 +79,8 @@ class Bowl(Discriminator):
         self.a, self.level = nn.Parameter(torch.tensor(a)), level
         self.looks: list[Look] = []
 
-    def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
-        self.looks.append(Look(image.detach().clone(), y, parts, self.a.requires_grad))
+    def forward(self, image: Tensor, y: Tensor | None = None) -> Tensor:
+        self.looks.append(Look(image.detach().clone(), y, number_of_parts(), self.a.requires_grad))
         return 0.5 * self.a * _squares(image) - self.level
 
 

@@ -232,24 +232,25 @@ class Discriminator(Staged):
         self.config = config
         self.embed: nn.Module | None = None
 
-    def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+    def features(self, image: Tensor, y: Tensor | None = None) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → features before the last layer, N×F."""
         raise NotImplementedError
 
-    def forward(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+    def forward(self, image: Tensor, y: Tensor | None = None) -> Tensor:
         """Logits of images.
+
+        Within `shared_batch.parts` the batch is several of equal size in a row, such as reals and fakes. One
+        pass over both is faster than two; statistics over a batch are taken of each part by itself.
 
         Args:
             image: N×C×H×W in [-1, 1].
             y: labels N×K, or None.
-            parts: the batch is this many batches of equal size in a row, such as reals and fakes. One
-                pass over both is faster than two; statistics over a batch are taken of each part by itself.
 
         Returns:
             Logits, N; positive means real.
         """
         check_labels(self.config.labels, y)
-        return self.logits(self.features(image, y, parts=parts), y)
+        return self.logits(self.features(image, y), y)
 
     def logits(self, features: Tensor, y: Tensor | None) -> Tensor:
         """Features, N×F (and y, N×K) → logits, N; labels by projection (Miyato and Koyama 2018)."""

@@ -22,7 +22,8 @@ from plenish.configuration import option
 from plenish.networks.activation import leaky_relu_
 from plenish.networks.convolution import Downsampling, Upsampling
 from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, PlainConfig, join_labels
-from plenish.networks.layers import INITIALISATIONS, initialise, norm_parts
+from plenish.networks.layers import INITIALISATIONS, initialise
+from plenish.networks.shared_batch import norm_parts
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
@@ -99,7 +100,7 @@ class DCGANDiscriminator(Discriminator):
             for layer in (self.first, *self.downs, self.head):
                 spectral_norm(layer)
 
-    def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+    def features(self, image: Tensor, y: Tensor | None = None) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → N×(C·base·base) in channels_last order."""
         drop = self.dropout if self.training else 0.0
         h = leaky_relu_(self.first(image), self.slope, drop)
@@ -107,7 +108,7 @@ class DCGANDiscriminator(Discriminator):
             maps = y.to(h.dtype)[:, :, None, None].expand(-1, -1, *h.shape[2:])
             h = torch.cat([h, maps], 1)
         for down, norm in zip(self.downs, self.norms, strict=True):
-            h = leaky_relu_(norm_parts(norm, down(h), parts), self.slope, drop)
+            h = leaky_relu_(norm_parts(norm, down(h)), self.slope, drop)
         return h.permute(0, 2, 3, 1).flatten(1)
 
 

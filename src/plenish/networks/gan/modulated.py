@@ -34,19 +34,19 @@ def compute_dtype(like: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
 
 
-def minibatch_deviation(x: Tensor, group: int, parts: int = 1) -> Tensor:
+def minibatch_deviation(x: Tensor, group: int) -> Tensor:
     """Append one channel with the standard deviation over groups of a batch (Karras et al. 2018, section 3).
 
     Args:
         x: N×C×H×W.
         group: most images of a group; the largest divisor of a part's size up to it is taken. A part of
-            N/parts images falls into M = N/(parts·size) groups, and its image i belongs to group i mod M.
-        parts: the batch is this many batches in a row, each grouped by itself.
+            n images falls into M = n/size groups, and its image i belongs to group i mod M.
 
     Returns:
         N×(C+1)×H×W; the last channel is the group's deviation, averaged over channels and pixels.
     """
     n, _, height, width = x.shape
+    parts = shared_batch.number_of_parts()
     each = n * shared_batch.world() // parts
     size = max(s for s in range(1, min(group, each) + 1) if each % s == 0)
     exact = shared_batch.whole_batch(x.to(torch.promote_types(x.dtype, torch.float32)))

@@ -151,16 +151,9 @@ def pixel_norm(x: Tensor, slope: float = 1.0) -> Tensor:
     return y
 
 
-def minibatch_deviation(x: Tensor, parts: int = 1) -> Tensor:
-    """Mean standard deviation over each of the equal parts of a batch (section 3).
-
-    Args:
-        x: features N×C×H×W.
-        parts: the batch is this many batches in a row.
-
-    Returns:
-        N×1×H×W: one number a part.
-    """
+def minibatch_deviation(x: Tensor) -> Tensor:
+    """Mean standard deviation over each part of a batch (section 3): N×C×H×W → N×1×H×W, one number a part."""
+    parts = shared_batch.number_of_parts()
     exact = shared_batch.whole_batch(x.to(torch.promote_types(x.dtype, torch.float32)))
     groups = exact.view(parts, len(exact) // parts, *x.shape[1:])
     deviation = groups.var(1, unbiased=False).add(_EPSILON).sqrt().mean((1, 2, 3))
@@ -275,8 +268,8 @@ class ProGANDiscriminator(_Growing, Discriminator):
     def _entered(self, stage: int, image: Tensor) -> Tensor:
         return F.leaky_relu_(self.from_image[stage](image), 0.2)
 
-    def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
-        """Images of the stage's size → N×F; the deviation is taken of each of `parts` alone.
+    def features(self, image: Tensor, y: Tensor | None = None) -> Tensor:
+        """Images of the stage's size → N×F; the deviation is taken of each part alone.
 
         Raises:
             ValueError: images of another size.
@@ -289,7 +282,7 @@ class ProGANDiscriminator(_Growing, Discriminator):
             h = self.downs[stage - 1](h)
             if stage == self.stage and self.fading:
                 h = torch.lerp(self._entered(stage - 1, F.avg_pool2d(image, 2)), h, self.alpha)
-        h = torch.cat([h, minibatch_deviation(h, parts)], 1)
+        h = torch.cat([h, minibatch_deviation(h)], 1)
         h = F.leaky_relu_(self.last(h), 0.2)
         return F.leaky_relu_(self.dense(h.permute(0, 2, 3, 1).flatten(1)), 0.2)
 

@@ -157,7 +157,7 @@ class R3GANDiscriminator(Discriminator):
             nn.init.normal_(embed.weight, 0.0, 1 / math.sqrt(widths[-1]))
             self.embed = embed
 
-    def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+    def features(self, image: Tensor, y: Tensor | None = None) -> Tensor:
         """Images, N×C×H×W (and y, N×K) → N×F."""
         h: Tensor = self.stages_down(self.image(image))
         # A 4×4 depthwise convolution to one position, as the product and sum it is; in float32.

@@ -265,7 +265,7 @@ class SAGANDiscriminator(Discriminator):
         if config.labels.width:
             self.embed = SpectralLinear(config.labels.width, widths[-1], bias=False)
 
-    def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+    def features(self, image: Tensor, y: Tensor | None = None) -> Tensor:
         """Images, N×C×H×W in [-1, 1] → N×F, summed over positions in float32."""
         h = image
         for down in self.downs:

@@ -162,11 +162,11 @@ class StyleGAN2Discriminator(Discriminator):
             self.map = Mapping(0, config.labels, config.w_dim, config.w_dim, config.mapping_layers)
         self.head = Dense(widths[-1], config.w_dim if config.labels.width else 1)
 
-    def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+    def features(self, image: Tensor, y: Tensor | None = None) -> Tensor:
         """Images, N×C×H×W (and y, ignored) → N×F."""
         h = self.blocks(self.from_image(image))
         if self.group:
-            h = minibatch_deviation(h, self.group, parts)
+            h = minibatch_deviation(h, self.group)
         out: Tensor = self.dense(self.last(h).permute(0, 2, 3, 1).flatten(1))
         return out
 

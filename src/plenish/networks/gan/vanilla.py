@@ -88,7 +88,7 @@ class VanillaDiscriminator(Discriminator):
         self.dropout, self.slope = config.dropout, config.slope
         initialise(self, config.init)
 
-    def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+    def features(self, image: Tensor, y: Tensor | None = None) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → N×F, the last hidden layer."""
         h = join_labels(image.permute(0, 2, 3, 1).flatten(1), y)
         for layer in self.layers:

@@ -82,7 +82,7 @@ class WGANGPDiscriminator(Discriminator):
             self.embed = nn.Linear(config.labels.width, features, bias=False)
         initialise(self, config.init)
 
-    def features(self, image: Tensor, y: Tensor | None = None, *, parts: int = 1) -> Tensor:
+    def features(self, image: Tensor, y: Tensor | None = None) -> Tensor:
         """Images, N×C×H×W in [-1, 1] → N×(C·base·base) in channels_last order."""
         h = image
         for number, down in enumerate(self.downs):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import functools
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from plenish.networks.gan.contract import Discriminator, Generator
-from plenish.networks.shared_batch import draw
+from plenish.networks.shared_batch import draw, number_of_parts
 from plenish.training.engine import Engine
 from plenish.training.gan.graphs import Passes
 from plenish.training.gan.growth import Stage
@@ -94,10 +93,9 @@ class GANState:
         """Images of styles, N×C×H×W, not to be differentiated twice."""
         return self.passes.run("synthesis", self.g, self.g.synthesis, w, y)
 
-    def logits(self, images: Tensor, y: Tensor | None, parts: int = 1) -> Tensor:
+    def logits(self, images: Tensor, y: Tensor | None) -> Tensor:
         """The discriminator's logits, N, not to be differentiated twice."""
-        call = functools.partial(self.d, parts=parts)
-        return self.passes.run(f"logits {parts}", self.d, call, images, y)
+        return self.passes.run(f"logits {number_of_parts()}", self.d, self.d, images, y)
 
     def latents(self, n: int, *key: Any) -> Tensor:
         """Draw z, n×z_dim, for one purpose."""

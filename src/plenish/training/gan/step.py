@@ -166,7 +166,7 @@ def _judge_both(context: StepContext, images: Tensor, judge: Callable[..., Tenso
     """Logits of reals and fakes in a row, by the discriminator or its replayed pass."""
     y = None if context.y is None else torch.cat([context.y, context.y])
     with shared_batch.parts(2):
-        return judge(images, y, parts=2)
+        return judge(images, y)
 
 
 def _mix_in_fakes(context: StepContext, fakes: Tensor) -> tuple[Tensor, Tensor | None]:
