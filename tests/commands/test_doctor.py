@@ -65,16 +65,19 @@ def test_median_ignores_one_slow_repetition(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(calls) == 4, "one warm-up and three repetitions"
 
 
-def test_speed_up_is_the_ratio() -> None:
-    assert rates.Convolution(64, 30.0, 1.5).speed_up == 20.0
-    assert rates.Convolution(64, None, 1.5).speed_up is None
+def test_speed_up_is_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {"cpu": 0.030, "meta": 0.0015}
+    monkeypatch.setattr(rates, "median_seconds", lambda action, device: times[device.type])
+    both = rates.time_convolution(64, torch.device("meta"), [])
+    assert both["speed_up"] == pytest.approx(20.0)
+    assert rates.time_convolution(64, None, [])["speed_up"] is None
 
 
 @pytest.mark.usefixtures("_small")
 def test_a_size_beyond_the_memory_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, "memory", lambda field: 10 * rates.MIB)
     remarks: list[str] = []
-    assert rates.time_convolution(250, None, remarks).cpu_ms is None
+    assert rates.time_convolution(250, None, remarks)["cpu_ms"] is None
     assert "left out" in remarks[0]
 
 

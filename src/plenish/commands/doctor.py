@@ -128,8 +128,7 @@ def doctor(*, benchmark: bool = True, sizes: list[int] | None = None, plot: Path
                 "folder": str(Path.cwd()), "free_gib": round(usage.free / 2**30, 1),
                 "total_gib": round(usage.total / 2**30, 1),
             },
-            "convolutions": [dataclasses.asdict(row) | {"speed_up": row.speed_up} for row in convolutions],
-            "matrix_gflops": rates, "remarks": remarks,
+            "convolutions": convolutions, "matrix_gflops": rates, "remarks": remarks,
         }
     )  # fmt: skip
 

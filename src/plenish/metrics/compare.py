@@ -41,6 +41,11 @@ class Side(copies.Views):
 
     images: Subset
 
+    @property
+    def kind(self) -> str:
+        """`synthetic`, or `other real` of images in their place."""
+        return "synthetic" if self.images.dataset.is_synthetic else "other real"
+
     @classmethod
     def of(cls, images: Subset, extractor: Extractor) -> Side:
         """Read every image once."""
@@ -51,24 +56,6 @@ class Side(copies.Views):
                 features.append(extractor(batch))
                 bar.advance(len(batch))
         return cls(np.concatenate(pixels), np.concatenate(features), images)
-
-
-@dataclasses.dataclass(frozen=True)
-class Sides:
-    """The synthetic images (or real ones in their place), and the real parts they are compared with.
-
-    The search for copies is calibrated on `held`: val, or test where there is no val.
-    """
-
-    made: Side
-    test: Side
-    train: Side
-    held: Side
-
-    @property
-    def kind(self) -> str:
-        """What the made images are."""
-        return "synthetic" if self.made.images.dataset.is_synthetic else "other real"
 
 
 def compare_datasets(real: Path, synthetic: Path, out: Path, config: ScoreConfig) -> ScoreResult:
@@ -111,17 +98,18 @@ def _compute(
     rows = np.arange(len(synthetic), dtype=np.int64)
     everything = Subset(synthetic, rows, "train", "all", synthetic.manifest.pixels_hash)
     made, tested, trained = (Side.of(images, extractor) for images in (everything, test, train))
+    scores, caveats = all_scores(made, tested, trained, extractor.name, config)
     try:
         held = Side.of(real.part("val", config.split, purpose="score"), extractor)
     except InputError:  # a split without val images
         held = tested
-    sides = Sides(made, tested, trained, held)
-    scores, caveats = all_scores(sides, extractor.name, config)
-    found = search_copies(sides)
-    if held is tested:
         caveats.append(Caveat("calibrated-on-test"))
-    if found.n_twins:
-        caveats.append(Caveat("held-out-twins", {"images": found.n_twins}))
+    try:
+        found = copies.search(made, held, trained, baseline=not synthetic.is_synthetic)
+    except ValueError as error:
+        raise InputError(f"No search for copies on {real.path}: {error}; make the split again.") from None
+    if found.facts["n_twins"]:
+        caveats.append(Caveat("held-out-twins", {"images": found.facts["n_twins"]}))
     if len(held) < FEW_HELD:
         caveats.append(Caveat("few-held-out", {"images": len(held)}))
     content = {
@@ -132,61 +120,42 @@ def _compute(
         "test_reads": real.test_reads(config.split),
         "caveats": [dataclasses.asdict(caveat) for caveat in (*known, *caveats)], "versions": versions(),
     }  # fmt: skip
-    return content, closest_pairs(found, sides)
-
-
-def search_copies(sides: Sides) -> copies.Copies:
-    """Look for copies of training images, calibrated on held-out ones.
-
-    Raises:
-        InputError: there are too few images.
-    """
-    try:
-        return copies.search(sides.made, sides.held, sides.train, baseline=sides.kind != "synthetic")
-    except ValueError as error:
-        path = sides.test.images.dataset.path
-        raise InputError(f"No search for copies on {path}: {error}; make the split again.") from None
-
-
-def closest_pairs(found: copies.Copies, sides: Sides) -> bytes:
-    """The picture of the closest pairs, PNG."""
     closest = np.argsort(found.score, kind="stable")[:PAIRS]
-    captions = [(f"distance {found.score[i]:.2f}", bool(found.score[i] < found.threshold)) for i in closest]
-    made = sides.made.images.images(closest)
-    return pairs_panel(made, sides.train.images.images(found.neighbour[closest]), captions, sides.kind)
+    pairs = everything.images(closest), train.images(found.neighbour[closest])
+    return content, pairs_panel(*pairs, found.score[closest], found.facts["threshold"], made.kind)
 
 
 def all_scores(
-    sides: Sides, extractor: str, config: ScoreConfig
+    made: Side, test: Side, train: Side, extractor: str, config: ScoreConfig
 ) -> tuple[list[dict[str, Any]], list[Caveat]]:
     """Scores overall and, where both sides have the same classes, of each class; and what limits them."""
-    parts = (sides.test, sides.made, sides.train)
-    scopes = {"overall": [np.ones(len(side), dtype=bool) for side in parts]}
-    groups, labels = sides.test.images.groups, sides.test.images.dataset.labels
+    sides = (test, made, train)
+    scopes = {"overall": [np.ones(len(side), dtype=bool) for side in sides]}
+    groups, labels = test.images.groups, test.images.dataset.labels
     caveats = []
-    if labels.kind == "categorical" and labels == sides.made.images.dataset.labels:
-        codes = [side.images.codes for side in parts]
+    if labels.kind == "categorical" and labels == made.images.dataset.labels:
+        codes = [side.images.codes for side in sides]
         for k, label in enumerate(labels.names):
             scopes[f"class:{label}"] = [found == k for found in codes]
         test_shares, shares, _ = (np.bincount(found, minlength=labels.width) / len(found) for found in codes)
         if np.abs(test_shares - shares).max() > _DIFFERENT_SHARES:
-            caveats.append(Caveat("class-shares", {"kind": sides.kind}))
+            caveats.append(Caveat("class-shares", {"kind": made.kind}))
     rows, few = [], {}
     for scope, masks in scopes.items():
-        test, made, train = (side.features[mask] for side, mask in zip(parts, masks))
-        if not fidelity.enough_rows(len(test), len(made)):
-            values = {"scope": scope, "real": len(test), "other": len(made), "kind": sides.kind}
+        real, other, baseline = (side.features[mask] for side, mask in zip(sides, masks))
+        if not fidelity.enough_rows(len(real), len(other)):
+            values = {"scope": scope, "real": len(real), "other": len(other), "kind": made.kind}
             caveats.append(Caveat("too-few-images", values))
             continue
-        if fidelity.is_biased(len(test), len(made), test.shape[1]):
-            few[scope] = min(len(test), len(made))
+        if fidelity.is_biased(len(real), len(other), real.shape[1]):
+            few[scope] = min(len(real), len(other))
         against_test = functools.partial(
-            fidelity.compare, test, groups=groups[masks[0]], extractor=extractor, seed=config.seed
+            fidelity.compare, real, groups=groups[masks[0]], extractor=extractor, seed=config.seed
         )
-        for row in _scores(against_test, made, train, config):
+        for row in _scores(against_test, other, baseline, config):
             rows.append({"name": row["name"], "scope": scope, **row})
     if few:
-        features = sides.test.features.shape[1]
+        features = test.features.shape[1]
         caveats.append(Caveat("fewer-images-than-features", {"scopes": few, "features": features}))
     units = len({group for group in groups if group is not None})
     return rows, caveats + about_groups(units, intervals=any(np.isfinite(row["low"]) for row in rows))

@@ -15,8 +15,9 @@ recognise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from scipy.special import betaincinv
 
 from plenish.metrics.fidelity import LEVEL
 from plenish.metrics.kernels import Floats, row_pieces
-from plenish.metrics.statistics import Interval, wilson_interval
+from plenish.metrics.statistics import wilson_interval
 
 NEIGHBOURS = 20
 SIDE = 16
@@ -58,43 +59,23 @@ class Copies:
 
     Attributes:
         score: copy score of each synthetic image; 1 is typical of a held-out image, 0 is an exact copy.
-        holdout: scores of the held-out images that have no twin in train.
+        holdout: scores of the held-out images that have no twin in train, ascending.
         neighbour: position of the training image each synthetic image is closest to.
-        threshold: scores below it are suspect.
-        expected: share of suspects expected without copying.
-        chance: what that share stays below with 95 % probability, as the threshold comes from a sample.
-        share: share of suspects with its Wilson interval.
-        n_identical: synthetic images practically identical to a training image.
-        n_twins: held-out images left out, because train holds the same picture.
-        n_far: synthetic images whose features lie farther from every training image than any held-out
+        suspects: positions of the synthetic images whose score is below the threshold, closest first.
+        facts: what score.json says of all images together. `finding` is `identical` where there are images
+            practically identical to a training image (`n_identical`), `close` where there are more suspects
+            than chance explains, else `none`. `expected_share` of suspects is expected without copying;
+            `expected_share_high` is what that stays below with 95 % probability, as the threshold comes from
+            a sample. `n_twins` held-out images were left out, because train holds the same picture. The
+            features of `n_far` synthetic images lie farther from every training image than any held-out
             image's do.
-        baseline: whether the images under suspicion are real ones, that no generator made.
     """
 
     score: Floats
     holdout: Floats
     neighbour: NDArray[np.int64]
-    threshold: float
-    expected: float
-    chance: float
-    share: Interval
-    n_identical: int
-    n_twins: int
-    n_far: int = 0
-    baseline: bool = False
-
-    @property
-    def suspects(self) -> NDArray[np.int64]:
-        """Positions of suspect synthetic images, closest first."""
-        order = np.argsort(self.score, kind="stable")
-        return order[self.score[order] < self.threshold]
-
-    @property
-    def finding(self) -> Literal["none", "close", "identical"]:
-        """Whether there are practically identical images, or more suspects than chance explains."""
-        if self.n_identical:
-            return "identical"
-        return "close" if self.share.low > self.chance else "none"
+    suspects: NDArray[np.int64]
+    facts: Mapping[str, Any]
 
 
 def thumbnails(images: NDArray[np.uint8]) -> Vectors:
@@ -190,21 +171,22 @@ def search(synthetic: Views, holdout: Views, train: Views, *, baseline: bool = F
     # Of equally distributed new scores, a share of Beta(k, n + 1 − k) lies below the k-th smallest of n
     # held-out ones: k / (n + 1) on average.
     rank = max(1, int(EXPECTED_SHARE * (len(held) + 1)))
-    threshold = float(np.sort(held)[rank - 1])
+    held = np.sort(held)
+    threshold, chance = float(held[rank - 1]), float(betaincinv(rank, len(held) + 1 - rank, 0.95))
+    order = np.argsort(score, kind="stable")
+    suspects = order[score[order] < threshold]
+    share = wilson_interval(len(suspects), len(score), LEVEL)
     identical = min(_IDENTICAL * np.median(held_p[alone]), held_p[alone].min() / 2)
-    return Copies(
-        score=score,
-        holdout=held,
-        neighbour=np.where(score_p <= score_f, where_p, where_f),
-        threshold=threshold,
-        expected=rank / (len(held) + 1),
-        chance=float(betaincinv(rank, len(held) + 1 - rank, 0.95)),
-        share=wilson_interval(int(np.count_nonzero(score < threshold)), len(score), LEVEL),
-        n_identical=int(np.count_nonzero(made_p < identical)),
-        n_twins=int(np.count_nonzero(~alone)),
-        n_far=int(np.count_nonzero(far_f)),
-        baseline=baseline,
-    )
+    n_identical = int(np.count_nonzero(made_p < identical))
+    facts = {
+        "finding": "identical" if n_identical else "close" if share.low > chance else "none",
+        "baseline": baseline, "neighbours": min(NEIGHBOURS, len(train) - 1), "n": len(score),
+        "n_holdout": len(held), "threshold": threshold, "expected_share": rank / (len(held) + 1),
+        "expected_share_high": chance, "n_suspect": len(suspects), "n_identical": n_identical,
+        "n_twins": int(np.count_nonzero(~alone)), "n_far": int(np.count_nonzero(far_f)),
+        "share_suspect": share.value, "low": share.low, "high": share.high, "level": LEVEL,
+    }  # fmt: skip
+    return Copies(score, held, np.where(score_p <= score_f, where_p, where_f), suspects, facts)
 
 
 def _compare(
@@ -237,7 +219,7 @@ def result(copies: Copies, synthetic_ids: list[str], train_ids: list[str]) -> di
         synthetic_ids: ids of the synthetic images.
         train_ids: ids of the training images.
     """
-    held = np.sort(copies.holdout)
+    held = copies.holdout
     top = float(max(copies.score.max(), held[-1]))
     edges = np.linspace(0.0, top * (1 + 1e-9) or 1.0, 41)
     suspects = [
@@ -250,29 +232,14 @@ def result(copies: Copies, synthetic_ids: list[str], train_ids: list[str]) -> di
         for i in copies.suspects[:100]
     ]
     return {
-        "finding": copies.finding,
-        "baseline": copies.baseline,
-        "neighbours": min(NEIGHBOURS, len(train_ids) - 1),
-        "n": len(copies.score),
-        "n_holdout": len(held),
-        "threshold": copies.threshold,
-        "expected_share": copies.expected,
-        "expected_share_high": copies.chance,
-        "n_suspect": len(copies.suspects),
-        "n_identical": copies.n_identical,
-        "n_twins": copies.n_twins,
-        "n_far": copies.n_far,
-        "share_suspect": copies.share.value,
-        "low": copies.share.low,
-        "high": copies.share.high,
-        "level": LEVEL,
+        **copies.facts,
         "median_synthetic": float(np.median(copies.score)),
-        "median_holdout": float(np.median(copies.holdout)),
+        "median_holdout": float(np.median(held)),
         "suspects": suspects,
         "panel": "copies.png",
         "histogram": {
             "edges": edges.tolist(),
             "synthetic": np.histogram(copies.score, edges)[0].tolist(),
-            "holdout": np.histogram(copies.holdout, edges)[0].tolist(),
+            "holdout": np.histogram(held, edges)[0].tolist(),
         },
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,34 +17,36 @@ _GAP = 14
 def pairs_panel(
     synthetic: NDArray[np.uint8],
     neighbours: NDArray[np.uint8],
-    captions: Sequence[tuple[str, bool]],
-    kind: str = "synthetic",
+    scores: NDArray[np.float64],
+    threshold: float,
+    kind: str,
 ) -> bytes:
     """PNG of pairs in reading order, four to a row.
 
     Args:
         synthetic: n×H×W×C uint8.
         neighbours: n×H×W×C uint8, the training image of each.
-        captions: text under each pair, and whether it is suspect (drawn in red).
+        scores: copy score of each; written under the pair.
+        threshold: pairs with a score below it are suspect and drawn in red.
         kind: what the left images are.
     """
     edge = max(96, synthetic.shape[1])  # small images are enlarged to be seen
-    columns = min(_COLUMNS, len(captions))
+    columns = min(_COLUMNS, len(scores))
     width, height = 2 * edge + 4, edge + _CAPTION
-    rows = -(-len(captions) // columns)
+    rows = -(-len(scores) // columns)
     sheet = Image.new("RGB", (columns * (width + _GAP) + _GAP, rows * (height + _GAP) + _GAP + 20), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=12)
     draw.text((_GAP, 6), f"left: {kind}, right: closest training image", fill="black", font=font)
-    for i, (caption, suspect) in enumerate(captions):
+    for i, score in enumerate(scores):
         x = _GAP + (i % columns) * (width + _GAP)
         y = 20 + _GAP + (i // columns) * (height + _GAP)
         sheet.paste(_picture(synthetic[i], edge), (x, y))
         sheet.paste(_picture(neighbours[i], edge), (x + edge + 4, y))
-        colour = "#b00020" if suspect else "#333333"
-        if suspect:
+        colour = "#b00020" if score < threshold else "#333333"
+        if score < threshold:
             draw.rectangle((x - 3, y - 3, x + width + 2, y + edge + 2), outline=colour, width=2)
-        draw.text((x, y + edge + 4), caption, fill=colour, font=font)
+        draw.text((x, y + edge + 4), f"distance {score:.2f}", fill=colour, font=font)
     stream = io.BytesIO()
     sheet.save(stream, "PNG")
     return stream.getvalue()

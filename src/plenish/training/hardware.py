@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import platform
 import statistics
 import time
 import timeit
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,20 +23,6 @@ REPETITIONS = 10
 MATRIX = 2048
 MIB = 2**20
 _CPU = torch.device("cpu")
-
-
-@dataclasses.dataclass(frozen=True)
-class Convolution:
-    """Median milliseconds of one convolution over 100 images of `size` pixels; None where not measured."""
-
-    size: int
-    cpu_ms: float | None
-    gpu_ms: float | None
-
-    @property
-    def speed_up(self) -> float | None:
-        """How many times faster the GPU is."""
-        return self.cpu_ms / self.gpu_ms if self.cpu_ms and self.gpu_ms else None
 
 
 def memory(field: str, file: str = "meminfo") -> int | None:
@@ -93,10 +78,14 @@ def median_seconds(
     return statistics.median(timeit.repeat(finished, timer=time.perf_counter, repeat=repetitions, number=1))
 
 
-def time_convolution(size: int, gpu: torch.device | None, remarks: list[str]) -> Convolution:
+def time_convolution(size: int, gpu: torch.device | None, remarks: list[str]) -> dict[str, Any]:
     """Time 32 filters 7×7 over 100 random RGB images of `size` pixels, float32, on the CPU and on `gpu`.
 
     A size whose output does not fit the memory is left out, and `remarks` says so.
+
+    Returns:
+        `size`, median milliseconds `cpu_ms` and `gpu_ms`, and how many times faster the GPU is, `speed_up`;
+        None where not measured.
     """
     needed = IMAGES * 4 * (3 * size**2 + 2 * FILTERS * (size - KERNEL + 1) ** 2)
     free = memory("MemAvailable")
@@ -104,7 +93,9 @@ def time_convolution(size: int, gpu: torch.device | None, remarks: list[str]) ->
     if not fits:
         remarks.append(f"Size {size} needs {needed / MIB:,.0f} MiB of memory and was left out on the CPU.")
     cpu_ms = _milliseconds(size, _CPU, remarks) if fits else None
-    return Convolution(size, cpu_ms, _milliseconds(size, gpu, remarks) if gpu else None)
+    gpu_ms = _milliseconds(size, gpu, remarks) if gpu else None
+    speed_up = cpu_ms / gpu_ms if cpu_ms and gpu_ms else None
+    return {"size": size, "cpu_ms": cpu_ms, "gpu_ms": gpu_ms, "speed_up": speed_up}
 
 
 def _milliseconds(size: int, device: torch.device, remarks: list[str]) -> float | None:
@@ -133,7 +124,7 @@ def matrix_rates(devices: Sequence[torch.device]) -> dict[str, float]:
     return rates
 
 
-def draw(rows: Sequence[Convolution], path: Path) -> None:
+def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw the benchmark over image sizes into a PNG file."""
     from matplotlib.figure import Figure
 
@@ -143,7 +134,7 @@ def draw(rows: Sequence[Convolution], path: Path) -> None:
         ("cpu_ms", "CPU", "#0072b2", "o-"),
         ("gpu_ms", "GPU", "#d55e00", "s--"),
     ):
-        points = [(row.size, getattr(row, key)) for row in rows if getattr(row, key) is not None]
+        points = [(row["size"], row[key]) for row in rows if row[key] is not None]
         if points:
             axes.plot(*zip(*points), style, color=colour, label=label)
     axes.set(xlabel="image size, pixels", ylabel="milliseconds for 100 images", yscale="log")
