@@ -59,7 +59,7 @@ def test_shapes_and_range(name: str, kind: str, channels: int) -> None:
             nn.init.normal_(parameter, 0, 0.1)
     z = g.sample_prior(5, torch.Generator().manual_seed(0))
     y = _labels(kind, 5)
-    assert z.shape == (5, g.config.z_dim)
+    assert z.shape == (5, g.z_dim)
     w = g.mapping(z, y)
     assert w.shape == (5, g.num_ws, g.w_dim)
     image = g.eval().synthesis(w, y, noise="constant")

@@ -140,9 +140,14 @@ class Generator(Staged, Sampler):
         self.register_buffer("w_mean", torch.zeros(self.w_dim))
 
     @property
+    def z_dim(self) -> int:
+        """Length of z."""
+        return self.config.z_dim
+
+    @property
     def z_shape(self) -> tuple[int, ...]:
         """Shape of one z."""
-        return (self.config.z_dim,)
+        return (self.z_dim,)
 
     @property
     def prior_name(self) -> str:
@@ -152,7 +157,7 @@ class Generator(Staged, Sampler):
     def sample_prior(self, n: int, rng: torch.Generator) -> Tensor:
         """Draw z, n×z_dim, from the network's own prior on the generator's device."""
         if self.config.prior == "uniform":
-            return torch.rand(n, *self.z_shape, generator=rng, device=rng.device).mul_(2).sub_(1)
+            return torch.rand(n, self.z_dim, generator=rng, device=rng.device).mul_(2).sub_(1)
         return super().sample_prior(n, rng)
 
     def sample(self, z: Tensor, y: Tensor | None = None, *, seed: int = 0, **options: Any) -> Tensor:
