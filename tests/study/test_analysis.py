@@ -12,8 +12,7 @@ from plenish.metrics.caveats import Caveat, about_groups
 from plenish.study.analysis import Predictions, analyse, holm
 from plenish.study.arms import parse_arms, primary_arm
 from plenish.study.config import StudyConfig
-from plenish.study.design import Design
-from plenish.study.limits import about_cuts, about_design, about_looks
+from plenish.study.design import Design, about_cuts, about_design
 from plenish.study.verdicts import arm_verdict, study_verdict, verdict_on
 
 
@@ -144,10 +143,10 @@ def test_verdict_and_caveats_agree_on_whether_there_are_intervals(seeds: int, un
     assert ("no interval" in text) != shown
     assert ("one seed" in text) == (seeds == 1)
     assert ("one test group" in text) == (units == 1)
-    looks = [{"arms": arms[:1], "seeds": 1}, {"arms": arms, "seeds": seeds}]
+    looks = [{"arms": 1, "seeds": 1}, {"arms": len(arms), "seeds": seeds}]
     told = [
         *about_design(design(arms, seeds), 1.0, True, intervals=shown),
-        *about_groups(units, intervals=shown), *about_looks(looks, intervals=shown),
+        *about_groups(units, intervals=shown), Caveat("looks", {"looks": looks, "intervals": shown}),
     ]  # fmt: skip
     about = {c.code: c.values["intervals"] for c in told if "intervals" in c.values}
     assert about.pop("few-groups", shown) == shown

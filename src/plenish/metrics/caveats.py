@@ -5,9 +5,12 @@ score.json, study.json and autoencoders.json keep the records; the terminal and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
+from plenish.metrics.resampling import Ints, unit_codes
 from plenish.metrics.words import percent
 from plenish.wording import Message, plural
 
@@ -179,3 +182,29 @@ def about_groups(units: int, *, intervals: bool) -> list[Caveat]:
         intervals: whether the results have intervals.
     """
     return [Caveat("few-groups", {"groups": units, "intervals": intervals})] if 0 < units < FEW_GROUPS else []
+
+
+def about_test(
+    codes: Ints, groups: Sequence[Hashable | None], names: Sequence[str], *, intervals: bool = True
+) -> list[Caveat]:
+    """Limits that the test images set.
+
+    Args:
+        codes: N class numbers.
+        groups: N group names; None for an image without one.
+        names: class names.
+        intervals: whether the results have intervals.
+    """
+    grouped = sum(group is not None for group in groups)
+    found = []
+    if grouped:
+        found += about_groups(int(unit_codes(groups, len(codes)).max()) + 1, intervals=intervals)
+        if grouped < len(codes):
+            found.append(Caveat("some-without-group", {"images": len(codes) - grouped, "of": len(codes)}))
+    else:
+        found.append(Caveat("no-groups", {"intervals": intervals}))
+    counts = dict(zip(names, np.bincount(codes, minlength=len(names)).tolist()))
+    few = {name: count for name, count in counts.items() if 0 < count < FEW_ROWS}
+    none = [name for name, count in counts.items() if not count]
+    found += [Caveat("few-images", {"counts": few})] if few else []
+    return found + ([Caveat("no-images", {"classes": none})] if none else [])

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,18 +23,9 @@ from plenish.training.engine import stable_seed
 from plenish.training.labelled import Images, join
 
 Ints = NDArray[np.int64]
-
-
-class Cell(NamedTuple):
-    """A finished cell.
-
-    Attributes:
-        record: the content of its JSON file: `arm`, `seed`, what it was trained on, `metrics`.
-        predictions: its table: id, group, label, predicted, and one column `p:<class>` per class.
-    """
-
-    record: dict[str, Any]
-    predictions: pd.DataFrame
+Cell = tuple[dict[str, Any], pd.DataFrame]
+"""A finished cell: the content of its JSON file (`arm`, `seed`, `trained_on`, `metrics`), and its table:
+id, group, label, predicted, and one column `p:<class>` per class."""
 
 
 def cell_paths(folder: Path, arm: str, seed: int) -> tuple[Path, Path]:
@@ -51,7 +42,7 @@ def is_done(folder: Path, arm: str, seed: int) -> bool:
 def load_cell(folder: Path, arm: str, seed: int) -> Cell:
     """Read a finished cell."""
     record, table = cell_paths(folder, arm, seed)
-    return Cell(files.read_json(record), pd.read_parquet(table))
+    return files.read_json(record), pd.read_parquet(table)
 
 
 def matched_positions(codes: Ints, like: Ints, dose: float, *key: Any) -> Ints:

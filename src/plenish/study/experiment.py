@@ -15,17 +15,17 @@ from plenish import files, settings
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.latent.sampling import load_generator, make_dataset
-from plenish.metrics.caveats import Caveat
+from plenish.metrics.caveats import Caveat, about_test
 from plenish.metrics.result_files import real_record, synthetic_record, write_result
 from plenish.metrics.words import is_known
 from plenish.networks.classifier import build_classifier
 from plenish.progress import progress
 from plenish.runs import Run, versions
-from plenish.study import cells, limits
+from plenish.study import cells
 from plenish.study.analysis import Predictions, analyse
 from plenish.study.config import StudyConfig, check_source
 from plenish.study.data import StudyData, add_synthetic, check_generator, open_real, synthetic_needed
-from plenish.study.design import Design
+from plenish.study.design import Design, about_cuts, about_design, about_doses
 from plenish.study.summaries import Study
 from plenish.study.verdicts import PRIMARY_METRIC, study_verdict
 from plenish.training.classifier import check_names, choose_precision
@@ -98,7 +98,7 @@ def _content(
 ) -> dict[str, Any]:
     """What study.json holds of the cells and their analysis."""
     options = {"level": config.level, "resamples": config.resamples, "seed": config.seed}
-    records, names = [cell.record for cell in done], data.data.labels.names
+    records, names = [record for record, _ in done], data.data.labels.names
     found = analyse(Predictions.of(done, names, config), design)
     real = real_record(data.train, data.val, data.test)
     counts = np.bincount(data.test.codes, minlength=len(names)).tolist()
@@ -202,20 +202,21 @@ def _caveats(
     fold = data.data.split(config.split).manifest.get("folds")
     return [
         *data.caveats,
-        *limits.about_test(test.codes, list(test.groups), data.data.labels.names, intervals=intervals),
+        *about_test(test.codes, list(test.groups), data.data.labels.names, intervals=intervals),
         *([Caveat("one-fold")] if fold else []),
-        *limits.about_design(design, config.fraction, data.synthetic is not None, intervals=intervals),
-        *limits.about_looks(_looks(run, design), intervals=intervals),
-        *limits.about_cuts([*found["differences"], *found["comparisons"]]),
-        *limits.about_doses(records, design.arms, len(data.train)),
+        *about_design(design, config.fraction, data.synthetic is not None, intervals=intervals),
+        *_about_looks(run, design, intervals),
+        *about_cuts([*found["differences"], *found["comparisons"]]),
+        *about_doses(records, design.arms, len(data.train)),
     ]  # fmt: skip
 
 
-def _looks(run: Run, design: Design) -> list[dict[str, Any]]:
-    """What the study held at every verdict it showed, kept before the present one is written."""
+def _about_looks(run: Run, design: Design, intervals: bool) -> list[Caveat]:
+    """The limit of a study that was extended after a verdict was shown, each of which the Run remembers."""
     looks: list[dict[str, Any]] = run.status.get("looks", [])
     now = {"arms": design.names, "seeds": design.seeds}
     if now not in looks:
         looks.append(now)
         run.update_status(looks=looks)
-    return looks
+    counts = [{"arms": len(look["arms"]), "seeds": look["seeds"]} for look in looks]
+    return [Caveat("looks", {"looks": counts, "intervals": intervals})] if len(looks) > 1 else []
