@@ -67,11 +67,10 @@ class Grid:
         """
         if self.scale == 1:
             return slide.read(self.level, column * self.step, row * self.step, self.size, self.size)
-        pitch, side = self.step * self.scale, self.size * self.scale
-        wide = math.ceil(column * pitch + side - 1e-6) - int(column * pitch)
-        lines = max(1, int(_BAND_PIXELS / (wide * self.scale)))
+        pitch = self.step * self.scale
         read = functools.partial(slide.read, self.level)
-        return shrink_in_bands(read, (column * pitch, row * pitch), self.scale, (self.size, self.size), lines)
+        corner, size = (column * pitch, row * pitch), (self.size, self.size)
+        return shrink_in_bands(read, corner, self.scale, size, _BAND_PIXELS)
 
     def order(
         self, rows: NDArray[np.integer], columns: NDArray[np.integer], file_tile: int | None

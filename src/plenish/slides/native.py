@@ -53,7 +53,6 @@ class NativeLevel:
         height: of the page, pixels.
         tile_width: of the file's tiles, pixels; strips are as wide as the page.
         tile_height: of the file's tiles, pixels.
-        cached_tile: `tile`, with the tiles used last kept decoded.
     """
 
     def __init__(self, page: tifffile.TiffPage, file: int) -> None:
@@ -72,14 +71,14 @@ class NativeLevel:
         self._page, self._file = page, file
         self._tables = page.jpegtables
         limit = max(1, _CACHE_BYTES // (3 * self.tile_width * self.tile_height))
-        self.cached_tile = functools.lru_cache(limit)(self.tile)
+        self.tile = functools.lru_cache(limit)(self._decoded)
 
     def beyond(self, size: int) -> int:
         """How many of the file's tiles end beyond a file of so many bytes."""
         places = zip(self._page.dataoffsets, self._page.databytecounts)
         return sum(count > 0 and offset + count > size for offset, count in places)
 
-    def tile(self, row: int, column: int) -> NDArray[np.uint8]:
+    def _decoded(self, row: int, column: int) -> NDArray[np.uint8]:
         """A tile of the file, tile_height×tile_width×3 uint8; white where the file has no data for it.
 
         Raises:
@@ -101,7 +100,7 @@ class NativeLevel:
             raise UnreadableRegion(f"its pixels cannot be decoded ({first_line(error)})") from None
         if decoded is None:
             return np.full((self.tile_height, self.tile_width, 3), 255, np.uint8)
-        return _as_rgb(decoded[0])
+        return on_white(decoded[0])
 
     def read(self, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """A region of the page, height×width×3 uint8; what lies outside is white.
@@ -114,7 +113,7 @@ class NativeLevel:
             column * self.tile_width, row * self.tile_height, self.tile_width, self.tile_height,
         )  # fmt: skip
         if is_tile and 0 <= x <= self.width - width and 0 <= y <= self.height - height:
-            return self.tile(row, column)
+            return self._decoded(row, column)
         region = np.full((height, width, 3), 255, np.uint8)
         right, bottom = min(x + width, self.width), min(y + height, self.height)
         left, top = max(x, 0), max(y, 0)
@@ -125,7 +124,7 @@ class NativeLevel:
                 x0, y0 = column * self.tile_width, row * self.tile_height
                 x1, x2 = max(left, x0), min(right, x0 + self.tile_width)
                 y1, y2 = max(top, y0), min(bottom, y0 + self.tile_height)
-                tile = self.cached_tile(row, column)
+                tile = self.tile(row, column)
                 region[y1 - y : y2 - y, x1 - x : x2 - x] = tile[y1 - y0 : y2 - y0, x1 - x0 : x2 - x0]
         return region
 
@@ -185,20 +184,12 @@ def _why_not(found: list[tifffile.TiffPage]) -> str:
     )
 
 
-def _as_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Grey, RGB or RGBA, H×W×C, as H×W×3; transparent is white."""
-    channels = pixels.shape[-1]
-    if channels == 3:
-        return pixels
-    if channels == 1:
-        return np.repeat(pixels, 3, axis=2)
-    return on_white(pixels)
-
-
-def on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """H×W×4 uint8 laid on white, H×W×3 uint8."""
-    alpha = rgba[..., 3:]
+def on_white(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Grey, RGB or RGBA, H×W×C uint8, laid on white: H×W×3 uint8."""
+    if pixels.shape[-1] < 4:
+        return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    alpha = pixels[..., 3:]
     if alpha.min() == 255:
-        return np.ascontiguousarray(rgba[..., :3])
-    mixed = rgba[..., :3].astype(np.uint16) * alpha + 255 * (255 - alpha.astype(np.uint16)) + 127
-    return (mixed // 255).astype(np.uint8)
+        return np.ascontiguousarray(pixels[..., :3])
+    mixed = pixels[..., :3].astype(np.uint16) * alpha + 255 * (255 - alpha.astype(np.uint16)) + 127
+    return np.asarray(mixed // 255, np.uint8)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _NATIVE_VENDORS = ("generic-tiff", "aperio", "philips")
 """Vendors whose levels are single pages of a TIFF in RGB."""
-_BAND_BYTES = 4 * 2**20
+_BAND_PIXELS = 4 * 2**20 // 3
 _SMALLEST_PATCH = 256
 
 
@@ -111,7 +111,7 @@ class Slide:
         self._open.callback(os.close, file)
         self._native = [None if page is None else NativeLevel(page, file) for page in found]
         for native in filter(None, self._native):
-            self._open.callback(native.cached_tile.cache_clear)
+            self._open.callback(native.tile.cache_clear)
         return tuple(
             Level(*size, _downsample(sizes[0], size, downsample)) for size, downsample in zip(sizes, stated)
         )
@@ -153,14 +153,11 @@ class Slide:
         native = self._native[level]
         if native is not None:
             return native.read(x, y, width, height)
-        return self._drawn(level, x, y, width, height)
-
-    def _drawn(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         import openslide
 
         if self._slide is None:  # After an error, OpenSlide refuses all further reads.
             try:
-                self._slide = _openslide(self.path)
+                self._slide = openslide.OpenSlide(self.path)
             except (openslide.OpenSlideError, OSError) as error:
                 raise UnreadableRegion(f"the slide cannot be opened again ({error})") from None
         stated = self._slide.level_downsamples[level]  # By which OpenSlide will divide again.
@@ -189,12 +186,10 @@ class Slide:
         self.unreadable = []
         downsample = max(1.0, max(self.width, self.height) / max_side)
         index = self.level_for(downsample)
-        level = self.levels[index]
-        scale = downsample / level.downsample
+        scale = downsample / self.levels[index].downsample
         wide, high = (max(1, int(side / downsample + 1e-6)) for side in (self.width, self.height))
-        lines = max(1, int(_BAND_BYTES / (level.width * 3 * scale)))
         read = functools.partial(self._patched, index)
-        return shrink_in_bands(read, (0.0, 0.0), scale, (wide, high), lines), downsample
+        return shrink_in_bands(read, (0.0, 0.0), scale, (wide, high), _BAND_PIXELS), downsample
 
     def _patched(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """A region; what cannot be decoded, by the file's tiles, is taken from other levels."""
@@ -215,9 +210,8 @@ class Slide:
     def _from_finer(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """A region that is damaged in its own level, averaged from the next finer one."""
         ratio = self.levels[level].downsample / self.levels[level - 1].downsample
-        lines = max(1, int(_BAND_BYTES / (width * 3 * ratio**2)))
         read = functools.partial(self._patched, level - 1)
-        return shrink_in_bands(read, (x * ratio, y * ratio), ratio, (width, height), lines)
+        return shrink_in_bands(read, (x * ratio, y * ratio), ratio, (width, height), _BAND_PIXELS)
 
     def _from_coarser(self, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """A region that is damaged in level 0, enlarged from a coarser level; white if all are damaged."""
@@ -273,7 +267,7 @@ def open_slide(path: Path | str) -> Slide:
     import tifffile
 
     try:
-        slide = Slide(path, _openslide(path))
+        slide = Slide(path, openslide.OpenSlide(path))
         return _with_all_levels(slide) if slide.vendor == "generic-tiff" else slide
     except openslide.OpenSlideUnsupportedFormatError:
         pass  # Perhaps a plain TIFF.
@@ -320,12 +314,6 @@ def _downsample(full: tuple[int, int], size: tuple[int, int], stated: float) -> 
     whole = round(stated)
     agrees = all(abs(side - whole * small) < whole for side, small in zip(full, size))
     return float(whole) if whole >= 1 and agrees else stated
-
-
-def _openslide(path: Path) -> openslide.OpenSlide:
-    import openslide
-
-    return openslide.OpenSlide(path)
 
 
 def require_libraries(*modules: str) -> None:

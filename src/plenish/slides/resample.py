@@ -47,16 +47,16 @@ def shrink(pixels: NDArray[np.uint8], box: Box, width: int, height: int) -> NDAr
 
 def shrink_in_bands(
     read: Callable[[int, int, int, int], NDArray[np.uint8]], corner: tuple[float, float], scale: float,
-    size: tuple[int, int], lines: int,
+    size: tuple[int, int], band: int,
 ) -> NDArray[np.uint8]:  # fmt: skip
-    """Read a region and average it, so many lines at a time, to bound memory.
+    """Read a region and average it, some lines at a time, to bound memory.
 
     Args:
         read: of x, y, width and height, whole pixels, the pixels there.
         corner: x and y of the region.
         scale: pixels that one of the result measures.
         size: width and height of the result.
-        lines: of the result, from one reading.
+        band: pixels that are read at once, about.
 
     Returns:
         height×width×3 uint8.
@@ -64,6 +64,7 @@ def shrink_in_bands(
     (x, y), (width, height) = corner, size
     right = x + width * scale
     left, wide = int(x), math.ceil(right - 1e-6) - int(x)
+    lines = max(1, int(band / (wide * scale)))
     result = np.empty((height, width, 3), np.uint8)
     for first in range(0, height, lines):
         last = min(first + lines, height)
