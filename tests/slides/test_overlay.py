@@ -134,6 +134,14 @@ def test_lines_of_tiles_are_two_pixels_wide(made: PhantomSlides) -> None:
     assert np.flatnonzero(coloured(canvas.pixels, TILE)[:, 25]).tolist() == [10, 11, 39, 40]
 
 
+@pytest.mark.parametrize("side", [2.0, 30.0])
+def test_tiles_off_the_picture_are_left_out(side: float) -> None:
+    canvas = Canvas(np.full((60, 60, 3), 255, np.uint8), 1.0)
+    corners = np.array([[70.0, 10], [10, 70], [-40, 10], [60, 60]])
+    canvas.boxes(np.concatenate([corners, corners + side], axis=1), TILE, "tiles")
+    assert (canvas.pixels == 255).all()
+
+
 def test_the_scale_of_the_slide_and_of_tiles_are_told_apart(made: PhantomSlides, tmp_path: Path) -> None:
     facts = draw_overlay(made.out / "phantom-0000.tif", tmp_path / "o.png", mpp=1.0, side=300).facts
     assert (facts["slide_mpp"], facts["tile_mpp"]) == (pytest.approx(0.5), pytest.approx(1.0))

@@ -41,9 +41,6 @@ _OUTLINES = ((0, 0, 0), (200, 0, 160), (220, 60, 0), (0, 110, 220))
 _REMEDY = "give --assume-mpp, or score the tiles of a --level"
 
 
-_Outline = tuple[str, NDArray[np.bool_], tuple[int, int, int]]
-
-
 def draw_scores(
     slide: Path, out: Path, runs: Sequence[Path], annotations: Path | None, options: HeatmapOptions,
     tiles: TileOverrides, picture: PictureOptions,
@@ -86,10 +83,9 @@ def draw_scores(
         scores, lost = _score_tiles(scorer, entry, plan, config, restain, options.workers)
         facts, remarks = _facts(opened, plan, scorer, trained, scores, lost, config, restain)
         facts |= {"picture": str(out), "table": str(rows_file), "shown": column.name}
-        canvas, outlines = _thumbnail(opened, plan, config, file, picture.side)
-    bar = _draw_scores(canvas, plan, scores[column.name], column, options.limits)
-    for name, mask, colour in outlines:
-        canvas.outline(mask, colour, name)
+        canvas = Canvas(*opened.thumbnail(picture.side))
+        bar = _draw_scores(canvas, plan, scores[column.name], column, options.limits)
+        _draw_outlines(canvas, opened, plan, config, file)
     result = Picture(facts, remarks)
     about = result.summary() | {"models": [dict(model) for model in scorer.models]}
     canvas.save(out, [bar])
@@ -202,20 +198,17 @@ def _aurocs(plan: Plan, scores: Mapping[str, NDArray[np.float64]], threshold: fl
     return rows
 
 
-def _thumbnail(
-    slide: Slide, plan: Plan, config: TilingConfig, annotations: Path | None, side: int
-) -> tuple[Canvas, list[_Outline]]:
-    """The slide in small, and the maps of tissue and annotations, whose outlines are drawn last."""
+def _draw_outlines(
+    canvas: Canvas, slide: Slide, plan: Plan, config: TilingConfig, annotations: Path | None
+) -> None:
+    """Outline the tissue and the annotations."""
     mask, _, coarse = slide_tissue(slide, config.tissue, plan.facts["slide_mpp"])
-    pixels, downsample = slide.thumbnail(side)
-    height, width = pixels.shape[:2]
-    outlines: list[_Outline] = [("tissue", resized(mask, coarse, (height, width), downsample), TISSUE)]
+    height, width = canvas.pixels.shape[:2]
+    canvas.outline(resized(mask, coarse, (height, width), canvas.downsample), TISSUE, "tissue")
     if annotations is not None:
         found = read_annotations(annotations, (slide.width, slide.height), config.rules)
-        maps = found.raster(width, height, downsample)
-        for number, label in enumerate(found.labels):
-            outlines.append((label, maps[label], _OUTLINES[number % len(_OUTLINES)]))
-    return Canvas(pixels, downsample), outlines
+        for number, (label, area) in enumerate(found.raster(width, height, canvas.downsample).items()):
+            canvas.outline(area, _OUTLINES[number % len(_OUTLINES)], label)
 
 
 def _draw_scores(

@@ -111,16 +111,18 @@ class Canvas:
         height, width = self.pixels.shape[:2]
         limits = np.array([width, height, width, height])
         corners = np.clip(np.rint(boxes / self.downsample).astype(np.int64), 0, limits)
-        sides = (boxes[:, 2] - boxes[:, 0]) / self.downsample
-        lines = len(boxes) > 0 and sides[0] >= _LEAST_TILE
-        thick = 2 if lines and sides[0] >= 2 * _LEAST_TILE else 1  # One pixel is hardly visible.
+        side = (boxes[0, 2] - boxes[0, 0]) / self.downsample if len(boxes) else 0.0
+        lines = side >= _LEAST_TILE
+        thick = 2 if side >= 2 * _LEAST_TILE else 1  # One pixel is hardly visible.
         mask = Image.new("1", (width, height))
         draw = ImageDraw.Draw(mask)
         for left, top, right, bottom in corners.tolist():
+            if left >= right or top >= bottom:  # Off the picture, or less than a pixel of it.
+                continue
             if lines:  # A border on the right is the left one of the next tile.
                 box = left, top, min(right, width - 1), min(bottom, height - 1)
                 draw.rectangle(box, outline=1, width=thick)
-            elif right > left and bottom > top:
+            else:
                 draw.rectangle((left, top, right - 1, bottom - 1), fill=1)
         drawn = np.asarray(mask, bool)
         self.blend(drawn, colour, 1.0 if lines else _TINT)

@@ -6,7 +6,7 @@ import dataclasses
 import io
 import textwrap
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from PIL import Image
 from plenish.configuration import option
 from plenish.errors import InputError
 from plenish.slides.canvas import Canvas
+
+if TYPE_CHECKING:
+    from matplotlib.cm import ScalarMappable
 
 Kind = Literal["error", "difference", "share"]
 """The range of colours: of an error that of the values, of a difference symmetrical, of a share 0 to 1."""
@@ -53,37 +56,18 @@ class HeatmapOptions:
             raise InputError("--range takes two ascending numbers, such as --range 0 0.02.")
 
 
-@dataclasses.dataclass(frozen=True)
-class ColourScale:
-    """The colours of scores.
-
-    Attributes:
-        low: score of the first colour; lower ones have it too.
-        high: score of the last colour; higher ones have it too.
-        colours: 256×3 uint8.
-    """
-
-    low: float
-    high: float
-    colours: NDArray[np.uint8]
-
-    def __call__(self, values: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Colours N×3 of N finite scores."""
-        place = (values - self.low) / (self.high - self.low)
-        return self.colours[np.clip(np.rint(255 * place), 0, 255).astype(np.int64)]
-
-
 def colour_scale(
     values: NDArray[np.float64], kind: Kind, limits: Sequence[float] | None = None
-) -> ColourScale:
-    """The scale of a kind of scores; without limits, the lowest and highest 2 % may lie beyond its ends.
+) -> ScalarMappable:
+    """The colours of a kind of scores; without limits, the lowest and highest 2 % may lie beyond its ends.
 
     Args:
         values: N scores; NaN is left out.
         kind: of the scores.
         limits: lowest and highest score with a colour of its own.
     """
-    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
 
     known = values[np.isfinite(values)]
     if limits is not None:
@@ -98,8 +82,7 @@ def colour_scale(
     if high <= low:
         low, high = low - 0.5 * max(abs(low), 1e-9), high + 0.5 * max(abs(high), 1e-9)
     # PuOr and viridis are safe for red-green colour blindness.
-    drawn = colormaps["PuOr_r" if kind == "difference" else "viridis"](np.arange(256))[:, :3]
-    return ColourScale(low, high, np.rint(255 * drawn).astype(np.uint8))
+    return ScalarMappable(Normalize(low, high), "PuOr_r" if kind == "difference" else "viridis")
 
 
 def spread(
@@ -129,7 +112,7 @@ def spread(
         return total / count
 
 
-def paint(canvas: Canvas, field: NDArray[np.float64], scale: ColourScale) -> None:
+def paint(canvas: Canvas, field: NDArray[np.float64], scale: ScalarMappable) -> None:
     """Fade the slide to grey under the scores, and blend their colours over it.
 
     Args:
@@ -141,10 +124,10 @@ def paint(canvas: Canvas, field: NDArray[np.float64], scale: ColourScale) -> Non
     grey = canvas.pixels[there] @ np.array([0.299, 0.587, 0.114])
     faded = 255 - (255 - grey) * (1 - _FADED)
     canvas.pixels[there] = np.rint(faded).astype(np.uint8)[:, None]
-    canvas.blend(there, scale(field[there]), OPAQUE)
+    canvas.blend(there, scale.to_rgba(field[there], bytes=True)[:, :3], OPAQUE)
 
 
-def colour_bar(width: int, letters: int, scale: ColourScale, title: str) -> Image.Image:
+def colour_bar(width: int, letters: int, scale: ScalarMappable, title: str) -> Image.Image:
     """A strip with the colours and their scores.
 
     Args:
@@ -154,7 +137,7 @@ def colour_bar(width: int, letters: int, scale: ColourScale, title: str) -> Imag
         title: what the scores are, with their unit.
     """
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import ListedColormap, Normalize
+    from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -164,9 +147,9 @@ def colour_bar(width: int, letters: int, scale: ColourScale, title: str) -> Imag
     length = max(1, min(width - 6 * letters, 40 * letters)) / width
     axes = figure.add_axes((3 * letters / width, 2 * letters / high, length, letters / high))
     # Blended with grey, the colours are those on the slide.
-    seen = ListedColormap((OPAQUE * scale.colours + (1 - OPAQUE) * _GREY) / 255)
+    seen = ListedColormap(OPAQUE * scale.cmap(np.arange(256))[:, :3] + (1 - OPAQUE) * _GREY / 255)
     bar = figure.colorbar(
-        ScalarMappable(Normalize(scale.low, scale.high), seen), axes, orientation="horizontal",
+        ScalarMappable(scale.norm, seen), axes, orientation="horizontal",
         ticks=MaxNLocator(5 if length * width > 24 * letters else 3),
     )  # fmt: skip
     bar.ax.tick_params(labelsize=0.6 * letters)
