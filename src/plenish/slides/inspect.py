@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +12,16 @@ from plenish.slides.remarks import Remark
 from plenish.slides.slide_list import list_slides
 
 
-@dataclasses.dataclass(frozen=True)
-class Inspected:
-    """The facts of each slide.
-
-    Attributes:
-        slides: a mapping a slide.
-    """
-
-    slides: tuple[Mapping[str, Any], ...]
-
-    def summary(self) -> dict[str, Any]:
-        """JSON-able form; a single slide is shown without a table."""
-        rows = [dict(row) for row in self.slides]
-        return rows[0] if len(rows) == 1 else {"slides": rows}
-
-
-def inspect_slides(slides: list[Path]) -> Inspected:
+def inspect_slides(slides: list[Path]) -> dict[str, Any]:
     """Show what whole-slide images are: size, levels, scale and its source, case and sample.
 
     Files that are not slides are named with the reason; if none is a slide, the exit code is 2.
 
     Args:
         slides: slides, folders, .txt lists or tables of slides.
+
+    Returns:
+        The facts of a single slide, or those of each under `slides`; JSON-able.
 
     Raises:
         InputError: there is no slide among them.
@@ -50,7 +35,7 @@ def inspect_slides(slides: list[Path]) -> Inspected:
     broken = [row for row in rows if "problem" in row]
     if len(broken) == len(rows):
         raise InputError(" ".join(row["problem"] for row in broken[:5]))
-    return Inspected(tuple(rows))
+    return rows[0] if len(rows) == 1 else {"slides": rows}
 
 
 def _row(entry: SlideEntry) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +135,9 @@ class _Measured:
     areas: Mapping[str, float]
     mpp: float | None
     pixels: int
-    stated_by_user: bool
+    is_own_scale: bool
 
-    def size(self, labels: list[str], in_mm2: bool) -> float:
+    def size(self, labels: Iterable[str], in_mm2: bool) -> float:
         """Annotated area of some labels, mm² or px² of level 0."""
         area = sum(self.areas.get(label, 0.0) for label in labels)
         return area * (self.mpp / 1000) ** 2 if in_mm2 and self.mpp is not None else area
@@ -151,42 +151,30 @@ def _measure(entry: SlideEntry, folder: Path, assume_mpp: float | None, rules: L
         if file is None:
             raise InputError("it has no annotations")
         size, known = (slide.width, slide.height), scale.resolve(slide.scale, entry.mpp, assume_mpp)
-        stated_by_user = known.mpp is not None and (entry.mpp is not None or slide.scale.mpp is None)
-    found = read_annotations(file, size, rules)
-    return _Measured(entry, found, found.areas(), known.mpp, size[0] * size[1], stated_by_user)
+        found = read_annotations(file, size, rules)
+        return _Measured(entry, found, found.areas(), known.mpp, size[0] * size[1], known is slide.scale)
 
 
 def _row(rank: int, one: _Measured, labels: list[str], counted: list[str], in_mm2: bool) -> dict[str, Any]:
+    def area(*of: str) -> float:
+        return float(f"{one.size(of, in_mm2):.6g}")
+
     unit = "mm2" if in_mm2 else "px2"
-    row: dict[str, Any] = {"rank": rank, "name": one.entry.name}
+    name = one.entry.name
+    row: dict[str, Any] = {"rank": rank, "name": name}
     if one.entry.group_from != "slide":  # A slide's own name is not a patient.
         row["patient"] = one.entry.group
-    row[f"annotated_{unit}"] = _rounded(one.size(counted, in_mm2))
+    row[f"annotated_{unit}"] = area(*counted)
     row["share"] = round(one.size(counted, False) / one.pixels, 6)
     if len(labels) > 1:
-        row |= {f"{label}_{unit}": _rounded(one.size([label], in_mm2)) for label in labels}
-    if one.stated_by_user:  # Else 'plenish slides tile' would not know it.
+        row |= {f"{label}_{unit}": area(label) for label in labels}
+    if not one.is_own_scale:  # Else 'plenish slides tile' would not know it.
         row["mpp"] = one.mpp
     # `path` is what 'plenish slides tile' looks for in a table; a link keeps its own name.
     row |= {"path": str(one.entry.path.absolute()), "annotations": one.found.path.name}
-    return row | _metadata(one.entry, row)
-
-
-def _metadata(entry: SlideEntry, row: Mapping[str, Any]) -> dict[str, str]:
-    """The metadata's columns; with the prefix `slide_` where the name is taken, or means a slide's path."""
-    taken = {*row, "patient", "mpp"}
-    kept: dict[str, str] = {}
-    for column, value in entry.row.items():
+    taken = set(row)
+    for column, value in one.entry.row.items():
         is_name = column.lower() in SLIDE_COLUMNS
-        if (
-            not column
-            or column.lower() in ("patient", "mpp")
-            or (is_name and slide_name(value) == entry.name)
-        ):
-            continue
-        kept[f"slide_{column}" if column in taken or is_name else column] = value
-    return kept
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")
+        if column.lower() not in ("", "patient", "mpp") and not (is_name and slide_name(value) == name):
+            row[f"slide_{column}" if column in taken or is_name else column] = value
+    return row

@@ -118,49 +118,37 @@ class TileWorker:
         Raises:
             InputError: an image file cannot be written.
         """
-        grid, tiles = job.plan.grid, job.plan.tiles
-        pixels = np.empty((len(tiles), grid.size, grid.size, 3), np.uint8)
-        results: dict[tuple[int, int], dict[str, Any] | Rejection] = {}
-        readable: list[tuple[int, int]] = []
-        for tile in tiles:
+        grid, kept = job.plan.grid, 0
+        pixels = np.empty((len(job.plan), grid.size, grid.size, 3), np.uint8)
+        tiles: list[dict[str, Any] | Rejection] = []
+        for tile in job.plan.tiles:
             try:
-                pixels[len(readable)] = grid.read(self._open(job.slide.path), *tile)
-                readable.append(tile)
+                pixels[kept] = grid.read(self._open(job.slide.path), *tile)
             except Exception as error:  # As above.
-                results[tile] = job.rejected(tile, "tile", reason=_problem(error))
-        kept = []
-        for i, (tile, measured) in enumerate(zip(readable, self._measured(pixels[: len(readable)]))):
-            results[tile] = self._rejection(job, tile, **measured) or measured
-            if not (job.filter_only or isinstance(results[tile], Rejection)):
-                kept.append(i)
-                measured["sha256"] = hashlib.sha256(pixels[i].data).hexdigest()
-                self._write_image(job.tile_name(*tile), pixels[i])
-        return TileResult(
-            [results[tile] for tile in tiles], pixels[kept] if len(kept) < len(pixels) else pixels
-        )
+                tiles.append(job.rejected(tile, "tile", reason=_problem(error)))
+                continue
+            tiles.append(found := self._filtered(job, tile, pixels[kept : kept + 1]))
+            if not (job.filter_only or isinstance(found, Rejection)):
+                found["sha256"] = hashlib.sha256(pixels[kept].data).hexdigest()
+                self._write_image(job.tile_name(*tile), pixels[kept])
+                kept += 1
+        return TileResult(tiles, pixels[:kept])
 
-    def _measured(self, pixels: NDArray[np.uint8]) -> list[dict[str, Any]]:
-        """What the filters that are on measure of each tile."""
-        options, measured = self.config.filters, [dict[str, Any]() for _ in pixels]
-        for name, is_on, measure in (
-            ("sharpness", options.min_sharpness > 0, filters.sharpness),
-            ("pen", options.max_pen < 1, filters.pen_share),
-        ):
-            if is_on and measured:
-                # Rounded, so that a column does not depend on the order in which a processor sums.
-                for one, value in zip(measured, measure(pixels).round(4).tolist()):
-                    one[name] = value
+    def _filtered(
+        self, job: TileJob, tile: tuple[int, int], pixels: NDArray[np.uint8]
+    ) -> dict[str, Any] | Rejection:
+        """What the filters that are on measure of a tile (1×H×W×3), or its rejection."""
+        options, measured = self.config.filters, dict[str, Any]()
+        # Rounded, so that a column does not depend on the order in which a processor sums.
+        if options.min_sharpness > 0:
+            measured["sharpness"] = value = filters.sharpness(pixels).round(4).item()
+            if value < options.min_sharpness:
+                return job.rejected(tile, "blurred", sharpness=value, limit=options.min_sharpness)
+        if options.max_pen < 1:
+            measured["pen"] = value = filters.pen_share(pixels).round(4).item()
+            if value > options.max_pen:
+                return job.rejected(tile, "pen", share=value, limit=options.max_pen)
         return measured
-
-    def _rejection(
-        self, job: TileJob, tile: tuple[int, int], sharpness: float = np.inf, pen: float = 0.0
-    ) -> Rejection | None:
-        options = self.config.filters
-        if sharpness < options.min_sharpness:
-            return job.rejected(tile, "blurred", sharpness=sharpness, limit=options.min_sharpness)
-        if pen > options.max_pen:
-            return job.rejected(tile, "pen", share=pen, limit=options.max_pen)
-        return None
 
     def _write_image(self, name: str, tile: NDArray[np.uint8]) -> None:
         if self.output.images is None:
@@ -175,7 +163,10 @@ def map_plans(
     pool: Executor[TileWorker], slides: Iterable[SlideEntry]
 ) -> Iterator[tuple[SlideEntry, Plan | Rejection]]:
     """Plan slides on worker processes, in order; see `TileWorker.plan`."""
-    return pool.map_ordered(TileWorker.plan, slides, ahead=pool.workers, reject=_crashed_plan)
+    return pool.map_ordered(
+        TileWorker.plan, slides, ahead=pool.workers,
+        reject=lambda slide, exit_status: slide.rejected("crash", exit_status=exit_status),
+    )  # fmt: skip
 
 
 def map_tiles(
@@ -199,10 +190,6 @@ def map_tiles(
 
 def _tiles_a_job(size: int) -> int:
     return max(1, min(_JOB_TILES, _JOB_BYTES // (size**2 * 3)))
-
-
-def _crashed_plan(slide: SlideEntry, exit_status: int) -> Rejection:
-    return slide.rejected("crash", exit_status=exit_status)
 
 
 def _crashed_read(job: TileJob, exit_status: int) -> TileResult:

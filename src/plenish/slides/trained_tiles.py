@@ -69,8 +69,8 @@ class TrainedTiles:
         """How many tiles of a slide are in each part of the split; empty when it has none."""
         if self.dataset is None or self.split is None or "slide" not in self.dataset.table.columns:
             return {}
-        mine = np.flatnonzero((self.dataset.table["slide"] == slide).to_numpy())
-        parts = self.dataset.split(self.split).part_of.iloc[mine]
+        mine = (self.dataset.table["slide"] == slide).to_numpy()
+        parts = self.dataset.split(self.split).part_of[mine]
         return {str(part): int(count) for part, count in parts.value_counts().items()}
 
     def config_like(self, size: int, overrides: TileOverrides) -> TilingConfig:
