@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.linalg import convolution_matrix
 
 from plenish import files
 from plenish.datasets.dataset import Dataset
@@ -68,11 +69,7 @@ def _blur_matrix(n: int) -> Floats:
     """The window along one side as a matrix, (n − 10)×n: only whole windows count."""
     offsets = np.arange(WINDOW) - WINDOW // 2
     weights = np.exp(-0.5 * (offsets / _SIGMA) ** 2)
-    weights /= weights.sum()
-    matrix = np.zeros((n - WINDOW + 1, n))
-    for row in range(len(matrix)):
-        matrix[row, row : row + WINDOW] = weights
-    return matrix
+    return np.asarray(convolution_matrix(weights / weights.sum(), n, "valid"))
 
 
 def errors(model: LoadedAutoencoder, images: NDArray[np.uint8]) -> dict[str, Floats]:

@@ -112,20 +112,18 @@ def analyse(
 
 def _matrix(found: ClassErrors, options: dict[str, Any]) -> list[list[dict[str, Any]]]:
     """Entry (t, p): mean error of class t's images under the autoencoder of class p."""
-    rows = []
-    for t in range(len(found.names)):
+
+    def mean(t: int, p: int) -> dict[str, Any]:
         mine = found.codes == t
-        groups = [group for group, here in zip(found.groups, mine) if here]
-        rows.append([_mean(found.errors[mine, p], groups, options) for p in range(len(found.names))])
-    return rows
+        values, groups = found.errors[mine, p], np.array(found.groups, object)[mine]
+        if not len(values):
+            return {"value": None, "low": None, "high": None}
+        return bootstrap_interval(
+            lambda w: (w @ values) / w.sum(axis=1), len(values), groups, **options
+        )._asdict()
 
-
-def _mean(values: Floats, groups: Sequence[Hashable | None], options: dict[str, Any]) -> dict[str, Any]:
-    if not len(values):
-        return {"value": None, "low": None, "high": None}
-    return bootstrap_interval(
-        lambda w: (w @ values) / w.sum(axis=1), len(values), groups, **options
-    )._asdict()
+    classes = range(len(found.names))
+    return [[mean(t, p) for p in classes] for t in classes]
 
 
 def _classified(found: ClassErrors, options: dict[str, Any]) -> dict[str, Any]:

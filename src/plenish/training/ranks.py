@@ -1,28 +1,37 @@
 """The processes of one training: they compute slices of the same batches and decide everything together.
 
 The first one (rank 0) writes; what it alone computes, such as scores, is broadcast. Started by
-torchrun or any launcher that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
+torchrun or any launcher that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. All finish the step at work
+when they are asked to stop.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
 
+from plenish import settings
 from plenish.errors import first_line
 from plenish.networks.shared_batch import ProcessLost, reduce_
+from plenish.progress import say
 from plenish.runs import Run
 from plenish.training.engine import Engine
 
 T = TypeVar("T")
 _PATIENCE = datetime.timedelta(hours=2)
 """Longest wait for another process, as while the first one scores a checkpoint."""
+_ONE_REQUEST = 2.0
+"""Seconds within which signals are one request: torchrun repeats those that the terminal sends to all."""
 
 
 def join(engine: Engine) -> None:
@@ -51,6 +60,32 @@ def interrupted_when_lost(run: Run) -> Iterator[None]:
     except ProcessLost as lost:
         run.update_status(state="interrupted", message=str(lost))
         raise KeyboardInterrupt("another process of this training has ended") from lost
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM ask the loop to stop after the current step; a second one stops at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    asked = -math.inf
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if stop.is_set() and (settings.process()[1] == 1 or time.monotonic() - asked > _ONE_REQUEST):
+            raise KeyboardInterrupt
+        asked = time.monotonic()
+        stop.set()
+        say("Stopping after this step; a checkpoint is being written.")
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def leave(engine: Engine) -> None:

@@ -25,15 +25,14 @@ from plenish.errors import CheckFailed, InputError, first_line
 from plenish.networks.shared_batch import sharing
 from plenish.progress import Bar, progress, say, warn
 from plenish.runs import Run, warn_of_other_machine
-from plenish.training import checkpoints, ranks, resident
+from plenish.training import checkpoints, ranks
 from plenish.training.engine import stable_seed
 from plenish.training.failures import Failure
 from plenish.training.learner import Clock, Learner
 from plenish.training.logs import Log, Means
-from plenish.training.memory import batch_that_fits, is_out_of_memory
+from plenish.training.memory import batch_that_fits, fits, hold, is_out_of_memory
 from plenish.training.schedules import Schedule, crossed
 from plenish.training.scores import Scores
-from plenish.training.stopping import stop_requests
 
 AnyLearner = TypeVar("AnyLearner", bound=Learner)
 _HEARD_AGAIN = 200
@@ -209,7 +208,7 @@ class Trainer:
             state="running", engine=engine, message=None, failure=None, failed_since=None, **facts,
         )  # fmt: skip
         try:
-            with contextlib.closing(Log(run, self.nimg)) as self._log, stop_requests() as stop:
+            with contextlib.closing(Log(run, self.nimg)) as self._log, ranks.stop_requests() as stop:
                 self._write = self._log.write
                 past = ranks.from_main(self.engine, lambda: [line for _, line in run.logged()])
                 # The log knows of a score as soon as there is one, and is cut back with the checkpoints.
@@ -285,9 +284,9 @@ class Trainer:
 
     def _batches(self) -> Generator[Batch, None, None]:
         images, device = self.images, self.engine.device
-        held = resident.fits(images, device)
+        held = fits(images, device)
         # What is read from memory, as in a study, needs no thread.
-        return (resident.hold(images, device) if held else images).batches(
+        return (hold(images, device) if held else images).batches(
             self.learner.batch_size, seed=self.seed, attempt=self.attempt, start=self.nimg,
             rank=self.engine.rank, world=self.engine.world, ahead=3 if self.run and not held else 0,
         )  # fmt: skip

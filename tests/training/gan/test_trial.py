@@ -12,7 +12,7 @@ from plenish.networks.gan import FAMILIES, build, network_config
 from plenish.training.gan import trial
 from plenish.training.gan.method import Adversarial, Method
 from plenish.training.gan.penalties import Penalty
-from plenish.training.gan.trial import TurnKind, layer_table, per_image, turn_kinds
+from plenish.training.gan.trial import layer_table, per_image, turn_kinds
 
 TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]
 
@@ -92,11 +92,11 @@ def test_tables_count_every_parameter_once(name: str) -> None:
 def test_kinds_of_turns_and_how_often_they_come_up(
     penalty: Penalty, d_steps: int, kinds: list[tuple[int, float]]
 ) -> None:
-    assert turn_kinds(Method(Adversarial(d_steps=d_steps), penalty)) == [TurnKind(*kind) for kind in kinds]
+    assert turn_kinds(Method(Adversarial(d_steps=d_steps), penalty)) == kinds
 
 
 def test_lazy_penalties_count_as_often_as_they_are_due() -> None:
-    kinds = [TurnKind(0, 1 / 16), TurnKind(1, 15 / 16)]
+    kinds = [(0, 1 / 16), (1, 15 / 16)]
     # The slow first turn is left out where another one of its kind was measured.
     assert per_image(kinds, [[9.0, 3.0, 3.0], [1.0, 1.0, 8.0]]) == pytest.approx((3 + 15) / 16)
     assert per_image(kinds, [[5.0], [1.0]]) == pytest.approx((5 + 15) / 16)

@@ -9,7 +9,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.nn.modules.module import register_module_forward_hook
@@ -125,7 +125,8 @@ def _probe(state: GANState, subset: Subset, seconds: float) -> dict[str, Any]:
     with contextlib.closing(batches) as feed:
         for kind in order:
             spent = []
-            for due in range(kinds[kind].first * d_steps, (kinds[kind].first + 1) * d_steps):
+            first = kinds[kind][0] * d_steps
+            for due in range(first, first + d_steps):
                 batch = next(feed)
                 engine.synchronize()
                 start = time.perf_counter()
@@ -147,20 +148,11 @@ def _probe(state: GANState, subset: Subset, seconds: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class TurnKind(NamedTuple):
-    """Turns of both networks in which the same penalties are due.
+def turn_kinds(method: Method) -> list[tuple[int, float]]:
+    """The kinds of turns of both networks, by which penalties are due; of each its first turn and its share.
 
-    Attributes:
-        first: number of the first such turn in a training.
-        share: of all turns, 0 to 1.
+    The first kind is that of turn 0, in which everything is due.
     """
-
-    first: int
-    share: float
-
-
-def turn_kinds(method: Method) -> list[TurnKind]:
-    """The kinds of turns in a training; the first one is that of turn 0, in which everything is due."""
     penalty, d_steps = method.penalty, method.adversarial.d_steps
     interval = penalty.interval if penalty.on_gradients else 1
     path = penalty.path_interval if penalty.path else 1
@@ -170,10 +162,10 @@ def turn_kinds(method: Method) -> list[TurnKind]:
         steps = range(turn * d_steps, (turn + 1) * d_steps)
         due = sum(step % interval == 0 for step in steps), turn % path == 0
         found.setdefault(due, []).append(turn)
-    return [TurnKind(turns[0], len(turns) / period) for turns in found.values()]
+    return [(turns[0], len(turns) / period) for turns in found.values()]
 
 
-def per_image(kinds: list[TurnKind], taken: list[list[float]]) -> float:
+def per_image(kinds: list[tuple[int, float]], taken: list[list[float]]) -> float:
     """Seconds an image: the median of each kind of turn, weighted by how often that comes up.
 
     Args:
@@ -182,7 +174,7 @@ def per_image(kinds: list[TurnKind], taken: list[list[float]]) -> float:
             kind, counts only where it is the only one.
     """
     steady = [taken[0][1:] or taken[0], *taken[1:]]
-    return sum(kind.share * statistics.median(turns) for kind, turns in zip(kinds, steady, strict=True))
+    return sum(share * statistics.median(turns) for (_, share), turns in zip(kinds, steady, strict=True))
 
 
 def layer_table(network: torch.nn.Module, run: Callable[[], object]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from plenish.datasets.batches import TrainingImages
-from plenish.training import resident
+from plenish.training.memory import fits, hold
 
 
 def test_images_on_the_device_are_those_of_the_disk() -> None:
@@ -19,7 +19,7 @@ def test_images_on_the_device_are_those_of_the_disk() -> None:
         return pixels[index]
 
     images = TrainingImages(disk, np.arange(11))
-    held = resident.hold(images, torch.device("cpu"))
+    held = hold(images, torch.device("cpu"))
     assert sum(read) == 11, "each image is read once"
     for source in (images, held):
         with contextlib.closing(source.batches(4, seed=1, start=8, ahead=0)) as feed:
@@ -27,4 +27,4 @@ def test_images_on_the_device_are_those_of_the_disk() -> None:
                 assert (np.asarray(batch.pixels) == pixels[batch.y]).all()
     assert sum(read) == 11 + 20, "what is held is not read again"
     assert isinstance(held.read(np.array([3, 3])), torch.Tensor)
-    assert not resident.fits(images, torch.device("cpu"))
+    assert not fits(images, torch.device("cpu"))
