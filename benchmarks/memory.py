@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plenish.datasets.batches import TrainingImages
+from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
@@ -35,7 +35,7 @@ def write(out: Path, images: int, size: int) -> None:
 def epoch(path: Path) -> None:
     """Read one shuffled epoch in this process and print its peak resident memory in MB."""
     subset = Dataset.open(path).part("train", purpose="train")
-    batches = TrainingImages.of(subset).batches(64, seed=0)
+    batches = Images.of(subset).batches(64, seed=0)
     seen = 0
     total = 0
     for batch in batches:

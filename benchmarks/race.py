@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from plenish import files
-from plenish.datasets.batches import TrainingImages
+from plenish.datasets.batches import Images
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
@@ -184,7 +184,7 @@ def data_wait(size: int, channels: int, batch: int, seconds_step: float, steps: 
             writer.add(pixels, [{"part": "train"} for _ in range(1000)])
         subset = writer.dataset.part("train", purpose="train")
         waited = 0.0
-        batches = TrainingImages.of(subset).batches(batch, seed=0)
+        batches = Images.of(subset).batches(batch, seed=0)
         for number, made in enumerate(batches):
             waited += made.waited if number else 0.0
             if number == steps:

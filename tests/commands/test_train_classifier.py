@@ -19,13 +19,12 @@ from safetensors.torch import load_file
 
 from plenish import cli
 from plenish.commands.train_classifier import train_classifier_run
-from plenish.datasets.batches import Batch
+from plenish.datasets.batches import Batch, Images
 from plenish.datasets.dataset import Dataset
 from plenish.errors import CheckFailed, InputError
 from plenish.runs import Run
 from plenish.training import checkpoints
 from plenish.training.classifier import Classifier, ClassifierLearner
-from plenish.training.labelled import Images
 from plenish.training.learner import Clock
 
 
@@ -41,7 +40,7 @@ def test_stripes_are_told_apart_and_kept(stripes, tmp_path: Path) -> None:
     assert (table["predicted"] == table["label"]).all()
     loaded = Classifier.load(tmp_path / "run" / "classifier")
     test = data.part("test", purpose="report")
-    found = loaded.probabilities(Images.of(test))
+    found = loaded.probabilities(Images(test.images, test.codes))
     np.testing.assert_allclose(found[:, 1], table.query("part == 'test'")["p_class1"], atol=1e-6)
     assert len(Run.open(tmp_path / "run", "classifier").metrics()["val_loss"].dropna()) == 5
     assert not list((tmp_path / "run").rglob("*.p[kt]*"))  # Neither .pkl nor .pt: no pickles.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plenish.datasets.batches import ORDERS, BalancedOrder, Order, TrainingImages, epoch_draw
+from plenish.datasets.batches import ORDERS, BalancedOrder, Images, Order, epoch_draw
 from plenish.errors import InputError
 
 
@@ -50,7 +50,7 @@ def test_processes_share_each_batch(ahead: int) -> None:
     codes = np.arange(23) % 3
 
     def feed(rank: int, world: int):
-        images = TrainingImages(lambda index: index[:, None], codes)
+        images = Images(lambda index: index[:, None], codes)
         made = images.batches(lambda nimg: 6 if nimg < 12 else 4, seed=1, rank=rank, world=world, ahead=ahead)
         with contextlib.closing(made) as batches:
             return list(itertools.islice(batches, 6))
@@ -66,9 +66,9 @@ def test_processes_share_each_batch(ahead: int) -> None:
 
 def test_batches_start_anywhere_and_hold_the_right_rows(stripes) -> None:
     subset = stripes().part("train", purpose="train")
-    with contextlib.closing(TrainingImages.of(subset).batches(8, seed=3)) as feed:
+    with contextlib.closing(Images.of(subset).batches(8, seed=3)) as feed:
         made = list(itertools.islice(feed, 12))
-    with contextlib.closing(TrainingImages.of(subset).batches(8, seed=3, start=40)) as feed:
+    with contextlib.closing(Images.of(subset).batches(8, seed=3, start=40)) as feed:
         later = next(feed)
     assert later.start == made[5].start == 40
     assert (later.pixels == made[5].pixels).all()
@@ -81,12 +81,12 @@ def test_only_train_rows_are_served(stripes) -> None:
     data = stripes()
     for part in ("val", "test"):
         with pytest.raises(InputError, match="train part"):
-            next(TrainingImages.of(data.part(part, purpose="report")).batches(4, seed=0))
+            next(Images.of(data.part(part, purpose="report")).batches(4, seed=0))
 
 
 def test_the_reader_ends_with_the_loop(stripes) -> None:
     before = threading.active_count()
-    feed = TrainingImages.of(stripes().part("train", purpose="train")).batches(4, seed=0)
+    feed = Images.of(stripes().part("train", purpose="train")).batches(4, seed=0)
     next(feed)
     assert threading.active_count() == before + 1
     feed.close()
@@ -101,4 +101,4 @@ def test_a_failing_read_reaches_the_loop(stripes, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(subset.dataset.pixels, "read", broken)
     with pytest.raises(InputError, match="the shard is gone"):
-        next(TrainingImages.of(subset).batches(4, seed=0))
+        next(Images.of(subset).batches(4, seed=0))

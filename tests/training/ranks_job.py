@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from plenish import settings
-from plenish.datasets.batches import TrainingImages
+from plenish.datasets.batches import Images
 from plenish.datasets.schema import LabelSchema
 from plenish.networks import gan as networks
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
@@ -34,7 +34,6 @@ from plenish.training.gan.learner import GANLearner
 from plenish.training.gan.method import Adversarial
 from plenish.training.gan.penalties import Penalty
 from plenish.training.generator import GeneratorTask, Schedule
-from plenish.training.labelled import Images
 from plenish.training.learner import Clock, Learner
 from plenish.training.reconstruction import Method as AutoencoderMethod
 
@@ -94,7 +93,7 @@ def classifier(**options: Any) -> Make:
 
     def make(engine: Engine) -> Learner:
         config = ClassifierConfig(batch=BATCH, steps=20, augmentation="classical", seed=1, **options)
-        images = Images.held(pixels(), np.arange(N) % 3)
+        images = Images(pixels().__getitem__, np.arange(N) % 3)
         return ClassifierLearner(config.resolved(N), images, images, ("a", "b", "c"), engine)
 
     return make
@@ -142,7 +141,7 @@ def run(case: str, engine: Engine, steps: int) -> dict[str, torch.Tensor]:
     codes = np.arange(N) % 3
     y = codes if is_classifier else np.eye(3, dtype=np.float32)[codes]
     data = pixels()
-    images = TrainingImages(lambda index: data[index], y)
+    images = Images(lambda index: data[index], y)
     found: dict[str, torch.Tensor] = {}
     feed = images.batches(learner.batch_size, seed=1, rank=engine.rank, world=engine.world, ahead=0)
     nimg = 0

@@ -13,13 +13,14 @@ import torch
 from torch.nn import functional
 
 from plenish import settings
+from plenish.datasets.batches import Images
 from plenish.errors import InputError
 from plenish.runs import Run
+from plenish.study.cells import join
 from plenish.training import classifier
 from plenish.training.augment_classical import augment, uniforms
-from plenish.training.classifier import Classifier, choose_precision, train_classifier
+from plenish.training.classifier import Classifier, channel_statistics, choose_precision, train_classifier
 from plenish.training.classifier_config import ClassifierConfig
-from plenish.training.labelled import Images, channel_statistics, join
 from plenish.training.learner import Learner
 
 
@@ -32,7 +33,7 @@ def _bars(n: int = 96, size: int = 16, seed: int = 0) -> Images:
         at = rng.integers(2, size - 2)
         pixels[i, at : at + 2] += 90 * (code == 0)
         pixels[i, :, at : at + 2] += 90 * (code == 1)
-    return Images.held(pixels.clip(0, 255).astype(np.uint8), codes.astype(np.int64))
+    return Images(pixels.clip(0, 255).astype(np.uint8).__getitem__, codes.astype(np.int64))
 
 
 CONFIG = ClassifierConfig(steps=40, batch=32, evaluations=4)
@@ -44,7 +45,7 @@ def test_learns_and_repeats_exactly() -> None:
         again = train_classifier(CONFIG, _bars(), _bars(seed=1), ["flat", "upright"])
         test = _bars(seed=2)
         assert np.array_equal(first.logits(test), again.logits(test))
-        assert (first.probabilities(test).argmax(1) == test.codes).mean() > 0.95
+        assert (first.probabilities(test).argmax(1) == test.y).mean() > 0.95
         assert np.allclose(first.probabilities(test).sum(1), 1)
         assert np.allclose(first.logits(test, batch=7), first.logits(test), atol=1e-4)
     scored = [row for row in first.history if "val_loss" in row]
@@ -79,10 +80,10 @@ def test_module_can_be_differentiated_and_agrees_with_the_numbers(tmp_path: Path
         x = torch.from_numpy(images.read(np.arange(8))).permute(0, 3, 1, 2).float() / 127.5 - 1
         logits = model.module()(x.requires_grad_())
         np.testing.assert_allclose(logits.detach().numpy(), found, atol=1e-4)
-        right = functional.cross_entropy(logits, torch.from_numpy(images.codes))
+        right = functional.cross_entropy(logits, torch.from_numpy(images.y))
         (gradient,) = torch.autograd.grad(right, x)
         worse = functional.cross_entropy(
-            model.module()(x + 0.1 * gradient.sign()), torch.from_numpy(images.codes)
+            model.module()(x + 0.1 * gradient.sign()), torch.from_numpy(images.y)
         )
     assert worse > right
 
@@ -93,13 +94,13 @@ def test_joined_sources_read_as_one() -> None:
     index = np.array([4, 0, 2, 3, 1])
     everything = np.concatenate([first.read(np.array([3, 3, 0])), second.read(np.array([7, 1]))])
     assert np.array_equal(joined.read(index), everything[index])
-    assert joined.codes.tolist() == [*first.codes[[3, 3, 0]], *second.codes[[7, 1]]]
+    assert joined.y.tolist() == [*first.y[[3, 3, 0]], *second.y[[7, 1]]]
 
 
 def test_channel_statistics_are_exact() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (700, 5, 5, 3), dtype=np.uint8)
     pixels[..., 2] //= 3
-    mean, std = channel_statistics(Images.held(pixels, np.zeros(700, np.int64)))
+    mean, std = channel_statistics(Images(pixels.__getitem__, np.zeros(700, np.int64)))
     scaled = pixels / 127.5 - 1
     assert mean == pytest.approx(scaled.mean((0, 1, 2)))
     assert std == pytest.approx(scaled.std((0, 1, 2)))

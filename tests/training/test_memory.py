@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import torch
 
-from plenish.datasets.batches import TrainingImages
+from plenish.datasets.batches import Images
 from plenish.training.memory import fits, hold
 
 
@@ -18,7 +18,7 @@ def test_images_on_the_device_are_those_of_the_disk() -> None:
         read.append(len(index))
         return pixels[index]
 
-    images = TrainingImages(disk, np.arange(11))
+    images = Images(disk, np.arange(11))
     held = hold(images, torch.device("cpu"))
     assert sum(read) == 11, "each image is read once"
     for source in (images, held):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from plenish import cli
-from plenish.datasets.batches import Batch, TrainingImages
+from plenish.datasets.batches import Batch, Images
 from plenish.errors import CheckFailed, InputError
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
 from plenish.networks.shared_batch import ProcessLost
@@ -27,7 +27,7 @@ from plenish.training.memory import batch_that_fits
 from plenish.training.reconstruction import Method
 from plenish.training.schedules import Schedule
 
-IMAGES = TrainingImages(lambda index: np.zeros((len(index), 8, 8, 1), np.uint8), np.zeros(20, np.int64))
+IMAGES = Images(lambda index: np.zeros((len(index), 8, 8, 1), np.uint8), np.zeros(20, np.int64))
 
 
 class Point(Learner):

@@ -22,8 +22,6 @@ from plenish.invocation import command
 from plenish.metrics.words import describe_copies
 from plenish.progress import say
 
-_ARMS = ("real", "classical", "oversample", "real+synthetic", "synthetic")
-
 
 @dataclasses.dataclass(frozen=True)
 class Demo:
@@ -108,8 +106,7 @@ def demo(
     step("train", None, train_gan, real, run, recipe=recipe, kimg=kimg, **chosen)
     step("generate", synthetic, generate, run, synthetic, like=real, seed=seed)
     step("score", out / "score", score, real, synthetic, out / "score", **chosen)
-    arms = {"synthetic": synthetic, "arms": _ARMS, "seeds": seeds}
-    result = step("study", None, run_study, real, out / "study", **arms, **chosen)
+    result = step("study", None, run_study, real, out / "study", synthetic=synthetic, seeds=seeds, **chosen)
     page.unlink(missing_ok=True)
     parts = {"data": real, "run": run, "synthetic": synthetic, "score": out / "score", "study": out / "study"}
     write_report(page, **parts, split=split)

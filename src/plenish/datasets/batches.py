@@ -100,8 +100,8 @@ def epoch_draw(seed: int, attempt: int = 0) -> Draw:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingImages:
-    """Images to train on, and the order they come in.
+class Images:
+    """Images with their labels, and the order they come in where they are trained on.
 
     Attributes:
         read: positions → their images, uint8 N×H×W×C: an array, or a torch tensor on the device.
@@ -116,7 +116,7 @@ class TrainingImages:
     draw: Callable[[int, int], Draw] = epoch_draw
 
     @classmethod
-    def of(cls, subset: Subset) -> TrainingImages:
+    def of(cls, subset: Subset) -> Images:
         """The rows of a Dataset's train part.
 
         Raises:

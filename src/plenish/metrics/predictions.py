@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from plenish import files
+from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Subset
 from plenish.metrics.classification import evaluate
 from plenish.runs import Run
 from plenish.training.classifier import Classifier
-from plenish.training.labelled import Images
 
 PREDICTIONS = "predictions.parquet"
 
@@ -27,7 +27,7 @@ def classify(model: Classifier, rows: Subset, prefix: str = "p_") -> tuple[pd.Da
     Returns:
         A table of `id`, `group`, `label`, `predicted` and the probability of each class; `evaluate` of it.
     """
-    found = model.probabilities(Images.of(rows))
+    found = model.probabilities(Images(rows.images, rows.codes))
     columns = {f"{prefix}{name}": found[:, k] for k, name in enumerate(model.names)}
     predicted = [model.names[k] for k in found.argmax(axis=1)]
     about = {"id": rows.ids, "group": rows.groups, "label": rows.labels, "predicted": predicted}

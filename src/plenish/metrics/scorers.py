@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish import files
+from plenish.datasets.batches import Images
 from plenish.errors import InputError, unknown
 from plenish.latent.encoding import LoadedAutoencoder, load_autoencoder
 from plenish.metrics.reconstruction import WINDOW, denoising_errors, errors
 from plenish.metrics.result_files import read_result
 from plenish.runs import Run
 from plenish.training.classifier import CLASSIFIER, Classifier
-from plenish.training.labelled import Images
 
 Floats = NDArray[np.float64]
 _ERROR = "mean squared error of the reconstruction (images in 0 to 1)"
@@ -189,7 +189,7 @@ def _classifier(run: Run) -> Scorer:
     columns = [Column(f"p_{name}", f"probability of {name} by the classifier", "share") for name in names]
 
     def score(images: NDArray[np.uint8]) -> dict[str, Floats]:
-        found = model.probabilities(Images.held(images, np.zeros(len(images), np.int64)))
+        found = model.probabilities(Images(images.__getitem__, np.zeros(len(images), np.int64)))
         return {f"p_{name}": found[:, k] for k, name in enumerate(names)}
 
     about = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plenish import files
+from plenish.datasets.batches import Images
 from plenish.metrics.predictions import classify
 from plenish.runs import Run
 from plenish.study.arms import Arm
@@ -20,7 +21,6 @@ from plenish.study.data import StudyData
 from plenish.training.classifier import Precision, train_classifier
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.engine import stable_seed
-from plenish.training.labelled import Images, join
 
 Ints = NDArray[np.int64]
 Cell = tuple[dict[str, Any], pd.DataFrame]
@@ -59,24 +59,43 @@ def matched_positions(codes: Ints, like: Ints, dose: float, *key: Any) -> Ints:
     return np.sort(np.concatenate(taken)).astype(np.int64)
 
 
+def join(sources: Sequence[tuple[Images, Ints]]) -> Images:
+    """Several sources one after another, each by positions (which may repeat), as one."""
+    starts = np.cumsum([0, *(len(positions) for _, positions in sources)])
+
+    def read(index: Ints) -> NDArray[np.uint8]:
+        owner = np.searchsorted(starts, index, side="right") - 1
+        parts = []
+        for number, (source, positions) in enumerate(sources):
+            mine = np.flatnonzero(owner == number)
+            if len(mine):
+                parts.append((mine, source.read(positions[index[mine] - starts[number]])))
+        pixels = np.empty((len(index), *parts[0][1].shape[1:]), np.uint8)
+        for mine, part in parts:
+            pixels[mine] = part
+        return pixels
+
+    return Images(read, np.concatenate([source.y[positions] for source, positions in sources]))
+
+
 def compose(arm: Arm, data: StudyData, seed: int) -> tuple[Images, dict[str, int]]:
     """The training images of an arm and seed, and how many of each kind there are.
 
     Synthetic images are drawn anew for every seed, with the real images' class proportions.
     """
-    real = Images.of(data.train)
-    everything = np.arange(len(real.codes), dtype=np.int64)
+    real = Images(data.train.images, data.train.codes)
+    everything = np.arange(len(real.y), dtype=np.int64)
     sources: dict[str, tuple[Images, Ints]] = {}
     if arm.real:
         sources["real"] = real, everything
     if arm.duplicate:
         whole = np.tile(everything, int(arm.duplicate))
-        rest = matched_positions(real.codes, real.codes, arm.duplicate % 1, seed, "duplicate")
+        rest = matched_positions(real.y, real.y, arm.duplicate % 1, seed, "duplicate")
         sources["duplicate"] = real, np.concatenate([whole, rest])
     if arm.synthetic:
         assert data.synthetic is not None
         codes = data.synthetic_codes
-        chosen = matched_positions(codes, real.codes, arm.synthetic, seed, "synthetic")
+        chosen = matched_positions(codes, real.y, arm.synthetic, seed, "synthetic")
         if arm.shuffled:
             codes = codes.copy()
             codes[chosen] = np.random.default_rng(stable_seed(seed, "shuffled")).permutation(codes[chosen])
@@ -108,7 +127,8 @@ def run_cell(
         config, seed=cell_seed, balanced=arm.balanced, augmentation="classical" if arm.classical else "none"
     )
     names = data.data.labels.names
-    model = train_classifier(config, train, Images.of(data.val), names, precision=precision, on_step=on_step)
+    val = Images(data.val.images, data.val.codes)
+    model = train_classifier(config, train, val, names, precision=precision, on_step=on_step)
     predictions, metrics = classify(model, data.test, prefix="p:")
     record = {
         "arm": arm.name, "seed": number, "metrics": metrics,

@@ -105,7 +105,11 @@ def analyse(
     if content["groups"]:
         units = found.by_group()
         content["by_group"] = {"units": len(units.codes), **_classified(units, options)}
-    content["caveats"] = [dataclasses.asdict(caveat) for caveat in _caveats(found)]
+    caveats = about_test(found.codes, found.groups, found.names)
+    classes = pd.Series(found.codes).groupby(np.array(found.groups, object)).nunique()
+    if mixed := int((classes > 1).sum()):
+        caveats.append(Caveat("mixed-groups", {"mixed": mixed, "groups": len(classes)}))
+    content["caveats"] = [dataclasses.asdict(caveat) for caveat in caveats]
     content["verdict"] = class_verdict_word(content)
     return content
 
@@ -151,10 +155,3 @@ def _classified(found: ClassErrors, options: dict[str, Any]) -> dict[str, Any]:
         content["auroc"] = interval(lambda w: auroc_binary(second, found.difference(), w))
         content["auroc_log_ratio"] = interval(lambda w: auroc_binary(second, ratio, w))
     return content
-
-
-def _caveats(found: ClassErrors) -> list[Caveat]:
-    classes = pd.Series(found.codes).groupby(np.array(found.groups, object)).nunique()
-    mixed = {"mixed": int((classes > 1).sum()), "groups": len(classes)}
-    caveats = about_test(found.codes, found.groups, found.names)
-    return caveats + ([Caveat("mixed-groups", mixed)] if mixed["mixed"] else [])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from plenish.configuration import build_config
-from plenish.datasets.batches import TrainingImages, check_divisible
+from plenish.datasets.batches import Images, check_divisible
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
@@ -146,4 +146,4 @@ def fit(run: Run, plan: Plan, train: Subset, val: Subset | None, retry: bool = F
         "parameters": parameters,
     }  # fmt: skip
     schedule = plan.schedule.in_kimg(len(train))
-    trainer.train(build, TrainingImages.of(train), schedule, run, retry=retry, facts=facts)
+    trainer.train(build, Images.of(train), schedule, run, retry=retry, facts=facts)

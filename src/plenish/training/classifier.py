@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from plenish import files, settings
 from plenish.configuration import option_names
-from plenish.datasets.batches import ORDERS, Batch, TrainingImages, check_divisible
+from plenish.datasets.batches import ORDERS, Batch, Images, check_divisible
 from plenish.datasets.dataset import Subset
 from plenish.datasets.pixels import chunks
 from plenish.errors import InputError
@@ -36,7 +36,6 @@ from plenish.training.classifier_config import ClassifierConfig, ClassifierOptio
 from plenish.training.classifier_losses import build_loss, check_loss
 from plenish.training.confusion import balanced_accuracy, confusion_matrix
 from plenish.training.engine import Engine, native_bfloat16, stable_seed
-from plenish.training.labelled import Images, channel_statistics
 from plenish.training.learner import Clock, Learner
 from plenish.training.schedules import Schedule
 from plenish.training.trainer import Trainer, train
@@ -88,7 +87,7 @@ class Classifier:
         """Logits N×K of all images, in order; the batch size does not change them beyond rounding."""
         engine, module = Engine.from_settings(self.precision), self.module()
         parts = []
-        for index in chunks(len(images.codes), batch):
+        for index in chunks(len(images.y), batch):
             with torch.inference_mode(), engine.autocast():
                 found = module(engine.to_images(images.read(index)))
             parts.append(found.double().cpu().numpy())
@@ -156,13 +155,13 @@ class ClassifierLearner(Learner):
             config: how it is trained, resolved.
             train: training images; normalisation statistics come from them alone.
             val: validation images, real.
-            names: the K classes that `codes` number.
+            names: the K classes that `y` numbers.
             engine: device and precision.
 
         Raises:
             InputError: fewer than two classes, an unknown network or loss, or weights that do not fit.
         """
-        found = np.unique(train.codes)
+        found = np.unique(train.y)
         if len(found) < 2:
             raise InputError(f"A classifier needs training images of at least 2 classes, not {len(found)}.")
         self.engine, self._config, self._val = engine, config, val
@@ -178,8 +177,8 @@ class ClassifierLearner(Learner):
         self.optimiser = torch.optim.AdamW(
             _decayed(network, config.weight_decay), lr=config.peak_rate, betas=(0.9, 0.99), fused=True
         )
-        order = ORDERS[config.drawing](train.codes, np.random.default_rng)
-        drawn = np.bincount(train.codes[order(np.arange(order.length))], minlength=len(names))
+        order = ORDERS[config.drawing](train.y, np.random.default_rng)
+        drawn = np.bincount(train.y[order(np.arange(order.length))], minlength=len(names))
         self._loss = build_loss(config, drawn / drawn.sum(), engine.device)
 
     def modules(self) -> dict[str, nn.Module]:
@@ -217,7 +216,7 @@ class ClassifierLearner(Learner):
 
     def validate(self, clock: Clock) -> dict[str, float]:
         """Balanced accuracy and class-balanced cross-entropy on val."""
-        logits, codes = self.model.logits(self._val), self._val.codes
+        logits, codes = self.model.logits(self._val), self._val.y
         self._module.train()
         probabilities = softmax(logits, axis=1)
         losses = -np.log(np.maximum(probabilities[np.arange(len(codes)), codes], 1e-12))
@@ -226,6 +225,19 @@ class ClassifierLearner(Learner):
             "val_balanced_accuracy": float(balanced_accuracy(confusion)[0]),
             "val_loss": float(np.mean([losses[codes == k].mean() for k in np.unique(codes)])),
         }
+
+
+def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel over all pixels of all images, on the scale [-1, 1]."""
+    counts: Any = 0  # Those of the 256 values make the sums exact, whatever the order of the images.
+    for index in chunks(len(images.y), 512):
+        pixels = images.read(index)
+        columns = pixels.reshape(-1, pixels.shape[-1]).T
+        counts = counts + np.stack([np.bincount(column, minlength=256) for column in columns], axis=1)
+    levels, n = np.arange(256), counts[:, 0].sum()
+    mean = levels @ counts / n
+    std = np.sqrt(np.maximum(levels**2 @ counts / n - mean**2, 1.0))
+    return tuple(map(float, mean / 127.5 - 1)), tuple(map(float, std / 127.5))
 
 
 def _cuda(engine: Engine) -> list[torch.device]:
@@ -250,12 +262,12 @@ def _schedule(config: ClassifierConfig) -> Schedule:
     )  # fmt: skip
 
 
-def _training_images(images: Images, config: ClassifierConfig) -> TrainingImages:
+def _training_images(images: Images, config: ClassifierConfig) -> Images:
     def draw(seed: int, attempt: int) -> Callable[[int], np.random.Generator]:
         key = _attempt_seed(seed, attempt)
         return lambda epoch: np.random.default_rng(stable_seed(key, "order", epoch))
 
-    return TrainingImages(images.read, images.codes, config.drawing, draw)
+    return dataclasses.replace(images, order=config.drawing, draw=draw)
 
 
 def _attempt_seed(seed: int, attempt: int) -> int:
@@ -273,7 +285,7 @@ def train_classifier(
         config: how.
         train: training images.
         val: validation images, real.
-        names: the K classes that `codes` number.
+        names: the K classes that `y` numbers.
         precision: the network's measured preference (`choose_precision`); None decides by the hardware.
         on_step: called after every step with its number, for a progress bar.
 
@@ -285,7 +297,7 @@ def train_classifier(
     engine = Engine.from_settings(precision)
     if engine.world > 1:
         raise InputError("Several processes train in a Run only ('plenish train'); start this command once.")
-    config = config.resolved(len(train.codes))
+    config = config.resolved(len(train.y))
     learner = ClassifierLearner(config, train, val, names, engine)
     images, schedule = _training_images(train, config), _schedule(config)
     with torch.random.fork_rng(devices=_cuda(engine)):
@@ -342,7 +354,8 @@ def train_in_run(
         CheckFailed: the training diverged.
     """
     dataset = train_rows.dataset
-    names, images, val = dataset.labels.names, Images.of(train_rows), Images.of(val_rows)
+    names = dataset.labels.names
+    images, val = (Images(rows.images, rows.codes) for rows in (train_rows, val_rows))
 
     def precision() -> Precision:
         """Measured once, so that a resumed training computes as it began."""

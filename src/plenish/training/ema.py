@@ -10,19 +10,16 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def ema_weight(batch: int, nimg: int, half_life_kimg: float, rampup: float | None = 0.05) -> float:
+def ema_weight(batch: int, nimg: int, half_life_kimg: float) -> float:
     """Share of the old average kept after a batch.
 
     Args:
         batch: images of this step.
         nimg: images seen before it.
-        half_life_kimg: thousands of images after which a weight's influence has halved.
-        rampup: the half-life never exceeds this share of the images seen so far, so that the average
-            forgets the initial weights; None switches that off.
+        half_life_kimg: thousands of images after which a weight's influence has halved; never more than a
+            twentieth of those seen so far, so that the average forgets the initial weights.
     """
-    half_life = half_life_kimg * 1000
-    if rampup is not None:
-        half_life = min(half_life, nimg * rampup)
+    half_life = min(half_life_kimg * 1000, nimg * 0.05)
     return float(0.5 ** (batch / max(half_life, 1e-8)))
 
 

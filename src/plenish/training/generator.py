@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plenish.configuration import apply_overrides, build_config, option
-from plenish.datasets.batches import TrainingImages
+from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Subset
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
@@ -281,5 +281,5 @@ def train_generator(task: GeneratorTask, run: Run, *, retry: bool = False) -> No
         CheckFailed: the training diverged; the last good checkpoint is kept.
     """
     build = functools.partial(learner_class(task.family), task)
-    images, facts = TrainingImages.of(task.subset), {"schedule": dataclasses.asdict(task.schedule)}
+    images, facts = Images.of(task.subset), {"schedule": dataclasses.asdict(task.schedule)}
     trainer.train(build, images, task.schedule, run, retry=retry, facts=facts)

@@ -43,11 +43,6 @@ class Clock:
         """Seeds the draws of this step, the same in every process: (seed, attempt, nimg)."""
         return self.seed, self.attempt, self.nimg
 
-    @property
-    def kimg(self) -> float:
-        """Thousands of images seen."""
-        return self.nimg / 1000
-
 
 @dataclasses.dataclass(frozen=True)
 class Preview:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plenish.datasets.batches import TrainingImages
+from plenish.datasets.batches import Images
 from plenish.datasets.pixels import chunks
 from plenish.training.learner import Clock, Learner
 
@@ -21,7 +21,7 @@ _AT_ONCE = 4096
 _MOST_STEPS = 16
 
 
-def fits(images: TrainingImages, device: torch.device) -> bool:
+def fits(images: Images, device: torch.device) -> bool:
     """Whether the images are worth holding on this device: a GPU with memory to spare."""
     if device.type != "cuda":
         return False
@@ -29,7 +29,7 @@ def fits(images: TrainingImages, device: torch.device) -> bool:
     return bool(needed <= _SHARE * torch.cuda.mem_get_info(device)[0])
 
 
-def hold(images: TrainingImages, device: torch.device) -> TrainingImages:
+def hold(images: Images, device: torch.device) -> Images:
     """The same images, read once in their order and indexed on the device."""
     held: Tensor | None = None
     for rows in chunks(len(images.y), _AT_ONCE):
@@ -50,9 +50,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
 
 
-def batch_that_fits(
-    build: Callable[[], Learner], images: TrainingImages, nimg: int, asked: int, world: int
-) -> str:
+def batch_that_fits(build: Callable[[], Learner], images: Images, nimg: int, asked: int, world: int) -> str:
     """Try smaller batches on new models, in this process alone, and say which fits.
 
     Args:
@@ -74,7 +72,7 @@ def batch_that_fits(
     return f"Not even a batch of {2 * world} fits into memory; use smaller images or a smaller --width."
 
 
-def _train(learner: Learner, images: TrainingImages, nimg: int, batch: int) -> None:
+def _train(learner: Learner, images: Images, nimg: int, batch: int) -> None:
     """Take steps until each optimiser has taken one."""
     learner.set_stage(nimg)
     with contextlib.closing(images.batches(batch, seed=0, ahead=0)) as feed:

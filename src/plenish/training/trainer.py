@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from plenish.datasets.batches import Batch, TrainingImages
+from plenish.datasets.batches import Batch, Images
 from plenish.energy import Meter
 from plenish.errors import CheckFailed, InputError, first_line
 from plenish.networks.shared_batch import sharing
@@ -42,7 +42,7 @@ _LONGEST_UNSAVED = 3600.0
 
 
 def train(
-    build: Callable[[], AnyLearner], images: TrainingImages, schedule: Schedule, run: Run, *,
+    build: Callable[[], AnyLearner], images: Images, schedule: Schedule, run: Run, *,
     retry: bool = False, facts: Mapping[str, Any] = {},
 ) -> AnyLearner:  # fmt: skip
     """Train a model in a Run, from the start or from its newest intact checkpoint.
@@ -103,7 +103,7 @@ class Trainer:
     """
 
     def __init__(
-        self, learner: Learner, images: TrainingImages, schedule: Schedule, *, seed: int,
+        self, learner: Learner, images: Images, schedule: Schedule, *, seed: int,
         run: Run | None = None, on_step: Callable[[int], None] | None = None,
     ) -> None:  # fmt: skip
         """Prepare a training from the start.
@@ -350,7 +350,7 @@ class Trainer:
         for network, module in learner.modules().items():
             if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
                 values = {"network": network, "rate": learner.rate_option}
-                self._fail_if(Failure("weights-not-finite", self.clock.kimg, values))
+                self._fail_if(Failure("weights-not-finite", self.nimg / 1000, values))
         learner.before_save(self.clock)
         folder = run.path / "checkpoints"
         state = {"attempt": self.attempt, "steps": self.steps, "last_batch": self.last_batch}

@@ -198,9 +198,5 @@ def refuse_too_large(family: str, network: networks.NetworkConfig, method: Metho
     sizes = f"about {needed / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB are free"
     if fits < 2:
         raise InputError(f"The training would take {sizes}; use smaller images or a smaller --width.")
-    raise InputError(f"A batch of {asked} would take {sizes}; --batch {_round(fits)} fits.")
-
-
-def _round(batch: int) -> int:
-    """A power of two, for more than a few images."""
-    return batch if batch < 8 else 1 << (batch.bit_length() - 1)
+    named = fits if fits < 8 else 1 << (fits.bit_length() - 1)  # Beyond a few images, a power of two.
+    raise InputError(f"A batch of {asked} would take {sizes}; --batch {named} fits.")

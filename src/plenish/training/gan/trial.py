@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.nn.modules.module import register_module_forward_hook
 
-from plenish.datasets.batches import TrainingImages
+from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Subset
 from plenish.networks.gan import build
 from plenish.progress import plain_duration, say
@@ -121,7 +121,7 @@ def _probe(state: GANState, subset: Subset, seconds: float) -> dict[str, Any]:
     number = 0
     # The first turn, with all that is ever due, finds no memory and no kernels ready.
     order = itertools.chain([0], itertools.cycle(reversed(range(len(kinds)))))
-    batches = TrainingImages.of(subset).batches(state.stage_at(GROWN).batch, seed=0)
+    batches = Images.of(subset).batches(state.stage_at(GROWN).batch, seed=0)
     with contextlib.closing(batches) as feed:
         for kind in order:
             spent = []
