@@ -29,7 +29,7 @@ from plenish.slides.heatmap import HeatmapOptions, colour_bar, colour_scale, pai
 from plenish.slides.names import SlideEntry
 from plenish.slides.normalise import Restain, restain_like
 from plenish.slides.planning import Plan, plan_slide
-from plenish.slides.reader import Slide, open_slide, require_libraries
+from plenish.slides.reader import Slide, open_slide
 from plenish.slides.remarks import Remark
 from plenish.slides.tile_jobs import TileWorker, map_tiles, tile_jobs
 from plenish.slides.tiling_config import TilingConfig
@@ -68,7 +68,6 @@ def draw_scores(
     picture.check(out, rows_file)
     if tiles.mpp is not None and tiles.level is not None:
         raise InputError("Give either --mpp, the µm per pixel of tiles, or --level, and not both.")
-    require_libraries()
     with open_slide(slide) as opened:
         file = annotations and find_annotations(annotations, opened.name, slide.stem, required=True)
         entry = SlideEntry(slide, opened.name, slide.name, annotations=file)

@@ -100,12 +100,11 @@ def spread(
         H×W, NaN where there is no tile.
     """
     known = np.isfinite(values)
-    limits = np.array([shape[1], shape[0]] * 2)
-    corners = np.clip(np.rint(boxes[known] / downsample).astype(np.int64), 0, limits)
-    left, top = (np.minimum(corners[:, i], limits[i] - 1) for i in (0, 1))
-    right, bottom = np.maximum(corners[:, 2], left + 1), np.maximum(corners[:, 3], top + 1)
+    corners, size = np.rint(boxes[known] / downsample).astype(np.int64), np.array(shape[::-1])
+    starts = np.clip(corners[:, :2], 0, size - 1)
+    ends = np.clip(corners[:, 2:], starts + 1, size)
     total, count = np.zeros(shape), np.zeros(shape, np.int64)
-    for value, x0, y0, x1, y1 in zip(values[known], left, top, right, bottom):
+    for value, (x0, y0), (x1, y1) in zip(values[known], starts, ends):
         total[y0:y1, x0:x1] += value
         count[y0:y1, x0:x1] += 1
     with np.errstate(invalid="ignore", divide="ignore"):

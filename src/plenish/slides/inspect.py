@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from plenish.errors import InputError
-from plenish.slides.names import SlideEntry, barcode
+from plenish.slides.names import SlideEntry
 from plenish.slides.reader import open_slide, require_libraries
 from plenish.slides.remarks import Remark
 from plenish.slides.slide_list import list_slides
@@ -43,13 +43,12 @@ def _row(entry: SlideEntry) -> dict[str, Any]:
         with open_slide(entry.path) as slide:
             tiles = [slide.tile_size(i) for i in range(len(slide.levels))]
             lost, mpp = slide.missing_tiles(), slide.scale.mpp
-            case, sample = barcode(entry.name) or (None, None)
             return {
                 "slide": entry.name, "file": entry.path.name, "format": slide.vendor,
                 "width": slide.width, "height": slide.height,
                 "mpp": mpp, "mpp_source": slide.scale.source,
                 "objective": slide.properties.get("openslide.objective-power"),
-                "case": case, "sample": sample,
+                "case": entry.case, "sample": entry.sample,
                 **({"damage": str(Remark("file-truncated", {"tiles": lost}))} if lost else {}),
                 "levels": [
                     {

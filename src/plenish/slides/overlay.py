@@ -102,9 +102,8 @@ def _read(path: Path, slide: Slide, rules: LabelRules) -> Annotations | None:
 
 def _draw_annotations(canvas: Canvas, found: Annotations, mpp: float | None) -> dict[str, str]:
     height, width = canvas.pixels.shape[:2]
-    maps = found.raster(width, height, canvas.downsample)
-    for number, label in enumerate(found.labels):
-        canvas.outline(maps[label], LABELS[number % len(LABELS)], label, tint=True)
+    for number, (label, area) in enumerate(found.raster(width, height, canvas.downsample).items()):
+        canvas.outline(area, LABELS[number % len(LABELS)], label, tint=True)
     areas = found.areas()
     if mpp is None:
         return {label: f"{areas[label]:,.0f} px²" for label in found.labels}

@@ -41,9 +41,8 @@ def from_properties(properties: Mapping[str, str]) -> Scale:
         x, y = (float(text) if text is not None else math.nan for text in texts)
     except ValueError:
         return Scale(None, f"its mpp property '{texts[0]}' is not a number")
-    if properties.get("openslide.vendor") == "generic-tiff":
-        return _plausible(x, y, "the TIFF's resolution tags")
-    return _plausible(x, y, "the slide")
+    is_plain = properties.get("openslide.vendor") == "generic-tiff"
+    return _plausible(x, y, "the TIFF's resolution tags" if is_plain else "the slide")
 
 
 def from_tags(page: tifffile.TiffPage, ome: str | None = None) -> Scale:
