@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import fcntl
 import json
@@ -31,6 +30,10 @@ LAYOUT = 2
 FIRST_PROCESS_SECONDS = 600.0
 """Longest wait of the other processes of a job for the Run that the first one makes."""
 _FROZEN = {"kind", "created", "seed", "data", "parents", "config", "versions"}
+_PROGRESS = (
+    "kimg", "epoch", "step", "best", "attempt", "seconds", "message", "classes", "errors", "results",
+    "test_reads",
+)  # fmt: skip
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "pillow")
 Kind = Literal["generator", "autoencoder", "classifier", "study", "autoencoder-study"]
 State = Literal["new", "running", "interrupted", "diverged", "failed", "complete"]
@@ -276,18 +279,14 @@ class Run:
                 yield
 
     def summary(self) -> dict[str, Any]:
-        """JSON-able form: configuration, state, checkpoints, size."""
+        """JSON-able form: configuration, state, results, checkpoints, size."""
         status, config = self.status, self.config["config"]
         return {
             "run": str(self.path), "id": self.id, "kind": self.kind, "state": self.state,
             **{key: config.get(key) for key in ("family", "recipe") if key == "recipe" or key in config},
             "data": self.config["data"].get("name"),
             "created": self.config["created"], "seed": self.seed,
-            **{
-                key: status[key]
-                for key in ("kimg", "attempt", "seconds", "message")
-                if status.get(key) is not None
-            },
+            **{key: status[key] for key in _PROGRESS if status.get(key) not in (None, {})},
             **({"energy": _energy(status["energy_j"])} if "energy_j" in status else {}),
             "checkpoints": sorted(p.name for p in (self.path / "checkpoints").glob("kimg-*") if p.is_dir()),
             "bytes": sum(p.stat().st_size for p in self.path.rglob("*") if p.is_file()),
@@ -352,19 +351,3 @@ def versions(packages: Iterable[str] = _LIBRARIES) -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainedRun:
-    """A Run as the verb that trained it returns it.
-
-    Attributes:
-        run: the Run.
-    """
-
-    run: Run
-
-    @property
-    def path(self) -> Path:
-        """The Run's folder."""
-        return self.run.path

@@ -142,11 +142,11 @@ def test_two_processes_interrupted_and_resumed_by_one_end_like_one(stripes, tmp_
 def test_patience_ends_early_and_a_larger_one_resumes(stripes, tmp_path: Path) -> None:
     data, options = stripes(), {"steps": 20, "batch": 8, "learning_rate": 1e-9}
     made = train_classifier_run(data.path, tmp_path / "run", patience=1, evaluations=10, **options)
-    first, best = made.summary()["step"], made.summary()["best_step"]
+    first, best = made.summary()["step"], made.summary()["best"]["step"]
     assert best < first < 20
     resumed = train_classifier_run(data.path, tmp_path / "run", patience=0, evaluations=10, **options)
     assert resumed.summary()["step"] == 20
-    changed = resumed.summary()["best_step"] != best
+    changed = resumed.summary()["best"]["step"] != best
     assert data.test_reads() == 1 + changed, "the same weights do not read the test part again"
 
 

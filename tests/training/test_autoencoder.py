@@ -21,7 +21,7 @@ from plenish.training.autoencoder import AutoencoderLearner, Schedule
 
 def _train(data: Dataset, run: Path, epochs: float, **more: object) -> Run:
     arguments: dict = {"filters": [4, 4], "latent_features": 4, "batch": 8, "errors": False, "patience": 0}
-    return train_autoencoder(data.path, run, epochs=epochs, **(arguments | more)).run
+    return train_autoencoder(data.path, run, epochs=epochs, **(arguments | more))
 
 
 def _weights(run: Path) -> dict[str, torch.Tensor]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,20 +36,13 @@ def completed(path: Path, kind: Kind, request: str) -> Run | None:
     return run if run.state == "complete" and run.status.get("request") == request else None
 
 
-def run_training(run: Run, request: str, train: Callable[[], None]) -> None:
+@contextlib.contextmanager
+def training(run: Run, request: str) -> Iterator[None]:
     """Train in a Run, under its lock.
 
-    The request is written last: a complete Run that another request was about to prolong is as it was asked
-    before, until that is done.
-
-    Args:
-        run: the Run.
-        request: what was asked, from `request_hash`.
-        train: trains and writes the results.
-
-    Raises:
-        KeyboardInterrupt: it was asked to stop; a checkpoint is written.
+    The request (`request_hash`) is written last: a complete Run that another request was about to prolong is
+    as it was asked before, until that is done.
     """
     with run.lock():
-        train()
+        yield
         run.update_status(request=request)

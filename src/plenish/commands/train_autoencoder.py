@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from plenish.commands.request import completed, request_hash, run_training
+from plenish.commands.request import completed, request_hash, training
 from plenish.configuration import apply_overrides, option, option_names, overrides
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.progress import say
-from plenish.recipes import KINDS, Recipe, load_recipe
-from plenish.runs import Run, TrainedRun
+from plenish.recipes import KINDS, load_recipe
+from plenish.runs import Run
 
 ERRORS = "errors.parquet"
 
@@ -59,23 +59,8 @@ class AutoencoderOptions:
     options: list[str] | None = None
 
 
-class AutoencoderRun(TrainedRun):
-    """A trained autoencoder's Run."""
-
-    def summary(self) -> dict[str, Any]:
-        """The facts of the Run, and its errors on val and test."""
-        status, facts = self.run.status, self.run.summary()
-        shown = ("run", "id", "state", "recipe", "data", "seed", "kimg", "attempt", "seconds", "energy")
-        best = status.get("best", {})
-        return {
-            **{key: facts[key] for key in shown if key in facts},
-            "epoch": status.get("epoch"), "best_epoch": best.get("epoch"), "best": best.get("checkpoint"),
-            "errors": status.get("errors", []), "test_reads": status.get("test_reads"),
-        }  # fmt: skip
-
-
 @command("train autoencoder")
-def train_autoencoder(data: Path, run: Path, *, how: AutoencoderOptions) -> AutoencoderRun:
+def train_autoencoder(data: Path, run: Path, *, how: AutoencoderOptions) -> Run:
     """Train a convolutional autoencoder on the train part of a Dataset, or go on training it.
 
     The same command again resumes from the newest checkpoint; on a CPU with the weights of a run never
@@ -100,14 +85,7 @@ def train_autoencoder(data: Path, run: Path, *, how: AutoencoderOptions) -> Auto
     before = completed(run, "autoencoder", request)
     if before is not None and (not how.errors or _is_measured(before)):
         say(f"{run} is complete; use a larger --epochs to train on.")
-        return AutoencoderRun(before)
-    return AutoencoderRun(_train(dataset, run, recipe, how, changes, request))
-
-
-def _train(
-    dataset: Dataset, path: Path, recipe: Recipe, how: AutoencoderOptions, changes: Mapping[str, Any],
-    request: str,
-) -> Run:  # fmt: skip
+        return before
     from plenish.latent.encoding import load_autoencoder
     from plenish.metrics.reconstruction import write_errors
     from plenish.report.build import write_own_report
@@ -116,19 +94,16 @@ def _train(
     plan = autoencoder_run.plan(recipe.name, apply_overrides(recipe.sections, changes), dataset)
     train, val = autoencoder_run.parts_of(dataset, how.split, how.only)
     more = {"only": list(how.only) if how.only else None}
-    run = autoencoder_run.open_run(path, plan, train, how.seed, more, option_names(AutoencoderOptions))
-
-    def train_and_measure() -> None:
-        autoencoder_run.fit(run, plan, train, val, how.retry)
-        if how.errors and not _is_measured(run):
-            errors = write_errors(run.path / ERRORS, load_autoencoder(run.path), dataset, how.split)
-            run.update_status(
-                errors=errors, test_reads=dataset.test_reads(how.split), measured=_weights(run.status)
+    opened = autoencoder_run.open_run(run, plan, train, how.seed, more, option_names(AutoencoderOptions))
+    with training(opened, request):
+        autoencoder_run.fit(opened, plan, train, val, how.retry)
+        if how.errors and not _is_measured(opened):
+            errors = write_errors(run / ERRORS, load_autoencoder(run), dataset, how.split)
+            opened.update_status(
+                errors=errors, test_reads=dataset.test_reads(how.split), measured=_weights(opened.status)
             )
-        write_own_report(run.path, "run")
-
-    run_training(run, request, train_and_measure)
-    return run
+        write_own_report(run, "run")
+    return opened
 
 
 def _is_measured(run: Run) -> bool:

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from plenish import files
-from plenish.commands.request import completed, run_training
+from plenish.commands.request import completed, training
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.progress import say
-from plenish.runs import TrainedRun
+from plenish.runs import Run
 from plenish.training.classifier_config import ClassifierConfig
-
-
-class ClassifierRun(TrainedRun):
-    """A trained classifier's Run."""
-
-    def summary(self) -> dict[str, Any]:
-        """What it is, and how well it does on val and test."""
-        status, facts = self.run.status, self.run.summary()
-        shown = ("run", "id", "state", "data", "seed", "attempt", "seconds", "energy")
-        return {
-            **{key: facts[key] for key in shown if key in facts},
-            **{key: status.get(key) for key in ("classes", "step", "test_reads", "results")},
-            "best_step": status.get("best", {}).get("step"),
-        }
 
 
 @command("train classifier")
 def train_classifier_run(
     data: Path, run: Path, *, split: str = "default", how: ClassifierConfig = ClassifierConfig(),
     retry: bool = False,
-) -> ClassifierRun:  # fmt: skip
+) -> Run:  # fmt: skip
     """Train a classifier on the train part of a Dataset and keep it in a Run, or resume it.
 
     The same command again resumes from the newest checkpoint; on a CPU with the weights of a run never
@@ -75,13 +60,7 @@ def train_classifier_run(
     request = files.config_hash(opened.config["config"])
     if completed(run, "classifier", request):
         say(f"{run} is complete.")
-        return ClassifierRun(opened)
-
-    def train_and_predict() -> None:
+        return opened
+    with training(opened, request):
         write_predictions(opened, train_in_run(opened, config, train, val, retry=retry), val)
-
-    run_training(opened, request, train_and_predict)
-    return ClassifierRun(opened)
-
-
-__all__ = ["ClassifierRun", "train_classifier_run"]
+    return opened

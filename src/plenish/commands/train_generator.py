@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from plenish import settings
-from plenish.commands.request import completed, request_hash, run_training
+from plenish.commands.request import completed, request_hash, training
 from plenish.configuration import option, option_names, overrides
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
@@ -179,12 +179,10 @@ def _train(
     if _is_long_enough(run, task.schedule.kimg):
         return run
 
-    def train() -> None:
+    with training(run, request):
         try:
             train_generator(dataclasses.replace(task, validator=validator), run, retry=how.retry)
         finally:
             if settings.is_first_process() and run.status["state"] in ("complete", "interrupted"):
                 write_own_report(run.path, "run")
-
-    run_training(run, request, train)
     return run
