@@ -186,6 +186,14 @@ def refuse_existing(out: Path) -> None:
         raise InputError(f"{out} already exists; choose another name or remove it first.")
 
 
+def claim(folder: Path, what: str) -> None:
+    """Make a folder for, say, "a queue", or raise InputError if it holds something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} already exists and is not {what}; choose another name or remove it.")
+    with reporting_disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextlib.contextmanager
 def resumable_from(is_there: Callable[[], bool], otherwise: str = "") -> Iterator[None]:
     """Add to an interrupt that the command can resume, where `is_there`, or else `otherwise`."""

@@ -36,7 +36,6 @@ _PROGRESS = (
 )  # fmt: skip
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "pillow")
 Kind = Literal["generator", "autoencoder", "classifier", "study", "autoencoder-study"]
-State = Literal["new", "running", "interrupted", "diverged", "failed", "complete"]
 
 
 class Run:
@@ -65,10 +64,6 @@ class Run:
         Raises:
             InputError: the folder is in use or cannot be written.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(
-                f"{path} already exists and is not a Plenish Run; choose another name or remove it."
-            )
         inside = next((p for p in path.absolute().parents if (p / "dataset.json").is_file()), None)
         if inside is not None:
             raise InputError(
@@ -79,10 +74,9 @@ class Run:
             "parents": list(parents), "config": dict(config), "command": invocation.record(),
             "versions": versions(),
         }  # fmt: skip
-        with files.reporting_disk(path):
-            path.mkdir(parents=True, exist_ok=True)
-            files.write_json(path / "status.json", {"state": "new", "attempt": 0})
-            files.write_json(path / "config.json", frozen)
+        files.claim(path, "a Plenish Run")
+        files.write_json(path / "status.json", {"state": "new", "attempt": 0})
+        files.write_json(path / "config.json", frozen)
         return cls(path, files.read_json(path / "config.json"))
 
     @classmethod
@@ -194,7 +188,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """Its state; a Run whose process was killed is interrupted, not running."""
+        """new, running, interrupted (also when its process was killed), diverged, failed or complete."""
         state = str(self.status.get("state"))
         return "interrupted" if state == "running" and not self._held() else state
 
@@ -233,10 +227,10 @@ class Run:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    def cut_metrics(self, beyond: float, key: str = "kimg") -> None:
+    def cut_metrics(self, beyond: float) -> None:
         """Drop the lines of metrics.jsonl past a checkpoint, and a line that a kill left incomplete."""
         if (path := self.path / "metrics.jsonl").exists():
-            kept = [line + "\n" for line, values in self.logged() if values.get(key, 0) <= beyond]
+            kept = [line + "\n" for line, values in self.logged() if values.get("kimg", 0) <= beyond]
             files.write_bytes(path, "".join(kept).encode())
 
     def metrics(self) -> pd.DataFrame:

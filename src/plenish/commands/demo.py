@@ -69,8 +69,6 @@ def demo(
         seeds: trainings of each classifier in the study.
         seed: seed of everything.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give the demo a folder.")
     asked = {"data": str(data.resolve()) if data else None, "size": size, "recipe": recipe, "seed": seed,
              "kimg": kimg, "phantom": None if data else [patients, tiles]}  # fmt: skip
     _same_as_before(out, asked)
@@ -149,8 +147,5 @@ def _same_as_before(out: Path, asked: dict[str, Any]) -> None:
                 f"{out} holds a demo with another {' and '.join(changed)}; give another folder, or remove it."
             )
     else:
-        if out.exists() and any(out.iterdir()):
-            raise InputError(f"{out} already exists and is not a demo; give another folder.")
-        with files.reporting_disk(out):
-            out.mkdir(parents=True, exist_ok=True)
-            files.write_json(note, asked)
+        files.claim(out, "a demo")
+        files.write_json(note, asked)

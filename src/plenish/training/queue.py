@@ -68,11 +68,8 @@ def claim(out: Path, dataset: Dataset, split: str) -> None:
                 f"{out} holds a queue on other data or another split; give those, or another folder."
             )
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} already exists and is not a queue; choose another name or remove it.")
-    with files.reporting_disk(out):
-        out.mkdir(parents=True, exist_ok=True)
-        files.write_json(mark, about)
+    files.claim(out, "a queue")
+    files.write_json(mark, about)
 
 
 def run_variant(out: Path, name: str, variant: Mapping[str, Any], data: Path, split: str) -> None:
