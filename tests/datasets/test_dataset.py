@@ -70,7 +70,7 @@ def test_rejects_are_counted_and_listed(tmp_path: Path) -> None:
     ) as writer:
         for i in range(10):
             writer.add(np.zeros((1, 8, 8, 3), np.uint8), [{}])
-            writer.reject(Rejection(f"{i}.png", "damaged", {"reason": "broken, truly"}))
+            writer.reject(Rejection("damaged", {"reason": "broken, truly"}, f"{i}.png"))
     table = pd.read_csv(tmp_path / "d" / "rejected.csv")
     assert table["source"].tolist() == [f"{i}.png" for i in range(10)]
     assert table["reason"].str.endswith("broken, truly").all()
@@ -80,7 +80,7 @@ def test_rejects_are_counted_and_listed(tmp_path: Path) -> None:
 def test_nothing_usable_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
     writer = DatasetWriter(tmp_path / "d", name="d", size=8, channels=3, labels=LabelSchema(), config={})
     with pytest.raises(InputError, match=r"x\.png.*0 bytes"), writer:
-        writer.reject(Rejection("x.png", "empty"))
+        writer.reject(Rejection("empty", source="x.png"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -67,8 +67,8 @@ def make(path, kind="categorical", channels=3, split=True, n=40, size=8):
         if split:
             writer.splits["default"] = [("train", "test", "val", "train")[i % 4] for i in range(n)]
             writer.splits["other"] = [("train", "test")[i % 2] for i in range(n)]
-        writer.array("z", rng.normal(size=(n, 2, 3)).astype(np.float32), {"space": "z"})
-        writer.array("score", rng.normal(size=n), {})
+        writer.arrays["z"] = rng.normal(size=(n, 2, 3)).astype(np.float32), {"space": "z"}
+        writer.arrays["score"] = rng.normal(size=n), {}
     return writer.dataset
 
 

@@ -235,12 +235,12 @@ def test_what_cannot_be_right_is_refused_with_its_kind_and_values(name):
     data, kind, detail = REFUSED[name]
     with pytest.raises(Unreadable) as caught:
         fit_bytes(data, Shape(8, 3, "crop"))
-    assert caught.value.kind == kind
+    assert caught.value.code == kind
     if detail is None:  # The decoder's own words.
-        assert set(caught.value.detail) == {"reason"}
-        assert caught.value.detail["reason"].strip()
+        assert set(caught.value.values) == {"reason"}
+        assert caught.value.values["reason"].strip()
     else:
-        assert caught.value.detail == detail
+        assert caught.value.values == detail
     assert "\n" not in str(caught.value)
 
 
@@ -276,7 +276,7 @@ def test_only_ordinary_files_are_read(tmp_path):
     for name, kind in (kinds | {"absent": "missing"}).items():
         with pytest.raises(Unreadable) as caught:
             read_file(tmp_path / f"{name}.png")
-        assert caught.value.kind == kind
+        assert caught.value.code == kind
 
 
 def test_arrays_in_memory_fit_like_files():

@@ -422,7 +422,7 @@ def test_an_image_that_kills_its_worker_is_rejected_and_the_others_kept(tmp_path
     monkeypatch.setattr(decoding, "Decoder", importlib.import_module("crashing").Decoder)
     names = [f"{i}.png" for i in range(9)]
     ((_, result),) = decode_all([Task(names)], str(source), Shape(8, 3, "crop"), 2)
-    assert result.items[4] == Rejection("4.png", "crash", {"exit_status": 11})
+    assert result.items[4] == Rejection("crash", {"exit_status": 11}, "4.png")
     assert [i for i, item in enumerate(result.items) if isinstance(item, Rejection)] == [4]
     assert len(result.pixels) == 8
 

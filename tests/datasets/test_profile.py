@@ -40,7 +40,7 @@ def _leaky(out: Path) -> Dataset:
 def test_channel_statistics_are_those_of_train_alone(
     stripes: MakeStripes, tmp_path: Path, channels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(profile, "_CHUNK_BYTES", 7 * 16 * 16 * channels)
+    monkeypatch.setattr(profile, "shard_length", lambda size, channels: 7)
     data = stripes(channels=channels)
     found = profile_dataset(data.path, tmp_path / "out").content["channels"]
     train = data.part("train", purpose="profile").images().astype(float)

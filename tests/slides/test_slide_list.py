@@ -38,7 +38,7 @@ def test_a_text_list_names_slides_and_keeps_those_that_are_missing(tmp_path: Pat
     there, gone = list_slides(tmp_path / "list.txt").entries
     assert (there.name, there.rejection) == ("a", None)
     assert gone.rejection is not None
-    assert gone.rejection.kind == "missing"
+    assert gone.rejection.code == "missing"
 
 
 GDC = """case_id|sample_id|slide_id|disease_type|sample_type|percent_tumor_cells

@@ -54,7 +54,7 @@ def read(
 
 def kinds(result: TileResult) -> list[str | None]:
     """The rejection of each tile, None of those that are not rejected."""
-    return [tile.kind if isinstance(tile, Rejection) else None for tile in result.tiles]
+    return [tile.code if isinstance(tile, Rejection) else None for tile in result.tiles]
 
 
 def test_results_come_in_order_and_do_not_depend_on_workers(make_slide, config: TilingConfig) -> None:
@@ -78,7 +78,7 @@ def test_a_tile_that_ends_a_worker_is_found_and_rejected(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     result, after = read(jobs[:2], config, 2)
     assert kinds(result) == [None, None, "crash", None, None]
-    assert result.tiles[2].detail["exit_status"] == 7
+    assert result.tiles[2].values["exit_status"] == 7
     assert len(result.pixels) == 4
     assert len(after.pixels) == 5
 
@@ -98,11 +98,11 @@ def test_whatever_a_slide_makes_libraries_raise_is_a_rejection(
     for workers in (1, 2):
         result, lost = read([broken, gone], config, workers)
         assert kinds(result) == [None, None, "tile"]
-        assert "TypeError" in result.tiles[2].detail["reason"]
+        assert "TypeError" in result.tiles[2].values["reason"]
         assert kinds(lost) == ["tile"] * 5
         rejection = plan(wrong, scaled, workers)
         assert isinstance(rejection, Rejection)
-        assert rejection.kind == "slide"
+        assert rejection.code == "slide"
     assert capfd.readouterr().err == ""
 
 
@@ -139,7 +139,7 @@ def test_a_worker_that_is_killed_is_replaced(make_slide, config: TilingConfig) -
 def test_a_slide_that_is_gone_is_a_rejection(tmp_path: Path, config: TilingConfig) -> None:
     rejection = plan(entry_of(tmp_path / "gone.svs"), config, 2)
     assert isinstance(rejection, Rejection)
-    assert (rejection.source, rejection.kind) == ("gone.svs", "slide")
+    assert (rejection.source, rejection.code) == ("gone.svs", "slide")
 
 
 @pytest.mark.parametrize(

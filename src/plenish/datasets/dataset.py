@@ -22,14 +22,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from plenish import files
-from plenish.datasets.pixels import RawShards, chunks
-from plenish.datasets.schema import PARTS, LabelSchema, Manifest, Part
+from plenish.datasets.pixels import RawShards, chunks, shard_length
+from plenish.datasets.schema import PARTS, Manifest, Part
 from plenish.datasets.tables import save_array, save_split, split_table
 from plenish.errors import InputError, unknown
 from plenish.progress import progress, warn
 from plenish.wording import plural
 
-_CHUNK_BYTES = 32 << 20
 Purpose = Literal["train", "select", "score", "study", "report", "export", "profile"]
 _NO_TEST: tuple[Purpose, ...] = ("train", "select")
 
@@ -112,9 +111,7 @@ class Subset:
     @property
     def groups(self) -> NDArray[np.object_]:
         """Group (patient, lesion, slide) of each row, None where it has none."""
-        return (
-            self.dataset.table["group"].astype(object).where(lambda s: s.notna(), None).to_numpy()[self.rows]
-        )
+        return np.array(self.dataset.column("group"), object)[self.rows]
 
     @property
     def ids(self) -> list[str]:
@@ -127,12 +124,24 @@ class Subset:
 
 
 class Dataset:
-    """A Dataset folder, opened for reading. See the module's docstring for the layout."""
+    """A Dataset folder, opened for reading. See the module's docstring for the layout.
+
+    Attributes:
+        path: the folder.
+        manifest: what dataset.json says.
+        name: what people call it.
+        size: height and width of the images, pixels.
+        channels: 1 or 3.
+        labels: the label schema.
+        pixels: the images, by row number.
+    """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         """Use `Dataset.open`."""
         self.path, self.manifest = path, manifest
-        shape = (manifest.size, manifest.size, manifest.channels)
+        self.name, self.labels = manifest.name, manifest.labels
+        self.size, self.channels = manifest.size, manifest.channels
+        shape = (self.size, self.size, self.channels)
         self.pixels = RawShards(path / "pixels", manifest.count, shape, manifest.shard)
 
     @classmethod
@@ -162,26 +171,6 @@ class Dataset:
     def __repr__(self) -> str:
         shape = f"{self.size}×{self.size}×{self.channels}"
         return f"Dataset({self.name!r}, {plural(len(self), 'image')}, {shape}, {self.labels.kind})"
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-        return self.manifest.name
-
-    @property
-    def size(self) -> int:
-        """Height and width, pixels."""
-        return self.manifest.size
-
-    @property
-    def channels(self) -> int:
-        """1 or 3."""
-        return self.manifest.channels
-
-    @property
-    def labels(self) -> LabelSchema:
-        """The label schema."""
-        return self.manifest.labels
 
     @property
     def is_synthetic(self) -> bool:
@@ -217,10 +206,9 @@ class Dataset:
             InputError: either was altered after it was made.
         """
         self._check_table()
-        listed = self.column("sha256")
-        found: list[str] = []
+        listed, found = self.column("sha256"), list[str]()
         with progress("verify", len(self)) as bar:
-            for rows in chunks(len(self), max(1, _CHUNK_BYTES // (self.size**2 * self.channels))):
+            for rows in chunks(len(self), shard_length(self.size, self.channels)):
                 found += [hashlib.sha256(image.data).hexdigest() for image in self.pixels.read(rows)]
                 bar.advance(len(rows))
         altered = [row for row, (one, other) in enumerate(zip(found, listed)) if one != other]
@@ -233,8 +221,6 @@ class Dataset:
 
     def column(self, name: str) -> list[Any]:
         """One column of the table, read by itself: the whole table of a large Dataset is large."""
-        if "table" in self.__dict__:
-            return list(self.table[name].tolist())
         values: list[Any] = pq.read_table(self.path / "samples.parquet", columns=[name]).column(0).to_pylist()
         return values
 
@@ -255,11 +241,9 @@ class Dataset:
         if self.labels.kind == "categorical":
             counts = self.table["label"].value_counts()
             facts["classes"] = {name: int(counts.get(name, 0)) for name in self.labels.names}
-        groups = self.table["group"].nunique()
-        facts["groups"] = int(groups)
+        facts["groups"] = int(self.table["group"].nunique())
         facts["splits"] = self.split_names()
-        rejected = self.path / "rejected.csv"
-        if rejected.exists():
+        if (self.path / "rejected.csv").exists():
             facts["rejected"] = self.manifest.extra.get("rejected", "see rejected.csv")
         return facts
 

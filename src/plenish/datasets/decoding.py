@@ -142,7 +142,7 @@ def _ahead(shape: Shape, workers: int) -> int:
 def _rejected(shape: Shape, task: Task, exit_status: int) -> Result:
     """The result of a task of one image, which ends its process."""
     nothing = np.empty((0, shape.size, shape.size, shape.channels), np.uint8)
-    return Result(nothing, [Rejection(task.refs[0], "crash", {"exit_status": exit_status})])
+    return Result(nothing, [Rejection("crash", {"exit_status": exit_status}, task.refs[0])])
 
 
 def _halves(task: Task) -> list[Task]:

@@ -169,9 +169,7 @@ def _open(data: bytes) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise Unreadable("too-many-pixels", width=width, height=height, limit=MAX_PIXELS)
-    frames = 1 if image.format in ("PNG", "JPEG", "MPO") else getattr(image, "n_frames", 1)
-    if getattr(image, "is_animated", False) and image.format == "PNG":
-        frames = getattr(image, "n_frames", 2)
+    frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
     if frames > 1:  # A JPEG of several pictures (MPO, from telephones) has one main one; others have not.
         raise Unreadable("pages" if image.format == "TIFF" else "frames", count=frames)
     return image

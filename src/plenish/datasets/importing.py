@@ -17,7 +17,7 @@ from plenish import files, settings, sizes
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.decoding import Files, decode_all
 from plenish.datasets.images import RESIZER, Fit, Shape
-from plenish.datasets.rejections import Rejection, describe
+from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import PARTS
 from plenish.datasets.sources import TableOptions, recognise
 from plenish.datasets.sources.listing import Listing
@@ -108,7 +108,10 @@ def import_dataset(
     shape = Shape(size, channels or listing.channels or _find_channels(listing), fit)
     early = [*listing.warnings, *_size_warning(size)]
     notes = listing.notes if listing.parts is None else [*listing.notes, _about_parts(listing.parts)]
-    _show(notes, early)  # Before the work, which may take hours.
+    for text in notes:  # Before the work, which may take hours.
+        say(text)
+    for text in early:
+        warn(text)
     with _writer(source, out, listing, shape, name, licence, intended_use) as writer:
         counts = _copy(
             listing, shape, writer, _default_workers(listing, shape) if workers is None else workers
@@ -121,20 +124,14 @@ def import_dataset(
         for split, parts in listing.splits.items():
             writer.splits[split] = list(itertools.compress(parts, kept))
         for array, (values, manifest) in listing.arrays.items():
-            writer.array(array, values[kept], manifest)
+            writer.arrays[array] = values[kept], manifest
         writer.split_manifest = {"method": "kept from the source"}
         writer.extra["rejected"] = len(rejected)
         writer.extra["import"] |= {"fit": fit, "upscaled": counts["upscaled"], "warnings": early + late}
     late += _shared_pixels(writer.dataset)
-    _show((), late)
-    return Imported(writer.dataset, listing.kind, len(rejected), counts["upscaled"], (*early, *late))
-
-
-def _show(notes: Sequence[str], warnings: Sequence[str]) -> None:
-    for text in notes:
-        say(text)
-    for text in warnings:
+    for text in late:
         warn(text)
+    return Imported(writer.dataset, listing.kind, len(rejected), counts["upscaled"], (*early, *late))
 
 
 def _size_warning(size: int) -> list[str]:
@@ -259,7 +256,7 @@ def _warnings(
         texts.append(
             f"{len(rejected):,} of {plural(len(listing), 'file')} {'was' if len(rejected) == 1 else 'were'} "
             f"rejected, see {out / 'rejected.csv'}; the first was {rejected[0].source}: "
-            f"{describe(rejected[0])}."
+            f"{rejected[0]}."
         )
     if counts["upscaled"]:
         texts.append(

@@ -58,9 +58,6 @@ class RawShards:
             for start in range(0, count, shard)
         ]
 
-    def __len__(self) -> int:
-        return self._count
-
     def _header(self, path: Path, images: int) -> int:
         """Bytes before the first image."""
         try:

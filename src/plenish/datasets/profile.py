@@ -10,12 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.pixels import chunks
+from plenish.datasets.pixels import chunks, shard_length
 from plenish.datasets.schema import PARTS
 from plenish.progress import progress
 from plenish.wording import agree, plural
 
-_CHUNK_BYTES = 32 << 20
 _EXAMPLES = 20
 
 
@@ -59,9 +58,8 @@ def channel_statistics(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[list[
     """
     levels = np.arange(256, dtype=np.int64)
     counts = np.zeros((dataset.channels, 256), dtype=np.int64)
-    step = max(1, _CHUNK_BYTES // (dataset.size**2 * dataset.channels))
     with progress("profile", len(rows)) as bar:
-        for index in chunks(len(rows), step):
+        for index in chunks(len(rows), shard_length(dataset.size, dataset.channels)):
             images = dataset.pixels.read(rows[index])
             for c in range(dataset.channels):
                 counts[c] += np.bincount(images[..., c].reshape(-1), minlength=256)

@@ -1,85 +1,68 @@
-"""Why a source could not become an image: a kind and its values, and the words for each kind."""
+"""Why a source could not become an image, as a record, and the words for it."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar
 
-Kind = Literal[
-    "missing", "not-a-file", "unreadable", "empty", "too-large",
-    "zeros", "unknown-format", "bad-header", "damaged", "memory",
-    "too-many-pixels", "bomb", "frames", "pages", "float-pixels", "integer-pixels", "value-range",
-    "no-member", "cannot-unpack", "crash",
-    "slide", "no-value", "unannotated", "tile", "blurred", "pen",
-]  # fmt: skip
-"""What is wrong: with the file, its content, its pixels, an archive or worker process, a slide or a tile."""
-
-_WORDS: Mapping[Kind, str] = {
-    "missing": "the file does not exist (a broken link?)",
-    "not-a-file": "not an ordinary file",
-    "unreadable": "the file cannot be read: {reason}",
-    "empty": "the file is empty (0 bytes)",
-    "too-large": "the file has {mib:,.0f} MiB; the limit is {limit} MiB",
-    "zeros": "the file contains only zeros",
-    "unknown-format": "not an image of a known format",
-    "bad-header": "truncated or damaged: it starts as {format}, but the header cannot be read",
-    "damaged": "truncated or damaged: {reason}",
-    "memory": "not enough memory to decode it",
-    "too-many-pixels": "{width}×{height} pixels; the limit is {limit:,} (a decompression bomb?)",
-    "bomb": "more than {limit:,} pixels (a decompression bomb?)",
-    "frames": "it has {count} frames (animated); save the one you want as a separate file",
-    "pages": "it has {count} pages; save the one you want as a separate file",
-    "float-pixels": "its pixels are floats without a stated range; save it with 8 or 16 bits",
-    "integer-pixels": "its pixels are 32-bit integers without a stated range; save it with 8 or 16 bits",
-    "value-range": "its pixels range from {low} to {high}; save it with 8 or 16 bits",
-    "no-member": "the archive has no such member",
-    "cannot-unpack": "cannot be unpacked: {reason}",
-    "crash": "decoding it crashed a worker process (exit status {exit_status})",
-    "slide": "{reason}",
-    "no-value": "the table has no {column} for it",
-    "unannotated": "it has no annotations in {folder}",
-    "tile": "{reason}",
-    "blurred": "blurred: its sharpness is {sharpness:.3f}, below --min-sharpness {limit:g}",
-    "pen": "pen marks: {share:.0%} of it are ink, above --max-pen {limit:g}",
-}
+from plenish.wording import Message
 
 
 @dataclasses.dataclass(frozen=True)
-class Rejection:
-    """A source that could not become an image.
+class Rejection(Message):
+    """A source that could not become an image; its text is the reason.
 
     Attributes:
         source: a file's relative path, an archive's member, an array's row, a slide or its tile.
-        kind: what is wrong.
-        detail: the values that the kind's words take, JSON-able.
     """
 
-    source: str
-    kind: Kind
-    detail: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-def describe(rejection: Rejection) -> str:
-    """The reason in words, without the source."""
-    return _WORDS[rejection.kind].format(**rejection.detail)
+    source: str = ""
+    words: ClassVar[Mapping[str, str]] = {
+        "missing": "the file does not exist (a broken link?)",
+        "not-a-file": "not an ordinary file",
+        "unreadable": "the file cannot be read: {reason}",
+        "empty": "the file is empty (0 bytes)",
+        "too-large": "the file has {mib:,.0f} MiB; the limit is {limit} MiB",
+        "zeros": "the file contains only zeros",
+        "unknown-format": "not an image of a known format",
+        "bad-header": "truncated or damaged: it starts as {format}, but the header cannot be read",
+        "damaged": "truncated or damaged: {reason}",
+        "memory": "not enough memory to decode it",
+        "too-many-pixels": "{width}×{height} pixels; the limit is {limit:,} (a decompression bomb?)",
+        "bomb": "more than {limit:,} pixels (a decompression bomb?)",
+        "frames": "it has {count} frames (animated); save the one you want as a separate file",
+        "pages": "it has {count} pages; save the one you want as a separate file",
+        "float-pixels": "its pixels are floats without a stated range; save it with 8 or 16 bits",
+        "integer-pixels": "its pixels are 32-bit integers without a stated range; save it with 8 or 16 bits",
+        "value-range": "its pixels range from {low} to {high}; save it with 8 or 16 bits",
+        "no-member": "the archive has no such member",
+        "cannot-unpack": "cannot be unpacked: {reason}",
+        "crash": "decoding it crashed a worker process (exit status {exit_status})",
+        "slide": "{reason}",
+        "no-value": "the table has no {column} for it",
+        "unannotated": "it has no annotations in {folder}",
+        "tile": "{reason}",
+        "blurred": "blurred: its sharpness is {sharpness:.3f}, below --min-sharpness {limit:g}",
+        "pen": "pen marks: {share:.0%} of it are ink, above --max-pen {limit:g}",
+    }
 
 
 class Unreadable(Exception):
     """A file that cannot become an image.
 
     Args:
-        kind: what is wrong.
-        detail: the values that the kind's words take.
+        code: what is wrong, as in `Rejection`.
+        values: what its words name.
     """
 
-    def __init__(self, kind: Kind, **detail: Any) -> None:
-        super().__init__(kind, detail)
-        self.kind, self.detail = kind, detail
+    def __init__(self, code: str, **values: Any) -> None:
+        super().__init__(code, values)
+        self.code, self.values = code, values
 
     def __str__(self) -> str:
-        return describe(self.rejection(""))
+        return str(self.rejection(""))
 
     def rejection(self, source: str) -> Rejection:
         """The same as a record about `source`."""
-        return Rejection(source, self.kind, self.detail)
+        return Rejection(self.code, self.values, source)

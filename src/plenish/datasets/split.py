@@ -167,11 +167,9 @@ class _Units:
     def __init__(self, dataset: Dataset) -> None:
         table = dataset.table
         self.dataset = dataset
-        self.grouped = bool(table["group"].notna().any())
-        # An image without a group is a group of one.
-        group = table["group"].astype(object).where(table["group"].notna(), None)
-        alone = np.array([value is None for value in group])
-        codes = pd.factorize(group)[0].astype(np.int64)
+        codes = pd.factorize(table["group"])[0].astype(np.int64)
+        alone = codes < 0  # An image without a group is a group of one.
+        self.grouped = not alone.all()
         codes[alone] = codes.max(initial=-1) + 1 + np.arange(int(alone.sum()))
         self.without_group = int(alone.sum()) if self.grouped else 0
         self.unit = connected_units(codes, pd.factorize(table["sha256"])[0].astype(np.int64))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from plenish import files, invocation
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.pixels import shard_length, shard_name
-from plenish.datasets.rejections import Rejection, describe
+from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import LabelSchema, Manifest
 from plenish.datasets.tables import open_rows, save_array, save_split, write_rows, write_samples
 from plenish.errors import InputError
@@ -79,6 +79,8 @@ class DatasetWriter:
         self.types: dict[str, pa.DataType] = {}
         """Types of user columns; those not named are found from the values."""
         self.splits: dict[str, Sequence[str]] = {}
+        self.arrays: dict[str, tuple[NDArray[Any], Mapping[str, Any]]] = {}
+        """Arrays with one row an image (latents, features) and their manifests, by name."""
         self.split_manifest: dict[str, Any] = {}
         self._about: dict[str, Any] = {
             "name": name, "licence": licence, "source": source, "intended_use": intended_use,
@@ -87,14 +89,11 @@ class DatasetWriter:
         self._shard = shard_length(size, channels)
         content = {"config": dict(config), "size": size, "channels": channels, "labels": labels.to_dict()}
         self._folder = files.atomic_dir(out, content, resumable=True)
-        self._arrays: dict[str, tuple[NDArray[Any], Mapping[str, Any]]] = {}
         self._buffer: list[NDArray[np.uint8]] = []
         self._rows: list[dict[str, Any]] = []
         self._rejections: list[Rejection] = []
-        self._pending = 0
         self.skip = 0
         self.count = 0
-        self.rejected = 0
 
     def __enter__(self) -> DatasetWriter:
         with contextlib.ExitStack() as stack:
@@ -104,7 +103,6 @@ class DatasetWriter:
             for done in self._shards():
                 self.skip += done["items"]
                 self.count += done["images"]
-                self.rejected += done["rejected"]
             self._stack = stack.pop_all()
         return self
 
@@ -138,17 +136,15 @@ class DatasetWriter:
             for i in range(start, start + take):
                 self._rows.append(self._complete(rows[i], pixels[i]))
             start += take
-            self._pending += take
             if len(self._rows) == self._shard:
                 self.flush()
 
     def _complete(self, row: Mapping[str, Any], image: NDArray[np.uint8]) -> dict[str, Any]:
         number = self.count + len(self._rows)
-        core = {
+        complete = {
             "id": f"{number:07d}", "label": None, "group": None, "origin": "real", "sha256": None,
-            "source": "",
+            "source": "", **row,
         }  # fmt: skip
-        complete = core | dict(row)
         if complete["sha256"] is None:
             complete["sha256"] = hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
         return complete
@@ -156,20 +152,16 @@ class DatasetWriter:
     def reject(self, rejection: Rejection) -> None:
         """Record a source that could not become an image, for `rejected.csv`."""
         self._rejections.append(rejection)
-        self._pending += 1
 
     def rejections(self) -> Iterator[Rejection]:
         """What the finished shards, also an earlier try's, have recorded, in order."""
         for done in self._shards():
             yield from (Rejection(**item) for item in done["rejections"])
 
-    def array(self, name: str, array: NDArray[Any], manifest: Mapping[str, Any]) -> None:
-        """Attach an array with one row an image (latents, features), saved as `arrays/<name>.npy`."""
-        self._arrays[name] = array, manifest
-
     def flush(self) -> None:
         """Write what is not written yet as a shard; only the last one may have fewer images."""
-        if not self._pending:
+        items = len(self._rows) + len(self._rejections)
+        if not items:
             return
         index = len(list((self.partial / "rows").glob("*.json")))
         if self._rows:
@@ -179,13 +171,12 @@ class DatasetWriter:
                     self.partial / "rows" / f"{index:05d}.parquet", self._rows, self.labels, self.types
                 )
         summary = {
-            "items": self._pending, "images": len(self._rows), "rejected": len(self._rejections),
+            "items": items, "images": len(self._rows),
             "rejections": [dataclasses.asdict(rejection) for rejection in self._rejections],
         }  # fmt: skip
         files.write_json(self.partial / "rows" / f"{index:05d}.json", summary)
         self.count += len(self._rows)
-        self.rejected += len(self._rejections)
-        self._buffer, self._rows, self._rejections, self._pending = [], [], [], 0
+        self._buffer, self._rows, self._rejections = [], [], []
 
     def _finish(self) -> None:
         self.flush()
@@ -206,10 +197,9 @@ class DatasetWriter:
             in_parts = pd.Series(values).groupby(hashes).nunique()
             about_split = {**self.split_manifest, "duplicates_across_parts": int((in_parts > 1).sum())}
             save_split(self.partial, name, ids, values, about_split)
-        for name, (array, about) in self._arrays.items():
+        for name, (array, about) in self.arrays.items():
             save_array(self.partial, name, array, about, count=self.count)
-        if self.rejected:
-            found = [(item.source, describe(item), item.kind) for item in self.rejections()]
+        if found := [(item.source, str(item), item.code) for item in self.rejections()]:
             table = pd.DataFrame(found, columns=["source", "reason", "kind"])
             table.to_csv(self.partial / "rejected.csv", index=False, lineterminator="\r\n")
         manifest = Manifest(
@@ -223,13 +213,14 @@ class DatasetWriter:
         shutil.rmtree(self.partial / "rows")
 
     def _nothing(self) -> str:
-        if not self.rejected:
+        rejections = list(self.rejections())
+        if not rejections:
             return f"There are no images to write to {self.out}; check the source."
-        first = next(self.rejections())
+        first, count = rejections[0], len(rejections)
         return (
-            f"{'The one file' if self.rejected == 1 else f'None of the {self.rejected:,} files'} could "
-            f"{'not ' * (self.rejected == 1)}be used, so {self.out} was not made; "
-            f"the first was {first.source}: {describe(first)}."
+            f"{'The one file' if count == 1 else f'None of the {count:,} files'} could "
+            f"{'not ' * (count == 1)}be used, so {self.out} was not made; "
+            f"the first was {first.source}: {first}."
         )
 
     @property

@@ -138,9 +138,9 @@ def make_dataset(
         model = {key: source[key] for key in ("checkpoint", "weights_sha256")} | {"model": loaded.run.id}
         if given is not None or network.stores_z:
             kept = given[:n] if given is not None else draw_latents(network, seed, 0, n)
-            writer.array(space, kept, {"space": space, "seed": seed, **model})
+            writer.arrays[space] = kept, {"space": space, "seed": seed, **model}
         if labels.width:
-            writer.array("y", y, {"space": "labels", "names": list(labels.names), **model})
+            writer.arrays["y"] = y, {"space": "labels", "names": list(labels.names), **model}
     return writer.dataset
 
 

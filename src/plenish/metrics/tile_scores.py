@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from plenish import files
-from plenish.datasets.rejections import Rejection, describe
+from plenish.datasets.rejections import Rejection
 from plenish.errors import InputError
 from plenish.metrics.classification import auroc_binary
 from plenish.metrics.scorers import Column, Scorer, open_scorer
@@ -107,7 +107,7 @@ def _score_tiles(
         executor(workers, TileWorker, (config,)) as pool,
     ):
         for job, result in map_tiles(pool, tile_jobs(entry, plan), config.grid.size):
-            lost += [describe(tile) if isinstance(tile, Rejection) else "" for tile in result.tiles]
+            lost += [str(tile) if isinstance(tile, Rejection) else "" for tile in result.tiles]
             kept = [i for i in range(len(lost) - len(job.plan), len(lost)) if not lost[i]]
             if kept:
                 images = restain(result.pixels) if restain else result.pixels

@@ -164,15 +164,11 @@ def _gamma(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> st
         penalty[name] = float(f"{gamma:.4g}") if asked is None else asked
         reason = why if asked is None else "as asked for"
         reasons.setdefault((penalty[name], reason), []).append(name.upper())
-    return (
-        "; ".join(
-            f"{' and '.join(names)} gamma {value:g}: {reason}"
-            if value
-            else f"No {' or '.join(names)}: {reason}"
-            for (value, reason), names in reasons.items()
-        )
-        + "."
-    )
+    clauses = [
+        (f"{' and '.join(names)} gamma {value:g}" if value else f"No {' or '.join(names)}") + f": {reason}"
+        for (value, reason), names in reasons.items()
+    ]
+    return "; ".join(clauses) + "."
 
 
 def _augmentation(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from plenish.datasets.rejections import Kind, Rejection
+from plenish.datasets.rejections import Rejection
 
 SUFFIXES = frozenset(
     (
@@ -54,9 +54,9 @@ class SlideEntry:
     annotations: Path | None = None
     rejection: Rejection | None = None
 
-    def rejected(self, kind: Kind, **detail: Any) -> Rejection:
+    def rejected(self, code: str, **values: Any) -> Rejection:
         """A rejection of the whole slide."""
-        return Rejection(self.source, kind, {"slide": self.name, **detail})
+        return Rejection(code, {"slide": self.name, **values}, self.source)
 
 
 def slide_name(path: Path | str) -> str:

@@ -11,7 +11,6 @@ import pandas as pd
 
 from plenish import files
 from plenish.configuration import check_bounds
-from plenish.datasets.rejections import describe
 from plenish.errors import InputError, unknown
 from plenish.slides import scale
 from plenish.slides.annotations import (
@@ -145,7 +144,7 @@ class _Measured:
 
 def _measure(entry: SlideEntry, folder: Path, assume_mpp: float | None, rules: LabelRules) -> _Measured:
     if entry.rejection is not None:
-        raise InputError(describe(entry.rejection))
+        raise InputError(str(entry.rejection))
     with open_slide(entry.path) as slide:
         file = find_annotations(folder, entry.name, entry.path.stem)
         if file is None:

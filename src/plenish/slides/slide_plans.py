@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish import files
-from plenish.datasets.rejections import Rejection, describe
+from plenish.datasets.rejections import Rejection
 from plenish.errors import InputError
 from plenish.parallel import Executor
 from plenish.progress import progress
@@ -183,7 +183,7 @@ def _refuse_if_all(rejections: Sequence[Rejection], slides: int) -> None:
     """Refuse when no slide can be tiled, with the reasons of the first."""
     if len(rejections) < slides:
         return
-    named = "; ".join(f"{one.source}: {describe(one)}" for one in rejections[:_NAMED])
+    named = "; ".join(f"{one.source}: {one}" for one in rejections[:_NAMED])
     if slides == 1:
         raise InputError(f"{named}.")
     more = f"; and {slides - _NAMED:,} more" if slides > _NAMED else ""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from plenish import files
-from plenish.datasets.rejections import Kind, Rejection
+from plenish.datasets.rejections import Rejection
 from plenish.errors import InputError, first_line
 from plenish.parallel import Executor, Halving
 from plenish.slides import filters
@@ -48,10 +48,10 @@ class TileJob:
         high, wide = len(str(grid.rows - 1)), len(str(grid.columns - 1))
         return f"{self.slide.name}_{row:0{high}d}_{column:0{wide}d}"
 
-    def rejected(self, tile: tuple[int, int], kind: Kind, **detail: Any) -> Rejection:
+    def rejected(self, tile: tuple[int, int], code: str, **values: Any) -> Rejection:
         """A rejection of one of the tiles."""
         where = {"slide": self.slide.name, "row": tile[0], "column": tile[1]}
-        return Rejection(f"{self.slide.source}#{tile[0]}_{tile[1]}", kind, where | detail)
+        return Rejection(code, where | values, f"{self.slide.source}#{tile[0]}_{tile[1]}")
 
 
 @dataclasses.dataclass(frozen=True)

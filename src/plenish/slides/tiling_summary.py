@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from plenish.datasets.rejections import Rejection, describe
+from plenish.datasets.rejections import Rejection
 from plenish.datasets.tables import open_rows
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
@@ -46,8 +46,8 @@ def summarise(tiling: Tiling, writer: DatasetWriter) -> tuple[list[dict[str, Any
     tiles = Counter(zip(written.get("slide", ()), (label or "" for label in written.get("label", ()))))
     rejections = list(writer.rejections())
     whole = [slide.rejection for slide in tiling.slides if slide.rejection is not None]
-    of_tiles = [one for one in rejections if "row" in one.detail]
-    rejected = Counter((one.detail["slide"], _column(one)) for one in of_tiles)
+    of_tiles = [one for one in rejections if "row" in one.values]
+    rejected = Counter((one.values["slide"], _column(one)) for one in of_tiles)
     totals = Counter(map(_column, of_tiles))
     if not tiles:
         raise InputError(_nothing_left(totals, len(whole)))
@@ -61,11 +61,11 @@ def summarise(tiling: Tiling, writer: DatasetWriter) -> tuple[list[dict[str, Any
     }  # fmt: skip
     remarks = [remark for slide in tiling.usable if slide.plan is not None for remark in slide.plan.remarks]
     if whole:
-        first = {"first": whole[0].detail["slide"], "reason": describe(whole[0])}
+        first = {"first": whole[0].values["slide"], "reason": str(whole[0])}
         remarks.append(Remark("slides-rejected", {"count": len(whole), "total": len(rows), **first}))
     damaged = next((tile for tile in of_tiles if _column(tile) == "corrupt"), None)
     if damaged is not None:
-        first = {"source": damaged.source, "reason": describe(damaged)}
+        first = {"source": damaged.source, "reason": str(damaged)}
         remarks.append(Remark("tiles-damaged", {"count": totals["corrupt"], **first}))
     for code, kind in (("tiles-blurred", "blurred"), ("tiles-inked", "pen")):
         if totals[kind]:
@@ -77,7 +77,7 @@ def summarise(tiling: Tiling, writer: DatasetWriter) -> tuple[list[dict[str, Any
 
 def _column(rejection: Rejection) -> str:
     """The column of the summary that counts a rejected tile."""
-    return rejection.kind if rejection.kind in ("blurred", "pen") else "corrupt"
+    return rejection.code if rejection.code in ("blurred", "pen") else "corrupt"
 
 
 def _nothing_left(totals: Mapping[str, int], slides: int) -> str:
@@ -102,7 +102,7 @@ def _row(
         "slide": name, "status": "rejected" if slide.rejection else "tiled",
         "tiles": sum(count for (of, _), count in tiles.items() if of == name),
         "rejected": sum(by_reason.values()), **by_reason,
-        "reason": describe(slide.rejection) if slide.rejection else None,
+        "reason": str(slide.rejection) if slide.rejection else None,
     }  # fmt: skip
     row |= {f"tiles_{label}": tiles.get((name, label), 0) for label in classes}
     return row | {f"mm2_{label}": area for label, area in facts.get("annotated_mm2", {}).items()}

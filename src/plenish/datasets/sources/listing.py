@@ -54,11 +54,6 @@ class TableOptions:
     label_kind: LabelKind = "auto"
     missing: Literal["error", "skip"] = "error"
 
-    @property
-    def asked(self) -> bool:
-        """Whether anything was asked that only a table can answer."""
-        return any((self.file_column, self.label_column, self.group_column, self.split_column))
-
 
 @dataclasses.dataclass
 class Listing:

@@ -81,7 +81,7 @@ def listing(root: Path, options: TableOptions) -> Listing:
     files, empty, others = walk(root)
     if not files:
         raise InputError(f"There are no images in {root}{_hint(others)}; {_READS}")
-    if options.asked:
+    if options.file_column or options.label_column or options.group_column or options.split_column:
         raise InputError(
             f"--file-column, --label-column and the like need a table; give it with --labels ({root})."
         )
