@@ -215,7 +215,6 @@ def _draw_scores(
 ) -> Image.Image:
     """Paint the scores over the slide; returns the colour bar."""
     scale = colour_scale(values, column.kind, limits)
-    boxes = plan.boxes
     height, width = canvas.pixels.shape[:2]
-    paint(canvas, spread(values, boxes, (height, width), canvas.downsample), scale)
+    paint(canvas, spread(values, plan.boxes, (height, width), canvas.downsample), scale)
     return colour_bar(width, canvas.letters, scale, f"{column.name}: {column.about}")

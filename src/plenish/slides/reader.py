@@ -55,7 +55,7 @@ class Level:
     downsample: float
 
 
-class Slide:
+class Slide(contextlib.AbstractContextManager["Slide"]):
     """An open slide; a context manager.
 
     Attributes:
@@ -243,9 +243,6 @@ class Slide:
             self._slide.close()
             self._slide = None
         self._open.close()
-
-    def __enter__(self) -> Slide:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -101,9 +101,9 @@ def select_slides(
         except InputError as error:
             unused.append({"slide": entry.name, "reason": str(error)})
     if not measured:
-        reason = f"; of {unused[0]['slide']}: {unused[0]['reason']}" if unused else "."
         raise InputError(
-            f"None of the slides in {slides} has annotations in {folder} that can be used{reason}"
+            f"None of the slides in {slides} has annotations in {folder} that can be used; of "
+            f"{unused[0]['slide']}: {unused[0]['reason']}"
         )
     refuse_unknown_labels((name for one in measured for name in one.found.names), rules)
     labels = list(dict.fromkeys(name for one in measured for name in one.areas))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -76,7 +77,7 @@ def tile_jobs(slide: SlideEntry, plan: Plan, start: int = 0, filter_only: bool =
         yield TileJob(slide, plan.take(slice(first, first + length)), filter_only)
 
 
-class TileWorker:
+class TileWorker(contextlib.AbstractContextManager["TileWorker"]):
     """Does jobs, and keeps the slide used last open; a context manager."""
 
     def __init__(self, config: TilingConfig, out: Path = Path(), output: OutputOptions = _NO_IMAGES) -> None:
@@ -89,9 +90,6 @@ class TileWorker:
         """
         self.config, self.out, self.output = config, out, output
         self._slide: Slide | None = None
-
-    def __enter__(self) -> TileWorker:
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self._slide is not None:

@@ -248,13 +248,12 @@ def _read_tiles(tiling: Tiling, pool: Executor[TileWorker], writer: DatasetWrite
 
 def _write(writer: DatasetWriter, result: TileResult, rows: Sequence[dict[str, Any]]) -> None:
     """Write a job's tiles and rejections in their order."""
-    written = 0
+    pixels = iter(result.pixels)
     for tile, row in zip(result.tiles, rows, strict=True):
         if isinstance(tile, Rejection):
             writer.reject(tile)
         else:
-            writer.add(result.pixels[written : written + 1], [row | tile])
-            written += 1
+            writer.add(next(pixels)[None], [row | tile])
 
 
 def _rows(tiling: Tiling, slide: PlannedSlide, job: TileJob) -> list[dict[str, Any]]:
