@@ -93,8 +93,10 @@ def demo(
             # The folder is called 'real' in every demo, which would tell a reader of the report nothing.
             name = data.stem if data.is_file() else data.resolve().name
             step("import", real, import_dataset, data, real, size=size, name=name)
-    except InputError:
-        _withdraw(out)
+    except InputError:  # Leave nothing behind of a demo whose data were refused.
+        (out / "demo.json").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            out.rmdir()
         raise
     split = _whole_split(Dataset.open(real))
     chosen = {"seed": seed, "split": split}
@@ -127,13 +129,6 @@ def _whole_split(dataset: Dataset) -> str:
         counts = dataset.split("default").manifest["counts"]
         return "default" if all(counts.values()) else "demo"
     return "default"
-
-
-def _withdraw(out: Path) -> None:
-    """Leave nothing behind of a demo whose data were refused."""
-    (out / "demo.json").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        out.rmdir()
 
 
 def _same_as_before(out: Path, asked: dict[str, Any]) -> None:

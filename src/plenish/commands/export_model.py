@@ -43,18 +43,13 @@ def export_model(
         CheckFailed: what was written does not make the network's images.
     """
     check_bounds("--opset", opset, {"least": OPSETS[0], "most": OPSETS[-1]})
-    if format == "onnx":
-        _require("onnx", "onnxscript")
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if format == "onnx" and missing:
+        raise InputError(
+            f"ONNX takes {' and '.join(missing)}, not installed here; pip install 'plenish[onnx]' brings it."
+        )
     files.refuse_existing(out)
     Run.open(run, "generator")
     from plenish.latent.exporting import export_generator  # After what needs no torch.
 
     return export_generator(run, out, format, checkpoint, opset)
-
-
-def _require(*packages: str) -> None:
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"ONNX takes {' and '.join(missing)}, not installed here; pip install 'plenish[onnx]' brings it."
-        )

@@ -123,11 +123,15 @@ def analyse(predictions: Predictions, design: Design) -> dict[str, Any]:
         _row(predictions, main.name, name, metric)
         for name in others for metric in METRICS if main is not None and name != main.name
     ]  # fmt: skip
-    verdicts = [_verdict(row, predictions.config.level) for row in own]
+    verdicts = []
+    for row in own:  # With an adjusted p-value, that must be small enough, too.
+        survives = row.get("p_holm", 0.0) < 1 - predictions.config.level
+        word = verdict_on(row["low"], row["high"]) if survives else "no evidence"
+        verdicts.append({"arm": row["arm"], "metric": PRIMARY_METRIC, "verdict": word})
     verdict = None
     if main is not None:
-        word = next(row["verdict"] for row in verdicts if row["arm"] == main.name)
-        verdict = {"arm": main.name, "real": main.real, "verdict": word}
+        found = next(row["verdict"] for row in verdicts if row["arm"] == main.name)
+        verdict = {"arm": main.name, "real": main.real, "verdict": found}
     return {
         "summary": summary, "differences": differences, "comparisons": comparisons, "verdicts": verdicts,
         "verdict": verdict,
@@ -180,10 +184,3 @@ def holm(p: Sequence[float]) -> list[float]:
     steps = values[order] * np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return [float(value) for value in adjusted]
-
-
-def _verdict(row: Mapping[str, Any], level: float) -> dict[str, Any]:
-    """The verdict on one arm against `real`; with an adjusted p-value, that must be small enough, too."""
-    word = verdict_on(row["low"], row["high"])
-    survives = row.get("p_holm", 0.0) < 1 - level
-    return {"arm": row["arm"], "metric": PRIMARY_METRIC, "verdict": word if survives else "no evidence"}

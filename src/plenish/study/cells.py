@@ -29,14 +29,9 @@ id, group, label, predicted, and one column `p:<class>` per class."""
 
 
 def cell_paths(folder: Path, arm: str, seed: int) -> tuple[Path, Path]:
-    """JSON and Parquet of a cell in a study's folder."""
+    """JSON and Parquet of a cell in a study's folder; it is finished where there are both."""
     stem = f"{arm}-seed{seed}"
     return folder / "cells" / f"{stem}.json", folder / "cells" / f"{stem}.parquet"
-
-
-def is_done(folder: Path, arm: str, seed: int) -> bool:
-    """Whether a cell was finished earlier; its JSON is written last."""
-    return all(path.is_file() for path in cell_paths(folder, arm, seed))
 
 
 def load_cell(folder: Path, arm: str, seed: int) -> Cell:

@@ -56,7 +56,9 @@ def run_study(
     check_names(classifier)
     data = open_real(real, config.split, config.fraction, config.seed)
     classifier = classifier.resolved(len(data.train))
-    _check_network(classifier, data.data)
+    with torch.random.fork_rng(devices=[]):  # Refuses a wrong size or weights before a folder is made.
+        shape = data.data.channels, data.data.size, data.data.labels.width
+        build_classifier(classifier.classifier, *shape, pretrained=classifier.pretrained)
     parents: list[dict[str, Any]] = []
     if synthetic is not None:
         data = add_synthetic(data, synthetic)
@@ -117,14 +119,6 @@ def _content(
     }  # fmt: skip
 
 
-def _check_network(config: ClassifierConfig, data: Dataset) -> None:
-    """Build the network once, so that a wrong size or weights file is refused before a folder is made."""
-    with torch.random.fork_rng(devices=[]):
-        build_classifier(
-            config.classifier, data.channels, data.size, data.labels.width, pretrained=config.pretrained
-        )
-
-
 def _generate(run: Run, generator: Path, design: Design, data: StudyData) -> Path:
     """The study's own synthetic images, made once."""
     out = run.path / "synthetic"
@@ -167,7 +161,8 @@ def _check_same_synthetic(run: Run, data: StudyData) -> None:
 def _run_cells(run: Run, design: Design, data: StudyData, config: ClassifierConfig) -> list[cells.Cell]:
     """Run what is missing, seed by seed so that an unfinished study is paired; load the rest."""
     every = [(arm, k) for k in range(design.seeds) for arm in design.arms]
-    todo = [(arm, k) for arm, k in every if not cells.is_done(run.path, arm.name, k)]
+    paths = [cells.cell_paths(run.path, arm.name, k) for arm, k in every]
+    todo = [cell for cell, (record, table) in zip(every, paths) if not (record.is_file() and table.is_file())]
     if todo:
         shape = (data.data.channels, data.data.size, data.data.labels.width)
         # Measured once, so that a resumed study computes as it began.

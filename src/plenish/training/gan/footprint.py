@@ -63,10 +63,6 @@ class Footprint:
         """Peak of a step with a batch of so many images, an estimate."""
         return self.fixed + int(TRANSIENT * self.kept_each * batch)
 
-    def most_images(self, available: int) -> int:
-        """Largest batch that fits."""
-        return max(0, int((available - self.fixed) / (TRANSIENT * max(1, self.kept_each))))
-
 
 def kept_bytes(state: GANState, batch: int, nimg: int = GROWN) -> int:
     """Most bytes kept for backward passes in a step of both networks, all penalties due.
@@ -194,7 +190,8 @@ def refuse_too_large(family: str, network: networks.NetworkConfig, method: Metho
     if needed <= available:
         return
     # --batch holds at every stage, so what it may be is decided by the last one.
-    fits = footprint(family, network, method, engine).most_images(available)
+    last = footprint(family, network, method, engine)
+    fits = int((available - last.fixed) / (TRANSIENT * max(1, last.kept_each)))
     sizes = f"about {needed / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB are free"
     if fits < 2:
         raise InputError(f"The training would take {sizes}; use smaller images or a smaller --width.")
