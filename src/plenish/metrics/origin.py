@@ -77,12 +77,11 @@ def check_pair(real: Dataset, synthetic: Dataset, split: str) -> list[Caveat]:
         raise InputError(f"{real.path} is synthetic; the order is REAL SYNTHETIC OUT.")
     if real.manifest.pixels_hash == synthetic.manifest.pixels_hash:
         raise InputError(f"{synthetic.path} contains the images of {real.path}; give a synthetic Dataset.")
-    shapes = [(d.size, d.channels) for d in (real, synthetic)]
-    if shapes[0] != shapes[1]:
-        (size, channels), (size2, channels2) = shapes
+    if (real.size, real.channels) != (synthetic.size, synthetic.channels):
         raise InputError(
-            f"{real.path} has {size} px images with {channels} channel(s) and {synthetic.path} {size2} px "
-            f"with {channels2}; import the real images again at the size of the synthetic ones."
+            f"{real.path} has {real.size} px images with {real.channels} channel(s) and {synthetic.path} "
+            f"{synthetic.size} px with {synthetic.channels}; import the real images again at the size of the "
+            "synthetic ones."
         )
     caveats = []
     if not synthetic.is_synthetic:
