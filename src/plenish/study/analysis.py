@@ -124,9 +124,8 @@ def analyse(predictions: Predictions, design: Design) -> dict[str, Any]:
         for name in others for metric in METRICS if main is not None and name != main.name
     ]  # fmt: skip
     verdicts = []
-    for row in own:  # With an adjusted p-value, that must be small enough, too.
-        survives = row.get("p_holm", 0.0) < 1 - predictions.config.level
-        word = verdict_on(row["low"], row["high"]) if survives else "no evidence"
+    for row in own:
+        word = verdict_on(row["low"], row["high"], row.get("p_holm"), predictions.config.level)
         verdicts.append({"arm": row["arm"], "metric": PRIMARY_METRIC, "verdict": word})
     verdict = None
     if main is not None:

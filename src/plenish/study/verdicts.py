@@ -16,9 +16,18 @@ _AGAINST_CLASSICAL = {
 }  # fmt: skip
 
 
-def verdict_on(low: float | None, high: float | None) -> Verdict:
-    """`helps` or `hurts` when the interval of a difference excludes 0, else `no evidence`."""
-    if not (is_known(low) and is_known(high)):
+def verdict_on(
+    low: float | None, high: float | None, p: float | None = None, level: float = 0.95
+) -> Verdict:
+    """`helps` or `hurts` when the interval of a difference excludes 0, else `no evidence`.
+
+    Args:
+        low: lower end of the interval, at `level`.
+        high: its upper end.
+        p: p-value adjusted for several arms; where there is one, it must lie below 1 − level as well.
+        level: confidence level.
+    """
+    if not (is_known(low) and is_known(high)) or (p is not None and not p < 1 - level):
         return "no evidence"
     return "helps" if low > 0 else "hurts" if high < 0 else "no evidence"
 
