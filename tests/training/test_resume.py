@@ -42,7 +42,7 @@ CASES = {
         "--no-errors", "--options", "schedule.keep=2", "schedule.evaluate_epochs=2", "training.denoise=0.1",
     ],
 }  # fmt: skip
-LENGTHS = {"gan": 16.0, "growth": 8.0, "ada": 10.0, "path length": 1.5, "autoencoder": 1000}
+LENGTHS = {"gan": 16.0, "growth": 8.0, "ada": 10.0, "path length": 6.0, "autoencoder": 1000}
 """kimg, or epochs: long enough to be killed twenty times."""
 
 
