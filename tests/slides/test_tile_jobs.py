@@ -32,8 +32,9 @@ def entry_of(path: Path) -> SlideEntry:
 
 def plan(entry: SlideEntry, config: TilingConfig, workers: int = 1) -> Plan | Rejection:
     with executor(workers, TileWorker, (config, entry.path.with_name("out"))) as pool:
-        [(_, made)] = map_plans(pool, [entry])
-    return made
+        file = entry.path.with_suffix(".npz")
+        [(_, rejection)] = map_plans(pool, [(entry, file)])
+    return rejection or Plan.load(file)
 
 
 def jobs_of(path: Path, config: TilingConfig) -> list[TileJob]:

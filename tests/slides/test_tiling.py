@@ -22,9 +22,12 @@ from PIL import Image
 from plenish.cli import run
 from plenish.commands.slides import tile_slides
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.rejections import Rejection
 from plenish.errors import InputError
 from plenish.slides.grid import Grid
+from plenish.slides.names import SlideEntry
 from plenish.slides.remarks import Remark
+from plenish.slides.tile_jobs import TileWorker
 
 SQUARE = """<ASAP_Annotations><Annotations>
 <Annotation Name="a" Type="Polygon" PartOfGroup="{label}" Color="#F4FA58"><Coordinates>{points}</Coordinates>
@@ -250,6 +253,35 @@ def test_a_slide_that_was_refused_and_mended_is_tried_again(make_slide, tmp_path
     path.write_bytes(good)
     made = tile_slides(tmp_path / "s", tmp_path / "out", **common)
     assert [row["status"] for row in made.slides] == ["tiled", "tiled"]
+
+
+def test_a_tiling_stopped_while_it_planned_goes_on_and_ends_the_same(
+    make_slide, tmp_path: Path, monkeypatch
+) -> None:
+    for name in "acd":
+        make_slide(f"s/{name}.tif")
+    (tmp_path / "s" / "b.tif").write_bytes(b"junk")
+    common = {"size": 64, "level": 0, "workers": 1}
+    for folder in ("whole", "stopped"):
+        (tmp_path / folder).mkdir()
+    tile_slides(tmp_path / "s", tmp_path / "whole" / "out", **common)
+    plan_slide, planned = TileWorker.plan, list[str]()
+
+    def stop_at_the_last(worker: TileWorker, job: tuple[SlideEntry, Path]) -> Rejection | None:
+        planned.append(job[0].name)
+        if planned == ["a", "b", "c", "d"]:
+            raise KeyboardInterrupt
+        return plan_slide(worker, job)
+
+    monkeypatch.setattr(TileWorker, "plan", stop_at_the_last)
+    out = tmp_path / "stopped" / "out"
+    with pytest.raises(KeyboardInterrupt):
+        tile_slides(tmp_path / "s", out, **common)
+    kept = {path.name for path in (out.with_name("out.partial") / "plans").iterdir()}
+    assert kept == {"00000.npz", "00001.json", "00002.npz", "modified.json"}
+    tile_slides(tmp_path / "s", out, **common)
+    assert planned[4:] == ["b", "d"]  # A slide that was rejected may have been mended.
+    assert files_of(out) == files_of(tmp_path / "whole" / "out")
 
 
 def test_corrupt_regions_and_slides_are_listed_and_the_run_goes_on(make_slide, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from plenish.slides.tile_jobs import TileJob, TileWorker, map_plans, map_tiles, 
 from plenish.slides.tiling_config import DrawOptions, TilingConfig
 
 _NAMED = 5
-_TIMES, _REJECTED, _DRAWN = "modified.json", "rejected.json", "draw.npz"
+_TIMES, _DRAWN = "modified.json", "draw.npz"
 
 
 @dataclasses.dataclass
@@ -36,7 +36,7 @@ class PlannedSlide:
 
     Attributes:
         entry: the slide.
-        file: of its plan.
+        file: of its plan; if it cannot be tiled, the reason is beside it, with the suffix .json.
         rejection: why it cannot be tiled, or None.
         plan: its facts and remarks, without tiles; None if it cannot be tiled.
         count: tiles to read.
@@ -152,21 +152,21 @@ def plan_slides(tiling: Tiling, pool: Executor[TileWorker], retry: bool) -> None
     times = {slide.entry.name: _modified(slide.entry.path) for slide in slides}
     files.write_json(folder / _TIMES, times)
     again = retry and not (folder / _DRAWN).exists()
-    known = {} if again or not (folder / _REJECTED).exists() else files.read_json(folder / _REJECTED)
     for slide in tiling.usable:
-        if slide.entry.name in known:
-            slide.rejection = Rejection(**known[slide.entry.name])
+        rejected = slide.file.with_suffix(".json")
+        if again:
+            rejected.unlink(missing_ok=True)
+        elif rejected.exists():
+            slide.rejection = Rejection(**files.read_json(rejected))
     todo = [slide for slide in tiling.usable if not slide.file.exists()]
     with progress("plan slides", len(slides), "slides", done=len(slides) - len(todo)) as bar:
-        for slide, (_, plan) in zip(todo, map_plans(pool, (slide.entry for slide in todo))):
-            if isinstance(plan, Rejection):
-                slide.rejection = plan
-            else:
-                plan.save(slide.file)
+        jobs = ((slide.entry, slide.file) for slide in todo)
+        for slide, (_, rejection) in zip(todo, map_plans(pool, jobs)):
+            if rejection is not None:
+                slide.rejection = rejection
+                files.write_json(slide.file.with_suffix(".json"), dataclasses.asdict(rejection))
             bar.advance(1)
-    rejected = {slide.entry.name: slide.rejection for slide in slides if slide.rejection is not None}
-    files.write_json(folder / _REJECTED, {name: dataclasses.asdict(one) for name, one in rejected.items()})
-    _refuse_if_all(list(rejected.values()), len(slides))
+    _refuse_if_all([slide.rejection for slide in slides if slide.rejection is not None], len(slides))
     names: list[str] | None = None
     for slide in tiling.usable:
         plan = Plan.load(slide.file)

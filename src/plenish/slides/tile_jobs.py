@@ -102,13 +102,20 @@ class TileWorker(contextlib.AbstractContextManager["TileWorker"]):
             self._slide = open_slide(path)
         return self._slide
 
-    def plan(self, slide: SlideEntry) -> Plan | Rejection:
-        """Plan a slide; the reason if it cannot be used."""
+    def plan(self, job: tuple[SlideEntry, Path]) -> Rejection | None:
+        """Plan a slide into a file, because plans can be large; the reason if it cannot be used.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        slide, file = job
         picture = self.out.with_name(f"{self.out.name}.no-tissue.{slide.name}.png")
         try:
-            return plan_slide(self._open(slide.path), slide, self.config, picture)
+            plan = plan_slide(self._open(slide.path), slide, self.config, picture)
         except Exception as error:  # Damaged files make libraries raise errors of any kind.
             return slide.rejected("slide", reason=_problem(error))
+        plan.save(file)
+        return None
 
     def read(self, job: TileJob) -> TileResult:
         """Read, filter and hash tiles, and write their image files; unreadable ones are rejected.
@@ -125,7 +132,8 @@ class TileWorker(contextlib.AbstractContextManager["TileWorker"]):
             except Exception as error:  # As above.
                 tiles.append(job.rejected(tile, "tile", reason=_problem(error)))
                 continue
-            tiles.append(found := self._filtered(job, tile, pixels[kept : kept + 1]))
+            found = self._filtered(job, tile, pixels[kept : kept + 1])
+            tiles.append(found)
             if not (job.filter_only or isinstance(found, Rejection)):
                 found["sha256"] = hashlib.sha256(pixels[kept].data).hexdigest()
                 self._write_image(job.tile_name(*tile), pixels[kept])
@@ -158,12 +166,12 @@ class TileWorker(contextlib.AbstractContextManager["TileWorker"]):
 
 
 def map_plans(
-    pool: Executor[TileWorker], slides: Iterable[SlideEntry]
-) -> Iterator[tuple[SlideEntry, Plan | Rejection]]:
+    pool: Executor[TileWorker], jobs: Iterable[tuple[SlideEntry, Path]]
+) -> Iterator[tuple[tuple[SlideEntry, Path], Rejection | None]]:
     """Plan slides on worker processes, in order; see `TileWorker.plan`."""
     return pool.map_ordered(
-        TileWorker.plan, slides, ahead=pool.workers,
-        reject=lambda slide, exit_status: slide.rejected("crash", exit_status=exit_status),
+        TileWorker.plan, jobs, ahead=pool.workers,
+        reject=lambda job, exit_status: job[0].rejected("crash", exit_status=exit_status),
     )  # fmt: skip
 
 
