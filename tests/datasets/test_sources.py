@@ -200,6 +200,14 @@ def test_separators_quotes_and_byte_order_mark(tmp_path, sign):
     assert listed(tmp_path, labels=path).labels == ["a, b; c"]
 
 
+def test_a_table_may_begin_with_empty_lines(tmp_path):
+    make(tmp_path, "1.png")
+    rows = table(tmp_path / "l.csv", "\n\nfile;label\n1.png;a,b\n")
+    assert listed(tmp_path, labels=rows).labels == ["a,b"]
+    rows = table(tmp_path / "l.csv", "\n\nfile,label\n1.png\n")
+    refused(tmp_path, "Row 4 .* 1 cells", labels=rows)
+
+
 def test_bare_names_with_and_without_suffix(tmp_path):
     make(tmp_path, "a/I_1.jpg", "b/I_2.jpg")
     by_name = table(tmp_path / "n.csv", "image,dx\nI_2.jpg,nv\nI_1.jpg,mel\n")
@@ -221,6 +229,8 @@ def test_tables_that_do_not_fit_are_refused(tmp_path):
         "file,label\n": r"l\.csv has no rows",
         "file,label\n0.png,a,b\n": "Row 2 .* 3 cells",
         "file,file\n0.png,a\n": "'file'",
+        "file,label,,\n0.png,a,1,2\n": "two columns named ''",
+        'file,label\n0.png,"a" b\n': "expected after",
         "what,label\n0.png,a\n": "--file-column.*what, label",
         '"file,label\n0.png': "unexpected end of data",
     }.items():

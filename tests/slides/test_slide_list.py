@@ -71,6 +71,13 @@ def test_any_usual_mark_parts_the_columns(tmp_path: Path, mark: str) -> None:
     }
 
 
+def test_an_export_may_have_empty_lines_stray_quotes_and_columns_without_a_name(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.svs")
+    (tmp_path / "t.csv").write_text('\r\n\n,slide,site,\n0,a,"Site" 3,x\n')
+    [entry] = list_slides(tmp_path / "a.svs", TableOptions(tmp_path / "t.csv")).entries
+    assert entry.metadata == {"site": "Site 3"}
+
+
 def test_numbers_are_numbers_and_codes_stay_text(tmp_path: Path) -> None:
     _touch(tmp_path, "a.svs", "b.svs", "c.svs")
     (tmp_path / "t.csv").write_text(",slide,code,lot,age,size\n0,a,01_02,007,61,1e3\n1,b,1_0,8,,-.5\n")
@@ -137,6 +144,7 @@ def test_columns_that_tiles_have_already_get_another_name(tmp_path: Path) -> Non
         ("slide,age\na,1,2\n", "Row 2"),
         ("slide,age\n,1\n", "Line 2.*'slide'"),
         ("slide,mpp\na,-1\n", "mpp '-1'"),
+        ("slide,mpp\na,0.2_5\n", "mpp '0.2_5'"),
         ("slide,age,age\na,1,2\n", "two columns named 'age'"),
         ("slide,label,slide_label\na,1,2\n", "both be called 'slide_label'"),
         (f"slide,age\na,{'1' * 200_000}\n", "field larger"),

@@ -172,7 +172,7 @@ def _paths_of_table(table: _Table) -> Iterator[tuple[str, Path]]:
 
 
 def _read_table(path: Path) -> _Table:
-    lines = read_table(path, ".csv")
+    lines = read_table(path, portal=True)
     columns = tuple(lines[0])
     _refuse_same_columns(path, columns)
     folded = {name.lower(): name for name in columns}
@@ -269,6 +269,6 @@ def _stated_mpp(name: str, text: str) -> float | None:
     if not text:
         return None
     with contextlib.suppress(ValueError):
-        if 0 < (mpp := float(text)) < math.inf:
+        if 0 < (mpp := float(text)) < math.inf and "_" not in text:
             return mpp
     raise InputError(f"The table gives the slide {name} the mpp '{text}'; it must be a number above 0.")

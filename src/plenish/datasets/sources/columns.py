@@ -50,12 +50,13 @@ def _delimiter(line: str) -> str:
     return max((",", "\t", ";", "|"), key=line.count)
 
 
-def read_table(path: Path, suffix: str | None = None) -> list[Row]:
+def read_table(path: Path, portal: bool = False) -> list[Row]:
     """A table's rows, at least one; text cells stay text, empty ones become None.
 
     Args:
         path: the file.
-        suffix: whose format it has; left out, its own.
+        portal: it is delimited text, whatever its suffix, as portals of slides export it: stray quotes are
+            part of the text, and several columns may have no name.
 
     Raises:
         InputError: missing, empty, of an unknown kind or not readable.
@@ -64,10 +65,10 @@ def read_table(path: Path, suffix: str | None = None) -> list[Row]:
         raise InputError(
             f"The table {path} does not exist; give the path of a CSV, JSON Lines or Parquet file."
         )
-    suffix = suffix or path.suffix.lower()
+    suffix = path.suffix.lower()
     try:
-        if suffix in _CSV:
-            rows = list(_csv_rows(path))
+        if portal or suffix in _CSV:
+            rows = list(_csv_rows(path, portal))
         elif suffix in _JSON:
             rows = list(_json_rows(path))
         elif suffix in _PARQUET:
@@ -85,16 +86,17 @@ def read_table(path: Path, suffix: str | None = None) -> list[Row]:
     return rows
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
+def _csv_rows(path: Path, portal: bool) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        first = file.readline()
+        first = next((line for line in file if line.strip()), "")
         file.seek(0)
-        rows = csv.reader(file, delimiter=_delimiter(first), strict=True)
-        header = [name.strip() for name in next(rows, [])]
-        twice = [name for name, count in Counter(header).items() if count > 1 and name]
+        rows = enumerate(csv.reader(file, delimiter=_delimiter(first), strict=not portal), 1)
+        _, names = next(((number, row) for number, row in rows if row), (0, []))
+        header = [name.strip() for name in names]
+        twice = [name for name, count in Counter(header).items() if count > 1 and (name or not portal)]
         if twice:
             raise InputError(f"{path} has two columns named '{twice[0]}'; rename one.")
-        for number, row in enumerate(rows, 2):
+        for number, row in rows:
             if not any(cell.strip() for cell in row):
                 continue
             if len(row) != len(header):
