@@ -64,6 +64,18 @@ def test_an_interrupted_writer_resumes_to_the_same_bytes(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("small_shards")
+def test_an_unfinished_dataset_of_another_layout_is_not_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("plenish.datasets.writer._LAYOUT", 1)
+        with pytest.raises(KeyboardInterrupt):
+            _write(tmp_path / "cut", upto=18)
+    with pytest.raises(InputError, match=r"cut\.partial was left by a command with other options"):
+        _write(tmp_path / "cut")
+
+
+@pytest.mark.usefixtures("small_shards")
 def test_rejects_are_counted_and_listed(tmp_path: Path) -> None:
     with DatasetWriter(
         tmp_path / "d", name="d", size=8, channels=3, labels=LabelSchema(), config={}

@@ -206,13 +206,14 @@ class Dataset:
             InputError: either was altered after it was made.
         """
         self._check_table()
-        listed, found = self.column("sha256"), list[str]()
+        listed, digest, altered = self.column("sha256"), hashlib.sha256(), list[int]()
         with progress("verify", len(self)) as bar:
             for rows in chunks(len(self), shard_length(self.size, self.channels)):
-                found += [hashlib.sha256(image.data).hexdigest() for image in self.pixels.read(rows)]
+                found = [hashlib.sha256(image.data).hexdigest() for image in self.pixels.read(rows)]
+                digest.update("".join(found).encode())
+                altered += [row for row, one in zip(rows.tolist(), found) if one != listed[row]]
                 bar.advance(len(rows))
-        altered = [row for row, (one, other) in enumerate(zip(found, listed)) if one != other]
-        if altered or hashlib.sha256("".join(found).encode()).hexdigest() != self.manifest.pixels_hash:
+        if altered or digest.hexdigest() != self.manifest.pixels_hash:
             first = f", row {altered[0]} first" if altered else ""
             raise InputError(
                 f"{self.path / 'pixels'} does not match its hashes ({len(altered):,} of {len(self):,} "

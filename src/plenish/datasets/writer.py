@@ -26,6 +26,8 @@ from plenish.datasets.tables import open_rows, save_array, save_split, write_row
 from plenish.errors import InputError
 from plenish.wording import agree
 
+_LAYOUT = 2
+"""Of unfinished Datasets; one of another layout cannot be gone on with."""
 CORE_COLUMNS = ("id", "label", "group", "origin", "sha256", "source")
 
 
@@ -87,7 +89,10 @@ class DatasetWriter:
             "config": dict(config),
         }  # fmt: skip
         self._shard = shard_length(size, channels)
-        content = {"config": dict(config), "size": size, "channels": channels, "labels": labels.to_dict()}
+        content = {
+            "layout": _LAYOUT, "config": dict(config), "size": size, "channels": channels,
+            "labels": labels.to_dict(),
+        }  # fmt: skip
         self._folder = files.atomic_dir(out, content, resumable=True)
         self._buffer: list[NDArray[np.uint8]] = []
         self._rows: list[dict[str, Any]] = []
