@@ -162,6 +162,12 @@ def test_holes_can_be_named_and_labels_renamed(tmp_path: Path) -> None:
     assert found.areas() == {"tumour": 2 * 100**2 - 10**2}
 
 
+def test_an_annotation_called_none_is_no_hole() -> None:
+    assert LabelRules(holes=["none"]).label("None") == "None"
+    rules = LabelRules(holes=["None", "necrosis"])
+    assert [rules.label(name) for name in ("none", "Necrosis", "Exclusion")] == ["none", None, "Exclusion"]
+
+
 def test_decimal_commas_of_asap_are_read(tmp_path: Path) -> None:
     text = asap(("T", square(10, 10, 2))).replace('X="12"', 'X="12,5"')
     assert read(tmp_path, text).areas()["T"] == pytest.approx(5)

@@ -229,9 +229,10 @@ def _numbers(job: _Job) -> NDArray[Any] | None:
     """Class numbers N, or vectors N×K of tags and values, or None without labels."""
     kind, y = job.dataset.labels.kind, job.dataset.y(job.rows)
     if kind == "categorical":
-        codes: NDArray[np.int64] = y.argmax(1)
-        return codes
-    return None if kind == "none" else y.astype(np.uint8) if kind == "multilabel" else y
+        return np.asarray(y.argmax(1))
+    if kind == "multilabel":
+        return y.astype(np.uint8)
+    return None if kind == "none" else y
 
 
 def _file_names(texts: Iterable[str]) -> list[str]:

@@ -111,7 +111,7 @@ def _duplicates(table: pd.DataFrame, parts: NDArray[Any] | None) -> dict[str, An
     sets = pd.DataFrame(
         {"ids": groups["id"].apply(list).str[:6], "parts": groups["part"].unique().map(sorted)}
     ).assign(images=groups.size())
-    widest = sets.loc[sets["parts"].map(len).sort_values(ascending=False, kind="stable").index]
+    widest = sets.sort_values("parts", key=lambda parts: parts.str.len(), ascending=False, kind="stable")
     return {
         "sets": len(sets),
         "extra_images": len(found) - len(sets),

@@ -185,7 +185,7 @@ def _why_not(found: list[tifffile.TiffPage]) -> str:
 
 
 def on_white(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Grey, RGB or RGBA, H×W×C uint8, laid on white: H×W×3 uint8."""
+    """Grey, RGB or RGBA, H×W×C uint8, laid on white: H×W×3 uint8; without alpha, a read-only view."""
     if pixels.shape[-1] < 4:
         return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     alpha = pixels[..., 3:]

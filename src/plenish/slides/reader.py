@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import itertools
 import logging
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -192,20 +191,21 @@ class Slide(contextlib.AbstractContextManager["Slide"]):
         return shrink_in_bands(read, (0.0, 0.0), scale, (wide, high), _BAND_PIXELS), downsample
 
     def _patched(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        """A region; what cannot be decoded, by the file's tiles, is taken from other levels."""
+        """A region; what cannot be decoded, found by halving between the file's tiles, is of other levels."""
         with contextlib.suppress(UnreadableRegion):
             return self.read(level, x, y, width, height)
         across, down = self.tile_size(level) or (_SMALLEST_PATCH, _SMALLEST_PATCH)
-        region = np.empty((height, width, 3), np.uint8)
-        for top, bottom in _cut(y, height, down):
-            for left, right in _cut(x, width, across):
-                place = left, top, right - left, bottom - top
-                try:
-                    patch = self.read(level, *place)
-                except UnreadableRegion:
-                    patch = self._from_finer(level, *place) if level else self._from_coarser(*place)
-                region[top - y : bottom - y, left - x : right - x] = patch
-        return region
+        column, row = _between(x, width, across), _between(y, height, down)
+        if column is not None and (row is None or width >= height):
+            parts = [(x, y, column - x, height), (column, y, x + width - column, height)]
+        elif row is not None:
+            parts = [(x, y, width, row - y), (x, row, width, y + height - row)]
+        elif level > 0:
+            return self._from_finer(level, x, y, width, height)
+        else:
+            return self._from_coarser(x, y, width, height)
+        beside = parts[0][1] == parts[1][1]
+        return np.concatenate([self._patched(level, *part) for part in parts], axis=int(beside))
 
     def _from_finer(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """A region that is damaged in its own level, averaged from the next finer one."""
@@ -284,11 +284,11 @@ def open_slide(path: Path | str) -> Slide:
         ) from None
 
 
-def _cut(start: int, length: int, tile: int) -> Iterator[tuple[int, int]]:
-    """An interval in pieces, cut at the borders of tiles."""
-    return itertools.pairwise(
-        [start, *range((start // tile + 1) * tile, start + length, tile), start + length]
-    )
+def _between(start: int, length: int, tile: int) -> int | None:
+    """The border of tiles next to the middle of an interval; None if it lies within one tile."""
+    first, last = start // tile + 1, (start + length - 1) // tile
+    middle = round((start + length / 2) / tile)
+    return None if first > last else tile * min(max(middle, first), last)
 
 
 def _with_all_levels(slide: Slide) -> Slide:

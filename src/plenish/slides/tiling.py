@@ -248,12 +248,15 @@ def _read_tiles(tiling: Tiling, pool: Executor[TileWorker], writer: DatasetWrite
 
 def _write(writer: DatasetWriter, result: TileResult, rows: Sequence[dict[str, Any]]) -> None:
     """Write a job's tiles and rejections in their order."""
-    pixels = iter(result.pixels)
+    start, ready = 0, list[dict[str, Any]]()
     for tile, row in zip(result.tiles, rows, strict=True):
-        if isinstance(tile, Rejection):
-            writer.reject(tile)
-        else:
-            writer.add(next(pixels)[None], [row | tile])
+        if not isinstance(tile, Rejection):
+            ready.append(row | tile)
+            continue
+        writer.add(result.pixels[start : start + len(ready)], ready)
+        start, ready = start + len(ready), []
+        writer.reject(tile)
+    writer.add(result.pixels[start:], ready)
 
 
 def _rows(tiling: Tiling, slide: PlannedSlide, job: TileJob) -> list[dict[str, Any]]:

@@ -70,10 +70,11 @@ class LabelRules:
 
     def label(self, name: str) -> str | None:
         """The label of a name in the file; None for a hole."""
-        named = [hole.lower() for hole in self.holes or ()]
+        named = {hole.lower() for hole in self.holes or ()}
         usual = HOLES if self.holes is None or (named and "none" not in named) else ()
+        holes = (*usual, *(named - {"none"}))
         label = self.renamed.get(name, name)
-        return None if any(fnmatchcase(label.lower(), hole) for hole in (*usual, *named)) else label
+        return None if any(fnmatchcase(label.lower(), hole) for hole in holes) else label
 
     def ordered(self, labels: Iterable[str]) -> list[str]:
         """Labels without repetition, those with priority first, the others as they came."""
