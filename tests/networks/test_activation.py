@@ -15,6 +15,24 @@ def test_it_is_the_librarys_leaky_relu_differentiable_twice() -> None:
     assert torch.autograd.gradgradcheck(lambda x: leaky_relu_(x * x, 0.3), x)
 
 
+def test_a_change_in_place_between_two_differentiations_is_refused() -> None:
+    x, v = (torch.randn(4, 7, requires_grad=True) for _ in range(2))
+    out = leaky_relu_(x * 1)
+    (gradient,) = torch.autograd.grad(out, x, v, create_graph=True)
+    with torch.no_grad():
+        out.neg_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        gradient.sum().backward()
+
+
+def test_activations_are_freed_by_the_backward_pass() -> None:
+    x, v = (torch.randn(4, 7, requires_grad=True) for _ in range(2))
+    (gradient,) = torch.autograd.grad(leaky_relu_(x * 1), x, v, create_graph=True)
+    gradient.sum().backward()
+    with pytest.raises(RuntimeError, match="after they have already been freed"):
+        gradient.sum().backward()
+
+
 def test_with_dropout_every_number_is_dropped_or_scaled(device: str) -> None:
     torch.manual_seed(0)
     x = torch.randn(50, 40, device=device, requires_grad=True)
@@ -52,6 +70,14 @@ def test_neighbours_are_dropped_independently_and_seeded(device: str) -> None:
     torch.manual_seed(2)
     assert torch.equal(dropout_factors(like.shape, like, 0.5), factors)
     assert not torch.equal(dropout_factors(like.shape, like, 0.5), factors)
+
+
+def test_factors_of_a_batch_do_not_overlap_where_a_slice_of_one_image_gives_the_format(device: str) -> None:
+    for strides in ((1, 16, 4, 1), (1, 1, 12, 3)):  # of one image, where the first means nothing
+        like = torch.empty(48, device=device).as_strided((1, 3, 4, 4), strides)
+        factors = dropout_factors((5, 3, 4, 4), like, 0.5)
+        last = strides[1] == 1
+        assert factors.is_contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def test_a_gradient_penalty_sends_no_zeros_back_through_the_network() -> None:

@@ -8,6 +8,7 @@ dropout, both ways.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -40,13 +41,9 @@ class _Leaky(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, None]:
         if gradients[0] is None:
             return None, None
-        (out,), slope = ctx.saved_tensors, ctx.slope
-
-        def back(gradient: Tensor) -> Tensor:
-            found: Tensor = torch.ops.aten.leaky_relu_backward(gradient, out, slope, True)
-            return found
-
-        return linear_map(gradients[0], back, back), None
+        leaky = torch.ops.aten.leaky_relu_backward
+        back = functools.partial(leaky, negative_slope=ctx.slope, self_is_result=True)
+        return linear_map(gradients[0], back, back, *ctx.saved_tensors), None
 
 
 def leaky_relu_(x: Tensor, slope: float = 0.2, drop: float = 0.0) -> Tensor:
@@ -69,15 +66,16 @@ def leaky_relu_(x: Tensor, slope: float = 0.2, drop: float = 0.0) -> Tensor:
 
 
 def dropout_factors(shape: Sequence[int], like: Tensor, drop: float) -> Tensor:
-    """Factors 0 and 1/(1 − drop) in the layout and type of `like`, from the default random numbers.
+    """Factors 0 and 1/(1 − drop) in the memory format and type of `like`, from the default random numbers.
 
     On a CPU the library draws and converts number by number. Random bits in bulk, compared as whole numbers
     and multiplied by the bits of the factor, take a sixth of the time (8 million numbers of bfloat16).
     """
-    # Images follow each other in either layout, so that the strides hold for any number of them.
-    strides = torch.empty_like(like).stride()
+    # Strides of `like` would not do: those of a slice of one image say nothing of where the next one lies.
+    last = like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
     if like.device.type != "cpu" or like.dtype not in _BITS:
-        ones = torch.empty_strided(shape, strides, dtype=like.dtype, device=like.device).fill_(1)
+        ones = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout).fill_(1)
         return F.dropout(ones, drop)
     kind, count = _BITS[like.dtype], math.prod(shape)
     width = torch.iinfo(kind).bits
@@ -85,5 +83,5 @@ def dropout_factors(shape: Sequence[int], like: Tensor, drop: float) -> Tensor:
     threshold = round(drop * 2**width) - 2 ** (width - 1)
     factor = torch.tensor(1 / (1 - drop), dtype=like.dtype).view(kind).item()
     bits = words.view(kind)[:count].ge_(threshold).mul_(factor).view(like.dtype)
-    # All are drawn alike, so that they can be laid out in whatever order `like` is.
-    return torch.as_strided(bits, shape, strides)
+    # All are drawn alike, so that they can be laid out in either order.
+    return torch.as_strided(bits, shape, torch.empty(shape, device="meta", memory_format=layout).stride())

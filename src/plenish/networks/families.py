@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from plenish.networks.sampler import Sampler, SamplerConfig
 
 GROUP = "plenish.families"
+OF_THE_DATA = ("size", "channels", "labels")
+"""Configuration that follows from the training data and is no option."""
 BUILT_IN = {
     name: EntryPoint(name, f"plenish.networks.gan.{name.replace('-', '_')}:FAMILY", GROUP)
     for name in ("dcgan", "progan", "r3gan", "sagan", "stylegan2", "vanilla", "wgan-gp")
@@ -101,9 +103,13 @@ def network_config(name: str, options: Mapping[str, Any]) -> Any:
     Raises:
         InputError: an option the family does not have, with the nearest one, or a value of another type.
     """
-    labels = options.get("labels")
+    config, labels = family(name).config, options.get("labels")
+    known = [field.name for field in dataclasses.fields(config)]
+    for option in options:
+        if option not in known:
+            raise unknown(f"{name} network option", option, [key for key in known if key not in OF_THE_DATA])
     schema = {"labels": LabelSchema.from_dict(labels)} if isinstance(labels, Mapping) else {}
-    return build_config(family(name).config, {**options, **schema}, "network")
+    return build_config(config, {**options, **schema}, "network")
 
 
 def build_sampler(name: str, options: Mapping[str, Any]) -> Sampler:

@@ -79,21 +79,28 @@ def init_linear(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, gain: float =
 
 
 def linear_map(
-    x: Tensor, function: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]
+    x: Tensor, function: Callable[..., Tensor], adjoint: Callable[..., Tensor], *constants: Tensor
 ) -> Tensor:
-    """function(x) of a linear function whose adjoint is known; differentiable any number of times."""
-    result: Tensor = _Linear.apply(x, function, adjoint)
+    """function(x, *constants), linear in x with a known adjoint; differentiable any number of times in x.
+
+    Tensors that both functions need are given as constants, which autograd checks for changes in place and
+    frees in the backward pass; what a closure holds it would not.
+    """
+    result: Tensor = _Linear.apply(x, function, adjoint, *(constant.detach() for constant in constants))
     return result
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+        ctx: Any, x: Tensor, function: Callable[..., Tensor], adjoint: Callable[..., Tensor],
+        *constants: Tensor,
+    ) -> Tensor:  # fmt: skip
         ctx.pair = adjoint, function
-        return function(x)
+        ctx.save_for_backward(*constants)
+        return function(x, *constants)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
-        return linear_map(gradients[0], *ctx.pair), None, None
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+        constants = ctx.saved_tensors
+        return linear_map(gradients[0], *ctx.pair, *constants), None, None, *(None for _ in constants)

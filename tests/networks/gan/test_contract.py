@@ -21,10 +21,13 @@ from plenish.training import checkpoints
 from plenish.training.engine import Engine
 from plenish.training.gan.augment import Augment
 from plenish.training.gan.growth import Growth
+from plenish.training.gan.health import Limits
+from plenish.training.gan.learner import GANLearner
 from plenish.training.gan.method import Adversarial, Method
 from plenish.training.gan.penalties import Penalty
 from plenish.training.gan.state import GANState
 from plenish.training.gan.step import step
+from plenish.training.generator import GeneratorTask, Schedule
 from plenish.training.learner import Clock
 
 TINY = {"width": 8, "max_width": 32, "z_dim": 12}
@@ -37,9 +40,12 @@ SCHEMAS = {
 families = pytest.mark.parametrize("name", sorted(FAMILIES))
 
 
+def _config(name: str, kind: str = "categorical", **options: object):
+    return network_config(name, {**TINY, "size": 16, "labels": SCHEMAS[kind], **options})
+
+
 def _networks(name: str, kind: str = "categorical", **options: object):
-    config = network_config(name, {**TINY, "size": 16, "labels": SCHEMAS[kind], **options})
-    return build(name, config)
+    return build(name, _config(name, kind, **options))
 
 
 def _labels(kind: str, n: int) -> Tensor | None:
@@ -224,8 +230,8 @@ def test_a_restored_training_goes_on_bit_for_bit(
     if "dropout" in {field.name for field in dataclasses.fields(family(name).config)}:
         options = {"dropout": 0.5, **options}
     styles = family(name).sampler.has_styles
-    method = Method(
-        Adversarial(
+    sections = {
+        "adversarial": Adversarial(
             batch=n,
             d_steps=2,
             g_steps=2,
@@ -234,15 +240,17 @@ def test_a_restored_training_goes_on_bit_for_bit(
             style_mixing=0.5 * styles,
             ema_kimg=0.1,
         ),
-        Penalty(r1=1.0, interval=3, path=2.0 * styles, path_interval=2),
-        Augment(symmetry="dihedral", ada_target=0.6, ada_p=0.3, ada_kimg=1.0),
-        Growth(fade_kimg=0.012, stable_kimg=0.012),
-    )
+        "penalty": Penalty(r1=1.0, interval=3, path=2.0 * styles, path_interval=2),
+        "augment": Augment(symmetry="dihedral", ada_target=0.6, ada_p=0.3, ada_kimg=1.0),
+        "growth": Growth(fade_kimg=0.012, stable_kimg=0.012),
+        "limits": Limits(),
+    }
+    config = _config(name, kind, channels=1, **options)
 
-    def state(seed: int) -> GANState:
+    def learner(seed: int) -> GANLearner:
         torch.manual_seed(seed)
-        networks = _networks(name, kind, channels=1, **options)
-        return GANState(*networks, method, Engine(torch.device("cpu"), precision))
+        engine = Engine(torch.device("cpu"), precision)
+        return GANLearner(GeneratorTask(name, config, sections, Schedule(), None, engine))
 
     def train(trained: GANState, numbers: range) -> list[dict[str, float]]:
         values = []
@@ -254,16 +262,12 @@ def test_a_restored_training_goes_on_bit_for_bit(
             values.append(step(trained, x, y, Clock(0, 0, n * number, number), norms=True))
         return [{key: value.item() for key, value in line.items()} for line in values]
 
-    whole, restored = state(0), state(1)
-    train(whole, range(5))
-    modules, optimisers = (
-        [{name: getattr(state, name) for name in names} for state in (whole, restored)]
-        for names in (("g", "d", "ema", "statistics"), ("opt_g", "opt_d"))
-    )
-    path = checkpoints.save_checkpoint(tmp_path, 5 * n, modules[0], optimisers[0], {})
-    checkpoints.restore_checkpoint(path, modules[1], optimisers[1])
-    assert train(restored, range(5, 9)) == train(whole, range(5, 9))
-    for module, again in zip(*(held.values() for held in modules), strict=True):
+    whole, restored = learner(0), learner(1)
+    train(whole.state, range(5))
+    path = checkpoints.save_checkpoint(tmp_path, 5 * n, whole.modules(), whole.optimisers(), {})
+    checkpoints.restore_checkpoint(path, restored.modules(), restored.optimisers())
+    assert train(restored.state, range(5, 9)) == train(whole.state, range(5, 9))
+    for module, again in zip(*(held.modules().values() for held in (whole, restored)), strict=True):
         ours, theirs = ((*m.parameters(), *m.buffers()) for m in (module, again))
         assert all(map(torch.equal, ours, theirs))
 
@@ -297,8 +301,27 @@ def test_exported_it_makes_the_same_images(name: str, format: Format, tmp_path: 
 
 @families
 def test_unknown_options_name_the_nearest(name: str) -> None:
-    with pytest.raises(InputError, match="'z_dim'"):
+    with pytest.raises(InputError, match="'z_dim'") as caught:
         network_config(name, {"zdim": 3})
+    assert name in str(caught.value)
+    for option in ("size", "channels", "labels"):  # They follow from the data.
+        assert f" {option}," not in str(caught.value)
+
+
+@families
+def test_only_networks_of_several_stages_are_faded_in(name: str) -> None:
+    for network in _networks(name):
+        stage = network.stages - 1
+        network.grow(stage)
+        for number, alpha in ((network.stages, 1.0), (-1, 1.0), (stage, 1.5), (stage, -0.5)):
+            with pytest.raises(ValueError, match="stage"):
+                network.grow(number, alpha)
+        if network.stages == 1:
+            with pytest.raises(ValueError, match="stage"):
+                network.grow(0, 0.5)
+        else:
+            network.grow(stage, 0.5)
+            assert network.alpha == 0.5
 
 
 def test_unknown_family_names_the_nearest() -> None:

@@ -119,7 +119,7 @@ def test_the_label_is_projected() -> None:
     d = _awake(R3GANDiscriminator(_config(labels=LABELS)))
     x, y = _draw(3, 3, 16, 16), torch.eye(3)
     features = d.features(x, y)
-    expected = (features * (d.head.weight + y @ d.embed.weight.t())).sum(1) + d.head.bias
+    expected = (features * (d.head.weight + y @ d.projection.weight.t())).sum(1) + d.head.bias
     assert torch.allclose(d(x, y), expected, atol=1e-5)
 
 

@@ -217,7 +217,7 @@ def test_conditional_batch_norm_mixes_with_soft_labels() -> None:
 
 def test_without_labels_there_is_neither_conditioning_nor_projection() -> None:
     g, d = _networks(labels=LabelSchema())
-    assert d.embed is None
+    assert d.projection is None
     norms = [layer for layer in g.modules() if isinstance(layer, nn.BatchNorm2d)]
     assert all(norm.affine for norm in norms)
 

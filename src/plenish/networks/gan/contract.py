@@ -107,9 +107,9 @@ class Staged(nn.Module):
         """Go to a stage, faded in by alpha.
 
         Raises:
-            ValueError: no such stage, or alpha outside [0, 1].
+            ValueError: no such stage, or alpha outside [0, 1] or, where there is one stage, other than 1.
         """
-        if not 0 <= stage < self.stages or not 0 <= alpha <= 1:
+        if not 0 <= stage < self.stages or not (0 if self.stages > 1 else 1) <= alpha <= 1:
             raise ValueError(f"there is no stage {stage} of {self.stages} at alpha {alpha}")
         self.stage, self.alpha = stage, float(alpha)
 
@@ -220,12 +220,13 @@ class Generator(Staged, Sampler):
 class Discriminator(Staged):
     """Base of all discriminators and critics: image (and y) → features → logits.
 
-    Families make `features`, and a linear layer `head`; or `logits` of their own.
+    Families make `features`, a linear layer `head` and, where there are labels, `projection`; or `logits` of
+    their own.
 
     Attributes:
         head: the layer from features to one logit.
-        embed: the layer from y to the features' width, where labels are judged by projection; else None.
-        label_scale: what the projection is divided by.
+        projection: the layer from y to the features' width, where labels are judged by one; else None.
+        label_scale: what the product of projected labels and features is divided by.
     """
 
     head: nn.Module
@@ -235,7 +236,7 @@ class Discriminator(Staged):
         """Keep the configuration; families add their layers."""
         super().__init__()
         self.config = config
-        self.embed: nn.Module | None = None
+        self.projection: nn.Module | None = None
 
     def features(self, image: Tensor, y: Tensor | None = None) -> Tensor:
         """Images, N×C×H×W in [-1, 1] (and y, N×K) → features before the last layer, N×F."""
@@ -261,9 +262,9 @@ class Discriminator(Staged):
         """Features, N×F (and y, N×K) → logits, N; labels by projection (Miyato and Koyama 2018)."""
         exact = torch.promote_types(features.dtype, torch.float32)
         scores: Tensor = self.head(features)[:, 0].to(exact)
-        if self.embed is None or y is None:
+        if self.projection is None or y is None:
             return scores
-        projected: Tensor = (self.embed(y.to(features.dtype)) * features).sum(1, dtype=exact)
+        projected: Tensor = (self.projection(y.to(features.dtype)) * features).sum(1, dtype=exact)
         return scores + projected / self.label_scale
 
 

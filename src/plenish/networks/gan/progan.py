@@ -260,7 +260,7 @@ class ProGANDiscriminator(_Growing, Discriminator):
         self.dense = EqualizedLinear(widths[0] * self.base**2, widths[0])
         self.head = EqualizedLinear(widths[0], 1, 1.0)
         if config.labels.width:
-            self.embed = EqualizedLinear(config.labels.width, widths[0], 1.0, bias=False)
+            self.projection = EqualizedLinear(config.labels.width, widths[0], 1.0, bias=False)
             self.label_scale = math.sqrt(widths[0])
         self.stages = len(widths)
         self.grow(self.stages - 1)

@@ -150,12 +150,12 @@ class R3GANDiscriminator(Discriminator):
         self.stages_down = _stages(widths, config, up=False)
         self.basis = nn.Parameter(torch.randn(widths[-1], base, base) / base)
         self.head = nn.Linear(widths[-1], 1)
-        embed = nn.Linear(config.labels.width, widths[-1], bias=False) if config.labels.width else None
+        projection = nn.Linear(config.labels.width, widths[-1], bias=False) if config.labels.width else None
         init_linear(self.image)
         init_linear(self.head)
-        if embed is not None:
-            nn.init.normal_(embed.weight, 0.0, 1 / math.sqrt(widths[-1]))
-            self.embed = embed
+        if projection is not None:
+            nn.init.normal_(projection.weight, 0.0, 1 / math.sqrt(widths[-1]))
+            self.projection = projection
 
     def features(self, image: Tensor, y: Tensor | None = None) -> Tensor:
         """Images, N×C×H×W (and y, N×K) → N×F."""

@@ -30,7 +30,7 @@ class SAGANConfig(WidthConfig):
     Attributes:
         width: feature maps at the full resolution; they double towards the base, up to `max_width`.
         max_width: most feature maps of any layer.
-        attention: self-attention is at the largest map of at most this many pixels; 0 is none.
+        attention: self-attention is at the largest map of at most this side, pixels; 0 is none.
     """
 
     z_dim: int = option(128, least=1)
@@ -152,7 +152,7 @@ class SpectralLinear(_Spectral, nn.Linear):
 
 
 def _attention(most: int, sides: list[int], widths: list[int]) -> tuple[int, nn.Module]:
-    """Side of the largest maps of at most `most` pixels, and the attention there; 0 where all are larger."""
+    """Side of the largest maps of at most `most`×`most` px, and the attention there; 0 if all are larger."""
     side = max((side for side in sides if side <= most), default=0)
     narrow = functools.partial(SpectralConv2d, kernel=1, bias=False)
     return side, SelfAttention(widths[sides.index(side)], narrow) if side else nn.Identity()
@@ -199,28 +199,29 @@ class _Up(nn.Module):
         return out
 
 
-class _Down(nn.Module):
-    """(ReLU,) convolution, ReLU, convolution, averaging; a 1×1 convolution of the average beside them.
+class _Residual(nn.Module):
+    """(ReLU,) convolution, ReLU, convolution(, averaging); a 1×1 convolution (of the average) beside them.
 
-    The last block leaves the averaging out, and the convolution beside where the widths are equal.
+    A block that takes images has no ReLU before its first convolution. One that does not halve has no
+    averaging, and no convolution beside where the widths are equal.
     """
 
     def __init__(
-        self, channels_in: int, channels_out: int, *, first: bool = False, last: bool = False
+        self, channels_in: int, channels_out: int, *, takes_images: bool = False, halves: bool = True
     ) -> None:
         super().__init__()
-        self.raw, self.last = first, last
+        self.takes_images, self.halves = takes_images, halves
         self.first = SpectralConv2d(channels_in, channels_out)
         self.second = SpectralConv2d(channels_out, channels_out)
-        same = last and channels_in == channels_out
+        same = not halves and channels_in == channels_out
         self.skip = nn.Identity() if same else SpectralConv2d(channels_in, channels_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = F.relu_(self.first(x if self.raw else F.relu(x)))
-        if self.last:
-            out: Tensor = self.second(h) + self.skip(x)
+        h = F.relu_(self.first(x if self.takes_images else F.relu(x)))
+        if self.halves:
+            out: Tensor = self.second.pooled(h) + self.skip(F.avg_pool2d(x, 2))
         else:
-            out = self.second.pooled(h) + self.skip(F.avg_pool2d(x, 2))
+            out = self.second(h) + self.skip(x)
         return out
 
 
@@ -235,7 +236,7 @@ class SAGANGenerator(Generator):
         self.project = SpectralLinear(config.z_dim, widths[0] * self.base**2)
         self.ups = nn.ModuleList(_Up(a, b, config.labels.width) for a, b in itertools.pairwise(widths))
         sides = [self.base << i for i in range(1, len(widths))]
-        self.attended, self.attention = _attention(config.attention, sides, widths[1:])
+        self.attention_side_px, self.attention = _attention(config.attention, sides, widths[1:])
         self.last_norm = ConditionalBatchNorm(widths[-1], 0)
         self.last = SpectralConv2d(widths[-1], config.channels)
 
@@ -244,7 +245,7 @@ class SAGANGenerator(Generator):
         h = self.project(w[:, 0]).view(w.shape[0], self.base, self.base, -1).permute(0, 3, 1, 2)
         for up in self.ups:
             h = up(h, y)
-            if h.shape[2] == self.attended:
+            if h.shape[2] == self.attention_side_px:
                 h = self.attention(h)
         return torch.tanh(self.last(self.last_norm(h, None)).float())
 
@@ -257,20 +258,20 @@ class SAGANDiscriminator(Discriminator):
         super().__init__(config)
         widths = [config.channels, *config.widths()]
         pairs = list(itertools.pairwise(widths[:-1]))
-        self.downs = nn.ModuleList(_Down(a, b, first=i == 0) for i, (a, b) in enumerate(pairs))
+        self.downs = nn.ModuleList(_Residual(a, b, takes_images=i == 0) for i, (a, b) in enumerate(pairs))
         sides = [config.size >> i for i in range(1, len(pairs) + 1)]
-        self.attended, self.attention = _attention(config.attention, sides, widths[1:])
-        self.flat = _Down(widths[-2], widths[-1], last=True)
+        self.attention_side_px, self.attention = _attention(config.attention, sides, widths[1:])
+        self.flat = _Residual(widths[-2], widths[-1], halves=False)
         self.head = SpectralLinear(widths[-1], 1)
         if config.labels.width:
-            self.embed = SpectralLinear(config.labels.width, widths[-1], bias=False)
+            self.projection = SpectralLinear(config.labels.width, widths[-1], bias=False)
 
     def features(self, image: Tensor, y: Tensor | None = None) -> Tensor:
         """Images, N×C×H×W in [-1, 1] → N×F, summed over positions in float32."""
         h = image
         for down in self.downs:
             h = down(h)
-            if h.shape[2] == self.attended:
+            if h.shape[2] == self.attention_side_px:
                 h = self.attention(h)
         h = F.relu_(self.flat(h))
         return h.sum((2, 3), dtype=torch.promote_types(h.dtype, torch.float32))

@@ -79,7 +79,7 @@ class WGANGPDiscriminator(Discriminator):
         )
         self.head = nn.Linear(features, 1)
         if config.labels.width:
-            self.embed = nn.Linear(config.labels.width, features, bias=False)
+            self.projection = nn.Linear(config.labels.width, features, bias=False)
         initialise(self, config.init)
 
     def features(self, image: Tensor, y: Tensor | None = None) -> Tensor:
