@@ -43,6 +43,17 @@ def test_neighbours_are_the_nearest_and_never_the_query() -> None:
     np.testing.assert_allclose(distances, np.sort(d, axis=1)[:, :4], rtol=1e-3)
 
 
+def test_neighbours_of_many_queries_are_those_of_each() -> None:
+    x = np.random.default_rng(0).integers(0, 50, (1200, 3))  # whole numbers: no rounding
+    groups = [f"g{i % 40}" for i in range(1200)]
+    rows, distances = nearest(x, np.arange(1200), 5, groups=groups)
+    for start in range(0, 1200, 100):
+        some, apart = nearest(x, np.arange(start, start + 100), 5, groups=groups)
+        assert np.array_equal(some, rows[start : start + 100])
+        assert np.array_equal(apart, distances[start : start + 100])
+    assert nearest(x, np.arange(0), 5)[0].shape == (0, 5)
+
+
 def test_neighbours_of_the_querys_group_are_left_out() -> None:
     x = np.arange(6.0)[:, None]
     groups = ["a", "a", "a", "b", "b", None]

@@ -101,14 +101,30 @@ def test_unrelated_pictures_share_nothing_and_leak_nothing(look: Any, planted: A
 
 def test_two_real_datasets_share_images_only_where_pictures_are_the_same(look: Any, planted: Any) -> None:
     assert look(planted[1], baseline=True).facts["finding"] == "identical"
-    near = {
-        **look(planted[1], baseline=True).facts, "finding": "close", "n": 20, "n_holdout": 12,
-        "n_suspect": 10, "n_identical": 0, "n_far": 15,
-    }  # fmt: skip
-    assert "12 held-out" in describe_copies(near)
-    plain = near | {"n_far": 0, "n_holdout": 200}
-    assert "held-out" not in describe_copies(plain)
-    assert len(describe_copies(plain | {"n_far": 15})) > len(describe_copies(plain))
+
+
+def _near(n_holdout: int, n_far: int) -> dict[str, Any]:
+    """Facts of 20 real images, ten of them close to training images in pixels and `n_far` far in features."""
+    rng = np.random.default_rng(0)
+
+    def views(n: int) -> Views:
+        pixels, features = rng.normal(size=(n, 16, 16, 1)), rng.normal(size=(n, 8))
+        return Views(pixels.astype(np.float32), features.astype(np.float32))
+
+    train, others = views(60), views(20)
+    others.pixels[:10] = train.pixels[:10] + 0.4 * others.pixels[:10]
+    others.features[:] = (train.features[:20] + train.features[20:40]) / 2
+    others.features[len(others) - n_far :] += 100
+    facts = copies.search(others, views(n_holdout), train, baseline=True).facts
+    assert (facts["finding"], facts["n_identical"], facts["n_far"]) == ("close", 0, n_far)
+    return dict(facts)
+
+
+def test_real_images_that_are_close_are_explained_by_few_held_out_or_far_ones() -> None:
+    assert "12 held-out" in describe_copies(_near(12, 15))
+    plain, far = (describe_copies(_near(200, n_far)) for n_far in (0, 15))
+    assert "held-out" not in plain
+    assert "held-out images are" in far
 
 
 def test_the_expected_share_is_what_equally_distributed_pictures_give() -> None:

@@ -52,9 +52,9 @@ def pictures() -> Any:
 def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("plenish.metrics.pretrained.TIMEOUT_S", 0.2)
+    monkeypatch.setattr(socket, "setdefaulttimeout", lambda _: pytest.fail("other connections would have it"))
     with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(InputError):
         download(f"http://127.0.0.1:{listening.getsockname()[1]}/w.pth", "00")
-    assert socket.getdefaulttimeout() is None
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -77,6 +77,17 @@ def test_download_checks_the_digest_keeps_the_file_and_names_the_mend(
     with pytest.raises(InputError, match="expected file"):
         download(f"{server}/w.pth", digest)
     assert not list(path.parent.iterdir())
+
+
+def test_a_disk_that_takes_no_file_is_not_called_a_failed_download(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "served" / "w.pth").write_bytes(b"weights")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "cache").write_text("not a folder")
+    with pytest.raises(InputError, match="cache") as caught:
+        download(f"{server}/w.pth", hashlib.sha256(b"weights").hexdigest())
+    assert server not in str(caught.value)
 
 
 def test_no_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -112,3 +112,8 @@ def test_runs_that_give_no_score_are_refused(tmp_path: Path) -> None:
         open_scorer([tmp_path / "half"])
     with pytest.raises(InputError, match=str(tmp_path / "no")):
         open_scorer([tmp_path / "no"])
+
+
+def test_no_run_is_refused() -> None:
+    with pytest.raises(InputError):
+        open_scorer([])

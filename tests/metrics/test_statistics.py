@@ -84,6 +84,9 @@ def test_draws_do_not_depend_on_chunks_or_names(monkeypatch: pytest.MonkeyPatch)
 def test_weights_keep_groups_whole_and_strata_filled() -> None:
     codes = resampling.unit_codes(["a", "a", "b", None, None, "b"], 6)
     assert codes.tolist() == [0, 0, 1, 2, 3, 1]
+    assert resampling.unit_codes([1.0, np.nan, 1.0, np.nan], 4).tolist() == [0, 1, 0, 2]
+    with pytest.raises(ValueError, match="2 groups for 3 rows"):
+        resampling.unit_codes(["a", "b"], 3)
     label = np.array([0] * 10 + [1] * 2)
     (weights,) = resampling.bootstrap_weights(np.arange(12), 200, 0, strata=label)
     assert np.all(weights[:, :10].sum(axis=1) == 10)

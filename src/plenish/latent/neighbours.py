@@ -16,6 +16,8 @@ from plenish.errors import InputError, unknown
 from plenish.latent.projection import Floats, Ints, encodings_of
 from plenish.training.logs import sample_grid
 
+_AT_ONCE = 512  # queries whose distances to all rows are in memory at a time
+
 
 def find_nearest(
     data: Path, *, query: list[str], out: Path | None = None, array: str = "cae", n: int = 8,
@@ -83,17 +85,19 @@ def nearest(
     """
     x = np.asarray(encodings, np.float32)
     squares = np.einsum("nf,nf->n", x, x, dtype=np.float64)
-    products = (x[queries] @ x.T).astype(np.float64)
-    d = np.maximum(squares[queries][:, None] + squares - 2 * products, 0)
-    d[np.arange(len(queries)), queries] = np.inf
-    if groups is not None:
-        names = np.asarray(groups, dtype=object)
-        for row, query in zip(d, queries):
-            if names[query] is not None:
+    names = None if groups is None else np.asarray(groups, dtype=object)
+    found = []
+    for piece in np.split(queries, range(_AT_ONCE, len(queries), _AT_ONCE)):
+        products = (x[piece] @ x.T).astype(np.float64)
+        d = np.maximum(squares[piece][:, None] + squares - 2 * products, 0)
+        d[np.arange(len(piece)), piece] = np.inf
+        for row, query in zip(d, piece):
+            if names is not None and names[query] is not None:
                 row[names == names[query]] = np.inf
-    d = np.pad(d, ((0, 0), (0, k)), constant_values=np.inf)
-    rows = np.argsort(d, axis=1, kind="stable")[:, :k]
-    distances = np.sqrt(np.take_along_axis(d, rows, axis=1))
+        d = np.pad(d, ((0, 0), (0, k)), constant_values=np.inf)
+        order = np.argsort(d, axis=1, kind="stable")[:, :k]
+        found.append((order, np.sqrt(np.take_along_axis(d, order, axis=1))))
+    rows, distances = (np.concatenate(pieces) for pieces in zip(*found))
     return np.where(np.isfinite(distances), rows, -1), distances
 
 

@@ -172,7 +172,7 @@ def _scores(
         {**dataclasses.asdict(row), "real_baseline": None, "n_baseline": len(drawn), "comparable": None}
         for row in against_test(made, resamples=config.resamples)
     ]
-    if not fidelity.enough_rows(len(drawn), len(drawn)):
+    if not fidelity.enough_rows(len(train), len(made)):
         return rows
     for row, floor in zip(rows, against_test(train[drawn], resamples=0)):
         row["real_baseline"] = floor.value

@@ -16,7 +16,7 @@ from plenish.errors import InputError, unknown
 from plenish.metrics.domain import DomainConfig, DomainNetwork, fit_domain_network
 from plenish.metrics.extractor import Extractor, resized
 from plenish.metrics.pretrained import dinov2, inception
-from plenish.networks.weights import read_weights
+from plenish.networks.weights import read_with_digest
 from plenish.progress import say
 from plenish.training.engine import Engine
 
@@ -103,7 +103,7 @@ def _cached(folder: Path, network: DomainNetwork, key: str) -> dict[str, Any] | 
     """Load a network's weights from the cache; None where they are missing or damaged."""
     try:
         facts: dict[str, Any] = files.read_json(folder / "extractor.json")
-        state, digest = read_weights(folder / "weights.safetensors")
+        state, digest = read_with_digest(folder / "weights.safetensors")
         if facts["key"] != key or facts["weights_sha256"] != digest:
             return None
         network.load_state_dict(state)

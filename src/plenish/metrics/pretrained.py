@@ -7,9 +7,10 @@ files are safetensors, or read by torch's restricted loader.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
-import socket
 import tempfile
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from plenish import files, settings
+from plenish import files
 from plenish.errors import InputError, first_line
 from plenish.metrics.extractor import Extractor, resized
-from plenish.networks.weights import read_weights
+from plenish.networks.weights import read_with_digest
+from plenish.progress import progress
 from plenish.training.engine import Engine
 
 INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
@@ -49,19 +51,22 @@ def download(url: str, sha256: str) -> Path:
     if path.exists() and files.sha256_file(path).startswith(sha256):
         return path
     fix = "give a local copy with --weights FILE or use --features domain"
-    with files.reporting_disk(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_S)  # torch.hub sets none, and a stalled transfer would never end.
     try:
-        torch.hub.download_url_to_file(url, str(path), sha256, progress=not settings.current().quiet)
-    except RuntimeError:
-        raise InputError(f"{url} did not send the expected file (its SHA-256 differs); {fix}.") from None
-    except (OSError, ValueError) as error:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            total, pieces = int(answer.headers.get("Content-Length") or 0), []
+            with progress(f"downloading {path.name}", max(total, 1), "bytes") as bar:
+                while piece := answer.read(1 << 20):
+                    pieces.append(piece)
+                    bar.advance(len(piece))
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise InputError(f"{url} could not be downloaded ({reason}); {fix}.") from None
-    finally:
-        socket.setdefaulttimeout(before)
+    content = b"".join(pieces)
+    if not hashlib.sha256(content).hexdigest().startswith(sha256):
+        raise InputError(f"{url} did not send the expected file (its SHA-256 differs); {fix}.")
+    with files.reporting_disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(path, content)
     return path
 
 
@@ -83,7 +88,7 @@ def inception(weights: Path | None = None) -> Extractor:
             "--features inception needs torch-fidelity; install it with pip install 'plenish[inception]'."
         ) from None
     path = weights or download(INCEPTION_URL, INCEPTION_SHA256)
-    state, digest = read_weights(path)
+    state, digest = read_with_digest(path)
     with tempfile.TemporaryDirectory() as folder:
         # torch-fidelity unpickles its file, so it gets one that was written here.
         safe = Path(folder) / "state.pth"
@@ -131,7 +136,7 @@ def dinov2(weights: Path | None = None) -> Extractor:
     if weights is None:
         digest = _state_hash(network)
     else:
-        state, digest = read_weights(weights)
+        state, digest = read_with_digest(weights)
         try:
             network.load_state_dict(state)
         except RuntimeError:

@@ -26,13 +26,18 @@ def unit_codes(groups: Sequence[Hashable | None] | NDArray[Any] | None, n: int) 
     """Number of the resampling unit of each row, 0…G−1.
 
     Args:
-        groups: N group names; ``None`` as a whole, or for a row, makes rows their own units.
+        groups: N group names; ``None`` as a whole, or ``None`` or NaN for a row, makes rows their own units.
         n: number of rows.
+
+    Raises:
+        ValueError: the lengths differ.
     """
     if groups is None:
         return np.arange(n, dtype=np.int64)
+    if len(groups) != n:
+        raise ValueError(f"{len(groups)} groups for {n} rows")
     numbers: dict[Any, int] = {}
-    names = (object() if name is None else name for name in groups)
+    names = (object() if name is None or name != name else name for name in groups)
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
 
 

@@ -90,9 +90,11 @@ def open_scorer(paths: Sequence[Path], checkpoint: str = "best") -> Scorer:
         checkpoint: of autoencoders: best, last, or a checkpoint's name.
 
     Raises:
-        InputError: there is no such Run, it was not trained yet, is of another kind, or they do not fit
-            together.
+        InputError: none is given, or there is no such Run, it was not trained yet, is of another kind, or
+            they do not fit together.
     """
+    if not paths:
+        raise InputError("Give at least one Run.")
     runs = [Run.open(path) for path in paths]
     first, kinds = runs[0], {run.kind for run in runs}
     if kinds == {"autoencoder"} and len(runs) > 1:

@@ -143,7 +143,7 @@ def _from_timm(name: str, channels: int, size: int, num_outputs: int, pretrained
     }
     if isinstance(pretrained, Path):
         # timm would unpickle a file, so it is handed the tensors that our own reader found.
-        options["pretrained_cfg_overlay"] = {"state_dict": read_weights(pretrained)[0], "custom_load": False}
+        options["pretrained_cfg_overlay"] = {"state_dict": read_weights(pretrained), "custom_load": False}
     try:
         try:
             network: nn.Module = timm.create_model(name, img_size=size, **options)
@@ -170,7 +170,7 @@ def _from_timm(name: str, channels: int, size: int, num_outputs: int, pretrained
 
 def _load(network: nn.Module, path: Path) -> None:
     """Load what fits by name and shape; a head of another width keeps its fresh weights."""
-    state = read_weights(path)[0]
+    state = read_weights(path)
     own = network.state_dict()
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     missing = [key for key in own if key not in fitting and not key.startswith("head.")]

@@ -54,7 +54,7 @@ class Predictions:
     def of(cls, cells: Sequence[Cell], names: Sequence[str], config: StudyConfig) -> Predictions:
         """Gather the tables of finished cells."""
         number = {name: k for k, name in enumerate(names)}
-        first = cells[0][1]
+        first = cells[0].table
         columns = [f"p:{name}" for name in names]
         groups = first["group"].astype(object).where(first["group"].notna(), None).to_numpy()
         return cls(

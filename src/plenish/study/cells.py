@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,9 +23,18 @@ from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.engine import stable_seed
 
 Ints = NDArray[np.int64]
-Cell = tuple[dict[str, Any], pd.DataFrame]
-"""A finished cell: the content of its JSON file (`arm`, `seed`, `trained_on`, `metrics`), and its table:
-id, group, label, predicted, and one column `p:<class>` per class."""
+
+
+class Cell(NamedTuple):
+    """A finished cell.
+
+    Attributes:
+        record: the content of its JSON file: `arm`, `seed`, `trained_on`, `metrics`.
+        table: id, group, label, predicted, and one column `p:<class>` per class.
+    """
+
+    record: dict[str, Any]
+    table: pd.DataFrame
 
 
 def cell_paths(folder: Path, arm: str, seed: int) -> tuple[Path, Path]:
@@ -37,7 +46,7 @@ def cell_paths(folder: Path, arm: str, seed: int) -> tuple[Path, Path]:
 def load_cell(folder: Path, arm: str, seed: int) -> Cell:
     """Read a finished cell."""
     record, table = cell_paths(folder, arm, seed)
-    return files.read_json(record), pd.read_parquet(table)
+    return Cell(files.read_json(record), pd.read_parquet(table))
 
 
 def matched_positions(codes: Ints, like: Ints, dose: float, *key: Any) -> Ints:

@@ -100,7 +100,7 @@ def _content(
 ) -> dict[str, Any]:
     """What study.json holds of the cells and their analysis."""
     options = {"level": config.level, "resamples": config.resamples, "seed": config.seed}
-    records, names = [record for record, _ in done], data.data.labels.names
+    records, names = [cell.record for cell in done], data.data.labels.names
     found = analyse(Predictions.of(done, names, config), design)
     real = real_record(data.train, data.val, data.test)
     counts = np.bincount(data.test.codes, minlength=len(names)).tolist()
