@@ -15,6 +15,7 @@ from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 from plenish.report.build import write_own_report, write_report
+from plenish.report.page import plain
 
 NASTY = ("<script>alert(1)</script>", 'x" onerror="alert(2)', "a$\\frac{1$b & <b>")
 VOID = {"meta", "img", "link", "br", "hr", "input", "use", "path", "rect"}
@@ -314,8 +315,6 @@ def test_a_diverged_run_is_reported_with_its_state_and_message(tmp_path: Path) -
 
 
 def test_sentences_among_settings_are_not_joined_by_commas() -> None:
-    from plenish.report.sections import plain
-
     assert plain(["Few groups.", "No val."]) == "Few groups. · No val."
     assert plain([8, 16]) == "8, 16"
 

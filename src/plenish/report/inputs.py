@@ -121,19 +121,21 @@ def _first_open(inputs: ReportInputs, side: str) -> Dataset | None:
 
 def _open_same(record: Mapping[str, Any]) -> Dataset | None:
     """The Dataset a record names, if it is still there with the same pixels."""
-    with contextlib.suppress(InputError, KeyError, TypeError):
-        dataset = Dataset.open(Path(record["path"]))
-        if record.get("pixels_hash") in (None, dataset.manifest.pixels_hash):
-            return dataset
+    if isinstance(path := record.get("path"), str):
+        with contextlib.suppress(InputError):
+            dataset = Dataset.open(Path(path))
+            if record.get("pixels_hash") in (None, dataset.manifest.pixels_hash):
+                return dataset
     return None
 
 
 def _generator_run(generator: Mapping[str, Any]) -> Run | None:
     """The Run a generator record names, if it is still there."""
-    with contextlib.suppress(InputError, KeyError, TypeError):
-        run = Run.open(generator["run"])
-        if generator.get("run_id") in (None, run.id):
-            return run
+    if isinstance(path := generator.get("run"), str):
+        with contextlib.suppress(InputError):
+            run = Run.open(path)
+            if generator.get("run_id") in (None, run.id):
+                return run
     return None
 
 

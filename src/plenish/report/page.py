@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jinja2
 
@@ -31,16 +31,24 @@ class Card:
 
 
 class Block:
-    """A part of a section. Its class names its template; it is shown unless its first field is empty."""
+    """A part of a section, left out where it is empty.
+
+    Attributes:
+        content: the field it shows, which is empty where there is nothing to show; its template is
+            templates/block.<content>.html.j2.
+    """
+
+    content: ClassVar[str]
 
     def __bool__(self) -> bool:
-        return bool(getattr(self, fields(self)[0].name))  # type: ignore[arg-type]
+        return bool(getattr(self, self.content))
 
 
 @dataclass(frozen=True)
 class Text(Block):
     """A paragraph."""
 
+    content = "text"
     text: str
 
 
@@ -48,6 +56,7 @@ class Text(Block):
 class Notes(Block):
     """A bulleted list of remarks under a heading."""
 
+    content = "notes"
     notes: Sequence[str]
     heading: str = ""
 
@@ -56,6 +65,7 @@ class Notes(Block):
 class Facts(Block):
     """Names and values; what is None or empty is left out, `folded` ones open on a click."""
 
+    content = "facts"
     facts: Mapping[str, Any]
     heading: str = ""
     folded: bool = False
@@ -68,6 +78,7 @@ class Facts(Block):
 class Table(Block):
     """Rows by column; columns after the first are numbers unless in `words`; `folded` opens on a click."""
 
+    content = "rows"
     rows: Sequence[Mapping[str, str | float | None]]
     caption: str = ""
     words: Collection[str] = ()
@@ -79,6 +90,7 @@ class Table(Block):
 class Charts(Block):
     """Charts in columns; `wide` ones take the whole width."""
 
+    content = "charts"
     charts: Sequence[Chart]
     legend: Sequence[tuple[str, str]] = ()  # (mark, meaning)
     wide: bool = False
@@ -88,6 +100,7 @@ class Charts(Block):
 class Pairs(Block):
     """Real beside others, synthetic or not: (heading, real, others), either may be missing."""
 
+    content = "pairs"
     pairs: Sequence[tuple[str, Picture | None, Picture | None]]
     others: str = "synthetic"
 
@@ -96,6 +109,7 @@ class Pairs(Block):
 class Pictures(Block):
     """Pictures in a row that wraps; `wide` ones take the whole width."""
 
+    content = "pictures"
     pictures: Sequence[Picture]
     wide: bool = False
 
@@ -104,6 +118,7 @@ class Pictures(Block):
 class Code(Block):
     """Commands to repeat the work, each as one entry."""
 
+    content = "lines"
     lines: Sequence[str]
 
 

@@ -168,9 +168,10 @@ def stratification(table: pd.DataFrame, parts: Sequence[str]) -> float | None:
 
 def _count_table(data: Dataset, table: pd.DataFrame, parts: Sequence[str]) -> Table:
     classes = data.labels.names if data.labels.kind == "categorical" else ()
+    named = [(name, table["part"][table["label"] == name]) for name in classes]
+    named.append(("all", table["part"]))
     rows: list[dict[str, Any]] = []
-    for name in (*classes, "all"):
-        part_of = table["part"][table["label"] == name] if len(rows) < len(classes) else table["part"]
+    for name, part_of in named:
         counts = {part: int((part_of == part).sum()) for part in parts}
         rows.append({"class" if classes else "": name, **counts, "all": len(part_of)})
     return Table(rows, "Images per class and part", last_is_total=bool(classes))
@@ -195,7 +196,7 @@ def _data_from_results(inputs: ReportInputs) -> Section | None:
 def samples(inputs: ReportInputs) -> Section | None:
     """Synthetic images beside real ones of the same class, drawn by chance, in equal grids."""
     data, synthetic, kind = inputs.data, inputs.synthetic, inputs.kind
-    shown = data or synthetic
+    shown = data if data is not None else synthetic
     if shown is None:
         return None
     names = shown.labels.names if shown.labels.kind == "categorical" else ()
@@ -206,7 +207,11 @@ def samples(inputs: ReportInputs) -> Section | None:
     pairs = [pair for pair in pairs if any(pair[1:])]
     if not pairs:
         return None
-    both = f": real training images beside {kind} ones of the same class" if data and synthetic else ""
+    both = (
+        f": real training images beside {kind} ones of the same class"
+        if None not in (data, synthetic)
+        else ""
+    )
     blocks: list[Block] = [Pairs(pairs, kind)]
     if len(names) > MOST_CLASSES:
         blocks.append(Text(f"The first {MOST_CLASSES} of {len(names)} classes are shown."))
