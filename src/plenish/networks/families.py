@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from plenish.networks.sampler import Sampler, SamplerConfig
 
 GROUP = "plenish.families"
-OF_THE_DATA = ("size", "channels", "labels")
-"""Configuration that follows from the training data and is no option."""
+OF_THE_DATA = ("size", "channels", "labels")  # what follows from the training data and is no option
 BUILT_IN = {
     name: EntryPoint(name, f"plenish.networks.gan.{name.replace('-', '_')}:FAMILY", GROUP)
     for name in ("dcgan", "progan", "r3gan", "sagan", "stylegan2", "vanilla", "wgan-gp")

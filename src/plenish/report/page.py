@@ -34,8 +34,7 @@ class Block:
     """A part of a section, left out where it is empty.
 
     Attributes:
-        content: the field it shows, which is empty where there is nothing to show; its template is
-            templates/block.<content>.html.j2.
+        content: the field it shows, after which its template is named; without it there is no block.
     """
 
     content: ClassVar[str]

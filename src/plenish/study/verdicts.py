@@ -16,9 +16,7 @@ _AGAINST_CLASSICAL = {
 }  # fmt: skip
 
 
-def verdict_on(
-    low: float | None, high: float | None, p: float | None = None, level: float = 0.95
-) -> Verdict:
+def verdict_on(low: float | None, high: float | None, p: float | None = None, level: float = 0.95) -> Verdict:
     """`helps` or `hurts` when the interval of a difference excludes 0, else `no evidence`.
 
     Args:
