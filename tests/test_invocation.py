@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 from pathlib import Path
 from typing import Any, Literal
@@ -122,6 +123,10 @@ def test_the_innermost_command_is_the_one_recorded() -> None:
         ("a", "out"),
         ("a b --fast perhaps", "--fast"),
         ("a b --batch", "--batch"),
+        ("a b --fast=", "--fast must be true or false, not empty"),
+        ("a b --fast a", "--fast must be true or false, not a"),
+        ("a b a --fast", "do with 'a'"),
+        ("a b --mode up c --fast", "do with 'c'"),
         ("a b --fats.x 3", "fats.x=3"),
     ],
 )
@@ -149,8 +154,34 @@ def test_options_of_a_file_count_after_those_typed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "word", ["-1e-3", "-5", "-5.", "-.5", "-1.e3", "-5,3", "-.inf", "-"]
+)  # fmt: skip
+def test_negative_numbers_are_values(word: str) -> None:
+    assert read(f"a b --weights {word} --arms {word} 1 {word} --fast") == {
+        "data": Path("a"), "out": Path("b"), "weights": Path(word), "arms": (word, "1", word), "fast": True,
+    }  # fmt: skip
+    assert read(f"{word} b")["data"] == Path(word)
+
+
+@pytest.mark.parametrize(
+    ("words", "fast"),
+    [("--fast", True), ("--fast=true", True), ("--fast False", False), ("--no-fast", False),
+     ("--no-fast=true", False), ("--fast --options fast=3", True)],
+)  # fmt: skip
+def test_switches_stand_alone_or_with_a_value(words: str, fast: bool) -> None:
+    found = read(f"a b {words}")
+    assert found["fast"] is fast
+    assert found.get("options", ["fast=3"]) == ["fast=3"]
+
+
+@pytest.mark.parametrize(
     ("hint", "word", "value"),
     [
+        (float, "-1e-3", -0.001),
+        (float, ".inf", math.inf),
+        (float | None, "-.inf", -math.inf),
+        (tuple[float, ...], ["-.inf", ".inf"], (-math.inf, math.inf)),
+        (Path, ".inf", Path(".inf")),
         (int | Literal["none"] | None, "none", "none"),
         (int | Literal["none"] | None, "12", 12),
         (list[float], ["1", "2e3"], [1.0, 2000.0]),
@@ -164,6 +195,7 @@ def test_words_become_values(hint: Any, word: Any, value: Any) -> None:
     found = convert(hint, word)
     assert found == value
     assert type(found) is type(value)
+    assert math.isnan(convert(float, ".nan"))
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from plenish.invocation import REQUIRED, Command, Parameter, fields_of
 _COMMON = {parameter.name: parameter for parameter in fields_of(settings.Settings)}
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 _CONFIG = Parameter("config", Path, None, inspect.Parameter.KEYWORD_ONLY, "YAML file with options.")
+_YAML_NUMBERS = {".nan": "nan", ".inf": "inf", "-.inf": "-inf"}
 _SECTION_OPTION = re.compile(r"--([a-z_]+)\.([\w.-]+)")
 
 
@@ -87,6 +88,7 @@ def _parser(prog: str, command: Command[Any], options: Mapping[str, Parameter]) 
         formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=28, width=110),
         argument_default=argparse.SUPPRESS, allow_abbrev=False, exit_on_error=False,
     )  # fmt: skip
+    parser._negative_number_matcher = re.compile(r"-[\d.]")  # Also -1e-3 and -5,3 are no options.
     common = parser.add_argument_group("options of every verb")
     for option, parameter in options.items():
         group = common if parameter.name in {*_COMMON, "config"} else parser
@@ -117,15 +119,15 @@ def _lone_switches(tokens: Sequence[str], options: Mapping[str, Parameter]) -> l
     """The words with --fast and --no-fast for `--fast true` and `--fast=false`, unknown to argparse."""
     switches, words = {option for option, p in options.items() if p.is_switch}, list[str]()
     for token in tokens:
-        option, _, said = token.partition("=")
+        option, attached, said = token.partition("=")
         if words and words[-1] in switches and token.lower() in ("true", "false"):
-            option, said = words.pop(), token
-        if option not in switches or not said:
-            words.append(token)
-        elif said.lower() in ("true", "false"):
+            option, attached, said = words.pop(), "=", token
+        if option in switches and attached:
+            if said.lower() not in ("true", "false"):
+                raise InputError(f"{option} must be true or false, not {said or 'empty'}.")
             words.append(option if said.lower() == "true" else f"--no-{option[2:]}")
         else:
-            raise InputError(f"{option} must be true or false, not {said}.")
+            words.append(option if re.sub("^--no-", "--", option) in switches else token)
     return words
 
 
@@ -135,13 +137,14 @@ def _bare_words(
 ) -> dict[str, Any]:  # fmt: skip
     """Words without an option, by the parameter that they are for."""
     for word in words:
-        if word.startswith("-") and not word[1:2].isdigit():
+        if re.match(r"-[^\d.]", word):
             raise unknown("option", word.partition("=")[0], sorted(o for o in options if o.startswith("--")))
     free = [parameter for parameter in command.bare if parameter.name not in given]
     if free and free[0].is_list:
         return {free[0].name: words} if words else {}
+    last_before = dict(zip(tokens[1:], tokens))
     for word in words[len(free) :]:
-        before = tokens[tokens.index(word) - 1]
+        before = last_before.get(word, "")
         if before in options and options[before].is_switch:
             raise InputError(f"{before} must be true or false, not {word}.")
         close = nearest(word, options)
@@ -207,7 +210,7 @@ def convert(hint: Any, value: Any) -> Any:
             raise ValueError("true or false")
         return text.lower() == "true"
     try:
-        return hint(text)
+        return hint(_YAML_NUMBERS.get(text, text) if hint is float else text)
     except ValueError:
         raise ValueError("a whole number" if hint is int else "a number") from None
 
