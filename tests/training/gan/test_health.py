@@ -145,6 +145,13 @@ def test_discriminator_wins_outright() -> None:
     assert _fed([_won(k / 10, d_fake=1e-6) for k in range(40)]) is None  # still warming up
 
 
+def test_a_discriminator_without_an_accuracy_has_not_won() -> None:
+    lines = [_won(k, d_fake=1e-6, loss_g=14.0 + k % 2) for k in range(40)]
+    for name in ("d_accuracy_real", "d_accuracy_fake"):
+        assert _fed([line | {name: float("nan")} for line in lines]) is None
+    assert _fed([line | {"d_fake": float("nan")} for line in lines]) is None
+
+
 def test_scores_are_not_taken_for_probabilities() -> None:
     """Mean scores below 0 say nothing, and always being right is what a critic is for."""
     lines = [_won(k, loss_d=0.3 + k % 2, score_real=8.0, score_fake=-1.0) for k in range(40)]

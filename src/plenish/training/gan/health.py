@@ -12,7 +12,7 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from statistics import median_high as median
+from statistics import median_high
 from typing import Any
 
 from plenish.configuration import check_fields, option
@@ -37,8 +37,7 @@ class Limits:
     Attributes:
         explosion: a gradient norm or a loss this many times its own median is an explosion.
         huge: so is a gradient norm above this, from the first line on.
-        huge_loss: the same for a loss; 100 times that for a Wasserstein critic, whose
-            scale is free.
+        huge_loss: the same for a loss; 100 times that for a Wasserstein critic, whose scale is free.
         vanishing: a gradient norm below this throughout the window has vanished; that of a layer also when it
             is below this share of the last layer's.
         d_fake: mean probability of being real that the discriminator gives fakes; below this throughout the
@@ -110,7 +109,7 @@ class Health:
             if name not in line:
                 continue
             size, past = abs(line[name]), [abs(p[name]) for p in self._lines if name in p]
-            usual = {"usual": median(past)} if len(past) >= self.limits.window else {}
+            usual = {"usual": median_high(past)} if len(past) >= self.limits.window else {}
             gradients = name in GRADIENTS
             # A discriminator without mistakes has norms near 0; its next mistake is no explosion.
             bound = self.limits.explosion * max(usual.get("usual", math.inf), 0.1 if gradients else 1.0)
@@ -135,26 +134,31 @@ class Health:
     def _won(self, recent: Sequence[Line]) -> Failure | None:
         """A discriminator that is right and sure throughout has nothing left to teach."""
         accuracies = [p.get(f"d_accuracy_{whose}", 1.0) for p in recent for whose in ("real", "fake")]
-        if min(accuracies) < self.limits.d_accuracy or not all(self._sure(p)[0] for p in recent):
+        right = all(value >= self.limits.d_accuracy for value in accuracies)  # Not where one is NaN.
+        if not (right and all(map(self._is_sure, recent))):
             return None
-        _, name, value = self._sure(recent[-1])
+        name, value = self._doubt(recent[-1])
         return Failure("discriminator-won", recent[0]["kimg"], {"name": name, "value": value})
 
-    def _sure(self, line: Line) -> tuple[bool, str, float]:
-        """Whether a discriminator's answers leave hardly any doubt; by which value, and that."""
+    def _doubt(self, line: Line) -> tuple[str, float]:
+        """The value that shows how sure a discriminator is, by name; much doubt where it was not logged."""
         if self.objective in ("hinge", "lsgan"):
-            loss = line.get("loss_d", math.inf)
-            return loss < self.limits.d_loss, "loss_d", loss
+            return "loss_d", line.get("loss_d", math.inf)
         if self.objective == "relativistic":
-            margin = line.get("score_real", 0.0) - line.get("score_fake", 0.0)
-            return margin > -math.log(self.limits.d_fake), "margin", margin
-        d_fake = line.get("d_fake", 1.0)  # A Wasserstein critic has no probabilities.
-        return d_fake < self.limits.d_fake, "d_fake", d_fake
+            return "margin", line.get("score_real", 0.0) - line.get("score_fake", 0.0)
+        return "d_fake", line.get("d_fake", 1.0)  # A Wasserstein critic has no probabilities.
+
+    def _is_sure(self, line: Line) -> bool:
+        """Whether a discriminator's answers leave hardly any doubt."""
+        name, value = self._doubt(line)
+        if name == "margin":
+            return value > -math.log(self.limits.d_fake)
+        return value < (self.limits.d_loss if name == "loss_d" else self.limits.d_fake)
 
     def _vanishing(self, recent: Sequence[Line]) -> Failure | None:
         since = recent[0]["kimg"]
         for name in GRADIENTS:
-            if name == "grad_d" and self._sure(recent[-1])[0]:
+            if name == "grad_d" and self._is_sure(recent[-1]):
                 continue  # It has won, or is about to; that says more.
             if all(p.get(name, math.inf) < self.limits.vanishing for p in recent):
                 return Failure("gradients-vanished", since, {"name": name, "value": recent[-1][name]})
@@ -174,7 +178,7 @@ class Health:
             last, dead = layers[-1], list[str]()
             floors = [self.limits.vanishing * max(1.0, p.get(last, 0.0)) for p in recent]
             for layer in layers[:-1]:
-                if any(p.get(layer, math.inf) >= floor for p, floor in zip(recent, floors, strict=True)):
+                if not all(p.get(layer, math.inf) < floor for p, floor in zip(recent, floors, strict=True)):
                     break
                 dead.append(layer)
             if dead:
@@ -202,13 +206,13 @@ class Health:
                 continue
             values = [value for _, value in logged]
             leaps = [abs(b - a) for a, b in pairwise(values)]
-            usual = max(median(leaps), median([abs(v) for v in values]), 0.5)
+            usual = max(median_high(leaps), median_high([abs(v) for v in values]), 0.5)
             latest = list(zip(logged[1:], leaps, strict=True))[-self.limits.window :]
             extreme = [at for at, leap in latest if leap > self.limits.instability * usual]
             if len(extreme) >= self.limits.spikes:
                 worst = max((value for _, value in extreme), key=abs)
                 return Failure(
-                    "unstable", extreme[0][0], {"name": name, "value": worst, "usual": median(values)}
+                    "unstable", extreme[0][0], {"name": name, "value": worst, "usual": median_high(values)}
                 )
         return None
 
