@@ -20,6 +20,7 @@ from plenish.networks.shared_batch import ProcessLost
 from plenish.runs import Run
 from plenish.training import ranks, trainer
 from plenish.training.autoencoder import AutoencoderLearner
+from plenish.training.classifier import ClassifierLearner
 from plenish.training.engine import Engine
 from plenish.training.failures import Failure
 from plenish.training.learner import Clock, Learner
@@ -153,6 +154,35 @@ def test_memory_is_tried_with_the_share_of_one_process(monkeypatch: pytest.Monke
         tried.clear()
         engine = Engine(torch.device("cpu"), "float32", 0, world)
         build = functools.partial(AutoencoderLearner, Autoencoder(config), Method(batch=64), engine)
-        advice = batch_that_fits(build, IMAGES, 0, 64, world)
+        assert batch_that_fits(build, IMAGES, 0, 64, world) == batch
         assert tried == shares
-        assert f"--batch {batch} " in advice
+
+
+@pytest.mark.parametrize(
+    ("learner", "option"), [(ClassifierLearner, "--classifier"), (AutoencoderLearner, "--filters")]
+)
+def test_where_no_batch_fits_the_advice_is_an_option_of_the_model(
+    tmp_path: Path, learner: type[Learner], option: str
+) -> None:
+    class Full(Point):
+        smaller_network = learner.smaller_network
+
+        def step(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:
+            raise MemoryError
+
+    with pytest.raises(InputError, match=f"batch of 2 .* {option}"):
+        trainer.train(Full, IMAGES, SCHEDULE, Run.create(tmp_path / "run", "generator", {}))
+
+
+@pytest.mark.parametrize("place", ["preview", "validate", "set_stage"])
+def test_smaller_batches_are_tried_only_where_a_step_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def full(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(Point, place, full)
+    monkeypatch.setattr(trainer, "batch_that_fits", lambda *_: pytest.fail("a smaller batch was tried"))
+    run = Run.create(tmp_path / "run", "generator", {})
+    with pytest.raises(MemoryError):
+        trainer.train(Point, IMAGES, SCHEDULE, run)

@@ -70,6 +70,7 @@ class AutoencoderLearner(Learner):
     """An autoencoder with its optimiser."""
 
     unit = "epoch"
+    smaller_network = "smaller --filters"
     notes = (("mse", "mse"),)
 
     def __init__(

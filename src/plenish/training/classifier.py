@@ -144,6 +144,7 @@ class ClassifierLearner(Learner):
     unit = "step"
     loss = "train_loss"
     rate_option = "--learning-rate"
+    smaller_network = "a smaller --classifier"
     notes = (("loss", "train_loss"), ("val", "val_balanced_accuracy"))
 
     def __init__(

@@ -74,6 +74,7 @@ class Learner(abc.ABC):
         notes: label and logged name of the values shown beside the progress bar.
         loss: the logged name of the loss.
         rate_option: the option that sets the learning rate, for messages.
+        smaller_network: the same of what makes the network smaller: `a smaller --width`.
     """
 
     engine: Engine
@@ -82,6 +83,7 @@ class Learner(abc.ABC):
     notes: tuple[tuple[str, str], ...] = ()
     loss: str = "loss"
     rate_option: str = "--lr"
+    smaller_network: str = "a smaller network"
 
     @abc.abstractmethod
     def modules(self) -> dict[str, nn.Module]:

@@ -50,8 +50,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
 
 
-def batch_that_fits(build: Callable[[], Learner], images: Images, nimg: int, asked: int, world: int) -> str:
-    """Try smaller batches on new models, in this process alone, and say which fits.
+def batch_that_fits(build: Callable[[], Learner], images: Images, nimg: int, asked: int, world: int) -> int:
+    """A smaller batch, over all processes, that fits, or 0; found on new models, in this process alone.
 
     Args:
         build: makes a model; the one that memory did not suffice for is given up.
@@ -64,12 +64,12 @@ def batch_that_fits(build: Callable[[], Learner], images: Images, nimg: int, ask
     while share >= 2:
         try:
             _train(build(), images, nimg, share)
-            return f"A batch of {asked} does not fit into memory; --batch {share * world} does."
+            return share * world
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
         share //= 2
-    return f"Not even a batch of {2 * world} fits into memory; use smaller images or a smaller --width."
+    return 0
 
 
 def _train(learner: Learner, images: Images, nimg: int, batch: int) -> None:

@@ -41,6 +41,10 @@ _LONGEST_UNSAVED = 3600.0
 """Seconds after which a checkpoint is written though none is scheduled."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A training was asked to stop, and has written a checkpoint."""
+
+
 def train(
     build: Callable[[], AnyLearner], images: Images, schedule: Schedule, run: Run, *,
     retry: bool = False, facts: Mapping[str, Any] = {},
@@ -59,9 +63,9 @@ def train(
         The model as the training ended.
 
     Raises:
-        KeyboardInterrupt: it was asked to stop; a checkpoint is written.
+        Stopped: it was asked to stop; a checkpoint is written.
         CheckFailed: the training diverged; the last good checkpoint is kept.
-        InputError: memory does not suffice; says which batch fits.
+        InputError: memory does not suffice for a step; says which batch fits.
     """
     with ranks.interrupted_when_lost(run):
         while True:
@@ -73,7 +77,7 @@ def train(
                 trainer.fit(facts)
                 ranks.leave(trainer.engine)
                 if run.status["state"] == "interrupted":
-                    raise KeyboardInterrupt
+                    raise Stopped
                 return learner
             except CheckFailed as failure:
                 # By one process, since the next attempt changes what it is decided by.
@@ -81,12 +85,16 @@ def train(
                     raise
                 warn(f"{failure} Resuming from there with other random draws.")
             except Exception as error:
-                if not is_out_of_memory(error):
+                if not trainer.in_step or not is_out_of_memory(error):
                     raise
                 traceback.clear_frames(error.__traceback__)  # They hold what the failed step had made.
                 nimg, batch, world = trainer.nimg, learner.batch_size(trainer.nimg), trainer.engine.world
+                way_out = f"use smaller images or {learner.smaller_network}"
                 del trainer, learner
-                raise InputError(batch_that_fits(build, images, nimg, batch, world)) from None
+                sentence = f"Not even a batch of {2 * world} fits into memory; {way_out}."
+                if fitting := batch_that_fits(build, images, nimg, batch, world):
+                    sentence = f"A batch of {batch} does not fit into memory; --batch {fitting} does."
+                raise InputError(sentence) from None
             retry = False
             del trainer, learner  # Before the next one is built.
 
@@ -98,6 +106,7 @@ class Trainer:
         learner: the model that is trained.
         nimg: images seen.
         steps: steps taken.
+        in_step: whether the learner is taking a step, or failed in it.
         scores: what the checkpoints scored on val, and the best of them.
         lines: what was logged, without a Run.
     """
@@ -120,6 +129,7 @@ class Trainer:
         self.learner, self.images, self.schedule, self.seed = learner, images, schedule, seed
         self.run, self.on_step, self.engine = run, on_step, learner.engine
         self.nimg = self.steps = self.last_batch = self.attempt = 0
+        self.in_step = False
         self.scores = Scores(learner)
         self.lines: list[Mapping[str, Any]] = []
         self._write: Callable[[Mapping[str, Any]], None] = self.lines.append
@@ -250,8 +260,10 @@ class Trainer:
         shown = progress("training", total, done=self.nimg) if self.run else contextlib.nullcontext(Bar())
         with contextlib.closing(self._batches()) as feed, shown as bar:
             for batch in feed:
+                self.in_step = True
                 with sharing(self.engine.rank, self.engine.world):
                     means.add(learner.step(batch, self.clock), batch.total, batch.waited)
+                self.in_step = False
                 before, self.nimg, self.steps = self.nimg, self.nimg + batch.total, self.steps + 1
                 self.last_batch = batch.total
                 learner.set_stage(self.nimg)
@@ -306,8 +318,7 @@ class Trainer:
         """Save and log a picture of what the model makes, and judge it."""
         if self.run is None:
             return
-        values = ranks.from_main(self.engine, self._save_preview)
-        if values:
+        if values := ranks.from_main(self.engine, self._save_preview):
             self._judge(values)
 
     def _save_preview(self) -> Mapping[str, float]:

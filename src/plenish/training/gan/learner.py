@@ -39,6 +39,7 @@ class GANLearner(GeneratorLearner):
         "--batch": ("adversarial.batch",), "--lr": ("adversarial.lr_g", "adversarial.lr_d"),
     }  # fmt: skip
     notes = (("G", "loss_g"), ("D", "loss_d"))
+    smaller_network = "a smaller --width"
 
     def __init__(self, task: GeneratorTask) -> None:
         """Build the networks and their optimisers."""
