@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from plenish import __version__, cli, files
+from plenish import __version__, cli, files, settings
 from plenish.invocation import command
 from plenish.runs import Run
+from plenish.wording import Sentences
 
 LIST = command("runs list", positional=("folder",))
 HEAVY = ("torch", "pandas", "matplotlib", "timm", "torchvision", "scipy")
@@ -113,8 +114,6 @@ def test_verbs_that_are_not_trainings_refuse_several_processes(
 def test_an_option_behind_the_verb_outdoes_the_same_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plenish import settings
-
     seen = []
 
     def look(folder: Path = Path()) -> None:
@@ -192,11 +191,14 @@ def test_wrong_values_are_refused_without_torch(words: str, sentence: str) -> No
 
 
 def test_sentences_are_not_joined_by_commas(capsys: pytest.CaptureFixture[str]) -> None:
-    cli._print({"caveats": ["Few groups.", "No val."], "parts": ["train", "test"]})
+    cli._print({"doubts": Sentences(["Few groups.", "No val."]), "parts": ["train", "test"]})
     said = capsys.readouterr().out
     assert ".," not in said
     assert said.count("•") == 2
     assert "train, test" in said
+    with settings.use(json=True):
+        cli._print({"doubts": Sentences(["Few groups."]), "none": Sentences()})
+    assert json.loads(capsys.readouterr().out) == {"doubts": ["Few groups."], "none": []}
 
 
 @pytest.mark.parametrize(

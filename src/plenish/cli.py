@@ -22,6 +22,7 @@ from plenish._version import __version__
 from plenish.configuration import option_name
 from plenish.errors import InputError, PlenishError, first_line, unknown
 from plenish.files import disk_sentence
+from plenish.wording import Sentences
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -84,8 +85,6 @@ VERBS: dict[str, tuple[str, str]] = {
 """Each verb's command, as a module of plenish.commands and a name in it, and its purpose."""
 _COMMON = {option_name(f.name): isinstance(f.default, bool) for f in dataclasses.fields(settings.Settings)}
 """Options of every verb, and whether each stands without a value; --config FILE is one more."""
-_SENTENCES = ("problems", "reasons", "remarks", "caveats", "messages")
-"""Keys of a result whose values are sentences, which are shown one below the other."""
 _PARALLEL = ("train generator", "train gan", "train autoencoder", "train classifier")
 """Verbs that several processes may do together."""
 
@@ -132,17 +131,14 @@ def _stop_like_ctrl_c() -> None:
 
 
 def _internal_error(error: Exception) -> int:
-    if isinstance(error, OSError) and (
-        sentence := disk_sentence(error, Path(str(error.filename or "the output")))
-    ):
+    is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    sentence = None
+    if isinstance(error, OSError):
+        sentence = disk_sentence(error, Path(str(error.filename or "the output")))
+    if not sentence and (is_memory or "allocate memory" in str(error)):
+        sentence = "out of memory; use a smaller --batch or image size."
+    if sentence:
         print(f"plenish: {sentence}", file=sys.stderr)
-        return 2
-    if (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "allocate memory" in str(error)
-    ):
-        print("plenish: out of memory; use a smaller --batch or image size.", file=sys.stderr)
         return 2
     with tempfile.NamedTemporaryFile("w", prefix="plenish-", suffix=".log", delete=False) as file:
         file.write(traceback.format_exc())
@@ -240,15 +236,14 @@ def _find_verb(arguments: list[str]) -> tuple[str, list[str]]:
         if len(words) >= count and name in VERBS:
             return name, arguments[count:]
     family = [name for name in VERBS if name.startswith(words[0] + " ")] if words else []
-    if family and (len(words) < 2 or arguments[1] in ("-h", "--help")):
-        if len(arguments) > 1 and arguments[1] in ("-h", "--help"):
-            print("\n".join(f"  plenish {name:<14} {VERBS[name][1]}" for name in family))
-            raise SystemExit(0)
-        raise InputError(
-            f"'plenish {words[0]}' needs one more word: {', '.join(n.split()[1] for n in family)}."
-        )
+    if family and arguments[1:2] in (["-h"], ["--help"]):
+        print("\n".join(f"  plenish {name:<14} {VERBS[name][1]}" for name in family))
+        raise SystemExit(0)
+    second = [name.split()[1] for name in family]
+    if family and len(words) < 2:
+        raise InputError(f"'plenish {words[0]}' needs one more word: {', '.join(second)}.")
     if family:
-        raise unknown(f"verb after '{words[0]}'", words[1], [name.split()[1] for name in family])
+        raise unknown(f"verb after '{words[0]}'", words[1], second)
     raise unknown("verb", words[0] if words else arguments[0], VERBS)
 
 
@@ -276,8 +271,7 @@ def _tables(content: Mapping[str, Any]) -> Iterator[Table]:
     for key, value in content.items():
         title = key.replace("_", " ")
         if not (isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value)):
-            listed = key in _SENTENCES and value
-            facts.add_row(title, "\n".join(f"• {text}" for text in value) if listed else _text(value))
+            facts.add_row(title, _text(value))
             continue
         columns = list(dict.fromkeys(column for row in value for column in row))
         if len(columns) > 9:
@@ -290,7 +284,9 @@ def _tables(content: Mapping[str, Any]) -> Iterator[Table]:
         for row in value:
             table.add_row(*(_text(row.get(column)) for column in columns))
         below.append(table)
-    yield from [facts] * bool(facts.row_count) + below
+    if facts.row_count:
+        yield facts
+    yield from below
 
 
 def _text(value: Any) -> str:
@@ -302,6 +298,8 @@ def _text(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "–"
+    if isinstance(value, Sentences):
+        return "\n".join(f"• {text}" for text in value) or "–"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_text, value)) or "–"
     return str(value)

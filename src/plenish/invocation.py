@@ -231,7 +231,7 @@ def record() -> dict[str, Any] | None:
     None where a function was called that is no command.
     """
     call = _current.get()
-    return call and {**call, "folder": str(Path.cwd())}
+    return None if call is None else {**call, "folder": str(Path.cwd())}
 
 
 __all__ = ["REQUIRED", "Command", "Parameter", "command", "fields_of", "record", "setting_words", "typed"]

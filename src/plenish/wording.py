@@ -10,6 +10,10 @@ from typing import Any, ClassVar
 _NAMED = 5
 
 
+class Sentences(list[str]):
+    """Sentences in a command's result, which a terminal shows one below the other."""
+
+
 def plural(n: int, noun: str) -> str:
     """`1 image`, `2 images`, `3 classes`."""
     if n == 1:

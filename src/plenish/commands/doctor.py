@@ -20,6 +20,7 @@ from plenish import files, settings
 from plenish.errors import CheckFailed, InputError, first_line
 from plenish.invocation import command
 from plenish.runs import versions
+from plenish.wording import Sentences
 
 SIZES = (32, 64, 128, 250)
 
@@ -73,7 +74,7 @@ class Checkup:
             f"Matrix product {MATRIX}³": [
                 {"in": key, "GFLOP/s": value} for key, value in found["matrix_gflops"].items()
             ],
-            "remarks": found["remarks"],
+            "remarks": Sentences(found["remarks"]),
         }
         return {title: value for title, value in shown.items() if value}
 

@@ -18,7 +18,7 @@ from plenish.errors import CheckFailed
 from plenish.invocation import command
 from plenish.report.pictures import choose
 from plenish.report.profile_page import profile_page
-from plenish.wording import agree, plural
+from plenish.wording import Sentences, agree, plural
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +50,8 @@ class Profile:
         }
         if c["phantom"]:
             facts["phantom"] = "this is a phantom, not tissue"
-        return facts | {
-            "problems": c["problems"],
-            "remarks": c["remarks"],
-            "report": str(self.path / "profile.html"),
-        }
+        told = {key: Sentences(c[key]) for key in ("problems", "remarks")}
+        return facts | told | {"report": str(self.path / "profile.html")}
 
 
 @command("profile")

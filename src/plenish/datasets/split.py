@@ -17,7 +17,7 @@ from plenish.datasets.partition import connected_units, partition
 from plenish.datasets.schema import PARTS
 from plenish.datasets.tables import split_table
 from plenish.errors import InputError
-from plenish.wording import Message, plural
+from plenish.wording import Message, Sentences, plural
 
 _BINS = 4
 """Quantile bins of each continuous label that the split keeps even."""
@@ -78,7 +78,7 @@ class SplitResult:
         }
         if first["stratified_by"] != "nothing":
             facts["largest deviation of a class share"] = f"{100 * worst:.2f} percentage points"
-        return facts | {"caveats": [str(caveat) for caveat in self.caveats]}
+        return facts | {"caveats": Sentences(map(str, self.caveats))}
 
 
 def split_dataset(

@@ -12,7 +12,7 @@ import numpy as np
 
 from plenish.metrics.resampling import Ints, unit_codes
 from plenish.metrics.words import percent
-from plenish.wording import Message, plural
+from plenish.wording import Message, Sentences, plural
 
 FEW_GROUPS, FEW_SEEDS, FEW_ROWS = 12, 5, 30
 """Fewer test groups, seeds and test images of a class than these are a caveat."""
@@ -169,9 +169,9 @@ class Caveat(Message):
     }  # fmt: skip
 
 
-def describe(caveats: Iterable[Mapping[str, Any]]) -> list[str]:
+def describe(caveats: Iterable[Mapping[str, Any]]) -> Sentences:
     """The caveats of a result file in words."""
-    return [str(Caveat(**caveat)) for caveat in caveats]
+    return Sentences(str(Caveat(**caveat)) for caveat in caveats)
 
 
 def about_groups(units: int, *, intervals: bool) -> list[Caveat]:

@@ -15,6 +15,7 @@ from plenish import files
 from plenish.configuration import option
 from plenish.errors import InputError
 from plenish.slides.remarks import Remark
+from plenish.wording import Sentences
 
 TISSUE = (0, 140, 60)
 TILE = (0, 0, 0)
@@ -71,7 +72,7 @@ class Picture:
 
     def summary(self) -> dict[str, Any]:
         """JSON-able form."""
-        return {**self.facts, "remarks": [str(remark) for remark in self.remarks]}
+        return {**self.facts, "remarks": Sentences(map(str, self.remarks))}
 
 
 class Canvas:

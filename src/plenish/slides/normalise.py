@@ -22,6 +22,7 @@ from plenish.slides.planning import Plan
 from plenish.slides.reader import Slide
 from plenish.slides.remarks import Remark
 from plenish.slides.stain import Fit, Macenko, Method, Reinhard, Unmeasurable, augment, average, fit, restain
+from plenish.wording import Sentences
 
 Change = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 _TILES = 200
@@ -52,7 +53,7 @@ class Normalised:
     def summary(self) -> dict[str, Any]:
         """The Dataset's facts and the fit; JSON-able."""
         shown = {key: value for key, value in self.stain.items() if key != "sources"}
-        return self.dataset.summary() | {"stain": shown, "remarks": [str(remark) for remark in self.remarks]}
+        return self.dataset.summary() | {"stain": shown, "remarks": Sentences(map(str, self.remarks))}
 
 
 @dataclasses.dataclass(frozen=True)

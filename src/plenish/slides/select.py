@@ -25,6 +25,7 @@ from plenish.slides.reader import open_slide, require_libraries
 from plenish.slides.remarks import Remark
 from plenish.slides.slide_list import SLIDE_COLUMNS, list_slides
 from plenish.slides.tiling_config import LabelRules, TableOptions
+from plenish.wording import Sentences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Selection:
         return facts | {
             "slides": [{key: value for key, value in row.items() if key != "path"} for row in self.rows],
             "without_rank": [dict(row) for row in self.unused],
-            "remarks": [str(remark) for remark in self.remarks],
+            "remarks": Sentences(map(str, self.remarks)),
         }  # fmt: skip
 
 

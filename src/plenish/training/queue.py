@@ -21,6 +21,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.progress import warn
 from plenish.runs import Run
+from plenish.wording import Sentences
 
 RESULTS, FAILURES = "results.csv", "failures.json"
 _COLUMNS = (
@@ -53,7 +54,7 @@ class Queue:
         """The same for a terminal, which has room for some columns."""
         left_out = {"epoch", "val_ssim", "parameters", "images_per_s", "message"}
         rows = [{key: row[key] for key in _COLUMNS if key not in left_out} for row in self.rows]
-        messages = [f"{row['variant']}: {row['message']}" for row in self.rows if row["message"]]
+        messages = Sentences(f"{row['variant']}: {row['message']}" for row in self.rows if row["message"])
         shown = {"variants, by their error on val": rows, "table": str(self.path / RESULTS)}
         return shown | ({"messages": messages} if messages else {})
 
