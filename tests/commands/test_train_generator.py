@@ -14,9 +14,11 @@ from plenish.configuration import build_config
 from plenish.errors import InputError
 from plenish.networks.gan import network_config
 from plenish.recipes import load_recipe, recipe_names
+from plenish.runs import Run
 from plenish.training.gan.health import Limits
 from plenish.training.gan.method import Adversarial
 from plenish.training.generator import Schedule
+from plenish.training.trainer import Stopped
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if load_recipe(name).kind == "generator"])
@@ -188,6 +190,42 @@ def test_prolonging_interrupted_before_it_began_is_done_by_the_same_command(
 
 def interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_an_existing_run_is_scored_only_when_it_is_trained_on(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, tiny = stripes(n=60), {"batch": 10, "width": 4, "options": ["schedule.validate=8"]}
+    run, prepared = train_gan(data.path, tmp_path / "run", kimg=0.1, **tiny), []
+
+    def prepare(*_: object) -> None:
+        prepared.append(True)
+        with pytest.raises(InputError, match="being worked on"), run.lock():
+            pass
+
+    monkeypatch.setattr("plenish.metrics.validation.validator_of", prepare)
+    with pytest.raises(InputError, match="another configuration"):
+        train_gan(data.path, run.path, kimg=0.1, **(tiny | {"batch": 12}))
+    train_gan(data.path, run.path, kimg=0.05, **tiny)
+    assert not prepared
+    train_gan(data.path, run.path, kimg=0.2, **tiny)
+    assert prepared == [True]
+
+
+@pytest.mark.parametrize(
+    ("error", "reported"), [(Stopped, True), (KeyboardInterrupt, False), (MemoryError, False)]
+)
+def test_a_report_is_written_where_the_training_ended_by_itself_or_was_stopped(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], reported: bool
+) -> None:
+    def train(task: object, run: Run, **_: object) -> None:
+        run.update_status(state="interrupted")
+        raise error
+
+    monkeypatch.setattr("plenish.training.generator.train_generator", train)
+    with pytest.raises(error):
+        train_gan(stripes().path, tmp_path / "run", validation=False, batch=10, width=4)
+    assert (tmp_path / "run" / "report.html").exists() == reported
 
 
 def test_a_finished_run_is_asked_for_other_arithmetic(stripes, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from plenish import settings
 from plenish.commands.request import completed, request_hash, training
 from plenish.configuration import option, option_names, overrides
 from plenish.datasets.dataset import Dataset, Subset
@@ -17,6 +16,7 @@ from plenish.invocation import command
 from plenish.progress import say
 from plenish.recipes import AUTO, SECTIONS, Recipe, auto, family_recipe, load_recipe
 from plenish.runs import Run
+from plenish.wording import Sentences
 
 if TYPE_CHECKING:
     from plenish.training.gan.trial import Trial
@@ -154,13 +154,14 @@ def _train(
     from plenish.metrics.validation import validator_of
     from plenish.report.build import write_own_report
     from plenish.training.generator import CHANGEABLE, learner_class, plan_task, train_generator
+    from plenish.training.trainer import Stopped
 
     dataset, learner = subset.dataset, learner_class(recipe.family)
     task = plan_task(recipe.family, recipe.sections, changes, subset, how.conditional, OPTIONS)
     learner.check(task, changes)
     if how.dry_run:
         trial = learner.try_out(task)
-        reasons = {"reasons": list(recipe.choice["reasons"])} if recipe.choice else {}
+        reasons = {"reasons": Sentences(recipe.choice["reasons"])} if recipe.choice else {}
         return dataclasses.replace(trial, facts={"recipe": recipe.name, **reasons, **trial.facts})
     parts = {name: dataclasses.asdict(section) for name, section in task.sections.items()}
     config = {
@@ -169,10 +170,11 @@ def _train(
         "validation": how.validation, **({"auto": dict(recipe.choice)} if recipe.choice else {}),
     }  # fmt: skip
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
-    if not (path / "config.json").exists():
+    is_new, validator = not (path / "config.json").exists(), None
+    if is_new:
         learner.check_memory(task)
-    # What cannot be scored is refused before a Run is made.
-    validator = validator_of(dataset, subset.split_name) if how.validation else None
+    if is_new and how.validation:  # What cannot be scored is refused before a Run is made.
+        validator = validator_of(dataset, subset.split_name)
     run = Run.open_or_create(
         path, "generator", config, data=provenance, seed=how.seed, may_change=CHANGEABLE, typed=OPTIONS
     )
@@ -180,9 +182,12 @@ def _train(
         return run
 
     with training(run, request):
+        if how.validation and not is_new:
+            validator = validator_of(dataset, subset.split_name)
         try:
             train_generator(dataclasses.replace(task, validator=validator), run, retry=how.retry)
-        finally:
-            if settings.is_first_process() and run.status["state"] in ("complete", "interrupted"):
-                write_own_report(run.path, "run")
+        except Stopped:
+            write_own_report(run.path, "run")
+            raise
+        write_own_report(run.path, "run")
     return run
