@@ -49,7 +49,7 @@ class Result:
     items: list[Rejection | tuple[str, bool, bool, int]]
 
 
-class Files(contextlib.ExitStack):
+class Source(contextlib.ExitStack):
     """Files of a folder, or members of a zip archive, which stays open: listing a large one takes long."""
 
     def __init__(self, root: str) -> None:
@@ -87,11 +87,11 @@ class Files(contextlib.ExitStack):
             return True
 
 
-class Decoder(Files):
+class Decoder(Source):
     """Decodes the images of tasks and makes them fit."""
 
     def __init__(self, root: str, shape: Shape) -> None:
-        """Open the archive, as `Files` does; every image becomes `shape`."""
+        """Open the archive, as `Source` does; every image becomes `shape`."""
         super().__init__(root)
         self._shape = shape
 

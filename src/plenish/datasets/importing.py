@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from plenish import files, settings, sizes
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.decoding import Files, decode_all
+from plenish.datasets.decoding import Source, decode_all
 from plenish.datasets.images import RESIZER, Fit, Shape
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import PARTS
@@ -210,7 +210,7 @@ def _writer(
 def _find_channels(listing: Listing) -> int:
     """1 if no image has colours by its header. A few are looked at first: most sources have colours."""
     probes = np.linspace(0, len(listing) - 1, min(_PROBES, len(listing))).astype(int)
-    with Files(listing.root) as source:
+    with Source(listing.root) as source:
         rows = itertools.chain(probes, range(len(listing)))
         return 1 if all(source.is_grey(listing.refs[i]) for i in rows) else 3
 
