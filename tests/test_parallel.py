@@ -204,9 +204,11 @@ def test_an_interrupt_from_the_keyboard_does_not_reach_the_workers(jobs: ModuleT
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
 from plenish.parallel import executor
 import some_jobs
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell's background jobs ignore it.
 
 def endless():
     while True:
