@@ -81,6 +81,15 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Let a library that cannot read a file say so in a sentence: InputError."""
+    try:
+        yield
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path} is damaged ({first_line(error)}); restore it or make it again.") from None
+
+
 def read_yaml(path: Path, name: str) -> Any:
     """Read a YAML file; InputError, which calls it by `name`, when it cannot be read."""
     import yaml

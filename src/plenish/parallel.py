@@ -345,6 +345,3 @@ def _read(pipe: IO[bytes], size: int) -> memoryview:
     if pipe.readinto(data) != size:  # type: ignore[attr-defined]
         raise EOFError
     return data
-
-
-__all__ = ["Executor", "Halving", "WorkerLost", "available_cores", "default_workers", "executor", "serve"]

@@ -179,7 +179,7 @@ def test_no_pickle_is_ever_read(stripes) -> None:
     data = stripes()
     data.add_array("z", np.zeros((60, 1)), {})
     np.save(data.path / "arrays" / "z.npy", np.array([object()]), allow_pickle=True)
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(InputError, match="allow_pickle"):
         data.array("z")
 
 
@@ -254,3 +254,12 @@ def test_verify_notices_altered_pixels_and_tables(tmp_path: Path) -> None:
     _rewrite_table(data.path)
     with pytest.raises(InputError, match=r"samples\.parquet"):
         Dataset.open(data.path).verify()
+
+
+def test_a_damaged_split_or_array_is_told(stripes) -> None:
+    data = stripes()
+    data.add_array("z", np.zeros((len(data), 2), np.float32), {})
+    for path, read in (("splits/default.parquet", data.split), ("arrays/z.npy", lambda: data.array("z"))):
+        (data.path / path).write_bytes(b"x")
+        with pytest.raises(InputError, match=path):
+            read()

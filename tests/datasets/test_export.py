@@ -326,3 +326,11 @@ def test_refusals(tmp_path):
     with pytest.raises(InputError, match="WebDataset"):
         import_dataset(tmp_path / "out", tmp_path / "again")
     assert not (tmp_path / "again").exists()
+
+
+def test_a_damaged_table_of_an_export_is_refused(stripes, tmp_path):
+    export_dataset(stripes().path, tmp_path / "out")
+    (tmp_path / "out" / "metadata.parquet").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"metadata\.parquet is damaged"):
+        import_dataset(tmp_path / "out", tmp_path / "again")
+    assert not (tmp_path / "again").exists()

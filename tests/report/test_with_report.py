@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,14 @@ def test_a_missing_drawing_library_costs_the_report_alone(
     result = with_report(ScoreResult(tmp_path, {"seed": 3}), "score")
     assert (result.content, result.report) == ({"seed": 3}, None)
     assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_an_interrupt_while_the_report_is_written_says_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(folder: Path, kind: str) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("plenish.report.build.write_own_report", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=re.escape(str(tmp_path))):
+        with_report(ScoreResult(tmp_path, {}), "score")

@@ -266,7 +266,8 @@ class Dataset:
             if self.split_names():
                 raise unknown("split", name, self.split_names())
             raise InputError(f"{self.path} has no split yet; make one with 'plenish split {self.path}'.")
-        table = pq.read_table(path)
+        with files.reading(path):
+            table = pq.read_table(path)
         manifest = files.read_json(path.with_suffix(".json"))
         ids, parts = table["id"].to_pylist(), table["part"].to_pylist()
         if split_table(ids, parts, {})[1]["hash"] != manifest.get("hash") or ids != self.column("id"):
@@ -368,8 +369,8 @@ class Dataset:
         path = self.path / "arrays" / f"{name}.npy"
         if not path.is_file():
             raise unknown("array", name, self.array_names())
-        loaded: NDArray[Any] = np.load(path, allow_pickle=False)
-        return loaded
+        with files.reading(path):
+            return np.asarray(np.load(path, allow_pickle=False))
 
     def array_manifest(self, name: str) -> dict[str, Any]:
         """What an array holds: which space, which model."""

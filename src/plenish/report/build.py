@@ -100,6 +100,8 @@ def with_report(result: Result, kind: Literal["score", "study"]) -> Result:
     """A result with its report written beside it; where a drawing library is missing, the result alone."""
     try:
         return dataclasses.replace(result, report=write_own_report(result.path, kind))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{result.path} lacks its report; 'plenish report' makes one") from None
     except ImportError as error:
         warn(f"the report could not be written ({error}); {result.path} has the result without it.")
         return result

@@ -46,7 +46,8 @@ def cell_paths(folder: Path, arm: str, seed: int) -> tuple[Path, Path]:
 def load_cell(folder: Path, arm: str, seed: int) -> Cell:
     """Read a finished cell."""
     record, table = cell_paths(folder, arm, seed)
-    return Cell(files.read_json(record), pd.read_parquet(table))
+    with files.reading(table):
+        return Cell(files.read_json(record), pd.read_parquet(table))
 
 
 def matched_positions(codes: Ints, like: Ints, dose: float, *key: Any) -> Ints:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from plenish import files
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.sources import archive, npz, tree
 from plenish.datasets.sources.listing import Listing, shown
@@ -36,13 +37,13 @@ def find(source: Path) -> Listing | None:
     ours.
 
     Raises:
-        InputError: the sidecar does not fit the images in the same folder.
+        InputError: the sidecar is damaged, or does not fit the images in the same folder.
     """
     folder = source if source.is_dir() else source.parent
-    try:
-        found = (pq.read_schema(folder / NAME).metadata or {}).get(KEY)
-    except (OSError, ValueError):
+    if not (folder / NAME).is_file():
         return None
+    with files.reading(folder / NAME):
+        found = (pq.read_schema(folder / NAME).metadata or {}).get(KEY)
     if found is None:
         return None
     about: dict[str, Any] = json.loads(found)
