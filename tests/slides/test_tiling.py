@@ -280,7 +280,7 @@ def test_a_tiling_stopped_while_it_planned_goes_on_and_ends_the_same(
     kept = {path.name for path in (out.with_name("out.partial") / "plans").iterdir()}
     assert kept == {"00000.npz", "00001.json", "00002.npz", "modified.json"}
     tile_slides(tmp_path / "s", out, **common)
-    assert planned[4:] == ["b", "d"]  # A slide that was rejected may have been mended.
+    assert planned[4:] == ["b", "d"]  # A slide that was rejected may have been repaired.
     assert files_of(out) == files_of(tmp_path / "whole" / "out")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+from plenish import settings
 
 _REFERENCE: contextvars.ContextVar[bool] = contextvars.ContextVar("reference operators", default=False)
 
@@ -14,11 +15,6 @@ def uses_reference_operators() -> bool:
     return _REFERENCE.get()
 
 
-@contextlib.contextmanager
-def reference_operators() -> Iterator[None]:
-    """Within the block, layers use PyTorch's own operators."""
-    token = _REFERENCE.set(True)
-    try:
-        yield
-    finally:
-        _REFERENCE.reset(token)
+def reference_operators() -> AbstractContextManager[None]:
+    """Within a `with` block, layers use PyTorch's own operators."""
+    return settings.holding(_REFERENCE, True)

@@ -8,8 +8,7 @@ of times.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from plenish import settings
 from plenish.errors import first_line
 from plenish.networks.layers import linear_map
 
@@ -54,23 +54,14 @@ def number_of_parts() -> int:
     return _SHARE.get().parts
 
 
-@contextlib.contextmanager
-def _within(share: Share) -> Iterator[None]:
-    token = _SHARE.set(share)
-    try:
-        yield
-    finally:
-        _SHARE.reset(token)
-
-
 def sharing(rank: int, world: int) -> AbstractContextManager[None]:
     """Let batches within the block be this process's slices of whole ones."""
-    return _within(Share(rank, world))
+    return settings.holding(_SHARE, Share(rank, world))
 
 
 def parts(number: int) -> AbstractContextManager[None]:
     """Let batches within the block be so many batches in a row."""
-    return _within(_SHARE.get()._replace(parts=number))
+    return settings.holding(_SHARE, _SHARE.get()._replace(parts=number))
 
 
 # Sums over the processes
