@@ -263,3 +263,7 @@ def test_a_damaged_split_or_array_is_told(stripes) -> None:
         (data.path / path).write_bytes(b"x")
         with pytest.raises(InputError, match=path):
             read()
+    (data.path / "samples.parquet").write_bytes(b"x")
+    for read in (lambda: Dataset.open(data.path).table, lambda: Dataset.open(data.path).column("label")):
+        with pytest.raises(InputError, match=r"samples\.parquet is damaged"):
+            read()

@@ -18,13 +18,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from plenish import files
 from plenish.datasets.pixels import RawShards, chunks, shard_length
 from plenish.datasets.schema import PARTS, Manifest, Part
-from plenish.datasets.tables import save_array, save_split, split_table
+from plenish.datasets.tables import read_parquet, save_array, save_split, split_table
 from plenish.errors import InputError, unknown
 from plenish.progress import progress, warn
 from plenish.wording import plural
@@ -180,7 +179,8 @@ class Dataset:
     @functools.cached_property
     def table(self) -> pd.DataFrame:
         """samples.parquet, one row an image."""
-        table = pd.read_parquet(self.path / "samples.parquet")
+        with files.reading(self.path / "samples.parquet"):
+            table = pd.read_parquet(self.path / "samples.parquet")
         if len(table) != len(self):
             raise InputError(
                 f"{self.path / 'samples.parquet'} has {plural(len(table), 'row')} for "
@@ -222,7 +222,7 @@ class Dataset:
 
     def column(self, name: str) -> list[Any]:
         """One column of the table, read by itself: the whole table of a large Dataset is large."""
-        values: list[Any] = pq.read_table(self.path / "samples.parquet", columns=[name]).column(0).to_pylist()
+        values: list[Any] = read_parquet(self.path / "samples.parquet", [name]).column(0).to_pylist()
         return values
 
     @functools.cached_property
@@ -266,8 +266,7 @@ class Dataset:
             if self.split_names():
                 raise unknown("split", name, self.split_names())
             raise InputError(f"{self.path} has no split yet; make one with 'plenish split {self.path}'.")
-        with files.reading(path):
-            table = pq.read_table(path)
+        table = read_parquet(path)
         manifest = files.read_json(path.with_suffix(".json"))
         ids, parts = table["id"].to_pylist(), table["part"].to_pylist()
         if split_table(ids, parts, {})[1]["hash"] != manifest.get("hash") or ids != self.column("id"):

@@ -23,6 +23,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.datasets.images import encode_png
 from plenish.datasets.schema import PARTS
 from plenish.datasets.sources import sidecar
+from plenish.datasets.tables import read_parquet
 from plenish.errors import InputError, unknown
 from plenish.progress import progress, say
 
@@ -137,7 +138,7 @@ def _job(dataset: Dataset, part: str, split: str) -> _Job:
         parts = frozen.part_of.tolist()
         if "test" in parts:
             dataset.part("test", split, purpose="export")  # Its reading is counted.
-    table = pq.read_table(dataset.path / "samples.parquet").take(pa.array(rows))
+    table = read_parquet(dataset.path / "samples.parquet").take(pa.array(rows))
     return _Job(dataset, rows, parts, table.replace_schema_metadata(None))
 
 

@@ -57,6 +57,12 @@ def _texts(values: Sequence[Any]) -> pa.Array:
     return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A table that Plenish wrote, or some of its columns; InputError where the file is damaged."""
+    with files.reading(path):
+        return pq.read_table(path, columns=columns)
+
+
 def open_rows(parts: Sequence[Path]) -> ds.Dataset:
     """The shards' rows as one table.
 

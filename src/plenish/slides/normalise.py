@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from plenish.configuration import option
 from plenish.datasets.dataset import Dataset, Split
+from plenish.datasets.tables import read_parquet
 from plenish.datasets.writer import CORE_COLUMNS, DatasetWriter
 from plenish.errors import InputError
 from plenish.progress import progress
@@ -247,7 +247,7 @@ def _some(rows: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
 
 def _write_tiles(writer: DatasetWriter, dataset: Dataset, change: Change) -> None:
     """Change all tiles and write them with their rows."""
-    table = pq.read_table(dataset.path / "samples.parquet").drop_columns(["sha256"])
+    table = read_parquet(dataset.path / "samples.parquet").drop_columns(["sha256"])
     writer.types = {field.name: field.type for field in table.schema if field.name not in CORE_COLUMNS}
     step = max(1, min(256, _BATCH_BYTES // (3 * dataset.size**2)))
     with progress("normalise", len(dataset), done=writer.skip) as bar:

@@ -22,6 +22,7 @@ from plenish.datasets.schema import LabelSchema
 from plenish.datasets.sources import archive, npz, tree
 from plenish.datasets.sources.listing import Listing, shown
 from plenish.datasets.sources.pieces import interleaved
+from plenish.datasets.tables import read_parquet
 from plenish.errors import InputError
 from plenish.wording import plural
 
@@ -63,7 +64,7 @@ def find(source: Path) -> Listing | None:
 
 
 def _restore(folder: Path, about: dict[str, Any], archive: str | None) -> Listing:
-    table = pq.read_table(folder / NAME)
+    table = read_parquet(folder / NAME)
     names = table.column("file_name").to_pylist()
     if any(name.startswith("/") or ".." in name.split("/") for name in names):
         raise InputError(f"{folder / NAME} names files outside {folder}; do not trust this folder.")
