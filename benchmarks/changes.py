@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import os
 import statistics
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import torch
 
 from benchmarks.baseline import random_batch
 from benchmarks.gan_step import SHOWN, At, OurStep, comparable, method_of
-from benchmarks.race import describe_machine, matrix_product, timed
+from benchmarks.race import describe_machine, matrix_product, publish, timed
 from plenish import settings
 from plenish.datasets.schema import LabelSchema
 from plenish.networks import shared_batch
@@ -127,9 +126,7 @@ def main() -> None:
             for name, seconds in taken.items()
         },
     }  # fmt: skip
-    print(json.dumps(result, indent=1))
-    if asked.out:
-        asked.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    publish(result, asked.out)
 
 
 if __name__ == "__main__":

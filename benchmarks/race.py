@@ -8,6 +8,7 @@ whatever a faster step leaves out.
 from __future__ import annotations
 
 import dataclasses
+import json
 import resource
 import statistics
 import tempfile
@@ -205,3 +206,11 @@ def describe_machine(engine: Engine) -> dict[str, Any]:
     flags = [flag for flag in facts["instructions"] if flag.endswith("bf16")]
     cpu = f"{facts['model']} ({', '.join(flags)})" if flags else str(facts["model"])
     return {**engine.describe(), "cpu": cpu, "torch": torch.__version__}
+
+
+def publish(result: dict[str, Any], out: Path | None) -> None:
+    """Print a result as JSON, and write it to a file where one is given."""
+    text = json.dumps(result, indent=1)
+    print(text)
+    if out is not None:
+        out.write_text(text + "\n", encoding="utf-8")

@@ -11,7 +11,6 @@ unconditional, without lazy penalties.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch
 from torch.nn.functional import softplus
 
 from benchmarks.gan_step import OurStep
-from benchmarks.race import count_flops, describe_machine, race, turn
+from benchmarks.race import count_flops, describe_machine, publish, race, turn
 from plenish.networks.gan import network_config
 from plenish.training.engine import Engine
 from plenish.training.gan.method import Adversarial, Method
@@ -80,9 +79,7 @@ def main() -> None:
         "parameters_ours": sum(p.numel() for n in (ours.state.g, ours.state.d) for p in n.parameters()),
         **race(lambda: turn(theirs, engine), ours, flops, BATCH, engine, asked.rounds),
     }  # fmt: skip
-    print(json.dumps(result, indent=1))
-    if asked.out:
-        asked.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    publish(result, asked.out)
 
 
 if __name__ == "__main__":
