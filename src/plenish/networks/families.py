@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 GROUP = "plenish.families"
 OF_THE_DATA = ("size", "channels", "labels")  # what follows from the training data and is no option
+GANS = ("dcgan", "progan", "r3gan", "sagan", "stylegan2", "vanilla", "wgan-gp")
 BUILT_IN = {
-    name: EntryPoint(name, f"plenish.networks.gan.{name.replace('-', '_')}:FAMILY", GROUP)
-    for name in ("dcgan", "progan", "r3gan", "sagan", "stylegan2", "vanilla", "wgan-gp")
-}
+    name: EntryPoint(name, f"plenish.networks.gan.{name.replace('-', '_')}:FAMILY", GROUP) for name in GANS
+} | {"flow": EntryPoint("flow", "plenish.networks.flow:FAMILY", GROUP)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,11 @@ from typing import Any
 
 from plenish import files
 from plenish.errors import InputError, unknown
-from plenish.networks.families import BUILT_IN
+from plenish.networks.families import GANS
 
 SECTIONS = ("network", "adversarial", "penalty", "augment", "growth", "schedule", "limits")
 """What a recipe sets: the networks, the parts of the training method, its length, and when it has failed."""
+FLOW_SECTIONS = ("network", "training", "augment", "schedule")
 KINDS: dict[str, tuple[str, ...]] = {
     "generator": SECTIONS,
     "autoencoder": ("network", "training", "schedule"),
@@ -127,8 +128,10 @@ def _read_recipe(path: Path) -> Recipe:
 
 def family_sections(family: str) -> tuple[str, ...]:
     """Sections of recipes for a family; those of another package are asked for."""
-    if family in BUILT_IN:
+    if family in GANS:
         return SECTIONS
+    if family == "flow":
+        return FLOW_SECTIONS
     from plenish.training.generator import learner_class  # Needs torch, which recipes of Plenish do not.
 
     return "network", *learner_class(family).sections, "schedule"

@@ -176,16 +176,35 @@ def augment(x: Tensor, settings: Augment, p: Tensor, rng: torch.Generator) -> Te
     with torch.autocast(x.device.type, enabled=False):
         # Three channels: a contiguous copy is cheap, and resampling and products are faster on it.
         out = (x if x.dtype == torch.float64 else x.float()).contiguous()
-        n, _, size, _ = out.shape
         if settings.ada:
-            affine, moved = geometry(n, size, policy, p, rng)
-            shifted = _Resample.apply(out, _grid(affine.to(out.dtype), size), "bilinear", "reflection")
-            out = torch.where(moved[:, None, None, None], shifted, out)
-            out = _recolour(out, *colour(n, policy, p, rng))
+            out, _ = vary(out, policy, p, rng)
         for name, change in DIFFAUGMENTS.items():
             if name in names:
                 out = change(out, policy, rng)
         return out.contiguous(memory_format=torch.channels_last)
+
+
+def vary(x: Tensor, policy: Policy, p: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Change each image with ADA's moves and colours.
+
+    Args:
+        x: N×C×H×W in [-1, 1], contiguous.
+        policy: which changes suit the images.
+        p: probability of each, 0-dim.
+        rng: source of every draw.
+
+    Returns:
+        The images, not clipped, and N×18 numbers that say how each was changed, 0 where not: what the affine
+        map, the colour matrix and its offset add to the identity.
+    """
+    n, _, size, _ = x.shape
+    affine, moved = geometry(n, size, policy, p, rng)
+    shifted = _Resample.apply(x, _grid(affine.to(x.dtype), size), "bilinear", "reflection")
+    out = torch.where(moved[:, None, None, None], shifted, x)
+    matrix, offset = colour(n, policy, p, rng)
+    identity = [torch.eye(rows, columns, device=x.device) for rows, columns in ((2, 3), (3, 3))]
+    changes = torch.cat([(affine - identity[0]).flatten(1), (matrix - identity[1]).flatten(1), offset], 1)
+    return _recolour(out, matrix, offset), changes
 
 
 def _rotation(cos: Tensor, sin: Tensor) -> Tensor:

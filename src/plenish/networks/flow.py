@@ -1,0 +1,338 @@
+"""Flow matching: a U-Net predicts the velocity that carries noise to images along straight lines.
+
+x_t = (1 − t)·z + t·x with z ~ N(0, 1); the network predicts E[x − z | x_t], and an image is the end of the
+ordinary differential equation dx = v(x, t) dt that starts at z (Lipman et al., ICLR 2023, arXiv 2210.02747;
+Liu et al., ICLR 2023, arXiv 2209.03003). The same equation run backwards gives the z of an image.
+
+The U-Net works on blocks of patch×patch pixels laid out as channels, since maps of three channels at full
+size are what a CPU is slowest at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plenish.configuration import check_fields, option
+from plenish.errors import InputError, unknown
+from plenish.networks.families import Family
+from plenish.networks.sampler import Sampler, SamplerConfig
+
+SOLVERS = ("heun", "euler")
+CONDITIONS = 18
+"""Numbers that describe how an image was changed: of an affine map 6, a colour matrix 9, an offset 3."""
+_GROUPS = 8
+_FREQUENCIES = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowConfig(SamplerConfig):
+    """A velocity network.
+
+    Attributes:
+        width: feature maps at the highest resolution inside, a multiple of 8; each level has twice as many.
+        max_width: most feature maps at any level.
+        patch: side of the blocks of pixels that are laid out as channels; 1 works on pixels.
+        levels: resolutions inside, each half of the one before.
+        blocks: residual blocks a level, on the way down and again on the way up.
+        attention: maps of at most this side get self-attention; 0 for none.
+        dropout: share of activations dropped in training.
+        augmented: whether the network is told how a training image was changed.
+    """
+
+    width: int = option(64, least=8)
+    max_width: int = option(256, least=8)
+    patch: int = option(2, least=1)
+    levels: int = option(3, least=1)
+    blocks: int = option(1, least=1)
+    attention: int = option(0, least=0)
+    dropout: float = option(0.0, least=0, below=1)
+    augmented: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fields(self, "network")
+        for name in ("width", "max_width"):
+            if getattr(self, name) % _GROUPS:
+                raise InputError(f"network.{name} is a multiple of {_GROUPS}, not {getattr(self, name)}.")
+        step = self.patch << (self.levels - 1)
+        if self.size % step:
+            raise InputError(
+                f"A flow with network.patch {self.patch} and network.levels {self.levels} makes images whose "
+                f"side is a multiple of {step}, not {self.size} px; set these two smaller, or import the "
+                f"data at --size {max(step, self.size // step * step)}."
+            )
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Feature maps of each level, from the highest resolution down."""
+        return tuple(min(self.width << level, self.max_width) for level in range(self.levels))
+
+
+class _Block(nn.Module):
+    """Two 3×3 convolutions beside a shortcut; the condition scales and shifts what the second one reads."""
+
+    def __init__(self, width_in: int, width: int, condition: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(_GROUPS, width_in)
+        self.conv1 = nn.Conv2d(width_in, width, 3, padding=1)
+        self.modulation = nn.Linear(condition, 2 * width)
+        self.norm2 = nn.GroupNorm(_GROUPS, width, affine=False)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.shortcut = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """N×C×H×W and N×E → N×width×H×W."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        scale, shift = self.modulation(condition)[:, :, None, None].chunk(2, 1)
+        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        out: Tensor = self.shortcut(x) + self.conv2(self.dropout(F.silu(h)))
+        return out
+
+
+class _SelfAttention(nn.Module):
+    """Attention over the positions of a map, beside a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = max(1, width // 64)
+        self.norm = nn.GroupNorm(_GROUPS, width)
+        self.inputs = nn.Conv2d(width, 3 * width, 1)
+        self.output = nn.Conv2d(width, width, 1)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N×C×H×W → the same shape."""
+        n, _, height, width = x.shape
+        parts = self.inputs(self.norm(x)).flatten(2).view(n, 3, self.heads, -1, height * width)
+        query, key, value = parts.transpose(3, 4).unbind(1)
+        seen = F.scaled_dot_product_attention(query, key, value).transpose(2, 3)
+        out: Tensor = x + self.output(seen.reshape(n, -1, height, width))
+        return out
+
+
+class _Level(nn.Module):
+    """The blocks of one resolution, on the way down or up."""
+
+    def __init__(self, width_in: int, width: int, config: FlowConfig, condition: int, side: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            _Block(width if number else width_in, width, condition, config.dropout)
+            for number in range(config.blocks)
+        )
+        attends = side <= config.attention
+        self.attention = nn.ModuleList(_SelfAttention(width) for _ in range(config.blocks if attends else 0))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """N×C×H×W and N×E → N×width×H×W."""
+        for number, block in enumerate(self.blocks):
+            x = block(x, condition)
+            if self.attention:
+                x = self.attention[number](x)
+        return x
+
+
+class Flow(Sampler):
+    """A velocity network, and images by solving its differential equation."""
+
+    config: FlowConfig
+    sample_options: ClassVar[Mapping[str, Any]] = {"steps": 20, "solver": "heun", "guidance": 1.0}
+
+    def __init__(self, config: FlowConfig) -> None:
+        """Build the U-Net."""
+        super().__init__(config)
+        widths, pixels = config.widths, config.channels * config.patch**2
+        side, condition = config.size // config.patch, 4 * config.width
+        self.time = nn.Sequential(
+            nn.Linear(2 * _FREQUENCIES, condition), nn.SiLU(), nn.Linear(condition, condition)
+        )
+        if config.labels.width:
+            self.label = nn.Linear(config.labels.width, condition, bias=False)
+            self.unlabelled = nn.Parameter(torch.zeros(condition))
+        if config.augmented:
+            self.augmentation = nn.Linear(CONDITIONS, condition, bias=False)
+        self.first = nn.Conv2d(pixels, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(
+            _Level(widths[max(level - 1, 0)], width, config, condition, side >> level)
+            for level, width in enumerate(widths)
+        )
+        self.middle = _Block(widths[-1], widths[-1], condition, config.dropout)
+        self.up = nn.ModuleList(
+            _Level(widths[min(level + 1, config.levels - 1)] + width, width, config, condition, side >> level)
+            for level, width in reversed(list(enumerate(widths)))
+        )
+        self.last_norm = nn.GroupNorm(_GROUPS, widths[0])
+        self.last = nn.Conv2d(widths[0], pixels, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(
+        self, x: Tensor, t: Tensor, y: Tensor | None = None, *, labelled: Tensor | None = None,
+        augmentation: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Predict velocities.
+
+        Args:
+            x: points of the paths, N×C×H×W.
+            t: their times, N, from 0 (noise) to 1 (image).
+            y: labels N×K; None without labels, or for the velocity of images of any label.
+            labelled: of which images the label is told, N bool; None for all.
+            augmentation: how the images were changed, N×18, zeros where not; None for not at all.
+
+        Returns:
+            N×C×H×W.
+        """
+        condition = self.condition(t, y, labelled, augmentation)
+        h = self.first(F.pixel_unshuffle(x, self.config.patch))
+        skips = []
+        for level, down in enumerate(self.down):
+            h = down(F.avg_pool2d(h, 2) if level else h, condition)
+            skips.append(h)
+        h = self.middle(h, condition)
+        for level, up in enumerate(self.up):
+            h = F.interpolate(h, scale_factor=2.0) if level else h
+            h = up(torch.cat([h, skips.pop()], 1), condition)
+        out = self.last(F.silu(self.last_norm(h)))
+        return F.pixel_shuffle(out, self.config.patch)
+
+    def condition(
+        self, t: Tensor, y: Tensor | None, labelled: Tensor | None, augmentation: Tensor | None
+    ) -> Tensor:
+        """What steers the blocks, N×E: time, label and augmentation."""
+        frequencies = torch.exp(torch.linspace(0, -math.log(10_000), _FREQUENCIES, device=t.device))
+        angles = 1000 * t[:, None] * frequencies
+        condition: Tensor = self.time(torch.cat([angles.cos(), angles.sin()], 1))
+        if self.labels.width:
+            told = self.unlabelled.expand(len(t), -1) if y is None else self.label(y)
+            if y is not None and labelled is not None:
+                told = torch.where(labelled[:, None], told, self.unlabelled.to(told.dtype))
+            condition = condition + told
+        if augmentation is not None:
+            condition = condition + self.augmentation(augmentation)
+        return F.silu(condition)
+
+    def velocity(self, x: Tensor, t: float, y: Tensor | None, guidance: float = 1.0) -> Tensor:
+        """Velocity at one time for all images, float32, with classifier-free guidance.
+
+        The velocity of a label's images, away from that of all images where guidance exceeds 1 (Ho & Salimans
+        2022, arXiv 2207.12598).
+
+        Args:
+            x: N×C×H×W.
+            t: time, 0 to 1.
+            y: labels N×K, or None.
+            guidance: 1 leaves the label's velocity as it is, 0 is that of all images.
+        """
+        times = torch.full((len(x),), t, device=x.device)
+        v: Tensor = self(x, times, y).float()
+        if guidance == 1 or y is None:
+            return v
+        free: Tensor = self(x, times).float()
+        return free.lerp(v, guidance)
+
+    def sample(self, z: Tensor, y: Tensor | None = None, *, seed: int = 0, **options: Any) -> Tensor:
+        """Make images: solve the differential equation from t = 0 to 1 in equal steps.
+
+        Args:
+            z: N×C×H×W.
+            y: labels N×K, or None.
+            seed: of no effect; nothing is drawn beside z.
+            options: `steps` of the solver, 20; `solver`, `heun` (second order, two evaluations of the network
+                a step but the last) or `euler` (first order, one); `guidance`, how strongly the label is
+                followed, see `velocity`.
+
+        Returns:
+            N×C×H×W in [-1, 1].
+
+        Raises:
+            InputError: fewer than one step, or an unknown solver.
+        """
+        self.check_labels(y)
+        chosen = dict(self.sample_options) | options
+        steps, solver = chosen["steps"], chosen["solver"]
+
+        def velocity(x: Tensor, t: float) -> Tensor:
+            return self.velocity(x, t, y, chosen["guidance"])
+
+        return integrate(velocity, z, steps, solver).clamp(-1, 1)
+
+    def invert(
+        self, images: Tensor, y: Tensor | None = None, *, steps: int = 50, corrections: int = 2
+    ) -> Tensor:
+        """The z that `sample` makes these images of, with Heun's steps.
+
+        Each step backwards solves for the point that the step forwards takes to the present one, by
+        fixed-point iteration; a plain step backwards has the solver's error instead.
+
+        Args:
+            images: N×C×H×W in [-1, 1].
+            y: their labels N×K, or None.
+            steps: steps of the solver; as many as `sample` is then given.
+            corrections: iterations a step.
+
+        Returns:
+            z, N×C×H×W.
+        """
+        self.check_labels(y)
+
+        def velocity(x: Tensor, t: float) -> Tensor:
+            return self.velocity(x, t, y)
+
+        return integrate_back(velocity, images, steps, corrections)
+
+
+Velocity = Callable[[Tensor, float], Tensor]
+"""Points N×… and their time → velocities N×…."""
+
+
+def integrate(velocity: Velocity, z: Tensor, steps: int, solver: str = "heun") -> Tensor:
+    """Solve dx = v(x, t) dt from z at t = 0 to t = 1, in equal steps.
+
+    Args:
+        velocity: v.
+        z: N×….
+        steps: how many.
+        solver: `heun`, with two velocities a step but the last, or `euler`.
+
+    Raises:
+        InputError: fewer than one step, or an unknown solver.
+    """
+    if steps < 1:
+        raise InputError(f"steps must be at least 1, not {steps}.", code="out-of-bounds")
+    if solver not in SOLVERS:
+        raise unknown("solver", solver, SOLVERS)
+    x = z
+    for number in range(steps):
+        x = _step(velocity, x, number / steps, 1 / steps, solver == "heun" and number < steps - 1)
+    return x
+
+
+def integrate_back(velocity: Velocity, x: Tensor, steps: int, corrections: int = 2) -> Tensor:
+    """The z that `integrate` takes to x by Heun's steps; see `Flow.invert`."""
+    for number in reversed(range(steps)):
+        second = number < steps - 1
+        start = _step(velocity, x, (number + 1) / steps, -1 / steps, second)
+        for _ in range(corrections):
+            start = start + (x - _step(velocity, start, number / steps, 1 / steps, second))
+        x = start
+    return x
+
+
+def _step(velocity: Velocity, x: Tensor, t: float, step: float, second_order: bool) -> Tensor:
+    """A step of Euler's method, or of Heun's."""
+    v = velocity(x, t)
+    there = x + step * v
+    return x + step / 2 * (v + velocity(there, t + step)) if second_order else there
+
+
+FAMILY = Family(FlowConfig, Flow, learner="plenish.training.flow:FlowLearner")

@@ -1,0 +1,146 @@
+"""Flow matching as a Learner: one network, one plain loss, a moving average."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from plenish.configuration import check_fields, option
+from plenish.datasets.batches import Batch, check_divisible
+from plenish.errors import unknown
+from plenish.networks.flow import Flow
+from plenish.networks.shared_batch import mean_over_processes, normal, uniform
+from plenish.training.ema import ema_weight, update_ema
+from plenish.training.failures import Failure
+from plenish.training.gan.augment import POLICIES, SYMMETRIES, orient, vary
+from plenish.training.generator import GeneratorLearner, GeneratorTask, check_amount
+from plenish.training.learner import Clock
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """How a flow is trained.
+
+    Attributes:
+        batch: images a step.
+        lr: learning rate of Adam.
+        beta2: decay of Adam's second moment.
+        warmup_kimg: thousands of images over which the learning rate rises from 0.
+        time_mean: mean of logit(t) (Esser et al. 2024, arXiv 2403.03206); above 0 trains more near the image.
+        time_std: its standard deviation.
+        unlabelled: share of images whose label is hidden, which guidance needs.
+        ema_kimg: half-life of the moving average, thousands of images.
+    """
+
+    batch: int = option(64, least=2)
+    lr: float = option(1e-3, above=0)
+    beta2: float = option(0.99, least=0, below=1)
+    warmup_kimg: float = option(2.0, least=0)
+    time_mean: float = 0.0
+    time_std: float = option(1.0, above=0)
+    unlabelled: float = option(0.1, least=0, below=1)
+    ema_kimg: float = option(10.0, above=0)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "training")
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """How training images are changed.
+
+    Attributes:
+        symmetry: images are shown in a random one of these orientations, also when sampling: `none`,
+            `mirror` (left-right) or `dihedral` (all eight flips and right-angle rotations).
+        p: probability of each further change. The network is told which it was, so that samples show none
+            (Karras et al. 2022, arXiv 2206.00364).
+        policy: which of these changes suit the images, a name of `POLICIES`.
+    """
+
+    symmetry: str = "none"
+    p: float = option(0.0, least=0, most=1)
+    policy: str = "natural"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "augment")
+        if self.symmetry not in SYMMETRIES:
+            raise unknown("symmetry", self.symmetry, SYMMETRIES)
+        if self.policy not in POLICIES:
+            raise unknown("augmentation policy", self.policy, POLICIES)
+
+
+class FlowLearner(GeneratorLearner):
+    """A velocity network with its moving average and its optimiser."""
+
+    sections: ClassVar = {"training": Method, "augment": Augment}
+    option_keys: ClassVar = {"--batch": ("training.batch",), "--lr": ("training.lr",)}
+    notes = (("loss", "loss"),)
+
+    def __init__(self, task: GeneratorTask) -> None:
+        """Build the network and its optimiser."""
+        super().__init__(task)
+        self.method: Method = task.sections["training"]
+        self.augment: Augment = task.sections["augment"]
+        self.network = self.engine.to_module(Flow(task.network)).train()
+        self.ema = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), self.method.lr, (0.9, self.method.beta2), fused=True
+        )
+
+    @classmethod
+    def adjust(cls, sections: dict[str, dict[str, Any]], changes: Mapping[str, Any]) -> None:
+        """Give the network an input for the changes that training images are shown with."""
+        sections["network"]["augmented"] = bool(sections["augment"].get("p", Augment.p))
+
+    @classmethod
+    def check(cls, task: GeneratorTask, changes: Mapping[str, Any]) -> None:
+        """Refuse a batch that is larger than the data, or leaves the processes unequal slices."""
+        batch = task.sections["training"].batch
+        check_amount(task.subset, batch, "training.batch" in changes)
+        check_divisible(batch, task.engine.world)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The network and its moving average by the name of their checkpoint file."""
+        return {"network": self.network, "ema": self.ema}
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """The optimiser by the name of its checkpoint file."""
+        return {"optimiser": self.optimiser}
+
+    def batch_size(self, nimg: int) -> int:
+        """Images a step."""
+        return self.method.batch
+
+    def step(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:
+        """Take a step towards the velocities of the straight lines from noise to a batch."""
+        method, engine = self.method, self.engine
+        warmup = min(1.0, (clock.kimg + batch.total / 1000) / max(method.warmup_kimg, 1e-9))
+        for group in self.optimiser.param_groups:
+            group["lr"] = method.lr * warmup
+        rng = engine.generator(*clock.key, "flow")
+        engine.seed_everything(*clock.key)
+        x = orient(engine.to_images(batch.pixels), self.augment.symmetry, rng)
+        y, changed = self.labels(batch.y), None
+        if self.augment.p:
+            x, changed = vary(x, POLICIES[self.augment.policy], x.new_tensor(self.augment.p), rng)
+        z = normal(x.shape, rng).contiguous(memory_format=torch.channels_last)
+        t = torch.sigmoid(method.time_mean + method.time_std * normal((len(x),), rng))
+        labelled = uniform((len(x),), rng) >= method.unlabelled if y is not None else None
+        at = z.lerp(x, t[:, None, None, None])
+        with engine.autocast():
+            v = self.network(at, t, y, labelled=labelled, augmentation=changed)
+        loss = (v.float() - (x - z)).square().mean()
+        engine.minimise(self.optimiser, loss)
+        update_ema(self.ema, self.network, ema_weight(batch.total, clock.nimg, method.ema_kimg))
+        return {"loss": mean_over_processes(loss.detach())}
+
+    def hear(self, line: Mapping[str, float]) -> Failure | None:
+        """A loss that is no number is a failure."""
+        finite = math.isfinite(line.get("loss", 0.0))
+        return None if finite else Failure("loss-not-finite", line["kimg"])
