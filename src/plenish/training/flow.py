@@ -17,6 +17,7 @@ from plenish.errors import unknown
 from plenish.networks.flow import Flow
 from plenish.networks.shared_batch import mean_over_processes, normal, uniform
 from plenish.training.ema import ema_weight, update_ema
+from plenish.training.engine import stable_seed
 from plenish.training.failures import Failure
 from plenish.training.gan.augment import POLICIES, SYMMETRIES, orient, vary
 from plenish.training.generator import GeneratorLearner, GeneratorTask, check_amount
@@ -124,7 +125,7 @@ class FlowLearner(GeneratorLearner):
         for group in self.optimiser.param_groups:
             group["lr"] = method.lr * warmup
         rng = engine.generator(*clock.key, "flow")
-        engine.seed_everything(*clock.key)
+        torch.manual_seed(stable_seed(*clock.key, "default"))
         x = orient(engine.to_images(batch.pixels), self.augment.symmetry, rng)
         y, changed = self.labels(batch.y), None
         if self.augment.p:
