@@ -1,0 +1,178 @@
+"""Generators at equal time: recipes trained for so many seconds, judged by what another Dataset taught.
+
+    python -m benchmarks.equal_compute DATA JUDGE --recipes flow-small small-stylegan2 --seconds 60 300
+        [--seeds 3] [--n 1000] [--options SECTION.NAME=VALUE …] [--out FILE.json] [--pictures FOLDER]
+
+Features and the label classifier come from JUDGE, a Dataset of other patients, so that no generator is
+rewarded for copying. FD and KID are to the val and test parts of DATA; `label` is the share of samples that
+the classifier of JUDGE gives the label asked for; CAS is the balanced accuracy, on the val and test parts, of a
+classifier trained on samples alone; `copies` is the share of samples suspected by the search for copies, with
+the share that chance allows. Only the training counts as time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks.race import describe_machine
+from plenish.commands.train_generator import GeneratorOptions
+from plenish.configuration import overrides
+from plenish.datasets.batches import TrainingImages
+from plenish.datasets.dataset import Dataset, Subset
+from plenish.metrics.copies import Views, search, thumbnails
+from plenish.metrics.features import domain_extractor
+from plenish.metrics.fidelity import frechet_distance, kid
+from plenish.recipes import load_recipe
+from plenish.training.classifier import Classifier, train_classifier
+from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.engine import stable_seed
+from plenish.training.generator import GeneratorLearner, learner_class, plan_task
+from plenish.training.labelled import Images
+from plenish.training.learner import Clock
+from plenish.training.logs import sample_grid
+
+Pixels = NDArray[np.uint8]
+
+
+class Trial:
+    """A recipe in training, whose clock can be stopped and started."""
+
+    def __init__(self, recipe: str, data: Dataset, seed: int, options: list[str]) -> None:
+        found = load_recipe(recipe, "generator")
+        changes = overrides(GeneratorOptions(options=options), found.sections, "training.lr=1e-3")
+        self.train = data.part("train", purpose="train")
+        task = plan_task(found.family, found.sections, changes, self.train)
+        torch.manual_seed(stable_seed(seed, "weights"))
+        self.learner: GeneratorLearner = learner_class(found.family)(task)
+        self.seed, self.nimg, self.steps, self.seconds = seed, 0, 0, 0.0
+        self._batches = TrainingImages.of(self.train).batches(self.learner.batch_size, seed=seed)
+
+    def run_until(self, seconds: float) -> None:
+        """Train until so many seconds were spent in all."""
+        start = time.perf_counter() - self.seconds
+        while (spent := time.perf_counter() - start) < seconds:
+            batch = next(self._batches)
+            self.learner.step(batch, Clock(self.seed, 0, self.nimg, self.steps))
+            self.nimg, self.steps = self.nimg + batch.total, self.steps + 1
+            self.learner.set_stage(self.nimg)
+        self.seconds = spent
+
+    def samples(self, n: int) -> tuple[Pixels, NDArray[np.int64], float]:
+        """Samples with the labels of training rows, these, and seconds."""
+        clock = Clock(self.seed, 0, self.nimg, self.steps)
+        self.learner.before_save(clock)
+        start = time.perf_counter()
+        images = self.learner.sample_images(clock, n)
+        codes = self.train.codes[self.learner._fixed_rows(clock, n)]
+        return images, codes, time.perf_counter() - start
+
+
+class Judge:
+    """What another Dataset taught: features and a classifier."""
+
+    def __init__(self, data: Dataset, judge: Dataset, steps: int) -> None:
+        self.extract = domain_extractor(judge, seed=0)
+        self.names = data.labels.names
+        self.steps = steps
+        self.held = [data.part(part, purpose="score") for part in ("val", "test")]
+        self.pixels = np.concatenate([_images(part) for part in self.held])
+        self.codes = np.concatenate([part.codes for part in self.held])
+        self.features = self.extract(self.pixels)
+        train = _images(data.part("train", purpose="train"))
+        self.views = {"val": self._views(_images(self.held[0])), "train": self._views(train)}
+        taught = Images.of(judge.part("train", purpose="train"))
+        self.classifier = self._train(taught, Images.of(judge.part("val", purpose="select")))
+        self.real = self.cas(train, data.part("train", purpose="train").codes, 0)
+
+    def _views(self, pixels: Pixels) -> Views:
+        return Views(thumbnails(pixels), self.extract(pixels))
+
+    def _train(self, train: Images, val: Images, seed: int = 0) -> Classifier:
+        config = ClassifierConfig(steps=self.steps, seed=seed, augmentation="classical")
+        return train_classifier(config, train, val, self.names)
+
+    def cas(self, pixels: Pixels, codes: NDArray[np.int64], seed: int) -> float:
+        """Balanced accuracy on real images of a classifier trained on these."""
+        # A quarter of the images chooses the step, so that no real image is used.
+        part = len(codes) // 4
+        model = self._train(
+            Images.held(pixels[part:], codes[part:]), Images.held(pixels[:part], codes[:part]), seed
+        )
+        found = model.logits(Images.held(self.pixels, self.codes)).argmax(1)
+        return float(np.mean([(found[self.codes == k] == k).mean() for k in np.unique(self.codes)]))
+
+    def score(self, pixels: Pixels, codes: NDArray[np.int64], seed: int) -> dict[str, float]:
+        """All scores of samples."""
+        features = self.extract(pixels)
+        both = [x.astype(np.float64) for x in (self.features, features)]
+        moments = [moment for x in both for moment in (x.mean(0), np.cov(x, rowvar=False))]
+        held = Images.held(pixels, codes)
+        copies = search(Views(thumbnails(pixels), features), self.views["val"], self.views["train"])
+        return {
+            "fd": frechet_distance(*moments), "kid": kid(self.features, features),
+            "label": float((self.classifier.logits(held).argmax(1) == codes).mean()),
+            "cas": self.cas(pixels, codes, seed), "cas_real": self.real,
+            "copies": copies.share.value, "copies_low": copies.share.low, "copies_chance": copies.chance,
+        }  # fmt: skip
+
+
+def _images(part: Subset) -> Pixels:
+    return part.images(np.arange(len(part)))
+
+
+def main() -> None:
+    """Run and print one line a recipe, seed and time."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("judge", type=Path)
+    parser.add_argument("--recipes", nargs="+", required=True)
+    parser.add_argument("--seconds", nargs="+", type=float, default=[60.0, 300.0])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("-n", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=300, help="steps of the judging classifiers")
+    parser.add_argument("--options", nargs="*", default=[])
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--pictures", type=Path)
+    asked = parser.parse_args()
+    data = Dataset.open(asked.data)
+    judge = Judge(data, Dataset.open(asked.judge), asked.steps)
+    train = data.part("train", purpose="train")
+    real = judge.score(_images(train), train.codes, 0)
+    print("real", {key: round(value, 3) for key, value in real.items()}, flush=True)
+    rows: list[dict[str, Any]] = []
+    for recipe in asked.recipes:
+        for seed in range(asked.seeds):
+            trial = Trial(recipe, data, seed, asked.options)
+            for seconds in sorted(asked.seconds):
+                trial.run_until(seconds)
+                pixels, codes, took = trial.samples(asked.n)
+                row = {
+                    "recipe": recipe, "seed": seed, "seconds": seconds, "kimg": trial.nimg / 1000,
+                    "samples_per_s": asked.n / took, **judge.score(pixels, codes, seed),
+                }  # fmt: skip
+                rows.append(row)
+                print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+                if asked.pictures:
+                    asked.pictures.mkdir(parents=True, exist_ok=True)
+                    grid = sample_grid(pixels[:64])
+                    grid.resize((2 * grid.width, 2 * grid.height), Image.Resampling.NEAREST).save(
+                        asked.pictures / f"{recipe}-{seed}-{seconds:g}.png"
+                    )
+    if asked.out:
+        content = {"machine": describe_machine(), "data": data.name, "real": real, "rows": rows}
+        asked.out.write_text(json.dumps(content, indent=1))
+
+
+if __name__ == "__main__":
+    main()
