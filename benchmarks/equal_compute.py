@@ -5,9 +5,9 @@
 
 Features and the label classifier come from JUDGE, a Dataset of other patients, so that no generator is
 rewarded for copying. FD and KID are to the val and test parts of DATA; `label` is the share of samples that
-the classifier of JUDGE gives the label asked for; CAS is the balanced accuracy, on the val and test parts, of a
-classifier trained on samples alone; `copies` is the share of samples suspected by the search for copies, with
-the share that chance allows. Only the training counts as time.
+the classifier of JUDGE gives the label asked for; CAS is the balanced accuracy, on the val and test parts, of
+a classifier trained on samples alone; `copies` is the share of samples suspected by the search for copies,
+with the share that chance allows. Only the training counts as time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from PIL import Image
 from benchmarks.race import describe_machine
 from plenish.commands.train_generator import GeneratorOptions
 from plenish.configuration import overrides
-from plenish.datasets.batches import TrainingImages
+from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.metrics.copies import Views, search, thumbnails
 from plenish.metrics.features import domain_extractor
@@ -34,9 +34,8 @@ from plenish.metrics.fidelity import frechet_distance, kid
 from plenish.recipes import load_recipe
 from plenish.training.classifier import Classifier, train_classifier
 from plenish.training.classifier_config import ClassifierConfig
-from plenish.training.engine import stable_seed
+from plenish.training.engine import Engine, stable_seed
 from plenish.training.generator import GeneratorLearner, learner_class, plan_task
-from plenish.training.labelled import Images
 from plenish.training.learner import Clock
 from plenish.training.logs import sample_grid
 
@@ -54,7 +53,7 @@ class Trial:
         torch.manual_seed(stable_seed(seed, "weights"))
         self.learner: GeneratorLearner = learner_class(found.family)(task)
         self.seed, self.nimg, self.steps, self.seconds = seed, 0, 0, 0.0
-        self._batches = TrainingImages.of(self.train).batches(self.learner.batch_size, seed=seed)
+        self._batches = Images.of(self.train).batches(self.learner.batch_size, seed=seed)
 
     def run_until(self, seconds: float) -> None:
         """Train until so many seconds were spent in all."""
@@ -89,8 +88,9 @@ class Judge:
         self.features = self.extract(self.pixels)
         train = _images(data.part("train", purpose="train"))
         self.views = {"val": self._views(_images(self.held[0])), "train": self._views(train)}
-        taught = Images.of(judge.part("train", purpose="train"))
-        self.classifier = self._train(taught, Images.of(judge.part("val", purpose="select")))
+        taught = [judge.part(part, purpose="select") for part in ("train", "val")]
+        known, chosen = (_labelled(_images(part), part.codes) for part in taught)
+        self.classifier = self._train(known, chosen)
         self.real = self.cas(train, data.part("train", purpose="train").codes, 0)
 
     def _views(self, pixels: Pixels) -> Views:
@@ -104,10 +104,9 @@ class Judge:
         """Balanced accuracy on real images of a classifier trained on these."""
         # A quarter of the images chooses the step, so that no real image is used.
         part = len(codes) // 4
-        model = self._train(
-            Images.held(pixels[part:], codes[part:]), Images.held(pixels[:part], codes[:part]), seed
-        )
-        found = model.logits(Images.held(self.pixels, self.codes)).argmax(1)
+        train, val = (_labelled(pixels[rows], codes[rows]) for rows in (slice(part, None), slice(part)))
+        model = self._train(train, val, seed)
+        found = model.logits(_labelled(self.pixels, self.codes)).argmax(1)
         return float(np.mean([(found[self.codes == k] == k).mean() for k in np.unique(self.codes)]))
 
     def score(self, pixels: Pixels, codes: NDArray[np.int64], seed: int) -> dict[str, float]:
@@ -115,14 +114,19 @@ class Judge:
         features = self.extract(pixels)
         both = [x.astype(np.float64) for x in (self.features, features)]
         moments = [moment for x in both for moment in (x.mean(0), np.cov(x, rowvar=False))]
-        held = Images.held(pixels, codes)
-        copies = search(Views(thumbnails(pixels), features), self.views["val"], self.views["train"])
+        held = _labelled(pixels, codes)
+        copies = search(Views(thumbnails(pixels), features), self.views["val"], self.views["train"]).facts
         return {
             "fd": frechet_distance(*moments), "kid": kid(self.features, features),
             "label": float((self.classifier.logits(held).argmax(1) == codes).mean()),
             "cas": self.cas(pixels, codes, seed), "cas_real": self.real,
-            "copies": copies.share.value, "copies_low": copies.share.low, "copies_chance": copies.chance,
+"copies": copies["share_suspect"], "copies_low": copies["low"],
+            "copies_chance": copies["expected_share_high"],
         }  # fmt: skip
+
+
+def _labelled(pixels: Pixels, codes: NDArray[np.int64]) -> Images:
+    return Images(lambda index: pixels[index], codes)
 
 
 def _images(part: Subset) -> Pixels:
@@ -170,7 +174,12 @@ def main() -> None:
                         asked.pictures / f"{recipe}-{seed}-{seconds:g}.png"
                     )
     if asked.out:
-        content = {"machine": describe_machine(), "data": data.name, "real": real, "rows": rows}
+        content = {
+            "machine": describe_machine(Engine.from_settings()),
+            "data": data.name,
+            "real": real,
+            "rows": rows,
+        }
         asked.out.write_text(json.dumps(content, indent=1))
 
 

@@ -192,8 +192,9 @@ def test_validation_kid_prefers_the_real_thing(real: Dataset, make_discs: Any) -
     assert score is not None
     fresh, _ = make_discs(120, 8)
     noisy = np.clip(fresh + np.random.default_rng(0).normal(0, 40, fresh.shape), 0, 255).astype(np.uint8)
-    assert score(fresh, None) < score(noisy, None)
+    assert score(fresh, None)["kid_val"] < score(noisy, None)["kid_val"]
     assert score(fresh, None) == score(fresh, None)
+    assert score(fresh, None)["copying"] == 0
     assert real.test_reads() == reads
 
 
@@ -203,7 +204,17 @@ def test_validation_kid_sees_classes_that_were_mixed_up(real: Dataset) -> None:
     assert score is not None
     val = real.part("val", purpose="select")
     images, y = val.images(np.arange(len(val))), val.y()
-    assert score(images, None) < 0.1
-    assert score(images, y) < 0.1
-    assert score(images, y[:, ::-1]) > 0.5
+    assert score(images, None)["kid_val"] < 0.1
+    assert score(images, y)["kid_val"] < 0.1
+    assert score(images, y[:, ::-1])["kid_val"] > 0.5
     assert score(images[:5], y[:5]) == score(images[:5], None)
+
+
+def test_validation_finds_copies(real: Dataset, make_discs: Any) -> None:
+    score = validator_of(real)
+    assert score is not None
+    train = real.part("train", purpose="select")
+    fresh, _ = make_discs(60, 8)
+    copied = score(np.concatenate([fresh, train.images(np.arange(20))[:, :, ::-1]]), None)
+    assert copied["copying"] == 1
+    assert copied["copies"] >= 20 / 80

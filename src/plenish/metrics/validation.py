@@ -1,4 +1,4 @@
-"""The score a trainer chooses its best checkpoint by: KID against the val part, in domain features."""
+"""The scores a trainer chooses its best checkpoint by, in domain features: KID against val, and copies."""
 
 from __future__ import annotations
 
@@ -9,23 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish import settings
-from plenish.datasets.dataset import Dataset
+from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
+from plenish.metrics.copies import Views, search, thumbnails
+from plenish.metrics.extractor import Extractor
 from plenish.metrics.features import domain_extractor
 from plenish.metrics.fidelity import enough_rows, kid
 from plenish.progress import warn
 
+SCORES = ("kid_val", "copies", "copying")
+
 
 def validator_of(
     dataset: Dataset, split: str = "default"
-) -> Callable[[NDArray[np.uint8], NDArray[np.float32] | None], float] | None:
-    """The score against the val part that decides the best checkpoint; None, with a warning, without one.
+) -> Callable[[NDArray[np.uint8], NDArray[np.float32] | None], dict[str, float]] | None:
+    """The scores that decide the best checkpoint; None, with a warning, without a val part.
 
     It takes images N×H×W×C uint8 and the classes they were made for, N×K one-hot, or None where no labels
-    were asked for, and returns the KID of the images against val in domain features; lower is better, real
+    were asked for. `kid_val` is the KID of the images against val in domain features; lower is better, real
     ones score about zero (or below). A generator that was asked for classes is scored within them, so that
     one which mixes them up does not pass for a good one: the mean of the classes' KIDs, weighted by their
-    shares of val. Classes with fewer than six images on either side are left out.
+    shares of val. Classes with fewer than six images on either side are left out. `copies` is the share of
+    images suspected to copy one of train, and `copying` is 1 where there are more than chance explains, else
+    0 (see `metrics.copies`).
 
     Args:
         dataset: the real Dataset.
@@ -38,7 +44,7 @@ def validator_of(
         warn(f"the split '{split}' has no val part, so the newest checkpoint counts as the best.")
         return None
     if not settings.is_first_process():
-        return lambda images, y: math.nan  # The first process scores.
+        return lambda images, y: dict.fromkeys(SCORES, math.nan)  # The first process scores.
     val = dataset.part("val", split, purpose="select")
     if not enough_rows(len(val), len(val)):
         raise InputError(
@@ -46,10 +52,12 @@ def validator_of(
             "make a split with a larger share of val."
         )
     extractor = domain_extractor(dataset, split)
-    reference = np.concatenate([extractor(images) for images in val.batches()])
+    train = _views(dataset.part("train", split, purpose="select"), extractor)
+    held = _views(val, extractor)
+    reference = held.features
     classes = val.y() if dataset.labels.kind == "categorical" else None
 
-    def score(images: NDArray[np.uint8], y: NDArray[np.float32] | None) -> float:
+    def score(images: NDArray[np.uint8], y: NDArray[np.float32] | None) -> dict[str, float]:
         features = extractor(images)
         scores, sizes = [], []
         if classes is not None and y is not None:
@@ -57,6 +65,18 @@ def validator_of(
                 if enough_rows(real.sum(), asked.sum()):
                     scores.append(kid(reference[real], features[asked]))
                     sizes.append(real.sum())
-        return float(np.average(scores, weights=sizes)) if scores else kid(reference, features)
+        value = float(np.average(scores, weights=sizes)) if scores else kid(reference, features)
+        try:
+            copies = search(Views(thumbnails(images), features), held, train).facts
+        except ValueError:  # Too few training images, or val is part of train: nothing can be said.
+            return {"kid_val": value, "copies": 0.0, "copying": 0.0}
+        copying = float(copies["finding"] != "none")
+        return {"kid_val": value, "copies": copies["share_suspect"], "copying": copying}
 
     return score
+
+
+def _views(part: Subset, extractor: Extractor) -> Views:
+    """The images of a part as the search for copies compares them."""
+    pieces = [(thumbnails(images), extractor(images)) for images in part.batches()]
+    return Views(*(np.concatenate(space) for space in zip(*pieces, strict=True)))

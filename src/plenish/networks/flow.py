@@ -258,11 +258,11 @@ class Flow(Sampler):
             InputError: fewer than one step, or an unknown solver.
         """
         self.check_labels(y)
-        chosen = dict(self.sample_options) | options
-        steps, solver = chosen["steps"], chosen["solver"]
+        return self._solve(z, y, **{**self.sample_options, **options})
 
+    def _solve(self, z: Tensor, y: Tensor | None, *, steps: int, solver: str, guidance: float) -> Tensor:
         def velocity(x: Tensor, t: float) -> Tensor:
-            return self.velocity(x, t, y, chosen["guidance"])
+            return self.velocity(x, t, y, guidance)
 
         return integrate(velocity, z, steps, solver).clamp(-1, 1)
 

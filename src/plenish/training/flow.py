@@ -121,7 +121,7 @@ class FlowLearner(GeneratorLearner):
     def step(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:
         """Take a step towards the velocities of the straight lines from noise to a batch."""
         method, engine = self.method, self.engine
-        warmup = min(1.0, (clock.kimg + batch.total / 1000) / max(method.warmup_kimg, 1e-9))
+        warmup = min(1.0, (clock.nimg + batch.total) / max(1000 * method.warmup_kimg, 1e-9))
         for group in self.optimiser.param_groups:
             group["lr"] = method.lr * warmup
         rng = engine.generator(*clock.key, "flow")

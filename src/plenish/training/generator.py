@@ -31,8 +31,10 @@ from plenish.training.schedules import changeable
 if TYPE_CHECKING:
     from plenish.training.gan.trial import Trial
 
-Validator = Callable[[NDArray[np.uint8], NDArray[np.float32] | None], float]
-"""Images and the labels they were made for → a score, lower is better."""
+Validator = Callable[[NDArray[np.uint8], NDArray[np.float32] | None], Mapping[str, float]]
+"""Images and the labels they were made for → scores, those of `CRITERIA` among them."""
+CRITERIA = {"copying": 1, "kid_val": 1}
+"""A checkpoint that copies training images is never better than one that does not; then the lower KID is."""
 _PREVIEWED = 25
 
 
@@ -88,7 +90,7 @@ class GeneratorLearner(Learner):
     def __init__(self, task: GeneratorTask) -> None:
         """Keep the task; families add networks and optimisers. Torch's random state is the Run's."""
         self.task, self.engine = task, task.engine
-        self.criteria = {"kid_val": 1} if task.validator else {}
+        self.criteria = CRITERIA if task.validator else {}
         self._labelled = task.network.labels.width > 0
 
     @classmethod
@@ -144,12 +146,18 @@ class GeneratorLearner(Learner):
         return Preview("samples", sample_grid(samples), {"variety": variety}, sample_grid(reals))
 
     def validate(self, clock: Clock) -> dict[str, float]:
-        """The score of samples against the val images."""
+        """The scores of samples against val and train; says where they copy."""
         if self.task.validator is None:
             return {}
         n = self.task.schedule.validate
         y = self.task.subset.y()[self._fixed_rows(clock, n)] if self._labelled else None
-        return {"kid_val": self.task.validator(self.sample_images(clock, n), y)}
+        scores = dict(self.task.validator(self.sample_images(clock, n), y))
+        if scores["copying"] > 0:
+            warn(
+                f"at {clock.nimg / 1000:g} kimg {scores['copies']:.1%} of {n} samples look like copies of "
+                "training images, more than chance explains; an earlier checkpoint stays the best."
+            )
+        return scores
 
     def sample_images(self, clock: Clock, n: int) -> NDArray[np.uint8]:
         """Fixed samples, uint8 n×H×W×C; labels follow the training rows."""

@@ -185,6 +185,10 @@ def test_a_rollback_goes_behind_the_beginning_of_the_failure(
     assert (run.metrics()["kimg"] == 0).sum() == 1, "the first look is told once"
 
 
+def _score(kid: float, copying: float = 0.0) -> dict[str, float]:
+    return {"kid_val": kid, "copies": copying, "copying": copying}
+
+
 def _scored(monkeypatch: pytest.MonkeyPatch, scores: dict[int, float]) -> None:
     """Let checkpoints be scored by the images seen."""
 
@@ -197,7 +201,7 @@ def _scored(monkeypatch: pytest.MonkeyPatch, scores: dict[int, float]) -> None:
 
     monkeypatch.setattr(gan.GANLearner, "validate", validate)
     monkeypatch.setattr(
-        "plenish.metrics.validation.validator_of", lambda *_: lambda images, y: scores[seen[-1]]
+        "plenish.metrics.validation.validator_of", lambda *_: lambda images, y: _score(scores[seen[-1]])
     )
 
 
@@ -224,7 +228,7 @@ def test_a_kill_behind_the_best_score_does_not_lose_it(
         with pytest.raises(_Killed):
             _train(data, tmp_path / "run", kimg, validation=True, options=options)
     run = _train(data, tmp_path / "run", kimg, validation=True, options=options)
-    assert run.status["best"] == {"checkpoint": "kimg-00000.200", "kid_val": 1.0}
+    assert run.status["best"] == {"checkpoint": "kimg-00000.200", "copying": 0.0, "kid_val": 1.0}
     assert (run.path / "checkpoints" / "kimg-00000.200").is_dir()
 
 
@@ -254,7 +258,16 @@ def test_after_a_rollback_the_best_is_among_what_is_left(
     options = [*TINY, "schedule.on_failure=rollback"]
     run = _train(stripes(), tmp_path / "run", 0.3, validation=True, options=options)
     assert run.status["attempt"] == 1
-    assert run.status["best"] == {"checkpoint": "kimg-00000.100", "kid_val": 3.0}
+    assert run.status["best"] == {"checkpoint": "kimg-00000.100", "copying": 0.0, "kid_val": 3.0}
+
+
+def test_a_checkpoint_that_copies_is_never_the_best(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([_score(5.0), _score(3.0), _score(1.0, 1.0), _score(4.0)])
+    monkeypatch.setattr("plenish.metrics.validation.validator_of", lambda *_: lambda images, y: next(scores))
+    run = _train(stripes(), tmp_path / "run", 0.4, validation=True, options=TINY)
+    assert run.status["best"] == {"checkpoint": "kimg-00000.200", "copying": 0.0, "kid_val": 3.0}
 
 
 def test_patience_ends_a_training_that_no_longer_improves(
@@ -262,12 +275,14 @@ def test_patience_ends_a_training_that_no_longer_improves(
 ) -> None:
 
     scores = iter([5.0, 3.0, 4.0, 4.0, 2.0, 1.0])
-    monkeypatch.setattr("plenish.metrics.validation.validator_of", lambda *_: lambda images, y: next(scores))
+    monkeypatch.setattr(
+        "plenish.metrics.validation.validator_of", lambda *_: lambda images, y: _score(next(scores))
+    )
     options = [*TINY, "schedule.patience=2"]
     data = stripes()
     run = _train(data, tmp_path / "run", 1.0, validation=True, options=options)
     assert run.status["kimg"] == pytest.approx(0.4)
-    assert run.status["best"] == {"checkpoint": "kimg-00000.200", "kid_val": 3.0}
+    assert run.status["best"] == {"checkpoint": "kimg-00000.200", "copying": 0.0, "kid_val": 3.0}
     again = _train(data, tmp_path / "run", 1.0, validation=True, options=options)
     assert again.status["kimg"] == pytest.approx(0.4), "the same command does not go on"
 
