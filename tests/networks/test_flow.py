@@ -18,7 +18,7 @@ CLASSES = LabelSchema("categorical", ("a", "b", "c"))
 def _flow(size: int = 16, labels: LabelSchema = CLASSES, **options: object) -> Flow:
     """A small flow whose layers that start at zero are made others."""
     torch.manual_seed(0)
-    made = Flow(FlowConfig(size=size, labels=labels, width=8, **options))  # type: ignore[arg-type]
+    made = Flow(FlowConfig(size=size, labels=labels, width=16, **options))  # type: ignore[arg-type]
     for parameter in made.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, 0, 0.1)
@@ -114,7 +114,7 @@ def test_sizes_and_channels(size: int, channels: int, options: dict[str, int]) -
 
 
 def test_a_new_network_predicts_no_velocity() -> None:
-    flow = Flow(FlowConfig(size=16, width=8))
+    flow = Flow(FlowConfig(size=16, width=16))
     x = torch.randn(2, 3, 16, 16)
     assert not flow(x, torch.rand(2)).any()
 

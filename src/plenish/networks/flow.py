@@ -11,6 +11,7 @@ size are what a CPU is slowest at.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -25,10 +26,15 @@ from plenish.networks.families import Family
 from plenish.networks.sampler import Sampler, SamplerConfig
 
 SOLVERS = ("heun", "euler")
+STRIDES = 7
+"""Lengths of the steps that shortcuts are taught: 1, 1/2, … 1/64 of the path."""
 CONDITIONS = 18
 """Numbers that describe how an image was changed: of an affine map 6, a colour matrix 9, an offset 3."""
-_GROUPS = 8
+_GROUP = 16
+"""Channels normalised together; torch is many times slower on fewer in bfloat16 on CPUs."""
 _FREQUENCIES = 32
+_HEAD = 64
+"""Most channels of a head of attention."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +42,7 @@ class FlowConfig(SamplerConfig):
     """A velocity network.
 
     Attributes:
-        width: feature maps at the highest resolution inside, a multiple of 8; each level has twice as many.
+        width: feature maps at the highest resolution inside, a multiple of 16; each level has twice as many.
         max_width: most feature maps at any level.
         patch: side of the blocks of pixels that are laid out as channels; 1 works on pixels.
         levels: resolutions inside, each half of the one before.
@@ -44,23 +50,25 @@ class FlowConfig(SamplerConfig):
         attention: maps of at most this side get self-attention; 0 for none.
         dropout: share of activations dropped in training.
         augmented: whether the network is told how a training image was changed.
+        shortcuts: whether the network is told the length of a step, and can take long ones.
     """
 
-    width: int = option(64, least=8)
-    max_width: int = option(256, least=8)
+    width: int = option(64, least=16)
+    max_width: int = option(256, least=16)
     patch: int = option(2, least=1)
     levels: int = option(3, least=1)
     blocks: int = option(1, least=1)
     attention: int = option(0, least=0)
     dropout: float = option(0.0, least=0, below=1)
     augmented: bool = False
+    shortcuts: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fields(self, "network")
         for name in ("width", "max_width"):
-            if getattr(self, name) % _GROUPS:
-                raise InputError(f"network.{name} is a multiple of {_GROUPS}, not {getattr(self, name)}.")
+            if getattr(self, name) % _GROUP:
+                raise InputError(f"network.{name} is a multiple of {_GROUP}, not {getattr(self, name)}.")
         step = self.patch << (self.levels - 1)
         if self.size % step:
             raise InputError(
@@ -80,10 +88,10 @@ class _Block(nn.Module):
 
     def __init__(self, width_in: int, width: int, condition: int, dropout: float) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(_GROUPS, width_in)
+        self.norm1 = nn.GroupNorm(width_in // _GROUP, width_in)
         self.conv1 = nn.Conv2d(width_in, width, 3, padding=1)
         self.modulation = nn.Linear(condition, 2 * width)
-        self.norm2 = nn.GroupNorm(_GROUPS, width, affine=False)
+        self.norm2 = nn.GroupNorm(width // _GROUP, width, affine=False)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.shortcut = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
@@ -104,8 +112,8 @@ class _SelfAttention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.heads = max(1, width // 64)
-        self.norm = nn.GroupNorm(_GROUPS, width)
+        self.heads = width // math.gcd(width, _HEAD)
+        self.norm = nn.GroupNorm(width // _GROUP, width)
         self.inputs = nn.Conv2d(width, 3 * width, 1)
         self.output = nn.Conv2d(width, width, 1)
         nn.init.zeros_(self.output.weight)
@@ -153,9 +161,8 @@ class Flow(Sampler):
         super().__init__(config)
         widths, pixels = config.widths, config.channels * config.patch**2
         side, condition = config.size // config.patch, 4 * config.width
-        self.time = nn.Sequential(
-            nn.Linear(2 * _FREQUENCIES, condition), nn.SiLU(), nn.Linear(condition, condition)
-        )
+        known = 2 * _FREQUENCIES + (STRIDES if config.shortcuts else 0)
+        self.time = nn.Sequential(nn.Linear(known, condition), nn.SiLU(), nn.Linear(condition, condition))
         if config.labels.width:
             self.label = nn.Linear(config.labels.width, condition, bias=False)
             self.unlabelled = nn.Parameter(torch.zeros(condition))
@@ -167,20 +174,25 @@ class Flow(Sampler):
             for level, width in enumerate(widths)
         )
         self.middle = _Block(widths[-1], widths[-1], condition, config.dropout)
-        self.up = nn.ModuleList(
-            _Level(widths[min(level + 1, config.levels - 1)] + width, width, config, condition, side >> level)
-            for level, width in reversed(list(enumerate(widths)))
+        # From the lowest resolution up; each level's maps are added to those from the way down.
+        levels = list(enumerate(widths))[::-1]
+        self.project = nn.ModuleList(
+            nn.Conv2d(lower, width, 1) if lower != width else nn.Identity()
+            for (_, lower), (_, width) in itertools.pairwise(levels)
         )
-        self.last_norm = nn.GroupNorm(_GROUPS, widths[0])
+        self.up = nn.ModuleList(
+            _Level(width, width, config, condition, side >> level) for level, width in levels
+        )
+        self.last_norm = nn.GroupNorm(widths[0] // _GROUP, widths[0])
         self.last = nn.Conv2d(widths[0], pixels, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def forward(
         self, x: Tensor, t: Tensor, y: Tensor | None = None, *, labelled: Tensor | None = None,
-        augmentation: Tensor | None = None,
+        augmentation: Tensor | None = None, stride: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """Predict velocities.
+        """Predict velocities, or mean velocities over a step.
 
         Args:
             x: points of the paths, N×C×H×W.
@@ -188,40 +200,51 @@ class Flow(Sampler):
             y: labels N×K; None without labels, or for the velocity of images of any label.
             labelled: of which images the label is told, N bool; None for all.
             augmentation: how the images were changed, N×18, zeros where not; None for not at all.
+            stride: the length of each image's step, N × `STRIDES` one-hot, longest first, or all 0 for the
+                velocity at t itself; None for that of all.
 
         Returns:
             N×C×H×W.
         """
-        condition = self.condition(t, y, labelled, augmentation)
+        condition = self.of_time(t, stride)
+        if self.labels.width:
+            condition = condition + self.of_label(len(t), y, labelled)
+        if augmentation is not None:
+            condition = condition + self.augmentation(augmentation)
+        condition = F.silu(condition)
         h = self.first(F.pixel_unshuffle(x, self.config.patch))
         skips = []
         for level, down in enumerate(self.down):
             h = down(F.avg_pool2d(h, 2) if level else h, condition)
             skips.append(h)
-        h = self.middle(h, condition)
-        for level, up in enumerate(self.up):
-            h = F.interpolate(h, scale_factor=2.0) if level else h
-            h = up(torch.cat([h, skips.pop()], 1), condition)
+        h = self.up[0](self.middle(h, condition) + skips.pop(), condition)
+        for project, up in zip(self.project, self.up[1:], strict=True):
+            h = up(F.interpolate(project(h), scale_factor=2.0) + skips.pop(), condition)
         out = self.last(F.silu(self.last_norm(h)))
         return F.pixel_shuffle(out, self.config.patch)
 
-    def condition(
-        self, t: Tensor, y: Tensor | None, labelled: Tensor | None, augmentation: Tensor | None
-    ) -> Tensor:
-        """What steers the blocks, N×E: time, label and augmentation."""
+    def of_time(self, t: Tensor, stride: Tensor | None) -> Tensor:
+        """What the blocks are told of time and length of step, N×E."""
         frequencies = torch.exp(torch.linspace(0, -math.log(10_000), _FREQUENCIES, device=t.device))
         angles = 1000 * t[:, None] * frequencies
-        condition: Tensor = self.time(torch.cat([angles.cos(), angles.sin()], 1))
-        if self.labels.width:
-            told = self.unlabelled.expand(len(t), -1) if y is None else self.label(y)
-            if y is not None and labelled is not None:
-                told = torch.where(labelled[:, None], told, self.unlabelled.to(told.dtype))
-            condition = condition + told
-        if augmentation is not None:
-            condition = condition + self.augmentation(augmentation)
-        return F.silu(condition)
+        known = [angles.cos(), angles.sin()]
+        if self.config.shortcuts:
+            known.append(t.new_zeros(len(t), STRIDES) if stride is None else stride)
+        condition: Tensor = self.time(torch.cat(known, 1))
+        return condition
 
-    def velocity(self, x: Tensor, t: float, y: Tensor | None, guidance: float = 1.0) -> Tensor:
+    def of_label(self, n: int, y: Tensor | None, labelled: Tensor | None) -> Tensor:
+        """What the blocks are told of n images' labels, n×E."""
+        if y is None:
+            return self.unlabelled.expand(n, -1)
+        told: Tensor = self.label(y)
+        if labelled is None:
+            return told
+        return torch.where(labelled[:, None], told, self.unlabelled.to(told.dtype))
+
+    def velocity(
+        self, x: Tensor, t: float, y: Tensor | None, guidance: float = 1.0, stride: int | None = None
+    ) -> Tensor:
         """Velocity at one time for all images, float32, with classifier-free guidance.
 
         The velocity of a label's images, away from that of all images where guidance exceeds 1 (Ho & Salimans
@@ -232,12 +255,16 @@ class Flow(Sampler):
             t: time, 0 to 1.
             y: labels N×K, or None.
             guidance: 1 leaves the label's velocity as it is, 0 is that of all images.
+            stride: for the mean velocity over a step of 2^-stride; None for the velocity at t itself.
         """
         times = torch.full((len(x),), t, device=x.device)
-        v: Tensor = self(x, times, y).float()
+        steps = None if stride is None else times.new_zeros(len(x), STRIDES)
+        if steps is not None:
+            steps[:, stride] = 1
+        v: Tensor = self(x, times, y, stride=steps).float()
         if guidance == 1 or y is None:
             return v
-        free: Tensor = self(x, times).float()
+        free: Tensor = self(x, times, stride=steps).float()
         return free.lerp(v, guidance)
 
     def sample(self, z: Tensor, y: Tensor | None = None, *, seed: int = 0, **options: Any) -> Tensor:
@@ -248,23 +275,38 @@ class Flow(Sampler):
             y: labels N×K, or None.
             seed: of no effect; nothing is drawn beside z.
             options: `steps` of the solver, 20; `solver`, `heun` (second order, two evaluations of the network
-                a step but the last) or `euler` (first order, one); `guidance`, how strongly the label is
-                followed, see `velocity`.
+                a step but the last), `euler` (first order, one) or `shortcut` (one; for few steps, where the
+                network was taught them); `guidance`, how strongly the label is followed, see `velocity`.
 
         Returns:
             N×C×H×W in [-1, 1].
 
         Raises:
-            InputError: fewer than one step, or an unknown solver.
+            InputError: fewer than one step, an unknown solver, or shortcuts that were not taught.
         """
         self.check_labels(y)
         return self._solve(z, y, **{**self.sample_options, **options})
 
     def _solve(self, z: Tensor, y: Tensor | None, *, steps: int, solver: str, guidance: float) -> Tensor:
+        stride = None
+        if solver == "shortcut":
+            self._check_shortcut(steps)
+            stride, solver = steps.bit_length() - 1, "euler"
+
         def velocity(x: Tensor, t: float) -> Tensor:
-            return self.velocity(x, t, y, guidance)
+            return self.velocity(x, t, y, guidance, stride)
 
         return integrate(velocity, z, steps, solver).clamp(-1, 1)
+
+    def _check_shortcut(self, steps: int) -> None:
+        known = [2**stride for stride in range(STRIDES)]
+        if not self.config.shortcuts:
+            raise InputError(
+                "This flow was not taught shortcuts; use the solver heun, or train one with "
+                "--training.shortcut_every 4."
+            )
+        if steps not in known:
+            raise InputError(f"Shortcuts take {', '.join(map(str, known))} steps, not {steps}.")
 
     def invert(
         self, images: Tensor, y: Tensor | None = None, *, steps: int = 50, corrections: int = 2
@@ -310,7 +352,7 @@ def integrate(velocity: Velocity, z: Tensor, steps: int, solver: str = "heun") -
     if steps < 1:
         raise InputError(f"steps must be at least 1, not {steps}.", code="out-of-bounds")
     if solver not in SOLVERS:
-        raise unknown("solver", solver, SOLVERS)
+        raise unknown("solver", solver, (*SOLVERS, "shortcut"))
     x = z
     for number in range(steps):
         x = _step(velocity, x, number / steps, 1 / steps, solver == "heun" and number < steps - 1)
