@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,14 @@ from torch import Tensor, nn
 
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
+from plenish.latent.exporting import (
+    TOLERANCE,
+    Format,
+    largest_difference,
+    part_difference,
+    write_model,
+    write_part,
+)
 from plenish.networks.flow import CONDITIONS, Flow, FlowConfig, integrate, integrate_back
 
 CLASSES = LabelSchema("categorical", ("a", "b", "c"))
@@ -128,3 +137,26 @@ def test_impossible_shapes_and_options_are_refused() -> None:
     for wrong in ({"steps": 0}, {"solver": "leapfrog"}):
         with pytest.raises(InputError):
             flow.sample(z, **wrong)
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript", "safetensors"])
+def test_exported_it_makes_the_same_images_and_velocities(format: Format, tmp_path: Path) -> None:
+    if format == "onnx":
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime")
+    flow = _flow(attention=8, augmented=True)
+    options = {"steps": 3}
+    write_model(flow, tmp_path / "model", format, options=options)
+    difference = largest_difference(flow, tmp_path / "model", format, options)
+    assert difference is not None
+    assert difference <= TOLERANCE
+    if format != "safetensors":
+        part = flow.parts()["velocity"]
+        write_part(part, tmp_path / "velocity", format)
+        found = part_difference(part, tmp_path / "velocity", format)
+        assert found is not None
+        assert found <= TOLERANCE
+        with torch.no_grad():
+            flow.last.weight.add_(0.1)
+        assert part_difference(part, tmp_path / "velocity", format) > TOLERANCE  # type: ignore[operator]
+        assert largest_difference(flow, tmp_path / "model", format, options) > TOLERANCE  # type: ignore[operator]

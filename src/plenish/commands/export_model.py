@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from plenish import files
+from plenish.commands.generate import assignments
 from plenish.configuration import check_bounds
 from plenish.errors import InputError
 from plenish.invocation import command
@@ -22,8 +23,9 @@ OPSETS = range(18, 24)
 
 @command("export-model", renamed={"format": "as"})
 def export_model(
-    run: Path, out: Path, *, format: Format = "onnx", checkpoint: str = "best", opset: int = 18
-) -> ExportedModel:
+    run: Path, out: Path, *, format: Format = "onnx", checkpoint: str = "best", opset: int = 18,
+    options: list[str] | None = None,
+) -> ExportedModel:  # fmt: skip
     """Write a trained generator for other programs: z, and y where it has labels, to images.
 
     OUT becomes a folder with the model and a config.json: family, network, prior of z, labels, provenance,
@@ -37,9 +39,11 @@ def export_model(
             safetensors for Plenish itself: weights alone, no code.
         checkpoint: best, last, or a checkpoint's name.
         opset: version of the ONNX operators.
+        options: options of the generator's family as name=value, such as steps=10, which the model then
+            always uses.
 
     Raises:
-        InputError: no such Run or checkpoint, or a package is missing.
+        InputError: no such Run, option or checkpoint, or a package is missing.
         CheckFailed: what was written does not make the network's images.
     """
     check_bounds("--opset", opset, {"least": OPSETS[0], "most": OPSETS[-1]})
@@ -52,4 +56,4 @@ def export_model(
     Run.open(run, "generator")
     from plenish.latent.exporting import export_generator  # After what needs no torch.
 
-    return export_generator(run, out, format, checkpoint, opset)
+    return export_generator(run, out, format, checkpoint, opset, assignments(options or []))

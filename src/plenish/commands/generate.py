@@ -59,7 +59,7 @@ def generate(
     check_bounds("-n", n, {"least": 1})
     if n is not None and n > _MOST:  # Numbers this long are read with separators.
         raise InputError(f"-n must be at most {_MOST:,}, not {n:,}.")
-    chosen = _assignments(options or [])
+    chosen = assignments(options or [])
     if truncation is not None:
         if not 0 <= truncation <= 1:
             raise InputError(
@@ -76,7 +76,7 @@ def generate(
     )  # fmt: skip
 
 
-def _assignments(words: Sequence[str]) -> dict[str, Any]:
+def assignments(words: Sequence[str]) -> dict[str, Any]:
     """`name=value` words as name → value."""
     for word in words:
         if not word.partition("=")[1]:

@@ -1,8 +1,9 @@
 """A trained generator as a file for other programs, with the facts about it.
 
 Exported is the moving average in evaluation mode as one function (z, y) → images, in float32 on the CPU, with
-the family's deterministic options and weights as they are used: spectral norm is divided out. What was
-written is run again and compared with the network.
+the family's deterministic options and weights as they are used: spectral norm is divided out. Where the
+family has a part that is of use alone, such as a flow's velocity, that is a file beside it. What was written
+is run again and compared with the network.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from torch.autograd import Function
 
 from plenish import files, settings
 from plenish.errors import CheckFailed, InputError
-from plenish.latent.sampling import Loaded, load_generator, training_manifest
+from plenish.latent.sampling import Loaded, checked_options, load_generator, training_manifest
 from plenish.networks.families import build_sampler
-from plenish.networks.sampler import Sampler
+from plenish.networks.sampler import Part, Sampler
 from plenish.progress import say, warn
 from plenish.runs import versions
 
@@ -58,28 +59,52 @@ class ExportedModel:
         }  # fmt: skip
 
 
-def export_generator(run: Path, out: Path, format: Format, checkpoint: str, opset: int) -> ExportedModel:
+def export_generator(
+    run: Path, out: Path, format: Format, checkpoint: str, opset: int, options: Mapping[str, Any] = {}
+) -> ExportedModel:
     """Write a generator and the facts about it to a new folder.
 
+    Args:
+        run: a generator's Run.
+        out: the folder; must not exist.
+        format: kind of file.
+        checkpoint: `best`, `last`, or a checkpoint's name.
+        opset: version of the ONNX operators.
+        options: of the family's `sample`, which the file then always uses.
+
     Raises:
+        InputError: no such Run, checkpoint or option.
         CheckFailed: what was written does not make the network's images.
     """
     with settings.use(device="cpu", precision="float32"):
         loaded = load_generator(run, checkpoint)
-    fold(loaded.network)
-    config = {"verb": "export-model", "format": format, "opset": opset, **loaded.provenance()}
+    network = loaded.network
+    used = {**checked_options(network, options), **network.deterministic_options}
+    fold(network)
+    config = {"verb": "export-model", "format": format, "opset": opset, **loaded.provenance(), **used}
     file = _FILES[format]
+    parts = {f"{name}{Path(file).suffix}": part for name, part in network.parts().items()}
+    if format == "safetensors":  # Its weights are those of all parts.
+        parts = {}
     with files.atomic_dir(out, config) as partial:
-        write_model(loaded.network, partial / file, format, opset)
-        difference = largest_difference(loaded.network, partial / file, format)
+        write_model(network, partial / file, format, opset, used)
+        difference = largest_difference(network, partial / file, format, used)
+        for name, part in parts.items():
+            write_part(part, partial / name, format, opset)
+            more = part_difference(part, partial / name, format)
+            difference = None if difference is None or more is None else max(difference, more)
         if difference is not None and not difference <= TOLERANCE:
             raise CheckFailed(
                 f"The {format} model's images differ from the network's by up to {difference:.2g}, more than "
                 f"{TOLERANCE:g}, so nothing was written; another --as or --opset may do better."
             )
-        facts = _facts(loaded, format, opset) | {
+        facts = _facts(loaded, format, opset) | used | {
             "file": file, "largest_difference": difference, **_hashes(partial, file),
         }  # fmt: skip
+        if parts:
+            facts["parts"] = {
+                name: _part_facts(part) | _hashes(partial, name) for name, part in parts.items()
+            }
         files.write_json(partial / "config.json", facts)
     if format == "torchscript":
         say("A TorchScript file holds code beside weights: load it only if you trust its origin.")
@@ -127,26 +152,33 @@ def fold(network: torch.nn.Module) -> None:
             vars(module)["normed"] = lambda weight=weight: weight
 
 
-def write_model(network: Sampler, path: Path, format: Format, opset: int = 18) -> None:
-    """Write a folded generator to a file."""
+def write_model(
+    network: Sampler, path: Path, format: Format, opset: int = 18, options: Mapping[str, Any] = {}
+) -> None:
+    """Write a folded generator to a file, with these options of its `sample`."""
     if format == "safetensors":
         with files.reporting_disk(path):
             save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
-        return
-    whole = _whole(network)
-    z, y = _inputs(network, 2)
-    names, arguments = (["z"], (z,)) if y is None else (["z", "y"], (z, y))
+    else:
+        write_part(_whole(network, options), path, format, opset)
+
+
+def write_part(part: Part, path: Path, format: Format, opset: int = 18) -> None:
+    """Write a function of tensors to a file, as ONNX or TorchScript."""
+    inputs = part.inputs(2)
     with torch.no_grad(), _silence():
         if format == "torchscript":
             data = io.BytesIO()
             with _without_own_derivatives():
-                torch.jit.save(torch.jit.trace(whole, arguments, check_trace=False), data)
+                traced = torch.jit.trace(part.module, tuple(inputs.values()), check_trace=False)
+                torch.jit.save(traced, data)
             files.write_bytes(path, data.getvalue())
             return
         batch = torch.export.Dim("batch")
         program = torch.onnx.export(
-            whole, arguments, input_names=names, output_names=["image"], opset_version=opset, dynamo=True,
-            dynamic_shapes=tuple({0: batch} for _ in names), verbose=False, optimize=True,
+            part.module, tuple(inputs.values()), input_names=list(inputs), output_names=[part.output],
+            opset_version=opset, dynamo=True, dynamic_shapes=tuple({0: batch} for _ in inputs),
+            verbose=False, optimize=True,
         )  # fmt: skip
         assert program is not None
         with files.reporting_disk(path):
@@ -160,8 +192,8 @@ def _hashes(folder: Path, file: str) -> dict[str, Any]:
     return {"sha256": files.sha256_file(folder / file), **external}
 
 
-def _whole(network: Sampler) -> torch.nn.Module:
-    """The generator as one module: z, N×z_dim (and y, N×K) → images of the full size, N×C×H×W."""
+def _whole(network: Sampler, options: Mapping[str, Any]) -> Part:
+    """The generator: z, N×z_dim (and y, N×K) → images of the full size, N×C×H×W."""
 
     class Whole(torch.nn.Module):
         def __init__(self) -> None:
@@ -169,41 +201,38 @@ def _whole(network: Sampler) -> torch.nn.Module:
             self.network = network
 
         def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-            return network.sample(z, y, **network.deterministic_options)
+            return network.sample(z, y, **{**options, **network.deterministic_options})
 
-    return Whole().eval().requires_grad_(False)
+    def inputs(n: int) -> dict[str, Tensor]:
+        """Latents of the prior and soft labels, to trace and to compare with."""
+        rng = torch.Generator().manual_seed(n)
+        z, width = network.sample_prior(n, rng), network.labels.width
+        return {"z": z} | ({"y": torch.rand(n, width, generator=rng).softmax(1)} if width else {})
 
-
-def _inputs(network: Sampler, n: int) -> tuple[Tensor, Tensor | None]:
-    """Latents of the prior and soft labels, to trace and to compare with."""
-    rng = torch.Generator().manual_seed(n)
-    z = network.sample_prior(n, rng)
-    width = network.labels.width
-    return z, torch.rand(n, width, generator=rng).softmax(1) if width else None
+    return Part(Whole().eval().requires_grad_(False), inputs, "image")
 
 
-def largest_difference(network: Sampler, path: Path, format: Format) -> float | None:
+def largest_difference(
+    network: Sampler, path: Path, format: Format, options: Mapping[str, Any] = {}
+) -> float | None:
     """Largest difference of an exported model's images from the network's, over batches of 1 and 5.
 
     Returns:
         None where onnxruntime, which it takes to run ONNX, is not installed.
     """
-    run, whole = _runner(network, path, format), _whole(network)
-    if run is None:
-        return None
-    with torch.no_grad():
-        inputs = [_inputs(network, n) for n in (1, 5)]
-        return max(float((run(z, y) - whole(z, y)).abs().max()) for z, y in inputs)
+    part = _whole(network, options)
+    if format == "safetensors":
+        module = _whole(_folded(type(network)(network.config), path), options).module
+        return _difference(part, lambda inputs: module(*inputs.values()))
+    return part_difference(part, path, format)
 
 
-def _runner(network: Sampler, path: Path, format: Format) -> Callable[[Tensor, Tensor | None], Tensor] | None:
-    """A written model as a function of z and y; None where its runtime is not installed."""
+def part_difference(part: Part, path: Path, format: Format) -> float | None:
+    """The same of a function of tensors."""
     if format == "torchscript":
         with _silence():
             script = torch.jit.load(path)
-        return lambda z, y: script(z) if y is None else script(z, y)
-    if format == "safetensors":
-        return _whole(_folded(type(network)(network.config), path))
+        return _difference(part, lambda inputs: script(*inputs.values()))
     if importlib.util.find_spec("onnxruntime") is None:
         return None
     import onnxruntime
@@ -213,11 +242,17 @@ def _runner(network: Sampler, path: Path, format: Format) -> Callable[[Tensor, T
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    def run(z: Tensor, y: Tensor | None) -> Tensor:
-        inputs = {"z": z.numpy()} if y is None else {"z": z.numpy(), "y": y.numpy()}
-        return torch.from_numpy(session.run(None, inputs)[0])
+    def run(inputs: Mapping[str, Tensor]) -> Tensor:
+        given = {name: value.numpy() for name, value in inputs.items()}
+        return torch.from_numpy(session.run(None, given)[0])
 
-    return run
+    return _difference(part, run)
+
+
+def _difference(part: Part, run: Callable[[Mapping[str, Tensor]], Tensor]) -> float:
+    with torch.no_grad():
+        examples = [part.inputs(n) for n in (1, 5)]
+        return max(float((run(x) - part.module(*x.values())).abs().max()) for x in examples)
 
 
 class _NoContext:
@@ -255,6 +290,21 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
+def _part_facts(part: Part) -> dict[str, Any]:
+    """Inputs and output of a part."""
+    inputs = part.inputs(2)
+    made = part.module(*inputs.values())
+    return {
+        "inputs": {name: _shape_and_type(value) for name, value in inputs.items()},
+        "output": {part.output: _shape_and_type(made)},
+    }
+
+
+def _shape_and_type(value: Tensor) -> dict[str, Any]:
+    kind = "bool" if value.dtype == torch.bool else "float32"
+    return {"shape": ["batch", *value.shape[1:]], "type": kind}
+
+
 def _facts(loaded: Loaded, format: Format, opset: int) -> dict[str, Any]:
     """The facts that a user of the model needs."""
     network = loaded.network
@@ -274,7 +324,7 @@ def _facts(loaded: Loaded, format: Format, opset: int) -> dict[str, Any]:
         "inputs": inputs,
         "output": {"image": {"shape": ["batch", network.channels, side, side], "type": "float32",
                              "range": "-1 black, 1 white; clip what lies beyond"}},
-        **network.deterministic_options, "moving_average": True, "provenance": loaded.provenance(),
+        "moving_average": True, "provenance": loaded.provenance(),
         "licence": f"as the training data ({licence})",
         "intended_use": "training data for research and teaching; not for diagnosis",
         "versions": versions(),

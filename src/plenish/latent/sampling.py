@@ -112,7 +112,7 @@ def make_dataset(
     if latents is None and space != "z":
         raise InputError(f"--space {space} says what --latents holds; give both.")
     given = None if latents is None else _checked_latents(network, latents, space)
-    chosen = dict(network.sample_options) | _checked_options(network, options)
+    chosen = dict(network.sample_options) | checked_options(network, options)
     followed = None if like is None else _followed_part(Dataset.open(like), loaded.run)
     if n is None:
         n = len(given) if given is not None else 1000 if followed is None else len(followed)
@@ -219,7 +219,7 @@ def _asked_labels(
     return classes[np.arange(n) % labels.width]
 
 
-def _checked_options(network: Sampler, options: Mapping[str, Any]) -> dict[str, Any]:
+def checked_options(network: Sampler, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a family's `sample`, each of the type of its default."""
     known = network.sample_options
     for key in options:

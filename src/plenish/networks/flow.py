@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from plenish.configuration import check_fields, option
 from plenish.errors import InputError, unknown
 from plenish.networks.families import Family
-from plenish.networks.sampler import Sampler, SamplerConfig
+from plenish.networks.sampler import Part, Sampler, SamplerConfig
 
 SOLVERS = ("heun", "euler")
 STRIDES = 7
@@ -208,7 +208,7 @@ class Flow(Sampler):
         """
         condition = self.of_time(t, stride)
         if self.labels.width:
-            condition = condition + self.of_label(len(t), y, labelled)
+            condition = condition + self.of_label(t.shape[0], y, labelled)
         if augmentation is not None:
             condition = condition + self.augmentation(augmentation)
         condition = F.silu(condition)
@@ -229,7 +229,7 @@ class Flow(Sampler):
         angles = 1000 * t[:, None] * frequencies
         known = [angles.cos(), angles.sin()]
         if self.config.shortcuts:
-            known.append(t.new_zeros(len(t), STRIDES) if stride is None else stride)
+            known.append(t.new_zeros(t.shape[0], STRIDES) if stride is None else stride)
         condition: Tensor = self.time(torch.cat(known, 1))
         return condition
 
@@ -257,8 +257,8 @@ class Flow(Sampler):
             guidance: 1 leaves the label's velocity as it is, 0 is that of all images.
             stride: for the mean velocity over a step of 2^-stride; None for the velocity at t itself.
         """
-        times = torch.full((len(x),), t, device=x.device)
-        steps = None if stride is None else times.new_zeros(len(x), STRIDES)
+        times = x.new_full(x.shape[:1], t)
+        steps = None if stride is None else times.new_zeros(x.shape[0], STRIDES)
         if steps is not None:
             steps[:, stride] = 1
         v: Tensor = self(x, times, y, stride=steps).float()
@@ -298,6 +298,19 @@ class Flow(Sampler):
 
         return integrate(velocity, z, steps, solver).clamp(-1, 1)
 
+    def parts(self) -> dict[str, Part]:
+        """The velocity, for solvers of one's own; `labelled` is false where that of all labels is wanted."""
+
+        def inputs(n: int) -> dict[str, Tensor]:
+            rng = torch.Generator().manual_seed(n)
+            made = {"x": self.sample_prior(n, rng), "t": torch.rand(n, generator=rng)}
+            if self.labels.width:
+                made["y"] = torch.rand(n, self.labels.width, generator=rng).softmax(1)
+                made["labelled"] = torch.arange(n) % 2 == 0
+            return made
+
+        return {"velocity": Part(_Velocity(self), inputs, "velocity")}
+
     def _check_shortcut(self, steps: int) -> None:
         known = [2**stride for stride in range(STRIDES)]
         if not self.config.shortcuts:
@@ -331,6 +344,20 @@ class Flow(Sampler):
             return self.velocity(x, t, y)
 
         return integrate_back(velocity, images, steps, corrections)
+
+
+class _Velocity(nn.Module):
+    """`Flow.forward` with arguments by position, as exporters call it."""
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def forward(
+        self, x: Tensor, t: Tensor, y: Tensor | None = None, labelled: Tensor | None = None
+    ) -> Tensor:
+        v: Tensor = self.flow(x, t, y, labelled=labelled)
+        return v
 
 
 Velocity = Callable[[Tensor, float], Tensor]

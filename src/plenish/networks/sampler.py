@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,20 @@ def check_labels(labels: LabelSchema, y: Tensor | None) -> None:
     found = None if y is None else y.shape[1]
     if expected != found:
         raise ValueError(f"labels of width {found} given to a network made for {expected}")
+
+
+class Part(NamedTuple):
+    """A function of tensors that other programs may want.
+
+    Attributes:
+        module: the function; its arguments are the inputs, in their order.
+        inputs: examples of so many images by name, each N×…, float32 or bool.
+        output: name of what it returns, N×….
+    """
+
+    module: nn.Module
+    inputs: Callable[[int], dict[str, Tensor]]
+    output: str
 
 
 class Sampler(nn.Module):
@@ -114,6 +128,10 @@ class Sampler(nn.Module):
             N×C×H×W in [-1, 1] of the full size.
         """
         raise NotImplementedError
+
+    def parts(self) -> dict[str, Part]:
+        """Parts that are of use alone, by the name of their file in an export."""
+        return {}
 
     def check_labels(self, y: Tensor | None) -> None:
         """Raise ValueError unless y is what the label schema asks for."""
