@@ -7,7 +7,7 @@ from plenish.networks import families
 from plenish.networks.families import network_config
 from plenish.networks.gan.contract import Discriminator, GANFamily, Generator, NetworkConfig
 
-FAMILIES = tuple(families.BUILT_IN)
+FAMILIES = families.GANS
 
 
 def family(name: str) -> GANFamily:
