@@ -17,7 +17,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.latent.sampling import draw_latents, load_generator
 from plenish.networks.families import family_names
 from plenish.runs import Run
-from plenish.training import generator
+from plenish.training import footprint, generator, trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,6 @@ def test_its_weights_are_exported_and_its_latents_drawn_again(
         (["--batch", "4"], "gaussian .*adversarial.batch.*--batch"),
         (["--options", "training.rate=1"], "'rate'"),
         (["--options", "penalty.r1=1"], "penalty"),
-        (["--dry-run"], "--dry-run .*gaussian"),
         (["--recipe", "mnist-dcgan"], "--recipe"),
     ],
 )
@@ -125,6 +124,25 @@ def test_batch_and_rate_set_the_familys_own_keys(stripes, tmp_path: Path) -> Non
     options = ("--batch", 6, "--lr", 0.02, "--kimg", 0.06, "--no-validation")
     _run("train", "generator", stripes().path, tmp_path / "run", "--family", "gaussian", *options)
     assert Run.open(tmp_path / "run").config["config"]["training"] == {"batch": 6, "lr": 0.02}
+
+
+def test_a_dry_run_needs_no_code_of_the_family(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = stripes(), tmp_path / "run"
+    monkeypatch.setattr(trial.try_out, "__defaults__", (0.1,))
+    words = ["train", "generator", str(data.path), str(run), "--family", "gaussian", "--dry-run", "--quiet"]
+    assert cli.run([*words, "--json", "--batch", "6"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    parameters = 2 * 2 * 3 * 16**2  # Mean and spread of both classes.
+    assert found["ema"][-1]["parameters"] == found["parameters_ema"] == parameters
+    assert (found["batch"], found["memory_average_mib"]) == (6, 0)
+    monkeypatch.setattr(footprint, "available_bytes", lambda _: 2**20)
+    assert cli.run(words) == 2
+    said = capsys.readouterr().err
+    assert "smaller network" in said
+    assert "--width" not in said
+    assert not run.exists()
 
 
 def test_a_section_named_like_one_of_a_gan(stripes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from plenish.runs import Run
 from plenish.wording import Sentences
 
 if TYPE_CHECKING:
-    from plenish.training.gan.trial import Trial
+    from plenish.training.trial import Trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,14 +153,16 @@ def _train(
 ) -> Run | Trial:  # fmt: skip
     from plenish.metrics.validation import validator_of
     from plenish.report.build import write_own_report
+    from plenish.training.footprint import refuse_too_large
     from plenish.training.generator import CHANGEABLE, learner_class, plan_task, train_generator
     from plenish.training.trainer import Stopped
+    from plenish.training.trial import try_out
 
     dataset, learner = subset.dataset, learner_class(recipe.family)
     task = plan_task(recipe.family, recipe.sections, changes, subset, how.conditional, OPTIONS)
     learner.check(task, changes)
     if how.dry_run:
-        trial = learner.try_out(task)
+        trial = try_out(task)
         reasons = {"reasons": Sentences(recipe.choice["reasons"])} if recipe.choice else {}
         return dataclasses.replace(trial, facts={"recipe": recipe.name, **reasons, **trial.facts})
     parts = {name: dataclasses.asdict(section) for name, section in task.sections.items()}
@@ -172,7 +174,7 @@ def _train(
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
     is_new, validator = not (path / "config.json").exists(), None
     if is_new:
-        learner.check_memory(task)
+        refuse_too_large(task)
     if is_new and how.validation:  # What cannot be scored is refused before a Run is made.
         validator = validator_of(dataset, subset.split_name)
     run = Run.open_or_create(

@@ -86,6 +86,7 @@ class FlowLearner(GeneratorLearner):
     sections: ClassVar = {"training": Method, "augment": Augment}
     option_keys: ClassVar = {"--batch": ("training.batch",), "--lr": ("training.lr",)}
     notes = (("loss", "loss"),)
+    smaller_network = "a smaller --width"
 
     def __init__(self, task: GeneratorTask) -> None:
         """Build the network and its optimiser."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,11 +25,8 @@ from plenish.training import trainer
 from plenish.training.engine import Engine, stable_seed, to_uint8
 from plenish.training.learner import Clock, Learner, Preview
 from plenish.training.logs import sample_grid, spread
+from plenish.training.schedules import END, changeable
 from plenish.training.schedules import Schedule as TrainerSchedule
-from plenish.training.schedules import changeable
-
-if TYPE_CHECKING:
-    from plenish.training.gan.trial import Trial
 
 Validator = Callable[[NDArray[np.uint8], NDArray[np.float32] | None], Mapping[str, float]]
 """Images and the labels they were made for → scores, those of `CRITERIA` among them."""
@@ -81,11 +78,13 @@ class GeneratorLearner(Learner):
     Attributes:
         sections: configuration class of each section beside `network` and `schedule`.
         option_keys: the dotted keys that `--batch` and `--lr` set; one that is missing is refused.
+        shown_as: what a dry run calls networks that it does not call by the name of their checkpoint file.
         task: what is trained.
     """
 
     sections: ClassVar[Mapping[str, type]] = {}
     option_keys: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    shown_as: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, task: GeneratorTask) -> None:
         """Keep the task; families add networks and optimisers. Torch's random state is the Run's."""
@@ -117,14 +116,17 @@ class GeneratorLearner(Learner):
             InputError: options that do not fit each other, the networks or the data.
         """
 
-    @classmethod
-    def check_memory(cls, task: GeneratorTask) -> None:
-        """Refuse what would not fit into memory; InputError."""
+    def heaviest(self) -> int:
+        """Images seen when a step takes the most memory; by default that is at the end."""
+        return END
 
-    @classmethod
-    def try_out(cls, task: GeneratorTask) -> Trial:
-        """Parameters, memory and speed of a training, without writing anything."""
-        raise InputError(f"--dry-run is not for the family {task.family}; leave it out.")
+    def turns(self) -> list[tuple[range, float]]:
+        """The kinds of turns, in each of which every optimiser steps: numbers of the steps, and its share.
+
+        Kinds differ in what else is due in them; in the first kind everything is. By default each step is a
+        turn, and all are alike.
+        """
+        return [(range(1), 1.0)]
 
     @property
     def sampler(self) -> Sampler:

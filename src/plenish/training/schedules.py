@@ -10,6 +10,8 @@ from plenish.configuration import check_fields, option
 from plenish.errors import InputError, unknown
 
 ON_FAILURE = ("stop", "rollback")
+END = 10**12
+"""So many images seen that all that changes during a training, such as the stage of growth, has ended."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,10 +6,12 @@ import itertools
 
 import pytest
 import torch
+from benchmarks.gan_step import method_of
 
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.networks.gan import build, network_config
+from plenish.recipes import load_recipe
 from plenish.training.engine import Engine
 from plenish.training.gan.growth import Growth, at_stage
 from plenish.training.gan.method import Adversarial, Method
@@ -64,6 +66,23 @@ def test_impossible_values_are_refused(values: dict) -> None:
         Growth(**values)
 
 
+@pytest.mark.parametrize(
+    ("batches", "batch", "stage"),
+    [("", 16, 3), ("64,64,16,4", 4, 3), ("64,64,32,4", 32, 2), ("256,4,2,2", 256, 0), ("4,8", 8, 3)],
+)
+def test_the_heaviest_stage_is_that_of_the_most_pixels(batches: str, batch: int, stage: int) -> None:
+    growth, sizes = Growth(fade_kimg=1, stable_kimg=2, batches=batches), [4, 8, 16, 32]
+    at = growth.at(growth.heaviest(sizes, 16), sizes, 16)
+    assert (at.number, at.alpha, at.batch) == (stage, 1.0, batch)
+
+
+def test_celeba_is_measured_by_the_four_images_of_its_last_stage() -> None:
+    method, sizes = method_of(load_recipe("celeba-progan").sections), [4 << stage for stage in range(9)]
+    batch = method.adversarial.batch
+    assert batch == 16
+    assert method.growth.at(method.growth.heaviest(sizes, batch), sizes, batch).batch == 4
+
+
 def test_reals_are_averaged_down_and_faded_like_fakes() -> None:
     x = torch.randn(2, 3, 16, 16)
     small = at_stage(x, 8, 1.0)
@@ -83,5 +102,5 @@ def test_a_step_leaves_the_networks_at_their_stage(monkeypatch: pytest.MonkeyPat
     state.grow(30)
     assert (state.g.stage, state.g.alpha) == (1, 0.5)
     monkeypatch.setattr(GANState, "grow", None)
-    step(state, *state.grey_images(4), Clock(0, 0, 30))
+    step(state, torch.zeros(4, 1, 16, 16), None, Clock(0, 0, 30))
     assert (state.g.stage, state.d.alpha) == (1, 0.5)

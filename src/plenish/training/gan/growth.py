@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from plenish.configuration import check_fields, option
 from plenish.errors import InputError
+from plenish.training.schedules import END
 
 
 class Stage(NamedTuple):
@@ -92,6 +94,22 @@ class Growth:
                 alpha = self.alpha + (1 - self.alpha) * within / fade
         named = self.batch_sizes()
         return Stage(number, alpha, named[min(number, len(named) - 1)] if named else batch)
+
+    def heaviest(self, sizes: list[int], batch: int) -> int:
+        """Images seen at the stage whose batches hold the most pixels, after its fading.
+
+        Args:
+            sizes: image sizes of the network's stages.
+            batch: images a step where `batches` says nothing.
+        """
+        fade, stable = 1000 * self.fade_kimg, 1000 * self.stable_kimg
+        ends = [stable + stage * (fade + stable) for stage in range(len(sizes) - 1 - self.first(sizes))]
+        found = []
+        for nimg in (*(max(0, math.ceil(end) - 1) for end in ends), END):
+            stage = self.at(nimg, sizes, batch)
+            size = sizes[stage.number]
+            found.append((stage.batch * size**2, size, nimg))
+        return max(found)[2]
 
 
 def at_stage(x: Tensor, size: int, alpha: float) -> Tensor:

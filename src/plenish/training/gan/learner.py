@@ -16,9 +16,7 @@ from plenish.errors import InputError
 from plenish.networks import gan as networks
 from plenish.training.ema import batch_norms, renewed_statistics
 from plenish.training.failures import Failure
-from plenish.training.gan import trial
 from plenish.training.gan.accuracy import confusion, confusion_counts, confusion_picture
-from plenish.training.gan.footprint import refuse_too_large
 from plenish.training.gan.health import Health, Limits
 from plenish.training.gan.method import PARTS, Method
 from plenish.training.gan.state import GANState
@@ -38,6 +36,7 @@ class GANLearner(GeneratorLearner):
     option_keys: ClassVar = {
         "--batch": ("adversarial.batch",), "--lr": ("adversarial.lr_g", "adversarial.lr_d"),
     }  # fmt: skip
+    shown_as: ClassVar = {"g": "generator", "d": "discriminator"}
     notes = (("G", "loss_g"), ("D", "loss_d"))
     smaller_network = "a smaller --width"
 
@@ -93,15 +92,14 @@ class GANLearner(GeneratorLearner):
                 f"{world} processes; give another --batch, or start another number of processes."
             )
 
-    @classmethod
-    def check_memory(cls, task: GeneratorTask) -> None:
-        """Refuse a batch that would not fit into this machine's memory."""
-        refuse_too_large(task.family, task.network, Method.of(task.sections), task.engine)
+    def heaviest(self) -> int:
+        """Images seen at the stage of growth whose batches hold the most pixels."""
+        method = self.state.method
+        return method.growth.heaviest(self.state.sizes, method.adversarial.batch)
 
-    @classmethod
-    def try_out(cls, task: GeneratorTask) -> trial.Trial:
-        """Parameters, memory and speed of a training, without writing anything."""
-        return trial.try_out(task)
+    def turns(self) -> list[tuple[range, float]]:
+        """The kinds of turns of both networks, with and without lazy penalties."""
+        return self.state.method.turns()
 
     def modules(self) -> dict[str, nn.Module]:
         """The networks and running values by the name of their checkpoint file."""

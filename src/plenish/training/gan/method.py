@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -112,6 +113,22 @@ class Method:
     def of(cls, sections: Mapping[str, Any]) -> Method:
         """The parts among the sections of a training's configuration."""
         return cls(**{name: sections[name] for name in PARTS})
+
+    def turns(self) -> list[tuple[range, float]]:
+        """The kinds of turns of both networks, by which penalties are due: steps of the first, and its share.
+
+        The first kind is that of turn 0, in which everything is due.
+        """
+        penalty, d_steps = self.penalty, self.adversarial.d_steps
+        interval = penalty.interval if penalty.on_gradients else 1
+        path = penalty.path_interval if penalty.path else 1
+        period = math.lcm(interval // math.gcd(interval, d_steps), path)
+        found: dict[tuple[int, bool], list[range]] = {}
+        for turn in range(period):
+            steps = range(turn * d_steps, (turn + 1) * d_steps)
+            due = sum(step % interval == 0 for step in steps), turn % path == 0
+            found.setdefault(due, []).append(steps)
+        return [(turns[0], len(turns) / period) for turns in found.values()]
 
 
 PARTS: dict[str, type[Adversarial | Penalty | Augment | Growth]] = {

@@ -101,10 +101,3 @@ class GANState:
         """Draw z, n×z_dim, for one purpose."""
         rng = self.engine.generator(*key, "z")
         return draw(lambda whole: self.g.sample_prior(whole[0], rng), (n,))
-
-    def grey_images(self, n: int) -> tuple[Tensor, Tensor | None]:
-        """Images and labels to try a step with: n×C×H×W and n×K or None, all zero."""
-        config, device = self.g.config, self.engine.device
-        x = torch.zeros(n, config.channels, config.size, config.size, device=device)
-        y = torch.zeros(n, config.labels.width, device=device) if config.labels.width else None
-        return x.contiguous(memory_format=torch.channels_last), y

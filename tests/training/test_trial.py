@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,13 @@ import torch
 
 from plenish import cli
 from plenish.commands.train_generator import train_gan
-from plenish.networks.gan import FAMILIES, build, network_config
-from plenish.training.gan import trial
-from plenish.training.gan.method import Adversarial, Method
-from plenish.training.gan.penalties import Penalty
-from plenish.training.gan.trial import layer_table, per_image, turn_kinds
+from plenish.datasets.batches import Batch
+from plenish.networks.families import GANS, build_sampler
+from plenish.networks.gan import build, network_config
+from plenish.training import footprint, trial
+from plenish.training.gan.learner import GANLearner
+from plenish.training.learner import Clock
+from plenish.training.trial import layer_tables, per_image
 
 TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]
 
@@ -63,57 +66,80 @@ def test_recipe_run_trains(stripes, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "did you mean 'dcgan'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_a_dry_run_of_a_flow(stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = stripes()
+    words = [
+        "train",
+        "generator",
+        str(data.path),
+        str(tmp_path / "run"),
+        "--recipe",
+        "flow-small",
+        "--dry-run",
+    ]
+    options = ["network.width=16", "network.levels=2", "network.attention=4"]
+    torch.manual_seed(3)
+    assert cli.run([*words, "--batch", "10", "--json", "--quiet", "--options", *options]) == 0
+    drawn = torch.rand(2)
+    assert torch.equal(drawn, torch.rand(2, generator=torch.Generator().manual_seed(3)))
+    assert not (tmp_path / "run").exists()
+    found = json.loads(capsys.readouterr().out)
+    network = build_sampler("flow", {"size": 16, "labels": data.labels, "width": 16, "max_width": 128,
+                                     "levels": 2, "attention": 4})  # fmt: skip
+    parameters = sum(p.numel() for p in network.parameters())
+    assert found["network"][-1] == {"layer": "in all", "output": None, "parameters": parameters}
+    assert sum(row["parameters"] for row in found["network"][:-1]) == parameters
+    first = next(row for row in found["network"] if row["layer"] == "first")
+    assert first == {"layer": "first", "output": "16×8×8", "parameters": 16 * (9 * 12 + 1)}
+    assert found["parameters_network"] == parameters
+    assert found["batch"] == 10
+    assert found["memory_average_mib"] == found["memory_gradients_mib"] == round(4 * parameters / 2**20, 1)
+    assert cli.run([*words, "--batch", "37", "--quiet", "--options", *options]) == 2
+    assert "--batch 36" in capsys.readouterr().err
+
+
+def test_a_dry_run_refuses_a_batch_larger_than_memory(
+    stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(footprint, "available_bytes", lambda _: footprint.LIBRARIES + 2**22)
+    words = ["train", "generator", str(stripes().path), str(tmp_path / "run"), "--recipe", "flow-small"]
+    options = ["--options", "network.width=16", "network.levels=2"]
+    for more in (["--dry-run"], []):
+        assert cli.run([*words, "--batch", "36", "--quiet", *more, *options]) == 2
+        assert re.search(r"batch of 36 .* --batch \d+ fits", capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", GANS)
 def test_tables_count_every_parameter_once(name: str) -> None:
     g, d = build(name, network_config(name, {"size": 16, "width": 8, "max_width": 16, "z_dim": 8}))
-    z = torch.randn(2, 8)
-    images = g(z).detach()
-    for network, run in ((g, lambda: g(z)), (d, lambda: d(images))):
-        table = layer_table(network, run)
+    networks = {"g": g, "d": d}
+    tables = layer_tables(networks, lambda: d(g(torch.randn(2, 8))))
+    for key, table in tables.items():
         assert sum(row["parameters"] for row in table[:-1]) == table[-1]["parameters"]
-        assert table[-1]["parameters"] == sum(p.numel() for p in network.parameters())
+        assert table[-1]["parameters"] == sum(p.numel() for p in networks[key].parameters())
         assert any(row["output"] for row in table)
-        assert not network._forward_hooks
-
-
-@pytest.mark.parametrize(
-    ("penalty", "d_steps", "kinds"),
-    [
-        (Penalty(), 1, [(0, 1.0)]),
-        (Penalty(interval=16), 1, [(0, 1.0)]),
-        (Penalty(gp=10), 5, [(0, 1.0)]),
-        (Penalty(r1=1, interval=16), 1, [(0, 1 / 16), (1, 15 / 16)]),
-        (Penalty(path=2, path_interval=4), 1, [(0, 1 / 4), (1, 3 / 4)]),
-        (Penalty(r1=1, interval=16, path=2), 1, [(0, 1 / 16), (1, 12 / 16), (4, 3 / 16)]),
-        (Penalty(r1=1, interval=4), 2, [(0, 1 / 2), (1, 1 / 2)]),
-        (Penalty(r1=1, interval=2), 3, [(0, 1 / 2), (1, 1 / 2)]),
-    ],
-)
-def test_kinds_of_turns_and_how_often_they_come_up(
-    penalty: Penalty, d_steps: int, kinds: list[tuple[int, float]]
-) -> None:
-    assert turn_kinds(Method(Adversarial(d_steps=d_steps), penalty)) == kinds
 
 
 def test_lazy_penalties_count_as_often_as_they_are_due() -> None:
-    kinds = [(0, 1 / 16), (1, 15 / 16)]
+    shares = [1 / 16, 15 / 16]
     # The slow first turn is left out where another one of its kind was measured.
-    assert per_image(kinds, [[9.0, 3.0, 3.0], [1.0, 1.0, 8.0]]) == pytest.approx((3 + 15) / 16)
-    assert per_image(kinds, [[5.0], [1.0]]) == pytest.approx((5 + 15) / 16)
+    assert per_image(shares, [[9.0, 3.0, 3.0], [1.0, 1.0, 8.0]]) == pytest.approx((3 + 15) / 16)
+    assert per_image(shares, [[5.0], [1.0]]) == pytest.approx((5 + 15) / 16)
 
 
 def test_a_probe_tries_every_kind_of_turn(stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    numbers, real = [], trial.step
+    steps, real = [], GANLearner.step
 
-    def step(state, x, y, clock, **more):
-        numbers.append(clock.step)
-        return real(state, x, y, clock, **more)
+    def step(learner: GANLearner, batch: Batch, clock: Clock) -> dict[str, torch.Tensor]:
+        steps.append((batch.total, clock.step))
+        return real(learner, batch, clock)
 
     monkeypatch.setattr(trial.try_out, "__defaults__", (0.0,))
-    monkeypatch.setattr(trial, "step", step)
+    monkeypatch.setattr(GANLearner, "step", step)
     lazy = ["penalty.r1=1", "penalty.interval=16", "adversarial.d_steps=2"]
     found = train_gan(
-        stripes().path, tmp_path / "run", batch=4, dry_run=True, options=[*TINY, *lazy]
+        stripes().path, tmp_path / "run", batch=6, dry_run=True, options=[*TINY, *lazy]
     ).summary()  # fmt: skip
-    assert numbers == [0, 1, 2, 3]
+    assert [number for total, number in steps if total == 6] == [0, 1, 2, 3]
     assert found["steps_tried"] == 4

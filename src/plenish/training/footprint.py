@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
-import math
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from plenish.datasets.batches import Batch
 from plenish.errors import InputError
-from plenish.networks import gan as networks
-from plenish.networks.gan.contract import Generator
-from plenish.training.engine import Engine
-from plenish.training.gan.method import Method
-from plenish.training.gan.state import GANState
-from plenish.training.gan.step import step
+from plenish.training.generator import GeneratorLearner, GeneratorTask, learner_class
 from plenish.training.hardware import memory
 from plenish.training.learner import Clock
+from plenish.training.schedules import END
 
-GROWN = 10**12
-"""So many images seen that a growing network is at its last stage."""
 TRANSIENT = 1.5
 """What a step holds for each byte it keeps for the backward pass: gradients under way, casts, workspace."""
 LIBRARIES = 150 * 2**20
 """What the libraries take for themselves at the first step, bytes. With both, the estimates for seven recipes
-at 64 and 128 px lay between 4 % below and 17 % above the measured growth of resident memory."""
+of GANs and the flow at 64 to 128 px lay between 4 % below and 17 % above the growth of resident memory."""
 _MUCH_KEPT = 10_000
 """Bytes kept for each number of an image that no shipped recipe reaches; they keep 140 to 2,200."""
 
@@ -39,10 +35,10 @@ class Footprint:
     """Memory of a training, bytes.
 
     Attributes:
-        weights: parameters and buffers of both networks.
-        gradients: of both.
+        weights: trained parameters, and the buffers of all networks.
+        gradients: of the trained parameters.
         optimisers: both moments of Adam.
-        average: the generator's moving average.
+        average: parameters that no optimiser trains, which are those of moving averages.
         kept: what a step keeps for its backward passes whatever the batch is.
         kept_each: the same for each image of a batch.
     """
@@ -64,19 +60,42 @@ class Footprint:
         return self.fixed + int(TRANSIENT * self.kept_each * batch)
 
 
-def kept_bytes(state: GANState, batch: int, nimg: int = GROWN) -> int:
-    """Most bytes kept for backward passes in a step of both networks, all penalties due.
+@contextlib.contextmanager
+def throwaway(task: GeneratorTask) -> Iterator[GeneratorLearner]:
+    """A new Learner to try steps with; the random state is afterwards as it was."""
+    device = task.engine.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        yield learner_class(task.family)(task)
+
+
+def take_turn(learner: GeneratorLearner, n: int, nimg: int) -> None:
+    """Train on batches of n grey images for a turn in which everything is due, after `nimg` images."""
+    network = learner.task.network
+    pixels = np.full((n, network.size, network.size, network.channels), 128, np.uint8)
+    grey = Batch(0, n, np.arange(n), pixels, np.zeros((n, network.labels.width), np.float32), 0.0)
+    learner.set_stage(nimg)
+    for number in learner.turns()[0][0]:
+        learner.step(grey, Clock(0, 0, nimg, number))
+
+
+def trained_parameters(learner: GeneratorLearner) -> set[Tensor]:
+    """Parameters that an optimiser updates."""
+    groups = [group for optimiser in learner.optimisers().values() for group in optimiser.param_groups]
+    return {parameter for group in groups for parameter in group["params"]}
+
+
+def kept_bytes(learner: GeneratorLearner, n: int, nimg: int = END) -> int:
+    """Most bytes kept for backward passes in a turn in which everything is due.
 
     Args:
-        state: the networks; they are trained on grey images by it.
-        batch: images.
-        nimg: images seen; a network that grows is tried at that stage.
+        learner: what is trained by it, on grey images.
+        n: images a batch.
+        nimg: images seen.
     """
-    state.grow(nimg)
-    x, y = state.grey_images(batch)
     now = most = 0
     # Storages that several operations keep count once. Weights, held from the start, do not count.
-    parameters = (*state.g.parameters(), *state.d.parameters())
+    parameters = [parameter for module in learner.modules().values() for parameter in module.parameters()]
     holders = Counter(parameter.untyped_storage().data_ptr() for parameter in parameters)
 
     def keep(tensor: Tensor) -> Callable[[], Tensor]:
@@ -98,48 +117,25 @@ def kept_bytes(state: GANState, batch: int, nimg: int = GROWN) -> int:
         now -= 0 if holders[place] else size
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept()):
-        for number in range(state.method.adversarial.d_steps):
-            step(state, x, y, Clock(0, 0, nimg, number))
+        take_turn(learner, n, nimg)
     gc.collect()
     return most
 
 
-def heaviest(method: Method, generator: Generator) -> tuple[int, int]:
-    """The stage of a growing network whose batches hold the most pixels; others have one stage.
-
-    Returns:
-        Images seen at that stage, after its fading, and its batch.
-    """
-    growth, sizes = method.growth, [generator.stage_size(number) for number in range(generator.stages)]
-    fade, stable = 1000 * growth.fade_kimg, 1000 * growth.stable_kimg
-    ends = [stable + stage * (fade + stable) for stage in range(len(sizes) - 1 - growth.first(sizes))]
-    found = []
-    for nimg in (*(max(0, math.ceil(end) - 1) for end in ends), GROWN):
-        stage = growth.at(nimg, sizes, method.adversarial.batch)
-        size = sizes[stage.number]
-        found.append((stage.batch * size**2, size, nimg, stage.batch))
-    return max(found)[2:]
-
-
-def footprint(
-    family: str, network: networks.NetworkConfig, method: Method, engine: Engine, nimg: int = GROWN
-) -> Footprint:
-    """Estimate the memory of a training from steps with 2 and 4 images, on networks made for it.
+def footprint(learner: GeneratorLearner, nimg: int = END) -> Footprint:
+    """Estimate the memory of a training from steps with 2 and 4 images.
 
     Args:
-        family: name of the networks' family.
-        network: their configuration.
-        method: how they are trained.
-        engine: device and precision.
-        nimg: images seen; a network that grows is tried at that stage.
+        learner: what is trained by it, on grey images.
+        nimg: images seen.
     """
-    with torch.random.fork_rng(devices=[]):
-        state = GANState(*networks.build(family, network), method, engine)
-        few, more = kept_bytes(state, 2, nimg), kept_bytes(state, 4, nimg)
+    few, more = kept_bytes(learner, 2, nimg), kept_bytes(learner, 4, nimg)
     each = max(0, more - few) // 2
-    g, d = (sum(p.nbytes for p in part.parameters()) for part in (state.g, state.d))
-    buffers = sum(b.nbytes for part in (state.g, state.d) for b in part.buffers())
-    return Footprint(g + d + buffers, g + d, 2 * (g + d), g, max(0, few - 2 * each), each)
+    modules, trained = learner.modules().values(), trained_parameters(learner)
+    weights = sum(p.nbytes for p in trained)
+    average = sum(p.nbytes for p in {p for module in modules for p in module.parameters()} - trained)
+    buffers = sum(b.nbytes for module in modules for b in module.buffers())
+    return Footprint(weights + buffers, weights, 2 * weights, average, max(0, few - 2 * each), each)
 
 
 def available_bytes(device: torch.device | None = None) -> int | None:
@@ -170,7 +166,7 @@ def _container_leaves() -> int | None:
     return None
 
 
-def refuse_too_large(family: str, network: networks.NetworkConfig, method: Method, engine: Engine) -> None:
+def refuse_too_large(task: GeneratorTask) -> None:
     """Refuse a batch that would not fit into this machine's memory, before its kernel ends the process.
 
     Batches far from it are not estimated, nor other devices: these raise an error where memory does not
@@ -179,21 +175,23 @@ def refuse_too_large(family: str, network: networks.NetworkConfig, method: Metho
     Raises:
         InputError: with a batch that fits.
     """
-    available = available_bytes(engine.device)
-    most = max([method.adversarial.batch, *method.growth.batch_sizes()])
-    numbers = most * network.channels * network.size**2
-    if engine.device.type != "cpu" or available is None or numbers * _MUCH_KEPT < available:
+    network, device = task.network, task.engine.device
+    available = available_bytes(device)
+    if device.type != "cpu" or available is None:
         return
-    with torch.random.fork_rng(devices=[]):
-        nimg, asked = heaviest(method, networks.build(family, network)[0])
-    needed = footprint(family, network, method, engine, nimg).total(asked)
-    if needed <= available:
-        return
-    # --batch holds at every stage, so what it may be is decided by the last one.
-    last = footprint(family, network, method, engine)
+    with throwaway(task) as learner:
+        nimg = learner.heaviest()
+        asked = learner.batch_size(nimg)
+        if asked * network.channels * network.size**2 * _MUCH_KEPT < available:
+            return
+        needed = footprint(learner, nimg).total(asked)
+        if needed <= available:
+            return
+        # --batch holds at every stage, so what it may be is decided by the last one.
+        last = footprint(learner)
     fits = int((available - last.fixed) / (TRANSIENT * max(1, last.kept_each)))
     sizes = f"about {needed / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB are free"
     if fits < 2:
-        raise InputError(f"The training would take {sizes}; use smaller images or a smaller --width.")
+        raise InputError(f"The training would take {sizes}; use smaller images or {learner.smaller_network}.")
     named = fits if fits < 8 else 1 << (fits.bit_length() - 1)  # Beyond a few images, a power of two.
     raise InputError(f"A batch of {asked} would take {sizes}; --batch {named} fits.")
