@@ -13,11 +13,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan
 from torch.nn import functional as F
 
 from plenish.configuration import check_fields, option
@@ -243,8 +244,9 @@ class Flow(Sampler):
         return torch.where(labelled[:, None], told, self.unlabelled.to(told.dtype))
 
     def velocity(
-        self, x: Tensor, t: float, y: Tensor | None, guidance: float = 1.0, stride: int | None = None
-    ) -> Tensor:
+        self, x: Tensor, t: float | Tensor, y: Tensor | None, guidance: float = 1.0,
+        stride: int | None = None,
+    ) -> Tensor:  # fmt: skip
         """Velocity at one time for all images, float32, with classifier-free guidance.
 
         The velocity of a label's images, away from that of all images where guidance exceeds 1 (Ho & Salimans
@@ -257,7 +259,7 @@ class Flow(Sampler):
             guidance: 1 leaves the label's velocity as it is, 0 is that of all images.
             stride: for the mean velocity over a step of 2^-stride; None for the velocity at t itself.
         """
-        times = x.new_full(x.shape[:1], t)
+        times = x.new_ones(x.shape[:1]) * t
         steps = None if stride is None else times.new_zeros(x.shape[0], STRIDES)
         if steps is not None:
             steps[:, stride] = 1
@@ -293,7 +295,7 @@ class Flow(Sampler):
             self._check_shortcut(steps)
             stride, solver = steps.bit_length() - 1, "euler"
 
-        def velocity(x: Tensor, t: float) -> Tensor:
+        def velocity(x: Tensor, t: float | Tensor) -> Tensor:
             return self.velocity(x, t, y, guidance, stride)
 
         return integrate(velocity, z, steps, solver).clamp(-1, 1)
@@ -340,7 +342,7 @@ class Flow(Sampler):
         """
         self.check_labels(y)
 
-        def velocity(x: Tensor, t: float) -> Tensor:
+        def velocity(x: Tensor, t: float | Tensor) -> Tensor:
             return self.velocity(x, t, y)
 
         return integrate_back(velocity, images, steps, corrections)
@@ -360,7 +362,7 @@ class _Velocity(nn.Module):
         return v
 
 
-Velocity = Callable[[Tensor, float], Tensor]
+Velocity = Callable[[Tensor, float | Tensor], Tensor]
 """Points N×… and their time → velocities N×…."""
 
 
@@ -380,9 +382,22 @@ def integrate(velocity: Velocity, z: Tensor, steps: int, solver: str = "heun") -
         raise InputError(f"steps must be at least 1, not {steps}.", code="out-of-bounds")
     if solver not in SOLVERS:
         raise unknown("solver", solver, (*SOLVERS, "shortcut"))
-    x = z
-    for number in range(steps):
-        x = _step(velocity, x, number / steps, 1 / steps, solver == "heun" and number < steps - 1)
+
+    def step(x: Tensor, t: float | Tensor) -> Tensor:
+        return _step(velocity, x, t, 1 / steps, solver == "heun")
+
+    times = [number / steps for number in range(steps)]
+    return _step(velocity, _repeat(step, z, times[:-1]), times[-1], 1 / steps, second_order=False)
+
+
+def _repeat(step: Velocity, x: Tensor, times: Sequence[float]) -> Tensor:
+    """Take a step at each time; in an exported graph one loop in place of a copy of the network a step."""
+    if times and torch.compiler.is_exporting():
+        end, _ = scan(lambda x, t: (step(x, t), x.new_zeros(1)), x.clone(), torch.tensor(times))
+        made: Tensor = end
+        return made
+    for t in times:
+        x = step(x, t)
     return x
 
 
@@ -397,7 +412,7 @@ def integrate_back(velocity: Velocity, x: Tensor, steps: int, corrections: int =
     return x
 
 
-def _step(velocity: Velocity, x: Tensor, t: float, step: float, second_order: bool) -> Tensor:
+def _step(velocity: Velocity, x: Tensor, t: float | Tensor, step: float, second_order: bool) -> Tensor:
     """A step of Euler's method, or of Heun's."""
     v = velocity(x, t)
     there = x + step * v
