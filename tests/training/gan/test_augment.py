@@ -10,19 +10,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plenish.errors import InputError
-from plenish.training.gan.augment import (
-    DIFFAUGMENTS,
+from plenish.training.augment import (
     POLICIES,
-    Augment,
     Policy,
     _grid,
     _Resample,
-    augment,
     colour,
     geometry,
-    next_p,
     orient,
+    resample,
+    vary,
 )
+from plenish.training.gan.augment import DIFFAUGMENTS, Augment, augment, next_p
 
 NOTHING = Policy(*[0.0] * len(Policy._fields))
 
@@ -192,6 +191,19 @@ def test_grey_images_change_as_grey_colours_do() -> None:
     as_rgb = augment(x.expand(-1, 3, -1, -1), settings, _p(0.8), _rng())
     assert alone.shape == x.shape
     assert torch.allclose(as_rgb, alone.expand_as(as_rgb), atol=1e-5)
+
+
+def test_the_numbers_beside_changed_images_say_how_they_were_changed() -> None:
+    x = _images(64)
+    out, changes = vary(x, POLICIES["natural"], _p(0.1), _rng(3))
+    plain = torch.eye(2, 3).flatten(), torch.eye(3).flatten(), torch.zeros(3)
+    affine, matrix, offset = (changes + torch.cat(plain)).split([6, 9, 3], 1)
+    moved = resample(x, affine.view(-1, 2, 3), "bilinear", "reflection")
+    again = torch.einsum("nij,njhw->nihw", matrix.view(-1, 3, 3), moved) + offset[:, :, None, None]
+    assert torch.allclose(out, again, atol=1e-4)
+    kept, same = (changes == 0).all(1), (out == x).flatten(1).all(1)
+    assert torch.equal(kept, same)
+    assert 0 < int(kept.sum()) < 32
 
 
 @pytest.mark.parametrize("policy", ["histology", "dermoscopy", "grey", "faces"])

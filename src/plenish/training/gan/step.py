@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from plenish.networks import shared_batch
 from plenish.networks.shared_batch import mean_over_processes, own_slice, whole_batch
+from plenish.training.augment import orient
 from plenish.training.ema import ema_weight, update_ema
 from plenish.training.engine import stable_seed
-from plenish.training.gan.augment import augment, next_p, orient
+from plenish.training.gan.augment import augment, next_p
 from plenish.training.gan.growth import at_stage
 from plenish.training.gan.penalties import (
     clip_weights,
