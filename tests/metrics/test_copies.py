@@ -189,10 +189,11 @@ def test_result_and_panel(look: Any, planted: Any, make_discs: Any) -> None:
     png = pairs_panel(fresh[:5], fresh[5:10], np.full(5, 0.5), 0.6, "synthetic")
     assert Image.open(io.BytesIO(png)).size[0] > 5 * 96
     assert pairs_panel(fresh[:5, :, :, :1], fresh[5:10, :, :, :1], np.ones(5), 0.6, "x")[:4] == b"\x89PNG"
-    with pytest.raises(ValueError, match="three training images"):
-        copies.search(
-            *[Views(np.zeros((n, 16, 16, 1), np.float32), np.zeros((n, 2), np.float32)) for n in (0, 5, 9)]
-        )
+    for sizes, said in (((0, 5, 9), "synthetic images"), ((5, 2, 9), "three held-out and three training")):
+        with pytest.raises(ValueError, match=said):
+            copies.search(
+                *[Views(np.zeros((n, 16, 16, 1), np.float32), np.zeros((n, 2), np.float32)) for n in sizes]
+            )
 
 
 def test_held_out_twins_of_training_images_do_not_blind_the_search() -> None:

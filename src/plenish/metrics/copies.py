@@ -55,7 +55,7 @@ class Views:
 
 @dataclass(frozen=True)
 class Copies:
-    """Result of :func:`search`.
+    """Result of a :class:`Search`.
 
     Attributes:
         score: copy score of each synthetic image; 1 is typical of a held-out image, 0 is an exact copy.
@@ -145,58 +145,75 @@ def relative_distances(queries: list[Vectors], train: Vectors) -> tuple[NDArray[
 
 
 def search(synthetic: Views, holdout: Views, train: Views, *, baseline: bool = False) -> Copies:
-    """Look for copies of training images among synthetic ones.
-
-    Args:
-        synthetic: the images under suspicion.
-        holdout: real images that no generator saw (the `val` part).
-        train: the real training images.
-        baseline: the images under suspicion are real ones, which is only a matter of words.
-
-    Raises:
-        ValueError: if there are no synthetic images, fewer than three others, or `train` holds all of
-            `holdout`.
-    """
-    if min(len(holdout), len(train)) < 3 or not len(synthetic):
-        raise ValueError("it needs synthetic images, three held-out and three training images")
-    flat = train.pixels.reshape(len(train), -1)
-    where_p, made_p, held_p, far_p = _compare(_turned(synthetic.pixels), _turned(holdout.pixels), flat)
-    where_f, made_f, held_f, far_f = _compare([synthetic.features], [holdout.features], train.features)
-    alone = held_p > _TWIN
-    if not alone.any():
-        raise ValueError("every held-out image is also a training image")
-    score_p, usual_p = _levelled(made_p, held_p[alone], far_p)
-    score_f, usual_f = _levelled(made_f, held_f[alone], far_f)
-    score, held = np.minimum(score_p, score_f), np.minimum(usual_p, usual_f)
-    # Of equally distributed new scores, a share of Beta(k, n + 1 − k) lies below the k-th smallest of n
-    # held-out ones: k / (n + 1) on average.
-    rank = max(1, int(EXPECTED_SHARE * (len(held) + 1)))
-    held = np.sort(held)
-    threshold, chance = float(held[rank - 1]), float(betaincinv(rank, len(held) + 1 - rank, 0.95))
-    order = np.argsort(score, kind="stable")
-    suspects = order[score[order] < threshold]
-    share = wilson_interval(len(suspects), len(score), LEVEL)
-    identical = min(_IDENTICAL * np.median(held_p[alone]), held_p[alone].min() / 2)
-    n_identical = int(np.count_nonzero(made_p < identical))
-    facts = {
-        "finding": "identical" if n_identical else "close" if share.low > chance else "none",
-        "baseline": baseline, "neighbours": min(NEIGHBOURS, len(train) - 1), "n": len(score),
-        "n_holdout": len(held), "threshold": threshold, "expected_share": rank / (len(held) + 1),
-        "expected_share_high": chance, "n_suspect": len(suspects), "n_identical": n_identical,
-        "n_twins": int(np.count_nonzero(~alone)), "n_far": int(np.count_nonzero(far_f)),
-        "share_suspect": share.value, "low": share.low, "high": share.high, "level": LEVEL,
-    }  # fmt: skip
-    return Copies(score, held, np.where(score_p <= score_f, where_p, where_f), suspects, facts)
+    """Look for copies of training images among synthetic ones, once; see `Search`."""
+    return Search(holdout, train)(synthetic, baseline=baseline)
 
 
-def _compare(
-    synthetic: list[Vectors], holdout: list[Vectors], train: Vectors
-) -> tuple[NDArray[np.int64], Floats, Floats, NDArray[np.bool_]]:
-    """Nearest training images and relative distances of synthetic images, relative distances of held-out
-    ones, and which synthetic images are farther from all training images than any held-out one."""
-    where, made, plain = relative_distances(synthetic, train)
-    _, held, usual = relative_distances(holdout, train)
-    return where, made, held, plain > usual.max()
+class Search:
+    """A search for copies of training images, calibrated once for any number of synthetic sets."""
+
+    def __init__(self, holdout: Views, train: Views) -> None:
+        """Calibrate.
+
+        Args:
+            holdout: real images that no generator saw (the `val` part).
+            train: the real training images.
+
+        Raises:
+            ValueError: there are fewer than three of either, or `train` holds all of `holdout`.
+        """
+        if min(len(holdout), len(train)) < 3:
+            raise ValueError("it needs three held-out and three training images")
+        self._train = train
+        self._flat = train.pixels.reshape(len(train), -1)
+        _, held_p, usual_p = relative_distances(_turned(holdout.pixels), self._flat)
+        _, held_f, usual_f = relative_distances([holdout.features], train.features)
+        alone = held_p > _TWIN
+        if not alone.any():
+            raise ValueError("every held-out image is also a training image")
+        self._twins = int(np.count_nonzero(~alone))
+        self._held = held_p[alone], held_f[alone]
+        self._farthest = usual_p.max(), usual_f.max()
+
+    def __call__(self, synthetic: Views, *, baseline: bool = False) -> Copies:
+        """Look for copies.
+
+        Args:
+            synthetic: the images under suspicion.
+            baseline: these are real ones, which is only a matter of words.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if not len(synthetic):
+            raise ValueError("it needs synthetic images")
+        (held_p, held_f), train = self._held, self._train
+        where_p, made_p, plain_p = relative_distances(_turned(synthetic.pixels), self._flat)
+        where_f, made_f, plain_f = relative_distances([synthetic.features], train.features)
+        # Farther from all training images than any held-out one.
+        far_p, far_f = plain_p > self._farthest[0], plain_f > self._farthest[1]
+        score_p, usual_p = _levelled(made_p, held_p, far_p)
+        score_f, usual_f = _levelled(made_f, held_f, far_f)
+        score, held = np.minimum(score_p, score_f), np.minimum(usual_p, usual_f)
+        # Of equally distributed new scores, a share of Beta(k, n + 1 − k) lies below the k-th smallest of n
+        # held-out ones: k / (n + 1) on average.
+        rank = max(1, int(EXPECTED_SHARE * (len(held) + 1)))
+        held = np.sort(held)
+        threshold, chance = float(held[rank - 1]), float(betaincinv(rank, len(held) + 1 - rank, 0.95))
+        order = np.argsort(score, kind="stable")
+        suspects = order[score[order] < threshold]
+        share = wilson_interval(len(suspects), len(score), LEVEL)
+        identical = min(_IDENTICAL * np.median(held_p), held_p.min() / 2)
+        n_identical = int(np.count_nonzero(made_p < identical))
+        facts = {
+            "finding": "identical" if n_identical else "close" if share.low > chance else "none",
+            "baseline": baseline, "neighbours": min(NEIGHBOURS, len(train) - 1), "n": len(score),
+            "n_holdout": len(held), "threshold": threshold, "expected_share": rank / (len(held) + 1),
+            "expected_share_high": chance, "n_suspect": len(suspects), "n_identical": n_identical,
+            "n_twins": self._twins, "n_far": int(np.count_nonzero(far_f)),
+            "share_suspect": share.value, "low": share.low, "high": share.high, "level": LEVEL,
+        }  # fmt: skip
+        return Copies(score, held, np.where(score_p <= score_f, where_p, where_f), suspects, facts)
 
 
 def _levelled(made: Floats, held: Floats, far: NDArray[np.bool_]) -> tuple[Floats, Floats]:

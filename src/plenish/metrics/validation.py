@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,13 +10,11 @@ from numpy.typing import NDArray
 from plenish import settings
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
-from plenish.metrics.copies import Views, search, thumbnails
+from plenish.metrics.copies import Search, Views, thumbnails
 from plenish.metrics.extractor import Extractor
 from plenish.metrics.features import domain_extractor
 from plenish.metrics.fidelity import enough_rows, kid
 from plenish.progress import warn
-
-SCORES = ("kid_val", "copies", "copying")
 
 
 def validator_of(
@@ -31,7 +28,7 @@ def validator_of(
     one which mixes them up does not pass for a good one: the mean of the classes' KIDs, weighted by their
     shares of val. Classes with fewer than six images on either side are left out. `copies` is the share of
     images suspected to copy one of train, and `copying` is 1 where there are more than chance explains, else
-    0 (see `metrics.copies`).
+    0 (see `metrics.copies`); both are left out where that cannot be told.
 
     Args:
         dataset: the real Dataset.
@@ -44,7 +41,7 @@ def validator_of(
         warn(f"the split '{split}' has no val part, so the newest checkpoint counts as the best.")
         return None
     if not settings.is_first_process():
-        return lambda images, y: dict.fromkeys(SCORES, math.nan)  # The first process scores.
+        return lambda images, y: {}  # The first process scores, and tells the others.
     val = dataset.part("val", split, purpose="select")
     if not enough_rows(len(val), len(val)):
         raise InputError(
@@ -52,8 +49,12 @@ def validator_of(
             "make a split with a larger share of val."
         )
     extractor = domain_extractor(dataset, split)
-    train = _views(dataset.part("train", split, purpose="select"), extractor)
     held = _views(val, extractor)
+    try:
+        search = Search(held, _views(dataset.part("train", split, purpose="select"), extractor))
+    except ValueError as error:
+        search = None
+        warn(f"checkpoints are not searched for copies of training images: {error}.")
     reference = held.features
     classes = val.y() if dataset.labels.kind == "categorical" else None
 
@@ -66,10 +67,9 @@ def validator_of(
                     scores.append(kid(reference[real], features[asked]))
                     sizes.append(real.sum())
         value = float(np.average(scores, weights=sizes)) if scores else kid(reference, features)
-        try:
-            copies = search(Views(thumbnails(images), features), held, train).facts
-        except ValueError:  # Too few training images, or val is part of train: nothing can be said.
-            return {"kid_val": value, "copies": 0.0, "copying": 0.0}
+        if search is None:
+            return {"kid_val": value}
+        copies = search(Views(thumbnails(images), features)).facts
         copying = float(copies["finding"] != "none")
         return {"kid_val": value, "copies": copies["share_suspect"], "copying": copying}
 

@@ -36,13 +36,14 @@ GROUPS = (
     _Group("Discriminator's probability of “real”", {"d_real": "of real", "d_fake": "of synthetic"}, True),
     _Group("Scores of the discriminator", {"score_real": "of real", "score_fake": "of synthetic"}),
     _Group("KID on validation images", {"kid_val": "KID"}, markers=True),
+    _Group("Samples that look like copies of training images", {"copies": "share"}, markers=True),
     _Group("Variety of the samples", {"variety": "variety"}),
     _Group("Speed, images/s", {"images_per_s": "images/s"}),
 )
 NETWORKS = {"g": "generator", "d": "discriminator"}
 NOT_CURVES = {
     "kimg", "epoch", "step", "images", "data_wait", "noise_sd", "lr", "lr_g", "lr_d", "real_as_real",
-    "fake_as_fake",
+    "fake_as_fake", "copying",
 }  # fmt: skip
 MOST_OTHERS = 6
 _STRIP = {

@@ -37,18 +37,20 @@ class Scores:
             folder: of checkpoints; only one that is still there can be the best.
 
         Returns:
-            Whether its checkpoint is the best so far; None where it is no score, or not a finite one.
+            Whether its checkpoint is the best so far; None where it is no score, or not a finite one. One
+            criterion of several that was not measured counts as 0.
         """
         criteria = self._learner.criteria
-        if not criteria or not all(math.isfinite(line.get(name, math.nan)) for name in criteria):
+        values = {name: line.get(name, 0.0) for name in criteria}
+        if criteria.keys().isdisjoint(line) or not all(map(math.isfinite, values.values())):
             return None
         nimg = round(1000 * line["kimg"])
-        rank = self._ranks[nimg] = tuple(sign * line[key] for key, sign in criteria.items())
+        rank = self._ranks[nimg] = tuple(sign * values[key] for key, sign in criteria.items())
         name = checkpoint_name(nimg)
         if rank >= self._best_rank or (folder is not None and not (folder / name).is_dir()):
             return False
-        shown = [*self._learner.position(nimg), *criteria]
-        self.best, self._best_rank = {"checkpoint": name, **{key: line[key] for key in shown}}, rank
+        shown = {key: line[key] for key in self._learner.position(nimg)} | values
+        self.best, self._best_rank = {"checkpoint": name, **shown}, rank
         return True
 
     def out_of_patience(self, patience: int) -> bool:
