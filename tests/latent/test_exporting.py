@@ -105,6 +105,35 @@ def test_onnx_from_the_command_line(trained: Run, tmp_path: Path, capsys: pytest
         assert images.shape == (n, 3, 16, 16)
 
 
+@pytest.mark.parametrize(
+    ("format", "option", "said"),
+    [
+        ("torchscript", "noise=random", "noise=random is not for an export, whose noise is constant"),
+        ("torchscript", "truncatoin=0.5", "did you mean 'truncation'"),
+        ("safetensors", "truncation=0.5", "weights alone; give --options when images are made"),
+    ],
+)
+def test_options_that_an_export_cannot_hold_are_refused(
+    trained: Run, tmp_path: Path, format: str, option: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        export_model(trained.path, tmp_path / "model", format=format, options=[option])  # type: ignore[arg-type]
+    assert not (tmp_path / "model").exists()
+
+
+def test_options_are_used_and_kept(trained: Run, tmp_path: Path) -> None:
+    export_model(trained.path, tmp_path / "model", format="torchscript", options=["truncation=0.5"])
+    facts = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert (facts["truncation"], facts["noise"]) == (0.5, "constant")
+    script = torch.jit.load(tmp_path / "model" / "generator.pt")
+    z, y = torch.randn(2, 8), torch.eye(2)
+    network = load_generator(trained.path).network
+    with torch.no_grad():
+        images = network.sample(z, y, truncation=0.5, noise="constant")
+        assert torch.allclose(script(z, y), images.float(), atol=1e-2)
+        assert torch.allclose(script(z, y), script(z, y))
+
+
 def test_weights_beside_an_onnx_file_are_hashed_too(
     trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

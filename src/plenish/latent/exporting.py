@@ -79,7 +79,7 @@ def export_generator(
     with settings.use(device="cpu", precision="float32"):
         loaded = load_generator(run, checkpoint)
     network = loaded.network
-    used = {**checked_options(network, options), **network.deterministic_options}
+    used = _used_options(network, format, options)
     fold(network)
     config = {"verb": "export-model", "format": format, "opset": opset, **loaded.provenance(), **used}
     file = _FILES[format]
@@ -111,6 +111,22 @@ def export_generator(
     if difference is None:
         warn("the model was not run, since onnxruntime is missing; pip install 'plenish[onnx]' brings it.")
     return ExportedModel(out, file, difference)
+
+
+def _used_options(network: Sampler, format: Format, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option of `sample` with the value that the exported file uses.
+
+    Raises:
+        InputError: one that the file cannot hold, or that would let an image depend on more than z and y.
+    """
+    fixed = network.deterministic_options
+    asked = checked_options(network, options)
+    if asked and format == "safetensors":
+        raise InputError("A safetensors export holds weights alone; give --options when images are made.")
+    for name, value in asked.items():
+        if name in fixed and value != fixed[name]:
+            raise InputError(f"{name}={value} is not for an export, whose {name} is {fixed[name]}.")
+    return {**network.sample_options, **asked, **fixed}
 
 
 def load_exported(folder: Path | str) -> Sampler:

@@ -22,7 +22,7 @@ from plenish.errors import InputError, coerce_type, unknown
 from plenish.networks.families import build_sampler, family
 from plenish.networks.gan.contract import Generator
 from plenish.networks.sampler import Sampler
-from plenish.progress import progress
+from plenish.progress import progress, warn
 from plenish.runs import Run
 from plenish.training.checkpoints import find_checkpoint, load_module
 from plenish.training.engine import Engine, stable_seed, to_uint8
@@ -73,6 +73,12 @@ def load_generator(run: Path | str, checkpoint: str = "best") -> Loaded:
     opened = Run.open(run, "generator")
     path = find_checkpoint(opened, checkpoint)
     config = opened.config["config"]
+    best = opened.status.get("best", {})
+    if best.get("checkpoint") == path.name and best.get("copying"):
+        warn(
+            f"samples of {path}, and of every other checkpoint that was scored, look like copies of training "
+            "images; train anew with shorter --checkpoint-kimg, and look at the copies audit."
+        )
     name = family(config["family"]).weights
     network = build_sampler(config["family"], config["network"])
     load_module(path, name, network)
@@ -220,12 +226,18 @@ def _asked_labels(
 
 
 def checked_options(network: Sampler, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a family's `sample`, each of the type of its default."""
+    """Options of a family's `sample`, each of the type of its default.
+
+    Raises:
+        InputError: an option the family does not have, or an impossible value.
+    """
     known = network.sample_options
     for key in options:
         if key not in known:
             raise unknown("option of this generator", key, known)
-    return {key: coerce_type(key, value, known[key]) for key, value in options.items()}
+    checked = {key: coerce_type(key, value, known[key]) for key, value in options.items()}
+    network.check_options({**known, **checked})
+    return checked
 
 
 def _checked_latents(network: Sampler, latents: NDArray[Any], space: Space) -> NDArray[np.float32]:

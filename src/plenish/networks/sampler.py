@@ -129,6 +129,9 @@ class Sampler(nn.Module):
         """
         raise NotImplementedError
 
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Refuse impossible values of `sample_options`, each of its type; InputError."""
+
     def parts(self) -> dict[str, Part]:
         """Parts that are of use alone, by the name of their file in an export."""
         return {}
