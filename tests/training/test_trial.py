@@ -42,7 +42,7 @@ def test_a_dry_run_tells_and_writes_nothing(
         assert sum(row["parameters"] for row in found[name][:-1]) == parameters
         assert found[f"parameters_{name}"] == parameters
     assert found["generator"][0] == {"layer": "project", "output": "128", "parameters": 10 * 128}
-    assert found["memory_weights_mib"] <= found["memory_adam_mib"]
+    assert found["memory_weights_mib"] <= found["memory_optimisers_mib"]
     assert found["seconds_per_kimg"] == pytest.approx(1000 / found["images_per_s"], rel=0.02)
     assert found["kimg"] == 2
     assert cli.run([*words, "--quiet", "--options", *TINY]) == 0  # as a table
@@ -85,7 +85,7 @@ def test_a_dry_run_of_a_flow(stripes, tmp_path: Path, capsys: pytest.CaptureFixt
     assert not (tmp_path / "run").exists()
     found = json.loads(capsys.readouterr().out)
     network = build_sampler("flow", {"size": 16, "labels": data.labels, "width": 16, "max_width": 128,
-                                     "levels": 2, "attention": 4})  # fmt: skip
+                                     "levels": 2, "attention": 4, "augmented": True})  # fmt: skip
     parameters = sum(p.numel() for p in network.parameters())
     assert found["network"][-1] == {"layer": "in all", "output": None, "parameters": parameters}
     assert sum(row["parameters"] for row in found["network"][:-1]) == parameters

@@ -37,7 +37,7 @@ class Footprint:
     Attributes:
         weights: trained parameters, and the buffers of all networks.
         gradients: of the trained parameters.
-        optimisers: both moments of Adam.
+        optimisers: their states, such as both moments of Adam.
         average: parameters that no optimiser trains, which are those of moving averages.
         kept: what a step keeps for its backward passes whatever the batch is.
         kept_each: the same for each image of a batch.
@@ -135,7 +135,9 @@ def footprint(learner: GeneratorLearner, nimg: int = END) -> Footprint:
     weights = sum(p.nbytes for p in trained)
     average = sum(p.nbytes for p in {p for module in modules for p in module.parameters()} - trained)
     buffers = sum(b.nbytes for module in modules for b in module.buffers())
-    return Footprint(weights + buffers, weights, 2 * weights, average, max(0, few - 2 * each), each)
+    held = [x for optimiser in learner.optimisers().values() for x in optimiser.state.values()]
+    states = sum(t.nbytes for state in held for t in state.values() if isinstance(t, Tensor) and t.dim())
+    return Footprint(weights + buffers, weights, states, average, max(0, few - 2 * each), each)
 
 
 def available_bytes(device: torch.device | None = None) -> int | None:

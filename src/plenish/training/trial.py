@@ -92,7 +92,7 @@ def _memory(estimate: Footprint, batch: int) -> dict[str, Any]:
     """The estimate in MiB."""
     parts = {
         "memory_weights_mib": estimate.weights, "memory_gradients_mib": estimate.gradients,
-        "memory_adam_mib": estimate.optimisers, "memory_average_mib": estimate.average,
+        "memory_optimisers_mib": estimate.optimisers, "memory_average_mib": estimate.average,
         "memory_activations_mib": estimate.total(batch) - estimate.total(0),
         "memory_in_all_mib": estimate.total(batch),
     }  # fmt: skip
