@@ -74,16 +74,23 @@ def test_there_and_back_is_exact_where_steps_are_short() -> None:
 def test_images_go_there_and_back() -> None:
     flow = _flow()
     z, y = _draw(flow, 4)
-    images = integrate(lambda x, t: flow.velocity(x, t, y), z, 50)
-    back = flow.invert(images, y, steps=50)
-    assert float((back - z).abs().max()) < 1e-3
-    assert float((flow.invert(images, y, steps=50, corrections=0) - z).abs().max()) > 1e-3
+    images = torch.rand(4, 3, 16, 16) * 2 - 1
+    for corrections, most in ((2, 1e-3), (0, math.inf)):
+        again = flow.sample(flow.invert(images, y, steps=50, corrections=corrections), y, steps=50)
+        apart = float((again - images).abs().max())
+        assert apart < most
+    assert apart > 1e-3, "a plain step backwards is not exact"
+    made = integrate(lambda x, t: flow.velocity(x, t, y), z, 50)
+    assert float((flow.invert(made, y, steps=50) - z).abs().max()) < 1e-3
+    with pytest.raises(InputError, match="steps must be at least 1"):
+        flow.invert(images, y, steps=0)
 
 
 def test_guidance_of_one_is_none_and_others_move_away_from_the_unlabelled() -> None:
     flow = _flow()
     z, y = _draw(flow, 3)
-    assert torch.equal(flow.sample(z, y, guidance=1.0), flow.sample(z, y))
+    unguided = integrate(lambda x, t: flow(x, torch.full((3,), float(t)), y).float(), z, 20)
+    assert torch.equal(flow.sample(z, y, guidance=1.0), unguided.clamp(-1, 1))
     t = torch.full((3,), 0.4)
     told, free = flow(z, t, y), flow(z, t)
     assert not torch.allclose(told, free)
@@ -111,7 +118,7 @@ def test_no_augmentation_is_zeros() -> None:
 
 @pytest.mark.parametrize(
     ("size", "channels", "options"),
-    [(28, 1, {"levels": 2}), (32, 3, {"attention": 8}), (48, 3, {"patch": 1}), (256, 3, {"patch": 8})],
+    [(28, 1, {}), (32, 3, {"attention": 8}), (48, 3, {"patch": 1}), (256, 3, {"patch": 8})],
 )
 def test_sizes_and_channels(size: int, channels: int, options: dict[str, int]) -> None:
     flow = _flow(size, LabelSchema(), channels=channels, **options)
@@ -122,6 +129,11 @@ def test_sizes_and_channels(size: int, channels: int, options: dict[str, int]) -
     assert float(images.std()) > 0.01
 
 
+def test_there_are_as_many_levels_as_a_side_can_be_halved() -> None:
+    for size, patch, widths in ((32, 2, (32, 64, 96)), (28, 2, (32, 64)), (50, 2, (32,)), (12, 4, (32,))):
+        assert FlowConfig(size=size, patch=patch, width=32, max_width=96).widths == widths
+
+
 def test_a_new_network_predicts_no_velocity() -> None:
     flow = Flow(FlowConfig(size=16, width=16))
     x = torch.randn(2, 3, 16, 16)
@@ -129,14 +141,37 @@ def test_a_new_network_predicts_no_velocity() -> None:
 
 
 def test_impossible_shapes_and_options_are_refused() -> None:
-    for options in ({"size": 28}, {"width": 20}, {"width": 0}, {"patch": 0}, {"dropout": 1.0}):
+    for options in (
+        {"size": 27},
+        {"size": 2, "patch": 4},
+        {"width": 20},
+        {"width": 0},
+        {"patch": 0},
+        {"dropout": 1.0},
+    ):
         with pytest.raises(InputError):
             FlowConfig(**{"size": 32, **options})  # type: ignore[arg-type]
     flow = _flow(labels=LabelSchema())
     z = flow.sample_prior(1, torch.Generator().manual_seed(0))
-    for wrong in ({"steps": 0}, {"solver": "leapfrog"}):
-        with pytest.raises(InputError):
+    for wrong, said in (
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"solver": "leapfrog"}, "heun, euler, shortcut"),
+        ({"solver": "shortcut", "steps": 2}, r"not taught .*--training\.shortcut_every 4"),
+        ({"guidance": -1.0}, "guidance must be a number from 0"),
+        ({"guidance": math.nan}, "guidance must be a number from 0"),
+        ({"guidance": 2.0}, "trained without labels"),
+    ):
+        with pytest.raises(InputError, match=said):
             flow.sample(z, **wrong)
+    labelled = _flow(shortcuts=True)
+    z, y = _draw(labelled, 1)
+    for wrong, said in (
+        ({"solver": "shortcut", "steps": 3}, "1, 2, 4, 8, 16, 32, 64 steps, not 3"),
+        ({"solver": "shortcut", "steps": 2, "guidance": 2.0}, "follows no guidance"),
+    ):
+        with pytest.raises(InputError, match=said):
+            labelled.sample(z, y, **wrong)
+    assert labelled.sample(z, y, guidance=2.0, steps=1).shape == z.shape
 
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript", "safetensors"])

@@ -21,7 +21,7 @@ CLASSES = LabelSchema("categorical", ("a", "b", "c"))
 def _sampler(name: str, labels: LabelSchema = CLASSES) -> Sampler:
     """A small sampler of a family, with weights that start at zero made others."""
     known = set(family(name).config.__dataclass_fields__)
-    tiny = {"width": 8, "max_width": 16, "z_dim": 12}
+    tiny = {"width": 16 if name == "flow" else 8, "max_width": 16, "z_dim": 12}
     options = {key: value for key, value in tiny.items() if key in known}
     torch.manual_seed(0)
     made = build_sampler(name, {**options, "size": 16, "labels": labels})

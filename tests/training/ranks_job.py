@@ -20,8 +20,10 @@ from plenish.datasets.batches import Images
 from plenish.datasets.schema import LabelSchema
 from plenish.networks import gan as networks
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
+from plenish.networks.flow import FlowConfig
 from plenish.networks.sampler import SamplerConfig
 from plenish.networks.shared_batch import sharing
+from plenish.training import flow as flows
 from plenish.training import ranks
 from plenish.training.autoencoder import AutoencoderLearner
 from plenish.training.classifier import ClassifierLearner
@@ -109,6 +111,18 @@ def other_package(engine: Engine) -> Learner:
     return made
 
 
+def flow(engine: Engine) -> Learner:
+    """A flow with everything that draws: augmentation, dropout, hidden labels, shortcuts."""
+    config = FlowConfig(
+        size=SIZE, channels=3, labels=LABELS, width=16, levels=2, dropout=0.2, augmented=True, shortcuts=True
+    )
+    sections = {
+        "training": flows.FlowMethod(batch=BATCH, lr=1e-4, shortcut_every=3),
+        "augment": flows.FlowAugment(symmetry="dihedral", p=0.3),
+    }
+    return flows.FlowLearner(GeneratorTask("flow", config, sections, Schedule(), NoSubset(), engine))  # type: ignore[arg-type]
+
+
 CASES: dict[str, Callable[[Engine], Learner]] = {
     "dcgan": gan("dcgan", noise_sd=0.1, noise_kimg=1.0),
     "dcgan, ADA": gan("dcgan", {"r1": 1, "interval": 3}, {"ada_target": 0.6, "ada_p": 0.3, "ada_kimg": 0.1}),
@@ -125,6 +139,7 @@ CASES: dict[str, Callable[[Engine], Learner]] = {
         "stylegan2", {"r1": 1, "interval": 4, "path": 2, "path_interval": 2},
         {"ada_target": 0.6, "ada_p": 0.3, "ada_kimg": 0.1}, {"w_dim": 8}, style_mixing=0.9,
     ),
+    "flow": flow,
     "autoencoder": autoencoder(denoise=0.1),
     "variational autoencoder": autoencoder(variational=True),
     "classifier": classifier(loss="weighted", order="balanced"),

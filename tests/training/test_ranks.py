@@ -21,7 +21,7 @@ from plenish.training import checkpoints
 
 JOB = Path(__file__).with_name("ranks_job.py")
 CASES = list(runpy.run_path(str(JOB))["CASES"])
-QUICK = ["dcgan, ADA", "stylegan2", "classifier", "other package"]
+QUICK = ["dcgan, ADA", "stylegan2", "flow", "classifier", "other package"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
 

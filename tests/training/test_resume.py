@@ -21,7 +21,9 @@ from plenish.runs import Run
 from plenish.training import checkpoints
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["plenish.commands.train_generator", "plenish.training.gan.learner"])
+SERVER.set_forkserver_preload(
+    ["plenish.commands.train_generator", "plenish.training.gan.learner", "plenish.training.flow"]
+)
 """Forks processes that need not load torch anew."""
 NETWORK = ["network.width=4", "network.max_width=8", "network.z_dim=8", "schedule.log_kimg=0.05"]
 GAN = ["gan", "--batch", "10", "--checkpoint-kimg", "0.05", "--no-validation", "--options", *NETWORK]
@@ -37,12 +39,17 @@ CASES = {
         "--options", *NETWORK, "network.w_dim=8", "penalty.path=2",
         "penalty.path_interval=2", "adversarial.style_mixing=0.9",
     ],
+    "flow": [
+        "generator", "--recipe", "flow-small", "--batch", "10", "--checkpoint-kimg", "0.05",
+        "--no-validation", "--options", "network.width=16", "network.max_width=16", "network.dropout=0.1",
+        "training.shortcut_every=4", "augment.p=0.3", "schedule.log_kimg=0.05",
+    ],
     "autoencoder": [
         "autoencoder", "--filters", "4", "4", "--latent-features", "4", "--batch", "8", "--patience", "0",
         "--no-errors", "--options", "schedule.keep=2", "schedule.evaluate_epochs=2", "training.denoise=0.1",
     ],
 }  # fmt: skip
-LENGTHS = {"gan": 16.0, "growth": 8.0, "ada": 10.0, "path length": 6.0, "autoencoder": 1000}
+LENGTHS = {"gan": 16.0, "growth": 8.0, "ada": 10.0, "path length": 6.0, "flow": 8.0, "autoencoder": 1000}
 """kimg, or epochs: long enough to be killed twenty times."""
 
 

@@ -27,6 +27,7 @@ from plenish.networks.families import Family
 from plenish.networks.sampler import Part, Sampler, SamplerConfig
 
 SOLVERS = ("heun", "euler")
+SHORTCUT = "shortcut"
 STRIDES = 7
 """Lengths of the steps that shortcuts are taught: 1, 1/2, … 1/64 of the path."""
 CONDITIONS = 18
@@ -46,7 +47,7 @@ class FlowConfig(SamplerConfig):
         width: feature maps at the highest resolution inside, a multiple of 16; each level has twice as many.
         max_width: most feature maps at any level.
         patch: side of the blocks of pixels that are laid out as channels; 1 works on pixels.
-        levels: resolutions inside, each half of the one before.
+        levels: resolutions inside, each half of the one before; fewer where a side cannot be halved.
         blocks: residual blocks a level, on the way down and again on the way up.
         attention: maps of at most this side get self-attention; 0 for none.
         dropout: share of activations dropped in training.
@@ -68,20 +69,30 @@ class FlowConfig(SamplerConfig):
         super().__post_init__()
         check_fields(self, "network")
         for name in ("width", "max_width"):
-            if getattr(self, name) % _GROUP:
-                raise InputError(f"network.{name} is a multiple of {_GROUP}, not {getattr(self, name)}.")
-        step = self.patch << (self.levels - 1)
-        if self.size % step:
+            if (maps := getattr(self, name)) % _GROUP:
+                below, above = maps // _GROUP * _GROUP, (maps // _GROUP + 1) * _GROUP
+                raise InputError(
+                    f"network.{name} of a flow is a multiple of {_GROUP}, not {maps}; give {below} or "
+                    f"{above}."
+                )
+        if self.width > self.max_width:
             raise InputError(
-                f"A flow with network.patch {self.patch} and network.levels {self.levels} makes images whose "
-                f"side is a multiple of {step}, not {self.size} px; set these two smaller, or import the "
-                f"data at --size {max(step, self.size // step * step)}."
+                f"network.width {self.width} is more than network.max_width {self.max_width}; give both, "
+                f"such as --network.max_width {2 * self.width}."
+            )
+        if self.size % self.patch:
+            raise InputError(
+                f"A flow with network.patch {self.patch} makes images whose side is a multiple of that, not "
+                f"{self.size} px; set --network.patch 1, or import the data at --size "
+                f"{max(1, self.size // self.patch) * self.patch}."
             )
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Feature maps of each level, from the highest resolution down."""
-        return tuple(min(self.width << level, self.max_width) for level in range(self.levels))
+        side = self.size // self.patch
+        halvings = (side & -side).bit_length() - 1
+        return tuple(min(self.width << i, self.max_width) for i in range(min(self.levels, halvings + 1)))
 
 
 class _Block(nn.Module):
@@ -287,12 +298,14 @@ class Flow(Sampler):
             InputError: fewer than one step, an unknown solver, or shortcuts that were not taught.
         """
         self.check_labels(y)
-        return self._solve(z, y, **{**self.sample_options, **options})
-
-    def _solve(self, z: Tensor, y: Tensor | None, *, steps: int, solver: str, guidance: float) -> Tensor:
+        for name in options.keys() - self.sample_options.keys():
+            raise TypeError(f"sample() got an unexpected option '{name}'")
+        chosen = {**self.sample_options, **options}
+        if not torch.compiler.is_exporting():  # Values are not known while a graph is made.
+            self.check_options(chosen)
+        steps, solver, guidance = (chosen[name] for name in ("steps", "solver", "guidance"))
         stride = None
-        if solver == "shortcut":
-            self._check_shortcut(steps)
+        if solver == SHORTCUT:
             stride, solver = steps.bit_length() - 1, "euler"
 
         def velocity(x: Tensor, t: float | Tensor) -> Tensor:
@@ -313,15 +326,33 @@ class Flow(Sampler):
 
         return {"velocity": Part(_Velocity(self), inputs, "velocity")}
 
-    def _check_shortcut(self, steps: int) -> None:
-        known = [2**stride for stride in range(STRIDES)]
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Refuse impossible steps, solvers and guidance.
+
+        Raises:
+            InputError: with what is possible.
+        """
+        steps, solver, guidance = (options[name] for name in ("steps", "solver", "guidance"))
+        check_solver(steps, solver, (*SOLVERS, SHORTCUT))
+        if not 0 <= guidance < math.inf:
+            raise InputError(f"guidance must be a number from 0, not {guidance}; 1 is none.")
+        if guidance != 1 and not (self.labels.width and self.unlabelled.any()):
+            raise InputError(
+                "This flow was trained without labels, or without hiding any of them, so that guidance has "
+                "nothing to compare with; leave it out."
+            )
+        if solver != SHORTCUT:
+            return
         if not self.config.shortcuts:
             raise InputError(
-                "This flow was not taught shortcuts; use the solver heun, or train one with "
+                f"This flow was not taught the solver {SHORTCUT}; use heun, or train one with "
                 "--training.shortcut_every 4."
             )
+        if guidance != 1:
+            raise InputError(f"The solver {SHORTCUT} follows no guidance; use heun or euler.")
+        known = [2**stride for stride in range(STRIDES)]
         if steps not in known:
-            raise InputError(f"Shortcuts take {', '.join(map(str, known))} steps, not {steps}.")
+            raise InputError(f"The solver {SHORTCUT} takes {', '.join(map(str, known))} steps, not {steps}.")
 
     def invert(
         self, images: Tensor, y: Tensor | None = None, *, steps: int = 50, corrections: int = 2
@@ -364,6 +395,8 @@ class _Velocity(nn.Module):
 
 Velocity = Callable[[Tensor, float | Tensor], Tensor]
 """Points N×… and their time → velocities N×…."""
+Step = Callable[[Tensor, float | Tensor], Tensor]
+"""Points N×… and their time → the points a step later."""
 
 
 def integrate(velocity: Velocity, z: Tensor, steps: int, solver: str = "heun") -> Tensor:
@@ -378,10 +411,7 @@ def integrate(velocity: Velocity, z: Tensor, steps: int, solver: str = "heun") -
     Raises:
         InputError: fewer than one step, or an unknown solver.
     """
-    if steps < 1:
-        raise InputError(f"steps must be at least 1, not {steps}.", code="out-of-bounds")
-    if solver not in SOLVERS:
-        raise unknown("solver", solver, (*SOLVERS, "shortcut"))
+    check_solver(steps, solver)
 
     def step(x: Tensor, t: float | Tensor) -> Tensor:
         return _step(velocity, x, t, 1 / steps, solver == "heun")
@@ -390,9 +420,18 @@ def integrate(velocity: Velocity, z: Tensor, steps: int, solver: str = "heun") -
     return _step(velocity, _repeat(step, z, times[:-1]), times[-1], 1 / steps, second_order=False)
 
 
-def _repeat(step: Velocity, x: Tensor, times: Sequence[float]) -> Tensor:
+def check_solver(steps: int, solver: str, known: Sequence[str] = SOLVERS) -> None:
+    """Refuse fewer than one step, or an unknown solver; InputError."""
+    if steps < 1:
+        raise InputError(f"steps must be at least 1, not {steps}.", code="out-of-bounds")
+    if solver not in known:
+        raise unknown("solver", solver, known)
+
+
+def _repeat(step: Step, x: Tensor, times: Sequence[float]) -> Tensor:
     """Take a step at each time; in an exported graph one loop in place of a copy of the network a step."""
     if times and torch.compiler.is_exporting():
+        # What is handed on may be no input of the graph; what is kept of each step, one number, is not used.
         end, _ = scan(lambda x, t: (step(x, t), x.new_zeros(1)), x.clone(), torch.tensor(times))
         made: Tensor = end
         return made
@@ -403,6 +442,7 @@ def _repeat(step: Velocity, x: Tensor, times: Sequence[float]) -> Tensor:
 
 def integrate_back(velocity: Velocity, x: Tensor, steps: int, corrections: int = 2) -> Tensor:
     """The z that `integrate` takes to x by Heun's steps; see `Flow.invert`."""
+    check_solver(steps, "heun")
     for number in reversed(range(steps)):
         second = number < steps - 1
         start = _step(velocity, x, (number + 1) / steps, -1 / steps, second)

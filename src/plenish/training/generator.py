@@ -141,7 +141,7 @@ class GeneratorLearner(Learner):
 
     def preview(self, clock: Clock) -> Preview:
         """A grid of samples, with their spread beside that of real images."""
-        subset, rows = self.task.subset, self._fixed_rows(clock, _PREVIEWED)
+        subset, rows = self.task.subset, self.fixed_rows(clock, _PREVIEWED)
         reals, samples = subset.images(rows), self.sample_images(clock, _PREVIEWED)
         y = subset.y()[rows] if self._labelled else None
         variety = spread(samples, y) / max(spread(reals, y), 1e-9)
@@ -152,34 +152,38 @@ class GeneratorLearner(Learner):
         if self.task.validator is None:
             return {}
         n = self.task.schedule.validate
-        y = self.task.subset.y()[self._fixed_rows(clock, n)] if self._labelled else None
+        y = self.task.subset.y()[self.fixed_rows(clock, n)] if self._labelled else None
         scores = dict(self.task.validator(self.sample_images(clock, n), y))
-        if scores["copying"] > 0:
+        if scores.get("copying", 0) > 0:
             warn(
                 f"at {clock.nimg / 1000:g} kimg {scores['copies']:.1%} of {n} samples look like copies of "
-                "training images, more than chance explains; an earlier checkpoint stays the best."
+                "training images, more than chance explains; such a checkpoint is the best only while there "
+                "is no other."
             )
         return scores
 
-    def sample_images(self, clock: Clock, n: int) -> NDArray[np.uint8]:
-        """Fixed samples, uint8 n×H×W×C; labels follow the training rows."""
+    def sample_images(self, clock: Clock, n: int, **options: Any) -> NDArray[np.uint8]:
+        """Fixed samples, uint8 n×H×W×C; labels follow the training rows. Options are those of `sample`."""
         batch = min(64, self.batch_size(clock.nimg))  # No more memory than a step takes.
-        return np.concatenate([to_uint8(images) for images in self.samples(clock, n, batch, "samples")])
+        return np.concatenate(
+            [to_uint8(images) for images in self.samples(clock, n, batch, "samples", **options)]
+        )
 
     @torch.no_grad()
-    def samples(self, clock: Clock, n: int, batch: int, *key: Any) -> Iterator[Tensor]:
+    def samples(self, clock: Clock, n: int, batch: int, *key: Any, **options: Any) -> Iterator[Tensor]:
         """Fixed samples for one purpose, batch by batch, N×C×H×W; labels follow the training rows."""
         engine, network = self.engine, self.sampler
-        y, order = self.task.subset.y(), self._fixed_rows(clock, n)
-        z = network.sample_prior(n, engine.generator(clock.seed, *key))
+        y, order = self.task.subset.y(), self.fixed_rows(clock, n)
+        rng = engine.generator(clock.seed, *key)
         for start in range(0, n, batch):
-            piece = slice(start, start + batch)
+            piece = slice(start, min(start + batch, n))
+            z = network.sample_prior(piece.stop - start, rng)
             seed = stable_seed(clock.seed, *key, start, "default")
             with engine.autocast():
-                images = network.sample(z[piece], self.labels(y[order[piece]]), seed=seed)
+                images = network.sample(z, self.labels(y[order[piece]]), seed=seed, **options)
             yield images
 
-    def _fixed_rows(self, clock: Clock, n: int) -> NDArray[np.int64]:
+    def fixed_rows(self, clock: Clock, n: int) -> NDArray[np.int64]:
         """Training rows whose labels fixed samples are made with."""
         order = np.random.default_rng(clock.seed).permutation(len(self.task.subset))
         return order[np.arange(n) % len(order)]
