@@ -12,12 +12,11 @@ from plenish.commands.recipes import list_recipes
 from plenish.commands.train_generator import train_gan
 from plenish.configuration import build_config
 from plenish.errors import InputError
-from plenish.networks.gan import network_config
+from plenish.networks.families import network_config
 from plenish.recipes import load_recipe, recipe_names
 from plenish.runs import Run
-from plenish.training.gan.health import Limits
 from plenish.training.gan.method import Adversarial
-from plenish.training.generator import Schedule
+from plenish.training.generator import Schedule, learner_class
 from plenish.training.trainer import Stopped
 
 
@@ -27,7 +26,7 @@ def test_every_recipe_makes_valid_configurations(name: str) -> None:
     assert recipe.about
     assert recipe.provenance
     network_config(recipe.family, {**recipe.sections["network"], "size": 64})
-    for kind, section in ((Adversarial, "adversarial"), (Schedule, "schedule"), (Limits, "limits")):
+    for section, kind in {**learner_class(recipe.family).sections, "schedule": Schedule}.items():
         build_config(kind, recipe.sections[section], section)
 
 

@@ -13,8 +13,9 @@ from plenish.configuration import option, option_names, overrides
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
 from plenish.invocation import command
+from plenish.networks.families import GANS
 from plenish.progress import say
-from plenish.recipes import AUTO, SECTIONS, Recipe, auto, family_recipe, load_recipe
+from plenish.recipes import AUTO, Recipe, auto, family_recipe, load_recipe
 from plenish.runs import Run
 from plenish.wording import Sentences
 
@@ -34,7 +35,7 @@ class GeneratorOptions:
         kimg: length, in thousands of real images shown; may be raised later.
         batch: images a step.
         width: feature maps at the highest resolution (dcgan: at half of it); the cost grows with its square.
-        lr: learning rate of both networks.
+        lr: learning rate, of a GAN that of both networks.
         conditional: give the labels to the networks; by default whenever the data have labels.
         checkpoint_kimg: interval of checkpoints.
         keep: newest checkpoints kept, beside the best.
@@ -97,7 +98,7 @@ def _train_by_recipe(data: Path, run: Path, *, how: GeneratorOptions) -> Run | T
             "--domain goes with --recipe auto; for other recipes set augment.symmetry and augment.policy "
             "with --options."
         )
-    changes = overrides(how, chosen.sections if chosen else SECTIONS, "adversarial.smoothing=0.1")
+    changes = overrides(how, chosen.sections if chosen else auto.SECTIONS, "schedule.validate=500")
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; a generator is trained on real images.")
@@ -123,10 +124,11 @@ def _choose(dataset: Dataset, run: Path, how: GeneratorOptions, changes: Mapping
         before = auto.frozen(Run.open(run, "generator").config["config"], how.domain)
         if before is not None:
             return before
-    base_and_stages(dataset.size)  # Nothing need be chosen for a size that none can make.
     subset = dataset.part("train", how.split, purpose="train")
     facts = auto.facts_of(subset, how.domain, how.conditional is not False, changes, how.validation)
     recipe = auto.choose(facts)
+    if recipe.family in GANS:
+        base_and_stages(dataset.size)  # Nothing need be said of a size that it cannot make.
     for reason in [] if how.dry_run else recipe.choice["reasons"]:  # A dry run's result holds them.
         say(f"  {reason}")
     return recipe

@@ -2,18 +2,21 @@
 
 The rules, in the order in which they are applied:
 
-1. Family. On a CPU with fewer than 8 threads and up to 64 px `dcgan`, the fastest; but `stylegan2` for
-   fewer than 1,000 images, where augmentation and R1 matter more than speed. Everywhere else `stylegan2`,
-   and on a GPU with 10,000 images or more `r3gan`. All else starts from that family's shipped recipe.
-2. Width. Feature maps halve as the side doubles, so that each resolution costs alike (`dcgan`: the same at
-   all sizes); twice as many on a GPU or a CPU with 8 threads or more.
-3. Batch. 32 (64 on a GPU), half of that above 128 px, and at most a quarter of the images.
+1. Family. On a CPU and up to 64 px `flow`, which comes nearest to real images in equal time there
+   (docs/generators.md). Everywhere else, where flows were not measured, `stylegan2`, and on a GPU with 10,000
+   images or more `r3gan`. An option that is asked for and only the one or the others have decides first. All
+   else starts from that family's shipped recipe.
+2. Width. Feature maps halve as the side doubles, so that each resolution costs alike; twice as many on a GPU
+   or a CPU with 8 threads or more. `flow`: the recipe's for the size.
+3. Batch. 32 (64 on a GPU and for `flow`), half of that above 128 px, and at most a quarter of the images.
 4. Gamma of R1. `stylegan2`: 0.0002·size²/batch (Karras et al. 2020, arXiv 2006.06676). `r3gan`:
-   0.3·size²/batch, the rule of the recipe small-r3gan. `dcgan`: none.
+   0.3·size²/batch, the rule of the recipe small-r3gan. `flow` has none.
 5. Augmentation. DiffAugment (Zhao et al. 2020, arXiv 2006.10738): colour, translation and cutout below 5,000
-   images, translation and cutout below 20,000, none above. Symmetry and policy follow the domain.
+   images, translation and cutout below 20,000, none above; `flow`: its own changes, with probability 0.1
+   below 5,000 images. Symmetry and policy follow the domain.
 6. Length. An upper limit; training ends earlier, after five checkpoints without a better KID on val, where
    checkpoints are scored. Learning rates that fall in the shipped recipe (`r3gan`) fall over all of it.
+   Checkpoints of `flow` are no farther apart than 60 passes over the images: few images are soon memorised.
 
 What is asked for by options holds instead, and the rules behind it follow: gamma is that of the batch used.
 """
@@ -27,19 +30,29 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from plenish.errors import unknown
-from plenish.recipes import AUTO, Recipe, load_recipe
+from plenish.recipes import AUTO, FLOW_SECTIONS, Recipe, load_recipe
+from plenish.recipes import SECTIONS as GAN_SECTIONS
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Subset
 
+SECTIONS = tuple(dict.fromkeys((*GAN_SECTIONS, *FLOW_SECTIONS)))
+"""Of all families there are to choose from."""
 Domain = Literal["natural", "faces", "comic", "histology", "dermoscopy", "text"]
-MANY_THREADS, FEW_IMAGES, MANY_IMAGES = 8, 1_000, 10_000
+MANY_THREADS, MANY_IMAGES, FLOW_SIZE = 8, 10_000, 64
 STRONG_BELOW, MILD_BELOW = 5_000, 20_000
-_BASE = {"dcgan": "dcgan-small", "stylegan2": "small-stylegan2", "r3gan": "small-r3gan"}
-_LENGTH = {"dcgan": (400, 20), "stylegan2": (1_000, 50), "r3gan": (2_000, 100)}
+_BASE = {"stylegan2": "small-stylegan2", "r3gan": "small-r3gan"}
+_LENGTH = {"flow": (2_000, 50), "stylegan2": (1_000, 50), "r3gan": (2_000, 100)}
 """At most so many kimg, and kimg from one checkpoint to the next; twice as many kimg on a strong machine."""
+_OF_GANS = ("adversarial.", "penalty.", "growth.", "limits.", "augment.diffaugment", "augment.ada_")
+_OF_FLOWS = ("training.", "augment.p")
+FLOW_NETWORK = ("width", "max_width", "patch", "levels", "blocks", "attention", "dropout")
+_OF_ALL = ("adversarial.batch", "adversarial.lr_g", "adversarial.lr_d")
+"""What --batch and --lr set, whatever the family."""
 _PATIENCE = 5
 _FEW_OF_A_CLASS = 50
+_FLOW_P = 0.1
+_PASSES = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +97,20 @@ class Facts:
         """Whether the machine is fast enough for wide networks."""
         return self.gpu or self.threads >= MANY_THREADS
 
+    @property
+    def of_a_gan(self) -> str | None:
+        """An option that is asked for and only GANs have, or None."""
+        others = [key for key in self.asked if key.startswith("network.")]
+        found = [key for key in others if key.removeprefix("network.") not in FLOW_NETWORK]
+        found += [key for key in self.asked if key.startswith(_OF_GANS) and key not in _OF_ALL]
+        return next(iter(found), None)
+
+    @property
+    def of_a_flow(self) -> str | None:
+        """The same of flows."""
+        names = [key for key in self.asked if key.startswith(_OF_FLOWS[0]) or key == _OF_FLOWS[1]]
+        return next(iter(names), None)
+
 
 def choose(facts: Facts) -> Recipe:
     """A recipe for these facts; its `choice` holds the reasons, a sentence each.
@@ -94,40 +121,46 @@ def choose(facts: Facts) -> Recipe:
     if facts.domain not in get_args(Domain):
         raise unknown("--domain", facts.domain, get_args(Domain))
     family, why_family = _family(facts)
+    flow = "flow-small" if facts.size <= 48 else "flow-64" if facts.size <= 96 else "flow-128"
+    base = _BASE.get(family, flow)
     sections: dict[str, dict[str, Any]] = {
-        name: dict(values) for name, values in load_recipe(_BASE[family]).sections.items()
+        name: dict(values) for name, values in load_recipe(base).sections.items()
     }
     reasons = [why_family]
     for rule in (_width, _batch, _gamma, _augmentation, _length):
-        reasons.append(rule(facts, family, sections))
+        if family != "flow" or rule is not _gamma:
+            reasons.append(rule(facts, family, sections))
     reasons.extend(_remarks(facts))
-    about = f"Chosen for {facts.images:,} images of {facts.size} px; {_BASE[family]} adapted."
+    about = f"Chosen for {facts.images:,} images of {facts.size} px; {base} adapted."
     choice = {"domain": facts.domain, "about": about, "reasons": reasons, "sections": sections}
     return Recipe(AUTO, about, " ".join(reasons), family, sections, choice)
 
 
 def _family(facts: Facts) -> tuple[str, str]:
     n = f"{facts.images:,} images"
+    if facts.of_a_flow:
+        return "flow", f"Family flow: {facts.of_a_flow}, which was asked for, is of flows."
+    why = ""
+    if facts.of_a_gan:
+        why = f"{facts.of_a_gan}, which was asked for, is of GANs"
+    elif not facts.gpu and facts.size <= FLOW_SIZE:
+        return "flow", f"Family flow: nearest to real images in equal time, for {facts.size} px on a CPU."
     if facts.gpu and facts.images >= MANY_IMAGES:
-        return "r3gan", f"Family r3gan: a GPU and {n}, {MANY_IMAGES:,} or more."
+        return "r3gan", f"Family r3gan: {why or f'a GPU and {n}, {MANY_IMAGES:,} or more'}."
     if facts.gpu:
-        return "stylegan2", f"Family stylegan2: a GPU and {n}, fewer than {MANY_IMAGES:,}."
-    if facts.strong:
-        return "stylegan2", f"Family stylegan2: a CPU with {facts.threads} threads is fast enough."
-    if facts.size > 64:
-        return "stylegan2", f"Family stylegan2: {facts.size} px are too many for a small dcgan."
-    if facts.images < FEW_IMAGES:
-        return "stylegan2", (
-            f"Family stylegan2: {n} are fewer than {FEW_IMAGES:,}, where R1 and augmentation matter more "
-            "than speed."
-        )
-    return "dcgan", f"Family dcgan: the fastest, for {facts.size} px on {facts.threads} CPU threads."
+        return "stylegan2", f"Family stylegan2: {why or f'a GPU and {n}, fewer than {MANY_IMAGES:,}'}."
+    return "stylegan2", f"Family stylegan2: {why or f'flows were not measured beyond {FLOW_SIZE} px'}."
 
 
 def _width(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:
     network = sections["network"]
     usual = int(network["width"])
-    scale = (2 if facts.strong else 1) * (64 / facts.size if family != "dcgan" else 1)
+    if family == "flow":
+        network["width"] = int(facts.number("network.width") or usual)
+        network["max_width"] = max(network["width"], int(network["max_width"]))
+        why = "by the size" if network["width"] == usual else "as asked for"
+        return f"Width {network['width']}: {why}."
+    scale = (2 if facts.strong else 1) * 64 / facts.size
     least = 16 if family == "r3gan" else 8
     width = _power(min(2 * usual * (2 if facts.strong else 1), max(least, usual * scale)))
     asked, most = facts.number("network.width"), facts.number("network.max_width")
@@ -141,10 +174,11 @@ def _width(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> st
 
 
 def _batch(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:
-    most = (64 if facts.gpu else 32) // (2 if facts.size > 128 else 1)
-    asked = facts.number("adversarial.batch", 2)
+    section = "training" if family == "flow" else "adversarial"
+    most = (64 if facts.gpu or family == "flow" else 32) // (2 if facts.size > 128 else 1)
+    asked = facts.number("adversarial.batch", 2) or facts.number(f"{section}.batch", 2)
     batch = int(asked or max(2, _power(min(most, facts.images // 4))))
-    sections["adversarial"]["batch"] = batch
+    sections[section]["batch"] = batch
     if asked:
         return f"Batch {batch}: as asked for."
     why = "at most a quarter of the images" if batch < most else "the usual one for this size and device"
@@ -156,7 +190,6 @@ def _gamma(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> st
     gamma, why = {
         "stylegan2": (0.0002 * facts.size**2 / batch, "0.0002·size²/batch (Karras et al. 2020)"),
         "r3gan": (0.3 * facts.size**2 / batch, "0.3·size²/batch, as in small-r3gan"),
-        "dcgan": (0.0, "batch norm and smoothing stabilise dcgan"),
     }[family]
     reasons: dict[tuple[float, str], list[str]] = {}
     for name in ("r1", "r2") if family == "r3gan" else ("r1",):
@@ -179,7 +212,17 @@ def _augmentation(facts: Facts, family: str, sections: dict[str, dict[str, Any]]
     augment["policy"] = "grey" if policy == "natural" and facts.channels == 1 else policy
     n = f"{facts.images:,} images"
     asked = facts.asked.get("augment.diffaugment")
-    if asked is not None:
+    if family == "flow":
+        few = facts.images < STRONG_BELOW
+        p = facts.number("augment.p", 0)
+        augment["p"] = (_FLOW_P if few else 0.0) if p is None else p
+        why = f"Further changes with probability {augment['p']:g}: "
+        why += (
+            "as asked for"
+            if p is not None
+            else f"{n} are {'fewer than' if few else 'not fewer than'} {STRONG_BELOW:,}"
+        )
+    elif asked is not None:
         why = f"DiffAugment with {asked}: as asked for" if asked else "No DiffAugment: as asked for"
     elif facts.images < STRONG_BELOW:
         augment["diffaugment"] = "color,translation,cutout"
@@ -201,12 +244,15 @@ def _augmentation(facts: Facts, family: str, sections: dict[str, dict[str, Any]]
 def _length(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:
     kimg, interval = _LENGTH[family]
     kimg *= 2 if facts.strong else 1
+    if family == "flow":
+        interval = min(interval, max(1, round(_PASSES * facts.images / 1000)))
     sections["schedule"] |= {"kimg": kimg, "checkpoint_kimg": interval}
     length = facts.number("schedule.kimg", 0) or kimg
-    if sections["adversarial"].get("lr_fall_kimg"):
+    if sections.get("adversarial", {}).get("lr_fall_kimg"):
         sections["adversarial"]["lr_fall_kimg"] = length
     apart = facts.number("schedule.checkpoint_kimg", 0) or interval
     if not facts.scored:
+        sections["schedule"].pop("patience", None)
         return f"{length:,g} kimg: no checkpoint is scored on val, so none ends the training earlier."
     sections["schedule"]["patience"] = _PATIENCE
     asked = facts.number("schedule.patience", 0)
