@@ -22,10 +22,14 @@ from torch.nn import functional as F
 from benchmarks.race import turn
 from plenish import settings
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig, Latent
-from plenish.networks.gan import build, network_config
-from plenish.networks.gan.contract import Discriminator, Generator, NetworkConfig
+from plenish.networks.families import network_config
+from plenish.networks.flow import Flow, FlowConfig
+from plenish.networks.gan import build
+from plenish.networks.gan.contract import Discriminator, Generator
 from plenish.networks.reference_ops import reference_operators
+from plenish.networks.sampler import SamplerConfig
 from plenish.training.engine import Engine
+from plenish.training.flow import FlowMethod
 from plenish.training.gan.method import PARTS, Method
 from plenish.training.gan.objectives import objective
 from plenish.training.gan.penalties import gradient_penalty, gradient_squares
@@ -75,7 +79,7 @@ def gan_step(
 
 
 def random_batch(
-    config: NetworkConfig, batch: int, device: torch.device
+    config: SamplerConfig, batch: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Random images N×C×H×W in [-1, 1] and, for networks with labels, N×K one-hot classes in turn."""
     x = torch.rand((batch, config.channels, config.size, config.size), device=device) * 2 - 1
@@ -108,12 +112,32 @@ def autoencoder_step(
     return step
 
 
+def flow_step(config: FlowConfig, method: FlowMethod, device: torch.device) -> Callable[[], None]:
+    """A step of flow matching from float images on, with logit-normal times and no augmentation."""
+    network = Flow(config).to(device)
+    optimiser = torch.optim.Adam(network.parameters(), method.lr, (0.9, method.beta2))
+    x, y = random_batch(config, method.batch, device)
+
+    @reference_operators()
+    def step() -> None:
+        z = torch.randn_like(x)
+        t = torch.sigmoid(method.time_mean + method.time_std * torch.randn(len(x), device=device))
+        at = z + t[:, None, None, None] * (x - z)
+        labelled = torch.rand(len(x), device=device) >= method.unlabelled if y is not None else None
+        loss = F.mse_loss(network(at, t, y, labelled=labelled), x - z)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    return step
+
+
 @contextlib.contextmanager
 def baseline_process(job: Mapping[str, Any]) -> Iterator[Callable[[], float]]:
     """A baseline in a process of its own; each call of what is yielded times one turn of it, seconds a step.
 
     Args:
-        job: JSON-able; `network` is `gan` or `autoencoder`, the rest describes it (see `build_step`).
+        job: JSON-able; `network` is `gan`, `flow` or `autoencoder`, the rest describes it (see `build_step`).
 
     Raises:
         RuntimeError: the process ended; its own message is on standard error.
@@ -155,11 +179,13 @@ def serve() -> None:
 
 
 def build_step(job: Mapping[str, Any], engine: Engine) -> Callable[[], None]:
-    """The step that a job describes by `network`, `config`, `method` and, for a GAN, `family`."""
+    """The step that a job describes by `network`, `config`, `method`, and `family` of a generator."""
     if job["network"] == "autoencoder":
         method = AutoencoderMethod(**job["method"])
         return autoencoder_step(AutoencoderConfig.from_dict(job["config"]), method, engine.device)
     config = network_config(job["family"], job["config"])
+    if job["network"] == "flow":
+        return flow_step(config, FlowMethod(**job["method"]), engine.device)
     gan_method = Method(**{name: part(**job["method"][name]) for name, part in PARTS.items()})  # type: ignore[arg-type]
     x, y = random_batch(config, gan_method.adversarial.batch, engine.device)
     step = gan_step(*build(job["family"], config), gan_method, engine.device)

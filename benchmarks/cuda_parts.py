@@ -26,13 +26,15 @@ import torch
 from safetensors.torch import load_file
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.baseline import random_batch
+from benchmarks.baseline import flow_step, random_batch
+from benchmarks.flow_step import our_step, plan
 from benchmarks.gan_step import OurStep, method_of
-from benchmarks.race import timed
+from benchmarks.race import count_flops, timed
 from plenish import settings
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.networks import lowpass
+from plenish.networks.flow import Flow
 from plenish.networks.gan import network_config
 from plenish.recipes import load_recipe
 from plenish.training import checkpoints
@@ -101,7 +103,7 @@ def dcgan(engine: Engine, tiny: bool) -> dict[str, Any]:
     for name, asked in (("graphs", "on"), ("no graphs", "off")):
         os.environ["PLENISH_CUDA_GRAPHS"] = asked
         step = _step(engine, "dcgan", at)
-        rate = _rate(engine, step, *((2, 2) if tiny else (30, 200)))
+        rate = _rate(engine, step, at["batch"], *((2, 2) if tiny else (30, 200)))
         found[name] = rate | {"recorded": step.state.passes.recording}
     return {"images_per_s": found["graphs"]["images_per_s"], **found}
 
@@ -114,7 +116,23 @@ def stylegan2(engine: Engine, tiny: bool) -> dict[str, Any]:
         at |= {"size": 16, "batch": 4, "width": 4, "max_width": 8}
     step = _step(engine, "small-stylegan2", at, Penalty(r1=1.0, interval=16, path=2.0, path_interval=4))
     # Sixteen steps hold every penalty as often as it comes.
-    return _rate(engine, step, *((1, 4) if tiny else (17, 48)))
+    return _rate(engine, step, at["batch"], *((1, 4) if tiny else (17, 48)))
+
+
+def flow(engine: Engine, tiny: bool) -> dict[str, Any]:
+    """Images/s and TFLOP/s of the recipe flow-64 at 64 px, batch 64, and images/s of 20 Heun steps."""
+    config, method = plan("flow-64", 16 if tiny else 64, 3, 2, 4 if tiny else 64)
+    flops = count_flops(flow_step(config, method, engine.device))
+    found = _rate(engine, our_step(config, method, engine), method.batch, *((2, 2) if tiny else (30, 100)))
+    network = engine.to_module(Flow(config)).eval().requires_grad_(False)
+    z = torch.randn(256, 3, config.size, config.size, device=engine.device)[: 4 if tiny else 256]
+    y = torch.eye(2, device=engine.device)[torch.arange(len(z)) % 2]
+    with engine.autocast():
+        network.sample(z, y, steps=2)
+        seconds = timed(lambda: network.sample(z, y), engine)
+    return found | {
+        "tflops": flops * found["images_per_s"] / method.batch / 1e12, "samples_per_s": len(z) / seconds,
+    }  # fmt: skip
 
 
 def _step(engine: Engine, recipe: str, at: dict[str, int], penalty: Penalty | None = None) -> OurStep:
@@ -131,7 +149,7 @@ def _step(engine: Engine, recipe: str, at: dict[str, int], penalty: Penalty | No
     return OurStep(chosen.family, config, method, engine, *random_batch(config, at["batch"], engine.device))
 
 
-def _rate(engine: Engine, step: OurStep, warm_up: int, steps: int) -> dict[str, Any]:
+def _rate(engine: Engine, step: Callable[[], None], batch: int, warm_up: int, steps: int) -> dict[str, Any]:
     """Images/s over many steps, and the share of the time in which the GPU computes."""
 
     def several(number: int) -> None:
@@ -140,7 +158,7 @@ def _rate(engine: Engine, step: OurStep, warm_up: int, steps: int) -> dict[str, 
 
     several(warm_up)
     seconds = timed(lambda: several(steps), engine)
-    images = steps * len(step.x)
+    images = steps * batch
     found = {
         "images_per_s": images / seconds, "seconds_kimg": 1000 * seconds / images,
         "milliseconds_step": 1000 * seconds / steps, "peak_memory_gib": None, "gpu_busy_share": None,
@@ -213,7 +231,9 @@ def tests(engine: Engine, tiny: bool, processes: int) -> dict[str, Any]:
     return {"summary": lines[-1] if lines else "", "failing": failing, "exit_code": done.returncode}
 
 
-PARTS = {"card": card, "filters": filters, "dcgan": dcgan, "stylegan2": stylegan2, "resume": resume}
+PARTS = {
+    "card": card, "filters": filters, "dcgan": dcgan, "stylegan2": stylegan2, "flow": flow, "resume": resume,
+}  # fmt: skip
 
 
 def main() -> None:

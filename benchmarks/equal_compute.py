@@ -1,13 +1,15 @@
 """Generators at equal time: recipes trained for so many seconds, judged by what another Dataset taught.
 
     python -m benchmarks.equal_compute DATA JUDGE --recipes flow-small small-stylegan2 --seconds 60 300
-        [--seeds 3] [--n 1000] [--options SECTION.NAME=VALUE …] [--out FILE.json] [--pictures FOLDER]
+        [--seeds 0 1 2] [-n 1000] [--options SECTION.NAME=VALUE …] [--samplers NAME=VALUE,NAME=VALUE …]
+        [--out FILE.jsonl] [--pictures FOLDER]
 
 Features and the label classifier come from JUDGE, a Dataset of other patients, so that no generator is
 rewarded for copying. FD and KID are to the val and test parts of DATA; `label` is the share of samples that
 the classifier of JUDGE gives the label asked for; CAS is the balanced accuracy, on the val and test parts, of
 a classifier trained on samples alone; `copies` is the share of samples suspected by the search for copies,
-with the share that chance allows. Only the training counts as time.
+with the share that chance allows. Each of `--samplers` is one way of sampling, its options; without any the
+family's own. Only the training counts as time. Each line is written as it is known.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.race import describe_machine
+from plenish.commands.generate import assignments
 from plenish.commands.train_generator import GeneratorOptions
 from plenish.configuration import overrides
 from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset, Subset
+from plenish.latent.sampling import checked_options
 from plenish.metrics.copies import Views, search, thumbnails
 from plenish.metrics.features import domain_extractor
 from plenish.metrics.fidelity import frechet_distance, kid
@@ -42,8 +46,8 @@ from plenish.training.logs import sample_grid
 Pixels = NDArray[np.uint8]
 
 
-class Trial:
-    """A recipe in training, whose clock can be stopped and started."""
+class Contestant:
+    """A recipe in training, whose time can be stopped and started."""
 
     def __init__(self, recipe: str, data: Dataset, seed: int, options: list[str]) -> None:
         found = load_recipe(recipe, "generator")
@@ -52,6 +56,7 @@ class Trial:
         task = plan_task(found.family, found.sections, changes, self.train)
         torch.manual_seed(stable_seed(seed, "weights"))
         self.learner: GeneratorLearner = learner_class(found.family)(task)
+        self.learner.set_stage(0)
         self.seed, self.nimg, self.steps, self.seconds = seed, 0, 0, 0.0
         self._batches = Images.of(self.train).batches(self.learner.batch_size, seed=seed)
 
@@ -65,13 +70,13 @@ class Trial:
             self.learner.set_stage(self.nimg)
         self.seconds = spent
 
-    def samples(self, n: int) -> tuple[Pixels, NDArray[np.int64], float]:
+    def samples(self, n: int, options: dict[str, Any]) -> tuple[Pixels, NDArray[np.int64], float]:
         """Samples with the labels of training rows, these, and seconds."""
         clock = Clock(self.seed, 0, self.nimg, self.steps)
         self.learner.before_save(clock)
         start = time.perf_counter()
-        images = self.learner.sample_images(clock, n)
-        codes = self.train.codes[self.learner._fixed_rows(clock, n)]
+        images = self.learner.sample_images(clock, n, **checked_options(self.learner.sampler, options))
+        codes = self.train.codes[self.learner.fixed_rows(clock, n)]
         return images, codes, time.perf_counter() - start
 
 
@@ -79,6 +84,8 @@ class Judge:
     """What another Dataset taught: features and a classifier."""
 
     def __init__(self, data: Dataset, judge: Dataset, steps: int) -> None:
+        if judge.labels != data.labels or judge.size != data.size:
+            raise SystemExit(f"{judge.path} has other labels or another size than {data.path}")
         self.extract = domain_extractor(judge, seed=0)
         self.names = data.labels.names
         self.steps = steps
@@ -120,7 +127,7 @@ class Judge:
             "fd": frechet_distance(*moments), "kid": kid(self.features, features),
             "label": float((self.classifier.logits(held).argmax(1) == codes).mean()),
             "cas": self.cas(pixels, codes, seed), "cas_real": self.real,
-"copies": copies["share_suspect"], "copies_low": copies["low"],
+            "copies": copies["share_suspect"], "copies_low": copies["low"],
             "copies_chance": copies["expected_share_high"],
         }  # fmt: skip
 
@@ -142,45 +149,47 @@ def main() -> None:
     parser.add_argument("judge", type=Path)
     parser.add_argument("--recipes", nargs="+", required=True)
     parser.add_argument("--seconds", nargs="+", type=float, default=[60.0, 300.0])
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("-n", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=300, help="steps of the judging classifiers")
     parser.add_argument("--options", nargs="*", default=[])
+    parser.add_argument("--samplers", nargs="*", default=[""])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--pictures", type=Path)
     asked = parser.parse_args()
+
+    def tell(line: dict[str, Any]) -> None:
+        text = json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()})
+        print(text, flush=True)
+        if asked.out:
+            with asked.out.open("a", encoding="utf-8") as file:
+                file.write(text + "\n")
+
     data = Dataset.open(asked.data)
     judge = Judge(data, Dataset.open(asked.judge), asked.steps)
     train = data.part("train", purpose="train")
-    real = judge.score(_images(train), train.codes, 0)
-    print("real", {key: round(value, 3) for key, value in real.items()}, flush=True)
-    rows: list[dict[str, Any]] = []
+    tell({"data": data.name, "options": asked.options, **describe_machine(Engine.from_settings())})
+    tell({"recipe": "real images of train", **judge.score(_images(train), train.codes, 0)})
     for recipe in asked.recipes:
-        for seed in range(asked.seeds):
-            trial = Trial(recipe, data, seed, asked.options)
+        for seed in asked.seeds:
+            contestant = Contestant(recipe, data, seed, asked.options)
             for seconds in sorted(asked.seconds):
-                trial.run_until(seconds)
-                pixels, codes, took = trial.samples(asked.n)
-                row = {
-                    "recipe": recipe, "seed": seed, "seconds": seconds, "kimg": trial.nimg / 1000,
-                    "samples_per_s": asked.n / took, **judge.score(pixels, codes, seed),
-                }  # fmt: skip
-                rows.append(row)
-                print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
-                if asked.pictures:
-                    asked.pictures.mkdir(parents=True, exist_ok=True)
-                    grid = sample_grid(pixels[:64])
-                    grid.resize((2 * grid.width, 2 * grid.height), Image.Resampling.NEAREST).save(
-                        asked.pictures / f"{recipe}-{seed}-{seconds:g}.png"
-                    )
-    if asked.out:
-        content = {
-            "machine": describe_machine(Engine.from_settings()),
-            "data": data.name,
-            "real": real,
-            "rows": rows,
-        }
-        asked.out.write_text(json.dumps(content, indent=1))
+                contestant.run_until(seconds)
+                for sampler in asked.samplers:
+                    options = assignments([word for word in sampler.split(",") if word])
+                    pixels, codes, took = contestant.samples(asked.n, options)
+                    tell({
+                        "recipe": recipe, "seed": seed, "seconds": seconds,
+                        "kimg": contestant.nimg / 1000, **({"sampler": sampler} if sampler else {}),
+                        "samples_per_s": asked.n / took, **judge.score(pixels, codes, seed),
+                    })  # fmt: skip
+                    if asked.pictures:
+                        asked.pictures.mkdir(parents=True, exist_ok=True)
+                        name = "-".join(filter(None, [recipe, str(seed), f"{seconds:g}", sampler]))
+                        grid = sample_grid(pixels[:64])
+                        grid.resize((2 * grid.width, 2 * grid.height), Image.Resampling.NEAREST).save(
+                            asked.pictures / f"{name}.png"
+                        )
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "runs rm": ("runs:remove_run", "remove a Run"),
     "runs prune": ("runs:prune_runs", "remove old checkpoints"),
     "bench": ("bench:bench", "speed of a training step against a plain training loop"),
+    "bench flow": ("bench:bench_flow", "speed of a flow's training step"),
     "bench autoencoder": ("bench:bench_autoencoder", "speed of an autoencoder's training step"),
     "bench gan": ("bench:bench", "the same, by its full name"),
 }

@@ -21,12 +21,13 @@ def _run(out: Path, *words: str) -> tuple[int, list[dict]]:
 
 
 def test_every_part_of_the_speed_prints_its_line(tmp_path: Path) -> None:
-    code, lines = _run(tmp_path, "--parts", "card", "filters", "dcgan", "stylegan2")
+    code, lines = _run(tmp_path, "--parts", "card", "filters", "dcgan", "stylegan2", "flow")
     assert code == 0, lines
-    assert [line["part"] for line in lines] == ["card", "filters", "dcgan", "stylegan2"]
+    assert [line["part"] for line in lines] == ["card", "filters", "dcgan", "stylegan2", "flow"]
     assert lines[0]["tflops"]["tf32"] > 0
     assert 0 < lines[1]["worst_relative_error"] < 1e-2
     assert lines[2]["images_per_s"] > 0 < lines[3]["seconds_kimg"]
+    assert lines[4]["samples_per_s"] > 0 < lines[4]["tflops"]
 
 
 @pytest.mark.slow

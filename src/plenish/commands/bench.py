@@ -57,6 +57,25 @@ def bench_autoencoder(
     return _benchmark("autoencoder_step").bench(recipe, size, channels, batch, rounds, out)
 
 
+@command("bench flow")
+def bench_flow(
+    *, recipe: str = "flow-small", size: int = 32, channels: int = 3, classes: int = 2,
+    batch: int | None = None, rounds: int = 7, out: Path | None = None,
+) -> Any:  # fmt: skip
+    """Measure a flow's training step against the baseline, in turn.
+
+    Args:
+        recipe: whose network and method.
+        size: image size in pixels.
+        channels: 1 or 3.
+        classes: number of classes; 0 is unconditional.
+        batch: images a step, if not the recipe's.
+        rounds: how often each is timed; medians are reported.
+        out: also write the result to this JSON file.
+    """
+    return _benchmark("flow_step").bench(recipe, size, channels, classes, batch, rounds, out)
+
+
 def _benchmark(name: str) -> Any:
     """A module of `benchmarks/`, which is not part of the package.
 
