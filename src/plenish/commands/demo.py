@@ -15,7 +15,7 @@ from plenish.commands.profile import profile_dataset
 from plenish.commands.report import write_report
 from plenish.commands.score import score
 from plenish.commands.study import run_study
-from plenish.commands.train_generator import train_gan
+from plenish.commands.train_generator import train_generator
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.invocation import command
@@ -49,8 +49,8 @@ class Demo:
 
 @command("demo", positional=("out",))
 def demo(
-    out: Path = Path("plenish-demo"), *, data: Path | None = None, size: int = 48, patients: int = 40,
-    tiles: int = 24, recipe: str = "dcgan-small", kimg: float = 60.0, seeds: int = 3, seed: int = 0,
+    out: Path = Path("plenish-demo"), *, data: Path | None = None, size: int = 32, patients: int = 40,
+    tiles: int = 24, recipe: str = "flow-small", kimg: float = 60.0, seeds: int = 3, seed: int = 0,
 ) -> Demo:  # fmt: skip
     """Run the whole chain: data, split, generator, synthetic images, scores, study, report.
 
@@ -72,7 +72,7 @@ def demo(
     asked = {"data": str(data.resolve()) if data else None, "size": size, "recipe": recipe, "seed": seed,
              "kimg": kimg, "phantom": None if data else [patients, tiles]}  # fmt: skip
     _same_as_before(out, asked)
-    real, run, synthetic, page = out / "real", out / "gan", out / "synthetic", out / "report.html"
+    real, run, synthetic, page = out / "real", out / "generator", out / "synthetic", out / "report.html"
     seconds: dict[str, float] = {}
 
     def step(name: str, made: Path | None, verb: Any, /, *args: Any, **options: Any) -> Any:
@@ -103,7 +103,7 @@ def demo(
     made = real / "splits" / f"{split}.parquet"
     step("split", made, split_dataset, real, seed=seed, name=split)
     step("profile", out / "profile", profile_dataset, real, out / "profile", split=split)
-    step("train", None, train_gan, real, run, recipe=recipe, kimg=kimg, **chosen)
+    step("train", None, train_generator, real, run, recipe=recipe, kimg=kimg, **chosen)
     step("generate", synthetic, generate, run, synthetic, like=real, seed=seed)
     step("score", out / "score", score, real, synthetic, out / "score", **chosen)
     result = step("study", None, run_study, real, out / "study", synthetic=synthetic, seeds=seeds, **chosen)
