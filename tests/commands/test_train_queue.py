@@ -58,6 +58,18 @@ def test_a_variant_that_fails_stops_no_other_and_is_tried_again(
     assert made.summary()["failed"] == []
 
 
+def test_a_queue_in_which_every_variant_fails_has_failed(
+    stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = {"training": {"batch": 500}}
+    words = [_file(tmp_path, {"a": broken, "b": broken}), str(stripes().path), str(tmp_path / "q")]
+    assert cli.run(["train", "queue", *words, "--quiet", "--threads", "1"]) == 3
+    said = capsys.readouterr().err
+    assert "No variant was trained" in said
+    assert "--batch 500 is more than the 36 images" in said
+    assert len(list(csv.DictReader((tmp_path / "q" / "results.csv").open()))) == 2
+
+
 def test_every_setting_reaches_the_process_of_a_variant(
     stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,15 @@ def tissues() -> list[Tissue]:
     return [tissue_of(7, patient, p, t) for p, patient in enumerate(patients) for t in range(24)]
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_tile_with_hardly_a_nucleus_is_painted(tissues: list[Tissue], count: int) -> None:
+    tissue = tissues[0]
+    few = phantom_layout._select(tissue.nuclei, np.arange(len(tissue.nuclei.xy)) < count)
+    picture, measured = paint(replace(tissue, nuclei=few), patient_of(7, 0), 16, (7, 0, 0))
+    assert picture.shape == (16, 16, 3)
+    assert measured["cellularity"] <= 0.1 * count
+
+
 def test_a_tile_depends_on_its_numbers_alone() -> None:
     first, truth = render_tile(3, 5, 2, 32)
     for other in [(3, 5, 3), (3, 6, 2), (4, 5, 2)]:

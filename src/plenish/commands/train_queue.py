@@ -8,7 +8,7 @@ from typing import Any
 
 from plenish import files
 from plenish.datasets.dataset import Dataset
-from plenish.errors import InputError, unknown
+from plenish.errors import CheckFailed, InputError, unknown
 from plenish.invocation import command
 from plenish.progress import say
 from plenish.recipes import KINDS, Recipe, load_recipe
@@ -37,6 +37,9 @@ def train_queue(
 
     Returns:
         The table.
+
+    Raises:
+        CheckFailed: every variant failed.
     """
     chosen = load_recipe(recipe, "autoencoder-queue")
     variants = _variants(chosen)
@@ -50,7 +53,14 @@ def train_queue(
         say(f"Variant {name}:")
         queue.run_variant(out, name, variants[name], data, split)
         queue.write_results(out, variants)
-    return queue.Queue(out, queue.write_results(out, variants))
+    rows = queue.write_results(out, variants)
+    failed = {row["variant"]: row["message"] for row in rows if row["message"]}
+    if all(name in failed for name in only or variants):
+        raise CheckFailed(
+            f"No variant was trained; {out / queue.RESULTS} says why of each. Of {next(iter(failed))}: "
+            f"{next(iter(failed.values()))}"
+        )
+    return queue.Queue(out, rows)
 
 
 def _variants(recipe: Recipe) -> dict[str, dict[str, Any]]:

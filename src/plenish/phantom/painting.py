@@ -155,7 +155,7 @@ def _paint_nuclei(nuclei: Nuclei, noise: _Noise, h: Floats, e: Floats) -> NDArra
     chroma = np.zeros((n + 2 * pad, n + 2 * pad), dtype=np.float32)
     chroma[inner[1:]] = 0.55 * fine + 0.75 * coarse
     order = np.argsort(-nuclei.axes.max(axis=1), kind="stable")
-    for group in np.split(order, range(12, count, 12)):
+    for group in np.split(order, range(12, count, 12)) if count else ():
         reach, corner, depth, z = _outlines(nuclei, group, px)
         mask = _step(depth / 0.45)
         ves = nuclei.vesicular[group, None, None].astype(np.float32)
