@@ -3,9 +3,9 @@
 The rules, in the order in which they are applied:
 
 1. Family. On a CPU and up to 64 px `flow`, which comes nearest to real images in equal time there
-   (measured at 32 px, docs/generators.md). Everywhere else, where flows were not measured, `stylegan2`, and on a GPU with 10,000
-   images or more `r3gan`. An option that is asked for and only the one or the others have decides first. All
-   else starts from that family's shipped recipe.
+   (measured at 32 and 64 px, docs/generators.md). Everywhere else, where flows were not measured,
+   `stylegan2`, and on a GPU with 10,000 images or more `r3gan`. An option that is asked for and only the one
+   or the others have decides first. All else starts from that family's shipped recipe.
 2. Width. Feature maps halve as the side doubles, so that each resolution costs alike; twice as many on a GPU
    or a CPU with 8 threads or more. `flow`: the recipe's for the size.
 3. Batch. 32 (64 on a GPU and for `flow`), half of that above 128 px, and at most a quarter of the images.
