@@ -19,7 +19,8 @@ from plenish.latent.exporting import (
     write_model,
     write_part,
 )
-from plenish.networks.flow import CONDITIONS, Flow, FlowConfig, integrate, integrate_back
+from plenish.networks.flow import CONDITIONS, Flow, FlowConfig
+from plenish.networks.solver import integrate, integrate_back
 
 CLASSES = LabelSchema("categorical", ("a", "b", "c"))
 

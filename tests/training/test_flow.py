@@ -22,7 +22,8 @@ from plenish.datasets.batches import Batch
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.latent.sampling import load_generator
-from plenish.networks.flow import STRIDES, FlowConfig, integrate
+from plenish.networks.flow import STRIDES, FlowConfig
+from plenish.networks.solver import integrate
 from plenish.runs import Run
 from plenish.training import checkpoints
 from plenish.training.engine import Engine
