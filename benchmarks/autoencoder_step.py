@@ -12,16 +12,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.baseline import autoencoder_step, baseline_process
-from benchmarks.race import (
-    BenchResult,
-    check_new,
-    count_flops,
-    data_wait,
-    describe_machine,
-    peak_rss_mb,
-    race,
-)
+from benchmarks.baseline import against_baseline
+from benchmarks.race import BenchResult, check_new, describe_machine
 from plenish.configuration import build_config
 from plenish.errors import InputError
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
@@ -50,9 +42,11 @@ def bench(
         torch.manual_seed(0)
         row: dict[str, Any] = {"recipe": name, "size": size, "channels": channels, "batch": method.batch}
         row |= {"filters": list(config.filters), "latent_features": config.latent_features}
-        row |= _race(config, method, engine, rounds)
-        row["data_wait_share"] = data_wait(size, channels, method.batch, row["seconds_step"])
-        rows.append(row | {"peak_rss_mb": peak_rss_mb()})
+        job: dict[str, Any] = {
+            "network": "autoencoder", "config": config.to_dict(), "method": dataclasses.asdict(method),
+        }  # fmt: skip
+        ours = our_step(config, method, engine)
+        rows.append(row | against_baseline(job, ours, method.batch, engine, rounds))
     result = BenchResult(rows, describe_machine(engine))
     result.save(out)
     return result
@@ -78,16 +72,6 @@ def _asked(
         full = f"{chosen.name}: {name}" if name else chosen.name
         found.append((full, config, build_config(Method, training, "training")))
     return found
-
-
-def _race(config: AutoencoderConfig, method: Method, engine: Engine, rounds: int) -> dict[str, Any]:
-    flops = count_flops(autoencoder_step(config, method, engine.device))
-    ours = our_step(config, method, engine)
-    job = {
-        "network": "autoencoder", "config": config.to_dict(), "method": dataclasses.asdict(method),
-    }  # fmt: skip
-    with baseline_process(job) as baseline:
-        return race(baseline, ours, flops, method.batch, engine, rounds)
 
 
 def our_step(config: AutoencoderConfig, method: Method, engine: Engine) -> Callable[[], None]:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from benchmarks.race import turn
+from benchmarks.race import count_flops, data_wait, peak_rss_mb, race, turn
 from plenish import settings
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig, Latent
 from plenish.networks.families import network_config
@@ -164,6 +164,26 @@ def baseline_process(job: Mapping[str, Any]) -> Iterator[Callable[[], float]]:
     finally:
         requests.close()
         process.wait(timeout=60)
+
+
+def against_baseline(
+    job: Mapping[str, Any], ours: Callable[[], Any], images: int, engine: Engine, rounds: int
+) -> dict[str, Any]:
+    """What a result says of a training step: the race with a job's baseline, the wait for data, memory.
+
+    Args:
+        job: the baseline, as for `baseline_process`.
+        ours: one step of ours.
+        images: in one step.
+        engine: device of both.
+        rounds: how often each is timed.
+    """
+    job = json.loads(json.dumps(job))
+    flops = count_flops(build_step(job, engine))
+    with baseline_process(job) as baseline:
+        row = race(baseline, ours, flops, images, engine, rounds)
+    wait = data_wait(job["config"]["size"], job["config"]["channels"], images, row["seconds_step"])
+    return {**row, "data_wait_share": wait, "peak_rss_mb": peak_rss_mb()}
 
 
 def serve() -> None:

@@ -32,7 +32,7 @@ from plenish.configuration import overrides
 from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.latent.sampling import checked_options
-from plenish.metrics.copies import Views, search, thumbnails
+from plenish.metrics.copies import Search, Views, thumbnails
 from plenish.metrics.features import domain_extractor
 from plenish.metrics.fidelity import frechet_distance, kid
 from plenish.recipes import load_recipe
@@ -94,7 +94,7 @@ class Judge:
         self.codes = np.concatenate([part.codes for part in self.held])
         self.features = self.extract(self.pixels)
         train = _images(data.part("train", purpose="train"))
-        self.views = {"val": self._views(_images(self.held[0])), "train": self._views(train)}
+        self.find_copies = Search(self._views(_images(self.held[0])), self._views(train))
         taught = [judge.part(part, purpose="select") for part in ("train", "val")]
         known, chosen = (_labelled(_images(part), part.codes) for part in taught)
         self.classifier = self._train(known, chosen)
@@ -122,7 +122,7 @@ class Judge:
         both = [x.astype(np.float64) for x in (self.features, features)]
         moments = [moment for x in both for moment in (x.mean(0), np.cov(x, rowvar=False))]
         held = _labelled(pixels, codes)
-        copies = search(Views(thumbnails(pixels), features), self.views["val"], self.views["train"]).facts
+        copies = self.find_copies(Views(thumbnails(pixels), features)).facts
         return {
             "fd": frechet_distance(*moments), "kid": kid(self.features, features),
             "label": float((self.classifier.logits(held).argmax(1) == codes).mean()),

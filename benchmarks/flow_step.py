@@ -13,16 +13,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from benchmarks.baseline import baseline_process, flow_step
-from benchmarks.race import (
-    BenchResult,
-    check_new,
-    count_flops,
-    data_wait,
-    describe_machine,
-    peak_rss_mb,
-    race,
-)
+from benchmarks.baseline import against_baseline
+from benchmarks.race import BenchResult, check_new, describe_machine
 from plenish.configuration import build_config
 from plenish.datasets.batches import Batch
 from plenish.datasets.dataset import Subset
@@ -53,25 +45,13 @@ def bench(
     engine = Engine.from_settings()
     say(f"{recipe}: building the network and counting its arithmetic …")
     torch.manual_seed(0)
-    flops = count_flops(flow_step(config, method, engine.device))
-    job = {
-        "network": "flow",
-        "family": "flow",
-        "config": config.to_dict(),
-        "method": dataclasses.asdict(method),
-    }
-    with baseline_process(job) as baseline:
-        ours = our_step(config, method, engine)
-        row: dict[str, Any] = race(baseline, ours, flops, method.batch, engine, rounds)
-    row = {
-        "recipe": recipe,
-        "size": size,
-        "channels": channels,
-        "classes": classes,
-        "batch": method.batch,
-    } | row
-    row["data_wait_share"] = data_wait(size, channels, method.batch, row["seconds_step"])
-    result = BenchResult([row | {"peak_rss_mb": peak_rss_mb()}], describe_machine(engine))
+    job: dict[str, Any] = {
+        "network": "flow", "family": "flow", "config": config.to_dict(), "method": dataclasses.asdict(method),
+    }  # fmt: skip
+    row: dict[str, Any] = {"recipe": recipe, "size": size, "channels": channels, "classes": classes}
+    row |= {"batch": method.batch}
+    row |= against_baseline(job, our_step(config, method, engine), method.batch, engine, rounds)
+    result = BenchResult([row], describe_machine(engine))
     result.save(out)
     return result
 

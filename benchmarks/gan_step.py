@@ -14,17 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.baseline import baseline_process, gan_step, random_batch
-from benchmarks.race import (
-    BenchResult,
-    check_new,
-    count_flops,
-    data_wait,
-    describe_machine,
-    peak_rss_mb,
-    race,
-    timed,
-)
+from benchmarks.baseline import against_baseline, random_batch
+from benchmarks.race import BenchResult, check_new, describe_machine, timed
 from plenish import settings
 from plenish.configuration import build_config
 from plenish.datasets.schema import LabelSchema
@@ -126,12 +117,13 @@ def _measure(recipe: str, at: At, widths: dict[str, int], rounds: int) -> BenchR
     say(f"{recipe}: building the networks and counting their arithmetic …")
     torch.manual_seed(0)
     row: dict[str, Any] = {"recipe": recipe, "family": chosen.family, **at._asdict()}
-    row |= _race(chosen.family, config, method, engine, rounds)
+    job: dict[str, Any] = {
+        "network": "gan", "family": chosen.family, "config": config.to_dict(),
+        "method": dataclasses.asdict(method),
+    }  # fmt: skip
+    ours = OurStep(chosen.family, config, method, engine, *random_batch(config, at.batch, engine.device))
+    row |= against_baseline(job, ours, at.batch * method.adversarial.d_steps, engine, rounds)
     row |= lazy_shares(chosen.family, config, method_of(chosen.sections), engine, at.batch)
-    row |= {
-        "data_wait_share": data_wait(at.size, at.channels, at.batch, row["seconds_step"]),
-        "peak_rss_mb": peak_rss_mb(),
-    }
     return BenchResult([row], describe_machine(engine))
 
 
@@ -163,19 +155,6 @@ def comparable(method: Method, batch: int) -> Method:
         augment=Augment(),
         growth=Growth(start=0, fade_kimg=0, stable_kimg=1e-6),
     )
-
-
-def _race(family: str, config: NetworkConfig, method: Method, engine: Engine, rounds: int) -> dict[str, Any]:
-    rules = method.adversarial
-    x, y = random_batch(config, rules.batch, engine.device)
-    first = gan_step(*build(family, config), method, engine.device)
-    flops = count_flops(lambda: first(x, y))
-    ours = OurStep(family, config, method, engine, x, y)
-    job = {
-        "network": "gan", "family": family, "config": config.to_dict(), "method": dataclasses.asdict(method),
-    }  # fmt: skip
-    with baseline_process(job) as baseline:
-        return race(baseline, ours, flops, rules.batch * rules.d_steps, engine, rounds)
 
 
 class OurStep:

@@ -23,7 +23,7 @@ JOB = Path(__file__).with_name("ranks_job.py")
 CASES = list(runpy.run_path(str(JOB))["CASES"])
 QUICK = ["dcgan, ADA", "stylegan2", "flow", "classifier", "other package"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
+ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
 
 
 def _distance(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], kind: str) -> float:
