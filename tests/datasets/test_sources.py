@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from plenish.datasets.schema import LabelSchema
-from plenish.datasets.sources import TableOptions, recognise
-from plenish.datasets.sources.columns import read_labels, typed
+from plenish.datasets.sources import SourceOptions, recognise
+from plenish.datasets.sources.columns import typed
+from plenish.datasets.sources.labels import read_labels
 from plenish.datasets.sources.listing import natural
 from plenish.errors import InputError
 
@@ -32,7 +33,9 @@ def make(root, *paths):
 
 
 def listed(root, **options):
-    return recognise(root, TableOptions(**options))
+    scratch = root.parent / "scratch"
+    scratch.mkdir(exist_ok=True)
+    return recognise(root, SourceOptions(**options), scratch)
 
 
 def refused(source, match, **options):
@@ -54,7 +57,7 @@ def test_a_folder_for_each_class_with_deeper_folders(tmp_path):
     assert found.labels == ["cat", "cat", "dog", "dog"]
     assert found.schema == LabelSchema("categorical", ("cat", "dog"))
     assert found.parts is None
-    assert not found.warnings
+    assert not found.doubts
 
 
 def test_numbered_classes_are_in_number_order(tmp_path):
@@ -85,7 +88,7 @@ def test_a_split_without_val_is_kept_and_said(tmp_path):
     make(tmp_path, "train/a/1.png", "test/a/1.png", "test/b/1.png")
     found = listed(tmp_path)
     assert set(found.parts) == {"train", "test"}
-    (warning,) = found.warnings
+    (warning,) = found.doubts
     assert {"train", "b."} <= set(warning.split())
 
 
@@ -112,10 +115,11 @@ def test_flat_folder_is_unlabelled(tmp_path):
 
 def test_the_systems_own_files_are_passed_over(tmp_path):
     make(tmp_path, "a/1.png", "b/1.png", "a/.hidden.png", ".cache/x.png", "__MACOSX/a/1.png")
+    make(tmp_path, "@eaDir/1.png/SYNOPHOTO_THUMB_M.png", "$RECYCLE.BIN/x.png", "lost+found/y.png")
+    make(tmp_path, "__pycache__/z.png", "System Volume Information/w.png")
     for name in (
         "Thumbs.db",
         ".DS_Store",
-        "labels.csv",
         "SOURCE.md",
         "LICENSE",
         "a/Thumbs.db",
@@ -124,7 +128,7 @@ def test_the_systems_own_files_are_passed_over(tmp_path):
         (tmp_path / name).write_text("x")
     found = listed(tmp_path)
     assert found.refs == ["a/1.png", "b/1.png"]
-    assert not found.warnings
+    assert not found.doubts
 
 
 def test_loops_of_links_end_and_linked_folders_count(tmp_path):
@@ -137,7 +141,7 @@ def test_loops_of_links_end_and_linked_folders_count(tmp_path):
 def test_empty_similar_and_stray_are_told(tmp_path):
     make(tmp_path, "Cat/1.png", "cat/1.png", "stray.png")
     (tmp_path / "dog").mkdir()
-    text = " ".join(listed(tmp_path).warnings)
+    text = " ".join(listed(tmp_path).doubts)
     assert "1 class folder" in text
     assert "dog" in text
     assert "'Cat' and 'cat'" in text
@@ -225,7 +229,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path):
         "file,label\n0.png,a\n1.png,\n2.png,  \n": r"2 rows .*'label'.*row 3, 4",
         "file,label\n0.png,a\n0.png,b\n": r"1 file .*0\.png",
         "file,label\n../out.png,a\n": r"'\.\./out\.png'",
-        "file,label\n/etc/x.png,a\n": r"'/etc/x\.png'",
+        "file,label\n/etc/x.png,a\n": r"does not hold \(/etc/x\.png\)",
         "file,label\n": r"l\.csv has no rows",
         "file,label\n0.png,a,b\n": "Row 2 .* 3 cells",
         "file,file\n0.png,a\n": "'file'",
@@ -251,9 +255,9 @@ def test_a_table_asked_for_must_have_labels_and_one_met_by_chance_need_not(tmp_p
         tmp_path, r"l\.csv .*--label-column .*file_name, kind, age", labels=table(tmp_path / "l.csv", rows)
     )
     assert listed(tmp_path, labels=tmp_path / "l.csv", label_column="kind").labels == ["a", "b"]
-    table(tmp_path / "metadata.csv", rows)
+    (tmp_path / "l.csv").rename(tmp_path / "metadata.csv")
     found = listed(tmp_path)
-    assert (found.schema.kind, found.columns["kind"], found.warnings) == ("none", ["a", "b"], [])
+    assert (found.schema.kind, found.columns["kind"], found.doubts) == ("none", ["a", "b"], [])
     assert any("file_name, kind, age" in note for note in found.notes)
     refused(tmp_path, "--label-column", labels=tmp_path / "metadata.csv")
 
@@ -263,17 +267,19 @@ def test_missing_may_be_skipped_and_unnamed_images_are_told(tmp_path):
     rows = table(tmp_path / "l.csv", "file,label\n0.png,a\n1.png,\n9.png,b\n")
     found = listed(tmp_path, labels=rows, missing="skip")
     assert (found.refs, found.labels) == (["0.png"], ["a"])
-    assert "2 rows" in found.warnings[0]
-    assert "3 images" in found.warnings[1]
+    assert "2 rows" in found.doubts[0]
+    assert "3 images" in found.doubts[1]
 
 
 def test_tags_and_numbers():
     assert read_labels(["b|a", "a"], "multilabel", "t") == (
         LabelSchema("multilabel", ("a", "b")),
         [["a", "b"], ["a"]],
+        [],
     )
     assert read_labels([["x"], []], "auto", "t")[1] == [["x"], []]
-    assert read_labels(["1.5", "2"], "continuous", "t") == (LabelSchema("continuous", ("t",)), [[1.5], [2.0]])
+    numbers = LabelSchema("continuous", ("t",)), [[1.5], [2.0]], []
+    assert read_labels(["1.5", "2"], "continuous", "t") == numbers
     assert read_labels([[1.0, 2.0]], "auto", "t")[0].names == ("t_0", "t_1")
     assert read_labels([3, 11, 3], "auto", "t")[0].names == ("3", "11")
     for values, kind in (
@@ -327,7 +333,9 @@ def test_labels_csv_is_not_used_unasked(tmp_path):
     table(tmp_path / "labels.csv", "file,label\na/1.png,z\n")
     found = listed(tmp_path)
     assert found.schema.names == ("a", "b")
-    assert "labels.csv" in found.notes[0]
+    assert "labels.csv" in found.doubts[0]
+    assert found.unused == {".csv": 1}
+    refused(tmp_path, r"doubtful .*labels\.csv.*--strict", strict=True)
 
 
 def test_table_with_a_split_column_and_folder_classes(tmp_path):

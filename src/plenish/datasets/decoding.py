@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets import images
+from plenish.datasets.archives import open_archive
 from plenish.datasets.images import Shape
 from plenish.datasets.rejections import Rejection, Unreadable
 from plenish.parallel import Halving, executor
@@ -28,7 +28,7 @@ class Task:
     """Some images to make fit.
 
     Attributes:
-        refs: what they are called: relative paths, members of a zip archive.
+        refs: what they are called: paths in a folder or archive.
         pixels: N×H×W×C uint8 where they are in no files, or None.
     """
 
@@ -50,7 +50,7 @@ class Result:
 
 
 class Source(contextlib.ExitStack):
-    """Files of a folder, or members of a zip archive, which stays open: listing a large one takes long."""
+    """Files of a folder or archive, which stays open: listing a large one takes long."""
 
     def __init__(self, root: str) -> None:
         """Open the archive, which is closed when the `with` block ends.
@@ -60,24 +60,13 @@ class Source(contextlib.ExitStack):
         """
         super().__init__()
         self._root = root
-        self._archive = self.enter_context(zipfile.ZipFile(root)) if Path(root).is_file() else None
+        self._archive = self.enter_context(open_archive(Path(root))) if Path(root).is_file() else None
 
     def read(self, ref: str) -> bytes:
         """The bytes of a file; Unreadable where there are none to be had."""
-        if self._archive is None:
-            return images.read_file(f"{self._root}/{ref}")
-        try:
-            info = self._archive.getinfo(ref)
-            images.check_length(info.file_size)
-            with self._archive.open(info) as file:
-                # Bounded by the size the directory states, whatever the stream unpacks to.
-                return file.read(info.file_size)
-        except KeyError:
-            raise Unreadable("no-member") from None
-        except Unreadable:
-            raise
-        except Exception as error:  # Damaged archives raise zlib, struct, zipfile and other errors.
-            raise Unreadable("cannot-unpack", reason=str(error)) from None
+        if self._archive is not None:
+            return self._archive.read(ref)
+        return images.read_file(f"{self._root}/{ref}")
 
     def is_grey(self, ref: str) -> bool:
         """Whether an image announces no colours; one that cannot be read counts as grey."""
@@ -122,7 +111,7 @@ def decode_all(tasks: Iterable[Task], root: str, shape: Shape, workers: int) -> 
 
     Args:
         tasks: the work, made lazily.
-        root: the folder or zip archive of the images.
+        root: the folder or archive of the images.
         shape: what every image becomes.
         workers: processes; 1 works in this one.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +20,9 @@ from plenish.datasets.decoding import Source, decode_all
 from plenish.datasets.images import RESIZER, Fit, Shape
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import PARTS
-from plenish.datasets.sources import TableOptions, recognise
-from plenish.datasets.sources.listing import Listing
+from plenish.datasets.sources import SourceOptions, recognise
+from plenish.datasets.sources.listing import AS_FOUND, Listing
+from plenish.datasets.sources.unused import in_words
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 from plenish.parallel import default_workers
@@ -29,9 +31,10 @@ from plenish.wording import agree, plural
 
 _DEFAULT_SIZE = 64
 _LARGEST_SIZE = 4096
-_NO_TABLE = TableOptions()
 _PER_WORKER = 256
 _PROBES = 64
+_SHOWN = 12
+"""Classes named before an import."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,15 +66,16 @@ class Imported:
 
 def import_dataset(
     source: Path, out: Path, size: int | None = None, *, fit: Fit = "crop",
-    channels: Literal[1, 3] | None = None, table: TableOptions = _NO_TABLE, keep_split: bool = True,
+    channels: Literal[1, 3] | None = None, reading: SourceOptions = AS_FOUND, keep_split: bool = True,
     workers: int | None = None, name: str | None = None, licence: str = "", intended_use: str = "",
 ) -> Imported:  # fmt: skip
     """Make a Dataset from outside images.
 
     The kind of source is recognised: a folder with a folder for each class (also split into train, val and
-    test), a flat folder with or without a table, MNIST's idx files, an .npz, a (StyleGAN) zip, or what
-    'plenish export' wrote. Files that cannot be read are listed with the reason in OUT/rejected.csv. The same
-    command resumes an import that was killed.
+    test), a flat folder with or without a table or with files beside the images, a zip or tar archive of
+    such a folder, StyleGAN's dataset.json, MNIST's idx files, an .npz, or what 'plenish export' wrote. What
+    was taken for what, and what was not used, is said before the work. Files that cannot be read are listed
+    with the reason in OUT/rejected.csv. The same command resumes an import that was killed.
 
     Args:
         source: the folder or file to import.
@@ -81,7 +85,7 @@ def import_dataset(
         fit: how other shapes become square: crop scales the shorter side and keeps the centre, pad scales
             the longer side and fills with white, stretch ignores the aspect ratio.
         channels: 1 (grey) or 3 (RGB); by default 1 if no image of the source has colours.
-        table: where labels come from when they do not come from folders.
+        reading: what folders, tables and cells mean, where their names do not say it.
         keep_split: keep the splits the source has (folders train, val and test, --split-column, an
             export's); without them, 'plenish split' makes one.
         workers: processes that decode; by default one a core.
@@ -96,42 +100,80 @@ def import_dataset(
     files.refuse_existing(out)
     if workers is not None and workers < 1:
         raise InputError(f"--workers must be at least 1, not {workers}.")
-    listing = recognise(source, table)
-    if keep_split:
-        _refuse_split_groups(listing, source, out)
-    else:
-        listing.parts, listing.splits = None, {}
-    if size is None:
-        size = listing.size or _DEFAULT_SIZE
-    if not 1 <= size <= _LARGEST_SIZE:
-        raise InputError(f"--size must be from 1 to {_LARGEST_SIZE} pixels, not {size}.")
-    shape = Shape(size, channels or listing.channels or _find_channels(listing), fit)
-    early = [*listing.warnings, *_size_warning(size)]
-    notes = listing.notes if listing.parts is None else [*listing.notes, _about_parts(listing.parts)]
-    for text in notes:  # Before the work, which may take hours.
-        say(text)
-    for text in early:
-        warn(text)
-    with _writer(source, out, listing, shape, name, licence, intended_use) as writer:
-        counts = _copy(
-            listing, shape, writer, _default_workers(listing, shape) if workers is None else workers
-        )
-        writer.flush()
-        rejected = list(writer.rejections())
-        lost = {rejection.source for rejection in rejected}
-        kept = [files.printable(ref) not in lost for ref in listing.refs]
-        late = _warnings(rejected, kept, counts, listing, shape, out)
-        for split, parts in listing.splits.items():
-            writer.splits[split] = list(itertools.compress(parts, kept))
-        for array, (values, manifest) in listing.arrays.items():
-            writer.arrays[array] = values[kept], manifest
-        writer.split_manifest = {"method": "kept from the source"}
-        writer.extra["rejected"] = len(rejected)
-        writer.extra["import"] |= {"fit": fit, "upscaled": counts["upscaled"], "warnings": early + late}
+    with tempfile.TemporaryDirectory(prefix="plenish-") as scratch:
+        listing = recognise(source, reading, Path(scratch))
+        if keep_split:
+            _refuse_split_groups(listing, source, out)
+        else:
+            listing.parts, listing.splits = None, {}
+        chosen = size if size is not None else listing.size or _DEFAULT_SIZE
+        if not 1 <= chosen <= _LARGEST_SIZE:
+            raise InputError(f"--size must be from 1 to {_LARGEST_SIZE} pixels, not {chosen}.")
+        shape = Shape(chosen, channels or listing.channels or _find_channels(listing), fit)
+        early = [*listing.doubts, *_size_warning(chosen)]
+        for text in _account(listing):  # Before the work, which may take hours.
+            say(text)
+        for text in early:
+            warn(text)
+        with _writer(source, out, listing, shape, name, licence, intended_use) as writer:
+            counts = _copy(
+                listing, shape, writer, _default_workers(listing, shape) if workers is None else workers
+            )
+            late = _complete(writer, listing, shape, counts, out)
+            writer.extra["import"]["warnings"] = early + late
     late += _shared_pixels(writer.dataset)
     for text in late:
         warn(text)
-    return Imported(writer.dataset, listing.kind, len(rejected), counts["upscaled"], (*early, *late))
+    rejected = writer.extra["rejected"]
+    return Imported(writer.dataset, listing.kind, rejected, counts["upscaled"], (*early, *late))
+
+
+def _complete(
+    writer: DatasetWriter, listing: Listing, shape: Shape, counts: Counter[str], out: Path
+) -> list[str]:
+    """Write what is known when all images are written, and return the warnings this gives rise to."""
+    writer.flush()
+    rejected = list(writer.rejections())
+    lost = {rejection.source for rejection in rejected}
+    kept = [files.printable(ref) not in lost for ref in listing.refs]
+    for split, parts in listing.splits.items():
+        writer.splits[split] = list(itertools.compress(parts, kept))
+    for array, (values, manifest) in listing.arrays.items():
+        writer.arrays[array] = values[kept], manifest
+    writer.split_manifest = {"method": "kept from the source"}
+    writer.extra["rejected"] = len(rejected)
+    writer.extra["import"] |= {
+        "fit": shape.fit, "upscaled": counts["upscaled"], "meaning": listing.meaning,
+        "unused": listing.unused,
+    }  # fmt: skip
+    return _warnings(rejected, kept, counts, listing, shape, out)
+
+
+def _account(listing: Listing) -> list[str]:
+    """What was taken for what, and what was not used."""
+    texts = [f"Read as: {listing.kind}.", *listing.notes]
+    if listing.labels is None:
+        texts.append("The images have no labels.")
+    else:
+        several = listing.schema.kind == "multilabel"
+        counts = Counter(itertools.chain.from_iterable(listing.labels) if several else ())
+        counts |= Counter(listing.labels) if listing.schema.kind == "categorical" else Counter()
+        names = [f"{name} ({counts[name]:,})" if counts else name for name in listing.schema.names]
+        more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+        texts.append(
+            f"Labels ({listing.schema.kind}) come from {listing.meaning.get('label', 'the source')}: "
+            f"{', '.join(names[:_SHOWN])}{more}."
+        )
+    if listing.groups is not None:
+        count = len({group for group in listing.groups if group is not None})
+        texts.append(
+            f"Groups come from {listing.meaning.get('group', 'the source')}: {plural(count, 'group')}."
+        )
+    if listing.parts is not None:
+        texts.append(_about_parts(listing.parts))
+    if listing.unused:
+        texts.append(f"Not used: {in_words(listing.unused)}.")
+    return texts
 
 
 def _size_warning(size: int) -> list[str]:

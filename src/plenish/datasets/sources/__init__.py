@@ -1,59 +1,118 @@
 """Outside formats: one file for each, and `recognise`, which identifies them.
 
 Every format becomes a `Listing`: what images there are, in a fixed order, with labels, groups, parts and
-columns, before any pixel is read.
+columns, before any pixel is read; and what was taken for what, what was not used, and what is doubtful.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from plenish.datasets.archives import SUFFIXES as ARCHIVES
 from plenish.datasets.images import SUFFIXES
-from plenish.datasets.sources import archive, columns, idx, npz, sidecar, table, tree
-from plenish.datasets.sources.listing import Listing, TableOptions
+from plenish.datasets.sources import beside, columns, idx, npz, sidecar, stylegan, table, tree
+from plenish.datasets.sources.container import open_container
+from plenish.datasets.sources.labels import renamed
+from plenish.datasets.sources.listing import Listing, SourceOptions
+from plenish.datasets.sources.unused import tell_unused
 from plenish.errors import InputError
 
-__all__ = ["Listing", "TableOptions", "recognise"]
+__all__ = ["Listing", "SourceOptions", "recognise"]
 
 _IDX = ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")
 
 
-def recognise(source: Path, options: TableOptions) -> Listing:
+def recognise(source: Path, options: SourceOptions, scratch: Path) -> Listing:
     """Find out what `source` is and list its images.
 
     Args:
-        source: a folder, an `.npz`, a zip archive or an idx file.
-        options: where labels are to be taken from.
+        source: a folder, a zip or tar archive, an `.npz` or an idx file.
+        options: what its folders, tables and cells mean.
+        scratch: an empty folder that lasts as long as the images are read: compressed tar archives are
+            unpacked there.
 
     Raises:
-        InputError: it is missing, of no known kind, empty, or its labels do not fit its images.
+        InputError: it is missing, of no known kind, empty, or its labels do not fit its images; or, with
+            `strict`, it is doubtful what it means.
     """
     if not source.exists():
-        raise InputError(f"{source} does not exist; give a folder of images, an .npz, a .zip or idx files.")
+        raise InputError(
+            f"{source} does not exist; give a folder of images, a .zip or .tar, an .npz or idx files."
+        )
     try:
-        restored = None if options.labels else sidecar.find(source)
-        if restored is not None:
-            return restored
-        name = source.name.lower()
-        if options.labels and source.is_file() and not name.endswith(".zip"):
-            raise InputError(f"--labels goes with a folder of images, and {source} is a file; leave it out.")
-        if options.labels or table.convention(source):
-            return table.listing(source, options)
-        if source.is_dir():
-            return idx.listing(source) if idx.find(source) else tree.listing(source, options)
-        for suffixes, listing in ((".npz", npz.listing), (".zip", archive.listing), (_IDX, idx.listing)):
-            if name.endswith(suffixes):
-                return listing(source)
+        found = _listed(source, options, scratch)
     except PermissionError as error:
         raise InputError(f"{error.filename or source} may not be read; change its permissions.") from None
-    if source.suffix.lower() in SUFFIXES:
-        raise InputError(f"{source} is a single image; give the folder that holds the images.")
-    if source.suffix.lower() in columns.SUFFIXES:
+    if options.class_names:
+        _rename(found, options)
+    if options.strict and found.doubts:
         raise InputError(
+            f"It is doubtful what {source} means: {' '.join(found.doubts)} Correct it, say with options what "
+            "is meant, or leave out --strict."
+        )
+    return found
+
+
+def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
+    if source.is_file():
+        found = _arrays(source, options)
+        if found is not None:
+            return found
+    container = open_container(source, scratch)
+    if container is None:
+        raise _unknown(source)
+    if not options.labels and (restored := sidecar.find(source, container)) is not None:
+        return restored
+    if options.labels or table.convention(container):
+        found = table.listing(container, options)
+    elif (labelled := stylegan.find(container)) is not None:
+        found = labelled
+    elif source.is_dir() and idx.find(source):
+        return _of_arrays(idx.listing(source))
+    else:
+        found = beside.find(container, options) or tree.listing(container, options)
+    tell_unused(found, container)
+    return found
+
+
+def _arrays(source: Path, options: SourceOptions) -> Listing | None:
+    name = source.name.lower()
+    for suffixes, listing in ((".npz", npz.listing), (_IDX, idx.listing)):
+        if name.endswith(suffixes):
+            if options.labels:
+                raise InputError(
+                    f"--labels goes with a folder or archive of images, and {source} is a file; leave it out."
+                )
+            return sidecar.find(source, None) or _of_arrays(listing(source))
+    return None
+
+
+def _of_arrays(found: Listing) -> Listing:
+    if found.labels is not None:
+        found.meaning["label"] = "the array of labels"
+    if found.parts is not None:
+        found.meaning["split"] = "names of the arrays"
+    return found
+
+
+def _rename(found: Listing, options: SourceOptions) -> None:
+    if found.schema.kind not in ("categorical", "multilabel") or found.labels is None:
+        raise InputError("--class-names goes with classes or tags, and these images have none; leave it out.")
+    names = renamed(found.schema, options.class_names)
+    found.schema = type(found.schema)(found.schema.kind, tuple(names[name] for name in found.schema.names))
+    several = found.schema.kind == "multilabel"
+    found.labels = [[names[tag] for tag in x] if several else names[x] for x in found.labels]
+
+
+def _unknown(source: Path) -> InputError:
+    if source.suffix.lower() in SUFFIXES:
+        return InputError(f"{source} is a single image; give the folder that holds the images.")
+    if source.suffix.lower() in columns.SUFFIXES:
+        return InputError(
             f"{source} is a table, not images; give the folder of the images first: "
             f"'plenish import FOLDER OUT --labels {source}'."
         )
-    raise InputError(
-        f"{source} is not a source Plenish knows; give a folder of images, an .npz, a .zip or idx files "
-        "(-ubyte)."
+    return InputError(
+        f"{source} is not a source Plenish knows; give a folder of images, an archive of one "
+        f"({', '.join(ARCHIVES)}), an .npz or idx files (-ubyte)."
     )

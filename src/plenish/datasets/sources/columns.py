@@ -1,53 +1,26 @@
-"""Tables as columns: CSV, TSV, JSON Lines and Parquet; their cells as labels, parts and numbers."""
+"""Tables as rows: CSV, TSV, JSON, JSON Lines and Parquet."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plenish.datasets.schema import LabelSchema
-from plenish.datasets.sources.listing import ALIASES, categorical, natural
-from plenish.errors import InputError
-from plenish.files import printable
-from plenish.wording import plural
+from plenish.errors import InputError, first_line
 
 Row = dict[str, Any]
-_CSV, _JSON, _PARQUET = (".csv", ".tsv", ".txt"), (".jsonl", ".ndjson"), (".parquet", ".pq")
-SUFFIXES = (".csv", ".tsv", *_JSON, *_PARQUET)
+_TEXT, _LINES, _PARQUET = (".csv", ".tsv", ".tab", ".txt"), (".jsonl", ".ndjson"), (".parquet", ".pq")
+SUFFIXES = (".csv", ".tsv", ".tab", *_LINES, *_PARQUET)
 """Of files that can only be tables."""
-
-
-def header(path: Path) -> list[str]:
-    """Names of a table's columns; none if it cannot be read.
-
-    Raises:
-        InputError: its first line is JSON but no object.
-    """
-    try:
-        if path.suffix == ".parquet":
-            return list(pq.read_schema(path).names)
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            line = file.readline()
-        if path.suffix == ".jsonl":
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise InputError(f"Line 1 of {path} is not a JSON object; write one object an image.")
-            return list(row)
-        return next(csv.reader([line], delimiter=_delimiter(line)), [])
-    except (OSError, ValueError):
-        return []
-
-
-def _delimiter(line: str) -> str:
-    return max((",", "\t", ";", "|"), key=line.count)
+_BOOLEANS = {"True": True, "true": True, "TRUE": True, "False": False, "false": False, "FALSE": False}
 
 
 def read_table(path: Path, portal: bool = False) -> list[Row]:
@@ -63,118 +36,95 @@ def read_table(path: Path, portal: bool = False) -> list[Row]:
     """
     if not path.is_file():
         raise InputError(
-            f"The table {path} does not exist; give the path of a CSV, JSON Lines or Parquet file."
+            f"The table {path} does not exist; give the path of a CSV, JSON, JSON Lines or Parquet file."
         )
-    suffix = path.suffix.lower()
     try:
-        if portal or suffix in _CSV:
-            rows = list(_csv_rows(path, portal))
-        elif suffix in _JSON:
-            rows = list(_json_rows(path))
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read as a table: {error.strerror or error}") from None
+    return parse_table(content, str(path), portal=portal)
+
+
+def parse_table(content: bytes, name: str, *, portal: bool = False) -> list[Row]:
+    """The rows of a table's bytes; see `read_table`.
+
+    Args:
+        content: of the file.
+        name: what it is called in sentences, with its suffix at the end or before ` in `.
+        portal: as above.
+
+    Raises:
+        InputError: empty, of an unknown kind or not readable.
+    """
+    suffix = PurePosixPath(name.partition(" in ")[0]).suffix.lower()
+    try:
+        if portal or suffix in _TEXT:
+            rows = list(_text_rows(content.decode("utf-8-sig"), name, portal))
+        elif suffix in _LINES:
+            rows = list(_json_lines(content.decode("utf-8-sig"), name))
+        elif suffix == ".json":
+            rows = _json_rows(json.loads(content.decode("utf-8-sig")), name)
         elif suffix in _PARQUET:
-            rows = pq.read_table(path).to_pylist()
+            rows = pq.read_table(pa.BufferReader(content)).to_pylist()
         else:
             raise InputError(
-                f"{path} is not a table that Plenish reads; give .csv, .tsv, .jsonl or .parquet."
+                f"{name} is not a table that Plenish reads; give .csv, .tsv, .json, .jsonl or .parquet."
             )
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
-    except (ValueError, OSError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a table: {' '.join(str(error).split())}") from None
+        raise InputError(f"{name} is not UTF-8 text; save it as UTF-8.") from None
+    except (ValueError, OSError, RecursionError, csv.Error) as error:
+        raise InputError(f"{name} cannot be read as a table: {first_line(error)}") from None
     if not any(rows):
-        raise InputError(f"{path} has no rows; give a table with a header and rows.")
+        raise InputError(f"{name} has no rows; give a table with a header and rows.")
     return rows
 
 
-def _csv_rows(path: Path, portal: bool) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = next((line for line in file if line.strip()), "")
-        file.seek(0)
-        rows = enumerate(csv.reader(file, delimiter=_delimiter(first), strict=not portal), 1)
-        _, names = next(((number, row) for number, row in rows if row), (0, []))
-        header = [name.strip() for name in names]
-        twice = [name for name, count in Counter(header).items() if count > 1 and (name or not portal)]
-        if twice:
-            raise InputError(f"{path} has two columns named '{twice[0]}'; rename one.")
-        for number, row in rows:
-            if not any(cell.strip() for cell in row):
-                continue
-            if len(row) != len(header):
-                raise InputError(
-                    f"Row {number} of {path} has {len(row)} cells where the header has {len(header)}."
-                )
-            yield {name: cell if cell.strip() else None for name, cell in zip(header, row)}
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise InputError(f"Line {number} of {path} is not a JSON object; write one object an image.")
-            yield row
-
-
-def read_labels(values: Sequence[Any], kind: str, column: str) -> tuple[LabelSchema, list[Any]]:
-    """Labels and their schema from a column's cells, none of them empty.
-
-    Lists, and text separated by `|` when the kind is given, are several tags or numbers.
-
-    Raises:
-        InputError: a cell is not of the kind asked for.
-    """
-    lists = any(isinstance(value, (list, tuple)) for value in values)
-    if kind == "auto":
-        numbers = lists and all(isinstance(x, float) for value in values for x in (value or ()))
-        kind = "continuous" if numbers else "multilabel" if lists else "categorical"
-    if kind == "categorical":
-        if lists:
+def _text_rows(text: str, name: str, portal: bool) -> Iterator[Row]:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    said = re.fullmatch(r"sep=(.)", first.strip("\r\n"), re.IGNORECASE)  # Excel's.
+    sign = said[1] if said else max((",", "\t", ";", "|"), key=first.count)
+    rows = enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=sign, strict=not portal), 1)
+    if said:
+        next((row for _, row in rows if row), None)
+    _, names = next(((number, row) for number, row in rows if row), (0, []))
+    header = [column.strip() for column in names]
+    twice = [column for column, count in Counter(header).items() if count > 1 and (column or not portal)]
+    if twice:
+        raise InputError(f"{name} has two columns named '{twice[0]}'; rename one.")
+    for number, row in rows:
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) != len(header):
             raise InputError(
-                f"Column '{column}' holds lists where one class an image is needed; give '--label-kind "
-                "multilabel'."
+                f"Row {number} of {name} has {len(row)} cells where the header has {len(header)}."
             )
-        names = [str(value).strip() for value in values]
-        return categorical(names), names
-    cells = [list(value) if isinstance(value, (list, tuple)) else str(value).split("|") for value in values]
-    if kind == "multilabel":
-        tags = [sorted({str(tag).strip() for tag in cell} - {""}, key=natural) for cell in cells]
-        every = sorted({tag for cell in tags for tag in cell}, key=natural)
-        if not every:
-            raise InputError(f"Column '{column}' holds no tags at all; name another with --label-column.")
-        return LabelSchema("multilabel", tuple(every)), tags
-    try:
-        numbers_ = [[float(x) for x in cell] for cell in cells]
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"Column '{column}' is not all numbers ({error}); choose another --label-kind."
-        ) from None
-    width = len(numbers_[0])
-    if any(len(cell) != width or not all(map(math.isfinite, cell)) for cell in numbers_):
-        raise InputError(
-            f"Column '{column}' needs {plural(width, 'finite number')} in every row; correct the table."
-        )
-    names_ = (column,) if width == 1 else tuple(f"{column}_{i}" for i in range(width))
-    return LabelSchema("continuous", names_), numbers_
+        yield {column: cell if cell.strip() else None for column, cell in zip(header, row)}
 
 
-def parts(values: Sequence[Any], column: str) -> list[str]:
-    """A column of train, val and test under their usual names; InputError for other words."""
-    wrong = sorted({printable(str(value)) for value in values if str(value).strip().lower() not in ALIASES})
-    if wrong:
-        raise InputError(
-            f"Column '{column}' has '{wrong[0]}' where train, val or test is needed; correct the table."
-        )
-    return [ALIASES[str(value).strip().lower()] for value in values]
+def _json_lines(text: str, name: str) -> Iterator[Row]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            raise InputError(f"Line {number} of {name} is not a JSON object; write one object an image.")
+        yield row
+
+
+def _json_rows(content: Any, name: str) -> list[Row]:
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise InputError(f"{name} is not a table: it needs a JSON list with one object an image.")
+    return content
 
 
 def typed(values: Sequence[Any]) -> list[Any]:
-    """Text that is all whole numbers or all numbers becomes numbers; `007` stays text."""
+    """Text that is all whole numbers, numbers, or true and false, becomes such; `007` stays text."""
     texts = [value for value in values if value is not None]
     if not texts or not all(isinstance(value, str) for value in texts):
         mixed = len({type(value) for value in texts} - {int, float}) > 1
-        return [None if value is None else str(value) for value in values] if mixed else list(values)
+        return [_json_text(value) for value in values] if mixed else list(values)
+    if all(text in _BOOLEANS for text in texts):
+        return [None if value is None else _BOOLEANS[value] for value in values]
     for kind in (int, float):
         try:
             numbers = [None if value is None else kind(value) for value in values]
@@ -184,3 +134,10 @@ def typed(values: Sequence[Any]) -> list[Any]:
         too_large = any(isinstance(x, int) and abs(x) >= 2**63 for x in numbers)
         return list(values) if codes or too_large else numbers
     return list(values)
+
+
+def _json_text(value: Any) -> str | None:
+    """A cell of a column that mixes kinds, as text; lists and objects as JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, default=str) if isinstance(value, (list, dict)) else str(value)

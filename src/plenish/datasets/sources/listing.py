@@ -30,29 +30,67 @@ ALIASES: Mapping[str, Part] = {
 }  # fmt: skip
 
 
+CORE = ("id", "label", "group", "origin", "sha256", "source", "part")
+"""Names of columns that are the Dataset's own."""
+MISSING = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "<NA>")
+"""Words that programs write into cells without a value."""
+
+
 @dataclasses.dataclass(frozen=True)
-class TableOptions:
-    """Where labels come from when they do not come from folders.
+class SourceOptions:
+    """What the folders, tables and cells of a source mean, where their names do not say it.
 
     Attributes:
-        labels: a CSV, TSV, JSON Lines or Parquet table with one row an image; its other columns are kept.
+        labels: a CSV, TSV, JSON, JSON Lines or Parquet table with one row an image; its other columns are
+            kept.
         file_column: the table's column of file names; by default a usual name is looked for.
         label_column: the table's column of labels; by default a usual name is looked for.
+        label_columns: several columns instead, one a class (one-hot) or tag of 0 and 1, or one a number.
         group_column: the table's column of groups (patient, lesion, slide), each of which must stay in one
             part of a split.
         split_column: the table's column that says train, val or test.
-        label_kind: what a label is: one class, several tags (a list, or separated by |), or numbers; auto
-            takes lists for tags and everything else for classes.
+        split_map: what other words in that column mean, such as 1=train 2=val 3=test.
+        label_kind: what a label is: one class, several tags, or numbers; auto takes lists and text with |
+            for tags, fractions for numbers, and everything else for classes.
+        label_separator: what separates the tags in a cell of text, by default |.
         missing: what to do about rows of the table without a file or a label: stop, or leave them out.
+        missing_words: cells that mean there is no value; 'none' alone takes every word as it is.
+        folders: what the levels of folders mean, from the top: class, group, split, ignore, or another word,
+            which becomes a column of that name; by default recognised.
+        class_names: other names for classes, such as 0=benign 1=malignant.
+        strict: stop where it is doubtful what the source means, and before anything is written.
     """
 
     labels: Path | None = None
     file_column: str | None = None
     label_column: str | None = None
+    label_columns: tuple[str, ...] = ()
     group_column: str | None = None
     split_column: str | None = None
+    split_map: tuple[str, ...] = ()
     label_kind: LabelKind = "auto"
+    label_separator: str | None = None
     missing: Literal["error", "skip"] = "error"
+    missing_words: tuple[str, ...] = MISSING
+    folders: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+    strict: bool = False
+
+    @property
+    def names_columns(self) -> bool:
+        """Whether it names a column, which only a table has."""
+        columns = (
+            self.file_column,
+            self.label_column,
+            self.label_columns,
+            self.group_column,
+            self.split_column,
+        )
+        return any(columns)
+
+
+AS_FOUND = SourceOptions()
+"""Options that leave everything to what the source looks like."""
 
 
 @dataclasses.dataclass
@@ -76,8 +114,11 @@ class Listing:
         splits: further splits by name.
         arrays: row-aligned arrays with their manifests, by name.
         about: facts for the Dataset's manifest (name, licence, source, intended_use, extra).
+        meaning: what `label`, `group` and `split` were taken from, in words.
+        described_by: files of the source that labels and columns come from.
+        unused: how many other files lie in the source, by suffix.
         notes: information for the user.
-        warnings: for the user, shown also with --quiet.
+        doubts: where the source may mean something else, or holds more; shown also with --quiet.
     """
 
     kind: str
@@ -96,8 +137,11 @@ class Listing:
     splits: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     arrays: dict[str, tuple[NDArray[Any], Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
+    meaning: dict[str, str] = dataclasses.field(default_factory=dict)
+    described_by: frozenset[str] = frozenset()
+    unused: dict[str, int] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
-    warnings: list[str] = dataclasses.field(default_factory=list)
+    doubts: list[str] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.refs)
@@ -165,13 +209,23 @@ def shown(names: Sequence[Any], most: int = 3) -> str:
     return first + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
-def similar_classes(names: Sequence[str]) -> list[str]:
-    """Warnings about class names that differ only in case or spacing."""
-    seen: dict[str, str] = {}
-    out = []
+def alike(names: Sequence[str], what: str) -> list[str]:
+    """A doubt about names that differ only in case, spacing or leading zeros.
+
+    Args:
+        names: in their order.
+        what: they are, in the plural.
+    """
+    seen: dict[str, list[str]] = {}
     for name in names:
-        folded = re.sub(r"[\s_-]+", " ", name.casefold())
-        if folded in seen:
-            out.append(f"The classes '{seen[folded]}' and '{name}' have similar names and are kept apart.")
-        seen.setdefault(folded, name)
-    return out
+        words = re.split(r"[\s_-]+", name.strip().casefold())
+        folded = " ".join((word.lstrip("0") or "0") if word.isdecimal() else word for word in words)
+        seen.setdefault(folded, []).append(name)
+    several = [same for same in seen.values() if len(same) > 1]
+    if not several:
+        return []
+    first = ", ".join(f"'{printable(name)}'" for name in several[0][:-1])
+    more = f" (and {len(several) - 1:,} more such)" if len(several) > 1 else ""
+    return [
+        f"The {what} {first} and '{printable(several[0][-1])}' have similar names and are kept apart{more}."
+    ]

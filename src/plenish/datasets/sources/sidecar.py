@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 
 from plenish import files
 from plenish.datasets.schema import LabelSchema
-from plenish.datasets.sources import archive, npz, tree
+from plenish.datasets.sources import npz
+from plenish.datasets.sources.container import Container, open_container
 from plenish.datasets.sources.listing import Listing, shown
 from plenish.datasets.sources.pieces import interleaved
-from plenish.datasets.tables import read_parquet
 from plenish.errors import InputError
 from plenish.wording import plural
 
@@ -33,67 +33,80 @@ ARCHIVES = {"stylegan-zip": "dataset.zip", "npz": "dataset.npz"}
 """The file that holds the images in formats that have one."""
 
 
-def find(source: Path) -> Listing | None:
-    """The Listing of an exported folder, or of the archive inside it, or None where there is no sidecar of
-    ours.
+def find(source: Path, container: Container | None) -> Listing | None:
+    """The Listing of an exported folder or archive of one, or of the file of images in an exported folder.
+
+    Args:
+        source: the folder or file.
+        container: its files, where it is a folder or an archive.
+
+    Returns:
+        None where there is no table of ours.
 
     Raises:
-        InputError: the sidecar is damaged, or does not fit the images in the same folder.
+        InputError: the table is damaged, or does not fit the images beside it.
     """
-    folder = source if source.is_dir() else source.parent
-    if not (folder / NAME).is_file():
+    if container is not None and NAME in container.others:
+        where, content = container.name(NAME), container.read(NAME)
+    elif source.is_file() and (source.parent / NAME).is_file():
+        where, content = str(source.parent / NAME), (source.parent / NAME).read_bytes()
+    else:
         return None
-    with files.reading(folder / NAME):
-        found = (pq.read_schema(folder / NAME).metadata or {}).get(KEY)
+    with files.reading(Path(where)):
+        table = pq.read_table(pa.BufferReader(content))
+        found = (table.schema.metadata or {}).get(KEY)
     if found is None:
         return None
     about: dict[str, Any] = json.loads(found)
     if about.get("version") != VERSION:
         raise InputError(
-            f"{folder / NAME} has version {about.get('version')!r} and this Plenish reads {VERSION}; export "
-            "again."
+            f"{where} has version {about.get('version')!r} and this Plenish reads {VERSION}; export again."
         )
-    archive = ARCHIVES.get(about["format"])
-    if source.is_file() and source.name != archive:
+    held = ARCHIVES.get(about["format"])
+    if source.is_file() and source.name != held and (container is None or NAME not in container.others):
         return None
     if about["format"] == "webdataset":
         raise InputError(
-            f"{folder} holds WebDataset shards, which Plenish writes but does not read; export as a folder."
+            f"{source} holds WebDataset shards, which Plenish writes but does not read; export as a folder."
         )
-    return _restore(folder, about, archive)
+    if held and container is not None and container.kind != "folder" and NAME in container.others:
+        raise InputError(f"{source} holds an export with an archive inside ({held}); unpack it first.")
+    return _restore(source, container, where, table, about)
 
 
-def _restore(folder: Path, about: dict[str, Any], archive: str | None) -> Listing:
-    table = read_parquet(folder / NAME)
+def _restore(
+    source: Path, container: Container | None, where: str, table: pa.Table, about: dict[str, Any]
+) -> Listing:
     names = table.column("file_name").to_pylist()
     if any(name.startswith("/") or ".." in name.split("/") for name in names):
-        raise InputError(f"{folder / NAME} names files outside {folder}; do not trust this folder.")
+        raise InputError(f"{where} names files outside {source}; do not trust it.")
     kind = f"export of a Plenish Dataset ({about['format']})"
+    folder = source if source.is_dir() else source.parent
     if about["format"] == "npz":
-        out = Listing(
-            kind, names, blocks=interleaved(npz.pieces(folder / "dataset.npz"), names, folder / NAME)
-        )
+        pieces = npz.pieces(folder / ARCHIVES["npz"])
+        out = Listing(kind, names, blocks=interleaved(pieces, names, Path(where)))
     else:
-        place = folder / archive if archive else folder
-        out = Listing(kind, names, root=str(place))
-        _warn_of_others(out, place)
+        if container is None or about["format"] in ARCHIVES:
+            container = open_container(folder / ARCHIVES[about["format"]], folder)
+        assert container is not None
+        out = Listing(kind, names, root=container.root)
+        _doubt_others(out, container)
     out.size, out.channels = about["size"], about["channels"]
     out.schema = LabelSchema.from_dict(about["labels"])
     _columns(out, table, about)
     out.about = {key: about[key] for key in ("name", "licence", "source", "intended_use", "extra")}
-    out.notes.append(f"Labels, groups, splits, arrays and columns come from {folder / NAME}.")
+    out.described_by = frozenset([NAME])
+    out.notes.append(f"Labels, groups, splits, arrays and columns come from {where}.")
     return out
 
 
-def _warn_of_others(out: Listing, place: Path) -> None:
-    found = archive.pictures(place) if place.is_file() else tree.walk(place)[0]
+def _doubt_others(out: Listing, container: Container) -> None:
     known = set(out.refs)
-    others = [name for name in found if name not in known]
+    others = [name for name in container.pictures if name not in known]
     if others:
-        out.warnings.append(
-            f"{plural(len(others), 'image')} not named by {NAME} left out ({shown(others)}); "
-            "remove that file to "
-            "import the images by their folders."
+        out.doubts.append(
+            f"{plural(len(others), 'image')} not named by {NAME} left out ({shown(others)}); remove that "
+            "file to import the images by their folders."
         )
 
 

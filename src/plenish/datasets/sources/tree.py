@@ -3,120 +3,145 @@
 from __future__ import annotations
 
 import itertools
-import os
-from collections import Counter
+import re
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from plenish.datasets.images import SUFFIXES
+from plenish.datasets.sources.container import Container
+from plenish.datasets.sources.labels import read_parts
 from plenish.datasets.sources.listing import (
     ALIASES,
+    AS_FOUND,
+    CORE,
     Listing,
-    TableOptions,
+    SourceOptions,
+    alike,
     categorical,
     class_name,
     natural,
     shown,
-    similar_classes,
 )  # fmt: skip
 from plenish.errors import InputError
 from plenish.wording import plural
 
 _READS = "Plenish reads PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM and TGA files."
+_SHARD_DIGITS = 3
+"""Fewest digits of folder names that number portions of files."""
+IGNORE = "ignore"
 
 
-def walk(root: Path) -> tuple[list[str], list[str], Counter[str]]:
-    """All picture files below a folder.
+def listing(container: Container, options: SourceOptions) -> Listing:
+    """List the images of a folder or archive by the names of its folders.
 
-    Hidden files and folders are passed over, links are followed, and a folder met again inside itself (a
-    loop of links) is entered once.
-
-    Returns:
-        Relative paths of picture files in natural order, relative paths of folders without any picture file
-        in them, and the suffixes of the other files, counted.
+    Raises:
+        InputError: it has none, or options need a table.
     """
-    files: list[str] = []
-    empty: list[str] = []
-    others: Counter[str] = Counter()
-
-    def enter(prefix: str, above: tuple[tuple[int, int], ...]) -> None:
-        facts = (root / prefix).stat()
-        identity = facts.st_dev, facts.st_ino
-        if identity in above:
-            return
-        before = len(files)
-        inner: list[str] = []
-        with os.scandir(root / prefix) as entries:
-            for entry in entries:
-                if is_hidden(entry.name):
-                    continue
-                if entry.is_dir():
-                    inner.append(f"{prefix}{entry.name}/")
-                elif is_picture(entry.name):
-                    files.append(prefix + entry.name)
-                else:
-                    others[PurePosixPath(entry.name).suffix.lower()] += 1
-        for folder in inner:
-            enter(folder, (*above, identity))
-        if len(files) == before and prefix:
-            empty.append(prefix.rstrip("/"))
-
-    enter("", ())
-    return sorted(files, key=natural), sorted(empty, key=natural), others
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is the system's own business, not the user's data."""
-    return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini", "__macosx")
-
-
-def is_picture(name: str) -> bool:
-    """Whether a name ends like a picture file's."""
-    dot = name.rfind(".")
-    return dot > 0 and name[dot:].lower() in SUFFIXES
-
-
-def listing(root: Path, options: TableOptions) -> Listing:
-    """List a folder of images; see `arrange` for how its folders are read."""
-    files, empty, others = walk(root)
-    if not files:
-        raise InputError(f"There are no images in {root}{_hint(others)}; {_READS}")
-    if options.file_column or options.label_column or options.group_column or options.split_column:
+    if not container.pictures:
+        raise InputError(f"There are no images in {container.path}{_hint(container)}; {_READS}")
+    if options.names_columns:
         raise InputError(
-            f"--file-column, --label-column and the like need a table; give it with --labels ({root})."
+            "--file-column, --label-column and the like need a table; give it with --labels "
+            f"({container.path})."
         )
-    out = arrange(files, empty)
-    out.root = str(root)
-    tables = sorted(path.name for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv", ".jsonl"))
-    if tables:
-        out.notes.append(f"A table in the same folder was not used ({shown(tables)}); give it with --labels.")
+    out = arrange(container.pictures, container.empty, container.kind, options)
+    out.root = container.root
     return out
 
 
-def _hint(others: Counter[str]) -> str:
-    count = sum(others.values())
-    if not count:
+def _hint(container: Container) -> str:
+    suffixes = [PurePosixPath(name).suffix.lower() for name in container.others]
+    if not suffixes:
         return ""
-    suffix = others.most_common(1)[0][0]
-    return f" (only {plural(count, 'other file')}" + (f", mostly {suffix})" if suffix else ")")
+    most = max(sorted(set(suffixes)), key=suffixes.count)
+    return f" (only {plural(len(suffixes), 'other file')}" + (f", mostly {most})" if most else ")")
 
 
-def arrange(files: Sequence[str], empty: Sequence[str] = (), place: str = "folder") -> Listing:
+def arrange(
+    files: Sequence[str], empty: Sequence[str] = (), place: str = "folder",
+    options: SourceOptions = AS_FOUND,
+) -> Listing:  # fmt: skip
     """Read labels and parts from relative paths.
 
     Folders named train, val, test (or a usual alias) at the top are parts. The top folders, or those right
     inside the parts, are the classes; deeper folders belong to their class. Folders that only wrap one other
-    are looked through.
+    are looked through. `options.folders` says otherwise.
 
     Args:
         files: relative paths of images, in order; at least one.
-        empty: relative paths of folders without images, for a warning.
+        empty: relative paths of folders without images, for a doubt.
         place: what the files are in, in words.
+        options: what the levels of folders mean.
     """
     pieces = [path.split("/") for path in files]
+    levels = _given(options)
     depth = 0
-    while len({piece[depth] for piece in pieces}) == 1 and all(len(piece) > depth + 2 for piece in pieces):
+    while len({piece[depth] for piece in pieces}) == 1 and all(
+        len(piece) > depth + 1 + max(1, len(levels)) for piece in pieces
+    ):
         depth += 1
+    out = Listing(f"{place} of images", list(files))
+    if not levels:
+        levels = _levels(files, pieces, depth, out)
+    known = [depth + i for i, level in enumerate(levels) if level != IGNORE]
+    deep = [len(piece) > max(known, default=-1) + 1 for piece in pieces]
+    outside = list(itertools.compress(files, (not inside for inside in deep)))
+    if outside:
+        out.doubts.append(
+            f"{plural(len(outside), 'image')} outside any {levels[max(known) - depth]} folder left out "
+            f"({shown(outside)}); move them into one, or give the labels with --labels."
+        )
+        out.refs = list(itertools.compress(files, deep))
+        pieces = list(itertools.compress(pieces, deep))
+    if not pieces:
+        raise InputError(
+            f"No image of the {place} lies in so many folders as '--folders {' '.join(levels)}' names."
+        )
+    for at, level in zip(itertools.count(depth), levels):
+        _take(out, level, [class_name(piece[at]) for piece in pieces] if level != IGNORE else [])
+    if out.labels is not None:
+        out.kind = f"{place} with a folder for each class" + (", already split" if out.parts else "")
+        at = depth + levels.index("class")
+        bare = [path for path in empty if path.count("/") == at]
+        if bare:
+            out.doubts.append(f"{plural(len(bare), 'class folder')} without images left out: {shown(bare)}.")
+    elif out.parts:
+        out.kind += ", already split"
+    _tell_of_parts(out)
+    return out
+
+
+def _given(options: SourceOptions) -> list[str]:
+    """What the levels of folders mean by `--folders`; nothing without it."""
+    levels = list(options.folders)
+    named = [level for level in levels if level != IGNORE]
+    if len(set(named)) < len(named) or set(named) & {*CORE} - {"group"}:
+        raise InputError(
+            f"'--folders {' '.join(levels)}': give class, group, split, ignore, or the name of a "
+            "new column, each but ignore once."
+        )
+    return levels
+
+
+def _take(out: Listing, level: str, names: list[str]) -> None:
+    """Let the names of one level of folders be what they mean."""
+    said = "names of folders"
+    if level == "class":
+        out.labels, out.schema = names, categorical(names)
+        out.doubts += alike(out.schema.names, "classes")
+        out.meaning["label"] = said
+    elif level == "group":
+        out.groups = names
+        out.doubts += alike(sorted(set(names), key=natural), "groups")
+        out.meaning["group"] = said
+    elif level == "split":
+        out.parts = read_parts(names, "split")
+        out.meaning["split"] = said
+    elif level != IGNORE:
+        out.columns[level] = names
+
+
+def _levels(files: Sequence[str], pieces: Sequence[list[str]], depth: int, out: Listing) -> list[str]:
+    """What the levels of folders from `depth` on mean, where nobody says so."""
     words = {piece[depth].lower() for piece in pieces}
     split = (
         words <= ALIASES.keys()
@@ -124,30 +149,45 @@ def arrange(files: Sequence[str], empty: Sequence[str] = (), place: str = "folde
         and all(len(piece) > depth + 1 for piece in pieces)
     )
     at = depth + split
-    inside = [len(piece) > at + 1 for piece in pieces]
-    out = Listing(f"{place} of images", list(files))
-    if any(inside):
-        out.kind = f"{place} with a folder for each class"
-        outside = [path for path, deep in zip(files, inside) if not deep]
-        if outside:
-            out.warnings.append(
-                f"{plural(len(outside), 'image')} outside any class folder left out ({shown(outside)}); "
-                "move them into one, or give the labels with --labels."
-            )
-        out.refs = list(itertools.compress(files, inside))
-        pieces = list(itertools.compress(pieces, inside))
-        out.labels = [class_name(piece[at]) for piece in pieces]
-        out.schema = categorical(out.labels)
-        out.warnings += similar_classes(out.schema.names)
-    if split:
-        out.kind += ", already split"
-        out.parts = [ALIASES[piece[depth].lower()] for piece in pieces]
-        there = set(zip(out.parts, out.labels or ()))
-        for part in dict.fromkeys(out.parts):
-            absent = [name for name in out.schema.names if (part, name) not in there]
-            if absent:
-                out.warnings.append(f"The {part} part has no images of {shown(absent)}.")
-    bare = [path for path in empty if path.count("/") == at]
-    if bare and any(inside):
-        out.warnings.append(f"{plural(len(bare), 'class folder')} without images left out: {shown(bare)}.")
-    return out
+    if not any(len(piece) > at + 1 for piece in pieces):
+        return ["split"] if split else []
+    if _is_sharded(files, pieces, at):
+        names = sorted({piece[at] for piece in pieces}, key=natural)
+        out.doubts.append(
+            f"The folders {shown(names)} only number portions of the files and were not taken for classes; "
+            f"if they are, give '--folders {'split ' if split else ''}class'."
+        )
+        return ["split", IGNORE] if split else [IGNORE]
+    return ["split", "class"] if split else ["class"]
+
+
+def _is_sharded(files: Sequence[str], pieces: Sequence[list[str]], at: int) -> bool:
+    """Whether folders are numbered portions of numbered files: 00000/img00000000.png and so on."""
+    if not all(len(piece) > at + 1 for piece in pieces):
+        return False
+    folders = {piece[at] for piece in pieces}
+    if not all(re.fullmatch(rf"\d{{{_SHARD_DIGITS},}}", name) for name in folders):
+        return False
+    found = [re.search(r"(\d+)[^\d/]*$", path) for path in files]
+    if not all(found) or len({len(name) for name in folders}) > 1:
+        return False
+    ranges: dict[str, tuple[int, int]] = {}
+    for piece, match in zip(pieces, found):
+        number = int(match[1]) if match else 0
+        low, high = ranges.get(piece[at], (number, number))
+        ranges[piece[at]] = min(low, number), max(high, number)
+    order = [ranges[name] for name in sorted(ranges)]
+    return all(before[1] < after[0] for before, after in itertools.pairwise(order)) and (
+        len(order) > 1 or int(next(iter(ranges))) == 0
+    )
+
+
+def _tell_of_parts(out: Listing) -> None:
+    """A doubt about each part that lacks a class."""
+    if out.parts is None or out.labels is None:
+        return
+    there = set(zip(out.parts, out.labels))
+    for part in dict.fromkeys(out.parts):
+        absent = [name for name in out.schema.names if (part, name) not in there]
+        if absent:
+            out.doubts.append(f"The {part} part has no images of {shown(absent)}.")

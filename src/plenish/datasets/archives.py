@@ -1,0 +1,182 @@
+"""Zip and tar archives: what files they hold, under relative POSIX paths, and the bytes of each.
+
+Members named with backslashes or a leading `./` have the paths that unpacking would give them.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import lzma
+import posixpath
+import shutil
+import tarfile
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+from plenish.datasets.images import check_length
+from plenish.datasets.rejections import Unreadable
+from plenish.errors import InputError
+
+_ZIP, _TAR = (".zip", ".cbz"), (".tar", ".cbt")
+_PACKED: dict[str, Any] = {
+    ".tar.gz": gzip.open, ".tgz": gzip.open, ".tar.bz2": bz2.open, ".tbz2": bz2.open, ".tar.xz": lzma.open,
+    ".txz": lzma.open,
+}  # fmt: skip
+SUFFIXES = (*_ZIP, *_TAR, *_PACKED)
+"""Of archives' names."""
+_PIECE = 16 * 2**20
+_ERRORS = (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
+           tarfile.TarError)  # fmt: skip
+
+
+class Archive(contextlib.ExitStack, ABC):
+    """An open archive, closed when its `with` block ends: listing a large one takes long.
+
+    Attributes:
+        kind: what it is, in words.
+        files: length of each file in bytes, by path.
+        folders: paths of folders that have an entry of their own.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: dict[str, int] = {}
+        self.folders: set[str] = set()
+
+    def read(self, path: str) -> bytes:
+        """A file's bytes.
+
+        Raises:
+            Unreadable: there is no such file, or it is empty, too large or damaged.
+        """
+        if path not in self.files:
+            raise Unreadable("no-member")
+        check_length(self.files[path])
+        try:
+            content = self._read(path)
+        except _ERRORS as error:
+            raise Unreadable("cannot-unpack", reason=str(error) or type(error).__name__) from None
+        if len(content) < self.files[path]:
+            raise Unreadable("cannot-unpack", reason="the archive ends before the file does")
+        return content
+
+    @abstractmethod
+    def _read(self, path: str) -> bytes:
+        """At most as many bytes as the archive states for the file, whatever it unpacks to."""
+
+
+class _Zip(Archive):
+    kind = "zip archive"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        try:
+            self._file = self.enter_context(zipfile.ZipFile(path))
+        except _ERRORS as error:
+            raise _damaged(path, error) from None
+        infos = self._file.infolist()
+        if any(info.flag_bits & 1 for info in infos):
+            self.close()
+            raise InputError(f"{path} is encrypted; unpack it and give the folder.")
+        self._infos = {}
+        for info in infos:
+            name = _inside(info.filename, path)
+            if info.is_dir():
+                self.folders.add(name)
+            else:
+                self._infos[name] = info
+        self.files = {name: info.file_size for name, info in self._infos.items()}
+
+    def _read(self, path: str) -> bytes:
+        with self._file.open(self._infos[path]) as file:
+            return file.read(self.files[path])
+
+
+class _Tar(Archive):
+    """Links in it are passed over."""
+
+    kind = "tar archive"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        try:
+            self._file = self.enter_context(path.open("rb"))
+            with tarfile.open(fileobj=self._file, mode="r:") as archive:
+                infos = archive.getmembers()
+        except _ERRORS as error:
+            raise _damaged(path, error) from None
+        self._infos = {}
+        for info in infos:
+            if info.isdir():
+                self.folders.add(_inside(info.name, path))
+            elif info.isreg() and not info.issparse():
+                self._infos[_inside(info.name, path)] = info.offset_data, info.size
+        self.files = {name: size for name, (_, size) in self._infos.items()}
+
+    def _read(self, path: str) -> bytes:
+        offset, size = self._infos[path]
+        self._file.seek(offset)
+        return self._file.read(size)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a name ends like a zip or tar archive's."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def open_archive(path: Path) -> Archive:
+    """Open a zip archive or an uncompressed tar archive.
+
+    Raises:
+        InputError: it is damaged, encrypted, or has members with paths outside it.
+    """
+    return _Tar(path) if path.name.lower().endswith(_TAR) else _Zip(path)
+
+
+def unpacked(path: Path, folder: Path) -> Path:
+    """The archive, or an uncompressed copy of a compressed tar archive, since only that is read in any order.
+
+    Args:
+        path: the archive.
+        folder: where the copy may lie.
+
+    Raises:
+        InputError: it is damaged, or larger than what the disk has left.
+    """
+    opener = next((o for suffix, o in _PACKED.items() if path.name.lower().endswith(suffix)), None)
+    if opener is None:
+        return path
+    out = folder / "source.tar"
+    try:
+        with opener(path) as packed, out.open("wb") as file:
+            while piece := packed.read(_PIECE):
+                if shutil.disk_usage(folder).free < 2 * len(piece):
+                    raise InputError(
+                        f"{path} unpacks to more than {folder} has room for; set TMPDIR to a folder on a "
+                        "larger disk."
+                    )
+                file.write(piece)
+    except _ERRORS as error:
+        raise _damaged(path, error) from None
+    return out
+
+
+def _inside(name: str, path: Path) -> str:
+    """A member's path, normalised."""
+    slashes = name.replace("\\", "/")
+    found = posixpath.normpath(slashes)
+    if found.startswith(("/", "../")) or found == ".." or found.split("/")[0].endswith(":"):
+        raise InputError(f"{path} has a member with a path outside it ({name!r}); do not use this archive.")
+    return found
+
+
+def _damaged(path: Path, error: Any) -> InputError:
+    reason = str(error) or type(error).__name__
+    return InputError(f"{path} is not a readable archive ({reason}); fetch or pack it again.")

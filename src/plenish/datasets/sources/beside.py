@@ -1,0 +1,72 @@
+"""A file about each image beside it: `0.json`, `0.txt` or `0.cls` next to `0.png`.
+
+A JSON object's values are columns, as those of a table; the text is a column `text`, and WebDataset's `.cls`
+a column `label`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from plenish.datasets.sources.columns import Row
+from plenish.datasets.sources.container import Container
+from plenish.datasets.sources.listing import Listing, SourceOptions, shown
+from plenish.datasets.sources.table import list_rows
+from plenish.errors import InputError
+from plenish.wording import plural
+
+_SUFFIXES = (".json", ".txt", ".cls")
+
+
+def find(container: Container, options: SourceOptions) -> Listing | None:
+    """The Listing of a container in which every image has files of its own, or None.
+
+    Raises:
+        InputError: one of them is damaged, or a label is missing.
+    """
+    others = set(container.others)
+    pairs = [(name, list(_beside(name, others))) for name in container.pictures]
+    if not pairs or not all(files for _, files in pairs):
+        return None
+    rows: list[Row] = [{} for _ in pairs]
+    owners = [(row, file) for row, (_, files) in zip(rows, pairs) for file in files]
+    for (row, file), content in zip(owners, container.read_all(file for _, file in owners)):
+        row |= _read(content, file, container)
+    out = list_rows(container, rows, container.pictures, "", options, "the files beside the images")
+    out.kind = f"{container.kind} with a file beside each image"
+    out.described_by = frozenset(file for _, file in owners)
+    return out
+
+
+def told(container: Container, used: Collection[str]) -> str:
+    """A doubt about files beside some images only; nothing where there are none but those used."""
+    others = set(container.others) - set(used)
+    found = [name for name in container.pictures if any(_beside(name, others))]
+    if not found or len(found) == len(container.pictures):
+        return ""
+    lacking = next(name for name in container.pictures if not any(_beside(name, others)))
+    return (
+        f"Files beside {plural(len(found), 'image')} ({shown(found, 1)}) were not used, because others, such "
+        f"as {lacking}, have none."
+    )
+
+
+def _beside(name: str, others: set[str]) -> Iterator[str]:
+    stem = str(PurePosixPath(name).with_suffix(""))
+    return (file for suffix in _SUFFIXES for file in (stem + suffix, name + suffix) if file in others)
+
+
+def _read(content: bytes, name: str, container: Container) -> dict[str, Any]:
+    try:
+        text = content.decode("utf-8-sig")
+        if not name.endswith(".json"):
+            return {"label" if name.endswith(".cls") else "text": text.strip() or None}
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{container.name(name)} cannot be read ({error}); correct or remove it.") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{container.name(name)} is not a JSON object; write one for the image beside it.")
+    return found

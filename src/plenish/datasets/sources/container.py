@@ -1,0 +1,164 @@
+"""The files of a source, whether a folder or an archive holds them.
+
+Everything that reads meaning into names, tables and manifests does it on a Container, so that the same tree
+gives the same Dataset whatever it is packed in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from plenish.datasets.archives import Archive, is_archive, open_archive, unpacked
+from plenish.datasets.images import SUFFIXES
+from plenish.datasets.rejections import Unreadable
+from plenish.datasets.sources.listing import natural
+from plenish.errors import InputError
+
+_LARGEST_TEXT = 512 * 2**20
+_SYSTEM = ("@eadir", "$recycle.bin", "lost+found", "__pycache__", "__macosx", "system volume information")
+_SYSTEM_FILES = ("thumbs.db", "desktop.ini")
+
+
+@dataclasses.dataclass
+class Container:
+    """Where a source's files lie, and what they are called there.
+
+    Attributes:
+        path: the folder or archive, as the user gave it.
+        root: what holds the files: the same, but for a compressed tar archive its uncompressed copy.
+        kind: `folder`, `zip archive` or `tar archive`.
+        pictures: relative paths of picture files, in natural order.
+        empty: relative paths of folders without any picture file in them, in natural order.
+        others: relative paths of the other files, in natural order.
+    """
+
+    path: Path
+    root: str
+    kind: str
+    pictures: list[str]
+    empty: list[str]
+    others: list[str]
+
+    def read_all(self, names: Iterable[str]) -> Iterator[bytes]:
+        """The bytes of files that hold text or a table, such as manifests.
+
+        Raises:
+            InputError: one is damaged, or too large for what it should be.
+        """
+        with contextlib.ExitStack() as stack:
+            archive = None if self.kind == "folder" else stack.enter_context(open_archive(Path(self.root)))
+            for name in names:
+                try:
+                    size = archive.files[name] if archive else (self.path / name).stat().st_size
+                    if size > _LARGEST_TEXT:
+                        raise InputError(
+                            f"{self.name(name)} has {size / 2**20:,.0f} MiB, too much for such a file; "
+                            "remove it."
+                        )
+                    yield archive.read(name) if archive else (self.path / name).read_bytes()
+                except OSError as error:
+                    raise InputError(
+                        f"{self.name(name)} cannot be read: {error.strerror or error}."
+                    ) from None
+                except Unreadable as error:
+                    raise InputError(f"{self.name(name)}: {error}.") from None
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one file; see `read_all`."""
+        return next(self.read_all([name]))
+
+    def read_json(self, name: str) -> Any:
+        """What a JSON file says; None if it is no JSON."""
+        try:
+            return json.loads(self.read(name))
+        except (ValueError, RecursionError):
+            return None
+
+    def name(self, name: str) -> str:
+        """What to call a file in a sentence."""
+        return str(self.path / name) if self.kind == "folder" else f"{name} in {self.path}"
+
+
+def open_container(path: Path, scratch: Path) -> Container | None:
+    """List the files of a folder or archive; None for any other file.
+
+    Hidden files and what systems put into folders (thumbnails, recycle bins) are passed over, links are
+    followed, and a folder met again inside itself (a loop of links) is entered once.
+
+    Args:
+        path: the folder or file.
+        scratch: a folder that lasts as long as the Container, for what must be unpacked.
+
+    Raises:
+        InputError: the archive cannot be used.
+    """
+    if path.is_dir():
+        found = list(_walk(path, "", ()))
+        return _sorted(path, str(path), "folder", found)
+    if not is_archive(path):
+        return None
+    plain = unpacked(path, scratch)
+    with open_archive(plain) as archive:
+        return _sorted(path, str(plain), archive.kind, list(_members(archive)))
+
+
+def _sorted(path: Path, root: str, kind: str, found: list[str]) -> Container:
+    """A Container of paths, those of folders with a slash at their end."""
+    folders = {name.rstrip("/") for name in found if name.endswith("/")}
+    files = sorted((name for name in found if not name.endswith("/")), key=natural)
+    pictures = [name for name in files if is_picture(name)]
+    filled = _folders(pictures)
+    others = [name for name in files if not is_picture(name)]
+    return Container(path, root, kind, pictures, sorted(folders - filled, key=natural), others)
+
+
+def _walk(root: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    facts = (root / prefix).stat()
+    identity = facts.st_dev, facts.st_ino
+    if identity in above:
+        return
+    inner = []
+    with os.scandir(root / prefix) as entries:
+        for entry in entries:
+            if not _visible(entry.name):
+                continue
+            if entry.is_dir():
+                inner.append(f"{prefix}{entry.name}/")
+            else:
+                yield prefix + entry.name
+    for folder in inner:
+        yield folder
+        yield from _walk(root, folder, (*above, identity))
+
+
+def _members(archive: Archive) -> Iterator[str]:
+    for name in (archive.folders | _folders(archive.files)) - {"."}:
+        if all(map(_visible, name.split("/"))):
+            yield f"{name}/"
+    for name in archive.files:
+        if all(map(_visible, name.split("/"))):
+            yield name
+
+
+def _folders(files: Iterable[str]) -> set[str]:
+    """All folders that files lie in."""
+    direct = {name.rpartition("/")[0] for name in files} - {""}
+    return direct | {str(above) for name in direct for above in PurePosixPath(name).parents} - {"."}
+
+
+def _visible(name: str) -> bool:
+    """Whether a file or folder is the user's data, not the system's own business."""
+    return not name.startswith(".") and name.lower() not in (*_SYSTEM, *_SYSTEM_FILES)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a path ends like a picture file's."""
+    file = name[name.rfind("/") + 1 :]
+    dot = file.rfind(".")
+    return dot > 0 and file[dot:].lower() in SUFFIXES

@@ -1,0 +1,269 @@
+"""Cells of a table, whatever wrote it, as labels, groups and parts: what is missing, a number, a list."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from plenish.datasets.schema import PARTS, LabelSchema
+from plenish.datasets.sources.listing import (
+    ALIASES,
+    MISSING,
+    LabelKind,
+    alike,
+    categorical,
+    natural,
+    shown,
+    vectors,
+)  # fmt: skip
+from plenish.errors import InputError, unknown
+from plenish.files import printable
+from plenish.wording import plural
+
+_NAMES = ("name", "label", "tag", "category", "class")
+_LONGEST = 100_000
+
+
+class Labels(NamedTuple):
+    """Labels read from a column.
+
+    Attributes:
+        schema: their schema.
+        values: one an image.
+        doubts: what could have been meant otherwise.
+    """
+
+    schema: LabelSchema
+    values: list[Any]
+    doubts: list[str]
+
+
+def is_missing(value: Any, words: Sequence[str] = MISSING) -> bool:
+    """Whether a cell is empty, NaN (which differs from itself), blank, or one of the words for that."""
+    if isinstance(value, (list, dict)):
+        return False
+    return value is None or value != value or not str(value).strip() or str(value).strip() in words
+
+
+def read_labels(values: Sequence[Any], kind: LabelKind, column: str, separator: str | None = None) -> Labels:
+    """Labels and their schema from a column's cells, none of them missing.
+
+    With `auto`, lists (also written as text) and text with `|` are tags, fractions are numbers to be
+    predicted, and everything else is classes. Whole numbers are one class however they are written.
+
+    Args:
+        values: the cells.
+        kind: what a label is.
+        column: its name.
+        separator: what separates the tags or numbers in a cell of text; by default `|`, and a space in
+            Danbooru's `tag_string`.
+
+    Raises:
+        InputError: a cell is not of the kind asked for.
+    """
+    cells = _lists([_named(value, column) for value in values])
+    doubts: list[str] = []
+    if separator is None:
+        separator = " " if column.startswith("tag_string") else "|"
+        separated = [cell for cell in cells if isinstance(cell, str) and separator in cell.strip()]
+        if kind == "auto" and separated:
+            kind = "multilabel"
+            doubts.append(
+                f"Cells of column '{column}' such as {printable(repr(separated[0]))} were taken for several "
+                "tags; if each is one class, give '--label-kind categorical'."
+            )
+    elif kind == "auto":
+        kind = "multilabel"
+    if kind == "auto":
+        kind = _kind(cells)
+        if kind == "continuous" and not any(isinstance(cell, list) for cell in cells):
+            doubts.append(
+                f"Column '{column}' holds fractions and was taken for a number to predict; if each value is "
+                "a class, give '--label-kind categorical'."
+            )
+    if kind == "categorical":
+        if any(isinstance(cell, list) for cell in cells):
+            raise InputError(
+                f"Column '{column}' holds lists where one class an image is needed; give '--label-kind "
+                "multilabel'."
+            )
+        names = class_names(cells)
+        return Labels(
+            categorical(names), names, [*doubts, *alike(sorted(set(names), key=natural), "classes")]
+        )
+    pieces = [cell if isinstance(cell, list) else str(cell).split(separator) for cell in cells]
+    if kind == "multilabel":
+        tags = [sorted(_tags(cell), key=natural) for cell in pieces]
+        every = sorted({tag for cell in tags for tag in cell}, key=natural)
+        if not every:
+            raise InputError(f"Column '{column}' holds no tags at all; name another with --label-column.")
+        return Labels(LabelSchema("multilabel", tuple(every)), tags, [*doubts, *alike(every, "tags")])
+    return Labels(*_numbers(pieces, column), doubts)
+
+
+def one_hot(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[LabelSchema, list[Any]]:
+    """Labels from one column for each class or tag, or for each number.
+
+    Raises:
+        InputError: a cell is no finite number.
+    """
+    try:
+        table = [[float(row[name]) for name in names] for row in rows]
+    except (TypeError, ValueError):
+        table = [[math.nan]]
+    if not all(math.isfinite(x) for row in table for x in row):
+        raise InputError(
+            f"The label columns {shown(names, 8)} need a finite number (0 or 1) in every row; correct the "
+            "table."
+        )
+    return vectors(table, tuple(names))
+
+
+def class_names(values: Sequence[Any]) -> list[str]:
+    """Cells as class names: `1`, `1.0` and 1 are the same class where all cells are whole numbers."""
+    texts = [str(value).strip() for value in values]
+    if all(map(_is_whole, texts)):
+        return list(map(_whole, texts))
+    return texts
+
+
+def read_groups(values: Sequence[Any], words: Sequence[str] = MISSING) -> list[str | None]:
+    """Cells as names of groups; a missing one belongs to no group."""
+    there = [i for i, value in enumerate(values) if not is_missing(value, words)]
+    names = dict(zip(there, class_names([values[i] for i in there])))
+    return [names.get(i) for i in range(len(values))]
+
+
+def read_parts(values: Sequence[Any], column: str, words: Sequence[str] = ()) -> list[str]:
+    """Cells as parts of a split.
+
+    Args:
+        values: the cells: train, val, test or their usual other names.
+        column: its name.
+        words: what further words mean, as `1=train`.
+
+    Raises:
+        InputError: a word has no meaning.
+    """
+    meant: dict[str, str] = dict(ALIASES)
+    for word in words:
+        text, sign, part = word.rpartition("=")
+        if not sign or part not in PARTS:
+            raise InputError(f"--split-map takes WORD=train, WORD=val or WORD=test, not '{word}'.")
+        meant[text.strip().lower()] = part
+    cells = [text.strip().lower() for text in class_names(values)]
+    unclear = sorted({cell for cell in cells if cell not in meant}, key=natural)
+    if unclear:
+        raise InputError(
+            f"Column '{column}' has '{printable(unclear[0])}' where train, val or test is needed; say what "
+            f"it means with '--split-map {printable(unclear[0])}=train' or correct the table."
+        )
+    return [meant[cell] for cell in cells]
+
+
+def renamed(schema: LabelSchema, names: Sequence[str]) -> dict[str, str]:
+    """What each class or tag is called, given as `0=benign`.
+
+    Raises:
+        InputError: another form, an unknown class, or two with one name.
+    """
+    found = {name: name for name in schema.names}
+    for word in names:
+        old, sign, new = word.partition("=")
+        if not sign or not new.strip():
+            raise InputError(f"--class-names takes OLD=NEW, such as 0=benign, not '{word}'.")
+        if old.strip() not in found:
+            raise unknown("class for --class-names", old.strip(), schema.names)
+        found[old.strip()] = new.strip()
+    if len(set(found.values())) < len(found):
+        raise InputError("--class-names gives two classes one name; give each its own.")
+    return found
+
+
+def _named(value: Any, column: str) -> Any:
+    """A cell whose objects are replaced by their names."""
+    if isinstance(value, dict):
+        name = next((value[key] for key in _NAMES if value.get(key) is not None), None)
+        if name is None:
+            raise InputError(
+                f"Column '{column}' holds objects without a name ({shown(list(value), 5)}); write the class "
+                "or the tags themselves."
+            )
+        return name
+    return [_named(item, column) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _lists(cells: list[Any]) -> list[Any]:
+    """Cells that all are lists written as text, as Python or as JSON writes them, as lists."""
+    texts = [cell.strip() for cell in cells if isinstance(cell, str)]
+    if len(texts) < len(cells) or not all(
+        t[:1] == "[" and t[-1:] == "]" and len(t) < _LONGEST for t in texts
+    ):
+        return cells
+    try:
+        return [_list(text) for text in texts]
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return cells
+
+
+def _list(text: str) -> list[Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = ast.literal_eval(text)
+    if not isinstance(found, list):
+        raise ValueError(text)
+    return found
+
+
+def _kind(cells: Sequence[Any]) -> LabelKind:
+    if any(isinstance(cell, list) for cell in cells):
+        numbers = all(
+            isinstance(x, float) for cell in cells for x in (cell if isinstance(cell, list) else ())
+        )
+        return "continuous" if numbers else "multilabel"
+    texts = [str(cell).strip() for cell in cells]
+    whole = all(map(_is_whole, texts))
+    return "continuous" if not whole and all(map(_is_number, texts)) else "categorical"
+
+
+def _tags(cell: Sequence[Any]) -> set[str]:
+    return {str(tag).strip() for tag in cell} - {""}
+
+
+def _numbers(pieces: Sequence[Sequence[Any]], column: str) -> tuple[LabelSchema, list[list[float]]]:
+    try:
+        rows = [[float(x) for x in cell] for cell in pieces]
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"Column '{column}' is not all numbers ({error}); choose another --label-kind."
+        ) from None
+    width = len(rows[0])
+    if any(len(row) != width or not all(map(math.isfinite, row)) for row in rows):
+        raise InputError(
+            f"Column '{column}' needs {plural(width, 'finite number')} in every row; correct the table."
+        )
+    names = (column,) if width == 1 else tuple(f"{column}_{i}" for i in range(width))
+    return LabelSchema("continuous", names), rows
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text)) and "_" not in text
+    except ValueError:
+        return False
+
+
+def _is_whole(text: str) -> bool:
+    return _is_number(text) and float(text).is_integer()
+
+
+def _whole(text: str) -> str:
+    """A whole number as digits; leading zeros stay, since `007` is a code."""
+    digits = text.lstrip("+-")
+    if digits.isdecimal():
+        return text if digits != str(int(digits)) else str(int(text))
+    return str(int(float(text)))

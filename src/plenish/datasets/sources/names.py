@@ -1,0 +1,123 @@
+"""Which file a table's row names, also where the name differs in folder, case, accents or suffix."""
+
+from __future__ import annotations
+
+import posixpath
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from plenish.datasets.sources.listing import natural, shown
+from plenish.errors import InputError, nearest
+
+_COMPARED = 5000
+"""Files among which the nearest name is looked for, which takes long."""
+
+
+def clean(value: Any) -> str:
+    """A cell as a relative or absolute POSIX path."""
+    return "" if value is None else str(value).strip().replace("\\", "/")
+
+
+def resolve(
+    names: Sequence[str], files: Sequence[str], source: Path, table: str, places: Sequence[str]
+) -> tuple[list[str | None], list[tuple[str, str]]]:
+    """For each row the file it names, or None; and the names that only resemble their file's, with these.
+
+    A name is a path relative to the source or to its table's folder. Where there is no such file, one is
+    looked for whose path ends like the name or the other way round, then without regard to case and to how
+    accents are written, then also without suffix. Of an absolute path on another machine the folders count
+    only as long as several files, or several rows, have the name.
+
+    Args:
+        names: one a row, cleaned.
+        files: relative paths of what there is.
+        source: the folder or archive.
+        table: what the table is called, for sentences.
+        places: the folder of the table of each row, relative to the source.
+
+    Raises:
+        InputError: a name leads outside the source, or may mean several files.
+    """
+    known = set(files)
+    root = source.resolve().as_posix()
+    search = _Search(files, names, table)
+    refs: list[str | None] = []
+    alike: list[tuple[str, str]] = []
+    for name, place in zip(names, places):
+        path = posixpath.normpath(name or ".")
+        if name.startswith("/") and path.startswith(f"{root}/"):
+            path = posixpath.relpath(path, root)
+        in_place = posixpath.normpath(posixpath.join(place, path))
+        if in_place.startswith("../"):
+            raise InputError(f"{table} names '{name}', which lies outside {source}; name files inside it.")
+        ref = in_place if in_place in known else path if path in known else None
+        if ref is None and name:
+            ref = search(path)
+            alike += [(name, ref)] if ref else []
+        refs.append(ref)
+    return refs, alike
+
+
+def likeliest(name: str, files: Sequence[str]) -> str:
+    """A clause with the file that a name comes nearest to, or nothing."""
+    by_stem = {PurePosixPath(path).stem: path for path in files[:_COMPARED]}
+    found = nearest(PurePosixPath(name).stem, list(by_stem))
+    return f"; '{by_stem[found]}' comes nearest" if found else ""
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+def _without_suffix(path: str) -> str:
+    return str(PurePosixPath(_folded(path)).with_suffix(""))
+
+
+class _Search:
+    """Files by their names, in ever looser spelling."""
+
+    def __init__(self, files: Sequence[str], names: Sequence[str], table: str) -> None:
+        self._files, self._names, self._table = files, names, table
+        self._found: dict[Callable[[str], str], dict[str, list[str]]] = {}
+        self._rows: Counter[str] = Counter()
+        self._folders = {_folded(posixpath.dirname(path)) for path in files}
+
+    def __call__(self, name: str) -> str | None:
+        for spelling in (str, _folded, _without_suffix):
+            there = self._index(spelling).get(spelling(posixpath.basename(name)), [])
+            if len(there) == 1 and self._is_alone(name):
+                return there[0]
+            best = [path for path in there if self._ends_alike(spelling(name), spelling(path))]
+            if len(best) > 1:
+                raise InputError(
+                    f"{self._table} names '{name}', and there are {len(best)}: "
+                    f"{shown(sorted(best, key=natural))}; name the folder and the suffix too."
+                )
+            if best:
+                return best[0]
+        return None
+
+    def _ends_alike(self, name: str, path: str) -> bool:
+        """Whether the shorter of a name and a path is the other's end; folders that are there count."""
+        if len(name) > len(path):
+            return f"/{name}".endswith(f"/{path}") and _folded(posixpath.dirname(name)) not in self._folders
+        return f"/{path}".endswith(f"/{name}")
+
+    def _is_alone(self, name: str) -> bool:
+        """Whether a name is an absolute path that ends in no other row's file name."""
+        if not name.startswith("/") and name[1:2] != ":":
+            return False
+        if not self._rows:
+            self._rows.update(map(posixpath.basename, self._names))
+        return self._rows[posixpath.basename(name)] == 1
+
+    def _index(self, spelling: Callable[[str], str]) -> dict[str, list[str]]:
+        if spelling not in self._found:
+            index: dict[str, list[str]] = {}
+            for path in self._files:
+                index.setdefault(spelling(posixpath.basename(path)), []).append(path)
+            self._found[spelling] = index
+        return self._found[spelling]
