@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from plenish._version import __version__
 from plenish.configuration import option_name
 from plenish.errors import InputError, PlenishError, first_line, unknown
 from plenish.files import disk_sentence
+from plenish.terminal import clean, hang_up, json_text, note, write
 from plenish.wording import Sentences
 
 if TYPE_CHECKING:
@@ -98,24 +98,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     leading, rest = _apart(arguments)
-    if not arguments or rest[:1] in (["-h"], ["--help"], ["help"]):
-        print(_overview())
-        return 0
-    if rest[:1] in (["-V"], ["--version"], ["version"]):
-        print(f"plenish {__version__}")
-        return 0
     try:
+        if not arguments or rest[:1] in (["-h"], ["--help"], ["help"]):
+            write(_overview())
+            return 0
+        if rest[:1] in (["-V"], ["--version"], ["version"]):
+            write(f"plenish {__version__}")
+            return 0
         _stop_like_ctrl_c()
         return _dispatch(leading, rest)
     except PlenishError as error:
-        print(f"plenish: {error}", file=sys.stderr)
+        note(f"plenish: {error}")
         return error.exit_code
     except KeyboardInterrupt as stop:
         # What the command can resume from is said in the interrupt (see files.resumable_from).
-        print(f"plenish: interrupted; {str(stop) or 'nothing was written'}.", file=sys.stderr)
+        note(f"plenish: interrupted; {str(stop) or 'nothing was written'}.")
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        hang_up()
         return 0
     except SystemExit as done:
         return int(done.code or 0)
@@ -139,15 +139,16 @@ def _internal_error(error: Exception) -> int:
     if not sentence and (is_memory or "allocate memory" in str(error)):
         sentence = "out of memory; use a smaller --batch or image size."
     if sentence:
-        print(f"plenish: {sentence}", file=sys.stderr)
+        note(f"plenish: {sentence}")
         return 2
-    with tempfile.NamedTemporaryFile("w", prefix="plenish-", suffix=".log", delete=False) as file:
-        file.write(traceback.format_exc())
-    print(
-        f"plenish: internal error: {type(error).__name__}: {first_line(error)} "
-        f"(details in {file.name}; please report it with them).",
-        file=sys.stderr,
-    )
+    details = traceback.format_exc()
+    try:
+        with tempfile.NamedTemporaryFile("wb", prefix="plenish-", suffix=".log", delete=False) as file:
+            file.write(details.encode("utf-8", "backslashreplace"))
+        where = f"details in {file.name}; please report it with them"
+    except OSError:
+        where = f"please report it with these details: {' | '.join(details.splitlines()[-6:])}"
+    note(f"plenish: internal error: {type(error).__name__}: {first_line(error)} ({where}).")
     return 1
 
 
@@ -238,7 +239,7 @@ def _find_verb(arguments: list[str]) -> tuple[str, list[str]]:
             return name, arguments[count:]
     family = [name for name in VERBS if name.startswith(words[0] + " ")] if words else []
     if family and arguments[1:2] in (["-h"], ["--help"]):
-        print("\n".join(f"  plenish {name:<14} {VERBS[name][1]}" for name in family))
+        write("\n".join(f"  plenish {name:<14} {VERBS[name][1]}" for name in family))
         raise SystemExit(0)
     second = [name.split()[1] for name in family]
     if family and len(words) < 2:
@@ -251,17 +252,19 @@ def _find_verb(arguments: list[str]) -> tuple[str, list[str]]:
 def _print(result: Any) -> None:
     summary = result.summary() if hasattr(result, "summary") else result
     if settings.current().json:
-        print(json.dumps(summary, indent=2, ensure_ascii=False, default=str))
+        write(json_text(summary))
         return
     from rich.console import Console
 
     # What a name holds is not markup.
     console = Console(markup=False, highlight=False)
     shown = result.shown() if hasattr(result, "shown") else summary
-    if isinstance(shown, Mapping):
-        console.print(*_tables(shown), sep="\n")
-    else:
-        console.print(str(shown), soft_wrap=True)
+    with console.capture() as captured:
+        if isinstance(shown, Mapping):
+            console.print(*_tables(shown), sep="\n")
+        else:
+            console.print(clean(str(shown)), soft_wrap=True)
+    write(captured.get().rstrip("\n"))
 
 
 def _tables(content: Mapping[str, Any]) -> Iterator[Table]:
@@ -270,7 +273,7 @@ def _tables(content: Mapping[str, Any]) -> Iterator[Table]:
 
     facts, below = Table.grid(padding=(0, 2)), list[Table]()
     for key, value in content.items():
-        title = key.replace("_", " ")
+        title = clean(key.replace("_", " "))
         if not (isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value)):
             facts.add_row(title, _text(value))
             continue
@@ -281,7 +284,7 @@ def _tables(content: Mapping[str, Any]) -> Iterator[Table]:
             continue
         table = Table(title=title, title_justify="left")
         for column in columns:
-            table.add_column(column.replace("_", " "), overflow="fold")
+            table.add_column(clean(column.replace("_", " ")), overflow="fold")
         for row in value:
             table.add_row(*(_text(row.get(column)) for column in columns))
         below.append(table)
@@ -298,12 +301,12 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "–"
+        return ", ".join(f"{clean(str(key))} {_text(item)}" for key, item in value.items()) or "–"
     if isinstance(value, Sentences):
-        return "\n".join(f"• {text}" for text in value) or "–"
+        return "\n".join(f"• {clean(text)}" for text in value) or "–"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_text, value)) or "–"
-    return str(value)
+    return clean(str(value))
 
 
 __all__ = ["VERBS", "load_command", "main", "run"]

@@ -15,6 +15,7 @@ from plenish import files, settings
 from plenish.configuration import check_bounds
 from plenish.errors import InputError, first_line, nearest, unknown
 from plenish.invocation import REQUIRED, Command, Parameter, fields_of
+from plenish.terminal import write
 
 _COMMON = {parameter.name: parameter for parameter in fields_of(settings.Settings)}
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
@@ -49,7 +50,7 @@ def read_options(
         for parameter in command.bare:
             several = {"nargs": "+"} if parameter.is_list else {}
             parser.add_argument(parameter.name, help=_about(parameter), **several)  # type: ignore[arg-type]
-        print(parser.format_help().rstrip())
+        write(parser.format_help().rstrip())
         raise SystemExit(0)
     for option in {token.partition("=")[0] for token in tokens} if "options" in known else ():
         if section := _SECTION_OPTION.fullmatch(option):

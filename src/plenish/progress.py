@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 from plenish import settings
+from plenish.terminal import clean, note
 
 
 def plain_number(value: float) -> str:
@@ -64,7 +65,7 @@ def progress(description: str, total: float, unit: str = "images", done: float =
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=False) as bars:
-        task = bars.add_task(description, total=total, completed=int(done), rate="", note="")
+        task = bars.add_task(clean(description), total=total, completed=int(done), rate="", note="")
 
         class _Rich(Bar):
             def advance(self, n: float) -> None:
@@ -74,7 +75,7 @@ def progress(description: str, total: float, unit: str = "images", done: float =
                     bars.update(task, rate=f"{plain_number(speed)} {unit}/s")
 
             def note(self, text: str) -> None:
-                bars.update(task, note=text)
+                bars.update(task, note=clean(text))
 
         yield _Rich()
 
@@ -96,12 +97,10 @@ class _Lines(Bar):
             rate = (self._done - self._first) / seconds
             left = max(0.0, self._total - self._done) / max(rate, 1e-9)
             share = min(100.0, 100 * self._done / self._total)
-            print(
+            note(
                 f"{self._description}: {share:.0f} % ({plain_number(rate)} {self._unit}/s"
                 f"{f', {plain_duration(left)} left' if share < 100 else ''}) "
-                f"{self._note}".rstrip(),
-                file=sys.stderr,
-                flush=True,
+                f"{self._note}".rstrip()
             )
 
     def note(self, text: str) -> None:
@@ -111,10 +110,10 @@ class _Lines(Bar):
 def say(text: str) -> None:
     """A remark on standard error; nothing when quiet."""
     if not settings.current().quiet and settings.is_first_process():
-        print(text, file=sys.stderr, flush=True)
+        note(text)
 
 
 def warn(text: str) -> None:
     """A warning on standard error, also when quiet."""
     if settings.is_first_process():
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        note(f"warning: {text}")

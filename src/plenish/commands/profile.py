@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from plenish.errors import CheckFailed
 from plenish.invocation import command
 from plenish.report.pictures import choose
 from plenish.report.profile_page import profile_page
+from plenish.terminal import json_text, write
 from plenish.wording import Sentences, agree, plural
 
 
@@ -93,7 +93,7 @@ def profile_dataset(
         files.write_bytes(partial / "profile.html", page.encode())
     if content["problems"]:
         if settings.current().json:  # Whoever reads the result needs it most when it is bad.
-            print(json.dumps(Profile(out, content).summary(), indent=2, ensure_ascii=False, default=str))
+            write(json_text(Profile(out, content).summary()))
         raise CheckFailed(f"{' '.join(content['problems'])} See {out / 'profile.html'}.")
     return Profile(out, content)
 

@@ -21,6 +21,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.progress import warn
 from plenish.runs import Run
+from plenish.terminal import note
 from plenish.wording import Sentences
 
 RESULTS, FAILURES = "results.csv", "failures.json"
@@ -100,7 +101,7 @@ def _wait(command: list[str]) -> str:
         try:
             for line in process.stderr:
                 if not settings.current().quiet:
-                    print(line, end="", file=sys.stderr, flush=True)
+                    note(line.rstrip("\n"))
                 last = line.strip() or last
             code = process.wait()
         except KeyboardInterrupt:
