@@ -232,6 +232,6 @@ def test_an_interrupted_run_says_whether_it_has_begun(begun: bool, sentence: str
     run = Run.create(tmp_path / "a", "generator", {})
     if begun:
         (run.path / "checkpoints" / "kimg-00000.100").mkdir(parents=True)
-        files.write_json(run.path / "checkpoints" / "kimg-00000.100" / "manifest.json", {})
+        files.write_record(run.path / "checkpoints" / "kimg-00000.100" / "manifest.json", {})
     with pytest.raises(KeyboardInterrupt, match=sentence), run.lock():
         raise KeyboardInterrupt

@@ -9,7 +9,7 @@ import pytest
 from plenish import runs
 from plenish.commands.runs import list_runs, prune_runs, remove_run, show_run
 from plenish.errors import InputError
-from plenish.files import sha256_file, write_json
+from plenish.files import sha256_file, write_record
 from plenish.runs import Run
 
 CONFIG = {"recipe": "dcgan", "schedule": {"kimg": 10.0, "keep": 3}, "network": {"width": 8}}
@@ -75,7 +75,7 @@ def test_another_kind_is_refused(tmp_path: Path) -> None:
 def test_another_layout_is_refused(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "r", "generator", CONFIG)
     for layout in (1, runs.LAYOUT + 1):
-        write_json(run.path / "config.json", {**run.config, "layout": layout})
+        write_record(run.path / "config.json", {**run.config, "layout": layout})
         with pytest.raises(InputError, match=rf"\b{layout}\b.*\b{runs.LAYOUT}\b"):
             Run.open(run.path)
 
@@ -126,7 +126,7 @@ def test_prune_keeps_newest_and_best(tmp_path: Path) -> None:
         folder = run.path / "checkpoints" / f"kimg-0000{i}.000"
         folder.mkdir(parents=True)
         (folder / "g.safetensors").write_bytes(b"x" * 100)
-        write_json(folder / "manifest.json", {"g.safetensors": sha256_file(folder / "g.safetensors")})
+        write_record(folder / "manifest.json", {"g.safetensors": sha256_file(folder / "g.safetensors")})
     (folder / "g.safetensors").write_bytes(b"damaged")  # the newest does not count
     run.update_status(best={"checkpoint": "kimg-00001.000"})
     pruned = prune_runs(tmp_path)
@@ -166,7 +166,7 @@ def test_the_refusal_of_an_untrained_run_names_the_way_out(tmp_path: Path) -> No
         with pytest.raises(InputError, match=r"runs rm \S+/r --yes"):
             Run.open_or_create(path, "generator", config, data={"pixels_hash": data, "path": "here"})
     (path / "checkpoints" / "kimg-00000.100").mkdir(parents=True)
-    write_json(path / "checkpoints" / "kimg-00000.100" / "manifest.json", {})
+    write_record(path / "checkpoints" / "kimg-00000.100" / "manifest.json", {})
     with pytest.raises(InputError, match=r"network\.width") as refusal:
         Run.open_or_create(path, "generator", changed, data={"pixels_hash": "a", "path": "here"})
     assert "runs rm" not in str(refusal.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import math
@@ -17,7 +18,10 @@ from typing import IO, Any
 from plenish.errors import InputError, first_line
 
 RESUME_HINT = "the same command resumes it"
+CHECKSUM = "checksum"
+"""Key of a record's own SHA-256."""
 _MARKER = "partial.json"
+_UNBORN = ".new"
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -49,12 +53,17 @@ def flush_folder(path: Path) -> None:
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file to write into; it is flushed and becomes `path` when the block ends well."""
     partial = _partial(path)
-    with reporting_disk(path), partial.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    flush_folder(path.parent)
+    with reporting_disk(path):
+        try:
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        flush_folder(path.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -75,10 +84,46 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} is missing; give the folder that a Plenish command wrote.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder where a file is needed; make it again.") from None
+    except (ValueError, RecursionError):
         raise InputError(
             f"{path} is not valid JSON; restore it from a copy or make the folder again."
         ) from None
+
+
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write facts as JSON with their checksum, atomically; only `read_record` should interpret them."""
+    plain = json.loads(json.dumps(finite(content), allow_nan=False, default=_as_json))
+    plain.pop(CHECKSUM, None)
+    write_json(path, {**plain, CHECKSUM: _checksum(plain)})
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read what `write_record` wrote.
+
+    Raises:
+        InputError: it is missing, broken, or was altered.
+    """
+    return verified(read_json(path), path)
+
+
+def verified(content: Any, path: Path) -> dict[str, Any]:
+    """The facts of a record read from `path`, without their checksum; InputError as `read_record`."""
+    if isinstance(content, dict):
+        facts = {key: value for key, value in content.items() if key != CHECKSUM}
+        with contextlib.suppress(RecursionError, ValueError):
+            if content.get(CHECKSUM) == _checksum(facts):
+                return facts
+    raise InputError(
+        f"{path} was altered after it was written, or is damaged; restore it from a copy or make the folder "
+        "again."
+    )
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @contextlib.contextmanager
@@ -195,12 +240,43 @@ def refuse_existing(out: Path) -> None:
         raise InputError(f"{out} already exists; choose another name or remove it first.")
 
 
-def claim(folder: Path, what: str) -> None:
-    """Make a folder for, say, "a queue", or raise InputError if it holds something."""
+def create_folder(folder: Path, what: str, records: Mapping[str, Mapping[str, Any]]) -> None:
+    """Make a folder that holds records (see `write_record`) from its first moment on, however this ends.
+
+    Args:
+        folder: must not exist, or be empty.
+        what: it is, such as "a queue".
+        records: by file name.
+
+    Raises:
+        InputError: it holds something, or cannot be made.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} already exists and is not {what}; choose another name or remove it.")
     with reporting_disk(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_unborn(folder)
+        unborn = folder.with_name(f".{folder.name}.{os.getpid()}{_UNBORN}")
+        try:
+            unborn.mkdir()
+            for name, content in records.items():
+                write_record(unborn / name, content)
+            unborn.rename(folder)
+        finally:
+            shutil.rmtree(unborn, ignore_errors=True)
+        flush_folder(folder.parent)
+
+
+def _remove_unborn(folder: Path) -> None:
+    """Remove what processes that were killed in `create_folder` left."""
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*{_UNBORN}"):
+        number = path.name.removesuffix(_UNBORN).rpartition(".")[2]
+        try:
+            os.kill(int(number), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(path, ignore_errors=True)
+        except PermissionError:
+            pass  # Another user's process is at work on it.
 
 
 @contextlib.contextmanager
@@ -274,7 +350,8 @@ def _prepare(partial: Path, wanted: str, resumable: bool) -> None:
                 f"{partial} was left by a command with other options; give those again to finish it, "
                 "or remove it."
             )
-        if found is None and any(partial.iterdir()):
+        begun = {_MARKER, _partial(Path(_MARKER)).name}
+        if found is None and any(path.name not in begun for path in partial.iterdir()):
             raise InputError(f"{partial} was not made by Plenish; remove or rename it.")
         if found is not None:
             with _locked(partial):

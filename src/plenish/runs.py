@@ -25,7 +25,7 @@ from plenish.progress import warn
 if TYPE_CHECKING:
     import pandas as pd
 
-LAYOUT = 2
+LAYOUT = 3
 """Version of the folder's layout; raised with every change that another version of Plenish cannot read."""
 FIRST_PROCESS_SECONDS = 600.0
 """Longest wait of the other processes of a job for the Run that the first one makes."""
@@ -74,10 +74,9 @@ class Run:
             "parents": list(parents), "config": dict(config), "command": invocation.record(),
             "versions": versions(),
         }  # fmt: skip
-        files.claim(path, "a Plenish Run")
-        files.write_json(path / "status.json", {"state": "new", "attempt": 0})
-        files.write_json(path / "config.json", frozen)
-        return cls(path, files.read_json(path / "config.json"))
+        status = {"state": "new", "attempt": 0}
+        files.create_folder(path, "a Plenish Run", {"status.json": status, "config.json": frozen})
+        return cls(path, files.read_record(path / "config.json"))
 
     @classmethod
     def open(cls, path: Path | str, kind: Kind | None = None) -> Run:
@@ -101,7 +100,7 @@ class Run:
                 f"{path} is a Run of layout version {layout}, and this Plenish reads {LAYOUT}; make it "
                 "again, or use the release that made it."
             )
-        run = cls(path, config)
+        run = cls(path, files.verified(config, path / "config.json"))
         if kind is not None and run.kind != kind:
             raise InputError(f"{path} is a {run.kind} Run where a {kind} Run is needed.")
         return run
@@ -183,8 +182,7 @@ class Run:
     @property
     def status(self) -> dict[str, Any]:
         """status.json as it is now."""
-        content: dict[str, Any] = files.read_json(self.path / "status.json")
-        return content
+        return files.read_record(self.path / "status.json")
 
     @property
     def state(self) -> str:
@@ -217,7 +215,7 @@ class Run:
     def update_status(self, **changes: Any) -> None:
         """Change fields of status.json; of several processes only the first one does."""
         if settings.is_first_process():
-            files.write_json(self.path / "status.json", self.status | changes | {"updated": _now()})
+            files.write_record(self.path / "status.json", self.status | changes | {"updated": _now()})
 
     def log(self, **values: Any) -> None:
         """Append one line to metrics.jsonl; of several processes only the first one does."""
@@ -243,8 +241,10 @@ class Run:
         """Complete lines of metrics.jsonl, as text and as values."""
         path = self.path / "metrics.jsonl"
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-            with contextlib.suppress(json.JSONDecodeError):
-                yield line, json.loads(line)
+            with contextlib.suppress(ValueError, RecursionError):
+                values = json.loads(line)
+                if isinstance(values, dict):
+                    yield line, values
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -229,7 +229,7 @@ def make_score(
         "versions": {"plenish": "0.1.0", "torch": "2.15.0"},
         "seconds": 41.7,
     }
-    files.write_json(out / "score.json", content)
+    files.write_record(out / "score.json", content)
     Image.fromarray(rng.integers(0, 256, (60, 120, 3), dtype=np.uint8)).save(out / "copies.png")
     return content
 
@@ -327,7 +327,7 @@ def make_study(
         "versions": {"plenish": "0.1.0", "timm": "1.0.31"},
         "seconds": 187.0,
     }
-    files.write_json(out / "study.json", content)
+    files.write_record(out / "study.json", content)
     return content
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from fabricate import Work, make_data, make_run, make_work
 
-from plenish import cli
+from plenish import cli, files
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
@@ -143,10 +142,10 @@ def test_everything_from_outside_is_escaped(nasty: Work, tmp_path: Path) -> None
 def test_phantoms_are_called_phantoms(nasty: Work, work: Work, tmp_path: Path) -> None:
     assert read(write_report(tmp_path / "a.html", data=nasty.data.path).path).is_phantom
     assert not read(write_report(tmp_path / "b.html", data=work.data.path).path).is_phantom
-    content = json.loads((work.score / "score.json").read_text())
+    content = files.read_record(work.score / "score.json")
     content["real"] |= {"phantom": True, "path": "gone"}
     (tmp_path / "score").mkdir()
-    (tmp_path / "score" / "score.json").write_text(json.dumps(content))
+    files.write_record(tmp_path / "score" / "score.json", content)
     assert read(write_report(tmp_path / "c.html", score=tmp_path / "score").path).is_phantom
 
 
@@ -171,32 +170,32 @@ def test_any_part_alone_makes_a_report(
 
 
 def test_a_score_outlives_its_datasets(work: Work, tmp_path: Path) -> None:
-    content = json.loads((work.score / "score.json").read_text())
+    content = files.read_record(work.score / "score.json")
     content["real"]["path"] = content["synthetic"]["path"] = str(tmp_path / "gone")
     content["synthetic"]["generator"] = None
-    (tmp_path / "score.json").write_text(json.dumps(content))
+    files.write_record(tmp_path / "score.json", content)
     page = read(write_own_report(tmp_path, "score"))
     assert {"scores", "data"} <= page.sections
     assert str(content["real"]["n_test"]) in page.text
 
 
 def test_what_could_not_be_measured_is_left_out(work: Work, tmp_path: Path) -> None:
-    score = json.loads((work.score / "score.json").read_text())
+    score = files.read_record(work.score / "score.json")
     for row in score["scores"]:
         row |= {"value": None, "low": None, "high": None, "real_baseline": None, "n_baseline": 0}
     for scores, wanted in ((score["scores"], True), ([], False)):
-        (tmp_path / "score.json").write_text(json.dumps(score | {"scores": scores}))
+        files.write_record(tmp_path / "score.json", score | {"scores": scores})
         sections = read(write_own_report(tmp_path, "score")).sections
         assert ("scores" in sections) == wanted
         assert "copies" in sections
-    study = json.loads((work.study / "study.json").read_text()) | {"caveats": []}
+    study = files.read_record(work.study / "study.json") | {"caveats": []}
     for row in [*study["summary"], *study["differences"], *study["comparisons"]]:
         row |= {"low": None, "high": None, "p": None, "p_holm": None, "n_seeds": 1}
     for row in study["verdicts"]:
         row["verdict"] = "no evidence"
     alone = {"differences": [], "comparisons": [], "verdicts": [], "verdict": None}
     for more in ({}, alone):
-        (tmp_path / "study.json").write_text(json.dumps(study | more))
+        files.write_record(tmp_path / "study.json", study | more)
         assert "interval" not in read(write_own_report(tmp_path, "study")).text.replace("no interval", "")
 
 
@@ -231,7 +230,7 @@ def test_nothing_is_overwritten(work: Work, tmp_path: Path, name: str) -> None:
 
 
 def test_bad_input_is_one_sentence_and_leaves_nothing(work: Work, tmp_path: Path) -> None:
-    (tmp_path / "wrong.json").write_text('{"schema": 2, "kind": "study"}')
+    (tmp_path / "wrong.json").write_text('{"schema": 3, "kind": "study"}')
     (tmp_path / "old.json").write_text('{"schema": 1, "kind": "score"}')
     (tmp_path / "new.json").write_text('{"schema": 99, "kind": "score"}')
     (tmp_path / "broken.json").write_text('{"schema": 1,')
@@ -241,8 +240,8 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(work: Work, tmp_path: Path
         ({}, "--data, --run"),
         ({"score": tmp_path}, " score.json"),
         ({"score": tmp_path / "wrong.json"}, "wrong.json .*'plenish score'"),
-        ({"score": tmp_path / "old.json"}, "old.json .* 1 .* 2"),
-        ({"score": tmp_path / "new.json"}, "new.json .* 99 .* 2"),
+        ({"score": tmp_path / "old.json"}, "old.json .* 1 .* 3"),
+        ({"score": tmp_path / "new.json"}, "new.json .* 99 .* 3"),
         ({"score": tmp_path / "broken.json"}, "broken.json .* JSON"),
         ({"run": tmp_path}, f"{tmp_path} .* Run"),
         ({"data": other.path, "score": work.score}, "The Dataset and the Run"),

@@ -33,7 +33,7 @@ def test_a_prolonged_run_is_repeated_by_both_commands(tmp_path: Path) -> None:
     assert not repeat(gather(run=run.path))  # Nothing is known of how it was made.
     first, second = command("train", "gan", "--kimg", "1"), command("train", "gan", "--kimg", "2")
     content = files.read_json(run.path / "config.json") | {"command": first}
-    files.write_json(run.path / "config.json", content)
+    files.write_record(run.path / "config.json", content)
     run.update_status(commands=[dict(second, folder="/elsewhere"), first])
     assert lines_of(run=run.path) == [
         "cd '/work of/mine'", first["repeat"], "cd /elsewhere", second["repeat"],
@@ -45,7 +45,7 @@ def test_what_one_command_made_is_repeated_once(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", ("a", "b"))
     made = command("import", "source", "data")
     about = dataclasses.replace(data.manifest, command=made)
-    files.write_json(data.path / "dataset.json", about.to_dict())
+    files.write_record(data.path / "dataset.json", about.to_dict())
     split = data.path / "splits" / "default.json"
-    files.write_json(split, files.read_json(split) | {"command": made})
+    files.write_record(split, files.read_json(split) | {"command": made})
     assert lines_of(data=data.path) == ["cd '/work of/mine'", made["repeat"]]

@@ -135,12 +135,11 @@ def _same_as_before(out: Path, asked: dict[str, Any]) -> None:
     """Remember what the demo was asked, and refuse to mix two demos in one folder."""
     note = out / "demo.json"
     if note.exists():
-        before = files.read_json(note)
+        before = files.read_record(note)
         changed = [key for key in asked if before.get(key) != asked[key]]
         if changed:
             raise InputError(
                 f"{out} holds a demo with another {' and '.join(changed)}; give another folder, or remove it."
             )
     else:
-        files.claim(out, "a demo")
-        files.write_json(note, asked)
+        files.create_folder(out, "a demo", {note.name: asked})

@@ -159,7 +159,10 @@ class Dataset:
                 "is not a Plenish Dataset (it has no dataset.json)" if path.exists() else "does not exist"
             )
             raise InputError(f"{path} {problem}; make one with 'plenish import SOURCE {path}'.")
-        dataset = cls(path, Manifest.from_dict(files.read_json(path / "dataset.json")))
+        content = files.read_json(path / "dataset.json")
+        manifest = Manifest.from_dict(content if isinstance(content, dict) else {}, path / "dataset.json")
+        files.verified(content, path / "dataset.json")
+        dataset = cls(path, manifest)
         if not (path / "samples.parquet").is_file():
             raise InputError(f"{path / 'samples.parquet'} is missing; restore it or make the Dataset again.")
         return dataset
@@ -267,7 +270,7 @@ class Dataset:
                 raise unknown("split", name, self.split_names())
             raise InputError(f"{self.path} has no split yet; make one with 'plenish split {self.path}'.")
         table = read_parquet(path)
-        manifest = files.read_json(path.with_suffix(".json"))
+        manifest = files.read_record(path.with_suffix(".json"))
         ids, parts = table["id"].to_pylist(), table["part"].to_pylist()
         if split_table(ids, parts, {})[1]["hash"] != manifest.get("hash") or ids != self.column("id"):
             raise InputError(f"{path} does not match its hash; it was altered after it was made. Restore it.")
@@ -373,8 +376,7 @@ class Dataset:
 
     def array_manifest(self, name: str) -> dict[str, Any]:
         """What an array holds: which space, which model."""
-        content: dict[str, Any] = files.read_json(self.path / "arrays" / f"{name}.json")
-        return content
+        return files.read_record(self.path / "arrays" / f"{name}.json")
 
     def cache_dir(self, key: str) -> Path:
         """A folder for data derived from this Dataset, keyed by a hash; safe to delete at any time."""

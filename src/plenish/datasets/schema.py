@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from plenish.errors import InputError, unknown
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LabelKind = Literal["none", "categorical", "multilabel", "continuous"]
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -126,11 +127,19 @@ class Manifest:
         return dataclasses.asdict(self) | {"labels": self.labels.to_dict()}
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Manifest:
-        """The inverse of `to_dict`; InputError for another schema version or missing fields."""
+    def from_dict(cls, content: Mapping[str, Any], path: Path) -> Manifest:
+        """The inverse of `to_dict`.
+
+        Args:
+            content: a JSON object.
+            path: the file it comes from.
+
+        Raises:
+            InputError: another version of the layout, or missing fields.
+        """
         if content.get("schema_version") != SCHEMA_VERSION:
             raise InputError(
-                f"This Dataset has layout version {content.get('schema_version')!r}, and this Plenish reads "
+                f"{path} has layout version {content.get('schema_version')!r}, and this Plenish reads "
                 f"{SCHEMA_VERSION}; import it again or use the matching release."
             )
         known = {field.name for field in dataclasses.fields(cls)}
@@ -138,6 +147,4 @@ class Manifest:
             fields = {key: value for key, value in content.items() if key in known}
             return cls(**fields | {"labels": LabelSchema.from_dict(content["labels"])})
         except (KeyError, TypeError) as error:
-            raise InputError(
-                f"dataset.json is incomplete or damaged ({error}); make the Dataset again."
-            ) from None
+            raise InputError(f"{path} is incomplete or damaged ({error}); make the Dataset again.") from None

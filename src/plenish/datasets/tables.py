@@ -131,7 +131,7 @@ def save_split(
     path = folder / "splits" / f"{name}.parquet"
     path.parent.mkdir(exist_ok=True)
     # The manifest goes first: a table without one could not be read.
-    files.write_json(path.with_suffix(".json"), about)
+    files.write_record(path.with_suffix(".json"), about)
     write_table(path, table)
 
 
@@ -153,4 +153,4 @@ def save_array(
     with files.atomic_file(path) as file:
         np.save(file, np.ascontiguousarray(array), allow_pickle=False)
     about = {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": files.sha256_file(path)}
-    files.write_json(path.with_suffix(".json"), about | {"command": invocation.record()} | dict(manifest))
+    files.write_record(path.with_suffix(".json"), about | {"command": invocation.record()} | dict(manifest))

@@ -26,7 +26,7 @@ from plenish.datasets.tables import open_rows, save_array, save_split, write_row
 from plenish.errors import InputError
 from plenish.wording import agree
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Of unfinished Datasets; one of another layout cannot be gone on with."""
 CORE_COLUMNS = ("id", "label", "group", "origin", "sha256", "source")
 
@@ -121,7 +121,7 @@ class DatasetWriter:
 
     def _shards(self) -> Iterator[dict[str, Any]]:
         """What is known of each finished shard, also an earlier try's."""
-        return map(files.read_json, sorted((self.partial / "rows").glob("*.json")))
+        return map(files.read_record, sorted((self.partial / "rows").glob("*.json")))
 
     def add(self, pixels: NDArray[np.uint8], rows: Sequence[Mapping[str, Any]]) -> None:
         """Append images.
@@ -179,7 +179,7 @@ class DatasetWriter:
             "items": items, "images": len(self._rows),
             "rejections": [dataclasses.asdict(rejection) for rejection in self._rejections],
         }  # fmt: skip
-        files.write_json(self.partial / "rows" / f"{index:05d}.json", summary)
+        files.write_record(self.partial / "rows" / f"{index:05d}.json", summary)
         self.count += len(self._rows)
         self._buffer, self._rows, self._rejections = [], [], []
 
@@ -214,7 +214,7 @@ class DatasetWriter:
             table_file_sha256=files.sha256_file(self.partial / "samples.parquet"),
             command=invocation.record(), **self._about,
         )  # fmt: skip
-        files.write_json(self.partial / "dataset.json", manifest.to_dict())
+        files.write_record(self.partial / "dataset.json", manifest.to_dict())
         shutil.rmtree(self.partial / "rows")
 
     def _nothing(self) -> str:

@@ -105,7 +105,7 @@ def export_generator(
             facts["parts"] = {
                 name: _part_facts(part) | _hashes(partial, name) for name, part in parts.items()
             }
-        files.write_json(partial / "config.json", facts)
+        files.write_record(partial / "config.json", facts)
     if format == "torchscript":
         say("A TorchScript file holds code beside weights: load it only if you trust its origin.")
     if difference is None:
@@ -142,6 +142,7 @@ def load_exported(folder: Path | str) -> Sampler:
     facts = files.read_json(folder / "config.json")
     if not isinstance(facts, dict) or facts.get("format") != "safetensors":
         raise InputError(f"{folder} is not a safetensors export; make one with --as safetensors.")
+    facts = files.verified(facts, folder / "config.json")
     path = folder / str(facts["file"])
     if not path.is_file() or files.sha256_file(path) != facts["sha256"]:
         raise InputError(f"{path} is missing or not what was exported; export the model again.")

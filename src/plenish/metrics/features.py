@@ -102,7 +102,7 @@ def domain_extractor(
 def _cached(folder: Path, network: DomainNetwork, key: str) -> dict[str, Any] | None:
     """Load a network's weights from the cache; None where they are missing or damaged."""
     try:
-        facts: dict[str, Any] = files.read_json(folder / "extractor.json")
+        facts: dict[str, Any] = files.read_record(folder / "extractor.json")
         state, digest = read_with_digest(folder / "weights.safetensors")
         if facts["key"] != key or facts["weights_sha256"] != digest:
             return None
@@ -131,5 +131,5 @@ def _store(folder: Path, network: DomainNetwork, key: str, train: Subset) -> dic
         "weights_sha256": weights,
         "hash": files.config_hash({"key": key, "weights": weights}),
     }
-    files.write_json(folder / "extractor.json", facts)
+    files.write_record(folder / "extractor.json", facts)
     return facts

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # What commands import to say what they return need not load 
     from plenish.datasets.dataset import Dataset, Subset
 
 Kind = Literal["score", "study", "autoencoder-study"]
-VERSION = 2
+VERSION = 3
 FILES: dict[Kind, tuple[str, str]] = {
     "score": ("score.json", "plenish score"),
     "study": ("study.json", "plenish study"),
@@ -41,7 +41,7 @@ class Result:
 def write_result(folder: Path, kind: Kind, content: Mapping[str, Any]) -> dict[str, Any]:
     """Write the result file of a kind into a folder; returns what a reader of it gets."""
     file = folder / FILES[kind][0]
-    files.write_json(file, {"schema": VERSION, "kind": kind, **content})
+    files.write_record(file, {"schema": VERSION, "kind": kind, **content})
     return read_result(file, kind)[0]
 
 
@@ -70,7 +70,7 @@ def read_result(path: Path, kind: Kind) -> tuple[dict[str, Any], Path]:
             f"{file} has layout version {content.get('schema')!r} and this Plenish reads {VERSION}; "
             f"run '{command}' again."
         )
-    return content, file.parent
+    return files.verified(content, file), file.parent
 
 
 def real_record(*parts: Subset) -> dict[str, Any]:

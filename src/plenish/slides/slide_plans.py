@@ -123,7 +123,7 @@ def refuse_changed(tiling: Tiling) -> None:
         InputError: a slide that was planned has been written since.
     """
     file = tiling.folder / _TIMES
-    before = files.read_json(file) if file.exists() else {}
+    before = files.read_record(file) if file.exists() else {}
     for slide in tiling.slides:
         name, path = slide.entry.name, slide.entry.path
         if slide.file.exists() and name in before and before[name] != _modified(path):
@@ -150,21 +150,21 @@ def plan_slides(tiling: Tiling, pool: Executor[TileWorker], retry: bool) -> None
     folder, slides = tiling.folder, tiling.slides
     folder.mkdir(exist_ok=True)
     times = {slide.entry.name: _modified(slide.entry.path) for slide in slides}
-    files.write_json(folder / _TIMES, times)
+    files.write_record(folder / _TIMES, times)
     again = retry and not (folder / _DRAWN).exists()
     for slide in tiling.usable:
         rejected = slide.file.with_suffix(".json")
         if again:
             rejected.unlink(missing_ok=True)
         elif rejected.exists():
-            slide.rejection = Rejection(**files.read_json(rejected))
+            slide.rejection = Rejection(**files.read_record(rejected))
     todo = [slide for slide in tiling.usable if not slide.file.exists()]
     with progress("plan slides", len(slides), "slides", done=len(slides) - len(todo)) as bar:
         jobs = ((slide.entry, slide.file) for slide in todo)
         for slide, (_, rejection) in zip(todo, map_plans(pool, jobs)):
             if rejection is not None:
                 slide.rejection = rejection
-                files.write_json(slide.file.with_suffix(".json"), dataclasses.asdict(rejection))
+                files.write_record(slide.file.with_suffix(".json"), dataclasses.asdict(rejection))
             bar.advance(1)
     _refuse_if_all([slide.rejection for slide in slides if slide.rejection is not None], len(slides))
     names: list[str] | None = None

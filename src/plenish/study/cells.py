@@ -47,7 +47,7 @@ def load_cell(folder: Path, arm: str, seed: int) -> Cell:
     """Read a finished cell."""
     record, table = cell_paths(folder, arm, seed)
     with files.reading(table):
-        return Cell(files.read_json(record), pd.read_parquet(table))
+        return Cell(files.read_record(record), pd.read_parquet(table))
 
 
 def matched_positions(codes: Ints, like: Ints, dose: float, *key: Any) -> Ints:
@@ -144,4 +144,4 @@ def run_cell(
     with files.reporting_disk(run.path):
         table_path.parent.mkdir(exist_ok=True)
         files.write_bytes(table_path, predictions.to_parquet(None, index=False))
-        files.write_json(record_path, record)
+        files.write_record(record_path, record)

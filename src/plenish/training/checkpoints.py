@@ -7,7 +7,6 @@ checkpoints does not load torch.
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Collection, Mapping
@@ -101,10 +100,10 @@ def save_checkpoint(
             for name, group in tensors.items():
                 content = save({key: value.detach().cpu().contiguous() for key, value in group.items()})
                 files.write_bytes(partial / f"{name}.safetensors", content)
-            files.write_json(partial / "state.json", {"nimg": nimg, **state})
+            files.write_record(partial / "state.json", {"nimg": nimg, **state})
             written = [*(f"{name}.safetensors" for name in tensors), "state.json"]
             manifest = {name: files.sha256_file(partial / name) for name in written}
-            files.write_json(partial / "manifest.json", manifest)
+            files.write_record(partial / "manifest.json", manifest)
             partial.rename(final)
             files.flush_folder(folder)
     except BaseException:
@@ -116,11 +115,11 @@ def save_checkpoint(
 def intact(checkpoint: Path) -> bool:
     """Whether every file of a checkpoint is there and matches its checksum."""
     try:
-        manifest = json.loads((checkpoint / "manifest.json").read_text(encoding="utf-8"))
+        manifest = files.read_record(checkpoint / "manifest.json")
         return bool(manifest) and all(
             files.sha256_file(checkpoint / name) == digest for name, digest in manifest.items()
         )
-    except (OSError, ValueError, AttributeError):
+    except (OSError, InputError):
         return False
 
 
@@ -183,7 +182,7 @@ def drop_behind(folder: Path, last: Path | None) -> None:
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
     """The counters of a checkpoint."""
-    content: dict[str, Any] = files.read_json(checkpoint / "state.json")
+    content: dict[str, Any] = files.read_record(checkpoint / "state.json")
     return content
 
 

@@ -108,12 +108,12 @@ class Classifier:
             if f.name not in ("network", "config")
         }
         config = dataclasses.asdict(self.config) | {"pretrained": bool(self.config.pretrained)}
-        files.write_json(folder / "classifier.json", about | {"config": config})
+        files.write_record(folder / "classifier.json", about | {"config": config})
 
     @classmethod
     def load(cls, folder: Path) -> Classifier:
         """Read what `save` wrote; InputError when it is missing or does not fit together."""
-        about = files.read_json(folder / "classifier.json")
+        about = files.read_record(folder / "classifier.json")
         try:
             config = ClassifierConfig(**about.pop("config"))
             for key in ("names", "mean", "std"):

@@ -65,13 +65,12 @@ def claim(out: Path, dataset: Dataset, split: str) -> None:
     mark = out / "queue.json"
     about = {key: v for key, v in dataset.provenance(split).items() if key not in ("path", "name")}
     if mark.is_file():
-        if files.read_json(mark) != about:
+        if files.read_record(mark) != about:
             raise InputError(
                 f"{out} holds a queue on other data or another split; give those, or another folder."
             )
         return
-    files.claim(out, "a queue")
-    files.write_json(mark, about)
+    files.create_folder(out, "a queue", {mark.name: about})
 
 
 def run_variant(out: Path, name: str, variant: Mapping[str, Any], data: Path, split: str) -> None:
@@ -90,7 +89,7 @@ def run_variant(out: Path, name: str, variant: Mapping[str, Any], data: Path, sp
     told = _failures(out) | {name: message}
     if message:
         warn(f"variant {name}: {message}")
-    files.write_json(out / FAILURES, {name: message for name, message in told.items() if message})
+    files.write_record(out / FAILURES, {name: message for name, message in told.items() if message})
 
 
 def _wait(command: list[str]) -> str:
@@ -129,7 +128,7 @@ def write_results(out: Path, variants: Mapping[str, Any]) -> list[dict[str, Any]
 def _failures(out: Path) -> dict[str, str]:
     """Why variants failed, by name."""
     path = out / FAILURES
-    return files.read_json(path) if path.exists() else {}
+    return files.read_record(path) if path.exists() else {}
 
 
 def _row(out: Path, name: str, message: str | None) -> dict[str, Any]:
