@@ -8,9 +8,10 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from plenish.datasets.images import Shape, encode_png, fit_array, fit_bytes, is_grey, read_file
+from plenish.datasets.images import Shape, Window, encode_png, fit_array, fit_bytes, is_grey, read_file
 from plenish.datasets.rejections import Unreadable
 
 RED, WHITE = (200, 30, 40), (255, 255, 255)
@@ -193,6 +194,13 @@ def animated(kind):
     return saved(frames[0], kind, save_all=True, append_images=frames[1:])
 
 
+def bands(count):
+    """A TIFF of so many channels without colours."""
+    out = io.BytesIO()
+    tifffile.imwrite(out, np.zeros((8, 8, count), np.uint8), photometric="minisblack", planarconfig="contig")
+    return out.getvalue()
+
+
 def bomb():
     """A PNG header that announces 60,000×60,000 pixels."""
 
@@ -220,7 +228,9 @@ REFUSED = {
     "eight bytes of PNG": (WHOLE[:8], "bad-header", {"format": "PNG"}),
     "half a JPEG": (JPEG[: len(JPEG) // 2], "damaged", None),
     "altered PNG": (WHOLE[:2000] + b"\xff" * 50 + WHOLE[2050:], "damaged", None),
-    "bomb": (bomb(), "bomb", {"limit": 178_956_970}),
+    "bomb": (bomb(), "too-many-pixels", {"width": 60_000, "height": 60_000, "limit": 89_478_485}),
+    "four bands": (bands(4), "bands", {"count": 4}),
+    "five bands": (bands(5), "bands", {"count": 5}),
     "animated GIF": (animated("GIF"), "frames", {"count": 3}),
     "animated WebP": (animated("WEBP"), "frames", {"count": 3}),
     "animated PNG": (animated("PNG"), "frames", {"count": 3}),
@@ -285,3 +295,47 @@ def test_arrays_in_memory_fit_like_files():
         array = rng.integers(0, 256, (20, 30, channels), np.uint8)
         image = Image.fromarray(array[..., 0] if channels == 1 else array)
         np.testing.assert_array_equal(fit_array(array, Shape(8, 3, "crop")).pixels, pixels(image))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiffs_whose_zero_is_white_are_inverted_whatever_their_depth(dtype):
+    levels = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    for photometric, expected in (("minisblack", levels), ("miniswhite", 255 - levels)):
+        out = io.BytesIO()
+        values = levels.astype(dtype) * (257 if dtype == np.uint16 else 1)
+        tifffile.imwrite(out, values, photometric=photometric)
+        found = fit_bytes(out.getvalue(), Shape(8, 1, "crop")).pixels[..., 0]
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_windows_map_their_ends_to_black_and_white():
+    values = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+    data = saved(Image.fromarray(values), "PNG")
+    whole, twelve, narrow, stretched = (
+        fit_bytes(data, Shape(8, 1, "crop", window)).pixels[..., 0]
+        for window in (Window(), Window(0, 4095), Window(1000, 2000), Window(0, 100, percentile=True))
+    )
+    assert whole.max() == 16
+    np.testing.assert_array_equal(twelve, np.rint(values / 4095 * 255))
+    np.testing.assert_array_equal(twelve, stretched)
+    assert (narrow[values <= 1000] == 0).all()
+    assert (narrow[values >= 2000] == 255).all()
+    flat = Window(0, 100, percentile=True).apply(np.full((4, 4), 7, np.uint16))
+    assert set(flat.ravel()) == {0}
+
+
+def test_grey_stored_as_colour_is_grey():
+    levels = np.random.default_rng(0).integers(0, 256, (20, 20), np.uint8)
+    grey = Image.fromarray(np.stack([levels] * 3, 2))
+    for kind in ("PNG", "JPEG", "TIFF", "BMP"):
+        assert is_grey(saved(grey, kind)), kind
+    tinted = np.stack([levels] * 3, 2)
+    tinted[3, 4, 0] ^= 8
+    assert not is_grey(saved(Image.fromarray(tinted)))
+
+
+def test_the_largest_image_is_a_choice():
+    data = saved(Image.new("1", (300, 200), 1))
+    with pytest.raises(Unreadable, match="--max-pixels"):
+        fit_bytes(data, Shape(8, 1, "crop", max_pixels=50_000))
+    assert fit_bytes(data, Shape(8, 1, "crop", max_pixels=60_000)).pixels.min() == 255

@@ -457,3 +457,48 @@ def test_names_that_may_mean_another_file_are_refused(tmp_path, name, words):
     labels = text(tmp_path / "l.csv", f"file,label\n{name},a\n")
     with pytest.raises(InputError, match=words):
         imported(root, tmp_path, labels=labels)
+
+
+# Values
+
+
+def test_dark_images_are_named_and_windows_kept(tmp_path, capfd):
+    ramp = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    (tmp_path / "in/a").mkdir(parents=True)
+    Image.fromarray(ramp >> 4).save(tmp_path / "in/a/dark.png")
+    Image.fromarray(ramp).save(tmp_path / "in/a/full.png")
+    code, told = said(capfd, tmp_path / "in", tmp_path / "out", "--size", "64")
+    assert code == 0
+    assert "1 16-bit image uses only values up to 4095" in told
+    assert "a/dark.png" in told
+    assert "'--bits 12'" in told
+    for name, words in (("bits", ["--bits", "12"]), ("window", ["--window", "0", "4095"])):
+        assert said(capfd, tmp_path / "in", tmp_path / name, "--size", "64", *words)[0] == 0
+        data = Dataset.open(tmp_path / name)
+        kept = {"low": 0, "high": 4095, "percentile": False}
+        assert data.manifest.extra["import"]["window"] == kept
+        pixels = np.load(data.path / "pixels/00000.npy")[0]
+        assert len(np.unique(pixels)) > 100
+    assert said(capfd, tmp_path / "in", tmp_path / "each", "--size", "64", "--window", "percentile")[0] == 0
+    for words in (
+        ["--bits", "17"],
+        ["--window", "5"],
+        ["--window", "9", "3"],
+        ["--bits", "8", "--window", "1", "2"],
+    ):
+        assert said(capfd, tmp_path / "in", tmp_path / "no", *words)[0] == 2
+    tree(tmp_path / "eight", "0.png")
+    assert (
+        "changed nothing"
+        in said(capfd, tmp_path / "eight", tmp_path / "e", "--size", "16", "--bits", "12")[1]
+    )
+
+
+def test_grey_images_stored_as_colours_have_one_channel(tmp_path):
+    for i in range(3):
+        levels = np.random.default_rng(i).integers(0, 256, (16, 16), np.uint8)
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.fromarray(np.stack([levels] * 3, 2)).save(tmp_path / f"in/{i}.png")
+    assert imported(tmp_path / "in", tmp_path)[0].channels == 1
+    picture(tmp_path / "in/3.png")
+    assert imported(tmp_path / "in", tmp_path)[0].channels == 3

@@ -68,10 +68,10 @@ class Source(contextlib.ExitStack):
             return self._archive.read(ref)
         return images.read_file(f"{self._root}/{ref}")
 
-    def is_grey(self, ref: str) -> bool:
-        """Whether an image announces no colours; one that cannot be read counts as grey."""
+    def is_grey(self, ref: str, max_pixels: int) -> bool:
+        """Whether an image has no colours; one that cannot be read counts as grey."""
         try:
-            return images.is_grey(self.read(ref))
+            return images.is_grey(self.read(ref), max_pixels)
         except Unreadable:
             return True
 

@@ -1,8 +1,9 @@
 """One outside image file becomes one square of uint8 pixels, or a reason why not.
 
 Everything that a picture file can hold other than grey or RGB is converted here: transparency is composed
-over white, palettes and CMYK become RGB, 16-bit grey becomes 8-bit by dividing by 257, EXIF rotation is
-applied. What has no unique interpretation (an animation, floats without a range) is refused with a reason.
+over white, palettes and CMYK become RGB, 16-bit grey becomes 8-bit by dividing by 257 or by a window, EXIF
+rotation is applied. What has no unique interpretation (an animation, floats without a range, five bands) is
+refused with a reason.
 Embedded colour profiles are not applied.
 """
 
@@ -19,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from plenish.datasets.rejections import Unreadable
 
@@ -40,9 +41,43 @@ RESIZER = "Pillow Lanczos, reducing_gap 3"
 # picture.
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
 _ORIENTATION = 0x0112
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _GREY = frozenset(("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I"))
 _SIXTEEN_BITS = frozenset(("I;16", "I;16B", "I;16L", "I;16N"))
 _GAP = 3
+_LOOK = 256
+"""Pixels to which a JPEG may be reduced for a look at its colours."""
+_GREY_NOISE = 1
+"""Most that channels of a grey picture differ, of 255."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """The values of a 16-bit image that become black and white; those beyond are clipped.
+
+    Attributes:
+        low: becomes 0.
+        high: becomes 255.
+        percentile: low and high are percentiles of each image, not values.
+    """
+
+    low: float = 0.0
+    high: float = 65535.0
+    percentile: bool = False
+
+    def apply(self, values: NDArray[np.uint16]) -> NDArray[np.uint8]:
+        """H×W uint16 → uint8."""
+        low, high = self.low, self.high
+        if self.percentile:
+            low, high = np.percentile(values, (low, high)).tolist()
+        if (low, high) == (0, 65535):
+            return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        share = (values.astype(np.float32) - low) / max(high - low, 1e-6)
+        levels: NDArray[np.uint8] = np.rint(255 * share.clip(0, 1)).astype(np.uint8)
+        return levels
+
+
+FULL_WINDOW = Window()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +90,15 @@ class Shape:
         fit: `crop` scales the shorter side to `size` and cuts the centre out, `pad` scales the longer side
             and fills with white, `stretch` ignores the aspect ratio. A picture that already has the size is
             not resampled.
+        window: which values of 16-bit images become black and white.
+        max_pixels: of the largest image that is decoded.
     """
 
     size: int
     channels: int
     fit: Fit
+    window: Window = FULL_WINDOW
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +156,7 @@ def fit_bytes(data: bytes, shape: Shape) -> Fitted:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with _open(data) as image:
+            with _open(data, shape.max_pixels) as image:
                 if image.format == "JPEG":
                     # The decoder can leave out detail that the resampling would drop; the gap is the
                     # resampler's own.
@@ -136,15 +175,24 @@ def fit_array(array: NDArray[np.uint8], shape: Shape) -> Fitted:
     return _fit_image(_from_array(array), shape)
 
 
-def is_grey(data: bytes) -> bool:
-    """Whether a picture file's header announces no colours; a file that cannot be opened counts as grey."""
+def is_grey(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
+    """Whether a picture has no colours: by its header, or because all its pixels are grey.
+
+    A file that cannot be read counts as grey.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with _open(data) as image:
-                return image.mode in _GREY
+            with _open(data, max_pixels) as image:
+                return image.mode in _GREY or _has_grey_pixels(image)
     except Exception:  # As above; it will be rejected with its reason when its turn comes.
         return True
+
+
+def _has_grey_pixels(image: Image.Image) -> bool:
+    image.draft("RGB", (_LOOK, _LOOK))
+    red, green, blue = np.moveaxis(np.asarray(image.convert("RGB"), np.int16), 2, 0)
+    return bool(max(np.abs(red - green).max(), np.abs(green - blue).max()) <= _GREY_NOISE)
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
@@ -158,17 +206,18 @@ def _from_array(pixels: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, max_pixels: int) -> Image.Image:
     check_length(len(data))
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # The limit is ours, for every format.
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError:
         raise _unidentified(data) from None
-    except Image.DecompressionBombError:
-        raise Unreadable("bomb", limit=2 * MAX_PIXELS) from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise Unreadable("too-many-pixels", width=width, height=height, limit=MAX_PIXELS)
+    if width * height > max_pixels:
+        raise Unreadable("too-many-pixels", width=width, height=height, limit=max_pixels)
     frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
     if frames > 1:  # A JPEG of several pictures (MPO, from telephones) has one main one; others have not.
         raise Unreadable("pages" if image.format == "TIFF" else "frames", count=frames)
@@ -178,11 +227,25 @@ def _open(data: bytes) -> Image.Image:
 def _unidentified(data: bytes) -> Unreadable:
     if not data.strip(b"\0"):
         return Unreadable("zeros")
+    if (bands := _bands(data)) not in (0, 1, 3):
+        return Unreadable("bands", count=bands)
     known = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
     for magic, name in known.items():
         if data.startswith(magic):
             return Unreadable("bad-header", format=name)
     return Unreadable("unknown-format")
+
+
+def _bands(data: bytes) -> int:
+    """How many channels a TIFF says it has; 0 for what is none."""
+    try:
+        directory = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        file = io.BytesIO(data)
+        file.seek(directory.next)
+        directory.load(file)
+        return int(directory.get(TiffImagePlugin.SAMPLESPERPIXEL, 0))
+    except Exception:  # As above.
+        return 0
 
 
 def _one_line(error: Exception) -> str:
@@ -193,20 +256,20 @@ def _one_line(error: Exception) -> str:
 def _fit_image(image: Image.Image, shape: Shape) -> Fitted:
     upscaled = (max(image.size) if shape.fit == "pad" else min(image.size)) < shape.size
     coloured = shape.channels == 1 and image.mode not in _GREY
-    plain, peak = _plain(image, shape.channels)
+    plain, peak = _plain(image, shape)
     array = np.asarray(_resize(plain, shape.size, shape.fit), np.uint8)
     return Fitted(array[:, :, None] if array.ndim == 2 else array, upscaled, coloured, peak)
 
 
-def _plain(image: Image.Image, channels: int) -> tuple[Image.Image, int]:
+def _plain(image: Image.Image, shape: Shape) -> tuple[Image.Image, int]:
     """The image upright, opaque, 8-bit and grey or RGB, with the peak value if it had 16 bits."""
-    wanted = "L" if channels == 1 else "RGB"
+    wanted = "L" if shape.channels == 1 else "RGB"
     image.load()  # First: a PNG may store its rotation after its pixels.
     if image.mode == wanted and not image.info and image.format in (None, "PNG"):
         return image, 0
     peak = 0
     if image.mode in _SIXTEEN_BITS or image.mode == "I":
-        image, peak = _from_sixteen_bits(image)
+        image, peak = _from_sixteen_bits(image, shape.window)
     elif image.mode == "F":
         raise Unreadable("float-pixels")
     if image.getexif().get(_ORIENTATION, 1) != 1:
@@ -216,14 +279,18 @@ def _plain(image: Image.Image, channels: int) -> tuple[Image.Image, int]:
     return (image if image.mode == wanted else image.convert(wanted)), peak
 
 
-def _from_sixteen_bits(image: Image.Image) -> tuple[Image.Image, int]:
+def _from_sixteen_bits(image: Image.Image, window: Window) -> tuple[Image.Image, int]:
     values = np.asarray(image)
     if image.mode == "I" and image.format not in ("PNG", "PPM"):
         raise Unreadable("integer-pixels")
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         raise Unreadable("value-range", low=low, high=high)
-    grey = Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    values = values.astype(np.uint16)
+    pixels = window.apply(values)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        pixels = 255 - pixels  # Pillow inverts those of 8 bits itself.
+    grey = Image.fromarray(pixels)
     key = image.info.get("transparency")
     if isinstance(key, int):
         grey.paste(255, mask=Image.fromarray(np.asarray(values == key).astype(np.uint8) * 255))

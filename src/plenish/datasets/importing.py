@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from plenish import files, settings, sizes
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.decoding import Source, decode_all
-from plenish.datasets.images import RESIZER, Fit, Shape
+from plenish.datasets.images import FULL_WINDOW, MAX_PIXELS, RESIZER, Fit, Shape, Window
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import PARTS
 from plenish.datasets.sources import SourceOptions, recognise
@@ -32,6 +33,9 @@ from plenish.wording import agree, plural
 _DEFAULT_SIZE = 64
 _LARGEST_SIZE = 4096
 _PER_WORKER = 256
+_PERCENTILES = 0.5, 99.5
+_DARK = 16384
+"""A 16-bit image whose values all lie below this has less than 64 grey levels left of 256."""
 _PROBES = 64
 _SHOWN = 12
 """Classes named before an import."""
@@ -66,7 +70,8 @@ class Imported:
 
 def import_dataset(
     source: Path, out: Path, size: int | None = None, *, fit: Fit = "crop",
-    channels: Literal[1, 3] | None = None, reading: SourceOptions = AS_FOUND, keep_split: bool = True,
+    channels: Literal[1, 3] | None = None, bits: int | None = None, window: tuple[str, ...] = (),
+    max_pixels: int = MAX_PIXELS, reading: SourceOptions = AS_FOUND, keep_split: bool = True,
     workers: int | None = None, name: str | None = None, licence: str = "", intended_use: str = "",
 ) -> Imported:  # fmt: skip
     """Make a Dataset from outside images.
@@ -85,6 +90,10 @@ def import_dataset(
         fit: how other shapes become square: crop scales the shorter side and keeps the centre, pad scales
             the longer side and fills with white, stretch ignores the aspect ratio.
         channels: 1 (grey) or 3 (RGB); by default 1 if no image of the source has colours.
+        bits: how many bits of 16-bit images are used, such as 12; their largest value becomes white.
+        window: instead, the values of 16-bit images that become black and white, as LOW HIGH, or
+            'percentile' for the 0.5th and 99.5th percentile of each image.
+        max_pixels: pixels of the largest image that is decoded; larger ones may be decompression bombs.
         reading: what folders, tables and cells mean, where their names do not say it.
         keep_split: keep the splits the source has (folders train, val and test, --split-column, an
             export's); without them, 'plenish split' makes one.
@@ -98,6 +107,8 @@ def import_dataset(
             that is kept.
     """
     files.refuse_existing(out)
+    if max_pixels < 1:
+        raise InputError(f"--max-pixels must be at least 1, not {max_pixels}.")
     if workers is not None and workers < 1:
         raise InputError(f"--workers must be at least 1, not {workers}.")
     with tempfile.TemporaryDirectory(prefix="plenish-") as scratch:
@@ -109,7 +120,8 @@ def import_dataset(
         chosen = size if size is not None else listing.size or _DEFAULT_SIZE
         if not 1 <= chosen <= _LARGEST_SIZE:
             raise InputError(f"--size must be from 1 to {_LARGEST_SIZE} pixels, not {chosen}.")
-        shape = Shape(chosen, channels or listing.channels or _find_channels(listing), fit)
+        depth = channels or listing.channels or _find_channels(listing, max_pixels)
+        shape = Shape(chosen, depth, fit, _window(bits, window), max_pixels)
         early = [*listing.doubts, *_size_warning(chosen)]
         for text in _account(listing):  # Before the work, which may take hours.
             say(text)
@@ -144,7 +156,7 @@ def _complete(
     writer.extra["rejected"] = len(rejected)
     writer.extra["import"] |= {
         "fit": shape.fit, "upscaled": counts["upscaled"], "meaning": listing.meaning,
-        "unused": listing.unused,
+        "unused": listing.unused, "window": dataclasses.asdict(shape.window),
     }  # fmt: skip
     return _warnings(rejected, kept, counts, listing, shape, out)
 
@@ -235,6 +247,7 @@ def _writer(
     config = {
         "command": "import", "source": str(source.resolve()), "kind": listing.kind, "size": shape.size,
         "channels": shape.channels, "fit": shape.fit, "resizer": RESIZER, "listing": listing.fingerprint(),
+        "window": dataclasses.asdict(shape.window), "max_pixels": shape.max_pixels,
     }  # fmt: skip
     kept = listing.about
     writer = DatasetWriter(
@@ -249,12 +262,40 @@ def _writer(
     return writer
 
 
-def _find_channels(listing: Listing) -> int:
-    """1 if no image has colours by its header. A few are looked at first: most sources have colours."""
+def _window(bits: int | None, window: Sequence[str]) -> Window:
+    """The values of 16-bit images that become black and white.
+
+    Raises:
+        InputError: impossible values, or both options.
+    """
+    if bits is not None and window:
+        raise InputError("--bits and --window say the same in two ways; give one.")
+    if bits is not None:
+        if not 1 <= bits <= 16:
+            raise InputError(f"--bits must be from 1 to 16, not {bits}.")
+        return Window(0, 2**bits - 1)
+    if not window:
+        return FULL_WINDOW
+    if tuple(window) == ("percentile",):
+        return Window(*_PERCENTILES, percentile=True)
+    try:
+        low, high = map(float, window)
+    except ValueError:
+        low = high = math.nan
+    if not 0 <= low < high <= 65535:
+        raise InputError(
+            f"--window takes LOW HIGH from 0 to 65535, LOW below HIGH, or percentile, not "
+            f"'{' '.join(window)}'."
+        )
+    return Window(low, high)
+
+
+def _find_channels(listing: Listing, max_pixels: int) -> int:
+    """1 if no image has colours. A few are looked at first: most sources have colours."""
     probes = np.linspace(0, len(listing) - 1, min(_PROBES, len(listing))).astype(int)
     with Source(listing.root) as source:
         rows = itertools.chain(probes, range(len(listing)))
-        return 1 if all(source.is_grey(listing.refs[i]) for i in rows) else 3
+        return 1 if all(source.is_grey(listing.refs[i], max_pixels) for i in rows) else 3
 
 
 def _default_workers(listing: Listing, shape: Shape) -> int:
@@ -282,7 +323,10 @@ def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -
                 counts["upscaled"] += upscaled
                 counts["coloured"] += coloured
                 counts["deep"] += peak > 0
-                counts["peak"] = max(counts["peak"], peak)
+                if 0 < peak < _DARK:
+                    counts["dark"] += 1
+                    counts["dark peak"] = max(counts["dark peak"], peak)
+                    counts["first dark"] = counts["first dark"] or i + 1
             writer.add(pixels, rows)
             at += len(task.refs)
             bar.advance(len(task.refs))
@@ -307,11 +351,15 @@ def _warnings(
         )
     if counts["coloured"]:
         texts.append(f"{plural(counts['coloured'], 'coloured image')} became grey.")
-    if counts["deep"] and counts["peak"] < 16384:
+    if shape.window == FULL_WINDOW and counts["dark"]:
+        first, bits = listing.refs[counts["first dark"] - 1], counts["dark peak"].bit_length()
         texts.append(
-            f"The {agree(counts['deep'], '16-bit image', 'uses', 'use')} only values up to {counts['peak']} "
-            "of 65535 and became dark; stretch them to the whole range and import again."
+            f"{agree(counts['dark'], '16-bit image', 'uses', 'use')} only values up to {counts['dark peak']} "
+            f"of 65535 and became dark (the first is {files.printable(first)}); if these are all there are, "
+            f"import again with '--bits {bits}', or with '--window percentile' to stretch each image."
         )
+    elif shape.window != FULL_WINDOW and not counts["deep"]:
+        texts.append("No image has 16 bits, so --bits and --window changed nothing.")
     if listing.schema.kind == "categorical" and listing.labels is not None and rejected:
         left = set(itertools.compress(listing.labels, kept))
         texts += [

@@ -29,8 +29,9 @@ class Rejection(Message):
         "bad-header": "truncated or damaged: it starts as {format}, but the header cannot be read",
         "damaged": "truncated or damaged: {reason}",
         "memory": "not enough memory to decode it",
-        "too-many-pixels": "{width}×{height} pixels; the limit is {limit:,} (a decompression bomb?)",
-        "bomb": "more than {limit:,} pixels (a decompression bomb?)",
+        "too-many-pixels": "{width:,}×{height:,} pixels; if it is sound, give --max-pixels above {limit:,}, "
+        "or cut it with 'plenish slides tile'",
+        "bands": "it has {count} channels; save 1 (grey), 3 (RGB) or 4 (with transparency) of them",
         "frames": "it has {count} frames (animated); save the one you want as a separate file",
         "pages": "it has {count} pages; save the one you want as a separate file",
         "float-pixels": "its pixels are floats without a stated range; save it with 8 or 16 bits",
