@@ -11,6 +11,7 @@ import pytest
 
 from plenish.datasets import pixels as pixel_stores
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.integrity import verify
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
@@ -243,17 +244,48 @@ def test_an_altered_table_is_noticed_when_a_split_is_opened(tmp_path: Path) -> N
 @pytest.mark.usefixtures("small_shards")
 def test_verify_notices_altered_pixels_and_tables(tmp_path: Path) -> None:
     data = _write(tmp_path / "d", part="train")
-    Dataset.open(data.path).verify()
+    verify(Dataset.open(data.path))
     shard = data.path / "pixels" / "00001.npy"
     sound = shard.read_bytes()
     shard.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
     with pytest.raises(InputError, match=r"1 of 30 .*row 13"):
-        Dataset.open(data.path).verify()
+        verify(Dataset.open(data.path))
     shard.write_bytes(sound)
-    Dataset.open(data.path).verify()
+    verify(Dataset.open(data.path))
     _rewrite_table(data.path)
     with pytest.raises(InputError, match=r"samples\.parquet"):
-        Dataset.open(data.path).verify()
+        verify(Dataset.open(data.path))
+
+
+@pytest.mark.parametrize("use", ["train", "study", "export"])
+def test_altered_pixels_are_noticed_at_first_use_and_checked_anew_when_a_file_changes(tmp_path, use) -> None:
+    data = _write(tmp_path / "d", part="train")
+    shard = data.path / "pixels" / "00000.npy"
+    sound = shard.read_bytes()
+    for damaged, words in (
+        (sound[:-1] + bytes([sound[-1] ^ 1]), "does not match its hashes"),
+        (sound + b"\0" * data.size**2, "bytes where"),
+        (sound[:200] + b"\0" + sound[200:], "bytes where"),
+    ):
+        Dataset.open(data.path).part("train", purpose=use)
+        shard.write_bytes(damaged)
+        with pytest.raises(InputError, match=words):
+            Dataset.open(data.path).part("train", purpose=use)
+        shard.write_bytes(sound)
+    checks = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("plenish.datasets.integrity.verify", checks.append)
+        Dataset.open(data.path).part("train", purpose=use)
+        Dataset.open(data.path).part("train", purpose=use)
+    assert len(checks) == 1
+
+
+def test_a_split_whose_table_is_gone_is_no_absent_split(tmp_path: Path) -> None:
+    data = _write(tmp_path / "d", part="train")
+    (data.path / "splits/default.parquet").unlink()
+    assert data.split_names() == ["default"]
+    with pytest.raises(InputError, match=r"default\.parquet is missing"):
+        data.split()
 
 
 def test_a_damaged_split_or_array_is_told(stripes) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from plenish import files, settings
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.integrity import verify
 from plenish.datasets.profile import describe
 from plenish.errors import CheckFailed
 from plenish.invocation import command
@@ -82,7 +83,7 @@ def profile_dataset(
     dataset = Dataset.open(data)
     chosen = split if dataset.split_names() or split != "default" else None
     files.refuse_existing(out)  # Before all pixels are read.
-    dataset.verify()
+    verify(dataset)
     content = describe(dataset, chosen)
     rows = _shown_rows(dataset, chosen, examples, seed)
     with files.atomic_dir(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,11 +20,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plenish import files
-from plenish.datasets.pixels import RawShards, chunks, shard_length
+from plenish.datasets import integrity
+from plenish.datasets.pixels import RawShards, chunks
 from plenish.datasets.schema import PARTS, Manifest, Part
 from plenish.datasets.tables import read_parquet, save_array, save_split, split_table
 from plenish.errors import InputError, unknown
-from plenish.progress import progress, warn
+from plenish.progress import warn
 from plenish.wording import plural
 
 Purpose = Literal["train", "select", "score", "study", "report", "export", "profile"]
@@ -141,6 +141,7 @@ class Dataset:
         self.name, self.labels = manifest.name, manifest.labels
         self.size, self.channels = manifest.size, manifest.channels
         shape = (self.size, self.size, self.channels)
+        self._checked = False
         self.pixels = RawShards(path / "pixels", manifest.count, shape, manifest.shard)
 
     @classmethod
@@ -191,37 +192,11 @@ class Dataset:
             )
         return table
 
-    @functools.cached_property
-    def _table_is_sound(self) -> bool:
-        return files.sha256_file(self.path / "samples.parquet") == self.manifest.table_file_sha256
-
-    def _check_table(self) -> None:
-        if not self._table_is_sound:
-            raise InputError(
-                f"{self.path / 'samples.parquet'} does not match its hash; it was altered after it was made. "
-                "Restore it."
-            )
-
-    def verify(self) -> None:
-        """Check all pixels and the table against their hashes, in flat memory.
-
-        Raises:
-            InputError: either was altered after it was made.
-        """
-        self._check_table()
-        listed, digest, altered = self.column("sha256"), hashlib.sha256(), list[int]()
-        with progress("verify", len(self)) as bar:
-            for rows in chunks(len(self), shard_length(self.size, self.channels)):
-                found = [hashlib.sha256(image.data).hexdigest() for image in self.pixels.read(rows)]
-                digest.update("".join(found).encode())
-                altered += [row for row, one in zip(rows.tolist(), found) if one != listed[row]]
-                bar.advance(len(rows))
-        if altered or digest.hexdigest() != self.manifest.pixels_hash:
-            first = f", row {altered[0]} first" if altered else ""
-            raise InputError(
-                f"{self.path / 'pixels'} does not match its hashes ({len(altered):,} of {len(self):,} "
-                f"images differ{first}); it was altered after it was made. Restore it."
-            )
+    def _check(self) -> None:
+        """Check pixels and table against their hashes, once; InputError where they were altered."""
+        if not self._checked:
+            integrity.check(self)
+            self._checked = True
 
     def column(self, name: str) -> list[Any]:
         """One column of the table, read by itself: the whole table of a large Dataset is large."""
@@ -255,7 +230,8 @@ class Dataset:
 
     def split_names(self) -> list[str]:
         """Names of the splits made so far."""
-        return sorted(path.stem for path in (self.path / "splits").glob("*.parquet"))
+        folder = self.path / "splits"
+        return sorted({path.stem for path in (*folder.glob("*.parquet"), *folder.glob("*.json"))})
 
     def split(self, name: str = "default") -> Split:
         """A frozen split by name.
@@ -263,9 +239,11 @@ class Dataset:
         Raises:
             InputError: there is none of that name, or its table or samples.parquet was altered.
         """
-        self._check_table()
+        self._check()
         path = self.path / "splits" / f"{name}.parquet"
         if not path.is_file():
+            if name in self.split_names():
+                raise InputError(f"{path} is missing; restore it from a copy or make the Dataset again.")
             if self.split_names():
                 raise unknown("split", name, self.split_names())
             raise InputError(f"{self.path} has no split yet; make one with 'plenish split {self.path}'.")
@@ -323,6 +301,7 @@ class Dataset:
             )
         if part == "test":
             self.record_test_read(frozen, purpose)
+        self._check()
         return Subset(self, rows, part, split, frozen.hash)
 
     def all_rows(self) -> Subset:
@@ -333,6 +312,7 @@ class Dataset:
         """
         if not self.is_synthetic:
             raise InputError(f"{self.path} holds real images; ask for a part of its split.")
+        self._check()
         return Subset(self, np.arange(len(self), dtype=np.int64), "train", "all", self.manifest.pixels_hash)
 
     def test_reads(self, split: str = "default") -> int:

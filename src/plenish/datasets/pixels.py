@@ -66,13 +66,20 @@ class RawShards:
             raise InputError(
                 f"{path} is missing; restore it from a copy or make the Dataset again."
             ) from None
+        with path.open("rb") as file:
+            try:
+                np.lib.format.read_magic(file)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            except (ValueError, EOFError, OSError):
+                shape, dtype = (), np.dtype(np.uint8)
+            before = file.tell()
         payload = images * self._bytes
-        if not payload < actual <= payload + 4096:
+        if (shape, dtype) != ((images, *self.shape), np.dtype(np.uint8)) or actual != before + payload:
             raise InputError(
-                f"{path} has {actual} bytes where {agree(images, 'image', 'needs', 'need')} {payload}; "
-                "restore it or make the Dataset again."
+                f"{path} has {actual:,} bytes where {agree(images, 'image', 'needs', 'need')} {payload:,} "
+                "behind a header; restore it from a copy or make the Dataset again."
             )
-        return actual - payload
+        return before
 
     def _open(self, index: int) -> int:
         with self._lock:
