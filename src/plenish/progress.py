@@ -28,6 +28,10 @@ def plain_duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+_KNOWN_AFTER = 30.0
+"""Seconds after which a log file is told how long the work takes."""
+
+
 class Bar:
     """What a running job reports to; this one shows nothing."""
 
@@ -81,19 +85,21 @@ def progress(description: str, total: float, unit: str = "images", done: float =
 
 
 class _Lines(Bar):
-    """A line every quarter of the way, for log files."""
+    """A line every quarter of the way, for log files, and one soon if the way is long."""
 
     def __init__(self, description: str, total: float, unit: str, done: float) -> None:
         self._start, self._first = time.monotonic(), done
         self._description, self._total, self._unit, self._done = description, max(total, 1e-9), unit, done
         self._next = 0.25 * (int(4 * done / self._total) + 1)
-        self._note = ""
+        self._note, self._early = "", True
 
     def advance(self, n: float) -> None:
         self._done += n
-        if self._done / self._total >= self._next - 1e-9:
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        early = self._early and seconds > _KNOWN_AFTER
+        if early or self._done / self._total >= self._next - 1e-9:
+            self._early = False
             self._next = 0.25 * (int(4 * self._done / self._total + 1e-9) + 1)
-            seconds = max(time.monotonic() - self._start, 1e-9)
             rate = (self._done - self._first) / seconds
             left = max(0.0, self._total - self._done) / max(rate, 1e-9)
             share = min(100.0, 100 * self._done / self._total)

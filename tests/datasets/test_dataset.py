@@ -60,7 +60,7 @@ def test_an_interrupted_writer_resumes_to_the_same_bytes(tmp_path: Path) -> None
         _write(tmp_path / "cut", upto=18)
     assert not (tmp_path / "cut").exists()
     _write(tmp_path / "cut")
-    for path in (p for p in (tmp_path / "whole").rglob("*") if p.is_file()):
+    for path in (p for p in (tmp_path / "whole").rglob("*") if p.is_file() and "caches" not in p.parts):
         assert path.read_bytes() == (tmp_path / "cut" / path.relative_to(tmp_path / "whole")).read_bytes()
 
 

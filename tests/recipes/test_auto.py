@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from pathlib import Path
 
 import pytest
 from benchmarks.gan_step import method_of
 
-from plenish import cli, settings
+from plenish import cli, files, settings
 from plenish.commands.train_generator import train_gan
 from plenish.configuration import build_config
 from plenish.errors import InputError
@@ -233,10 +232,10 @@ def test_a_run_keeps_its_choice(stripes, tmp_path: Path, capsys: pytest.CaptureF
     assert all(reason in said for reason in kept["reasons"])
     # Another machine or another version would choose otherwise; the Run goes on with what it has.
     path = run.path / "config.json"
-    content = json.loads(path.read_text())
+    content = files.read_record(path)
     content["config"]["auto"]["sections"]["adversarial"]["ema_kimg"] = 7.0
     content["config"]["adversarial"]["ema_kimg"] = 7.0
-    path.write_text(json.dumps(content))
+    files.write_record(path, content)
     again = train_gan(data.path, run.path, kimg=0.2, **asked)
     assert again.status["kimg"] >= 0.2
     assert again.config["config"]["adversarial"]["ema_kimg"] == 7.0

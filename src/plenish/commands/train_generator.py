@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from plenish import settings
 from plenish.commands.request import completed, request_hash, training
 from plenish.configuration import option, option_names, overrides
 from plenish.datasets.dataset import Dataset, Subset
@@ -20,6 +21,7 @@ from plenish.runs import Run
 from plenish.wording import Sentences
 
 if TYPE_CHECKING:
+    from plenish.training.generator import GeneratorTask
     from plenish.training.trial import Trial
 
 
@@ -33,6 +35,8 @@ class GeneratorOptions:
         split: the split whose train part is used.
         seed: seed of every random draw.
         kimg: length, in thousands of real images shown; may be raised later.
+        hours: length instead, in hours of this machine, found by some seconds of trying, with checkpoints
+            spaced to it; the recipe auto takes one hour where neither is given.
         batch: images a step.
         width: feature maps at the highest resolution (dcgan: at half of it); the cost grows with its square.
         lr: learning rate, of a GAN that of both networks.
@@ -55,6 +59,7 @@ class GeneratorOptions:
     split: str = "default"
     seed: int = 0
     kimg: float | None = option(sets="schedule.kimg", above=0)
+    hours: float | None = option(decides="schedule.kimg schedule.checkpoint_kimg", above=0)
     batch: int | None = option(sets="adversarial.batch", least=2)
     width: int | None = option(sets="network.width", least=1)
     lr: float | None = option(sets="adversarial.lr_g adversarial.lr_d", above=0)
@@ -69,6 +74,7 @@ class GeneratorOptions:
     options: list[str] | None = None
 
 
+_AUTO_HOURS = 1.0
 OPTIONS = option_names(GeneratorOptions)
 """The option that sets a configuration key, for messages."""
 
@@ -87,6 +93,8 @@ def _train_by_recipe(data: Path, run: Path, *, how: GeneratorOptions) -> Run | T
     Returns:
         The trained Run, or what a dry run found.
     """
+    if how.hours is not None and how.kimg is not None:
+        raise InputError("--hours and --kimg both say how long to train; give one.")
     if how.family is not None and how.recipe != GeneratorOptions.recipe:
         raise InputError("--family goes with no --recipe, which names its own family; give one of them.")
     if how.family is not None:
@@ -99,12 +107,16 @@ def _train_by_recipe(data: Path, run: Path, *, how: GeneratorOptions) -> Run | T
             "with --options."
         )
     changes = overrides(how, chosen.sections if chosen else auto.SECTIONS, "schedule.validate=500")
+    if chosen is None and how.hours is None and "schedule.kimg" not in changes:
+        how = dataclasses.replace(how, hours=_AUTO_HOURS)
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; a generator is trained on real images.")
     if chosen is None:
         chosen = _choose(dataset, run, how, changes)
-    request = request_hash(chosen, changes, dataset, how.split, how.seed, how.conditional, how.validation)
+    request = request_hash(
+        chosen, changes, dataset, how.split, how.seed, how.conditional, how.validation, how.hours
+    )
     before = None if how.dry_run else completed(run, "generator", request)
     if before is not None and _is_long_enough(before):
         return before
@@ -125,13 +137,35 @@ def _choose(dataset: Dataset, run: Path, how: GeneratorOptions, changes: Mapping
         if before is not None:
             return before
     subset = dataset.part("train", how.split, purpose="train")
-    facts = auto.facts_of(subset, how.domain, how.conditional is not False, changes, how.validation)
+    facts = auto.facts_of(
+        subset, how.domain, how.conditional is not False, changes, how.validation, how.hours
+    )
     recipe = auto.choose(facts)
     if recipe.family in GANS:
         base_and_stages(dataset.size)  # Nothing need be said of a size that it cannot make.
     for reason in [] if how.dry_run else recipe.choice["reasons"]:  # A dry run's result holds them.
         say(f"  {reason}")
     return recipe
+
+
+def _within_hours(
+    task: GeneratorTask, path: Path, how: GeneratorOptions, changes: Mapping[str, Any]
+) -> GeneratorTask:
+    """The task as long as `--hours` asks: measured for a new Run, in proportion for one that is there."""
+    from plenish.training.budget import with_length, within
+
+    assert how.hours is not None
+    if settings.process()[1] > 1:
+        raise InputError("--hours is measured by one process, and several are at work; give --kimg.")
+    if how.dry_run or not (path / "config.json").exists():
+        return within(task, how.hours, how.validation, changes)
+    before = Run.open(path, "generator").config["config"]
+    scale = how.hours / float(before.get("hours") or how.hours)
+    schedule = before["schedule"]
+    if not before.get("hours"):
+        raise InputError(f"{path} was made without --hours; give --kimg to train it longer.")
+    kimg = float(f"{scale * schedule['kimg']:.3g}")
+    return with_length(task, kimg, schedule["checkpoint_kimg"], changes)
 
 
 def _is_long_enough(run: Run, kimg: float = 0.0) -> bool:
@@ -163,6 +197,8 @@ def _train(
     dataset, learner = subset.dataset, learner_class(recipe.family)
     task = plan_task(recipe.family, recipe.sections, changes, subset, how.conditional, OPTIONS)
     learner.check(task, changes)
+    if how.hours is not None:
+        task = _within_hours(task, path, how, changes)
     if how.dry_run:
         trial = try_out(task)
         reasons = {"reasons": Sentences(recipe.choice["reasons"])} if recipe.choice else {}
@@ -172,6 +208,7 @@ def _train(
         "recipe": recipe.name, "family": recipe.family, "network": task.network.to_dict(), **parts,
         "schedule": dataclasses.asdict(task.schedule), "precision": task.engine.precision,
         "validation": how.validation, **({"auto": dict(recipe.choice)} if recipe.choice else {}),
+        **({"hours": how.hours} if how.hours else {}),
     }  # fmt: skip
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
     is_new, validator = not (path / "config.json").exists(), None
@@ -180,7 +217,13 @@ def _train(
     if is_new and how.validation:  # What cannot be scored is refused before a Run is made.
         validator = validator_of(dataset, subset.split_name)
     run = Run.open_or_create(
-        path, "generator", config, data=provenance, seed=how.seed, may_change=CHANGEABLE, typed=OPTIONS
+        path,
+        "generator",
+        config,
+        data=provenance,
+        seed=how.seed,
+        may_change=(*CHANGEABLE, "hours"),
+        typed=OPTIONS,
     )
     if _is_long_enough(run, task.schedule.kimg):
         return run

@@ -72,6 +72,13 @@ def check(dataset: Dataset) -> None:
             files.write_record(record, state)
 
 
+def remember(folder: Path, pixels_hash: str) -> None:
+    """Keep in a new Dataset's folder that its files are as they were written."""
+    place = folder / "caches" / "checked"
+    place.mkdir(parents=True)
+    files.write_record(place / "files.json", {"pixels_hash": pixels_hash, "files": _state(folder)})
+
+
 def _state(folder: Path) -> list[list[Any]]:
     """Name, size and time of the files that hashes cover."""
     paths = [folder / "samples.parquet", *sorted((folder / "pixels").glob("*.npy"))]

@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from plenish import files, invocation
+from plenish.datasets import integrity
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.pixels import shard_length, shard_name
 from plenish.datasets.rejections import Rejection
@@ -215,6 +216,7 @@ class DatasetWriter:
             command=invocation.record(), **self._about,
         )  # fmt: skip
         files.write_record(self.partial / "dataset.json", manifest.to_dict())
+        integrity.remember(self.partial, manifest.pixels_hash)
         shutil.rmtree(self.partial / "rows")
 
     def _nothing(self) -> str:

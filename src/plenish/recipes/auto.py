@@ -70,6 +70,7 @@ class Facts:
         domain: kind of images, as the user says.
         asked: what the user says of the configuration, by key, such as adversarial.batch.
         scored: whether checkpoints are scored on a val part.
+        hours: length that is asked for, in hours of this machine; or None.
     """
 
     images: int
@@ -82,6 +83,7 @@ class Facts:
     domain: Domain = "natural"
     asked: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     scored: bool = True
+    hours: float | None = None
 
     def number(self, key: str, least: float = 1) -> float | None:
         """A number that is asked for, or None; impossible ones are refused later, by what they are for."""
@@ -251,18 +253,18 @@ def _length(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> s
     if sections.get("adversarial", {}).get("lr_fall_kimg"):
         sections["adversarial"]["lr_fall_kimg"] = length
     apart = facts.number("schedule.checkpoint_kimg", 0) or interval
+    limit = f"{length:,g} kimg" if facts.hours is None else f"What {facts.hours:g} h on this machine allow"
+    distance = f"{apart:g} kimg apart, " if facts.hours is None else ""
     if not facts.scored:
         sections["schedule"].pop("patience", None)
-        return f"{length:,g} kimg: no checkpoint is scored on val, so none ends the training earlier."
+        return f"{limit}: no checkpoint is scored on val, so none ends the training earlier."
     sections["schedule"]["patience"] = _PATIENCE
     asked = facts.number("schedule.patience", 0)
     patience = _PATIENCE if asked is None else int(asked)
     if not patience:
-        return f"{length:,g} kimg: no checkpoint ends the training earlier, as asked for."
-    return (
-        f"At most {length:,g} kimg; ends after {patience} checkpoints, {apart:g} kimg apart, without a "
-        "better KID on val."
-    )
+        return f"{limit}: no checkpoint ends the training earlier, as asked for."
+    most = f"At most {limit}" if facts.hours is None else limit
+    return f"{most}; ends after {patience} checkpoints, {distance}without a better KID on val."
 
 
 def _remarks(facts: Facts) -> list[str]:
@@ -283,7 +285,7 @@ def _power(number: float) -> int:
 
 def facts_of(
     subset: Subset, domain: str | None, labelled: bool, changes: Mapping[str, Any] | None = None,
-    validation: bool = True,
+    validation: bool = True, hours: float | None = None,
 ) -> Facts:  # fmt: skip
     """Facts of a Dataset's train part and of the device that the settings ask for.
 
@@ -293,6 +295,7 @@ def facts_of(
         labelled: whether the networks are given the labels.
         changes: what the user says of the configuration, by key, such as adversarial.batch.
         validation: whether checkpoints are to be scored; they can be only where there is a val part.
+        hours: length that is asked for, in hours of this machine.
     """
     import torch
 
@@ -308,7 +311,7 @@ def facts_of(
     return Facts(
         len(subset), dataset.size, dataset.channels, kind, counts, engine.device.type != "cpu",
         torch.get_num_threads(), domain or "natural", dict(changes or {}),  # type: ignore[arg-type]
-        validation and "val" in set(dataset.split(subset.split_name).part_of),
+        validation and "val" in set(dataset.split(subset.split_name).part_of), hours,
     )  # fmt: skip
 
 

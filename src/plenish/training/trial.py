@@ -64,12 +64,12 @@ def try_out(task: GeneratorTask, seconds: float = PROBE_SECONDS) -> Trial:
     layers, needed = _examine(task)
     say(f"Training for {seconds:g} s to see how fast it is; nothing is written.")
     with throwaway(task) as learner:
-        batch, speed = learner.batch_size(END), _probe(learner, seconds)
+        batch, speed = learner.batch_size(END), speed_of(learner, seconds)
     facts = {
-        "family": task.family, **task.engine.describe(), "batch": batch,
-        **{f"parameters_{name}": rows[-1]["parameters"] for name, rows in layers.items()},
-        **needed, "memory_available_mib": _mib(available), **speed, "kimg": task.schedule.kimg,
         "time_for_all": plain_duration(speed["seconds_per_kimg"] * task.schedule.kimg),
+        "kimg": task.schedule.kimg, "family": task.family, **task.engine.describe(), "batch": batch,
+        **{f"parameters_{name}": rows[-1]["parameters"] for name, rows in layers.items()},
+        **needed, "memory_available_mib": _mib(available), **speed,
     }  # fmt: skip
     return Trial(facts, layers)
 
@@ -103,7 +103,7 @@ def _mib(size: int | None) -> float | None:
     return None if size is None else round(size / 2**20, 1)
 
 
-def _probe(learner: GeneratorLearner, seconds: float) -> dict[str, Any]:
+def speed_of(learner: GeneratorLearner, seconds: float) -> dict[str, Any]:
     """Turns on real batches for some seconds: seconds per kimg, and memory before and at its peak.
 
     Turns of each kind are tried alike and count as often as they come up in a training, so that lazy

@@ -1,0 +1,87 @@
+"""The length of a training in hours: what this machine does in them, by a few seconds of trying."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Container
+from typing import Any
+
+from plenish.errors import InputError
+from plenish.progress import plain_duration, say
+from plenish.training.footprint import throwaway
+from plenish.training.generator import GeneratorLearner, GeneratorTask
+from plenish.training.learner import Clock
+from plenish.training.schedules import END
+from plenish.training.trial import speed_of
+
+PROBE_SECONDS = 6.0
+_LOOKS = 16
+"""Checkpoints in a training of given hours, as long as their scores take no more than this share of it."""
+_SHARE = 0.2
+_TRIED = 32
+_REST = 1.5
+"""What a look takes beside making the samples, as a factor: features, the search for copies, writing."""
+
+
+def within(task: GeneratorTask, hours: float, scored: bool, asked: Container[str] = ()) -> GeneratorTask:
+    """The task with a schedule that fits into so many hours on this machine; says what that is.
+
+    Checkpoints, looks and log lines are spaced to the length; rates that fall over the whole training fall
+    over this one.
+
+    Args:
+        task: what is trained.
+        hours: of training, with the scores of its checkpoints.
+        scored: whether checkpoints are scored.
+        asked: dotted keys of the schedule that stay as they are.
+
+    Raises:
+        InputError: not even a few steps fit.
+    """
+    say(f"Trying for {PROBE_SECONDS:g} s how much this machine trains in {plain_duration(3600 * hours)}.")
+    with throwaway(task) as learner:
+        seconds_per_kimg = speed_of(learner, PROBE_SECONDS)["seconds_per_kimg"]
+        look = _seconds_of_look(learner) if scored else 1.0
+        least = 2 * learner.batch_size(END) / 1000
+    budget = 3600 * hours
+    looks = max(2, min(_LOOKS, int(_SHARE * budget / look)))
+    kimg = float(f"{(budget - looks * look) / seconds_per_kimg:.3g}")
+    if kimg < least:
+        raise InputError(
+            f"--hours {hours:g} is too short: the score of a checkpoint alone takes {look:.0f} s here, and "
+            f"1,000 images {seconds_per_kimg:.0f} s; give more, or --kimg."
+        )
+    apart = float(f"{kimg / looks:.2g}")
+    say(
+        f"{kimg:g} kimg take {plain_duration(budget)} here, at {seconds_per_kimg:.3g} s a kimg and "
+        f"{look:.0f} s for each of {looks} checkpoints."
+    )
+    return with_length(task, kimg, apart, asked)
+
+
+def with_length(task: GeneratorTask, kimg: float, apart: float, asked: Container[str] = ()) -> GeneratorTask:
+    """The task with another length and distance of its checkpoints, in kimg; `asked` as in `within`."""
+    fine = min(task.schedule.log_kimg, float(f"{kimg / 100:.1g}"))
+    changes: dict[str, Any] = {"kimg": kimg, "checkpoint_kimg": apart, "sample_kimg": apart, "log_kimg": fine}
+    schedule = dataclasses.replace(
+        task.schedule, **{name: value for name, value in changes.items() if f"schedule.{name}" not in asked}
+    )
+    sections = {
+        name: dataclasses.replace(section, lr_fall_kimg=kimg)
+        if getattr(section, "lr_fall_kimg", 0)
+        else section
+        for name, section in task.sections.items()
+    }
+    return dataclasses.replace(task, schedule=schedule, sections=sections)
+
+
+def _seconds_of_look(learner: GeneratorLearner) -> float:
+    """What scoring a checkpoint takes, and a preview."""
+    clock = Clock(0, 0, END, 1)
+    learner.before_save(clock)
+    learner.sample_images(clock, 2)
+    start = time.perf_counter()
+    learner.sample_images(clock, _TRIED)
+    each = (time.perf_counter() - start) / _TRIED
+    return 1 + _REST * each * (learner.task.schedule.validate + 64)
