@@ -52,11 +52,10 @@ def images_of(out: Path) -> np.ndarray:
 
 def files_of(out: Path) -> dict[str, Any]:
     """The content of all files, without the record of the command, which names OUT and --workers."""
-    found: dict[str, Any] = {
-        str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()
-    }
+    paths = [path for path in sorted(out.rglob("*")) if path.is_file() and "caches" not in path.parts]
+    found: dict[str, Any] = {str(path.relative_to(out)): path.read_bytes() for path in paths}
     found["dataset.json"] = json.loads(found["dataset.json"])
-    del found["dataset.json"]["command"]
+    del found["dataset.json"]["command"], found["dataset.json"]["checksum"]
     return found
 
 
