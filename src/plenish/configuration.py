@@ -123,7 +123,8 @@ def overrides(options: Any, sections: Iterable[str], example: str) -> dict[str, 
         key, equals, value = word.partition("=")
         if not equals or key.split(".")[0] not in sections or "." not in key:
             raise InputError(
-                f"'{word}' is not section.name=value with a section among {', '.join(sections)}, "
+                f"'{word}' is not section.name=value with a section among {', '.join(sections)}, which this "
+                "recipe has, "
                 f"such as {example}."
             )
         found[key] = yaml.safe_load(value) if value.strip() else ""

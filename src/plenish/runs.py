@@ -102,7 +102,7 @@ class Run:
             )
         run = cls(path, files.verified(config, path / "config.json"))
         if kind is not None and run.kind != kind:
-            raise InputError(f"{path} is a {run.kind} Run where a {kind} Run is needed.")
+            raise InputError(f"{path} is a Run of the kind {run.kind}, and one of the kind {kind} is needed.")
         return run
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -173,6 +174,33 @@ def test_impossible_shapes_and_options_are_refused() -> None:
         with pytest.raises(InputError, match=said):
             labelled.sample(z, y, **wrong)
     assert labelled.sample(z, y, guidance=2.0, steps=1).shape == z.shape
+
+
+def test_what_has_not_the_flows_shape_is_refused_in_a_sentence() -> None:
+    flow = _flow()
+    z, y = _draw(flow, 3)
+    for images, labels in ((z[:, :1], y), (z[..., :-2], y), (z, y[:2]), (z[0], y)):
+        for call in (flow.sample, flow.invert):
+            with pytest.raises(InputError, match="must be N×"):
+                call(images, labels)
+
+
+def test_levels_that_cannot_be_built_are_told() -> None:
+    assert FlowConfig(size=32, levels=3).remark == ""
+    assert "5 are built" in FlowConfig(size=32, levels=9).remark
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+@pytest.mark.parametrize("options", [{"solver": "shortcut", "steps": 4}, {"solver": "euler", "steps": 3}])
+def test_exported_it_takes_few_steps_too(format: Format, options: dict[str, Any], tmp_path: Path) -> None:
+    if format == "onnx":
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime")
+    flow = _flow(shortcuts=True)
+    write_model(flow, tmp_path / "model", format, options=options)
+    difference = largest_difference(flow, tmp_path / "model", format, options)
+    assert difference is not None
+    assert difference <= TOLERANCE
 
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript", "safetensors"])

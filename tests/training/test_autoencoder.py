@@ -65,6 +65,20 @@ def test_a_damaged_newest_checkpoint_costs_time_and_nothing_else(stripes, tmp_pa
     assert _log(tmp_path / "whole") == _log(tmp_path / "hurt")
 
 
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused_and_left_alone(stripes, tmp_path: Path) -> None:
+    data = stripes()
+    run = _train(data, tmp_path / "run", 2)
+    saved = checkpoints.list_checkpoints(run.path / "checkpoints")
+    for path in saved:
+        (path / "optimiser.safetensors").unlink()
+    before = {path: path.stat().st_mtime_ns for path in (run.path / "checkpoints").rglob("*")}
+    with pytest.raises(InputError, match=r"checkpoint.*none is whole; restore one"):
+        _train(data, tmp_path / "run", 4)
+    assert {path: path.stat().st_mtime_ns for path in (run.path / "checkpoints").rglob("*")} == before
+    with pytest.raises(InputError, match="none is whole"):
+        checkpoints.find_checkpoint(run, "best")
+
+
 def test_the_best_weights_stay_and_training_stops_when_val_gets_no_better(
     stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

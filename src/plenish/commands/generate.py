@@ -45,7 +45,8 @@ def generate(
         space: what the latents are; w, for GANs, is N×w_dim, or N×num_ws×w_dim with a style for each layer.
         truncation: psi; below 1, the default, latents are drawn towards their mean: more typical, less varied
             images.
-        options: further options of the generator's family as name=value, such as noise=constant.
+        options: further options of the generator's family as name=value, such as noise=constant
+            of a StyleGAN2 or steps=10 of a flow.
         checkpoint: best, last, or a checkpoint's name.
         seed: seed of the latents.
         name: name of the Dataset.
@@ -80,7 +81,7 @@ def assignments(words: Sequence[str]) -> dict[str, Any]:
     """`name=value` words as name → value."""
     for word in words:
         if not word.partition("=")[1]:
-            raise InputError(f"'{word}' in --options is not name=value, such as noise=constant.")
+            raise InputError(f"'{word}' in --options is not name=value, such as steps=10.")
     return {word.partition("=")[0]: yaml.safe_load(word.partition("=")[2]) for word in words}
 
 
@@ -90,6 +91,8 @@ def _read_latents(latents: Path) -> NDArray[Any]:
         found = np.load(latents, allow_pickle=False)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it holds no array of numbers"
+        if not latents.exists():
+            raise InputError(f"--latents {latents} does not exist; give a .npy file of latents.") from None
         raise InputError(f"--latents {latents} cannot be read as a .npy file ({reason}).") from None
     if not isinstance(found, np.ndarray):
         raise InputError(f"--latents {latents} is an archive of several arrays; give a .npy file.")

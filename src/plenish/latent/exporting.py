@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.autograd import Function
 
@@ -175,7 +175,7 @@ def write_model(
     """Write a folded generator to a file, with these options of its `sample`."""
     if format == "safetensors":
         with files.reporting_disk(path):
-            save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+            path.write_bytes(save({k: value.contiguous() for k, value in network.state_dict().items()}))
     else:
         write_part(_whole(network, options), path, format, opset)
 
@@ -340,7 +340,7 @@ def _facts(loaded: Loaded, format: Format, opset: int) -> dict[str, Any]:
         "family": loaded.run.config["config"]["family"], "network": network.config.to_dict(),
         "inputs": inputs,
         "output": {"image": {"shape": ["batch", network.channels, side, side], "type": "float32",
-                             "range": "-1 black, 1 white; clip what lies beyond"}},
+                             "range": "-1 black, 1 white, within [-1, 1] or to be clipped to it"}},
         "moving_average": True, "provenance": loaded.provenance(),
         "licence": f"as the training data ({licence})",
         "intended_use": "training data for research and teaching; not for diagnosis",

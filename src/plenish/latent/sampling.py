@@ -220,7 +220,8 @@ def _asked_labels(
         return followed.y()[np.concatenate(order)[:n]]
     if labels.kind != "categorical":
         raise InputError(
-            f"For {labels.kind} labels say which to make: --like DATA follows those of a Dataset."
+            f"For {labels.kind} labels say which to make: --like DATA follows those of a Dataset"
+            + (", --label NAME makes images of one." if labels.kind == "multilabel" else ".")
         )
     return classes[np.arange(n) % labels.width]
 

@@ -93,6 +93,17 @@ class FlowConfig(SamplerConfig):
         halvings = (side & -side).bit_length() - 1
         return tuple(min(self.width << i, self.max_width) for i in range(min(self.levels, halvings + 1)))
 
+    @property
+    def remark(self) -> str:
+        """What a user should know of a choice that the size does not allow; nothing where all is as asked."""
+        if len(self.widths) == self.levels:
+            return ""
+        side = self.size // self.patch
+        return (
+            f"network.levels {self.levels} are more than {side} px inside can be halved to; "
+            f"{len(self.widths)} are built."
+        )
+
 
 class _Block(nn.Module):
     """Two 3×3 convolutions beside a shortcut; the condition scales and shifts what the second one reads."""
@@ -270,9 +281,10 @@ class Flow(Sampler):
             stride: for the mean velocity over a step of 2^-stride; None for the velocity at t itself.
         """
         times = x.new_ones(x.shape[:1]) * t
-        steps = None if stride is None else times.new_zeros(x.shape[0], STRIDES)
-        if steps is not None:
-            steps[:, stride] = 1
+        steps = None
+        if stride is not None:  # Nothing is written into, which the loop of an exported graph cannot hold.
+            numbers = torch.arange(STRIDES, device=x.device)
+            steps = (numbers == stride).to(x.dtype).expand(x.shape[0], STRIDES)
         v: Tensor = self(x, times, y, stride=steps).float()
         if guidance == 1 or y is None:
             return v
@@ -297,6 +309,7 @@ class Flow(Sampler):
             InputError: fewer than one step, an unknown solver, or shortcuts that were not taught.
         """
         self.check_labels(y)
+        self._check_shape("z", z, y)
         for name in options.keys() - self.sample_options.keys():
             raise TypeError(f"sample() got an unexpected option '{name}'")
         chosen = {**self.sample_options, **options}
@@ -351,7 +364,20 @@ class Flow(Sampler):
             raise InputError(f"The solver {SHORTCUT} follows no guidance; use heun or euler.")
         known = [2**stride for stride in range(STRIDES)]
         if steps not in known:
-            raise InputError(f"The solver {SHORTCUT} takes {', '.join(map(str, known))} steps, not {steps}.")
+            raise InputError(
+                f"The solver {SHORTCUT} takes {', '.join(map(str, known))} steps, not {steps}; give steps=4."
+            )
+
+    def _check_shape(self, name: str, x: Tensor, y: Tensor | None) -> None:
+        """Refuse what has not the shape of the flow's images, or not as many labels; InputError."""
+        if torch.compiler.is_exporting():
+            return
+        if x.shape[1:] != (self.channels, self.size, self.size) or (y is not None and len(y) != len(x)):
+            labels = "" if y is None else f", with {len(y)} labels"
+            raise InputError(
+                f"{name} must be N×{self.channels}×{self.size}×{self.size}, with N labels where there are "
+                f"any, not {'×'.join(map(str, x.shape))}{labels}."
+            )
 
     def invert(
         self, images: Tensor, y: Tensor | None = None, *, steps: int = 50, corrections: int = 2
@@ -369,8 +395,12 @@ class Flow(Sampler):
 
         Returns:
             z, N×C×H×W.
+
+        Raises:
+            InputError: images of another shape than the flow's.
         """
         self.check_labels(y)
+        self._check_shape("images", images, y)
 
         def velocity(x: Tensor, t: float | Tensor) -> Tensor:
             return self.velocity(x, t, y)

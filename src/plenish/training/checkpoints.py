@@ -7,6 +7,7 @@ checkpoints does not load torch.
 
 from __future__ import annotations
 
+import functools
 import math
 import shutil
 from collections.abc import Collection, Mapping
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from plenish import files
 from plenish.errors import InputError, first_line, unknown
 from plenish.progress import warn
+from plenish.wording import plural
 
 if TYPE_CHECKING:
     import torch
@@ -135,13 +137,23 @@ def newest_intact(folder: Path, before: float = math.inf) -> Path | None:
         folder: the Run's `checkpoints/`.
         before: only what was saved before this many kimg.
     """
+    damaged: list[str] = []
     for path in reversed(list_checkpoints(folder)):
         if float(path.name.removeprefix(_PREFIX)) >= before:
             continue
         if intact(path):
+            if damaged:
+                _warn_once(f"{folder}: {', '.join(damaged)} damaged and skipped; {path.name} is used.")
             return path
-        warn(f"{path} is damaged and was skipped.")
+        damaged.append(path.name)
+    if damaged:
+        _warn_once(f"{folder}: {', '.join(damaged)} damaged.")
     return None
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    warn(text)
 
 
 def find_checkpoint(run: Run, name: str) -> Path:
@@ -161,9 +173,9 @@ def find_checkpoint(run: Run, name: str) -> Path:
     if name in ("best", "last"):
         newest = newest_intact(folder)
         if newest is None:
-            raise InputError(
-                f"{run.path} has no checkpoint yet; train it with 'plenish train {run.kind}' first."
-            )
+            raise InputError(none_intact(run))
+        if name == "best" and best:
+            _warn_once(f"the best checkpoint {folder / best} is damaged or gone; {newest.name} is used.")
         return newest
     names = [path.name for path in list_checkpoints(folder)]
     if name not in names:
@@ -171,6 +183,17 @@ def find_checkpoint(run: Run, name: str) -> Path:
     if not intact(folder / name):
         raise InputError(f"{folder / name} is damaged; use another checkpoint.")
     return folder / name
+
+
+def none_intact(run: Run) -> str:
+    """A sentence for a Run without a checkpoint that can be used."""
+    count = len(list_checkpoints(run.path / "checkpoints"))
+    if count:
+        return (
+            f"{run.path} has {plural(count, 'checkpoint')}, and none is whole; restore one from a copy, or "
+            "train in another folder."
+        )
+    return f"{run.path} has no checkpoint; train it with 'plenish train {run.kind}'."
 
 
 def drop_behind(folder: Path, last: Path | None) -> None:

@@ -123,8 +123,10 @@ class FlowLearner(GeneratorLearner):
     def check(cls, task: GeneratorTask, changes: Mapping[str, Any]) -> None:
         """Refuse a batch that is larger than the data, or leaves the processes unequal slices."""
         batch = task.sections["training"].batch
-        check_amount(task.subset, batch, "training.batch" in changes)
+        check_amount(task.subset, batch, not {"training.batch", "adversarial.batch"}.isdisjoint(changes))
         check_divisible(batch, task.engine.world)
+        if "network.levels" in changes and task.network.remark:
+            warn(task.network.remark)
         first, n = 1000 * task.schedule.checkpoint_kimg, len(task.subset)
         if first > _EPOCHS_BEFORE_COPIES * n:
             warn(

@@ -182,6 +182,9 @@ class Trainer:
         assert self.run is not None
         run, status = self.run, self.run.status
         attempt, newest = int(status.get("attempt", 0)), _last_good(run)
+        saved = checkpoints.list_checkpoints(run.path / "checkpoints")
+        if newest is None and saved and not any(map(checkpoints.intact, saved)):
+            raise InputError(checkpoints.none_intact(run))
         if status.get("state") == "diverged":
             automatic = not retry and self.may_roll_back()
             if not retry and not automatic:
