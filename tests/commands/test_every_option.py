@@ -44,7 +44,8 @@ WORK = {
 GENERATOR: dict[str, Any] = {
     "recipe": "dcgan-small", "family": "vanilla", "split": "other", "lr": 1e-3, "kimg": 0.5, "batch": 4,
     "hours": 0.05, "width": 8, "conditional": False, "checkpoint_kimg": 0.3, "keep": 2,
-    "on_failure": "rollback", "domain": "histology", "options": ["adversarial.smoothing=0.2", "limits.window=3"],
+    "on_failure": "rollback", "domain": "histology",
+    "options": ["adversarial.smoothing=0.2", "limits.window=3"],
 }  # fmt: skip
 CLASSIFIER: dict[str, Any] = {
     "split": "other", "classifier": "resnet10t", "steps": 7, "learning_rate": 1e-4, "loss": "focal",
