@@ -1,5 +1,6 @@
 """What names, tables and cells of a source mean: the same whatever packs or writes them, and always told."""
 
+import io
 import json
 import tarfile
 import unicodedata
@@ -7,6 +8,8 @@ import zipfile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -502,3 +505,62 @@ def test_grey_images_stored_as_colours_have_one_channel(tmp_path):
     assert imported(tmp_path / "in", tmp_path)[0].channels == 1
     picture(tmp_path / "in/3.png")
     assert imported(tmp_path / "in", tmp_path)[0].channels == 3
+
+
+# Parquet files with the images inside
+
+
+def _hub(path, rows, names=None, group_size=2, image="image"):
+    """A Parquet file as `datasets` writes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    columns = {image: pa.array([row.pop("image") for row in rows], kind)}
+    columns |= {key: pa.array([row[key] for row in rows]) for key in rows[0]}
+    table = pa.table(columns)
+    if names:
+        features = {image: {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, path, row_group_size=group_size)
+    return path
+
+
+def _encoded(seed):
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8)).save(out, "PNG")
+    return {"bytes": out.getvalue(), "path": f"{seed}.png"}
+
+
+def test_parquet_files_of_the_hub_are_imported_with_names_parts_and_columns(tmp_path):
+    names = ["benign", "malignant"]
+    made = {
+        "data/train-00000-of-00002.parquet": [0, 1, 2], "data/train-00001-of-00002.parquet": [3, 4],
+        "data/validation-00000-of-00001.parquet": [5],
+    }  # fmt: skip
+    for name, seeds in made.items():
+        rows = [{"image": _encoded(s), "label": s % 2, "patient_id": f"P{s}", "age": 40 + s} for s in seeds]
+        _hub(tmp_path / "in" / name, rows, names)
+    data, table, about = imported(tmp_path / "in", tmp_path, group_column="patient_id")
+    assert data.labels.names == ("benign", "malignant")
+    assert table["label"].tolist() == [names[s % 2] for s in range(6)]
+    assert table["group"].tolist() == [f"P{s}" for s in range(6)]
+    assert table["age"].tolist() == list(range(40, 46))
+    assert data.split().part_of.tolist() == ["train"] * 5 + ["val"]
+    assert about["meaning"]["split"] == "names of the files"
+    folder = tree(tmp_path / "folder", *(f"{s}.png" for s in range(6)))
+    assert imported(folder, tmp_path)[0].manifest.pixels_hash == data.manifest.pixels_hash
+
+
+def test_one_parquet_file_and_rows_without_a_label_or_an_image(tmp_path, capfd):
+    rows = [{"image": _encoded(s), "label": label} for s, label in enumerate([0, 1, -1])]
+    path = _hub(tmp_path / "a.parquet", rows, ["x", "y"])
+    code, told = said(capfd, path, tmp_path / "out", "--size", "16")
+    assert code == 2
+    assert "1 row without a label" in told
+    assert imported(path, tmp_path, missing="skip")[1]["label"].tolist() == ["x", "y"]
+    rows = [{"image": {"bytes": None, "path": "x.png"}, "label": 0}, {"image": _encoded(0), "label": 1}]
+    data, table, _ = imported(_hub(tmp_path / "b.parquet", rows), tmp_path)
+    assert table["label"].tolist() == ["1"]
+    assert "holds only a path" in pd.read_csv(data.path / "rejected.csv")["reason"][0]
+    (tmp_path / "b.parquet").write_bytes((tmp_path / "b.parquet").read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"b\.parquet is damaged"):
+        imported(tmp_path / "b.parquet", tmp_path)

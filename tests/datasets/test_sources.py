@@ -160,7 +160,10 @@ def test_nothing_to_import_is_refused(tmp_path):
     (tmp_path / "x.docx").write_text("x")
     refused(tmp_path / "x.docx", r"x\.docx.*\.npz")
     refused(tmp_path, r"1 other file.*\.docx")
-    for name in ("labels.csv", "rows.jsonl", "T.PARQUET"):
+    (tmp_path / "T.PARQUET").write_text("no parquet")
+    refused(tmp_path / "T.PARQUET", r"T\.PARQUET is damaged")
+    (tmp_path / "T.PARQUET").unlink()
+    for name in ("labels.csv", "rows.jsonl"):
         (tmp_path / name).write_text("file,label\n1.png,a\n")
         refused(tmp_path / name, rf"plenish import FOLDER OUT --labels .*{name}'")
         (tmp_path / name).unlink()

@@ -1,13 +1,17 @@
-"""Zip and tar archives: what files they hold, under relative POSIX paths, and the bytes of each.
+"""Zip and tar archives, and Parquet files with images: what files they hold, and the bytes of each.
 
-Members named with backslashes or a leading `./` have the paths that unpacking would give them.
+Files have relative POSIX paths. Members named with backslashes or a leading `./` have the paths that
+unpacking would give them.
 """
 
 from __future__ import annotations
 
+import bisect
 import bz2
 import contextlib
 import gzip
+import itertools
+import json
 import lzma
 import posixpath
 import shutil
@@ -18,9 +22,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from plenish.datasets.images import check_length
 from plenish.datasets.rejections import Unreadable
-from plenish.errors import InputError
+from plenish.errors import InputError, first_line
 
 _ZIP, _TAR = (".zip", ".cbz"), (".tar", ".cbt")
 _PACKED: dict[str, Any] = {
@@ -29,6 +36,8 @@ _PACKED: dict[str, Any] = {
 }  # fmt: skip
 SUFFIXES = (*_ZIP, *_TAR, *_PACKED)
 """Of archives' names."""
+PARQUET = ".parquet-files"
+"""End of the name of an index of Parquet files with images."""
 _PIECE = 16 * 2**20
 _ERRORS = (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
            tarfile.TarError)  # fmt: skip
@@ -99,6 +108,43 @@ class _Zip(Archive):
             return file.read(self.files[path])
 
 
+class _Parquet(Archive):
+    """Encoded images in a column of Parquet files, listed in an index file: `name/3` is the fourth row."""
+
+    kind = "Parquet files"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        about = json.loads(path.read_text(encoding="utf-8"))
+        self._paths, self._column = about["files"], about["column"]
+        self._opened: tuple[str, Any, list[int]] = ("", None, [])
+        self._group: tuple[str, int, Any] = ("", -1, None)
+
+    def read(self, path: str) -> bytes:
+        try:
+            content = self._read(path)
+        except (*_ERRORS, KeyError, pa.ArrowException) as error:
+            raise Unreadable("cannot-unpack", reason=first_line(error)) from None
+        check_length(len(content))
+        return content
+
+    def _read(self, path: str) -> bytes:
+        name, _, row = path.rpartition("/")
+        if self._opened[0] != name:
+            file = self.enter_context(pq.ParquetFile(self._paths[name]))
+            sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            self._opened = name, file, [0, *itertools.accumulate(sizes)]
+        _, file, starts = self._opened
+        number = bisect.bisect_right(starts, int(row)) - 1
+        if self._group[:2] != (name, number):
+            self._group = name, number, file.read_row_group(number, columns=[self._column]).column(0)
+        value = self._group[2][int(row) - starts[number]].as_py()
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if content is None:
+            raise Unreadable("no-bytes")
+        return bytes(content)
+
+
 class _Tar(Archive):
     """Links in it are passed over."""
 
@@ -131,12 +177,24 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
+def is_image_column(kind: pa.DataType) -> bool:
+    """Whether a Parquet column of this type holds encoded images, as the Hugging Face hub keeps them."""
+    if not pa.types.is_struct(kind):
+        return False
+    inner = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
+    return "bytes" in inner and (
+        pa.types.is_binary(inner["bytes"]) or pa.types.is_large_binary(inner["bytes"])
+    )
+
+
 def open_archive(path: Path) -> Archive:
-    """Open a zip archive or an uncompressed tar archive.
+    """Open a zip archive, an uncompressed tar archive, or the index of Parquet files with images.
 
     Raises:
         InputError: it is damaged, encrypted, or has members with paths outside it.
     """
+    if path.name.endswith(PARQUET):
+        return _Parquet(path)
     return _Tar(path) if path.name.lower().endswith(_TAR) else _Zip(path)
 
 

@@ -37,6 +37,7 @@ class Rejection(Message):
         "float-pixels": "its pixels are floats without a stated range; save it with 8 or 16 bits",
         "integer-pixels": "its pixels are 32-bit integers without a stated range; save it with 8 or 16 bits",
         "value-range": "its pixels range from {low} to {high}; save it with 8 or 16 bits",
+        "no-bytes": "the table holds only a path for it, not the image",
         "no-member": "the archive has no such member",
         "cannot-unpack": "cannot be unpacked: {reason}",
         "crash": "decoding it crashed a worker process (exit status {exit_status})",

@@ -10,7 +10,17 @@ from pathlib import Path
 
 from plenish.datasets.archives import SUFFIXES as ARCHIVES
 from plenish.datasets.images import SUFFIXES
-from plenish.datasets.sources import beside, columns, idx, npz, sidecar, stylegan, table, tree
+from plenish.datasets.sources import (
+    beside,
+    columns,
+    hugging_face,
+    idx,
+    npz,
+    sidecar,
+    stylegan,
+    table,
+    tree,
+)
 from plenish.datasets.sources.container import open_container
 from plenish.datasets.sources.labels import renamed
 from plenish.datasets.sources.listing import Listing, SourceOptions
@@ -59,6 +69,9 @@ def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
         if found is not None:
             return found
     container = open_container(source, scratch)
+    bare = container is None or not container.pictures
+    if bare and (inside := hugging_face.find(source, scratch, options)) is not None:
+        return inside
     if container is None:
         raise _unknown(source)
     if not options.labels and (restored := sidecar.find(source, container)) is not None:

@@ -1,0 +1,119 @@
+"""Parquet files with the images inside, as the Hugging Face hub keeps data sets.
+
+A column of objects with `bytes` and `path` holds the encoded images, and the other columns are those of a
+table. Names of classes come from the schema's metadata; files or folders called train, validation and test
+are parts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from plenish import files
+from plenish.datasets.archives import PARQUET, is_image_column
+from plenish.datasets.sources.columns import Row
+from plenish.datasets.sources.container import Container
+from plenish.datasets.sources.listing import ALIASES, Listing, SourceOptions, natural
+from plenish.datasets.sources.table import list_rows
+from plenish.errors import InputError
+from plenish.wording import plural
+
+
+def find(source: Path, scratch: Path, options: SourceOptions) -> Listing | None:
+    """The Listing of Parquet files with images, or None where a source is something else.
+
+    Args:
+        source: such a file, or a folder that holds no pictures but such files.
+        scratch: a folder that lasts as long as the images are read.
+        options: what columns mean.
+
+    Raises:
+        InputError: a file is damaged, or the files differ in their columns.
+    """
+    found = [source] if source.is_file() else sorted(source.rglob("*.parquet"), key=lambda p: natural(str(p)))
+    if not found or any(path.suffix.lower() != ".parquet" for path in found):
+        return None
+    schemas = [_schema(path) for path in found]
+    columns = [[field.name for field in schema if is_image_column(field.type)] for schema in schemas]
+    if not any(columns):
+        return None
+    if any(schema.names != schemas[0].names for schema in schemas):
+        wrong = next(p for p, schema in zip(found, schemas) if schema.names != schemas[0].names)
+        raise InputError(f"{wrong} has other columns than {found[0]}; import them one by one.")
+    base = source.parent if source.is_file() else source
+    names = [path.relative_to(base).with_suffix("").as_posix() for path in found]
+    about = {"column": columns[0][0], "files": dict(zip(names, map(str, found)))}
+    index = scratch / f"source{PARQUET}"
+    index.write_text(json.dumps(about), encoding="utf-8")
+    rows, refs = _rows(found, names, schemas[0])
+    container = Container(source, str(index), "Parquet files with images", refs, [], [])
+    out = list_rows(container, rows, refs, "", options, source.name)
+    out.root = str(index)
+    _take_parts(out, names)
+    if len(columns[0]) > 1:
+        out.doubts.append(
+            f"{plural(len(columns[0]), 'column')} hold images; those of '{columns[0][0]}' were taken."
+        )
+    return out
+
+
+def _schema(path: Path) -> pa.Schema:
+    with files.reading(path):
+        return pq.read_schema(path)
+
+
+def _rows(found: Sequence[Path], names: Sequence[str], schema: pa.Schema) -> tuple[list[Row], list[str]]:
+    """What the other columns say of each image, and what it is called."""
+    kept = [field.name for field in schema if not _is_binary(field.type)]
+    classes = _classes(schema)
+    rows: list[Row] = []
+    refs: list[str] = []
+    for path, name in zip(found, names):
+        with files.reading(path):
+            count = pq.read_metadata(path).num_rows
+            table = pq.read_table(path, columns=kept).to_pylist() if kept else [{}] * count
+        rows += [{key: _named(value, classes.get(key)) for key, value in row.items()} for row in table]
+        refs += [f"{name}/{number}" for number in range(count)]
+    return rows, refs
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return is_image_column(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _classes(schema: pa.Schema) -> dict[str, list[str]]:
+    """Names of classes by column, from the metadata that `datasets` writes."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {
+            name: feature["names"]
+            for name, feature in features.items()
+            if isinstance(feature, Mapping) and isinstance(feature.get("names"), list)
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def _named(value: Any, names: Sequence[str] | None) -> Any:
+    if names and isinstance(value, int) and 0 <= value < len(names):
+        return names[value]
+    return None if names and value == -1 else value  # The hub's number for no label.
+
+
+def _take_parts(out: Listing, names: Sequence[str]) -> None:
+    """Take parts from files or folders called train, validation and test, where nothing else says them."""
+    words = {name: _part(name) for name in names}
+    if out.parts is None and all(words.values()) and len(set(words.values())) > 1:
+        out.parts = [words[ref.rpartition("/")[0]] for ref in out.refs]
+        out.meaning["split"] = "names of the files"
+
+
+def _part(name: str) -> str:
+    pieces = [piece.lower().split("-")[0] for piece in name.split("/")]
+    return next((ALIASES[piece] for piece in pieces if piece in ALIASES), "")
