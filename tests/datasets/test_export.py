@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
 from plenish.commands.datasets import import_dataset, make_phantom
@@ -21,7 +22,7 @@ from plenish.datasets.split import split_dataset
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 
-ROUND = ("folder", "stylegan-zip", "npz")
+ROUND = ("folder", "stylegan-zip", "npz", "huggingface")
 NAMES = ("a/b", "a_b", ".hidden", "Thümör ♥", "train", "..", "x" * 300, "CON")
 KINDS = {
     "categorical": LabelSchema("categorical", NAMES),
@@ -335,3 +336,35 @@ def test_a_damaged_table_of_an_export_is_refused(stripes, tmp_path):
     with pytest.raises(InputError, match=r"metadata\.parquet is damaged"):
         import_dataset(tmp_path / "out", tmp_path / "again")
     assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_hubs_layout_says_every_type(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr("plenish.datasets.export_hub._PER_FILE", 9)
+    data = make(tmp_path / "data", kind)
+    export_dataset(data.path, tmp_path / "out", "huggingface")
+    names = sorted(path.name for path in (tmp_path / "out/data").iterdir())
+    train = [name for name in names if name.startswith("train")]
+    assert train == [f"train-{i:05d}-of-{len(train):05d}.parquet" for i in range(len(train))]
+    assert len(train) > 1
+    table = pq.read_table(tmp_path / "out/data" / train[0])
+    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    assert list(features) == table.column_names
+    assert features["image"] == {"_type": "Image"}
+    first = table.slice(0, 1).to_pylist()[0]
+    row = data.table.set_index("id").loc[first["id"]]
+    with Image.open(io.BytesIO(first["image"]["bytes"])) as image:
+        position = int(np.flatnonzero(data.table["id"] == first["id"])[0])
+        np.testing.assert_array_equal(np.asarray(image), data.pixels.read(np.array([position]))[0])
+    if kind == "categorical":
+        assert features["label"] == {"names": list(data.labels.names), "_type": "ClassLabel"}
+        assert data.labels.names[first["label"]] == row["label"]
+    elif kind == "none":
+        assert "label" not in features
+    else:
+        assert features["label"]["_type"] == "Sequence"
+        assert list(first["label"]) == list(row["label"])
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    head = yaml.safe_load(card.split("---")[1])
+    assert [entry["split"] for entry in head["configs"][0]["data_files"]] == ["train", "validation", "test"]
+    assert head["license_name"] == "CC0"

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from plenish import files
+from plenish.datasets import export_hub
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.images import encode_png
 from plenish.datasets.schema import PARTS
@@ -27,7 +28,7 @@ from plenish.datasets.tables import read_parquet
 from plenish.errors import InputError, unknown
 from plenish.progress import progress, say
 
-Format = Literal["folder", "stylegan-zip", "npz", "webdataset"]
+Format = Literal["folder", "stylegan-zip", "npz", "webdataset", "huggingface"]
 _BATCH = 256
 _PER_TAR = 10_000
 _NAME_BYTES = 100
@@ -60,7 +61,7 @@ class Exported:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Job:
+class Job:
     """The rows to write, in the Dataset's own order, with their parts and their rows of samples.parquet."""
 
     dataset: Dataset
@@ -99,8 +100,8 @@ def export_dataset(
     Args:
         data: the Dataset.
         out: the folder to make; must not exist.
-        format: folder (PNG files by part and class), stylegan-zip (dataset.zip), npz (dataset.npz) or
-            webdataset (tar shards).
+        format: folder (PNG files by part and class), stylegan-zip (dataset.zip), npz (dataset.npz),
+            webdataset (tar shards) or huggingface (Parquet files with the images inside, and a card).
         part: only these images of the split.
         split: the split's name; without such a split all images are written as one.
 
@@ -118,7 +119,10 @@ def export_dataset(
     config: dict[str, Any] = {"command": "export", "as": format, "part": part, "split": split}
     config |= {"data": job.dataset.provenance()}
     with files.atomic_dir(out, config) as folder, progress("export", len(job.rows)) as bar:
-        write = {"folder": _folder, "stylegan-zip": _stylegan, "npz": _npz, "webdataset": _webdataset}[format]
+        write = {
+            "folder": _folder, "stylegan-zip": _stylegan, "npz": _npz, "webdataset": _webdataset,
+            "huggingface": export_hub.write,
+        }[format]  # fmt: skip
         names = [""] * len(job.rows)
         for i, name in write(job, folder):
             names[i] = name
@@ -128,7 +132,7 @@ def export_dataset(
     return Exported(out, format, len(job.rows), counts)
 
 
-def _job(dataset: Dataset, part: str, split: str) -> _Job:
+def _job(dataset: Dataset, part: str, split: str) -> Job:
     rows = np.arange(len(dataset), dtype=np.int64)
     parts: list[str] | None = None
     if part != "all":
@@ -139,13 +143,13 @@ def _job(dataset: Dataset, part: str, split: str) -> _Job:
         if "test" in parts:
             dataset.part("test", split, purpose="export")  # Its reading is counted.
     table = read_parquet(dataset.path / "samples.parquet").take(pa.array(rows))
-    return _Job(dataset, rows, parts, table.replace_schema_metadata(None))
+    return Job(dataset, rows, parts, table.replace_schema_metadata(None))
 
 
 # Formats: each writes the images and yields each one's position and name.
 
 
-def _folder(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
+def _folder(job: Job, folder: Path) -> Iterator[tuple[int, str]]:
     """`<part>/<class>/<id>.png`."""
     classes = job.dataset.labels.names
     of_class = dict(zip(classes, _file_names(classes)))
@@ -161,7 +165,7 @@ def _folder(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
         yield i, name
 
 
-def _stylegan(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
+def _stylegan(job: Job, folder: Path) -> Iterator[tuple[int, str]]:
     """`dataset.zip` with `00000/img00000000.png` and `dataset.json`, as StyleGAN's dataset_tool writes it."""
     size = job.dataset.size
     if size & (size - 1):
@@ -177,7 +181,7 @@ def _stylegan(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
         archive.writestr(zipfile.ZipInfo("dataset.json", _EPOCH), json.dumps({"labels": labels}))
 
 
-def _npz(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
+def _npz(job: Job, folder: Path) -> Iterator[tuple[int, str]]:
     """`dataset.npz`: images and labels, or x_train, y_train and so on for each part."""
     shape = job.dataset.pixels.shape if job.dataset.channels > 1 else job.dataset.pixels.shape[:2]
     numbers = _numbers(job)
@@ -201,7 +205,7 @@ def _npy(archive: zipfile.ZipFile, key: str, array: NDArray[Any]) -> None:
         np.lib.format.write_array(file, array, allow_pickle=False)
 
 
-def _webdataset(job: _Job, folder: Path) -> Iterator[tuple[int, str]]:
+def _webdataset(job: Job, folder: Path) -> Iterator[tuple[int, str]]:
     """`<part>-000000.tar`, in each `<number>.png`, `.cls` (class number) and `.json` (the row)."""
     numbers = _numbers(job) if job.dataset.labels.kind == "categorical" else None
     for part, positions in job.pieces().items():
@@ -226,7 +230,7 @@ def _tar(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
-def _numbers(job: _Job) -> NDArray[Any] | None:
+def _numbers(job: Job) -> NDArray[Any] | None:
     """Class numbers N, or vectors N×K of tags and values, or None without labels."""
     kind, y = job.dataset.labels.kind, job.dataset.y(job.rows)
     if kind == "categorical":
@@ -253,7 +257,7 @@ def _file_names(texts: Iterable[str]) -> list[str]:
 # The sidecar
 
 
-def _sidecar(job: _Job, folder: Path, names: Sequence[str], format: str, *, whole: bool) -> None:
+def _sidecar(job: Job, folder: Path, names: Sequence[str], format: str, *, whole: bool) -> None:
     """Write `metadata.parquet`: names, columns, splits (of whole Datasets) and arrays of the rows."""
     dataset = job.dataset
     table = job.table.add_column(0, "file_name", pa.array(names, pa.string()))

@@ -65,17 +65,18 @@ def recognise(source: Path, options: SourceOptions, scratch: Path) -> Listing:
 
 def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
     if source.is_file():
-        found = _arrays(source, options)
+        found = _arrays(source, options, scratch)
         if found is not None:
             return found
     container = open_container(source, scratch)
+    ours = None if container is None or options.labels else sidecar.find(source, container, scratch)
+    if ours is not None:
+        return ours
     bare = container is None or not container.pictures
     if bare and (inside := hugging_face.find(source, scratch, options)) is not None:
         return inside
     if container is None:
         raise _unknown(source)
-    if not options.labels and (restored := sidecar.find(source, container)) is not None:
-        return restored
     if options.labels or table.convention(container):
         found = table.listing(container, options)
     elif (labelled := stylegan.find(container)) is not None:
@@ -88,7 +89,7 @@ def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
     return found
 
 
-def _arrays(source: Path, options: SourceOptions) -> Listing | None:
+def _arrays(source: Path, options: SourceOptions, scratch: Path) -> Listing | None:
     name = source.name.lower()
     for suffixes, listing in ((".npz", npz.listing), (_IDX, idx.listing)):
         if name.endswith(suffixes):
@@ -96,7 +97,7 @@ def _arrays(source: Path, options: SourceOptions) -> Listing | None:
                 raise InputError(
                     f"--labels goes with a folder or archive of images, and {source} is a file; leave it out."
                 )
-            return sidecar.find(source, None) or _of_arrays(listing(source))
+            return sidecar.find(source, None, scratch) or _of_arrays(listing(source))
     return None
 
 

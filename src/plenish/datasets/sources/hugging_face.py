@@ -48,9 +48,7 @@ def find(source: Path, scratch: Path, options: SourceOptions) -> Listing | None:
         raise InputError(f"{wrong} has other columns than {found[0]}; import them one by one.")
     base = source.parent if source.is_file() else source
     names = [path.relative_to(base).with_suffix("").as_posix() for path in found]
-    about = {"column": columns[0][0], "files": dict(zip(names, map(str, found)))}
-    index = scratch / f"source{PARQUET}"
-    index.write_text(json.dumps(about), encoding="utf-8")
+    index = write_index(dict(zip(names, found)), columns[0][0], scratch)
     rows, refs = _rows(found, names, schemas[0])
     container = Container(source, str(index), "Parquet files with images", refs, [], [])
     out = list_rows(container, rows, refs, "", options, source.name)
@@ -61,6 +59,14 @@ def find(source: Path, scratch: Path, options: SourceOptions) -> Listing | None:
             f"{plural(len(columns[0]), 'column')} hold images; those of '{columns[0][0]}' were taken."
         )
     return out
+
+
+def write_index(found: Mapping[str, Path], column: str, scratch: Path) -> Path:
+    """The file from which the images of Parquet files are read (see `archives`), by their names."""
+    index = scratch / f"source{PARQUET}"
+    about = {"column": column, "files": {name: str(path.resolve()) for name, path in found.items()}}
+    index.write_text(json.dumps(about), encoding="utf-8")
+    return index
 
 
 def _schema(path: Path) -> pa.Schema:

@@ -21,6 +21,7 @@ from plenish import files
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.sources import npz
 from plenish.datasets.sources.container import Container, open_container
+from plenish.datasets.sources.hugging_face import write_index
 from plenish.datasets.sources.listing import Listing, shown
 from plenish.datasets.sources.pieces import interleaved
 from plenish.errors import InputError
@@ -33,12 +34,13 @@ ARCHIVES = {"stylegan-zip": "dataset.zip", "npz": "dataset.npz"}
 """The file that holds the images in formats that have one."""
 
 
-def find(source: Path, container: Container | None) -> Listing | None:
+def find(source: Path, container: Container | None, scratch: Path) -> Listing | None:
     """The Listing of an exported folder or archive of one, or of the file of images in an exported folder.
 
     Args:
         source: the folder or file.
         container: its files, where it is a folder or an archive.
+        scratch: a folder that lasts as long as the images are read.
 
     Returns:
         None where there is no table of ours.
@@ -69,14 +71,16 @@ def find(source: Path, container: Container | None) -> Listing | None:
         raise InputError(
             f"{source} holds WebDataset shards, which Plenish writes but does not read; export as a folder."
         )
-    if held and container is not None and container.kind != "folder" and NAME in container.others:
-        raise InputError(f"{source} holds an export with an archive inside ({held}); unpack it first.")
-    return _restore(source, container, where, table, about)
+    inside = held or (about["format"] == "huggingface" and "data")
+    if inside and container is not None and container.kind != "folder" and NAME in container.others:
+        raise InputError(f"{source} holds an export with files of images inside ({inside}); unpack it first.")
+    return _restore(source, container, where, table, about, scratch)
 
 
 def _restore(
-    source: Path, container: Container | None, where: str, table: pa.Table, about: dict[str, Any]
-) -> Listing:
+    source: Path, container: Container | None, where: str, table: pa.Table, about: dict[str, Any],
+    scratch: Path,
+) -> Listing:  # fmt: skip
     names = table.column("file_name").to_pylist()
     if any(name.startswith("/") or ".." in name.split("/") for name in names):
         raise InputError(f"{where} names files outside {source}; do not trust it.")
@@ -85,9 +89,13 @@ def _restore(
     if about["format"] == "npz":
         pieces = npz.pieces(folder / ARCHIVES["npz"])
         out = Listing(kind, names, blocks=interleaved(pieces, names, Path(where)))
+    elif about["format"] == "huggingface":
+        held = {name.rpartition("/")[0] for name in names}
+        index = write_index({name: folder / f"{name}.parquet" for name in held}, "image", scratch)
+        out = Listing(kind, names, root=str(index))
     else:
         if container is None or about["format"] in ARCHIVES:
-            container = open_container(folder / ARCHIVES[about["format"]], folder)
+            container = open_container(folder / ARCHIVES[about["format"]], scratch)
         assert container is not None
         out = Listing(kind, names, root=container.root)
         _doubt_others(out, container)
