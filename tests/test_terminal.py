@@ -80,12 +80,19 @@ def test_closed_streams_are_no_error(tmp_path):
 
 def test_an_encoding_without_a_character_shows_its_escape(hostile):
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    for words in (["--help"], ["import", str(hostile / "in"), str(hostile / "é漢"), "--size", "16"]):
+    made = str(hostile / "é漢")
+    for words in (["--help"], ["import", str(hostile / "in"), made, "--size", "16", "--json"]):
         done = subprocess.run([*PLENISH, *words], capture_output=True, env=environment, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.isascii()
         assert done.stderr.isascii()
-    assert rb"\xe9\u6f22" in done.stdout
+    assert json.loads(done.stdout)["dataset"] == made
+    assert (
+        rb"\xe9\u6f22"
+        in subprocess.run(
+            [*PLENISH, "split", str(hostile / "é漢!")], capture_output=True, env=environment, check=False
+        ).stderr
+    )
 
 
 def test_an_internal_error_needs_no_temporary_folder(monkeypatch, capfd):

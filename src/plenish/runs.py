@@ -102,7 +102,7 @@ class Run:
             )
         run = cls(path, files.verified(config, path / "config.json"))
         if kind is not None and run.kind != kind:
-            raise InputError(f"{path} is a Run of the kind {run.kind}, and one of the kind {kind} is needed.")
+            raise InputError(f"{path} is {_a(run.kind)} Run where {_a(kind)} Run is needed.")
         return run
 
     @classmethod
@@ -294,6 +294,10 @@ def warn_of_other_machine(run: Run, engine: Mapping[str, Any]) -> None:
     if changed:
         what = " and ".join(f"{k} (was {before[k]}, is {engine[k]})" for k in changed)  # type: ignore[index]
         warn(f"the Run goes on with another {what}; its weights will differ in the last bits.")
+
+
+def _a(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
 def _energy(joules: float | None) -> str:

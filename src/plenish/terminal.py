@@ -23,8 +23,10 @@ def clean(text: str) -> str:
 
 
 def json_text(content: Any) -> str:
-    """Indented JSON, in which control characters stand as JSON's own escapes."""
+    """Indented JSON, in which JSON's own escapes stand for control characters and what the output lacks."""
     text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
+    if _encodable(text, sys.stdout) != text:
+        text = json.dumps(content, indent=2, default=str)
     return _COMMANDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from plenish import cli
+from plenish import cli, files
 from plenish.commands.generate import generate
 from plenish.commands.train_generator import train_gan
 from plenish.datasets.dataset import Dataset
@@ -89,9 +88,9 @@ def test_refusals_leave_nothing(trained: tuple[Path, Run], tmp_path: Path, optio
 
 def test_a_run_trained_on_other_rows_is_refused(trained: tuple[Path, Run], tmp_path: Path) -> None:
     path = trained[1].path / "config.json"
-    config = json.loads(path.read_text())
+    config = files.read_record(path)
     config["data"]["part"] = "test"
-    path.write_text(json.dumps(config))
+    files.write_record(path, config)
     with pytest.raises(InputError, match="test rows"):
         generate(trained[1].path, tmp_path / "made", 5)
 
