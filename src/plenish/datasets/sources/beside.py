@@ -27,7 +27,9 @@ def find(container: Container, options: SourceOptions) -> Listing | None:
     Raises:
         InputError: one of them is damaged, or a label is missing.
     """
-    others = set(container.others)
+    others = _candidates(container)
+    if not others:
+        return None
     pairs = [(name, list(_beside(name, others))) for name in container.pictures]
     if not pairs or not all(files for _, files in pairs):
         return None
@@ -43,7 +45,9 @@ def find(container: Container, options: SourceOptions) -> Listing | None:
 
 def told(container: Container, used: Collection[str]) -> str:
     """A doubt about files beside some images only; nothing where there are none but those used."""
-    others = set(container.others) - set(used)
+    others = _candidates(container) - set(used)
+    if not others:
+        return ""
     found = [name for name in container.pictures if any(_beside(name, others))]
     if not found or len(found) == len(container.pictures):
         return ""
@@ -52,6 +56,10 @@ def told(container: Container, used: Collection[str]) -> str:
         f"Files beside {plural(len(found), 'image')} ({shown(found, 1)}) were not used, because others, such "
         f"as {lacking}, have none."
     )
+
+
+def _candidates(container: Container) -> set[str]:
+    return {name for name in container.others if name.endswith(_SUFFIXES)}
 
 
 def _beside(name: str, others: set[str]) -> Iterator[str]:
