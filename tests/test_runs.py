@@ -120,6 +120,18 @@ def test_list_show_remove(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
+def test_a_damaged_run_is_listed_as_such_and_hides_no_other(tmp_path: Path) -> None:
+    Run.create(tmp_path / "a", "generator", CONFIG)
+    hurt = Run.create(tmp_path / "b", "generator", CONFIG)
+    Run.create(tmp_path / "c", "generator", CONFIG)
+    for content in ("{", "[]", "[" * 100_000, (hurt.path / "config.json").read_text().replace("7", "8")):
+        (hurt.path / "config.json").write_text(content)
+        rows = {Path(row["run"]).name: row["state"] for row in list_runs(tmp_path).rows}
+        assert rows["a"] == rows["c"] == "new"
+        assert rows["b"].startswith("unreadable: ")
+        assert prune_runs(tmp_path, yes=True)["skipped"]
+
+
 def test_prune_keeps_newest_and_best(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "r", "generator", CONFIG)
     for i in range(5):
@@ -129,13 +141,25 @@ def test_prune_keeps_newest_and_best(tmp_path: Path) -> None:
         write_record(folder / "manifest.json", {"g.safetensors": sha256_file(folder / "g.safetensors")})
     (folder / "g.safetensors").write_bytes(b"damaged")  # the newest does not count
     run.update_status(best={"checkpoint": "kimg-00001.000"})
-    pruned = prune_runs(tmp_path)
+    preview = prune_runs(tmp_path)
+    assert [path.rpartition("/")[2] for path in preview["would_remove"]] == [
+        "kimg-00000.000",
+        "kimg-00002.000",
+    ]
+    assert len(list((run.path / "checkpoints").iterdir())) == 5
+    (tmp_path / "made").mkdir()
+    run.note_use("kimg-00002.000", tmp_path / "made")
+    run.note_use("kimg-00000.000", tmp_path / "gone")
+    with (run.path / "uses.jsonl").open("a") as file:
+        file.write("[1]\nhalf a li")
+    pruned = prune_runs(tmp_path, yes=True)
     assert sorted(p.name for p in (run.path / "checkpoints").iterdir()) == [
         "kimg-00001.000",
+        "kimg-00002.000",
         "kimg-00003.000",
         "kimg-00004.000",
     ]
-    assert pruned["freed_bytes"] > 200
+    assert pruned["freed_bytes"] == preview["would_free_bytes"] / 2
     with pytest.raises(InputError, match=r"--keep .*1.* 0"):
         prune_runs(tmp_path, keep=0)
 

@@ -29,6 +29,7 @@ LAYOUT = 3
 """Version of the folder's layout; raised with every change that another version of Plenish cannot read."""
 FIRST_PROCESS_SECONDS = 600.0
 """Longest wait of the other processes of a job for the Run that the first one makes."""
+_USES = "uses.jsonl"
 _FROZEN = {"kind", "created", "seed", "data", "parents", "config", "versions"}
 _PROGRESS = (
     "kimg", "epoch", "step", "best", "attempt", "seconds", "message", "classes", "errors", "results",
@@ -245,6 +246,25 @@ class Run:
                 values = json.loads(line)
                 if isinstance(values, dict):
                     yield line, values
+
+    def note_use(self, checkpoint: str, dataset: Path) -> None:
+        """Remember that a Dataset was made from a checkpoint, which is then not pruned while it is there."""
+        line = json.dumps({"checkpoint": checkpoint, "dataset": str(dataset.resolve())}, ensure_ascii=False)
+        # Appended, since a training may write the status meanwhile; a Run that is read only stays as it is.
+        with contextlib.suppress(OSError), (self.path / _USES).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def used_checkpoints(self) -> set[str]:
+        """Names of the checkpoints that Datasets which are still there were made from."""
+        path = self.path / _USES
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        used: set[str] = set()
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+                use = json.loads(line)
+                if Path(use["dataset"]).exists():
+                    used.add(str(use["checkpoint"]))
+        return used
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

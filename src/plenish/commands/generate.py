@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from plenish import files
 from plenish.configuration import check_bounds
 from plenish.errors import InputError
 from plenish.invocation import command
@@ -67,7 +69,7 @@ def generate(
                 f"--truncation must be from 0 (the mean image) to 1 (unchanged), not {truncation}."
             )
         chosen["truncation"] = truncation
-    given = None if latents is None else _read_latents(latents)
+    given = None if latents is None else _read_latents(latents, space)
     Run.open(run, "generator")
     from plenish.latent.sampling import load_generator, make_dataset  # After what needs no torch.
 
@@ -85,8 +87,19 @@ def assignments(words: Sequence[str]) -> dict[str, Any]:
     return {word.partition("=")[0]: yaml.safe_load(word.partition("=")[2]) for word in words}
 
 
-def _read_latents(latents: Path) -> NDArray[Any]:
-    """The array of a .npy file; nothing is unpickled."""
+def _read_latents(latents: Path, space: str) -> NDArray[Any]:
+    """The array of a .npy file; nothing is unpickled.
+
+    Raises:
+        InputError: it is none, or the record beside it, as a Dataset's arrays have, says another space.
+    """
+    known = None
+    with contextlib.suppress(InputError):  # There is none, or it is another program's.
+        known = files.read_record(latents.with_suffix(".json")).get("space")
+    if known in ("z", "w") and known != space:
+        raise InputError(
+            f"--latents {latents} holds {known}, as the record beside it says; give --space {known}."
+        )
     try:
         found = np.load(latents, allow_pickle=False)
     except (OSError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import shutil
 from pathlib import Path
@@ -40,14 +39,22 @@ def list_runs(folder: Path = Path()) -> Listing:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder that holds your Runs.")
-    rows = []
-    for config in sorted(folder.rglob("config.json")):
-        with contextlib.suppress(InputError, KeyError):
-            found = Run.open(config.parent).summary()
-            rows.append(
-                {key: found.get(key) for key in ("run", "kind", "state", "recipe", "data", "kimg", "bytes")}
-            )
-    return Listing(rows, folder)
+    return Listing([_row(path) for path in _runs_in(folder)], folder)
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    """Folders that are Runs, sound or not, in a folder and below it; links are not followed."""
+    configs = sorted(folder.rglob("config.json"))
+    return [config.parent for config in configs if (config.parent / "status.json").is_file()]
+
+
+def _row(path: Path) -> dict[str, Any]:
+    """What the list says of a Run; of a damaged one, that and why."""
+    try:
+        found = Run.open(path).summary()
+    except (InputError, KeyError, TypeError, AttributeError, ValueError) as error:
+        return {"run": str(path), "state": f"unreadable: {error}"}
+    return {key: found.get(key) for key in ("run", "kind", "state", "recipe", "data", "kimg", "bytes")}
 
 
 @command("runs show")
@@ -78,23 +85,39 @@ def remove_run(run: Path, *, yes: bool = False) -> dict[str, Any]:
 
 
 @command("runs prune")
-def prune_runs(folder: Path, *, keep: int = 1) -> dict[str, Any]:
-    """Remove old checkpoints of all Runs in a folder; the newest and the best of each stay.
+def prune_runs(folder: Path, *, keep: int = 1, yes: bool = False) -> dict[str, Any]:
+    """Remove old checkpoints of all Runs in a folder.
+
+    The newest and the best of each Run stay, and those that a synthetic Dataset which is still there was
+    made from.
 
     Args:
         folder: a Run, or a folder of Runs.
         keep: how many of the newest checkpoints to keep beside the best.
+        yes: confirms the removal; without it nothing is removed, and what would be is listed.
     """
     check_bounds("--keep", keep, {"least": 1})  # A Run without a checkpoint could not be used.
-    from plenish.training.checkpoints import prune_checkpoints
+    from plenish.training.checkpoints import prune_checkpoints, superfluous
 
-    removed: list[str] = []
+    listed: list[str] = []
+    skipped: list[str] = []
     freed = 0
-    for row in list_runs(folder).rows:
-        run = Run.open(row["run"])
-        best = run.status.get("best", {}).get("checkpoint")
-        with run.lock():
-            before = run.summary()["bytes"]
-            removed += map(str, prune_checkpoints(run.path / "checkpoints", keep, {str(best)}))
-            freed += before - run.summary()["bytes"]
-    return {"removed": removed, "freed_bytes": freed}
+    for path in _runs_in(folder):
+        try:
+            run = Run.open(path)
+            best = (run.status.get("best") or {}).get("checkpoint")
+        except InputError as error:
+            skipped.append(str(error))
+            continue
+        protected = {str(best), *run.used_checkpoints()}
+        place = run.path / "checkpoints"
+        found = superfluous(place, keep, protected)
+        freed += sum(file.stat().st_size for one in found for file in one.rglob("*") if file.is_file())
+        listed += map(str, found)
+        if yes:
+            with run.lock():
+                prune_checkpoints(place, keep, protected)
+    more = {"skipped": skipped} if skipped else {}
+    if yes:
+        return {"removed": listed, "freed_bytes": freed, **more}
+    return {"would_remove": listed, "would_free_bytes": freed, "to_do_it": "--yes", **more}

@@ -147,6 +147,7 @@ def make_dataset(
             writer.arrays[space] = kept, {"space": space, "seed": seed, **model}
         if labels.width:
             writer.arrays["y"] = y, {"space": "labels", "names": list(labels.names), **model}
+    loaded.run.note_use(loaded.checkpoint.name, Path(out))
     return writer.dataset
 
 

@@ -240,11 +240,16 @@ def restore_checkpoint(
     return load_state(checkpoint)
 
 
-def prune_checkpoints(folder: Path, keep: int, protect: Collection[str] = ()) -> list[Path]:
-    """Remove all but the newest `keep` intact checkpoints and the protected; returns what was removed."""
+def superfluous(folder: Path, keep: int, protect: Collection[str] = ()) -> list[Path]:
+    """The checkpoints older than the newest `keep` intact ones, without the protected."""
     kept = [path for path in reversed(list_checkpoints(folder)) if intact(path)][:keep]
     oldest = kept[-1].name if kept else ""
-    removed = [path for path in list_checkpoints(folder) if path.name < oldest and path.name not in protect]
+    return [path for path in list_checkpoints(folder) if path.name < oldest and path.name not in protect]
+
+
+def prune_checkpoints(folder: Path, keep: int, protect: Collection[str] = ()) -> list[Path]:
+    """Remove all but the newest `keep` intact checkpoints and the protected; returns what was removed."""
+    removed = superfluous(folder, keep, protect)
     for path in removed:
         shutil.rmtree(path)
     for leftover in folder.glob(f"{_PREFIX}*.partial"):
