@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from plenish import cli
+from plenish.datasets.dataset import Dataset
+from plenish.errors import InputError
 
 
 def _pictures(folder: Path, classes: int = 2, n: int = 60, parts: tuple[str, ...] = ("",)) -> Path:
@@ -79,6 +81,33 @@ def test_data_that_cannot_do_are_refused(
     said = capsys.readouterr().err
     assert "Traceback" not in said
     assert sentence in said
+
+
+def test_a_table_that_may_name_patients_is_used_or_asked_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = _pictures(tmp_path / "pictures", n=12)
+    names = sorted(path.relative_to(data).as_posix() for path in data.rglob("*.png"))
+    rows = [f"{name},{name.split('/')[0]},P{i // 4}" for i, name in enumerate(names)]
+    (data / "patients.csv").write_text("file,label,patient_id\n" + "\n".join(rows) + "\n")
+    assert _demo(data, tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert "--group-column COLUMN" in said
+    assert not (tmp_path / "out").exists()
+
+    def stop(*_: object, **__: object) -> None:
+        raise InputError("far enough")
+
+    monkeypatch.setattr("plenish.commands.demo.split_dataset", stop)
+    words = ["--labels", str(data / "patients.csv"), "--group-column", "patient_id"]
+    assert _demo(data, tmp_path / "used", *words) == 2
+    assert "far enough" in capsys.readouterr().err
+    groups = Dataset.open(tmp_path / "used" / "real").table["group"]
+    assert groups.nunique() == len(names) // 4
+    assert _demo(data, tmp_path / "folders", "--folders", "class") == 2
+    assert "far enough" in capsys.readouterr().err
+    assert cli.run(["demo", str(tmp_path / "x"), "--folders", "class"]) == 2
+    assert "give that too" in capsys.readouterr().err
 
 
 def test_another_demo_in_the_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from plenish.commands.score import score
 from plenish.commands.study import run_study
 from plenish.commands.train_generator import train_generator
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.sources.columns import SUFFIXES as TABLES
+from plenish.datasets.sources.listing import AS_FOUND, SourceOptions
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.metrics.words import describe_copies
@@ -51,6 +55,7 @@ class Demo:
 def demo(
     out: Path = Path("plenish-demo"), *, data: Path | None = None, size: int = 32, patients: int = 40,
     tiles: int = 24, recipe: str = "flow-small", kimg: float = 60.0, seeds: int = 3, seed: int = 0,
+    reading: SourceOptions = AS_FOUND,
 ) -> Demo:  # fmt: skip
     """Run the whole chain: data, split, generator, synthetic images, scores, study, report.
 
@@ -59,7 +64,7 @@ def demo(
 
     Args:
         out: folder for everything the demo makes.
-        data: your own images, one folder a class, instead of the phantom.
+        data: your own images, one folder a class or with --labels, instead of the phantom.
         size: image size in pixels.
         patients: patients of the phantom.
         tiles: tiles of each patient.
@@ -68,9 +73,13 @@ def demo(
             generator.
         seeds: trainings of each classifier in the study.
         seed: seed of everything.
+        reading: what folders, tables and cells of --data mean, as for 'plenish import'.
     """
+    if data is None and reading != AS_FOUND:
+        raise InputError("--labels and the like say what --data means; give that too.")
     asked = {"data": str(data.resolve()) if data else None, "size": size, "recipe": recipe, "seed": seed,
-             "kimg": kimg, "phantom": None if data else [patients, tiles]}  # fmt: skip
+             "kimg": kimg, "phantom": None if data else [patients, tiles],
+             "reading": json.loads(json.dumps(dataclasses.asdict(reading), default=str))}  # fmt: skip
     _same_as_before(out, asked)
     real, run, synthetic, page = out / "real", out / "generator", out / "synthetic", out / "report.html"
     seconds: dict[str, float] = {}
@@ -92,7 +101,7 @@ def demo(
         else:
             # The folder is called 'real' in every demo, which would tell a reader of the report nothing.
             name = data.stem if data.is_file() else data.resolve().name
-            step("import", real, import_dataset, data, real, size=size, name=name)
+            step("import", real, _import, data, real, size, name, reading)
     except InputError:  # Leave nothing behind of a demo whose data were refused.
         (out / "demo.json").unlink(missing_ok=True)
         with contextlib.suppress(OSError):
@@ -112,6 +121,23 @@ def demo(
     write_report(page, **parts, split=split)
     copies = files.read_json(out / "score" / "score.json")["copies"]
     return Demo(out, result.verdict, describe_copies(copies), seconds)
+
+
+def _import(data: Path, real: Path, size: int, name: str, reading: SourceOptions) -> None:
+    """Import, and stop at a table that is not used: it may say who the patients are.
+
+    Raises:
+        InputError: as for an import, or there is such a table.
+    """
+    found = import_dataset(data, real, size=size, name=name, reading=reading).dataset
+    tables = set(found.manifest.extra["import"]["unused"]) & set(TABLES)
+    if tables and reading.labels is None and not reading.folders:
+        shutil.rmtree(real)
+        raise InputError(
+            f"{data} holds a table ({', '.join(sorted(tables))}) that was not used and may name patients; "
+            "give it with '--labels FILE --group-column COLUMN', or say that the folders tell all with "
+            "'--folders class'."
+        )
 
 
 def _whole_split(dataset: Dataset) -> str:
