@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from plenish import __version__, cli, files, settings
+from plenish.examples import EXAMPLES
 from plenish.invocation import command
+from plenish.options import read_options
+from plenish.recipes import AUTO, load_recipe
 from plenish.runs import Run
 from plenish.wording import Sentences
 
@@ -235,3 +239,20 @@ def test_an_interrupted_run_says_whether_it_has_begun(begun: bool, sentence: str
         files.write_record(run.path / "checkpoints" / "kimg-00000.100" / "manifest.json", {})
     with pytest.raises(KeyboardInterrupt, match=sentence), run.lock():
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_help_begins_with_examples_that_can_be_typed(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([*verb.split(), "--help"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "examples:"
+    assert len(EXAMPLES[verb]) == 2
+    for line, example in zip(shown[1:], EXAMPLES[verb], strict=False):
+        assert line.strip() == example
+        words = shlex.split(example)[1 + len(verb.split()) :]
+        assert shlex.split(example)[1 : 1 + len(verb.split())] == verb.split()
+        words = [*words[1:], f"--recipe={words[0]}"] if verb == "recipe run" else words
+        values, _ = read_options(f"plenish {verb}", cli.load_command(verb), words)
+        recipe = values.get("recipe")
+        if isinstance(recipe, str) and recipe != AUTO and verb != "train queue":
+            load_recipe(recipe)

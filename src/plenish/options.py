@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from plenish import files, settings
 from plenish.configuration import check_bounds
 from plenish.errors import InputError, first_line, nearest, unknown
+from plenish.examples import EXAMPLES
 from plenish.invocation import REQUIRED, Command, Parameter, fields_of
 from plenish.terminal import write
 
@@ -50,7 +51,8 @@ def read_options(
         for parameter in command.bare:
             several = {"nargs": "+"} if parameter.is_list else {}
             parser.add_argument(parameter.name, help=_about(parameter), **several)  # type: ignore[arg-type]
-        write(parser.format_help().rstrip())
+        examples = "".join(f"  {line}\n" for line in EXAMPLES.get(prog.partition(" ")[2], ()))
+        write(f"examples:\n{examples}\n{parser.format_help().rstrip()}")
         raise SystemExit(0)
     for option in {token.partition("=")[0] for token in tokens} if "options" in known else ():
         if section := _SECTION_OPTION.fullmatch(option):

@@ -1,0 +1,104 @@
+"""How each verb is typed: what its help begins with. Every line is checked by a test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+EXAMPLES: Mapping[str, Sequence[str]] = {
+    "demo": ("plenish demo", "plenish demo my-result --data my-images"),
+    "doctor": ("plenish doctor", "plenish doctor --benchmark"),
+    "import": (
+        "plenish import my-images tiles --size 64",
+        "plenish import photos lesions --labels meta.csv --label-column dx --group-column lesion_id",
+    ),
+    "export": ("plenish export tiles tiles-folder", "plenish export more more-hub --as huggingface"),
+    "split": ("plenish split tiles", "plenish split tiles --folds 5 --name cv"),
+    "profile": ("plenish profile tiles tiles-profile", "plenish profile tiles cv-profile --split cv"),
+    "phantom": ("plenish phantom tissue", "plenish phantom small --size 32 --patients 20 --tiles 10"),
+    "slides phantom": ("plenish slides phantom slides", "plenish slides phantom few --slides 4 --normal 2"),
+    "slides inspect": ("plenish slides inspect slide.svs", "plenish slides inspect slides/*.tiff --json"),
+    "slides tile": (
+        "plenish slides tile slides tiles --annotations slides --size 224 --mpp 0.5",
+        "plenish slides tile slides tiles --metadata clinic.csv --label-column grade --group-column case",
+    ),
+    "slides overlay": (
+        "plenish slides overlay slide.svs look.png --annotations slides --mpp 0.5",
+        "plenish slides overlay slide.svs look.png --data tiles",
+    ),
+    "slides heatmap": (
+        "plenish slides heatmap slide.svs map.png --run cae",
+        "plenish slides heatmap slide.svs map.png --run tumour-or-not --stride 112",
+    ),
+    "slides normalise": (
+        "plenish slides normalise tiles even", "plenish slides normalise tiles even --method macenko",
+    ),
+    "slides select": (
+        "plenish slides select slides --annotations slides",
+        "plenish slides select slides --annotations slides --label tumour --top 20 --out best.csv",
+    ),
+    "train generator": (
+        "plenish train generator tiles gan --recipe auto --hours 1",
+        "plenish train generator tiles flow --recipe flow-small --kimg 200",
+    ),
+    "train gan": (
+        "plenish train gan tiles gan --recipe dcgan --kimg 400",
+        "plenish train gan tiles gan --recipe small-stylegan2 --dry-run",
+    ),
+    "train autoencoder": (
+        "plenish train autoencoder tiles cae --filters 8 16 32 --latent-features 512",
+        "plenish train autoencoder tiles normal --only normal",
+    ),
+    "train queue": (
+        "plenish train queue tcga-autoencoders tiles variants",
+        "plenish train queue variants.yaml tiles variants",
+    ),
+    "train classifier": (
+        "plenish train classifier tiles tumour-or-not", "plenish train classifier tiles tuned --loss focal",
+    ),
+    "encode": ("plenish encode cae tiles", "plenish encode cae tiles --name cae"),
+    "latents": (
+        "plenish latents tiles map --array cae",
+        "plenish latents tiles map --array cae --colour group --umap",
+    ),
+    "nearest": (
+        "plenish nearest tiles near --array cae --query 0000012",
+        "plenish nearest tiles near --array cae --query 0000012 0000015 -n 10",
+    ),
+    "recipe list": ("plenish recipe list", "plenish recipe list --json"),
+    "recipe run": (
+        "plenish recipe run histology-cdcgan tiles gan",
+        "plenish recipe run flow-small tiles flow --kimg 200",
+    ),
+    "recipe show": ("plenish recipe show dcgan", "plenish recipe show flow-64 --json"),
+    "generate": (
+        "plenish generate gan more --like tiles", "plenish generate gan tumours -n 500 --label tumour",
+    ),
+    "export-model": (
+        "plenish export-model gan gan-onnx", "plenish export-model flow few-steps --options steps=10",
+    ),
+    "score": (
+        "plenish score tiles more scores",
+        "plenish score tiles more fid --features inception --weights inception.pth",
+    ),
+    "study": (
+        "plenish study tiles help --synthetic more",
+        "plenish study tiles weighted --synthetic more --loss weighted --seeds 5",
+    ),
+    "study autoencoders": (
+        "plenish study autoencoders tiles two --classes normal tumour",
+        "plenish study autoencoders tiles two --classes normal tumour --epochs 20",
+    ),
+    "report": (
+        "plenish report report.html --score scores --study help",
+        "plenish report all.html --data tiles --run gan --synthetic more --score scores --study help",
+    ),
+    "runs list": ("plenish runs list", "plenish runs list experiments --json"),
+    "runs show": ("plenish runs show gan", "plenish runs show gan --json"),
+    "runs rm": ("plenish runs rm old", "plenish runs rm old --yes"),
+    "runs prune": ("plenish runs prune experiments", "plenish runs prune experiments --keep 2 --yes"),
+    "bench": ("plenish bench", "plenish bench --recipe small-stylegan2 --rounds 5"),
+    "bench gan": ("plenish bench gan --recipe dcgan", "plenish bench gan --all --out speed.json"),
+    "bench flow": ("plenish bench flow", "plenish bench flow --recipe flow-64 --size 64"),
+    "bench autoencoder": ("plenish bench autoencoder", "plenish bench autoencoder --size 96 --channels 1"),
+}  # fmt: skip
+"""Two lines for each verb, the usual one first."""
