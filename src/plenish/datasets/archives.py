@@ -1,4 +1,4 @@
-"""Zip and tar archives, and Parquet files with images: what files they hold, and the bytes of each.
+"""Zip and tar archives: what files they hold, and the bytes of each.
 
 Files have relative POSIX paths. Members named with backslashes or a leading `./` have the paths that
 unpacking would give them.
@@ -6,12 +6,9 @@ unpacking would give them.
 
 from __future__ import annotations
 
-import bisect
 import bz2
 import contextlib
 import gzip
-import itertools
-import json
 import lzma
 import posixpath
 import shutil
@@ -22,12 +19,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from plenish.datasets.images import check_length
 from plenish.datasets.rejections import Unreadable
-from plenish.errors import InputError, first_line
+from plenish.errors import InputError
 
 _ZIP, _TAR = (".zip", ".cbz"), (".tar", ".cbt")
 _PACKED: dict[str, Any] = {
@@ -39,8 +33,11 @@ SUFFIXES = (*_ZIP, *_TAR, *_PACKED)
 PARQUET = ".parquet-files"
 """End of the name of an index of Parquet files with images."""
 _PIECE = 16 * 2**20
-_ERRORS = (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
-           tarfile.TarError)  # fmt: skip
+ERRORS: tuple[type[Exception], ...] = (
+    OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
+    tarfile.TarError,
+)  # fmt: skip
+"""What the libraries raise over damaged files."""
 
 
 class Archive(contextlib.ExitStack, ABC):
@@ -70,7 +67,7 @@ class Archive(contextlib.ExitStack, ABC):
         check_length(self.files[path])
         try:
             content = self._read(path)
-        except _ERRORS as error:
+        except ERRORS as error:
             raise Unreadable("cannot-unpack", reason=str(error) or type(error).__name__) from None
         if len(content) < self.files[path]:
             raise Unreadable("cannot-unpack", reason="the archive ends before the file does")
@@ -88,7 +85,7 @@ class _Zip(Archive):
         super().__init__()
         try:
             self._file = self.enter_context(zipfile.ZipFile(path))
-        except _ERRORS as error:
+        except ERRORS as error:
             raise _damaged(path, error) from None
         infos = self._file.infolist()
         if any(info.flag_bits & 1 for info in infos):
@@ -108,43 +105,6 @@ class _Zip(Archive):
             return file.read(self.files[path])
 
 
-class _Parquet(Archive):
-    """Encoded images in a column of Parquet files, listed in an index file: `name/3` is the fourth row."""
-
-    kind = "Parquet files"
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        about = json.loads(path.read_text(encoding="utf-8"))
-        self._paths, self._column = about["files"], about["column"]
-        self._opened: tuple[str, Any, list[int]] = ("", None, [])
-        self._group: tuple[str, int, Any] = ("", -1, None)
-
-    def read(self, path: str) -> bytes:
-        try:
-            content = self._read(path)
-        except (*_ERRORS, KeyError, pa.ArrowException) as error:
-            raise Unreadable("cannot-unpack", reason=first_line(error)) from None
-        check_length(len(content))
-        return content
-
-    def _read(self, path: str) -> bytes:
-        name, _, row = path.rpartition("/")
-        if self._opened[0] != name:
-            file = self.enter_context(pq.ParquetFile(self._paths[name]))
-            sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-            self._opened = name, file, [0, *itertools.accumulate(sizes)]
-        _, file, starts = self._opened
-        number = bisect.bisect_right(starts, int(row)) - 1
-        if self._group[:2] != (name, number):
-            self._group = name, number, file.read_row_group(number, columns=[self._column]).column(0)
-        value = self._group[2][int(row) - starts[number]].as_py()
-        content = value.get("bytes") if isinstance(value, dict) else value
-        if content is None:
-            raise Unreadable("no-bytes")
-        return bytes(content)
-
-
 class _Tar(Archive):
     """Links in it are passed over."""
 
@@ -156,7 +116,7 @@ class _Tar(Archive):
             self._file = self.enter_context(path.open("rb"))
             with tarfile.open(fileobj=self._file, mode="r:") as archive:
                 infos = archive.getmembers()
-        except _ERRORS as error:
+        except ERRORS as error:
             raise _damaged(path, error) from None
         self._infos = {}
         for info in infos:
@@ -177,16 +137,6 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def is_image_column(kind: pa.DataType) -> bool:
-    """Whether a Parquet column of this type holds encoded images, as the Hugging Face hub keeps them."""
-    if not pa.types.is_struct(kind):
-        return False
-    inner = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
-    return "bytes" in inner and (
-        pa.types.is_binary(inner["bytes"]) or pa.types.is_large_binary(inner["bytes"])
-    )
-
-
 def open_archive(path: Path) -> Archive:
     """Open a zip archive, an uncompressed tar archive, or the index of Parquet files with images.
 
@@ -194,7 +144,10 @@ def open_archive(path: Path) -> Archive:
         InputError: it is damaged, encrypted, or has members with paths outside it.
     """
     if path.name.endswith(PARQUET):
-        return _Parquet(path)
+        # Late, since every worker of an import would load pyarrow else.
+        from plenish.datasets.parquet_images import ParquetImages
+
+        return ParquetImages(path)
     return _Tar(path) if path.name.lower().endswith(_TAR) else _Zip(path)
 
 
@@ -221,7 +174,7 @@ def unpacked(path: Path, folder: Path) -> Path:
                         "larger disk."
                     )
                 file.write(piece)
-    except _ERRORS as error:
+    except ERRORS as error:
         raise _damaged(path, error) from None
     return out
 

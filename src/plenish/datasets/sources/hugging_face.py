@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from plenish import files
-from plenish.datasets.archives import PARQUET, is_image_column
+from plenish.datasets.archives import PARQUET
+from plenish.datasets.parquet_images import is_image_column
 from plenish.datasets.sources.columns import Row
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.listing import ALIASES, Listing, SourceOptions, natural

@@ -1,0 +1,65 @@
+"""Encoded images in a column of Parquet files, as the Hugging Face hub keeps them, read like an archive."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from plenish.datasets.archives import ERRORS, Archive
+from plenish.datasets.images import check_length
+from plenish.datasets.rejections import Unreadable
+from plenish.errors import first_line
+
+
+def is_image_column(kind: pa.DataType) -> bool:
+    """Whether a Parquet column of this type holds encoded images, as the Hugging Face hub keeps them."""
+    if not pa.types.is_struct(kind):
+        return False
+    inner = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
+    return "bytes" in inner and (
+        pa.types.is_binary(inner["bytes"]) or pa.types.is_large_binary(inner["bytes"])
+    )
+
+
+class ParquetImages(Archive):
+    """Encoded images in a column of Parquet files, listed in an index file: `name/3` is the fourth row."""
+
+    kind = "Parquet files"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        about = json.loads(path.read_text(encoding="utf-8"))
+        self._paths, self._column = about["files"], about["column"]
+        self._opened: tuple[str, Any, list[int]] = ("", None, [])
+        self._group: tuple[str, int, Any] = ("", -1, None)
+
+    def read(self, path: str) -> bytes:
+        """An image's bytes; Unreadable as `Archive.read`."""
+        try:
+            content = self._read(path)
+        except (*ERRORS, KeyError, pa.ArrowException) as error:
+            raise Unreadable("cannot-unpack", reason=first_line(error)) from None
+        check_length(len(content))
+        return content
+
+    def _read(self, path: str) -> bytes:
+        name, _, row = path.rpartition("/")
+        if self._opened[0] != name:
+            file = self.enter_context(pq.ParquetFile(self._paths[name]))
+            sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            self._opened = name, file, [0, *itertools.accumulate(sizes)]
+        _, file, starts = self._opened
+        number = bisect.bisect_right(starts, int(row)) - 1
+        if self._group[:2] != (name, number):
+            self._group = name, number, file.read_row_group(number, columns=[self._column]).column(0)
+        value = self._group[2][int(row) - starts[number]].as_py()
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if content is None:
+            raise Unreadable("no-bytes")
+        return bytes(content)
