@@ -368,3 +368,23 @@ def test_the_hubs_layout_says_every_type(tmp_path, kind, monkeypatch):
     head = yaml.safe_load(card.split("---")[1])
     assert [entry["split"] for entry in head["configs"][0]["data_files"]] == ["train", "validation", "test"]
     assert head["license_name"] == "CC0"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_croissant_metadata_are_valid_and_lead_to_every_row(tmp_path, kind):
+    mlcroissant = pytest.importorskip("mlcroissant")
+    data = make(tmp_path / "data", kind)
+    export_dataset(data.path, tmp_path / "out", "folder")
+    described = mlcroissant.Dataset(jsonld=tmp_path / "out" / "croissant.json")
+    assert not described.metadata.ctx.issues.errors
+    rows = list(described.records(record_set="images"))
+    assert len(rows) == len(data)
+    table = pq.read_table(tmp_path / "out/metadata.parquet")
+    assert [row["images/id"].decode() for row in rows] == table["id"].to_pylist()
+    if kind == "categorical":
+        assert [row["images/label"].decode() for row in rows] == table["label"].to_pylist()
+    content = json.loads((tmp_path / "out/croissant.json").read_text(encoding="utf-8"))
+    assert content["conformsTo"][0].endswith("croissant/1.1")
+    assert content["license"] == "CC0"
+    assert content["prov:wasDerivedFrom"][0]["prov:label"] == "run r1"
+    assert "not for diagnosis" in content["rai:dataLimitations"]

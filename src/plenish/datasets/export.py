@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from plenish import files
-from plenish.datasets import export_hub
+from plenish.datasets import croissant, export_hub
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.images import encode_png
 from plenish.datasets.schema import PARTS
@@ -280,6 +280,7 @@ def _sidecar(job: Job, folder: Path, names: Sequence[str], format: str, *, whole
         table = table.append_column(f"array.{name}", column)
     metadata = {sidecar.KEY: json.dumps(about, ensure_ascii=False, default=str).encode()}
     pq.write_table(table.replace_schema_metadata(metadata), folder / sidecar.NAME)
+    croissant.write(dataset, folder, sidecar.NAME)
 
 
 def _array_column(dataset: Dataset, name: str, rows: NDArray[np.int64]) -> tuple[pa.Array, dict[str, Any]]:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from plenish import files
+from plenish.datasets import croissant
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.datasets.schema import LabelSchema, Manifest
 from plenish.datasets.writer import DatasetWriter
@@ -148,6 +149,7 @@ def make_dataset(
         if labels.width:
             writer.arrays["y"] = y, {"space": "labels", "names": list(labels.names), **model}
     loaded.run.note_use(loaded.checkpoint.name, Path(out))
+    croissant.write(writer.dataset, Path(out), "samples.parquet")
     return writer.dataset
 
 
