@@ -78,7 +78,7 @@ RUN_VERBS = [
     ["runs", "show", "{}"], ["runs", "list", "."], ["generate", "{}", "out", "-n", "2"],
     ["report", "out.html", "--run", "{}"],
 ]  # fmt: skip
-MADE_VERBS = [["profile", "{}", "out"], ["export", "{}", "out"], ["encode", "run", "{}"]]
+MADE_VERBS = [["profile", "{}", "out"], ["export", "{}", "out"], ["latents", "{}", "out", "--array", "z"]]
 
 
 def _try(

@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from plenish import settings
 from plenish.configuration import check_bounds, option_name
+from plenish.errors import InputError
 
 Result = TypeVar("Result")
 REQUIRED = inspect.Parameter.empty
@@ -170,6 +171,8 @@ class Command(Generic[Result]):
         bounds = _SEED if parameter.name == "seed" else parameter.bounds
         check_bounds(self.option(parameter.name), value, bounds)
         kinds = (parameter.hint, *get_args(parameter.hint))
+        if value == "" and Path in kinds:
+            raise InputError(f"{parameter.name} is empty; give a path, such as '.' for this folder.")
         return Path(value) if isinstance(value, str) and Path in kinds and str not in kinds else value
 
     def _words(self, values: Mapping[str, Any]) -> Iterator[str]:

@@ -212,6 +212,8 @@ def convert(hint: Any, value: Any) -> Any:
         if text.lower() not in ("true", "false"):
             raise ValueError("true or false")
         return text.lower() == "true"
+    if hint is Path and not text:  # A variable of the shell that is not set; "." would be meant else.
+        raise ValueError("a path")
     try:
         return hint(_YAML_NUMBERS.get(text, text) if hint is float else text)
     except ValueError:

@@ -346,7 +346,7 @@ def test_table_with_a_split_column_and_folder_classes(tmp_path):
     path = table(tmp_path / "m.csv", "file,fold,split\na/1.png,1,training\nb/1.png,2,Valid\n")
     found = listed(tmp_path, labels=path, split_column="split")
     assert (found.labels, found.parts, found.columns) == (["a", "b"], ["train", "val"], {"fold": [1, 2]})
-    refused(tmp_path, "'fold' .*'1'", labels=path, split_column="fold")
+    refused(tmp_path, "'fold' has 1, 2", labels=path, split_column="fold")
 
 
 # Arrays

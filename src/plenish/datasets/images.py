@@ -15,8 +15,9 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,8 @@ RESIZER = "Pillow Lanczos, reducing_gap 3"
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
 _ORIENTATION = 0x0112
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_SAMPLE_FORMAT, _SIGNED, _FLOAT = 339, 2, 3
+_DEPTH = "plenish depth"
 _GREY = frozenset(("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I"))
 _SIXTEEN_BITS = frozenset(("I;16", "I;16B", "I;16L", "I;16N"))
 _GAP = 3
@@ -215,6 +218,8 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         raise _unidentified(data) from None
     finally:
         Image.MAX_IMAGE_PIXELS = before
+    if image.format == "PNG" and len(data) > 24:
+        image.info[_DEPTH] = data[24]
     width, height = image.size
     if width * height > max_pixels:
         raise Unreadable("too-many-pixels", width=width, height=height, limit=max_pixels)
@@ -227,8 +232,12 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 def _unidentified(data: bytes) -> Unreadable:
     if not data.strip(b"\0"):
         return Unreadable("zeros")
-    if (bands := _bands(data)) not in (0, 1, 3):
+    directory = _tiff_directory(data)
+    if (bands := int(directory.get(TiffImagePlugin.SAMPLESPERPIXEL, 0))) not in (0, 1, 3):
         return Unreadable("bands", count=bands)
+    formats = directory.get(_SAMPLE_FORMAT, ())
+    if bands and (kinds := {*(formats if isinstance(formats, tuple) else (formats,))} & {_SIGNED, _FLOAT}):
+        return Unreadable("signed" if _SIGNED in kinds else "float-pixels")
     known = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
     for magic, name in known.items():
         if data.startswith(magic):
@@ -236,16 +245,16 @@ def _unidentified(data: bytes) -> Unreadable:
     return Unreadable("unknown-format")
 
 
-def _bands(data: bytes) -> int:
-    """How many channels a TIFF says it has; 0 for what is none."""
+def _tiff_directory(data: bytes) -> Mapping[int, Any]:
+    """What a TIFF says of itself; nothing for what is none."""
     try:
         directory = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
         file = io.BytesIO(data)
         file.seek(directory.next)
         directory.load(file)
-        return int(directory.get(TiffImagePlugin.SAMPLESPERPIXEL, 0))
+        return dict(directory)
     except Exception:  # As above.
-        return 0
+        return {}
 
 
 def _one_line(error: Exception) -> str:
@@ -265,9 +274,14 @@ def _plain(image: Image.Image, shape: Shape) -> tuple[Image.Image, int]:
     """The image upright, opaque, 8-bit and grey or RGB, with the peak value if it had 16 bits."""
     wanted = "L" if shape.channels == 1 else "RGB"
     image.load()  # First: a PNG may store its rotation after its pixels.
-    if image.mode == wanted and not image.info and image.format in (None, "PNG"):
+    if image.mode == wanted and image.info.keys() <= {_DEPTH} and image.format in (None, "PNG"):
+        if _has_sixteen_bit_colours(image):
+            return _of_sixteen_bit_colours(image, shape)
         return image, 0
+    _refuse_signed(image)
     peak = 0
+    if image.mode == "RGB" and _has_sixteen_bit_colours(image):
+        image, peak = _of_sixteen_bit_colours(image, shape)
     if image.mode in _SIXTEEN_BITS or image.mode == "I":
         image, peak = _from_sixteen_bits(image, shape.window)
     elif image.mode == "F":
@@ -277,6 +291,28 @@ def _plain(image: Image.Image, shape: Shape) -> tuple[Image.Image, int]:
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         image = _over_white(image)
     return (image if image.mode == wanted else image.convert(wanted)), peak
+
+
+def _refuse_signed(image: Image.Image) -> None:
+    """Refuse TIFFs of signed numbers, whose sign Pillow takes for the highest bit."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode != "I":
+        formats = image.tag_v2.get(_SAMPLE_FORMAT, (1,))
+        if _SIGNED in (formats if isinstance(formats, tuple) else (formats,)):
+            raise Unreadable("signed")
+
+
+def _of_sixteen_bit_colours(image: Image.Image, shape: Shape) -> tuple[Image.Image, int]:
+    """The image and its peak, of 65535; Pillow has taken the upper eight bits."""
+    if shape.window != FULL_WINDOW:
+        raise Unreadable("sixteen-bit-colours")
+    return image, 257 * int(np.asarray(image).max())
+
+
+def _has_sixteen_bit_colours(image: Image.Image) -> bool:
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, ())
+        return bool(bits) and max(bits) == 16
+    return image.format == "PNG" and image.info.get(_DEPTH) == 16
 
 
 def _from_sixteen_bits(image: Image.Image, window: Window) -> tuple[Image.Image, int]:

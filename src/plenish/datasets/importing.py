@@ -107,6 +107,10 @@ def import_dataset(
             that is kept.
     """
     files.refuse_existing(out)
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise InputError(
+            f"{out} lies inside {source}, which the next import would read too; choose another place."
+        )
     if max_pixels < 1:
         raise InputError(f"--max-pixels must be at least 1, not {max_pixels}.")
     if workers is not None and workers < 1:
@@ -120,6 +124,10 @@ def import_dataset(
         chosen = size if size is not None else listing.size or _DEFAULT_SIZE
         if not 1 <= chosen <= _LARGEST_SIZE:
             raise InputError(f"--size must be from 1 to {_LARGEST_SIZE} pixels, not {chosen}.")
+        if listing.blocks is not None and (bits is not None or window):
+            raise InputError(
+                f"--bits and --window are for image files, and {source} holds arrays; scale them to uint8."
+            )
         depth = channels or listing.channels or _find_channels(listing, max_pixels)
         shape = Shape(chosen, depth, fit, _window(bits, window), max_pixels)
         early = [*listing.doubts, *_size_warning(chosen)]
@@ -228,7 +236,7 @@ def _about_parts(parts: Sequence[str]) -> str:
 
 
 def _shared_pixels(dataset: Dataset) -> list[str]:
-    """A warning for each split with the same pixels in several parts; real collections have such images."""
+    """Warnings of the same pixels in several parts of a split, or under several classes."""
     texts = []
     for name in dataset.split_names():
         count = dataset.split(name).manifest.get("duplicates_across_parts", 0)
@@ -237,6 +245,13 @@ def _shared_pixels(dataset: Dataset) -> list[str]:
                 f"The source's split '{name}' has {plural(count, 'image')} with the same "
                 "pixels in several parts, so scores on it are too good; import with "
                 "--no-keep-split and run 'plenish split' to have such images in one part."
+            )
+    if dataset.labels.kind == "categorical":
+        labels = pd.Series(dataset.column("label")).groupby(dataset.column("sha256")).nunique()
+        if count := int((labels > 1).sum()):
+            texts.append(
+                f"{agree(count, 'picture', 'is', 'are')} there under several classes with the same pixels; "
+                "'plenish profile' shows which, correct the labels."
             )
     return texts
 

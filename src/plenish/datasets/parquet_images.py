@@ -16,11 +16,14 @@ from plenish.datasets.images import check_length
 from plenish.datasets.rejections import Unreadable
 from plenish.errors import first_line
 
+_NAMES = ("image", "img", "image_bytes", "bytes", "png", "jpg", "jpeg", "picture")
 
-def is_image_column(kind: pa.DataType) -> bool:
-    """Whether a Parquet column of this type holds encoded images, as the Hugging Face hub keeps them."""
+
+def is_image_column(field: pa.Field) -> bool:
+    """Whether a Parquet column holds encoded images: bytes of a usual name, or as on the Hugging Face hub."""
+    kind = field.type
     if not pa.types.is_struct(kind):
-        return False
+        return kind in (pa.binary(), pa.large_binary()) and field.name.lower() in _NAMES
     inner = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
     return "bytes" in inner and (
         pa.types.is_binary(inner["bytes"]) or pa.types.is_large_binary(inner["bytes"])

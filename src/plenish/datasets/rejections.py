@@ -34,6 +34,9 @@ class Rejection(Message):
         "bands": "it has {count} channels; save 1 (grey), 3 (RGB) or 4 (with transparency) of them",
         "frames": "it has {count} frames (animated); save the one you want as a separate file",
         "pages": "it has {count} pages; save the one you want as a separate file",
+        "signed": "its pixels are signed numbers; save it with 8 or 16 bits without a sign",
+        "sixteen-bit-colours": "it has 16 bits a colour, to which --bits and --window do not apply; "
+        "save it with 8",
         "float-pixels": "its pixels are floats without a stated range; save it with 8 or 16 bits",
         "integer-pixels": "its pixels are 32-bit integers without a stated range; save it with 8 or 16 bits",
         "value-range": "its pixels range from {low} to {high}; save it with 8 or 16 bits",

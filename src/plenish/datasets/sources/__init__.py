@@ -45,10 +45,16 @@ def recognise(source: Path, options: SourceOptions, scratch: Path) -> Listing:
         InputError: it is missing, of no known kind, empty, or its labels do not fit its images; or, with
             `strict`, it is doubtful what it means.
     """
+    if options.split_map and not options.split_column:
+        raise InputError("--split-map says what words of --split-column mean; give that too.")
+    if options.label_column and options.label_columns:
+        raise InputError("--label-column and --label-columns both say where labels are; give one of them.")
     if not source.exists():
         raise InputError(
             f"{source} does not exist; give a folder of images, a .zip or .tar, an .npz or idx files."
         )
+    if (source / "dataset.json").is_file() and (source / "samples.parquet").is_file():
+        raise InputError(f"{source} is a Plenish Dataset already, which needs no import; use it as it is.")
     try:
         found = _listed(source, options, scratch)
     except PermissionError as error:

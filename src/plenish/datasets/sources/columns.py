@@ -105,7 +105,12 @@ def _json_lines(text: str, name: str) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        row = json.loads(line)
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(
+                f"Line {number} of {name} is not JSON ({first_line(error)}); correct it."
+            ) from None
         if not isinstance(row, dict):
             raise InputError(f"Line {number} of {name} is not a JSON object; write one object an image.")
         yield row

@@ -21,7 +21,16 @@ from plenish.datasets.sources.listing import natural
 from plenish.errors import InputError
 
 _LARGEST_TEXT = 512 * 2**20
-_SYSTEM = ("@eadir", "$recycle.bin", "lost+found", "__pycache__", "__macosx", "system volume information")
+_SYSTEM = (
+    "@eadir",
+    "#recycle",
+    "#snapshot",
+    "$recycle.bin",
+    "lost+found",
+    "__pycache__",
+    "__macosx",
+    "system volume information",
+)
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 
 

@@ -8,6 +8,7 @@ are parts.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from plenish.datasets.archives import PARQUET
 from plenish.datasets.parquet_images import is_image_column
 from plenish.datasets.sources.columns import Row
 from plenish.datasets.sources.container import Container
-from plenish.datasets.sources.listing import ALIASES, Listing, SourceOptions, natural
+from plenish.datasets.sources.listing import Listing, SourceOptions, natural, part_of, shown
 from plenish.datasets.sources.table import list_rows
 from plenish.errors import InputError
 from plenish.wording import plural
@@ -41,7 +42,7 @@ def find(source: Path, scratch: Path, options: SourceOptions) -> Listing | None:
     if not found or any(path.suffix.lower() != ".parquet" for path in found):
         return None
     schemas = [_schema(path) for path in found]
-    columns = [[field.name for field in schema if is_image_column(field.type)] for schema in schemas]
+    columns = [[field.name for field in schema if is_image_column(field)] for schema in schemas]
     if not any(columns):
         return None
     if any(schema.names != schemas[0].names for schema in schemas):
@@ -55,6 +56,7 @@ def find(source: Path, scratch: Path, options: SourceOptions) -> Listing | None:
     out = list_rows(container, rows, refs, "", options, source.name)
     out.root = str(index)
     _take_parts(out, names)
+    out.doubts += _gaps(names)
     if len(columns[0]) > 1:
         out.doubts.append(
             f"{plural(len(columns[0]), 'column')} hold images; those of '{columns[0][0]}' were taken."
@@ -91,7 +93,10 @@ def _rows(found: Sequence[Path], names: Sequence[str], schema: pa.Schema) -> tup
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return is_image_column(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    """Whether a column holds bytes, or objects with bytes, which are no table's cells."""
+    if pa.types.is_struct(kind):
+        return "bytes" in [kind.field(i).name for i in range(kind.num_fields)]
+    return kind in (pa.binary(), pa.large_binary())
 
 
 def _classes(schema: pa.Schema) -> dict[str, list[str]]:
@@ -110,17 +115,49 @@ def _classes(schema: pa.Schema) -> dict[str, list[str]]:
 def _named(value: Any, names: Sequence[str] | None) -> Any:
     if names and isinstance(value, int) and 0 <= value < len(names):
         return names[value]
+    if names and isinstance(value, int) and value >= len(names):
+        raise InputError(f"The class number {value} has no name; the file names {len(names)} classes.")
     return None if names and value == -1 else value  # The hub's number for no label.
 
 
 def _take_parts(out: Listing, names: Sequence[str]) -> None:
     """Take parts from files or folders called train, validation and test, where nothing else says them."""
     words = {name: _part(name) for name in names}
+    unknown = [name for name, part in words.items() if not part]
+    if unknown and len(unknown) < len(words):
+        out.doubts.append(
+            f"Files such as {unknown[0]} are named for no part of a split, so the parts that others are "
+            "named for were not used."
+        )
     if out.parts is None and all(words.values()) and len(set(words.values())) > 1:
         out.parts = [words[ref.rpartition("/")[0]] for ref in out.refs]
         out.meaning["split"] = "names of the files"
 
 
 def _part(name: str) -> str:
-    pieces = [piece.lower().split("-")[0] for piece in name.split("/")]
-    return next((ALIASES[piece] for piece in pieces if piece in ALIASES), "")
+    pieces = [piece.split("-")[0] for piece in name.split("/")]
+    return next((part for piece in pieces if (part := part_of(piece))), "")
+
+
+def _gaps(names: Sequence[str]) -> list[str]:
+    """Doubts about files that are missing from a series, and about several series of one name."""
+    found = []
+    series: dict[tuple[str, int], set[int]] = {}
+    for name in names:
+        if match := re.fullmatch(r"(.*)-(\d{5})-of-(\d{5})", name):
+            series.setdefault((match[1], int(match[3])), set()).add(int(match[2]))
+    for (name, count), there in series.items():
+        if lacking := sorted(set(range(count)) - there):
+            found.append(f"Of the {count} files {name} those with number {shown(lacking)} are missing.")
+    ends: dict[str, set[str]] = {}
+    for name, _ in series:
+        folder, _, end = name.rpartition("/")
+        ends.setdefault(end, set()).add(folder)
+    for end, folders in ends.items():
+        if len(folders) > 1:
+            found.append(
+                f"The folders {shown(sorted(folders))} all have files {end} and were put together; if they "
+                "are different data sets, import one of them."
+            )
+            break
+    return found

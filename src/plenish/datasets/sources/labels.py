@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,8 +17,8 @@ from plenish.datasets.sources.listing import (
     alike,
     categorical,
     natural,
+    part_of,
     shown,
-    vectors,
 )  # fmt: skip
 from plenish.errors import InputError, unknown
 from plenish.files import printable
@@ -25,6 +26,9 @@ from plenish.wording import plural
 
 _NAMES = ("name", "label", "tag", "category", "class")
 _LONGEST = 100_000
+_MANY = 20
+"""Classes from which it is odd that half of the images or more have one of their own."""
+_COMMA = re.compile(r"[+-]?\d+(,\d+)?")
 
 
 class Labels(NamedTuple):
@@ -66,6 +70,9 @@ def read_labels(values: Sequence[Any], kind: LabelKind, column: str, separator: 
     """
     cells = _lists([_named(value, column) for value in values])
     doubts: list[str] = []
+    if kind in ("auto", "continuous") and _has_decimal_commas(cells):
+        cells = [str(cell).replace(",", ".") for cell in cells]
+        doubts.append(f"Commas in the numbers of column '{column}' were taken for decimal points.")
     if separator is None:
         separator = " " if column.startswith("tag_string") else "|"
         separated = [cell for cell in cells if isinstance(cell, str) and separator in cell.strip()]
@@ -91,8 +98,9 @@ def read_labels(values: Sequence[Any], kind: LabelKind, column: str, separator: 
                 "multilabel'."
             )
         names = class_names(cells)
+        classes = sorted(set(names), key=natural)
         return Labels(
-            categorical(names), names, [*doubts, *alike(sorted(set(names), key=natural), "classes")]
+            categorical(names), names, [*doubts, *alike(classes, "classes"), *_odd(names, classes, column)]
         )
     pieces = [cell if isinstance(cell, list) else str(cell).split(separator) for cell in cells]
     if kind == "multilabel":
@@ -104,22 +112,54 @@ def read_labels(values: Sequence[Any], kind: LabelKind, column: str, separator: 
     return Labels(*_numbers(pieces, column), doubts)
 
 
-def one_hot(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[LabelSchema, list[Any]]:
-    """Labels from one column for each class or tag, or for each number.
+def one_hot(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], kind: LabelKind = "auto"
+) -> tuple[LabelSchema, list[Any]]:
+    """Labels from one column for each class or tag (0 and 1, or false and true), or for each number.
 
     Raises:
-        InputError: a cell is no finite number.
+        InputError: a cell is no finite number, or rows are not of the kind asked for or that most are of.
     """
-    try:
-        table = [[float(row[name]) for name in names] for row in rows]
-    except (TypeError, ValueError):
-        table = [[math.nan]]
-    if not all(math.isfinite(x) for row in table for x in row):
+    table = [[_number(row.get(name)) for name in names] for row in rows]
+    wrong = [i + 1 for i, row in enumerate(table) if not all(map(math.isfinite, row))]
+    if wrong:
         raise InputError(
-            f"The label columns {shown(names, 8)} need a finite number (0 or 1) in every row; correct the "
-            "table."
+            f"The label columns {shown(names, 8)} need a number (0 or 1) in every row, and row "
+            f"{shown(wrong)} lacks one; correct the table."
         )
-    return vectors(table, tuple(names))
+    flags = [all(x in (0.0, 1.0) for x in row) for row in table]
+    single = [flag and sum(row) == 1 for flag, row in zip(flags, table)]
+    if kind == "auto":
+        kind = "categorical" if all(single) else "multilabel" if all(flags) else "continuous"
+        usual = "one 1" if sum(single) > len(table) / 2 else "0 and 1" if sum(flags) > len(table) / 2 else ""
+        odd = [i + 1 for i, ok in enumerate(single if usual == "one 1" else flags) if not ok]
+        if usual and odd:
+            raise InputError(
+                f"The label columns {shown(names, 8)} hold {usual} in most rows but not in row {shown(odd)}; "
+                "correct them, or say what is meant: '--label-kind categorical', multilabel or continuous."
+            )
+    fits = {"categorical": single, "multilabel": flags}.get(kind, [True])
+    if not all(fits):
+        raise InputError(
+            f"The label columns {shown(names, 8)} are not {kind} in row "
+            f"{shown([i + 1 for i, ok in enumerate(fits) if not ok])}; correct the table."
+        )
+    if kind == "categorical":
+        return LabelSchema("categorical", tuple(names)), [names[row.index(1.0)] for row in table]
+    if kind == "multilabel":
+        tags = [[name for name, x in zip(names, row) if x] for row in table]
+        return LabelSchema("multilabel", tuple(names)), tags
+    return LabelSchema("continuous", tuple(names)), table
+
+
+def _number(value: Any) -> float:
+    """A cell as a number; NaN where it is none."""
+    if str(value).strip().lower() in ("true", "false"):
+        return float(str(value).strip().lower() == "true")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def class_names(values: Sequence[Any]) -> list[str]:
@@ -154,14 +194,22 @@ def read_parts(values: Sequence[Any], column: str, words: Sequence[str] = ()) ->
         if not sign or part not in PARTS:
             raise InputError(f"--split-map takes WORD=train, WORD=val or WORD=test, not '{word}'.")
         meant[text.strip().lower()] = part
-    cells = [text.strip().lower() for text in class_names(values)]
-    unclear = sorted({cell for cell in cells if cell not in meant}, key=natural)
-    if unclear:
+    lacking = [i + 1 for i, value in enumerate(values) if is_missing(value)]
+    if lacking:
         raise InputError(
-            f"Column '{column}' has '{printable(unclear[0])}' where train, val or test is needed; say what "
-            f"it means with '--split-map {printable(unclear[0])}=train' or correct the table."
+            f"Column '{column}' says no part for {plural(len(lacking), 'image')} (row "
+            f"{shown(lacking)} of those with a file); fill it in."
         )
-    return [meant[cell] for cell in cells]
+    cells = [text.strip().lower() for text in class_names(values)]
+    found = {cell: meant.get(cell) or part_of(cell) for cell in set(cells)}
+    unclear = sorted((cell for cell, part in found.items() if not part), key=natural)
+    if unclear:
+        ways = " ".join(f"{printable(cell)}=…" for cell in unclear[:3])
+        raise InputError(
+            f"Column '{column}' has {shown(unclear)} where train, val or test is needed; say for each word "
+            f"what it means, '--split-map {ways}', or correct the table."
+        )
+    return [str(found[cell]) for cell in cells]
 
 
 def renamed(schema: LabelSchema, names: Sequence[str]) -> dict[str, str]:
@@ -177,14 +225,42 @@ def renamed(schema: LabelSchema, names: Sequence[str]) -> dict[str, str]:
             raise InputError(f"--class-names takes OLD=NEW, such as 0=benign, not '{word}'.")
         if old.strip() not in found:
             raise unknown("class for --class-names", old.strip(), schema.names)
+        if found[old.strip()] != old.strip():
+            raise InputError(f"--class-names names '{old.strip()}' twice; give one name.")
         found[old.strip()] = new.strip()
     if len(set(found.values())) < len(found):
         raise InputError("--class-names gives two classes one name; give each its own.")
     return found
 
 
+def _odd(names: Sequence[str], classes: Sequence[str], column: str) -> list[str]:
+    """Doubts about classes that may be something else: one for each image, or several tags."""
+    found = []
+    if len(classes) > max(_MANY, len(names) / 2):
+        found.append(
+            f"Column '{column}' has {len(classes):,} classes for {plural(len(names), 'image')}; if it holds "
+            "names or numbers, choose another with --label-column, or give --label-kind continuous."
+        )
+    known = set(classes)
+    for separator in (",", ";"):
+        whole = [name for name in classes if separator in name]
+        if whole and any(piece.strip() in known for name in whole for piece in name.split(separator)):
+            found.append(
+                f"Classes such as '{printable(whole[0])}' seem to be several tags; if so, give '--label-kind "
+                f"multilabel --label-separator {separator!r}'."
+            )
+    return found
+
+
+def _has_decimal_commas(cells: Sequence[Any]) -> bool:
+    texts = [str(cell).strip() for cell in cells]
+    return any("," in text for text in texts) and all(_COMMA.fullmatch(text) for text in texts)
+
+
 def _named(value: Any, column: str) -> Any:
-    """A cell whose objects are replaced by their names."""
+    """A cell whose objects are replaced by their names, and whose bytes are text."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
     if isinstance(value, dict):
         name = next((value[key] for key in _NAMES if value.get(key) is not None), None)
         if name is None:

@@ -25,8 +25,9 @@ Blocks = Callable[[int], Iterator[NDArray[np.uint8]]]
 
 ALIASES: Mapping[str, Part] = {
     "train": "train", "training": "train", "tr": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test", "tst": "test", "t10k": "test",
+    "val": "val", "valid": "val", "validation": "val", "validate": "val", "dev": "val",
+    "test": "test", "testing": "test", "tst": "test", "t10k": "test", "holdout": "test", "heldout": "test",
+    "hold_out": "test", "hold-out": "test",
 }  # fmt: skip
 
 
@@ -170,6 +171,12 @@ class Listing:
             digest.update(b"\1")
             digest.update(json.dumps(list(values or ()), default=str).encode())
         return digest.hexdigest()
+
+
+def part_of(word: str) -> Part | None:
+    """The part that a folder, a file or a cell is named for: `training_set`, `Val`, `holdout`; or None."""
+    folded = re.sub(r"[\s_.-]*(set|data|split|images|imgs)?$", "", word.strip().lower())
+    return ALIASES.get(folded)
 
 
 def natural(text: str) -> tuple[tuple[int, str] | tuple[int, int, str], ...]:

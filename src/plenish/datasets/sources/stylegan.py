@@ -32,12 +32,16 @@ def find(container: Container) -> Listing | None:
     if "/" in manifest and not (isinstance(content, dict) and "labels" in content):
         return None
     try:
-        labels = {_path(file): label for file, label in content["labels"] or ()}
+        pairs = [(_path(file), label) for file, label in content["labels"] or ()]
+        labels = dict(pairs)
     except (ValueError, KeyError, TypeError):
         raise InputError(
             f'{container.name(manifest)} is not StyleGAN\'s: it needs "labels", a list of [file name, '
             "label], or null."
         ) from None
+    differing = [name for name, label in pairs if labels[name] != label]
+    if differing:
+        raise InputError(f"{container.name(manifest)} gives {differing[0]} two labels; correct it.")
     base = manifest.removesuffix(NAME)
     names = [name for name in container.pictures if name.startswith(base)]
     out = Listing(f"StyleGAN {container.kind}", names, root=container.root)

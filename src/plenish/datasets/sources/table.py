@@ -28,6 +28,7 @@ from plenish.datasets.sources.listing import (
     SourceOptions,
     alike,
     natural,
+    part_of,
     shown,
 )  # fmt: skip
 from plenish.datasets.sources.names import clean, likeliest, resolve
@@ -104,6 +105,7 @@ def listing(container: Container, options: SourceOptions) -> Listing:
     out = list_rows(container, rows, refs, file_column, options, called)
     out.kind = f"{container.kind} with a table"
     out.described_by = frozenset(tables)
+    similar = [(name, ref) for name, ref in similar if PurePosixPath(ref).stem != PurePosixPath(name).name]
     if similar:
         name, ref = similar[0]
         out.doubts.append(
@@ -188,7 +190,8 @@ def _complete_rows(
     words = options.missing_words
     unlabelled = {i for i, _ in there if label_column and is_missing(rows[i].get(label_column), words)}
     if unlabelled and (options.missing == "error" or len(unlabelled) == len(there)):
-        found = sorted({str(rows[i].get(label_column)).strip() for i in unlabelled} & set(words))
+        cells = [rows[i].get(label_column) for i in unlabelled]
+        found = sorted({cell.strip() for cell in cells if isinstance(cell, str)} & set(words))
         said = f", which say {shown(found)}" if found else ""
         ways = "fill them in, give '--missing skip'"
         ways += ", or '--missing-words none' if these words are classes" if found else ""
@@ -210,7 +213,7 @@ def _fill(
     whole = len(arranged.refs) == len(out.refs)
     if options.label_columns:
         rows = [dict(zip(columns, cells)) for cells in zip(*columns.values())]
-        out.schema, out.labels = one_hot(rows, options.label_columns)
+        out.schema, out.labels = one_hot(rows, options.label_columns, options.label_kind)
         out.meaning["label"] = f"columns {shown(options.label_columns, 8)} of {called}"
     elif label_column:
         out.schema, out.labels, doubts = read_labels(
@@ -222,7 +225,7 @@ def _fill(
         out.schema, out.labels = arranged.schema, arranged.labels
         out.meaning["label"] = arranged.meaning["label"]
         out.notes.append("The table has no column of labels; the folders' names are the classes.")
-    elif options.labels:
+    elif options.labels and not (options.group_column or options.split_column):
         raise InputError(
             f"{options.labels} has no column of labels with a usual name; name it with --label-column "
             f"{_one_hot_advice(columns)}(there are: {shown(list(columns), 20)})."
@@ -234,6 +237,7 @@ def _fill(
             out.doubts.append(
                 f"Columns of the table look like labels: name them {advice.removeprefix('or ')}."
             )
+    _doubt_columns(out, columns, label_column, options)
     _fill_groups(out, columns, options, arranged if whole else None, called)
     if options.split_column:
         out.parts = read_parts(columns[options.split_column], options.split_column, options.split_map)
@@ -246,6 +250,29 @@ def _fill(
         if name not in used:
             kept = f"{name}_" if name in CORE else name
             out.columns[kept if kept not in columns or kept == name else f"{kept}_"] = typed(values)
+
+
+def _doubt_columns(
+    out: Listing, columns: Mapping[str, list[Any]], label_column: str, options: SourceOptions
+) -> None:
+    """Doubts about columns that look like labels or parts and were not used."""
+    asked = {label_column, *options.label_columns, options.group_column, options.split_column}
+    others = [name for name in columns if name.lower() in _LABEL_COLUMNS and name not in asked]
+    if label_column and others and not options.label_column:
+        out.doubts.append(
+            f"{agree(len(others), 'column', 'looks', 'look')} like labels too ({shown(others)}); "
+            f"'{label_column}' was taken, --label-column names another."
+        )
+    by_table = label_column or options.label_columns
+    if by_table and "class" in options.folders:
+        out.doubts.append("The labels are those of the table, not of the folders that --folders names.")
+    for name, cells in columns.items() if not options.split_column else ():
+        words = {str(cell) for cell in cells if not is_missing(cell)}
+        if name not in asked and len(words) > 1 and all(map(part_of, words)):
+            out.doubts.append(
+                f"Column '{name}' holds {shown(sorted(words))} and was not used; give "
+                f"'--split-column {name}'."
+            )
 
 
 def _fill_groups(

@@ -10,7 +10,6 @@ from pathlib import PurePosixPath
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.labels import read_parts
 from plenish.datasets.sources.listing import (
-    ALIASES,
     AS_FOUND,
     CORE,
     Listing,
@@ -19,6 +18,7 @@ from plenish.datasets.sources.listing import (
     categorical,
     class_name,
     natural,
+    part_of,
     shown,
 )  # fmt: skip
 from plenish.errors import InputError
@@ -28,6 +28,10 @@ _READS = "Plenish reads PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM an
 _SHARD_DIGITS = 3
 """Fewest digits of folder names that number portions of files."""
 IGNORE = "ignore"
+_PLAIN = ("images", "image", "imgs", "img", "pictures", "photos", "data", "files", "jpegimages")
+"""Names of a single folder that is no class."""
+_MASKS = ("mask", "masks", "labels", "annotations", "segmentation", "segmentations", "ground_truth", "gt")
+_MASK = re.compile(r"[_-](mask|seg|segmentation|label)\.\w+$", re.IGNORECASE)
 
 
 def listing(container: Container, options: SourceOptions) -> Listing:
@@ -45,6 +49,11 @@ def listing(container: Container, options: SourceOptions) -> Listing:
         )
     out = arrange(container.pictures, container.empty, container.kind, options)
     out.root = container.root
+    if out.labels is not None and options.label_kind not in ("auto", "categorical"):
+        raise InputError(
+            f"Folders give classes, not --label-kind {options.label_kind}; give a table with --labels, or "
+            "leave it out."
+        )
     return out
 
 
@@ -107,6 +116,7 @@ def arrange(
     elif out.parts:
         out.kind += ", already split"
     _tell_of_parts(out)
+    _doubt_masks(out)
     return out
 
 
@@ -142,14 +152,11 @@ def _take(out: Listing, level: str, names: list[str]) -> None:
 
 def _levels(files: Sequence[str], pieces: Sequence[list[str]], depth: int, out: Listing) -> list[str]:
     """What the levels of folders from `depth` on mean, where nobody says so."""
-    words = {piece[depth].lower() for piece in pieces}
-    split = (
-        words <= ALIASES.keys()
-        and len({ALIASES[word] for word in words}) > 1
-        and all(len(piece) > depth + 1 for piece in pieces)
-    )
+    words = {part_of(piece[depth]) for piece in pieces}
+    split = None not in words and len(words) > 1 and all(len(piece) > depth + 1 for piece in pieces)
     at = depth + split
-    if not any(len(piece) > at + 1 for piece in pieces):
+    top = {piece[at] for piece in pieces if len(piece) > at + 1}
+    if not top or (len(top) == 1 and next(iter(top)).lower() in _PLAIN):
         return ["split"] if split else []
     if _is_sharded(files, pieces, at):
         names = sorted({piece[at] for piece in pieces}, key=natural)
@@ -158,7 +165,46 @@ def _levels(files: Sequence[str], pieces: Sequence[list[str]], depth: int, out: 
             f"if they are, give '--folders {'split ' if split else ''}class'."
         )
         return ["split", IGNORE] if split else [IGNORE]
+    _doubt_classes(pieces, at, split, out)
     return ["split", "class"] if split else ["class"]
+
+
+def _doubt_classes(pieces: Sequence[list[str]], at: int, split: bool, out: Listing) -> None:
+    """Doubts about folders that may be no classes, and about the folders inside them."""
+    classes = sorted({piece[at] for piece in pieces if len(piece) > at + 1}, key=natural)
+    parts = [name for name in classes if part_of(name)]
+    inside: dict[str, set[str]] = {}
+    for piece in pieces:
+        if len(piece) > at + 2:
+            inside.setdefault(piece[at + 1], set()).add(piece[at])
+    lower = sorted(inside, key=natural)
+    recurring = [name for name in lower if len(inside[name]) > 1]
+    before = "split " if split else ""
+    if parts:
+        out.doubts.append(
+            f"The folders {shown(parts)} are named like parts of a split and were taken for classes; if the "
+            "folders inside them are the classes, give '--folders split class'."
+        )
+    elif recurring and all(part_of(name) for name in recurring):
+        out.doubts.append(
+            f"The folders {shown(recurring)} inside those of the classes are named like parts of a split and "
+            "were not used; give '--folders class split'."
+        )
+    elif recurring:
+        out.doubts.append(
+            f"The folders {shown(recurring)} recur inside several of {shown(classes)} and were not used; if "
+            f"they are the classes, give '--folders {before}group class', or another word for group."
+        )
+    elif lower:
+        out.notes.append(
+            f"The {plural(len(lower), 'folder')} inside those of the classes ({shown(lower)}) tell nothing; "
+            f"'--folders {before}class group' takes them for patients or the like."
+        )
+    masks = [name for name in classes if name.lower() in _MASKS]
+    if masks:
+        out.doubts.append(
+            f"The folders {shown(masks)} are named like masks or annotations, not like classes."
+        )
 
 
 def _is_sharded(files: Sequence[str], pieces: Sequence[list[str]], at: int) -> bool:
@@ -180,6 +226,17 @@ def _is_sharded(files: Sequence[str], pieces: Sequence[list[str]], at: int) -> b
     return all(before[1] < after[0] for before, after in itertools.pairwise(order)) and (
         len(order) > 1 or int(next(iter(ranges))) == 0
     )
+
+
+def _doubt_masks(out: Listing) -> None:
+    """A doubt about pictures that are named as masks of others."""
+    stems = {str(PurePosixPath(ref).with_suffix("")) for ref in out.refs}
+    masks = [ref for ref in out.refs if (found := _MASK.search(ref)) and ref[: found.start()] in stems]
+    if masks:
+        out.doubts.append(
+            f"{plural(len(masks), 'image')} named like masks of others ({shown(masks)}) were taken for "
+            "images; move them elsewhere."
+        )
 
 
 def _tell_of_parts(out: Listing) -> None:
