@@ -87,7 +87,7 @@ def listing(container: Container, options: SourceOptions) -> Listing:
     for name in tables:
         rows += parse_table(container.read(name), container.name(name))
         places += [str(PurePosixPath(name).parent)] * (len(rows) - len(places))
-    called = str(options.labels) if options.labels else tables[0]
+    called = str(options.labels) if options.labels else " and ".join(tables[:3])
     if options.labels:
         rows = read_table(options.labels)
         folder, source = options.labels.parent.resolve(), container.path.resolve()
