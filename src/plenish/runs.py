@@ -240,12 +240,7 @@ class Run:
 
     def logged(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Complete lines of metrics.jsonl, as text and as values."""
-        path = self.path / "metrics.jsonl"
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-            with contextlib.suppress(ValueError, RecursionError):
-                values = json.loads(line)
-                if isinstance(values, dict):
-                    yield line, values
+        yield from _objects(self.path / "metrics.jsonl")
 
     def note_use(self, checkpoint: str, dataset: Path) -> None:
         """Remember that a Dataset was made from a checkpoint, which is then not pruned while it is there."""
@@ -256,15 +251,8 @@ class Run:
 
     def used_checkpoints(self) -> set[str]:
         """Names of the checkpoints that Datasets which are still there were made from."""
-        path = self.path / _USES
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        used: set[str] = set()
-        for line in text.splitlines():
-            with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
-                use = json.loads(line)
-                if Path(use["dataset"]).exists():
-                    used.add(str(use["checkpoint"]))
-        return used
+        uses = [use for _, use in _objects(self.path / _USES)]
+        return {str(use.get("checkpoint")) for use in uses if Path(str(use.get("dataset"))).exists()}
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -314,6 +302,15 @@ def warn_of_other_machine(run: Run, engine: Mapping[str, Any]) -> None:
     if changed:
         what = " and ".join(f"{k} (was {before[k]}, is {engine[k]})" for k in changed)  # type: ignore[index]
         warn(f"the Run goes on with another {what}; its weights will differ in the last bits.")
+
+
+def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Complete lines of JSON objects in a file that may not be there, as text and as values."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError, RecursionError):
+            values = json.loads(line)
+            if isinstance(values, dict):
+                yield line, values
 
 
 def _a(word: str) -> str:

@@ -331,6 +331,15 @@ def test_hugging_face_convention_inside_each_part(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("content", ["old_file_name,label\n1.png,z\n", "what,label\nfile_name,z\n"])
+def test_a_metadata_table_that_names_no_files_is_not_used_unasked(tmp_path, content):
+    make(tmp_path, "a/1.png", "b/1.png")
+    table(tmp_path / "metadata.csv", content)
+    found = listed(tmp_path)
+    assert found.schema.names == ("a", "b")
+    assert "metadata.csv" in found.doubts[0]
+
+
 def test_labels_csv_is_not_used_unasked(tmp_path):
     make(tmp_path, "a/1.png", "b/1.png")
     table(tmp_path / "labels.csv", "file,label\na/1.png,z\n")

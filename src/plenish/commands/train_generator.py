@@ -160,11 +160,10 @@ def _within_hours(
     if how.dry_run or not (path / "config.json").exists():
         return within(task, how.hours, how.validation, changes)
     before = Run.open(path, "generator").config["config"]
-    scale = how.hours / float(before.get("hours") or how.hours)
-    schedule = before["schedule"]
     if not before.get("hours"):
         raise InputError(f"{path} was made without --hours; give --kimg to train it longer.")
-    kimg = float(f"{scale * schedule['kimg']:.3g}")
+    schedule = before["schedule"]
+    kimg = float(f"{how.hours / before['hours'] * schedule['kimg']:.3g}")
     return with_length(task, kimg, schedule["checkpoint_kimg"], changes)
 
 

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 from plenish.datasets.images import check_length
 from plenish.datasets.rejections import Unreadable
-from plenish.errors import InputError
+from plenish.errors import InputError, first_line
 
 _ZIP, _TAR = (".zip", ".cbz"), (".tar", ".cbt")
 _PACKED: dict[str, Any] = {
@@ -68,7 +68,7 @@ class Archive(contextlib.ExitStack, ABC):
         try:
             content = self._read(path)
         except ERRORS as error:
-            raise Unreadable("cannot-unpack", reason=str(error) or type(error).__name__) from None
+            raise Unreadable("cannot-unpack", reason=first_line(error)) from None
         if len(content) < self.files[path]:
             raise Unreadable("cannot-unpack", reason="the archive ends before the file does")
         return content
@@ -188,6 +188,5 @@ def _inside(name: str, path: Path) -> str:
     return found
 
 
-def _damaged(path: Path, error: Any) -> InputError:
-    reason = str(error) or type(error).__name__
-    return InputError(f"{path} is not a readable archive ({reason}); fetch or pack it again.")
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is not a readable archive ({first_line(error)}); fetch or pack it again.")

@@ -301,7 +301,6 @@ class Dataset:
             )
         if part == "test":
             self.record_test_read(frozen, purpose)
-        self._check()
         return Subset(self, rows, part, split, frozen.hash)
 
     def all_rows(self) -> Subset:

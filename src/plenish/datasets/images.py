@@ -218,8 +218,8 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         raise _unidentified(data) from None
     finally:
         Image.MAX_IMAGE_PIXELS = before
-    if image.format == "PNG" and len(data) > 24:
-        image.info[_DEPTH] = data[24]
+    if image.format == "PNG" and data[24:25] == b"\x10":
+        image.info[_DEPTH] = 16
     width, height = image.size
     if width * height > max_pixels:
         raise Unreadable("too-many-pixels", width=width, height=height, limit=max_pixels)
@@ -274,9 +274,7 @@ def _plain(image: Image.Image, shape: Shape) -> tuple[Image.Image, int]:
     """The image upright, opaque, 8-bit and grey or RGB, with the peak value if it had 16 bits."""
     wanted = "L" if shape.channels == 1 else "RGB"
     image.load()  # First: a PNG may store its rotation after its pixels.
-    if image.mode == wanted and image.info.keys() <= {_DEPTH} and image.format in (None, "PNG"):
-        if _has_sixteen_bit_colours(image):
-            return _of_sixteen_bit_colours(image, shape)
+    if image.mode == wanted and not image.info and image.format in (None, "PNG"):
         return image, 0
     _refuse_signed(image)
     peak = 0
@@ -312,7 +310,7 @@ def _has_sixteen_bit_colours(image: Image.Image) -> bool:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, ())
         return bool(bits) and max(bits) == 16
-    return image.format == "PNG" and image.info.get(_DEPTH) == 16
+    return _DEPTH in image.info
 
 
 def _from_sixteen_bits(image: Image.Image, window: Window) -> tuple[Image.Image, int]:

@@ -21,13 +21,16 @@ _NAMES = ("image", "img", "image_bytes", "bytes", "png", "jpg", "jpeg", "picture
 
 def is_image_column(field: pa.Field) -> bool:
     """Whether a Parquet column holds encoded images: bytes of a usual name, or as on the Hugging Face hub."""
-    kind = field.type
-    if not pa.types.is_struct(kind):
-        return kind in (pa.binary(), pa.large_binary()) and field.name.lower() in _NAMES
-    inner = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
-    return "bytes" in inner and (
-        pa.types.is_binary(inner["bytes"]) or pa.types.is_large_binary(inner["bytes"])
-    )
+    return holds_bytes(field.type) and (pa.types.is_struct(field.type) or field.name.lower() in _NAMES)
+
+
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether cells are bytes, or objects with a field `bytes` of them; a table's cells are neither."""
+    if pa.types.is_struct(kind):
+        return any(
+            kind.field(i).name == "bytes" and holds_bytes(kind.field(i).type) for i in range(kind.num_fields)
+        )
+    return kind in (pa.binary(), pa.large_binary())
 
 
 class ParquetImages(Archive):

@@ -83,8 +83,9 @@ def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
         return inside
     if container is None:
         raise _unknown(source)
-    if options.labels or table.convention(container):
-        found = table.listing(container, options)
+    tables = {} if options.labels else table.convention(container)
+    if options.labels or tables:
+        found = table.listing(container, options, tables)
     elif (labelled := stylegan.find(container)) is not None:
         found = labelled
     elif source.is_dir() and idx.find(source):

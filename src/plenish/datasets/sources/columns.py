@@ -20,6 +20,8 @@ Row = dict[str, Any]
 _TEXT, _LINES, _PARQUET = (".csv", ".tsv", ".tab", ".txt"), (".jsonl", ".ndjson"), (".parquet", ".pq")
 SUFFIXES = (".csv", ".tsv", ".tab", *_LINES, *_PARQUET)
 """Of files that can only be tables."""
+_BEGINNING = 2**20
+"""Bytes of a text in which its header ends."""
 _BOOLEANS = {"True": True, "true": True, "TRUE": True, "False": False, "false": False, "FALSE": False}
 
 
@@ -79,15 +81,38 @@ def parse_table(content: bytes, name: str, *, portal: bool = False) -> list[Row]
     return rows
 
 
-def _text_rows(text: str, name: str, portal: bool) -> Iterator[Row]:
+def column_names(content: bytes, name: str) -> list[str]:
+    """Names of a table's columns, by its beginning; none if that cannot be read.
+
+    Raises:
+        InputError: the first line of a .jsonl file is no JSON object.
+    """
+    suffix = PurePosixPath(name.partition(" in ")[0]).suffix.lower()
+    try:
+        if suffix in _PARQUET:
+            return list(pq.read_schema(pa.BufferReader(content)).names)
+        text = content[:_BEGINNING].decode("utf-8-sig", "replace")
+        if suffix in _LINES:
+            return list(next(_json_lines(text, name), {}))
+        return _opened(text, strict=True)[0]
+    except (ValueError, OSError, RecursionError, csv.Error):
+        return []
+
+
+def _opened(text: str, strict: bool) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """The header of delimited text, and the numbered rows behind it."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     said = re.fullmatch(r"sep=(.)", first.strip("\r\n"), re.IGNORECASE)  # Excel's.
     sign = said[1] if said else max((",", "\t", ";", "|"), key=first.count)
-    rows = enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=sign, strict=not portal), 1)
+    rows = enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=sign, strict=strict), 1)
     if said:
         next((row for _, row in rows if row), None)
-    _, names = next(((number, row) for number, row in rows if row), (0, []))
-    header = [column.strip() for column in names]
+    names = next((row for _, row in rows if row), [])
+    return [column.strip() for column in names], rows
+
+
+def _text_rows(text: str, name: str, portal: bool) -> Iterator[Row]:
+    header, rows = _opened(text, strict=not portal)
     twice = [column for column, count in Counter(header).items() if count > 1 and (column or not portal)]
     if twice:
         raise InputError(f"{name} has two columns named '{twice[0]}'; rename one.")

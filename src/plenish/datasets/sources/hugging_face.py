@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from plenish import files
 from plenish.datasets.archives import PARQUET
-from plenish.datasets.parquet_images import is_image_column
+from plenish.datasets.parquet_images import holds_bytes, is_image_column
 from plenish.datasets.sources.columns import Row
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.listing import Listing, SourceOptions, natural, part_of, shown
@@ -79,7 +79,7 @@ def _schema(path: Path) -> pa.Schema:
 
 def _rows(found: Sequence[Path], names: Sequence[str], schema: pa.Schema) -> tuple[list[Row], list[str]]:
     """What the other columns say of each image, and what it is called."""
-    kept = [field.name for field in schema if not _is_binary(field.type)]
+    kept = [field.name for field in schema if not holds_bytes(field.type)]
     classes = _classes(schema)
     rows: list[Row] = []
     refs: list[str] = []
@@ -90,13 +90,6 @@ def _rows(found: Sequence[Path], names: Sequence[str], schema: pa.Schema) -> tup
         rows += [{key: _named(value, classes.get(key)) for key, value in row.items()} for row in table]
         refs += [f"{name}/{number}" for number in range(count)]
     return rows, refs
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    """Whether a column holds bytes, or objects with bytes, which are no table's cells."""
-    if pa.types.is_struct(kind):
-        return "bytes" in [kind.field(i).name for i in range(kind.num_fields)]
-    return kind in (pa.binary(), pa.large_binary())
 
 
 def _classes(schema: pa.Schema) -> dict[str, list[str]]:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from plenish.datasets.schema import PARTS, LabelSchema
 from plenish.datasets.sources.listing import (
-    ALIASES,
     MISSING,
     LabelKind,
     alike,
@@ -19,6 +18,7 @@ from plenish.datasets.sources.listing import (
     natural,
     part_of,
     shown,
+    vectors,
 )  # fmt: skip
 from plenish.errors import InputError, unknown
 from plenish.files import printable
@@ -144,12 +144,7 @@ def one_hot(
             f"The label columns {shown(names, 8)} are not {kind} in row "
             f"{shown([i + 1 for i, ok in enumerate(fits) if not ok])}; correct the table."
         )
-    if kind == "categorical":
-        return LabelSchema("categorical", tuple(names)), [names[row.index(1.0)] for row in table]
-    if kind == "multilabel":
-        tags = [[name for name, x in zip(names, row) if x] for row in table]
-        return LabelSchema("multilabel", tuple(names)), tags
-    return LabelSchema("continuous", tuple(names)), table
+    return vectors(table, tuple(names), kind)
 
 
 def _number(value: Any) -> float:
@@ -188,7 +183,7 @@ def read_parts(values: Sequence[Any], column: str, words: Sequence[str] = ()) ->
     Raises:
         InputError: a word has no meaning.
     """
-    meant: dict[str, str] = dict(ALIASES)
+    meant: dict[str, str] = {}
     for word in words:
         text, sign, part = word.rpartition("=")
         if not sign or part not in PARTS:

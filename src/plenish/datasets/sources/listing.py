@@ -195,17 +195,24 @@ def categorical(labels: Sequence[str]) -> LabelSchema:
     return LabelSchema("categorical", tuple(sorted(set(labels), key=natural)))
 
 
-def vectors(rows: list[list[float]], names: tuple[str, ...] | None = None) -> tuple[LabelSchema, list[Any]]:
-    """Label vectors as one-hot classes, multi-hot tags or numbers, whichever they are.
+def vectors(
+    rows: list[list[float]], names: tuple[str, ...] | None = None, kind: LabelKind = "auto"
+) -> tuple[LabelSchema, list[Any]]:
+    """Label vectors as one-hot classes, multi-hot tags or numbers.
 
     Args:
         rows: N vectors of one length K.
         names: K names; numbers from 0 where none are given.
+        kind: which of them they are, and fit; auto finds out.
     """
     names = names or tuple(str(i) for i in range(len(rows[0])))
-    if not all(x in (0.0, 1.0) for row in rows for x in row):
+    if kind == "auto":
+        flags = all(x in (0.0, 1.0) for row in rows for x in row)
+        single = flags and len(names) > 1 and all(sum(row) == 1 for row in rows)
+        kind = "categorical" if single else "multilabel" if flags else "continuous"
+    if kind == "continuous":
         return LabelSchema("continuous", names), rows
-    if len(names) > 1 and all(sum(row) == 1 for row in rows):
+    if kind == "categorical":
         return LabelSchema("categorical", names), [names[row.index(1.0)] for row in rows]
     return LabelSchema("multilabel", names), [[name for name, x in zip(names, row) if x] for row in rows]
 

@@ -55,8 +55,7 @@ def find(source: Path, container: Container | None, scratch: Path) -> Listing | 
     else:
         return None
     with files.reading(Path(where)):
-        table = pq.read_table(pa.BufferReader(content))
-        found = (table.schema.metadata or {}).get(KEY)
+        found = (pq.read_schema(pa.BufferReader(content)).metadata or {}).get(KEY)
     if found is None:
         return None
     about: dict[str, Any] = json.loads(found)
@@ -74,6 +73,8 @@ def find(source: Path, container: Container | None, scratch: Path) -> Listing | 
     inside = held or (about["format"] == "huggingface" and "data")
     if inside and container is not None and container.kind != "folder" and NAME in container.others:
         raise InputError(f"{source} holds an export with files of images inside ({inside}); unpack it first.")
+    with files.reading(Path(where)):
+        table = pq.read_table(pa.BufferReader(content))
     return _restore(source, container, where, table, about, scratch)
 
 

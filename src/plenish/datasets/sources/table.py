@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from plenish.datasets.sources import tree
-from plenish.datasets.sources.columns import Row, parse_table, read_table, typed
+from plenish.datasets.sources.columns import Row, column_names, parse_table, read_table, typed
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.labels import (
     is_missing,
@@ -22,7 +22,6 @@ from plenish.datasets.sources.labels import (
     read_parts,
 )  # fmt: skip
 from plenish.datasets.sources.listing import (
-    ALIASES,
     CORE,
     Listing,
     SourceOptions,
@@ -49,33 +48,30 @@ _GROUP_COLUMNS = (
 )  # fmt: skip
 
 
-def convention(container: Container) -> list[str]:
-    """The tables of the Hugging Face convention in a container or in its part folders."""
+def convention(container: Container) -> dict[str, bytes]:
+    """The tables of the Hugging Face convention in a container or in its part folders, by name."""
     tables = {name for name in container.others if PurePosixPath(name).stem == "metadata"}
     top = {name.split("/")[0] for name in (*container.pictures, *tables) if "/" in name}
-    found = []
-    for place in ("", *sorted(f"{name}/" for name in top if name.lower() in ALIASES)):
+    found: dict[str, bytes] = {}
+    for place in ("", *sorted(f"{name}/" for name in top if part_of(name))):
         for suffix in (".csv", ".jsonl", ".parquet"):
             name = f"{place}metadata{suffix}"
-            if name in tables and _names_files(container, name):
-                found.append(name)
+            content = container.read(name) if name in tables else b""
+            if "file_name" in column_names(content, name):
+                found[name] = content
                 break
         if not place and found:
             break
     return found
 
 
-def _names_files(container: Container, name: str) -> bool:
-    """Whether a table says which files it is about; one that cannot be read does so when it is used."""
-    content = container.read(name)
-    if name.endswith(".parquet"):
-        return b"file_name" in content
-    line = content.split(b"\n", 1)[0]
-    return b"file_name" in (line if name.endswith(".csv") else content[: 2**16])
-
-
-def listing(container: Container, options: SourceOptions) -> Listing:
+def listing(container: Container, options: SourceOptions, tables: Mapping[str, bytes]) -> Listing:
     """List the images of a container as a table describes them.
+
+    Args:
+        container: holds the images.
+        options: name the table, or what its columns mean.
+        tables: those in the container, where the options name none.
 
     Raises:
         InputError: a column or file is missing (that of labels may be where the table was not asked for), a
@@ -83,17 +79,17 @@ def listing(container: Container, options: SourceOptions) -> Listing:
     """
     rows: list[Row] = []
     places: list[str] = []
-    tables = [] if options.labels else convention(container)
-    for name in tables:
-        rows += parse_table(container.read(name), container.name(name))
+    used, called = list(tables), " and ".join([*tables][:3])
+    for name, content in tables.items():
+        rows += parse_table(content, container.name(name))
         places += [str(PurePosixPath(name).parent)] * (len(rows) - len(places))
-    called = str(options.labels) if options.labels else " and ".join(tables[:3])
     if options.labels:
+        called = str(options.labels)
         rows = read_table(options.labels)
         folder, source = options.labels.parent.resolve(), container.path.resolve()
         inside = source.is_dir() and folder.is_relative_to(source)
         place = folder.relative_to(source) if inside else PurePosixPath()
-        places, tables = [place.as_posix()] * len(rows), [(place / options.labels.name).as_posix()]
+        places, used = [place.as_posix()] * len(rows), [(place / options.labels.name).as_posix()]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     file_column = _choose(options.file_column, columns, "file", _FILE_COLUMNS)
     if not file_column:
@@ -104,7 +100,7 @@ def listing(container: Container, options: SourceOptions) -> Listing:
     refs, similar = resolve(names, container.pictures, container.path, called, places)
     out = list_rows(container, rows, refs, file_column, options, called)
     out.kind = f"{container.kind} with a table"
-    out.described_by = frozenset(tables)
+    out.described_by = frozenset(used)
     similar = [(name, ref) for name, ref in similar if PurePosixPath(ref).stem != PurePosixPath(name).name]
     if similar:
         name, ref = similar[0]
@@ -228,15 +224,14 @@ def _fill(
     elif options.labels and not (options.group_column or options.split_column):
         raise InputError(
             f"{options.labels} has no column of labels with a usual name; name it with --label-column "
-            f"{_one_hot_advice(columns)}(there are: {shown(list(columns), 20)})."
+            + (f"or with {advice} " if (advice := _one_hot_advice(columns)) else "")
+            + f"(there are: {shown(list(columns), 20)})."
         )
     else:
         there = shown(list(columns), 12)
         out.notes.append(f"The table has no column of labels ({there}), so the images are unlabelled.")
         if advice := _one_hot_advice(columns):
-            out.doubts.append(
-                f"Columns of the table look like labels: name them {advice.removeprefix('or ')}."
-            )
+            out.doubts.append(f"Columns of the table look like labels: name them with {advice}.")
     _doubt_columns(out, columns, label_column, options)
     _fill_groups(out, columns, options, arranged if whole else None, called)
     if options.split_column:
@@ -300,7 +295,7 @@ def _fill_groups(
 
 
 def _one_hot_advice(columns: Mapping[str, Sequence[Any]]) -> str:
-    """`or --label-columns …`, where some columns together say one class of each image."""
+    """`'--label-columns …'`, where some columns together say one class of each image."""
     flags = {
         name: [str(cell).strip() for cell in cells]
         for name, cells in columns.items()
@@ -310,4 +305,4 @@ def _one_hot_advice(columns: Mapping[str, Sequence[Any]]) -> str:
     if len(flags) < 2 or set(sums) != {1}:
         return ""
     names = " ".join(f"'{name}'" if " " in name else name for name in flags)
-    return f"or with '--label-columns {names}' "
+    return f"'--label-columns {names}'"
