@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from plenish.errors import InputError, coerce_type, unknown
+from plenish.yaml_reader import parse_yaml
 
 
 def option(
@@ -112,8 +113,6 @@ def overrides(options: Any, sections: Iterable[str], example: str) -> dict[str, 
     Raises:
         InputError: a word of another form, or of no section there is.
     """
-    import yaml
-
     found = {}
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
@@ -127,7 +126,7 @@ def overrides(options: Any, sections: Iterable[str], example: str) -> dict[str, 
                 "recipe has, "
                 f"such as {example}."
             )
-        found[key] = yaml.safe_load(value) if value.strip() else ""
+        found[key] = parse_yaml(value, f"'{word[:40]}'") if value.strip() else ""
     return found
 
 

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from plenish import files, settings
+from plenish import settings
 from plenish.configuration import check_bounds
-from plenish.errors import InputError, first_line, nearest, unknown
+from plenish.errors import InputError, nearest, unknown
 from plenish.examples import EXAMPLES
 from plenish.invocation import REQUIRED, Command, Parameter, fields_of
 from plenish.terminal import write
+from plenish.yaml_reader import parse_yaml, read_yaml
 
 _COMMON = {parameter.name: parameter for parameter in fields_of(settings.Settings)}
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
@@ -113,7 +114,8 @@ class _List(argparse.Action):
     """Several words, or one that is a YAML list; those of --options are added to those before."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        found = _yaml(values[0]) if len(values) == 1 and values[0].startswith("[") else values
+        is_yaml = len(values) == 1 and values[0].startswith("[")
+        found = parse_yaml(values[0], f"'{values[0][:40]}'") if is_yaml else values
         before = getattr(namespace, self.dest, []) if self.dest == "options" else []
         setattr(namespace, self.dest, before + found)
 
@@ -158,7 +160,7 @@ def _bare_words(
 
 def _from_file(path: Path, options: Mapping[str, Parameter]) -> dict[str, Any]:
     """The options in a YAML file, by parameter."""
-    content = files.read_yaml(path, "--config:")
+    content = read_yaml(path, "--config:")
     if not isinstance(content, dict):
         raise InputError(f"--config: {path} holds no options; write them as 'name: value', one a line.")
     found = {}
@@ -168,15 +170,6 @@ def _from_file(path: Path, options: Mapping[str, Parameter]) -> dict[str, Any]:
             raise unknown(f"option in {path}", str(key), [o.lstrip("-") for o in options])
         found[options[option].name] = value
     return found
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"'{text[:40]}' is not YAML ({first_line(error)}).") from None
 
 
 def convert(hint: Any, value: Any) -> Any:

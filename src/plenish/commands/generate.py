@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from plenish import files
@@ -16,6 +15,7 @@ from plenish.configuration import check_bounds
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.runs import Run
+from plenish.yaml_reader import parse_yaml
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset
@@ -81,10 +81,13 @@ def generate(
 
 def assignments(words: Sequence[str]) -> dict[str, Any]:
     """`name=value` words as name → value."""
+    found = {}
     for word in words:
-        if not word.partition("=")[1]:
+        name, equals, value = word.partition("=")
+        if not equals:
             raise InputError(f"'{word}' in --options is not name=value, such as steps=10.")
-    return {word.partition("=")[0]: yaml.safe_load(word.partition("=")[2]) for word in words}
+        found[name] = parse_yaml(value, f"'{word[:40]}'")
+    return found
 
 
 def _read_latents(latents: Path, space: str) -> NDArray[Any]:

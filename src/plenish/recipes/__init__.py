@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from plenish import files
 from plenish.errors import InputError, unknown
 from plenish.networks.families import GANS
+from plenish.yaml_reader import read_yaml
 
 SECTIONS = ("network", "adversarial", "penalty", "augment", "growth", "schedule", "limits")
 """What a recipe sets: the networks, the parts of the training method, its length, and when it has failed."""
@@ -98,7 +98,7 @@ def load_recipe(name: str, kind: str | None = None) -> Recipe:
 
 
 def _read_recipe(path: Path) -> Recipe:
-    content = files.read_yaml(path, "The recipe")
+    content = read_yaml(path, "The recipe")
     start = "start from 'plenish recipe show dcgan --json'"
     if not isinstance(content, dict):
         raise InputError(f"The recipe {path} holds no sections; {start}.")
