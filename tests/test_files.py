@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from plenish import files
-from plenish.errors import InputError
+from plenish.errors import AlreadyMade, InputError
 
 
 def test_whole_appears_only_when_finished(tmp_path: Path) -> None:
@@ -15,8 +15,37 @@ def test_whole_appears_only_when_finished(tmp_path: Path) -> None:
     with files.atomic_dir(out, {"a": 1}) as partial:
         (partial / "x").write_text("1")
         assert not out.exists()
-    assert [p.name for p in out.iterdir()] == ["x"]
+    assert sorted(p.name for p in out.iterdir()) == [".plenish.json", "x"]
     assert not partial.exists()
+
+
+def test_what_the_same_command_has_made_is_told_from_another_folder(tmp_path: Path) -> None:
+    for name in ("out", "other"):
+        with files.atomic_dir(tmp_path / name, {"a": name}):
+            pass
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(AlreadyMade) as told, files.atomic_dir(tmp_path / "out", {"a": "out"}):
+        pass
+    assert told.value.exit_code == 0
+    for name in ("other", "mine"):
+        with pytest.raises(InputError, match="already exists"), files.atomic_dir(tmp_path / name, {"a": 3}):
+            pass
+        assert (tmp_path / name).exists()
+
+
+def test_killed_between_the_last_two_renamings(tmp_path: Path) -> None:
+    partial = tmp_path / "out.partial"
+    with files.atomic_dir(tmp_path / "out", {"a": 1}, resumable=True) as folder:
+        (folder / "x").write_text("1")
+    (tmp_path / "out").rename(partial)
+    with files.atomic_dir(tmp_path / "out", {"a": 1}, resumable=True) as folder:
+        assert (folder / "x").exists()
+    assert not partial.exists()
+
+
+def test_names_that_are_no_text_are_kept(tmp_path: Path) -> None:
+    files.write_record(tmp_path / "a.json", {"path": "a\udcff"})
+    assert files.read_record(tmp_path / "a.json") == {"path": "a\udcff"}
 
 
 def test_failure_leaves_nothing(tmp_path: Path) -> None:

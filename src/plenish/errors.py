@@ -30,6 +30,12 @@ class InputError(PlenishError):
         self.code, self.value = code, value
 
 
+class AlreadyMade(PlenishError):
+    """What is asked for is there, made by the same command."""
+
+    exit_code = 0
+
+
 class CheckFailed(PlenishError):
     """The work was done and the answer is no: training diverged, a gate failed."""
 

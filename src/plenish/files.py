@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from plenish.errors import InputError, first_line
+from plenish.errors import AlreadyMade, InputError, first_line
 
 RESUME_HINT = "the same command resumes it"
 CHECKSUM = "checksum"
 """Key of a record's own SHA-256."""
 _MARKER = "partial.json"
+_MADE = ".plenish.json"
+"""In a folder that `atomic_dir` made: the marker that its partial had."""
 _UNBORN = ".new"
 
 
@@ -72,10 +74,15 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, atomically; bytes of a file name that are no UTF-8 become escapes."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, atomically. NaN and infinities become null."""
     text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False, default=_as_json)
-    write_bytes(path, (text + "\n").encode())
+    write_text(path, text + "\n")  # Its escapes are JSON's own.
 
 
 def read_json(path: Path) -> Any:
@@ -133,22 +140,6 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{path} is damaged ({first_line(error)}); restore it or make it again.") from None
-
-
-def read_yaml(path: Path, name: str) -> Any:
-    """Read a YAML file; InputError, which calls it by `name`, when it cannot be read."""
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{name} {path} cannot be read ({error.strerror or error}).") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{name} {path} is not a text file; give a YAML file.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark is not None else ""
-        raise InputError(f"{name} {path} is not YAML ({first_line(error)}{where}).") from None
 
 
 def finite(value: Any) -> Any:
@@ -234,9 +225,14 @@ def check_name(name: str, what: str) -> None:
         raise InputError(f"'{name}' cannot name {what}; use letters, digits, '-' and '_'.")
 
 
-def refuse_existing(out: Path) -> None:
-    """Raise InputError if something has the name of what is to be made."""
-    if out.exists() or out.is_symlink():
+def refuse_existing(out: Path, *, unless_made: bool = False) -> None:
+    """Raise InputError if something has the name of what is to be made.
+
+    Args:
+        out: what is to be made.
+        unless_made: let a folder pass that `atomic_dir` made, which will compare what was asked.
+    """
+    if (out.exists() or out.is_symlink()) and not (unless_made and (out / _MADE).is_file()):
         raise InputError(f"{out} already exists; choose another name or remove it first.")
 
 
@@ -304,24 +300,35 @@ def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False)
 
     Raises:
         InputError: OUT exists, cannot be written, or there is a partial of another configuration.
+        AlreadyMade: OUT was made with this configuration, such as by a command that was killed at its end.
     """
-    refuse_existing(out)
     partial = _partial(out)
     wanted = config_hash(config)
+    if _made_from(out) == wanted:
+        raise AlreadyMade(f"{out} is there: the same command has made it; remove it to make it again.")
+    refuse_existing(out)
     with reporting_disk(out):
         _prepare(partial, wanted, resumable)
         with _locked(partial):
             try:
                 with resumable_from(lambda: resumable and _holds_work(partial)):
                     yield partial
+                    (partial / _MARKER).rename(partial / _MADE)
                     partial.rename(out)
-                (out / _MARKER).unlink()
                 flush_folder(out.parent)
             except BaseException as error:
                 interrupted = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
                 if not (resumable and interrupted and _holds_work(partial)):
                     shutil.rmtree(partial, ignore_errors=True)
                 raise
+
+
+def _made_from(out: Path) -> Any:
+    """The hash of the configuration that a folder was made from, None for another one."""
+    with contextlib.suppress(InputError, OSError):
+        content = read_json(out / _MADE)
+        return content.get("config") if isinstance(content, dict) else None
+    return None
 
 
 def _holds_work(partial: Path) -> bool:
@@ -344,6 +351,8 @@ def _locked(partial: Path) -> Iterator[None]:
 def _prepare(partial: Path, wanted: str, resumable: bool) -> None:
     if partial.exists():
         marker = partial / _MARKER
+        with contextlib.suppress(FileNotFoundError):  # Killed right before it was renamed.
+            (partial / _MADE).rename(marker)
         found = read_json(marker).get("config") if marker.exists() else None
         if found is not None and found != wanted:
             raise InputError(

@@ -52,7 +52,7 @@ def export_model(
         raise InputError(
             f"ONNX takes {' and '.join(missing)}, not installed here; pip install 'plenish[onnx]' brings it."
         )
-    files.refuse_existing(out)
+    files.refuse_existing(out, unless_made=True)
     Run.open(run, "generator")
     from plenish.latent.exporting import export_generator  # After what needs no torch.
 

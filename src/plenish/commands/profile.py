@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from plenish import files, settings
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.integrity import verify
 from plenish.datasets.profile import describe
-from plenish.errors import CheckFailed
+from plenish.errors import AlreadyMade, CheckFailed
 from plenish.invocation import command
 from plenish.report.pictures import choose
 from plenish.report.profile_page import profile_page
@@ -82,16 +83,19 @@ def profile_dataset(
     """
     dataset = Dataset.open(data)
     chosen = split if dataset.split_names() or split != "default" else None
-    files.refuse_existing(out)  # Before all pixels are read.
+    files.refuse_existing(out, unless_made=True)  # Before all pixels are read.
     verify(dataset)
     content = describe(dataset, chosen)
     rows = _shown_rows(dataset, chosen, examples, seed)
-    with files.atomic_dir(
-        out, {"verb": "profile", "data": dataset.manifest.pixels_hash, "split": split}
-    ) as partial:
+    asked = {"data": dataset.manifest.pixels_hash, "split": split, "examples": examples, "seed": seed}
+    # What the same command made is the same, and so is its answer.
+    with (
+        contextlib.suppress(AlreadyMade),
+        files.atomic_dir(out, {"verb": "profile", **asked}) as partial,
+    ):
         page = profile_page(content, dataset, rows)
         files.write_json(partial / "profile.json", content)
-        files.write_bytes(partial / "profile.html", page.encode())
+        files.write_text(partial / "profile.html", page)
     if content["problems"]:
         if settings.current().json:  # Whoever reads the result needs it most when it is bad.
             write(json_text(Profile(out, content).summary()))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from plenish.errors import AlreadyMade
 from plenish.invocation import command
+from plenish.metrics.result_files import read_result
 from plenish.metrics.score import ScoreConfig, ScoreResult
 
 
@@ -19,7 +21,7 @@ def score(real: Path, synthetic: Path, out: Path, *, how: ScoreConfig = ScoreCon
         real: the real Dataset, with a split.
         synthetic: the synthetic Dataset; a real one is allowed, as a baseline.
         out: folder to write; must not exist.
-        how: how to compare.
+        how: how to compare; where the same command has done so, the result that is there is given again.
 
     Raises:
         InputError: the two do not fit each other, the generator was trained on anything but this train
@@ -28,4 +30,8 @@ def score(real: Path, synthetic: Path, out: Path, *, how: ScoreConfig = ScoreCon
     from plenish.metrics.compare import compare_datasets
     from plenish.report.build import with_report
 
-    return with_report(compare_datasets(real, synthetic, out, how), "score")
+    try:
+        result = compare_datasets(real, synthetic, out, how)
+    except AlreadyMade:  # The page may be missing.
+        result = ScoreResult(out, read_result(out, "score")[0])
+    return with_report(result, "score")

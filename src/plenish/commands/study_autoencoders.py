@@ -76,7 +76,7 @@ def study_autoencoders(data: Path, out: Path, *, how: ClassStudyOptions = ClassS
     with run.lock():
         run.update_status(state="running", request=request)
         found = run_class_study(run, dataset, plan, how)
-        files.write_bytes(run.path / "report.html", class_errors_page(found, dataset).encode())
+        files.write_text(run.path / "report.html", class_errors_page(found, dataset))
         study = ClassStudy(out, found.content)
         run.update_status(state="complete", message=study.verdict)
     return study

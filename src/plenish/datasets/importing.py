@@ -106,7 +106,7 @@ def import_dataset(
         InputError: the source, its labels or OUT cannot be used, or a group lies in several parts of a split
             that is kept.
     """
-    files.refuse_existing(out)
+    files.refuse_existing(out, unless_made=True)
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise InputError(
             f"{out} lies inside {source}, which the next import would read too; choose another place."

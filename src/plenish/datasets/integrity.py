@@ -75,7 +75,7 @@ def check(dataset: Dataset) -> None:
 def remember(folder: Path, pixels_hash: str) -> None:
     """Keep in a new Dataset's folder that its files are as they were written."""
     place = folder / "caches" / "checked"
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     files.write_record(place / "files.json", {"pixels_hash": pixels_hash, "files": _state(folder)})
 
 

@@ -92,7 +92,7 @@ class DatasetWriter:
         self._shard = shard_length(size, channels)
         content = {
             "layout": _LAYOUT, "config": dict(config), "size": size, "channels": channels,
-            "labels": labels.to_dict(),
+            "labels": labels.to_dict(), "about": dict(self._about),
         }  # fmt: skip
         self._folder = files.atomic_dir(out, content, resumable=True)
         self._buffer: list[NDArray[np.uint8]] = []

@@ -176,7 +176,7 @@ def make_slides(out: Path, options: SlideOptions) -> PhantomSlides:
                     write_slide(aside, painter, one, options.quality, bar)
                 aside.replace(path)
             if one.layout.tumours:
-                files.write_bytes(folder / f"{one.name}.xml", asap_xml(one.layout).encode())
+                files.write_text(folder / f"{one.name}.xml", asap_xml(one.layout))
             made.append(one)
         truth = {"phantom": True, **config, "truth": [one.truth() for one in made]}
         files.write_json(folder / "truth.json", truth)
@@ -184,7 +184,7 @@ def make_slides(out: Path, options: SlideOptions) -> PhantomSlides:
             [(one.name, one.patient, _KINDS[bool(one.layout.tumours)]) for one in made],
             columns=["slide_id", "case_id", "sample_type"],
         )
-        files.write_bytes(folder / "slides.csv", table.to_csv(index=False, lineterminator="\n").encode())
+        files.write_text(folder / "slides.csv", table.to_csv(index=False, lineterminator="\n"))
     return PhantomSlides(out, tuple(made), options.difference)
 
 

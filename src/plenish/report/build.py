@@ -85,6 +85,7 @@ def write_report(
             out.parent.mkdir(parents=True, exist_ok=True)
         return _write(out, inputs, title)
     config = {"report": {key: str(value) for key, value in given.items()}, "split": split, "title": title}
+    files.refuse_existing(out)  # What it would show may have changed since.
     with files.atomic_dir(out, config) as folder:
         report = _write(folder / "report.html", inputs, title)
     return dataclasses.replace(report, path=out / "report.html")
@@ -114,7 +115,7 @@ def _write(path: Path, inputs: ReportInputs, title: str = "") -> Report:
         title or _title(inputs), _subtitle(inputs), shown, answers, phantom=inputs.is_phantom,
         stated_use=inputs.data.manifest.intended_use if inputs.data is not None else "",
     )  # fmt: skip
-    files.write_bytes(path, html.encode())
+    files.write_text(path, html)
     return Report(path, tuple(s.title for s in shown), {card.question: card.answer for card in answers})
 
 

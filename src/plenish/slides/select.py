@@ -122,7 +122,7 @@ def select_slides(
         with files.reporting_disk(out):
             out.parent.mkdir(parents=True, exist_ok=True)
         table = pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n")
-        files.write_bytes(out, table.encode())
+        files.write_text(out, table)
     return Selection(tuple(rows), tuple(unused), "mm²" if in_mm2 else "px²", tuple(remarks), out)
 
 

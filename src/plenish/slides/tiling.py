@@ -103,7 +103,7 @@ def tile_slides(
         InputError: an option, the table or every slide cannot be used.
     """
     config = TilingConfig(grid, tissue, rules, labels, filters)
-    files.refuse_existing(out)
+    files.refuse_existing(out, unless_made=True)
     check_bounds("--workers", workers, {"least": 1})
     if annotations is not None and table.label_column is not None:
         raise InputError("Labels come either from --annotations or from --label-column; leave one out.")

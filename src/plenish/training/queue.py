@@ -78,7 +78,7 @@ def run_variant(out: Path, name: str, variant: Mapping[str, Any], data: Path, sp
     recipe = out / "recipes" / f"{name}.yaml"
     with files.reporting_disk(out):
         recipe.parent.mkdir(exist_ok=True)
-        files.write_bytes(recipe, yaml.safe_dump(variant["recipe"], sort_keys=False).encode())
+        files.write_text(recipe, yaml.safe_dump(variant["recipe"], sort_keys=False))
     command = [
         sys.executable, "-m", "plenish", "train", "autoencoder", str(data), str(out / name), "--recipe",
         str(recipe), "--split", split, "--json", *invocation.setting_words("json"),
@@ -120,7 +120,7 @@ def write_results(out: Path, variants: Mapping[str, Any]) -> list[dict[str, Any]
     rows = [_row(out, name, told.get(name)) for name in variants]
     rows.sort(key=lambda row: (row["val_mse"] is None, row["val_mse"] or 0.0))
     table = pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object)
-    files.write_bytes(out / RESULTS, table.to_csv(index=False, lineterminator="\r\n").encode())
+    files.write_text(out / RESULTS, table.to_csv(index=False, lineterminator="\r\n"))
     files.write_json(out / "results.json", {"command": invocation.record(), "variants": rows})
     return rows
 
