@@ -89,6 +89,21 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_run_that_is_renamed_at_work_says_so(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "r", "generator", CONFIG)
+
+    def work() -> None:
+        with run.lock():
+            run.path.rename(tmp_path / "s")
+            run.update_status(state="running")
+
+    with pytest.raises(InputError, match="r was renamed or removed while it was worked on"):
+        work()
+    (tmp_path / "s").rename(run.path)
+    with run.lock():
+        run.update_status(state="running")
+
+
 def test_logs_past_a_checkpoint_are_cut_back(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "r", "generator", CONFIG)
     for kimg in (1.0, 2.0, 3.0):

@@ -244,7 +244,7 @@ class Run:
 
     def note_use(self, checkpoint: str, dataset: Path) -> None:
         """Remember that a Dataset was made from a checkpoint, which is then not pruned while it is there."""
-        line = json.dumps({"checkpoint": checkpoint, "dataset": str(dataset.resolve())}, ensure_ascii=False)
+        line = json.dumps({"checkpoint": checkpoint, "dataset": str(dataset.resolve())})
         # Appended, since a training may write the status meanwhile; a Run that is read only stays as it is.
         with contextlib.suppress(OSError), (self.path / _USES).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -278,7 +278,15 @@ class Run:
             file.flush()
             self._note_command()
             with files.resumable_from(lambda: self.has_begun, "nothing has been trained yet"):
-                yield
+                try:
+                    yield
+                except (OSError, InputError):
+                    if self.path.is_dir():
+                        raise
+                    raise InputError(
+                        f"{self.path} was renamed or removed while it was worked on; give it that name "
+                        "again, and the same command continues it."
+                    ) from None
 
     def summary(self) -> dict[str, Any]:
         """JSON-able form: configuration, state, results, checkpoints, size."""

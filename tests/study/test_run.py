@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from plenish import cli, settings
@@ -68,6 +69,21 @@ def test_a_placebo_of_the_same_images_is_no_evidence(make_real: Any, tmp_path: P
     )
     assert _row(result, "verdicts", "duplicate")["verdict"] == "no evidence"
     assert result.content["verdict"] is None
+
+
+def test_an_altered_cell_is_refused_and_can_be_made_again(make_real: Any, tmp_path: Path) -> None:
+    real, out = make_real(), tmp_path / "study"
+    first = study(real, out, arms=("real", "duplicate"), seeds=1, **FAST)
+    table = out / "cells/real-seed0.parquet"
+    forged = pd.read_parquet(table)
+    forged["predicted"] = forged["label"]
+    forged.to_parquet(table, index=False)
+    with pytest.raises(InputError, match=r"real-seed0\.parquet was altered"):
+        study(real, out, arms=("real", "duplicate"), seeds=1, **FAST)
+    table.unlink()
+    table.with_suffix(".json").unlink()
+    again = study(real, out, arms=("real", "duplicate"), seeds=1, **FAST)
+    assert again.content["summary"] == first.content["summary"]
 
 
 def test_a_study_grows_and_runs_no_cell_twice(make_real: Any, make_synthetic: Any, tmp_path: Path) -> None:

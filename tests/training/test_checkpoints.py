@@ -112,6 +112,16 @@ def test_weights_of_another_network_are_told(tmp_path: Path) -> None:
         checkpoints.load_module(saved, "g", nn.Linear(2, 2))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_told(tmp_path: Path, value: float) -> None:
+    network, optimiser = _trained()
+    network.get_parameter("1.bias").data[1] = value
+    saved = checkpoints.save_checkpoint(tmp_path, 1000, {"g": network}, {"opt": optimiser}, {})
+    assert checkpoints.intact(saved)
+    with pytest.raises(InputError, match=r"g\.safetensors .* not finite numbers \(1\.bias"):
+        checkpoints.load_module(saved, "g", network)
+
+
 def test_no_file_of_a_checkpoint_is_a_pickle(tmp_path: Path) -> None:
     saved = _save(tmp_path, 1000)
     assert {p.suffix for p in saved.iterdir()} == {".safetensors", ".json"}

@@ -49,6 +49,8 @@ class ParquetImages(Archive):
         """An image's bytes; Unreadable as `Archive.read`."""
         try:
             content = self._read(path)
+        except MemoryError:  # Arrow's is both; the file is sound.
+            raise
         except (*ERRORS, KeyError, pa.ArrowException) as error:
             raise Unreadable("cannot-unpack", reason=first_line(error)) from None
         check_length(len(content))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from plenish import files
 from plenish.datasets.batches import Images
+from plenish.errors import InputError
 from plenish.metrics.predictions import classify
 from plenish.runs import Run
 from plenish.study.arms import Arm
@@ -44,10 +45,20 @@ def cell_paths(folder: Path, arm: str, seed: int) -> tuple[Path, Path]:
 
 
 def load_cell(folder: Path, arm: str, seed: int) -> Cell:
-    """Read a finished cell."""
-    record, table = cell_paths(folder, arm, seed)
+    """Read a finished cell.
+
+    Raises:
+        InputError: a file of it is damaged, or the predictions are not those of the record.
+    """
+    path, table = cell_paths(folder, arm, seed)
+    record = files.read_record(path)
+    if record.get("predictions_sha256") != files.sha256_file(table):
+        raise InputError(
+            f"{table} was altered after it was written, or is damaged; restore it from a copy, or remove it "
+            "with its .json, so that the same command makes the cell again."
+        )
     with files.reading(table):
-        return Cell(files.read_record(record), pd.read_parquet(table))
+        return Cell(record, pd.read_parquet(table))
 
 
 def matched_positions(codes: Ints, like: Ints, dose: float, *key: Any) -> Ints:
@@ -144,4 +155,5 @@ def run_cell(
     with files.reporting_disk(run.path):
         table_path.parent.mkdir(exist_ok=True)
         files.write_bytes(table_path, predictions.to_parquet(None, index=False))
-        files.write_record(record_path, record)
+        hashed = {"predictions_sha256": files.sha256_file(table_path)}
+        files.write_record(record_path, record | hashed)

@@ -213,14 +213,22 @@ def load_module(checkpoint: Path, name: str, module: nn.Module) -> None:
     """Load a network's weights in place, keeping its memory layout.
 
     Raises:
-        InputError: the file is missing, damaged or of another network.
+        InputError: the file is missing, damaged, of another network, or holds numbers that are not finite.
     """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = checkpoint / f"{name}.safetensors"
     try:
-        module.load_state_dict(load_file(path))
+        tensors = load_file(path)
+        unfit = [key for key, value in tensors.items() if not bool(torch.isfinite(value).all())]
+        if unfit:
+            raise InputError(
+                f"{path} holds weights that are not finite numbers ({unfit[0]}); use another checkpoint of "
+                "the Run."
+            )
+        module.load_state_dict(tensors)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise InputError(
             f"{path} cannot be loaded ({first_line(error)}); use another checkpoint of the Run."
