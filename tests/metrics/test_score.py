@@ -174,6 +174,23 @@ def test_a_generator_of_other_data_or_another_split_or_part_is_refused_before_an
     assert "unknown-origin" in codes(content)
 
 
+def test_a_generator_of_unknown_origin_that_saw_test_images_is_found_out(
+    real: Dataset, as_synthetic: Made, make_discs: Any, tmp_path: Path
+) -> None:
+    x, rows = make_discs(60, 57, groups=14)
+    fresh = score(real.path, as_synthetic(x, rows, data={}, name="fresh").path, tmp_path / "a", resamples=0)
+    assert {"unknown-origin", "unknown-training-images"} <= codes(fresh.content)
+    assert "resembles-test" not in codes(fresh.content)
+    test = real.split().rows("test")[:20]
+    mirrored = np.clip(real.pixels.read(test)[:, :, ::-1].astype(int) + 5, 0, 255).astype(np.uint8)
+    labels = [{"label": label} for label in real.table["label"][test]]
+    leaking = as_synthetic(np.concatenate([x, mirrored]), rows + labels, data={}, name="leaking")
+    content = score(real.path, leaking.path, tmp_path / "b", resamples=0).content
+    found = {caveat["code"]: caveat["values"] for caveat in content["caveats"]}
+    assert found["resembles-test"]["identical"] == 20
+    assert content["copies"]["n_identical"] == 0, "no image of train is among them"
+
+
 def test_refusals(
     real: Dataset, as_synthetic: Made, make_discs: Any, make_dataset: Made, tmp_path: Path
 ) -> None:

@@ -197,6 +197,18 @@ def test_the_record_is_complete_and_the_test_part_counted(
     assert np.allclose(predictions[["p:flat", "p:upright"]].sum(axis=1), 1)
 
 
+def test_a_generator_of_unknown_origin_is_taken_with_a_caveat(make_real: Any, make_synthetic: Any) -> None:
+    from plenish.study.data import add_synthetic, open_real
+
+    real, generator = make_real(), {"name": "a", "version": "", "training_set": "", "data": {}}
+    for stated in ("", "elsewhere"):
+        made = make_synthetic(f"made{stated}", real, generator={**generator, "training_set": stated})
+        caveats = add_synthetic(open_real(real, "default", 1.0, 0), made).caveats
+        assert [caveat.code for caveat in caveats] == ["unknown-origin"]
+        assert caveats[0].values.get("stated", "") == stated
+        assert stated in str(caveats[0])
+
+
 def test_a_fraction_is_of_whole_groups_and_nested(make_real: Any) -> None:
     from plenish.study.data import open_real
 

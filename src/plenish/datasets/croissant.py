@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from plenish import files
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.synthetic import generator_of, generator_words
 
 NAME = "croissant.json"
 _CR = (
@@ -81,17 +82,15 @@ def _lineage(dataset: Dataset) -> dict[str, Any]:
     if command:
         found["prov:wasGeneratedBy"] = {"@type": "prov:Activity", "prov:label": command}
     if dataset.is_synthetic:
-        generator = manifest.extra["generator"]
-        facts = {
-            key: str(generator[key]) for key in ("run", "checkpoint", "weights_sha256") if key in generator
-        }
+        generator = generator_of(manifest.extra)
         trained = generator.get("data") or {}
-        source = {"@type": "prov:Entity", "prov:label": ", ".join(f"{k} {v}" for k, v in facts.items())}
+        source = {"@type": "prov:Entity", "prov:label": generator_words(generator)}
         if isinstance(trained, Mapping) and trained.get("pixels_hash"):
             source["@id"] = str(trained["pixels_hash"])
         found["prov:wasDerivedFrom"] = [source]
         found["rai:dataLimitations"] = (
             "Synthetic images of a generator: training data for research and teaching, not for diagnosis."
+            + ("" if trained else " What the generator was trained on is not known for certain.")
         )
         found["rai:personalSensitiveInformation"] = (
             "None by itself; whether images resemble those of single patients is what 'plenish score' tells."

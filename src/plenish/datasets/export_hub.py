@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from plenish.datasets.images import encode_png
+from plenish.datasets.synthetic import generator_of, generator_words
 from plenish.wording import plural
 
 if TYPE_CHECKING:
@@ -108,7 +109,6 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
 def card(job: Job, sizes: dict[str, int], columns: list[str]) -> str:
     """The card: what the hub reads, between dashes, and what people do."""
     dataset, manifest = job.dataset, job.dataset.manifest
-    generator = manifest.extra.get("generator") or {}
     total = sum(sizes.values())
     tags = ["plenish", *(["synthetic"] if dataset.is_synthetic else [])]
     head = [
@@ -131,8 +131,8 @@ def card(job: Job, sizes: dict[str, int], columns: list[str]) -> str:
         f"- Intended use: {manifest.intended_use or 'not stated'}",
     ]  # fmt: skip
     if dataset.is_synthetic:
-        facts = [f"{key} {value}" for key, value in generator.items() if isinstance(value, (str, int))]
-        known = ", ".join(facts)
-        body.append(f"- Synthetic: made by a generator ({known or 'unknown'}); not for diagnosis.")
+        body.append(
+            f"- Synthetic: made by {generator_words(generator_of(manifest.extra))}; not for diagnosis."
+        )
     body += ["", "`group` is what must stay in one part of a split, such as a patient.", ""]
     return "\n".join(["---", *head, "---", "", *body])

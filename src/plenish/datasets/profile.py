@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.pixels import chunks, shard_length
 from plenish.datasets.schema import PARTS
+from plenish.datasets.synthetic import generator_of, generator_words
 from plenish.progress import progress
 from plenish.wording import agree, plural
 
@@ -38,7 +39,9 @@ def describe(dataset: Dataset, split: str | None) -> dict[str, Any]:
         "images": len(dataset), "size": dataset.size, "channels_count": dataset.channels,
         "megabytes": len(dataset) * dataset.size**2 * dataset.channels / 1e6,
         "label_kind": dataset.labels.kind, "phantom": bool(manifest.extra.get("phantom")),
-        "synthetic": dataset.is_synthetic, "licence": manifest.licence, "source": manifest.source,
+        "synthetic": dataset.is_synthetic,
+        "generator": generator_words(generator_of(manifest.extra)) if dataset.is_synthetic else None,
+        "licence": manifest.licence, "source": manifest.source,
         "pixels_hash": manifest.pixels_hash, "columns": [str(column) for column in table.columns],
         "classes": _classes(dataset, parts), "groups": _groups(table, parts),
         "split": None if frozen is None

@@ -18,6 +18,7 @@ from plenish import files
 from plenish.datasets import croissant
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.datasets.schema import LabelSchema, Manifest
+from plenish.datasets.synthetic import METHOD
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError, coerce_type, unknown
 from plenish.networks.families import build_sampler, family
@@ -141,7 +142,7 @@ def make_dataset(
                 writer.add(pixels, _rows(loaded, labels.decode(y[piece]), start, seed))
                 bar.advance(len(pixels))
         writer.splits["default"] = ["train"] * n
-        writer.split_manifest = {"method": "synthetic images are training data only"}
+        writer.split_manifest = {"method": METHOD}
         model = {key: source[key] for key in ("checkpoint", "weights_sha256")} | {"model": loaded.run.id}
         if given is not None or network.stores_z:
             kept = given[:n] if given is not None else draw_latents(network, seed, 0, n)

@@ -93,6 +93,13 @@ def scope_name(scope: str) -> str:
     return scope.replace("class:", "class ", 1)
 
 
+def _unknown_origin(stated: str = "") -> str:
+    text = "It is unknown what the generator was trained on"
+    if stated:
+        text = f"The generator is said to have been trained on '{stated}', which cannot be checked here"
+    return f"{text}; it may have seen test images, and results on them may then be too good."
+
+
 class Caveat(Message):
     """Something that limits a result."""
 
@@ -111,7 +118,15 @@ class Caveat(Message):
         "equal-steps": (
             "All arms train for the same number of steps: with more images, each is seen less often."
         ),
-        "unknown-origin": ("It is unknown what the generator was trained on; it may have seen test images."),
+        "unknown-origin": _unknown_origin,
+        "unknown-training-images": (
+            "The generator's training images are unknown: its images are compared with the train and test "
+            "images of {name} alone, and copies of any others are not found."
+        ),
+        "resembles-test": (
+            "{images:synthetic image/is/are} closer to a single test image than chance explains ({identical} "
+            "practically identical): the generator has probably seen test images, and scores are too good."
+        ),
         "copied-pixels": "{images:training image/is/are} among the synthetic images, pixel for pixel.",
         "baseline": "{name} contains real images; its scores are a baseline, not those of a generator.",
         "shared-images": "{images:image/is/are} in both Datasets, pixel for pixel: the scores are too good.",

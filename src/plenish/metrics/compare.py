@@ -7,6 +7,7 @@ equally many synthetic ones: the pair to compare, because a Fréchet distance fa
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -108,6 +109,8 @@ def _compute(
         found = copies.search(made, held, trained, baseline=not synthetic.is_synthetic)
     except ValueError as error:
         raise InputError(f"No search for copies on {real.path}: {error}; make the split again.") from None
+    if any(caveat.code == "unknown-origin" for caveat in known):
+        caveats += _about_unknown(made, trained, tested)
     if found.facts["n_twins"]:
         caveats.append(Caveat("held-out-twins", {"images": found.facts["n_twins"]}))
     if len(held) < FEW_HELD:
@@ -123,6 +126,21 @@ def _compute(
     closest = np.argsort(found.score, kind="stable")[:PAIRS]
     pairs = everything.images(closest), train.images(found.neighbour[closest])
     return content, pairs_panel(*pairs, found.score[closest], found.facts["threshold"], made.kind)
+
+
+def _about_unknown(made: Side, train: Side, test: Side) -> list[Caveat]:
+    """What the search cannot know of a generator of unknown origin, and whether it has seen test images.
+
+    Test images are searched for as training images are, calibrated on train: no image of the one is in the
+    other.
+    """
+    caveats = [Caveat("unknown-training-images", {"name": train.images.dataset.name})]
+    with contextlib.suppress(ValueError):  # Too few images to search.
+        facts = copies.search(made, train, test).facts
+        if facts["finding"] != "none":
+            values = {"images": facts["n_suspect"], "identical": facts["n_identical"]}
+            caveats.append(Caveat("resembles-test", values))
+    return caveats
 
 
 def all_scores(

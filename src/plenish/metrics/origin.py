@@ -6,8 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
 from plenish.metrics.caveats import Caveat
+
+
+def check_images(synthetic: Dataset, real: Dataset, split: str) -> list[Caveat]:
+    """`check_origin` of the generator that a synthetic Dataset names."""
+    record = generator_of(synthetic.manifest.extra)
+    if origin := record.get("data"):
+        return check_origin(origin, real, split, f"The generator of {synthetic.path}")
+    stated = record.get("training_set")
+    return [Caveat("unknown-origin", {"stated": stated} if stated else {})]
 
 
 def check_origin(origin: Mapping[str, Any], real: Dataset, split: str, what: str) -> list[Caveat]:
@@ -91,8 +101,7 @@ def check_pair(real: Dataset, synthetic: Dataset, split: str) -> list[Caveat]:
         if shared:
             caveats.append(Caveat("shared-images", {"images": shared}))
     else:
-        origin = (synthetic.manifest.extra.get("generator") or {}).get("data") or {}
-        caveats += check_origin(origin, real, split, f"The generator of {synthetic.path}")
+        caveats += check_images(synthetic, real, split)
     if real.labels != synthetic.labels and real.labels.kind != "none":
         caveats.append(Caveat("other-labels"))
     return caveats

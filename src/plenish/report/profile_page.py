@@ -146,6 +146,8 @@ def _origin(content: Mapping[str, Any]) -> Section:
         "Licence": content["licence"] or "not stated", "Source": content["source"] or "not stated",
         "Columns": ", ".join(content["columns"]), "Pixels' hash": content["pixels_hash"],
     }  # fmt: skip
+    if content["generator"]:
+        facts["Generator"] = content["generator"]
     if split := content["split"]:
         facts["Split"] = f"{split['name']}, {split['hash'][:16]}"
         facts["Readings of test so far"] = split["test_reads"]

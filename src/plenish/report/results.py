@@ -119,7 +119,7 @@ def study(inputs: ReportInputs) -> Section | None:
         ]
     sentences = [arm_verdict(result, row["arm"]) for row in result["verdicts"]]
     blocks += [*_study_tables(result), Notes(sentences, f"In words, for {METRIC_NAMES[PRIMARY_METRIC]}")]
-    lead += ", which no model saw in training."
+    lead += ", which no classifier saw in training."
     return Section("study", "Do they help a classifier?", blocks, lead=lead)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
 from plenish.latent.sampling import load_generator
 from plenish.metrics.caveats import Caveat
-from plenish.metrics.origin import check_origin
+from plenish.metrics.origin import check_images, check_origin
 from plenish.metrics.resampling import unit_codes, units_of_strata
 from plenish.networks.sampler import Sampler
 from plenish.runs import Run
@@ -134,9 +134,7 @@ def add_synthetic(study: StudyData, path: Path) -> StudyData:
     if not synthetic.is_synthetic:
         raise InputError(f"{path} holds real images, not synthetic ones; give what 'plenish generate' made.")
     _check_fit(path, synthetic, data)
-    record = synthetic.manifest.extra["generator"]
-    origin = record.get("data") if isinstance(record, Mapping) else None
-    caveats = check_origin(origin or {}, data, study.test.split_name, f"The generator of {path}")
+    caveats = check_images(synthetic, data, study.test.split_name)
     caveats += _check_copies(study, synthetic)
     rows = synthetic.all_rows()
     number = np.array([data.labels.code(name) for name in synthetic.labels.names])
