@@ -102,13 +102,37 @@ def test_a_gdc_name_is_found_among_annotations_and_trained_slides(
     assert [row["label"] for row in made.facts["auroc"]] == ["tumour"]
 
 
+def _check_geojson(path: Path, table: pd.DataFrame) -> None:
+    """Tiles have the class and the scores that the table has; annotations of that class have its colour."""
+    found = json.loads(path.read_text(encoding="utf-8"))["features"]
+    tiles = [one["properties"] for one in found if one["properties"]["objectType"] == "tile"]
+    outlined = [one["properties"]["classification"] for one in found if one["properties"] not in tiles]
+    assert [one["name"] for one in outlined] == ["Tissue", "tumour"]
+    assert len(tiles) == len(table)
+    by_corner = {
+        (min(x for x, _ in ring), min(y for _, y in ring)): one["properties"]
+        for one in found if one["properties"] in tiles
+        for ring in [one["geometry"]["coordinates"][0]]
+    }  # fmt: skip
+    assert len(by_corner) == len(table)
+    for row in table.itertuples():
+        about = by_corner[row.x, row.y]
+        assert about["measurements"]["p_tumour"] == row.p_tumour
+        assert about["measurements"]["coverage_tumour"] == pytest.approx(row.coverage_tumour, abs=1e-6)
+        named = "tumour" if row.p_tumour > row.p_normal else "normal"
+        assert about["classification"]["name"] == named
+        if named == "tumour":
+            assert about["classification"] == outlined[1]
+
+
 def test_a_classifier_finds_the_tumour_and_the_picture_shows_it(work: Path, tmp_path: Path) -> None:
     slide = slide_of(work / "tiles", "test")
     made = draw_heatmap(
         work / "slides" / f"{slide}.tif", tmp_path / "h.png", run=[work / "classifier"], workers=1,
-        annotations=work / "slides", side=512,
+        annotations=work / "slides", side=512, geojson=True,
     )  # fmt: skip
     table = pd.read_parquet(tmp_path / "h.parquet")
+    _check_geojson(tmp_path / "h.geojson", table)
     np.testing.assert_allclose(table["p_normal"] + table["p_tumour"], 1)
     found = made.facts["auroc"][0]
     assert found["label"] == "tumour"

@@ -64,6 +64,11 @@ class Scorer:
     models: Sequence[Mapping[str, Any]]
     score: Callable[[NDArray[np.uint8]], dict[str, Floats]]
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes whose probabilities the columns are, in their order; none of an autoencoder."""
+        return tuple(column.name.removeprefix("p_") for column in self.columns if column.kind == "share")
+
     def __call__(self, images: NDArray[np.uint8]) -> dict[str, Floats]:
         """Numbers of images uint8 N×H×W×C, N for each column; each depends on its image alone."""
         found = self.score(images)

@@ -23,7 +23,8 @@ from plenish.metrics.classification import auroc_binary
 from plenish.metrics.scorers import Column, Scorer, open_scorer
 from plenish.parallel import executor
 from plenish.progress import progress
-from plenish.slides.annotations import find_annotations, read_annotations
+from plenish.slides import geojson
+from plenish.slides.annotations import Annotations, find_annotations, read_annotations
 from plenish.slides.canvas import TISSUE, Canvas, Picture, PictureOptions
 from plenish.slides.heatmap import HeatmapOptions, colour_bar, colour_scale, paint, spread
 from plenish.slides.names import SlideEntry
@@ -84,7 +85,14 @@ def draw_scores(
         facts |= {"picture": str(out), "table": str(rows_file), "shown": column.name}
         canvas = Canvas(*opened.thumbnail(picture.side))
         bar = _draw_scores(canvas, plan, scores[column.name], column, options.limits)
-        _draw_outlines(canvas, opened, plan, config, file)
+        mask, _, coarse = slide_tissue(opened, config.tissue, plan.facts["slide_mpp"])
+        found = None
+        if file is not None:
+            found = read_annotations(file, (opened.width, opened.height), config.rules)
+        _draw_outlines(canvas, mask, coarse, found)
+    if (beside := picture.geojson_file(out)) is not None:
+        facts["geojson"] = str(beside)
+        geojson.write(beside, _features(plan, scores, lost, scorer, found, geojson.tissue(mask, coarse)))
     result = Picture(facts, remarks)
     about = result.summary() | {"models": [dict(model) for model in scorer.models]}
     canvas.save(out, [bar])
@@ -197,17 +205,31 @@ def _aurocs(plan: Plan, scores: Mapping[str, NDArray[np.float64]], threshold: fl
     return rows
 
 
-def _draw_outlines(
-    canvas: Canvas, slide: Slide, plan: Plan, config: TilingConfig, annotations: Path | None
-) -> None:
-    """Outline the tissue and the annotations."""
-    mask, _, coarse = slide_tissue(slide, config.tissue, plan.facts["slide_mpp"])
+def _draw_outlines(canvas: Canvas, mask: NDArray[np.bool_], coarse: float, found: Annotations | None) -> None:
+    """Outline the tissue, a mask whose pixels measure `coarse` of level 0, and the annotations."""
     height, width = canvas.pixels.shape[:2]
     canvas.outline(resized(mask, coarse, (height, width), canvas.downsample), TISSUE, "tissue")
-    if annotations is not None:
-        found = read_annotations(annotations, (slide.width, slide.height), config.rules)
+    if found is not None:
         for number, (label, area) in enumerate(found.raster(width, height, canvas.downsample).items()):
             canvas.outline(area, _OUTLINES[number % len(_OUTLINES)], label)
+
+
+def _features(
+    plan: Plan, scores: Mapping[str, NDArray[np.float64]], lost: Sequence[str], scorer: Scorer,
+    found: Annotations | None, tissue: list[dict[str, Any]],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Tissue, annotations and the tiles that were scored, which a classifier gives a class."""
+    outlined = {} if found is None else found.shapes()
+    colours = geojson.class_colours([*outlined, *scorer.classes])
+    kept = np.array([not reason for reason in lost], bool)
+    classes: list[str | None] = [None] * int(kept.sum())
+    if scorer.classes:
+        shares = np.stack([scores[column.name][kept] for column in scorer.columns])
+        classes = [scorer.classes[k] for k in shares.argmax(0)]
+    coverage = {f"coverage_{label}": plan.coverage[kept, k] for k, label in enumerate(plan.labels)}
+    measured = {"tissue": plan.tissue[kept], **coverage, **{key: v[kept] for key, v in scores.items()}}
+    drawn = geojson.tiles(plan.boxes[kept], classes, measured, colours)
+    return [*tissue, *geojson.areas(outlined, colours), *drawn]
 
 
 def _draw_scores(

@@ -12,6 +12,7 @@ from PIL import Image
 
 from plenish.datasets.images import MAX_PIXELS
 from plenish.errors import InputError
+from plenish.slides.geojson import mask_shape
 from plenish.slides.remarks import Remark
 from plenish.slides.tiling_config import LabelRules
 from plenish.slides.tissue import box_coverage, resized
@@ -73,6 +74,10 @@ class Mask:
         """Area of each label, px² of level 0."""
         pixel = self._scale[0] * self._scale[1]
         return {label: float(self._map(label).sum()) * pixel for label in self.labels}
+
+    def shapes(self) -> dict[str, Any]:
+        """The area of each label as one of shapely's shapes, with the edges of pixels; of level 0."""
+        return {label: mask_shape(self._map(label), self._scale) for label in self.labels}
 
     def coverage(self, boxes: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Share of each box (N×4 left, top, right, bottom) that each label covers, exact for the mask."""

@@ -95,6 +95,10 @@ class Polygons:
         """Area of each label, px² of level 0."""
         return {label: float(shape.area) for label, shape in self._shapes.items()}
 
+    def shapes(self) -> dict[str, Any]:
+        """The area of each label as one of shapely's shapes, pixels of level 0."""
+        return dict(self._shapes)
+
     def coverage(self, boxes: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Share of each box (N×4 left, top, right, bottom) that each label covers, exact.
 

@@ -42,19 +42,27 @@ class PictureOptions:
 
     Attributes:
         side: longer side of the picture, pixels.
+        geojson: also write what is drawn, tissue, annotations and tiles, as GeoJSON for QuPath, beside the
+            picture.
     """
 
     side: int = option(2000, least=200, most=10_000)
+    geojson: bool = False
+
+    def geojson_file(self, out: Path) -> Path | None:
+        """The GeoJSON to write beside a picture, or None."""
+        return out.with_suffix(".geojson") if self.geojson else None
 
     def check(self, out: Path, *others: Path) -> None:
-        """Refuse another format than PNG and JPEG, and files that exist.
+        """Refuse another format than PNG and JPEG, and files that exist, that beside it too.
 
         Raises:
             InputError: with the file.
         """
         if out.suffix.lower() not in _FORMATS:
             raise InputError(f"The picture {out} must end in .png or .jpg.")
-        for path in (out, *others):
+        beside = self.geojson_file(out)
+        for path in (out, *others, *([beside] if beside else [])):
             files.refuse_existing(path)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
-from plenish.slides import scale
+from plenish.slides import geojson, scale
 from plenish.slides.annotations import (
     Annotations,
     find_annotations,
@@ -19,7 +20,8 @@ from plenish.slides.annotations import (
     read_annotations,
     refuse_unknown_labels,
 )
-from plenish.slides.canvas import LABELS, TILE, TISSUE, Canvas, Picture, PictureOptions
+from plenish.slides.canvas import TILE, TISSUE, Canvas, Picture, PictureOptions
+from plenish.slides.geojson import class_colours
 from plenish.slides.grid import make_grid
 from plenish.slides.reader import Slide, open_slide
 from plenish.slides.remarks import Remark
@@ -51,6 +53,7 @@ def draw_overlay(
         InputError: the slide, its annotations or the Dataset cannot be used, or `out` exists.
     """
     picture.check(out)
+    beside = picture.geojson_file(out)
     if sum(option is not None for option in (grid.mpp, grid.level, data)) > 1:
         raise InputError("Tiles come from one of --mpp, --level and --data; leave the others out.")
     remarks: list[Remark] = []
@@ -71,22 +74,62 @@ def draw_overlay(
             "tissue": f"{100 * float(mask.mean()):.1f} % of the slide",
         }  # fmt: skip
         found = None if annotations is None else _read(annotations, opened, rules)
+        tiles = _Tiles.none()
         if grid.mpp is not None or grid.level is not None:
-            tiles = make_grid(opened, grid, known, "give --assume-mpp, or draw the tiles of a --level")
-            rows, columns = (axis.ravel() for axis in np.indices((tiles.rows, tiles.columns)))
-            boxes = tiles.boxes(rows, columns)
+            cut = make_grid(opened, grid, known, "give --assume-mpp, or draw the tiles of a --level")
+            rows, columns = (axis.ravel() for axis in np.indices((cut.rows, cut.columns)))
+            boxes = cut.boxes(rows, columns)
             boxes = boxes[box_coverage(with_rim(mask), boxes, coarse) >= tissue.min_tissue - 1e-9]
-            canvas.boxes(boxes, TILE, "tiles")
-            facts |= {"tile_mpp": tiles.mpp, "tiles": len(boxes)}
+            tiles = _Tiles(boxes, np.full(len(boxes), None, object), {})
+            facts |= {"tile_mpp": cut.mpp, "tiles": len(boxes)}
         elif data is not None:
-            facts["tiles"] = _draw_dataset(canvas, data, opened.name, found.labels if found else ())
+            tiles = _of_dataset(data, opened.name, found.labels if found else ())
+            facts["tiles"] = len(tiles.boxes)
+        tiles.draw(canvas)
         if found is not None:
             facts["annotated"] = _draw_annotations(canvas, found, known.mpp)
             remarks += found.remarks
         elif annotations is not None:
             remarks.append(Remark("no-annotations", {"path": str(annotations), "name": opened.name}))
+    if (beside := picture.geojson_file(out)) is not None:
+        outlined = {} if found is None else found.shapes()
+        features = [
+            *geojson.tissue(mask, coarse), *geojson.areas(outlined, class_colours(list(outlined))),
+            *geojson.tiles(tiles.boxes, list(tiles.labels), {}, tiles.colours),
+        ]  # fmt: skip
+        geojson.write(beside, features)
+        facts["geojson"] = str(beside)
     canvas.save(out)
     return Picture(facts, remarks)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tiles:
+    """Tiles to draw.
+
+    Attributes:
+        boxes: N×4 (left, top, right, bottom), pixels of level 0.
+        labels: N, None for a tile without one.
+        colours: of labels.
+    """
+
+    boxes: NDArray[np.float64]
+    labels: NDArray[np.object_]
+    colours: Mapping[str, geojson.Colour]
+
+    @classmethod
+    def none(cls) -> _Tiles:
+        """No tiles."""
+        return cls(np.empty((0, 4)), np.empty(0, object), {})
+
+    def draw(self, canvas: Canvas) -> None:
+        """Draw them, in the order of their colours."""
+        unlabelled = np.array([label is None for label in self.labels], bool)
+        if unlabelled.any():
+            canvas.boxes(self.boxes[unlabelled], TILE, "tiles")
+        for label, colour in self.colours.items():
+            if (mine := self.labels == label).any():
+                canvas.boxes(self.boxes[mine], colour, f"tiles: {label}")
 
 
 def _read(path: Path, slide: Slide, rules: LabelRules) -> Annotations | None:
@@ -102,19 +145,19 @@ def _read(path: Path, slide: Slide, rules: LabelRules) -> Annotations | None:
 
 def _draw_annotations(canvas: Canvas, found: Annotations, mpp: float | None) -> dict[str, str]:
     height, width = canvas.pixels.shape[:2]
-    for number, (label, area) in enumerate(found.raster(width, height, canvas.downsample).items()):
-        canvas.outline(area, LABELS[number % len(LABELS)], label, tint=True)
+    colours = class_colours(found.labels)
+    for label, area in found.raster(width, height, canvas.downsample).items():
+        canvas.outline(area, colours[label], label, tint=True)
     areas = found.areas()
     if mpp is None:
         return {label: f"{areas[label]:,.0f} px²" for label in found.labels}
     return {label: f"{areas[label] * mpp**2 / 1e6:.3f} mm²" for label in found.labels}
 
 
-def _draw_dataset(canvas: Canvas, data: Path, name: str, first: Sequence[str]) -> int:
-    """Draw a Dataset's tiles of one slide, in the colours that their labels have as annotations.
+def _of_dataset(data: Path, name: str, first: Sequence[str]) -> _Tiles:
+    """A Dataset's tiles of one slide, in the colours that their labels have as annotations.
 
     Args:
-        canvas: drawn on.
         data: the Dataset.
         name: of the slide.
         first: the labels of the annotations, which have the first colours.
@@ -129,10 +172,8 @@ def _draw_dataset(canvas: Canvas, data: Path, name: str, first: Sequence[str]) -
         raise InputError(f"{data} has no tiles of {name}, only those of {others}.")
     corner = mine[["x", "y"]].to_numpy(np.float64)
     boxes = np.concatenate([corner, corner + mine["side"].to_numpy(np.float64)[:, None]], axis=1)
-    labels: NDArray[Any] = mine["label"].astype(object).where(mine["label"].notna(), "tiles").to_numpy()
+    labels = np.array([x if isinstance(x, str) else None for x in mine["label"]], object)
+    there = sorted({label for label in labels if label is not None})
     background = (dataset.manifest.config.get("settings") or {}).get("labels", {}).get("background")
-    numbered = list(dict.fromkeys((*first, *sorted(set(labels) - {"tiles", background}))))
-    for label in sorted(set(labels), key=lambda one: (one in numbered, one)):
-        colour = LABELS[numbered.index(label) % len(LABELS)] if label in numbered else TILE
-        canvas.boxes(boxes[labels == label], colour, f"tiles: {label}" if label != "tiles" else label)
-    return len(mine)
+    colours = class_colours([*first, *(label for label in there if label != background)])
+    return _Tiles(boxes, labels, ({background: TILE} if background in there else {}) | colours)
