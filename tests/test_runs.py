@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,21 @@ def test_reopened_with_the_same_configuration(tmp_path: Path) -> None:
     assert again.id == first.id
     assert again.seed == 4
     assert again.status["state"] == "new"
+
+
+def test_it_prints_itself(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "r", "generator", CONFIG, data={"name": "<i>tiles"})
+    assert repr(run) == f"Run({str(tmp_path / 'r')!r}, generator, new)"
+    run.update_status(kimg=2.5, best={"checkpoint": "kimg-00002.500"})
+    assert "2.5 kimg" in repr(run)
+    page = run._repr_html_()
+    assert "kimg-00002.500" in page
+    assert "&lt;i&gt;tiles" in page
+    assert "<img" not in page
+    (run.path / "samples").mkdir()
+    for name in ("kimg-00001.000.png", "kimg-00002.500.png"):
+        (run.path / "samples" / name).write_bytes(name.encode())
+    assert base64.b64encode(b"kimg-00002.500.png").decode() in run._repr_html_(), "the last ones are shown"
 
 
 def test_every_difference_is_listed_and_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from plenish import files, invocation, settings
 from plenish._version import __version__
 from plenish.differences import differences, listed
 from plenish.errors import InputError
+from plenish.notebook import page
 from plenish.progress import warn
 
 if TYPE_CHECKING:
@@ -287,6 +288,17 @@ class Run:
                         f"{self.path} was renamed or removed while it was worked on; give it that name "
                         "again, and the same command continues it."
                     ) from None
+
+    def __repr__(self) -> str:
+        kimg = self.status.get("kimg")
+        progress = "" if kimg is None else f", {kimg:g} kimg"
+        return f"Run({str(self.path)!r}, {self.kind}, {self.state}{progress})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it: its facts, and the last images that it made."""
+        facts = {key: value for key, value in self.summary().items() if not isinstance(value, list)}
+        last = max((self.path / "samples").glob("kimg-*.png"), default=None)
+        return page(f"Run {self.path.name}", facts, last.read_bytes() if last else None)
 
     def summary(self) -> dict[str, Any]:
         """JSON-able form: configuration, state, results, checkpoints, size."""

@@ -6,6 +6,7 @@ Layout: `dataset.json` (Manifest), `samples.parquet` (one row an image), `pixels
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import functools
@@ -18,13 +19,17 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
 from plenish import files
 from plenish.datasets import integrity
 from plenish.datasets.pixels import RawShards, chunks
 from plenish.datasets.schema import PARTS, Manifest, Part
+from plenish.datasets.show import draw_rows, png, sheet
 from plenish.datasets.tables import read_parquet, save_array, save_split, split_table
+from plenish.datasets.torch_images import TorchImages, Transform
 from plenish.errors import InputError, unknown
+from plenish.notebook import page
 from plenish.progress import warn
 from plenish.wording import plural
 
@@ -331,6 +336,66 @@ class Dataset:
 
     def _test_log(self, split: str) -> Path:
         return self.path / "splits" / f"{split}.test-reads.jsonl"
+
+    # For notebooks and PyTorch
+
+    def torch(
+        self, part: Part = "train", split: str = "default", *, purpose: Purpose = "train",
+        transform: Transform | None = None,
+    ) -> TorchImages:  # fmt: skip
+        """The images of a part for `torch.utils.data.DataLoader`.
+
+        Args:
+            part: train, val or test.
+            split: name of the split.
+            purpose: what they are read for; test images are refused to `train` and `select`, and counted for
+                any other, such as `score`.
+            transform: uint8 tensor C×H×W → what is given in its place; by default float32 in [0, 1].
+
+        Returns:
+            `(image, label)` by position; a label is a class number, or float32 K of other kinds.
+
+        Raises:
+            InputError: as `part` does.
+        """
+        found = self.part(part, split, purpose=purpose)
+        targets = found.codes if self.labels.kind == "categorical" else found.y()
+        return TorchImages(self.pixels, found.rows, targets, self.labels.names, transform)
+
+    def show(
+        self, n: int = 8, by: str | None = "label", *, part: Part = "train", split: str = "default",
+        seed: int = 0,
+    ) -> Image.Image:  # fmt: skip
+        """A picture of some images, which a notebook shows.
+
+        Args:
+            n: images in a row.
+            by: the column that has a row for each of its values, at most 12; None for one row of all.
+            part: whose images are shown, where the Dataset has a split; showing test images is a reading of
+                them.
+            split: name of the split.
+            seed: of the choice.
+
+        Raises:
+            InputError: there is no such column, part or split.
+        """
+        rows = np.arange(len(self), dtype=np.int64)
+        if self.split_names():
+            rows = self.part(part, split, purpose="report").rows
+        if by is not None and by not in self.table.columns:
+            raise unknown("column", by, list(self.table.columns))
+        one_row = by is None or (by == "label" and self.labels.kind in ("none", "continuous"))
+        values = None if one_row else self.table[by].to_numpy()[rows]
+        order = self.labels.names if by == "label" else ()
+        return sheet(self.pixels, draw_rows(values, rows, n, seed, order))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it: its facts, and train images of each class."""
+        picture = None
+        with contextlib.suppress(InputError, OSError):  # Facts are shown of a damaged one, too.
+            split = "default" if "default" in self.split_names() else next(iter(self.split_names()), "")
+            picture = png(self.show(split=split))
+        return page(f"Dataset {self.name}", self.summary(), picture)
 
     # Arrays and caches
 

@@ -1,0 +1,85 @@
+"""A picture of some images of a Dataset, a row for each class or other value."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from plenish.datasets.pixels import RawShards
+from plenish.errors import InputError
+
+MOST_ROWS = 12
+"""Values that get a row; the others are left out."""
+_GAP = 4
+_TILE = 96
+"""About how many pixels an image is wide; small ones are enlarged by a whole factor."""
+_LETTERS = 14
+
+
+def draw_rows(
+    values: Sequence[Any] | None, rows: NDArray[np.int64], n: int, seed: int, order: Sequence[str] = ()
+) -> list[tuple[str, NDArray[np.int64]]]:
+    """Which images are shown: n drawn of each value, in the order of rows.
+
+    Args:
+        values: a value or a list of them for each of `rows`; None for one row of images of all.
+        rows: row numbers to choose from.
+        n: images of each value.
+        seed: of the choice.
+        order: of the values; by default they are sorted.
+
+    Returns:
+        Each value as text, with row numbers.
+
+    Raises:
+        InputError: n is less than 1.
+    """
+    if n < 1:
+        raise InputError(f"n must be at least 1, not {n}.")
+    rng = np.random.default_rng(seed)
+    if values is None:
+        return [("", rows[np.sort(rng.permutation(len(rows))[:n])])]
+    long = pd.Series(list(values), dtype=object).explode().dropna().map(str)
+    found = []
+    for value in ([name for name in order if (long == name).any()] or sorted(long.unique()))[:MOST_ROWS]:
+        members = long.index[long == value].to_numpy()
+        found.append((value, rows[np.sort(rng.permutation(members)[:n])]))
+    return found
+
+
+def sheet(pixels: RawShards, chosen: Sequence[tuple[str, NDArray[np.int64]]]) -> Image.Image:
+    """Images in rows, each below its name, on white.
+
+    Args:
+        pixels: the images.
+        chosen: names and row numbers, as `draw_rows` gives them.
+    """
+    factor = max(1, round(_TILE / pixels.shape[0]))
+    side = pixels.shape[0] * factor
+    head = [(_LETTERS + 6) * bool(name) for name, _ in chosen]
+    longest = max((len(rows) for _, rows in chosen), default=0)
+    size = max(1, longest * (side + _GAP) - _GAP), max(1, sum(h + side + _GAP for h in head) - _GAP)
+    canvas = Image.new("RGB", size, "white")
+    draw, font, top = ImageDraw.Draw(canvas), ImageFont.load_default(_LETTERS), 0
+    for (name, rows), high in zip(chosen, head, strict=True):
+        if name:
+            draw.text((0, top), name, fill="black", font=font)
+        for i, image in enumerate(pixels.read(rows)):
+            one = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).convert("RGB")
+            one = one.resize((side, side), Image.Resampling.NEAREST)
+            canvas.paste(one, (i * (side + _GAP), top + high))
+        top += high + side + _GAP
+    return canvas
+
+
+def png(image: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
