@@ -194,6 +194,24 @@ def test_wrong_values_are_refused_without_torch(words: str, sentence: str) -> No
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("columns", [30, 45, 60, 80, 120])
+def test_no_word_is_broken_and_no_line_too_long_in_a_narrow_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    names = ("part", "images", "groups", "asked", "normal", "tumour")
+    rows = [
+        dict(zip(names, (part, 48, 4, "15.0 %", "52.1 %", "47.9 %"))) for part in ("train", "val", "test")
+    ]
+    cli._print({"parts": rows})
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= columns
+    for cell in (*names, "train", "15.0 %"):
+        assert cell in said
+    tabular = any("train" in line and "47.9 %" in line for line in said.splitlines())
+    assert tabular == (columns >= 60)
+
+
 def test_sentences_are_not_joined_by_commas(capsys: pytest.CaptureFixture[str]) -> None:
     cli._print({"doubts": Sentences(["Few groups.", "No val."]), "parts": ["train", "test"]})
     said = capsys.readouterr().out

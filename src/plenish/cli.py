@@ -86,6 +86,10 @@ VERBS: dict[str, tuple[str, str]] = {
 """Each verb's command, as a module of plenish.commands and a name in it, and its purpose."""
 _COMMON = {option_name(f.name): isinstance(f.default, bool) for f in dataclasses.fields(settings.Settings)}
 """Options of every verb, and whether each stands without a value; --config FILE is one more."""
+_MOST_COLUMNS = 9
+"""Columns of a table; of one with more, a row is below the other."""
+_SHORT, _LONG = 12, 24
+"""Letters of a cell that stays in one line, and of a word that may be broken."""
 _PARALLEL = ("train generator", "train gan", "train autoencoder", "train classifier")
 """Verbs that several processes may do together."""
 
@@ -261,14 +265,17 @@ def _print(result: Any) -> None:
     shown = result.shown() if hasattr(result, "shown") else summary
     with console.capture() as captured:
         if isinstance(shown, Mapping):
-            console.print(*_tables(shown), sep="\n")
+            console.print(*_tables(shown, console.width), sep="\n")
         else:
             console.print(clean(str(shown)), soft_wrap=True)
     write(captured.get().rstrip("\n"))
 
 
-def _tables(content: Mapping[str, Any]) -> Iterator[Table]:
-    """Facts in two columns, and below them a table for each list of rows."""
+def _tables(content: Mapping[str, Any], width: int) -> Iterator[Table]:
+    """Facts in two columns, and below them a table for each list of rows.
+
+    A table that is too wide for the terminal has no lines; one too wide even then, a row below the other.
+    """
     from rich.table import Table
 
     facts, below = Table.grid(padding=(0, 2)), list[Table]()
@@ -277,20 +284,33 @@ def _tables(content: Mapping[str, Any]) -> Iterator[Table]:
         if not (isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value)):
             facts.add_row(title, _text(value))
             continue
-        columns = list(dict.fromkeys(column for row in value for column in row))
-        if len(columns) > 9:
-            # Too wide for a terminal: a row below the other.
-            below += [table for row in value for table in _tables(row)]
+        names = list(dict.fromkeys(column for row in value for column in row))
+        columns = [
+            [clean(name.replace("_", " ")), *(_text(row.get(name)) for row in value)] for name in names
+        ]
+        least = [max(map(_unbroken, column)) for column in columns]
+        if len(columns) > _MOST_COLUMNS or sum(least) + 2 * len(columns) > width:
+            for number, row in enumerate(value, 1):
+                first, *more = _tables(row, width)
+                first.title, first.title_justify = f"{title} {number}", "left"
+                below += [first, *more]
             continue
         table = Table(title=title, title_justify="left")
-        for column in columns:
-            table.add_column(clean(column.replace("_", " ")), overflow="fold")
-        for row in value:
-            table.add_row(*(_text(row.get(column)) for column in columns))
+        if sum(least) + 3 * len(columns) + 1 > width:
+            table.box, table.padding = None, (0, 1)
+        for (head, *_), narrowest in zip(columns, least, strict=True):
+            table.add_column(head, overflow="fold", min_width=narrowest)
+        for row in zip(*(cells for _, *cells in columns), strict=True):
+            table.add_row(*row)
         below.append(table)
     if facts.row_count:
         yield facts
     yield from below
+
+
+def _unbroken(text: str) -> int:
+    """How wide a column must be for a cell: short cells in one line, and of others no word apart."""
+    return len(text) if len(text) <= _SHORT else min(_LONG, max(map(len, text.split())))
 
 
 def _text(value: Any) -> str:

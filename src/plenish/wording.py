@@ -26,6 +26,11 @@ def agree(n: int, noun: str, one: str, many: str) -> str:
     return f"{plural(n, noun)} {one if n == 1 else many}"
 
 
+def significant(value: float, digits: int = 3) -> float:
+    """A number as short as people write it: 0.0123, 4.57, 12300."""
+    return float(f"{value:.{digits}g}")
+
+
 def times(n: int) -> str:
     """`never`, `once`, `twice`, `3 times`."""
     return {0: "never", 1: "once", 2: "twice"}.get(n, f"{n:,} times")

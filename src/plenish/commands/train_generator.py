@@ -18,7 +18,7 @@ from plenish.networks.families import GANS
 from plenish.progress import say
 from plenish.recipes import AUTO, Recipe, auto, family_recipe, load_recipe
 from plenish.runs import Run
-from plenish.wording import Sentences
+from plenish.wording import Sentences, significant
 
 if TYPE_CHECKING:
     from plenish.training.generator import GeneratorTask
@@ -163,7 +163,7 @@ def _within_hours(
     if not before.get("hours"):
         raise InputError(f"{path} was made without --hours; give --kimg to train it longer.")
     schedule = before["schedule"]
-    kimg = float(f"{how.hours / before['hours'] * schedule['kimg']:.3g}")
+    kimg = significant(how.hours / before["hours"] * schedule["kimg"])
     return with_length(task, kimg, schedule["checkpoint_kimg"], changes)
 
 

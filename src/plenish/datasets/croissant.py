@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from plenish import files
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.synthetic import generator_of, generator_words
+from plenish.datasets.tables import Cells, cells_of
 
 NAME = "croissant.json"
 _CR = (
@@ -36,6 +37,11 @@ CONTEXT: Mapping[str, Any] = {
     **{word: f"cr:{word}" for word in _CR},
 }  # fmt: skip
 """The standard's JSON-LD context, and PROV."""
+
+
+_TYPES: Mapping[Cells, str] = {
+    "boolean": "sc:Boolean", "integer": "sc:Integer", "float": "sc:Float", "text": "sc:Text",
+}  # fmt: skip
 
 
 def write(dataset: Dataset, folder: Path, table: str) -> None:
@@ -69,7 +75,7 @@ def describe(dataset: Dataset, folder: Path, table: str) -> dict[str, Any]:
         "recordSet": [{
             "@type": "cr:RecordSet", "@id": "images", "name": "images",
             "key": {"@id": "images/id"},
-            "field": [_field(field, table) for field in schema if _type(field.type)],
+            "field": [_field(field, table) for field in schema if cells_of(field.type)],
         }],
     }  # fmt: skip
 
@@ -98,23 +104,13 @@ def _lineage(dataset: Dataset) -> dict[str, Any]:
     return found
 
 
-def _type(kind: pa.DataType) -> str:
-    """The type of a column's cells in Croissant's words; nothing for what it has none for."""
-    inner = kind.value_type if pa.types.is_list(kind) else kind
-    if pa.types.is_boolean(inner):
-        return "sc:Boolean"
-    if pa.types.is_integer(inner):
-        return "sc:Integer"
-    if pa.types.is_floating(inner):
-        return "sc:Float"
-    return "sc:Text" if pa.types.is_string(inner) else ""
-
-
 def _field(field: pa.Field, table: str) -> dict[str, Any]:
     several = {"repeated": True} if pa.types.is_list(field.type) else {}
-    split = ["cr:Split"] if field.name.startswith("split.") else []
+    cells = cells_of(field.type)
+    assert cells is not None
+    kind, split = _TYPES[cells], ["cr:Split"] if field.name.startswith("split.") else []
     return {
         "@type": "cr:Field", "@id": f"images/{field.name}", "name": f"images/{field.name}",
-        "dataType": [_type(field.type), *split] if split else _type(field.type), **several,
+        "dataType": [kind, *split] if split else kind, **several,
         "source": {"fileObject": {"@id": table}, "extract": {"column": field.name}},
     }  # fmt: skip

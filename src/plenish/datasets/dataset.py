@@ -385,7 +385,7 @@ class Dataset:
         if by is not None and by not in self.table.columns:
             raise unknown("column", by, list(self.table.columns))
         one_row = by is None or (by == "label" and self.labels.kind in ("none", "continuous"))
-        values = None if one_row else self.table[by].to_numpy()[rows]
+        values = None if one_row else list(self.table[by].to_numpy()[rows])
         order = self.labels.names if by == "label" else ()
         return sheet(self.pixels, draw_rows(values, rows, n, seed, order))
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from plenish.datasets.images import encode_png
 from plenish.datasets.synthetic import generator_of, generator_words
+from plenish.datasets.tables import cells_of
 from plenish.wording import plural
 
 if TYPE_CHECKING:
@@ -84,13 +85,9 @@ def _columns(job: Job) -> tuple[pa.Table, dict[str, Any]]:
 
 def _simple(column: pa.Array) -> pa.Array:
     """A column of a type that every reader knows; others become text."""
-    kind = column.type
-    inner = kind.value_type if pa.types.is_list(kind) else kind
-    if pa.types.is_null(kind):
+    if pa.types.is_null(column.type):
         return column.cast(pa.string())
-    if pa.types.is_string(inner) or pa.types.is_boolean(inner) or pa.types.is_integer(inner):
-        return column
-    if pa.types.is_floating(inner):
+    if cells_of(column.type):
         return column
     return pa.array([None if x is None else _text(x) for x in column.to_pylist()], pa.string())
 

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,8 @@ from plenish import files, invocation
 from plenish.datasets.schema import PARTS, LabelSchema
 from plenish.errors import InputError
 from plenish.wording import plural
+
+Cells = Literal["boolean", "integer", "float", "text"]
 
 
 def write_rows(
@@ -55,6 +57,18 @@ def write_rows(
 
 def _texts(values: Sequence[Any]) -> pa.Array:
     return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def cells_of(kind: pa.DataType) -> Cells | None:
+    """What a column's cells, or the items of its lists, are; None for what other programs may not know."""
+    inner = kind.value_type if pa.types.is_list(kind) else kind
+    if pa.types.is_boolean(inner):
+        return "boolean"
+    if pa.types.is_integer(inner):
+        return "integer"
+    if pa.types.is_floating(inner):
+        return "float"
+    return "text" if pa.types.is_string(inner) else None
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:

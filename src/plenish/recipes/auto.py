@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from plenish.errors import unknown
 from plenish.recipes import AUTO, FLOW_SECTIONS, Recipe, load_recipe
 from plenish.recipes import SECTIONS as GAN_SECTIONS
+from plenish.wording import significant
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Subset
@@ -196,7 +197,7 @@ def _gamma(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> st
     reasons: dict[tuple[float, str], list[str]] = {}
     for name in ("r1", "r2") if family == "r3gan" else ("r1",):
         asked = facts.number(f"penalty.{name}", 0)
-        penalty[name] = float(f"{gamma:.4g}") if asked is None else asked
+        penalty[name] = significant(gamma, 4) if asked is None else asked
         reason = why if asked is None else "as asked for"
         reasons.setdefault((penalty[name], reason), []).append(name.upper())
     clauses = [

@@ -25,7 +25,7 @@ from plenish.slides.reader import open_slide, require_libraries
 from plenish.slides.remarks import Remark
 from plenish.slides.slide_list import SLIDE_COLUMNS, list_slides
 from plenish.slides.tiling_config import LabelRules, TableOptions
-from plenish.wording import Sentences
+from plenish.wording import Sentences, significant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _measure(entry: SlideEntry, folder: Path, assume_mpp: float | None, rules: L
 
 def _row(rank: int, one: _Measured, labels: list[str], counted: list[str], in_mm2: bool) -> dict[str, Any]:
     def area(*of: str) -> float:
-        return float(f"{one.size(of, in_mm2):.6g}")
+        return significant(one.size(of, in_mm2), 6)
 
     unit = "mm2" if in_mm2 else "px2"
     name = one.entry.name

@@ -19,8 +19,9 @@ from plenish.metrics.predictions import classify
 from plenish.runs import Run
 from plenish.study.arms import Arm
 from plenish.study.data import StudyData
-from plenish.training.classifier import Precision, train_classifier
+from plenish.training.classifier import train_classifier
 from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.classifier_precision import Precision
 from plenish.training.engine import stable_seed
 
 Ints = NDArray[np.int64]

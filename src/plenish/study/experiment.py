@@ -28,8 +28,9 @@ from plenish.study.data import StudyData, add_synthetic, check_generator, open_r
 from plenish.study.design import Design, about_cuts, about_design, about_doses
 from plenish.study.summaries import Study
 from plenish.study.verdicts import PRIMARY_METRIC, study_verdict
-from plenish.training.classifier import check_names, choose_precision
+from plenish.training.classifier import check_names
 from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
+from plenish.training.classifier_precision import choose_precision
 from plenish.training.engine import Engine
 
 

@@ -14,6 +14,7 @@ from plenish.training.generator import GeneratorLearner, GeneratorTask
 from plenish.training.learner import Clock
 from plenish.training.schedules import END
 from plenish.training.trial import speed_of
+from plenish.wording import significant
 
 PROBE_SECONDS = 6.0
 _LOOKS = 16
@@ -46,13 +47,13 @@ def within(task: GeneratorTask, hours: float, scored: bool, asked: Container[str
         least = 2 * learner.batch_size(END) / 1000
     budget = 3600 * hours
     looks = max(2, min(_LOOKS, int(_SHARE * budget / look)))
-    kimg = float(f"{(budget - looks * look) / seconds_per_kimg:.3g}")
+    kimg = significant((budget - looks * look) / seconds_per_kimg)
     if kimg < least:
         raise InputError(
             f"--hours {hours:g} is too short: the score of a checkpoint alone takes {look:.0f} s here, and "
             f"1,000 images {seconds_per_kimg:.0f} s; give more, or --kimg."
         )
-    apart = float(f"{kimg / looks:.2g}")
+    apart = significant(kimg / looks, 2)
     say(
         f"{kimg:g} kimg take {plain_duration(budget)} here, at {seconds_per_kimg:.3g} s a kimg and "
         f"{look:.0f} s for each of {looks} checkpoints."
@@ -62,7 +63,7 @@ def within(task: GeneratorTask, hours: float, scored: bool, asked: Container[str
 
 def with_length(task: GeneratorTask, kimg: float, apart: float, asked: Container[str] = ()) -> GeneratorTask:
     """The task with another length and distance of its checkpoints, in kimg; `asked` as in `within`."""
-    fine = min(task.schedule.log_kimg, float(f"{kimg / 100:.1g}"))
+    fine = min(task.schedule.log_kimg, significant(kimg / 100, 1))
     changes: dict[str, Any] = {"kimg": kimg, "checkpoint_kimg": apart, "sample_kimg": apart, "log_kimg": fine}
     schedule = dataclasses.replace(
         task.schedule, **{name: value for name, value in changes.items() if f"schedule.{name}" not in asked}

@@ -9,10 +9,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,19 +27,19 @@ from plenish.datasets.batches import ORDERS, Batch, Images, check_divisible
 from plenish.datasets.dataset import Subset
 from plenish.datasets.pixels import chunks
 from plenish.errors import InputError
-from plenish.networks.classifier import SMALL, Normalised, build_classifier, check_classifier
+from plenish.networks.classifier import Normalised, build_classifier, check_classifier
 from plenish.runs import Run
 from plenish.training import checkpoints, ranks
 from plenish.training.augment_classical import augment
 from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
 from plenish.training.classifier_losses import build_loss, check_loss
+from plenish.training.classifier_precision import Precision, choose_precision
 from plenish.training.confusion import balanced_accuracy, confusion_matrix
-from plenish.training.engine import Engine, native_bfloat16, stable_seed
+from plenish.training.engine import Engine, stable_seed
 from plenish.training.learner import Clock, Learner
 from plenish.training.schedules import Schedule
 from plenish.training.trainer import Trainer, train
 
-Precision = Literal["float32", "bfloat16"]
 CLASSIFIER = "classifier"
 """Folder in a classifier's Run that holds it."""
 
@@ -379,28 +378,3 @@ def train_in_run(
         model = dataclasses.replace(model, step=int(best["step"]))
     model.save(run.path / CLASSIFIER)
     return model
-
-
-def choose_precision(config: ClassifierConfig, channels: int, size: int, num_outputs: int) -> Precision:
-    """The faster precision of this network on this machine, by three timed steps of each, interleaved.
-
-    Networks of depthwise convolutions are slower in bfloat16 on CPUs that compute it natively, others faster;
-    only a measurement tells. `small` is known (1.6 times as fast) and on CUDA bfloat16 is, so nothing is
-    measured there.
-    """
-    engine = Engine.from_settings()
-    decided = settings.current().precision != "auto" or config.classifier == SMALL
-    if decided or engine.device.type != "cpu" or not native_bfloat16(engine.device):
-        return engine.precision
-    with torch.random.fork_rng(devices=[]):
-        network = engine.to_module(build_classifier(config.classifier, channels, size, num_outputs))
-        images = torch.randn(config.batch, channels, size, size).to(memory_format=torch.channels_last)
-        times: dict[bool, list[float]] = {False: [], True: []}
-        for _ in range(3):
-            for half in times:
-                start = time.perf_counter()
-                with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                    loss = network(images).float().square().mean()
-                loss.backward()
-                times[half].append(time.perf_counter() - start)
-    return "bfloat16" if min(times[True]) < min(times[False]) else "float32"
