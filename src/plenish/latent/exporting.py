@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.autograd import Function
 
@@ -175,7 +175,7 @@ def write_model(
     """Write a folded generator to a file, with these options of its `sample`."""
     if format == "safetensors":
         with files.reporting_disk(path):
-            path.write_bytes(save({k: value.contiguous() for k, value in network.state_dict().items()}))
+            save_file({k: value.contiguous() for k, value in network.state_dict().items()}, path)
     else:
         write_part(_whole(network, options), path, format, opset)
 
@@ -185,11 +185,10 @@ def write_part(part: Part, path: Path, format: Format, opset: int = 18) -> None:
     inputs = part.inputs(2)
     with torch.no_grad(), _silence():
         if format == "torchscript":
-            data = io.BytesIO()
             with _without_own_derivatives():
                 traced = torch.jit.trace(part.module, tuple(inputs.values()), check_trace=False)
-                torch.jit.save(traced, data)
-            files.write_bytes(path, data.getvalue())
+            with files.reporting_disk(path), path.open("wb") as file:
+                torch.jit.save(traced, file)
             return
         batch = torch.export.Dim("batch")
         program = torch.onnx.export(
