@@ -82,8 +82,9 @@ def test_synthetic_images_alone_are_another_question() -> None:
 @pytest.mark.parametrize(("finding", "tone"), [("none", "good"), ("close", "bad"), ("identical", "bad")])
 def test_copies_beyond_chance_raise_the_alarm(finding: str, tone: str) -> None:
     assert headline.copies_card(copies(finding=finding, n_identical=2)).tone == tone
-    unknown = headline.copies_card(copies(finding=finding, n_identical=2), known_training_images=False)
-    assert unknown.tone == ("neutral" if finding == "none" else tone), "nothing is cleared of what is unknown"
+    unknown = headline.copies_card(copies(finding=finding, n_identical=2, unknown_origin=True))
+    assert unknown.tone == ("bad" if finding == "identical" else "neutral"), "neither cleared nor caught"
+    assert "leak" not in unknown.sentence
 
 
 @pytest.mark.parametrize("finding", ["none", "close", "identical"])

@@ -124,8 +124,8 @@ class Caveat(Message):
             "images of {name} alone, and copies of any others are not found."
         ),
         "resembles-test": (
-            "{images:synthetic image/is/are} closer to a single test image than chance explains ({identical} "
-            "practically identical): the generator has probably seen test images, and scores are too good."
+            "{images:synthetic image/is/are} practically identical to a test image: the generator has seen "
+            "test images, and scores are too good."
         ),
         "copied-pixels": "{images:training image/is/are} among the synthetic images, pixel for pixel.",
         "baseline": "{name} contains real images; its scores are a baseline, not those of a generator.",

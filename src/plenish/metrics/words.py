@@ -71,6 +71,13 @@ def describe_copies(found: Mapping[str, Any]) -> str:
             "none": "", "close": _close_but_real(found),
             "identical": f"; {same} to a training image: the two Datasets share images",
         }  # fmt: skip
+    elif found.get("unknown_origin"):
+        endings = {
+            "none": ": no sign of copying these images; it may still repeat others",
+            "close": f"; this cannot tell copies from images of another kind{_why_close(found)}; look at the "
+            "closest pairs",
+            "identical": f"; {same} to a training image",
+        }
     else:
         endings = {
             "none": ": no sign of copying",
@@ -82,10 +89,14 @@ def describe_copies(found: Mapping[str, Any]) -> str:
 
 def _close_but_real(found: Mapping[str, Any]) -> str:
     """What real images close to training images mean: no generator can have copied them."""
+    return f"; this cannot tell whether the two Datasets share images or groups{_why_close(found)}"
+
+
+def _why_close(found: Mapping[str, Any]) -> str:
+    """Why images that are no copies may come close to training images, in brackets; or nothing."""
     reasons = []
     if 2 * found["n_far"] > found["n"]:
         reasons.append("most of them are farther from all training images than held-out images are")
     if found["n_holdout"] < FEW_HELD:
         reasons.append(f"the search is calibrated on only {plural(found['n_holdout'], 'held-out image')}")
-    because = f" ({' and '.join(reasons)})" if reasons else ""
-    return f"; this cannot tell whether the two Datasets share images or groups{because}"
+    return f" ({' and '.join(reasons)})" if reasons else ""

@@ -28,8 +28,7 @@ def cards(score: Mapping[str, Any] | None, study: Mapping[str, Any] | None) -> l
     """
     found = [help_card(study)] if study is not None else []
     if score is not None:
-        known = all(caveat["code"] != "unknown-origin" for caveat in score["caveats"])
-        found.append(copies_card(score["copies"], known_training_images=known))
+        found.append(copies_card(score["copies"]))
         found += fidelity_card(score)
     return found
 
@@ -46,24 +45,16 @@ def help_card(study: Mapping[str, Any]) -> Card:
     return Card(question, answer, study_verdict(study), _TONES.get(main["verdict"], "neutral"))
 
 
-def copies_card(copies: Mapping[str, Any], *, known_training_images: bool = True) -> Card:
-    """Whether more synthetic images are suspiciously close to a training image than chance explains.
-
-    Args:
-        copies: the `copies` part of score.json.
-        known_training_images: whether the generator was trained on the images of the search.
-    """
+def copies_card(copies: Mapping[str, Any]) -> Card:
+    """Whether more synthetic images are suspiciously close to a training image than chance explains."""
     if copies["baseline"]:
         answer = "No more than by chance" if copies["finding"] == "none" else "More often than by chance"
         question = "A baseline: do other real images come close to training images?"
         return Card(question, answer, describe_copies(copies))
     answer, tone = _COPIES[copies["finding"]]
-    if not known_training_images and copies["finding"] == "none":
-        return Card(
-            "Do they copy images of this Dataset?", answer,
-            f"{describe_copies(copies)} What the generator was trained on is unknown, so it may still repeat "
-            "other images.",
-        )  # fmt: skip
+    if copies.get("unknown_origin") and copies["finding"] != "identical":
+        answer = {"none": answer, "close": "Cannot be told"}[copies["finding"]]
+        return Card("Do they copy images of this Dataset?", answer, describe_copies(copies))
     return Card("Do they copy training images?", answer, describe_copies(copies), tone)
 
 
