@@ -78,7 +78,7 @@ def _tar(source, out, prefix=""):
 def _classes(root):
     tree(root, "a/0.png", "b/1.png", "b/deep/2.png", "stray.png")
     (root / "c").mkdir()
-    text(root / "b/scan.dcm", "x")
+    text(root / "b/scan.cr2", "x")
 
 
 def _parts(root):
@@ -216,23 +216,23 @@ def test_links_in_an_archive_are_passed_over(tmp_path):
 def test_files_that_are_not_read_are_counted_told_and_kept(tmp_path, capfd):
     tree(tmp_path / "in", "a/0.png", "a/1.png")
     for i in range(5):
-        text(tmp_path / f"in/a/{i}.heic", "x")
-        text(tmp_path / f"in/b/{i}.dcm", "x")
+        text(tmp_path / f"in/a/{i}.psd", "x")
+        text(tmp_path / f"in/b/{i}.cr2", "x")
     text(tmp_path / "in/README.md", "x")
     code, told = said(capfd, tmp_path / "in", tmp_path / "out", "--size", "8")
     assert code == 0
-    assert "10 files that Plenish does not read left out (5 .heic, 5 .dcm; the first is a/0.heic)" in told
+    assert "10 files that Plenish does not read left out (5 .psd, 5 .cr2; the first is a/0.psd)" in told
     assert "Labels (categorical) come from names of folders: a (2)." in told
-    assert "Not used: 5 .dcm, 5 .heic, 1 .md." in told
+    assert "Not used: 5 .cr2, 5 .psd, 1 .md." in told
     kept = Dataset.open(tmp_path / "out").manifest.extra["import"]
-    assert kept["unused"] == {".dcm": 5, ".heic": 5, ".md": 1}
+    assert kept["unused"] == {".cr2": 5, ".psd": 5, ".md": 1}
     assert kept["meaning"] == {"label": "names of folders"}
-    assert any(".heic" in doubt for doubt in kept["warnings"])
+    assert any(".psd" in doubt for doubt in kept["warnings"])
 
 
 def test_strict_stops_at_every_doubt_and_writes_nothing(tmp_path, capfd):
     cases = {
-        "skipped": ["a/0.png", "b/1.png", "a/2.heic"],
+        "skipped": ["a/0.png", "b/1.png", "a/2.psd"],
         "beside": ["a/0.png", "b/1.png", "a/0.json"],
         "table": ["a/0.png", "b/1.png", "labels.csv"],
         "list": ["a/0.png", "b/1.png", "train_labels.txt"],

@@ -73,9 +73,15 @@ class Archive(contextlib.ExitStack, ABC):
             raise Unreadable("cannot-unpack", reason="the archive ends before the file does")
         return content
 
+    def read_beginning(self, path: str, most: int) -> bytes:
+        """A file's first bytes; none where they cannot be read."""
+        with contextlib.suppress(*ERRORS):
+            return self._read(path, most)
+        return b""
+
     @abstractmethod
-    def _read(self, path: str) -> bytes:
-        """At most as many bytes as the archive states for the file, whatever it unpacks to."""
+    def _read(self, path: str, most: int | None = None) -> bytes:
+        """At most as many bytes as the archive states for the file, whatever it unpacks to, or `most`."""
 
 
 class _Zip(Archive):
@@ -100,9 +106,9 @@ class _Zip(Archive):
                 self._infos[name] = info
         self.files = {name: info.file_size for name, info in self._infos.items()}
 
-    def _read(self, path: str) -> bytes:
+    def _read(self, path: str, most: int | None = None) -> bytes:
         with self._file.open(self._infos[path]) as file:
-            return file.read(self.files[path])
+            return file.read(self.files[path] if most is None else most)
 
 
 class _Tar(Archive):
@@ -126,10 +132,10 @@ class _Tar(Archive):
                 self._infos[_inside(info.name, path)] = info.offset_data, info.size
         self.files = {name: size for name, (_, size) in self._infos.items()}
 
-    def _read(self, path: str) -> bytes:
+    def _read(self, path: str, most: int | None = None) -> bytes:
         offset, size = self._infos[path]
         self._file.seek(offset)
-        return self._file.read(size)
+        return self._file.read(size if most is None else min(size, most))
 
 
 def is_archive(path: Path) -> bool:

@@ -9,6 +9,7 @@ Embedded colour profiles are not applied.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -23,14 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from plenish.datasets.formats import HEIC, JPEG_XL, Extra, extra_of
 from plenish.datasets.rejections import Unreadable
 
 Fit = Literal["crop", "pad", "stretch"]
 
-SUFFIXES = frozenset((
-    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",
-    ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".tga",
-))  # fmt: skip
 MAX_PIXELS = 89_478_485
 """Pixels of the largest image that is decoded, a quarter GiB of RGB; larger ones may be bombs."""
 MAX_BYTES = 512 * 2**20
@@ -56,7 +54,7 @@ _GREY_NOISE = 1
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """The values of a 16-bit image that become black and white; those beyond are clipped.
+    """The values of a 16-bit or DICOM image that become black and white; those beyond are clipped.
 
     Attributes:
         low: becomes 0.
@@ -70,14 +68,19 @@ class Window:
 
     def apply(self, values: NDArray[np.uint16]) -> NDArray[np.uint8]:
         """H×W uint16 → uint8."""
-        low, high = self.low, self.high
-        if self.percentile:
-            low, high = np.percentile(values, (low, high)).tolist()
+        low, high = self.limits(values)
         if (low, high) == (0, 65535):
             return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
         share = (values.astype(np.float32) - low) / max(high - low, 1e-6)
         levels: NDArray[np.uint8] = np.rint(255 * share.clip(0, 1)).astype(np.uint8)
         return levels
+
+    def limits(self, values: NDArray[Any]) -> tuple[float, float]:
+        """The values of an image that become black and white."""
+        if not self.percentile:
+            return self.low, self.high
+        low, high = np.percentile(values, (self.low, self.high)).tolist()
+        return low, high
 
 
 FULL_WINDOW = Window()
@@ -112,13 +115,15 @@ class Fitted:
         pixels: size×size×channels uint8.
         upscaled: it was enlarged.
         coloured: it had colours and was asked for as grey.
-        peak: largest value of a 16-bit image, 0 for other images.
+        peak: largest value of a 16-bit image (of a grey DICOM image 65535), 0 for other images.
+        narrow: a DICOM image without a window uses so little of its range that few grey levels are left.
     """
 
     pixels: NDArray[np.uint8]
     upscaled: bool
     coloured: bool
     peak: int = 0
+    narrow: bool = False
 
 
 def read_file(path: str | Path) -> bytes:
@@ -139,6 +144,13 @@ def read_file(path: str | Path) -> bytes:
         raise Unreadable("missing") from None
     except OSError as error:
         raise Unreadable("unreadable", reason=error.strerror or str(error)) from None
+
+
+def read_beginning(path: Path, most: int) -> bytes:
+    """The first bytes of an ordinary file; none of what is no such file or cannot be read."""
+    with contextlib.suppress(OSError), os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        return file.read(most) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+    return b""
 
 
 def check_length(n_bytes: int) -> None:
@@ -187,15 +199,20 @@ def is_grey(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with _open(data, max_pixels) as image:
-                return image.mode in _GREY or _has_grey_pixels(image)
+                return image.mode in _GREY or has_grey_pixels(np.asarray(_look(image)))
     except Exception:  # As above; it will be rejected with its reason when its turn comes.
         return True
 
 
-def _has_grey_pixels(image: Image.Image) -> bool:
-    image.draft("RGB", (_LOOK, _LOOK))
-    red, green, blue = np.moveaxis(np.asarray(image.convert("RGB"), np.int16), 2, 0)
+def has_grey_pixels(pixels: NDArray[np.uint8]) -> bool:
+    """Whether all channels of H×W×3 pixels are the same, but for the noise of a JPEG."""
+    red, green, blue = np.moveaxis(pixels.astype(np.int16), 2, 0)
     return bool(max(np.abs(red - green).max(), np.abs(green - blue).max()) <= _GREY_NOISE)
+
+
+def _look(image: Image.Image) -> Image.Image:
+    image.draft("RGB", (_LOOK, _LOOK))
+    return image.convert("RGB")
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
@@ -211,9 +228,11 @@ def _from_array(pixels: NDArray[np.uint8]) -> Image.Image:
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     check_length(len(data))
+    extra = extra_of(data)
+    formats = _FORMATS if extra is None else _plugged(extra)
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # The limit is ours, for every format.
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
         raise _unidentified(data) from None
     finally:
@@ -223,10 +242,24 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     width, height = image.size
     if width * height > max_pixels:
         raise Unreadable("too-many-pixels", width=width, height=height, limit=max_pixels)
-    frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
-    if frames > 1:  # A JPEG of several pictures (MPO, from telephones) has one main one; others have not.
+    frames = 1 if image.format in ("JPEG", "MPO", "HEIF") else getattr(image, "n_frames", 1)
+    if frames > 1:  # A JPEG or HEIC of several pictures, from telephones, has one main one; others have not.
         raise Unreadable("pages" if image.format == "TIFF" else "frames", count=frames)
     return image
+
+
+def _plugged(extra: Extra) -> tuple[str, ...]:
+    """Pillow's name of a format that an optional package reads."""
+    if not extra.installed or extra not in (HEIC, JPEG_XL):
+        raise Unreadable("extra", format=extra.name, command=extra.command)
+    if extra is HEIC:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        return ("HEIF",)
+    import pillow_jxl  # noqa: F401 - it registers itself.
+
+    return ("JXL",)
 
 
 def _unidentified(data: bytes) -> Unreadable:

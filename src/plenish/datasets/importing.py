@@ -40,6 +40,8 @@ _PERCENTILES = 0.5, 99.5
 _DARK = 16384
 """A 16-bit image whose values all lie below this has less than 64 grey levels left of 256."""
 _PROBES = 64
+_FARTHEST = 2.0**32
+"""Largest value that --window may name; those of DICOM may be negative."""
 _SHOWN = 12
 """Classes named before an import."""
 
@@ -96,7 +98,8 @@ def import_dataset(
         channels: 1 (grey) or 3 (RGB); by default 1 if no image of the source has colours.
         bits: how many bits of 16-bit images are used, such as 12; their largest value becomes white.
         window: instead, the values of 16-bit images that become black and white, as LOW HIGH, or
-            'percentile' for the 0.5th and 99.5th percentile of each image.
+            'percentile' for the 0.5th and 99.5th percentile of each image. Of DICOM images it replaces the
+            file's own window; values are those after rescaling, such as Hounsfield units.
         max_pixels: pixels of the largest image that is decoded; larger ones may be decompression bombs.
         reading: what folders, tables and cells mean, where their names do not say it.
         keep_split: keep the splits the source has (folders train, val and test, --split-column, an
@@ -312,11 +315,8 @@ def _window(bits: int | None, window: Sequence[str]) -> Window:
         low, high = map(float, window)
     except ValueError:
         low = high = math.nan
-    if not 0 <= low < high <= 65535:
-        raise InputError(
-            f"--window takes LOW HIGH from 0 to 65535, LOW below HIGH, or percentile, not "
-            f"'{' '.join(window)}'."
-        )
+    if not -_FARTHEST <= low < high <= _FARTHEST:
+        raise InputError(f"--window takes LOW HIGH, LOW below HIGH, or percentile, not '{' '.join(window)}'.")
     return Window(low, high)
 
 
@@ -348,14 +348,16 @@ def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -
                     pixels, rows = pixels[len(rows) :], []
                     writer.reject(dataclasses.replace(item, source=files.printable(item.source)))
                     continue
-                digest, upscaled, coloured, peak = item
-                rows.append(listing.row(i) | {"sha256": digest})
-                counts["upscaled"] += upscaled
-                counts["coloured"] += coloured
-                counts["deep"] += peak > 0
-                if 0 < peak < _DARK:
+                rows.append(listing.row(i) | {"sha256": item.digest})
+                counts["upscaled"] += item.upscaled
+                counts["coloured"] += item.coloured
+                counts["deep"] += item.peak > 0
+                if item.narrow:
+                    counts["narrow"] += 1
+                    counts["first narrow"] = counts["first narrow"] or i + 1
+                if 0 < item.peak < _DARK:
                     counts["dark"] += 1
-                    counts["dark peak"] = max(counts["dark peak"], peak)
+                    counts["dark peak"] = max(counts["dark peak"], item.peak)
                     counts["first dark"] = counts["first dark"] or i + 1
             writer.add(pixels, rows)
             at += len(task.refs)
@@ -390,6 +392,14 @@ def _warnings(
         )
     elif shape.window != FULL_WINDOW and not counts["deep"]:
         texts.append("No image has 16 bits, so --bits and --window changed nothing.")
+    if counts["narrow"]:
+        first = listing.refs[counts["first narrow"] - 1]
+        texts.append(
+            f"{agree(counts['narrow'], 'DICOM image', 'states', 'state')} no window and "
+            f"{'uses' if counts['narrow'] == 1 else 'use'} less than a quarter of the range stated (the "
+            f"first is {files.printable(first)}), so few grey levels are left; import again with '--window "
+            "LOW HIGH', in values after rescaling such as Hounsfield units, or with '--window percentile'."
+        )
     if listing.schema.kind == "categorical" and listing.labels is not None and rejected:
         left = set(itertools.compress(listing.labels, kept))
         texts += [

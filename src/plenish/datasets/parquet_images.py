@@ -56,7 +56,7 @@ class ParquetImages(Archive):
         check_length(len(content))
         return content
 
-    def _read(self, path: str) -> bytes:
+    def _read(self, path: str, most: int | None = None) -> bytes:
         name, _, row = path.rpartition("/")
         if self._opened[0] != name:
             file = self.enter_context(pq.ParquetFile(self._paths[name]))
@@ -70,4 +70,4 @@ class ParquetImages(Archive):
         content = value.get("bytes") if isinstance(value, dict) else value
         if content is None:
             raise Unreadable("no-bytes")
-        return bytes(content)
+        return bytes(content)[:most]

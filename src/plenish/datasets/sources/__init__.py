@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from plenish.datasets.archives import SUFFIXES as ARCHIVES
-from plenish.datasets.images import SUFFIXES
+from plenish.datasets.formats import EXTRAS, PLAIN
 from plenish.datasets.sources import (
     beside,
     columns,
+    dicom,
     hugging_face,
     idx,
     npz,
@@ -84,6 +85,9 @@ def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
     if container is None:
         raise _unknown(source)
     tables = {} if options.labels else table.convention(container)
+    headers = dicom.read(container, options)
+    if not (options.labels or tables):
+        options = headers.without_names(options)
     if options.labels or tables:
         found = table.listing(container, options, tables)
     elif (labelled := stylegan.find(container)) is not None:
@@ -92,6 +96,7 @@ def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
         return _of_arrays(idx.listing(source))
     else:
         found = beside.find(container, options) or tree.listing(container, options)
+    headers.fill(found)
     tell_unused(found, container)
     return found
 
@@ -126,7 +131,7 @@ def _rename(found: Listing, options: SourceOptions) -> None:
 
 
 def _unknown(source: Path) -> InputError:
-    if source.suffix.lower() in SUFFIXES:
+    if source.suffix.lower() in (*PLAIN, *EXTRAS):
         return InputError(f"{source} is a single image; give the folder that holds the images.")
     if source.suffix.lower() in columns.SUFFIXES:
         return InputError(

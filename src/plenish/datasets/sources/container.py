@@ -10,16 +10,21 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from plenish.datasets.archives import Archive, is_archive, open_archive, unpacked
-from plenish.datasets.images import SUFFIXES
+from plenish.datasets.formats import DICOM, EXTRAS, is_dicom, is_picture, may_be_dicom, suffix_of
+from plenish.datasets.images import read_beginning
 from plenish.datasets.rejections import Unreadable
 from plenish.datasets.sources.listing import natural
 from plenish.errors import InputError
+from plenish.wording import agree
 
+_PREAMBLE = 132
+"""Bytes by which DICOM is known."""
 _LARGEST_TEXT = 512 * 2**20
 _SYSTEM = (
     "@eadir",
@@ -45,6 +50,7 @@ class Container:
         pictures: relative paths of picture files, in natural order.
         empty: relative paths of folders without any picture file in them, in natural order.
         others: relative paths of the other files, in natural order.
+        dicom: those of pictures and others that are DICOM, by their suffix or their first bytes.
     """
 
     path: Path
@@ -53,6 +59,7 @@ class Container:
     pictures: list[str]
     empty: list[str]
     others: list[str]
+    dicom: frozenset[str] = frozenset()
 
     def read_all(self, names: Iterable[str]) -> Iterator[bytes]:
         """The bytes of files that hold text or a table, such as manifests.
@@ -94,6 +101,18 @@ class Container:
         return str(self.path / name) if self.kind == "folder" else f"{name} in {self.path}"
 
 
+def lacking(container: Container) -> str:
+    """How pictures can be read that need a package which is not installed; nothing without such."""
+    extras = [
+        (name, DICOM if name in container.dicom else EXTRAS.get(suffix_of(name))) for name in container.others
+    ]
+    counts = Counter(extra for _, extra in extras if extra is not None and not extra.installed)
+    return " ".join(
+        f"{agree(count, f'{extra.name} file', 'needs', 'need')} a package: {extra.command}."
+        for extra, count in counts.items()
+    )
+
+
 def open_container(path: Path, scratch: Path) -> Container | None:
     """List the files of a folder or archive; None for any other file.
 
@@ -109,22 +128,42 @@ def open_container(path: Path, scratch: Path) -> Container | None:
     """
     if path.is_dir():
         found = list(_walk(path, "", ()))
-        return _sorted(path, str(path), "folder", found)
+        return _sorted(path, str(path), "folder", found, lambda name: read_beginning(path / name, _PREAMBLE))
     if not is_archive(path):
         return None
     plain = unpacked(path, scratch)
     with open_archive(plain) as archive:
-        return _sorted(path, str(plain), archive.kind, list(_members(archive)))
+        members = list(_members(archive))
+        return _sorted(
+            path, str(plain), archive.kind, members, lambda name: archive.read_beginning(name, _PREAMBLE)
+        )
 
 
-def _sorted(path: Path, root: str, kind: str, found: list[str]) -> Container:
-    """A Container of paths, those of folders with a slash at their end."""
+def _sorted(
+    path: Path, root: str, kind: str, found: list[str], beginning: Callable[[str], bytes]
+) -> Container:
+    """A Container of paths, those of folders with a slash at their end.
+
+    Args:
+        path: of the Container, as root and kind.
+        root: of it.
+        kind: of it.
+        found: the paths.
+        beginning: gives the first bytes of a file.
+    """
     folders = {name.rstrip("/") for name in found if name.endswith("/")}
     files = sorted((name for name in found if not name.endswith("/")), key=natural)
-    pictures = [name for name in files if is_picture(name)]
-    filled = _folders(pictures)
-    others = [name for name in files if not is_picture(name)]
-    return Container(path, root, kind, pictures, sorted(folders - filled, key=natural), others)
+    dicom = {
+        name
+        for name in files
+        if suffix_of(name) in DICOM.suffixes or (may_be_dicom(name) and is_dicom(beginning(name)))
+    }
+    readable = dicom if DICOM.installed else set[str]()
+    pictures = [name for name in files if name in readable or is_picture(name)]
+    filled, chosen = _folders(pictures), set(pictures)
+    others = [name for name in files if name not in chosen]
+    empty = sorted(folders - filled, key=natural)
+    return Container(path, root, kind, pictures, empty, others, frozenset(dicom))
 
 
 def _walk(root: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
@@ -164,10 +203,3 @@ def _folders(files: Iterable[str]) -> set[str]:
 def _visible(name: str) -> bool:
     """Whether a file or folder is the user's data, not the system's own business."""
     return not name.startswith(".") and name.lower() not in (*_SYSTEM, *_SYSTEM_FILES)
-
-
-def is_picture(name: str) -> bool:
-    """Whether a path ends like a picture file's."""
-    file = name[name.rfind("/") + 1 :]
-    dot = file.rfind(".")
-    return dot > 0 and file[dot:].lower() in SUFFIXES

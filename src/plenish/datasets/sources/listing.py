@@ -59,6 +59,8 @@ class SourceOptions:
         folders: what the levels of folders mean, from the top: class, group, split, ignore, or another word,
             which becomes a column of that name; by default recognised.
         class_names: other names for classes, such as 0=benign 1=malignant.
+        dicom_columns: DICOM attributes by keyword that become columns too, such as PatientSex or
+            PatientAge; names, dates and places are left out otherwise.
         strict: stop where it is doubtful what the source means, and before anything is written.
     """
 
@@ -75,6 +77,7 @@ class SourceOptions:
     missing_words: tuple[str, ...] = MISSING
     folders: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+    dicom_columns: tuple[str, ...] = ()
     strict: bool = False
 
     @property
@@ -110,6 +113,7 @@ class Listing:
         groups: group names, or None.
         parts: train, val and test, or None.
         ids: ids, or None for running numbers.
+        frames: of files with several pictures the number of each from 0, of others None; or None.
         columns: further columns.
         types: their Arrow types, where they are known.
         splits: further splits by name.
@@ -133,6 +137,7 @@ class Listing:
     groups: Sequence[str | None] | None = None
     parts: Sequence[str] | None = None
     ids: Sequence[str] | None = None
+    frames: Sequence[int | None] | None = None
     columns: dict[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     types: dict[str, pa.DataType] = dataclasses.field(default_factory=dict)
     splits: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
@@ -151,7 +156,8 @@ class Listing:
         """The work of reading all images from `start` on, in pieces."""
         if self.blocks is None:
             for at in range(start, len(self), CHUNK):
-                yield Task(self.refs[at : at + CHUNK])
+                frames = None if self.frames is None else self.frames[at : at + CHUNK]
+                yield Task(self.refs[at : at + CHUNK], frames=frames)
             return
         for block in self.blocks(start):
             yield Task(self.refs[start : start + len(block)], block)
@@ -162,6 +168,19 @@ class Listing:
         known = {"id": self.ids, "label": self.labels, "group": self.groups, "part": self.parts}
         row = {name: values[i] for name, values in (known | self.columns).items() if values is not None}
         return {"source": printable(self.refs[i])} | row
+
+    def repeat(self, counts: Sequence[int]) -> None:
+        """Let each image be there several times, one behind the other."""
+
+        def repeated(values: Sequence[Any]) -> list[Any]:
+            return [value for value, count in zip(values, counts) for _ in range(count)]
+
+        self.refs = repeated(self.refs)
+        for name in ("labels", "groups", "parts", "ids"):
+            if (values := getattr(self, name)) is not None:
+                setattr(self, name, repeated(values))
+        self.columns = {name: repeated(values) for name, values in self.columns.items()}
+        self.splits = {name: repeated(values) for name, values in self.splits.items()}
 
     def fingerprint(self) -> str:
         """SHA-256 of names, labels, groups, parts and columns: a resumed import must find the same."""

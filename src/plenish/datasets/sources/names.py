@@ -73,7 +73,9 @@ def _folded(path: str) -> str:
 
 
 def _without_suffix(path: str) -> str:
-    return str(PurePosixPath(_folded(path)).with_suffix(""))
+    """The path folded, without its suffix; the last number of a UID, which names DICOM files, is none."""
+    folded = PurePosixPath(_folded(path))
+    return str(folded if folded.suffix[1:].isdecimal() else folded.with_suffix(""))
 
 
 class _Search:

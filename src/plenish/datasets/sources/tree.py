@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from plenish.datasets.sources.container import Container
+from plenish.datasets.formats import READS
+from plenish.datasets.sources.container import Container, lacking
 from plenish.datasets.sources.labels import read_parts
 from plenish.datasets.sources.listing import (
     AS_FOUND,
@@ -24,7 +25,6 @@ from plenish.datasets.sources.listing import (
 from plenish.errors import InputError
 from plenish.wording import plural
 
-_READS = "Plenish reads PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000, PNM and TGA files."
 _SHARD_DIGITS = 3
 """Fewest digits of folder names that number portions of files."""
 IGNORE = "ignore"
@@ -41,7 +41,9 @@ def listing(container: Container, options: SourceOptions) -> Listing:
         InputError: it has none, or options need a table.
     """
     if not container.pictures:
-        raise InputError(f"There are no images in {container.path}{_hint(container)}; {_READS}")
+        raise InputError(
+            f"There are no images in {container.path}{_hint(container)}; {lacking(container) or READS}"
+        )
     if options.names_columns:
         raise InputError(
             "--file-column, --label-column and the like need a table; give it with --labels "

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import PurePosixPath
 
 from plenish.datasets.sources import beside, columns
-from plenish.datasets.sources.container import Container
+from plenish.datasets.sources.container import Container, lacking
 from plenish.datasets.sources.listing import Listing, shown
 from plenish.wording import plural
 
@@ -27,12 +27,12 @@ def tell_unused(found: Listing, container: Container) -> None:
     left = [name for name in container.others if name not in found.described_by]
     counts = Counter(map(_suffix, left))
     found.unused = dict(sorted(counts.items(), key=lambda x: (-x[1], x[0])))
-    strange = [name for name in left if _suffix(name) not in _HARMLESS]
+    strange = [name for name in left if _suffix(name) not in _HARMLESS or name in container.dicom]
     if strange:
         found.doubts.append(
             f"{plural(len(strange), 'file')} that Plenish does not read left out "
-            f"({in_words(Counter(map(_suffix, strange)))}; the first is {strange[0]}); convert them if they "
-            "are images."
+            f"({in_words(Counter(map(_suffix, strange)))}; the first is {strange[0]}); "
+            f"{lacking(container) or 'convert them if they are images.'}"
         )
     many = {suffix for suffix in _DESCRIBING if counts[suffix] >= max(_SEVERAL, len(found) / 2)}
     telling = [name for name in left if _may_label(name) or _suffix(name) in many]
