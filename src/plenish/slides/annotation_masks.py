@@ -12,6 +12,7 @@ from PIL import Image
 
 from plenish.datasets.images import MAX_PIXELS
 from plenish.errors import InputError
+from plenish.slides.directories import refuse_loops
 from plenish.slides.geojson import mask_shape
 from plenish.slides.remarks import Remark
 from plenish.slides.tiling_config import LabelRules
@@ -128,6 +129,7 @@ def _picture(path: Path) -> NDArray[Any]:
 def _tiff(path: Path) -> NDArray[Any]:
     import tifffile
 
+    refuse_loops(path)
     with tifffile.TiffFile(path) as tiff:
         series = tiff.series[0]
         levels = list(series.levels)

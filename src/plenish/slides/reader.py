@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.errors import InputError
+from plenish.slides.directories import refuse_loops
 from plenish.slides.names import slide_name
 from plenish.slides.native import (
     NativeLevel,
@@ -260,6 +261,7 @@ def open_slide(path: Path | str) -> Slide:
         raise SlideError(path, "does not exist; give a slide's path")
     if path.is_dir():
         raise SlideError(path, "is a folder, not a slide; give one of its files")
+    refuse_loops(path)
     import openslide
     import tifffile
 
