@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import tifffile
 
 from plenish.errors import InputError
 from plenish.slides.grid import make_grid
@@ -59,6 +62,39 @@ def test_ome_xml_counts_before_the_tags() -> None:
     page = _page(3, (20000, 1), (20000, 1))
     assert from_tags(page, ome).mpp == pytest.approx(0.3)  # type: ignore[arg-type]
     assert from_tags(page, ome.replace("µm", "mm")).mpp == pytest.approx(0.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("inner", [0, 2])
+@pytest.mark.parametrize(
+    ("size", "unit"), [(0.25, None), (0.25, "µm"), (250, "nm"), (0.00025, "mm"), (2500, "Å"), (2.5e-5, "cm")]
+)
+def test_the_scale_of_every_ome_tiff_is_found(tmp_path: Path, kind, inner: int, size: float, unit) -> None:
+    pixels = np.full((128, 128, 3), 90, kind)
+    units = {} if unit is None else {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
+    path = tmp_path / "slide.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as file:
+        about = {"axes": "YXS", "PhysicalSizeX": size, "PhysicalSizeY": size, **units}
+        file.write(pixels, tile=(32, 32), photometric="rgb", subifds=inner, metadata=about)
+        for i in range(inner):
+            file.write(pixels[:: 2 << i, :: 2 << i], tile=(32, 32), photometric="rgb", subfiletype=1)
+    with open_slide(path) as slide:
+        assert slide.scale.mpp == pytest.approx(0.25)
+        assert slide.scale.source == "the OME-XML"
+
+
+def test_ome_xml_in_other_spellings() -> None:
+    def scale(attributes: str) -> float | None:
+        first = f"<OME:Pixels ID='1' {attributes} SizeX='9'><Channel/></OME:Pixels>"
+        xml = f"<OME:OME>{first}<Pixels PhysicalSizeX='9' PhysicalSizeY='9'/>"
+        properties = {"openslide.vendor": "generic-tiff", "tiff.ImageDescription": xml}
+        return from_properties(properties | {"openslide.mpp-x": "0.5", "openslide.mpp-y": "0.5"}).mpp
+
+    assert scale("PhysicalSizeY='0.3' PhysicalSizeX='0.3' PhysicalSizeXUnit='&#181;m'") == pytest.approx(0.3)
+    assert scale("PhysicalSizeX='300' PhysicalSizeXUnit='nm' PhysicalSizeY='0.3'") == pytest.approx(0.3)
+    assert scale("PhysicalSizeX='0.3' PhysicalSizeY='0.3' PhysicalSizeXUnit='pixel'") == pytest.approx(0.5)
+    assert scale("PhysicalSizeX='0.3'") == pytest.approx(0.5)
+    assert scale("") == pytest.approx(0.5)
 
 
 def test_pixels_that_are_not_square_have_no_scale() -> None:
