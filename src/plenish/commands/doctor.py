@@ -33,6 +33,8 @@ REQUIRED = {
 EXTRAS = {
     "inception": (("torch_fidelity",), "FID with Inception features"),
     "slides": (("openslide", "tifffile", "imagecodecs", "shapely"), "whole-slide images"),
+    "dicom": (("pydicom",), "DICOM images"),
+    "formats": (("pillow_heif", "pillow_jxl"), "HEIC and JPEG XL images"),
     "umap": (("umap",), "maps of latents by UMAP"),
     "onnx": (("onnx", "onnxscript", "onnxruntime"), "generators as ONNX files"),
 }
