@@ -29,7 +29,8 @@ class SlideEntry:
         name: what its tiles are named after.
         source: the file's path below the folder that was given, as in rejected.csv.
         group: the patient, else the slide itself.
-        group_from: where the group is from: `table`, `barcode` (TCGA), `name` (CAMELYON17), else `slide`.
+        group_from: where the group is from: `table`, `barcode` (TCGA), `name` (CAMELYON17), `dicom`,
+            else `slide`.
         case: by its TCGA barcode or the table, or None.
         sample: likewise.
         mpp: µm per pixel at level 0 by the table, or None.
@@ -60,8 +61,13 @@ class SlideEntry:
 
 
 def slide_name(path: Path | str) -> str:
-    """The name of a slide: the file's name without suffix; for files of the GDC the barcode only."""
+    """The name of a slide: the file's name without suffix; for files of the GDC the barcode only.
+
+    A DICOM slide, which is a folder of files, is called as its folder.
+    """
     path = Path(path)
+    if path.suffix.lower() == ".dcm" and path.parent.name:
+        path = path.parent
     stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
     barcode = _TCGA.match(stem)
     return stem[: barcode.end()] if barcode and barcode[2] else stem

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.errors import InputError
+from plenish.slides import dicom_series
 from plenish.slides.directories import refuse_loops
 from plenish.slides.names import slide_name
 from plenish.slides.native import (
@@ -252,6 +253,9 @@ class Slide(contextlib.AbstractContextManager["Slide"]):
 def open_slide(path: Path | str) -> Slide:
     """Open a whole-slide image.
 
+    Args:
+        path: the file; of a DICOM slide any of its files, or their folder.
+
     Raises:
         InputError: there is no such file, it is no slide, or a library is missing.
     """
@@ -260,7 +264,10 @@ def open_slide(path: Path | str) -> Slide:
     if not path.exists():
         raise SlideError(path, "does not exist; give a slide's path")
     if path.is_dir():
-        raise SlideError(path, "is a folder, not a slide; give one of its files")
+        files = [one for one in path.iterdir() if one.suffix.lower() == dicom_series.SUFFIX]
+        if not files:
+            raise SlideError(path, "is a folder, not a slide; give one of its files")
+        path = dicom_series.one_file(path, files)
     refuse_loops(path)
     import openslide
     import tifffile

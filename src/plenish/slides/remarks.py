@@ -13,7 +13,7 @@ _WORDS = {
     "slides-without-row": "{names:slide/has/have} no row in the table: {names}.",
     "mixed-groups": (
         "Groups (patients) are from different sources (the table, a TCGA barcode, CAMELYON17's names, "
-        "only the slide's own name), so one patient may have two groups: {names}."
+        "DICOM's PatientID, only the slide's own name), so one patient may have two groups: {names}."
     ),
     "slides-rejected": (
         "{count:slide/was/were} rejected of {total:,}, see rejected.csv; the first was {first}: {reason}."

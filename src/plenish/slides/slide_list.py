@@ -13,6 +13,7 @@ from typing import Any
 from plenish.datasets.sources.columns import read_table, typed
 from plenish.errors import InputError, unknown
 from plenish.files import printable
+from plenish.slides import dicom_series
 from plenish.slides.names import SUFFIXES, SlideEntry, barcode, slide_name
 from plenish.slides.tiling_config import TableOptions
 
@@ -131,16 +132,19 @@ def _paths(source: Path, leave_out: Path | None) -> list[Path]:
 
 def _found(folder: Path, leave_out: Path | None) -> list[Path]:
     skipped = leave_out.resolve() if leave_out is not None and leave_out.is_dir() else None
-    files: dict[Path, Path] = {}
+    files: list[Path] = []
+    series: dict[Path, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         suffix = path.suffix.lower()
         if suffix not in SUFFIXES or not path.is_file() or path.name.startswith("."):
             continue
         if skipped is not None and skipped != folder.resolve() and skipped in path.resolve().parents:
             continue
-        # Of DICOM, whose slides are folders of files, one file of each.
-        files.setdefault(path.parent if suffix == ".dcm" else path, path)
-    return list(files.values())
+        if suffix == dicom_series.SUFFIX:
+            series.setdefault(path.parent, []).append(path)
+        else:
+            files.append(path)
+    return sorted((*files, *(dicom_series.one_file(*found) for found in series.items())))
 
 
 def _unique(named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
@@ -246,7 +250,11 @@ def _entry(
     if not table.group_column:
         patient = next((folded[key] for key in _GROUP_COLUMNS if folded.get(key)), "")
     camelyon = _CAMELYON17.match(name)
-    groups = (("table", patient), ("barcode", case), ("name", camelyon and camelyon[1]), ("slide", name))
+    stated = dicom_series.read_instance(path).patient if path.suffix.lower() == dicom_series.SUFFIX else ""
+    groups = (
+        ("table", patient), ("barcode", case), ("name", camelyon and camelyon[1]), ("dicom", stated),
+        ("slide", name),
+    )  # fmt: skip
     group_from, group = next((origin, str(found)) for origin, found in groups if found)
     below = path.relative_to(root) if path.is_relative_to(root) else path
     entry = SlideEntry(

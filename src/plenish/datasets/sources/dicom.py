@@ -21,6 +21,7 @@ FRAME = "frame"
 _GROUP = "PatientID"
 _PER_WORKER = 512
 _BURNED_IN = "BurnedInAnnotation"
+_SLIDE = "SM"
 _OFTEN_WITH_TEXT = ("US", "IVUS", "ES", "XC", "GM", "OP", "SC", "OT", "XA", "RF")
 """Modalities whose pictures often have text in them: ultrasound, endoscopy, photographs, fluoroscopy, copies
 of screens."""
@@ -74,7 +75,7 @@ class Headers:
             if any(cell is not None for cell in cells) and name not in (*CORE, *out.columns):
                 out.columns[name] = cells
         _doubt_classes(out)
-        _tell_burned_in(out, known)
+        _tell_content(out, known)
         if len(known) == len(out) and all(
             header and str(header.get("PhotometricInterpretation")).startswith("MONOCHROME")
             for header in headers
@@ -168,7 +169,8 @@ def _doubt_classes(out: Listing) -> None:
         )
 
 
-def _tell_burned_in(out: Listing, known: Sequence[dict[str, Any]]) -> None:
+def _tell_content(out: Listing, known: Sequence[dict[str, Any]]) -> None:
+    """What is said of text in the pictures, and whether they are tiles of slides."""
     said = [str(header.get(_BURNED_IN, "")).upper() for header in known]
     marked = [ref for ref, text in zip(out.refs, said) if text == "YES"]
     if marked:
@@ -176,6 +178,12 @@ def _tell_burned_in(out: Listing, known: Sequence[dict[str, Any]]) -> None:
             f"{agree(len(marked), 'DICOM file', 'says', 'say')} that text is burned into the picture "
             f"({shown(marked)}), which may name the patient and be learned; look at them and crop or remove "
             "them."
+        )
+    slides = sum(header.get("Modality") == _SLIDE for header in known)
+    if slides:
+        out.doubts.append(
+            f"{agree(slides, 'DICOM file', 'is', 'are')} of a whole slide, whose frames are its tiles at all "
+            "scales, glass too; 'plenish slides tile' chooses tissue and scale."
         )
     silent = Counter(
         header.get("Modality")
