@@ -38,7 +38,7 @@ class Profile:
     def summary(self) -> dict[str, Any]:
         """The facts a person wants first; JSON-able."""
         c = self.content
-        channels, repeats = c["channels"], c["duplicates"]
+        channels, repeats, near = c["channels"], c["duplicates"], c["near_duplicates"]
         facts: dict[str, Any] = {
             "dataset": c["name"],
             "images": f"{c['images']:,} of {c['size']}×{c['size']} pixels, {c['channels_count']} channel(s)",
@@ -48,6 +48,8 @@ class Profile:
             f"std of {channels['of']}": ", ".join(f"{v:.1f}" for v in channels["std"]),
             "duplicates": agree(repeats["extra_images"], "image", "repeats", "repeat")
             + " another's pixels exactly",
+            "near-duplicates": agree(near["images"], "image", "shows", "show")
+            + " the picture of another one",
             "classes": c["classes"],
         }
         if c["phantom"]:
@@ -61,6 +63,10 @@ def profile_dataset(
     data: Path, out: Path, split: str = "default", examples: int = 24, seed: int = 0
 ) -> Profile:
     """Describe a Dataset: counts, channel statistics, duplicates, leaks between parts, examples.
+
+    Near-duplicates (mirrored, turned, brighter, compressed again or changed by some bits) are counted too,
+    and remarked on where they are in several parts. Looking for them reads all images, which is not counted
+    as a reading of the test part.
 
     Writes profile.html (one page that loads nothing) and profile.json. Exact duplicates or a group on both
     sides of a split are errors: the profile is written all the same, and the command ends with exit code 3.
@@ -107,7 +113,7 @@ def _shown_rows(dataset: Dataset, split: str | None, most: int, seed: int) -> di
     """Rows to show of each class (or tag, or of all images), drawn from train where there is a split."""
     rows = np.arange(len(dataset))
     if split is not None:
-        rows = dataset.split(split).rows("train")
+        rows = dataset.split(split, straddling=True).rows("train")
     if dataset.labels.kind not in ("categorical", "multilabel"):
         return {"": choose(rows, most, seed)}
     y = dataset.y(rows)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
 import functools
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,11 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from plenish import files
-from plenish.datasets import integrity
+from plenish.datasets import integrity, reads
 from plenish.datasets.pixels import RawShards, chunks
 from plenish.datasets.schema import PARTS, Manifest, Part
 from plenish.datasets.show import draw_rows, png, sheet
-from plenish.datasets.tables import read_parquet, save_array, save_split, split_table
+from plenish.datasets.tables import read_parquet, save_array, save_split, split_hash
 from plenish.datasets.torch_images import TorchImages, Transform
 from plenish.errors import InputError, unknown
 from plenish.notebook import page
@@ -238,11 +236,16 @@ class Dataset:
         folder = self.path / "splits"
         return sorted({path.stem for path in (*folder.glob("*.parquet"), *folder.glob("*.json"))})
 
-    def split(self, name: str = "default") -> Split:
+    def split(self, name: str = "default", *, straddling: bool = False) -> Split:
         """A frozen split by name.
 
+        Args:
+            name: its name.
+            straddling: open it also where groups are in several parts, to tell of them.
+
         Raises:
-            InputError: there is none of that name, or its table or samples.parquet was altered.
+            InputError: there is none of that name, a group is in several parts, or its table or
+                samples.parquet was altered.
         """
         self._check()
         path = self.path / "splits" / f"{name}.parquet"
@@ -255,8 +258,19 @@ class Dataset:
         table = read_parquet(path)
         manifest = files.read_record(path.with_suffix(".json"))
         ids, parts = table["id"].to_pylist(), table["part"].to_pylist()
-        if split_table(ids, parts, {})[1]["hash"] != manifest.get("hash") or ids != self.column("id"):
-            raise InputError(f"{path} does not match its hash; it was altered after it was made. Restore it.")
+        groups = self.column("group")
+        torn = _torn(parts, groups) if len(parts) == len(groups) else ""
+        found = split_hash(ids, parts, groups if "covers" in manifest else None)
+        if found != manifest.get("hash") or ids != self.column("id"):
+            raise InputError(
+                f"{path} does not match its hash: parts or groups were altered after it was made"
+                f"{f', and {torn}' if torn else ''}. Restore it."
+            )
+        if torn and not straddling:
+            raise InputError(
+                f"{path}: {torn}, so nothing measured on it holds for new groups; make another split of "
+                f"{self.path} with 'plenish split --name'."
+            )
         return Split(name, pd.Series(parts, index=ids, dtype=object), manifest)
 
     def add_split(self, name: str, parts: Sequence[str], manifest: Mapping[str, Any]) -> Split:
@@ -275,7 +289,7 @@ class Dataset:
         if path.exists():
             raise self.frozen(name)
         with files.reporting_disk(path):
-            save_split(self.path, name, self.table["id"].tolist(), parts, manifest)
+            save_split(self.path, name, self.column("id"), parts, self.column("group"), manifest)
         return self.split(name)
 
     def frozen(self, name: str) -> InputError:
@@ -287,7 +301,8 @@ class Dataset:
     def part(self, part: Part, split: str = "default", *, purpose: Purpose) -> Subset:
         """The rows of one part of a split, for a stated purpose.
 
-        Test rows are refused to training and selection, and every other reading of them is recorded.
+        Test rows are refused to training and selection, and every other reading of them is recorded, as is
+        that train and val were used: their rows may be another split's test part.
 
         Raises:
             InputError: no such split or part, an empty part, or test rows asked for to train or select.
@@ -304,8 +319,7 @@ class Dataset:
             raise InputError(
                 f"The split '{split}' of {self.path} has no {part} images; make another with --name."
             )
-        if part == "test":
-            self.record_test_read(frozen, purpose)
+        self.record_read(purpose, part, frozen)
         return Subset(self, rows, part, split, frozen.hash)
 
     def all_rows(self) -> Subset:
@@ -320,22 +334,54 @@ class Dataset:
         return Subset(self, np.arange(len(self), dtype=np.int64), "train", "all", self.manifest.pixels_hash)
 
     def test_reads(self, split: str = "default") -> int:
-        """How often the test part of a split was read so far."""
-        log = self._test_log(split)
-        return len(log.read_text(encoding="utf-8").splitlines()) if log.exists() else 0
+        """How often images of the test part of a split were read, through this split or another.
 
-    def record_test_read(self, split: Split, purpose: str) -> None:
-        """Add a reading of the test part to its record; only warn where that cannot be written."""
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        line = json.dumps({"time": now, "purpose": purpose, "split": split.hash}) + "\n"
+        Training on them or selecting by them through another split counts once for each of its parts; folds
+        of one cross-validation are no readings of each other. At least as many, where not `reads_intact`.
+        """
+        frozen = self.split(split, straddling=True)
+        test = frozen.part_of.to_numpy() == "test"
+        others = {name: self.split(name, straddling=True) for name in self.split_names() if name != split}
+        return sum(_reads_test(entry, frozen, test, others) for entry in self._reads().entries)
+
+    @property
+    def reads_intact(self) -> bool:
+        """Whether nothing is known to be missing in the record of readings."""
+        return self._reads().intact
+
+    def _reads(self) -> reads.Reads:
+        return reads.load(self.path, expected=self._reads_expected())
+
+    def _reads_expected(self) -> bool:
+        """Whether a split was made that began the record."""
+        return any('"covers"' in path.read_text() for path in (self.path / "splits").glob("*.json"))
+
+    def record_read(self, purpose: str, part: str = "all", split: Split | None = None) -> None:
+        """Add a reading to the record; only warn where that cannot be written.
+
+        Args:
+            purpose: what the images are read for.
+            part: which part; "all" for images of whatever part.
+            split: the split that it is a part of.
+        """
+        entry: dict[str, Any] = {"purpose": purpose, "part": part}
+        if split is not None:
+            entry |= {"split": split.name, "hash": split.hash}
+        known = self._reads()
+        if part in ("train", "val") and any(
+            entry["hash"] == old.get("hash") and part == old.get("part") for old in known.entries
+        ):
+            return
+        if not known.intact and part not in ("train", "val"):
+            warn(
+                f"the record of readings of {self.path} ({reads.LOG}, {reads.HEAD}) was removed or altered, "
+                "so the test part was read at least as often as is said."
+            )
         try:
-            with self._test_log(split.name).open("a", encoding="utf-8") as file:
-                file.write(line)
-        except OSError as error:
-            warn(f"the reading of the test part could not be recorded in {self.path} ({error.strerror}).")
-
-    def _test_log(self, split: str) -> Path:
-        return self.path / "splits" / f"{split}.test-reads.jsonl"
+            reads.append(self.path, entry, expected=self._reads_expected())
+        except (OSError, InputError) as error:
+            if part not in ("train", "val"):
+                warn(f"the reading of the test part could not be recorded in {self.path} ({error}).")
 
     # For notebooks and PyTorch
 
@@ -441,3 +487,39 @@ class Dataset:
         if split is not None:
             facts |= {"split_name": split, "split_hash": self.split(split).hash}
         return facts
+
+
+def _reads_test(
+    entry: Mapping[str, Any], split: Split, test: NDArray[np.bool_], others: Mapping[str, Split]
+) -> bool:
+    """Whether a reading was of images that are in the test part of a split."""
+    part = entry.get("part")
+    if part == "all" or entry.get("hash") == split.hash:
+        return part in ("all", "test")
+    other = others.get(str(entry.get("split")))
+    if other is None or other.hash != entry.get("hash"):
+        return True  # Of a split that is gone: which images they were is not known.
+    if part != "test" and _one_cross_validation(split, other):
+        return False
+    return bool((test & (other.part_of.to_numpy() == part)).any())
+
+
+def _one_cross_validation(a: Split, b: Split) -> bool:
+    one, other = (
+        (s.name.rpartition("-")[0], s.manifest.get("folds"), s.manifest.get("seed")) for s in (a, b)
+    )
+    return one == other and one[1] is not None
+
+
+def _torn(parts: Sequence[str], groups: Sequence[Any]) -> str:
+    """Which group has images in several parts, as a clause; empty where none has."""
+    table = pd.DataFrame({"group": groups, "part": parts}).dropna(subset=["group"]).drop_duplicates()
+    torn = table[table["group"].duplicated(keep=False)]
+    if not len(torn):
+        return ""
+    first, more = torn["group"].iloc[0], torn["group"].nunique() - 1
+    where = set(torn["part"][torn["group"] == first])
+    return (
+        f"the group '{first}'{f' (and {more:,} more)' if more else ''} is in "
+        f"{' and '.join(part for part in PARTS if part in where)}"
+    )

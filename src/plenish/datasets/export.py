@@ -140,8 +140,8 @@ def _job(dataset: Dataset, part: str, split: str) -> Job:
     elif split != "default" or split in dataset.split_names():
         frozen = dataset.split(split)
         parts = frozen.part_of.tolist()
-        if "test" in parts:
-            dataset.part("test", split, purpose="export")  # Its reading is counted.
+    if part == "all" and dataset.split_names():
+        dataset.record_read("export")
     table = read_parquet(dataset.path / "samples.parquet").take(pa.array(rows))
     return Job(dataset, rows, parts, table.replace_schema_metadata(None))
 

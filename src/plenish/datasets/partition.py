@@ -198,12 +198,11 @@ def partition(
     return best
 
 
-def connected_units(groups: NDArray[np.int64], hashes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Units of rows that must stay together: same group, same pixels, or linked through others (union-find).
+def connected_units(*keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Units of rows that must stay together: they share a key, or are linked through others (union-find).
 
     Args:
-        groups: N group numbers, 0 … G-1.
-        hashes: N numbers of distinct pixel hashes.
+        keys: N numbers each, 0 and up, such as those of groups, of distinct pixels and of clusters.
 
     Returns:
         N unit numbers, 0 … U-1.
@@ -211,8 +210,12 @@ def connected_units(groups: NDArray[np.int64], hashes: NDArray[np.int64]) -> NDA
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    g, h = int(groups.max()) + 1, int(hashes.max()) + 1
-    graph = coo_matrix((np.ones(len(groups), dtype=np.int8), (groups, hashes + g)), shape=(g + h, g + h))
+    first, *others = keys
+    starts = np.cumsum([int(key.max()) + 1 for key in keys])
+    rows = np.tile(first, len(others))
+    columns = np.concatenate([key + start for key, start in zip(others, starts)])
+    size = int(starts[-1])
+    graph = coo_matrix((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(size, size))
     _, component = connected_components(graph, directed=False)
-    _, unit = np.unique(component[groups], return_inverse=True)
+    _, unit = np.unique(component[first], return_inverse=True)
     return np.asarray(unit.reshape(-1), dtype=np.int64)

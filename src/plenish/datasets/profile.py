@@ -10,8 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.near_duplicates import clusters
 from plenish.datasets.pixels import chunks, shard_length
 from plenish.datasets.schema import PARTS
+from plenish.datasets.sources.listing import look_alikes
 from plenish.datasets.synthetic import generator_of, generator_words
 from plenish.progress import progress
 from plenish.wording import agree, plural
@@ -29,7 +31,7 @@ def describe(dataset: Dataset, split: str | None) -> dict[str, Any]:
     Returns:
         JSON-able facts, among them `problems` (sentences; leaks between parts) and `remarks`.
     """
-    frozen = None if split is None else dataset.split(split)
+    frozen = None if split is None else dataset.split(split, straddling=True)
     parts = None if frozen is None else frozen.part_of.to_numpy()
     rows = np.arange(len(dataset)) if parts is None else np.flatnonzero(parts == "train")
     mean, std = channel_statistics(dataset, rows)
@@ -49,7 +51,8 @@ def describe(dataset: Dataset, split: str | None) -> dict[str, Any]:
         "channels": {
             "of": "all images" if parts is None else "train", "mean": mean, "std": std, "images": len(rows),
         },
-        "duplicates": _duplicates(table, parts), "straddling_groups": _straddling(table, parts),
+        "duplicates": _duplicates(table, parts), "near_duplicates": _near_duplicates(dataset, parts),
+        "alike_groups": _alike_groups(table, parts), "straddling_groups": _straddling(table, parts),
     }  # fmt: skip
     return content | {"problems": _problems(content), "remarks": _remarks(content)}
 
@@ -124,6 +127,40 @@ def _duplicates(table: pd.DataFrame, parts: NDArray[Any] | None) -> dict[str, An
     }
 
 
+def _near_duplicates(dataset: Dataset, parts: NDArray[Any] | None) -> dict[str, Any]:
+    """Sets of images of one picture whose pixels differ: how many, across which parts; some examples."""
+    table = dataset.table
+    rows = pd.DataFrame({
+        "id": table["id"].map(str), "group": table["group"], "sha256": table["sha256"],
+        "label": table["label"].map(str), "part": "" if parts is None else parts,
+        "cluster": clusters(dataset),
+    })  # fmt: skip
+    rows = rows[rows.groupby("cluster")["sha256"].transform("nunique") > 1]
+    sets = rows.groupby("cluster", sort=False)
+    kept = pd.DataFrame({
+        "ids": sets["id"].apply(list).str[:6], "parts": sets["part"].unique().map(sorted),
+    }).assign(images=sets.size())  # fmt: skip
+    widest = kept.sort_values("parts", key=lambda parts: parts.str.len(), ascending=False, kind="stable")
+    return {
+        "sets": len(kept), "images": len(rows),
+        "sets_across_groups": int((sets["group"].nunique(dropna=True) > 1).sum()),
+        "sets_across_parts": int((sets["part"].nunique() > 1).sum()),
+        "sets_with_different_labels": int((sets["label"].nunique() > 1).sum()),
+        "examples": widest.head(_EXAMPLES).to_dict("records"),
+    }  # fmt: skip
+
+
+def _alike_groups(table: pd.DataFrame, parts: NDArray[Any] | None) -> dict[str, Any]:
+    """Groups whose names differ only in case, spacing or leading zeros, and the parts they are in."""
+    sets = look_alikes(map(str, table["group"].dropna().unique()))
+    names = table["group"].map(str)
+    where = [[] if parts is None else sorted(set(parts[names.isin(one)])) for one in sets]
+    return {
+        "sets": len(sets), "sets_across_parts": sum(len(one) > 1 for one in where),
+        "examples": [{"groups": one, "parts": p} for one, p in zip(sets[:_EXAMPLES], where)],
+    }  # fmt: skip
+
+
 def _straddling(table: pd.DataFrame, parts: NDArray[Any] | None) -> dict[str, Any]:
     """Groups with images in more than one part."""
     if parts is None:
@@ -165,6 +202,26 @@ def _remarks(content: Mapping[str, Any]) -> list[str]:
     if repeats["extra_images"]:
         remarks.append(
             agree(repeats["extra_images"], "image", "repeats", "repeat") + " the pixels of another one."
+        )
+    near, split = content["near_duplicates"], content["split"]
+    if near["sets"]:
+        text = (
+            f"{agree(near['images'], 'image', 'is', 'are')} near-duplicates of others (mirrored, turned, "
+            f"brighter, compressed again or changed by some bits), in {plural(near['sets'], 'set')}"
+        )
+        if n := near["sets_across_parts"]:
+            text += (
+                f"; {n:,} of these {'is' if n == 1 else 'are'} in more than one part of split "
+                f"'{split['name']}', so scores on it may be too good; another by 'plenish split' has each in one"
+            )
+        remarks.append(f"{text}.")
+    if (alike := content["alike_groups"])["sets"]:
+        first = alike["examples"][0]["groups"]
+        remarks.append(
+            f"{plural(alike['sets'], 'set')} of groups have similar names, "
+            + " and ".join(f"'{name}'" for name in first)
+            + " first: where they are one patient or object, 'plenish split --alike-groups join' keeps them "
+            "in one part."
         )
     if n := repeats["sets_with_different_labels"]:
         remarks.append(

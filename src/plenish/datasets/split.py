@@ -4,35 +4,64 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from plenish.datasets import integrity
 from plenish.datasets.dataset import Dataset, Split
+from plenish.datasets.near_duplicates import clusters
 from plenish.datasets.partition import connected_units, partition
 from plenish.datasets.schema import PARTS
-from plenish.datasets.tables import split_table
+from plenish.datasets.sources.listing import look_alikes
+from plenish.datasets.tables import split_hash
 from plenish.errors import InputError
-from plenish.wording import Message, Sentences, plural
+from plenish.wording import Message, Sentences, agree, plural
 
+_NAMED = 5  # sets of similar names that a caveat names
 _BINS = 4
 """Quantile bins of each continuous label that the split keeps even."""
+
+
+def _near_duplicates(sets: int, images: int, joined: bool) -> str:
+    which = (
+        f"{agree(images, 'image', 'is', 'are')} near-duplicates of images in other groups (mirrored, turned, "
+        f"brighter, compressed again or changed by some bits), in {plural(sets, 'set')}"
+    )
+    if joined:
+        return f"{which}; each set is in one part."
+    return (
+        f"{which}; they may be in different parts, and scores too good. --near-duplicates join prevents it."
+    )
+
+
+def _alike_groups(sets: Sequence[Sequence[str]], count: int, joined: bool) -> str:
+    names = ", ".join(" and ".join(f"'{name}'" for name in names) for names in sets)
+    more = f" and {count - len(sets):,} more" if count > len(sets) else ""
+    if joined:
+        return f"Groups with similar names are in one part: {names}{more}."
+    return (
+        f"Groups have similar names and may be one patient or object in different parts: {names}{more}. "
+        "Where they are, --alike-groups join keeps them in one part."
+    )
 
 
 class SplitCaveat(Message):
     """What limits a split; its manifest keeps the records."""
 
-    words: ClassVar[Mapping[str, str]] = {
+    words: ClassVar[Mapping[str, str | Callable[..., str]]] = {
         "no-groups": (
             "The images have no groups: if several come from one patient, slide or object, they may be in "
             "different parts, and every score will be too good."
         ),
         "without-group": "{images:image/has/have} no group; each counts as a group of one.",
         "same-pixels": "{count:{noun}/has/have} pixels of others, and the same part.",
+        "near-duplicates": _near_duplicates,
+        "alike-groups": _alike_groups,
         "no-part": "There is no {part} part; commands that need one will refuse this split.",
         "no-labels": "Without labels, only the number of images is stratified.",
         "unused-labels": "No image has the label {labels}.",
@@ -45,7 +74,7 @@ class SplitResult:
 
     Attributes:
         splits: the split, or one for each fold.
-        units: number of groups, merged where they share pixels, each of which is in one part.
+        units: number of groups, merged where they share pixels or pictures, each of which is in one part.
         caveats: what the user should know.
     """
 
@@ -87,11 +116,14 @@ def split_dataset(
     seed: int = 0,
     name: str = "default",
     folds: int | None = None,
+    near_duplicates: Literal["join", "warn", "ignore"] = "join",
+    alike_groups: Literal["warn", "join"] = "warn",
 ) -> SplitResult:
     """Freeze a train/val/test split of a Dataset, whole groups only, with even classes.
 
     Images of one group (patient, slide, lesion) stay in one part, and so do images with the same pixels,
-    whatever their groups. A frozen split is never overwritten.
+    whatever their groups. Near-duplicates (mirrored, turned, brighter or darker, compressed again, changed by
+    some bits) stay together too, unless another choice is made. A frozen split is never overwritten.
 
     Args:
         data: The Dataset.
@@ -100,6 +132,10 @@ def split_dataset(
         name: Name of the split. With folds, the splits are called NAME-0, NAME-1 and so on.
         folds: Make this many cross-validation splits instead (at least 3): in each, one fold is test, the
             next is val, and the others are train. The ratios are then not used.
+        near_duplicates: What is done with near-duplicates in different groups: join keeps each set of them in
+            one part, warn only counts them, ignore does not look for them.
+        alike_groups: What is done with groups whose names differ only in case, spacing or leading zeros, such
+            as P01 and p1: warn names them, join keeps them in one part.
 
     Returns:
         The frozen splits and the shares they achieved.
@@ -122,13 +158,15 @@ def split_dataset(
     taken = [one for one in names if one in dataset.split_names()]
     if len(taken) == len(names):
         raise dataset.frozen(taken[0])
-    units = _Units(dataset)
+    integrity.check(dataset)
+    units = _Units(dataset, near_duplicates, alike_groups)
     wanted = {part: share for part, share in shares.items() if share > 0}
     units.check(len(wanted))
     assigned = units.assign(list(wanted.values()), seed)
     caveats = units.caveats(shares)
     records = [dataclasses.asdict(caveat) for caveat in caveats]
     common = {"verb": "split", "seed": seed, "caveats": records, "merged_groups": units.merged}
+    common |= {"near_duplicates": near_duplicates, "alike_groups": alike_groups}
     planned: list[tuple[list[str], dict[str, Any]]] = []
     for k in range(len(names)):
         if folds is None:
@@ -139,9 +177,9 @@ def split_dataset(
             about = common | {"folds": folds, "fold": k, "ratios": asked}
         planned.append(([of_part[p] for p in assigned], about))
     # Folds of an interrupted try are kept if they are those that would be made now.
-    ids = dataset.table["id"].tolist()
+    ids, groups = dataset.column("id"), dataset.column("group")
     for one, (parts, _) in zip(names, planned):
-        if one in taken and dataset.split(one).hash != split_table(ids, parts, {})[1]["hash"]:
+        if one in taken and dataset.split(one).hash != split_hash(ids, parts, groups):
             raise dataset.frozen(one)
     splits = [
         dataset.split(one) if one in taken else dataset.add_split(one, parts, about | units.account(parts))
@@ -164,7 +202,7 @@ def _shares(ratios: Sequence[float]) -> dict[str, float]:
 class _Units:
     """The images of a Dataset in units that stay in one part, with what to stratify on."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, near_duplicates: str, alike_groups: str) -> None:
         table = dataset.table
         self.dataset = dataset
         codes = pd.factorize(table["group"])[0].astype(np.int64)
@@ -172,11 +210,47 @@ class _Units:
         self.grouped = not alone.all()
         codes[alone] = codes.max(initial=-1) + 1 + np.arange(int(alone.sum()))
         self.without_group = int(alone.sum()) if self.grouped else 0
-        self.unit = connected_units(codes, pd.factorize(table["sha256"])[0].astype(np.int64))
+        keys = [codes, pd.factorize(table["sha256"])[0].astype(np.int64)]
+        self.unit = connected_units(*keys)
+        self.merged = len(np.unique(codes)) - int(self.unit.max()) - 1
+        self.found: list[SplitCaveat] = []
+        self.hint = ""
+        if (same := self._alike(codes, joined=alike_groups == "join")) is not None:
+            keys.append(same)
+        if near_duplicates != "ignore":
+            near = clusters(dataset)
+            if self._note_near(near, joined=near_duplicates == "join"):
+                keys.append(near)
+        self.unit = connected_units(*keys)
         self.count = int(self.unit.max()) + 1
-        self.merged = len(np.unique(codes)) - self.count
         self.names, self.strata = _strata(dataset)
         self.required = len(self.names) if dataset.labels.kind == "categorical" else 0
+
+    def _alike(self, codes: NDArray[np.int64], *, joined: bool) -> NDArray[np.int64] | None:
+        """What groups with similar names have in common, if they are to be joined."""
+        groups = self.dataset.table["group"]
+        sets = look_alikes(map(str, groups.dropna().unique()))
+        if not sets:
+            return None
+        values = {"sets": sets[:_NAMED], "count": len(sets), "joined": joined}
+        self.found.append(SplitCaveat("alike-groups", values))
+        if not joined:
+            return None
+        one = {name: names[0] for names in sets for name in names}
+        first = dict(zip(groups.map(str), codes.tolist()))
+        return np.array([first[one.get(str(g), str(g))] if g == g and g is not None else code
+                         for g, code in zip(groups, codes.tolist())], np.int64)  # fmt: skip
+
+    def _note_near(self, near: NDArray[np.int64], *, joined: bool) -> bool:
+        """Count near-duplicates that are in several units; whether there are any to join."""
+        spread = pd.Series(self.unit).groupby(near).transform("nunique").to_numpy() > 1
+        if not spread.any():
+            return False
+        values = {"sets": len(np.unique(near[spread])), "images": int(spread.sum()), "joined": joined}
+        self.found.append(SplitCaveat("near-duplicates", values))
+        if joined:
+            self.hint = " Near-duplicates are kept together; '--near-duplicates warn' does not do that."
+        return joined
 
     @property
     def counts(self) -> NDArray[np.float64]:
@@ -200,7 +274,7 @@ class _Units:
                 has += f", {self.count} of them different"
             raise InputError(
                 f"{self.dataset.path} has {has}, and {parts} parts (train, val, test or folds) need at least "
-                f"{parts} {noun}, one each; add {more} or more, or ask for fewer parts."
+                f"{parts} {noun}, one each; add {more} or more, or ask for fewer parts.{self.hint}"
             )
         have = (self.counts[:, 1 : 1 + self.required] > 0).sum(axis=0)
         scarce = [(name, int(n)) for name, n in zip(self.names, have) if 0 < n < parts]
@@ -211,6 +285,7 @@ class _Units:
             raise InputError(
                 f"The class '{name}'{more} has only {n} {noun}, too few to be in all {parts} parts; add "
                 "images of other groups to it, leave it out, or ask for fewer parts (--ratios 0.8 0 0.2)."
+                f"{self.hint}"
             )
 
     def assign(self, shares: Sequence[float], seed: int) -> NDArray[np.int64]:
@@ -223,7 +298,7 @@ class _Units:
             raise InputError(
                 f"No division of {self.dataset.path} by groups puts every class into all "
                 f"{len(shares)} parts; add groups of the rare classes or ask for fewer parts "
-                "(--ratios 0.8 0 0.2)."
+                f"(--ratios 0.8 0 0.2).{self.hint}"
             )
         return np.asarray(part[self.unit])
 
@@ -255,6 +330,7 @@ class _Units:
         if self.merged:
             noun = "group" if self.grouped else "image"
             found.append(SplitCaveat("same-pixels", {"count": self.merged, "noun": noun}))
+        found += self.found
         found += [SplitCaveat("no-part", {"part": part}) for part in PARTS if shares.get(part) == 0]
         if self.dataset.labels.kind == "none":
             found.append(SplitCaveat("no-labels"))

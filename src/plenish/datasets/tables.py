@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from plenish import files, invocation
+from plenish.datasets import reads
 from plenish.datasets.schema import PARTS, LabelSchema
 from plenish.errors import InputError
 from plenish.wording import plural
@@ -108,10 +110,22 @@ def write_samples(rows: ds.Dataset, out: Path) -> str:
     return digest.hexdigest()
 
 
+def split_hash(ids: Sequence[str], parts: Sequence[str | None], groups: Sequence[str | None] | None) -> str:
+    """SHA-256 of an assignment; of splits whose manifest has no `covers`, groups (None) are no part of it."""
+    if groups is None:
+        content = "\n".join(f"{i}\t{part}" for i, part in zip(ids, parts))
+    else:
+        content = "\n".join(json.dumps(row) for row in zip(ids, parts, groups))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
 def split_table(
-    ids: Sequence[str], parts: Sequence[str | None], manifest: Mapping[str, Any]
+    ids: Sequence[str],
+    parts: Sequence[str | None],
+    groups: Sequence[str | None],
+    manifest: Mapping[str, Any],
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """A split's table (id, part) and its manifest with the hash.
+    """A split's table (id, part) and its manifest with the hash, which covers ids, parts and groups.
 
     Raises:
         InputError: lengths differ or a part is none of train, val and test.
@@ -123,9 +137,8 @@ def split_table(
     wrong = sorted({str(part) for part in parts} - set(PARTS))
     if wrong:
         raise InputError(f"A split's parts are train, val and test, not '{wrong[0]}'.")
-    content = "\n".join(f"{i}\t{part}" for i, part in zip(ids, parts)).encode()
     counts = {part: list(parts).count(part) for part in PARTS}
-    about = {"hash": hashlib.sha256(content).hexdigest(), "counts": counts}
+    about = {"hash": split_hash(ids, parts, groups), "covers": ["id", "part", "group"], "counts": counts}
     made_by = {"command": invocation.record()}
     return pa.table({"id": list(ids), "part": list(parts)}), made_by | dict(manifest) | about
 
@@ -138,10 +151,16 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def save_split(
-    folder: Path, name: str, ids: Sequence[str], parts: Sequence[str], manifest: Mapping[str, Any]
+    folder: Path,
+    name: str,
+    ids: Sequence[str],
+    parts: Sequence[str],
+    groups: Sequence[str | None],
+    manifest: Mapping[str, Any],
 ) -> None:
     """Write a split's table and manifest into a Dataset's folder; InputError as in `split_table`."""
-    table, about = split_table(ids, parts, manifest)
+    table, about = split_table(ids, parts, groups, manifest)
+    reads.start(folder)
     path = folder / "splits" / f"{name}.parquet"
     path.parent.mkdir(exist_ok=True)
     # The manifest goes first: a table without one could not be read.

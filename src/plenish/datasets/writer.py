@@ -190,9 +190,11 @@ class DatasetWriter:
             raise InputError(self._nothing())
         rows = open_rows(sorted((self.partial / "rows").glob("*.parquet")))
         table_hash = write_samples(rows, self.partial / "samples.parquet")
-        core = rows.to_table(columns=[name for name in rows.schema.names if name in ("id", "sha256", "part")])
+        core = rows.to_table(
+            columns=[name for name in rows.schema.names if name in ("id", "group", "sha256", "part")]
+        )
         columns = core.to_pydict()
-        ids, hashes = columns["id"], columns["sha256"]
+        ids, hashes, groups = columns["id"], columns["sha256"], columns["group"]
         if len(set(ids)) != len(ids):
             raise InputError(
                 f"{agree(len(ids) - len(set(ids)), 'image', 'has', 'have')} an id that another image has; "
@@ -202,7 +204,7 @@ class DatasetWriter:
         for name, values in splits.items():
             in_parts = pd.Series(values).groupby(hashes).nunique()
             about_split = {**self.split_manifest, "duplicates_across_parts": int((in_parts > 1).sum())}
-            save_split(self.partial, name, ids, values, about_split)
+            save_split(self.partial, name, ids, values, groups, about_split)
         for name, (array, about) in self.arrays.items():
             save_array(self.partial, name, array, about, count=self.count)
         if found := [(item.source, str(item), item.code) for item in self.rejections()]:

@@ -158,10 +158,8 @@ def encode_dataset(model: LoadedAutoencoder, dataset: Dataset, name: str) -> Enc
         for index in chunks(len(dataset), _AT_ONCE):
             array[index] = model.encode(dataset.pixels.read(index))
             bar.advance(len(index))
-    for split in dataset.split_names():
-        frozen = dataset.split(split)
-        if len(frozen.rows("test")):
-            dataset.record_test_read(frozen, "encode")
+    if dataset.split_names():
+        dataset.record_read("encode")
     config = model.network.config
     space = "latent" if config.latent_features is not None else "bottleneck"
     about = {

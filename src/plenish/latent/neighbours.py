@@ -60,6 +60,9 @@ def find_nearest(
     ]  # fmt: skip
     if not found:
         raise InputError("There is no image of another group; give --same-group.")
+    shown = np.union1d(queries, rows[rows >= 0])
+    if any(np.isin(dataset.split(name).rows("test"), shown).any() for name in dataset.split_names()):
+        dataset.record_read("nearest")
     agreement = _agreement(labels, queries, rows) if labels else {}
     if out is not None:
         config = {"nearest": array, "sha256": dataset.array_manifest(array)["sha256"], "query": query, "n": n}

@@ -61,6 +61,8 @@ def draw_encodings(
         "components": components, "split": split, "seed": seed,
     }  # fmt: skip
     with files.atomic_dir(out, config) as folder:
+        if dataset.split_names():
+            dataset.record_read("latents")
         drawn = {}
         if coordinates.shape[1] > 1:
             first, second = 100 * fit.share[:2]

@@ -130,6 +130,14 @@ class Caveat(Message):
         "copied-pixels": "{images:training image/is/are} among the synthetic images, pixel for pixel.",
         "baseline": "{name} contains real images; its scores are a baseline, not those of a generator.",
         "shared-images": "{images:image/is/are} in both Datasets, pixel for pixel: the scores are too good.",
+        "near-held-out": (
+            "{images:image/shows/show} the picture of a {part} image (mirrored, turned, brighter, compressed "
+            "again or changed by some bits): the generator may have seen it, so scores may be too good."
+        ),
+        "reads-lost": (
+            "The record of readings of the test part was removed or altered: it was read at least as often "
+            "as is said."
+        ),
         "other-labels": "The two Datasets have different labels, so there are no scores per class.",
         "class-shares": (
             "Class shares of the {kind} images and the test images differ; use the scores per class."

@@ -115,6 +115,7 @@ def _compute(
         caveats.append(Caveat("held-out-twins", {"images": found.facts["n_twins"]}))
     if len(held) < FEW_HELD:
         caveats.append(Caveat("few-held-out", {"images": len(held)}))
+    caveats += [] if real.reads_intact else [Caveat("reads-lost")]
     content = {
         "command": invocation.record(), "real": real_record(train, test),
         "synthetic": synthetic_record(synthetic), "extractor": extractor.facts(), "seed": config.seed,

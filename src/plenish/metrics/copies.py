@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
+from plenish.datasets.perceptual_hash import area_weights
 from plenish.metrics.fidelity import LEVEL
 from plenish.metrics.kernels import Floats, row_pieces
 from plenish.metrics.statistics import wilson_interval
@@ -84,7 +85,7 @@ def thumbnails(images: NDArray[np.uint8]) -> Vectors:
     Downsampling averages whole areas (fractional at their borders), which noise hardly changes.
     """
     n, height, width, channels = images.shape
-    rows, columns = _area_weights(height), _area_weights(width)
+    rows, columns = area_weights(height, SIDE), area_weights(width, SIDE)
     out = np.empty((n, SIDE, SIDE, channels), np.float32)
     for piece in row_pieces(n, height * width * channels):
         out[piece] = np.einsum(
@@ -93,16 +94,6 @@ def thumbnails(images: NDArray[np.uint8]) -> Vectors:
     out -= out.mean(axis=(1, 2, 3), keepdims=True)
     contrast = out.std(axis=(1, 2, 3), keepdims=True)
     return np.asarray(out / np.maximum(contrast, _FLAT), dtype=np.float32)
-
-
-def _area_weights(size: int) -> Vectors:
-    """16×size matrix of area averaging; each row sums to 1."""
-    edges = np.linspace(0, size, SIDE + 1)
-    pixel = np.arange(size)
-    low = np.maximum(edges[:-1, None], pixel)
-    high = np.minimum(edges[1:, None], pixel + 1)
-    share = np.maximum(high - low, 0)
-    return np.asarray(share / share.sum(1, keepdims=True), dtype=np.float32)
 
 
 def _turned(pixels: Vectors) -> list[Vectors]:

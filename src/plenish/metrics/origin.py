@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.near_duplicates import same_as
+from plenish.datasets.schema import Part
 from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
 from plenish.metrics.caveats import Caveat
@@ -102,6 +106,22 @@ def check_pair(real: Dataset, synthetic: Dataset, split: str) -> list[Caveat]:
             caveats.append(Caveat("shared-images", {"images": shared}))
     else:
         caveats += check_images(synthetic, real, split)
+    caveats += near_held_out(real, split, synthetic)
     if real.labels != synthetic.labels and real.labels.kind != "none":
         caveats.append(Caveat("other-labels"))
+    return caveats
+
+
+def near_held_out(real: Dataset, split: str, synthetic: Dataset) -> list[Caveat]:
+    """A caveat for test and one for val if images of a Dataset show the picture of one of theirs.
+
+    Both have images of the same size and channels.
+    """
+    caveats, frozen = [], real.split(split)
+    everything = np.arange(len(synthetic), dtype=np.int64)
+    parts: tuple[Part, ...] = ("test", "val")
+    for part in parts:
+        found = same_as(synthetic, everything, real, frozen.rows(part))
+        if images := int((found >= 0).sum()):
+            caveats.append(Caveat("near-held-out", {"images": images, "part": part}))
     return caveats

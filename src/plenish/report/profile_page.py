@@ -46,6 +46,9 @@ def _cards(content: Mapping[str, Any]) -> list[Card]:
         leak = Card(question, "Yes", " ".join(content["problems"]), "bad")
     elif content["split"] is None:
         leak = Card(question, "No split yet", "Make one with 'plenish split' before any model is trained.")
+    elif n := content["near_duplicates"]["sets_across_parts"]:
+        note = f"{plural(n, 'set')} of near-duplicates in several parts; see Duplicates and leaks."
+        leak = Card(question, "Probably", note, "bad")
     elif groups["count"] and not groups["images_without"]:
         leak = Card(question, "No leak found", "No image and no group is in two parts.", "good")
     else:
@@ -119,23 +122,38 @@ def _pixels(content: Mapping[str, Any]) -> Section:
 
 def _leaks(content: Mapping[str, Any]) -> Section:
     repeats, leaks = content["duplicates"], content["straddling_groups"]
+    near, alike = content["near_duplicates"], content["alike_groups"]
     facts = {
         "Sets of identical images": repeats["sets"],
         "of these in more than one part": repeats["sets_across_parts"],
         "of these with different labels": repeats["sets_with_different_labels"],
         "Groups in more than one part": leaks["count"],
+        "Sets of near-duplicates": near["sets"],
+        "images in these": near["images"],
+        "of these sets in more than one part": near["sets_across_parts"],
+        "of these sets with different labels": near["sets_with_different_labels"],
+        "Sets of groups with similar names": alike["sets"],
     }
-    repeated = [
-        {
-            "identical images": ", ".join(one["ids"]), "images": one["images"],
-            "parts": ", ".join(one["parts"]) or "–",
-        }
-        for one in repeats["examples"]
-    ]  # fmt: skip
+    repeated, similar = (
+        [
+            {
+                name: ", ".join(one["ids"]), "images": one["images"],
+                "parts": ", ".join(one["parts"]).strip(", ") or "–",
+            }
+            for one in found["examples"]
+        ]
+        for name, found in (("identical images", repeats), ("near-duplicates", near))
+    )  # fmt: skip
+    named = [
+        {"groups": ", ".join(f"'{name}'" for name in one["groups"]), "parts": ", ".join(one["parts"]) or "–"}
+        for one in alike["examples"]
+    ]
     leaking = [{"group": one["group"], "parts": ", ".join(one["parts"])} for one in leaks["examples"]]
     blocks = [
         *map(Text, content["problems"]), _facts(facts),
         Table(repeated, "Identical images", words=["parts"], folded=True),
+        Table(similar, "Near-duplicates", words=["parts"], folded=True),
+        Table(named, "Groups with similar names", words=["parts"], folded=True),
         Table(leaking, "Groups in more than one part", words=["parts"], folded=True),
     ]  # fmt: skip
     return Section("leaks", "Duplicates and leaks", blocks)

@@ -13,7 +13,7 @@ from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
 from plenish.latent.sampling import load_generator
 from plenish.metrics.caveats import Caveat
-from plenish.metrics.origin import check_images, check_origin
+from plenish.metrics.origin import check_images, check_origin, near_held_out
 from plenish.metrics.resampling import unit_codes, units_of_strata
 from plenish.networks.sampler import Sampler
 from plenish.runs import Run
@@ -136,6 +136,7 @@ def add_synthetic(study: StudyData, path: Path) -> StudyData:
     _check_fit(path, synthetic, data)
     caveats = check_images(synthetic, data, study.test.split_name)
     caveats += _check_copies(study, synthetic)
+    caveats += near_held_out(data, study.test.split_name, synthetic)
     rows = synthetic.all_rows()
     number = np.array([data.labels.code(name) for name in synthetic.labels.names])
     return dataclasses.replace(

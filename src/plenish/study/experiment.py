@@ -200,6 +200,7 @@ def _caveats(
         *data.caveats,
         *about_test(test.codes, list(test.groups), data.data.labels.names, intervals=intervals),
         *([Caveat("one-fold")] if fold else []),
+        *([] if data.data.reads_intact else [Caveat("reads-lost")]),
         *about_design(design, config.fraction, data.synthetic is not None, intervals=intervals),
         *_about_looks(run, design, intervals),
         *about_cuts([*found["differences"], *found["comparisons"]]),

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -242,6 +242,16 @@ def shown(names: Sequence[Any], most: int = 3) -> str:
     return first + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
+def look_alikes(names: Iterable[str]) -> list[list[str]]:
+    """Sets of names that differ only in case, spacing or leading zeros: `P01 ` and `p1`; `007` and `7`."""
+    seen: dict[str, list[str]] = {}
+    for name in names:
+        words = re.split(r"[\s_-]+", unicodedata.normalize("NFKC", name).strip().casefold())
+        key = re.sub(r"\d+", lambda digits: digits[0].lstrip("0") or "0", " ".join(words))
+        seen.setdefault(key, []).append(name)
+    return [same for same in seen.values() if len(same) > 1]
+
+
 def alike(names: Sequence[str], what: str) -> list[str]:
     """A doubt about names that differ only in case, spacing or leading zeros.
 
@@ -249,12 +259,7 @@ def alike(names: Sequence[str], what: str) -> list[str]:
         names: in their order.
         what: they are, in the plural.
     """
-    seen: dict[str, list[str]] = {}
-    for name in names:
-        words = re.split(r"[\s_-]+", name.strip().casefold())
-        folded = " ".join((word.lstrip("0") or "0") if word.isdecimal() else word for word in words)
-        seen.setdefault(folded, []).append(name)
-    several = [same for same in seen.values() if len(same) > 1]
+    several = look_alikes(names)
     if not several:
         return []
     first = ", ".join(f"'{printable(name)}'" for name in several[0][:-1])

@@ -1,0 +1,144 @@
+"""Which images show the same picture: a hash that flips and quarter turns leave as it is, and a comparison.
+
+The hash is made of the lowest coefficients of a two-dimensional cosine transform of the grey image. A flip
+changes signs of coefficients only, and a transposition exchanges c[u, v] and c[v, u], so |c[u, u]| and
+√(c[u, v]² + c[v, u]²) are the same for all eight orientations. Each coefficient is weighted with its
+frequency, because large shapes that many images share (a bright field, a body on a table) have most of the
+energy. The result has unit length: brightness and contrast are not in it.
+
+Images with nearly the same hash are compared as pictures, in all eight orientations: the correlation of grey
+images, of their details, and of colours must be close to 1. Thresholds lie between what copies have (one bit
+changed, up to six levels brighter or darker, JPEG of quality 75) and what different images of histology,
+dermoscopy, clothes, digits and sprites have; see docs/near-duplicates.md.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.datasets.pixels import chunks
+
+Floats = NDArray[np.float32]
+
+VERSION = 1
+"""Rises when the hash or the comparison changes."""
+SMALLEST_SIDE = 16
+"""Images below this size hold too little to tell copies from images that are merely alike."""
+RADIUS = 0.08
+"""Distance of the coarse parts of two hashes up to which their images are compared."""
+_ORDER, _COARSE = 16, 8
+COARSE = 35
+"""Numbers of a hash that describe the coarse picture."""
+_SIDE = 32
+_BLOCKS = 8  # what is finer than an 8×8 picture is detail
+_LEAST_FINE = 0.97  # product of the fine parts of two hashes from which their images are compared
+_LEAST_CONTRAST = 1.0  # grey levels; flat images show nothing that could be recognised
+_GREY, _DETAIL, _COLOUR = 0.01, 0.03, 0.04  # 1 − correlation
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def hashes(images: NDArray[np.uint8]) -> Floats:
+    """Perceptual hashes of images N×H×H×C uint8: N×135; both parts are 0 where an image is flat.
+
+    The first 35 numbers describe the coarse picture and decide which images are compared; the others are of
+    finer coefficients (orders 8 to 15) and tell images apart that share their coarse picture, such as tiles
+    of one illumination. Each part has unit length.
+    """
+    grey = _grey(images.astype(np.float32))
+    basis = _cosines(grey.shape[1])
+    c = np.einsum("uh,nhw,vw->nuv", basis, grey, basis, optimize=True)
+    c[:, 0, 0] = 0
+    coarse = c[:, :_COARSE, :_COARSE]
+    flat = np.sqrt((coarse**2).sum(axis=(1, 2))) / grey.shape[1] < _LEAST_CONTRAST
+    order = np.arange(_ORDER)
+    c *= np.hypot(order[:, None], order).astype(np.float32)
+    upper = np.triu_indices(_ORDER, 1)
+    values = np.concatenate(
+        [np.hypot(c[:, *upper], c[:, *upper[::-1]]), np.abs(np.diagonal(c, axis1=1, axis2=2)[:, 1:])], axis=1
+    )
+    is_coarse = np.concatenate([upper[1], order[1:]]) < _COARSE
+    parts = [values[:, is_coarse], values[:, ~is_coarse]]
+    found = np.concatenate(
+        [part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-6) for part in parts], axis=1
+    )
+    found[flat] = 0
+    return np.asarray(found, np.float32)
+
+
+def candidates(a: Floats, b: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of the pairs of hashes M×135 and N×135 whose images deserve a comparison."""
+    i, j = np.nonzero(a[:, :COARSE] @ b[:, :COARSE].T > np.float32(1 - RADIUS**2 / 2))
+    near = np.zeros(len(i), bool)
+    for piece in chunks(len(i), 2**16):
+        products = np.einsum("nd,nd->n", a[i[piece], COARSE:], b[j[piece], COARSE:])
+        near[piece] = products > _LEAST_FINE
+    return i[near], j[near]
+
+
+def same_picture(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether a[i] and b[i], N×H×H×C uint8 each, are one picture in some of the eight orientations.
+
+    Brightness and contrast may differ, and noise as that of a JPEG of quality 75.
+    """
+    if not len(a):
+        return np.zeros(0, bool)
+    first, second = _reduced(a), _reduced(b)
+    known = _views(first)
+    found = np.zeros(len(a), bool)
+    for k in range(4):
+        turned = np.rot90(second, k, axes=(1, 2))
+        for view in (turned, turned[:, :, ::-1]):
+            unlike = (1 - (x * y).sum(axis=1) for x, y in zip(known, _views(view)))
+            limits = (_GREY, _DETAIL, _COLOUR)
+            found |= np.all([x <= most for x, most in zip(unlike, limits)], axis=0)
+    return found
+
+
+def area_weights(size: int, side: int) -> Floats:
+    """side×size matrix of area averaging, fractional at borders; each row sums to 1."""
+    edges = np.linspace(0, size, side + 1)
+    pixel = np.arange(size)
+    low = np.maximum(edges[:-1, None], pixel)
+    high = np.minimum(edges[1:, None], pixel + 1)
+    share = np.maximum(high - low, 0)
+    return np.asarray(share / share.sum(1, keepdims=True), dtype=np.float32)
+
+
+def _grey(images: Floats) -> Floats:
+    """N×H×W of N×H×W×C."""
+    return images[..., 0] if images.shape[-1] == 1 else images @ _LUMINANCE
+
+
+def _cosines(size: int) -> Floats:
+    """The first rows of the orthonormal cosine transform (DCT-II), 16×size."""
+    k = np.arange(_ORDER)[:, None]
+    rows = np.cos(np.pi * (2 * np.arange(size) + 1) * k / (2 * size)) * np.sqrt(2 / size)
+    rows[0] /= np.sqrt(2)
+    return np.asarray(rows, np.float32)
+
+
+def _reduced(images: NDArray[np.uint8]) -> Floats:
+    """At most 32×32 pixels, by area averaging, which noise hardly changes."""
+    weights = area_weights(images.shape[1], min(_SIDE, images.shape[1]))
+    out = np.einsum("ih,nhwc,jw->nijc", weights, images.astype(np.float32), weights, optimize=True)
+    return np.asarray(out, np.float32)
+
+
+def _views(images: Floats) -> tuple[Floats, Floats, Floats]:
+    """What is compared of images N×S×S×C: grey, detail and colour, each N×D of zero mean and unit length.
+
+    Colours lose one mean over all channels, so that a change of brightness is none of colour.
+    """
+    grey = _grey(images)
+    down = area_weights(grey.shape[1], _BLOCKS)
+    up = (down / down.sum(axis=0)).T
+    coarse = np.einsum("ih,nhw,jw->nij", down, grey, down, optimize=True)
+    detail = grey - np.einsum("hi,nij,wj->nhw", up, coarse, up, optimize=True)
+    return _unit(grey), _unit(detail), _unit(images)
+
+
+def _unit(values: Floats) -> Floats:
+    flat = values.reshape(len(values), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6), np.float32)
