@@ -354,7 +354,8 @@ class Dataset:
 
     def _reads_expected(self) -> bool:
         """Whether a split was made that began the record."""
-        return any('"covers"' in path.read_text() for path in (self.path / "splits").glob("*.json"))
+        manifests = (self.path / "splits").glob("*.json")
+        return any(b'"covers"' in path.read_bytes() for path in manifests if path.is_file())
 
     def record_read(self, purpose: str, part: str = "all", split: Split | None = None) -> None:
         """Add a reading to the record; only warn where that cannot be written.

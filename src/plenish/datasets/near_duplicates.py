@@ -118,14 +118,17 @@ def _lost(rows: Ints, status: int) -> Floats:
 
 def _edges(dataset: Dataset, rows: Ints) -> Ints:
     """Pairs of positions in `rows`, E×2, that join all images of one picture; few where many are alike."""
-    found = np.empty((0, 2), np.int64)
+    found, part = np.empty((0, 2), np.int64), np.arange(len(rows))
     for pairs in _pairs(image_hashes(dataset)[rows]):
-        for some in chunks(len(pairs), _IMAGES):
-            part = _components(len(rows), found)
-            left = pairs[some]
-            left = left[part[left[:, 0]] != part[left[:, 1]]]
-            a, b = (dataset.pixels.read(rows[left[:, k]]) for k in (0, 1))
-            found = np.concatenate([found, left[same_picture(a, b)]])
+        left = pairs[part[pairs[:, 0]] != part[pairs[:, 1]]]
+        while len(left):
+            some, left = left[:_IMAGES], left[_IMAGES:]
+            a, b = (dataset.pixels.read(rows[some[:, k]]) for k in (0, 1))
+            same = same_picture(a, b)
+            if same.any():  # What is in one cluster already need not be compared.
+                found = np.concatenate([found, some[same]])
+                part = _components(len(rows), found)
+                left = left[part[left[:, 0]] != part[left[:, 1]]]
     return found
 
 
@@ -165,7 +168,7 @@ def _cached(dataset: Dataset, what: str, dimensions: int) -> NDArray[np.generic]
     """What was kept, or None where it is missing or damaged: the members of a .npz have a checksum."""
     with contextlib.suppress(OSError, ValueError, EOFError, KeyError, InputError, zipfile.BadZipFile):
         with np.load(_place(dataset, what), allow_pickle=False) as content:
-            array: NDArray[np.generic] = content[what]
+            array: NDArray[np.generic] = content["kept"]
         if array.ndim == dimensions and len(array) == len(dataset):
             return array
     return None
@@ -174,4 +177,4 @@ def _cached(dataset: Dataset, what: str, dimensions: int) -> NDArray[np.generic]
 def _keep(dataset: Dataset, what: str, array: NDArray[np.generic]) -> None:
     """Keep it in the caches, where these can be written."""
     with contextlib.suppress(OSError, InputError), files.atomic_file(_place(dataset, what)) as file:
-        np.savez(file, **{what: array})
+        np.savez(file, kept=array)

@@ -212,7 +212,7 @@ def _remarks(content: Mapping[str, Any]) -> list[str]:
         if n := near["sets_across_parts"]:
             text += (
                 f"; {n:,} of these {'is' if n == 1 else 'are'} in more than one part of split "
-                f"'{split['name']}', so scores on it may be too good; another by 'plenish split' has each in one"
+                f"'{split['name']}', so scores on it may be too good; 'plenish split' makes one without"
             )
         remarks.append(f"{text}.")
     if (alike := content["alike_groups"])["sets"]:

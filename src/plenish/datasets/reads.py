@@ -105,7 +105,7 @@ def _fits(folder: Path, lines: Sequence[bytes], expected: bool) -> bool:
         return not lines and not expected
     try:
         head = files.read_record(folder / HEAD)
-        count, last = int(head["count"]), head["last"]
+        count, last = int(head["count"]), str(head["last"])
     except (InputError, KeyError, TypeError, ValueError, OSError):
         return False
     if not (folder / LOG).exists() or len(lines) < count:

@@ -27,10 +27,11 @@ _BINS = 4
 """Quantile bins of each continuous label that the split keeps even."""
 
 
-def _near_duplicates(sets: int, images: int, joined: bool) -> str:
+def _near_duplicates(sets: int, images: int, grouped: bool, joined: bool) -> str:
+    others = "images in other groups" if grouped else "others"
     which = (
-        f"{agree(images, 'image', 'is', 'are')} near-duplicates of images in other groups (mirrored, turned, "
-        f"brighter, compressed again or changed by some bits), in {plural(sets, 'set')}"
+        f"{agree(images, 'image', 'is', 'are')} near-duplicates of {others} (mirrored, turned, brighter, "
+        f"compressed again or changed by some bits), in {plural(sets, 'set')}"
     )
     if joined:
         return f"{which}; each set is in one part."
@@ -246,7 +247,8 @@ class _Units:
         spread = pd.Series(self.unit).groupby(near).transform("nunique").to_numpy() > 1
         if not spread.any():
             return False
-        values = {"sets": len(np.unique(near[spread])), "images": int(spread.sum()), "joined": joined}
+        counts = {"sets": len(np.unique(near[spread])), "images": int(spread.sum())}
+        values = counts | {"grouped": self.grouped, "joined": joined}
         self.found.append(SplitCaveat("near-duplicates", values))
         if joined:
             self.hint = " Near-duplicates are kept together; '--near-duplicates warn' does not do that."
