@@ -157,6 +157,15 @@ def test_a_group_in_two_parts_is_refused_by_name(data: Dataset, hash_too: bool) 
             use()
 
 
+def test_a_split_that_tears_a_group_apart_is_not_written(stripes: MakeStripes) -> None:
+    data = stripes(split=False)
+    parts = ["train"] * len(data)
+    parts[0] = "test"
+    with pytest.raises(InputError, match="'g0' is in train and test"):
+        data.add_split("torn", parts, {})
+    assert data.split_names() == []
+
+
 def test_a_split_of_before_groups_were_covered_opens(data: Dataset) -> None:
     from plenish.datasets.tables import split_hash
 

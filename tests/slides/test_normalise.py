@@ -53,7 +53,8 @@ def make(
                 pixels[out] = np.rint(255 * (pixels[out] / 255) ** power)
             rows: list[dict[str, Any]] = [
                 {
-                    "id": f"{slide}-{number}", "label": "ab"[number % 2], "group": f"p{slide}",
+                    "id": f"{slide}-{number}", "label": "ab"[number % 2],
+                    "group": f"p{slide}" + (f" {parts[number]}" if parts is last else ""),
                     "part": parts[number], "tissue": None if number == 3 else 0.5, "row": number,
                 }
                 for number in range(5)

@@ -282,14 +282,18 @@ class Dataset:
             manifest: how it was made.
 
         Raises:
-            InputError: the name is taken or unusable, or the place cannot be written.
+            InputError: the name is taken or unusable, a group would be in several parts, or the place cannot
+                be written.
         """
         files.check_name(name, "a split")
         path = self.path / "splits" / f"{name}.parquet"
         if path.exists():
             raise self.frozen(name)
+        groups = self.column("group")
+        if len(parts) == len(groups) and (torn := _torn(parts, groups)):
+            raise InputError(f"{self.path} takes no split '{name}' that tears groups apart: {torn}.")
         with files.reporting_disk(path):
-            save_split(self.path, name, self.column("id"), parts, self.column("group"), manifest)
+            save_split(self.path, name, self.column("id"), parts, groups, manifest)
         return self.split(name)
 
     def frozen(self, name: str) -> InputError:
