@@ -34,6 +34,8 @@ EXTRAS = {
     "inception": (("torch_fidelity",), "FID with Inception features"),
     "slides": (("openslide", "tifffile", "imagecodecs", "shapely"), "whole-slide images"),
     "umap": (("umap",), "maps of latents by UMAP"),
+    "hdf5": (("h5py",), "presets of data sets in HDF5 (pcam, brats)"),
+    "nifti": (("nibabel",), "BraTS' volumes in NIfTI (preset brats)"),
     "onnx": (("onnx", "onnxscript", "onnxruntime"), "generators as ONNX files"),
 }
 """Optional parts, `plenish[NAME]`: modules, and what they are needed for."""

@@ -130,7 +130,7 @@ def import_dataset(
             )
         depth = channels or listing.channels or _find_channels(listing, max_pixels)
         shape = Shape(chosen, depth, fit, _window(bits, window), max_pixels)
-        early = [*listing.doubts, *_size_warning(chosen)]
+        early = [*listing.doubts, *listing.caveats, *_size_warning(chosen)]
         for text in _account(listing):  # Before the work, which may take hours.
             say(text)
         for text in early:
@@ -164,7 +164,8 @@ def _complete(
     writer.extra["rejected"] = len(rejected)
     writer.extra["import"] |= {
         "fit": shape.fit, "upscaled": counts["upscaled"], "meaning": listing.meaning,
-        "unused": listing.unused, "window": dataclasses.asdict(shape.window),
+        "notes": listing.notes, "unused": listing.unused, "window": dataclasses.asdict(shape.window),
+        **({"preset": listing.preset} if listing.preset else {}),
     }  # fmt: skip
     return _warnings(rejected, kept, counts, listing, shape, out)
 

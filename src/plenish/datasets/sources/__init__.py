@@ -16,6 +16,7 @@ from plenish.datasets.sources import (
     hugging_face,
     idx,
     npz,
+    presets,
     sidecar,
     stylegan,
     table,
@@ -70,6 +71,10 @@ def recognise(source: Path, options: SourceOptions, scratch: Path) -> Listing:
 
 
 def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
+    if options.preset:
+        return presets.find(source, options, scratch)
+    if options.modality:
+        raise InputError("--modality goes with '--preset brats'; give that too.")
     if source.is_file():
         found = _arrays(source, options, scratch)
         if found is not None:

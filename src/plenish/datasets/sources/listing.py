@@ -59,6 +59,11 @@ class SourceOptions:
         folders: what the levels of folders mean, from the top: class, group, split, ignore, or another word,
             which becomes a column of that name; by default recognised.
         class_names: other names for classes, such as 0=benign 1=malignant.
+        image_columns: several columns of the table that name files: each makes an image of its own, and the
+            images of a row are one group.
+        preset: a public data set by name, whose files, columns and groups are known; --list-presets shows
+            them.
+        modality: which of several images of one scan is taken: flair, t1, t1ce or t2, or a channel's number.
         strict: stop where it is doubtful what the source means, and before anything is written.
     """
 
@@ -75,6 +80,9 @@ class SourceOptions:
     missing_words: tuple[str, ...] = MISSING
     folders: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+    image_columns: tuple[str, ...] = ()
+    preset: str | None = None
+    modality: str | None = None
     strict: bool = False
 
     @property
@@ -82,6 +90,7 @@ class SourceOptions:
         """Whether it names a column, which only a table has."""
         columns = (
             self.file_column,
+            self.image_columns,
             self.label_column,
             self.label_columns,
             self.group_column,
@@ -120,6 +129,8 @@ class Listing:
         unused: how many other files lie in the source, by suffix.
         notes: information for the user.
         doubts: where the source may mean something else, or holds more; shown also with --quiet.
+        caveats: what is known to be difficult about the source; shown also with --quiet.
+        preset: the preset by which the source was read.
     """
 
     kind: str
@@ -143,6 +154,8 @@ class Listing:
     unused: dict[str, int] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
     doubts: list[str] = dataclasses.field(default_factory=list)
+    caveats: list[str] = dataclasses.field(default_factory=list)
+    preset: str = ""
 
     def __len__(self) -> int:
         return len(self.refs)

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from plenish.datasets.sources import tree
-from plenish.datasets.sources.columns import Row, column_names, parse_table, read_table, typed
+from plenish.datasets.sources.columns import Row, column_names, named, parse_table, read_table, typed
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.labels import (
     is_missing,
@@ -128,6 +128,7 @@ def list_rows(
     Raises:
         InputError: as `listing`.
     """
+    rows, nameless = named(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     label_column = "" if options.label_columns else _choose(
         options.label_column, columns, "label", [name for name in _LABEL_COLUMNS if name != file_column]
@@ -145,6 +146,7 @@ def list_rows(
             f"{called} names {plural(len(repeated), 'file')} more than once ({shown(repeated)}); keep one "
             "row for each."
         )
+    out.notes += nameless
     cells = {name: [row.get(name) for _, row in complete] for name in columns}
     _fill(out, cells, file_column, label_column, options, called)
     if len(complete) < len(rows):
