@@ -1,4 +1,4 @@
-"""Public data sets by name: small ones of exactly their layout, with the right labels, groups, parts and columns."""
+"""Public data sets by name: small ones of their layout, with the right labels, groups, parts, columns."""
 
 import json
 import zipfile

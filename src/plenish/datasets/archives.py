@@ -47,6 +47,7 @@ class Archive(contextlib.ExitStack, ABC):
         kind: what it is, in words.
         files: length of each file in bytes, by path.
         folders: paths of folders that have an entry of their own.
+        repeated: paths that several files have; the last of them counts, as in unpacking.
     """
 
     kind: ClassVar[str]
@@ -55,6 +56,7 @@ class Archive(contextlib.ExitStack, ABC):
         super().__init__()
         self.files: dict[str, int] = {}
         self.folders: set[str] = set()
+        self.repeated: set[str] = set()
 
     def read(self, path: str) -> bytes:
         """A file's bytes.
@@ -97,6 +99,8 @@ class _Zip(Archive):
             if info.is_dir():
                 self.folders.add(name)
             else:
+                if name in self._infos:
+                    self.repeated.add(name)
                 self._infos[name] = info
         self.files = {name: info.file_size for name, info in self._infos.items()}
 
@@ -123,7 +127,10 @@ class _Tar(Archive):
             if info.isdir():
                 self.folders.add(_inside(info.name, path))
             elif info.isreg() and not info.issparse():
-                self._infos[_inside(info.name, path)] = info.offset_data, info.size
+                name = _inside(info.name, path)
+                if name in self._infos:
+                    self.repeated.add(name)
+                self._infos[name] = info.offset_data, info.size
         self.files = {name: size for name, (_, size) in self._infos.items()}
 
     def _read(self, path: str) -> bytes:

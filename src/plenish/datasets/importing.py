@@ -111,6 +111,8 @@ def import_dataset(
         raise InputError(
             f"{out} lies inside {source}, which the next import would read too; choose another place."
         )
+    if name is not None and not name.strip():
+        raise InputError("--name is empty; give the Dataset a name, or leave it out.")
     if max_pixels < 1:
         raise InputError(f"--max-pixels must be at least 1, not {max_pixels}.")
     if workers is not None and workers < 1:

@@ -78,8 +78,8 @@ def _slices(container: Container, names: Sequence[str], options: SourceOptions) 
     out.meaning["label"] = f"column 'target' of {described[0]}" if described else "the arrays mask"
     out.described_by = frozenset((*names, *described))
     out.caveats.append(
-        f"Channel {channel} of {_CHANNELS} was taken; the files do not name their modalities (FLAIR, T1, T1ce "
-        "and T2 in an order that is given differently), --modality 0 to 3 takes another."
+        f"Channel {channel} of {_CHANNELS} was taken; the files do not name their modalities (FLAIR, T1, "
+        "T1ce and T2 in an order that is given differently), --modality 0 to 3 takes another."
     )
     return out
 
@@ -135,7 +135,7 @@ def _volumes(container: Container, names: Sequence[str], options: SourceOptions)
             mask = np.asarray(_load(container.path / kinds["seg"]).dataobj) > 0
             if mask.shape != shape:
                 raise InputError(f"{kinds['seg']} has another shape than its volume; fetch both again.")
-            tumour += mask.any((0, 1)).tolist()
+            tumour += [bool(there) for there in mask.any((0, 1))]
     refs = [f"{name}[{i}]" for name, shape in zip(taken, shapes) for i in range(shape[2])]
     starts = np.cumsum([0, *(shape[2] for shape in shapes)])
 

@@ -172,8 +172,8 @@ def named(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
             numbers = {str(cell).strip() for cell in cells}
             if len(numbers) == len(cells) and all(re.fullmatch(r"\d+(\.0)?", text) for text in numbers):
                 notes.append(
-                    f"A column without a name{f' ({name})' if name else ''} only numbers the rows and was not "
-                    "used."
+                    f"A column without a name{f' ({name})' if name else ''} only numbers the rows and was "
+                    "not used."
                 )
             else:
                 renamed[name] = name if name and not name.startswith("__") else "unnamed"

@@ -45,6 +45,7 @@ class Container:
         pictures: relative paths of picture files, in natural order.
         empty: relative paths of folders without any picture file in them, in natural order.
         others: relative paths of the other files, in natural order.
+        repeated: paths that an archive has several files of, in natural order.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Container:
     pictures: list[str]
     empty: list[str]
     others: list[str]
+    repeated: list[str] = dataclasses.field(default_factory=list)
 
     def read_all(self, names: Iterable[str]) -> Iterator[bytes]:
         """The bytes of files that hold text or a table, such as manifests.
@@ -114,7 +116,9 @@ def open_container(path: Path, scratch: Path) -> Container | None:
         return None
     plain = unpacked(path, scratch)
     with open_archive(plain) as archive:
-        return _sorted(path, str(plain), archive.kind, list(_members(archive)))
+        found = _sorted(path, str(plain), archive.kind, list(_members(archive)))
+        found.repeated = sorted(archive.repeated & {*found.pictures, *found.others}, key=natural)
+        return found
 
 
 def _sorted(path: Path, root: str, kind: str, found: list[str]) -> Container:

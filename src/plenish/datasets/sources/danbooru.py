@@ -1,7 +1,7 @@
 """Danbooru's metadata: general tags and artists out of either of its two forms.
 
-Dumps of the site have text (`tag_string_general`, `tag_string_artist`), the sets Danbooru2017 to 2021 lists of
-objects with a category: 0 general, 1 artist, 3 copyright, 4 character, 5 meta.
+Dumps of the site have text (`tag_string_general`, `tag_string_artist`), the sets Danbooru2017 to 2021 lists
+of objects with a category: 0 general, 1 artist, 3 copyright, 4 character, 5 meta.
 """
 
 from __future__ import annotations

@@ -236,6 +236,28 @@ def shown(names: Sequence[Any], most: int = 3) -> str:
     return first + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
+def merged(raw: Sequence[str], names: Sequence[str], what: str) -> list[str]:
+    """A doubt about spellings that were taken for one name.
+
+    Args:
+        raw: as they were found.
+        names: what each was taken for.
+        what: they are, in the plural.
+    """
+    spellings: dict[str, dict[str, None]] = {}
+    for text, name in zip(raw, names):
+        spellings.setdefault(name, {})[text] = None
+    several = [list(texts) for texts in spellings.values() if len(texts) > 1]
+    if not several:
+        return []
+    first = " and ".join(f"'{printable(text)}'" for text in sorted(several[0]))
+    more = f" (and {len(several) - 1:,} more such)" if len(several) > 1 else ""
+    return [
+        f"The {what} {first} differ only in blanks or in how accents are written and were taken for "
+        f"one{more}."
+    ]
+
+
 def alike(names: Sequence[str], what: str) -> list[str]:
     """A doubt about names that differ only in case, spacing or leading zeros.
 

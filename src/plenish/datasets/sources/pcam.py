@@ -1,4 +1,4 @@
-"""PatchCamelyon as its authors give it: HDF5 files of images and labels and a table of slides for each part."""
+"""PatchCamelyon as its authors give it: HDF5 files of images and of labels and a table for each part."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def _describe(out: Listing, container: Container, tables: list[str], pieces: lis
         read = parse_table(container.read(name), container.name(name))
         if len(read) != piece.shape[0]:
             raise InputError(
-                f"{container.name(name)} has {plural(len(read), 'row')} for {plural(piece.shape[0], 'image')}; "
-                "fetch both again."
+                f"{container.name(name)} has {plural(len(read), 'row')} for "
+                f"{plural(piece.shape[0], 'image')}; fetch both again."
             )
         rows += read
     names = list(dict.fromkeys(name for row in rows for name in row))

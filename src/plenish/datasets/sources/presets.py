@@ -39,8 +39,8 @@ class Preset:
     Attributes:
         name: its name.
         about: what it is.
-        tables: its tables: `file` (patterns of names), the `part` that its rows are, `join` with a second table
-            `by` a column, and whether it holds JSON `lines`.
+        tables: its tables: `file` (patterns of names), the `part` that its rows are, `join` with a second
+            table `by` a column, and whether it holds JSON `lines`.
         needs: columns without which a table is another.
         options: fields of `SourceOptions`, where the user gives no others.
         names: a regular expression of paths of images, whose groups are columns.
@@ -132,7 +132,7 @@ def _completed(options: SourceOptions, preset: Preset) -> SourceOptions:
     if given & {"label_column", "label_columns"}:
         given |= {"label_column", "label_columns", "label_kind", "label_separator"}
     lists = (list, tuple)
-    said = {
+    said: dict[str, Any] = {
         name: tuple(value) if isinstance(value, lists) else value
         for name, value in preset.options.items()
         if name not in given

@@ -15,6 +15,7 @@ from plenish.datasets.sources import tree
 from plenish.datasets.sources.columns import Row, column_names, named, parse_table, read_table, typed
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.labels import (
+    blanks,
     is_missing,
     one_hot,
     read_groups,
@@ -280,6 +281,7 @@ def _fill_groups(
         groups = read_groups(columns[options.group_column], options.missing_words)
         out.groups = groups
         out.meaning["group"] = f"column '{options.group_column}' of {called}"
+        out.doubts += blanks(columns[options.group_column], "groups")
         out.doubts += alike(sorted({group for group in groups if group}, key=natural), "groups")
         if None in groups:
             out.doubts.append(
