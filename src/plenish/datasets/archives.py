@@ -93,7 +93,7 @@ class _Zip(Archive):
         if any(info.flag_bits & 1 for info in infos):
             self.close()
             raise InputError(f"{path} is encrypted; unpack it and give the folder.")
-        self._infos = {}
+        self._infos: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
             name = _inside(info.filename, path)
             if info.is_dir():
@@ -122,7 +122,7 @@ class _Tar(Archive):
                 infos = archive.getmembers()
         except ERRORS as error:
             raise _damaged(path, error) from None
-        self._infos = {}
+        self._infos: dict[str, tuple[int, int]] = {}
         for info in infos:
             if info.isdir():
                 self.folders.add(_inside(info.name, path))

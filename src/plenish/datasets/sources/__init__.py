@@ -12,6 +12,7 @@ from plenish.datasets.archives import SUFFIXES as ARCHIVES
 from plenish.datasets.images import SUFFIXES
 from plenish.datasets.sources import (
     beside,
+    coco,
     columns,
     hugging_face,
     idx,
@@ -89,6 +90,9 @@ def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
     if container is None:
         raise _unknown(source)
     tables = {} if options.labels else table.convention(container)
+    if not tables and (annotated := coco.find(container, options)) is not None:
+        tell_unused(annotated, container)
+        return annotated
     if options.labels or tables:
         found = table.listing(container, options, tables)
     elif (labelled := stylegan.find(container)) is not None:

@@ -135,7 +135,7 @@ def _volumes(container: Container, names: Sequence[str], options: SourceOptions)
             mask = np.asarray(_load(container.path / kinds["seg"]).dataobj) > 0
             if mask.shape != shape:
                 raise InputError(f"{kinds['seg']} has another shape than its volume; fetch both again.")
-            tumour += [bool(there) for there in mask.any((0, 1))]
+            tumour += np.asarray(mask.any(axis=(0, 1))).tolist()
     refs = [f"{name}[{i}]" for name, shape in zip(taken, shapes) for i in range(shape[2])]
     starts = np.cumsum([0, *(shape[2] for shape in shapes)])
 

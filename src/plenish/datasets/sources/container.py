@@ -116,9 +116,9 @@ def open_container(path: Path, scratch: Path) -> Container | None:
         return None
     plain = unpacked(path, scratch)
     with open_archive(plain) as archive:
-        found = _sorted(path, str(plain), archive.kind, list(_members(archive)))
-        found.repeated = sorted(archive.repeated & {*found.pictures, *found.others}, key=natural)
-        return found
+        packed = _sorted(path, str(plain), archive.kind, list(_members(archive)))
+        packed.repeated = sorted(archive.repeated & {*packed.pictures, *packed.others}, key=natural)
+        return packed
 
 
 def _sorted(path: Path, root: str, kind: str, found: list[str]) -> Container:
