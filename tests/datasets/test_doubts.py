@@ -1,5 +1,6 @@
 """Cells, names and files that may mean something else: told, matched or refused, never chosen in silence."""
 
+import io
 import json
 import tarfile
 import zipfile
@@ -189,6 +190,72 @@ def test_json_lines_that_end_with_json_are_a_table():
     assert parse_table(content, "t.json") == rows
     with pytest.raises(InputError, match=r"t\.json cannot be read as a table"):
         parse_table(b'{"a": 1}\nnothing', "t.json")
+
+
+# WebDataset
+
+
+def _shard(path, members):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+def test_shards_of_webdataset_have_classes_columns_and_parts(tmp_path):
+    root = tmp_path / "in"
+    for part, seeds in (("train", range(3)), ("val", range(3, 5))):
+        members = {}
+        for seed in seeds:
+            members[f"{seed:05d}.png"] = _encoded(seed)["bytes"]
+            members[f"{seed:05d}.cls"] = str(seed % 2).encode()
+            members[f"{seed:05d}.json"] = json.dumps({"age": 40 + seed}).encode()
+        _shard(root / f"my-{part}-000000.tar", members)
+    data, table, about = imported(root, tmp_path, strict=True)
+    assert data.labels.names == ("0", "1")
+    assert table["label"].tolist() == ["0", "1", "0", "1", "0"]
+    assert table["age"].tolist() == [40, 41, 42, 43, 44]
+    assert table["source"][0] == "my-train-000000.tar/00000.png"
+    assert data.split().part_of.tolist() == ["train"] * 3 + ["val"] * 2
+    folder = tree(tmp_path / "folder", *(f"{seed}.png" for seed in range(5)))
+    assert imported(folder, tmp_path)[0].manifest.pixels_hash == data.manifest.pixels_hash
+    assert about["unused"] == {}
+
+
+def test_shards_are_no_classes_and_labels_by_name_go_before_numbers(tmp_path):
+    for shard in range(2):
+        _shard(tmp_path / f"bare/{shard:05d}.tar", {f"{shard}.png": _encoded(shard)["bytes"]})
+        about = {"label": ("cat", "dog")[shard]}
+        _shard(
+            tmp_path / f"named/{shard:05d}.tar",
+            {
+                f"{shard}.png": _encoded(shard)["bytes"], f"{shard}.cls": b"7",
+                f"{shard}.json": json.dumps(about).encode(),
+            },
+        )  # fmt: skip
+    assert imported(tmp_path / "bare", tmp_path)[0].labels.kind == "none"
+    data, _, about = imported(tmp_path / "named", tmp_path)
+    assert data.labels.names == ("cat", "dog")
+    assert data.split_names() == []
+    assert any("goes before a .cls" in note for note in about["notes"])
+
+
+def test_damaged_shards_are_refused_or_their_images_rejected(tmp_path):
+    for shard in range(2):
+        _shard(tmp_path / f"in/{shard}.tar", {f"{i}.png": _encoded(i)["bytes"] for i in range(2)})
+    whole = (tmp_path / "in/1.tar").read_bytes()
+    (tmp_path / "in/1.tar").write_bytes(whole[:700])
+    with pytest.raises(InputError, match=r"1\.tar is not a readable archive"):
+        imported(tmp_path / "in", tmp_path)
+    _shard(tmp_path / "in/1.tar", {"0.png": b"no picture", "1.png": _encoded(1)["bytes"]})
+    data, _, _ = imported(tmp_path / "in", tmp_path)
+    assert data.manifest.count == 3
+    assert pd.read_csv(data.path / "rejected.csv")["source"].tolist() == ["1.tar/0.png"]
+    _shard(tmp_path / "in/1.tar", {"../0.png": b"x"})
+    with pytest.raises(InputError, match="outside it"):
+        imported(tmp_path / "in", tmp_path)
 
 
 # What `datasets.save_to_disk` writes

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import contextlib
 import gzip
+import json
 import lzma
 import posixpath
 import shutil
@@ -16,8 +17,9 @@ import tarfile
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 from plenish.datasets.images import check_length
 from plenish.datasets.rejections import Unreadable
@@ -32,6 +34,8 @@ SUFFIXES = (*_ZIP, *_TAR, *_PACKED)
 """Of archives' names."""
 PARQUET = ".parquet-files"
 """End of the name of an index of Parquet files with images."""
+TARS = ".tar-files"
+"""End of the name of an index of tar archives."""
 _PIECE = 16 * 2**20
 ERRORS: tuple[type[Exception], ...] = (
     OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
@@ -109,8 +113,41 @@ class _Zip(Archive):
             return file.read(self.files[path])
 
 
+class _Tars(Archive):
+    """Several tar archives with the members that an index names: `train-0.tar/7.png`."""
+
+    kind = "folder of tar archives"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        about: dict[str, tuple[str, dict[str, tuple[int, int]]]] = json.loads(
+            path.read_text(encoding="utf-8")
+        )
+        self._infos = {
+            f"{name}/{member}": (file, *where)
+            for name, (file, members) in about.items()
+            for member, where in members.items()
+        }
+        self.files = {name: size for name, (_, _, size) in self._infos.items()}
+        self._file: tuple[str, IO[bytes]] | None = None
+
+    def _read(self, path: str) -> bytes:
+        name, offset, size = self._infos[path]
+        if self._file is None or self._file[0] != name:
+            if self._file is not None:
+                self._file[1].close()
+            file = Path(name)
+            self._file = name, self.enter_context(file.open("rb"))
+        self._file[1].seek(offset)
+        return self._file[1].read(size)
+
+
 class _Tar(Archive):
-    """Links in it are passed over."""
+    """Links in it are passed over.
+
+    Attributes:
+        members: where each file's bytes begin, and how many they are.
+    """
 
     kind = "tar archive"
 
@@ -122,19 +159,19 @@ class _Tar(Archive):
                 infos = archive.getmembers()
         except ERRORS as error:
             raise _damaged(path, error) from None
-        self._infos: dict[str, tuple[int, int]] = {}
+        self.members: dict[str, tuple[int, int]] = {}
         for info in infos:
             if info.isdir():
                 self.folders.add(_inside(info.name, path))
             elif info.isreg() and not info.issparse():
                 name = _inside(info.name, path)
-                if name in self._infos:
+                if name in self.members:
                     self.repeated.add(name)
-                self._infos[name] = info.offset_data, info.size
-        self.files = {name: size for name, (_, size) in self._infos.items()}
+                self.members[name] = info.offset_data, info.size
+        self.files = {name: size for name, (_, size) in self.members.items()}
 
     def _read(self, path: str) -> bytes:
-        offset, size = self._infos[path]
+        offset, size = self.members[path]
         self._file.seek(offset)
         return self._file.read(size)
 
@@ -145,7 +182,7 @@ def is_archive(path: Path) -> bool:
 
 
 def open_archive(path: Path) -> Archive:
-    """Open a zip archive, an uncompressed tar archive, or the index of Parquet files with images.
+    """Open a zip archive, an uncompressed tar archive, or an index of tar archives or of Parquet files.
 
     Raises:
         InputError: it is damaged, encrypted, or has members with paths outside it.
@@ -155,7 +192,34 @@ def open_archive(path: Path) -> Archive:
         from plenish.datasets.parquet_images import ParquetImages
 
         return ParquetImages(path)
+    if path.name.endswith(TARS):
+        return _Tars(path)
     return _Tar(path) if path.name.lower().endswith(_TAR) else _Zip(path)
+
+
+def index_tars(found: Mapping[str, Path], out: Path) -> tuple[Path, list[str], set[str]]:
+    """Write an index of tar archives, by which `open_archive` reads them as one.
+
+    Args:
+        found: the archives by their names.
+        out: the index to write, without its suffix.
+
+    Returns:
+        The index, the names of all members, and those that an archive has twice.
+
+    Raises:
+        InputError: an archive is damaged, or has members with paths outside it.
+    """
+    about: dict[str, Any] = {}
+    repeated: set[str] = set()
+    for name, path in found.items():
+        with _Tar(path) as archive:
+            about[name] = str(path.resolve()), archive.members
+            repeated |= {f"{name}/{member}" for member in archive.repeated}
+    index = out.with_name(out.name + TARS)
+    index.write_text(json.dumps(about), encoding="utf-8")
+    names = [f"{name}/{member}" for name, (_, members) in about.items() for member in members]
+    return index, names, repeated
 
 
 def unpacked(path: Path, folder: Path) -> Path:

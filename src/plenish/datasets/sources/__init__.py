@@ -6,6 +6,7 @@ columns, before any pixel is read; and what was taken for what, what was not use
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from plenish.datasets.archives import SUFFIXES as ARCHIVES
@@ -18,6 +19,7 @@ from plenish.datasets.sources import (
     idx,
     npz,
     presets,
+    shards,
     sidecar,
     stylegan,
     table,
@@ -84,6 +86,9 @@ def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
     ours = None if container is None or options.labels else sidecar.find(source, container, scratch)
     if ours is not None:
         return ours
+    sharded = None if container is None else shards.opened(container, scratch)
+    if sharded is not None:
+        container, options = sharded, dataclasses.replace(options, folders=options.folders or (tree.IGNORE,))
     bare = container is None or not container.pictures
     if bare and (inside := hugging_face.find(source, scratch, options)) is not None:
         return inside
@@ -101,6 +106,8 @@ def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
         return _of_arrays(idx.listing(source))
     else:
         found = beside.find(container, options) or tree.listing(container, options)
+    if sharded is not None:
+        shards.take_parts(found, {shards.tar_of(ref): None for ref in found.refs}, shards.tar_of)
     tell_unused(found, container)
     return found
 

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -110,25 +110,34 @@ def open_container(path: Path, scratch: Path) -> Container | None:
         InputError: the archive cannot be used.
     """
     if path.is_dir():
-        found = list(_walk(path, "", ()))
-        return _sorted(path, str(path), "folder", found)
+        return from_names(path, str(path), "folder", _walk(path, "", ()))
     if not is_archive(path):
         return None
     plain = unpacked(path, scratch)
     with open_archive(plain) as archive:
-        packed = _sorted(path, str(plain), archive.kind, list(_members(archive)))
-        packed.repeated = sorted(archive.repeated & {*packed.pictures, *packed.others}, key=natural)
-        return packed
+        return from_names(path, str(plain), archive.kind, list(_members(archive)), archive.repeated)
 
 
-def _sorted(path: Path, root: str, kind: str, found: list[str]) -> Container:
-    """A Container of paths, those of folders with a slash at their end."""
+def from_names(
+    path: Path, root: str, kind: str, found: Iterable[str], repeated: Collection[str] = ()
+) -> Container:
+    """A Container of paths, those of folders with a slash at their end.
+
+    Args:
+        path: as `Container`.
+        root: as `Container`.
+        kind: as `Container`.
+        found: the paths.
+        repeated: those that several files have.
+    """
+    found = [name for name in found if all(map(_visible, name.rstrip("/").split("/")))]
     folders = {name.rstrip("/") for name in found if name.endswith("/")}
     files = sorted((name for name in found if not name.endswith("/")), key=natural)
     pictures = [name for name in files if is_picture(name)]
     filled = _folders(pictures)
     others = [name for name in files if not is_picture(name)]
-    return Container(path, root, kind, pictures, sorted(folders - filled, key=natural), others)
+    twice = [name for name in files if name in repeated]
+    return Container(path, root, kind, pictures, sorted(folders - filled, key=natural), others, twice)
 
 
 def _walk(root: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
@@ -152,11 +161,8 @@ def _walk(root: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterat
 
 def _members(archive: Archive) -> Iterator[str]:
     for name in (archive.folders | _folders(archive.files)) - {"."}:
-        if all(map(_visible, name.split("/"))):
-            yield f"{name}/"
-    for name in archive.files:
-        if all(map(_visible, name.split("/"))):
-            yield name
+        yield f"{name}/"
+    yield from archive.files
 
 
 def _folders(files: Iterable[str]) -> set[str]:

@@ -21,6 +21,7 @@ from plenish.datasets.parquet_images import holds_bytes, is_image_column, read_r
 from plenish.datasets.sources.columns import Row
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.listing import Listing, SourceOptions, natural, part_of, shown
+from plenish.datasets.sources.shards import take_parts
 from plenish.datasets.sources.table import list_rows
 from plenish.errors import InputError
 from plenish.wording import plural
@@ -55,7 +56,7 @@ def find(source: Path, scratch: Path, options: SourceOptions) -> Listing | None:
     container = Container(source, str(index), f"{format} files with images", refs, [], [])
     out = list_rows(container, rows, refs, "", options, source.name)
     out.root = str(index)
-    _take_parts(out, names)
+    take_parts(out, names, lambda ref: ref.rpartition("/")[0])
     out.doubts += _gaps(names)
     if len(columns[0]) > 1:
         out.doubts.append(
@@ -141,25 +142,6 @@ def _named(value: Any, names: Sequence[str] | None) -> Any:
     if names and isinstance(value, int) and value >= len(names):
         raise InputError(f"The class number {value} has no name; the file names {len(names)} classes.")
     return None if names and value == -1 else value  # The hub's number for no label.
-
-
-def _take_parts(out: Listing, names: Sequence[str]) -> None:
-    """Take parts from files or folders called train, validation and test, where nothing else says them."""
-    words = {name: _part(name) for name in names}
-    unknown = [name for name, part in words.items() if not part]
-    if unknown and len(unknown) < len(words):
-        out.doubts.append(
-            f"Files such as {unknown[0]} are named for no part of a split, so the parts that others are "
-            "named for were not used."
-        )
-    if out.parts is None and all(words.values()) and len(set(words.values())) > 1:
-        out.parts = [words[ref.rpartition("/")[0]] for ref in out.refs]
-        out.meaning["split"] = "names of the files"
-
-
-def _part(name: str) -> str:
-    pieces = [piece.split("-")[0] for piece in name.split("/")]
-    return next((part for piece in pieces if (part := part_of(piece))), "")
 
 
 def _gaps(names: Sequence[str]) -> list[str]:
