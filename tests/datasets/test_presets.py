@@ -406,6 +406,10 @@ def test_brats_volumes(tmp_path):
     assert np.argwhere(images[1])[0].tolist() == [20, 8]
     with pytest.raises(InputError, match="lack the modality adc; there are flair, t1, t1ce, t2"):
         imported(tmp_path / "in", tmp_path, "brats", modality="adc")
+    whole = tmp_path / "in/BraTS20_Training_002/BraTS20_Training_002_t1.nii.gz"
+    whole.write_bytes(whole.read_bytes()[:-60])
+    with pytest.raises(InputError, match=r"002_t1\.nii\.gz is (damaged|no readable NIfTI)"):
+        imported(tmp_path / "in", tmp_path, "brats", modality="t1")
     (tmp_path / "in/BraTS20_Training_002/BraTS20_Training_002_seg.nii").unlink()
     data, _, about = imported(tmp_path / "in", tmp_path, "brats")
     assert data.labels.kind == "none"

@@ -78,7 +78,8 @@ def import_dataset(
 
     The kind of source is recognised: a folder with a folder for each class (also split into train, val and
     test), a flat folder with or without a table or with files beside the images, a zip or tar archive of
-    such a folder, StyleGAN's dataset.json, MNIST's idx files, an .npz, or what 'plenish export' wrote. What
+    such a folder, COCO's JSON, StyleGAN's dataset.json, the hub's Parquet or Arrow files, WebDataset's tar
+    shards, MNIST's idx files, an .npz, or what 'plenish export' wrote. --preset names a public data set. What
     was taken for what, and what was not used, is said before the work. Files that cannot be read are listed
     with the reason in OUT/rejected.csv. The same command resumes an import that was killed.
 

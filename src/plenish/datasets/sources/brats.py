@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plenish.datasets.archives import ERRORS
 from plenish.datasets.sources.columns import parse_table
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.hdf5 import opened
@@ -132,7 +133,7 @@ def _volumes(container: Container, names: Sequence[str], options: SourceOptions)
     if all(segmented):
         tumour = []
         for kinds, shape in zip(cases.values(), shapes):
-            mask = np.asarray(_load(container.path / kinds["seg"]).dataobj) > 0
+            mask = _values(container.path / kinds["seg"]) > 0
             if mask.shape != shape:
                 raise InputError(f"{kinds['seg']} has another shape than its volume; fetch both again.")
             tumour += np.asarray(mask.any(axis=(0, 1))).tolist()
@@ -142,7 +143,7 @@ def _volumes(container: Container, names: Sequence[str], options: SourceOptions)
     def blocks(start: int) -> Iterator[NDArray[np.uint8]]:
         for path, begin, end in zip(paths, starts, starts[1:]):
             if start < end:
-                values = _stretched(np.asarray(_load(path).dataobj, np.float64))
+                values = _stretched(_values(path))
                 turned = np.rot90(values, axes=(0, 1)).transpose(2, 0, 1)[max(0, start - begin) :]
                 yield np.ascontiguousarray(turned)[..., None]
 
@@ -177,6 +178,14 @@ def _load(path: Path) -> Any:
         raise InputError(
             f"{path} is no readable NIfTI volume ({first_line(error)}); fetch it again."
         ) from None
+
+
+def _values(path: Path) -> NDArray[np.float64]:
+    volume = _load(path)
+    try:
+        return np.asarray(volume.dataobj, np.float64)
+    except ERRORS as error:
+        raise InputError(f"{path} is damaged ({first_line(error)}); fetch it again.") from None
 
 
 # Both
