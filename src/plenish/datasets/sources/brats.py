@@ -73,7 +73,7 @@ def _slices(container: Container, names: Sequence[str], options: SourceOptions) 
                 yield _stretched(np.asarray(array[:, :, channel], np.float64))[None, :, :, None]
 
     out = _listing(container, names, blocks, tumour, [f"volume {volume}" for volume, _, _ in numbers])
-    out.kind = "HDF5 slices"
+    out.kind = f"HDF5 slices, channel {channel}"  # A resumed import must have the same.
     out.size = first[0] if first[0] == first[1] else None
     out.columns["slice"] = [int(number) for _, number, _ in numbers]
     out.meaning["label"] = f"column 'target' of {described[0]}" if described else "the arrays mask"
