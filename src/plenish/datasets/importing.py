@@ -112,12 +112,7 @@ def import_dataset(
         raise InputError(
             f"{out} lies inside {source}, which the next import would read too; choose another place."
         )
-    if name is not None and not name.strip():
-        raise InputError("--name is empty; give the Dataset a name, or leave it out.")
-    if max_pixels < 1:
-        raise InputError(f"--max-pixels must be at least 1, not {max_pixels}.")
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers must be at least 1, not {workers}.")
+    _check_options(max_pixels, workers, name)
     with tempfile.TemporaryDirectory(prefix="plenish-") as scratch:
         listing = recognise(source, reading, Path(scratch))
         if keep_split:
@@ -149,6 +144,15 @@ def import_dataset(
         warn(text)
     rejected = writer.extra["rejected"]
     return Imported(writer.dataset, listing.kind, rejected, counts["upscaled"], (*early, *late))
+
+
+def _check_options(max_pixels: int, workers: int | None, name: str | None) -> None:
+    if name is not None and not name.strip():
+        raise InputError("--name is empty; give the Dataset a name, or leave it out.")
+    if max_pixels < 1:
+        raise InputError(f"--max-pixels must be at least 1, not {max_pixels}.")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers must be at least 1, not {workers}.")
 
 
 def _complete(

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from plenish import files
 from plenish.datasets.sources import brats, danbooru, pcam
 from plenish.datasets.sources.columns import Row, parse_table, read_table
 from plenish.datasets.sources.container import Container, open_container
@@ -23,6 +22,7 @@ from plenish.datasets.sources.table import list_rows
 from plenish.datasets.sources.unused import tell_unused
 from plenish.errors import InputError, unknown
 from plenish.wording import agree, plural
+from plenish.yaml_reader import read_yaml
 
 _ARRAYS: Mapping[str, Callable[[Container, SourceOptions], Listing | None]] = {
     "pcam": pcam.find, "brats": brats.find,
@@ -82,7 +82,7 @@ class Preset:
 @functools.cache
 def presets() -> dict[str, Preset]:
     """All presets by name."""
-    content = files.read_yaml(Path(__file__).with_name("presets.yaml"), "The presets")
+    content = read_yaml(Path(__file__).with_name("presets.yaml"), "The presets")
     return {name: Preset(name, **facts) for name, facts in content.items()}
 
 
