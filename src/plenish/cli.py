@@ -187,6 +187,9 @@ def _dispatch(leading: list[str], arguments: list[str]) -> int:
     if name == "recipe run" and rest[:1] and not rest[0].startswith("-"):
         target, rest = _by_recipe(rest)
     command = load_command(target)
+    for option, other in command.instead.items():
+        if option in rest:
+            command, rest = other, [word for word in rest if word != option]
     # Right behind the verb's words: of an option given twice the later one counts, the one behind the verb.
     values, common = read_options(f"plenish {name}", command, [*leading, *rest])
     if settings.process()[1] > 1 and target not in _PARALLEL:

@@ -107,15 +107,16 @@ class Command(Generic[Result]):
         parameters: its options by name.
         renamed: parameter → option, where the option's word is reserved in Python.
         bare: parameters that take words without an option, in order.
+        instead: commands that run in this one's place where their option is typed, by option.
     """
 
     def __init__(
         self, function: Callable[..., Result], name: str, renamed: Mapping[str, str],
-        positional: Sequence[str],
+        positional: Sequence[str], instead: Mapping[str, Command[Any]],
     ) -> None:  # fmt: skip
         """See `command`."""
         functools.update_wrapper(self, function)
-        self.function, self.name, self.renamed = function, name, renamed
+        self.function, self.name, self.renamed, self.instead = function, name, renamed, instead
         self._groups: dict[str, Any] = {}
         self.parameters = {parameter.name: parameter for parameter in self._flat()}
         self.bare = [p for p in self.parameters.values() if p.is_required or p.name in positional]
@@ -207,16 +208,18 @@ def _option_words(option: str, value: Any, is_switch: bool) -> list[str]:
 
 
 def command(
-    name: str, *, renamed: Mapping[str, str] = {}, positional: Sequence[str] = ()
-) -> Callable[[Callable[..., Result]], Command[Result]]:
+    name: str, *, renamed: Mapping[str, str] = {}, positional: Sequence[str] = (),
+    instead: Mapping[str, Command[Any]] = {},
+) -> Callable[[Callable[..., Result]], Command[Result]]:  # fmt: skip
     """Make a function a command.
 
     Args:
         name: the verb, as it is typed: "train gan".
         renamed: parameter → option, where the option's word is reserved in Python.
         positional: optional parameters that may also be given without their option.
+        instead: commands that run in this one's place where their option is typed, such as --list-presets.
     """
-    return lambda function: Command(function, name, renamed, positional)
+    return lambda function: Command(function, name, renamed, positional, instead)
 
 
 _typed: contextvars.ContextVar[Sequence[str] | None] = contextvars.ContextVar("plenish_argv", default=None)

@@ -107,6 +107,8 @@ def _parser(prog: str, command: Command[Any], options: Mapping[str, Parameter]) 
                 group.add_argument(no, dest=parameter.name, action="store_false", help=argparse.SUPPRESS)
         about = argparse.SUPPRESS if parameter in command.bare else _about(parameter)
         group.add_argument(option, dest=parameter.name, help=about, **how)
+    for option, other in command.instead.items():
+        parser.add_argument(option, help=(other.__doc__ or "").partition("\n")[0], action="store_true")
     return parser
 
 

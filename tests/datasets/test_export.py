@@ -22,7 +22,7 @@ from plenish.datasets.split import split_dataset
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 
-ROUND = ("folder", "stylegan-zip", "npz", "huggingface")
+ROUND = ("folder", "stylegan-zip", "npz", "huggingface", "webdataset")
 NAMES = ("a/b", "a_b", ".hidden", "Thümör ♥", "train", "..", "x" * 300, "CON")
 KINDS = {
     "categorical": LabelSchema("categorical", NAMES),
@@ -196,7 +196,7 @@ def test_an_npz_whose_table_names_other_images_is_refused(tmp_path):
         import_dataset(tmp_path / "out", tmp_path / "again")
 
 
-@pytest.mark.parametrize("format", [*ROUND, "webdataset"])
+@pytest.mark.parametrize("format", ROUND)
 def test_equal_datasets_give_equal_files(tmp_path, format):
     data = make(tmp_path / "data")
     outs = [tmp_path / "one", tmp_path / "two"]
@@ -325,7 +325,9 @@ def test_refusals(tmp_path):
     export_dataset(data.path, tmp_path / "out", "webdataset")
     with pytest.raises(InputError, match="out "):
         export_dataset(data.path, tmp_path / "out")
-    with pytest.raises(InputError, match="WebDataset"):
+    for shard in (tmp_path / "out").glob("*.tar"):
+        shard.unlink()
+    with pytest.raises(InputError, match="lacks the tar archives"):
         import_dataset(tmp_path / "out", tmp_path / "again")
     assert not (tmp_path / "again").exists()
 

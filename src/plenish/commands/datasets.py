@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from plenish.datasets.export import export_dataset as _export
 from plenish.datasets.importing import import_dataset as _import
+from plenish.datasets.sources.presets import presets as _presets
 from plenish.datasets.split import split_dataset as _split
 from plenish.invocation import command
 from plenish.phantom.tiles import make_phantom as _phantom
 
-import_dataset = command("import")(_import)
+
+@command("import --list-presets")
+def list_presets() -> dict[str, Any]:
+    """List the public data sets that --preset knows, and what each is recognised by."""
+    rows = [{"name": p.name, "about": p.about, "looked for": p.sought} for p in _presets().values()]
+    return {"presets": rows}
+
+
+import_dataset = command("import", instead={"--list-presets": list_presets})(_import)
 export_dataset = command("export", renamed={"format": "as"})(_export)
 split_dataset = command("split")(_split)
 make_phantom = command("phantom")(_phantom)

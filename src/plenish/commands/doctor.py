@@ -36,6 +36,8 @@ EXTRAS = {
     "dicom": (("pydicom",), "DICOM images"),
     "formats": (("pillow_heif", "pillow_jxl"), "HEIC and JPEG XL images"),
     "umap": (("umap",), "maps of latents by UMAP"),
+    "hdf5": (("h5py",), "presets of data sets in HDF5 (pcam, brats)"),
+    "nifti": (("nibabel",), "BraTS' volumes in NIfTI (preset brats)"),
     "onnx": (("onnx", "onnxscript", "onnxruntime"), "generators as ONNX files"),
 }
 """Optional parts, `plenish[NAME]`: modules, and what they are needed for."""

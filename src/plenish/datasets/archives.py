@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import contextlib
 import gzip
+import json
 import lzma
 import posixpath
 import shutil
@@ -16,8 +17,9 @@ import tarfile
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 from plenish.datasets.images import check_length
 from plenish.datasets.rejections import Unreadable
@@ -32,6 +34,8 @@ SUFFIXES = (*_ZIP, *_TAR, *_PACKED)
 """Of archives' names."""
 PARQUET = ".parquet-files"
 """End of the name of an index of Parquet files with images."""
+TARS = ".tar-files"
+"""End of the name of an index of tar archives."""
 _PIECE = 16 * 2**20
 ERRORS: tuple[type[Exception], ...] = (
     OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
@@ -47,6 +51,7 @@ class Archive(contextlib.ExitStack, ABC):
         kind: what it is, in words.
         files: length of each file in bytes, by path.
         folders: paths of folders that have an entry of their own.
+        repeated: paths that several files have; the last of them counts, as in unpacking.
     """
 
     kind: ClassVar[str]
@@ -55,6 +60,7 @@ class Archive(contextlib.ExitStack, ABC):
         super().__init__()
         self.files: dict[str, int] = {}
         self.folders: set[str] = set()
+        self.repeated: set[str] = set()
 
     def read(self, path: str) -> bytes:
         """A file's bytes.
@@ -97,12 +103,14 @@ class _Zip(Archive):
         if any(info.flag_bits & 1 for info in infos):
             self.close()
             raise InputError(f"{path} is encrypted; unpack it and give the folder.")
-        self._infos = {}
+        self._infos: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
             name = _inside(info.filename, path)
             if info.is_dir():
                 self.folders.add(name)
             else:
+                if name in self._infos:
+                    self.repeated.add(name)
                 self._infos[name] = info
         self.files = {name: info.file_size for name, info in self._infos.items()}
 
@@ -111,8 +119,41 @@ class _Zip(Archive):
             return file.read(self.files[path] if most is None else most)
 
 
+class _Tars(Archive):
+    """Several tar archives with the members that an index names: `train-0.tar/7.png`."""
+
+    kind = "folder of tar archives"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        about: dict[str, tuple[str, dict[str, tuple[int, int]]]] = json.loads(
+            path.read_text(encoding="utf-8")
+        )
+        self._infos = {
+            f"{name}/{member}": (file, *where)
+            for name, (file, members) in about.items()
+            for member, where in members.items()
+        }
+        self.files = {name: size for name, (_, _, size) in self._infos.items()}
+        self._file: tuple[str, IO[bytes]] | None = None
+
+    def _read(self, path: str, most: int | None = None) -> bytes:
+        name, offset, size = self._infos[path]
+        if self._file is None or self._file[0] != name:
+            if self._file is not None:
+                self._file[1].close()
+            file = Path(name)
+            self._file = name, self.enter_context(file.open("rb"))
+        self._file[1].seek(offset)
+        return self._file[1].read(size if most is None else min(size, most))
+
+
 class _Tar(Archive):
-    """Links in it are passed over."""
+    """Links in it are passed over.
+
+    Attributes:
+        members: where each file's bytes begin, and how many they are.
+    """
 
     kind = "tar archive"
 
@@ -124,16 +165,19 @@ class _Tar(Archive):
                 infos = archive.getmembers()
         except ERRORS as error:
             raise _damaged(path, error) from None
-        self._infos = {}
+        self.members: dict[str, tuple[int, int]] = {}
         for info in infos:
             if info.isdir():
                 self.folders.add(_inside(info.name, path))
             elif info.isreg() and not info.issparse():
-                self._infos[_inside(info.name, path)] = info.offset_data, info.size
-        self.files = {name: size for name, (_, size) in self._infos.items()}
+                name = _inside(info.name, path)
+                if name in self.members:
+                    self.repeated.add(name)
+                self.members[name] = info.offset_data, info.size
+        self.files = {name: size for name, (_, size) in self.members.items()}
 
     def _read(self, path: str, most: int | None = None) -> bytes:
-        offset, size = self._infos[path]
+        offset, size = self.members[path]
         self._file.seek(offset)
         return self._file.read(size if most is None else min(size, most))
 
@@ -144,7 +188,7 @@ def is_archive(path: Path) -> bool:
 
 
 def open_archive(path: Path) -> Archive:
-    """Open a zip archive, an uncompressed tar archive, or the index of Parquet files with images.
+    """Open a zip archive, an uncompressed tar archive, or an index of tar archives or of Parquet files.
 
     Raises:
         InputError: it is damaged, encrypted, or has members with paths outside it.
@@ -154,7 +198,34 @@ def open_archive(path: Path) -> Archive:
         from plenish.datasets.parquet_images import ParquetImages
 
         return ParquetImages(path)
+    if path.name.endswith(TARS):
+        return _Tars(path)
     return _Tar(path) if path.name.lower().endswith(_TAR) else _Zip(path)
+
+
+def index_tars(found: Mapping[str, Path], out: Path) -> tuple[Path, list[str], set[str]]:
+    """Write an index of tar archives, by which `open_archive` reads them as one.
+
+    Args:
+        found: the archives by their names.
+        out: the index to write, without its suffix.
+
+    Returns:
+        The index, the names of all members, and those that an archive has twice.
+
+    Raises:
+        InputError: an archive is damaged, or has members with paths outside it.
+    """
+    about: dict[str, Any] = {}
+    repeated: set[str] = set()
+    for name, path in found.items():
+        with _Tar(path) as archive:
+            about[name] = str(path.resolve()), archive.members
+            repeated |= {f"{name}/{member}" for member in archive.repeated}
+    index = out.with_name(out.name + TARS)
+    index.write_text(json.dumps(about), encoding="utf-8")
+    names = [f"{name}/{member}" for name, (_, members) in about.items() for member in members]
+    return index, names, repeated
 
 
 def unpacked(path: Path, folder: Path) -> Path:

@@ -84,7 +84,8 @@ def import_dataset(
 
     The kind of source is recognised: a folder with a folder for each class (also split into train, val and
     test), a flat folder with or without a table or with files beside the images, a zip or tar archive of
-    such a folder, StyleGAN's dataset.json, MNIST's idx files, an .npz, or what 'plenish export' wrote. What
+    such a folder, COCO's JSON, StyleGAN's dataset.json, the hub's Parquet or Arrow files, WebDataset's tar
+    shards, MNIST's idx files, an .npz, or what 'plenish export' wrote. --preset names a public data set. What
     was taken for what, and what was not used, is said before the work. Files that cannot be read are listed
     with the reason in OUT/rejected.csv. The same command resumes an import that was killed.
 
@@ -116,7 +117,7 @@ def import_dataset(
         InputError: the source, its labels or OUT cannot be used, or a group lies in several parts of a split
             that is kept.
     """
-    _check(source, out, max_pixels, workers)
+    _check(source, out, max_pixels, workers, name)
     with tempfile.TemporaryDirectory(prefix="plenish-") as scratch:
         listing = recognise(source, reading, Path(scratch))
         if synthetic or generator:
@@ -134,7 +135,7 @@ def import_dataset(
             )
         depth = channels or listing.channels or _find_channels(listing, max_pixels)
         shape = Shape(chosen, depth, fit, _window(bits, window), max_pixels)
-        early = [*listing.doubts, *_size_warning(chosen)]
+        early = [*listing.doubts, *listing.caveats, *_size_warning(chosen)]
         for text in _account(listing):  # Before the work, which may take hours.
             say(text)
         for text in early:
@@ -154,12 +155,14 @@ def import_dataset(
     return Imported(writer.dataset, listing.kind, rejected, counts["upscaled"], (*early, *late))
 
 
-def _check(source: Path, out: Path, max_pixels: int, workers: int | None) -> None:
+def _check(source: Path, out: Path, max_pixels: int, workers: int | None, name: str | None) -> None:
     files.refuse_existing(out, unless_made=True)
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise InputError(
             f"{out} lies inside {source}, which the next import would read too; choose another place."
         )
+    if name is not None and not name.strip():
+        raise InputError("--name is empty; give the Dataset a name, or leave it out.")
     check_bounds("--max-pixels", max_pixels, {"least": 1})
     check_bounds("--workers", workers, {"least": 1})
 
@@ -180,7 +183,8 @@ def _complete(
     writer.extra["rejected"] = len(rejected)
     writer.extra["import"] |= {
         "fit": shape.fit, "upscaled": counts["upscaled"], "meaning": listing.meaning,
-        "unused": listing.unused, "window": dataclasses.asdict(shape.window),
+        "notes": listing.notes, "unused": listing.unused, "window": dataclasses.asdict(shape.window),
+        **({"preset": listing.preset} if listing.preset else {}),
     }  # fmt: skip
     return _warnings(rejected, kept, counts, listing, shape, out)
 

@@ -6,17 +6,21 @@ columns, before any pixel is read; and what was taken for what, what was not use
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from plenish.datasets.archives import SUFFIXES as ARCHIVES
 from plenish.datasets.formats import EXTRAS, PLAIN
 from plenish.datasets.sources import (
     beside,
+    coco,
     columns,
     dicom,
     hugging_face,
     idx,
     npz,
+    presets,
+    shards,
     sidecar,
     stylegan,
     table,
@@ -71,6 +75,10 @@ def recognise(source: Path, options: SourceOptions, scratch: Path) -> Listing:
 
 
 def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
+    if options.preset:
+        return presets.find(source, options, scratch)
+    if options.modality:
+        raise InputError("--modality goes with '--preset brats'; give that too.")
     if source.is_file():
         found = _arrays(source, options, scratch)
         if found is not None:
@@ -79,12 +87,18 @@ def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
     ours = None if container is None or options.labels else sidecar.find(source, container, scratch)
     if ours is not None:
         return ours
+    sharded = None if container is None else shards.opened(container, scratch)
+    if sharded is not None:
+        container, options = sharded, dataclasses.replace(options, folders=options.folders or (tree.IGNORE,))
     bare = container is None or not container.pictures
     if bare and (inside := hugging_face.find(source, scratch, options)) is not None:
         return inside
     if container is None:
         raise _unknown(source)
     tables = {} if options.labels else table.convention(container)
+    if not tables and (annotated := coco.find(container, options)) is not None:
+        tell_unused(annotated, container)
+        return annotated
     headers = dicom.read(container, options)
     if not (options.labels or tables):
         options = headers.without_names(options)
@@ -97,6 +111,8 @@ def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
     else:
         found = beside.find(container, options) or tree.listing(container, options)
     headers.fill(found)
+    if sharded is not None:
+        shards.take_parts(found, {shards.tar_of(ref): None for ref in found.refs}, shards.tar_of)
     tell_unused(found, container)
     return found
 

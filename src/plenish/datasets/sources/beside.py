@@ -36,9 +36,12 @@ def find(container: Container, options: SourceOptions) -> Listing | None:
     rows: list[Row] = [{} for _ in pairs]
     owners = [(row, file) for row, (_, files) in zip(rows, pairs) for file in files]
     for (row, file), content in zip(owners, container.read_all(file for _, file in owners)):
-        row |= _read(content, file, container)
+        row |= {key: value for key, value in _read(content, file, container).items() if key not in row}
     out = list_rows(container, rows, container.pictures, "", options, "the files beside the images")
     out.kind = f"{container.kind} with a file beside each image"
+    numbered = [file for row, file in owners if file.endswith(".cls") and row.get("label") is not None]
+    if numbered and any(file.endswith(".json") for _, file in owners) and out.meaning.get("label"):
+        out.notes.append("A .json that says the label goes before a .cls beside it.")
     out.described_by = frozenset(file for _, file in owners)
     return out
 

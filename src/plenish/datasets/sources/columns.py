@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 from plenish.errors import InputError, first_line
 
 Row = dict[str, Any]
-_TEXT, _LINES, _PARQUET = (".csv", ".tsv", ".tab", ".txt"), (".jsonl", ".ndjson"), (".parquet", ".pq")
+_TEXT, _LINES, _PARQUET = (".csv", ".tsv", ".tab", ".txt", ""), (".jsonl", ".ndjson"), (".parquet", ".pq")
 SUFFIXES = (".csv", ".tsv", ".tab", *_LINES, *_PARQUET)
 """Of files that can only be tables."""
 _BEGINNING = 2**20
 """Bytes of a text in which its header ends."""
+_NAMELESS = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
 _BOOLEANS = {"True": True, "true": True, "TRUE": True, "False": False, "false": False, "FALSE": False}
 
 
@@ -47,25 +48,26 @@ def read_table(path: Path, portal: bool = False) -> list[Row]:
     return parse_table(content, str(path), portal=portal)
 
 
-def parse_table(content: bytes, name: str, *, portal: bool = False) -> list[Row]:
+def parse_table(content: bytes, name: str, *, portal: bool = False, lines: bool = False) -> list[Row]:
     """The rows of a table's bytes; see `read_table`.
 
     Args:
         content: of the file.
         name: what it is called in sentences, with its suffix at the end or before ` in `.
         portal: as above.
+        lines: it holds JSON Lines, whatever its suffix.
 
     Raises:
         InputError: empty, of an unknown kind or not readable.
     """
     suffix = PurePosixPath(name.partition(" in ")[0]).suffix.lower()
     try:
-        if portal or suffix in _TEXT:
-            rows = list(_text_rows(content.decode("utf-8-sig"), name, portal))
-        elif suffix in _LINES:
+        if suffix == ".json":
+            rows = _json_table(content.decode("utf-8-sig"), name, lines)
+        elif lines or suffix in _LINES:
             rows = list(_json_lines(content.decode("utf-8-sig"), name))
-        elif suffix == ".json":
-            rows = _json_rows(json.loads(content.decode("utf-8-sig")), name)
+        elif portal or suffix in _TEXT:
+            rows = list(_text_rows(content.decode("utf-8-sig"), name, portal))
         elif suffix in _PARQUET:
             rows = pq.read_table(pa.BufferReader(content)).to_pylist()
         else:
@@ -141,10 +143,48 @@ def _json_lines(text: str, name: str) -> Iterator[Row]:
         yield row
 
 
-def _json_rows(content: Any, name: str) -> list[Row]:
+def _json_table(text: str, name: str, lines: bool) -> list[Row]:
+    """Rows of a JSON list, or of JSON Lines, which often end with .json too."""
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        first = [line for line in text.split("\n", 2)[:2] if line.lstrip().startswith("{")]
+        if len(first) < 2:
+            raise InputError(f"{name} cannot be read as a table: {first_line(error)}") from None
+        return list(_json_lines(text, name))
+    content = [content] if lines and isinstance(content, dict) else content
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise InputError(f"{name} is not a table: it needs a JSON list with one object an image.")
     return content
+
+
+def named(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """Rows without columns that have no name and hold nothing or the rows' numbers, and notes of the latter.
+
+    Programs write such a column for their own index; another that has no name is called `unnamed`.
+    """
+    notes: list[str] = []
+    renamed: dict[str, str] = {}
+    there = {name for row in rows for name in row}
+    for name in sorted(name for name in there if _NAMELESS.fullmatch(name)):
+        cells = [row.get(name) for row in rows]
+        if any(cell is not None for cell in cells):
+            numbers = {str(cell).strip() for cell in cells}
+            if len(numbers) == len(cells) and all(re.fullmatch(r"\d+(\.0)?", text) for text in numbers):
+                notes.append(
+                    f"A column without a name{f' ({name})' if name else ''} only numbers the rows and was "
+                    "not used."
+                )
+            else:
+                renamed[name] = name if name and not name.startswith("__") else "unnamed"
+                continue
+        renamed[name] = ""
+    if not renamed:
+        return list(rows), []
+    kept = [
+        {renamed.get(key, key): value for key, value in row.items() if renamed.get(key, key)} for row in rows
+    ]
+    return kept, notes
 
 
 def typed(values: Sequence[Any]) -> list[Any]:

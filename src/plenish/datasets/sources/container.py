@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -51,6 +51,7 @@ class Container:
         empty: relative paths of folders without any picture file in them, in natural order.
         others: relative paths of the other files, in natural order.
         dicom: those of pictures and others that are DICOM, by their suffix or their first bytes.
+        repeated: paths that an archive has several files of, in natural order.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class Container:
     empty: list[str]
     others: list[str]
     dicom: frozenset[str] = frozenset()
+    repeated: list[str] = dataclasses.field(default_factory=list)
 
     def read_all(self, names: Iterable[str]) -> Iterator[bytes]:
         """The bytes of files that hold text or a table, such as manifests.
@@ -127,43 +129,47 @@ def open_container(path: Path, scratch: Path) -> Container | None:
         InputError: the archive cannot be used.
     """
     if path.is_dir():
-        found = list(_walk(path, "", ()))
-        return _sorted(path, str(path), "folder", found, lambda name: read_beginning(path / name, _PREAMBLE))
+        names = _walk(path, "", ())
+        return from_names(
+            path, str(path), "folder", names, lambda name, most: read_beginning(path / name, most)
+        )
     if not is_archive(path):
         return None
     plain = unpacked(path, scratch)
     with open_archive(plain) as archive:
-        members = list(_members(archive))
-        return _sorted(
-            path, str(plain), archive.kind, members, lambda name: archive.read_beginning(name, _PREAMBLE)
-        )
+        members = _members(archive)
+        return from_names(path, str(plain), archive.kind, members, archive.read_beginning, archive.repeated)
 
 
-def _sorted(
-    path: Path, root: str, kind: str, found: list[str], beginning: Callable[[str], bytes]
-) -> Container:
+def from_names(
+    path: Path, root: str, kind: str, found: Iterable[str], beginning: Callable[[str, int], bytes],
+    repeated: Collection[str] = (),
+) -> Container:  # fmt: skip
     """A Container of paths, those of folders with a slash at their end.
 
     Args:
-        path: of the Container, as root and kind.
-        root: of it.
-        kind: of it.
+        path: as `Container`.
+        root: as `Container`.
+        kind: as `Container`.
         found: the paths.
-        beginning: gives the first bytes of a file.
+        beginning: gives the first bytes of a file, at most so many.
+        repeated: those that several files have.
     """
+    found = [name for name in found if all(map(_visible, name.rstrip("/").split("/")))]
     folders = {name.rstrip("/") for name in found if name.endswith("/")}
     files = sorted((name for name in found if not name.endswith("/")), key=natural)
     dicom = {
         name
         for name in files
-        if suffix_of(name) in DICOM.suffixes or (may_be_dicom(name) and is_dicom(beginning(name)))
+        if suffix_of(name) in DICOM.suffixes or (may_be_dicom(name) and is_dicom(beginning(name, _PREAMBLE)))
     }
     readable = dicom if DICOM.installed else set[str]()
     pictures = [name for name in files if name in readable or is_picture(name)]
     filled, chosen = _folders(pictures), set(pictures)
     others = [name for name in files if name not in chosen]
     empty = sorted(folders - filled, key=natural)
-    return Container(path, root, kind, pictures, empty, others, frozenset(dicom))
+    twice = [name for name in files if name in repeated]
+    return Container(path, root, kind, pictures, empty, others, frozenset(dicom), twice)
 
 
 def _walk(root: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
@@ -187,11 +193,8 @@ def _walk(root: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterat
 
 def _members(archive: Archive) -> Iterator[str]:
     for name in (archive.folders | _folders(archive.files)) - {"."}:
-        if all(map(_visible, name.split("/"))):
-            yield f"{name}/"
-    for name in archive.files:
-        if all(map(_visible, name.split("/"))):
-            yield name
+        yield f"{name}/"
+    yield from archive.files
 
 
 def _folders(files: Iterable[str]) -> set[str]:

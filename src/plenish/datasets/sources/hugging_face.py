@@ -1,4 +1,5 @@
-"""Parquet files with the images inside, as the Hugging Face hub keeps data sets.
+"""Parquet files with the images inside, as the Hugging Face hub keeps data sets, or Arrow files, as
+`datasets.save_to_disk` does.
 
 A column of objects with `bytes` and `path` holds the encoded images, and the other columns are those of a
 table. Names of classes come from the schema's metadata; files or folders called train, validation and test
@@ -10,18 +11,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from plenish import files
 from plenish.datasets.archives import PARQUET
-from plenish.datasets.parquet_images import holds_bytes, is_image_column
+from plenish.datasets.parquet_images import holds_bytes, is_image_column, read_rows, read_schema
 from plenish.datasets.sources.columns import Row
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.listing import Listing, SourceOptions, natural, part_of, shown
+from plenish.datasets.sources.shards import take_parts
 from plenish.datasets.sources.table import list_rows
 from plenish.errors import InputError
 from plenish.wording import plural
@@ -31,17 +31,17 @@ def find(source: Path, scratch: Path, options: SourceOptions) -> Listing | None:
     """The Listing of Parquet files with images, or None where a source is something else.
 
     Args:
-        source: such a file, or a folder that holds no pictures but such files.
+        source: such a file, or a folder that holds no pictures but such files, all of one format.
         scratch: a folder that lasts as long as the images are read.
         options: what columns mean.
 
     Raises:
         InputError: a file is damaged, or the files differ in their columns.
     """
-    found = [source] if source.is_file() else sorted(source.rglob("*.parquet"), key=lambda p: natural(str(p)))
-    if not found or any(path.suffix.lower() != ".parquet" for path in found):
+    found = [source] if source.is_file() else _data_files(source)
+    if not found or any(path.suffix.lower() not in (".parquet", ".arrow") for path in found):
         return None
-    schemas = [_schema(path) for path in found]
+    schemas = [read_schema(path) for path in found]
     columns = [[field.name for field in schema if is_image_column(field)] for schema in schemas]
     if not any(columns):
         return None
@@ -52,10 +52,11 @@ def find(source: Path, scratch: Path, options: SourceOptions) -> Listing | None:
     names = [path.relative_to(base).with_suffix("").as_posix() for path in found]
     index = write_index(dict(zip(names, found)), columns[0][0], scratch)
     rows, refs = _rows(found, names, schemas[0])
-    container = Container(source, str(index), "Parquet files with images", refs, [], [])
+    format = "Arrow" if found[0].suffix.lower() == ".arrow" else "Parquet"
+    container = Container(source, str(index), f"{format} files with images", refs, [], [])
     out = list_rows(container, rows, refs, "", options, source.name)
     out.root = str(index)
-    _take_parts(out, names)
+    take_parts(out, names, lambda ref: ref.rpartition("/")[0])
     out.doubts += _gaps(names)
     if len(columns[0]) > 1:
         out.doubts.append(
@@ -72,9 +73,41 @@ def write_index(found: Mapping[str, Path], column: str, scratch: Path) -> Path:
     return index
 
 
-def _schema(path: Path) -> pa.Schema:
-    with files.reading(path):
-        return pq.read_schema(path)
+def _data_files(folder: Path) -> list[Path]:
+    """A folder's Parquet files, or else its Arrow files as far as they are data and no cache.
+
+    Raises:
+        InputError: rows were chosen or shuffled without their data, in an index that is not read.
+    """
+    found = sorted(folder.rglob("*.parquet"), key=lambda path: natural(str(path)))
+    if found:
+        return found
+    for place in sorted(
+        {path.parent for path in folder.rglob("*.arrow")}, key=lambda path: natural(str(path))
+    ):
+        found += _arrow_files(place)
+    return found
+
+
+def _arrow_files(folder: Path) -> list[Path]:
+    state = folder / "state.json"
+    if not state.is_file():
+        names = sorted((path.name for path in folder.glob("*.arrow")), key=natural)
+        return [folder / name for name in names if not name.startswith(("cache-", "tmp"))]
+    try:
+        about = json.loads(state.read_text(encoding="utf-8"))
+        names = [str(file["filename"]) for file in about["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{state} does not name the data files; save the data set again.") from None
+    if about.get("_indices_data_files") or about.get("_indices_files"):
+        raise InputError(
+            f"{folder} holds rows chosen by an index; call flatten_indices() before save_to_disk, and save "
+            "again."
+        )
+    lacking = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
+    if lacking:
+        raise InputError(f"{state} names {lacking[0]}, which is not in {folder}; save the data set again.")
+    return [folder / name for name in names]
 
 
 def _rows(found: Sequence[Path], names: Sequence[str], schema: pa.Schema) -> tuple[list[Row], list[str]]:
@@ -84,11 +117,9 @@ def _rows(found: Sequence[Path], names: Sequence[str], schema: pa.Schema) -> tup
     rows: list[Row] = []
     refs: list[str] = []
     for path, name in zip(found, names):
-        with files.reading(path):
-            count = pq.read_metadata(path).num_rows
-            table = pq.read_table(path, columns=kept).to_pylist() if kept else [{}] * count
-        rows += [{key: _named(value, classes.get(key)) for key, value in row.items()} for row in table]
-        refs += [f"{name}/{number}" for number in range(count)]
+        read = read_rows(path, kept)
+        rows += [{key: _named(value, classes.get(key)) for key, value in row.items()} for row in read]
+        refs += [f"{name}/{number}" for number in range(len(read))]
     return rows, refs
 
 
@@ -113,25 +144,6 @@ def _named(value: Any, names: Sequence[str] | None) -> Any:
     return None if names and value == -1 else value  # The hub's number for no label.
 
 
-def _take_parts(out: Listing, names: Sequence[str]) -> None:
-    """Take parts from files or folders called train, validation and test, where nothing else says them."""
-    words = {name: _part(name) for name in names}
-    unknown = [name for name, part in words.items() if not part]
-    if unknown and len(unknown) < len(words):
-        out.doubts.append(
-            f"Files such as {unknown[0]} are named for no part of a split, so the parts that others are "
-            "named for were not used."
-        )
-    if out.parts is None and all(words.values()) and len(set(words.values())) > 1:
-        out.parts = [words[ref.rpartition("/")[0]] for ref in out.refs]
-        out.meaning["split"] = "names of the files"
-
-
-def _part(name: str) -> str:
-    pieces = [piece.split("-")[0] for piece in name.split("/")]
-    return next((part for piece in pieces if (part := part_of(piece))), "")
-
-
 def _gaps(names: Sequence[str]) -> list[str]:
     """Doubts about files that are missing from a series, and about several series of one name."""
     found = []
@@ -147,7 +159,7 @@ def _gaps(names: Sequence[str]) -> list[str]:
         folder, _, end = name.rpartition("/")
         ends.setdefault(end, set()).add(folder)
     for end, folders in ends.items():
-        if len(folders) > 1:
+        if len(folders) > 1 and not all(part_of(PurePosixPath(folder).name) for folder in folders):
             found.append(
                 f"The folders {shown(sorted(folders))} all have files {end} and were put together; if they "
                 "are different data sets, import one of them."

@@ -15,6 +15,7 @@ from plenish.datasets.sources.listing import (
     LabelKind,
     alike,
     categorical,
+    merged,
     natural,
     part_of,
     shown,
@@ -28,6 +29,7 @@ _NAMES = ("name", "label", "tag", "category", "class")
 _LONGEST = 100_000
 _MANY = 20
 """Classes from which it is odd that half of the images or more have one of their own."""
+_INFINITE = ("inf", "infinity")
 _COMMA = re.compile(r"[+-]?\d+(,\d+)?")
 
 
@@ -99,16 +101,16 @@ def read_labels(values: Sequence[Any], kind: LabelKind, column: str, separator: 
             )
         names = class_names(cells)
         classes = sorted(set(names), key=natural)
-        return Labels(
-            categorical(names), names, [*doubts, *alike(classes, "classes"), *_odd(names, classes, column)]
-        )
+        doubts += [*blanks(cells, "classes"), *alike(classes, "classes"), *_odd(names, classes, column)]
+        return Labels(categorical(names), names, doubts)
     pieces = [cell if isinstance(cell, list) else str(cell).split(separator) for cell in cells]
     if kind == "multilabel":
         tags = [sorted(_tags(cell), key=natural) for cell in pieces]
         every = sorted({tag for cell in tags for tag in cell}, key=natural)
         if not every:
             raise InputError(f"Column '{column}' holds no tags at all; name another with --label-column.")
-        return Labels(LabelSchema("multilabel", tuple(every)), tags, [*doubts, *alike(every, "tags")])
+        doubts += [*blanks([tag for cell in pieces for tag in cell], "tags"), *alike(every, "tags")]
+        return Labels(LabelSchema("multilabel", tuple(every)), tags, doubts)
     return Labels(*_numbers(pieces, column), doubts)
 
 
@@ -155,6 +157,17 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return math.nan
+
+
+def blanks(values: Sequence[Any], what: str) -> list[str]:
+    """A doubt about cells that are one name without the blanks around them.
+
+    Args:
+        values: the cells.
+        what: they are, in the plural.
+    """
+    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    return merged(texts, [text.strip() for text in texts], what)
 
 
 def class_names(values: Sequence[Any]) -> list[str]:
@@ -237,6 +250,18 @@ def _odd(names: Sequence[str], classes: Sequence[str], column: str) -> list[str]
             "names or numbers, choose another with --label-column, or give --label-kind continuous."
         )
     known = set(classes)
+    endless = [name for name in classes if name.lstrip("+-").lower() in _INFINITE]
+    if endless:
+        found.append(
+            f"Column '{column}' has the class {shown(endless)}, which looks like a number that could not be "
+            f"computed; if it means nothing, give '--missing skip --missing-words {' '.join(endless)}'."
+        )
+    flags = [name for name in classes if name.lower() in ("true", "false")]
+    if flags and {"0", "1"} & known:
+        found.append(
+            f"Column '{column}' has the classes {shown(flags)} beside {shown(sorted({'0', '1'} & known))}, "
+            "which were kept apart; write one or the other."
+        )
     for separator in (",", ";"):
         whole = [name for name in classes if separator in name]
         if whole and any(piece.strip() in known for name in whole for piece in name.split(separator)):

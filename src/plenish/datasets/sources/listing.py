@@ -61,6 +61,11 @@ class SourceOptions:
         class_names: other names for classes, such as 0=benign 1=malignant.
         dicom_columns: DICOM attributes by keyword that become columns too, such as PatientSex or
             PatientAge; names, dates and places are left out otherwise.
+        image_columns: several columns of the table that name files: each makes an image of its own, and the
+            images of a row are one group.
+        preset: a public data set by name, whose files, columns and groups are known; --list-presets shows
+            them.
+        modality: which of several images of one scan is taken: flair, t1, t1ce or t2, or a channel's number.
         strict: stop where it is doubtful what the source means, and before anything is written.
     """
 
@@ -78,6 +83,9 @@ class SourceOptions:
     folders: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     dicom_columns: tuple[str, ...] = ()
+    image_columns: tuple[str, ...] = ()
+    preset: str | None = None
+    modality: str | None = None
     strict: bool = False
 
     @property
@@ -85,6 +93,7 @@ class SourceOptions:
         """Whether it names a column, which only a table has."""
         columns = (
             self.file_column,
+            self.image_columns,
             self.label_column,
             self.label_columns,
             self.group_column,
@@ -124,6 +133,8 @@ class Listing:
         unused: how many other files lie in the source, by suffix.
         notes: information for the user.
         doubts: where the source may mean something else, or holds more; shown also with --quiet.
+        caveats: what is known to be difficult about the source; shown also with --quiet.
+        preset: the preset by which the source was read.
     """
 
     kind: str
@@ -148,6 +159,8 @@ class Listing:
     unused: dict[str, int] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
     doubts: list[str] = dataclasses.field(default_factory=list)
+    caveats: list[str] = dataclasses.field(default_factory=list)
+    preset: str = ""
 
     def __len__(self) -> int:
         return len(self.refs)
@@ -250,6 +263,28 @@ def look_alikes(names: Iterable[str]) -> list[list[str]]:
         key = re.sub(r"\d+", lambda digits: digits[0].lstrip("0") or "0", " ".join(words))
         seen.setdefault(key, []).append(name)
     return [same for same in seen.values() if len(same) > 1]
+
+
+def merged(raw: Sequence[str], names: Sequence[str], what: str) -> list[str]:
+    """A doubt about spellings that were taken for one name.
+
+    Args:
+        raw: as they were found.
+        names: what each was taken for.
+        what: they are, in the plural.
+    """
+    spellings: dict[str, dict[str, None]] = {}
+    for text, name in zip(raw, names):
+        spellings.setdefault(name, {})[text] = None
+    several = [list(texts) for texts in spellings.values() if len(texts) > 1]
+    if not several:
+        return []
+    first = " and ".join(f"'{printable(text)}'" for text in sorted(several[0]))
+    more = f" (and {len(several) - 1:,} more such)" if len(several) > 1 else ""
+    return [
+        f"The {what} {first} differ only in blanks or in how accents are written and were taken for "
+        f"one{more}."
+    ]
 
 
 def alike(names: Sequence[str], what: str) -> list[str]:

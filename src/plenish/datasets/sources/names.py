@@ -1,4 +1,4 @@
-"""Which file a table's row names, also where the name differs in folder, case, accents or suffix."""
+"""Which file a table's row names, also where the name differs in folder, case, accents, suffix or zeros."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from plenish.datasets.sources.listing import natural, shown
 from plenish.errors import InputError, nearest
@@ -28,7 +29,8 @@ def resolve(
 
     A name is a path relative to the source or to its table's folder. Where there is no such file, one is
     looked for whose path ends like the name or the other way round, then without regard to case and to how
-    accents are written, then also without suffix. Of an absolute path on another machine the folders count
+    accents are written, then with `%20` and the like decoded, then also without suffix, then without leading
+    zeros of a number. Of an absolute path on another machine the folders count
     only as long as several files, or several rows, have the name.
 
     Args:
@@ -72,10 +74,23 @@ def _folded(path: str) -> str:
     return unicodedata.normalize("NFC", path).casefold()
 
 
+def _decoded(path: str) -> str:
+    return _folded(unquote(path))
+
+
 def _without_suffix(path: str) -> str:
     """The path folded, without its suffix; the last number of a UID, which names DICOM files, is none."""
     folded = PurePosixPath(_folded(path))
     return str(folded if folded.suffix[1:].isdecimal() else folded.with_suffix(""))
+
+
+def _numbered(path: str) -> str:
+    """As without suffix, a number without leading zeros: `0001.png` is 1."""
+    folder, slash, stem = _without_suffix(path).rpartition("/")
+    return folder + slash + (str(int(stem)) if stem.isdecimal() else stem)
+
+
+_SPELLINGS = (str, _folded, _decoded, _without_suffix, _numbered)
 
 
 class _Search:
@@ -83,16 +98,17 @@ class _Search:
 
     def __init__(self, files: Sequence[str], names: Sequence[str], table: str) -> None:
         self._files, self._names, self._table = files, names, table
-        self._found: dict[Callable[[str], str], dict[str, list[str]]] = {}
+        self._found: dict[tuple[Callable[[str], str], int], dict[str, list[str]]] = {}
         self._rows: Counter[str] = Counter()
         self._folders = {_folded(posixpath.dirname(path)) for path in files}
 
     def __call__(self, name: str) -> str | None:
-        for spelling in (str, _folded, _without_suffix):
-            there = self._index(spelling).get(spelling(posixpath.basename(name)), [])
+        for spelling in _SPELLINGS:
+            spelled = spelling(name)
+            there = self._ending(spelling, spelled.rpartition("/")[2])
             if len(there) == 1 and self._is_alone(name):
                 return there[0]
-            best = [path for path in there if self._ends_alike(spelling(name), spelling(path))]
+            best = self._alike(spelling, spelled, name) if there else []
             if len(best) > 1:
                 raise InputError(
                     f"{self._table} names '{name}', and there are {len(best)}: "
@@ -102,11 +118,13 @@ class _Search:
                 return best[0]
         return None
 
-    def _ends_alike(self, name: str, path: str) -> bool:
-        """Whether the shorter of a name and a path is the other's end; folders that are there count."""
-        if len(name) > len(path):
-            return f"/{name}".endswith(f"/{path}") and _folded(posixpath.dirname(name)) not in self._folders
-        return f"/{path}".endswith(f"/{name}")
+    def _alike(self, spelling: Callable[[str], str], spelled: str, name: str) -> list[str]:
+        """Files whose paths end like the name, or the other way round; folders that are there count."""
+        best = list(self._ending(spelling, spelled))
+        if _folded(posixpath.dirname(name)) not in self._folders:
+            for at in range(1, spelled.count("/") + 1):
+                best += self._whole(spelling).get(spelled.split("/", at)[at], [])
+        return best
 
     def _is_alone(self, name: str) -> bool:
         """Whether a name is an absolute path that ends in no other row's file name."""
@@ -116,10 +134,23 @@ class _Search:
             self._rows.update(map(posixpath.basename, self._names))
         return self._rows[posixpath.basename(name)] == 1
 
-    def _index(self, spelling: Callable[[str], str]) -> dict[str, list[str]]:
-        if spelling not in self._found:
+    def _ending(self, spelling: Callable[[str], str], name: str) -> list[str]:
+        """Files whose last folders and name are these; an index for each number of folders is kept."""
+        depth = name.count("/") + 1
+        if (spelling, depth) not in self._found:
             index: dict[str, list[str]] = {}
             for path in self._files:
-                index.setdefault(spelling(posixpath.basename(path)), []).append(path)
-            self._found[spelling] = index
-        return self._found[spelling]
+                pieces = spelling(path).rsplit("/", depth)
+                if len(pieces) >= depth:
+                    index.setdefault("/".join(pieces[-depth:]), []).append(path)
+            self._found[spelling, depth] = index
+        return self._found[spelling, depth].get(name, [])
+
+    def _whole(self, spelling: Callable[[str], str]) -> dict[str, list[str]]:
+        """Files by their whole paths."""
+        if (spelling, 0) not in self._found:
+            index: dict[str, list[str]] = {}
+            for path in self._files:
+                index.setdefault(spelling(path), []).append(path)
+            self._found[spelling, 0] = index
+        return self._found[spelling, 0]

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from plenish import files
 from plenish.datasets.schema import LabelSchema
-from plenish.datasets.sources import npz
+from plenish.datasets.sources import npz, shards
 from plenish.datasets.sources.container import Container, open_container
 from plenish.datasets.sources.hugging_face import write_index
 from plenish.datasets.sources.listing import Listing, shown
@@ -66,11 +66,7 @@ def find(source: Path, container: Container | None, scratch: Path) -> Listing | 
     held = ARCHIVES.get(about["format"])
     if source.is_file() and source.name != held and (container is None or NAME not in container.others):
         return None
-    if about["format"] == "webdataset":
-        raise InputError(
-            f"{source} holds WebDataset shards, which Plenish writes but does not read; export as a folder."
-        )
-    inside = held or (about["format"] == "huggingface" and "data")
+    inside = held or {"huggingface": "data", "webdataset": "tar archives"}.get(about["format"])
     if inside and container is not None and container.kind != "folder" and NAME in container.others:
         raise InputError(f"{source} holds an export with files of images inside ({inside}); unpack it first.")
     with files.reading(Path(where)):
@@ -97,6 +93,10 @@ def _restore(
     else:
         if container is None or about["format"] in ARCHIVES:
             container = open_container(folder / ARCHIVES[about["format"]], scratch)
+        elif about["format"] == "webdataset":
+            container = shards.opened(container, scratch)
+            if container is None:
+                raise InputError(f"{source} lacks the tar archives of its images; export again.")
         assert container is not None
         out = Listing(kind, names, root=container.root)
         _doubt_others(out, container)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import posixpath
 from pathlib import PurePosixPath
@@ -10,6 +11,7 @@ from typing import Any
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.listing import Listing, categorical, shown, vectors
+from plenish.datasets.sources.names import likeliest
 from plenish.errors import InputError
 from plenish.wording import plural
 
@@ -39,7 +41,8 @@ def find(container: Container) -> Listing | None:
             f'{container.name(manifest)} is not StyleGAN\'s: it needs "labels", a list of [file name, '
             "label], or null."
         ) from None
-    differing = [name for name, label in pairs if labels[name] != label]
+    # A label that is not a number differs from itself.
+    differing = [name for name, label in pairs if labels[name] is not label and labels[name] != label]
     if differing:
         raise InputError(f"{container.name(manifest)} gives {differing[0]} two labels; correct it.")
     base = manifest.removesuffix(NAME)
@@ -56,14 +59,14 @@ def find(container: Container) -> Listing | None:
     if lacking:
         raise InputError(
             f"{container.name(manifest)} gives no label to {plural(len(lacking), 'image')} "
-            f'({shown(lacking)}); complete it, or set its "labels" to null.'
+            f"({shown(lacking)}{likeliest(lacking[0].removeprefix(base), list(labels))}); complete it, or "
+            'set its "labels" to null.'
         )
     extra = len(labels) - len(names)
     if extra > 0:
         out.doubts.append(f"{manifest} labels {plural(extra, 'image')} that the {container.kind} lacks.")
-    out.schema, out.labels = _labels(
-        [labels[name.removeprefix(base)] for name in names], container.name(manifest)
-    )
+    known = [name.removeprefix(base) for name in names]
+    out.schema, out.labels = _labels(known, [labels[name] for name in known], container.name(manifest))
     out.meaning["label"] = manifest
     return out
 
@@ -72,10 +75,16 @@ def _path(name: Any) -> str:
     return posixpath.normpath(str(name).replace("\\", "/"))
 
 
-def _labels(values: list[Any], what: str) -> tuple[LabelSchema, list[Any]]:
+def _labels(files: list[str], values: list[Any], what: str) -> tuple[LabelSchema, list[Any]]:
     if all(isinstance(value, (int, str)) and not isinstance(value, bool) for value in values):
         names = [str(value) for value in values]
         return categorical(names), names
+    for file, value in zip(files, values):
+        if value is None or isinstance(value, (bool, float, dict)):
+            raise InputError(
+                f"{what} labels {file} with {json.dumps(value)}, which is no class; give every image a whole "
+                'number, or a list of numbers, or set "labels" to null.'
+            )
     width = len(values[0]) if isinstance(values[0], list) else 0
     if not width or not all(isinstance(value, list) and len(value) == width for value in values):
         raise InputError(f"{what} mixes kinds of labels; give every image a whole number, or a list each.")

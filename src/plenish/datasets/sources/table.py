@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from plenish.datasets.sources import tree
-from plenish.datasets.sources.columns import Row, column_names, parse_table, read_table, typed
+from plenish.datasets.sources import tree, views
+from plenish.datasets.sources.columns import Row, column_names, named, parse_table, read_table, typed
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.labels import (
+    blanks,
     is_missing,
     one_hot,
     read_groups,
@@ -92,6 +93,16 @@ def listing(container: Container, options: SourceOptions, tables: Mapping[str, b
         places, used = [place.as_posix()] * len(rows), [(place / options.labels.name).as_posix()]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     file_column = _choose(options.file_column, columns, "file", _FILE_COLUMNS)
+    several = views.image_columns(rows, columns, container.pictures)
+    wanted = options.image_columns or ([] if file_column or len(several) < 2 else several)
+    if options.image_columns and options.file_column:
+        raise InputError("--file-column and --image-columns both say where images are; give one of them.")
+    notes: list[str] = []
+    doubts = _doubt_images(several, file_column, wanted, options)
+    if wanted:
+        made = views.separated(rows, wanted, options)
+        rows, options, notes, file_column = made.rows, made.options, made.notes, views.FILE
+        places = [places[number] for number in made.origin]
     if not file_column:
         raise InputError(
             f"Which column names the files? Give it with --file-column; there are: {shown(columns, 20)}."
@@ -101,6 +112,10 @@ def listing(container: Container, options: SourceOptions, tables: Mapping[str, b
     out = list_rows(container, rows, refs, file_column, options, called)
     out.kind = f"{container.kind} with a table"
     out.described_by = frozenset(used)
+    out.notes += notes
+    out.doubts += doubts
+    if options.group_column == views.ROW:
+        out.meaning["group"] = f"rows of {called}"
     similar = [(name, ref) for name, ref in similar if PurePosixPath(ref).stem != PurePosixPath(name).name]
     if similar:
         name, ref = similar[0]
@@ -128,6 +143,7 @@ def list_rows(
     Raises:
         InputError: as `listing`.
     """
+    rows, nameless = named(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     label_column = "" if options.label_columns else _choose(
         options.label_column, columns, "label", [name for name in _LABEL_COLUMNS if name != file_column]
@@ -145,6 +161,7 @@ def list_rows(
             f"{called} names {plural(len(repeated), 'file')} more than once ({shown(repeated)}); keep one "
             "row for each."
         )
+    out.notes += nameless
     cells = {name: [row.get(name) for _, row in complete] for name in columns}
     _fill(out, cells, file_column, label_column, options, called)
     if len(complete) < len(rows):
@@ -156,6 +173,27 @@ def list_rows(
             f"({shown(unnamed)})."
         )
     return out
+
+
+def _doubt_images(
+    several: Sequence[str], file_column: str, wanted: Sequence[str], options: SourceOptions
+) -> list[str]:
+    """Doubts about columns that name images and were not asked for."""
+    if options.image_columns:
+        return []
+    if wanted:
+        return [
+            f"The columns {shown(wanted, 8)} all name images, and all were taken; '--file-column "
+            f"{wanted[0]}' takes one, '--image-columns {' '.join(wanted)}' says that all are meant."
+        ]
+    others = [name for name in several if name != file_column]
+    if not others or not file_column:
+        return []
+    return [
+        f"{agree(len(others), 'column', 'names', 'name')} images too ({shown(others)}) and "
+        f"{'was' if len(others) == 1 else 'were'} not used; '--image-columns {file_column} "
+        f"{' '.join(others)}' makes an image of each."
+    ]
 
 
 def _choose(wanted: str | None, columns: Sequence[str], what: str, usual: Sequence[str] = ()) -> str:
@@ -278,6 +316,7 @@ def _fill_groups(
         groups = read_groups(columns[options.group_column], options.missing_words)
         out.groups = groups
         out.meaning["group"] = f"column '{options.group_column}' of {called}"
+        out.doubts += blanks(columns[options.group_column], "groups")
         out.doubts += alike(sorted({group for group in groups if group}, key=natural), "groups")
         if None in groups:
             out.doubts.append(

@@ -18,6 +18,7 @@ from plenish.datasets.sources.listing import (
     alike,
     categorical,
     class_name,
+    merged,
     natural,
     part_of,
     shown,
@@ -108,6 +109,10 @@ def arrange(
             f"No image of the {place} lies in so many folders as '--folders {' '.join(levels)}' names."
         )
     for at, level in zip(itertools.count(depth), levels):
+        if level in ("class", "group"):
+            raw = [piece[at] for piece in pieces]
+            what = "classes" if level == "class" else "groups"
+            out.doubts += merged(raw, list(map(class_name, raw)), what)
         _take(out, level, [class_name(piece[at]) for piece in pieces] if level != IGNORE else [])
     if out.labels is not None:
         out.kind = f"{place} with a folder for each class" + (", already split" if out.parts else "")

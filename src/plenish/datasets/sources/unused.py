@@ -27,6 +27,11 @@ def tell_unused(found: Listing, container: Container) -> None:
     left = [name for name in container.others if name not in found.described_by]
     counts = Counter(map(_suffix, left))
     found.unused = dict(sorted(counts.items(), key=lambda x: (-x[1], x[0])))
+    if container.repeated:
+        found.doubts.append(
+            f"{container.path} holds {plural(len(container.repeated), 'file')} more than once "
+            f"({shown(container.repeated)}); the last of each was taken, as in unpacking."
+        )
     strange = [name for name in left if _suffix(name) not in _HARMLESS or name in container.dicom]
     if strange:
         found.doubts.append(
