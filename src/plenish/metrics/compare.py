@@ -26,6 +26,7 @@ from plenish.metrics.extractor import Extractor
 from plenish.metrics.features import get_extractor
 from plenish.metrics.origin import check_pair
 from plenish.metrics.panel import PAIRS, pairs_panel
+from plenish.metrics.quality import Quality, QualityScorer, from_record, kimg_of
 from plenish.metrics.result_files import real_record, synthetic_record, write_result
 from plenish.metrics.score import ScoreConfig, ScoreResult
 from plenish.metrics.words import FEW_HELD
@@ -112,10 +113,13 @@ def _compute(
         caveats.append(Caveat("held-out-twins", {"images": found.facts["n_twins"]}))
     if len(held) < FEW_HELD:
         caveats.append(Caveat("few-held-out", {"images": len(held)}))
+    quality = _quality(made, trained) if synthetic.is_synthetic else None
+    if quality is not None:
+        caveats += quality.caveats("copies")
     content = {
         "command": invocation.record(), "real": real_record(train, test),
         "synthetic": synthetic_record(synthetic), "extractor": extractor.facts(), "seed": config.seed,
-        "level": fidelity.LEVEL, "resamples": config.resamples, "scores": scores,
+        "level": fidelity.LEVEL, "resamples": config.resamples, "scores": scores, "quality": None if quality is None else quality.record(),
         "copies": copies.result(found, everything.ids, train.ids),
         "test_reads": real.test_reads(config.split),
         "caveats": [dataclasses.asdict(caveat) for caveat in (*known, *caveats)], "versions": versions(),
@@ -123,6 +127,16 @@ def _compute(
     closest = np.argsort(found.score, kind="stable")[:PAIRS]
     pairs = everything.images(closest), train.images(found.neighbour[closest])
     return content, pairs_panel(*pairs, found.score[closest], found.facts["threshold"], made.kind)
+
+
+def _quality(made: Side, train: Side) -> Quality | None:
+    """How good the images are; within the classes where both sides have the same."""
+    same = made.images.dataset.labels == train.images.dataset.labels
+    classes = same and train.images.dataset.labels.kind == "categorical"
+    scorer = QualityScorer(train.features, train.images.y() if classes else None)
+    generator = made.images.dataset.manifest.extra.get("generator") or {}
+    figures = scorer(made.features, made.images.y() if classes else None)
+    return from_record(figures, kimg_of(generator.get("checkpoint")))
 
 
 def all_scores(

@@ -14,6 +14,7 @@ from plenish.errors import InputError
 from plenish.latent.sampling import load_generator
 from plenish.metrics.caveats import Caveat
 from plenish.metrics.origin import check_origin
+from plenish.metrics.quality import of_generator
 from plenish.metrics.resampling import unit_codes, units_of_strata
 from plenish.networks.sampler import Sampler
 from plenish.runs import Run
@@ -138,6 +139,8 @@ def add_synthetic(study: StudyData, path: Path) -> StudyData:
     origin = record.get("data") if isinstance(record, Mapping) else None
     caveats = check_origin(origin or {}, data, study.test.split_name, f"The generator of {path}")
     caveats += _check_copies(study, synthetic)
+    quality = of_generator(record) if isinstance(record, Mapping) else None
+    caveats += [] if quality is None else quality.caveats("study")
     rows = synthetic.all_rows()
     number = np.array([data.labels.code(name) for name in synthetic.labels.names])
     return dataclasses.replace(
