@@ -27,16 +27,17 @@ class Advice(Message):
             "again resumes."
         ),
         "longer": "Train longer: the same command with {option} {value:g} goes on from the last checkpoint.",
-        "longer-unknown": "Train the generator longer, then generate, score and study again.",
+        "longer-unknown": "Train longer: then generate, score and study again.",
         "otherwise": (
-            "Longer training does not help: the best checkpoint is from {kimg:.4g} of {shown:.4g} kimg. Try "
-            "another recipe ('plenish recipe list'; flow-small or small-stylegan2 for few images) or more "
-            "images."
+            "Try another recipe: the best checkpoint is from {kimg:.4g} of {shown:.4g} kimg, so training "
+            "longer does not help. 'plenish recipe list' shows them; more images help, too."
         ),
         "judge": (
-            "Good enough to judge by 'plenish score' and 'plenish study'. {more}"
+            "Test or improve them: 'plenish score' and 'plenish study' say whether they serve. {more}"
         ),
-        "use": "Use them where a study shows that they help and the search finds no copies.",
+        "use": (
+            "Use them with care: where a study shows that they help, and a search finds no copies."
+        ),
         "measure": (
             "Measure it: 'plenish score' compares its images with real ones; training with a val part does "
             "so at every checkpoint."

@@ -119,7 +119,8 @@ def _compute(
     content = {
         "command": invocation.record(), "real": real_record(train, test),
         "synthetic": synthetic_record(synthetic), "extractor": extractor.facts(), "seed": config.seed,
-        "level": fidelity.LEVEL, "resamples": config.resamples, "scores": scores, "quality": None if quality is None else quality.record(),
+        "level": fidelity.LEVEL, "resamples": config.resamples, "scores": scores,
+        "quality": None if quality is None else quality.record(),
         "copies": copies.result(found, everything.ids, train.ids),
         "test_reads": real.test_reads(config.split),
         "caveats": [dataclasses.asdict(caveat) for caveat in (*known, *caveats)], "versions": versions(),

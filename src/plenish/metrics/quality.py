@@ -116,19 +116,17 @@ class Quality:
 
     def __str__(self) -> str:
         """The figures in one sentence."""
-        when = "" if self.kimg is None else f", at {self.kimg:g} kimg"
-        said = [
-            f"{percent(getattr(self, name), '.0f')} {what} ({percent(getattr(self, f'{name}_real'), '.0f')})"
-            for name, what in (
-                ("precision", "of the images lie among real ones"),
-                ("coverage", "of the real images have one of them near"),
-                ("recall", "of the real variety is reached"),
-            )
-        ]
+        when = "" if self.kimg is None else f" at {self.kimg:g} kimg"
+        shares = {
+            name: f"{percent(getattr(self, name), '.0f')}, of other real images "
+            f"{percent(getattr(self, f'{name}_real'), '.0f')}"
+            for name in _SHARES
+        }
         kid = with_interval(self.kid, self.kid_low, self.kid_high)
         return (
-            f"{said[0]}, {said[1]}, {said[2]}; KID {kid} ({number(self.kid_real)}). In brackets: other real "
-            f"images in their place. {self.n:,.0f} images against as many of train{when}."
+            f"Images that look like real ones (precision): {shares['precision']}. Real variety that is reached "
+            f"(recall): {shares['recall']}. KID {kid}, of other real images {number(self.kid_real)}. "
+            f"{self.n:,.0f} images{when} against as many of train."
         )
 
 

@@ -1,25 +1,20 @@
-"""Sections on the request, the data and the images; None from one with nothing to say."""
+"""Sections on the request and the data; None from one with nothing to say."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import PARTS
 from plenish.datasets.split import SplitCaveat
+from plenish.metrics.quality import kimg_of
 from plenish.metrics.words import number
-from plenish.report import pictures
 from plenish.report.inputs import ReportInputs
-from plenish.report.page import Block, Facts, Notes, Pairs, Section, Table, Text, plain
-from plenish.report.pictures import Picture
+from plenish.report.page import Block, Facts, Notes, Section, Table, Text, plain
 from plenish.wording import agree, plural
-
-MOST_CLASSES = 8
-TILES = 18
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -45,9 +40,11 @@ def listed(names: Sequence[str], most: int = 6) -> str:
 
 def asked(inputs: ReportInputs) -> Section:
     """The configuration in words and as a table."""
-    said = [Text(say(inputs)) for say in (_asked_train, _asked_images, _asked_study)]
+    said: list[Block] = [Text(say(inputs)) for say in (_asked_train, _asked_images, _asked_study)]
+    reasons = (inputs.training.get("auto") or {}).get("reasons") or []
+    said.insert(1, Notes(list(map(str, reasons)), "Why this generator was chosen for these data"))
     settings = Facts(flatten(inputs.training), heading="Settings of the training", folded=True)
-    return Section("asked", "What was asked", [*said, settings])
+    return Section("asked", "How they were made", [*said, settings])
 
 
 def _asked_train(inputs: ReportInputs) -> str:
@@ -57,7 +54,8 @@ def _asked_train(inputs: ReportInputs) -> str:
     config = inputs.training
     recipe = config.get("recipe")
     what = {"generator": "A generator", "autoencoder": "An autoencoder"}.get(run.kind, "A network")
-    text = f"{what} was trained" + (f" by the recipe “{plain(recipe)}”" if recipe else "")
+    text = f"{what} of the family {config['family']}" if config.get("family") else what
+    text += " was trained" + (f" by the recipe “{plain(recipe)}”" if recipe else "")
     if inputs.data is not None:
         data = inputs.data
         text += f" on the training part of {data.name}: images of {data.size}×{data.size} pixels"
@@ -85,6 +83,8 @@ def _asked_images(inputs: ReportInputs) -> str:
         return f"For a baseline, {n} of {inputs.synthetic.name} were compared with the real ones."
     generator = inputs.generator
     text = f"{agree(len(inputs.synthetic), 'image', 'was', 'were')} generated with it"
+    if (kimg := kimg_of(generator.get("checkpoint"))) is not None:
+        text += f" as it was at {kimg:g} kimg (thousand real images shown)"
     details = []
     if generator.get("truncation") not in (None, 1, 1.0):
         details.append(f"truncation {plain(generator['truncation'])}")
@@ -188,48 +188,3 @@ def _data_from_results(inputs: ReportInputs) -> Section | None:
         }  # fmt: skip
         return Section("data", "Data and split", [Facts(facts)])
     return None
-
-
-# Samples
-
-
-def samples(inputs: ReportInputs) -> Section | None:
-    """Synthetic images beside real ones of the same class, drawn by chance, in equal grids."""
-    data, synthetic, kind = inputs.data, inputs.synthetic, inputs.kind
-    shown = data if data is not None else synthetic
-    if shown is None:
-        return None
-    names = shown.labels.names if shown.labels.kind == "categorical" else ()
-    pairs = [
-        (name, _some(data, inputs.split, name, "real"), _some(synthetic, "", name, kind))
-        for name in names[:MOST_CLASSES] or ("",)
-    ]
-    pairs = [pair for pair in pairs if any(pair[1:])]
-    if not pairs:
-        return None
-    both = (
-        f": real training images beside {kind} ones of the same class"
-        if None not in (data, synthetic)
-        else ""
-    )
-    blocks: list[Block] = [Pairs(pairs, kind)]
-    if len(names) > MOST_CLASSES:
-        blocks.append(Text(f"The first {MOST_CLASSES} of {len(names)} classes are shown."))
-    return Section("samples", "Samples", blocks, lead=f"Drawn at random{both}.")
-
-
-def _some(data: Dataset | None, split: str, name: str, what: str) -> Picture | None:
-    """A sheet of images drawn by chance, of a class or, where its name is empty, of all."""
-    if data is None:
-        return None
-    rows = np.arange(len(data), dtype=np.int64)
-    if not data.is_synthetic and split in data.split_names():
-        # Test images are not shown: looking at them while tuning is reading the test part.
-        rows = data.split(split).rows("train")
-    if name:
-        rows = rows[(data.table["label"] == name).to_numpy()[rows]]
-    rows = pictures.choose(rows, TILES, seed=0)
-    if not len(rows):
-        return None
-    alt = f"{len(rows)} {what} images" + (f" of class {name}" if name else "")
-    return pictures.sheet(data.pixels.read(rows), alt)
