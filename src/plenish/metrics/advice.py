@@ -14,8 +14,9 @@ LEVELS: Mapping[Level, str] = {
     "near": "Near the real ones",
 }  # fmt: skip
 """The levels in words."""
-_STILL_IMPROVING = 0.75
-"""The best checkpoint lies behind this share of the training: its end is not in sight."""
+_STILL_IMPROVING = 0.5
+"""A best checkpoint before this share of the training means that going on has not helped for as long again.
+Later ones differ by little more than the noise of a small val part."""
 
 
 class Advice(Message):
@@ -29,8 +30,8 @@ class Advice(Message):
         "longer": "Train longer: the same command with {option} {value:g} goes on from the last checkpoint.",
         "longer-unknown": "Train longer: then generate, score and study again.",
         "otherwise": (
-            "Try another recipe: the best checkpoint is from {kimg:.4g} of {shown:.4g} kimg, so training "
-            "longer does not help. 'plenish recipe list' shows them; more images help, too."
+            "Try another recipe: the best checkpoint is from {kimg:.4g} of {shown:.4g} kimg, so going on "
+            "has not helped. 'plenish recipe list' shows them; more images help, too."
         ),
         "judge": (
             "Test or improve them: 'plenish score' and 'plenish study' say whether they serve. {more}"

@@ -117,16 +117,15 @@ class Quality:
     def __str__(self) -> str:
         """The figures in one sentence."""
         when = "" if self.kimg is None else f" at {self.kimg:g} kimg"
-        shares = {
-            name: f"{percent(getattr(self, name), '.0f')}, of other real images "
-            f"{percent(getattr(self, f'{name}_real'), '.0f')}"
-            for name in _SHARES
-        }
+        like, others, variety, theirs = (
+            percent(getattr(self, name), ".0f")
+            for name in ("precision", "precision_real", "recall", "recall_real")
+        )
         kid = with_interval(self.kid, self.kid_low, self.kid_high)
         return (
-            f"Images that look like real ones (precision): {shares['precision']}. Real variety that is reached "
-            f"(recall): {shares['recall']}. KID {kid}, of other real images {number(self.kid_real)}. "
-            f"{self.n:,.0f} images{when} against as many of train."
+            f"{like} of the images look like real ones (of other real images, {others} do), and {variety} of "
+            f"the real variety is reached ({theirs}). KID {kid} against {number(self.kid_real)}; measured on "
+            f"{self.n:,.0f} images{when}."
         )
 
 

@@ -85,7 +85,7 @@ def copies_card(copies: Mapping[str, Any], quality: Quality | None = None) -> Ca
     answer, tone = _COPIES[copies["finding"]]
     doubt = _of_better("search", quality)
     if doubt and tone == "good":
-        answer, tone = "None found, which says little", "neutral"
+        answer, tone = "No sign, which says little yet", "neutral"
     return Card("Do they leak training images?", answer, describe_copies(copies) + doubt, tone)
 
 
