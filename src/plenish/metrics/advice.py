@@ -10,7 +10,7 @@ from plenish.runs import Run
 from plenish.wording import Message
 
 LEVELS: Mapping[Level, str] = {
-    "undertrained": "Not yet: undertrained", "usable": "Usable, not like real ones",
+    "undertrained": "Not yet: undertrained", "usable": "Usable, but not like real ones",
     "near": "Near the real ones",
 }  # fmt: skip
 """The levels in words."""

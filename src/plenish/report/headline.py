@@ -64,12 +64,12 @@ def help_card(study: Mapping[str, Any], quality: Quality | None = None) -> Card:
     return Card(
         question,
         answer,
-        study_verdict(study) + _of_better("study", quality),
+        study_verdict(study) + of_better("study", quality),
         _TONES.get(main["verdict"], "neutral"),
     )
 
 
-def _of_better(what: str, quality: Quality | None) -> str:
+def of_better(what: str, quality: Quality | None) -> str:
     """What the result of an undertrained generator says of a better one."""
     if quality is None or quality.level != "undertrained":
         return ""
@@ -83,7 +83,7 @@ def copies_card(copies: Mapping[str, Any], quality: Quality | None = None) -> Ca
         question = "A baseline: do other real images come close to training images?"
         return Card(question, answer, describe_copies(copies))
     answer, tone = _COPIES[copies["finding"]]
-    doubt = _of_better("search", quality)
+    doubt = of_better("search", quality)
     if doubt and tone == "good":
         answer, tone = "No sign, which says little yet", "neutral"
     return Card("Do they leak training images?", answer, describe_copies(copies) + doubt, tone)

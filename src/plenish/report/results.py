@@ -11,7 +11,7 @@ import pandas as pd
 from plenish.metrics.words import comparable, describe_copies, fixed, is_known, number, percent, with_interval
 from plenish.report import figures, pictures
 from plenish.report.figures import Chart
-from plenish.report.headline import fidelity_card
+from plenish.report.headline import fidelity_card, of_better
 from plenish.report.inputs import ReportInputs
 from plenish.report.page import Block, Charts, Facts, Notes, Pictures, Section, Table, Text
 from plenish.study.arms import REFERENCE
@@ -132,7 +132,7 @@ def study(inputs: ReportInputs) -> Section | None:
         Charts(more, folded=f"The same for {' and '.join(METRIC_NAMES[metric] for metric in others)}"),
         *_study_tables(result),
     ]
-    lead += ", which no model saw in training."
+    lead += f", which no model saw in training.{of_better('study', inputs.quality)}"
     return Section("study", "Do they help a classifier?", blocks, lead=lead)
 
 
@@ -248,6 +248,7 @@ def copies(inputs: ReportInputs) -> Section | None:
     """The search for copies: its result, the distances, the closest pairs."""
     if inputs.score is None:
         return None
+    doubt = of_better("search", inputs.quality)
     found, kind, extractor = inputs.score["copies"], inputs.kind, inputs.score["extractor"]["name"]
     histogram = found["histogram"]
     counts = {"held-out real to train": histogram["holdout"], f"{kind} to train": histogram["synthetic"]}
@@ -285,4 +286,4 @@ def copies(inputs: ReportInputs) -> Section | None:
         Pictures([panel] if panel else [], wide=True),
         Table(rows, "The closest pairs", words=["nearest training image"]),
     ]  # fmt: skip
-    return Section("copies", title, blocks, lead=describe_copies(found))
+    return Section("copies", title, blocks, lead=describe_copies(found) + doubt)
