@@ -41,11 +41,18 @@ Kind = Literal["generator", "autoencoder", "classifier", "study", "autoencoder-s
 
 
 class Run:
-    """An opened Run folder."""
+    """An opened Run folder.
+
+    Attributes:
+        path: the folder.
+        config: config.json.
+        remarks: further entries of its summary, from what judges it.
+    """
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         """Use `Run.create`, `Run.open` or `Run.open_or_create`."""
         self.path, self.config = path, config
+        self.remarks: dict[str, Any] = {}
         self._goes_on = False  # Whether a command goes on with it, which is kept once it holds the lock.
 
     @classmethod
@@ -310,6 +317,7 @@ class Run:
             "created": self.config["created"], "seed": self.seed,
             **{key: status[key] for key in _PROGRESS if status.get(key) not in (None, {})},
             **({"energy": _energy(status["energy_j"])} if "energy_j" in status else {}),
+            **self.remarks,
             "checkpoints": sorted(p.name for p in (self.path / "checkpoints").glob("kimg-*") if p.is_dir()),
             "bytes": sum(p.stat().st_size for p in self.path.rglob("*") if p.is_file()),
         }  # fmt: skip

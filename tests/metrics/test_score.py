@@ -180,21 +180,21 @@ def test_a_generator_of_unknown_origin_that_saw_test_images_is_found_out(
     x, rows = make_discs(60, 57, groups=14)
     fresh = score(real.path, as_synthetic(x, rows, data={}, name="fresh").path, tmp_path / "a", resamples=0)
     assert {"unknown-origin", "unknown-training-images"} <= codes(fresh.content)
-    assert "resembles-test" not in codes(fresh.content)
+    assert "near-held-out" not in codes(fresh.content)
     test = real.split().rows("test")[:20]
     mirrored = np.clip(real.pixels.read(test)[:, :, ::-1].astype(int) + 5, 0, 255).astype(np.uint8)
     labels = [{"label": label} for label in real.table["label"][test]]
     leaking = as_synthetic(np.concatenate([x, mirrored]), rows + labels, data={}, name="leaking")
     content = score(real.path, leaking.path, tmp_path / "b", resamples=0).content
     found = {caveat["code"]: caveat["values"] for caveat in content["caveats"]}
-    assert found["resembles-test"] == {"images": 20}
+    assert found["near-held-out"]["images"] == 20
     assert content["copies"]["n_identical"] == 0, "no image of train is among them"
     # Other real pictures, of another kind, have copied nothing; coming close is not held against them.
     other = np.random.default_rng(1).integers(0, 256, (60, 2, 2, 3)).repeat(x.shape[1] // 2, 1)
     blocks = other.repeat(x.shape[2] // 2, 2).astype(np.uint8)
     made = as_synthetic(blocks, rows, data={}, name="foreign")
     foreign = score(real.path, made.path, tmp_path / "c", resamples=0)
-    assert "resembles-test" not in codes(foreign.content)
+    assert "near-held-out" not in codes(foreign.content)
     assert foreign.content["copies"]["unknown_origin"]
     assert "leak" not in foreign.summary()["copies"]
 

@@ -74,9 +74,9 @@ def test_whole_report_from_score_and_study_alone(work: Work, tmp_path: Path) -> 
     }  # fmt: skip
     assert len(report.sections) == 11
     assert [card["class"] for card in page.all("div") if "card " in str(card.get("class"))] == [
-        "card good", "card good", "card neutral",
+        "card neutral", "card good", "card good", "card neutral",
     ]  # fmt: skip
-    assert len(report.verdict) == 3
+    assert len(report.verdict) == 4
     for wanted in (
         *report.verdict.values(), "FD(domain)", work.data.manifest.pixels_hash, "kimg-00040.000",
         "plenish study", "diagnosis", "2.15.0",

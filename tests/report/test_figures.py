@@ -76,7 +76,7 @@ def test_a_forest_plots_intervals_where_they_are() -> None:
     spans = [
         (float(a), float(b))
         for a, b in re.findall(
-            r'd="M ([\d.]+) [\d.]+ \nL ([\d.]+) [\d.]+ \n" clip-path[^>]*var\(--synthetic', svg
+            r'd="M ([\d.]+) [\d.]+ \nL ([\d.]+) [\d.]+ \n"[^>]*stroke: var\(--synthetic', svg
         )
     ]
     assert len(spans) == 2

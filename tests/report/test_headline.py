@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from fabricate import make_data
 
+from plenish.metrics.advice import LEVELS
 from plenish.metrics.caveats import Caveat
+from plenish.metrics.quality import Quality
 from plenish.report import headline
 from plenish.report.inputs import ReportInputs
 from plenish.report.record import limits
@@ -87,6 +89,34 @@ def test_copies_beyond_chance_raise_the_alarm(finding: str, tone: str) -> None:
     assert "leak" not in unknown.sentence
 
 
+def quality(level: str) -> Quality:
+    share = {"undertrained": 0.1, "usable": 0.6, "near": 0.9}[level]
+    return Quality(share, 1.0, share, 1.0, share, 1.0, kid=0.5, kid_low=0.0, kid_high=1.0, kid_real=0.0, n=9)
+
+
+def test_nothing_is_green_about_an_undertrained_generator() -> None:
+    bad = quality("undertrained")
+    assert headline.quality_card(bad).tone == "bad"
+    assert headline.copies_card(copies(), bad).tone == "neutral"
+    assert headline.copies_card(copies(finding="close"), bad).tone == "bad"
+    said = headline.help_card(study("real+synthetic", "no evidence"), bad).sentence
+    assert said != headline.help_card(study("real+synthetic", "no evidence")).sentence
+    for level, tone in (("usable", "neutral"), ("near", "good")):
+        assert headline.quality_card(quality(level)).tone == tone
+        assert headline.copies_card(copies(), quality(level)).tone == "good"
+
+
+def test_the_first_card_says_how_good_the_images_are_and_the_last_what_next() -> None:
+    content = score(row("FD(domain)", 30.0), row("KID(domain)", 0.1))
+    content |= {"copies": copies(), "quality": quality("undertrained").record()}
+    shown = headline.cards(ReportInputs(score=content))
+    assert [card.tone for card in shown] == ["bad", "neutral", "neutral"]
+    assert shown[0].answer == LEVELS["undertrained"]
+    assert shown[-1].sentence
+    baseline = content | {"synthetic": {"origin": "real"}, "quality": None}
+    assert LEVELS["undertrained"] not in [c.answer for c in headline.cards(ReportInputs(score=baseline))]
+
+
 @pytest.mark.parametrize("finding", ["none", "close", "identical"])
 def test_a_baseline_of_real_images_is_never_called_a_leak(finding: str) -> None:
     card = headline.copies_card(copies(finding=finding, baseline=True, n_identical=2))
@@ -135,7 +165,7 @@ def test_the_headline_is_unbiased_where_images_are_fewer_than_features(n: int, f
 
 def test_without_scores_there_is_no_answer_on_fidelity() -> None:
     assert headline.fidelity_card(score() | {"scores": []}) == []
-    assert headline.cards(None, None) == []
+    assert headline.cards(ReportInputs()) == []
 
 
 def test_one_rule_says_what_is_compared_with_the_real_images(tmp_path: Path) -> None:

@@ -49,3 +49,17 @@ def test_what_one_command_made_is_repeated_once(tmp_path: Path) -> None:
     split = data.path / "splits" / "default.json"
     files.write_record(split, files.read_json(split) | {"command": made})
     assert lines_of(data=data.path) == ["cd '/work of/mine'", made["repeat"]]
+
+
+def test_the_checkpoint_of_generated_images_is_named(tmp_path: Path) -> None:
+    """What is the best checkpoint now may be another one later."""
+    extra = {"generator": {"checkpoint": "kimg-00040.000"}}
+    data = make_data(tmp_path / "made", ("a", "b"), extra=extra)
+    for words in ([], ["--checkpoint", "last"]):
+        made = command("generate", "run", "made", "--seed", "1", *words)
+        made["options"] = {"checkpoint": words[-1] if words else "best"}
+        about = dataclasses.replace(data.manifest, command=made)
+        files.write_record(data.path / "dataset.json", about.to_dict())
+        assert lines_of(synthetic=data.path)[1:] == [
+            "plenish generate run made --seed 1 --checkpoint kimg-00040.000"
+        ]

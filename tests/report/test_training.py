@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from plenish.report.figures import curves
-from plenish.report.training import confusion_table, layers, training_charts
+from plenish.report.training import confusion_table, layers, single_values, training_charts
 
 LAYERS = ["a", "b", "c", "d", "e"]
 
@@ -72,3 +72,12 @@ def test_the_confusion_matrix_is_that_of_the_last_interval_in_counts_and_percent
 def test_a_logarithmic_chart_leaves_out_what_has_no_logarithm() -> None:
     chart = curves("Norms", {"first": ([1, 2, 3], [1e-6, 0.0, 10.0])}, log=True)
     assert chart.alt == "Norms: first from 1.00e−06 to 10.0."
+
+
+def test_a_single_value_is_said_in_words_and_is_no_curve() -> None:
+    table = _table().assign(kid_val=[np.nan] * 5 + [1.5])
+    (said,) = single_values(table)
+    assert "1.50" in said
+    assert "6 kimg" in said
+    assert [c.title for c in training_charts(table)] == [c.title for c in training_charts(_table())]
+    assert single_values(table.assign(kid_val=np.arange(6.0))) == []

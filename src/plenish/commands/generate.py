@@ -14,6 +14,9 @@ from plenish import files
 from plenish.configuration import check_bounds
 from plenish.errors import InputError
 from plenish.invocation import command
+from plenish.metrics.advice import advice
+from plenish.metrics.quality import of_run
+from plenish.progress import warn
 from plenish.runs import Run
 from plenish.yaml_reader import parse_yaml
 
@@ -73,8 +76,12 @@ def generate(
     Run.open(run, "generator")
     from plenish.latent.sampling import load_generator, make_dataset  # After what needs no torch.
 
+    loaded = load_generator(run, checkpoint)
+    quality = of_run(loaded.run, loaded.checkpoint.name)
+    if quality is not None and quality.level == "undertrained":
+        warn(f"the generator is undertrained: {quality} {advice(quality, loaded.run)}")
     return make_dataset(
-        load_generator(run, checkpoint), out, n, label=label, like=like, latents=given, space=space,
+        loaded, out, n, label=label, like=like, latents=given, space=space,
         options=chosen, seed=seed, name=name,
     )  # fmt: skip
 

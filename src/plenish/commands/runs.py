@@ -10,6 +10,7 @@ from typing import Any
 from plenish.configuration import check_bounds
 from plenish.errors import InputError
 from plenish.invocation import command
+from plenish.metrics.advice import remarks
 from plenish.runs import Run
 
 
@@ -64,7 +65,9 @@ def show_run(run: Path) -> Run:
     Args:
         run: the Run's folder.
     """
-    return Run.open(run)
+    opened = Run.open(run)
+    opened.remarks = remarks(opened)
+    return opened
 
 
 @command("runs rm")

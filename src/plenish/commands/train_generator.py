@@ -14,6 +14,7 @@ from plenish.configuration import option, option_names, overrides
 from plenish.datasets.dataset import Dataset, Subset
 from plenish.errors import InputError
 from plenish.invocation import command
+from plenish.metrics.advice import remarks
 from plenish.networks.families import GANS
 from plenish.progress import say
 from plenish.recipes import AUTO, Recipe, auto, family_recipe, load_recipe
@@ -236,4 +237,5 @@ def _train(
             write_own_report(run.path, "run")
             raise
         write_own_report(run.path, "run")
+        run.remarks = remarks(run)
     return run

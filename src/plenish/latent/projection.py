@@ -24,7 +24,10 @@ def encodings_of(dataset: Dataset, name: str) -> NDArray[Any]:
         InputError: the Dataset has no array of that name.
     """
     if not dataset.array_names():
-        raise InputError(f"{dataset.path} has no arrays; make one with 'plenish encode RUN {dataset.path}'.")
+        raise InputError(
+            f"{dataset.path} has no array '{name}', nor any other; make one with 'plenish encode RUN "
+            f"{dataset.path}'."
+        )
     array = dataset.array(name)
     return array.reshape(len(array), -1)
 

@@ -88,6 +88,18 @@ def _fewer_images_than_features(scopes: Mapping[str, int], features: int) -> str
     )
 
 
+_UNDERTRAINED = {
+    "copies": "that its images are far from training images says little about a better one, which can copy",
+    "study": "whether its images help a classifier says little about the images of a better one",
+}
+
+
+def undertrained(figures: Mapping[str, float]) -> str:
+    """Shares of what real images reach, in brackets behind a generator that is undertrained."""
+    shares = ", ".join(f"{name} {percent(share, '.0f')}" for name, share in figures.items())
+    return f"of what real images reach, {shares}"
+
+
 def scope_name(scope: str) -> str:
     """`overall`, or `class` and its name, of a score's scope."""
     return scope.replace("class:", "class ", 1)
@@ -122,10 +134,6 @@ class Caveat(Message):
         "unknown-training-images": (
             "The generator's training images are unknown: its images are compared with the train and test "
             "images of {name} alone, and copies of any others are not found."
-        ),
-        "resembles-test": (
-            "{images:synthetic image/is/are} practically identical to a test image: the generator has seen "
-            "test images, and scores are too good."
         ),
         "copied-pixels": "{images:training image/is/are} among the synthetic images, pixel for pixel.",
         "baseline": "{name} contains real images; its scores are a baseline, not those of a generator.",
@@ -184,6 +192,9 @@ class Caveat(Message):
             f"The search for copies is calibrated on only {plural(images, 'held-out image')}."
         ),
         "fewer-images-than-features": _fewer_images_than_features,
+        "undertrained": lambda of, **figures: (
+            f"The generator is undertrained ({undertrained(figures)}): {_UNDERTRAINED[of]}."
+        ),
         "study-scope": lambda intervals: (
             ("The study's intervals cover the choice of test images and of seeds. They" if intervals
              else "The study's numbers")

@@ -7,7 +7,6 @@ equally many synthetic ones: the pair to compare, because a Fréchet distance fa
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import time
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from plenish import files, invocation
 from plenish.datasets.dataset import Dataset, Subset
+from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
 from plenish.metrics import copies, fidelity
 from plenish.metrics.caveats import Caveat, about_groups
@@ -27,6 +27,7 @@ from plenish.metrics.extractor import Extractor
 from plenish.metrics.features import get_extractor
 from plenish.metrics.origin import check_pair
 from plenish.metrics.panel import PAIRS, pairs_panel
+from plenish.metrics.quality import Quality, QualityScorer, from_record, kimg_of
 from plenish.metrics.result_files import real_record, synthetic_record, write_result
 from plenish.metrics.score import ScoreConfig, ScoreResult
 from plenish.metrics.words import FEW_HELD
@@ -110,16 +111,20 @@ def _compute(
     except ValueError as error:
         raise InputError(f"No search for copies on {real.path}: {error}; make the split again.") from None
     if unknown := any(caveat.code == "unknown-origin" for caveat in known):
-        caveats += _about_unknown(made, trained, tested)
+        caveats.append(Caveat("unknown-training-images", {"name": real.name}))
     if found.facts["n_twins"]:
         caveats.append(Caveat("held-out-twins", {"images": found.facts["n_twins"]}))
     if len(held) < FEW_HELD:
         caveats.append(Caveat("few-held-out", {"images": len(held)}))
     caveats += [] if real.reads_intact else [Caveat("reads-lost")]
+    quality = _quality(made, trained) if synthetic.is_synthetic else None
+    if quality is not None:
+        caveats += quality.caveats("copies")
     content = {
         "command": invocation.record(), "real": real_record(train, test),
         "synthetic": synthetic_record(synthetic), "extractor": extractor.facts(), "seed": config.seed,
         "level": fidelity.LEVEL, "resamples": config.resamples, "scores": scores,
+        "quality": None if quality is None else quality.record(),
         "copies": copies.result(found, everything.ids, train.ids) | {"unknown_origin": unknown},
         "test_reads": real.test_reads(config.split),
         "caveats": [dataclasses.asdict(caveat) for caveat in (*known, *caveats)], "versions": versions(),
@@ -129,17 +134,14 @@ def _compute(
     return content, pairs_panel(*pairs, found.score[closest], found.facts["threshold"], made.kind)
 
 
-def _about_unknown(made: Side, train: Side, test: Side) -> list[Caveat]:
-    """What the search cannot know of a generator of unknown origin, and whether it has seen test images.
-
-    Test images are searched for as training images are, calibrated on train. Only the same picture counts:
-    images of another kind than the real ones come close to some of them more often than held-out ones do.
-    """
-    caveats = [Caveat("unknown-training-images", {"name": train.images.dataset.name})]
-    with contextlib.suppress(ValueError):  # Too few images to search.
-        if count := copies.search(made, train, test).facts["n_identical"]:
-            caveats.append(Caveat("resembles-test", {"images": count}))
-    return caveats
+def _quality(made: Side, train: Side) -> Quality | None:
+    """How good the images are; within the classes where both sides have the same."""
+    same = made.images.dataset.labels == train.images.dataset.labels
+    classes = same and train.images.dataset.labels.kind == "categorical"
+    scorer = QualityScorer(train.features, train.images.y() if classes else None)
+    generator = generator_of(made.images.dataset.manifest.extra)
+    figures = scorer(made.features, made.images.y() if classes else None)
+    return from_record(figures, kimg_of(generator.get("checkpoint")))
 
 
 def all_scores(

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from plenish.configuration import option
+from plenish.metrics.advice import LEVELS
 from plenish.metrics.caveats import describe
+from plenish.metrics.quality import from_record
 from plenish.metrics.result_files import Result
-from plenish.metrics.words import describe_copies, is_known, number
+from plenish.metrics.words import comparable, describe_copies, is_known, number
 from plenish.wording import times
 
 
@@ -41,10 +43,12 @@ class ScoreResult(Result):
     def summary(self) -> dict[str, Any]:
         """The table of scores, the search for copies, what limits them and where the report is."""
         content, caveats = self.content, describe(self.content["caveats"])
+        quality = from_record(content.get("quality"))
         baseline = {"compared": "real images with real images: a baseline, not a generator's scores"}
         return {
             **(baseline if content["synthetic"]["origin"] == "real" else {}),
             "scores": [_shown(row) for row in content["scores"]],
+            **({"images": LEVELS[quality.level], "figures": str(quality)} if quality is not None else {}),
             "extractor": f"{content['extractor']['name']}: {content['extractor']['task']}",
             "copies": describe_copies(content["copies"]),
             "test_part_read": f"{times(content['test_reads'])} so far",
@@ -55,11 +59,11 @@ class ScoreResult(Result):
 
 def _shown(row: Mapping[str, Any]) -> dict[str, str]:
     """A row of the terminal's table."""
-    baseline, fair = number(row["real_baseline"]), row["comparable"]
-    if fair:
-        baseline += f" (these {number(fair['value'])}, {row['n_baseline']} images each)"
+    fair = comparable(row)
+    low, high = fair["low"], fair["high"]
     return {
-        "scope": row["scope"], "score": row["name"], "value": number(row["value"]),
-        "95 % interval": f"{number(row['low'])} to {number(row['high'])}" if is_known(row["low"]) else "none",
-        "real vs real": baseline, "better": row["better"],
+        "scope": row["scope"], "score": row["name"], "value": number(fair["value"]),
+        "95 % interval": f"{number(low)} to {number(high)}" if is_known(low) else "none",
+        "real vs real": number(row["real_baseline"]), "images": f"{fair['n_synthetic']:,}",
+        **({"of all": number(row["value"])} if row["comparable"] else {}), "better": row["better"],
     }  # fmt: skip

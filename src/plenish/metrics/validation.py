@@ -1,4 +1,4 @@
-"""The scores a trainer chooses its best checkpoint by, in domain features: KID against val, and copies."""
+"""The scores of a checkpoint in domain features: those that decide the best, and how good it is."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from plenish.metrics.copies import Search, Views, thumbnails
 from plenish.metrics.extractor import Extractor
 from plenish.metrics.features import domain_extractor
 from plenish.metrics.fidelity import enough_rows, kid
+from plenish.metrics.quality import LOGGED, QualityScorer
 from plenish.progress import warn
 
 
@@ -28,7 +29,8 @@ def validator_of(
     one which mixes them up does not pass for a good one: the mean of the classes' KIDs, weighted by their
     shares of val. Classes with fewer than six images on either side are left out. `copies` is the share of
     images suspected to copy one of train, and `copying` is 1 where there are more than chance explains, else
-    0 (see `metrics.copies`); both are left out where that cannot be told.
+    0 (see `metrics.copies`); both are left out where that cannot be told. `quality/…` are the figures of
+    `metrics.quality`, against train.
 
     Args:
         dataset: the real Dataset.
@@ -50,8 +52,11 @@ def validator_of(
         )
     extractor = domain_extractor(dataset, split)
     held = _views(val, extractor)
+    train = dataset.part("train", split, purpose="select")
+    trained = _views(train, extractor)
+    quality = QualityScorer(trained.features, train.y() if dataset.labels.kind == "categorical" else None)
     try:
-        search = Search(held, _views(dataset.part("train", split, purpose="select"), extractor))
+        search = Search(held, trained)
     except ValueError as error:
         search = None
         warn(f"checkpoints are not searched for copies of training images: {error}.")
@@ -67,11 +72,12 @@ def validator_of(
                     scores.append(kid(reference[real], features[asked]))
                     sizes.append(real.sum())
         value = float(np.average(scores, weights=sizes)) if scores else kid(reference, features)
+        values = {"kid_val": value} | {LOGGED + name: x for name, x in quality(features, y).items()}
         if search is None:
-            return {"kid_val": value}
+            return values
         copies = search(Views(thumbnails(images), features)).facts
         copying = float(copies["finding"] != "none")
-        return {"kid_val": value, "copies": copies["share_suspect"], "copying": copying}
+        return {**values, "copies": copies["share_suspect"], "copying": copying}
 
     return score
 

@@ -8,9 +8,10 @@ from typing import Any, Literal, TypeVar
 
 from plenish import files
 from plenish.errors import InputError
+from plenish.metrics.quality import kimg_of
 from plenish.metrics.score import ScoreResult
 from plenish.progress import warn
-from plenish.report import record, results, sections, training
+from plenish.report import record, results, samples, sections, training
 from plenish.report.headline import cards
 from plenish.report.inputs import ReportInputs, gather
 from plenish.report.page import render_page
@@ -20,7 +21,7 @@ from plenish.wording import plural
 Result = TypeVar("Result", ScoreResult, Study)
 
 _SECTIONS = (
-    sections.asked, sections.samples, results.study, results.scores, results.copies, record.limits,
+    samples.samples, results.study, results.copies, results.scores, record.limits, sections.asked,
     sections.data_and_split, training.training, record.repeat, record.provenance, record.environment,
 )  # fmt: skip
 
@@ -110,7 +111,7 @@ def with_report(result: Result, kind: Literal["score", "study"]) -> Result:
 
 def _write(path: Path, inputs: ReportInputs, title: str = "") -> Report:
     shown = [section for make in _SECTIONS if (section := make(inputs))]
-    answers = cards(inputs.score, inputs.study)
+    answers = cards(inputs)
     html = render_page(
         title or _title(inputs), _subtitle(inputs), shown, answers, phantom=inputs.is_phantom,
         stated_use=inputs.data.manifest.intended_use if inputs.data is not None else "",
@@ -134,6 +135,7 @@ def _subtitle(inputs: ReportInputs) -> str:
     facts = [plural(len(inputs.data), "real image")] if inputs.data is not None else []
     if inputs.synthetic is not None:
         facts.append(plural(len(inputs.synthetic), f"{inputs.kind} image"))
-    if inputs.run is not None:
-        facts.append(f"Run {inputs.run.id[:8]}")
+    if inputs.run is not None and (family := inputs.training.get("family")):
+        kimg = kimg_of(inputs.checkpoint)
+        facts.append(f"generator: {family}" + ("" if kimg is None else f", {kimg:g} kimg"))
     return " · ".join(facts)

@@ -45,6 +45,8 @@ ROLES: dict[str, tuple[str, str]] = {
 SERIES = ("real", "synthetic", "third", "fourth")
 STYLES = ("-", "--", "-.", ":")
 WIDTH = 3.55  # inches at 96 pixels an inch
+WIDE = 5.6
+"""Of a chart that has the width to itself; still readable on a phone."""
 _MOST_NUMBERS = 12  # a side of a matrix, so that they can be read
 
 
@@ -214,9 +216,9 @@ def _legend(figure: Figure, columns: int) -> None:
 
 def intervals(
     title: str, rows: Sequence[Mapping[str, Any]], *, x_label: str = "", zero: bool = False,
-    limits: tuple[float, float] | None = None,
+    limits: tuple[float, float] | None = None, chance: float | None = None, width: float = WIDTH,
 ) -> Chart:  # fmt: skip
-    """A forest plot: one row per entry with its interval, the points behind it and its reference.
+    """A forest plot: one row per entry with its interval, the points below it and its reference.
 
     Args:
         title: What is drawn.
@@ -224,31 +226,37 @@ def intervals(
             (drawn as a hollow diamond) and `role` (colour and marker of this row).
         x_label: Words under the axis.
         zero: Draw the line of no difference.
-        limits: Fixed range of x.
+        limits: Fixed range of x; without it, that of everything drawn.
+        chance: What guessing reaches, as a dotted line.
+        width: Inches.
     """
     shapes = {"helps": "^", "hurts": "v", "neutral": "o"}
-    with canvas(WIDTH, 0.62 + 0.36 * max(len(rows), 1)) as (figure, axes):
+    with canvas(width, 0.62 + 0.4 * max(len(rows), 1)) as (figure, axes):
         said = []
         for i, row in enumerate(rows):
             role = row.get("role", "synthetic")
             shade = colour(role)
             points = np.asarray(row.get("points") or [], float)
             if len(points):
-                # Seeds are spread over the row's height in their order, so that equal values stay visible.
-                spread = np.linspace(-0.2, 0.2, len(points)) if len(points) > 1 else np.zeros(1)
-                axes.plot(points, i + spread, "o", color=shade, alpha=0.38, markersize=4, markeredgewidth=0)
+                # Below the interval, in their order from the top, so that equal values stay visible.
+                spread = np.linspace(0.2, 0.36, len(points)) if len(points) > 1 else np.full(1, 0.28)
+                dots: Any = {"alpha": 0.55, "markersize": 4, "markeredgewidth": 0, "clip_on": False}
+                axes.plot(points, i + spread, "o", color=shade, **dots)
             if row.get("baseline") is not None:
-                hollow: Any = {"color": colour("real"), "markerfacecolor": "none"}
+                hollow: Any = {"color": colour("real"), "markerfacecolor": "none", "clip_on": False}
                 axes.plot([row["baseline"]], [i], "D", markersize=6.5, zorder=3, **hollow)
             low, high, value = row.get("low"), row.get("high"), row.get("value")
             if low is not None and high is not None:
-                axes.plot([low, high], [i, i], "-", color=shade, linewidth=2.4)
+                axes.plot([low, high], [i, i], "-", color=shade, linewidth=2.4, clip_on=False)
             if value is not None:
-                filled: Any = {"color": shade, "markeredgecolor": colour("paper")}
+                filled: Any = {"color": shade, "markeredgecolor": colour("paper"), "clip_on": False}
                 axes.plot([value], [i], shapes.get(role, "o"), markersize=7, zorder=4, **filled)
             said.append(f"{row['label']} {with_interval(value, low, high)}")
         if zero:
             axes.axvline(0, color=colour("ink"), linewidth=1)
+        if chance is not None:
+            axes.axvline(chance, color=colour("muted"), linestyle=":", linewidth=1.4)
+            said.append(f"chance {number(chance)}")
         axes.set_yticks(range(len(rows)), [shorten(row["label"], 19) for row in rows])
         axes.set(ylim=(max(len(rows), 1) - 0.45, -0.55), xlabel=x_label)
         if limits:

@@ -5,35 +5,54 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from plenish.metrics.advice import LEVELS, advice
 from plenish.metrics.fidelity import is_biased
-from plenish.metrics.words import describe_copies, is_known, number, percent, with_interval
+from plenish.metrics.quality import Quality
+from plenish.metrics.words import comparable, describe_copies, is_known, number, percent, with_interval
+from plenish.report.inputs import ReportInputs
 from plenish.report.page import Card
 from plenish.study.verdicts import study_verdict
 
 _TONES = {"helps": "good", "hurts": "bad"}
 _ADDED = {"helps": "They help", "hurts": "They hurt", "no evidence": "No evidence that they help"}
 _ALONE = {"helps": "They are better", "hurts": "They are worse", "no evidence": "No evidence either way"}
+_LEVEL_TONES = {"undertrained": "bad", "usable": "neutral", "near": "good"}
 _COPIES = {
     "none": ("No sign of copying", "good"), "close": ("Training images may leak", "bad"),
     "identical": ("Training images leak", "bad"),
 }  # fmt: skip
 
 
-def cards(score: Mapping[str, Any] | None, study: Mapping[str, Any] | None) -> list[Card]:
-    """Do the synthetic images help, do they copy, are they like the real ones; what is unknown is left out.
-
-    Args:
-        score: content of score.json.
-        study: content of study.json.
-    """
-    found = [help_card(study)] if study is not None else []
+def cards(inputs: ReportInputs) -> list[Card]:
+    """Are the images good, do they help, do they copy, what next; what does not apply is left out."""
+    score, study, quality = inputs.score, inputs.study, inputs.quality
+    trained = inputs.run is not None and inputs.run.kind == "generator"
+    of_generator = inputs.kind == "synthetic" and (trained or quality is not None or score is not None)
+    found = [quality_card(quality)] if of_generator else []
+    found += [help_card(study, quality)] if study is not None else []
     if score is not None:
-        found.append(copies_card(score["copies"]))
-        found += fidelity_card(score)
+        found.append(copies_card(score["copies"], quality))
+        found += [] if of_generator else fidelity_card(score)
+    if of_generator:
+        found.append(Card("What next?", *_in_two(str(advice(quality, inputs.run)))))
     return found
 
 
-def help_card(study: Mapping[str, Any]) -> Card:
+def _in_two(text: str) -> tuple[str, str]:
+    """A sentence with a colon as what stands before it, and the rest as a sentence of its own."""
+    head, _, rest = text.partition(": ")
+    return head, rest[:1].upper() + rest[1:]
+
+
+def quality_card(quality: Quality | None) -> Card:
+    """How far the generator is, by the rule of `metrics.quality`."""
+    question = "Are the images good?"
+    if quality is None:
+        return Card(question, "Not measured", "Neither its training nor a score measured how good they are.")
+    return Card(question, LEVELS[quality.level], str(quality), _LEVEL_TONES[quality.level])
+
+
+def help_card(study: Mapping[str, Any], quality: Quality | None = None) -> Card:
     """Whether the synthetic images helped the classifier: the verdict on the primary arm alone."""
     main = study["verdict"]
     question = "Do the synthetic images help a classifier?"
@@ -42,20 +61,35 @@ def help_card(study: Mapping[str, Any]) -> Card:
     if not main["real"]:
         question = "Are synthetic images alone better than real ones?"
     answer = (_ADDED if main["real"] else _ALONE)[main["verdict"]]
-    return Card(question, answer, study_verdict(study), _TONES.get(main["verdict"], "neutral"))
+    return Card(
+        question,
+        answer,
+        study_verdict(study) + of_better("study", quality),
+        _TONES.get(main["verdict"], "neutral"),
+    )
 
 
-def copies_card(copies: Mapping[str, Any]) -> Card:
+def of_better(what: str, quality: Quality | None) -> str:
+    """What the result of an undertrained generator says of a better one."""
+    if quality is None or quality.level != "undertrained":
+        return ""
+    return f" The generator is undertrained: the {what} says little about a better one."
+
+
+def copies_card(copies: Mapping[str, Any], quality: Quality | None = None) -> Card:
     """Whether more synthetic images are suspiciously close to a training image than chance explains."""
     if copies["baseline"]:
         answer = "No more than by chance" if copies["finding"] == "none" else "More often than by chance"
         question = "A baseline: do other real images come close to training images?"
         return Card(question, answer, describe_copies(copies))
     answer, tone = _COPIES[copies["finding"]]
+    doubt = of_better("search", quality)
     if copies.get("unknown_origin") and copies["finding"] != "identical":
         answer = {"none": answer, "close": "Cannot be told"}[copies["finding"]]
-        return Card("Do they copy images of this Dataset?", answer, describe_copies(copies))
-    return Card("Do they copy training images?", answer, describe_copies(copies), tone)
+        return Card("Do they copy images of this Dataset?", answer, describe_copies(copies) + doubt)
+    if doubt and tone == "good":
+        answer, tone = "No sign, which says little yet", "neutral"
+    return Card("Do they leak training images?", answer, describe_copies(copies) + doubt, tone)
 
 
 def fidelity_card(score: Mapping[str, Any]) -> list[Card]:
@@ -86,11 +120,6 @@ def fidelity_card(score: Mapping[str, Any]) -> list[Card]:
         "A baseline: how like the real ones are other real ones?" if real else "Are they like the real ones?"
     )
     return [Card(question, answer, sentence)]
-
-
-def comparable(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The row with its value taken at the number of images of its baseline, where that is not its own."""
-    return {**row, **(row["comparable"] or {})}
 
 
 def against_baseline(row: Mapping[str, Any]) -> tuple[str, str]:

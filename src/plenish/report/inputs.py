@@ -10,6 +10,7 @@ from typing import Any
 
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
+from plenish.metrics.quality import Quality, from_record, of_run
 from plenish.metrics.result_files import read_result
 from plenish.runs import Run
 
@@ -48,6 +49,21 @@ class ReportInputs:
         found += [result["synthetic"] or {} for result in self.results]
         records = (record.get("generator") for record in found)
         return next((record for record in records if isinstance(record, Mapping)), {})
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The checkpoint that the images are from, else the Run's best."""
+        if found := self.generator.get("checkpoint"):
+            return str(found)
+        return (self.run.status.get("best") or {}).get("checkpoint") if self.run is not None else None
+
+    @property
+    def quality(self) -> Quality | None:
+        """How good the generator is: by the score, else by the Run at the images' checkpoint."""
+        scored = from_record(self.score.get("quality")) if self.score is not None else None
+        if scored is not None or self.run is None:
+            return scored
+        return of_run(self.run, self.checkpoint)
 
     @property
     def kind(self) -> str:

@@ -87,12 +87,13 @@ class Table(Block):
 
 @dataclass(frozen=True)
 class Charts(Block):
-    """Charts in columns; `wide` ones take the whole width."""
+    """Charts in columns; `wide` ones are twice as large, those with a `folded` heading open on a click."""
 
     content = "charts"
     charts: Sequence[Chart]
     legend: Sequence[tuple[str, str]] = ()  # (mark, meaning)
     wide: bool = False
+    folded: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,12 @@ class Pairs(Block):
 
 @dataclass(frozen=True)
 class Pictures(Block):
-    """Pictures in a row that wraps; `wide` ones take the whole width."""
+    """Pictures in a row that wraps; `wide` ones take the whole width, of `large` ones two do."""
 
     content = "pictures"
     pictures: Sequence[Picture]
     wide: bool = False
+    large: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,12 +125,16 @@ class Code(Block):
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with a lead and blocks, left out without any; `key` is its address within the page."""
+    """A heading with a lead and blocks, left out without any; `key` is its address within the page.
+
+    A `folded` one opens on a click.
+    """
 
     key: str
     title: str
     blocks: Sequence[Block]
     lead: str = ""
+    folded: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.lead) or any(self.blocks)

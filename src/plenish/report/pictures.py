@@ -68,7 +68,9 @@ def _resized(image: NDArray[np.uint8], tile: int) -> Image.Image:
     return ImageOps.scale(picture, factor, Image.Resampling.NEAREST)
 
 
-def from_file(path: Path, alt: str, caption: str = "", *, widest: int = 1100) -> Picture | None:
+def from_file(
+    path: Path, alt: str, caption: str = "", *, widest: int = 1100, least: int = 0
+) -> Picture | None:
     """A picture file, reduced to `widest` pixels; None where it is missing or cannot be read.
 
     Args:
@@ -76,6 +78,7 @@ def from_file(path: Path, alt: str, caption: str = "", *, widest: int = 1100) ->
         alt: Read aloud in place of the picture.
         caption: Words under the picture.
         widest: Largest width in pixels.
+        least: Smallest width; a narrower picture is enlarged by a whole factor without smoothing.
     """
     try:
         with Image.open(path) as opened:
@@ -83,6 +86,8 @@ def from_file(path: Path, alt: str, caption: str = "", *, widest: int = 1100) ->
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
     picture.thumbnail((widest, picture.height), Image.Resampling.BOX, reducing_gap=None)
+    if picture.width < least:
+        picture = ImageOps.scale(picture, -(-least // picture.width), Image.Resampling.NEAREST)
     return Picture(address(picture), alt, picture.width, picture.height, caption)
 
 

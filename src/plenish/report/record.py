@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from plenish.datasets.dataset import Dataset
 from plenish.metrics.caveats import Caveat, describe
 from plenish.metrics.words import number
 from plenish.report.inputs import ReportInputs
@@ -58,7 +59,7 @@ def provenance(inputs: ReportInputs) -> Section:
     if inputs.score is not None:
         facts = _named({**inputs.score["extractor"], "seed": inputs.score["seed"]})
         blocks.append(Facts(facts, "Feature extractor"))
-    return Section("provenance", "Provenance", blocks)
+    return Section("provenance", "Provenance and hashes", blocks, folded=True)
 
 
 def _named(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -81,7 +82,7 @@ def environment(inputs: ReportInputs) -> Section:
     for record in ({} if run is None else run.config, score, study):
         versions |= record.get("versions") or {}
     blocks = [Facts(facts, "Work and machine"), Facts(versions, "Versions")]
-    return Section("environment", "Environment", blocks)
+    return Section("environment", "Machine and versions", blocks, folded=True)
 
 
 def duration(seconds: float) -> str:
@@ -94,6 +95,17 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def _made(synthetic: Dataset) -> Mapping[str, Any] | None:
+    """The command of synthetic images, with their checkpoint by name: the best may be another by now."""
+    made, generator = synthetic.manifest.command, synthetic.manifest.extra.get("generator")
+    name = generator.get("checkpoint") if isinstance(generator, Mapping) else None
+    if made is None or name is None or made.get("verb") != "generate":
+        return made
+    asked = str((made.get("options") or {}).get("checkpoint", "best"))
+    line = made["repeat"].replace(f" --checkpoint {shlex.quote(asked)}", "")
+    return {**made, "repeat": f"{line} --checkpoint {shlex.quote(str(name))}"}
+
+
 def repeat(inputs: ReportInputs) -> Section:
     """The commands which make the same again, as the parts recorded them, in the order to run them."""
     records: list[Mapping[str, Any] | None] = []
@@ -102,7 +114,7 @@ def repeat(inputs: ReportInputs) -> Section:
         if inputs.split in inputs.data.split_names():
             records.append(inputs.data.split(inputs.split).manifest.get("command"))
     records += inputs.run.commands if inputs.run is not None else []
-    records += [inputs.synthetic.manifest.command] if inputs.synthetic is not None else []
+    records += [_made(inputs.synthetic)] if inputs.synthetic is not None else []
     records += [inputs.score.get("command")] if inputs.score is not None else []
     records += inputs.study.get("commands", []) if inputs.study is not None else []
     lines: list[str] = []

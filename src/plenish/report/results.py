@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from plenish.metrics.words import describe_copies, fixed, is_known, number, percent, with_interval
+from plenish.metrics.words import comparable, describe_copies, fixed, is_known, number, percent, with_interval
 from plenish.report import figures, pictures
 from plenish.report.figures import Chart
-from plenish.report.headline import comparable
+from plenish.report.headline import fidelity_card, of_better
 from plenish.report.inputs import ReportInputs
 from plenish.report.page import Block, Charts, Facts, Notes, Pictures, Section, Table, Text
 from plenish.study.arms import REFERENCE
@@ -59,13 +59,14 @@ def scores(inputs: ReportInputs) -> Section | None:
             "numbers of both, the table also has the values of all."
         )
     charts = [_score_chart(name, [row for row in rows if row["name"] == name]) for name in names]
+    said = [Text(card.sentence) for card in fidelity_card(inputs.score)] if kind == "synthetic" else []
     extractor = inputs.score["extractor"]
     details = ", ".join(f"{label} {extractor[key]}" for key, label in _EXTRACTOR.items())
     features = Text(
         f"Features: {extractor['name']} ({details}). Only Inception features of the reference network are "
         "called FID."
     )
-    blocks = [Charts(charts, legend=legend), _score_table(rows, kind), features]
+    blocks = [*said, Charts(charts, legend=legend), _score_table(rows, kind), features]
     return Section("scores", "Fidelity and variety", blocks, lead=lead)
 
 
@@ -106,24 +107,54 @@ def study(inputs: ReportInputs) -> Section | None:
     groups = result["test"]["groups"]
     lead = f"Tested on {plural(result['test']['n'], 'real image')}"
     lead += f" from {plural(groups, 'group')}" if groups else ""
-    legend = (("●", f"mean with {level} interval" if has else "mean"), ("∘", "single seeds"))
-    blocks: list[Block] = [Charts([_arm_chart(metric, result) for metric in METRIC_NAMES], legend=legend)]
+    legend = (
+        ("●", f"mean with {level} interval" if has else "mean"),
+        ("∘", "single seeds, below"),
+        ("┊", "chance"),
+    )
+    first, *others = METRIC_NAMES
+    limits = _shared_limits(result)
+    arms = {metric: _arm_chart(metric, result, limits, wide=metric == first) for metric in METRIC_NAMES}
+    sentences = [arm_verdict(result, row["arm"]) for row in result["verdicts"]]
+    blocks: list[Block] = [Charts([arms[first]], legend=legend, wide=True)]
+    changes = {}
     if result["differences"]:
-        text = "Differences from training on real images alone, paired by seed"
+        text = "Difference from training on real images alone, paired by seed"
+        changes = {metric: _difference_chart(metric, result, wide=metric == first) for metric in METRIC_NAMES}
+        marks = (("▲", "helps"), ("▼", "hurts"), ("●", "no evidence, or a metric without a verdict"))
         blocks += [
             Text(text + (f", with {level} intervals:" if has else ":")),
-            Charts(
-                [_difference_chart(metric, result) for metric in METRIC_NAMES],
-                legend=(("▲", "helps"), ("▼", "hurts"), ("●", "no evidence, or a metric without a verdict")),
-            ),
+            Charts([changes[first]], legend=marks, wide=True),
         ]
-    sentences = [arm_verdict(result, row["arm"]) for row in result["verdicts"]]
-    blocks += [*_study_tables(result), Notes(sentences, f"In words, for {METRIC_NAMES[PRIMARY_METRIC]}")]
-    lead += ", which no classifier saw in training."
+    more = [chart for metric in others for chart in (arms[metric], changes.get(metric)) if chart]
+    blocks += [
+        Notes(sentences, f"In words, for {METRIC_NAMES[PRIMARY_METRIC]}"),
+        Charts(more, folded=f"The same for {' and '.join(METRIC_NAMES[metric] for metric in others)}"),
+        *_study_tables(result),
+    ]
+    lead += f", which no classifier saw in training.{of_better('study', inputs.quality)}"
     return Section("study", "Do they help a classifier?", blocks, lead=lead)
 
 
-def _arm_chart(metric: str, result: Row) -> Chart:
+def _shared_limits(result: Row) -> tuple[float, float]:
+    """One range for the means of all metrics, with the seeds, intervals and chance in it."""
+    rows = result["summary"]
+    values = [row[key] for row in rows for key in ("mean", "low", "high") if is_known(row[key])]
+    values += [
+        cell["metrics"][metric] for cell in result["cells"] for metric in METRIC_NAMES
+        if is_known(cell["metrics"][metric])
+    ]  # fmt: skip
+    values.append(_chance(PRIMARY_METRIC, result) or 0.5)
+    return max(0.0, min(values) - 0.03), min(1.0, max(values) + 0.03)
+
+
+def _chance(metric: str, result: Row) -> float | None:
+    """What guessing reaches on average; None where that depends on the shares of the classes."""
+    present = sum(n > 0 for n in result["test"]["per_class"].values())
+    return {"balanced_accuracy": 1 / max(present, 1), "auroc": 0.5}.get(metric)
+
+
+def _arm_chart(metric: str, result: Row, limits: tuple[float, float], *, wide: bool) -> Chart:
     entries = []
     for arm in result["arms"]:
         row = find_row(result["summary"], metric, arm=arm)
@@ -137,17 +168,21 @@ def _arm_chart(metric: str, result: Row) -> Chart:
                 "role": "real" if arm == REFERENCE else "synthetic" if "synthetic" in arm else "neutral",
             }
         )  # fmt: skip
-    return figures.intervals(METRIC_NAMES[metric], entries, x_label="higher is better")
+    return figures.intervals(
+        METRIC_NAMES[metric], entries, x_label="higher is better", limits=limits,
+        chance=_chance(metric, result), width=figures.WIDE if wide else figures.WIDTH,
+    )  # fmt: skip
 
 
-def _difference_chart(metric: str, result: Row) -> Chart:
+def _difference_chart(metric: str, result: Row, *, wide: bool) -> Chart:
     entries = []
     for row in (row for row in result["differences"] if row["metric"] == metric):
         verdict = find_row(result["verdicts"], metric, arm=row["arm"]).get("verdict")
         role = verdict if verdict in ("helps", "hurts") else "neutral"
         entries.append({**row, "label": row["arm"], "value": row["mean"], "role": role})
     title = f"{METRIC_NAMES[metric]}, difference from real"
-    return figures.intervals(title, entries, zero=True, x_label="right of the line: better")
+    width = figures.WIDE if wide else figures.WIDTH
+    return figures.intervals(title, entries, zero=True, x_label="right of the line: better", width=width)
 
 
 def _study_tables(result: Row) -> list[Table]:
@@ -167,7 +202,7 @@ def _study_tables(result: Row) -> list[Table]:
             }
             for name in dict.fromkeys(row[key] for row in result[part])
         ]
-        return Table(rows, caption)
+        return Table(rows, caption, folded=True)
 
     def difference(row: Row) -> str:
         return _mean(row, "+.3f")
@@ -203,7 +238,7 @@ def _recall_table(result: Row) -> Table:
         {"class": name, **means[name][result["arms"]], "n test": n}
         for name, n in result["test"]["per_class"].items()
     ]
-    return Table(rows, "Recall per class, mean over seeds")
+    return Table(rows, "Recall per class, mean over seeds", folded=True)
 
 
 # Copies
@@ -213,6 +248,7 @@ def copies(inputs: ReportInputs) -> Section | None:
     """The search for copies: its result, the distances, the closest pairs."""
     if inputs.score is None:
         return None
+    doubt = of_better("search", inputs.quality)
     found, kind, extractor = inputs.score["copies"], inputs.kind, inputs.score["extractor"]["name"]
     histogram = found["histogram"]
     counts = {"held-out real to train": histogram["holdout"], f"{kind} to train": histogram["synthetic"]}
@@ -250,4 +286,4 @@ def copies(inputs: ReportInputs) -> Section | None:
         Pictures([panel] if panel else [], wide=True),
         Table(rows, "The closest pairs", words=["nearest training image"]),
     ]  # fmt: skip
-    return Section("copies", title, blocks, lead=describe_copies(found))
+    return Section("copies", title, blocks, lead=describe_copies(found) + doubt)

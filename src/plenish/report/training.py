@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from plenish.metrics.words import percent
+from plenish.metrics.words import number, percent
 from plenish.report import figures, pictures
 from plenish.report.figures import Chart
 from plenish.report.inputs import ReportInputs
@@ -35,7 +35,12 @@ GROUPS = (
     ),
     _Group("Discriminator's probability of “real”", {"d_real": "of real", "d_fake": "of synthetic"}, True),
     _Group("Scores of the discriminator", {"score_real": "of real", "score_fake": "of synthetic"}),
-    _Group("KID on validation images", {"kid_val": "KID"}, markers=True),
+    _Group("KID (lower is better)", {"kid_val": "against val", "quality/kid": "against train"}, markers=True),
+    _Group(
+        "Like real images, by share",
+        {"quality/precision": "precision", "quality/coverage": "coverage", "quality/recall": "recall"},
+        markers=True,
+    ),
     _Group("Samples that look like copies of training images", {"copies": "share"}, markers=True),
     _Group("Variety of the samples", {"variety": "variety"}),
     _Group("Speed, images/s", {"images_per_s": "images/s"}),
@@ -43,9 +48,14 @@ GROUPS = (
 NETWORKS = {"g": "generator", "d": "discriminator"}
 NOT_CURVES = {
     "kimg", "epoch", "step", "images", "data_wait", "noise_sd", "lr", "lr_g", "lr_d", "real_as_real",
-    "fake_as_fake", "copying",
+    "fake_as_fake", "copying", "quality/precision_real", "quality/recall_real", "quality/coverage_real",
+    "quality/kid_real", "quality/kid_low", "quality/kid_high", "quality/n", "quality/absurd",
 }  # fmt: skip
 MOST_OTHERS = 6
+_FIRST = {
+    "Losses", "KID (lower is better)", "Like real images, by share",
+    "Samples that look like copies of training images",
+}  # fmt: skip
 _STRIP = {
     "generator": "The same latent vectors, decoded during training:",
     "autoencoder": "Images above their reconstructions during training:",
@@ -59,8 +69,13 @@ def training(inputs: ReportInputs) -> Section | None:
         return None
     table, status = run.metrics(), run.status
     stopped = [str(status.get("message") or "It diverged.")] if run.state == "diverged" else []
+    charts = training_charts(table)
+    scored = [chart for chart in charts if chart.title in _FIRST]
+    others = [chart for chart in charts if chart not in scored]
     blocks: list[Block] = [
-        Notes(stopped, "Training was stopped"), Charts(training_charts(table)), confusion_table(table)
+        Notes(stopped, "Training was stopped"), Charts(scored), Notes(single_values(table)),
+        Charts(others, folded="More curves" if scored else ""),
+        confusion_table(table),
     ]  # fmt: skip
     if strip := progress_strip(run):
         blocks += [Text(_STRIP.get(run.kind, _STRIP["generator"])), Pictures(strip)]
@@ -93,6 +108,8 @@ def training_charts(table: pd.DataFrame) -> list[Chart]:
     if "d_real" in have:  # the scores are the same before the sigmoid
         have = [key for key in have if key not in ("score_real", "score_fake")]
 
+    have = [name for name in have if numbers[name].notna().sum() > 1]  # A single value is said in words.
+
     def curves(title: str, labels: Mapping[str, str], **options: Any) -> Chart:
         series = {label: (numbers["kimg"], numbers[key]) for key, label in labels.items()}
         return figures.curves(title, series, **options)
@@ -108,6 +125,19 @@ def training_charts(table: pd.DataFrame) -> list[Chart]:
     known = {key for group in GROUPS for key in group.labels}
     others = [key for key in have if key not in known and not key.startswith(("grad_g", "grad_d"))]
     return charts + [curves(key.replace("_", " "), {key: key}) for key in others[:MOST_OTHERS]]
+
+
+def single_values(table: pd.DataFrame) -> list[str]:
+    """What was logged once, as sentences: a curve of one point shows nothing."""
+    said = []
+    for group in GROUPS:
+        for key, label in group.labels.items():
+            line = table[["kimg", key]].dropna() if {"kimg", key} <= set(table) else table[:0]
+            if len(line) == 1:
+                value = pd.to_numeric(line[key], errors="coerce").iloc[0]
+                where = plain(round(float(line["kimg"].iloc[0]), 1))
+                said.append(f"{group.title}, {label}: {number(value)} at {where} kimg, the only value.")
+    return said
 
 
 def layers(have: Sequence[str], letter: str) -> list[tuple[str, str]]:

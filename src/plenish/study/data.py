@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset, Subset
+from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
 from plenish.latent.sampling import load_generator
 from plenish.metrics.caveats import Caveat
 from plenish.metrics.origin import check_images, check_origin, near_held_out
+from plenish.metrics.quality import of_generator
 from plenish.metrics.resampling import unit_codes, units_of_strata
 from plenish.networks.sampler import Sampler
 from plenish.runs import Run
@@ -137,6 +139,8 @@ def add_synthetic(study: StudyData, path: Path) -> StudyData:
     caveats = check_images(synthetic, data, study.test.split_name)
     caveats += _check_copies(study, synthetic)
     caveats += near_held_out(data, study.test.split_name, synthetic)
+    quality = of_generator(generator_of(synthetic.manifest.extra))
+    caveats += [] if quality is None else quality.caveats("study")
     rows = synthetic.all_rows()
     number = np.array([data.labels.code(name) for name in synthetic.labels.names])
     return dataclasses.replace(

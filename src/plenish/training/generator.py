@@ -19,7 +19,7 @@ from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.networks.families import family, load_learner, network_config
 from plenish.networks.sampler import Sampler
-from plenish.progress import say, warn
+from plenish.progress import plain_number, say, warn
 from plenish.runs import Run
 from plenish.training import trainer
 from plenish.training.engine import Engine, stable_seed, to_uint8
@@ -154,6 +154,11 @@ class GeneratorLearner(Learner):
         n = self.task.schedule.validate
         y = self.task.subset.y()[self.fixed_rows(clock, n)] if self._labelled else None
         scores = dict(self.task.validator(self.sample_images(clock, n), y))
+        if scores.get("quality/absurd"):
+            say(
+                f"At {clock.nimg / 1000:g} kimg the samples are nothing like real images yet: KID "
+                f"{plain_number(scores['quality/kid'])}, of real images {scores['quality/kid_real']:.3f}."
+            )
         if scores.get("copying", 0) > 0:
             warn(
                 f"at {clock.nimg / 1000:g} kimg {scores['copies']:.1%} of {n} samples look like copies of "
