@@ -97,10 +97,10 @@ def test_dust_goes_and_small_holes_are_filled_by_area(monkeypatch: pytest.Monkey
 
 def test_sizes_are_physical() -> None:
     rgb, _ = slide()
-    rgb[10:20, 180:190] = (180, 110, 150)
-    # 100 pixels: dust at 8 µm a pixel (6,400 µm²), tissue at 20 µm (40,000 µm²).
-    assert not tissue_mask(rgb, TissueOptions(), 8.0)[12:18, 182:188].any()
-    assert tissue_mask(rgb, TissueOptions(), 20.0)[12:18, 182:188].all()
+    rgb[10:15, 180:185] = (180, 110, 150)
+    # 25 pixels: dust at 8 µm a pixel (1,600 µm²), tissue at 20 µm (10,000 µm²).
+    assert not tissue_mask(rgb, TissueOptions(), 8.0)[11:14, 181:184].any()
+    assert tissue_mask(rgb, TissueOptions(), 20.0)[11:14, 181:184].all()
 
 
 def test_a_set_threshold_is_used() -> None:

@@ -109,7 +109,10 @@ class FragmentLayout:
             "features": [
                 {
                     "type": "Feature",
-                    "geometry": {"type": "Polygon", "coordinates": [[*outline.tolist(), outline[0].tolist()]]},
+                    "geometry": {
+                        "type": "Polygon",
+                        "coordinates": [[*outline.tolist(), outline[0].tolist()]],
+                    },
                     "properties": {
                         "objectType": "annotation",
                         "classification": {"name": kind, "color": _rgb(_COLOURS.get(kind, "#808080"))},
@@ -174,7 +177,10 @@ def make_fragment_layout(width: int, height: int, mpp: float, rng: np.random.Gen
 
 
 def _place(
-    taken: list[tuple[float, float, float]], size: NDArray[np.float64], radius: float, rng: np.random.Generator
+    taken: list[tuple[float, float, float]],
+    size: NDArray[np.float64],
+    radius: float,
+    rng: np.random.Generator,
 ) -> tuple[float, float]:
     """A place for a disc that touches no other, right of the coverslip's edge; µm."""
     gap = min(_GAP_UM, float(size.min()) / 60)
@@ -231,7 +237,9 @@ def _bubble(x: float, y: float, radius: float, rng: np.random.Generator) -> Arte
     """An air bubble: a grey ring, within it glass that is hardly changed."""
     outline = oval(np.zeros(2), np.full(2, radius / 1.2), rng)
     ring = rng.uniform(12, 35)
-    return Artefact("bubble", outline + [x, y], outline * (1 - ring / radius) + [x, y], _grey(0.35, 0.65, rng))
+    return Artefact(
+        "bubble", outline + [x, y], outline * (1 - ring / radius) + [x, y], _grey(0.35, 0.65, rng)
+    )
 
 
 def _coverslip(size: NDArray[np.float64], rng: np.random.Generator) -> Artefact:

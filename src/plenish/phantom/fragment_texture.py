@@ -21,6 +21,10 @@ _FAT_CELL_UM = 65.0
 _SEPTUM_UM = 3.5
 _FOLD_UM = 12.0
 """Half-width of a fold."""
+_UNEVEN = 0.006, 0.004, 0.001
+"""Amplitude of the unevenness of bare glass in R, G, B, as a share of the light."""
+_UNEVEN_PX = 2048
+"""Its period, as of a scanner's strips, pixels."""
 
 
 class FragmentPainter:
@@ -42,7 +46,7 @@ class FragmentPainter:
     def paint(self, x: int, y: int, side: int) -> NDArray[np.uint8]:
         """side×side×3 pixels of level 0 with upper left corner (x, y); glass beyond the slide."""
         light = np.asarray(self.patient.light, np.float32)
-        picture = np.broadcast_to(light, (side, side, 3)).copy()
+        picture = light * self._shading(x, y, side)
         for fragment in self.layout.fragments:
             if _near(fragment.outline, x, y, side):
                 inside = covered((fragment.outline,), x, y, side)
@@ -52,6 +56,17 @@ class FragmentPainter:
                 picture *= self._transmitted(artefact, x, y, side)
         picture += cut(self._painter.noise, x, y, side)
         return np.asarray(np.clip(np.rint(picture), 0, 255), np.uint8)
+
+    def _shading(self, x: int, y: int, side: int) -> Floats:
+        """The unevenness of the lamp and of the mounting medium, side×side×3 about 1."""
+        rows, columns = (
+            np.sin(
+                (np.arange(start, start + side, dtype=np.float32) % _UNEVEN_PX) * (2 * math.pi / _UNEVEN_PX)
+            )
+            for start in (y, x)
+        )
+        wave = (columns + 0.5 * rows[:, None]).astype(np.float32)
+        return 1 + wave[..., None] * np.array(_UNEVEN, np.float32)
 
     def _density(self, fragment: Fragment, x: int, y: int, side: int) -> Floats:
         """Optical density, side×side×3, of a box full of this kind of tissue."""
@@ -64,7 +79,7 @@ class FragmentPainter:
             h, e = 0.4 * h + 0.04, 0.05 * e
             dab = strength * np.clip(0.5 + 0.35 * patches + 0.4 * nuclei, 0.08, None)
         elif fragment.kind == "counterstain":
-            h, e = strength * (0.55 * h + 0.06), np.zeros_like(e)
+            h, e = strength * (0.6 * h + 0.1), np.zeros_like(e)
         elif fragment.kind == "dark":
             # Half are clumped nuclei, half a strong reaction, as of necrosis or pigment.
             if fragment.strength > 1:

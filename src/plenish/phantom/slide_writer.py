@@ -273,7 +273,7 @@ def _encoder(options: SlideOptions) -> Callable[[NDArray[np.uint8]], bytes]:
     """The compression of a tile; tiles of bare glass repeat, so that the last ones are remembered."""
     import imagecodecs
 
-    @functools.lru_cache(maxsize=64)
+    @functools.lru_cache(maxsize=128)
     def encoded(pixels: bytes) -> bytes:
         tile = np.frombuffer(pixels, np.uint8).reshape(TILE, TILE, 3)
         if options.compression == "jpeg":
@@ -282,8 +282,8 @@ def _encoder(options: SlideOptions) -> Callable[[NDArray[np.uint8]], bytes]:
                     tile, level=options.quality, colorspace="rgb", outcolorspace="ycbcr", subsampling="420"
                 )
             )
-        # Its quality is a signal-to-noise ratio: 40 dB looks like JPEG's 90.
-        decibels = 25 + options.quality / 6
+        # Its quality is a signal-to-noise ratio: below 45 dB, glass loses its evenness.
+        decibels = 32 + options.quality / 6
         return bytes(imagecodecs.jpeg2k_encode(tile, level=decibels, codecformat="j2k"))
 
     return lambda pixels: encoded(pixels.tobytes())
