@@ -9,9 +9,9 @@ choose the defaults of Plenish; figures are of others. Areas are counted on a ra
 is its outline, with the fat that the cells hold.
 
 histolab's mask is its `TissueMask` with default filters. CLAM's is made here from the published steps of its
-segmentation: HSV saturation of the level nearest to 64 times smaller, median blur, threshold, closing, areas of
-contours and holes in units of 512×512 pixels of level 0. Its defaults drop pieces below 100 such units, so the
-preset for biopsies is run too, and the defaults without a least area.
+segmentation: HSV saturation of the level nearest to 64 times smaller, median blur, threshold, closing, areas
+of contours and holes in units of 512×512 pixels of level 0. Its defaults drop pieces below 100 such units, so
+the preset for biopsies is run too, and the defaults without a least area.
 """
 
 from __future__ import annotations

@@ -139,8 +139,8 @@ def make_fragment_layout(width: int, height: int, mpp: float, rng: np.random.Gen
     side = min(width, height) * mpp
     if side < _LEAST_SIDE_UM:
         raise InputError(
-            f"--content fragments needs slides of at least {_LEAST_SIDE_UM:g} µm a side; --width, --height and "
-            f"--mpp give {side:g} µm."
+            f"--content fragments needs slides of at least {_LEAST_SIDE_UM:g} µm a side; --width, --height "
+            f"and --mpp give {side:g} µm."
         )
     greatest = min(_DIAMETER_UM[1], side / 10)
     size = np.array([width, height]) * mpp
@@ -222,11 +222,11 @@ def _stroke(
 
     def outline(half: float, reach: float) -> Polygon:
         middle = np.stack([t * long / 2 * reach, bend * (1 - t**2)], 1)
-        return np.concatenate([middle + [0, half], middle[::-1] - [0, half]])
+        return np.concatenate([middle + np.array([0, half]), middle[::-1] - np.array([0, half])])
 
-    angle = rng.uniform(0, math.pi)
+    angle, place = rng.uniform(0, math.pi), np.array([x, y])
     outer, inner = (
-        _turned(outline(half, reach), angle) + [x, y]
+        _turned(outline(half, reach), angle) + place
         for half, reach in ((wide / 2, 1.0), (wide / 2 - min(40.0, wide / 6), 1 - 60 / long))
     )
     red, green, blue = (value / 255 for value in ink)
@@ -237,9 +237,8 @@ def _bubble(x: float, y: float, radius: float, rng: np.random.Generator) -> Arte
     """An air bubble: a grey ring, within it glass that is hardly changed."""
     outline = oval(np.zeros(2), np.full(2, radius / 1.2), rng)
     ring = rng.uniform(12, 35)
-    return Artefact(
-        "bubble", outline + [x, y], outline * (1 - ring / radius) + [x, y], _grey(0.35, 0.65, rng)
-    )
+    place, inner = np.array([x, y]), outline * (1 - ring / radius)
+    return Artefact("bubble", outline + place, inner + place, _grey(0.35, 0.65, rng))
 
 
 def _coverslip(size: NDArray[np.float64], rng: np.random.Generator) -> Artefact:
@@ -263,7 +262,7 @@ def _fibre(size: NDArray[np.float64], rng: np.random.Generator) -> Artefact:
     t = np.linspace(-1, 1, 25)
     long, bend = rng.uniform(150, 350), rng.uniform(-60, 60)
     middle = np.stack([t * long, bend * np.cos(2 * t)], 1)
-    outline = np.concatenate([middle + [0, 3.0], middle[::-1] - [0, 3.0]])
+    outline = np.concatenate([middle + np.array([0, 3.0]), middle[::-1] - np.array([0, 3.0])])
     place = rng.uniform(0.06, 0.94, 2) * size
     outline = _turned(outline, rng.uniform(0, math.pi)) + place
     return Artefact("fibre", outline, outline, (0.55, 0.6, 0.72))

@@ -66,7 +66,7 @@ class FragmentPainter:
             for start in (y, x)
         )
         wave = (columns + 0.5 * rows[:, None]).astype(np.float32)
-        return 1 + wave[..., None] * np.array(_UNEVEN, np.float32)
+        return np.asarray(1 + wave[..., None] * np.array(_UNEVEN, np.float32), np.float32)
 
     def _density(self, fragment: Fragment, x: int, y: int, side: int) -> Floats:
         """Optical density, side×side×3, of a box full of this kind of tissue."""
@@ -120,7 +120,7 @@ class FragmentPainter:
         middle = fragment.outline.mean(axis=0)
         radius = float(np.hypot(*(fragment.outline - middle).T).min())
         inner = middle + (fragment.outline - middle) * (1 - _SEPTUM_UM / self.mpp / radius)
-        return np.maximum(walls, 1 - covered((inner,), x, y, side))
+        return np.asarray(np.maximum(walls, 1 - covered((inner,), x, y, side)), np.float32)
 
     def _folds(self, fragment: Fragment, x: int, y: int, side: int) -> Floats:
         """1 in folds, where tissue lies over itself."""
@@ -144,7 +144,7 @@ class FragmentPainter:
         else:
             amount = outer
         density = -np.log(np.asarray(artefact.colour, np.float32))
-        return np.exp(-amount[..., None] * density)
+        return np.asarray(np.exp(-amount[..., None] * density), np.float32)
 
 
 def _near(polygon: Polygon, x: int, y: int, side: int) -> bool:

@@ -116,8 +116,8 @@ class SlideOptions:
         mpp: µm per pixel of level 0.
         difference: how far tumour differs from normal tissue, from 0 (not at all) to 1.
         artefacts: add a stroke of green ink and an area out of focus to each slide.
-        content: section is one piece of tissue, with tumours; fragments is a mostly empty slide with
-            fragments of 100 to 600 µm of seven kinds, pen strokes, air bubbles, dust and the coverslip's edge.
+        content: section is one piece of tissue, with tumours; fragments is a mostly empty slide with small
+            fragments of seven kinds (100 to 600 µm), pen strokes, air bubbles, dust and the coverslip's edge.
         compression: of the pixels.
         quality: of the compression, for JPEG the usual 1 to 100.
         seed: the same seed gives the same slides.
@@ -146,8 +146,8 @@ def make_slides(out: Path, options: SlideOptions) -> PhantomSlides:
 
     A phantom, not tissue: for trying Plenish, for tests and for experiments whose answer is known. Each slide
     is a pyramidal tiled TIFF with its scale; slides with tumour have annotations in ASAP's XML (groups tumour
-    and exclusion, a hole); of fragments, all outlines are in QuPath's GeoJSON. truth.json has all polygons and areas, slides.csv the patients. When started again
-    after an interruption, finished slides are kept.
+    and exclusion, a hole); of fragments, all outlines are in QuPath's GeoJSON. truth.json has all polygons
+    and areas, slides.csv the patients. When started again after an interruption, finished slides are kept.
 
     Args:
         out: folder to make; must not exist.
@@ -179,7 +179,7 @@ def make_slides(out: Path, options: SlideOptions) -> PhantomSlides:
                 with files.reporting_disk(out):
                     write_slide(aside, painter, one, options, bar)
                 aside.replace(path)
-            if one.layout.tumours:
+            if isinstance(one.layout, SlideLayout) and one.layout.tumours:
                 files.write_text(folder / f"{one.name}.xml", asap_xml(one.layout))
             if isinstance(one.layout, FragmentLayout):
                 files.write_json(folder / f"{one.name}.geojson", one.layout.geojson())
@@ -283,7 +283,7 @@ def _encoder(options: SlideOptions) -> Callable[[NDArray[np.uint8]], bytes]:
                 )
             )
         # Its quality is a signal-to-noise ratio: below 45 dB, glass loses its evenness.
-        decibels = 32 + options.quality / 6
+        decibels = 32 + options.quality // 6
         return bytes(imagecodecs.jpeg2k_encode(tile, level=decibels, codecformat="j2k"))
 
     return lambda pixels: encoded(pixels.tobytes())

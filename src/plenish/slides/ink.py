@@ -1,8 +1,8 @@
 """Where the thumbnail of a slide has ink of a pen.
 
-Ink is first found by colours that stained tissue does not have (`filters.pen_mask`), and from there followed to
-where it is thinner: by the hue of the light it absorbs, which by the law of Beer and Lambert does not depend on
-the amount.
+Ink is first found by colours that stained tissue does not have (`filters.pen_mask`), and from there followed
+to where it is thinner: by the hue of the light it absorbs, which by the law of Beer and Lambert does not
+depend on the amount.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from plenish.slides.filters import pen_mask
 Mask = NDArray[np.bool_]
 
 _SHARE = 0.5
-"""Share of coloured pixels above which the colour of ink may be that of the stain: not H&E, or false colours."""
+"""Share of coloured pixels above which the colour of ink may be the stain's: not H&E, or false colours."""
 _FREE = 0.02
-"""Share of the coloured pixels that must lie in pieces without ink for there to be other tissue than those."""
+"""Share of the coloured pixels in pieces without ink from which these are the tissue."""
 _MIXED = 0.1
 """Share of a piece's pixels up to which it counts as without ink."""
 _FAINT = 0.04

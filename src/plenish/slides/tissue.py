@@ -1,8 +1,9 @@
 """Where a slide has tissue: a mask of its thumbnail, and how much of a box the mask covers.
 
 Tissue is coloured and glass is not, so saturation separates them, at the threshold of Otsu (1979) within
-bounds: without bounds, the method finds two classes also where there is only one. Colours are taken relative
-to the glass (transmittance, as in the law of Beer and Lambert), which corrects for a tinted lamp.
+bounds: without bounds, the method finds two classes also where there is only one. Where most of a slide is
+glass, as with small biopsies, the noise of the glass tells how pale tissue may be. Colours are taken relative
+to the glass (see `glass`), and ink is left out (see `ink`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from plenish import files
 from plenish.configuration import option
 from plenish.datasets.images import encode_png
 from plenish.errors import InputError
+from plenish.slides.glass import SAMPLE, USUAL_BOUNDS, saturation, threshold, transmittance
 from plenish.slides.ink import ink_mask
 from plenish.slides.reader import Slide
 
@@ -29,31 +31,16 @@ _SPARSE = 0.05
 """Share of tissue below which a slide whose pixels are coarser than wished is looked at again, finer."""
 _FINE_PIXELS = 1 << 23
 """Greatest number of pixels of that second thumbnail."""
-_FLAT = 3.0
-"""Standard deviation over 5×5 pixels, grey levels, below which a pixel may be glass."""
-_GLASS_SHARE = 0.02
-"""Share of the thumbnail that a flat colour must have to be glass."""
-_GLASS_LEAST = 150
-"""Brightest channel of glass at least, grey levels; a darker flat colour is not lit glass."""
 _SMALL_DISC = 5.0
 """Radius up to which a closing is done directly, pixels."""
-_OTSU_BOUNDS = 0.05, 0.12
-"""Bounds of Otsu's threshold: glass with dust and JPEG noise stays below the lower bound, pale tissue beside
-dark tissue lies above the upper one."""
-_LEAST = 0.02
-"""Least threshold on glass without noise: unevenness of lamp and mounting medium stays below."""
-_DEVIATIONS = 4.0
-"""Robust standard deviations of the saturation of glass that tissue must exceed it by."""
-_SAMPLE = 1 << 18
-"""Pixels that the noise of glass is measured on, about."""
 _GREY = 0.15
-"""Least difference of the optical densities of two channels, as a share of the greatest, that is a colour."""
-_BESIDE, _DENSE = 4, 0.03
-"""Distance from coloured pixels, pixels, and optical density above glass from which others are tissue too."""
+"""Least difference of two channels' optical densities, as a share of the greatest, that is a colour."""
+_BESIDE_UM, _DENSE = 32.0, 0.03
+"""Distance from coloured pixels within which others of this optical density above glass are tissue too."""
 _GRAIN_UM2 = 1000.0
-"""Coloured pieces smaller than this may be of the edge of an air bubble: nothing is looked for beside them."""
-_HALO, _EDGE = 2, 0.25
-"""Width of the blurred edge of tissue, pixels; share of the colour and density beside it at which it ends."""
+"""Coloured pieces smaller than this may be of an air bubble's edge: nothing is looked for beside them."""
+_HALO_UM, _EDGE = 16.0, 0.25
+"""Width of the blurred edge of tissue; share of the colour and density beside it at which tissue ends."""
 _SMOOTH_UM = 4.0
 """Standard deviation of the blur of the picture before anything else, µm."""
 _BAND_CELLS = 1 << 20
@@ -67,7 +54,7 @@ class TissueOptions:
     Attributes:
         min_tissue: least share of tissue of a tile; 0 takes the whole slide.
         tissue_saturation: HSV saturation (0 to 1) above which there is tissue; left out, found by Otsu's
-            method.
+            method and the noise of the glass.
         tissue_dark: HSV value (0 to 1) below which there is none: the scanner's black, folds of the glass.
         tissue_close_um: gaps in tissue of about twice this width are closed, µm.
         tissue_speck_um2: pieces of tissue smaller than this are left out, µm².
@@ -96,7 +83,7 @@ def no_tissue(
             threshold.
     """
     found = saturation(transmittance(rgb))
-    needed = threshold(found, options)
+    needed = threshold(found, options.tissue_saturation)
     scale = np.clip(found / max(needed, 1e-6), 0, 1)
     grey = np.repeat(np.rint(scale * 255).astype(np.uint8)[..., None], 3, axis=2)
     gap = np.full((len(grey), 8, 3), 255, np.uint8)
@@ -173,11 +160,12 @@ def tissue_mask(
         found = _coloured(smooth, colour, usable, options)
     density = np.log(np.float32(765) / np.maximum(smooth.sum(axis=-1), np.float32(1)))
     del sharp, smooth
-    # JPEG blurs faint colours more than brightness: beside coloured pixels, darker ones than glass are tissue.
-    beside = ndimage.maximum_filter(_without_small(found, _GRAIN_UM2 / scale**2), 2 * _BESIDE + 1)
-    glass = density[usable & ~beside][:: max(1, density.size // _SAMPLE)]
+    # JPEG blurs faint colours more than brightness: beside coloured pixels, those darker than glass count.
+    grown = 2 * _pixels(_BESIDE_UM, scale) + 1
+    beside = ndimage.maximum_filter(_without_small(found, _GRAIN_UM2 / scale**2), grown)
+    glass = density[usable & ~beside][:: max(1, density.size // SAMPLE)]
     found |= beside & usable & (density > _DENSE + (np.quantile(glass, 0.9) if glass.size else np.inf))
-    found = _without_halo(found, colour, density)
+    found = _without_halo(found, colour, density, _pixels(_HALO_UM, scale))
     radius = min(options.tissue_close_um / scale, 32.0)
     if radius >= 1:
         found = _closed(found, radius) & usable
@@ -195,22 +183,27 @@ def _coloured(
 
     Edges of glass and of air bubbles are grey: they absorb all colours alike.
     """
-    found = (colour > threshold(colour[usable], options)) & usable
+    found = (colour > threshold(colour[usable], options.tissue_saturation)) & usable
     if options.tissue_saturation is None:
-        faint = np.flatnonzero(found & (colour < _OTSU_BOUNDS[0]))
+        faint = np.flatnonzero(found & (colour < USUAL_BOUNDS[0]))
         density = np.log(np.float32(255) / np.maximum(smooth.reshape(-1, 3)[faint], np.float32(1)))
         most, least = density.max(axis=1), density.min(axis=1)
         found.ravel()[faint[most - least < _GREY * most]] = False
     return found
 
 
+def _pixels(um: float, scale: float) -> int:
+    """A length in pixels, 2 to 32."""
+    return min(max(2, round(um / scale)), 32)
+
+
 def _without_halo(
-    found: NDArray[np.bool_], colour: NDArray[np.float32], density: NDArray[np.float32]
+    found: NDArray[np.bool_], colour: NDArray[np.float32], density: NDArray[np.float32], reach: int
 ) -> NDArray[np.bool_]:
     """The mask without the rim of pixels that are coloured by the blurred edge of what lies beside."""
     from scipy import ndimage
 
-    size = 2 * _HALO + 1
+    size = 2 * reach + 1
     halo = found & ndimage.maximum_filter(~found, size)
     halo &= colour < _EDGE * ndimage.maximum_filter(colour, size)
     halo &= density < _EDGE * ndimage.maximum_filter(density, size)
@@ -239,84 +232,6 @@ def slide_tissue(
         rgb, downsample = slide.thumbnail(finer)
         mask = tissue_mask(rgb, options, None if mpp is None else mpp * downsample)
     return mask, rgb, downsample
-
-
-def transmittance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The picture relative to its glass, 0 to 255: H×W×3 float32 whose glass is white.
-
-    Glass is the brightest colour that covers some of the picture without any texture; where there is none
-    (a slide full of tissue), the picture stays as it is.
-    """
-    from scipy import ndimage
-
-    is_flat = np.ones(rgb.shape[:2], bool)
-    for channel in range(3):
-        values = rgb[..., channel].astype(np.float32)
-        mean = ndimage.uniform_filter(values, 5, mode="nearest")
-        square = ndimage.uniform_filter(values**2, 5, mode="nearest")
-        is_flat &= square - mean**2 < _FLAT**2
-    flat = rgb[is_flat]
-    bins = flat.astype(np.uint16) // 16 @ np.array((256, 16, 1), np.uint16)
-    counts = np.bincount(bins, minlength=4096)
-    common = np.flatnonzero(counts >= _GLASS_SHARE * rgb[..., 0].size)
-    if not len(common):
-        return rgb.astype(np.float32)
-    colours = [np.median(flat[bins == one], axis=0) for one in common]
-    glass = max(colours, key=lambda colour: float(colour @ (0.299, 0.587, 0.114)))
-    if glass.max() < _GLASS_LEAST:
-        return rgb.astype(np.float32)
-    relative = rgb * (255.0 / np.maximum(glass, 1.0)).astype(np.float32)
-    return np.asarray(np.minimum(relative, np.float32(255), out=relative))
-
-
-def saturation(rgb: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """HSV saturation (largest minus smallest channel, over the largest), 0 to 1, of …×3 values 0 to 255."""
-    # Channel by channel, which is ten times faster than along an axis of three.
-    high = np.maximum(np.maximum(rgb[..., 0], rgb[..., 1]), rgb[..., 2]).astype(np.float32)
-    low = np.minimum(np.minimum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
-    return np.asarray((high - low) / np.maximum(high, np.float32(1)), np.float32)
-
-
-def threshold(values: NDArray[np.float32], options: TissueOptions) -> float:
-    """The saturation above which a pixel is tissue: the one that is set, or Otsu's within its bounds.
-
-    Args:
-        values: saturations, any shape, 0 to 1.
-        options: the threshold, if it is set.
-    """
-    if options.tissue_saturation is not None:
-        return options.tissue_saturation
-    return min(float(np.clip(otsu(values), *_OTSU_BOUNDS)), max(_LEAST, _above_glass(values)))
-
-
-def _above_glass(values: NDArray[np.float32]) -> float:
-    """A saturation that bare glass does not reach, where most of the slide is glass."""
-    if not len(values):
-        return _OTSU_BOUNDS[1]
-    some = values.ravel()[:: max(1, values.size // _SAMPLE)]
-    middle = float(np.median(some))
-    return middle + _DEVIATIONS * 1.4826 * float(np.median(np.abs(some - middle)))
-
-
-def otsu(values: NDArray[np.float32]) -> float:
-    """The threshold that separates values in 0 to 1 into the two classes of least variance (Otsu, 1979).
-
-    Returns:
-        Upper border of the lower class on a scale of 256 steps; 0 where all values are the same.
-    """
-    steps = np.minimum(values.ravel() * np.float32(256), np.float32(255)).astype(np.uint8)
-    counts = np.bincount(steps, minlength=256)
-    counts = counts.astype(np.float64)
-    below = np.cumsum(counts)
-    moment = np.cumsum(counts * np.arange(256))
-    above = below[-1] - below
-    between = (moment[-1] * below - moment * below[-1]) ** 2 / np.maximum(below * above, 1.0)
-    between[(below == 0) | (above == 0)] = 0.0
-    if not between.any():
-        return 0.0
-    # Between two distant peaks all thresholds are equal: take the middle.
-    best = np.flatnonzero(between >= between.max() * (1 - 1e-12))
-    return float((best[0] + best[-1]) / 2 + 1) / 256
 
 
 def _closed(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
