@@ -20,7 +20,7 @@ USUAL_BOUNDS = 0.05, 0.12
 dark tissue lies above the upper one."""
 _LEAST = 0.02
 """Least threshold on glass without noise: unevenness of lamp and mounting medium stays below."""
-_DEVIATIONS = 4.0
+_DEVIATIONS = 3.0
 """Robust standard deviations of the saturation of glass that tissue must exceed it by."""
 SAMPLE = 1 << 18
 """Pixels that the noise of glass is measured on, about."""
