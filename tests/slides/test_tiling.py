@@ -713,3 +713,43 @@ def test_a_disk_that_is_too_small_is_found_before_the_work(make_slide, tmp_path:
     with pytest.raises(InputError, match="free some space"):
         tile_slides(make_slide(), tmp_path / "out", size=64, level=0)
     assert not (tmp_path / "out.partial").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "overwritten"])
+def test_a_slide_whose_pixels_are_lost_is_not_said_to_have_no_tissue(
+    make_slide, tmp_path: Path, damage: str
+) -> None:
+    path = make_slide(compression="jpeg")
+    with tifffile.TiffFile(path) as file:
+        spans = [span for page in file.pages for span in zip(page.dataoffsets, page.databytecounts)]
+        tiles = [len(page.dataoffsets) for page in file.pages]
+    if damage == "cut":
+        with tifffile.TiffFile(path, mode="r+b") as file:
+            for page, count in zip(file.pages, tiles):
+                end = path.stat().st_size
+                page.tags["TileOffsets"].overwrite([end] * count if count > 1 else end)
+    else:
+        content = bytearray(path.read_bytes())
+        for start, length in spans:
+            content[start : start + length] = bytes(length)
+        path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        tile_slides(path, tmp_path / "out", size=64, level=0, workers=1)
+    said = str(caught.value)
+    assert "tissue-" not in said
+    assert "restore it from a copy" in said
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_a_slide_whose_readable_rest_is_bare_is_not_said_to_have_no_tissue(
+    make_slide, tmp_path: Path
+) -> None:
+    path = make_slide(compression="jpeg", factors=(1,))
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        spans = list(zip(file.pages[0].dataoffsets, file.pages[0].databytecounts))
+    for start, length in spans[8:]:  # All but the first row of tiles, which is glass.
+        content[start : start + length] = bytes(length)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="83% of its area cannot be decoded"):
+        tile_slides(path, tmp_path / "out", size=64, level=0, workers=1)

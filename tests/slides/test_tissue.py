@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from plenish.slides.glass import otsu
+from plenish.slides.reader import open_slide
 from plenish.slides.tissue import (
     TissueOptions,
     box_coverage,
     no_tissue,
-    otsu,
+    slide_tissue,
     thumbnail_side,
     tissue_mask,
 )
@@ -97,10 +99,10 @@ def test_dust_goes_and_small_holes_are_filled_by_area(monkeypatch: pytest.Monkey
 
 def test_sizes_are_physical() -> None:
     rgb, _ = slide()
-    rgb[10:20, 180:190] = (180, 110, 150)
-    # 100 pixels: dust at 8 µm a pixel (6,400 µm²), tissue at 20 µm (40,000 µm²).
-    assert not tissue_mask(rgb, TissueOptions(), 8.0)[12:18, 182:188].any()
-    assert tissue_mask(rgb, TissueOptions(), 20.0)[12:18, 182:188].all()
+    rgb[10:15, 180:185] = (180, 110, 150)
+    # 25 pixels: dust at 8 µm a pixel (1,600 µm²), tissue at 20 µm (10,000 µm²).
+    assert not tissue_mask(rgb, TissueOptions(), 8.0)[11:14, 181:184].any()
+    assert tissue_mask(rgb, TissueOptions(), 20.0)[11:14, 181:184].all()
 
 
 def test_a_set_threshold_is_used() -> None:
@@ -148,6 +150,27 @@ def test_thumbnails_have_about_eight_um_a_pixel() -> None:
     assert thumbnail_side(20_000, 10_000, 0.5) == 1250
     assert thumbnail_side(4_000, 3_000, 0.5) == 512
     assert thumbnail_side(300, 200, None) == 300
+
+
+def test_a_finer_thumbnail_is_bounded_by_its_pixels() -> None:
+    assert thumbnail_side(100_000, 60_000, 0.25, fine=True) == 3125
+    assert thumbnail_side(20_000, 10_000, 0.5, fine=True) == 1250
+    side = thumbnail_side(200_000, 100_000, 0.5, fine=True)
+    assert 0.99 * 2**23 < side * side / 2 <= 2**23
+
+
+def test_a_sparse_slide_is_looked_at_again_finer(make_slide, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plenish.slides.tissue._SIDES", (64, 64))
+    sparse = np.full((1200, 1600, 3), 244, np.uint8)
+    sparse[300:420, 500:640] = np.random.default_rng(0).normal((190, 110, 170), 6, (120, 140, 3)).clip(0, 255)
+    with open_slide(make_slide("a.tif", sparse, mpp=1.0)) as opened:
+        mask, _, downsample = slide_tissue(opened, TissueOptions(), 1.0)
+    assert downsample == pytest.approx(8)
+    assert mask.sum() * 64 == pytest.approx(120 * 140, rel=0.12)
+    dense = np.full((1200, 1600, 3), 244, np.uint8)
+    dense[:, 800:] = np.random.default_rng(0).normal((190, 110, 170), 6, (1200, 800, 3)).clip(0, 255)
+    with open_slide(make_slide("b.tif", dense, mpp=1.0)) as opened:
+        assert slide_tissue(opened, TissueOptions(), 1.0)[2] == pytest.approx(25)
 
 
 boxes = st.tuples(st.floats(-30, 130), st.floats(-30, 130), st.floats(0.5, 60), st.floats(0.5, 60)).map(

@@ -43,6 +43,13 @@ class SlideLayout:
     ink: tuple[Polygon, ...] = ()
     blurred: tuple[Polygon, ...] = ()
 
+    def polygons(self) -> dict[str, list[list[list[float]]]]:
+        """Vertices of all outlines by kind; JSON-able."""
+        return {"tissue": [self.tissue.tolist()]} | {
+            kind: [polygon.tolist() for polygon in getattr(self, kind)]
+            for kind in ("tumours", "holes", "ink", "blurred")
+        }
+
     @property
     def tissue_area(self) -> float:
         """Area of the tissue, px²."""
@@ -73,17 +80,17 @@ def make_layout(
 
     middle = np.array([width, height]) * rng.uniform(0.48, 0.52, 2)
     radius = 0.38 * np.array([width, height])
-    tissue = _oval(middle, radius, rng)
+    tissue = oval(middle, radius, rng)
     tumours: list[Polygon] = []
     holes: list[Polygon] = []
     turn = rng.uniform(0, 2 * math.pi)
     if tumour:
         # 0.38 + 0.28 · 1.2 stays below the tissue's narrowest, 0.8; 0.28 · 1.2 below 0.38, half their way.
-        tumours = [_oval(placed(turn + side, 0.38), 0.28 * radius, rng) for side in (0.0, math.pi)]
-        holes = [_oval(placed(turn, 0.38), 0.11 * radius, rng)]
+        tumours = [oval(placed(turn + side, 0.38), 0.28 * radius, rng) for side in (0.0, math.pi)]
+        holes = [oval(placed(turn, 0.38), 0.11 * radius, rng)]
     if not artefacts:
         return SlideLayout(width, height, tissue, tuple(tumours), tuple(holes))
-    blurred = _oval(placed(turn + math.pi / 2, 0.45), 0.2 * radius, rng)
+    blurred = oval(placed(turn + math.pi / 2, 0.45), 0.2 * radius, rng)
     left = middle[0] - 0.72 * radius[0]
     ink = np.array([(left, 0.05 * height), (left + 0.12 * radius[0], 0.05 * height)])
     ink = np.concatenate([ink, ink[::-1] + np.array([0.05 * width, 0.55 * height])])
@@ -96,7 +103,8 @@ def area(polygon: Polygon) -> float:
     return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
 
 
-def _oval(middle: NDArray[np.float64], radius: NDArray[np.float64], rng: np.random.Generator) -> Polygon:
+def oval(middle: NDArray[np.float64], radius: NDArray[np.float64], rng: np.random.Generator) -> Polygon:
+    """A wavy oval about a middle (x, y), with half-axes (x, y) that its waves change by up to a fifth."""
     angle = np.arange(_VERTICES) * (2 * math.pi / _VERTICES)
     reach = np.ones(_VERTICES)
     for wave in _WAVES:

@@ -63,10 +63,10 @@ class Painter:
         mixed = [normal + difference * (tumour - normal) for normal, tumour in zip(_NORMAL, _TUMOUR)]
         self._kinds = (_NORMAL, _Appearance(*mixed))
         rng = np.random.default_rng([seed, 0x51DE])
-        self._fibres, self._patches, self._grain = (
+        self._fibres, self.patches, self._grain = (
             _sheet(rng, sigma_um / mpp) for sigma_um in (2.5, 12.0, 0.5)
         )
-        self._noise: Floats = rng.standard_normal((_SHEET, _SHEET, 3), dtype=np.float32) * np.float32(
+        self.noise: Floats = rng.standard_normal((_SHEET, _SHEET, 3), dtype=np.float32) * np.float32(
             0.5 * patient.noise
         )
 
@@ -89,7 +89,7 @@ class Painter:
         tissue = covered((self.layout.tissue,), x, y, side)
         light = np.asarray(self.patient.light, np.float32)
         if tissue.any():
-            h, e = self._stains(x, y, side)
+            h, e = self.stains(x, y, side)
             h, e = h * tissue, e * tissue
             density = h[..., None] * self.patient.haematoxylin.astype(np.float32)
             density += e[..., None] * self.patient.eosin.astype(np.float32)
@@ -99,10 +99,10 @@ class Painter:
         ink = covered(self.layout.ink, x, y, side)
         if ink.any():
             picture += (np.asarray(_INK, np.float32) - picture) * (0.9 * ink[..., None])
-        picture += _cut(self._noise, x, y, side)
+        picture += cut(self.noise, x, y, side)
         return np.asarray(np.clip(np.rint(picture), 0, 255), np.uint8)
 
-    def _stains(self, x: int, y: int, side: int) -> tuple[Floats, Floats]:
+    def stains(self, x: int, y: int, side: int) -> tuple[Floats, Floats]:
         """Haematoxylin and eosin of a box full of tissue."""
         normal, tumour = self._kinds
         margin = math.ceil(_MARGIN_UM / self.mpp)
@@ -110,7 +110,7 @@ class Painter:
         kind *= 1 - covered(self.layout.holes, x - margin, y - margin, side + 2 * margin)
         inner = kind[margin : margin + side, margin : margin + side]
         fibres, patches, grain = (
-            _cut(sheet, x, y, side) for sheet in (self._fibres, self._patches, self._grain)
+            cut(sheet, x, y, side) for sheet in (self._fibres, self.patches, self._grain)
         )
         e = normal.eosin + (tumour.eosin - normal.eosin) * inner
         e = e * (1 + 0.18 * fibres + 0.10 * patches + 0.10 * grain)
@@ -130,7 +130,7 @@ class Painter:
         columns = np.arange(math.floor((x - margin) / step), math.ceil((x + side + margin) / step))
         rows = np.arange(math.floor((y - margin) / step), math.ceil((y + side + margin) / step))
         i, j = (grid.ravel() for grid in np.meshgrid(columns, rows))
-        chance = _hashed(i, j, self.seed, 7)
+        chance = hashed(i, j, self.seed, 7)
         cx, cy = (i + 0.1 + 0.8 * chance[0]) * step - x, (j + 0.1 + 0.8 * chance[1]) * step - y
         u, v = (np.floor(c).astype(np.int64) + margin for c in (cx, cy))
         inside = (np.minimum(u, v) >= 0) & (np.maximum(u, v) < side + 2 * margin)
@@ -193,13 +193,13 @@ def _sheet(rng: np.random.Generator, sigma: float) -> Floats:
     return np.asarray((smooth - smooth.mean()) / smooth.std(), np.float32)
 
 
-def _cut(sheet: Floats, x: int, y: int, side: int) -> Floats:
+def cut(sheet: Floats, x: int, y: int, side: int) -> Floats:
     """side×side of a sheet that repeats, from (x, y)."""
     rows, columns = np.arange(y, y + side), np.arange(x, x + side)
     return sheet.take(rows, axis=0, mode="wrap").take(columns, axis=1, mode="wrap")
 
 
-def _hashed(i: NDArray[np.int64], j: NDArray[np.int64], seed: int, count: int) -> NDArray[np.float64]:
+def hashed(i: NDArray[np.int64], j: NDArray[np.int64], seed: int, count: int) -> NDArray[np.float64]:
     """count×n uniform numbers in [0, 1) that depend on a lattice cell and the seed alone (splitmix64)."""
     with np.errstate(over="ignore"):
         state = (

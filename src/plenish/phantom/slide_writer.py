@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from plenish import files
 from plenish.configuration import option
 from plenish.errors import InputError
+from plenish.phantom.fragment_layout import FragmentLayout, make_fragment_layout
+from plenish.phantom.fragment_texture import FragmentPainter
 from plenish.phantom.patient import patient_of
 from plenish.phantom.slide_layout import SlideLayout, make_layout
 from plenish.phantom.slide_texture import Painter
@@ -49,7 +51,7 @@ class PhantomSlide:
 
     name: str
     patient: str
-    layout: SlideLayout
+    layout: SlideLayout | FragmentLayout
     mpp: float
 
     @property
@@ -69,10 +71,7 @@ class PhantomSlide:
             "slide": self.name, "patient": self.patient, "width": layout.width, "height": layout.height,
             "mpp": self.mpp, "levels": [list(size) for size in self.levels],
             "tissue_area": layout.tissue_area, "tumour_area": layout.tumour_area,
-            "tumour_mm2": self.tumour_mm2, "tissue": [layout.tissue.tolist()],
-        } | {
-            kind: [polygon.tolist() for polygon in getattr(layout, kind)]
-            for kind in ("tumours", "holes", "ink", "blurred")
+            "tumour_mm2": self.tumour_mm2, **layout.polygons(),
         }  # fmt: skip
 
 
@@ -117,7 +116,10 @@ class SlideOptions:
         mpp: µm per pixel of level 0.
         difference: how far tumour differs from normal tissue, from 0 (not at all) to 1.
         artefacts: add a stroke of green ink and an area out of focus to each slide.
-        quality: of the JPEG compression.
+        content: section is one piece of tissue, with tumours; fragments is a mostly empty slide with small
+            fragments of seven kinds (100 to 600 µm), pen strokes, air bubbles, dust and the coverslip's edge.
+        compression: of the pixels.
+        quality: of the compression, for JPEG the usual 1 to 100.
         seed: the same seed gives the same slides.
     """
 
@@ -129,6 +131,8 @@ class SlideOptions:
     mpp: float = option(0.5, least=0.1, most=4)
     difference: float = option(1.0, least=0, most=1)
     artefacts: bool = False
+    content: Literal["section", "fragments"] = "section"
+    compression: Literal["jpeg", "jpeg2000"] = "jpeg"
     quality: int = option(90, least=1, most=100)
     seed: int = 0
 
@@ -142,8 +146,8 @@ def make_slides(out: Path, options: SlideOptions) -> PhantomSlides:
 
     A phantom, not tissue: for trying Plenish, for tests and for experiments whose answer is known. Each slide
     is a pyramidal tiled TIFF with its scale; slides with tumour have annotations in ASAP's XML (groups tumour
-    and exclusion, a hole). truth.json has all polygons and areas, slides.csv the patients. When started again
-    after an interruption, finished slides are kept.
+    and exclusion, a hole); of fragments, all outlines are in QuPath's GeoJSON. truth.json has all polygons
+    and areas, slides.csv the patients. When started again after an interruption, finished slides are kept.
 
     Args:
         out: folder to make; must not exist.
@@ -173,10 +177,12 @@ def make_slides(out: Path, options: SlideOptions) -> PhantomSlides:
             else:
                 aside = path.with_name(path.name + ".partial")
                 with files.reporting_disk(out):
-                    write_slide(aside, painter, one, options.quality, bar)
+                    write_slide(aside, painter, one, options, bar)
                 aside.replace(path)
-            if one.layout.tumours:
+            if isinstance(one.layout, SlideLayout) and one.layout.tumours:
                 files.write_text(folder / f"{one.name}.xml", asap_xml(one.layout))
+            if isinstance(one.layout, FragmentLayout):
+                files.write_json(folder / f"{one.name}.geojson", one.layout.geojson())
             made.append(one)
         truth = {"phantom": True, **config, "truth": [one.truth() for one in made]}
         files.write_json(folder / "truth.json", truth)
@@ -216,14 +222,18 @@ def asap_xml(layout: SlideLayout) -> str:
     return "\n".join([*lines, "\t</AnnotationGroups>", "</ASAP_Annotations>", ""])
 
 
-def write_slide(path: Path, painter: Painter, slide: PhantomSlide, quality: int, bar: Bar) -> None:
-    """Paint a slide and write it as a pyramidal TIFF: JPEG tiles, one page a level, resolution tags.
+def write_slide(
+    path: Path, painter: Painter | FragmentPainter, slide: PhantomSlide, options: SlideOptions, bar: Bar
+) -> None:
+    """Paint a slide and write it as a pyramidal TIFF: compressed tiles, one page a level, resolution tags.
+
+    JPEG 2000 is written as Aperio's scanners do, the only TIFF with it that OpenSlide reads.
 
     Args:
         path: the file to write.
         painter: paints its pixels.
         slide: sizes of the levels and scale.
-        quality: of the JPEG compression.
+        options: compression and quality.
         bar: counts the tiles of level 0.
     """
     import tifffile
@@ -233,15 +243,16 @@ def write_slide(path: Path, painter: Painter, slide: PhantomSlide, quality: int,
         return painter.paint(x, y, TILE)
 
     cut, large = painted, slide.levels[0][0] * slide.levels[0][1] > 2**31
+    encode = _encoder(options)
     with tifffile.TiffWriter(path, bigtiff=large) as tiff:
         for level, (width, height) in enumerate(slide.levels):
             per_cm = 10_000 / (slide.mpp * slide.levels[0][0] / width)
             with tempfile.TemporaryFile(dir=path.parent) as halved:
                 tiff.write(
-                    _encoded(width, height, cut, halved, quality), shape=(height, width, 3), dtype=np.uint8,
-                    tile=(TILE, TILE), photometric="ycbcr", subsampling=(2, 2), compression="jpeg",
-                    metadata=None, software="Plenish phantom (no tissue, no patient)",
+                    _encoded(width, height, cut, halved, encode), shape=(height, width, 3), dtype=np.uint8,
+                    tile=(TILE, TILE), metadata=None, software="Plenish phantom (no tissue, no patient)",
                     subfiletype=int(level > 0), resolution=(per_cm, per_cm), resolutionunit="CENTIMETER",
+                    **_tags(options, slide),
                 )  # fmt: skip
                 halved.flush()
                 cut = functools.partial(
@@ -249,22 +260,47 @@ def write_slide(path: Path, painter: Painter, slide: PhantomSlide, quality: int,
                 )
 
 
-def _encoded(
-    width: int, height: int, cut: Callable[[int, int], NDArray[np.uint8]], halved: IO[bytes], quality: int
-) -> Iterator[bytes]:
-    """Compressed tiles of a level, row by row and white beyond its edge; their means of 2×2 go to a file."""
+def _tags(options: SlideOptions, slide: PhantomSlide) -> dict[str, Any]:
+    """What a level's tags say of its compression."""
+    if options.compression == "jpeg":
+        return {"photometric": "ycbcr", "subsampling": (2, 2), "compression": "jpeg"}
+    width, height = slide.levels[0]
+    about = f"Aperio Image Library, of a phantom by Plenish\r\n{width}x{height} J2K|MPP = {slide.mpp:g}"
+    return {"photometric": "rgb", "compression": "aperio_jp2000_rgb", "description": about}
+
+
+def _encoder(options: SlideOptions) -> Callable[[NDArray[np.uint8]], bytes]:
+    """The compression of a tile; tiles of bare glass repeat, so that the last ones are remembered."""
     import imagecodecs
 
+    @functools.lru_cache(maxsize=128)
+    def encoded(pixels: bytes) -> bytes:
+        tile = np.frombuffer(pixels, np.uint8).reshape(TILE, TILE, 3)
+        if options.compression == "jpeg":
+            return bytes(
+                imagecodecs.jpeg8_encode(
+                    tile, level=options.quality, colorspace="rgb", outcolorspace="ycbcr", subsampling="420"
+                )
+            )
+        # Its quality is a signal-to-noise ratio: below 45 dB, glass loses its evenness.
+        decibels = 32 + options.quality // 6
+        return bytes(imagecodecs.jpeg2k_encode(tile, level=decibels, codecformat="j2k"))
+
+    return lambda pixels: encoded(pixels.tobytes())
+
+
+def _encoded(
+    width: int, height: int, cut: Callable[[int, int], NDArray[np.uint8]], halved: IO[bytes],
+    encode: Callable[[NDArray[np.uint8]], bytes],
+) -> Iterator[bytes]:  # fmt: skip
+    """Compressed tiles of a level, row by row and white beyond its edge; their means of 2×2 go to a file."""
     for y in range(0, height, TILE):
         tiles, means = [], []
         for x in range(0, width, TILE):
             pixels = cut(x, y)
             pixels[height - y :] = 255
             pixels[:, width - x :] = 255
-            jpeg = imagecodecs.jpeg8_encode(
-                pixels, level=quality, colorspace="rgb", outcolorspace="ycbcr", subsampling="420"
-            )
-            tiles.append(bytes(jpeg))
+            tiles.append(encode(pixels))
             quads = pixels.reshape(TILE // 2, 2, TILE // 2, 2, 3).sum(axis=(1, 3), dtype=np.uint16)
             means.append(((quads + 2) // 4).astype(np.uint8))
         halved.write(np.concatenate(means, axis=1)[: (height - y) // 2, : width // 2].tobytes())
@@ -276,13 +312,18 @@ def _cut(level: NDArray[np.uint8], x: int, y: int) -> NDArray[np.uint8]:
     return np.pad(inside, [(0, TILE - inside.shape[0]), (0, TILE - inside.shape[1]), (0, 0)])
 
 
-def _prepare(number: int, options: SlideOptions) -> tuple[PhantomSlide, Painter]:
+def _prepare(number: int, options: SlideOptions) -> tuple[PhantomSlide, Painter | FragmentPainter]:
     rng = np.random.default_rng([options.seed, number, 0x5CA7])
-    tumour = number < options.slides - options.normal
-    layout = make_layout(options.width, options.height, tumour=tumour, artefacts=options.artefacts, rng=rng)
     patient = patient_of(options.seed, number // options.per_patient)
+    size, name = (options.width, options.height), f"phantom-{number:04d}"
+    if options.content == "fragments":
+        fragments = make_fragment_layout(*size, options.mpp, rng)
+        one = PhantomSlide(name, patient.name, fragments, options.mpp)
+        return one, FragmentPainter(fragments, patient, options.mpp, int(rng.integers(2**63)))
+    tumour = number < options.slides - options.normal
+    layout = make_layout(*size, tumour=tumour, artefacts=options.artefacts, rng=rng)
     painter = Painter(layout, patient, options.mpp, options.difference, int(rng.integers(2**63)))
-    return PhantomSlide(f"phantom-{number:04d}", patient.name, layout, options.mpp), painter
+    return PhantomSlide(name, patient.name, layout, options.mpp), painter
 
 
 def _require_libraries() -> None:

@@ -33,8 +33,9 @@ RED_OVER_OTHERS = 140
 """Grey levels by which red must exceed green and blue in red ink; red blood cells come to about 130."""
 BLACK = 70
 """Brightest channel of black ink, grey levels."""
-BLACK_SPREAD = 25
-"""Largest difference between the channels of black ink; dark nuclei are bluer than that."""
+BLACK_SPREAD = 0.25, 8
+"""Largest difference between the channels of black ink, as a share of the brightest, and in grey levels;
+dense tissue keeps the hue of its stain: dark nuclei are bluer, diaminobenzidine redder."""
 
 
 def sharpness(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -109,5 +110,6 @@ def pen_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     found |= red - brightest > RED_OVER_OTHERS
     np.maximum(brightest, red, out=brightest)
     darkest = np.minimum(np.minimum(red, green), blue)
-    found |= (brightest < BLACK) & (brightest - darkest < BLACK_SPREAD)
+    spread = brightest - darkest
+    found |= (brightest < BLACK) & (spread < np.maximum(BLACK_SPREAD[0] * brightest, BLACK_SPREAD[1]))
     return np.asarray(found)

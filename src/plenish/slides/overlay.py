@@ -60,7 +60,7 @@ def draw_overlay(
     with open_slide(slide) as opened:
         known = scale.resolve(opened.scale, None, grid.assume_mpp)
         mask, _, coarse = slide_tissue(opened, tissue, known.mpp)
-        if not mask.any():
+        if not mask.any() and not opened.unreadable:
             remarks.append(Remark("no-tissue"))
         pixels, downsample = opened.thumbnail(picture.side)
         if lost := opened.missing_tiles():

@@ -18,7 +18,7 @@ from plenish.slides import scale
 from plenish.slides.annotations import read_annotations
 from plenish.slides.grid import TABLE_OR_LEVEL, Grid, make_grid
 from plenish.slides.names import SlideEntry
-from plenish.slides.native import UnreadableRegion
+from plenish.slides.native import SlideError, UnreadableRegion
 from plenish.slides.reader import Slide
 from plenish.slides.remarks import Remark
 from plenish.slides.tiling_config import TileLabelOptions, TilingConfig
@@ -123,6 +123,8 @@ def plan_slide(
     tissue, share, remarks = _tissue(slide, entry, none, config, mpp, picture)
     kept = np.flatnonzero(tissue >= config.tissue.min_tissue - _ROUNDING)
     if not len(kept):
+        if slide.unreadable:
+            raise _not_read(slide)
         raise InputError(
             f"No tile of {slide.path} is covered by {config.tissue.min_tissue:.0%} of tissue; the most is "
             f"{tissue.max():.0%}: lower --min-tissue or choose a smaller --size."
@@ -145,6 +147,8 @@ def _tissue(
     """The tiles' shares of tissue, the slide's share, and what is unknown because of damage."""
     mask, rgb, downsample = slide_tissue(slide, config.tissue, mpp)
     if not mask.any() and config.tissue.min_tissue > 0:
+        if slide.unreadable:
+            raise _not_read(slide)
         um_per_pixel = None if mpp is None else mpp * downsample
         raise no_tissue(entry.name, rgb, config.tissue, um_per_pixel, picture)
     share = round(float(mask.mean()), 6)
@@ -167,9 +171,30 @@ def _tissue(
             left_out += 1
         except UnreadableRegion:
             tissue[i] = most[i]
-    area = sum((box[2] - box[0]) * (box[3] - box[1]) for box in slide.unreadable)
-    lost = {"share": area / (slide.width * slide.height), "left_out": left_out}
-    return tissue, share, [Remark("unreadable-area", lost, entry.name)]
+    return (
+        tissue,
+        share,
+        [Remark("unreadable-area", {"share": _unreadable(slide), "left_out": left_out}, entry.name)],
+    )
+
+
+def _unreadable(slide: Slide) -> float:
+    """Share of a slide's area that no level shows."""
+    area = sum((right - left) * (bottom - top) for left, top, right, bottom in slide.unreadable)
+    return area / (slide.width * slide.height)
+
+
+def _not_read(slide: Slide) -> InputError:
+    """The error of a damaged slide whose readable part has no tissue for a tile."""
+    share = _unreadable(slide)
+    beyond = slide.missing_tiles()
+    cut = f" ({beyond:,} of the file's tiles lie beyond its end)" if beyond else ""
+    rest = "" if share > 0.9995 else ", and the rest shows no tissue for a tile"
+    return SlideError(
+        slide.path,
+        f"could not be read: {share:.0%} of its area cannot be decoded at any level{cut}{rest}; restore it "
+        "from a copy",
+    )
 
 
 def _annotated(slide: Slide, plan: Plan, file: Path, config: TilingConfig, mpp: float | None) -> Plan:

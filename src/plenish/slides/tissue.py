@@ -1,8 +1,9 @@
 """Where a slide has tissue: a mask of its thumbnail, and how much of a box the mask covers.
 
 Tissue is coloured and glass is not, so saturation separates them, at the threshold of Otsu (1979) within
-bounds: without bounds, the method finds two classes also where there is only one. Colours are taken relative
-to the glass (transmittance, as in the law of Beer and Lambert), which corrects for a tinted lamp.
+bounds: without bounds, the method finds two classes also where there is only one. Where most of a slide is
+glass, as with small biopsies, the noise of the glass tells how pale tissue may be. Colours are taken relative
+to the glass (see `glass`), and ink is left out (see `ink`).
 """
 
 from __future__ import annotations
@@ -18,26 +19,28 @@ from plenish import files
 from plenish.configuration import option
 from plenish.datasets.images import encode_png
 from plenish.errors import InputError
-from plenish.slides.filters import pen_mask
+from plenish.slides.glass import SAMPLE, USUAL_BOUNDS, saturation, threshold, transmittance
+from plenish.slides.ink import ink_mask
 from plenish.slides.reader import Slide
 
 UM_PER_PIXEL = 8.0
 """µm that a pixel of the mask should measure, and is assumed to measure if the scale is not known."""
 _SIDES = (512, 2048)
 """Least and greatest long side of a thumbnail, pixels."""
-_FLAT = 3.0
-"""Standard deviation over 5×5 pixels, grey levels, below which a pixel may be glass."""
-_GLASS_SHARE = 0.02
-"""Share of the thumbnail that a flat colour must have to be glass."""
-_GLASS_LEAST = 150
-"""Brightest channel of glass at least, grey levels; a darker flat colour is not lit glass."""
-_INK_SHARE = 0.5
-"""Share of coloured pixels above which the colour of ink is that of the stain: not H&E, or false colours."""
+_SPARSE = 0.05
+"""Share of tissue below which a slide whose pixels are coarser than wished is looked at again, finer."""
+_FINE_PIXELS = 1 << 23
+"""Greatest number of pixels of that second thumbnail."""
 _SMALL_DISC = 5.0
 """Radius up to which a closing is done directly, pixels."""
-_OTSU_BOUNDS = 0.05, 0.12
-"""Bounds of Otsu's threshold: glass with dust and JPEG noise stays below the lower bound, pale tissue beside
-dark tissue lies above the upper one."""
+_GREY = 0.15
+"""Least difference of two channels' optical densities, as a share of the greatest, that is a colour."""
+_BESIDE_UM, _DENSE = 32.0, 0.03
+"""Distance from coloured pixels within which others of this optical density above glass are tissue too."""
+_GRAIN_UM2 = 1000.0
+"""Coloured pieces smaller than this may be of an air bubble's edge: nothing is looked for beside them."""
+_HALO_UM, _EDGE = 16.0, 0.25
+"""Width of the blurred edge of tissue; share of the colour and density beside it at which tissue ends."""
 _SMOOTH_UM = 4.0
 """Standard deviation of the blur of the picture before anything else, µm."""
 _BAND_CELLS = 1 << 20
@@ -51,7 +54,7 @@ class TissueOptions:
     Attributes:
         min_tissue: least share of tissue of a tile; 0 takes the whole slide.
         tissue_saturation: HSV saturation (0 to 1) above which there is tissue; left out, found by Otsu's
-            method.
+            method and the noise of the glass.
         tissue_dark: HSV value (0 to 1) below which there is none: the scanner's black, folds of the glass.
         tissue_close_um: gaps in tissue of about twice this width are closed, µm.
         tissue_speck_um2: pieces of tissue smaller than this are left out, µm².
@@ -60,10 +63,10 @@ class TissueOptions:
 
     min_tissue: float = option(0.5, least=0, most=1)
     tissue_saturation: float | None = option(None, least=0, most=1)
-    tissue_dark: float = option(0.12, least=0, most=1)
+    tissue_dark: float = option(0.06, least=0, most=1)
     tissue_close_um: float = option(12.0, least=0)
-    tissue_speck_um2: float = option(20_000.0, least=0)
-    tissue_hole_um2: float = option(5_000.0, least=0)
+    tissue_speck_um2: float = option(3_000.0, least=0)
+    tissue_hole_um2: float = option(10_000.0, least=0)
 
 
 def no_tissue(
@@ -80,7 +83,7 @@ def no_tissue(
             threshold.
     """
     found = saturation(transmittance(rgb))
-    needed = threshold(found, options)
+    needed = threshold(found, options.tissue_saturation)
     scale = np.clip(found / max(needed, 1e-6), 0, 1)
     grey = np.repeat(np.rint(scale * 255).astype(np.uint8)[..., None], 3, axis=2)
     gap = np.full((len(grey), 8, 3), 255, np.uint8)
@@ -109,7 +112,7 @@ def _reason(rgb: NDArray[np.uint8], options: TissueOptions, um_per_pixel: float 
     return ""
 
 
-def thumbnail_side(width: int, height: int, mpp: float | None) -> int:
+def thumbnail_side(width: int, height: int, mpp: float | None, fine: bool = False) -> int:
     """Long side of the thumbnail on which tissue should be looked for, pixels.
 
     A pixel is then about 8 µm, within 512 to 2048 pixels and never more than the slide has.
@@ -118,10 +121,12 @@ def thumbnail_side(width: int, height: int, mpp: float | None) -> int:
         width: the slide's width at level 0, pixels.
         height: its height.
         mpp: µm per pixel at level 0, None where it is not known.
+        fine: allow more than 2048 pixels, and 8 million in all: for a slide with little tissue.
     """
     longest = max(width, height)
     wished = math.ceil(longest * (mpp or 0.5) / UM_PER_PIXEL)
-    return min(longest, max(_SIDES[0], min(_SIDES[1], wished)))
+    most = int(longest * math.sqrt(_FINE_PIXELS / (width * height))) if fine else _SIDES[1]
+    return min(longest, max(_SIDES[0], min(max(most, _SIDES[1]), wished)))
 
 
 def tissue_mask(
@@ -143,17 +148,24 @@ def tissue_mask(
     scale = um_per_pixel or UM_PER_PIXEL
     sigma = min(_SMOOTH_UM / scale, 8.0)
     smooth = transmittance(rgb)
-    ink = pen_mask(np.rint(smooth).astype(np.uint8)) if pen else None
+    sharp = np.rint(smooth).astype(np.uint8) if pen else None
     # In place: a thumbnail's floats are most of a worker's memory.
     ndimage.gaussian_filter(smooth, sigma, output=smooth, mode="nearest", truncate=3.0, axes=(0, 1))
-    colour = saturation(smooth)
     dark = np.float32(255 * options.tissue_dark)
     usable = (smooth[..., 0] >= dark) | (smooth[..., 1] >= dark) | (smooth[..., 2] >= dark)
-    del smooth
-    found = (colour > threshold(colour[usable], options)) & usable
-    if ink is not None and (ink := _inked(ink, found, round(2 * sigma))).any():
+    colour = saturation(smooth)
+    found = _coloured(smooth, colour, usable, options)
+    if sharp is not None and (ink := ink_mask(sharp, found, scale, round(2 * sigma))).any():
         usable &= ~ink
-        found = (colour > threshold(colour[usable], options)) & usable
+        found = _coloured(smooth, colour, usable, options)
+    density = np.log(np.float32(765) / np.maximum(smooth.sum(axis=-1), np.float32(1)))
+    del sharp, smooth
+    # JPEG blurs faint colours more than brightness: beside coloured pixels, those darker than glass count.
+    grown = 2 * _pixels(_BESIDE_UM, scale) + 1
+    beside = ndimage.maximum_filter(_without_small(found, _GRAIN_UM2 / scale**2), grown)
+    glass = density[usable & ~beside][:: max(1, density.size // SAMPLE)]
+    found |= beside & usable & (density > _DENSE + (np.quantile(glass, 0.9) if glass.size else np.inf))
+    found = _without_halo(found, colour, density, _pixels(_HALO_UM, scale))
     radius = min(options.tissue_close_um / scale, 32.0)
     if radius >= 1:
         found = _closed(found, radius) & usable
@@ -161,10 +173,47 @@ def tissue_mask(
     return ~_without_small(~found, options.tissue_hole_um2 / scale**2, borders=True)
 
 
+def _coloured(
+    smooth: NDArray[np.float32],
+    colour: NDArray[np.float32],
+    usable: NDArray[np.bool_],
+    options: TissueOptions,
+) -> NDArray[np.bool_]:
+    """Usable pixels above the threshold; where that is below the usual ones, without what is grey.
+
+    Edges of glass and of air bubbles are grey: they absorb all colours alike.
+    """
+    found = (colour > threshold(colour[usable], options.tissue_saturation)) & usable
+    if options.tissue_saturation is None:
+        faint = np.flatnonzero(found & (colour < USUAL_BOUNDS[0]))
+        density = np.log(np.float32(255) / np.maximum(smooth.reshape(-1, 3)[faint], np.float32(1)))
+        most, least = density.max(axis=1), density.min(axis=1)
+        found.ravel()[faint[most - least < _GREY * most]] = False
+    return found
+
+
+def _pixels(um: float, scale: float) -> int:
+    """A length in pixels, 2 to 32."""
+    return min(max(2, round(um / scale)), 32)
+
+
+def _without_halo(
+    found: NDArray[np.bool_], colour: NDArray[np.float32], density: NDArray[np.float32], reach: int
+) -> NDArray[np.bool_]:
+    """The mask without the rim of pixels that are coloured by the blurred edge of what lies beside."""
+    from scipy import ndimage
+
+    size = 2 * reach + 1
+    halo = found & ndimage.maximum_filter(~found, size)
+    halo &= colour < _EDGE * ndimage.maximum_filter(colour, size)
+    halo &= density < _EDGE * ndimage.maximum_filter(density, size)
+    return np.asarray(found & ~halo)
+
+
 def slide_tissue(
     slide: Slide, options: TissueOptions, mpp: float | None
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint8], float]:
-    """Look for tissue on the thumbnail of an open slide.
+    """Look for tissue on the thumbnail of an open slide; on a finer one where there is little.
 
     Args:
         slide: the open slide.
@@ -174,87 +223,15 @@ def slide_tissue(
     Returns:
         The mask H×W, the thumbnail H×W×3 uint8, and how many pixels of level 0 one of its pixels is wide.
     """
-    rgb, downsample = slide.thumbnail(thumbnail_side(slide.width, slide.height, mpp))
-    return tissue_mask(rgb, options, None if mpp is None else mpp * downsample), rgb, downsample
-
-
-def transmittance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The picture relative to its glass, 0 to 255: H×W×3 float32 whose glass is white.
-
-    Glass is the brightest colour that covers some of the picture without any texture; where there is none
-    (a slide full of tissue), the picture stays as it is.
-    """
-    from scipy import ndimage
-
-    is_flat = np.ones(rgb.shape[:2], bool)
-    for channel in range(3):
-        values = rgb[..., channel].astype(np.float32)
-        mean = ndimage.uniform_filter(values, 5, mode="nearest")
-        square = ndimage.uniform_filter(values**2, 5, mode="nearest")
-        is_flat &= square - mean**2 < _FLAT**2
-    flat = rgb[is_flat]
-    bins = flat.astype(np.uint16) // 16 @ np.array((256, 16, 1), np.uint16)
-    counts = np.bincount(bins, minlength=4096)
-    common = np.flatnonzero(counts >= _GLASS_SHARE * rgb[..., 0].size)
-    if not len(common):
-        return rgb.astype(np.float32)
-    colours = [np.median(flat[bins == one], axis=0) for one in common]
-    glass = max(colours, key=lambda colour: float(colour @ (0.299, 0.587, 0.114)))
-    if glass.max() < _GLASS_LEAST:
-        return rgb.astype(np.float32)
-    relative = rgb * (255.0 / np.maximum(glass, 1.0)).astype(np.float32)
-    return np.asarray(np.minimum(relative, np.float32(255), out=relative))
-
-
-def saturation(rgb: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """HSV saturation (largest minus smallest channel, over the largest), 0 to 1, of …×3 values 0 to 255."""
-    # Channel by channel, which is ten times faster than along an axis of three.
-    high = np.maximum(np.maximum(rgb[..., 0], rgb[..., 1]), rgb[..., 2]).astype(np.float32)
-    low = np.minimum(np.minimum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
-    return np.asarray((high - low) / np.maximum(high, np.float32(1)), np.float32)
-
-
-def threshold(values: NDArray[np.float32], options: TissueOptions) -> float:
-    """The saturation above which a pixel is tissue: the one that is set, or Otsu's within its bounds.
-
-    Args:
-        values: saturations, any shape, 0 to 1.
-        options: the threshold, if it is set.
-    """
-    if options.tissue_saturation is not None:
-        return options.tissue_saturation
-    return float(np.clip(otsu(values), *_OTSU_BOUNDS))
-
-
-def otsu(values: NDArray[np.float32]) -> float:
-    """The threshold that separates values in 0 to 1 into the two classes of least variance (Otsu, 1979).
-
-    Returns:
-        Upper border of the lower class on a scale of 256 steps; 0 where all values are the same.
-    """
-    steps = np.minimum(values.ravel() * np.float32(256), np.float32(255)).astype(np.uint8)
-    counts = np.bincount(steps, minlength=256)
-    counts = counts.astype(np.float64)
-    below = np.cumsum(counts)
-    moment = np.cumsum(counts * np.arange(256))
-    above = below[-1] - below
-    between = (moment[-1] * below - moment * below[-1]) ** 2 / np.maximum(below * above, 1.0)
-    between[(below == 0) | (above == 0)] = 0.0
-    if not between.any():
-        return 0.0
-    # Between two distant peaks all thresholds are equal: take the middle.
-    best = np.flatnonzero(between >= between.max() * (1 - 1e-12))
-    return float((best[0] + best[-1]) / 2 + 1) / 256
-
-
-def _inked(ink: NDArray[np.bool_], found: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
-    """Pixels of ink and those it was blurred into; none if the tissue itself looks like ink."""
-    from scipy import ndimage
-
-    if ink[found].mean() > _INK_SHARE if found.any() else True:
-        return np.zeros_like(ink)
-    ink = ndimage.binary_opening(ink)  # Single pixels are grains, not strokes.
-    return np.asarray(ndimage.binary_dilation(ink, iterations=margin)) if margin and ink.any() else ink
+    size = slide.width, slide.height
+    side = thumbnail_side(*size, mpp)
+    rgb, downsample = slide.thumbnail(side)
+    mask = tissue_mask(rgb, options, None if mpp is None else mpp * downsample)
+    finer = thumbnail_side(*size, mpp, fine=True)
+    if finer > side and mask.mean() < _SPARSE:
+        rgb, downsample = slide.thumbnail(finer)
+        mask = tissue_mask(rgb, options, None if mpp is None else mpp * downsample)
+    return mask, rgb, downsample
 
 
 def _closed(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
