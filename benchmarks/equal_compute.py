@@ -30,7 +30,8 @@ from plenish.commands.generate import assignments
 from plenish.commands.train_generator import GeneratorOptions
 from plenish.configuration import overrides
 from plenish.datasets.batches import Images
-from plenish.datasets.dataset import Dataset, Subset
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.parts import Subset
 from plenish.latent.sampling import checked_options
 from plenish.metrics.copies import Search, Views, thumbnails
 from plenish.metrics.features import domain_extractor

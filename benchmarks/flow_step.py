@@ -17,7 +17,7 @@ from benchmarks.baseline import against_baseline
 from benchmarks.race import BenchResult, check_new, describe_machine
 from plenish.configuration import build_config
 from plenish.datasets.batches import Batch
-from plenish.datasets.dataset import Subset
+from plenish.datasets.parts import Subset
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.networks.families import network_config

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from plenish import settings
 from plenish.commands.request import completed, request_hash, training
 from plenish.configuration import option, option_names, overrides
-from plenish.datasets.dataset import Dataset, Subset
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.parts import Subset
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.metrics.advice import remarks

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from plenish.datasets.dataset import Subset
+from plenish.datasets.parts import Subset
 from plenish.errors import InputError
 
 Ints = NDArray[np.int64]

@@ -7,10 +7,9 @@ Layout: `dataset.json` (Manifest), `samples.parquet` (one row an image), `pixels
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +20,8 @@ from PIL import Image
 
 from plenish import files
 from plenish.datasets import integrity, reads
-from plenish.datasets.pixels import RawShards, chunks
+from plenish.datasets.parts import Split, Subset, reads_test, torn_groups
+from plenish.datasets.pixels import RawShards
 from plenish.datasets.schema import PARTS, Manifest, Part
 from plenish.datasets.show import draw_rows, png, sheet
 from plenish.datasets.tables import read_parquet, save_array, save_split, split_hash
@@ -33,96 +33,6 @@ from plenish.wording import plural
 
 Purpose = Literal["train", "select", "score", "study", "report", "export", "profile"]
 _NO_TEST: tuple[Purpose, ...] = ("train", "select")
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """A frozen division of a Dataset into train, val and test.
-
-    Attributes:
-        name: the split's name.
-        part_of: id → part, in row order.
-        manifest: how it was made, its counts and its hash.
-    """
-
-    name: str
-    part_of: pd.Series[str]
-    manifest: Mapping[str, Any]
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the assignment."""
-        return str(self.manifest["hash"])
-
-    def rows(self, part: Part) -> NDArray[np.int64]:
-        """Row numbers of a part."""
-        return np.flatnonzero(self.part_of.to_numpy() == part).astype(np.int64)
-
-
-@dataclasses.dataclass(frozen=True)
-class Subset:
-    """Some rows of one part of a Dataset; what loaders, extractors and classifiers are given.
-
-    Attributes:
-        dataset: the Dataset.
-        rows: row numbers, N int64.
-        part: the part all rows belong to.
-        split_name: name of the split.
-        split_hash: hash of the split.
-    """
-
-    dataset: Dataset
-    rows: NDArray[np.int64]
-    part: Part
-    split_name: str
-    split_hash: str
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def images(self, index: NDArray[np.int64] | slice | None = None) -> NDArray[np.uint8]:
-        """Images N×H×W×C uint8 of all rows, or of positions within this subset."""
-        return self.dataset.pixels.read(self.rows if index is None else self.rows[index])
-
-    def batches(self, batch: int = 256) -> Iterator[NDArray[np.uint8]]:
-        """All images in order, in pieces of `batch`."""
-        for index in chunks(len(self), batch):
-            yield self.images(index)
-
-    def y(self) -> NDArray[np.float32]:
-        """Labels as numbers, N×K."""
-        return self.dataset.y(self.rows)
-
-    @property
-    def labels(self) -> list[Any]:
-        """Labels as the table holds them."""
-        return list(self.dataset.table["label"].to_numpy()[self.rows])
-
-    @property
-    def codes(self) -> NDArray[np.int64]:
-        """Class numbers, N; only for categorical labels."""
-        if self.dataset.labels.kind != "categorical":
-            kind = self.dataset.labels.kind.replace("none", "no")
-            raise InputError(
-                f"{self.dataset.path} has {kind} labels where classes are needed; "
-                "import it with one class per image."
-            )
-        codes: NDArray[np.int64] = self.y().argmax(1).astype(np.int64)
-        return codes
-
-    @property
-    def groups(self) -> NDArray[np.object_]:
-        """Group (patient, lesion, slide) of each row, None where it has none."""
-        return np.array(self.dataset.column("group"), object)[self.rows]
-
-    @property
-    def ids(self) -> list[str]:
-        """Ids of the rows."""
-        return [str(i) for i in self.dataset.table["id"].to_numpy()[self.rows]]
-
-    def where(self, index: NDArray[Any]) -> Subset:
-        """The rows a boolean mask or positions select."""
-        return dataclasses.replace(self, rows=self.rows[index])
 
 
 class Dataset:
@@ -259,7 +169,7 @@ class Dataset:
         manifest = files.read_record(path.with_suffix(".json"))
         ids, parts = table["id"].to_pylist(), table["part"].to_pylist()
         groups = self.column("group")
-        torn = _torn(parts, groups) if len(parts) == len(groups) else ""
+        torn = torn_groups(parts, groups) if len(parts) == len(groups) else ""
         found = split_hash(ids, parts, groups if "covers" in manifest else None)
         if found != manifest.get("hash") or ids != self.column("id"):
             raise InputError(
@@ -290,7 +200,7 @@ class Dataset:
         if path.exists():
             raise self.frozen(name)
         groups = self.column("group")
-        if len(parts) == len(groups) and (torn := _torn(parts, groups)):
+        if len(parts) == len(groups) and (torn := torn_groups(parts, groups)):
             raise InputError(f"{self.path} takes no split '{name}' that tears groups apart: {torn}.")
         with files.reporting_disk(path):
             save_split(self.path, name, self.column("id"), parts, groups, manifest)
@@ -346,7 +256,7 @@ class Dataset:
         frozen = self.split(split, straddling=True)
         test = frozen.part_of.to_numpy() == "test"
         others = {name: self.split(name, straddling=True) for name in self.split_names() if name != split}
-        return sum(_reads_test(entry, frozen, test, others) for entry in self._reads().entries)
+        return sum(reads_test(entry, frozen, test, others) for entry in self._reads().entries)
 
     @property
     def reads_intact(self) -> bool:
@@ -492,39 +402,3 @@ class Dataset:
         if split is not None:
             facts |= {"split_name": split, "split_hash": self.split(split).hash}
         return facts
-
-
-def _reads_test(
-    entry: Mapping[str, Any], split: Split, test: NDArray[np.bool_], others: Mapping[str, Split]
-) -> bool:
-    """Whether a reading was of images that are in the test part of a split."""
-    part = entry.get("part")
-    if part == "all" or entry.get("hash") == split.hash:
-        return part in ("all", "test")
-    other = others.get(str(entry.get("split")))
-    if other is None or other.hash != entry.get("hash"):
-        return True  # Of a split that is gone: which images they were is not known.
-    if part != "test" and _one_cross_validation(split, other):
-        return False
-    return bool((test & (other.part_of.to_numpy() == part)).any())
-
-
-def _one_cross_validation(a: Split, b: Split) -> bool:
-    one, other = (
-        (s.name.rpartition("-")[0], s.manifest.get("folds"), s.manifest.get("seed")) for s in (a, b)
-    )
-    return one == other and one[1] is not None
-
-
-def _torn(parts: Sequence[str], groups: Sequence[Any]) -> str:
-    """Which group has images in several parts, as a clause; empty where none has."""
-    table = pd.DataFrame({"group": groups, "part": parts}).dropna(subset=["group"]).drop_duplicates()
-    torn = table[table["group"].duplicated(keep=False)]
-    if not len(torn):
-        return ""
-    first, more = torn["group"].iloc[0], torn["group"].nunique() - 1
-    where = set(torn["part"][torn["group"] == first])
-    return (
-        f"the group '{first}'{f' (and {more:,} more)' if more else ''} is in "
-        f"{' and '.join(part for part in PARTS if part in where)}"
-    )

@@ -33,6 +33,7 @@ COARSE = 35
 _SIDE = 32
 _BLOCKS = 8  # what is finer than an 8×8 picture is detail
 _LEAST_FINE = 0.97  # product of the fine parts of two hashes from which their images are compared
+_MOST = 64  # comparisons of an image with others of nearly the same hash
 _LEAST_CONTRAST = 1.0  # grey levels; flat images show nothing that could be recognised
 _GREY, _DETAIL, _COLOUR = 0.01, 0.03, 0.04  # 1 − correlation
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
@@ -67,13 +68,24 @@ def hashes(images: NDArray[np.uint8]) -> Floats:
 
 
 def candidates(a: Floats, b: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions of the pairs of hashes M×135 and N×135 whose images deserve a comparison."""
+    """Positions of the pairs of hashes M×135 and N×135 whose images deserve a comparison.
+
+    Of a hash with very many such pairs (tiles of bare glass, say) the nearest are taken, so that the work
+    grows with the images and not with their square.
+    """
     i, j = np.nonzero(a[:, :COARSE] @ b[:, :COARSE].T > np.float32(1 - RADIUS**2 / 2))
-    near = np.zeros(len(i), bool)
+    products = np.empty(len(i), np.float32)
     for piece in chunks(len(i), 2**16):
-        products = np.einsum("nd,nd->n", a[i[piece], COARSE:], b[j[piece], COARSE:])
-        near[piece] = products > _LEAST_FINE
-    return i[near], j[near]
+        products[piece] = np.einsum("nd,nd->n", a[i[piece], COARSE:], b[j[piece], COARSE:])
+    near = products > _LEAST_FINE
+    i, j, products = i[near], j[near], products[near]
+    counts = np.bincount(i, minlength=len(a))
+    if counts.max(initial=0) <= _MOST:
+        return i, j
+    order = np.lexsort((-products, i))
+    rank = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
+    kept = np.sort(order[rank < _MOST])
+    return i[kept], j[kept]
 
 
 def same_picture(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -13,9 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plenish.datasets import integrity
-from plenish.datasets.dataset import Dataset, Split
+from plenish.datasets.dataset import Dataset
 from plenish.datasets.near_duplicates import clusters
 from plenish.datasets.partition import connected_units, partition
+from plenish.datasets.parts import Split
 from plenish.datasets.schema import PARTS
 from plenish.datasets.sources.listing import look_alikes
 from plenish.datasets.tables import split_hash

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from plenish import files
 from plenish.datasets import croissant
-from plenish.datasets.dataset import Dataset, Subset
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.parts import Subset
 from plenish.datasets.schema import LabelSchema, Manifest
 from plenish.datasets.synthetic import METHOD
 from plenish.datasets.writer import DatasetWriter

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish import files, invocation
-from plenish.datasets.dataset import Dataset, Subset
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.parts import Subset
 from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
 from plenish.metrics import copies, fidelity

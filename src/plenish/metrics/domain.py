@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plenish.datasets.dataset import Subset
+from plenish.datasets.parts import Subset
 from plenish.metrics.extractor import resized
 from plenish.progress import progress
 from plenish.training.engine import Engine, stable_seed, to_uint8

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from plenish import files
-from plenish.datasets.dataset import Dataset, Subset
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.parts import Subset
 from plenish.errors import InputError, unknown
 from plenish.metrics.domain import DomainConfig, DomainNetwork, fit_domain_network
 from plenish.metrics.extractor import Extractor, resized

@@ -8,7 +8,7 @@ import pandas as pd
 
 from plenish import files
 from plenish.datasets.batches import Images
-from plenish.datasets.dataset import Subset
+from plenish.datasets.parts import Subset
 from plenish.metrics.classification import evaluate
 from plenish.runs import Run
 from plenish.training.classifier import Classifier

@@ -11,7 +11,8 @@ from plenish import files
 from plenish.errors import InputError
 
 if TYPE_CHECKING:  # What commands import to say what they return need not load pandas.
-    from plenish.datasets.dataset import Dataset, Subset
+    from plenish.datasets.dataset import Dataset
+    from plenish.datasets.parts import Subset
 
 Kind = Literal["score", "study", "autoencoder-study"]
 VERSION = 3

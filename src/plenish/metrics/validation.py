@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish import settings
-from plenish.datasets.dataset import Dataset, Subset
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.parts import Subset
 from plenish.errors import InputError
 from plenish.metrics.copies import Search, Views, thumbnails
 from plenish.metrics.extractor import Extractor

@@ -35,7 +35,7 @@ from plenish.recipes import SECTIONS as GAN_SECTIONS
 from plenish.wording import significant
 
 if TYPE_CHECKING:
-    from plenish.datasets.dataset import Subset
+    from plenish.datasets.parts import Subset
 
 SECTIONS = tuple(dict.fromkeys((*GAN_SECTIONS, *FLOW_SECTIONS)))
 """Of all families there are to choose from."""

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.configuration import option
-from plenish.datasets.dataset import Dataset, Split
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.parts import Split
 from plenish.datasets.tables import read_parquet
 from plenish.datasets.writer import CORE_COLUMNS, DatasetWriter
 from plenish.errors import InputError

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from plenish import files
-from plenish.datasets.dataset import Dataset, Subset
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.parts import Subset
 from plenish.datasets.schema import Part
 from plenish.errors import InputError
 from plenish.latent.encoding import LoadedAutoencoder, load_autoencoder

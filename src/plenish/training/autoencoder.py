@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from plenish.configuration import option
 from plenish.datasets.batches import Batch
-from plenish.datasets.dataset import Subset
+from plenish.datasets.parts import Subset
 from plenish.networks.autoencoder import Autoencoder
 from plenish.networks.shared_batch import mean_over_processes, normal
 from plenish.training.engine import Engine, to_uint8

@@ -12,7 +12,8 @@ import torch
 
 from plenish.configuration import build_config
 from plenish.datasets.batches import Images, check_divisible
-from plenish.datasets.dataset import Dataset, Subset
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.parts import Subset
 from plenish.errors import InputError
 from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
 from plenish.progress import warn

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from plenish import files, settings
 from plenish.configuration import option_names
 from plenish.datasets.batches import ORDERS, Batch, Images, check_divisible
-from plenish.datasets.dataset import Subset
+from plenish.datasets.parts import Subset
 from plenish.datasets.pixels import chunks
 from plenish.errors import InputError
 from plenish.networks.classifier import Normalised, build_classifier, check_classifier

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from plenish.configuration import apply_overrides, build_config, option
 from plenish.datasets.batches import Images
-from plenish.datasets.dataset import Subset
+from plenish.datasets.parts import Subset
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.networks.families import family, load_learner, network_config
