@@ -173,7 +173,8 @@ def test_blocks_and_workers_change_nothing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(near_duplicates, "_ROWS", 7)
     monkeypatch.setattr(near_duplicates, "_IMAGES", 3)
     monkeypatch.setattr(near_duplicates, "_ALONE", 0)
-    assert (image_hashes(other) == vectors).all()
+    # Matrix products of blocks of another size may round otherwise.
+    np.testing.assert_allclose(image_hashes(other), vectors, atol=1e-5)
     together = clusters(other)
     assert ((together[:, None] == together) == (whole[:, None] == whole)).all()
     assert len(np.unique(together)) == 60

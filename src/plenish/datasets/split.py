@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from plenish import files
 from plenish.datasets import integrity
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.near_duplicates import clusters
@@ -125,7 +126,8 @@ def split_dataset(
 
     Images of one group (patient, slide, lesion) stay in one part, and so do images with the same pixels,
     whatever their groups. Near-duplicates (mirrored, turned, brighter or darker, compressed again, changed by
-    some bits) stay together too, unless another choice is made. A frozen split is never overwritten.
+    some bits) stay together too, unless another choice is made. A frozen split is never overwritten: the same
+    command given again finds it as it was made, another one is refused.
 
     Args:
         data: The Dataset.
@@ -157,9 +159,6 @@ def split_dataset(
         )
     shares = _shares(ratios) if folds is None else {f"fold {k}": 1.0 / folds for k in range(folds)}
     names = [name] if folds is None else [f"{name}-{k}" for k in range(folds)]
-    taken = [one for one in names if one in dataset.split_names()]
-    if len(taken) == len(names):
-        raise dataset.frozen(taken[0])
     integrity.check(dataset)
     units = _Units(dataset, near_duplicates, alike_groups)
     wanted = {part: share for part, share in shares.items() if share > 0}
@@ -178,13 +177,19 @@ def split_dataset(
             asked = {"train": 1 - 2 / folds, "val": 1 / folds, "test": 1 / folds}
             about = common | {"folds": folds, "fold": k, "ratios": asked}
         planned.append(([of_part[p] for p in assigned], about))
-    # Folds of an interrupted try are kept if they are those that would be made now.
+    # Those of an earlier try, which may have been interrupted, are kept if they are what would be made now.
     ids, groups = dataset.column("id"), dataset.column("group")
-    for one, (parts, _) in zip(names, planned):
-        if one in taken and dataset.split(one).hash != split_hash(ids, parts, groups):
-            raise dataset.frozen(one)
+    tables = {one: dataset.path / "splits" / f"{one}.parquet" for one in names}
+    for one, (parts, about) in zip(names, planned):
+        if one in dataset.split_names():
+            manifest = files.read_record(tables[one].with_suffix(".json"))
+            asked = about | {"hash": split_hash(ids, parts, groups)}
+            if any(manifest.get(key) != asked.get(key) for key in ("hash", "seed", "ratios", "folds")):
+                raise dataset.frozen(one)
     splits = [
-        dataset.split(one) if one in taken else dataset.add_split(one, parts, about | units.account(parts))
+        dataset.split(one)
+        if tables[one].exists()
+        else dataset.add_split(one, parts, about | units.account(parts))
         for one, (parts, about) in zip(names, planned)
     ]
     return SplitResult(tuple(splits), units.count, tuple(caveats))
