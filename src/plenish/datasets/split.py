@@ -21,6 +21,7 @@ from plenish.datasets.schema import PARTS
 from plenish.datasets.sources.listing import look_alikes
 from plenish.datasets.tables import split_hash
 from plenish.errors import InputError
+from plenish.progress import say
 from plenish.wording import Message, Sentences, agree, plural
 
 _NAMED = 5  # sets of similar names that a caveat names
@@ -198,7 +199,13 @@ def _shares(ratios: Sequence[float]) -> dict[str, float]:
             f"--ratios {' '.join(f'{r:g}' for r in ratios)} leaves no train part or nothing to hold out; "
             "try 0.7 0.15 0.15."
         )
-    return {part: float(r) / float(sum(ratios)) for part, r in zip(PARTS, ratios)}
+    shares: dict[str, float] = {part: float(r) / float(sum(ratios)) for part, r in zip(PARTS, ratios)}
+    if not math.isclose(sum(ratios), 1, abs_tol=1e-6):
+        say(
+            f"--ratios {' '.join(f'{r:g}' for r in ratios)} add up to {sum(ratios):g} and are scaled to "
+            f"{' '.join(f'{share:.4g}' for share in shares.values())}."
+        )
+    return shares
 
 
 class _Units:
