@@ -65,7 +65,9 @@ def whole(tmp_path_factory) -> Path:
     )
     assert cli.run(["split", str(root / "data"), "--quiet"]) == 0
     small = ["network.width=4", "network.max_width=8", "network.z_dim=4", "schedule.validate=8"]
-    train_generator(root / "data", root / "run", kimg=0.1, batch=10, checkpoint_kimg=0.05, options=small)
+    train_generator(
+        root / "data", root / "run", recipe="dcgan", kimg=0.1, batch=10, checkpoint_kimg=0.05, options=small
+    )
     assert cli.run(["generate", str(root / "run"), str(root / "made"), "-n", "6", "--quiet"]) == 0
     return root
 

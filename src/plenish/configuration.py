@@ -6,9 +6,12 @@ its help is what the class's docstring says of it under Attributes.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from plenish.errors import InputError, coerce_type, unknown
@@ -78,10 +81,41 @@ def check_fields(config: Any, section: str) -> None:
         InputError: a value lies outside, is not finite, or is another.
     """
     for field in dataclasses.fields(config):
-        name, value = f"{section}.{field.name}", getattr(config, field.name)
+        name, value = as_typed(f"{section}.{field.name}"), getattr(config, field.name)
         check_bounds(name, value, field.metadata)
         if value not in field.metadata.get("choices", (value,)):
             raise unknown(name, str(value), field.metadata["choices"])
+
+
+_typed: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar(
+    "plenish_typed", default=types.MappingProxyType({})
+)
+
+
+@contextlib.contextmanager
+def named_as_typed(options: Any, more: Mapping[str, Sequence[str]] = {}) -> Iterator[None]:
+    """In a `with` block messages say --denoise, where that was typed, for the key training.denoise it sets.
+
+    Args:
+        options: a dataclass with fields that set keys; those that are None were not typed.
+        more: further keys that an option sets, by option.
+    """
+    names = {
+        key: option_name(field.name)
+        for field in dataclasses.fields(options)
+        for key in (field.metadata.get("sets", ()) if getattr(options, field.name) is not None else ())
+    }
+    names |= {key: name for name, keys in more.items() if name in set(names.values()) for key in keys}
+    token = _typed.set(names)
+    try:
+        yield
+    finally:
+        _typed.reset(token)
+
+
+def as_typed(key: str) -> str:
+    """A dotted key for messages: the option that was typed for it, else itself."""
+    return _typed.get().get(key, key)
 
 
 def _number(value: float) -> str:
@@ -150,5 +184,5 @@ def build_config(kind: Any, values: Mapping[str, Any], section: str) -> Any:
             raise unknown(f"option in {section}", name, fields)
         default = fields[name].default
         known = default is not dataclasses.MISSING
-        typed[name] = coerce_type(f"{section}.{name}", value, default) if known else value
+        typed[name] = coerce_type(as_typed(f"{section}.{name}"), value, default) if known else value
     return kind(**typed)

@@ -37,12 +37,12 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish slides select slides --annotations slides --label tumour --top 20 --out best.csv",
     ),
     "train generator": (
-        "plenish train generator tiles gan --recipe auto --hours 1",
+        "plenish train generator tiles gan --hours 1",
         "plenish train generator tiles flow --recipe flow-small --kimg 200",
     ),
     "train gan": (
-        "plenish train gan tiles gan --recipe dcgan --kimg 400",
-        "plenish train gan tiles gan --recipe small-stylegan2 --dry-run",
+        "plenish train gan tiles gan",
+        "plenish train gan tiles gan --recipe small-stylegan2 --kimg 400 --dry-run",
     ),
     "train autoencoder": (
         "plenish train autoencoder tiles cae --filters 8 16 32 --latent-features 512",

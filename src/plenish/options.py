@@ -23,6 +23,12 @@ _COMMON = {parameter.name: parameter for parameter in fields_of(settings.Setting
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 _CONFIG = Parameter("config", Path, None, inspect.Parameter.KEYWORD_ONLY, "YAML file with options.")
 _YAML_NUMBERS = {".nan": "nan", ".inf": "inf", "-.inf": "-inf"}
+_OFTEN = (
+    "recipe", "hours", "kimg", "domain", "size", "name", "split", "labels", "group-column", "seeds", "arms",
+    "synthetic", "classifier", "pretrained", "augmentation", "epochs", "dry-run", "n", "seed", "out",
+)  # fmt: skip
+"""Options that most users look for, shown first with those of the examples."""
+_VALUES: dict[Any, str] = {int: "N", float: "X", Path: "PATH"}
 _SECTION_OPTION = re.compile(r"--([a-z_]+)\.([\w.-]+)")
 
 
@@ -87,18 +93,28 @@ def read_options(
 
 def _parser(prog: str, command: Command[Any], options: Mapping[str, Parameter]) -> argparse.ArgumentParser:
     """A parser of the options, with help in the words of the docstrings."""
+    bare = " ".join(f"{p.name} …" if p.is_list else p.name for p in command.bare)
     parser = argparse.ArgumentParser(
-        prog, description=inspect.cleandoc(command.__doc__ or "").split("\nArgs:")[0].rstrip(),
-        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=28, width=110),
+        prog, usage=" ".join(filter(None, (prog, bare, "[options]"))),
+        description=inspect.cleandoc(command.__doc__ or "").split("\nArgs:")[0].rstrip(),
+        formatter_class=functools.partial(_Formatter, max_help_position=28, width=110),
         argument_default=argparse.SUPPRESS, allow_abbrev=False, exit_on_error=False,
     )  # fmt: skip
     parser._negative_number_matcher = re.compile(r"-[\d.]")  # Also -1e-3 and -5,3 are no options.
-    common = parser.add_argument_group("options of every verb")
+    often, rarely, everywhere = (
+        parser.add_argument_group(title)
+        for title in ("common options", "further options", "options of every verb")
+    )
+    typed = " ".join(EXAMPLES.get(prog.partition(" ")[2], ())).split()
     for option, parameter in options.items():
-        group = common if parameter.name in {*_COMMON, "config"} else parser
-        how: dict[str, Any] = {"metavar": option.lstrip("-").upper().replace("-", "_")}
+        group = everywhere if parameter.name in {*_COMMON, "config"} else rarely
+        if group is rarely and (option in typed or option.lstrip("-") in _OFTEN):
+            group = often
+        how: dict[str, Any] = {"metavar": _value(option, parameter.hint)}
         if parameter.is_list:
             how |= {"nargs": "*", "action": _List}
+        elif bool in get_args(parameter.hint) and not parameter.is_switch:
+            how |= {"nargs": "?", "const": "true"}  # --pretrained alone is --pretrained true.
         elif parameter.is_switch:
             how = {"action": argparse.BooleanOptionalAction}
             if parameter.default is False:  # --no-NAME is known, and not worth a word of help.
@@ -213,6 +229,30 @@ def convert(hint: Any, value: Any) -> Any:
         return hint(_YAML_NUMBERS.get(text, text) if hint is float else text)
     except ValueError:
         raise ValueError("a whole number" if hint is int else "a number") from None
+
+
+def _value(option: str, hint: Any) -> str:
+    """What an option takes, for its help: choices as a|b, else its type or its own last word."""
+    kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not types.NoneType]
+    if get_origin(hint) is Literal:
+        return "|".join(map(str, get_args(hint)))
+    if len(kinds) > 1 and get_origin(hint) in (Union, types.UnionType):
+        return "|".join("true|false" if kind is bool else _value(option, kind) for kind in kinds)
+    if kinds != [hint] and get_origin(hint) in (Union, types.UnionType):
+        return _value(option, kinds[0])
+    if get_origin(hint) in (list, tuple):
+        several = len(kinds) if get_origin(hint) is tuple and Ellipsis not in kinds else 0
+        item = _value(option, kinds[0])
+        return " ".join([item] * several) if several else f"{item} …"
+    return _VALUES.get(hint, option.lstrip("-").rpartition("-")[2].upper())
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Shows what an option takes as it is typed, without argparse's brackets."""
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        shown = action.metavar if isinstance(action.metavar, str) else default_metavar
+        return f"[{shown}]" if action.nargs == "?" else shown
 
 
 def _about(parameter: Parameter) -> str:

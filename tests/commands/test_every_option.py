@@ -44,12 +44,12 @@ WORK = {
 GENERATOR: dict[str, Any] = {
     "recipe": "dcgan-small", "family": "vanilla", "split": "other", "lr": 1e-3, "kimg": 0.5, "batch": 4,
     "hours": 0.05, "width": 8, "conditional": False, "checkpoint_kimg": 0.3, "keep": 2,
-    "on_failure": "rollback", "domain": "histology",
+    "on_failure": "rollback", "domain": "faces",
     "options": ["adversarial.smoothing=0.2", "limits.window=3"],
 }  # fmt: skip
 CLASSIFIER: dict[str, Any] = {
     "split": "other", "classifier": "resnet10t", "steps": 7, "learning_rate": 1e-4, "loss": "focal",
-    "order": "balanced", "pretrained": Path("weights.safetensors"), "orientation": "fixed",
+    "order": "balanced", "pretrained": Path("weights.safetensors"), "symmetry": "none", "domain": "text",
     "augmentation": "classical",
 }  # fmt: skip
 VALUES: dict[str, dict[str, Any]] = {
@@ -80,7 +80,7 @@ VALUES: dict[str, dict[str, Any]] = {
 WITH: dict[str, dict[str, Any]] = {
     "domain": {"recipe": "auto"}, "variational": {"latent_features": 4},
     "synthetic": {"arms": ("synthetic",)}, "generator": {"arms": ("synthetic",)}, "mpp": {"level": None},
-    "pretrained": {"classifier": "small"}, "orientation": {"augmentation": "classical"},
+    "pretrained": {"classifier": "small"}, "symmetry": {"augmentation": "classical"},
     "rename": {"annotations": Path("slides")}, "priority": {"annotations": Path("slides")},
     "group_column": {"metadata": Path("table.csv")}, "label_column": {"metadata": Path("table.csv")},
     "quality": {"images": "jpeg"}, "weight_power": {"loss": "weighted"}, "focal_gamma": {"loss": "focal"},
@@ -109,7 +109,7 @@ def cases() -> Iterator[Any]:
                 value = other_value(verb, parameter)
                 yield pytest.param(verb, parameter, value, id=f"{verb} {parameter.name}")
                 also_bool = bool in getattr(parameter.hint, "__args__", ()) and not isinstance(value, bool)
-                if also_bool and verb != "study":  # Which fetches the weights before it begins.
+                if also_bool and parameter.name != "pretrained":  # Weights are fetched before it begins.
                     yield pytest.param(verb, parameter, True, id=f"{verb} {parameter.name} true")
 
 
@@ -139,7 +139,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         split_dataset(home / "data")
         split_dataset(home / "data", seed=3, name="other")
         make_slides(home / "slides", slides=1, width=512, height=512)
-        train_gan(home / "data", home / "gan", kimg=0.1, batch=8, width=4, validation=False)
+        train_gan(home / "data", home / "gan", recipe="dcgan", kimg=0.1, batch=8, width=4, validation=False)
         generate(home / "gan", home / "synthetic", 40)
     (home / "table.csv").write_text("slide_id,case_id,grade\nphantom-0000,a,low\n", encoding="utf-8")
     return home

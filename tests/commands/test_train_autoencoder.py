@@ -52,7 +52,7 @@ def test_errors_of_every_val_and_test_image_are_written_and_their_reading_counte
     stripes, tmp_path: Path
 ) -> None:
     data = stripes()
-    made = train_autoencoder(data.path, tmp_path / "run", **TINY)
+    made = train_autoencoder(data.path, tmp_path / "run", test=True, **TINY)
     table = pd.read_parquet(tmp_path / "run" / "errors.parquet")
     expected = [i for part in ("val", "test") for i in data.part(part, purpose="report").ids]
     assert table["id"].tolist() == expected
@@ -72,12 +72,18 @@ def test_errors_of_every_val_and_test_image_are_written_and_their_reading_counte
 
 def test_test_images_are_not_read_again_for_the_same_weights(stripes, tmp_path: Path) -> None:
     data = stripes()
+    made = train_autoencoder(data.path, tmp_path / "run", **TINY)
+    assert data.test_reads() == 0, "the test part is read when it is asked for"
+    assert {row["part"] for row in made.summary()["errors"]} == {"val"}
+    assert set(pd.read_parquet(tmp_path / "run" / "errors.parquet")["part"]) == {"val"}
     for _ in range(2):
-        train_autoencoder(data.path, tmp_path / "run", **TINY)
+        train_autoencoder(data.path, tmp_path / "run", test=True, **TINY)
+    assert data.test_reads() == 1
+    train_autoencoder(data.path, tmp_path / "run", test=True, **(TINY | {"patience": 5}))
     assert data.test_reads() == 1
     train_autoencoder(data.path, tmp_path / "run", **(TINY | {"patience": 5}))
     assert data.test_reads() == 1
-    train_autoencoder(data.path, tmp_path / "run", **(TINY | {"epochs": 2}))
+    train_autoencoder(data.path, tmp_path / "run", test=True, **(TINY | {"epochs": 2}))
     assert data.test_reads() == 2
 
 
@@ -113,7 +119,7 @@ def test_data_without_a_val_part_train_to_the_end(
     data = stripes()
     parts = ["test" if i % 8 < 4 else "train" for i in range(60)]
     data.add_split("two", parts, {})
-    made = train_autoencoder(data.path, tmp_path / "run", split="two", **TINY)
+    made = train_autoencoder(data.path, tmp_path / "run", split="two", test=True, **TINY)
     assert "no val part" in capsys.readouterr().err
     assert {row["part"] for row in made.summary()["errors"]} == {"test"}
     assert "best" not in made.summary()

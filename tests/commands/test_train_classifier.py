@@ -30,7 +30,7 @@ from plenish.training.learner import Clock
 
 def test_stripes_are_told_apart_and_kept(stripes, tmp_path: Path) -> None:
     data = stripes(n=120)
-    made = train_classifier_run(data.path, tmp_path / "run", steps=60, batch=16)
+    made = train_classifier_run(data.path, tmp_path / "run", steps=60, batch=16, test=True)
     summary = made.summary()
     assert {row["part"]: row["balanced_accuracy"] for row in summary["results"]} == {"val": 1, "test": 1}
     assert summary["classes"] == ["class0", "class1"]
@@ -49,9 +49,12 @@ def test_stripes_are_told_apart_and_kept(stripes, tmp_path: Path) -> None:
 def test_a_complete_run_is_not_trained_again_and_another_request_is_refused(stripes, tmp_path: Path) -> None:
     data = stripes()
     train_classifier_run(data.path, tmp_path / "run", steps=2, batch=8)
+    assert data.test_reads() == 0, "the test part is read when it is asked for"
+    assert set(pd.read_parquet(tmp_path / "run" / "predictions.parquet")["part"]) == {"val"}
     weights = tmp_path / "run" / "classifier" / "classifier.safetensors"
     before = weights.stat().st_mtime_ns
-    train_classifier_run(data.path, tmp_path / "run", steps=2, batch=8)
+    for _ in range(2):
+        train_classifier_run(data.path, tmp_path / "run", steps=2, batch=8, test=True)
     assert weights.stat().st_mtime_ns == before
     assert data.test_reads() == 1
     with pytest.raises(InputError, match=r"steps .*2 .*3"):
@@ -141,10 +144,12 @@ def test_two_processes_interrupted_and_resumed_by_one_end_like_one(stripes, tmp_
 
 def test_patience_ends_early_and_a_larger_one_resumes(stripes, tmp_path: Path) -> None:
     data, options = stripes(), {"steps": 20, "batch": 8, "learning_rate": 1e-9}
-    made = train_classifier_run(data.path, tmp_path / "run", patience=1, evaluations=10, **options)
+    made = train_classifier_run(data.path, tmp_path / "run", patience=1, evaluations=10, test=True, **options)
     first, best = made.summary()["step"], made.summary()["best"]["step"]
     assert best < first < 20
-    resumed = train_classifier_run(data.path, tmp_path / "run", patience=0, evaluations=10, **options)
+    resumed = train_classifier_run(
+        data.path, tmp_path / "run", patience=0, evaluations=10, test=True, **options
+    )
     assert resumed.summary()["step"] == 20
     changed = resumed.summary()["best"]["step"] != best
     assert data.test_reads() == 1 + changed, "the same weights do not read the test part again"

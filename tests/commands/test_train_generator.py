@@ -120,7 +120,7 @@ def test_broken_recipes_are_told(tmp_path: Path, content: str, sentence: str) ->
 )
 def test_refusals_leave_no_run(stripes, tmp_path: Path, more: dict, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        train_gan(stripes().path, tmp_path / "run", **({"validation": False} | more))
+        train_gan(stripes().path, tmp_path / "run", **({"recipe": "dcgan", "validation": False} | more))
     assert not (tmp_path / "run").exists()
 
 
@@ -131,13 +131,13 @@ def test_data_without_a_split_are_refused(stripes, tmp_path: Path) -> None:
 
 def test_what_validation_refuses_leaves_no_run(stripes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="val images"):
-        train_gan(stripes(n=16).path, tmp_path / "run", batch=4)
+        train_gan(stripes(n=16).path, tmp_path / "run", recipe="dcgan", batch=4)
     assert not (tmp_path / "run").exists()
 
 
 def test_sizes_a_dcgan_cannot_make_are_refused(stripes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--size"):
-        train_gan(stripes(size=18).path, tmp_path / "run")
+        train_gan(stripes(size=18).path, tmp_path / "run", recipe="dcgan")
 
 
 def test_from_the_command_line(stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,6 +146,8 @@ def test_from_the_command_line(stripes, tmp_path: Path, capsys: pytest.CaptureFi
         "gan",
         str(stripes().path),
         str(tmp_path / "run"),
+        "--recipe",
+        "dcgan",
         "--kimg",
         "0.1",
         "--batch",
@@ -163,7 +165,18 @@ def test_from_the_command_line(stripes, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_finished_run_answers_at_once_in_one_line(stripes, tmp_path: Path) -> None:
-    words = ["train", "gan", str(stripes().path), str(tmp_path / "run"), "--kimg", "0.1", "--batch", "10"]
+    words = [
+        "train",
+        "gan",
+        str(stripes().path),
+        str(tmp_path / "run"),
+        "--recipe",
+        "dcgan",
+        "--kimg",
+        "0.1",
+        "--batch",
+        "10",
+    ]
     words += ["--no-validation", "--options", "network.width=4", "network.max_width=8"]
     assert cli.run([*words, "--quiet"]) == 0
     code = f"import sys\nfrom plenish.cli import run\nassert run({words!r}) == 0\n"
@@ -177,7 +190,7 @@ def test_a_finished_run_answers_at_once_in_one_line(stripes, tmp_path: Path) -> 
 def test_prolonging_interrupted_before_it_began_is_done_by_the_same_command(
     stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, tiny = stripes(), {"validation": False, "batch": 10, "width": 4}
+    data, tiny = stripes(), {"recipe": "dcgan", "validation": False, "batch": 10, "width": 4}
     run = train_gan(data.path, tmp_path / "run", kimg=0.1, **tiny)
     with monkeypatch.context() as patch:
         patch.setattr("plenish.training.generator.train_generator", interrupt)
@@ -194,7 +207,10 @@ def interrupt(*_: object, **__: object) -> None:
 def test_an_existing_run_is_scored_only_when_it_is_trained_on(
     stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, tiny = stripes(n=60), {"batch": 10, "width": 4, "options": ["schedule.validate=8"]}
+    data, tiny = (
+        stripes(n=60),
+        {"recipe": "dcgan", "batch": 10, "width": 4, "options": ["schedule.validate=8"]},
+    )
     run, prepared = train_gan(data.path, tmp_path / "run", kimg=0.1, **tiny), []
 
     def prepare(*_: object) -> None:
@@ -223,12 +239,12 @@ def test_a_report_is_written_where_the_training_ended_by_itself_or_was_stopped(
 
     monkeypatch.setattr("plenish.training.generator.train_generator", train)
     with pytest.raises(error):
-        train_gan(stripes().path, tmp_path / "run", validation=False, batch=10, width=4)
+        train_gan(stripes().path, tmp_path / "run", recipe="dcgan", validation=False, batch=10, width=4)
     assert (tmp_path / "run" / "report.html").exists() == reported
 
 
 def test_a_finished_run_is_asked_for_other_arithmetic(stripes, tmp_path: Path) -> None:
-    data, tiny = stripes(), {"validation": False, "batch": 10, "width": 4}
+    data, tiny = stripes(), {"recipe": "dcgan", "validation": False, "batch": 10, "width": 4}
     train_gan(data.path, tmp_path / "run", kimg=0.1, **tiny)
     with settings.use(deterministic=True), pytest.raises(InputError, match="deterministic"):
         train_gan(data.path, tmp_path / "run", kimg=0.1, **tiny)
@@ -237,7 +253,18 @@ def test_a_finished_run_is_asked_for_other_arithmetic(stripes, tmp_path: Path) -
 def test_of_several_processes_one_prints(
     stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["train", "gan", str(stripes().path), str(tmp_path / "run"), "--kimg", "0.1", "--batch", "10"]
+    words = [
+        "train",
+        "gan",
+        str(stripes().path),
+        str(tmp_path / "run"),
+        "--recipe",
+        "dcgan",
+        "--kimg",
+        "0.1",
+        "--batch",
+        "10",
+    ]
     words += ["--no-validation", "--width", "4", "--quiet", "--json"]
     assert cli.run(words) == 0
     assert json.loads(capsys.readouterr().out)["state"] == "complete"
@@ -251,7 +278,7 @@ def test_a_finished_run_is_not_taken_for_another(
     stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, options = stripes(), ["network.width=4", "network.max_width=8"]
-    arguments: dict = {"validation": False, "batch": 10, "options": options}
+    arguments: dict = {"recipe": "dcgan", "validation": False, "batch": 10, "options": options}
     run = train_gan(data.path, tmp_path / "run", kimg=0.1, **arguments)
     capsys.readouterr()
     with settings.use(quiet=False):
@@ -268,4 +295,4 @@ def test_a_finished_run_is_not_taken_for_another(
     (newest / "g.safetensors").write_bytes(b"damaged")
     with settings.use(quiet=False):
         train_gan(data.path, run.path, kimg=0.2, **arguments)  # what was lost is trained again
-    assert "kimg-00000.100" in capsys.readouterr().err
+    assert "kimg-00000.150" in capsys.readouterr().err

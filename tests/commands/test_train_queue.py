@@ -45,7 +45,8 @@ def test_a_variant_that_fails_stops_no_other_and_is_tried_again(
     rows = {row["variant"]: row for row in csv.DictReader((tmp_path / "q" / "results.csv").open())}
     assert rows["broken"]["state"] == "failed"
     assert rows["one"]["state"] == "complete"
-    assert float(rows["one"]["val_mse"]) > 0 < float(rows["one"]["test_ssim"]) + 1
+    assert float(rows["one"]["val_mse"]) > 0 < float(rows["one"]["val_ssim"]) + 1
+    assert not rows["one"]["test_mse"], "the test part is not read"
     run = Run.open(tmp_path / "q" / "one")
     assert (run.seed, run.config["config"]["only"]) == (5, ["class1"])
     assert run.config["config"]["network"]["latent_features"] == 3

@@ -31,6 +31,7 @@ def trained(stripes, tmp_path: Path) -> Run:
     return train_gan(
         stripes().path,
         tmp_path / "run",
+        recipe="dcgan",
         kimg=0.2,
         batch=10,
         checkpoint_kimg=0.1,

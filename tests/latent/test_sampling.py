@@ -23,7 +23,14 @@ TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]
 def trained(stripes, tmp_path: Path) -> tuple[Path, Run]:
     data = stripes()
     run = train_gan(
-        data.path, tmp_path / "run", kimg=0.2, batch=10, checkpoint_kimg=0.1, validation=False, options=TINY
+        data.path,
+        tmp_path / "run",
+        recipe="dcgan",
+        kimg=0.2,
+        batch=10,
+        checkpoint_kimg=0.1,
+        validation=False,
+        options=TINY,
     )
     return data.path, run
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from plenish import settings
 from plenish.datasets.batches import Images
+from plenish.domains import DOMAINS
 from plenish.errors import InputError
 from plenish.runs import Run
 from plenish.study.cells import join
@@ -119,18 +120,10 @@ def test_orientations_reach_exactly_the_symmetries_they_name() -> None:
     image = torch.randn(1, 3, 8, 8).clamp(-0.9, 0.9)
     turned = [torch.rot90(image, k, (2, 3)) for k in range(4)]
     square = [*turned, *(t.flip(3) for t in turned)]
-    allowed = {"any": square, "upright": [image, image.flip(3)], "fixed": [image]}
-    index = np.arange(200)
-    for orientation, symmetries in allowed.items():
-        found = augment(
-            image.expand(200, -1, -1, -1),
-            index,
-            0,
-            orientation=orientation,
-            shift=0,
-            brightness=0,
-            contrast=0,
-        )  # type: ignore[arg-type]
+    allowed = {"dihedral": square, "mirror": [image, image.flip(3)], "none": [image]}
+    index, still = np.arange(200), DOMAINS["text"]._replace(rotation=0, shift=0, brightness=0, contrast=0)
+    for symmetry, symmetries in allowed.items():
+        found = augment(image.expand(200, -1, -1, -1), index, 0, domain=still, symmetry=symmetry)
         near = torch.stack([(found - s).abs().amax((1, 2, 3)) < 1e-5 for s in symmetries])
         assert near.any(0).all()
         assert near.any(1).all(), "every symmetry occurs"
@@ -138,11 +131,14 @@ def test_orientations_reach_exactly_the_symmetries_they_name() -> None:
 
 def test_augmentation_is_the_same_however_batched_and_stays_in_range() -> None:
     images = torch.rand(12, 3, 16, 16) * 2 - 1
-    whole = augment(images, np.arange(12), 4)
-    parts = torch.cat([augment(images[k : k + 5], np.arange(12)[k : k + 5], 4) for k in range(0, 12, 5)])
+    faces = DOMAINS["faces"]
+    whole = augment(images, np.arange(12), 4, domain=faces)
+    parts = torch.cat(
+        [augment(images[k : k + 5], np.arange(12)[k : k + 5], 4, domain=faces) for k in range(0, 12, 5)]
+    )
     assert torch.equal(whole, parts)
     assert whole.abs().max() <= 1
-    assert not torch.equal(whole, augment(images, np.arange(12), 5))
+    assert not torch.equal(whole, augment(images, np.arange(12), 5, domain=faces))
 
 
 def test_learning_rate_rises_then_falls() -> None:

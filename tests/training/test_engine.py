@@ -86,7 +86,7 @@ def test_precision_asked_for_wins() -> None:
 
 def test_deterministic_is_set_and_recorded(stripes, tmp_path: Path) -> None:
     data, options = stripes(), ["network.width=4", "network.max_width=8", "network.z_dim=8"]
-    asked = {"batch": 10, "kimg": 0.02, "validation": False, "options": options}
+    asked = {"recipe": "dcgan", "batch": 10, "kimg": 0.02, "validation": False, "options": options}
     try:
         with settings.use(deterministic=True):
             assert Engine.from_settings().deterministic

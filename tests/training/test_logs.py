@@ -29,7 +29,8 @@ def test_both_logs_hold_everything(stripes, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = train_gan(
-        stripes().path, tmp_path / "run", kimg=0.3, batch=10, checkpoint_kimg=0.2, validation=False,
+        stripes().path, tmp_path / "run", recipe="dcgan", kimg=0.3, batch=10, checkpoint_kimg=0.2,
+        validation=False,
         options=[*OPTIONS, "schedule.sample_kimg=0.1"],
     )  # fmt: skip
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]

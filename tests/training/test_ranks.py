@@ -67,7 +67,8 @@ def _command(data: Dataset, run: Path, processes: int, kimg: float) -> list[str]
     launcher = [*TORCHRUN, str(processes)] if processes > 1 else [sys.executable]
     return [
         *launcher, "-m", "plenish", "train", "gan", str(data.path), str(run), "--kimg", f"{kimg:g}",
-        "--batch", "10", "--checkpoint-kimg", "0.1", "--threads", "1", "--precision", "float32", "--quiet",
+        "--recipe", "dcgan", "--batch", "10", "--checkpoint-kimg", "0.1",
+        "--threads", "1", "--precision", "float32", "--quiet",
         "--options", "network.width=4", "network.max_width=8", "network.z_dim=8", "schedule.log_kimg=0.05",
         "schedule.validate=20", "augment.ada_target=0.6", "adversarial.lr_g=1e-4", "adversarial.lr_d=1e-4",
     ]  # fmt: skip

@@ -139,7 +139,7 @@ def test_a_probe_tries_every_kind_of_turn(stripes, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(GANLearner, "step", step)
     lazy = ["penalty.r1=1", "penalty.interval=16", "adversarial.d_steps=2"]
     found = train_gan(
-        stripes().path, tmp_path / "run", batch=6, dry_run=True, options=[*TINY, *lazy]
+        stripes().path, tmp_path / "run", recipe="dcgan", batch=6, dry_run=True, options=[*TINY, *lazy]
     ).summary()  # fmt: skip
     assert [number for total, number in steps if total == 6] == [0, 1, 2, 3]
     assert found["steps_tried"] == 4

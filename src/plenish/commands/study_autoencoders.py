@@ -7,7 +7,7 @@ from pathlib import Path
 
 from plenish import files
 from plenish.commands.request import completed, request_hash
-from plenish.configuration import apply_overrides, option, overrides
+from plenish.configuration import apply_overrides, named_as_typed, option, overrides
 from plenish.datasets.dataset import Dataset
 from plenish.invocation import command
 from plenish.metrics.result_files import read_result
@@ -71,7 +71,8 @@ def study_autoencoders(data: Path, out: Path, *, how: ClassStudyOptions = ClassS
     from plenish.study.class_autoencoders import open_study, run_class_study
     from plenish.training.autoencoder_run import plan as make_plan
 
-    plan = make_plan(recipe.name, apply_overrides(recipe.sections, changes), dataset)
+    with named_as_typed(how):
+        plan = make_plan(recipe.name, apply_overrides(recipe.sections, changes), dataset)
     run = open_study(out, dataset, plan, how)
     with run.lock():
         run.update_status(state="running", request=request)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from plenish.commands.request import completed, request_hash, training
-from plenish.configuration import apply_overrides, option, option_names, overrides
+from plenish.configuration import apply_overrides, named_as_typed, option, option_names, overrides
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.invocation import command
@@ -36,7 +36,8 @@ class AutoencoderOptions:
         batch: images a step.
         lr: learning rate.
         patience: end after this many evaluations without a lower error on val; 0 trains to the end.
-        errors: measure every val and test image at the end.
+        errors: measure every val image at the end.
+        test: measure the test images too; that reading is counted.
         retry: resume after a divergence, with other random draws.
         options: further options as section.name=value, such as network.norm=batch; each is also an option by
             itself, such as --network.norm batch.
@@ -55,6 +56,7 @@ class AutoencoderOptions:
     lr: float | None = option(sets="training.lr", above=0)
     patience: int | None = option(sets="schedule.patience", least=0)
     errors: bool = True
+    test: bool = False
     retry: bool = False
     options: list[str] | None = None
 
@@ -65,8 +67,9 @@ def train_autoencoder(data: Path, run: Path, *, how: AutoencoderOptions) -> Run:
 
     The same command again resumes from the newest checkpoint; on a CPU with the weights of a run never
     stopped, bit for bit. Ctrl-C writes a checkpoint first. The weights with the lowest error on val are kept,
-    and training ends when it has not fallen for --patience epochs. Then the errors of every val and test
-    image are written to errors.parquet, in units of [0, 1]; that reading of the test part is counted.
+    and training ends when it has not fallen for --patience epochs. Then the errors of every val image are
+    written to errors.parquet, in units of [0, 1]; with --test also those of the test part, and that reading
+    is counted.
 
     Args:
         data: the Dataset; it must have been split.
@@ -81,9 +84,11 @@ def train_autoencoder(data: Path, run: Path, *, how: AutoencoderOptions) -> Run:
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; an autoencoder is trained on real images.")
-    request = request_hash(recipe, changes, dataset, how.split, how.seed, how.only, how.errors)
+    request = request_hash(recipe, changes, dataset, how.split, how.seed, how.only, how.errors, how.test)
+    if how.test and not how.errors:
+        raise InputError("--test measures the test images, and --no-errors none; leave one of them out.")
     before = completed(run, "autoencoder", request)
-    if before is not None and (not how.errors or _is_measured(before)):
+    if before is not None and (not how.errors or _is_measured(before, how.test)):
         say(f"{run} is complete; use a larger --epochs to train on.")
         return before
     from plenish.latent.encoding import load_autoencoder
@@ -91,14 +96,15 @@ def train_autoencoder(data: Path, run: Path, *, how: AutoencoderOptions) -> Run:
     from plenish.report.build import write_own_report
     from plenish.training import autoencoder_run
 
-    plan = autoencoder_run.plan(recipe.name, apply_overrides(recipe.sections, changes), dataset)
+    with named_as_typed(how):
+        plan = autoencoder_run.plan(recipe.name, apply_overrides(recipe.sections, changes), dataset)
     train, val = autoencoder_run.parts_of(dataset, how.split, how.only)
     more = {"only": list(how.only) if how.only else None}
     opened = autoencoder_run.open_run(run, plan, train, how.seed, more, option_names(AutoencoderOptions))
     with training(opened, request):
         autoencoder_run.fit(opened, plan, train, val, how.retry)
-        if how.errors and not _is_measured(opened):
-            errors = write_errors(run / ERRORS, load_autoencoder(run), dataset, how.split)
+        if how.errors and not _is_measured(opened, how.test):
+            errors = write_errors(run / ERRORS, load_autoencoder(run), dataset, how.split, how.test)
             opened.update_status(
                 errors=errors, test_reads=dataset.test_reads(how.split), measured=_weights(opened.status)
             )
@@ -106,9 +112,11 @@ def train_autoencoder(data: Path, run: Path, *, how: AutoencoderOptions) -> Run:
     return opened
 
 
-def _is_measured(run: Run) -> bool:
+def _is_measured(run: Run, test: bool) -> bool:
     """Whether the errors of the best weights are there: the test part is not read again for the same."""
-    return (run.path / ERRORS).is_file() and run.status.get("measured") == _weights(run.status)
+    there = {entry["part"] for entry in run.status.get("errors", [])}
+    known = (run.path / ERRORS).is_file() and run.status.get("measured") == _weights(run.status)
+    return known and (not test or "test" in there)
 
 
 def _weights(status: Mapping[str, Any]) -> Any:

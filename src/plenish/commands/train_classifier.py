@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plenish import files
+from plenish import files, settings
 from plenish.commands.request import completed, training
+from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
+from plenish.domains import choose_domain
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.progress import say
@@ -17,21 +19,22 @@ from plenish.training.classifier_config import ClassifierConfig
 @command("train classifier")
 def train_classifier_run(
     data: Path, run: Path, *, split: str = "default", how: ClassifierConfig = ClassifierConfig(),
-    retry: bool = False,
+    test: bool = False, retry: bool = False,
 ) -> Run:  # fmt: skip
     """Train a classifier on the train part of a Dataset and keep it in a Run, or resume it.
 
     The same command again resumes from the newest checkpoint; on a CPU with the weights of a run never
     stopped, bit for bit. Ctrl-C writes a checkpoint first. The weights that do best on val are kept, in
-    classifier/ (safetensors and JSON). Then every val and test image is classified: predictions.parquet has
-    the probabilities; that reading of the test part is counted. To learn whether other training data help,
-    take 'plenish study'.
+    classifier/ (safetensors and JSON). Then every val image is classified: predictions.parquet has the
+    probabilities; with --test also those of the test part, and that reading is counted. To learn whether
+    other training data help, take 'plenish study'.
 
     Args:
         data: the Dataset, with classes and a split.
         run: the Run's folder, made if it is not there.
         split: the split.
         how: further options.
+        test: classify the test images too; that reading is counted.
         retry: resume after a divergence, with other random draws.
 
     Returns:
@@ -50,17 +53,36 @@ def train_classifier_run(
             f"{data} has no classes to tell apart; a classifier needs one class per image, and at least 2 "
             "classes."
         )
-    from plenish.metrics.predictions import write_predictions
-    from plenish.training.classifier import check_names, open_run, train_in_run
+    from plenish.metrics.predictions import is_tested, write_predictions
+    from plenish.training.classifier import (
+        CLASSIFIER,
+        Classifier,
+        check_names,
+        check_weights,
+        open_run,
+        train_in_run,
+    )
+    from plenish.training.classifier_time import say_duration
 
     check_names(how)
     train, val = (dataset.part(part, split, purpose="select") for part in ("train", "val"))
-    config = how.resolved(len(train))
+    config = how.resolved(len(train), dataset.domain)
+    if config.augmentation == "classical":
+        say(choose_domain(how.domain, dataset.domain).sentence(how.symmetry))
+    is_new = not (run / "config.json").exists()
+    if is_new:  # Weights that cannot be had are told before a Run is made.
+        check_weights(config, dataset)
     opened = open_run(run, config, train)
     request = files.config_hash(opened.config["config"])
     if completed(run, "classifier", request):
+        if test and not is_tested(opened):
+            with opened.lock():
+                write_predictions(opened, Classifier.load(run / CLASSIFIER), val, test)
         say(f"{run} is complete.")
         return opened
+    if is_new and settings.process()[1] == 1:
+        shown, held = (Images(part.images, part.codes) for part in (train, val))
+        say_duration(config, shown, held, dataset.labels.names, precision=None)
     with training(opened, request):
-        write_predictions(opened, train_in_run(opened, config, train, val, retry=retry), val)
+        write_predictions(opened, train_in_run(opened, config, train, val, retry=retry), val, test)
     return opened

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from plenish import settings
 from plenish.commands.request import completed, request_hash, training
-from plenish.configuration import option, option_names, overrides
+from plenish.configuration import named_as_typed, option, option_names, overrides
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
+from plenish.domains import Chosen, choose_domain, restricted
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.metrics.advice import remarks
 from plenish.networks.families import GANS
-from plenish.progress import say
+from plenish.progress import plain_duration, say
 from plenish.recipes import AUTO, Recipe, auto, family_recipe, load_recipe
 from plenish.runs import Run
 from plenish.wording import Sentences, significant
@@ -32,7 +33,8 @@ class GeneratorOptions:
     """What is asked of a training; what is None is as the recipe has it.
 
     Attributes:
-        recipe: a name from `plenish recipe list`, or a YAML file; `auto` chooses by data and machine.
+        recipe: a name from `plenish recipe list`, or a YAML file; `auto` chooses by data and machine, and
+            says why.
         family: a family by name, with its defaults and without a recipe; also one of another package.
         split: the split whose train part is used.
         seed: seed of every random draw.
@@ -49,14 +51,15 @@ class GeneratorOptions:
         retry: resume after a divergence, with other random draws.
         on_failure: what to do when the training diverges: `stop` at the last good checkpoint, as by default,
             or `rollback` to it and go on with other random draws, up to schedule.rollbacks times.
-        domain: for the recipe auto, the kind of images: natural, faces, comic, histology, dermoscopy or text;
-            decides how they may be turned, mirrored and coloured.
+        domain: kind of images: natural, histology, dermoscopy, radiology, fundus, industrial, comic, faces or
+            text; decides how they may be turned, mirrored and coloured; by default the one kept with the
+            Dataset. A recipe by name is restricted to what the domain allows.
         dry_run: write nothing; show the networks, the memory they take, and how long the training would.
         options: further options as section.name=value, such as adversarial.smoothing=0.1; each is also an
             option by itself, such as --adversarial.smoothing 0.1.
     """
 
-    recipe: str = "dcgan"
+    recipe: str = AUTO
     family: str | None = None
     split: str = "default"
     seed: int = 0
@@ -71,7 +74,7 @@ class GeneratorOptions:
     validation: bool = True
     retry: bool = False
     on_failure: Literal["stop", "rollback"] | None = option(sets="schedule.on_failure")
-    domain: str | None = option(decides="auto.domain")
+    domain: str | None = option(decides="domain")
     dry_run: bool = False
     options: list[str] | None = None
 
@@ -103,19 +106,17 @@ def _train_by_recipe(data: Path, run: Path, *, how: GeneratorOptions) -> Run | T
         chosen: Recipe | None = family_recipe(how.family)
     else:
         chosen = None if how.recipe == AUTO else load_recipe(how.recipe, "generator")
-    if chosen is not None and how.domain is not None:
-        raise InputError(
-            "--domain goes with --recipe auto; for other recipes set augment.symmetry and augment.policy "
-            "with --options."
-        )
     changes = overrides(how, chosen.sections if chosen else auto.SECTIONS, "schedule.validate=500")
     if chosen is None and how.hours is None and "schedule.kimg" not in changes:
         how = dataclasses.replace(how, hours=_AUTO_HOURS)
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; a generator is trained on real images.")
+    domain = choose_domain(how.domain, dataset.domain)
     if chosen is None:
-        chosen = _choose(dataset, run, how, changes)
+        chosen = _choose(dataset, run, how, changes, domain)
+    elif domain.whence != "assumed":
+        chosen = _within_domain(chosen, domain, changes)
     request = request_hash(
         chosen, changes, dataset, how.split, how.seed, how.conditional, how.validation, how.hours
     )
@@ -130,21 +131,37 @@ train_generator = command("train generator")(_train_by_recipe)
 train_gan = command("train gan")(_train_by_recipe)
 
 
-def _choose(dataset: Dataset, run: Path, how: GeneratorOptions, changes: Mapping[str, Any]) -> Recipe:
+def _within_domain(recipe: Recipe, domain: Chosen, changes: Mapping[str, Any]) -> Recipe:
+    """A recipe by name with no more augmentation than the domain allows; says what that changes."""
+    if "augment" not in recipe.sections:
+        return recipe
+    augment = restricted(recipe.sections["augment"], domain)
+    told = [
+        f"{key} {augment[key] or 'none'} instead of {recipe.sections['augment'][key]}"
+        for key in ("symmetry", "diffaugment")
+        if f"augment.{key}" not in changes and augment.get(key) != recipe.sections["augment"].get(key)
+    ]
+    if told:
+        say(f"{domain.sentence()} The recipe {recipe.name} is restricted to that: {', '.join(told)}.")
+    return dataclasses.replace(recipe, sections={**recipe.sections, "augment": augment})
+
+
+def _choose(
+    dataset: Dataset, run: Path, how: GeneratorOptions, changes: Mapping[str, Any], domain: Chosen
+) -> Recipe:
     """The recipe `auto`: the one chosen when the Run was made, or one for these data, with its reasons."""
     from plenish.networks.layers import base_and_stages
 
     if (run / "config.json").exists():
-        before = auto.frozen(Run.open(run, "generator").config["config"], how.domain)
+        before = auto.frozen(Run.open(run, "generator").config["config"], domain.name)
         if before is not None:
             return before
     subset = dataset.part("train", how.split, purpose="train")
-    facts = auto.facts_of(
-        subset, how.domain, how.conditional is not False, changes, how.validation, how.hours
-    )
+    facts = auto.facts_of(subset, domain, how.conditional is not False, changes, how.validation, how.hours)
     recipe = auto.choose(facts)
     if recipe.family in GANS:
         base_and_stages(dataset.size)  # Nothing need be said of a size that it cannot make.
+    say(f"Recipe auto, chosen for these data and this machine; --recipe NAME takes another. {recipe.about}")
     for reason in [] if how.dry_run else recipe.choice["reasons"]:  # A dry run's result holds them.
         say(f"  {reason}")
     return recipe
@@ -169,6 +186,16 @@ def _within_hours(
     return with_length(task, kimg, schedule["checkpoint_kimg"], changes)
 
 
+def _described(trial: Trial, recipe: Recipe, hours: float | None) -> Trial:
+    """A dry run with the time for all first, then the recipe and its reasons."""
+    facts = dict(trial.facts)
+    measured = facts.pop("time_for_all")
+    time = measured if hours is None else plain_duration(3600 * hours)
+    reasons = {"reasons": Sentences(recipe.choice["reasons"])} if recipe.choice else {}
+    facts = {"time_for_all": time, "recipe": recipe.name, **reasons, **facts}
+    return dataclasses.replace(trial, facts=facts)
+
+
 def _is_long_enough(run: Run, kimg: float = 0.0) -> bool:
     """Whether the Run is complete, with an intact checkpoint of its end, and `kimg` long; says so.
 
@@ -190,31 +217,37 @@ def _train(
 ) -> Run | Trial:  # fmt: skip
     from plenish.metrics.validation import validator_of
     from plenish.report.build import write_own_report
+    from plenish.training.budget import say_length, spaced
     from plenish.training.footprint import refuse_too_large
     from plenish.training.generator import CHANGEABLE, learner_class, plan_task, train_generator
     from plenish.training.trainer import Stopped
     from plenish.training.trial import try_out
 
     dataset, learner = subset.dataset, learner_class(recipe.family)
-    task = plan_task(recipe.family, recipe.sections, changes, subset, how.conditional, OPTIONS)
-    learner.check(task, changes)
+    domain = choose_domain(how.domain, dataset.domain)
+    with named_as_typed(how, learner.option_keys):
+        task = plan_task(recipe.family, recipe.sections, changes, subset, how.conditional, OPTIONS)
+        learner.check(task, changes)
     if how.hours is not None:
         task = _within_hours(task, path, how, changes)
+    elif "schedule.kimg" in changes:
+        task = spaced(task, changes)
     if how.dry_run:
-        trial = try_out(task)
-        reasons = {"reasons": Sentences(recipe.choice["reasons"])} if recipe.choice else {}
-        return dataclasses.replace(trial, facts={"recipe": recipe.name, **reasons, **trial.facts})
+        return _described(try_out(task), recipe, how.hours)
     parts = {name: dataclasses.asdict(section) for name, section in task.sections.items()}
     config = {
         "recipe": recipe.name, "family": recipe.family, "network": task.network.to_dict(), **parts,
         "schedule": dataclasses.asdict(task.schedule), "precision": task.engine.precision,
         "validation": how.validation, **({"auto": dict(recipe.choice)} if recipe.choice else {}),
         **({"hours": how.hours} if how.hours else {}),
+        **({"domain": domain.name} if domain.whence != "assumed" or recipe.choice else {}),
     }  # fmt: skip
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
     is_new, validator = not (path / "config.json").exists(), None
     if is_new:
         refuse_too_large(task)
+        if how.hours is None and settings.process()[1] == 1:
+            say_length(task, how.validation)
     if is_new and how.validation:  # What cannot be scored is refused before a Run is made.
         validator = validator_of(dataset, subset.split_name)
     run = Run.open_or_create(

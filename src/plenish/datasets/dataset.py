@@ -93,6 +93,11 @@ class Dataset:
         """Whether a generator made it."""
         return bool(self.manifest.extra.get("generator"))
 
+    @property
+    def domain(self) -> str | None:
+        """The kind of images (`plenish.domains`), where it is kept."""
+        return self.manifest.extra.get("domain")
+
     @functools.cached_property
     def table(self) -> pd.DataFrame:
         """samples.parquet, one row an image."""
@@ -130,6 +135,8 @@ class Dataset:
             "dataset": str(self.path), "images": len(self), "size": self.size, "channels": self.channels,
             "labels": self.labels.kind,
         }  # fmt: skip
+        if self.domain:
+            facts["domain"] = self.domain
         if self.labels.kind == "categorical":
             counts = self.table["label"].value_counts()
             facts["classes"] = {name: int(counts.get(name, 0)) for name in self.labels.names}

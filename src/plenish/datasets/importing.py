@@ -7,7 +7,7 @@ import itertools
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from plenish.datasets.sources.listing import AS_FOUND, Listing
 from plenish.datasets.sources.unused import in_words
 from plenish.datasets.synthetic import METHOD, generator_of, take_as_synthetic
 from plenish.datasets.writer import DatasetWriter
+from plenish.domains import kept_domain
 from plenish.errors import InputError
 from plenish.parallel import default_workers
 from plenish.progress import progress, say, warn
@@ -79,6 +80,7 @@ def import_dataset(
     max_pixels: int = MAX_PIXELS, reading: SourceOptions = AS_FOUND, keep_split: bool = True,
     synthetic: bool = False, generator: str = "",
     workers: int | None = None, name: str | None = None, licence: str = "", intended_use: str = "",
+    domain: str | None = None,
 ) -> Imported:  # fmt: skip
     """Make a Dataset from outside images.
 
@@ -112,12 +114,15 @@ def import_dataset(
         name: the Dataset's name; by default OUT's own, or the one an export brings.
         licence: the images' licence.
         intended_use: what the images may be used for.
+        domain: kind of images, kept with the Dataset: natural, histology, dermoscopy, radiology, fundus,
+            industrial, comic, faces or text; decides how training may turn, mirror and colour them.
 
     Raises:
         InputError: the source, its labels or OUT cannot be used, or a group lies in several parts of a split
             that is kept.
     """
     _check(source, out, max_pixels, workers, name)
+    extra = kept_domain({"domain": domain})
     with tempfile.TemporaryDirectory(prefix="plenish-") as scratch:
         listing = recognise(source, reading, Path(scratch))
         if synthetic or generator:
@@ -127,8 +132,7 @@ def import_dataset(
         else:
             listing.parts, listing.splits = None, {}
         chosen = size if size is not None else listing.size or _DEFAULT_SIZE
-        if not 1 <= chosen <= _LARGEST_SIZE:
-            raise InputError(f"--size must be from 1 to {_LARGEST_SIZE} pixels, not {chosen}.")
+        check_bounds("--size", chosen, {"least": 1, "most": _LARGEST_SIZE})
         if listing.blocks is not None and (bits is not None or window):
             raise InputError(
                 f"--bits and --window are for image files, and {source} holds arrays; scale them to uint8."
@@ -140,7 +144,7 @@ def import_dataset(
             say(text)
         for text in early:
             warn(text)
-        with _writer(source, out, listing, shape, name, licence, intended_use) as writer:
+        with _writer(source, out, listing, shape, name, licence, intended_use, extra) as writer:
             counts = _copy(
                 listing, shape, writer, _default_workers(listing, shape) if workers is None else workers
             )
@@ -277,8 +281,9 @@ def _shared_pixels(dataset: Dataset) -> list[str]:
 
 
 def _writer(
-    source: Path, out: Path, listing: Listing, shape: Shape, name: str | None, licence: str, intended_use: str
-) -> DatasetWriter:
+    source: Path, out: Path, listing: Listing, shape: Shape, name: str | None, licence: str,
+    intended_use: str, extra: Mapping[str, str],
+) -> DatasetWriter:  # fmt: skip
     config = {
         "command": "import", "source": str(source.resolve()), "kind": listing.kind, "size": shape.size,
         "channels": shape.channels, "fit": shape.fit, "resizer": RESIZER, "listing": listing.fingerprint(),
@@ -293,7 +298,9 @@ def _writer(
         licence=licence or kept.get("licence", ""),
         source=kept.get("source") or files.printable(str(source.resolve())),
         intended_use=intended_use or kept.get("intended_use", ""),
-        extra=kept.get("extra", {}) | {"import": {"kind": listing.kind, "resizer": RESIZER}},
+        extra=kept.get("extra", {})
+        | {"import": {"kind": listing.kind, "resizer": RESIZER}}
+        | extra,
     )  # fmt: skip
     writer.types = listing.types
     return writer

@@ -22,6 +22,7 @@ from plenish.datasets.schema import PARTS
 from plenish.datasets.sources.listing import look_alikes
 from plenish.datasets.tables import split_hash
 from plenish.errors import InputError
+from plenish.progress import say
 from plenish.wording import Message, Sentences, agree, plural
 
 _NAMED = 5  # sets of similar names that a caveat names
@@ -183,8 +184,8 @@ def split_dataset(
     for one, (parts, about) in zip(names, planned):
         if one in dataset.split_names():
             manifest = files.read_record(tables[one].with_suffix(".json"))
-            asked = about | {"hash": split_hash(ids, parts, groups)}
-            if any(manifest.get(key) != asked.get(key) for key in ("hash", "seed", "ratios", "folds")):
+            wanted_now = about | {"hash": split_hash(ids, parts, groups)}
+            if any(manifest.get(key) != wanted_now.get(key) for key in ("hash", "seed", "ratios", "folds")):
                 raise dataset.frozen(one)
     splits = [
         dataset.split(one)
@@ -203,7 +204,13 @@ def _shares(ratios: Sequence[float]) -> dict[str, float]:
             f"--ratios {' '.join(f'{r:g}' for r in ratios)} leaves no train part or nothing to hold out; "
             "try 0.7 0.15 0.15."
         )
-    return {part: float(r) / float(sum(ratios)) for part, r in zip(PARTS, ratios)}
+    shares: dict[str, float] = {part: float(r) / float(sum(ratios)) for part, r in zip(PARTS, ratios)}
+    if not math.isclose(sum(ratios), 1, abs_tol=1e-6):
+        say(
+            f"--ratios {' '.join(f'{r:g}' for r in ratios)} add up to {sum(ratios):g} and are scaled to "
+            f"{' '.join(f'{share:.4g}' for share in shares.values())}."
+        )
+    return shares
 
 
 class _Units:

@@ -34,16 +34,21 @@ def classify(model: Classifier, rows: Subset, prefix: str = "p_") -> tuple[pd.Da
     return pd.DataFrame(about | columns), evaluate(rows.codes, found, model.names)
 
 
-def write_predictions(run: Run, model: Classifier, val: Subset) -> None:
-    """Classify val and test: a row an image in the Run's `predictions.parquet`, means in its status.
+def is_tested(run: Run) -> bool:
+    """Whether a classifier's Run holds what it says of the test part."""
+    return any(result["part"] == "test" for result in run.status.get("results", []))
+
+
+def write_predictions(run: Run, model: Classifier, val: Subset, test: bool = False) -> None:
+    """Classify val, and `test` too: a row an image in the Run's `predictions.parquet`, means in its status.
 
     Nothing is done where that was written of the same weights: the test part is not read again for the same.
     """
     path, dataset = run.path / PREDICTIONS, val.dataset
-    if path.is_file() and run.status.get("measured") == model.step:
+    if path.is_file() and run.status.get("measured") == model.step and (not test or is_tested(run)):
         return
     parts = [val]
-    if len(dataset.split(val.split_name).rows("test")):
+    if test and len(dataset.split(val.split_name).rows("test")):
         parts.append(dataset.part("test", val.split_name, purpose="score"))
     tables, results = [], []
     for part in parts:

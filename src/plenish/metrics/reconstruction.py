@@ -18,6 +18,7 @@ from scipy.linalg import convolution_matrix
 
 from plenish import files
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.schema import Part
 from plenish.errors import InputError
 from plenish.latent.encoding import LoadedAutoencoder
 
@@ -113,14 +114,19 @@ def denoising_errors(
     return total / draws
 
 
-def write_errors(path: Path, model: LoadedAutoencoder, dataset: Dataset, split: str) -> list[dict[str, Any]]:
-    """Write a table with a row for each val and test image of all classes; returns the means of each part.
+def write_errors(
+    path: Path, model: LoadedAutoencoder, dataset: Dataset, split: str, test: bool = False
+) -> list[dict[str, Any]]:
+    """Write a table with a row for each val image of all classes; returns the means of each part.
+
+    With `test`, the test images follow, and that reading is counted.
 
     Columns: `id`, `part`, `label`, `group`, `mse` and, from 11 px on, `ssim`, `psnr`; images as numbers in
     [0, 1].
     """
     tables, results = [], []
-    for part in ("val", "test"):
+    parts: tuple[Part, ...] = ("val", "test") if test else ("val",)
+    for part in parts:
         if not len(dataset.split(split).rows(part)):
             continue
         rows = dataset.part(part, split, purpose="score")

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from plenish.configuration import as_typed
 from plenish.errors import InputError, unknown
 from plenish.networks.convolution import Downsampling, Upsampling
 from plenish.networks.layers import init_linear
@@ -63,7 +64,9 @@ class AutoencoderConfig:
         if self.variational and latent is None:
             raise InputError("--variational needs latent numbers to draw; give --latent-features a number.")
         if not isinstance(self.variational, bool):
-            raise InputError(f"network.variational must be true or false, not {self.variational!r}.")
+            raise InputError(
+                f"{as_typed('network.variational')} must be true or false, not {self.variational!r}."
+            )
         if self.norm not in NORMS:
             raise unknown("normalisation", self.norm, NORMS)
         if self.size < 1 << len(self.filters):

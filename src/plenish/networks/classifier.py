@@ -150,6 +150,8 @@ def _from_timm(name: str, channels: int, size: int, num_outputs: int, pretrained
         except TypeError:  # convolutional networks take any size and no such argument
             network = timm.create_model(name, **options)
     except Exception as error:
+        if pretrained is True:
+            raise _not_fetched(name, error) from error
         what = f"weights from {pretrained}" if pretrained else f"images of {size} px"
         raise InputError(
             f"The classifier '{name}' could not be built with {what}: {first_line(error).rstrip('.')}."
@@ -166,6 +168,24 @@ def _from_timm(name: str, channels: int, size: int, num_outputs: int, pretrained
             "choose another."
         ) from error
     return network.train()
+
+
+def _not_fetched(name: str, error: Exception) -> InputError:
+    """The error of weights of timm's own that cannot be had."""
+    import timm
+
+    why = first_line(error).rstrip(".")
+    if not timm.is_model_pretrained(name):
+        known = timm.list_models(f"{name.partition('.')[0].split('_')[0][:6]}*", pretrained=True)
+        hint = f", such as {known[0].partition('.')[0]}" if known else ""
+        return InputError(
+            f"timm has no weights of '{name}'; take one of timm.list_models(pretrained=True){hint}, or give "
+            "a file: --pretrained FILE."
+        )
+    return InputError(
+        f"timm's weights of '{name}' could not be fetched ({why}); connect to the network once, after which "
+        "they are kept, or give a file: --pretrained FILE."
+    )
 
 
 def _load(network: nn.Module, path: Path) -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plenish.configuration import check_fields, option
+from plenish.configuration import as_typed, check_fields, option
 from plenish.errors import InputError
 from plenish.networks.families import Family
 from plenish.networks.sampler import Part, Sampler, SamplerConfig
@@ -71,12 +71,14 @@ class FlowConfig(SamplerConfig):
             if (maps := getattr(self, name)) % _GROUP:
                 below, above = maps // _GROUP * _GROUP, (maps // _GROUP + 1) * _GROUP
                 raise InputError(
-                    f"network.{name} of a flow is a multiple of {_GROUP}, not {maps}; give {below} or "
+                    as_typed(f"network.{name}")
+                    + f" of a flow is a multiple of {_GROUP}, not {maps}; give {below} or "
                     f"{above}."
                 )
         if self.width > self.max_width:
             raise InputError(
-                f"network.width {self.width} is more than network.max_width {self.max_width}; give both, "
+                as_typed("network.width")
+                + f" {self.width} is more than network.max_width {self.max_width}; give both, "
                 f"such as --network.max_width {2 * self.width}."
             )
         if self.size % self.patch:

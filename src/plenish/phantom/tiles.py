@@ -132,7 +132,8 @@ def make_phantom(out: Path, options: PhantomOptions) -> Dataset:
         config={"verb": "phantom", "version": _VERSION, **dataclasses.asdict(options)}, licence="CC0-1.0",
         source="Plenish phantom (procedural, no tissue, no patients)", intended_use=_INTENDED_USE,
         extra={
-            "phantom": True, "field_um": FIELD_UM, "mpp": FIELD_UM / size, "best_accuracy": BEST_ACCURACY,
+            "phantom": True, "domain": "histology", "field_um": FIELD_UM, "mpp": FIELD_UM / size,
+            "best_accuracy": BEST_ACCURACY,
             "atypia": {"means": dict(zip(CLASSES, ATYPIA_MEANS)), "sd": ATYPIA_SD},
         },
     )  # fmt: skip

@@ -88,7 +88,7 @@ def load_recipe(name: str, kind: str | None = None) -> Recipe:
     elif path.suffix not in (".yaml", ".yml"):
         fitting = [known for known in shipped if kind in (None, load_recipe(known).kind)]
         raise unknown("recipe", name, [*fitting, *([AUTO] if kind in (None, "generator") else [])])
-    recipe = _read_recipe(path)
+    recipe = _read_recipe(path, kind)
     if kind is not None and recipe.kind != kind:
         raise InputError(
             f"The recipe {recipe.name} is for 'plenish {VERBS[recipe.kind]}', not for "
@@ -97,12 +97,14 @@ def load_recipe(name: str, kind: str | None = None) -> Recipe:
     return recipe
 
 
-def _read_recipe(path: Path) -> Recipe:
+def _read_recipe(path: Path, wanted: str | None = None) -> Recipe:
     content = read_yaml(path, "The recipe")
     start = "start from 'plenish recipe show dcgan --json'"
     if not isinstance(content, dict):
         raise InputError(f"The recipe {path} holds no sections; {start}.")
     kind = content.get("kind", "generator")
+    if "kind" not in content and "family" not in content and wanted not in (None, "generator"):
+        raise InputError(f"The recipe {path} does not say what it is for; add the line 'kind: {wanted}'.")
     if kind not in KINDS:
         raise unknown(f"kind of the recipe {path.name}", str(kind), KINDS)
     # A recipe that was shown as JSON, which YAML reads, names itself.

@@ -27,11 +27,12 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-from plenish.errors import unknown
+from plenish.domains import ASSUMED, Chosen
 from plenish.recipes import AUTO, FLOW_SECTIONS, Recipe, load_recipe
 from plenish.recipes import SECTIONS as GAN_SECTIONS
+from plenish.training.schedules import closer
 from plenish.wording import significant
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 SECTIONS = tuple(dict.fromkeys((*GAN_SECTIONS, *FLOW_SECTIONS)))
 """Of all families there are to choose from."""
-Domain = Literal["natural", "faces", "comic", "histology", "dermoscopy", "text"]
 MANY_THREADS, MANY_IMAGES, FLOW_SIZE = 8, 10_000, 64
 STRONG_BELOW, MILD_BELOW = 5_000, 20_000
 _BASE = {"stylegan2": "small-stylegan2", "r3gan": "small-r3gan"}
@@ -68,7 +68,7 @@ class Facts:
         counts: training images of each class, where there are classes.
         gpu: whether networks are computed on one.
         threads: CPU threads.
-        domain: kind of images, as the user says.
+        domain: kind of images, and who says so.
         asked: what the user says of the configuration, by key, such as adversarial.batch.
         scored: whether checkpoints are scored on a val part.
         hours: length that is asked for, in hours of this machine; or None.
@@ -81,7 +81,7 @@ class Facts:
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     gpu: bool = False
     threads: int = 2
-    domain: Domain = "natural"
+    domain: Chosen = ASSUMED
     asked: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     scored: bool = True
     hours: float | None = None
@@ -116,13 +116,7 @@ class Facts:
 
 
 def choose(facts: Facts) -> Recipe:
-    """A recipe for these facts; its `choice` holds the reasons, a sentence each.
-
-    Raises:
-        InputError: an unknown domain.
-    """
-    if facts.domain not in get_args(Domain):
-        raise unknown("--domain", facts.domain, get_args(Domain))
+    """A recipe for these facts; its `choice` holds the reasons, a sentence each."""
     family, why_family = _family(facts)
     flow = "flow-small" if facts.size <= 48 else "flow-64" if facts.size <= 96 else "flow-128"
     base = _BASE.get(family, flow)
@@ -135,7 +129,7 @@ def choose(facts: Facts) -> Recipe:
             reasons.append(rule(facts, family, sections))
     reasons.extend(_remarks(facts))
     about = f"Chosen for {facts.images:,} images of {facts.size} px; {base} adapted."
-    choice = {"domain": facts.domain, "about": about, "reasons": reasons, "sections": sections}
+    choice = {"domain": facts.domain.name, "about": about, "reasons": reasons, "sections": sections}
     return Recipe(AUTO, about, " ".join(reasons), family, sections, choice)
 
 
@@ -208,11 +202,9 @@ def _gamma(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> st
 
 
 def _augmentation(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:
-    turned = {"histology": "dihedral", "dermoscopy": "dihedral", "text": "none"}
-    augment: dict[str, Any] = {"symmetry": turned.get(facts.domain, "mirror")}
-    # Text is changed as little as comics are; DiffAugment mirrors nothing.
-    policy = {"text": "comic"}.get(facts.domain, facts.domain)
-    augment["policy"] = "grey" if policy == "natural" and facts.channels == 1 else policy
+    domain = facts.domain.domain
+    augment: dict[str, Any] = {"symmetry": domain.symmetry, "policy": facts.domain.name}
+    cutout = domain.cutout
     n = f"{facts.images:,} images"
     asked = facts.asked.get("augment.diffaugment")
     if family == "flow":
@@ -228,20 +220,16 @@ def _augmentation(facts: Facts, family: str, sections: dict[str, dict[str, Any]]
     elif asked is not None:
         why = f"DiffAugment with {asked}: as asked for" if asked else "No DiffAugment: as asked for"
     elif facts.images < STRONG_BELOW:
-        augment["diffaugment"] = "color,translation,cutout"
-        why = f"DiffAugment with colour, translation and cutout: {n} are fewer than {STRONG_BELOW:,}"
+        augment["diffaugment"] = "color,translation" + ",cutout" * cutout
+        names = "colour, translation and cutout" if cutout else "colour and translation"
+        why = f"DiffAugment with {names}: {n} are fewer than {STRONG_BELOW:,}"
     elif facts.images < MILD_BELOW:
-        augment["diffaugment"] = "translation,cutout"
-        why = f"DiffAugment with translation and cutout: {n} are fewer than {MILD_BELOW:,}"
+        augment["diffaugment"] = "translation" + ",cutout" * cutout
+        why = f"DiffAugment with translation{' and cutout' * cutout}: {n} are fewer than {MILD_BELOW:,}"
     else:
         why = f"No DiffAugment: {n} are enough"
     sections["augment"] = augment
-    kind = {"mirror": "mirrored", "dihedral": "turned and mirrored", "none": "left as they are"}
-    if "augment.symmetry" in facts.asked:
-        symmetry = facts.asked["augment.symmetry"]
-        return f"{why}. Images are {kind.get(symmetry, symmetry)}, as asked for."
-    shown = kind[augment["symmetry"]]
-    return f"{why}. Images are {shown}, as suits the domain {facts.domain}; --domain names another."
+    return f"{why}. {facts.domain.sentence(facts.asked.get('augment.symmetry'))}"
 
 
 def _length(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> str:
@@ -253,7 +241,7 @@ def _length(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> s
     length = facts.number("schedule.kimg", 0) or kimg
     if sections.get("adversarial", {}).get("lr_fall_kimg"):
         sections["adversarial"]["lr_fall_kimg"] = length
-    apart = facts.number("schedule.checkpoint_kimg", 0) or interval
+    apart = facts.number("schedule.checkpoint_kimg", 0) or closer(interval, length)
     limit = f"{length:,g} kimg" if facts.hours is None else f"What {facts.hours:g} h on this machine allow"
     distance = f"{apart:g} kimg apart, " if facts.hours is None else ""
     if not facts.scored:
@@ -285,14 +273,14 @@ def _power(number: float) -> int:
 
 
 def facts_of(
-    subset: Subset, domain: str | None, labelled: bool, changes: Mapping[str, Any] | None = None,
+    subset: Subset, domain: Chosen, labelled: bool, changes: Mapping[str, Any] | None = None,
     validation: bool = True, hours: float | None = None,
 ) -> Facts:  # fmt: skip
     """Facts of a Dataset's train part and of the device that the settings ask for.
 
     Args:
         subset: the train part.
-        domain: kind of images, as the user says.
+        domain: kind of images, and who says so.
         labelled: whether the networks are given the labels.
         changes: what the user says of the configuration, by key, such as adversarial.batch.
         validation: whether checkpoints are to be scored; they can be only where there is a val part.
@@ -311,12 +299,12 @@ def facts_of(
     engine = Engine.from_settings()
     return Facts(
         len(subset), dataset.size, dataset.channels, kind, counts, engine.device.type != "cpu",
-        torch.get_num_threads(), domain or "natural", dict(changes or {}),  # type: ignore[arg-type]
+        torch.get_num_threads(), domain, dict(changes or {}),
         validation and "val" in set(dataset.split(subset.split_name).part_of), hours,
     )  # fmt: skip
 
 
-def frozen(config: Mapping[str, Any], domain: str | None) -> Recipe | None:
+def frozen(config: Mapping[str, Any], domain: str) -> Recipe | None:
     """The recipe that was chosen for a Run when it was made, from its configuration; None if none was.
 
     Args:
@@ -326,6 +314,6 @@ def frozen(config: Mapping[str, Any], domain: str | None) -> Recipe | None:
     kept = config.get("auto")
     if config.get("recipe") != AUTO or not kept:
         return None
-    choice = {**kept, "domain": domain or "natural"}
+    choice = {**kept, "domain": domain}
     reasons = " ".join(kept["reasons"])
     return Recipe(AUTO, kept["about"], reasons, config["family"], kept["sections"], choice)

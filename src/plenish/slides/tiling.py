@@ -123,6 +123,7 @@ def tile_slides(
         out, name=output.name or files.printable(out.resolve().name), size=grid.size, channels=3,
         labels=LabelSchema(), config=_config(slides, tiling, output), licence=output.licence,
         source=files.printable(str(slides.resolve())), intended_use=output.intended_use,
+        extra={"domain": "histology"},
     )  # fmt: skip
     with writer, executor(workers, TileWorker, (config, out, output)) as pool:
         plan_slides(tiling, pool, retry=not writer.skip)

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from plenish import files, settings
+from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
+from plenish.domains import choose_domain
 from plenish.errors import InputError
 from plenish.latent.sampling import load_generator, make_dataset
 from plenish.metrics.caveats import Caveat, about_test
 from plenish.metrics.result_files import real_record, synthetic_record, write_result
 from plenish.metrics.words import is_known
-from plenish.networks.classifier import build_classifier
-from plenish.progress import progress
+from plenish.progress import progress, say
 from plenish.runs import Run, versions
 from plenish.study import cells
 from plenish.study.analysis import Predictions, analyse
@@ -28,9 +28,10 @@ from plenish.study.data import StudyData, add_synthetic, check_generator, open_r
 from plenish.study.design import Design, about_cuts, about_design, about_doses
 from plenish.study.summaries import Study
 from plenish.study.verdicts import PRIMARY_METRIC, study_verdict
-from plenish.training.classifier import check_names
+from plenish.training.classifier import check_names, check_weights
 from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
 from plenish.training.classifier_precision import choose_precision
+from plenish.training.classifier_time import say_duration
 from plenish.training.engine import Engine
 
 
@@ -56,10 +57,10 @@ def run_study(
     classifier = ClassifierConfig(**options)
     check_names(classifier)
     data = open_real(real, config.split, config.fraction, config.seed)
-    classifier = classifier.resolved(len(data.train))
-    with torch.random.fork_rng(devices=[]):  # Refuses a wrong size or weights before a folder is made.
-        shape = data.data.channels, data.data.size, data.data.labels.width
-        build_classifier(classifier.classifier, *shape, pretrained=classifier.pretrained)
+    classifier = classifier.resolved(len(data.train), data.data.domain)
+    if any(arm.classical for arm in design.arms):
+        say(choose_domain(config.domain, data.data.domain).sentence(config.symmetry))
+    check_weights(classifier, data.data)
     parents: list[dict[str, Any]] = []
     if synthetic is not None:
         data = add_synthetic(data, synthetic)
@@ -72,7 +73,8 @@ def run_study(
     weights = config.pretrained
     options |= {
         "steps": classifier.steps, "learning_rate": classifier.peak_rate, "ratio": config.ratio,
-        "fraction": config.fraction, "arms": design.names,
+        "fraction": config.fraction, "arms": design.names, "domain": classifier.domain,
+        "symmetry": classifier.symmetry,
         "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,
     }  # fmt: skip
     source = str(synthetic or generator or "")
@@ -171,6 +173,11 @@ def _run_cells(run: Run, design: Design, data: StudyData, config: ClassifierConf
         run.update_status(
             precision=precision, state="running", cells_left=len(todo), arms=design.names, seeds=design.seeds,
             environment=Engine.from_settings().describe(),
+        )  # fmt: skip
+        train, val = (Images(part.images, part.codes) for part in (data.train, data.val))
+        say_duration(
+            config, train, val, data.data.labels.names, precision=precision, trainings=len(todo),
+            tested=len(data.test),
         )  # fmt: skip
     try:
         with progress("training classifiers", len(todo) * (config.steps or 0) * config.batch) as bar:

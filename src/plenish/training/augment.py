@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from plenish.domains import DOMAINS, Domain
 from plenish.networks import shared_batch
 
-SYMMETRIES = ("none", "mirror", "dihedral")
 _MODES = {"bilinear": 0, "nearest": 1}
 _PADDINGS = {"zeros": 0, "reflection": 2}
 
@@ -53,21 +53,21 @@ class Policy(NamedTuple):
     saturation: float = 1.0
 
 
-_TISSUE = Policy(
-    flip_y=1, rotation=0, anisotropy=0, brightness=0.25, contrast=0.25, luma_flip=0, hue=0, saturation=0.25
-)
-_UPRIGHT = Policy(rot90=0, rotation=1 / 18, brightness=0.5, contrast=0.5, luma_flip=0, hue=0, saturation=0.5)
+def policy_of(domain: Domain) -> Policy:
+    """The changes that a domain allows; light and dark never change places."""
+    turned = float(domain.symmetry == "dihedral")
+    return Policy(
+        flip_x=float(domain.symmetry != "none"), flip_y=turned, rot90=turned, translation=domain.shift,
+        scale=domain.zoom, rotation=domain.rotation / 180, anisotropy=domain.stretch,
+        brightness=domain.brightness, contrast=domain.contrast, luma_flip=0, hue=domain.hue / 180,
+        saturation=domain.saturation,
+    )  # fmt: skip
 
-POLICIES: dict[str, Policy] = {
-    "natural": Policy(),
-    "histology": _TISSUE,
-    "dermoscopy": _TISSUE,
-    "comic": _UPRIGHT._replace(hue=1 / 18),
-    "faces": _UPRIGHT,
-    "grey": Policy(hue=0, saturation=0),
+
+POLICIES: dict[str, Policy] = {name: policy_of(domain) for name, domain in DOMAINS.items()} | {
+    "ada": Policy()
 }
-"""By kind of image. Stains, skin and ink carry meaning, so their hue stays (comics: ±10°); tissue has no up
-and down; faces and comics keep theirs, and tilt by ±10° at most."""
+"""What the domains allow, by name, and `ada`: the ranges as published, which turn and recolour everything."""
 
 
 def orient(x: Tensor, symmetry: str, rng: torch.Generator) -> Tensor:

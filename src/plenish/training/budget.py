@@ -7,12 +7,13 @@ import time
 from collections.abc import Container
 from typing import Any
 
+from plenish import settings
 from plenish.errors import InputError
 from plenish.progress import plain_duration, say
 from plenish.training.footprint import throwaway
 from plenish.training.generator import GeneratorLearner, GeneratorTask
 from plenish.training.learner import Clock
-from plenish.training.schedules import END
+from plenish.training.schedules import END, closer
 from plenish.training.trial import speed_of
 from plenish.wording import significant
 
@@ -20,6 +21,8 @@ PROBE_SECONDS = 6.0
 _LOOKS = 16
 """Checkpoints in a training of given hours, as long as their scores take no more than this share of it."""
 _SHARE = 0.2
+_GLANCE, _SOON_OVER = 3.0, 2.0
+"""Seconds of trying where the length is given, and kimg below which nothing is tried."""
 _TRIED = 32
 _REST = 1.5
 """What a look takes beside making the samples, as a factor: features, the search for copies, writing."""
@@ -75,6 +78,38 @@ def with_length(task: GeneratorTask, kimg: float, apart: float, asked: Container
         for name, section in task.sections.items()
     }
     return dataclasses.replace(task, schedule=schedule, sections=sections)
+
+
+def spaced(task: GeneratorTask, asked: Container[str] = ()) -> GeneratorTask:
+    """The task with checkpoints and looks close enough that one of a short training can be chosen.
+
+    Intervals of the recipe that give fewer than four become quarters of the length; the rest stays.
+
+    Args:
+        task: what is trained, with the length asked for.
+        asked: dotted keys of the schedule that stay as they are.
+    """
+    schedule = task.schedule
+    changes: dict[str, Any] = {
+        name: closer(getattr(schedule, name), schedule.kimg)
+        for name in ("checkpoint_kimg", "sample_kimg")
+        if f"schedule.{name}" not in asked
+    }
+    return dataclasses.replace(task, schedule=dataclasses.replace(schedule, **changes))
+
+
+def say_length(task: GeneratorTask, scored: bool) -> None:
+    """Say how long a training takes on this machine, by a few seconds of trying; short ones need no word."""
+    schedule = task.schedule
+    if settings.current().quiet or schedule.kimg < _SOON_OVER:
+        return
+    with throwaway(task) as learner:
+        seconds_per_kimg = speed_of(learner, _GLANCE)["seconds_per_kimg"]
+        look = _seconds_of_look(learner) if scored else 1.0
+    seconds = seconds_per_kimg * schedule.kimg + look * max(1, schedule.kimg // schedule.checkpoint_kimg)
+    hint = "; --hours 1 trains for one" if seconds > 7200 else ""
+    each = f"{seconds_per_kimg:.3g} s a kimg"
+    say(f"{schedule.kimg:g} kimg take about {plain_duration(seconds)} here, at {each}{hint}.")
 
 
 def _seconds_of_look(learner: GeneratorLearner) -> float:

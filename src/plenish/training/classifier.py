@@ -24,8 +24,10 @@ from torch import Tensor, nn
 from plenish import files, settings
 from plenish.configuration import option_names
 from plenish.datasets.batches import ORDERS, Batch, Images, check_divisible
+from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
 from plenish.datasets.pixels import chunks
+from plenish.domains import DEFAULT, DOMAINS
 from plenish.errors import InputError
 from plenish.networks.classifier import Normalised, build_classifier, check_classifier
 from plenish.runs import Run
@@ -204,7 +206,13 @@ class ClassifierLearner(Learner):
         images = engine.to_images(batch.pixels)
         targets = torch.from_numpy(batch.y).to(engine.device, non_blocking=True)
         if config.augmentation == "classical":
-            images = augment(images, batch.numbers, seed, orientation=config.orientation)
+            images = augment(
+                images,
+                batch.numbers,
+                seed,
+                domain=DOMAINS[config.domain or DEFAULT],
+                symmetry=config.symmetry,
+            )
         torch.manual_seed(stable_seed(seed, "dropout", step))
         for group in self.optimiser.param_groups:
             group["lr"] = config.rate(step)
@@ -312,6 +320,15 @@ def check_names(config: ClassifierOptions) -> None:
     """Refuse a classifier or loss that there is not, and options of another loss."""
     check_classifier(config.classifier)
     check_loss(config)
+
+
+def check_weights(config: ClassifierConfig, dataset: Dataset) -> None:
+    """Refuse a network that cannot take the images, or weights that cannot be had or do not fit."""
+    with torch.random.fork_rng(devices=[]):
+        build_classifier(
+            config.classifier, dataset.channels, dataset.size, dataset.labels.width,
+            pretrained=config.pretrained,
+        )  # fmt: skip
 
 
 def open_run(path: Path, config: ClassifierConfig, train_rows: Subset) -> Run:

@@ -9,10 +9,10 @@ from typing import Literal, get_args
 
 from plenish.configuration import check_bounds, option, option_name
 from plenish.datasets.batches import ORDERS
+from plenish.domains import SYMMETRIES, Symmetry, check_domain, choose_domain
 from plenish.errors import unknown
 
 Augmentation = Literal["none", "classical"]
-Orientation = Literal["any", "upright", "fixed"]
 _PASSES, _FEWEST_STEPS, _MOST_STEPS = 12, 150, 3000
 
 
@@ -33,10 +33,13 @@ class ClassifierOptions:
         weight_power: of the weighted loss: an image counts by its class's frequency to minus this power.
         focal_gamma: of the focal loss: the larger, the less an image counts that is classified well.
         prior_power: of the logit-adjusted loss: logits are raised by this times the log of class frequencies.
-        orientation: what classical augmentation may do: any (flips and right angles), upright (left-right),
-            fixed.
+        domain: kind of images, which decides what classical augmentation may do to them: natural, histology,
+            dermoscopy, radiology, fundus, industrial, comic, faces or text; by default the one kept with the
+            Dataset, else natural.
+        symmetry: orientations that classical augmentation shows, instead of the domain's: none, mirror
+            (left-right) or dihedral (also upside down and turned by right angles).
         evaluations: how often the classifier is validated; the best of these checkpoints is kept.
-        pretrained: a file of weights to start from, or true for those that timm fetches.
+        pretrained: start from weights and fine-tune: true for timm's own, which it fetches once, or a file.
     """
 
     classifier: str = "small"
@@ -50,19 +53,22 @@ class ClassifierOptions:
     weight_power: float = option(1.0, least=0)
     focal_gamma: float = option(2.0, least=0)
     prior_power: float = option(1.0, least=0)
-    orientation: Orientation = "any"
+    domain: str | None = None
+    symmetry: Symmetry | None = None
     evaluations: int = option(5, least=1)
     pretrained: bool | Path = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             check_bounds(option_name(field.name), getattr(self, field.name), field.metadata)
+        if self.domain is not None:
+            check_domain(self.domain)
         for name, choices in self._choices().items():
-            if getattr(self, name) not in choices:
+            if getattr(self, name) not in (None, *choices):
                 raise unknown(option_name(name), getattr(self, name), choices)
 
     def _choices(self) -> dict[str, tuple[str, ...]]:
-        return {"orientation": get_args(Orientation)}
+        return {"symmetry": SYMMETRIES}
 
     @property
     def peak_rate(self) -> float:
@@ -107,8 +113,15 @@ class ClassifierConfig(ClassifierOptions):
         """The order of the training images, by name."""
         return "balanced" if self.balanced else self.order
 
-    def resolved(self, n_train: int) -> ClassifierConfig:
-        """The same with a number of steps, which follows from the number of training images."""
+    def resolved(self, n_train: int, kept_domain: str | None = None) -> ClassifierConfig:
+        """The same with what follows from the data.
+
+        Args:
+            n_train: number of training images, from which the number of steps follows.
+            kept_domain: the domain kept with the Dataset.
+        """
         passes = round(_PASSES * n_train / self.batch)
         steps = self.steps or min(_MOST_STEPS, max(_FEWEST_STEPS, passes))
-        return dataclasses.replace(self, steps=steps)
+        chosen = choose_domain(self.domain, kept_domain)
+        symmetry = self.symmetry or chosen.domain.symmetry
+        return dataclasses.replace(self, steps=steps, domain=chosen.name, symmetry=symmetry)

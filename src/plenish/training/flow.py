@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from plenish.configuration import check_fields, option
 from plenish.datasets.batches import Batch, check_divisible
+from plenish.domains import SYMMETRIES
 from plenish.errors import InputError, unknown
 from plenish.networks.flow import STRIDES, Flow
 from plenish.networks.shared_batch import integers, mean_over_processes, normal, own_slice, uniform, world
 from plenish.progress import warn
-from plenish.training.augment import POLICIES, SYMMETRIES, orient, vary
+from plenish.training.augment import POLICIES, orient, vary
 from plenish.training.ema import ema_weight, update_ema
 from plenish.training.engine import stable_seed
 from plenish.training.failures import Failure
@@ -72,7 +73,7 @@ class FlowAugment:
             `mirror` (left-right) or `dihedral` (all eight flips and right-angle rotations).
         p: probability of each further change. The network is told which it was, so that samples show none
             (Karras et al. 2022, arXiv 2206.00364).
-        policy: which of these changes suit the images, a name of `POLICIES`.
+        policy: which of these changes suit the images: a domain's name (`plenish.domains`), or `ada`.
     """
 
     symmetry: str = "none"

@@ -29,7 +29,7 @@ Stripes = Callable[..., Dataset]
 
 
 def _train(data: Dataset, run: Path, kimg: float, options: list[str], **more: object) -> Run:
-    arguments: dict = {"batch": 10, "checkpoint_kimg": 0.1, "validation": False}
+    arguments: dict = {"recipe": "dcgan", "batch": 10, "checkpoint_kimg": 0.1, "validation": False}
     return train_gan(data.path, run, kimg=kimg, options=[*TINY, *options], **(arguments | more))
 
 
@@ -116,7 +116,18 @@ def test_rollback_from_the_command_line_and_its_exit_codes(
 ) -> None:
     data = stripes()
     common = ["train", "gan", str(data.path)]
-    short = ["--batch", "10", "--kimg", "1.5", "--checkpoint-kimg", "0.1", "--no-validation", "--quiet"]
+    short = [
+        "--recipe",
+        "dcgan",
+        "--batch",
+        "10",
+        "--kimg",
+        "1.5",
+        "--checkpoint-kimg",
+        "0.1",
+        "--no-validation",
+        "--quiet",
+    ]
     options = ["--options", *TINY, "adversarial.lr_d=1.0", "adversarial.lr_g=0.01"]
     assert cli.run([*common, str(tmp_path / "stop"), *short, "--on-failure", "stop", *options]) == 3
     assert "rollbacks" not in Run.open(tmp_path / "stop").status

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from plenish.configuration import check_fields, option
+from plenish.configuration import as_typed, check_fields, option
 from plenish.errors import InputError
 from plenish.networks.families import Family
 from plenish.networks.layers import INITIALISATIONS, base_and_stages
@@ -55,7 +55,8 @@ class WidthConfig(NetworkConfig):
         width, most = getattr(self, name), self.max_width
         if width > most:
             raise InputError(
-                f"network.{name} must be at most network.max_width, which is {most}, and is {width}."
+                as_typed(f"network.{name}")
+                + f" must be at most network.max_width, which is {most}, and is {width}."
             )
 
     @property

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from plenish.configuration import check_fields, option
+from plenish.domains import SYMMETRIES
 from plenish.errors import InputError, unknown
 from plenish.networks import shared_batch
-from plenish.training.augment import POLICIES, SYMMETRIES, Policy, resample, vary
+from plenish.training.augment import POLICIES, Policy, resample, vary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Augment:
         ada_p: probability of each change at the start; without a controller, throughout.
         ada_p_max: upper limit of that probability; above about 0.8 the changes appear in the fakes.
         ada_kimg: thousands of images in which the controller can go from 0 to 1.
-        policy: which changes suit the images, a name of `POLICIES`.
+        policy: which changes suit the images: a domain's name (`plenish.domains`), or `ada` for the ranges as
+            published, which also turn images.
     """
 
     symmetry: str = "none"

@@ -1,0 +1,76 @@
+"""How long classifiers take to train on this machine, by a few seconds of trying, said before it starts."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Sequence
+
+import torch
+
+from plenish import settings
+from plenish.datasets.batches import Images
+from plenish.progress import plain_duration, say
+from plenish.training.classifier import ClassifierLearner
+from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.classifier_precision import Precision
+from plenish.training.engine import Engine
+from plenish.training.learner import Clock
+from plenish.wording import plural
+
+_GLANCE = 3.0
+_FEWEST, _MOST_VALIDATED = 3, 256
+_SOON_OVER = 64
+"""Steps in all below which nothing is tried: they are over as soon."""
+
+
+def say_duration(
+    config: ClassifierConfig, train: Images, val: Images, names: Sequence[str], *,
+    precision: Precision | None, trainings: int = 1, tested: int = 0,
+) -> None:  # fmt: skip
+    """Say how long trainings take in all; nothing when quiet, where nothing would be seen of it.
+
+    Args:
+        config: how each is trained, resolved.
+        train: training images.
+        val: validation images.
+        names: the classes.
+        precision: the network's measured preference.
+        trainings: how many there are.
+        tested: images classified after each.
+    """
+    assert config.steps is not None
+    steps = trainings * config.steps
+    if settings.current().quiet or steps < _SOON_OVER:
+        return
+    step, image = _measured(config, train, val, names, precision)
+    seconds = steps * step + trainings * image * (config.evaluations * len(val.y) + tested)
+    what = f"{config.steps:,} steps"
+    in_all = "" if trainings == 1 else " in all"
+    what = what if trainings == 1 else f"{plural(trainings, 'training')} of {what}"
+    say(f"{what} take about {plain_duration(seconds)}{in_all} here, at {1000 * step:.3g} ms a step.")
+
+
+def _measured(
+    config: ClassifierConfig, train: Images, val: Images, names: Sequence[str], precision: Precision | None
+) -> tuple[float, float]:
+    """Seconds of a step, and of classifying an image; random states and the data's order are left alone."""
+    engine = Engine.from_settings(precision)
+    devices = [engine.device] if engine.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        learner = ClassifierLearner(config, train, val, names, engine)
+        times: list[float] = []
+        begun = time.perf_counter()
+        with contextlib.closing(train.batches(config.batch, seed=0, ahead=0)) as feed:
+            while len(times) < _FEWEST or time.perf_counter() - begun < _GLANCE:
+                batch = next(feed)
+                start = time.perf_counter()
+                learner.step(batch, Clock(0, 0, len(times) * config.batch, len(times)))
+                engine.synchronize()
+                times.append(time.perf_counter() - start)
+        some = Images(val.read, val.y[:_MOST_VALIDATED])
+        start = time.perf_counter()
+        learner.model.logits(some)
+        each = (time.perf_counter() - start) / len(some.y)
+    return statistics.median(times[1:]), each
