@@ -90,7 +90,7 @@ def test_copies_beyond_chance_raise_the_alarm(finding: str, tone: str) -> None:
 
 
 def quality(level: str) -> Quality:
-    share = {"undertrained": 0.1, "usable": 0.6, "near": 0.9}[level]
+    share = {"undertrained": 0.1, "usable": 0.7, "near": 0.9}[level]
     return Quality(share, 1.0, share, 1.0, share, 1.0, kid=0.5, kid_low=0.0, kid_high=1.0, kid_real=0.0, n=9)
 
 
