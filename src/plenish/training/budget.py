@@ -10,7 +10,7 @@ from typing import Any
 from plenish import settings
 from plenish.errors import InputError
 from plenish.progress import plain_duration, say
-from plenish.training.footprint import throwaway
+from plenish.training.footprint import refuse_too_large, throwaway
 from plenish.training.generator import GeneratorLearner, GeneratorTask
 from plenish.training.learner import Clock
 from plenish.training.schedules import END, closer
@@ -103,6 +103,7 @@ def say_length(task: GeneratorTask, scored: bool) -> None:
     schedule = task.schedule
     if settings.current().quiet or schedule.kimg < _SOON_OVER:
         return
+    refuse_too_large(task)
     with throwaway(task) as learner:
         seconds_per_kimg = speed_of(learner, _GLANCE)["seconds_per_kimg"]
         look = _seconds_of_look(learner) if scored else 1.0
