@@ -179,7 +179,7 @@ def _scheduled(
     is_new = not (path / "config.json").exists()
     if how.hours is None:
         task = spaced(task, changes) if "schedule.kimg" in changes else task
-        if is_new and not how.dry_run and settings.process()[1] == 1:
+        if is_new and not how.dry_run:
             say_length(task, how.validation)
         return task
     if settings.process()[1] > 1:
@@ -225,7 +225,6 @@ def _train(
 ) -> Run | Trial:  # fmt: skip
     from plenish.metrics.validation import validator_of
     from plenish.report.build import write_own_report
-    from plenish.training.footprint import refuse_too_large
     from plenish.training.generator import CHANGEABLE, learner_class, plan_task, train_generator
     from plenish.training.trainer import Stopped
     from plenish.training.trial import try_out
@@ -248,8 +247,6 @@ def _train(
     }  # fmt: skip
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
     is_new, validator = not (path / "config.json").exists(), None
-    if is_new:
-        refuse_too_large(task)
     if is_new and how.validation:  # What cannot be scored is refused before a Run is made.
         validator = validator_of(dataset, subset.split_name)
     run = Run.open_or_create(

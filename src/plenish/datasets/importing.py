@@ -113,8 +113,7 @@ def import_dataset(
         name: the Dataset's name; by default OUT's own, or the one an export brings.
         licence: the images' licence.
         intended_use: what the images may be used for.
-        domain: kind of images, which decides how training may turn, mirror and colour them: natural,
-            histology, dermoscopy, radiology, fundus, industrial, comic, faces or text; kept.
+        domain: kind of images, kept: it decides how training may turn, mirror and colour them (radiology, …).
 
     Raises:
         InputError: the source, its labels or OUT cannot be used, or a group lies in several parts of a split

@@ -43,6 +43,7 @@ def within(task: GeneratorTask, hours: float, scored: bool, asked: Container[str
     Raises:
         InputError: not even a few steps fit.
     """
+    refuse_too_large(task)
     say(f"Trying for {PROBE_SECONDS:g} s how much this machine trains in {plain_duration(3600 * hours)}.")
     with throwaway(task) as learner:
         seconds_per_kimg = speed_of(learner, PROBE_SECONDS)["seconds_per_kimg"]
@@ -99,11 +100,15 @@ def spaced(task: GeneratorTask, asked: Container[str] = ()) -> GeneratorTask:
 
 
 def say_length(task: GeneratorTask, scored: bool) -> None:
-    """Say how long a training takes on this machine, by a few seconds of trying; short ones need no word."""
-    schedule = task.schedule
-    if settings.current().quiet or schedule.kimg < _SOON_OVER:
-        return
+    """Say how long a training takes on this machine, by a few seconds of trying; short ones need no word.
+
+    Raises:
+        InputError: the batch does not fit into memory.
+    """
     refuse_too_large(task)
+    schedule = task.schedule
+    if settings.current().quiet or settings.process()[1] > 1 or schedule.kimg < _SOON_OVER:
+        return
     with throwaway(task) as learner:
         seconds_per_kimg = speed_of(learner, _GLANCE)["seconds_per_kimg"]
         look = _seconds_of_look(learner) if scored else 1.0
