@@ -43,7 +43,7 @@ WORK = {
 """What is left out of each verb that makes a Run."""
 GENERATOR: dict[str, Any] = {
     "recipe": "dcgan-small", "family": "vanilla", "split": "other", "lr": 1e-3, "kimg": 0.5, "batch": 4,
-    "hours": 0.05, "width": 8, "conditional": False, "checkpoint_kimg": 0.3, "keep": 2,
+    "hours": 0.05, "width": 16, "conditional": False, "checkpoint_kimg": 0.3, "keep": 2,
     "on_failure": "rollback", "domain": "faces",
     "options": ["adversarial.smoothing=0.2", "limits.window=3"],
 }  # fmt: skip

@@ -167,16 +167,24 @@ def _choose(
     return recipe
 
 
-def _within_hours(
+def _scheduled(
     task: GeneratorTask, path: Path, how: GeneratorOptions, changes: Mapping[str, Any]
 ) -> GeneratorTask:
-    """The task as long as `--hours` asks: measured for a new Run, in proportion for one that is there."""
-    from plenish.training.budget import with_length, within
+    """The task with the length asked for, which is said for a new Run.
 
-    assert how.hours is not None
+    `--hours` is measured for a new Run, and in proportion for one that is there.
+    """
+    from plenish.training.budget import say_length, spaced, with_length, within
+
+    is_new = not (path / "config.json").exists()
+    if how.hours is None:
+        task = spaced(task, changes) if "schedule.kimg" in changes else task
+        if is_new and not how.dry_run:
+            say_length(task, how.validation)
+        return task
     if settings.process()[1] > 1:
         raise InputError("--hours is measured by one process, and several are at work; give --kimg.")
-    if how.dry_run or not (path / "config.json").exists():
+    if how.dry_run or is_new:
         return within(task, how.hours, how.validation, changes)
     before = Run.open(path, "generator").config["config"]
     if not before.get("hours"):
@@ -217,8 +225,6 @@ def _train(
 ) -> Run | Trial:  # fmt: skip
     from plenish.metrics.validation import validator_of
     from plenish.report.build import write_own_report
-    from plenish.training.budget import say_length, spaced
-    from plenish.training.footprint import refuse_too_large
     from plenish.training.generator import CHANGEABLE, learner_class, plan_task, train_generator
     from plenish.training.trainer import Stopped
     from plenish.training.trial import try_out
@@ -228,10 +234,7 @@ def _train(
     with named_as_typed(how, learner.option_keys):
         task = plan_task(recipe.family, recipe.sections, changes, subset, how.conditional, OPTIONS)
         learner.check(task, changes)
-    if how.hours is not None:
-        task = _within_hours(task, path, how, changes)
-    elif "schedule.kimg" in changes:
-        task = spaced(task, changes)
+    task = _scheduled(task, path, how, changes)
     if how.dry_run:
         return _described(try_out(task), recipe, how.hours)
     parts = {name: dataclasses.asdict(section) for name, section in task.sections.items()}
@@ -244,10 +247,6 @@ def _train(
     }  # fmt: skip
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
     is_new, validator = not (path / "config.json").exists(), None
-    if is_new:
-        refuse_too_large(task)
-        if how.hours is None and settings.process()[1] == 1:
-            say_length(task, how.validation)
     if is_new and how.validation:  # What cannot be scored is refused before a Run is made.
         validator = validator_of(dataset, subset.split_name)
     run = Run.open_or_create(

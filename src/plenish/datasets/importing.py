@@ -78,9 +78,8 @@ def import_dataset(
     source: Path, out: Path, size: int | None = None, *, fit: Fit = "crop",
     channels: Literal[1, 3] | None = None, bits: int | None = None, window: tuple[str, ...] = (),
     max_pixels: int = MAX_PIXELS, reading: SourceOptions = AS_FOUND, keep_split: bool = True,
-    synthetic: bool = False, generator: str = "",
-    workers: int | None = None, name: str | None = None, licence: str = "", intended_use: str = "",
-    domain: str | None = None,
+    synthetic: bool = False, generator: str = "", workers: int | None = None, name: str | None = None,
+    licence: str = "", intended_use: str = "", domain: str | None = None,
 ) -> Imported:  # fmt: skip
     """Make a Dataset from outside images.
 
@@ -114,15 +113,13 @@ def import_dataset(
         name: the Dataset's name; by default OUT's own, or the one an export brings.
         licence: the images' licence.
         intended_use: what the images may be used for.
-        domain: kind of images, kept with the Dataset: natural, histology, dermoscopy, radiology, fundus,
-            industrial, comic, faces or text; decides how training may turn, mirror and colour them.
+        domain: kind of images, kept: it decides how training may turn, mirror and colour them (radiology, …).
 
     Raises:
         InputError: the source, its labels or OUT cannot be used, or a group lies in several parts of a split
             that is kept.
     """
-    _check(source, out, max_pixels, workers, name)
-    extra = kept_domain({"domain": domain})
+    about = _check(source, out, max_pixels, workers, name, domain)
     with tempfile.TemporaryDirectory(prefix="plenish-") as scratch:
         listing = recognise(source, reading, Path(scratch))
         if synthetic or generator:
@@ -144,7 +141,7 @@ def import_dataset(
             say(text)
         for text in early:
             warn(text)
-        with _writer(source, out, listing, shape, name, licence, intended_use, extra) as writer:
+        with _writer(source, out, listing, shape, name, licence, intended_use, about) as writer:
             counts = _copy(
                 listing, shape, writer, _default_workers(listing, shape) if workers is None else workers
             )
@@ -159,7 +156,10 @@ def import_dataset(
     return Imported(writer.dataset, listing.kind, rejected, counts["upscaled"], (*early, *late))
 
 
-def _check(source: Path, out: Path, max_pixels: int, workers: int | None, name: str | None) -> None:
+def _check(
+    source: Path, out: Path, max_pixels: int, workers: int | None, name: str | None, domain: str | None
+) -> dict[str, str]:
+    """Refuse impossible options; returns what is kept of them with the Dataset."""
     files.refuse_existing(out, unless_made=True)
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise InputError(
@@ -169,6 +169,7 @@ def _check(source: Path, out: Path, max_pixels: int, workers: int | None, name: 
         raise InputError("--name is empty; give the Dataset a name, or leave it out.")
     check_bounds("--max-pixels", max_pixels, {"least": 1})
     check_bounds("--workers", workers, {"least": 1})
+    return kept_domain({"domain": domain})
 
 
 def _complete(

@@ -10,7 +10,7 @@ from typing import Any
 from plenish import settings
 from plenish.errors import InputError
 from plenish.progress import plain_duration, say
-from plenish.training.footprint import throwaway
+from plenish.training.footprint import refuse_too_large, throwaway
 from plenish.training.generator import GeneratorLearner, GeneratorTask
 from plenish.training.learner import Clock
 from plenish.training.schedules import END, closer
@@ -43,6 +43,7 @@ def within(task: GeneratorTask, hours: float, scored: bool, asked: Container[str
     Raises:
         InputError: not even a few steps fit.
     """
+    refuse_too_large(task)
     say(f"Trying for {PROBE_SECONDS:g} s how much this machine trains in {plain_duration(3600 * hours)}.")
     with throwaway(task) as learner:
         seconds_per_kimg = speed_of(learner, PROBE_SECONDS)["seconds_per_kimg"]
@@ -99,9 +100,14 @@ def spaced(task: GeneratorTask, asked: Container[str] = ()) -> GeneratorTask:
 
 
 def say_length(task: GeneratorTask, scored: bool) -> None:
-    """Say how long a training takes on this machine, by a few seconds of trying; short ones need no word."""
+    """Say how long a training takes on this machine, by a few seconds of trying; short ones need no word.
+
+    Raises:
+        InputError: the batch does not fit into memory.
+    """
+    refuse_too_large(task)
     schedule = task.schedule
-    if settings.current().quiet or schedule.kimg < _SOON_OVER:
+    if settings.current().quiet or settings.process()[1] > 1 or schedule.kimg < _SOON_OVER:
         return
     with throwaway(task) as learner:
         seconds_per_kimg = speed_of(learner, _GLANCE)["seconds_per_kimg"]
