@@ -44,7 +44,7 @@ def parse_yaml(text: str, what: str) -> Any:
         raise InputError(f"{what} is nested too deeply, or in itself; write a flatter one.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark is not None and mark.line else ""
+        where = f", line {mark.line + 1}" if mark is not None else ""
         reason = getattr(error, "problem", None) or first_line(error)
         raise InputError(f"{what} is not YAML ({reason}{where}).") from None
     except (ValueError, TypeError) as error:  # Such as a date that no calendar has.
