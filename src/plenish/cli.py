@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from plenish import settings
 from plenish._version import __version__
 from plenish.configuration import option_name
-from plenish.errors import InputError, PlenishError, first_line, unknown
+from plenish.errors import AlreadyMade, InputError, PlenishError, first_line, unknown
 from plenish.files import disk_sentence
 from plenish.terminal import clean, hang_up, json_text, note, write
 from plenish.wording import Sentences
@@ -111,6 +111,11 @@ def run(arguments: list[str]) -> int:
             return 0
         _stop_like_ctrl_c()
         return _dispatch(leading, rest)
+    except AlreadyMade as made:
+        note(f"plenish: {made}")
+        if "--json" in arguments:
+            write(json_text({"out": str(made.out), "made": "before"}))
+        return made.exit_code
     except PlenishError as error:
         note(f"plenish: {error}")
         return error.exit_code

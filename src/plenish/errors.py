@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -31,9 +32,18 @@ class InputError(PlenishError):
 
 
 class AlreadyMade(PlenishError):
-    """What is asked for is there, made by the same command."""
+    """What is asked for is there, made by the same command.
+
+    Attributes:
+        out: where it is.
+    """
 
     exit_code = 0
+
+    def __init__(self, message: str, out: Path) -> None:
+        """Keep the message and the place."""
+        super().__init__(message)
+        self.out = out
 
 
 class CheckFailed(PlenishError):

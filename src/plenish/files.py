@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from plenish import invocation
 from plenish.errors import AlreadyMade, InputError, first_line
 
 RESUME_HINT = "the same command resumes it"
@@ -304,8 +305,8 @@ def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False)
     """
     partial = _partial(out)
     wanted = config_hash(config)
-    if _made_from(out) == wanted:
-        raise AlreadyMade(f"{out} is there: the same command has made it; remove it to make it again.")
+    if _is_made(out, wanted):
+        raise AlreadyMade(f"{out} is there: the same command has made it; remove it to make it again.", out)
     refuse_existing(out)
     with reporting_disk(out):
         _prepare(partial, wanted, resumable)
@@ -313,7 +314,8 @@ def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False)
             try:
                 with resumable_from(lambda: resumable and _holds_work(partial)):
                     yield partial
-                    (partial / _MARKER).rename(partial / _MADE)
+                    write_json(partial / _MADE, {"config": wanted, "command": _command(), **_size(partial)})
+                    (partial / _MARKER).unlink()
                     partial.rename(out)
                 flush_folder(out.parent)
             except BaseException as error:
@@ -323,12 +325,49 @@ def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False)
                 raise
 
 
-def _made_from(out: Path) -> Any:
-    """The hash of the configuration that a folder was made from, None for another one."""
-    with contextlib.suppress(InputError, OSError):
-        content = read_json(out / _MADE)
-        return content.get("config") if isinstance(content, dict) else None
-    return None
+def _is_made(out: Path, wanted: str) -> bool:
+    """Whether a folder was made by the command at work, from this configuration, and holds what it held."""
+    with contextlib.suppress(InputError, OSError, TypeError):
+        made, now = read_json(out / _MADE), _size(out)
+        return (
+            isinstance(made, dict)
+            and (made.get("config"), made.get("command")) == (wanted, _command())
+            and all(now[key] >= made[key] for key in now)
+        )
+    return False
+
+
+def _command() -> str | None:
+    """The hash of the command at work with all its options."""
+    call = invocation.record()
+    return None if call is None else config_hash({key: call[key] for key in ("repeat", "folder")})
+
+
+def _size(folder: Path) -> dict[str, int]:
+    """How many files a folder holds, and their bytes, without the markers."""
+    sizes = [size for name, size, _ in _walk(folder) if Path(name).name not in (_MARKER, _MADE)]
+    return {"files": len(sizes), "bytes": sum(sizes)}
+
+
+def tree_hash(path: Path) -> str:
+    """SHA-256 of the names, sizes and times of a file, or of all files below a folder."""
+    digest = hashlib.sha256()
+    for facts in sorted(_walk(path)) if path.is_dir() else [(path.name, *_facts(path.stat()))]:
+        digest.update(repr(facts).encode(errors="backslashreplace"))
+    return digest.hexdigest()
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, int, int]]:
+    """Path, size and time of the files below a folder."""
+    for place, _, names in os.walk(folder, followlinks=False):
+        for name in names:
+            path = os.path.join(place, name)  # noqa: PTH118  # Of 300,000 files each µs counts.
+            with contextlib.suppress(OSError):
+                yield path, *_facts(os.stat(path))  # noqa: PTH116
+
+
+def _facts(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _holds_work(partial: Path) -> bool:

@@ -47,7 +47,7 @@ def parse_yaml(text: str, what: str) -> Any:
         where = f", line {mark.line + 1}" if mark is not None else ""
         reason = getattr(error, "problem", None) or first_line(error)
         raise InputError(f"{what} is not YAML ({reason}{where}).") from None
-    except (ValueError, TypeError) as error:  # Such as a date that no calendar has.
+    except (ValueError, TypeError, LookupError, AttributeError) as error:  # Such as a date no calendar has.
         raise InputError(f"{what} is not YAML ({first_line(error)}).") from None
 
 
@@ -59,6 +59,19 @@ def _values(node: Any, known: dict[int, int]) -> int:
     """
     if id(node) not in known:
         inner = node.value if isinstance(node.value, list) else ()
+        if isinstance(node, yaml.MappingNode):
+            _refuse_repeated(node)
         parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
         known[id(node)] = 1 + sum(_values(part, known) for part in parts)
     return known[id(node)]
+
+
+def _refuse_repeated(node: yaml.MappingNode) -> None:
+    """Refuse a key that is given twice, of which only the last value would count."""
+    known = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+            if key.value in known:
+                text = f"'{key.value}' is given twice"
+                raise yaml.constructor.ConstructorError(None, None, text, key.start_mark)
+            known.add(key.value)

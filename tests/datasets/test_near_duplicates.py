@@ -164,6 +164,18 @@ def test_clusters_hold_copies_of_copies_and_equal_pixels(tmp_path: Path) -> None
     assert len(np.unique(found)) == 30
 
 
+def test_very_many_copies_of_one_picture_are_one_cluster(tmp_path: Path) -> None:
+    """More than an image is compared with; two tight sets of copies and a distant one among them."""
+    rng = np.random.default_rng(4)
+    first, second = pictures(2)
+    noisy = [np.clip(first + rng.normal(0, 1, (150, *first.shape)), 0, 255),
+             np.clip(first[::-1] + rng.normal(0, 1, (150, *first.shape)) + 6, 0, 255)]  # fmt: skip
+    images = np.concatenate([*noisy, second[None], first[None, ::-1] + 1]).round().astype(np.uint8)
+    found = clusters(write(tmp_path / "d", images, [None] * len(images)))
+    assert len(np.unique(found)) == 2
+    assert (found != found[0]).nonzero()[0].tolist() == [300]
+
+
 def test_blocks_and_workers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = pictures(60)
     images = np.concatenate([images, images[:20, ::-1], _brighter(3)(images[10:30])])

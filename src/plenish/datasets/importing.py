@@ -289,6 +289,7 @@ def _writer(
         "command": "import", "source": str(source.resolve()), "kind": listing.kind, "size": shape.size,
         "channels": shape.channels, "fit": shape.fit, "resizer": RESIZER, "listing": listing.fingerprint(),
         "window": dataclasses.asdict(shape.window), "max_pixels": shape.max_pixels,
+        "files": files.tree_hash(source),
     }  # fmt: skip
     kept = listing.about
     if made := generator_of(kept.get("extra", {})):

@@ -1,7 +1,8 @@
 """Near-duplicates: images of one picture that differ in a few bits, brightness, compression or orientation.
 
-Images with the same pixels are known by their hash; this finds the others, exactly within the radius of the
-perceptual hash (no approximate index). Of a Dataset, hashes and what was found are kept in its caches.
+Images with the same pixels are known by their hash; this finds the others, within the radius of the
+perceptual hash: all pairs, unless an image has more than 64 others there, of which 64 are compared. Of a
+Dataset, hashes and what was found are kept in its caches.
 """
 
 from __future__ import annotations
@@ -144,8 +145,7 @@ def _pairs(vectors: Floats) -> Iterator[Ints]:
     along, vectors = along[order], np.ascontiguousarray(vectors[order])
     for piece in chunks(len(vectors), _ROWS):
         start, stop = int(piece[0]), int(np.searchsorted(along, along[piece[-1]] + RADIUS, "right"))
-        i, j = candidates(vectors[piece], vectors[start:stop])
-        i, j = i[j > i], j[j > i]
+        i, j = candidates(vectors[piece], vectors[start:stop], later=True)
         if len(i):
             yield np.sort(np.stack([order[start + i], order[start + j]], axis=1), axis=1)
 

@@ -33,7 +33,9 @@ COARSE = 35
 _SIDE = 32
 _BLOCKS = 8  # what is finer than an 8×8 picture is detail
 _LEAST_FINE = 0.97  # product of the fine parts of two hashes from which their images are compared
-_MOST = 64  # comparisons of an image with others of nearly the same hash
+_NEAREST = (
+    32  # comparisons of an image with its nearest, and with others, of very many of nearly the same hash
+)
 _LEAST_CONTRAST = 1.0  # grey levels; flat images show nothing that could be recognised
 _GREY, _DETAIL, _COLOUR = 0.01, 0.03, 0.04  # 1 − correlation
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
@@ -67,24 +69,37 @@ def hashes(images: NDArray[np.uint8]) -> Floats:
     return np.asarray(found, np.float32)
 
 
-def candidates(a: Floats, b: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions of the pairs of hashes M×135 and N×135 whose images deserve a comparison.
+def candidates(a: Floats, b: Floats, *, later: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions (i, j) of the pairs of hashes M×135 and N×135 whose images deserve a comparison.
 
-    Of a hash with very many such pairs (tiles of bare glass, say) the nearest are taken, so that the work
-    grows with the images and not with their square.
+    Of an i with very many such j (tiles of bare glass, say), the 32 nearest are taken and 32 more from the
+    nearest to the farthest, so that the work grows with the images and not with their square, and many copies
+    of one picture are still connected.
+
+    Args:
+        a: the first hashes.
+        b: the second ones.
+        later: whether only j > i is wanted.
     """
     i, j = np.nonzero(a[:, :COARSE] @ b[:, :COARSE].T > np.float32(1 - RADIUS**2 / 2))
+    if later:
+        i, j = i[j > i], j[j > i]
     products = np.empty(len(i), np.float32)
     for piece in chunks(len(i), 2**16):
         products[piece] = np.einsum("nd,nd->n", a[i[piece], COARSE:], b[j[piece], COARSE:])
     near = products > _LEAST_FINE
     i, j, products = i[near], j[near], products[near]
     counts = np.bincount(i, minlength=len(a))
-    if counts.max(initial=0) <= _MOST:
+    if counts.max(initial=0) <= 2 * _NEAREST:
         return i, j
     order = np.lexsort((-products, i))
+    count = np.repeat(counts, counts)
     rank = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
-    kept = np.sort(order[rank < _MOST])
+    beyond = rank - _NEAREST
+    # Ranks spread evenly over those beyond the nearest, the last one always among them.
+    places = np.maximum(count - _NEAREST - 1, 1)
+    spread = (beyond * (_NEAREST - 1)) // places != ((beyond - 1) * (_NEAREST - 1)) // places
+    kept = np.sort(order[(count <= 2 * _NEAREST) | (beyond <= 0) | spread])
     return i[kept], j[kept]
 
 
