@@ -45,6 +45,24 @@ def content(path):
     return dataset.manifest.pixels_hash, dataset.manifest.table_hash, dataset.table.to_dict("list")
 
 
+@pytest.mark.parametrize("change", ["option", "picture", "lost"])
+def test_only_what_the_same_command_would_make_counts_as_made(tmp_path, capsys, change):
+    source, out = pictures(tmp_path / "in"), tmp_path / "out"
+    words = ["import", str(source), str(out), "--size", "12", "--quiet", "--json"]
+    assert cli.run(words) == 0
+    capsys.readouterr()
+    assert cli.run(words) == 0
+    assert json.loads(capsys.readouterr().out) == {"out": str(out), "made": "before"}
+    if change == "option":
+        words += ["--domain", "radiology"]
+    elif change == "picture":
+        Image.fromarray(np.zeros((12, 12, 3), np.uint8)).save(source / "a/0.png")
+    else:
+        shutil.rmtree(out / "pixels")
+    assert cli.run(words) == 2
+    assert "already exists" in capsys.readouterr().err
+
+
 def test_pixels_labels_and_hashes_of_a_folder(tmp_path):
     source = pictures(tmp_path / "in")
     made = import_dataset(source, tmp_path / "out", 12, licence="CC0", name="mine", intended_use="teaching")
