@@ -8,12 +8,15 @@ import numpy as np
 import openslide
 import pytest
 import shapely
+import tifffile
 from PIL import Image, ImageDraw
 
 from plenish.cli import run
 from plenish.commands.slides import make_slides
 from plenish.errors import InputError
 from plenish.phantom import slide_writer
+from plenish.phantom.fragment_layout import make_fragment_layout
+from plenish.phantom.fragment_texture import FragmentPainter
 from plenish.phantom.patient import patient_of
 from plenish.phantom.slide_layout import area, make_layout
 from plenish.phantom.slide_texture import Painter
@@ -37,6 +40,27 @@ def test_openslide_reads_the_pyramid_and_its_scale(made: PhantomSlides) -> None:
     halved = fine.reshape(256, 2, 256, 2, 3).mean(axis=(1, 3))
     assert np.abs(halved.mean((0, 1)) - coarse.mean((0, 1))).max() < 1
     assert np.abs(halved - coarse).mean() < 4  # The JPEG's loss, at either level.
+
+
+@pytest.mark.parametrize("quality", [30, 70])
+def test_jpeg_2000_spends_as_much_on_glass_as_scanners_do(tmp_path: Path, quality: int) -> None:
+    made = make_slides(
+        tmp_path / "out", slides=1, content="fragments", width=3700, height=3700,
+        compression="jpeg2000", quality=quality,
+    )  # fmt: skip
+    path = made.out / "phantom-0000.tif"
+    with tifffile.TiffFile(path) as tiff:
+        sizes = np.array([size for page in tiff.pages for size in page.databytecounts])
+        assert sizes.max() <= 200 * quality + 60  # And its header.
+        assert np.median(tiff.pages[0].databytecounts) > 0.95 * 200 * quality
+    rng = np.random.default_rng([0, 0, 0x5CA7])
+    painter = FragmentPainter(
+        make_fragment_layout(3700, 3700, 0.5, rng), patient_of(0, 0), 0.5, int(rng.integers(2**63))
+    )
+    with openslide.OpenSlide(path) as slide:
+        for x, y in ((0, 0), (1024, 2048), (2560, 512), (3072, 3072)):
+            seen = np.asarray(slide.read_region((x, y), 0, (256, 256)).convert("RGB"), np.float64)
+            assert np.abs((seen - painter.paint(x, y, 256)).mean((0, 1))).max() < 0.2
 
 
 def test_levels_end_where_a_slide_is_seen_at_a_glance() -> None:

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from plenish.commands.slides import make_slides
 from plenish.errors import InputError
 from plenish.slides.reader import UnreadableRegion, open_slide
 
@@ -186,6 +187,19 @@ def test_what_is_no_slide_is_refused_in_a_sentence(tmp_path: Path, content: byte
     path.write_bytes(content)
     with pytest.raises(InputError, match="not a slide"):
         open_slide(path)
+
+
+def test_slides_that_were_cut_off_are_said_to_be(make_slide, tmp_path: Path) -> None:
+    jpeg2000 = make_slides(tmp_path / "made", slides=1, width=512, height=512, compression="jpeg2000").out
+    content = (jpeg2000 / "phantom-0000.tif").read_bytes()
+    early = tmp_path / "early.tif"
+    early.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="cannot open it; if it was cut off, restore it from a copy"):
+        open_slide(early)
+    content = make_slide().read_bytes()  # Scanners write the directories last: none is left.
+    early.write_bytes(content[:4] + struct.pack("<I", len(content)) + content[8:-1])
+    with pytest.raises(InputError, match="no image within it; if it was cut off, restore it from a copy"):
+        open_slide(early)
 
 
 def test_pictures_folders_and_nothing_are_refused(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _CODECS = frozenset({1, 5, 7, 8, 32773, 32946, 34925, 50000, 50001})
 """Supported TIFF compressions: none, LZW, JPEG, deflate, PackBits, LZMA, Zstandard, WebP. JPEG 2000 is left
 to OpenSlide, which knows the vendors' colour spaces."""
+_JPEG2000 = frozenset({33003, 33004, 33005, 34712})
 _CACHE_BYTES = 24 * 2**20
 _LARGEST_SEGMENT = 64 * 2**20
 
@@ -174,10 +175,12 @@ def pyramid(tiff: tifffile.TiffFile, path: Path) -> list[tifffile.TiffPage]:
 
 def _why_not(found: list[tifffile.TiffPage]) -> str:
     if not found:
-        return "this TIFF has no image"
+        return "this TIFF has no image within it; if it was cut off, restore it from a copy"
     page = found[0]
     if page.dtype != np.uint8 or page.samplesperpixel not in (1, 3, 4):
         return f"it holds {page.samplesperpixel} channels of {page.dtype}, and slides are 8-bit RGB"
+    if int(page.compression) in _JPEG2000:
+        return "OpenSlide, which reads JPEG 2000, cannot open it; if it was cut off, restore it from a copy"
     return (
         "its pixels are not in tiles of a known compression; 'vips tiffsave IN OUT --tile --pyramid "
         "--compression jpeg' writes one that can be read"

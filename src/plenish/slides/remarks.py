@@ -20,8 +20,8 @@ _WORDS = {
     ),
     "file-truncated": "{tiles:tile/lies/lie} beyond the end of the file; restore it from a copy.",
     "unreadable-area": (
-        "{share:.2%} of the slide cannot be decoded at any level; {left_out:tile/was/were} left out "
-        "because the tissue there is not known."
+        "{share:.2%} of the slide cannot be decoded at any level; tiles left out because the tissue there is "
+        "not known: {left_out:,}."
     ),
     "unreadable-parts": "Parts of the slide cannot be decoded and are drawn white.",
     "no-tissue": "No tissue was found; lower --tissue-saturation if there is some.",
