@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from plenish import files, settings, sizes
 from plenish.configuration import check_bounds
-from plenish.datasets import croissant
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.decoding import Source, decode_all
 from plenish.datasets.images import FULL_WINDOW, MAX_PIXELS, RESIZER, Fit, Shape, Window
@@ -147,8 +146,6 @@ def import_dataset(
             )
             late = _complete(writer, listing, shape, counts, out)
             writer.extra["import"]["warnings"] = early + late
-    if writer.dataset.is_synthetic:
-        croissant.write(writer.dataset, out, "samples.parquet")
     late += _shared_pixels(writer.dataset)
     for text in late:
         warn(text)
