@@ -48,7 +48,7 @@ def draw_rows(
     long = pd.Series(list(values), dtype=object).explode().dropna().map(str)
     places = long.groupby(long.to_numpy(), sort=False).indices
     found = []
-    for value in ([name for name in order if name in places] or sorted(places))[:MOST_ROWS]:
+    for value in ([name for name in order if name in places] or sorted(map(str, places)))[:MOST_ROWS]:
         members = long.index[places[value]].to_numpy()
         found.append((value, rows[np.sort(rng.permutation(members)[:n])]))
     return found
