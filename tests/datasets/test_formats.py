@@ -45,7 +45,7 @@ def test_heic_is_near():
 
 @pytest.mark.parametrize(("said", "angle"), [(6, 3), (1, 3), (6, 0), (8, 1), (3, 2)])
 def test_a_telephone_s_heic_is_turned_once_by_its_rotation_property(said, angle):
-    """`irot` turns anticlockwise by right angles; what EXIF says too is for information (ISO/IEC 23008-12)."""
+    """`irot` turns anticlockwise by right angles; EXIF is for information (ISO/IEC 23008-12)."""
     exif = Image.Exif()
     exif[274] = 6
     data = bytearray(saved(STRIPES, "HEIF", quality=95, exif=exif.tobytes()))

@@ -11,7 +11,7 @@ from plenish.datasets.decoding import read_headers
 from plenish.datasets.dicom import COLUMNS
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.labels import find_unlabelled, read_labels
-from plenish.datasets.sources.listing import CORE, Listing, SourceOptions, alike, natural, shown
+from plenish.datasets.sources.listing import AS_FOUND, CORE, Listing, SourceOptions, alike, natural, shown
 from plenish.errors import InputError, unknown
 from plenish.parallel import default_workers
 from plenish.progress import progress
@@ -62,8 +62,8 @@ class Headers:
         if labels and options.label_column in there:
             headers = dataclasses.replace(headers, label=options.label_column)
             options = dataclasses.replace(
-                options, label_column=None, label_kind="auto", label_separator=None
-            )  # fmt: skip
+                options, label_column=None, label_kind=AS_FOUND.label_kind, label_separator=None
+            )
         return headers, options
 
     def refuse_absent(self, options: SourceOptions) -> None:

@@ -69,7 +69,7 @@ def find_unlabelled(
         InputError: there are some, and `options.missing` is not `skip` or there are no others.
     """
     found = {i for i, cell in enumerate(cells) if is_missing(cell, options.missing_words)}
-    if found and (options.missing == "error" or len(found) == len(cells)):
+    if found and (options.missing != "skip" or len(found) == len(cells)):
         words = {cells[i].strip() for i in found if isinstance(cells[i], str)} & set(options.missing_words)
         said = f", which say {shown(sorted(words))}" if words else ""
         ways = "fill them in, give '--missing skip'"
