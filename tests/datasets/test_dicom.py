@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -11,8 +13,9 @@ import pytest
 from PIL import Image
 
 from plenish.cli import run
-from plenish.datasets import dicom, formats
+from plenish.datasets import dicom, formats, images
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.decoding import Source
 from plenish.datasets.images import FULL_WINDOW, Shape, Window
 from plenish.datasets.importing import import_dataset
 from plenish.datasets.rejections import Unreadable
@@ -260,7 +263,7 @@ def test_mutated_files_are_read_or_have_a_reason():
         for place in random.integers(0, 900, random.integers(1, 6)):
             broken[place] = random.integers(256)
         for content in (bytes(broken), data[: random.integers(1, len(data))]):
-            dicom.read_header(content)
+            dicom.read_header(io.BytesIO(content))
             try:
                 assert shown(content).shape == (SIDE, SIDE)
             except Unreadable as error:
@@ -372,6 +375,204 @@ def test_attributes_are_labels_and_groups_where_asked(tmp_path):
         import_dataset(
             tmp_path / "in", tmp_path / "no", SIDE, reading=SourceOptions(dicom_columns=("PatientSx",))
         )
+
+
+def labelled(tmp_path, *said, reading, **options):
+    """What an import makes of files that state, or do not state, an attribute."""
+    for i, values in enumerate(said):
+        save(tmp_path / "in" / f"{i}.dcm", np.roll(PICTURE, i), PatientID=f"p{i}", **values)
+    made = import_dataset(tmp_path / "in", tmp_path / "out", SIDE, reading=reading, **options)
+    return made, made.dataset.table
+
+
+def test_files_without_the_attribute_of_the_labels_are_no_class(tmp_path):
+    parts = [{"BodyPartExamined": name} for name in ("CHEST", "HAND", "", "HAND", "NA")]
+    refused = SourceOptions(label_column="BodyPartExamined")
+    for reading in (refused, dataclasses.replace(refused, strict=True)):
+        with pytest.raises(InputError, match=r"^2 images .*BodyPartExamined.*2\.dcm, 4\.dcm, which say NA"):
+            labelled(tmp_path, *parts, reading=reading)
+    assert not (tmp_path / "out").exists()
+    made, table = labelled(tmp_path, *parts, reading=dataclasses.replace(refused, missing="skip"))
+    assert made.dataset.labels.names == ("CHEST", "HAND")
+    assert list(zip(table["source"], table["label"], table["group"])) == [
+        ("0.dcm", "CHEST", "p0"), ("1.dcm", "HAND", "p1"), ("3.dcm", "HAND", "p3"),
+    ]  # fmt: skip
+    assert any(text.startswith("2 images without a label left out") for text in made.warnings)
+    shutil.rmtree(tmp_path / "out")
+    words = dataclasses.replace(refused, missing="skip", missing_words=("none",))
+    assert list(labelled(tmp_path, *parts, reading=words)[1]["label"]) == ["CHEST", "HAND", "HAND", "NA"]
+
+
+def test_other_files_and_unreadable_ones_have_no_label_either(tmp_path):
+    Image.fromarray(COLOURS).save(save(tmp_path / "in" / "x.dcm").with_name("0.png"))
+    save(tmp_path / "in" / "x.dcm", Modality="SR", BodyPartExamined="FOOT")
+    parts = [{"BodyPartExamined": "FOOT"}] * 2
+    reading = SourceOptions(label_column="BodyPartExamined")
+    with pytest.raises(InputError, match=r"2 images .*0\.png, x\.dcm"):
+        labelled(tmp_path, *parts, reading=reading)
+    made, table = labelled(tmp_path, *parts, reading=dataclasses.replace(reading, missing="skip"))
+    assert made.rejected == 0
+    assert list(table["source"]) == ["0.dcm", "1.dcm"]
+    assert list(table["label"]) == ["FOOT", "FOOT"]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "names", "labels"),
+    [
+        ({}, "continuous", ("KVP",), [[80.5], [120.0], [80.5]]),
+        ({"label_kind": "categorical"}, "categorical", ("80.5", "120.0"), ["80.5", "120.0", "80.5"]),
+        ({"label_column": "ImageType"}, "categorical", None, ["A\\M1", "A\\M2", "A\\M1"]),
+        ({"label_column": "ImageType", "label_separator": "\\"}, "multilabel", ("A", "M1", "M2"),
+         [["A", "M1"], ["A", "M2"], ["A", "M1"]]),
+    ],
+)  # fmt: skip
+def test_the_kind_and_the_separator_of_labels_are_the_users(tmp_path, options, kind, names, labels):
+    said = [{"KVP": x, "ImageType": ["A", y]} for x, y in (("80.5", "M1"), ("120", "M2"), ("80.5", "M1"))]
+    made, table = labelled(tmp_path, *said, reading=SourceOptions(**{"label_column": "KVP"} | options))
+    assert made.dataset.labels.kind == kind
+    assert names is None or made.dataset.labels.names == names
+    assert [x if isinstance(x, str) else list(x) for x in table["label"]] == labels
+
+
+def test_a_number_is_asked_for_where_folders_are_classes(tmp_path):
+    for i, name in enumerate("aabb"):
+        save(tmp_path / "in" / name / f"{i}.dcm", np.roll(PICTURE, i), KVP=str(80 + i))
+    reading = SourceOptions(label_column="KVP", label_kind="continuous")
+    out = import_dataset(tmp_path / "in", tmp_path / "out", SIDE, reading=reading).dataset
+    assert [list(x) for x in out.table["label"]] == [[80], [81], [82], [83]]
+
+
+def test_a_group_that_is_asked_for_goes_before_folders(tmp_path):
+    for i in range(4):
+        save(
+            tmp_path / "in" / f"ward{i % 2}" / f"{i}.dcm", np.roll(PICTURE, i), PatientID="anonymous",
+            StudyInstanceUID=f"1.2.{i // 2}",
+        )  # fmt: skip
+    folders = SourceOptions(folders=("group",))
+    by_folder = import_dataset(tmp_path / "in", tmp_path / "a", SIDE, reading=folders).dataset
+    assert sorted(by_folder.table["group"]) == ["ward0", "ward0", "ward1", "ward1"]
+    for name, groups in (("StudyInstanceUID", {"1.2.0", "1.2.1"}), ("PatientID", {"anonymous"})):
+        reading = dataclasses.replace(folders, group_column=name)
+        made = import_dataset(tmp_path / "in", tmp_path / name, SIDE, reading=reading)
+        assert set(made.dataset.table["group"]) == groups
+        assert made.dataset.manifest.extra["import"]["meaning"]["group"] == f"the DICOM attribute {name}"
+        assert any("--folders" in text and name in text for text in made.warnings)
+
+
+def test_attributes_that_no_file_states_are_named(tmp_path):
+    save(tmp_path / "in" / "1.dcm")
+    for name, option in (("BodyPartExamined", "label"), ("PixelData", "group"), ("PatientSex", "group")):
+        reading = SourceOptions(**{f"{option}_column": name})
+        with pytest.raises(InputError, match=f"No DICOM file states {name}.*--{option}-column {name}"):
+            import_dataset(tmp_path / "in", tmp_path / "out", SIDE, reading=reading)
+    with pytest.raises(InputError, match="need a table"):  # What is no attribute is a column.
+        import_dataset(tmp_path / "in", tmp_path / "out", SIDE, reading=SourceOptions(label_column="class"))
+    reading = SourceOptions(dicom_columns=("PatientName", "PatientSex"))
+    made = import_dataset(tmp_path / "in", tmp_path / "out", SIDE, reading=reading)
+    assert [text for text in made.warnings if "PatientSex" in text and "PatientName" not in text]
+    assert "PatientSex" not in made.dataset.table
+    with pytest.raises(InputError) as caught:
+        import_dataset(tmp_path / "in", tmp_path / "b", SIDE, reading=SourceOptions(dicom_columns=("Xyz",)))
+    assert "Known: A" in str(caught.value)
+
+
+def test_coco_has_patients_frames_and_columns(tmp_path):
+    frames = np.stack([PICTURE, PICTURE.T])
+    for i in range(2):
+        values = {"StudyInstanceUID": f"1.2.{i}", "PatientSex": "F"}
+        save(tmp_path / "in" / f"{i}.dcm", frames if i else PICTURE, PatientID="p1", **values)
+    about = {
+        "images": [{"id": i, "file_name": f"{i}.dcm"} for i in range(2)],
+        "annotations": [{"id": i, "image_id": i, "category_id": i} for i in range(2)],
+        "categories": [{"id": i, "name": "ab"[i]} for i in range(2)],
+    }
+    (tmp_path / "in" / "instances.json").write_text(json.dumps(about))
+    reading = SourceOptions(dicom_columns=("PatientSex",))
+    table = import_dataset(tmp_path / "in", tmp_path / "a", SIDE, reading=reading).dataset.table
+    assert list(zip(table["source"], table["label"], table["group"])) == [
+        ("0.dcm", "a", "p1"), ("1.dcm[1]", "b", "p1"), ("1.dcm[2]", "b", "p1"),
+    ]  # fmt: skip
+    assert set(table["PatientSex"]) == {"F"}
+    reading = SourceOptions(group_column="StudyInstanceUID")
+    made = import_dataset(tmp_path / "in", tmp_path / "b", SIDE, reading=reading).dataset
+    assert list(made.table["group"]) == ["1.2.0", "1.2.1", "1.2.1"]
+    np.testing.assert_array_equal(made.pixels.read([2])[0, ..., 0], levels(PICTURE.T / 4095))
+
+
+def test_a_table_of_labels_says_the_groups_also_by_the_name_of_an_attribute(tmp_path):
+    save(tmp_path / "in" / "0.dcm", PatientID="anonymous")
+    save(tmp_path / "in" / "1.dcm", PICTURE.T, PatientID="anonymous")
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label,PatientID\n0.dcm,a,p1\n1.dcm,b,p2\n")
+    reading = SourceOptions(labels=table, group_column="PatientID")
+    out = import_dataset(tmp_path / "in", tmp_path / "out", SIDE, reading=reading).dataset
+    assert list(out.table["group"]) == ["p1", "p2"]
+
+
+class Counted(io.BytesIO):
+    """A file that counts the bytes read of it."""
+
+    count = 0
+
+    def read(self, size=-1):
+        found = super().read(size)
+        self.count += len(found)
+        return found
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
+def test_headers_are_read_without_the_pixels(syntax):
+    file = Counted(written(header(np.zeros((700, 700), np.uint16), syntax, Modality="CT")))
+    assert dicom.read_header(file)["Modality"] == "CT"
+    assert file.count < 10_000
+
+
+def test_headers_of_folders_and_archives_do_not_need_the_pixels(tmp_path, monkeypatch):
+    picture = np.random.default_rng(0).integers(0, 4096, (700, 700)).astype(np.uint16)
+    save(tmp_path / "in" / "a.dcm", picture)
+    far = Sequence([header(np.zeros((200, 200), np.uint16), PatientID="another")])
+    save(
+        tmp_path / "in" / "b.dcm", picture, ReferencedImageSequence=far, PatientID="p2", BodyPartExamined="C"
+    )
+    with zipfile.ZipFile(tmp_path / "in.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("a.dcm", "b.dcm"):
+            archive.write(tmp_path / "in" / name, name)
+    for root in ("in", "in.zip"):
+        with Source(str(tmp_path / root)) as source:
+            headers = source.headers((["a.dcm", "b.dcm"], ()))
+        assert [one["PatientID"] for one in headers] == ["p1", "p2"]
+    with zipfile.ZipFile(tmp_path / "in.zip") as archive:
+        at = archive.getinfo("a.dcm").header_offset + archive.getinfo("a.dcm").compress_size - 400_000
+    damaged = bytearray((tmp_path / "in.zip").read_bytes())
+    damaged[at : at + 300_000] = bytes(300_000)
+    (tmp_path / "in.zip").write_bytes(damaged)
+    monkeypatch.setattr(images, "read_file", None)
+    for root in ("in", "in.zip"):
+        with Source(str(tmp_path / root)) as source:
+            assert source.headers((["a.dcm"], ()))[0]["PatientID"] == "p1"
+
+
+@pytest.mark.parametrize(
+    ("modalities", "domain"),
+    [(("CT", "MR"), "radiology"), (("US", "SR"), "radiology"), (("CT", "OP"), None), (("SM",), None),
+     (("DX", ""), None), (("CT", "png"), None)],
+)  # fmt: skip
+def test_the_domain_is_kept_where_all_modalities_are_of_it(tmp_path, modalities, domain, capfd):
+    for i, name in enumerate(modalities):
+        if name == "png":
+            Image.fromarray(COLOURS).save(tmp_path / "in" / "1.png")
+        else:
+            save(tmp_path / "in" / f"{i}.dcm", np.roll(PICTURE, i), Modality=name)
+    words = ["import", str(tmp_path / "in"), "--size", "16"]
+    assert run([*words, str(tmp_path / "out")]) == 0
+    assert Dataset.open(tmp_path / "out").domain == domain
+    said = "The domain radiology comes from the DICOM attribute Modality"
+    told = capfd.readouterr().err
+    assert (said in told) == (domain is not None)
+    assert "reading headers: 100 %" in told
+    assert run([*words, str(tmp_path / "asked"), "--domain", "natural"]) == 0
+    assert Dataset.open(tmp_path / "asked").domain == "natural"
+    assert "The domain" not in capfd.readouterr().err
 
 
 def test_burned_in_text_patients_as_classes_and_narrow_ranges_are_warned_of(tmp_path, capfd):

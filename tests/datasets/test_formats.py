@@ -43,6 +43,21 @@ def test_heic_is_near():
     assert np.abs(pixels.astype(int) - STRIPES).mean() < 3
 
 
+@pytest.mark.parametrize(("said", "angle"), [(6, 3), (1, 3), (6, 0), (8, 1), (3, 2)])
+def test_a_telephone_s_heic_is_turned_once_by_its_rotation_property(said, angle):
+    """`irot` turns anticlockwise by right angles; EXIF is for information (ISO/IEC 23008-12)."""
+    exif = Image.Exif()
+    exif[274] = 6
+    data = bytearray(saved(STRIPES, "HEIF", quality=95, exif=exif.tobytes()))
+    at, tag = data.index(b"irot") + 4, data.index(exif.tobytes()[6:])
+    assert data[at] == 3, "both say that it lies on its side"
+    data[at] = angle
+    exif[274] = said
+    data[tag : tag + len(exif.tobytes()) - 6] = exif.tobytes()[6:]
+    pixels = fit_bytes(bytes(data), Shape(64, 3, "crop")).pixels
+    assert np.abs(pixels.astype(int) - np.rot90(STRIPES, angle)).mean() < 3
+
+
 @pytest.mark.parametrize("kind", ["HEIF", "JXL"])
 def test_truncated_and_large_files_have_a_reason(kind):
     data = saved(STRIPES, kind)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from plenish import cli
 from plenish.commands.datasets import list_presets
+from plenish.datasets.dataset import Dataset
 from plenish.datasets.importing import import_dataset
 from plenish.datasets.sources.listing import SourceOptions
 from plenish.datasets.sources.presets import presets
@@ -499,3 +500,28 @@ def test_fields_of_presets_are_options_there_are():
         SourceOptions(**preset.options)
         assert preset.about and preset.sought and preset.warnings  # noqa: PT018
         assert all(isinstance(text, str) for text in preset.warnings)
+
+
+def test_presets_keep_the_domain_unless_another_is_asked_for(tmp_path, capfd):
+    assert {name: preset.domain for name, preset in presets().items()} == {
+        "ham10000": "dermoscopy", "isic2018": "dermoscopy", "isic2019": "dermoscopy",
+        "isic2020": "dermoscopy", "breakhis": "histology", "pcam": "histology", "chexpert": "radiology",
+        "brats": "radiology", "nih-chestxray14": "radiology", "danbooru": "comic",
+    }  # fmt: skip
+    ham10000(tmp_path / "in")
+    words = ["import", str(tmp_path / "in"), "--size", "16", "--preset", "ham10000"]
+    for more, domain, told in (([], "dermoscopy", True), (["--domain", "natural"], "natural", False)):
+        out = tmp_path / domain
+        assert cli.run([*words, str(out), *more]) == 0
+        assert Dataset.open(out).domain == domain
+        assert ("The domain dermoscopy comes from the preset ham10000" in capfd.readouterr().err) == told
+    assert Dataset.open(tmp_path / "dermoscopy").manifest.extra["import"]["meaning"]["domain"]
+    assert cli.run(["import", str(tmp_path / "in"), str(tmp_path / "bare"), "--size", "16"]) == 0
+    assert Dataset.open(tmp_path / "bare").domain is None, "without the preset nothing is certain"
+
+
+def test_reading_masks_shows_its_progress(tmp_path, capfd):
+    brats(tmp_path / "in", meta=False)
+    words = ["import", str(tmp_path / "in"), str(tmp_path / "out"), "--size", "16", "--preset", "brats"]
+    assert cli.run(words) == 0
+    assert "reading masks: 100 %" in capfd.readouterr().err

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from plenish import cli
@@ -106,6 +107,27 @@ def test_data_without_labels_groups_or_split(tmp_path: Path) -> None:
     assert found.content["channels"]["mean"] == pytest.approx([pixels.mean()])
     assert len(found.content["remarks"]) == 3
     assert found.summary()["groups"] == "none"
+
+
+def test_groups_of_similar_names_and_their_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 40 pairs such as `P07` and `p7`, every fourth has a member in train and one in test."""
+    pixels = np.random.default_rng(0).integers(0, 256, (81, 4, 4, 1), np.uint8)
+    rows: list[dict[str, Any]] = [{"group": None, "part": "val"}]
+    for i in range(40):
+        rows.append({"group": f"P{i:03d}", "part": "train"})
+        rows.append({"group": f"p{i}", "part": "train" if i % 4 else "test"})
+    with DatasetWriter(
+        tmp_path / "d", name="d", size=4, channels=1, labels=LabelSchema(), config={}
+    ) as writer:
+        writer.add(pixels, rows)
+    searches: list[int] = []
+    isin = pd.Series.isin
+    monkeypatch.setattr(pd.Series, "isin", lambda self, x: searches.append(len(self)) or isin(self, x))
+    found = profile_dataset(tmp_path / "d", tmp_path / "out").content["alike_groups"]
+    assert (found["sets"], found["sets_across_parts"]) == (40, 10)
+    assert {"groups": ["P008", "p8"], "parts": ["test", "train"]} in found["examples"]
+    assert {"groups": ["P009", "p9"], "parts": ["train"]} in found["examples"]
+    assert sum(searches) < 40 * len(rows), "rows are not searched for each set"
 
 
 @pytest.mark.parametrize(("kind", "names"), [("multilabel", ("red", "blue")), ("continuous", ("x",))])

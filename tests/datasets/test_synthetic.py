@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from plenish import cli
+from plenish import cli, files
 from plenish.commands.datasets import export_dataset, import_dataset, split_dataset
 from plenish.commands.profile import profile_dataset
 from plenish.datasets.dataset import Dataset
@@ -68,6 +68,28 @@ def test_rows_are_synthetic_without_groups_and_all_train(folder: Path, tmp_path:
     croissant = json.loads((out / "croissant.json").read_text(encoding="utf-8"))
     assert "chest X-rays, 2017" in croissant["prov:wasDerivedFrom"][0]["prov:label"]
     assert "@id" not in croissant["prov:wasDerivedFrom"][0], "no Dataset of ours is named"
+
+
+def test_a_kill_right_after_the_rename_loses_no_metadata(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = import_dataset(folder, tmp_path / "whole", 8, synthetic=True, generator=STATED).dataset
+    out, flush = tmp_path / "out", files.flush_folder
+
+    def killed(place: Path) -> None:
+        if out.exists():
+            raise KeyboardInterrupt
+        flush(place)
+
+    monkeypatch.setattr(files, "flush_folder", killed)
+    with pytest.raises(KeyboardInterrupt):
+        import_dataset(folder, out, 8, synthetic=True, generator=STATED)
+    assert not out.with_name("out.partial").exists()
+    found, other = (json.loads((x / "croissant.json").read_text(encoding="utf-8")) for x in (out, whole.path))
+    named = ("name", "prov:wasGeneratedBy")  # Which tell of OUT.
+    assert found | {key: other[key] for key in named} == other
+    assert str(out) in found["prov:wasGeneratedBy"]["prov:label"]
+    assert found["distribution"][0]["sha256"] == files.sha256_file(out / "samples.parquet")
 
 
 def test_the_generator_and_the_option_go_together(folder: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -121,6 +122,21 @@ def test_rows_are_drawn_of_every_value_and_tag() -> None:
     assert {name: found.tolist() for name, found in chosen.items()} == {"x": [10, 11, 14], "y": [11, 13]}
     many = draw_rows([str(i) for i in range(40)], np.arange(40), 2, 0)
     assert len(many) == MOST_ROWS
+
+
+def test_rows_are_not_compared_with_every_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [f"tag{i % 500}" for i in range(1000)]
+    order = [f"tag{i}" for i in reversed(range(600))]
+    sizes: list[int] = []
+    for name in ("__eq__", "isin", "eq"):
+        compared = getattr(pd.Series, name)
+        monkeypatch.setattr(
+            pd.Series, name, lambda self, *a, of=compared, **k: sizes.append(len(self)) or of(self, *a, **k)
+        )
+    chosen = draw_rows(values, np.arange(1000), 9, 0, order)
+    assert [name for name, _ in chosen] == order[100 : 100 + MOST_ROWS]
+    assert [found.tolist() for _, found in chosen] == [[499 - i, 999 - i] for i in range(MOST_ROWS)]
+    assert sum(sizes) <= 10 * len(values)
 
 
 def test_names_from_outside_are_no_html(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ def test_a_synthetic_dataset_knows_where_it_comes_from(trained: tuple[Path, Run]
     assert len(made.part("train", purpose="train")) == 30
     with pytest.raises(InputError, match="test"):
         made.part("test", purpose="score")
+    described = files.read_json(made.path / "croissant.json")
+    assert described["prov:wasDerivedFrom"][0]["@id"] == source["data"]["pixels_hash"]
     assert made.array("z").shape == (30, 8)
     assert (made.array("y") == made.y()).all()
 

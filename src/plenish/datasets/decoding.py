@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from plenish.datasets.rejections import Rejection, Unreadable
 from plenish.parallel import Halving, executor
 
 _AHEAD_BYTES = 48 * 2**20
+_HEADER_BYTES = 2**16
+"""First bytes of a DICOM file in an archive, in which its header lies most often."""
 CHUNK = 64
 """Images in one task: enough to hide the pipe, few enough to keep memory flat."""
 
@@ -102,10 +105,20 @@ class Source(contextlib.ExitStack):
         found: list[dict[str, Any] | None] = []
         for ref in job[0]:
             try:
-                found.append(dicom.read_header(self.read(ref), job[1]))
+                found.append(self._header(ref, job[1]))
             except Unreadable:
                 found.append(None)
         return found
+
+    def _header(self, ref: str, more: Sequence[str]) -> dict[str, Any] | None:
+        if self._archive is None:
+            with images.open_file(f"{self._root}/{ref}") as file:
+                return dicom.read_header(file, more)
+        start = io.BytesIO(self._archive.read_beginning(ref, _HEADER_BYTES))
+        found = dicom.read_header(start, more)
+        if found is not None and start.tell() < len(start.getvalue()):  # It ended before the pixels.
+            return found
+        return dicom.read_header(io.BytesIO(self._archive.read(ref)), more)
 
 
 def _is_dicom(ref: str, data: bytes) -> bool:

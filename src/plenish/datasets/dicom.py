@@ -14,7 +14,7 @@ import logging
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,8 @@ _NO_PICTURES = ("SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "SR", "PR", "KO", "REG", 
 """Modalities of objects that may hold pixels, and are no pictures."""
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _PLUGINS = "python-gdcm pylibjpeg pylibjpeg-openjpeg"
+_HEAD = 1024
+"""First bytes of a file, in which its transfer syntax lies."""
 _TINY = 1e-9
 _TIE = 1e-6
 """Added before rounding, so that a tie is rounded up whichever way it was computed."""
@@ -70,13 +72,13 @@ class File:
 # Headers
 
 
-def read_header(data: bytes, more: Sequence[str] = ()) -> dict[str, Any] | None:
+def read_header(file: IO[bytes], more: Sequence[str] = ()) -> dict[str, Any] | None:
     """What a file's header says, by DICOM keyword, without the names of people, places and dates.
 
     Numbers are numbers, and several values are text with a backslash between them, as DICOM writes them.
 
     Args:
-        data: the file's bytes, at least up to its pixels.
+        file: the file, of which no more is read than its pixels follow; seekable.
         more: keywords beside `COLUMNS` and PatientID.
 
     Returns:
@@ -85,7 +87,7 @@ def read_header(data: bytes, more: Sequence[str] = ()) -> dict[str, Any] | None:
     keywords = [*COLUMNS, *more]
     try:
         with _silence():
-            dataset = _parse(data, tags=[*keywords, *_ASKED])
+            dataset = _parse(file, tags=[*keywords, *_ASKED])
             if _no_picture(dataset):
                 return None
             found = {key: value for key in keywords if (value := _value(dataset, key)) is not None}
@@ -146,7 +148,7 @@ def open_bytes(data: bytes) -> File:
         raise Unreadable("zeros")
     try:
         with _silence():
-            dataset = _parse(data)
+            dataset = _parse(io.BytesIO(data))
             _refuse_others(dataset, is_dicom(data))
             return File(dataset, _frames(dataset))
     except Unreadable:
@@ -174,21 +176,22 @@ def _kind(dataset: Dataset) -> str:
     return str(getattr(known, "name", None) or dataset.get("Modality") or "of an unknown kind")
 
 
-def _parse(data: bytes, tags: Sequence[str] | None = None) -> Dataset:
+def _parse(file: IO[bytes], tags: Sequence[str] | None = None) -> Dataset:
     """The file; with `tags` these attributes alone, and no pixels."""
     import pydicom
 
-    if is_dicom(data):
-        _refuse_bomb(data)
+    head = file.read(_HEAD)
+    file.seek(0)
+    if is_dicom(head) and _DEFLATED.encode() in head:
+        _refuse_bomb(file.read())
+        file.seek(0)
     return pydicom.dcmread(
-        io.BytesIO(data), force=True, stop_before_pixels=tags is not None, specific_tags=tags and [*tags]
-    )
+        file, force=True, stop_before_pixels=tags is not None, specific_tags=tags and [*tags]
+    )  # fmt: skip
 
 
 def _refuse_bomb(data: bytes) -> None:
     """Refuse a deflated file that is larger than any file may be; pydicom would unpack it whole."""
-    if _DEFLATED.encode() not in data[:1024]:
-        return
     length = int.from_bytes(data[140:144], "little") if data[132:136] == b"\2\0\0\0" else 0
     unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     piece = data[144 + length :]

@@ -16,9 +16,9 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,8 +126,9 @@ class Fitted:
     narrow: bool = False
 
 
-def read_file(path: str | Path) -> bytes:
-    """The bytes of an ordinary file.
+@contextlib.contextmanager
+def open_file(path: str | Path) -> Iterator[IO[bytes]]:
+    """Open an ordinary file.
 
     Raises:
         Unreadable: missing, forbidden, empty, too large, or no ordinary file (reading a pipe would never
@@ -139,11 +140,21 @@ def read_file(path: str | Path) -> bytes:
             if not stat.S_ISREG(facts.st_mode):
                 raise Unreadable("not-a-file")
             check_length(facts.st_size)
-            return file.read()
+            yield file
     except FileNotFoundError:
         raise Unreadable("missing") from None
     except OSError as error:
         raise Unreadable("unreadable", reason=error.strerror or str(error)) from None
+
+
+def read_file(path: str | Path) -> bytes:
+    """The bytes of an ordinary file.
+
+    Raises:
+        Unreadable: as `open_file`.
+    """
+    with open_file(path) as file:
+        return file.read()
 
 
 def read_beginning(path: Path, most: int) -> bytes:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from plenish import files, settings, sizes
 from plenish.configuration import check_bounds
-from plenish.datasets import croissant
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.decoding import Source, decode_all
 from plenish.datasets.images import FULL_WINDOW, MAX_PIXELS, RESIZER, Fit, Shape, Window
@@ -113,7 +112,8 @@ def import_dataset(
         name: the Dataset's name; by default OUT's own, or the one an export brings.
         licence: the images' licence.
         intended_use: what the images may be used for.
-        domain: kind of images, kept: it decides how training may turn, mirror and colour them (radiology, …).
+        domain: kind of images, kept: it decides how training may turn, mirror and colour them (radiology, …);
+            by default as a preset says, or radiology where the Modality of all DICOM files does.
 
     Raises:
         InputError: the source, its labels or OUT cannot be used, or a group lies in several parts of a split
@@ -137,7 +137,7 @@ def import_dataset(
         depth = channels or listing.channels or _find_channels(listing, max_pixels)
         shape = Shape(chosen, depth, fit, _window(bits, window), max_pixels)
         early = [*listing.doubts, *listing.caveats, *_size_warning(chosen)]
-        for text in _account(listing):  # Before the work, which may take hours.
+        for text in _account(listing, domain):  # Before the work, which may take hours.
             say(text)
         for text in early:
             warn(text)
@@ -147,8 +147,6 @@ def import_dataset(
             )
             late = _complete(writer, listing, shape, counts, out)
             writer.extra["import"]["warnings"] = early + late
-    if writer.dataset.is_synthetic:
-        croissant.write(writer.dataset, out, "samples.parquet")
     late += _shared_pixels(writer.dataset)
     for text in late:
         warn(text)
@@ -194,8 +192,8 @@ def _complete(
     return _warnings(rejected, kept, counts, listing, shape, out)
 
 
-def _account(listing: Listing) -> list[str]:
-    """What was taken for what, and what was not used."""
+def _account(listing: Listing, domain: str | None) -> list[str]:
+    """What was taken for what, and what was not used; `domain` is the one that the user names."""
     texts = [f"Read as: {listing.kind}.", *listing.notes]
     if listing.labels is None:
         texts.append("The images have no labels.")
@@ -216,6 +214,11 @@ def _account(listing: Listing) -> list[str]:
         )
     if listing.parts is not None:
         texts.append(_about_parts(listing.parts))
+    if domain is None and (known := listing.about.get("extra", {}).get("domain")):
+        texts.append(
+            f"The domain {known} comes from {listing.meaning.get('domain', 'the source')} and is kept with "
+            "the Dataset; --domain names another."
+        )
     if listing.unused:
         texts.append(f"Not used: {in_words(listing.unused)}.")
     return texts

@@ -153,8 +153,9 @@ def _near_duplicates(dataset: Dataset, parts: NDArray[Any] | None) -> dict[str, 
 def _alike_groups(table: pd.DataFrame, parts: NDArray[Any] | None) -> dict[str, Any]:
     """Groups whose names differ only in case, spacing or leading zeros, and the parts they are in."""
     sets = look_alikes(map(str, table["group"].dropna().unique()))
-    names = table["group"].map(str)
-    where = [[] if parts is None else sorted(set(parts[names.isin(one)])) for one in sets]
+    known = {} if parts is None else pd.Series(parts).groupby(table["group"].to_numpy()).unique().to_dict()
+    parts_of = {str(name): found for name, found in known.items()}
+    where = [sorted({part for name in one for part in parts_of.get(name, ())}) for one in sets]
     return {
         "sets": len(sets), "sets_across_parts": sum(len(one) > 1 for one in where),
         "examples": [{"groups": one, "parts": p} for one, p in zip(sets[:_EXAMPLES], where)],

@@ -46,9 +46,10 @@ def draw_rows(
     if values is None:
         return [("", rows[np.sort(rng.permutation(len(rows))[:n])])]
     long = pd.Series(list(values), dtype=object).explode().dropna().map(str)
+    places = long.groupby(long.to_numpy(), sort=False).indices
     found = []
-    for value in ([name for name in order if (long == name).any()] or sorted(long.unique()))[:MOST_ROWS]:
-        members = long.index[long == value].to_numpy()
+    for value in ([name for name in order if name in places] or sorted(map(str, places)))[:MOST_ROWS]:
+        members = long.index[places[value]].to_numpy()
         found.append((value, rows[np.sort(rng.permutation(members)[:n])]))
     return found
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from plenish import files, invocation
-from plenish.datasets import integrity
+from plenish.datasets import croissant, integrity
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.pixels import shard_length, shard_name
 from plenish.datasets.rejections import Rejection
@@ -220,6 +220,9 @@ class DatasetWriter:
         files.write_record(self.partial / "dataset.json", manifest.to_dict())
         integrity.remember(self.partial, manifest.pixels_hash)
         shutil.rmtree(self.partial / "rows")
+        finished = Dataset.open(self.partial)
+        if finished.is_synthetic:
+            croissant.write(finished, self.partial, "samples.parquet")
 
     def _nothing(self) -> str:
         rejections = list(self.rejections())

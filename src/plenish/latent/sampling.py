@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from plenish import files
-from plenish.datasets import croissant
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
 from plenish.datasets.schema import LabelSchema, Manifest
@@ -152,7 +151,6 @@ def make_dataset(
         if labels.width:
             writer.arrays["y"] = y, {"space": "labels", "names": list(labels.names), **model}
     loaded.run.note_use(loaded.checkpoint.name, Path(out))
-    croissant.write(writer.dataset, Path(out), "samples.parquet")
     return writer.dataset
 
 

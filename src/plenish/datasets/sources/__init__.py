@@ -26,7 +26,7 @@ from plenish.datasets.sources import (
     table,
     tree,
 )
-from plenish.datasets.sources.container import open_container
+from plenish.datasets.sources.container import Container, open_container
 from plenish.datasets.sources.labels import renamed
 from plenish.datasets.sources.listing import Listing, SourceOptions
 from plenish.datasets.sources.unused import tell_unused
@@ -96,25 +96,30 @@ def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
     if container is None:
         raise _unknown(source)
     tables = {} if options.labels else table.convention(container)
-    if not tables and (annotated := coco.find(container, options)) is not None:
-        tell_unused(annotated, container)
-        return annotated
     headers = dicom.read(container, options)
+    of_coco, without = headers.taking(options, labels=False)
     if not (options.labels or tables):
-        options = headers.without_names(options)
-    if options.labels or tables:
+        headers, options = headers.taking(options)
+    if not tables and (annotated := coco.find(container, without)) is not None:
+        headers, found = of_coco, annotated
+    elif options.labels or tables:
         found = table.listing(container, options, tables)
     elif (labelled := stylegan.find(container)) is not None:
         found = labelled
     elif source.is_dir() and idx.find(source):
         return _of_arrays(idx.listing(source))
     else:
-        found = beside.find(container, options) or tree.listing(container, options)
+        found = beside.find(container, options) or _of_folders(container, options, headers)
     headers.fill(found)
     if sharded is not None:
         shards.take_parts(found, {shards.tar_of(ref): None for ref in found.refs}, shards.tar_of)
     tell_unused(found, container)
     return found
+
+
+def _of_folders(container: Container, options: SourceOptions, headers: dicom.Headers) -> Listing:
+    headers.refuse_absent(options)
+    return tree.listing(container, options)
 
 
 def _arrays(source: Path, options: SourceOptions, scratch: Path) -> Listing | None:

@@ -20,6 +20,7 @@ from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.hdf5 import opened
 from plenish.datasets.sources.listing import Listing, SourceOptions, categorical, natural
 from plenish.errors import InputError, first_line
+from plenish.progress import progress
 from plenish.wording import plural
 
 _SLICE = re.compile(r"volume_(\d+)_slice_(\d+)\.(h5|hdf5)$")
@@ -63,7 +64,11 @@ def _slices(container: Container, names: Sequence[str], options: SourceOptions) 
     numbers = [match.groups() for name in names if (match := _SLICE.search(name))]
     tumour, described = _targets(container, names)
     if tumour is None:
-        tumour = [_has_mask(path) for path in paths]
+        tumour = []
+        with progress("reading masks", len(paths), "files") as bar:
+            for path in paths:
+                tumour.append(_has_mask(path))
+                bar.advance(1)
 
     def blocks(start: int) -> Iterator[NDArray[np.uint8]]:
         for path in paths[start:]:
@@ -132,11 +137,13 @@ def _volumes(container: Container, names: Sequence[str], options: SourceOptions)
     tumour: list[bool] | None = None
     if all(segmented):
         tumour = []
-        for kinds, shape in zip(cases.values(), shapes):
-            mask = _values(container.path / kinds["seg"]) > 0
-            if mask.shape != shape:
-                raise InputError(f"{kinds['seg']} has another shape than its volume; fetch both again.")
-            tumour += np.asarray(mask.any(axis=(0, 1))).tolist()
+        with progress("reading masks", len(cases), "volumes") as bar:
+            for kinds, shape in zip(cases.values(), shapes):
+                mask = _values(container.path / kinds["seg"]) > 0
+                if mask.shape != shape:
+                    raise InputError(f"{kinds['seg']} has another shape than its volume; fetch both again.")
+                tumour += np.asarray(mask.any(axis=(0, 1))).tolist()
+                bar.advance(1)
     refs = [f"{name}[{i}]" for name, shape in zip(taken, shapes) for i in range(shape[2])]
     starts = np.cumsum([0, *(shape[2] for shape in shapes)])
 

@@ -6,13 +6,14 @@ import ast
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from plenish.datasets.schema import PARTS, LabelSchema
 from plenish.datasets.sources.listing import (
     MISSING,
     LabelKind,
+    SourceOptions,
     alike,
     categorical,
     merged,
@@ -52,6 +53,29 @@ def is_missing(value: Any, words: Sequence[str] = MISSING) -> bool:
     if isinstance(value, (list, dict)):
         return False
     return value is None or value != value or not str(value).strip() or str(value).strip() in words
+
+
+def find_unlabelled(
+    cells: Sequence[Any], options: SourceOptions, told: Callable[[Sequence[int]], str]
+) -> set[int]:
+    """The numbers of cells without a label, whose images are left out.
+
+    Args:
+        cells: the column of labels.
+        options: what is missing, and what to do about it.
+        told: begins the sentence that refuses cells of these numbers, within a bracket.
+
+    Raises:
+        InputError: there are some, and `options.missing` is not `skip` or there are no others.
+    """
+    found = {i for i, cell in enumerate(cells) if is_missing(cell, options.missing_words)}
+    if found and (options.missing != "skip" or len(found) == len(cells)):
+        words = {cells[i].strip() for i in found if isinstance(cells[i], str)} & set(options.missing_words)
+        said = f", which say {shown(sorted(words))}" if words else ""
+        ways = "fill them in, give '--missing skip'"
+        ways += ", or '--missing-words none' if these words are classes" if words else ""
+        raise InputError(f"{told(sorted(found))}{said}); {ways}.")
+    return found
 
 
 def read_labels(values: Sequence[Any], kind: LabelKind, column: str, separator: str | None = None) -> Labels:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from plenish.datasets.decoding import CHUNK, Task
 from plenish.datasets.schema import LabelSchema, Part
+from plenish.domains import check_domain
 from plenish.files import printable
 
 LabelKind = Literal["auto", "categorical", "multilabel", "continuous"]
@@ -128,7 +129,7 @@ class Listing:
         splits: further splits by name.
         arrays: row-aligned arrays with their manifests, by name.
         about: facts for the Dataset's manifest (name, licence, source, intended_use, extra).
-        meaning: what `label`, `group` and `split` were taken from, in words.
+        meaning: what `label`, `group`, `split` and `domain` were taken from, in words.
         described_by: files of the source that labels and columns come from.
         unused: how many other files lie in the source, by suffix.
         notes: information for the user.
@@ -182,8 +183,20 @@ class Listing:
         row = {name: values[i] for name, values in (known | self.columns).items() if values is not None}
         return {"source": printable(self.refs[i])} | row
 
+    def keep_domain(self, name: str, whence: str) -> None:
+        """Let the Dataset keep the domain of the images, of `plenish.domains`, unless it has one.
+
+        Args:
+            name: of the domain.
+            whence: what says so, in words.
+        """
+        extra = self.about.get("extra", {})
+        if not extra.get("domain"):
+            self.about["extra"] = {**extra, "domain": check_domain(name)}
+            self.meaning["domain"] = whence
+
     def repeat(self, counts: Sequence[int]) -> None:
-        """Let each image be there several times, one behind the other."""
+        """Let each image be there several times, one behind the other, or not at all."""
 
         def repeated(values: Sequence[Any]) -> list[Any]:
             return [value for value, count in zip(values, counts) for _ in range(count)]

@@ -53,6 +53,7 @@ class Preset:
         other: patterns of other files that belong to the data set and are not needed.
         looks_for: what it is recognised by, where that is no table.
         reader: the code that reads it, where more is needed.
+        domain: the kind of images, of `plenish.domains`.
         warnings: what its user should know.
     """
 
@@ -71,6 +72,7 @@ class Preset:
     other: Sequence[str] = ()
     looks_for: str = ""
     reader: str = ""
+    domain: str = ""
     warnings: Sequence[str] = ()
 
     @property
@@ -110,6 +112,8 @@ def find(source: Path, options: SourceOptions, scratch: Path) -> Listing:
         raise _absent(preset, source)
     found.kind, found.preset = f"{preset.about.partition(',')[0]} ({found.kind})", preset.name
     found.caveats += preset.warnings
+    if preset.domain:
+        found.keep_domain(preset.domain, f"the preset {preset.name}")
     known_files = {name for name in container.others if _fits(name, preset.other)}
     found.described_by |= known_files
     tell_unused(found, container)

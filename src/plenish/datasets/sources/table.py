@@ -16,6 +16,7 @@ from plenish.datasets.sources.columns import Row, column_names, named, parse_tab
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.labels import (
     blanks,
+    find_unlabelled,
     is_missing,
     one_hot,
     read_groups,
@@ -221,19 +222,12 @@ def _complete_rows(
             f"hold ({shown(names)}{likeliest(str(names[0]), container.pictures)}); correct them or give "
             "'--missing skip'."
         )
-    words = options.missing_words
-    unlabelled = {i for i, _ in there if label_column and is_missing(rows[i].get(label_column), words)}
-    if unlabelled and (options.missing == "error" or len(unlabelled) == len(there)):
-        cells = [rows[i].get(label_column) for i in unlabelled]
-        found = sorted({cell.strip() for cell in cells if isinstance(cell, str)} & set(words))
-        said = f", which say {shown(found)}" if found else ""
-        ways = "fill them in, give '--missing skip'"
-        ways += ", or '--missing-words none' if these words are classes" if found else ""
-        raise InputError(
-            f"The table has {plural(len(unlabelled), 'row')} without a label in column '{label_column}' "
-            f"(row {shown([i + 2 for i in sorted(unlabelled)])}{said}); {ways}."
-        )
-    return [(ref, rows[i]) for i, ref in there if i not in unlabelled]
+    unlabelled = find_unlabelled(
+        [rows[i].get(label_column) for i, _ in there] if label_column else [], options,
+        lambda lacking: f"The table has {plural(len(lacking), 'row')} without a label in column "
+        f"'{label_column}' (row {shown([there[at][0] + 2 for at in lacking])}",
+    )  # fmt: skip
+    return [(ref, rows[i]) for at, (i, ref) in enumerate(there) if at not in unlabelled]
 
 
 # Labels, groups, parts and the other columns
