@@ -278,7 +278,7 @@ def pre_split(root, groups, copies=0):
     return root
 
 
-def test_groups_torn_by_the_sources_split_are_refused_and_can_be_left_out(tmp_path):
+def test_groups_in_several_parts_of_the_sources_split_are_refused_and_can_be_left_out(tmp_path):
     source = pre_split(tmp_path / "in", ["p0", "p1", "p2", "p3", "p1", "p4", "p5", "p2"])
     options = {"size": 12, "labels": tmp_path / "groups.csv", "group_column": "patient"}
     with pytest.raises(InputError, match=r"2 groups .* 'default' .*'p1', in test and train") as no:

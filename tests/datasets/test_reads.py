@@ -157,12 +157,12 @@ def test_a_group_in_two_parts_is_refused_by_name(data: Dataset, hash_too: bool) 
             use()
 
 
-def test_a_split_that_tears_a_group_apart_is_not_written(stripes: MakeStripes) -> None:
+def test_a_split_with_a_group_in_several_parts_is_not_written(stripes: MakeStripes) -> None:
     data = stripes(split=False)
     parts = ["train"] * len(data)
     parts[0] = "test"
     with pytest.raises(InputError, match="'g0' is in train and test"):
-        data.add_split("torn", parts, {})
+        data.add_split("shared", parts, {})
     assert data.split_names() == []
 
 

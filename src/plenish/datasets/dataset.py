@@ -20,7 +20,7 @@ from PIL import Image
 
 from plenish import files
 from plenish.datasets import integrity, reads
-from plenish.datasets.parts import Split, Subset, reads_test, torn_groups
+from plenish.datasets.parts import Split, Subset, groups_in_several_parts, reads_test
 from plenish.datasets.pixels import RawShards
 from plenish.datasets.schema import PARTS, Manifest, Part
 from plenish.datasets.show import draw_rows, png, sheet
@@ -176,16 +176,16 @@ class Dataset:
         manifest = files.read_record(path.with_suffix(".json"))
         ids, parts = table["id"].to_pylist(), table["part"].to_pylist()
         groups = self.column("group")
-        torn = torn_groups(parts, groups) if len(parts) == len(groups) else ""
+        several = groups_in_several_parts(parts, groups) if len(parts) == len(groups) else ""
         found = split_hash(ids, parts, groups if "covers" in manifest else None)
         if found != manifest.get("hash") or ids != self.column("id"):
             raise InputError(
                 f"{path} does not match its hash: parts or groups were altered after it was made"
-                f"{f', and {torn}' if torn else ''}. Restore it."
+                f"{f', and {several}' if several else ''}. Restore it."
             )
-        if torn and not straddling:
+        if several and not straddling:
             raise InputError(
-                f"{path}: {torn}, so nothing measured on it holds for new groups; make another split of "
+                f"{path}: {several}, so nothing measured on it holds for new groups; make another split of "
                 f"{self.path} with 'plenish split --name'."
             )
         return Split(name, pd.Series(parts, index=ids, dtype=object), manifest)
@@ -207,8 +207,8 @@ class Dataset:
         if path.exists():
             raise self.frozen(name)
         groups = self.column("group")
-        if len(parts) == len(groups) and (torn := torn_groups(parts, groups)):
-            raise InputError(f"{self.path} takes no split '{name}' that tears groups apart: {torn}.")
+        if len(parts) == len(groups) and (several := groups_in_several_parts(parts, groups)):
+            raise InputError(f"{self.path} takes no split '{name}' with groups in several parts: {several}.")
         with files.reporting_disk(path):
             save_split(self.path, name, self.column("id"), parts, groups, manifest)
         return self.split(name)

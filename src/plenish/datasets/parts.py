@@ -130,14 +130,14 @@ def _of_one_cross_validation(a: Split, b: Split) -> bool:
     return one == other and one[1] is not None
 
 
-def torn_groups(parts: Sequence[str], groups: Sequence[Any]) -> str:
+def groups_in_several_parts(parts: Sequence[str], groups: Sequence[Any]) -> str:
     """Which group has images in several parts, as a clause; empty where none has."""
     table = pd.DataFrame({"group": groups, "part": parts}).dropna(subset=["group"]).drop_duplicates()
-    torn = table[table["group"].duplicated(keep=False)]
-    if not len(torn):
+    shared = table[table["group"].duplicated(keep=False)]
+    if not len(shared):
         return ""
-    first, more = torn["group"].iloc[0], torn["group"].nunique() - 1
-    where = set(torn["part"][torn["group"] == first])
+    first, more = shared["group"].iloc[0], shared["group"].nunique() - 1
+    where = set(shared["part"][shared["group"] == first])
     return (
         f"the group '{first}'{f' (and {more:,} more)' if more else ''} is in "
         f"{' and '.join(part for part in PARTS if part in where)}"
