@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
+from plenish.datasets.archive_links import LinkTree
 from plenish.datasets.images import check_length
 from plenish.datasets.rejections import Unreadable
 from plenish.errors import InputError, first_line
@@ -52,6 +53,7 @@ class Archive(contextlib.ExitStack, ABC):
         files: length of each file in bytes, by path.
         folders: paths of folders that have an entry of their own.
         repeated: paths that several files have; the last of them counts, as in unpacking.
+        unreachable: links that lead outside or to nothing, and files that are stored in no plain way.
     """
 
     kind: ClassVar[str]
@@ -61,6 +63,7 @@ class Archive(contextlib.ExitStack, ABC):
         self.files: dict[str, int] = {}
         self.folders: set[str] = set()
         self.repeated: set[str] = set()
+        self.unreachable: set[str] = set()
 
     def read(self, path: str) -> bytes:
         """A file's bytes.
@@ -149,7 +152,7 @@ class _Tars(Archive):
 
 
 class _Tar(Archive):
-    """Links in it are passed over.
+    """Links inside it are followed, to files and to folders.
 
     Attributes:
         members: where each file's bytes begin, and how many they are.
@@ -166,14 +169,33 @@ class _Tar(Archive):
         except ERRORS as error:
             raise _damaged(path, error) from None
         self.members: dict[str, tuple[int, int]] = {}
+        links: dict[str, str] = {}
         for info in infos:
+            name = _inside(info.name, path)
             if info.isdir():
-                self.folders.add(_inside(info.name, path))
+                self.folders.add(name)
+                continue
+            if name in self.members or name in links:
+                self.repeated.add(name)
+                self.members.pop(name, None)
+                links.pop(name, None)
+            target = posixpath.normpath(info.linkname)
+            if info.issym():
+                links[name] = info.linkname
+            elif info.islnk() and target in links:
+                links[name] = links[target]
+            elif info.islnk() and target in self.members:
+                self.members[name] = self.members[target]
             elif info.isreg() and not info.issparse():
-                name = _inside(info.name, path)
-                if name in self.members:
-                    self.repeated.add(name)
                 self.members[name] = info.offset_data, info.size
+            elif info.islnk() or info.isreg():
+                self.unreachable.add(name)
+        if links:
+            tree = LinkTree(self.members, self.folders, links)
+            found = tree.files(path)
+            self.unreachable |= {name for name in links if tree.target(name) is None}
+            self.unreachable |= set(self.members) - set(found.values())
+            self.members = {name: self.members[real] for name, real in found.items()}
         self.files = {name: size for name, (_, size) in self.members.items()}
 
     def _read(self, path: str, most: int | None = None) -> bytes:
@@ -203,7 +225,7 @@ def open_archive(path: Path) -> Archive:
     return _Tar(path) if path.name.lower().endswith(_TAR) else _Zip(path)
 
 
-def index_tars(found: Mapping[str, Path], out: Path) -> tuple[Path, list[str], set[str]]:
+def index_tars(found: Mapping[str, Path], out: Path) -> tuple[Path, list[str], set[str], set[str]]:
     """Write an index of tar archives, by which `open_archive` reads them as one.
 
     Args:
@@ -211,21 +233,24 @@ def index_tars(found: Mapping[str, Path], out: Path) -> tuple[Path, list[str], s
         out: the index to write, without its suffix.
 
     Returns:
-        The index, the names of all members, and those that an archive has twice.
+        The index, the names of all members, those that an archive has twice, and those that cannot be
+        reached.
 
     Raises:
         InputError: an archive is damaged, or has members with paths outside it.
     """
     about: dict[str, Any] = {}
     repeated: set[str] = set()
+    unreachable: set[str] = set()
     for name, path in found.items():
         with _Tar(path) as archive:
             about[name] = str(path.resolve()), archive.members
             repeated |= {f"{name}/{member}" for member in archive.repeated}
+            unreachable |= {f"{name}/{member}" for member in archive.unreachable}
     index = out.with_name(out.name + TARS)
     index.write_text(json.dumps(about), encoding="utf-8")
     names = [f"{name}/{member}" for name, (_, members) in about.items() for member in members]
-    return index, names, repeated
+    return index, names, repeated, unreachable
 
 
 def unpacked(path: Path, folder: Path) -> Path:

@@ -52,6 +52,8 @@ class Container:
         others: relative paths of the other files, in natural order.
         dicom: those of pictures and others that are DICOM, by their suffix or their first bytes.
         repeated: paths that an archive has several files of, in natural order.
+        unreachable: members of an archive that cannot be read, such as links that lead outside, in natural
+            order.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class Container:
     others: list[str]
     dicom: frozenset[str] = frozenset()
     repeated: list[str] = dataclasses.field(default_factory=list)
+    unreachable: list[str] = dataclasses.field(default_factory=list)
 
     def read_all(self, names: Iterable[str]) -> Iterator[bytes]:
         """The bytes of files that hold text or a table, such as manifests.
@@ -90,6 +93,21 @@ class Container:
     def read(self, name: str) -> bytes:
         """The bytes of one file; see `read_all`."""
         return next(self.read_all([name]))
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """The lines of a file, which in a folder may be larger than memory.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        if self.kind != "folder":
+            yield from self.read(name).splitlines()
+            return
+        try:
+            with (self.path / name).open("rb") as file:
+                yield from file
+        except OSError as error:
+            raise InputError(f"{self.name(name)} cannot be read: {error.strerror or error}.") from None
 
     def read_json(self, name: str) -> Any:
         """What a JSON file says; None if it is no JSON."""
@@ -138,12 +156,15 @@ def open_container(path: Path, scratch: Path) -> Container | None:
     plain = unpacked(path, scratch)
     with open_archive(plain) as archive:
         members = _members(archive)
-        return from_names(path, str(plain), archive.kind, members, archive.read_beginning, archive.repeated)
+        return from_names(
+            path, str(plain), archive.kind, members, archive.read_beginning, archive.repeated,
+            archive.unreachable,
+        )  # fmt: skip
 
 
 def from_names(
     path: Path, root: str, kind: str, found: Iterable[str], beginning: Callable[[str, int], bytes],
-    repeated: Collection[str] = (),
+    repeated: Collection[str] = (), unreachable: Collection[str] = (),
 ) -> Container:  # fmt: skip
     """A Container of paths, those of folders with a slash at their end.
 
@@ -154,6 +175,7 @@ def from_names(
         found: the paths.
         beginning: gives the first bytes of a file, at most so many.
         repeated: those that several files have.
+        unreachable: further ones that cannot be read.
     """
     found = [name for name in found if all(map(_visible, name.rstrip("/").split("/")))]
     folders = {name.rstrip("/") for name in found if name.endswith("/")}
@@ -169,7 +191,8 @@ def from_names(
     others = [name for name in files if name not in chosen]
     empty = sorted(folders - filled, key=natural)
     twice = [name for name in files if name in repeated]
-    return Container(path, root, kind, pictures, empty, others, frozenset(dicom), twice)
+    lost = sorted((name for name in unreachable if all(map(_visible, name.split("/")))), key=natural)
+    return Container(path, root, kind, pictures, empty, others, frozenset(dicom), twice, lost)
 
 
 def _walk(root: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:

@@ -27,9 +27,13 @@ def opened(container: Container, scratch: Path) -> Container | None:
     tars = [name for name in container.others if name.lower().endswith(_SUFFIX)]
     if container.kind != "folder" or container.pictures or not tars:
         return None
-    index, names, repeated = index_tars({name: container.path / name for name in tars}, scratch / "shards")
+    index, names, repeated, unreachable = index_tars(
+        {name: container.path / name for name in tars}, scratch / "shards"
+    )
     with open_archive(index) as archive:
-        return from_names(container.path, str(index), KIND, names, archive.read_beginning, repeated)
+        return from_names(
+            container.path, str(index), KIND, names, archive.read_beginning, repeated, unreachable
+        )
 
 
 def take_parts(out: Listing, names: Iterable[str], owner: Callable[[str], str]) -> None:
