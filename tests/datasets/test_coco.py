@@ -117,6 +117,14 @@ def test_two_files_about_the_same_images_are_refused(tmp_path):
     assert imported(root, tmp_path, labels=root / "b.json")[1]["label"].tolist() == ["dog"]
 
 
+def test_names_that_only_resemble_files_are_told(tmp_path):
+    root = tree(tmp_path / "in", "0000.png", "0001.png")
+    text(root / "a.json", coco(["0.jpg", "1.jpg"], [(0, 1), (1, 2)]))
+    _, table, about = imported(root, tmp_path)
+    assert table["label"].tolist() == ["cat", "dog"]
+    assert any("2 names were matched" in text and "'0.jpg'" in text for text in about["warnings"])
+
+
 def test_categories_of_one_name_are_told(tmp_path):
     root = tree(tmp_path / "in", "0.png", "1.png")
     text(root / "a.json", coco(["0.png", "1.png"], [(0, 1), (1, 2)], ("cat", "cat")))

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import sys
 import tarfile
 import zipfile
 
@@ -56,6 +58,42 @@ def test_true_beside_one_in_json_lines_is_told(tmp_path):
     assert "kept apart" in doubts(root, tmp_path)
 
 
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_links_in_an_archive_are_followed_as_in_its_folder(tmp_path, suffix):
+    root = tree(tmp_path / "in", *(f"{'ab'[i % 2]}/{i}.png" for i in range(4)))
+    os.link(root / "a/0.png", root / "a/9.png")
+    (root / "b/8.png").symlink_to("../a/2.png")
+    (root / "b/7.png").symlink_to("8.png")
+    (root / "c").symlink_to("a")
+    (root / "a/again").symlink_to("..")
+    plain = imported(root, tmp_path)[1]
+    assert len(plain) == 10
+    packed = tmp_path / f"a{suffix}"
+    with tarfile.open(packed, "w:gz" if suffix == ".tar.gz" else "w") as archive:
+        archive.add(root, "in")
+        assert sum(member.islnk() for member in archive.getmembers()) == 1
+    _, found, about = imported(packed, tmp_path)
+    found["source"] = found["source"].str.removeprefix("in/")
+    assert found.drop(columns="id").equals(plain.drop(columns="id"))
+    assert not [text for text in about["warnings"] if "left out" in text]
+
+
+def test_links_that_lead_outside_an_archive_are_counted(tmp_path):
+    picture(tmp_path / "secret.png", 7)
+    root = tree(tmp_path / "in", "a/0.png", "b/1.png")
+    for name, target in (
+        ("a/2.png", tmp_path / "secret.png"), ("a/3.png", "../../secret.png"), ("b/4.png", "5.png"),
+        ("b/6.png", "6.png"),
+    ):  # fmt: skip
+        (root / name).symlink_to(target)
+    _, found, about = imported(_tar(root, tmp_path / "a.tar"), tmp_path)
+    assert found["source"].tolist() == ["a/0.png", "b/1.png"]
+    assert any(
+        "4 members of" in text and "(a/2.png, a/3.png, b/4.png and 1 more)" in text
+        for text in about["warnings"]
+    )
+
+
 def test_a_member_that_an_archive_holds_twice_is_told_and_the_last_counts(tmp_path):
     root = tree(tmp_path / "in", "a/0.png", "b/1.png")
     other = tmp_path / "other.png"
@@ -98,7 +136,9 @@ def test_an_image_that_stylegan_labels_lack_is_named_with_the_nearest(tmp_path):
     root = tree(tmp_path / "in", "00000/img00000000.png", "00000/img00000001.png")
     pairs = [["00000/img00000000.png", 0], ["00000/img0000001.png", 1]]
     text(root / "dataset.json", json.dumps({"labels": pairs}))
-    with pytest.raises(InputError, match=r"img00000001\.png; '00000/img0000001\.png' comes nearest"):
+    with pytest.raises(
+        InputError, match=r"img00000001\.png; the most similar name is '00000/img0000001\.png'"
+    ):
         imported(root, tmp_path)
 
 
@@ -135,6 +175,29 @@ def test_other_columns_without_a_name_are_kept():
     assert (rows, notes) == ([{"unnamed": "x", "a": 1}, {"unnamed": "y", "a": 2}], [])
     twice = [{"Unnamed: 0": 1}, {"Unnamed: 0": 1}]
     assert named(twice) == (twice, [])
+
+
+def test_columns_without_a_name_take_no_other_columns_name():
+    rows, _ = named([{"": "x", "unnamed": "keep", "__index_level_0__": "q"}])
+    assert rows == [{"unnamed_2": "x", "unnamed": "keep", "unnamed_3": "q"}]
+
+
+def test_missing_entries_of_lists_are_no_tags():
+    found = read_labels([["a", None], ["a"], ["nan"], ["b", float("nan")]], "auto", "label")
+    assert found.schema.names == ("a", "b")
+    assert found.values == [["a"], ["a"], [], ["b"]]
+    assert "3 missing values were left out of the tags of column 'label' (None, nan)" in found.doubts[0]
+    found = read_labels(["a|nan", "b"], "auto", "label", "|", ())
+    assert (found.schema.names, found.values, found.doubts) == (("a", "b", "nan"), [["a", "nan"], ["b"]], [])
+
+
+def test_a_comma_that_separates_is_no_decimal_point():
+    found = read_labels(["1,2", "3", "2", "1,3"], "auto", "label", ",")
+    assert (found.schema.kind, found.schema.names) == ("multilabel", ("1", "2", "3"))
+    assert found.values == [["1", "2"], ["3"], ["2"], ["1", "3"]]
+    found = read_labels(["1,2", "3,5"], "continuous", "label", ",")
+    assert found.values == [[1.0, 2.0], [3.0, 5.0]]
+    assert read_labels(["1,2", "3,5"], "continuous", "label").values == [[1.2], [3.5]]
 
 
 # Names of files
@@ -178,10 +241,48 @@ def test_names_written_otherwise_are_told(tmp_path):
     assert "2 names were matched with files of similar names" in about["warnings"][0]
 
 
-def test_many_files_of_one_name_are_found_at_once(tmp_path):
-    files = [f"train/patient{i}/view1.jpg" for i in range(30_000)]
-    names = [f"Small/{file}" for file in files]
-    assert resolve(names, files, tmp_path, "t", ["."] * len(names))[0] == files
+def test_names_in_other_folders_are_told(tmp_path):
+    root = tree(tmp_path / "in", "1.png", "b/2.png", "c/3.png")
+    labels = text(tmp_path / "l.csv", "file_name,label\np2/1,x\nq/b/2,y\nc/3,x\n")
+    _, table, about = imported(root, tmp_path, labels=labels)
+    assert dict(zip(table["source"], table["label"])) == {"1.png": "x", "b/2.png": "y", "c/3.png": "x"}
+    assert any("2 names were matched" in text and "'p2/1'" in text for text in about["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [("named", ["2", "x/a/1.png", "0001"]), ("below", ["x/a/1.png", "0001"]), ("known", ["0001"])],
+)
+def test_which_differences_in_names_are_doubted(tmp_path, folders, names):
+    files = ["a/1.png", "b/2.png", "c/3.png"]
+    for name in ("a/1.png", "c/3", "2", "x/a/1.png", "0001"):
+        refs, doubts = resolve([name], files, tmp_path, "t", ["."], folders)
+        assert refs[0] in files
+        assert bool(doubts) == (name in names), name
+
+
+def test_many_files_of_one_name_are_found_in_linear_time(tmp_path):
+    def calls(n):
+        """Functions called to find n files."""
+        count = 0
+
+        def counted(frame, event, arg):
+            nonlocal count
+            count += event in ("call", "c_call")
+
+        files = [f"train/patient{i}/view1.jpg" for i in range(n)]
+        names = [f"Small/{file}" for file in files]
+        places = ["."] * n
+        before = sys.getprofile()
+        sys.setprofile(counted)
+        try:
+            refs, _ = resolve(names, files, tmp_path, "t", places)
+        finally:
+            sys.setprofile(before)
+        assert refs == files
+        return count
+
+    assert calls(1600) < 5 * calls(400)
 
 
 def test_json_lines_that_end_with_json_are_a_table():

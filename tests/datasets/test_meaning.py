@@ -457,7 +457,7 @@ def test_names_that_nearly_match_are_found_row_by_row(tmp_path):
     [
         ("5.png", "names '5.png', and there are 2: x/5.png, y/5.png"),
         ("x/0.png", "does not hold"),
-        ("image_one.png", "'image_ones.png' comes nearest"),
+        ("image_one.png", "the most similar name is 'image_ones.png'"),
         ("../0.png", "lies outside"),
         ("/else/where/nothing.png", "does not hold"),
         ("C:\\data\\5.png", "there are 2|does not hold"),

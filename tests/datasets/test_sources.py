@@ -246,7 +246,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path):
     refused(tmp_path / "in", "lable.*'label'", labels=good, label_column="lable")
     refused(tmp_path / "in", "--group-column .*'patient'", labels=good, group_column="patient")
     refused(tmp_path / "in", r"absent\.csv", labels=tmp_path / "absent.csv")
-    refused(tmp_path / "in", "--label-column .*--labels", label_column="label")
+    refused(tmp_path / "in", "--label-column.*--labels", label_column="label")
     (tmp_path / "l.csv").write_bytes(b"file,label\n0.png,\xff\xfe\n")
     refused(tmp_path / "in", "UTF-8", labels=tmp_path / "l.csv")
 

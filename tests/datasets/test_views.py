@@ -48,6 +48,33 @@ def test_one_column_is_taken_where_it_is_asked_for_and_the_other_told(tmp_path):
     )
 
 
+def test_a_column_of_patients_is_doubted_where_rows_are_the_groups(tmp_path):
+    rows = "front,side,label,patient_id\nf0.png,s0.png,a,P1\nf1.png,,b,P1\nf2.png,s2.png,a,P2\n"
+    root, labels = sample(tmp_path, rows)
+    options = {"labels": labels, "image_columns": ("front", "side")}
+    _, table, about = imported(root, tmp_path, **options)
+    assert table["group"].tolist() == ["1", "2", "3", "1", "3"]
+    assert any("--group-column patient_id" in text for text in about["warnings"])
+    with pytest.raises(InputError, match="'patient_id' looks like a group"):
+        imported(root, tmp_path, **options, strict=True)
+
+
+def test_folders_said_to_be_groups_go_before_rows(tmp_path):
+    root = tree(tmp_path / "in", "P1/f0.png", "P1/s0.png", "P1/f1.png", "P2/s1.png")
+    rows = "front,side,label\nP1/f0.png,P1/s0.png,a\nP1/f1.png,P2/s1.png,b\n"
+    labels = text(tmp_path / "l.csv", rows)
+    _, table, _ = imported(root, tmp_path, labels=labels, image_columns=("front", "side"), folders=("group",))
+    assert dict(zip(table["source"], table["group"])) == {
+        "P1/f0.png": "P1", "P1/s0.png": "P1", "P1/f1.png": "P1", "P2/s1.png": "P2",
+    }  # fmt: skip
+
+
+def test_columns_that_are_made_may_not_be_there(tmp_path):
+    root, labels = sample(tmp_path, "front,side,table_row,image_column\nf0.png,s0.png,1,x\n")
+    with pytest.raises(InputError, match="has a column 'image_column'"):
+        imported(root, tmp_path, labels=labels, image_columns=("front", "side"))
+
+
 def test_groups_of_a_column_go_before_rows(tmp_path):
     rows = "front,side,label,patient\nf0.png,s0.png,a,P1\nf1.png,,b,P1\nf2.png,s2.png,a,P2\n"
     root, labels = sample(tmp_path, rows)
@@ -70,7 +97,7 @@ def test_columns_that_do_not_go_together_are_refused(tmp_path, options, words):
     root, labels = sample(tmp_path)
     with pytest.raises(InputError, match=words):
         imported(root, tmp_path, labels=labels, **options)
-    with pytest.raises(InputError, match="need a table"):
+    with pytest.raises(InputError, match=r"--image-columns.* give a table with --labels"):
         imported(root, tmp_path, image_columns=("front", "side"))
 
 

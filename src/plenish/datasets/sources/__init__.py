@@ -26,6 +26,7 @@ from plenish.datasets.sources import (
     table,
     tree,
 )
+from plenish.datasets.sources.accepted import Accepted
 from plenish.datasets.sources.container import Container, open_container
 from plenish.datasets.sources.labels import renamed
 from plenish.datasets.sources.listing import Listing, SourceOptions
@@ -34,6 +35,7 @@ from plenish.errors import InputError
 
 __all__ = ["Listing", "SourceOptions", "recognise"]
 
+_OF_LABELS = frozenset({"label_kind", "label_separator", "missing", "missing_words"})
 _IDX = ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")
 
 
@@ -77,8 +79,7 @@ def recognise(source: Path, options: SourceOptions, scratch: Path) -> Listing:
 def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
     if options.preset:
         return presets.find(source, options, scratch)
-    if options.modality:
-        raise InputError("--modality goes with '--preset brats'; give that too.")
+    options = options.completed()
     if source.is_file():
         found = _arrays(source, options, scratch)
         if found is not None:
@@ -86,6 +87,7 @@ def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
     container = open_container(source, scratch)
     ours = None if container is None or options.labels else sidecar.find(source, container, scratch)
     if ours is not None:
+        sidecar.ACCEPTED.check(options)
         return ours
     sharded = None if container is None else shards.opened(container, scratch)
     if sharded is not None:
@@ -103,13 +105,18 @@ def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
     if not tables and (annotated := coco.find(container, without)) is not None:
         headers, found = of_coco, annotated
     elif options.labels or tables:
+        table.ACCEPTED.check(options)
         found = table.listing(container, options, tables)
     elif (labelled := stylegan.find(container)) is not None:
+        _with_attributes(stylegan.ACCEPTED, headers).check(options)
         found = labelled
     elif source.is_dir() and idx.find(source):
+        idx.ACCEPTED.check(options)
         return _of_arrays(idx.listing(source))
+    elif (described := beside.find(container, options)) is not None:
+        found = described
     else:
-        found = beside.find(container, options) or _of_folders(container, options, headers)
+        found = _of_folders(container, options, headers)
     headers.fill(found)
     if sharded is not None:
         shards.take_parts(found, {shards.tar_of(ref): None for ref in found.refs}, shards.tar_of)
@@ -119,19 +126,24 @@ def _listed(source: Path, options: SourceOptions, scratch: Path) -> Listing:
 
 def _of_folders(container: Container, options: SourceOptions, headers: dicom.Headers) -> Listing:
     headers.refuse_absent(options)
+    _with_attributes(tree.ACCEPTED, headers).check(options)
     return tree.listing(container, options)
 
 
 def _arrays(source: Path, options: SourceOptions, scratch: Path) -> Listing | None:
     name = source.name.lower()
-    for suffixes, listing in ((".npz", npz.listing), (_IDX, idx.listing)):
+    readers = ((".npz", npz.listing, npz.ACCEPTED), (_IDX, idx.listing, idx.ACCEPTED))
+    for suffixes, listing, accepted in readers:
         if name.endswith(suffixes):
-            if options.labels:
-                raise InputError(
-                    f"--labels goes with a folder or archive of images, and {source} is a file; leave it out."
-                )
-            return sidecar.find(source, None, scratch) or _of_arrays(listing(source))
+            ours = sidecar.find(source, None, scratch)
+            (accepted if ours is None else sidecar.ACCEPTED).check(options)
+            return ours or _of_arrays(listing(source))
     return None
+
+
+def _with_attributes(accepted: Accepted, headers: dicom.Headers) -> Accepted:
+    """Also what labels out of a DICOM attribute accept, where they are taken from one."""
+    return accepted._replace(options=accepted.options | _OF_LABELS) if headers.label else accepted
 
 
 def _of_arrays(found: Listing) -> Listing:

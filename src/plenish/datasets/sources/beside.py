@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from plenish.datasets.sources.accepted import COLUMNS, Accepted
 from plenish.datasets.sources.columns import Row
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.listing import Listing, SourceOptions, shown
@@ -18,6 +19,7 @@ from plenish.datasets.sources.table import list_rows
 from plenish.errors import InputError
 from plenish.wording import plural
 
+ACCEPTED = Accepted("A file beside each image", COLUMNS | {"dicom_columns"}, "give a table with --labels")
 _SUFFIXES = (".json", ".txt", ".cls")
 
 
@@ -33,6 +35,7 @@ def find(container: Container, options: SourceOptions) -> Listing | None:
     pairs = [(name, list(_beside(name, others))) for name in container.pictures]
     if not pairs or not all(files for _, files in pairs):
         return None
+    ACCEPTED.check(options)
     rows: list[Row] = [{} for _ in pairs]
     owners = [(row, file) for row, (_, files) in zip(rows, pairs) for file in files]
     for (row, file), content in zip(owners, container.read_all(file for _, file in owners)):
@@ -46,7 +49,7 @@ def find(container: Container, options: SourceOptions) -> Listing | None:
     return out
 
 
-def told(container: Container, used: Collection[str]) -> str:
+def doubt(container: Container, used: Collection[str]) -> str:
     """A doubt about files beside some images only; nothing where there are none but those used."""
     others = _candidates(container) - set(used)
     if not others:

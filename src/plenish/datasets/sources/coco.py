@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from plenish.datasets.sources.accepted import COLUMNS, Accepted
 from plenish.datasets.sources.columns import Row
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.listing import LabelKind, Listing, SourceOptions, natural, part_of, shown
@@ -22,6 +23,11 @@ _KEYS = ("images", "annotations", "categories")
 _MOST = 50
 """JSON files of a source from which they are no longer looked into: one an image, for example."""
 _COLUMN = "category"
+ACCEPTED = Accepted(
+    "A COCO file, whose categories are the labels,",
+    COLUMNS - {"label_column", "label_columns", "label_separator"} | {"labels", "dicom_columns"},
+    "give another table with --labels",
+)
 _UNUSED = ("bbox", "segmentation", "keypoints")
 
 
@@ -72,11 +78,16 @@ def find(container: Container, options: SourceOptions) -> Listing | None:
     files = _files(container, options)
     if not files:
         return None
+    ACCEPTED.check(options)
     called = " and ".join(file.called for file in files[:3])
+    if options.label_kind == "continuous":
+        raise InputError(f"{called} gives categories, not numbers; leave '--label-kind continuous' out.")
     rows, places, parts, owners = [], [], [], []
     several = any(len(names) > 1 for file in files for names in file.categories.values())
     bare = sum(not file.categories.get(image["id"]) for file in files for image in file.images)
-    one = options.label_kind == "categorical" or (options.label_kind == "auto" and not several and not bare)
+    one = options.label_kind == "categorical" or (
+        options.label_kind != "multilabel" and not several and not bare
+    )
     for file in files:
         for image in file.images:
             names = sorted(file.categories.get(image["id"], ()), key=natural)
@@ -89,12 +100,11 @@ def find(container: Container, options: SourceOptions) -> Listing | None:
             places.append(str(PurePosixPath(file.name).parent) if not options.labels else ".")
             parts.append(file.part)
             owners.append(file)
-    refs, _ = resolve(
-        [clean(row["file_name"]) for row in rows], container.pictures, container.path, called, places
-    )
+    names = [clean(row["file_name"]) for row in rows]
+    refs, similar = resolve(names, container.pictures, container.path, called, places, "below")
     _refuse_overlap(refs, owners)
     kind: LabelKind = "categorical" if one else "multilabel"
-    options = dataclasses.replace(options, label_column=_COLUMN, label_columns=(), label_kind=kind)
+    options = dataclasses.replace(options, label_column=_COLUMN, label_kind=kind)
     out = list_rows(container, rows, refs, "file_name", options, called)
     out.kind = f"{container.kind} with COCO annotations"
     out.described_by = frozenset(file.name for file in files)
@@ -102,6 +112,7 @@ def find(container: Container, options: SourceOptions) -> Listing | None:
     if all(parts) and len(set(parts)) > 1 and not options.split_column:
         of = dict(zip(refs, parts))
         out.parts, out.meaning["split"] = [of[ref] for ref in out.refs], "names of the COCO files"
+    out.doubts += similar
     _tell(out, files, bare, several, one)
     return out
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -83,6 +84,22 @@ def parse_table(content: bytes, name: str, *, portal: bool = False, lines: bool 
     return rows
 
 
+def read_lines(lines: Iterable[bytes], name: str) -> Iterator[Row] | None:
+    """The rows of JSON Lines, one at a time; None where the first line is no JSON object.
+
+    Raises:
+        InputError: a later line is none.
+    """
+    numbered = enumerate((line.decode("utf-8-sig") for line in lines), 1)
+    first = next((pair for pair in numbered if pair[1].strip()), (1, ""))
+    try:
+        if not isinstance(json.loads(first[1]), dict):
+            return None
+    except (ValueError, RecursionError):
+        return None
+    return _rows_of_lines(itertools.chain([first], numbered), name)
+
+
 def column_names(content: bytes, name: str) -> list[str]:
     """Names of a table's columns, by its beginning; none if that cannot be read.
 
@@ -129,7 +146,11 @@ def _text_rows(text: str, name: str, portal: bool) -> Iterator[Row]:
 
 
 def _json_lines(text: str, name: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
+    return _rows_of_lines(enumerate(text.split("\n"), 1), name)
+
+
+def _rows_of_lines(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Row]:
+    for number, line in lines:
         if not line.strip():
             continue
         try:
@@ -161,11 +182,13 @@ def _json_table(text: str, name: str, lines: bool) -> list[Row]:
 def named(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
     """Rows without columns that have no name and hold nothing or the rows' numbers, and notes of the latter.
 
-    Programs write such a column for their own index; another that has no name is called `unnamed`.
+    Programs write such a column for their own index; another that has no name is called `unnamed`, with a
+    number where a column has that name.
     """
     notes: list[str] = []
     renamed: dict[str, str] = {}
     there = {name for row in rows for name in row}
+    taken = {name for name in there if not _NAMELESS.fullmatch(name)}
     for name in sorted(name for name in there if _NAMELESS.fullmatch(name)):
         cells = [row.get(name) for row in rows]
         if any(cell is not None for cell in cells):
@@ -176,7 +199,8 @@ def named(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
                     "not used."
                 )
             else:
-                renamed[name] = name if name and not name.startswith("__") else "unnamed"
+                renamed[name] = name if name and not name.startswith("__") else _free("unnamed", taken)
+                taken.add(renamed[name])
                 continue
         renamed[name] = ""
     if not renamed:
@@ -185,6 +209,12 @@ def named(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
         {renamed.get(key, key): value for key, value in row.items() if renamed.get(key, key)} for row in rows
     ]
     return kept, notes
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, or the first of `name_2`, `name_3`, … that is not taken."""
+    names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+    return next(each for each in names if each not in taken)
 
 
 def typed(values: Sequence[Any]) -> list[Any]:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from plenish.datasets.archives import PARQUET
 from plenish.datasets.parquet_images import holds_bytes, is_image_column, read_rows, read_schema
+from plenish.datasets.sources.accepted import COLUMNS, Accepted
 from plenish.datasets.sources.columns import Row
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.listing import Listing, SourceOptions, natural, part_of, shown
@@ -25,6 +26,8 @@ from plenish.datasets.sources.shards import take_parts
 from plenish.datasets.sources.table import list_rows
 from plenish.errors import InputError
 from plenish.wording import plural
+
+ACCEPTED = Accepted("A Parquet or Arrow file with images inside", COLUMNS)
 
 
 def find(source: Path, scratch: Path, options: SourceOptions) -> Listing | None:
@@ -45,6 +48,7 @@ def find(source: Path, scratch: Path, options: SourceOptions) -> Listing | None:
     columns = [[field.name for field in schema if is_image_column(field)] for schema in schemas]
     if not any(columns):
         return None
+    ACCEPTED.check(options)
     if any(schema.names != schemas[0].names for schema in schemas):
         wrong = next(p for p, schema in zip(found, schemas) if schema.names != schemas[0].names)
         raise InputError(f"{wrong} has other columns than {found[0]}; import them one by one.")

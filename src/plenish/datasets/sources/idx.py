@@ -18,6 +18,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from plenish.datasets.sources.accepted import Accepted
 from plenish.datasets.sources.listing import ALIASES, Listing
 from plenish.datasets.sources.pieces import (
     Piece,
@@ -30,6 +31,7 @@ from plenish.datasets.sources.pieces import (
 from plenish.errors import InputError
 from plenish.wording import plural
 
+ACCEPTED = Accepted("An idx file")
 _UNSIGNED_BYTE = 8
 
 

@@ -24,7 +24,7 @@ from plenish.datasets.sources.listing import (
 )  # fmt: skip
 from plenish.errors import InputError, unknown
 from plenish.files import printable
-from plenish.wording import plural
+from plenish.wording import agree, plural
 
 _NAMES = ("name", "label", "tag", "category", "class")
 _LONGEST = 100_000
@@ -78,25 +78,31 @@ def find_unlabelled(
     return found
 
 
-def read_labels(values: Sequence[Any], kind: LabelKind, column: str, separator: str | None = None) -> Labels:
+def read_labels(
+    values: Sequence[Any], kind: LabelKind | None, column: str, separator: str | None = None,
+    words: Sequence[str] = MISSING,
+) -> Labels:  # fmt: skip
     """Labels and their schema from a column's cells, none of them missing.
 
     With `auto`, lists (also written as text) and text with `|` are tags, fractions are numbers to be
     predicted, and everything else is classes. Whole numbers are one class however they are written.
+    Missing entries of a list are no tags.
 
     Args:
         values: the cells.
-        kind: what a label is.
+        kind: what a label is; None is `auto`.
         column: its name.
         separator: what separates the tags or numbers in a cell of text; by default `|`, and a space in
             Danbooru's `tag_string`.
+        words: entries that mean there is no value.
 
     Raises:
         InputError: a cell is not of the kind asked for.
     """
+    kind = kind or "auto"
     cells = _lists([_named(value, column) for value in values])
     doubts: list[str] = []
-    if kind in ("auto", "continuous") and _has_decimal_commas(cells):
+    if separator != "," and kind in ("auto", "continuous") and _has_decimal_commas(cells):
         cells = [str(cell).replace(",", ".") for cell in cells]
         doubts.append(f"Commas in the numbers of column '{column}' were taken for decimal points.")
     if separator is None:
@@ -129,6 +135,8 @@ def read_labels(values: Sequence[Any], kind: LabelKind, column: str, separator: 
         return Labels(categorical(names), names, doubts)
     pieces = [cell if isinstance(cell, list) else str(cell).split(separator) for cell in cells]
     if kind == "multilabel":
+        pieces, left_out = _without_missing(pieces, words, column)
+        doubts += left_out
         tags = [sorted(_tags(cell), key=natural) for cell in pieces]
         every = sorted({tag for cell in tags for tag in cell}, key=natural)
         if not every:
@@ -139,13 +147,14 @@ def read_labels(values: Sequence[Any], kind: LabelKind, column: str, separator: 
 
 
 def one_hot(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str], kind: LabelKind = "auto"
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], kind: LabelKind | None = None
 ) -> tuple[LabelSchema, list[Any]]:
     """Labels from one column for each class or tag (0 and 1, or false and true), or for each number.
 
     Raises:
         InputError: a cell is no finite number, or rows are not of the kind asked for or that most are of.
     """
+    kind = kind or "auto"
     table = [[_number(row.get(name)) for name in names] for row in rows]
     wrong = [i + 1 for i, row in enumerate(table) if not all(map(math.isfinite, row))]
     if wrong:
@@ -274,11 +283,11 @@ def _odd(names: Sequence[str], classes: Sequence[str], column: str) -> list[str]
             "names or numbers, choose another with --label-column, or give --label-kind continuous."
         )
     known = set(classes)
-    endless = [name for name in classes if name.lstrip("+-").lower() in _INFINITE]
-    if endless:
+    infinite = [name for name in classes if name.lstrip("+-").lower() in _INFINITE]
+    if infinite:
         found.append(
-            f"Column '{column}' has the class {shown(endless)}, which looks like a number that could not be "
-            f"computed; if it means nothing, give '--missing skip --missing-words {' '.join(endless)}'."
+            f"Column '{column}' has the class {shown(infinite)}, which looks like a number that could not be "
+            f"computed; if it means nothing, give '--missing skip --missing-words {' '.join(infinite)}'."
         )
     flags = [name for name in classes if name.lower() in ("true", "false")]
     if flags and {"0", "1"} & known:
@@ -348,6 +357,20 @@ def _kind(cells: Sequence[Any]) -> LabelKind:
     texts = [str(cell).strip() for cell in cells]
     whole = all(map(_is_whole, texts))
     return "continuous" if not whole and all(map(_is_number, texts)) else "categorical"
+
+
+def _without_missing(
+    pieces: Sequence[Sequence[Any]], words: Sequence[str], column: str
+) -> tuple[list[list[Any]], list[str]]:
+    """Lists of tags without missing entries, and a doubt about these; blank ones are passed over."""
+    kept = [[tag for tag in cell if not is_missing(tag, words)] for cell in pieces]
+    lost = [tag for cell in pieces for tag in cell if is_missing(tag, words) and str(tag).strip()]
+    if not lost:
+        return kept, []
+    return kept, [
+        f"{agree(len(lost), 'missing value', 'was', 'were')} left out of the tags of column '{column}' "
+        f"({shown(sorted(set(map(str, lost))))}); if words are meant as tags, give '--missing-words none'."
+    ]
 
 
 def _tags(cell: Sequence[Any]) -> set[str]:

@@ -52,10 +52,12 @@ class SourceOptions:
             part of a split.
         split_column: the table's column that says train, val or test.
         split_map: what other words in that column mean, such as 1=train 2=val 3=test.
-        label_kind: what a label is: one class, several tags, or numbers; auto takes lists and text with |
-            for tags, fractions for numbers, and everything else for classes.
+        label_kind: what a label is: one class, several tags, or numbers; auto, the default but for presets
+            that know it, takes lists and text with | for tags, fractions for numbers, and everything else
+            for classes.
         label_separator: what separates the tags in a cell of text, by default |.
-        missing: what to do about rows of the table without a file or a label: stop, or leave them out.
+        missing: what to do about rows of the table without a file or a label: stop (error), which is the
+            default but for presets of whole sites, or leave them out.
         missing_words: cells that mean there is no value; 'none' alone takes every word as it is.
         folders: what the levels of folders mean, from the top: class, group, split, ignore, or another word,
             which becomes a column of that name; by default recognised.
@@ -77,9 +79,9 @@ class SourceOptions:
     group_column: str | None = None
     split_column: str | None = None
     split_map: tuple[str, ...] = ()
-    label_kind: LabelKind = "auto"
+    label_kind: LabelKind | None = None
     label_separator: str | None = None
-    missing: Literal["error", "skip"] = "error"
+    missing: Literal["error", "skip"] | None = None
     missing_words: tuple[str, ...] = MISSING
     folders: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
@@ -89,18 +91,11 @@ class SourceOptions:
     modality: str | None = None
     strict: bool = False
 
-    @property
-    def names_columns(self) -> bool:
-        """Whether it names a column, which only a table has."""
-        columns = (
-            self.file_column,
-            self.image_columns,
-            self.label_column,
-            self.label_columns,
-            self.group_column,
-            self.split_column,
+    def completed(self) -> SourceOptions:
+        """The same with the defaults of what neither the user nor a preset says."""
+        return dataclasses.replace(
+            self, label_kind=self.label_kind or "auto", missing=self.missing or "error"
         )
-        return any(columns)
 
 
 AS_FOUND = SourceOptions()

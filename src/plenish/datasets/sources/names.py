@@ -7,12 +7,15 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from plenish.datasets.sources.listing import natural, shown
 from plenish.errors import InputError, nearest
+from plenish.files import printable
+from plenish.wording import agree
 
+Folders = Literal["named", "below", "known"]
 _COMPARED = 5000
 """Files among which the nearest name is looked for, which takes long."""
 
@@ -23,9 +26,12 @@ def clean(value: Any) -> str:
 
 
 def resolve(
-    names: Sequence[str], files: Sequence[str], source: Path, table: str, places: Sequence[str]
-) -> tuple[list[str | None], list[tuple[str, str]]]:
-    """For each row the file it names, or None; and the names that only resemble their file's, with these.
+    names: Sequence[str], files: Sequence[str], source: Path, table: str, places: Sequence[str],
+    folders: Folders = "named",
+) -> tuple[list[str | None], list[str]]:  # fmt: skip
+    """For each row the file it names, or None; and a doubt about names that only resemble their file's.
+
+    A suffix that a name lacks is no difference.
 
     A name is a path relative to the source or to its table's folder. Where there is no such file, one is
     looked for whose path ends like the name or the other way round, then without regard to case and to how
@@ -39,6 +45,8 @@ def resolve(
         source: the folder or archive.
         table: what the table is called, for sentences.
         places: the folder of the table of each row, relative to the source.
+        folders: which differences in folders are no doubt: none (`named`); that the files lie in further
+            ones (`below`), as those of an annotation file do; or any (`known`), where the layout is known.
 
     Raises:
         InputError: a name leads outside the source, or may mean several files.
@@ -47,7 +55,7 @@ def resolve(
     root = source.resolve().as_posix()
     search = _Search(files, names, table)
     refs: list[str | None] = []
-    alike: list[tuple[str, str]] = []
+    similar: list[tuple[str, str]] = []
     for name, place in zip(names, places):
         path = posixpath.normpath(name or ".")
         if name.startswith("/") and path.startswith(f"{root}/"):
@@ -58,16 +66,46 @@ def resolve(
         ref = in_place if in_place in known else path if path in known else None
         if ref is None and name:
             ref = search(path)
-            alike += [(name, ref)] if ref else []
+            if ref and not any(_is_same(form, ref, folders) for form in (in_place, path)):
+                similar.append((name, ref))
         refs.append(ref)
-    return refs, alike
+    return refs, _doubt(similar, table)
+
+
+def _is_same(name: str, ref: str, folders: Folders) -> bool:
+    """Whether a name is a file's, but for a suffix it lacks and for folders that may differ."""
+    for path in (ref, str(PurePosixPath(ref).with_suffix(""))):
+        if name == path or (folders != "named" and path.endswith(f"/{name}")):
+            return True
+        if folders == "known" and name.endswith(f"/{path}"):
+            return True
+    return False
+
+
+def _doubt(similar: Sequence[tuple[str, str]], table: str) -> list[str]:
+    if not similar:
+        return []
+    name, ref = similar[0]
+    return [
+        f"{agree(len(similar), 'name', 'was', 'were')} matched with files of similar names, such as "
+        f"'{printable(name)}' of {table} with {printable(ref)}."
+    ]
+
+
+def may_name(files: Sequence[str]) -> Callable[[str], bool]:
+    """A quick test of whether a name can be that of one of the files; `resolve` says whether it is."""
+    spellings = (_decoded, _numbered)
+    known = [{posixpath.basename(spelling(path)) for path in files} for spelling in spellings]
+    return lambda name: any(
+        posixpath.basename(spelling(name)) in there for spelling, there in zip(spellings, known)
+    )
 
 
 def likeliest(name: str, files: Sequence[str]) -> str:
-    """A clause with the file that a name comes nearest to, or nothing."""
+    """A clause with the file whose name is most similar, or nothing."""
     by_stem = {PurePosixPath(path).stem: path for path in files[:_COMPARED]}
     found = nearest(PurePosixPath(name).stem, list(by_stem))
-    return f"; '{by_stem[found]}' comes nearest" if found else ""
+    return f"; the most similar name is '{by_stem[found]}'" if found else ""
 
 
 def _folded(path: str) -> str:
@@ -108,7 +146,7 @@ class _Search:
             there = self._ending(spelling, spelled.rpartition("/")[2])
             if len(there) == 1 and self._is_alone(name):
                 return there[0]
-            best = self._alike(spelling, spelled, name) if there else []
+            best = self._matching(spelling, spelled, name) if there else []
             if len(best) > 1:
                 raise InputError(
                     f"{self._table} names '{name}', and there are {len(best)}: "
@@ -118,7 +156,7 @@ class _Search:
                 return best[0]
         return None
 
-    def _alike(self, spelling: Callable[[str], str], spelled: str, name: str) -> list[str]:
+    def _matching(self, spelling: Callable[[str], str], spelled: str, name: str) -> list[str]:
         """Files whose paths end like the name, or the other way round; folders that are there count."""
         best = list(self._ending(spelling, spelled))
         if _folded(posixpath.dirname(name)) not in self._folders:

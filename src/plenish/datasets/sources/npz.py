@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from plenish.datasets.images import MAX_BYTES
 from plenish.datasets.schema import PARTS
+from plenish.datasets.sources.accepted import Accepted
 from plenish.datasets.sources.listing import ALIASES, Listing, shown
 from plenish.datasets.sources.pieces import (
     BLOCK,
@@ -27,6 +28,7 @@ from plenish.datasets.sources.pieces import (
 )  # fmt: skip
 from plenish.errors import InputError
 
+ACCEPTED = Accepted("An .npz archive", instead="save what it should say in its arrays")
 _IMAGES = ("images", "image", "x", "data", "imgs", "arr_0")
 _LABELS = ("labels", "label", "y", "targets", "target", "classes", "arr_1")
 _NAMES = ("class_names", "label_names", "classes_names", "names")

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from plenish import files
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.sources import npz, shards
+from plenish.datasets.sources.accepted import Accepted
 from plenish.datasets.sources.container import Container, open_container
 from plenish.datasets.sources.hugging_face import write_index
 from plenish.datasets.sources.listing import Listing, shown
@@ -30,6 +31,10 @@ from plenish.wording import plural
 NAME = "metadata.parquet"
 KEY = b"plenish"
 VERSION = 1
+ACCEPTED = Accepted(
+    "An export of a Plenish Dataset, which keeps its labels, groups and splits,",
+    instead=f"remove {NAME} to import it as what it then is",
+)
 ARCHIVES = {"stylegan-zip": "dataset.zip", "npz": "dataset.npz"}
 """The file that holds the images in formats that have one."""
 

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from plenish.datasets.schema import LabelSchema
+from plenish.datasets.sources.accepted import Accepted
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.listing import Listing, categorical, shown, vectors
 from plenish.datasets.sources.names import likeliest
@@ -16,6 +17,9 @@ from plenish.errors import InputError
 from plenish.wording import plural
 
 NAME = "dataset.json"
+ACCEPTED = Accepted(
+    f"StyleGAN's {NAME}", frozenset({"dicom_columns"}), "give a table with --labels, which goes before it"
+)
 
 
 def find(container: Container) -> Listing | None:

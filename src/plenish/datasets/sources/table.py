@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from plenish.datasets.sources import tree, views
+from plenish.datasets.sources.accepted import COLUMNS, Accepted
 from plenish.datasets.sources.columns import Row, column_names, named, parse_table, read_table, typed
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.labels import (
@@ -36,6 +37,9 @@ from plenish.datasets.sources.names import clean, likeliest, resolve
 from plenish.errors import InputError, unknown
 from plenish.wording import agree, plural
 
+ACCEPTED = Accepted(
+    "A table of images", COLUMNS | {"labels", "file_column", "image_columns", "dicom_columns"}
+)
 _FILE_COLUMNS = (
     "file_name", "filename", "file", "file_path", "filepath", "path", "image_path", "image", "image_id",
     "image index", "id",
@@ -114,16 +118,9 @@ def listing(container: Container, options: SourceOptions, tables: Mapping[str, b
     out.kind = f"{container.kind} with a table"
     out.described_by = frozenset(used)
     out.notes += notes
-    out.doubts += doubts
+    out.doubts += [*doubts, *similar]
     if options.group_column == views.ROW:
         out.meaning["group"] = f"rows of {called}"
-    similar = [(name, ref) for name, ref in similar if PurePosixPath(ref).stem != PurePosixPath(name).name]
-    if similar:
-        name, ref = similar[0]
-        out.doubts.append(
-            f"{agree(len(similar), 'name', 'was', 'were')} matched with files of similar names, such as "
-            f"'{name}' of the table with {ref}."
-        )
     return out
 
 
@@ -215,7 +212,7 @@ def _complete_rows(
         InputError: some have not, and `options.missing` is not `skip`; or none has.
     """
     there = [(i, ref) for i, ref in enumerate(refs) if ref is not None]
-    if len(there) < len(refs) and (options.missing == "error" or not there):
+    if len(there) < len(refs) and (options.missing != "skip" or not there):
         names = [rows[i].get(file_column) or f"(row {i + 2})" for i, ref in enumerate(refs) if ref is None]
         raise InputError(
             f"The table names {plural(len(names), 'file')} of {len(refs):,} that {container.path} does not "
@@ -245,8 +242,9 @@ def _fill(
         out.meaning["label"] = f"columns {shown(options.label_columns, 8)} of {called}"
     elif label_column:
         out.schema, out.labels, doubts = read_labels(
-            columns[label_column], options.label_kind, label_column, options.label_separator
-        )
+            columns[label_column], options.label_kind, label_column, options.label_separator,
+            options.missing_words,
+        )  # fmt: skip
         out.doubts += doubts
         out.meaning["label"] = f"column '{label_column}' of {called}"
     elif arranged.labels is not None and whole:
@@ -293,6 +291,11 @@ def _doubt_columns(
     by_table = label_column or options.label_columns
     if by_table and "class" in options.folders:
         out.doubts.append("The labels are those of the table, not of the folders that --folders names.")
+    for level, column in (("group", options.group_column), ("split", options.split_column)):
+        if column and level in options.folders:
+            out.doubts.append(
+                f"The {level}s are those of column '{column}', not of the folders that --folders names."
+            )
     for name, cells in columns.items() if not options.split_column else ():
         words = {str(cell) for cell in cells if not is_missing(cell)}
         if name not in asked and len(words) > 1 and all(map(part_of, words)):
@@ -316,8 +319,9 @@ def _fill_groups(
             out.doubts.append(
                 f"{agree(groups.count(None), 'image', 'has', 'have')} no group in '{options.group_column}'."
             )
-        return
-    if arranged is not None and arranged.groups is not None:
+        if options.group_column != views.ROW:
+            return
+    elif arranged is not None and arranged.groups is not None:
         out.groups, out.meaning["group"] = arranged.groups, arranged.meaning["group"]
     likely = [name for name in columns if name.lower() in _GROUP_COLUMNS]
     if likely:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from plenish.datasets.formats import READS
+from plenish.datasets.sources.accepted import Accepted
 from plenish.datasets.sources.container import Container, lacking
 from plenish.datasets.sources.labels import read_parts
 from plenish.datasets.sources.listing import (
@@ -26,6 +27,10 @@ from plenish.datasets.sources.listing import (
 from plenish.errors import InputError
 from plenish.wording import plural
 
+ACCEPTED = Accepted(
+    "A folder or archive of images without a table",
+    frozenset({"folders", "label_kind", "dicom_columns"}), "give a table with --labels",
+)  # fmt: skip
 _SHARD_DIGITS = 3
 """Fewest digits of folder names that number portions of files."""
 IGNORE = "ignore"
@@ -39,20 +44,15 @@ def listing(container: Container, options: SourceOptions) -> Listing:
     """List the images of a folder or archive by the names of its folders.
 
     Raises:
-        InputError: it has none, or options need a table.
+        InputError: it has none, or folders give no labels of the kind asked for.
     """
     if not container.pictures:
         raise InputError(
             f"There are no images in {container.path}{_hint(container)}; {lacking(container) or READS}"
         )
-    if options.names_columns:
-        raise InputError(
-            "--file-column, --label-column and the like need a table; give it with --labels "
-            f"({container.path})."
-        )
     out = arrange(container.pictures, container.empty, container.kind, options)
     out.root = container.root
-    if out.labels is not None and options.label_kind not in ("auto", "categorical"):
+    if out.labels is not None and options.label_kind not in (None, "auto", "categorical"):
         raise InputError(
             f"Folders give classes, not --label-kind {options.label_kind}; give a table with --labels, or "
             "leave it out."

@@ -32,6 +32,12 @@ def tell_unused(found: Listing, container: Container) -> None:
             f"{container.path} holds {plural(len(container.repeated), 'file')} more than once "
             f"({shown(container.repeated)}); the last of each was taken, as in unpacking."
         )
+    if container.unreachable:
+        found.doubts.append(
+            f"{plural(len(container.unreachable), 'member')} of {container.path} left out "
+            f"({shown(container.unreachable)}): links that lead outside it or to nothing, or sparse files; "
+            "pack the files themselves (tar --dereference)."
+        )
     strange = [name for name in left if _suffix(name) not in _HARMLESS or name in container.dicom]
     if strange:
         found.doubts.append(
@@ -41,7 +47,7 @@ def tell_unused(found: Listing, container: Container) -> None:
         )
     many = {suffix for suffix in _DESCRIBING if counts[suffix] >= max(_SEVERAL, len(found) / 2)}
     telling = [name for name in left if _may_label(name) or _suffix(name) in many]
-    if text := beside.told(container, found.described_by):
+    if text := beside.doubt(container, found.described_by):
         found.doubts.append(text)
     elif telling:
         found.doubts.append(

@@ -49,7 +49,7 @@ def image_columns(rows: Sequence[Row], columns: Sequence[str], files: Sequence[s
 
 
 def separated(rows: Sequence[Row], names: Sequence[str], options: SourceOptions) -> Views:
-    """Make a row of each image that rows name; those of one row are one group, where no column says groups.
+    """Make a row of each image that rows name; those of one row are a group, where nothing else says groups.
 
     Args:
         rows: of the table.
@@ -63,9 +63,9 @@ def separated(rows: Sequence[Row], names: Sequence[str], options: SourceOptions)
     for name in names:
         if name not in columns:
             raise unknown("column for --image-columns", name, columns)
-    taken = {FILE, VIEW, ROW} & set(columns)
+    taken = [name for name in (FILE, VIEW, ROW) if name in columns]
     if taken:
-        raise InputError(f"The table has a column '{taken.pop()}', which --image-columns makes; rename it.")
+        raise InputError(f"The table has a column '{taken[0]}', which --image-columns makes; rename it.")
     found: list[Row] = []
     origin: list[int] = []
     empty = 0
@@ -83,9 +83,8 @@ def separated(rows: Sequence[Row], names: Sequence[str], options: SourceOptions)
     ]
     if empty:
         notes.append(f"{agree(empty, 'cell', 'names', 'name')} no image.")
-    changed = dataclasses.replace(
-        options, file_column=FILE, group_column=options.group_column or ROW, image_columns=()
-    )
+    group = options.group_column or (None if "group" in options.folders else ROW)
+    changed = dataclasses.replace(options, file_column=FILE, group_column=group, image_columns=())
     return Views(found, origin, changed, notes)
 
 
