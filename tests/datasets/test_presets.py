@@ -14,6 +14,7 @@ from plenish import cli
 from plenish.commands.datasets import list_presets
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.importing import import_dataset
+from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.listing import SourceOptions
 from plenish.datasets.sources.presets import presets
 from plenish.errors import InputError
@@ -437,7 +438,7 @@ def test_danbooru_of_lists(tmp_path):
     assert [sorted(tags) for tags in found["label"]] == [["1girl", "solo"], ["1girl"], ["scenery"]]
     assert found["group"].fillna("none").tolist() == ["ann", "bob", "none"]
     assert found["rating"].tolist() == ["s", "q", "s"]
-    assert any("1 row without a file" in text for text in about["warnings"])
+    assert "1 row of images that are not here passed over." in about["notes"]
 
 
 def test_danbooru_of_text(tmp_path):
@@ -463,6 +464,105 @@ def test_rare_tags_are_no_labels_and_that_is_said(tmp_path):
     data, _, about = imported(root, tmp_path, "danbooru")
     assert data.labels.names == ("common",)
     assert about["notes"][0].startswith("1 tag of fewer than 1 in 100 images")
+
+
+def test_rare_is_measured_over_the_images_that_are_here(tmp_path):
+    root = tmp_path / "in"
+    pictures(root, *(f"{i}.jpg" for i in range(20)))
+    rows = [
+        {
+            "id": i,
+            "tag_string_general": "1girl touhou" if i < 20 else "1girl",
+            "tag_string_artist": "a b"[: 1 + 2 * (i > 4)],
+        }
+        for i in range(3000)
+    ]
+    table(root / "posts.json", *map(json.dumps, rows))
+    data, found, about = imported(root, tmp_path, "danbooru")
+    assert data.labels.names == ("1girl", "touhou")
+    assert all(sorted(tags) == ["1girl", "touhou"] for tags in found["label"])
+    assert about["notes"][-2:] == [
+        "2,980 rows of images that are not here passed over.",
+        "15 images with several artists form groups of their own.",
+    ]
+    with pytest.raises(InputError, match="names 2,980 files of 3,000 that"):
+        imported(root, tmp_path, "danbooru", missing="error")
+
+
+def test_tags_that_are_rare_on_the_site_are_labels_of_few_images(tmp_path):
+    pictures(tmp_path / "in", *(f"{i}.jpg" for i in range(4)))
+    rows = [{"id": i, "tag_string_general": "cat dog" if i < 4 else "sky"} for i in range(1000)]
+    table(tmp_path / "in/posts.jsonl", *map(json.dumps, rows))
+    assert imported(tmp_path / "in", tmp_path, "danbooru")[0].labels.names == ("cat", "dog")
+
+
+def test_lines_of_metadata_are_read_one_by_one(tmp_path, monkeypatch):
+    pictures(tmp_path / "in", "7.jpg")
+    table(tmp_path / "in/posts.json", *(json.dumps({"id": i, "tag_string": "x"}) for i in range(500)))
+    monkeypatch.setattr(Container, "read", lambda self, name: pytest.fail(f"{name} was read as a whole"))
+    assert len(imported(tmp_path / "in", tmp_path, "danbooru")[0]) == 1
+
+
+def test_similar_names_and_lists_that_are_missing_are_told(tmp_path):
+    root = tmp_path / "ham"
+    pictures(root, *(f"{i}.jpg" for i in range(3)))
+    table(root / "HAM10000_metadata.csv", "lesion_id,image_id,dx", "L0,0000,a", "L1,0001,b", "L2,0002,a")
+    with pytest.raises(InputError, match="3 names were matched with files of similar names, such as '0000'"):
+        imported(root, tmp_path, "ham10000", strict=True)
+    root = tmp_path / "nih"
+    pictures(root, *(f"images/{i:08d}_000.png" for i in range(4)))
+    rows = [f"{i:08d}_000.png,{'Mass|Edema' if i % 2 else 'No Finding'},{i}" for i in range(4)]
+    table(root / "Data_Entry_2017.csv", "Image Index,Finding Labels,Patient ID", *rows)
+    table(root / "test_list.txt", "00000000_000.png")
+    data, _, about = imported(root, tmp_path, "nih-chestxray14")
+    assert data.split_names() == []
+    (doubt,) = [text for text in about["warnings"] if "train_val_list.txt" in text]
+    assert "holds test_list.txt and not train_val_list.txt" in doubt
+    table(root / "train_val_list.txt", *(f"{i:08d}_000.png" for i in range(1, 4)))
+    data, _, _ = imported(root, tmp_path, "nih-chestxray14", strict=True)
+    assert data.split().part_of.tolist() == ["test", "train", "train", "train"]
+
+
+def test_of_several_tables_the_first_that_the_preset_names_is_taken(tmp_path):
+    root = tmp_path / "in"
+    pictures(root, "ISIC_1.jpg", "ISIC_2.jpg")
+    for name, group in (("", "old"), ("_v2", "new")):
+        rows = (f"ISIC_{i},{group}{i},benign" for i in (1, 2))
+        table(
+            root / f"ISIC_2020_Training_GroundTruth{name}.csv",
+            "image_name,patient_id,benign_malignant",
+            *rows,
+        )
+    assert imported(root, tmp_path, "isic2020")[1]["group"].tolist() == ["new1", "new2"]
+
+
+def volumes(root, *names):
+    """NIfTI volumes of two slices, the second with something in it; names of masks end with seg."""
+    for seed, name in enumerate(names):
+        values = np.zeros((24, 24, 2))
+        values[5:10, 5:10, 1] = 1 + np.random.default_rng(seed).random((5, 5))
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), root / name)
+
+
+def test_scans_of_one_patient_at_several_times_are_one_group(tmp_path):
+    cases = ("BraTS-GLI-00008-000", "BraTS-GLI-00008-001", "BraTS-GLI-00009-000")
+    volumes(tmp_path / "in", *(f"{case}/{case}-{kind}.nii.gz" for case in cases for kind in ("t2f", "seg")))
+    _, rows, _ = imported(tmp_path / "in", tmp_path, "brats", strict=True)
+    assert rows["group"].tolist() == ["BraTS-GLI-00008"] * 4 + ["BraTS-GLI-00009"] * 2
+    assert rows["timepoint"].tolist() == ["000", "000", "001", "001", "000", "000"]
+
+
+def test_volumes_of_one_name_in_two_folders_are_both_taken(tmp_path):
+    names = [f"site{x}/sub-001_{kind}.nii.gz" for x in "AB" for kind in ("flair", "seg")]
+    volumes(tmp_path / "in", *names, "siteB/sub-002_flair.nii.gz", "siteB/sub-002_seg.nii.gz")
+    _, rows, about = imported(tmp_path / "in", tmp_path, "brats")
+    groups = ["siteA/sub-001", "siteB/sub-001", "sub-002"]
+    assert rows["group"].tolist() == [group for group in groups for _ in range(2)]
+    assert any("1 volume of one name" in text and "sub-001" in text for text in about["warnings"])
+    volumes(tmp_path / "in", "siteA/sub-001_flair.nii")
+    with pytest.raises(InputError, match="are the same volume"):
+        imported(tmp_path / "in", tmp_path, "brats")
 
 
 def test_a_wrong_folder_is_told_in_one_sentence_for_every_preset(tmp_path, capfd):
@@ -492,7 +592,9 @@ def test_presets_are_listed(capfd):
         "brats",
         "danbooru",
     } <= {row["name"] for row in listed}
-    assert list_presets()["presets"] == listed
+    words = {row["name"]: row["about"] for row in list_presets()["presets"]}
+    assert words["ham10000"] == "HAM10000, dermoscopy, 7 diagnoses"
+    assert all(words.values())
 
 
 def test_fields_of_presets_are_options_there_are():

@@ -7,6 +7,7 @@ Values have no scale of their own, so each slice (HDF5) or volume (NIfTI) is str
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,16 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets.archives import ERRORS
+from plenish.datasets.sources.accepted import Accepted
 from plenish.datasets.sources.columns import parse_table
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.hdf5 import opened
-from plenish.datasets.sources.listing import Listing, SourceOptions, categorical, natural
+from plenish.datasets.sources.listing import Listing, SourceOptions, categorical, natural, shown
 from plenish.errors import InputError, first_line
 from plenish.progress import progress
 from plenish.wording import plural
 
+ACCEPTED = Accepted("BraTS, whose files say labels and patients,", frozenset({"modality"}))
 _SLICE = re.compile(r"volume_(\d+)_slice_(\d+)\.(h5|hdf5)$")
 _VOLUME = re.compile(r"(?P<case>.+?)[_-](?P<kind>flair|t1|t1ce|t2|seg|t1n|t1c|t2w|t2f)\.nii(\.gz)?$", re.I)
+_TIME_POINT = re.compile(r"(?P<patient>BraTS-\w+-\d+)-(?P<time>\d+)$", re.I)
+"""Names of BraTS 2023 on, which number the scans of a patient."""
 _META = ("meta_data.csv", "BraTS20 Training Metadata.csv")
 _CLASSES = ("no tumour", "tumour")
 _BRIGHTEST = 99.5
@@ -42,6 +47,7 @@ def find(container: Container, options: SourceOptions) -> Listing | None:
     volumes = [name for name in container.others if _VOLUME.search(PurePosixPath(name).name)]
     if not slices and not volumes:
         return None
+    ACCEPTED.check(options)
     if container.kind != "folder":
         raise InputError(f"{container.path} is packed; unpack it and give the folder.")
     return _slices(container, slices, options) if slices else _volumes(container, volumes, options)
@@ -116,11 +122,7 @@ def _has_mask(path: Path) -> bool:
 
 def _volumes(container: Container, names: Sequence[str], options: SourceOptions) -> Listing:
     asked = (options.modality or _MODALITY).lower()
-    cases: dict[str, dict[str, str]] = {}
-    for name in sorted(names, key=natural):
-        match = _VOLUME.search(PurePosixPath(name).name)
-        if match:
-            cases.setdefault(match["case"], {})[match["kind"].lower()] = name
+    cases, recurring = _cases(names)
     same = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w"}
     taken = [kinds.get(asked) or kinds.get(same.get(asked, "")) for kinds in cases.values()]
     if None in taken:
@@ -154,8 +156,18 @@ def _volumes(container: Container, names: Sequence[str], options: SourceOptions)
                 turned = np.rot90(values, axes=(0, 1)).transpose(2, 0, 1)[max(0, start - begin) :]
                 yield np.ascontiguousarray(turned)[..., None]
 
-    groups = [case for case, shape in zip(cases, shapes) for _ in range(shape[2])]
-    out = _listing(container, refs, blocks, tumour, groups)
+    counts = [shape[2] for shape in shapes]
+    times = [_TIME_POINT.search(case) for case in cases]
+    patients = [case[: found.end("patient")] if found else case for case, found in zip(cases, times)]
+    out = _listing(container, refs, blocks, tumour, np.repeat(patients, counts).tolist())
+    if any(times):
+        points = [found["time"] if found else None for found in times]
+        out.columns["timepoint"] = [point for point, count in zip(points, counts) for _ in range(count)]
+    if recurring:
+        out.doubts.append(
+            f"{plural(len(recurring), 'volume')} of one name lie in several folders ({shown(recurring)}) and "
+            "were taken for different patients; rename them if they are the same."
+        )
     out.kind = f"NIfTI volumes, {asked}"
     square = {shape[:2] for shape in shapes}
     out.size = shapes[0][0] if len(square) == 1 and shapes[0][0] == shapes[0][1] else None
@@ -170,6 +182,28 @@ def _volumes(container: Container, names: Sequence[str], options: SourceOptions)
         )
     out.described_by = frozenset(names)
     return out
+
+
+def _cases(names: Sequence[str]) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """The file of each kind by case, and the cases that recur in several folders, which go before them.
+
+    Raises:
+        InputError: a folder has two files of one kind of a case.
+    """
+    found = [
+        (PurePosixPath(name).parent.as_posix(), match["case"], match["kind"].lower(), name)
+        for name in sorted(names, key=natural)
+        if (match := _VOLUME.search(PurePosixPath(name).name))
+    ]
+    several = Counter((case, kind) for _, case, kind, _ in found)
+    recurring = {case for (case, _), count in several.items() if count > 1}
+    cases: dict[str, dict[str, str]] = {}
+    for folder, case, kind, name in found:
+        kinds = cases.setdefault(f"{folder}/{case}" if case in recurring else case, {})
+        if kind in kinds:
+            raise InputError(f"{kinds[kind]} and {name} are the same volume; remove one of them.")
+        kinds[kind] = name
+    return cases, sorted(recurring, key=natural)
 
 
 def _load(path: Path) -> Any:

@@ -21,6 +21,9 @@ _RARE = 0.01
 def complete(rows: list[Row]) -> list[str]:
     """Add general tags (those of one image in a hundred or more) and the artist to rows, in place.
 
+    Args:
+        rows: those with an image, not all that the site knows.
+
     Returns:
         Notes on what was left out.
     """

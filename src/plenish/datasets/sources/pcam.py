@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets.schema import Part
+from plenish.datasets.sources.accepted import Accepted
 from plenish.datasets.sources.columns import parse_table, typed
 from plenish.datasets.sources.container import Container
 from plenish.datasets.sources.hdf5 import opened
@@ -19,6 +20,7 @@ from plenish.datasets.sources.pieces import BLOCK, Piece, check_labels, joined
 from plenish.errors import InputError
 from plenish.wording import plural
 
+ACCEPTED = Accepted("PatchCamelyon, whose files say labels, slides and parts,")
 _NAME = re.compile(r"camelyonpatch_level_2_split_(train|valid|test)_(x|y|meta)\.(h5|csv)(\.gz)?$")
 _PARTS: dict[str, Part] = {"train": "train", "valid": "val", "test": "test"}
 _CLASSES = ("normal", "tumour")
@@ -38,6 +40,7 @@ def find(container: Container, options: SourceOptions) -> Listing | None:
     if not any(kind == "x" for _, kind in found):
         return None
     packed = next((name for name in found.values() if name.endswith(".gz")), "")
+    ACCEPTED.check(options)
     if container.kind != "folder" or packed:
         raise InputError(
             f"{container.name(packed) if packed else container.path} is packed; unpack it first"

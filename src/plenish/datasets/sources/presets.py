@@ -8,16 +8,18 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import functools
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from plenish.datasets.sources import brats, danbooru, pcam
-from plenish.datasets.sources.columns import Row, parse_table, read_table
+from plenish.datasets.sources import brats, columns, danbooru, pcam
+from plenish.datasets.sources.accepted import COLUMNS, Accepted
+from plenish.datasets.sources.columns import Row, read_table
 from plenish.datasets.sources.container import Container, open_container
-from plenish.datasets.sources.listing import AS_FOUND, Listing, SourceOptions, shown
-from plenish.datasets.sources.names import clean, resolve
+from plenish.datasets.sources.listing import Listing, SourceOptions, shown
+from plenish.datasets.sources.names import clean, may_name, resolve
 from plenish.datasets.sources.table import list_rows
 from plenish.datasets.sources.unused import tell_unused
 from plenish.errors import InputError, unknown
@@ -28,6 +30,8 @@ _ARRAYS: Mapping[str, Callable[[Container, SourceOptions], Listing | None]] = {
     "pcam": pcam.find, "brats": brats.find,
 }  # fmt: skip
 """Readers of presets whose images are arrays."""
+_TABLES = Accepted("A preset with a table", COLUMNS | {"labels", "file_column"})
+_NAMES = Accepted("A preset whose files' names say everything", COLUMNS)
 _ROWS: Mapping[str, Callable[[list[Row]], list[str]]] = {"danbooru": danbooru.complete}
 """What makes columns of a preset's rows in place, and returns notes."""
 
@@ -103,10 +107,13 @@ def find(source: Path, options: SourceOptions, scratch: Path) -> Listing:
     if options.preset not in known:
         raise unknown("preset", str(options.preset), known)
     preset = known[options.preset]
+    if preset.reader not in _ARRAYS:
+        (_NAMES if preset.names else _TABLES).check(options)
     container = open_container(source, scratch)
     if container is None:
         raise _absent(preset, source)
-    options = _completed(options, preset)
+    if preset.reader not in _ARRAYS:
+        options = _completed(options, preset)
     found = _listed(container, preset, options)
     if found is None:
         raise _absent(preset, source)
@@ -130,9 +137,7 @@ def _listed(container: Container, preset: Preset, options: SourceOptions) -> Lis
 
 def _completed(options: SourceOptions, preset: Preset) -> SourceOptions:
     """What the user says, and what the preset says of the rest."""
-    given = {f.name for f in dataclasses.fields(options)} & {
-        f.name for f in dataclasses.fields(options) if getattr(options, f.name) != getattr(AS_FOUND, f.name)
-    }
+    given = {f.name for f in dataclasses.fields(options) if getattr(options, f.name) != f.default}
     if given & {"label_column", "label_columns"}:
         given |= {"label_column", "label_columns", "label_kind", "label_separator"}
     lists = (list, tuple)
@@ -141,7 +146,7 @@ def _completed(options: SourceOptions, preset: Preset) -> SourceOptions:
         for name, value in preset.options.items()
         if name not in given
     }
-    return dataclasses.replace(options, **said)
+    return dataclasses.replace(options, **said).completed()
 
 
 def _absent(preset: Preset, source: Path) -> InputError:
@@ -159,7 +164,7 @@ def _fits(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _by_tables(container: Container, preset: Preset, options: SourceOptions) -> Listing | None:
-    rows, used, places = _rows(container, preset, options)
+    rows, used, places, notes = _rows(container, preset, options)
     if not rows:
         return None
     if not container.pictures:
@@ -168,11 +173,14 @@ def _by_tables(container: Container, preset: Preset, options: SourceOptions) -> 
         )
     called = str(options.labels) if options.labels else " and ".join(container.name(name) for name in used)
     _check(rows, preset, options, called)
-    notes = _ROWS[preset.reader](rows) if preset.reader else []
-    notes += _derive(rows, preset)
-    parts, lists = _listed_parts(container, preset)
     column = options.file_column or ""
     names = [clean(row.get(column)) for row in rows]
+    refs, doubts = resolve(names, container.pictures, container.path, called, places, "known")
+    if preset.reader:
+        notes += _ROWS[preset.reader]([row for row, ref in zip(rows, refs) if ref] or rows)
+    notes += _derive(rows, preset)
+    parts, lists, lacking = _listed_parts(container, preset)
+    doubts += lacking
     for row, name in zip(rows, names):
         if options.split_column:
             row.pop(_PART, None)
@@ -180,11 +188,11 @@ def _by_tables(container: Container, preset: Preset, options: SourceOptions) -> 
             row[_PART] = parts.get(PurePosixPath(name).name.lower())
     options, empty = _without_empty(options, rows)
     notes += empty
-    refs, _ = resolve(names, container.pictures, container.path, called, places)
     out, absent = _list(container, rows, refs, column, options, called)
     out.kind = f"{container.kind} with a table"
     out.described_by = frozenset((*used, *lists))
     out.notes += notes
+    out.doubts += doubts
     if absent:
         out.caveats.append(f"{plural(absent, 'image')} in no list of parts left out.")
     return out
@@ -213,17 +221,19 @@ def _list(
 
 def _rows(
     container: Container, preset: Preset, options: SourceOptions
-) -> tuple[list[Row], list[str], list[str]]:
-    """The rows of all tables that there are, the tables' names, and the folder of each row's table."""
+) -> tuple[list[Row], list[str], list[str], list[str]]:
+    """The rows of all tables that there are, the tables' names, the folder of each row's table, and notes."""
     if options.labels:
         rows = read_table(options.labels)
-        return rows, [], ["."] * len(rows)
+        return rows, [], ["."] * len(rows), []
     found: list[Row] = []
     used: list[str] = []
     places: list[str] = []
+    passed_over = 0
     for table in preset.tables:
         for name in _find(container, table["file"], several=bool(table.get("lines"))):
-            rows = parse_table(container.read(name), container.name(name), lines=bool(table.get("lines")))
+            rows, others = _parsed(container, name, table, options)
+            passed_over += others
             used.append(name)
             if "join" in table:
                 used += _join(container, rows, table)
@@ -235,13 +245,42 @@ def _rows(
     if len({row.get(_PART) for row in found}) == 1:  # One part is no split.
         for row in found:
             row.pop(_PART, None)
-    return found, used, places
+    notes = [f"{plural(passed_over, 'row')} of images that are not here passed over."] if passed_over else []
+    return found, used, places, notes
+
+
+def _parsed(
+    container: Container, name: str, table: Mapping[str, Any], options: SourceOptions
+) -> tuple[list[Row], int]:
+    """A table's rows, and how many were passed over.
+
+    The metadata of a whole site are read line by line, and only rows that may name a picture are kept, where
+    others are to be left out.
+    """
+    lines = bool(table.get("lines"))
+    if lines and options.missing == "skip" and options.file_column:
+        read = columns.read_lines(container.lines(name), container.name(name))
+        if read is not None:
+            may_be_here = may_name(container.pictures)
+            first, count, kept = next(read), 0, list[Row]()
+            for row in itertools.chain([first], read):
+                count += 1
+                if may_be_here(clean(row.get(options.file_column))):
+                    kept.append(row)
+            kept = kept or [first]  # For the sentence that no row has an image.
+            return kept, count - len(kept)
+    return columns.parse_table(container.read(name), container.name(name), lines=lines), 0
 
 
 def _find(container: Container, patterns: Sequence[str], several: bool = False) -> list[str]:
-    """The file of the first pattern that fits one nearest to the top; or all that fit."""
-    fitting = [name for name in container.others if _fits(name, patterns)]
-    return fitting if several else sorted(fitting, key=lambda name: name.count("/"))[:1]
+    """The file of the first pattern that fits any, nearest to the top; or all that fit one."""
+    if several:
+        return [name for name in container.others if _fits(name, patterns)]
+    for pattern in patterns:
+        fitting = [name for name in container.others if _fits(name, [pattern])]
+        if fitting:
+            return [min(fitting, key=lambda name: name.count("/"))]
+    return []
 
 
 def _join(container: Container, rows: list[Row], table: Mapping[str, Any]) -> list[str]:
@@ -249,7 +288,7 @@ def _join(container: Container, rows: list[Row], table: Mapping[str, Any]) -> li
     names = _find(container, table["join"])
     on = table["by"]
     for name in names:
-        others = {row.get(on): row for row in parse_table(container.read(name), container.name(name))}
+        others = {row.get(on): row for row in columns.parse_table(container.read(name), container.name(name))}
         lacking = [row[on] for row in rows if row.get(on) not in others]
         if lacking:
             raise InputError(
@@ -331,16 +370,23 @@ def _findings(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
     ]
 
 
-def _listed_parts(container: Container, preset: Preset) -> tuple[dict[str, str], list[str]]:
-    """The part of each file name that a list names, and the lists; nothing unless all are there."""
+def _listed_parts(container: Container, preset: Preset) -> tuple[dict[str, str], list[str], list[str]]:
+    """The part of each file name that a list names, the lists, and a doubt where only some are there."""
     found: dict[str, str] = {}
-    used = []
+    used: list[str] = []
+    lacking = [pattern for pattern in preset.parts if not _find(container, [pattern])]
     for pattern, part in preset.parts.items():
         for name in _find(container, [pattern]):
             used.append(name)
             lines = container.read(name).decode("utf-8-sig", "replace").splitlines()
             found |= {PurePosixPath(line.strip()).name.lower(): part for line in lines if line.strip()}
-    return (found, used) if len(used) == len(preset.parts) else ({}, used)
+    if not lacking:
+        return found, used, []
+    doubt = (
+        f"The data set's own split was not used, since {container.path} holds {shown(used, 5)} and not "
+        f"{shown(lacking, 5)}; fetch that too."
+    )
+    return {}, used, [doubt] if used else []
 
 
 def _without_empty(options: SourceOptions, rows: Sequence[Row]) -> tuple[SourceOptions, list[str]]:
