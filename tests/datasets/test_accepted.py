@@ -175,7 +175,7 @@ def test_columns_of_coco_are_groups_and_parts_and_no_labels(tmp_path):
 
 def test_several_options_are_named_in_one_sentence(tmp_path):
     source = exported(tmp_path / "in")
-    with pytest.raises(InputError, match="takes no --label-column and --group-column and --split-column"):
+    with pytest.raises(InputError, match="takes no --label-column, --group-column and --split-column"):
         imported(source, tmp_path, label_column="site", group_column="patient", split_column="zzz")
 
 

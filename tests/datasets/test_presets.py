@@ -559,7 +559,10 @@ def test_volumes_of_one_name_in_two_folders_are_both_taken(tmp_path):
     _, rows, about = imported(tmp_path / "in", tmp_path, "brats")
     groups = ["siteA/sub-001", "siteB/sub-001", "sub-002"]
     assert rows["group"].tolist() == [group for group in groups for _ in range(2)]
-    assert any("1 volume of one name" in text and "sub-001" in text for text in about["warnings"])
+    assert any(
+        "1 name is that of volumes in several folders" in text and "sub-001" in text
+        for text in about["warnings"]
+    )
     volumes(tmp_path / "in", "siteA/sub-001_flair.nii")
     with pytest.raises(InputError, match="are the same volume"):
         imported(tmp_path / "in", tmp_path, "brats")

@@ -46,11 +46,11 @@ def write(kind, folder):
 
 
 def content(folder, *names):
-    """Every file of a Dataset, without what a source, its table and the Dataset are called."""
+    """Every file of a Dataset but that of its command, without what a source, its table and it are called."""
     files = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and "caches" not in path.parts
+        if path.is_file() and "caches" not in path.parts and path.name != ".plenish.json"
     }
     for name in [name for name in files if name.endswith(".json")]:
         text = json.dumps(json.loads(files[name]), ensure_ascii=False)

@@ -51,13 +51,14 @@ class Accepted(NamedTuple):
         ]
         if not given:
             return
-        names = " and ".join(
+        names = [
             f"{option_name(name)} (which goes with {_GO_WITH[name]})"
             if name in _GO_WITH
             else option_name(name)
             for name in given
-        )
+        ]
+        listed = " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
         instead = f", or {self.instead}" if self.instead else ""
         raise InputError(
-            f"{self.source} takes no {names}; leave {'it' if len(given) == 1 else 'them'} out{instead}."
+            f"{self.source} takes no {listed}; leave {'it' if len(given) == 1 else 'them'} out{instead}."
         )

@@ -23,7 +23,7 @@ from plenish.datasets.sources.hdf5 import opened
 from plenish.datasets.sources.listing import Listing, SourceOptions, categorical, natural, shown
 from plenish.errors import InputError, first_line
 from plenish.progress import progress
-from plenish.wording import plural
+from plenish.wording import agree, plural
 
 ACCEPTED = Accepted("BraTS, whose files say labels and patients,", frozenset({"modality"}))
 _SLICE = re.compile(r"volume_(\d+)_slice_(\d+)\.(h5|hdf5)$")
@@ -165,7 +165,8 @@ def _volumes(container: Container, names: Sequence[str], options: SourceOptions)
         out.columns["timepoint"] = [point for point, count in zip(points, counts) for _ in range(count)]
     if recurring:
         out.doubts.append(
-            f"{plural(len(recurring), 'volume')} of one name lie in several folders ({shown(recurring)}) and "
+            f"{agree(len(recurring), 'name', 'is', 'are')} that of volumes in several folders "
+            f"({shown(recurring)}), which "
             "were taken for different patients; rename them if they are the same."
         )
     out.kind = f"NIfTI volumes, {asked}"

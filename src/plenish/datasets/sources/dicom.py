@@ -129,7 +129,7 @@ class Headers:
             out.repeat([i not in lacking for i in range(len(cells))])
         out.schema, out.labels, doubts = read_labels(
             [cell for i, cell in enumerate(cells) if i not in lacking],
-            self.options.label_kind, self.label, self.options.label_separator,
+            self.options.label_kind, self.label, self.options.label_separator, self.options.missing_words,
         )  # fmt: skip
         out.doubts += doubts
         out.meaning["label"] = f"the DICOM attribute {self.label}"
