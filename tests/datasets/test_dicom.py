@@ -465,7 +465,7 @@ def test_attributes_that_no_file_states_are_named(tmp_path):
         reading = SourceOptions(**{f"{option}_column": name})
         with pytest.raises(InputError, match=f"No DICOM file states {name}.*--{option}-column {name}"):
             import_dataset(tmp_path / "in", tmp_path / "out", SIDE, reading=reading)
-    with pytest.raises(InputError, match="need a table"):  # What is no attribute is a column.
+    with pytest.raises(InputError, match="takes no --label-column"):  # What is no attribute is a column.
         import_dataset(tmp_path / "in", tmp_path / "out", SIDE, reading=SourceOptions(label_column="class"))
     reading = SourceOptions(dicom_columns=("PatientName", "PatientSex"))
     made = import_dataset(tmp_path / "in", tmp_path / "out", SIDE, reading=reading)
