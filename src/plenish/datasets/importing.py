@@ -292,13 +292,13 @@ def _writer(
         "command": "import", "source": str(source.resolve()), "kind": listing.kind, "size": shape.size,
         "channels": shape.channels, "fit": shape.fit, "resizer": RESIZER, "listing": listing.fingerprint(),
         "window": dataclasses.asdict(shape.window), "max_pixels": shape.max_pixels,
-        "files": files.tree_hash(source),
     }  # fmt: skip
     kept = listing.about
     if made := generator_of(kept.get("extra", {})):
         config["generator"] = dict(made)
     writer = DatasetWriter(
         out, size=shape.size, channels=shape.channels, labels=listing.schema, config=config,
+        inputs=files.tree_hash(source),
         name=name or kept.get("name") or files.printable(out.resolve().name),
         licence=licence or kept.get("licence", ""),
         source=kept.get("source") or files.printable(str(source.resolve())),

@@ -57,6 +57,7 @@ class DatasetWriter:
         source: str = "",
         intended_use: str = "",
         extra: Mapping[str, Any] | None = None,
+        inputs: str = "",
     ) -> None:
         """Prepare the writer; nothing is written before the `with` block is entered.
 
@@ -72,6 +73,8 @@ class DatasetWriter:
             intended_use: what they may be used for.
             extra: further facts for dataset.json; may still be changed through `writer.extra` inside the
                 block.
+            inputs: hash of the files that it is made from, which a resumed writer must find again; it is not
+                kept, since it is another one on another machine.
         """
         if channels not in (1, 3):
             raise InputError(f"Images have 1 or 3 channels, not {channels}.")
@@ -92,7 +95,7 @@ class DatasetWriter:
         self._shard = shard_length(size, channels)
         content = {
             "layout": _LAYOUT, "config": dict(config), "size": size, "channels": channels,
-            "labels": labels.to_dict(), "about": dict(self._about),
+            "labels": labels.to_dict(), "about": dict(self._about), "inputs": inputs,
         }  # fmt: skip
         self._folder = files.atomic_dir(out, content, resumable=True)
         self._buffer: list[NDArray[np.uint8]] = []
