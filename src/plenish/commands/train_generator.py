@@ -13,11 +13,12 @@ from plenish.commands.request import completed, request_hash, training
 from plenish.configuration import named_as_typed, option, option_names, overrides
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
-from plenish.domains import Chosen, choose_domain, restricted
+from plenish.domains import Chosen, choose_domain
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.metrics.advice import remarks
 from plenish.networks.families import GANS
+from plenish.policies import restricted
 from plenish.progress import plain_duration, say
 from plenish.recipes import AUTO, Recipe, auto, family_recipe, load_recipe
 from plenish.runs import Run
@@ -135,11 +136,12 @@ def _within_domain(recipe: Recipe, domain: Chosen, changes: Mapping[str, Any]) -
     """A recipe by name with no more augmentation than the domain allows; says what that changes."""
     if "augment" not in recipe.sections:
         return recipe
-    augment = restricted(recipe.sections["augment"], domain)
+    own = recipe.sections["augment"]
+    augment = restricted(own, domain)
     told = [
-        f"{key} {augment[key] or 'none'} instead of {recipe.sections['augment'][key]}"
-        for key in ("symmetry", "diffaugment")
-        if f"augment.{key}" not in changes and augment.get(key) != recipe.sections["augment"].get(key)
+        f"{key} {augment[key] or 'none'} instead of {own[key]}"
+        for key in ("symmetry", "diffaugment", "policy")
+        if key in own and f"augment.{key}" not in changes and augment[key] != own[key]
     ]
     if told:
         say(f"{domain.sentence()} The recipe {recipe.name} is restricted to that: {', '.join(told)}.")
