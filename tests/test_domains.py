@@ -212,7 +212,7 @@ def test_a_policy_that_a_recipe_names_is_never_widened(own: str, domain: str) ->
 def test_a_policy_that_is_restricted_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make(tmp_path / "data").path
     recipe = tmp_path / "letters.yaml"
-    text = "name: letters\nfamily: vanilla\nabout: Letters.\nprovenance: Ours.\naugment: {policy: %s, ada_p: 0.5}\n"
+    text = "family: vanilla\nabout: Letters.\nprovenance: Ours.\naugment: {policy: %s, ada_p: 0.5}\n"
     said = {}
     for policy, domain in (("text", "natural"), ("natural", "radiology"), ("histology", "natural")):
         recipe.write_text(text % policy)

@@ -244,7 +244,7 @@ def test_several_policies_are_the_least_of_each() -> None:
     mixed = policy_of_names("histology,natural")
     assert (mixed.flip_x, mixed.flip_y, mixed.rot90, mixed.rotation, mixed.hue) == (1, 0, 0, 0, 0)
     assert (mixed.saturation, mixed.brightness, mixed.scale, mixed.anisotropy) == (0.25, 0.25, 1, 0)
-    with pytest.raises(InputError, match="histolgy.*'histology'"):
+    with pytest.raises(InputError, match=r"histolgy.*'histology'"):
         policy_of_names("natural,histolgy")
     with pytest.raises(InputError, match="augmentation policy"):
         policy_of_names("")
