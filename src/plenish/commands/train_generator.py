@@ -119,7 +119,7 @@ def _train_by_recipe(data: Path, run: Path, *, how: GeneratorOptions) -> Run | T
     elif domain.whence != "assumed":
         chosen = _within_domain(chosen, domain, changes)
     request = request_hash(
-        chosen, changes, dataset, how.split, how.seed, how.conditional, how.validation, how.hours
+        chosen, changes, dataset, how.split, how.seed, how.conditional, how.validation, how.hours, domain.name
     )
     before = None if how.dry_run else completed(run, "generator", request)
     if before is not None and _is_long_enough(before):
@@ -155,7 +155,7 @@ def _choose(
     from plenish.networks.layers import base_and_stages
 
     if (run / "config.json").exists():
-        before = auto.frozen(Run.open(run, "generator").config["config"], domain.name)
+        before = auto.frozen(Run.open(run, "generator").config["config"])
         if before is not None:
             return before
     subset = dataset.part("train", how.split, purpose="train")
@@ -226,9 +226,7 @@ def _train(
     request: str,
 ) -> Run | Trial:  # fmt: skip
     from plenish.metrics.validation import validator_of
-    from plenish.report.build import write_own_report
-    from plenish.training.generator import CHANGEABLE, learner_class, plan_task, train_generator
-    from plenish.training.trainer import Stopped
+    from plenish.training.generator import CHANGEABLE, learner_class, plan_task
     from plenish.training.trial import try_out
 
     dataset, learner = subset.dataset, learner_class(recipe.family)
@@ -239,14 +237,7 @@ def _train(
     task = _scheduled(task, path, how, changes)
     if how.dry_run:
         return _described(try_out(task), recipe, how.hours)
-    parts = {name: dataclasses.asdict(section) for name, section in task.sections.items()}
-    config = {
-        "recipe": recipe.name, "family": recipe.family, "network": task.network.to_dict(), **parts,
-        "schedule": dataclasses.asdict(task.schedule), "precision": task.engine.precision,
-        "validation": how.validation, **({"auto": dict(recipe.choice)} if recipe.choice else {}),
-        **({"hours": how.hours} if how.hours else {}),
-        **({"domain": domain.name} if domain.whence != "assumed" or recipe.choice else {}),
-    }  # fmt: skip
+    config = _config_of(task, recipe, how, domain)
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
     is_new, validator = not (path / "config.json").exists(), None
     if is_new and how.validation:  # What cannot be scored is refused before a Run is made.
@@ -262,15 +253,38 @@ def _train(
     )
     if _is_long_enough(run, task.schedule.kimg):
         return run
+    _train_in_run(dataclasses.replace(task, validator=validator), run, request, how)
+    return run
+
+
+def _config_of(task: GeneratorTask, recipe: Recipe, how: GeneratorOptions, domain: Chosen) -> dict[str, Any]:
+    """What a Run keeps of a training; another configuration is refused when it is resumed."""
+    parts = {name: dataclasses.asdict(section) for name, section in task.sections.items()}
+    return {
+        "recipe": recipe.name, "family": recipe.family, "network": task.network.to_dict(), **parts,
+        "schedule": dataclasses.asdict(task.schedule), "precision": task.engine.precision,
+        "validation": how.validation, **({"auto": dict(recipe.choice)} if recipe.choice else {}),
+        **({"hours": how.hours} if how.hours else {}),
+        **({"domain": domain.name} if domain.whence != "assumed" or recipe.choice else {}),
+    }  # fmt: skip
+
+
+def _train_in_run(task: GeneratorTask, run: Run, request: str, how: GeneratorOptions) -> None:
+    """Train, and write the Run's report, also of one that diverged."""
+    from plenish.metrics.validation import validator_of
+    from plenish.report.build import write_own_report
+    from plenish.training.generator import train_generator
+    from plenish.training.trainer import Stopped
 
     with training(run, request):
-        if how.validation and not is_new:
-            validator = validator_of(dataset, subset.split_name)
+        if how.validation and task.validator is None:
+            task = dataclasses.replace(
+                task, validator=validator_of(task.subset.dataset, task.subset.split_name)
+            )
         try:
-            train_generator(dataclasses.replace(task, validator=validator), run, retry=how.retry)
+            train_generator(task, run, retry=how.retry)
         except Stopped:
             write_own_report(run.path, "run")
             raise
         write_own_report(run.path, "run")
         run.remarks = remarks(run)
-    return run
