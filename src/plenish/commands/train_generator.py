@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -239,9 +240,9 @@ def _train(
         return _described(try_out(task), recipe, how.hours)
     config = _config_of(task, recipe, how, domain)
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
-    is_new, validator = not (path / "config.json").exists(), None
-    if is_new and how.validation:  # What cannot be scored is refused before a Run is made.
-        validator = validator_of(dataset, subset.split_name)
+    validator = functools.cache(lambda: validator_of(dataset, subset.split_name) if how.validation else None)
+    if not (path / "config.json").exists():  # What cannot be scored is refused before a Run is made.
+        validator()
     run = Run.open_or_create(
         path,
         "generator",
@@ -253,7 +254,7 @@ def _train(
     )
     if _is_long_enough(run, task.schedule.kimg):
         return run
-    _train_in_run(dataclasses.replace(task, validator=validator), run, request, how)
+    _train_in_run(task, validator, run, request, how.retry)
     return run
 
 
@@ -269,20 +270,18 @@ def _config_of(task: GeneratorTask, recipe: Recipe, how: GeneratorOptions, domai
     }  # fmt: skip
 
 
-def _train_in_run(task: GeneratorTask, run: Run, request: str, how: GeneratorOptions) -> None:
+def _train_in_run(
+    task: GeneratorTask, validator: Callable[[], Any], run: Run, request: str, retry: bool
+) -> None:
     """Train, and write the Run's report, also of one that diverged."""
-    from plenish.metrics.validation import validator_of
     from plenish.report.build import write_own_report
     from plenish.training.generator import train_generator
     from plenish.training.trainer import Stopped
 
     with training(run, request):
-        if how.validation and task.validator is None:
-            task = dataclasses.replace(
-                task, validator=validator_of(task.subset.dataset, task.subset.split_name)
-            )
+        task = dataclasses.replace(task, validator=validator())
         try:
-            train_generator(task, run, retry=how.retry)
+            train_generator(task, run, retry=retry)
         except Stopped:
             write_own_report(run.path, "run")
             raise
