@@ -208,7 +208,6 @@ def main() -> None:
             "cores": len(os.sched_getaffinity(0)), "python": platform.python_version(),
         },
         "seeds": options.seeds,
-        "least_per_kind": 0.95,
     } | by_compression  # fmt: skip
     if options.libraries:
         names = ("histolab", "opencv-python-headless", "openslide-python", "scikit-image", "numpy")

@@ -212,6 +212,54 @@ def test_no_word_is_broken_and_no_line_too_long_in_a_narrow_terminal(
     assert tabular == (columns >= 60)
 
 
+def test_rows_and_cells_without_content_are_no_errors(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    wide = {f"column {number}": number for number in range(10)}
+    cli._print(
+        {"wide": [wide, {}, {**wide, "column 3": 33}], "empty": [{}, {}], "blank": [{"cell": " " * 13}]}
+    )
+    said = capsys.readouterr().out
+    assert "wide 1" in said
+    assert "wide 2" not in said
+    assert "wide 3" in said
+    assert "33" in said
+    assert "empty" not in said
+
+
+def test_a_file_option_takes_the_next_word_only_if_it_is_a_value(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"")
+    command = cli.load_command("train classifier")
+    for words, value in [
+        ("--pretrained data run", True),
+        ("data --pretrained run", True),
+        ("data run --pretrained", True),
+        ("data run --pretrained --steps 3", True),
+        ("--pretrained true data run", True),
+        ("--pretrained False data run", False),
+        ("--pretrained=false data run", False),
+        ("--no-pretrained data run", False),
+        ("data run --pretrained --no-pretrained", False),
+        (f"--pretrained {weights} data run", weights),
+        (f"data run --pretrained={weights}", weights),
+        ("data run", None),
+    ]:
+        values, _ = read_options("plenish train classifier", command, words.split())
+        assert (values["data"], values["run"]) == (Path("data"), Path("run")), words
+        assert values.get("pretrained") == value, words
+    for words in (
+        "data run --pretrained maybe",
+        "--pretrained maybe data run",
+        "data --pretrained maybe run",
+    ):
+        assert cli.run(["train", "classifier", *words.split()]) == 2
+        assert "--pretrained must be true, false or a file, and maybe is none" in capsys.readouterr().err
+
+
 def test_sentences_are_not_joined_by_commas(capsys: pytest.CaptureFixture[str]) -> None:
     cli._print({"doubts": Sentences(["Few groups.", "No val."]), "parts": ["train", "test"]})
     said = capsys.readouterr().out

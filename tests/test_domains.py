@@ -18,10 +18,11 @@ from plenish.configuration import InputError
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
-from plenish.domains import DOMAINS, SYMMETRIES, choose_domain, restricted
+from plenish.domains import DOMAINS, SYMMETRIES, choose_domain
 from plenish.networks.classifier import SmallClassifier
 from plenish.networks.flow import Flow
 from plenish.networks.gan.contract import Discriminator
+from plenish.policies import POLICIES, policy_of_names, restricted
 from plenish.runs import Run
 from plenish.study.config import StudyConfig
 from plenish.study.experiment import run_study
@@ -198,3 +199,30 @@ def test_a_recipe_by_name_is_restricted_and_never_widened() -> None:
             assert VIEWS[got["symmetry"]] == VIEWS[symmetry] & VIEWS[domain.symmetry]
             assert got["diffaugment"] == ("color,cutout" if domain.cutout else "color")
             assert (got["policy"], got["ada_p"]) == (name, 0.1)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("own", POLICIES)
+def test_a_policy_that_a_recipe_names_is_never_widened(own: str, domain: str) -> None:
+    got = restricted({"policy": own, "ada_p": 0.5}, choose_domain(domain, None))["policy"]
+    pairs = zip(policy_of_names(got), POLICIES[own], POLICIES[domain], strict=True)
+    assert all(share == min(recipe, allowed) for share, recipe, allowed in pairs)
+
+
+def test_a_policy_that_is_restricted_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = make(tmp_path / "data").path
+    recipe = tmp_path / "letters.yaml"
+    text = "family: vanilla\nabout: Letters.\nprovenance: Ours.\naugment: {policy: %s, ada_p: 0.5}\n"
+    said = {}
+    for policy, domain in (("text", "natural"), ("natural", "radiology"), ("histology", "natural")):
+        recipe.write_text(text % policy)
+        with settings.use(quiet=False):
+            train_gan(
+                data, tmp_path / policy, recipe=str(recipe), domain=domain, kimg=0.05, batch=8, width=4,
+                validation=False,
+            )  # fmt: skip
+        used = Run.open(tmp_path / policy).config["config"]["augment"]["policy"]
+        said[policy] = used, "policy" in capsys.readouterr().err
+    assert said == {
+        "text": ("text", False), "natural": ("radiology", True), "histology": ("histology,natural", True)
+    }  # fmt: skip

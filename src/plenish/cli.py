@@ -293,15 +293,18 @@ def _tables(content: Mapping[str, Any], width: int) -> Iterator[Table]:
             facts.add_row(title, _text(value))
             continue
         names = list(dict.fromkeys(column for row in value for column in row))
+        if not names:
+            continue
         columns = [
             [clean(name.replace("_", " ")), *(_text(row.get(name)) for row in value)] for name in names
         ]
         least = [max(map(_unbroken, column)) for column in columns]
         if len(columns) > _MOST_COLUMNS or sum(least) + 2 * len(columns) > width:
             for number, row in enumerate(value, 1):
-                first, *more = _tables(row, width)
-                first.title, first.title_justify = f"{title} {number}", "left"
-                below += [first, *more]
+                tables = list(_tables(row, width))
+                for first in tables[:1]:
+                    first.title, first.title_justify = f"{title} {number}", "left"
+                below += tables
             continue
         table = Table(title=title, title_justify="left")
         if sum(least) + 3 * len(columns) + 1 > width:
@@ -318,7 +321,7 @@ def _tables(content: Mapping[str, Any], width: int) -> Iterator[Table]:
 
 def _unbroken(text: str) -> int:
     """How wide a column must be for a cell: short cells in one line, and of others no word apart."""
-    return len(text) if len(text) <= _SHORT else min(_LONG, max(map(len, text.split())))
+    return len(text) if len(text) <= _SHORT else min(_LONG, max(map(len, text.split()), default=0))
 
 
 def _text(value: Any) -> str:

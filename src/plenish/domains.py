@@ -24,12 +24,11 @@ _SHOWN = {
 
 
 class Domain(NamedTuple):
-    """What may be done to images of one kind; 0 is never.
+    """What may be done to images of one kind; 0 is never. Shifts suit them all.
 
     Attributes:
         symmetry: orientations in which they may be shown.
-        rotation: largest small rotation, degrees; 0 where only right angles make sense or none does.
-        shift: shifts, as a share of the usual range (classical: up to 1/12 of the side; ADA: 1/8).
+        rotation: largest small rotation in all, degrees; 0 where only right angles make sense or none does.
         zoom: scaling, as a share of ADA's range (log-normal, sd 0.2 octaves).
         stretch: change of the aspect ratio, as a share of ADA's range (the same).
         brightness: as a share of ADA's and DiffAugment's range; in classical augmentation at most 0.2.
@@ -42,7 +41,6 @@ class Domain(NamedTuple):
 
     symmetry: Symmetry
     rotation: float
-    shift: float
     zoom: float
     stretch: float
     brightness: float
@@ -53,8 +51,8 @@ class Domain(NamedTuple):
     why: str
 
 
-_TISSUE = Domain("dihedral", 0, 1, 1, 0, 0.25, 0.25, 0, 0.25, True, "")
-_UPRIGHT = Domain("mirror", 10, 1, 1, 1, 0.5, 0.5, 0, 0.5, True, "")
+_TISSUE = Domain("dihedral", 0, 1, 0, 0.25, 0.25, 0, 0.25, True, "")
+_UPRIGHT = Domain("mirror", 10, 1, 1, 0.5, 0.5, 0, 0.5, True, "")
 
 DOMAINS: dict[str, Domain] = {
     "natural": _UPRIGHT._replace(
@@ -142,21 +140,3 @@ def choose_domain(asked: str | None, kept: str | None) -> Chosen:
 def kept_domain(extra: Mapping[str, Any]) -> dict[str, str]:
     """The domain among a Dataset's further facts, for a Dataset that is made of it; checked."""
     return {"domain": check_domain(extra["domain"])} if extra.get("domain") else {}
-
-
-def restricted(augment: Mapping[str, Any], chosen: Chosen) -> dict[str, Any]:
-    """A recipe's section `augment` with no more than a domain allows; recipes of `auto` use all of it.
-
-    Args:
-        augment: the section: symmetry, policy, diffaugment and others.
-        chosen: the domain.
-    """
-    domain, order = chosen.domain, list[str](SYMMETRIES)
-    result = dict(augment) | {"policy": chosen.name}
-    asked = str(augment.get("symmetry", "none"))
-    if asked in order and order.index(asked) > order.index(domain.symmetry):
-        result["symmetry"] = domain.symmetry
-    if augment.get("diffaugment") and not domain.cutout:
-        names = [name.strip() for name in str(augment["diffaugment"]).split(",")]
-        result["diffaugment"] = ",".join(name for name in names if name != "cutout")
-    return result

@@ -56,6 +56,11 @@ class Parameter:
         return self.hint in (bool, bool | None)
 
     @property
+    def takes_file(self) -> bool:
+        """Whether it is true, false or a file: --name alone is true."""
+        return not self.is_switch and bool in get_args(self.hint)
+
+    @property
     def is_list(self) -> bool:
         """Whether it takes several words."""
         return any(get_origin(kind) in (list, tuple) for kind in (self.hint, *get_args(self.hint)))

@@ -113,8 +113,8 @@ def _parser(prog: str, command: Command[Any], options: Mapping[str, Parameter]) 
         how: dict[str, Any] = {"metavar": _value(option, parameter.hint)}
         if parameter.is_list:
             how |= {"nargs": "*", "action": _List}
-        elif bool in get_args(parameter.hint) and not parameter.is_switch:
-            how |= {"nargs": "?", "const": "true"}  # --pretrained alone is --pretrained true.
+        elif parameter.takes_file:
+            how |= {"nargs": "?"}
         elif parameter.is_switch:
             how = {"action": argparse.BooleanOptionalAction}
             if parameter.default is False:  # --no-NAME is known, and not worth a word of help.
@@ -139,9 +139,19 @@ class _List(argparse.Action):
 
 
 def _lone_switches(tokens: Sequence[str], options: Mapping[str, Parameter]) -> list[str]:
-    """The words with --fast and --no-fast for `--fast true` and `--fast=false`, unknown to argparse."""
+    """The words with --fast and --no-fast for `--fast true` and `--fast=false`, unknown to argparse.
+
+    Of an option that takes true, false or a file, the next word is its value only where it is one of these.
+    """
     switches, words = {option for option, p in options.items() if p.is_switch}, list[str]()
-    for token in tokens:
+    file_options = {option for option, p in options.items() if p.takes_file}
+    for token, following in zip(tokens, [*tokens, ""][1:], strict=True):
+        if token in file_options and not _is_value(following):
+            words.append(f"{token}=true")
+            continue
+        if (option := re.sub("^--no-", "--", token)) != token and option in file_options:
+            words.append(f"{option}=false")
+            continue
         option, attached, said = token.partition("=")
         if words and words[-1] in switches and token.lower() in ("true", "false"):
             option, attached, said = words.pop(), "=", token
@@ -152,6 +162,10 @@ def _lone_switches(tokens: Sequence[str], options: Mapping[str, Parameter]) -> l
         else:
             words.append(option if re.sub("^--no-", "--", option) in switches else token)
     return words
+
+
+def _is_value(word: str) -> bool:
+    return word.lower() in ("true", "false") or Path(word).is_file()
 
 
 def _bare_words(
@@ -166,6 +180,10 @@ def _bare_words(
     if free and free[0].is_list:
         return {free[0].name: words} if words else {}
     last_before = dict(zip(tokens[1:], tokens))
+    for word in words if len(words) > len(free) else ():
+        before = last_before.get(word, "")
+        if before in options and options[before].takes_file:
+            raise InputError(f"{before} must be true, false or a file, and {word} is none of these.")
     for word in words[len(free) :]:
         before = last_before.get(word, "")
         if before in options and options[before].is_switch:

@@ -13,6 +13,7 @@ from PIL import Image
 from plenish import cli
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
+from plenish.runs import Run
 
 
 def _pictures(folder: Path, classes: int = 2, n: int = 60, parts: tuple[str, ...] = ("",)) -> Path:
@@ -50,7 +51,7 @@ def test_on_class_folders_also_without_val(
     tmp_path: Path, parts: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = _pictures(tmp_path / "pictures", n=120, parts=parts)
-    assert _demo(data, tmp_path / "out", "--json") == 0
+    assert _demo(data, tmp_path / "out", "--json", "--domain", "radiology") == 0
     result = json.loads(capsys.readouterr().out)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert result["verdict"]
@@ -58,7 +59,13 @@ def test_on_class_folders_also_without_val(
     assert "class 0" in page
     before = (tmp_path / "out" / "study" / "cells" / "real-seed0.json").stat().st_mtime_ns
     shutil.rmtree(tmp_path / "out" / "score")
-    assert _demo(data, tmp_path / "out") == 0  # only what is missing is done again
+    for folder in ("generator", "study"):  # Neither may mirror a radiograph.
+        assert Run.open(tmp_path / "out" / folder).config["config"]["domain"] == "radiology"
+    augment = Run.open(tmp_path / "out" / "generator").config["config"]["augment"]
+    assert (augment["symmetry"], augment["policy"]) == ("none", "radiology")
+    assert _demo(data, tmp_path / "out", "--domain", "text") == 2
+    assert "a demo with another domain" in capsys.readouterr().err
+    assert _demo(data, tmp_path / "out", "--domain", "radiology") == 0  # only what is missing is done again
     assert (tmp_path / "out" / "score" / "score.json").exists()
     assert len(list((tmp_path / "out" / "study" / "cells").glob("*.json"))) == 5
     assert (tmp_path / "out" / "study" / "cells" / "real-seed0.json").stat().st_mtime_ns == before
@@ -106,8 +113,9 @@ def test_a_table_that_may_name_patients_is_used_or_asked_about(
     assert groups.nunique() == len(names) // 4
     assert _demo(data, tmp_path / "folders", "--folders", "class") == 2
     assert "far enough" in capsys.readouterr().err
-    assert cli.run(["demo", str(tmp_path / "x"), "--folders", "class"]) == 2
-    assert "give that too" in capsys.readouterr().err
+    for words in (["--folders", "class"], ["--domain", "text"]):
+        assert cli.run(["demo", str(tmp_path / "x"), *words]) == 2
+        assert "give that too" in capsys.readouterr().err
 
 
 def test_another_demo_in_the_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

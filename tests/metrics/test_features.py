@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from plenish import settings
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
+from plenish.domains import Symmetry
 from plenish.errors import InputError
 from plenish.metrics import domain, features, fidelity
 from plenish.metrics.domain import DomainConfig
@@ -184,6 +185,43 @@ def test_nt_xent_by_hand_and_augmentation_keeps_a_flat_picture_flat() -> None:
     out = domain.augmented(flat, draws)
     assert out.std(dim=(1, 2, 3)).max() < 1e-5
     assert out.mean(dim=(1, 2, 3)).std() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("symmetry", "views"), [("none", {0}), ("mirror", {0, 1}), ("dihedral", {0, 1, 2, 3})]
+)
+def test_views_are_flipped_as_far_as_the_symmetry_allows(symmetry: Symmetry, views: set[int]) -> None:
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 16), torch.linspace(-1, 1, 16), indexing="ij")
+    out = domain.augmented((x + 3 * y).expand(64, 1, 16, 16) / 4, torch.Generator().manual_seed(0), symmetry)
+    # The signs of both slopes say which flips were made.
+    mirrored, upside_down = out.diff(dim=3).mean((1, 2, 3)) < 0, out.diff(dim=2).mean((1, 2, 3)) < 0
+    assert set((mirrored + 2 * upside_down.int()).tolist()) == views
+
+
+def test_features_tell_left_from_right_where_the_domain_does(
+    make_dataset: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    """Stripes that rise or fall: classes that mirror each other are apart where no image is mirrored."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32]
+    rises = np.arange(64) % 2 == 0
+    waves = [np.sin((x + (1 - 2 * up) * y) / rng.uniform(1, 3) + rng.uniform(0, 6)) for up in rises]
+    pixels = (128 + 80 * np.stack(waves)[..., None].repeat(3, 3)).astype(np.uint8)
+    rows = [{"label": "ab"[int(up)], "part": "train"} for up in rises]
+    hashes, apart = [], {}
+    for name in (None, "histology", "natural", "radiology"):
+        extra = {"domain": name} if name else {}
+        data = make_dataset(
+            tmp_path / str(name), pixels, rows, LabelSchema("categorical", ("a", "b")), **extra
+        )
+        extractor = domain_extractor(data, config=DomainConfig(side=32, steps=60))
+        hashes.append(extractor.hash)
+        up, down = (extractor(pixels[rises == side]) for side in (True, False))
+        within = np.sqrt(up.var(0).sum() + down.var(0).sum())
+        apart[name] = np.linalg.norm(up.mean(0) - down.mean(0)) / within
+    assert hashes[0] == hashes[1]  # As before there were domains.
+    assert len(set(hashes)) == 3
+    assert apart["radiology"] > 1.4 * apart["natural"]
 
 
 def test_validation_kid_prefers_the_real_thing(real: Dataset, make_discs: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plenish import files, settings
+from plenish import cli, files, settings
 from plenish.commands import score as commands
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
@@ -247,3 +247,19 @@ def test_importing_the_command_is_cheap() -> None:
         "sys.exit(bool({'torch', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_table_of_a_larger_synthetic_dataset_fits_a_terminal(
+    real: Dataset, as_synthetic: Made, make_discs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    found = score(
+        real.path, as_synthetic(*make_discs(400, 50, groups=14)).path, tmp_path / "out", resamples=20
+    )
+    assert all(row["comparable"] for row in table(found.content).values())
+    monkeypatch.setenv("COLUMNS", "80")
+    cli._print(found)
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in lines if "overall" in line and "KID(domain)" in line)
+    assert len(line) <= 80
+    assert line.split()[-1] == "lower"

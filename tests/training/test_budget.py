@@ -11,6 +11,7 @@ import pytest
 from plenish import cli, settings
 from plenish.commands.train_generator import train_generator
 from plenish.errors import InputError
+from plenish.progress import plain_duration
 from plenish.recipes import auto
 from plenish.runs import Run
 from plenish.training import budget
@@ -135,3 +136,21 @@ def test_the_measured_look_and_speed_are_of_this_machine(stripes, tmp_path: Path
         ).summary()
     assert found["kimg"] > 0
     assert found["seconds_per_kimg"] * found["kimg"] < 1.5 * 72
+
+
+@pytest.mark.parametrize(("family", "said"), [("progan", "at most"), ("dcgan", "about")])
+def test_the_time_of_a_growing_network_is_an_upper_limit(
+    family: str, said: str, stripes, tmp_path: Path, fixed, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def stop(*_: object, **__: object) -> None:
+        raise InputError("far enough")
+
+    monkeypatch.setattr(Run, "open_or_create", stop)
+    with settings.use(quiet=False), pytest.raises(InputError, match="far enough"):
+        train_generator(
+            stripes().path, tmp_path / "r", family=family, kimg=40, batch=10, validation=False,
+            options=[*TINY, "schedule.checkpoint_kimg=20"],
+        )  # fmt: skip
+    # 40 kimg of 2 s, and two checkpoints of a second.
+    assert f"40 kimg take {said} {plain_duration(82)} here" in capsys.readouterr().err

@@ -55,7 +55,7 @@ class Demo:
 def demo(
     out: Path = Path("plenish-demo"), *, data: Path | None = None, size: int = 32, patients: int = 40,
     tiles: int = 24, recipe: str = "flow-small", kimg: float = 60.0, seeds: int = 3, seed: int = 0,
-    reading: SourceOptions = AS_FOUND,
+    domain: str | None = None, reading: SourceOptions = AS_FOUND,
 ) -> Demo:  # fmt: skip
     """Run the whole chain: data, split, generator, synthetic images, scores, study, report.
 
@@ -73,12 +73,14 @@ def demo(
             generator.
         seeds: trainings of each classifier in the study.
         seed: seed of everything.
+        domain: kind of images of --data, as for 'plenish import': decides how training may turn, mirror and
+            colour them (radiology, …).
         reading: what folders, tables and cells of --data mean, as for 'plenish import'.
     """
-    if data is None and reading != AS_FOUND:
-        raise InputError("--labels and the like say what --data means; give that too.")
+    if data is None and (reading != AS_FOUND or domain is not None):
+        raise InputError("--labels, --domain and the like say what --data means; give that too.")
     asked = {"data": str(data.resolve()) if data else None, "size": size, "recipe": recipe, "seed": seed,
-             "kimg": kimg, "phantom": None if data else [patients, tiles],
+             "kimg": kimg, "domain": domain, "phantom": None if data else [patients, tiles],
              "reading": json.loads(json.dumps(dataclasses.asdict(reading), default=str))}  # fmt: skip
     _same_as_before(out, asked)
     real, run, synthetic, page = out / "real", out / "generator", out / "synthetic", out / "report.html"
@@ -101,7 +103,7 @@ def demo(
         else:
             # The folder is called 'real' in every demo, which would tell a reader of the report nothing.
             name = data.stem if data.is_file() else data.resolve().name
-            step("import", real, _import, data, real, size, name, reading)
+            step("import", real, _import, data, real, size, name, domain, reading)
     except InputError:  # Leave nothing behind of a demo whose data were refused.
         (out / "demo.json").unlink(missing_ok=True)
         with contextlib.suppress(OSError):
@@ -123,13 +125,13 @@ def demo(
     return Demo(out, result.verdict, describe_copies(copies), seconds)
 
 
-def _import(data: Path, real: Path, size: int, name: str, reading: SourceOptions) -> None:
+def _import(data: Path, real: Path, size: int, name: str, domain: str | None, reading: SourceOptions) -> None:
     """Import, and stop at a table that is not used: it may say who the patients are.
 
     Raises:
         InputError: as for an import, or there is such a table.
     """
-    found = import_dataset(data, real, size=size, name=name, reading=reading).dataset
+    found = import_dataset(data, real, size=size, name=name, domain=domain, reading=reading).dataset
     tables = set(found.manifest.extra["import"]["unused"]) & set(TABLES)
     if tables and reading.labels is None and not reading.folders:
         shutil.rmtree(real)

@@ -21,7 +21,7 @@ def request_hash(recipe: Recipe, changes: Mapping[str, Any], dataset: Dataset, s
     data = {key: value for key, value in dataset.provenance(split).items() if key not in ("path", "name")}
     return files.config_hash(
         {
-            "recipe": recipe.summary(), "domain": recipe.choice.get("domain"), "changes": dict(changes),
+            "recipe": recipe.summary(), "changes": dict(changes),
             "data": data, "more": more, "precision": settings.current().precision,
             "deterministic": settings.current().deterministic, "version": __version__,
         }

@@ -45,14 +45,7 @@ def train_classifier_run(
             something else.
         CheckFailed: the training diverged.
     """
-    dataset = Dataset.open(data)
-    if dataset.is_synthetic:
-        raise InputError(f"{data} is synthetic; 'plenish study' trains on synthetic images too.")
-    if dataset.labels.kind != "categorical" or dataset.labels.width < 2:
-        raise InputError(
-            f"{data} has no classes to tell apart; a classifier needs one class per image, and at least 2 "
-            "classes."
-        )
+    dataset = _open_with_classes(data)
     from plenish.metrics.predictions import is_tested, write_predictions
     from plenish.training.classifier import (
         CLASSIFIER,
@@ -86,3 +79,16 @@ def train_classifier_run(
     with training(opened, request):
         write_predictions(opened, train_in_run(opened, config, train, val, retry=retry), val, test)
     return opened
+
+
+def _open_with_classes(data: Path) -> Dataset:
+    """Open a Dataset of real images with classes; InputError for another."""
+    dataset = Dataset.open(data)
+    if dataset.is_synthetic:
+        raise InputError(f"{data} is synthetic; 'plenish study' trains on synthetic images too.")
+    if dataset.labels.kind != "categorical" or dataset.labels.width < 2:
+        raise InputError(
+            f"{data} has no classes to tell apart; a classifier needs one class per image, and at least 2 "
+            "classes."
+        )
+    return dataset

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,11 +14,12 @@ from plenish.commands.request import completed, request_hash, training
 from plenish.configuration import named_as_typed, option, option_names, overrides
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
-from plenish.domains import Chosen, choose_domain, restricted
+from plenish.domains import Chosen, choose_domain
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.metrics.advice import remarks
 from plenish.networks.families import GANS
+from plenish.policies import restricted
 from plenish.progress import plain_duration, say
 from plenish.recipes import AUTO, Recipe, auto, family_recipe, load_recipe
 from plenish.runs import Run
@@ -118,7 +120,7 @@ def _train_by_recipe(data: Path, run: Path, *, how: GeneratorOptions) -> Run | T
     elif domain.whence != "assumed":
         chosen = _within_domain(chosen, domain, changes)
     request = request_hash(
-        chosen, changes, dataset, how.split, how.seed, how.conditional, how.validation, how.hours
+        chosen, changes, dataset, how.split, how.seed, how.conditional, how.validation, how.hours, domain.name
     )
     before = None if how.dry_run else completed(run, "generator", request)
     if before is not None and _is_long_enough(before):
@@ -135,11 +137,12 @@ def _within_domain(recipe: Recipe, domain: Chosen, changes: Mapping[str, Any]) -
     """A recipe by name with no more augmentation than the domain allows; says what that changes."""
     if "augment" not in recipe.sections:
         return recipe
-    augment = restricted(recipe.sections["augment"], domain)
+    own = recipe.sections["augment"]
+    augment = restricted(own, domain)
     told = [
-        f"{key} {augment[key] or 'none'} instead of {recipe.sections['augment'][key]}"
-        for key in ("symmetry", "diffaugment")
-        if f"augment.{key}" not in changes and augment.get(key) != recipe.sections["augment"].get(key)
+        f"{key} {augment[key] or 'none'} instead of {own[key]}"
+        for key in ("symmetry", "diffaugment", "policy")
+        if key in own and f"augment.{key}" not in changes and augment[key] != own[key]
     ]
     if told:
         say(f"{domain.sentence()} The recipe {recipe.name} is restricted to that: {', '.join(told)}.")
@@ -153,7 +156,7 @@ def _choose(
     from plenish.networks.layers import base_and_stages
 
     if (run / "config.json").exists():
-        before = auto.frozen(Run.open(run, "generator").config["config"], domain.name)
+        before = auto.frozen(Run.open(run, "generator").config["config"])
         if before is not None:
             return before
     subset = dataset.part("train", how.split, purpose="train")
@@ -224,9 +227,7 @@ def _train(
     request: str,
 ) -> Run | Trial:  # fmt: skip
     from plenish.metrics.validation import validator_of
-    from plenish.report.build import write_own_report
-    from plenish.training.generator import CHANGEABLE, learner_class, plan_task, train_generator
-    from plenish.training.trainer import Stopped
+    from plenish.training.generator import CHANGEABLE, learner_class, plan_task
     from plenish.training.trial import try_out
 
     dataset, learner = subset.dataset, learner_class(recipe.family)
@@ -237,18 +238,11 @@ def _train(
     task = _scheduled(task, path, how, changes)
     if how.dry_run:
         return _described(try_out(task), recipe, how.hours)
-    parts = {name: dataclasses.asdict(section) for name, section in task.sections.items()}
-    config = {
-        "recipe": recipe.name, "family": recipe.family, "network": task.network.to_dict(), **parts,
-        "schedule": dataclasses.asdict(task.schedule), "precision": task.engine.precision,
-        "validation": how.validation, **({"auto": dict(recipe.choice)} if recipe.choice else {}),
-        **({"hours": how.hours} if how.hours else {}),
-        **({"domain": domain.name} if domain.whence != "assumed" or recipe.choice else {}),
-    }  # fmt: skip
+    config = _config_of(task, recipe, how, domain)
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
-    is_new, validator = not (path / "config.json").exists(), None
-    if is_new and how.validation:  # What cannot be scored is refused before a Run is made.
-        validator = validator_of(dataset, subset.split_name)
+    validator = functools.cache(lambda: validator_of(dataset, subset.split_name) if how.validation else None)
+    if not (path / "config.json").exists():  # What cannot be scored is refused before a Run is made.
+        validator()
     run = Run.open_or_create(
         path,
         "generator",
@@ -260,15 +254,36 @@ def _train(
     )
     if _is_long_enough(run, task.schedule.kimg):
         return run
+    _train_in_run(task, validator, run, request, how.retry)
+    return run
+
+
+def _config_of(task: GeneratorTask, recipe: Recipe, how: GeneratorOptions, domain: Chosen) -> dict[str, Any]:
+    """What a Run keeps of a training; another configuration is refused when it is resumed."""
+    parts = {name: dataclasses.asdict(section) for name, section in task.sections.items()}
+    return {
+        "recipe": recipe.name, "family": recipe.family, "network": task.network.to_dict(), **parts,
+        "schedule": dataclasses.asdict(task.schedule), "precision": task.engine.precision,
+        "validation": how.validation, **({"auto": dict(recipe.choice)} if recipe.choice else {}),
+        **({"hours": how.hours} if how.hours else {}),
+        **({"domain": domain.name} if domain.whence != "assumed" or recipe.choice else {}),
+    }  # fmt: skip
+
+
+def _train_in_run(
+    task: GeneratorTask, validator: Callable[[], Any], run: Run, request: str, retry: bool
+) -> None:
+    """Train, and write the Run's report, also of one that diverged."""
+    from plenish.report.build import write_own_report
+    from plenish.training.generator import train_generator
+    from plenish.training.trainer import Stopped
 
     with training(run, request):
-        if how.validation and not is_new:
-            validator = validator_of(dataset, subset.split_name)
+        task = dataclasses.replace(task, validator=validator())
         try:
-            train_generator(dataclasses.replace(task, validator=validator), run, retry=how.retry)
+            train_generator(task, run, retry=retry)
         except Stopped:
             write_own_report(run.path, "run")
             raise
         write_own_report(run.path, "run")
         run.remarks = remarks(run)
-    return run

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plenish.datasets.parts import Subset
+from plenish.domains import SYMMETRIES, Symmetry
 from plenish.metrics.extractor import resized
 from plenish.progress import progress
 from plenish.training.engine import Engine, stable_seed, to_uint8
@@ -89,7 +90,9 @@ class DomainNetwork(nn.Module):
         return functional.normalize(projected.float(), dim=1), logits
 
 
-def fit_domain_network(train: Subset, config: DomainConfig, engine: Engine, seed: int) -> DomainNetwork:
+def fit_domain_network(
+    train: Subset, config: DomainConfig, engine: Engine, seed: int, symmetry: Symmetry = "dihedral"
+) -> DomainNetwork:
     """Train on (at most 10,000 images of) a training subset; the same seed gives the same network.
 
     Args:
@@ -97,6 +100,7 @@ def fit_domain_network(train: Subset, config: DomainConfig, engine: Engine, seed
         config: size and length.
         engine: device and precision.
         seed: seed of initialisation, order and augmentation.
+        symmetry: orientations that count as one image: what is shown flipped is not told apart.
     """
     rng = np.random.default_rng(stable_seed("domain", seed))
     subset = train.where(np.sort(rng.permutation(len(train))[:MOST_IMAGES]))
@@ -117,7 +121,7 @@ def fit_domain_network(train: Subset, config: DomainConfig, engine: Engine, seed
         for step in range(config.steps):
             rows = order[step * batch : (step + 1) * batch]
             x = engine.to_images(pixels[rows])
-            views = torch.cat([augmented(x, draws), augmented(x, draws)])
+            views = torch.cat([augmented(x, draws, symmetry) for _ in range(2)])
             with engine.autocast():
                 projected, logits = network(views.contiguous(memory_format=torch.channels_last))
             loss = nt_xent(projected)
@@ -133,14 +137,15 @@ def fit_domain_network(train: Subset, config: DomainConfig, engine: Engine, seed
     return network
 
 
-def augmented(x: Tensor, draws: torch.Generator) -> Tensor:
-    """Random flips, a crop of 60-100 % of the side, and a little light.
+def augmented(x: Tensor, draws: torch.Generator, symmetry: Symmetry = "dihedral") -> Tensor:
+    """Random flips as far as the symmetry allows, a crop of 60-100 % of the side, and a little light.
 
     No blur and no noise: features must keep seeing those, they are what generators do wrong.
 
     Args:
         x: N×C×H×W in [-1, 1].
         draws: source of randomness, on x's device.
+        symmetry: `none`, `mirror` (left-right) or `dihedral` (also upside down).
     """
     n, device = len(x), x.device
 
@@ -149,6 +154,7 @@ def augmented(x: Tensor, draws: torch.Generator) -> Tensor:
 
     scale = uniform(0.6, 1.0, n)
     flips = torch.randint(0, 2, (n, 2), generator=draws, device=device) * 2.0 - 1.0
+    flips[:, SYMMETRIES.index(symmetry) :] = 1.0
     room = (1 - scale)[:, None]
     theta = torch.zeros(n, 2, 3, device=device)
     theta[:, 0, 0], theta[:, 1, 1] = scale * flips[:, 0], scale * flips[:, 1]

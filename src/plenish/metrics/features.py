@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from plenish import files
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
+from plenish.domains import DOMAINS, Symmetry
 from plenish.errors import InputError, unknown
 from plenish.metrics.domain import DomainConfig, DomainNetwork, fit_domain_network
 from plenish.metrics.extractor import Extractor, resized
@@ -23,6 +24,7 @@ from plenish.training.engine import Engine
 
 ExtractorName = Literal["domain", "inception", "dinov2"]
 _VERSION = "1"
+_ALL: Symmetry = "dihedral"
 
 
 def get_extractor(
@@ -61,6 +63,9 @@ def domain_extractor(
     rescaled on `train`. They are few on purpose: a Fréchet distance needs a D×D covariance, and datasets
     this is made for have a few hundred test images.
 
+    It learns to ignore flips left-right and upside down; of a Dataset that keeps a domain, no more of them
+    than that allows, so that features of radiographs tell left from right.
+
     Args:
         dataset: a real Dataset.
         split: its split; only `train` is looked at.
@@ -78,11 +83,12 @@ def domain_extractor(
         )
     config = config or DomainConfig(side=min(64, dataset.size), channels=dataset.channels)
     engine = Engine.from_settings()
+    symmetry = DOMAINS[dataset.domain].symmetry if dataset.domain else _ALL
     key = files.config_hash(
         {
             "what": "domain-extractor", "version": _VERSION, "pixels": dataset.manifest.pixels_hash,
             "table": dataset.manifest.table_hash, "split": train.split_hash, "seed": seed,
-            "config": dataclasses.asdict(config),
+            "config": dataclasses.asdict(config), **({"symmetry": symmetry} if symmetry != _ALL else {}),
         }
     )  # fmt: skip
     folder = dataset.cache_dir(f"domain-{key[:16]}")
@@ -90,7 +96,7 @@ def domain_extractor(
     facts = _cached(folder, network, key)
     if facts is None:
         say(f"fitting the domain extractor on {len(train)} training images (once for this split)")
-        network = fit_domain_network(train, config, engine, seed)
+        network = fit_domain_network(train, config, engine, seed, symmetry)
         facts = _store(folder, network, key, train)
     engine.to_module(network.eval().requires_grad_(False))
     return Extractor(

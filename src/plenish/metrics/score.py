@@ -65,5 +65,5 @@ def _shown(row: Mapping[str, Any]) -> dict[str, str]:
         "scope": row["scope"], "score": row["name"], "value": number(fair["value"]),
         "95 % interval": f"{number(low)} to {number(high)}" if is_known(low) else "none",
         "real vs real": number(row["real_baseline"]), "images": f"{fair['n_synthetic']:,}",
-        **({"of all": number(row["value"])} if row["comparable"] else {}), "better": row["better"],
+        "better": row["better"],
     }  # fmt: skip

@@ -41,7 +41,7 @@ class Recipe:
         provenance: where its numbers come from, and what was changed.
         family: generator family; for other kinds, the kind.
         sections: options by section; what is not named has its default.
-        choice: of a recipe chosen by data and machine, what a Run keeps of that: domain, reasons, sections.
+        choice: of a recipe chosen by data and machine, what a Run keeps of that: reasons, sections.
         kind: what it is for, one of KINDS.
     """
 

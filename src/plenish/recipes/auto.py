@@ -129,7 +129,7 @@ def choose(facts: Facts) -> Recipe:
             reasons.append(rule(facts, family, sections))
     reasons.extend(_remarks(facts))
     about = f"Chosen for {facts.images:,} images of {facts.size} px; {base} adapted."
-    choice = {"domain": facts.domain.name, "about": about, "reasons": reasons, "sections": sections}
+    choice = {"about": about, "reasons": reasons, "sections": sections}
     return Recipe(AUTO, about, " ".join(reasons), family, sections, choice)
 
 
@@ -304,16 +304,14 @@ def facts_of(
     )  # fmt: skip
 
 
-def frozen(config: Mapping[str, Any], domain: str) -> Recipe | None:
+def frozen(config: Mapping[str, Any]) -> Recipe | None:
     """The recipe that was chosen for a Run when it was made, from its configuration; None if none was.
 
     Args:
         config: the Run's resolved configuration.
-        domain: what is asked for now; another one than before is then found to be another configuration.
     """
     kept = config.get("auto")
     if config.get("recipe") != AUTO or not kept:
         return None
-    choice = {**kept, "domain": domain}
     reasons = " ".join(kept["reasons"])
-    return Recipe(AUTO, kept["about"], reasons, config["family"], kept["sections"], choice)
+    return Recipe(AUTO, kept["about"], reasons, config["family"], kept["sections"], kept)

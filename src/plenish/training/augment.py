@@ -8,66 +8,17 @@ as in that paper's own choice for photographs. All are differentiable twice in t
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plenish.domains import DOMAINS, Domain
 from plenish.networks import shared_batch
+from plenish.policies import Policy
 
 _MODES = {"bilinear": 0, "nearest": 1}
 _PADDINGS = {"zeros": 0, "reflection": 2}
-
-
-class Policy(NamedTuple):
-    """Which changes suit a kind of image: of each, the share of its published range; 0 is never.
-
-    Attributes:
-        flip_x: left-right mirroring.
-        flip_y: upside-down mirroring.
-        rot90: rotation by right angles.
-        translation: whole-pixel shifts (up to 1/8 of the side) and fractional ones (sd 1/8).
-        scale: isotropic scaling, log-normal, sd 0.2 octaves.
-        rotation: rotation by any angle, ±180°.
-        anisotropy: stretching, log-normal, sd 0.2 octaves.
-        brightness: sd 0.2; in DiffAugment up to ±0.5.
-        contrast: log-normal, sd 0.5 octaves; in DiffAugment up to ±50 %.
-        luma_flip: light and dark change places.
-        hue: rotation of the hue, ±180°.
-        saturation: log-normal, sd 1 octave; in DiffAugment up to ±100 %.
-    """
-
-    flip_x: float = 1.0
-    flip_y: float = 0.0
-    rot90: float = 1.0
-    translation: float = 1.0
-    scale: float = 1.0
-    rotation: float = 1.0
-    anisotropy: float = 1.0
-    brightness: float = 1.0
-    contrast: float = 1.0
-    luma_flip: float = 1.0
-    hue: float = 1.0
-    saturation: float = 1.0
-
-
-def policy_of(domain: Domain) -> Policy:
-    """The changes that a domain allows; light and dark never change places."""
-    turned = float(domain.symmetry == "dihedral")
-    return Policy(
-        flip_x=float(domain.symmetry != "none"), flip_y=turned, rot90=turned, translation=domain.shift,
-        scale=domain.zoom, rotation=domain.rotation / 180, anisotropy=domain.stretch,
-        brightness=domain.brightness, contrast=domain.contrast, luma_flip=0, hue=domain.hue / 180,
-        saturation=domain.saturation,
-    )  # fmt: skip
-
-
-POLICIES: dict[str, Policy] = {name: policy_of(domain) for name, domain in DOMAINS.items()} | {
-    "ada": Policy()
-}
-"""What the domains allow, by name, and `ada`: the ranges as published, which turn and recolour everything."""
 
 
 def orient(x: Tensor, symmetry: str, rng: torch.Generator) -> Tensor:

@@ -58,9 +58,11 @@ def augment(
     draws = torch.from_numpy(uniforms(index, 7, seed, "augment")).to(images.device, torch.float32)
     side = images.shape[-1]
     symmetry = symmetry or domain.symmetry
-    reach = _SHIFT * domain.shift * side
     i, j = (
-        (torch.arange(side, device=images.device) + torch.round((2 * draws[:, k, None] - 1) * reach).long())
+        (
+            torch.arange(side, device=images.device)
+            + torch.round((2 * draws[:, k, None] - 1) * (_SHIFT * side)).long()
+        )
         for k in (0, 1)
     )
     i, j = (_mirror(coordinate, side) for coordinate in (i, j))

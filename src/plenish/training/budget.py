@@ -100,7 +100,9 @@ def spaced(task: GeneratorTask, asked: Container[str] = ()) -> GeneratorTask:
 
 
 def say_length(task: GeneratorTask, scored: bool) -> None:
-    """Say how long a training takes on this machine, by a few seconds of trying; short ones need no word.
+    """Say how long a training takes on this machine, by a few seconds of trying; of short ones nothing.
+
+    A network that grows is tried at its last stage, the slowest, so that its time is an upper limit.
 
     Raises:
         InputError: the batch does not fit into memory.
@@ -112,10 +114,11 @@ def say_length(task: GeneratorTask, scored: bool) -> None:
     with throwaway(task) as learner:
         seconds_per_kimg = speed_of(learner, _GLANCE)["seconds_per_kimg"]
         look = _seconds_of_look(learner) if scored else 1.0
+        about = "at most" if learner.grows else "about"
     seconds = seconds_per_kimg * schedule.kimg + look * max(1, schedule.kimg // schedule.checkpoint_kimg)
     hint = "; --hours 1 trains for one" if seconds > 7200 else ""
     each = f"{seconds_per_kimg:.3g} s a kimg"
-    say(f"{schedule.kimg:g} kimg take about {plain_duration(seconds)} here, at {each}{hint}.")
+    say(f"{schedule.kimg:g} kimg take {about} {plain_duration(seconds)} here, at {each}{hint}.")
 
 
 def _seconds_of_look(learner: GeneratorLearner) -> float:

@@ -17,8 +17,9 @@ from plenish.domains import SYMMETRIES
 from plenish.errors import InputError, unknown
 from plenish.networks.flow import STRIDES, Flow
 from plenish.networks.shared_batch import integers, mean_over_processes, normal, own_slice, uniform, world
+from plenish.policies import policy_of_names
 from plenish.progress import warn
-from plenish.training.augment import POLICIES, orient, vary
+from plenish.training.augment import orient, vary
 from plenish.training.ema import ema_weight, update_ema
 from plenish.training.engine import stable_seed
 from plenish.training.failures import Failure
@@ -73,7 +74,8 @@ class FlowAugment:
             `mirror` (left-right) or `dihedral` (all eight flips and right-angle rotations).
         p: probability of each further change. The network is told which it was, so that samples show none
             (Karras et al. 2022, arXiv 2206.00364).
-        policy: which of these changes suit the images: a domain's name (`plenish.domains`), or `ada`.
+        policy: which of these changes suit the images: a domain's name (`plenish.domains`), `ada`, or a comma
+            list for the least of each.
     """
 
     symmetry: str = "none"
@@ -84,8 +86,7 @@ class FlowAugment:
         check_fields(self, "augment")
         if self.symmetry not in SYMMETRIES:
             raise unknown("symmetry", self.symmetry, SYMMETRIES)
-        if self.policy not in POLICIES:
-            raise unknown("augmentation policy", self.policy, POLICIES)
+        policy_of_names(self.policy)
 
 
 class FlowLearner(GeneratorLearner):
@@ -101,6 +102,7 @@ class FlowLearner(GeneratorLearner):
         super().__init__(task)
         self.method: FlowMethod = task.sections["training"]
         self.augment: FlowAugment = task.sections["augment"]
+        self._policy = policy_of_names(self.augment.policy)
         self._p = torch.tensor(self.augment.p, device=self.engine.device)
         self.network = self.engine.to_module(Flow(task.network)).train()
         self.ema = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -159,7 +161,7 @@ class FlowLearner(GeneratorLearner):
         x = orient(engine.to_images(batch.pixels), self.augment.symmetry, rng)
         y, changed = self.labels(batch.y), None
         if self.augment.p:
-            x, changed = vary(x.contiguous(), POLICIES[self.augment.policy], self._p, rng)
+            x, changed = vary(x.contiguous(), self._policy, self._p, rng)
             x = x.contiguous(memory_format=torch.channels_last)
         labelled = uniform((len(x),), rng) >= method.unlabelled if y is not None else None
         told = {"y": y, "labelled": labelled, "augmentation": changed}

@@ -120,6 +120,11 @@ class GeneratorLearner(Learner):
         """Images seen when a step takes the most memory; by default that is at the end."""
         return END
 
+    @property
+    def grows(self) -> bool:
+        """Whether steps cost more as the training goes on, and most at its end."""
+        return False
+
     def turns(self) -> list[tuple[range, float]]:
         """The kinds of turns, in each of which every optimiser steps: numbers of the steps, and its share.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from plenish.configuration import check_fields, option
 from plenish.errors import InputError, unknown
+from plenish.wording import significant
 
 ON_FAILURE = ("stop", "rollback")
 END = 10**12
@@ -58,7 +59,7 @@ FEWEST_LOOKS = 4
 
 def closer(interval: float, kimg: float) -> float:
     """An interval, or less of it where a length would hold fewer than four of it; kimg."""
-    return min(interval, float(f"{kimg / FEWEST_LOOKS:.4g}"))
+    return min(interval, significant(kimg / FEWEST_LOOKS, 4))
 
 
 def check_schedule(schedule: Any) -> None:

@@ -65,8 +65,9 @@ def try_out(task: GeneratorTask, seconds: float = PROBE_SECONDS) -> Trial:
     say(f"Training for {seconds:g} s to see how fast it is; nothing is written.")
     with throwaway(task) as learner:
         batch, speed = learner.batch_size(END), speed_of(learner, seconds)
+        most = "at most " if learner.grows else ""
     facts = {
-        "time_for_all": plain_duration(speed["seconds_per_kimg"] * task.schedule.kimg),
+        "time_for_all": most + plain_duration(speed["seconds_per_kimg"] * task.schedule.kimg),
         "kimg": task.schedule.kimg, "family": task.family, **task.engine.describe(), "batch": batch,
         **{f"parameters_{name}": rows[-1]["parameters"] for name, rows in layers.items()},
         **needed, "memory_available_mib": _mib(available), **speed,

@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plenish.errors import InputError
+from plenish.policies import POLICIES, Policy, policy_of_names
 from plenish.training.augment import (
-    POLICIES,
-    Policy,
     _grid,
     _Resample,
     colour,
@@ -222,10 +221,33 @@ def test_policies_without_hue_keep_the_order_of_the_channels(policy: str) -> Non
 def test_upright_images_stay_upright(policy: str, upside_down: bool) -> None:
     affine, _ = geometry(3000, 64, POLICIES[policy], _p(0.8), _rng())
     assert bool((affine[:, 1, 1] < 0).any()) == upside_down
-    if not upside_down:
-        # Ten degrees of tilt, twice at most.
-        tilt = torch.atan2(affine[:, 0, 1].abs(), affine[:, 1, 1])
-        assert tilt.max() < math.radians(35)
+
+
+@pytest.mark.parametrize(
+    ("policy", "degrees"),
+    [("radiology", 5), ("industrial", 5), ("text", 5), ("natural", 10), ("fundus", 10), ("faces", 10),
+     ("natural,radiology", 5)],
+)  # fmt: skip
+def test_small_rotations_reach_the_limit_of_the_domain_and_no_farther(policy: str, degrees: float) -> None:
+    affine, _ = geometry(4000, 64, policy_of_names(policy), _p(1.0), _rng())
+    upright = affine[:, :, :2] * torch.stack([affine[:, :, :2].det().sign(), torch.ones(4000)], 1)[:, :, None]
+    (a, b), (c, d) = upright.permute(1, 2, 0)
+    # Of a rotation times a stretch (a symmetric positive matrix), the rotation's angle.
+    angle = torch.rad2deg(torch.atan2(c - b, a + d)).abs()
+    assert 0.9 * degrees < angle.max() < degrees + 1e-3
+
+
+def test_several_policies_are_the_least_of_each() -> None:
+    both, text, natural = policy_of_names("text,natural"), POLICIES["text"], POLICIES["natural"]
+    assert both == policy_of_names("natural, text") == text
+    assert natural != text
+    mixed = policy_of_names("histology,natural")
+    assert (mixed.flip_x, mixed.flip_y, mixed.rot90, mixed.rotation, mixed.hue) == (1, 0, 0, 0, 0)
+    assert (mixed.saturation, mixed.brightness, mixed.scale, mixed.anisotropy) == (0.25, 0.25, 1, 0)
+    with pytest.raises(InputError, match=r"histolgy.*'histology'"):
+        policy_of_names("natural,histolgy")
+    with pytest.raises(InputError, match="augmentation policy"):
+        policy_of_names("")
 
 
 def test_light_and_dark_change_places_only_where_allowed() -> None:

@@ -17,7 +17,8 @@ from plenish.configuration import check_fields, option
 from plenish.domains import SYMMETRIES
 from plenish.errors import InputError, unknown
 from plenish.networks import shared_batch
-from plenish.training.augment import POLICIES, Policy, resample, vary
+from plenish.policies import Policy, policy_of_names
+from plenish.training.augment import resample, vary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Augment:
         ada_p: probability of each change at the start; without a controller, throughout.
         ada_p_max: upper limit of that probability; above about 0.8 the changes appear in the fakes.
         ada_kimg: thousands of images in which the controller can go from 0 to 1.
-        policy: which changes suit the images: a domain's name (`plenish.domains`), or `ada` for the ranges as
-            published, which also turn images.
+        policy: which changes suit the images: a domain's name (`plenish.domains`), `ada` for the ranges as
+            published, which also turn images, or a comma list for the least of each.
     """
 
     symmetry: str = "none"
@@ -47,8 +48,7 @@ class Augment:
     def __post_init__(self) -> None:
         if self.symmetry not in SYMMETRIES:
             raise unknown("symmetry", self.symmetry, SYMMETRIES)
-        if self.policy not in POLICIES:
-            raise unknown("augmentation policy", self.policy, POLICIES)
+        policy_of_names(self.policy)
         for name in self.diffaugments:
             if name not in DIFFAUGMENTS:
                 raise unknown("DiffAugment change", name, DIFFAUGMENTS)
@@ -103,7 +103,7 @@ def augment(x: Tensor, settings: Augment, p: Tensor, rng: torch.Generator) -> Te
     names = settings.diffaugments
     if not (settings.ada or names):
         return x
-    policy = POLICIES[settings.policy]
+    policy = policy_of_names(settings.policy)
     with torch.autocast(x.device.type, enabled=False):
         # Three channels: a contiguous copy is cheap, and resampling and products are faster on it.
         out = (x if x.dtype == torch.float64 else x.float()).contiguous()

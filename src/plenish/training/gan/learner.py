@@ -97,6 +97,11 @@ class GANLearner(GeneratorLearner):
         method = self.state.method
         return method.growth.heaviest(self.state.sizes, method.adversarial.batch)
 
+    @property
+    def grows(self) -> bool:
+        """Whether the networks take further resolutions."""
+        return len(self.state.sizes) > 1
+
     def turns(self) -> list[tuple[range, float]]:
         """The kinds of turns of both networks, with and without lazy penalties."""
         return self.state.method.turns()
