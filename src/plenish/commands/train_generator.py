@@ -122,9 +122,12 @@ def _train_by_recipe(data: Path, run: Path, *, how: GeneratorOptions) -> Run | T
     )
     before = None if how.dry_run else completed(run, "generator", request)
     if before is not None and _is_long_enough(before):
-        return before
-    subset = dataset.part("train", how.split, purpose="train")
-    return _train(subset, run, chosen, how, changes, request)
+        done: Run | Trial = before
+    else:
+        done = _train(dataset.part("train", how.split, purpose="train"), run, chosen, how, changes, request)
+    if isinstance(done, Run):
+        done.remarks = remarks(done)
+    return done
 
 
 train_generator = command("train generator")(_train_by_recipe)
@@ -270,5 +273,4 @@ def _train(
             write_own_report(run.path, "run")
             raise
         write_own_report(run.path, "run")
-        run.remarks = remarks(run)
     return run
