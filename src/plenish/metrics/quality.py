@@ -252,6 +252,19 @@ def class_groups(reference: Ints, others: Ints, made: Ints) -> ClassGroups:
     return ClassGroups(measured, absent)
 
 
+def halves(codes: Ints, seed: int = 0) -> tuple[Ints, Ints]:
+    """Rows of the reference, and of the real images in place of generated ones: by chance within each class.
+
+    Args:
+        codes: N classes of the training images; all 0 where there are none.
+        seed: decides the halves and their order.
+    """
+    rng = np.random.default_rng([seed, 0x4A1F])
+    drawn = rng.permutation(len(codes))[: 2 * _MOST]
+    drawn = drawn[np.argsort(codes[drawn], kind="stable")][: len(drawn) // 2 * 2]
+    return rng.permutation(drawn[::2]), rng.permutation(drawn[1::2])
+
+
 class _Side(NamedTuple):
     """Features N×D about the centre, in random order, with N classes."""
 
@@ -288,14 +301,10 @@ class QualityScorer:
             seed: decides the halves, and which images are compared where there are more than in a half.
         """
         self._seed, self._width = seed, 0 if y is None else y.shape[1]
-        rng = np.random.default_rng([seed, 0x4A1F])
         codes = np.zeros(len(features), np.int64) if y is None else y.argmax(1)
-        drawn = rng.permutation(len(features))[: 2 * _MOST]
-        drawn = drawn[np.argsort(codes[drawn], kind="stable")][: len(drawn) // 2 * 2]
         self._centre = features.mean(0, dtype=np.float64)  # Distances keep their value, and lose rounding.
         self._reference, self._others = (
-            _Side(features[rows] - self._centre, codes[rows])
-            for rows in (rng.permutation(drawn[start::2]) for start in (0, 1))
+            _Side(features[rows] - self._centre, codes[rows]) for rows in halves(codes, seed)
         )
         self._real: dict[tuple[bool, tuple[int, ...], int], _Measured] = {}
 
