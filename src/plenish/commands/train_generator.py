@@ -115,7 +115,7 @@ def _train_by_recipe(data: Path, run: Path, *, how: GeneratorOptions) -> Run | T
     domain = choose_domain(how.domain, dataset.domain)
     if chosen is None:
         chosen = _choose(dataset, run, how, changes, domain)
-    elif domain.whence != "assumed":
+    elif domain.origin != "assumed":
         chosen = _within_domain(chosen, domain, changes)
     request = request_hash(
         chosen, changes, dataset, how.split, how.seed, how.conditional, how.validation, how.hours
@@ -246,7 +246,7 @@ def _train(
         "schedule": dataclasses.asdict(task.schedule), "precision": task.engine.precision,
         "validation": how.validation, **({"auto": dict(recipe.choice)} if recipe.choice else {}),
         **({"hours": how.hours} if how.hours else {}),
-        **({"domain": domain.name} if domain.whence != "assumed" or recipe.choice else {}),
+        **({"domain": domain.name} if domain.origin != "assumed" or recipe.choice else {}),
     }  # fmt: skip
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
     is_new, validator = not (path / "config.json").exists(), None

@@ -52,13 +52,13 @@ class Schedule:
         return after >= self.images or crossed(before, after, self.checkpoint_kimg)
 
 
-FEWEST_LOOKS = 4
+FEWEST_CHECKPOINTS = 4
 """Checkpoints that a length given by --kimg has at least, so that there are some to choose from."""
 
 
 def closer(interval: float, kimg: float) -> float:
     """An interval, or less of it where a length would hold fewer than four of it; kimg."""
-    return min(interval, float(f"{kimg / FEWEST_LOOKS:.4g}"))
+    return min(interval, float(f"{kimg / FEWEST_CHECKPOINTS:.4g}"))
 
 
 def check_schedule(schedule: Any) -> None:
