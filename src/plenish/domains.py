@@ -81,7 +81,7 @@ DOMAINS: dict[str, Domain] = {
 }  # fmt: skip
 """By name. Where a kind is mixed, the more cautious choice is taken: an option of its own allows more."""
 DEFAULT = "natural"
-Whence = Literal["asked", "kept", "assumed"]
+Origin = Literal["asked", "kept", "assumed"]
 
 
 class Chosen(NamedTuple):
@@ -89,11 +89,11 @@ class Chosen(NamedTuple):
 
     Attributes:
         name: a name of `DOMAINS`.
-        whence: `asked` by --domain, `kept` with the Dataset, or `assumed`.
+        origin: `asked` by --domain, `kept` with the Dataset, or `assumed`.
     """
 
     name: str
-    whence: Whence
+    origin: Origin
 
     @property
     def domain(self) -> Domain:
@@ -106,13 +106,13 @@ class Chosen(NamedTuple):
         Args:
             symmetry: what an option of its own asks for instead of the domain's.
         """
-        source = {"asked": "", "kept": ", kept with the Dataset", "assumed": ", assumed"}[self.whence]
+        source = {"asked": "", "kept": ", kept with the Dataset", "assumed": ", assumed"}[self.origin]
         shown = symmetry or self.domain.symmetry  # One that there is not is refused later.
         text = f"Domain {self.name}{source}: images are {_SHOWN.get(shown, shown)}"
         if symmetry is not None and symmetry != self.domain.symmetry:
             return f"{text}, as asked for."
         return f"{text} ({self.domain.why})" + (
-            "." if self.whence == "asked" else "; --domain names another."
+            "." if self.origin == "asked" else "; --domain names another."
         )
 
 

@@ -187,6 +187,17 @@ def test_a_finished_run_answers_at_once_in_one_line(stripes, tmp_path: Path) -> 
     assert "run is complete: it has been trained for 0.1 kimg" in done.stderr
 
 
+def test_a_finished_run_says_again_how_good_it_is_and_what_next(stripes, tmp_path: Path) -> None:
+    data = stripes(n=60)
+    tiny = {"recipe": "dcgan", "batch": 10, "width": 4, "options": ["schedule.validate=8"]}
+    first = train_gan(data.path, tmp_path / "run", kimg=0.1, **tiny)
+    again = train_gan(data.path, tmp_path / "run", kimg=0.1, **tiny)
+    shorter = train_gan(data.path, tmp_path / "run", kimg=0.05, **tiny)
+    assert "next" in first.remarks
+    assert again.remarks == shorter.remarks == first.remarks
+    assert again.summary()["next"] == first.remarks["next"]
+
+
 def test_prolonging_interrupted_before_it_began_is_done_by_the_same_command(
     stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

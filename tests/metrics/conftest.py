@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,9 @@ def discs(n: int, seed: int, *, groups: int = 12, channels: int = 3) -> tuple[Pi
 
 
 def write(
-    out: Path, pixels: Pictures, rows: list[dict[str, Any]], labels: LabelSchema, **extra: Any
-) -> Dataset:
+    out: Path, pixels: Pictures, rows: list[dict[str, Any]], labels: LabelSchema, *,
+    config: Mapping[str, Any] = {}, **extra: Any,
+) -> Dataset:  # fmt: skip
     """A Dataset folder of these pictures."""
     with DatasetWriter(
         out,
@@ -50,7 +51,7 @@ def write(
         size=pixels.shape[1],
         channels=pixels.shape[3],
         labels=labels,
-        config={},
+        config=config,
         extra=extra,
     ) as writer:
         writer.add(pixels, rows)
@@ -88,10 +89,13 @@ def as_synthetic(tmp_path: Path, real: Dataset, labels: LabelSchema) -> Callable
     """Write pictures as the output of a generator trained on the train part of `real`."""
 
     def made(
-        pixels: Pictures, rows: list[dict[str, Any]], *, data: Any = None, name: str = "made"
-    ) -> Dataset:
+        pixels: Pictures, rows: list[dict[str, Any]], *, data: Any = None, name: str = "made",
+        config: Mapping[str, Any] = {},
+    ) -> Dataset:  # fmt: skip
         about = real.provenance("default") | {"part": "train"} if data is None else data
         plain = [{"label": row["label"], "origin": "synthetic"} for row in rows]
-        return write(tmp_path / name, pixels, plain, labels, generator={"run": "none", "data": about})
+        return write(
+            tmp_path / name, pixels, plain, labels, config=config, generator={"run": "none", "data": about}
+        )
 
     return made

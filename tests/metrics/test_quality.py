@@ -13,9 +13,12 @@ from plenish.metrics.advice import advice, remarks
 from plenish.metrics.quality import (
     LOGGED,
     NEAR,
+    NEAR_LEAST,
     UNDERTRAINED,
+    ClassGroups,
     Quality,
     QualityScorer,
+    class_groups,
     from_line,
     from_record,
     of_generator,
@@ -69,6 +72,31 @@ def test_figures_survive_the_record_and_the_log() -> None:
     assert from_line({"kimg": 12.8, "kid_val": 3.0}) is None
     assert from_record(REAL.record() | {"recall_real": 0.0}) is None
     assert from_record(None) is None
+    assert from_line(logged | {f"{LOGGED}recall": "many"}) is None, "text is no figure"
+    assert from_record(REAL.record() | {"kid": [0.1]}) is None
+
+
+def test_few_images_are_never_near() -> None:
+    assert with_figures(n=NEAR_LEAST).level == "near"
+    few = with_figures(n=NEAR_LEAST - 1)
+    assert (few.level, few.is_too_few) == ("usable", True)
+    assert advice(few).code == "more-images"
+    assert not with_figures(n=NEAR_LEAST - 1, kid_low=0.4).is_too_few
+    assert not REAL.is_too_few
+    train = np.random.default_rng(0).normal(size=(200, 16)).astype(np.float32)
+    for n in (6, 8, 12, 20):
+        for seed in range(20):
+            made = 0.35 + 0.9 * np.random.default_rng(seed).normal(size=(n, 16)).astype(np.float32)
+            scored = from_record(QualityScorer(train, None)(made.astype(np.float32), None))
+            assert scored is not None
+            assert scored.level != "near"
+
+
+@pytest.mark.parametrize("figure", ["precision", "recall", "coverage"])
+def test_the_figure_that_decides_is_named_with_its_share(figure: str) -> None:
+    assert f"{figure}, with 50" in str(with_figures(**{figure: 0.45}))
+    assert "10" in str(with_figures(kid=75.0, kid_low=60.0))
+    assert str(with_figures(n=12)) != str(REAL).replace("300", "12"), "too few for more is said"
 
 
 def _scored(shift: float, spread: float = 1.0, seed: int = 1) -> Quality:
@@ -105,6 +133,72 @@ def test_classes_that_are_mixed_up_are_seen() -> None:
     assert scorer(features[:200], y[:200]) == scorer(features[:200], y[:200])
 
 
+def _two_classes(n: int, seed: int, apart: float = 8.0) -> tuple[Any, Any]:
+    """Features of two classes in turn, and their labels."""
+    codes = np.arange(n) % 2
+    features = np.random.default_rng(seed).normal(size=(n, 16))
+    features[:, 0] += apart * codes
+    return features.astype(np.float32), np.eye(2, dtype=np.float32)[codes]
+
+
+def test_images_sorted_by_class_are_judged_as_in_any_order() -> None:
+    """As many as in half of train are drawn from all, not from the first classes."""
+    scorer = QualityScorer(*_two_classes(400, 1))
+    features, y = _two_classes(800, 2)
+    features[y[:, 1] > 0] = 40 * np.random.default_rng(3).normal(size=(400, 16))
+    order = np.argsort(y[:, 1], kind="stable")
+    ordered = from_record(scorer(features[order], y[order]))
+    assert ordered is not None
+    assert ordered.level == "undertrained"
+    assert ordered.precision == pytest.approx(ordered.precision_real / 2, abs=0.05), "one class of two is bad"
+    assert ordered.n == 200
+    unlabelled = from_record(scorer(features[order], None))
+    assert unlabelled is not None
+    assert unlabelled.precision == pytest.approx(ordered.precision, abs=0.1)
+
+
+def test_a_class_that_is_not_made_counts_as_nothing() -> None:
+    scorer = QualityScorer(*_two_classes(400, 1))
+    features = np.random.default_rng(2).normal(size=(200, 16)).astype(np.float32)
+    y = np.tile(np.array([[1, 0]], np.float32), (200, 1))
+    found = from_record(scorer(features, y))
+    assert found is not None
+    assert scorer.groups(y) == ClassGroups([(0,)], [1])
+    assert found.n == 100, "no more than there are real ones of the class"
+    assert found.level == "undertrained"
+    assert found.of_real("coverage") == pytest.approx(0.5, abs=0.05)
+    assert found.of_real("precision") == pytest.approx(1.0, abs=0.15)
+
+
+def test_classes_with_few_images_are_measured_with_others() -> None:
+    def groups(*sides: list[int]) -> ClassGroups:
+        return class_groups(*map(np.array, sides))
+
+    assert groups([50, 50], [50, 50], [40, 60]) == ClassGroups([(0,), (1,)], [])
+    assert groups([50, 4], [50, 4], [40, 50]).measured == [(1, 0)]
+    assert groups([50, 4, 4], [50, 4, 4], [50, 4, 4]).measured == [(1, 2), (0,)]
+    assert groups([50, 50, 50], [50, 50, 50], [0, 3, 90]) == ClassGroups([(1, 2)], [0])
+    assert groups([100, 6], [100, 6], [90, 0]) == ClassGroups([(1, 0)], []), "five would be expected of it"
+    assert groups([100, 6], [100, 6], [200, 0]) == ClassGroups([(0,)], [1])
+    assert groups([3, 2], [3, 2], [50, 50]) == ClassGroups([], [])
+    assert groups([50, 4, 4], [50, 4, 4], [50, 4, 4]).together == [1, 2]
+
+
+def test_garbage_of_a_rare_class_is_seen() -> None:
+    rng = np.random.default_rng(1)
+    features = np.concatenate([rng.normal(size=(392, 16)), rng.normal(size=(8, 16)) + 8]).astype(np.float32)
+    y = np.eye(2, dtype=np.float32)[(np.arange(400) >= 392).astype(int)]
+    garbage = np.concatenate([rng.normal(size=(150, 16)), 5 * rng.normal(size=(50, 16))]).astype(np.float32)
+    asked = np.eye(2, dtype=np.float32)[(np.arange(200) >= 150).astype(int)]
+    scorer = QualityScorer(features, y)
+    found = from_record(scorer(garbage, asked))
+    assert found is not None
+    assert found.level != "near"
+    assert found.of_real("precision") < NEAR
+    assert found.n == 200
+    assert scorer.groups(asked).together == [1, 0]
+
+
 @pytest.mark.parametrize("n", [2, 5])
 def test_few_images_have_no_quality(n: int) -> None:
     train = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
@@ -112,12 +206,13 @@ def test_few_images_have_no_quality(n: int) -> None:
     assert QualityScorer(train[:n], None)(train, None) == {}
 
 
-def _run(path: Path, *, best: float, shown: float = 40.0, **config: Any) -> Run:
-    run = Run.create(path, "generator", {"schedule": {"kimg": 40.0}, **config}, data={}, seed=0)
-    for kimg in (10.0, 20.0, 40.0):
-        run.log(kimg=kimg, **_logged() | {f"{LOGGED}precision": 0.9 * kimg / 100})
+def _run(path: Path, *, best: float, shown: float = 0.0, kimg: float = 40.0, **config: Any) -> Run:
+    """A Run that was scored after 1, 2, 3 and 4 quarters of `kimg`."""
+    run = Run.create(path, "generator", {"schedule": {"kimg": kimg}, **config}, data={}, seed=0)
+    for quarter in (1, 2, 3, 4):
+        run.log(kimg=kimg * quarter / 4, **_logged() | {f"{LOGGED}precision": 0.9 * kimg * quarter / 400})
     run.update_status(
-        state="complete" if shown == 40.0 else "interrupted", kimg=shown,
+        state="interrupted" if shown else "complete", kimg=shown or kimg,
         best={"checkpoint": f"kimg-{best:09.3f}"},
     )  # fmt: skip
     return run
@@ -144,7 +239,18 @@ def test_what_to_do_next(tmp_path: Path) -> None:
     assert advice(undertrained, going).values == {"option": "--kimg", "value": 160.0}
     hours = advice(undertrained, _run(tmp_path / "b", best=40.0, hours=0.5))
     assert hours.values == {"option": "--hours", "value": 2.0}
-    assert advice(undertrained, _run(tmp_path / "c", best=10.0)).code == "otherwise"
+    long = _run(tmp_path / "c", best=40.0, kimg=160.0)
+    assert advice(undertrained, long).code == "otherwise"
+    assert advice(with_figures(coverage=0.0), long).code == "longer", "absurd images say nothing of a recipe"
+    short = _run(tmp_path / "short", best=0.256, kimg=1.024)
+    assert advice(undertrained, short).code == "longer", "a few seconds say nothing of a recipe"
+    diverged = _run(tmp_path / "diverged", best=10.0, shown=20.0)
+    diverged.update_status(state="diverged", message="loss is NaN")
+    for quality in (undertrained, None):
+        assert advice(quality, diverged).code == "diverged"
+        assert "--retry" in str(advice(quality, diverged)), "without it the training is refused"
+    assert advice(REAL, diverged).code == "use"
+    assert "--retry" in remarks(diverged)["next"]
     assert advice(undertrained, _run(tmp_path / "d", best=10.0, shown=20.0)).code == "resume"
     assert advice(undertrained).code == "longer-unknown"
     assert advice(with_figures(precision=0.65), going).code == "judge"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import shutil
@@ -75,6 +76,48 @@ def test_fresh_pictures_score_like_real_ones_and_noisy_ones_do_not(
     assert files.read_json(tmp_path / "good" / "score.json")["kind"] == "score"
     assert "copies" in good.summary()
     assert len(good.summary()["scores"]) == 18
+
+
+def test_the_level_rests_on_all_classes(real: Dataset, as_synthetic: Made, tmp_path: Path) -> None:
+    train = real.part("train", purpose="train")
+    order = np.argsort(train.codes, kind="stable")  # Images from class folders lie class by class.
+    x, rows = train.images(order), [{"label": real.labels.names[k]} for k in train.codes[order]]
+    good = score(real.path, as_synthetic(x, rows).path, tmp_path / "good", resamples=0).content
+    x[150:] = np.random.default_rng(0).integers(0, 256, x[150:].shape)
+    bad = score(real.path, as_synthetic(x, rows, name="noise").path, tmp_path / "bad", resamples=0).content
+    assert good["quality"]["precision"] > 0.8 * good["quality"]["precision_real"]
+    assert bad["quality"]["level"] == "undertrained"
+    assert bad["quality"]["precision"] == pytest.approx(good["quality"]["precision"] / 2, abs=0.05)
+
+
+def test_images_of_one_class_are_judged_by_what_was_asked_for(
+    real: Dataset, as_synthetic: Made, make_discs: Any, tmp_path: Path
+) -> None:
+    x, rows = make_discs(300, 50, groups=14)
+    x, rows = x[::2], rows[::2]
+    whole = score(real.path, as_synthetic(x, rows).path, tmp_path / "whole", resamples=0).content
+    assert "classes-not-made" in codes(whole)
+    asked = as_synthetic(x, rows, name="few", config={"label": "few"})
+    part = score(real.path, asked.path, tmp_path / "part", resamples=0).content
+    assert "one-class" in codes(part)
+    assert "classes-not-made" not in codes(part)
+    assert whole["quality"]["level"] == "undertrained"
+    assert part["quality"]["coverage"] > 1.5 * whole["quality"]["coverage"]
+
+
+def test_the_level_is_of_domain_features_whatever_is_asked_for(
+    real: Dataset, as_synthetic: Made, make_discs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other features have another scale, in which an absurd KID is another one."""
+    x, rows = make_discs(120, 50, groups=14)
+    made = as_synthetic(x, rows).path
+    plain = score(real.path, made, tmp_path / "plain", resamples=0).content
+    domain = features.domain_extractor(real)
+    large = dataclasses.replace(domain, name="inception", network=lambda images: 100 * domain.network(images))
+    monkeypatch.setattr("plenish.metrics.compare.get_extractor", lambda *_, **__: large)
+    other = score(real.path, made, tmp_path / "other", resamples=0, features="inception").content
+    assert other["quality"] == plain["quality"]
+    assert table(other)["KID(inception)"]["value"] > 1000 * table(plain)["KID(domain)"]["value"]
 
 
 def test_planted_copies_are_named(real: Dataset, as_synthetic: Made, make_discs: Any, tmp_path: Path) -> None:
@@ -196,7 +239,7 @@ def test_a_generator_of_unknown_origin_that_saw_test_images_is_found_out(
     foreign = score(real.path, made.path, tmp_path / "c", resamples=0)
     assert "near-held-out" not in codes(foreign.content)
     assert foreign.content["copies"]["unknown_origin"]
-    assert "leak" not in foreign.summary()["copies"]
+    assert "are copied" not in foreign.summary()["copies"]
 
 
 def test_refusals(

@@ -86,12 +86,15 @@ def test_copies_beyond_chance_raise_the_alarm(finding: str, tone: str) -> None:
     assert headline.copies_card(copies(finding=finding, n_identical=2)).tone == tone
     unknown = headline.copies_card(copies(finding=finding, n_identical=2, unknown_origin=True))
     assert unknown.tone == ("bad" if finding == "identical" else "neutral"), "neither cleared nor caught"
-    assert "leak" not in unknown.sentence
+    caught = headline.copies_card(copies(finding="close")).sentence
+    assert caught[-60:] not in unknown.sentence, "it is not said that they copy"
 
 
 def quality(level: str) -> Quality:
     share = {"undertrained": 0.1, "usable": 0.7, "near": 0.9}[level]
-    return Quality(share, 1.0, share, 1.0, share, 1.0, kid=0.5, kid_low=0.0, kid_high=1.0, kid_real=0.0, n=9)
+    return Quality(
+        share, 1.0, share, 1.0, share, 1.0, kid=0.5, kid_low=0.0, kid_high=1.0, kid_real=0.0, n=200
+    )
 
 
 def test_nothing_is_green_about_an_undertrained_generator() -> None:
@@ -121,7 +124,9 @@ def test_the_first_card_says_how_good_the_images_are_and_the_last_what_next() ->
 def test_a_baseline_of_real_images_is_never_called_a_leak(finding: str) -> None:
     card = headline.copies_card(copies(finding=finding, baseline=True, n_identical=2))
     assert card.tone == "neutral"
-    assert not {"leak", "synthetic", "copying"} & set(f"{card.question} {card.sentence}".lower().split())
+    assert not {"leak", "synthetic", "copying", "copy"} & set(
+        f"{card.question} {card.sentence}".lower().split()
+    )
     rows = [row("FD(domain)", 1.0), row("KID(domain)", 0.1)]
     questions = {
         headline.fidelity_card(score(*rows, origin=kind))[0].question for kind in ("real", "synthetic")

@@ -21,7 +21,7 @@ TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8", "schedule.v
 
 @pytest.fixture
 def fixed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A machine that takes 2 s a kimg, and 4 s a look."""
+    """A machine that takes 2 s a kimg, and 4 s to score a checkpoint."""
     tried: list[float] = []
 
     def speed(learner: Any, seconds: float) -> dict[str, float]:
@@ -29,12 +29,12 @@ def fixed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         return {"seconds_per_kimg": 2.0}
 
     monkeypatch.setattr(budget, "speed_of", speed)
-    monkeypatch.setattr(budget, "_seconds_of_look", lambda learner: 4.0)
+    monkeypatch.setattr(budget, "_scoring_seconds", lambda learner: 4.0)
     return tried
 
 
 @pytest.mark.parametrize(
-    ("hours", "kimg", "looks"),
+    ("hours", "kimg", "checkpoints"),
     [
         (1.0, (3600 - 64) / 2, 16),
         (0.1, (360 - 64) / 2, 16),
@@ -42,7 +42,7 @@ def fixed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         (0.05, (180 - 36) / 2, 9),
     ],
 )
-def test_time_less_looks_is_spent_on_images(stripes, tmp_path, fixed, hours, kimg, looks) -> None:
+def test_time_less_scoring_is_spent_on_images(stripes, tmp_path, fixed, hours, kimg, checkpoints) -> None:
     found = train_generator(
         stripes().path, tmp_path / "r", recipe="dcgan", hours=hours, dry_run=True, batch=10, options=TINY
     ).summary()
@@ -128,7 +128,7 @@ def test_reasons_name_the_hours() -> None:
     assert any("At most 2,000 kimg" in reason for reason in auto.choose(facts).choice["reasons"])
 
 
-def test_the_measured_look_and_speed_are_of_this_machine(stripes, tmp_path: Path, monkeypatch) -> None:
+def test_the_measured_scoring_and_speed_are_of_this_machine(stripes, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(budget, "PROBE_SECONDS", 0.2)
     with settings.use(quiet=True):
         found = train_generator(

@@ -117,16 +117,19 @@ def _train_by_recipe(data: Path, run: Path, *, how: GeneratorOptions) -> Run | T
     domain = choose_domain(how.domain, dataset.domain)
     if chosen is None:
         chosen = _choose(dataset, run, how, changes, domain)
-    elif domain.whence != "assumed":
+    elif domain.origin != "assumed":
         chosen = _within_domain(chosen, domain, changes)
     request = request_hash(
         chosen, changes, dataset, how.split, how.seed, how.conditional, how.validation, how.hours, domain.name
     )
     before = None if how.dry_run else completed(run, "generator", request)
     if before is not None and _is_long_enough(before):
-        return before
-    subset = dataset.part("train", how.split, purpose="train")
-    return _train(subset, run, chosen, how, changes, request)
+        done: Run | Trial = before
+    else:
+        done = _train(dataset.part("train", how.split, purpose="train"), run, chosen, how, changes, request)
+    if isinstance(done, Run):
+        done.remarks = remarks(done)
+    return done
 
 
 train_generator = command("train generator")(_train_by_recipe)
@@ -266,7 +269,7 @@ def _config_of(task: GeneratorTask, recipe: Recipe, how: GeneratorOptions, domai
         "schedule": dataclasses.asdict(task.schedule), "precision": task.engine.precision,
         "validation": how.validation, **({"auto": dict(recipe.choice)} if recipe.choice else {}),
         **({"hours": how.hours} if how.hours else {}),
-        **({"domain": domain.name} if domain.whence != "assumed" or recipe.choice else {}),
+        **({"domain": domain.name} if domain.origin != "assumed" or recipe.choice else {}),
     }  # fmt: skip
 
 
@@ -286,4 +289,3 @@ def _train_in_run(
             write_own_report(run.path, "run")
             raise
         write_own_report(run.path, "run")
-        run.remarks = remarks(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from plenish.metrics.quality import Level, Quality, kimg_of, of_run
+from plenish.metrics.quality import NEAR_LEAST, Level, Quality, from_line, kimg_of, of_run
 from plenish.runs import Run
 from plenish.wording import Message
 
@@ -17,6 +17,9 @@ LEVELS: Mapping[Level, str] = {
 _STILL_IMPROVING = 0.5
 """A best checkpoint before this share of the training means that going on has not helped for as long again.
 Later ones differ by little more than the noise of a small val part."""
+_LEAST_KIMG, _LEAST_SCORED = 100.0, 4
+"""Length and scored checkpoints below which a training says nothing of its recipe: no generator of
+docs/generators.md was usable before."""
 
 
 class Advice(Message):
@@ -26,6 +29,11 @@ class Advice(Message):
         "resume": (
             "Train on: only {kimg:.4g} of the {planned:.4g} kimg asked for were shown. The same command "
             "again resumes."
+        ),
+        "diverged": (
+            "Retry: the training diverged at {kimg:.4g} kimg. The same command with --retry goes on from the "
+            "last good checkpoint with other random draws; if that diverges, too, start a new Run with a "
+            "lower --lr or a larger --batch."
         ),
         "longer": "Train longer: the same command with {option} {value:g} goes on from the last checkpoint.",
         "longer-unknown": "Train longer: then generate, score and study again.",
@@ -37,7 +45,13 @@ class Advice(Message):
             "Test or improve them: 'plenish score' and 'plenish study' say whether they serve. {more}"
         ),
         "use": (
-            "Use them with care: where a study shows that they help, and a search finds no copies."
+            "Use them with care: add them to real images where 'plenish study' shows that they help, and "
+            "only if 'plenish score' finds no copies of training images."
+        ),
+        "more-images": (
+            "Compare more images: only {n:.0f} a side were compared, and fewer than {least} are never called "
+            "near the real ones. 'plenish generate -n' makes more; half of the train part is the most that "
+            "are compared."
         ),
         "measure": (
             "Measure it: 'plenish score' compares its images with real ones; training with a val part does "
@@ -62,15 +76,20 @@ def advice(quality: Quality | None, run: Run | None = None) -> Advice:
         quality: how far the generator is, if that was measured.
         run: its Run, if it is there.
     """
-    if quality is None:
+    diverged = run is not None and run.state == "diverged"
+    if quality is None and not diverged:
         return Advice("measure")
+    if quality is None:
+        return _training_advice(None, run)
     if quality.level == "near":
         return Advice("use")
+    if quality.is_too_few and not diverged:
+        return Advice("more-images", {"n": quality.n, "least": NEAR_LEAST})
     train = _training_advice(quality, run)
     return train if quality.level == "undertrained" else Advice("judge", {"more": str(train)})
 
 
-def _training_advice(quality: Quality, run: Run | None) -> Advice:
+def _training_advice(quality: Quality | None, run: Run | None) -> Advice:
     """How to train a generator that is not near the real ones."""
     if run is None:
         return Advice("longer-unknown")
@@ -78,11 +97,19 @@ def _training_advice(quality: Quality, run: Run | None) -> Advice:
     shown = float(status.get("kimg") or 0)
     schedule = {**(config.get("schedule") or {}), **(status.get("schedule") or {})}
     planned = float(schedule.get("kimg") or shown)
+    if run.state == "diverged":
+        return Advice("diverged", {"kimg": shown})
     if run.state != "complete" and shown < planned:
         return Advice("resume", {"kimg": shown, "planned": planned})
     best = kimg_of((status.get("best") or {}).get("checkpoint")) or shown
-    if shown and best < _STILL_IMPROVING * shown:
+    says_much = shown >= _LEAST_KIMG and _scored(run) >= _LEAST_SCORED
+    if says_much and best < _STILL_IMPROVING * shown and not (quality is not None and quality.is_absurd):
         return Advice("otherwise", {"kimg": best, "shown": shown})
     option, now = ("--hours", config["hours"]) if config.get("hours") else ("--kimg", planned)
-    factor = 4 if quality.level == "undertrained" else 2
+    factor = 4 if quality is not None and quality.level == "undertrained" else 2
     return Advice("longer", {"option": option, "value": float(f"{factor * now:.2g}")})
+
+
+def _scored(run: Run) -> int:
+    """How many checkpoints were scored."""
+    return sum(from_line(line) is not None for _, line in run.logged())

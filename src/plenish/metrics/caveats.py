@@ -195,6 +195,19 @@ class Caveat(Message):
         "undertrained": lambda of, **figures: (
             f"The generator is undertrained ({undertrained(figures)}): {_UNDERTRAINED[of]}."
         ),
+        "one-class": "How good the images are is told of class {name} alone: no other was asked for.",
+        "classes-not-made": lambda classes: (
+            f"No images of {', '.join(classes)}: in how good the images are, recall and coverage of "
+            f"{'this class' if len(classes) == 1 else 'these classes'} count as 0."
+        ),
+        "classes-together": lambda classes: (
+            f"Too few images of a class: in how good the images are, {', '.join(classes)} are measured "
+            "together, so bad images of one of them can go unnoticed."
+        ),
+        "few-to-judge": lambda images, least: (
+            f"How good the images are rests on {images:,.0f} a side; fewer than {least} are never called "
+            "near the real ones."
+        ),
         "study-scope": lambda intervals: (
             ("The study's intervals cover the choice of test images and of seeds. They" if intervals
              else "The study's numbers")

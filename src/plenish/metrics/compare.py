@@ -25,10 +25,10 @@ from plenish.errors import InputError
 from plenish.metrics import copies, fidelity
 from plenish.metrics.caveats import Caveat, about_groups
 from plenish.metrics.extractor import Extractor
-from plenish.metrics.features import get_extractor
+from plenish.metrics.features import domain_extractor, get_extractor
 from plenish.metrics.origin import check_pair
 from plenish.metrics.panel import PAIRS, pairs_panel
-from plenish.metrics.quality import Quality, QualityScorer, from_record, kimg_of
+from plenish.metrics.quality import NEAR_LEAST, Quality, QualityScorer, from_record, kimg_of
 from plenish.metrics.result_files import real_record, synthetic_record, write_result
 from plenish.metrics.score import ScoreConfig, ScoreResult
 from plenish.metrics.words import FEW_HELD
@@ -118,9 +118,10 @@ def _compute(
     if len(held) < FEW_HELD:
         caveats.append(Caveat("few-held-out", {"images": len(held)}))
     caveats += [] if real.reads_intact else [Caveat("reads-lost")]
-    quality = _quality(made, trained) if synthetic.is_synthetic else None
-    if quality is not None:
-        caveats += quality.caveats("copies")
+    quality = None
+    if synthetic.is_synthetic:
+        quality, limits = _quality(made, trained, config)
+        caveats += limits
     content = {
         "command": invocation.record(), "real": real_record(train, test),
         "synthetic": synthetic_record(synthetic), "extractor": extractor.facts(), "seed": config.seed,
@@ -135,14 +136,35 @@ def _compute(
     return content, pairs_panel(*pairs, found.score[closest], found.facts["threshold"], made.kind)
 
 
-def _quality(made: Side, train: Side) -> Quality | None:
-    """How good the images are; within the classes where both sides have the same."""
-    same = made.images.dataset.labels == train.images.dataset.labels
-    classes = same and train.images.dataset.labels.kind == "categorical"
-    scorer = QualityScorer(train.features, train.images.y() if classes else None)
-    generator = generator_of(made.images.dataset.manifest.extra)
-    figures = scorer(made.features, made.images.y() if classes else None)
-    return from_record(figures, kimg_of(generator.get("checkpoint")))
+def _quality(made: Side, train: Side, config: ScoreConfig) -> tuple[Quality | None, list[Caveat]]:
+    """How good the images are, in domain features, and what limits that.
+
+    Within the classes where both sides have the same; of images made for one class, against that class.
+    """
+    synthetic, labels = made.images.dataset, train.images.dataset.labels
+    if config.features != "domain":
+        try:
+            extractor = domain_extractor(train.images.dataset, config.split, seed=config.seed)
+        except InputError:  # Too few training images.
+            return None, []
+        made, train = (Side.of(side.images, extractor) for side in (made, train))
+    classes = labels.kind == "categorical" and labels == synthetic.labels
+    only = synthetic.manifest.config.get("label") if classes else None
+    y, reference, caveats = made.images.y() if classes else None, np.ones(len(train), dtype=bool), []
+    if only in labels.names:
+        reference = train.images.codes == labels.code(only)
+        caveats.append(Caveat("one-class", {"name": only}))
+    scorer = QualityScorer(train.features[reference], train.images.y()[reference] if classes else None)
+    generator = generator_of(synthetic.manifest.extra)
+    quality = from_record(scorer(made.features, y), kimg_of(generator.get("checkpoint")))
+    if quality is None:
+        return None, []
+    groups = scorer.groups(y)
+    for code, found in (("classes-not-made", groups.absent), ("classes-together", groups.together)):
+        caveats += [Caveat(code, {"classes": [labels.names[k] for k in found]})] if found else []
+    if quality.is_too_few:
+        caveats.append(Caveat("few-to-judge", {"images": quality.n, "least": NEAR_LEAST}))
+    return quality, [*quality.caveats("copies"), *caveats]
 
 
 def all_scores(

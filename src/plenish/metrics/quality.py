@@ -13,8 +13,12 @@ asked by `metrics.copies`.)
 
 A generator is `undertrained` while precision, recall or coverage is less than two thirds of what real images
 reach, or its KID is absurd. It is `near` the real ones when all three are at least 80 % of it and KID, by its
-interval, is not shown to be above that of real images. Between them it is `usable`: worth a score and a
-study, and told apart by eye. Where classes were asked for, all figures are means over the classes.
+interval, is not shown to be above that of real images, which takes at least 100 images a side. Between them
+it is `usable`: worth a score and a study, and told apart by eye.
+
+Where classes were asked for, all figures are means over the classes, weighted by their numbers of real
+images, and equally many images of a class are taken on both sides. A class of which no image was made counts
+as 0 in recall and coverage. Classes with fewer than six images on a side are measured together with others.
 
 Real images of 32 px that are blurred by 0.7 pixels, have noise of 25 grey levels or exchanged classes lie
 below two thirds, as do generators whose images show no structure; docs/generators.md has the measurements.
@@ -25,8 +29,8 @@ leave.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,18 +38,20 @@ from numpy.typing import NDArray
 from plenish.errors import InputError
 from plenish.metrics.caveats import Caveat
 from plenish.metrics.fidelity import enough_rows, mmd2_replicates, neighbourhood_replicates
-from plenish.metrics.resampling import bootstrap_weights
+from plenish.metrics.resampling import Ints, bootstrap_weights
 from plenish.metrics.words import is_known, number, percent, with_interval
 from plenish.runs import Run
 
 Level = Literal["undertrained", "usable", "near"]
 UNDERTRAINED, NEAR = 2 / 3, 0.8
 """Shares of what real images reach: less than the first in a figure, at least the second in all."""
+NEAR_LEAST = 100
+"""Images a side below which none are called near the real ones: the interval of KID then hides much."""
 LOGGED = "quality/"
 """What the names of the figures begin with in metrics.jsonl."""
 ABSURD_KID = 10.0
 """More than the kernel of a real image with itself, which is 8, as domain features have a mean variance of 1:
-some images lie far outside of everything real."""
+some images lie far outside of everything real. It holds for domain features alone, as the whole rule does."""
 _SHARES = ("precision", "recall", "coverage")
 _RESAMPLES = 50
 _MOST = 2_000
@@ -67,7 +73,7 @@ class Quality:
         kid_low: lower end of its 95 % interval.
         kid_high: upper end.
         kid_real: near 0.
-        n: images on each side, of all classes.
+        n: images that were compared, and as many real ones in their place; of all classes.
         kimg: thousand real images that the generator had been shown; None where unknown.
     """
 
@@ -98,12 +104,26 @@ class Quality:
         """How far the generator is."""
         if self.reached < UNDERTRAINED or self.is_absurd:
             return "undertrained"
-        return "near" if self.reached >= NEAR and self.kid_low <= max(self.kid_real, 0.0) else "usable"
+        return "near" if self._seems_near and self.n >= NEAR_LEAST else "usable"
+
+    @property
+    def _seems_near(self) -> bool:
+        """Whether no figure speaks against `near`, however few images there are."""
+        return self.reached >= NEAR and self.kid_low <= max(self.kid_real, 0.0)
+
+    @property
+    def is_too_few(self) -> bool:
+        """Whether nothing but the number of images speaks against `near`."""
+        return self.n < NEAR_LEAST and self._seems_near and not self.is_absurd
 
     @property
     def is_absurd(self) -> bool:
         """Whether there is no image near any real one, or some are far outside of everything real."""
-        return self.coverage == 0 or self.kid_low > ABSURD_KID
+        return self.coverage == 0 or self._is_far
+
+    @property
+    def _is_far(self) -> bool:
+        return self.kid_low > ABSURD_KID
 
     def caveats(self, of: Literal["copies", "study"]) -> list[Caveat]:
         """What an undertrained generator means for a result: the one caveat, or none."""
@@ -116,17 +136,21 @@ class Quality:
         return {"level": self.level, **dataclasses.asdict(self)}
 
     def __str__(self) -> str:
-        """The figures in one sentence."""
+        """The figures in words, with the one that decides."""
         when = "" if self.kimg is None else f" at {self.kimg:g} kimg"
-        like, others, variety, theirs = (
-            percent(getattr(self, name), ".0f")
-            for name in ("precision", "precision_real", "recall", "recall_real")
-        )
+        values = [percent(getattr(self, name), ".0f") for name in _SHARES]
+        reals = [percent(getattr(self, f"{name}_real"), ".0f") for name in _SHARES]
+        lowest = min(_SHARES, key=self.of_real)
+        share = percent(self.of_real(lowest), ".0f")
         kid = with_interval(self.kid, self.kid_low, self.kid_high)
+        absurd = f", above {ABSURD_KID:g}: some are far from everything real" if self._is_far else ""
+        few = f" Fewer than {NEAR_LEAST} are never called near the real ones." if self.is_too_few else ""
         return (
-            f"{like} of the images look like real ones (of other real images, {others} do), and {variety} of "
-            f"the real variety is reached ({theirs}). KID {kid} against {number(self.kid_real)}; measured on "
-            f"{self.n:,.0f} images{when}."
+            f"{values[0]} of the images look like real ones (precision; of other real images, {reals[0]} "
+            f"do), {values[1]} of the real variety is reached (recall; {reals[1]}), and {values[2]} of the "
+            f"real images have one of these near them (coverage; {reals[2]}). Lowest of the three is "
+            f"{lowest}, with {share} of what real images reach. KID {kid} against "
+            f"{number(self.kid_real)}{absurd}. Measured on {self.n:,.0f} images{when}.{few}"
         )
 
 
@@ -137,7 +161,8 @@ def from_record(figures: Mapping[str, Any] | None, kimg: float | None = None) ->
         return None
     if min(figures[f"{name}_real"] for name in _SHARES) <= 0:
         return None
-    return Quality(**{name: figures[name] for name in names}, kimg=figures.get("kimg", kimg))
+    shown = figures.get("kimg", kimg)
+    return Quality(**{name: figures[name] for name in names}, kimg=shown if is_known(shown) else None)
 
 
 def from_line(line: Mapping[str, Any]) -> Quality | None:
@@ -180,75 +205,181 @@ def kimg_of(checkpoint: Any) -> float | None:
         return None
 
 
+class ClassGroups(NamedTuple):
+    """How the classes are measured.
+
+    Attributes:
+        measured: classes whose images are compared, alone or, where they have too few, together.
+        absent: classes of which there is no image, though as many real images hold six.
+    """
+
+    measured: list[tuple[int, ...]]
+    absent: list[int]
+
+    @property
+    def together(self) -> list[int]:
+        """Classes that are not measured alone."""
+        return [k for group in self.measured if len(group) > 1 for k in group]
+
+
+def class_groups(reference: Ints, others: Ints, made: Ints) -> ClassGroups:
+    """Classes that are measured alone or together, so that each group has six images on every side.
+
+    Classes that have too few are put together, the smallest first, and with the next larger one where that
+    is not enough.
+
+    Args:
+        reference: K numbers of real images.
+        others: of the real images in place of generated ones.
+        made: of generated images.
+    """
+    sides = np.stack([reference, others, made], 1)
+    expected = made.sum() * reference / max(1, reference.sum())
+    least = np.minimum(np.minimum(reference, others), expected.astype(np.int64))
+    absent = [k for k in range(len(sides)) if made[k] == 0 and enough_rows(least[k], least[k])]
+    measured: list[tuple[int, ...]] = []
+    pool: list[int] = []
+    for k in map(int, np.argsort(sides.min(1), kind="stable")):
+        if k in absent or not sides[k].any():
+            continue
+        pool.append(k)
+        fewest = sides[pool].sum(0).min()
+        if enough_rows(fewest, fewest):
+            measured.append(tuple(pool))
+            pool = []
+    if pool and measured:
+        measured[-1] += tuple(pool)
+    return ClassGroups(measured, absent)
+
+
+def halves(codes: Ints, seed: int = 0) -> tuple[Ints, Ints]:
+    """Rows of the reference, and of the real images in place of generated ones: by chance within each class.
+
+    Args:
+        codes: N classes of the training images; all 0 where there are none.
+        seed: decides the halves and their order.
+    """
+    rng = np.random.default_rng([seed, 0x4A1F])
+    drawn = rng.permutation(len(codes))[: 2 * _MOST]
+    drawn = drawn[np.argsort(codes[drawn], kind="stable")][: len(drawn) // 2 * 2]
+    return rng.permutation(drawn[::2]), rng.permutation(drawn[1::2])
+
+
+class _Side(NamedTuple):
+    """Features N×D about the centre, in random order, with N classes."""
+
+    features: NDArray[np.float32]
+    codes: Ints
+
+    def of(self, classes: Sequence[int]) -> NDArray[np.float32]:
+        return self.features[np.isin(self.codes, classes)]
+
+
+def _groups(reference: _Side, others: _Side, made: Ints, width: int) -> ClassGroups:
+    return class_groups(
+        *(np.bincount(codes, minlength=width) for codes in (reference.codes, others.codes, made))
+    )
+
+
+class _Measured(NamedTuple):
+    """Figures of one group of classes; KID with its resamples."""
+
+    weight: int
+    shares: Mapping[str, float]
+    kids: NDArray[np.float64]
+
+
 class QualityScorer:
     """Measures the figures of images against one half of the train part, and of the other half once."""
 
     def __init__(self, features: NDArray[np.float32], y: NDArray[np.float32] | None, seed: int = 0) -> None:
-        """Halve the train part by chance.
+        """Halve the train part by chance, each class by itself.
 
         Args:
-            features: N×D, of the training images.
+            features: N×D, of the training images, in domain features.
             y: their classes, N×K one-hot, where there are any.
-            seed: decides the halves.
+            seed: decides the halves, and which images are compared where there are more than in a half.
         """
-        drawn = np.random.default_rng([seed, 0x4A1F]).permutation(len(features))
-        half = min(len(drawn) // 2, _MOST)
+        self._seed, self._width = seed, 0 if y is None else y.shape[1]
+        codes = np.zeros(len(features), np.int64) if y is None else y.argmax(1)
         self._centre = features.mean(0, dtype=np.float64)  # Distances keep their value, and lose rounding.
         self._reference, self._others = (
-            (features[rows] - self._centre, None if y is None else y[rows])
-            for rows in (drawn[:half], drawn[half : 2 * half])
+            _Side(features[rows] - self._centre, codes[rows]) for rows in halves(codes, seed)
         )
-        self._real: dict[tuple[int, bool], dict[str, float]] = {}
+        self._real: dict[tuple[bool, tuple[int, ...], int], _Measured] = {}
+
+    def groups(self, y: NDArray[np.float32] | None) -> ClassGroups:
+        """How the classes of images are measured.
+
+        Args:
+            y: the classes that the images were made for, M×K one-hot.
+        """
+        if y is None or not self._width:
+            return ClassGroups([], [])
+        return _groups(self._reference, self._others, y.argmax(1), self._width)
 
     def __call__(self, features: NDArray[np.float32], y: NDArray[np.float32] | None) -> dict[str, float]:
         """The figures of `Quality` by name, and `absurd` as 1 or 0; empty where there are too few images.
 
         Args:
-            features: M×D; no more are used than there are in half of train.
+            features: M×D; where there are more than in half of train, some are drawn, each class by itself.
             y: the classes that the images were made for, M×K one-hot, or None.
         """
-        n = min(len(features), len(self._reference[0]))
-        classes = None if self._reference[1] is None or y is None else y[:n]
-        found = self._measure(features[:n] - self._centre, classes)
-        key = n, classes is None
-        if found and key not in self._real:
-            self._real[key] = self._measure(*(None if x is None else x[:n] for x in self._others))
-        real = self._real.get(key)
-        if not found or not real:
+        order = np.random.default_rng([self._seed, 0x5E7]).permutation(len(features))
+        labelled = y is not None and self._width > 0
+        codes = y.argmax(1)[order] if y is not None and labelled else np.zeros(len(order), np.int64)
+        made = _Side(features[order] - self._centre, codes)
+        reference, others = (
+            side if labelled else side._replace(codes=0 * side.codes)
+            for side in (self._reference, self._others)
+        )
+        groups = _groups(reference, others, made.codes, self._width if labelled else 1)
+        if not groups.measured:
             return {}
-        figures = {**found, **{f"{name}_real": real[name] for name in (*_SHARES, "kid")}, "n": float(n)}
+        found, real, numbers = [], [], []
+        for classes in groups.measured:
+            x, z, o = (side.of(classes) for side in (reference, made, others))
+            numbers.append(min(len(z), len(o)))
+            found.append(self._measure(x, z[: numbers[-1]]))
+            real.append(self._measure_real((labelled, classes), x, o[: numbers[-1]]))
+        absent = [self._measure_real((True, (k,)), reference.of([k]), others.of([k])) for k in groups.absent]
+        nothing = [one._replace(shares=dict.fromkeys(_SHARES, 0.0)) for one in absent]
+        reals = _mean(real, absent)
+        figures = {
+            **_mean(found, nothing), **{f"{name}_real": reals[name] for name in (*_SHARES, "kid")},
+            "n": float(sum(numbers)),
+        }  # fmt: skip
         quality = from_record(figures)
         return figures | ({"absurd": float(quality.is_absurd)} if quality is not None else {})
 
-    def _measure(self, made: Any, classes: NDArray[np.float32] | None) -> dict[str, float]:
-        """Means over the classes, weighted by their shares of the reference."""
-        weights, kids, shares = [], [], []
-        for x, z in self._scopes(made, classes):
-            sides = [np.ones((1, len(side))) for side in (x, z)]
-            drawn = [
-                np.concatenate([one, *bootstrap_weights(np.arange(one.size), _RESAMPLES, seed=i)])
-                for i, one in enumerate(sides)
-            ]
-            # KID's kernel is not shifted with its images.
-            kids.append(mmd2_replicates(x + self._centre, z + self._centre, *drawn))
-            found = neighbourhood_replicates(x, z, *sides)
-            shares.append([found[name][0] for name in _SHARES])
-            weights.append(len(x))
-        if not weights:
-            return {}
-        kid = np.average(kids, axis=0, weights=weights)
-        half = 1.96 * float(np.std(kid[1:], ddof=1))
-        means = np.average(shares, axis=0, weights=weights)
-        return {
-            **dict(zip(_SHARES, map(float, means))), "kid": float(kid[0]), "kid_low": float(kid[0]) - half,
-            "kid_high": float(kid[0]) + half,
-        }  # fmt: skip
+    def _measure_real(self, classes: tuple[bool, tuple[int, ...]], x: Any, other: Any) -> _Measured:
+        """What real images reach, measured once for each number of them."""
+        key = *classes, len(other)
+        if key not in self._real:
+            self._real[key] = self._measure(x, other)
+        return self._real[key]
 
-    def _scopes(self, made: Any, classes: NDArray[np.float32] | None) -> Iterator[tuple[Any, Any]]:
-        """Reference and images of each class that has enough of both; or all of them."""
-        reference, labels = self._reference
-        if labels is None or classes is None:
-            pairs = [(reference, made)]
-        else:
-            pairs = [(reference[x], made[z]) for x, z in zip(labels.T > 0, classes.T > 0, strict=True)]
-        yield from (pair for pair in pairs if enough_rows(*map(len, pair)))
+    def _measure(self, x: Any, z: Any) -> _Measured:
+        """The figures of images z against the reference x."""
+        sides = [np.ones((1, len(side))) for side in (x, z)]
+        drawn = [
+            np.concatenate([one, *bootstrap_weights(np.arange(one.size), _RESAMPLES, seed=i)])
+            for i, one in enumerate(sides)
+        ]
+        # KID's kernel is not shifted with its images.
+        kids = mmd2_replicates(x + self._centre, z + self._centre, *drawn)
+        found = neighbourhood_replicates(x, z, *sides)
+        return _Measured(len(x), {name: float(found[name][0]) for name in _SHARES}, kids)
+
+
+def _mean(present: Sequence[_Measured], absent: Sequence[_Measured]) -> dict[str, float]:
+    """Means weighted by numbers of real images; classes not made have no precision and no KID."""
+    weights = [one.weight for one in present]
+    kid = np.average([one.kids for one in present], axis=0, weights=weights)
+    half = 1.96 * float(np.std(kid[1:], ddof=1))
+    means = {}
+    for name in _SHARES:
+        those = list(present) if name == "precision" else [*present, *absent]
+        values, sizes = [one.shares[name] for one in those], [one.weight for one in those]
+        means[name] = float(np.average(values, weights=sizes))
+    return {**means, "kid": float(kid[0]), "kid_low": float(kid[0]) - half, "kid_high": float(kid[0]) + half}

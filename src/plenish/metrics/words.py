@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -12,9 +13,9 @@ from plenish.wording import agree, plural
 FEW_HELD = 100  # fewer held-out images calibrate the search for copies only roughly
 
 
-def is_known(value: float | None) -> TypeGuard[float]:
-    """Whether there is a finite value; a result file has null where Python has nan."""
-    return value is not None and bool(np.isfinite(value))
+def is_known(value: Any) -> TypeGuard[float]:
+    """Whether there is a finite number; a result file has null where Python has nan."""
+    return isinstance(value, numbers.Real) and bool(np.isfinite(float(value)))
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -89,8 +90,8 @@ def describe_copies(found: Mapping[str, Any]) -> str:
     else:
         endings = {
             "none": ": no sign of copying",
-            "close": ": images of train, or properties of their groups, leak; look at the closest pairs",
-            "identical": f"; {same} to a training image: training images leak",
+            "close": ": some copy training images, or properties of their groups; look at the closest pairs",
+            "identical": f"; {same} to a training image: training images are copied",
         }
     return text + endings[found["finding"]] + "."
 

@@ -18,8 +18,8 @@ _ADDED = {"helps": "They help", "hurts": "They hurt", "no evidence": "No evidenc
 _ALONE = {"helps": "They are better", "hurts": "They are worse", "no evidence": "No evidence either way"}
 _LEVEL_TONES = {"undertrained": "bad", "usable": "neutral", "near": "good"}
 _COPIES = {
-    "none": ("No sign of copying", "good"), "close": ("Training images may leak", "bad"),
-    "identical": ("Training images leak", "bad"),
+    "none": ("No sign of copying", "good"), "close": ("Some may be copies", "bad"),
+    "identical": ("They copy training images", "bad"),
 }  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def copies_card(copies: Mapping[str, Any], quality: Quality | None = None) -> Ca
         return Card("Do they copy images of this Dataset?", answer, describe_copies(copies) + doubt)
     if doubt and tone == "good":
         answer, tone = "No sign, which says little yet", "neutral"
-    return Card("Do they leak training images?", answer, describe_copies(copies) + doubt, tone)
+    return Card("Do they copy training images?", answer, describe_copies(copies) + doubt, tone)
 
 
 def fidelity_card(score: Mapping[str, Any]) -> list[Card]:

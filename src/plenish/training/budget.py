@@ -18,20 +18,20 @@ from plenish.training.trial import speed_of
 from plenish.wording import significant
 
 PROBE_SECONDS = 6.0
-_LOOKS = 16
+_CHECKPOINTS = 16
 """Checkpoints in a training of given hours, as long as their scores take no more than this share of it."""
 _SHARE = 0.2
-_GLANCE, _SOON_OVER = 3.0, 2.0
+_TRIAL_SECONDS, _LEAST_KIMG = 3.0, 2.0
 """Seconds of trying where the length is given, and kimg below which nothing is tried."""
-_TRIED = 32
-_REST = 1.5
-"""What a look takes beside making the samples, as a factor: features, the search for copies, writing."""
+_TRIAL_SAMPLES = 32
+_SCORING_FACTOR = 1.5
+"""Time of scoring a checkpoint over that of making its samples: features, the search for copies, writing."""
 
 
 def within(task: GeneratorTask, hours: float, scored: bool, asked: Container[str] = ()) -> GeneratorTask:
     """The task with a schedule that fits into so many hours on this machine; says what that is.
 
-    Checkpoints, looks and log lines are spaced to the length; rates that fall over the whole training fall
+    Checkpoints, previews and log lines are spaced to the length; rates that fall over the whole training fall
     over this one.
 
     Args:
@@ -47,20 +47,20 @@ def within(task: GeneratorTask, hours: float, scored: bool, asked: Container[str
     say(f"Trying for {PROBE_SECONDS:g} s how much this machine trains in {plain_duration(3600 * hours)}.")
     with throwaway(task) as learner:
         seconds_per_kimg = speed_of(learner, PROBE_SECONDS)["seconds_per_kimg"]
-        look = _seconds_of_look(learner) if scored else 1.0
+        scoring = _scoring_seconds(learner) if scored else 1.0
         least = 2 * learner.batch_size(END) / 1000
     budget = 3600 * hours
-    looks = max(2, min(_LOOKS, int(_SHARE * budget / look)))
-    kimg = significant((budget - looks * look) / seconds_per_kimg)
+    checkpoints = max(2, min(_CHECKPOINTS, int(_SHARE * budget / scoring)))
+    kimg = significant((budget - checkpoints * scoring) / seconds_per_kimg)
     if kimg < least:
         raise InputError(
-            f"--hours {hours:g} is too short: the score of a checkpoint alone takes {look:.0f} s here, and "
-            f"1,000 images {seconds_per_kimg:.0f} s; give more, or --kimg."
+            f"--hours {hours:g} is too short: the score of a checkpoint alone takes {scoring:.0f} s here, "
+            f"and 1,000 images {seconds_per_kimg:.0f} s; give more, or --kimg."
         )
-    apart = significant(kimg / looks, 2)
+    apart = significant(kimg / checkpoints, 2)
     say(
         f"{kimg:g} kimg take {plain_duration(budget)} here, at {seconds_per_kimg:.3g} s a kimg and "
-        f"{look:.0f} s for each of {looks} checkpoints."
+        f"{scoring:.0f} s for each of {checkpoints} checkpoints."
     )
     return with_length(task, kimg, apart, asked)
 
@@ -82,7 +82,7 @@ def with_length(task: GeneratorTask, kimg: float, apart: float, asked: Container
 
 
 def spaced(task: GeneratorTask, asked: Container[str] = ()) -> GeneratorTask:
-    """The task with checkpoints and looks close enough that one of a short training can be chosen.
+    """The task with checkpoints and previews close enough that one of a short training can be chosen.
 
     Intervals of the recipe that give fewer than four become quarters of the length; the rest stays.
 
@@ -100,7 +100,7 @@ def spaced(task: GeneratorTask, asked: Container[str] = ()) -> GeneratorTask:
 
 
 def say_length(task: GeneratorTask, scored: bool) -> None:
-    """Say how long a training takes on this machine, by a few seconds of trying; of short ones nothing.
+    """Say how long a training takes on this machine, by a few seconds of trying, unless it is short.
 
     A network that grows is tried at its last stage, the slowest, so that its time is an upper limit.
 
@@ -109,24 +109,24 @@ def say_length(task: GeneratorTask, scored: bool) -> None:
     """
     refuse_too_large(task)
     schedule = task.schedule
-    if settings.current().quiet or settings.process()[1] > 1 or schedule.kimg < _SOON_OVER:
+    if settings.current().quiet or settings.process()[1] > 1 or schedule.kimg < _LEAST_KIMG:
         return
     with throwaway(task) as learner:
-        seconds_per_kimg = speed_of(learner, _GLANCE)["seconds_per_kimg"]
-        look = _seconds_of_look(learner) if scored else 1.0
+        seconds_per_kimg = speed_of(learner, _TRIAL_SECONDS)["seconds_per_kimg"]
+        scoring = _scoring_seconds(learner) if scored else 1.0
         about = "at most" if learner.grows else "about"
-    seconds = seconds_per_kimg * schedule.kimg + look * max(1, schedule.kimg // schedule.checkpoint_kimg)
+    seconds = seconds_per_kimg * schedule.kimg + scoring * max(1, schedule.kimg // schedule.checkpoint_kimg)
     hint = "; --hours 1 trains for one" if seconds > 7200 else ""
     each = f"{seconds_per_kimg:.3g} s a kimg"
     say(f"{schedule.kimg:g} kimg take {about} {plain_duration(seconds)} here, at {each}{hint}.")
 
 
-def _seconds_of_look(learner: GeneratorLearner) -> float:
+def _scoring_seconds(learner: GeneratorLearner) -> float:
     """What scoring a checkpoint takes, and a preview."""
     clock = Clock(0, 0, END, 1)
     learner.before_save(clock)
     learner.sample_images(clock, 2)
     start = time.perf_counter()
-    learner.sample_images(clock, _TRIED)
-    each = (time.perf_counter() - start) / _TRIED
-    return 1 + _REST * each * (learner.task.schedule.validate + 64)
+    learner.sample_images(clock, _TRIAL_SAMPLES)
+    each = (time.perf_counter() - start) / _TRIAL_SAMPLES
+    return 1 + _SCORING_FACTOR * each * (learner.task.schedule.validate + 64)

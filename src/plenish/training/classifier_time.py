@@ -19,10 +19,10 @@ from plenish.training.engine import Engine
 from plenish.training.learner import Clock
 from plenish.wording import plural
 
-_GLANCE = 3.0
+_TRIAL_SECONDS = 3.0
 _FEWEST, _MOST_VALIDATED = 3, 256
-_SOON_OVER = 64
-"""Steps in all below which nothing is tried: they are over as soon."""
+_LEAST_STEPS = 64
+"""Steps in all below which nothing is tried, as they take no longer than trying."""
 
 
 def say_duration(
@@ -42,7 +42,7 @@ def say_duration(
     """
     assert config.steps is not None
     steps = trainings * config.steps
-    if settings.current().quiet or steps < _SOON_OVER:
+    if settings.current().quiet or steps < _LEAST_STEPS:
         return
     step, image = _measured(config, train, val, names, precision)
     seconds = steps * step + trainings * image * (config.evaluations * len(val.y) + tested)
@@ -63,7 +63,7 @@ def _measured(
         times: list[float] = []
         begun = time.perf_counter()
         with contextlib.closing(train.batches(config.batch, seed=0, ahead=0)) as feed:
-            while len(times) < _FEWEST or time.perf_counter() - begun < _GLANCE:
+            while len(times) < _FEWEST or time.perf_counter() - begun < _TRIAL_SECONDS:
                 batch = next(feed)
                 start = time.perf_counter()
                 learner.step(batch, Clock(0, 0, len(times) * config.batch, len(times)))

@@ -53,13 +53,13 @@ class Schedule:
         return after >= self.images or crossed(before, after, self.checkpoint_kimg)
 
 
-FEWEST_LOOKS = 4
+FEWEST_CHECKPOINTS = 4
 """Checkpoints that a length given by --kimg has at least, so that there are some to choose from."""
 
 
 def closer(interval: float, kimg: float) -> float:
     """An interval, or less of it where a length would hold fewer than four of it; kimg."""
-    return min(interval, significant(kimg / FEWEST_LOOKS, 4))
+    return min(interval, significant(kimg / FEWEST_CHECKPOINTS, 4))
 
 
 def check_schedule(schedule: Any) -> None:

@@ -178,17 +178,17 @@ class Listing:
         row = {name: values[i] for name, values in (known | self.columns).items() if values is not None}
         return {"source": printable(self.refs[i])} | row
 
-    def keep_domain(self, name: str, whence: str) -> None:
+    def keep_domain(self, name: str, origin: str) -> None:
         """Let the Dataset keep the domain of the images, of `plenish.domains`, unless it has one.
 
         Args:
             name: of the domain.
-            whence: what says so, in words.
+            origin: what says so, in words.
         """
         extra = self.about.get("extra", {})
         if not extra.get("domain"):
             self.about["extra"] = {**extra, "domain": check_domain(name)}
-            self.meaning["domain"] = whence
+            self.meaning["domain"] = origin
 
     def repeat(self, counts: Sequence[int]) -> None:
         """Let each image be there several times, one behind the other, or not at all."""
