@@ -72,7 +72,7 @@ def test_fresh_pictures_score_like_real_ones_and_noisy_ones_do_not(
     assert content["real"]["groups_test"] == 14
     assert content["real"]["split_hash"] == real.split().hash
     assert content["extractor"]["name"] == "domain"
-    assert {p.name for p in (tmp_path / "good").iterdir()} == {"score.json", "copies.png"}
+    assert {p.name for p in (tmp_path / "good").iterdir()} == {".plenish.json", "score.json", "copies.png"}
     assert files.read_json(tmp_path / "good" / "score.json")["kind"] == "score"
     assert "copies" in good.summary()
     assert len(good.summary()["scores"]) == 18

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -14,6 +15,7 @@ from plenish.commands.request import completed, request_hash, training
 from plenish.configuration import named_as_typed, option, option_names, overrides
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
+from plenish.datasets.reads import unrecorded
 from plenish.domains import Chosen, choose_domain
 from plenish.errors import InputError
 from plenish.invocation import command
@@ -100,6 +102,14 @@ def _train_by_recipe(data: Path, run: Path, *, how: GeneratorOptions) -> Run | T
     Returns:
         The trained Run, or what a dry run found.
     """
+    with unrecorded() if how.dry_run else contextlib.nullcontext():
+        done = _asked(data, run, how)
+    if isinstance(done, Run):
+        done.remarks = remarks(done)
+    return done
+
+
+def _asked(data: Path, run: Path, how: GeneratorOptions) -> Run | Trial:
     if how.hours is not None and how.kimg is not None:
         raise InputError("--hours and --kimg both say how long to train; give one.")
     if how.family is not None and how.recipe != GeneratorOptions.recipe:
@@ -124,12 +134,8 @@ def _train_by_recipe(data: Path, run: Path, *, how: GeneratorOptions) -> Run | T
     )
     before = None if how.dry_run else completed(run, "generator", request)
     if before is not None and _is_long_enough(before):
-        done: Run | Trial = before
-    else:
-        done = _train(dataset.part("train", how.split, purpose="train"), run, chosen, how, changes, request)
-    if isinstance(done, Run):
-        done.remarks = remarks(done)
-    return done
+        return before
+    return _train(dataset.part("train", how.split, purpose="train"), run, chosen, how, changes, request)
 
 
 train_generator = command("train generator")(_train_by_recipe)

@@ -286,6 +286,8 @@ class Dataset:
             part: which part; "all" for images of whatever part.
             split: the split that it is a part of.
         """
+        if not reads.is_recorded(part):
+            return
         entry: dict[str, Any] = {"purpose": purpose, "part": part}
         if split is not None:
             entry |= {"split": split.name, "hash": split.hash}

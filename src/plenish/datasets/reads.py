@@ -9,21 +9,23 @@ earlier state of both files put back together, or a record made up by hand.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import datetime
 import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plenish import files
+from plenish import files, settings
 from plenish.errors import InputError
 
 LOG, HEAD = "reads.jsonl", "reads.json"
 _LOST = "lost"
+_unrecorded: contextvars.ContextVar[bool] = contextvars.ContextVar("plenish_unrecorded", default=False)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,18 @@ class Reads:
 
     entries: Sequence[Mapping[str, Any]]
     intact: bool
+
+
+@contextlib.contextmanager
+def unrecorded() -> Iterator[None]:
+    """Record no use of train and val inside the block, which keeps nothing of what it does with them."""
+    with settings.holding(_unrecorded, True):
+        yield
+
+
+def is_recorded(part: str) -> bool:
+    """Whether a use of a part is recorded here."""
+    return part not in ("train", "val") or not _unrecorded.get()
 
 
 def start(folder: Path) -> None:
