@@ -338,9 +338,12 @@ def _is_made(out: Path, wanted: str) -> bool:
 
 
 def _command() -> str | None:
-    """The hash of the command at work with all its options."""
+    """The hash of the command at work with all options that change what it makes."""
     call = invocation.record()
-    return None if call is None else config_hash({key: call[key] for key in ("repeat", "folder")})
+    if call is None:
+        return None
+    options = {key: value for key, value in call["options"].items() if key not in ("out", "workers")}
+    return config_hash({"verb": call["verb"], "options": options})
 
 
 def _size(folder: Path) -> dict[str, int]:
