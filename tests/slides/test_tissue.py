@@ -71,13 +71,13 @@ def test_ink_is_left_out_unless_asked_for() -> None:
     rgb, _ = slide()
     rgb[20:140, 160:170] = (30, 150, 90)
     assert not tissue_mask(rgb, TissueOptions())[20:140, 160:170].any()
-    assert tissue_mask(rgb, TissueOptions(), pen=False)[20:140, 160:170].all()
+    assert tissue_mask(rgb, TissueOptions(tissue_ink="keep"))[20:140, 160:170].all()
 
 
 def test_black_of_the_scanner_is_no_tissue() -> None:
     rgb, disc = slide()
     rgb[:, 170:] = np.random.default_rng(4).integers(0, 14, (160, 30, 3))
-    found = tissue_mask(rgb, TissueOptions(), pen=False)
+    found = tissue_mask(rgb, TissueOptions(tissue_ink="keep"))
     assert not found[:, 172:].any()
     assert agreement(found[:, :165], disc[:, :165]) > 0.93
 
@@ -108,7 +108,7 @@ def test_sizes_are_physical() -> None:
 def test_a_set_threshold_is_used() -> None:
     rgb, _ = slide()
     assert not tissue_mask(rgb, TissueOptions(tissue_saturation=0.9)).any()
-    assert tissue_mask(rgb, TissueOptions(tissue_saturation=0.0), pen=False).mean() > 0.9
+    assert tissue_mask(rgb, TissueOptions(tissue_saturation=0.0, tissue_ink="keep")).mean() > 0.9
 
 
 def test_otsu_parts_two_heaps() -> None:
