@@ -133,16 +133,19 @@ def test_no_tissue_is_an_error_with_a_picture(tmp_path: Path) -> None:
         ((190, 110, 170), {"tissue_speck_um2": 1e6}, "--tissue-speck-um2"),
         ((60, 20, 55), {"tissue_dark": 0.5}, "--tissue-dark"),
         ((243, 240, 243), {}, "--tissue-saturation"),
+        ((35, 60, 150), {"tissue_ink": "remove"}, "--tissue-ink keep"),
     ],
 )
 def test_what_left_no_tissue_is_named(tmp_path: Path, colour, settings, words: str) -> None:
     rgb = np.full((200, 300, 3), 244, np.uint8)
     rgb[60:110, 80:140] = colour
+    for top in (20, 40, 140, 160):
+        rgb[top : top + 5, 200:205] = (190, 110, 170)  # Dust.
     how = TissueOptions(**settings)
     assert not tissue_mask(rgb, how).any()
     assert words in str(no_tissue("S1", rgb, how, None, tmp_path / "S1.png"))
     if settings:
-        assert tissue_mask(rgb, TissueOptions()).any()
+        assert tissue_mask(rgb, TissueOptions(tissue_ink="keep")).any()
 
 
 def test_thumbnails_have_about_eight_um_a_pixel() -> None:

@@ -23,12 +23,14 @@ _MIXED = 0.1
 """Share of a piece's pixels up to which it counts as without ink."""
 _FAINT = 0.04
 """Least optical density of thin ink."""
-_BLACK_UM2, _BLACK_LINE_UM2 = 300_000.0, 50_000.0
+_BLACK_UM2, _STROKE_UM2 = 300_000.0, 50_000.0
 """Neutral black pieces smaller than the first are not strokes of a pen but dense tissue, dust; unless they are
-long and larger than the second."""
+long and larger than the second, below which nothing is told by its shape."""
 _EVEN, _WINDOW = 0.12, 5
 """Local standard deviation of ink's optical density at most, as a share of its mean, and the side of the
 square it is measured in, pixels: 0.04 on strokes of the phantom, 0.16 and more on tissue."""
+_CORE = 9
+"""Side of the squares that make up the even part of a stroke, pixels."""
 _BESIDE = 0.35
 """Share of a piece's rim that is other tissue from which the piece is within tissue."""
 _RIM = 3
@@ -84,7 +86,7 @@ def _followed(rgb: NDArray[np.uint8], strong: Mask, um_per_pixel: float) -> tupl
         )
         black = hues[2] & strong[box] & (least > 1.2)
         if black.any():
-            black = _large(black, _BLACK_LINE_UM2 / um_per_pixel**2, reach // 4)
+            black = _large(black, _STROKE_UM2 / um_per_pixel**2, reach // 4)
             small_black[box] |= black & ~_large(black, _BLACK_UM2 / um_per_pixel**2, reach // 4)
         coloured = strong[box] & ~(hues[2] & (least > 1.2))
         for seed, hue in zip((coloured & hues[0], coloured & hues[1], black), hues):
@@ -110,26 +112,39 @@ def _drawn(
     """The pieces with the colour of ink that a pen has drawn: even ones, on glass or long."""
     from scipy import ndimage
 
-    pieces, count = ndimage.label(ink, np.ones((3, 3), bool))
-    size = np.bincount(pieces.ravel(), minlength=count + 1)
     even = _even(rgb, ink, found)
-    measured = np.bincount(pieces[even >= 0], minlength=count + 1)
-    kept = 2 * np.bincount(pieces[even == 1], minlength=count + 1) >= measured
-    beside = _beside(pieces, count, found, margin)
-    within = beside > _BESIDE
-    small = np.zeros(count + 1, bool)
+    # A stroke may run on into tissue of its hue: what is far from its even part is judged by itself.
+    core = ndimage.binary_opening(even == 1, np.ones((_CORE, _CORE), bool))
+    near = ink & ndimage.maximum_filter(core, 2 * _CORE + 1)
+    part = near & _textured(ink, even)
+    far = ink & ~near
+    pieces, count = ndimage.label(near | (far & ~_textured(far, even)), np.ones((3, 3), bool))
+    size = np.bincount(pieces.ravel(), minlength=count + 1)
+    within = _beside(pieces, count, found, margin) > _BESIDE
+    small, kept = np.zeros(count + 1, bool), np.ones(count + 1, bool)
     small[pieces[small_black]] = True
+    kept[pieces[part]] = False
+    kept |= size * um_per_pixel**2 >= _STROKE_UM2
     kept[0] = False
     boxes = ndimage.find_objects(pieces)
     for number in np.flatnonzero(kept & (within | small)):
         kept[number] = False
-        if size[number] * um_per_pixel**2 < _BLACK_LINE_UM2 or (small[number] and within[number]):
+        if size[number] * um_per_pixel**2 < _STROKE_UM2 or (small[number] and within[number]):
             continue
         depth = ndimage.distance_transform_edt(np.pad(pieces[boxes[number - 1]] == number, 1))
         width = 2 * float(depth.max())
         least = _LONG_BLACK if small[number] else _LONG
         kept[number] = width * um_per_pixel <= _LINE_UM and size[number] >= least * width**2
     return np.asarray(kept[pieces])
+
+
+def _textured(ink: Mask, even: NDArray[np.int8]) -> Mask:
+    """The pieces of ink more of which has texture than is even."""
+    from scipy import ndimage
+
+    pieces, count = ndimage.label(ink, np.ones((3, 3), bool))
+    parts = [np.bincount(pieces[even == value], minlength=count + 1) for value in (0, 1)]
+    return np.asarray((parts[0] > parts[1])[pieces] & ink)
 
 
 def _even(rgb: NDArray[np.uint8], ink: Mask, found: Mask) -> NDArray[np.int8]:
