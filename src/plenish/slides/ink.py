@@ -116,9 +116,11 @@ def _drawn(
     # A stroke may run on into tissue of its hue: what is far from its even part is judged by itself.
     core = ndimage.binary_opening(even == 1, np.ones((_CORE, _CORE), bool))
     near = ink & ndimage.maximum_filter(core, 2 * _CORE + 1)
-    part = near & _textured(ink, even)
-    far = ink & ~near
-    pieces, count = ndimage.label(near | (far & ~_textured(far, even)), np.ones((3, 3), bool))
+    textured = _textured(ink, even)
+    part = near & textured
+    tissue = _textured(ink & ~near, even)
+    tissue &= textured | _large(tissue, _STROKE_UM2 / um_per_pixel**2, 1)
+    pieces, count = ndimage.label(ink & ~tissue, np.ones((3, 3), bool))
     size = np.bincount(pieces.ravel(), minlength=count + 1)
     within = _beside(pieces, count, found, margin) > _BESIDE
     small, kept = np.zeros(count + 1, bool), np.ones(count + 1, bool)

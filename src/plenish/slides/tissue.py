@@ -105,13 +105,13 @@ def _reason(rgb: NDArray[np.uint8], options: TissueOptions, um_per_pixel: float 
     """Which step removed all that is coloured enough, and the remedy; empty if nothing is coloured."""
     speck, dark = options.tissue_speck_um2, options.tissue_dark
     without: list[tuple[dict[str, Any], str]] = [
-        ({"tissue_speck_um2": 0}, f"all pieces are below {speck:g} µm²; lower --tissue-speck-um2"),
-        ({"tissue_dark": 0}, f"all that is coloured is darker than {dark:g}; lower --tissue-dark"),
         (
             {"tissue_ink": "keep"},
             "all that is coloured looks like ink of a pen; if it is tissue, give --tissue-ink keep, else wipe "
             "the slide",
         ),
+        ({"tissue_speck_um2": 0}, f"all pieces are below {speck:g} µm²; lower --tissue-speck-um2"),
+        ({"tissue_dark": 0}, f"all that is coloured is darker than {dark:g}; lower --tissue-dark"),
     ]
     for changes, reason in without:
         if tissue_mask(rgb, dataclasses.replace(options, **changes), um_per_pixel).any():
