@@ -24,8 +24,8 @@ _MIXED = 0.1
 _FAINT = 0.04
 """Least optical density of thin ink."""
 _BLACK_UM2, _STROKE_UM2 = 300_000.0, 50_000.0
-"""Neutral black pieces smaller than the first are not strokes of a pen but dense tissue, dust; unless they are
-long and larger than the second, below which nothing is told by its shape."""
+"""Neutral black pieces smaller than the first are not strokes of a pen but dense tissue, dust; unless they
+are long and larger than the second, below which nothing is told by its shape."""
 _EVEN, _WINDOW = 0.12, 5
 """Local standard deviation of ink's optical density at most, as a share of its mean, and the side of the
 square it is measured in, pixels: 0.04 on strokes of the phantom, 0.16 and more on tissue."""

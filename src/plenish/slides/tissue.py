@@ -107,8 +107,8 @@ def _reason(rgb: NDArray[np.uint8], options: TissueOptions, um_per_pixel: float 
     without: list[tuple[dict[str, Any], str]] = [
         (
             {"tissue_ink": "keep"},
-            "all that is coloured looks like ink of a pen; if it is tissue, give --tissue-ink keep, else wipe "
-            "the slide",
+            "all that is coloured looks like ink of a pen; if it is tissue, give --tissue-ink keep, else "
+            "wipe the slide",
         ),
         ({"tissue_speck_um2": 0}, f"all pieces are below {speck:g} µm²; lower --tissue-speck-um2"),
         ({"tissue_dark": 0}, f"all that is coloured is darker than {dark:g}; lower --tissue-dark"),
