@@ -104,6 +104,22 @@ def test_a_broken_tile_is_named_and_the_rest_still_read(make_slide) -> None:
         assert slide.read(0, 128, 64, 64, 64).std() > 1
 
 
+def test_a_directory_of_zeros_is_no_level(make_slide) -> None:
+    path = make_slide(compression="jpeg", factors=(1, 2), marked=False)
+    with open_slide(path) as slide:
+        assert len(slide.levels) == 2
+    with tifffile.TiffFile(path) as file:
+        entries = file.pages[1].offset + 2
+        width = next(tag for tag in file.pages[1].tags.values() if tag.name == "ImageWidth").valueoffset
+    assert width > entries
+    with path.open("r+b") as raw:
+        raw.seek(width)
+        raw.write(bytes(4))
+    with open_slide(path) as slide:
+        assert len(slide.levels) == 1
+        assert slide.read(0, 0, 0, 64, 64).shape == (64, 64, 3)
+
+
 def test_a_thumbnail_is_white_only_where_it_cannot_be_read(make_slide) -> None:
     path = make_slide(pixels=np.full((384, 512, 3), 90, np.uint8), compression="jpeg", factors=(1,))
     _break_tile(path, 9)  # Row 1, column 1 of tiles of 64.

@@ -71,13 +71,13 @@ def test_ink_is_left_out_unless_asked_for() -> None:
     rgb, _ = slide()
     rgb[20:140, 160:170] = (30, 150, 90)
     assert not tissue_mask(rgb, TissueOptions())[20:140, 160:170].any()
-    assert tissue_mask(rgb, TissueOptions(), pen=False)[20:140, 160:170].all()
+    assert tissue_mask(rgb, TissueOptions(tissue_ink="keep"))[20:140, 160:170].all()
 
 
 def test_black_of_the_scanner_is_no_tissue() -> None:
     rgb, disc = slide()
     rgb[:, 170:] = np.random.default_rng(4).integers(0, 14, (160, 30, 3))
-    found = tissue_mask(rgb, TissueOptions(), pen=False)
+    found = tissue_mask(rgb, TissueOptions(tissue_ink="keep"))
     assert not found[:, 172:].any()
     assert agreement(found[:, :165], disc[:, :165]) > 0.93
 
@@ -108,7 +108,7 @@ def test_sizes_are_physical() -> None:
 def test_a_set_threshold_is_used() -> None:
     rgb, _ = slide()
     assert not tissue_mask(rgb, TissueOptions(tissue_saturation=0.9)).any()
-    assert tissue_mask(rgb, TissueOptions(tissue_saturation=0.0), pen=False).mean() > 0.9
+    assert tissue_mask(rgb, TissueOptions(tissue_saturation=0.0, tissue_ink="keep")).mean() > 0.9
 
 
 def test_otsu_parts_two_heaps() -> None:
@@ -133,16 +133,20 @@ def test_no_tissue_is_an_error_with_a_picture(tmp_path: Path) -> None:
         ((190, 110, 170), {"tissue_speck_um2": 1e6}, "--tissue-speck-um2"),
         ((60, 20, 55), {"tissue_dark": 0.5}, "--tissue-dark"),
         ((243, 240, 243), {}, "--tissue-saturation"),
+        ((35, 60, 150), {"tissue_ink": "remove"}, "--tissue-ink keep"),
     ],
 )
 def test_what_left_no_tissue_is_named(tmp_path: Path, colour, settings, words: str) -> None:
     rgb = np.full((200, 300, 3), 244, np.uint8)
     rgb[60:110, 80:140] = colour
+    if "tissue_ink" in settings:
+        for top in (20, 40, 140, 160):
+            rgb[top : top + 5, 200:205] = (190, 110, 170)  # Dust.
     how = TissueOptions(**settings)
     assert not tissue_mask(rgb, how).any()
     assert words in str(no_tissue("S1", rgb, how, None, tmp_path / "S1.png"))
     if settings:
-        assert tissue_mask(rgb, TissueOptions()).any()
+        assert tissue_mask(rgb, TissueOptions(tissue_ink="keep")).any()
 
 
 def test_thumbnails_have_about_eight_um_a_pixel() -> None:

@@ -166,6 +166,8 @@ def pyramid(tiff: tifffile.TiffFile, path: Path) -> list[tifffile.TiffPage]:
     first = found[0]
     levels = [first]
     for page in found[1:]:
+        if not (page.imagewidth and page.imagelength):  # Overwritten, or cut off.
+            continue
         scale_x, scale_y = first.imagewidth / page.imagewidth, first.imagelength / page.imagelength
         smaller = page.imagewidth < levels[-1].imagewidth
         if page.is_tiled and smaller and abs(scale_x / scale_y - 1) < 0.02 and readable(page):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,7 @@ class TissueOptions:
         tissue_close_um: gaps in tissue of about twice this width are closed, µm.
         tissue_speck_um2: pieces of tissue smaller than this are left out, µm².
         tissue_hole_um2: holes in tissue smaller than this are filled, µm².
+        tissue_ink: remove what looks like ink of a pen, or keep it as tissue.
     """
 
     min_tissue: float = option(0.5, least=0, most=1)
@@ -67,6 +69,7 @@ class TissueOptions:
     tissue_close_um: float = option(12.0, least=0)
     tissue_speck_um2: float = option(3_000.0, least=0)
     tissue_hole_um2: float = option(10_000.0, least=0)
+    tissue_ink: Literal["remove", "keep"] = "remove"
 
 
 def no_tissue(
@@ -101,13 +104,17 @@ def no_tissue(
 def _reason(rgb: NDArray[np.uint8], options: TissueOptions, um_per_pixel: float | None) -> str:
     """Which step removed all that is coloured enough, and the remedy; empty if nothing is coloured."""
     speck, dark = options.tissue_speck_um2, options.tissue_dark
-    without: list[tuple[dict[str, float], bool, str]] = [
-        ({"tissue_speck_um2": 0}, True, f"all pieces are below {speck:g} µm²; lower --tissue-speck-um2"),
-        ({"tissue_dark": 0}, True, f"all that is coloured is darker than {dark:g}; lower --tissue-dark"),
-        ({}, False, "all that is coloured has the colour of ink; wipe the slide"),
+    without: list[tuple[dict[str, Any], str]] = [
+        (
+            {"tissue_ink": "keep"},
+            "all that is coloured looks like ink of a pen; if it is tissue, give --tissue-ink keep, else "
+            "wipe the slide",
+        ),
+        ({"tissue_speck_um2": 0}, f"all pieces are below {speck:g} µm²; lower --tissue-speck-um2"),
+        ({"tissue_dark": 0}, f"all that is coloured is darker than {dark:g}; lower --tissue-dark"),
     ]
-    for changes, pen, reason in without:
-        if tissue_mask(rgb, dataclasses.replace(options, **changes), um_per_pixel, pen).any():
+    for changes, reason in without:
+        if tissue_mask(rgb, dataclasses.replace(options, **changes), um_per_pixel).any():
             return reason
     return ""
 
@@ -130,7 +137,7 @@ def thumbnail_side(width: int, height: int, mpp: float | None, fine: bool = Fals
 
 
 def tissue_mask(
-    rgb: NDArray[np.uint8], options: TissueOptions, um_per_pixel: float | None = None, pen: bool = True
+    rgb: NDArray[np.uint8], options: TissueOptions, um_per_pixel: float | None = None
 ) -> NDArray[np.bool_]:
     """Which pixels of a thumbnail show tissue.
 
@@ -138,7 +145,6 @@ def tissue_mask(
         rgb: H×W×3 uint8.
         options: thresholds and sizes.
         um_per_pixel: µm that a pixel of the thumbnail measures; None takes it for 8.
-        pen: whether pixels with the colour of ink are left out.
 
     Returns:
         H×W; all False where there is none (see `no_tissue`).
@@ -148,7 +154,7 @@ def tissue_mask(
     scale = um_per_pixel or UM_PER_PIXEL
     sigma = min(_SMOOTH_UM / scale, 8.0)
     smooth = transmittance(rgb)
-    sharp = np.rint(smooth).astype(np.uint8) if pen else None
+    sharp = np.rint(smooth).astype(np.uint8) if options.tissue_ink == "remove" else None
     # In place: a thumbnail's floats are most of a worker's memory.
     ndimage.gaussian_filter(smooth, sigma, output=smooth, mode="nearest", truncate=3.0, axes=(0, 1))
     dark = np.float32(255 * options.tissue_dark)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class TileOverrides:
         holes: annotation labels that are holes in the others.
         min_tissue: least share of tissue of a tile; by default as in training, else 0.5.
         tissue_saturation: HSV saturation (0 to 1) above which there is tissue; by default as in training.
+        tissue_ink: remove what looks like ink of a pen, or keep it as tissue; by default as in training, else
+            remove.
     """
 
     mpp: float | None = option(None, above=0)
@@ -43,6 +45,7 @@ class TileOverrides:
     holes: list[str] | None = None
     min_tissue: float | None = option(None, least=0, most=1)
     tissue_saturation: float | None = option(None, least=0, most=1)
+    tissue_ink: Literal["remove", "keep"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
