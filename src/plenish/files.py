@@ -314,7 +314,9 @@ def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False)
             try:
                 with resumable_from(lambda: resumable and _holds_work(partial)):
                     yield partial
-                    write_json(partial / _MADE, {"config": wanted, "command": _command(), **_size(partial)})
+                    write_json(
+                        partial / _MADE, {"config": wanted, "command": _command(), "files": _count(partial)}
+                    )
                     (partial / _MARKER).unlink()
                     partial.rename(out)
                 flush_folder(out.parent)
@@ -327,12 +329,12 @@ def atomic_dir(out: Path, config: Mapping[str, Any], *, resumable: bool = False)
 
 def _is_made(out: Path, wanted: str) -> bool:
     """Whether a folder was made by the command at work, from this configuration, and holds what it held."""
-    with contextlib.suppress(InputError, OSError, TypeError):
-        made, now = read_json(out / _MADE), _size(out)
+    with contextlib.suppress(InputError, OSError, TypeError, KeyError):
+        made = read_json(out / _MADE)
         return (
             isinstance(made, dict)
             and (made.get("config"), made.get("command")) == (wanted, _command())
-            and all(now[key] >= made[key] for key in now)
+            and _count(out) >= made["files"]
         )
     return False
 
@@ -346,10 +348,9 @@ def _command() -> str | None:
     return config_hash({"verb": call["verb"], "options": options})
 
 
-def _size(folder: Path) -> dict[str, int]:
-    """How many files a folder holds, and their bytes, without the markers."""
-    sizes = [size for name, size, _ in _walk(folder) if Path(name).name not in (_MARKER, _MADE)]
-    return {"files": len(sizes), "bytes": sum(sizes)}
+def _count(folder: Path) -> int:
+    """How many files a folder holds, without the markers."""
+    return sum(Path(name).name not in (_MARKER, _MADE) for name, *_ in _walk(folder))
 
 
 def tree_hash(path: Path) -> str:

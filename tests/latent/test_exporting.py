@@ -17,7 +17,7 @@ from plenish import cli, files
 from plenish.commands.export_model import export_model
 from plenish.commands.generate import generate
 from plenish.commands.train_generator import train_gan
-from plenish.errors import CheckFailed, InputError
+from plenish.errors import AlreadyMade, CheckFailed, InputError
 from plenish.latent import exporting
 from plenish.latent.exporting import load_exported
 from plenish.latent.sampling import load_generator
@@ -43,7 +43,9 @@ def trained(stripes, tmp_path: Path) -> Run:
 def test_weights_alone_make_the_same_dataset(trained: Run, tmp_path: Path) -> None:
     made = export_model(trained.path, tmp_path / "model", format="safetensors")
     assert made.difference == 0
-    assert sorted(p.name for p in made.path.iterdir()) == ["config.json", "generator.safetensors"]
+    assert sorted(p.name for p in made.path.iterdir()) == [
+        ".plenish.json", "config.json", "generator.safetensors",
+    ]  # fmt: skip
     images = generate(trained.path, tmp_path / "images", 4, label="class1")
     network = load_exported(made.path)
     z, y = torch.from_numpy(images.array("z")), torch.from_numpy(images.array("y"))
@@ -143,7 +145,7 @@ def test_weights_beside_an_onnx_file_are_hashed_too(
     monkeypatch.setattr(torch.onnx.ONNXProgram, "save", save)
     folder = export_model(trained.path, tmp_path / "model").path
     facts = json.loads((folder / "config.json").read_text())
-    models = {path.name: files.sha256_file(path) for path in folder.iterdir() if path.name != "config.json"}
+    models = {path.name: files.sha256_file(path) for path in folder.glob("generator*")}
     assert len(models) == 2
     assert {facts["file"]: facts["sha256"], **facts["external_data"]} == models
 
@@ -177,8 +179,10 @@ def test_a_missing_package_gets_one_sentence(
 
 def test_a_changed_or_foreign_export_is_refused(trained: Run, tmp_path: Path) -> None:
     export_model(trained.path, tmp_path / "model", format="safetensors")
-    with pytest.raises(InputError, match=str(tmp_path / "model")):
+    with pytest.raises(AlreadyMade, match=str(tmp_path / "model")):
         export_model(trained.path, tmp_path / "model", format="safetensors")
+    with pytest.raises(InputError, match=str(tmp_path / "model")):
+        export_model(trained.path, tmp_path / "model", format="torchscript")
     file = tmp_path / "model" / "generator.safetensors"
     file.write_bytes(file.read_bytes()[:-4] + b"\x00\x00\x80\x3f")
     with pytest.raises(InputError, match=r"/generator\.safetensors"):

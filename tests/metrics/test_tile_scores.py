@@ -37,7 +37,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
             min_tissue=0.4,
         )  # fmt: skip
         split_dataset(home / "tiles")
-        train_autoencoder(home / "tiles", home / "run", **TINY)
+        train_autoencoder(home / "tiles", home / "run", test=True, **TINY)
         train_classifier_run(home / "tiles", home / "classifier", steps=40, batch=32, balanced=True)
     return home
 
@@ -175,7 +175,7 @@ def test_a_slide_that_was_trained_on_is_told(work: Path, tmp_path: Path) -> None
 
 def test_tiles_get_the_stain_the_run_was_trained_on(work: Path, tmp_path: Path) -> None:
     even = normalise_stain(work / "tiles", tmp_path / "even").dataset
-    train_autoencoder(even.path, tmp_path / "run", **TINY)
+    train_autoencoder(even.path, tmp_path / "run", test=True, **TINY)
     slide = slide_of(even.path, "test")
     expected = errors_of(even.path, tmp_path / "run", slide).sort_values(["row", "col"])["mse"]
     path = work / "slides" / f"{slide}.tif"

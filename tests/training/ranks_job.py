@@ -94,7 +94,9 @@ def classifier(**options: Any) -> Make:
     """A classifier with batch norm, dropout and augmentation."""
 
     def make(engine: Engine) -> Learner:
-        config = ClassifierConfig(batch=BATCH, steps=20, augmentation="classical", seed=1, **options)
+        config = ClassifierConfig(
+            batch=BATCH, steps=20, augmentation="classical", symmetry="dihedral", seed=1, **options
+        )
         images = Images(pixels().__getitem__, np.arange(N) % 3)
         return ClassifierLearner(config.resolved(N), images, images, ("a", "b", "c"), engine)
 
