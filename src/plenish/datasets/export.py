@@ -278,7 +278,9 @@ def _sidecar(job: Job, folder: Path, names: Sequence[str], format: str, *, whole
         column, facts = _array_column(dataset, name, job.rows)
         about["arrays"][name] = facts
         table = table.append_column(f"array.{name}", column)
-    metadata = {sidecar.KEY: json.dumps(about, ensure_ascii=False, default=str).encode()}
+    metadata = {
+        sidecar.KEY: json.dumps(about, ensure_ascii=False, default=str).encode(errors="backslashreplace")
+    }
     pq.write_table(table.replace_schema_metadata(metadata), folder / sidecar.NAME)
     croissant.write(dataset, folder, sidecar.NAME)
 

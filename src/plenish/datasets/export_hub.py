@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from plenish import files
 from plenish.datasets.images import encode_png
 from plenish.datasets.synthetic import generator_of, generator_words
 from plenish.datasets.tables import cells_of
@@ -59,7 +60,7 @@ def write(job: Job, folder: Path) -> Iterator[tuple[int, str]]:
                     table = table.add_column(0, "image", pa.array(cells, _IMAGE))
                     writer.write_table(table.cast(schema))
     sizes = {split: len(positions) for split, positions in splits.items()}
-    (folder / "README.md").write_text(card(job, sizes, columns.column_names), encoding="utf-8")
+    files.write_text(folder / "README.md", card(job, sizes, columns.column_names))
 
 
 def _columns(job: Job) -> tuple[pa.Table, dict[str, Any]]:

@@ -55,7 +55,7 @@ def is_recorded(part: str) -> bool:
 
 def start(folder: Path) -> None:
     """Begin the record of a Dataset's folder that has none."""
-    if not (folder / LOG).exists() and not (folder / HEAD).exists():
+    if not (folder / HEAD).exists() and not _lines(folder):  # A kill may have come between the two.
         (folder / LOG).touch()
         _write_head(folder, [])
 

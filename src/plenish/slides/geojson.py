@@ -117,4 +117,4 @@ def write(path: Path, features: Sequence[Mapping[str, Any]]) -> None:
     text = '{"type": "FeatureCollection", "features": [\n' + lines + "\n]}\n"
     with files.reporting_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(path, text.encode())
+    files.write_text(path, text)
