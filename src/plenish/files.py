@@ -233,6 +233,8 @@ def refuse_existing(out: Path, *, unless_made: bool = False) -> None:
         out: what is to be made.
         unless_made: let a folder pass that `atomic_dir` made, which will compare what was asked.
     """
+    if printable(str(out)) != str(out):  # Libraries that write and read tables take no such path.
+        raise InputError(f"'{printable(str(out))}' is no name in UTF-8; choose another.")
     if (out.exists() or out.is_symlink()) and not (unless_made and (out / _MADE).is_file()):
         raise InputError(f"{out} already exists; choose another name or remove it first.")
 
@@ -248,6 +250,8 @@ def create_folder(folder: Path, what: str, records: Mapping[str, Mapping[str, An
     Raises:
         InputError: it holds something, or cannot be made.
     """
+    if not folder.exists():
+        refuse_existing(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} already exists and is not {what}; choose another name or remove it.")
     with reporting_disk(folder):
