@@ -45,7 +45,7 @@ def test_killed_between_the_last_two_renamings(tmp_path: Path) -> None:
 
 def test_an_output_with_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "a\udcff"
-    with pytest.raises(InputError, match=r"a\\udcff' is no name in UTF-8"), files.atomic_dir(out, {}):
+    with pytest.raises(InputError, match=r"xff' is no name in UTF-8"), files.atomic_dir(out, {}):
         pass
     with pytest.raises(InputError, match="UTF-8"):
         files.create_folder(out, "a Run", {})
