@@ -233,10 +233,15 @@ def refuse_existing(out: Path, *, unless_made: bool = False) -> None:
         out: what is to be made.
         unless_made: let a folder pass that `atomic_dir` made, which will compare what was asked.
     """
-    if printable(str(out)) != str(out):  # Libraries that write and read tables take no such path.
-        raise InputError(f"'{printable(str(out))}' is no name in UTF-8; choose another.")
+    _refuse_undecodable(out)
     if (out.exists() or out.is_symlink()) and not (unless_made and (out / _MADE).is_file()):
         raise InputError(f"{out} already exists; choose another name or remove it first.")
+
+
+def _refuse_undecodable(out: Path) -> None:
+    """Raise InputError if a name is no UTF-8: libraries that write and read tables take no such path."""
+    if (text := printable(str(out))) != str(out):
+        raise InputError(f"'{text}' is no name in UTF-8; choose another.")
 
 
 def create_folder(folder: Path, what: str, records: Mapping[str, Mapping[str, Any]]) -> None:
@@ -250,8 +255,7 @@ def create_folder(folder: Path, what: str, records: Mapping[str, Mapping[str, An
     Raises:
         InputError: it holds something, or cannot be made.
     """
-    if not folder.exists():
-        refuse_existing(folder)
+    _refuse_undecodable(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} already exists and is not {what}; choose another name or remove it.")
     with reporting_disk(folder):
@@ -354,7 +358,7 @@ def _command() -> str | None:
 
 def _count(folder: Path) -> int:
     """How many files a folder holds, without the markers."""
-    return sum(Path(name).name not in (_MARKER, _MADE) for name, *_ in _walk(folder))
+    return sum(name not in (_MARKER, _MADE) for *_, names in os.walk(folder) for name in names)
 
 
 def tree_hash(path: Path) -> str:

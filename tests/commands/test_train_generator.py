@@ -140,21 +140,16 @@ def test_sizes_a_dcgan_cannot_make_are_refused(stripes, tmp_path: Path) -> None:
         train_gan(stripes(size=18).path, tmp_path / "run", recipe="dcgan")
 
 
+def _short(data: Path, run: Path) -> list[str]:
+    """The command line of a short training."""
+    return [
+        "train", "gan", str(data), str(run), "--recipe", "dcgan", "--kimg", "0.1", "--batch", "10",
+        "--no-validation", "--options", "network.width=4", "network.max_width=8",
+    ]  # fmt: skip
+
+
 def test_from_the_command_line(stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [
-        "train",
-        "gan",
-        str(stripes().path),
-        str(tmp_path / "run"),
-        "--recipe",
-        "dcgan",
-        "--kimg",
-        "0.1",
-        "--batch",
-        "10",
-        "--quiet",
-    ]
-    words += ["--no-validation", "--options", "network.width=4", "network.max_width=8"]
+    words = [*_short(stripes().path, tmp_path / "run"), "--quiet"]
     assert cli.run(words) == 0
     assert cli.run(words) == 0  # nothing left to do is not an error
     assert "complete" in capsys.readouterr().out
@@ -165,19 +160,7 @@ def test_from_the_command_line(stripes, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_finished_run_answers_at_once_in_one_line(stripes, tmp_path: Path) -> None:
-    words = [
-        "train",
-        "gan",
-        str(stripes().path),
-        str(tmp_path / "run"),
-        "--recipe",
-        "dcgan",
-        "--kimg",
-        "0.1",
-        "--batch",
-        "10",
-    ]
-    words += ["--no-validation", "--options", "network.width=4", "network.max_width=8"]
+    words = _short(stripes().path, tmp_path / "run")
     assert cli.run([*words, "--quiet"]) == 0
     code = f"import sys\nfrom plenish.cli import run\nassert run({words!r}) == 0\n"
     code += "assert 'torch' not in sys.modules"
