@@ -16,7 +16,7 @@ from plenish.report.headline import cards
 from plenish.report.inputs import ReportInputs, gather
 from plenish.report.page import render_page
 from plenish.study.summaries import Study
-from plenish.wording import plural
+from plenish.wording import images_shown, plural
 
 Result = TypeVar("Result", ScoreResult, Study)
 
@@ -137,5 +137,5 @@ def _subtitle(inputs: ReportInputs) -> str:
         facts.append(plural(len(inputs.synthetic), f"{inputs.kind} image"))
     if inputs.run is not None and (family := inputs.training.get("family")):
         kimg = kimg_of(inputs.checkpoint)
-        facts.append(f"generator: {family}" + ("" if kimg is None else f", {kimg:g} kimg"))
+        facts.append(f"generator: {family}" + ("" if kimg is None else f", after {images_shown(kimg)}"))
     return " · ".join(facts)
