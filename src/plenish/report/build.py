@@ -20,6 +20,7 @@ from plenish.wording import images_shown, plural
 
 Result = TypeVar("Result", ScoreResult, Study)
 
+_NOT_PAGES = (".txt", ".md", ".pdf", ".json", ".csv", ".png", ".svg", ".zip", ".docx", ".ipynb")
 _SECTIONS = (
     samples.samples, results.study, results.copies, results.scores, record.limits, sections.asked,
     sections.data_and_split, training.training, record.repeat, record.provenance, record.environment,
@@ -79,6 +80,10 @@ def write_report(
     if not any(given.values()):
         raise InputError("Nothing to report on; give --data, --run, --synthetic, --score or --study.")
     out = Path(out)
+    if out.suffix.lower() in _NOT_PAGES:
+        raise InputError(
+            f"{out} is no HTML file; a report is one: give a name that ends in .html, or a folder."
+        )
     inputs = gather(**given, split=split)
     if out.suffix.lower() in (".html", ".htm"):
         files.refuse_existing(out)
