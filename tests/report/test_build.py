@@ -238,7 +238,7 @@ def test_a_name_of_another_format_is_refused(work: Work, tmp_path: Path) -> None
 
 def test_an_unfinished_study_says_so(tmp_path: Path) -> None:
     Run.create(tmp_path / "study", "study", {}).update_status(state="interrupted")
-    with pytest.raises(InputError, match=r"unfinished .interrupted.*resumes"):
+    with pytest.raises(InputError, match=r"unfinished .interrupted.*study.* resumes"):
         write_report(tmp_path / "report.html", study=tmp_path / "study")
 
 

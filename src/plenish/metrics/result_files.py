@@ -63,7 +63,7 @@ def read_result(path: Path, kind: Kind) -> tuple[dict[str, Any], Path]:
     name, command = FILES[kind]
     file = path if path.suffix == ".json" else path / name
     if not file.is_file() and (path / "status.json").is_file() and (run := Run.open(path)).kind == kind:
-        raise InputError(f"{path} is unfinished ({run.state}); the command that began it resumes it.")
+        raise InputError(f"{path} is unfinished ({run.state}); the same '{command}' again resumes it.")
     if not file.is_file():
         raise InputError(f"{path} contains no {name}; make it with '{command} … {path}'.")
     content = files.read_json(file)
