@@ -179,6 +179,7 @@ def test_names_are_not_read_as_markup(tmp_path: Path, capsys: pytest.CaptureFixt
         ("train gan data run --kimg 0", "--kimg must be a number above 0, not 0."),
         ("train gan data run --width 0", "--width must be at least 1, not 0."),
         ("train gan data run --lr -1", "--lr must be a number above 0, not -1."),
+        ("split data --ratios 0.7 0.15 abc", "--ratios must be a number, not abc."),
         ("train gan data run --threads 0", "--threads must be at least 1, not 0."),
         ("train gan data run --device gpu", "Unknown --device 'gpu'"),
         ("study data out --arms reel", "Unknown arm 'reel'"),

@@ -17,7 +17,10 @@ OLD = {"config": {"a": {"lr_g": 1, "lr_d": 1}, "b": {"width": 4, "other": None}}
         ({"a": {"lr_g": 2, "lr_d": 2}}, ["--lr was 1 and is now 2"]),
         ({"a": {"lr_g": 2, "lr_d": 3}}, ["--lr is another"]),
         ({"a": {"lr_g": 1, "lr_d": 2}}, ["a.lr_d was 1 and is now 2"]),
-        ({"b": {"width": 8, "other": 1}}, ["b.other was None and is now 1", "--width was 4 and is now 8"]),
+        (
+            {"b": {"width": 8, "other": 1}},
+            ["b.other was not given and is now 1", "--width was 4 and is now 8"],
+        ),
         ({"b": {"width": 4}}, []),
     ],
 )

@@ -107,9 +107,9 @@ def test_the_domains_and_their_symmetries() -> None:
 @pytest.mark.parametrize(
     ("how", "domain"),
     [
-        *(("auto", domain) for domain in DOMAINS),
-        *(("auto GAN", domain) for domain in ("radiology", "faces", "histology")),
-        *(("dcgan-small", domain) for domain in ("radiology", "faces")),
+        *(("auto", domain) for domain in ("radiology", "faces", "histology")),  # One of each symmetry.
+        *(("auto GAN", domain) for domain in ("faces", "histology")),
+        ("dcgan-small", "radiology"),
     ],
 )
 def test_a_generator_sees_allowed_orientations_alone(

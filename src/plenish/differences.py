@@ -47,9 +47,14 @@ def listed(differences: Sequence[Difference], typed: Mapping[str, str]) -> list[
         if key == "recipe":
             more = len(differences) - 1
             others = f", and {more} of its options" if more else ""
-            return [f"{typed.get(key, key)} was {d.old!r} and is now {d.new!r}{others}"]
+            return [f"{typed.get(key, key)} {_change(d)}{others}"]
         whole = key in typed and set_by[typed[key]] <= different
         long = isinstance(d.old or d.new, (Mapping, list))
-        clause = "is another" if long else f"was {d.old!r} and is now {d.new!r}"
+        clause = "is another" if long else _change(d)
         clauses.setdefault(typed[key] if whole else key, set()).add(clause)
     return [f"{name} {what.pop() if len(what) == 1 else 'is another'}" for name, what in clauses.items()]
+
+
+def _change(difference: Difference) -> str:
+    old, new = ("not given" if value is None else repr(value) for value in (difference.old, difference.new))
+    return f"was {old} and is now {new}"

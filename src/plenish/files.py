@@ -238,6 +238,13 @@ def refuse_existing(out: Path, *, unless_made: bool = False) -> None:
         raise InputError(f"{out} already exists; choose another name or remove it first.")
 
 
+def refuse_occupied(folder: Path, what: str) -> None:
+    """Raise InputError if a folder where `what` is to be made, such as "a queue", holds something."""
+    _refuse_undecodable(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} already exists and is not {what}; choose another name or remove it.")
+
+
 def _refuse_undecodable(out: Path) -> None:
     """Raise InputError if a name is no UTF-8: libraries that write and read tables take no such path."""
     if (text := printable(str(out))) != str(out):
@@ -255,9 +262,7 @@ def create_folder(folder: Path, what: str, records: Mapping[str, Mapping[str, An
     Raises:
         InputError: it holds something, or cannot be made.
     """
-    _refuse_undecodable(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} already exists and is not {what}; choose another name or remove it.")
+    refuse_occupied(folder, what)
     with reporting_disk(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_unborn(folder)

@@ -78,7 +78,9 @@ def read_options(
             values[name] = convert(known[name].hint, said)
         except ValueError as error:
             typed = name if known[name] in command.bare else command.option(name)
-            raise InputError(f"{typed} must be {error}, not {said if str(said) else 'empty'}.") from None
+            wanted, *items = error.args
+            said = items[0] if items else said
+            raise InputError(f"{typed} must be {wanted}, not {said if str(said) else 'empty'}.") from None
     common = {name: values.pop(name, parameter.default) for name, parameter in _COMMON.items()}
     missing = [p for p in command.parameters.values() if p.default is REQUIRED and p.name not in values]
     if missing:
@@ -224,7 +226,7 @@ def convert(hint: Any, value: Any) -> Any:
                 if choice is not types.NoneType:
                     return convert(choice, value)
             except ValueError as error:
-                wanted.append(str(error))
+                wanted.append(str(error.args[0]))
         raise ValueError(" or ".join(wanted))
     text = str(value)
     if kind is Literal:
@@ -236,7 +238,7 @@ def convert(hint: Any, value: Any) -> Any:
         items = list(value) if isinstance(value, (list, tuple)) else [value]
         if kind is tuple and inner[-1] is not Ellipsis and len(items) != len(inner):
             raise ValueError(f"{len(inner)} values")
-        return kind(convert(inner[0], item) for item in items)
+        return kind(_item(inner[0], item) for item in items)
     if hint is bool:
         if text.lower() not in ("true", "false"):
             raise ValueError("true or false")
@@ -247,6 +249,14 @@ def convert(hint: Any, value: Any) -> Any:
         return hint(_YAML_NUMBERS.get(text, text) if hint is float else text)
     except ValueError:
         raise ValueError("a whole number" if hint is int else "a number") from None
+
+
+def _item(hint: Any, value: Any) -> Any:
+    """One item of a list as a type; the ValueError of one that is not tells which."""
+    try:
+        return convert(hint, value)
+    except ValueError as error:
+        raise ValueError(*error.args[:1], value) from None
 
 
 def _value(option: str, hint: Any) -> str:

@@ -31,6 +31,11 @@ def significant(value: float, digits: int = 3) -> float:
     return float(f"{value:.{digits}g}")
 
 
+def images_shown(kimg: float) -> str:
+    """`45,056 images shown`: how long a generator was trained, repeats counted."""
+    return f"{round(1000 * kimg):,} images shown"
+
+
 def times(n: int) -> str:
     """`never`, `once`, `twice`, `3 times`."""
     return {0: "never", 1: "once", 2: "twice"}.get(n, f"{n:,} times")

@@ -110,6 +110,7 @@ def test_killed_at_twenty_random_moments(stripes, tmp_path: Path) -> None:
     _assert_equal(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_killed_and_interrupted_runs_end_like_one_never_stopped(stripes, tmp_path: Path) -> None:
     data, steps, codes = stripes(), 1200, {signal.SIGKILL: -signal.SIGKILL}
     for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):

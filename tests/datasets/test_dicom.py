@@ -377,6 +377,15 @@ def test_attributes_are_labels_and_groups_where_asked(tmp_path):
         )
 
 
+def test_an_attribute_that_does_not_exist_is_named_with_the_nearest(tmp_path):
+    for i in range(2):
+        save(tmp_path / "in" / f"{i}.dcm", np.roll(PICTURE, i), BodyPartExamined="CHEST")
+    asked = SourceOptions(label_column="BodyPartExaminde")
+    with pytest.raises(InputError, match="'BodyPartExaminde'; did you mean 'BodyPartExamined'"):
+        import_dataset(tmp_path / "in", tmp_path / "out", SIDE, reading=asked)
+    assert not (tmp_path / "out").exists()
+
+
 def labelled(tmp_path, *said, reading, **options):
     """What an import makes of files that state, or do not state, an attribute."""
     for i, values in enumerate(said):
@@ -465,7 +474,7 @@ def test_attributes_that_no_file_states_are_named(tmp_path):
         reading = SourceOptions(**{f"{option}_column": name})
         with pytest.raises(InputError, match=f"No DICOM file states {name}.*--{option}-column {name}"):
             import_dataset(tmp_path / "in", tmp_path / "out", SIDE, reading=reading)
-    with pytest.raises(InputError, match="takes no --label-column"):  # What is no attribute is a column.
+    with pytest.raises(InputError, match="Unknown DICOM attribute 'class'"):
         import_dataset(tmp_path / "in", tmp_path / "out", SIDE, reading=SourceOptions(label_column="class"))
     reading = SourceOptions(dicom_columns=("PatientName", "PatientSex"))
     made = import_dataset(tmp_path / "in", tmp_path / "out", SIDE, reading=reading)

@@ -143,6 +143,13 @@ def test_a_frozen_split_is_not_overwritten(make: Make) -> None:
     assert (data.path / "splits" / "default.parquet").read_bytes() == before
 
 
+def test_a_split_that_came_with_the_import_says_so(make: Make) -> None:
+    data = make(["a", "b"] * 10)
+    data.add_split("given", ["train"] * 12 + ["val"] * 4 + ["test"] * 4, {"verb": "import"})
+    with pytest.raises(InputError, match=r"'given' .*import.*--name"):
+        split_dataset(data.path, name="given")
+
+
 def test_without_groups_it_says_so(make: Make) -> None:
     data = make(["a", "b"] * 10)
     assert split_dataset(data.path).caveats == (SplitCaveat("no-groups"),)

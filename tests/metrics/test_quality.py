@@ -275,3 +275,11 @@ def test_the_caveat_is_only_that_of_undertrained_ones() -> None:
     assert "10" in str(caveat)
     (other,) = with_figures(recall=0.09).caveats("copies")
     assert str(other) != str(caveat)
+
+
+def test_a_study_takes_the_place_of_the_advice_to_study() -> None:
+    usable, said = with_figures(recall=0.7 * 0.9), "Leave them out."
+    assert advice(usable).code == "judge"
+    assert said in str(advice(usable, studied=said))
+    assert advice(with_figures(), studied=said).code == "studied"
+    assert advice(with_figures(recall=0.1), studied=said).code == "longer-unknown", "better images come first"

@@ -15,6 +15,7 @@ from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 from plenish.report.build import write_own_report, write_report
 from plenish.report.page import plain
+from plenish.runs import Run
 
 NASTY = ("<script>alert(1)</script>", 'x" onerror="alert(2)', "a$\\frac{1$b & <b>")
 VOID = {"meta", "img", "link", "br", "hr", "input", "use", "path", "rect"}
@@ -227,6 +228,18 @@ def test_nothing_is_overwritten(work: Work, tmp_path: Path, name: str) -> None:
     write_report(tmp_path / name, data=work.data.path)
     with pytest.raises(InputError, match="already exists"):
         write_report(tmp_path / name, data=work.data.path)
+
+
+def test_a_name_of_another_format_is_refused(work: Work, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"report\.txt is no HTML file"):
+        write_report(tmp_path / "report.txt", data=work.data.path)
+    assert not (tmp_path / "report.txt").exists()
+
+
+def test_an_unfinished_study_says_so(tmp_path: Path) -> None:
+    Run.create(tmp_path / "study", "study", {}).update_status(state="interrupted")
+    with pytest.raises(InputError, match=r"unfinished .interrupted.*study.* resumes"):
+        write_report(tmp_path / "report.html", study=tmp_path / "study")
 
 
 def test_bad_input_is_one_sentence_and_leaves_nothing(work: Work, tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ def test_a_run_shows_what_it_generates_at_its_best_checkpoint_first_and_large(tm
     assert isinstance(block, Pictures)
     assert block.large
     first, second = block.pictures
-    assert "37.5 kimg" in first.caption, "the picture nearest to the best checkpoint, at 40 kimg"
-    assert "kimg" not in second.caption
+    assert "37,500 images" in first.caption, "the picture nearest to the best checkpoint, at 40 kimg"
+    assert "images shown" not in second.caption
     assert first.width >= 560
 
 
@@ -34,4 +34,4 @@ def test_images_are_labelled_with_the_kimg_of_their_checkpoint(tmp_path: Path) -
     section = samples(gather(synthetic=made.path))
     assert section is not None
     assert isinstance(section.blocks[0], Pairs)
-    assert "12.5 kimg" in section.blocks[0].others
+    assert "12,500 images" in section.blocks[0].others

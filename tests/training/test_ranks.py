@@ -140,6 +140,7 @@ def test_a_killed_process_stops_all_and_any_number_resumes(stripes, tmp_path: Pa
         _assert_near(run, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_is_that_of_one(stripes, tmp_path: Path) -> None:
     data, kimg = stripes(), 0.2
     run, whole = tmp_path / "two", tmp_path / "one"

@@ -117,7 +117,7 @@ def test_killed_at_twenty_random_moments(stripes, tmp_path: Path, case: str) -> 
     assert_same(tmp_path / "whole", tmp_path / "killed")
 
 
-@pytest.mark.parametrize("case", ["gan", "autoencoder"])
+@pytest.mark.parametrize("case", [pytest.param("gan", marks=pytest.mark.slow), "autoencoder"])
 def test_killed_and_interrupted_runs_end_like_one_never_stopped(stripes, tmp_path: Path, case: str) -> None:
     data, share = stripes(), 0.25
     _finish(case, data, tmp_path / "whole", share)

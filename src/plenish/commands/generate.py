@@ -77,6 +77,9 @@ def generate(
     from plenish.latent.sampling import load_generator, make_dataset  # After what needs no torch.
 
     loaded = load_generator(run, checkpoint)
+    files.refuse_existing(out, unless_made=True)  # Before anything is said of the generator.
+    if label is not None and loaded.network.labels.kind == "categorical":
+        loaded.network.labels.code(label)
     quality = of_run(loaded.run, loaded.checkpoint.name)
     if quality is not None and quality.level == "undertrained":
         warn(f"the generator is undertrained: {quality} {advice(quality, loaded.run)}")

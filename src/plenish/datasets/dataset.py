@@ -215,8 +215,11 @@ class Dataset:
 
     def frozen(self, name: str) -> InputError:
         """The error of a split that would be overwritten."""
+        manifest = files.read_record(self.path / "splits" / f"{name}.json")
+        came = "" if manifest.get("verb") == "split" else " came with the import,"
         return InputError(
-            f"The split '{name}' of {self.path} is frozen and not overwritten; give another with --name."
+            f"The split '{name}' of {self.path}{came} is frozen and not overwritten; use it, or give another "
+            "with --name."
         )
 
     def part(self, part: Part, split: str = "default", *, purpose: Purpose) -> Subset:

@@ -44,6 +44,7 @@ class Advice(Message):
         "judge": (
             "Test or improve them: 'plenish score' and 'plenish study' say whether they serve. {more}"
         ),
+        "studied": "{said} {more}",
         "use": (
             "Use them with care: add them to real images where 'plenish study' shows that they help, and "
             "only if 'plenish score' finds no copies of training images."
@@ -69,12 +70,13 @@ def remarks(run: Run) -> dict[str, str]:
     return {**said, "next": str(advice(quality, run))}
 
 
-def advice(quality: Quality | None, run: Run | None = None) -> Advice:
+def advice(quality: Quality | None, run: Run | None = None, *, studied: str | None = None) -> Advice:
     """What to do next.
 
     Args:
         quality: how far the generator is, if that was measured.
         run: its Run, if it is there.
+        studied: what a study of these images recommends, a sentence; it takes the place of advice to study.
     """
     diverged = run is not None and run.state == "diverged"
     if quality is None and not diverged:
@@ -82,11 +84,15 @@ def advice(quality: Quality | None, run: Run | None = None) -> Advice:
     if quality is None:
         return _training_advice(None, run)
     if quality.level == "near":
-        return Advice("use")
+        return Advice("use") if studied is None else Advice("studied", {"said": studied, "more": ""})
     if quality.is_too_few and not diverged:
         return Advice("more-images", {"n": quality.n, "least": NEAR_LEAST})
     train = _training_advice(quality, run)
-    return train if quality.level == "undertrained" else Advice("judge", {"more": str(train)})
+    if quality.level == "undertrained":
+        return train
+    if studied is not None:
+        return Advice("studied", {"said": studied, "more": str(train)})
+    return Advice("judge", {"more": str(train)})
 
 
 def _training_advice(quality: Quality | None, run: Run | None) -> Advice:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from plenish import files
 from plenish.errors import InputError
+from plenish.runs import Run
 
 if TYPE_CHECKING:  # What commands import to say what they return need not load pandas.
     from plenish.datasets.dataset import Dataset
@@ -61,6 +62,8 @@ def read_result(path: Path, kind: Kind) -> tuple[dict[str, Any], Path]:
     """
     name, command = FILES[kind]
     file = path if path.suffix == ".json" else path / name
+    if not file.is_file() and (path / "status.json").is_file() and (run := Run.open(path)).kind == kind:
+        raise InputError(f"{path} is unfinished ({run.state}); the same '{command}' again resumes it.")
     if not file.is_file():
         raise InputError(f"{path} contains no {name}; make it with '{command} … {path}'.")
     content = files.read_json(file)

@@ -16,10 +16,11 @@ from plenish.report.headline import cards
 from plenish.report.inputs import ReportInputs, gather
 from plenish.report.page import render_page
 from plenish.study.summaries import Study
-from plenish.wording import plural
+from plenish.wording import images_shown, plural
 
 Result = TypeVar("Result", ScoreResult, Study)
 
+_NOT_PAGES = (".txt", ".md", ".pdf", ".json", ".csv", ".png", ".svg", ".zip", ".docx", ".ipynb")
 _SECTIONS = (
     samples.samples, results.study, results.copies, results.scores, record.limits, sections.asked,
     sections.data_and_split, training.training, record.repeat, record.provenance, record.environment,
@@ -79,6 +80,10 @@ def write_report(
     if not any(given.values()):
         raise InputError("Nothing to report on; give --data, --run, --synthetic, --score or --study.")
     out = Path(out)
+    if out.suffix.lower() in _NOT_PAGES:
+        raise InputError(
+            f"{out} is no HTML file; a report is one: give a name that ends in .html, or a folder."
+        )
     inputs = gather(**given, split=split)
     if out.suffix.lower() in (".html", ".htm"):
         files.refuse_existing(out)
@@ -137,5 +142,5 @@ def _subtitle(inputs: ReportInputs) -> str:
         facts.append(plural(len(inputs.synthetic), f"{inputs.kind} image"))
     if inputs.run is not None and (family := inputs.training.get("family")):
         kimg = kimg_of(inputs.checkpoint)
-        facts.append(f"generator: {family}" + ("" if kimg is None else f", {kimg:g} kimg"))
+        facts.append(f"generator: {family}" + ("" if kimg is None else f", after {images_shown(kimg)}"))
     return " · ".join(facts)

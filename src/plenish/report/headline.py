@@ -11,7 +11,7 @@ from plenish.metrics.quality import Quality
 from plenish.metrics.words import comparable, describe_copies, is_known, number, percent, with_interval
 from plenish.report.inputs import ReportInputs
 from plenish.report.page import Card
-from plenish.study.verdicts import study_verdict
+from plenish.study.verdicts import recommendation, study_verdict
 
 _TONES = {"helps": "good", "hurts": "bad"}
 _ADDED = {"helps": "They help", "hurts": "They hurt", "no evidence": "No evidence that they help"}
@@ -34,13 +34,14 @@ def cards(inputs: ReportInputs) -> list[Card]:
         found.append(copies_card(score["copies"], quality))
         found += [] if of_generator else fidelity_card(score)
     if of_generator:
-        found.append(Card("What next?", *_in_two(str(advice(quality, inputs.run)))))
+        studied = None if study is None else recommendation(study)
+        found.append(Card("What next?", *_in_two(str(advice(quality, inputs.run, studied=studied)))))
     return found
 
 
 def _in_two(text: str) -> tuple[str, str]:
     """A sentence with a colon as what stands before it, and the rest as a sentence of its own."""
-    head, _, rest = text.partition(": ")
+    head, _, rest = text.strip().partition(": ")
     return head, rest[:1].upper() + rest[1:]
 
 

@@ -11,6 +11,7 @@ from plenish.report.inputs import ReportInputs
 from plenish.report.page import Block, Pairs, Pictures, Section, Text
 from plenish.report.pictures import Picture
 from plenish.runs import Run
+from plenish.wording import images_shown
 
 MOST_CLASSES = 8
 TILES = 18
@@ -39,7 +40,7 @@ def samples(inputs: ReportInputs) -> Section | None:
         else ""
     )
     kimg = kimg_of(inputs.checkpoint) if kind == "synthetic" and synthetic is not None else None
-    blocks: list[Block] = [Pairs(pairs, kind if kimg is None else f"{kind}, made at {kimg:g} kimg")]
+    blocks: list[Block] = [Pairs(pairs, kind if kimg is None else f"{kind}, after {images_shown(kimg)}")]
     if len(names) > MOST_CLASSES:
         blocks.append(Text(f"The first {MOST_CLASSES} of {len(names)} classes are shown."))
     return Section("samples", "Images", blocks, lead=f"Drawn at random{both}.")
@@ -53,7 +54,7 @@ def _of_run(run: Run, checkpoint: str | None) -> Section | None:
         return None
     wanted = kimg_of(checkpoint)
     nearest = max(looks) if wanted is None else min(looks, key=lambda kimg: abs(kimg - wanted))
-    what = f"Generated, at {nearest:g} kimg"
+    what = f"Generated, after {images_shown(nearest)}"
     shown = [
         pictures.from_file(looks[nearest], "Generated images", what, widest=900, least=_LEAST_WIDE),
         pictures.from_file(

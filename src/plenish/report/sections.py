@@ -15,7 +15,7 @@ from plenish.metrics.quality import kimg_of
 from plenish.metrics.words import number
 from plenish.report.inputs import ReportInputs
 from plenish.report.page import Block, Facts, Notes, Section, Table, Text, plain
-from plenish.wording import agree, plural
+from plenish.wording import agree, images_shown, plural
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _asked_images(inputs: ReportInputs) -> str:
     by = "with it" if inputs.run is not None else f"by {generator_words(generator)}"
     text = f"{made} generated {by}"
     if (kimg := kimg_of(generator.get("checkpoint"))) is not None:
-        text += f" as it was at {kimg:g} kimg (thousand real images shown)"
+        text += f" as it was after {images_shown(kimg)} ({kimg:g} kimg)"
     details = []
     if generator.get("truncation") not in (None, 1, 1.0):
         details.append(f"truncation {plain(generator['truncation'])}")

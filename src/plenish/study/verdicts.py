@@ -77,6 +77,25 @@ def arm_verdict(study: Mapping[str, Any], arm: str) -> str:
     return f"{start}: {_change(study, arm)}."
 
 
+def recommendation(study: Mapping[str, Any]) -> str | None:
+    """What a study recommends to do with the images it studied; None where it had none.
+
+    The best of its arms is named where it has no synthetic images: it is what they compete with.
+    """
+    main = study["verdict"]
+    if main is None:
+        return None
+    ranked = [row for row in study["summary"] if row["metric"] == PRIMARY_METRIC and is_known(row["mean"])]
+    best = max(ranked, key=lambda row: float(row["mean"]), default=None)
+    text = {
+        "helps": "Use these images: the study found that they help.",
+        "hurts": "Leave these images out: the study found that they hurt.",
+    }.get(main["verdict"], "Rely on real images for now: the study did not show that these images help.")
+    if best is not None and "synthetic" not in best["arm"] and best["arm"] != main["arm"]:
+        text += f" Its best arm is {best['arm']} ({METRIC_NAMES[PRIMARY_METRIC]} {percent(best['mean'])})."
+    return text
+
+
 def _change(study: Mapping[str, Any], arm: str) -> str:
     before, after = (percent(find_row(study["summary"], arm=name)["mean"]) for name in ("real", arm))
     row = find_row(study["differences"], arm=arm)

@@ -53,9 +53,10 @@ def within(task: GeneratorTask, hours: float, scored: bool, asked: Container[str
     checkpoints = max(2, min(_CHECKPOINTS, int(_SHARE * budget / scoring)))
     kimg = significant((budget - checkpoints * scoring) / seconds_per_kimg)
     if kimg < least:
+        shortest = 1.1 * (checkpoints * scoring + least * seconds_per_kimg) / 3600
         raise InputError(
             f"--hours {hours:g} is too short: the score of a checkpoint alone takes {scoring:.0f} s here, "
-            f"and 1,000 images {seconds_per_kimg:.0f} s; give more, or --kimg."
+            f"and 1,000 images {seconds_per_kimg:.0f} s; give at least --hours {shortest:.2g}, or --kimg."
         )
     apart = significant(kimg / checkpoints, 2)
     say(

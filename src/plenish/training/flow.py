@@ -25,6 +25,7 @@ from plenish.training.engine import stable_seed
 from plenish.training.failures import Failure
 from plenish.training.generator import GeneratorLearner, GeneratorTask, check_amount
 from plenish.training.learner import Clock
+from plenish.training.schedules import closer
 
 _EPOCHS_BEFORE_COPIES = 200
 """Of 840 phantom images without augmentation, 180 passes were learnt without copies and 350 were not."""
@@ -130,7 +131,8 @@ class FlowLearner(GeneratorLearner):
         check_divisible(batch, task.engine.world)
         if "network.levels" in changes and task.network.remark:
             warn(task.network.remark)
-        first, n = 1000 * task.schedule.checkpoint_kimg, len(task.subset)
+        first = 1000 * closer(task.schedule.checkpoint_kimg, task.schedule.kimg)
+        n = len(task.subset)
         if first > _EPOCHS_BEFORE_COPIES * n:
             warn(
                 f"the first checkpoint comes after {first / n:,.0f} passes over {n} images, when they may be "

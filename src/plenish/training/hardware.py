@@ -15,7 +15,9 @@ from typing import Any
 import torch
 
 from plenish import files
+from plenish.progress import warn
 from plenish.training.engine import Engine, native_bfloat16, system_field
+from plenish.wording import plural
 
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 IMAGES, FILTERS, KERNEL = 100, 32, 7
@@ -23,6 +25,8 @@ REPETITIONS = 10
 MATRIX = 2048
 MIB = 2**20
 _CPU = torch.device("cpu")
+_BUSY = 4.0
+"""Jobs that wait or run for each core, above which threads wait for each other most of the time."""
 
 
 def memory(field: str, file: str = "meminfo") -> int | None:
@@ -42,6 +46,17 @@ def describe_cpu() -> dict[str, Any]:
         "memory_gib": round(total / 2**30, 1) if (total := memory("MemTotal")) else None,
         "memory_free_gib": round(free / 2**30, 1) if (free := memory("MemAvailable")) else None,
     }  # fmt: skip
+
+
+def warn_of_other_work(engine: Engine) -> None:
+    """Say how to train beside much other work, where several threads would wait for each other."""
+    threads, load = torch.get_num_threads(), os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    cores = os.cpu_count() or 1
+    if engine.device.type == "cpu" and threads > 1 and load > _BUSY * cores:
+        warn(
+            f"this machine is busy (load {load:.0f} on {plural(cores, 'core')}), and {threads} threads wait "
+            "for each other; --threads 1 may be faster."
+        )
 
 
 def list_gpus() -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ from plenish.runs import Run, warn_of_other_machine
 from plenish.training import checkpoints, ranks
 from plenish.training.engine import stable_seed
 from plenish.training.failures import Failure
+from plenish.training.hardware import warn_of_other_work
 from plenish.training.learner import Clock, Learner
 from plenish.training.logs import Log, Means
 from plenish.training.memory import batch_that_fits, fits, hold, is_out_of_memory
@@ -217,6 +218,7 @@ class Trainer:
             return
         run, engine = self.run, self.engine.describe()
         warn_of_other_machine(run, engine)
+        warn_of_other_work(self.engine)
         run.update_status(
             state="running", engine=engine, message=None, failure=None, failed_since=None, **facts,
         )  # fmt: skip

@@ -70,9 +70,11 @@ class Headers:
         """Refuse attributes that no file states; for sources whose columns are those of DICOM alone.
 
         Raises:
-            InputError: a column is named that is a DICOM attribute.
+            InputError: a column is named that is a DICOM attribute, or none where all files are DICOM.
         """
         for option, name in (("label", options.label_column), ("group", options.group_column)):
+            if name and self.found and all(self.found.values()) and not _is_keyword(name, [*self.found]):
+                raise unknown("DICOM attribute", name, _keywords())
             if name and _is_keyword(name, [*self.found]):
                 raise InputError(
                     f"No DICOM file states {name} as text or a number, so '--{option}-column {name}' says "
@@ -182,7 +184,7 @@ def read(container: Container, options: SourceOptions) -> Headers:
 
         for name in more:
             if not name or name not in keyword_dict:
-                raise unknown("DICOM attribute", name, sorted(filter(None, keyword_dict)))
+                raise unknown("DICOM attribute", name, _keywords())
     named = (options.group_column, options.label_column)
     asked = (*more, *(name for name in named if name and _is_keyword(name, refs)))
     workers = max(1, min(default_workers(), len(refs) // _PER_WORKER))
@@ -194,6 +196,13 @@ def read(container: Container, options: SourceOptions) -> Headers:
                 found[ref] = header
                 bar.advance(1)
     return Headers(found, options)
+
+
+def _keywords() -> list[str]:
+    """The keywords of all attributes that DICOM defines."""
+    from pydicom.datadict import keyword_dict
+
+    return sorted(filter(None, keyword_dict))
 
 
 def _is_keyword(name: str, refs: Sequence[str]) -> bool:
