@@ -160,6 +160,7 @@ def make_score(
                     "real_baseline": base,
                     "n_baseline": len(synthetic),
                     "comparable": None,
+                    "excess": {"value": here - base, "low": here - base - half, "high": here - base + half},
                 }
             )
     edges = np.linspace(0, 1.2, 31)
@@ -189,6 +190,8 @@ def make_score(
         "seed": 0,
         "level": 0.95,
         "scores": rows,
+        "labels": None,
+        "told_apart": None,
         "copies": {
             "finding": "none",
             "baseline": False,
