@@ -231,7 +231,7 @@ def test_mind_is_the_mean_of_sorted_projections() -> None:
     assert np.linalg.norm(units, axis=1) == pytest.approx(1.0)
     gaps = np.sort(x @ units.T, axis=0) - np.sort(y @ units.T, axis=0)
     assert sliced.sliced_distance(x, y) == pytest.approx(3 * 6 * (gaps**2).mean(), rel=1e-9)
-    # Populations: a projection is normal, so that 3 D × (gap² + (σ₁ − σ₂)²), averaged, is 3 (D 0.5² + |shift|²).
+    # Populations: a projection is normal; 3 D × the mean of gap² + (σ₁ − σ₂)² is 3 (D 0.5² + |shift|²).
     many = sliced.sliced_distance(normal(5000, 6, 2), normal(5000, 6, 3, 1.5, 0.4))
     assert many == pytest.approx(3 * (6 * 0.25 + 6 * 0.16), rel=0.05)
     twice = np.repeat(y, 2, axis=0)  # the same distribution in other numbers

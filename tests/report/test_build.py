@@ -69,14 +69,14 @@ def test_whole_report_from_score_and_study_alone(work: Work, tmp_path: Path) -> 
     report = write_report(tmp_path / "r.html", score=work.score, study=work.study)
     page = read(report.path)
     assert page.sections == {
-        "asked", "samples", "study", "scores", "copies", "limits", "data", "training", "repeat", "provenance",
-        "environment",
+        "asked", "samples", "study", "scores", "copies", "told-apart", "labels", "limits", "data", "training",
+        "repeat", "provenance", "environment",
     }  # fmt: skip
-    assert len(report.sections) == 11
+    assert len(report.sections) == 13
     assert [card["class"] for card in page.all("div") if "card " in str(card.get("class"))] == [
-        "card neutral", "card good", "card good", "card neutral",
+        "card neutral", "card neutral", "card bad", "card good", "card good", "card neutral",
     ]  # fmt: skip
-    assert len(report.verdict) == 4
+    assert len(report.verdict) == 6
     for wanted in (
         *report.verdict.values(), "FD(domain)", work.data.manifest.pixels_hash, "kimg-00040.000",
         "plenish study", "diagnosis", "2.15.0",

@@ -40,6 +40,7 @@ NEIGHBOURS_PRECISION = 3  # Kynkäänniemi et al.
 NEIGHBOURS_DENSITY = 5  # Naeem et al.
 _MANY_DIMENSIONS = 256  # above, the bootstrap of the Fréchet distance is kept short
 _FEW_RESAMPLES = 40
+_HEAVY, _FEWEST_RESAMPLES = 2e10, 10  # Products of one covariance from which it is kept shorter still.
 LEVEL = 0.95
 """Confidence level of the intervals of a score."""
 
@@ -94,7 +95,8 @@ def frechet_distance(mean1: Floats, cov1: Floats, mean2: Floats, cov2: Floats) -
     """Squared Fréchet (2-Wasserstein) distance between two Gaussians.
 
     |m₁−m₂|² + tr(C₁ + C₂ − 2 (C₁^½ C₂ C₁^½)^½). The trace of the root comes from the eigenvalues of a
-    symmetric matrix, which are real also for singular covariances; rounding below zero is cut off.
+    symmetric matrix with those of C₁C₂, which are real also for singular covariances; rounding below zero is
+    cut off.
 
     Args:
         mean1: D.
@@ -102,23 +104,36 @@ def frechet_distance(mean1: Floats, cov1: Floats, mean2: Floats, cov2: Floats) -
         mean2: D.
         cov2: D×D, symmetric.
     """
-    values, vectors = np.linalg.eigh(cov1)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    inner = root @ cov2 @ root
+    try:
+        root = np.linalg.cholesky(cov1)  # Any root does; this one takes a tenth of the time.
+    except np.linalg.LinAlgError:  # A singular covariance.
+        values, vectors = np.linalg.eigh(cov1)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+    inner = root.T @ cov2 @ root
     eigen = np.linalg.eigvalsh((inner + inner.T) / 2)
     cross = np.sqrt(np.maximum(eigen, 0.0)).sum()
     gap = mean1 - mean2
     return float(max(0.0, gap @ gap + np.trace(cov1) + np.trace(cov2) - 2.0 * cross))
 
 
-def _moments(x: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Mean and unbiased covariance of weighted rows."""
-    total = weights.sum()
-    mean = weights @ x / total
-    centred = x - mean
-    if (weights != 1.0).any():
-        centred *= np.sqrt(weights)[:, None]
-    return mean, centred.T @ centred / (total - 1.0)  # One array on both sides: half the work for BLAS.
+def moments(x: NDArray[np.floating], weights: Floats | None = None) -> tuple[Floats, Floats]:
+    """Mean D and unbiased covariance D×D of rows, in float64 from products in the precision of the rows.
+
+    Args:
+        x: n×D, float32 or float64.
+        weights: how often each row counts; once by default.
+    """
+    weights = np.ones(len(x)) if weights is None else weights
+    pieces = list(row_pieces(len(x), x.shape[1]))
+    total = float(weights.sum())
+    mean = np.sum([weights[rows] @ x[rows] for rows in pieces], axis=0) / total
+    products = np.zeros((x.shape[1], x.shape[1]))
+    for rows in pieces:
+        centred = x[rows] - mean.astype(x.dtype)
+        if (weights[rows] != 1.0).any():
+            centred *= np.sqrt(weights[rows], dtype=x.dtype)[:, None]
+        products += centred.T @ centred  # One array on both sides: half the work for BLAS.
+    return mean, products / (total - 1.0)
 
 
 def frechet_replicates(x: Floats, y: Floats, wx: Floats, wy: Floats) -> Floats:
@@ -129,7 +144,7 @@ def frechet_replicates(x: Floats, y: Floats, wx: Floats, wy: Floats) -> Floats:
     """
     if min(len(x), len(y)) >= x.shape[1]:
         both = zip(wx, wy)
-        return np.array([frechet_distance(*_moments(x, a), *_moments(y, b)) for a, b in both])
+        return np.array([frechet_distance(*moments(x, a), *moments(y, b)) for a, b in both])
     if len(x) > len(y):
         x, y, wx, wy = y, x, wy, wx
     out = np.empty(len(wx))
@@ -343,8 +358,10 @@ def _replicates(real: _Side, other: _Side, extractor: str) -> dict[str, _Replica
     x, y, wx, wy = real.rows, other.rows, real.weights, other.weights
     centre = x.mean(0)  # distances keep their value and lose their rounding error
     found = neighbourhood_replicates(x - centre, y - centre, wx, wy)
-    many = x.shape[1] > _MANY_DIMENSIONS
-    short = slice(0, 1 + (_FEW_RESAMPLES if many else len(wx)))
+    most = _FEW_RESAMPLES if x.shape[1] > _MANY_DIMENSIONS else len(wx)
+    if max(len(x), len(y)) * x.shape[1] ** 2 > _HEAVY:
+        most = _FEWEST_RESAMPLES
+    short = slice(0, 1 + most)
     codes = real.codes, real.units + other.codes
     if min(real.units, other.units) == 1:  # No pair of two groups: pairs of two rows are better than none.
         codes = np.arange(len(x)), len(x) + np.arange(len(y))

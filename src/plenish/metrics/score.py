@@ -10,7 +10,7 @@ from typing import Any, Literal
 from plenish.configuration import option
 from plenish.metrics.advice import LEVELS
 from plenish.metrics.caveats import describe
-from plenish.metrics.likeness_words import describe_excess, describe_labels, describe_told_apart
+from plenish.metrics.likeness_words import describe_labels, describe_told_apart
 from plenish.metrics.quality import from_record
 from plenish.metrics.result_files import Result
 from plenish.metrics.words import comparable, describe_copies, is_known, number
@@ -70,9 +70,16 @@ class ScoreResult(Result):
 def _shown(row: Mapping[str, Any]) -> dict[str, str]:
     """A row of the terminal's table."""
     fair = comparable(row)
-    low, high = fair["low"], fair["high"]
     return {
         "scope": row["scope"], "score": row["name"], "value": number(fair["value"]),
-        "95 % interval": f"{number(low)} to {number(high)}" if is_known(low) else "none",
-        "real vs real": number(row["real_baseline"]), "difference": describe_excess(row),
+        "of real": number(row["real_baseline"]), "difference, 95 %": _difference(row),
+        "better": row["better"],
     }  # fmt: skip
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    """The interval of what it is above the score of real images in their place."""
+    excess = row["excess"]
+    if excess is None or not is_known(excess["low"]):
+        return "none"
+    return f"{number(excess['low'], 2)} to {number(excess['high'], 2)}"
