@@ -318,4 +318,4 @@ def test_the_table_of_a_larger_synthetic_dataset_fits_a_terminal(
     lines = capsys.readouterr().out.splitlines()
     (line,) = (line for line in lines if "overall" in line and "KID(domain)" in line)
     assert len(line) <= 80
-    assert line.split()[-1] == "lower"
+    assert "lower" in line.split()

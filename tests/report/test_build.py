@@ -230,7 +230,7 @@ def test_nothing_is_overwritten(work: Work, tmp_path: Path, name: str) -> None:
 
 
 def test_bad_input_is_one_sentence_and_leaves_nothing(work: Work, tmp_path: Path) -> None:
-    (tmp_path / "wrong.json").write_text('{"schema": 3, "kind": "study"}')
+    (tmp_path / "wrong.json").write_text('{"schema": 4, "kind": "study"}')
     (tmp_path / "old.json").write_text('{"schema": 1, "kind": "score"}')
     (tmp_path / "new.json").write_text('{"schema": 99, "kind": "score"}')
     (tmp_path / "broken.json").write_text('{"schema": 1,')
@@ -240,8 +240,8 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(work: Work, tmp_path: Path
         ({}, "--data, --run"),
         ({"score": tmp_path}, " score.json"),
         ({"score": tmp_path / "wrong.json"}, "wrong.json .*'plenish score'"),
-        ({"score": tmp_path / "old.json"}, "old.json .* 1 .* 3"),
-        ({"score": tmp_path / "new.json"}, "new.json .* 99 .* 3"),
+        ({"score": tmp_path / "old.json"}, "old.json .* 1 .* 4"),
+        ({"score": tmp_path / "new.json"}, "new.json .* 99 .* 4"),
         ({"score": tmp_path / "broken.json"}, "broken.json .* JSON"),
         ({"run": tmp_path}, f"{tmp_path} .* Run"),
         ({"data": other.path, "score": work.score}, "The Dataset and the Run"),
