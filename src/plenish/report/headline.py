@@ -118,8 +118,8 @@ def fidelity_card(score: Mapping[str, Any]) -> list[Card]:
     rows = {row["name"].partition("(")[0]: row for row in score["scores"] if row["scope"] == "overall"}
     if not rows:
         return []
-    answer, sentence = _distance(rows, score["extractor"]["dim"])
     apart, tone = score["told_apart"], "neutral"
+    answer, sentence = _distance(rows, score["extractor"]["dim"], short=apart is not None)
     if apart is not None:
         sentence = f"{describe_told_apart(apart)} {sentence}"
         if apart["told"]:
@@ -134,13 +134,13 @@ def fidelity_card(score: Mapping[str, Any]) -> list[Card]:
     return [Card(question, answer, sentence, "neutral" if real else tone)]
 
 
-def _distance(rows: Mapping[str, Mapping[str, Any]], dim: int) -> tuple[str, str]:
-    """The scores against those of real images, in a few words and in sentences."""
+def _distance(rows: Mapping[str, Mapping[str, Any]], dim: int, *, short: bool) -> tuple[str, str]:
+    """The scores against those of real images, in a few words and in sentences; a `short` one tells less."""
     frechet, kid = comparable(rows["FID" if "FID" in rows else "FD"]), comparable(rows["KID"])
     biased = is_biased(frechet["n_real"], frechet["n_synthetic"], dim)
     first = kid if biased else frechet
     answer, sentence = against_baseline(first)
-    if biased:
+    if biased and not short:
         sentence += (
             f" The Fréchet distance is biased, as there are fewer images than features "
             f"({frechet['n_real']:,} and {frechet['n_synthetic']:,}; {dim}): {against_baseline(frechet)[1]}"

@@ -51,5 +51,9 @@ def labels(inputs: ReportInputs) -> Section | None:
     facts = {
         f"IS(domain) of {titles[part]} images": interval(score, ".2f") for part, score in found["is"].items()
     }
-    blocks = [table, Text(describe_accuracy_score(found["cas"], kind)), Facts(facts, folded=True)]
+    blocks = [
+        table,
+        Text(describe_accuracy_score(found["cas"], kind)),
+        Facts(facts, "Inception score of the linear classifier", folded=True),
+    ]
     return Section("labels", "Do their labels fit?", blocks, lead=describe_labels(found, kind))
