@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 
 from plenish import settings
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.parts import Subset
 from plenish.datasets.schema import LabelSchema
 from plenish.domains import Symmetry
 from plenish.errors import InputError
@@ -256,3 +258,27 @@ def test_validation_finds_copies(real: Dataset, make_discs: Any) -> None:
     copied = score(np.concatenate([fresh, train.images(np.arange(20))[:, :, ::-1]]), None)
     assert copied["copying"] == 1
     assert copied["copies"] >= 20 / 80
+
+
+def test_features_of_real_images_are_computed_once_and_a_damaged_cache_again(
+    real: Dataset, as_synthetic: Any, make_discs: Any
+) -> None:
+    extractor = features.domain_extractor(real)
+    part = real.part("val", purpose="score").where(np.arange(20))
+    assert features.kept_features(part, extractor) is None
+    values = extractor(part.images())
+    assert features.keep_features(part, extractor, values) is values
+    kept = features.kept_features(part, extractor)
+    assert kept is not None
+    assert np.array_equal(kept, values)
+    assert features.kept_features(part.where(np.arange(10)), extractor) is None
+    other = dataclasses.replace(extractor, hash="0" * 64)
+    assert features.kept_features(part, other) is None
+    for file in real.path.glob("caches/features-*/features.npy"):
+        file.write_bytes(file.read_bytes()[:-8] + b"\0" * 8)
+    assert features.kept_features(part, extractor) is None
+    made = as_synthetic(*make_discs(4, 60))
+    rows = Subset(made, np.arange(4), "train", "all", "")
+    features.keep_features(rows, extractor, values[:4])
+    assert features.kept_features(rows, extractor) is None
+    assert not list(made.path.glob("caches/features-*"))

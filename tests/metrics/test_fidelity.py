@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plenish.metrics import fidelity, kernels
+from plenish.metrics import fidelity, kernels, sliced
+from plenish.metrics.resampling import unit_codes
 
 Array = NDArray[np.float64]
 
@@ -147,7 +148,9 @@ def test_intervals_cover_the_expectation_at_this_sample_size() -> None:
         fidelity.compare(normal(60, 4, 3 * s), normal(80, 4, 3 * s + 1, 1.2, 0.5), resamples=60, seed=s)
         for s in range(80)
     ]
-    for index, name in enumerate(["FD(domain)", "KID(domain)", "precision", "recall", "density", "coverage"]):
+    for index, name in enumerate(
+        ["FD(domain)", "KID(domain)", "MIND(domain)", "precision", "recall", "density", "coverage"]
+    ):
         scores = [trial[index] for trial in trials]
         assert {s.name for s in scores} == {name}
         truth = np.mean([s.value for s in scores])
@@ -178,3 +181,78 @@ def test_bad_shapes_are_refused() -> None:
         fidelity.kid(normal(9, 3, 0), np.full((9, 3), np.nan))
     with pytest.raises(ValueError, match="too few"):
         fidelity.compare(normal(5, 3, 0), normal(50, 3, 0))
+
+
+def grouped(groups: int, rows: int, seed: int, dim: int = 5) -> tuple[Array, list[str]]:
+    """Rows whose groups have means of their own; each row is as the rows of one big population."""
+    rng = np.random.default_rng(seed)
+    of = np.repeat(np.arange(groups), rows)
+    x = 0.7 * rng.normal(size=(groups, dim))[of] + 0.7 * rng.normal(size=(groups * rows, dim))
+    return x, [f"{seed}-{i}" for i in of]
+
+
+def test_kid_of_grouped_rows_without_a_shift_is_zero_on_average() -> None:
+    """Also under bootstrap weights; with pairs of one group it is far from that."""
+    values, weighted, naive = [], [], []
+    for seed in range(300):
+        x, groups = grouped(6, 8, seed)
+        y = normal(40, 5, seed + 1000, np.sqrt(0.98))
+        codes = unit_codes(groups, len(x)), 6 + np.arange(len(y))
+        draws = np.random.default_rng(seed).multinomial(6, np.full(6, 1 / 6))[codes[0]].astype(float)
+        wx = np.stack([np.ones(len(x)), draws])
+        wy = np.ones((2, len(y)))
+        one, two = fidelity.mmd2_replicates(x, y, wx, wy, codes=codes)
+        values.append(one)
+        weighted.append(two)
+        naive.append(fidelity.kid(x, y))
+    for found in (values, weighted):
+        error = np.nanstd(found) / np.sqrt(len(found))
+        assert abs(np.nanmean(found)) < 3 * error
+    assert np.mean(naive) > 6 * np.std(naive) / np.sqrt(300)
+
+
+def test_kid_leaves_out_the_pairs_of_a_group_and_nothing_else() -> None:
+    x, groups = grouped(4, 3, 0)
+    y = normal(7, 5, 1)
+    of = np.repeat(np.arange(4), 3)
+
+    def kernel(a: Array, b: Array) -> Array:
+        return np.asarray((a @ b.T / 5 + 1) ** 3)
+
+    apart, rest = of[:, None] != of, ~np.eye(7, dtype=bool)
+    want = kernel(x, x)[apart].mean() + kernel(y, y)[rest].mean() - 2 * kernel(x, y).mean()
+    got = {s.name: s.value for s in fidelity.compare(x, y, groups=groups, resamples=0)}["KID(domain)"]
+    assert got == pytest.approx(want, rel=1e-9)
+
+
+def test_mind_is_the_mean_of_sorted_projections() -> None:
+    x, y = normal(300, 6, 0), normal(300, 6, 1, 1.5, 0.4)
+    units = sliced.directions(6)
+    assert np.linalg.norm(units, axis=1) == pytest.approx(1.0)
+    gaps = np.sort(x @ units.T, axis=0) - np.sort(y @ units.T, axis=0)
+    assert sliced.sliced_distance(x, y) == pytest.approx(3 * 6 * (gaps**2).mean(), rel=1e-9)
+    # Populations: a projection is normal; 3 D × the mean of gap² + (σ₁ − σ₂)² is 3 (D 0.5² + |shift|²).
+    many = sliced.sliced_distance(normal(5000, 6, 2), normal(5000, 6, 3, 1.5, 0.4))
+    assert many == pytest.approx(3 * (6 * 0.25 + 6 * 0.16), rel=0.05)
+    twice = np.repeat(y, 2, axis=0)  # the same distribution in other numbers
+    assert sliced.sliced_distance(x, twice) == pytest.approx(sliced.sliced_distance(x, y), rel=1e-9)
+    ones = np.ones((3, 300))
+    assert sliced.sliced_replicates(x, y, ones, ones) == pytest.approx(sliced.sliced_distance(x, y), rel=0.3)
+
+
+def test_the_excess_over_a_baseline_bounds_the_difference() -> None:
+    real, groups = grouped(12, 15, 0)
+    baseline, _ = grouped(30, 6, 1)
+    same, far = grouped(30, 6, 1)[0] + 1e-3 * normal(180, 5, 2), grouped(30, 6, 3)[0] + 1.0
+    for other, worse in ((same, False), (far, True)):
+        rows = fidelity.compare(real, other, groups=groups, baseline=baseline, resamples=60)
+        for score in rows:
+            assert score.excess is not None
+            assert score.baseline is not None
+            assert score.excess.value == pytest.approx(score.value - score.baseline)
+            assert score.excess.low <= score.excess.value <= score.excess.high
+        by_name = {score.name: score.excess for score in rows}
+        for name in ("FD(domain)", "KID(domain)", "MIND(domain)"):
+            assert (by_name[name].low > 0) is worse, name  # type: ignore[union-attr]
+    alone = fidelity.compare(real, far, groups=groups, resamples=0)
+    assert all(score.excess is None for score in alone)

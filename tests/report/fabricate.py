@@ -160,6 +160,7 @@ def make_score(
                     "real_baseline": base,
                     "n_baseline": len(synthetic),
                     "comparable": None,
+                    "excess": {"value": here - base, "low": here - base - half, "high": here - base + half},
                 }
             )
     edges = np.linspace(0, 1.2, 31)
@@ -189,6 +190,18 @@ def make_score(
         "seed": 0,
         "level": 0.95,
         "scores": rows,
+        "labels": make_labels(data),
+        "told_apart": {
+            "by": "linear",
+            "told": True,
+            "auroc": {"value": 0.71, "low": 0.62, "high": 0.8},
+            "baseline": {"value": 0.52, "low": 0.4, "high": 0.64},
+            "excess": {"value": 0.19, "low": 0.05, "high": 0.33},
+            "n": {"train": 700, "test": 266, "others": len(synthetic)},
+            "surest": [{"id": "000001", "score": 3.2}],
+            "least_sure": [{"id": "000002", "score": -2.2}],
+            "panel": "told_apart.png",
+        },
         "copies": {
             "finding": "none",
             "baseline": False,
@@ -230,8 +243,29 @@ def make_score(
         "seconds": 41.7,
     }
     files.write_record(out / "score.json", content)
+    Image.fromarray(rng.integers(0, 256, (60, 240, 3), dtype=np.uint8)).save(out / "told_apart.png")
     Image.fromarray(rng.integers(0, 256, (60, 120, 3), dtype=np.uint8)).save(out / "copies.png")
     return content
+
+
+def make_labels(data: Dataset) -> dict[str, Any] | None:
+    """Agreement with labels that is lower than that of real images."""
+    if data.labels.kind != "categorical":
+        return None
+
+    def share(value: float) -> dict[str, float]:
+        return {"value": value, "low": value - 0.05, "high": value + 0.05, "n": 100}
+
+    sides = {"synthetic": share(0.61), "val": share(0.79), "test": share(0.77)}
+    return {
+        "against": "val",
+        "agreement": sides,
+        "classes": [{"name": name, **sides} for name in data.labels.names],
+        "difference": {"value": -0.18, "low": -0.26, "high": -0.1},
+        "lower": True,
+        "cas": {"synthetic": share(0.7), "real": share(0.76), "difference": share(-0.06), "n_train": 40},
+        "is": {side: {"value": 1.5, "low": 1.4, "high": 1.6, "n": 100} for side in sides},
+    }
 
 
 def make_study(

@@ -70,14 +70,14 @@ def test_whole_report_from_score_and_study_alone(work: Work, tmp_path: Path) -> 
     report = write_report(tmp_path / "r.html", score=work.score, study=work.study)
     page = read(report.path)
     assert page.sections == {
-        "asked", "samples", "study", "scores", "copies", "limits", "data", "training", "repeat", "provenance",
-        "environment",
+        "asked", "samples", "study", "scores", "copies", "told-apart", "labels", "limits", "data", "training",
+        "repeat", "provenance", "environment",
     }  # fmt: skip
-    assert len(report.sections) == 11
+    assert len(report.sections) == 13
     assert [card["class"] for card in page.all("div") if "card " in str(card.get("class"))] == [
-        "card neutral", "card good", "card good", "card neutral",
+        "card neutral", "card neutral", "card bad", "card good", "card good", "card neutral",
     ]  # fmt: skip
-    assert len(report.verdict) == 4
+    assert len(report.verdict) == 6
     for wanted in (
         *report.verdict.values(), "FD(domain)", work.data.manifest.pixels_hash, "kimg-00040.000",
         "plenish study", "diagnosis", "2.15.0",
@@ -243,7 +243,7 @@ def test_an_unfinished_study_says_so(tmp_path: Path) -> None:
 
 
 def test_bad_input_is_one_sentence_and_leaves_nothing(work: Work, tmp_path: Path) -> None:
-    (tmp_path / "wrong.json").write_text('{"schema": 3, "kind": "study"}')
+    (tmp_path / "wrong.json").write_text('{"schema": 4, "kind": "study"}')
     (tmp_path / "old.json").write_text('{"schema": 1, "kind": "score"}')
     (tmp_path / "new.json").write_text('{"schema": 99, "kind": "score"}')
     (tmp_path / "broken.json").write_text('{"schema": 1,')
@@ -253,8 +253,8 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(work: Work, tmp_path: Path
         ({}, "--data, --run"),
         ({"score": tmp_path}, " score.json"),
         ({"score": tmp_path / "wrong.json"}, "wrong.json .*'plenish score'"),
-        ({"score": tmp_path / "old.json"}, "old.json .* 1 .* 3"),
-        ({"score": tmp_path / "new.json"}, "new.json .* 99 .* 3"),
+        ({"score": tmp_path / "old.json"}, "old.json .* 1 .* 4"),
+        ({"score": tmp_path / "new.json"}, "new.json .* 99 .* 4"),
         ({"score": tmp_path / "broken.json"}, "broken.json .* JSON"),
         ({"run": tmp_path}, f"{tmp_path} .* Run"),
         ({"data": other.path, "score": work.score}, "The Dataset and the Run"),

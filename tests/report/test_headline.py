@@ -47,13 +47,21 @@ def row(name: str, value: float | None, low: float | None = None, **more: Any) -
     high = None if low is None or value is None else 2 * value - low
     return {
         "name": name, "scope": "overall", "value": value, "low": low, "high": high, "real_baseline": None,
-        "n_real": 500, "n_synthetic": 500, "n_baseline": 500, "comparable": None,
+        "n_real": 500, "n_synthetic": 500, "n_baseline": 500, "comparable": None, "excess": None,
+        "better": "higher" if name in ("precision", "recall") else "lower",
     } | more  # fmt: skip
 
 
 def score(*rows: dict[str, Any], dim: int = 64, origin: str = "synthetic") -> dict[str, Any]:
     more = [row("precision", 0.7), row("recall", 0.4)]
-    return {"scores": [*rows, *more], "extractor": {"dim": dim}, "synthetic": {"origin": origin}}
+    return {
+        "scores": [*rows, *more], "extractor": {"dim": dim}, "synthetic": {"origin": origin},
+        "told_apart": None, "labels": None,
+    }  # fmt: skip
+
+
+def excess(value: float, half: float) -> dict[str, float]:
+    return {"value": value, "low": value - half, "high": value + half}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +121,7 @@ def test_the_first_card_says_how_good_the_images_are_and_the_last_what_next() ->
     content = score(row("FD(domain)", 30.0), row("KID(domain)", 0.1))
     content |= {"copies": copies(), "quality": quality("undertrained").record()}
     shown = headline.cards(ReportInputs(score=content))
-    assert [card.tone for card in shown] == ["bad", "neutral", "neutral"]
+    assert [card.tone for card in shown] == ["bad", "neutral", "neutral", "neutral"]
     assert shown[0].answer == LEVELS["undertrained"]
     assert shown[-1].sentence
     baseline = content | {"synthetic": {"origin": "real"}, "quality": None}
@@ -140,12 +148,13 @@ def test_fidelity_is_told_against_the_baseline() -> None:
     assert "3.0 times" in answer
     assert "3.0 times the 10.0" in sentence
     assert "30.0 (26.0 to 34.0)" in sentence
-    near = headline.against_baseline(far | {"low": 9.0})[0]
+    near = headline.against_baseline(far | {"excess": excess(20.0, 21.0)})[0]
     assert near == "Not shown to be farther than real ones"
+    assert "3.0 times" in headline.against_baseline(far | {"excess": excess(20.0, 19.0)})[0]
     assert headline.against_baseline(far | {"real_baseline": None})[0] == "FD(domain) 30.0"
-    negative = far | {"real_baseline": -1e-3}
+    negative = far | {"real_baseline": -1e-3, "excess": excess(30.0, 9.0)}
     assert headline.against_baseline(negative)[0] == "Farther than real ones"
-    assert headline.against_baseline(negative | {"low": None})[0] == "FD(domain) 30.0"
+    assert headline.against_baseline(negative | {"excess": None})[0] == "FD(domain) 30.0"
 
 
 def test_the_headline_compares_at_the_same_number_of_images() -> None:
@@ -213,3 +222,53 @@ def test_limits_hold_every_caveat_once_those_of_the_study_first() -> None:
     assert items.count(str(shared)) == 1
     assert str(Caveat("copies-scope")) in items
     assert _limits(None, None) == []
+
+
+def told_apart(auroc: float, told: bool) -> dict[str, Any]:
+    found = {"value": auroc, "low": auroc - 0.05, "high": auroc + 0.05}
+    return {
+        "by": "linear", "told": told, "auroc": found, "baseline": found | {"value": 0.52},
+        "excess": excess(auroc - 0.52, 0.1),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("auroc", "told", "shift", "answer", "tone"),
+    [
+        (0.97, True, 0.0, "Easily told apart", "bad"),
+        (0.7, True, 0.0, "Told apart", "neutral"),
+        (0.52, False, 0.0, "Not told apart", "neutral"),
+        (0.52, False, 9.0, "1.9 times as far as real ones", "neutral"),
+    ],
+)
+def test_no_headline_says_alike_where_a_classifier_or_a_score_tells_them_apart(
+    auroc: float, told: bool, shift: float, answer: str, tone: str
+) -> None:
+    frechet = row("FD(domain)", 10.0 + shift, 9.0, real_baseline=10.0, excess=excess(shift, 5.0))
+    content = score(frechet, row("KID(domain)", 0.1)) | {"told_apart": told_apart(auroc, told)}
+    (card,) = headline.fidelity_card(content)
+    assert (card.answer, card.tone) == (answer, tone)
+    found = headline.cards(
+        ReportInputs(score=content | {"copies": copies(), "quality": quality("near").record()})
+    )
+    assert (found[0].tone == "good") is not told
+
+
+def test_any_score_that_is_worse_is_named() -> None:
+    content = score(
+        row("FD(domain)", 10.0, 9.0, real_baseline=10.0, excess=excess(0.0, 1.0)), row("KID", 0.0)
+    )
+    content["scores"][2] |= {"excess": excess(-0.3, 0.1)}
+    (card,) = headline.fidelity_card(content)
+    assert card.answer == "Worse than real ones: precision"
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_labels_are_in_the_headline_where_they_fit_less_than_real_ones(lower: bool) -> None:
+    share = {"value": 0.7, "low": 0.6, "high": 0.8, "n": 100}
+    found = {
+        "agreement": {"synthetic": share, "val": share}, "against": "val", "lower": lower,
+        "difference": excess(-0.2, 0.1),
+    }  # fmt: skip
+    shown = headline.labels_card(score() | {"labels": found})
+    assert [card.tone for card in shown] == (["bad"] if lower else [])

@@ -156,7 +156,9 @@ class Caveat(Message):
         "held-out-twins": "{images:held-out image/is/are} also in train; see plenish profile.",
         "score-scope": (
             "Scores depend on the feature extractor and on the number of images; compare them only with "
-            "values of the same extractor at the same numbers, such as the real-against-real baseline."
+            "values of the same extractor at the same numbers, such as the real-against-real baseline. "
+            "Intervals of the Fréchet distance and MIND are of the value at these numbers, which is above "
+            "that of the populations."
         ),
         "copies-scope": (
             "The search for copies finds near-duplicates under one distance. Finding none is no proof of "

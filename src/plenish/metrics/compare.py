@@ -3,6 +3,8 @@
 The baseline is what training images score against the test part, at as many images as are synthetic. Where
 there are more synthetic than training images it takes all of the latter, and `comparable` has the scores of
 equally many synthetic ones: the pair to compare, because a Fréchet distance falls with the number of images.
+`excess` is how far the synthetic images lie above the baseline at that number, with an interval of this
+difference on the same resampled groups of test.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from plenish.errors import InputError
 from plenish.metrics import copies, fidelity
 from plenish.metrics.caveats import Caveat, about_groups
 from plenish.metrics.extractor import Extractor
-from plenish.metrics.features import domain_extractor, get_extractor
+from plenish.metrics.features import domain_extractor, get_extractor, keep_features, kept_features
+from plenish.metrics.likeness import labels_of, told_apart
 from plenish.metrics.origin import check_pair
 from plenish.metrics.panel import PAIRS, pairs_panel
 from plenish.metrics.quality import NEAR_LEAST, Quality, QualityScorer, from_record, kimg_of
@@ -52,20 +55,23 @@ class Side(copies.Views):
     @classmethod
     def of(cls, images: Subset, extractor: Extractor) -> Side:
         """Read every image once."""
-        pixels, features = [], []
+        pixels, found = [], []
+        kept = kept_features(images, extractor)
         with progress(f"features of {images.dataset.name}, {images.part}", len(images)) as bar:
             for batch in images.batches(256):
                 pixels.append(copies.thumbnails(batch))
-                features.append(extractor(batch))
+                if kept is None:
+                    found.append(extractor(batch))
                 bar.advance(len(batch))
-        return cls(np.concatenate(pixels), np.concatenate(features), images)
+        features = keep_features(images, extractor, np.concatenate(found)) if kept is None else kept
+        return cls(np.concatenate(pixels), features, images)
 
 
 def compare_datasets(real: Path, synthetic: Path, out: Path, config: ScoreConfig) -> ScoreResult:
     """Score synthetic images against the test part, and search them for copies of the train part.
 
-    Writes score.json and copies.png. The reading of the test part is counted; the search for copies is
-    calibrated on val.
+    Writes score.json, copies.png and told_apart.png. The reading of the test part is counted; the search
+    for copies is calibrated on val.
 
     Args:
         real: the real Dataset, with a split.
@@ -85,8 +91,9 @@ def compare_datasets(real: Path, synthetic: Path, out: Path, config: ScoreConfig
         **dataclasses.asdict(config), "weights": str(config.weights) if config.weights else None,
     }  # fmt: skip
     with files.atomic_dir(out, asked) as folder:
-        content, panel = _compute(originals, made, config, known)
-        files.write_bytes(folder / "copies.png", panel)
+        content, panels = _compute(originals, made, config, known)
+        for name, panel in panels.items():
+            files.write_bytes(folder / name, panel)
         seconds = round(time.monotonic() - start, 1)
         content = write_result(folder, "score", content | {"seconds": seconds})
     return ScoreResult(out, content)
@@ -94,18 +101,19 @@ def compare_datasets(real: Path, synthetic: Path, out: Path, config: ScoreConfig
 
 def _compute(
     real: Dataset, synthetic: Dataset, config: ScoreConfig, known: Sequence[Caveat]
-) -> tuple[dict[str, Any], bytes]:
-    """What score.json holds, and the picture of the closest pairs."""
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What score.json holds, and its pictures by name."""
     extractor = get_extractor(config.features, real, config.split, weights=config.weights, seed=config.seed)
     train, test = (real.part(part, config.split, purpose="score") for part in ("train", "test"))
     rows = np.arange(len(synthetic), dtype=np.int64)
     everything = Subset(synthetic, rows, "train", "all", synthetic.manifest.pixels_hash)
     made, tested, trained = (Side.of(images, extractor) for images in (everything, test, train))
     scores, caveats = all_scores(made, tested, trained, extractor.name, config)
+    has_val = True
     try:
         held = Side.of(real.part("val", config.split, purpose="score"), extractor)
     except InputError:  # a split without val images
-        held = tested
+        held, has_val = tested, False
         caveats.append(Caveat("calibrated-on-test"))
     try:
         found = copies.search(made, held, trained, baseline=not synthetic.is_synthetic)
@@ -118,36 +126,52 @@ def _compute(
     if len(held) < FEW_HELD:
         caveats.append(Caveat("few-held-out", {"images": len(held)}))
     caveats += [] if real.reads_intact else [Caveat("reads-lost")]
+    sides = {"made": made, "train": trained, "test": tested, **({"val": held} if has_val else {})}
+    sides = _in_domain_features(sides, config)
     quality = None
-    if synthetic.is_synthetic:
-        quality, limits = _quality(made, trained, config)
+    if synthetic.is_synthetic and sides:
+        quality, limits = _quality(sides["made"], sides["train"])
         caveats += limits
+    pairs = {name: (side.images, side.features) for name, side in sides.items()}
+    labels = (
+        labels_of(pairs.pop("made"), pairs, resamples=config.resamples, seed=config.seed) if pairs else None
+    )
+    apart, panel = told_apart(
+        (made.images, made.features), (trained.images, trained.features), (tested.images, tested.features),
+        config.tell_apart, resamples=config.resamples, seed=config.seed,
+    )  # fmt: skip
     content = {
         "command": invocation.record(), "real": real_record(train, test),
         "synthetic": synthetic_record(synthetic), "extractor": extractor.facts(), "seed": config.seed,
         "level": fidelity.LEVEL, "resamples": config.resamples, "scores": scores,
-        "quality": None if quality is None else quality.record(),
+        "quality": None if quality is None else quality.record(), "labels": labels, "told_apart": apart,
         "copies": copies.result(found, everything.ids, train.ids) | {"unknown_origin": unknown},
         "test_reads": real.test_reads(config.split),
         "caveats": [dataclasses.asdict(caveat) for caveat in (*known, *caveats)], "versions": versions(),
     }  # fmt: skip
     closest = np.argsort(found.score, kind="stable")[:PAIRS]
-    pairs = everything.images(closest), train.images(found.neighbour[closest])
-    return content, pairs_panel(*pairs, found.score[closest], found.facts["threshold"], made.kind)
+    both = everything.images(closest), train.images(found.neighbour[closest])
+    closest_pairs = pairs_panel(*both, found.score[closest], found.facts["threshold"], made.kind)
+    return content, {"copies.png": closest_pairs, **({apart["panel"]: panel} if apart and panel else {})}
 
 
-def _quality(made: Side, train: Side, config: ScoreConfig) -> tuple[Quality | None, list[Caveat]]:
+def _in_domain_features(sides: dict[str, Side], config: ScoreConfig) -> dict[str, Side]:
+    """The sides with domain features; none where they cannot be had."""
+    if config.features == "domain":
+        return sides
+    try:
+        extractor = domain_extractor(sides["train"].images.dataset, config.split, seed=config.seed)
+    except InputError:  # Too few training images.
+        return {}
+    return {name: Side.of(side.images, extractor) for name, side in sides.items()}
+
+
+def _quality(made: Side, train: Side) -> tuple[Quality | None, list[Caveat]]:
     """How good the images are, in domain features, and what limits that.
 
     Within the classes where both sides have the same; of images made for one class, against that class.
     """
     synthetic, labels = made.images.dataset, train.images.dataset.labels
-    if config.features != "domain":
-        try:
-            extractor = domain_extractor(train.images.dataset, config.split, seed=config.seed)
-        except InputError:  # Too few training images.
-            return None, []
-        made, train = (Side.of(side.images, extractor) for side in (made, train))
     classes = labels.kind == "categorical" and labels == synthetic.labels
     only = synthetic.manifest.config.get("label") if classes else None
     y, reference, caveats = made.images.y() if classes else None, np.ones(len(train), dtype=bool), []
@@ -194,7 +218,9 @@ def all_scores(
         against_test = functools.partial(
             fidelity.compare, real, groups=groups[masks[0]], extractor=extractor, seed=config.seed
         )
-        for row in _scores(against_test, other, baseline, config):
+        of_others = None if made.images.dataset.is_synthetic else made.images.groups[masks[1]]
+        of_train = None if of_others is None else train.images.groups[masks[2]]
+        for row in _scores(against_test, (other, of_others), (baseline, of_train), config):
             rows.append({"name": row["name"], "scope": scope, **row})
     if few:
         features = test.features.shape[1]
@@ -203,25 +229,48 @@ def all_scores(
     return rows, caveats + about_groups(units, intervals=any(np.isfinite(row["low"]) for row in rows))
 
 
+_Rows = tuple[NDArray[np.float32], NDArray[np.object_] | None]
+"""Features with their groups, where rows are not independent."""
+
+
 def _scores(
-    against_test: Callable[..., list[fidelity.Score]], made: NDArray[np.float32], train: NDArray[np.float32],
-    config: ScoreConfig,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """The scores of some images, with those of training images as their baseline."""
+    against_test: Callable[..., list[fidelity.Score]], made: _Rows, train: _Rows, config: ScoreConfig
+) -> list[dict[str, Any]]:
+    """The scores of some images, with those of training images as their baseline.
+
+    Synthetic images and the training images in their place are both taken as draws from what a generator
+    makes: independent, although the training images are of some groups.
+    """
     rng = np.random.default_rng([config.seed, 0xBA5E])
-    drawn = rng.permutation(len(train))[: len(made)]
-    rows: list[dict[str, Any]] = [
-        {**dataclasses.asdict(row), "real_baseline": None, "n_baseline": len(drawn), "comparable": None}
-        for row in against_test(made, resamples=config.resamples)
-    ]
-    if not fidelity.enough_rows(len(train), len(made)):
-        return rows
-    for row, floor in zip(rows, against_test(train[drawn], resamples=0)):
-        row["real_baseline"] = floor.value
-    if len(drawn) < len(made):  # fewer images raise an FD, so the baseline is compared at its own number
-        few = made[rng.permutation(len(made))[: len(drawn)]]
-        for row, fair in zip(rows, against_test(few, resamples=config.resamples)):
-            row["comparable"] = {
-                "value": fair.value, "low": fair.low, "high": fair.high, "n_synthetic": fair.n_synthetic,
-            }  # fmt: skip
-    return rows
+    drawn = rng.permutation(len(train[0]))[: len(made[0])]
+    has_baseline = fidelity.enough_rows(len(train[0]), len(made[0]))
+    baseline = (
+        {"baseline": train[0][drawn], "baseline_groups": _some(train[1], drawn)} if has_baseline else {}
+    )
+    fewer = has_baseline and len(drawn) < len(made[0])
+    found = against_test(
+        made[0], synthetic_groups=made[1], resamples=config.resamples, **({} if fewer else baseline)
+    )
+    few = rng.permutation(len(made[0]))[: len(drawn)] if fewer else None
+    fair = found
+    if few is not None:  # Fewer images raise an FD, so the baseline is compared at its own number.
+        fair = against_test(
+            made[0][few], synthetic_groups=_some(made[1], few), resamples=config.resamples, **baseline
+        )
+    return [_row(row, same, len(drawn), fewer) for row, same in zip(found, fair)]
+
+
+def _some(groups: NDArray[np.object_] | None, rows: NDArray[np.int64]) -> NDArray[np.object_] | None:
+    return None if groups is None else groups[rows]
+
+
+def _row(row: fidelity.Score, fair: fidelity.Score, n_baseline: int, fewer: bool) -> dict[str, Any]:
+    """A row of score.json; `fair` is the score at the number of images of the baseline."""
+    content = dataclasses.asdict(row)
+    content.pop("baseline"), content.pop("excess")
+    same = {"value": fair.value, "low": fair.low, "high": fair.high, "n_synthetic": fair.n_synthetic}
+    return {
+        **content, "real_baseline": fair.baseline, "n_baseline": n_baseline,
+        "comparable": same if fewer else None,
+        "excess": None if fair.excess is None else dataclasses.asdict(fair.excess),
+    }  # fmt: skip

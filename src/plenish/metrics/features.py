@@ -6,9 +6,15 @@ pretrained networks that papers use live in :mod:`plenish.metrics.pretrained` an
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
+import io
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from plenish import files
 from plenish.datasets.dataset import Dataset
@@ -104,6 +110,51 @@ def domain_extractor(
         channels=(config.channels,), batch=256,
         network=lambda images: network.features(resized(engine.to_images(images), config.side)),
     )  # fmt: skip
+
+
+def kept_features(images: Subset, extractor: Extractor) -> NDArray[np.float32] | None:
+    """Features of images of a real Dataset from its cache; None where they are missing or damaged."""
+    if images.dataset.is_synthetic:
+        return None
+    key, folder = _features_cache(images, extractor)
+    try:
+        facts = files.read_record(folder / "features.json")
+        content = (folder / "features.npy").read_bytes()
+        if (facts["key"], facts["sha256"]) != (key, hashlib.sha256(content).hexdigest()):
+            return None
+        found: NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
+    except (InputError, KeyError, OSError, ValueError):
+        return None
+    return found if found.shape == (len(images), extractor.dim) else None
+
+
+def keep_features(images: Subset, extractor: Extractor, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Put features of images of a real Dataset into its cache, as far as there is room; returns them."""
+    if images.dataset.is_synthetic:
+        return features
+    key, folder = _features_cache(images, extractor)
+    stream = io.BytesIO()
+    np.save(stream, features, allow_pickle=False)
+    content = stream.getvalue()
+    with contextlib.suppress(OSError, InputError):
+        files.write_bytes(folder / "features.npy", content)
+        files.write_record(
+            folder / "features.json", {"key": key, "sha256": hashlib.sha256(content).hexdigest()}
+        )
+    return features
+
+
+def _features_cache(images: Subset, extractor: Extractor) -> tuple[str, Path]:
+    """The key, of all that features depend on, and the folder."""
+    engine = Engine.from_settings()
+    key = files.config_hash(
+        {
+            "what": "features", "pixels": images.dataset.manifest.pixels_hash,
+            "rows": hashlib.sha256(images.rows.tobytes()).hexdigest(), "extractor": extractor.facts(),
+            "device": engine.device.type, "precision": engine.precision,
+        }
+    )  # fmt: skip
+    return key, images.dataset.cache_dir(f"features-{key[:16]}")
 
 
 def _cached(folder: Path, network: DomainNetwork, key: str) -> dict[str, Any] | None:

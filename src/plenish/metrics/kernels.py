@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 PAIRS_AT_ONCE = 4_000_000  # 32 MB of float64
 
@@ -46,7 +47,7 @@ def neighbour_radii(x: Floats, ks: tuple[int, ...]) -> list[Floats]:
 
 
 def weighted_kernel_sums(
-    x: Floats, y: Floats, wx: Floats, wy: Floats, *, without_diagonal: bool = False
+    x: Floats, y: Floats, wx: Floats, wy: Floats, *, codes: tuple[Ints, Ints] | None = None
 ) -> Floats:
     """Σᵢⱼ wx[r,i] k(xᵢ, yⱼ) wy[r,j] for each of R weightings.
 
@@ -57,7 +58,7 @@ def weighted_kernel_sums(
         y: m×D.
         wx: R×n weights of the rows of x.
         wy: R×m weights of the rows of y.
-        without_diagonal: leave out i = j, where x and y are the same rows.
+        codes: n and m numbers of units; pairs of the same unit are left out.
 
     Returns:
         R sums.
@@ -68,7 +69,7 @@ def weighted_kernel_sums(
         k /= x.shape[1]
         k += 1.0
         k = k * k * k
-        if without_diagonal:
-            k[np.arange(len(k)), np.arange(rows.start, rows.stop)] = 0.0
+        if codes is not None:
+            k[codes[0][rows, None] == codes[1]] = 0.0
         sums += ((wx[:, rows] @ k) * wy).sum(1)
     return sums

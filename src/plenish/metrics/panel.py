@@ -1,8 +1,9 @@
-"""The picture of the closest pairs: each synthetic image beside the training image it is closest to."""
+"""Pictures of a score: the closest pairs of synthetic and training images, and rows of single images."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,27 @@ def pairs_panel(
         if score < threshold:
             draw.rectangle((x - 3, y - 3, x + width + 2, y + edge + 2), outline=colour, width=2)
         draw.text((x, y + edge + 4), f"distance {score:.2f}", fill=colour, font=font)
+    stream = io.BytesIO()
+    sheet.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def rows_panel(rows: Sequence[tuple[str, NDArray[np.uint8]]]) -> bytes:
+    """PNG of rows of pictures, each with a title above it.
+
+    Args:
+        rows: titles, and n×H×W×C uint8 of each.
+    """
+    edge = max(96, rows[0][1].shape[1])
+    columns = max(len(images) for _, images in rows)
+    height = edge + _CAPTION
+    sheet = Image.new("RGB", (columns * (edge + 4) + 2 * _GAP, len(rows) * height + _GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=14)
+    for r, (title, images) in enumerate(rows):
+        draw.text((_GAP, r * height + 8), title, fill="black", font=font)
+        for i, image in enumerate(images):
+            sheet.paste(_picture(image, edge), (_GAP + i * (edge + 4), r * height + _CAPTION))
     stream = io.BytesIO()
     sheet.save(stream, "PNG")
     return stream.getvalue()

@@ -10,10 +10,13 @@ from typing import Any, Literal
 from plenish.configuration import option
 from plenish.metrics.advice import LEVELS
 from plenish.metrics.caveats import describe
+from plenish.metrics.likeness_words import describe_labels, describe_told_apart
 from plenish.metrics.quality import from_record
 from plenish.metrics.result_files import Result
 from plenish.metrics.words import comparable, describe_copies, is_known, number
 from plenish.wording import times
+
+TellApart = Literal["linear", "network", "none"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class ScoreConfig:
         weights: local weights file for inception or dinov2.
         seed: seed of the domain extractor, of resamples and of the baseline's draw.
         resamples: bootstrap resamples behind the intervals; 0 for none.
+        tell_apart: what tries to tell the images from real ones: a linear classifier on features and
+            statistics of noise and sharpness, which takes a second; a small network, which takes up to a
+            minute on two cores; or none.
     """
 
     split: str = "default"
@@ -34,6 +40,7 @@ class ScoreConfig:
     weights: Path | None = None
     seed: int = 0
     resamples: int = option(200, least=0)
+    tell_apart: TellApart = "linear"
 
 
 @dataclass(frozen=True)
@@ -44,12 +51,15 @@ class ScoreResult(Result):
         """The table of scores, the search for copies, what limits them and where the report is."""
         content, caveats = self.content, describe(self.content["caveats"])
         quality = from_record(content.get("quality"))
+        kind = "synthetic" if content["synthetic"]["origin"] == "synthetic" else "other"
         baseline = {"compared": "real images with real images: a baseline, not a generator's scores"}
         return {
             **(baseline if content["synthetic"]["origin"] == "real" else {}),
             "scores": [_shown(row) for row in content["scores"]],
             **({"images": LEVELS[quality.level], "figures": str(quality)} if quality is not None else {}),
             "extractor": f"{content['extractor']['name']}: {content['extractor']['task']}",
+            **({"told_apart": describe_told_apart(apart)} if (apart := content["told_apart"]) else {}),
+            **({"labels": describe_labels(labels, kind)} if (labels := content["labels"]) else {}),
             "copies": describe_copies(content["copies"]),
             "test_part_read": f"{times(content['test_reads'])} so far",
             **({"caveats": caveats} if caveats else {}),
@@ -60,10 +70,16 @@ class ScoreResult(Result):
 def _shown(row: Mapping[str, Any]) -> dict[str, str]:
     """A row of the terminal's table."""
     fair = comparable(row)
-    low, high = fair["low"], fair["high"]
     return {
         "scope": row["scope"], "score": row["name"], "value": number(fair["value"]),
-        "95 % interval": f"{number(low)} to {number(high)}" if is_known(low) else "none",
-        "real vs real": number(row["real_baseline"]), "images": f"{fair['n_synthetic']:,}",
+        "of real": number(row["real_baseline"]), "difference, 95 %": _difference(row),
         "better": row["better"],
     }  # fmt: skip
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    """The interval of what it is above the score of real images in their place."""
+    excess = row["excess"]
+    if excess is None or not is_known(excess["low"]):
+        return "none"
+    return f"{number(excess['low'], 2)} to {number(excess['high'], 2)}"

@@ -7,6 +7,13 @@ from typing import Any
 
 from plenish.metrics.advice import LEVELS, advice
 from plenish.metrics.fidelity import is_biased
+from plenish.metrics.likeness_words import (
+    EASILY,
+    describe_excess,
+    describe_labels,
+    describe_told_apart,
+    is_worse,
+)
 from plenish.metrics.quality import Quality
 from plenish.metrics.words import comparable, describe_copies, is_known, number, percent, with_interval
 from plenish.report.inputs import ReportInputs
@@ -24,11 +31,17 @@ _COPIES = {
 
 
 def cards(inputs: ReportInputs) -> list[Card]:
-    """Are the images good, do they help, do they copy, what next; what does not apply is left out."""
+    """Are the images good, like the real ones, rightly labelled, do they help, do they copy, what next?
+
+    What does not apply is left out.
+    """
     score, study, quality = inputs.score, inputs.study, inputs.quality
     trained = inputs.run is not None and inputs.run.kind == "generator"
     of_generator = inputs.kind == "synthetic" and (trained or quality is not None or score is not None)
-    found = [quality_card(quality)] if of_generator else []
+    told = score is not None and bool(score["told_apart"]) and score["told_apart"]["told"]
+    found = [quality_card(quality, told=told)] if of_generator else []
+    if of_generator and score is not None:
+        found += [*fidelity_card(score), *labels_card(score)]
     found += [help_card(study, quality)] if study is not None else []
     if score is not None:
         found.append(copies_card(score["copies"], quality))
@@ -45,11 +58,13 @@ def _in_two(text: str) -> tuple[str, str]:
     return head, rest[:1].upper() + rest[1:]
 
 
-def quality_card(quality: Quality | None) -> Card:
-    """How far the generator is, by the rule of `metrics.quality`."""
+def quality_card(quality: Quality | None, *, told: bool = False) -> Card:
+    """How far the generator is, by the rule of `metrics.quality`, and whether its images are told apart."""
     question = "Are the images good?"
     if quality is None:
         return Card(question, "Not measured", "Neither its training nor a score measured how good they are.")
+    if told and quality.level == "near":
+        return Card(question, "Near the real ones, but told apart", str(quality))
     return Card(question, LEVELS[quality.level], str(quality), _LEVEL_TONES[quality.level])
 
 
@@ -94,20 +109,39 @@ def copies_card(copies: Mapping[str, Any], quality: Quality | None = None) -> Ca
 
 
 def fidelity_card(score: Mapping[str, Any]) -> list[Card]:
-    """How far the synthetic images are from the real ones, measured against real from real.
+    """Whether the images are told from real ones, and how far from them they are.
 
-    The Fréchet distance is the headline, unless there are fewer images than features on either side: its
-    bias then hides most of a difference, so KID, which has none, takes its place, and the Fréchet distance is
-    shown beside it. Without any score there is no card.
+    The classifier two-sample test is the headline where it tells them apart. Else it is any score that is
+    worse than that of real images in their place, first the Fréchet distance, unless there are fewer images
+    than features on either side: its bias then hides most of a difference, so KID, which has none, takes its
+    place, and the Fréchet distance is shown beside it. Without any score there is no card.
     """
     rows = {row["name"].partition("(")[0]: row for row in score["scores"] if row["scope"] == "overall"}
     if not rows:
         return []
+    apart, tone = score["told_apart"], "neutral"
+    answer, sentence = _distance(rows, score["extractor"]["dim"], short=apart is not None)
+    if apart is not None:
+        sentence = f"{describe_told_apart(apart)} {sentence}"
+        if apart["told"]:
+            easily = apart["auroc"]["value"] >= EASILY
+            answer, tone = ("Easily told apart", "bad") if easily else ("Told apart", "neutral")
+        elif not any(map(is_worse, rows.values())):
+            answer = "Not told apart"
+    real = score["synthetic"]["origin"] == "real"
+    question = (
+        "A baseline: how like the real ones are other real ones?" if real else "Are they like the real ones?"
+    )
+    return [Card(question, answer, sentence, "neutral" if real else tone)]
+
+
+def _distance(rows: Mapping[str, Mapping[str, Any]], dim: int, *, short: bool) -> tuple[str, str]:
+    """The scores against those of real images, in a few words and in sentences; a `short` one tells less."""
     frechet, kid = comparable(rows["FID" if "FID" in rows else "FD"]), comparable(rows["KID"])
-    dim = score["extractor"]["dim"]
     biased = is_biased(frechet["n_real"], frechet["n_synthetic"], dim)
-    answer, sentence = against_baseline(kid if biased else frechet)
-    if biased:
+    first = kid if biased else frechet
+    answer, sentence = against_baseline(first)
+    if biased and not short:
         sentence += (
             f" The Fréchet distance is biased, as there are fewer images than features "
             f"({frechet['n_real']:,} and {frechet['n_synthetic']:,}; {dim}): {against_baseline(frechet)[1]}"
@@ -116,27 +150,39 @@ def fidelity_card(score: Mapping[str, Any]) -> list[Card]:
         f" {percent(rows['precision']['value'], '.0f')} of them look like real ones (precision); "
         f"{percent(rows['recall']['value'], '.0f')} of the real variety is reached (recall)."
     )
-    real = score["synthetic"]["origin"] == "real"
-    question = (
-        "A baseline: how like the real ones are other real ones?" if real else "Are they like the real ones?"
-    )
-    return [Card(question, answer, sentence)]
+    worse = [row["name"] for row in rows.values() if is_worse(row)]
+    if worse:
+        sentence += f" Worse than real images in their place: {', '.join(worse)}."
+        answer = answer if first["name"] in worse else f"Worse than real ones: {', '.join(worse)}"
+    return answer, sentence
+
+
+def labels_card(score: Mapping[str, Any]) -> list[Card]:
+    """That labels do not fit, where they are shown to fit less well than those of real images."""
+    labels = score["labels"]
+    if labels is None or not labels["lower"]:
+        return []
+    return [Card("Do their labels fit?", "Less than real ones", describe_labels(labels), "bad")]
 
 
 def against_baseline(row: Mapping[str, Any]) -> tuple[str, str]:
-    """A distance against that between real images: in a few words, and as a sentence."""
-    value, low, base = row["value"], row["low"], row["real_baseline"]
-    text = f"{row['name']} is {with_interval(value, low, row['high'])}"
+    """A distance against that between real images: in a few words, and as a sentence.
+
+    By the interval of their difference on the same resampled groups; without one, numbers alone.
+    """
+    value, base, excess = row["value"], row["real_baseline"], row["excess"]
+    text = f"{row['name']} is {with_interval(value, row['low'], row['high'])}"
     plain = f"{row['name']} {number(value)}"
     if not is_known(value) or not is_known(base):
         return plain, f"{text}."
-    between = f"; the distance between two sets of real images is {number(base)}"
-    if is_known(low) and low <= base:
-        return "Not shown to be farther than real ones", f"{text}{between}, within that interval."
+    more = "" if excess is None or not is_known(excess["low"]) else f" (difference {describe_excess(row)})"
+    between = f"; that of real images in their place is {number(base)}{more}"
+    if more and not is_worse(row):
+        return "Not shown to be farther than real ones", f"{text}{between}."
     if base <= 0:  # an unbiased estimate of a small distance may be negative, and has no multiples
-        return "Farther than real ones" if is_known(low) else plain, f"{text}{between}."
+        return "Farther than real ones" if more else plain, f"{text}{between}."
     times = f"{number(value / base, 2)} times"
     return (
         f"{times} as far as real ones",
-        f"{text}, {times} the {number(base)} between two sets of real images.",
+        f"{text}, {times} the {number(base)} of real images in their place{more}.",
     )

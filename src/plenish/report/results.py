@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from plenish.metrics.likeness_words import describe_excess
 from plenish.metrics.words import comparable, describe_copies, fixed, is_known, number, percent, with_interval
 from plenish.report import figures, pictures
 from plenish.report.figures import Chart
@@ -51,7 +52,12 @@ def scores(inputs: ReportInputs) -> Section | None:
     lead += (
         f"How far the {kind} images are from the real test images"
         + (f", with {percent(inputs.score['level'], '.0f')} intervals" if has else "")
-        + ". The diamond is the score of real images against other real ones, the best that can be expected."
+        + ". The diamond is the score of real training images in their place, the best that can be expected."
+    )
+    lead += (
+        " Distances and shares depend on the numbers of images: intervals are of the value at these numbers, "
+        "not of what infinitely many images would have. What counts is the difference from the diamond, in "
+        "the table."
     )
     if any(row["comparable"] for row in rows):
         lead += (
@@ -88,11 +94,12 @@ def _score_table(rows: Sequence[Row], kind: str) -> Table:
             "score": row["name"], "of": row["scope"].removeprefix("class:"), "value": row["value"],
             "interval": f"{number(row['low'])} to {number(row['high'])}" if is_known(row["low"]) else None,
             "real against real": row["real_baseline"] if row["n_synthetic"] == row["n_baseline"] else None,
+            "difference": describe_excess(row) if row["n_synthetic"] == row["n_baseline"] else None,
             "n real": row["n_real"], f"n {kind}": row["n_synthetic"],
         }
         for row in itertools.chain.from_iterable(shown)
     ]  # fmt: skip
-    return Table(body, "All scores as a table", words=["of"], folded=True)
+    return Table(body, "All scores as a table", words=["of", "difference"], folded=True)
 
 
 # Study
