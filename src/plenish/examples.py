@@ -88,6 +88,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish study autoencoders tiles two --classes normal tumour",
         "plenish study autoencoders tiles two --classes normal tumour --epochs 20",
     ),
+    "release": (
+        "plenish release more more-public --licence CC-BY-4.0",
+        "plenish release more more-public --real tiles --score scores --as huggingface",
+    ),
     "report": (
         "plenish report report.html --score scores --study help",
         "plenish report all.html --data tiles --run gan --synthetic more --score scores --study help",
