@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ _PLAIN_ID = re.compile(r"s\d{7,}")
 
 def keep_rows(
     dataset: Dataset, out: Path, rows: NDArray[np.int64], *, config: Mapping[str, Any], name: str,
-    extra: Mapping[str, Any],
+    extra: Mapping[str, Any], beside: Callable[[Path], object] = lambda folder: None,
 ) -> Dataset:  # fmt: skip
     """Write a Dataset of some rows, with all their columns and arrays, and the generator that made them.
 
@@ -41,6 +41,7 @@ def keep_rows(
         config: what decides the content beside the rows.
         name: name of the new Dataset.
         extra: further facts for dataset.json.
+        beside: writes further files into the folder, before it gets its name.
     """
     manifest = dataset.manifest
     writer = DatasetWriter(
@@ -54,6 +55,7 @@ def keep_rows(
             about = dataset.array_manifest(array)
             kept = {key: value for key, value in about.items() if key not in _OF_THE_ARRAY}
             writer.arrays[array] = dataset.array(array)[rows], kept
+        beside(writer.partial)
     return writer.dataset
 
 
@@ -76,7 +78,8 @@ def publishable(dataset: Dataset, out: Path, *, licence: str, intended_use: str)
     ids = table["id"].to_pylist()
     if not all(_PLAIN_ID.fullmatch(one) for one in ids):
         ids = [f"s{i:07d}" for i in range(len(ids))]
-    made_by = [generator_words(generator)] * len(ids)
+    run = generator.get("run_id")
+    made_by = [f"{run}/{generator.get('checkpoint')}" if run else generator_words(generator)] * len(ids)
     table = table.set_column(table.column_names.index("id"), "id", pa.array(ids, pa.string()))
     table = table.append_column("source", pa.array(made_by, pa.string()))
     kept = {key: value for key, value in dataset.manifest.extra.items() if key in _PUBLIC_EXTRA}

@@ -101,7 +101,7 @@ def audit(
             neither a real Dataset nor a score (and not `anyway`).
     """
     folder = score or (place if (place / "score.json").is_file() else None)
-    content = None if folder is None else read_result(folder, "score")[0]
+    content: Mapping[str, Any] | None = None if folder is None else read_result(folder, "score")[0]
     originals = _real_of(synthetic, real, content)
     if content is not None and folder is not None:
         _check_score(content, synthetic, originals, folder)

@@ -105,7 +105,7 @@ def refusal_page(name: str, objections: Sequence[str], score: Mapping[str, Any],
     rows = [
         {
             "synthetic image": pair["synthetic_id"], "nearest training image": pair["train_id"],
-            "distance": pair["distance"],
+            "distance": f"{pair['distance']:.3f}",
         }
         for pair in copies["suspects"][:40]
     ]  # fmt: skip
@@ -126,7 +126,7 @@ def refusal_page(name: str, objections: Sequence[str], score: Mapping[str, Any],
         Section("next", "What to do", [Notes([
             "Look at the pairs. Where they show the same picture, the generator has copied.",
             "Leave the copies out with 'plenish filter SYNTHETIC OUT --drop copies', and release the rest.",
-            "Or train the generator anew: for less long, on more images, or with another recipe.",
+            "Or train the generator anew: on more images, for a shorter time, or with another recipe.",
             "Where the pairs are alike for a reason that you can state, 'plenish release … --override "
             "\"reason\"' releases them, and the card tells the reason.",
         ])]),
@@ -151,9 +151,11 @@ def licence_remarks(content: Mapping[str, Any]) -> list[str]:
 def _what(content: Mapping[str, Any]) -> Section:
     images, labels = content["images"], content["images"]["labels"]
     colour = "grey" if images["channels"] == 1 else "RGB"
+    honest = not content["audit"]["objections"]
     lead = (
         f"{plural(images['n'], 'image')} of {images['size']}×{images['size']} pixels ({colour}), all made by "
-        "a generator. None of them shows a real patient or specimen."
+        "a generator"
+        + (". None is the image of a patient or specimen." if honest else "; some may repeat real ones.")
     )
     meaning = {
         "none": "none", "categorical": "one class an image: what was asked of the generator, not what an "
@@ -169,6 +171,7 @@ def _what(content: Mapping[str, Any]) -> Section:
 
 def _how(content: Mapping[str, Any]) -> Section:
     generator, training = content["generator"], content["training"]
+    made: dict[str, Any]
     if "name" in generator:
         made = {"Generator, as was stated": generator_words(generator)}
     else:
@@ -209,6 +212,11 @@ def _audit(content: Mapping[str, Any]) -> Section:
         return Section(
             "audit", "Audit: are there copies of real images?", blocks, "They were not searched for copies."
         )
+    if any("copies" in one["drop"] for one in content["filters"]):
+        blocks.append(Text(
+            "Suspects were dropped before this search: it says that none is left, not that the generator does "
+            "not copy."
+        ))  # fmt: skip
     share = with_interval(100 * copies["share_suspect"], 100 * copies["low"], 100 * copies["high"], ".1f")
     facts = {
         "Suspiciously close to one training image": f"{copies['n_suspect']:,} of {copies['n']:,}",

@@ -6,6 +6,7 @@ folders of whoever made the images, latents, and every picture of a real image.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import datetime
@@ -128,7 +129,7 @@ def _content(made: Dataset, config: ReleaseConfig, found: Audit) -> dict[str, An
     """What provenance.json says, but for the files."""
     manifest, training = made.manifest, _training(made, found)
     licence = config.licence or training["licence"]
-    counts = made.table["label"].value_counts() if made.labels.kind == "categorical" else {}
+    counts = collections.Counter(made.column("label") if made.labels.kind == "categorical" else ())
     score = found.score
     return {
         "schema": SCHEMA, "kind": "release", "name": made.name, "plenish": __version__,
@@ -137,7 +138,7 @@ def _content(made: Dataset, config: ReleaseConfig, found: Audit) -> dict[str, An
         "images": {
             "n": len(made), "size": made.size, "channels": made.channels, "format": config.format,
             "labels": made.labels.to_dict(), "pixels_hash": manifest.pixels_hash,
-            "classes": {name: int(counts.get(name, 0)) for name in made.labels.names if len(counts)},
+            "classes": {name: counts[name] for name in made.labels.names if counts},
         },
         "phantom": bool(manifest.extra.get("phantom")),
         "licence": licence, "intended_use": config.intended_use or manifest.intended_use,
