@@ -11,7 +11,7 @@ from plenish import files
 
 NAME = "provenance.json"
 """The file that holds the hashes, and is not hashed itself: it has a checksum of its own."""
-_OWN = (NAME, ".plenish.json")
+_OWN = (NAME, *files.MARKERS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,7 +51,7 @@ def filter_page(content: Mapping[str, Any], source: Dataset) -> str:
     real = content["real"]
     how = Text(
         "Copies are dropped by the threshold of 'plenish score'. The thresholds of other rules are such that "
-        f"{percent(content['pass_rate'], '.0f')} of real val images pass each, by class for the labels: "
+        f"at least {percent(content['pass_rate'], '.0f')} of real val images pass each, by class for labels: "
         f"{plural(real['n_val'], 'val image')} of {plural(real['groups_val'], 'group')} calibrate them."
     )
     limits = [

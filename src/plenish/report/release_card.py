@@ -190,8 +190,12 @@ def _how(content: Mapping[str, Any]) -> Section:
         "Groups (patients, lesions, slides) in train": training["groups_train"],
     }  # fmt: skip
     filters = [
-        f"{one['dropped']:,} of {one['of']:,} images were dropped by {', '.join(one['drop'])}, with "
-        f"thresholds that {percent(one['pass_rate'], '.0f')} of real images pass each."
+        f"{one['dropped']:,} of {one['of']:,} images were dropped by {', '.join(one['drop'])}"
+        + (
+            f"; at least {percent(one['pass_rate'], '.0f')} of real images pass each rule."
+            if one["drop"] != ["copies"]
+            else "."
+        )
         for one in content["filters"]
     ]
     blocks: list[Block] = [
@@ -214,8 +218,8 @@ def _audit(content: Mapping[str, Any]) -> Section:
         )
     if any("copies" in one["drop"] for one in content["filters"]):
         blocks.append(Text(
-            "Suspects were dropped before this search: it says that none is left, not that the generator does "
-            "not copy."
+            "Suspects were dropped before this search: it says that none is left, not that the generator "
+            "does not copy."
         ))  # fmt: skip
     share = with_interval(100 * copies["share_suspect"], 100 * copies["low"], 100 * copies["high"], ".1f")
     facts = {
