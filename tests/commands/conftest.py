@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from tests.commands.giving_away import pictures, real_dataset, small_extractors, synthetic_dataset
+from tests.commands.giving_away import pictures, quick_audits, real_dataset, synthetic_dataset
 
 from plenish.datasets.dataset import Dataset
 
 
 @pytest.fixture
-def small_extractor() -> Iterator[None]:
-    """Domain extractors of 40 steps."""
-    with small_extractors():
+def quick_audit() -> Iterator[None]:
+    """See `quick_audits`."""
+    with quick_audits():
         yield
 
 

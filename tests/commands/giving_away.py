@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.metrics.domain import DomainConfig
+from plenish.metrics.score import ScoreConfig
 
 SIDE = 16
 LABELS = LabelSchema("categorical", ("across", "along"))
@@ -89,11 +91,12 @@ def synthetic_dataset(
 
 
 @contextlib.contextmanager
-def small_extractors() -> Iterator[None]:
-    """In a `with` block, domain extractors are fitted in 40 steps."""
+def quick_audits() -> Iterator[None]:
+    """In a `with` block, domain extractors are fitted in 40 steps, and audits have few resamples."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "plenish.metrics.features.DomainConfig",
             lambda **how: DomainConfig(**{"steps": 40, "batch": 32, **how}),
         )
+        patch.setattr("plenish.report.releasing.ScoreConfig", functools.partial(ScoreConfig, resamples=10))
         yield

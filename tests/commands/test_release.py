@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from tests.commands.giving_away import pictures, real_dataset, small_extractors, synthetic_dataset
+from tests.commands.giving_away import pictures, quick_audits, real_dataset, synthetic_dataset
 
 from plenish import cli, files
 from plenish.commands.datasets import import_dataset
@@ -25,11 +25,11 @@ from plenish.metrics.gate import found_in
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory, honest: Dataset) -> Path:
-    with small_extractors():
+    with quick_audits():
         return release(honest.path, tmp_path_factory.mktemp("out") / "public", licence="CC-BY-4.0").path
 
 
-pytestmark = pytest.mark.usefixtures("small_extractor")
+pytestmark = pytest.mark.usefixtures("quick_audit")
 
 
 def texts(folder: Path) -> str:
