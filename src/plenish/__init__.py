@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from plenish.commands.filter import filter_dataset as filter_dataset
     from plenish.commands.generate import generate as generate
     from plenish.commands.profile import profile_dataset as profile_dataset
-    from plenish.commands.report import write_report as write_report
     from plenish.commands.release import release as release
+    from plenish.commands.report import write_report as write_report
     from plenish.commands.score import score as score
     from plenish.commands.slides import tile_slides as tile_slides
     from plenish.commands.study import run_study as run_study
