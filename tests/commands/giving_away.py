@@ -36,22 +36,22 @@ def pictures(n: int, seed: int) -> tuple[Images, list[str]]:
 
 def real_dataset(
     out: Path, *, sizes: tuple[int, int, int] = (160, 80, 60), each: int = 10, grouped: bool = True,
-    licence: str = "CC-BY-NC-4.0",
+    licence: str = "CC-BY-NC-4.0", labels: LabelSchema = LABELS,
 ) -> Dataset:  # fmt: skip
     """A real Dataset whose ids, groups and sources name patients."""
     with DatasetWriter(
-        out, name="clinic", size=SIDE, channels=3, labels=LABELS, config={}, licence=licence,
+        out, name="clinic", size=SIDE, channels=3, labels=labels, config={}, licence=licence,
         source="/clinic/archive",
     ) as writer:  # fmt: skip
         for seed, (part, n) in enumerate(zip(("train", "val", "test"), sizes)):
-            x, labels = pictures(n, seed)
+            x, classes = pictures(n, seed)
             rows = [
                 {
-                    "id": f"scan{seed}{i:05d}", "label": label, "part": part,
+                    "id": f"scan{seed}{i:05d}", "label": label if labels.names else None, "part": part,
                     "group": f"MUSTER-{seed}{i // each:02d}" if grouped else None,
                     "source": f"/clinic/archive/MUSTER-{seed}{i // each:02d}/{i}.png",
                 }
-                for i, label in enumerate(labels)
+                for i, label in enumerate(classes)
             ]  # fmt: skip
             writer.add(x, rows)
     return writer.dataset
@@ -77,7 +77,8 @@ def synthetic_dataset(
     ) as writer:  # fmt: skip
         rows = [
             {
-                "id": f"s{i:07d}", "label": label, "origin": "synthetic", "source": f"{run}/{checkpoint}",
+                "id": f"s{i:07d}", "label": label if real.labels.names else None, "origin": "synthetic",
+                "source": f"{run}/{checkpoint}",
                 "generator": run, "checkpoint": checkpoint, "seed": 5, "latent_row": i,
                 "note": "/home/ward-7/MUSTER-003", **{name: cells[i] for name, cells in columns.items()},
             }

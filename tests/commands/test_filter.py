@@ -13,6 +13,7 @@ from plenish import cli, files
 from plenish.commands.filter import filter_dataset
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.integrity import verify
+from plenish.datasets.schema import LabelSchema
 from plenish.errors import CheckFailed, InputError
 from plenish.metrics.filter import Filtered
 from plenish.metrics.origin import check_pair
@@ -130,3 +131,16 @@ def test_where_no_image_passes_nothing_is_written(clinic: Dataset, tmp_path: Pat
     with pytest.raises(CheckFailed, match="No image"):
         filter_dataset(noise.path, tmp_path / "out", drop=("low-density",))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["noise"]
+
+
+def test_images_without_labels_are_filtered_by_the_other_rules(tmp_path: Path) -> None:
+    data = real_dataset(tmp_path / "data", labels=LabelSchema())
+    x, labels = pictures(40, 72)
+    x[:5] = np.random.default_rng(0).integers(0, 256, x[:5].shape)
+    made = synthetic_dataset(tmp_path / "made", data, x, labels)
+    with pytest.raises(InputError, match="one class an image"):
+        filter_dataset(made.path, tmp_path / "out", drop=ALL)
+    done = filter_dataset(made.path, tmp_path / "out", drop=("low-density",), resamples=0)
+    assert dropped(done, made)[:5].all()
+    assert [row["class"] for row in done.content["dropped"]] == ["all"]
+    assert "balanced accuracy on real val images" not in {row["name"] for row in done.content["effect"]}
