@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from plenish.configuration import option
 from plenish.errors import InputError
+from plenish.metrics.caveats import FEW_GROUPS
 from plenish.metrics.result_files import Result
 from plenish.metrics.words import number, percent, with_interval
-from plenish.wording import Sentences
+from plenish.wording import Sentences, plural
 
 Rule = Literal["copies", "low-label-agreement", "low-density"]
 
@@ -93,6 +94,13 @@ def remarks(content: Any) -> list[str]:
             f"Too few val images of {', '.join(content['pooled'])} for a threshold of their own: that of all "
             "classes was taken."
         )
+    if (groups := content["real"]["groups_val"]) < FEW_GROUPS:
+        said.append(
+            f"The val images come from {plural(groups, 'group')}"
+            if groups
+            else "The val images have no groups"
+        )
+        said[-1] += ": of images of new groups, the rules may drop several times the share that is expected."
     if not content["effect"]:
         said.append("Too few images to measure what the filter does to variety.")
     return said
