@@ -52,6 +52,8 @@ VERBS = {
     "train queue": "train queue {}/queue.yaml {}/data {}/out",
     "slides phantom": "slides phantom {}/out --slides 1 --width 512 --height 512",
     "score": "score {}/data {}/made {}/out --resamples 20",
+    "filter": "filter {}/made {}/out --real {}/data --resamples 20",
+    "release": "release {}/made {}/out --real {}/data --override few-val-images",
 }
 QUICK = ("phantom", "split", "export")
 

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from plenish.commands.demo import demo as demo
     from plenish.commands.encode import encode as encode
     from plenish.commands.export_model import export_model as export_model
+    from plenish.commands.filter import filter_dataset as filter_dataset
     from plenish.commands.generate import generate as generate
     from plenish.commands.profile import profile_dataset as profile_dataset
+    from plenish.commands.release import release as release
     from plenish.commands.report import write_report as write_report
     from plenish.commands.score import score as score
     from plenish.commands.slides import tile_slides as tile_slides
@@ -43,9 +45,11 @@ _HOMES = {
     "commands.demo": ("demo",),
     "commands.encode": ("encode",),
     "commands.export_model": ("export_model",),
+    "commands.filter": ("filter_dataset",),
     "commands.generate": ("generate",),
     "commands.profile": ("profile_dataset",),
     "commands.report": ("write_report",),
+    "commands.release": ("release",),
     "commands.score": ("score",),
     "commands.slides": ("tile_slides",),
     "commands.study": ("run_study",),

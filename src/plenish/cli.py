@@ -73,6 +73,11 @@ VERBS: dict[str, tuple[str, str]] = {
         "study_autoencoders:study_autoencoders",
         "one autoencoder a class, compared by their errors",
     ),
+    "filter": (
+        "filter:filter_dataset",
+        "drop copies and bad images from a synthetic Dataset",
+    ),
+    "release": ("release:release", "synthetic images as a folder to give away, unless they copy real ones"),
     "report": ("report:write_report", "one HTML report of everything known"),
     "runs list": ("runs:list_runs", "the Runs in a folder"),
     "runs show": ("runs:show_run", "one Run"),

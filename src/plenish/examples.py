@@ -88,6 +88,14 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish study autoencoders tiles two --classes normal tumour",
         "plenish study autoencoders tiles two --classes normal tumour --epochs 20",
     ),
+    "filter": (
+        "plenish filter more better --drop copies",
+        "plenish filter more better --drop copies low-label-agreement low-density --real tiles",
+    ),
+    "release": (
+        "plenish release more more-public --licence CC-BY-4.0",
+        "plenish release more more-public --real tiles --score scores --as huggingface",
+    ),
     "report": (
         "plenish report report.html --score scores --study help",
         "plenish report all.html --data tiles --run gan --synthetic more --score scores --study help",

@@ -24,6 +24,8 @@ CHECKSUM = "checksum"
 _MARKER = "partial.json"
 _MADE = ".plenish.json"
 """In a folder that `atomic_dir` made: the marker that its partial had."""
+MARKERS = (_MARKER, _MADE)
+"""Files that `atomic_dir` writes for itself."""
 _UNBORN = ".new"
 
 
@@ -363,7 +365,7 @@ def _command() -> str | None:
 
 def _count(folder: Path) -> int:
     """How many files a folder holds, without the markers."""
-    return sum(name not in (_MARKER, _MADE) for *_, names in os.walk(folder) for name in names)
+    return sum(name not in MARKERS for *_, names in os.walk(folder) for name in names)
 
 
 def tree_hash(path: Path) -> str:

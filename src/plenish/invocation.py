@@ -236,6 +236,11 @@ def typed(argv: Sequence[str] | None) -> contextlib.AbstractContextManager[None]
     return settings.holding(_typed, argv)
 
 
+def unrecorded() -> contextlib.AbstractContextManager[None]:
+    """What is written in a `with` block does not tell of the command, its paths and its folder."""
+    return settings.holding(_current, None)
+
+
 def record() -> dict[str, Any] | None:
     """The command at work, as results keep it: verb, argv as typed, options, the line to repeat it.
 
@@ -245,4 +250,7 @@ def record() -> dict[str, Any] | None:
     return None if call is None else {**call, "folder": str(Path.cwd())}
 
 
-__all__ = ["REQUIRED", "Command", "Parameter", "command", "fields_of", "record", "setting_words", "typed"]
+__all__ = [
+    "REQUIRED", "Command", "Parameter", "command", "fields_of", "record", "setting_words", "typed",
+    "unrecorded",
+]  # fmt: skip

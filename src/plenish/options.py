@@ -29,6 +29,7 @@ _OFTEN = (
 )  # fmt: skip
 """Options that most users look for, shown first with those of the examples."""
 _VALUES: dict[Any, str] = {int: "N", float: "X", Path: "PATH"}
+_ADDED = ("options", "drop")
 _SECTION_OPTION = re.compile(r"--([a-z_]+)\.([\w.-]+)")
 
 
@@ -131,12 +132,12 @@ def _parser(prog: str, command: Command[Any], options: Mapping[str, Parameter]) 
 
 
 class _List(argparse.Action):
-    """Several words, or one that is a YAML list; those of --options are added to those before."""
+    """Several words, or one that is a YAML list; those of --options and --drop are added to those before."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         is_yaml = len(values) == 1 and values[0].startswith("[")
         found = parse_yaml(values[0], f"'{values[0][:40]}'") if is_yaml else values
-        before = getattr(namespace, self.dest, []) if self.dest == "options" else []
+        before = getattr(namespace, self.dest, []) if self.dest in _ADDED else []
         setattr(namespace, self.dest, before + found)
 
 

@@ -188,24 +188,24 @@ def _scheduled(
 
     `--hours` is measured for a new Run, and in proportion for one that is there.
     """
-    from plenish.training.budget import say_length, spaced, with_length, within
+    from plenish.training import budget
 
     is_new = not (path / "config.json").exists()
     if how.hours is None:
-        task = spaced(task, changes) if "schedule.kimg" in changes else task
+        task = budget.spaced(task, changes) if "schedule.kimg" in changes else task
         if is_new and not how.dry_run:
-            say_length(task, how.validation)
+            budget.say_length(task, how.validation)
         return task
     if settings.process()[1] > 1:
         raise InputError("--hours is measured by one process, and several are at work; give --kimg.")
     if how.dry_run or is_new:
-        return within(task, how.hours, how.validation, changes)
+        return budget.within(task, how.hours, how.validation, changes)
     before = Run.open(path, "generator").config["config"]
     if not before.get("hours"):
         raise InputError(f"{path} was made without --hours; give --kimg to train it longer.")
     schedule = before["schedule"]
     kimg = significant(how.hours / before["hours"] * schedule["kimg"])
-    return with_length(task, kimg, schedule["checkpoint_kimg"], changes)
+    return budget.with_length(task, kimg, schedule["checkpoint_kimg"], changes)
 
 
 def _described(trial: Trial, recipe: Recipe, hours: float | None) -> Trial:

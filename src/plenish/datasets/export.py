@@ -118,18 +118,35 @@ def export_dataset(
     job = _job(Dataset.open(data), part, split)
     config: dict[str, Any] = {"command": "export", "as": format, "part": part, "split": split}
     config |= {"data": job.dataset.provenance()}
-    with files.atomic_dir(out, config) as folder, progress("export", len(job.rows)) as bar:
-        write = {
-            "folder": _folder, "stylegan-zip": _stylegan, "npz": _npz, "webdataset": _webdataset,
-            "huggingface": export_hub.write,
-        }[format]  # fmt: skip
-        names = [""] * len(job.rows)
+    with files.atomic_dir(out, config) as folder:
+        _write(job, folder, format, whole=part == "all")
+    counts = {} if job.parts is None else {name: len(found) for name, found in job.pieces().items()}
+    return Exported(out, format, len(job.rows), counts)
+
+
+def export_into(dataset: Dataset, folder: Path, format: Format) -> None:
+    """Write all images of a Dataset in a format, with metadata.parquet and croissant.json.
+
+    Args:
+        dataset: the Dataset.
+        folder: must be there; nothing is written beside it.
+        format: as `export_dataset` takes it.
+    """
+    _write(_job(dataset, "all", "default"), folder, format, whole=True)
+
+
+def _write(job: Job, folder: Path, format: Format, *, whole: bool) -> None:
+    """The images, their table and its description."""
+    write = {
+        "folder": _folder, "stylegan-zip": _stylegan, "npz": _npz, "webdataset": _webdataset,
+        "huggingface": export_hub.write,
+    }[format]  # fmt: skip
+    names = [""] * len(job.rows)
+    with progress("export", len(job.rows)) as bar:
         for i, name in write(job, folder):
             names[i] = name
             bar.advance(1)
-        _sidecar(job, folder, names, format, whole=part == "all")
-    counts = {} if job.parts is None else {name: len(found) for name, found in job.pieces().items()}
-    return Exported(out, format, len(job.rows), counts)
+    _sidecar(job, folder, names, format, whole=whole)
 
 
 def _job(dataset: Dataset, part: str, split: str) -> Job:

@@ -8,7 +8,7 @@ of numbers; every other column of the Dataset follows. The schema's metadata say
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from plenish.datasets.tables import cells_of
 from plenish.wording import plural
 
 if TYPE_CHECKING:
+    from plenish.datasets.dataset import Dataset
     from plenish.datasets.export import Job
 
 _PER_FILE = 20_000
@@ -108,15 +109,7 @@ def card(job: Job, sizes: dict[str, int], columns: list[str]) -> str:
     """The card: what the hub reads, between dashes, and what people do."""
     dataset, manifest = job.dataset, job.dataset.manifest
     total = sum(sizes.values())
-    tags = ["plenish", *(["synthetic"] if dataset.is_synthetic else [])]
-    head = [
-        "license: other", f"license_name: {json.dumps(manifest.licence or 'not stated')}",
-        f"pretty_name: {json.dumps(dataset.name, ensure_ascii=False)}",
-        "task_categories: [image-classification]" if dataset.labels.width else "task_categories: []",
-        f"size_categories: [{next((word for most, word in _SIZES if total < most), 'n>1M')}]",
-        f"tags: [{', '.join(tags)}]", "configs:", "- config_name: default", "  data_files:",
-        *(f"  - split: {split}\n    path: data/{split}-*.parquet" for split in sizes),
-    ]  # fmt: skip
+    paths = {split: [f"data/{split}-*.parquet"] for split in sizes}
     counts = ", ".join(f"{split} {count:,}" for split, count in sizes.items())
     body = [
         f"# {dataset.name}", "",
@@ -133,4 +126,31 @@ def card(job: Job, sizes: dict[str, int], columns: list[str]) -> str:
             f"- Synthetic: made by {generator_words(generator_of(manifest.extra))}; not for diagnosis."
         )
     body += ["", "`group` is what must stay in one part of a split, such as a patient.", ""]
-    return "\n".join(["---", *head, "---", "", *body])
+    return "\n".join([*front_matter(dataset, total, paths), "", *body])
+
+
+def front_matter(
+    dataset: Dataset, total: int, paths: Mapping[str, Sequence[str]], licence: str = ""
+) -> list[str]:
+    """The lines of a card that the hub reads, between dashes.
+
+    Args:
+        dataset: the Dataset.
+        total: number of images.
+        paths: patterns of the files of each split; none where the hub cannot read them.
+        licence: the hub's word for the licence; by default the Dataset's own words.
+    """
+    tags = ["plenish", *(["synthetic"] if dataset.is_synthetic else [])]
+    other = ["license: other", f"license_name: {json.dumps(dataset.manifest.licence or 'not stated')}"]
+    split_lines = [
+        line for split, patterns in paths.items()
+        for line in (f"  - split: {split}", "    path:", *(f"    - {json.dumps(one)}" for one in patterns))
+    ]  # fmt: skip
+    configs = ["configs:", "- config_name: default", "  data_files:", *split_lines] if paths else []
+    return [
+        "---", *([f"license: {licence}"] if licence else other),
+        f"pretty_name: {json.dumps(dataset.name, ensure_ascii=False)}",
+        "task_categories: [image-classification]" if dataset.labels.width else "task_categories: []",
+        f"size_categories: [{next((word for most, word in _SIZES if total < most), 'n>1M')}]",
+        f"tags: [{', '.join(tags)}]", *configs, "---",
+    ]  # fmt: skip
