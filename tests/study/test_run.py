@@ -15,7 +15,7 @@ from plenish.commands import study as commands
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.runs import Run
-from plenish.study import experiment
+from plenish.study import sources
 from plenish.study.config import StudyConfig
 from plenish.study.experiment import run_study
 from plenish.study.summaries import Study
@@ -306,7 +306,7 @@ def test_refuses_another_generator_than_that_of_the_images_it_has(
     make_real: Any, make_synthetic: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, out = make_real(), tmp_path / "out"
-    monkeypatch.setattr(experiment, "check_generator", lambda path, data: None)  # They have no weights.
+    monkeypatch.setattr(sources, "check_generator", lambda path, data: None)  # They have no weights.
     data = Dataset.open(real).provenance("default") | {"part": "train"}
     first, second = (
         Run.open_or_create(tmp_path / name, "generator", {"seed": seed}, data=data, seed=seed)
