@@ -42,11 +42,11 @@ def open_folds(path: Path, config: StudyConfig, given: Given) -> list[StudyData]
         return [parts_of(data, config.split, *how)]
     base = _splits(data, config.split, config.folds, given)
     folds = [dataclasses.replace(parts_of(data, f"{base}-{k}", *how), fold=k) for k in range(config.folds)]
+    check_folds(folds)
     tested = np.concatenate([fold.test.groups for fold in folds])
     units = int(unit_codes(list(tested), len(tested)).max()) + 1
-    say(
-        f"{config.folds} folds, the splits {base}-0 to {base}-{config.folds - 1}, test {plural(units, 'group')}."
-    )
+    last = config.folds - 1
+    say(f"{config.folds} folds, the splits {base}-0 to {base}-{last}, test {plural(units, 'group')}.")
     return folds
 
 
@@ -61,8 +61,8 @@ def _splits(data: Dataset, split: str, count: int, given: Given) -> str:
         made = data.split(f"{base}-0").manifest
         if (made.get("folds"), made.get("held_out_hash")) != (count, data.split(split).hash):
             raise InputError(
-                f"The split '{base}-0' of {data.path} is none of {count} folds of what '{split}' holds out; its "
-                f"name is taken. Give --split another split, or another number of --folds."
+                f"The split '{base}-0' of {data.path} is none of {count} folds of what '{split}' holds out; "
+                f"its name is taken. Give --split another split, or another number of --folds."
             )
         return base
     base = split if split != "default" else f"folds{count}"
@@ -93,13 +93,13 @@ def _origins(given: Given) -> list[Mapping[str, Any]]:
 def _refuse_of_fold(data: Dataset, origin: Mapping[str, Any]) -> None:
     """Refuse one generator that was trained on the train part of one fold, which the other folds test."""
     name = str(origin.get("split_name"))
-    if name in data.split_names() and "folds" in (about := data.split(name).manifest):
-        if "held_out_hash" not in about:
-            raise InputError(
-                f"The generator was trained on '{name}', one fold of {about['folds']}, whose train images the "
-                "other folds test; give one generator for each fold with --cross-fit RUN RUN …, or leave out "
-                f"--folds and give --split {name}."
-            )
+    about = data.split(name).manifest if name in data.split_names() else {}
+    if "folds" in about and "held_out_hash" not in about:
+        raise InputError(
+            f"The generator was trained on '{name}', one fold of {about['folds']}, whose train images the "
+            "other folds test; give one generator for each fold with --cross-fit RUN RUN …, or leave out "
+            f"--folds and give --split {name}."
+        )
 
 
 def check_folds(folds: Sequence[StudyData]) -> None:
@@ -112,8 +112,8 @@ def check_folds(folds: Sequence[StudyData]) -> None:
     if len(np.unique(rows)) < len(rows):
         twice = plural(len(rows) - len(np.unique(rows)), "image")
         raise InputError(
-            f"The splits of the folds of {folds[0].data.path} test {twice} more than once; make them anew with "
-            "'plenish split --folds'."
+            f"The splits of the folds of {folds[0].data.path} test {twice} more than once; make them anew "
+            "with 'plenish split --folds'."
         )
 
 
