@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from plenish.commands.train_generator import train_generator
 from plenish.configuration import check_bounds
@@ -68,8 +68,8 @@ def run_study(
 
 def _cross_fit(
     words: Sequence[str] | None, kimg: float | None, how: StudyConfig
-) -> tuple[list[Path] | None, Callable[[Path, Path, str], None] | None]:
-    """The Runs of --cross-fit, or none and a function that trains one."""
+) -> tuple[list[Path] | None, _Training | None]:
+    """The Runs of --cross-fit, or none and what trains them."""
     check_bounds("--kimg", kimg, {"above": 0})
     paths = [Path(word) for word in words or ()]
     if words is None or all((path / "config.json").is_file() for path in paths):
@@ -85,18 +85,27 @@ def _cross_fit(
         load_recipe(words[0], "generator")
     if kimg is None:
         raise InputError("--cross-fit trains a generator for each fold; say how long each with --kimg.")
-    return [], functools.partial(_train, words[0], kimg, how)
+    asked = {"recipe": words[0], "kimg": kimg, "seed": how.seed, "domain": how.domain}
+    return [], _Training(asked, kimg)
 
 
-def _train(recipe: str, kimg: float, how: StudyConfig, data: Path, run: Path, split: str) -> None:
-    """Train the generator of a fold, unless it is there; before the first, say how long all take."""
-    asked = {"recipe": recipe, "kimg": kimg, "split": split, "seed": how.seed, "domain": how.domain}
-    if split.endswith("-0") and not run.exists():
-        trial: Run | Trial = train_generator(data, run, dry_run=True, **asked)
+@dataclasses.dataclass(frozen=True)
+class _Training:
+    """How the generators of the folds are trained: by one recipe, equally long."""
+
+    asked: Mapping[str, Any]
+    kimg: float
+
+    def plan(self, data: Path, run: Path, split: str, folds: int) -> None:
+        """Refuse what cannot be trained, and say how long all take."""
+        trial: Run | Trial = train_generator(data, run, split=split, dry_run=True, **self.asked)
         if not isinstance(trial, Run):
-            seconds = float(trial.facts["seconds_per_kimg"]) * kimg
+            seconds = folds * float(trial.facts["seconds_per_kimg"]) * self.kimg
             say(
-                f"{plural(how.folds or 0, 'generator')} of {kimg:g} kimg, one for each fold, take about "
-                f"{plain_duration((how.folds or 0) * seconds)} in all here; then the classifiers follow."
+                f"{plural(folds, 'generator')} of {self.kimg:g} kimg, one for each fold, take about "
+                f"{plain_duration(seconds)} in all here; then the classifiers follow."
             )
-    train_generator(data, run, **asked)
+
+    def __call__(self, data: Path, run: Path, split: str) -> None:
+        """Train the generator of a fold, or go on training it."""
+        train_generator(data, run, split=split, **self.asked)

@@ -38,6 +38,7 @@ from plenish.study.sources import (
     check_same_synthetic,
     makers_of,
     makers_used,
+    plan_makers,
     source_records,
     train_makers,
 )
@@ -92,6 +93,8 @@ def run_study(
     if synthetic is not None:
         folds = [add_synthetic(fold, synthetic) for fold in folds]
         parents.append(Dataset.open(synthetic).provenance())
+    if train is not None:
+        plan_makers(out, folds, train)
     makers = makers_of(given, folds)
     check_same_generators(out, makers)
     for maker in makers:

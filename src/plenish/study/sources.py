@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,8 +21,22 @@ from plenish.study.config import Given
 from plenish.study.data import StudyData, add_synthetic, check_generator, synthetic_needed
 from plenish.study.design import Design
 
-Train = Callable[[Path, Path, str], None]
-"""Trains a generator: the real Dataset, the Run's folder and the split → the Run, trained."""
+
+class Train(Protocol):
+    """How the generators of the folds are trained."""
+
+    def plan(self, data: Path, run: Path, split: str, folds: int) -> None:
+        """Refuse what cannot be trained, and say how long all take; nothing is written.
+
+        Args:
+            data: the real Dataset.
+            run: the folder of a Run to come.
+            split: the split of one fold.
+            folds: how many there are.
+        """
+
+    def __call__(self, data: Path, run: Path, split: str) -> None:
+        """Train one on the train part of a split, or go on training it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,11 +95,23 @@ def _of_folds(runs: Sequence[Path], folds: Sequence[StudyData]) -> list[Maker]:
     return made
 
 
+def _own(study: Path, fold: StudyData) -> Path:
+    """The folder of a fold's generator that a study trains itself."""
+    return study / "generators" / fold.test.split_name
+
+
+def plan_makers(out: Path, folds: Sequence[StudyData], train: Train) -> None:
+    """Refuse generators that cannot be trained, and say how long they take, if none is there yet."""
+    path = _own(out, folds[0])
+    if not path.exists():
+        train.plan(folds[0].data.path, path, folds[0].test.split_name, len(folds))
+
+
 def train_makers(run: Run, folds: Sequence[StudyData], train: Train) -> list[Maker]:
     """Train a generator for each fold in the study's folder, or go on training them."""
     made = []
     for fold in folds:
-        path = run.path / "generators" / fold.test.split_name
+        path = _own(run.path, fold)
         train(fold.data.path, path, fold.test.split_name)
         made.append(Maker(path, fold=fold.fold))
         check_generator(path, fold)
