@@ -46,7 +46,8 @@ def doses(inputs: ReportInputs) -> Section | None:
     for point in points:
         row = find_row(study["differences"], arm=point["arm"])
         values = {"dose": point["dose"], "value": row["mean"], "low": row["low"], "high": row["high"]}
-        series.setdefault(point["source"] or "real+synthetic", []).append(values)
+        none = {"dose": 0.0, "value": 0.0, "low": None, "high": None}
+        series.setdefault(point["source"] or "real+synthetic", [none]).append(values)
     chart = figures.responses(
         f"{metric}, difference from real", series, x_label="synthetic images for each real one",
         y_label="above 0: better",
