@@ -72,7 +72,8 @@ def measure(
     spent["outside cells: opening, checks, analysis"] = whole - spent["cells"]
     needed = spent["steps"] + spent["validation"]
     return {
-        "size": size, "images": patients * tiles, "folds": folds, "threads": threads, "whole": round(whole, 2),
+        "size": size, "images": patients * tiles, "folds": folds, "threads": threads,
+        "whole": round(whole, 2),
         "start-up of torch, once a process": round(startup, 2),
         **{name: round(value, 2) for name, value in spent.items()},
         "share of cells outside steps": round(1 - spent["steps"] / spent["cells"], 4),

@@ -193,7 +193,7 @@ def _dataset_of_bars(path: Path) -> Path:
 
 def _jpeg(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=70)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=85)
     return np.asarray(Image.open(buffer))
 
 

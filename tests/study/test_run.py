@@ -352,6 +352,18 @@ def test_refuses_options_and_used_folders(make_real: Any, tmp_path: Path) -> Non
         (["--ratio", ".nan"], "--ratio must be"),
         (["--level", ".nan"], "--level must be"),
         (["--learning-rate", ".nan"], "--learning-rate must be"),
+        (["--folds", "1"], "--folds must be at least 2"),
+        (["--folds", "2"], "--folds must be at least 3"),
+        (["--folds", "3", "--split", "cv"], "plenish split"),
+        (["--workers", "0"], "--workers must"),
+        (["--ratios", "0.5", "0"], "--ratios must be"),
+        (["--ratios", "0.5"], "real+synthetic@0.5"),
+        (["--kimg", "2"], "--cross-fit RECIPE"),
+        (["--cross-fit", "dcgan"], "--kimg"),
+        (["--cross-fit", "dcgna", "--kimg", "1"], "did you mean 'dcgan'"),
+        (["--cross-fit", "one", "two"], "a Run for each fold"),
+        (["--generator-sweep", "gan"], "at least two"),
+        (["--test-data", "nowhere"], "nowhere"),
     ],
 )
 def test_the_command_line_refuses_in_one_sentence_and_leaves_nothing(
