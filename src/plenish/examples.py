@@ -82,9 +82,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "study": (
         "plenish study tiles help --synthetic more",
-        "plenish study tiles weighted --synthetic more --loss weighted --seeds 5",
         "plenish study tiles folds --folds 5 --arms real classical weighted --workers 2",
-        "plenish study tiles which --generator-sweep gan flow --folds 3 --ratios 0.5 1 2",
     ),
     "study autoencoders": (
         "plenish study autoencoders tiles two --classes normal tumour",

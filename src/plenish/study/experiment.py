@@ -49,6 +49,7 @@ from plenish.training.classifier_config import ClassifierConfig, ClassifierOptio
 from plenish.training.classifier_precision import choose_precision
 from plenish.training.classifier_time import say_duration
 from plenish.training.engine import Engine
+from plenish.wording import plural
 
 
 def run_study(
@@ -75,8 +76,7 @@ def run_study(
     given = Given(generator, synthetic, named_sweep(sweep) if sweep else {}, cross_fit)
     design = Design.of(config, out, [*given.sweep])
     given.check(design.arms, config.folds)
-    options = {field.name: getattr(config, field.name) for field in dataclasses.fields(ClassifierOptions)}
-    classifier = ClassifierConfig(**options)
+    classifier = ClassifierConfig(**_options(config))
     for arm in design.arms:
         check_names(configured(arm, classifier))
     folds = open_folds(real, config, given)
@@ -100,20 +100,9 @@ def run_study(
     for maker in makers:
         made = Run.open(maker.run)
         parents.append({"run": str(maker.run.resolve()), "id": made.id, "kind": made.kind})
-    weights = config.pretrained
-    options |= {
-        "steps": classifier.steps, "learning_rate": classifier.peak_rate, "ratio": config.ratio,
-        "fraction": config.fraction, "arms": design.names, "domain": classifier.domain,
-        "symmetry": classifier.symmetry, "folds": config.folds,
-        "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,
-    }  # fmt: skip
+    options = _resolved(config, design, classifier)
     source = str(synthetic or generator or " ".join(str(maker.run) for maker in makers) or "")
-    asked = options | {"split": config.split, "seeds": design.seeds, "source": source}
-    asked |= {
-        "definitions": [*map(list, design.definitions.items())],
-        "precision": settings.current().precision,
-    }
-    asked |= {"test_data": Dataset.open(test_data).manifest.pixels_hash if test_data is not None else None}
+    asked = options | _kept(config, design, test_data) | {"source": source}
     run = Run.open_or_create(
         out, "study", asked, data=data.provenance(folds[0].test.split_name) | {"part": "train"},
         parents=parents, seed=config.seed, may_change=("arms", "seeds", "source", "definitions"),
@@ -133,6 +122,32 @@ def run_study(
         content = write_result(run.path, "study", content)
         run.update_status(state="complete", seconds=content["seconds"], message=study_verdict(content))
     return Study(out, content)
+
+
+def _options(config: StudyConfig) -> dict[str, Any]:
+    """The options of the classifier's training."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(ClassifierOptions)}
+
+
+def _resolved(config: StudyConfig, design: Design, classifier: ClassifierConfig) -> dict[str, Any]:
+    """What was asked of the arms and of the classifier, with what followed from the data."""
+    weights = config.pretrained
+    return _options(config) | {
+        "steps": classifier.steps, "learning_rate": classifier.peak_rate, "ratio": config.ratio,
+        "fraction": config.fraction, "arms": design.names, "domain": classifier.domain,
+        "symmetry": classifier.symmetry, "folds": config.folds,
+        "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,
+    }  # fmt: skip
+
+
+def _kept(config: StudyConfig, design: Design, test_data: Path | None) -> dict[str, Any]:
+    """What the Run is frozen with besides."""
+    other = Dataset.open(test_data).manifest.pixels_hash if test_data is not None else None
+    return {
+        "split": config.split, "seeds": design.seeds, "test_data": other,
+        "definitions": [*map(list, design.definitions.items())],
+        "precision": settings.current().precision,
+    }  # fmt: skip
 
 
 def _check_arms(design: Design, classifier: ClassifierConfig) -> None:
@@ -208,6 +223,8 @@ def _run_cells(
             config, train, val, data.labels.names, precision=precision, trainings=len(todo),
             tested=len(folds[0].test) + (len(folds[0].external) if folds[0].external is not None else 0),
         )  # fmt: skip
+        if workers > 1:
+            say(f"{workers} processes of {plural(threads, 'thread')} share them.")
         try:
             with settings.use(threads=threads):
                 for left in run_cells(Bench(run, folds, config, precision), todo, workers, threads):
