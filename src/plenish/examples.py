@@ -82,7 +82,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "study": (
         "plenish study tiles help --synthetic more",
-        "plenish study tiles weighted --synthetic more --loss weighted --seeds 5",
+        "plenish study tiles folds --folds 5 --arms real classical weighted --workers 2",
     ),
     "study autoencoders": (
         "plenish study autoencoders tiles two --classes normal tumour",

@@ -8,10 +8,12 @@ themselves are left out there; at the end, one of each kind is run, repeated by 
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from plenish import cli, files, settings
@@ -20,6 +22,8 @@ from plenish.commands.generate import generate
 from plenish.commands.slides import make_slides
 from plenish.commands.train_generator import train_gan
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.schema import LabelSchema
+from plenish.datasets.writer import DatasetWriter
 from plenish.differences import differences
 from plenish.invocation import REQUIRED, Parameter
 from plenish.options import read_options
@@ -62,6 +66,8 @@ VALUES: dict[str, dict[str, Any]] = {
     "train classifier": CLASSIFIER,
     "study": CLASSIFIER | {
         "generator": Path("gan"), "synthetic": Path("synthetic"), "arms": ("real", "oversample"),
+        "generator_sweep": [Path("gan"), Path("gan2")], "test_data": Path("elsewhere"), "folds": 3,
+        "ratios": (0.5,), "arms_file": Path("arms.yaml"),
     },
     "study autoencoders": {
         "recipe": "two-autoencoders", "classes": ["tumour", "normal"], "split": "other", "epochs": 2.5,
@@ -81,6 +87,7 @@ WITH: dict[str, dict[str, Any]] = {
     "domain": {"recipe": "auto"}, "variational": {"latent_features": 4},
     "synthetic": {"arms": ("synthetic",)}, "generator": {"arms": ("synthetic",)}, "mpp": {"level": None},
     "pretrained": {"classifier": "small"}, "symmetry": {"augmentation": "classical"},
+    "generator_sweep": {"arms": ("synthetic",)}, "ratios": {"synthetic": Path("synthetic")},
     "rename": {"annotations": Path("slides")}, "priority": {"annotations": Path("slides")},
     "group_column": {"metadata": Path("table.csv")}, "label_column": {"metadata": Path("table.csv")},
     "quality": {"images": "jpeg"}, "weight_power": {"loss": "weighted"}, "focal_gamma": {"loss": "focal"},
@@ -95,17 +102,20 @@ BASE: dict[str, dict[str, Any]] = {
     "train autoencoder": {"batch": 8},
 }  # fmt: skip
 ONLY_RECORDED = {
-    "retry", "errors", "workers", "generator", "synthetic", "recipe",
+    "retry", "errors", "workers", "generator", "synthetic", "generator_sweep", "recipe",
     # The study's Run is frozen without how its cells are analysed, which study.json holds.
     "study level", "study resamples",
 }  # fmt: skip
 """Options that need not change the configuration: how the work is done, or where from."""
+ELSEWHERE = {"study cross_fit", "study kimg"}
+"""Options that train generators first."""
 
 
 def cases() -> Iterator[Any]:
     for verb in (*WORK, "slides tile"):
         for parameter in cli.load_command(verb).parameters.values():
-            if parameter.default is not REQUIRED and parameter.name != "dry_run":  # Which writes nothing.
+            writes = parameter.name != "dry_run" and f"{verb} {parameter.name}" not in ELSEWHERE
+            if parameter.default is not REQUIRED and writes:
                 value = other_value(verb, parameter)
                 yield pytest.param(verb, parameter, value, id=f"{verb} {parameter.name}")
                 also_bool = bool in getattr(parameter.hint, "__args__", ()) and not isinstance(value, bool)
@@ -141,8 +151,21 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_slides(home / "slides", slides=1, width=512, height=512)
         train_gan(home / "data", home / "gan", recipe="dcgan", kimg=0.1, batch=8, width=4, validation=False)
         generate(home / "gan", home / "synthetic", 40)
+        shutil.copytree(home / "gan", home / "gan2")
+        make_elsewhere(home / "elsewhere")
+    (home / "arms.yaml").write_text("smooth: {smoothing: 0.3}", encoding="utf-8")
     (home / "table.csv").write_text("slide_id,case_id,grade\nphantom-0000,a,low\n", encoding="utf-8")
     return home
+
+
+def make_elsewhere(path: Path) -> None:
+    """Images like those of the phantom, of other patients."""
+    rng = np.random.default_rng(5)
+    schema = LabelSchema("categorical", ("normal", "tumour"))
+    writer = DatasetWriter(path, name="elsewhere", size=16, channels=3, labels=schema, config={})
+    with writer:
+        rows = [{"label": schema.names[i % 2], "group": f"other{i}"} for i in range(8)]
+        writer.add(rng.integers(0, 256, (8, 16, 16, 3), dtype=np.uint8), rows)
 
 
 @pytest.fixture(scope="module")
@@ -184,14 +207,20 @@ def plain(home: Path) -> dict[str, dict[str, Any]]:
     return {}
 
 
+def located(value: Any, home: Path) -> Any:
+    """A value with its paths in the folder of the tests."""
+    if isinstance(value, list):
+        return [located(one, home) for one in value]
+    return home / value if isinstance(value, Path) else value
+
+
 @pytest.mark.parametrize(("verb", "parameter", "value"), list(cases()))
 def test_an_option_arrives_and_is_repeated(
     verb: str, parameter: Parameter, value: Any, home: Path, weights: Path,
     plain: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     name, command = parameter.name, cli.load_command(verb)
-    if isinstance(value, Path):
-        value = home / value
+    value = located(value, home)
     assert value != parameter.default
     known = {key: home / v if isinstance(v, Path) else v for key, v in WITH.get(name, {}).items()}
     base = BASE.get(verb, {}) | {key: v for key, v in known.items() if key in command.parameters}
@@ -222,8 +251,8 @@ def test_an_option_arrives_and_is_repeated(
 
 def files_value(value: Any) -> Any:
     """A value as JSON has it."""
-    if isinstance(value, tuple):
-        return list(value)
+    if isinstance(value, (tuple, list)):
+        return [*map(files_value, value)]
     return str(value) if isinstance(value, Path) else value
 
 

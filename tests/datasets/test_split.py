@@ -241,6 +241,25 @@ def test_ratios_without_sense_are_refused(make: Make, ratios: tuple[float, ...])
         split_dataset(data.path, ratios)
 
 
+def test_folds_of_what_another_split_holds_out(make: Make) -> None:
+    data = make(["a", "b"] * 40, [f"g{i // 4}" for i in range(80)])
+    split_dataset(data.path, ratios=(0.5, 0.25, 0.25))
+    outer = _parts(data, "default")
+    result = split_dataset(data.path, folds=2, name="held", held_out_of="default")
+    first, second = (np.asarray(_parts(data, split.name)) for split in result.splits)
+    assert ((first == "train") == (np.asarray(outer) == "train")).all()
+    assert ((first == "train") == (second == "train")).all()
+    assert ((first == "test") == (second == "val")).all()
+    assert ((first == "val") == (second == "test")).all()
+    assert [(first == part).sum() for part in ("test", "val")] == [20, 20]
+    assert result.units == 10
+    assert result.splits[0].manifest["held_out_hash"] == data.split().hash
+    with pytest.raises(InputError, match=r"--held-out-of .* --folds"):
+        split_dataset(data.path, held_out_of="default", name="other")
+    with pytest.raises(InputError, match="at least 2"):
+        split_dataset(data.path, folds=1, held_out_of="default", name="other")
+
+
 def test_two_folds_are_too_few(make: Make) -> None:
     with pytest.raises(InputError, match="--folds"):
         split_dataset(make(["a", "b"] * 10).path, folds=2)

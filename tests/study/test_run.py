@@ -15,7 +15,7 @@ from plenish.commands import study as commands
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.runs import Run
-from plenish.study import experiment
+from plenish.study import sources
 from plenish.study.config import StudyConfig
 from plenish.study.experiment import run_study
 from plenish.study.summaries import Study
@@ -306,7 +306,7 @@ def test_refuses_another_generator_than_that_of_the_images_it_has(
     make_real: Any, make_synthetic: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, out = make_real(), tmp_path / "out"
-    monkeypatch.setattr(experiment, "check_generator", lambda path, data: None)  # They have no weights.
+    monkeypatch.setattr(sources, "check_generator", lambda path, data: None)  # They have no weights.
     data = Dataset.open(real).provenance("default") | {"part": "train"}
     first, second = (
         Run.open_or_create(tmp_path / name, "generator", {"seed": seed}, data=data, seed=seed)
@@ -352,6 +352,18 @@ def test_refuses_options_and_used_folders(make_real: Any, tmp_path: Path) -> Non
         (["--ratio", ".nan"], "--ratio must be"),
         (["--level", ".nan"], "--level must be"),
         (["--learning-rate", ".nan"], "--learning-rate must be"),
+        (["--folds", "1"], "--folds must be at least 2"),
+        (["--folds", "2"], "--folds must be at least 3"),
+        (["--folds", "3", "--split", "cv"], "plenish split"),
+        (["--workers", "0"], "--workers must"),
+        (["--ratios", "0.5", "0"], "--ratios must be"),
+        (["--ratios", "0.5"], "real+synthetic@0.5"),
+        (["--kimg", "2"], "--cross-fit RECIPE"),
+        (["--cross-fit", "dcgan"], "--kimg"),
+        (["--cross-fit", "dcgna", "--kimg", "1"], "did you mean 'dcgan'"),
+        (["--cross-fit", "one", "two"], "a Run for each fold"),
+        (["--generator-sweep", "gan"], "at least two"),
+        (["--test-data", "nowhere"], "nowhere"),
     ],
 )
 def test_the_command_line_refuses_in_one_sentence_and_leaves_nothing(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from plenish import files
 from plenish.datasets import integrity
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.folds import Folds
 from plenish.datasets.near_duplicates import clusters
 from plenish.datasets.partition import connected_units, partition
 from plenish.datasets.parts import Split
@@ -122,6 +123,7 @@ def split_dataset(
     folds: int | None = None,
     near_duplicates: Literal["join", "warn", "ignore"] = "join",
     alike_groups: Literal["warn", "join"] = "warn",
+    held_out_of: str | None = None,
 ) -> SplitResult:
     """Freeze a train/val/test split of a Dataset, whole groups only, with even classes.
 
@@ -141,6 +143,8 @@ def split_dataset(
             one part, warn only counts them, ignore does not look for them.
         alike_groups: What is done with groups whose names differ only in case, spacing or leading zeros, such
             as P01 and p1: warn names them, join keeps them in one part.
+        held_out_of: With folds: divide only the images that this split holds out (val and test). Its train
+            part is train in every fold; one fold is test, the others are val. Two folds suffice.
 
     Returns:
         The frozen splits and the shares they achieved.
@@ -154,14 +158,13 @@ def split_dataset(
         raise InputError(
             f"{dataset.path} is synthetic and all of it belongs to train; split the real Dataset instead."
         )
-    if folds is not None and folds < 3:
-        raise InputError(
-            f"--folds must be at least 3 (one to test, one to select, one to train), not {folds}."
-        )
-    shares = _shares(ratios) if folds is None else {f"fold {k}": 1.0 / folds for k in range(folds)}
+    scheme = Folds(dataset, folds, held_out_of) if folds is not None else None
+    if held_out_of is not None and scheme is None:
+        raise InputError("--held-out-of divides the held-out images into folds; give --folds too.")
+    shares = scheme.shares if scheme else _shares(ratios)
     names = [name] if folds is None else [f"{name}-{k}" for k in range(folds)]
     integrity.check(dataset)
-    units = _Units(dataset, near_duplicates, alike_groups)
+    units = _Units(dataset, near_duplicates, alike_groups, scheme.rows if scheme else None)
     wanted = {part: share for part, share in shares.items() if share > 0}
     units.check(len(wanted))
     assigned = units.assign(list(wanted.values()), seed)
@@ -171,13 +174,11 @@ def split_dataset(
     common |= {"near_duplicates": near_duplicates, "alike_groups": alike_groups}
     planned: list[tuple[list[str], dict[str, Any]]] = []
     for k in range(len(names)):
-        if folds is None:
-            of_part, about = list(wanted), common | {"ratios": shares}
+        if scheme is None:
+            parts, about = [list(wanted)[p] for p in assigned], common | {"ratios": shares}
         else:
-            of_part = ["test" if p == k else "val" if p == (k + 1) % folds else "train" for p in range(folds)]
-            asked = {"train": 1 - 2 / folds, "val": 1 / folds, "test": 1 / folds}
-            about = common | {"folds": folds, "fold": k, "ratios": asked}
-        planned.append(([of_part[p] for p in assigned], about))
+            parts, about = scheme.parts(assigned, k), common | scheme.about(k)
+        planned.append((parts, about))
     # Those of an earlier try, which may have been interrupted, are kept if they are what would be made now.
     ids, groups = dataset.column("id"), dataset.column("group")
     tables = {one: dataset.path / "splits" / f"{one}.parquet" for one in names}
@@ -216,7 +217,10 @@ def _shares(ratios: Sequence[float]) -> dict[str, float]:
 class _Units:
     """The images of a Dataset in units that stay in one part, with what to stratify on."""
 
-    def __init__(self, dataset: Dataset, near_duplicates: str, alike_groups: str) -> None:
+    def __init__(
+        self, dataset: Dataset, near_duplicates: str, alike_groups: str,
+        divided: NDArray[np.bool_] | None = None,
+    ) -> None:  # fmt: skip
         table = dataset.table
         self.dataset = dataset
         codes = pd.factorize(table["group"])[0].astype(np.int64)
@@ -236,7 +240,10 @@ class _Units:
             if self._note_near(near, joined=near_duplicates == "join"):
                 keys.append(near)
         self.unit = connected_units(*keys)
-        self.count = int(self.unit.max()) + 1
+        self.divided = np.ones(len(table), bool) if divided is None else divided
+        _, own = np.unique(self.unit[self.divided], return_inverse=True)
+        self.own = np.asarray(own.reshape(-1), np.int64)  # Units of the images that are divided.
+        self.count = int(self.own.max(initial=-1)) + 1
         self.names, self.strata = _strata(dataset)
         self.required = len(self.names) if dataset.labels.kind == "categorical" else 0
 
@@ -270,19 +277,19 @@ class _Units:
     @property
     def counts(self) -> NDArray[np.float64]:
         """U×(1+K): images of each unit, and of each stratum in it."""
-        columns = [np.ones(len(self.unit)), *self.strata.T]
-        return np.stack([np.bincount(self.unit, weights=c, minlength=self.count) for c in columns], axis=1)
+        columns = [np.ones(len(self.own)), *self.strata[self.divided].T]
+        return np.stack([np.bincount(self.own, weights=c, minlength=self.count) for c in columns], axis=1)
 
     def check(self, parts: int) -> None:
         """InputError when some part, or some class in some part, must stay empty."""
-        repeated = self.count < len(self.unit)
+        repeated = self.count < len(self.own)
         noun = "groups" if self.grouped else "different images"
         missing = parts - self.count
         if missing > 0:
             if not (self.grouped or repeated):
                 noun = "images"
             more = f"{missing} {noun[:-1] if missing == 1 else noun}"
-            has = plural(len(self.unit), "image")
+            has = plural(len(self.own), "image")
             if self.grouped:
                 has += f" in {plural(self.count, 'group')}"
             elif repeated:
@@ -304,7 +311,7 @@ class _Units:
             )
 
     def assign(self, shares: Sequence[float], seed: int) -> NDArray[np.int64]:
-        """Part numbers of all N images."""
+        """Part numbers of all N images, -1 of those that are not divided."""
         counts = self.counts
         used = [k for k in range(1, counts.shape[1]) if counts[:, k].any()]
         required = sum(1 for k in used if k <= self.required)
@@ -315,7 +322,9 @@ class _Units:
                 f"{len(shares)} parts; add groups of the rare classes or ask for fewer parts "
                 f"(--ratios 0.8 0 0.2).{self.hint}"
             )
-        return np.asarray(part[self.unit])
+        found = np.full(len(self.unit), -1, np.int64)
+        found[self.divided] = part[self.own]
+        return found
 
     def account(self, parts: Sequence[str]) -> dict[str, Any]:
         """Shares and counts of each part, for the split's manifest."""

@@ -5,6 +5,7 @@ score.json, study.json and autoencoders.json keep the records; the terminal and 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -113,7 +114,7 @@ def _unknown_origin(stated: str = "") -> str:
 
 
 class Caveat(Message):
-    """Something that limits a result."""
+    """Something that limits a result; `source` among its values is the generator that it is said of."""
 
     words: ClassVar[Mapping[str, str | Callable[..., str]]] = {
         "some-without-group": (
@@ -124,6 +125,28 @@ class Caveat(Message):
             "images of each class of such a group count as one unit."
         ),
         "one-fold": "The split is one fold of several; nothing here covers the choice of the fold.",
+        "held-out-folds": (
+            "The {folds} folds are of the groups that the split '{split}' holds out ({groups}): each is "
+            "tested once by classifiers of the same train part, which the generator knew. Intervals do not "
+            "cover the choice of that part."
+        ),
+        "folds": (
+            "Every group is tested once, by the classifiers of one of {folds} folds, whose train parts "
+            "overlap; intervals cover groups and seeds, not another division into folds."
+        ),
+        "checkpoint-by-tested": (
+            "The generator's checkpoint was chosen by val images, whose groups are tested too: results on "
+            "them may be a little too good."
+        ),
+        "test-twins": (
+            "{images:test image/shows/show} the picture of a train image (the same pixels, mirrored, turned, "
+            "brighter, or compressed again): results on such images are too good. "
+            "'plenish split --name NEW' keeps them in one part."
+        ),
+        "fold-ensemble": (
+            "On the other Dataset, a seed's prediction is the mean of its {folds} classifiers, one of each "
+            "fold."
+        ),
         "fewer-synthetic": (
             "{arm} had {got:,} synthetic images instead of {asked:,}: there are no more of some class."
         ),
@@ -216,6 +239,13 @@ class Caveat(Message):
             + " say nothing about another scanner, laboratory, population or classifier."
         ),
     }  # fmt: skip
+
+    def __str__(self) -> str:
+        """Its words, behind the generator they are said of."""
+        values = dict(self.values)
+        if "source" not in values:
+            return super().__str__()
+        return f"{values.pop('source')}: {dataclasses.replace(self, values=values)}"
 
 
 def describe(caveats: Iterable[Mapping[str, Any]]) -> Sentences:

@@ -209,6 +209,39 @@ def curves(
         return chart(figure, title, "; ".join(ends), caption)
 
 
+def responses(
+    title: str, series: Mapping[str, Sequence[Mapping[str, Any]]], *, x_label: str, y_label: str = ""
+) -> Chart:
+    """Values with their intervals over a dose, joined by a line for each series.
+
+    Args:
+        title: What is drawn.
+        series: Legend label → rows in rising order with `dose`, `value`, and `low` and `high`, None where
+            there is no interval.
+        x_label: Words under the axis.
+        y_label: Words beside it.
+    """
+    with canvas(WIDE, 2.6) as (figure, axes):
+        said = []
+        for i, (label, rows) in enumerate(series.items()):
+            shade = colour(SERIES[i % len(SERIES)])
+            shift = 1 + 0.015 * (i - (len(series) - 1) / 2)  # So that intervals of one dose stay apart.
+            x = [row["dose"] * shift for row in rows]
+            line: Any = {"color": shade, "marker": "o", "markersize": 5, "label": shorten(label, 26)}
+            axes.plot(x, [row["value"] for row in rows], STYLES[i % 4], **line)
+            for at, row in zip(x, rows):
+                if row["low"] is not None and row["high"] is not None:
+                    axes.plot([at, at], [row["low"], row["high"]], "-", color=shade, linewidth=1.6)
+                shown = with_interval(row["value"], row["low"], row["high"])
+                said.append(f"{label} at {number(row['dose'])}: {shown}".removeprefix(" at "))
+        axes.axhline(0, color=colour("ink"), linewidth=1)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.set_xlim(left=0)
+        if len(series) > 1:
+            _legend(figure, 3)
+        return chart(figure, title, "; ".join(said))
+
+
 def _legend(figure: Figure, columns: int) -> None:
     spacing: Any = {"handlelength": 1.8, "columnspacing": 1.3, "borderaxespad": 0.1}
     figure.legend(loc="outside upper left", ncols=columns, frameon=False, **spacing)

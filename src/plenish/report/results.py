@@ -110,10 +110,17 @@ def study(inputs: ReportInputs) -> Section | None:
     result = inputs.study
     if result is None:
         return None
-    level, has = percent(result["level"], ".0f"), has_intervals(result["summary"])
     groups = result["test"]["groups"]
     lead = f"Tested on {plural(result['test']['n'], 'real image')}"
     lead += f" from {plural(groups, 'group')}" if groups else ""
+    blocks = study_blocks(result)
+    lead += f", which no classifier saw in training.{of_better('study', inputs.quality)}"
+    return Section("study", "Do they help a classifier?", blocks, lead=lead)
+
+
+def study_blocks(result: Row) -> list[Block]:
+    """Charts, sentences and tables of a study, or of what it found on another Dataset."""
+    level, has = percent(result["level"], ".0f"), has_intervals(result["summary"])
     legend = (
         ("●", f"mean with {level} interval" if has else "mean"),
         ("∘", "single seeds, below"),
@@ -139,8 +146,7 @@ def study(inputs: ReportInputs) -> Section | None:
         Charts(more, folded=f"The same for {' and '.join(METRIC_NAMES[metric] for metric in others)}"),
         *_study_tables(result),
     ]
-    lead += f", which no classifier saw in training.{of_better('study', inputs.quality)}"
-    return Section("study", "Do they help a classifier?", blocks, lead=lead)
+    return blocks
 
 
 def _shared_limits(result: Row) -> tuple[float, float]:

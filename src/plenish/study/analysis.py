@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 
@@ -52,15 +53,19 @@ class Predictions:
 
     @classmethod
     def of(cls, cells: Sequence[Cell], names: Sequence[str], config: StudyConfig) -> Predictions:
-        """Gather the tables of finished cells."""
+        """Gather the tables of finished cells; those of the folds of one arm and seed follow each other."""
         number = {name: k for k, name in enumerate(names)}
-        first = cells[0].table
+        tables: dict[tuple[str, int], list[pd.DataFrame]] = {}
+        for cell in sorted(cells, key=lambda cell: cell.record["fold"] or 0):
+            tables.setdefault((cell.record["arm"], cell.record["seed"]), []).append(cell.table)
+        joined = {key: pd.concat(parts, ignore_index=True) for key, parts in tables.items()}
+        first = next(iter(joined.values()))
         columns = [f"p:{name}" for name in names]
         groups = first["group"].astype(object).where(first["group"].notna(), None).to_numpy()
         return cls(
             np.array([number[label] for label in first["label"]], np.int64),
             groups,
-            {(record["arm"], record["seed"]): table[columns].to_numpy(np.float64) for record, table in cells},
+            {key: table[columns].to_numpy(np.float64) for key, table in joined.items()},
             config,
         )
 

@@ -1,8 +1,7 @@
-"""One cell of a study: one arm, one seed → a trained classifier's predictions on the test part."""
+"""One cell of a study: one arm, one seed, one fold → a trained classifier's predictions on the test part."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from plenish.errors import InputError
 from plenish.metrics.predictions import classify
 from plenish.runs import Run
 from plenish.study.arms import Arm
+from plenish.study.arms_file import configured
 from plenish.study.data import StudyData
 from plenish.training.classifier import train_classifier
 from plenish.training.classifier_config import ClassifierConfig
@@ -27,39 +27,71 @@ from plenish.training.engine import stable_seed
 Ints = NDArray[np.int64]
 
 
+class Key(NamedTuple):
+    """Which cell.
+
+    Attributes:
+        arm: the arm.
+        seed: number of the seed, 0, 1, 2, …; the cell's randomness derives from it and the Run's own seed,
+            equally for all arms and folds.
+        fold: number of the fold, or None.
+    """
+
+    arm: Arm
+    seed: int
+    fold: int | None = None
+
+
 class Cell(NamedTuple):
     """A finished cell.
 
     Attributes:
-        record: the content of its JSON file: `arm`, `seed`, `trained_on`, `metrics`.
+        record: the content of its JSON file: `arm`, `seed`, `fold`, `trained_on`, `metrics`.
         table: id, group, label, predicted, and one column `p:<class>` per class.
+        external: the same of another Dataset, or None.
     """
 
     record: dict[str, Any]
     table: pd.DataFrame
+    external: pd.DataFrame | None = None
 
 
-def cell_paths(folder: Path, arm: str, seed: int) -> tuple[Path, Path]:
-    """JSON and Parquet of a cell in a study's folder; it is finished where there are both."""
-    stem = f"{arm}-seed{seed}"
-    return folder / "cells" / f"{stem}.json", folder / "cells" / f"{stem}.parquet"
+def cell_path(folder: Path, key: Key) -> Path:
+    """The JSON file of a cell in a study's folder."""
+    fold = "" if key.fold is None else f"-fold{key.fold}"
+    return folder / "cells" / f"{key.arm.name}-seed{key.seed}{fold}.json"
 
 
-def load_cell(folder: Path, arm: str, seed: int) -> Cell:
+def _tables(path: Path, external: bool) -> dict[str, Path]:
+    """The files of a cell's predictions by the key of their hash in its JSON file."""
+    tables = {"predictions_sha256": path.with_suffix(".parquet")}
+    return tables | ({"external_sha256": path.with_suffix(".external.parquet")} if external else {})
+
+
+def is_finished(folder: Path, key: Key, *, external: bool = False) -> bool:
+    """Whether all files of a cell are there."""
+    path = cell_path(folder, key)
+    return path.is_file() and all(table.is_file() for table in _tables(path, external).values())
+
+
+def load_cell(folder: Path, key: Key, *, external: bool = False) -> Cell:
     """Read a finished cell.
 
     Raises:
         InputError: a file of it is damaged, or the predictions are not those of the record.
     """
-    path, table = cell_paths(folder, arm, seed)
+    path = cell_path(folder, key)
     record = files.read_record(path)
-    if record.get("predictions_sha256") != files.sha256_file(table):
-        raise InputError(
-            f"{table} was altered after it was written, or is damaged; restore it from a copy, or remove it "
-            "with its .json, so that the same command makes the cell again."
-        )
-    with files.reading(table):
-        return Cell(record, pd.read_parquet(table))
+    found = []
+    for name, table in _tables(path, external).items():
+        if record.get(name) != files.sha256_file(table):
+            raise InputError(
+                f"{table} was altered after it was written, or is damaged; restore it from a copy, or remove "
+                "it with its .json, so that the same command makes the cell again."
+            )
+        with files.reading(table):
+            found.append(pd.read_parquet(table))
+    return Cell(record, *found)
 
 
 def matched_positions(codes: Ints, like: Ints, dose: float, *key: Any) -> Ints:
@@ -110,51 +142,53 @@ def compose(arm: Arm, data: StudyData, seed: int) -> tuple[Images, dict[str, int
         rest = matched_positions(real.y, real.y, arm.duplicate % 1, seed, "duplicate")
         sources["duplicate"] = real, np.concatenate([whole, rest])
     if arm.synthetic:
-        assert data.synthetic is not None
-        codes = data.synthetic_codes
+        source = data.synthetic[arm.source]
+        codes = source.codes
         chosen = matched_positions(codes, real.y, arm.synthetic, seed, "synthetic")
         if arm.shuffled:
             codes = codes.copy()
             codes[chosen] = np.random.default_rng(stable_seed(seed, "shuffled")).permutation(codes[chosen])
-        sources["synthetic"] = Images(data.synthetic.images, codes), chosen
+        sources["synthetic"] = Images(source.rows.images, codes), chosen
     counts = dict.fromkeys(("real", "duplicate", "synthetic"), 0)
     return join([*sources.values()]), counts | {kind: len(rows) for kind, (_, rows) in sources.items()}
 
 
 def run_cell(
-    run: Run, arm: Arm, number: int, data: StudyData, config: ClassifierConfig, *, precision: Precision,
+    run: Run, key: Key, data: StudyData, config: ClassifierConfig, *, precision: Precision,
     on_step: Callable[[int], None],
 ) -> None:  # fmt: skip
     """Train, predict the test part, and write the cell: predictions first, its record last.
 
     Args:
         run: the study's Run.
-        arm: which arm.
-        number: number of the seed, 0, 1, 2, …; the cell's randomness derives from it and the Run's own seed,
-            equally for all arms.
+        key: which cell.
         data: what to train and test on.
-        config: how to train; seed, augmentation and balance are set here.
+        config: how to train; seed and what the arm says are set here.
         precision: the network's measured preference.
         on_step: called after every step.
     """
     start = time.monotonic()
-    cell_seed = stable_seed(run.seed, "cell", number)
+    arm, cell_seed = key.arm, stable_seed(run.seed, "cell", key.seed)
     train, counts = compose(arm, data, cell_seed)
-    config = dataclasses.replace(
-        config, seed=cell_seed, balanced=arm.balanced, augmentation="classical" if arm.classical else "none"
-    )
+    config = configured(arm, config, cell_seed)
     names = data.data.labels.names
     val = Images(data.val.images, data.val.codes)
     model = train_classifier(config, train, val, names, precision=precision, on_step=on_step)
+    trained = time.monotonic() - start
     predictions, metrics = classify(model, data.test, prefix="p:")
+    tables = [predictions]
+    if data.external is not None:
+        tables.append(classify(model, data.external, prefix="p:")[0])
     record = {
-        "arm": arm.name, "seed": number, "metrics": metrics,
-        "trained_on": counts, "steps": config.steps, "best_step": model.step, "precision": model.precision,
-        "history": list(model.history), "seconds": time.monotonic() - start,
+        "arm": arm.name, "seed": key.seed, "fold": key.fold, "metrics": metrics,
+        "trained_on": counts, "synthetic_asked": round(arm.synthetic * len(data.train)),
+        "steps": config.steps, "best_step": model.step, "precision": model.precision,
+        "history": list(model.history), "training_seconds": trained, "seconds": time.monotonic() - start,
     }  # fmt: skip
-    record_path, table_path = cell_paths(run.path, arm.name, number)
+    path = cell_path(run.path, key)
     with files.reporting_disk(run.path):
-        table_path.parent.mkdir(exist_ok=True)
-        files.write_bytes(table_path, predictions.to_parquet(None, index=False))
-        hashed = {"predictions_sha256": files.sha256_file(table_path)}
-        files.write_record(record_path, record | hashed)
+        path.parent.mkdir(exist_ok=True)
+        for (name, file), table in zip(_tables(path, data.external is not None).items(), tables):
+            files.write_bytes(file, table.to_parquet(None, index=False))
+            record[name] = files.sha256_file(file)
+        files.write_record(path, record)

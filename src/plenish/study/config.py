@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from plenish.configuration import option
@@ -17,15 +18,23 @@ class StudyConfig(ClassifierOptions):
     """How to compare arms.
 
     Attributes:
-        arms: words joined by '+': real, classical (augmentation), oversample (balanced classes), synthetic,
-            duplicate and shuffled (placebos), such as real+synthetic, real+synthetic@0.5,
+        arms: words joined by '+': real, classical (augmentation), oversample (balanced classes), weighted
+            (loss), synthetic, duplicate and shuffled (placebos), such as real+synthetic, real+synthetic@0.5,
             real+synthetic+classical.
+        arms_file: further arms, in YAML: a name, words, dose and options of the classifier's training; with
+            it, --arms is real unless given.
         seeds: trainings per arm, paired across arms.
         ratio: synthetic images per real one, where an arm states no dose of its own.
-        split: which split of the real Dataset.
+        ratios: a dose curve: an arm real+synthetic@R for each of these numbers.
+        split: which split of the real Dataset; with folds, the splits NAME-0, NAME-1 … of one
+            cross-validation.
+        folds: test every group once, in this many folds. With a generator or synthetic images, the groups
+            that their split holds out are divided; with --cross-fit or without synthetic images, all groups.
         fraction: use only this share of the real training groups, to simulate scarcity.
         level: level of the intervals.
         resamples: bootstrap resamples of the test groups.
+        workers: processes that train at once, each with its share of the threads; the results are those of
+            one process with as many threads as each.
         seed: seed of the whole study.
 
     Raises:
@@ -33,17 +42,25 @@ class StudyConfig(ClassifierOptions):
     """
 
     arms: tuple[str, ...] = DEFAULT_ARMS
+    arms_file: Path | None = None
     seeds: int = option(5, least=1)
     ratio: float = option(1.0, above=0, most=1000)
+    ratios: tuple[float, ...] = ()
     split: str = "default"
+    folds: int | None = option(least=2)
     fraction: float = option(1.0, above=0, most=1)
     level: float = option(0.95, least=0.5, below=1)
     resamples: int = option(1000, least=100)
+    workers: int = option(1, least=1)
     seed: int = option(0, least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        parse_arms(self.arms, self.ratio)
+        for ratio in self.ratios:
+            if not 0 < ratio <= 1000:
+                raise InputError(f"--ratios must be numbers above 0, at most 1000, not {ratio:g}.")
+        if self.arms_file is None:  # Else they may be among those that the file defines.
+            parse_arms(self.arms, self.ratio)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,15 +89,75 @@ class ClassStudyConfig:
     draws: int = option(4, least=1)
 
 
-def check_source(arms: Sequence[Arm], generator: Path | None, synthetic: Path | None) -> None:
-    """Refuse synthetic images that are missing, given twice, or to be generated for no arm."""
-    if generator is not None and synthetic is not None:
-        raise InputError("--generator and --synthetic contradict each other; give one of them.")
-    wanting = [arm.name for arm in arms if arm.synthetic]
-    if wanting and generator is None and synthetic is None:
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """Where the synthetic images of a study come from; at most one of them.
+
+    Attributes:
+        generator: a generator's Run; synthetic images are generated from it into the study's folder.
+        synthetic: a synthetic Dataset.
+        sweep: Runs of generators that are compared, by name.
+        cross_fit: Runs of generators, one for each fold, or None where there is no such thing.
+    """
+
+    generator: Path | None = None
+    synthetic: Path | None = None
+    sweep: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    cross_fit: Sequence[Path] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self._options()) > 1:
+            raise InputError(f"{' and '.join(self._options())} contradict each other; give one of them.")
+
+    def _options(self) -> list[str]:
+        given = {
+            "--generator": self.generator, "--synthetic": self.synthetic, "--generator-sweep": self.sweep,
+            "--cross-fit": self.cross_fit is not None,
+        }  # fmt: skip
+        return [name for name, value in given.items() if value]
+
+    @property
+    def generates(self) -> bool:
+        """Whether images are to be generated."""
+        return bool(self._options()) and self.synthetic is None
+
+    def check(self, arms: Sequence[Arm], folds: int | None) -> None:
+        """Refuse synthetic images that are missing, or to be generated for no arm.
+
+        Raises:
+            InputError: as above.
+        """
+        wanting = [arm.name for arm in arms if arm.synthetic]
+        if wanting and not self._options():
+            raise InputError(
+                f"The arm '{wanting[0]}' needs synthetic images; give --generator RUN or --synthetic DATA, "
+                "or leave it out."
+            )
+        if self.generates and not wanting:
+            raise InputError(
+                f"{self._options()[0]} is given, but no arm uses synthetic images; add one: real+synthetic."
+            )
+        if self.cross_fit is not None and folds is None:
+            raise InputError(
+                "--cross-fit has a generator for each fold; give --folds too, such as --folds 5."
+            )
+        named = {arm.source for arm in arms if arm.synthetic}
+        if self._options() and (strange := sorted(named - (set(self.sweep) or {""}))):
+            known = ", ".join(self.sweep) or "none, as --generator-sweep is not given"
+            raise InputError(f"No generator of this study is called '{strange[0]}'; there are: {known}.")
+
+
+def named_sweep(runs: Sequence[Path]) -> dict[str, Path]:
+    """Runs that are compared by the names of their folders, as arms have them.
+
+    Raises:
+        InputError: fewer than two, or two of one name.
+    """
+    found = {re.sub(r"[^\w.-]", "-", path.resolve().name): path for path in runs}
+    if len(found) < len(runs):
         raise InputError(
-            f"The arm '{wanting[0]}' needs synthetic images; give --generator RUN or --synthetic DATA, or "
-            "leave it out."
+            "--generator-sweep names its arms by the Runs' folders; two of these are called the same."
         )
-    if generator is not None and not wanting:
-        raise InputError("--generator is given, but no arm uses synthetic images; add one: real+synthetic.")
+    if len(found) < 2:
+        raise InputError("--generator-sweep compares at least two Runs; give one alone as --generator.")
+    return found

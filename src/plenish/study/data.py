@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.near_duplicates import clusters, same_as
 from plenish.datasets.parts import Subset
 from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
@@ -22,21 +23,36 @@ from plenish.networks.sampler import Sampler
 from plenish.runs import Run
 from plenish.study.arms import Arm
 from plenish.training.engine import stable_seed
+from plenish.wording import plural
 
 Ints = NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
+class Source:
+    """Synthetic images of one generator.
+
+    Attributes:
+        rows: all of them; their own `codes` may be numbered otherwise.
+        codes: their class numbers in the real Dataset's numbering.
+    """
+
+    rows: Subset
+    codes: Ints
+
+
+@dataclasses.dataclass(frozen=True)
 class StudyData:
-    """The checked inputs.
+    """The checked inputs of a study, or of one of its folds.
 
     Attributes:
         data: the real Dataset.
         train: its training rows (of the share asked for).
         val: its validation rows, all.
         test: its test rows, all.
-        synthetic: synthetic rows, or None; their `codes` may be numbered otherwise, so use `synthetic_codes`.
-        synthetic_codes: class numbers of the synthetic rows in the real Dataset's numbering.
+        synthetic: synthetic images by the name of their generator, which is empty where there is only one.
+        external: all rows of another Dataset that is tested on too, or None.
+        fold: number of the fold, or None.
         caveats: what limits the answer, found while checking.
     """
 
@@ -44,8 +60,9 @@ class StudyData:
     train: Subset
     val: Subset
     test: Subset
-    synthetic: Subset | None = None
-    synthetic_codes: Ints = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
+    synthetic: Mapping[str, Source] = dataclasses.field(default_factory=dict)
+    external: Subset | None = None
+    fold: int | None = None
     caveats: tuple[Caveat, ...] = ()
 
 
@@ -63,6 +80,17 @@ def open_real(path: Path, split: str, fraction: float, seed: int) -> StudyData:
         InputError: labels or split unfit for a study, each in one sentence.
     """
     data = Dataset.open(path)
+    check_kind(data)
+    return parts_of(data, split, fraction, seed)
+
+
+def check_kind(data: Dataset) -> None:
+    """Refuse a Dataset that a study cannot test on: synthetic, without classes, or of one class.
+
+    Raises:
+        InputError: as above.
+    """
+    path = data.path
     if data.is_synthetic:
         raise InputError(
             f"{path} is synthetic; a study tests on real images, so give the real Dataset first."
@@ -75,6 +103,10 @@ def open_real(path: Path, split: str, fraction: float, seed: int) -> StudyData:
         raise InputError(
             f"{path} has the single class '{data.labels.names[0]}'; a study needs at least two to tell apart."
         )
+
+
+def parts_of(data: Dataset, split: str, fraction: float, seed: int) -> StudyData:
+    """The parts of one split of a checked Dataset; see `open_real`."""
     train, val, test = (
         data.part("train", split, purpose="train"),
         data.part("val", split, purpose="select"),
@@ -86,9 +118,16 @@ def open_real(path: Path, split: str, fraction: float, seed: int) -> StudyData:
     for k in np.flatnonzero((small < 2) & (np.bincount(train.codes, minlength=data.labels.width) > 0)):
         raise InputError(
             f"Class '{data.labels.names[k]}' has {small[k]} training image{'' if small[k] == 1 else 's'} "
-            f"{'at this fraction ' if fraction < 1 else ''}in {path}; at least two per class are needed."
+            f"{'at this fraction ' if fraction < 1 else ''}in {data.path}; at least two per class are needed."
         )
-    return StudyData(data, used, val, test)
+    return StudyData(data, used, val, test, caveats=tuple(_twins(data, train, test)))
+
+
+def _twins(data: Dataset, train: Subset, test: Subset) -> list[Caveat]:
+    """The caveat of test images that show the picture of a train image, if there are any."""
+    of = clusters(data)
+    images = int(np.isin(of[test.rows], of[train.rows]).sum())
+    return [Caveat("test-twins", {"images": images})] if images else []
 
 
 def _check_classes(data: Dataset, train: Subset, val: Subset, test: Subset) -> None:
@@ -126,8 +165,13 @@ def share_of_groups(codes: Ints, groups: NDArray[np.object_], fraction: float, s
     return np.flatnonzero(kept[units]).astype(np.int64)
 
 
-def add_synthetic(study: StudyData, path: Path) -> StudyData:
+def add_synthetic(study: StudyData, path: Path, name: str = "") -> StudyData:
     """Open the synthetic side and check that it may be used beside the real one.
+
+    Args:
+        study: the real side, with what was added before.
+        path: a synthetic Dataset.
+        name: of its generator, where several are compared.
 
     Raises:
         InputError: it is real, of another schema or size, or its generator was trained on anything but this
@@ -140,13 +184,56 @@ def add_synthetic(study: StudyData, path: Path) -> StudyData:
     caveats = check_images(synthetic, data, study.test.split_name)
     caveats += _check_copies(study, synthetic)
     caveats += near_held_out(data, study.test.split_name, synthetic)
+    if study.external is not None:
+        caveats += _near_external(study.external, synthetic)
     quality = of_generator(generator_of(synthetic.manifest.extra))
     caveats += [] if quality is None else quality.caveats("study")
+    if name:
+        caveats = [dataclasses.replace(one, values={**one.values, "source": name}) for one in caveats]
     rows = synthetic.all_rows()
-    number = np.array([data.labels.code(name) for name in synthetic.labels.names])
-    return dataclasses.replace(
-        study, synthetic=rows, synthetic_codes=number[rows.codes], caveats=tuple(caveats)
-    )
+    number = np.array([data.labels.code(label) for label in synthetic.labels.names])
+    made = {**study.synthetic, name: Source(rows, number[rows.codes])}
+    return dataclasses.replace(study, synthetic=made, caveats=(*study.caveats, *caveats))
+
+
+def add_external(study: StudyData, path: Path) -> StudyData:
+    """Open another Dataset to test on, and check that nothing of it was trained on.
+
+    Raises:
+        InputError: it is unfit for a study, of other classes or another size, or shares groups or pictures
+            with the train or val part.
+    """
+    data, other = study.data, Dataset.open(path)
+    check_kind(other)
+    if (other.size, other.channels, other.labels) != (data.size, data.channels, data.labels):
+        raise InputError(
+            f"--test-data {path} has images of {other.size} px with {other.channels} channel(s) and the "
+            f"classes {', '.join(other.labels.names)}; {data.path} has {data.size} px, {data.channels} and "
+            f"{', '.join(data.labels.names)}. Import one of them again so that both are alike."
+        )
+    seen = np.concatenate([study.train.rows, study.val.rows])
+    groups = {str(group) for group in np.array(data.column("group"), object)[seen] if group is not None}
+    if shared := sorted(groups & {str(group) for group in other.column("group") if group is not None}):
+        raise InputError(
+            f"--test-data {path} shares {plural(len(shared), 'group')} with the train or val images of "
+            f"{data.path}, such as '{shared[0]}'; leave them out, or give other names to other patients."
+        )
+    everything = np.arange(len(other), dtype=np.int64)
+    if images := int((same_as(other, everything, data, seen) >= 0).sum()):
+        raise InputError(
+            f"--test-data {path} has {plural(images, 'image')} of the same picture as a train or val image "
+            f"of {data.path} (the same pixels, mirrored, turned, brighter or compressed again); leave "
+            f"{'it' if images == 1 else 'them'} out."
+        )
+    other.record_read("study")
+    rows = Subset(other, everything, "test", "all", other.manifest.pixels_hash)
+    return dataclasses.replace(study, external=rows)
+
+
+def _near_external(external: Subset, synthetic: Dataset) -> list[Caveat]:
+    everything = np.arange(len(synthetic), dtype=np.int64)
+    images = int((same_as(synthetic, everything, external.dataset, external.rows) >= 0).sum())
+    return [Caveat("near-held-out", {"images": images, "part": "test-data"})] if images else []
 
 
 def check_generator(path: Path, study: StudyData) -> None:
@@ -183,8 +270,8 @@ def _check_copies(study: StudyData, synthetic: Dataset) -> list[Caveat]:
     return [Caveat("copied-pixels", {"images": copied})] if copied else []
 
 
-def synthetic_needed(arms: Sequence[Arm], study: StudyData) -> int:
+def synthetic_needed(arms: Sequence[Arm], study: StudyData, source: str = "") -> int:
     """How many synthetic images the most demanding arm takes; a tenth more leaves room in every class."""
-    dose = max((arm.synthetic for arm in arms), default=0.0)
+    dose = max((arm.synthetic for arm in arms if arm.source == source), default=0.0)
     need = dose * len(study.train)
     return int(np.ceil(1.1 * need)) + 8 * study.data.labels.width if dose else 0

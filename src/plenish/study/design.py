@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from plenish.errors import InputError
 from plenish.metrics.caveats import FEW_SEEDS, Caveat
 from plenish.runs import Run
-from plenish.study.arms import Arm, parse_arms, primary_arm
+from plenish.study.arms import DEFAULT_ARMS, REFERENCE, SWEEP_ARMS, Arm, parse_arms, primary_arm
+from plenish.study.arms_file import define_arms, read_arms
 from plenish.study.config import StudyConfig
 
 
@@ -24,11 +26,13 @@ class Design:
         seeds: trainings per arm.
         primary: the primary arm, decided by the first start that had synthetic images and by nothing seen
             since: an arm added later never takes its place. None as long as no arm has any.
+        definitions: of the arms that came from a file, by name.
     """
 
     arms: tuple[Arm, ...]
     seeds: int
     primary: Arm | None
+    definitions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -36,23 +40,46 @@ class Design:
         return [arm.name for arm in self.arms]
 
     @classmethod
-    def of(cls, config: StudyConfig, out: Path) -> Design:
+    def of(cls, config: StudyConfig, out: Path, sources: Sequence[str] = ()) -> Design:
         """The design of a study in the folder `out`, new or extended.
 
+        Args:
+            config: how to compare.
+            out: the study's folder.
+            sources: names of the generators that are compared.
+
         Raises:
-            InputError: an unknown arm, or a folder of something else.
+            InputError: an unknown arm, one defined anew, or a folder of something else.
         """
-        asked = parse_arms(config.arms, config.ratio)
-        if not (out / "config.json").is_file():
-            return cls(tuple(asked), config.seeds, primary_arm(asked))
-        run = Run.open(out, "study")
-        first, status = run.config["config"], run.status
+        definitions = read_arms(config.arms_file) if config.arms_file is not None else {}
+        names = [*config.arms]
+        if config.arms == DEFAULT_ARMS and (sources or definitions):
+            names = [*(SWEEP_ARMS if sources else (REFERENCE,))]
+        names += [name for name in definitions if name not in names]
+        run = Run.open(out, "study") if (out / "config.json").is_file() else None
+        first = run.config["config"] if run else {}
+        status = run.status if run else {}
+        known = status.get("definitions", dict(first.get("definitions", ())))
+        if changed := [name for name in known if definitions.get(name, known[name]) != known[name]]:
+            raise InputError(
+                f"The arm '{changed[0]}' was defined otherwise when {out} was started; give it another name."
+            )
+        definitions = {**known, **definitions}
+        defined = define_arms(definitions, config.ratio)
+
+        def parsed(names: Sequence[str], **more: Any) -> list[Arm]:
+            return parse_arms(names, config.ratio, defined=defined, **more)
+
+        asked = parsed(names, doses=config.ratios, sources=sources)
+        if run is None:
+            return cls(tuple(asked), config.seeds, primary_arm(asked), definitions)
         held = status.get("arms", first["arms"])
-        arms = parse_arms([*held, *(arm.name for arm in asked)], config.ratio)
+        arms = parsed([*held, *(arm.name for arm in asked)])
         primary = next((arm for arm in arms if arm.name == status.get("primary_arm")), None)
-        for names in (first["arms"], held, [arm.name for arm in arms]):
-            primary = primary or primary_arm(parse_arms(names, config.ratio))
-        return cls(tuple(arms), max(config.seeds, int(status.get("seeds", first["seeds"]))), primary)
+        for earlier in (first["arms"], held, [arm.name for arm in arms]):
+            primary = primary or primary_arm(parsed(earlier))
+        seeds = max(config.seeds, int(status.get("seeds", first["seeds"])))
+        return cls(tuple(arms), seeds, primary, definitions)
 
 
 def about_design(
@@ -87,12 +114,13 @@ def about_cuts(rows: Sequence[Mapping[str, Any]]) -> list[Caveat]:
     return [Caveat("cut-intervals", {"arms": arms})] if arms else []
 
 
-def about_doses(records: Sequence[Mapping[str, Any]], arms: Sequence[Arm], n_real: int) -> list[Caveat]:
-    """Arms that got fewer synthetic images than asked for."""
+def about_doses(records: Sequence[Mapping[str, Any]], arms: Sequence[Arm]) -> list[Caveat]:
+    """Arms that got fewer synthetic images than asked for, in the cell that got the least."""
     found = []
     for arm in arms:
-        got = min(record["trained_on"]["synthetic"] for record in records if record["arm"] == arm.name)
-        if got < 0.98 * arm.synthetic * n_real:
-            asked = round(arm.synthetic * n_real)
+        cells = [record for record in records if record["arm"] == arm.name]
+        pairs = [(cell["synthetic_asked"], cell["trained_on"]["synthetic"]) for cell in cells]
+        asked, got = max(pairs, key=lambda pair: pair[0] - pair[1])
+        if got < 0.98 * asked:
             found.append(Caveat("fewer-synthetic", {"arm": arm.name, "got": got, "asked": asked}))
     return found

@@ -9,23 +9,39 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from plenish import files, settings
 from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
 from plenish.domains import choose_domain
 from plenish.errors import InputError
-from plenish.latent.sampling import load_generator, make_dataset
 from plenish.metrics.caveats import Caveat, about_test
-from plenish.metrics.result_files import real_record, synthetic_record, write_result
+from plenish.metrics.result_files import real_record, write_result
 from plenish.metrics.words import is_known
-from plenish.progress import progress, say
+from plenish.parallel import available_cores
+from plenish.progress import say
 from plenish.runs import Run, versions
 from plenish.study import cells
 from plenish.study.analysis import Predictions, analyse
-from plenish.study.config import StudyConfig, check_source
-from plenish.study.data import StudyData, add_synthetic, check_generator, open_real, synthetic_needed
+from plenish.study.arms_file import configured
+from plenish.study.config import Given, StudyConfig, named_sweep
+from plenish.study.contents import doses_of, external_results, of_seeds, tested
+from plenish.study.data import StudyData, add_external, add_synthetic
 from plenish.study.design import Design, about_cuts, about_design, about_doses
+from plenish.study.folds import about_folds, merged, open_folds
+from plenish.study.running import Bench, run_cells
+from plenish.study.sources import (
+    Train,
+    add_makers,
+    check_same_generators,
+    check_same_synthetic,
+    makers_of,
+    makers_used,
+    plan_makers,
+    source_records,
+    train_makers,
+)
 from plenish.study.summaries import Study
 from plenish.study.verdicts import PRIMARY_METRIC, study_verdict
 from plenish.training.classifier import check_names, check_weights
@@ -33,11 +49,13 @@ from plenish.training.classifier_config import ClassifierConfig, ClassifierOptio
 from plenish.training.classifier_precision import choose_precision
 from plenish.training.classifier_time import say_duration
 from plenish.training.engine import Engine
+from plenish.wording import plural
 
 
 def run_study(
     real: Path, out: Path, config: StudyConfig, *, generator: Path | None = None,
-    synthetic: Path | None = None,
+    synthetic: Path | None = None, sweep: Sequence[Path] = (), cross_fit: Sequence[Path] | None = None,
+    test_data: Path | None = None, train: Train | None = None,
 ) -> Study:  # fmt: skip
     """Run the cells of a study that are missing, analyse all of them, and write study.json.
 
@@ -47,171 +65,193 @@ def run_study(
         config: how to compare.
         generator: a generator's Run; synthetic images are generated from it into the study's folder.
         synthetic: a synthetic Dataset, instead of a generator.
+        sweep: Runs of several generators, instead, which are compared.
+        cross_fit: Runs of generators, one for each fold, instead; empty where `train` makes them.
+        test_data: another Dataset to test on as well.
+        train: trains the generators of `cross_fit` into the study's folder.
 
     Raises:
         InputError: inputs unfit for a study, or a folder that holds a study with other settings.
     """
-    design = Design.of(config, out)
-    check_source(design.arms, generator, synthetic)
-    options = {field.name: getattr(config, field.name) for field in dataclasses.fields(ClassifierOptions)}
-    classifier = ClassifierConfig(**options)
-    check_names(classifier)
-    data = open_real(real, config.split, config.fraction, config.seed)
-    classifier = classifier.resolved(len(data.train), data.data.domain)
+    given = Given(generator, synthetic, named_sweep(sweep) if sweep else {}, cross_fit)
+    design = Design.of(config, out, [*given.sweep])
+    given.check(design.arms, config.folds)
+    classifier = ClassifierConfig(**_options(config))
+    for arm in design.arms:
+        check_names(configured(arm, classifier))
+    folds = open_folds(real, config, given)
+    data = folds[0].data
+    mean_train = round(sum(len(fold.train) for fold in folds) / len(folds))
+    classifier = classifier.resolved(mean_train, data.domain)
+    _check_arms(design, classifier)
     if any(arm.classical for arm in design.arms):
-        say(choose_domain(config.domain, data.data.domain).sentence(config.symmetry))
-    check_weights(classifier, data.data)
+        say(choose_domain(config.domain, data.domain).sentence(config.symmetry))
+    check_weights(classifier, data)
+    if test_data is not None:
+        folds = [add_external(fold, test_data) for fold in folds]
     parents: list[dict[str, Any]] = []
     if synthetic is not None:
-        data = add_synthetic(data, synthetic)
+        folds = [add_synthetic(fold, synthetic) for fold in folds]
         parents.append(Dataset.open(synthetic).provenance())
-    if generator is not None:
-        check_generator(generator, data)
-        made = Run.open(generator)
-        _check_same_generator(out, made)
-        parents.append({"run": str(generator.resolve()), "id": made.id, "kind": made.kind})
-    weights = config.pretrained
-    options |= {
-        "steps": classifier.steps, "learning_rate": classifier.peak_rate, "ratio": config.ratio,
-        "fraction": config.fraction, "arms": design.names, "domain": classifier.domain,
-        "symmetry": classifier.symmetry,
-        "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,
-    }  # fmt: skip
-    source = str(synthetic or generator or "")
-    asked = options | {"split": config.split, "seeds": design.seeds, "source": source}
-    asked |= {"precision": settings.current().precision}
+    if train is not None:
+        plan_makers(out, folds, train)
+    makers = makers_of(given, folds)
+    check_same_generators(out, makers)
+    for maker in makers:
+        made = Run.open(maker.run)
+        parents.append({"run": str(maker.run.resolve()), "id": made.id, "kind": made.kind})
+    options = _resolved(config, design, classifier)
+    source = str(synthetic or generator or " ".join(str(maker.run) for maker in makers) or "")
+    asked = options | _kept(config, design, test_data) | {"source": source}
     run = Run.open_or_create(
-        out, "study", asked, data=data.data.provenance(config.split) | {"part": "train"}, parents=parents,
-        seed=config.seed, may_change=("arms", "seeds", "source"),
+        out, "study", asked, data=data.provenance(folds[0].test.split_name) | {"part": "train"},
+        parents=parents, seed=config.seed, may_change=("arms", "seeds", "source", "definitions"),
     )  # fmt: skip
     with run.lock():
-        run.update_status(primary_arm=design.primary.name if design.primary else None)
-        if generator is not None:
-            data = add_synthetic(data, _generate(run, generator, design, data))
-        _check_same_synthetic(run, data)
+        run.update_status(
+            primary_arm=design.primary.name if design.primary else None, definitions=dict(design.definitions)
+        )
+        if train is not None:
+            makers = train_makers(run, folds, train)
+        folds = add_makers(run, design, folds, makers)
+        check_same_synthetic(run, folds)
         begun = time.monotonic()
-        done = _run_cells(run, design, data, classifier)
-        content = _content(run, config, design, data, done)
+        done = _run_cells(run, design, folds, classifier, config.workers)
+        content = _content(run, config, design, folds, done)
         content |= options | {"analysis_seconds": time.monotonic() - begun}
         content = write_result(run.path, "study", content)
         run.update_status(state="complete", seconds=content["seconds"], message=study_verdict(content))
     return Study(out, content)
 
 
-def _content(
-    run: Run, config: StudyConfig, design: Design, data: StudyData, done: Sequence[cells.Cell]
-) -> dict[str, Any]:
-    """What study.json holds of the cells and their analysis."""
-    options = {"level": config.level, "resamples": config.resamples, "seed": config.seed}
-    records, names = [cell.record for cell in done], data.data.labels.names
-    found = analyse(Predictions.of(done, names, config), design)
-    real = real_record(data.train, data.val, data.test)
-    counts = np.bincount(data.test.codes, minlength=len(names)).tolist()
-    return {
-        "commands": run.commands,
-        "real": real,
-        "synthetic": synthetic_record(data.synthetic.dataset) if data.synthetic is not None else None,
-        **options, "seeds": list(range(design.seeds)),
-        "test": {"n": real["n_test"], "groups": real["groups_test"], "per_class": dict(zip(names, counts))},
-        "cells": records, **found,
-        "caveats": [dataclasses.asdict(c) for c in _caveats(run, config, design, data, found, records)],
-        "primary_metric": PRIMARY_METRIC, "primary_arm": design.primary.name if design.primary else None,
-        "test_reads": data.data.test_reads(config.split), "versions": versions(),
-        "environment": run.status.get("environment", {}),
-        "seconds": sum(record["seconds"] for record in records),
+def _options(config: StudyConfig) -> dict[str, Any]:
+    """The options of the classifier's training."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(ClassifierOptions)}
+
+
+def _resolved(config: StudyConfig, design: Design, classifier: ClassifierConfig) -> dict[str, Any]:
+    """What was asked of the arms and of the classifier, with what followed from the data."""
+    weights = config.pretrained
+    return _options(config) | {
+        "steps": classifier.steps, "learning_rate": classifier.peak_rate, "ratio": config.ratio,
+        "fraction": config.fraction, "arms": design.names, "domain": classifier.domain,
+        "symmetry": classifier.symmetry, "folds": config.folds,
+        "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,
     }  # fmt: skip
 
 
-def _generate(run: Run, generator: Path, design: Design, data: StudyData) -> Path:
-    """The study's own synthetic images, made once."""
-    out = run.path / "synthetic"
-    if out.exists():
-        return out
-    n, loaded = synthetic_needed(design.arms, data), load_generator(generator)
-    if data.train.split_name == "default":
-        make_dataset(loaded, out, n, like=data.data.path, seed=run.seed)
-    else:  # equal shares of the classes, enough for the most frequent one
-        counts = np.bincount(data.train.codes)
-        n = int(np.ceil(n * len(counts) * counts.max() / counts.sum()))
-        make_dataset(loaded, out, n, seed=run.seed)
-    return out
+def _kept(config: StudyConfig, design: Design, test_data: Path | None) -> dict[str, Any]:
+    """What the Run is frozen with besides."""
+    other = Dataset.open(test_data).manifest.pixels_hash if test_data is not None else None
+    return {
+        "split": config.split, "seeds": design.seeds, "test_data": other,
+        "definitions": [*map(list, design.definitions.items())],
+        "precision": settings.current().precision,
+    }  # fmt: skip
 
 
-def _check_same_generator(out: Path, given: Run) -> None:
-    """Synthetic images that the study has already come from the generator given, not from another."""
-    if not (out / "synthetic").exists():
-        return
-    known = Dataset.open(out / "synthetic").manifest.extra["generator"]
-    if known["run_id"] != given.id:
-        raise InputError(
-            f"{out / 'synthetic'} was generated from {known['run']} ({known['run_id']}), and {given.path} is "
-            f"{given.id}; give the same --generator or use another folder."
-        )
+def _check_arms(design: Design, classifier: ClassifierConfig) -> None:
+    """Refuse arms that train as another one does, by what the study's options make of them."""
+    known: dict[Any, str] = {}
+    for arm in design.arms:
+        what = dataclasses.replace(arm, name="", classical=False, balanced=False, weighted=False, options=())
+        key = what, configured(arm, classifier)
+        if key in known:
+            raise InputError(f"The arms {known[key]} and {arm.name} would train alike; leave one out.")
+        known[key] = arm.name
 
 
-def _check_same_synthetic(run: Run, data: StudyData) -> None:
-    """All cells of a study use the same synthetic images."""
-    if data.synthetic is None:
-        return
-    found = data.synthetic.dataset.manifest.pixels_hash
-    if run.status.get("synthetic_hash", found) != found:
-        raise InputError(
-            f"{run.path} was started with other synthetic images; give those again or use another folder."
-        )
-    run.update_status(synthetic_hash=found)
+def _content(
+    run: Run, config: StudyConfig, design: Design, folds: Sequence[StudyData], done: Sequence[cells.Cell]
+) -> dict[str, Any]:
+    """What study.json holds of the cells and their analysis."""
+    options = {"level": config.level, "resamples": config.resamples, "seed": config.seed}
+    data = folds[0].data
+    names = data.labels.names
+    predictions = Predictions.of(done, names, config)
+    found = analyse(predictions, design)
+    records = of_seeds(done, predictions, names)
+    real = real_record(folds[0].train, folds[0].val, folds[0].test)
+    real["n_test"] = len(predictions.codes)
+    real["groups_test"] = len({group for fold in folds for group in fold.test.groups if group is not None})
+    made = source_records(folds)
+    external = external_results(folds, done, config, design)
+    return {
+        "commands": run.commands,
+        "real": real,
+        "synthetic": next(iter(made), None), "generators": made,
+        **options, "seeds": list(range(design.seeds)),
+        "test": tested(predictions.codes, real["groups_test"], names),
+        "cells": records, **found, "external": external, "dose_curve": doses_of(design),
+        "caveats": [
+            dataclasses.asdict(c) for c in _caveats(run, config, design, folds, found, done, predictions)
+        ],
+        "primary_metric": PRIMARY_METRIC, "primary_arm": design.primary.name if design.primary else None,
+        "test_reads": max(data.test_reads(fold.test.split_name) for fold in folds), "versions": versions(),
+        "environment": run.status.get("environment", {}),
+        "seconds": sum(cell.record["seconds"] for cell in done),
+        "training_seconds": sum(cell.record["training_seconds"] for cell in done),
+    }  # fmt: skip
 
 
-def _run_cells(run: Run, design: Design, data: StudyData, config: ClassifierConfig) -> list[cells.Cell]:
+def _run_cells(
+    run: Run, design: Design, folds: Sequence[StudyData], config: ClassifierConfig, workers: int
+) -> list[cells.Cell]:
     """Run what is missing, seed by seed so that an unfinished study is paired; load the rest."""
-    every = [(arm, k) for k in range(design.seeds) for arm in design.arms]
-    paths = [cells.cell_paths(run.path, arm.name, k) for arm, k in every]
-    todo = [cell for cell, (record, table) in zip(every, paths) if not (record.is_file() and table.is_file())]
+    every = [
+        cells.Key(arm, k, fold.fold) for k in range(design.seeds) for fold in folds for arm in design.arms
+    ]
+    external = folds[0].external is not None
+    todo = [key for key in every if not cells.is_finished(run.path, key, external=external)]
     if todo:
-        shape = (data.data.channels, data.data.size, data.data.labels.width)
+        data = folds[0].data
+        shape = (data.channels, data.size, data.labels.width)
+        status = run.status
         # Measured once, so that a resumed study computes as it began.
-        precision = run.status.get("precision") or choose_precision(config, *shape)
+        precision = status.get("precision") or choose_precision(config, *shape)
+        engine = Engine.from_settings()
+        threads = settings.current().threads or status.get("threads")
+        threads = threads or (
+            torch.get_num_threads() if workers == 1 else max(1, available_cores() // workers)
+        )
         run.update_status(
             precision=precision, state="running", cells_left=len(todo), arms=design.names, seeds=design.seeds,
-            environment=Engine.from_settings().describe(),
+            threads=threads, environment=engine.describe() | {"threads": threads},
         )  # fmt: skip
-        train, val = (Images(part.images, part.codes) for part in (data.train, data.val))
+        train, val = (Images(part.images, part.codes) for part in (folds[0].train, folds[0].val))
         say_duration(
-            config, train, val, data.data.labels.names, precision=precision, trainings=len(todo),
-            tested=len(data.test),
+            config, train, val, data.labels.names, precision=precision, trainings=len(todo),
+            tested=len(folds[0].test) + (len(folds[0].external) if folds[0].external is not None else 0),
         )  # fmt: skip
-    try:
-        with progress("training classifiers", len(todo) * (config.steps or 0) * config.batch) as bar:
-            for left, (arm, k) in zip(range(len(todo) - 1, -1, -1), todo):
-                bar.note(
-                    f"{arm.name}, seed {k + 1} of {design.seeds}" + (f", {left} to follow" if left else "")
-                )
-                cells.run_cell(
-                    run, arm, k, data, config, precision=precision,
-                    on_step=lambda _: bar.advance(config.batch),
-                )  # fmt: skip
-                run.update_status(cells_left=left)
-    except KeyboardInterrupt:
-        run.update_status(state="interrupted")
-        raise
-    return [cells.load_cell(run.path, arm.name, k) for arm, k in every]
+        if workers > 1:
+            say(f"{workers} processes of {plural(threads, 'thread')} share them.")
+        try:
+            with settings.use(threads=threads):
+                for left in run_cells(Bench(run, folds, config, precision), todo, workers, threads):
+                    run.update_status(cells_left=left)
+        except KeyboardInterrupt:
+            run.update_status(state="interrupted")
+            raise
+    return [cells.load_cell(run.path, key, external=external) for key in every]
 
 
 def _caveats(
-    run: Run, config: StudyConfig, design: Design, data: StudyData, found: Mapping[str, Any],
-    records: Sequence[dict[str, Any]],
+    run: Run, config: StudyConfig, design: Design, folds: Sequence[StudyData], found: Mapping[str, Any],
+    done: Sequence[cells.Cell], predictions: Predictions,
 ) -> list[Caveat]:  # fmt: skip
     """Everything that limits the answer."""
-    test, intervals = data.test, any(is_known(row["low"]) for row in found["summary"])
-    fold = data.data.split(config.split).manifest.get("folds")
+    data, intervals = folds[0].data, any(is_known(row["low"]) for row in found["summary"])
+    groups = list(np.concatenate([fold.test.groups for fold in folds]))
+    has_synthetic = bool(folds[0].synthetic)
     return [
-        *data.caveats,
-        *about_test(test.codes, list(test.groups), data.data.labels.names, intervals=intervals),
-        *([Caveat("one-fold")] if fold else []),
-        *([] if data.data.reads_intact else [Caveat("reads-lost")]),
-        *about_design(design, config.fraction, data.synthetic is not None, intervals=intervals),
+        *merged(folds),
+        *about_test(predictions.codes, groups, data.labels.names, intervals=intervals),
+        *about_folds(folds, makers_used(folds)),
+        *([] if data.reads_intact else [Caveat("reads-lost")]),
+        *about_design(design, config.fraction, has_synthetic, intervals=intervals),
         *_about_looks(run, design, intervals),
         *about_cuts([*found["differences"], *found["comparisons"]]),
-        *about_doses(records, design.arms, len(data.train)),
+        *about_doses([cell.record for cell in done], design.arms),
     ]  # fmt: skip
 
 

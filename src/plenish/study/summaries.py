@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
+from plenish.metrics.advice import LEVELS
 from plenish.metrics.caveats import describe
+from plenish.metrics.quality import from_record
 from plenish.metrics.result_files import Result
 from plenish.metrics.words import with_interval
 from plenish.study.verdicts import METRIC_NAMES, PRIMARY_METRIC, class_verdict, find_row, study_verdict
+from plenish.wording import Sentences
 
 _MOST_SHOWN = 6  # classes whose matrix of errors has room in a terminal
 
@@ -25,10 +29,26 @@ class Study(Result):
     def summary(self) -> dict[str, Any]:
         """The answer, a row per arm, and what limits it."""
         return {
-            "verdict": self.verdict, "arms": [self._shown(arm) for arm in self.content["arms"]],
+            **self._studied(), "verdict": self.verdict, **self._elsewhere(),
+            "arms": [self._shown(arm) for arm in self.content["arms"]],
             "caveats": describe(self.content["caveats"]), "study": str(self.path),
             "report": str(self.report) if self.report else None,
         }  # fmt: skip
+
+    def _studied(self) -> dict[str, Any]:
+        """What was studied, before what was found: how good the generators are, where that is known."""
+        rows = generator_rows(self.content)
+        if not rows:
+            return {}
+        said = Sentences(_described(row, alone=len(rows) == 1) for row in rows)
+        return {"images": said} | ({"generators": rows} if len(rows) > 1 else {})
+
+    def _elsewhere(self) -> dict[str, Any]:
+        """The verdict on the other Dataset, where there is one."""
+        external = self.content["external"]
+        if not external:
+            return {}
+        return {f"verdict_on_{external['name']}": study_verdict({**self.content, **external})}
 
     def _shown(self, arm: str) -> dict[str, str]:
         """Metrics of an arm with their intervals, and how it compares with `real`."""
@@ -48,7 +68,38 @@ class Study(Result):
                    "verdict": "verdict"}  # fmt: skip
         summary = self.summary()
         rows = [{name: row.get(key, "") for key, name in columns.items()} for row in summary.pop("arms")]
+        summary = {key.replace("verdict_on_", "verdict on "): value for key, value in summary.items()}
         return {**summary, METRIC_NAMES[PRIMARY_METRIC]: rows}
+
+
+def _described(row: Mapping[str, Any], *, alone: bool) -> str:
+    """A generator and how good its images are: `gan (dcgan, 200 kimg): usable, but not like real ones`."""
+    facts = [row["family"], *([] if row["kimg"] is None else [f"{row['kimg']:g} kimg"])]
+    name = ", ".join(facts) if alone else f"{row['generator']} ({', '.join(facts)})"
+    return f"{name}: {row['images'][0].lower()}{row['images'][1:]}"
+
+
+def generator_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each generator of a study: which, how good its images are, and then what its arm showed.
+
+    Args:
+        content: study.json.
+    """
+    rows = []
+    for record in content["generators"]:
+        quality = from_record(record["quality"])
+        fold = "one" if record["fold"] is None else f"fold {record['fold']}"
+        row = {
+            "generator": record["source"] or fold, "family": record["family"] or "unknown",
+            "kimg": record["kimg"],
+            "images": LEVELS[quality.level] if quality is not None else "not measured",
+        }  # fmt: skip
+        arm = f"real+synthetic:{record['source']}"
+        if found := find_row(content["differences"], arm=arm):
+            row["against real"] = with_interval(found["mean"], found["low"], found["high"], "+.3f")
+            row["verdict"] = find_row(content["verdicts"], arm=arm)["verdict"]
+        rows.append(row)
+    return rows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,89 @@
+"""Sections on what a study may have besides: several generators, a dose curve, another Dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from plenish.metrics.caveats import describe
+from plenish.metrics.words import percent, with_interval
+from plenish.report import figures
+from plenish.report.inputs import ReportInputs
+from plenish.report.page import Charts, Notes, Section, Table, Text
+from plenish.report.results import study_blocks
+from plenish.study.summaries import generator_rows
+from plenish.study.verdicts import METRIC_NAMES, PRIMARY_METRIC, find_row, study_verdict
+from plenish.wording import plural
+
+
+def generators(inputs: ReportInputs) -> Section | None:
+    """How good each generator's images are, and then how useful."""
+    study = inputs.study
+    if study is None or len(study.get("generators") or ()) < 2:
+        return None
+    rows = generator_rows(study)
+    words = [name for name in rows[0] if name != "kimg"]
+    if any(record["source"] for record in study["generators"]):
+        title = "Which generator is the most useful?"
+        lead = (
+            "How good the images of each are comes first: what is said of an undertrained generator says "
+            "little about a better one. Then follows what its images do for the classifier when added."
+        )
+    else:
+        title = "The generators of the folds"
+        lead = "Each fold has a generator of its own, trained on its train part alone."
+    return Section("generators", title, [Table(rows, words=words)], lead=lead)
+
+
+def doses(inputs: ReportInputs) -> Section | None:
+    """The dose curve of each generator."""
+    study = inputs.study
+    points = (study or {}).get("dose_curve")
+    if study is None or not points:
+        return None
+    metric = METRIC_NAMES[PRIMARY_METRIC]
+    series: dict[str, list[dict[str, Any]]] = {}
+    for point in points:
+        row = find_row(study["differences"], arm=point["arm"])
+        values = {"dose": point["dose"], "value": row["mean"], "low": row["low"], "high": row["high"]}
+        none = {"dose": 0.0, "value": 0.0, "low": None, "high": None}
+        series.setdefault(point["source"] or "real+synthetic", [none]).append(values)
+    chart = figures.responses(
+        f"{metric}, difference from real", series, x_label="synthetic images for each real one",
+        y_label="above 0: better",
+    )  # fmt: skip
+    rows = [
+        {
+            **({"generator": point["source"]} if point["source"] else {}), "arm": point["arm"],
+            "dose": point["dose"], "difference from real": _difference(study, point["arm"]),
+        }
+        for point in points
+    ]  # fmt: skip
+    lead = (
+        f"Real images with more and more synthetic ones: the difference from real images alone, with "
+        f"{percent(study['level'], '.0f')} intervals. All arms take equally many steps, so that a higher "
+        "dose also means that each real image is seen less often."
+    )
+    table = Table(rows, "The same as a table", words=["arm", "difference from real"], folded=True)
+    return Section("doses", "How many synthetic images?", [Charts([chart], wide=True), table], lead=lead)
+
+
+def _difference(study: Mapping[str, Any], arm: str) -> str:
+    row = find_row(study["differences"], arm=arm)
+    return with_interval(row["mean"], row["low"], row["high"], "+.3f")
+
+
+def elsewhere(inputs: ReportInputs) -> Section | None:
+    """The same classifiers on another Dataset, with a verdict of its own."""
+    study = inputs.study
+    if study is None or not study.get("external"):
+        return None
+    external = study["external"]
+    result = {**study, **external}
+    groups = external["test"]["groups"]
+    lead = f"Tested on all {plural(external['test']['n'], 'image')} of {external['name']}"
+    lead += f" from {plural(groups, 'group')}" if groups else ""
+    lead += ", another Dataset, of which nothing was trained on or selected by."
+    blocks = [Text(study_verdict(result)), *study_blocks(result)]
+    notes = Notes(describe(external["caveats"]), "What limits this")
+    return Section("elsewhere", "Does it hold on another Dataset?", [*blocks, notes], lead=lead)

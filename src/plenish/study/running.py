@@ -1,0 +1,95 @@
+"""The cells of a study at work: one after another here, or several at once in worker processes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+from plenish import parallel, settings
+from plenish.progress import progress
+from plenish.runs import Run
+from plenish.study import cells
+from plenish.study.cells import Key
+from plenish.study.data import StudyData
+from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.classifier_precision import Precision
+from plenish.wording import plural
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """What cells need, in this process or in a worker's.
+
+    Attributes:
+        run: the study's Run.
+        folds: what each fold trains and tests on; one without folds.
+        config: how to train.
+        precision: the network's measured preference.
+    """
+
+    run: Run
+    folds: Sequence[StudyData]
+    config: ClassifierConfig
+    precision: Precision
+
+    def cell(self, key: Key, on_step: Callable[[int], None]) -> None:
+        """Make a cell and write it."""
+        cells.run_cell(
+            self.run, key, self.folds[key.fold or 0], self.config, precision=self.precision, on_step=on_step
+        )
+
+
+def run_cells(bench: Bench, todo: Sequence[Key], workers: int, threads: int) -> Iterator[int]:
+    """Make cells; after each, how many are left.
+
+    Args:
+        bench: what they need.
+        todo: which, in order.
+        workers: processes at once; 1 works in this one.
+        threads: of each worker process.
+
+    Raises:
+        WorkerLost: a process ended during a cell.
+    """
+    assert bench.config.steps is not None
+    images = bench.config.steps * bench.config.batch
+    with progress("training classifiers", len(todo) * images) as bar:
+        left = len(todo)
+        if workers <= 1:
+            for key in todo:
+                left -= 1
+                bar.note(_named(key) + (f", {left} to follow" if left else ""))
+                bench.cell(key, lambda _: bar.advance(bench.config.batch))
+                yield left
+            return
+        told = dataclasses.replace(settings.current(), threads=threads, quiet=True)
+        bar.note(f"{plural(workers, 'process')} at once")
+        with parallel.executor(min(workers, len(todo)), _worker, (told, bench)) as run:
+            for _ in run.map_ordered(_cell, todo, ahead=len(todo), reject=_lost):
+                left -= 1
+                bar.advance(images)
+                yield left
+
+
+def _named(key: Key) -> str:
+    fold = "" if key.fold is None else f", fold {key.fold}"
+    return f"{key.arm.name}, seed {key.seed + 1}{fold}"
+
+
+@contextlib.contextmanager
+def _worker(told: settings.Settings, bench: Bench) -> Iterator[Bench]:
+    with settings.use(**dataclasses.asdict(told)):
+        yield bench
+
+
+def _cell(bench: Bench, key: Key) -> None:
+    bench.cell(key, lambda _: None)
+
+
+def _lost(key: Key, status: int) -> None:
+    raise parallel.WorkerLost(
+        f"A worker process ended during the cell '{_named(key)}', perhaps for want of memory; finished cells "
+        "are kept. Give the same command with fewer --workers.",
+        status,
+    )
