@@ -39,7 +39,7 @@ def copies(**more: Any) -> dict[str, Any]:
     return {
         "finding": "none", "baseline": False, "n": 100, "n_suspect": 5, "share_suspect": 0.05, "low": 0.02,
         "high": 0.11, "level": 0.95, "expected_share": 0.05, "expected_share_high": 0.1, "n_identical": 0,
-        "n_far": 0, "n_holdout": 200,
+        "n_far": 0, "n_holdout": 200, "n_groups": 20, "n_beyond": 0, "n_below": 0,
     } | more  # fmt: skip
 
 

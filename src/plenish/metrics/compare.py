@@ -22,7 +22,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
 from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
-from plenish.metrics import copies, fidelity
+from plenish.metrics import copies, fidelity, leakage
 from plenish.metrics.caveats import Caveat, about_groups
 from plenish.metrics.extractor import Extractor
 from plenish.metrics.features import domain_extractor, get_extractor
@@ -108,7 +108,8 @@ def _compute(
         held = tested
         caveats.append(Caveat("calibrated-on-test"))
     try:
-        found = copies.search(made, held, trained, baseline=not synthetic.is_synthetic)
+        search = copies.Search(held, trained, held.images.groups)
+        found = search(made, baseline=not synthetic.is_synthetic)
     except ValueError as error:
         raise InputError(f"No search for copies on {real.path}: {error}; make the split again.") from None
     if unknown := any(caveat.code == "unknown-origin" for caveat in known):
@@ -117,6 +118,11 @@ def _compute(
         caveats.append(Caveat("held-out-twins", {"images": found.facts["n_twins"]}))
     if len(held) < FEW_HELD:
         caveats.append(Caveat("few-held-out", {"images": len(held)}))
+    how: dict[str, Any] = {"level": fidelity.LEVEL, "resamples": config.resamples, "seed": config.seed}
+    leaks = leakage.record(made, held, trained, held.images.groups, train.groups, **how)
+    leaks["planted"] = leakage.planted(
+        search, train, lambda images: copies.views_of(images, extractor), len(made), config.seed
+    )
     caveats += [] if real.reads_intact else [Caveat("reads-lost")]
     quality = None
     if synthetic.is_synthetic:
@@ -127,7 +133,7 @@ def _compute(
         "synthetic": synthetic_record(synthetic), "extractor": extractor.facts(), "seed": config.seed,
         "level": fidelity.LEVEL, "resamples": config.resamples, "scores": scores,
         "quality": None if quality is None else quality.record(),
-        "copies": copies.result(found, everything.ids, train.ids) | {"unknown_origin": unknown},
+        "copies": copies.result(found, everything.ids, train.ids) | leaks | {"unknown_origin": unknown},
         "test_reads": real.test_reads(config.split),
         "caveats": [dataclasses.asdict(caveat) for caveat in (*known, *caveats)], "versions": versions(),
     }  # fmt: skip

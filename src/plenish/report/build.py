@@ -11,7 +11,7 @@ from plenish.errors import InputError
 from plenish.metrics.quality import kimg_of
 from plenish.metrics.score import ScoreResult
 from plenish.progress import warn
-from plenish.report import record, results, samples, sections, training
+from plenish.report import copies, record, results, samples, sections, training
 from plenish.report.headline import cards
 from plenish.report.inputs import ReportInputs, gather
 from plenish.report.page import render_page
@@ -21,7 +21,7 @@ from plenish.wording import plural
 Result = TypeVar("Result", ScoreResult, Study)
 
 _SECTIONS = (
-    samples.samples, results.study, results.copies, results.scores, record.limits, sections.asked,
+    samples.samples, results.study, copies.copies, results.scores, record.limits, sections.asked,
     sections.data_and_split, training.training, record.repeat, record.provenance, record.environment,
 )  # fmt: skip
 
