@@ -2,14 +2,15 @@
 
     python -m benchmarks.copies [--runs 20] [--first 100] [--workers 2] [--out FILE.json] [--quick]
 
-Each run draws patients of one phantom (32 px): 60 for train (14 tiles each), 60 others for val (15 each) and
-50 others for 1,000 honest images. Ten copies of training images, altered in one way, stand in the place of ten
-of them. The search is calibrated on val of 6, 12, 24 and 60 patients: others than those of train (`new`), or ten
-tiles each of the training patients that train does not hold (`unseen tiles`). Printed are the runs with an alarm,
-of honest images also those without any doubt; and, of honest images, the measures of `metrics.membership`: how
-often their intervals hold what is expected. The rule was fixed on runs 0 to 9. `--quick` takes two runs of few
-patients and only shows that it works. `--speed` instead compares the time of the search in its three spaces with
-that in the first two, for 1,000 × 5,000 random images.
+Each run draws patients of one phantom (32 px): 60 for train (14 tiles each), 60 others for val (15 each)
+and 50 others for 1,000 honest images. Ten copies of training images, altered in one way, stand in the
+place of ten of them. The search is calibrated on val of 6, 12, 24 and 60 patients: others than those of
+train (`new`), or ten tiles each of the training patients that train does not hold (`unseen tiles`).
+Printed are the runs with an alarm, of honest images also those without any doubt; and, of honest images,
+the measures of `metrics.membership`: how often their intervals hold what is expected. The rule was fixed
+on runs 0 to 9. `--quick` takes two runs of few patients and only shows that it works. `--speed` instead
+compares the time of the search in its three spaces with that in the first two, for 1,000 × 5,000 random
+images.
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ def test_nothing_is_overwritten(work: Work, tmp_path: Path, name: str) -> None:
 
 
 def test_bad_input_is_one_sentence_and_leaves_nothing(work: Work, tmp_path: Path) -> None:
-    (tmp_path / "wrong.json").write_text('{"schema": 3, "kind": "study"}')
+    (tmp_path / "wrong.json").write_text('{"schema": 4, "kind": "study"}')
     (tmp_path / "old.json").write_text('{"schema": 1, "kind": "score"}')
     (tmp_path / "new.json").write_text('{"schema": 99, "kind": "score"}')
     (tmp_path / "broken.json").write_text('{"schema": 1,')

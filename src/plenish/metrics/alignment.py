@@ -1,9 +1,9 @@
 """Thumbnails compared as crops and shifts of each other: few pairs, many ways to lay one over the other.
 
 A window of 13×13 slides over the 16×16 thumbnail of a training image. It is compared with a window in the
-middle of the other image, which finds shifts of up to a sixteenth of the side, and with all of the other image
-made smaller, which finds crops to about nine tenths of the side, in steps of half a pixel and in all eight
-orientations. Light and contrast are removed from each window by itself.
+middle of the other image, which finds shifts of up to a sixteenth of the side, and with all of the other
+image made smaller, which finds crops to about nine tenths of the side, in steps of half a pixel and in all
+eight orientations. Light and contrast are removed from each window by itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _intervals(side: int, start: float, step: float) -> Vectors:
 
 
 def _queries(pixels: Vectors) -> Vectors:
-    """Windows of unit length at each place of a thumbnail of zeros: n×(8·8)×9×(S·S·C).
+    """Windows of unit length of thumbnails n×S×S×C: n×(8·8)×(C·13·13).
 
     Of each orientation eight windows: the middle and the whole image, each as it is and half a pixel on, in
     rows and columns.
@@ -46,21 +46,24 @@ def _queries(pixels: Vectors) -> Vectors:
     # The middle, at the second of three places, is a shift of nothing.
     middle = [_intervals(side, 1 + half, 1.0) for half in (0.0, 0.5)]
     whole = [_intervals(side, half / _CROP, 1 / _CROP) for half in (0.0, 0.5)]
-    turned = np.stack(orientations(pixels), axis=1)
-    found = np.zeros((n, 8, 2, 2, 2, _PLACES, _PLACES, side, side, channels), np.float32)
+    turned = np.ascontiguousarray(np.stack(orientations(pixels), axis=1).transpose(0, 1, 4, 2, 3))
+    found = np.empty((n, 8, 2, 2, 2, channels, inner, inner), np.float32)
     for kind, weights in enumerate((middle, whole)):
         for y, down in enumerate(weights):
-            rows = np.einsum("ih,nthwc->ntiwc", down, turned, optimize=True)
+            rows = down @ turned
             for x, across in enumerate(weights):
-                window = np.einsum("ntiwc,jw->ntijc", rows, across, optimize=True)
-                window -= window.mean(axis=(2, 3, 4), keepdims=True)
-                length = np.sqrt((window * window).sum(axis=(2, 3, 4), keepdims=True))
-                window /= np.maximum(length, 1e-6)
-                for row in range(_PLACES):
-                    for column in range(_PLACES):
-                        place = found[:, :, kind, y, x, row, column]
-                        place[:, :, row : row + inner, column : column + inner] = window
-    return found.reshape(n, 64, _PLACES**2, side * side * channels)
+                found[:, :, kind, y, x] = rows @ across.T
+    windows = found.reshape(n, 64, -1)
+    windows -= windows.mean(axis=2, keepdims=True)
+    windows /= np.maximum(np.sqrt(np.einsum("ntd,ntd->nt", windows, windows))[..., None], 1e-6)
+    return windows
+
+
+def _windows(pixels: Vectors) -> Vectors:
+    """Windows of thumbnails …×S×S×C at all places: …×9×(C·13·13)."""
+    inner = pixels.shape[-2] - _LESS
+    shape = (*pixels.shape[:-3], _PLACES**2, pixels.shape[-1] * inner * inner)
+    return sliding_window_view(pixels[..., :-1, :-1, :], (inner, inner), (-3, -2)).reshape(shape)
 
 
 def window_lengths(pixels: Vectors) -> Vectors:
@@ -89,13 +92,12 @@ def aligned_distances(
         n×K distances between windows of zero mean and unit length: 0 for the same, √2 for unrelated ones.
     """
     n, count = candidates.shape
-    flat = train.reshape(len(train), -1)
     best = np.empty((n, count), np.float32)
-    for rows in row_pieces(n, flat.shape[1] * (64 * lengths.shape[1] + count)):
+    places = lengths.shape[1]
+    for rows in row_pieces(n, places * count * train[0].size):
         near = candidates[rows]
-        windows = _queries(queries[rows])
-        products = windows.reshape(len(near), -1, flat.shape[1]) @ flat[near].transpose(0, 2, 1)
-        products = products.reshape(*windows.shape[:3], count).max(axis=1)
-        alike = (products / lengths[near].transpose(0, 2, 1)).max(axis=1)
+        windows = _windows(train[near]).reshape(len(near), count * places, -1)
+        products = (_queries(queries[rows]) @ windows.transpose(0, 2, 1)).max(axis=1)
+        alike = (products.reshape(len(near), count, places) / lengths[near]).max(axis=2)
         best[rows] = np.sqrt(np.maximum(2.0 - 2.0 * alike, 0.0))
     return best

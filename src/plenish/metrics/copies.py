@@ -2,16 +2,16 @@
 
 Every synthetic image is compared with every real training image, in two spaces: as pixels (16×16, mean and
 contrast removed, all eight flips and quarter turns) and as features. The nearest sixteen of either are
-compared again as crops and shifts of each other (:mod:`plenish.metrics.alignment`), which is the third space.
-What counts is the *relative* distance: to the nearest training image over the mean to the nearest twenty
-(sixteen in the third space). A copy is close to one image and not to the others, while a bland picture is
-close to all alike (the idea of Carlini et al., "Extracting Training Data from Diffusion Models", USENIX
-Security 2023, §4). A picture farther from its nearest training image than any held-out one is unlike all of them and a copy
-of none.
+compared again as crops and shifts of each other (:mod:`plenish.metrics.alignment`), which is the third
+space. What counts is the *relative* distance: to the nearest training image over the mean to the nearest
+twenty (sixteen in the third space). A copy is close to one image and not to the others, while a bland
+picture is close to all alike (the idea of Carlini et al., "Extracting Training Data from Diffusion
+Models", USENIX Security 2023, §4). A picture farther from its nearest training image than any held-out one
+is unlike all of them and a copy of none.
 
-Held-out real images go through the same search and show which values occur without copying. Two questions are
-asked: whether more images are near than chance explains, by an order statistic of the held-out values, and
-whether any single one is nearer than chance explains, by the lower tail of the held-out *groups*
+Held-out real images go through the same search and show which values occur without copying. Two questions
+are asked: whether more images are near than chance explains, by an order statistic of the held-out values,
+and whether any single one is nearer than chance explains, by the lower tail of the held-out *groups*
 (:mod:`plenish.metrics.tails`). Ten copies in a thousand images answer the second one alone.
 
 Not found: copies of a small detail, or of a strongly cropped or shifted picture that features do not

@@ -299,7 +299,7 @@ def measures(
         functools.partial(smaller_share, members, others), np.unique(codes, return_inverse=True)[1],
         sides.groups, **how,
     )  # fmt: skip
-    bounded = Interval(auroc.value, max(0.0, auroc.low), min(1.0, auroc.high))
+    bounded = Interval(*np.clip(auroc, 0.0, 1.0).tolist())
     found.append(Measure("membership AUROC", *bounded, 0.5, "higher"))
     if only_distances:
         return found

@@ -86,7 +86,7 @@ def same_group_auroc(
     draws = np.concatenate(list(bootstrap_weights(np.arange(count), resamples, seed))).astype(np.float64)
     error = float(np.nanstd(auroc(draws), ddof=1)) * np.sqrt(count / (count - 1))
     half = float(stdtrit(count - 1, 0.5 + level / 2)) * error
-    return Interval(value, max(0.0, value - half), min(1.0, value + half))
+    return Interval(value, float(max(0.0, value - half)), float(min(1.0, value + half)))
 
 
 def nearest_group(

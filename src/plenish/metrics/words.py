@@ -76,8 +76,8 @@ def describe_copies(found: Mapping[str, Any]) -> str:
     )
     if found["n_beyond"] and found["finding"] == "close":
         text += (
-            f"; {agree(found['n_beyond'], 'image', 'is', 'are')} nearer than any of so many new images should "
-            f"be (told from {plural(found['n_groups'], 'held-out group')})"
+            f"; {agree(found['n_beyond'], 'image', 'is', 'are')} nearer than any of so many new images "
+            f"should be (told from {plural(found['n_groups'], 'held-out group')})"
         )
     same = agree(found["n_identical"], "image", "is identical", "are identical")
     unclear = f"; {_unclear(found)}; look at the closest pairs"
@@ -116,7 +116,7 @@ def describe_planted(rows: Sequence[Mapping[str, Any]]) -> str:
     """What the search can see: how many altered training images would raise the alarm alone."""
     shares = [(row["kind"], row["noticed"] / row["planted"]) for row in rows if row["planted"]]
     sure = [kind for kind, share in shares if share >= _SURE]
-    others = [f"{kind} {percent(share, '.0f')}" for kind, share in shares if share < _SURE]
+    others = [f"{kind} ({percent(share, '.0f')})" for kind, share in shares if share < _SURE]
     text = "Of training images altered on purpose, a single one among so many images would be noticed in "
     if not sure:
         return text + f"these shares: {', '.join(others)}."
