@@ -23,7 +23,7 @@ from plenish.datasets.parts import Subset
 from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
 from plenish.metrics import copies, fidelity, leakage
-from plenish.metrics.caveats import Caveat, about_groups
+from plenish.metrics.caveats import FEW_GROUPS, Caveat, about_groups
 from plenish.metrics.extractor import Extractor
 from plenish.metrics.features import domain_extractor, get_extractor
 from plenish.metrics.origin import check_pair
@@ -118,6 +118,8 @@ def _compute(
         caveats.append(Caveat("held-out-twins", {"images": found.facts["n_twins"]}))
     if len(held) < FEW_HELD:
         caveats.append(Caveat("few-held-out", {"images": len(held)}))
+    if (groups := found.facts["n_groups"]) < FEW_GROUPS:
+        caveats.append(Caveat("few-held-out-groups", {"groups": groups}))
     how: dict[str, Any] = {"level": fidelity.LEVEL, "resamples": config.resamples, "seed": config.seed}
     leaks = leakage.record(made, held, trained, held.images.groups, train.groups, **how)
     leaks["planted"] = leakage.planted(
