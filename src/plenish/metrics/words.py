@@ -77,7 +77,7 @@ def describe_copies(found: Mapping[str, Any]) -> str:
     if found["n_beyond"] and found["finding"] == "close":
         text += (
             f"; {agree(found['n_beyond'], 'image', 'is', 'are')} nearer than any of so many new images "
-            f"should be (told from {plural(found['n_groups'], 'held-out group')})"
+            f"should be (told from {plural(found['n_groups'], _held_out(found))})"
         )
     same = agree(found["n_identical"], "image", "is identical", "are identical")
     unclear = f"; {_unclear(found)}; look at the closest pairs"
@@ -105,9 +105,14 @@ def describe_copies(found: Mapping[str, Any]) -> str:
     return text + endings[found["finding"]] + "."
 
 
+def _held_out(found: Mapping[str, Any]) -> str:
+    """What the search is calibrated on: groups, or images where none share one."""
+    return "held-out group" if found["n_groups"] < found["n_holdout"] else "held-out image"
+
+
 def _unclear(found: Mapping[str, Any]) -> str:
     """Why images that are far below all held-out ones are not called copies."""
-    few = agree(found["n_groups"], "held-out group", "is", "are")
+    few = agree(found["n_groups"], _held_out(found), "is", "are")
     near = agree(found["n_below"], "image", "is", "are")
     return f"{near} less than half as far as any held-out image, and {few} too few to tell whether by chance"
 

@@ -18,6 +18,7 @@ from plenish.report import figures, pictures
 from plenish.report.headline import of_better
 from plenish.report.inputs import ReportInputs
 from plenish.report.page import Block, Charts, Facts, Notes, Pictures, Section, Table, Text
+from plenish.wording import plural
 
 _MOST_SUSPECTS = 10
 _CLOSER = {"lower": "a lower value", "higher": "a higher value"}
@@ -51,7 +52,9 @@ def copies(inputs: ReportInputs) -> Section | None:
         f"Median distance, {kind} to train": number(found["median_synthetic"]),
         "Median distance, held-out real to train": number(found["median_holdout"]),
         "Threshold": number(found["threshold"]),
-        "Held-out images and groups": f"{found['n_holdout']:,} and {found['n_groups']:,}",
+        "Held-out images": f"{found['n_holdout']:,} in {plural(found['n_groups'], 'group')}"
+        if found["n_groups"] < found["n_holdout"]
+        else f"{found['n_holdout']:,}",
     }
     pairs = f"The closest pairs: {kind} images with their nearest training images"
     panel = inputs.score_path and pictures.from_file(inputs.score_path / found["panel"], pairs, f"{pairs}.")
