@@ -8,9 +8,9 @@ place of ten of them. The search is calibrated on val of 6, 12, 24 and 60 patien
 train (`new`), or ten tiles each of the training patients that train does not hold (`unseen tiles`).
 Printed are the runs with an alarm, of honest images also those without any doubt; and, of honest images,
 the measures of `metrics.membership`: how often their intervals hold what is expected. The rule was fixed
-on runs 0 to 9. `--quick` takes two runs of few patients and only shows that it works. Runs are lines of --out; a summary is written beside it. `--speed` instead
-compares the time of the search in its three spaces with that in the first two, for 1,000 × 5,000 random
-images.
+on runs 0 to 9. `--quick` takes two runs of few patients and only shows that it works. Runs are lines of
+--out; a summary is written beside it. `--speed` instead compares the time of the search in its three
+spaces with that in the first two, for 1,000 × 5,000 random images.
 """
 
 from __future__ import annotations
@@ -236,7 +236,8 @@ def main() -> None:
                 stream.write(json.dumps(found[-1]) + "\n")
     text = table(found, plan)
     summary = {
-        "plan": dataclasses.asdict(plan), "extractor_steps": STEPS, "seeds": sorted(run["seed"] for run in found),
+        "plan": dataclasses.asdict(plan), "extractor_steps": STEPS,
+        "seeds": sorted(run["seed"] for run in found),
         "table": text.splitlines(), "measures_of_honest_images": measured(found),
     }  # fmt: skip
     options.out.with_suffix(".json").write_text(json.dumps(summary, indent=1) + "\n")
