@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from plenish.metrics import copies, kernels
 from plenish.metrics.copies import Views
 from plenish.metrics.features import domain_extractor
 from plenish.metrics.panel import pairs_panel
+from plenish.metrics.planted import ALTERATIONS
 from plenish.metrics.words import describe_copies
 
 Pictures = NDArray[np.uint8]
@@ -123,25 +125,26 @@ def _near(n_holdout: int, n_far: int) -> dict[str, Any]:
 def test_real_images_that_are_close_are_explained_by_few_held_out_or_far_ones() -> None:
     assert "12 held-out" in describe_copies(_near(12, 15))
     plain, far = (describe_copies(_near(200, n_far)) for n_far in (0, 15))
-    assert "held-out" not in plain
+    assert "calibrated on only" not in plain
     assert "held-out images are" in far
 
 
 def test_the_expected_share_is_what_equally_distributed_pictures_give() -> None:
     rng = np.random.default_rng(0)
 
-    def views(n: int) -> Views:
-        return Views(
-            rng.normal(size=(n, 16, 16, 1)).astype(np.float32), rng.normal(size=(n, 8)).astype(np.float32)
-        )
+    def distances(n: int) -> copies.Distances:
+        near = rng.uniform(0.5, 1.0, (3, n))
+        return copies.Distances(np.zeros((3, n), np.int64), near, near)
 
-    shares, expected = [], 0.0
-    for _ in range(40):
-        found = copies.search(views(150), views(99), views(60))
-        shares.append(found.facts["share_suspect"])
-        expected = found.facts["expected_share"]
+    shares, alarms, expected = [], 0, 0.0
+    for _ in range(100):
+        facts = copies.Calibration(distances(99), np.arange(99))(distances(150)).facts
+        shares.append(facts["share_suspect"])
+        expected = facts["expected_share"]
+        alarms += facts["finding"] != "none"
     assert expected == 0.01
-    assert np.mean(shares) == pytest.approx(0.01, abs=3 * np.std(shares) / np.sqrt(40) + 1e-9)
+    assert np.mean(shares) == pytest.approx(0.01, abs=3 * np.std(shares) / np.sqrt(100) + 1e-9)
+    assert alarms <= 5
 
 
 def test_relative_distances_by_brute_force_in_any_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,10 +157,10 @@ def test_relative_distances_by_brute_force_in_any_pieces(monkeypatch: pytest.Mon
     for bound in (kernels.PAIRS_AT_ONCE, 700):
         monkeypatch.setattr(kernels, "PAIRS_AT_ONCE", bound)
         where, got, plain = copies.relative_distances(versions, train)
-        assert where.tolist() == d.argmin(1).tolist()
+        assert where[:, 0].tolist() == d.argmin(1).tolist()
         assert got == pytest.approx(want, abs=2e-3)
         assert plain == pytest.approx(d.min(1), abs=1e-2)
-    assert where[7] == 33
+    assert where[7, 0] == 33
 
 
 def test_thumbnails_average_areas_and_forget_light_and_contrast() -> None:
@@ -207,3 +210,43 @@ def test_held_out_twins_of_training_images_do_not_blind_the_search() -> None:
     assert found.facts["n_identical"] == len(found.suspects) == 10
     with pytest.raises(ValueError, match="also a training image"):
         copies.search(copied, Views(train.pixels[:9], train.features[:9]), train)
+
+
+@pytest.fixture(scope="module")
+def few_copies(real: Dataset, make_discs: Any) -> Any:
+    """A function that plants ten altered training images among 190 honest ones, with some groups of val."""
+    with settings.use(quiet=True, precision="float32"):
+        extractor = domain_extractor(real)
+    val, train = real.part("val", purpose="select"), real.part("train", purpose="train")
+    index = copies.Index(copies.views_of(train.images(), extractor))
+    held = index(copies.views_of(val.images(), extractor))
+    fresh = index(copies.views_of(make_discs(190, 77, groups=30)[0], extractor))
+
+    def found(kind: str, groups: int) -> copies.Copies:
+        rng = np.random.default_rng(1)
+        altered = ALTERATIONS[kind](train.images(rng.permutation(300)[:10]), rng)
+        pairs = zip(*(dataclasses.astuple(d) for d in (fresh, index(copies.views_of(altered, extractor)))))
+        some = np.isin(val.groups, sorted(set(val.groups))[:groups])
+        calibration = copies.Calibration(held[some], np.unique(val.groups[some], return_inverse=True)[1])
+        return calibration(copies.Distances(*(np.concatenate(pair, axis=1) for pair in pairs)))
+
+    return found
+
+
+@pytest.mark.parametrize("kind", sorted(ALTERATIONS))
+def test_ten_copies_of_any_kind_raise_the_alarm(few_copies: Any, kind: str) -> None:
+    found = few_copies(kind, 14)
+    assert found.facts["finding"] in copies.ALARMS
+    assert found.facts["n_groups"] == 14
+    closest = np.argsort(found.score)[: found.facts["n_beyond"]]
+    assert (closest >= 190).all()  # they are the planted ones
+    assert len(closest) > 3 or kind == "cropped to 90 %"  # of which there are more than chance explains
+
+
+def test_few_groups_never_say_no_sign_of_what_lies_far_below_them(few_copies: Any) -> None:
+    found = few_copies("noise of 15 grey levels", 2).facts
+    assert (found["finding"], found["n_groups"]) == ("unclear", 2)
+    assert [space["limit"] for space in found["spaces"]] == [0, 0, 0]
+    said = describe_copies(found | {"baseline": False})
+    assert "no sign" not in said
+    assert "2 held-out groups are too few" in said

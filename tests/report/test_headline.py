@@ -11,6 +11,7 @@ from fabricate import make_data
 from plenish.metrics.advice import LEVELS
 from plenish.metrics.caveats import Caveat
 from plenish.metrics.quality import Quality
+from plenish.metrics.words import describe_planted, describe_reidentification
 from plenish.report import headline
 from plenish.report.inputs import ReportInputs
 from plenish.report.record import limits
@@ -39,7 +40,7 @@ def copies(**more: Any) -> dict[str, Any]:
     return {
         "finding": "none", "baseline": False, "n": 100, "n_suspect": 5, "share_suspect": 0.05, "low": 0.02,
         "high": 0.11, "level": 0.95, "expected_share": 0.05, "expected_share_high": 0.1, "n_identical": 0,
-        "n_far": 0, "n_holdout": 200,
+        "n_far": 0, "n_holdout": 200, "n_groups": 20, "n_beyond": 0, "n_below": 0,
     } | more  # fmt: skip
 
 
@@ -272,3 +273,34 @@ def test_labels_are_in_the_headline_where_they_fit_less_than_real_ones(lower: bo
     }  # fmt: skip
     shown = headline.labels_card(score() | {"labels": found})
     assert [card.tone for card in shown] == (["bad"] if lower else [])
+
+
+def test_near_images_that_few_groups_cannot_judge_are_no_good_news() -> None:
+    unclear = headline.copies_card(copies(finding="unclear", n_below=3, n_groups=4))
+    assert unclear.tone == "neutral"
+    assert "4 held-out groups are too few" in unclear.sentence
+    assert "no sign" not in unclear.sentence
+    near = headline.copies_card(copies(finding="close", n_beyond=1, n_groups=24))
+    assert "1 image is nearer" in near.sentence
+    for more in ({"baseline": True}, {"unknown_origin": True}):
+        card = headline.copies_card(copies(finding="unclear", n_below=1, **more))
+        assert (card.answer, card.tone) == ("Cannot be told", "neutral")
+
+
+def test_what_the_search_can_see_in_words() -> None:
+    rows = [
+        {"kind": kind, "planted": 40, "noticed": n} for kind, n in (("exact", 40), ("JPEG", 39), ("crop", 20))
+    ]
+    said = describe_planted(rows)
+    assert "where it is exact or JPEG; in fewer, where it is crop (50" in said
+    assert "in fewer" not in describe_planted(rows[:2])
+    assert "these shares: crop (50" in describe_planted(rows[2:])
+    found = {
+        "auroc": {"value": 0.7, "low": 0.6, "high": 0.8}, "share": 0.2, "n": 50, "low": 0.1, "high": 0.3,
+        "expected_share": 0.05, "expected_share_high": 0.08, "groups_holdout": 9, "finding": "more",
+        "seen_of_train": 0.4,
+    }  # fmt: skip
+    assert "AUROC 0.70 (0.60 to 0.80)" in describe_reidentification(found)
+    assert "more than held-out images do" in describe_reidentification(found)
+    assert "AUROC" not in describe_reidentification(found | {"auroc": None, "finding": "none"})
+    assert describe_reidentification(None) == ""

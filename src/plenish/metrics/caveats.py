@@ -216,6 +216,10 @@ class Caveat(Message):
         "few-held-out": lambda images: (
             f"The search for copies is calibrated on only {plural(images, 'held-out image')}."
         ),
+        "few-held-out-groups": lambda groups: (
+            f"The search for copies is calibrated on only {plural(groups, 'held-out group')} (fewer than "
+            f"{FEW_GROUPS}): a few copies that are much altered may pass."
+        ),
         "fewer-images-than-features": _fewer_images_than_features,
         "undertrained": lambda of, **figures: (
             f"The generator is undertrained ({undertrained(figures)}): {_UNDERTRAINED[of]}."

@@ -24,8 +24,8 @@ from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
 from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
-from plenish.metrics import copies, fidelity
-from plenish.metrics.caveats import Caveat, about_groups
+from plenish.metrics import copies, fidelity, leakage
+from plenish.metrics.caveats import FEW_GROUPS, Caveat, about_groups
 from plenish.metrics.extractor import Extractor
 from plenish.metrics.features import domain_extractor, get_extractor, keep_features, kept_features
 from plenish.metrics.likeness import labels_of, told_apart
@@ -116,7 +116,8 @@ def _compute(
         held, has_val = tested, False
         caveats.append(Caveat("calibrated-on-test"))
     try:
-        found = copies.search(made, held, trained, baseline=not synthetic.is_synthetic)
+        search = copies.Search(held, trained, held.images.groups)
+        found = search(made, baseline=not synthetic.is_synthetic)
     except ValueError as error:
         raise InputError(f"No search for copies on {real.path}: {error}; make the split again.") from None
     if unknown := any(caveat.code == "unknown-origin" for caveat in known):
@@ -125,6 +126,13 @@ def _compute(
         caveats.append(Caveat("held-out-twins", {"images": found.facts["n_twins"]}))
     if len(held) < FEW_HELD:
         caveats.append(Caveat("few-held-out", {"images": len(held)}))
+    if (groups := found.facts["n_groups"]) < FEW_GROUPS:
+        caveats.append(Caveat("few-held-out-groups", {"groups": groups}))
+    how: dict[str, Any] = {"level": fidelity.LEVEL, "resamples": config.resamples, "seed": config.seed}
+    leaks = leakage.record(made, held, trained, held.images.groups, train.groups, **how)
+    leaks["planted"] = leakage.planted(
+        search, train, lambda images: copies.views_of(images, extractor), len(made), config.seed
+    )
     caveats += [] if real.reads_intact else [Caveat("reads-lost")]
     sides = {"made": made, "train": trained, "test": tested, **({"val": held} if has_val else {})}
     sides = _in_domain_features(sides, config)
@@ -145,7 +153,7 @@ def _compute(
         "synthetic": synthetic_record(synthetic), "extractor": extractor.facts(), "seed": config.seed,
         "level": fidelity.LEVEL, "resamples": config.resamples, "scores": scores,
         "quality": None if quality is None else quality.record(), "labels": labels, "told_apart": apart,
-        "copies": copies.result(found, everything.ids, train.ids) | {"unknown_origin": unknown},
+        "copies": copies.result(found, everything.ids, train.ids) | leaks | {"unknown_origin": unknown},
         "test_reads": real.test_reads(config.split),
         "caveats": [dataclasses.asdict(caveat) for caveat in (*known, *caveats)], "versions": versions(),
     }  # fmt: skip

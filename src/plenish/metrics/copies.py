@@ -1,13 +1,18 @@
 """Does a generator repeat its training images? A search for copies, calibrated on held-out images.
 
 Every synthetic image is compared with every real training image, in two spaces: as pixels (16×16, mean and
-contrast removed, all eight flips and quarter turns) and as features. What counts is the *relative*
-distance: to the nearest training image over the mean to the nearest twenty. A copy is close to one image
-and not to the others, while a bland picture is close to all alike (the idea of Carlini et al., "Extracting
-Training Data from Diffusion Models", USENIX Security 2023, §4). A picture farther from its nearest training
-image than any held-out one is unlike all of them and a copy of none. Held-out real images go through the same
-search and show which values occur without copying; the threshold is one of their order statistics, so the
-share expected by chance is known.
+contrast removed, all eight flips and quarter turns) and as features. The nearest sixteen of either are
+compared again as crops and shifts of each other (:mod:`plenish.metrics.alignment`), which is the third
+space. What counts is the *relative* distance: to the nearest training image over the mean to the nearest
+twenty (sixteen in the third space). A copy is close to one image and not to the others, while a bland
+picture is close to all alike (the idea of Carlini et al., "Extracting Training Data from Diffusion
+Models", USENIX Security 2023, §4). A picture farther from its nearest training image than any held-out one
+is unlike all of them and a copy of none.
+
+Held-out real images go through the same search and show which values occur without copying. Two questions
+are asked: whether more images are near than chance explains, by an order statistic of the held-out values,
+and whether any single one is nearer than chance explains, by the lower tail of the held-out *groups*
+(:mod:`plenish.metrics.tails`). Ten copies in a thousand images answer the second one alone.
 
 Not found: copies of a small detail, or of a strongly cropped or shifted picture that features do not
 recognise.
@@ -15,26 +20,37 @@ recognise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 from plenish.datasets.perceptual_hash import area_weights
+from plenish.metrics.alignment import aligned_distances, orientations, window_lengths
 from plenish.metrics.fidelity import LEVEL
 from plenish.metrics.kernels import Floats, row_pieces
+from plenish.metrics.resampling import unit_codes
 from plenish.metrics.statistics import wilson_interval
+from plenish.metrics.tails import LowerTail, chance_share
 
+ALARMS = ("identical", "close")
+"""Findings that say that images are copied."""
+SPACES = ("pixels", "features", "aligned pixels")
+_PIXELS, _FEATURES, _ALIGNED = range(3)
 NEIGHBOURS = 20
 SIDE = 16
 EXPECTED_SHARE = 0.01
 _FLAT = 4.0  # grey levels; contrast below this is not stretched into noise
 _IDENTICAL = 0.1  # of the held-out median pixel distance: nothing but the same picture comes this near
 _TWIN = 0.02  # relative distance; a held-out image this near is itself a copy and cannot calibrate
+_CANDIDATES = 16  # nearest training images of either space that are compared as crops and shifts
+_FALSE_ALARM = 0.03  # of honest images, by a single one that comes near; for all spaces together
+_FAR_BELOW = 0.5  # of the least held-out value; what lies there is never called no sign
 
+Groups = Sequence[Hashable | None] | NDArray[Any] | None
 Vectors = NDArray[np.float32]
 
 
@@ -64,12 +80,15 @@ class Copies:
         neighbour: position of the training image each synthetic image is closest to.
         suspects: positions of the synthetic images whose score is below the threshold, closest first.
         facts: what score.json says of all images together. `finding` is `identical` where there are images
-            practically identical to a training image (`n_identical`), `close` where there are more suspects
-            than chance explains, else `none`. `expected_share` of suspects is expected without copying;
+            practically identical to a training image (`n_identical`); `close` where there are more suspects
+            than chance explains, or where `n_beyond` images are nearer, in one of the spaces, than one among
+            so many honest images is but with 3 % probability; `unclear` where `n_below` images lie below half
+            of the least held-out value and there are too few held-out groups (`n_groups`) to tell whether
+            that may happen by chance; else `none`. `expected_share` of suspects is expected without copying;
             `expected_share_high` is what that stays below with 95 % probability, as the threshold comes from
             a sample. `n_twins` held-out images were left out, because train holds the same picture. The
             features of `n_far` synthetic images lie farther from every training image than any held-out
-            image's do.
+            image's do. `spaces` has, of each space, the limit behind `n_beyond` and the least values.
     """
 
     score: Floats
@@ -96,30 +115,31 @@ def thumbnails(images: NDArray[np.uint8]) -> Vectors:
     return np.asarray(out / np.maximum(contrast, _FLAT), dtype=np.float32)
 
 
-def _turned(pixels: Vectors) -> list[Vectors]:
-    """The eight flips and quarter turns, each flattened to n×(16·16·C)."""
-    n = len(pixels)
-    turns = [np.rot90(pixels, k, axes=(1, 2)) for k in range(4)]
-    return [np.ascontiguousarray(v).reshape(n, -1) for t in turns for v in (t, t[:, :, ::-1])]
+def views_of(images: NDArray[np.uint8], extractor: Callable[[NDArray[np.uint8]], Vectors]) -> Views:
+    """Thumbnails and features of images n×H×W×C uint8."""
+    return Views(thumbnails(images), extractor(images))
 
 
-def relative_distances(queries: list[Vectors], train: Vectors) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """Nearest training row of each query, and its distance over the mean of the nearest twenty.
+def relative_distances(
+    queries: list[Vectors], train: Vectors, nearest: int = 1
+) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Nearest training rows of each query, and the distance of the first over the mean of the nearest twenty.
 
     Args:
         queries: versions of the same n queries, n×D each; the closest version counts.
         train: N×D, at least two rows.
+        nearest: how many of the nearest rows to return, at most those twenty.
 
     Returns:
-        Positions in `train` (n), relative distances (n), from 0 (a copy) to 1 (no nearer than to others), and
-        plain distances to the nearest (n).
+        Positions in `train` (n×nearest, closest first), relative distances (n), from 0 (a copy) to 1 (no
+        nearer than to others), and plain distances to the nearest (n).
     """
     centre = train.mean(axis=0, dtype=np.float64).astype(np.float32)
     train = train - centre
     squares = (train * train).sum(1)
     k = min(NEIGHBOURS, len(train) - 1)
     n = len(queries[0])
-    nearest, relative, plain = np.empty(n, np.int64), np.empty(n), np.empty(n)
+    where, relative, plain = np.empty((n, min(nearest, k)), np.int64), np.empty(n), np.empty(n)
     for rows in row_pieces(n, 2 * len(train)):
         d: Vectors | None = None
         for version in queries:
@@ -128,43 +148,96 @@ def relative_distances(queries: list[Vectors], train: Vectors) -> tuple[NDArray[
             here += (q * q).sum(1)[:, None]
             d = here if d is None else np.minimum(d, here, out=d)
         assert d is not None
-        nearest[rows] = d.argmin(1)
-        near = np.sqrt(np.maximum(np.partition(d, k - 1, axis=1)[:, :k].astype(np.float64), 0.0))
-        mean, plain[rows] = near.mean(1), near.min(1)
-        relative[rows] = np.where(mean > 0, plain[rows] / np.where(mean > 0, mean, 1.0), 1.0)
-    return nearest, relative, plain
+        places = np.argpartition(d, k - 1, axis=1)[:, :k]
+        near = np.take_along_axis(d, places, axis=1)
+        order = np.argsort(near, axis=1, kind="stable")[:, : where.shape[1]]
+        where[rows] = np.take_along_axis(places, order, axis=1)
+        roots = np.sqrt(np.maximum(near.astype(np.float64), 0.0))
+        plain[rows], relative[rows] = roots.min(1), _over_mean(roots)
+    return where, relative, plain
 
 
-def search(synthetic: Views, holdout: Views, train: Views, *, baseline: bool = False) -> Copies:
+def _over_mean(distances: Floats) -> Floats:
+    """The least of n×k distances over their mean; 1 where all are zero."""
+    mean = distances.mean(axis=1)
+    return np.where(mean > 0, distances.min(axis=1) / np.where(mean > 0, mean, 1.0), 1.0)
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How near n images come to training images, in each space (rows of the arrays 3×n, as in `SPACES`).
+
+    Attributes:
+        where: position of the nearest training image.
+        relative: distance to it over the mean of the nearest.
+        plain: distance to it.
+    """
+
+    where: NDArray[np.int64]
+    relative: Floats
+    plain: Floats
+
+    def __getitem__(self, rows: NDArray[Any]) -> Distances:
+        """Those of some of the images."""
+        return Distances(self.where[:, rows], self.relative[:, rows], self.plain[:, rows])
+
+
+class Index:
+    """The training images, made ready to be compared with others."""
+
+    def __init__(self, train: Views) -> None:
+        """Compute what all comparisons share.
+
+        Args:
+            train: the real training images, at least three.
+        """
+        self._train, self._flat = train, train.pixels.reshape(len(train), -1)
+        self._lengths = window_lengths(train.pixels)
+
+    def __call__(self, images: Views) -> Distances:
+        """The distances of some images."""
+        n = len(images)
+        turned = [np.ascontiguousarray(v).reshape(n, -1) for v in orientations(images.pixels)]
+        near_p, relative_p, plain_p = relative_distances(turned, self._flat, _CANDIDATES)
+        near_f, relative_f, plain_f = relative_distances([images.features], self._train.features, _CANDIDATES)
+        candidates = np.sort(np.concatenate([near_p, near_f], axis=1), axis=1)
+        d = aligned_distances(images.pixels, self._train.pixels, self._lengths, candidates).astype(np.float64)
+        d[:, 1:][candidates[:, 1:] == candidates[:, :-1]] = np.inf  # found in both spaces
+        best = np.take_along_axis(candidates, d.argmin(axis=1)[:, None], axis=1)[:, 0]
+        d = np.sort(d, axis=1)[:, : near_p.shape[1]]
+        return Distances(
+            np.stack([near_p[:, 0], near_f[:, 0], best]),
+            np.stack([relative_p, relative_f, _over_mean(d)]),
+            np.stack([plain_p, plain_f, d[:, 0]]),
+        )
+
+
+def search(
+    synthetic: Views, holdout: Views, train: Views, groups: Groups = None, *, baseline: bool = False
+) -> Copies:
     """Look for copies of training images among synthetic ones, once; see `Search`."""
-    return Search(holdout, train)(synthetic, baseline=baseline)
+    return Search(holdout, train, groups)(synthetic, baseline=baseline)
 
 
 class Search:
     """A search for copies of training images, calibrated once for any number of synthetic sets."""
 
-    def __init__(self, holdout: Views, train: Views) -> None:
+    def __init__(self, holdout: Views, train: Views, groups: Groups = None) -> None:
         """Calibrate.
 
         Args:
             holdout: real images that no generator saw (the `val` part).
             train: the real training images.
+            groups: groups of the held-out images; None where they are independent of each other.
 
         Raises:
             ValueError: there are fewer than three of either, or `train` holds all of `holdout`.
         """
         if min(len(holdout), len(train)) < 3:
             raise ValueError("it needs three held-out and three training images")
-        self._train = train
-        self._flat = train.pixels.reshape(len(train), -1)
-        _, held_p, usual_p = relative_distances(_turned(holdout.pixels), self._flat)
-        _, held_f, usual_f = relative_distances([holdout.features], train.features)
-        alone = held_p > _TWIN
-        if not alone.any():
-            raise ValueError("every held-out image is also a training image")
-        self._twins = int(np.count_nonzero(~alone))
-        self._held = held_p[alone], held_f[alone]
-        self._farthest = usual_p.max(), usual_f.max()
+        self._index = Index(train)
+        self._calibration = Calibration(self._index(holdout), unit_codes(groups, len(holdout)))
+        self._neighbours = min(NEIGHBOURS, len(train) - 1)
 
     def __call__(self, synthetic: Views, *, baseline: bool = False) -> Copies:
         """Look for copies.
@@ -178,45 +251,107 @@ class Search:
         """
         if not len(synthetic):
             raise ValueError("it needs synthetic images")
-        (held_p, held_f), train = self._held, self._train
-        where_p, made_p, plain_p = relative_distances(_turned(synthetic.pixels), self._flat)
-        where_f, made_f, plain_f = relative_distances([synthetic.features], train.features)
-        # Farther from all training images than any held-out one.
-        far_p, far_f = plain_p > self._farthest[0], plain_f > self._farthest[1]
-        score_p, usual_p = _levelled(made_p, held_p, far_p)
-        score_f, usual_f = _levelled(made_f, held_f, far_f)
-        score, held = np.minimum(score_p, score_f), np.minimum(usual_p, usual_f)
-        # Of equally distributed new scores, a share of Beta(k, n + 1 − k) lies below the k-th smallest of n
-        # held-out ones: k / (n + 1) on average.
-        rank = max(1, int(EXPECTED_SHARE * (len(held) + 1)))
-        held = np.sort(held)
-        threshold, chance = float(held[rank - 1]), float(betaincinv(rank, len(held) + 1 - rank, 0.95))
+        found = self._calibration(self._index(synthetic))
+        about = {"baseline": baseline, "neighbours": self._neighbours}
+        return dataclasses.replace(found, facts={**found.facts, **about})
+
+    def notices(self, copy: Views, n: int) -> NDArray[np.bool_]:
+        """Whether each of some images would raise the alarm alone, among n images."""
+        return self._calibration.notices(self._index(copy), n)
+
+
+class Calibration:
+    """What distances of held-out images say of others."""
+
+    def __init__(self, held: Distances, units: NDArray[np.int64]) -> None:
+        """Leave out held-out images that train holds too, and bring the spaces to one scale.
+
+        Args:
+            held: distances of n held-out images.
+            units: n numbers of their groups from `resampling.unit_codes`.
+
+        Raises:
+            ValueError: each of the images is also a training image.
+        """
+        alone = (held.relative[[_PIXELS, _ALIGNED]] > _TWIN).all(axis=0)
+        if not alone.any():
+            raise ValueError("every held-out image is also a training image")
+        self._twins = int(np.count_nonzero(~alone))
+        self._held = held = held[np.flatnonzero(alone)]
+        units = np.unique(units[alone], return_inverse=True)[1]
+        self._groups = int(units.max()) + 1
+        self._farthest = held.plain.max(axis=1)
+        pixels = held.relative[_PIXELS]
+        self._identical = min(_IDENTICAL * float(np.median(pixels)), float(pixels.min()) / 2)
+        self._tails = [LowerTail.of(values, units) for values in held.relative]
+        levelled = np.stack([_levelled(x, x) for x in held.relative])
+        self._scores = levelled.min(axis=0)
+        self._threshold, self._expected, self._chance = chance_share(self._scores, units, EXPECTED_SHARE)
+
+    def _limits(self, n: int) -> Floats:
+        """Distances below which one of n honest images comes seldom, by chance; 0 where that is unknown."""
+        chance = _FALSE_ALARM / len(SPACES)
+        return np.array([0.0 if tail is None else tail.limit(n, chance) for tail in self._tails])
+
+    def _beyond(self, made: Distances, limits: Floats) -> NDArray[np.bool_]:
+        """Which images are nearer than that in some space, and not far from all training images in it."""
+        near = made.plain <= self._farthest[:, None]
+        return np.asarray(((made.relative < limits[:, None]) & near).any(axis=0))
+
+    def notices(self, made: Distances, n: int) -> NDArray[np.bool_]:
+        """Whether each of some images would raise the alarm alone, among n images."""
+        return np.asarray(self._beyond(made, self._limits(n)) | (made.relative[_PIXELS] < self._identical))
+
+    def __call__(self, made: Distances) -> Copies:
+        """Judge images by their distances."""
+        held, n = self._held, made.relative.shape[1]
+        # Farther from all training images than any held-out one: no nearer to one of them than is usual.
+        far = made.plain > self._farthest[:, None]
+        levelled = np.stack([_levelled(x, usual) for x, usual in zip(made.relative, held.relative)])
+        levelled = np.where(far, np.maximum(levelled, 1.0), levelled)
+        space = levelled.argmin(axis=0)
+        score = levelled.min(axis=0)
         order = np.argsort(score, kind="stable")
-        suspects = order[score[order] < threshold]
-        share = wilson_interval(len(suspects), len(score), LEVEL)
-        identical = min(_IDENTICAL * np.median(held_p), held_p.min() / 2)
-        n_identical = int(np.count_nonzero(made_p < identical))
+        suspects = order[score[order] < self._threshold]
+        share = wilson_interval(len(suspects), n, LEVEL)
+        limits = self._limits(n)
+        beyond = self._beyond(made, limits)
+        below = self._beyond(made, _FAR_BELOW * held.relative.min(axis=1))
+        n_identical = int(np.count_nonzero(made.relative[_PIXELS] < self._identical))
+        if n_identical:
+            finding = "identical"
+        elif share.low > self._chance or beyond.any():
+            finding = "close"
+        else:
+            finding = "unclear" if below.any() else "none"
         facts = {
-            "finding": "identical" if n_identical else "close" if share.low > chance else "none",
-            "baseline": baseline, "neighbours": min(NEIGHBOURS, len(train) - 1), "n": len(score),
-            "n_holdout": len(held), "threshold": threshold, "expected_share": rank / (len(held) + 1),
-            "expected_share_high": chance, "n_suspect": len(suspects), "n_identical": n_identical,
-            "n_twins": self._twins, "n_far": int(np.count_nonzero(far_f)),
+            "finding": finding, "n": n, "n_holdout": len(self._scores), "n_groups": self._groups,
+            "threshold": self._threshold, "expected_share": self._expected,
+            "expected_share_high": self._chance, "n_suspect": len(suspects), "n_identical": n_identical,
+            "n_beyond": int(np.count_nonzero(beyond)), "n_below": int(np.count_nonzero(below)),
+            "spaces": [
+                {
+                    "space": name, "limit": limit, "closest_holdout": float(usual.min()),
+                    "closest": float(x.min()),
+                }
+                for name, limit, usual, x in zip(SPACES, limits, held.relative, made.relative)
+            ],
+            "n_twins": self._twins, "n_far": int(np.count_nonzero(far[_FEATURES])),
             "share_suspect": share.value, "low": share.low, "high": share.high, "level": LEVEL,
         }  # fmt: skip
-        return Copies(score, held, np.where(score_p <= score_f, where_p, where_f), suspects, facts)
+        where = np.take_along_axis(made.where, space[None], axis=0)[0]
+        return Copies(score, np.sort(self._scores), where, suspects, facts)
 
 
-def _levelled(made: Floats, held: Floats, far: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def _levelled(values: Floats, held: Floats) -> Floats:
     """Bring relative distances to one scale: 0 stays 0, the held-out median is 1, its first decile 0.9.
 
     Central quantiles, unlike extreme ones, leave the order statistics of the scaled values a valid
-    calibration. Images that are far from all training images are no nearer to one of them than is usual.
+    calibration.
     """
     middle, low = np.quantile(held, [0.5, 0.1])
     power = float(np.clip(np.log(0.9) / np.log(low / middle), 0.1, 10.0)) if 0 < low < middle else 1.0
-    scores, usual = ((x / max(float(middle), 1e-6)) ** power for x in (made, held))
-    return np.where(far, np.maximum(scores, 1.0), scores), usual
+    return np.asarray((values / max(float(middle), 1e-6)) ** power, np.float64)
 
 
 def result(copies: Copies, synthetic_ids: list[str], train_ids: list[str]) -> dict[str, Any]:

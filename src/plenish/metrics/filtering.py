@@ -178,7 +178,7 @@ def _apply(name: str, sides: _Sides, config: FilterConfig) -> _Rule:
 
 def _copies(sides: _Sides) -> _Rule:
     try:
-        found = Search(sides.val, sides.train)(sides.made)
+        found = Search(sides.val, sides.train, sides.val.images.groups)(sides.made)
     except ValueError as error:
         raise InputError(f"--drop copies: no search for copies: {error}; make the split again.") from None
     dropped = np.zeros(len(sides.made), bool)

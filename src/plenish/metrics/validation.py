@@ -11,7 +11,7 @@ from plenish import settings
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
 from plenish.errors import InputError
-from plenish.metrics.copies import Search, Views, thumbnails
+from plenish.metrics.copies import ALARMS, Search, Views, thumbnails
 from plenish.metrics.extractor import Extractor
 from plenish.metrics.features import domain_extractor
 from plenish.metrics.fidelity import enough_rows, kid
@@ -29,7 +29,7 @@ def validator_of(
     ones score about zero (or below). A generator that was asked for classes is scored within them, so that
     one which mixes them up does not pass for a good one: the mean of the classes' KIDs, weighted by their
     shares of val. Classes with fewer than six images on either side are left out. `copies` is the share of
-    images suspected to copy one of train, and `copying` is 1 where there are more than chance explains, else
+    images suspected to copy one of train, and `copying` is 1 where the search raises the alarm, else
     0 (see `metrics.copies`); both are left out where that cannot be told. `quality/…` are the figures of
     `metrics.quality`, against train.
 
@@ -57,7 +57,7 @@ def validator_of(
     trained = _views(train, extractor)
     quality = QualityScorer(trained.features, train.y() if dataset.labels.kind == "categorical" else None)
     try:
-        search = Search(held, trained)
+        search = Search(held, trained, val.groups)
     except ValueError as error:
         search = None
         warn(f"checkpoints are not searched for copies of training images: {error}.")
@@ -77,7 +77,7 @@ def validator_of(
         if search is None:
             return values
         copies = search(Views(thumbnails(images), features)).facts
-        copying = float(copies["finding"] != "none")
+        copying = float(copies["finding"] in ALARMS)
         return {**values, "copies": copies["share_suspect"], "copying": copying}
 
     return score

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from plenish.wording import agree, plural
 
 FEW_HELD = 100  # fewer held-out images calibrate the search for copies only roughly
+_SURE = 0.95
 
 
 def is_known(value: Any) -> TypeGuard[float]:
@@ -73,11 +74,17 @@ def describe_copies(found: Mapping[str, Any]) -> str:
         f"{percent(found['expected_share'])} are expected by chance "
         f"(at most {percent(found['expected_share_high'])})"
     )
+    if found["n_beyond"] and found["finding"] == "close":
+        text += (
+            f"; {agree(found['n_beyond'], 'image', 'is', 'are')} nearer than any of so many new images "
+            f"should be (told from {plural(found['n_groups'], _held_out(found))})"
+        )
     same = agree(found["n_identical"], "image", "is identical", "are identical")
+    unclear = f"; {_unclear(found)}; look at the closest pairs"
     if found["baseline"]:
         text = f"Baseline of real images against real images: {text}"
         endings = {
-            "none": "", "close": _close_but_real(found),
+            "none": "", "close": _close_but_real(found), "unclear": unclear,
             "identical": f"; {same} to a training image: the two Datasets share images",
         }  # fmt: skip
     elif found.get("unknown_origin"):
@@ -85,15 +92,68 @@ def describe_copies(found: Mapping[str, Any]) -> str:
             "none": ": no sign of copying these images; it may still repeat others",
             "close": f"; this cannot tell copies from images of another kind{_why_close(found)}; look at the "
             "closest pairs",
+            "unclear": unclear,
             "identical": f"; {same} to a training image",
         }
     else:
         endings = {
             "none": ": no sign of copying",
             "close": ": some copy training images, or properties of their groups; look at the closest pairs",
+            "unclear": unclear,
             "identical": f"; {same} to a training image: training images are copied",
         }
     return text + endings[found["finding"]] + "."
+
+
+def _held_out(found: Mapping[str, Any]) -> str:
+    """What the search is calibrated on: groups, or images where none share one."""
+    return "held-out group" if found["n_groups"] < found["n_holdout"] else "held-out image"
+
+
+def _unclear(found: Mapping[str, Any]) -> str:
+    """Why images that are far below all held-out ones are not called copies."""
+    few = agree(found["n_groups"], _held_out(found), "is", "are")
+    near = agree(found["n_below"], "image", "is", "are")
+    return f"{near} less than half as far as any held-out image, and {few} too few to tell whether by chance"
+
+
+def describe_planted(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the search can see: how many altered training images would raise the alarm alone."""
+    shares = [(row["kind"], row["noticed"] / row["planted"]) for row in rows if row["planted"]]
+    sure = [kind for kind, share in shares if share >= _SURE]
+    others = [f"{kind} ({percent(share, '.0f')})" for kind, share in shares if share < _SURE]
+    text = "Of training images altered on purpose, a single one among so many images would be noticed in "
+    if not sure:
+        return text + f"these shares: {', '.join(others)}."
+    text += f"at least {percent(_SURE, '.0f')} of cases where it is {_listed(sure)}"
+    return text + (f"; in fewer, where it is {_listed(others)}." if others else ".")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def describe_reidentification(found: Mapping[str, Any] | None) -> str:
+    """Whether synthetic images point at one training group; empty where there are no groups."""
+    if found is None:
+        return ""
+    text = ""
+    if a := found["auroc"]:
+        text = (
+            "On held-out real images, distance tells another picture of the same group from one of another "
+            f"with AUROC {with_interval(a['value'], a['low'], a['high'], '.2f')}; 0.5 is guessing. "
+        )
+    text += (
+        f"{percent(found['share'])} of {plural(found['n'], 'image')} "
+        f"({fixed(100 * found['low'], '.1f')} to {percent(found['high'])}) point at one training group; of "
+        f"held-out images {percent(found['expected_share'])} do, by chance at most "
+        f"{percent(found['expected_share_high'])} ({plural(found['groups_holdout'], 'group')}): "
+    )
+    text += "more than held-out images do." if found["finding"] == "more" else "no more than chance explains."
+    return text + (
+        f" Of real pictures of training groups, {percent(found['seen_of_train'], '.0f')} point at their own "
+        "group, so that is what can be seen at best."
+    )
 
 
 def _close_but_real(found: Mapping[str, Any]) -> str:

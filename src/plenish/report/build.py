@@ -11,7 +11,7 @@ from plenish.errors import InputError
 from plenish.metrics.quality import kimg_of
 from plenish.metrics.score import ScoreResult
 from plenish.progress import warn
-from plenish.report import likeness, record, results, samples, sections, study_parts, training
+from plenish.report import copies, likeness, record, results, samples, sections, study_parts, training
 from plenish.report.headline import cards
 from plenish.report.inputs import ReportInputs, gather
 from plenish.report.page import render_page
@@ -23,7 +23,7 @@ Result = TypeVar("Result", ScoreResult, Study)
 _NOT_PAGES = (".txt", ".md", ".pdf", ".json", ".csv", ".png", ".svg", ".zip", ".docx", ".ipynb")
 _SECTIONS = (
     study_parts.generators, samples.samples, results.study, study_parts.doses, study_parts.elsewhere,
-    results.copies, likeness.told_apart, likeness.labels, results.scores, record.limits, sections.asked,
+    copies.copies, likeness.told_apart, likeness.labels, results.scores, record.limits, sections.asked,
     sections.data_and_split, training.training, record.repeat, record.provenance, record.environment,
 )  # fmt: skip
 

@@ -26,6 +26,7 @@ _ALONE = {"helps": "They are better", "hurts": "They are worse", "no evidence": 
 _LEVEL_TONES = {"undertrained": "bad", "usable": "neutral", "near": "good"}
 _COPIES = {
     "none": ("No sign of copying", "good"), "close": ("Some may be copies", "bad"),
+    "unclear": ("Cannot be told: some come very near", "neutral"),
     "identical": ("They copy training images", "bad"),
 }  # fmt: skip
 
@@ -95,13 +96,15 @@ def of_better(what: str, quality: Quality | None) -> str:
 def copies_card(copies: Mapping[str, Any], quality: Quality | None = None) -> Card:
     """Whether more synthetic images are suspiciously close to a training image than chance explains."""
     if copies["baseline"]:
-        answer = "No more than by chance" if copies["finding"] == "none" else "More often than by chance"
+        answer = {"none": "No more than by chance", "unclear": "Cannot be told"}.get(
+            copies["finding"], "More often than by chance"
+        )
         question = "A baseline: do other real images come close to training images?"
         return Card(question, answer, describe_copies(copies))
     answer, tone = _COPIES[copies["finding"]]
     doubt = of_better("search", quality)
     if copies.get("unknown_origin") and copies["finding"] != "identical":
-        answer = {"none": answer, "close": "Cannot be told"}[copies["finding"]]
+        answer = answer if copies["finding"] == "none" else "Cannot be told"
         return Card("Do they copy images of this Dataset?", answer, describe_copies(copies) + doubt)
     if doubt and tone == "good":
         answer, tone = "No sign, which says little yet", "neutral"

@@ -1,4 +1,4 @@
-"""Sections on the results: the scores, the study and the search for copies."""
+"""Sections on the results: the scores and the study."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from plenish.metrics.likeness_words import describe_excess
-from plenish.metrics.words import comparable, describe_copies, fixed, is_known, number, percent, with_interval
-from plenish.report import figures, pictures
+from plenish.metrics.words import comparable, is_known, number, percent, with_interval
+from plenish.report import figures
 from plenish.report.figures import Chart
 from plenish.report.headline import fidelity_card, of_better
 from plenish.report.inputs import ReportInputs
-from plenish.report.page import Block, Charts, Facts, Notes, Pictures, Section, Table, Text
+from plenish.report.page import Block, Charts, Notes, Section, Table, Text
 from plenish.study.arms import REFERENCE
 from plenish.study.verdicts import METRIC_NAMES, PRIMARY_METRIC, arm_verdict, find_row
 from plenish.wording import plural
@@ -24,7 +24,7 @@ _EXTRACTOR = {
     "version": "version", "task": "task", "dim": "dimensions", "resizer": "resizer", "fitted_on": "fitted on",
 }  # fmt: skip
 _MARKS = {"helps": "▲", "hurts": "▼", "no evidence": "●"}
-_MOST_SCOPES, _MOST_SUSPECTS = 12, 10
+_MOST_SCOPES = 12
 Row = Mapping[str, Any]
 
 
@@ -252,51 +252,3 @@ def _recall_table(result: Row) -> Table:
         for name, n in result["test"]["per_class"].items()
     ]
     return Table(rows, "Recall per class, mean over seeds", folded=True)
-
-
-# Copies
-
-
-def copies(inputs: ReportInputs) -> Section | None:
-    """The search for copies: its result, the distances, the closest pairs."""
-    if inputs.score is None:
-        return None
-    doubt = of_better("search", inputs.quality)
-    found, kind, extractor = inputs.score["copies"], inputs.kind, inputs.score["extractor"]["name"]
-    histogram = found["histogram"]
-    counts = {"held-out real to train": histogram["holdout"], f"{kind} to train": histogram["synthetic"]}
-    chart = figures.histogram(
-        "Distance to the nearest training image", histogram["edges"], counts, threshold=found["threshold"],
-        x_label="relative distance (left of the threshold: suspicious)",
-    )  # fmt: skip
-    distance = (
-        f"Distance: to the nearest training image, relative to the mean of the nearest {found['neighbours']} "
-        "and scaled so that 1 is the median of held-out images and 0.9 their first decile; the smaller one "
-        f"of pixels (16×16, contrast normalised, 8 flips and turns) and {extractor} features."
-    )
-    share = f"{fixed(100 * found['low'], '.1f')} to {percent(found['high'])}"
-    facts = {
-        "Suspected": f"{found['n_suspect']:,} of {found['n']:,}",
-        "Share": f"{percent(found['share_suspect'])} ({share})",
-        "Expected by chance": percent(found["expected_share"]),
-        "Identical to a training image": f"{found['n_identical']:,}",
-        f"Median distance, {kind} to train": number(found["median_synthetic"]),
-        "Median distance, held-out real to train": number(found["median_holdout"]),
-        "Threshold": number(found["threshold"]),
-    }
-    pairs = f"The closest pairs: {kind} images with their nearest training images"
-    panel = inputs.score_path and pictures.from_file(inputs.score_path / found["panel"], pairs, f"{pairs}.")
-    rows = [
-        {
-            f"{kind} image": pair["synthetic_id"], "nearest training image": pair["train_id"],
-            "distance": pair["distance"], "percentile of held-out": pair["percentile"],
-        }
-        for pair in found["suspects"][:_MOST_SUSPECTS]
-    ]  # fmt: skip
-    title = "Do they copy?" if kind == "synthetic" else "How close do they come to training images?"
-    blocks = [
-        Charts([chart], wide=True), Text(distance), Facts(facts),
-        Pictures([panel] if panel else [], wide=True),
-        Table(rows, "The closest pairs", words=["nearest training image"]),
-    ]  # fmt: skip
-    return Section("copies", title, blocks, lead=describe_copies(found) + doubt)
