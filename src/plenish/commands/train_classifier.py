@@ -6,7 +6,6 @@ from pathlib import Path
 
 from plenish import files, settings
 from plenish.commands.request import completed, training
-from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
 from plenish.domains import choose_domain
 from plenish.errors import InputError
@@ -47,24 +46,20 @@ def train_classifier_run(
     """
     dataset = _open_with_classes(data)
     from plenish.metrics.predictions import is_tested, write_predictions
-    from plenish.training.classifier import (
-        CLASSIFIER,
-        Classifier,
-        check_names,
-        check_weights,
-        open_run,
-        train_in_run,
-    )
+    from plenish.training.classifier import check_names, check_weights, open_run, train_in_run
+    from plenish.training.classifier_columns import Columns
+    from plenish.training.classifier_model import CLASSIFIER, Classifier, labelled_images
     from plenish.training.classifier_time import say_duration
 
-    check_names(how)
+    check_names(how, dataset.labels.kind)
     train, val = (dataset.part(part, split, purpose="select") for part in ("train", "val"))
     config = how.resolved(len(train), dataset.domain)
     if config.augmentation == "classical":
         say(choose_domain(how.domain, dataset.domain).sentence(how.symmetry))
+    columns = Columns.fit(dataset.table, train.rows, config.columns)
     is_new = not (run / "config.json").exists()
     if is_new:  # Weights that cannot be had are told before a Run is made.
-        check_weights(config, dataset)
+        check_weights(config, dataset, columns)
     opened = open_run(run, config, train)
     request = files.config_hash(opened.config["config"])
     if completed(run, "classifier", request):
@@ -74,8 +69,8 @@ def train_classifier_run(
         say(f"{run} is complete.")
         return opened
     if is_new and settings.process()[1] == 1:
-        shown, held = (Images(part.images, part.codes) for part in (train, val))
-        say_duration(config, shown, held, dataset.labels.names, precision=None)
+        shown, held = (labelled_images(part, columns) for part in (train, val))
+        say_duration(config, shown, held, dataset.labels.names, precision=None, columns=columns)
     with training(opened, request):
         write_predictions(opened, train_in_run(opened, config, train, val, retry=retry), val, test)
     return opened
@@ -86,9 +81,10 @@ def _open_with_classes(data: Path) -> Dataset:
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; 'plenish study' trains on synthetic images too.")
-    if dataset.labels.kind != "categorical" or dataset.labels.width < 2:
+    kind, width = dataset.labels.kind, dataset.labels.width
+    if kind not in ("categorical", "multilabel") or (kind == "categorical" and width < 2):
         raise InputError(
             f"{data} has no classes to tell apart; a classifier needs one class per image, and at least 2 "
-            "classes."
+            "classes, or tags."
         )
     return dataset

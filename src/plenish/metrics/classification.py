@@ -19,10 +19,10 @@ from plenish.training.confusion import (
     balanced_accuracy,
     confusion_matrix,
     defined_mean,
-    ratio,
+    macro_f1,
     recall_per_class,
-    row_weights,
 )
+from plenish.training.roc import auroc, compared, tied
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -30,63 +30,17 @@ METRICS = ("balanced_accuracy", "macro_f1", "auroc")
 _BINS = 15
 
 
-def macro_f1(confusion: Floats) -> Floats:
-    """Mean F1 over the classes that occur among truths or predictions, R."""
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    return defined_mean(ratio(2 * hits, confusion.sum(axis=-1) + confusion.sum(axis=-2)))
-
-
-def auroc_binary(positive: NDArray[np.bool_], scores: Floats, weights: ArrayLike | None = None) -> Floats:
-    """Area under the ROC curve, R: the chance that a positive row scores higher than a negative; ties count
-    half.
-
-    Args:
-        positive: N, which rows are positive.
-        scores: N, larger meaning more likely positive.
-        weights: R×N or None.
-
-    Returns:
-        R values, nan where one of the two sides has no row.
-    """
-    order, ends = _tied(scores)
-    w = row_weights(weights, len(scores))[:, order]
-    truth = np.asarray(positive, dtype=bool)[order]
-    ups = np.cumsum(np.where(truth, w, 0.0), axis=1)[:, ends]
-    downs = np.cumsum(np.where(truth, 0.0, w), axis=1)[:, ends]
-    up_steps, before = np.diff(ups, axis=1, prepend=0.0), downs - np.diff(downs, axis=1, prepend=0.0) / 2
-    return ratio((up_steps * before).sum(axis=1), ups[:, -1] * downs[:, -1])
-
-
-def _tied(scores: Floats) -> tuple[Ints, Ints]:
-    """Ascending order of the scores, and the last place of every run of equal ones."""
-    order = np.argsort(scores, kind="stable")
-    ordered = np.asarray(scores)[order]
-    return order, np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-
-
 def _average_precision(positive: NDArray[np.bool_], scores: Floats) -> float:
     """Area under the precision-recall curve, by steps; nan without positive rows."""
-    order, ends = _tied(-scores)
+    order, ends = tied(-scores)
     hits = np.cumsum(positive[order])[ends]
     steps = np.diff(hits, prepend=0) * (hits / (ends + 1))
     return float(steps.sum() / hits[-1]) if hits[-1] else np.nan
 
 
-def _compared(num_classes: int) -> Sequence[int]:
-    """The classes that are told from the rest: the second of two, each of more."""
-    return [1] if num_classes == 2 else range(num_classes)
-
-
-def auroc(codes: Ints, probabilities: Floats, weights: ArrayLike | None = None) -> Floats:
-    """AUROC, R; with more than two classes the macro average of one against the rest."""
-    classes = _compared(probabilities.shape[1])
-    values = [auroc_binary(codes == k, probabilities[:, k], weights) for k in classes]
-    return defined_mean(np.stack(values, axis=-1))
-
-
 def average_precision(codes: Ints, probabilities: Floats) -> float:
     """PR-AUC as average precision; beyond two classes the macro average of one against the rest."""
-    classes = _compared(probabilities.shape[1])
+    classes = compared(probabilities.shape[1])
     values = [_average_precision(codes == k, probabilities[:, k]) for k in classes]
     return float(defined_mean(np.array(values)))
 

@@ -7,11 +7,10 @@ from typing import Any
 import pandas as pd
 
 from plenish import files
-from plenish.datasets.batches import Images
 from plenish.datasets.parts import Subset
 from plenish.metrics.classification import evaluate
 from plenish.runs import Run
-from plenish.training.classifier import Classifier
+from plenish.training.classifier_model import Classifier, labelled_images
 
 PREDICTIONS = "predictions.parquet"
 
@@ -27,7 +26,8 @@ def classify(model: Classifier, rows: Subset, prefix: str = "p_") -> tuple[pd.Da
     Returns:
         A table of `id`, `group`, `label`, `predicted` and the probability of each class; `evaluate` of it.
     """
-    found = model.probabilities(Images(rows.images, rows.codes))
+    images = labelled_images(rows, model.columns)
+    found = model.probabilities(images)
     columns = {f"{prefix}{name}": found[:, k] for k, name in enumerate(model.names)}
     predicted = [model.names[k] for k in found.argmax(axis=1)]
     about = {"id": rows.ids, "group": rows.groups, "label": rows.labels, "predicted": predicted}
