@@ -25,7 +25,8 @@ def train_classifier_run(
     The same command again resumes from the newest checkpoint; on a CPU with the weights of a run never
     stopped, bit for bit. Ctrl-C writes a checkpoint first. The weights that do best on val are kept, in
     classifier/ (safetensors and JSON). Then every val image is classified: predictions.parquet has the
-    probabilities; with --test also those of the test part, and that reading is counted. To learn whether
+    probabilities; with --test also those of the test part, whose reading is counted, and report.html shows
+    all metrics with intervals. 'plenish predict' classifies other images. To learn whether
     other training data help, take 'plenish study'.
 
     Args:
@@ -66,6 +67,7 @@ def train_classifier_run(
         if test and not is_tested(opened):
             with opened.lock():
                 write_predictions(opened, Classifier.load(run / CLASSIFIER), val, test)
+                _write_page(opened)
         say(f"{run} is complete.")
         return opened
     if is_new and settings.process()[1] == 1:
@@ -73,7 +75,18 @@ def train_classifier_run(
         say_duration(config, shown, held, dataset.labels.names, precision=None, columns=columns)
     with training(opened, request):
         write_predictions(opened, train_in_run(opened, config, train, val, retry=retry), val, test)
+        _write_page(opened)
     return opened
+
+
+def _write_page(run: Run) -> None:
+    """Write report.html of a Run that was tested."""
+    from plenish.metrics.predictions import is_tested
+
+    if is_tested(run):
+        from plenish.report.prediction_page import write_run_page
+
+        write_run_page(run)
 
 
 def _open_with_classes(data: Path) -> Dataset:

@@ -56,9 +56,6 @@ class ClassifierOptions:
         margin: of the ldam loss: the margin of the rarest class, in cosines.
         scale: of the ldam loss: logits are this times the cosine of features and weights.
         reweight_at: of the ldam loss: share of the training after which rare classes count more.
-        gamma_absent: of the asymmetric loss: the larger, the less an absent tag counts that is found absent.
-        gamma_present: of the asymmetric loss: the same of tags that are present.
-        clip: of the asymmetric loss: an absent tag does not count below this probability.
         domain: kind of images, which decides what classical augmentation may do to them: natural, histology,
             dermoscopy, radiology, fundus, industrial, comic, faces or text; by default the one kept with the
             Dataset, else natural.
@@ -98,9 +95,6 @@ class ClassifierOptions:
     margin: float = option(0.5, least=0, most=2)
     scale: float = option(30.0, above=0)
     reweight_at: float = option(0.8, least=0, most=1)
-    gamma_absent: float = option(4.0, least=0)
-    gamma_present: float = option(0.0, least=0)
-    clip: float = option(0.05, least=0, below=1)
     domain: str | None = None
     symmetry: Symmetry | None = None
     mixup: float = option(0.0, least=0)
@@ -179,6 +173,9 @@ class ClassifierConfig(ClassifierOptions):
         order: how training images are drawn: shuffled, or balanced (every class equally often).
         balanced: the same as --order balanced.
         augmentation: none, or classical: flips, turns, shifts, brightness and contrast.
+        gamma_absent: of the asymmetric loss: the larger, the less an absent tag counts that is found absent.
+        gamma_present: of the asymmetric loss: the same of tags that are present.
+        clip: of the asymmetric loss: an absent tag does not count below this probability.
         columns: columns of the Dataset's table that the classifier is given beside the image, such as age
             and sex: numbers are standardised, others one of their values; what is missing is said to be.
         patience: end after this many validations without a better one; 0 never stops early.
@@ -188,6 +185,9 @@ class ClassifierConfig(ClassifierOptions):
     order: str = "shuffled"
     balanced: bool = False
     augmentation: Augmentation = "none"
+    gamma_absent: float = option(4.0, least=0)
+    gamma_present: float = option(0.0, least=0)
+    clip: float = option(0.05, least=0, below=1)
     columns: tuple[str, ...] = ()
     patience: int = option(0, least=0)
     seed: int = 0

@@ -7,6 +7,7 @@ done, which returns a loss an image, and enter it in `_LOSSES`. If it has an opt
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -38,9 +39,10 @@ def check_loss(config: ClassifierOptions, kind: str | None = None) -> None:
     """
     if config.loss not in _LOSSES:
         raise unknown("--loss", config.loss, _LOSSES)
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
     for name, (_, fields) in _LOSSES.items():
         for field in fields if config.loss != name else ():
-            if getattr(config, field) != getattr(ClassifierOptions, field):
+            if field in defaults and getattr(config, field) != defaults[field]:
                 raise InputError(f"{option_name(field)} is an option of --loss {name}, not of {config.loss}.")
     if kind == "multilabel" and config.loss not in _MULTILABEL:
         raise InputError(f"Images with several tags take --loss {' or '.join(_MULTILABEL)}.")
