@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from plenish import cli, files, settings
@@ -20,6 +21,8 @@ from plenish.commands.generate import generate
 from plenish.commands.slides import make_slides
 from plenish.commands.train_generator import train_gan
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.schema import LabelSchema
+from plenish.datasets.writer import DatasetWriter
 from plenish.differences import differences
 from plenish.invocation import REQUIRED, Parameter
 from plenish.options import read_options
@@ -146,9 +149,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_slides(home / "slides", slides=1, width=512, height=512)
         train_gan(home / "data", home / "gan", recipe="dcgan", kimg=0.1, batch=8, width=4, validation=False)
         generate(home / "gan", home / "synthetic", 40)
-    (home / "tags").mkdir()
-    for part in ("train", "val"):
-        (home / "tags" / f"{part}.txt").touch()
+    labels = LabelSchema("multilabel", ("a", "b"))
+    with DatasetWriter(home / "tags", name="tags", size=16, channels=3, labels=labels, config={}) as writer:
+        parts = ["train", "train", "val"] * 4
+        rows = [{"label": ["ab"[k % 2]], "source": f"{k}.png", "part": parts[k]} for k in range(12)]
+        writer.add(np.zeros((12, 16, 16, 3), np.uint8), rows)
     (home / "table.csv").write_text("slide_id,case_id,grade\nphantom-0000,a,low\n", encoding="utf-8")
     return home
 
