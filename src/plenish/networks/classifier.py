@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from plenish.errors import InputError, first_line, nearest
 from plenish.networks.classifier_parts import PLAIN, Head, WithColumns, with_cosine_head
+from plenish.networks.depthwise import with_fast_depthwise
 from plenish.networks.weights import read_weights
 
 SMALL = "small"
@@ -239,7 +240,7 @@ def _from_timm(
             f"The classifier '{name}' cannot take images of {size} px ({first_line(error).rstrip('.')}); "
             "choose another."
         ) from error
-    return network.train()
+    return with_fast_depthwise(network, timm.layers.Conv2dSame).train()
 
 
 def _not_fetched(name: str, error: Exception) -> InputError:
