@@ -141,7 +141,7 @@ def test_bad_requests_leave_nothing(home: Path, tmp_path: Path) -> None:
         ([home / "a", tmp_path / "grey.png"], {}, "grey"), ([home / "a", tmp_path / "none.png"], {}, "exist"),
         ([home / "a", tmp_path / "slide.svs"], {}, "slides heatmap"),
         ([home / "a", home / "data"], {"part": "test", "coverage": 0.5, "risk": 0.1}, "--risk"),
-        ([home / "a", home / "data"], {"part": "test", "coverage": 0.5, "calibrate": False}, "--no-calibrate"),
+        ([home / "a", home / "data"], {"risk": 0.5, "calibrate": False}, "--no-calibrate"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=named):
             predict(paths, out=tmp_path / "out", **options)
