@@ -57,12 +57,6 @@ def predict(
     images = [path for path in paths if path not in runs]
     if runs != paths[: len(runs)]:
         raise InputError(f"{runs[-1]} is a Run; name the Runs before the images.")
-    from plenish.metrics.predict import predict as classify
+    from plenish.report.prediction_page import predict_with_page
 
-    found = classify(runs, images, out, dataclasses.replace(how, report=how.report or how.explain))
-    report = None
-    if how.report or how.explain:
-        from plenish.report.prediction_page import write_prediction_page
-
-        report = write_prediction_page(out, found.content)
-    return Predictions(out, found.content, report)
+    return Predictions(out, *predict_with_page(runs, images, out, how))

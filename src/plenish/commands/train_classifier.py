@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plenish import files, settings
+from plenish import files
 from plenish.commands.request import completed, training
 from plenish.datasets.dataset import Dataset
-from plenish.domains import choose_domain
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.progress import say
@@ -46,47 +45,32 @@ def train_classifier_run(
         CheckFailed: the training diverged.
     """
     dataset = _open_with_classes(data)
-    from plenish.metrics.predictions import is_tested, write_predictions
-    from plenish.training.classifier import check_names, check_weights, open_run, train_in_run
-    from plenish.training.classifier_columns import Columns
-    from plenish.training.classifier_model import CLASSIFIER, Classifier, labelled_images
-    from plenish.training.classifier_time import say_duration
+    from plenish.metrics.predictions import write_predictions
+    from plenish.report.prediction_page import write_run_page
+    from plenish.training import classifier, classifier_request
+    from plenish.training.classifier_model import Classifier
 
-    check_names(how, dataset.labels.kind)
     train, val = (dataset.part(part, split, purpose="select") for part in ("train", "val"))
-    config = how.resolved(len(train), dataset.domain)
-    if config.augmentation == "classical":
-        say(choose_domain(how.domain, dataset.domain).sentence(how.symmetry))
-    columns = Columns.fit(dataset.table, train.rows, config.columns)
+    config = classifier_request.resolve(how, train)
     is_new = not (run / "config.json").exists()
     if is_new:  # Weights that cannot be had are told before a Run is made.
-        check_weights(config, dataset, columns)
-    opened = open_run(run, config, train)
+        classifier_request.check_new(config, train)
+    opened = classifier.open_run(run, config, train)
     request = files.config_hash(opened.config["config"])
     if completed(run, "classifier", request):
-        if test and not is_tested(opened):
+        if test:
             with opened.lock():
-                write_predictions(opened, Classifier.load(run / CLASSIFIER), val, test)
-                _write_page(opened)
+                write_predictions(opened, Classifier.of_run(run), val, test)
+                write_run_page(opened)
         say(f"{run} is complete.")
         return opened
-    if is_new and settings.process()[1] == 1:
-        shown, held = (labelled_images(part, columns) for part in (train, val))
-        say_duration(config, shown, held, dataset.labels.names, precision=None, columns=columns)
+    if is_new:
+        classifier_request.say_how_long(config, train, val)
     with training(opened, request):
-        write_predictions(opened, train_in_run(opened, config, train, val, retry=retry), val, test)
-        _write_page(opened)
+        model = classifier.train_in_run(opened, config, train, val, retry=retry)
+        write_predictions(opened, model, val, test)
+        write_run_page(opened)
     return opened
-
-
-def _write_page(run: Run) -> None:
-    """Write report.html of a Run that was tested."""
-    from plenish.metrics.predictions import is_tested
-
-    if is_tested(run):
-        from plenish.report.prediction_page import write_run_page
-
-        write_run_page(run)
 
 
 def _open_with_classes(data: Path) -> Dataset:

@@ -61,10 +61,11 @@ class DepthwiseConv2d(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         mixed = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         if not mixed or input.device.type != "cpu" or not torch.is_grad_enabled():
-            return super()._conv_forward(input, weight, bias)
+            plain: Tensor = super()._conv_forward(input, weight, bias)
+            return plain
         how = (self.stride, self.padding, self.dilation, self.groups)
         with torch.autocast("cpu", enabled=False):
-            found: Tensor = _MixedConvolution.apply(input, weight, bias, how)  # type: ignore[no-untyped-call]
+            found: Tensor = _MixedConvolution.apply(input, weight, bias, how)
             return found
 
 
@@ -75,12 +76,13 @@ def with_fast_depthwise(network: nn.Module, same: type[nn.Conv2d]) -> nn.Module:
         network: changed in place.
         same: the class of convolutions that pad as `pads_same` does.
     """
-    for parent in network.modules():
-        for conv in parent.children():
-            if type(conv) not in (nn.Conv2d, same) or not conv.groups == conv.in_channels > 1:
-                continue
-            if conv.padding_mode == "zeros" and not isinstance(conv.padding, str):
-                pads_same = type(conv) is same
-                conv.__class__ = DepthwiseConv2d  # Parameters and names stay.
-                conv.pads_same = pads_same
+    for module in network.modules():
+        if not isinstance(module, nn.Conv2d) or type(module) not in (nn.Conv2d, same):
+            continue
+        plain = module.padding_mode == "zeros" and not isinstance(module.padding, str)
+        if plain and module.groups == module.in_channels > 1:
+            pads_same = type(module) is same
+            made: Any = module
+            made.__class__ = DepthwiseConv2d  # Parameters and names stay.
+            made.pads_same = pads_same
     return network

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from plenish import files
+from plenish.metrics.predict import predict
+from plenish.metrics.predict_config import PredictConfig
 from plenish.metrics.predictions import MEASURED
 from plenish.metrics.words import number, percent, with_interval
 from plenish.report import pictures
@@ -41,6 +43,15 @@ def write_run_page(run: Run) -> Path | None:
     )  # fmt: skip
     files.write_text(run.path / "report.html", html)
     return run.path / "report.html"
+
+
+def predict_with_page(
+    runs: Sequence[Path], images: Sequence[Path], out: Path, how: PredictConfig
+) -> tuple[Mapping[str, Any], Path | None]:
+    """What `metrics.predict.predict` finds, and the page that it asks for."""
+    found = predict(runs, images, out, how)
+    page = write_prediction_page(out, found.content) if how.report or how.explain else None
+    return found.content, page
 
 
 def write_prediction_page(folder: Path, content: Mapping[str, Any]) -> Path:

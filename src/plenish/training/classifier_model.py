@@ -129,6 +129,11 @@ class Classifier:
         files.write_record(folder / "classifier.json", about | {"config": config})
 
     @classmethod
+    def of_run(cls, run: Path) -> Classifier:
+        """The classifier of a Run that is complete."""
+        return cls.load(run / CLASSIFIER)
+
+    @classmethod
     def load(cls, folder: Path) -> Classifier:
         """Read what `save` wrote; InputError when it is missing or does not fit together."""
         about = files.read_record(folder / "classifier.json")
