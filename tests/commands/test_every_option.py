@@ -54,7 +54,8 @@ GENERATOR: dict[str, Any] = {
 CLASSIFIER: dict[str, Any] = {
     "split": "other", "classifier": "resnet10t", "steps": 7, "learning_rate": 1e-4, "loss": "focal",
     "order": "balanced", "pretrained": Path("weights.safetensors"), "symmetry": "none", "domain": "text",
-    "augmentation": "classical",
+    "augmentation": "classical", "drop_rate": 0.2, "freeze": "1", "unfreeze_at": (0.5,),
+    "columns": ("nuclei",),
 }  # fmt: skip
 VALUES: dict[str, dict[str, Any]] = {
     "train generator": GENERATOR,
@@ -91,7 +92,11 @@ WITH: dict[str, dict[str, Any]] = {
     "rename": {"annotations": Path("slides")}, "priority": {"annotations": Path("slides")},
     "group_column": {"metadata": Path("table.csv")}, "label_column": {"metadata": Path("table.csv")},
     "quality": {"images": "jpeg"}, "weight_power": {"loss": "weighted"}, "focal_gamma": {"loss": "focal"},
-    "prior_power": {"loss": "logit-adjusted"},
+    "prior_power": {"loss": "logit-adjusted"}, "margin": {"loss": "ldam"}, "scale": {"loss": "ldam"},
+    "reweight_at": {"loss": "ldam"}, "unfreeze_at": {"freeze": "all"},
+    "gamma_absent": {"loss": "asymmetric"}, "gamma_present": {"loss": "asymmetric"},
+    "clip": {"loss": "asymmetric"}, "stain": {"domain": "histology"},
+    "plateau_factor": {"schedule": "plateau"}, "plateau_patience": {"schedule": "plateau"},
 }  # fmt: skip
 """Options that go only with others."""
 BASE: dict[str, dict[str, Any]] = {
@@ -154,6 +159,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(home / "gan", home / "gan2")
         make_elsewhere(home / "elsewhere")
     (home / "arms.yaml").write_text("smooth: {smoothing: 0.3}", encoding="utf-8")
+    labels = LabelSchema("multilabel", ("a", "b"))
+    with DatasetWriter(home / "tags", name="tags", size=16, channels=3, labels=labels, config={}) as writer:
+        parts = ["train", "train", "val"] * 4
+        rows = [{"label": ["ab"[k % 2]], "source": f"{k}.png", "part": parts[k]} for k in range(12)]
+        writer.add(np.zeros((12, 16, 16, 3), np.uint8), rows)
     (home / "table.csv").write_text("slide_id,case_id,grade\nphantom-0000,a,low\n", encoding="utf-8")
     return home
 
@@ -187,7 +197,8 @@ def ask(verb: str, home: Path, out: Path, monkeypatch: pytest.MonkeyPatch, asked
     with monkeypatch.context() as patch:
         if verb in WORK:
             patch.setattr(WORK[verb], stop)
-        source = home / ("slides" if verb == "slides tile" else "data")
+        tags = asked.get("loss") == "asymmetric"
+        source = home / ("slides" if verb == "slides tile" else "tags" if tags else "data")
         try:
             cli.load_command(verb)(source, out, **asked)
         except Stopped:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plenish import files, settings
+from plenish import files
 from plenish.commands.request import completed, training
-from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
-from plenish.domains import choose_domain
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.progress import say
@@ -26,7 +24,8 @@ def train_classifier_run(
     The same command again resumes from the newest checkpoint; on a CPU with the weights of a run never
     stopped, bit for bit. Ctrl-C writes a checkpoint first. The weights that do best on val are kept, in
     classifier/ (safetensors and JSON). Then every val image is classified: predictions.parquet has the
-    probabilities; with --test also those of the test part, and that reading is counted. To learn whether
+    probabilities; with --test also those of the test part, whose reading is counted, and report.html shows
+    all metrics with intervals. 'plenish predict' classifies other images. To learn whether
     other training data help, take 'plenish study'.
 
     Args:
@@ -46,38 +45,31 @@ def train_classifier_run(
         CheckFailed: the training diverged.
     """
     dataset = _open_with_classes(data)
-    from plenish.metrics.predictions import is_tested, write_predictions
-    from plenish.training.classifier import (
-        CLASSIFIER,
-        Classifier,
-        check_names,
-        check_weights,
-        open_run,
-        train_in_run,
-    )
-    from plenish.training.classifier_time import say_duration
+    from plenish.metrics.predictions import write_predictions
+    from plenish.report.prediction_page import write_run_page
+    from plenish.training import classifier, classifier_request
+    from plenish.training.classifier_model import Classifier
 
-    check_names(how)
     train, val = (dataset.part(part, split, purpose="select") for part in ("train", "val"))
-    config = how.resolved(len(train), dataset.domain)
-    if config.augmentation == "classical":
-        say(choose_domain(how.domain, dataset.domain).sentence(how.symmetry))
+    config = classifier_request.resolve(how, train)
     is_new = not (run / "config.json").exists()
     if is_new:  # Weights that cannot be had are told before a Run is made.
-        check_weights(config, dataset)
-    opened = open_run(run, config, train)
+        classifier_request.check_new(config, train)
+    opened = classifier.open_run(run, config, train)
     request = files.config_hash(opened.config["config"])
     if completed(run, "classifier", request):
-        if test and not is_tested(opened):
+        if test:
             with opened.lock():
-                write_predictions(opened, Classifier.load(run / CLASSIFIER), val, test)
+                write_predictions(opened, Classifier.of_run(run), val, test)
+                write_run_page(opened)
         say(f"{run} is complete.")
         return opened
-    if is_new and settings.process()[1] == 1:
-        shown, held = (Images(part.images, part.codes) for part in (train, val))
-        say_duration(config, shown, held, dataset.labels.names, precision=None)
+    if is_new:
+        classifier_request.say_how_long(config, train, val)
     with training(opened, request):
-        write_predictions(opened, train_in_run(opened, config, train, val, retry=retry), val, test)
+        model = classifier.train_in_run(opened, config, train, val, retry=retry)
+        write_predictions(opened, model, val, test)
+        write_run_page(opened)
     return opened
 
 
@@ -86,9 +78,10 @@ def _open_with_classes(data: Path) -> Dataset:
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; 'plenish study' trains on synthetic images too.")
-    if dataset.labels.kind != "categorical" or dataset.labels.width < 2:
+    kind, width = dataset.labels.kind, dataset.labels.width
+    if kind not in ("categorical", "multilabel") or (kind == "categorical" and width < 2):
         raise InputError(
             f"{data} has no classes to tell apart; a classifier needs one class per image, and at least 2 "
-            "classes."
+            "classes, or tags."
         )
     return dataset

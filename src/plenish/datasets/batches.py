@@ -84,6 +84,7 @@ class Batch(NamedTuple):
         pixels: uint8 N×H×W×C: an array, or a torch tensor on the device.
         y: labels of these images, N×K or N.
         waited: seconds the training loop waited for it.
+        inputs: numbers given beside these images, N×D, or None.
     """
 
     start: int
@@ -92,6 +93,7 @@ class Batch(NamedTuple):
     pixels: Any
     y: NDArray[Any]
     waited: float
+    inputs: NDArray[np.float32] | None = None
 
 
 def epoch_draw(seed: int, attempt: int = 0) -> Draw:
@@ -108,12 +110,14 @@ class Images:
         y: labels of all images, N×K, or class numbers N.
         order: name of their order, a key of `ORDERS`; `balanced` needs class numbers.
         draw: (seed, attempt) → the random streams of the epochs.
+        inputs: numbers given beside all images, N×D, or None.
     """
 
     read: Callable[[Ints], Any]
     y: NDArray[Any]
     order: str = "shuffled"
     draw: Callable[[int, int], Draw] = epoch_draw
+    inputs: NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, subset: Subset) -> Images:
@@ -154,7 +158,8 @@ class Images:
                 first, last = (position + total * part // world for part in (rank, rank + 1))
                 numbers = np.arange(first, last)
                 where = order(numbers)
-                yield Batch(position, total, numbers, self.read(where), self.y[where], 0.0)
+                inputs = None if self.inputs is None else self.inputs[where]
+                yield Batch(position, total, numbers, self.read(where), self.y[where], 0.0, inputs)
                 position += total
 
         source = _read_ahead(made(), ahead) if ahead else made()
