@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from plenish import files, settings
 from plenish.configuration import option_names
-from plenish.datasets.batches import ORDERS, Batch, Images, check_divisible
+from plenish.datasets.batches import Batch, Images, check_divisible
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
 from plenish.datasets.pixels import chunks
@@ -37,6 +37,7 @@ from plenish.training.classifier_config import ClassifierConfig, ClassifierOptio
 from plenish.training.classifier_losses import build_loss, check_loss
 from plenish.training.classifier_precision import Precision, choose_precision
 from plenish.training.confusion import balanced_accuracy, confusion_matrix
+from plenish.training.drawing import Plan, check_enough, make_plan
 from plenish.training.engine import Engine, stable_seed
 from plenish.training.learner import Clock, Learner
 from plenish.training.schedules import Schedule
@@ -169,6 +170,7 @@ class ClassifierLearner(Learner):
         self.engine, self._config, self._val = engine, config, val
         size, channels = train.read(np.array([0])).shape[2:]
         mean, std = channel_statistics(train)
+        self._plan = _plan(config, train, len(names))
         with torch.random.fork_rng(devices=_cuda(engine)):
             torch.manual_seed(stable_seed(config.seed, "initialisation"))
             network = build_classifier(
@@ -179,9 +181,7 @@ class ClassifierLearner(Learner):
         self.optimiser = torch.optim.AdamW(
             _decayed(network, config.weight_decay), lr=config.peak_rate, betas=(0.9, 0.99), fused=True
         )
-        order = ORDERS[config.drawing](train.y, np.random.default_rng)
-        drawn = np.bincount(train.y[order(np.arange(order.length))], minlength=len(names))
-        self._loss = build_loss(config, drawn / drawn.sum(), engine.device)
+        self._losses = [build_loss(config, phase.shares, engine.device) for phase in self._plan.phases]
 
     def modules(self) -> dict[str, nn.Module]:
         """The network by the name of its checkpoint file."""
@@ -218,7 +218,7 @@ class ClassifierLearner(Learner):
             group["lr"] = config.rate(step)
         with engine.autocast():
             logits = self._module(images)
-        loss = self._loss(logits.float(), targets)
+        loss = self._losses[self._plan.phase_at(clock.nimg)](logits.float(), targets)
         engine.minimise(self.optimiser, loss)
         return {"train_loss": loss.detach()}
 
@@ -236,9 +236,9 @@ class ClassifierLearner(Learner):
 
 
 def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel over all pixels of all images, on the scale [-1, 1]."""
+    """Mean and standard deviation per channel over all pixels of the real images, on the scale [-1, 1]."""
     counts: Any = 0  # Those of the 256 values make the sums exact, whatever the order of the images.
-    for index in chunks(len(images.y), 512):
+    for index in chunks(images.n_real, 512):
         pixels = images.read(index)
         columns = pixels.reshape(-1, pixels.shape[-1]).T
         counts = counts + np.stack([np.bincount(column, minlength=256) for column in columns], axis=1)
@@ -270,12 +270,25 @@ def _schedule(config: ClassifierConfig) -> Schedule:
     )  # fmt: skip
 
 
-def _training_images(images: Images, config: ClassifierConfig) -> Images:
+def training_images(images: Images, config: ClassifierConfig) -> Images:
+    """Training images in the order in which a resolved configuration draws them.
+
+    Args:
+        images: the real ones first.
+        config: how it is trained, resolved.
+    """
+
     def draw(seed: int, attempt: int) -> Callable[[int], np.random.Generator]:
         key = _attempt_seed(seed, attempt)
         return lambda epoch: np.random.default_rng(stable_seed(key, "order", epoch))
 
-    return dataclasses.replace(images, order=config.drawing, draw=draw)
+    return dataclasses.replace(images, order=_plan(config, images, int(images.y.max()) + 1), draw=draw)
+
+
+def _plan(config: ClassifierConfig, images: Images, width: int) -> Plan:
+    """What is drawn when."""
+    assert config.steps is not None
+    return make_plan(config, images, config.batch, config.steps, width)
 
 
 def _attempt_seed(seed: int, attempt: int) -> int:
@@ -305,9 +318,10 @@ def train_classifier(
     engine = Engine.from_settings(precision)
     if engine.world > 1:
         raise InputError("Several processes train in a Run only ('plenish train'); start this command once.")
-    config = config.resolved(len(train.y))
+    check_enough(config, train, names)
+    config = config.settled(train).resolved(len(train.y))
     learner = ClassifierLearner(config, train, val, names, engine)
-    images, schedule = _training_images(train, config), _schedule(config)
+    images, schedule = training_images(train, config), _schedule(config)
     with torch.random.fork_rng(devices=_cuda(engine)):
         trainer = Trainer(learner, images, schedule, seed=config.seed, on_step=on_step)
         trainer.fit()
@@ -331,8 +345,16 @@ def check_weights(config: ClassifierConfig, dataset: Dataset) -> None:
         )  # fmt: skip
 
 
-def open_run(path: Path, config: ClassifierConfig, train_rows: Subset) -> Run:
+def open_run(
+    path: Path, config: ClassifierConfig, train_rows: Subset, synthetic: Mapping[str, Any] | None = None
+) -> Run:
     """The Run of a training, made or resumed.
+
+    Args:
+        path: its folder.
+        config: how, resolved.
+        train_rows: training rows.
+        synthetic: which synthetic images are mixed in, as it is kept in the Run.
 
     Raises:
         InputError: it was asked something else before, or the processes cannot share a batch equally.
@@ -342,6 +364,7 @@ def open_run(path: Path, config: ClassifierConfig, train_rows: Subset) -> Run:
     asked = dataclasses.asdict(config) | {
         "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,
         "precision": settings.current().precision, "recipe": config.classifier,
+        **({} if synthetic is None else {"synthetic": dict(synthetic)}),
     }  # fmt: skip
     data = dataset.provenance(train_rows.split_name) | {"part": "train", "images": len(train_rows)}
     return Run.open_or_create(
@@ -351,8 +374,9 @@ def open_run(path: Path, config: ClassifierConfig, train_rows: Subset) -> Run:
 
 
 def train_in_run(
-    run: Run, config: ClassifierConfig, train_rows: Subset, val_rows: Subset, *, retry: bool = False
-) -> Classifier:
+    run: Run, config: ClassifierConfig, train_rows: Subset, val_rows: Subset, *, retry: bool = False,
+    images: Images | None = None,
+) -> Classifier:  # fmt: skip
     """Train a classifier in a Run, from the start or from its newest intact checkpoint, and save the best.
 
     Args:
@@ -361,6 +385,7 @@ def train_in_run(
         train_rows: training rows.
         val_rows: rows that decide which checkpoint is best.
         retry: resume after a divergence, with other random draws.
+        images: what is trained on, where it is more than the training rows.
 
     Returns:
         The best one on val.
@@ -372,7 +397,8 @@ def train_in_run(
     """
     dataset = train_rows.dataset
     names = dataset.labels.names
-    images, val = (Images(rows.images, rows.codes) for rows in (train_rows, val_rows))
+    val = Images(val_rows.images, val_rows.codes)
+    images = images or Images(train_rows.images, train_rows.codes)
 
     def precision() -> Precision:
         """Measured once, so that a resumed training computes as it began."""
@@ -388,7 +414,7 @@ def train_in_run(
     facts = {"classes": list(names), "steps": config.steps}
     with torch.random.fork_rng(devices=_cuda(engine)):
         model = train(
-            build, _training_images(images, config), _schedule(config), run, retry=retry, facts=facts
+            build, training_images(images, config), _schedule(config), run, retry=retry, facts=facts
         ).model
     if best := run.status.get("best"):
         checkpoints.load_module(run.path / "checkpoints" / best["checkpoint"], "classifier", model.network)
