@@ -50,7 +50,8 @@ GENERATOR: dict[str, Any] = {
 CLASSIFIER: dict[str, Any] = {
     "split": "other", "classifier": "resnet10t", "steps": 7, "learning_rate": 1e-4, "loss": "focal",
     "order": "balanced", "pretrained": Path("weights.safetensors"), "symmetry": "none", "domain": "text",
-    "augmentation": "classical",
+    "augmentation": "classical", "drawing": ["90x2", "naturalx1"], "doping": ["30x2", "realx1"], "draws": 40,
+    "epochs": 2.5, "synthetic": Path("synthetic"),
 }  # fmt: skip
 VALUES: dict[str, dict[str, Any]] = {
     "train generator": GENERATOR,
@@ -84,7 +85,8 @@ WITH: dict[str, dict[str, Any]] = {
     "rename": {"annotations": Path("slides")}, "priority": {"annotations": Path("slides")},
     "group_column": {"metadata": Path("table.csv")}, "label_column": {"metadata": Path("table.csv")},
     "quality": {"images": "jpeg"}, "weight_power": {"loss": "weighted"}, "focal_gamma": {"loss": "focal"},
-    "prior_power": {"loss": "logit-adjusted"},
+    "prior_power": {"loss": "logit-adjusted"}, "draws": {"order": "balanced"},
+    "doping": {"synthetic": Path("synthetic")},
 }  # fmt: skip
 """Options that go only with others."""
 BASE: dict[str, dict[str, Any]] = {
@@ -102,10 +104,14 @@ ONLY_RECORDED = {
 """Options that need not change the configuration: how the work is done, or where from."""
 
 
+WRITE_NOTHING = ("dry_run", "show")
+"""Options with which a verb does nothing that is kept."""
+
+
 def cases() -> Iterator[Any]:
     for verb in (*WORK, "slides tile"):
         for parameter in cli.load_command(verb).parameters.values():
-            if parameter.default is not REQUIRED and parameter.name != "dry_run":  # Which writes nothing.
+            if parameter.default is not REQUIRED and parameter.name not in WRITE_NOTHING:
                 value = other_value(verb, parameter)
                 yield pytest.param(verb, parameter, value, id=f"{verb} {parameter.name}")
                 also_bool = bool in getattr(parameter.hint, "__args__", ()) and not isinstance(value, bool)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ from plenish.datasets.show import png
 from plenish.domains import choose_domain
 from plenish.errors import InputError
 from plenish.invocation import command
-from plenish.progress import say, warn
+from plenish.progress import plain_duration, say, warn
 from plenish.runs import Run
 from plenish.training.classifier_config import ClassifierConfig
-from plenish.training.drawing import check_enough
+from plenish.training.drawing import check_enough, pretend_synthetic
 from plenish.training.drawing_preview import Preview, first_batches, preview
 from plenish.wording import Sentences
 
@@ -48,7 +47,8 @@ def train_classifier_run(
             must have been trained on the train part of this split.
         test: classify the test images too; that reading is counted.
         retry: resume after a divergence, with other random draws.
-        dry_run: train nothing; show what each phase of the training draws.
+        dry_run: train nothing; show what each phase of the training draws, and how long it would take. With
+            --doping and without --synthetic as if there were enough synthetic images.
         show: the same, with a picture (PNG) of the first batch of each phase, synthetic images framed.
 
     Returns:
@@ -74,10 +74,18 @@ def _asked(
     train, val = (dataset.part(part, split, purpose="select") for part in ("train", "val"))
     how = beside.with_weights_of_run(how, dataset, split)
     images, record, caveats = beside.training_side(dataset, train, split, synthetic)
+    if how.doping and synthetic is None and dry_run:
+        images = pretend_synthetic(how, images)
     check_enough(how, images, dataset.labels.names)
     config = how.settled(images).resolved(len(train), dataset.domain)
     if dry_run or picture:
-        return _previewed(classifier.training_images(images, config), config, dataset, picture, caveats)
+        facts: dict[str, Any] = {"caveats": Sentences(map(str, caveats))} if caveats else {}
+        if dry_run:
+            held, fresh = Images(val.images, val.codes), dataclasses.replace(config, pretrained=False)
+            step, image = classifier_time.measure(fresh, images, held, dataset.labels.names, None)
+            seconds = step * (config.steps or 0) + image * (config.evaluations + 1) * len(val)
+            facts |= {"time_for_all": plain_duration(seconds), "seconds": round(seconds, 1)}
+        return _previewed(classifier.training_images(images, config), config, dataset, picture, facts)
     if config.augmentation == "classical":
         say(choose_domain(how.domain, dataset.domain).sentence(how.symmetry))
     is_new = not (run / "config.json").exists()
@@ -107,12 +115,11 @@ def _asked(
 
 
 def _previewed(
-    images: Images, config: ClassifierConfig, dataset: Dataset, picture: Path | None, caveats: Sequence[Any]
+    images: Images, config: ClassifierConfig, dataset: Dataset, picture: Path | None, facts: dict[str, Any]
 ) -> Preview:
     """What the training would draw, with the picture written."""
     assert config.steps is not None
     found = preview(images, config.seed, config.steps, config.batch, dataset.labels.names)
-    facts: dict[str, Any] = {"caveats": Sentences(map(str, caveats))} if caveats else {}
     if picture is not None:
         files.refuse_existing(picture)
         files.write_bytes(picture, png(first_batches(images, config.seed, config.batch)))

@@ -252,6 +252,11 @@ def check_enough(options: DrawingOptions, images: Images, names: Sequence[str]) 
     real, there = (np.bincount(y, minlength=len(names)) for y in np.split(images.y, [images.real]))
     target = max(stage.level for stage in options.stages())
     wanted = fill(real, target)
+    if not wanted.any():
+        raise InputError(
+            f"--doping up to {target} adds nothing: the largest classes have {real.max():,} images and are "
+            "left alone, and no other has fewer than that target; give a higher one."
+        )
     lacking = [
         f"{name} ({is_there:,} of {needed:,})"
         for name, is_there, needed in zip(names, there, wanted)
@@ -262,6 +267,14 @@ def check_enough(options: DrawingOptions, images: Images, names: Sequence[str]) 
             f"--doping up to {target} needs more synthetic images than there are of {', '.join(lacking)}; "
             "generate more (plenish generate RUN OUT --label CLASS -n N), or give a lower target."
         )
+
+
+def pretend_synthetic(options: DrawingOptions, real: Images) -> Images:
+    """Real images with as many stand-ins, real ones again, as the largest target of doping needs."""
+    counts = np.bincount(real.y)
+    wanted = fill(counts, max(stage.level for stage in options.stages()))
+    y = np.concatenate([real.y, np.repeat(np.arange(len(counts)), wanted)])
+    return Images(lambda index: real.read(index % len(real.y)), y, real=len(real.y))
 
 
 def settle_steps(options: DrawingOptions, images: Images, batch: int, steps: int | None) -> int | None:
