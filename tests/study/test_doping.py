@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -52,6 +53,8 @@ def test_doping_decays_to_the_real_images_and_resumes_the_same(
         (tmp_path / name / "classifier/classifier.safetensors").read_bytes() for name in ("whole", "cut")
     ]
     assert files[0] == files[1]
+    tested = pd.read_parquet(tmp_path / "cut" / "predictions.parquet")["part"].value_counts().to_dict()
+    assert tested == {"val": 60, "test": 120}, "every image, also those of a batch that is not full"
     run = Run.open(tmp_path / "cut", "classifier")
     assert run.config["config"]["synthetic"]["images"] > 0
     with pytest.raises(InputError, match="synthetic"):
