@@ -117,10 +117,13 @@ def test_weighted_draws_are_even_by_class_and_repeat() -> None:
     assert np.bincount(drawn, minlength=1000)[990:].min() > 800
 
 
-def test_the_loss_knows_the_shares_of_each_phase() -> None:
+def test_each_phase_knows_how_often_it_draws_a_class() -> None:
     plan = make_plan(ClassifierConfig(doping=["ham10000-2"]), skin(), 80, 3261, 7)
-    np.testing.assert_allclose(plan.phases[0].shares, np.where(COUNTS == 4693, 4693, 4700) / 32893)
-    np.testing.assert_allclose(plan.phases[-1].shares, COUNTS / 7010)
+    assert plan.phases[0].counts.tolist() == np.where(COUNTS == 4693, 4693, 4700).tolist()
+    assert plan.phases[-1].counts.tolist() == COUNTS.tolist()
+    tags = np.eye(3, dtype=np.float32)[np.arange(9) % 3]
+    (phase,) = make_plan(ClassifierConfig(), Images(skin().read, tags), 4, 10, 3).phases
+    assert phase.counts.tolist() == [3, 3, 3]
 
 
 @pytest.mark.parametrize(

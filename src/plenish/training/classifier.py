@@ -181,7 +181,8 @@ class ClassifierLearner(Learner):
         self.optimiser = torch.optim.AdamW(
             _decayed(network, config.weight_decay), lr=config.peak_rate, betas=(0.9, 0.99), fused=True
         )
-        self._losses = [build_loss(config, phase.shares, engine.device) for phase in self._plan.phases]
+        drawn = [phase.counts / phase.counts.sum() for phase in self._plan.phases]
+        self._losses = [build_loss(config, shares, engine.device) for shares in drawn]
 
     def modules(self) -> dict[str, nn.Module]:
         """The network by the name of its checkpoint file."""
@@ -282,10 +283,10 @@ def training_images(images: Images, config: ClassifierConfig) -> Images:
         key = _attempt_seed(seed, attempt)
         return lambda epoch: np.random.default_rng(stable_seed(key, "order", epoch))
 
-    return dataclasses.replace(images, order=_plan(config, images, int(images.y.max()) + 1), draw=draw)
+    return dataclasses.replace(images, order=_plan(config, images), draw=draw)
 
 
-def _plan(config: ClassifierConfig, images: Images, width: int) -> Plan:
+def _plan(config: ClassifierConfig, images: Images, width: int = 0) -> Plan:
     """What is drawn when."""
     assert config.steps is not None
     return make_plan(config, images, config.batch, config.steps, width)

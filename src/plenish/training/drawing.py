@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from plenish.configuration import option
 from plenish.datasets.batches import Images
-from plenish.datasets.orders import ORDERS, BalancedOrder, DopedOrder, Draw, Ints, Order, PhasedOrder, fill
+from plenish.datasets.orders import ORDERS, BalancedOrder, DopedOrder, Draw, Order, PhasedOrder, fill
 from plenish.errors import InputError, unknown
 
 Scheduled = Literal["doping", "drawing"]
@@ -64,14 +64,14 @@ class Phase:
         make: random streams → the order.
         epoch: draws of an epoch.
         images: draws in all.
-        shares: K, share of each class among the draws, its expectation.
+        counts: K, how often each class (or tag) is drawn in an epoch.
     """
 
     name: str
     make: Callable[[Draw], Order]
     epoch: int
     images: int
-    shares: NDArray[np.float64]
+    counts: NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -321,7 +321,7 @@ def make_plan(options: DrawingOptions, images: Images, batch: int, steps: int, w
         ends = ends * (total / ends[-1])
     cuts = [0, *np.rint(ends[:-1]).astype(int).tolist(), total]
     phases = [
-        Phase(order.name, order.make, epoch, end - start, _shares(order.make, images.y, width))
+        Phase(order.name, order.make, epoch, end - start, _counts(order.make, images.y, width))
         for order, epoch, (start, end) in zip(orders, epochs, itertools.pairwise(cuts))
     ]
     return Plan(tuple(phase for phase in phases if phase.images > 0))
@@ -357,11 +357,11 @@ def _length(make: Callable[[Draw], Order]) -> int:
     return make(np.random.default_rng).length
 
 
-def _shares(make: Callable[[Draw], Order], y: Ints, width: int) -> NDArray[np.float64]:
-    """Share of each class among the draws of an epoch."""
+def _counts(make: Callable[[Draw], Order], y: NDArray[Any], width: int) -> NDArray[np.float64]:
     order = make(np.random.default_rng)
-    drawn = np.bincount(y[order(np.arange(order.length))], minlength=width)
-    return np.asarray(drawn / drawn.sum())
+    drawn = y[order(np.arange(order.length))]
+    counts = drawn.sum(axis=0) if drawn.ndim == 2 else np.bincount(drawn, minlength=width)
+    return np.asarray(counts, np.float64)
 
 
 def epoch_counts(
