@@ -37,8 +37,9 @@ from plenish.metrics.copies import Search, Views, thumbnails
 from plenish.metrics.features import domain_extractor
 from plenish.metrics.fidelity import frechet_distance, kid
 from plenish.recipes import load_recipe
-from plenish.training.classifier import Classifier, train_classifier
+from plenish.training.classifier import train_classifier
 from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.classifier_model import Classifier
 from plenish.training.engine import Engine, stable_seed
 from plenish.training.generator import GeneratorLearner, learner_class, plan_task
 from plenish.training.learner import Clock

@@ -50,6 +50,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "train variants of an autoencoder from one YAML file: FILE DATA OUT",
     ),
     "train classifier": ("train_classifier:train_classifier_run", "train a classifier and keep it in a Run"),
+    "predict": ("predict:predict", "classify images by trained classifiers: RUN … IMAGES …"),
     "encode": ("encode:encode", "add an autoencoder's encodings to a Dataset, as an array"),
     "latents": ("latent:draw_encodings", "draw encodings by a column, correlate them with all"),
     "nearest": ("latent:find_nearest", "images whose encodings are nearest to others'"),

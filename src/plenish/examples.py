@@ -55,6 +55,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "train classifier": (
         "plenish train classifier tiles tumour-or-not", "plenish train classifier tiles tuned --loss focal",
     ),
+    "predict": (
+        "plenish predict tumour-or-not new-images --report",
+        "plenish predict one two three tiles --part test --tta --coverage 0.9 --out answers",
+    ),
     "encode": ("plenish encode cae tiles", "plenish encode cae tiles --name cae"),
     "latents": (
         "plenish latents tiles map --array cae",

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from plenish import cli, files, settings
@@ -20,6 +21,8 @@ from plenish.commands.generate import generate
 from plenish.commands.slides import make_slides
 from plenish.commands.train_generator import train_gan
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.schema import LabelSchema
+from plenish.datasets.writer import DatasetWriter
 from plenish.differences import differences
 from plenish.invocation import REQUIRED, Parameter
 from plenish.options import read_options
@@ -51,7 +54,8 @@ CLASSIFIER: dict[str, Any] = {
     "split": "other", "classifier": "resnet10t", "steps": 7, "learning_rate": 1e-4, "loss": "focal",
     "order": "balanced", "pretrained": Path("weights.safetensors"), "symmetry": "none", "domain": "text",
     "augmentation": "classical", "drawing": ["90x2", "naturalx1"], "doping": ["30x2", "realx1"], "draws": 40,
-    "epochs": 2.5, "synthetic": Path("synthetic"),
+    "epochs": 2.5, "synthetic": Path("synthetic"), "drop_rate": 0.2, "freeze": "1", "unfreeze_at": (0.5,),
+    "columns": ("nuclei",),
 }  # fmt: skip
 VALUES: dict[str, dict[str, Any]] = {
     "train generator": GENERATOR,
@@ -87,6 +91,11 @@ WITH: dict[str, dict[str, Any]] = {
     "quality": {"images": "jpeg"}, "weight_power": {"loss": "weighted"}, "focal_gamma": {"loss": "focal"},
     "prior_power": {"loss": "logit-adjusted"}, "draws": {"order": "balanced"},
     "doping": {"synthetic": Path("synthetic")},
+    "margin": {"loss": "ldam"}, "scale": {"loss": "ldam"},
+    "reweight_at": {"loss": "ldam"}, "unfreeze_at": {"freeze": "all"},
+    "gamma_absent": {"loss": "asymmetric"}, "gamma_present": {"loss": "asymmetric"},
+    "clip": {"loss": "asymmetric"}, "stain": {"domain": "histology"},
+    "plateau_factor": {"schedule": "plateau"}, "plateau_patience": {"schedule": "plateau"},
 }  # fmt: skip
 """Options that go only with others."""
 BASE: dict[str, dict[str, Any]] = {
@@ -147,6 +156,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_slides(home / "slides", slides=1, width=512, height=512)
         train_gan(home / "data", home / "gan", recipe="dcgan", kimg=0.1, batch=8, width=4, validation=False)
         generate(home / "gan", home / "synthetic", 40)
+    labels = LabelSchema("multilabel", ("a", "b"))
+    with DatasetWriter(home / "tags", name="tags", size=16, channels=3, labels=labels, config={}) as writer:
+        parts = ["train", "train", "val"] * 4
+        rows = [{"label": ["ab"[k % 2]], "source": f"{k}.png", "part": parts[k]} for k in range(12)]
+        writer.add(np.zeros((12, 16, 16, 3), np.uint8), rows)
     (home / "table.csv").write_text("slide_id,case_id,grade\nphantom-0000,a,low\n", encoding="utf-8")
     return home
 
@@ -170,7 +184,8 @@ def ask(verb: str, home: Path, out: Path, monkeypatch: pytest.MonkeyPatch, asked
     with monkeypatch.context() as patch:
         if verb in WORK:
             patch.setattr(WORK[verb], stop)
-        source = home / ("slides" if verb == "slides tile" else "data")
+        tags = asked.get("loss") == "asymmetric"
+        source = home / ("slides" if verb == "slides tile" else "tags" if tags else "data")
         try:
             cli.load_command(verb)(source, out, **asked)
         except Stopped:

@@ -24,7 +24,8 @@ from plenish.datasets.dataset import Dataset
 from plenish.errors import CheckFailed, InputError
 from plenish.runs import Run
 from plenish.training import checkpoints
-from plenish.training.classifier import Classifier, ClassifierLearner
+from plenish.training.classifier import ClassifierLearner
+from plenish.training.classifier_model import Classifier
 from plenish.training.learner import Clock
 
 

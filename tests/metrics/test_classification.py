@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as reference
 
 from plenish.metrics import classification as ours
-from plenish.training import confusion
+from plenish.training import confusion, roc
 
 
 def _predictions(num_classes, n=300, seed=0, ties=False):
@@ -68,7 +68,7 @@ def test_absent_class_is_left_out_and_one_sided_auroc_is_undefined():
     assert ours.weighted_metric("macro_f1", codes, p)[0] == pytest.approx(
         reference.f1_score(codes, p.argmax(1), average="macro")
     )
-    assert np.isnan(ours.auroc_binary(np.array([True, True]), np.array([0.1, 0.2]))[0])
+    assert np.isnan(roc.auroc_binary(np.array([True, True]), np.array([0.1, 0.2]))[0])
 
 
 def test_calibration_error_of_known_cases():

@@ -12,7 +12,7 @@ from PIL import Image
 
 from plenish import cli
 from plenish.commands.train_classifier import train_classifier_run
-from plenish.datasets.batches import Batch
+from plenish.datasets.batches import Batch, Images
 from plenish.errors import InputError
 from plenish.metrics.beside import open_synthetic
 from plenish.runs import Run
@@ -82,7 +82,7 @@ def test_statistics_come_from_the_real_images_alone(pair) -> None:
     data = Dataset.open(pair[0])
     train = data.part("train", purpose="train")
     beside = open_synthetic(pair[1], data, train, "default")
-    images = beside.behind(train)
+    images = beside.behind(Images(train.images, train.codes))
     pixels = images.read(np.arange(len(train))).astype(float)
     assert channel_statistics(images)[0] == pytest.approx(pixels.mean(axis=(0, 1, 2)) / 127.5 - 1)
 

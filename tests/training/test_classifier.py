@@ -19,8 +19,9 @@ from plenish.errors import InputError
 from plenish.runs import Run
 from plenish.training import classifier
 from plenish.training.augment_classical import augment, uniforms
-from plenish.training.classifier import Classifier, channel_statistics, train_classifier
+from plenish.training.classifier import channel_statistics, train_classifier
 from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.classifier_model import Classifier
 from plenish.training.classifier_precision import choose_precision
 from plenish.training.learner import Learner
 

@@ -9,25 +9,25 @@ from torch.nn import functional
 
 from plenish.errors import InputError
 from plenish.training.classifier_config import ClassifierConfig
-from plenish.training.classifier_losses import build_loss
+from plenish.training.classifier_losses import build_loss, check_loss
 
 CPU = torch.device("cpu")
-FREQUENCIES = np.array([0.7, 0.2, 0.1])
+COUNTS = np.array([14.0, 4.0, 2.0])
 
 
 @pytest.fixture
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and class numbers in the proportions of FREQUENCIES."""
+    """Logits and class numbers in the proportions of COUNTS."""
     logits = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)) * 3
     return logits.requires_grad_(), torch.tensor([0] * 14 + [1] * 4 + [2] * 2)
 
 
 def _loss(batch: tuple[torch.Tensor, torch.Tensor], **options: object) -> torch.Tensor:
-    return build_loss(ClassifierConfig(**options), FREQUENCIES, CPU)(*batch)  # type: ignore[arg-type]
+    return build_loss(ClassifierConfig(**options), COUNTS, CPU)(*batch).mean()  # type: ignore[arg-type]
 
 
 def test_cross_entropy_is_torchs(batch) -> None:
-    assert torch.equal(_loss(batch), functional.cross_entropy(*batch, label_smoothing=0.1))
+    torch.testing.assert_close(_loss(batch), functional.cross_entropy(*batch, label_smoothing=0.1))
 
 
 def test_inverse_frequencies_make_every_class_count_alike(batch) -> None:
@@ -37,8 +37,8 @@ def test_inverse_frequencies_make_every_class_count_alike(batch) -> None:
     torch.testing.assert_close(_loss(batch, loss="weighted", smoothing=0.0), per_class.mean())
     torch.testing.assert_close(_loss(batch, loss="weighted", weight_power=0.0), _loss(batch))
     # Divided among processes: the mean of their means is the mean of all.
-    loss = build_loss(ClassifierConfig(loss="weighted"), FREQUENCIES, CPU)
-    halves = (loss(logits[:10], targets[:10]) + loss(logits[10:], targets[10:])) / 2
+    loss = build_loss(ClassifierConfig(loss="weighted"), COUNTS, CPU)
+    halves = torch.cat([loss(logits[:10], targets[:10]), loss(logits[10:], targets[10:])])
     torch.testing.assert_close(loss(logits, targets), halves)
 
 
@@ -60,12 +60,12 @@ def test_logit_adjustment_is_minimised_by_the_likelihood_not_the_posterior(batch
     torch.testing.assert_close(_loss(batch, loss="logit-adjusted", prior_power=0.0), _loss(batch))
 
 
-@pytest.mark.parametrize("name", ["cross-entropy", "weighted", "focal", "logit-adjusted"])
+@pytest.mark.parametrize("name", ["cross-entropy", "weighted", "focal", "logit-adjusted", "ldam"])
 def test_gradients_are_finite_where_images_are_certain(name: str) -> None:
     logits = torch.tensor([[200.0, 0.0], [200.0, 0.0]], requires_grad=True)
     more = {"focal_gamma": 0.5} if name == "focal" else {}
     loss = build_loss(ClassifierConfig(loss=name, smoothing=0.0, **more), np.array([0.5, 0.5]), CPU)  # type: ignore[arg-type]
-    value = loss(logits, torch.tensor([0, 1]))
+    value = loss(logits, torch.tensor([0, 1])).mean()
     (gradient,) = torch.autograd.grad(value, logits)
     assert torch.isfinite(value)
     assert torch.isfinite(gradient).all()
@@ -74,7 +74,44 @@ def test_gradients_are_finite_where_images_are_certain(name: str) -> None:
 
 def test_a_class_without_images_leaves_the_loss_finite(batch) -> None:
     loss = build_loss(ClassifierConfig(loss="weighted"), np.array([0.8, 0.2, 0.0]), CPU)
-    assert torch.isfinite(loss(batch[0], torch.zeros(20, dtype=torch.long)))
+    assert torch.isfinite(loss(batch[0], torch.zeros(20, dtype=torch.long))).all()
+
+
+def test_ldam_lowers_the_own_cosine_by_its_margin_and_reweights_late() -> None:
+    counts = np.array([1600.0, 100.0, 1.0])
+    config = ClassifierConfig(loss="ldam", smoothing=0.0, margin=0.5, scale=10.0, reweight_at=0.6)
+    loss = build_loss(config, counts, CPU)
+    logits, targets = torch.randn(3, 3, generator=torch.Generator().manual_seed(0)) * 4, torch.arange(3)
+    margins = 10 * 0.5 * torch.from_numpy((counts / counts.min()) ** -0.25)  # 1/6.32, 1/3.16 and all of it
+    expected = functional.cross_entropy(logits.double() - torch.diag(margins), targets, reduction="none")
+    torch.testing.assert_close(loss(logits, targets, 0.59).double(), expected, rtol=1e-5, atol=1e-6)
+    worth = 1 / (1 - 0.9999**counts)
+    worth *= 3 / worth.sum()
+    late = expected * torch.from_numpy(worth)
+    torch.testing.assert_close(loss(logits, targets, 0.6).double(), late, rtol=1e-4, atol=1e-6)
+
+
+def test_asymmetric_follows_its_formula_and_is_cross_entropy_without_its_options() -> None:
+    rng = torch.Generator().manual_seed(0)
+    logits, tags = torch.randn(8, 4, generator=rng) * 2, (torch.rand(8, 4, generator=rng) < 0.3).float()
+    binary = functional.binary_cross_entropy_with_logits(logits, tags, reduction="none").sum(1)
+    plain = {"gamma_absent": 0.0, "gamma_present": 0.0, "clip": 0.0}
+    for options in ({"loss": "cross-entropy"}, {"loss": "asymmetric", **plain}):
+        config = ClassifierConfig(smoothing=0.0, **options)
+        torch.testing.assert_close(build_loss(config, np.ones(4), CPU)(logits, tags), binary)
+    config = ClassifierConfig(loss="asymmetric", smoothing=0.0, gamma_absent=3.0, gamma_present=1.0, clip=0.1)
+    p = logits.sigmoid()
+    q = (p - 0.1).clamp_min(0)
+    expected = -(tags * (1 - p) * p.log() + (1 - tags) * q**3 * (1 - q).log()).sum(1)
+    torch.testing.assert_close(build_loss(config, np.ones(4), CPU)(logits, tags), expected)
+
+
+@pytest.mark.parametrize(
+    ("loss", "kind"), [("asymmetric", "categorical"), ("focal", "multilabel"), ("ldam", "multilabel")]
+)
+def test_losses_of_other_labels_are_refused(loss: str, kind: str) -> None:
+    with pytest.raises(InputError, match="--loss"):
+        check_loss(ClassifierConfig(loss=loss), kind)
 
 
 @pytest.mark.parametrize(
@@ -90,4 +127,4 @@ def test_a_class_without_images_leaves_the_loss_finite(batch) -> None:
 )
 def test_impossible_options_are_refused(options: dict, named: str) -> None:
     with pytest.raises(InputError, match=named):
-        build_loss(ClassifierConfig(**options), FREQUENCIES, CPU)
+        build_loss(ClassifierConfig(**options), COUNTS, CPU)

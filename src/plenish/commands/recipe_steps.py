@@ -21,6 +21,7 @@ from plenish.configuration import check_bounds
 from plenish.datasets.dataset import Dataset
 from plenish.errors import CheckFailed, InputError, unknown
 from plenish.invocation import command
+from plenish.metrics.words import with_interval
 from plenish.progress import plain_duration, say
 from plenish.recipes import load_recipe
 from plenish.recipes.steps import Step, steps_of
@@ -61,9 +62,7 @@ class Steps:
         facts = {"out": str(self.path), "time for all" if self.dry else "time": time_for_all, "steps": rows}
         if not self.table:
             return facts
-        from plenish.study.rows import shown
-
-        return {**facts, "table": str(self.path / TABLE), "test images, mean over seeds": shown(self.table)}
+        return {**facts, "table": str(self.path / TABLE), "test images, mean over seeds": _cells(self.table)}
 
 
 def _together(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -73,6 +72,21 @@ def _together(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "step": rows[0]["name"], "done": f"{sum(row['done'] for row in rows)} of {len(rows)}",
         "time": plain_duration(sum(known)) if known else "–", "command": rows[0]["command"],
     }  # fmt: skip
+
+
+def _cells(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The table for a terminal."""
+    return [
+        {
+            "row": row["row"], "seeds": row["seeds"],
+            "macro F1": with_interval(row["macro_f1"], row["macro_f1_low"], row["macro_f1_high"], ".3f"),
+            "balanced acc.": f"{row['balanced_accuracy']:.3f}", "accuracy": f"{row['accuracy']:.3f}",
+            "macro F1 against the first": with_interval(
+                row["against"], row["against_low"], row["against_high"], "+.3f"
+            ) if "against" in row else "–",
+        }
+        for row in rows
+    ]  # fmt: skip
 
 
 @command("recipe steps")

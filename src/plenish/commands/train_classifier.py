@@ -18,6 +18,7 @@ from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.progress import plain_duration, say, warn
 from plenish.runs import Run
+from plenish.training.classifier_columns import Columns
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.drawing import check_enough, pretend_synthetic
 from plenish.training.drawing_preview import Preview, first_batches, preview
@@ -35,7 +36,8 @@ def train_classifier_run(
     The same command again resumes from the newest checkpoint; on a CPU with the weights of a run never
     stopped, bit for bit. Ctrl-C writes a checkpoint first. The weights that do best on val are kept, in
     classifier/ (safetensors and JSON). Then every val image is classified: predictions.parquet has the
-    probabilities; with --test also those of the test part, and that reading is counted. To learn whether
+    probabilities; with --test also those of the test part, whose reading is counted, and report.html shows
+    all metrics with intervals. 'plenish predict' classifies other images. To learn whether
     other training data help, take 'plenish study'.
 
     Args:
@@ -68,12 +70,14 @@ def _asked(
     retry: bool, dry_run: bool, picture: Path | None,
 ) -> Run | Preview:  # fmt: skip
     from plenish.metrics import beside, predictions
-    from plenish.training import classifier, classifier_time
+    from plenish.training import classifier, classifier_model, classifier_time
 
-    classifier.check_names(how)
+    classifier.check_names(how, dataset.labels.kind)
     train, val = (dataset.part(part, split, purpose="select") for part in ("train", "val"))
     how = beside.with_weights_of_run(how, dataset, split)
-    images, record, caveats = beside.training_side(dataset, train, split, synthetic)
+    columns = Columns.fit(dataset.table, train.rows, how.columns)
+    images = classifier_model.labelled_images(train, columns)
+    images, record, caveats = beside.training_side(images, dataset, train, split, synthetic)
     if how.doping and synthetic is None and dry_run:
         images = pretend_synthetic(how, images)
     check_enough(how, images, dataset.labels.names)
@@ -81,8 +85,9 @@ def _asked(
     if dry_run or picture:
         facts: dict[str, Any] = {"caveats": Sentences(map(str, caveats))} if caveats else {}
         if dry_run:
-            held, fresh = Images(val.images, val.codes), dataclasses.replace(config, pretrained=False)
-            step, image = classifier_time.measure(fresh, images, held, dataset.labels.names, None)
+            held = classifier_model.labelled_images(val, columns)
+            fresh = dataclasses.replace(config, pretrained=False)
+            step, image = classifier_time.measure(fresh, images, held, dataset.labels.names, None, columns)
             seconds = step * (config.steps or 0) + image * (config.evaluations + 1) * len(val)
             facts |= {"time_for_all": plain_duration(seconds), "seconds": round(seconds, 1)}
         return _previewed(classifier.training_images(images, config), config, dataset, picture, facts)
@@ -90,28 +95,39 @@ def _asked(
         say(choose_domain(how.domain, dataset.domain).sentence(how.symmetry))
     is_new = not (run / "config.json").exists()
     if is_new:  # Weights that cannot be had are told before a Run is made.
-        classifier.check_weights(config, dataset)
+        classifier.check_weights(config, dataset, columns)
     opened = classifier.open_run(run, config, train, record)
     request = files.config_hash(opened.config["config"])
     if completed(run, "classifier", request):
         if test and not predictions.is_tested(opened):
             with opened.lock():
-                predictions.write_predictions(
-                    opened, classifier.Classifier.load(run / classifier.CLASSIFIER), val, test
-                )
+                model = classifier_model.Classifier.load(run / classifier_model.CLASSIFIER)
+                predictions.write_predictions(opened, model, val, test)
+                _write_page(opened)
         say(f"{run} is complete.")
         return opened
     for caveat in caveats:
         warn(str(caveat))
     if is_new and settings.process()[1] == 1:
-        held = Images(val.images, val.codes)
-        classifier_time.say_duration(config, images, held, dataset.labels.names, precision=None)
+        held = classifier_model.labelled_images(val, columns)
+        classifier_time.say_duration(
+            config, images, held, dataset.labels.names, precision=None, columns=columns
+        )
     with training(opened, request):
         if caveats:
             opened.update_status(caveats=list(caveats))
         model = classifier.train_in_run(opened, config, train, val, retry=retry, images=images)
         predictions.write_predictions(opened, model, val, test)
+        if predictions.is_tested(opened):
+            _write_page(opened)
     return opened
+
+
+def _write_page(run: Run) -> None:
+    """Write report.html of a Run that was tested."""
+    from plenish.report.prediction_page import write_run_page
+
+    write_run_page(run)
 
 
 def _previewed(
@@ -132,9 +148,10 @@ def _open_with_classes(data: Path) -> Dataset:
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
         raise InputError(f"{data} is synthetic; give the real Dataset first, and this one with --synthetic.")
-    if dataset.labels.kind != "categorical" or dataset.labels.width < 2:
+    kind, width = dataset.labels.kind, dataset.labels.width
+    if kind not in ("categorical", "multilabel") or (kind == "categorical" and width < 2):
         raise InputError(
             f"{data} has no classes to tell apart; a classifier needs one class per image, and at least 2 "
-            "classes."
+            "classes, or tags."
         )
     return dataset

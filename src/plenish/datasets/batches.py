@@ -27,6 +27,7 @@ class Batch(NamedTuple):
         pixels: uint8 N×H×W×C: an array, or a torch tensor on the device.
         y: labels of these images, N×K or N.
         waited: seconds the training loop waited for it.
+        inputs: numbers given beside these images, N×D, or None.
     """
 
     start: int
@@ -35,6 +36,7 @@ class Batch(NamedTuple):
     pixels: Any
     y: NDArray[Any]
     waited: float
+    inputs: NDArray[np.float32] | None = None
 
 
 def epoch_draw(seed: int, attempt: int = 0) -> Draw:
@@ -53,6 +55,7 @@ class Images:
             but `shuffled` need class numbers.
         draw: (seed, attempt) → the random streams of the epochs.
         real: how many of them are real, which come first; None where all are.
+        inputs: numbers given beside all images, N×D, or None.
     """
 
     read: Callable[[Ints], Any]
@@ -60,6 +63,7 @@ class Images:
     order: str | Callable[[NDArray[Any], Draw], Order] = "shuffled"
     draw: Callable[[int, int], Draw] = epoch_draw
     real: int | None = None
+    inputs: NDArray[np.float32] | None = None
 
     @property
     def n_real(self) -> int:
@@ -106,7 +110,8 @@ class Images:
                 first, last = (position + total * part // world for part in (rank, rank + 1))
                 numbers = np.arange(first, last)
                 where = order(numbers)
-                yield Batch(position, total, numbers, self.read(where), self.y[where], 0.0)
+                inputs = None if self.inputs is None else self.inputs[where]
+                yield Batch(position, total, numbers, self.read(where), self.y[where], 0.0, inputs)
                 position += total
 
         source = _read_ahead(made(), ahead) if ahead else made()

@@ -20,8 +20,8 @@ from plenish.metrics.origin import check_images, check_origin, near_held_out
 from plenish.metrics.quality import of_generator
 from plenish.networks.sampler import Sampler
 from plenish.runs import Run
-from plenish.training.classifier import CLASSIFIER
 from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.classifier_model import CLASSIFIER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Synthetic:
     codes: NDArray[np.int64]
     caveats: tuple[Caveat, ...] = ()
 
-    def behind(self, real: Subset) -> Images:
+    def behind(self, real: Images) -> Images:
         """The real training images with these behind them, as one."""
-        parts = Images(real.images, real.codes), Images(self.rows.images, self.codes)
+        parts = real, Images(self.rows.images, self.codes)
         joined = join([(part, np.arange(len(part.y), dtype=np.int64)) for part in parts])
-        return dataclasses.replace(joined, real=len(real))
+        return dataclasses.replace(joined, real=len(real.y))
 
 
 def open_synthetic(path: Path, data: Dataset, train: Subset, split: str) -> Synthetic:
@@ -73,11 +73,12 @@ def open_synthetic(path: Path, data: Dataset, train: Subset, split: str) -> Synt
 
 
 def training_side(
-    dataset: Dataset, train: Subset, split: str, synthetic: Path | None
+    real: Images, dataset: Dataset, train: Subset, split: str, synthetic: Path | None
 ) -> tuple[Images, dict[str, Any] | None, tuple[Caveat, ...]]:
     """What a classifier is trained on.
 
     Args:
+        real: the real training images.
         dataset: the real Dataset.
         train: rows of its train part.
         split: its split.
@@ -90,14 +91,16 @@ def training_side(
         InputError: see `open_synthetic`.
     """
     if synthetic is None:
-        return Images(train.images, train.codes), None, ()
+        return real, None, ()
+    if real.inputs is not None:
+        raise InputError("--columns are of real images alone, and synthetic ones have none; leave them out.")
     beside = open_synthetic(synthetic, dataset, train, split)
     made = beside.rows.dataset
     record = {
         "name": made.name, "images": len(made), "pixels_hash": made.manifest.pixels_hash,
         "table_hash": made.manifest.table_hash,
     }  # fmt: skip
-    return beside.behind(train), record, beside.caveats
+    return beside.behind(real), record, beside.caveats
 
 
 def with_weights_of_run(how: ClassifierConfig, dataset: Dataset, split: str) -> ClassifierConfig:

@@ -14,12 +14,13 @@ if TYPE_CHECKING:  # What commands import to say what they return need not load 
     from plenish.datasets.dataset import Dataset
     from plenish.datasets.parts import Subset
 
-Kind = Literal["score", "study", "autoencoder-study"]
+Kind = Literal["score", "study", "autoencoder-study", "predictions"]
 VERSION = 3
 FILES: dict[Kind, tuple[str, str]] = {
     "score": ("score.json", "plenish score"),
     "study": ("study.json", "plenish study"),
     "autoencoder-study": ("autoencoders.json", "plenish study autoencoders"),
+    "predictions": ("predictions.json", "plenish predict"),
 }
 """The file of each kind, and the command that makes it."""
 

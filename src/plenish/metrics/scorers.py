@@ -21,7 +21,7 @@ from plenish.latent.encoding import LoadedAutoencoder, load_autoencoder
 from plenish.metrics.reconstruction import WINDOW, denoising_errors, errors
 from plenish.metrics.result_files import read_result
 from plenish.runs import Run
-from plenish.training.classifier import CLASSIFIER, Classifier
+from plenish.training.classifier_model import CLASSIFIER, Classifier
 
 Floats = NDArray[np.float64]
 _ERROR = "mean squared error of the reconstruction (images in 0 to 1)"

@@ -120,16 +120,27 @@ def bootstrap_interval(
     if n_units < 2:
         return Interval(value, np.nan, np.nan)
     x = replicate(statistic, bootstrap_weights(codes, resamples, seed, strata=strata))
-    x = np.sort(x[np.isfinite(x)])
-    if x.size < max(2, resamples // 2):
+    return bca_interval(value, x, replicate(statistic, jackknife_weights(codes, n_units)), level)
+
+
+def bca_interval(value: float, replicates: Floats, jackknife: Floats, level: float = 0.95) -> Interval:
+    """The interval of :func:`bootstrap_interval` from values that are known.
+
+    Args:
+        value: of the statistic on the data.
+        replicates: R values under resampling, ``nan`` where undefined.
+        jackknife: G values, each with a unit left out; without any, skew is not corrected for.
+        level: confidence level.
+    """
+    x = np.sort(replicates[np.isfinite(replicates)])
+    if x.size < max(2, len(replicates) // 2):
         return Interval(value, np.nan, np.nan)
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
-    jack = replicate(statistic, _jackknife_weights(codes, n_units))
-    jack = jack[np.isfinite(jack)]
-    if x[0] < x[-1] and jack.size > 1:
+    jack = jackknife[np.isfinite(jackknife)]
+    if x[0] < x[-1] and jack.size != 1:
         below = (np.searchsorted(x, value, "left") + np.searchsorted(x, value, "right")) / (2 * x.size)
         z0 = ndtri(np.clip(below, 0.5 / x.size, 1 - 0.5 / x.size))
-        pull = jack.mean() - jack
+        pull = jack.mean() - jack if jack.size else np.zeros(1)
         spread = float((pull**2).sum())
         acceleration = float((pull**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
         z = z0 + ndtri(tails)
@@ -138,7 +149,7 @@ def bootstrap_interval(
     return Interval(value, float(low), float(high))
 
 
-def _jackknife_weights(codes: Ints, n_units: int) -> Iterator[Ints]:
+def jackknife_weights(codes: Ints, n_units: int) -> Iterator[Ints]:
     """Row weights with each unit left out in turn, in chunks."""
     chunk = max(1, WEIGHTS_AT_ONCE // len(codes))
     for start in range(0, n_units, chunk):

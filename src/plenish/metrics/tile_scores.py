@@ -19,7 +19,6 @@ from PIL import Image
 from plenish import files
 from plenish.datasets.rejections import Rejection
 from plenish.errors import InputError
-from plenish.metrics.classification import auroc_binary
 from plenish.metrics.scorers import Column, Scorer, open_scorer
 from plenish.parallel import executor
 from plenish.progress import progress
@@ -36,6 +35,7 @@ from plenish.slides.tile_jobs import TileWorker, map_tiles, tile_jobs
 from plenish.slides.tiling_config import TilingConfig
 from plenish.slides.tissue import resized, slide_tissue
 from plenish.slides.trained_tiles import TileOverrides, TrainedTiles, trained_tiles
+from plenish.training.roc import auroc_binary
 
 _OUTLINES = ((0, 0, 0), (200, 0, 160), (220, 60, 0), (0, 110, 220))
 """Colours of annotations; all differ clearly from the colours of scores."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from plenish.errors import InputError, first_line, nearest
+from plenish.networks.classifier_parts import PLAIN, Head, WithColumns, with_cosine_head
 from plenish.networks.weights import read_weights
 
 SMALL = "small"
@@ -26,13 +27,14 @@ class SmallClassifier(nn.Module):
     size of at least 8 px is accepted.
     """
 
-    def __init__(self, channels: int, size: int, num_outputs: int) -> None:
+    def __init__(self, channels: int, size: int, num_outputs: int, drop_rate: float | None = None) -> None:
         """Build the network.
 
         Args:
             channels: 1 or 3.
             size: height and width of the images; decides how strongly the stem reduces them.
-            num_outputs: number of logits.
+            num_outputs: number of logits; 0 for the pooled features in their place.
+            drop_rate: dropout before the head; by default 0.3.
         """
         super().__init__()
         stride = 1 if size <= 40 else 2 if size <= 160 else 4
@@ -40,16 +42,39 @@ class SmallClassifier(nn.Module):
         for before, width in pairwise(_WIDTHS):
             layers += [*_convolution(before, width, stride=2), *_convolution(width, width)]
         self.features = nn.Sequential(*layers)
-        self.dropout = nn.Dropout(_DROPOUT)
-        self.head = nn.Linear(_WIDTHS[-1], num_outputs)
+        self.dropout = nn.Dropout(_DROPOUT if drop_rate is None else drop_rate)
+        self.num_features = _WIDTHS[-1]
+        self.head = nn.Linear(_WIDTHS[-1], num_outputs) if num_outputs else nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
         """Images N×C×H×W → logits N×K."""
-        logits: Tensor = self.head(self.dropout(self.features(images).mean(dim=(2, 3))))
-        return logits
+        return self.forward_head(self.forward_features(images))
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Images N×C×H×W → the last feature maps N×128×h×w."""
+        maps: Tensor = self.features(images)
+        return maps
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Feature maps → logits N×K, or the pooled features N×128 before them."""
+        pooled: Tensor = self.dropout(features.mean(dim=(2, 3)))
+        return pooled if pre_logits else self.head(pooled)
+
+    def get_classifier(self) -> nn.Module:
+        """The head."""
+        return self.head
+
+    def stages(self) -> list[list[str]]:
+        """Names of the parameters: of the stem, of each of the three resolutions, and of the head."""
+        found: list[list[str]] = [[] for _ in range(len(_WIDTHS) + 1)]
+        for name, _ in self.named_parameters():
+            part, _, rest = name.partition(".")
+            stage = (int(rest.partition(".")[0]) + 3) // 6 if part == "features" else -1
+            found[stage].append(name)
+        return found
 
 
 def _convolution(before: int, after: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
@@ -79,15 +104,17 @@ class Normalised(nn.Module):
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images N×C×H×W in [-1, 1] → logits N×K."""
-        logits: Tensor = self.network((images - self.mean) / self.std)
+    def forward(self, images: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Images N×C×H×W in [-1, 1], and columns N×D where the network takes some → logits N×K."""
+        more = () if columns is None else (columns,)
+        logits: Tensor = self.network((images - self.mean) / self.std, *more)
         return logits
 
 
 def build_classifier(
-    name: str, channels: int, size: int, num_outputs: int, *, pretrained: bool | Path = False
-) -> nn.Module:
+    name: str, channels: int, size: int, num_outputs: int, *, pretrained: bool | Path = False,
+    head: Head = PLAIN,
+) -> nn.Module:  # fmt: skip
     """A classifier by name; its weights come from torch's global generator, which the caller seeds.
 
     Args:
@@ -98,16 +125,57 @@ def build_classifier(
         pretrained: a file of weights (safetensors, or a PyTorch file of plain tensors), or True to have timm
             fetch its own; the head is replaced where its width differs, and RGB stems are adapted to grey
             images.
+        head: what follows the pooled features.
 
     Returns:
-        A module that takes N×C×H×W and returns logits N×K.
+        A module that takes N×C×H×W, and columns N×D where the head has some, and returns logits N×K.
 
     Raises:
         InputError: the name is unknown, the network refuses this size, or the weights cannot be had or do not
             fit.
     """
+    network = _body(name, channels, size, 0 if head.columns else num_outputs, pretrained, head.drop_rate)
+    if head.columns:
+        with torch.no_grad():
+            width = network.eval()(torch.zeros(1, channels, size, size)).shape[1]
+        return WithColumns(network.train(), width, num_outputs, head)
+    return network if head.scale is None else with_cosine_head(network, head.scale)
+
+
+def stages(network: nn.Module) -> list[list[str]]:
+    """Names of a classifier's parameters by stage: the stem, stages 1 to n, and the head."""
+    if isinstance(network, SmallClassifier):
+        return network.stages()
+    if isinstance(network, WithColumns):
+        inner = [[f"body.{name}" for name in stage] for stage in stages(network.body) if stage]
+        return [*inner, [f"head.{name}" for name, _ in network.head.named_parameters()]]
+    from timm.models import group_parameters
+
+    matcher: Any = network.group_matcher
+    groups = group_parameters(network, matcher(coarse=True))
+    return [list(names) for names in groups.values()]
+
+
+def frozen_stages(network: nn.Module, freeze: str) -> int:
+    """How many of a classifier's `stages` an option names: none, stem, a number n, or all but the head.
+
+    Raises:
+        InputError: there are not so many.
+    """
+    if freeze == "none":
+        return 0
+    found = len(stages(network)) - 1  # The head is always trained.
+    count = {"stem": 1, "all": found}.get(freeze) or int(freeze) + 1
+    if count > found:
+        raise InputError(f"--freeze {freeze}: the network has a stem and {found - 1} stages before its head.")
+    return count
+
+
+def _body(
+    name: str, channels: int, size: int, num_outputs: int, pretrained: bool | Path, drop_rate: float | None
+) -> nn.Module:
     if name == SMALL:
-        network: nn.Module = SmallClassifier(channels, size, num_outputs)
+        network: nn.Module = SmallClassifier(channels, size, num_outputs, drop_rate)
         if pretrained is True:
             raise InputError(
                 "The classifier 'small' has no published weights; give a file of weights or a timm name."
@@ -115,7 +183,7 @@ def build_classifier(
         if isinstance(pretrained, Path):
             _load(network, pretrained)
         return network
-    return _from_timm(name, channels, size, num_outputs, pretrained)
+    return _from_timm(name, channels, size, num_outputs, pretrained, drop_rate)
 
 
 def check_classifier(name: str) -> None:
@@ -132,7 +200,9 @@ def check_classifier(name: str) -> None:
         )
 
 
-def _from_timm(name: str, channels: int, size: int, num_outputs: int, pretrained: bool | Path) -> nn.Module:
+def _from_timm(
+    name: str, channels: int, size: int, num_outputs: int, pretrained: bool | Path, drop_rate: float | None
+) -> nn.Module:
     import timm
 
     check_classifier(name)
@@ -141,6 +211,8 @@ def _from_timm(name: str, channels: int, size: int, num_outputs: int, pretrained
         "num_classes": num_outputs,
         "pretrained": bool(pretrained),
     }
+    if drop_rate is not None:
+        options["drop_rate"] = drop_rate
     if isinstance(pretrained, Path):
         # timm would unpickle a file, so it is handed the tensors that our own reader found.
         options["pretrained_cfg_overlay"] = {"state_dict": read_weights(pretrained), "custom_load": False}

@@ -16,11 +16,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plenish.metrics.caveats import Caveat, about_test
-from plenish.metrics.classification import auroc_binary
 from plenish.metrics.resampling import are_pure, unit_codes
 from plenish.metrics.statistics import bootstrap_interval
 from plenish.study.verdicts import class_verdict_word
 from plenish.training.confusion import balanced_accuracy, confusion_matrix, recall_per_class
+from plenish.training.roc import auroc_binary
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -12,7 +12,6 @@ import pandas as pd
 from plenish import files
 from plenish.errors import InputError
 from plenish.metrics.predictions import PREDICTIONS
-from plenish.metrics.words import with_interval
 from plenish.runs import Run
 from plenish.study.analysis import Predictions
 
@@ -78,18 +77,3 @@ def _row(row: str, reference: str, found: Predictions) -> dict[str, Any]:
         paired = found.compare(row, reference, "macro_f1")
         out |= {"against": paired.mean, "against_low": paired.low, "against_high": paired.high}
     return out
-
-
-def shown(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The table for a terminal."""
-    return [
-        {
-            "row": row["row"], "seeds": row["seeds"],
-            "macro F1": with_interval(row["macro_f1"], row["macro_f1_low"], row["macro_f1_high"], ".3f"),
-            "balanced acc.": f"{row['balanced_accuracy']:.3f}", "accuracy": f"{row['accuracy']:.3f}",
-            "macro F1 against the first": with_interval(
-                row["against"], row["against_low"], row["against_high"], "+.3f"
-            ) if "against" in row else "–",
-        }
-        for row in rows
-    ]  # fmt: skip

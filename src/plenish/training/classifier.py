@@ -6,6 +6,7 @@ sample number. The checkpoint is chosen on the validation part; the test part is
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import math
@@ -15,10 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from scipy.special import softmax
 from torch import Tensor, nn
 
 from plenish import files, settings
@@ -29,164 +26,96 @@ from plenish.datasets.parts import Subset
 from plenish.datasets.pixels import chunks
 from plenish.domains import DEFAULT, DOMAINS
 from plenish.errors import InputError
-from plenish.networks.classifier import Normalised, build_classifier, check_classifier
+from plenish.networks.classifier import build_classifier, check_classifier, frozen_stages, stages
+from plenish.networks.classifier_parts import freeze
 from plenish.runs import Run
 from plenish.training import checkpoints, ranks
 from plenish.training.augment_classical import augment
+from plenish.training.augment_policy import mix, rand_augment, stain_jitter
+from plenish.training.classifier_columns import NO_COLUMNS, Columns
 from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
 from plenish.training.classifier_losses import build_loss, check_loss
+from plenish.training.classifier_model import CLASSIFIER, Classifier, head_of, labelled_images
 from plenish.training.classifier_precision import Precision, choose_precision
-from plenish.training.confusion import balanced_accuracy, confusion_matrix
+from plenish.training.classifier_scores import Plateau, validation_scores
 from plenish.training.drawing import Plan, check_enough, make_plan
+from plenish.training.ema import update_ema
 from plenish.training.engine import Engine, stable_seed
 from plenish.training.learner import Clock, Learner
 from plenish.training.schedules import Schedule
 from plenish.training.trainer import Trainer, train
 
-CLASSIFIER = "classifier"
-"""Folder in a classifier's Run that holds it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Classifier:
-    """A trained classifier with all that is needed to use it.
-
-    Attributes:
-        network: N×C×H×W, normalised → logits N×K.
-        config: how it was trained.
-        names: the K classes.
-        channels: channels of its images.
-        size: height and width of its images.
-        mean: per-channel mean of the training images, in [-1, 1].
-        std: per-channel standard deviation.
-        precision: `float32` or `bfloat16`.
-        history: what was logged, where it was trained without a Run.
-        step: the step of the checkpoint kept.
-    """
-
-    network: nn.Module
-    config: ClassifierConfig
-    names: tuple[str, ...]
-    channels: int
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    precision: Precision
-    history: Sequence[Mapping[str, Any]] = ()
-    step: int = 0
-
-    def module(self) -> nn.Module:
-        """Images N×C×H×W in [-1, 1] → logits N×K, with the normalisation inside.
-
-        It shares the weights, is in evaluation mode on the device the settings ask for, and can be
-        differentiated with respect to its input, as attacks and counterfactuals do. It computes in float32
-        unless it is called under autocast.
-        """
-        module = Normalised(self.network, self.mean, self.std)
-        return Engine.from_settings(self.precision).to_module(module).eval()
-
-    def logits(self, images: Images, batch: int = 256) -> NDArray[np.float64]:
-        """Logits N×K of all images, in order; the batch size does not change them beyond rounding."""
-        engine, module = Engine.from_settings(self.precision), self.module()
-        parts = []
-        for index in chunks(len(images.y), batch):
-            with torch.inference_mode(), engine.autocast():
-                found = module(engine.to_images(images.read(index)))
-            parts.append(found.double().cpu().numpy())
-        return np.concatenate(parts)
-
-    def probabilities(self, images: Images, batch: int = 256) -> NDArray[np.float64]:
-        """Class probabilities N×K of all images, in order."""
-        return np.asarray(softmax(self.logits(images, batch), axis=1))
-
-    def save(self, folder: Path) -> None:
-        """Write `classifier.safetensors` and `classifier.json` into a folder."""
-        state = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
-        folder.mkdir(parents=True, exist_ok=True)
-        files.write_bytes(folder / "classifier.safetensors", save(state))
-        about = {
-            f.name: getattr(self, f.name)
-            for f in dataclasses.fields(self)
-            if f.name not in ("network", "config")
-        }
-        config = dataclasses.asdict(self.config) | {"pretrained": bool(self.config.pretrained)}
-        files.write_record(folder / "classifier.json", about | {"config": config})
-
-    @classmethod
-    def load(cls, folder: Path) -> Classifier:
-        """Read what `save` wrote; InputError when it is missing or does not fit together."""
-        about = files.read_record(folder / "classifier.json")
-        try:
-            config = ClassifierConfig(**about.pop("config"))
-            for key in ("names", "mean", "std"):
-                about[key] = tuple(about[key])
-            with torch.random.fork_rng(devices=[]):
-                network = build_classifier(
-                    config.classifier, about["channels"], about["size"], len(about["names"])
-                )
-            network.load_state_dict(load_file(folder / "classifier.safetensors"))
-            return cls(network=network, config=config, **about)
-        except (KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
-            raise InputError(
-                f"{folder} does not hold a whole classifier ({error}); train it again."
-            ) from error
-
 
 class ClassifierLearner(Learner):
     """A classifier with its optimiser.
 
-    Best means the highest balanced accuracy on val, and the lowest class-balanced cross-entropy among equals.
+    Best means the best value of the configuration's criterion on val, and the lowest class-balanced
+    cross-entropy among equals.
 
     Attributes:
-        model: the classifier.
+        model: the classifier; with --ema its network is the moving average.
         optimiser: AdamW, without decay on biases and normalisation.
     """
 
-    criteria: Mapping[str, int] = {"val_balanced_accuracy": -1, "val_loss": 1}
     unit = "step"
     loss = "train_loss"
     rate_option = "--learning-rate"
     smaller_network = "a smaller --classifier"
-    notes = (("loss", "train_loss"), ("val", "val_balanced_accuracy"))
 
     def __init__(
-        self, config: ClassifierConfig, train: Images, val: Images, names: Sequence[str], engine: Engine
-    ) -> None:
+        self, config: ClassifierConfig, train: Images, val: Images, names: Sequence[str], engine: Engine,
+        columns: Columns = NO_COLUMNS,
+    ) -> None:  # fmt: skip
         """Build the network with its first weights.
 
         Args:
             config: how it is trained, resolved.
             train: training images; normalisation statistics come from them alone.
             val: validation images, real.
-            names: the K classes that `y` numbers.
+            names: the K classes or tags that `y` numbers.
             engine: device and precision.
+            columns: what the inputs of the images are.
 
         Raises:
             InputError: fewer than two classes, an unknown network or loss, or weights that do not fit.
         """
-        found = np.unique(train.y)
-        if len(found) < 2:
-            raise InputError(f"A classifier needs training images of at least 2 classes, not {len(found)}.")
+        tags = train.y.ndim == 2
+        found = len(names) if tags else len(np.unique(train.y))
+        if found < 2 and not tags:
+            raise InputError(f"A classifier needs training images of at least 2 classes, not {found}.")
         self.engine, self._config, self._val = engine, config, val
+        self.criteria = config.decides
+        self.notes = (("loss", "train_loss"), ("val", next(iter(self.criteria))))
         size, channels = train.read(np.array([0])).shape[2:]
         mean, std = channel_statistics(train)
         self._plan = _plan(config, train, len(names))
         with torch.random.fork_rng(devices=_cuda(engine)):
             torch.manual_seed(stable_seed(config.seed, "initialisation"))
             network = build_classifier(
-                config.classifier, channels, size, len(names), pretrained=config.pretrained
-            )
-        self.model = Classifier(network, config, tuple(names), channels, size, mean, std, engine.precision)
-        self._module = engine.to_module(self.model.module()).train()
+                config.classifier, channels, size, len(names), pretrained=config.pretrained,
+                head=head_of(config, columns),
+            )  # fmt: skip
+        kind = "multilabel" if tags else "categorical"
+        check_loss(config, kind)
+        trained = Classifier(
+            network, config, tuple(names), channels, size, mean, std, engine.precision, kind, columns
+        )
+        self._module = engine.to_module(trained.module())
+        self.model = trained
+        if config.ema:
+            self.model = dataclasses.replace(trained, network=copy.deepcopy(network).requires_grad_(False))
+        self._network, self._stages = network, stages(network) if config.freeze != "none" else []
+        self._frozen, self._plateau = frozen_stages(network, config.freeze), Plateau(config)
+        self._set_mode(0)
         self.optimiser = torch.optim.AdamW(
             _decayed(network, config.weight_decay), lr=config.peak_rate, betas=(0.9, 0.99), fused=True
         )
-        drawn = [phase.counts / phase.counts.sum() for phase in self._plan.phases]
-        self._losses = [build_loss(config, shares, engine.device) for shares in drawn]
+        self._losses = [build_loss(config, phase.counts, engine.device) for phase in self._plan.phases]
 
     def modules(self) -> dict[str, nn.Module]:
-        """The network by the name of its checkpoint file."""
-        return {"classifier": self.model.network}
+        """The network that is kept, and the one that is trained where that is another."""
+        kept = {"classifier": self.model.network}
+        return kept | ({"trained": self._network} if self._config.ema else {})
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """The optimiser by the name of its checkpoint file."""
@@ -200,40 +129,89 @@ class ClassifierLearner(Learner):
         """Steps taken."""
         return {"step": nimg // self._config.batch}
 
+    def set_stage(self, nimg: int) -> None:
+        """Freeze the stages that are frozen after `nimg` images."""
+        if self._frozen_after(nimg) != self._frozen_now:
+            self._set_mode(nimg)
+
+    def _progress(self, nimg: int) -> float:
+        """The share of the training that is done after `nimg` images."""
+        assert self._config.steps is not None
+        return nimg / (self._config.steps * self._config.batch)
+
+    def _frozen_after(self, nimg: int) -> int:
+        """How many stages are frozen after `nimg` images."""
+        shares = self._config.unfreeze_at
+        ahead = sum(self._progress(nimg) < share for share in shares)
+        return self._frozen * ahead // len(shares) if shares else self._frozen
+
+    def _set_mode(self, nimg: int) -> None:
+        """Frozen stages in evaluation mode, all others in training mode."""
+        self._module.train()
+        self._frozen_now = self._frozen_after(nimg)
+        if self._frozen:
+            freeze(self._network, self._stages, self._frozen_now)
+
     def step(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:
         """Train on a batch; returns its loss."""
         config, engine = self._config, self.engine
         seed, step = _attempt_seed(clock.seed, clock.attempt), clock.nimg // config.batch
-        images = engine.to_images(batch.pixels)
+        progress = self._progress(clock.nimg)
+        images = self._augmented(batch, seed)
         targets = torch.from_numpy(batch.y).to(engine.device, non_blocking=True)
-        if config.augmentation == "classical":
-            images = augment(
-                images,
-                batch.numbers,
-                seed,
-                domain=DOMAINS[config.domain or DEFAULT],
-                symmetry=config.symmetry,
-            )
+        more: list[Tensor] = []
+        if batch.inputs is not None:
+            more.append(torch.from_numpy(batch.inputs).to(engine.device, non_blocking=True))
+        mixes = config.mixup or config.cutmix
+        if mixes:
+            images, partner, share = mix(images, batch.numbers, seed, config.mixup, config.cutmix)
+            more = [torch.lerp(values[partner], values, share[:, None]) for values in more]
         torch.manual_seed(stable_seed(seed, "dropout", step))
         for group in self.optimiser.param_groups:
-            group["lr"] = config.rate(step)
+            group["lr"] = config.rate(step, self._plateau.drops)
         with engine.autocast():
-            logits = self._module(images)
-        loss = self._losses[self._plan.phase_at(clock.nimg)](logits.float(), targets)
-        engine.minimise(self.optimiser, loss)
+            logits = self._module(images, *more).float()
+        formula = self._losses[self._plan.phase_at(clock.nimg)]
+        losses = formula(logits, targets, progress)
+        if mixes:
+            losses = torch.lerp(formula(logits, targets[partner], progress), losses, share)
+        loss = losses.mean()
+        engine.minimise(self.optimiser, loss + self._penalty() if config.l1 or config.l2 else loss)
+        if config.ema:
+            keep = min(config.ema, (1 + step) / (10 + step))  # At first it follows closely.
+            update_ema(self.model.network, self._network, keep, buffers=True)
         return {"train_loss": loss.detach()}
 
+    def _augmented(self, batch: Batch, seed: int) -> Tensor:
+        """The images of a batch, changed as the configuration asks."""
+        config, domain = self._config, DOMAINS[self._config.domain or DEFAULT]
+        pixels = batch.pixels
+        if config.randaugment:
+            raw = pixels if isinstance(pixels, Tensor) else torch.from_numpy(pixels)
+            pixels = rand_augment(raw, batch.numbers, seed, domain, config.randaugment)
+        images = self.engine.to_images(pixels)
+        if config.stain:
+            images = stain_jitter(images, batch.numbers, seed, config.stain)
+        if config.augmentation == "classical":
+            images = augment(images, batch.numbers, seed, domain=domain, symmetry=config.symmetry)
+        return images
+
+    def _penalty(self) -> Tensor:
+        """L1 and L2 of the weights that are trained, without biases and normalisation."""
+        config = self._config
+        weights = [p for p in self.optimiser.param_groups[0]["params"] if p.requires_grad]
+        parts = [config.l1 * p.abs().sum() + config.l2 * p.square().sum() for p in weights]
+        return torch.stack(parts).sum()
+
     def validate(self, clock: Clock) -> dict[str, float]:
-        """Balanced accuracy and class-balanced cross-entropy on val."""
-        logits, codes = self.model.logits(self._val), self._val.y
-        self._module.train()
-        probabilities = softmax(logits, axis=1)
-        losses = -np.log(np.maximum(probabilities[np.arange(len(codes)), codes], 1e-12))
-        confusion = confusion_matrix(codes, logits.argmax(axis=1), logits.shape[1])
-        return {
-            "val_balanced_accuracy": float(balanced_accuracy(confusion)[0]),
-            "val_loss": float(np.mean([losses[codes == k].mean() for k in np.unique(codes)])),
-        }
+        """Balanced accuracy, macro F1, AUROC and class-balanced cross-entropy on val."""
+        logits = self.model.logits(self._val)
+        self._set_mode(clock.nimg)
+        return validation_scores(self._val.y, self.model.to_probabilities(logits))
+
+    def validated(self, line: Mapping[str, float]) -> None:
+        """Lower the rate where validation has stopped improving, if the schedule does so."""
+        self._plateau.add(line)
 
 
 def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -331,19 +309,22 @@ def train_classifier(
     )
 
 
-def check_names(config: ClassifierOptions) -> None:
-    """Refuse a classifier or loss that there is not, and options of another loss."""
+def check_names(config: ClassifierOptions, kind: str | None = None) -> None:
+    """Refuse a classifier or loss that there is not or that is not for these labels, and others' options."""
     check_classifier(config.classifier)
-    check_loss(config)
+    check_loss(config, kind)
 
 
-def check_weights(config: ClassifierConfig, dataset: Dataset) -> None:
+def check_weights(config: ClassifierConfig, dataset: Dataset, columns: Columns = NO_COLUMNS) -> None:
     """Refuse a network that cannot take the images, or weights that cannot be had or do not fit."""
+    if config.stain and (dataset.channels != 3 or config.domain != "histology"):
+        raise InputError("--stain is for histology in colour (--domain histology); leave it out.")
     with torch.random.fork_rng(devices=[]):
-        build_classifier(
+        network = build_classifier(
             config.classifier, dataset.channels, dataset.size, dataset.labels.width,
-            pretrained=config.pretrained,
+            pretrained=config.pretrained, head=head_of(config, columns),
         )  # fmt: skip
+    frozen_stages(network, config.freeze)
 
 
 def open_run(
@@ -360,7 +341,10 @@ def open_run(
     Raises:
         InputError: it was asked something else before, or the processes cannot share a batch equally.
     """
-    check_divisible(config.batch, settings.process()[1])
+    world = settings.process()[1]
+    check_divisible(config.batch, world)
+    if (config.mixup or config.cutmix) and config.batch // world % 2:
+        raise InputError("--mixup and --cutmix mix images in pairs; give an even --batch.")
     weights, dataset = config.pretrained, train_rows.dataset
     asked = dataclasses.asdict(config) | {
         "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,
@@ -368,8 +352,10 @@ def open_run(
         **({} if synthetic is None else {"synthetic": dict(synthetic)}),
     }  # fmt: skip
     data = dataset.provenance(train_rows.split_name) | {"part": "train", "images": len(train_rows)}
+    # A plateau lowers the rate by what is found at each evaluation.
+    free = ("patience",) if config.schedule == "plateau" else ("evaluations", "patience")
     return Run.open_or_create(
-        path, "classifier", asked, data=data, seed=config.seed, may_change=("evaluations", "patience"),
+        path, "classifier", asked, data=data, seed=config.seed, may_change=free,
         typed=option_names(ClassifierConfig),
     )  # fmt: skip
 
@@ -398,8 +384,9 @@ def train_in_run(
     """
     dataset = train_rows.dataset
     names = dataset.labels.names
-    val = Images(val_rows.images, val_rows.codes)
-    images = images or Images(train_rows.images, train_rows.codes)
+    columns = Columns.fit(dataset.table, train_rows.rows, config.columns)
+    images = images or labelled_images(train_rows, columns)
+    val = labelled_images(val_rows, columns)
 
     def precision() -> Precision:
         """Measured once, so that a resumed training computes as it began."""
@@ -411,7 +398,7 @@ def train_in_run(
         found = ranks.from_main(Engine.from_settings(), precision)
     run.update_status(precision=found)
     engine = Engine.from_settings(found)
-    build = functools.partial(ClassifierLearner, config, images, val, names, engine)
+    build = functools.partial(ClassifierLearner, config, images, val, names, engine, columns)
     facts = {"classes": list(names), "steps": config.steps}
     with torch.random.fork_rng(devices=_cuda(engine)):
         model = train(
@@ -420,5 +407,8 @@ def train_in_run(
     if best := run.status.get("best"):
         checkpoints.load_module(run.path / "checkpoints" / best["checkpoint"], "classifier", model.network)
         model = dataclasses.replace(model, step=int(best["step"]))
+    made = dataset.manifest.extra.get("import", {})
+    kept = {key: made[key] for key in ("fit", "window") if key in made}
+    model = dataclasses.replace(model, preparation=kept)
     model.save(run.path / CLASSIFIER)
     return model

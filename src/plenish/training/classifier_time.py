@@ -13,6 +13,7 @@ from plenish import settings
 from plenish.datasets.batches import Images
 from plenish.progress import plain_duration, say
 from plenish.training.classifier import ClassifierLearner
+from plenish.training.classifier_columns import NO_COLUMNS, Columns
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.classifier_precision import Precision
 from plenish.training.engine import Engine
@@ -27,7 +28,7 @@ _LEAST_STEPS = 64
 
 def say_duration(
     config: ClassifierConfig, train: Images, val: Images, names: Sequence[str], *,
-    precision: Precision | None, trainings: int = 1, tested: int = 0,
+    precision: Precision | None, trainings: int = 1, tested: int = 0, columns: Columns = NO_COLUMNS,
 ) -> None:  # fmt: skip
     """Say how long trainings take in all; nothing when quiet, where nothing would be seen of it.
 
@@ -39,12 +40,13 @@ def say_duration(
         precision: the network's measured preference.
         trainings: how many there are.
         tested: images classified after each.
+        columns: what the inputs of the images are.
     """
     assert config.steps is not None
     steps = trainings * config.steps
     if settings.current().quiet or steps < _LEAST_STEPS:
         return
-    step, image = measure(config, train, val, names, precision)
+    step, image = measure(config, train, val, names, precision, columns)
     seconds = steps * step + trainings * image * (config.evaluations * len(val.y) + tested)
     what = f"{config.steps:,} steps"
     in_all = "" if trainings == 1 else " in all"
@@ -53,8 +55,9 @@ def say_duration(
 
 
 def measure(
-    config: ClassifierConfig, train: Images, val: Images, names: Sequence[str], precision: Precision | None
-) -> tuple[float, float]:
+    config: ClassifierConfig, train: Images, val: Images, names: Sequence[str],
+    precision: Precision | None, columns: Columns = NO_COLUMNS,
+) -> tuple[float, float]:  # fmt: skip
     """Seconds of a step, and of classifying an image; random states and the data's order are left alone.
 
     Args:
@@ -63,11 +66,12 @@ def measure(
         val: validation images.
         names: the classes.
         precision: the network's measured preference.
+        columns: what is given beside the images.
     """
     engine = Engine.from_settings(precision)
     devices = [engine.device] if engine.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        learner = ClassifierLearner(config, train, val, names, engine)
+        learner = ClassifierLearner(config, train, val, names, engine, columns)
         times: list[float] = []
         begun = time.perf_counter()
         with contextlib.closing(train.batches(config.batch, seed=0, ahead=0)) as feed:
@@ -77,7 +81,8 @@ def measure(
                 learner.step(batch, Clock(0, 0, len(times) * config.batch, len(times)))
                 engine.synchronize()
                 times.append(time.perf_counter() - start)
-        some = Images(val.read, val.y[:_MOST_VALIDATED])
+        inputs = None if val.inputs is None else val.inputs[:_MOST_VALIDATED]
+        some = Images(val.read, val.y[:_MOST_VALIDATED], inputs=inputs)
         start = time.perf_counter()
         learner.model.logits(some)
         each = (time.perf_counter() - start) / len(some.y)

@@ -61,3 +61,24 @@ def recall_per_class(confusion: Floats) -> Floats:
 def balanced_accuracy(confusion: Floats) -> Floats:
     """Mean recall over the classes that have rows, R; chance is 1/K."""
     return defined_mean(recall_per_class(confusion))
+
+
+def macro_f1(confusion: Floats) -> Floats:
+    """Mean F1 over the classes that occur among truths or predictions, R."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return defined_mean(ratio(2 * hits, confusion.sum(axis=-1) + confusion.sum(axis=-2)))
+
+
+def tag_counts(present: NDArray[np.bool_], found: NDArray[np.bool_], weights: ArrayLike | None) -> Floats:
+    """Weighted counts R×K×2×2 of tags: entry (t, p) counts rows where a tag's truth is t and p was found.
+
+    Args:
+        present: N×K, which rows have each tag.
+        found: N×K, where it was found.
+        weights: R×N or None.
+    """
+    w = row_weights(weights, len(present))
+    cells = [
+        [w @ ((present == bool(t)) & (found == bool(p))).astype(np.float64) for p in (0, 1)] for t in (0, 1)
+    ]
+    return np.moveaxis(np.array(cells), (0, 1), (-2, -1))

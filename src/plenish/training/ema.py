@@ -24,16 +24,25 @@ def ema_weight(batch: int, nimg: int, half_life_kimg: float) -> float:
 
 
 @torch.no_grad()
-def update_ema(average: nn.Module, network: nn.Module, keep: float) -> None:
+def update_ema(average: nn.Module, network: nn.Module, keep: float, *, buffers: bool = False) -> None:
     """Move `average` towards `network`: parameters by 1 − keep, buffers copied.
 
     Copied batch-norm statistics are makeshift: see `renewed_statistics`.
+
+    Args:
+        average: the average.
+        network: the network it follows.
+        keep: share of the average that is kept.
+        buffers: average those of floating point like parameters.
     """
     ours = [p.detach() for p in average.parameters()]
     theirs = [p.detach() for p in network.parameters()]
     torch._foreach_lerp_(ours, theirs, 1 - keep)
     for mine, its in zip(average.buffers(), network.buffers(), strict=True):
-        mine.copy_(its)
+        if buffers and mine.is_floating_point():
+            mine.lerp_(its, 1 - keep)
+        else:
+            mine.copy_(its)
 
 
 def batch_norms(network: nn.Module) -> list[_BatchNorm]:

@@ -139,5 +139,11 @@ class Learner(abc.ABC):
         """Values on the validation images, among them those of `criteria`; empty without such images."""
         return {}
 
+    def validated(self, line: Mapping[str, float]) -> None:  # noqa: B027
+        """Take note of what was validated, for what follows from it, such as a rate that falls.
+
+        Called in every process; after a resume all lines come again, in order, with others among them.
+        """
+
     def before_save(self, clock: Clock) -> None:  # noqa: B027
         """Bring the state to what a checkpoint holds, such as batch-norm statistics of a moving average."""

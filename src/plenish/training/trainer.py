@@ -227,6 +227,7 @@ class Trainer:
                 # The log knows of a score as soon as there is one, and is cut back with the checkpoints.
                 for line in past:
                     self.scores.add(line, run.path / "checkpoints")
+                    self.learner.validated(line)
                 due = self.schedule.checkpoint_due(self.nimg - self.last_batch, self.nimg)
                 if self.nimg and due and self.nimg not in self.scores:
                     self._validate()  # A kill came between the writing of this checkpoint and its scoring.
@@ -388,6 +389,7 @@ class Trainer:
         values = ranks.from_main(self.engine, lambda: self.learner.validate(self.clock))
         line = {**self.position, **values}
         is_best = self.scores.add(line)
+        self.learner.validated(line)
         if is_best is None:
             return
         self._write(line)

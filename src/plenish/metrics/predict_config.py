@@ -1,0 +1,51 @@
+"""What `plenish predict` is asked, without torch, so that a command's help need not load it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from plenish.configuration import check_bounds, option, option_name
+from plenish.datasets.schema import Part
+from plenish.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """How images are classified.
+
+    Attributes:
+        part: of a Dataset: train, val or test; left out, all images of one that no Run was trained on.
+        split: the split that has the part.
+        tta: look at each image in all orientations that suit the Runs' domain, and take the mean.
+        calibrate: make probabilities mean what they say, by a temperature found on val.
+        coverage: abstain from the least sure images, so that this share of val is answered.
+        risk: abstain, so that at most this share of the answers on val is wrong.
+        explain: draw where the classifier looks (Grad-CAM), in the report.
+        report: write report.html too.
+        table: csv or parquet.
+        level: level of the intervals, where labels are known.
+        resamples: bootstrap resamples of the groups.
+        seed: seed of the resamples.
+    """
+
+    part: Part | None = None
+    split: str = "default"
+    tta: bool = False
+    calibrate: bool = True
+    coverage: float | None = option(above=0, most=1)
+    risk: float | None = option(least=0, below=1)
+    explain: bool = False
+    report: bool = False
+    table: Literal["csv", "parquet"] = "csv"
+    level: float = option(0.95, least=0.5, below=1)
+    resamples: int = option(1000, least=100)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check_bounds(option_name(field.name), getattr(self, field.name), field.metadata)
+        if self.coverage is not None and self.risk is not None:
+            raise InputError("--coverage and --risk both choose the threshold; give one of them.")
+        if not self.calibrate and (self.coverage is not None or self.risk is not None):
+            raise InputError("--coverage and --risk need calibrated probabilities; leave out --no-calibrate.")

@@ -1,0 +1,180 @@
+"""Images to be classified: rows of a Dataset, a folder, an archive or files, as a classifier takes them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from plenish import files
+from plenish.datasets.archives import is_archive
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.decoding import Decoder, Task
+from plenish.datasets.images import FULL_WINDOW, MAX_PIXELS, Shape, Window, fit_array
+from plenish.datasets.importing import import_dataset
+from plenish.datasets.rejections import Rejection
+from plenish.datasets.schema import LabelSchema
+from plenish.errors import InputError
+from plenish.metrics.predict_config import PredictConfig
+from plenish.progress import say, warn
+from plenish.slides.names import SUFFIXES
+from plenish.training.classifier_model import Classifier
+from plenish.wording import agree, plural
+
+_ALSO_IMAGES = {".tif", ".tiff", ".dcm"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """Images that are to be classified.
+
+    Attributes:
+        read: positions → images uint8 n×H×W×C, as the classifier takes them.
+        table: N rows: `id`, and where known `label`, `group` and the columns that the classifier takes.
+        labels: their labels.
+        rejected: files that could not be read: `source`, `reason` and `kind`.
+        about: where they come from, for the record.
+    """
+
+    read: Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+    table: pd.DataFrame
+    labels: LabelSchema
+    rejected: Sequence[Mapping[str, str]]
+    about: dict[str, Any]
+
+
+@contextlib.contextmanager
+def opened(
+    paths: Sequence[Path], model: Classifier, config: PredictConfig, trained: set[str]
+) -> Iterator[Given]:
+    """Open what is to be classified.
+
+    Args:
+        paths: a Dataset, a folder or archive of images, or image files.
+        model: what classifies them; says their size, channels and how they are made to fit.
+        config: which part of a Dataset.
+        trained: pixel hashes of the Datasets that the classifiers were trained on.
+
+    Raises:
+        InputError: nothing can be read, or it has other channels.
+    """
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise InputError(f"{missing[0]} does not exist; give Runs, then images: files or a Dataset.")
+    slides = [path for path in paths if path.suffix.lower() in SUFFIXES - _ALSO_IMAGES]
+    if slides:
+        raise InputError(
+            f"{slides[0]} is a slide; 'plenish slides heatmap {slides[0]} map.png --run RUN' gives each of "
+            "its tiles the probabilities, as a picture and a table."
+        )
+    whole = [path for path in paths if path.is_dir() or is_archive(path)]
+    if whole and len(paths) > 1:
+        raise InputError(f"{whole[0]} must be classified by itself; give it without other images.")
+    if not whole:
+        yield _files(paths, model)
+    elif (whole[0] / "dataset.json").is_file():
+        yield _dataset(Dataset.open(whole[0]), model, config, trained)
+    else:
+        with tempfile.TemporaryDirectory(prefix="plenish-") as scratch:
+            shape = shape_of(model)
+            made = import_dataset(
+                whole[0], Path(scratch) / "images", model.size, fit=shape.fit,
+                window=_words(shape.window), keep_split=False,
+            )  # fmt: skip
+            _check_channels(made.dataset.channels, model, whole[0])
+            given = _dataset(made.dataset, model, config, set())
+            rejected = _rejected(made.dataset)
+            yield dataclasses.replace(given, rejected=rejected, about=_about(whole[0], "folder"))
+
+
+def shape_of(model: Classifier) -> Shape:
+    """What every image becomes: as the import of the training images made it."""
+    kept = model.preparation
+    window = Window(**kept["window"]) if "window" in kept else FULL_WINDOW
+    return Shape(model.size, model.channels, kept.get("fit", "crop"), window)
+
+
+def _words(window: Window) -> tuple[str, ...]:
+    if window == FULL_WINDOW:
+        return ()
+    return ("percentile",) if window.percentile else (str(window.low), str(window.high))
+
+
+def _check_channels(channels: int, model: Classifier, where: Path) -> None:
+    if channels != model.channels:
+        kinds = {1: "grey (one channel)", 3: "in colour (three channels)"}
+        raise InputError(
+            f"The images of {where} are {kinds[channels]}, and the classifier was trained on images that are "
+            f"{kinds[model.channels]}; give such images, or train one on images like these."
+        )
+
+
+def _dataset(data: Dataset, model: Classifier, config: PredictConfig, trained: set[str]) -> Given:
+    _check_channels(data.channels, model, data.path)
+    if config.part is not None:
+        rows = data.part(config.part, config.split, purpose="score").rows
+    elif data.manifest.pixels_hash in trained:
+        raise InputError(
+            f"{data.path} has the images that the classifier was trained on; say which to classify: --part "
+            "test, val or train."
+        )
+    else:
+        rows = np.arange(len(data), dtype=np.int64)
+        data.record_read("score")
+    shape, pixels = shape_of(model), data.pixels
+    if data.size != model.size:
+        say(f"Images of {data.size} px are resized to the classifier's {model.size} px, as by the import.")
+
+    def read(index: NDArray[np.int64]) -> NDArray[np.uint8]:
+        found = pixels.read(rows[index])
+        if data.size == model.size:
+            return found
+        return np.stack([fit_array(image, shape).pixels for image in found])
+
+    about = _about(data.path, "Dataset") | {
+        "name": data.name, "part": config.part, "phantom": bool(data.manifest.extra.get("phantom")),
+        "pixels_hash": data.manifest.pixels_hash,
+    }  # fmt: skip
+    return Given(read, data.table.iloc[rows].reset_index(drop=True), data.labels, (), about)
+
+
+def _files(paths: Sequence[Path], model: Classifier) -> Given:
+    """Image files, which are read at once."""
+    shape = shape_of(model)
+    root = Path(paths[0].resolve().anchor)
+    refs = [str(path.resolve().relative_to(root)) for path in paths]
+    with Decoder(str(root), shape) as decoder:
+        found = decoder.decode(Task(refs))
+        kept = [not isinstance(item, Rejection) for item in found.items]
+        grey = all(decoder.is_grey(ref, MAX_PIXELS) for ref, there in zip(refs, kept, strict=True) if there)
+    rejected = [
+        {"source": files.printable(str(path)), "reason": str(item), "kind": item.code}
+        for item, path in zip(found.items, paths, strict=True) if isinstance(item, Rejection)
+    ]  # fmt: skip
+    names = [files.printable(str(path)) for path, there in zip(paths, kept, strict=True) if there]
+    if not names:
+        raise InputError(f"No file can be read; {rejected[0]['source']}: {rejected[0]['reason']}.")
+    _check_channels(1 if grey else 3, model, paths[0])
+    if rejected:
+        left = agree(len(rejected), "file", "is", "are")
+        warn(f"{left} left out; the first, {rejected[0]['source']}: {rejected[0]['reason']}.")
+    say(f"{plural(len(names), 'image')} of any size become {model.size} px ({shape.fit}), as by the import.")
+    table = pd.DataFrame({"id": names})
+    return Given(found.pixels.__getitem__, table, LabelSchema(), rejected, _about(paths[0], "files"))
+
+
+def _rejected(data: Dataset) -> list[dict[str, str]]:
+    path = data.path / "rejected.csv"
+    table = pd.read_csv(path, dtype=str) if path.is_file() else pd.DataFrame()
+    return [{str(key): str(value) for key, value in row.items()} for _, row in table.iterrows()]
+
+
+def _about(path: Path, kind: str) -> dict[str, Any]:
+    return {"path": str(path.resolve()), "kind": kind, "name": path.name, "part": None, "phantom": False}

@@ -1,0 +1,146 @@
+"""The pages of classifiers: what one said of the test part, and what `plenish predict` found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from plenish import files
+from plenish.metrics.predictions import MEASURED
+from plenish.metrics.words import number, percent, with_interval
+from plenish.report import pictures
+from plenish.report.classification_sections import measured_sections
+from plenish.report.page import Card, Facts, Pictures, Section, Table, Text, render_page
+from plenish.runs import Run
+from plenish.wording import plural
+
+_MOST_ROWS = 200
+
+
+def write_run_page(run: Run) -> Path | None:
+    """Write report.html of a classifier's Run that was tested, over an older one; None of another."""
+    path = run.path / MEASURED
+    if not path.is_file():
+        return None
+    measured = files.read_record(path)["parts"]["test"]
+    data, config = run.config["data"], run.config["config"]
+    facts = {
+        "classifier": config["classifier"], "loss": config["loss"], "steps": config["steps"],
+        "Dataset": data["name"], "split": data["split_name"], "images trained on": data["images"],
+        "best step": run.status.get("best", {}).get("step"), "test part read": run.status.get("test_reads"),
+    }  # fmt: skip
+    sections = [
+        *measured_sections(measured, "test images"), Section("run", "How it was trained", [Facts(facts)]),
+    ]  # fmt: skip
+    html = render_page(
+        f"A classifier of {data['name']}", f"{config['classifier']} · {plural(measured['n'], 'test image')}",
+        sections, [_card(measured)], phantom=False,
+    )  # fmt: skip
+    files.write_text(run.path / "report.html", html)
+    return run.path / "report.html"
+
+
+def write_prediction_page(folder: Path, content: Mapping[str, Any]) -> Path:
+    """Write report.html of what `plenish predict` found into its folder."""
+    measured, given = content.get("measured"), content["given"]
+    sections = [
+        _answers(content), _abstention(content), _explained(folder, content),
+        *(measured_sections(measured, "images") if measured else []), _table(folder, content), _made(content),
+    ]  # fmt: skip
+    html = render_page(
+        f"Predictions for {given['name']}",
+        f"{plural(content['images'], 'image')} · {plural(len(content['runs']), 'classifier')}",
+        [section for section in sections if section], [_card(measured)] if measured else [],
+        phantom=given["phantom"],
+    )  # fmt: skip
+    files.write_text(folder / "report.html", html)
+    return folder / "report.html"
+
+
+def _card(measured: Mapping[str, Any]) -> Card:
+    row, auroc = measured["metrics"]["balanced_accuracy"], measured["metrics"]["auroc"]
+    answer = f"{percent(row['value'])} balanced accuracy"
+    sentence = "Balanced accuracy is the mean share of each class that is found"
+    if row["low"] is not None:
+        ends = f"{percent(row['low'])} to {percent(row['high'])}"
+        sentence += f"; its {percent(measured['level'], '.0f')} interval is {ends}"
+    sentence += f". AUROC {with_interval(auroc['value'], auroc['low'], auroc['high'], '.3f')}."
+    return Card("How good is it?", answer, sentence)
+
+
+def _answers(content: Mapping[str, Any]) -> Section:
+    n = content["images"]
+    rows = [
+        {"class": name, "images": count, "share": percent(count / n)}
+        for name, count in content["predicted"].items()
+    ]
+    lead = "Probabilities are calibrated on the val images of the training." if content["calibrated"] else ""
+    return Section("answers", "What is predicted", [Table(rows)], lead=lead)
+
+
+def _abstention(content: Mapping[str, Any]) -> Section | None:
+    found = content.get("abstention")
+    if found is None:
+        return None
+    text = (
+        f"Images with a confidence below {number(found['threshold'])} are left to a person: "
+        f"{found['abstained']:,} of {content['images']:,}. Chosen on {plural(found['images'], 'val image')}, "
+        f"of which {percent(found['coverage'])} are answered, {percent(found['risk'])} of these wrongly."
+    )
+    if "measured_risk" in found:
+        text += (
+            f" Of these images {percent(found['measured_coverage'])} are answered, and "
+            f"{percent(found['measured_risk'])} of the answers are wrong."
+        )
+    return Section("abstention", "Where it abstains", [Text(text)])
+
+
+def _explained(folder: Path, content: Mapping[str, Any]) -> Section | None:
+    shown = []
+    for row in content.get("explained", ()):
+        truth = row["label"]
+        known = (
+            "" if truth is None else f", labelled {', '.join(truth) if isinstance(truth, list) else truth}"
+        )
+        caption = f"{row['class']} ({percent(row['probability'], '.0f')}){known}"
+        picture = pictures.from_file(folder / row["file"], f"{row['id']}: {caption}", caption, least=160)
+        shown += [picture] if picture else []
+    if not shown:
+        return None
+    lead = (
+        "Grad-CAM: bright places speak most for the class that is named. It shows where the network's last "
+        "features respond, coarsely, and not why. Wrong answers come first, then the surest, then the least "
+        "sure."
+    )
+    return Section("explained", "Where it looks", [Pictures(shown)], lead=lead)
+
+
+def _table(folder: Path, content: Mapping[str, Any]) -> Section:
+    path = folder / content["table"]
+    table = pd.read_csv(path, dtype={"id": str}) if path.suffix == ".csv" else pd.read_parquet(path)
+    kept = [name for name in ("id", "label", "predicted", "abstained") if name in table]
+    rows = [
+        {name: str(row[name]) for name in kept} | {"confidence": f"{row['confidence']:.3f}"}
+        for _, row in table.sort_values("confidence").head(_MOST_ROWS).iterrows()
+    ]
+    caption = f"The {plural(len(rows), 'image')} with the least confidence; {content['table']} has all."
+    return Section("table", "Least sure images", [Table(rows, caption, words=kept, folded=True)], folded=True)
+
+
+def _made(content: Mapping[str, Any]) -> Section:
+    rows = [
+        {
+            "Run": row["run"], "classifier": row["classifier"], "weight": number(row["weight"]),
+            "temperature": number(row["temperature"]), "orientations": row["orientations"],
+        }
+        for row in content["runs"]
+    ]  # fmt: skip
+    blocks: list[Any] = [Table(rows, words=["classifier", "orientations"])]
+    if rejected := content["rejected"]:
+        blocks.append(
+            Table([dict(row) for row in rejected[:_MOST_ROWS]], "Left out", words=["reason", "kind"])
+        )
+    return Section("made", "How it was made", blocks)

@@ -1,0 +1,86 @@
+"""What a classifier scores on val, and when its rate falls for that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.confusion import (
+    Floats,
+    balanced_accuracy,
+    confusion_matrix,
+    defined_mean,
+    macro_f1,
+    ratio,
+    recall_per_class,
+    tag_counts,
+)
+from plenish.training.roc import auroc, auroc_binary
+
+
+def validation_scores(y: NDArray[Any], probabilities: Floats) -> dict[str, float]:
+    """The values that may decide which checkpoint is best.
+
+    Args:
+        y: N class numbers, or N×K tags.
+        probabilities: N×K.
+
+    Returns:
+        Balanced accuracy, macro F1 and AUROC, of tags their means over the tags, found where the probability
+        is at least one half; and the cross-entropy, with every class counting alike.
+    """
+    if y.ndim == 2:
+        return _of_tags(y > 0.5, probabilities)
+    losses = -np.log(np.maximum(probabilities[np.arange(len(y)), y], 1e-12))
+    confusion = confusion_matrix(y, probabilities.argmax(axis=1), probabilities.shape[1])
+    return {
+        "val_balanced_accuracy": float(balanced_accuracy(confusion)[0]),
+        "val_macro_f1": float(macro_f1(confusion)[0]),
+        "val_auroc": float(auroc(y, probabilities)[0]),
+        "val_loss": float(np.mean([losses[y == k].mean() for k in np.unique(y)])),
+    }
+
+
+def _of_tags(present: NDArray[np.bool_], probabilities: Floats) -> dict[str, float]:
+    counts = tag_counts(present, probabilities >= 0.5, None)
+    hits, wrong = counts[..., 1, 1], counts[..., 0, 1] + counts[..., 1, 0]
+    likelihood = np.where(present, probabilities, 1 - probabilities)
+    aurocs = [auroc_binary(present[:, k], probabilities[:, k]) for k in range(present.shape[1])]
+    return {
+        "val_balanced_accuracy": float(defined_mean(defined_mean(recall_per_class(counts)))[0]),
+        "val_macro_f1": float(defined_mean(ratio(2 * hits, 2 * hits + wrong))[0]),
+        "val_auroc": float(defined_mean(np.stack(aurocs, axis=-1))[0]),
+        "val_loss": float(-np.log(np.maximum(likelihood, 1e-12)).sum(axis=1).mean()),
+    }
+
+
+class Plateau:
+    """How often the rate has been lowered, as a function of what was validated so far.
+
+    Attributes:
+        drops: how often.
+    """
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        """Start without a validation."""
+        self.drops = 0
+        self._criteria = config.decides
+        self._patience = config.plateau_patience if config.schedule == "plateau" else 0
+        self._seen: dict[float, tuple[float, ...]] = {}
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Take a line of the log: a validation, or another, which says nothing."""
+        if not self._patience or self._criteria.keys().isdisjoint(line):
+            return
+        self._seen[line["kimg"]] = tuple(sign * line[name] for name, sign in self._criteria.items())
+        self.drops, waited = 0, 0
+        best: tuple[float, ...] = (np.inf,)
+        for _, rank in sorted(self._seen.items()):
+            waited = 0 if rank < best else waited + 1
+            best = min(best, rank)
+            if waited >= self._patience:
+                self.drops, waited = self.drops + 1, 0
