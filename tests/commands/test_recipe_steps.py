@@ -152,7 +152,8 @@ def test_the_options_of_classifier_recipes_are_known(name: str) -> None:
     verb, words = cli._by_recipe([name, "data", "run"])
     values, _ = read_options("plenish train classifier", cli.load_command(verb), words)
     given = load_recipe(name).sections["training"]
-    assert {key: values[key] for key in given} == dict(given)
+    listed = {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+    assert {key: listed[key] for key in given} == dict(given)
 
 
 @pytest.mark.parametrize("name", shipped("steps"))
