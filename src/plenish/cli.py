@@ -56,6 +56,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "nearest": ("latent:find_nearest", "images whose encodings are nearest to others'"),
     "recipe list": ("recipes:list_recipes", "the recipes by name"),
     "recipe run": ("train_generator:train_gan", "what the recipe named first is for: NAME DATA RUN"),
+    "recipe steps": ("recipe_steps:run_steps", "the steps of a recipe, and a table of its classifiers"),
     "recipe show": ("recipes:show_recipe", "one recipe with its provenance"),
     "slides inspect": ("slides:inspect_slides", "properties of whole-slide images, by file"),
     "slides tile": ("slides:tile_slides", "cut whole-slide images into a tile Dataset"),
@@ -228,11 +229,11 @@ def _by_recipe(words: list[str]) -> tuple[str, list[str]]:
 
     recipe = None if words[0] == AUTO else load_recipe(words[0])
     verb = VERBS[recipe.kind if recipe else "generator"]
-    if recipe is not None and recipe.kind == "slide-tiles":
-        # Tiling takes no recipe by name; what is typed comes later and counts.
+    if recipe is not None and recipe.kind in ("slide-tiles", "classifier"):
+        # These verbs take no recipe by name; what is typed comes later and counts.
         options = [
-            f"--{key.replace('_', '-')}={json.dumps(value) if isinstance(value, list) else value}"
-            for key, value in recipe.sections["tiling"].items()
+            f"--{key.replace('_', '-')}={json.dumps(value) if isinstance(value, (list, bool)) else value}"
+            for key, value in next(iter(recipe.sections.values())).items()
         ]
         return verb, [*options, *words[1:]]
     return verb, [*words[1:], f"--recipe={words[0]}"]

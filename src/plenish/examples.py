@@ -73,6 +73,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish recipe run histology-cdcgan tiles gan",
         "plenish recipe run flow-small tiles flow --kimg 200",
     ),
+    "recipe steps": (
+        "plenish recipe steps ham10000-all skin table --dry-run",
+        "plenish recipe steps ham10000-64 skin table --seeds 3 --only baseline oversampling",
+    ),
     "recipe show": ("plenish recipe show dcgan", "plenish recipe show flow-64 --json"),
     "generate": (
         "plenish generate gan more --like tiles", "plenish generate gan tumours -n 500 --label tumour",

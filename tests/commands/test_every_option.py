@@ -54,7 +54,8 @@ GENERATOR: dict[str, Any] = {
 CLASSIFIER: dict[str, Any] = {
     "split": "other", "classifier": "resnet10t", "steps": 7, "learning_rate": 1e-4, "loss": "focal",
     "order": "balanced", "pretrained": Path("weights.safetensors"), "symmetry": "none", "domain": "text",
-    "augmentation": "classical", "drop_rate": 0.2, "freeze": "1", "unfreeze_at": (0.5,),
+    "augmentation": "classical", "drawing": ["90x2", "naturalx1"], "doping": ["30x2", "realx1"], "draws": 40,
+    "epochs": 2.5, "synthetic": Path("synthetic"), "drop_rate": 0.2, "freeze": "1", "unfreeze_at": (0.5,),
     "columns": ("nuclei",),
 }  # fmt: skip
 VALUES: dict[str, dict[str, Any]] = {
@@ -92,7 +93,9 @@ WITH: dict[str, dict[str, Any]] = {
     "rename": {"annotations": Path("slides")}, "priority": {"annotations": Path("slides")},
     "group_column": {"metadata": Path("table.csv")}, "label_column": {"metadata": Path("table.csv")},
     "quality": {"images": "jpeg"}, "weight_power": {"loss": "weighted"}, "focal_gamma": {"loss": "focal"},
-    "prior_power": {"loss": "logit-adjusted"}, "margin": {"loss": "ldam"}, "scale": {"loss": "ldam"},
+    "prior_power": {"loss": "logit-adjusted"}, "draws": {"order": "balanced"},
+    "doping": {"synthetic": Path("synthetic")},
+    "margin": {"loss": "ldam"}, "scale": {"loss": "ldam"},
     "reweight_at": {"loss": "ldam"}, "unfreeze_at": {"freeze": "all"},
     "gamma_absent": {"loss": "asymmetric"}, "gamma_present": {"loss": "asymmetric"},
     "clip": {"loss": "asymmetric"}, "stain": {"domain": "histology"},
@@ -116,10 +119,14 @@ ELSEWHERE = {"study cross_fit", "study kimg"}
 """Options that train generators first."""
 
 
+WRITE_NOTHING = ("dry_run", "show")
+"""Options with which a verb does nothing that is kept."""
+
+
 def cases() -> Iterator[Any]:
     for verb in (*WORK, "slides tile"):
         for parameter in cli.load_command(verb).parameters.values():
-            writes = parameter.name != "dry_run" and f"{verb} {parameter.name}" not in ELSEWHERE
+            writes = parameter.name not in WRITE_NOTHING and f"{verb} {parameter.name}" not in ELSEWHERE
             if parameter.default is not REQUIRED and writes:
                 value = other_value(verb, parameter)
                 yield pytest.param(verb, parameter, value, id=f"{verb} {parameter.name}")

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plenish.datasets.batches import ORDERS, BalancedOrder, Images, Order, epoch_draw
+from plenish.datasets.batches import Images, epoch_draw
+from plenish.datasets.orders import ORDERS, BalancedOrder, Order
 from plenish.errors import InputError
 
 

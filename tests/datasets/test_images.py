@@ -143,6 +143,15 @@ def test_exif_rotation_is_applied(orientation, kind):
         np.testing.assert_array_equal(pixels(grey, kind, size=16, exif=exif), upright)
 
 
+def test_crop_is_the_side_crop_of_a_dermoscopic_image() -> None:
+    coarse = np.random.default_rng(0).integers(0, 256, (45, 60, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize((600, 450), Image.Resampling.BICUBIC)
+    cut = image.crop((75, 0, 525, 450)).resize((128, 128), Image.Resampling.LANCZOS)
+    apart = abs(fit_bytes(saved(image), Shape(128, 3, "crop")).pixels.astype(int) - np.asarray(cut))
+    assert apart.mean() < 0.1
+    assert apart.max() <= 4, "at the edge a filter may reach beyond the crop"
+
+
 @pytest.mark.parametrize(("shape", "fit"), [((30, 10), "crop"), ((10, 30), "crop"), ((31, 10), "crop")])
 def test_crop_keeps_the_centre(shape, fit):
     width, height = shape

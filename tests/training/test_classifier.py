@@ -13,11 +13,10 @@ import torch
 from torch.nn import functional
 
 from plenish import settings
-from plenish.datasets.batches import Images
+from plenish.datasets.batches import Images, join
 from plenish.domains import DOMAINS
 from plenish.errors import InputError
 from plenish.runs import Run
-from plenish.study.cells import join
 from plenish.training import classifier
 from plenish.training.augment_classical import augment, uniforms
 from plenish.training.classifier import channel_statistics, train_classifier

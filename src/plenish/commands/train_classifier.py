@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from pathlib import Path
+from typing import Any
 
-from plenish import files
+from plenish import files, settings
 from plenish.commands.request import completed, training
+from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.reads import unrecorded
+from plenish.datasets.show import png
+from plenish.domains import choose_domain
 from plenish.errors import InputError
 from plenish.invocation import command
-from plenish.progress import say
+from plenish.progress import plain_duration, say, warn
 from plenish.runs import Run
+from plenish.training.classifier_columns import Columns
 from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.drawing import check_enough, pretend_synthetic
+from plenish.training.drawing_preview import Preview, first_batches, preview
+from plenish.wording import Sentences
 
 
 @command("train classifier")
 def train_classifier_run(
     data: Path, run: Path, *, split: str = "default", how: ClassifierConfig = ClassifierConfig(),
-    test: bool = False, retry: bool = False,
-) -> Run:  # fmt: skip
+    synthetic: Path | None = None, test: bool = False, retry: bool = False, dry_run: bool = False,
+    show: Path | None = None,
+) -> Run | Preview:  # fmt: skip
     """Train a classifier on the train part of a Dataset and keep it in a Run, or resume it.
 
     The same command again resumes from the newest checkpoint; on a CPU with the weights of a run never
@@ -33,51 +45,102 @@ def train_classifier_run(
         run: the Run's folder, made if it is not there.
         split: the split.
         how: further options.
+        synthetic: a synthetic Dataset whose images are mixed in, all of them or by --doping; its generator
+            must have been trained on the train part of this split.
         test: classify the test images too; that reading is counted.
         retry: resume after a divergence, with other random draws.
+        dry_run: train nothing; show what each phase of the training draws, and how long it would take. With
+            --doping and without --synthetic as if there were enough synthetic images.
+        show: the same, with a picture (PNG) of the first batch of each phase, synthetic images framed.
 
     Returns:
-        The Run.
+        The Run, or what it would draw.
 
     Raises:
         InputError: the Dataset has no classes or split, an option is impossible, or the Run was asked
             something else.
         CheckFailed: the training diverged.
     """
-    dataset = _open_with_classes(data)
-    from plenish.metrics.predictions import write_predictions
-    from plenish.report.prediction_page import write_run_page
-    from plenish.training import classifier, classifier_request
-    from plenish.training.classifier_model import Classifier
+    with unrecorded() if dry_run or show else contextlib.nullcontext():
+        return _asked(_open_with_classes(data), run, split, how, synthetic, test, retry, dry_run, show)
 
+
+def _asked(
+    dataset: Dataset, run: Path, split: str, how: ClassifierConfig, synthetic: Path | None, test: bool,
+    retry: bool, dry_run: bool, picture: Path | None,
+) -> Run | Preview:  # fmt: skip
+    from plenish.metrics import beside, predictions
+    from plenish.report.prediction_page import write_run_page
+    from plenish.training import classifier, classifier_model, classifier_time
+
+    classifier.check_names(how, dataset.labels.kind)
     train, val = (dataset.part(part, split, purpose="select") for part in ("train", "val"))
-    config = classifier_request.resolve(how, train)
+    how = beside.with_weights_of_run(how, dataset, split)
+    columns = Columns.fit(dataset.table, train.rows, how.columns)
+    images = classifier_model.labelled_images(train, columns)
+    images, record, caveats = beside.training_side(images, dataset, train, split, synthetic)
+    if how.doping and synthetic is None and dry_run:
+        images = pretend_synthetic(how, images)
+    check_enough(how, images, dataset.labels.names)
+    config = how.settled(images).resolved(len(train), dataset.domain)
+    if dry_run or picture:
+        facts: dict[str, Any] = {"caveats": Sentences(map(str, caveats))} if caveats else {}
+        if dry_run:
+            held = classifier_model.labelled_images(val, columns)
+            fresh = dataclasses.replace(config, pretrained=False)
+            step, image = classifier_time.measure(fresh, images, held, dataset.labels.names, None, columns)
+            seconds = step * (config.steps or 0) + image * (config.evaluations + 1) * len(val)
+            facts |= {"time_for_all": plain_duration(seconds), "seconds": round(seconds, 1)}
+        return _previewed(classifier.training_images(images, config), config, dataset, picture, facts)
+    if config.augmentation == "classical":
+        say(choose_domain(how.domain, dataset.domain).sentence(how.symmetry))
     is_new = not (run / "config.json").exists()
     if is_new:  # Weights that cannot be had are told before a Run is made.
-        classifier_request.check_new(config, train)
-    opened = classifier.open_run(run, config, train)
+        classifier.check_weights(config, dataset, columns)
+    opened = classifier.open_run(run, config, train, record)
     request = files.config_hash(opened.config["config"])
     if completed(run, "classifier", request):
         if test:
             with opened.lock():
-                write_predictions(opened, Classifier.of_run(run), val, test)
+                model = classifier_model.Classifier.of_run(run)
+                predictions.write_predictions(opened, model, val, test)
                 write_run_page(opened)
         say(f"{run} is complete.")
         return opened
-    if is_new:
-        classifier_request.say_how_long(config, train, val)
+    for caveat in caveats:
+        warn(str(caveat))
+    if is_new and settings.process()[1] == 1:
+        held = classifier_model.labelled_images(val, columns)
+        classifier_time.say_duration(
+            config, images, held, dataset.labels.names, precision=None, columns=columns
+        )
     with training(opened, request):
-        model = classifier.train_in_run(opened, config, train, val, retry=retry)
-        write_predictions(opened, model, val, test)
+        if caveats:
+            opened.update_status(caveats=list(caveats))
+        model = classifier.train_in_run(opened, config, train, val, retry=retry, images=images)
+        predictions.write_predictions(opened, model, val, test)
         write_run_page(opened)
     return opened
+
+
+def _previewed(
+    images: Images, config: ClassifierConfig, dataset: Dataset, picture: Path | None, facts: dict[str, Any]
+) -> Preview:
+    """What the training would draw, with the picture written."""
+    assert config.steps is not None
+    found = preview(images, config.seed, config.steps, config.batch, dataset.labels.names)
+    if picture is not None:
+        files.refuse_existing(picture)
+        files.write_bytes(picture, png(first_batches(images, config.seed, config.batch)))
+        facts["picture"] = str(picture)
+    return dataclasses.replace(found, facts=facts)
 
 
 def _open_with_classes(data: Path) -> Dataset:
     """Open a Dataset of real images with classes; InputError for another."""
     dataset = Dataset.open(data)
     if dataset.is_synthetic:
-        raise InputError(f"{data} is synthetic; 'plenish study' trains on synthetic images too.")
+        raise InputError(f"{data} is synthetic; give the real Dataset first, and this one with --synthetic.")
     kind, width = dataset.labels.kind, dataset.labels.width
     if kind not in ("categorical", "multilabel") or (kind == "categorical" and width < 2):
         raise InputError(

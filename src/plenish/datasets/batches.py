@@ -1,4 +1,4 @@
-"""From shards to batches: a stateless shuffled order, and a reader that runs ahead of the training step."""
+"""From images to batches: images in a stateless order, and a reader that runs ahead of the training step."""
 
 from __future__ import annotations
 
@@ -6,72 +6,15 @@ import dataclasses
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plenish.datasets.orders import ORDERS, Draw, Ints, Order
 from plenish.datasets.parts import Subset
 from plenish.errors import InputError
-
-Ints = NDArray[np.int64]
-Draw = Callable[[int], np.random.Generator]
-"""The random stream of an epoch."""
-
-
-class Order:
-    """Shuffled epochs as a pure function of the global sample number.
-
-    Sample n lies in epoch n // N; each epoch is a permutation drawn for that epoch alone, so any position can
-    be reached without replaying what came before.
-    """
-
-    def __init__(self, y: NDArray[Any], draw: Draw) -> None:
-        """Shuffle the images of these labels, N or N×K; only their number counts."""
-        self.length, self._draw = len(y), draw
-        self._epoch, self._positions = -1, np.empty(0, np.int64)
-
-    def epoch(self, rng: np.random.Generator) -> Ints:
-        """The positions of one epoch, `length` of them."""
-        return rng.permutation(self.length)
-
-    def __call__(self, numbers: Ints) -> Ints:
-        """Positions of global sample numbers."""
-        epochs, places = np.divmod(numbers, self.length)
-        found = np.empty(len(numbers), np.int64)
-        for epoch in np.unique(epochs):
-            if epoch != self._epoch:
-                self._epoch, self._positions = int(epoch), self.epoch(self._draw(int(epoch)))
-            mine = epochs == epoch
-            found[mine] = self._positions[places[mine]]
-        return found
-
-
-class BalancedOrder(Order):
-    """Epochs that hold every class equally often.
-
-    Each class goes through a new order of its own before any of its images comes again.
-    """
-
-    def __init__(self, y: NDArray[Any], draw: Draw) -> None:
-        """Prepare the classes of these class numbers, N."""
-        super().__init__(y, draw)
-        self._classes = [np.flatnonzero(y == k) for k in np.unique(y)]
-        self.length = len(self._classes) * -(-len(y) // len(self._classes))
-
-    def epoch(self, rng: np.random.Generator) -> Ints:
-        """The positions of one epoch."""
-        share = self.length // len(self._classes)
-        drawn = [
-            np.concatenate([rng.permutation(members) for _ in range(-(-share // len(members)))])[:share]
-            for members in self._classes
-        ]
-        return rng.permutation(np.concatenate(drawn))
-
-
-ORDERS: dict[str, type[Order]] = {"shuffled": Order, "balanced": BalancedOrder}
-"""Orders of the training images by name."""
 
 
 class Batch(NamedTuple):
@@ -108,16 +51,24 @@ class Images:
     Attributes:
         read: positions → their images, uint8 N×H×W×C: an array, or a torch tensor on the device.
         y: labels of all images, N×K, or class numbers N.
-        order: name of their order, a key of `ORDERS`; `balanced` needs class numbers.
+        order: name of their order, a key of `ORDERS`, or what makes one of labels and random streams; all
+            but `shuffled` need class numbers.
         draw: (seed, attempt) → the random streams of the epochs.
+        real: how many of them are real, which come first; None where all are.
         inputs: numbers given beside all images, N×D, or None.
     """
 
     read: Callable[[Ints], Any]
     y: NDArray[Any]
-    order: str = "shuffled"
+    order: str | Callable[[NDArray[Any], Draw], Order] = "shuffled"
     draw: Callable[[int, int], Draw] = epoch_draw
+    real: int | None = None
     inputs: NDArray[np.float32] | None = None
+
+    @property
+    def n_real(self) -> int:
+        """How many are real."""
+        return len(self.y) if self.real is None else self.real
 
     @classmethod
     def of(cls, subset: Subset) -> Images:
@@ -148,7 +99,8 @@ class Images:
         Raises:
             InputError: the processes cannot share a batch equally.
         """
-        order = ORDERS[self.order](self.y, self.draw(seed, attempt))
+        make = ORDERS[self.order] if isinstance(self.order, str) else self.order
+        order = make(self.y, self.draw(seed, attempt))
 
         def made() -> Generator[Batch, None, None]:
             position = start
@@ -170,6 +122,25 @@ class Images:
                 yield item._replace(waited=time.perf_counter() - before)
         finally:
             source.close()
+
+
+def join(sources: Sequence[tuple[Images, Ints]]) -> Images:
+    """Several sources one after another, each by positions (which may repeat), as one."""
+    starts = np.cumsum([0, *(len(positions) for _, positions in sources)])
+
+    def read(index: Ints) -> NDArray[np.uint8]:
+        owner = np.searchsorted(starts, index, side="right") - 1
+        parts = []
+        for number, (source, positions) in enumerate(sources):
+            mine = np.flatnonzero(owner == number)
+            if len(mine):
+                parts.append((mine, source.read(positions[index[mine] - starts[number]])))
+        pixels = np.empty((len(index), *parts[0][1].shape[1:]), np.uint8)
+        for mine, part in parts:
+            pixels[mine] = part
+        return pixels
+
+    return Images(read, np.concatenate([source.y[positions] for source, positions in sources]))
 
 
 def check_divisible(batch: int, world: int) -> None:

@@ -360,7 +360,7 @@ class Dataset:
         one_row = by is None or (by == "label" and self.labels.kind in ("none", "continuous"))
         values = None if one_row else list(self.table[by].to_numpy()[rows])
         order = self.labels.names if by == "label" else ()
-        return sheet(self.pixels, draw_rows(values, rows, n, seed, order))
+        return sheet(self.pixels.read, self.size, draw_rows(values, rows, n, seed, order))
 
     def _repr_html_(self) -> str:
         """What a notebook shows of it: its facts, and train images of each class."""

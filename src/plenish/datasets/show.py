@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from plenish.datasets.pixels import RawShards
 from plenish.errors import InputError
 
 MOST_ROWS = 12
@@ -54,27 +53,36 @@ def draw_rows(
     return found
 
 
-def sheet(pixels: RawShards, chosen: Sequence[tuple[str, NDArray[np.int64]]]) -> Image.Image:
+def sheet(
+    read: Callable[[NDArray[np.int64]], NDArray[np.uint8]], size: int,
+    chosen: Sequence[tuple[str, NDArray[np.int64]]], framed: Callable[[int], bool] = lambda _: False,
+) -> Image.Image:  # fmt: skip
     """Images in rows, each below its name, on white.
 
     Args:
-        pixels: the images.
+        read: row numbers → images N×H×W×C.
+        size: their height and width, pixels.
         chosen: names and row numbers, as `draw_rows` gives them.
+        framed: whether the image of a row number gets a red frame.
     """
-    factor = max(1, round(_TILE / pixels.shape[0]))
-    side = pixels.shape[0] * factor
+    factor = max(1, round(_TILE / size))
+    side = size * factor
     head = [(_LETTERS + 6) * bool(name) for name, _ in chosen]
     longest = max((len(rows) for _, rows in chosen), default=0)
-    size = max(1, longest * (side + _GAP) - _GAP), max(1, sum(h + side + _GAP for h in head) - _GAP)
-    canvas = Image.new("RGB", size, "white")
+    area = max(1, longest * (side + _GAP) - _GAP), max(1, sum(h + side + _GAP for h in head) - _GAP)
+    canvas = Image.new("RGB", area, "white")
     draw, font, top = ImageDraw.Draw(canvas), ImageFont.load_default(_LETTERS), 0
     for (name, rows), high in zip(chosen, head, strict=True):
         if name:
             draw.text((0, top), name, fill="black", font=font)
-        for i, image in enumerate(pixels.read(rows)):
+        for i, (row, image) in enumerate(zip(rows, read(rows), strict=True)):
             one = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).convert("RGB")
             one = one.resize((side, side), Image.Resampling.NEAREST)
             canvas.paste(one, (i * (side + _GAP), top + high))
+            if framed(int(row)):
+                left, low = i * (side + _GAP), top + high
+                corners = (left - 1, low - 1, left + side, low + side)
+                draw.rectangle(corners, outline="red", width=_GAP)
         top += high + side + _GAP
     return canvas
 

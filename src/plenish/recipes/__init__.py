@@ -20,11 +20,14 @@ KINDS: dict[str, tuple[str, ...]] = {
     "autoencoder-queue": ("network", "training", "schedule", "variants"),
     "autoencoder-study": ("network", "training", "schedule"),
     "slide-tiles": ("tiling",),
+    "classifier": ("training",),
+    "steps": ("steps",),
 }
 """What a recipe can be for, and the sections of each kind; the default is a generator."""
 VERBS = {
     "generator": "train generator", "autoencoder": "train autoencoder", "autoencoder-queue": "train queue",
     "autoencoder-study": "study autoencoders", "slide-tiles": "slides tile",
+    "classifier": "train classifier", "steps": "recipe steps",
 }  # fmt: skip
 """The verb that each kind of recipe is for."""
 AUTO = "auto"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plenish import files
-from plenish.datasets.batches import Images
+from plenish.datasets.batches import Images, join
 from plenish.errors import InputError
 from plenish.metrics.predictions import classify
 from plenish.runs import Run
@@ -106,25 +106,6 @@ def matched_positions(codes: Ints, like: Ints, dose: float, *key: Any) -> Ints:
         rng = np.random.default_rng(stable_seed(*key, int(k)))
         taken.append(rng.permutation(members)[:wanted])
     return np.sort(np.concatenate(taken)).astype(np.int64)
-
-
-def join(sources: Sequence[tuple[Images, Ints]]) -> Images:
-    """Several sources one after another, each by positions (which may repeat), as one."""
-    starts = np.cumsum([0, *(len(positions) for _, positions in sources)])
-
-    def read(index: Ints) -> NDArray[np.uint8]:
-        owner = np.searchsorted(starts, index, side="right") - 1
-        parts = []
-        for number, (source, positions) in enumerate(sources):
-            mine = np.flatnonzero(owner == number)
-            if len(mine):
-                parts.append((mine, source.read(positions[index[mine] - starts[number]])))
-        pixels = np.empty((len(index), *parts[0][1].shape[1:]), np.uint8)
-        for mine, part in parts:
-            pixels[mine] = part
-        return pixels
-
-    return Images(read, np.concatenate([source.y[positions] for source, positions in sources]))
 
 
 def compose(arm: Arm, data: StudyData, seed: int) -> tuple[Images, dict[str, int]]:

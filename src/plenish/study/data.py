@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.near_duplicates import clusters, same_as
 from plenish.datasets.parts import Subset
-from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
 from plenish.latent.sampling import load_generator
+from plenish.metrics.beside import check_fit, open_synthetic
 from plenish.metrics.caveats import Caveat
-from plenish.metrics.origin import check_images, check_origin, near_held_out
-from plenish.metrics.quality import of_generator
+from plenish.metrics.origin import check_origin
 from plenish.metrics.resampling import unit_codes, units_of_strata
-from plenish.networks.sampler import Sampler
 from plenish.runs import Run
 from plenish.study.arms import Arm
 from plenish.training.engine import stable_seed
@@ -177,22 +175,13 @@ def add_synthetic(study: StudyData, path: Path, name: str = "") -> StudyData:
         InputError: it is real, of another schema or size, or its generator was trained on anything but this
             split's train part.
     """
-    data, synthetic = study.data, Dataset.open(path)
-    if not synthetic.is_synthetic:
-        raise InputError(f"{path} holds real images, not synthetic ones; give what 'plenish generate' made.")
-    _check_fit(path, synthetic, data)
-    caveats = check_images(synthetic, data, study.test.split_name)
-    caveats += _check_copies(study, synthetic)
-    caveats += near_held_out(data, study.test.split_name, synthetic)
+    opened = open_synthetic(path, study.data, study.train, study.test.split_name)
+    caveats = list(opened.caveats)
     if study.external is not None:
-        caveats += _near_external(study.external, synthetic)
-    quality = of_generator(generator_of(synthetic.manifest.extra))
-    caveats += [] if quality is None else quality.caveats("study")
+        caveats += _near_external(study.external, opened.rows.dataset)
     if name:
         caveats = [dataclasses.replace(one, values={**one.values, "source": name}) for one in caveats]
-    rows = synthetic.all_rows()
-    number = np.array([data.labels.code(label) for label in synthetic.labels.names])
-    made = {**study.synthetic, name: Source(rows, number[rows.codes])}
+    made = {**study.synthetic, name: Source(opened.rows, opened.codes)}
     return dataclasses.replace(study, synthetic=made, caveats=(*study.caveats, *caveats))
 
 
@@ -240,34 +229,7 @@ def check_generator(path: Path, study: StudyData) -> None:
     """Refuse a generator that cannot serve this Dataset, before anything is written."""
     run = Run.open(path, "generator")
     check_origin(run.config["data"], study.data, study.test.split_name, f"The generator in {path}")
-    _check_fit(path, load_generator(path).network, study.data)
-
-
-def _check_fit(path: Path, made: Dataset | Sampler, data: Dataset) -> None:
-    """Refuse synthetic images, or a generator, of another size or other classes than the real ones."""
-    if (made.size, made.channels) != (data.size, data.channels):
-        raise InputError(
-            f"The images of {path} have {made.size} px and {made.channels} channels, those of {data.path} "
-            f"{data.size} px and {data.channels}; use a generator trained on this Dataset."
-        )
-    if made.labels.kind != "categorical" or set(made.labels.names) != set(data.labels.names):
-        stated = ", ".join(made.labels.names) or "no labels"
-        raise InputError(
-            f"{path} has {stated} where {data.path} has the classes {', '.join(data.labels.names)}; use a "
-            "conditional generator trained on this Dataset."
-        )
-
-
-def _check_copies(study: StudyData, synthetic: Dataset) -> list[Caveat]:
-    known = study.data.table["sha256"].isin(synthetic.table["sha256"]).to_numpy()
-    for part in (study.val, study.test):
-        if found := int(known[part.rows].sum()):
-            raise InputError(
-                f"{found} {part.part} image{'s are' if found > 1 else ' is'} among the synthetic ones in "
-                f"{synthetic.path}, pixel for pixel; the generator must have seen them."
-            )
-    copied = int(known[study.train.rows].sum())
-    return [Caveat("copied-pixels", {"images": copied})] if copied else []
+    check_fit(path, load_generator(path).network, study.data)
 
 
 def synthetic_needed(arms: Sequence[Arm], study: StudyData, source: str = "") -> int:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from plenish import files, settings
 from plenish.configuration import option_names
-from plenish.datasets.batches import ORDERS, Batch, Images, check_divisible
+from plenish.datasets.batches import Batch, Images, check_divisible
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
 from plenish.datasets.pixels import chunks
@@ -38,6 +38,7 @@ from plenish.training.classifier_losses import build_loss, check_loss
 from plenish.training.classifier_model import CLASSIFIER, Classifier, head_of, labelled_images
 from plenish.training.classifier_precision import Precision, choose_precision
 from plenish.training.classifier_scores import Plateau, validation_scores
+from plenish.training.drawing import Plan, check_enough, make_plan
 from plenish.training.ema import update_ema
 from plenish.training.engine import Engine, stable_seed
 from plenish.training.learner import Clock, Learner
@@ -87,6 +88,7 @@ class ClassifierLearner(Learner):
         self.notes = (("loss", "train_loss"), ("val", next(iter(self.criteria))))
         size, channels = train.read(np.array([0])).shape[2:]
         mean, std = channel_statistics(train)
+        self._plan = _plan(config, train, len(names))
         with torch.random.fork_rng(devices=_cuda(engine)):
             torch.manual_seed(stable_seed(config.seed, "initialisation"))
             network = build_classifier(
@@ -108,10 +110,7 @@ class ClassifierLearner(Learner):
         self.optimiser = torch.optim.AdamW(
             _decayed(network, config.weight_decay), lr=config.peak_rate, betas=(0.9, 0.99), fused=True
         )
-        order = ORDERS[config.drawing](train.y, np.random.default_rng)
-        drawn = train.y[order(np.arange(order.length))]
-        counts = drawn.sum(0) if tags else np.bincount(drawn, minlength=len(names))
-        self._loss = build_loss(config, np.asarray(counts, np.float64), engine.device)
+        self._losses = [build_loss(config, phase.counts, engine.device) for phase in self._plan.phases]
 
     def modules(self) -> dict[str, nn.Module]:
         """The network that is kept, and the one that is trained where that is another."""
@@ -172,9 +171,10 @@ class ClassifierLearner(Learner):
             group["lr"] = config.rate(step, self._plateau.drops)
         with engine.autocast():
             logits = self._module(images, *more).float()
-        losses = self._loss(logits, targets, progress)
+        formula = self._losses[self._plan.phase_at(clock.nimg)]
+        losses = formula(logits, targets, progress)
         if mixes:
-            losses = torch.lerp(self._loss(logits, targets[partner], progress), losses, share)
+            losses = torch.lerp(formula(logits, targets[partner], progress), losses, share)
         loss = losses.mean()
         engine.minimise(self.optimiser, loss + self._penalty() if config.l1 or config.l2 else loss)
         if config.ema:
@@ -215,9 +215,9 @@ class ClassifierLearner(Learner):
 
 
 def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel over all pixels of all images, on the scale [-1, 1]."""
+    """Mean and standard deviation per channel over all pixels of the real images, on the scale [-1, 1]."""
     counts: Any = 0  # Those of the 256 values make the sums exact, whatever the order of the images.
-    for index in chunks(len(images.y), 512):
+    for index in chunks(images.n_real, 512):
         pixels = images.read(index)
         columns = pixels.reshape(-1, pixels.shape[-1]).T
         counts = counts + np.stack([np.bincount(column, minlength=256) for column in columns], axis=1)
@@ -249,12 +249,25 @@ def _schedule(config: ClassifierConfig) -> Schedule:
     )  # fmt: skip
 
 
-def _training_images(images: Images, config: ClassifierConfig) -> Images:
+def training_images(images: Images, config: ClassifierConfig) -> Images:
+    """Training images in the order in which a resolved configuration draws them.
+
+    Args:
+        images: the real ones first.
+        config: how it is trained, resolved.
+    """
+
     def draw(seed: int, attempt: int) -> Callable[[int], np.random.Generator]:
         key = _attempt_seed(seed, attempt)
         return lambda epoch: np.random.default_rng(stable_seed(key, "order", epoch))
 
-    return dataclasses.replace(images, order=config.drawing, draw=draw)
+    return dataclasses.replace(images, order=_plan(config, images), draw=draw)
+
+
+def _plan(config: ClassifierConfig, images: Images, width: int = 0) -> Plan:
+    """What is drawn when."""
+    assert config.steps is not None
+    return make_plan(config, images, config.batch, config.steps, width)
 
 
 def _attempt_seed(seed: int, attempt: int) -> int:
@@ -284,9 +297,10 @@ def train_classifier(
     engine = Engine.from_settings(precision)
     if engine.world > 1:
         raise InputError("Several processes train in a Run only ('plenish train'); start this command once.")
-    config = config.resolved(len(train.y))
+    check_enough(config, train, names)
+    config = config.settled(train).resolved(len(train.y))
     learner = ClassifierLearner(config, train, val, names, engine)
-    images, schedule = _training_images(train, config), _schedule(config)
+    images, schedule = training_images(train, config), _schedule(config)
     with torch.random.fork_rng(devices=_cuda(engine)):
         trainer = Trainer(learner, images, schedule, seed=config.seed, on_step=on_step)
         trainer.fit()
@@ -313,8 +327,16 @@ def check_weights(config: ClassifierConfig, dataset: Dataset, columns: Columns =
     frozen_stages(network, config.freeze)
 
 
-def open_run(path: Path, config: ClassifierConfig, train_rows: Subset) -> Run:
+def open_run(
+    path: Path, config: ClassifierConfig, train_rows: Subset, synthetic: Mapping[str, Any] | None = None
+) -> Run:
     """The Run of a training, made or resumed.
+
+    Args:
+        path: its folder.
+        config: how, resolved.
+        train_rows: training rows.
+        synthetic: which synthetic images are mixed in, as it is kept in the Run.
 
     Raises:
         InputError: it was asked something else before, or the processes cannot share a batch equally.
@@ -327,6 +349,7 @@ def open_run(path: Path, config: ClassifierConfig, train_rows: Subset) -> Run:
     asked = dataclasses.asdict(config) | {
         "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,
         "precision": settings.current().precision, "recipe": config.classifier,
+        **({} if synthetic is None else {"synthetic": dict(synthetic)}),
     }  # fmt: skip
     data = dataset.provenance(train_rows.split_name) | {"part": "train", "images": len(train_rows)}
     # A plateau lowers the rate by what is found at each evaluation.
@@ -338,8 +361,9 @@ def open_run(path: Path, config: ClassifierConfig, train_rows: Subset) -> Run:
 
 
 def train_in_run(
-    run: Run, config: ClassifierConfig, train_rows: Subset, val_rows: Subset, *, retry: bool = False
-) -> Classifier:
+    run: Run, config: ClassifierConfig, train_rows: Subset, val_rows: Subset, *, retry: bool = False,
+    images: Images | None = None,
+) -> Classifier:  # fmt: skip
     """Train a classifier in a Run, from the start or from its newest intact checkpoint, and save the best.
 
     Args:
@@ -348,6 +372,7 @@ def train_in_run(
         train_rows: training rows.
         val_rows: rows that decide which checkpoint is best.
         retry: resume after a divergence, with other random draws.
+        images: what is trained on, where it is more than the training rows.
 
     Returns:
         The best one on val.
@@ -360,7 +385,8 @@ def train_in_run(
     dataset = train_rows.dataset
     names = dataset.labels.names
     columns = Columns.fit(dataset.table, train_rows.rows, config.columns)
-    images, val = (labelled_images(rows, columns) for rows in (train_rows, val_rows))
+    images = images or labelled_images(train_rows, columns)
+    val = labelled_images(val_rows, columns)
 
     def precision() -> Precision:
         """Measured once, so that a resumed training computes as it began."""
@@ -376,7 +402,7 @@ def train_in_run(
     facts = {"classes": list(names), "steps": config.steps}
     with torch.random.fork_rng(devices=_cuda(engine)):
         model = train(
-            build, _training_images(images, config), _schedule(config), run, retry=retry, facts=facts
+            build, training_images(images, config), _schedule(config), run, retry=retry, facts=facts
         ).model
     if best := run.status.get("best"):
         checkpoints.load_module(run.path / "checkpoints" / best["checkpoint"], "classifier", model.network)

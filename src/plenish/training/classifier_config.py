@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from plenish.configuration import check_bounds, option, option_name
-from plenish.datasets.batches import ORDERS
+from plenish.datasets.batches import Images
 from plenish.domains import SYMMETRIES, Symmetry, check_domain, choose_domain
 from plenish.errors import InputError, unknown
+from plenish.training.drawing import DrawingOptions, settle_steps
 
 Augmentation = Literal["none", "classical"]
 RateSchedule = Literal["cosine", "plateau", "constant"]
@@ -166,12 +167,10 @@ class ClassifierOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifierConfig(ClassifierOptions):
+class ClassifierConfig(DrawingOptions, ClassifierOptions):
     """How one classifier is trained.
 
     Attributes:
-        order: how training images are drawn: shuffled, or balanced (every class equally often).
-        balanced: the same as --order balanced.
         augmentation: none, or classical: flips, turns, shifts, brightness and contrast.
         gamma_absent: of the asymmetric loss: the larger, the less an absent tag counts that is found absent.
         gamma_present: of the asymmetric loss: the same of tags that are present.
@@ -182,8 +181,6 @@ class ClassifierConfig(ClassifierOptions):
         seed: seed of every random draw.
     """
 
-    order: str = "shuffled"
-    balanced: bool = False
     augmentation: Augmentation = "none"
     gamma_absent: float = option(4.0, least=0)
     gamma_present: float = option(0.0, least=0)
@@ -192,13 +189,21 @@ class ClassifierConfig(ClassifierOptions):
     patience: int = option(0, least=0)
     seed: int = 0
 
-    def _choices(self) -> dict[str, tuple[str, ...]]:
-        return super()._choices() | {"order": tuple(ORDERS), "augmentation": get_args(Augmentation)}
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_drawing(self.steps)
 
-    @property
-    def drawing(self) -> str:
-        """The order of the training images, by name."""
-        return "balanced" if self.balanced else self.order
+    def _choices(self) -> dict[str, tuple[str, ...]]:
+        return super()._choices() | {"augmentation": get_args(Augmentation)}
+
+    def settled(self, images: Images) -> ClassifierConfig:
+        """The same with the steps that follow from --epochs or from a schedule in epochs.
+
+        Args:
+            images: training images, the real ones first.
+        """
+        steps = settle_steps(self, images, self.batch, self.steps)
+        return self if steps == self.steps else dataclasses.replace(self, steps=steps, epochs=None)
 
     def resolved(self, n_train: int, kept_domain: str | None = None) -> ClassifierConfig:
         """The same with what follows from the data.

@@ -46,7 +46,7 @@ def say_duration(
     steps = trainings * config.steps
     if settings.current().quiet or steps < _LEAST_STEPS:
         return
-    step, image = _measured(config, train, val, names, precision, columns)
+    step, image = measure(config, train, val, names, precision, columns)
     seconds = steps * step + trainings * image * (config.evaluations * len(val.y) + tested)
     what = f"{config.steps:,} steps"
     in_all = "" if trainings == 1 else " in all"
@@ -54,11 +54,20 @@ def say_duration(
     say(f"{what} take about {plain_duration(seconds)}{in_all} here, at {1000 * step:.3g} ms a step.")
 
 
-def _measured(
+def measure(
     config: ClassifierConfig, train: Images, val: Images, names: Sequence[str],
-    precision: Precision | None, columns: Columns,
+    precision: Precision | None, columns: Columns = NO_COLUMNS,
 ) -> tuple[float, float]:  # fmt: skip
-    """Seconds of a step, and of classifying an image; random states and the data's order are left alone."""
+    """Seconds of a step, and of classifying an image; random states and the data's order are left alone.
+
+    Args:
+        config: how it is trained, resolved.
+        train: training images.
+        val: validation images.
+        names: the classes.
+        precision: the network's measured preference.
+        columns: what is given beside the images.
+    """
     engine = Engine.from_settings(precision)
     devices = [engine.device] if engine.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

@@ -85,14 +85,14 @@ def run_variant(out: Path, name: str, variant: Mapping[str, Any], data: Path, sp
     ]  # fmt: skip
     command += ["--seed", str(variant["seed"])] if "seed" in variant else []
     command += ["--only", *map(str, variant["only"])] if variant.get("only") else []
-    message = _wait(command)
+    message = wait_for(command)
     told = _failures(out) | {name: message}
     if message:
         warn(f"variant {name}: {message}")
     files.write_record(out / FAILURES, {name: message for name, message in told.items() if message})
 
 
-def _wait(command: list[str]) -> str:
+def wait_for(command: list[str]) -> str:
     """Run a command; returns why it failed, or nothing. A request to stop is passed on and waited for."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -1,0 +1,179 @@
+"""Orders of training images: which image is drawn at each number, as a function of that number alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Draw = Callable[[int], np.random.Generator]
+"""The random stream of an epoch."""
+
+
+class Order:
+    """Shuffled epochs as a pure function of the global sample number.
+
+    Sample n lies in epoch n // N; each epoch is a permutation drawn for that epoch alone, so any position can
+    be reached without replaying what came before.
+
+    Attributes:
+        length: draws of an epoch.
+    """
+
+    def __init__(self, y: NDArray[Any], draw: Draw) -> None:
+        """Shuffle the images of these labels, N or N×K; only their number counts."""
+        self.length, self._draw = len(y), draw
+        self._epoch, self._positions = -1, np.empty(0, np.int64)
+
+    def epoch(self, rng: np.random.Generator) -> Ints:
+        """The positions of one epoch, `length` of them."""
+        return rng.permutation(self.length)
+
+    def __call__(self, numbers: Ints) -> Ints:
+        """Positions of global sample numbers."""
+        epochs, places = np.divmod(numbers, self.length)
+        found = np.empty(len(numbers), np.int64)
+        for epoch in np.unique(epochs):
+            if epoch != self._epoch:
+                self._epoch, self._positions = int(epoch), self.epoch(self._draw(int(epoch)))
+            mine = epochs == epoch
+            found[mine] = self._positions[places[mine]]
+        return found
+
+
+class BalancedOrder(Order):
+    """Epochs that hold every class equally often.
+
+    Each class goes through a new order of its own before any of its images comes again.
+    """
+
+    def __init__(self, y: NDArray[Any], draw: Draw, draws: int | None = None) -> None:
+        """Prepare the classes of these class numbers, N.
+
+        Args:
+            y: class numbers.
+            draw: random streams of the epochs.
+            draws: draws of an epoch; what is left over of equal shares goes to some classes by chance. By
+                default as many as there are images, rounded up to equal shares.
+        """
+        super().__init__(y, draw)
+        self._classes = [np.flatnonzero(y == k) for k in np.unique(y)]
+        self.length = draws or len(self._classes) * -(-len(y) // len(self._classes))
+
+    def epoch(self, rng: np.random.Generator) -> Ints:
+        """The positions of one epoch."""
+        share, left = divmod(self.length, len(self._classes))
+        shares = np.full(len(self._classes), share)
+        if left:
+            shares[rng.permutation(len(self._classes))[:left]] += 1
+        drawn = [
+            np.concatenate(
+                [members[:0], *(rng.permutation(members) for _ in range(-(-own // len(members))))]
+            )[:own]
+            for members, own in zip(self._classes, shares)
+        ]
+        return rng.permutation(np.concatenate(drawn))
+
+
+class WeightedOrder(Order):
+    """Epochs of independent draws with replacement, each class equally likely at every one.
+
+    An image's weight is 1 over the number of images of its class: rare classes are over-sampled and frequent
+    ones under-sampled, and how often each comes varies by chance.
+    """
+
+    def __init__(self, y: NDArray[Any], draw: Draw, draws: int | None = None) -> None:
+        """Weigh the images of these class numbers, N; `draws` of an epoch are by default N."""
+        super().__init__(y, draw)
+        _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+        self._images, self.length = len(y), draws or len(y)
+        self._p = 1 / (len(counts) * counts[codes])
+
+    def epoch(self, rng: np.random.Generator) -> Ints:
+        """The positions of one epoch."""
+        return rng.choice(self._images, self.length, p=self._p)
+
+
+class DopedOrder(Order):
+    """Epochs of every real image once, and as many synthetic ones as fill each class up to a target.
+
+    The class with the most real images is left alone, and so are classes that have as many as the target.
+    Every epoch draws its synthetic images anew, without replacement.
+    """
+
+    def __init__(self, y: NDArray[Any], draw: Draw, real: int, target: int) -> None:
+        """Prepare the classes.
+
+        Args:
+            y: class numbers N, of the real images first.
+            draw: random streams of the epochs.
+            real: how many of them are real.
+            target: images of each class; 0 for real images alone.
+
+        Raises:
+            ValueError: a class has too few synthetic images; `missing_images` tells before.
+        """
+        super().__init__(y, draw)
+        self._real = np.arange(real, dtype=np.int64)
+        wanted = fill(np.bincount(y[:real], minlength=int(y.max()) + 1), target)
+        members = [real + np.flatnonzero(y[real:] == k) for k in range(len(wanted))]
+        if any(len(m) < n for m, n in zip(members, wanted)):
+            raise ValueError("too few synthetic images for this target")
+        self._wanted = [(m, int(n)) for m, n in zip(members, wanted) if n]
+        self.length = real + int(wanted.sum())
+
+    def epoch(self, rng: np.random.Generator) -> Ints:
+        """The positions of one epoch."""
+        drawn = [rng.permutation(members)[:wanted] for members, wanted in self._wanted]
+        return rng.permutation(np.concatenate([self._real, *drawn]))
+
+
+def fill(counts: NDArray[np.int64], target: int) -> Ints:
+    """Synthetic images of each class, K, that fill these real ones up to a target.
+
+    None for the class with the most real images (for each of those, where several have the most), for
+    classes with as many as the target, and for classes without real images.
+    """
+    spared = (counts == counts.max()) | (counts == 0)
+    return np.where(spared, 0, np.maximum(0, target - counts)).astype(np.int64)
+
+
+class PhasedOrder(Order):
+    """Orders one after another, each for a number of images; the last has no end.
+
+    Random streams are numbered on over the phases, so that one phase draws as its order alone would.
+    """
+
+    def __init__(self, phases: Sequence[tuple[int, Callable[[Draw], Order]]], draw: Draw) -> None:
+        """Prepare the phases.
+
+        Args:
+            phases: of each, the images drawn in it and what makes its order.
+            draw: random streams of all epochs.
+        """
+        self._starts, self._orders = [0], list[Order]()
+        before = 0
+        for images, make in phases:
+            order = make(lambda epoch, before=before: draw(before + epoch))  # type: ignore[misc]
+            self._orders.append(order)
+            self._starts.append(self._starts[-1] + images)
+            before += -(-images // order.length)
+        self.length, self._draw = self._starts[-1], draw
+
+    def __call__(self, numbers: Ints) -> Ints:
+        """Positions of global sample numbers."""
+        phase = np.minimum(np.searchsorted(self._starts, numbers, "right"), len(self._orders)) - 1
+        found = np.empty(len(numbers), np.int64)
+        for k in np.unique(phase):
+            mine = phase == k
+            found[mine] = self._orders[k](numbers[mine] - self._starts[k])
+        return found
+
+
+ORDERS: dict[str, type[Order]] = {
+    "shuffled": Order, "balanced": BalancedOrder, "weighted": WeightedOrder,
+}  # fmt: skip
+"""Orders of the training images by name."""

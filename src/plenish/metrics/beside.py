@@ -1,0 +1,147 @@
+"""What is used beside a Dataset's real train images: synthetic ones, a classifier trained before; checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.datasets.batches import Images, join
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.parts import Subset
+from plenish.datasets.schema import Part
+from plenish.datasets.synthetic import generator_of
+from plenish.errors import InputError
+from plenish.metrics.caveats import Caveat
+from plenish.metrics.origin import check_images, check_origin, near_held_out
+from plenish.metrics.quality import of_generator
+from plenish.networks.sampler import Sampler
+from plenish.runs import Run
+from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.classifier_model import CLASSIFIER
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthetic:
+    """Synthetic images that may be used beside the train part of a real Dataset.
+
+    Attributes:
+        rows: all of them; their own `codes` may be numbered otherwise.
+        codes: their class numbers in the real Dataset's numbering, N.
+        caveats: what limits what is learnt from them.
+    """
+
+    rows: Subset
+    codes: NDArray[np.int64]
+    caveats: tuple[Caveat, ...] = ()
+
+    def behind(self, real: Images) -> Images:
+        """The real training images with these behind them, as one."""
+        parts = real, Images(self.rows.images, self.codes)
+        joined = join([(part, np.arange(len(part.y), dtype=np.int64)) for part in parts])
+        return dataclasses.replace(joined, real=len(real.y))
+
+
+def open_synthetic(path: Path, data: Dataset, train: Subset, split: str) -> Synthetic:
+    """Open a synthetic Dataset and check that it may be used beside the train part of a real one.
+
+    Args:
+        path: the synthetic Dataset.
+        data: the real one.
+        train: rows of its train part that are used.
+        split: its split; none of its val and test images may be among the synthetic ones.
+
+    Raises:
+        InputError: it is real, of another schema or size, holds val or test images, or its generator was
+            trained on anything but this split's train part.
+    """
+    made = Dataset.open(path)
+    if not made.is_synthetic:
+        raise InputError(f"{path} holds real images, not synthetic ones; give what 'plenish generate' made.")
+    check_fit(path, made, data)
+    caveats = check_images(made, data, split)
+    caveats += _check_copies(made, data, train, split)
+    caveats += near_held_out(data, split, made)
+    quality = of_generator(generator_of(made.manifest.extra))
+    caveats += [] if quality is None else quality.caveats("study")
+    rows = made.all_rows()
+    number = np.array([data.labels.code(name) for name in made.labels.names])
+    return Synthetic(rows, number[rows.codes], tuple(caveats))
+
+
+def training_side(
+    real: Images, dataset: Dataset, train: Subset, split: str, synthetic: Path | None
+) -> tuple[Images, dict[str, Any] | None, tuple[Caveat, ...]]:
+    """What a classifier is trained on.
+
+    Args:
+        real: the real training images.
+        dataset: the real Dataset.
+        train: rows of its train part.
+        split: its split.
+        synthetic: a synthetic Dataset to use beside them; None for the real ones alone.
+
+    Returns:
+        The images, the real ones first; what a Run keeps of the synthetic ones; caveats.
+
+    Raises:
+        InputError: see `open_synthetic`.
+    """
+    if synthetic is None:
+        return real, None, ()
+    if real.inputs is not None:
+        raise InputError("--columns are of real images alone, and synthetic ones have none; leave them out.")
+    beside = open_synthetic(synthetic, dataset, train, split)
+    made = beside.rows.dataset
+    record = {
+        "name": made.name, "images": len(made), "pixels_hash": made.manifest.pixels_hash,
+        "table_hash": made.manifest.table_hash,
+    }  # fmt: skip
+    return beside.behind(real), record, beside.caveats
+
+
+def with_weights_of_run(how: ClassifierConfig, dataset: Dataset, split: str) -> ClassifierConfig:
+    """The same, with the weights of a classifier's Run where --pretrained names one.
+
+    Raises:
+        InputError: it was trained on anything but the train part of this split, or not to its end.
+    """
+    if not isinstance(how.pretrained, Path) or not how.pretrained.is_dir():
+        return how
+    before = Run.open(how.pretrained, "classifier")
+    check_origin(before.config["data"], dataset, split, f"The classifier in {how.pretrained}")
+    if before.state != "complete":
+        raise InputError(f"{how.pretrained} is not trained to its end; repeat its command first.")
+    weights = how.pretrained / CLASSIFIER / "classifier.safetensors"
+    return dataclasses.replace(how, pretrained=weights)
+
+
+def check_fit(path: Path, made: Dataset | Sampler, data: Dataset) -> None:
+    """Refuse synthetic images, or a generator, of another size or other classes than the real ones."""
+    if (made.size, made.channels) != (data.size, data.channels):
+        raise InputError(
+            f"The images of {path} have {made.size} px and {made.channels} channels, those of {data.path} "
+            f"{data.size} px and {data.channels}; use a generator trained on this Dataset."
+        )
+    if made.labels.kind != "categorical" or set(made.labels.names) != set(data.labels.names):
+        stated = ", ".join(made.labels.names) or "no labels"
+        raise InputError(
+            f"{path} has {stated} where {data.path} has the classes {', '.join(data.labels.names)}; use a "
+            "conditional generator trained on this Dataset."
+        )
+
+
+def _check_copies(made: Dataset, data: Dataset, train: Subset, split: str) -> list[Caveat]:
+    known, frozen = data.table["sha256"].isin(made.table["sha256"]).to_numpy(), data.split(split)
+    parts: tuple[Part, ...] = ("val", "test")
+    for part in parts:
+        if found := int(known[frozen.rows(part)].sum()):
+            raise InputError(
+                f"{found} {part} image{'s are' if found > 1 else ' is'} among the synthetic ones in "
+                f"{made.path}, pixel for pixel; the generator must have seen them."
+            )
+    copied = int(known[train.rows].sum())
+    return [Caveat("copied-pixels", {"images": copied})] if copied else []

@@ -1,0 +1,391 @@
+"""Which images a classifier is shown and when: draws of an epoch, and synthetic images mixed in; no torch.
+
+A schedule is a list of levels with lengths: `4700x2 1000x2 realx3` is a level of 4700 for two epochs, one of
+1000 for two and real images alone for three; `4700x60% realx40%` are shares of a training of given length. A
+schedule of several levels ends on the natural distribution, so that no classifier ends on another than the
+one it meets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.configuration import option
+from plenish.datasets.batches import Images
+from plenish.datasets.orders import ORDERS, BalancedOrder, DopedOrder, Draw, Order, PhasedOrder, fill
+from plenish.errors import InputError, unknown
+
+Scheduled = Literal["doping", "drawing"]
+"""Options that are schedules."""
+NATURAL: Mapping[Scheduled, str] = {"doping": "real", "drawing": "natural"}
+"""The word for a schedule's level without any change, by option."""
+NAMED: Mapping[Scheduled, Mapping[str, tuple[str, ...]]] = {
+    "doping": {
+        "ham10000-1": ("2000x2", "1000x2", "750x2", "500x2", "250x2", "realx2"),
+        "ham10000-2": ("4700x2", "4000x2", "3000x2", "2000x2", "1000x2", "500x2", "realx3"),
+    },
+    "drawing": {
+        "ham10000": ("35000x2", "25000x2", "15000x2", "12000x2", "naturalx2"),
+        "ham10000-50": ("35000x4", "25000x4", "15000x4", "12000x6", "naturalx32"),
+    },
+}
+"""Schedules by option and name: those of a published study of HAM10000."""
+_STAGE = re.compile(r"(?P<level>\d{1,9}|[a-z]+)(x(?P<length>\d{1,6}(\.\d{1,3})?)(?P<share>%)?)?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A level of a schedule.
+
+    Attributes:
+        level: draws of an epoch, or images of each class; 0 for the images as they are.
+        length: epochs, or percent of the training; None for all of it.
+    """
+
+    level: int
+    length: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A stretch of a training in which images are drawn alike.
+
+    Attributes:
+        name: the level as it is typed.
+        make: random streams → the order.
+        epoch: draws of an epoch.
+        images: draws in all.
+        counts: K, how often each class (or tag) is drawn in an epoch.
+    """
+
+    name: str
+    make: Callable[[Draw], Order]
+    epoch: int
+    images: int
+    counts: NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All phases of a training.
+
+    Attributes:
+        phases: in their order.
+    """
+
+    phases: tuple[Phase, ...]
+
+    def __call__(self, y: NDArray[Any], draw: Draw) -> Order:
+        """The order of the whole training; the labels are those it was made for."""
+        return PhasedOrder([(phase.images, phase.make) for phase in self.phases], draw)
+
+    @property
+    def images(self) -> int:
+        """Images drawn in all."""
+        return sum(phase.images for phase in self.phases)
+
+    def starts(self) -> list[int]:
+        """Number of the first image of each phase."""
+        return [0, *np.cumsum([phase.images for phase in self.phases]).tolist()][:-1]
+
+    def phase_at(self, nimg: int) -> int:
+        """Number of the phase that image `nimg` lies in; the last has no end."""
+        return int(np.searchsorted(self.starts(), nimg, "right")) - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawingOptions:
+    """Which training images are drawn, and when.
+
+    Attributes:
+        order: how training images are drawn: shuffled, balanced (every class equally often) or weighted (at
+            random with replacement, every class equally likely).
+        balanced: the same as --order balanced.
+        draws: images drawn in an epoch, with --order balanced or weighted; by default as many as there are.
+        epochs: length in epochs, instead of --steps.
+        drawing: schedule of draws of an epoch, each class equally often, down to the natural distribution:
+            35000x2 12000x2 naturalx2, in epochs or as shares (35000x60% naturalx40%), or ham10000.
+        doping: schedule of synthetic images mixed in to fill each class but the largest up to a target, down
+            to real images: 4700x2 1000x2 realx3, in epochs or as shares, or ham10000-1, ham10000-2. Needs
+            --synthetic; without --doping all its images are mixed in.
+    """
+
+    order: str = "shuffled"
+    balanced: bool = False
+    draws: int | None = option(least=1, most=10_000_000)
+    epochs: float | None = option(above=0, most=100_000)
+    drawing: list[str] | None = None
+    doping: list[str] | None = None
+
+    def check_drawing(self, steps: int | None) -> None:
+        """Refuse what contradicts itself.
+
+        Args:
+            steps: what --steps says.
+
+        Raises:
+            InputError: an unknown order, a schedule that is none, or two options that exclude each other.
+        """
+        if self.order not in ORDERS:
+            raise unknown("--order", self.order, ORDERS)
+        given = [name for name in ("draws", "drawing", "doping") if getattr(self, name)]
+        if len(given) > 1:
+            raise InputError(f"--{given[0]} and --{given[1]} contradict each other; give one of them.")
+        if self.draws and self.drawn_as == "shuffled":
+            raise InputError("--draws is the length of an epoch of --order balanced or weighted; give that.")
+        if self.doping and self.drawn_as != "shuffled":
+            raise InputError(
+                f"--doping fills the classes and --order {self.drawn_as} equals them out; give one of them."
+            )
+        if self.epochs and steps:
+            raise InputError("--epochs and --steps are both the length of the training; give one of them.")
+        counted = self.counted_in  # Reads the schedule, and refuses one that is none.
+        if self.epochs and counted == "epochs":
+            raise InputError(
+                f"--{self.scheduled} states its own epochs, so --epochs says nothing; leave it out, give "
+                "--steps to shorten or prolong all levels alike, or state shares, such as 2000x60%."
+            )
+
+    @property
+    def drawn_as(self) -> str:
+        """The order by name."""
+        return "balanced" if self.balanced else self.order
+
+    @property
+    def scheduled(self) -> Scheduled | None:
+        """The option whose schedule is followed."""
+        return "doping" if self.doping else "drawing" if self.drawing else None
+
+    def stages(self) -> list[Stage]:
+        """The levels of the schedule, if there is one.
+
+        Raises:
+            InputError: a word that is no level, lengths of two kinds, or several levels of which the last is
+                not the natural distribution.
+        """
+        name = self.scheduled
+        return [] if name is None else parse_schedule(name, tuple(getattr(self, name)))
+
+    @property
+    def counted_in(self) -> Literal["epochs", "shares", None]:
+        """What the schedule's lengths are; None where the whole training is one phase without a length."""
+        stages = self.stages()
+        if not stages or stages[0].length is None:
+            return None
+        assert self.scheduled is not None
+        return "shares" if any(word.endswith("%") for word in getattr(self, self.scheduled)) else "epochs"
+
+
+@functools.cache
+def parse_schedule(name: Scheduled, words: tuple[str, ...]) -> list[Stage]:
+    """The levels of a schedule; `DrawingOptions.stages` says what is refused.
+
+    Args:
+        name: the option that it belongs to.
+        words: levels with lengths, or one name of a schedule.
+    """
+    named, natural = NAMED[name], NATURAL[name]
+    if len(words) == 1 and words[0] in named:
+        words = named[words[0]]
+    found = []
+    for word in words:
+        match = _STAGE.fullmatch(word)
+        if match is None or not (match["level"].isdigit() or match["level"] == natural):
+            raise InputError(
+                f"--{name} does not know '{word}'; give levels with lengths in epochs, such as "
+                f"{' '.join(next(iter(named.values())))}, or one of {', '.join(named)}."
+            )
+        if match["level"].isdigit() and not int(match["level"]):
+            raise InputError(f"--{name} {word} draws nothing; give {natural} for the images as they are.")
+        found.append(match)
+    if len(found) > 1:
+        _check_several(name, found)
+    return [
+        Stage(
+            int(match["level"]) if match["level"].isdigit() else 0,
+            None if match["length"] is None else float(match["length"]),
+        )
+        for match in found
+    ]
+
+
+def _check_several(name: Scheduled, found: Sequence[re.Match[str]]) -> None:
+    natural = NATURAL[name]
+    if any(not float(match["length"] or 0) for match in found):
+        raise InputError(f"Every level of --{name} needs a length above 0, such as {natural}x2.")
+    if len({bool(match["share"]) for match in found}) > 1:
+        raise InputError(f"The lengths of --{name} are all epochs or all shares, such as {natural}x40%.")
+    total = sum(float(match["length"]) for match in found)
+    if found[0]["share"] and not math.isclose(total, 100, abs_tol=0.5):
+        raise InputError(f"The shares of --{name} add up to {total:g}%, not to 100%.")
+    if found[-1]["level"] != natural:
+        raise InputError(
+            f"--{name} must end with {natural}, such as {natural}x2, so that the classifier ends on the "
+            "distribution of the real images."
+        )
+
+
+def check_enough(options: DrawingOptions, images: Images, names: Sequence[str]) -> None:
+    """Refuse doping for which there are too few synthetic images.
+
+    Args:
+        options: what is asked for, checked.
+        images: training images, the real ones first.
+        names: the classes.
+
+    Raises:
+        InputError: no synthetic images, or too few of a class for the largest target.
+    """
+    if not options.doping:
+        return
+    if images.real is None:
+        raise InputError("--doping mixes in synthetic images; give them with --synthetic DATA.")
+    real, there = (np.bincount(y, minlength=len(names)) for y in np.split(images.y, [images.real]))
+    target = max(stage.level for stage in options.stages())
+    wanted = fill(real, target)
+    if not wanted.any():
+        raise InputError(
+            f"--doping up to {target} adds nothing: the largest classes have {real.max():,} images and are "
+            "left alone, and no other has fewer than that target; give a higher one."
+        )
+    lacking = [
+        f"{name} ({is_there:,} of {needed:,})"
+        for name, is_there, needed in zip(names, there, wanted)
+        if needed > is_there
+    ]
+    if lacking:
+        raise InputError(
+            f"--doping up to {target} needs more synthetic images than there are of {', '.join(lacking)}; "
+            "generate more (plenish generate RUN OUT --label CLASS -n N), or give a lower target."
+        )
+
+
+def pretend_synthetic(options: DrawingOptions, real: Images) -> Images:
+    """Real images with as many stand-ins, real ones again, as the largest target of doping needs."""
+    counts = np.bincount(real.y)
+    wanted = fill(counts, max(stage.level for stage in options.stages()))
+    y = np.concatenate([real.y, np.repeat(np.arange(len(counts)), wanted)])
+    return Images(lambda index: real.read(index % len(real.y)), y, real=len(real.y))
+
+
+def settle_steps(options: DrawingOptions, images: Images, batch: int, steps: int | None) -> int | None:
+    """Length of a training in steps, where it is stated: in steps, by --epochs or by a schedule in epochs.
+
+    Args:
+        options: what is asked for, checked.
+        images: training images, the real ones first; enough of each class for every target.
+        batch: images of a step.
+        steps: what --steps says.
+    """
+    if steps is not None or not (options.epochs or options.counted_in == "epochs"):
+        return steps
+    if options.counted_in == "shares":
+        assert options.epochs is not None
+        return math.ceil(options.epochs * images.n_real / batch)
+    orders = _orders(options, images)
+    lengths = [options.epochs if stage.length is None else stage.length for stage in orders]
+    drawn = sum(_length(stage.make) * (length or 0) for stage, length in zip(orders, lengths))
+    return math.ceil(round(drawn, 6) / batch)
+
+
+def make_plan(options: DrawingOptions, images: Images, batch: int, steps: int, width: int) -> Plan:
+    """The phases of a training.
+
+    A schedule in epochs that is longer or shorter than the steps is shortened or prolonged, every phase
+    alike.
+
+    Args:
+        options: what is asked for, checked.
+        images: training images, the real ones first; enough of each class for every target.
+        batch: images of a step.
+        steps: length of the training.
+        width: number of classes.
+    """
+    orders, total = _orders(options, images), steps * batch
+    epochs = [_length(order.make) for order in orders]
+    weights = np.array([1.0 if order.length is None else order.length for order in orders])
+    if options.counted_in == "epochs":
+        weights = weights * epochs
+    ends = np.cumsum(weights)
+    # The last batch is whole; its few images do not shift the phases.
+    if options.counted_in != "epochs" or not 0 <= total - ends[-1] < batch:
+        ends = ends * (total / ends[-1])
+    cuts = [0, *np.rint(ends[:-1]).astype(int).tolist(), total]
+    phases = [
+        Phase(order.name, order.make, epoch, end - start, _counts(order.make, images.y, width))
+        for order, epoch, (start, end) in zip(orders, epochs, itertools.pairwise(cuts))
+    ]
+    return Plan(tuple(phase for phase in phases if phase.images > 0))
+
+
+class _Drawn(NamedTuple):
+    name: str
+    make: Callable[[Draw], Order]
+    length: float | None
+
+
+def _orders(options: DrawingOptions, images: Images) -> list[_Drawn]:
+    """The order of each phase."""
+    y = images.y
+    kind: Callable[..., Order] = ORDERS[options.drawn_as]
+    if options.scheduled is None:
+        draws = {"draws": options.draws} if options.draws else {}
+        return [_Drawn(options.drawn_as, functools.partial(kind, y, **draws), None)]
+    even: Callable[..., Order] = BalancedOrder if kind is Order else kind
+    found = []
+    for stage in options.stages():
+        name = str(stage.level or NATURAL[options.scheduled])
+        make: Callable[[Draw], Order] = functools.partial(Order, y)
+        if options.doping:
+            make = functools.partial(DopedOrder, y, real=images.n_real, target=stage.level)
+        elif stage.level:
+            make = functools.partial(even, y, draws=stage.level)
+        found.append(_Drawn(name, make, stage.length))
+    return found
+
+
+def _length(make: Callable[[Draw], Order]) -> int:
+    return make(np.random.default_rng).length
+
+
+def _counts(make: Callable[[Draw], Order], y: NDArray[Any], width: int) -> NDArray[np.float64]:
+    order = make(np.random.default_rng)
+    drawn = y[order(np.arange(order.length))]
+    counts = drawn.sum(axis=0) if drawn.ndim == 2 else np.bincount(drawn, minlength=width)
+    return np.asarray(counts, np.float64)
+
+
+def epoch_counts(
+    plan: Plan, images: Images, draw: Draw, names: Sequence[str], batch: int
+) -> list[dict[str, Any]]:
+    """What an epoch of each phase holds: a row for each phase and class.
+
+    Args:
+        plan: the phases.
+        images: training images, the real ones first.
+        draw: random streams of epochs.
+        names: the classes.
+        batch: images of a step.
+
+    Returns:
+        `phase`, `level`, `steps`, `epochs`, `class`, `real` and `synthetic` (draws of an epoch).
+    """
+    rows = []
+    for number, phase in enumerate(plan.phases, 1):
+        drawn = phase.make(draw)(np.arange(phase.epoch))
+        about = {"phase": number, "level": phase.name, "steps": round(phase.images / batch),
+                 "epochs": round(phase.images / phase.epoch, 2)}  # fmt: skip
+        for k, name in enumerate(names):
+            own = drawn[images.y[drawn] == k]
+            real = int((own < images.n_real).sum())
+            rows.append({**about, "class": name, "real": real, "synthetic": len(own) - real})
+    return rows
