@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -59,7 +60,9 @@ def test_identical_predictions_differ_by_nothing() -> None:
     for s in range(5):
         predictions.probabilities["classical", s][:] = predictions.probabilities["real", s]
     row = analyse(predictions, design(["real", "classical"]))["differences"][0]
-    assert (row["mean"], row["low"], row["high"], row["p"]) == (0, 0, 0, 1)
+    assert row["mean"] == 0
+    assert np.isnan([row["low"], row["high"], row["p"], row["p_verdict"]]).all()
+    assert row["no_variance"] == ["groups", "seeds"]
     assert _verdicts(predictions, "real", "classical")["classical"]["verdict"] == "no evidence"
 
 
@@ -71,7 +74,7 @@ def test_no_effect_is_called_an_effect_about_as_seldom_as_promised() -> None:
             {"real": 1.0, "real+synthetic": 1.0}, n=80, groups=20, spread=0.2, shared=0.5, seed=trial
         )
         difference = predictions.compare("real+synthetic", "real", "balanced_accuracy")
-        wrong += verdict_on(difference.low, difference.high) != "no evidence"
+        wrong += verdict_on(dataclasses.asdict(difference)) != "no evidence"
     assert wrong <= 20
 
 
@@ -102,12 +105,13 @@ def test_two_seeds_give_no_impossible_difference_and_are_not_to_be_trusted() -> 
         ("real+synthetic", 0): right,
         ("real+synthetic", 1): wrong,
     }
+    arms["real+synthetic", 1] = np.eye(2)[np.r_[codes[:2], 1 - codes[2:]]]  # else nothing varies between rows
     predictions = Predictions(codes.astype(np.int64), None, arms, config=StudyConfig(resamples=200))
     raw = predictions.compare("real+synthetic", "real", "balanced_accuracy")
     assert raw.high > 5
     found = analyse(predictions, design(["real", "real+synthetic"]))
     row = found["differences"][0]
-    assert (row["mean"], row["low"], row["high"], row["cut"]) == (0.5, -1, 1, True)
+    assert (row["mean"], row["low"], row["high"], row["cut"]) == (0.525, -1, 1, True)
     assert "−100.0 to +100.0, cut" in study_verdict(_content(found))
     assert about_cuts(found["differences"]) == [Caveat("cut-intervals", {"arms": ["real+synthetic"]})]
     sound = analyse(_predictions({"real": 1.0, "real+synthetic": 1.0}), design(["real", "real+synthetic"]))
@@ -122,7 +126,7 @@ def test_verdict_sentence_answers_against_real_and_against_augmentation() -> Non
     found = analyse(_predictions(arms), design(arms))
     assert found["verdict"] == {"arm": "real+synthetic", "real": True, "verdict": "helps"}
     (rival,) = (r for r in found["comparisons"] if r["metric"] == "balanced_accuracy")
-    assert (rival["against"], verdict_on(rival["low"], rival["high"])) == ("classical", "hurts")
+    assert (rival["against"], verdict_on(rival)) == ("classical", "hurts")
     text = study_verdict(_content(found))
     means = {
         r["arm"]: f"{100 * r['mean']:.1f}" for r in found["summary"] if r["metric"] == "balanced_accuracy"
@@ -135,7 +139,7 @@ def test_verdict_sentence_answers_against_real_and_against_augmentation() -> Non
 @pytest.mark.parametrize(("seeds", "units"), [(1, 30), (2, 1), (1, 1), (3, 30), (2, 5)])
 def test_verdict_and_caveats_agree_on_whether_there_are_intervals(seeds: int, units: int) -> None:
     arms = ["real", "classical", "real+synthetic"]
-    predictions = _predictions(dict.fromkeys(arms, 1.0), seeds=seeds, groups=units)
+    predictions = _predictions(dict.fromkeys(arms, 1.0), seeds=seeds, groups=units, spread=0.1, shared=0.3)
     found = analyse(predictions, design(arms))
     shown = any(np.isfinite(row["low"]) for row in found["summary"])
     assert shown == (seeds > 1 and units > 1)
@@ -164,7 +168,7 @@ def test_many_arms_must_survive_holm() -> None:
     lucky = [
         row["arm"]
         for row in rows
-        if verdict_on(row["low"], row["high"]) != "no evidence" and "@" in row["arm"]
+        if verdict_on({"low": row["low"], "high": row["high"]}) != "no evidence" and "@" in row["arm"]
     ]
     words = {row["arm"]: row["verdict"] for row in found["verdicts"]}
     assert all(row["p_holm"] >= row["p"] for row in rows if "p_holm" in row)

@@ -25,6 +25,8 @@ class StudyConfig(ClassifierOptions):
         split: which split of the real Dataset.
         fraction: use only this share of the real training groups, to simulate scarcity.
         level: level of the intervals.
+        margin: the largest difference in balanced accuracy that does not matter: 0.02 is 2 points. The
+            verdict is `equivalent` where the difference is shown to lie within it, either way.
         resamples: bootstrap resamples of the test groups.
         seed: seed of the whole study.
 
@@ -38,6 +40,7 @@ class StudyConfig(ClassifierOptions):
     split: str = "default"
     fraction: float = option(1.0, above=0, most=1)
     level: float = option(0.95, least=0.5, below=1)
+    margin: float = option(0.02, above=0, below=1)
     resamples: int = option(1000, least=100)
     seed: int = option(0, least=0)
 

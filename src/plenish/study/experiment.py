@@ -17,17 +17,18 @@ from plenish.domains import choose_domain
 from plenish.errors import InputError
 from plenish.latent.sampling import load_generator, make_dataset
 from plenish.metrics.caveats import Caveat, about_test
+from plenish.metrics.resampling import unit_codes
 from plenish.metrics.result_files import real_record, synthetic_record, write_result
 from plenish.metrics.words import is_known
 from plenish.progress import progress, say
 from plenish.runs import Run, versions
 from plenish.study import cells
-from plenish.study.analysis import Predictions, analyse
+from plenish.study.analysis import Predictions, analyse, announced
 from plenish.study.config import StudyConfig, check_source
 from plenish.study.data import StudyData, add_synthetic, check_generator, open_real, synthetic_needed
 from plenish.study.design import Design, about_cuts, about_design, about_doses
 from plenish.study.summaries import Study
-from plenish.study.verdicts import PRIMARY_METRIC, study_verdict
+from plenish.study.verdicts import PRIMARY_METRIC, announcement, study_verdict
 from plenish.training.classifier import check_names, check_weights
 from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
 from plenish.training.classifier_precision import choose_precision
@@ -73,7 +74,7 @@ def run_study(
     weights = config.pretrained
     options |= {
         "steps": classifier.steps, "learning_rate": classifier.peak_rate, "ratio": config.ratio,
-        "fraction": config.fraction, "arms": design.names, "domain": classifier.domain,
+        "fraction": config.fraction, "margin": config.margin, "arms": design.names, "domain": classifier.domain,
         "symmetry": classifier.symmetry,
         "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,
     }  # fmt: skip
@@ -90,7 +91,8 @@ def run_study(
             data = add_synthetic(data, _generate(run, generator, design, data))
         _check_same_synthetic(run, data)
         begun = time.monotonic()
-        done = _run_cells(run, design, data, classifier)
+        say(announcement(_announced(config, design, data)))
+        done = _run_cells(run, design, data, classifier, config)
         content = _content(run, config, design, data, done)
         content |= options | {"analysis_seconds": time.monotonic() - begun}
         content = write_result(run.path, "study", content)
@@ -114,12 +116,28 @@ def _content(
         **options, "seeds": list(range(design.seeds)),
         "test": {"n": real["n_test"], "groups": real["groups_test"], "per_class": dict(zip(names, counts))},
         "cells": records, **found,
+        "power": {
+            "planned": _announced(config, design, data), "observed": _announced(config, design, data, done),
+        },
         "caveats": [dataclasses.asdict(c) for c in _caveats(run, config, design, data, found, records)],
         "primary_metric": PRIMARY_METRIC, "primary_arm": design.primary.name if design.primary else None,
         "test_reads": data.data.test_reads(config.split), "versions": versions(),
         "environment": run.status.get("environment", {}),
         "seconds": sum(record["seconds"] for record in records),
     }  # fmt: skip
+
+
+def _announced(
+    config: StudyConfig, design: Design, data: StudyData, done: Sequence[cells.Cell] = ()
+) -> dict[str, Any]:  # fmt: skip
+    """What gain the study can find, before training or after its first two seeds."""
+    parts = (data.train, data.val, data.test)
+    everything = [group for part in parts for group in part.groups]
+    units = int(unit_codes(everything, len(everything)).max()) + 1
+    return announced(
+        config, design, data.test.codes, list(data.test.groups), all_groups=units, cells=done,
+        names=data.data.labels.names,
+    )  # fmt: skip
 
 
 def _generate(run: Run, generator: Path, design: Design, data: StudyData) -> Path:
@@ -161,7 +179,9 @@ def _check_same_synthetic(run: Run, data: StudyData) -> None:
     run.update_status(synthetic_hash=found)
 
 
-def _run_cells(run: Run, design: Design, data: StudyData, config: ClassifierConfig) -> list[cells.Cell]:
+def _run_cells(
+    run: Run, design: Design, data: StudyData, config: ClassifierConfig, study: StudyConfig
+) -> list[cells.Cell]:  # fmt: skip
     """Run what is missing, seed by seed so that an unfinished study is paired; load the rest."""
     every = [(arm, k) for k in range(design.seeds) for arm in design.arms]
     paths = [cells.cell_paths(run.path, arm.name, k) for arm, k in every]
@@ -190,6 +210,9 @@ def _run_cells(run: Run, design: Design, data: StudyData, config: ClassifierConf
                     on_step=lambda _: bar.advance(config.batch),
                 )  # fmt: skip
                 run.update_status(cells_left=left)
+                if k == 1 and arm is design.arms[-1] and design.seeds > 2:
+                    done = [cells.load_cell(run.path, arm.name, k) for arm, k in every[: 2 * len(design.arms)]]
+                    say(announcement(_announced(study, design, data, done)))
     except KeyboardInterrupt:
         run.update_status(state="interrupted")
         raise
