@@ -16,6 +16,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import os
 import platform
 import sys
 import time
@@ -36,6 +37,8 @@ from plenish.study.verdicts import verdict_on
 
 GROUPS, SEEDS = (4, 6, 12, 24, 48), (3, 5, 10)
 CONFIG = StudyConfig(resamples=300)
+_FIRST = 1000
+"""Number of the first study: the rules were chosen on earlier ones."""
 IMAGES = 20
 """Mean number of test images of a group."""
 
@@ -118,7 +121,7 @@ def _cut(lasting: float) -> float:
 
 
 def compared(layout: Layout, right: Floats) -> tuple[Difference, Floats]:
-    """The difference as a study finds it, and what each group adds to it: rows of one group and class added up."""
+    """The difference as a study finds it, and what each group adds; rows of a group and class are summed."""
     cells = layout.units * 2 + layout.codes
     used, numbers = np.unique(cells, return_inverse=True)
     counts = np.bincount(numbers).astype(np.float64)
@@ -146,20 +149,21 @@ def verdict(layout: Layout, right: Floats) -> tuple[str, Difference]:
 
 
 def cell(studies: int, case: tuple[str, bool, int, int, str]) -> dict[str, Any]:
-    """All studies of a case: kind of noise, pure groups or not, numbers of groups and seeds, and what is planted."""
+    """All studies of a case: noise, one class a group, numbers of groups and seeds, what is planted."""
     kind, pure, groups, seeds, planted = case
     words: dict[str, int] = {}
     covered = above = 0
     gains = []
-    for study in range(studies):
+    for study in range(_FIRST, _FIRST + studies):
         key = (study, groups, seeds, int(pure), sorted(NOISES).index(kind))
         layout = Layout.drawn(groups, pure, np.random.default_rng((*key, 1)))
         gain = 0.0
         if planted != "nothing":
             noise: Noise = typical_noise(layout.codes, layout.units)
-            if planted == "observed":  # after two seeds, whose difference is not looked at
-                first = draw(layout, seeds, NOISES[kind], 0.0, (*key, 2))[:2]
-                noise = observed_noise(layout.codes, layout.units, first)
+            if planted != "typical":  # the noise that was observed, in two seeds or all
+                trained = draw(layout, seeds, NOISES[kind], 0.0, (*key, 2))
+                used = trained[:2] if planted == "two seeds" else trained
+                noise = observed_noise(layout.codes, layout.units, used)
             gain = Plan(noise, seeds, CONFIG.level).gain()
         word, found = verdict(layout, draw(layout, seeds, NOISES[kind], gain, (*key, 2)))
         words[word] = words.get(word, 0) + 1
@@ -168,8 +172,8 @@ def cell(studies: int, case: tuple[str, bool, int, int, str]) -> dict[str, Any]:
         gains.append(gain)
     return {
         "noise": kind, "one_class_groups": pure, "groups": groups, "seeds": seeds, "planted": planted,
-        "gain": float(np.mean(gains)), "studies": studies, "covered": int(covered), "interval_above_0": int(above),
-        "verdicts": words,
+        "gain": float(np.mean(gains)), "studies": studies, "covered": int(covered),
+        "interval_above_0": int(above), "verdicts": words,
     }  # fmt: skip
 
 
@@ -181,7 +185,10 @@ def simulate(studies: int, processes: int) -> list[dict[str, Any]]:
         for kind in NOISES for pure in (False, True) for groups, seeds in sizes
     ]  # fmt: skip
     cases += [("typical", pure, *size, "typical") for pure in (False, True) for size in sizes]
-    cases += [(kind, False, *size, "observed") for kind in NOISES for size in sizes]
+    cases += [
+        (kind, False, *size, planted)
+        for planted in ("two seeds", "all seeds") for kind in NOISES for size in sizes
+    ]  # fmt: skip
     with ProcessPoolExecutor(processes) as pool:
         return list(pool.map(functools.partial(cell, studies), cases))
 
@@ -194,12 +201,21 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             word: 100 * row["verdicts"].get(word, 0) / row["studies"]
             for word in ("helps", "hurts", "equivalent")
         }
+        groups = "one class" if row["one_class_groups"] else "mixed"
         lines.append(
-            f"{row['noise']:16s} {row['planted']:9s} {'one class' if row['one_class_groups'] else 'mixed':9s} "
+            f"{row['noise']:16s} {row['planted']:9s} {groups:9s} "
             f"{row['groups']:2d} × {row['seeds']:2d} {100 * row['gain']:6.1f} {share['helps']:6.1f} "
             f"{share['hurts']:6.1f} {share['equivalent']:6.1f} {100 * row['covered'] / row['studies']:7.1f}"
         )
     return "\n".join(lines)
+
+
+def _processor() -> str:
+    """Name of the processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
 
 
 def main() -> None:
@@ -228,7 +244,7 @@ def main() -> None:
         print(trained_table(rows))
     record = {
         "command": " ".join(["python -m benchmarks.evidence", *sys.argv[1:]]),
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()} × {_processor()}, Python {platform.python_version()}, shared",
         "seconds": round(time.monotonic() - begun, 1), "rows": rows,
     }  # fmt: skip
     if options.out:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from plenish.metrics.caveats import Caveat, about_groups
-from plenish.study.analysis import Predictions, analyse, holm
+from plenish.metrics.statistics import Difference
+from plenish.study.analysis import Predictions, analyse, decisive, holm, p_value
 from plenish.study.arms import parse_arms, primary_arm
 from plenish.study.config import StudyConfig
 from plenish.study.design import Design, about_cuts, about_design
@@ -214,3 +215,58 @@ def _content(found: dict[str, Any]) -> dict[str, Any]:
 
 def _values(caveats: list[Caveat]) -> dict[str, Any]:
     return {caveat.code: caveat.values for caveat in caveats}
+
+
+def test_equivalence_is_two_one_sided_tests_by_hand() -> None:
+    from scipy import stats
+
+    found = Difference(0.004, np.nan, np.nan, 1.0, 0.006, 0.003, 17.0, 5, 20)
+    error = np.hypot(0.006, 0.003)
+    rows = {}
+    for margin in (0.02, 0.015):
+        rows[margin] = decisive(found, np.full(20, 0.0002), StudyConfig(margin=margin))
+        upper, lower = (stats.t.sf((margin + side * 0.004) / error, 17) for side in (-1, 1))
+        assert rows[margin]["p_equivalence"] == pytest.approx(max(upper, lower))
+        half = stats.t.ppf(0.95, 17) * error
+        assert (rows[margin]["inner_low"], rows[margin]["inner_high"]) == pytest.approx(
+            (0.004 - half, 0.004 + half)
+        )
+    low, high = found.interval(0.95)
+    words = [verdict_on(row | {"low": low, "high": high}, margin=margin) for margin, row in rows.items()]
+    assert words == ["equivalent", "no evidence"]
+    assert [row["p_equivalence"] < 0.05 for row in rows.values()] == [True, False]
+    adjusted = rows[0.02] | {"low": low, "high": high, "p_equivalence_holm": 0.06}
+    assert verdict_on(adjusted, margin=0.02) == "no evidence"
+
+
+def test_a_small_sure_gain_helps_and_is_said_to_be_small() -> None:
+    row = {"low": 0.002, "high": 0.012, "inner_low": 0.003, "inner_high": 0.011, "p_verdict": 0.01}
+    assert verdict_on(row, margin=0.02) == "helps"
+    assert verdict_on(row | {"p_verdict": 0.07}, margin=0.02) == "equivalent"
+    assert verdict_on(row | {"p_verdict": 0.07}, margin=0.01) == "no evidence"
+
+
+def test_permutation_tests_have_a_say_where_they_can() -> None:
+    """Eight groups, one of them heavily against the rest: no permutation test of eight finds that."""
+    found = Difference(0.05, 0.01, 0.09, 0.0625, 0.015, 0.004, 8.0, 5, 8)
+    config = StudyConfig()
+    alike, mixed = np.full(8, 0.05 / 8), np.array([0.02, 0.02, 0.01, 0.01, -0.03, 0.01, 0.005, 0.005])
+    alone = p_value(found)
+    assert decisive(found, alike, config)["p_verdict"] == max(
+        2 / 256, alone
+    )  # 5 seeds cannot reach the level
+    assert decisive(found, alike, config)["p_flip_groups"] == 2 / 256
+    assert decisive(found, mixed, config)["p_verdict"] > 0.05 > alone
+    assert decisive(found, mixed, config, tests=2)["p_verdict"] == pytest.approx(p_value(found))
+
+
+def test_no_evidence_says_what_is_ruled_out_and_what_it_would_take() -> None:
+    arms = {"real": 1.0, "real+synthetic": 1.05}
+    predictions = _predictions(arms, n=240, groups=12, spread=0.2, shared=0.4, seeds=3)
+    found = analyse(predictions, design(arms, 3))
+    row, verdict = found["differences"][0], found["verdicts"][0]
+    assert verdict["verdict"] == "no evidence"
+    assert verdict["needs"]["larger"] in ("groups", "seeds")
+    text = study_verdict(_content(found) | {"margin": 0.02})
+    assert f"a gain above {100 * row['high']:.1f} points" in text
+    assert "in 4 of 5 cases" in text

@@ -251,7 +251,9 @@ def intervals(
                 axes.plot([low, high], [i, i], "-", color=shade, linewidth=2.4, clip_on=False)
             if value is not None:
                 filled: Any = {"color": shade, "markeredgecolor": colour("paper"), "clip_on": False}
-                axes.plot([value], [i], shapes.get(row.get("verdict", role), "o"), markersize=7, zorder=4, **filled)
+                axes.plot(
+                    [value], [i], shapes.get(row.get("verdict", role), "o"), markersize=7, zorder=4, **filled
+                )
             said.append(f"{row['label']} {with_interval(value, low, high)}")
         if zero:
             axes.axvline(0, color=colour("ink"), linewidth=1)

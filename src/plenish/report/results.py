@@ -132,7 +132,9 @@ def study(inputs: ReportInputs) -> Section | None:
     more = [chart for metric in others for chart in (arms[metric], changes.get(metric)) if chart]
     power = [announcement(record) for record in result.get("power", {}).values()]
     blocks += [
-        Notes(list(dict.fromkeys(power)), "What gain this study can find, before training and after two seeds"),
+        Notes(
+            list(dict.fromkeys(power)), "What gain this study can find, before training and after two seeds"
+        ),
         Notes(sentences, f"In words, for {METRIC_NAMES[PRIMARY_METRIC]}"),
         Charts(more, folded=f"The same for {' and '.join(METRIC_NAMES[metric] for metric in others)}"),
         *_study_tables(result),
@@ -184,7 +186,9 @@ def _difference_chart(metric: str, result: Row, *, wide: bool) -> Chart:
     for row in (row for row in result["differences"] if row["metric"] == metric):
         verdict = find_row(result["verdicts"], metric, arm=row["arm"]).get("verdict")
         role = verdict if verdict in ("helps", "hurts") else "neutral"
-        entries.append({**row, "label": row["arm"], "value": row["mean"], "role": role, "verdict": verdict or role})
+        entries.append(
+            {**row, "label": row["arm"], "value": row["mean"], "role": role, "verdict": verdict or role}
+        )
     title = f"{METRIC_NAMES[metric]}, difference from real"
     width = figures.WIDE if wide else figures.WIDTH
     return figures.intervals(title, entries, zero=True, x_label="right of the line: better", width=width)

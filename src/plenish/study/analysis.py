@@ -170,22 +170,20 @@ def announced(
         codes: N class numbers of the test rows.
         groups: N group names, None where there is none.
         all_groups: groups of the whole split.
-        cells: finished cells; the noise of their first two seeds is observed, their difference is not used.
+        cells: finished cells; their noise is observed, their difference is not used.
         names: class names.
     """
     unit = "group" if any(group is not None for group in groups) else "image"
     noise = typical_noise(codes, unit_codes(list(groups), len(codes)))
     arms = [design.primary or arm for arm in design.arms if arm.name != REFERENCE][:1]
-    first = [
-        cell for cell in cells
-        if cell.record["seed"] < 2 and cell.record["arm"] in (REFERENCE, *(arm.name for arm in arms))
-    ]  # fmt: skip
-    if len(first) == 4:
-        predictions = Predictions.of(first, names, config)
+    wanted = [cell for cell in cells if cell.record["arm"] in (REFERENCE, *(arm.name for arm in arms))]
+    observed = bool(arms) and len({cell.record["seed"] for cell in wanted}) > 1
+    if observed:
+        predictions = Predictions.of(wanted, names, config)
         right = predictions.right(arms[0].name, REFERENCE)
         noise = observed_noise(predictions.codes, predictions.units, right)
     return announce(
-        noise, design.seeds, config.level, basis="observed" if len(first) == 4 else "typical", unit=unit,
+        noise, design.seeds, config.level, basis="observed" if observed else "typical", unit=unit,
         all_groups=all_groups,
     )  # fmt: skip
 
@@ -272,7 +270,7 @@ def decisive(found: Difference, added: Floats, config: StudyConfig, tests: int =
 def _bounds(found: Difference, least: float) -> dict[str, Any]:
     """The interval within `least` to 1, and whether it had to be cut; nan bounds stay nan."""
     cut = found.low < least or found.high > 1.0
-    return {"low": max(found.low, least), "high": min(found.high, 1.0), "cut": cut}
+    return {"low": float(max(found.low, least)), "high": float(min(found.high, 1.0)), "cut": bool(cut)}
 
 
 def p_value(found: Difference) -> float:

@@ -74,8 +74,8 @@ def run_study(
     weights = config.pretrained
     options |= {
         "steps": classifier.steps, "learning_rate": classifier.peak_rate, "ratio": config.ratio,
-        "fraction": config.fraction, "margin": config.margin, "arms": design.names, "domain": classifier.domain,
-        "symmetry": classifier.symmetry,
+        "fraction": config.fraction, "arms": design.names, "domain": classifier.domain,
+        "symmetry": classifier.symmetry, "margin": config.margin,
         "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,
     }  # fmt: skip
     source = str(synthetic or generator or "")
@@ -131,7 +131,8 @@ def _announced(
     config: StudyConfig, design: Design, data: StudyData, done: Sequence[cells.Cell] = ()
 ) -> dict[str, Any]:  # fmt: skip
     """What gain the study can find, before training or after its first two seeds."""
-    parts = (data.train, data.val, data.test)
+    held_out = (data.val, data.test)  # what folds can divide where a generator was trained on the rest
+    parts = held_out if any(arm.synthetic for arm in design.arms) else (data.train, *held_out)
     everything = [group for part in parts for group in part.groups]
     units = int(unit_codes(everything, len(everything)).max()) + 1
     return announced(
@@ -211,7 +212,9 @@ def _run_cells(
                 )  # fmt: skip
                 run.update_status(cells_left=left)
                 if k == 1 and arm is design.arms[-1] and design.seeds > 2:
-                    done = [cells.load_cell(run.path, arm.name, k) for arm, k in every[: 2 * len(design.arms)]]
+                    done = [
+                        cells.load_cell(run.path, arm.name, k) for arm, k in every[: 2 * len(design.arms)]
+                    ]
                     say(announcement(_announced(study, design, data, done)))
     except KeyboardInterrupt:
         run.update_status(state="interrupted")

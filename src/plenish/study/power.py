@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from plenish.metrics.resampling import are_pure
 
@@ -32,8 +32,9 @@ TYPICAL = {"groups": 0.06, "seeds": 0.025, "images": 0.12, "lasting": 0.02}
 between seeds on endless test images; `images`: share of test images that one of two trainings alone gets
 right; `lasting`: the part of it that is the same for all seeds.
 """
-_PRIOR_DF = 4
+_PRIOR_DF = 2
 """Degrees of freedom of the assumed noise when it is pooled with the observed."""
+_FOLDS = 5
 _DRAWS = 20_000
 MOST_SEEDS, MOST_TIMES = 100, 100
 
@@ -46,21 +47,30 @@ class Noise:
         groups: variance of the difference, averaged over endless seeds, due to the choice of the test groups.
         seeds: variance between seeds on endless groups.
         both: further variance of one seed's difference, which differs from group to group.
-        n_groups: number of test groups (or images without any) behind `groups` and `both`.
-        df: degrees of freedom of a variance between these groups.
+        strata: of each class where groups have one class each, else of all groups together: share of the
+            variance due to groups, and number of groups (or images without any).
     """
 
     groups: float
     seeds: float
     both: float
-    n_groups: int
-    df: float
+    strata: tuple[tuple[float, int], ...]
+
+    @property
+    def n_groups(self) -> int:
+        """Number of test groups."""
+        return sum(n for _, n in self.strata)
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom of a variance between these groups, Satterthwaite's over the strata."""
+        return 1 / sum(share**2 / max(n - 1, 1) for share, n in self.strata)
 
     def with_groups(self, n: int) -> Noise:
-        """The same noise with another number of groups like these."""
-        share = self.n_groups / n
-        df = self.df * (n - 1) / max(self.n_groups - 1, 1)
-        return Noise(self.groups * share, self.seeds, self.both * share, n, max(df, 1.0))
+        """The same noise with about another number of groups like these, at least two a stratum."""
+        factor = n / self.n_groups
+        strata = tuple((share, max(round(factor * own), 2)) for share, own in self.strata)
+        return Noise(self.groups / factor, self.seeds, self.both / factor, strata)
 
     def parts(self, seeds: int) -> tuple[float, float]:
         """Expected variances of the mean over so many seeds, due to groups and to seeds."""
@@ -73,7 +83,7 @@ class Noise:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A study's size: what `find` and `settle` are asked for.
+    """A study's size, and what it can find.
 
     Attributes:
         noise: of one comparison, at the number of groups it will have.
@@ -87,12 +97,14 @@ class Plan:
 
     def _simulated(self) -> tuple[Floats, Floats, Floats]:
         """Errors of the mean, estimated standard errors, and their degrees of freedom, in many studies."""
-        groups, seeds = self.noise.parts(self.seeds)
-        true = groups + seeds - self.noise.both / self.seeds
-        z, by_group, by_seed = _draws(self.noise.df, self.seeds - 1)
-        found_groups, found_seeds = groups * by_group, seeds * by_seed
-        total = found_groups + found_seeds
-        df = total**2 / (found_groups**2 / self.noise.df + found_seeds**2 / (self.seeds - 1))
+        by_groups, by_seeds = self.noise.parts(self.seeds)
+        true = by_groups + by_seeds - self.noise.both / self.seeds
+        dfs = [max(n - 1, 1) for _, n in self.noise.strata] + [self.seeds - 1]
+        shares = [by_groups * share for share, _ in self.noise.strata] + [by_seeds]
+        z, *ratios = _draws(tuple(dfs))
+        found = [share * ratio for share, ratio in zip(shares, ratios)]
+        total = np.sum(found, axis=0)
+        df = total**2 / np.sum([part**2 / df for part, df in zip(found, dfs)], axis=0)
         return math.sqrt(true) * z, np.sqrt(total), df
 
     def gain(self, power: float = POWER) -> float:
@@ -100,25 +112,25 @@ class Plan:
         if self.seeds < 2 or self.noise.n_groups < 2 or sum(self.noise.parts(self.seeds)) == 0:
             return math.nan
         errors, se, df = self._simulated()
-        return float(np.quantile(stdtrit(df, 0.5 + self.level / 2) * se - errors, power))
+        return float(np.quantile(_t_quantile(df, 0.5 + self.level / 2) * se - errors, power))
 
     def chance(self, gain: float) -> float:
         """The share of cases in which a true gain is found."""
         errors, se, df = self._simulated()
-        return float(np.mean(gain + errors > stdtrit(df, 0.5 + self.level / 2) * se))
+        return float(np.mean(gain + errors > _t_quantile(df, 0.5 + self.level / 2) * se))
 
     def settled(self, margin: float) -> float:
         """The share of cases in which no difference at all is called equivalent within ±margin."""
         errors, se, df = self._simulated()
-        return float(np.mean(np.abs(errors) + stdtrit(df, self.level) * se < margin))
+        return float(np.mean(np.abs(errors) + _t_quantile(df, self.level) * se < margin))
 
     def seeds_for(self, enough: Callable[[Plan], bool]) -> int | None:
         """The smallest number of seeds that is enough; None where no number is."""
         return _least(self.seeds, MOST_SEEDS, lambda n: enough(dataclasses.replace(self, seeds=n)))
 
     def groups_for(self, enough: Callable[[Plan], bool]) -> int | None:
-        """The smallest number of test groups that is enough; None where even a hundred times as many is not."""
-        n = max(self.noise.n_groups, 2)
+        """The smallest number of test groups that is enough; None where a hundred times as many is not."""
+        n = self.noise.n_groups
         return _least(
             n, MOST_TIMES * n,
             lambda n: enough(dataclasses.replace(self, noise=self.noise.with_groups(n))),
@@ -126,13 +138,18 @@ class Plan:
 
 
 @functools.lru_cache(maxsize=64)
-def _draws(df_groups: float, df_seeds: float) -> tuple[Floats, Floats, Floats]:
+def _draws(dfs: tuple[int, ...]) -> list[Floats]:
     """Standard normal errors, and ratios of estimated to true variances; the same at every call."""
     rng = np.random.default_rng(0x90)
-    z = rng.standard_normal(_DRAWS)
-    return (
-        z, rng.chisquare(df_groups, _DRAWS) / df_groups, rng.chisquare(df_seeds, _DRAWS) / df_seeds,
-    )  # fmt: skip
+    return [rng.standard_normal(_DRAWS), *(rng.chisquare(df, _DRAWS) / df for df in dfs)]
+
+
+def _t_quantile(df: Floats, p: float) -> Floats:
+    """Quantiles of Student's t of at least one degree of freedom, by interpolation in 1 / df."""
+    grid = np.linspace(0, 1, 1001)
+    with np.errstate(divide="ignore"):
+        exact = np.append(ndtri(p), stdtrit(1 / grid[1:], p))
+    return np.asarray(np.interp(1 / df, grid, exact))
 
 
 def _least(first: int, most: int, enough: Callable[[int], bool]) -> int | None:
@@ -158,38 +175,27 @@ def unit_sums(values: Floats, units: Ints) -> Floats:
     """Sums of values …×N over the rows of each unit, …×G."""
     n = int(units.max()) + 1
     flat = values.reshape(-1, values.shape[-1])
-    return np.stack([np.bincount(units, row, n) for row in flat]).reshape(*values.shape[:-1], n)
+    sums: list[Floats] = [np.bincount(units, row, n).astype(np.float64) for row in flat]
+    return np.stack(sums).reshape(*values.shape[:-1], n)
 
 
-def typical_noise(codes: Ints, units: Ints) -> Noise:
+def typical_noise(codes: Ints, units: Ints, folds: int = 1) -> Noise:
     """The assumed noise on these test rows.
 
     Args:
         codes: N class numbers.
         units: N unit numbers of the test groups.
+        folds: trainings of each seed, each of which is tested on its share of the rows.
     """
     shares = row_shares(codes)
     by_image = float((shares**2).sum())
     squares = unit_sums(shares, units) ** 2
+    strata = [
+        (float(squares[members].sum() / squares.sum()), len(members)) for members in _strata(codes, units)
+    ]
     groups = TYPICAL["groups"] ** 2 * float(squares.sum()) + TYPICAL["lasting"] * by_image
     both = (TYPICAL["images"] - TYPICAL["lasting"]) * by_image
-    return Noise(groups, TYPICAL["seeds"] ** 2, both, len(squares), group_df(codes, units, squares))
-
-
-def group_df(codes: Ints, units: Ints, variances: Floats) -> float:
-    """Degrees of freedom of the variance between groups: G − 1, or Satterthwaite's over classes.
-
-    Args:
-        codes: N class numbers.
-        units: N unit numbers.
-        variances: G, what each unit adds to the variance.
-    """
-    strata = _strata(codes, units)
-    if len(strata) < 2:
-        return float(max(len(variances) - 1, 1))
-    parts = [(float(variances[members].sum()), len(members) - 1) for members in strata]
-    below = sum(part**2 / df for part, df in parts)
-    return sum(part for part, _ in parts) ** 2 / below if below > 0 else float(len(variances) - len(strata))
+    return Noise(groups, TYPICAL["seeds"] ** 2 / folds, both, tuple(strata))
 
 
 def _strata(codes: Ints, units: Ints) -> list[Ints]:
@@ -202,19 +208,20 @@ def _strata(codes: Ints, units: Ints) -> list[Ints]:
     return [np.arange(len(first))]
 
 
-def observed_noise(codes: Ints, units: Ints, differences: Floats) -> Noise:
+def observed_noise(codes: Ints, units: Ints, differences: Floats, folds: int = 1) -> Noise:
     """The noise of an arm's difference, pooled with the assumed one; the difference itself is not used.
 
     Args:
         codes: N class numbers.
         units: N unit numbers of the test groups.
         differences: K×N, what each seed's pair of trainings differs by on each row: right (1) minus right.
+        folds: see `typical_noise`.
 
     Returns:
         Moment estimates of the three variances (two-way analysis of variance without replication, groups ×
         seeds, of what groups add to balanced accuracy), each pooled with the typical one.
     """
-    prior, seeds = typical_noise(codes, units), len(differences)
+    prior, seeds = typical_noise(codes, units, folds), len(differences)
     if seeds < 2 or prior.n_groups < 2:
         return prior
     shares = row_shares(codes)
@@ -231,7 +238,7 @@ def observed_noise(codes: Ints, units: Ints, differences: Floats) -> Noise:
     both = _pooled(prior.both, found_both, (seeds - 1) * prior.df)
     groups = _pooled(prior.groups + both / seeds, float(means.sum()), prior.df) - both / seeds
     by_seed = _pooled(prior.seeds + both, float(totals.var(ddof=1)), seeds - 1) - both
-    return Noise(max(groups, 0.0), max(by_seed, 0.0), both, prior.n_groups, prior.df)
+    return Noise(max(groups, 0.0), max(by_seed, 0.0), both, prior.strata)
 
 
 def _pooled(assumed: float, found: float, df: float) -> float:
@@ -249,20 +256,21 @@ def announce(
         level: level of the intervals.
         basis: where the noise is from: `typical`, or `observed` and pooled.
         unit: what is resampled: `group`, or `image` where there are no groups.
-        all_groups: groups (or images without any) of the whole split, which folds would all test.
+        all_groups: groups (or images without any) that folds would test.
     """
     plan = Plan(noise, seeds, level)
     more = max(2 * seeds, 3)
     found: dict[str, Any] = {
         "basis": basis, "gain": plan.gain(), "power": POWER, "seeds": seeds, "groups": noise.n_groups,
-        "unit": unit, "noise": {name: math.sqrt(getattr(noise, name)) for name in ("groups", "seeds", "both")},
-        "larger": noise.larger(seeds),
+        "unit": unit, "larger": noise.larger(seeds),
+        "noise": {name: math.sqrt(getattr(noise, name)) for name in ("groups", "seeds", "both")},
         "more_seeds": {"seeds": more, "gain": dataclasses.replace(plan, seeds=more).gain()},
         "all_groups": None,
     }  # fmt: skip
     if all_groups > 1.5 * noise.n_groups:
-        whole = dataclasses.replace(plan, noise=noise.with_groups(all_groups))
-        found["all_groups"] = {"groups": all_groups, "gain": whole.gain()}
+        by_folds = dataclasses.replace(noise.with_groups(all_groups), seeds=noise.seeds / _FOLDS)
+        whole = dataclasses.replace(plan, noise=by_folds)
+        found["all_groups"] = {"groups": all_groups, "folds": _FOLDS, "gain": whole.gain()}
     return found
 
 

@@ -81,7 +81,9 @@ def arm_verdict(study: Mapping[str, Any], arm: str) -> str:
     """The verdict on one arm against `real` in one sentence, or two."""
     row, word = find_row(study["differences"], arm=arm), find_row(study["verdicts"], arm=arm)["verdict"]
     adjusted = [r for r in study["differences"] if r.get("p_holm") is not None]
-    alone = verdict_on({**row, "p_holm": None, "p_equivalence_holm": None}, study["level"], study.get("margin"))
+    alone = verdict_on(
+        {**row, "p_holm": None, "p_equivalence_holm": None}, study["level"], study.get("margin")
+    )
     if word == "equivalent":
         start = f"{arm} makes no difference that matters"
     elif word != "no evidence":
@@ -119,17 +121,23 @@ def _after(study: Mapping[str, Any], arm: str, word: Verdict) -> str:
     within = is_known(row.get("inner_low")) and -margin < row["inner_low"] and row["inner_high"] < margin
     if word == "equivalent" or (within and word in ("helps", "hurts")):
         inner = " to ".join(fixed(100 * row[key], "+.1f") for key in ("inner_low", "inner_high"))
-        return (
-            f" The difference lies within ±{points(margin)} ({percent(2 * study['level'] - 1, '.0f')} interval "
-            f"{inner})."
-        )
+        level = percent(2 * study["level"] - 1, ".0f")
+        return f" The difference lies within ±{points(margin)} ({level} interval {inner})."
     if word != "no evidence":
         return ""
     sides = [f"a gain above {points(row['high'])}"] if 0 < row["high"] < 1 else []
     sides += [f"a loss above {points(-row['low'])}"] if -1 < row["low"] < 0 else []
     ruled_out = f" Ruled out: {' and '.join(sides)}." if sides else ""
     unit = "test image" if study.get("test", {}).get("groups") == 0 else "test group"
-    return ruled_out + _needs(find_row(study["verdicts"], arm=arm), row, margin, unit)
+    return _unconfirmed(row) + ruled_out + _needs(find_row(study["verdicts"], arm=arm), row, margin, unit)
+
+
+def _unconfirmed(row: Mapping[str, Any]) -> str:
+    """Where the interval alone would be a verdict, and the permutation tests say otherwise."""
+    decisive = row.get("p_verdict")
+    if not (row["low"] > 0 or row["high"] < 0) or not is_known(decisive) or not decisive > row["p"]:
+        return ""
+    return f" The permutation tests do not confirm what the interval shows (p {decisive:.2f})."
 
 
 def _needs(verdict: Mapping[str, Any], row: Mapping[str, Any], margin: float, unit: str) -> str:
@@ -174,7 +182,9 @@ def announcement(found: Mapping[str, Any]) -> str:
     ways = [f"{plural(more['seeds'], 'seed')}: {points(more['gain'])}"]
     if found["all_groups"] is not None:
         whole = found["all_groups"]
-        ways.insert(0, f"folds, which test all {plural(whole['groups'], unit)}: {points(whole['gain'])}")
+        ways.insert(
+            0, f"{whole['folds']} folds, which test {plural(whole['groups'], unit)}: {points(whole['gain'])}"
+        )
     larger = {"groups": f"the test {unit}s", "seeds": "the seeds"}[found["larger"]]
     return f"{text} Most of the noise is from {larger}. With {'; with '.join(ways)}."
 
