@@ -169,7 +169,7 @@ def test_no_interval_without_variance() -> None:
     got = row_differences(np.full((2, 4), 0.25), np.array([0, 0, 1, 1]))
     assert (got.mean, got.no_variance) == (0.25, ["groups", "seeds"])
     assert np.isnan([got.low, got.high, got.error]).all()
-    seeds = row_differences([*np.full((2, 4), 0.25), [0.1], [0.0]], np.array([0, 0, 1, 1]))
+    seeds = row_differences(0.25 + np.array([[0.1] * 4, [0.0] * 4]), np.array([0, 0, 1, 1]))
     assert seeds.no_variance == ["groups"]
     assert np.isnan(seeds.low)
 

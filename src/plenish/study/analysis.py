@@ -108,7 +108,8 @@ class Predictions:
             [self.probabilities[name, seed].argmax(axis=1) == self.codes for seed in self.seeds]
             for name in (arm, against)
         ]
-        return np.subtract(*np.asarray(hits, np.float64))
+        own, other = np.asarray(hits, np.float64)
+        return np.asarray(own - other)
 
     def _strata(self) -> ArrayLike | None:
         """Classes, where every unit has rows of one class only and no class rests on a single unit."""
