@@ -144,6 +144,43 @@ def test_hierarchical_parts_are_the_closed_forms() -> None:
     assert alone.p == 1.0
 
 
+def test_strata_are_corrected_one_by_one() -> None:
+    """The variance of a mean of class means is known: s²/n of each class; few groups of one have few df."""
+    rng = np.random.default_rng(4)
+    strata = np.repeat([0, 1], [3, 20])
+    values, seeds = rng.normal(size=23) * np.where(strata == 0, 2.0, 1.0), 0.1 * rng.normal(size=4)
+
+    def mean_of_means(k: int, weights: NDArray[np.int64]) -> Array:
+        sides = [weights * (strata == c) for c in (0, 1)]
+        return np.asarray(np.mean([w @ (values + seeds[k]) / w.sum(axis=1) for w in sides], axis=0))
+
+    got = st.hierarchical_bootstrap(mean_of_means, 4, 23, strata=strata, resamples=20_000)
+    parts = [values[strata == c].var(ddof=1) / n / 4 for c, n in ((0, 3), (1, 20))]
+    assert got.se_groups**2 == pytest.approx(sum(parts), rel=0.05)
+    total, by_seed = sum(parts) + seeds.var(ddof=1) / 4, seeds.var(ddof=1) / 4
+    df = total**2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 19 + by_seed**2 / 3)
+    assert got.df == pytest.approx(df, rel=0.1)
+    low, high = got.interval(0.95)
+    assert (low, high) == pytest.approx((got.low, got.high))
+
+
+def test_no_interval_without_variance() -> None:
+    """Two groups and two seeds that happen to agree are no proof."""
+    got = row_differences(np.full((2, 4), 0.25), np.array([0, 0, 1, 1]))
+    assert (got.mean, got.no_variance) == (0.25, ["groups", "seeds"])
+    assert np.isnan([got.low, got.high, got.error]).all()
+    seeds = row_differences(0.25 + np.array([[0.1] * 4, [0.0] * 4]), np.array([0, 0, 1, 1]))
+    assert seeds.no_variance == ["groups"]
+    assert np.isnan(seeds.low)
+
+
+def test_sign_flips_that_can_reach_a_level() -> None:
+    assert [st.can_reach(n, 0.95) for n in (7, 8)] == [False, True]
+    assert [st.can_reach(n, 0.95, 4) for n in (9, 10)] == [False, True]
+    assert st.sign_flip_test([1.0, 0.0, 2.0, 0.0, 3.0]) == 2 / 8  # zeros have no sign
+    assert st.sign_flip_test(np.zeros(30)) == 1.0
+
+
 def test_mostly_undefined_replicates_give_no_interval() -> None:
     def seldom(weights: NDArray[np.int64]) -> Array:
         return np.where(weights.shape[0] == 1, 0.5, np.where(weights[:, 0] > 2, 0.4, np.nan))

@@ -19,7 +19,12 @@ from plenish.report.record import limits
 
 def study(arm: str, verdict: str, real: bool = True) -> dict[str, Any]:
     """A study whose primary arm is `arm`; classical augmentation helps."""
-    interval = {"helps": (0.1, 0.3), "hurts": (-0.3, -0.1), "no evidence": (-0.1, 0.1)}
+    interval = {
+        "helps": (0.1, 0.3),
+        "hurts": (-0.3, -0.1),
+        "no evidence": (-0.1, 0.1),
+        "equivalent": (-0.01, 0.01),
+    }
     verdicts = {"classical": "helps", arm: verdict}
     rows = [
         {
@@ -70,6 +75,7 @@ def excess(value: float, half: float) -> dict[str, float]:
     [
         ("helps", "They help", "good"),
         ("hurts", "They hurt", "bad"),
+        ("equivalent", "They make no difference that matters", "neutral"),
         ("no evidence", "No evidence that they help", "neutral"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from plenish.metrics.caveats import Caveat, about_groups
-from plenish.study.analysis import Predictions, analyse, holm
+from plenish.metrics.statistics import Difference
+from plenish.study.analysis import Predictions, analyse, decisive, holm, p_value
 from plenish.study.arms import parse_arms, primary_arm
 from plenish.study.config import StudyConfig
 from plenish.study.design import Design, about_cuts, about_design
@@ -59,7 +61,9 @@ def test_identical_predictions_differ_by_nothing() -> None:
     for s in range(5):
         predictions.probabilities["classical", s][:] = predictions.probabilities["real", s]
     row = analyse(predictions, design(["real", "classical"]))["differences"][0]
-    assert (row["mean"], row["low"], row["high"], row["p"]) == (0, 0, 0, 1)
+    assert row["mean"] == 0
+    assert np.isnan([row["low"], row["high"], row["p"], row["p_verdict"]]).all()
+    assert row["no_variance"] == ["groups", "seeds"]
     assert _verdicts(predictions, "real", "classical")["classical"]["verdict"] == "no evidence"
 
 
@@ -71,7 +75,7 @@ def test_no_effect_is_called_an_effect_about_as_seldom_as_promised() -> None:
             {"real": 1.0, "real+synthetic": 1.0}, n=80, groups=20, spread=0.2, shared=0.5, seed=trial
         )
         difference = predictions.compare("real+synthetic", "real", "balanced_accuracy")
-        wrong += verdict_on(difference.low, difference.high) != "no evidence"
+        wrong += verdict_on(dataclasses.asdict(difference)) != "no evidence"
     assert wrong <= 20
 
 
@@ -102,12 +106,13 @@ def test_two_seeds_give_no_impossible_difference_and_are_not_to_be_trusted() -> 
         ("real+synthetic", 0): right,
         ("real+synthetic", 1): wrong,
     }
+    arms["real+synthetic", 1] = np.eye(2)[np.r_[codes[:2], 1 - codes[2:]]]  # else nothing varies between rows
     predictions = Predictions(codes.astype(np.int64), None, arms, config=StudyConfig(resamples=200))
     raw = predictions.compare("real+synthetic", "real", "balanced_accuracy")
     assert raw.high > 5
     found = analyse(predictions, design(["real", "real+synthetic"]))
     row = found["differences"][0]
-    assert (row["mean"], row["low"], row["high"], row["cut"]) == (0.5, -1, 1, True)
+    assert (row["mean"], row["low"], row["high"], row["cut"]) == (0.525, -1, 1, True)
     assert "−100.0 to +100.0, cut" in study_verdict(_content(found))
     assert about_cuts(found["differences"]) == [Caveat("cut-intervals", {"arms": ["real+synthetic"]})]
     sound = analyse(_predictions({"real": 1.0, "real+synthetic": 1.0}), design(["real", "real+synthetic"]))
@@ -122,7 +127,7 @@ def test_verdict_sentence_answers_against_real_and_against_augmentation() -> Non
     found = analyse(_predictions(arms), design(arms))
     assert found["verdict"] == {"arm": "real+synthetic", "real": True, "verdict": "helps"}
     (rival,) = (r for r in found["comparisons"] if r["metric"] == "balanced_accuracy")
-    assert (rival["against"], verdict_on(rival["low"], rival["high"])) == ("classical", "hurts")
+    assert (rival["against"], verdict_on(rival)) == ("classical", "hurts")
     text = study_verdict(_content(found))
     means = {
         r["arm"]: f"{100 * r['mean']:.1f}" for r in found["summary"] if r["metric"] == "balanced_accuracy"
@@ -135,7 +140,7 @@ def test_verdict_sentence_answers_against_real_and_against_augmentation() -> Non
 @pytest.mark.parametrize(("seeds", "units"), [(1, 30), (2, 1), (1, 1), (3, 30), (2, 5)])
 def test_verdict_and_caveats_agree_on_whether_there_are_intervals(seeds: int, units: int) -> None:
     arms = ["real", "classical", "real+synthetic"]
-    predictions = _predictions(dict.fromkeys(arms, 1.0), seeds=seeds, groups=units)
+    predictions = _predictions(dict.fromkeys(arms, 1.0), seeds=seeds, groups=units, spread=0.1, shared=0.3)
     found = analyse(predictions, design(arms))
     shown = any(np.isfinite(row["low"]) for row in found["summary"])
     assert shown == (seeds > 1 and units > 1)
@@ -164,7 +169,7 @@ def test_many_arms_must_survive_holm() -> None:
     lucky = [
         row["arm"]
         for row in rows
-        if verdict_on(row["low"], row["high"]) != "no evidence" and "@" in row["arm"]
+        if verdict_on({"low": row["low"], "high": row["high"]}) != "no evidence" and "@" in row["arm"]
     ]
     words = {row["arm"]: row["verdict"] for row in found["verdicts"]}
     assert all(row["p_holm"] >= row["p"] for row in rows if "p_holm" in row)
@@ -210,3 +215,58 @@ def _content(found: dict[str, Any]) -> dict[str, Any]:
 
 def _values(caveats: list[Caveat]) -> dict[str, Any]:
     return {caveat.code: caveat.values for caveat in caveats}
+
+
+def test_equivalence_is_two_one_sided_tests_by_hand() -> None:
+    from scipy import stats
+
+    found = Difference(0.004, np.nan, np.nan, 1.0, 0.006, 0.003, 17.0, 5, 20)
+    error = np.hypot(0.006, 0.003)
+    rows = {}
+    for margin in (0.02, 0.015):
+        rows[margin] = decisive(found, np.full(20, 0.0002), StudyConfig(margin=margin))
+        upper, lower = (stats.t.sf((margin + side * 0.004) / error, 17) for side in (-1, 1))
+        assert rows[margin]["p_equivalence"] == pytest.approx(max(upper, lower))
+        half = stats.t.ppf(0.95, 17) * error
+        assert (rows[margin]["inner_low"], rows[margin]["inner_high"]) == pytest.approx(
+            (0.004 - half, 0.004 + half)
+        )
+    low, high = found.interval(0.95)
+    words = [verdict_on(row | {"low": low, "high": high}, margin=margin) for margin, row in rows.items()]
+    assert words == ["equivalent", "no evidence"]
+    assert [row["p_equivalence"] < 0.05 for row in rows.values()] == [True, False]
+    adjusted = rows[0.02] | {"low": low, "high": high, "p_equivalence_holm": 0.06}
+    assert verdict_on(adjusted, margin=0.02) == "no evidence"
+
+
+def test_a_small_sure_gain_helps_and_is_said_to_be_small() -> None:
+    row = {"low": 0.002, "high": 0.012, "inner_low": 0.003, "inner_high": 0.011, "p_verdict": 0.01}
+    assert verdict_on(row, margin=0.02) == "helps"
+    assert verdict_on(row | {"p_verdict": 0.07}, margin=0.02) == "equivalent"
+    assert verdict_on(row | {"p_verdict": 0.07}, margin=0.01) == "no evidence"
+
+
+def test_permutation_tests_have_a_say_where_they_can() -> None:
+    """Eight groups, one of them heavily against the rest: no permutation test of eight finds that."""
+    found = Difference(0.05, 0.01, 0.09, 0.0625, 0.015, 0.004, 8.0, 5, 8)
+    config = StudyConfig()
+    alike, mixed = np.full(8, 0.05 / 8), np.array([0.02, 0.02, 0.01, 0.01, -0.03, 0.01, 0.005, 0.005])
+    alone = p_value(found)
+    assert decisive(found, alike, config)["p_verdict"] == max(
+        2 / 256, alone
+    )  # 5 seeds cannot reach the level
+    assert decisive(found, alike, config)["p_flip_groups"] == 2 / 256
+    assert decisive(found, mixed, config)["p_verdict"] > 0.05 > alone
+    assert decisive(found, mixed, config, tests=2)["p_verdict"] == pytest.approx(p_value(found))
+
+
+def test_no_evidence_says_what_is_ruled_out_and_what_it_would_take() -> None:
+    arms = {"real": 1.0, "real+synthetic": 1.05}
+    predictions = _predictions(arms, n=240, groups=12, spread=0.2, shared=0.4, seeds=3)
+    found = analyse(predictions, design(arms, 3))
+    row, verdict = found["differences"][0], found["verdicts"][0]
+    assert verdict["verdict"] == "no evidence"
+    assert verdict["needs"]["larger"] in ("groups", "seeds")
+    text = study_verdict(_content(found) | {"margin": 0.02})
+    assert f"a gain above {100 * row['high']:.1f} points" in text
+    assert "in 4 of 5 cases" in text

@@ -67,7 +67,7 @@ def are_pure(codes: Ints, units: Ints) -> bool:
 
 
 def bootstrap_weights(
-    codes: Ints, resamples: int, seed: int, *, strata: ArrayLike | None = None
+    codes: Ints, resamples: int, seed: int, *, strata: ArrayLike | None = None, within: Ints | None = None
 ) -> Iterator[Ints]:
     """Row weights of the cluster bootstrap: units drawn with replacement, all rows of each.
 
@@ -77,17 +77,20 @@ def bootstrap_weights(
         seed: makes the draws repeatable; independent of how they are chunked.
         strata: N labels; units are then drawn within each, keeping the number of units per stratum. Use it
             when the statistic is conditional on the class (balanced accuracy) so that no class vanishes.
+        within: draw among these units alone, and count all others once (instead of `strata`).
 
     Yields:
         Chunks r×N of integer weights, R rows in all.
     """
     n_units = int(codes.max()) + 1
-    groups = [np.arange(n_units)] if strata is None else units_of_strata(codes, strata).values()
+    groups = [np.arange(n_units) if within is None else within]
+    if strata is not None:
+        groups = [*units_of_strata(codes, strata).values()]
     rng = np.random.default_rng([seed, 0xB007])
     chunk = max(1, min(resamples, WEIGHTS_AT_ONCE // max(1, len(codes) + n_units)))
     for start in range(0, resamples, chunk):
         size = min(chunk, resamples - start)
-        units = np.zeros((size, n_units), dtype=np.int64)
+        units = np.ones((size, n_units), dtype=np.int64)
         for row in range(size):  # one draw after another, so that chunking cannot change the stream
             for members in groups:
                 drawn = rng.integers(0, len(members), len(members))

@@ -8,6 +8,7 @@ Applied Statistics 1 (2007), 386-411, and Cameron, Gelbach & Miller, J. Business
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,9 +25,12 @@ from plenish.metrics.resampling import (
     bootstrap_weights,
     replicate,
     unit_codes,
+    units_of_strata,
 )
 
 _EXACT_SIGN_FLIPS = 14  # 2**14 patterns are enumerated; more are sampled
+_FEWEST_RESAMPLES = 200  # of one stratum
+_ZERO = 1e-12  # variances of rounding alone
 
 
 class Interval(NamedTuple):
@@ -62,6 +66,22 @@ class Difference:
     df: float
     n_seeds: int
     n_groups: int
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean, of both sources; nan where there is no interval."""
+        return math.hypot(self.se_groups, self.se_seeds) if math.isfinite(self.df) else math.nan
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """The interval of another level, nan where there is none."""
+        half = float(stdtrit(self.df, 0.5 + level / 2)) * self.error
+        return self.mean - half, self.mean + half
+
+    @property
+    def no_variance(self) -> list[str]:
+        """Of `groups` and `seeds`, those between which nothing varied, so that there is no interval."""
+        parts = {"groups": self.se_groups, "seeds": self.se_seeds}
+        return [name for name, error in parts.items() if error <= _ZERO]
 
 
 def wilson_interval(count: int, n: int, level: float = 0.95) -> Interval:
@@ -177,6 +197,9 @@ def hierarchical_bootstrap(
     with Satterthwaite's degrees of freedom, because percentile bootstraps of three to five seeds are far
     too narrow (Hesterberg 2015).
 
+    Where nothing varies between the groups, or between the seeds, their variance is unknown rather than 0
+    (a few units happened to agree), and there is no interval.
+
     Args:
         statistic: takes (k, weights r×N) and returns r differences arm − reference of the k-th seed on the
             test rows so weighted; ``nan`` where undefined.
@@ -186,10 +209,10 @@ def hierarchical_bootstrap(
         level: confidence level.
         resamples: number of resamples of the groups.
         seed: seed of the draws.
-        strata: see :func:`bootstrap_weights`.
+        strata: N labels; groups are then drawn within each, see :func:`bootstrap_weights`.
 
     Returns:
-        The difference; bounds are ``nan`` with fewer than two seeds or two groups.
+        The difference; bounds are ``nan`` with fewer than two seeds or two groups, or without variance.
     """
     codes = unit_codes(groups, n)
     n_units = int(codes.max()) + 1
@@ -202,18 +225,37 @@ def hierarchical_bootstrap(
     mean, p, nan = float(deltas.mean()), sign_flip_test(deltas, seed=seed), np.nan
     if n_seeds < 2 or n_units < 2:
         return Difference(mean, nan, nan, p, nan, nan, nan, n_seeds, n_units)
-    replicates = replicate(seed_mean, bootstrap_weights(codes, resamples, seed, strata=strata))
-    replicates = replicates[np.isfinite(replicates)]
-    # Drawing G of G units gives (G−1)/G of the unbiased variance; undo it.
-    inflation = n_units / (n_units - 1)
-    var_groups = float(replicates.var(ddof=1)) * inflation if replicates.size > 1 else nan
+    var_groups, squares = _group_variance(seed_mean, codes, resamples, seed, strata)
     var_seeds = float(deltas.var(ddof=1)) / n_seeds
+    se_groups, se_seeds = math.sqrt(var_groups), math.sqrt(var_seeds)
+    if min(se_groups, se_seeds) <= _ZERO:
+        return Difference(mean, nan, nan, p, se_groups, se_seeds, nan, n_seeds, n_units)
     total = var_groups + var_seeds
-    below = var_groups**2 / (n_units - 1) + var_seeds**2 / (n_seeds - 1)
-    df = total**2 / below if below > 0 else float(n_seeds - 1)
+    df = total**2 / (squares + var_seeds**2 / (n_seeds - 1))
     half = float(stdtrit(df, 0.5 + level / 2)) * np.sqrt(total)
-    se_groups, se_seeds = float(np.sqrt(var_groups)), float(np.sqrt(var_seeds))
     return Difference(mean, mean - half, mean + half, p, se_groups, se_seeds, df, n_seeds, n_units)
+
+
+def _group_variance(
+    statistic: WeightedStatistic, codes: Ints, resamples: int, seed: int, strata: ArrayLike | None
+) -> tuple[float, float]:
+    """Variance of a statistic due to the choice of units, and the sum of its parts' squares, each by its df.
+
+    Drawing n of n units gives (n−1)/n of the unbiased variance, which is undone: for all units together, or
+    for the n of each stratum, whose parts add up (exactly for balanced accuracy, to first order for others).
+    """
+    parts = [np.arange(int(codes.max()) + 1)]
+    if strata is not None:
+        parts = [members for members in units_of_strata(codes, strata).values() if len(members) > 1]
+    each = max(-(-resamples // len(parts)), min(resamples, _FEWEST_RESAMPLES))
+    variance = squares = 0.0
+    for k, members in enumerate(parts):
+        found = replicate(statistic, bootstrap_weights(codes, each, seed + k, within=members))
+        found = found[np.isfinite(found)]
+        n = len(members)
+        part = float(found.var(ddof=1)) * n / (n - 1) if found.size > 1 else math.nan
+        variance, squares = variance + part, squares + part**2 / (n - 1)
+    return variance, squares
 
 
 def sign_flip_test(differences: ArrayLike, *, resamples: int = 10_000, seed: int = 0) -> float:
@@ -229,12 +271,24 @@ def sign_flip_test(differences: ArrayLike, *, resamples: int = 10_000, seed: int
         seed: seed of the draws.
     """
     d = np.asarray(differences, dtype=np.float64)
+    d = d[d != 0]  # whose sign changes nothing
     observed = abs(d.sum())
     slack = 1e-12 * max(1.0, float(np.abs(d).sum()))  # sums in another order may differ in the last bit
     if d.size <= _EXACT_SIGN_FLIPS:
         patterns = np.arange(2**d.size)[:, None] >> np.arange(d.size) & 1
         return float(np.mean(np.abs((1 - 2 * patterns) @ d) >= observed - slack))
     rng = np.random.default_rng([seed, 0x51F])
-    signs = 1 - 2 * rng.integers(0, 2, (resamples, d.size))
-    hits = int(np.count_nonzero(np.abs(signs @ d) >= observed - slack))
+    hits, chunk = 0, max(1, WEIGHTS_AT_ONCE // d.size)
+    for start in range(0, resamples, chunk):
+        signs = 1.0 - 2 * rng.integers(0, 2, (min(chunk, resamples - start), d.size), dtype=np.int8)
+        hits += int(np.count_nonzero(np.abs(signs @ d) >= observed - slack))
     return (hits + 1) / (resamples + 1)
+
+
+def can_reach(n: int, level: float, tests: int = 1) -> bool:
+    """Whether a sign-flip test of n units is fine enough to decide at `level`, adjusted for so many tests.
+
+    Its least p-value must be a quarter of what is needed: at the bare minimum (six units for 95 %) only a
+    unanimous sample would pass.
+    """
+    return 4 * tests * 2.0 ** (1 - n) <= 1 - level

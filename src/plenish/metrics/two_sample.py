@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from plenish.domains import SYMMETRIES, Symmetry
-from plenish.metrics.classification import auroc_binary
 from plenish.metrics.fidelity import student
 from plenish.metrics.kernels import Floats, Ints
 from plenish.metrics.linear import fit_linear
@@ -33,6 +32,7 @@ from plenish.metrics.resampling import bootstrap_weights, unit_codes
 from plenish.metrics.statistics import Interval
 from plenish.networks.classifier import SmallClassifier
 from plenish.training.engine import Engine, stable_seed
+from plenish.training.roc import auroc_binary
 
 STEPS = 200
 _RATE, _DECAY, _BATCH = 2e-3, 1e-2, 32

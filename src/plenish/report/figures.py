@@ -256,14 +256,15 @@ def intervals(
     Args:
         title: What is drawn.
         rows: Mappings with `label`, `value` and optionally `low`, `high`, `points` (single runs), `baseline`
-            (drawn as a hollow diamond) and `role` (colour and marker of this row).
+            (drawn as a hollow diamond) and `role` (colour and marker of this row), and
+            `verdict` where the marker is another.
         x_label: Words under the axis.
         zero: Draw the line of no difference.
         limits: Fixed range of x; without it, that of everything drawn.
         chance: What guessing reaches, as a dotted line.
         width: Inches.
     """
-    shapes = {"helps": "^", "hurts": "v", "neutral": "o"}
+    shapes = {"helps": "^", "hurts": "v", "equivalent": "s", "neutral": "o"}
     with canvas(width, 0.62 + 0.4 * max(len(rows), 1)) as (figure, axes):
         said = []
         for i, row in enumerate(rows):
@@ -283,7 +284,9 @@ def intervals(
                 axes.plot([low, high], [i, i], "-", color=shade, linewidth=2.4, clip_on=False)
             if value is not None:
                 filled: Any = {"color": shade, "markeredgecolor": colour("paper"), "clip_on": False}
-                axes.plot([value], [i], shapes.get(role, "o"), markersize=7, zorder=4, **filled)
+                axes.plot(
+                    [value], [i], shapes.get(row.get("verdict", role), "o"), markersize=7, zorder=4, **filled
+                )
             said.append(f"{row['label']} {with_interval(value, low, high)}")
         if zero:
             axes.axvline(0, color=colour("ink"), linewidth=1)

@@ -21,8 +21,14 @@ from plenish.report.page import Card
 from plenish.study.verdicts import recommendation, study_verdict
 
 _TONES = {"helps": "good", "hurts": "bad"}
-_ADDED = {"helps": "They help", "hurts": "They hurt", "no evidence": "No evidence that they help"}
-_ALONE = {"helps": "They are better", "hurts": "They are worse", "no evidence": "No evidence either way"}
+_ADDED = {
+    "helps": "They help", "hurts": "They hurt", "equivalent": "They make no difference that matters",
+    "no evidence": "No evidence that they help",
+}  # fmt: skip
+_ALONE = {
+    "helps": "They are better", "hurts": "They are worse", "equivalent": "They are as good",
+    "no evidence": "No evidence either way",
+}  # fmt: skip
 _LEVEL_TONES = {"undertrained": "bad", "usable": "neutral", "near": "good"}
 _COPIES = {
     "none": ("No sign of copying", "good"), "close": ("Some may be copies", "bad"),

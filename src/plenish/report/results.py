@@ -16,14 +16,14 @@ from plenish.report.headline import fidelity_card, of_better
 from plenish.report.inputs import ReportInputs
 from plenish.report.page import Block, Charts, Notes, Section, Table, Text
 from plenish.study.arms import REFERENCE
-from plenish.study.verdicts import METRIC_NAMES, PRIMARY_METRIC, arm_verdict, find_row
+from plenish.study.verdicts import METRIC_NAMES, PRIMARY_METRIC, announcement, arm_verdict, find_row
 from plenish.wording import plural
 
 _SHARES = ("precision", "recall", "density", "coverage")
 _EXTRACTOR = {
     "version": "version", "task": "task", "dim": "dimensions", "resizer": "resizer", "fitted_on": "fitted on",
 }  # fmt: skip
-_MARKS = {"helps": "▲", "hurts": "▼", "no evidence": "●"}
+_MARKS = {"helps": "▲", "hurts": "▼", "equivalent": "■", "no evidence": "●"}
 _MOST_SCOPES = 12
 Row = Mapping[str, Any]
 
@@ -135,13 +135,20 @@ def study_blocks(result: Row) -> list[Block]:
     if result["differences"]:
         text = "Difference from training on real images alone, paired by seed"
         changes = {metric: _difference_chart(metric, result, wide=metric == first) for metric in METRIC_NAMES}
-        marks = (("▲", "helps"), ("▼", "hurts"), ("●", "no evidence, or a metric without a verdict"))
+        marks = (
+            ("▲", "helps"), ("▼", "hurts"), ("■", "equivalent"),
+            ("●", "no evidence, or a metric without a verdict"),
+        )  # fmt: skip
         blocks += [
             Text(text + (f", with {level} intervals:" if has else ":")),
             Charts([changes[first]], legend=marks, wide=True),
         ]
     more = [chart for metric in others for chart in (arms[metric], changes.get(metric)) if chart]
+    power = [announcement(record) for record in result.get("power", {}).values()]
     blocks += [
+        Notes(
+            list(dict.fromkeys(power)), "What gain this study can find, before training and after two seeds"
+        ),
         Notes(sentences, f"In words, for {METRIC_NAMES[PRIMARY_METRIC]}"),
         Charts(more, folded=f"The same for {' and '.join(METRIC_NAMES[metric] for metric in others)}"),
         *_study_tables(result),
@@ -192,7 +199,9 @@ def _difference_chart(metric: str, result: Row, *, wide: bool) -> Chart:
     for row in (row for row in result["differences"] if row["metric"] == metric):
         verdict = find_row(result["verdicts"], metric, arm=row["arm"]).get("verdict")
         role = verdict if verdict in ("helps", "hurts") else "neutral"
-        entries.append({**row, "label": row["arm"], "value": row["mean"], "role": role})
+        entries.append(
+            {**row, "label": row["arm"], "value": row["mean"], "role": role, "verdict": verdict or role}
+        )
     title = f"{METRIC_NAMES[metric]}, difference from real"
     width = figures.WIDE if wide else figures.WIDTH
     return figures.intervals(title, entries, zero=True, x_label="right of the line: better", width=width)

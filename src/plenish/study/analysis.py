@@ -6,8 +6,13 @@ are cut where no true value can lie: at 0 and 1, differences at −1 and 1. That
 and neither p-values nor verdicts change, for the value inside is kept and 0 is possible.
 
 What is primary is fixed when the study begins: balanced accuracy of the arm with synthetic images added,
-against `real`. All other arms are exploratory, and their
-p-values are adjusted by Holm's method (Scandinavian Journal of Statistics 6 (1979), 65-70).
+against `real`. All other arms are exploratory, and their p-values are adjusted by Holm's method (Scandinavian
+Journal of Statistics 6 (1979), 65-70).
+
+A difference needs more than the t interval where the numbers allow it: the sign-flip permutation tests, over
+groups and over seeds, must find it too, so that no verdict rests on normality alone. Equivalence is tested by
+two one-sided t tests (Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15 (1987), 657-680): at a level of
+95 % the 90 % interval lies within the margin.
 """
 
 from __future__ import annotations
@@ -24,11 +29,12 @@ from scipy.special import stdtr
 
 from plenish.metrics.classification import METRICS, weighted_metric
 from plenish.metrics.resampling import are_pure, unit_codes, units_of_strata
-from plenish.metrics.statistics import Difference, hierarchical_bootstrap
+from plenish.metrics.statistics import Difference, can_reach, hierarchical_bootstrap, sign_flip_test
 from plenish.study.arms import REFERENCE
 from plenish.study.cells import Cell
 from plenish.study.config import StudyConfig
 from plenish.study.design import Design
+from plenish.study.power import announce, observed_noise, outlook, row_shares, typical_noise, unit_sums
 from plenish.study.verdicts import PRIMARY_METRIC, verdict_on
 
 Floats = NDArray[np.float64]
@@ -96,9 +102,23 @@ class Predictions:
             resamples=self.config.resamples, seed=self.config.seed, strata=self._strata(),
         )  # fmt: skip
 
+    @property
+    def units(self) -> Ints:
+        """Numbers of the test groups, N; rows without a group are groups of their own."""
+        return unit_codes(self.groups, len(self.codes))
+
+    def right(self, arm: str, against: str) -> Floats:
+        """What the two arms of each seed differ by on each row, K×N: 1, 0 or −1 right classifications."""
+        hits = [
+            [self.probabilities[name, seed].argmax(axis=1) == self.codes for seed in self.seeds]
+            for name in (arm, against)
+        ]
+        own, other = np.asarray(hits, np.float64)
+        return np.asarray(own - other)
+
     def _strata(self) -> ArrayLike | None:
         """Classes, where every unit has rows of one class only and no class rests on a single unit."""
-        units = unit_codes(self.groups, len(self.codes))
+        units = self.units
         fewest = min(map(len, units_of_strata(units, self.codes).values()))
         return self.codes if are_pure(self.codes, units) and fewest > 1 else None
 
@@ -118,20 +138,22 @@ def analyse(predictions: Predictions, design: Design) -> dict[str, Any]:
     """
     summary = [_summary_row(predictions, name, metric) for name in design.names for metric in METRICS]
     others = [name for name in design.names if name != REFERENCE]
-    differences = [_row(predictions, name, REFERENCE, metric) for name in others for metric in METRICS]
     main = design.primary
+    exploratory = len(others) - (main is not None)
+    differences = [
+        _row(
+            predictions, name, REFERENCE, metric,
+            tests=1 if main is not None and name == main.name else exploratory,
+        )
+        for name in others for metric in METRICS
+    ]  # fmt: skip
     own = [row for row in differences if row["metric"] == PRIMARY_METRIC]
-    exploratory = [row for row in own if main is None or row["arm"] != main.name]
-    for row, p in zip(exploratory, holm([row["p"] for row in exploratory])):
-        row["p_holm"] = p
+    _adjust([row for row in own if main is None or row["arm"] != main.name])
     comparisons = [
         _row(predictions, main.name, name, metric)
         for name in others for metric in METRICS if main is not None and name != main.name
     ]  # fmt: skip
-    verdicts = []
-    for row in own:
-        word = verdict_on(row["low"], row["high"], row.get("p_holm"), predictions.config.level)
-        verdicts.append({"arm": row["arm"], "metric": PRIMARY_METRIC, "verdict": word})
+    verdicts = [_verdict(predictions, row) for row in own]
     verdict = None
     if main is not None:
         found = next(row["verdict"] for row in verdicts if row["arm"] == main.name)
@@ -140,6 +162,57 @@ def analyse(predictions: Predictions, design: Design) -> dict[str, Any]:
         "summary": summary, "differences": differences, "comparisons": comparisons, "verdicts": verdicts,
         "verdict": verdict,
     }  # fmt: skip
+
+
+def announced(
+    config: StudyConfig, design: Design, codes: Ints, groups: Sequence[Any], *, all_groups: int = 0,
+    cells: Sequence[Cell] = (), names: Sequence[str] = (), folds: int = 1,
+) -> dict[str, Any]:  # fmt: skip
+    """What gain the primary comparison can find, before it is trained or after some seeds.
+
+    Args:
+        config: of the study.
+        design: what the study compares.
+        codes: N class numbers of the test rows.
+        groups: N group names, None where there is none.
+        all_groups: groups of the whole split.
+        cells: finished cells; their noise is observed, their difference is not used.
+        names: class names.
+        folds: trainings of each seed, each of which is tested on its share of the rows.
+    """
+    unit = "group" if any(group is not None for group in groups) else "image"
+    noise = typical_noise(codes, unit_codes(list(groups), len(codes)), folds)
+    arms = [design.primary or arm for arm in design.arms if arm.name != REFERENCE][:1]
+    wanted = [cell for cell in cells if cell.record["arm"] in (REFERENCE, *(arm.name for arm in arms))]
+    observed = bool(arms) and len({cell.record["seed"] for cell in wanted}) > 1
+    if observed:
+        predictions = Predictions.of(wanted, names, config)
+        right = predictions.right(arms[0].name, REFERENCE)
+        noise = observed_noise(predictions.codes, predictions.units, right, folds)
+    return announce(
+        noise, design.seeds, config.level, basis="observed" if observed else "typical", unit=unit,
+        all_groups=all_groups,
+    )  # fmt: skip
+
+
+def _adjust(rows: Sequence[dict[str, Any]]) -> None:
+    """Add Holm's adjusted p-values of the exploratory arms: of a difference, and of equivalence."""
+    for key in ("p_verdict", "p_equivalence"):
+        adjusted = holm([row[key] for row in rows])
+        for row, p in zip(rows, adjusted):
+            row["p_holm" if key == "p_verdict" else "p_equivalence_holm"] = p
+
+
+def _verdict(predictions: Predictions, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdict on an arm, and after `no evidence` what a decision would need."""
+    config = predictions.config
+    word = verdict_on(row, config.level, config.margin)
+    found = {"arm": row["arm"], "metric": PRIMARY_METRIC, "verdict": word, "needs": None}
+    if word == "no evidence" and math.isfinite(row["low"]):
+        right = predictions.right(row["arm"], REFERENCE)
+        noise = observed_noise(predictions.codes, predictions.units, right)
+        found["needs"] = outlook(noise, len(right), config.level, row["mean"], config.margin)
+    return found
 
 
 def _summary_row(predictions: Predictions, arm: str, metric: str) -> dict[str, Any]:
@@ -152,31 +225,73 @@ def _summary_row(predictions: Predictions, arm: str, metric: str) -> dict[str, A
     }  # fmt: skip
 
 
-def _row(predictions: Predictions, arm: str, against: str, metric: str) -> dict[str, Any]:
+def _row(
+    predictions: Predictions, arm: str, against: str, metric: str, *, tests: int = 1
+) -> dict[str, Any]:  # fmt: skip
+    """A comparison; of balanced accuracy also with what decides its verdict.
+
+    Args:
+        predictions: of all cells.
+        arm: which arm.
+        against: the other one.
+        metric: which metric.
+        tests: how many p-values it is adjusted with.
+    """
     found = predictions.compare(arm, against, metric)
     row: dict[str, Any] = {"arm": arm} if against == REFERENCE else {"arm": arm, "against": against}
-    return row | {
+    row |= {
         "metric": metric, "mean": found.mean, **_bounds(found, -1.0), "p": p_value(found),
-        "p_sign_flip": found.p,
-        "se_groups": found.se_groups, "se_seeds": found.se_seeds, "n_seeds": found.n_seeds,
-        "n_groups": found.n_groups,
+        "se_groups": found.se_groups, "se_seeds": found.se_seeds, "df": found.df, "n_seeds": found.n_seeds,
+        "n_groups": found.n_groups, "no_variance": found.no_variance,
+    }  # fmt: skip
+    if metric == PRIMARY_METRIC:
+        added = predictions.right(arm, against).mean(axis=0) * row_shares(predictions.codes)
+        row |= decisive(found, unit_sums(added, predictions.units), predictions.config, tests)
+    return row
+
+
+def decisive(found: Difference, added: Floats, config: StudyConfig, tests: int = 1) -> dict[str, Any]:
+    """What decides a verdict besides the interval: permutation tests, and the test of equivalence.
+
+    Args:
+        found: a difference in balanced accuracy.
+        added: G, what each test group adds to it.
+        config: level, margin and seed of the study.
+        tests: how many p-values it is adjusted with; a permutation test counts where it could find something
+            even as the first of so many.
+    """
+    flips = {
+        "p_flip_groups": sign_flip_test(added, seed=config.seed) if len(added) > 1 else math.nan,
+        "p_flip_seeds": found.p,
+    }
+    sizes = (found.n_groups, found.n_seeds)
+    counted = [p for p, n in zip(flips.values(), sizes) if can_reach(n, config.level, tests)]
+    alone = p_value(found)
+    low, high = found.interval(2 * config.level - 1)
+    return {
+        **flips, "p_verdict": max([alone, *counted]) if math.isfinite(alone) else math.nan,
+        "inner_low": low, "inner_high": high, "p_equivalence": p_equivalence(found, config.margin),
     }  # fmt: skip
 
 
 def _bounds(found: Difference, least: float) -> dict[str, Any]:
     """The interval within `least` to 1, and whether it had to be cut; nan bounds stay nan."""
     cut = found.low < least or found.high > 1.0
-    return {"low": max(found.low, least), "high": min(found.high, 1.0), "cut": cut}
+    return {"low": float(max(found.low, least)), "high": float(min(found.high, 1.0)), "cut": bool(cut)}
 
 
 def p_value(found: Difference) -> float:
     """Two-sided p-value for no difference, consistent with the interval; nan where there is none."""
-    error = math.hypot(found.se_groups, found.se_seeds)
-    if not math.isfinite(error):
+    if not math.isfinite(found.error):
         return math.nan
-    if error == 0:
-        return 1.0 if found.mean == 0 else 0.0
-    return float(2 * stdtr(found.df, -abs(found.mean) / error))
+    return float(2 * stdtr(found.df, -abs(found.mean) / found.error))
+
+
+def p_equivalence(found: Difference, margin: float) -> float:
+    """The larger p-value of two one-sided t tests, for a difference beyond ±margin; nan without interval."""
+    if not math.isfinite(found.error):
+        return math.nan
+    return float(stdtr(found.df, (abs(found.mean) - margin) / found.error))
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -32,6 +32,8 @@ class StudyConfig(ClassifierOptions):
             that their split holds out are divided; with --cross-fit or without synthetic images, all groups.
         fraction: use only this share of the real training groups, to simulate scarcity.
         level: level of the intervals.
+        margin: the largest difference in balanced accuracy that does not matter: 0.02 is 2 points. The
+            verdict is `equivalent` where the difference is shown to lie within it, either way.
         resamples: bootstrap resamples of the test groups.
         workers: processes that train at once, each with its share of the threads; the results are those of
             one process with as many threads as each.
@@ -50,6 +52,7 @@ class StudyConfig(ClassifierOptions):
     folds: int | None = option(least=2)
     fraction: float = option(1.0, above=0, most=1)
     level: float = option(0.95, least=0.5, below=1)
+    margin: float = option(0.02, above=0, below=1)
     resamples: int = option(1000, least=100)
     workers: int = option(1, least=1)
     seed: int = option(0, least=0)

@@ -17,13 +17,14 @@ from plenish.datasets.dataset import Dataset
 from plenish.domains import choose_domain
 from plenish.errors import InputError
 from plenish.metrics.caveats import Caveat, about_test
+from plenish.metrics.resampling import unit_codes
 from plenish.metrics.result_files import real_record, write_result
 from plenish.metrics.words import is_known
 from plenish.parallel import available_cores
 from plenish.progress import say
 from plenish.runs import Run, versions
 from plenish.study import cells
-from plenish.study.analysis import Predictions, analyse
+from plenish.study.analysis import Predictions, analyse, announced
 from plenish.study.arms_file import configured
 from plenish.study.config import Given, StudyConfig, named_sweep
 from plenish.study.contents import doses_of, external_results, of_seeds, tested
@@ -43,7 +44,7 @@ from plenish.study.sources import (
     train_makers,
 )
 from plenish.study.summaries import Study
-from plenish.study.verdicts import PRIMARY_METRIC, study_verdict
+from plenish.study.verdicts import PRIMARY_METRIC, announcement, study_verdict
 from plenish.training.classifier import check_names, check_weights
 from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
 from plenish.training.classifier_precision import choose_precision
@@ -116,7 +117,8 @@ def run_study(
         folds = add_makers(run, design, folds, makers)
         check_same_synthetic(run, folds)
         begun = time.monotonic()
-        done = _run_cells(run, design, folds, classifier, config.workers)
+        say(announcement(_announced(config, design, folds)))
+        done = _run_cells(run, config, design, folds, classifier)
         content = _content(run, config, design, folds, done)
         content |= options | {"analysis_seconds": time.monotonic() - begun}
         content = write_result(run.path, "study", content)
@@ -135,7 +137,7 @@ def _resolved(config: StudyConfig, design: Design, classifier: ClassifierConfig)
     return _options(config) | {
         "steps": classifier.steps, "learning_rate": classifier.peak_rate, "ratio": config.ratio,
         "fraction": config.fraction, "arms": design.names, "domain": classifier.domain,
-        "symmetry": classifier.symmetry, "folds": config.folds,
+        "symmetry": classifier.symmetry, "folds": config.folds, "margin": config.margin,
         "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,
     }  # fmt: skip
 
@@ -148,6 +150,23 @@ def _kept(config: StudyConfig, design: Design, test_data: Path | None) -> dict[s
         "definitions": [*map(list, design.definitions.items())],
         "precision": settings.current().precision,
     }  # fmt: skip
+
+
+def _announced(
+    config: StudyConfig, design: Design, folds: Sequence[StudyData], done: Sequence[cells.Cell] = ()
+) -> dict[str, Any]:  # fmt: skip
+    """What gain the study can find, before training or after its first two seeds."""
+    first = folds[0]
+    held_out = (first.val, first.test)  # what folds can divide where a generator was trained on the rest
+    parts = held_out if any(arm.synthetic for arm in design.arms) else (first.train, *held_out)
+    everything = [group for part in parts for group in part.groups]
+    units = int(unit_codes(everything, len(everything)).max()) + 1
+    return announced(
+        config, design, np.concatenate([fold.test.codes for fold in folds]),
+        [group for fold in folds for group in fold.test.groups],
+        all_groups=units if len(folds) == 1 else 0, cells=done, names=first.data.labels.names,
+        folds=len(folds),
+    )  # fmt: skip
 
 
 def _check_arms(design: Design, classifier: ClassifierConfig) -> None:
@@ -183,6 +202,10 @@ def _content(
         **options, "seeds": list(range(design.seeds)),
         "test": tested(predictions.codes, real["groups_test"], names),
         "cells": records, **found, "external": external, "dose_curve": doses_of(design),
+        "power": {
+            "planned": _announced(config, design, folds),
+            "observed": _announced(config, design, folds, done),
+        },
         "caveats": [
             dataclasses.asdict(c) for c in _caveats(run, config, design, folds, found, done, predictions)
         ],
@@ -195,9 +218,10 @@ def _content(
 
 
 def _run_cells(
-    run: Run, design: Design, folds: Sequence[StudyData], config: ClassifierConfig, workers: int
+    run: Run, study: StudyConfig, design: Design, folds: Sequence[StudyData], config: ClassifierConfig
 ) -> list[cells.Cell]:
     """Run what is missing, seed by seed so that an unfinished study is paired; load the rest."""
+    workers = study.workers
     every = [
         cells.Key(arm, k, fold.fold) for k in range(design.seeds) for fold in folds for arm in design.arms
     ]
@@ -229,6 +253,12 @@ def _run_cells(
             with settings.use(threads=threads):
                 for left in run_cells(Bench(run, folds, config, precision), todo, workers, threads):
                     run.update_status(cells_left=left)
+                    before, after = todo[-left - 1], todo[len(todo) - left :][:1]
+                    if before.seed == 1 and design.seeds > 2 and all(key.seed > 1 for key in after):
+                        two = [
+                            cells.load_cell(run.path, key, external=external) for key in every if key.seed < 2
+                        ]
+                        say(announcement(_announced(study, design, folds, two)))
         except KeyboardInterrupt:
             run.update_status(state="interrupted")
             raise

@@ -5,29 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from plenish.metrics.words import fixed, is_known, percent, with_interval
+from plenish.metrics.words import fixed, is_known, number, percent, with_interval
+from plenish.wording import plural
 
-Verdict = Literal["helps", "hurts", "no evidence"]
+Verdict = Literal["helps", "hurts", "equivalent", "no evidence"]
 METRIC_NAMES = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
 """The metrics of a study, the one it is decided by first."""
 PRIMARY_METRIC = next(iter(METRIC_NAMES))
 _AGAINST_CLASSICAL = {
-    "helps": "better than", "hurts": "worse than", "no evidence": "not distinguishable from",
+    "helps": "better than", "hurts": "worse than", "equivalent": "equivalent to",
+    "no evidence": "not distinguishable from",
 }  # fmt: skip
 
 
-def verdict_on(low: float | None, high: float | None, p: float | None = None, level: float = 0.95) -> Verdict:
-    """`helps` or `hurts` when the interval of a difference excludes 0, else `no evidence`.
+def verdict_on(row: Mapping[str, Any], level: float = 0.95, margin: float | None = None) -> Verdict:
+    """`helps` or `hurts` where a difference is shown, `equivalent` where it is shown to lie within ±margin.
+
+    A difference is shown when its interval excludes 0 and, where there are p-values (`p_holm`, adjusted for
+    several arms, else `p_verdict`), they lie below 1 − level as well; the same of equivalence, for which the
+    interval is `inner_low` to `inner_high`. Without a known interval there is no evidence.
 
     Args:
-        low: lower end of the interval, at `level`.
-        high: its upper end.
-        p: p-value adjusted for several arms; where there is one, it must lie below 1 − level as well.
+        row: of a study's differences.
         level: confidence level.
+        margin: what counts as equivalent; None: nothing does.
     """
-    if not (is_known(low) and is_known(high)) or (p is not None and not p < 1 - level):
+
+    def passes(*keys: str) -> bool:
+        p = next((row[key] for key in keys if row.get(key) is not None), None)
+        return p is None or p < 1 - level
+
+    low, high = row["low"], row["high"]
+    if not (is_known(low) and is_known(high)):
         return "no evidence"
-    return "helps" if low > 0 else "hurts" if high < 0 else "no evidence"
+    if (low > 0 or high < 0) and passes("p_holm", "p_verdict"):
+        return "helps" if low > 0 else "hurts"
+    inner = row.get("inner_low"), row.get("inner_high")
+    if margin is not None and is_known(inner[0]) and is_known(inner[1]) and passes("p_equivalence_holm"):
+        return "equivalent" if -margin < inner[0] and inner[1] < margin else "no evidence"
+    return "no evidence"
 
 
 def find_row(
@@ -46,35 +62,40 @@ def study_verdict(study: Mapping[str, Any]) -> str:
     what = "Adding synthetic images" if main["real"] else "Training on synthetic images alone"
     if main["arm"] not in ("real+synthetic", "synthetic"):
         what += f" ({main['arm']})"
-    if main["verdict"] == "no evidence":
-        what = f"There is no evidence that {what[0].lower()}{what[1:]} helps or hurts"
-    else:
-        what += f" {main['verdict']}"
+    what = {
+        "no evidence": f"There is no evidence that {what[0].lower()}{what[1:]} helps or hurts",
+        "equivalent": f"{what} makes no difference that matters",
+    }.get(main["verdict"], f"{what} {main['verdict']}")
     rival = find_row(study["comparisons"], against="classical")
+    after = _after(study, main["arm"], main["verdict"])
     if not rival:
-        return f"{what}: {_change(study, main['arm'])}."
-    against = _AGAINST_CLASSICAL[verdict_on(rival["low"], rival["high"])]
+        return f"{what}: {_change(study, main['arm'])}.{after}"
+    against = _AGAINST_CLASSICAL[verdict_on(rival, study["level"], study.get("margin"))]
     return (
         f"{what}: {_change(study, main['arm'])}; it is {against} classical augmentation of the real images "
-        f"({_interval(rival, study['level'])})."
+        f"({_interval(rival, study['level'])}).{after}"
     )
 
 
 def arm_verdict(study: Mapping[str, Any], arm: str) -> str:
-    """The verdict on one arm against `real` in one sentence."""
+    """The verdict on one arm against `real` in one sentence, or two."""
     row, word = find_row(study["differences"], arm=arm), find_row(study["verdicts"], arm=arm)["verdict"]
-    alone = verdict_on(row["low"], row["high"])
-    if word != "no evidence":
+    adjusted = [r for r in study["differences"] if r.get("p_holm") is not None]
+    alone = verdict_on(
+        {**row, "p_holm": None, "p_equivalence_holm": None}, study["level"], study.get("margin")
+    )
+    if word == "equivalent":
+        start = f"{arm} makes no difference that matters"
+    elif word != "no evidence":
         start = f"{arm} {word}"
-    elif alone != "no evidence":
-        adjusted = [r for r in study["differences"] if r.get("p_holm") is not None]
+    elif alone in ("helps", "hurts"):
         start = (
             f"No evidence that {arm} {alone}, adjusted for {len(adjusted)} arms (Holm's adjusted p "
             f"{row['p_holm']:.2f})"
         )
     else:
         start = f"No evidence that {arm} helps or hurts"
-    return f"{start}: {_change(study, arm)}."
+    return f"{start}: {_change(study, arm)}.{_after(study, arm, word)}"
 
 
 def recommendation(study: Mapping[str, Any]) -> str | None:
@@ -104,16 +125,97 @@ def _change(study: Mapping[str, Any], arm: str) -> str:
 
 def _interval(row: Mapping[str, Any], level: float) -> str:
     """`+2.1 points, 95 % interval +0.4 to +3.8`."""
-    points = [fixed(None if row[key] is None else 100 * row[key], "+.1f") for key in ("mean", "low", "high")]
+    found = [fixed(None if row[key] is None else 100 * row[key], "+.1f") for key in ("mean", "low", "high")]
     if not is_known(row["low"]):
-        return f"{points[0]} points, no interval: {_no_interval(row['n_seeds'], row['n_groups'])}"
+        return f"{found[0]} points, no interval: {_no_interval(row)}"
     cut = ", cut at what is possible" if row["cut"] else ""
-    return f"{points[0]} points, {percent(level, '.0f')} interval {points[1]} to {points[2]}{cut}"
+    return f"{found[0]} points, {percent(level, '.0f')} interval {found[1]} to {found[2]}{cut}"
 
 
-def _no_interval(seeds: int, units: int) -> str:
-    """Why there is no interval, given the numbers of seeds and of test groups (or images without any)."""
-    single = [what for n, what in ((seeds, "one seed"), (units, "one test group")) if n < 2]
+def _after(study: Mapping[str, Any], arm: str, word: Verdict) -> str:
+    """What the interval says besides the verdict, and what a decision would need, as further sentences."""
+    row, margin = find_row(study["differences"], arm=arm), study.get("margin")
+    if not is_known(row["low"]) or margin is None:
+        return ""
+    within = is_known(row.get("inner_low")) and -margin < row["inner_low"] and row["inner_high"] < margin
+    if word == "equivalent" or (within and word in ("helps", "hurts")):
+        inner = " to ".join(fixed(100 * row[key], "+.1f") for key in ("inner_low", "inner_high"))
+        level = percent(2 * study["level"] - 1, ".0f")
+        return f" The difference lies within ±{points(margin)} ({level} interval {inner})."
+    if word != "no evidence":
+        return ""
+    sides = [f"a gain above {points(row['high'])}"] if 0 < row["high"] < 1 else []
+    sides += [f"a loss above {points(-row['low'])}"] if -1 < row["low"] < 0 else []
+    ruled_out = f" Ruled out: {' and '.join(sides)}." if sides else ""
+    unit = "test image" if study.get("test", {}).get("groups") == 0 else "test group"
+    return _unconfirmed(row) + ruled_out + _needs(find_row(study["verdicts"], arm=arm), row, margin, unit)
+
+
+def _unconfirmed(row: Mapping[str, Any]) -> str:
+    """Where the interval alone would be a verdict, and the permutation tests say otherwise."""
+    decisive = row.get("p_verdict")
+    if not (row["low"] > 0 or row["high"] < 0) or not is_known(decisive) or not decisive > row["p"]:
+        return ""
+    return f" The permutation tests do not confirm what the interval shows (p {decisive:.2f})."
+
+
+def _needs(verdict: Mapping[str, Any], row: Mapping[str, Any], margin: float, unit: str) -> str:
+    """About how much more would decide, and what the larger noise is."""
+    needs = verdict.get("needs")
+    if needs is None:
+        return ""
+    aim = {
+        "difference": f"To find a true difference of {points(abs(row['mean']))}",
+        "equivalence": f"To show that there is no difference beyond {points(margin)}",
+    }[needs["aim"]]
+    seeds, groups = needs["seeds"], needs["groups"]
+    ways = [f"about {plural(seeds, 'seed')} instead of {row['n_seeds']}"] if seeds else []
+    ways += [f"about {plural(groups, unit)} instead of {row['n_groups']}"] if groups else []
+    larger = {"groups": f"between {unit}s", "seeds": "between seeds"}[needs["larger"]]
+    need = " or ".join(ways) or f"more of both seeds and {unit}s"
+    only = "" if seeds or not ways else " (more seeds alone are not enough)"
+    only = f" (more {unit}s alone are not enough)" if seeds and not groups else only
+    return f" {aim} in 4 of 5 cases would take {need}{only}; the results vary more {larger}."
+
+
+def points(share: float) -> str:
+    """A difference of shares as `2 points`, `0.5 points`, `1 point`."""
+    shown = number(round(100 * share, 1), 2 if abs(share) < 0.1 else 3)
+    shown = shown.removesuffix(".0")
+    return f"{shown} point" + ("" if shown == "1" else "s")
+
+
+def announcement(found: Mapping[str, Any]) -> str:
+    """What gain a study can find, in words: a record of `study.power.announce`."""
+    basis = {
+        "typical": "if results vary as they usually do",
+        "observed": "by the variation observed so far",
+    }[found["basis"]]
+    unit = found["unit"]
+    size = f"{plural(found['groups'], f'test {unit}')} and {plural(found['seeds'], 'seed')}"
+    if not is_known(found["gain"]):
+        return f"{size} can show no gain of any size: at least two of each are needed."
+    share = percent(found["power"], ".0f")
+    text = f"{size} find a true gain of {points(found['gain'])} in {share} of cases, {basis}."
+    more = found["more_seeds"]
+    ways = [f"{plural(more['seeds'], 'seed')}: {points(more['gain'])}"]
+    if found["all_groups"] is not None:
+        whole = found["all_groups"]
+        ways.insert(
+            0, f"{whole['folds']} folds, which test {plural(whole['groups'], unit)}: {points(whole['gain'])}"
+        )
+    larger = {"groups": f"the test {unit}s", "seeds": "the seeds"}[found["larger"]]
+    return f"{text} Most of the noise is from {larger}. With {'; with '.join(ways)}."
+
+
+def _no_interval(row: Mapping[str, Any]) -> str:
+    """Why there is no interval: too few seeds or test groups (or images without any), or no variance."""
+    numbers = ((row["n_seeds"], "one seed"), (row["n_groups"], "one test group"))
+    single = [what for n, what in numbers if n < 2]
+    if not single and row.get("no_variance"):
+        kinds = {"groups": "test groups", "seeds": "seeds"}
+        alike = " and ".join(f"all {kinds[name]}" for name in row["no_variance"])
+        return f"{alike} differ by the same, so their variation is unknown"
     return " and ".join(single) or "too few test groups contain all classes"
 
 
