@@ -24,6 +24,7 @@ from plenish.metrics.quality import (
     of_generator,
     of_run,
 )
+from plenish.metrics.words import percent
 from plenish.runs import Run
 
 REAL = Quality(
@@ -93,8 +94,9 @@ def test_few_images_are_never_near() -> None:
 
 
 @pytest.mark.parametrize("figure", ["precision", "recall", "coverage"])
-def test_the_figure_that_decides_is_named_with_its_share(figure: str) -> None:
-    assert f"{figure}, with 50" in str(with_figures(**{figure: 0.45}))
+def test_every_figure_stands_beside_that_of_real_images(figure: str) -> None:
+    (row,) = [row for row in with_figures(**{figure: 0.45}).figures() if figure in row[0]]
+    assert row[1:] == (percent(0.45, ".0f"), percent(0.9, ".0f"))
     assert "10" in str(with_figures(kid=75.0, kid_low=60.0))
     assert str(with_figures(n=12)) != str(REAL).replace("300", "12"), "too few for more is said"
 

@@ -124,3 +124,12 @@ def test_choice_is_by_seed_and_picking_is_even() -> None:
     assert len(set(pictures.choose(rows, 9, 0).tolist())) == 9
     assert pictures.pick(11, 3) == [0, 5, 10]
     assert pictures.pick(2, 3) == [0, 1]
+
+
+def test_shares_have_an_axis_in_percent_and_their_differences_one_in_points() -> None:
+    rows = [{"label": "a", "value": 0.7, "low": 0.6, "high": 0.8}]
+    assert ">70 %<" in figures.intervals("t", rows, shares=True, limits=(0.6, 0.8)).svg
+    changes = [{"label": "a", "value": 0.0, "low": -0.1, "high": 0.1}]
+    found = figures.intervals("t", changes, shares=True, zero=True).svg
+    assert ">+10<" in found
+    assert ">−10<" in found

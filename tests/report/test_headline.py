@@ -128,7 +128,8 @@ def test_the_first_card_says_how_good_the_images_are_and_the_last_what_next() ->
     content = score(row("FD(domain)", 30.0), row("KID(domain)", 0.1))
     content |= {"copies": copies(), "quality": quality("undertrained").record()}
     shown = headline.cards(ReportInputs(score=content))
-    assert [card.tone for card in shown] == ["bad", "neutral", "neutral", "neutral"]
+    assert [card.tone for card in shown] == ["bad", "neutral", "neutral"]
+    assert len(shown[0].figures) == 4
     assert shown[0].answer == LEVELS["undertrained"]
     assert shown[-1].sentence
     baseline = content | {"synthetic": {"origin": "real"}, "quality": None}
@@ -310,3 +311,22 @@ def test_what_the_search_can_see_in_words() -> None:
     assert "more than held-out images do" in describe_reidentification(found)
     assert "AUROC" not in describe_reidentification(found | {"auroc": None, "finding": "none"})
     assert describe_reidentification(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("level", "auroc", "told", "answer", "tone"),
+    [
+        ("undertrained", 0.97, True, LEVELS["undertrained"], "bad"),
+        ("usable", 0.97, True, "Easily told from real ones", "bad"),
+        ("near", 0.97, True, "Easily told from real ones", "bad"),
+        ("near", 0.7, True, "Near the real ones, but told apart", "neutral"),
+        ("usable", 0.7, True, LEVELS["usable"], "neutral"),
+        ("near", 0.52, False, LEVELS["near"], "good"),
+    ],
+)
+def test_images_that_are_told_from_real_ones_are_not_called_good(
+    level: str, auroc: float, told: bool, answer: str, tone: str
+) -> None:
+    card = headline.quality_card(quality(level), told_apart(auroc, told))
+    assert (card.answer, card.tone) == (answer, tone)
+    assert f"{auroc:.2f}" in card.sentence

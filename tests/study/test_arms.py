@@ -3,7 +3,7 @@
 import pytest
 
 from plenish.errors import InputError
-from plenish.study.arms import KNOWN_ARMS, parse_arm, parse_arms, primary_arm
+from plenish.study.arms import KNOWN_ARMS, describe_arm, parse_arm, parse_arms, primary_arm
 from plenish.study.config import StudyConfig
 
 
@@ -60,3 +60,12 @@ def test_ratio_must_be_one() -> None:
     for ratio in (0, -1, float("nan"), float("inf")):
         with pytest.raises(InputError, match="--ratio"):
             StudyConfig(ratio=ratio)
+
+
+def test_every_known_arm_is_described() -> None:
+    said = {name: describe_arm(name) for name in KNOWN_ARMS}
+    assert len(set(said.values())) == len(said)
+    assert said["synthetic"] == "synthetic images"
+    assert said["classical"].startswith("real training images; flips")
+    assert "0.5 for each real one" in said["real+synthetic@0.5"]
+    assert describe_arm("mine") == "as the file of arms says"

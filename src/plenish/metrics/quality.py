@@ -135,22 +135,36 @@ class Quality:
         """Level and figures, JSON-able."""
         return {"level": self.level, **dataclasses.asdict(self)}
 
-    def __str__(self) -> str:
-        """The figures in words, with the one that decides."""
+    def figures(self) -> list[tuple[str, str, str]]:
+        """What a figure is called, its value, and that of real images in their place, as text."""
+        names = {
+            "precision": "lie among real ones (precision)", "recall": "variety reached (recall)",
+            "coverage": "real ones with one near (coverage)",
+        }  # fmt: skip
+        rows = [
+            (names[name], *(percent(getattr(self, field), ".0f") for field in (name, f"{name}_real")))
+            for name in _SHARES
+        ]
+        return [*rows, ("distance (KID)", number(self.kid, 2), number(self.kid_real, 2))]
+
+    def measured(self) -> str:
+        """How it was measured, and what the figures cannot say, in a sentence or two."""
         when = "" if self.kimg is None else f" at {self.kimg:g} kimg"
+        absurd = f" KID is above {ABSURD_KID:g}: some are far from everything real." if self._is_far else ""
+        few = f" Fewer than {NEAR_LEAST} are never called near the real ones." if self.is_too_few else ""
+        return f"Measured on {self.n:,.0f} images{when}.{absurd}{few}"
+
+    def __str__(self) -> str:
+        """The figures in words."""
         values = [percent(getattr(self, name), ".0f") for name in _SHARES]
         reals = [percent(getattr(self, f"{name}_real"), ".0f") for name in _SHARES]
-        lowest = min(_SHARES, key=self.of_real)
-        share = percent(self.of_real(lowest), ".0f")
         kid = with_interval(self.kid, self.kid_low, self.kid_high)
-        absurd = f", above {ABSURD_KID:g}: some are far from everything real" if self._is_far else ""
-        few = f" Fewer than {NEAR_LEAST} are never called near the real ones." if self.is_too_few else ""
         return (
-            f"{values[0]} of the images look like real ones (precision; of other real images, {reals[0]} "
-            f"do), {values[1]} of the real variety is reached (recall; {reals[1]}), and {values[2]} of the "
-            f"real images have one of these near them (coverage; {reals[2]}). Lowest of the three is "
-            f"{lowest}, with {share} of what real images reach. KID {kid} against "
-            f"{number(self.kid_real)}{absurd}. Measured on {self.n:,.0f} images{when}.{few}"
+            f"{values[0]} of the images look like real ones (precision), and {reals[0]} of other real images "
+            f"in their place; {values[1]} of the real variety is reached (recall), and {reals[1]} by real "
+            f"images; {values[2]} of the real images have one of these near them (coverage), and {reals[2]} "
+            f"a real one. KID, a distance, is {kid}, and {number(self.kid_real)} of real images. "
+            f"{self.measured()}"
         )
 
 

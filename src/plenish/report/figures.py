@@ -150,6 +150,12 @@ def _tick(value: float, _position: float = 0) -> str:
     return f"{value:,.6g}".replace("-", "−")
 
 
+def _percent(value: float, spec: str) -> str:
+    """A share as a tick in percent, or a difference of shares (with a sign) in points."""
+    text = format(round(100 * value, 6) or 0.0, spec).replace("-", "−")
+    return text if "+" in spec else f"{text} %"
+
+
 def thin(x: ArrayLike, y: ArrayLike, points: int = 90) -> tuple[NDArray[Any], ...]:
     """A series as at most `points` bins: mean x, mean y, least and largest y of each (all length n)."""
     xs, ys = np.asarray(x, float), np.asarray(y, float)
@@ -250,6 +256,7 @@ def _legend(figure: Figure, columns: int) -> None:
 def intervals(
     title: str, rows: Sequence[Mapping[str, Any]], *, x_label: str = "", zero: bool = False,
     limits: tuple[float, float] | None = None, chance: float | None = None, width: float = WIDTH,
+    shares: bool = False,
 ) -> Chart:  # fmt: skip
     """A forest plot: one row per entry with its interval, the points below it and its reference.
 
@@ -263,6 +270,7 @@ def intervals(
         limits: Fixed range of x; without it, that of everything drawn.
         chance: What guessing reaches, as a dotted line.
         width: Inches.
+        shares: The values are shares of 1, and the axis is in percent, or in points of their differences.
     """
     shapes = {"helps": "^", "hurts": "v", "equivalent": "s", "neutral": "o"}
     with canvas(width, 0.62 + 0.4 * max(len(rows), 1)) as (figure, axes):
@@ -297,6 +305,10 @@ def intervals(
         axes.set(ylim=(max(len(rows), 1) - 0.45, -0.55), xlabel=x_label)
         if limits:
             axes.set_xlim(*limits)
+        if shares:
+            spec = "+.3g" if zero else ".3g"
+            axes.locator_params("x", nbins=6)
+            axes.xaxis.set_major_formatter(lambda x, _: _percent(x, spec))
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
         return chart(figure, title, "; ".join(said))

@@ -45,10 +45,10 @@ def cards(inputs: ReportInputs) -> list[Card]:
     score, study, quality = inputs.score, inputs.study, inputs.quality
     trained = inputs.run is not None and inputs.run.kind == "generator"
     of_generator = inputs.kind == "synthetic" and (trained or quality is not None or score is not None)
-    told = score is not None and bool(score["told_apart"]) and score["told_apart"]["told"]
-    found = [quality_card(quality, told=told)] if of_generator else []
+    apart = None if score is None else score["told_apart"]
+    found = [quality_card(quality, apart)] if of_generator else []
     if of_generator and score is not None:
-        found += [*fidelity_card(score), *labels_card(score)]
+        found += [*([] if quality is not None else fidelity_card(score)), *labels_card(score)]
     found += [help_card(study, quality)] if study is not None else []
     if score is not None:
         found.append(copies_card(score["copies"], quality))
@@ -65,14 +65,30 @@ def _in_two(text: str) -> tuple[str, str]:
     return head, rest[:1].upper() + rest[1:]
 
 
-def quality_card(quality: Quality | None, *, told: bool = False) -> Card:
-    """How far the generator is, by the rule of `metrics.quality`, and whether its images are told apart."""
+def quality_card(quality: Quality | None, apart: Mapping[str, Any] | None = None) -> Card:
+    """How far the generator is, by the rule of `metrics.quality` and by whether its images are told apart.
+
+    Args:
+        quality: its figures, if they were measured.
+        apart: the `told_apart` part of score.json, if there is one.
+    """
     question = "Are the images good?"
     if quality is None:
         return Card(question, "Not measured", "Neither its training nor a score measured how good they are.")
-    if told and quality.level == "near":
-        return Card(question, "Near the real ones, but told apart", str(quality))
-    return Card(question, LEVELS[quality.level], str(quality), _LEVEL_TONES[quality.level])
+    answer, tone = LEVELS[quality.level], _LEVEL_TONES[quality.level]
+    if apart is not None and apart["told"] and quality.level != "undertrained":
+        easily = apart["auroc"]["value"] >= EASILY
+        near = quality.level == "near" and not easily
+        answer = (
+            "Easily told from real ones"
+            if easily
+            else "Near the real ones, but told apart"
+            if near
+            else answer
+        )
+        tone = "bad" if easily else "neutral"
+    said = "" if apart is None else f"{describe_told_apart(apart)} "
+    return Card(question, answer, said + quality.measured(), tone, quality.figures())
 
 
 def help_card(study: Mapping[str, Any], quality: Quality | None = None) -> Card:

@@ -22,12 +22,21 @@ INTENDED_USE = (
 
 @dataclass(frozen=True)
 class Card:
-    """One answer of the headline. `tone` is good, bad or neutral; it chooses colour and sign."""
+    """One answer of the headline.
+
+    Attributes:
+        question: what is asked.
+        answer: a few words.
+        sentence: what they rest on.
+        tone: good, bad or neutral; it chooses colour and sign.
+        figures: rows of a small table behind the answer: name, value of these images, value of real ones.
+    """
 
     question: str
     answer: str
     sentence: str
     tone: str = "neutral"
+    figures: Sequence[tuple[str, str, str]] = ()
 
 
 class Block:

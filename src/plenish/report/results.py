@@ -14,8 +14,8 @@ from plenish.report import figures
 from plenish.report.figures import Chart
 from plenish.report.headline import fidelity_card, of_better
 from plenish.report.inputs import ReportInputs
-from plenish.report.page import Block, Charts, Notes, Section, Table, Text
-from plenish.study.arms import REFERENCE
+from plenish.report.page import Block, Charts, Facts, Notes, Section, Table, Text
+from plenish.study.arms import REFERENCE, describe_arm
 from plenish.study.verdicts import METRIC_NAMES, PRIMARY_METRIC, announcement, arm_verdict, find_row
 from plenish.wording import plural
 
@@ -59,6 +59,11 @@ def scores(inputs: ReportInputs) -> Section | None:
         "not of what infinitely many images would have. What counts is the difference from the diamond, in "
         "the table."
     )
+    if inputs.quality is not None:
+        lead += (
+            " The figures of the first answer compare within the train part, as those of every checkpoint "
+            "do, and differ from these."
+        )
     if any(row["comparable"] for row in rows):
         lead += (
             f" There are more {kind} than real training images: the charts and the headline compare equal "
@@ -123,14 +128,19 @@ def study_blocks(result: Row) -> list[Block]:
     level, has = percent(result["level"], ".0f"), has_intervals(result["summary"])
     legend = (
         ("●", f"mean with {level} interval" if has else "mean"),
-        ("∘", "single seeds, below"),
-        ("┊", "chance"),
+        ("•", f"single seeds ({len(result['seeds'])}), below"),
+        ("┊", f"chance ({percent(_chance(PRIMARY_METRIC, result) or 0.5, '.0f')})"),
     )
     first, *others = METRIC_NAMES
     limits = _shared_limits(result)
     arms = {metric: _arm_chart(metric, result, limits, wide=metric == first) for metric in METRIC_NAMES}
     sentences = [arm_verdict(result, row["arm"]) for row in result["verdicts"]]
-    blocks: list[Block] = [Charts([arms[first]], legend=legend, wide=True)]
+    blocks: list[Block] = [
+        Charts([arms[first]], legend=legend, wide=True),
+        Facts(
+            {arm: describe_arm(arm) for arm in result["arms"]}, "What the arms are trained on", folded=True
+        ),
+    ]
     changes = {}
     if result["differences"]:
         text = "Difference from training on real images alone, paired by seed"
@@ -191,6 +201,7 @@ def _arm_chart(metric: str, result: Row, limits: tuple[float, float], *, wide: b
     return figures.intervals(
         METRIC_NAMES[metric], entries, x_label="higher is better", limits=limits,
         chance=_chance(metric, result), width=figures.WIDE if wide else figures.WIDTH,
+        shares=metric == PRIMARY_METRIC,
     )  # fmt: skip
 
 
@@ -204,7 +215,9 @@ def _difference_chart(metric: str, result: Row, *, wide: bool) -> Chart:
         )
     title = f"{METRIC_NAMES[metric]}, difference from real"
     width = figures.WIDE if wide else figures.WIDTH
-    return figures.intervals(title, entries, zero=True, x_label="right of the line: better", width=width)
+    shares = metric == PRIMARY_METRIC
+    label = f"{'points; ' if shares else ''}right of the line: better"
+    return figures.intervals(title, entries, zero=True, x_label=label, width=width, shares=shares)
 
 
 def _study_tables(result: Row) -> list[Table]:

@@ -172,3 +172,25 @@ def primary_arm(arms: Sequence[Arm]) -> Arm | None:
     plain = [arm for arm in mixed if arm in plain]
     wanted = plain or mixed or alone
     return next((arm for arm in wanted if arm.name == "real+synthetic"), wanted[0] if wanted else None)
+
+
+_MEANINGS = {
+    "real": "real training images",
+    "synthetic": "synthetic images",
+    "shuffled": "synthetic images with exchanged labels, a placebo",
+    "duplicate": "real images again, a placebo",
+    "classical": "flips, turns, shifts, brightness and contrast as the domain allows",
+    "oversample": "every class drawn equally often",
+    "weighted": "rare classes count more in the loss",
+}
+
+
+def describe_arm(name: str) -> str:
+    """What an arm is trained on, in words made of its name; a name of the user's own stays as it is."""
+    words = [token.partition("@")[0].partition(":")[0] for token in name.split("+")]
+    if not set(words) <= set(_MEANINGS):
+        return "as the file of arms says"
+    if words[0] not in ("real", "synthetic"):
+        words = ["real", *words]
+    doses = [f"{token.partition('@')[2]} for each real one" for token in name.split("+") if "@" in token]
+    return "; ".join([*(_MEANINGS[word] for word in words), *doses])
