@@ -226,3 +226,10 @@ def test_a_policy_that_is_restricted_is_told(tmp_path: Path, capsys: pytest.Capt
     assert said == {
         "text": ("text", False), "natural": ("radiology", True), "histology": ("histology,natural", True)
     }  # fmt: skip
+
+
+def test_the_domain_of_a_generator_holds_where_nothing_else_says_one() -> None:
+    assert choose_domain(None, None, "histology") == ("histology", "generator")
+    assert choose_domain(None, "fundus", "histology") == ("fundus", "kept")
+    assert choose_domain("comic", "fundus", "histology") == ("comic", "asked")
+    assert "as the generator was trained" in choose_domain(None, None, "histology").sentence()

@@ -81,7 +81,7 @@ DOMAINS: dict[str, Domain] = {
 }  # fmt: skip
 """By name. Where a kind is mixed, the more cautious choice is taken: an option of its own allows more."""
 DEFAULT = "natural"
-Origin = Literal["asked", "kept", "assumed"]
+Origin = Literal["asked", "kept", "generator", "assumed"]
 
 
 class Chosen(NamedTuple):
@@ -89,7 +89,7 @@ class Chosen(NamedTuple):
 
     Attributes:
         name: a name of `DOMAINS`.
-        origin: `asked` by --domain, `kept` with the Dataset, or `assumed`.
+        origin: `asked` by --domain, `kept` with the Dataset, that of the `generator`, or `assumed`.
     """
 
     name: str
@@ -106,7 +106,12 @@ class Chosen(NamedTuple):
         Args:
             symmetry: what an option of its own asks for instead of the domain's.
         """
-        source = {"asked": "", "kept": ", kept with the Dataset", "assumed": ", assumed"}[self.origin]
+        source = {
+            "asked": "",
+            "kept": ", kept with the Dataset",
+            "generator": ", as the generator was trained",
+            "assumed": ", assumed",
+        }[self.origin]
         shown = symmetry or self.domain.symmetry  # One that there is not is refused later.
         text = f"Domain {self.name}{source}: images are {_SHOWN.get(shown, shown)}"
         if symmetry is not None and symmetry != self.domain.symmetry:
@@ -126,15 +131,17 @@ def check_domain(name: str) -> str:
     return name
 
 
-def choose_domain(asked: str | None, kept: str | None) -> Chosen:
-    """The domain that is asked for, else the one kept with the Dataset, else `natural`.
+def choose_domain(asked: str | None, kept: str | None, generator: str | None = None) -> Chosen:
+    """The domain that is asked for, else the one kept with the Dataset, else a generator's, else `natural`.
 
     Raises:
         InputError: there is none of that name.
     """
     if asked is not None:
         return Chosen(check_domain(asked), "asked")
-    return Chosen(check_domain(kept), "kept") if kept is not None else ASSUMED
+    if kept is not None:
+        return Chosen(check_domain(kept), "kept")
+    return Chosen(check_domain(generator), "generator") if generator is not None else ASSUMED
 
 
 def kept_domain(extra: Mapping[str, Any]) -> dict[str, str]:

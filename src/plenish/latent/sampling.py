@@ -173,6 +173,7 @@ def _writer(
         intended_use="training data for research and teaching; not for diagnosis",
         extra={
             "generator": source, **({"phantom": True} if phantom else {}),
+            **kept_domain({"domain": run.config["config"].get("domain")}),
             **kept_domain(manifest.extra if manifest is not None else {}),
         },
     )  # fmt: skip

@@ -142,7 +142,7 @@ class Quality:
             "coverage": "real ones with one near (coverage)",
         }  # fmt: skip
         rows = [
-            (names[name], *(percent(getattr(self, field), ".0f") for field in (name, f"{name}_real")))
+            (names[name], percent(getattr(self, name), ".0f"), percent(getattr(self, f"{name}_real"), ".0f"))
             for name in _SHARES
         ]
         return [*rows, ("distance (KID)", number(self.kid, 2), number(self.kid_real, 2))]

@@ -37,6 +37,7 @@ from plenish.study.sources import (
     add_makers,
     check_same_generators,
     check_same_synthetic,
+    domain_of,
     makers_of,
     makers_used,
     plan_makers,
@@ -83,10 +84,11 @@ def run_study(
     folds = open_folds(real, config, given)
     data = folds[0].data
     mean_train = round(sum(len(fold.train) for fold in folds) / len(folds))
-    classifier = classifier.resolved(mean_train, data.domain)
+    domain = choose_domain(config.domain, data.domain, None if data.domain else domain_of(given))
+    classifier = classifier.resolved(mean_train, None if domain.origin == "assumed" else domain.name)
     _check_arms(design, classifier)
     if any(arm.classical for arm in design.arms):
-        say(choose_domain(config.domain, data.domain).sentence(config.symmetry))
+        say(domain.sentence(config.symmetry))
     check_weights(classifier, data)
     if test_data is not None:
         folds = [add_external(fold, test_data) for fold in folds]

@@ -59,6 +59,15 @@ class Maker:
         return study / "-".join(parts + ([f"fold{self.fold}"] if self.fold is not None else []))
 
 
+def domain_of(given: Given) -> str | None:
+    """The domain that the generators were trained with, where they tell one: of Datasets that keep none."""
+    if given.synthetic is not None:
+        return Dataset.open(given.synthetic).domain
+    runs = [given.generator, *given.sweep.values(), *(given.cross_fit or ())]
+    told = (Run.open(run, "generator").config["config"].get("domain") for run in runs if run is not None)
+    return next((domain for domain in told if domain), None)
+
+
 def makers_of(given: Given, folds: Sequence[StudyData]) -> list[Maker]:
     """The generators that are given, each checked against all that it is used for.
 
