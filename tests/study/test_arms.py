@@ -1,10 +1,13 @@
 """Arms and their names."""
 
+import dataclasses
+
 import pytest
 
 from plenish.errors import InputError
 from plenish.study.arms import KNOWN_ARMS, describe_arm, parse_arm, parse_arms, primary_arm
 from plenish.study.config import StudyConfig
+from plenish.training.classifier_config import ClassifierOptions
 
 
 def test_every_known_name_parses_to_itself() -> None:
@@ -69,3 +72,8 @@ def test_every_known_arm_is_described() -> None:
     assert said["classical"].startswith("real training images; flips")
     assert "0.5 for each real one" in said["real+synthetic@0.5"]
     assert describe_arm("mine") == "as the file of arms says"
+
+
+def test_a_study_has_no_option_of_its_own_under_the_name_of_a_classifiers() -> None:
+    own = set(StudyConfig.__annotations__)
+    assert not own & {field.name for field in dataclasses.fields(ClassifierOptions)} - {"seed"}

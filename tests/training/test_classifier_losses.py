@@ -79,7 +79,7 @@ def test_a_class_without_images_leaves_the_loss_finite(batch) -> None:
 
 def test_ldam_lowers_the_own_cosine_by_its_margin_and_reweights_late() -> None:
     counts = np.array([1600.0, 100.0, 1.0])
-    config = ClassifierConfig(loss="ldam", smoothing=0.0, margin=0.5, scale=10.0, reweight_at=0.6)
+    config = ClassifierConfig(loss="ldam", smoothing=0.0, ldam_margin=0.5, ldam_scale=10.0, reweight_at=0.6)
     loss = build_loss(config, counts, CPU)
     logits, targets = torch.randn(3, 3, generator=torch.Generator().manual_seed(0)) * 4, torch.arange(3)
     margins = 10 * 0.5 * torch.from_numpy((counts / counts.min()) ** -0.25)  # 1/6.32, 1/3.16 and all of it

@@ -54,8 +54,8 @@ class ClassifierOptions:
         weight_power: of the weighted loss: an image counts by its class's frequency to minus this power.
         focal_gamma: of the focal loss: the larger, the less an image counts that is classified well.
         prior_power: of the logit-adjusted loss: logits are raised by this times the log of class frequencies.
-        margin: of the ldam loss: the margin of the rarest class, in cosines.
-        scale: of the ldam loss: logits are this times the cosine of features and weights.
+        ldam_margin: of the ldam loss: the margin of the rarest class, in cosines.
+        ldam_scale: of the ldam loss: logits are this times the cosine of features and weights.
         reweight_at: of the ldam loss: share of the training after which rare classes count more.
         domain: kind of images, which decides what classical augmentation may do to them: natural, histology,
             dermoscopy, radiology, fundus, industrial, comic, faces or text; by default the one kept with the
@@ -93,8 +93,8 @@ class ClassifierOptions:
     weight_power: float = option(1.0, least=0)
     focal_gamma: float = option(2.0, least=0)
     prior_power: float = option(1.0, least=0)
-    margin: float = option(0.5, least=0, most=2)
-    scale: float = option(30.0, above=0)
+    ldam_margin: float = option(0.5, least=0, most=2)
+    ldam_scale: float = option(30.0, above=0)
     reweight_at: float = option(0.8, least=0, most=1)
     domain: str | None = None
     symmetry: Symmetry | None = None

@@ -114,14 +114,14 @@ def _ldam(
 ) -> Tensor:
     """Cross-entropy with the image's own cosine lowered by a margin ∝ n^(−1/4) of its class, of n images.
 
-    The largest margin is --margin. From --reweight-at on, classes count by the inverse of their effective
-    numbers of images, 1 on average over the classes (Cao et al., NeurIPS 2019; Cui et al., CVPR 2019).
+    The largest margin is --ldam-margin. From --reweight-at on, classes count by the inverse of their
+    effective numbers of images, 1 on average over the classes (Cao et al., NeurIPS 2019; Cui et al., CVPR 2019).
     """
     there = counts > 0
     margins = torch.where(there, counts.clamp_min(1e-9) ** -0.25, 0)
-    margins = config.margin * margins / margins.max()
+    margins = config.ldam_margin * margins / margins.max()
     own = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
-    losses = _cross_entropy(logits - config.scale * margins * own, targets, config, counts, progress)
+    losses = _cross_entropy(logits - config.ldam_scale * margins * own, targets, config, counts, progress)
     if progress < config.reweight_at:
         return losses
     effective = 1 - torch.tensor(_CLASS_BALANCE, dtype=torch.float64, device=counts.device) ** counts
@@ -161,7 +161,7 @@ _LOSSES: dict[str, tuple[_Formula, tuple[str, ...]]] = {
     "weighted": (_weighted, ("weight_power",)),
     "focal": (_focal, ("focal_gamma",)),
     "logit-adjusted": (_logit_adjusted, ("prior_power",)),
-    "ldam": (_ldam, ("margin", "scale", "reweight_at")),
+    "ldam": (_ldam, ("ldam_margin", "ldam_scale", "reweight_at")),
     "asymmetric": (_one_class, ("gamma_absent", "gamma_present", "clip")),
 }
 """The losses of images of one class each, with the fields of `ClassifierOptions` that each alone takes."""

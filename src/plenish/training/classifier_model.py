@@ -160,7 +160,7 @@ class Classifier:
 
 def head_of(config: ClassifierConfig, columns: Columns) -> Head:
     """The head that a configuration asks for."""
-    scale = config.scale if config.loss == "ldam" else None
+    scale = config.ldam_scale if config.loss == "ldam" else None
     return Head(columns.width, scale, config.drop_rate)
 
 
