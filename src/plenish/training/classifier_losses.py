@@ -115,7 +115,8 @@ def _ldam(
     """Cross-entropy with the image's own cosine lowered by a margin ∝ n^(−1/4) of its class, of n images.
 
     The largest margin is --ldam-margin. From --reweight-at on, classes count by the inverse of their
-    effective numbers of images, 1 on average over the classes (Cao et al., NeurIPS 2019; Cui et al., CVPR 2019).
+    effective numbers of images, 1 on average over the classes (Cao et al., NeurIPS 2019; Cui et al., CVPR
+    2019).
     """
     there = counts > 0
     margins = torch.where(there, counts.clamp_min(1e-9) ** -0.25, 0)
