@@ -15,6 +15,7 @@ from plenish import settings
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
+from plenish.training import budget, classifier_time, trial
 
 # Property tests try the same examples in each run; `--hypothesis-profile default` tries new ones.
 hypothesis.settings.load_profile("ci")
@@ -49,6 +50,14 @@ def _environment() -> dict[str, str]:
 def _quiet() -> Iterator[None]:
     with settings.use(quiet=True):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure speeds for a moment: what a try finds is not what these tests are about."""
+    for module, name in ((budget, "PROBE_SECONDS"), (budget, "_TRIAL_SECONDS"), (trial, "PROBE_SECONDS")):
+        monkeypatch.setattr(module, name, 0.2)
+    monkeypatch.setattr(classifier_time, "_TRIAL_SECONDS", 0.2)
 
 
 @pytest.fixture

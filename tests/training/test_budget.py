@@ -129,7 +129,6 @@ def test_reasons_name_the_hours() -> None:
 
 
 def test_the_measured_scoring_and_speed_are_of_this_machine(stripes, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(budget, "PROBE_SECONDS", 0.2)
     with settings.use(quiet=True):
         found = train_generator(
             stripes().path, tmp_path / "r", recipe="dcgan", hours=0.02, dry_run=True, batch=10, options=TINY

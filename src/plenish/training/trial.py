@@ -49,12 +49,11 @@ class Trial:
         return {**self.facts, **self.layers}
 
 
-def try_out(task: GeneratorTask, seconds: float = PROBE_SECONDS) -> Trial:
+def try_out(task: GeneratorTask) -> Trial:
     """Build the networks, estimate their memory, and train them for some seconds on real batches.
 
     Args:
-        task: what would be trained.
-        seconds: length of the probe; a turn of each kind is taken in any case.
+        task: what would be trained; a turn of each kind is taken in any case.
 
     Raises:
         InputError: the batch does not fit into memory.
@@ -62,9 +61,9 @@ def try_out(task: GeneratorTask, seconds: float = PROBE_SECONDS) -> Trial:
     refuse_too_large(task)
     available = available_bytes(task.engine.device)  # Before the probe takes of it.
     layers, needed = _examine(task)
-    say(f"Training for {seconds:g} s to see how fast it is; nothing is written.")
+    say(f"Training for {PROBE_SECONDS:g} s to see how fast it is; nothing is written.")
     with throwaway(task) as learner:
-        batch, speed = learner.batch_size(END), speed_of(learner, seconds)
+        batch, speed = learner.batch_size(END), speed_of(learner, PROBE_SECONDS)
         most = "at most " if learner.grows else ""
     facts = {
         "time_for_all": most + plain_duration(speed["seconds_per_kimg"] * task.schedule.kimg),
