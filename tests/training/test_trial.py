@@ -20,11 +20,6 @@ from plenish.training.trial import layer_tables, per_image
 TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]
 
 
-@pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial.try_out, "__defaults__", (0.2,))
-
-
 def test_a_dry_run_tells_and_writes_nothing(
     stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,7 +130,7 @@ def test_a_probe_tries_every_kind_of_turn(stripes, tmp_path: Path, monkeypatch: 
         steps.append((batch.total, clock.step))
         return real(learner, batch, clock)
 
-    monkeypatch.setattr(trial.try_out, "__defaults__", (0.0,))
+    monkeypatch.setattr(trial, "PROBE_SECONDS", 0.0)
     monkeypatch.setattr(GANLearner, "step", step)
     lazy = ["penalty.r1=1", "penalty.interval=16", "adversarial.d_steps=2"]
     found = train_gan(
