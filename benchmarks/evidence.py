@@ -32,7 +32,15 @@ from plenish.metrics.resampling import Floats, Ints
 from plenish.metrics.statistics import Difference, hierarchical_bootstrap
 from plenish.study.analysis import decisive
 from plenish.study.config import StudyConfig
-from plenish.study.power import TYPICAL, Noise, Plan, observed_noise, row_shares, typical_noise, unit_sums
+from plenish.study.power import (
+    TYPICAL,
+    Noise,
+    StudySize,
+    observed_noise,
+    row_shares,
+    typical_noise,
+    unit_sums,
+)
 from plenish.study.verdicts import verdict_on
 
 GROUPS, SEEDS = (4, 6, 12, 24, 48), (3, 5, 10)
@@ -164,7 +172,7 @@ def cell(studies: int, case: tuple[str, bool, int, int, str]) -> dict[str, Any]:
                 trained = draw(layout, seeds, NOISES[kind], 0.0, (*key, 2))
                 used = trained[:2] if planted == "two seeds" else trained
                 noise = observed_noise(layout.codes, layout.units, used)
-            gain = Plan(noise, seeds, CONFIG.level).gain()
+            gain = StudySize(noise, seeds, CONFIG.level).gain()
         word, found = verdict(layout, draw(layout, seeds, NOISES[kind], gain, (*key, 2)))
         words[word] = words.get(word, 0) + 1
         covered += found.low <= gain <= found.high

@@ -22,7 +22,7 @@ from plenish.datasets.writer import DatasetWriter
 from plenish.metrics.resampling import Ints, unit_codes
 from plenish.study.config import StudyConfig
 from plenish.study.experiment import run_study
-from plenish.study.power import Plan, typical_noise
+from plenish.study.power import StudySize, typical_noise
 from plenish.study.verdicts import find_row
 
 SIZE, TILES = 32, 12
@@ -51,8 +51,8 @@ def train(work: Path, studies: int, steps: int) -> list[dict[str, Any]]:
 def seeds_advised(test: Subset) -> int:
     """The smallest number of seeds, 3 to 10, at which a study of this test part finds the gain aimed at."""
     noise = typical_noise(test.codes, unit_codes(list(test.groups), len(test)))
-    plan = Plan(noise, 3, StudyConfig().level)
-    return min(plan.seeds_for(lambda plan: plan.gain() <= AIM) or MOST_SEEDS, MOST_SEEDS)
+    size = StudySize(noise, 3, StudyConfig().level)
+    return min(size.seeds_for(lambda size: size.gain() <= AIM) or MOST_SEEDS, MOST_SEEDS)
 
 
 def _study(folder: Path, real: Path, truth: str, arm: str, number: int, steps: int) -> dict[str, Any]:

@@ -188,3 +188,33 @@ def test_mostly_undefined_replicates_give_no_interval() -> None:
     got = st.bootstrap_interval(seldom, 20, resamples=100)
     assert np.isnan(got.low)
     assert got.value == 0.5
+
+
+def test_no_variance_of_mostly_undefined_replicates_or_of_a_stratum_of_one_unit() -> None:
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(3, 12))
+
+    def often(share: float) -> st.Difference:
+        def statistic(k: int, weights: NDArray[np.int64]) -> Array:
+            found = weights @ values[k] / weights.sum(axis=1)
+            undefined = np.random.default_rng(0).random(len(weights)) < share
+            return found if len(weights) == 1 else np.where(undefined, np.nan, found)
+
+        return st.hierarchical_bootstrap(statistic, 3, 12, resamples=200)
+
+    assert np.isfinite(often(0.4).low)
+    assert np.isnan([often(0.6).low, often(0.6).se_groups, often(0.6).error]).all()
+
+    def mean(k: int, weights: NDArray[np.int64]) -> Array:
+        return np.asarray(weights @ values[k] / weights.sum(axis=1))
+
+    for strata in (np.repeat([0, 1], [1, 11]), np.arange(12)):
+        assert np.isnan(st.hierarchical_bootstrap(mean, 3, 12, strata=strata, resamples=200).low)
+
+
+def test_units_are_counted_and_drawn_within_classes_that_have_several() -> None:
+    assert resampling.count_units(["a", "a", None, None, "b"]) == 4
+    units = np.repeat(np.arange(4), 2)
+    assert resampling.is_stratified(np.repeat([0, 1], 4), units)
+    assert not resampling.is_stratified(np.repeat([0, 1], [2, 6]), units), "a class of one unit"
+    assert not resampling.is_stratified(np.tile([0, 1], 4), units)

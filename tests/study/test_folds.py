@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 
-from plenish import settings
+from plenish import files, settings
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.split import split_dataset
@@ -107,6 +107,21 @@ def test_folds_of_what_the_generator_did_not_see(make_real: Any, make_synthetic:
     assert result.content["arms"] == ["real", "real+synthetic", "real+synthetic@2"]
     doses = [(point["arm"], point["dose"]) for point in result.content["dose_curve"]]
     assert doses == [("real+synthetic", 1.0), ("real+synthetic@2", 2.0)]
+    cells = [files.read_record(tmp_path / f"out/cells/real-seed0-fold{k}.json") for k in range(2)]
+    losses = [[line["train_loss"] for line in cell["history"] if "train_loss" in line] for cell in cells]
+    assert losses[0]
+    assert losses[0] != losses[1], "the same train part, but two trainings"
+    (record,) = (one for one in result.content["cells"] if one["arm"] == "real")
+    assert record["metrics"]["auroc"] == pytest.approx(np.mean([c["metrics"]["auroc"] for c in cells]))
+    summary = {row["metric"]: row["mean"] for row in result.content["summary"] if row["arm"] == "real"}
+    assert summary["auroc"] == pytest.approx(record["metrics"]["auroc"])
+
+
+def test_folds_announced_before_test_all_groups_whatever_the_fraction(make_real: Any, tmp_path: Path) -> None:
+    real = make_real(train=120, val=30, test=30, group=6)
+    result = study(real, tmp_path / "out", {"arms": ("real",), "fraction": 0.25, "steps": 1})
+    assert result.content["real"]["n_train"] == 30
+    assert result.content["power"]["planned"]["all_groups"]["groups"] == 30
 
 
 def test_one_generator_of_one_fold_is_refused_for_all(
@@ -215,12 +230,12 @@ def test_a_patient_in_train_and_test_under_two_names_is_told(change: str, tmp_pa
     assert open_real(leaky, "anew", 1.0, 0).caveats == ()
     study_side = open_real(honest, "default", 1.0, 0)
     other = _pictures(8, seed=5)
-    add_external(study_side, _dataset(tmp_path / "other", other, [f"q{i}" for i in range(8)]))
+    add_external([study_side], _dataset(tmp_path / "other", other, [f"q{i}" for i in range(8)]))
     other[3] = CHANGED[change](pixels[1])
     with pytest.raises(InputError, match=r"1 image of the same picture"):
-        add_external(study_side, _dataset(tmp_path / "seen", other, [f"q{i}" for i in range(8)]))
+        add_external([study_side], _dataset(tmp_path / "seen", other, [f"q{i}" for i in range(8)]))
     with pytest.raises(InputError, match=r"1 group .* such as 'p0'"):
-        add_external(study_side, _dataset(tmp_path / "known", _pictures(8, seed=6), ["p0"] * 8))
+        add_external([study_side], _dataset(tmp_path / "known", _pictures(8, seed=6), ["p0"] * 8))
 
 
 def test_what_is_trained_does_not_depend_on_test_images(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from plenish.study import power
-from plenish.study.power import Noise, Plan
+from plenish.study.power import Noise, StudySize
 from plenish.study.verdicts import announcement
 
 
@@ -25,27 +25,27 @@ def layout(groups: int, images: int, *, pure: bool = False) -> tuple[NDArray[np.
 @pytest.mark.parametrize(("groups", "level"), [(6, 0.95), (24, 0.9)])
 def test_power_is_that_of_the_noncentral_t_where_one_noise_is_alone(groups: int, level: float) -> None:
     sd, df = 0.03, groups - 1
-    plan = Plan(Noise(sd**2, 1e-16, 0.0, ((1.0, groups),)), 5, level)
+    size = StudySize(Noise(sd**2, 1e-16, 0.0, ((1.0, groups),)), 5, level)
     reach = stats.t.ppf(0.5 + level / 2, df)
     for share in (0.5, 0.8, 0.9):
         want = brentq(lambda gain, share: stats.nct.sf(reach, df, gain / sd) - share, 0, 1, (share,))
-        assert plan.gain(share) == pytest.approx(want, rel=0.03)
-        assert plan.chance(want) == pytest.approx(share, abs=0.012)
-    by_seed = Plan(Noise(1e-16, 6 * sd**2, 0.0, ((1.0, groups),)), 6, 0.95)
+        assert size.gain(share) == pytest.approx(want, rel=0.03)
+        assert size.chance(want) == pytest.approx(share, abs=0.012)
+    by_seed = StudySize(Noise(1e-16, 6 * sd**2, 0.0, ((1.0, groups),)), 6, 0.95)
     want = brentq(lambda gain: stats.nct.sf(stats.t.ppf(0.975, 5), 5, gain / sd) - 0.8, 0, 1)
     assert by_seed.gain() == pytest.approx(want, rel=0.03)
 
 
 def test_equivalence_is_settled_as_often_as_two_one_sided_tests_do() -> None:
     se, margin = 0.008, 0.02
-    plan = Plan(Noise(se**2, 1e-16, 0.0, ((1.0, 24),)), 5, 0.95)
+    size = StudySize(Noise(se**2, 1e-16, 0.0, ((1.0, 24),)), 5, 0.95)
     rng = np.random.default_rng(1)
     x = se * math.sqrt(24) * rng.standard_normal((4000, 24))
     test = [
         stats.ttest_1samp(x, bound, axis=1, alternative=way).pvalue
         for bound, way in ((-margin, "greater"), (margin, "less"))
     ]
-    assert plan.settled(margin) == pytest.approx(np.mean(np.maximum(*test) < 0.05), abs=0.025)
+    assert size.settled(margin) == pytest.approx(np.mean(np.maximum(*test) < 0.05), abs=0.025)
 
 
 def test_typical_noise_by_hand() -> None:
@@ -93,21 +93,21 @@ def test_few_seeds_count_little_beside_the_assumed_noise() -> None:
 
 
 def test_as_many_seeds_and_groups_as_needed_and_no_more() -> None:
-    plan = Plan(Noise(0.0004, 0.0009, 0.0002, ((1.0, 24),)), 3, 0.95)
+    size = StudySize(Noise(0.0004, 0.0009, 0.0002, ((1.0, 24),)), 3, 0.95)
 
-    def enough(one: Plan) -> bool:
+    def enough(one: StudySize) -> bool:
         return one.chance(0.08) >= 0.8
 
-    seeds = plan.seeds_for(enough)
+    seeds = size.seeds_for(enough)
     assert seeds is not None
     assert seeds > 3
-    assert enough(dataclasses.replace(plan, seeds=seeds))
-    assert not enough(dataclasses.replace(plan, seeds=seeds - 1))
-    groups = dataclasses.replace(plan, seeds=20).groups_for(lambda one: one.chance(0.04) >= 0.8)
+    assert enough(dataclasses.replace(size, seeds=seeds))
+    assert not enough(dataclasses.replace(size, seeds=seeds - 1))
+    groups = dataclasses.replace(size, seeds=20).groups_for(lambda one: one.chance(0.04) >= 0.8)
     assert groups is not None
     assert groups > 24
-    assert plan.seeds_for(lambda one: one.chance(0.03) >= 0.8) is None, "the groups alone hide it"
-    assert (plan.noise.larger(1), plan.noise.larger(20)) == ("seeds", "groups")
+    assert size.seeds_for(lambda one: one.chance(0.03) >= 0.8) is None, "the groups alone hide it"
+    assert (size.noise.larger(1), size.noise.larger(20)) == ("seeds", "groups")
 
 
 def test_more_groups_are_less_noise_of_the_same_kind() -> None:
@@ -119,10 +119,21 @@ def test_more_groups_are_less_noise_of_the_same_kind() -> None:
 def test_an_outlook_aims_at_the_difference_seen_or_at_equivalence() -> None:
     noise = Noise(0.0004, 0.0009, 0.0002, ((1.0, 24),))
     seen = power.outlook(noise, 3, 0.95, 0.07, 0.02)
+    assert seen is not None
     assert seen["aim"] == "difference"
     assert seen["larger"] == "groups"  # 4 of 10,000, against 11 / 3 of the seeds
     none = power.outlook(noise, 3, 0.95, 0.004, 0.02)
+    assert none is not None
     assert (none["aim"], none["seeds"]) == ("equivalence", None)
+
+
+def test_no_outlook_where_the_study_is_large_enough_already() -> None:
+    noise = Noise(0.0004, 0.0009, 0.0002, ((1.0, 24),))
+    gain = StudySize(noise, 5, 0.95).gain()
+    assert power.outlook(noise, 5, 0.95, 1.01 * gain, 0.02) is None
+    needed = power.outlook(noise, 5, 0.95, 0.99 * gain, 0.02)
+    assert needed is not None
+    assert (needed["seeds"], needed["groups"]) == (6, 25)
 
 
 def test_an_announcement_names_gain_folds_and_seeds() -> None:

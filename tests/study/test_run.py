@@ -197,6 +197,49 @@ def test_the_record_is_complete_and_the_test_part_counted(
     assert np.allclose(predictions[["p:flat", "p:upright"]].sum(axis=1), 1)
 
 
+def test_statistics_are_of_the_real_images_where_an_arm_has_any(make_real: Any, make_synthetic: Any) -> None:
+    from plenish.study.arms import parse_arm
+    from plenish.study.cells import compose
+    from plenish.study.data import add_synthetic, open_real
+    from plenish.training.classifier import channel_statistics
+
+    real = make_real(train=40)
+    dark = np.zeros((60, 16, 16, 3), np.uint8)
+    data = add_synthetic(open_real(real, "default", 1.0, 0), make_synthetic("dark", real, pixels=dark))
+    means = {}
+    for name in ("real", "duplicate+synthetic", "real+synthetic", "synthetic"):
+        images, counts = compose(parse_arm(name), data, 0)
+        assert images.n_real == (counts["real"] + counts["duplicate"] or counts["synthetic"])
+        means[name] = channel_statistics(images)[0]
+    assert means["real+synthetic"] == means["duplicate+synthetic"] == means["real"]
+    assert means["synthetic"] == pytest.approx((-1, -1, -1))
+
+
+def test_a_dose_that_was_not_reached_is_drawn_where_it_was_trained(
+    make_real: Any, make_synthetic: Any, tmp_path: Path
+) -> None:
+    real = make_real(train=40)
+    result = study(
+        real, tmp_path / "out", synthetic=make_synthetic("few", real, n=60), seeds=1,
+        arms=("real", "real+synthetic", "real+synthetic@4"), **{**FAST, "steps": 1},
+    )  # fmt: skip
+    assert [point["dose"] for point in result.content["dose_curve"]] == [1.0, 1.5]
+    assert _values(result)["fewer-synthetic"] == {"arm": "real+synthetic@4", "got": 60, "asked": 160}
+
+
+def test_a_study_keeps_its_number_of_threads(make_real: Any, tmp_path: Path) -> None:
+    real, how = make_real(train=16), {"arms": ("real",), **FAST, "steps": 1}
+    with settings.use(threads=1):
+        study(real, tmp_path / "out", seeds=1, **how)
+    study(real, tmp_path / "out", seeds=2, **how)
+    assert Run.open(tmp_path / "out").status["threads"] == 1
+    with settings.use(threads=2):
+        study(real, tmp_path / "out", seeds=2, **how)  # All cells are there.
+        with pytest.raises(InputError, match=r"with 1 thread .*--threads 2"):
+            study(real, tmp_path / "out", seeds=3, **how)
+    assert not (tmp_path / "out/cells/real-seed2.json").exists()
+
+
 def test_a_generator_of_unknown_origin_is_taken_with_a_caveat(make_real: Any, make_synthetic: Any) -> None:
     from plenish.study.data import add_synthetic, open_real
 
@@ -220,7 +263,7 @@ def test_a_fraction_is_of_whole_groups_and_nested(make_real: Any) -> None:
     assert all((half.groups == g).sum() == 6 for g in set(half.groups))
 
 
-def test_the_primary_arm_stays_and_a_look_is_owned_up_to(
+def test_the_primary_arm_stays_and_a_further_look_is_a_caveat(
     make_real: Any, make_synthetic: Any, tmp_path: Path
 ) -> None:
     real, out = make_real(train=40), tmp_path / "study"

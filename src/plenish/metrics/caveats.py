@@ -49,11 +49,6 @@ def _few_seeds(seeds: int, intervals: bool) -> str:
         return f"{text}: the variation between trainings is unknown, so there are no intervals."
     if not intervals:
         return f"{text} (fewer than {FEW_SEEDS}): the variation between trainings is poorly known."
-    if seeds == 2:
-        return (
-            f"{text}: the variation between trainings is estimated from two values. Do not trust these "
-            f"intervals: they can be far too wide or too narrow. Use at least 3 seeds, better {FEW_SEEDS}."
-        )
     return (
         f"{text} (fewer than {FEW_SEEDS}): the variation between trainings is poorly known, so intervals are "
         "wide and small effects are not detected."

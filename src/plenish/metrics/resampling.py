@@ -41,6 +41,11 @@ def unit_codes(groups: Sequence[Hashable | None] | NDArray[Any] | None, n: int) 
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
 
 
+def count_units(groups: Sequence[Hashable | None] | NDArray[Any]) -> int:
+    """Number of resampling units; rows without a group are units of their own."""
+    return len(np.unique(unit_codes(groups, len(groups))))
+
+
 def units_of_strata(codes: Ints, strata: ArrayLike) -> dict[Any, Ints]:
     """Units of each stratum that has any; one with rows of several belongs to its most frequent one.
 
@@ -64,6 +69,16 @@ def are_pure(codes: Ints, units: Ints) -> bool:
     """
     first = np.unique(units, return_index=True)[1]
     return bool(np.array_equal(codes[first][units], codes))
+
+
+def is_stratified(codes: Ints, units: Ints) -> bool:
+    """Whether units are drawn within their classes: each has one class alone, and no class a single unit.
+
+    Args:
+        codes: N class numbers.
+        units: N unit numbers from :func:`unit_codes`.
+    """
+    return are_pure(codes, units) and min(map(len, units_of_strata(units, codes).values())) > 1
 
 
 def bootstrap_weights(

@@ -212,7 +212,8 @@ def hierarchical_bootstrap(
         strata: N labels; groups are then drawn within each, see :func:`bootstrap_weights`.
 
     Returns:
-        The difference; bounds are ``nan`` with fewer than two seeds or two groups, or without variance.
+        The difference; bounds are ``nan`` with fewer than two seeds or two groups, without variance, where a
+        stratum has a single unit, or where most replicates are undefined.
     """
     codes = unit_codes(groups, n)
     n_units = int(codes.max()) + 1
@@ -228,7 +229,7 @@ def hierarchical_bootstrap(
     var_groups, squares = _group_variance(seed_mean, codes, resamples, seed, strata)
     var_seeds = float(deltas.var(ddof=1)) / n_seeds
     se_groups, se_seeds = math.sqrt(var_groups), math.sqrt(var_seeds)
-    if min(se_groups, se_seeds) <= _ZERO:
+    if not math.isfinite(var_groups) or min(se_groups, se_seeds) <= _ZERO:
         return Difference(mean, nan, nan, p, se_groups, se_seeds, nan, n_seeds, n_units)
     total = var_groups + var_seeds
     df = total**2 / (squares + var_seeds**2 / (n_seeds - 1))
@@ -243,17 +244,22 @@ def _group_variance(
 
     Drawing n of n units gives (n−1)/n of the unbiased variance, which is undone: for all units together, or
     for the n of each stratum, whose parts add up (exactly for balanced accuracy, to first order for others).
+    ``nan`` where a stratum has a single unit, whose variance is unknown, or most replicates are undefined.
     """
     parts = [np.arange(int(codes.max()) + 1)]
     if strata is not None:
-        parts = [members for members in units_of_strata(codes, strata).values() if len(members) > 1]
+        parts = [*units_of_strata(codes, strata).values()]
+    if min(map(len, parts)) < 2:
+        return math.nan, math.nan
     each = max(-(-resamples // len(parts)), min(resamples, _FEWEST_RESAMPLES))
     variance = squares = 0.0
     for k, members in enumerate(parts):
         found = replicate(statistic, bootstrap_weights(codes, each, seed + k, within=members))
         found = found[np.isfinite(found)]
+        if found.size < max(2, each // 2):
+            return math.nan, math.nan
         n = len(members)
-        part = float(found.var(ddof=1)) * n / (n - 1) if found.size > 1 else math.nan
+        part = float(found.var(ddof=1)) * n / (n - 1)
         variance, squares = variance + part, squares + part**2 / (n - 1)
     return variance, squares
 

@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 
 from plenish.metrics.classification import METRICS, weighted_metric
-from plenish.metrics.resampling import are_pure, unit_codes, units_of_strata
+from plenish.metrics.resampling import is_stratified, unit_codes
 from plenish.metrics.statistics import Difference, can_reach, hierarchical_bootstrap, sign_flip_test
 from plenish.study.arms import REFERENCE
 from plenish.study.cells import Cell
@@ -36,6 +36,7 @@ from plenish.study.config import StudyConfig
 from plenish.study.design import Design
 from plenish.study.power import announce, observed_noise, outlook, row_shares, typical_noise, unit_sums
 from plenish.study.verdicts import PRIMARY_METRIC, verdict_on
+from plenish.training.confusion import defined_mean
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -50,12 +51,14 @@ class Predictions:
         groups: N group names, None where there is none; or None as a whole.
         probabilities: (arm, seed) → N×K.
         config: level of the intervals, resamples and seed of the study.
+        folds: N numbers of the fold whose classifier predicted the row; None without folds.
     """
 
     codes: Ints
     groups: NDArray[Any] | None
     probabilities: Mapping[tuple[str, int], Floats]
     config: StudyConfig = StudyConfig()
+    folds: Ints | None = None
 
     @classmethod
     def of(cls, cells: Sequence[Cell], names: Sequence[str], config: StudyConfig) -> Predictions:
@@ -67,17 +70,37 @@ class Predictions:
         joined = {key: pd.concat(parts, ignore_index=True) for key, parts in tables.items()}
         first = next(iter(joined.values()))
         columns = [f"p:{name}" for name in names]
+        parts = next(iter(tables.values()))
+        folds = np.repeat(np.arange(len(parts)), [len(part) for part in parts]) if len(parts) > 1 else None
         groups = first["group"].astype(object).where(first["group"].notna(), None).to_numpy()
         return cls(
             np.array([number[label] for label in first["label"]], np.int64),
             groups,
             {key: table[columns].to_numpy(np.float64) for key, table in joined.items()},
-            config,
-        )
+            config, folds,
+        )  # fmt: skip
 
     def metric(self, name: str, arm: str, seed: int, weights: ArrayLike | None = None) -> Floats:
-        """A metric of one cell, R values with weights R×N of the rows."""
-        return weighted_metric(name, self.codes, self.probabilities[arm, seed], weights)
+        """A metric of one cell, R values with weights R×N of the rows.
+
+        The classifiers of different folds score on scales of their own, so AUROC, which compares scores, is
+        the mean over the folds that have all they need (Forman & Scholz, SIGKDD Explorations 12 (2010),
+        49-57).
+        """
+        found = self.probabilities[arm, seed]
+        if name != "auroc" or self.folds is None:
+            return weighted_metric(name, self.codes, found, weights)
+        each = []
+        for fold in np.unique(self.folds):
+            rows = self.folds == fold
+            own = None if weights is None else np.asarray(weights)[:, rows]
+            each.append(weighted_metric(name, self.codes[rows], found[rows], own))
+        return defined_mean(np.stack(each, axis=-1))
+
+    @property
+    def trainings(self) -> int:
+        """Classifiers of each arm and seed, one a fold, each of which is tested on its share of the rows."""
+        return 1 if self.folds is None else len(np.unique(self.folds))
 
     @property
     def seeds(self) -> list[int]:
@@ -118,9 +141,7 @@ class Predictions:
 
     def _strata(self) -> ArrayLike | None:
         """Classes, where every unit has rows of one class only and no class rests on a single unit."""
-        units = self.units
-        fewest = min(map(len, units_of_strata(units, self.codes).values()))
-        return self.codes if are_pure(self.codes, units) and fewest > 1 else None
+        return self.codes if is_stratified(self.codes, self.units) else None
 
 
 def analyse(predictions: Predictions, design: Design) -> dict[str, Any]:
@@ -134,7 +155,8 @@ def analyse(predictions: Predictions, design: Design) -> dict[str, Any]:
         `summary` (mean and interval of each arm and metric), `differences` (each arm against `real`, paired
         by seed), `comparisons` (the primary arm against every other arm but `real`), `verdicts` (one per arm
         but `real`, on balanced accuracy) and `verdict` (of the primary arm, its name, whether it has real
-        images, and its verdict; None without synthetic images).
+        images, and its verdict; None without synthetic images). Rows of balanced accuracy that are adjusted
+        for their number (exploratory arms; comparisons) have `p_holm` and `p_equivalence_holm`.
     """
     summary = [_summary_row(predictions, name, metric) for name in design.names for metric in METRICS]
     others = [name for name in design.names if name != REFERENCE]
@@ -150,10 +172,11 @@ def analyse(predictions: Predictions, design: Design) -> dict[str, Any]:
     own = [row for row in differences if row["metric"] == PRIMARY_METRIC]
     _adjust([row for row in own if main is None or row["arm"] != main.name])
     comparisons = [
-        _row(predictions, main.name, name, metric)
+        _row(predictions, main.name, name, metric, tests=len(others) - 1)
         for name in others for metric in METRICS if main is not None and name != main.name
     ]  # fmt: skip
-    verdicts = [_verdict(predictions, row) for row in own]
+    _adjust([row for row in comparisons if row["metric"] == PRIMARY_METRIC])
+    verdicts = [_verdict(predictions, row, exploratory if "p_holm" in row else 1) for row in own]
     verdict = None
     if main is not None:
         found = next(row["verdict"] for row in verdicts if row["arm"] == main.name)
@@ -196,22 +219,26 @@ def announced(
 
 
 def _adjust(rows: Sequence[dict[str, Any]]) -> None:
-    """Add Holm's adjusted p-values of the exploratory arms: of a difference, and of equivalence."""
+    """Add Holm's adjusted p-values of rows that are judged together: of a difference, and of equivalence."""
     for key in ("p_verdict", "p_equivalence"):
         adjusted = holm([row[key] for row in rows])
         for row, p in zip(rows, adjusted):
             row["p_holm" if key == "p_verdict" else "p_equivalence_holm"] = p
 
 
-def _verdict(predictions: Predictions, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The verdict on an arm, and after `no evidence` what a decision would need."""
+def _verdict(predictions: Predictions, row: Mapping[str, Any], tests: int) -> dict[str, Any]:
+    """The verdict on an arm, and after `no evidence` what a decision would need.
+
+    Of one of several arms that is what would decide at the level of the least of their p-values.
+    """
     config = predictions.config
     word = verdict_on(row, config.level, config.margin)
     found = {"arm": row["arm"], "metric": PRIMARY_METRIC, "verdict": word, "needs": None}
     if word == "no evidence" and math.isfinite(row["low"]):
         right = predictions.right(row["arm"], REFERENCE)
-        noise = observed_noise(predictions.codes, predictions.units, right)
-        found["needs"] = outlook(noise, len(right), config.level, row["mean"], config.margin)
+        noise = observed_noise(predictions.codes, predictions.units, right, predictions.trainings)
+        level = 1 - (1 - config.level) / tests
+        found["needs"] = outlook(noise, len(right), level, row["mean"], config.margin)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,9 +33,10 @@ class Key(NamedTuple):
 
     Attributes:
         arm: the arm.
-        seed: number of the seed, 0, 1, 2, …; the cell's randomness derives from it and the Run's own seed,
-            equally for all arms and folds.
-        fold: number of the fold, or None.
+        seed: number of the seed, 0, 1, 2, …; the cell's randomness derives from it, the fold and the Run's
+            own seed, equally for all arms.
+        fold: number of the fold, or None. Folds have random draws of their own, so that they are trainings of
+            their own even where they share a train part.
     """
 
     arm: Arm
@@ -111,7 +113,8 @@ def matched_positions(codes: Ints, like: Ints, dose: float, *key: Any) -> Ints:
 def compose(arm: Arm, data: StudyData, seed: int) -> tuple[Images, dict[str, int]]:
     """The training images of an arm and seed, and how many of each kind there are.
 
-    Synthetic images are drawn anew for every seed, with the real images' class proportions.
+    Synthetic images are drawn anew for every seed, with the real images' class proportions. Where there are
+    real images, they come first, and statistics of the images are of them alone.
     """
     real = Images(data.train.images, data.train.codes)
     everything = np.arange(len(real.y), dtype=np.int64)
@@ -131,7 +134,12 @@ def compose(arm: Arm, data: StudyData, seed: int) -> tuple[Images, dict[str, int
             codes[chosen] = np.random.default_rng(stable_seed(seed, "shuffled")).permutation(codes[chosen])
         sources["synthetic"] = Images(source.rows.images, codes), chosen
     counts = dict.fromkeys(("real", "duplicate", "synthetic"), 0)
-    return join([*sources.values()]), counts | {kind: len(rows) for kind, (_, rows) in sources.items()}
+    counts |= {kind: len(rows) for kind, (_, rows) in sources.items()}
+    joined = join([*sources.values()])
+    n_real = counts["real"] + counts["duplicate"]
+    if n_real and arm.synthetic:
+        joined = dataclasses.replace(joined, real=n_real)
+    return joined, counts
 
 
 def run_cell(
@@ -149,7 +157,8 @@ def run_cell(
         on_step: called after every step.
     """
     start = time.monotonic()
-    arm, cell_seed = key.arm, stable_seed(run.seed, "cell", key.seed)
+    arm, of_fold = key.arm, () if key.fold is None else (key.fold,)
+    cell_seed = stable_seed(run.seed, "cell", key.seed, *of_fold)
     train, counts = compose(arm, data, cell_seed)
     config = configured(arm, config, cell_seed)
     names = data.data.labels.names

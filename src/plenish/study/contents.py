@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,18 @@ from plenish.study.cells import Cell
 from plenish.study.config import StudyConfig
 from plenish.study.data import StudyData
 from plenish.study.design import Design
+from plenish.training.confusion import defined_mean
 
 Ints = NDArray[np.int64]
+_RANKED = ("auroc", "pr_auc")
+"""Metrics that compare scores; those of classifiers of different folds have scales of their own."""
 
 
 def of_seeds(done: Sequence[Cell], predictions: Predictions, names: Sequence[str]) -> list[dict[str, Any]]:
     """A record of each arm and seed: that of its cell, or, with folds, one of all their predictions.
 
-    With folds, `metrics` are those of all test images together, counts are means over the folds, and `folds`
-    holds the records of the cells.
+    With folds, `metrics` are those of all test images together (AUROC and PR-AUC, which compare scores: means
+    over the folds), counts are means over the folds, and `folds` holds the records of the cells.
     """
     found: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for record in (cell.record for cell in done):
@@ -46,9 +49,13 @@ def _of_folds(
         kind: round(sum(record["trained_on"][kind] for record in records) / len(records))
         for kind in first["trained_on"]
     }
+    ranked = {
+        name: float(defined_mean(np.array([record["metrics"][name] for record in records], np.float64)))
+        for name in _RANKED
+    }
     return {
         "arm": first["arm"], "seed": first["seed"], "fold": None, "steps": first["steps"],
-        "metrics": evaluate(predictions.codes, predictions.probabilities[key], names),
+        "metrics": evaluate(predictions.codes, predictions.probabilities[key], names) | ranked,
         "trained_on": counts, "seconds": sum(record["seconds"] for record in records),
         "folds": [{name: value for name, value in record.items() if name != "history"} for record in records],
     }  # fmt: skip
@@ -60,12 +67,23 @@ def tested(codes: Ints, groups: int, names: Sequence[str]) -> dict[str, Any]:
     return {"n": len(codes), "groups": groups, "per_class": dict(zip(names, counts))}
 
 
-def doses_of(design: Design) -> list[dict[str, Any]]:
-    """The points of the dose curve of each generator that has at least two: `source`, `arm`, `dose`."""
+def doses_of(design: Design, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The points of the dose curve of each generator that has at least two: `source`, `arm`, `dose`.
+
+    Args:
+        design: what the study compares.
+        records: of its cells; the dose is what they were trained on, less than asked where images were few.
+    """
     return [
-        {"source": source, "arm": arm.name, "dose": arm.synthetic}
+        {"source": source, "arm": arm.name, "dose": _trained_dose(arm.name, records)}
         for source, arms in dose_curve(design.arms).items() if len(arms) > 1 for arm in arms
     ]  # fmt: skip
+
+
+def _trained_dose(arm: str, records: Sequence[Mapping[str, Any]]) -> float:
+    """Synthetic images for each real one that an arm was trained on, over all its cells."""
+    trained = [record["trained_on"] for record in records if record["arm"] == arm]
+    return float(sum(one["synthetic"] for one in trained) / sum(one["real"] for one in trained))
 
 
 def external_results(

@@ -185,14 +185,14 @@ def add_synthetic(study: StudyData, path: Path, name: str = "") -> StudyData:
     return dataclasses.replace(study, synthetic=made, caveats=(*study.caveats, *caveats))
 
 
-def add_external(study: StudyData, path: Path) -> StudyData:
-    """Open another Dataset to test on, and check that nothing of it was trained on.
+def add_external(folds: Sequence[StudyData], path: Path) -> list[StudyData]:
+    """Open another Dataset to test on, and check that nothing of it was trained on in any fold.
 
     Raises:
         InputError: it is unfit for a study, of other classes or another size, or shares groups or pictures
-            with the train or val part.
+            with a train or val part.
     """
-    data, other = study.data, Dataset.open(path)
+    data, other = folds[0].data, Dataset.open(path)
     check_kind(other)
     if (other.size, other.channels, other.labels) != (data.size, data.channels, data.labels):
         raise InputError(
@@ -200,7 +200,7 @@ def add_external(study: StudyData, path: Path) -> StudyData:
             f"classes {', '.join(other.labels.names)}; {data.path} has {data.size} px, {data.channels} and "
             f"{', '.join(data.labels.names)}. Import one of them again so that both are alike."
         )
-    seen = np.concatenate([study.train.rows, study.val.rows])
+    seen = np.unique(np.concatenate([part.rows for fold in folds for part in (fold.train, fold.val)]))
     groups = {str(group) for group in np.array(data.column("group"), object)[seen] if group is not None}
     if shared := sorted(groups & {str(group) for group in other.column("group") if group is not None}):
         raise InputError(
@@ -216,7 +216,7 @@ def add_external(study: StudyData, path: Path) -> StudyData:
         )
     other.record_read("study")
     rows = Subset(other, everything, "test", "all", other.manifest.pixels_hash)
-    return dataclasses.replace(study, external=rows)
+    return [dataclasses.replace(fold, external=rows) for fold in folds]
 
 
 def _near_external(external: Subset, synthetic: Dataset) -> list[Caveat]:

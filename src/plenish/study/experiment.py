@@ -14,10 +14,11 @@ import torch
 from plenish import files, settings
 from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.schema import Part
 from plenish.domains import choose_domain
 from plenish.errors import InputError
 from plenish.metrics.caveats import Caveat, about_test
-from plenish.metrics.resampling import unit_codes
+from plenish.metrics.resampling import count_units
 from plenish.metrics.result_files import real_record, write_result
 from plenish.metrics.words import is_known
 from plenish.parallel import available_cores
@@ -31,7 +32,7 @@ from plenish.study.contents import doses_of, external_results, of_seeds, tested
 from plenish.study.data import StudyData, add_external, add_synthetic
 from plenish.study.design import Design, about_cuts, about_design, about_doses
 from plenish.study.folds import about_folds, merged, open_folds
-from plenish.study.running import Bench, run_cells
+from plenish.study.running import CellContext, run_cells
 from plenish.study.sources import (
     Train,
     add_makers,
@@ -91,7 +92,7 @@ def run_study(
         say(domain.sentence(config.symmetry))
     check_weights(classifier, data)
     if test_data is not None:
-        folds = [add_external(fold, test_data) for fold in folds]
+        folds = add_external(folds, test_data)
     parents: list[dict[str, Any]] = []
     if synthetic is not None:
         folds = [add_synthetic(fold, synthetic) for fold in folds]
@@ -118,14 +119,22 @@ def run_study(
             makers = train_makers(run, folds, train)
         folds = add_makers(run, design, folds, makers)
         check_same_synthetic(run, folds)
-        begun = time.monotonic()
-        say(announcement(_announced(config, design, folds)))
-        done = _run_cells(run, config, design, folds, classifier)
-        content = _content(run, config, design, folds, done)
-        content |= options | {"analysis_seconds": time.monotonic() - begun}
-        content = write_result(run.path, "study", content)
-        run.update_status(state="complete", seconds=content["seconds"], message=study_verdict(content))
-    return Study(out, content)
+        return _complete(run, config, design, folds, classifier, options)
+
+
+def _complete(
+    run: Run, config: StudyConfig, design: Design, folds: Sequence[StudyData], classifier: ClassifierConfig,
+    options: Mapping[str, Any],
+) -> Study:  # fmt: skip
+    """Run the missing cells of a locked Run, whose images are all there, analyse all, write study.json."""
+    begun = time.monotonic()
+    say(announcement(_announced(config, design, folds)))
+    done = _run_cells(run, config, design, folds, classifier)
+    content = _content(run, config, design, folds, done)
+    content |= {**options, "analysis_seconds": time.monotonic() - begun}
+    content = write_result(run.path, "study", content)
+    run.update_status(state="complete", seconds=content["seconds"], message=study_verdict(content))
+    return Study(run.path, content)
 
 
 def _options(config: StudyConfig) -> dict[str, Any]:
@@ -159,10 +168,11 @@ def _announced(
 ) -> dict[str, Any]:  # fmt: skip
     """What gain the study can find, before training or after its first two seeds."""
     first = folds[0]
-    held_out = (first.val, first.test)  # what folds can divide where a generator was trained on the rest
-    parts = held_out if any(arm.synthetic for arm in design.arms) else (first.train, *held_out)
-    everything = [group for part in parts for group in part.groups]
-    units = int(unit_codes(everything, len(everything)).max()) + 1
+    # Folds divide what a generator did not see, or all, also what --fraction leaves out of train.
+    held: tuple[Part, ...] = ("val", "test")
+    parts = held if any(arm.synthetic for arm in design.arms) else ("train", *held)
+    split, groups = first.data.split(first.test.split_name), np.array(first.data.column("group"), object)
+    units = count_units(groups[np.concatenate([split.rows(part) for part in parts])])
     return announced(
         config, design, np.concatenate([fold.test.codes for fold in folds]),
         [group for fold in folds for group in fold.test.groups],
@@ -203,7 +213,7 @@ def _content(
         "synthetic": next(iter(made), None), "generators": made,
         **options, "seeds": list(range(design.seeds)),
         "test": tested(predictions.codes, real["groups_test"], names),
-        "cells": records, **found, "external": external, "dose_curve": doses_of(design),
+        "cells": records, **found, "external": external, "dose_curve": doses_of(design, records),
         "power": {
             "planned": _announced(config, design, folds),
             "observed": _announced(config, design, folds, done),
@@ -233,13 +243,10 @@ def _run_cells(
         data = folds[0].data
         shape = (data.channels, data.size, data.labels.width)
         status = run.status
+        threads = _threads(run, workers)
         # Measured once, so that a resumed study computes as it began.
         precision = status.get("precision") or choose_precision(config, *shape)
         engine = Engine.from_settings()
-        threads = settings.current().threads or status.get("threads")
-        threads = threads or (
-            torch.get_num_threads() if workers == 1 else max(1, available_cores() // workers)
-        )
         run.update_status(
             precision=precision, state="running", cells_left=len(todo), arms=design.names, seeds=design.seeds,
             threads=threads, environment=engine.describe() | {"threads": threads},
@@ -253,7 +260,7 @@ def _run_cells(
             say(f"{workers} processes of {plural(threads, 'thread')} share them.")
         try:
             with settings.use(threads=threads):
-                for left in run_cells(Bench(run, folds, config, precision), todo, workers, threads):
+                for left in run_cells(CellContext(run, folds, config, precision), todo, workers, threads):
                     run.update_status(cells_left=left)
                     before, after = todo[-left - 1], todo[len(todo) - left :][:1]
                     if before.seed == 1 and design.seeds > 2 and all(key.seed > 1 for key in after):
@@ -265,6 +272,23 @@ def _run_cells(
             run.update_status(state="interrupted")
             raise
     return [cells.load_cell(run.path, key, external=external) for key in every]
+
+
+def _threads(run: Run, workers: int) -> int:
+    """Threads of each process: those that the study began with, since results depend on their number.
+
+    Raises:
+        InputError: another number is asked for.
+    """
+    asked, kept = settings.current().threads, run.status.get("threads")
+    if asked and kept and asked != kept:
+        raise InputError(
+            f"{run.path} began with {plural(kept, 'thread')} for each training, and other numbers give other "
+            f"results; leave out --threads {asked}, or start a new study in another folder."
+        )
+    return (
+        kept or asked or (torch.get_num_threads() if workers == 1 else max(1, available_cores() // workers))
+    )
 
 
 def _caveats(

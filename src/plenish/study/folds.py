@@ -19,7 +19,7 @@ from plenish.datasets.split import split_dataset
 from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
 from plenish.metrics.caveats import Caveat
-from plenish.metrics.resampling import unit_codes
+from plenish.metrics.resampling import count_units
 from plenish.progress import say
 from plenish.runs import Run
 from plenish.study.config import Given, StudyConfig
@@ -44,7 +44,7 @@ def open_folds(path: Path, config: StudyConfig, given: Given) -> list[StudyData]
     folds = [dataclasses.replace(parts_of(data, f"{base}-{k}", *how), fold=k) for k in range(config.folds)]
     check_folds(folds)
     tested = np.concatenate([fold.test.groups for fold in folds])
-    units = int(unit_codes(list(tested), len(tested)).max()) + 1
+    units = count_units(tested)
     last = config.folds - 1
     say(f"{config.folds} folds, the splits {base}-0 to {base}-{last}, test {plural(units, 'group')}.")
     return folds
@@ -145,7 +145,7 @@ def about_folds(folds: Sequence[StudyData], runs: Sequence[Run]) -> list[Caveat]
     if "held_out_of" not in first:
         return [Caveat("folds", {"folds": len(folds)})]
     groups = np.concatenate([fold.test.groups for fold in folds])
-    units = int(unit_codes(list(groups), len(groups)).max()) + 1
+    units = count_units(groups)
     values = {"folds": len(folds), "split": first["held_out_of"], "groups": units}
     chosen = any(run.config["config"].get("validation") for run in runs)
     return [Caveat("held-out-folds", values), *([Caveat("checkpoint-by-tested")] if chosen else [])]

@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from plenish.metrics.resampling import are_pure
+from plenish.metrics.resampling import is_stratified, units_of_strata
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 POWER = 0.8
 """Share of studies that find a gain as large as announced."""
 TYPICAL = {"groups": 0.06, "seeds": 0.025, "images": 0.12, "lasting": 0.02}
-"""Assumed noise of the difference of two arms; see docs/study.md for where it was observed.
+"""Assumed noise of the difference of two arms, until two seeds of every arm are trained.
 
 `groups`: standard deviation of a group's own difference; `seeds`: standard deviation of the difference
 between seeds on endless test images; `images`: share of test images that one of two trainings alone gets
@@ -82,7 +82,7 @@ class Noise:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class StudySize:
     """A study's size, and what it can find.
 
     Attributes:
@@ -124,11 +124,11 @@ class Plan:
         errors, se, df = self._simulated()
         return float(np.mean(np.abs(errors) + _t_quantile(df, self.level) * se < margin))
 
-    def seeds_for(self, enough: Callable[[Plan], bool]) -> int | None:
+    def seeds_for(self, enough: Callable[[StudySize], bool]) -> int | None:
         """The smallest number of seeds that is enough; None where no number is."""
         return _least(self.seeds, MOST_SEEDS, lambda n: enough(dataclasses.replace(self, seeds=n)))
 
-    def groups_for(self, enough: Callable[[Plan], bool]) -> int | None:
+    def groups_for(self, enough: Callable[[StudySize], bool]) -> int | None:
         """The smallest number of test groups that is enough; None where a hundred times as many is not."""
         n = self.noise.n_groups
         return _least(
@@ -200,12 +200,9 @@ def typical_noise(codes: Ints, units: Ints, folds: int = 1) -> Noise:
 
 def _strata(codes: Ints, units: Ints) -> list[Ints]:
     """Units of each class where every unit has one class alone and no class has a single unit, else all."""
-    first = np.unique(units, return_index=True)[1]
-    kinds = codes[first]
-    members = [np.flatnonzero(kinds == k) for k in np.unique(kinds)]
-    if are_pure(codes, units) and min(map(len, members)) > 1:
-        return members
-    return [np.arange(len(first))]
+    if is_stratified(codes, units):
+        return [*units_of_strata(units, codes).values()]
+    return [np.arange(int(units.max()) + 1)]
 
 
 def observed_noise(codes: Ints, units: Ints, differences: Floats, folds: int = 1) -> Noise:
@@ -258,45 +255,50 @@ def announce(
         unit: what is resampled: `group`, or `image` where there are no groups.
         all_groups: groups (or images without any) that folds would test.
     """
-    plan = Plan(noise, seeds, level)
+    size = StudySize(noise, seeds, level)
     more = max(2 * seeds, 3)
     found: dict[str, Any] = {
-        "basis": basis, "gain": plan.gain(), "power": POWER, "seeds": seeds, "groups": noise.n_groups,
+        "basis": basis, "gain": size.gain(), "power": POWER, "seeds": seeds, "groups": noise.n_groups,
         "unit": unit, "larger": noise.larger(seeds),
         "noise": {name: math.sqrt(getattr(noise, name)) for name in ("groups", "seeds", "both")},
-        "more_seeds": {"seeds": more, "gain": dataclasses.replace(plan, seeds=more).gain()},
+        "more_seeds": {"seeds": more, "gain": dataclasses.replace(size, seeds=more).gain()},
         "all_groups": None,
     }  # fmt: skip
     if all_groups > 1.5 * noise.n_groups:
         by_folds = dataclasses.replace(noise.with_groups(all_groups), seeds=noise.seeds / _FOLDS)
-        whole = dataclasses.replace(plan, noise=by_folds)
+        whole = dataclasses.replace(size, noise=by_folds)
         found["all_groups"] = {"groups": all_groups, "folds": _FOLDS, "gain": whole.gain()}
     return found
 
 
-def outlook(noise: Noise, seeds: int, level: float, mean: float, margin: float) -> dict[str, Any]:
+def outlook(
+    noise: Noise, seeds: int, level: float, mean: float, margin: float
+) -> dict[str, Any] | None:  # fmt: skip
     """What a decision would need after `no evidence`, as study.json keeps it.
 
     Args:
         noise: observed and pooled.
         seeds: trainings per arm.
-        level: level of the intervals.
+        level: what decides, adjusted for several arms.
         mean: the observed difference.
         margin: what counts as equivalent.
 
     Returns:
         `aim` (`difference`: find a true difference as large as the observed; `equivalence`: where that is
         within the margin, show that there is none beyond it), `seeds` and `groups` (as many in all, with
-        everything else as it is; None: no number is enough) and `larger`, the larger noise.
+        everything else as it is; None: no number is enough) and `larger`, the larger noise. None as a whole
+        where this size should have been enough already: then the noise does not say what is lacking.
     """
-    plan = Plan(noise, max(seeds, 2), level)
+    size = StudySize(noise, max(seeds, 2), level)
     aim = "difference" if abs(mean) > margin else "equivalence"
 
-    def enough(plan: Plan) -> bool:
-        reached = plan.chance(abs(mean)) if aim == "difference" else plan.settled(margin)
+    def enough(size: StudySize) -> bool:
+        reached = size.chance(abs(mean)) if aim == "difference" else size.settled(margin)
         return reached >= POWER
 
+    if enough(size):
+        return None
     return {
-        "aim": aim, "seeds": plan.seeds_for(enough), "groups": plan.groups_for(enough),
+        "aim": aim, "seeds": size.seeds_for(enough), "groups": size.groups_for(enough),
         "larger": noise.larger(seeds),
     }  # fmt: skip

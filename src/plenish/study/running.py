@@ -18,7 +18,7 @@ from plenish.wording import plural
 
 
 @dataclasses.dataclass(frozen=True)
-class Bench:
+class CellContext:
     """What cells need, in this process or in a worker's.
 
     Attributes:
@@ -40,11 +40,11 @@ class Bench:
         )
 
 
-def run_cells(bench: Bench, todo: Sequence[Key], workers: int, threads: int) -> Iterator[int]:
+def run_cells(context: CellContext, todo: Sequence[Key], workers: int, threads: int) -> Iterator[int]:
     """Make cells; after each, how many are left.
 
     Args:
-        bench: what they need.
+        context: what they need.
         todo: which, in order.
         workers: processes at once; 1 works in this one.
         threads: of each worker process.
@@ -52,20 +52,20 @@ def run_cells(bench: Bench, todo: Sequence[Key], workers: int, threads: int) -> 
     Raises:
         WorkerLost: a process ended during a cell.
     """
-    assert bench.config.steps is not None
-    images = bench.config.steps * bench.config.batch
+    assert context.config.steps is not None
+    images = context.config.steps * context.config.batch
     with progress("training classifiers", len(todo) * images) as bar:
         left = len(todo)
         if workers <= 1:
             for key in todo:
                 left -= 1
                 bar.note(_named(key) + (f", {left} to follow" if left else ""))
-                bench.cell(key, lambda _: bar.advance(bench.config.batch))
+                context.cell(key, lambda _: bar.advance(context.config.batch))
                 yield left
             return
         told = dataclasses.replace(settings.current(), threads=threads, quiet=True)
         bar.note(f"{plural(workers, 'process')} at once")
-        with parallel.executor(min(workers, len(todo)), _worker, (told, bench)) as run:
+        with parallel.executor(min(workers, len(todo)), _worker, (told, context)) as run:
             for _ in run.map_ordered(_cell, todo, ahead=len(todo), reject=_lost):
                 left -= 1
                 bar.advance(images)
@@ -78,13 +78,13 @@ def _named(key: Key) -> str:
 
 
 @contextlib.contextmanager
-def _worker(told: settings.Settings, bench: Bench) -> Iterator[Bench]:
+def _worker(told: settings.Settings, context: CellContext) -> Iterator[CellContext]:
     with settings.use(**dataclasses.asdict(told)):
-        yield bench
+        yield context
 
 
-def _cell(bench: Bench, key: Key) -> None:
-    bench.cell(key, lambda _: None)
+def _cell(context: CellContext, key: Key) -> None:
+    context.cell(key, lambda _: None)
 
 
 def _lost(key: Key, status: int) -> None:
