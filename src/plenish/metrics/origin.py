@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def check_origin(origin: Mapping[str, Any], real: Dataset, split: str, what: str
     if origin.get("table_hash") not in (None, real.manifest.table_hash):
         raise InputError(
             f"{what} was trained on the images of {real.path} with another table of labels and groups "
-            f"({home}); give that Dataset as the real one, or train a generator on {real.path}."
+            f"({home}); give that Dataset, or train one on {real.path}."
         )
     if origin.get("part", "train") != "train":
         raise InputError(
@@ -135,3 +136,17 @@ def near_held_out(real: Dataset, split: str, synthetic: Dataset) -> list[Caveat]
         if images := int((found >= 0).sum()):
             caveats.append(Caveat("near-held-out", {"images": images, "part": part}))
     return caveats
+
+
+def real_at(origin: Mapping[str, Any]) -> Dataset | None:
+    """The Dataset that a record of provenance names, if it is still there, with the same images and table.
+
+    Args:
+        origin: `path`, `pixels_hash` and `table_hash`.
+    """
+    try:
+        found = Dataset.open(Path(origin["path"]))
+    except (InputError, KeyError):
+        return None
+    hashes = found.manifest.pixels_hash, found.manifest.table_hash
+    return found if hashes == (origin.get("pixels_hash"), origin.get("table_hash")) else None
