@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.datasets.licences import conditions, hub_word, remarks
 from plenish.errors import CheckFailed, InputError
 from plenish.metrics.release_audit import found_in, lacking, public_copies
+from plenish.metrics.result_files import read_result, write_result
 from plenish.report.release import Refused, ReleaseConfig
 from plenish.report.releasing import release_dataset
 
@@ -218,6 +220,33 @@ def test_images_that_point_at_one_group_are_refused_and_the_group_is_not_told() 
     assert told["reidentification"]["auroc"] == pointing["auroc"]
     assert told["reidentification"]["share"] == 0.3
     assert "MUSTER" not in json.dumps(told)
+
+
+def test_what_a_score_says_of_groups_goes_out_as_numbers_alone(
+    released: Path, honest: Dataset, tmp_path: Path
+) -> None:
+    score, _ = read_result(released.with_name("public-audit"), "score")
+    shutil.copytree(released.with_name("public-audit"), tmp_path / "score")
+    score["copies"] |= {"finding": "unclear", "n_below": 3}
+    score["copies"]["reidentification"] |= {
+        "finding": "more", "most_pointed_at": {"group": "MUSTER-000", "images": 9},
+    }  # fmt: skip
+    score["caveats"] = [
+        {"code": "few-held-out", "values": {"images": 80}},
+        {"code": "few-held-out", "values": {"images": 80, "of": ["MUSTER-100"]}},
+        {"code": "mixed-groups", "values": {"mixed": 1, "groups": 2}},
+    ]
+    write_result(tmp_path / "score", "score", score)
+    refused = release_dataset(honest.path, tmp_path / "public", ReleaseConfig(), score=tmp_path / "score")
+    assert isinstance(refused, Refused)
+    assert [one.code for one in refused.objections] == ["unclear", "pointing"]
+    assert all(map(str, refused.objections))
+    done = release(honest.path, tmp_path / "public", score=tmp_path / "score", override="a test")
+    audit = done.content["audit"]
+    assert audit["caveats"] == score["caveats"][:1]
+    assert audit["copies"]["reidentification"]["finding"] == "more"
+    assert "most_pointed_at" not in audit["copies"]["reidentification"]
+    assert "MUSTER" not in texts(tmp_path / "public")
 
 
 def test_what_does_not_fit_is_refused(
