@@ -110,8 +110,9 @@ def test_a_part_is_that_of_the_split_of_the_training(home: Path, tmp_path: Path)
     assert table["id"].tolist() == data.part("test", "other", purpose="report").ids
     assert found.content["given"]["split"] == "other"
     for run, split in (("d", "default"), ("a", "other")):
-        with pytest.raises(InputError, match="may have seen images"):
+        with pytest.raises(InputError) as caught:
             predict([home / run, home / "data"], out=tmp_path / "no", part="test", split=split)
+        assert caught.value.code == "other-split"
     # A Dataset of other images has a split of its own.
     stripes(tmp_path / "more", seed=1)
     found = predict([home / "d", tmp_path / "more"], out=tmp_path / "two", part="test")

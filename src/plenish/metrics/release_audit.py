@@ -215,7 +215,8 @@ def _check_score(content: Mapping[str, Any], synthetic: Dataset, real: Dataset |
     if content["synthetic"]["pixels_hash"] != synthetic.manifest.pixels_hash:
         raise InputError(
             f"{folder} holds a score of other images ({content['synthetic']['name']}) than those of "
-            f"{synthetic.path}; give the one made of these, or remove it to score them anew."
+            f"{synthetic.path}; give the one made of these, or remove it to score them anew.",
+            code="other-images",
         )
     if real is None:
         return
@@ -223,7 +224,8 @@ def _check_score(content: Mapping[str, Any], synthetic: Dataset, real: Dataset |
     if (content["real"]["pixels_hash"], content["real"]["table_hash"]) != hashes:
         raise InputError(
             f"{folder} holds a score against other real images ({content['real']['name']}) than those of "
-            f"{real.path}; give that Dataset as --real, or remove the score to make it anew."
+            f"{real.path}; give that Dataset as --real, or remove the score to make it anew.",
+            code="other-real-images",
         )
 
 

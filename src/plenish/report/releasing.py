@@ -85,7 +85,9 @@ def release_dataset(
     """
     made = Dataset.open(synthetic)
     if not made.is_synthetic:
-        raise InputError(f"{synthetic} holds real images; only a synthetic Dataset can be released.")
+        raise InputError(
+            f"{synthetic} holds real images; only a synthetic Dataset can be released.", code="real"
+        )
     files.refuse_existing(out, unless_made=True)
     split = config.split or (generator_of(made.manifest.extra).get("data") or {}).get("split_name", "default")
     place = out.with_name(f"{out.name}-audit")
