@@ -36,17 +36,15 @@ def pictures(n: int, seed: int) -> tuple[Images, list[str]]:
 
 def real_dataset(
     out: Path, *, sizes: tuple[int, int, int] = (160, 80, 60), each: int = 10, grouped: bool = True,
-    licence: str = "CC-BY-NC-4.0", labels: LabelSchema = LABELS, twins: int = 0,
+    licence: str = "CC-BY-NC-4.0", labels: LabelSchema = LABELS,
 ) -> Dataset:  # fmt: skip
-    """A real Dataset whose ids, groups and sources name patients; the first of val are also in train."""
+    """A real Dataset whose ids, groups and sources name patients."""
     with DatasetWriter(
         out, name="clinic", size=SIDE, channels=3, labels=labels, config={}, licence=licence,
         source="/clinic/archive",
     ) as writer:  # fmt: skip
         for seed, (part, n) in enumerate(zip(("train", "val", "test"), sizes)):
             x, classes = pictures(n, seed)
-            if part == "val" and twins:
-                x[:twins] = pictures(sizes[0], 0)[0][:twins]
             rows = [
                 {
                     "id": f"scan{seed}{i:05d}", "label": label if labels.names else None, "part": part,

@@ -198,15 +198,6 @@ def test_limits_hold_for_the_images_that_the_search_was_calibrated_on() -> None:
     assert lacking(score | {"copies": {"n_holdout": 50, "n_groups": 3}}) == []
 
 
-def test_a_score_whose_val_images_are_mostly_in_train_is_no_permission(tmp_path: Path) -> None:
-    data = real_dataset(tmp_path / "data", sizes=(160, 60, 60), twins=20)
-    made = synthetic_dataset(tmp_path / "made", data, *pictures(40, 64))
-    found = release_dataset(made.path, tmp_path / "public", ReleaseConfig())
-    assert isinstance(found, Refused)
-    objections = {one.code: one.values for one in found.objections}
-    assert objections["few-val"] == {"images": 40, "least": 50}
-
-
 def test_images_that_point_at_one_group_are_refused_and_the_group_is_not_told() -> None:
     pointing = {
         "auroc": {"value": 0.9, "low": 0.8, "high": 1.0}, "auroc_train": None, "n": 100, "n_pointing": 30,
@@ -228,7 +219,7 @@ def test_what_a_score_says_of_groups_goes_out_as_numbers_alone(
 ) -> None:
     score, _ = read_result(released.with_name("public-audit"), "score")
     shutil.copytree(released.with_name("public-audit"), tmp_path / "score")
-    score["copies"] |= {"finding": "unclear", "n_below": 3}
+    score["copies"] |= {"finding": "unclear", "n_below": 3, "n_holdout": 49}
     score["copies"]["reidentification"] |= {
         "finding": "more", "most_pointed_at": {"group": "MUSTER-000", "images": 9},
     }  # fmt: skip
@@ -240,7 +231,8 @@ def test_what_a_score_says_of_groups_goes_out_as_numbers_alone(
     write_result(tmp_path / "score", "score", score)
     refused = release_dataset(honest.path, tmp_path / "public", ReleaseConfig(), score=tmp_path / "score")
     assert isinstance(refused, Refused)
-    assert [one.code for one in refused.objections] == ["unclear", "pointing"]
+    assert [one.code for one in refused.objections] == ["unclear", "pointing", "few-val"]
+    assert refused.objections[-1].values == {"images": 49, "least": 50}  # Val has 80.
     assert all(map(str, refused.objections))
     done = release(honest.path, tmp_path / "public", score=tmp_path / "score", override="a test")
     audit = done.content["audit"]

@@ -20,7 +20,7 @@ from plenish.metrics.compare import NoSearch, compare_datasets
 from plenish.metrics.origin import check_pair, real_at
 from plenish.metrics.result_files import read_result
 from plenish.metrics.score import ScoreConfig
-from plenish.metrics.words import describe_copies, percent
+from plenish.metrics.words import describe_copies, describe_pointing
 from plenish.wording import Message, agree, plural
 
 LEAST_HELD, LEAST_GROUPS = 50, 3
@@ -42,10 +42,7 @@ class Objection(Message):
         ),
         "unclear": lambda found: describe_copies(found),
         "copies": "The search for copies found '{finding}', which this version of Plenish does not know.",
-        "pointing": lambda n_pointing, n, share, expected_share_high: (
-            f"{n_pointing:,} of {plural(n, 'image')} ({percent(share)}) point at one training group "
-            f"(patient, lesion, slide); by chance at most {percent(expected_share_high)} would."
-        ),
+        "pointing": lambda **found: f"{describe_pointing(found)}.",
         "held-out": lambda images, part: (
             f"{agree(images, 'image', 'shows', 'show')} the picture of a real image of the {part} part."
         ),
