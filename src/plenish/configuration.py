@@ -21,7 +21,7 @@ from plenish.yaml_reader import parse_yaml
 def option(
     default: Any = None, *, sets: str = "", decides: str = "", least: float | None = None,
     above: float | None = None, most: float | None = None, below: float | None = None,
-    choices: Sequence[Any] | None = None,
+    choices: Sequence[Any] | None = None, adds: bool = False,
 ) -> Any:  # fmt: skip
     """A field that is an option with bounds, or another name for keys of a configuration.
 
@@ -34,11 +34,12 @@ def option(
         most: greatest value.
         below: values must be smaller than this.
         choices: the values there are.
+        adds: whether a list that is typed twice is added up, instead of the last one counting.
     """
     bounds = {"least": least, "above": above, "most": most, "below": below, "choices": choices}
     keys = {"sets": tuple(sets.split()), "decides": tuple(decides.split())}
     given = {name: bound for name, bound in bounds.items() if bound is not None}
-    return dataclasses.field(default=default, metadata=keys | given)
+    return dataclasses.field(default=default, metadata=keys | given | ({"adds": True} if adds else {}))
 
 
 _BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {

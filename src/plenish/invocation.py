@@ -66,6 +66,11 @@ class Parameter:
         return any(get_origin(kind) in (list, tuple) for kind in (self.hint, *get_args(self.hint)))
 
     @property
+    def adds(self) -> bool:
+        """Whether words of several such options are added up: --options, and what `option` says so of."""
+        return self.name == "options" or bool(self.bounds.get("adds"))
+
+    @property
     def is_required(self) -> bool:
         """Whether it must be given, and may be without its option."""
         return self.default is REQUIRED and self.kind is not inspect.Parameter.KEYWORD_ONLY

@@ -29,7 +29,6 @@ _OFTEN = (
 )  # fmt: skip
 """Options that most users look for, shown first with those of the examples."""
 _VALUES: dict[Any, str] = {int: "N", float: "X", Path: "PATH"}
-_ADDED = ("options", "drop")
 _SECTION_OPTION = re.compile(r"--([a-z_]+)\.([\w.-]+)")
 
 
@@ -65,7 +64,7 @@ def read_options(
     for option in {token.partition("=")[0] for token in tokens} if "options" in known else ():
         if section := _SECTION_OPTION.fullmatch(option):
             assignment = f"{section[1]}.{section[2].replace('-', '_')}={{}}"
-            parser.add_argument(option, dest="options", action=_List, nargs=1, type=assignment.format)
+            parser.add_argument(option, dest="options", action=_AddedList, nargs=1, type=assignment.format)
     try:
         namespace, words = parser.parse_known_args(_lone_switches(tokens, options))
     except argparse.ArgumentError as error:
@@ -115,7 +114,7 @@ def _parser(prog: str, command: Command[Any], options: Mapping[str, Parameter]) 
             group = often
         how: dict[str, Any] = {"metavar": _value(option, parameter.hint)}
         if parameter.is_list:
-            how |= {"nargs": "*", "action": _List}
+            how |= {"nargs": "*", "action": _AddedList if parameter.adds else _List}
         elif parameter.takes_file:
             how |= {"nargs": "?"}
         elif parameter.is_switch:
@@ -132,13 +131,21 @@ def _parser(prog: str, command: Command[Any], options: Mapping[str, Parameter]) 
 
 
 class _List(argparse.Action):
-    """Several words, or one that is a YAML list; those of --options and --drop are added to those before."""
+    """Several words, or one that is a YAML list."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         is_yaml = len(values) == 1 and values[0].startswith("[")
         found = parse_yaml(values[0], f"'{values[0][:40]}'") if is_yaml else values
-        before = getattr(namespace, self.dest, []) if self.dest in _ADDED else []
-        setattr(namespace, self.dest, before + found)
+        setattr(namespace, self.dest, found)
+
+
+class _AddedList(_List):
+    """The same, added to the words of such options before."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        before = getattr(namespace, self.dest, [])
+        super().__call__(parser, namespace, values, option_string)
+        setattr(namespace, self.dest, before + getattr(namespace, self.dest))
 
 
 def _lone_switches(tokens: Sequence[str], options: Mapping[str, Parameter]) -> list[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from plenish import cli, settings
@@ -16,16 +19,20 @@ from plenish.commands.train_classifier import train_classifier_run
 from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
+from plenish.datasets.split import split_dataset
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 from plenish.metrics.calibration import calibrated, fit_temperature
 from plenish.training.classifier_model import Classifier
 
+QUICK = {"steps": 30, "batch": 16, "evaluations": 1}
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stripes that are hard to tell, with a column; three Runs, one of which takes the column."""
-    home, rng = tmp_path_factory.mktemp("home"), np.random.default_rng(0)
+
+def stripes(
+    out: Path, *, seed: int = 0, names: tuple[str, str] = ("class0", "class1"), **extra: Any
+) -> NDArray[np.uint8]:
+    """Write a Dataset of stripes that are hard to tell, with a column; returns its images."""
+    rng = np.random.default_rng(seed)
     code = np.arange(120) % 2
     line = (np.arange(16) // 2 % 2 * 60 + 100).astype(float)
     pixels = np.where(code[:, None, None] == 0, line[None, None, :], line[None, :, None])
@@ -33,18 +40,33 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts = np.array(["train", "train", "val", "val", "test"])[np.arange(120) // 4 % 5]
     rows = [
         {
-            "label": f"class{code[i]}", "group": f"g{i // 4}", "source": f"{i}.png", "part": str(parts[i]),
+            "label": names[code[i]], "group": f"g{i // 4}", "source": f"{i}.png", "part": str(parts[i]),
             "age": float(i % 9),
         }
         for i in range(120)
     ]  # fmt: skip
-    labels = LabelSchema("categorical", ("class0", "class1"))
-    with DatasetWriter(home / "data", name="data", size=16, channels=3, labels=labels, config={}) as writer:
+    labels = LabelSchema("categorical", names)
+    with DatasetWriter(
+        out, name="data", size=16, channels=3, labels=labels, config={}, extra=extra
+    ) as writer:
         writer.add(pixels, rows)
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Dataset with two splits, and four Runs: one takes the column, one is of the other split."""
+    home = tmp_path_factory.mktemp("home")
+    pixels = stripes(home / "data")
+    split_dataset(home / "data", name="other", seed=5)
     with settings.use(quiet=True, threads=1, precision="float32"):
-        for name, options in {"a": {}, "b": {"seed": 1}, "c": {"columns": ("age",)}}.items():
-            steps = {"steps": 30, "batch": 16, "evaluations": 1, **options}
-            train_classifier_run(home / "data", home / name, test=name == "a", **steps)
+        for name, options in {
+            "a": {},
+            "b": {"seed": 1},
+            "c": {"columns": ("age",)},
+            "d": {"split": "other"},
+        }.items():
+            train_classifier_run(home / "data", home / name, test=name == "a", **QUICK | options)
     for number, name in enumerate(("class0", "class1", "class1")):
         (home / "folder" / name).mkdir(parents=True, exist_ok=True)
         image = Image.fromarray(pixels[number]).resize((40, 20))
@@ -72,11 +94,55 @@ def test_a_dataset_is_classified_and_measured_as_the_run_was(home: Path, tmp_pat
     run = json.loads((home / "a" / "classification.json").read_text())["parts"]["test"]
     auroc = found.content["measured"]["metrics"]["auroc"]
     assert auroc == pytest.approx(run["metrics"]["auroc"])
-    assert "ece_calibrated" in run["metrics"]
+    for name in ("ece", "ece_calibrated"):
+        assert found.content["measured"]["metrics"][name] == pytest.approx(run["metrics"][name])
+    assert run["metrics"]["ece_calibrated"] != run["metrics"]["ece"]
     assert run["groups"] == 6
     for page in (tmp_path / "out" / "report.html", home / "a" / "report.html"):
         assert "Net benefit" in page.read_text(encoding="utf-8")
     assert found.summary()["auroc"] == auroc["value"]
+
+
+def test_a_part_is_that_of_the_split_of_the_training(home: Path, tmp_path: Path) -> None:
+    data = Dataset.open(home / "data")
+    found = predict([home / "d", home / "data"], out=tmp_path / "out", part="test")
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv", dtype={"id": str})
+    assert table["id"].tolist() == data.part("test", "other", purpose="report").ids
+    assert found.content["given"]["split"] == "other"
+    for run, split in (("d", "default"), ("a", "other")):
+        with pytest.raises(InputError) as caught:
+            predict([home / run, home / "data"], out=tmp_path / "no", part="test", split=split)
+        assert caught.value.code == "other-split"
+    # A Dataset of other images has a split of its own.
+    stripes(tmp_path / "more", seed=1)
+    found = predict([home / "d", tmp_path / "more"], out=tmp_path / "two", part="test")
+    assert (found.content["given"]["split"], found.content["images"]) == ("default", 24)
+
+
+def test_classifiers_of_other_labels_are_not_mixed_and_phantoms_are_told(home: Path, tmp_path: Path) -> None:
+    stripes(tmp_path / "data", names=("class1", "class0"), phantom={"seed": 0})
+    train_classifier_run(tmp_path / "data", tmp_path / "run", test=True, **QUICK)
+    with pytest.raises(InputError) as caught:
+        predict([home / "a", tmp_path / "run", home / "folder"], out=tmp_path / "out")
+    assert caught.value.code == "other-labels"
+    with pytest.raises(InputError) as caught:
+        predict([home / "a", home / "d", home / "folder"], out=tmp_path / "out")
+    assert caught.value.code == "other-split"
+    found = predict([tmp_path / "run", home / "folder"], out=tmp_path / "out", report=True)
+    assert found.content["phantom"]
+    pages = tmp_path / "out" / "report.html", tmp_path / "run" / "report.html"
+    assert ["phantoms, not tissue" in page.read_text(encoding="utf-8") for page in pages] == [True, True]
+
+
+def test_val_images_that_were_replaced_calibrate_nothing(home: Path, tmp_path: Path) -> None:
+    stripes(tmp_path / "data")
+    train_classifier_run(tmp_path / "data", tmp_path / "run", **QUICK)
+    shutil.rmtree(tmp_path / "data")
+    stripes(tmp_path / "data", seed=1)
+    with pytest.raises(InputError) as caught:
+        predict([tmp_path / "run", home / "folder"], out=tmp_path / "out", tta=True)
+    assert caught.value.code == "other-images"
+    predict([tmp_path / "run", home / "folder"], out=tmp_path / "out", tta=True, calibrate=False)
 
 
 def test_several_runs_are_mixed_in_all_orientations_and_abstain(home: Path, tmp_path: Path) -> None:
@@ -87,6 +153,9 @@ def test_several_runs_are_mixed_in_all_orientations_and_abstain(home: Path, tmp_
     content = found.content
     table = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
     weights = [row["weight"] for row in content["runs"]]
+    assert found.summary()["weights"] == [
+        {"run": str(path), "weight": weight} for path, weight in zip(paths, weights, strict=False)
+    ]
     assert sum(weights) == pytest.approx(1)
     assert [row["orientations"] for row in content["runs"]] == ["mirror", "mirror"]
     test = Dataset.open(home / "data").part("test", purpose="report")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from plenish.commands.release import check_release, release
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.licences import conditions, hub_word, remarks
 from plenish.errors import CheckFailed, InputError
-from plenish.metrics.gate import found_in
+from plenish.metrics.release_audit import found_in, lacking, public_copies
+from plenish.metrics.result_files import read_result, write_result
+from plenish.report.release import Refused, ReleaseConfig
+from plenish.report.releasing import release_dataset
 
 
 @pytest.fixture(scope="module")
@@ -131,19 +135,22 @@ def test_changed_files_are_named(change: str, released: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("how", "word"),
+    ("how", "objection"),
     [
-        ({"grouped": False}, "no groups"),
-        ({"sizes": (160, 40, 60)}, "40 val images"),
-        ({"each": 40}, "2 groups"),
+        ({"grouped": False}, {"code": "no-groups", "values": {}}),
+        ({"sizes": (160, 40, 60)}, {"code": "few-val", "values": {"images": 40, "least": 50}}),
+        ({"each": 40}, {"code": "few-val-groups", "values": {"groups": 2, "least": 3}}),
     ],
 )
 def test_an_audit_that_cannot_find_copies_is_no_permission(
-    how: dict[str, Any], word: str, tmp_path: Path
+    how: dict[str, Any], objection: dict[str, Any], tmp_path: Path
 ) -> None:
     data = real_dataset(tmp_path / "data", **how)
     made = synthetic_dataset(tmp_path / "made", data, *pictures(40, 60))
-    with pytest.raises(CheckFailed, match=word):
+    found = release_dataset(made.path, tmp_path / "public", ReleaseConfig())
+    assert isinstance(found, Refused)
+    assert [dataclasses.asdict(one) for one in found.objections] == [objection]
+    with pytest.raises(CheckFailed):
         release(made.path, tmp_path / "public")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "made"]
 
@@ -157,20 +164,97 @@ def test_without_real_images_nothing_is_said_of_copies(tmp_path: Path, clinic: D
     assert [one["code"] for one in content["audit"]["objections"]] == ["no-audit"]
     assert content["training"]["licence"] == ""
     assert content["audit"]["copies"] is None
-    assert "not known" in str(done.summary()["to_know"])
+    assert [one["code"] for one in done.content["licence_remarks"]] == ["not-stated"]
     assert (tmp_path / "public" / "data" / "train-00000-of-00001.parquet").is_file()
+
+
+def test_real_images_of_another_training_are_refused_whatever_the_reason_given(
+    honest: Dataset, tmp_path: Path
+) -> None:
+    other = real_dataset(tmp_path / "other", grouped=False, sizes=(30, 4, 30), licence="CC0-1.0")
+    for how in ({}, {"override": "a reason"}):
+        with pytest.raises(InputError) as caught:
+            release(honest.path, tmp_path / "public", real=other.path, **how)  # type: ignore[arg-type]
+        assert caught.value.code == "other-images"
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_where_copies_cannot_be_searched_for_an_override_says_so(clinic: Dataset, tmp_path: Path) -> None:
+    data = real_dataset(tmp_path / "data", sizes=(40, 2, 30))
+    made = synthetic_dataset(tmp_path / "made", data, *pictures(20, 63))
+    done = release(made.path, tmp_path / "public", override="a toy")
+    codes = [one["code"] for one in done.content["audit"]["objections"]]
+    assert codes == ["few-val", "few-val-groups", "no-search"]
+    assert str(data.path) not in texts(tmp_path / "public")
+
+
+def test_limits_hold_for_the_images_that_the_search_was_calibrated_on() -> None:
+    copies = {"n_holdout": 49, "n_groups": 2}
+    score = {"copies": copies, "caveats": [], "real": {"groups_test": 6, "split": "default"}}
+    assert [dataclasses.asdict(one) for one in lacking(score)] == [
+        {"code": "few-val", "values": {"images": 49, "least": 50}},
+        {"code": "few-val-groups", "values": {"groups": 2, "least": 3}},
+    ]
+    assert lacking(score | {"copies": {"n_holdout": 50, "n_groups": 3}}) == []
+
+
+def test_images_that_point_at_one_group_are_refused_and_the_group_is_not_told() -> None:
+    pointing = {
+        "auroc": {"value": 0.9, "low": 0.8, "high": 1.0}, "auroc_train": None, "n": 100, "n_pointing": 30,
+        "share": 0.3, "low": 0.2, "high": 0.4, "expected_share": 0.05, "expected_share_high": 0.1,
+        "finding": "more", "most_pointed_at": {"group": "MUSTER-7", "images": 30},
+    }  # fmt: skip
+    copies = {"n_identical": 0, "finding": "none", "reidentification": pointing, "suspects": ["MUSTER-7"]}
+    (objection,) = found_in({"copies": copies, "caveats": []})
+    assert (objection.code, objection.values["n_pointing"]) == ("pointing", 30)
+    assert str(objection)
+    told = public_copies(copies)
+    assert told["reidentification"]["auroc"] == pointing["auroc"]
+    assert told["reidentification"]["share"] == 0.3
+    assert "MUSTER" not in json.dumps(told)
+
+
+def test_what_a_score_says_of_groups_goes_out_as_numbers_alone(
+    released: Path, honest: Dataset, tmp_path: Path
+) -> None:
+    score, _ = read_result(released.with_name("public-audit"), "score")
+    shutil.copytree(released.with_name("public-audit"), tmp_path / "score")
+    score["copies"] |= {"finding": "unclear", "n_below": 3, "n_holdout": 49}
+    score["copies"]["reidentification"] |= {
+        "finding": "more", "most_pointed_at": {"group": "MUSTER-000", "images": 9},
+    }  # fmt: skip
+    score["caveats"] = [
+        {"code": "few-held-out", "values": {"images": 80}},
+        {"code": "few-held-out", "values": {"images": 80, "of": ["MUSTER-100"]}},
+        {"code": "mixed-groups", "values": {"mixed": 1, "groups": 2}},
+    ]
+    write_result(tmp_path / "score", "score", score)
+    refused = release_dataset(honest.path, tmp_path / "public", ReleaseConfig(), score=tmp_path / "score")
+    assert isinstance(refused, Refused)
+    assert [one.code for one in refused.objections] == ["unclear", "pointing", "few-val"]
+    assert refused.objections[-1].values == {"images": 49, "least": 50}  # Val has 80.
+    assert all(map(str, refused.objections))
+    done = release(honest.path, tmp_path / "public", score=tmp_path / "score", override="a test")
+    audit = done.content["audit"]
+    assert audit["caveats"] == score["caveats"][:1]
+    assert audit["copies"]["reidentification"]["finding"] == "more"
+    assert "most_pointed_at" not in audit["copies"]["reidentification"]
+    assert "MUSTER" not in texts(tmp_path / "public")
 
 
 def test_what_does_not_fit_is_refused(
     clinic: Dataset, honest: Dataset, copied: Dataset, released: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="holds real images"):
+    with pytest.raises(InputError) as caught:
         release(clinic.path, tmp_path / "public")
+    assert caught.value.code == "real"
     score = released.with_name("public-audit")
-    with pytest.raises(InputError, match="other images"):
+    with pytest.raises(InputError) as caught:
         release(copied.path, tmp_path / "two", score=score)
-    with pytest.raises(InputError, match="other real images"):
+    assert caught.value.code == "other-images"
+    with pytest.raises(InputError) as caught:
         release(honest.path, tmp_path / "two", score=score, real=real_dataset(tmp_path / "x", each=5).path)
+    assert caught.value.code == "other-real-images"
     with pytest.raises(InputError, match="already exists"):
         release(honest.path, tmp_path / "x", score=score)
     with pytest.raises(InputError, match=r"provenance\.json"):
@@ -199,7 +283,13 @@ def test_the_gate_knows_findings_that_are_not_made_yet() -> None:
         ("CC BY 4.0", "CC-BY-4.0", []),
         ("cc-by-nc-nd-4.0", "cc-by-nc-nd-4.0", ["no-derivatives", "non-commercial"]),
         ("CC-BY-SA-4.0", "CC-BY-4.0", ["share-alike", "weaker"]),
+        ("CC-BY-4.0", "CC0-1.0", ["weaker"]),
+        ("MIT", "CC0-1.0", ["weaker"]),
         ("ODbL-1.0", "ODbL-1.0", ["share-alike"]),
+        ("CC-BY-SA-4.0", "ODbL-1.0", ["share-alike", "weaker"]),
+        ("CC-BY-SA-3.0", "CC BY-SA 4.0", ["share-alike"]),
+        ("CC-BY-SA-4.0", "CC-BY-SA-3.0", ["share-alike", "weaker"]),
+        ("CC-BY-SA-4.0", "CC-BY-NC-SA-4.0", ["share-alike", "weaker"]),
         ("all rights reserved", "CC-BY-4.0", ["not-known"]),
         ("Standard licence of the hospital", "", ["not-known"]),
     ],
@@ -210,7 +300,9 @@ def test_what_a_licence_forbids_is_named(training: str, released: str, codes: li
 
 
 def test_words_of_licences() -> None:
-    assert conditions("Attribution-NonCommercial-NoDerivatives 4.0") == ["no-derivatives", "non-commercial"]
+    assert conditions("Attribution-NonCommercial-NoDerivatives 4.0") == [
+        "no-derivatives", "non-commercial", "attribution",
+    ]  # fmt: skip
     assert (hub_word("CC BY-NC 4.0"), hub_word("mine")) == ("cc-by-nc-4.0", "")
 
 

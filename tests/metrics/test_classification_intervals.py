@@ -8,7 +8,7 @@ from sklearn import metrics as reference
 from sklearn.calibration import calibration_curve
 
 from plenish.metrics import classification as ours
-from plenish.metrics.classification_intervals import THRESHOLDS, measure
+from plenish.metrics.classification_intervals import THRESHOLDS, calibration_interval, measure
 from plenish.metrics.statistics import bootstrap_interval
 
 
@@ -79,6 +79,36 @@ def test_intervals_are_those_of_the_bootstrap_over_groups() -> None:
     eight = np.repeat(np.arange(0, 200, 8), 8)
     again = measure(y[eight], p[eight], ["a", "b"], groups, resamples=200)["metrics"]["auroc"]
     assert (again["low"], again["high"]) == pytest.approx((once["low"], once["high"]), abs=1e-9)
+
+
+def test_groups_are_drawn_within_classes_and_resamples_without_a_class_do_not_count() -> None:
+    y, p = predictions(2, n=60)
+    y[:] = np.arange(60) >= 54
+    groups = [f"g{i // 3}" for i in range(60)]  # 18 groups of one class, 2 of the other.
+
+    def balanced(w: np.ndarray) -> np.ndarray:
+        return ours.weighted_metric("balanced_accuracy", y, p, w)
+
+    found = measure(y, p, ["a", "b"], groups, resamples=200, seed=3)["metrics"]["balanced_accuracy"]
+    expected = bootstrap_interval(balanced, 60, groups, resamples=200, seed=3, strata=y)
+    assert (found["value"], found["low"], found["high"]) == pytest.approx(tuple(expected))
+    # One group has all rows of its class: nothing is drawn within the classes, and what loses it is left out.
+    groups[54:] = ["alone"] * 6
+    found = measure(y, p, ["a", "b"], groups, resamples=200, seed=3)["metrics"]["balanced_accuracy"]
+    expected = bootstrap_interval(
+        lambda w: np.where((w[:, y == 1].sum(1) > 0) & (w[:, y == 0].sum(1) > 0), balanced(w), np.nan),
+        60, groups, resamples=200, seed=3,
+    )  # fmt: skip
+    assert (found["value"], found["low"], found["high"]) == pytest.approx(tuple(expected))
+
+
+@pytest.mark.parametrize("tags", [False, True])
+def test_the_calibration_error_alone_is_that_among_all_metrics(tags: bool) -> None:
+    y, p = predictions(3, n=80)
+    truth = np.eye(3)[y] if tags else y
+    groups = [f"g{i // 4}" for i in range(80)]
+    whole = measure(truth, p, list("abc"), groups, resamples=50, seed=2)["metrics"]["ece"]
+    assert calibration_interval(truth, p, groups, resamples=50, seed=2) == whole
 
 
 def test_weights_count_rows() -> None:

@@ -23,7 +23,7 @@ class Predictions(Result):
             "table": str(self.path / content["table"]), "rejected": len(content["rejected"]),
         }  # fmt: skip
         if len(content["runs"]) > 1:
-            facts["weights"] = {Path(row["run"]).name: row["weight"] for row in content["runs"]}
+            facts["weights"] = [{"run": row["run"], "weight": row["weight"]} for row in content["runs"]]
         if "abstention" in content:
             facts["abstention"] = content["abstention"]
         if "measured" in content:

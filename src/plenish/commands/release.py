@@ -78,7 +78,7 @@ def release(
     if isinstance(result, Refused):
         _print_first(result.summary())
         look = f" Look at {result.page}." if result.page else ""
-        raise CheckFailed(f"{synthetic} is not released: {' '.join(result.objections)}{look}")
+        raise CheckFailed(f"{synthetic} is not released: {' '.join(map(str, result.objections))}{look}")
     return result
 
 

@@ -25,10 +25,16 @@ _HUB = (
     "mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "unlicense",
 )  # fmt: skip
 _SHARING = ("ODBL-1.0", "CDLA-SHARING-1.0")
+_NAMING = (
+    *_SHARING, "CDLA-PERMISSIVE-1.0", "CDLA-PERMISSIVE-2.0", "MIT", "APACHE-2.0", "BSD-2-CLAUSE",
+    "BSD-3-CLAUSE",
+)  # fmt: skip
+"""Licences that ask to name the source or to keep a notice, although no word of theirs says so."""
 _CONDITIONS: Mapping[str, tuple[str, ...]] = {
     "no-derivatives": ("ND", "NODERIVATIVES", "NODERIVS"),
     "non-commercial": ("NC", "NONCOMMERCIAL"),
     "share-alike": ("SA", "SHAREALIKE"),
+    "attribution": ("BY", "ATTRIBUTION"),
 }
 """What parts of a Creative Commons licence forbid or ask for."""
 
@@ -47,16 +53,21 @@ class LicenceRemark(Message):
         "hold for images made from them.",
         "share-alike": "The licence of the real images, {licence}, asks to share adapted material "
         "under the same licence.",
-        "weaker": "The images are released under {released}, which lacks a condition of {licence}, the "
-        "licence of the real images ({conditions}).",
+        "weaker": "The images are released under {released}, which does not keep the conditions of "
+        "{licence}, the licence of the real images ({conditions}).",
     }  # fmt: skip
 
 
 def conditions(licence: str) -> list[str]:
-    """Conditions of a Creative Commons licence or one like it, by its identifier or its name."""
+    """Conditions of a Creative Commons licence or one like it, by its identifier or its name.
+
+    Returns:
+        `no-derivatives`, `non-commercial`, `share-alike` and `attribution` (to name the source).
+    """
     words = set(re.split(r"[^A-Z0-9.]+", licence.upper().replace("NON-COMMERCIAL", "NONCOMMERCIAL")))
     found = [code for code, marks in _CONDITIONS.items() if words & set(marks)]
-    return [*found, "share-alike"] if _spdx(licence) in _SHARING else found
+    found += ["share-alike"] if _spdx(licence) in _SHARING else []
+    return [*found, "attribution"] if _spdx(licence) in _NAMING else found
 
 
 def remarks(training: str, released: str) -> list[LicenceRemark]:
@@ -69,13 +80,26 @@ def remarks(training: str, released: str) -> list[LicenceRemark]:
     if training.strip().casefold() in _NOT_STATED:
         return [LicenceRemark("not-stated")]
     found = conditions(training)
-    said = [LicenceRemark(code, {"licence": training}) for code in found]
+    said = [LicenceRemark(code, {"licence": training}) for code in found if code != "attribution"]
     if not found and _spdx(training) not in map(str.upper, _OPEN):
         said.append(LicenceRemark("not-known", {"licence": training}))
-    if lost := [code for code in found if code not in conditions(released)]:
+    kept = set(conditions(released))
+    if not _is_same(training, released):
+        kept -= {"share-alike"}
+    if lost := [code for code in found if code not in kept]:
         values = {"licence": training, "released": released or "no stated licence", "conditions": lost}
         said.append(LicenceRemark("weaker", values))
     return said
+
+
+def _is_same(training: str, released: str) -> bool:
+    """Whether these are one licence, or the second is a later version of a Creative Commons one."""
+    if _spdx(training) == _spdx(released):
+        return True
+    if {_spdx(training), _spdx(released)} & {*_SHARING}:
+        return False
+    versions = [re.findall(r"\d+\.\d+", licence) for licence in (training, released)]
+    return all(versions) and versions[0] <= versions[1] and conditions(training) == conditions(released)
 
 
 def hub_word(licence: str) -> str:

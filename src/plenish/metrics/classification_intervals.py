@@ -1,17 +1,21 @@
 """Every metric of a classifier's predictions with an interval that respects the groups of rows.
 
 Groups (patients, lesions) are drawn with replacement, with all their rows, and all metrics are computed of
-the same draws; the intervals are those of `statistics.bootstrap_interval`.
+the same draws; the intervals are those of `statistics.bootstrap_interval`. As in a study, groups are drawn
+within the classes where each group has one class and each class several groups; a mean over classes is not
+defined in a resample that has lost one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from plenish.metrics.calibration import is_tags
 from plenish.metrics.classification import (
     BINS,
     average_precision_binary,
@@ -19,7 +23,7 @@ from plenish.metrics.classification import (
     net_benefit,
     sensitivity_at,
 )
-from plenish.metrics.resampling import Ints, bootstrap_weights, unit_codes
+from plenish.metrics.resampling import Ints, bootstrap_weights, is_stratified, unit_codes
 from plenish.metrics.statistics import bca_interval, jackknife_weights
 from plenish.training.confusion import (
     Floats,
@@ -28,6 +32,7 @@ from plenish.training.confusion import (
     defined_mean,
     macro_f1,
     ratio,
+    row_weights,
     tag_counts,
 )
 from plenish.training.roc import auroc_binary, compared
@@ -37,6 +42,9 @@ THRESHOLDS = np.round(np.arange(0.05, 0.96, 0.05), 2)
 """Probabilities from which on one would act, of decision curves."""
 _MOST_LEFT_OUT = 2000
 """Units above which skew, which falls with their number, is not measured: it takes a pass for each."""
+OVERALL = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "pr_auc", "sensitivity", "ece")
+_MEANS = ("balanced_accuracy", "macro_f1", "auroc", "pr_auc", "sensitivity")
+"""Means over the classes, which without one of them mean something else."""
 PER_CLASS = ("precision", "recall", "f1", "auroc", "pr_auc", "sensitivity")
 Values = dict[str, Floats]
 
@@ -66,44 +74,76 @@ def measure(
         `reliability` (rows, mean confidence and share that is right, by bin of confidence).
     """
     units = unit_codes(groups, len(y))
-    n_units = int(units.max()) + 1
-    parts = [_statistics(y, probabilities, None, specificity)]
-    rest: tuple[Iterator[Ints], ...] = (bootstrap_weights(units, resamples, seed),)
-    if n_units <= _MOST_LEFT_OUT:
-        rest = (*rest, jackknife_weights(units, n_units))
-    drawn = [_joined([_statistics(y, probabilities, w, specificity) for w in chunks]) for chunks in rest]
-
-    def interval(key: str, *place: int) -> dict[str, float | None]:
-        value = float(parts[0][key][(0, *place)])
-        low = high = np.nan
-        if n_units > 1:
-            x, *jack = (np.moveaxis(found[key], 0, -1)[place] for found in drawn)
-            _, low, high = bca_interval(value, x, jack[0] if jack else np.empty(0), level)
-        return {"value": _known(value), "low": _known(low), "high": _known(high)}
-
-    overall = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "pr_auc", "sensitivity", "ece")
-    tags = y.ndim == 2
-    shown = range(len(names)) if tags else compared(len(names))
-    counts = (y > 0.5).sum(axis=0) if tags else np.bincount(y, minlength=len(names))
+    found = _replicated(lambda w: _statistics(y, probabilities, w, specificity), y, units, resamples, seed)
+    interval = functools.partial(_interval, found, level)
+    counts = (y > 0.5).sum(axis=0) if is_tags(y) else np.bincount(y, minlength=len(names))
     return {
-        "n": len(y), "groups": n_units if groups is not None else None, "level": level,
-        "specificity": specificity, "kind": "multilabel" if tags else "categorical",
-        "metrics": {name: interval(name) for name in overall},
+        "n": len(y), "groups": int(units.max()) + 1 if groups is not None else None, "level": level,
+        "specificity": specificity, "kind": "multilabel" if is_tags(y) else "categorical",
+        "metrics": {name: interval(name) for name in OVERALL},
         "per_class": {
             name: {"n": int(counts[k]), **{key: interval(f"{key}_per_class", k) for key in PER_CLASS}}
             for k, name in enumerate(names)
         },
-        "confusion": parts[0]["confusion"][0].astype(int).tolist(),
+        "confusion": found[0]["confusion"][0].astype(int).tolist(),
         "decision": [
             {
                 "class": names[k], "thresholds": THRESHOLDS.tolist(),
                 "net_benefit": [interval("net_benefit", k, t) for t in range(len(THRESHOLDS))],
                 "all": [_known(v) for v in _of_all(counts[k] / len(y))],
             }
-            for k in shown
+            for k in (range(len(names)) if is_tags(y) else compared(len(names)))
         ],
         "reliability": _reliability(y, probabilities),
     }  # fmt: skip
+
+
+def calibration_interval(
+    y: NDArray[Any], probabilities: Floats,
+    groups: Sequence[Hashable | None] | NDArray[Any] | None = None, *, resamples: int = 1000, seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, float | None]:  # fmt: skip
+    """The expected calibration error alone, as `measure` has it in `ece`: value, low and high.
+
+    Args:
+        y: N class numbers, or N×K tags of 0 and 1.
+        probabilities: N×K.
+        groups: N group names; None where every row is one of its own.
+        resamples: of the groups.
+        seed: of the draws.
+        level: of the interval.
+    """
+    units = unit_codes(groups, len(y))
+    found = _replicated(lambda w: {"ece": _calibration(y, probabilities, w)}, y, units, resamples, seed)
+    return _interval(found, level, "ece")
+
+
+def _replicated(
+    statistics: Callable[[ArrayLike | None], Values], y: NDArray[Any], units: Ints, resamples: int, seed: int
+) -> list[Values]:
+    """Statistics of the data, of resamples, and with each unit left out where there are not too many units.
+
+    Units of one class are drawn within the classes, as those of a study are. Only the data where there is
+    one unit.
+    """
+    n_units = int(units.max()) + 1
+    if n_units < 2:
+        return [statistics(None)]
+    strata = None if is_tags(y) or not is_stratified(y, units) else y
+    draws = [bootstrap_weights(units, resamples, seed, strata=strata)]
+    if n_units <= _MOST_LEFT_OUT:
+        draws.append(jackknife_weights(units, n_units))
+    return [statistics(None), *(_joined([statistics(w) for w in chunks]) for chunks in draws)]
+
+
+def _interval(found: Sequence[Values], level: float, key: str, *place: int) -> dict[str, float | None]:
+    """One statistic of `_replicated` with its interval."""
+    value = float(found[0][key][(0, *place)])
+    low = high = np.nan
+    if len(found) > 1:
+        x, *left_out = (np.moveaxis(each[key], 0, -1)[place] for each in found[1:])
+        _, low, high = bca_interval(value, x, left_out[0] if left_out else np.empty(0), level)
+    return {"value": _known(value), "low": _known(low), "high": _known(high)}
 
 
 def _known(value: float) -> float | None:
@@ -116,7 +156,7 @@ def _joined(parts: list[Values]) -> Values:
 
 def _statistics(y: NDArray[Any], p: Floats, weights: ArrayLike | None, specificity: float) -> Values:
     """Every metric under row weights R×N: R values each, R×K those of classes."""
-    k, tags = p.shape[1], y.ndim == 2
+    k, tags = p.shape[1], is_tags(y)
     present = y > 0.5 if tags else y[:, None] == np.arange(k)
     by_class = [
         (
@@ -142,15 +182,10 @@ def _statistics(y: NDArray[Any], p: Floats, weights: ArrayLike | None, specifici
         rates = np.stack(
             [ratio(hits, hits + missed), ratio(counts[..., 0, 0], counts[..., 0, :].sum(-1))], -1
         )
-        said = np.maximum(p, 1 - p)
-        errors = [
-            calibration_errors((p[:, c] >= 0.5) == present[:, c], said[:, c], weights) for c in range(k)
-        ]
         found |= {
             "accuracy": defined_mean(ratio(hits + counts[..., 0, 0], counts.sum((-2, -1)))),
             "balanced_accuracy": defined_mean(defined_mean(rates)),
-            "macro_f1": defined_mean(ratio(2 * hits, 2 * hits + missed + alarms)),
-            "ece": defined_mean(np.stack(errors, axis=-1)), "confusion": counts,
+            "macro_f1": defined_mean(ratio(2 * hits, 2 * hits + missed + alarms)), "confusion": counts,
         }  # fmt: skip
     else:
         confusion = confusion_matrix(y, p.argmax(axis=1), k, weights)
@@ -159,13 +194,30 @@ def _statistics(y: NDArray[Any], p: Floats, weights: ArrayLike | None, specifici
         found |= {
             "accuracy": ratio(hits.sum(axis=-1), confusion.sum((-2, -1))),
             "balanced_accuracy": balanced_accuracy(confusion), "macro_f1": macro_f1(confusion),
-            "ece": calibration_errors(p.argmax(axis=1) == y, p.max(axis=1), weights),
             "confusion": confusion,
         }  # fmt: skip
-    return found | {
+    complete = _has_all_classes(present, weights)
+    return found | {name: np.where(complete, found[name], np.nan) for name in _MEANS} | {
+        "ece": _calibration(y, p, weights),
         "precision_per_class": ratio(hits, hits + alarms), "recall_per_class": ratio(hits, hits + missed),
         "f1_per_class": ratio(2 * hits, 2 * hits + missed + alarms),
     }  # fmt: skip
+
+
+def _has_all_classes(present: NDArray[np.bool_], weights: ArrayLike | None) -> NDArray[np.bool_]:
+    """Which R×N weights keep a row of each class, and one of the rest, of those that N×K rows have."""
+    sides = np.concatenate([present, ~present], axis=1)
+    sides = sides[:, sides.any(axis=0)]
+    return np.asarray((row_weights(weights, len(present)) @ sides > 0).all(axis=1))
+
+
+def _calibration(y: NDArray[Any], p: Floats, weights: ArrayLike | None) -> Floats:
+    """Expected calibration error, R; the mean over tags."""
+    if not is_tags(y):
+        return calibration_errors(p.argmax(axis=1) == y, p.max(axis=1), weights)
+    said, right = np.maximum(p, 1 - p), (p >= 0.5) == (y > 0.5)
+    errors = [calibration_errors(right[:, c], said[:, c], weights) for c in range(p.shape[1])]
+    return defined_mean(np.stack(errors, axis=-1))
 
 
 def _of_all(prevalence: float) -> Floats:
@@ -175,7 +227,7 @@ def _of_all(prevalence: float) -> Floats:
 
 def _reliability(y: NDArray[Any], p: Floats) -> list[dict[str, float]]:
     """Bins of confidence that have rows."""
-    if y.ndim == 2:
+    if is_tags(y):
         confidence, right = np.maximum(p, 1 - p).ravel(), ((p >= 0.5) == (y > 0.5)).ravel()
     else:
         confidence, right = p.max(axis=1), p.argmax(axis=1) == y

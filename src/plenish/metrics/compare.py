@@ -41,6 +41,10 @@ from plenish.runs import versions
 _DIFFERENT_SHARES = 0.1  # a class's share of the synthetic images against its share of the test images
 
 
+class NoSearch(InputError):
+    """The images are too few, or all in train, for a search for copies."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Side(copies.Views):
     """Images of one side of a comparison, with their thumbnails and features."""
@@ -81,7 +85,7 @@ def compare_datasets(real: Path, synthetic: Path, out: Path, config: ScoreConfig
 
     Raises:
         InputError: the two do not fit each other, the generator was trained on anything but this train
-            part, there are too few images, or OUT exists.
+            part, there are too few images, or OUT exists; a `NoSearch` where copies cannot be searched for.
     """
     start = time.monotonic()
     originals, made = Dataset.open(real), Dataset.open(synthetic)
@@ -119,7 +123,8 @@ def _compute(
         search = copies.Search(held, trained, held.images.groups)
         found = search(made, baseline=not synthetic.is_synthetic)
     except ValueError as error:
-        raise InputError(f"No search for copies on {real.path}: {error}; make the split again.") from None
+        text = f"No search for copies on {real.path}: {error}; make the split again."
+        raise NoSearch(text, code="no-search", value=str(error)) from None
     if unknown := any(caveat.code == "unknown-origin" for caveat in known):
         caveats.append(Caveat("unknown-training-images", {"name": real.name}))
     if found.facts["n_twins"]:

@@ -30,7 +30,7 @@ class FilterConfig:
         resamples: bootstrap resamples behind the intervals of the report; 0 for none.
     """
 
-    drop: tuple[Rule, ...] = option(("copies",))
+    drop: tuple[Rule, ...] = option(("copies",), adds=True)
     split: str = ""
     pass_rate: float = option(0.95, least=0.5, below=1)
     seed: int = 0

@@ -36,9 +36,8 @@ from plenish.metrics.filter_rules import (
     passes,
     threshold,
 )
-from plenish.metrics.gate import real_at
 from plenish.metrics.linear import fit_linear
-from plenish.metrics.origin import check_pair
+from plenish.metrics.origin import check_pair, real_at
 from plenish.metrics.resampling import Floats, Ints
 from plenish.metrics.result_files import read_result, write_result
 from plenish.metrics.statistics import bootstrap_interval

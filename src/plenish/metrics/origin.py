@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def check_origin(origin: Mapping[str, Any], real: Dataset, split: str, what: str
 
     Raises:
         InputError: another Dataset, other labels or groups, another part or another split; the sentence says
-            which.
+            which, and the code is other-images, other-table, other-part or other-split.
     """
     if not origin.get("pixels_hash"):
         return [Caveat("unknown-origin")]
@@ -48,20 +49,23 @@ def check_origin(origin: Mapping[str, Any], real: Dataset, split: str, what: str
     if origin["pixels_hash"] != real.manifest.pixels_hash:
         raise InputError(
             f"{what} was trained on other images ({home}) than those of {real.path}; give that Dataset as "
-            f"the real one, or train a generator on {real.path}."
+            f"the real one, or train a generator on {real.path}.",
+            code="other-images",
         )
     if origin.get("table_hash") not in (None, real.manifest.table_hash):
         raise InputError(
             f"{what} was trained on the images of {real.path} with another table of labels and groups "
-            f"({home}); give that Dataset as the real one, or train a generator on {real.path}."
+            f"({home}); give that Dataset, or train one on {real.path}.",
+            code="other-table",
         )
     if origin.get("part", "train") != "train":
         raise InputError(
             f"{what} was trained on the {origin['part']} part of {real.path}, so its test part is no fair "
-            "reference; only a generator of train rows may be used."
+            "reference; only a generator of train rows may be used.",
+            code="other-part",
         )
     if origin.get("split_hash") != real.split(split).hash and not _trains_within(origin, real, split):
-        raise InputError(f"{what} {_other_split(origin, real, split)}")
+        raise InputError(f"{what} {_other_split(origin, real, split)}", code="other-split")
     return []
 
 
@@ -135,3 +139,17 @@ def near_held_out(real: Dataset, split: str, synthetic: Dataset) -> list[Caveat]
         if images := int((found >= 0).sum()):
             caveats.append(Caveat("near-held-out", {"images": images, "part": part}))
     return caveats
+
+
+def real_at(origin: Mapping[str, Any]) -> Dataset | None:
+    """The Dataset that a record of provenance names, if it is still there, with the same images and table.
+
+    Args:
+        origin: `path`, `pixels_hash` and `table_hash`.
+    """
+    try:
+        found = Dataset.open(Path(origin["path"]))
+    except (InputError, KeyError):
+        return None
+    hashes = found.manifest.pixels_hash, found.manifest.table_hash
+    return found if hashes == (origin.get("pixels_hash"), origin.get("table_hash")) else None

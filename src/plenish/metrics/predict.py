@@ -15,7 +15,7 @@ from PIL import Image
 
 from plenish import files
 from plenish.datasets.batches import Images
-from plenish.datasets.dataset import Dataset
+from plenish.datasets.parts import Subset
 from plenish.domains import DEFAULT, DOMAINS, Symmetry
 from plenish.errors import InputError
 from plenish.metrics.calibration import (
@@ -27,8 +27,9 @@ from plenish.metrics.calibration import (
     fit_temperature,
     fit_weights,
 )
-from plenish.metrics.classification_intervals import measure
+from plenish.metrics.classification_intervals import calibration_interval, measure
 from plenish.metrics.grad_cam import grad_cam
+from plenish.metrics.origin import real_at
 from plenish.metrics.predict_config import PredictConfig
 from plenish.metrics.prediction_images import Given, opened
 from plenish.metrics.predictions import PREDICTIONS, probabilities_in, said
@@ -110,8 +111,8 @@ def predict(runs: Sequence[Path], images: Sequence[Path], out: Path, config: Pre
         raise InputError("Give images behind the Runs: files, a folder or a Dataset.")
     files.refuse_existing(out)
     ensemble = _fitted(runs, config)
-    trained = {member.run.config["data"]["pixels_hash"] for member in ensemble.members}
-    with opened(images, ensemble.members[0].model, config, trained) as given:
+    first = ensemble.members[0]
+    with opened(images, first.model, config, first.run.config["data"]) as given:
         inputs = [_inputs(member.model, given) for member in ensemble.members]
         found = [
             member.model.probabilities(each, symmetry=_symmetry(member, config))
@@ -119,7 +120,7 @@ def predict(runs: Sequence[Path], images: Sequence[Path], out: Path, config: Pre
         ]
         plain, sure = ensemble.mix(found)
         table = _table(given, ensemble, plain, sure)
-        content = _content(given, ensemble, table, sure, config)
+        content = _content(given, ensemble, table, plain, sure, config)
         with files.atomic_dir(out, {"predict": content["runs"], "images": given.about}) as folder:
             buffer = io.BytesIO()
             write = table.to_csv if config.table == "csv" else table.to_parquet
@@ -135,12 +136,7 @@ def _fitted(runs: Sequence[Path], config: PredictConfig) -> Ensemble:
     members = [_member(path, config) for path in runs]
     first = members[0]
     for other in members[1:]:
-        a, b = first.run.config["data"], other.run.config["data"]
-        if (a["pixels_hash"], a.get("split_hash")) != (b["pixels_hash"], b.get("split_hash")):
-            raise InputError(
-                f"{first.run.path} and {other.run.path} were not trained on the same split of the same "
-                "Dataset, so that no val images weigh them; classify with one at a time."
-            )
+        _check_alike(first, other)
     if not config.calibrate:
         even = np.full(len(members), 1 / len(members))
         return Ensemble(members, [1.0] * len(members), even, 1.0, None)
@@ -160,6 +156,31 @@ def _fitted(runs: Sequence[Path], config: PredictConfig) -> Ensemble:
     return dataclasses.replace(ensemble, abstention=abstention)
 
 
+def _check_alike(first: Member, other: Member) -> None:
+    """Refuse two classifiers whose probabilities cannot be mixed."""
+    paths = f"{first.run.path} and {other.run.path}"
+    a, b = first.run.config["data"], other.run.config["data"]
+    if (a["pixels_hash"], a.get("split_hash")) != (b["pixels_hash"], b.get("split_hash")):
+        raise InputError(
+            f"{paths} were not trained on the same split of the same Dataset, so that no val images weigh "
+            "them; classify with one at a time.",
+            code="other-split",
+        )
+    kinds = [(member.model.kind, tuple(member.model.names)) for member in (first, other)]
+    if kinds[0] != kinds[1] or not np.array_equal(first.y, other.y):
+        raise InputError(
+            f"{paths} were trained on other labels ({_labels(first.model)}; {_labels(other.model)}), so that "
+            "their probabilities cannot be mixed; classify with one at a time.",
+            code="other-labels",
+        )
+
+
+def _labels(model: Classifier) -> str:
+    """Its labels for a message."""
+    kind = "tags" if model.kind == "multilabel" else "classes"
+    return f"{kind} {', '.join(model.names[:5])}{', …' if len(model.names) > 5 else ''}"
+
+
 def _member(path: Path, config: PredictConfig) -> Member:
     run = Run.open(path, "classifier")
     if not (path / CLASSIFIER / "classifier.json").is_file() or not (path / PREDICTIONS).is_file():
@@ -175,17 +196,33 @@ def _member(path: Path, config: PredictConfig) -> Member:
     symmetry = _symmetry(member, config)
     if not config.calibrate or symmetry == "none":
         return member
-    where = run.config["data"]
-    try:
-        val = Dataset.open(where["path"]).part("val", where["split_name"], purpose="select")
-    except InputError as error:
-        raise InputError(
-            f"--tta is calibrated on the val images of {path}, which cannot be read "
-            f"({str(error).rstrip('.')}); leave it out, or give --no-calibrate."
-        ) from error
+    val = _val_of(run)
     order = np.argsort(val.ids)
+    if [val.ids[row] for row in order] != table["id"].tolist():
+        raise InputError(
+            f"{path / PREDICTIONS} has other val images than the Dataset of the training; leave out --tta, "
+            "or give --no-calibrate.",
+            code="other-images",
+        )
     found = model.probabilities(labelled_images(val, model.columns), symmetry=symmetry)
     return dataclasses.replace(member, val=found[order])
+
+
+def _val_of(run: Run) -> Subset:
+    """The val images of a training, from the Dataset that it was of.
+
+    Raises:
+        InputError: it is not there any more, or not as it was.
+    """
+    where = run.config["data"]
+    data, name = real_at(where), where["split_name"]
+    if data is None or name not in data.split_names() or data.split(name).hash != where["split_hash"]:
+        raise InputError(
+            f"--tta is calibrated on the val images of {run.path}, and {where['path']} does not hold them as "
+            f"they were (split '{name}'); leave it out, or give --no-calibrate.",
+            code="other-images",
+        )
+    return data.part("val", name, purpose="select")
 
 
 def _symmetry(member: Member, config: PredictConfig) -> Symmetry:
@@ -227,8 +264,24 @@ def _truth(given: Given, model: Classifier) -> NDArray[np.generic] | None:
     return y
 
 
+def _measured(
+    y: NDArray[np.generic], plain: Floats, sure: Floats, table: pd.DataFrame, model: Classifier,
+    config: PredictConfig,
+) -> dict[str, Any]:  # fmt: skip
+    """All metrics; `ece` is of the plain probabilities, as in a Run's classification.json."""
+    groups = list(table["group"]) if "group" in table else None
+    how: dict[str, Any] = {"resamples": config.resamples, "seed": config.seed, "level": config.level}
+    measured = measure(y, sure, model.names, groups, **how)
+    if config.calibrate:
+        error = measured["metrics"]["ece"]
+        measured["metrics"] |= {
+            "ece": calibration_interval(y, plain, groups, **how), "ece_calibrated": error,
+        }  # fmt: skip
+    return measured
+
+
 def _content(
-    given: Given, ensemble: Ensemble, table: pd.DataFrame, sure: Floats, config: PredictConfig
+    given: Given, ensemble: Ensemble, table: pd.DataFrame, plain: Floats, sure: Floats, config: PredictConfig
 ) -> dict[str, Any]:
     model = ensemble.members[0].model
     runs = [
@@ -249,6 +302,7 @@ def _content(
         "temperature": float(ensemble.temperature), "calibrated": config.calibrate,
         "predicted": {name: int(counts.get(name, 0)) for name in model.names},
         "columns": model.columns.names,
+        "phantom": given.about["phantom"] or any(m.run.status.get("phantom") for m in ensemble.members),
     }  # fmt: skip
     if ensemble.abstention is not None:
         content["abstention"] = dataclasses.asdict(ensemble.abstention) | {
@@ -257,9 +311,7 @@ def _content(
     y = _truth(given, model)
     if y is None:
         return content
-    groups = list(table["group"]) if "group" in table else None
-    options = {"resamples": config.resamples, "seed": config.seed, "level": config.level}
-    content["measured"] = measure(y, sure, model.names, groups, **options)  # type: ignore[arg-type]
+    content["measured"] = _measured(y, plain, sure, table, model, config)
     if ensemble.abstention is not None and not table["abstained"].all():
         kept = ~table["abstained"].to_numpy()
         content["abstention"] |= {

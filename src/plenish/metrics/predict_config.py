@@ -16,7 +16,8 @@ class PredictConfig:
 
     Attributes:
         part: of a Dataset: train, val or test; left out, all images of one that no Run was trained on.
-        split: the split that has the part.
+        split: the split that has the part; by default the Runs' own of the Dataset that they were trained on,
+            'default' of another.
         tta: look at each image in all orientations that suit the Runs' domain, and take the mean.
         calibrate: make probabilities mean what they say, by a temperature found on val.
         coverage: abstain from the least sure images, so that this share of val is answered.
@@ -30,7 +31,7 @@ class PredictConfig:
     """
 
     part: Part | None = None
-    split: str = "default"
+    split: str = ""
     tta: bool = False
     calibrate: bool = True
     coverage: float | None = option(above=0, most=1)

@@ -22,6 +22,7 @@ from plenish.datasets.importing import import_dataset
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
+from plenish.metrics.origin import check_origin
 from plenish.metrics.predict_config import PredictConfig
 from plenish.progress import say, warn
 from plenish.slides.names import SUFFIXES
@@ -52,7 +53,7 @@ class Given:
 
 @contextlib.contextmanager
 def opened(
-    paths: Sequence[Path], model: Classifier, config: PredictConfig, trained: set[str]
+    paths: Sequence[Path], model: Classifier, config: PredictConfig, origin: Mapping[str, Any]
 ) -> Iterator[Given]:
     """Open what is to be classified.
 
@@ -60,10 +61,11 @@ def opened(
         paths: a Dataset, a folder or archive of images, or image files.
         model: what classifies them; says their size, channels and how they are made to fit.
         config: which part of a Dataset.
-        trained: pixel hashes of the Datasets that the classifiers were trained on.
+        origin: provenance of the Dataset and split that the classifiers were trained on.
 
     Raises:
-        InputError: nothing can be read, or it has other channels.
+        InputError: nothing can be read, it has other channels, or it is the Dataset of the training with
+            another table of labels and groups or another split than the training's.
     """
     missing = [path for path in paths if not path.exists()]
     if missing:
@@ -80,7 +82,7 @@ def opened(
     if not whole:
         yield _files(paths, model)
     elif (whole[0] / "dataset.json").is_file():
-        yield _dataset(Dataset.open(whole[0]), model, config, trained)
+        yield _dataset(Dataset.open(whole[0]), model, config, origin)
     else:
         with tempfile.TemporaryDirectory(prefix="plenish-") as scratch:
             shape = shape_of(model)
@@ -89,7 +91,7 @@ def opened(
                 window=_words(shape.window), keep_split=False,
             )  # fmt: skip
             _check_channels(made.dataset.channels, model, whole[0])
-            given = _dataset(made.dataset, model, config, set())
+            given = _dataset(made.dataset, model, config, {})
             rejected = _rejected(made.dataset)
             yield dataclasses.replace(given, rejected=rejected, about=_about(whole[0], "folder"))
 
@@ -116,11 +118,15 @@ def _check_channels(channels: int, model: Classifier, where: Path) -> None:
         )
 
 
-def _dataset(data: Dataset, model: Classifier, config: PredictConfig, trained: set[str]) -> Given:
+def _dataset(data: Dataset, model: Classifier, config: PredictConfig, origin: Mapping[str, Any]) -> Given:
     _check_channels(data.channels, model, data.path)
+    split, is_trained_on = None, data.manifest.pixels_hash == origin.get("pixels_hash")
     if config.part is not None:
-        rows = data.part(config.part, config.split, purpose="score").rows
-    elif data.manifest.pixels_hash in trained:
+        split = config.split or (str(origin["split_name"]) if is_trained_on else "default")
+        if is_trained_on:
+            check_origin(origin, data, split, "The classifier")
+        rows = data.part(config.part, split, purpose="score").rows
+    elif is_trained_on:
         raise InputError(
             f"{data.path} has the images that the classifier was trained on; say which to classify: --part "
             "test, val or train."
@@ -139,8 +145,8 @@ def _dataset(data: Dataset, model: Classifier, config: PredictConfig, trained: s
         return np.stack([fit_array(image, shape).pixels for image in found])
 
     about = _about(data.path, "Dataset") | {
-        "name": data.name, "part": config.part, "phantom": bool(data.manifest.extra.get("phantom")),
-        "pixels_hash": data.manifest.pixels_hash,
+        "name": data.name, "part": config.part, "split": split,
+        "phantom": bool(data.manifest.extra.get("phantom")), "pixels_hash": data.manifest.pixels_hash,
     }  # fmt: skip
     return Given(read, data.table.iloc[rows].reset_index(drop=True), data.labels, (), about)
 
@@ -177,4 +183,5 @@ def _rejected(data: Dataset) -> list[dict[str, str]]:
 
 
 def _about(path: Path, kind: str) -> dict[str, Any]:
-    return {"path": str(path.resolve()), "kind": kind, "name": path.name, "part": None, "phantom": False}
+    facts = {"path": str(path.resolve()), "kind": kind, "name": path.name}
+    return {**facts, "part": None, "split": None, "phantom": False}

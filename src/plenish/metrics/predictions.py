@@ -13,7 +13,7 @@ from plenish import files
 from plenish.datasets.parts import Subset
 from plenish.metrics.calibration import calibrated, fit_temperature
 from plenish.metrics.classification import evaluate
-from plenish.metrics.classification_intervals import measure
+from plenish.metrics.classification_intervals import calibration_interval, measure
 from plenish.runs import Run
 from plenish.training.classifier_model import CLASSIFIER, Classifier, labelled_images
 from plenish.training.classifier_scores import validation_scores
@@ -93,10 +93,14 @@ def write_predictions(run: Run, model: Classifier, val: Subset, test: bool = Fal
         results.append({"part": part.part, "images": len(part), **kept})
         if part is not val:
             measured[part.part] = measure(y, found, model.names, part.groups, seed=run.seed)
-            after = measure(y, calibrated(found, temperature, tags), model.names, part.groups, seed=run.seed)
-            measured[part.part]["metrics"]["ece_calibrated"] = after["metrics"]["ece"]
+            after = calibrated(found, temperature, tags)
+            error = calibration_interval(y, after, part.groups, seed=run.seed)
+            measured[part.part]["metrics"]["ece_calibrated"] = error
     files.write_bytes(path, pd.concat(tables, ignore_index=True).to_parquet(None, index=False))
     files.write_record(run.path / CALIBRATION, {"temperature": temperature, "images": len(val)})
     if measured:
         files.write_record(run.path / MEASURED, {"classes": list(model.names), "parts": measured})
-    run.update_status(results=results, measured=model.step, test_reads=dataset.test_reads(val.split_name))
+    run.update_status(
+        results=results, measured=model.step, test_reads=dataset.test_reads(val.split_name),
+        phantom=bool(dataset.manifest.extra.get("phantom")),
+    )  # fmt: skip

@@ -13,7 +13,7 @@ from plenish.metrics.caveats import describe
 from plenish.metrics.likeness_words import describe_labels, describe_told_apart
 from plenish.metrics.quality import from_record
 from plenish.metrics.result_files import Result
-from plenish.metrics.words import comparable, describe_copies, is_known, number
+from plenish.metrics.words import comparable, describe_copies, describe_pointing, is_known, number
 from plenish.wording import times
 
 TellApart = Literal["linear", "network", "none"]
@@ -51,6 +51,7 @@ class ScoreResult(Result):
         """The table of scores, the search for copies, what limits them and where the report is."""
         content, caveats = self.content, describe(self.content["caveats"])
         quality = from_record(content.get("quality"))
+        pointing = content["copies"]["reidentification"]
         kind = "synthetic" if content["synthetic"]["origin"] == "synthetic" else "other"
         baseline = {"compared": "real images with real images: a baseline, not a generator's scores"}
         return {
@@ -61,10 +62,17 @@ class ScoreResult(Result):
             **({"told_apart": describe_told_apart(apart)} if (apart := content["told_apart"]) else {}),
             **({"labels": describe_labels(labels, kind)} if (labels := content["labels"]) else {}),
             "copies": describe_copies(content["copies"]),
+            **({"reidentification": _pointing(pointing)} if pointing else {}),
             "test_part_read": f"{times(content['test_reads'])} so far",
             **({"caveats": caveats} if caveats else {}),
             "score": str(self.path), "report": str(self.report) if self.report else None,
         }  # fmt: skip
+
+
+def _pointing(found: Mapping[str, Any]) -> str:
+    """Whether images point at one training group."""
+    more = "more than chance explains" if found["finding"] == "more" else "no more than chance explains"
+    return f"{describe_pointing(found)}: {more}."
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, str]:

@@ -133,6 +133,15 @@ def _listed(names: Sequence[str]) -> str:
     return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
+def describe_pointing(found: Mapping[str, Any]) -> str:
+    """How many images point at one training group, and how many would by chance; without a full stop."""
+    return (
+        f"{found['n_pointing']:,} of {plural(found['n'], 'image')} ({percent(found['share'])}) point at one "
+        f"training group (patient, lesion, slide); by chance at most {percent(found['expected_share_high'])} "
+        "would"
+    )
+
+
 def describe_reidentification(found: Mapping[str, Any] | None) -> str:
     """Whether synthetic images point at one training group; empty where there are no groups."""
     if found is None:

@@ -39,7 +39,7 @@ def write_run_page(run: Run) -> Path | None:
     ]  # fmt: skip
     html = render_page(
         f"A classifier of {data['name']}", f"{config['classifier']} · {plural(measured['n'], 'test image')}",
-        sections, [_card(measured)], phantom=False,
+        sections, [_card(measured)], phantom=bool(run.status.get("phantom")),
     )  # fmt: skip
     files.write_text(run.path / "report.html", html)
     return run.path / "report.html"
@@ -65,7 +65,7 @@ def write_prediction_page(folder: Path, content: Mapping[str, Any]) -> Path:
         f"Predictions for {given['name']}",
         f"{plural(content['images'], 'image')} · {plural(len(content['runs']), 'classifier')}",
         [section for section in sections if section], [_card(measured)] if measured else [],
-        phantom=given["phantom"],
+        phantom=content["phantom"],
     )  # fmt: skip
     files.write_text(folder / "report.html", html)
     return folder / "report.html"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from plenish.wording import Sentences
+from plenish.wording import Message, Sentences
 
 Format = Literal["folder", "huggingface", "webdataset", "npz", "stylegan-zip"]
 
@@ -66,17 +66,17 @@ class Refused:
 
     Attributes:
         out: the folder that was not made.
-        objections: what speaks against it, in words.
+        objections: what speaks against it.
         page: a page with the closest pairs, which shows real images; None without a score.
     """
 
     out: Path
-    objections: list[str]
+    objections: Sequence[Message]
     page: Path | None
 
     def summary(self) -> dict[str, Any]:
         """The objections and where to look."""
         return {
-            "out": str(self.out), "released": False, "objections": Sentences(self.objections),
+            "out": str(self.out), "released": False, "objections": Sentences(map(str, self.objections)),
             "page": None if self.page is None else str(self.page),
         }  # fmt: skip

@@ -10,9 +10,16 @@ from plenish.datasets.licences import LicenceRemark
 from plenish.datasets.synthetic import generator_words
 from plenish.metrics.advice import LEVELS
 from plenish.metrics.caveats import describe
-from plenish.metrics.gate import Objection
 from plenish.metrics.quality import from_record
-from plenish.metrics.words import comparable, describe_copies, number, percent, with_interval
+from plenish.metrics.release_audit import Objection
+from plenish.metrics.words import (
+    comparable,
+    describe_copies,
+    describe_reidentification,
+    number,
+    percent,
+    with_interval,
+)
 from plenish.report.page import Block, Card, Code, Facts, Notes, Pictures, Section, Table, Text, render_page
 from plenish.report.pictures import Picture, from_file
 from plenish.wording import plural
@@ -232,6 +239,8 @@ def _audit(content: Mapping[str, Any]) -> Section:
         "Calibrated on": f"{copies['n_holdout']:,} real images that the generator did not see",
         "Groups (patients, lesions, slides) among these": audit["groups_val"],
     }  # fmt: skip
+    if said := describe_reidentification(copies.get("reidentification")):
+        blocks.append(Text(said))
     return Section(
         "audit", "Audit: are there copies of real images?", [Facts(facts), *blocks], describe_copies(copies)
     )

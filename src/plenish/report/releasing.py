@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import datetime
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from plenish.datasets.export_hub import front_matter
 from plenish.datasets.sources import sidecar
 from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
-from plenish.metrics.gate import Audit, audit
+from plenish.metrics.release_audit import Audit, audit, public_copies
 from plenish.metrics.score import ScoreConfig
 from plenish.metrics.words import describe_copies
 from plenish.report.build import write_own_report
@@ -50,6 +50,16 @@ from plenish.wording import Sentences
 SCHEMA = 1
 _EACH, _MOST_SHEETS = 24, 12
 """Pictures of a class on the card, and classes shown."""
+_PUBLIC_CAVEATS: Mapping[str, tuple[str, ...]] = {
+    "unknown-origin": ("stated",), "unknown-training-images": ("name",), "near-held-out": ("images", "part"),
+    "reads-lost": (), "other-labels": (), "class-shares": ("kind",), "calibrated-on-test": (),
+    "held-out-twins": ("images",), "few-held-out": ("images",), "few-held-out-groups": ("groups",),
+    "few-groups": ("groups", "intervals"), "too-few-images": ("scope", "real", "other", "kind"),
+    "fewer-images-than-features": ("scopes", "features"), "one-class": ("name",),
+    "undertrained": ("of", "precision", "recall", "coverage"), "classes-not-made": ("classes",),
+    "classes-together": ("classes",), "few-to-judge": ("images", "least"),
+}  # fmt: skip
+"""Caveats of a score that go out, with what they name: numbers, and names of classes and Datasets."""
 _PATHS = {"folder": ["train/**", "metadata.csv"], "huggingface": ["data/train-*.parquet"]}
 
 
@@ -75,7 +85,9 @@ def release_dataset(
     """
     made = Dataset.open(synthetic)
     if not made.is_synthetic:
-        raise InputError(f"{synthetic} holds real images; only a synthetic Dataset can be released.")
+        raise InputError(
+            f"{synthetic} holds real images; only a synthetic Dataset can be released.", code="real"
+        )
     files.refuse_existing(out, unless_made=True)
     split = config.split or (generator_of(made.manifest.extra).get("data") or {}).get("split_name", "default")
     place = out.with_name(f"{out.name}-audit")
@@ -85,8 +97,8 @@ def release_dataset(
         with contextlib.suppress(ImportError):  # Without the drawing library, the score alone.
             write_own_report(place, "score")
     if found.objections and not config.override:
-        objections = [str(one) for one in found.objections]
-        return Refused(out, objections, _refusal(made.name, objections, found))
+        page = _refusal(made.name, [str(one) for one in found.objections], found)
+        return Refused(out, found.objections, page)
     content = _content(made, config, found)
     asked = {"verb": "release", "data": made.provenance(), **dataclasses.asdict(config)}
     with files.atomic_dir(out, asked) as folder:
@@ -112,7 +124,10 @@ def check_release(folder: Path) -> tuple[dict[str, Any], file_hashes.Differences
         raise InputError(f"{folder} has no {file_hashes.NAME}; give a folder made by 'plenish release'.")
     content = files.read_record(path)
     if content.get("kind") != "release" or content.get("schema") != SCHEMA:
-        raise InputError(f"{path} is none that this Plenish's 'release' makes (layout {SCHEMA}).")
+        raise InputError(
+            f"{path} was not written by 'plenish release', or by another version of it (layout "
+            f"{content.get('schema')!r}; this one reads {SCHEMA}); give a folder that this version made."
+        )
     return content, file_hashes.differences(folder, content["files"])
 
 
@@ -147,11 +162,11 @@ def _content(made: Dataset, config: ReleaseConfig, found: Audit) -> dict[str, An
         "filters": list(manifest.extra.get("filters") or []),
         "audit": {
             "objections": [dataclasses.asdict(one) for one in found.objections],
-            "copies": None if score is None else _public_copies(score["copies"]),
-            "groups_val": _groups(found, "val", score["real"]["split"] if score else ""),
+            "copies": None if score is None else public_copies(score["copies"]),
+            "groups_val": score["copies"]["n_groups"] if score and score["real"]["groups_test"] else None,
             "quality": None if score is None else score["quality"],
             "scores": [] if score is None else score["scores"],
-            "caveats": [] if score is None else _public_caveats(score["caveats"], found.real),
+            "caveats": [] if score is None else _public_caveats(score["caveats"]),
         },
         "override": config.override if found.objections else None,
     }  # fmt: skip
@@ -180,25 +195,12 @@ def _groups(found: Audit, part: Any, split: str | None) -> int | None:
     return len({groups[row] for row in found.real.split(split).rows(part)} - {None}) or None
 
 
-def _public_copies(copies: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers alone, and the finding: no ids, no pictures."""
-    numbers = {key: value for key, value in copies.items() if isinstance(value, (int, float, type(None)))}
-    return {**numbers, "finding": copies["finding"]}
-
-
-def _public_caveats(caveats: list[dict[str, Any]], real: Dataset | None) -> list[dict[str, Any]]:
-    """Caveats that name no real image and no group."""
-    private = set() if real is None else {str(x) for name in ("id", "group") for x in real.column(name)}
-    return [one for one in caveats if not private & set(_texts(one["values"]))]
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        yield from (text for pair in value.items() for one in pair for text in _texts(one))
-    elif isinstance(value, (list, tuple)):
-        yield from (text for one in value for text in _texts(one))
-    elif isinstance(value, str):
-        yield value
+def _public_caveats(caveats: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The caveats that go out."""
+    return [
+        one for one in caveats
+        if one["code"] in _PUBLIC_CAVEATS and set(one["values"]) <= set(_PUBLIC_CAVEATS[one["code"]])
+    ]  # fmt: skip
 
 
 def _write(made: Dataset, folder: Path, content: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """May synthetic images be given away? What speaks against it, from the search for copies in score.json.
 
-The gate asks about copies alone: whether the images are good or help is told on the card, and is for whoever
-takes them to judge. A search that cannot find copies is an objection as well: no answer is no permission.
+The audit asks about copies and about images that point at one training group: whether the images are good or
+help is told on the card, and is for whoever takes them to judge. A search that cannot find copies is an
+objection as well, because finding none then means nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from plenish import files
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
-from plenish.metrics.compare import compare_datasets
+from plenish.metrics.compare import NoSearch, compare_datasets
+from plenish.metrics.origin import check_pair, real_at
 from plenish.metrics.result_files import read_result
 from plenish.metrics.score import ScoreConfig
+from plenish.metrics.words import describe_copies, describe_pointing
 from plenish.wording import Message, agree, plural
 
 LEAST_HELD, LEAST_GROUPS = 50, 3
@@ -37,13 +40,16 @@ class Objection(Message):
             f"{suspects:,} of {plural(images, 'image')} are closer to one training image than chance "
             "explains: some are copies of it, or of its group."
         ),
-        "copies": "The search for copies found '{finding}'.",
+        "unclear": lambda found: describe_copies(found),
+        "copies": "The search for copies found '{finding}', which this version of Plenish does not know.",
+        "pointing": lambda **found: f"{describe_pointing(found)}.",
         "held-out": lambda images, part: (
             f"{agree(images, 'image', 'shows', 'show')} the picture of a real image of the {part} part."
         ),
         "unknown-origin": (
             "It is unknown which images the generator was trained on, so copies of those cannot be found."
         ),
+        "no-search": "No search for copies can be made: {reason}.",
         "no-audit": "There is no search for copies: the real images are not at hand.",
         "no-groups": _NO_GROUPS + (
             "patient's images come by chance: import them with their groups ('plenish import "
@@ -113,16 +119,23 @@ def audit(
             )
         return Audit([Objection("no-audit")])
     split = config.split if content is None else content["real"]["split"]
-    lacks = _uncalibrated(originals, split) if originals is not None else _unseen(content or {})
-    if content is None and originals is not None and (anyway or not lacks):
+    before = [] if originals is None else _uncalibrated(originals, split)
+    unsearched: list[Objection] = []
+    if content is None and originals is not None:
+        if before and not anyway:
+            check_pair(originals, synthetic, split)
+            return Audit(before, real=originals)
         files.refuse_existing(place)
         try:
             content, folder = compare_datasets(originals.path, synthetic.path, place, config).content, place
-        except InputError:
-            if not lacks:
+        except NoSearch as error:
+            if not anyway:
                 raise
-    found = [] if content is None else list(found_in(content))
-    return Audit([*found, *lacks], content, folder, originals)
+            unsearched = [Objection("no-search", {"reason": error.value})]
+    found = [] if content is None else [*found_in(content), *lacking(content)]
+    known = {one.code for one in found}
+    lacks = [one for one in before if one.code not in known]
+    return Audit([*found, *lacks, *unsearched], content, folder, originals)
 
 
 def found_in(score: Mapping[str, Any]) -> Iterable[Objection]:
@@ -132,8 +145,14 @@ def found_in(score: Mapping[str, Any]) -> Iterable[Objection]:
         yield Objection("identical", {"images": identical})
     if copies["finding"] == "close":
         yield Objection("close", {"suspects": copies["n_suspect"], "images": copies["n"]})
+    elif copies["finding"] == "unclear":
+        yield Objection("unclear", {"found": public_copies(copies)})
     elif copies["finding"] not in ("none", "identical"):
         yield Objection("copies", {"finding": copies["finding"]})
+    pointing = copies.get("reidentification")
+    if pointing is not None and pointing["finding"] != "none":
+        names = ("n_pointing", "n", "share", "expected_share_high")
+        yield Objection("pointing", {name: pointing[name] for name in names})
     for one in score["caveats"]:
         if one["code"] == "near-held-out":
             yield Objection("held-out", {"images": one["values"]["images"], "part": one["values"]["part"]})
@@ -141,8 +160,33 @@ def found_in(score: Mapping[str, Any]) -> Iterable[Objection]:
         yield Objection("unknown-origin")
 
 
+def public_copies(copies: Mapping[str, Any]) -> dict[str, Any]:
+    """The search for copies as anyone may know it: numbers and findings, no ids, groups or pictures."""
+    numbers = _numbers(copies)
+    if pointing := copies.get("reidentification"):
+        numbers["reidentification"] = {
+            **_numbers(pointing), "finding": pointing["finding"],
+            **{name: pointing[name] and _numbers(pointing[name]) for name in ("auroc", "auroc_train")},
+        }  # fmt: skip
+        numbers["reidentification"].pop("most_pointed_at", None)  # A group of real images, or None.
+    return {**numbers, "finding": copies["finding"]}
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if isinstance(value, (int, float, type(None)))}
+
+
+def lacking(score: Mapping[str, Any]) -> list[Objection]:
+    """What the search for copies lacked, by what it was calibrated on: val without its twins in train."""
+    if not score["real"]["groups_test"]:
+        return [Objection("no-groups")]
+    if any(one["code"] == "calibrated-on-test" for one in score["caveats"]):
+        return [Objection("no-val", {"split": score["real"]["split"]})]
+    return _few(score["copies"]["n_holdout"], score["copies"]["n_groups"])
+
+
 def _uncalibrated(real: Dataset, split: str) -> list[Objection]:
-    """What the search for copies lacks, from the real Dataset."""
+    """What a search for copies would lack, before it is made."""
     frozen = real.split(split)
     groups = real.column("group")
     if all(group is None for group in groups):
@@ -150,23 +194,17 @@ def _uncalibrated(real: Dataset, split: str) -> list[Objection]:
     rows = frozen.rows("val")
     if not len(rows):
         return [Objection("no-val", {"split": split})]
+    return _few(len(rows), len({groups[row] for row in rows} - {None}))
+
+
+def _few(images: int, groups: int) -> list[Objection]:
+    """Whether so many val images, of so many groups, are too few."""
     lacks = []
-    if len(rows) < LEAST_HELD:
-        lacks.append(Objection("few-val", {"images": len(rows), "least": LEAST_HELD}))
-    names = {groups[row] for row in rows} - {None}
-    if len(names) < LEAST_GROUPS:
-        lacks.append(Objection("few-val-groups", {"groups": len(names), "least": LEAST_GROUPS}))
+    if images < LEAST_HELD:
+        lacks.append(Objection("few-val", {"images": images, "least": LEAST_HELD}))
+    if groups < LEAST_GROUPS:
+        lacks.append(Objection("few-val-groups", {"groups": groups, "least": LEAST_GROUPS}))
     return lacks
-
-
-def _unseen(score: Mapping[str, Any]) -> list[Objection]:
-    """The same as far as a score tells it, where the real Dataset is not at hand."""
-    if not score["real"]["groups_test"]:
-        return [Objection("no-groups")]
-    if any(one["code"] == "calibrated-on-test" for one in score["caveats"]):
-        return [Objection("no-val", {"split": score["real"]["split"]})]
-    held = score["copies"]["n_holdout"]
-    return [Objection("few-val", {"images": held, "least": LEAST_HELD})] if held < LEAST_HELD else []
 
 
 def _check_score(content: Mapping[str, Any], synthetic: Dataset, real: Dataset | None, folder: Path) -> None:
@@ -174,7 +212,8 @@ def _check_score(content: Mapping[str, Any], synthetic: Dataset, real: Dataset |
     if content["synthetic"]["pixels_hash"] != synthetic.manifest.pixels_hash:
         raise InputError(
             f"{folder} holds a score of other images ({content['synthetic']['name']}) than those of "
-            f"{synthetic.path}; give the one made of these, or remove it to score them anew."
+            f"{synthetic.path}; give the one made of these, or remove it to score them anew.",
+            code="other-images",
         )
     if real is None:
         return
@@ -182,7 +221,8 @@ def _check_score(content: Mapping[str, Any], synthetic: Dataset, real: Dataset |
     if (content["real"]["pixels_hash"], content["real"]["table_hash"]) != hashes:
         raise InputError(
             f"{folder} holds a score against other real images ({content['real']['name']}) than those of "
-            f"{real.path}; give that Dataset as --real, or remove the score to make it anew."
+            f"{real.path}; give that Dataset as --real, or remove the score to make it anew.",
+            code="other-real-images",
         )
 
 
@@ -192,17 +232,3 @@ def _real_of(synthetic: Dataset, real: Path | None, score: Mapping[str, Any] | N
         return Dataset.open(real)
     data = score["real"] if score is not None else generator_of(synthetic.manifest.extra).get("data") or {}
     return real_at(data)
-
-
-def real_at(origin: Mapping[str, Any]) -> Dataset | None:
-    """The Dataset that a record of provenance names, if it is still there, with the same images and table.
-
-    Args:
-        origin: `path`, `pixels_hash` and `table_hash`.
-    """
-    try:
-        found = Dataset.open(Path(origin["path"]))
-    except (InputError, KeyError):
-        return None
-    hashes = found.manifest.pixels_hash, found.manifest.table_hash
-    return found if hashes == (origin.get("pixels_hash"), origin.get("table_hash")) else None
