@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from plenish.domains import SYMMETRIES, Symmetry
-from plenish.metrics.fidelity import student
 from plenish.metrics.kernels import Floats, Ints
 from plenish.metrics.linear import fit_linear
-from plenish.metrics.resampling import bootstrap_weights, unit_codes
+from plenish.metrics.resampling import all_weights, student, unit_codes
 from plenish.metrics.statistics import Interval
 from plenish.networks.classifier import SmallClassifier
 from plenish.training.engine import Engine, stable_seed
@@ -121,7 +120,7 @@ def two_sample_test(
         resamples: of the bootstrap, of test by group and of the others; 0 for no intervals.
         seed: of the halves and the resamples.
     """
-    weights = _weights(test.units, resamples, seed)
+    weights = all_weights(test.units, resamples, seed)
     values, scores = _cross_fitted(fit, train.values, test, others, weights, resamples, seed)
     floor = None
     if _has_baseline(train):
@@ -133,8 +132,7 @@ def two_sample_test(
             fit, train.values[first], test, Inputs(train.values[stand_in], inside), weights, resamples, seed,
             halves=[np.flatnonzero(groups == i) for i in (0, 1)],
         )  # fmt: skip
-    units = int(test.units.max()) + 1
-    t = student(units) if units > 1 else np.nan
+    t = student(int(test.units.max()) + 1, resamples)
     gap = values - (0.5 if floor is None else np.maximum(floor, 0.5))
     base = None if floor is None else _interval(floor, t)
     return TwoSample(_interval(values, t), base, _interval(gap, t, least=-1.0), scores)
@@ -146,7 +144,7 @@ def _cross_fitted(
 ) -> tuple[Floats, Floats]:  # fmt: skip
     """AUROC under R+1 weightings, and the score of each of the others."""
     halves = others.parts(2, seed) if halves is None else halves
-    of_others = _weights(others.units, resamples, seed + 1)
+    of_others = all_weights(others.units, resamples, seed + 1)
     aurocs, scores = [], np.zeros(len(others.values))
     for seen, unseen in (halves, halves[::-1]):
         real_scores, found = fit(real, others.values[seen], [test.values, others.values[unseen]])
@@ -156,10 +154,6 @@ def _cross_fitted(
         spread = float(np.std(real_scores))
         scores[unseen] = (found - np.mean(real_scores)) / (spread if spread > 0 else 1.0)
     return np.mean(aurocs, axis=0), scores
-
-
-def _weights(units: Ints, resamples: int, seed: int) -> Floats:
-    return np.concatenate([np.ones((1, len(units))), *bootstrap_weights(units, resamples, seed)])
 
 
 def _interval(values: Floats, t: float, least: float = 0.0) -> Interval:
