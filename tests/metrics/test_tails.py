@@ -59,7 +59,7 @@ def test_chance_of_independent_values_is_a_beta_and_groups_widen_it() -> None:
 
 
 def test_the_bound_of_grouped_shares_holds() -> None:
-    """New groups' shares below the threshold stay under the bound in most cases; that of images alone fails."""
+    """New groups' shares below the threshold stay under the bound in most cases; one without groups fails."""
     rng, held, alone = np.random.default_rng(3), 0, 0
     for _ in range(100):
         values = (rng.normal(size=(12, 1)) + rng.normal(size=(12, 25))).ravel()

@@ -12,6 +12,7 @@ the distance to the nearest synthetic image: Chen et al., "GAN-Leaks", CCS 2020.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -252,7 +253,7 @@ class _Sides:
 def _against_held(
     made: NDArray[np.bool_], held: NDArray[np.bool_], groups: Ints, *, level: float, resamples: int, seed: int
 ) -> Measure:
-    """Authenticity, with an interval about it that holds the expected value where nothing is copied.
+    """Authenticity, with an interval that holds the expected value where nothing is copied.
 
     What is expected comes from few groups. The bounds are those of the difference from it, each of the root
     of the sum of two squared distances (Newcombe, Statistics in Medicine 17 (1998), 873-890): of the share of
@@ -264,10 +265,9 @@ def _against_held(
         return Measure("authenticity", share.value, np.nan, np.nan, usual, "lower")
     weights = np.concatenate(list(bootstrap_weights(groups, resamples, seed)))
     half = student(units, resamples, level) * float(np.std((weights @ held) / weights.sum(1), ddof=1))
-    low = share.value - np.hypot(share.value - share.low, half)
-    high = share.value + np.hypot(share.high - share.value, half)
-    bounds = (float(np.clip(bound, 0.0, 1.0)) for bound in (low, high))
-    return Measure("authenticity", share.value, *bounds, usual, "lower")
+    low = max(0.0, share.value - math.hypot(share.value - share.low, half))
+    high = min(1.0, share.value + math.hypot(share.high - share.value, half))
+    return Measure("authenticity", share.value, low, high, usual, "lower")
 
 
 def measures(

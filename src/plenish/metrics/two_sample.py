@@ -6,7 +6,10 @@ other half. The same is done for the other half. The measure is the AUROC, avera
 nothing tells them apart, 1 where everything does.
 
 The baseline is the same with real images in place of the others: the groups of train are parted in three, of
-which one stands for the real images and two for the halves of the others.
+which one stands for the real images and two for the halves of the others. It is of one draw of these parts
+and shows how far so few groups scatter. On average over the three choices of the part that stands for the
+real images it is 0.5, since a linear classifier of two parts is the opposite of that of the same parts
+exchanged; so it is chance that an AUROC is held against.
 
 There are two classifiers. A linear one on features of the extractor and, by itself, on residual statistics:
 it is the default, because from a few hundred images it learns to see more than the other, in a second. And a
@@ -99,12 +102,16 @@ class TwoSample:
 
     @property
     def is_told(self) -> bool:
-        """Whether they are told from real ones, by the interval, and better than other real images are.
+        """Whether they are told from real ones: whether the interval of the AUROC lies above chance.
 
-        An ideal generator repeats the groups of train, so chance, 0.5, is what it has on average; the
-        baseline shows how much other groups differ.
+        An ideal generator repeats the groups of train, so chance, 0.5, is what it has on average. Other
+        images of the train groups were told in 0 to 5 % of 60 simulations with two fifths of the variance
+        between groups, of 6 to 20 in test and as many to five times as many in train. The interval counts
+        which groups are in test, not which are in train: with 12 in train and 20 in test it was 9 % of 120;
+        with four fifths of the variance between groups and 12 in train, 7 % at 6 and 12 in test and 13 % at
+        20.
         """
-        return bool(self.auroc.low > 0.5 and self.excess.value > 0)
+        return bool(self.auroc.low > 0.5)
 
 
 def two_sample_test(
