@@ -107,6 +107,13 @@ def test_the_test_part_is_not_read(clinic: Dataset, planted: Dataset, tmp_path: 
     assert cli.run(words) == 0  # The same again is there.
     two = filter_dataset(tmp_path / "out", tmp_path / "two", drop=("copies",), resamples=0)
     assert len(Dataset.open(two.path).manifest.extra["filters"]) == 2
+    x, labels = pictures(40, 71)
+    for part, seen in (("test", []), ("val", ["val"])):
+        x[0] = clinic.pixels.read(clinic.split("default").rows(part)[:1])[0]
+        made = synthetic_dataset(tmp_path / part, clinic, x, labels)
+        done = filter_dataset(made.path, tmp_path / f"{part}-kept", drop=("copies",), resamples=0)
+        found = [c["values"]["part"] for c in done.content["caveats"] if c["code"] == "near-held-out"]
+        assert found == seen
 
 
 def test_what_cannot_be_filtered_is_refused(clinic: Dataset, planted: Dataset, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from plenish.metrics.membership import (
     smaller_share,
     two_sample_interval,
 )
+from plenish.metrics.statistics import wilson_interval
 
 
 def _normal(n: int, seed: int) -> NDArray[np.float32]:
@@ -35,7 +36,7 @@ def _by_name(synthetic: NDArray[np.float32], **more: Any) -> dict[str, Measure]:
 def test_synthetic_images_that_are_the_training_images() -> None:
     found = _by_name(_normal(400, 0))
     assert found["authenticity"].value == 0
-    assert found["authenticity"].high < 0.02
+    assert found["authenticity"].high < 0.1
     assert found["authenticity"].expected > 0.3
     assert found["membership AUROC"].value == 1
     assert found["nearest-neighbour ratio"].value == 0
@@ -61,6 +62,23 @@ def test_images_near_training_images_are_nearer_than_held_out_ones() -> None:
     assert found["nearest-neighbour ratio"].high < 0.9
     assert found["C_T"].high < 0
     assert found["authenticity"].high < found["authenticity"].expected
+
+
+def test_the_interval_of_authenticity_holds_what_few_groups_expect() -> None:
+    """Without copying; a share with the interval of its images alone misses it in a third of the runs."""
+    held = alone = 0
+    for seed in range(30):
+        rng = np.random.default_rng([seed, 7])
+        train, val = (0.8 * rng.normal(size=(n, 1, 6)) + rng.normal(size=(n, 20, 6)) for n in (20, 6))
+        made = np.sqrt(1.64) * rng.normal(size=(400, 6))
+        found = measures(
+            made, val.reshape(-1, 6), train.reshape(-1, 6), np.repeat(np.arange(6), 20), resamples=50
+        )[0]
+        held += found.low <= found.expected <= found.high
+        images = wilson_interval(round(400 * found.value), 400)
+        alone += images.low <= found.expected <= images.high
+    assert held >= 26
+    assert alone <= 24
 
 
 def test_only_distances_without_resamples_and_without_groups() -> None:

@@ -7,9 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from plenish.metrics.residuals import residual_statistics
+from plenish.metrics.statistics import Interval
 from plenish.metrics.two_sample import (
     STEPS,
     Inputs,
+    TwoSample,
     linear_fit,
     network_fit,
     trainings,
@@ -73,6 +75,16 @@ def test_no_shift_is_told_rarely_and_test_rows_are_never_trained_on() -> None:
     used = np.concatenate(seen)
     assert len(seen) == 2 * trainings(rows(60, 8, groups=12)) == 8
     assert not (used[:, None] == test.values).all(2).any()
+
+
+def test_the_draw_of_the_baseline_decides_nothing() -> None:
+    def found(low: float, base: float) -> TwoSample:
+        auroc, excess = Interval(0.62, low, 0.69), Interval(0.62 - base, -0.2, 0.2)
+        return TwoSample(auroc, Interval(base, 0.4, 0.8), excess, np.zeros(3))
+
+    assert found(0.55, 0.66).is_told
+    assert found(0.55, 0.5).is_told
+    assert not found(0.49, 0.3).is_told
 
 
 def test_groups_stay_in_one_half() -> None:

@@ -10,6 +10,7 @@ from fabricate import make_data
 
 from plenish.metrics.advice import LEVELS
 from plenish.metrics.caveats import Caveat
+from plenish.metrics.likeness_words import describe_told_apart
 from plenish.metrics.quality import Quality
 from plenish.metrics.words import describe_planted, describe_reidentification
 from plenish.report import headline
@@ -260,6 +261,29 @@ def test_no_headline_says_alike_where_a_classifier_or_a_score_tells_them_apart(
         ReportInputs(score=content | {"copies": copies(), "quality": quality("near").record()})
     )
     assert (found[0].tone == "good") is not told
+
+
+def test_without_an_interval_nothing_is_called_alike() -> None:
+    frechet = row("FD(domain)", 10.0, 9.0, real_baseline=10.0, excess=excess(0.0, 5.0))
+    apart = told_apart(0.52, told=False)
+    apart["auroc"] |= {"low": None, "high": None}
+    (card,) = headline.fidelity_card(score(frechet, row("KID(domain)", 0.1)) | {"told_apart": apart})
+    assert card.answer == "Not shown to be farther than real ones"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_auroc_above_chance_that_real_images_reach_too_is_not_called_chance(told: bool) -> None:
+    apart = told_apart(0.62, told)
+    apart["baseline"] = apart["auroc"] | {"value": 0.66}
+    assert "Other real images in their place are told apart as well" in describe_told_apart(apart)
+    assert "chance." in describe_told_apart(told_apart(0.52, told=False))
+
+
+def test_images_that_are_easily_told_from_real_ones_are_not_praised_for_being_no_copies() -> None:
+    for auroc, told, tone in ((0.97, True, "neutral"), (0.7, True, "good"), (0.97, False, "good")):
+        assert headline.copies_card(copies(), quality("usable"), told_apart(auroc, told)).tone == tone
+    far = told_apart(0.97, told=True)
+    assert headline.copies_card(copies(finding="close"), None, far).tone == "bad"
 
 
 def test_any_score_that_is_worse_is_named() -> None:

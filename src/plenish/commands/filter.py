@@ -17,7 +17,7 @@ def filter_dataset(
     OUT is a Dataset of the images that pass, with the generator, seeds and latents that made them, and the
     filter in its dataset.json. filter.json and filter.html tell how many each rule dropped of each class,
     and coverage, recall, precision, KID and the accuracy of a linear classifier on real val images, before
-    and after, with intervals. Thresholds come from real val images; the test part is not read.
+    and after, with intervals. Thresholds come from real val images; the test part is not used.
 
     Args:
         synthetic: the synthetic Dataset.

@@ -119,26 +119,10 @@ def _compute(
     except InputError:  # a split without val images
         held, has_val = tested, False
         caveats.append(Caveat("calibrated-on-test"))
-    try:
-        search = copies.Search(held, trained, held.images.groups)
-        found = search(made, baseline=not synthetic.is_synthetic)
-    except ValueError as error:
-        text = f"No search for copies on {real.path}: {error}; make the split again."
-        raise NoSearch(text, code="no-search", value=str(error)) from None
     if unknown := any(caveat.code == "unknown-origin" for caveat in known):
         caveats.append(Caveat("unknown-training-images", {"name": real.name}))
-    if found.facts["n_twins"]:
-        caveats.append(Caveat("held-out-twins", {"images": found.facts["n_twins"]}))
-    if len(held) < FEW_HELD:
-        caveats.append(Caveat("few-held-out", {"images": len(held)}))
-    if (groups := found.facts["n_groups"]) < FEW_GROUPS:
-        caveats.append(Caveat("few-held-out-groups", {"groups": groups}))
-    how: dict[str, Any] = {"level": fidelity.LEVEL, "resamples": config.resamples, "seed": config.seed}
-    leaks = leakage.record(made, held, trained, held.images.groups, train.groups, **how)
-    leaks["planted"] = leakage.planted(
-        search, train, lambda images: copies.views_of(images, extractor), len(made), config.seed
-    )
-    caveats += [] if real.reads_intact else [Caveat("reads-lost")]
+    found, copying, limits = _copies(made, held, trained, extractor, config)
+    caveats += [*limits, *([] if real.reads_intact else [Caveat("reads-lost")])]
     sides = {"made": made, "train": trained, "test": tested, **({"val": held} if has_val else {})}
     sides = _in_domain_features(sides, config)
     quality = None
@@ -158,7 +142,7 @@ def _compute(
         "synthetic": synthetic_record(synthetic), "extractor": extractor.facts(), "seed": config.seed,
         "level": fidelity.LEVEL, "resamples": config.resamples, "scores": scores,
         "quality": None if quality is None else quality.record(), "labels": labels, "told_apart": apart,
-        "copies": copies.result(found, everything.ids, train.ids) | leaks | {"unknown_origin": unknown},
+        "copies": copying | {"unknown_origin": unknown},
         "test_reads": real.test_reads(config.split),
         "caveats": [dataclasses.asdict(caveat) for caveat in (*known, *caveats)], "versions": versions(),
     }  # fmt: skip
@@ -166,6 +150,32 @@ def _compute(
     both = everything.images(closest), train.images(found.neighbour[closest])
     closest_pairs = pairs_panel(*both, found.score[closest], found.facts["threshold"], made.kind)
     return content, {"copies.png": closest_pairs, **({apart["panel"]: panel} if apart and panel else {})}
+
+
+def _copies(
+    made: Side, held: Side, train: Side, extractor: Extractor, config: ScoreConfig
+) -> tuple[copies.Copies, dict[str, Any], list[Caveat]]:
+    """The search for copies, what score.json says of it, and what limits it."""
+    try:
+        search = copies.Search(held, train, held.images.groups)
+        found = search(made, baseline=not made.images.dataset.is_synthetic)
+    except ValueError as error:
+        real = train.images.dataset.path
+        text = f"No search for copies on {real}: {error}; make the split again."
+        raise NoSearch(text, code="no-search", value=str(error)) from None
+    caveats = []
+    if found.facts["n_twins"]:
+        caveats.append(Caveat("held-out-twins", {"images": found.facts["n_twins"]}))
+    if len(held) < FEW_HELD:
+        caveats.append(Caveat("few-held-out", {"images": len(held)}))
+    if (groups := found.facts["n_groups"]) < FEW_GROUPS:
+        caveats.append(Caveat("few-held-out-groups", {"groups": groups}))
+    how: dict[str, Any] = {"level": fidelity.LEVEL, "resamples": config.resamples, "seed": config.seed}
+    leaks = leakage.record(made, held, train, held.images.groups, train.images.groups, **how)
+    leaks["planted"] = leakage.planted(
+        search, train.images, lambda images: copies.views_of(images, extractor), len(made), config.seed
+    )
+    return found, copies.result(found, made.images.ids, train.images.ids) | leaks, caveats
 
 
 def _in_domain_features(sides: dict[str, Side], config: ScoreConfig) -> dict[str, Side]:

@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plenish.metrics.fidelity import student
 from plenish.metrics.kernels import Floats, Ints
 from plenish.metrics.linear import LinearClassifier, fit_linear
-from plenish.metrics.resampling import bootstrap_weights, unit_codes
+from plenish.metrics.resampling import all_weights, student, unit_codes
 from plenish.training.confusion import confusion_matrix, defined_mean, recall_per_class
 
 LEAST = 6
@@ -71,7 +70,7 @@ class _Values:
         return max(spread, math.sqrt(share * (1 - share) / self.rows))
 
     def record(self, least: float = 0.0, most: float = 1.0) -> dict[str, Any]:
-        half = student(self.units) * self.error if self.units > 1 else math.nan
+        half = student(self.units, len(self.replicates)) * self.error
         low, high = (float(np.clip(self.value + sign * half, least, most)) for sign in (-1, 1))
         return {"value": self.value, "low": low, "high": high, "n": self.rows}
 
@@ -112,7 +111,7 @@ def label_agreement(
     mine, theirs = found["synthetic"][0], found[against][0]
     error = math.hypot(mine.error, theirs.error)
     gap = mine.value - theirs.value
-    half = student(min(theirs.units, mine.units)) * error if min(theirs.units, mine.units) > 1 else math.nan
+    half = student(min(theirs.units, mine.units), resamples) * error
     return {
         "against": against,
         "agreement": {part: values[0].record() for part, values in found.items()},
@@ -138,7 +137,7 @@ def _agreement(
     """Of all counted classes, and of each."""
     side = side.where(np.isin(side.codes, counted))
     units = unit_codes(side.groups, len(side))
-    weights = _weights(units, resamples, seed)
+    weights = all_weights(units, resamples, seed)
     confusion = confusion_matrix(side.codes, linear.logits(side.features).argmax(1), classes, weights)
     recalls = recall_per_class(confusion)[:, counted]
     counts = np.bincount(side.codes, minlength=classes)[counted]
@@ -151,10 +150,6 @@ def _values(values: Floats, units: int, rows: int, is_share: bool = True) -> _Va
     return _Values(float(values[0]), values[1:], units, rows, is_share)
 
 
-def _weights(units: Ints, resamples: int, seed: int) -> Floats:
-    return np.concatenate([np.ones((1, len(units))), *bootstrap_weights(units, resamples, seed)])
-
-
 def _accuracy_score(
     train: Labelled, synthetic: Labelled, test: Labelled, classes: int, resamples: int, seed: int
 ) -> dict[str, Any]:
@@ -162,7 +157,7 @@ def _accuracy_score(
     rng = np.random.default_rng([seed, 0xCA5])
     number = min(len(train), len(synthetic))
     units = unit_codes(test.groups, len(test))
-    weights = _weights(units, resamples, seed)
+    weights = all_weights(units, resamples, seed)
     found = {}
     for name, side in (("synthetic", synthetic), ("real", train)):
         some = side.where(rng.permutation(len(side))[:number])
@@ -184,7 +179,7 @@ def inception_score(linear: LinearClassifier, side: Labelled, resamples: int, se
     """exp of the mean divergence of the predicted classes of an image from those of all: 1 to K."""
     p = linear.probabilities(side.features)
     units = unit_codes(side.groups, len(side))
-    weights = _weights(units, resamples, seed)
+    weights = all_weights(units, resamples, seed)
     weights /= weights.sum(1, keepdims=True)
     own = (p * np.log(np.maximum(p, 1e-12))).sum(1)
     marginal = weights @ p

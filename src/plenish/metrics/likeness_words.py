@@ -17,6 +17,11 @@ def interval(found: Mapping[str, Any], spec: str = "") -> str:
     return with_interval(found["value"], found["low"], found["high"], spec)
 
 
+def is_easily_told(found: Mapping[str, Any]) -> bool:
+    """Whether the `told_apart` part of score.json says that they are easily told from real images."""
+    return bool(found["told"] and found["auroc"]["value"] >= EASILY)
+
+
 def describe_told_apart(found: Mapping[str, Any]) -> str:
     """The `told_apart` part of score.json in one or two sentences."""
     auroc = interval(found["auroc"], ".2f")
@@ -26,10 +31,13 @@ def describe_told_apart(found: Mapping[str, Any]) -> str:
     text += " chance and 1 always"
     if found["baseline"] is not None:
         text += f"; other real images in their place have {fixed(found['baseline']['value'], '.2f')}"
-    if found["told"]:
-        return f"{text}."
     if not is_known(found["auroc"]["low"]):
         return f"{text}. There is no interval to judge by."
+    base = found["baseline"]
+    if found["auroc"]["low"] > 0.5 and base is not None and base["value"] >= found["auroc"]["value"]:
+        return f"{text}. Other real images in their place are told apart as well."
+    if found["told"]:
+        return f"{text}."
     return f"{text}. That is not shown to be more than chance."
 
 

@@ -12,6 +12,7 @@ the distance to the nearest synthetic image: Chen et al., "GAN-Leaks", CCS 2020.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -19,12 +20,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.cluster.vq import kmeans2
-from scipy.special import stdtrit
 from scipy.stats import rankdata
 
 from plenish.metrics.kernels import Floats, row_pieces, squared_distances
-from plenish.metrics.resampling import Ints, bootstrap_weights, unit_codes
+from plenish.metrics.resampling import Ints, bootstrap_weights, student, unit_codes
 from plenish.metrics.statistics import Interval, wilson_interval
+from plenish.training.roc import auroc_binary
 
 Groups = Sequence[Hashable | None] | NDArray[Any] | None
 MOST = 5_000
@@ -135,13 +136,16 @@ def c_t(synthetic: Floats, held: Floats, synthetic_cells: Ints, held_cells: Ints
         The average of the cells' deviates, weighted by held-out images, and in how many cells there were at
         least twenty of both. Far below 0: copies. nan without such a cell.
     """
-    deviates, weights = [], []
-    for cell in np.unique(held_cells):
-        q, p = synthetic[synthetic_cells == cell], held[held_cells == cell]
-        if min(len(q), len(p)) >= _CELL_LEAST:
-            deviates.append(mann_whitney_z(q, p))
-            weights.append(len(p))
-    return (float(np.average(deviates, weights=weights)) if deviates else np.nan), len(deviates)
+    used = _full_cells(synthetic_cells, held_cells)
+    deviates = [mann_whitney_z(synthetic[q], held[p]) for q, p in used]
+    weights = [int(p.sum()) for _, p in used]
+    return (float(np.average(deviates, weights=weights)) if used else np.nan), len(used)
+
+
+def _full_cells(synthetic_cells: Ints, held_cells: Ints) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Which synthetic (m) and which held-out images (n) lie in each cell that has enough of both."""
+    cells = [(synthetic_cells == cell, held_cells == cell) for cell in np.unique(held_cells)]
+    return [(q, p) for q, p in cells if min(q.sum(), p.sum()) >= _CELL_LEAST]
 
 
 def smaller_share(x: ArrayLike, y: ArrayLike, wx: Ints, wy: Ints) -> Floats:
@@ -156,18 +160,9 @@ def smaller_share(x: ArrayLike, y: ArrayLike, wx: Ints, wy: Ints) -> Floats:
     Returns:
         R shares; nan where a weighting has no rows.
     """
+    larger = np.repeat([False, True], [wx.shape[1], wy.shape[1]])
     values = np.concatenate([np.asarray(x, np.float64), np.asarray(y, np.float64)])
-    _, code = np.unique(values, return_inverse=True)
-    cx, cy = code[: wx.shape[1]], code[wx.shape[1] :]
-    order = np.argsort(cy, kind="stable")
-    starts, ends = (np.searchsorted(cy[order], cx, side) for side in ("left", "right"))
-    above = np.concatenate(
-        [np.zeros((len(wy), 1)), np.cumsum(wy[:, order], axis=1, dtype=np.float64)], axis=1
-    )
-    total = above[:, -1:]
-    wins = total - 0.5 * (above[:, starts] + above[:, ends])
-    with np.errstate(invalid="ignore"):
-        return np.asarray((wins * wx).sum(axis=1) / (wx.sum(axis=1) * total[:, 0]), np.float64)
+    return auroc_binary(larger, values, np.concatenate([wx, wy], axis=1))
 
 
 def two_sample_interval(
@@ -205,9 +200,7 @@ def two_sample_interval(
     ]
     pieces = (slice(start, start + _AT_ONCE) for start in range(0, resamples, _AT_ONCE))
     found = np.concatenate([statistic(*(side[piece] for side in weights)) for piece in pieces])
-    # Drawing G of G units gives (G−1)/G of the unbiased variance; undo it.
-    error = float(np.nanstd(found, ddof=1)) * np.sqrt(units / (units - 1))
-    half = float(stdtrit(units - 1, 0.5 + level / 2)) * error
+    half = student(units, resamples, level) * float(np.nanstd(found, ddof=1))
     return Interval(value, float(value - half), float(value + half))
 
 
@@ -244,11 +237,7 @@ class _Sides:
         value, cells = c_t(self.made, self.held, made_cells, held_cells)
         if not cells:
             return Interval(value, np.nan, np.nan), 0
-        used = [
-            (made_cells == cell, held_cells == cell)
-            for cell in np.unique(held_cells)
-            if min((made_cells == cell).sum(), (held_cells == cell).sum()) >= _CELL_LEAST
-        ]
+        used = _full_cells(made_cells, held_cells)
 
         def deviates(wx: Ints, wy: Ints) -> Floats:
             total = np.zeros(len(wx))
@@ -259,6 +248,26 @@ class _Sides:
             return np.asarray(total / sum(int(p.sum()) for _, p in used), np.float64)
 
         return self.interval(deviates), cells
+
+
+def _against_held(
+    made: NDArray[np.bool_], held: NDArray[np.bool_], groups: Ints, *, level: float, resamples: int, seed: int
+) -> Measure:
+    """Authenticity, with an interval that holds the expected value where nothing is copied.
+
+    What is expected comes from few groups. The bounds are those of the difference from it, each of the root
+    of the sum of two squared distances (Newcombe, Statistics in Medicine 17 (1998), 873-890): of the share of
+    the images from its Wilson bound, and of the expected share from that of a bootstrap of groups.
+    """
+    share, usual = wilson_interval(int(made.sum()), len(made), level), float(held.mean())
+    units = int(groups.max()) + 1
+    if units < 2 or not resamples:
+        return Measure("authenticity", share.value, np.nan, np.nan, usual, "lower")
+    weights = np.concatenate(list(bootstrap_weights(groups, resamples, seed)))
+    half = student(units, resamples, level) * float(np.std((weights @ held) / weights.sum(1), ddof=1))
+    low = max(0.0, share.value - math.hypot(share.value - share.low, half))
+    high = min(1.0, share.value + math.hypot(share.high - share.value, half))
+    return Measure("authenticity", share.value, low, high, usual, "lower")
 
 
 def measures(
@@ -304,12 +313,11 @@ def measures(
     if only_distances:
         return found
     spacing = nearest(known, known, skip_self=True).distance
-    authentic = authenticity(to_train, spacing)
-    usual = float(authenticity(held_to_train, spacing).mean())
-    share = wilson_interval(int(authentic.sum()), len(authentic), level)
+    authentic = _against_held(
+        authenticity(to_train, spacing), authenticity(held_to_train, spacing), sides.groups, **how
+    )
     count = max(1, min(_MOST_CELLS, len(real) // (3 * _CELL_LEAST)))
     deviates, cells = sides.c_t(*cells_of(known, count, seed, made[drawn[0]], real))
     if not cells:
         deviates, cells = sides.c_t(*(np.zeros(len(x), np.int64) for x in (drawn[0], real)))
-    first = Measure("authenticity", *share, usual, "lower")
-    return [first, Measure("C_T", *deviates, 0.0, "lower", cells), *found]
+    return [authentic, Measure("C_T", *deviates, 0.0, "lower", cells), *found]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,16 @@ def _other_split(origin: Mapping[str, Any], real: Dataset, split: str) -> str:
     return f"was trained on the split '{name}' of {real.path}, not on '{split}', and {seen}; {fix}."
 
 
-def check_pair(real: Dataset, synthetic: Dataset, split: str) -> list[Caveat]:
+def check_pair(
+    real: Dataset, synthetic: Dataset, split: str, parts: Sequence[Part] = ("test", "val")
+) -> list[Caveat]:
     """Refuse two Datasets that cannot be compared.
+
+    Args:
+        real: the real one.
+        synthetic: the other.
+        split: name of the split of the real one.
+        parts: those whose pictures must not be among the synthetic images.
 
     Returns:
         What limits the comparison.
@@ -120,20 +128,21 @@ def check_pair(real: Dataset, synthetic: Dataset, split: str) -> list[Caveat]:
             caveats.append(Caveat("shared-images", {"images": shared}))
     else:
         caveats += check_images(synthetic, real, split)
-    caveats += near_held_out(real, split, synthetic)
+    caveats += near_held_out(real, split, synthetic, parts)
     if real.labels != synthetic.labels and real.labels.kind != "none":
         caveats.append(Caveat("other-labels"))
     return caveats
 
 
-def near_held_out(real: Dataset, split: str, synthetic: Dataset) -> list[Caveat]:
-    """A caveat for test and one for val if images of a Dataset show the picture of one of theirs.
+def near_held_out(
+    real: Dataset, split: str, synthetic: Dataset, parts: Sequence[Part] = ("test", "val")
+) -> list[Caveat]:
+    """A caveat for each of some parts if images of a Dataset show the picture of one of theirs.
 
     Both have images of the same size and channels.
     """
     caveats, frozen = [], real.split(split)
     everything = np.arange(len(synthetic), dtype=np.int64)
-    parts: tuple[Part, ...] = ("test", "val")
     for part in parts:
         found = same_as(synthetic, everything, real, frozen.rows(part))
         if images := int((found >= 0).sum()):

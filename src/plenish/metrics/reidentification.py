@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from plenish.metrics.kernels import Floats, row_pieces, squared_distances
-from plenish.metrics.resampling import Ints, bootstrap_weights, unit_codes
+from plenish.metrics.resampling import Ints, bootstrap_weights, student, unit_codes
 from plenish.metrics.statistics import Interval, wilson_interval
 from plenish.metrics.tails import chance_share
 
@@ -84,8 +83,7 @@ def same_group_auroc(
     if not resamples or count < 3:
         return Interval(value, np.nan, np.nan)
     draws = np.concatenate(list(bootstrap_weights(np.arange(count), resamples, seed))).astype(np.float64)
-    error = float(np.nanstd(auroc(draws), ddof=1)) * np.sqrt(count / (count - 1))
-    half = float(stdtrit(count - 1, 0.5 + level / 2)) * error
+    half = student(count, resamples, level) * float(np.nanstd(auroc(draws), ddof=1))
     return Interval(value, float(max(0.0, value - half)), float(min(1.0, value + half)))
 
 

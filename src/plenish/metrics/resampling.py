@@ -8,6 +8,7 @@ resamples by one matrix product.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -116,3 +117,31 @@ def bootstrap_weights(
 def replicate(statistic: WeightedStatistic, weights: Iterable[Ints]) -> Floats:
     """Values R of a statistic under R×N weights that come in chunks; ``nan`` where it is undefined."""
     return np.concatenate([np.asarray(statistic(chunk), dtype=np.float64) for chunk in weights])
+
+
+def all_weights(codes: Ints, resamples: int, seed: int) -> Floats:
+    """:func:`bootstrap_weights` in one array R+1×N; in row 0, every row once."""
+    return np.concatenate([np.ones((1, len(codes))), *bootstrap_weights(codes, resamples, seed)])
+
+
+def student(units: int, replicates: int, level: float = 0.95) -> float:
+    """Half the width of an interval, in bootstrap standard errors from so many replicates over so many units.
+
+    The quantile of Student's t, times √(units / (units − 1)): a bootstrap of few units is too narrow by that
+    factor (Hesterberg, The American Statistician 69 (2015), 371-386). Few replicates tell the standard error
+    roughly, so the degrees of freedom are the lesser of units − 1 and replicates − 1.
+
+    Args:
+        units: number of resampled units.
+        replicates: number of replicates that the standard error is from.
+        level: confidence level.
+
+    Returns:
+        The factor; nan with fewer than two units or replicates.
+    """
+    from scipy.special import stdtrit  # The report, which imports this module, answers --help without scipy.
+
+    if min(units, replicates) < 2:
+        return math.nan
+    df = min(units, replicates) - 1
+    return float(stdtrit(df, 0.5 + level / 2)) * math.sqrt(units / (units - 1))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 _SCALES, _LEAST_SIDE = 3, 8
 _FLOOR = 1e-4
-"""Added before the logarithm: half a grey level in 40,000, for constant areas."""
+"""Added before the logarithm, for constant areas: 0.013 of a grey level."""
 
 
 def residual_statistics(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -6,7 +6,10 @@ other half. The same is done for the other half. The measure is the AUROC, avera
 nothing tells them apart, 1 where everything does.
 
 The baseline is the same with real images in place of the others: the groups of train are parted in three, of
-which one stands for the real images and two for the halves of the others.
+which one stands for the real images and two for the halves of the others. It is of one draw of these parts
+and shows how far so few groups scatter. On average over the three choices of the part that stands for the
+real images it is 0.5, since a linear classifier of two parts is the opposite of that of the same parts
+exchanged; so it is chance that an AUROC is held against.
 
 There are two classifiers. A linear one on features of the extractor and, by itself, on residual statistics:
 it is the default, because from a few hundred images it learns to see more than the other, in a second. And a
@@ -25,10 +28,9 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from plenish.domains import SYMMETRIES, Symmetry
-from plenish.metrics.fidelity import student
 from plenish.metrics.kernels import Floats, Ints
 from plenish.metrics.linear import fit_linear
-from plenish.metrics.resampling import bootstrap_weights, unit_codes
+from plenish.metrics.resampling import all_weights, student, unit_codes
 from plenish.metrics.statistics import Interval
 from plenish.networks.classifier import SmallClassifier
 from plenish.training.engine import Engine, stable_seed
@@ -100,12 +102,16 @@ class TwoSample:
 
     @property
     def is_told(self) -> bool:
-        """Whether they are told from real ones, by the interval, and better than other real images are.
+        """Whether they are told from real ones: whether the interval of the AUROC lies above chance.
 
-        An ideal generator repeats the groups of train, so chance, 0.5, is what it has on average; the
-        baseline shows how much other groups differ.
+        An ideal generator repeats the groups of train, so chance, 0.5, is what it has on average. Other
+        images of the train groups were told in 0 to 5 % of 60 simulations with two fifths of the variance
+        between groups, of 6 to 20 in test and as many to five times as many in train. The interval counts
+        which groups are in test, not which are in train: with 12 in train and 20 in test it was 9 % of 120;
+        with four fifths of the variance between groups and 12 in train, 7 % at 6 and 12 in test and 13 % at
+        20.
         """
-        return bool(self.auroc.low > 0.5 and self.excess.value > 0)
+        return bool(self.auroc.low > 0.5)
 
 
 def two_sample_test(
@@ -121,7 +127,7 @@ def two_sample_test(
         resamples: of the bootstrap, of test by group and of the others; 0 for no intervals.
         seed: of the halves and the resamples.
     """
-    weights = _weights(test.units, resamples, seed)
+    weights = all_weights(test.units, resamples, seed)
     values, scores = _cross_fitted(fit, train.values, test, others, weights, resamples, seed)
     floor = None
     if _has_baseline(train):
@@ -133,8 +139,7 @@ def two_sample_test(
             fit, train.values[first], test, Inputs(train.values[stand_in], inside), weights, resamples, seed,
             halves=[np.flatnonzero(groups == i) for i in (0, 1)],
         )  # fmt: skip
-    units = int(test.units.max()) + 1
-    t = student(units) if units > 1 else np.nan
+    t = student(int(test.units.max()) + 1, resamples)
     gap = values - (0.5 if floor is None else np.maximum(floor, 0.5))
     base = None if floor is None else _interval(floor, t)
     return TwoSample(_interval(values, t), base, _interval(gap, t, least=-1.0), scores)
@@ -146,7 +151,7 @@ def _cross_fitted(
 ) -> tuple[Floats, Floats]:  # fmt: skip
     """AUROC under R+1 weightings, and the score of each of the others."""
     halves = others.parts(2, seed) if halves is None else halves
-    of_others = _weights(others.units, resamples, seed + 1)
+    of_others = all_weights(others.units, resamples, seed + 1)
     aurocs, scores = [], np.zeros(len(others.values))
     for seen, unseen in (halves, halves[::-1]):
         real_scores, found = fit(real, others.values[seen], [test.values, others.values[unseen]])
@@ -156,10 +161,6 @@ def _cross_fitted(
         spread = float(np.std(real_scores))
         scores[unseen] = (found - np.mean(real_scores)) / (spread if spread > 0 else 1.0)
     return np.mean(aurocs, axis=0), scores
-
-
-def _weights(units: Ints, resamples: int, seed: int) -> Floats:
-    return np.concatenate([np.ones((1, len(units))), *bootstrap_weights(units, resamples, seed)])
 
 
 def _interval(values: Floats, t: float, least: float = 0.0) -> Interval:

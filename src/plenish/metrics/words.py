@@ -71,8 +71,8 @@ def describe_copies(found: Mapping[str, Any]) -> str:
         f"{k} of {plural(n, f'{kind} image')} ({percent(found['share_suspect'])}, "
         f"{percent(found['level'], '.0f')} interval {fixed(100 * found['low'], '.1f')} to "
         f"{percent(found['high'])}) {'is' if k == 1 else 'are'} suspiciously close to one training image; "
-        f"{percent(found['expected_share'])} are expected by chance "
-        f"(at most {percent(found['expected_share_high'])})"
+        f"by chance {percent(found['expected_share'])} are expected, and up to "
+        f"{percent(found['expected_share_high'])} would be no surprise"
     )
     if found["n_beyond"] and found["finding"] == "close":
         text += (

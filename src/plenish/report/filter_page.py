@@ -57,7 +57,7 @@ def filter_page(content: Mapping[str, Any], source: Dataset) -> str:
     limits = [
         *remarks(content), *describe(content["caveats"]),
         "Val images calibrate the thresholds and measure the effect, so the effect is a little too good; the "
-        "test part was not read.",
+        "test part was not used.",
         "The classifier of the last line is linear, on domain features: 'plenish study' trains the network "
         "that will be used.",
     ]  # fmt: skip

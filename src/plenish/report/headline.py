@@ -8,10 +8,10 @@ from typing import Any
 from plenish.metrics.advice import LEVELS, advice
 from plenish.metrics.fidelity import is_biased
 from plenish.metrics.likeness_words import (
-    EASILY,
     describe_excess,
     describe_labels,
     describe_told_apart,
+    is_easily_told,
     is_worse,
 )
 from plenish.metrics.quality import Quality
@@ -51,7 +51,7 @@ def cards(inputs: ReportInputs) -> list[Card]:
         found += [*([] if quality is not None else fidelity_card(score)), *labels_card(score)]
     found += [help_card(study, quality)] if study is not None else []
     if score is not None:
-        found.append(copies_card(score["copies"], quality))
+        found.append(copies_card(score["copies"], quality, apart))
         found += [] if of_generator else fidelity_card(score)
     if of_generator:
         studied = None if study is None else recommendation(study)
@@ -77,7 +77,7 @@ def quality_card(quality: Quality | None, apart: Mapping[str, Any] | None = None
         return Card(question, "Not measured", "Neither its training nor a score measured how good they are.")
     answer, tone = LEVELS[quality.level], _LEVEL_TONES[quality.level]
     if apart is not None and apart["told"] and quality.level != "undertrained":
-        easily = apart["auroc"]["value"] >= EASILY
+        easily = is_easily_told(apart)
         near = quality.level == "near" and not easily
         answer = (
             "Easily told from real ones"
@@ -108,15 +108,28 @@ def help_card(study: Mapping[str, Any], quality: Quality | None = None) -> Card:
     )
 
 
-def of_better(what: str, quality: Quality | None) -> str:
-    """What the result of an undertrained generator says of a better one."""
-    if quality is None or quality.level != "undertrained":
-        return ""
-    return f" The generator is undertrained: the {what} says little about a better one."
+def of_better(what: str, quality: Quality | None, apart: Mapping[str, Any] | None = None) -> str:
+    """What the result of a generator whose images are unlike real ones says of a better one.
+
+    Args:
+        what: the result.
+        quality: how far the generator is, if it was measured.
+        apart: the `told_apart` part of score.json, if there is one.
+    """
+    if quality is not None and quality.level == "undertrained":
+        return f" The generator is undertrained: the {what} says little about a better one."
+    if apart is not None and is_easily_told(apart):
+        return f" The images are easily told from real ones: the {what} says little about a better generator."
+    return ""
 
 
-def copies_card(copies: Mapping[str, Any], quality: Quality | None = None) -> Card:
-    """Whether more synthetic images are suspiciously close to a training image than chance explains."""
+def copies_card(
+    copies: Mapping[str, Any], quality: Quality | None = None, apart: Mapping[str, Any] | None = None
+) -> Card:
+    """Whether more synthetic images are suspiciously close to a training image than chance explains.
+
+    Images that are unlike real ones are no copies of them, so that no sign of copying is no good news then.
+    """
     if copies["baseline"]:
         answer = {"none": "No more than by chance", "unclear": "Cannot be told"}.get(
             copies["finding"], "More often than by chance"
@@ -124,7 +137,7 @@ def copies_card(copies: Mapping[str, Any], quality: Quality | None = None) -> Ca
         question = "A baseline: do other real images come close to training images?"
         return Card(question, answer, describe_copies(copies))
     answer, tone = _COPIES[copies["finding"]]
-    doubt = of_better("search", quality)
+    doubt = of_better("search", quality, apart)
     if copies.get("unknown_origin") and copies["finding"] != "identical":
         answer = answer if copies["finding"] == "none" else "Cannot be told"
         return Card("Do they copy images of this Dataset?", answer, describe_copies(copies) + doubt)
@@ -149,9 +162,9 @@ def fidelity_card(score: Mapping[str, Any]) -> list[Card]:
     if apart is not None:
         sentence = f"{describe_told_apart(apart)} {sentence}"
         if apart["told"]:
-            easily = apart["auroc"]["value"] >= EASILY
+            easily = is_easily_told(apart)
             answer, tone = ("Easily told apart", "bad") if easily else ("Told apart", "neutral")
-        elif not any(map(is_worse, rows.values())):
+        elif is_known(apart["auroc"]["low"]) and not any(map(is_worse, rows.values())):
             answer = "Not told apart"
     real = score["synthetic"]["origin"] == "real"
     question = (

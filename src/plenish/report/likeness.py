@@ -28,8 +28,9 @@ def told_apart(inputs: ReportInputs) -> Section | None:
     how = (
         f"Trained on {numbers['train']:,} real training images and one half of the {kind} images, scored on "
         f"the {numbers['test']:,} real test images and the other half; the same for the other half, and "
-        "averaged. For the real images in their place, the groups of train are parted in three. What tells "
-        "them apart may be visible or not: look at the pictures."
+        "averaged. They are told where the interval lies above 0.5. For the real images in their place, the "
+        "groups of train are parted in three, by one draw. What tells them apart may be visible or not: look "
+        "at the pictures."
     )
     blocks: list[Block] = [Pictures([panel] if panel else [], wide=True), Text(how)]
     return Section("told-apart", "Can they be told from real ones?", blocks, lead=describe_told_apart(found))
