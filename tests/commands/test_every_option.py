@@ -95,7 +95,7 @@ WITH: dict[str, dict[str, Any]] = {
     "quality": {"images": "jpeg"}, "weight_power": {"loss": "weighted"}, "focal_gamma": {"loss": "focal"},
     "prior_power": {"loss": "logit-adjusted"}, "draws": {"order": "balanced"},
     "doping": {"synthetic": Path("synthetic")},
-    "margin": {"loss": "ldam"}, "scale": {"loss": "ldam"},
+    "ldam_margin": {"loss": "ldam"}, "ldam_scale": {"loss": "ldam"},
     "reweight_at": {"loss": "ldam"}, "unfreeze_at": {"freeze": "all"},
     "gamma_absent": {"loss": "asymmetric"}, "gamma_present": {"loss": "asymmetric"},
     "clip": {"loss": "asymmetric"}, "stain": {"domain": "histology"},
