@@ -19,7 +19,7 @@ SECONDS = 30
 """Longest time of one command line; the trainings themselves are left out."""
 WORK = (
     "plenish.training.generator.train_generator", "plenish.training.autoencoder_run.fit",
-    "plenish.training.classifier.train_in_run", "plenish.study.experiment._run_cells",
+    "plenish.training.classifier_run.train_in_run", "plenish.study.experiment._run_cells",
     "plenish.study.class_autoencoders.run_class_study", "plenish.commands.bench._benchmark",
 )  # fmt: skip
 LINES = """

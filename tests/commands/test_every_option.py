@@ -40,7 +40,7 @@ class Stopped(Exception):
 WORK = {
     "train generator": "plenish.training.generator.train_generator",
     "train autoencoder": "plenish.training.autoencoder_run.fit",
-    "train classifier": "plenish.training.classifier.train_in_run",
+    "train classifier": "plenish.training.classifier_run.train_in_run",
     "study": "plenish.study.experiment._run_cells",
     "study autoencoders": "plenish.study.class_autoencoders.run_class_study",
 }

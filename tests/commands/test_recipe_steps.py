@@ -15,7 +15,7 @@ from plenish import cli
 from plenish.commands import recipe_steps
 from plenish.errors import CheckFailed, InputError
 from plenish.options import read_options
-from plenish.recipes import load_recipe, recipe_names
+from plenish.recipes import load_recipe, recipe_names, steps_run
 from plenish.recipes.steps import steps_of
 
 STEPS = """
@@ -30,8 +30,8 @@ steps:
   second:
     run: >-
       train classifier {data} {out}/second-{seed} --seed {seed} --steps 4 --batch 8 --test --evaluations 1
-      --loss weighted
-    row: weighted
+      --learning-rate 1e-4
+    row: slower
   picture:
     run: train classifier {data} {out}/none --show {out}/picture.png --steps 4
 """
@@ -51,10 +51,10 @@ def _mean(score: Callable[..., float], tables: list[pd.DataFrame]) -> float:
     return sum(score(table["label"], table["predicted"]) for table in tables) / len(tables)
 
 
-def in_process(words: list[str]) -> str:
+def in_process(words: list[str]) -> tuple[int, str]:
     """Instead of a process of its own."""
     code = cli.run([*(word for word in words[3:] if word != "--json"), "--precision", "float32"])
-    return "" if code == 0 else f"code {code}."
+    return code, f"code {code}."
 
 
 def test_steps_are_done_once_and_their_classifiers_make_a_table(
@@ -63,13 +63,13 @@ def test_steps_are_done_once_and_their_classifiers_make_a_table(
     data, out = stripes(n=120, classes=3), tmp_path / "out"
     asked: list[str] = []
 
-    def run(words: list[str]) -> str:
+    def run(words: list[str]) -> tuple[int, str]:
         asked.append(words[6])
         if len(asked) == 3:
-            return "stopped."
+            return 3, "stopped."
         return in_process(words)
 
-    monkeypatch.setattr(recipe_steps, "wait_for", run)
+    monkeypatch.setattr(steps_run, "wait_for", run)
     with pytest.raises(CheckFailed, match="second seed 0"):
         recipe_steps.run_steps(recipe, data.path, out, seeds=2, only=["first", "second"])
     capsys.readouterr()
@@ -80,21 +80,29 @@ def test_steps_are_done_once_and_their_classifiers_make_a_table(
     first, second = ([_tested(out / f"{name}-{k}") for k in (0, 1)] for name in ("first", "second"))
     mean, other = (_mean(partial(f1_score, average="macro"), tables) for tables in (first, second))
     assert rows["baseline"]["macro_f1"] == pytest.approx(mean)
-    assert rows["weighted"]["against"] == pytest.approx(other - mean)
+    assert rows["slower"]["against"] == pytest.approx(other - mean)
     for key, score in (("balanced_accuracy", balanced_accuracy_score), ("accuracy", accuracy_score)):
-        assert rows["weighted"][key] == pytest.approx(_mean(score, second))
-    assert rows["weighted"]["seeds"] == 2
-    assert rows["weighted"]["against_low"] <= rows["weighted"]["against"] <= rows["weighted"]["against_high"]
-    assert list(pd.read_csv(out / "table.csv")["row"]) == ["baseline", "weighted"]
+        assert rows["slower"][key] == pytest.approx(_mean(score, second))
+    assert rows["slower"]["seeds"] == 2
+    assert rows["slower"]["against_low"] <= rows["slower"]["against"] <= rows["slower"]["against_high"]
+    assert list(pd.read_csv(out / "table.csv")["row"]) == ["baseline", "slower"]
     assert found.shown()["steps"][0]["done"] == "2 of 2"
     with pytest.raises(InputError, match="recipe two"):
         recipe_steps.run_steps("mnist-augmentation", data.path, out)
 
 
+@pytest.mark.parametrize(("code", "ends"), [(2, 2), (1, 1), (3, 3), (-9, 1)])
+def test_a_step_that_fails_ends_with_its_own_code(
+    code: int, ends: int, recipe: str, stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_run, "wait_for", lambda words: (code, "no."))
+    assert cli.run(["recipe", "steps", recipe, str(stripes().path), str(tmp_path / "out"), "--quiet"]) == ends
+
+
 def test_a_dry_run_does_nothing_and_adds_up_times(
     recipe: str, stripes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipe_steps, "_tried", lambda step: 7.0 if step.name == "first" else None)
+    monkeypatch.setattr(steps_run, "_tried", lambda step: 7.0 if step.name == "first" else None)
     found = recipe_steps.run_steps(recipe, stripes().path, tmp_path / "out", seeds=3, dry_run=True)
     assert found.summary()["seconds_expected"] == 21
     assert "at least" in found.shown()["time for all"]
@@ -123,7 +131,7 @@ def test_a_dry_run_of_a_classifier_says_how_long_it_takes(
     ],
 )
 def test_a_dry_run_leaves_out_what_is_yet_to_be_made(words: list[str], kept: list[str]) -> None:
-    assert recipe_steps.without_missing(words) == kept
+    assert steps_run.without_missing(words) == kept
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,9 @@ def test_every_setting_reaches_the_process_of_a_variant(
     defaults = settings.Settings()
     assert all(getattr(asked, f.name) != getattr(defaults, f.name) for f in dataclasses.fields(asked))
     commands: list[list[str]] = []
-    monkeypatch.setattr("plenish.training.queue._wait", lambda command: commands.append(command) or "")
+    monkeypatch.setattr(
+        "plenish.training.queue.wait_for", lambda command: commands.append(command) or (0, "")
+    )
     with settings.use(**dataclasses.asdict(asked)):
         train_queue(_file(tmp_path, {"a": {}}), stripes().path, tmp_path / "q")
     (command,) = commands

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -309,6 +310,18 @@ def test_arms_of_a_file_are_trained_as_it_says_and_kept(
         ("'a b': classical", "cannot name an arm"),
         ("a: {loss: focl}", "did you mean 'focal'"),
         ("a: weighted\nb: {loss: weighted}", "a and b would train alike"),
+        ("a: {symmetry: 3}", "symmetry of the arm 'a' must be a word"),
+        ("a: {symmetry: miror}", "did you mean 'mirror'"),
+        ("a: {smoothing: [1]}", "smoothing of the arm 'a' must be a number"),
+        ("a: {freeze: stem, unfreeze_at: 0.5}", "must be a list"),
+        ("a: {freeze: stem, unfreeze_at: [0.3, 0.6]}", "The arm 'a': --unfreeze-at"),
+        ("a: {freeze: 9}", "The arm 'a': --freeze 9"),
+        ("a: {loss: asymmetric}", "several tags"),
+        ("a: {stain: 0.1}", "The arm 'a': --stain"),
+        ("a: {epochs: 3}", "the same --steps"),
+        ("a: {doping: [20]}", "sets doping"),
+        ("a: {columns: [age]}", "sets columns"),
+        ("a: {drawing: [naturalx2, 20x2]}", "must end with natural"),
     ],
 )
 def test_arms_files_that_are_refused(text: str, match: str, make_real: Any, tmp_path: Path) -> None:
@@ -317,6 +330,54 @@ def test_arms_files_that_are_refused(text: str, match: str, make_real: Any, tmp_
     with pytest.raises(InputError, match=match):
         study(make_real(), tmp_path / "out", {"arms_file": file})
     assert not (tmp_path / "out").exists()
+
+
+def test_lists_of_an_arms_file_are_taken_and_a_loss_of_tags_is_not(make_real: Any, tmp_path: Path) -> None:
+    from plenish.study.arms_file import configured, define_arms
+    from plenish.training.classifier_config import ClassifierConfig
+
+    said = {"a": {"freeze": 1, "unfreeze_at": [0.3, 0.6], "drawing": ["60x50%", "naturalx50%"]}}
+    arm = define_arms(said, 1.0)["a"]
+    hash(arm)
+    found = configured(arm, ClassifierConfig(loss="ldam", ldam_scale=20.0))
+    assert (found.freeze, found.unfreeze_at, found.loss) == ("1", (0.3, 0.6), "ldam")
+    focal = define_arms({"b": {"loss": "focal"}}, 1.0)["b"]
+    other = configured(focal, ClassifierConfig(loss="ldam", ldam_scale=20.0))
+    assert (other.loss, other.ldam_scale) == ("focal", 30.0)
+    real = make_real()
+    with pytest.raises(InputError, match="several tags"):
+        study(real, tmp_path / "out", {"arms": ("real", "classical"), "loss": "asymmetric"})
+    with pytest.raises(InputError, match="names no generator"):
+        study(real, tmp_path / "out", {"folds": 2, "arms": ("real", "synthetic")}, cross_fit=[])
+    assert not (tmp_path / "out").exists()
+
+
+@dataclasses.dataclass
+class Interrupted:
+    """A training of generators that is stopped at once."""
+
+    trained: dict[str, Any]
+
+    def plan(self, *_: Any) -> None:
+        """All can be trained."""
+
+    def __call__(self, *_: Any) -> None:
+        """Stop."""
+        raise KeyboardInterrupt
+
+
+def test_generators_of_another_length_are_refused(make_real: Any, tmp_path: Path) -> None:
+    real, how = make_real(), {"folds": 3, "arms": ("real", "synthetic")}
+
+    def begin(kimg: float) -> None:
+        train = Interrupted({"recipe": "dcgan", "kimg": kimg})
+        study(real, tmp_path / "out", how, cross_fit=[], train=train)
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            begin(1.0)
+    with pytest.raises(InputError, match="kimg"):
+        begin(2.0)
 
 
 @pytest.mark.slow

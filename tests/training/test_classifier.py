@@ -17,7 +17,7 @@ from plenish.datasets.batches import Images, join
 from plenish.domains import DOMAINS
 from plenish.errors import InputError
 from plenish.runs import Run
-from plenish.training import classifier
+from plenish.training import classifier, classifier_run
 from plenish.training.augment_classical import augment, uniforms
 from plenish.training.classifier import channel_statistics, train_classifier
 from plenish.training.classifier_config import ClassifierConfig
@@ -191,9 +191,9 @@ def test_a_rollback_gives_up_the_model_before_it_builds_another(
         return make()
 
     monkeypatch.setattr(classifier, "build_classifier", build_one)
-    monkeypatch.setattr(classifier, "train", train_twice)
+    monkeypatch.setattr(classifier_run, "train", train_twice)
     data = stripes()
     train, val = (data.part(part, purpose="test") for part in ("train", "val"))
     run = Run.create(tmp_path / "run", "classifier", {})
-    classifier.train_in_run(run, CONFIG.resolved(len(train)), train, val)
+    classifier_run.train_in_run(run, CONFIG.resolved(len(train)), train, val)
     assert len(networks) == 2

@@ -107,6 +107,25 @@ def test_interrupted_trainings_end_like_one_never_stopped(
     assert table["p_top"].between(0, 1).all()
 
 
+def test_tags_show_what_an_epoch_holds_and_take_no_drawing_by_classes(tmp_path: Path) -> None:
+    data = tagged(tmp_path / "data")
+    tags = data.part("train", "default", purpose="test").y()
+    for more in ({"dry_run": True}, {"show": tmp_path / "batch.png"}):
+        found = train_classifier_run(data.path, tmp_path / "run", steps=3, batch=8, **more)
+        assert [row["real"] for row in found.summary()["epoch"]] == tags.sum(axis=0).tolist()
+    for drawing in ({"order": "balanced"}, {"order": "weighted"}, {"drawing": ["9"]}, {"doping": ["9"]}):
+        with pytest.raises(InputError, match="several tags"):
+            train_classifier_run(data.path, tmp_path / "run", dry_run=True, **drawing)
+
+
+@pytest.mark.parametrize(("freeze", "stages"), [("stem", 1), ("1", 2), ("all", 4)])
+def test_no_more_shares_than_frozen_stages(freeze: str, stages: int) -> None:
+    shares = tuple(np.linspace(0.1, 0.9, stages + 1).tolist())
+    learner_of(freeze=freeze, unfreeze_at=shares[:-1])
+    with pytest.raises(InputError, match="--unfreeze-at"):
+        learner_of(freeze=freeze, unfreeze_at=shares)
+
+
 def learner_of(**options: Any) -> tuple[ClassifierLearner, Images]:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (32, 16, 16, 3), dtype=np.uint8)
@@ -123,7 +142,7 @@ def train_steps(learner: ClassifierLearner, images: Images, count: int) -> None:
         learner.set_stage(8 * (number + 1))
 
 
-def test_stages_thaw_from_the_last_back_to_the_stem() -> None:
+def test_stages_are_trained_again_from_the_last_back_to_the_stem() -> None:
     learner, images = learner_of(freeze="2", unfreeze_at=(0.2, 0.4, 0.6))
     network = learner.modules()["classifier"]
     first = {name: value.clone() for name, value in network.state_dict().items()}

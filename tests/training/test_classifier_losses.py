@@ -80,7 +80,8 @@ def test_a_class_without_images_leaves_the_loss_finite(batch) -> None:
 def test_ldam_lowers_the_own_cosine_by_its_margin_and_reweights_late() -> None:
     counts = np.array([1600.0, 100.0, 1.0])
     config = ClassifierConfig(loss="ldam", smoothing=0.0, ldam_margin=0.5, ldam_scale=10.0, reweight_at=0.6)
-    loss = build_loss(config, counts, CPU)
+    drawn = np.full(3, 500.0)  # Drawn equally often, the images are as few as they are.
+    loss = build_loss(config, drawn, CPU, counts)
     logits, targets = torch.randn(3, 3, generator=torch.Generator().manual_seed(0)) * 4, torch.arange(3)
     margins = 10 * 0.5 * torch.from_numpy((counts / counts.min()) ** -0.25)  # 1/6.32, 1/3.16 and all of it
     expected = functional.cross_entropy(logits.double() - torch.diag(margins), targets, reduction="none")
@@ -88,7 +89,7 @@ def test_ldam_lowers_the_own_cosine_by_its_margin_and_reweights_late() -> None:
     worth = 1 / (1 - 0.9999**counts)
     worth *= 3 / worth.sum()
     late = expected * torch.from_numpy(worth)
-    torch.testing.assert_close(loss(logits, targets, 0.6).double(), late, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(loss(logits, targets, 0.6).double(), late, rtol=1e-5, atol=1e-6)
 
 
 def test_asymmetric_follows_its_formula_and_is_cross_entropy_without_its_options() -> None:

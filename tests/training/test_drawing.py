@@ -9,7 +9,8 @@ from plenish.datasets.batches import Images, epoch_draw
 from plenish.datasets.orders import WeightedOrder, fill
 from plenish.errors import InputError
 from plenish.training.classifier_config import ClassifierConfig
-from plenish.training.drawing import NAMED, check_enough, epoch_counts, make_plan, settle_steps
+from plenish.training.drawing import check_enough, epoch_counts, make_plan, settle_steps
+from plenish.training.drawing_schedules import NAMED
 
 NAMES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 COUNTS = np.array([229, 360, 769, 81, 779, 4693, 99])
@@ -121,9 +122,24 @@ def test_each_phase_knows_how_often_it_draws_a_class() -> None:
     plan = make_plan(ClassifierConfig(doping=["ham10000-2"]), skin(), 80, 3261, 7)
     assert plan.phases[0].counts.tolist() == np.where(COUNTS == 4693, 4693, 4700).tolist()
     assert plan.phases[-1].counts.tolist() == COUNTS.tolist()
+    assert plan.phases[0].distinct.tolist() == (COUNTS + 4700 * (COUNTS < 4693)).tolist()
+    assert plan.phases[-1].distinct.tolist() == COUNTS.tolist()
     tags = np.eye(3, dtype=np.float32)[np.arange(9) % 3]
     (phase,) = make_plan(ClassifierConfig(), Images(skin().read, tags), 4, 10, 3).phases
     assert phase.counts.tolist() == [3, 3, 3]
+    plan = make_plan(ClassifierConfig(), Images(skin().read, tags), 4, 10, 3)
+    rows = epoch_counts(plan, Images(skin().read, tags), epoch_draw(0), "abc", 4)
+    assert [row["real"] for row in rows] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("order", ["balanced", "weighted"])
+def test_even_orders_draw_each_class_alike_on_average_however_short_an_epoch_is(order: str) -> None:
+    images = Images(skin().read, skin().y[:7010])
+    (phase,) = make_plan(ClassifierConfig(order=order, draws=4), images, 4, 10, 7).phases
+    assert phase.counts == pytest.approx(np.full(7, 4 / 7), abs=1e-6)
+    assert phase.distinct.tolist() == COUNTS.tolist()
+    drawn = phase.make(epoch_draw(5))(np.arange(40_000))
+    assert np.bincount(images.y[drawn]) / 10_000 == pytest.approx(phase.counts, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +150,10 @@ def test_each_phase_knows_how_often_it_draws_a_class() -> None:
         ({"doping": ["2000x2", "realx40%"]}, "all epochs or all shares"),
         ({"doping": ["2000x60%", "realx30%"]}, "90%"),
         ({"doping": ["2000", "realx3"]}, "length"),
+        ({"doping": ["20x60%"]}, "one level alone"),
+        ({"drawing": ["naturalx60%"]}, "one level alone"),
+        ({"doping": ["4700x2"]}, "end with real"),
+        ({"doping": ["20"], "columns": ("age",)}, "--columns"),
         ({"doping": ["0x2", "realx3"]}, "draws nothing"),
         ({"doping": ["naturalx3"]}, "'naturalx3'"),
         ({"doping": ["ham10000-4"]}, "ham10000-1"),

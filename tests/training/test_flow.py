@@ -246,8 +246,8 @@ def test_a_late_first_checkpoint_of_few_images_is_warned_of(
     data = stripes()
     with settings.use(quiet=False):
         train_generator(
-            data.path, tmp_path / "run", recipe="flow-small", batch=10, kimg=0.01, validation=False,
-            options=TINY,
+            data.path, tmp_path / "run", recipe="flow-small", batch=10, kimg=80, validation=False,
+            options=TINY, dry_run=True,
         )  # fmt: skip
     said = capsys.readouterr().err
     assert "the first checkpoint comes after 556 passes over 36 images" in said

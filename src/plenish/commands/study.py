@@ -96,6 +96,11 @@ class _Training:
     asked: Mapping[str, Any]
     kimg: float
 
+    @property
+    def trained(self) -> Mapping[str, Any]:
+        """What may not change while the study goes on."""
+        return {"recipe": self.asked["recipe"], "kimg": self.kimg}
+
     def plan(self, data: Path, run: Path, split: str, folds: int) -> None:
         """Refuse what cannot be trained, and say how long all take."""
         trial: Run | Trial = train_generator(data, run, split=split, dry_run=True, **self.asked)

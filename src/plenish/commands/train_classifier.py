@@ -51,7 +51,8 @@ def train_classifier_run(
         retry: resume after a divergence, with other random draws.
         dry_run: train nothing; show what each phase of the training draws, and how long it would take. With
             --doping and without --synthetic as if there were enough synthetic images.
-        show: the same, with a picture (PNG) of the first batch of each phase, synthetic images framed.
+        show: train nothing; show the same without the time, with a picture (PNG) of the first batch of each
+            phase, synthetic images framed; --doping needs --synthetic for it.
 
     Returns:
         The Run, or what it would draw.
@@ -71,7 +72,7 @@ def _asked(
 ) -> Run | Preview:  # fmt: skip
     from plenish.metrics import beside, predictions
     from plenish.report.prediction_page import write_run_page
-    from plenish.training import classifier, classifier_model, classifier_time
+    from plenish.training import classifier, classifier_model, classifier_run, classifier_time
 
     classifier.check_names(how, dataset.labels.kind)
     train, val = (dataset.part(part, split, purpose="select") for part in ("train", "val"))
@@ -79,7 +80,7 @@ def _asked(
     columns = Columns.fit(dataset.table, train.rows, how.columns)
     images = classifier_model.labelled_images(train, columns)
     images, record, caveats = beside.training_side(images, dataset, train, split, synthetic)
-    if how.doping and synthetic is None and dry_run:
+    if how.doping and synthetic is None and dry_run and picture is None:
         images = pretend_synthetic(how, images)
     check_enough(how, images, dataset.labels.names)
     config = how.settled(images).resolved(len(train), dataset.domain)
@@ -90,14 +91,14 @@ def _asked(
             fresh = dataclasses.replace(config, pretrained=False)
             step, image = classifier_time.measure(fresh, images, held, dataset.labels.names, None, columns)
             seconds = step * (config.steps or 0) + image * (config.evaluations + 1) * len(val)
-            facts |= {"time_for_all": plain_duration(seconds), "seconds": round(seconds, 1)}
+            facts |= {"time_for_all": plain_duration(seconds), "seconds": float(f"{seconds:.3g}")}
         return _previewed(classifier.training_images(images, config), config, dataset, picture, facts)
     if config.augmentation == "classical":
         say(choose_domain(how.domain, dataset.domain).sentence(how.symmetry))
     is_new = not (run / "config.json").exists()
     if is_new:  # Weights that cannot be had are told before a Run is made.
         classifier.check_weights(config, dataset, columns)
-    opened = classifier.open_run(run, config, train, record)
+    opened = classifier_run.open_run(run, config, train, record)
     request = files.config_hash(opened.config["config"])
     if completed(run, "classifier", request):
         if test:
@@ -117,7 +118,7 @@ def _asked(
     with training(opened, request):
         if caveats:
             opened.update_status(caveats=list(caveats))
-        model = classifier.train_in_run(opened, config, train, val, retry=retry, images=images)
+        model = classifier_run.train_in_run(opened, config, train, val, retry=retry, images=images)
         predictions.write_predictions(opened, model, val, test)
         write_run_page(opened)
     return opened

@@ -32,6 +32,10 @@ class Order:
         """The positions of one epoch, `length` of them."""
         return rng.permutation(self.length)
 
+    def expected(self) -> NDArray[np.float64]:
+        """How often each image is drawn in an epoch on average, N."""
+        return np.ones(self.length)
+
     def __call__(self, numbers: Ints) -> Ints:
         """Positions of global sample numbers."""
         epochs, places = np.divmod(numbers, self.length)
@@ -61,7 +65,15 @@ class BalancedOrder(Order):
         """
         super().__init__(y, draw)
         self._classes = [np.flatnonzero(y == k) for k in np.unique(y)]
+        self._images = len(y)
         self.length = draws or len(self._classes) * -(-len(y) // len(self._classes))
+
+    def expected(self) -> NDArray[np.float64]:
+        """How often each image is drawn in an epoch on average, N."""
+        found = np.zeros(self._images)
+        for members in self._classes:
+            found[members] = self.length / (len(self._classes) * len(members))
+        return found
 
     def epoch(self, rng: np.random.Generator) -> Ints:
         """The positions of one epoch."""
@@ -91,6 +103,10 @@ class WeightedOrder(Order):
         _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
         self._images, self.length = len(y), draws or len(y)
         self._p = 1 / (len(counts) * counts[codes])
+
+    def expected(self) -> NDArray[np.float64]:
+        """How often each image is drawn in an epoch on average, N."""
+        return np.asarray(self.length * self._p)
 
     def epoch(self, rng: np.random.Generator) -> Ints:
         """The positions of one epoch."""
@@ -123,7 +139,15 @@ class DopedOrder(Order):
         if any(len(m) < n for m, n in zip(members, wanted)):
             raise ValueError("too few synthetic images for this target")
         self._wanted = [(m, int(n)) for m, n in zip(members, wanted) if n]
-        self.length = real + int(wanted.sum())
+        self._images, self.length = len(y), real + int(wanted.sum())
+
+    def expected(self) -> NDArray[np.float64]:
+        """How often each image is drawn in an epoch on average, N."""
+        found = np.zeros(self._images)
+        found[self._real] = 1
+        for members, wanted in self._wanted:
+            found[members] = wanted / len(members)
+        return found
 
     def epoch(self, rng: np.random.Generator) -> Ints:
         """The positions of one epoch."""

@@ -25,6 +25,20 @@ _EQUAL = ("classifier", "steps", "batch", "evaluations", "patience", "pretrained
 _OPTIONS = {
     field.name: field.default for field in dataclasses.fields(ClassifierConfig) if field.name not in _EQUAL
 }
+_WITHOUT_DEFAULT: dict[str, Any] = {
+    "learning_rate": 0.0, "drop_rate": 0.0, "draws": 0, "symmetry": "", "drawing": (),
+}  # fmt: skip
+"""Of options that are None by default, a value of their type."""
+_NOT_FOR_ARMS = {
+    "epochs": "all arms of a study take the same --steps",
+    "doping": "the images of an arm are those that its words name",
+    "columns": "synthetic images have none",
+}
+"""Options of `train classifier` that no arm takes, and why."""
+_OF_LOSSES = (
+    "weight_power", "focal_gamma", "prior_power", "ldam_margin", "ldam_scale", "reweight_at", "gamma_absent",
+    "gamma_present", "clip",
+)  # fmt: skip
 _WORDS, _DOSE = "words", "dose"
 
 
@@ -71,10 +85,11 @@ def _define(name: str, definition: Any, ratio: float) -> Arm:
                 f"The arm '{name}' sets {key}, which is the same for all arms of a study; give "
                 f"--{key.replace('_', '-')} to the study."
             )
+        if key in _NOT_FOR_ARMS:
+            raise InputError(f"The arm '{name}' sets {key}: {_NOT_FOR_ARMS[key]}; leave it out.")
         if key not in _OPTIONS:
             raise unknown(f"option of the arm '{name}'", str(key), [_WORDS, _DOSE, *_OPTIONS])
-        if _OPTIONS[key] is not None:
-            options[key] = coerce_type(f"{key} of the arm '{name}'", value, _OPTIONS[key])
+        options[key] = _typed(f"{key} of the arm '{name}'", key, value)
     try:
         ClassifierConfig(**options)
     except (TypeError, InputError) as error:
@@ -96,6 +111,18 @@ def _define(name: str, definition: Any, ratio: float) -> Arm:
     return dataclasses.replace(arm, name=name, options=tuple(sorted(options.items())))
 
 
+def _typed(what: str, key: str, value: Any) -> Any:
+    """An option's value from YAML as what the configuration holds."""
+    default = _WITHOUT_DEFAULT.get(key, _OPTIONS[key])
+    if key == "freeze" and type(value) is int:
+        return str(value)  # A number of stages needs no quotes.
+    if not isinstance(default, tuple):
+        return coerce_type(what, value, default)
+    if not isinstance(value, list):
+        raise InputError(f"{what} must be a list, such as [0.3, 0.6], not {value!r}.")
+    return tuple(coerce_type(what, one, "" if key == "drawing" else 0.0) for one in value)
+
+
 _SET_BY = {"classical": {"augmentation"}, "balanced": {"balanced", "order"}, "weighted": {"loss"}}
 _SPELLED = {"classical": "classical", "balanced": "oversample", "weighted": "weighted"}
 
@@ -115,7 +142,7 @@ def configured(arm: Arm, config: ClassifierConfig, seed: int | None = None) -> C
         changes["loss"] = "weighted"
     changes |= dict(arm.options)
     if changes.get("loss", config.loss) != config.loss:  # Options of the study's loss are not this one's.
-        own = {key: _OPTIONS[key] for key in ("weight_power", "focal_gamma", "prior_power")}
+        own = {key: _OPTIONS[key] for key in _OF_LOSSES}
         changes = own | changes
     if seed is not None:
         changes["seed"] = seed

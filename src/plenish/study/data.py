@@ -14,7 +14,7 @@ from plenish.datasets.near_duplicates import clusters, same_as
 from plenish.datasets.parts import Subset
 from plenish.errors import InputError
 from plenish.latent.sampling import load_generator
-from plenish.metrics.beside import check_fit, open_synthetic
+from plenish.metrics.beside import Synthetic, check_fit, open_synthetic
 from plenish.metrics.caveats import Caveat
 from plenish.metrics.origin import check_origin
 from plenish.metrics.resampling import unit_codes, units_of_strata
@@ -24,19 +24,6 @@ from plenish.training.engine import stable_seed
 from plenish.wording import plural
 
 Ints = NDArray[np.int64]
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Synthetic images of one generator.
-
-    Attributes:
-        rows: all of them; their own `codes` may be numbered otherwise.
-        codes: their class numbers in the real Dataset's numbering.
-    """
-
-    rows: Subset
-    codes: Ints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +45,7 @@ class StudyData:
     train: Subset
     val: Subset
     test: Subset
-    synthetic: Mapping[str, Source] = dataclasses.field(default_factory=dict)
+    synthetic: Mapping[str, Synthetic] = dataclasses.field(default_factory=dict)
     external: Subset | None = None
     fold: int | None = None
     caveats: tuple[Caveat, ...] = ()
@@ -181,7 +168,7 @@ def add_synthetic(study: StudyData, path: Path, name: str = "") -> StudyData:
         caveats += _near_external(study.external, opened.rows.dataset)
     if name:
         caveats = [dataclasses.replace(one, values={**one.values, "source": name}) for one in caveats]
-    made = {**study.synthetic, name: Source(opened.rows, opened.codes)}
+    made = {**study.synthetic, name: opened}
     return dataclasses.replace(study, synthetic=made, caveats=(*study.caveats, *caveats))
 
 

@@ -79,15 +79,17 @@ def run_study(
     given = Given(generator, synthetic, named_sweep(sweep) if sweep else {}, cross_fit)
     design = Design.of(config, out, [*given.sweep])
     given.check(design.arms, config.folds)
+    if train is None and cross_fit is not None and not cross_fit:
+        raise InputError("--cross-fit names no generator; give a recipe, or a Run for each fold.")
     classifier = ClassifierConfig(**_options(config))
     for arm in design.arms:
-        check_names(configured(arm, classifier))
+        check_names(configured(arm, classifier), "categorical")
     folds = open_folds(real, config, given)
     data = folds[0].data
     mean_train = round(sum(len(fold.train) for fold in folds) / len(folds))
     domain = choose_domain(config.domain, data.domain, None if data.domain else domain_of(given))
     classifier = classifier.resolved(mean_train, None if domain.origin == "assumed" else domain.name)
-    _check_arms(design, classifier)
+    _check_arms(design, classifier, data)
     if any(arm.classical for arm in design.arms):
         say(domain.sentence(config.symmetry))
     check_weights(classifier, data)
@@ -107,6 +109,7 @@ def run_study(
     options = _resolved(config, design, classifier)
     source = str(synthetic or generator or " ".join(str(maker.run) for maker in makers) or "")
     asked = options | _kept(config, design, test_data) | {"source": source}
+    asked |= {} if train is None else {"generators": dict(train.trained)}
     run = Run.open_or_create(
         out, "study", asked, data=data.provenance(folds[0].test.split_name) | {"part": "train"},
         parents=parents, seed=config.seed, may_change=("arms", "seeds", "source", "definitions"),
@@ -181,8 +184,8 @@ def _announced(
     )  # fmt: skip
 
 
-def _check_arms(design: Design, classifier: ClassifierConfig) -> None:
-    """Refuse arms that train as another one does, by what the study's options make of them."""
+def _check_arms(design: Design, classifier: ClassifierConfig, data: Dataset) -> None:
+    """Refuse arms that train as another one does, by what the study's options make of them, or cannot."""
     known: dict[Any, str] = {}
     for arm in design.arms:
         what = dataclasses.replace(arm, name="", classical=False, balanced=False, weighted=False, options=())
@@ -190,6 +193,11 @@ def _check_arms(design: Design, classifier: ClassifierConfig) -> None:
         if key in known:
             raise InputError(f"The arms {known[key]} and {arm.name} would train alike; leave one out.")
         known[key] = arm.name
+        if arm.options:
+            try:
+                check_weights(key[1], data)
+            except InputError as error:
+                raise InputError(f"The arm '{arm.name}': {error}") from None
 
 
 def _content(

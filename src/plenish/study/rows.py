@@ -29,7 +29,7 @@ def table_of(rows: Mapping[str, Sequence[Path]], names: Sequence[str]) -> list[d
         Of each row: `row`, `seeds`, and `macro_f1`, `balanced_accuracy`, `accuracy` (means over seeds; their
         least and greatest as `macro_f1_least`, `macro_f1_most`), with `macro_f1_low`, `macro_f1_high` and, of
         rows but the first, `against` (difference of macro F1), `against_low` and `against_high`: intervals
-        that count test groups and seeds, nan with fewer than two of either.
+        that count test groups and seeds, nan with fewer than two of either or where nothing varies.
 
     Raises:
         InputError: Runs that were tested on other images than the first.

@@ -25,6 +25,10 @@ from plenish.study.design import Design
 class Train(Protocol):
     """How the generators of the folds are trained."""
 
+    @property
+    def trained(self) -> Mapping[str, Any]:
+        """The recipe and the length, kept with the study, whose images are generated once."""
+
     def plan(self, data: Path, run: Path, split: str, folds: int) -> None:
         """Refuse what cannot be trained, and say how long all take; nothing is written.
 
@@ -40,7 +44,7 @@ class Train(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Maker:
+class GeneratorSource:
     """A generator whose images a study uses.
 
     Attributes:
@@ -68,7 +72,7 @@ def domain_of(given: Given) -> str | None:
     return next((domain for domain in told if domain), None)
 
 
-def makers_of(given: Given, folds: Sequence[StudyData]) -> list[Maker]:
+def makers_of(given: Given, folds: Sequence[StudyData]) -> list[GeneratorSource]:
     """The generators that are given, each checked against all that it is used for.
 
     Raises:
@@ -76,15 +80,15 @@ def makers_of(given: Given, folds: Sequence[StudyData]) -> list[Maker]:
     """
     if given.cross_fit:
         return _of_folds(given.cross_fit, folds)
-    made = [Maker(given.generator)] if given.generator is not None else []
-    made += [Maker(run, name) for name, run in given.sweep.items()]
+    made = [GeneratorSource(given.generator)] if given.generator is not None else []
+    made += [GeneratorSource(run, name) for name, run in given.sweep.items()]
     for maker in made:
         for fold in folds:
             check_generator(maker.run, fold)
     return made
 
 
-def _of_folds(runs: Sequence[Path], folds: Sequence[StudyData]) -> list[Maker]:
+def _of_folds(runs: Sequence[Path], folds: Sequence[StudyData]) -> list[GeneratorSource]:
     """One generator for each fold, whatever their order."""
     by_split: dict[str, Path] = {}
     for run in runs:
@@ -97,7 +101,7 @@ def _of_folds(runs: Sequence[Path], folds: Sequence[StudyData]) -> list[Maker]:
                 f"None of the generators of --cross-fit was trained on '{split}'; train one with 'plenish "
                 f"train generator {fold.data.path} RUN --split {split}', or give a recipe to --cross-fit."
             )
-        made.append(Maker(by_split[fold.test.split_hash], fold=fold.fold))
+        made.append(GeneratorSource(by_split[fold.test.split_hash], fold=fold.fold))
         check_generator(made[-1].run, fold)
     if len(set(map(str, runs))) > len(folds):
         raise InputError(f"--cross-fit has {len(runs)} generators for {len(folds)} folds; give one for each.")
@@ -116,19 +120,19 @@ def plan_makers(out: Path, folds: Sequence[StudyData], train: Train) -> None:
         train.plan(folds[0].data.path, path, folds[0].test.split_name, len(folds))
 
 
-def train_makers(run: Run, folds: Sequence[StudyData], train: Train) -> list[Maker]:
+def train_makers(run: Run, folds: Sequence[StudyData], train: Train) -> list[GeneratorSource]:
     """Train a generator for each fold in the study's folder, or go on training them."""
     made = []
     for fold in folds:
         path = _own(run.path, fold)
         train(fold.data.path, path, fold.test.split_name)
-        made.append(Maker(path, fold=fold.fold))
+        made.append(GeneratorSource(path, fold=fold.fold))
         check_generator(path, fold)
     return made
 
 
 def add_makers(
-    run: Run, design: Design, folds: Sequence[StudyData], makers: Sequence[Maker]
+    run: Run, design: Design, folds: Sequence[StudyData], makers: Sequence[GeneratorSource]
 ) -> list[StudyData]:
     """The folds with the images of their generators, which are generated once."""
     added = list(folds)
@@ -141,7 +145,7 @@ def add_makers(
     return added
 
 
-def _generated(run: Run, maker: Maker, design: Design, data: StudyData) -> Path:
+def _generated(run: Run, maker: GeneratorSource, design: Design, data: StudyData) -> Path:
     """The study's own synthetic images of a generator, made once."""
     out = maker.images(run.path)
     if out.exists():
@@ -156,7 +160,7 @@ def _generated(run: Run, maker: Maker, design: Design, data: StudyData) -> Path:
     return out
 
 
-def check_same_generators(out: Path, makers: Sequence[Maker]) -> None:
+def check_same_generators(out: Path, makers: Sequence[GeneratorSource]) -> None:
     """Synthetic images that the study has already come from the generators given, not from others.
 
     Raises:

@@ -263,3 +263,15 @@ def prune_checkpoints(folder: Path, keep: int, protect: Collection[str] = ()) ->
     for leftover in folder.glob(f"{_PREFIX}*.partial"):
         shutil.rmtree(leftover)
     return removed
+
+
+def last_good(run: Run) -> Path | None:
+    """The newest intact checkpoint; of a training that failed, the newest from before the failure began."""
+    status = run.status
+    since = float(status.get("failed_since", math.inf)) if status.get("state") == "diverged" else math.inf
+    return newest_intact(run.path / "checkpoints", before=since)
+
+
+def last_sentence(newest: Path | None) -> str:
+    """Where the last good checkpoint is, in words."""
+    return f"Last good checkpoint: {newest}." if newest else "There is no good checkpoint yet."

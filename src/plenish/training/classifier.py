@@ -8,42 +8,36 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plenish import files, settings
-from plenish.configuration import option_names
-from plenish.datasets.batches import Batch, Images, check_divisible
+from plenish.datasets.batches import Batch, Images
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.parts import Subset
 from plenish.datasets.pixels import chunks
 from plenish.domains import DEFAULT, DOMAINS
 from plenish.errors import InputError
 from plenish.networks.classifier import build_classifier, check_classifier, frozen_stages, stages
 from plenish.networks.classifier_parts import freeze
-from plenish.runs import Run
-from plenish.training import checkpoints, ranks
 from plenish.training.augment_classical import augment
 from plenish.training.augment_policy import mix, rand_augment, stain_jitter
 from plenish.training.classifier_columns import NO_COLUMNS, Columns
 from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
 from plenish.training.classifier_losses import build_loss, check_loss
-from plenish.training.classifier_model import CLASSIFIER, Classifier, head_of, labelled_images
-from plenish.training.classifier_precision import Precision, choose_precision
+from plenish.training.classifier_model import Classifier, head_of
+from plenish.training.classifier_precision import Precision
 from plenish.training.classifier_scores import Plateau, validation_scores
-from plenish.training.drawing import Plan, check_enough, make_plan
+from plenish.training.drawing import DrawingPlan, check_enough, make_plan
 from plenish.training.ema import update_ema
 from plenish.training.engine import Engine, stable_seed
 from plenish.training.learner import Clock, Learner
 from plenish.training.schedules import Schedule
-from plenish.training.trainer import Trainer, train
+from plenish.training.trainer import Trainer
+from plenish.wording import plural
 
 
 class ClassifierLearner(Learner):
@@ -89,7 +83,7 @@ class ClassifierLearner(Learner):
         size, channels = train.read(np.array([0])).shape[2:]
         mean, std = channel_statistics(train)
         self._plan = _plan(config, train, len(names))
-        with torch.random.fork_rng(devices=_cuda(engine)):
+        with torch.random.fork_rng(devices=cuda_devices(engine)):
             torch.manual_seed(stable_seed(config.seed, "initialisation"))
             network = build_classifier(
                 config.classifier, channels, size, len(names), pretrained=config.pretrained,
@@ -105,12 +99,14 @@ class ClassifierLearner(Learner):
         if config.ema:
             self.model = dataclasses.replace(trained, network=copy.deepcopy(network).requires_grad_(False))
         self._network, self._stages = network, stages(network) if config.freeze != "none" else []
-        self._frozen, self._plateau = frozen_stages(network, config.freeze), Plateau(config)
+        self._frozen, self._plateau = _frozen(network, config), Plateau(config)
         self._set_mode(0)
         self.optimiser = torch.optim.AdamW(
             _decayed(network, config.weight_decay), lr=config.peak_rate, betas=(0.9, 0.99), fused=True
         )
-        self._losses = [build_loss(config, phase.counts, engine.device) for phase in self._plan.phases]
+        self._losses = [
+            build_loss(config, phase.counts, engine.device, phase.distinct) for phase in self._plan.phases
+        ]
 
     def modules(self) -> dict[str, nn.Module]:
         """The network that is kept, and the one that is trained where that is another."""
@@ -227,7 +223,8 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
     return tuple(map(float, mean / 127.5 - 1)), tuple(map(float, std / 127.5))
 
 
-def _cuda(engine: Engine) -> list[torch.device]:
+def cuda_devices(engine: Engine) -> list[torch.device]:
+    """The devices whose random states a training uses beside the CPU's."""
     return [engine.device] if engine.device.type == "cuda" else []
 
 
@@ -238,7 +235,7 @@ def _decayed(network: nn.Module, decay: float) -> list[dict[str, Any]]:
     return [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
 
 
-def _schedule(config: ClassifierConfig) -> Schedule:
+def schedule_of(config: ClassifierConfig) -> Schedule:
     """The length of a training in images shown, and its checkpoints, one at each evaluation."""
     assert config.steps is not None
     total = config.steps * config.batch
@@ -264,7 +261,7 @@ def training_images(images: Images, config: ClassifierConfig) -> Images:
     return dataclasses.replace(images, order=_plan(config, images), draw=draw)
 
 
-def _plan(config: ClassifierConfig, images: Images, width: int = 0) -> Plan:
+def _plan(config: ClassifierConfig, images: Images, width: int = 0) -> DrawingPlan:
     """What is drawn when."""
     assert config.steps is not None
     return make_plan(config, images, config.batch, config.steps, width)
@@ -300,8 +297,8 @@ def train_classifier(
     check_enough(config, train, names)
     config = config.settled(train).resolved(len(train.y))
     learner = ClassifierLearner(config, train, val, names, engine)
-    images, schedule = training_images(train, config), _schedule(config)
-    with torch.random.fork_rng(devices=_cuda(engine)):
+    images, schedule = training_images(train, config), schedule_of(config)
+    with torch.random.fork_rng(devices=cuda_devices(engine)):
         trainer = Trainer(learner, images, schedule, seed=config.seed, on_step=on_step)
         trainer.fit()
     return dataclasses.replace(
@@ -313,6 +310,8 @@ def check_names(config: ClassifierOptions, kind: str | None = None) -> None:
     """Refuse a classifier or loss that there is not or that is not for these labels, and others' options."""
     check_classifier(config.classifier)
     check_loss(config, kind)
+    if isinstance(config, ClassifierConfig):
+        config.check_kind(kind)
 
 
 def check_weights(config: ClassifierConfig, dataset: Dataset, columns: Columns = NO_COLUMNS) -> None:
@@ -324,91 +323,15 @@ def check_weights(config: ClassifierConfig, dataset: Dataset, columns: Columns =
             config.classifier, dataset.channels, dataset.size, dataset.labels.width,
             pretrained=config.pretrained, head=head_of(config, columns),
         )  # fmt: skip
-    frozen_stages(network, config.freeze)
+    _frozen(network, config)
 
 
-def open_run(
-    path: Path, config: ClassifierConfig, train_rows: Subset, synthetic: Mapping[str, Any] | None = None
-) -> Run:
-    """The Run of a training, made or resumed.
-
-    Args:
-        path: its folder.
-        config: how, resolved.
-        train_rows: training rows.
-        synthetic: which synthetic images are mixed in, as it is kept in the Run.
-
-    Raises:
-        InputError: it was asked something else before, or the processes cannot share a batch equally.
-    """
-    world = settings.process()[1]
-    check_divisible(config.batch, world)
-    if (config.mixup or config.cutmix) and config.batch // world % 2:
-        raise InputError("--mixup and --cutmix mix images in pairs; give an even --batch.")
-    weights, dataset = config.pretrained, train_rows.dataset
-    asked = dataclasses.asdict(config) | {
-        "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,
-        "precision": settings.current().precision, "recipe": config.classifier,
-        **({} if synthetic is None else {"synthetic": dict(synthetic)}),
-    }  # fmt: skip
-    data = dataset.provenance(train_rows.split_name) | {"part": "train", "images": len(train_rows)}
-    # A plateau lowers the rate by what is found at each evaluation.
-    free = ("patience",) if config.schedule == "plateau" else ("evaluations", "patience")
-    return Run.open_or_create(
-        path, "classifier", asked, data=data, seed=config.seed, may_change=free,
-        typed=option_names(ClassifierConfig),
-    )  # fmt: skip
-
-
-def train_in_run(
-    run: Run, config: ClassifierConfig, train_rows: Subset, val_rows: Subset, *, retry: bool = False,
-    images: Images | None = None,
-) -> Classifier:  # fmt: skip
-    """Train a classifier in a Run, from the start or from its newest intact checkpoint, and save the best.
-
-    Args:
-        run: the Run; the caller holds its lock.
-        config: how, resolved.
-        train_rows: training rows.
-        val_rows: rows that decide which checkpoint is best.
-        retry: resume after a divergence, with other random draws.
-        images: what is trained on, where it is more than the training rows.
-
-    Returns:
-        The best one on val.
-
-    Raises:
-        KeyboardInterrupt: it was asked to stop; a checkpoint is written.
-        InputError: fewer than two classes, an unknown network or loss, or weights that do not fit.
-        CheckFailed: the training diverged.
-    """
-    dataset = train_rows.dataset
-    names = dataset.labels.names
-    columns = Columns.fit(dataset.table, train_rows.rows, config.columns)
-    images = images or labelled_images(train_rows, columns)
-    val = labelled_images(val_rows, columns)
-
-    def precision() -> Precision:
-        """Measured once, so that a resumed training computes as it began."""
-        known: Precision | None = run.status.get("precision")
-        return known or choose_precision(config, dataset.channels, dataset.size, len(names))
-
-    with ranks.interrupted_when_lost(run):
-        ranks.join(Engine.from_settings())
-        found = ranks.from_main(Engine.from_settings(), precision)
-    run.update_status(precision=found)
-    engine = Engine.from_settings(found)
-    build = functools.partial(ClassifierLearner, config, images, val, names, engine, columns)
-    facts = {"classes": list(names), "steps": config.steps}
-    with torch.random.fork_rng(devices=_cuda(engine)):
-        model = train(
-            build, training_images(images, config), _schedule(config), run, retry=retry, facts=facts
-        ).model
-    if best := run.status.get("best"):
-        checkpoints.load_module(run.path / "checkpoints" / best["checkpoint"], "classifier", model.network)
-        model = dataclasses.replace(model, step=int(best["step"]))
-    made = dataset.manifest.extra.get("import", {})
-    kept = {key: made[key] for key in ("fit", "window") if key in made}
-    model = dataclasses.replace(model, preparation=kept)
-    model.save(run.path / CLASSIFIER)
-    return model
+def _frozen(network: nn.Module, config: ClassifierConfig) -> int:
+    """How many stages are frozen at first; InputError where --unfreeze-at has more shares than that."""
+    found, shares = frozen_stages(network, config.freeze), len(config.unfreeze_at)
+    if shares > found:
+        raise InputError(
+            f"--unfreeze-at has {shares} shares for {plural(found, 'frozen stage')} of --freeze "
+            f"{config.freeze}; give at most one for each."
+        )
+    return found

@@ -192,6 +192,10 @@ class ClassifierConfig(DrawingOptions, ClassifierOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_drawing(self.steps)
+        if self.doping and self.columns:
+            raise InputError(
+                "--columns are of real images alone, and those that --doping mixes in have none; give one."
+            )
 
     def _choices(self) -> dict[str, tuple[str, ...]]:
         return super()._choices() | {"augmentation": get_args(Augmentation)}

@@ -50,7 +50,10 @@ def check_loss(config: ClassifierOptions, kind: str | None = None) -> None:
         raise InputError("--loss asymmetric is for images with several tags; these have one class each.")
 
 
-def build_loss(config: ClassifierConfig, counts: NDArray[np.float64], device: torch.device) -> Loss:
+def build_loss(
+    config: ClassifierConfig, counts: NDArray[np.float64], device: torch.device,
+    images: NDArray[np.float64] | None = None,
+) -> Loss:  # fmt: skip
     """The loss of a configuration.
 
     It is given an image at a time, and its mean is over images, not over their weights, so that batches can
@@ -58,15 +61,17 @@ def build_loss(config: ClassifierConfig, counts: NDArray[np.float64], device: to
 
     Args:
         config: which, and its options.
-        counts: K, images of each class as they are drawn in an epoch.
+        counts: K, images of each class as they are drawn in an epoch on average.
         device: where the logits are.
+        images: K, distinct images of each class; by default `counts`.
 
     Raises:
         InputError: see `check_loss`.
     """
     check_loss(config)
     formula, _ = _LOSSES[config.loss]
-    numbers = torch.from_numpy(np.asarray(counts, np.float64)).to(device, torch.float32)
+    used = images if config.loss in _BY_IMAGES and images is not None else counts
+    numbers = torch.from_numpy(np.asarray(used, np.float64)).to(device, torch.float32)
 
     def loss(logits: Tensor, targets: Tensor, progress: float = 0.0) -> Tensor:
         of = formula if targets.ndim == 1 else _MULTILABEL[config.loss]
@@ -114,6 +119,8 @@ def _ldam(
 ) -> Tensor:
     """Cross-entropy with the image's own cosine lowered by a margin ∝ n^(−1/4) of its class, of n images.
 
+    `counts` are of distinct images: drawing an image again adds nothing to what is known of its class.
+
     The largest margin is --ldam-margin. From --reweight-at on, classes count by the inverse of their
     effective numbers of images, 1 on average over the classes (Cao et al., NeurIPS 2019; Cui et al., CVPR
     2019).
@@ -125,7 +132,7 @@ def _ldam(
     losses = _cross_entropy(logits - config.ldam_scale * margins * own, targets, config, counts, progress)
     if progress < config.reweight_at:
         return losses
-    effective = 1 - torch.tensor(_CLASS_BALANCE, dtype=torch.float64, device=counts.device) ** counts
+    effective = 1 - _CLASS_BALANCE ** counts.double()
     weights = torch.where(there, (1 / effective.clamp_min(1e-9)).to(counts.dtype), 0)
     return (weights * there.sum() / weights.sum())[targets] * losses
 
@@ -166,5 +173,7 @@ _LOSSES: dict[str, tuple[_Formula, tuple[str, ...]]] = {
     "asymmetric": (_one_class, ("gamma_absent", "gamma_present", "clip")),
 }
 """The losses of images of one class each, with the fields of `ClassifierOptions` that each alone takes."""
+_BY_IMAGES = ("ldam",)
+"""The losses that are given how many distinct images a class has, not how often it is drawn."""
 _MULTILABEL: dict[str, _Formula] = {"cross-entropy": _binary, "asymmetric": _asymmetric}
 """The losses of images with several tags."""

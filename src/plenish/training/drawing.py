@@ -1,10 +1,4 @@
-"""Which images a classifier is shown and when: draws of an epoch, and synthetic images mixed in; no torch.
-
-A schedule is a list of levels with lengths: `4700x2 1000x2 realx3` is a level of 4700 for two epochs, one of
-1000 for two and real images alone for three; `4700x60% realx40%` are shares of a training of given length. A
-schedule of several levels ends on the natural distribution, so that no classifier ends on another than the
-one it meets.
-"""
+"""Which images a classifier is shown and when: draws of an epoch, and synthetic images mixed in; no torch."""
 
 from __future__ import annotations
 
@@ -12,8 +6,7 @@ import dataclasses
 import functools
 import itertools
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -23,36 +16,7 @@ from plenish.configuration import option
 from plenish.datasets.batches import Images
 from plenish.datasets.orders import ORDERS, BalancedOrder, DopedOrder, Draw, Order, PhasedOrder, fill
 from plenish.errors import InputError, unknown
-
-Scheduled = Literal["doping", "drawing"]
-"""Options that are schedules."""
-NATURAL: Mapping[Scheduled, str] = {"doping": "real", "drawing": "natural"}
-"""The word for a schedule's level without any change, by option."""
-NAMED: Mapping[Scheduled, Mapping[str, tuple[str, ...]]] = {
-    "doping": {
-        "ham10000-1": ("2000x2", "1000x2", "750x2", "500x2", "250x2", "realx2"),
-        "ham10000-2": ("4700x2", "4000x2", "3000x2", "2000x2", "1000x2", "500x2", "realx3"),
-    },
-    "drawing": {
-        "ham10000": ("35000x2", "25000x2", "15000x2", "12000x2", "naturalx2"),
-        "ham10000-50": ("35000x4", "25000x4", "15000x4", "12000x6", "naturalx32"),
-    },
-}
-"""Schedules by option and name: those of a published study of HAM10000."""
-_STAGE = re.compile(r"(?P<level>\d{1,9}|[a-z]+)(x(?P<length>\d{1,6}(\.\d{1,3})?)(?P<share>%)?)?")
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """A level of a schedule.
-
-    Attributes:
-        level: draws of an epoch, or images of each class; 0 for the images as they are.
-        length: epochs, or percent of the training; None for all of it.
-    """
-
-    level: int
-    length: float | None
+from plenish.training.drawing_schedules import NATURAL, Scheduled, Stage, parse_schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +28,8 @@ class Phase:
         make: random streams → the order.
         epoch: draws of an epoch.
         images: draws in all.
-        counts: K, how often each class (or tag) is drawn in an epoch.
+        counts: K, how often each class (or tag) is drawn in an epoch on average.
+        distinct: K, images of each class (or tag) among which it draws.
     """
 
     name: str
@@ -72,10 +37,11 @@ class Phase:
     epoch: int
     images: int
     counts: NDArray[np.float64]
+    distinct: NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class DrawingPlan:
     """All phases of a training.
 
     Attributes:
@@ -155,6 +121,22 @@ class DrawingOptions:
                 "--steps to shorten or prolong all levels alike, or state shares, such as 2000x60%."
             )
 
+    def check_kind(self, kind: str | None) -> None:
+        """Refuse drawing by classes where images have several tags.
+
+        Args:
+            kind: of the labels, if it is known.
+
+        Raises:
+            InputError: as above.
+        """
+        given = [name for name in ("drawing", "doping") if getattr(self, name)]
+        given = [f"order {self.drawn_as}"] * (self.drawn_as != "shuffled") + given
+        if kind == "multilabel" and given:
+            raise InputError(
+                f"--{given[0]} draws images by their class, and these have several tags; leave it out."
+            )
+
     @property
     def drawn_as(self) -> str:
         """The order by name."""
@@ -183,55 +165,6 @@ class DrawingOptions:
             return None
         assert self.scheduled is not None
         return "shares" if any(word.endswith("%") for word in getattr(self, self.scheduled)) else "epochs"
-
-
-@functools.cache
-def parse_schedule(name: Scheduled, words: tuple[str, ...]) -> list[Stage]:
-    """The levels of a schedule; `DrawingOptions.stages` says what is refused.
-
-    Args:
-        name: the option that it belongs to.
-        words: levels with lengths, or one name of a schedule.
-    """
-    named, natural = NAMED[name], NATURAL[name]
-    if len(words) == 1 and words[0] in named:
-        words = named[words[0]]
-    found = []
-    for word in words:
-        match = _STAGE.fullmatch(word)
-        if match is None or not (match["level"].isdigit() or match["level"] == natural):
-            raise InputError(
-                f"--{name} does not know '{word}'; give levels with lengths in epochs, such as "
-                f"{' '.join(next(iter(named.values())))}, or one of {', '.join(named)}."
-            )
-        if match["level"].isdigit() and not int(match["level"]):
-            raise InputError(f"--{name} {word} draws nothing; give {natural} for the images as they are.")
-        found.append(match)
-    if len(found) > 1:
-        _check_several(name, found)
-    return [
-        Stage(
-            int(match["level"]) if match["level"].isdigit() else 0,
-            None if match["length"] is None else float(match["length"]),
-        )
-        for match in found
-    ]
-
-
-def _check_several(name: Scheduled, found: Sequence[re.Match[str]]) -> None:
-    natural = NATURAL[name]
-    if any(not float(match["length"] or 0) for match in found):
-        raise InputError(f"Every level of --{name} needs a length above 0, such as {natural}x2.")
-    if len({bool(match["share"]) for match in found}) > 1:
-        raise InputError(f"The lengths of --{name} are all epochs or all shares, such as {natural}x40%.")
-    total = sum(float(match["length"]) for match in found)
-    if found[0]["share"] and not math.isclose(total, 100, abs_tol=0.5):
-        raise InputError(f"The shares of --{name} add up to {total:g}%, not to 100%.")
-    if found[-1]["level"] != natural:
-        raise InputError(
-            f"--{name} must end with {natural}, such as {natural}x2, so that the classifier ends on the "
-            "distribution of the real images."
-        )
 
 
 def check_enough(options: DrawingOptions, images: Images, names: Sequence[str]) -> None:
@@ -297,7 +230,7 @@ def settle_steps(options: DrawingOptions, images: Images, batch: int, steps: int
     return math.ceil(round(drawn, 6) / batch)
 
 
-def make_plan(options: DrawingOptions, images: Images, batch: int, steps: int, width: int) -> Plan:
+def make_plan(options: DrawingOptions, images: Images, batch: int, steps: int, width: int) -> DrawingPlan:
     """The phases of a training.
 
     A schedule in epochs that is longer or shorter than the steps is shortened or prolonged, every phase
@@ -321,10 +254,10 @@ def make_plan(options: DrawingOptions, images: Images, batch: int, steps: int, w
         ends = ends * (total / ends[-1])
     cuts = [0, *np.rint(ends[:-1]).astype(int).tolist(), total]
     phases = [
-        Phase(order.name, order.make, epoch, end - start, _counts(order.make, images.y, width))
+        Phase(order.name, order.make, epoch, end - start, *_counts(order.make, images.y, width))
         for order, epoch, (start, end) in zip(orders, epochs, itertools.pairwise(cuts))
     ]
-    return Plan(tuple(phase for phase in phases if phase.images > 0))
+    return DrawingPlan(tuple(phase for phase in phases if phase.images > 0))
 
 
 class _Drawn(NamedTuple):
@@ -357,15 +290,21 @@ def _length(make: Callable[[Draw], Order]) -> int:
     return make(np.random.default_rng).length
 
 
-def _counts(make: Callable[[Draw], Order], y: NDArray[Any], width: int) -> NDArray[np.float64]:
-    order = make(np.random.default_rng)
-    drawn = y[order(np.arange(order.length))]
-    counts = drawn.sum(axis=0) if drawn.ndim == 2 else np.bincount(drawn, minlength=width)
-    return np.asarray(counts, np.float64)
+def _counts(
+    make: Callable[[Draw], Order], y: NDArray[Any], width: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How often an epoch draws each class on average, and among how many images."""
+    expected = make(np.random.default_rng).expected()
+
+    def by_class(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        found = weights @ y if y.ndim == 2 else np.bincount(y, weights, minlength=width)
+        return np.asarray(found, np.float64).round(6)  # Sums of shares such as 1/3.
+
+    return by_class(expected), by_class((expected > 0).astype(np.float64))
 
 
 def epoch_counts(
-    plan: Plan, images: Images, draw: Draw, names: Sequence[str], batch: int
+    plan: DrawingPlan, images: Images, draw: Draw, names: Sequence[str], batch: int
 ) -> list[dict[str, Any]]:
     """What an epoch of each phase holds: a row for each phase and class.
 
@@ -373,7 +312,7 @@ def epoch_counts(
         plan: the phases.
         images: training images, the real ones first.
         draw: random streams of epochs.
-        names: the classes.
+        names: the classes, or tags.
         batch: images of a step.
 
     Returns:
@@ -385,7 +324,7 @@ def epoch_counts(
         about = {"phase": number, "level": phase.name, "steps": round(phase.images / batch),
                  "epochs": round(phase.images / phase.epoch, 2)}  # fmt: skip
         for k, name in enumerate(names):
-            own = drawn[images.y[drawn] == k]
+            own = drawn[(images.y[:, k] > 0 if images.y.ndim == 2 else images.y == k)[drawn]]
             real = int((own < images.n_real).sum())
             rows.append({**about, "class": name, "real": real, "synthetic": len(own) - real})
     return rows

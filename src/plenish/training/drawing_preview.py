@@ -11,7 +11,7 @@ from PIL import Image
 
 from plenish.datasets.batches import Images
 from plenish.datasets.show import sheet
-from plenish.training.drawing import Plan, epoch_counts
+from plenish.training.drawing import DrawingPlan, epoch_counts
 
 _SHOWN = 12
 """Images of a batch in its picture."""
@@ -31,7 +31,7 @@ class Preview:
 
     steps: int
     batch: int
-    plan: Plan
+    plan: DrawingPlan
     rows: Sequence[dict[str, Any]]
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -61,7 +61,7 @@ def preview(images: Images, seed: int, steps: int, batch: int, names: Sequence[s
     """What a training would draw.
 
     Args:
-        images: training images in their order, a `Plan`.
+        images: training images in their order, a `DrawingPlan`.
         seed: the training's.
         steps: its length.
         batch: images of a step.
@@ -75,7 +75,7 @@ def first_batches(images: Images, seed: int, batch: int) -> Image.Image:
     """Images of the first batch of each phase, as they will be drawn; synthetic ones are framed in red.
 
     Args:
-        images: training images in their order, a `Plan`.
+        images: training images in their order, a `DrawingPlan`.
         seed: the training's.
         batch: images of a step.
     """
@@ -90,6 +90,6 @@ def first_batches(images: Images, seed: int, batch: int) -> Image.Image:
     return sheet(images.read, size, chosen, lambda row: row >= images.n_real)
 
 
-def _plan_of(images: Images) -> Plan:
-    assert isinstance(images.order, Plan)
+def _plan_of(images: Images) -> DrawingPlan:
+    assert isinstance(images.order, DrawingPlan)
     return images.order

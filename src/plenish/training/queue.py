@@ -85,15 +85,18 @@ def run_variant(out: Path, name: str, variant: Mapping[str, Any], data: Path, sp
     ]  # fmt: skip
     command += ["--seed", str(variant["seed"])] if "seed" in variant else []
     command += ["--only", *map(str, variant["only"])] if variant.get("only") else []
-    message = wait_for(command)
+    _, message = wait_for(command)
     told = _failures(out) | {name: message}
     if message:
         warn(f"variant {name}: {message}")
     files.write_record(out / FAILURES, {name: message for name, message in told.items() if message})
 
 
-def wait_for(command: list[str]) -> str:
-    """Run a command; returns why it failed, or nothing. A request to stop is passed on and waited for."""
+def wait_for(command: list[str]) -> tuple[int, str]:
+    """Run a command; returns its exit code, and why it failed or nothing.
+
+    A request to stop is passed on and waited for.
+    """
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         last = ""
@@ -110,8 +113,8 @@ def wait_for(command: list[str]) -> str:
     if code == 130:
         raise KeyboardInterrupt(files.RESUME_HINT)
     if code == 0:
-        return ""
-    return last.removeprefix("plenish: ") or f"ended with exit code {code}"
+        return 0, ""
+    return code, last.removeprefix("plenish: ") or f"ended with exit code {code}"
 
 
 def write_results(out: Path, variants: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 import threading
 import time
 import traceback
@@ -182,7 +181,7 @@ class Trainer:
         """
         assert self.run is not None
         run, status = self.run, self.run.status
-        attempt, newest = int(status.get("attempt", 0)), _last_good(run)
+        attempt, newest = int(status.get("attempt", 0)), checkpoints.last_good(run)
         saved = checkpoints.list_checkpoints(run.path / "checkpoints")
         if newest is None and saved and not any(map(checkpoints.intact, saved)):
             raise InputError(checkpoints.none_intact(run))
@@ -190,8 +189,8 @@ class Trainer:
             automatic = not retry and self.may_roll_back()
             if not retry and not automatic:
                 raise CheckFailed(
-                    f"{run.path} diverged: {status.get('message')}. {_last_sentence(newest)} Use it, change "
-                    "the options in a new Run, or resume with other random draws: --retry."
+                    f"{run.path} diverged: {status.get('message')}. {checkpoints.last_sentence(newest)} "
+                    "Use it, change the options in a new Run, or resume with other random draws: --retry."
                 )
             # In one write, so that a kill here neither loses nor repeats the attempt.
             attempt += 1
@@ -352,7 +351,7 @@ class Trainer:
                 state="diverged", message=message, failed_since=failure.since,
                 failure={"code": failure.code, **failure.values},
             )  # fmt: skip
-            sentence += f" {_last_sentence(_last_good(self.run))}"
+            sentence += f" {checkpoints.last_sentence(checkpoints.last_good(self.run))}"
         raise CheckFailed(sentence)
 
     # Checkpoints and scores
@@ -398,14 +397,3 @@ class Trainer:
         if is_best and self.run is None:
             modules = self.learner.modules()
             self._weights = {name: copy.deepcopy(module.state_dict()) for name, module in modules.items()}
-
-
-def _last_good(run: Run) -> Path | None:
-    """The newest intact checkpoint; of a training that failed, the newest from before the failure began."""
-    status = run.status
-    since = float(status.get("failed_since", math.inf)) if status.get("state") == "diverged" else math.inf
-    return checkpoints.newest_intact(run.path / "checkpoints", before=since)
-
-
-def _last_sentence(newest: Path | None) -> str:
-    return f"Last good checkpoint: {newest}." if newest else "There is no good checkpoint yet."
