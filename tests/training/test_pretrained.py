@@ -77,7 +77,7 @@ def test_a_network_without_published_weights_is_told_as_such() -> None:
 def test_the_time_in_all_is_said_before_the_first_cell(
     stripes: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plenish.training.classifier_time._measured", lambda *_: (0.5, 0.0))
+    monkeypatch.setattr("plenish.training.classifier_time.measure", lambda *_: (0.5, 0.0))
     monkeypatch.setattr("plenish.study.experiment.cells.run_cell", _stop)
     config = StudyConfig(arms=("real", "classical"), seeds=3, steps=100, batch=8)
     with settings.use(quiet=False), pytest.raises(KeyboardInterrupt):
