@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from plenish.metrics.words import percent
-from plenish.study.verdicts import recommendation
+from plenish.study.verdicts import recommendation, study_verdict
 
 
 def _study(verdict: str | None, **means: float) -> dict[str, Any]:
@@ -37,3 +37,19 @@ def test_an_arm_of_synthetic_images_is_no_rival() -> None:
 
 def test_a_study_without_synthetic_images_recommends_nothing_about_them() -> None:
     assert recommendation(_study(None, real=0.7)) is None
+
+
+def test_an_interval_that_an_adjusted_p_overrules_says_so() -> None:
+    row = {"metric": "balanced_accuracy", "mean": -0.07, "low": -0.13, "high": -0.01, "cut": False}
+    study = _study("no evidence", **{"real": 0.78, "classical": 0.86, "real+synthetic": 0.79}) | {
+        "level": 0.95, "margin": 0.02,
+        "differences": [row | {"arm": "real+synthetic", "low": -0.1, "high": 0.1, "mean": 0.0}],
+        "comparisons": [row | {"arm": "real+synthetic", "against": "classical", "p_holm": 0.08}],
+        "verdicts": [{"arm": "real+synthetic", "metric": "balanced_accuracy", "verdict": "no evidence"}],
+        "test": {"n": 100, "groups": 6},
+    }  # fmt: skip
+    assert "p 0.08 adjusted for several arms" in study_verdict(study)
+    study["comparisons"][0]["p_holm"] = 0.01
+    said = study_verdict(study)
+    assert "worse than classical" in said
+    assert "adjusted" not in said

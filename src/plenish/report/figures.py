@@ -152,7 +152,8 @@ def _tick(value: float, _position: float = 0) -> str:
 
 def _percent(value: float, spec: str) -> str:
     """A share as a tick in percent, or a difference of shares (with a sign) in points."""
-    text = format(round(100 * value, 6) or 0.0, spec).replace("-", "−")
+    shown = round(100 * value, 6) or 0.0
+    text = format(shown, spec if shown else "g").replace("-", "−")
     return text if "+" in spec else f"{text} %"
 
 

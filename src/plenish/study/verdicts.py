@@ -70,11 +70,20 @@ def study_verdict(study: Mapping[str, Any]) -> str:
     after = _after(study, main["arm"], main["verdict"])
     if not rival:
         return f"{what}: {_change(study, main['arm'])}.{after}"
-    against = _AGAINST_CLASSICAL[verdict_on(rival, study["level"], study.get("margin"))]
+    word = verdict_on(rival, study["level"], study.get("margin"))
     return (
-        f"{what}: {_change(study, main['arm'])}; it is {against} classical augmentation of the real images "
-        f"({_interval(rival, study['level'])}).{after}"
+        f"{what}: {_change(study, main['arm'])}; it is {_AGAINST_CLASSICAL[word]} classical augmentation of "
+        f"the real images ({_interval(rival, study['level'])}{_overruled(rival, word)}).{after}"
     )
+
+
+def _overruled(row: Mapping[str, Any], word: Verdict) -> str:
+    """Why an interval that excludes 0 is no verdict: the p-value that decides, adjusted where it is."""
+    if word != "no evidence" or not is_known(row["low"]) or not (row["low"] > 0 or row["high"] < 0):
+        return ""
+    adjusted = row.get("p_holm")
+    p = row.get("p_verdict") if adjusted is None else adjusted
+    return f"; p {p:.2f}{'' if adjusted is None else ' adjusted for several arms'}" if is_known(p) else ""
 
 
 def arm_verdict(study: Mapping[str, Any], arm: str) -> str:
