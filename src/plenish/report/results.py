@@ -154,11 +154,10 @@ def study_blocks(result: Row) -> list[Block]:
             Charts([changes[first]], legend=marks, wide=True),
         ]
     more = [chart for metric in others for chart in (arms[metric], changes.get(metric)) if chart]
-    power = [announcement(record) for record in result.get("power", {}).values()]
+    when = {"planned": "Before training", "observed": "Afterwards"}
+    power = [f"{when[name]}: {announcement(record)}" for name, record in result.get("power", {}).items()]
     blocks += [
-        Notes(
-            list(dict.fromkeys(power)), "What gain this study can find, before training and after two seeds"
-        ),
+        Notes(power, "What gain this study can find"),
         Notes(sentences, f"In words, for {METRIC_NAMES[PRIMARY_METRIC]}"),
         Charts(more, folded=f"The same for {' and '.join(METRIC_NAMES[metric] for metric in others)}"),
         *_study_tables(result),
