@@ -10,6 +10,7 @@ float images, in a process of its own. Ours is the Learner's step from uint8 pix
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import statistics
 from collections.abc import Callable
@@ -54,8 +55,9 @@ def serve(pipe: Connection, name: str, size: int, batch: int, threads: int) -> N
     engine = Engine(torch.device("cpu"), "float32")
     step = plain_step(name, size, batch, engine.device)
     step()
-    while pipe.recv():
-        pipe.send(statistics.median(timed(step, engine) for _ in range(2)))
+    with contextlib.suppress(EOFError):  # The other end is closed when all rounds are done.
+        while pipe.recv():
+            pipe.send(statistics.median(timed(step, engine) for _ in range(2)))
 
 
 def our_step(config: ClassifierConfig, size: int, engine: Engine) -> Callable[[], None]:
