@@ -145,6 +145,15 @@ def test_val_images_that_were_replaced_calibrate_nothing(home: Path, tmp_path: P
     predict([tmp_path / "run", home / "folder"], out=tmp_path / "out", tta=True, calibrate=False)
 
 
+def test_damaged_predictions_of_a_run_are_named(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home / "b", tmp_path / "b")
+    table = tmp_path / "b" / "predictions.parquet"
+    table.write_bytes(table.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"predictions\.parquet"):
+        predict([tmp_path / "b", home / "folder"], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_several_runs_are_mixed_in_all_orientations_and_abstain(home: Path, tmp_path: Path) -> None:
     paths = [home / "a", home / "b", home / "data"]
     found = predict(

@@ -31,8 +31,8 @@ from plenish.metrics.classification_intervals import calibration_interval, measu
 from plenish.metrics.grad_cam import grad_cam
 from plenish.metrics.origin import real_at
 from plenish.metrics.predict_config import PredictConfig
-from plenish.metrics.prediction_images import Given, opened
-from plenish.metrics.predictions import PREDICTIONS, probabilities_in, said
+from plenish.metrics.prediction_images import GivenImages, opened
+from plenish.metrics.predictions import PREDICTIONS, probabilities_in, read_predictions, said
 from plenish.metrics.result_files import Result, write_result
 from plenish.runs import Run
 from plenish.training.classifier_model import CLASSIFIER, Classifier, labelled_images
@@ -185,9 +185,7 @@ def _member(path: Path, config: PredictConfig) -> Member:
     run = Run.open(path, "classifier")
     if not (path / CLASSIFIER / "classifier.json").is_file() or not (path / PREDICTIONS).is_file():
         raise InputError(f"{path} is not finished; resume it with 'plenish train classifier'.")
-    model = Classifier.load(path / CLASSIFIER)
-    table = pd.read_parquet(path / PREDICTIONS)
-    table = table[table["part"] == "val"].sort_values("id")
+    model, table = Classifier.of_run(path), read_predictions(run, "val")
     if model.kind == "multilabel":
         y: NDArray[Any] = np.array([[name in tags for name in model.names] for tags in table["label"]], float)
     else:
@@ -231,12 +229,12 @@ def _symmetry(member: Member, config: PredictConfig) -> Symmetry:
     return (asked.symmetry or DOMAINS[asked.domain or DEFAULT].symmetry) if config.tta else "none"
 
 
-def _inputs(model: Classifier, given: Given) -> Images:
+def _inputs(model: Classifier, given: GivenImages) -> Images:
     columns = model.columns.encode(given.table, given.about["name"]) if model.columns.width else None
     return Images(given.read, np.zeros(len(given.table), np.int64), inputs=columns)
 
 
-def _table(given: Given, ensemble: Ensemble, plain: Floats, sure: Floats) -> pd.DataFrame:
+def _table(given: GivenImages, ensemble: Ensemble, plain: Floats, sure: Floats) -> pd.DataFrame:
     model = ensemble.members[0].model
     kept = [name for name in ("id", "source", "group", "label") if name in given.table.columns]
     table = given.table[kept].copy()
@@ -250,7 +248,7 @@ def _table(given: Given, ensemble: Ensemble, plain: Floats, sure: Floats) -> pd.
     return table
 
 
-def _truth(given: Given, model: Classifier) -> NDArray[np.generic] | None:
+def _truth(given: GivenImages, model: Classifier) -> NDArray[np.generic] | None:
     """The images' class numbers or tags, where all are known to the classifier."""
     names = given.labels.names
     if given.labels.kind != model.kind or not set(names) <= set(model.names):
@@ -281,7 +279,12 @@ def _measured(
 
 
 def _content(
-    given: Given, ensemble: Ensemble, table: pd.DataFrame, plain: Floats, sure: Floats, config: PredictConfig
+    given: GivenImages,
+    ensemble: Ensemble,
+    table: pd.DataFrame,
+    plain: Floats,
+    sure: Floats,
+    config: PredictConfig,
 ) -> dict[str, Any]:
     model = ensemble.members[0].model
     runs = [
@@ -370,6 +373,3 @@ def overlay(image: NDArray[np.uint8], weight: Floats) -> Image.Image:
     colours = 255 * colormaps["viridis"](weight)[..., :3]
     mixed = np.rint(0.5 * grey + 0.5 * colours).astype(np.uint8)
     return Image.fromarray(np.concatenate([rgb, mixed], axis=1))
-
-
-__all__ = ["EXPLAINED", "MAPS", "TABLE", "Ensemble", "Member", "overlay", "predict"]

@@ -33,7 +33,7 @@ _ALSO_IMAGES = {".tif", ".tiff", ".dcm"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Given:
+class GivenImages:
     """Images that are to be classified.
 
     Attributes:
@@ -54,7 +54,7 @@ class Given:
 @contextlib.contextmanager
 def opened(
     paths: Sequence[Path], model: Classifier, config: PredictConfig, origin: Mapping[str, Any]
-) -> Iterator[Given]:
+) -> Iterator[GivenImages]:
     """Open what is to be classified.
 
     Args:
@@ -118,7 +118,9 @@ def _check_channels(channels: int, model: Classifier, where: Path) -> None:
         )
 
 
-def _dataset(data: Dataset, model: Classifier, config: PredictConfig, origin: Mapping[str, Any]) -> Given:
+def _dataset(
+    data: Dataset, model: Classifier, config: PredictConfig, origin: Mapping[str, Any]
+) -> GivenImages:
     _check_channels(data.channels, model, data.path)
     split, is_trained_on = None, data.manifest.pixels_hash == origin.get("pixels_hash")
     if config.part is not None:
@@ -148,10 +150,10 @@ def _dataset(data: Dataset, model: Classifier, config: PredictConfig, origin: Ma
         "name": data.name, "part": config.part, "split": split,
         "phantom": bool(data.manifest.extra.get("phantom")), "pixels_hash": data.manifest.pixels_hash,
     }  # fmt: skip
-    return Given(read, data.table.iloc[rows].reset_index(drop=True), data.labels, (), about)
+    return GivenImages(read, data.table.iloc[rows].reset_index(drop=True), data.labels, (), about)
 
 
-def _files(paths: Sequence[Path], model: Classifier) -> Given:
+def _files(paths: Sequence[Path], model: Classifier) -> GivenImages:
     """Image files, which are read at once."""
     shape = shape_of(model)
     root = Path(paths[0].resolve().anchor)
@@ -173,7 +175,7 @@ def _files(paths: Sequence[Path], model: Classifier) -> Given:
         warn(f"{left} left out; the first, {rejected[0]['source']}: {rejected[0]['reason']}.")
     say(f"{plural(len(names), 'image')} of any size become {model.size} px ({shape.fit}), as by the import.")
     table = pd.DataFrame({"id": names})
-    return Given(found.pixels.__getitem__, table, LabelSchema(), rejected, _about(paths[0], "files"))
+    return GivenImages(found.pixels.__getitem__, table, LabelSchema(), rejected, _about(paths[0], "files"))
 
 
 def _rejected(data: Dataset) -> list[dict[str, str]]:

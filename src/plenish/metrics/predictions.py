@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from plenish import files
 from plenish.datasets.parts import Subset
+from plenish.datasets.schema import Part
 from plenish.metrics.calibration import calibrated, fit_temperature
 from plenish.metrics.classification import evaluate
 from plenish.metrics.classification_intervals import calibration_interval, measure
@@ -59,6 +60,18 @@ def said(names: Sequence[str], probabilities: Floats, kind: str) -> list[Any]:
 def is_tested(run: Run) -> bool:
     """Whether a classifier's Run holds what it says of the test part."""
     return any(result["part"] == "test" for result in run.status.get("results", []))
+
+
+def read_predictions(run: Run, part: Part) -> pd.DataFrame:
+    """What a classifier's Run holds of a part: a row an image, by id; empty where it holds nothing.
+
+    Raises:
+        InputError: the table is damaged.
+    """
+    path = run.path / PREDICTIONS
+    with files.reading(path):
+        table = pd.read_parquet(path)
+    return table[table["part"] == part].sort_values("id").reset_index(drop=True)
 
 
 def probabilities_in(table: pd.DataFrame, names: Sequence[str]) -> Floats:

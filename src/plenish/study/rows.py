@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from plenish import files
 from plenish.errors import InputError
-from plenish.metrics.predictions import PREDICTIONS
+from plenish.metrics.predictions import read_predictions
 from plenish.runs import Run
 from plenish.study.analysis import Predictions
 
@@ -55,10 +54,7 @@ def _of(made: Mapping[tuple[str, int], Any], row: str, reference: str) -> dict[t
 
 
 def _tested(path: Path) -> pd.DataFrame:
-    Run.open(path, "classifier")
-    with files.reading(path / PREDICTIONS):
-        table = pd.read_parquet(path / PREDICTIONS)
-    found = table[table["part"] == "test"].sort_values("id").reset_index(drop=True)
+    found = read_predictions(Run.open(path, "classifier"), "test")
     if found.empty:
         raise InputError(f"{path} was not tested; repeat its command with --test.")
     return found
