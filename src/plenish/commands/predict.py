@@ -12,7 +12,7 @@ from plenish.metrics.result_files import Result
 
 
 @dataclasses.dataclass(frozen=True)
-class Predictions(Result):
+class Predicted(Result):
     """What `plenish predict` found."""
 
     def summary(self) -> dict[str, object]:
@@ -34,7 +34,7 @@ class Predictions(Result):
 @command("predict")
 def predict(
     paths: list[Path], *, out: Path = Path("predictions"), how: PredictConfig = PredictConfig()
-) -> Predictions:
+) -> Predicted:
     """Classify images by a trained classifier, or by several whose probabilities are mixed.
 
     Name the Runs first, then the images: image files, a folder or archive of images, or a Dataset. Images of
@@ -59,4 +59,4 @@ def predict(
         raise InputError(f"{runs[-1]} is a Run; name the Runs before the images.")
     from plenish.report.prediction_page import predict_with_page
 
-    return Predictions(out, *predict_with_page(runs, images, out, how))
+    return Predicted(out, *predict_with_page(runs, images, out, how))

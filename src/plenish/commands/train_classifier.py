@@ -78,7 +78,7 @@ def _asked(
     train, val = (dataset.part(part, split, purpose="select") for part in ("train", "val"))
     how = beside.with_weights_of_run(how, dataset, split)
     columns = Columns.fit(dataset.table, train.rows, how.columns)
-    images = classifier_model.labelled_images(train, columns)
+    images, held = (classifier_model.labelled_images(part, columns) for part in (train, val))
     images, record, caveats = beside.training_side(images, dataset, train, split, synthetic)
     if how.doping and synthetic is None and dry_run and picture is None:
         images = pretend_synthetic(how, images)
@@ -87,7 +87,6 @@ def _asked(
     if dry_run or picture:
         facts: dict[str, Any] = {"caveats": Sentences(map(str, caveats))} if caveats else {}
         if dry_run:
-            held = classifier_model.labelled_images(val, columns)
             fresh = dataclasses.replace(config, pretrained=False)
             step, image = classifier_time.measure(fresh, images, held, dataset.labels.names, None, columns)
             seconds = step * (config.steps or 0) + image * (config.evaluations + 1) * len(val)
@@ -111,14 +110,15 @@ def _asked(
     for caveat in caveats:
         warn(str(caveat))
     if is_new and settings.process()[1] == 1:
-        held = classifier_model.labelled_images(val, columns)
         classifier_time.say_duration(
             config, images, held, dataset.labels.names, precision=None, columns=columns
         )
     with training(opened, request):
         if caveats:
             opened.update_status(caveats=list(caveats))
-        model = classifier_run.train_in_run(opened, config, train, val, retry=retry, images=images)
+        model = classifier_run.train_in_run(
+            opened, config, train, val, retry=retry, images=images, columns=columns
+        )
         predictions.write_predictions(opened, model, val, test)
         write_run_page(opened)
     return opened

@@ -28,9 +28,11 @@ from plenish.metrics.statistics import bca_interval, jackknife_weights
 from plenish.training.confusion import (
     Floats,
     balanced_accuracy,
+    balanced_accuracy_of_tags,
     confusion_matrix,
     defined_mean,
     macro_f1,
+    macro_f1_of_tags,
     ratio,
     row_weights,
     tag_counts,
@@ -179,13 +181,10 @@ def _statistics(y: NDArray[Any], p: Floats, weights: ArrayLike | None, specifici
     if tags:
         counts = tag_counts(present, p >= 0.5, weights)
         hits, missed, alarms = counts[..., 1, 1], counts[..., 1, 0], counts[..., 0, 1]
-        rates = np.stack(
-            [ratio(hits, hits + missed), ratio(counts[..., 0, 0], counts[..., 0, :].sum(-1))], -1
-        )
         found |= {
             "accuracy": defined_mean(ratio(hits + counts[..., 0, 0], counts.sum((-2, -1)))),
-            "balanced_accuracy": defined_mean(defined_mean(rates)),
-            "macro_f1": defined_mean(ratio(2 * hits, 2 * hits + missed + alarms)), "confusion": counts,
+            "balanced_accuracy": balanced_accuracy_of_tags(counts), "macro_f1": macro_f1_of_tags(counts),
+            "confusion": counts,
         }  # fmt: skip
     else:
         confusion = confusion_matrix(y, p.argmax(axis=1), k, weights)
@@ -213,11 +212,16 @@ def _has_all_classes(present: NDArray[np.bool_], weights: ArrayLike | None) -> N
 
 def _calibration(y: NDArray[Any], p: Floats, weights: ArrayLike | None) -> Floats:
     """Expected calibration error, R; the mean over tags."""
-    if not is_tags(y):
-        return calibration_errors(p.argmax(axis=1) == y, p.max(axis=1), weights)
-    said, right = np.maximum(p, 1 - p), (p >= 0.5) == (y > 0.5)
-    errors = [calibration_errors(right[:, c], said[:, c], weights) for c in range(p.shape[1])]
+    confidence, right = _answers(y, p)
+    errors = [calibration_errors(hit, sure, weights) for hit, sure in zip(right.T, confidence.T, strict=True)]
     return defined_mean(np.stack(errors, axis=-1))
+
+
+def _answers(y: NDArray[Any], p: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Confidence of each answer and whether it is right: N×K of tags, else N×1."""
+    if is_tags(y):
+        return np.maximum(p, 1 - p), (p >= 0.5) == (y > 0.5)
+    return p.max(axis=1)[:, None], (p.argmax(axis=1) == y)[:, None]
 
 
 def _of_all(prevalence: float) -> Floats:
@@ -227,10 +231,7 @@ def _of_all(prevalence: float) -> Floats:
 
 def _reliability(y: NDArray[Any], p: Floats) -> list[dict[str, float]]:
     """Bins of confidence that have rows."""
-    if is_tags(y):
-        confidence, right = np.maximum(p, 1 - p).ravel(), ((p >= 0.5) == (y > 0.5)).ravel()
-    else:
-        confidence, right = p.max(axis=1), p.argmax(axis=1) == y
+    confidence, right = (values.ravel() for values in _answers(y, p))
     place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
     return [
         {

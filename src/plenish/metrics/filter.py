@@ -9,7 +9,7 @@ from plenish.configuration import option
 from plenish.errors import InputError
 from plenish.metrics.caveats import FEW_GROUPS
 from plenish.metrics.result_files import Result
-from plenish.metrics.words import number, percent, with_interval
+from plenish.metrics.words import interval, number, percent
 from plenish.wording import Sentences, plural
 
 Rule = Literal["copies", "low-label-agreement", "low-density"]
@@ -74,7 +74,7 @@ def effect_rows(content: Any) -> list[dict[str, str]]:
         {
             "measure": row["name"],
             **{
-                side: with_interval(row[key]["value"], row[key]["low"], row[key]["high"])
+                side: interval(row[key])
                 for key, side in (("before", "before"), ("after", "after"), ("random", "as many at random"))
             },
             **({"real": number(row["real"])} if row["real"] is not None else {"real": "–"}),

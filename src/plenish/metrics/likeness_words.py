@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from plenish.metrics.words import fixed, is_known, number, percent, with_interval
+from plenish.metrics.words import fixed, interval, is_known, number, percent
 
 EASILY = 0.9
 """AUROC from which images are told from real ones easily."""
 _BY = {"linear": "a linear classifier", "network": "a small network"}
-
-
-def interval(found: Mapping[str, Any], spec: str = "") -> str:
-    """A value with its bounds."""
-    return with_interval(found["value"], found["low"], found["high"], spec)
 
 
 def is_easily_told(found: Mapping[str, Any]) -> bool:

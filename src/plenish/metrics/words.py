@@ -50,6 +50,11 @@ def with_interval(value: float | None, low: float | None, high: float | None, sp
     return f"{shown[0]} ({shown[1]} to {shown[2]})" if is_known(low) and is_known(high) else shown[0]
 
 
+def interval(found: Mapping[str, Any], spec: str = "") -> str:
+    """The same of a record with `value`, `low` and `high`."""
+    return with_interval(found["value"], found["low"], found["high"], spec)
+
+
 def percent(share: float | None, spec: str = ".1f") -> str:
     """A share between 0 and 1 as `12.3 %`."""
     return "–" if share is None else f"{fixed(100 * share, spec)}\u00a0%"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset
 from plenish.metrics.caveats import describe
-from plenish.metrics.words import percent, with_interval
+from plenish.metrics.words import interval, percent
 from plenish.report import figures
 from plenish.report.page import Card, Charts, Notes, Pictures, Section, Table, Text, render_page
 from plenish.report.pictures import Picture, sheet
@@ -63,15 +63,11 @@ def _errors(content: Mapping[str, Any]) -> Section:
         caption=f"Mean squared error, pixels from 0 to 1{noisy}. Shades compare within a row.",
     )  # fmt: skip
     rows = [
-        {"images of": name} | {f"model of {other}": _cell(cell) for other, cell in zip(names, row)}
+        {"images of": name} | {f"model of {other}": interval(cell) for other, cell in zip(names, row)}
         for name, row in zip(names, content["matrix"])
     ]
     table = Table(rows, f"With {percent(content['level'], '.0f')} intervals.", folded=len(names) > 3)
     return Section("errors", "Errors", [Charts([chart]), table])
-
-
-def _cell(cell: Mapping[str, Any]) -> str:
-    return with_interval(cell["value"], cell["low"], cell["high"])
 
 
 def _telling(content: Mapping[str, Any], errors: ClassErrors) -> Section:
@@ -88,7 +84,7 @@ def _telling(content: Mapping[str, Any], errors: ClassErrors) -> Section:
         by[f"means by group ({content['by_group']['units']:,} units)"] = content["by_group"]
     measures = _OF_TWO | _OF_ANY if len(names) == 2 else _OF_ANY
     rows = [
-        {"": name} | {title: _cell(of[key]) for key, title in measures.items()} for name, of in by.items()
+        {"": name} | {title: interval(of[key]) for key, title in measures.items()} for name, of in by.items()
     ]
     return Section("telling", "Telling the classes apart", [Charts(charts), Table(rows)])
 
@@ -118,7 +114,7 @@ def _roc(found: ClassErrors, content: Mapping[str, Any]) -> figures.Chart:
         "ROC curve of the difference",
         {"errors": (at, np.interp(at, alarms, hits)), "chance": (at, at)},
         x_label=f"share of {found.names[0]} taken for {found.names[1]}", limits=(-0.03, 1.03),
-        caption=f"Up: share of {found.names[1]} found. Area {_cell(content['auroc'])}.",
+        caption=f"Up: share of {found.names[1]} found. Area {interval(content['auroc'])}.",
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from plenish.metrics.words import fixed, percent, with_interval
+from plenish.metrics.words import fixed, interval, percent
 from plenish.report import figures
 from plenish.report.page import Charts, Section, Table, Text
 from plenish.wording import plural
@@ -36,22 +36,17 @@ def measured_sections(found: Row, of: str) -> list[Section]:
     return [_scores(found, of), _confusion(found), _calibration(found), _decisions(found)]
 
 
-def interval(row: Row) -> str:
-    """A value with its interval, three decimals."""
-    return with_interval(row["value"], row["low"], row["high"], ".3f")
-
-
 def _scores(found: Row, of: str) -> Section:
     at = f"sensitivity at {percent(found['specificity'], '.0f')} specificity"
     groups = f" of {plural(found['groups'], 'group')}" if found["groups"] else ""
     level = percent(found["level"], ".0f")
     over = "tags" if found["kind"] == "multilabel" else "classes"
     rows = [
-        {"metric": at if name == "sensitivity" else title, "value": interval(found["metrics"][name])}
+        {"metric": at if name == "sensitivity" else title, "value": interval(found["metrics"][name], ".3f")}
         for name, title in _NAMES.items() if name in found["metrics"]
     ]  # fmt: skip
     by_class = [
-        {over: name, "n": row["n"]} | {title: interval(row[key]) for key, title in _PER_CLASS.items()}
+        {over: name, "n": row["n"]} | {title: interval(row[key], ".3f") for key, title in _PER_CLASS.items()}
         for name, row in found["per_class"].items()
     ]
     lead = f"{found['n']:,} {of}{groups}. Intervals of {level}, by resampling " + (
@@ -123,7 +118,7 @@ def _decisions(found: Row) -> Section:
             )
         )  # fmt: skip
     rows = [
-        {"class": curve["class"], "from": fixed(t, ".2f"), "net benefit": interval(row),
+        {"class": curve["class"], "from": fixed(t, ".2f"), "net benefit": interval(row, ".3f"),
          "on everyone": fixed(every, ".3f")}
         for curve in curves
         for t, row, every in zip(curve["thresholds"], curve["net_benefit"], curve["all"], strict=True)

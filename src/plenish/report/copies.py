@@ -10,9 +10,9 @@ from plenish.metrics.words import (
     describe_planted,
     describe_reidentification,
     fixed,
+    interval,
     number,
     percent,
-    with_interval,
 )
 from plenish.report import figures, pictures
 from plenish.report.headline import of_better
@@ -83,7 +83,7 @@ def _more(found: Mapping[str, Any]) -> list[Block]:
         {
             "measure": f"{row['name']}, {row['space']}",
             **dict(zip(columns, [
-                with_interval(row["value"], row["low"], row["high"]), number(row["expected"]),
+                interval(row), number(row["expected"]),
                 _CLOSER[row["closer"]],
             ], strict=True)),
         }

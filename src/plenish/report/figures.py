@@ -22,7 +22,7 @@ import markupsafe
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plenish.metrics.words import number, with_interval
+from plenish.metrics.words import interval, number, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -239,7 +239,7 @@ def responses(
             for at, row in zip(x, rows):
                 if row["low"] is not None and row["high"] is not None:
                     axes.plot([at, at], [row["low"], row["high"]], "-", color=shade, linewidth=1.6)
-                shown = with_interval(row["value"], row["low"], row["high"])
+                shown = interval(row)
                 said.append(f"{label} at {number(row['dose'])}: {shown}".removeprefix(" at "))
         axes.axhline(0, color=colour("ink"), linewidth=1)
         axes.set(xlabel=x_label, ylabel=y_label)

@@ -29,7 +29,7 @@ _ALONE = {
     "helps": "They are better", "hurts": "They are worse", "equivalent": "They are as good",
     "no evidence": "No evidence either way",
 }  # fmt: skip
-_LEVEL_TONES = {"undertrained": "bad", "usable": "neutral", "near": "good"}
+LEVEL_TONES = {"undertrained": "bad", "usable": "neutral", "near": "good"}
 _COPIES = {
     "none": ("No sign of copying", "good"), "close": ("Some may be copies", "bad"),
     "unclear": ("Cannot be told: some come very near", "neutral"),
@@ -75,18 +75,12 @@ def quality_card(quality: Quality | None, apart: Mapping[str, Any] | None = None
     question = "Are the images good?"
     if quality is None:
         return Card(question, "Not measured", "Neither its training nor a score measured how good they are.")
-    answer, tone = LEVELS[quality.level], _LEVEL_TONES[quality.level]
+    answer, tone = LEVELS[quality.level], LEVEL_TONES[quality.level]
     if apart is not None and apart["told"] and quality.level != "undertrained":
-        easily = is_easily_told(apart)
-        near = quality.level == "near" and not easily
-        answer = (
-            "Easily told from real ones"
-            if easily
-            else "Near the real ones, but told apart"
-            if near
-            else answer
-        )
-        tone = "bad" if easily else "neutral"
+        if is_easily_told(apart):
+            answer, tone = "Easily told from real ones", "bad"
+        elif quality.level == "near":
+            answer, tone = "Near the real ones, but told apart", "neutral"
     said = "" if apart is None else f"{describe_told_apart(apart)} "
     return Card(question, answer, said + quality.measured(), tone, quality.figures())
 

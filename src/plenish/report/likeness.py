@@ -6,9 +6,9 @@ from plenish.metrics.likeness_words import (
     describe_accuracy_score,
     describe_labels,
     describe_told_apart,
-    interval,
     shown_number,
 )
+from plenish.metrics.words import interval
 from plenish.report import pictures
 from plenish.report.inputs import ReportInputs
 from plenish.report.page import Block, Facts, Pictures, Section, Table, Text

@@ -12,7 +12,7 @@ from plenish import files
 from plenish.metrics.predict import predict
 from plenish.metrics.predict_config import PredictConfig
 from plenish.metrics.predictions import MEASURED
-from plenish.metrics.words import number, percent, with_interval
+from plenish.metrics.words import interval, number, percent
 from plenish.report import pictures
 from plenish.report.classification_sections import measured_sections
 from plenish.report.page import Card, Facts, Pictures, Section, Table, Text, render_page
@@ -78,7 +78,7 @@ def _card(measured: Mapping[str, Any]) -> Card:
     if row["low"] is not None:
         ends = f"{percent(row['low'])} to {percent(row['high'])}"
         sentence += f"; its {percent(measured['level'], '.0f')} interval is {ends}"
-    sentence += f". AUROC {with_interval(auroc['value'], auroc['low'], auroc['high'], '.3f')}."
+    sentence += f". AUROC {interval(auroc, '.3f')}."
     return Card("How good is it?", answer, sentence)
 
 

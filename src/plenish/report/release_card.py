@@ -16,10 +16,12 @@ from plenish.metrics.words import (
     comparable,
     describe_copies,
     describe_reidentification,
+    interval,
     number,
     percent,
     with_interval,
 )
+from plenish.report.headline import LEVEL_TONES
 from plenish.report.page import Block, Card, Code, Facts, Notes, Pictures, Section, Table, Text, render_page
 from plenish.report.pictures import Picture, from_file
 from plenish.wording import plural
@@ -69,8 +71,8 @@ def answers(content: Mapping[str, Any]) -> list[Card]:
         )
     good = Card("Are the images good?", "Not measured", "No score says how good they are.")
     if quality is not None:
-        tones = {"undertrained": "bad", "usable": "neutral", "near": "good"}
-        good = Card("Are the images good?", LEVELS[quality.level], str(quality), tones[quality.level])
+        tone = LEVEL_TONES[quality.level]
+        good = Card("Are the images good?", LEVELS[quality.level], str(quality), tone)
     remarks = licence_remarks(content)
     licence = Card(
         "Under which licence?", content["licence"] or "Not stated",
@@ -253,7 +255,7 @@ def _quality(content: Mapping[str, Any]) -> Section:
     rows = [
         {
             "score": row["name"], "of": row["scope"].removeprefix("class:"),
-            "value": with_interval(row["value"], row["low"], row["high"]),
+            "value": interval(row),
             "real against real": number(row["real_baseline"]), "images": f"{row['n_synthetic']:,}",
             "better": row["better"],
         }

@@ -16,7 +16,16 @@ KNOWN_ARMS = (
     *DEFAULT_ARMS, "weighted", "real+synthetic@0.5", "real+synthetic+classical", "real+synthetic+oversample",
     "duplicate", "shuffled",
 )  # fmt: skip
-_WORDS = ("real", "synthetic", "shuffled", "duplicate", "classical", "oversample", "weighted")
+_WORDS = {
+    "real": "real training images",
+    "synthetic": "synthetic images",
+    "shuffled": "synthetic images with exchanged labels, a placebo",
+    "duplicate": "real images again, a placebo",
+    "classical": "flips, turns, shifts, brightness and contrast as the domain allows",
+    "oversample": "every class drawn equally often",
+    "weighted": "rare classes count more in the loss",
+}
+"""What an arm's name may say, and what that means."""
 _DOSED = ("synthetic", "shuffled", "duplicate")
 _MADE = ("synthetic", "shuffled")
 REFERENCE = "real"
@@ -174,23 +183,12 @@ def primary_arm(arms: Sequence[Arm]) -> Arm | None:
     return next((arm for arm in wanted if arm.name == "real+synthetic"), wanted[0] if wanted else None)
 
 
-_MEANINGS = {
-    "real": "real training images",
-    "synthetic": "synthetic images",
-    "shuffled": "synthetic images with exchanged labels, a placebo",
-    "duplicate": "real images again, a placebo",
-    "classical": "flips, turns, shifts, brightness and contrast as the domain allows",
-    "oversample": "every class drawn equally often",
-    "weighted": "rare classes count more in the loss",
-}
-
-
 def describe_arm(name: str) -> str:
     """What an arm is trained on, in words made of its name; a name of the user's own stays as it is."""
     words = [token.partition("@")[0].partition(":")[0] for token in name.split("+")]
-    if not set(words) <= set(_MEANINGS):
+    if not set(words) <= set(_WORDS):
         return "as the file of arms says"
     if words[0] not in ("real", "synthetic"):
         words = ["real", *words]
     doses = [f"{token.partition('@')[2]} for each real one" for token in name.split("+") if "@" in token]
-    return "; ".join([*(_MEANINGS[word] for word in words), *doses])
+    return "; ".join([*(_WORDS[word] for word in words), *doses])

@@ -270,16 +270,22 @@ def _run_cells(
             with settings.use(threads=threads):
                 for left in run_cells(CellContext(run, folds, config, precision), todo, workers, threads):
                     run.update_status(cells_left=left)
-                    before, after = todo[-left - 1], todo[len(todo) - left :][:1]
-                    if before.seed == 1 and design.seeds > 2 and all(key.seed > 1 for key in after):
-                        two = [
-                            cells.load_cell(run.path, key, external=external) for key in every if key.seed < 2
-                        ]
+                    if design.seeds > 2 and _ends_two_seeds(todo, left):
+                        two = _loaded(run, [key for key in every if key.seed < 2], external)
                         say(announcement(_announced(study, design, folds, two)))
         except KeyboardInterrupt:
             run.update_status(state="interrupted")
             raise
-    return [cells.load_cell(run.path, key, external=external) for key in every]
+    return _loaded(run, every, external)
+
+
+def _loaded(run: Run, keys: Sequence[cells.Key], external: bool) -> list[cells.Cell]:
+    return [cells.load_cell(run.path, key, external=external) for key in keys]
+
+
+def _ends_two_seeds(todo: Sequence[cells.Key], left: int) -> bool:
+    """Whether the cell that was just made, with so many left, is the last one of the first two seeds."""
+    return todo[-left - 1].seed == 1 and all(key.seed > 1 for key in todo[len(todo) - left :])
 
 
 def _threads(run: Run, workers: int) -> int:

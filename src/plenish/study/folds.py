@@ -56,7 +56,7 @@ def _splits(data: Dataset, split: str, count: int, given: Given) -> str:
         for origin in origins:
             _refuse_of_fold(data, origin)
         base = f"{split}-held{count}"
-        if f"{base}-0" not in data.split_names() or f"{base}-{count - 1}" not in data.split_names():
+        if not _has_folds(data, base, count):
             split_dataset(data.path, folds=count, name=base, held_out_of=split)
         made = data.split(f"{base}-0").manifest
         if (made.get("folds"), made.get("held_out_hash")) != (count, data.split(split).hash):
@@ -66,7 +66,7 @@ def _splits(data: Dataset, split: str, count: int, given: Given) -> str:
             )
         return base
     base = split if split != "default" else f"folds{count}"
-    if f"{base}-0" not in data.split_names() or f"{base}-{count - 1}" not in data.split_names():
+    if not _has_folds(data, base, count):
         if split != "default":
             raise InputError(
                 f"{data.path} has no folds '{base}-0' to '{base}-{count - 1}'; make them with 'plenish split "
@@ -80,6 +80,11 @@ def _splits(data: Dataset, split: str, count: int, given: Given) -> str:
             f"'plenish split {data.path} --folds {count} --name NEW' and give --split NEW."
         )
     return base
+
+
+def _has_folds(data: Dataset, base: str, count: int) -> bool:
+    """Whether the first and the last split of a cross-validation are there."""
+    return {f"{base}-0", f"{base}-{count - 1}"} <= set(data.split_names())
 
 
 def _origins(given: Given) -> list[Mapping[str, Any]]:

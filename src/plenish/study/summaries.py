@@ -10,7 +10,7 @@ from plenish.metrics.advice import LEVELS
 from plenish.metrics.caveats import describe
 from plenish.metrics.quality import from_record
 from plenish.metrics.result_files import Result
-from plenish.metrics.words import with_interval
+from plenish.metrics.words import interval, with_interval
 from plenish.study.verdicts import METRIC_NAMES, PRIMARY_METRIC, class_verdict, find_row, study_verdict
 from plenish.wording import Sentences
 
@@ -120,7 +120,7 @@ class ClassStudy(Result):
             measures[f"{key}_by_group"] = content["by_group"][key]
         return {
             "verdict": self.verdict,
-            **{key: with_interval(m["value"], m["low"], m["high"], ".3f") for key, m in measures.items()},
+            **{key: interval(m, ".3f") for key, m in measures.items()},
             "caveats": describe(content["caveats"]), "study": str(self.path),
             "report": str(self.path / "report.html"),
             "mean_errors": [

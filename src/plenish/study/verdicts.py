@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from plenish.metrics.words import fixed, is_known, number, percent, with_interval
+from plenish.metrics.words import fixed, interval, is_known, number, percent
 from plenish.wording import plural
 
 Verdict = Literal["helps", "hurts", "equivalent", "no evidence"]
@@ -38,12 +38,17 @@ def verdict_on(row: Mapping[str, Any], level: float = 0.95, margin: float | None
     low, high = row["low"], row["high"]
     if not (is_known(low) and is_known(high)):
         return "no evidence"
-    if (low > 0 or high < 0) and passes("p_holm", "p_verdict"):
+    if _excludes_zero(row) and passes("p_holm", "p_verdict"):
         return "helps" if low > 0 else "hurts"
     inner = row.get("inner_low"), row.get("inner_high")
     if margin is not None and is_known(inner[0]) and is_known(inner[1]) and passes("p_equivalence_holm"):
         return "equivalent" if -margin < inner[0] and inner[1] < margin else "no evidence"
     return "no evidence"
+
+
+def _excludes_zero(row: Mapping[str, Any]) -> bool:
+    """Whether the interval of a difference is known and leaves 0 out."""
+    return is_known(row["low"]) and is_known(row["high"]) and (row["low"] > 0 or row["high"] < 0)
 
 
 def find_row(
@@ -79,7 +84,7 @@ def study_verdict(study: Mapping[str, Any]) -> str:
 
 def _overruled(row: Mapping[str, Any], word: Verdict) -> str:
     """Why an interval that excludes 0 is no verdict: the p-value that decides, adjusted where it is."""
-    if word != "no evidence" or not is_known(row["low"]) or not (row["low"] > 0 or row["high"] < 0):
+    if word != "no evidence" or not _excludes_zero(row):
         return ""
     adjusted = row.get("p_holm")
     p = row.get("p_verdict") if adjusted is None else adjusted
@@ -163,7 +168,7 @@ def _after(study: Mapping[str, Any], arm: str, word: Verdict) -> str:
 def _unconfirmed(row: Mapping[str, Any]) -> str:
     """Where the interval alone would be a verdict, and the permutation tests say otherwise."""
     decisive = row.get("p_verdict")
-    if not (row["low"] > 0 or row["high"] < 0) or not is_known(decisive) or not decisive > row["p"]:
+    if not _excludes_zero(row) or not is_known(decisive) or not decisive > row["p"]:
         return ""
     return f" The permutation tests do not confirm what the interval shows (p {decisive:.2f})."
 
@@ -246,7 +251,7 @@ def class_verdict(content: Mapping[str, Any]) -> tuple[str, str]:
     if word == "no answer":
         return answer, f"the test part lacks one of {classes}"
     found, chance, what = _measure(content)
-    value = with_interval(found["value"], found["low"], found["high"], ".3f")
+    value = interval(found, ".3f")
     return answer, f"{what} is {value}; chance is {chance:.2g}"
 
 

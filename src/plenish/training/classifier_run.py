@@ -61,7 +61,7 @@ def open_run(
 
 def train_in_run(
     run: Run, config: ClassifierConfig, train_rows: Subset, val_rows: Subset, *, retry: bool = False,
-    images: Images | None = None,
+    images: Images | None = None, columns: Columns | None = None,
 ) -> Classifier:  # fmt: skip
     """Train a classifier in a Run, from the start or from its newest intact checkpoint, and save the best.
 
@@ -72,6 +72,7 @@ def train_in_run(
         val_rows: rows that decide which checkpoint is best.
         retry: resume after a divergence, with other random draws.
         images: what is trained on, where it is more than the training rows.
+        columns: those of the training rows, where they are known.
 
     Returns:
         The best one on val.
@@ -83,7 +84,7 @@ def train_in_run(
     """
     dataset = train_rows.dataset
     names = dataset.labels.names
-    columns = Columns.fit(dataset.table, train_rows.rows, config.columns)
+    columns = columns or Columns.fit(dataset.table, train_rows.rows, config.columns)
     images = images or labelled_images(train_rows, columns)
     val = labelled_images(val_rows, columns)
 

@@ -12,11 +12,11 @@ from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.confusion import (
     Floats,
     balanced_accuracy,
+    balanced_accuracy_of_tags,
     confusion_matrix,
     defined_mean,
     macro_f1,
-    ratio,
-    recall_per_class,
+    macro_f1_of_tags,
     tag_counts,
 )
 from plenish.training.roc import auroc, auroc_binary
@@ -47,12 +47,11 @@ def validation_scores(y: NDArray[Any], probabilities: Floats) -> dict[str, float
 
 def _of_tags(present: NDArray[np.bool_], probabilities: Floats) -> dict[str, float]:
     counts = tag_counts(present, probabilities >= 0.5, None)
-    hits, wrong = counts[..., 1, 1], counts[..., 0, 1] + counts[..., 1, 0]
     likelihood = np.where(present, probabilities, 1 - probabilities)
     aurocs = [auroc_binary(present[:, k], probabilities[:, k]) for k in range(present.shape[1])]
     return {
-        "val_balanced_accuracy": float(defined_mean(defined_mean(recall_per_class(counts)))[0]),
-        "val_macro_f1": float(defined_mean(ratio(2 * hits, 2 * hits + wrong))[0]),
+        "val_balanced_accuracy": float(balanced_accuracy_of_tags(counts)[0]),
+        "val_macro_f1": float(macro_f1_of_tags(counts)[0]),
         "val_auroc": float(defined_mean(np.stack(aurocs, axis=-1))[0]),
         "val_loss": float(-np.log(np.maximum(likelihood, 1e-12)).sum(axis=1).mean()),
     }

@@ -82,3 +82,18 @@ def tag_counts(present: NDArray[np.bool_], found: NDArray[np.bool_], weights: Ar
         [w @ ((present == bool(t)) & (found == bool(p))).astype(np.float64) for p in (0, 1)] for t in (0, 1)
     ]
     return np.moveaxis(np.array(cells), (0, 1), (-2, -1))
+
+
+def balanced_accuracy_of_tags(counts: Floats) -> Floats:
+    """Mean over the tags of the mean share of rows with and without a tag that are found, R.
+
+    Args:
+        counts: R×K×2×2 from `tag_counts`.
+    """
+    return defined_mean(balanced_accuracy(counts))
+
+
+def macro_f1_of_tags(counts: Floats) -> Floats:
+    """Mean over the tags of the F1 of their presence, R; `counts` as above."""
+    hits, wrong = counts[..., 1, 1], counts[..., 0, 1] + counts[..., 1, 0]
+    return defined_mean(ratio(2 * hits, 2 * hits + wrong))
