@@ -81,6 +81,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "generate": (
         "plenish generate gan more --like tiles", "plenish generate gan tumours -n 500 --label tumour",
     ),
+    "edit flip": (
+        "plenish edit flip gan flipped --seeds 1 2 3",
+        "plenish edit flip gan flipped --data more --ids s0000004 --to tumour --film webp",
+    ),
     "export-model": (
         "plenish export-model gan gan-onnx", "plenish export-model flow few-steps --options steps=10",
     ),
