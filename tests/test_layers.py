@@ -79,7 +79,7 @@ def test_imports_do_not_go_round_in_a_circle() -> None:
 
 
 def test_few_imports_are_inside_functions() -> None:
-    """Verbs import what loads torch when they run, so that help answers at once; elsewhere it is an exception."""
+    """Verbs import what loads torch when they run, so that help answers at once; others hardly ever."""
     late = [
         f"{file.relative_to(HOME)}: {name_of(other)}"
         for file, content in MODULES.items() if room_of(file) not in ("cli", "commands")
