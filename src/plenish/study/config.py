@@ -19,8 +19,9 @@ class StudyConfig(ClassifierOptions):
 
     Attributes:
         arms: words joined by '+': real, classical (augmentation), oversample (balanced classes), weighted
-            (loss), synthetic, duplicate and shuffled (placebos), such as real+synthetic, real+synthetic@0.5,
-            real+synthetic+classical.
+            (loss), synthetic, duplicate and shuffled (placebos), doping (synthetic images fill the classes,
+            less and less), such as real+synthetic, real+synthetic@0.5, real+synthetic+classical, doping@0.5,
+            doping@ham10000-2.
         arms_file: further arms, in YAML: a name, words, dose and options of the classifier's training; with
             it, --arms is real unless given.
         seeds: trainings per arm, paired across arms.
@@ -130,7 +131,7 @@ class Given:
         Raises:
             InputError: as above.
         """
-        wanting = [arm.name for arm in arms if arm.synthetic]
+        wanting = [arm.name for arm in arms if arm.uses_synthetic]
         if wanting and not self._options():
             raise InputError(
                 f"The arm '{wanting[0]}' needs synthetic images; give --generator RUN or --synthetic DATA, "
@@ -144,7 +145,7 @@ class Given:
             raise InputError(
                 "--cross-fit has a generator for each fold; give --folds too, such as --folds 5."
             )
-        named = {arm.source for arm in arms if arm.synthetic}
+        named = {arm.source for arm in arms if arm.uses_synthetic}
         if self._options() and (strange := sorted(named - (set(self.sweep) or {""}))):
             known = ", ".join(self.sweep) or "none, as --generator-sweep is not given"
             raise InputError(f"No generator of this study is called '{strange[0]}'; there are: {known}.")

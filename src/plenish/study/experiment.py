@@ -26,13 +26,15 @@ from plenish.progress import say
 from plenish.runs import Run, versions
 from plenish.study import cells
 from plenish.study.analysis import Predictions, analyse, announced
+from plenish.study.arms import describe_phases
 from plenish.study.arms_file import configured
 from plenish.study.config import Given, StudyConfig, named_sweep
-from plenish.study.contents import doses_of, external_results, of_seeds, tested
+from plenish.study.contents import doses_of, external_results, of_seeds, schedules_of, tested
 from plenish.study.data import StudyData, add_external, add_synthetic
 from plenish.study.design import Design, about_cuts, about_design, about_doses
 from plenish.study.folds import about_folds, merged, open_folds
 from plenish.study.running import CellContext, run_cells
+from plenish.study.schedules import check_schedules
 from plenish.study.sources import (
     Train,
     add_makers,
@@ -99,6 +101,7 @@ def run_study(
     if synthetic is not None:
         folds = [add_synthetic(fold, synthetic) for fold in folds]
         parents.append(Dataset.open(synthetic).provenance())
+    check_schedules(design.arms, classifier, folds)
     if train is not None:
         plan_makers(out, folds, train)
     makers = makers_of(given, folds)
@@ -131,6 +134,8 @@ def _complete(
 ) -> Study:  # fmt: skip
     """Run the missing cells of a locked Run, whose images are all there, analyse all, write study.json."""
     begun = time.monotonic()
+    for name, phases in check_schedules(design.arms, classifier, folds).items():
+        say(f"{name}: {describe_phases(phases)}.")
     say(announcement(_announced(config, design, folds)))
     done = _run_cells(run, config, design, folds, classifier)
     content = _content(run, config, design, folds, done)
@@ -173,7 +178,7 @@ def _announced(
     first = folds[0]
     # Folds divide what a generator did not see, or all, also what --fraction leaves out of train.
     held: tuple[Part, ...] = ("val", "test")
-    parts = held if any(arm.synthetic for arm in design.arms) else ("train", *held)
+    parts = held if any(arm.uses_synthetic for arm in design.arms) else ("train", *held)
     split, groups = first.data.split(first.test.split_name), np.array(first.data.column("group"), object)
     units = count_units(groups[np.concatenate([split.rows(part) for part in parts])])
     return announced(
@@ -221,6 +226,7 @@ def _content(
         "synthetic": next(iter(made), None), "generators": made,
         **options, "seeds": list(range(design.seeds)),
         "test": tested(predictions.codes, real["groups_test"], names),
+        "definitions": dict(design.definitions), "schedules": schedules_of(done),
         "cells": records, **found, "external": external, "dose_curve": doses_of(design, records),
         "power": {
             "planned": _announced(config, design, folds),
