@@ -38,6 +38,9 @@ class StudyConfig(ClassifierOptions):
         resamples: bootstrap resamples of the test groups.
         workers: processes that train at once, each with its share of the threads; the results are those of
             one process with as many threads as each.
+        on: where these processes run: here, or ray (a cluster's, by the variable RAY_ADDRESS, else this
+            machine's), or ray:ADDRESS; the cluster's machines need Plenish and share the folders. Needs
+            plenish[ray].
         seed: seed of the whole study.
 
     Raises:
@@ -56,6 +59,7 @@ class StudyConfig(ClassifierOptions):
     margin: float = option(0.02, above=0, below=1)
     resamples: int = option(1000, least=100)
     workers: int = option(1, least=1)
+    on: str = "here"
     seed: int = option(0, least=0)
 
     def __post_init__(self) -> None:

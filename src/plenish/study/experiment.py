@@ -21,7 +21,7 @@ from plenish.metrics.caveats import Caveat, about_test
 from plenish.metrics.resampling import count_units
 from plenish.metrics.result_files import real_record, write_result
 from plenish.metrics.words import is_known
-from plenish.parallel import available_cores
+from plenish.parallel import HERE, available_cores, check_place
 from plenish.progress import say
 from plenish.runs import Run, versions
 from plenish.study import cells
@@ -78,6 +78,7 @@ def run_study(
     Raises:
         InputError: inputs unfit for a study, or a folder that holds a study with other settings.
     """
+    check_place(config.on)
     given = Given(generator, synthetic, named_sweep(sweep) if sweep else {}, cross_fit)
     design = Design.of(config, out, [*given.sweep])
     given.check(design.arms, config.folds)
@@ -270,11 +271,13 @@ def _run_cells(
             config, train, val, data.labels.names, precision=precision, trainings=len(todo),
             tested=len(folds[0].test) + (len(folds[0].external) if folds[0].external is not None else 0),
         )  # fmt: skip
-        if workers > 1:
-            say(f"{workers} processes of {plural(threads, 'thread')} share them.")
+        if workers > 1 or study.on != HERE:
+            where = "" if study.on == HERE else " on Ray"
+            say(f"{plural(workers, 'process')} of {plural(threads, 'thread')}{where} share them.")
         try:
             with settings.use(threads=threads):
-                for left in run_cells(CellContext(run, folds, config, precision), todo, workers, threads):
+                context = CellContext(run, folds, config, precision)
+                for left in run_cells(context, todo, workers, threads, study.on):
                     run.update_status(cells_left=left)
                     if design.seeds > 2 and _ends_two_seeds(todo, left):
                         two = _loaded(run, [key for key in every if key.seed < 2], external)
