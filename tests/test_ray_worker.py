@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import socket
 import sys
 import types
 from collections.abc import Iterator
@@ -77,7 +78,7 @@ class StandIn(types.ModuleType):
 
     def init(self, **asked: Any) -> None:
         self.asked.append(asked)
-        if asked["address"] == "nowhere:1":
+        if asked["address"] == "nowhere":
             raise ConnectionError("no answer.\nmore lines")
         self.running = True
 
@@ -145,7 +146,7 @@ def test_jobs_on_ray_come_in_order_and_a_lost_worker_costs_its_job(
 
 def test_a_connection_of_the_caller_is_left_alone(jobs: types.ModuleType, stand_in: StandIn) -> None:
     stand_in.running = True
-    with executor(1, jobs.adding, (0,), on="ray:head:6379") as pool:
+    with executor(1, jobs.adding, (0,), on="ray:auto") as pool:
         assert [r for _, r in pool.map_ordered(jobs.square, [3], ahead=0, reject=lost)] == [9]
     assert stand_in.is_initialized()
     assert "address" not in stand_in.asked[0], "only actors were asked for"
@@ -159,7 +160,7 @@ def test_an_error_of_a_job_is_raised_here(jobs: types.ModuleType, stand_in: Stan
 
 @pytest.mark.parametrize(
     ("on", "workers", "match"),
-    [("ray", 9, "Ray has 8 cores, and 9 workers"), ("ray:nowhere:1", 2, "at 'nowhere:1' .no answer.; start")],
+    [("ray", 9, "Ray has 8 cores, and 9 workers"), ("ray:nowhere", 2, "at 'nowhere' .no answer.; start")],
 )
 def test_a_cluster_that_is_too_small_or_does_not_answer_is_told(
     on: str, workers: int, match: str, jobs: types.ModuleType, stand_in: StandIn
@@ -182,6 +183,14 @@ def test_what_is_no_place_is_refused_and_a_missing_ray_is_told(
     assert "pip install 'plenish[ray]'" in said
     assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
+    with contextlib.closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(InputError, match="No Ray answers"):
+            check_place(f"ray:127.0.0.1:{taken.getsockname()[1]}")
 
 
 with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")

@@ -71,7 +71,7 @@ def check_place(on: str) -> None:
         on: `here`, `ray`, or `ray:ADDRESS`.
 
     Raises:
-        InputError: another word, or Ray is not installed.
+        InputError: another word, Ray is not installed, or nothing listens at the address.
     """
     place, colon, address = on.partition(":")
     if place not in (HERE, RAY) or (colon and (place != RAY or not address)):
@@ -81,6 +81,7 @@ def check_place(on: str) -> None:
             f"--on {on} needs Ray; install it with pip install 'plenish[ray]', or leave out --on to use the "
             "processes of this machine."
         )
+    ray_worker.check_address(address)
 
 
 class Executor(abc.ABC, Generic[ContextT]):

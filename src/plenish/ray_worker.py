@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from plenish.worker_process import Worker, WorkerEnded, outcome
 _STORE_BYTES = 256 * 2**20
 """Shared memory of a Ray started here; results of jobs pass through it."""
 _VARIABLES = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_ANSWER_SECONDS = 5.0
 _UNKNOWN_STATUS = 1
 """What stands for the exit status of a worker, which Ray does not tell."""
 
@@ -29,6 +31,33 @@ _UNKNOWN_STATUS = 1
 def is_installed() -> bool:
     """Whether Ray can be imported."""
     return importlib.util.find_spec("ray") is not None
+
+
+def check_address(address: str) -> None:
+    """Refuse an address HOST:PORT where nothing listens, for which Ray itself waits minutes.
+
+    Raises:
+        InputError: as above.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host or not port.isdigit():
+        return  # A name, or a protocol, that Ray knows.
+    try:
+        socket.create_connection((host, int(port)), _ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _no_answer(address, error) from None
+
+
+def _no_answer(address: str, error: Exception) -> InputError:
+    if address == "local":
+        return InputError(
+            f"Ray did not start on this machine ({first_line(error).rstrip('.')}); leave out --on to use its "
+            "processes, or try again when it is less busy."
+        )
+    return InputError(
+        f"No Ray answers at '{address}' ({first_line(error).rstrip('.')}); start a cluster with 'ray start "
+        "--head' and give its address, or give --on ray for one on this machine."
+    )
 
 
 @contextlib.contextmanager
@@ -82,20 +111,21 @@ def _connect(ray: Any, address: str, cores: int) -> None:
     try:
         ray.init(**asked)
     except Exception as error:
-        raise InputError(
-            f"No Ray answers at '{address}' ({first_line(error).rstrip('.')}); start a cluster with 'ray "
-            "start --head' and give its address, or give --on ray for one on this machine."
-        ) from None
+        raise _no_answer(address, error) from None
 
 
 @contextlib.contextmanager
 def _environment_kept() -> Iterator[None]:
-    """Leave the environment as it was, where Ray sets variables of its own."""
-    before = dict(os.environ)
+    """Leave the environment as it was, where Ray sets variables."""
+
+    def of_ray() -> dict[str, str]:
+        return {n: v for n, v in os.environ.items() if n.startswith("RAY_") or n == "PYTHONBREAKPOINT"}
+
+    before = of_ray()
     try:
         yield
     finally:
-        for name in {*os.environ} - {*before}:
+        for name in of_ray():
             del os.environ[name]
         os.environ.update(before)
 
