@@ -69,7 +69,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "study": CLASSIFIER | {
         "generator": Path("gan"), "synthetic": Path("synthetic"), "arms": ("real", "oversample"),
         "generator_sweep": [Path("gan"), Path("gan2")], "test_data": Path("elsewhere"), "folds": 3,
-        "ratios": (0.5,), "arms_file": Path("arms.yaml"),
+        "ratios": (0.5,), "arms_file": Path("arms.yaml"), "on": "ray",
     },
     "study autoencoders": {
         "recipe": "two-autoencoders", "classes": ["tumour", "normal"], "split": "other", "epochs": 2.5,
@@ -110,7 +110,7 @@ BASE: dict[str, dict[str, Any]] = {
     "train autoencoder": {"batch": 8},
 }  # fmt: skip
 ONLY_RECORDED = {
-    "retry", "errors", "workers", "generator", "synthetic", "generator_sweep", "recipe",
+    "retry", "errors", "workers", "on", "generator", "synthetic", "generator_sweep", "recipe",
     # The study's Run is frozen without how its cells are analysed, which study.json holds.
     "study level", "study resamples",
 }  # fmt: skip
@@ -204,6 +204,7 @@ def ask(verb: str, home: Path, out: Path, monkeypatch: pytest.MonkeyPatch, asked
     with monkeypatch.context() as patch:
         if verb in WORK:
             patch.setattr(WORK[verb], stop)
+            patch.setattr("plenish.ray_worker.is_installed", lambda: True)
         tags = asked.get("loss") == "asymmetric"
         source = home / ("slides" if verb == "slides tile" else "tags" if tags else "data")
         try:

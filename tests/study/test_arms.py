@@ -25,6 +25,8 @@ def test_every_known_name_parses_to_itself() -> None:
         ("real+synthetic@0.5+classical", (True, 0.5, 0, False, True, False)),
         ("duplicate", (True, 0, 2, False, False, False)),
         ("shuffled", (True, 2, 0, True, False, False)),
+        ("doping", (True, 0, 0, False, False, False)),
+        ("doping+shuffled+classical", (True, 0, 0, True, True, False)),
     ],
 )
 def test_words_and_doses(name: str, expected: tuple[object, ...]) -> None:
@@ -51,6 +53,15 @@ def test_real_comes_first_always_and_the_primary_arm_is_the_mixture() -> None:
         (["real@2"], "Unknown arm"),
         (["synthetic+shuffled"], "both as they are and shuffled"),
         (["real+synthetic", "real+synthetic@1"], "same under another name"),
+        (["doping", "doping@1"], "same under another name"),
+        (["doping@lots"], "a share of the largest class from 0.04 to 10"),
+        (["doping@0"], "a share of the largest class"),
+        (["doping@ham10000"], "decaying, ham10000-1, ham10000-2"),
+        (["doping+synthetic"], "two doses"),
+        (["doping+oversample"], "equally often"),
+        (["doping+duplicate+shuffled"], "no generator"),
+        (["doping:gan+duplicate"], "no generator"),
+        (["doping+duplicate@2"], "gives duplicate a dose"),
         ([], "at least one arm"),
     ],
 )
@@ -72,6 +83,26 @@ def test_every_known_arm_is_described() -> None:
     assert said["classical"].startswith("real training images; flips")
     assert "0.5 for each real one" in said["real+synthetic@0.5"]
     assert describe_arm("mine") == "as the file of arms says"
+
+
+def test_doping_begins_with_a_share_of_the_largest_class_and_ends_with_real_images() -> None:
+    half = parse_arm("doping@0.5")
+    assert half.doping == ("50%x20%", "38%x20%", "25%x20%", "12%x20%", "realx20%")
+    assert parse_arm("doping@ham10000-1").doping[0] == "2000x2"
+    assert half.uses_synthetic
+    assert not parse_arm("doping+duplicate").uses_synthetic
+
+
+def test_each_generator_that_is_compared_has_an_arm_of_doping() -> None:
+    names = [arm.name for arm in parse_arms(["doping@0.5", "doping+duplicate"], sources=["gan", "flow"])]
+    assert names == ["real", "doping:gan@0.5", "doping:flow@0.5", "doping+duplicate"]
+
+
+def test_the_mixture_is_primary_before_doping() -> None:
+    for names, expected in ((["doping", "real+synthetic"], "real+synthetic"), (["doping"], "doping")):
+        primary = primary_arm(parse_arms(names))
+        assert primary is not None
+        assert primary.name == expected
 
 
 def test_a_study_has_no_option_of_its_own_under_the_name_of_a_classifiers() -> None:

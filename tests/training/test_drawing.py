@@ -181,7 +181,7 @@ def test_too_few_synthetic_images_are_named_with_their_class() -> None:
 
 def test_named_schedules_are_those_of_the_study() -> None:
     assert {name: sorted(found) for name, found in NAMED.items()} == {
-        "doping": ["ham10000-1", "ham10000-2"], "drawing": ["ham10000", "ham10000-50"],
+        "doping": ["decaying", "ham10000-1", "ham10000-2"], "drawing": ["ham10000", "ham10000-50"],
     }  # fmt: skip
     for option, schedules in NAMED.items():
         for name in schedules:

@@ -38,6 +38,7 @@ EXTRAS = {
     "umap": (("umap",), "maps of latents by UMAP"),
     "hdf5": (("h5py",), "presets of data sets in HDF5 (pcam, brats)"),
     "nifti": (("nibabel",), "BraTS' volumes in NIfTI (preset brats)"),
+    "ray": (("ray",), "cells of a study on a cluster (--on ray)"),
     "onnx": (("onnx", "onnxscript", "onnxruntime"), "generators as ONNX files"),
 }
 """Optional parts, `plenish[NAME]`: modules, and what they are needed for."""

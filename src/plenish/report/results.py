@@ -137,9 +137,7 @@ def study_blocks(result: Row) -> list[Block]:
     sentences = [arm_verdict(result, row["arm"]) for row in result["verdicts"]]
     blocks: list[Block] = [
         Charts([arms[first]], legend=legend, wide=True),
-        Facts(
-            {arm: describe_arm(arm) for arm in result["arms"]}, "What the arms are trained on", folded=True
-        ),
+        Facts(_described(result), "What the arms are trained on", folded=True),
     ]
     changes = {}
     if result["differences"]:
@@ -163,6 +161,12 @@ def study_blocks(result: Row) -> list[Block]:
         *_study_tables(result),
     ]
     return blocks
+
+
+def _described(result: Row) -> dict[str, str]:
+    """What each arm is trained on; studies of earlier versions tell less."""
+    defined, schedules = result.get("definitions") or {}, result.get("schedules") or {}
+    return {arm: describe_arm(arm, defined.get(arm), schedules.get(arm, ())) for arm in result["arms"]}
 
 
 def _shared_limits(result: Row) -> tuple[float, float]:

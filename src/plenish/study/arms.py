@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plenish.errors import InputError, unknown
+from plenish.training.drawing_schedules import NAMED, NATURAL
 
 DEFAULT_ARMS = ("real", "classical", "oversample", "real+synthetic", "synthetic")
 SWEEP_ARMS = ("real", "real+synthetic")
 """The default of a study that compares generators: each has an arm of its own."""
 KNOWN_ARMS = (
     *DEFAULT_ARMS, "weighted", "real+synthetic@0.5", "real+synthetic+classical", "real+synthetic+oversample",
-    "duplicate", "shuffled",
+    "doping", "doping@ham10000-1", "doping@ham10000-2", "doping+duplicate", "duplicate", "shuffled",
 )  # fmt: skip
+_DOPING = NAMED["doping"]
 _WORDS = {
     "real": "real training images",
     "synthetic": "synthetic images",
@@ -24,10 +26,11 @@ _WORDS = {
     "classical": "flips, turns, shifts, brightness and contrast as the domain allows",
     "oversample": "every class drawn equally often",
     "weighted": "rare classes count more in the loss",
+    "doping": "synthetic images fill each class but the largest up to a target that falls to none",
 }
 """What an arm's name may say, and what that means."""
 _DOSED = ("synthetic", "shuffled", "duplicate")
-_MADE = ("synthetic", "shuffled")
+_MADE = ("synthetic", "shuffled", "doping")
 REFERENCE = "real"
 
 
@@ -38,13 +41,15 @@ class Arm:
     Attributes:
         name: as the user spelled it.
         real: whether the real training images are among what it is trained on.
-        synthetic: synthetic images for each real one.
+        synthetic: synthetic images for each real one; 0 with a schedule of doping, which fills classes.
         duplicate: copies of real images for each real one: a placebo that adds images but nothing new.
         shuffled: whether the synthetic images' labels are permuted: a placebo that adds pictures but no
             knowledge.
         classical: whether images are flipped, turned, shifted and changed in brightness and contrast.
         balanced: whether every class is drawn equally often.
         weighted: whether the loss is weighted: rare classes count more.
+        doping: levels with lengths (`training.drawing_schedules`) of the images that fill each class but the
+            largest up to a target; none without doping.
         source: which generator's images, where several are compared.
         options: further options of the classifier's training, name and value, of an arm from a file.
     """
@@ -57,8 +62,14 @@ class Arm:
     classical: bool = False
     balanced: bool = False
     weighted: bool = False
+    doping: tuple[str, ...] = ()
     source: str = ""
     options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def uses_synthetic(self) -> bool:
+        """Whether it is trained on synthetic images."""
+        return bool(self.synthetic or (self.doping and not self.duplicate))
 
 
 def parse_arm(name: str, ratio: float = 1.0) -> Arm:
@@ -68,6 +79,9 @@ def parse_arm(name: str, ratio: float = 1.0) -> Arm:
     labels), `classical` (augmentation), `oversample` (classes drawn equally often), `weighted` (the loss).
     Alone, `synthetic` leaves the real images out; any other word alone includes them. `synthetic@0.5` sets
     the dose: synthetic images for each real one. `synthetic:NAME` takes those of one generator of several.
+    `doping` fills each class but the largest with synthetic images, less and less until real ones alone;
+    `doping@0.5` begins with half the images of the largest class, `doping@ham10000-1` follows a schedule by
+    name. With `duplicate` copies of real images fill the classes, with `shuffled` labels are permuted.
 
     Args:
         name: for example `real`, `classical`, `real+synthetic`, `real+synthetic@0.5+classical`.
@@ -78,27 +92,74 @@ def parse_arm(name: str, ratio: float = 1.0) -> Arm:
     """
     words: dict[str, float] = {}
     sources: list[str] = []
+    levels: tuple[str, ...] = ()
     for token in name.split("+"):
         head, at, dose = token.partition("@")
         word, colon, source = head.partition(":")
         known = word in _WORDS and word not in words
-        if not known or (at and word not in _DOSED) or (colon and (word not in _MADE or not source)):
+        dosed = word in _DOSED or word == "doping"
+        if not known or (at and not dosed) or (colon and (word not in _MADE or not source)):
             raise unknown("arm", name, KNOWN_ARMS)
-        words[word] = _dose(name, dose) if at else ratio
+        if word == "doping":
+            levels = _levels(name, dose if at else "1")
+        words[word] = _dose(name, dose) if at and word != "doping" else ratio
         sources += [source] if colon else []
     if "synthetic" in words and "shuffled" in words:
         raise InputError(f"The arm '{name}' cannot have its synthetic images both as they are and shuffled.")
+    if levels:
+        _check_doping(name, words, sources)
     return Arm(
         name,
         real="real" in words or "synthetic" not in words,
-        synthetic=words.get("synthetic", words.get("shuffled", 0.0)),
+        synthetic=0.0 if levels else words.get("synthetic", words.get("shuffled", 0.0)),
         duplicate=words.get("duplicate", 0.0),
         shuffled="shuffled" in words,
         classical="classical" in words,
         balanced="oversample" in words,
         weighted="weighted" in words,
+        doping=levels,
         source=next(iter(sources), ""),
     )
+
+
+def _levels(name: str, text: str) -> tuple[str, ...]:
+    """The schedule behind 'doping@': one by name, or the default one from a share of the largest class on."""
+    if text in _DOPING:
+        return _DOPING[text]
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0.04 <= share <= 10:
+        raise InputError(
+            f"The arm '{name}' needs behind 'doping@' a share of the largest class from 0.04 to 10, such as "
+            f"doping@0.5, or a schedule: {', '.join(_DOPING)}."
+        )
+    found = []
+    for word in _DOPING["decaying"]:
+        level, _, length = word.partition("x")
+        found.append(word if level == NATURAL["doping"] else f"{int(level[:-1]) * share:.0f}%x{length}")
+    return tuple(found)
+
+
+def _check_doping(name: str, words: Mapping[str, float], sources: Sequence[str]) -> None:
+    """Refuse what contradicts filling the classes."""
+    if "synthetic" in words:
+        raise InputError(
+            f"The arm '{name}' has two doses: doping fills the classes with synthetic images itself; leave "
+            "synthetic out."
+        )
+    if "oversample" in words:
+        raise InputError(
+            f"The arm '{name}' draws every class equally often, which doping would not change; leave one out."
+        )
+    if "duplicate" in words and ("shuffled" in words or sources):
+        raise InputError(
+            f"The arm '{name}' fills the classes with copies of real images, which have no generator and "
+            "keep their labels; leave duplicate or the other word out."
+        )
+    if doses := [word for word in _DOSED if f"{word}@" in name]:
+        raise InputError(f"The arm '{name}' gives {doses[0]} a dose, and doping sets it; leave the dose out.")
 
 
 def of_sources(name: str, sources: Sequence[str]) -> list[str]:
@@ -110,7 +171,7 @@ def of_sources(name: str, sources: Sequence[str]) -> list[str]:
     """
     tokens = name.split("+")
     made = [i for i, token in enumerate(tokens) if token.partition("@")[0] in _MADE]
-    if not sources or not made:
+    if not sources or not made or not parse_arm(name).uses_synthetic:
         return [name]
     at = made[0]
     word, sign, dose = tokens[at].partition("@")
@@ -175,7 +236,7 @@ def dose_curve(arms: Sequence[Arm]) -> dict[str, list[Arm]]:
 
 def primary_arm(arms: Sequence[Arm]) -> Arm | None:
     """The arm a study is about: real with synthetic added, else synthetic alone, else none."""
-    alone = [arm for arm in arms if arm.synthetic and not arm.shuffled]
+    alone = [arm for arm in arms if arm.uses_synthetic and not arm.shuffled]
     mixed = [arm for arm in alone if arm.real]
     plain = [arm for arms in dose_curve(mixed).values() for arm in arms]
     plain = [arm for arm in mixed if arm in plain]
@@ -183,12 +244,51 @@ def primary_arm(arms: Sequence[Arm]) -> Arm | None:
     return next((arm for arm in wanted if arm.name == "real+synthetic"), wanted[0] if wanted else None)
 
 
-def describe_arm(name: str) -> str:
-    """What an arm is trained on, in words made of its name; a name of the user's own stays as it is."""
-    words = [token.partition("@")[0].partition(":")[0] for token in name.split("+")]
+def describe_arm(
+    name: str, definition: str | Mapping[str, Any] | None = None, phases: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """What an arm is trained on, in words made of its name, of what a file says of it and of its schedule.
+
+    Args:
+        name: of the arm.
+        definition: words, or words and options, where it is the user's own.
+        phases: of its schedule (`study.schedules.phases_of`), if it has one.
+    """
+    options: dict[str, Any] = {"words": definition or name}
+    if isinstance(definition, Mapping):
+        options = {"words": "doping" if "doping" in definition else REFERENCE, **definition}
+    spelled = str(options.pop("words"))
+    words = [token.partition("@")[0].partition(":")[0] for token in spelled.split("+")]
     if not set(words) <= set(_WORDS):
         return "as the file of arms says"
     if words[0] not in ("real", "synthetic"):
         words = ["real", *words]
-    doses = [f"{token.partition('@')[2]} for each real one" for token in name.split("+") if "@" in token]
-    return "; ".join([*(_WORDS[word] for word in words), *doses])
+    doses = [
+        f"{token.partition('@')[2]} for each real one"
+        for token in spelled.split("+") if "@" in token and not token.startswith("doping")
+    ]  # fmt: skip
+    said = [_WORDS[word] for word in words]
+    if {"doping", "duplicate"} <= set(words):
+        said.remove(_WORDS["duplicate"])
+        said[said.index(_WORDS["doping"])] = _WORDS["doping"].replace("synthetic", "the same") + ", a placebo"
+    told = [f"{key} {_value(value)}" for key, value in options.items() if key not in ("doping", "drawing")]
+    levels = " ".join(parse_arm(spelled).doping) if "doping" in words and not phases else ""
+    return "; ".join(filter(None, [*said, *doses, *told, levels, describe_phases(phases)]))
+
+
+def describe_phases(phases: Sequence[Mapping[str, Any]]) -> str:
+    """A schedule in steps: `steps 1 to 60: up to 340 images a class (50%); steps 61 to 100: real …`."""
+    natural = {"doping": "real images alone", "drawing": "images as they are"}
+    most = {"doping": "up to {:,} images a class", "drawing": "{:,} draws an epoch, all classes alike"}
+    found, before = [], 0
+    for phase in phases:
+        kind, count, level = phase["schedule"], phase["target"], phase["level"]
+        what = natural[kind] if count is None else most[kind].format(count)
+        named = f" ({level})" if level.endswith("%") else ""
+        found.append(f"steps {before + 1:,} to {before + phase['steps']:,}: {what}{named}")
+        before += phase["steps"]
+    return "; ".join(found)
+
+
+def _value(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

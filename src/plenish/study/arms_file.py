@@ -5,6 +5,9 @@ mixed-focal:
   loss: focal
   focal_gamma: 1.5
 half: real+synthetic@0.5
+filled:
+  words: doping+classical
+  doping: 400x30% 200x30% realx40%
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from plenish import files
 from plenish.errors import InputError, coerce_type, unknown
 from plenish.study.arms import KNOWN_ARMS, REFERENCE, Arm, parse_arm
 from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.drawing_schedules import NAMED
 from plenish.yaml_reader import read_yaml
 
 _EQUAL = ("classifier", "steps", "batch", "evaluations", "patience", "pretrained", "domain", "seed")
@@ -26,12 +30,11 @@ _OPTIONS = {
     field.name: field.default for field in dataclasses.fields(ClassifierConfig) if field.name not in _EQUAL
 }
 _WITHOUT_DEFAULT: dict[str, Any] = {
-    "learning_rate": 0.0, "drop_rate": 0.0, "draws": 0, "symmetry": "", "drawing": (),
+    "learning_rate": 0.0, "drop_rate": 0.0, "draws": 0, "symmetry": "", "drawing": (), "doping": (),
 }  # fmt: skip
 """Of options that are None by default, a value of their type."""
 _NOT_FOR_ARMS = {
     "epochs": "all arms of a study take the same --steps",
-    "doping": "the images of an arm are those that its words name",
     "columns": "synthetic images have none",
 }
 """Options of `train classifier` that no arm takes, and why."""
@@ -39,7 +42,9 @@ _OF_LOSSES = (
     "weight_power", "focal_gamma", "prior_power", "ldam_margin", "ldam_scale", "reweight_at", "gamma_absent",
     "gamma_present", "clip",
 )  # fmt: skip
-_WORDS, _DOSE = "words", "dose"
+_WORDS, _DOSE, _DOPING = "words", "dose", "doping"
+_SCHEDULES = ("drawing", "doping")
+"""Options that are lists of levels, which may stand in one line as they are typed."""
 
 
 def read_arms(path: Path) -> dict[str, Any]:
@@ -94,19 +99,21 @@ def _define(name: str, definition: Any, ratio: float) -> Arm:
         ClassifierConfig(**options)
     except (TypeError, InputError) as error:
         raise InputError(f"The arm '{name}': {error}") from None
-    words = str(asked.get(_WORDS, REFERENCE))
+    words = str(asked.get(_WORDS, _DOPING if _DOPING in options else REFERENCE))
     dose = asked.get(_DOSE, ratio)
     if isinstance(dose, bool) or not isinstance(dose, (int, float)) or not 0 < dose <= 1000:
         raise InputError(
             f"The dose of the arm '{name}' must be a number above 0, at most 1000, not {dose!r}."
         )
     arm = parse_arm(words, float(dose))
+    if levels := options.pop(_DOPING, ()):
+        arm = _with_schedule(name, arm, words, levels)
     clash = [word for word, keys in _SET_BY.items() if getattr(arm, word) and keys & options.keys()]
     if clash:
         raise InputError(
             f"The arm '{name}' says twice what its word '{_SPELLED[clash[0]]}' says; leave one out."
         )
-    if not options and words == REFERENCE:
+    if not options and not levels and words == REFERENCE:
         raise InputError(f"The arm '{name}' is the same as real; give it words or options.")
     return dataclasses.replace(arm, name=name, options=tuple(sorted(options.items())))
 
@@ -118,9 +125,24 @@ def _typed(what: str, key: str, value: Any) -> Any:
         return str(value)  # A number of stages needs no quotes.
     if not isinstance(default, tuple):
         return coerce_type(what, value, default)
+    if key in _SCHEDULES:  # One level, or levels in one line, need no brackets; numbers need no quotes.
+        value = str(value).split() if type(value) in (int, str) else value
+        value = [str(one) if type(one) is int else one for one in value] if type(value) is list else value
     if not isinstance(value, list):
         raise InputError(f"{what} must be a list, such as [0.3, 0.6], not {value!r}.")
-    return tuple(coerce_type(what, one, "" if key == "drawing" else 0.0) for one in value)
+    return tuple(coerce_type(what, one, "" if key in _SCHEDULES else 0.0) for one in value)
+
+
+def _with_schedule(name: str, arm: Arm, words: str, levels: tuple[str, ...]) -> Arm:
+    """An arm of doping with a schedule of its own."""
+    if not arm.doping:
+        raise InputError(
+            f"The arm '{name}' has levels of doping, but its words '{words}' name no doping; add it to "
+            "them, or leave words out."
+        )
+    if f"{_DOPING}@" in words or any(f"{_DOPING}:" in one and "@" in one for one in words.split("+")):
+        raise InputError(f"The arm '{name}' says twice how much doping there is; leave one out.")
+    return dataclasses.replace(arm, doping=NAMED["doping"].get(levels[0], levels))
 
 
 _SET_BY = {"classical": {"augmentation"}, "balanced": {"balanced", "order"}, "weighted": {"loss"}}
@@ -140,6 +162,8 @@ def configured(arm: Arm, config: ClassifierConfig, seed: int | None = None) -> C
         changes["augmentation"] = "classical"
     if arm.weighted:
         changes["loss"] = "weighted"
+    if arm.doping:
+        changes["doping"] = arm.doping  # A tuple, so that configurations can be compared as keys.
     changes |= dict(arm.options)
     if changes.get("loss", config.loss) != config.loss:  # Options of the study's loss are not this one's.
         own = {key: _OPTIONS[key] for key in _OF_LOSSES}

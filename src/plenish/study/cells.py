@@ -20,6 +20,7 @@ from plenish.runs import Run
 from plenish.study.arms import Arm
 from plenish.study.arms_file import configured
 from plenish.study.data import StudyData
+from plenish.study.schedules import copies, filled_classes, phases_of
 from plenish.training.classifier import train_classifier
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.classifier_precision import Precision
@@ -48,7 +49,7 @@ class Cell(NamedTuple):
     """A finished cell.
 
     Attributes:
-        record: the content of its JSON file: `arm`, `seed`, `fold`, `trained_on`, `metrics`.
+        record: the content of its JSON file: `arm`, `seed`, `fold`, `trained_on`, `phases`, `metrics`.
         table: id, group, label, predicted, and one column `p:<class>` per class.
         external: the same of another Dataset, or None.
     """
@@ -113,22 +114,28 @@ def matched_positions(codes: Ints, like: Ints, dose: float, *key: Any) -> Ints:
 def compose(arm: Arm, data: StudyData, seed: int) -> tuple[Images, dict[str, int]]:
     """The training images of an arm and seed, and how many of each kind there are.
 
-    Synthetic images are drawn anew for every seed, with the real images' class proportions. Where there are
-    real images, they come first, and statistics of the images are of them alone.
+    Synthetic images are drawn anew for every seed, with the real images' class proportions. Doping draws from
+    all synthetic images of the classes that it fills, or from as many copies of real ones as it needs. Where
+    there are real images, they come first, and statistics of the images are of them alone.
     """
     real = Images(data.train.images, data.train.codes)
     everything = np.arange(len(real.y), dtype=np.int64)
     sources: dict[str, tuple[Images, Ints]] = {}
     if arm.real:
         sources["real"] = real, everything
-    if arm.duplicate:
+    filled = filled_classes(arm, real.y)
+    if arm.doping and arm.duplicate:
+        sources["duplicate"] = real, copies(real.y, filled, seed)
+    elif arm.duplicate:
         whole = np.tile(everything, int(arm.duplicate))
         rest = matched_positions(real.y, real.y, arm.duplicate % 1, seed, "duplicate")
         sources["duplicate"] = real, np.concatenate([whole, rest])
-    if arm.synthetic:
+    if arm.uses_synthetic:
         source = data.synthetic[arm.source]
         codes = source.codes
         chosen = matched_positions(codes, real.y, arm.synthetic, seed, "synthetic")
+        if arm.doping:
+            chosen = np.flatnonzero(filled[codes] > 0)
         if arm.shuffled:
             codes = codes.copy()
             codes[chosen] = np.random.default_rng(stable_seed(seed, "shuffled")).permutation(codes[chosen])
@@ -136,8 +143,8 @@ def compose(arm: Arm, data: StudyData, seed: int) -> tuple[Images, dict[str, int
     counts = dict.fromkeys(("real", "duplicate", "synthetic"), 0)
     counts |= {kind: len(rows) for kind, (_, rows) in sources.items()}
     joined = join([*sources.values()])
-    n_real = counts["real"] + counts["duplicate"]
-    if n_real and arm.synthetic:
+    n_real = counts["real"] + (0 if arm.doping else counts["duplicate"])
+    if n_real and (arm.synthetic or arm.doping):
         joined = dataclasses.replace(joined, real=n_real)
     return joined, counts
 
@@ -162,6 +169,7 @@ def run_cell(
     train, counts = compose(arm, data, cell_seed)
     config = configured(arm, config, cell_seed)
     names = data.data.labels.names
+    phases = phases_of(config, train, len(names))
     val = Images(data.val.images, data.val.codes)
     model = train_classifier(config, train, val, names, precision=precision, on_step=on_step)
     trained = time.monotonic() - start
@@ -172,6 +180,7 @@ def run_cell(
     record = {
         "arm": arm.name, "seed": key.seed, "fold": key.fold, "metrics": metrics,
         "trained_on": counts, "synthetic_asked": round(arm.synthetic * len(data.train)),
+        "phases": phases,
         "steps": config.steps, "best_step": model.step, "precision": model.precision,
         "history": list(model.history), "training_seconds": trained, "seconds": time.monotonic() - start,
     }  # fmt: skip

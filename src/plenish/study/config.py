@@ -19,8 +19,9 @@ class StudyConfig(ClassifierOptions):
 
     Attributes:
         arms: words joined by '+': real, classical (augmentation), oversample (balanced classes), weighted
-            (loss), synthetic, duplicate and shuffled (placebos), such as real+synthetic, real+synthetic@0.5,
-            real+synthetic+classical.
+            (loss), synthetic, duplicate and shuffled (placebos), doping (synthetic images fill the classes,
+            less and less), such as real+synthetic, real+synthetic@0.5, real+synthetic+classical, doping@0.5,
+            doping@ham10000-2.
         arms_file: further arms, in YAML: a name, words, dose and options of the classifier's training; with
             it, --arms is real unless given.
         seeds: trainings per arm, paired across arms.
@@ -37,6 +38,9 @@ class StudyConfig(ClassifierOptions):
         resamples: bootstrap resamples of the test groups.
         workers: processes that train at once, each with its share of the threads; the results are those of
             one process with as many threads as each.
+        on: where these processes run: here, or ray (a cluster's, by the variable RAY_ADDRESS, else this
+            machine's), or ray:ADDRESS; the cluster's machines need Plenish and share the folders. Needs
+            plenish[ray].
         seed: seed of the whole study.
 
     Raises:
@@ -55,6 +59,7 @@ class StudyConfig(ClassifierOptions):
     margin: float = option(0.02, above=0, below=1)
     resamples: int = option(1000, least=100)
     workers: int = option(1, least=1)
+    on: str = "here"
     seed: int = option(0, least=0)
 
     def __post_init__(self) -> None:
@@ -130,7 +135,7 @@ class Given:
         Raises:
             InputError: as above.
         """
-        wanting = [arm.name for arm in arms if arm.synthetic]
+        wanting = [arm.name for arm in arms if arm.uses_synthetic]
         if wanting and not self._options():
             raise InputError(
                 f"The arm '{wanting[0]}' needs synthetic images; give --generator RUN or --synthetic DATA, "
@@ -144,7 +149,7 @@ class Given:
             raise InputError(
                 "--cross-fit has a generator for each fold; give --folds too, such as --folds 5."
             )
-        named = {arm.source for arm in arms if arm.synthetic}
+        named = {arm.source for arm in arms if arm.uses_synthetic}
         if self._options() and (strange := sorted(named - (set(self.sweep) or {""}))):
             known = ", ".join(self.sweep) or "none, as --generator-sweep is not given"
             raise InputError(f"No generator of this study is called '{strange[0]}'; there are: {known}.")

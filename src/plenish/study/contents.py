@@ -80,6 +80,18 @@ def doses_of(design: Design, records: Sequence[Mapping[str, Any]]) -> list[dict[
     ]  # fmt: skip
 
 
+def schedules_of(done: Sequence[Cell]) -> dict[str, list[dict[str, Any]]]:
+    """The levels, in steps, of each arm that has a schedule: those of its first cell (`schedules.phases_of`).
+
+    The steps are those of all its cells; with folds, images of an epoch differ a little between them.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in (cell.record for cell in done):
+        if record.get("phases"):  # Cells of earlier versions have none.
+            found.setdefault(record["arm"], record["phases"])
+    return found
+
+
 def _trained_dose(arm: str, records: Sequence[Mapping[str, Any]]) -> float:
     """Synthetic images for each real one that an arm was trained on, over all its cells."""
     trained = [record["trained_on"] for record in records if record["arm"] == arm]

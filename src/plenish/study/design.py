@@ -101,7 +101,7 @@ def about_design(
     if main is not None and others:
         adjusted = intervals and others > 1
         found.append(Caveat("primary", {"arm": main.name, "others": others, "adjusted": adjusted}))
-    if any(arm.synthetic for arm in design.arms):
+    if any(arm.uses_synthetic for arm in design.arms):
         found.append(Caveat("one-generator", {"intervals": intervals}))
     if fraction < 1 and has_synthetic:
         found.append(Caveat("generator-saw-more", {"fraction": fraction}))

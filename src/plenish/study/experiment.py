@@ -21,18 +21,20 @@ from plenish.metrics.caveats import Caveat, about_test
 from plenish.metrics.resampling import count_units
 from plenish.metrics.result_files import real_record, write_result
 from plenish.metrics.words import is_known
-from plenish.parallel import available_cores
+from plenish.parallel import HERE, available_cores, check_place
 from plenish.progress import say
 from plenish.runs import Run, versions
 from plenish.study import cells
 from plenish.study.analysis import Predictions, analyse, announced
+from plenish.study.arms import describe_phases
 from plenish.study.arms_file import configured
 from plenish.study.config import Given, StudyConfig, named_sweep
-from plenish.study.contents import doses_of, external_results, of_seeds, tested
+from plenish.study.contents import doses_of, external_results, of_seeds, schedules_of, tested
 from plenish.study.data import StudyData, add_external, add_synthetic
 from plenish.study.design import Design, about_cuts, about_design, about_doses
 from plenish.study.folds import about_folds, merged, open_folds
 from plenish.study.running import CellContext, run_cells
+from plenish.study.schedules import check_schedules
 from plenish.study.sources import (
     Train,
     add_makers,
@@ -76,6 +78,7 @@ def run_study(
     Raises:
         InputError: inputs unfit for a study, or a folder that holds a study with other settings.
     """
+    check_place(config.on)
     given = Given(generator, synthetic, named_sweep(sweep) if sweep else {}, cross_fit)
     design = Design.of(config, out, [*given.sweep])
     given.check(design.arms, config.folds)
@@ -99,6 +102,7 @@ def run_study(
     if synthetic is not None:
         folds = [add_synthetic(fold, synthetic) for fold in folds]
         parents.append(Dataset.open(synthetic).provenance())
+    check_schedules(design.arms, classifier, folds)
     if train is not None:
         plan_makers(out, folds, train)
     makers = makers_of(given, folds)
@@ -131,6 +135,8 @@ def _complete(
 ) -> Study:  # fmt: skip
     """Run the missing cells of a locked Run, whose images are all there, analyse all, write study.json."""
     begun = time.monotonic()
+    for name, phases in check_schedules(design.arms, classifier, folds).items():
+        say(f"{name}: {describe_phases(phases)}.")
     say(announcement(_announced(config, design, folds)))
     done = _run_cells(run, config, design, folds, classifier)
     content = _content(run, config, design, folds, done)
@@ -173,7 +179,7 @@ def _announced(
     first = folds[0]
     # Folds divide what a generator did not see, or all, also what --fraction leaves out of train.
     held: tuple[Part, ...] = ("val", "test")
-    parts = held if any(arm.synthetic for arm in design.arms) else ("train", *held)
+    parts = held if any(arm.uses_synthetic for arm in design.arms) else ("train", *held)
     split, groups = first.data.split(first.test.split_name), np.array(first.data.column("group"), object)
     units = count_units(groups[np.concatenate([split.rows(part) for part in parts])])
     return announced(
@@ -221,6 +227,7 @@ def _content(
         "synthetic": next(iter(made), None), "generators": made,
         **options, "seeds": list(range(design.seeds)),
         "test": tested(predictions.codes, real["groups_test"], names),
+        "definitions": dict(design.definitions), "schedules": schedules_of(done),
         "cells": records, **found, "external": external, "dose_curve": doses_of(design, records),
         "power": {
             "planned": _announced(config, design, folds),
@@ -264,11 +271,13 @@ def _run_cells(
             config, train, val, data.labels.names, precision=precision, trainings=len(todo),
             tested=len(folds[0].test) + (len(folds[0].external) if folds[0].external is not None else 0),
         )  # fmt: skip
-        if workers > 1:
-            say(f"{workers} processes of {plural(threads, 'thread')} share them.")
+        if workers > 1 or study.on != HERE:
+            where = "" if study.on == HERE else " on Ray"
+            say(f"{plural(workers, 'process')} of {plural(threads, 'thread')}{where} share them.")
         try:
             with settings.use(threads=threads):
-                for left in run_cells(CellContext(run, folds, config, precision), todo, workers, threads):
+                context = CellContext(run, folds, config, precision)
+                for left in run_cells(context, todo, workers, threads, study.on):
                     run.update_status(cells_left=left)
                     if design.seeds > 2 and _ends_two_seeds(todo, left):
                         two = _loaded(run, [key for key in every if key.seed < 2], external)

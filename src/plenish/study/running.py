@@ -14,6 +14,7 @@ from plenish.study.cells import Key
 from plenish.study.data import StudyData
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.classifier_precision import Precision
+from plenish.training.engine import Engine
 from plenish.wording import plural
 
 
@@ -40,14 +41,17 @@ class CellContext:
         )
 
 
-def run_cells(context: CellContext, todo: Sequence[Key], workers: int, threads: int) -> Iterator[int]:
+def run_cells(
+    context: CellContext, todo: Sequence[Key], workers: int, threads: int, on: str = parallel.HERE
+) -> Iterator[int]:
     """Make cells; after each, how many are left.
 
     Args:
         context: what they need.
         todo: which, in order.
-        workers: processes at once; 1 works in this one.
+        workers: processes at once; 1 works in this one, unless they are on Ray.
         threads: of each worker process.
+        on: where the processes run (`parallel.executor`).
 
     Raises:
         WorkerLost: a process ended during a cell.
@@ -56,7 +60,7 @@ def run_cells(context: CellContext, todo: Sequence[Key], workers: int, threads: 
     images = context.config.steps * context.config.batch
     with progress("training classifiers", len(todo) * images) as bar:
         left = len(todo)
-        if workers <= 1:
+        if workers <= 1 and on == parallel.HERE:
             for key in todo:
                 left -= 1
                 bar.note(_named(key) + (f", {left} to follow" if left else ""))
@@ -65,7 +69,8 @@ def run_cells(context: CellContext, todo: Sequence[Key], workers: int, threads: 
             return
         told = dataclasses.replace(settings.current(), threads=threads, quiet=True)
         bar.note(f"{plural(workers, 'process')} at once")
-        with parallel.executor(min(workers, len(todo)), _worker, (told, context)) as run:
+        at_once, gpu = min(workers, len(todo)), Engine.from_settings().device.type == "cuda"
+        with parallel.executor(at_once, _worker, (told, context), on=on, cores=threads, gpu=gpu) as run:
             for _ in run.map_ordered(_cell, todo, ahead=len(todo), reject=_lost):
                 left -= 1
                 bar.advance(images)

@@ -20,6 +20,7 @@ from plenish.runs import Run
 from plenish.study.config import Given
 from plenish.study.data import StudyData, add_synthetic, check_generator, synthetic_needed
 from plenish.study.design import Design
+from plenish.study.schedules import filled_classes
 
 
 class Train(Protocol):
@@ -138,25 +139,33 @@ def add_makers(
     added = list(folds)
     for maker in makers:
         mine = [fold for fold in folds if maker.fold in (None, fold.fold)]
-        path = _generated(run, maker, design, max(mine, key=lambda fold: len(fold.train)))
+        path = _generated(run, maker, design, mine)
         for k, fold in enumerate(added):
             if maker.fold in (None, fold.fold):
                 added[k] = add_synthetic(fold, path, maker.name)
     return added
 
 
-def _generated(run: Run, maker: GeneratorSource, design: Design, data: StudyData) -> Path:
-    """The study's own synthetic images of a generator, made once."""
-    out = maker.images(run.path)
+def _generated(run: Run, maker: GeneratorSource, design: Design, folds: Sequence[StudyData]) -> Path:
+    """The study's own synthetic images of a generator for these folds, made once."""
+    out, data = maker.images(run.path), max(folds, key=lambda fold: len(fold.train))
+    filling = [arm for arm in design.arms if arm.uses_synthetic and arm.doping and arm.source == maker.name]
+    most = max((filled_classes(arm, fold.train.codes).max() for arm in filling for fold in folds), default=0)
     if out.exists():
+        made = Dataset.open(out)
+        if np.bincount(made.all_rows().codes, minlength=made.labels.width).min() < most:
+            raise InputError(
+                f"{out} was generated for arms that need fewer images of each class than the {most:,} of "
+                f"'{filling[0].name}'; start a study with it in another folder, or give --synthetic."
+            )
         return out
     n, loaded = synthetic_needed(design.arms, data, maker.name), load_generator(maker.run)
-    if data.train.split_name == "default":
+    if data.train.split_name == "default" and not most:
         make_dataset(loaded, out, n, like=data.data.path, seed=run.seed)
-    else:  # equal shares of the classes, enough for the most frequent one
+    else:  # equal shares of the classes, enough for the most frequent one, and for the one that most fill
         counts = np.bincount(data.train.codes)
         n = int(np.ceil(n * len(counts) * counts.max() / counts.sum()))
-        make_dataset(loaded, out, n, seed=run.seed)
+        make_dataset(loaded, out, max(n, int(most) * data.data.labels.width), seed=run.seed)
     return out
 
 

@@ -16,7 +16,7 @@ from plenish.configuration import option
 from plenish.datasets.batches import Images
 from plenish.datasets.orders import ORDERS, BalancedOrder, DopedOrder, Draw, Order, PhasedOrder, fill
 from plenish.errors import InputError, unknown
-from plenish.training.drawing_schedules import NATURAL, Scheduled, Stage, parse_schedule
+from plenish.training.drawing_schedules import Scheduled, Stage, parse_schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +79,12 @@ class DrawingOptions:
         draws: images drawn in an epoch, with --order balanced or weighted; by default as many as there are.
         epochs: length in epochs, instead of --steps.
         drawing: schedule of draws of an epoch, each class equally often, down to the natural distribution:
-            35000x2 12000x2 naturalx2, in epochs or as shares (35000x60% naturalx40%), or ham10000.
+            35000x2 12000x2 naturalx2, in epochs or as shares (35000x60% naturalx40%), or ham10000; 500% are
+            five times as many as there are images.
         doping: schedule of synthetic images mixed in to fill each class but the largest up to a target, down
-            to real images: 4700x2 1000x2 realx3, in epochs or as shares, or ham10000-1, ham10000-2. Needs
-            --synthetic; without --doping all its images are mixed in.
+            to real images: 4700x2 1000x2 realx3, in epochs or as shares, or decaying, ham10000-1, ham10000-2;
+            a target of 50% is half the images of the largest class. Needs --synthetic; without --doping all
+            its images are mixed in.
     """
 
     order: str = "shuffled"
@@ -163,8 +165,11 @@ class DrawingOptions:
         stages = self.stages()
         if not stages or stages[0].length is None:
             return None
-        assert self.scheduled is not None
-        return "shares" if any(word.endswith("%") for word in getattr(self, self.scheduled)) else "epochs"
+        return "shares" if stages[0].share else "epochs"
+
+    def most_filled(self, counts: NDArray[np.int64]) -> int:
+        """The largest target of --doping in images, for these real images of each class, K."""
+        return max(stage.count(int(counts.max())) for stage in self.stages())
 
 
 def check_enough(options: DrawingOptions, images: Images, names: Sequence[str]) -> None:
@@ -183,7 +188,7 @@ def check_enough(options: DrawingOptions, images: Images, names: Sequence[str]) 
     if images.real is None:
         raise InputError("--doping mixes in synthetic images; give them with --synthetic DATA.")
     real, there = (np.bincount(y, minlength=len(names)) for y in np.split(images.y, [images.real]))
-    target = max(stage.level for stage in options.stages())
+    target = options.most_filled(real)
     wanted = fill(real, target)
     if not wanted.any():
         raise InputError(
@@ -205,7 +210,7 @@ def check_enough(options: DrawingOptions, images: Images, names: Sequence[str]) 
 def pretend_synthetic(options: DrawingOptions, real: Images) -> Images:
     """Real images with as many stand-ins, real ones again, as the largest target of doping needs."""
     counts = np.bincount(real.y)
-    wanted = fill(counts, max(stage.level for stage in options.stages()))
+    wanted = fill(counts, options.most_filled(counts))
     y = np.concatenate([real.y, np.repeat(np.arange(len(counts)), wanted)])
     return Images(lambda index: real.read(index % len(real.y)), y, real=len(real.y))
 
@@ -275,13 +280,15 @@ def _orders(options: DrawingOptions, images: Images) -> list[_Drawn]:
         return [_Drawn(options.drawn_as, functools.partial(kind, y, **draws), None)]
     even: Callable[..., Order] = BalancedOrder if kind is Order else kind
     found = []
+    largest = int(np.bincount(y[: images.n_real]).max()) if options.doping else len(y)
     for stage in options.stages():
-        name = str(stage.level or NATURAL[options.scheduled])
+        name = stage.typed(options.scheduled)
+        level = stage.count(largest)
         make: Callable[[Draw], Order] = functools.partial(Order, y)
         if options.doping:
-            make = functools.partial(DopedOrder, y, real=images.n_real, target=stage.level)
+            make = functools.partial(DopedOrder, y, real=images.n_real, target=level)
         elif stage.level:
-            make = functools.partial(even, y, draws=stage.level)
+            make = functools.partial(even, y, draws=level)
         found.append(_Drawn(name, make, stage.length))
     return found
 
