@@ -217,7 +217,8 @@ def test_bad_requests_leave_nothing(home: Path, tmp_path: Path) -> None:
         ([home / "data"], {}, "Run"), ([home / "a"], {}, "images"),
         ([home / "data", home / "a"], {}, "before"), ([home / "a", home / "data"], {}, "--part"),
         ([home / "a", tmp_path / "grey.png"], {}, "grey"), ([home / "a", tmp_path / "none.png"], {}, "exist"),
-        ([home / "a", tmp_path / "slide.svs"], {}, "slides heatmap"),
+        ([home / "a", tmp_path / "slide.svs"], {}, "--mpp"),
+        ([home / "a", home / "folder"], {"tile_level": 1}, "--tile-level"),
         ([home / "a", home / "data"], {"part": "test", "coverage": 0.5, "risk": 0.1}, "--risk"),
         ([home / "a", home / "data"], {"risk": 0.5, "calibrate": False}, "--no-calibrate"),
     ):  # fmt: skip
