@@ -92,5 +92,5 @@ class Remark(Message):
 
 
 def of_slides(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The remarks of several slides' records, each of `slide` and `remarks`, in sentences that name the slide."""
+    """The remarks in records of slides, each of `slide` and `remarks`, as sentences that name the slide."""
     return [str(Remark(**{**row, "slide": one["slide"]})) for one in records for row in one["remarks"]]
