@@ -7,6 +7,7 @@ from pathlib import Path
 
 from plenish.errors import InputError
 from plenish.invocation import command
+from plenish.metrics.caveats import describe
 from plenish.metrics.predict_config import PredictConfig, SlideOptions
 from plenish.metrics.result_files import Result
 from plenish.slides.remarks import of_slides
@@ -32,6 +33,8 @@ class Predicted(Result):
             facts["abstention"] = content["abstention"]
         if "measured" in content:
             facts |= {name: row["value"] for name, row in content["measured"]["metrics"].items()}
+        if "caveats" in content:
+            facts["caveats"] = describe(content["caveats"])
         return facts | ({"report": str(self.report)} if self.report else {})
 
     def _of_slides(self) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from plenish.errors import InputError
 from plenish.metrics.calibration import (
     correct,
 )
+from plenish.metrics.caveats import Caveat
 from plenish.metrics.classification_intervals import calibration_interval, measure
 from plenish.metrics.ensemble import Ensemble, fitted_ensemble, orientations_of
 from plenish.metrics.grad_cam import grad_cam
@@ -53,6 +55,7 @@ def predict(runs: Sequence[Path], images: Sequence[Path], out: Path, config: Pre
     ensemble = fitted_ensemble(runs, config)
     first = ensemble.members[0]
     with opened(images, first.model, config, first.run.config["data"]) as given:
+        _refuse_trained_on(given, ensemble)
         inputs = [_inputs(member.model, given) for member in ensemble.members]
         found = [
             member.model.probabilities(each, symmetry=orientations_of(member, config))
@@ -70,6 +73,18 @@ def predict(runs: Sequence[Path], images: Sequence[Path], out: Path, config: Pre
                 content |= {"explained": _explain(folder, ensemble, inputs, table, sure)}
             content = write_result(folder, "predictions", content)
     return Result(out, content)
+
+
+def _refuse_trained_on(given: GivenImages, ensemble: Ensemble) -> None:
+    """Refuse a synthetic Dataset whose images were mixed in when one of the classifiers was trained."""
+    for member in ensemble.members:
+        made = member.run.config["config"].get("synthetic") or {}
+        if made and made["pixels_hash"] == given.about.get("pixels_hash"):
+            raise InputError(
+                f"{given.about['path']} has the generated images that {member.run.path} was trained on; give "
+                "ones of another --seed.",
+                code="shared-images",
+            )
 
 
 def _inputs(model: Classifier, given: GivenImages) -> Images:
@@ -137,6 +152,8 @@ def _content(
     y = _truth(given, model)
     if y is None:
         return content
+    if given.about.get("synthetic"):
+        content["caveats"] = [dataclasses.asdict(Caveat("generated-test", {"intervals": True}))]
     content["measured"] = _measured(y, plain, sure, table, model, config)
     if ensemble.abstention is not None and not table["abstained"].all():
         kept = ~table["abstained"].to_numpy()

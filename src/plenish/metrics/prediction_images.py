@@ -139,7 +139,8 @@ def _dataset(
 
     about = _about(data.path, "Dataset") | {
         "name": data.name, "part": config.part, "split": split,
-        "phantom": bool(data.manifest.extra.get("phantom")), "pixels_hash": data.manifest.pixels_hash,
+        "synthetic": data.is_synthetic, "phantom": bool(data.manifest.extra.get("phantom")),
+        "pixels_hash": data.manifest.pixels_hash,
     }  # fmt: skip
     return GivenImages(read, data.table.iloc[rows].reset_index(drop=True), data.labels, (), about)
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from plenish import files
 from plenish.errors import InputError
+from plenish.metrics.caveats import describe
 from plenish.metrics.predict import predict
 from plenish.metrics.predict_config import PredictConfig, SlideOptions
 from plenish.metrics.predict_slides import predict_slides
@@ -17,7 +18,7 @@ from plenish.metrics.predictions import MEASURED
 from plenish.metrics.words import interval, number, percent
 from plenish.report import pictures
 from plenish.report.classification_sections import measured_sections
-from plenish.report.page import Card, Facts, Pictures, Section, Table, Text, render_page
+from plenish.report.page import Card, Facts, Notes, Pictures, Section, Table, Text, render_page
 from plenish.report.slide_prediction_page import MOST_ROWS, made_section, write_slides_page
 from plenish.runs import Run
 from plenish.slides.given import are_slides
@@ -67,19 +68,21 @@ def write_prediction_page(folder: Path, content: Mapping[str, Any]) -> Path:
     sections = [
         _answers(content), _abstention(content), _explained(folder, content),
         *(measured_sections(measured, "images") if measured else []), _table(folder, content),
+        Section("limits", "What limits this", [Notes(describe(content.get("caveats", ())))]),
         made_section(content),
     ]  # fmt: skip
+    cards = [_card(measured, given.get("synthetic", False))] if measured else []
     html = render_page(
         f"Predictions for {given['name']}",
         f"{plural(content['images'], 'image')} · {plural(len(content['runs']), 'classifier')}",
-        [section for section in sections if section], [_card(measured)] if measured else [],
+        [section for section in sections if section], cards,
         phantom=content["phantom"],
     )  # fmt: skip
     files.write_text(folder / "report.html", html)
     return folder / "report.html"
 
 
-def _card(measured: Mapping[str, Any]) -> Card:
+def _card(measured: Mapping[str, Any], synthetic: bool = False) -> Card:
     row, auroc = measured["metrics"]["balanced_accuracy"], measured["metrics"]["auroc"]
     answer = f"{percent(row['value'])} balanced accuracy"
     sentence = "Balanced accuracy is the mean share of each class that is found"
@@ -87,6 +90,8 @@ def _card(measured: Mapping[str, Any]) -> Card:
         ends = f"{percent(row['low'])} to {percent(row['high'])}"
         sentence += f"; its {percent(measured['level'], '.0f')} interval is {ends}"
     sentence += f". AUROC {interval(auroc, '.3f')}."
+    if synthetic:
+        return Card("How good is it on generated images?", answer, sentence)
     return Card("How good is it?", answer, sentence)
 
 
