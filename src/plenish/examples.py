@@ -57,7 +57,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "predict": (
         "plenish predict tumour-or-not new-images --report",
-        "plenish predict one two three tiles --part test --tta --coverage 0.9 --out answers",
+        "plenish predict one two three slides --tta --coverage 0.9 --report --out answers",
     ),
     "encode": ("plenish encode cae tiles", "plenish encode cae tiles --name cae"),
     "latents": (

@@ -187,6 +187,28 @@ def test_several_runs_are_mixed_in_all_orientations_and_abstain(home: Path, tmp_
         assert picture.size == (32, 16)
 
 
+def test_generated_images_are_called_so_and_not_those_trained_on(home: Path, tmp_path: Path) -> None:
+    origin = Dataset.open(home / "data").provenance("default") | {"part": "train"}
+    for seed, name in enumerate(("mixed-in", "drawn-again"), 7):
+        pixels, rows = stripes(tmp_path / f"{name}-real", seed=seed), []
+        rows = [{"label": f"class{i % 2}", "origin": "synthetic"} for i in range(120)]
+        labels = LabelSchema("categorical", ("class0", "class1"))
+        about = {"generator": {"run": "planted", "data": origin}}
+        with DatasetWriter(
+            tmp_path / name, name=name, size=16, channels=3, labels=labels, config={}, extra=about
+        ) as writer:
+            writer.add(pixels, rows)
+    train_classifier_run(home / "data", tmp_path / "run", synthetic=tmp_path / "mixed-in", **QUICK)
+    with pytest.raises(InputError) as caught:
+        predict([tmp_path / "run", tmp_path / "mixed-in"], out=tmp_path / "out")
+    assert caught.value.code == "shared-images"
+    found = predict([tmp_path / "run", tmp_path / "drawn-again"], out=tmp_path / "out", report=True)
+    assert [caveat["code"] for caveat in found.content["caveats"]] == ["generated-test"]
+    assert found.content["measured"]["n"] == 120
+    for text in ((tmp_path / "out" / "report.html").read_text(encoding="utf-8"), str(found.summary())):
+        assert "not accuracy on patients" in text
+
+
 def test_folders_and_files_are_made_to_fit_as_the_import_does(home: Path, tmp_path: Path) -> None:
     folder = predict([home / "a", home / "folder"], out=tmp_path / "folder")
     files = [home / "folder" / name for name in ("class0/0.png", "class1/1.png", "class1/2.png")]
@@ -217,7 +239,8 @@ def test_bad_requests_leave_nothing(home: Path, tmp_path: Path) -> None:
         ([home / "data"], {}, "Run"), ([home / "a"], {}, "images"),
         ([home / "data", home / "a"], {}, "before"), ([home / "a", home / "data"], {}, "--part"),
         ([home / "a", tmp_path / "grey.png"], {}, "grey"), ([home / "a", tmp_path / "none.png"], {}, "exist"),
-        ([home / "a", tmp_path / "slide.svs"], {}, "slides heatmap"),
+        ([home / "a", tmp_path / "slide.svs"], {}, "--mpp"),
+        ([home / "a", home / "folder"], {"tile_level": 1}, "--tile-level"),
         ([home / "a", home / "data"], {"part": "test", "coverage": 0.5, "risk": 0.1}, "--risk"),
         ([home / "a", home / "data"], {"risk": 0.5, "calibrate": False}, "--no-calibrate"),
     ):  # fmt: skip

@@ -68,7 +68,7 @@ def make_synthetic(tmp_path: Path) -> MakeSynthetic:
     def make(
         name: str, real: Path | None, n: int = 60, *, noise: bool = False, size: int = SIZE,
         names: tuple[str, ...] = NAMES, data: Any = "default", pixels: Any = None, seed: int = 99,
-        generator: Any = None,
+        generator: Any = None, draw: int | None = None,
     ) -> Path:  # fmt: skip
         images, labels = bars(n, seed)
         if noise:
@@ -79,6 +79,7 @@ def make_synthetic(tmp_path: Path) -> MakeSynthetic:
             assert real is not None
             data = Dataset.open(real).provenance("default") | {"part": "train"}
         rows = [{"label": names[NAMES.index(label)], "origin": "synthetic"} for label in labels]
+        rows = rows if draw is None else [{**row, "seed": draw} for row in rows]
         writer = DatasetWriter(
             tmp_path / name, name=name, size=size, channels=3, labels=LabelSchema("categorical", names),
             config={},

@@ -45,7 +45,7 @@ def run_study(
             into the study's folder, or Runs that were trained on the folds' splits.
         kimg: length of each training of --cross-fit, in thousands of images shown.
         test_data: another Dataset of the same classes and size, all of which is tested too, with a verdict of
-            its own.
+            its own; or a synthetic one, for the accuracies on generated images.
         how: how to compare.
 
     Returns:

@@ -160,6 +160,16 @@ class Caveat(Message):
             "{images:image/shows/show} the picture of a {part} image (mirrored, turned, brighter, compressed "
             "again or changed by some bits): the generator may have seen it, so scores may be too good."
         ),
+        "generated-test": lambda intervals: (
+            "Accuracy on generated images is not accuracy on patients: it says how far a classifier's "
+            "classes are those that the generator was asked for, whether or not these are right."
+            + (" Intervals count these images and the seeds, not other generators." if intervals else "")
+        ),
+        "generated-test-near": (
+            "{images:generated test image/shows/show} the picture of {of} (mirrored, turned, brighter, "
+            "compressed again or changed by some bits): the generator repeats itself or its training images, "
+            "and accuracy on generated images may be too high."
+        ),
         "reads-lost": (
             "The record of readings of the test part was removed or altered: it was read at least as often "
             "as is said."

@@ -15,79 +15,23 @@ from PIL import Image
 
 from plenish import files
 from plenish.datasets.batches import Images
-from plenish.datasets.parts import Subset
-from plenish.domains import DEFAULT, DOMAINS, Symmetry
 from plenish.errors import InputError
 from plenish.metrics.calibration import (
-    Abstention,
-    calibrated,
-    choose_threshold,
-    confidences,
     correct,
-    fit_temperature,
-    fit_weights,
 )
+from plenish.metrics.caveats import Caveat
 from plenish.metrics.classification_intervals import calibration_interval, measure
+from plenish.metrics.ensemble import Ensemble, fitted_ensemble, orientations_of
 from plenish.metrics.grad_cam import grad_cam
-from plenish.metrics.origin import real_at
 from plenish.metrics.predict_config import PredictConfig
 from plenish.metrics.prediction_images import GivenImages, opened
-from plenish.metrics.predictions import PREDICTIONS, probabilities_in, read_predictions, said
 from plenish.metrics.result_files import Result, write_result
-from plenish.runs import Run
-from plenish.training.classifier_model import CLASSIFIER, Classifier, labelled_images
+from plenish.training.classifier_model import Classifier
 
 Floats = NDArray[np.float64]
 TABLE, MAPS = "predictions", "explained"
 EXPLAINED = 24
 """Images of which maps are drawn: half of them the surest, half the least sure, the wrong ones first."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Member:
-    """A classifier of an ensemble.
-
-    Attributes:
-        run: its Run.
-        model: the classifier.
-        val: its probabilities N×K of the val images.
-        y: the val images' class numbers N, or tags N×K.
-    """
-
-    run: Run
-    model: Classifier
-    val: Floats
-    y: NDArray[Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Ensemble:
-    """Classifiers whose probabilities are mixed, and what was fitted on val.
-
-    Attributes:
-        members: the classifiers.
-        temperatures: of each, by which it is calibrated before it is mixed.
-        weights: of each in the mixture.
-        temperature: of the mixture.
-        abstention: below which confidence nothing is said, or None.
-    """
-
-    members: Sequence[Member]
-    temperatures: Sequence[float]
-    weights: Floats
-    temperature: float
-    abstention: Abstention | None
-
-    @property
-    def tags(self) -> bool:
-        """Whether an image may have several classes."""
-        return self.members[0].model.kind == "multilabel"
-
-    def mix(self, found: Sequence[Floats]) -> tuple[Floats, Floats]:
-        """Probabilities M times N×K of the members → the plain mean, and the calibrated mixture, N×K."""
-        each = [calibrated(p, t, self.tags) for p, t in zip(found, self.temperatures, strict=True)]
-        mixed = sum(w * p for w, p in zip(self.weights, each, strict=True))
-        return np.mean(found, axis=0), calibrated(np.asarray(mixed), self.temperature, self.tags)
 
 
 def predict(runs: Sequence[Path], images: Sequence[Path], out: Path, config: PredictConfig) -> Result:
@@ -105,17 +49,16 @@ def predict(runs: Sequence[Path], images: Sequence[Path], out: Path, config: Pre
     Raises:
         InputError: a Run holds no classifier, they do not fit each other or the images, or OUT exists.
     """
-    if not runs:
-        raise InputError("Give at least one Run of a classifier before the images.")
     if not images:
         raise InputError("Give images behind the Runs: files, a folder or a Dataset.")
     files.refuse_existing(out)
-    ensemble = _fitted(runs, config)
+    ensemble = fitted_ensemble(runs, config)
     first = ensemble.members[0]
     with opened(images, first.model, config, first.run.config["data"]) as given:
+        _refuse_trained_on(given, ensemble)
         inputs = [_inputs(member.model, given) for member in ensemble.members]
         found = [
-            member.model.probabilities(each, symmetry=_symmetry(member, config))
+            member.model.probabilities(each, symmetry=orientations_of(member, config))
             for member, each in zip(ensemble.members, inputs, strict=True)
         ]
         plain, sure = ensemble.mix(found)
@@ -132,101 +75,16 @@ def predict(runs: Sequence[Path], images: Sequence[Path], out: Path, config: Pre
     return Result(out, content)
 
 
-def _fitted(runs: Sequence[Path], config: PredictConfig) -> Ensemble:
-    members = [_member(path, config) for path in runs]
-    first = members[0]
-    for other in members[1:]:
-        _check_alike(first, other)
-    if not config.calibrate:
-        even = np.full(len(members), 1 / len(members))
-        return Ensemble(members, [1.0] * len(members), even, 1.0, None)
-    temperatures = [fit_temperature(member.y, member.val) for member in members]
-    tags = first.model.kind == "multilabel"
-    each = [calibrated(m.val, t, tags) for m, t in zip(members, temperatures, strict=True)]
-    weights = fit_weights(first.y, each) if len(members) > 1 else np.ones(1)
-    mixed = np.asarray(sum(w * p for w, p in zip(weights, each, strict=True)))
-    temperature = fit_temperature(first.y, mixed) if len(members) > 1 else 1.0
-    ensemble = Ensemble(members, temperatures, weights, temperature, None)
-    if config.coverage is None and config.risk is None:
-        return ensemble
-    _, sure = ensemble.mix([member.val for member in members])
-    abstention = choose_threshold(
-        confidences(sure, tags), correct(first.y, sure), coverage=config.coverage, risk=config.risk
-    )
-    return dataclasses.replace(ensemble, abstention=abstention)
-
-
-def _check_alike(first: Member, other: Member) -> None:
-    """Refuse two classifiers whose probabilities cannot be mixed."""
-    paths = f"{first.run.path} and {other.run.path}"
-    a, b = first.run.config["data"], other.run.config["data"]
-    if (a["pixels_hash"], a.get("split_hash")) != (b["pixels_hash"], b.get("split_hash")):
-        raise InputError(
-            f"{paths} were not trained on the same split of the same Dataset, so that no val images weigh "
-            "them; classify with one at a time.",
-            code="other-split",
-        )
-    kinds = [(member.model.kind, tuple(member.model.names)) for member in (first, other)]
-    if kinds[0] != kinds[1] or not np.array_equal(first.y, other.y):
-        raise InputError(
-            f"{paths} were trained on other labels ({_labels(first.model)}; {_labels(other.model)}), so that "
-            "their probabilities cannot be mixed; classify with one at a time.",
-            code="other-labels",
-        )
-
-
-def _labels(model: Classifier) -> str:
-    """Its labels for a message."""
-    kind = "tags" if model.kind == "multilabel" else "classes"
-    return f"{kind} {', '.join(model.names[:5])}{', …' if len(model.names) > 5 else ''}"
-
-
-def _member(path: Path, config: PredictConfig) -> Member:
-    run = Run.open(path, "classifier")
-    if not (path / CLASSIFIER / "classifier.json").is_file() or not (path / PREDICTIONS).is_file():
-        raise InputError(f"{path} is not finished; resume it with 'plenish train classifier'.")
-    model, table = Classifier.of_run(path), read_predictions(run, "val")
-    if model.kind == "multilabel":
-        y: NDArray[Any] = np.array([[name in tags for name in model.names] for tags in table["label"]], float)
-    else:
-        y = np.array([model.names.index(label) for label in table["label"]])
-    member = Member(run, model, probabilities_in(table, model.names), y)
-    symmetry = _symmetry(member, config)
-    if not config.calibrate or symmetry == "none":
-        return member
-    val = _val_of(run)
-    order = np.argsort(val.ids)
-    if [val.ids[row] for row in order] != table["id"].tolist():
-        raise InputError(
-            f"{path / PREDICTIONS} has other val images than the Dataset of the training; leave out --tta, "
-            "or give --no-calibrate.",
-            code="other-images",
-        )
-    found = model.probabilities(labelled_images(val, model.columns), symmetry=symmetry)
-    return dataclasses.replace(member, val=found[order])
-
-
-def _val_of(run: Run) -> Subset:
-    """The val images of a training, from the Dataset that it was of.
-
-    Raises:
-        InputError: it is not there any more, or not as it was.
-    """
-    where = run.config["data"]
-    data, name = real_at(where), where["split_name"]
-    if data is None or name not in data.split_names() or data.split(name).hash != where["split_hash"]:
-        raise InputError(
-            f"--tta is calibrated on the val images of {run.path}, and {where['path']} does not hold them as "
-            f"they were (split '{name}'); leave it out, or give --no-calibrate.",
-            code="other-images",
-        )
-    return data.part("val", name, purpose="select")
-
-
-def _symmetry(member: Member, config: PredictConfig) -> Symmetry:
-    """The orientations in which a member looks at each image."""
-    asked = member.model.config
-    return (asked.symmetry or DOMAINS[asked.domain or DEFAULT].symmetry) if config.tta else "none"
+def _refuse_trained_on(given: GivenImages, ensemble: Ensemble) -> None:
+    """Refuse a synthetic Dataset whose images were mixed in when one of the classifiers was trained."""
+    for member in ensemble.members:
+        made = member.run.config["config"].get("synthetic") or {}
+        if made and made["pixels_hash"] == given.about.get("pixels_hash"):
+            raise InputError(
+                f"{given.about['path']} has the generated images that {member.run.path} was trained on; give "
+                "ones of another --seed.",
+                code="shared-images",
+            )
 
 
 def _inputs(model: Classifier, given: GivenImages) -> Images:
@@ -235,16 +93,10 @@ def _inputs(model: Classifier, given: GivenImages) -> Images:
 
 
 def _table(given: GivenImages, ensemble: Ensemble, plain: Floats, sure: Floats) -> pd.DataFrame:
-    model = ensemble.members[0].model
     kept = [name for name in ("id", "source", "group", "label") if name in given.table.columns]
     table = given.table[kept].copy()
-    table["predicted"] = said(model.names, sure, model.kind)
-    table["confidence"] = confidences(sure, ensemble.tags)
-    if ensemble.abstention is not None:
-        table["abstained"] = table["confidence"] < ensemble.abstention.threshold
-    for prefix, values in (("p", plain), ("calibrated", sure)):
-        for k, name in enumerate(model.names):
-            table[f"{prefix}_{name}"] = values[:, k]
+    for name, values in ensemble.answers(plain, sure).items():
+        table[name] = values
     return table
 
 
@@ -287,33 +139,21 @@ def _content(
     config: PredictConfig,
 ) -> dict[str, Any]:
     model = ensemble.members[0].model
-    runs = [
-        {
-            "run": str(member.run.path.resolve()), "id": member.run.id,
-            "classifier": member.model.config.classifier, "weight": float(weight),
-            "temperature": float(temperature), "orientations": _symmetry(member, config),
-            "weights_sha256": files.sha256_file(member.run.path / CLASSIFIER / "classifier.safetensors"),
-        }
-        for member, weight, temperature in zip(
-            ensemble.members, ensemble.weights, ensemble.temperatures, strict=True
-        )
-    ]  # fmt: skip
     counts = table["predicted"].explode().value_counts()
-    content: dict[str, Any] = {
-        "images": len(table), "classes": list(model.names), "labels": model.kind, "given": given.about,
-        "rejected": list(given.rejected), "table": f"{TABLE}.{config.table}", "runs": runs,
-        "temperature": float(ensemble.temperature), "calibrated": config.calibrate,
+    content = ensemble.record(config) | {
+        "images": len(table), "given": given.about, "rejected": list(given.rejected),
+        "table": f"{TABLE}.{config.table}",
         "predicted": {name: int(counts.get(name, 0)) for name in model.names},
         "columns": model.columns.names,
         "phantom": given.about["phantom"] or any(m.run.status.get("phantom") for m in ensemble.members),
     }  # fmt: skip
     if ensemble.abstention is not None:
-        content["abstention"] = dataclasses.asdict(ensemble.abstention) | {
-            "on": "val", "images": len(ensemble.members[0].val), "abstained": int(table["abstained"].sum()),
-        }  # fmt: skip
+        content["abstention"]["abstained"] = int(table["abstained"].sum())
     y = _truth(given, model)
     if y is None:
         return content
+    if given.about.get("synthetic"):
+        content["caveats"] = [dataclasses.asdict(Caveat("generated-test", {"intervals": True}))]
     content["measured"] = _measured(y, plain, sure, table, model, config)
     if ensemble.abstention is not None and not table["abstained"].all():
         kept = ~table["abstained"].to_numpy()

@@ -25,11 +25,8 @@ from plenish.errors import InputError
 from plenish.metrics.origin import check_origin
 from plenish.metrics.predict_config import PredictConfig
 from plenish.progress import say, warn
-from plenish.slides.names import SUFFIXES
 from plenish.training.classifier_model import Classifier
 from plenish.wording import agree, plural
-
-_ALSO_IMAGES = {".tif", ".tiff", ".dcm"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +67,6 @@ def opened(
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise InputError(f"{missing[0]} does not exist; give Runs, then images: files or a Dataset.")
-    slides = [path for path in paths if path.suffix.lower() in SUFFIXES - _ALSO_IMAGES]
-    if slides:
-        raise InputError(
-            f"{slides[0]} is a slide; 'plenish slides heatmap {slides[0]} map.png --run RUN' gives each of "
-            "its tiles the probabilities, as a picture and a table."
-        )
     whole = [path for path in paths if path.is_dir() or is_archive(path)]
     if whole and len(paths) > 1:
         raise InputError(f"{whole[0]} must be classified by itself; give it without other images.")
@@ -148,7 +139,8 @@ def _dataset(
 
     about = _about(data.path, "Dataset") | {
         "name": data.name, "part": config.part, "split": split,
-        "phantom": bool(data.manifest.extra.get("phantom")), "pixels_hash": data.manifest.pixels_hash,
+        "synthetic": data.is_synthetic, "phantom": bool(data.manifest.extra.get("phantom")),
+        "pixels_hash": data.manifest.pixels_hash,
     }  # fmt: skip
     return GivenImages(read, data.table.iloc[rows].reset_index(drop=True), data.labels, (), about)
 

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
-import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image
 
 from plenish import files
-from plenish.datasets.rejections import Rejection
 from plenish.errors import InputError
-from plenish.metrics.scorers import Column, Scorer, open_scorer
-from plenish.parallel import executor
-from plenish.progress import progress
+from plenish.metrics.scored_tiles import ScoredTiles, draw_outlines, encoded, score_tiles
+from plenish.metrics.scorers import Scorer, open_scorer
 from plenish.slides import geojson
 from plenish.slides.annotations import Annotations, find_annotations, read_annotations
-from plenish.slides.canvas import TISSUE, Canvas, Picture, PictureOptions
-from plenish.slides.heatmap import HeatmapOptions, colour_bar, colour_scale, paint, spread
+from plenish.slides.canvas import Canvas, Picture, PictureOptions
+from plenish.slides.heatmap import HeatmapOptions
 from plenish.slides.names import SlideEntry
-from plenish.slides.normalise import Restain, restain_like
+from plenish.slides.normalise import restain_like
 from plenish.slides.planning import Plan, plan_slide
 from plenish.slides.reader import Slide, open_slide
 from plenish.slides.remarks import Remark
-from plenish.slides.tile_jobs import TileWorker, map_tiles, tile_jobs
 from plenish.slides.tiling_config import TilingConfig
-from plenish.slides.tissue import resized, slide_tissue
+from plenish.slides.tissue import slide_tissue
 from plenish.slides.trained_tiles import TileOverrides, TrainedTiles, trained_tiles
 from plenish.training.roc import auroc_binary
 
-_OUTLINES = ((0, 0, 0), (200, 0, 160), (220, 60, 0), (0, 110, 220))
-"""Colours of annotations; all differ clearly from the colours of scores."""
 _REMEDY = "give --assume-mpp, or score the tiles of a --level"
 
 
@@ -67,8 +55,6 @@ def draw_scores(
         raise InputError("Give --run: a Run of an autoencoder or a classifier, or a study of autoencoders.")
     rows_file = out.with_suffix(f".{options.table}")
     picture.check(out, rows_file)
-    if tiles.mpp is not None and tiles.level is not None:
-        raise InputError("Give either --mpp, the µm per pixel of tiles, or --level, and not both.")
     with open_slide(slide) as opened:
         file = annotations and find_annotations(annotations, opened.name, slide.stem, required=True)
         entry = SlideEntry(slide, opened.name, slide.name, annotations=file)
@@ -80,112 +66,44 @@ def draw_scores(
         config = trained.config_like(scorer.size, tiles)
         plan = plan_slide(opened, entry, config, out.with_name(f"{out.stem}.no-tissue.png"), _REMEDY)
         restain = restain_like(trained.stain, opened, plan) if options.stain and trained.stain else None
-        scores, lost = _score_tiles(scorer, entry, plan, config, restain, options.workers)
-        facts, remarks = _facts(opened, plan, scorer, trained, scores, lost, config, restain)
+        scored = score_tiles(scorer, entry, plan, config, restain, options.workers)
+        facts, remarks = _facts(opened, scored, scorer, trained, config)
         facts |= {"picture": str(out), "table": str(rows_file), "shown": column.name}
         canvas = Canvas(*opened.thumbnail(picture.side))
-        bar = _draw_scores(canvas, plan, scores[column.name], column, options.limits)
+        bar = scored.draw(canvas, column, options.limits)
         mask, _, coarse = slide_tissue(opened, config.tissue, plan.facts["slide_mpp"])
         found = None
         if file is not None:
             found = read_annotations(file, (opened.width, opened.height), config.rules)
-        _draw_outlines(canvas, mask, coarse, found)
+        draw_outlines(canvas, mask, coarse, found)
     if (beside := picture.geojson_file(out)) is not None:
         facts["geojson"] = str(beside)
-        geojson.write(beside, _features(plan, scores, lost, scorer, found, geojson.tissue(mask, coarse)))
+        geojson.write(beside, _features(scored, scorer, found, geojson.tissue(mask, coarse)))
     result = Picture(facts, remarks)
     about = result.summary() | {"models": [dict(model) for model in scorer.models]}
     canvas.save(out, [bar])
-    files.write_bytes(rows_file, _encoded(_table(entry, plan, scores, lost), options.table, about))
+    files.write_bytes(rows_file, encoded(scored.table(), options.table, about))
     return result
 
 
-def _score_tiles(
-    scorer: Scorer, entry: SlideEntry, plan: Plan, config: TilingConfig, restain: Restain | None,
-    workers: int | None,
-) -> tuple[dict[str, NDArray[np.float64]], list[str]]:  # fmt: skip
-    """The scores of all tiles by column, NaN of those left out; and for each tile why, else an empty text.
-
-    Tiles are read by processes that never load torch, and only a few batches are in memory at a time.
-    """
-    found = {column.name: np.full(len(plan), np.nan) for column in scorer.columns}
-    lost: list[str] = []
-    with (
-        progress("score", len(plan), "tiles") as bar,
-        executor(workers, TileWorker, (config,)) as pool,
-    ):
-        for job, result in map_tiles(pool, tile_jobs(entry, plan), config.grid.size):
-            lost += [str(tile) if isinstance(tile, Rejection) else "" for tile in result.tiles]
-            kept = [i for i in range(len(lost) - len(job.plan), len(lost)) if not lost[i]]
-            if kept:
-                images = restain(result.pixels) if restain else result.pixels
-                for name, values in scorer(images).items():
-                    found[name][kept] = values
-            bar.advance(len(job.plan))
-    if all(lost):
-        raise InputError(f"No tile of {entry.path} could be scored; of the first: {lost[0]}.")
-    return found, lost
-
-
-def _table(
-    entry: SlideEntry, plan: Plan, scores: Mapping[str, NDArray[np.float64]], lost: Sequence[str]
-) -> pd.DataFrame:
-    """A row a tile: its place (x, y, side: pixels of level 0), tissue, annotations and scores."""
-    boxes, n = plan.boxes, len(plan)
-    rows = pd.DataFrame(
-        {
-            "slide": np.full(n, entry.name, object), "row": plan.rows, "col": plan.columns, "x": boxes[:, 0],
-            "y": boxes[:, 1], "side": plan.grid.side, "mpp": plan.grid.mpp, "level": plan.grid.level,
-            "tissue": plan.tissue.round(6),
-            **{f"coverage_{label}": plan.coverage[:, k].round(6) for k, label in enumerate(plan.labels)},
-            **scores, "left_out": [reason or None for reason in lost],
-        }
-    )  # fmt: skip
-    return rows.astype({"mpp": "float64", "left_out": "string"}).sort_values(
-        ["row", "col"], ignore_index=True
-    )
-
-
-def _encoded(rows: pd.DataFrame, kind: str, about: Mapping[str, Any]) -> bytes:
-    """The table as a file; a Parquet's metadata say where the scores are from."""
-    if kind == "csv":
-        return rows.to_csv(index=False).encode()
-    metadata = {"plenish": json.dumps(about, ensure_ascii=False, default=str)}
-    sink = io.BytesIO()
-    table = pa.Table.from_pandas(rows, preserve_index=False)
-    pq.write_table(table.replace_schema_metadata(metadata), sink)
-    return sink.getvalue()
-
-
 def _facts(
-    slide: Slide, plan: Plan, scorer: Scorer, trained: TrainedTiles,
-    scores: Mapping[str, NDArray[np.float64]], lost: Sequence[str], config: TilingConfig,
-    restain: Restain | None,
+    slide: Slide, found: ScoredTiles, scorer: Scorer, trained: TrainedTiles, config: TilingConfig
 ) -> tuple[dict[str, Any], list[Remark]]:  # fmt: skip
-    # The slide's own remarks are of the only slide here.
-    remarks = [dataclasses.replace(remark, slide="") for remark in plan.remarks]
-    left_out = [reason for reason in lost if reason]
-    if left_out:
-        remarks.append(Remark("tiles-left-out", {"count": len(left_out), "reason": left_out[0]}))
-    parts = trained.parts_of(slide.name)
-    if parts.get("train"):
-        remarks.append(Remark("slide-trained-on", {"count": parts["train"]}))
-    elif trained.missing:
-        remarks.append(Remark("training-unknown", {"reason": trained.missing}))
-    if trained.stain.get("method", "none") != "none" and restain is None:
-        remarks.append(Remark("stain-differs"))
+    plan, parts = found.plan, trained.parts_of(slide.name)
+    remarks = found.remarks(trained, parts)
     quantiles = []
-    for name, values in scores.items():
+    for name, values in found.scores.items():
         low, middle, high = (float(value) for value in np.nanpercentile(values, (5, 50, 95)))
         quantiles.append({"score": name, "5 %": low, "median": middle, "95 %": high})
     facts: dict[str, Any] = {
-        "slide": slide.name, "tiles": len(plan) - len(left_out), "left_out": len(left_out),
+        "slide": slide.name, "tiles": len(plan) - len(found.left_out), "left_out": len(found.left_out),
         "mpp": plan.grid.mpp, "level": plan.grid.level, "tile_px": plan.grid.size,
-        "tile_side": plan.grid.side, "in_parts": parts or None, "stain": restain.about if restain else None,
+        "tile_side": plan.grid.side, "in_parts": parts or None,
+        "stain": found.restain.about if found.restain else None,
         "scores": quantiles, "models": [model["run"] for model in scorer.models],
     }  # fmt: skip
     if plan.labels:
-        facts["auroc"] = _aurocs(plan, scores, config.labels.label_threshold)
+        facts["auroc"] = _aurocs(plan, found.scores, config.labels.label_threshold)
         remarks.append(Remark("auroc-of-one-slide"))
     return facts, remarks
 
@@ -205,21 +123,12 @@ def _aurocs(plan: Plan, scores: Mapping[str, NDArray[np.float64]], threshold: fl
     return rows
 
 
-def _draw_outlines(canvas: Canvas, mask: NDArray[np.bool_], coarse: float, found: Annotations | None) -> None:
-    """Outline the tissue, a mask whose pixels measure `coarse` of level 0, and the annotations."""
-    height, width = canvas.pixels.shape[:2]
-    canvas.outline(resized(mask, coarse, (height, width), canvas.downsample), TISSUE, "tissue")
-    if found is not None:
-        for number, (label, area) in enumerate(found.raster(width, height, canvas.downsample).items()):
-            canvas.outline(area, _OUTLINES[number % len(_OUTLINES)], label)
-
-
 def _features(
-    plan: Plan, scores: Mapping[str, NDArray[np.float64]], lost: Sequence[str], scorer: Scorer,
-    found: Annotations | None, tissue: list[dict[str, Any]],
+    scored: ScoredTiles, scorer: Scorer, found: Annotations | None, tissue: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Tissue, annotations and the tiles that were scored, which a classifier gives a class."""
     outlined = {} if found is None else found.shapes()
+    plan, scores, lost = scored.plan, scored.scores, scored.lost
     colours = geojson.class_colours([*outlined, *scorer.classes])
     kept = np.array([not reason for reason in lost], bool)
     classes: list[str | None] = [None] * int(kept.sum())
@@ -230,13 +139,3 @@ def _features(
     measured = {"tissue": plan.tissue[kept], **coverage, **{key: v[kept] for key, v in scores.items()}}
     drawn = geojson.tiles(plan.boxes[kept], classes, measured, colours)
     return [*tissue, *geojson.areas(outlined, colours), *drawn]
-
-
-def _draw_scores(
-    canvas: Canvas, plan: Plan, values: NDArray[np.float64], column: Column, limits: Sequence[float] | None
-) -> Image.Image:
-    """Paint the scores over the slide; returns the colour bar."""
-    scale = colour_scale(values, column.kind, limits)
-    height, width = canvas.pixels.shape[:2]
-    paint(canvas, spread(values, plan.boxes, (height, width), canvas.downsample), scale)
-    return colour_bar(width, canvas.letters, scale, f"{column.name}: {column.about}")

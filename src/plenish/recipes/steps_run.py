@@ -21,6 +21,7 @@ from plenish.errors import CheckFailed, InputError, PlenishError
 from plenish.metrics.words import with_interval
 from plenish.progress import plain_duration, say
 from plenish.recipes.steps import Step
+from plenish.study.ways import side_by_side, table_of_studies
 from plenish.training.queue import wait_for
 
 STEPS, TABLE = "steps.json", "table.csv"
@@ -33,7 +34,8 @@ class Steps:
     Attributes:
         path: the folder of what they make.
         rows: of each step, its command, whether it is done, and seconds taken or expected.
-        table: what the classifiers reach (`study.rows.table_of`); empty before all are there.
+        table: what the classifiers reach (`study.rows.table_of`; of studies that test on generated images
+            `study.ways.table_of_studies`); empty before all are there.
         dry: whether nothing was done.
     """
 
@@ -58,7 +60,8 @@ class Steps:
         facts = {"out": str(self.path), "time for all" if self.dry else "time": time_for_all, "steps": rows}
         if not self.table:
             return facts
-        return {**facts, "table": str(self.path / TABLE), "test images, mean over seeds": _cells(self.table)}
+        title = "balanced accuracy" if "tested_on" in self.table[0] else "test images, mean over seeds"
+        return {**facts, "table": str(self.path / TABLE), title: _cells(self.table)}
 
 
 def _together(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -72,6 +75,8 @@ def _together(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _cells(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The table for a terminal."""
+    if "tested_on" in rows[0]:
+        return [_on_both(pair) for pair in side_by_side(rows)]
     return [
         {
             "row": row["row"], "seeds": row["seeds"],
@@ -83,6 +88,16 @@ def _cells(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]  # fmt: skip
+
+
+def _on_both(pair: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A training of a study for a terminal: balanced accuracy on real and on generated images."""
+    row = pair["real"]
+    shown = {
+        f"on {tested_on}": with_interval(one["balanced_accuracy"], one["low"], one["high"], ".3f")
+        for tested_on, one in pair.items()
+    }
+    return {"row": row["row"], "trained on": row["trained_on"], "images": row["images"], **shown}
 
 
 def claim(out: Path, about: Mapping[str, Any]) -> None:
@@ -184,6 +199,21 @@ def without_missing(words: Sequence[str]) -> list[str]:
     return kept
 
 
+def _table(rows: Mapping[str, Sequence[Path]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """A row for each row of classifiers, or several for each study."""
+    studies = {row: runs[0] for row, runs in rows.items() if (runs[0] / "study.json").is_file()}
+    if studies and len(studies) < len(rows):
+        other = next(row for row in rows if row not in studies)
+        raise InputError(
+            f"The rows {next(iter(studies))} and {other} are a study and a classifier; name rows of one kind."
+        )
+    if studies:
+        return table_of_studies(studies)
+    from plenish.study.rows import table_of  # Loads torch.
+
+    return table_of(rows, names)
+
+
 def write_table(out: Path, steps: Sequence[Step], names: Sequence[str]) -> list[dict[str, Any]]:
     """The table of all rows whose classifiers are there, written as CSV too."""
     rows: dict[str, list[Path]] = {}
@@ -193,8 +223,6 @@ def write_table(out: Path, steps: Sequence[Step], names: Sequence[str]) -> list[
             rows.setdefault(step.row, []).append(step.out)
     if not rows:
         return []
-    from plenish.study.rows import table_of  # Loads torch.
-
-    table = table_of(rows, names)
+    table = _table(rows, names)
     files.write_text(out / TABLE, pd.DataFrame(table).to_csv(index=False, lineterminator="\r\n"))
     return table

@@ -9,17 +9,20 @@ from typing import Any
 import pandas as pd
 
 from plenish import files
+from plenish.errors import InputError
+from plenish.metrics.caveats import describe
 from plenish.metrics.predict import predict
-from plenish.metrics.predict_config import PredictConfig
+from plenish.metrics.predict_config import PredictConfig, SlideOptions
+from plenish.metrics.predict_slides import predict_slides
 from plenish.metrics.predictions import MEASURED
 from plenish.metrics.words import interval, number, percent
 from plenish.report import pictures
 from plenish.report.classification_sections import measured_sections
-from plenish.report.page import Card, Facts, Pictures, Section, Table, Text, render_page
+from plenish.report.page import Card, Facts, Notes, Pictures, Section, Table, Text, render_page
+from plenish.report.slide_prediction_page import MOST_ROWS, made_section, write_slides_page
 from plenish.runs import Run
+from plenish.slides.given import are_slides
 from plenish.wording import plural
-
-_MOST_ROWS = 200
 
 
 def write_run_page(run: Run) -> Path | None:
@@ -46,9 +49,14 @@ def write_run_page(run: Run) -> Path | None:
 
 
 def predict_with_page(
-    runs: Sequence[Path], images: Sequence[Path], out: Path, how: PredictConfig
+    runs: Sequence[Path], images: Sequence[Path], out: Path, how: PredictConfig, slides: SlideOptions
 ) -> tuple[Mapping[str, Any], Path | None]:
-    """What `metrics.predict.predict` finds, and the page that it asks for."""
+    """What `metrics.predict.predict` finds, of slides `predict_slides`, and the page that it asks for."""
+    if are_slides(images):
+        found = predict_slides(runs, images, out, how, slides)
+        return found.content, write_slides_page(out, found.content) if how.report else None
+    if slides.given:
+        raise InputError(f"{slides.given[0]} is of slides, and none is given; leave it out.")
     found = predict(runs, images, out, how)
     page = write_prediction_page(out, found.content) if how.report or how.explain else None
     return found.content, page
@@ -59,19 +67,22 @@ def write_prediction_page(folder: Path, content: Mapping[str, Any]) -> Path:
     measured, given = content.get("measured"), content["given"]
     sections = [
         _answers(content), _abstention(content), _explained(folder, content),
-        *(measured_sections(measured, "images") if measured else []), _table(folder, content), _made(content),
+        *(measured_sections(measured, "images") if measured else []), _table(folder, content),
+        Section("limits", "What limits this", [Notes(describe(content.get("caveats", ())))]),
+        made_section(content),
     ]  # fmt: skip
+    cards = [_card(measured, given.get("synthetic", False))] if measured else []
     html = render_page(
         f"Predictions for {given['name']}",
         f"{plural(content['images'], 'image')} · {plural(len(content['runs']), 'classifier')}",
-        [section for section in sections if section], [_card(measured)] if measured else [],
+        [section for section in sections if section], cards,
         phantom=content["phantom"],
     )  # fmt: skip
     files.write_text(folder / "report.html", html)
     return folder / "report.html"
 
 
-def _card(measured: Mapping[str, Any]) -> Card:
+def _card(measured: Mapping[str, Any], synthetic: bool = False) -> Card:
     row, auroc = measured["metrics"]["balanced_accuracy"], measured["metrics"]["auroc"]
     answer = f"{percent(row['value'])} balanced accuracy"
     sentence = "Balanced accuracy is the mean share of each class that is found"
@@ -79,6 +90,8 @@ def _card(measured: Mapping[str, Any]) -> Card:
         ends = f"{percent(row['low'])} to {percent(row['high'])}"
         sentence += f"; its {percent(measured['level'], '.0f')} interval is {ends}"
     sentence += f". AUROC {interval(auroc, '.3f')}."
+    if synthetic:
+        return Card("How good is it on generated images?", answer, sentence)
     return Card("How good is it?", answer, sentence)
 
 
@@ -135,23 +148,7 @@ def _table(folder: Path, content: Mapping[str, Any]) -> Section:
     kept = [name for name in ("id", "label", "predicted", "abstained") if name in table]
     rows = [
         {name: str(row[name]) for name in kept} | {"confidence": f"{row['confidence']:.3f}"}
-        for _, row in table.sort_values("confidence").head(_MOST_ROWS).iterrows()
+        for _, row in table.sort_values("confidence").head(MOST_ROWS).iterrows()
     ]
     caption = f"The {plural(len(rows), 'image')} with the least confidence; {content['table']} has all."
     return Section("table", "Least sure images", [Table(rows, caption, words=kept, folded=True)], folded=True)
-
-
-def _made(content: Mapping[str, Any]) -> Section:
-    rows = [
-        {
-            "Run": row["run"], "classifier": row["classifier"], "weight": number(row["weight"]),
-            "temperature": number(row["temperature"]), "orientations": row["orientations"],
-        }
-        for row in content["runs"]
-    ]  # fmt: skip
-    blocks: list[Any] = [Table(rows, words=["classifier", "orientations"])]
-    if rejected := content["rejected"]:
-        blocks.append(
-            Table([dict(row) for row in rejected[:_MOST_ROWS]], "Left out", words=["reason", "kind"])
-        )
-    return Section("made", "How it was made", blocks)

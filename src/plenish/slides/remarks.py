@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from plenish.wording import Message
 
@@ -89,3 +89,8 @@ class Remark(Message):
         """One or two sentences."""
         text = super().__str__()
         return f"{self.slide}: {text}" if self.slide else text
+
+
+def of_slides(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The remarks in records of slides, each of `slide` and `remarks`, as sentences that name the slide."""
+    return [str(Remark(**{**row, "slide": one["slide"]})) for one in records for row in one["remarks"]]

@@ -76,22 +76,27 @@ class TrainedTiles:
         parts = self.dataset.split(self.split).part_of[mine]
         return {str(part): int(count) for part, count in parts.value_counts().items()}
 
-    def config_like(self, size: int, overrides: TileOverrides) -> TilingConfig:
+    def config_like(self, size: int, overrides: TileOverrides, level_option: str = "--level") -> TilingConfig:
         """How to cut another slide like these tiles.
 
         Args:
             size: height and width of a tile, pixels.
             overrides: what differs.
+            level_option: how the verb at work calls the option of a level.
 
         Raises:
             InputError: the scale is not known, or an option is impossible.
         """
+        if overrides.mpp is not None and overrides.level is not None:
+            raise InputError(
+                f"Give either --mpp, the µm per pixel of tiles, or {level_option}, and not both."
+            )
         mpp = self.mpp if overrides.mpp is None and overrides.level is None else overrides.mpp
         if mpp is None and overrides.level is None:
             why = self.missing or "the tiles it was trained on have no known scale, or several"
             raise InputError(
                 f"The scale of the Run's tiles is not known: {why}; give --mpp, the µm per pixel of "
-                "training, or --level to take a level of the slide."
+                f"training, or {level_option} to take a level of the slide."
             )
         given = {key: value for key, value in dataclasses.asdict(overrides).items() if value is not None}
         fixed = {"size": size, "stride": None, "ambiguous": "keep"}

@@ -115,11 +115,16 @@ def external_results(
     intervals = any(is_known(row["low"]) for row in found["summary"])
     groups = list(rows.groups)
     known = len({group for group in groups if group is not None})
-    caveats = about_test(predictions.codes, groups, names, intervals=intervals)
+    if data.is_synthetic:  # No verdict: what is accurate on generated images need not be on patients.
+        found |= {"verdicts": [], "verdict": None}
+        caveats = [Caveat("generated-test", {"intervals": intervals})]
+    else:
+        caveats = about_test(predictions.codes, groups, names, intervals=intervals)
     if folds[0].fold is not None:
         caveats.append(Caveat("fold-ensemble", {"folds": len(folds)}))
     return {
-        "name": data.name, "path": str(data.path.resolve()), "pixels_hash": data.manifest.pixels_hash,
+        "name": data.name, "generated": data.is_synthetic, "path": str(data.path.resolve()),
+        "pixels_hash": data.manifest.pixels_hash,
         "test": tested(predictions.codes, known, names), **found, "cells": _measured(predictions, names),
         "caveats": [dataclasses.asdict(caveat) for caveat in caveats],
     }  # fmt: skip

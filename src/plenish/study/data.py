@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.near_duplicates import clusters, same_as
+from plenish.datasets.near_duplicates import clusters
 from plenish.datasets.parts import Subset
 from plenish.errors import InputError
 from plenish.latent.sampling import load_generator
@@ -20,8 +20,8 @@ from plenish.metrics.origin import check_origin
 from plenish.metrics.resampling import unit_codes, units_of_strata
 from plenish.runs import Run
 from plenish.study.arms import Arm
+from plenish.study.external import beside_external, check_generated, refuse_seen
 from plenish.training.engine import stable_seed
-from plenish.wording import plural
 
 Ints = NDArray[np.int64]
 
@@ -165,7 +165,7 @@ def add_synthetic(study: StudyData, path: Path, name: str = "") -> StudyData:
     opened = open_synthetic(path, study.data, study.train, study.test.split_name)
     caveats = list(opened.caveats)
     if study.external is not None:
-        caveats += _near_external(study.external, opened.rows.dataset)
+        caveats += beside_external(study.external, opened.rows.dataset)
     if name:
         caveats = [dataclasses.replace(one, values={**one.values, "source": name}) for one in caveats]
     made = {**study.synthetic, name: opened}
@@ -177,10 +177,12 @@ def add_external(folds: Sequence[StudyData], path: Path) -> list[StudyData]:
 
     Raises:
         InputError: it is unfit for a study, of other classes or another size, or shares groups or pictures
-            with a train or val part.
+            with a train or val part; of generated images, their generator saw more than the train part.
     """
     data, other = folds[0].data, Dataset.open(path)
-    check_kind(other)
+    everything, generated = np.arange(len(other), dtype=np.int64), other.is_synthetic
+    if not generated:
+        check_kind(other)
     if (other.size, other.channels, other.labels) != (data.size, data.channels, data.labels):
         raise InputError(
             f"--test-data {path} has images of {other.size} px with {other.channels} channel(s) and the "
@@ -188,28 +190,17 @@ def add_external(folds: Sequence[StudyData], path: Path) -> list[StudyData]:
             f"{', '.join(data.labels.names)}. Import one of them again so that both are alike."
         )
     seen = np.unique(np.concatenate([part.rows for fold in folds for part in (fold.train, fold.val)]))
-    groups = {str(group) for group in np.array(data.column("group"), object)[seen] if group is not None}
-    if shared := sorted(groups & {str(group) for group in other.column("group") if group is not None}):
-        raise InputError(
-            f"--test-data {path} shares {plural(len(shared), 'group')} with the train or val images of "
-            f"{data.path}, such as '{shared[0]}'; leave them out, or give other names to other patients."
-        )
-    everything = np.arange(len(other), dtype=np.int64)
-    if images := int((same_as(other, everything, data, seen) >= 0).sum()):
-        raise InputError(
-            f"--test-data {path} has {plural(images, 'image')} of the same picture as a train or val image "
-            f"of {data.path} (the same pixels, mirrored, turned, brighter or compressed again); leave "
-            f"{'it' if images == 1 else 'them'} out."
-        )
+    found: list[tuple[Caveat, ...]] = [()] * len(folds)
+    if generated:
+        found = [tuple(check_generated(other, data, seen, fold.test.split_name)) for fold in folds]
+    else:
+        refuse_seen(other, data, seen)
     other.record_read("study")
     rows = Subset(other, everything, "test", "all", other.manifest.pixels_hash)
-    return [dataclasses.replace(fold, external=rows) for fold in folds]
-
-
-def _near_external(external: Subset, synthetic: Dataset) -> list[Caveat]:
-    everything = np.arange(len(synthetic), dtype=np.int64)
-    images = int((same_as(synthetic, everything, external.dataset, external.rows) >= 0).sum())
-    return [Caveat("near-held-out", {"images": images, "part": "test-data"})] if images else []
+    return [
+        dataclasses.replace(fold, external=rows, caveats=(*fold.caveats, *caveats))
+        for fold, caveats in zip(folds, found, strict=True)
+    ]
 
 
 def check_generator(path: Path, study: StudyData) -> None:

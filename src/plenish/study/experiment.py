@@ -38,6 +38,7 @@ from plenish.study.schedules import check_schedules
 from plenish.study.sources import (
     Train,
     add_makers,
+    check_draws,
     check_same_generators,
     check_same_synthetic,
     domain_of,
@@ -107,6 +108,7 @@ def run_study(
         plan_makers(out, folds, train)
     makers = makers_of(given, folds)
     check_same_generators(out, makers)
+    check_draws(folds[0].external, makers, config.seed)
     for maker in makers:
         made = Run.open(maker.run)
         parents.append({"run": str(maker.run.resolve()), "id": made.id, "kind": made.kind})

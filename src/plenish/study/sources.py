@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.parts import Subset
 from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
 from plenish.latent.sampling import load_generator, make_dataset
@@ -20,6 +21,7 @@ from plenish.runs import Run
 from plenish.study.config import Given
 from plenish.study.data import StudyData, add_synthetic, check_generator, synthetic_needed
 from plenish.study.design import Design
+from plenish.study.external import refuse_same_draws
 from plenish.study.schedules import filled_classes
 
 
@@ -167,6 +169,18 @@ def _generated(run: Run, maker: GeneratorSource, design: Design, folds: Sequence
         n = int(np.ceil(n * len(counts) * counts.max() / counts.sum()))
         make_dataset(loaded, out, max(n, int(most) * data.data.labels.width), seed=run.seed)
     return out
+
+
+def check_draws(external: Subset | None, makers: Sequence[GeneratorSource], seed: int) -> None:
+    """Images to test on that are generated are not those that the study will generate to train on.
+
+    Raises:
+        InputError: the same generator made them with the study's seed.
+    """
+    if external is not None and external.dataset.is_synthetic:
+        for maker in makers:
+            record = {"run_id": Run.open(maker.run).id}
+            refuse_same_draws(external.dataset, record, {seed}, f"this study will generate from {maker.run}")
 
 
 def check_same_generators(out: Path, makers: Sequence[GeneratorSource]) -> None:

@@ -12,6 +12,7 @@ from plenish.metrics.quality import from_record
 from plenish.metrics.result_files import Result
 from plenish.metrics.words import interval, with_interval
 from plenish.study.verdicts import METRIC_NAMES, PRIMARY_METRIC, class_verdict, find_row, study_verdict
+from plenish.study.ways import accuracies
 from plenish.wording import Sentences
 
 _MOST_SHOWN = 6  # classes whose matrix of errors has room in a terminal
@@ -48,6 +49,9 @@ class Study(Result):
         external = self.content["external"]
         if not external:
             return {}
+        if external.get("generated"):
+            rows = {"on_real_and_generated": accuracies(self.content)}
+            return {**rows, "on_generated": describe(external["caveats"])}
         return {f"verdict_on_{external['name']}": study_verdict({**self.content, **external})}
 
     def _shown(self, arm: str) -> dict[str, str]:
