@@ -1,6 +1,7 @@
 """The search for copies on planted ones: how often it raises the alarm, and how often on honest images.
 
     python -m benchmarks.copies [--runs 20] [--first 100] [--workers 2] [--out FILE.jsonl] [--quick]
+    python -m benchmarks.copies --data DATASET [--val-patients 6 12 --honest 400 …]
 
 Each run draws patients of one phantom (32 px): 60 for train (14 tiles each), 60 others for val (15 each)
 and 50 others for 1,000 honest images. Ten copies of training images, altered in one way, stand in the
@@ -9,8 +10,10 @@ train (`new`), or ten tiles each of the training patients that train does not ho
 Printed are the runs with an alarm, of honest images also those without any doubt; and, of honest images,
 the measures of `metrics.membership`: how often their intervals hold what is expected. The rule was fixed
 on runs 0 to 9. `--quick` takes two runs of few patients and only shows that it works. Runs are lines of
---out; a summary is written beside it. `--speed` instead compares the time of the search in its three
-spaces with that in the first two, for 1,000 × 5,000 random images.
+--out; a summary is written beside it. `--data` takes the images of a Dataset
+instead: each run deals its groups (images, where it has none) out to train, val and the honest images, half,
+a quarter and a quarter; at most `--honest` of these are searched. `--speed` instead compares the time of the
+search in its three spaces with that in the first two, for 1,000 × 5,000 random images.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish import settings
+from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.metrics import leakage
@@ -46,6 +50,7 @@ from plenish.metrics.copies import (
 from plenish.metrics.domain import DomainConfig
 from plenish.metrics.features import domain_extractor
 from plenish.metrics.planted import ALTERATIONS
+from plenish.metrics.resampling import unit_codes
 from plenish.phantom.patient import CLASSES
 from plenish.phantom.tiles import render_tile
 
@@ -102,17 +107,62 @@ def one_run(seed: int, plan: Plan, pictures: Pictures, labels: list[list[str]]) 
     def tiles(who: NDArray[np.int64], start: int, stop: int) -> tuple[Pictures, NDArray[np.int64]]:
         return pictures[who, start:stop].reshape(-1, SIDE, SIDE, 3), np.repeat(who, stop - start)
 
-    train, train_groups = tiles(trained, 0, plan.train_tiles)
     vals = {
         "new": tiles(others, 0, plan.val_tiles),
         "unseen tiles": tiles(trained, plan.train_tiles, plan.train_tiles + plan.unseen_tiles),
     }
+    names = [labels[who][tile] for who in trained for tile in range(plan.train_tiles)]
+    train = tiles(trained, 0, plan.train_tiles)
+    schema = LabelSchema("categorical", CLASSES)
+    return judged(seed, rng, train, names, schema, vals, tiles(honest, 0, plan.honest_tiles)[0], plan)
+
+
+def one_real_run(seed: int, path: Path, plan: Plan, honest: int) -> dict[str, Any]:
+    """The same with the images of a Dataset, whose groups are dealt out at random."""
+    rng = np.random.default_rng(seed)
+    data = Dataset.open(path)
+    units = unit_codes(data.column("group"), len(data))
+    order = rng.permutation(int(units.max()) + 1)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    share = (place / len(order))[units]
+    train, val, fresh = share < 0.5, (share >= 0.5) & (share < 0.75), share >= 0.75
+    pictures = data.pixels.read(np.arange(len(data)))
+    vals = {"new": (pictures[val], units[val])}
+    names = [label for label, mine in zip(data.column("label"), train, strict=True) if mine]
+    some = np.sort(rng.permutation(np.flatnonzero(fresh))[:honest])
+    sides = (pictures[train], units[train]), names, data.manifest.labels, vals
+    return judged(seed, rng, *sides, pictures[some], plan)
+
+
+def judged(
+    seed: int,
+    rng: np.random.Generator,
+    trained: tuple[Pictures, NDArray[np.int64]],
+    names: list[Any],
+    schema: LabelSchema,
+    vals: dict[str, tuple[Pictures, NDArray[np.int64]]],
+    honest: Pictures,
+    plan: Plan,
+) -> dict[str, Any]:
+    """Findings by kind of val, its patients and kind of copy, and the measures.
+
+    Args:
+        seed: of extractor and resamples.
+        rng: source of the draws.
+        trained: training images N×H×W×C uint8 and numbers of their groups.
+        names: labels of the training images.
+        schema: what they mean.
+        vals: held-out images and their groups, by name.
+        honest: images of other groups, ten of which give way to copies.
+        plan: how many held-out groups calibrate the search.
+    """
+    train, train_groups = trained
     with tempfile.TemporaryDirectory() as folder, settings.use(quiet=True, precision="float32", threads=1):
         with DatasetWriter(
-            Path(folder) / "data", name="data", size=SIDE, channels=3,
-            labels=LabelSchema("categorical", CLASSES), config={},
+            Path(folder) / "data", name="data", size=train.shape[1], channels=train.shape[3],
+            labels=schema, config={},
         ) as writer:  # fmt: skip
-            names = [labels[who][tile] for who in trained for tile in range(plan.train_tiles)]
             rows = [
                 {"label": label, "group": str(group), "part": "train"}
                 for label, group in zip(names, train_groups, strict=True)
@@ -121,7 +171,7 @@ def one_run(seed: int, plan: Plan, pictures: Pictures, labels: list[list[str]]) 
         extractor = domain_extractor(writer.dataset, seed=seed, config=DomainConfig(side=SIDE, steps=STEPS))
         known = views_of(train, extractor)
         index = Index(known)
-        fresh = views_of(tiles(honest, 0, plan.honest_tiles)[0], extractor)
+        fresh = views_of(honest, extractor)
         held = {name: views_of(images, extractor) for name, (images, _) in vals.items()}
         sets = {"honest": index(fresh)}
         originals = rng.permutation(len(train))[: PLANTED * len(ALTERATIONS)].reshape(-1, PLANTED)
@@ -137,14 +187,20 @@ def one_run(seed: int, plan: Plan, pictures: Pictures, labels: list[list[str]]) 
             units = np.unique(groups[rows_of], return_inverse=True)[1]
             judge = Calibration(distances[rows_of], units)
             for kind, made in sets.items():
-                finding = judge(made).facts["finding"]
-                findings.append({"val": name, "patients": patients, "kind": kind, "finding": finding})
+                facts = judge(made).facts
+                found = {key: facts[key] for key in ("finding", "n_suspect", "n_beyond", "n_identical")}
+                findings.append({"val": name, "patients": patients, "kind": kind, **found})
     how: dict[str, Any] = {"level": 0.95, "resamples": 60, "seed": seed}
     leaks = {
         name: leakage.record(fresh, held[name], known, groups, train_groups, **how)
         for name, (_, groups) in vals.items()
     }
-    return {"seed": seed, "findings": findings, "honest": leaks}
+    numbers = {
+        "train": len(train),
+        "honest": len(honest),
+        **{f"val {k}": len(v) for k, (v, _) in vals.items()},
+    }
+    return {"seed": seed, "numbers": numbers, "findings": findings, "honest": leaks}
 
 
 def table(runs: list[dict[str, Any]], plan: Plan) -> str:
@@ -154,7 +210,8 @@ def table(runs: list[dict[str, Any]], plan: Plan) -> str:
         key = row["val"], row["patients"], row["kind"]
         counts[*key, "alarm"] += row["finding"] in ALARMS
         counts[*key, "none"] += row["finding"] == "none"
-    columns = [(val, n) for val in ("new", "unseen tiles") for n in plan.val_patients]
+    kinds = dict.fromkeys(row["val"] for run in runs for row in run["findings"])
+    columns = [(val, n) for val in kinds for n in plan.val_patients]
     heads = [f"{val}, {n}" for val, n in columns]
     lines = [f"| of {len(runs)} runs | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
     for kind in ALTERATIONS:
@@ -212,6 +269,9 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=100, help="seed of the first run")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default="copies.jsonl", help="runs in it are not repeated")
+    parser.add_argument("--data", type=Path, help="a Dataset whose images are taken in place of a phantom's")
+    parser.add_argument("--val-patients", type=int, nargs="+", help="groups that calibrate the search")
+    parser.add_argument("--honest", type=int, default=1000, help="images searched, with --data")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--speed", action="store_true")
     options = parser.parse_args()
@@ -219,6 +279,8 @@ def main() -> None:
         print(json.dumps(speed(), indent=2))
         return
     plan, runs = (QUICK, 2) if options.quick else (Plan(), options.runs)
+    if options.val_patients:
+        plan = dataclasses.replace(plan, val_patients=tuple(options.val_patients))
     found = (
         [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     )
@@ -226,10 +288,15 @@ def main() -> None:
     missing = [seed for seed in seeds if seed not in {run["seed"] for run in found}]
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(options.workers, spawn) as workers:
-        pool = range(plan.pool if missing else 1)
-        made = list(workers.map(rendered, pool, [plan] * len(pool), chunksize=10))
-        pictures, labels = np.stack([x for x, _ in made]), [names for _, names in made]
-        started = [workers.submit(one_run, seed, plan, pictures, labels) for seed in missing]
+        if options.data:
+            started = [
+                workers.submit(one_real_run, seed, options.data, plan, options.honest) for seed in missing
+            ]
+        else:
+            pool = range(plan.pool if missing else 1)
+            made = list(workers.map(rendered, pool, [plan] * len(pool), chunksize=10))
+            pictures, labels = np.stack([x for x, _ in made]), [names for _, names in made]
+            started = [workers.submit(one_run, seed, plan, pictures, labels) for seed in missing]
         for run in concurrent.futures.as_completed(started):
             found.append(run.result())
             with options.out.open("a") as stream:

@@ -94,7 +94,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "study": (
         "plenish study tiles help --synthetic more",
-        "plenish study tiles folds --folds 5 --arms real classical weighted --workers 2",
+        "plenish study tiles folds --folds 5 --arms real classical weighted --dry-run",
     ),
     "study autoencoders": (
         "plenish study autoencoders tiles two --classes normal tumour",

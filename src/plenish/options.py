@@ -23,6 +23,8 @@ _COMMON = {parameter.name: parameter for parameter in fields_of(settings.Setting
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 _CONFIG = Parameter("config", Path, None, inspect.Parameter.KEYWORD_ONLY, "YAML file with options.")
 _YAML_NUMBERS = {".nan": "nan", ".inf": "inf", "-.inf": "-inf"}
+_TAKEN_FIRST = {"recipe run": "recipe"}
+"""What stands before all that a verb's command takes, and says which command that is (see `cli`)."""
 _OFTEN = (
     "recipe", "hours", "kimg", "domain", "size", "name", "split", "labels", "group-column", "seeds", "arms",
     "synthetic", "classifier", "pretrained", "augmentation", "epochs", "dry-run", "n", "seed", "out",
@@ -96,8 +98,9 @@ def read_options(
 def _parser(prog: str, command: Command[Any], options: Mapping[str, Parameter]) -> argparse.ArgumentParser:
     """A parser of the options, with help in the words of the docstrings."""
     bare = " ".join(f"{p.name} …" if p.is_list else p.name for p in command.bare)
+    first = _TAKEN_FIRST.get(prog.partition(" ")[2])
     parser = argparse.ArgumentParser(
-        prog, usage=" ".join(filter(None, (prog, bare, "[options]"))),
+        prog, usage=" ".join(filter(None, (prog, first, bare, "[options]"))),
         description=inspect.cleandoc(command.__doc__ or "").split("\nArgs:")[0].rstrip(),
         formatter_class=functools.partial(_Formatter, max_help_position=28, width=110),
         argument_default=argparse.SUPPRESS, allow_abbrev=False, exit_on_error=False,

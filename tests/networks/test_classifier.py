@@ -81,3 +81,26 @@ def test_refusals(tmp_path: Path) -> None:
     save_file({"other": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match=r"other\.safetensors"):
         build_classifier("small", 3, 32, 2, pretrained=tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("proxy", [False, True])
+def test_without_a_network_the_hub_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, proxy: bool) -> None:
+    from huggingface_hub import constants
+
+    offline = []
+
+    def create_model(*words: object, **options: object) -> None:
+        offline.append(constants.HF_HUB_OFFLINE)
+        raise OSError("no network")
+
+    def unknown(*words: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"https": "http://proxy"} if proxy else {})
+    monkeypatch.setattr("socket.getaddrinfo", unknown)
+    monkeypatch.setattr("timm.create_model", create_model)
+    with pytest.raises(InputError, match="could not be fetched"):
+        build_classifier("resnet18", 3, 32, 2, pretrained=True)
+    assert offline == [not proxy], "behind a proxy, names of the world need not be known here"
+    assert not constants.HF_HUB_OFFLINE

@@ -123,7 +123,7 @@ def test_auto_takes_an_hour_unless_told_otherwise(stripes, tmp_path: Path, fixed
 
 def test_reasons_name_the_hours() -> None:
     facts = auto.Facts(500, 32, hours=2.0)
-    assert any("What 2 h on this machine allow" in reason for reason in auto.choose(facts).choice["reasons"])
+    assert any("What this machine does in 2 h" in reason for reason in auto.choose(facts).choice["reasons"])
     facts = dataclasses.replace(facts, hours=None)
     assert any("At most 2,000 kimg" in reason for reason in auto.choose(facts).choice["reasons"])
 

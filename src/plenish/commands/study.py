@@ -14,11 +14,12 @@ from plenish.invocation import command
 from plenish.progress import plain_duration, say
 from plenish.recipes import AUTO, load_recipe
 from plenish.runs import Run
-from plenish.study.config import StudyConfig
+from plenish.study.config import Given, StudyConfig, named_sweep
 from plenish.study.summaries import Study
 from plenish.wording import plural
 
 if TYPE_CHECKING:
+    from plenish.study.estimate import Estimate
     from plenish.training.trial import Trial
 
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 def run_study(
     real: Path, out: Path, *, generator: Path | None = None, synthetic: Path | None = None,
     generator_sweep: list[Path] | None = None, cross_fit: list[str] | None = None, kimg: float | None = None,
-    test_data: Path | None = None, how: StudyConfig = StudyConfig(),
-) -> Study:  # fmt: skip
+    test_data: Path | None = None, dry_run: bool = False, how: StudyConfig = StudyConfig(),
+) -> Study | Estimate:  # fmt: skip
     """Train the same classifier on several kinds of training images and say whether synthetic ones help.
 
     Every arm takes the same number of optimiser steps from the same initial weights, seed by seed; validation
@@ -46,6 +47,8 @@ def run_study(
         kimg: length of each training of --cross-fit, in thousands of images shown.
         test_data: another Dataset of the same classes and size, all of which is tested too, with a verdict of
             its own; or a synthetic one, for the accuracies on generated images.
+        dry_run: train nothing; show what gain the study could find, how many trainings it takes, and how long
+            they take one after another, without generators. Synthetic images need not be there yet.
         how: how to compare.
 
     Returns:
@@ -55,10 +58,15 @@ def run_study(
         InputError: inputs unfit for a study, or a folder that holds a study with other settings.
     """
     from plenish.report.build import with_report
-    from plenish.study import experiment
+    from plenish.study import estimate, experiment
 
     runs, train = _cross_fit(cross_fit, kimg, how)
     sweep = [Path(run) for run in generator_sweep or ()]
+    if dry_run:
+        given = Given(
+            generator, synthetic, named_sweep(sweep) if sweep else {}, runs if train is None else []
+        )
+        return estimate.estimate_study(real, out, how, given)
     done = experiment.run_study(
         real, out, how, generator=generator, synthetic=synthetic, sweep=sweep, cross_fit=runs,
         test_data=test_data, train=train,

@@ -68,15 +68,15 @@ def study_autoencoders(data: Path, out: Path, *, how: ClassStudyOptions = ClassS
         say(f"{out} is complete.")
         return ClassStudy(out, read_result(out, "autoencoder-study")[0])
     from plenish.report.class_errors_page import class_errors_page
-    from plenish.study.class_autoencoders import open_study, run_class_study
+    from plenish.study import class_autoencoders
     from plenish.training.autoencoder_run import plan as make_plan
 
     with named_as_typed(how):
         plan = make_plan(recipe.name, apply_overrides(recipe.sections, changes), dataset)
-    run = open_study(out, dataset, plan, how)
+    run = class_autoencoders.open_study(out, dataset, plan, how)
     with run.lock():
         run.update_status(state="running", request=request)
-        found = run_class_study(run, dataset, plan, how)
+        found = class_autoencoders.run_class_study(run, dataset, plan, how)
         files.write_text(run.path / "report.html", class_errors_page(found, dataset))
         study = ClassStudy(out, found.content)
         run.update_status(state="complete", message=study.verdict)

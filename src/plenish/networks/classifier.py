@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -218,10 +222,11 @@ def _from_timm(
         # timm would unpickle a file, so it is handed the tensors that our own reader found.
         options["pretrained_cfg_overlay"] = {"state_dict": read_weights(pretrained), "custom_load": False}
     try:
-        try:
-            network: nn.Module = timm.create_model(name, img_size=size, **options)
-        except TypeError:  # convolutional networks take any size and no such argument
-            network = timm.create_model(name, **options)
+        with _hub_or_cache() if pretrained is True else contextlib.nullcontext():
+            try:
+                network: nn.Module = timm.create_model(name, img_size=size, **options)
+            except TypeError:  # convolutional networks take any size and no such argument
+                network = timm.create_model(name, **options)
     except Exception as error:
         if pretrained is True:
             raise _not_fetched(name, error) from error
@@ -241,6 +246,24 @@ def _from_timm(
             "choose another."
         ) from error
     return with_fast_depthwise(network, timm.layers.Conv2dSame).train()
+
+
+@contextlib.contextmanager
+def _hub_or_cache() -> Iterator[None]:
+    """Without a network, have the hub's client read its cache at once: else it tries for a minute first."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    host = urllib.parse.urlsplit(constants.ENDPOINT).hostname
+    if not urllib.request.getproxies():  # with a proxy, it is the proxy that looks names up
+        try:
+            socket.getaddrinfo(host, 443)
+        except OSError:
+            constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _not_fetched(name: str, error: Exception) -> InputError:

@@ -242,7 +242,7 @@ def _length(facts: Facts, family: str, sections: dict[str, dict[str, Any]]) -> s
     if sections.get("adversarial", {}).get("lr_fall_kimg"):
         sections["adversarial"]["lr_fall_kimg"] = length
     apart = facts.number("schedule.checkpoint_kimg", 0) or closer(interval, length)
-    limit = f"{length:,g} kimg" if facts.hours is None else f"What {facts.hours:g} h on this machine allow"
+    limit = f"{length:,g} kimg" if facts.hours is None else f"What this machine does in {facts.hours:g} h"
     distance = f"{apart:g} kimg apart, " if facts.hours is None else ""
     if not facts.scored:
         sections["schedule"].pop("patience", None)

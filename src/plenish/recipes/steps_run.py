@@ -166,7 +166,7 @@ def expected_seconds(steps: Sequence[Step]) -> dict[str, float | None]:
 
 
 def _tried(step: Step) -> float | None:
-    if step.words[0] not in ("train", "recipe"):
+    if step.words[0] not in ("train", "recipe", "study"):
         return None
     words = without_missing(step.words)
     done = subprocess.run(

@@ -125,9 +125,14 @@ class Given:
         return [name for name, value in given.items() if value]
 
     @property
+    def any(self) -> bool:
+        """Whether there is a source of synthetic images."""
+        return bool(self._options())
+
+    @property
     def generates(self) -> bool:
         """Whether images are to be generated."""
-        return bool(self._options()) and self.synthetic is None
+        return self.any and self.synthetic is None
 
     def check(self, arms: Sequence[Arm], folds: int | None) -> None:
         """Refuse synthetic images that are missing, or to be generated for no arm.

@@ -85,7 +85,7 @@ def run_study(
     given.check(design.arms, config.folds)
     if train is None and cross_fit is not None and not cross_fit:
         raise InputError("--cross-fit names no generator; give a recipe, or a Run for each fold.")
-    classifier = ClassifierConfig(**_options(config))
+    classifier = ClassifierConfig(**classifier_options(config))
     for arm in design.arms:
         check_names(configured(arm, classifier), "categorical")
     folds = open_folds(real, config, given)
@@ -93,7 +93,7 @@ def run_study(
     mean_train = round(sum(len(fold.train) for fold in folds) / len(folds))
     domain = choose_domain(config.domain, data.domain, None if data.domain else domain_of(given))
     classifier = classifier.resolved(mean_train, None if domain.origin == "assumed" else domain.name)
-    _check_arms(design, classifier, data)
+    check_arms(design, classifier, data)
     if any(arm.classical for arm in design.arms):
         say(domain.sentence(config.symmetry))
     check_weights(classifier, data)
@@ -148,7 +148,7 @@ def _complete(
     return Study(run.path, content)
 
 
-def _options(config: StudyConfig) -> dict[str, Any]:
+def classifier_options(config: StudyConfig) -> dict[str, Any]:
     """The options of the classifier's training."""
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(ClassifierOptions)}
 
@@ -156,7 +156,7 @@ def _options(config: StudyConfig) -> dict[str, Any]:
 def _resolved(config: StudyConfig, design: Design, classifier: ClassifierConfig) -> dict[str, Any]:
     """What was asked of the arms and of the classifier, with what followed from the data."""
     weights = config.pretrained
-    return _options(config) | {
+    return classifier_options(config) | {
         "steps": classifier.steps, "learning_rate": classifier.peak_rate, "ratio": config.ratio,
         "fraction": config.fraction, "arms": design.names, "domain": classifier.domain,
         "symmetry": classifier.symmetry, "folds": config.folds, "margin": config.margin,
@@ -192,7 +192,7 @@ def _announced(
     )  # fmt: skip
 
 
-def _check_arms(design: Design, classifier: ClassifierConfig, data: Dataset) -> None:
+def check_arms(design: Design, classifier: ClassifierConfig, data: Dataset) -> None:
     """Refuse arms that train as another one does, by what the study's options make of them, or cannot."""
     known: dict[Any, str] = {}
     for arm in design.arms:

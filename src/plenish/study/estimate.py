@@ -1,0 +1,148 @@
+"""What a study would be: its trainings, the time they take and the gain it could find; nothing is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.datasets.batches import Images
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.folds import Folds
+from plenish.datasets.schema import Part
+from plenish.metrics.resampling import count_units
+from plenish.progress import plain_duration
+from plenish.study.analysis import announced
+from plenish.study.arms_file import configured
+from plenish.study.config import Given, StudyConfig
+from plenish.study.data import check_kind
+from plenish.study.design import Design
+from plenish.study.experiment import check_arms, classifier_options
+from plenish.study.verdicts import announcement
+from plenish.training.classifier import check_names
+from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.classifier_precision import choose_precision
+from plenish.training.classifier_time import measure
+
+Ints = NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A study that was not begun.
+
+    Attributes:
+        facts: what it would compare and on what, and how long its trainings would take.
+        power: a record of `study.power.announce`, from the noise that is assumed before training.
+    """
+
+    facts: Mapping[str, Any]
+    power: Mapping[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """All of it, with the power as study.json has it."""
+        return {"announcement": announcement(self.power), **self.facts, "power": {"planned": self.power}}
+
+    def shown(self) -> dict[str, Any]:
+        """The same for a terminal, which shows the power in words."""
+        return {key: value for key, value in self.summary().items() if key != "power"}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sizes:
+    """Rows that are tested in all, and images of each training: to train on, validate on and test on."""
+
+    tested: Ints
+    train: int
+    val: int
+    test: int
+
+
+def estimate_study(real: Path, out: Path, config: StudyConfig, given: Given) -> Estimate:
+    """Say what a study would be. No image is read, and a reading of the test part is not counted.
+
+    Synthetic images need not be there yet. Folds that were not made are not made: their sizes are those of
+    equal parts.
+
+    Args:
+        real: the real Dataset.
+        out: the study's folder; of one that is there, its arms and seeds count.
+        config: how to compare.
+        given: where synthetic images come from.
+
+    Raises:
+        InputError: labels, arms or splits unfit for a study.
+    """
+    design = Design.of(config, out, [*given.sweep])
+    if given.any:
+        given.check(design.arms, config.folds)
+    classifier = ClassifierConfig(**classifier_options(config))
+    for arm in design.arms:
+        check_names(configured(arm, classifier), "categorical")
+    data = Dataset.open(real)
+    check_kind(data)
+    synthetic = any(arm.synthetic for arm in design.arms)
+    sizes = _sizes(data, config, held_out=synthetic and given.cross_fit is None)
+    classifier = classifier.resolved(sizes.train, config.domain or data.domain)
+    check_arms(design, classifier, data)
+    codes, groups = data.y().argmax(1), np.array(data.column("group"), object)
+    folds = config.folds or 1
+    power = announced(
+        config, design, codes[sizes.tested], list(groups[sizes.tested]), names=data.labels.names, folds=folds,
+        all_groups=0 if config.folds else count_units(groups[_could_test(data, config.split, synthetic)]),
+    )  # fmt: skip
+    trainings = len(design.arms) * design.seeds * folds
+    step, seconds = _time(data, classifier, sizes, trainings)
+    facts = {
+        "arms": design.names, "seeds": design.seeds, "folds": config.folds, "trainings": trainings,
+        "steps": classifier.steps, "time_for_all_trainings": plain_duration(seconds),
+        "seconds": float(f"{seconds:.3g}"), "milliseconds_a_step": float(f"{1000 * step:.3g}"),
+        "train_images": sizes.train, "test_images": len(sizes.tested),
+        "test_groups": count_units(groups[sizes.tested]) if any(g is not None for g in groups) else 0,
+    }  # fmt: skip
+    return Estimate(facts, power)
+
+
+def _could_test(data: Dataset, split: str, synthetic: bool) -> Ints:
+    """Rows that folds would test: what a generator did not see, or all."""
+    held: tuple[Part, ...] = ("val", "test")
+    parts = held if synthetic else ("train", *held)
+    return np.concatenate([data.split(split).rows(part) for part in parts])
+
+
+def _sizes(data: Dataset, config: StudyConfig, *, held_out: bool) -> _Sizes:
+    """What is tested, of the split or by folds of all images or of those that the split holds out."""
+    if config.folds is None:
+        split = data.split(config.split)
+        tested, val = split.rows("test"), len(split.rows("val"))
+        return _Sizes(tested, _share(config, len(split.rows("train"))), val, len(tested))
+    divided = np.flatnonzero(Folds(data, config.folds, config.split if held_out else None).rows)
+    test = round(len(divided) / config.folds)
+    val = len(divided) - test if held_out else test
+    return _Sizes(divided, _share(config, len(data) - test - val), val, test)
+
+
+def _share(config: StudyConfig, images: int) -> int:
+    """How many training images `--fraction` leaves."""
+    return max(2, round(config.fraction * images))
+
+
+def _time(data: Dataset, config: ClassifierConfig, sizes: _Sizes, trainings: int) -> tuple[float, float]:
+    """Seconds of a step, and of all trainings one after another, by a few steps on random pixels."""
+    rng = np.random.default_rng(0)
+
+    def noise(index: Ints) -> NDArray[np.uint8]:
+        return rng.integers(0, 256, (len(index), data.size, data.size, data.channels), np.uint8)
+
+    classes = data.labels.width
+    train, val = (Images(noise, np.arange(n) % classes) for n in (sizes.train, sizes.val))
+    fresh = dataclasses.replace(config, pretrained=False)
+    precision = choose_precision(fresh, data.channels, data.size, classes)
+    step, image = measure(fresh, train, val, data.labels.names, precision)
+    assert config.steps is not None
+    looked_at = config.evaluations * sizes.val + sizes.test
+    return step, trainings * (config.steps * step + looked_at * image)
