@@ -22,9 +22,11 @@ PAGES = ("explore", "blend", "edit", "data", "runs", "judge")
 _ASSETS = Path(__file__).parent / "assets"
 _KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _SWEEP_SECONDS = 5.0
+_SCRIPTS = ("studio", "data", "runs")
 _HEAD = (
     '<link rel="icon" type="image/svg+xml" href="/-/assets/icon.svg">'
-    '<link rel="stylesheet" href="/-/assets/studio.css"><script src="/-/assets/studio.js"></script>'
+    '<link rel="stylesheet" href="/-/assets/studio.css">'
+    + "".join(f'<script src="/-/assets/{name}.js"></script>' for name in _SCRIPTS)
 )
 
 
@@ -161,15 +163,17 @@ def _own_routes(app: Any, studio: Studio, pages: Sequence[Page]) -> None:
         return await _guarded_answer(run_in_threadpool, Response, answer)
 
     async def page(key: str, name: str, request: Any) -> Any:
-        found = {page.key: page.routes for page in pages}.get(key, {}).get(name)
+        own = next((page for page in pages if page.key == key), None)
+        found = own and (own.routes if request.method == "GET" else own.actions).get(name)
         if found is None:
             return Response("There is nothing here.", 404)
-        body = await request.body()
+        body, query = await request.body(), dict(request.query_params)
+        language = next((code for code in LANGUAGES if code == query.get("lang")), "en")
 
         def answer() -> Any:
             session = studio.sessions.of(request.scope[OWNER])
             with session.lock:
-                reply = found(studio, Asked(session, dict(request.query_params), body))
+                reply = found(studio, Asked(session, query, Words(language), body))
             return _response(Response, reply.content, reply.kind, reply.name, reply.seconds)
 
         return await _guarded_answer(run_in_threadpool, Response, answer)

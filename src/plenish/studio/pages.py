@@ -41,11 +41,13 @@ class Asked:
     Attributes:
         session: whose it is.
         query: what stands behind the question mark; text from outside.
+        words: the texts of the page that asks.
         body: the bytes of a POST.
     """
 
     session: Session
     query: Mapping[str, str]
+    words: Words
     body: bytes = b""
 
     def text(self, name: str, default: str = "") -> str:
@@ -140,12 +142,17 @@ class Ui:
             outputs: components.
             how: further arguments of Gradio's event, such as `show_progress="minimal"`.
         """
-        chosen = {"api_visibility": "private", "queue": True, "show_progress": "hidden"} | how
-        call = self._guarded(handler)
         made = None
         for event in events if isinstance(events, (list, tuple)) else [events]:
-            made = event(call, list(inputs) or None, list(outputs) or None, **chosen)
+            made = event(**self.call(handler, inputs, outputs, **how))
         return made
+
+    def call(
+        self, handler: Callable[..., Any], inputs: Sequence[Any] = (), outputs: Sequence[Any] = (), **how: Any
+    ) -> dict[str, Any]:
+        """The same as arguments of a Gradio event: `ui.on(…).then(**ui.call(show, [name], [picture]))`."""
+        chosen = {"api_visibility": "private", "queue": True, "show_progress": "hidden"} | how
+        return {"fn": self._guarded(handler), "inputs": list(inputs), "outputs": list(outputs), **chosen}
 
     def load(self, handler: Callable[..., Any], outputs: Sequence[Any]) -> None:
         """Call a handler with the Session when the page opens, and show what it returns."""
@@ -217,9 +224,11 @@ class Page:
     Attributes:
         key: its name in words and addresses: the tab is called KEY.tab, its addresses are /-/KEY/NAME.
         build: makes the components of the tab.
-        routes: NAME → what answers it, called in a thread of its own; `Asked` tells whose request it is.
+        routes: NAME → what answers a GET, called in a thread of its own; `Asked` tells whose request it is.
+        actions: NAME → what answers a POST, which may change the session.
     """
 
     key: str
     build: Callable[[Ui], None]
     routes: Mapping[str, Callable[[Studio, Asked], Reply]] = dataclasses.field(default_factory=dict)
+    actions: Mapping[str, Callable[[Studio, Asked], Reply]] = dataclasses.field(default_factory=dict)

@@ -12,6 +12,7 @@ from plenish.studio.app import build_app
 from plenish.studio.catalogue import Catalogue
 from plenish.studio.config import StudioConfig
 from plenish.studio.pages import Studio
+from plenish.studio.runs import trainings_of
 from plenish.studio.sessions import Sessions
 from plenish.studio.toolkit import load_gradio
 from plenish.terminal import note
@@ -46,6 +47,10 @@ def serve(runs: Sequence[Path], data: Sequence[Path], config: StudioConfig) -> N
             uvicorn.Server(settings).run(sockets=[door])
         finally:
             studio.sessions.close()
+            for training in trainings_of(studio).close():
+                note(
+                    f"the training of {training.run} goes on; stop it with: kill -INT {training.process.pid}"
+                )
 
 
 @contextlib.contextmanager
