@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from plenish.progress import warn
 from plenish.studio.config import StudioConfig
 from plenish.studio.sessions import Sessions
 from plenish.studio.wordbook import LANGUAGES
@@ -96,6 +97,10 @@ class Guard:
             fresh = self._sessions.new_token()
             owner = self._sessions.owner_of(fresh)
         scope[OWNER] = owner
+        if self._sets_cookie(scope["path"]) and scope["path"] != "/":
+            scope["query_string"] = (
+                b""  # For the page's own script; Gradio has parameters that the studio lacks.
+            )
         most = int(self._config.upload_mb * 10**6) if scope["path"] == UPLOAD else MOST_BODY
         await self._limited(scope, receive, send, most, fresh if self._sets_cookie(scope["path"]) else None)
 
@@ -164,6 +169,10 @@ class Guard:
         except TooLarge:
             if not begun:
                 await _answer(send, 413, f"At most {most / 10**6:g} MB are taken.")
+        except Exception as error:
+            warn(f"internal error in the studio: {type(error).__name__}: {error}")
+            if not begun:
+                await _answer(send, 500, "Internal error; the terminal of the studio says more.")
 
     def _fresh_cookie(self, token: str) -> str:
         return f"{self._cookie}={token}; Path=/; HttpOnly; SameSite=Strict"

@@ -37,15 +37,13 @@ def build(ui: Ui) -> None:
         ui.nothing(words("runs.nothing"))
         return
     table = f'tabindex="0" role="region" aria-label="{words("runs.title")}"'
-    ui.html(
-        f'<div id="runs-table" class="scroll" {table}></div>'
-        f'<div id="runs-shown" aria-live="polite"><p class="quiet">{words("runs.pick")}</p></div>'
-    )
+    ui.html(f'<div id="runs-table" class="scroll" {table}></div>')
     if studio.config.new_runs is not None and studio.catalogue.real():
         _build_start(ui)
     else:
         ui.html(f'<p class="quiet">{words("runs.no_start")}</p>')
     ui.html('<div id="trainings"></div>')
+    ui.html(f'<div id="runs-shown" aria-live="polite"><p class="quiet">{words("runs.pick")}</p></div>')
 
 
 def _build_start(ui: Ui) -> None:

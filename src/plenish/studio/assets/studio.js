@@ -29,11 +29,11 @@ document.addEventListener("click", (event) => {
   const key = tab && tab.id && tab.id.match(/^page-(\w+)-button$/);
   if (!key) return;
   const here = new URL(location.href);
-  here.searchParams.set("page", key[1]);
+  here.searchParams.set("tab", key[1]);
   history.replaceState(null, "", here);
 });
 function plenishOpenPage(tries) {
-  const key = new URL(location.href).searchParams.get("page");
+  const key = new URL(location.href).searchParams.get("tab");
   const tab = key && /^\w+$/.test(key) && document.getElementById(`page-${key}-button`);
   if (tab) tab.click();
   else if (key && tries > 0) setTimeout(plenishOpenPage, 100, tries - 1);
