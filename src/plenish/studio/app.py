@@ -256,5 +256,7 @@ def our_theme(gr: Any) -> Any:
         block_label_text_color="#3e4c59",
         block_title_text_color="#3e4c59", block_info_text_color="#52606d",
         block_info_text_color_dark="#b3bec9",
-        button_primary_text_color_dark="#ffffff",
+        button_primary_text_color_dark="#ffffff", input_background_fill="#ffffff", input_border_width="1px",
+        input_border_color="#b6c1cc", input_background_fill_dark="#1d2329", input_border_color_dark="#4a5763",
+        input_border_width_dark="1px",
     )  # fmt: skip

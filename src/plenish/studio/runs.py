@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import itertools
 from collections.abc import Mapping
@@ -52,7 +53,9 @@ def _build_start(ui: Ui) -> None:
     with gr.Accordion(words("runs.start"), open=False):
         with gr.Row(elem_classes="filters"):
             data = gr.Dropdown(real, value=real[0][1], label=words("data.dataset"), min_width=180)
-            recipe = gr.Dropdown(generator_recipes(), value=AUTO, label=words("runs.recipe"), min_width=180)
+            recipe = gr.Dropdown(
+                list(generator_recipes()), value=AUTO, label=words("runs.recipe"), min_width=180
+            )
             unit = gr.Dropdown(
                 [(words("runs.hours"), "hours"), ("kimg", "kimg")], value="hours", label=words("runs.unit"),
                 min_width=120,
@@ -71,9 +74,10 @@ def _build_start(ui: Ui) -> None:
     ui.on(button.click, start, [data, recipe, unit, length, name], [said])
 
 
-def generator_recipes() -> list[str]:
+@functools.cache
+def generator_recipes() -> tuple[str, ...]:
     """Recipes of generators by name, the automatic choice first."""
-    return [AUTO, *(name for name in recipe_names() if load_recipe(name).kind == "generator")]
+    return (AUTO, *(name for name in recipe_names() if load_recipe(name).kind == "generator"))
 
 
 def trainings_of(studio: Studio) -> Trainings:

@@ -55,7 +55,7 @@ def serve(runs: Sequence[Path], data: Sequence[Path], config: StudioConfig) -> N
 
 @contextlib.contextmanager
 def listening(config: StudioConfig) -> Iterator[socket.socket]:
-    """A socket bound to the host and port.
+    """A socket that takes connections at the host and port; they wait until they are answered.
 
     Raises:
         InputError: there is no such host, or the port is taken.
@@ -71,6 +71,7 @@ def listening(config: StudioConfig) -> Iterator[socket.socket]:
     with door:
         try:
             door.bind(address)
+            door.listen(128)
         except OSError as error:
             raise InputError(
                 f"{config.host}:{config.port} cannot be listened on ({error.strerror}); give another --port, "
