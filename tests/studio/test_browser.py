@@ -92,7 +92,7 @@ def test_the_language_is_switched_in_the_page_and_the_tab_stays(opened: Callable
     page.get_by_role("heading", name="Real or synthetic?").wait_for()
     page.get_by_role("link", name="Español").click()
     page.get_by_role("heading", name="¿Real o sintética?").wait_for()
-    assert page.evaluate("document.documentElement.lang") == "es"
+    page.wait_for_function("document.documentElement.lang === 'es'")
 
 
 def test_data_are_browsed_and_marked_with_the_keyboard_alone(

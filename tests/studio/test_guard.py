@@ -70,11 +70,9 @@ def test_a_page_gives_a_cookie_that_names_its_owner(ask: Asked) -> None:
     assert status == 200
     assert "HttpOnly" in headers["set-cookie"]
     assert "SameSite=Strict" in headers["set-cookie"]
-    assert ask("/-/data/grid", cookie=cookie(headers)) == (
-        200,
-        ask.guard and ask("/en/config", cookie=cookie(headers))[1],
-        owner,
-    )
+    again = ask("/-/data/grid", cookie=cookie(headers))
+    assert (again[0], again[2]) == (200, owner)
+    assert "set-cookie" not in again[1]
     assert ask("/en/")[2] != owner
     assert ask("/-/data/grid")[0] == 403
     assert ask("/-/data/grid", cookie="plenish-studio-7860=someone.signed")[0] == 403

@@ -116,7 +116,19 @@ def build_app(gr: Any, studio: Studio, port: int) -> Guard:
             blocked_paths=["/"], show_error=True, max_file_size=1, ssr_mode=False, enable_monitoring=False,
             pwa=False, mcp_server=False, theme=theme, server_name=studio.config.host, server_port=port,
         )  # fmt: skip
+        _refuse_what_gradio_cannot_read(blocks.app)
     return Guard(_Dressed(app), studio.config, studio.sessions, port)
+
+
+def _refuse_what_gradio_cannot_read(app: Any) -> None:
+    """A request that names an event, or holds values, that there are not is refused, and no internal error."""
+    from fastapi.responses import Response
+
+    async def refuse(*_: Any) -> Any:
+        return Response("This request cannot be read.", 400, media_type="text/plain")
+
+    for kind in (LookupError, ValueError, TypeError, AttributeError):
+        app.add_exception_handler(kind, refuse)
 
 
 def _sweep(studio: Studio, stop: threading.Event) -> None:

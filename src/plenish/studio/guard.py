@@ -145,18 +145,21 @@ class Guard:
         self, scope: Scope, receive: Receive, send: Send, most: int, fresh: str | None
     ) -> None:
         """Pass a request on, with so many bytes at most; give its answer the headers, and a new cookie."""
-        got, begun = 0, False
+        got, begun, over = 0, False, False
 
         async def counted() -> MutableMapping[str, Any]:
-            nonlocal got
+            nonlocal got, over
             message = await receive()
             got += len(message.get("body", b""))
             if got > most:
+                over = True
                 raise TooLarge
             return message
 
         async def dressed(message: MutableMapping[str, Any]) -> None:
             nonlocal begun
+            if over and not begun:  # The application may answer its own error; what is wrong is said below.
+                return
             if message["type"] == "http.response.start":
                 begun = True
                 more = {**_HEADERS, **({"set-cookie": self._fresh_cookie(fresh)} if fresh else {})}
@@ -166,10 +169,11 @@ class Guard:
 
         try:
             await self._app(scope, counted, dressed)
-        except TooLarge:
-            if not begun:
-                await _answer(send, 413, f"At most {most / 10**6:g} MB are taken.")
         except Exception as error:
+            if over:
+                if not begun:
+                    await _answer(send, 413, f"At most {most / 10**6:g} MB are taken.")
+                return
             warn(f"internal error in the studio: {type(error).__name__}: {error}")
             if not begun:
                 await _answer(send, 500, "Internal error; the terminal of the studio says more.")

@@ -29,10 +29,10 @@ def serve(runs: Sequence[Path], data: Sequence[Path], config: StudioConfig) -> N
     Raises:
         InputError: Gradio is missing, something given cannot be opened, or the port is taken.
     """
+    catalogue = Catalogue(runs, data, config.new_runs)
     gr = load_gradio()
     import uvicorn
 
-    catalogue = Catalogue(runs, data, config.new_runs)
     config.warn_if_open()
     with listening(config) as door:
         port = door.getsockname()[1]

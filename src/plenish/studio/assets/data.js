@@ -2,9 +2,8 @@
 "use strict";
 
 (() => {
-  const language = () => document.documentElement.lang || "en";
   const ask = (name, values, method) =>
-    fetch(`/-/data/${name}?` + new URLSearchParams({ ...values, lang: language() }), { method: method || "GET" });
+    fetch(`/-/data/${name}?` + new URLSearchParams({ ...values, lang: plenishLanguage() }), { method: method || "GET" });
 
   const setName = () => (document.getElementById("mark-set") || {}).value || "set";
 

@@ -9,7 +9,7 @@
     if (!stage || busy) return;
     busy = true;
     try {
-      const values = { n: stage.dataset.n, answer: said, lang: document.documentElement.lang || "en" };
+      const values = { n: stage.dataset.n, answer: said, lang: plenishLanguage() };
       const reply = await fetch("/-/judge/answer?" + new URLSearchParams(values), { method: "POST" });
       const text = await reply.text();
       if (!reply.ok) return void (stage.querySelector("[role=status]").textContent = text);

@@ -2,9 +2,8 @@
 "use strict";
 
 (() => {
-  const language = () => document.documentElement.lang || "en";
   const ask = (name, values, method) =>
-    fetch(`/-/runs/${name}?` + new URLSearchParams({ ...values, lang: language() }), { method: method || "GET" });
+    fetch(`/-/runs/${name}?` + new URLSearchParams({ ...values, lang: plenishLanguage() }), { method: method || "GET" });
   const chosen = new Set();
   let opened = [];
 

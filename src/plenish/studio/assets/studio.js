@@ -1,6 +1,18 @@
 /* What the studio's pages share in the browser. Everything is served by the studio itself. */
 "use strict";
 
+/** The language of the page, which is part of its address. */
+function plenishLanguage() {
+  return location.pathname.split("/")[1] || "en";
+}
+
+/** Gradio says that a page is in the browser's language, whatever its words are. */
+function plenishSayLanguage() {
+  const root = document.documentElement;
+  if (root.lang !== plenishLanguage()) root.lang = plenishLanguage();
+}
+new MutationObserver(plenishSayLanguage).observe(document.documentElement, { attributeFilter: ["lang"] });
+
 /** Send a picked picture and hand its id on. */
 function plenishUpload(element, taken) {
   const input = element.querySelector("input[type=file]");
