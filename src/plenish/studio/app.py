@@ -116,12 +116,12 @@ def build_app(gr: Any, studio: Studio, port: int) -> Guard:
             blocked_paths=["/"], show_error=True, max_file_size=1, ssr_mode=False, enable_monitoring=False,
             pwa=False, mcp_server=False, theme=theme, server_name=studio.config.host, server_port=port,
         )  # fmt: skip
-        _refuse_what_gradio_cannot_read(blocks.app)
+        _refuse_what_gradio_cannot_read(app.routes[-1].app)
     return Guard(_Dressed(app), studio.config, studio.sessions, port)
 
 
 def _refuse_what_gradio_cannot_read(app: Any) -> None:
-    """A request that names an event, or holds values, that there are not is refused, and no internal error."""
+    """Refuse a request for an event that there is not, or with other values, as the client's fault."""
     from fastapi.responses import Response
 
     async def refuse(*_: Any) -> Any:
