@@ -82,6 +82,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "release": ("release:release", "synthetic images as a folder to give away, unless they copy real ones"),
     "report": ("report:write_report", "one HTML report of everything known"),
+    "studio": ("studio:studio", "explore generators and Datasets in a web browser"),
     "runs list": ("runs:list_runs", "the Runs in a folder"),
     "runs show": ("runs:show_run", "one Run"),
     "runs rm": ("runs:remove_run", "remove a Run"),

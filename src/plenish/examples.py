@@ -112,6 +112,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish report report.html --score scores --study help",
         "plenish report all.html --data tiles --run gan --synthetic more --score scores --study help",
     ),
+    "studio": (
+        "plenish studio gan --data tiles more",
+        "plenish studio experiments --data tiles --new-runs experiments --port 7861",
+    ),
     "runs list": ("plenish runs list", "plenish runs list experiments --json"),
     "runs show": ("plenish runs show gan", "plenish runs show gan --json"),
     "runs rm": ("plenish runs rm old", "plenish runs rm old --yes"),

@@ -11,7 +11,17 @@ from plenish.errors import InputError
 from plenish.metrics.quality import kimg_of
 from plenish.metrics.score import ScoreResult
 from plenish.progress import warn
-from plenish.report import copies, likeness, record, results, samples, sections, study_parts, training
+from plenish.report import (
+    copies,
+    likeness,
+    readers,
+    record,
+    results,
+    samples,
+    sections,
+    study_parts,
+    training,
+)
 from plenish.report.headline import cards
 from plenish.report.inputs import ReportInputs, gather
 from plenish.report.page import render_page
@@ -23,8 +33,9 @@ Result = TypeVar("Result", ScoreResult, Study)
 _NOT_PAGES = (".txt", ".md", ".pdf", ".json", ".csv", ".png", ".svg", ".zip", ".docx", ".ipynb")
 _SECTIONS = (
     study_parts.generators, samples.samples, results.study, study_parts.doses, study_parts.elsewhere,
-    copies.copies, likeness.told_apart, likeness.labels, results.scores, record.limits, sections.asked,
-    sections.data_and_split, training.training, record.repeat, record.provenance, record.environment,
+    copies.copies, likeness.told_apart, readers.readers, likeness.labels, results.scores,
+    record.limits, sections.asked, sections.data_and_split, training.training,
+    record.repeat, record.provenance, record.environment,
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""The studio: a local web application over the same calls as the commands."""

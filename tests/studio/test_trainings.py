@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from plenish.errors import InputError
+from plenish.studio.catalogue import Catalogue, id_of
+from plenish.studio.config import StudioConfig
+from plenish.studio.pages import Studio
+from plenish.studio.runs import start_training
+from plenish.studio.sessions import Sessions
+from plenish.studio.trainings import Trainings
+
+
+def test_a_training_is_stopped_by_who_started_it_alone(tmp_path: Path) -> None:
+    trainings = Trainings(most=1)
+    words = ["phantom", str(tmp_path / "big"), "--patients", "2000", "--tiles", "1", "--size", "16"]
+    key = trainings.start("ana", words, tmp_path / "big")
+    with pytest.raises(InputError):
+        trainings.start("eva", words, tmp_path / "other")
+    assert trainings.of("eva") == {}
+    with pytest.raises(InputError):
+        trainings.stop("eva", key)
+    training = trainings.of("ana")[key]
+    while training.is_running and not (tmp_path / "big.partial").exists():
+        time.sleep(0.05)
+    trainings.stop("ana", key)
+    assert training.process.wait(20) == 130
+    assert "interrupted" in training.text()
+    assert trainings.close() == []
+    assert not training.log.exists()
+
+
+@pytest.fixture
+def studio(given: Path, tmp_path: Path) -> Studio:
+    config = StudioConfig(new_runs=tmp_path / "new")
+    catalogue = Catalogue([given / "runs"], [given / "real", given / "synthetic"], config.new_runs)
+    return Studio(config, catalogue, Sessions(session_mb=8))
+
+
+REFUSED: tuple[dict[str, object], ...] = (
+    {"data": "/etc"}, {"data": "synthetic"}, {"recipe": "../x.yaml"}, {"recipe": "caption-x"},
+    {"unit": "--json"}, {"length": 0}, {"length": float("nan")}, {"length": None}, {"length": 1e9},
+    {"name": "../out"}, {"name": "/tmp/x"}, {"name": "a b"}, {"name": ".."}, {"name": "x\0y"},
+)  # fmt: skip
+
+
+def test_what_cannot_be_trained_is_refused(studio: Studio, given: Path) -> None:
+    for change in REFUSED:
+        wanted = {"data": "real", "recipe": "auto", "unit": "kimg", "length": 1.0, "name": "gan"} | change
+        if wanted["data"] in ("real", "synthetic"):
+            wanted["data"] = id_of(given / str(wanted["data"]))
+        with pytest.raises(InputError):
+            start_training(studio, "ana", **wanted)  # type: ignore[arg-type]
+    assert not (studio.config.new_runs or given).exists()
+    studio.sessions.close()
+
+
+def test_a_catalogue_knows_what_it_was_given_alone(studio: Studio, given: Path) -> None:
+    catalogue = studio.catalogue
+    assert [path.name for path in catalogue.runs().values()] == ["gan"]
+    assert [data.name for data in catalogue.real().values()] == ["real"]
+    for key in (str(given / "real"), "..", "", id_of(given)):
+        with pytest.raises(InputError):
+            catalogue.dataset(key)
+        with pytest.raises(InputError):
+            catalogue.run(key)
+    with pytest.raises(InputError):
+        Catalogue([given / "none"])
+    with pytest.raises(InputError):
+        Catalogue([given / "new"] if (given / "new").is_dir() else [given / "none"])
+    studio.sessions.close()
