@@ -70,7 +70,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "generate": ("generate:generate", "make a synthetic Dataset from a trained generator"),
     "edit flip": ("edit:flip", "the same latents with another class: figure and film"),
     "edit concept": ("concept:edit", "generated images with concepts at several strengths: strips and film"),
-    "edit directions": ("directions:directions", "directions found without examples (SeFa, PCA): contact sheet"),
+    "edit directions": ("directions:directions", "directions without examples (SeFa, PCA): contact sheet"),
     "concept learn": ("concept:learn", "a direction of the latent space from examples or a column"),
     "concept list": ("concept:list_concepts", "the concepts of a generator"),
     "concept rm": ("concept:remove", "remove a concept"),

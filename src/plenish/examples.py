@@ -90,7 +90,8 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish edit concept gan both lumen=1 atypia=-0.5 --film webp",
     ),
     "edit directions": (
-        "plenish edit directions gan found -n 8", "plenish edit directions gan found --method pca --keep-as axis",
+        "plenish edit directions gan found -n 8",
+        "plenish edit directions gan found --method pca --keep-as axis --pick 1 3",
     ),
     "concept learn": (
         "plenish concept learn gan lumen --with 3 8 21 --without 0 5 12",

@@ -60,8 +60,8 @@ def learn(
     Args:
         run: a generator's Run, which keeps the concept.
         name: of the concept: letters, digits, - and _.
-        having: examples with it: seeds (7, 0-19), .npy or .csv files of latents, ids of images of --data, or a
-            .csv table with a column id.
+        having: examples with it: seeds (7, 0-19), .npy or .csv files of latents, ids of images of --data, or
+            a .csv table with a column id.
         lacking: examples without it.
         how: further options.
         truth: a real Dataset with --column in its table.
@@ -148,8 +148,8 @@ def import_concept(run: Path, file: Path, *, rename: str | None = None, replace:
     made_for, run_id = dict(found.facts.get("generator") or {}).get("run_id"), Run.open(run, "generator").id
     if made_for != run_id:
         raise InputError(
-            f"The concept of {file} was learnt for the Run {made_for}, and {run} is {run_id}; latents of another "
-            "generator mean other things."
+            f"The concept of {file} was learnt for the Run {made_for}, and {run} is {run_id}; latents of "
+            "another generator mean other things."
         )
     found = dataclasses.replace(found, name=rename or found.name)
     return Told({"concept": str(concepts.keep(run, found, replace=replace)), **found.about()})

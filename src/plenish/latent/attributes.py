@@ -157,7 +157,7 @@ def _read(targets: Sequence[Target], outputs: Floats) -> dict[str, Floats]:
 
 
 def readable_columns(data: Dataset) -> dict[str, Kind]:
-    """Columns of a Dataset's table that a network may learn to read off its images: numbers, and yes or no."""
+    """Columns of a Dataset's table that can be read off its images: numbers, and yes or no."""
     found: dict[str, Kind] = {}
     for name in data.table.columns:
         values = data.table[name].dropna()
@@ -210,8 +210,8 @@ def _reader(data: Dataset, kinds: Mapping[str, Kind], split: str, config: Readin
     train, val = data.part("train", split, purpose="train"), data.part("val", split, purpose="select")
     if len(train) < 16 or len(val) < 2:
         raise InputError(
-            f"{data.path} has {len(train)} images to train and {len(val)} to check a reading network on, and it "
-            "needs 16 and 2; split it otherwise."
+            f"{data.path} has {len(train)} images to train and {len(val)} to check a reading network on, and "
+            "it needs 16 and 2; split it otherwise."
         )
     symmetry: Symmetry = DOMAINS[data.domain].symmetry if data.domain else "dihedral"
     side = min(_SIDE, data.size)
@@ -280,7 +280,7 @@ def _fit(
     network: _Network, targets: Sequence[Target], train: Subset, side: int, symmetry: Symmetry,
     config: ReadingConfig,
 ) -> None:  # fmt: skip
-    """Train; loss is smooth L1 of numbers, cross-entropy of flags and classes, each target with equal weight."""
+    """Train on smooth L1 of numbers and cross-entropy of flags and classes, each with equal weight."""
     engine, rng = Engine.from_settings(), np.random.default_rng(stable_seed("reader-order", config.seed))
     some = train.where(np.sort(rng.permutation(len(train))[:MOST_IMAGES]))
     y = torch.from_numpy(truth(targets, some).astype(np.float32)).to(engine.device)

@@ -61,7 +61,8 @@ class Effect:
         """The same for a terminal: a row for each strength and what was read, with its interval."""
         rows = [
             {
-                "strength": level["strength"], "what": name, "measure": f"{values['measure']} ({values['unit']})",
+                "strength": level["strength"], "what": name,
+                "measure": f"{values['measure']} ({values['unit']})",
                 "value": values["value"], "low": values["low"], "high": values["high"],
                 "rises": values.get("rises", {}).get("value"), "read with": _worth(self.facts, name),
             }
@@ -117,7 +118,7 @@ def measure_effect(
     facts = {
         "concepts": {concept.name: weight for concept, weight in amounts}, "target": target, "n": len(start),
         "seeds": [FIRST_SEED, FIRST_SEED + n] if points is None else None, "strengths": levels,
-        "columns": {} if reader is None else {t.name: {"kind": t.kind, "mean": t.mean, "std": t.std} for t in reader.targets},
+        "columns": [] if reader is None else [dataclasses.asdict(one) for one in reader.targets],
         "checks": {} if reader is None else dict(reader.checks),
         "class_checks": dict(getattr(judges.classes, "checks", {})),
         "features": None if judges.features is None else judges.features.facts(),
@@ -127,8 +128,9 @@ def measure_effect(
 
 def _worth(facts: Mapping[str, Any], name: str) -> str | None:
     """What reads a column is worth on held-out images, in words."""
-    checks = facts["checks"] if name != "class" else {name: c for c in facts["class_checks"].values()}
-    return f"{checks[name]['measure']} {checks[name]['value']:.2f}" if name in checks else None
+    least = min(facts["class_checks"].values(), key=lambda found: found["value"], default=None)
+    check = least if name == "class" else facts["checks"].get(name)
+    return f"{check['measure']} {check['value']:.2f}" if check else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,8 +155,8 @@ def _changes(before: _Readings, after: _Readings, judges: Judges) -> dict[str, d
         unit = 1.0 if target is None or flag else target.std
         rises = int((new > old).sum())
         found[name] = {
-            "measure": "mean change", "unit": "probability" if flag else "sd", **_mean((new - old) / unit)._asdict(),
-            "rises": wilson_interval(rises, len(old))._asdict(),
+            "measure": "mean change", "unit": "probability" if flag else "sd",
+            **_mean((new - old) / unit)._asdict(), "rises": wilson_interval(rises, len(old))._asdict(),
         }  # fmt: skip
         if flag and (lacking := old < 0.5).any():
             gained = int((new[lacking] >= 0.5).sum())

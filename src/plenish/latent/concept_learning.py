@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from plenish.errors import InputError
 from plenish.latent.concepts import Concept, check_name, flat, orthogonal, unit
 from plenish.latent.sampling import Space
-from plenish.latent.space import Floats, LatentSpace, Points
+from plenish.latent.space import LatentSpace, Points
 
 Method = Literal["mean", "svm"]
 Array = NDArray[np.float64]
@@ -122,8 +122,8 @@ def learn(
     scale = float(between @ found)
     if scale <= 0:
         raise InputError(
-            "Beside what is kept, the examples with the concept lie no further along its direction than those "
-            "without; give more examples, or keep less."
+            "Beside what is kept, the examples with the concept lie no further along its direction than "
+            "those without; give more examples, or keep less."
         )
     record = {
         "method": method, "n_with": len(a), "n_without": len(b), "keeps": kept.facts(),

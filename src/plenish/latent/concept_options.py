@@ -15,8 +15,8 @@ class JudgeOptions:
     """What reads edited or generated images.
 
     Attributes:
-        truth: a real Dataset whose table holds the truth; networks that read its columns and classes off images
-            are trained on its train part and checked on val. Without it, nothing but --classifier reads them.
+        truth: a real Dataset whose table holds the truth; networks that read its columns and classes off
+            images are trained on its train part and checked on val.
         split: its split.
         columns: which of its columns; by default all of numbers or yes and no.
         classifier: a classifier's Run, which tells the class in place of a network trained on --from.

@@ -117,8 +117,8 @@ def _classifier(run: Path, space: LatentSpace) -> _Classifier:
         raise InputError(f"--classifier {run} is no classifier; 'plenish train classifier' makes one.")
     if (scorer.size, scorer.channels) != (space.network.size, space.network.channels):
         raise InputError(
-            f"--classifier {run} takes images of {scorer.size} pixels and {scorer.channels} channels, and this "
-            f"generator makes {space.network.size} and {space.network.channels}."
+            f"--classifier {run} takes images of {scorer.size} pixels and {scorer.channels} channels, and "
+            f"this generator makes {space.network.size} and {space.network.channels}."
         )
     return _Classifier(str(scorer.models[0]["run_id"]), scorer, scorer.classes)
 
@@ -184,8 +184,7 @@ def edit_concept(
     space: LatentSpace, points: Points, words: Sequence[str], strengths: Sequence[float], out: Path,
     options: FilmOptions,
 ) -> Edit:  # fmt: skip
-    """Write points with concepts at several strengths: a row for each point, and a film from the first strength
-    to the last.
+    """Write points with concepts at several strengths: a row for each point, and a film of the way.
 
     Raises:
         InputError: unknown concepts, no strength, or OUT exists.

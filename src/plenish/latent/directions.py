@@ -1,9 +1,9 @@
 """Directions of a latent space that need no examples: SeFa in closed form, and PCA.
 
-SeFa (Shen and Zhou 2021, arXiv 2007.06600): the directions along which the first layer that the latent meets
-answers most, the eigenvectors of AᵀA of its weights A. PCA (GANSpace, Härkönen et al. 2020, arXiv 2004.02546):
-principal components of w; of families without, those of the features behind the first block, from which z is
-regressed.
+SeFa (Shen and Zhou 2021, arXiv 2007.06600): the directions to which the first layer that the latent meets
+answers most, the eigenvectors of AᵀA of its weights A. PCA (GANSpace, Härkönen et al. 2020, arXiv
+2004.02546): principal components of w; of families without, those of the features behind the first block,
+from which z is regressed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class Directions:
     def concept(self, space: LatentSpace, i: int, name: str) -> Concept:
         """Direction i, from 0, with a name."""
         facts = {
-            "method": self.method, "rank": i + 1, "share": float(self.shares[i]), "generator": provenance(space),
+            "method": self.method, "rank": i + 1, "share": float(self.shares[i]),
+            "generator": provenance(space),
         }  # fmt: skip
         vector = self.vectors[i].astype(np.float32)
         return Concept(name, vector, self.space, float(self.scales[i]), self.layers, facts)
@@ -103,7 +104,8 @@ def find_directions(
         weights = network.latent_weights(layers or None)
         if weights is None:
             raise InputError(
-                f"The family {space.family} does not say which weights its latent meets first; use --method pca."
+                f"The family {space.family} does not say which weights its latent meets first; give "
+                "--method pca."
             )
         vectors, shares = sefa(weights.detach().double().cpu().numpy(), n)
     elif of == "w":

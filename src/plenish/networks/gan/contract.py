@@ -216,7 +216,7 @@ class Generator(Staged, Sampler):
         return None
 
     def first_block(self) -> nn.Module | None:
-        """The first module behind the layer of `latent_weights`, whose output GANSpace takes components of."""
+        """The first module behind the layer of `latent_weights`; GANSpace takes its output's components."""
         return None
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
