@@ -1,6 +1,6 @@
 """Does a concept learnt from 20 + 20 generated images add what it names, and leave the class as it is?
 
-    PYTHONPATH=src python -m benchmarks.latent_concepts DATA RUN… --out benchmarks/results/latent-concepts.json
+    PYTHONPATH=src python -m benchmarks.latent_concepts DATA RUN… --out FILE
 
 DATA is the phantom the generators were trained on. A first network that reads lumen off images, trained on
 the truth, picks the examples (the 10 highest and 10 lowest of each class of 400 images) and the strength; a

@@ -226,10 +226,8 @@ def test_a_concept_goes_from_learning_to_a_file_and_back(trained, tmp_path) -> N
     verbs.export(run, "first", tmp_path / "first.json")
     verbs.import_concept(run, tmp_path / "first.json", rename="second")
     after = concepts.read(run, "second")
-    assert (after.vector == before.vector).all() and (after.scale, after.facts) == (
-        before.scale,
-        before.facts,
-    )
+    assert after.vector.tolist() == before.vector.tolist()
+    assert (after.scale, after.facts) == (before.scale, before.facts)
     edit = verbs.edit(run, tmp_path / "edit", ["first", "second=-1"], strength=(0.0, 2.0), frames=2)
     latents = np.load(tmp_path / "edit" / "latents.npy")
     assert latents[::2] == pytest.approx(latents[1::2], abs=1e-5)  # They cancel.
