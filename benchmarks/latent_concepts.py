@@ -6,7 +6,9 @@ DATA is the phantom the generators were trained on. A first network that reads l
 the truth, picks the examples (the 10 highest and 10 lowest of each class of 400 images) and the strength; a
 second one, trained with another seed on the same patients, judges fresh images, and a network for the
 classes, which never saw a generated image, says whether the class keeps. All are checked on held-out
-patients. Everything below was fixed before any result was seen.
+patients. Seeds, strengths and thresholds were fixed before any result was seen. --keep-label, which makes the
+concept orthogonal to the classes' means in w, was added after the first results, and is measured on other
+fresh images.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from plenish import files, settings
 from plenish.datasets.dataset import Dataset
 from plenish.latent.attributes import Reader, ReadingConfig, class_reader, column_reader
 from plenish.latent.concept_effects import Judges, measure_effect
-from plenish.latent.concept_learning import Method, default_space, in_space, learn
+from plenish.latent.concept_learning import Kept, Method, default_space, in_space, learn
 from plenish.latent.concepts import Concept, move
 from plenish.latent.space import LatentSpace, Points
 from plenish.metrics.statistics import wilson_interval
@@ -36,6 +38,8 @@ POOL, EXAMPLES = range(400), 10
 DEVELOPMENT = range(500_000, 500_200)
 STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0)
 FRESH = 500
+KEPT_FIRST = 2_000_000
+"""First seed of the fresh images of --keep-label."""
 PICKER, JUDGE, CLASSES = ReadingConfig(seed=101), ReadingConfig(seed=202), ReadingConfig(seed=303)
 WANTED = 0.95
 """Share of the development images without lumen that the chosen strength must give one, by the picker."""
@@ -74,23 +78,27 @@ def chosen_strength(space: LatentSpace, concept: Concept, picker: Reader) -> flo
     return STRENGTHS[-1]
 
 
-def one(run: Path, picker: Reader, judges: Judges) -> list[dict[str, Any]]:
+def one(run: Path, picker: Reader, judges: Judges, *, keep_label: bool) -> list[dict[str, Any]]:
     """Results of a generator, one for each way of learning."""
     space = LatentSpace(run)
-    high, low = examples(space, picker)
+    of, (high, low) = default_space(space), examples(space, picker)
+    sides = in_space(space, high, of), in_space(space, low, of)
+    fresh = space.draw(range(KEPT_FIRST, KEPT_FIRST + FRESH)) if keep_label else None
     found = []
     for method in METHODS:
-        of = default_space(space)
-        made = learn(space, "lumen", in_space(space, high, of), in_space(space, low, of), method=method)
+        made = learn(space, "lumen", *sides, method=method, kept=Kept(label=keep_label))
         strength = chosen_strength(space, made, picker)
         levels = sorted({*STRENGTHS, strength})
-        effect = measure_effect(space, [(made, 1.0)], levels, judges, target="has_lumen", n=FRESH)
+        effect = measure_effect(
+            space, [(made, 1.0)], levels, judges, target="has_lumen", n=FRESH, points=fresh
+        )
         at = next(level for level in effect.facts["strengths"] if level["strength"] == strength)["changes"]
         adds, keeps = at["has_lumen"].get("gained"), at["class"]
         found.append(
             {
                 "run": run.name, "family": space.family, "checkpoint": space.loaded.checkpoint.name,
-                "space": of, "method": method, "scale": made.scale, "strength": strength,
+                "space": of, "method": method,
+                "keep_label": keep_label, "scale": made.scale, "strength": strength,
                 "adds_lumen": adds, "lumen_rises": at["lumen"]["rises"], "class_keeps": keeps,
                 "bar_met": bool(adds and adds["value"] >= BAR and keeps["value"] >= BAR),
                 "as_asked": as_asked(space, judges),
@@ -117,6 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
     parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--keep-label", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     begun = time.time()
@@ -125,7 +134,7 @@ def main() -> None:
         picker = column_reader(data, ["lumen", "has_lumen"], config=PICKER)
         judges = Judges(column_reader(data, config=JUDGE), class_reader(data, config=CLASSES))
         assert judges.columns is not None
-        results = [row for run in asked.runs for row in one(run, picker, judges)]
+        results = [row for run in asked.runs for row in one(run, picker, judges, keep_label=asked.keep_label)]
         report = {
             "command": "python -m benchmarks.latent_concepts DATA RUN… --out FILE",
             "machine": describe_machine(Engine.from_settings()), "seconds": round(time.time() - begun),
