@@ -24,6 +24,7 @@ from plenish.latent.concept_learning import Kept, learn, learn_from_values, ridg
 from plenish.latent.concepts import Concept
 from plenish.latent.directions import find_directions, pca, regressed, sefa
 from plenish.latent.space import LatentSpace, Points
+from plenish.networks.families import GANS, family
 from plenish.networks.gan.contract import Generator, NetworkConfig
 from plenish.training.engine import Engine
 
@@ -132,6 +133,43 @@ def test_sefa_of_a_linear_generator_is_its_singular_vectors_and_pca_agrees(linea
         find_directions(linear, "sefa", 2, layers=[0])
 
 
+def test_a_generator_that_is_no_gan_has_no_directions(linear) -> None:
+    linear.network = torch.nn.Identity()  # type: ignore[assignment]
+    with pytest.raises(InputError):
+        find_directions(linear, "sefa", 2)
+
+
+@pytest.mark.parametrize("name", GANS)
+def test_every_gan_says_which_weights_its_latent_meets(name) -> None:
+    few = {
+        "size": 16,
+        "width": 16,
+        "max_width": 16,
+        "z_dim": 8,
+        "labels": LabelSchema("categorical", ("a", "b")),
+    }
+    record = family(name)
+    config = record.config(**few | ({"w_dim": 8} if name == "stylegan2" else {}))
+    with torch.random.fork_rng(devices=[]):
+        network = record.sampler(config).eval()
+    weights = network.latent_weights()
+    assert weights.shape[1] == network.w_dim == 8
+    if network.has_styles:
+        rows = [len(network.latent_weights([i])) for i in range(network.num_ws)]
+        assert sum(rows) == len(weights)
+        return
+    # A direction that the weights are blind to does not change the image.
+    blind = torch.tensor([1.0, -1.0] + [0.0] * 6)
+    with torch.no_grad():
+        owner = network.modulate if name == "r3gan" else network.project
+        owner.weight[:, 1] = owner.weight[:, 0]
+        assert (network.latent_weights() @ blind).abs().max() < 1e-5
+        w, y = torch.ones(1, 1, 8), torch.eye(2)[:1]
+        before, after = (network.synthesis(w + t * blind, y, noise="constant") for t in (0.0, 1.0))
+        assert torch.allclose(before, after, atol=1e-5)
+        assert network.first_block() in set(network.modules())
+
+
 def test_principal_components_agree_with_scikit_learn() -> None:
     from sklearn.decomposition import PCA
 
@@ -209,7 +247,15 @@ def trained(tmp_path_factory) -> Path:
     with DatasetWriter(home / "data", name="data", size=16, channels=3, labels=labels, config={}) as writer:
         writer.add(pixels.astype(np.uint8), rows)
     with settings.use(quiet=True):
-        train_gan(home / "data", home / "run", kimg=0.064, batch=16, width=16, checkpoint_kimg=0.064)
+        train_gan(
+            home / "data",
+            home / "run",
+            recipe="dcgan-small",
+            kimg=0.064,
+            batch=16,
+            width=16,
+            checkpoint_kimg=0.064,
+        )
     return home
 
 

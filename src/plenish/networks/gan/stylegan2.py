@@ -112,8 +112,8 @@ class StyleGAN2Generator(Generator):
         return w[:, None].expand(-1, self.num_ws, -1)
 
     def latent_weights(self, layers: Sequence[int] | None = None) -> Tensor:
-        """Weights of the style affines of convolutions, outputs×w_dim; layer i is convolution i."""
-        chosen = range(len(self.convolutions)) if layers is None else layers
+        """Weights of style affines, outputs×w_dim: of convolution i, and at the end of the last image."""
+        chosen = range(self.num_ws) if layers is None else layers
         affines = [module.affine.weight for i, module in enumerate(self.convolutions) if i in chosen]
         last = [self.images[-1].affine.weight] if len(self.convolutions) in chosen else []
         return torch.cat([*affines, *last])
