@@ -97,10 +97,14 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish concept learn gan lumen --with 3 8 21 --without 0 5 12",
         "plenish concept learn gan lumen --column lumen --from tiles --keep-label",
     ),
-    "concept list": ("plenish concept list gan",),
-    "concept rm": ("plenish concept rm gan lumen",),
-    "concept export": ("plenish concept export gan lumen lumen.json",),
-    "concept import": ("plenish concept import gan lumen.json --as lumen2",),
+    "concept list": ("plenish concept list gan", "plenish concept list gan --json"),
+    "concept rm": ("plenish concept rm gan lumen", "plenish concept rm gan axis-3"),
+    "concept export": (
+        "plenish concept export gan lumen lumen.json", "plenish concept export gan axis-1 shared/axis-1.json",
+    ),
+    "concept import": (
+        "plenish concept import gan lumen.json", "plenish concept import gan lumen.json --as lumen2",
+    ),
     "concept effect": (
         "plenish concept effect gan lumen --from tiles --target lumen",
         "plenish concept effect gan lumen --from tiles --classifier classifier --out effect.json",
