@@ -259,7 +259,7 @@ def _cached(folder: Any, network: _Network, key: str) -> dict[str, Any] | None:
 def truth(targets: Sequence[Target], rows: Subset) -> Floats:
     """What the table says, N×targets: numbers standardised, yes and classes as 1; NaN where it is unknown."""
     table = rows.dataset.table.iloc[rows.rows]
-    found = []
+    found: list[Floats] = []
     for target in targets:
         if target.kind == "class":
             found.append((table["label"] == target.name).to_numpy(np.float64))

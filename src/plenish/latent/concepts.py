@@ -102,7 +102,8 @@ def orthogonal(vector: NDArray[np.floating], others: Sequence[NDArray[np.floatin
         return rest
     left, values, _ = np.linalg.svd(np.stack(others, 1).astype(np.float64), full_matrices=False)
     basis = left[:, values > 1e-9 * values.max(initial=0)]
-    return rest - basis @ (basis.T @ rest)
+    left_over: NDArray[np.float64] = rest - basis @ (basis.T @ rest)
+    return left_over
 
 
 def move(space: LatentSpace, points: Points, amounts: Sequence[tuple[Concept, float]]) -> Points:
@@ -141,7 +142,7 @@ def move(space: LatentSpace, points: Points, amounts: Sequence[tuple[Concept, fl
 def flat(points: Points) -> NDArray[np.float64]:
     """Latents as rows, N×D: z, or the mean of a point's styles over the layers."""
     if points.space == "w":
-        return points.values.astype(np.float64).mean(1)
+        return np.asarray(points.values.astype(np.float64).mean(1))
     return points.values.reshape(len(points), -1).astype(np.float64)
 
 

@@ -199,7 +199,7 @@ def edit_directions(space: LatentSpace, points: Points, out: Path, options: Dire
         raise InputError("--strength takes finite numbers, such as -2 0 2.")
     kept = _kept_names(space, options)
     found = find_directions(space, options.method, options.n, options.layers or ())
-    rows, made = [], []
+    rows, made = list[Row](), list[Points]()
     for i in range(options.n):
         one = found.concept(space, i, f"direction-{i + 1}")
         columns = [concepts.move(space, points, [(one, s)]) for s in options.strength]

@@ -129,7 +129,8 @@ class R3GANGenerator(Generator):
 
     def latent_weights(self, layers: Sequence[int] | None = None) -> Tensor:
         """Weights of z to the strengths of the learned maps, each times the length of its map, maps×z_dim."""
-        return self.modulate.weight[:, : self.z_dim] * self.basis.flatten(1).norm(dim=1)[:, None]
+        lengths: Tensor = self.basis.flatten(1).norm(dim=1)
+        return self.modulate.weight[:, : self.z_dim] * lengths[:, None]
 
     def first_block(self) -> nn.Module:
         """The first stage."""

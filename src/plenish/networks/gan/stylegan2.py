@@ -114,9 +114,8 @@ class StyleGAN2Generator(Generator):
     def latent_weights(self, layers: Sequence[int] | None = None) -> Tensor:
         """Weights of style affines, outputs×w_dim: of convolution i, and at the end of the last image."""
         chosen = range(self.num_ws) if layers is None else layers
-        affines = [module.affine.weight for i, module in enumerate(self.convolutions) if i in chosen]
-        last = [self.images[-1].affine.weight] if len(self.convolutions) in chosen else []
-        return torch.cat([*affines, *last])
+        modules = [*self.convolutions, self.images[-1]]
+        return torch.cat([modules[i].get_parameter("affine.weight") for i in sorted(chosen)])
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×num_ws×w_dim → images, N×C×H×W, mostly in [-1, 1] but not bounded; y is in w already.
