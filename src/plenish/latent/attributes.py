@@ -262,7 +262,7 @@ def truth(targets: Sequence[Target], rows: Subset) -> Floats:
     found: list[Floats] = []
     for target in targets:
         if target.kind == "class":
-            found.append((table["label"] == target.name).to_numpy(np.float64))
+            found.append(np.asarray(table["label"] == target.name, np.float64))
         else:
             values = pd.to_numeric(table[target.name], errors="coerce").to_numpy(np.float64)
             found.append((values - target.mean) / target.std)
