@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +110,12 @@ class StyleGAN2Generator(Generator):
         """Z, N×z_dim (and y, N×K) → w, N×num_ws×w_dim, equal for all layers."""
         w: Tensor = self.map(z, y)
         return w[:, None].expand(-1, self.num_ws, -1)
+
+    def latent_weights(self, layers: Sequence[int] | None = None) -> Tensor:
+        """Weights of style affines, outputs×w_dim: of convolution i, and at the end of the last image."""
+        chosen = range(self.num_ws) if layers is None else layers
+        modules = [*self.convolutions, self.images[-1]]
+        return torch.cat([modules[i].get_parameter("affine.weight") for i in sorted(chosen)])
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×num_ws×w_dim → images, N×C×H×W, mostly in [-1, 1] but not bounded; y is in w already.
