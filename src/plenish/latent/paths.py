@@ -42,7 +42,8 @@ def slerp(a: Vectors, b: Vectors, t: Vectors) -> Vectors:
     The angle from a is t times that between a and b, and the norm (1-t)·|a| + t·|b|. What has no one great
     circle is defined as follows. Of vectors of one direction that direction is kept. To an opposite vector
     the way turns through the coordinate axis on which |a| is smallest, the first of equal ones, made
-    perpendicular to a. From or to zero, which has no direction, the way is the straight one.
+    perpendicular to a. From or to zero, which has no direction, and in one dimension, which has no circle,
+    the way is the straight one.
 
     Args:
         a: an array of any shape, taken as one vector.
@@ -61,6 +62,8 @@ def slerp(a: Vectors, b: Vectors, t: Vectors) -> Vectors:
     cosine = float(one @ other)
     beside = other - cosine * one
     sine = float(np.linalg.norm(beside))
+    if sine < _PARALLEL and (cosine > 0 or one.size == 1):
+        return linear(a, b, t)
     if sine < _PARALLEL:
         beside, sine = _perpendicular(one), 0.0
     angle = np.arctan2(sine, cosine)
@@ -70,12 +73,11 @@ def slerp(a: Vectors, b: Vectors, t: Vectors) -> Vectors:
 
 
 def _perpendicular(direction: Vectors) -> Vectors:
-    """A vector perpendicular to a unit vector; zero in one dimension, where there is none."""
+    """A vector perpendicular to a unit vector of at least two coordinates."""
     axis = np.zeros_like(direction)
     axis[np.abs(direction).argmin()] = 1
-    beside = axis - (axis @ direction) * direction
-    length = np.linalg.norm(beside)
-    return beside / length if length > _PARALLEL else axis
+    beside: Vectors = axis - (axis @ direction) * direction
+    return beside
 
 
 def _with_ends(found: Vectors, start: Vectors, end: Vectors, t: Vectors) -> Vectors:
