@@ -184,8 +184,10 @@ def test_a_flip_shows_both_classes_and_their_difference(
     flip(gan, tmp_path / "hard", seeds=[1, 2], frames=5, soft=False, film="png")
     # Frames that stay are one of an animated PNG.
     middle = frames(tmp_path / "hard" / "film.png")[2][::8, ::8]
-    blend = np.concatenate(list((before.astype(float) + after) / 2), 1)
-    assert np.abs(middle - blend).max() <= 1.5
+    blend = (before.astype(float) + after) / 2
+    assert np.abs(middle[:, :16] - blend[0]).max() <= 1.5
+    assert (middle[:, 16:18] == 255).all()
+    assert np.abs(middle[:, 18:] - blend[1]).max() <= 1.5
 
 
 def test_an_unlabelled_generator_cannot_flip(stripes: Callable[..., object], tmp_path: Path) -> None:

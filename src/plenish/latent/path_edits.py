@@ -20,7 +20,7 @@ from plenish.latent.render import film as make_film
 from plenish.latent.space import AT_ONCE, LatentSpace
 from plenish.progress import progress, warn
 
-_ACROSS = 8
+_ACROSS, _BETWEEN = 8, 2
 """Images of a row of a figure that shows a path."""
 
 
@@ -146,12 +146,15 @@ def _shape(space: LatentSpace) -> tuple[int, int, int]:
 
 
 def tiled(films: Pixels, across: int) -> Pixels:
-    """Films M×N×H×W×C beside and below each other as one, N×…; missing ones are white."""
-    missing = -len(films) % across
-    blank = np.full((missing, *films.shape[1:]), 255, np.uint8)
-    found = np.concatenate([films, blank])
-    rows = [np.concatenate(list(found[i : i + across]), 2) for i in range(0, len(found), across)]
-    return np.concatenate(rows, 1)
+    """Films M×N×H×W×C beside and below each other as one, N×…, with white between them."""
+    missing, (_, n, height, width, channels) = -len(films) % across, films.shape
+    down = (len(films) + missing) // across
+    padded = np.full((down, across, n, height + _BETWEEN, width + _BETWEEN, channels), 255, np.uint8)
+    padded.reshape(-1, *padded.shape[2:])[: len(films), :, :height, :width] = films
+    sheet = padded.transpose(2, 0, 3, 1, 4, 5).reshape(
+        n, down * (height + _BETWEEN), across * (width + _BETWEEN), channels
+    )
+    return sheet[:, :-_BETWEEN, :-_BETWEEN]
 
 
 def write_walk(
