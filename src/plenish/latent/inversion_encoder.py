@@ -43,11 +43,10 @@ class InversionEncoder(nn.Module):
     def __init__(self, size: int, channels: int, latents: int, labels: int) -> None:
         super().__init__()
         self.latents = latents
-        width, layers = 32, [nn.Conv2d(channels, 32, 3, 1, 1), nn.SiLU()]
+        width, wider, layers = channels, 48, list[nn.Module]()
         while size > 4:
-            wider = min(2 * width, 256)
             layers += [nn.Conv2d(width, wider, 3, 2, 1), nn.GroupNorm(8, wider), nn.SiLU()]
-            width, size = wider, -(-size // 2)
+            width, wider, size = wider, min(2 * wider, 192), -(-size // 2)
         layers += [nn.Flatten(), nn.Linear(width * size**2, 512), nn.SiLU(), nn.Linear(512, latents + labels)]
         self.layers = nn.Sequential(*layers)
 

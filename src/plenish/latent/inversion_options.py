@@ -45,7 +45,7 @@ class InversionOptions:
     method: Literal["lbfgs", "adam"] = "lbfgs"
     rate: float = option(0.05, above=0, most=10)
     encoder: bool = True
-    encoder_steps: int = option(2000, least=1)
+    encoder_steps: int = option(1000, least=1)
     seed: int = 0
 
     def __post_init__(self) -> None:
