@@ -99,12 +99,15 @@ def facts(pixels: Any, how: InversionOptions, space: LatentSpace, y: Any = None)
     found: Inverted = invert(space, pixels, how, y)
     spent = time.monotonic() - begun
     encoder = {
-        key: found.encoder[key] for key in ("steps", "seconds", "explained", "accuracy") if key in found.encoder
+        key: found.encoder[key]
+        for key in ("steps", "seconds", "explained", "accuracy")
+        if key in found.encoder
     }
     return {
         "median": float(np.median(found.error)), "mean": float(found.error.mean()),
         "largest": float(found.error.max()), "below": int((found.error < ENOUGH).sum()),
-        "evaluations": found.evaluations, "seconds_with_encoder_training": round(spent, 1), "encoder": encoder,
+        "evaluations": found.evaluations, "seconds_with_encoder_training": round(spent, 1),
+        "encoder": encoder,
     }  # fmt: skip
 
 

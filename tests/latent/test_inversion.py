@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from PIL import Image
 from plenish import settings
 from plenish.commands.invert import invert as invert_images
 from plenish.commands.train_generator import train_gan
+from plenish.datasets.schema import LabelSchema
+from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
-from plenish.latent.edit_options import GeneratorOptions
+from plenish.latent.edit_options import GeneratorOptions, PointOptions
 from plenish.latent.inversion import invert, rounds
 from plenish.latent.inversion_options import ImageOptions, InversionOptions
 from plenish.latent.inversion_search import LBFGS
+from plenish.latent.selection import chosen_points, load_space
 from plenish.latent.space import LatentSpace
 from plenish.runs import Run
 
@@ -26,12 +30,28 @@ TINY = ["network.width=4", "network.max_width=8", "network.z_dim=8"]
 BARE = InversionOptions(steps=80, starts=2, encoder=False, prior=0)
 
 
-@pytest.fixture
-def trained(stripes, tmp_path: Path) -> Run:
-    return train_gan(
-        stripes().path, tmp_path / "run", recipe="dcgan", kimg=0.1, batch=10, checkpoint_kimg=0.1,
-        validation=False, options=TINY,
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Run that is trained once."""
+    folder = tmp_path_factory.mktemp("inversion")
+    writer = DatasetWriter(
+        folder / "data", name="noise", size=16, channels=3, config={},
+        labels=LabelSchema("categorical", ("class0", "class1")),
     )  # fmt: skip
+    with settings.use(quiet=True), writer:
+        pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8)
+        writer.add(pixels, [{"label": f"class{i % 2}", "group": f"g{i}", "part": "train"} for i in range(20)])
+    with settings.use(quiet=True):
+        train_gan(
+            folder / "data", folder / "run", recipe="dcgan", kimg=0.02, batch=10, checkpoint_kimg=0.02,
+            validation=False, options=TINY,
+        )  # fmt: skip
+    return folder / "run"
+
+
+@pytest.fixture
+def trained(once: Path, tmp_path: Path) -> Run:
+    return Run.open(shutil.copytree(once, tmp_path / "run"))
 
 
 @pytest.fixture
@@ -161,8 +181,6 @@ def test_the_folder_holds_what_every_tool_takes(trained: Run, tmp_path: Path) ->
     assert len(pd.read_csv(edit.path / "curve.csv")) == 10
     record = json.loads((edit.path / "edit.json").read_text())
     assert record["result"]["mse_median"] == pytest.approx(table["mse"].median())
-    from plenish.latent.selection import PointOptions, chosen_points, load_space
-
     found = chosen_points(
         load_space(trained.path, GeneratorOptions()), PointOptions(latents=edit.path / "latents.npy")
     )
@@ -186,3 +204,34 @@ def test_images_that_do_not_fit_are_refused(trained: Run, space: LatentSpace, tm
             invert(space, images, dataclasses.replace(BARE, **wrong))
     with pytest.raises(InputError):
         InversionOptions(steps=3, starts=2)
+
+
+def test_a_tuned_generator_is_nearer_and_is_used_where_it_is_named(trained: Run, tmp_path: Path) -> None:
+    path = tmp_path / "one.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(path)
+    how = dataclasses.replace(BARE, steps=6, tune=20)
+    with settings.use(precision="float32", quiet=True):
+        edit = invert_images(trained.path, tmp_path / "out", [path], how=how)
+        row = pd.read_csv(edit.path / "inversion.csv").iloc[0]
+        assert row["mse_tuned"] < row["mse"]
+        tuned = GeneratorOptions(weights=edit.path / "tuned-00.safetensors")
+        for which, column in ((GeneratorOptions(), "mse"), (tuned, "mse_tuned")):
+            space = load_space(trained.path, which)
+            point = chosen_points(space, PointOptions(latents=edit.path / "latents.npy"))
+            assert point.y is not None
+            point = point.replaced(y=np.load(edit.path / "labels.npy"))
+            off = space.images(point)[0] / 255 - np.asarray(Image.open(path)) / 255
+            assert np.square(off).mean() == pytest.approx(row[column], rel=0.02)
+
+
+def test_features_of_the_training_data_join_the_error(space: LatentSpace) -> None:
+    images = space.images(space.draw(range(2)))
+    how = dataclasses.replace(BARE, features=0.5, steps=20)
+    rng = torch.Generator().manual_seed(0)
+    matrix = torch.randn(3 * 16 * 16, 4, generator=rng)
+    found = invert(space, images, how, features=lambda x: x.flatten(1) @ matrix)
+    plain = invert(space, images, dataclasses.replace(how, features=0.0))
+    assert not np.array_equal(found.points.values, plain.points.values)
+    shutil.rmtree(space.loaded.run.config["data"]["path"], ignore_errors=True)
+    with pytest.raises(InputError, match="no longer there"):
+        invert(space, images, how)

@@ -18,11 +18,13 @@ class GeneratorOptions:
         truncation: psi, for GANs; below 1, the default, images are more typical and less varied.
         options: further options of the generator's family as name=value, such as steps=10 of a flow; noise is
             constant unless noise=random is given.
+        weights: weights to use in place of the checkpoint's, which 'edit invert --tune' made for one image.
     """
 
     checkpoint: str = "best"
     truncation: float | None = option(None, least=0, most=1)
     options: list[str] | None = None
+    weights: Path | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "")

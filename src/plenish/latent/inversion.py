@@ -17,12 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.latent.coordinates import Coordinates, coordinates
 from plenish.latent.inversion_encoder import Encoder, get_encoder
 from plenish.latent.inversion_options import RELAX, SEARCH, InversionOptions
 from plenish.latent.inversion_search import LBFGS, Adam, Evaluate, Minimiser
 from plenish.latent.space import AT_ONCE, Floats, LatentSpace, Points
+from plenish.metrics.features import domain_features as features_of
 from plenish.progress import progress
 from plenish.training.engine import stable_seed, to_uint8
 
@@ -106,7 +108,15 @@ def domain_features(space: LatentSpace) -> Features:
     Raises:
         InputError: that Dataset is no longer there.
     """
-    raise InputError("--features is not there yet.")
+    data = space.loaded.run.config["data"]
+    try:
+        dataset = Dataset.open(data["path"])
+    except (InputError, KeyError):
+        raise InputError(
+            f"--features needs the Dataset that {space.loaded.run.path} was trained on, {data.get('path')}, "
+            "which is no longer there; leave it out."
+        ) from None
+    return features_of(dataset, data.get("split_name", "default"))
 
 
 def _exact(space: LatentSpace) -> LatentSpace:

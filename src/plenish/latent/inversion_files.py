@@ -16,6 +16,7 @@ from plenish.latent.edits import Edit, write_edit
 from plenish.latent.given_images import RealImages
 from plenish.latent.inversion import Inverted, invert
 from plenish.latent.inversion_options import InversionOptions
+from plenish.latent.pivotal import check_number, tune
 from plenish.latent.render import Row, figure
 from plenish.latent.space import LatentSpace
 from plenish.progress import say
@@ -35,9 +36,12 @@ def write_inversion(space: LatentSpace, real: RealImages, out: Path, how: Invers
         InputError: the images or options do not fit the generator, or OUT exists.
     """
     files.refuse_existing(out, unless_made=True)
+    if how.tune:
+        check_number(len(real.names))
     y = real.y if how.label is None else None
     found = invert(space, real.pixels, how, y, names=real.names)
-    table, curve = _table(space, real, found), found.curve
+    table, curve, rows = _table(space, real, found), found.curve, _rows(real, found)
+    tuned = tune(space, found.points, real.pixels, how.tune) if how.tune else None
     steps = pd.DataFrame(curve, columns=list(real.names))
     steps.insert(0, "evaluations", np.arange(1, len(curve) + 1))
     result = {
@@ -48,15 +52,21 @@ def write_inversion(space: LatentSpace, real: RealImages, out: Path, how: Invers
         "images_sha256": real.pixels_sha256,
     }  # fmt: skip
     about = {"images": dict(real.about), "encoder": dict(found.encoder)}
+    if tuned is not None:
+        table["mse_tuned"] = tuned.error
+        result["mse_tuned_median"] = float(np.median(tuned.error))
+        rows.insert(2, Row("tuned", tuned.images[:SHOWN], [f"{e:.2g}" for e in tuned.error[:SHOWN]]))
     more = {
         "inversion.csv": table.to_csv(index=False).encode(),
         "curve.csv": steps.to_csv(index=False, float_format="%.6g").encode(),
         "curve.png": _chart(curve),
         ORIGIN: (json.dumps(about, indent=2, default=str) + "\n").encode(),
     }
+    for i, weights in enumerate(() if tuned is None else tuned.weights):
+        more[f"tuned-{i:02d}.safetensors"] = weights
     if len(real.names) > SHOWN:
         say(f"picture.png shows the first {SHOWN} of {len(real.names)} images; inversion.csv has all.")
-    return write_edit(out, space, found.points, figure(_rows(real, found)), result=result, more=more)
+    return write_edit(out, space, found.points, figure(rows), result=result, more=more)
 
 
 def _labels_from(space: LatentSpace, how: InversionOptions, known: bool) -> str:

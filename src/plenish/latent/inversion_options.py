@@ -33,6 +33,8 @@ class InversionOptions:
         encoder: whether half of the starts come from an encoder, which is trained once on images of the
             generator itself and kept with its Run.
         encoder_steps: steps of that training, of 64 images each.
+        tune: steps of pivotal tuning, in which the generator's weights are adapted to each image around the
+            point found; they are kept beside it, and used where --weights names them. 0 for none.
         seed: of the starts that are drawn, and of the encoder.
     """
 
@@ -46,6 +48,7 @@ class InversionOptions:
     rate: float = option(0.05, above=0, most=10)
     encoder: bool = True
     encoder_steps: int = option(1000, least=1)
+    tune: int = option(0, least=0, most=100_000)
     seed: int = 0
 
     def __post_init__(self) -> None:
