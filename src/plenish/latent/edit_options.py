@@ -41,7 +41,7 @@ class PointOptions(GeneratorOptions):
         data: a Dataset that this generator made, whose images are meant.
         ids: which of its images; by default all.
         label: the label of all points: a class, or names with weights such as benign=0.3,tumour=0.7; by
-            default that of the images, or the classes in turn.
+            default that of the images, or of the edit whose latents they are, or the classes in turn.
     """
 
     seeds: list[int] | None = None

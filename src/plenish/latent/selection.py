@@ -10,6 +10,7 @@ import numpy as np
 from plenish.configuration import assignments
 from plenish.errors import InputError
 from plenish.latent.edit_options import GeneratorOptions, PointOptions
+from plenish.latent.edits import LABELS, LATENTS, RECORD
 from plenish.latent.latent_files import read_latents
 from plenish.latent.space import Floats, LatentSpace, Points
 
@@ -50,8 +51,20 @@ def chosen_points(space: LatentSpace, which: PointOptions, default: int = 4) -> 
         return found if y is None else found.replaced(y=np.repeat(y, len(found), 0))
     if which.latents is not None:
         values, known = read_latents(which.latents, which.space)
+        if y is None:
+            y = _labels_beside(space, which.latents, len(values))
         return space.given(values, "w" if known == "w" else "z", y)
     seeds = list(range(default)) if which.seeds is None else which.seeds
     if not seeds:
         raise InputError("--seeds names no seed; give at least one number.")
     return space.draw(seeds, y)
+
+
+def _labels_beside(space: LatentSpace, path: Path, n: int) -> Floats | None:
+    """The labels that an edit wrote beside its latents, n×K; None where there are none that fit."""
+    labels = path.with_name(LABELS)
+    if path.name != LATENTS or not labels.is_file() or not path.with_name(RECORD).is_file():
+        return None
+    found, _ = read_latents(labels)
+    fits = found.shape == (n, space.labels.width) and found.dtype.kind == "f" and np.isfinite(found).all()
+    return found.astype(np.float32) if fits else None
