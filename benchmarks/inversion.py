@@ -29,6 +29,7 @@ from plenish.latent.coordinates import coordinates
 from plenish.latent.inversion import Inverted, invert
 from plenish.latent.inversion_options import InversionOptions
 from plenish.latent.inversion_search import Adam
+from plenish.latent.pivotal import MOST, tune
 from plenish.latent.space import LatentSpace
 from plenish.training.engine import stable_seed
 
@@ -90,6 +91,12 @@ def measured(run: Path, real: Any, y: Any, asked: argparse.Namespace) -> dict[st
             found["of_plain"] = found["mean"] / best
             found["passes"] = found["of_plain"] < HALF
             row["real"][f"{where}, {name}"] = found
+    half = dataclasses.replace(bare, steps=asked.steps // 2)
+    found = invert(space, real[:MOST], half, y[:MOST])
+    tuned = tune(space, found.points, real[:MOST], asked.steps - half.steps)
+    row["real"][f"z, first {MOST}, half of the steps pivotal tuning"] = {
+        "mean": float(tuned.error.mean()), "median": float(np.median(tuned.error)), "images": len(tuned.error),
+    }  # fmt: skip
     return row
 
 

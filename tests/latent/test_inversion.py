@@ -149,7 +149,7 @@ def test_searched_labels_are_those_of_the_images(space: LatentSpace) -> None:
 
 
 def test_rounds_cost_what_is_asked() -> None:
-    for steps, starts in ((500, 4), (500, 7), (10, 5), (2, 1)):
+    for steps, starts in ((500, 4), (500, 7), (20, 5), (28, 7), (2, 1)):
         parts = rounds(steps, starts)
         assert sum(alive * each for alive, each in parts) == steps
         assert parts[0][0] == starts
@@ -189,11 +189,11 @@ def test_the_folder_holds_what_every_tool_takes(trained: Run, tmp_path: Path) ->
 
 def test_images_that_do_not_fit_are_refused(trained: Run, space: LatentSpace, tmp_path: Path) -> None:
     large = tmp_path / "large.png"
-    Image.fromarray(np.zeros((20, 24, 3), np.uint8)).save(large)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)).save(large)
     with pytest.raises(InputError, match="--fit"):
         invert_images(trained.path, tmp_path / "out", [large], how=BARE)
     assert not (tmp_path / "out").exists()
-    how = dataclasses.replace(BARE, steps=4)
+    how = dataclasses.replace(BARE, steps=8)
     invert_images(trained.path, tmp_path / "out", [large], which=ImageOptions(fit=True), how=how)
     for shape in ((1, 20, 20, 3), (1, 16, 16, 1), (0, 16, 16, 3)):
         with pytest.raises(InputError):

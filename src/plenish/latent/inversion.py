@@ -286,7 +286,7 @@ class _Search:
         number = self.how.starts
         searched = width > 0 and y is None
         if searched and self.how.label != RELAX:
-            number = max(number, min(width, _MOST_CLASSES))
+            number = max(number, min(width, _MOST_CLASSES, self.how.steps // 4))
         coded, logits = (None, None) if encoder is None else encoder(targets)
         order = torch.arange(width, device=device).expand(n, -1)
         if searched and logits is not None:

@@ -53,10 +53,10 @@ class InversionOptions:
 
     def __post_init__(self) -> None:
         check_fields(self, "")
-        if self.steps < 2 * self.starts:
+        if self.steps < 4 * self.starts and self.starts > 1:
             raise InputError(
                 f"--steps {self.steps} are too few for {self.starts} starts; give at least "
-                f"{2 * self.starts}, or fewer --starts."
+                f"{4 * self.starts}, or fewer --starts."
             )
 
 
