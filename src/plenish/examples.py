@@ -126,6 +126,9 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "edit mix": (
         "plenish edit mix stylegan table", "plenish edit mix stylegan table --layers 0-3 --styles 8 9",
     ),
+    "edit invert": (
+        "plenish edit invert gan inverted tiles --part test", "plenish edit invert gan one photo.png --fit",
+    ),
     "export-model": (
         "plenish export-model gan gan-onnx", "plenish export-model flow few-steps --options steps=10",
     ),

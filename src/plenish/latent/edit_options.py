@@ -18,11 +18,13 @@ class GeneratorOptions:
         truncation: psi, for GANs; below 1, the default, images are more typical and less varied.
         options: further options of the generator's family as name=value, such as steps=10 of a flow; noise is
             constant unless noise=random is given.
+        weights: weights to use in place of the checkpoint's, which 'edit invert --tune' made for one image.
     """
 
     checkpoint: str = "best"
     truncation: float | None = option(None, least=0, most=1)
     options: list[str] | None = None
+    weights: Path | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "")
@@ -39,7 +41,7 @@ class PointOptions(GeneratorOptions):
         data: a Dataset that this generator made, whose images are meant.
         ids: which of its images; by default all.
         label: the label of all points: a class, or names with weights such as benign=0.3,tumour=0.7; by
-            default that of the images, or the classes in turn.
+            default that of the images, or of the edit whose latents they are, or the classes in turn.
     """
 
     seeds: list[int] | None = None

@@ -25,7 +25,7 @@ def load_space(run: Path | str, how: GeneratorOptions) -> LatentSpace:
     chosen: dict[str, Any] = assignments(how.options or [])
     if how.truncation is not None:
         chosen["truncation"] = how.truncation
-    return LatentSpace(run, how.checkpoint, options=chosen)
+    return LatentSpace(run, how.checkpoint, options=chosen, weights=how.weights)
 
 
 def chosen_points(space: LatentSpace, which: PointOptions, default: int = 4) -> Points:

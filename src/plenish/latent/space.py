@@ -6,6 +6,7 @@ Everything here works on the Sampler contract. Images are made with the family's
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,27 @@ from plenish.latent import arithmetic, interpolation, mixing
 from plenish.latent.interpolation import LabelPath
 from plenish.latent.paths import Loop, PathKind
 from plenish.latent.points import Floats, Points, Space
-from plenish.latent.sampling import checked_latents, checked_options, load_generator
+from plenish.latent.sampling import Loaded, checked_latents, checked_options, load_generator
 from plenish.networks.gan.contract import Generator
 from plenish.networks.sampler import Sampler
+from plenish.networks.weights import read_with_digest
 from plenish.training.engine import Engine, stable_seed, to_uint8
 
 AT_ONCE = 64
 """Images that are made at once."""
+
+
+def _with_weights(loaded: Loaded, path: Path) -> Loaded:
+    """A generator with other weights, and their checksum in its provenance."""
+    state, digest = read_with_digest(path)
+    try:
+        loaded.network.load_state_dict(state)
+    except RuntimeError:
+        raise InputError(
+            f"{path} holds weights of another network than {loaded.run.path}; give those that 'edit invert "
+            "--tune' made with it."
+        ) from None
+    return dataclasses.replace(loaded, weights_sha256=digest)
 
 
 class LatentSpace:
@@ -41,18 +56,24 @@ class LatentSpace:
         engine: device and precision.
     """
 
-    def __init__(self, run: Path | str, checkpoint: str = "best", *, options: Mapping[str, Any] = {}) -> None:
+    def __init__(
+        self, run: Path | str, checkpoint: str = "best", *, options: Mapping[str, Any] = {},
+        weights: Path | None = None,
+    ) -> None:  # fmt: skip
         """Load a trained generator of any family.
 
         Args:
             run: a generator's Run.
             checkpoint: `best` on the val part, `last`, or a checkpoint's name.
             options: of the family's `sample`, such as truncation.
+            weights: of the same network, in place of the checkpoint's: those of pivotal tuning.
 
         Raises:
-            InputError: no such Run, checkpoint or option.
+            InputError: no such Run, checkpoint or option, or weights of another network.
         """
         self.loaded = load_generator(run, checkpoint)
+        if weights is not None:
+            self.loaded = _with_weights(self.loaded, weights)
         self.network: Sampler = self.loaded.network
         known = {**self.network.sample_options, **self.network.deterministic_options}
         self.options: dict[str, Any] = known | checked_options(self.network, options)

@@ -10,11 +10,13 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from plenish import files
 from plenish.datasets.dataset import Dataset
@@ -81,6 +83,37 @@ def domain_extractor(
     Raises:
         InputError: fewer than 16 training images.
     """
+    network, facts, engine = _domain_network(dataset, split, seed, config)
+    side = network.config.side
+    return Extractor(
+        "domain", _VERSION, facts["resizer"], facts["task"], network.dim, facts["fitted_on"], facts["hash"],
+        channels=(network.config.channels,), batch=256,
+        network=lambda images: network.features(resized(engine.to_images(images), side)),
+    )  # fmt: skip
+
+
+def domain_features(dataset: Dataset, split: str = "default", *, seed: int = 0) -> Callable[[Tensor], Tensor]:
+    """The features of the domain extractor as a function that can be differentiated.
+
+    Args:
+        dataset: a real Dataset.
+        split: its split; only `train` is looked at.
+        seed: seed of the extractor's training.
+
+    Returns:
+        Images N×C×H×W in [-1, 1] on the engine's device → features N×96.
+
+    Raises:
+        InputError: fewer than 16 training images.
+    """
+    network, _, _ = _domain_network(dataset, split, seed, None)
+    return lambda images: network.features(resized(images, network.config.side))
+
+
+def _domain_network(
+    dataset: Dataset, split: str, seed: int, config: DomainConfig | None
+) -> tuple[DomainNetwork, dict[str, Any], Engine]:
+    """The network of the domain extractor, from the cache or fitted now, and what is kept of its fit."""
     train = dataset.part("train", split, purpose="train")
     if len(train) < 16:
         raise InputError(
@@ -105,11 +138,7 @@ def domain_extractor(
         network = fit_domain_network(train, config, engine, seed, symmetry)
         facts = _store(folder, network, key, train)
     engine.to_module(network.eval().requires_grad_(False))
-    return Extractor(
-        "domain", _VERSION, facts["resizer"], facts["task"], network.dim, facts["fitted_on"], facts["hash"],
-        channels=(config.channels,), batch=256,
-        network=lambda images: network.features(resized(engine.to_images(images), config.side)),
-    )  # fmt: skip
+    return network, facts, engine
 
 
 def kept_features(images: Subset, extractor: Extractor) -> NDArray[np.float32] | None:
