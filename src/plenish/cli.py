@@ -69,6 +69,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "slides select": ("slides:select_slides", "rank slides by how much of them is annotated"),
     "generate": ("generate:generate", "make a synthetic Dataset from a trained generator"),
     "edit flip": ("edit:flip", "the same latents with another class: figure and film"),
+    "edit counterfactual": (
+        "counterfactual:counterfactual",
+        "the smallest change of images that turns a classifier",
+    ),
     "export-model": ("export_model:export_model", "write a trained generator for other programs"),
     "score": ("score:score", "distance of synthetic images to real ones, and copies among them"),
     "study": ("study:run_study", "does synthetic data help a classifier: arms, seeds, verdict"),

@@ -85,6 +85,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish edit flip gan flipped --seeds 1 2 3",
         "plenish edit flip gan flipped --data more --ids s0000004 --to tumour --film webp",
     ),
+    "edit counterfactual": (
+        "plenish edit counterfactual gan turned --classifier tumour-or-not --to tumour --seeds 1 2 3",
+        "plenish edit counterfactual gan turned tile.png --classifier tumour-or-not --judge grade=grades",
+    ),
     "export-model": (
         "plenish export-model gan gan-onnx", "plenish export-model flow few-steps --options steps=10",
     ),
