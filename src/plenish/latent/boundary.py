@@ -1,15 +1,16 @@
 """The smallest change of a latent that brings a differentiable function to zero.
 
-The problem, min ‖u‖ where f(u) = 0, is that of the design point in structural reliability. It is solved by
-the iteration of Hasofer, Lind, Rackwitz and Fiessler with a merit function (Zhang and Der Kiureghian, "Two
-improved algorithms for reliability analysis", 1995): f is replaced by its tangent, whose nearest zero is
-known in closed form; the step towards it is as long as ½‖u‖² + c|f| falls. For a linear f the first step is
-the answer, the projection on the hyperplane.
+Direction and length are decoupled (Rony et al., "Decoupling direction and norm for efficient gradient-based
+L2 adversarial attacks", CVPR 2019): a step along the gradient turns the change, which is then brought to a
+length that shrinks where f is reached and grows where it is not. The first length is that at which the
+tangent of f is 0, so that for a linear f the first step is the answer, the projection on the hyperplane; at
+the end bisection takes away what is too long.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import torch
@@ -17,9 +18,10 @@ from torch import Tensor
 
 Function = Callable[[Tensor], Tensor]
 Projection = Callable[[Tensor], Tensor]
-_FIRST, _LEAST, _MOST = 2.0, 1e-3, 8.0
-"""Length of the first step at most, length below which none is tried, and length of any, in deviations."""
-_FREE_PASSES = 4
+_TURN, _LEAST_TURN = 0.5, 0.05
+"""Length of a step along the gradient, in lengths of the change, at first and at last."""
+_RATE, _LEAST_RATE = 0.15, 0.01
+"""How much the length of the change shrinks or grows in a step, at first and at last."""
 _BISECTIONS = 12
 
 
@@ -83,26 +85,23 @@ def smallest_change(f: Function, box: Box, *, steps: int, starts: int, draws: to
 def _descend(f: Function, x: Tensor, box: Box, steps: int) -> tuple[Tensor, Tensor, int]:
     """The shortest change on the way at which f is at least 0, whether there was one, and the evaluations."""
     value, slope = _value_and_slope(f, x)
-    radius = torch.full_like(value, _FIRST)
+    length = x.norm(dim=1) + value.neg().clamp_min(0) / slope.norm(dim=1).clamp_min(1e-12)
     best, norm = torch.zeros_like(x), torch.full_like(value, torch.inf)
-    for count in range(1, steps + 1):
-        better = (value >= 0) & (x.norm(dim=1) < norm)
-        best, norm = torch.where(better[:, None], x, best), torch.where(better, x.norm(dim=1), norm)
-        if count == steps or bool((radius < _LEAST).all()):
-            break
-        goal = _nearest_zero(x, value, slope, box)
-        step = goal - x
-        length = step.norm(dim=1).clamp_min(1e-12)
-        shorter = torch.minimum(radius / length, torch.ones_like(length))
-        new = _allowed(x + shorter[:, None] * step, box)
-        new_value, new_slope = _value_and_slope(f, new)
-        weight = 2 * torch.maximum(x.norm(dim=1), goal.norm(dim=1)) / slope.norm(dim=1).clamp_min(1e-12)
-        fell = 0.5 * (new**2).sum(1) + weight * new_value.abs() < 0.5 * (x**2).sum(1) + weight * value.abs()
-        taken = torch.minimum(radius, length)
-        radius = torch.where(fell, (2 * taken).clamp(max=_MOST), taken / 2)
-        x = torch.where(fell[:, None], new, x)
-        value, slope = torch.where(fell, new_value, value), torch.where(fell[:, None], new_slope, slope)
-    return best, norm.isfinite(), count
+    for step in range(steps):
+        fading = 0.5 * (1 + math.cos(math.pi * step / steps))
+        inwards = ((x <= box.low) & (slope < 0)) | ((x >= box.high) & (slope > 0))
+        slope = torch.where(inwards, 0.0, slope)
+        stride = length * (_LEAST_TURN + (_TURN - _LEAST_TURN) * fading)
+        new = x + (stride / slope.norm(dim=1).clamp_min(1e-12))[:, None] * slope
+        x = _allowed(new * (length / new.norm(dim=1).clamp_min(1e-12))[:, None], box)
+        value, slope = _value_and_slope(f, x)
+        there, reached = x.norm(dim=1), value >= 0
+        better = reached & (there < norm)
+        best, norm = torch.where(better[:, None], x, best), torch.where(better, there, norm)
+        rate = _LEAST_RATE + (_RATE - _LEAST_RATE) * fading
+        # Once it was reached, the shortest change so far is what is to be undercut.
+        length = torch.where(reached, there * (1 - rate), torch.minimum(length * (1 + rate), norm))
+    return best, norm.isfinite(), steps + 1
 
 
 def _value_and_slope(f: Function, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,25 +110,6 @@ def _value_and_slope(f: Function, x: Tensor) -> tuple[Tensor, Tensor]:
         value = f(free)
         (slope,) = torch.autograd.grad(value.sum(), free)
     return value.detach(), slope
-
-
-def _nearest_zero(x: Tensor, value: Tensor, slope: Tensor, box: Box) -> Tensor:
-    """The smallest change in the box at which the tangent of f at x is 0.
-
-    Coordinates that would leave the box stay at its side, and the others make up for it.
-    """
-    free, goal = torch.ones_like(x, dtype=torch.bool), torch.zeros_like(x)
-    for _ in range(_FREE_PASSES):
-        active = torch.where(free, slope, 0.0)
-        rest = torch.where(free, 0.0, goal)
-        needed = (slope * x).sum(1) - value - (slope * rest).sum(1)
-        goal = torch.where(free, (needed / (active**2).sum(1).clamp_min(1e-20))[:, None] * active, rest)
-        outside = (goal < box.low) | (goal > box.high)
-        goal = torch.minimum(torch.maximum(goal, box.low), box.high)
-        if not bool(outside.any()):
-            break
-        free &= ~outside
-    return goal
 
 
 def _allowed(x: Tensor, box: Box) -> Tensor:

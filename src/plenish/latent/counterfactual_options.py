@@ -33,7 +33,7 @@ class CounterfactualOptions:
     label_cost: float = option(1.0, above=0)
     judge: list[str] | None = option(None, adds=True)
     steps: int = option(40, least=2, most=10_000)
-    starts: int = option(3, least=1, most=100)
+    starts: int = option(2, least=1, most=100)
     seed: int = option(0, least=0)
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from plenish.latent.space import Floats, LatentSpace
 
 _DRAWS, _FEW_DRAWS = 2_000, 64
 """Draws that tell of a prior; of one whose latents are as large as images."""
-_OUTERMOST = 0.999
+_OUTERMOST = 0.9
 """Share of the prior's draws that lie nearer to its middle than what is allowed."""
 _BOUNDED = 2.0
 """A prior none of whose draws lies farther out than so many deviations is bounded, as a uniform one is."""
@@ -37,7 +37,7 @@ class Prior:
 
     @property
     def radius(self) -> float:
-        """The norm that 99.9 % of the draws do not exceed."""
+        """The norm that nine of ten draws do not exceed."""
         return float(np.quantile(self.norms, _OUTERMOST))
 
     def standardised(self, values: NDArray[np.float32]) -> Floats:
