@@ -68,6 +68,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "slides normalise": ("slides:normalise_stain", "give all tiles of a Dataset the stain of its train part"),
     "slides select": ("slides:select_slides", "rank slides by how much of them is annotated"),
     "generate": ("generate:generate", "make a synthetic Dataset from a trained generator"),
+    "edit invert": ("invert:invert", "latents and labels of real images, so that they can be edited"),
     "edit flip": ("edit:flip", "the same latents with another class: figure and film"),
     "edit counterfactual": (
         "counterfactual:counterfactual",

@@ -85,6 +85,9 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish edit flip gan flipped --seeds 1 2 3",
         "plenish edit flip gan flipped --data more --ids s0000004 --to tumour --film webp",
     ),
+    "edit invert": (
+        "plenish edit invert gan inverted tiles --part test", "plenish edit invert gan one photo.png --fit",
+    ),
     "edit counterfactual": (
         "plenish edit counterfactual gan turned --classifier tumour-or-not --to tumour --seeds 1 2 3",
         "plenish edit counterfactual gan turned tile.png --classifier tumour-or-not --judge grade=grades",
