@@ -92,6 +92,25 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish edit counterfactual gan turned --classifier tumour-or-not --to tumour --seeds 1 2 3",
         "plenish edit counterfactual gan turned tile.png --classifier tumour-or-not --judge grade=grades",
     ),
+    "edit concept": (
+        "plenish edit concept gan shown lumen --seeds 1 2 3 --strength -2 -1 0 1 2",
+        "plenish edit concept gan both lumen=1 atypia=-0.5 --film webp",
+    ),
+    "edit directions": (
+        "plenish edit directions gan found -n 8", "plenish edit directions gan found --method pca --keep-as axis",
+    ),
+    "concept learn": (
+        "plenish concept learn gan lumen --with 3 8 21 --without 0 5 12",
+        "plenish concept learn gan lumen --column lumen --from tiles --keep-label",
+    ),
+    "concept list": ("plenish concept list gan",),
+    "concept rm": ("plenish concept rm gan lumen",),
+    "concept export": ("plenish concept export gan lumen lumen.json",),
+    "concept import": ("plenish concept import gan lumen.json --as lumen2",),
+    "concept effect": (
+        "plenish concept effect gan lumen --from tiles --target lumen",
+        "plenish concept effect gan lumen --from tiles --classifier classifier --out effect.json",
+    ),
     "export-model": (
         "plenish export-model gan gan-onnx", "plenish export-model flow few-steps --options steps=10",
     ),
