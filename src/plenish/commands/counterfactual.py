@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from plenish import files
 from plenish.errors import InputError
 from plenish.invocation import command
-from plenish.latent.counterfactual_options import CounterfactualOptions
+from plenish.latent.counterfactual_options import CounterfactualOptions, ToInvert
 from plenish.latent.edit_options import PointOptions
 from plenish.latent.render import FilmOptions
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def counterfactual(
     run: Path, out: Path, *, images: list[Path] | None = None, classifier: Path | None = None,
     which: PointOptions = PointOptions(), how: CounterfactualOptions = CounterfactualOptions(),
-    shown: FilmOptions = FilmOptions(),
+    inversion: ToInvert = ToInvert(), shown: FilmOptions = FilmOptions(),
 ) -> CounterfactualEdit:  # fmt: skip
     """Find the smallest change of images that turns a classifier, and measure what else it changes.
 
@@ -37,6 +37,7 @@ def counterfactual(
         classifier: the Run of the classifier to turn.
         which: further options.
         how: further options.
+        inversion: further options.
         shown: further options.
 
     Returns:
@@ -48,9 +49,9 @@ def counterfactual(
     files.refuse_existing(out, unless_made=True)
     if classifier is None:
         raise InputError("Give --classifier, the Run of the classifier to turn.")
-    from plenish.latent.counterfactual_edit import Start  # After what needs no torch.
-    from plenish.latent.counterfactual_edit import counterfactual as write
-    from plenish.latent.selection import chosen_points, load_space
+    from plenish.latent.counterfactual_edit import counterfactual as write  # After what needs no torch.
+    from plenish.latent.selection import load_space
+    from plenish.latent.starting import start_of
 
     space = load_space(run, which)
-    return write(space, Start(chosen_points(space, which)), classifier, out, how, shown)
+    return write(space, start_of(space, images or [], which, inversion), classifier, out, how, shown)

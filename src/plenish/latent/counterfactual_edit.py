@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from plenish import files
 from plenish.errors import InputError
 from plenish.latent.counterfactual import (
     Counterfactuals,
@@ -21,42 +19,21 @@ from plenish.latent.counterfactual import (
 )
 from plenish.latent.counterfactual_options import CounterfactualOptions
 from plenish.latent.edits import Edit, write_edit
-from plenish.latent.judges import Floats, Judge, Pixels, open_classifier, open_judges
+from plenish.latent.judges import Floats, Judge, classifier_facts, open_classifier, open_judges
 from plenish.latent.render import FilmOptions, Row, figure
 from plenish.latent.render import film as make_film
 from plenish.latent.space import LatentSpace, Points
+from plenish.latent.starting import Start
 from plenish.metrics.extractor import Extractor
 from plenish.metrics.features import domain_extractor
 from plenish.metrics.origin import real_at
 from plenish.progress import say, warn
-from plenish.training.classifier_model import CLASSIFIER, Classifier
+from plenish.training.classifier_model import Classifier
 from plenish.wording import agree, significant
 
 TABLE = "changes.csv"
 _SHOWN, _FILMED = 12, 6
 """Images of the picture and of the film, at most; all are in the table."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """Where an edit of images begins.
-
-    Attributes:
-        points: N points.
-        originals: the images that were inverted, uint8 N×H×W×C; None of generated ones.
-        error: mean squared error of each inversion, N; None of generated ones.
-    """
-
-    points: Points
-    originals: Pixels | None = None
-    error: Floats | None = None
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> Start:
-        """Some of the images."""
-        return Start(
-            self.points[rows], None if self.originals is None else self.originals[rows],
-            None if self.error is None else self.error[rows],
-        )  # fmt: skip
 
 
 class CounterfactualEdit(Edit):
@@ -104,11 +81,8 @@ def counterfactual(
         "asked": n, "turned": int(found.turned.sum()), "already": already, "confidence": how.confidence,
         "median_change": significant(float(np.median(change))) if len(change) else None,
         "what_else": what_else, "evaluations": found.evaluations,
-        "label": "kept" if found.label_change is None else "free",
-        "classifier": {
-            "run": str(classifier.resolve()), "classes": list(model.names),
-            "weights_sha256": files.sha256_file(classifier / CLASSIFIER / "classifier.safetensors"),
-        },
+        "inverted": start.about, "label": "kept" if found.label_change is None else "free",
+        "classifier": classifier_facts(classifier) | {"classes": list(model.names)},
         "judges": [{"name": judge.name, **judge.about} for judge in judges],
         "pairs": [[i, n + i] for i in range(n)], "to": [model.names[k] for k in found.to], "images": rows,
     }  # fmt: skip
@@ -213,7 +187,7 @@ def picture(found: Counterfactuals, start: Start, model: Classifier) -> Any:
     rows.append(Row("after", last, words[1]))
     difference, factor = amplified_difference(first, last)
     moved = [f"{found.change[i]:.2g} sd" if found.turned[i] else "not turned" for i in some]
-    rows.append(Row(f"difference ×{factor:g}", difference, moved))
+    rows.append(Row(f"difference, {factor:g} times", difference, moved))
     return figure(rows)
 
 

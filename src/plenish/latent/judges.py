@@ -1,4 +1,4 @@
-"""What else an edit changed: classifiers and regression networks that measure images before and after."""
+"""What else an edit changed: classifiers and columns read off images, before and after."""
 
 from __future__ import annotations
 
@@ -9,29 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from plenish import files
 from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.parts import Subset
-from plenish.domains import DOMAINS, SYMMETRIES
-from plenish.errors import InputError, unknown
+from plenish.errors import InputError
+from plenish.latent.attributes import Reader, column_reader, truth
 from plenish.metrics.extractor import resized
-from plenish.networks.classifier import SmallClassifier
-from plenish.progress import progress
 from plenish.runs import Run
 from plenish.training.classifier_model import CLASSIFIER, Classifier
-from plenish.training.engine import Engine, stable_seed, to_uint8
+from plenish.training.engine import Engine, to_uint8
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
-STEPS, _BATCH, _RATE = 800, 64, 3e-3
-LEAST_R2 = 0.5
-"""Share of a column's variance that must be told on val; below it, a column is not judged."""
+LEAST_R2, LEAST_AUROC = 0.5, 0.75
+"""What a network that reads a column must reach on val; below it, a column is not judged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,11 +86,16 @@ def open_classifier(run: Path | str, channels: int) -> Classifier:
     return model
 
 
+def classifier_facts(run: Path) -> dict[str, Any]:
+    """What a record keeps of a classifier's Run."""
+    weights = files.sha256_file(run / CLASSIFIER / "classifier.safetensors")
+    return {"kind": "classifier", "run": str(run.resolve()), "weights_sha256": weights}
+
+
 def probabilities(model: Classifier, images: Pixels) -> Floats:
     """Probabilities N×K of images uint8 N×H×W×C of any size, resized where the classifier takes another."""
     if images.shape[1] != model.size:
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-        images = to_uint8(resized(pixels, model.size))
+        images = to_uint8(resized(Engine.from_settings().to_images(images), model.size))
     return model.probabilities(Images(images.__getitem__, np.zeros(len(images), np.int64)))
 
 
@@ -132,127 +130,65 @@ def open_judges(words: Sequence[str], channels: int) -> list[Judge]:
 
 
 def _of_run(name: str, run: Path, channels: int) -> Judge:
-    model = open_classifier(run, channels)
-    about = {
-        "kind": "classifier", "run": str(run.resolve()),
-        "weights_sha256": files.sha256_file(run / CLASSIFIER / "classifier.safetensors"),
-    }  # fmt: skip
-    nan = float("nan")
-    return Judge(name, model.names, nan, nan, about, lambda images: probabilities(model, images))
+    model, nan = open_classifier(run, channels), float("nan")
+    return Judge(name, model.names, nan, nan, classifier_facts(run), functools.partial(probabilities, model))
 
 
 def column_judges(
-    data: Dataset, columns: Mapping[str, str], channels: int, *, split: str = "default", seed: int = 0,
-    steps: int = STEPS, least_r2: float = LEAST_R2,
-) -> list[Judge]:  # fmt: skip
-    """Train one small network that tells columns of numbers from images, and check it on val.
+    data: Dataset, columns: Mapping[str, str], channels: int, *, split: str = "default"
+) -> list[Judge]:
+    """Judges of columns, by one network that is trained on train and checked on val (`column_reader`).
 
     Args:
         data: a real Dataset with the columns.
         columns: column by name of the judge.
         channels: of the images to be judged.
-        split: its split; the network is trained on train and checked on val.
-        seed: of initialisation, order and orientations.
-        steps: of the training, of 64 images each.
-        least_r2: share of a column's variance that it must tell on val.
+        split: its split.
 
     Raises:
-        InputError: no such column, one that is not of numbers or does not vary, other channels, or one that
-            the network cannot tell.
+        InputError: no such column, one that is neither of numbers nor yes or no, other channels, or one that
+            cannot be told from the images.
     """
     if data.channels != channels:
         raise InputError(f"{data.path} has images of {data.channels} channel(s), not {channels}.")
-    train, val = (data.part(part, split, purpose="select") for part in ("train", "val"))
-    names = list(dict.fromkeys(columns.values()))
-    tables = [_numbers(part, names) for part in (train, val)]
-    mean, std = np.nanmean(tables[0], 0), np.nanstd(tables[0], 0)
-    for name, value in zip(names, std, strict=True):
-        if not value > 0:
-            raise InputError(f"The column '{name}' of {data.path} does not vary in the train part.")
-    network = _trained(train, ((tables[0] - mean) / std).astype(np.float32), seed, steps)
-    engine = Engine.from_settings()
-
-    def measure(images: Pixels) -> Floats:
-        with torch.inference_mode():
-            made = [
-                network(resized(engine.to_images(images[i : i + 256]), data.size)).double().cpu().numpy()
-                for i in range(0, len(images), 256)
-            ]
-        return np.asarray(np.concatenate(made) * std + mean)
-
-    found = np.concatenate([measure(batch) for batch in val.batches()])
+    reader = column_reader(data, list(dict.fromkeys(columns.values())), split)
+    val = data.part("val", split, purpose="select")
+    found = reader(val.images())
+    real = truth(reader.targets, val)
     judges = []
     for name, column in columns.items():
-        k = names.index(column)
-        truth = tables[1][:, k]
-        known = np.isfinite(truth)
-        error = float(np.sqrt(np.mean((found[known, k] - truth[known]) ** 2)))
-        spread = float(truth[known].std())
-        r2 = 1 - (error / spread) ** 2 if spread else float("nan")
-        if not r2 >= least_r2:
+        k = [target.name for target in reader.targets].index(column)
+        target, check = reader.targets[k], reader.checks[column]
+        least = LEAST_R2 if check["measure"] == "r2" else LEAST_AUROC
+        if not check["value"] >= least:
             raise InputError(
                 f"'{column}' cannot be told from the images of {data.path}: a network that was trained on it "
-                f"tells {max(0.0, r2):.0%} of its variance on val, and {least_r2:.0%} are needed.",
-                code="cannot-tell", value=r2,
+                f"has {check['measure']} {check['value']:.2f} on val, and {least} is needed.",
+                code="cannot-tell", value=check["value"],
             )  # fmt: skip
-        about = {
+        about: dict[str, Any] = {
             "kind": "column", "data": str(data.path.resolve()), "column": column, "split": split,
-            "images_val": int(known.sum()), "r2_val": r2, "error_val": error, "sd_val": spread,
-            "steps": steps,
+            "check": dict(check), "weights_sha256": reader.hash,
         }  # fmt: skip
-        judges.append(Judge(name, (), spread, error, about, functools.partial(_column, measure, k)))
+        if target.kind != "number":
+            nan = float("nan")
+            judges.append(
+                Judge(name, ("no", "yes"), nan, nan, about, functools.partial(_flag, reader, column))
+            )
+            continue
+        values = real[:, k] * target.std + target.mean
+        known = np.isfinite(values)
+        spread = float(values[known].std())
+        error = float(np.sqrt(np.mean((found[column][known] - values[known]) ** 2)))
+        about |= {"sd_val": spread, "error_val": error}
+        judges.append(Judge(name, (), spread, error, about, functools.partial(_number, reader, column)))
     return judges
 
 
-def _column(measure: Callable[[Pixels], Floats], k: int, images: Pixels) -> Floats:
-    return np.asarray(measure(images)[:, k])
+def _number(reader: Reader, column: str, images: Pixels) -> Floats:
+    return reader(images)[column]
 
 
-def _numbers(part: Subset, names: Sequence[str]) -> Floats:
-    """Columns N×K as numbers, nan where missing."""
-    table = part.dataset.table.iloc[part.rows]
-    found = []
-    for name in names:
-        if name not in table.columns:
-            raise unknown("column in --judge", name, [str(column) for column in table.columns])
-        numbers = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        if not np.isfinite(numbers).any():
-            raise InputError(
-                f"The column '{name}' of {part.dataset.path} is not of numbers; train a classifier on it and "
-                "give its Run."
-            )
-        found.append(numbers)
-    return np.stack(found, 1)
-
-
-def _trained(train: Subset, targets: NDArray[np.float32], seed: int, steps: int) -> SmallClassifier:
-    """A network N×C×H×W in [-1, 1] → N×K standardised numbers; rows that lack one do not count for it."""
-    engine, data = Engine.from_settings(), train.dataset
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stable_seed("judge-init", seed))
-        network = SmallClassifier(data.channels, data.size, targets.shape[1], drop_rate=0.0)
-    engine.to_module(network.train())
-    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=steps)
-    rng = np.random.default_rng(stable_seed("judge", seed))
-    symmetry = DOMAINS[data.domain].symmetry if data.domain else "dihedral"
-    sides = SYMMETRIES.index(symmetry)
-    order = np.concatenate([rng.permutation(len(train)) for _ in range(-(-steps * _BATCH // len(train)))])
-    with progress("judges", steps, "steps") as bar:
-        for step in range(steps):
-            rows = order[step * _BATCH : (step + 1) * _BATCH]
-            x = engine.to_images(train.images(rows))
-            for axis in range(sides):
-                flipped = torch.from_numpy(rng.random(len(x)) < 0.5).to(x.device)
-                x = torch.where(flipped[:, None, None, None], x.flip(3 - axis), x)
-            y = torch.from_numpy(targets[rows]).to(x.device)
-            known = torch.isfinite(y)
-            with engine.autocast():
-                found = network(x)
-            loss = functional.smooth_l1_loss(found.float()[known], y[known])
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            bar.advance(1)
-    return network.eval().requires_grad_(False)
+def _flag(reader: Reader, column: str, images: Pixels) -> Floats:
+    yes = reader(images)[column]
+    return np.stack([1 - yes, yes], 1)
