@@ -135,7 +135,7 @@ def _of_run(name: str, run: Path, channels: int) -> Judge:
 
 
 def column_judges(
-    data: Dataset, columns: Mapping[str, str], channels: int, *, split: str = "default"
+    data: Dataset, columns: Mapping[str, str], channels: int, *, split: str = "default", strict: bool = True
 ) -> list[Judge]:
     """Judges of columns, by one network that is trained on train and checked on val (`column_reader`).
 
@@ -144,6 +144,7 @@ def column_judges(
         columns: column by name of the judge.
         channels: of the images to be judged.
         split: its split.
+        strict: refuse columns that cannot be told from the images, instead of leaving them out.
 
     Raises:
         InputError: no such column, one that is neither of numbers nor yes or no, other channels, or one that
@@ -160,6 +161,8 @@ def column_judges(
         k = [target.name for target in reader.targets].index(column)
         target, check = reader.targets[k], reader.checks[column]
         least = LEAST_R2 if check["measure"] == "r2" else LEAST_AUROC
+        if not check["value"] >= least and not strict:
+            continue
         if not check["value"] >= least:
             raise InputError(
                 f"'{column}' cannot be told from the images of {data.path}: a network that was trained on it "
