@@ -74,6 +74,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "counterfactual:counterfactual",
         "the smallest change of images that turns a classifier",
     ),
+    "edit anonymise": ("anonymise:anonymise", "images moved away from the patients they show"),
     "edit concept": ("concept:edit", "generated images with concepts at several strengths: strips and film"),
     "edit directions": ("directions:directions", "directions found without examples (SeFa, PCA): contact sheet"),
     "concept learn": ("concept:learn", "a direction of the latent space from examples or a column"),
