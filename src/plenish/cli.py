@@ -83,6 +83,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "concept export": ("concept:export", "write a concept as one file"),
     "concept import": ("concept:import_concept", "keep a concept from a file"),
     "concept effect": ("concept:effect", "how much a concept changes its target, and everything else"),
+    "score-edits": ("score_edits:score_edits", "did edits do what was asked, and what else: EDIT … OUT"),
     "export-model": ("export_model:export_model", "write a trained generator for other programs"),
     "score": ("score:score", "distance of synthetic images to real ones, and copies among them"),
     "study": ("study:run_study", "does synthetic data help a classifier: arms, seeds, verdict"),

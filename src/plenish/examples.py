@@ -115,6 +115,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish concept effect gan lumen --from tiles --target lumen",
         "plenish concept effect gan lumen --from tiles --classifier classifier --out effect.json",
     ),
+    "score-edits": (
+        "plenish score-edits turned flipped scores --classifier another",
+        "plenish score-edits turned scores --classifier another --judge lumen=tiles:lumen",
+    ),
     "export-model": (
         "plenish export-model gan gan-onnx", "plenish export-model flow few-steps --options steps=10",
     ),

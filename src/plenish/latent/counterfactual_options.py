@@ -68,6 +68,24 @@ class AnonymiseOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class EditScoreOptions:
+    """What of edits is measured.
+
+    Attributes:
+        judge: attributes that should be kept, as NAME=RUN of a classifier, or NAME=DATA:COLUMN.
+        frames: points of the way from before to after at which features are computed.
+        cycle: also turn the results back, and measure how far from the beginning that ends.
+    """
+
+    judge: list[str] | None = option(None, adds=True)
+    frames: int = option(17, least=2, most=1_000)
+    cycle: bool = True
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
+
+
+@dataclasses.dataclass(frozen=True)
 class ToInvert:
     """How real images are read and inverted first; --ids names some of a Dataset, --label their label.
 
