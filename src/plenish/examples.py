@@ -85,6 +85,14 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish edit flip gan flipped --seeds 1 2 3",
         "plenish edit flip gan flipped --data more --ids s0000004 --to tumour --film webp",
     ),
+    "edit counterfactual": (
+        "plenish edit counterfactual gan turned --classifier tumour-or-not --to tumour --seeds 1 2 3",
+        "plenish edit counterfactual gan turned tile.png --classifier tumour-or-not --judge grade=grades",
+    ),
+    "edit anonymise": (
+        "plenish edit anonymise gan moved tile.png --against tiles --classifier tumour-or-not",
+        "plenish edit anonymise gan moved tiles --ids 0000012 --against tiles --keep lumen",
+    ),
     "edit concept": (
         "plenish edit concept gan shown lumen --seeds 1 2 3 --strength -2 -1 0 1 2",
         "plenish edit concept gan both lumen=1 atypia=-0.5 --film webp",
@@ -128,6 +136,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "edit invert": (
         "plenish edit invert gan inverted tiles --part test", "plenish edit invert gan one photo.png --fit",
+    ),
+    "score-edits": (
+        "plenish score-edits turned flipped scores --classifier another",
+        "plenish score-edits turned scores --classifier another --judge lumen=tiles:lumen",
     ),
     "export-model": (
         "plenish export-model gan gan-onnx", "plenish export-model flow few-steps --options steps=10",

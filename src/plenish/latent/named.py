@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from plenish import files
-from plenish.errors import InputError, unknown
+from plenish.errors import InputError
+from plenish.latent.concepts import load
 from plenish.latent.latent_files import read_latents
 from plenish.latent.points import Floats, Space
 from plenish.latent.space import LatentSpace
-
-FOLDER = "concepts"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,20 +35,13 @@ def named(space: LatentSpace, name: str) -> Direction:
     Raises:
         InputError: there is none of that name; the nearest one is told.
     """
-    folder = space.loaded.run.path / FOLDER
-    record = folder / f"{name}.json"
-    if not record.is_file():
-        known = sorted(path.stem for path in folder.glob("*.json"))
-        raise unknown("concept", name, known)
-    about = files.read_record(record)
-    with files.reading(record.with_suffix(".npy")):
-        vector = np.load(record.with_suffix(".npy"), allow_pickle=False)
-    step = np.asarray(vector, np.float32) * np.float32(about["scale"])
-    if about["space"] == "z":
+    concept = load(space, name)
+    step = concept.vector * np.float32(concept.scale)
+    if concept.space == "z":
         return Direction(name, step.reshape(space.network.z_shape), "z")
     network = space.require_styles(f"The concept '{name}'")
     layers = np.zeros((network.num_ws, 1), np.float32)
-    layers[list(about["layers"]) or slice(None)] = 1
+    layers[list(concept.layers) or slice(None)] = 1
     return Direction(name, layers * step, "w")
 
 
