@@ -56,11 +56,7 @@ def example_points(
             ids.append(word)
     if ids and data is None:
         raise InputError(
-<<<<<<< HEAD
             f"{option} {ids[0]} is no seed and no file; an image's id needs its Dataset, --data."
-=======
-            f"{option} {ids[0]} is no seed and no file of latents; for an image's id give the Dataset: --data."
->>>>>>> 52b6d87f7780263295b271dec48d614d6e6f656d
         )
     if ids and data is not None:
         parts.append(space.of_samples(data, ids))
