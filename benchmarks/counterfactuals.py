@@ -31,7 +31,8 @@ from plenish.latent.counterfactual_options import CounterfactualOptions, LabelCh
 from plenish.latent.inversion import invert
 from plenish.latent.inversion_options import InversionOptions
 from plenish.latent.judges import Judge, Pixels, column_judges, open_classifier, probabilities
-from plenish.latent.space import LatentSpace, Points
+from plenish.latent.points import Points
+from plenish.latent.space import LatentSpace
 from plenish.metrics.statistics import wilson_interval
 from plenish.training.classifier_model import Classifier
 from plenish.training.engine import Engine

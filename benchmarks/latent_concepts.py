@@ -30,7 +30,8 @@ from plenish.latent.attributes import Reader, ReadingConfig, class_reader, colum
 from plenish.latent.concept_effects import Judges, measure_effect
 from plenish.latent.concept_learning import Kept, Method, default_space, in_space, learn
 from plenish.latent.concepts import Concept, move
-from plenish.latent.space import LatentSpace, Points
+from plenish.latent.points import Points
+from plenish.latent.space import LatentSpace
 from plenish.metrics.statistics import wilson_interval
 from plenish.training.engine import Engine
 

@@ -23,7 +23,8 @@ from plenish.latent.concept_examples import example_points
 from plenish.latent.concept_learning import Kept, learn, learn_from_values, ridge, svm_normal
 from plenish.latent.concepts import Concept
 from plenish.latent.directions import find_directions, pca, regressed, sefa
-from plenish.latent.space import LatentSpace, Points
+from plenish.latent.points import Points
+from plenish.latent.space import LatentSpace
 from plenish.networks.families import GANS, family
 from plenish.networks.gan.contract import Generator, NetworkConfig
 from plenish.training.engine import Engine

@@ -19,9 +19,10 @@ from plenish.latent.counterfactual_options import AnonymiseOptions
 from plenish.latent.edits import Edit, write_edit
 from plenish.latent.identity_audit import Found, IdentityAudit
 from plenish.latent.judges import classifier_facts, open_classifier, probabilities
+from plenish.latent.points import Points
 from plenish.latent.prior import Prior, prior_of
 from plenish.latent.render import Row, figure
-from plenish.latent.space import LatentSpace, Points
+from plenish.latent.space import LatentSpace
 from plenish.latent.starting import Start
 from plenish.progress import progress, warn
 from plenish.training.classifier_model import Classifier

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from plenish.errors import InputError
 from plenish.latent.attributes import Reader
 from plenish.latent.concepts import Concept, move
-from plenish.latent.space import LatentSpace, Points
+from plenish.latent.points import Points
+from plenish.latent.space import LatentSpace
 from plenish.metrics.extractor import Extractor
 from plenish.metrics.statistics import Interval, bootstrap_interval, wilson_interval
 

@@ -11,8 +11,8 @@ import pandas as pd
 from plenish.errors import InputError, first_line
 from plenish.latent.concept_learning import default_space, in_space
 from plenish.latent.latent_files import read_latents
-from plenish.latent.sampling import Space
-from plenish.latent.space import Floats, LatentSpace, Points
+from plenish.latent.points import Floats, Points, Space
+from plenish.latent.space import LatentSpace
 
 _SEEDS = re.compile(r"(\d+)(?:-(\d+))?")
 

@@ -12,8 +12,8 @@ from scipy.optimize import minimize
 
 from plenish.errors import InputError
 from plenish.latent.concepts import Concept, check_name, flat, orthogonal, unit
-from plenish.latent.sampling import Space
-from plenish.latent.space import LatentSpace, Points
+from plenish.latent.points import Points, Space
+from plenish.latent.space import LatentSpace
 
 Method = Literal["mean", "svm"]
 Array = NDArray[np.float64]

@@ -20,10 +20,11 @@ from plenish.latent.concept_learning import Kept, default_space, learn, learn_fr
 from plenish.latent.concept_options import EffectOptions, JudgeOptions, LearnOptions
 from plenish.latent.concepts import Concept
 from plenish.latent.edits import Edit, write_edit
+from plenish.latent.points import Points
 from plenish.latent.render import FilmOptions, Row, figure
 from plenish.latent.render import film as make_film
 from plenish.latent.selection import load_space
-from plenish.latent.space import LatentSpace, Points
+from plenish.latent.space import LatentSpace
 from plenish.metrics.features import domain_extractor
 from plenish.metrics.scorers import open_scorer
 

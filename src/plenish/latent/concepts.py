@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from plenish import files
 from plenish.errors import InputError, unknown
-from plenish.latent.sampling import Space
-from plenish.latent.space import Floats, LatentSpace, Points
+from plenish.latent.points import Floats, Points, Space
+from plenish.latent.space import LatentSpace
 from plenish.progress import warn
 from plenish.runs import Run
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from plenish.latent.inversion_options import InversionSpace
-from plenish.latent.sampling import Space
+from plenish.latent.points import Space
 from plenish.latent.space import LatentSpace
 from plenish.training.engine import stable_seed
 

@@ -16,8 +16,9 @@ from plenish.errors import InputError, unknown
 from plenish.latent.boundary import Box, smallest_change
 from plenish.latent.counterfactual_options import CounterfactualOptions
 from plenish.latent.judges import Pixels, probabilities
+from plenish.latent.points import Points
 from plenish.latent.prior import Prior, prior_of
-from plenish.latent.space import AT_ONCE, LatentSpace, Points
+from plenish.latent.space import AT_ONCE, LatentSpace
 from plenish.metrics.extractor import resized
 from plenish.progress import progress
 from plenish.training.classifier_model import Classifier

@@ -20,9 +20,10 @@ from plenish.latent.counterfactual import (
 from plenish.latent.counterfactual_options import CounterfactualOptions
 from plenish.latent.edits import Edit, write_edit
 from plenish.latent.judges import Floats, Judge, classifier_facts, open_classifier, open_judges
+from plenish.latent.points import Points
 from plenish.latent.render import FilmOptions, Row, figure
 from plenish.latent.render import film as make_film
-from plenish.latent.space import LatentSpace, Points
+from plenish.latent.space import LatentSpace
 from plenish.latent.starting import Start
 from plenish.metrics.extractor import Extractor
 from plenish.metrics.features import domain_extractor

@@ -25,9 +25,9 @@ from plenish.latent.concept_learning import provenance
 from plenish.latent.concepts import Concept
 from plenish.latent.direction_options import DirectionOptions, Method
 from plenish.latent.edits import Edit, write_edit
+from plenish.latent.points import Points, Space
 from plenish.latent.render import Row, figure
-from plenish.latent.sampling import Space
-from plenish.latent.space import LatentSpace, Points
+from plenish.latent.space import LatentSpace
 from plenish.networks.gan.contract import Generator
 
 Array = NDArray[np.float64]

@@ -24,7 +24,8 @@ from plenish.latent.judges import (
     open_judges,
     probabilities,
 )
-from plenish.latent.space import LatentSpace, Points
+from plenish.latent.points import Points
+from plenish.latent.space import LatentSpace
 from plenish.metrics.extractor import Extractor
 from plenish.metrics.features import domain_extractor
 from plenish.metrics.fidelity import compare, enough_rows

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from plenish import files, invocation
-from plenish.latent.space import LatentSpace, Points
+from plenish.latent.points import Points
+from plenish.latent.space import LatentSpace
 
 PICTURE, LATENTS, LABELS, RECORD = "picture.png", "latents.npy", "labels.npy", "edit.json"
 

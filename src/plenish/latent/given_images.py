@@ -17,8 +17,9 @@ from plenish.datasets.archives import is_archive
 from plenish.datasets.formats import is_picture
 from plenish.errors import InputError, unknown
 from plenish.latent.inversion_options import ImageOptions
+from plenish.latent.points import Floats
 from plenish.latent.sampling import training_manifest
-from plenish.latent.space import Floats, LatentSpace
+from plenish.latent.space import LatentSpace
 from plenish.metrics.prediction_images import opened
 
 

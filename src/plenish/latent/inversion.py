@@ -23,7 +23,8 @@ from plenish.latent.coordinates import Coordinates, coordinates
 from plenish.latent.inversion_encoder import Encoder, get_encoder
 from plenish.latent.inversion_options import RELAX, SEARCH, InversionOptions
 from plenish.latent.inversion_search import LBFGS, Adam, Evaluate, Minimiser
-from plenish.latent.space import AT_ONCE, Floats, LatentSpace, Points
+from plenish.latent.points import Floats, Points
+from plenish.latent.space import AT_ONCE, LatentSpace
 from plenish.metrics.features import domain_features as features_of
 from plenish.progress import progress
 from plenish.training.engine import stable_seed, to_uint8

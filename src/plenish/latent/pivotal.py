@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from plenish.errors import InputError
-from plenish.latent.space import LatentSpace, Points
+from plenish.latent.points import Points
+from plenish.latent.space import LatentSpace
 from plenish.progress import progress
 from plenish.training.engine import to_uint8
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from plenish.latent.sampling import Space
-from plenish.latent.space import Floats, LatentSpace
+from plenish.latent.points import Floats, Space
+from plenish.latent.space import LatentSpace
 
 _DRAWS, _FEW_DRAWS = 2_000, 64
 """Draws that tell of a prior; of one whose latents are as large as images."""

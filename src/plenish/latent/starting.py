@@ -16,8 +16,9 @@ from plenish.latent.edit_options import PointOptions
 from plenish.latent.given_images import real_images
 from plenish.latent.inversion import invert
 from plenish.latent.inversion_options import ImageOptions, InversionOptions
+from plenish.latent.points import Points
 from plenish.latent.selection import chosen_points
-from plenish.latent.space import LatentSpace, Points
+from plenish.latent.space import LatentSpace
 
 
 @dataclasses.dataclass(frozen=True)
