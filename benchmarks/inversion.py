@@ -57,8 +57,9 @@ def main() -> None:
         for run in asked.runs:
             rows.append(measured(run, np.concatenate(list(real.batches())), real.y(), asked))
             print(json.dumps(rows[-1], indent=1), flush=True)
+            words = [Path(word).name for word in sys.argv[1:]]
             content = {
-                "command": ["python", "-m", "benchmarks.inversion", *sys.argv[1:]],
+                "command": ["python", "-m", "benchmarks.inversion", *words],
                 "machine": {
                     "processor": platform.processor() or platform.machine(), "torch": torch.__version__,
                     "threads": torch.get_num_threads(),
@@ -95,7 +96,8 @@ def measured(run: Path, real: Any, y: Any, asked: argparse.Namespace) -> dict[st
     found = invert(space, real[:MOST], half, y[:MOST])
     tuned = tune(space, found.points, real[:MOST], asked.steps - half.steps)
     row["real"][f"z, first {MOST}, half of the steps pivotal tuning"] = {
-        "mean": float(tuned.error.mean()), "median": float(np.median(tuned.error)), "images": len(tuned.error),
+        "mean": float(tuned.error.mean()), "median": float(np.median(tuned.error)),
+        "images": len(tuned.error),
     }  # fmt: skip
     return row
 
