@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--own", type=int, default=100)
     parser.add_argument("--real", type=int, default=32)
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--encoder-steps", type=int, default=1000)
+    parser.add_argument("--encoder-steps", type=int, default=1000, help="0 leaves the encoder out")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     test = Dataset.open(asked.data).part("test", "default", purpose="score")
@@ -57,8 +57,9 @@ def main() -> None:
         for run in asked.runs:
             rows.append(measured(run, np.concatenate(list(real.batches())), real.y(), asked))
             print(json.dumps(rows[-1], indent=1), flush=True)
+            words = [Path(word).name for word in sys.argv[1:]]
             content = {
-                "command": ["python", "-m", "benchmarks.inversion", *sys.argv[1:]],
+                "command": ["python", "-m", "benchmarks.inversion", *words],
                 "machine": {
                     "processor": platform.processor() or platform.machine(), "torch": torch.__version__,
                     "threads": torch.get_num_threads(),
@@ -72,12 +73,13 @@ def main() -> None:
 def measured(run: Path, real: Any, y: Any, asked: argparse.Namespace) -> dict[str, Any]:
     """Both measurements of one generator."""
     space = LatentSpace(run)
-    how = InversionOptions(steps=asked.steps, encoder_steps=asked.encoder_steps, seed=SEED)
-    bare = dataclasses.replace(how, encoder=False)
+    bare = InversionOptions(steps=asked.steps, encoder=False, seed=SEED)
+    how = dataclasses.replace(bare, encoder=True, encoder_steps=asked.encoder_steps or bare.encoder_steps)
     own = space.draw(range(OWN_SEED, OWN_SEED + asked.own))
     pixels = space.images(own)
     row: dict[str, Any] = {"family": space.family, "checkpoint": space.loaded.checkpoint.name}
-    row["own"] = {"without encoder": facts(pixels, bare, space), "with encoder": facts(pixels, how, space)}
+    ways = {"without encoder": bare} | ({"with encoder": how} if asked.encoder_steps else {})
+    row["own"] = {name: facts(pixels, options, space) for name, options in ways.items()}
     for found in row["own"].values():
         found["share_below_0.001"] = found["below"] / asked.own
         found["passes"] = found["share_below_0.001"] >= SHARE
@@ -86,7 +88,7 @@ def measured(run: Path, real: Any, y: Any, asked: argparse.Namespace) -> dict[st
     row["real"] = {"plain Adam on z, mean by rate": plain, "images": len(real)}
     spaces = ("z", "w", "w+") if space.has_styles else ("z",)
     for where in spaces:
-        for name, options in (("without encoder", bare), ("with encoder", how)):
+        for name, options in ways.items():
             found = facts(real, dataclasses.replace(options, space=where), space, y)
             found["of_plain"] = found["mean"] / best
             found["passes"] = found["of_plain"] < HALF
@@ -95,7 +97,8 @@ def measured(run: Path, real: Any, y: Any, asked: argparse.Namespace) -> dict[st
     found = invert(space, real[:MOST], half, y[:MOST])
     tuned = tune(space, found.points, real[:MOST], asked.steps - half.steps)
     row["real"][f"z, first {MOST}, half of the steps pivotal tuning"] = {
-        "mean": float(tuned.error.mean()), "median": float(np.median(tuned.error)), "images": len(tuned.error),
+        "mean": float(tuned.error.mean()), "median": float(np.median(tuned.error)),
+        "images": len(tuned.error),
     }  # fmt: skip
     return row
 

@@ -209,7 +209,7 @@ def test_images_that_do_not_fit_are_refused(trained: Run, space: LatentSpace, tm
 def test_a_tuned_generator_is_nearer_and_is_used_where_it_is_named(trained: Run, tmp_path: Path) -> None:
     path = tmp_path / "one.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(path)
-    how = dataclasses.replace(BARE, steps=6, tune=20)
+    how = dataclasses.replace(BARE, steps=8, tune=20)
     with settings.use(precision="float32", quiet=True):
         edit = invert_images(trained.path, tmp_path / "out", [path], how=how)
         row = pd.read_csv(edit.path / "inversion.csv").iloc[0]
