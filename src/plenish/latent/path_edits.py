@@ -197,7 +197,7 @@ def write_move(
     """
     points = fitting(space, points, way)
     strengths = np.linspace(*strength, options.frames)
-    steps = space.move(points, way.step, strengths)
+    steps = space.move(points, way.step, strengths.tolist())
     joined = Points.joined(steps)
     made = images(space, joined).reshape(options.frames, len(points), *_shape(space))
     at = np.linspace(0, options.frames - 1, min(_ACROSS - 1, options.frames)).round().astype(int)
