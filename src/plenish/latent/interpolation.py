@@ -188,6 +188,6 @@ def label_words(labels: LabelSchema, y: Floats | None) -> list[str]:
         return [", ".join(f"{value:.2g}" for value in row) for row in y]
     first, share = y.argmax(1), y.max(1)
     return [
-        labels.names[i] if part > 0.995 else f"{labels.names[i]} {100 * part:.0f} %"
+        labels.names[i] if part > 0.995 else f"{labels.names[i]}: {100 * part:.0f} %"
         for i, part in zip(first, share)
     ]
