@@ -98,7 +98,8 @@ def measured(run: Path, real: Any, y: Any, asked: argparse.Namespace) -> dict[st
     tuned = tune(space, found.points, real[:MOST], asked.steps - half.steps)
     row["real"][f"z, first {MOST}, half of the steps pivotal tuning"] = {
         "mean": float(tuned.error.mean()), "median": float(np.median(tuned.error)),
-        "images": len(tuned.error),
+        "images": len(tuned.error), "of_plain": float(tuned.error.mean()) / best,
+        "passes": bool(float(tuned.error.mean()) < HALF * best),
     }  # fmt: skip
     return row
 
