@@ -3,7 +3,7 @@
 A window of 13×13 slides over the 16×16 thumbnail of a training image. It is compared with a window in the
 middle of the other image, which finds shifts of up to a sixteenth of the side, and with all of the other
 image made smaller, which finds crops to about nine tenths of the side, in steps of half a pixel and in all
-eight orientations. Light and contrast are removed from each window by itself.
+eight orientations. Between pixels the middle is read by a cubic: a linear mean would blur one of the two. Light and contrast are removed from each window by itself.
 """
 
 from __future__ import annotations
@@ -35,6 +35,14 @@ def _intervals(side: int, start: float, step: float) -> Vectors:
     return np.asarray(np.maximum(share, 0) / step, np.float32)
 
 
+def _sampled(side: int, start: float) -> Vectors:
+    """Weights (side − 3)×side that read pixels from `start` on, between them by a cubic (Keys 1981)."""
+    away = np.abs(start + np.arange(side - _LESS)[:, None] - np.arange(side))
+    near = (1.5 * away - 2.5) * away**2 + 1
+    far = ((-0.5 * away + 2.5) * away - 4) * away + 2
+    return np.where(away <= 1, near, np.where(away < 2, far, 0)).astype(np.float32)
+
+
 def _queries(pixels: Vectors) -> Vectors:
     """Windows of unit length of thumbnails n×S×S×C: n×(8·8)×(C·13·13).
 
@@ -44,7 +52,7 @@ def _queries(pixels: Vectors) -> Vectors:
     n, side, _, channels = pixels.shape
     inner = side - _LESS
     # The middle, at the second of three places, is a shift of nothing.
-    middle = [_intervals(side, 1 + half, 1.0) for half in (0.0, 0.5)]
+    middle = [_sampled(side, 1 + half) for half in (0.0, 0.5)]
     whole = [_intervals(side, half / _CROP, 1 / _CROP) for half in (0.0, 0.5)]
     turned = np.ascontiguousarray(np.stack(orientations(pixels), axis=1).transpose(0, 1, 4, 2, 3))
     found = np.empty((n, 8, 2, 2, 2, channels, inner, inner), np.float32)

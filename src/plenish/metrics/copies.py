@@ -10,9 +10,10 @@ Models", USENIX Security 2023, §4). A picture farther from its nearest training
 is unlike all of them and a copy of none.
 
 Held-out real images go through the same search and show which values occur without copying. Two questions
-are asked: whether more images are near than chance explains, by an order statistic of the held-out values,
-and whether any single one is nearer than chance explains, by the lower tail of the held-out *groups*
-(:mod:`plenish.metrics.tails`). Ten copies in a thousand images answer the second one alone.
+are asked: whether more images are near than chance explains, by an order statistic of the held-out values and
+what their groups say of its chance, and whether one, or four of different training images, are nearer than
+chance explains, by the lower tail of the held-out *groups* (:mod:`plenish.metrics.tails`). Ten copies in a
+thousand images answer the second one alone.
 
 Not found: copies of a small detail, or of a strongly cropped or shifted picture that features do not
 recognise.
@@ -34,7 +35,7 @@ from plenish.metrics.fidelity import LEVEL
 from plenish.metrics.kernels import Floats, row_pieces
 from plenish.metrics.resampling import unit_codes
 from plenish.metrics.statistics import wilson_interval
-from plenish.metrics.tails import LowerTail, chance_share
+from plenish.metrics.tails import LOW, LowerTail, chance_share, design_effect
 
 ALARMS = ("identical", "close")
 """Findings that say that images are copied."""
@@ -47,7 +48,9 @@ _FLAT = 4.0  # grey levels; contrast below this is not stretched into noise
 _IDENTICAL = 0.1  # of the held-out median pixel distance: nothing but the same picture comes this near
 _TWIN = 0.02  # relative distance; a held-out image this near is itself a copy and cannot calibrate
 _CANDIDATES = 16  # nearest training images of either space that are compared as crops and shifts
-_FALSE_ALARM = 0.03  # of honest images, by a single one that comes near; for all spaces together
+_FALSE_ALARM = 0.03  # of honest images, by one or several that come near; for all spaces together
+_CHANCE = 0.99  # of the share of suspects among honest images to stay below its bound
+_SEVERAL = 4  # images near different training images; of ten copies so many are altered but little
 _FAR_BELOW = 0.5  # of the least held-out value; what lies there is never called no sign
 
 Groups = Sequence[Hashable | None] | NDArray[Any] | None
@@ -81,14 +84,16 @@ class Copies:
         suspects: positions of the synthetic images whose score is below the threshold, closest first.
         facts: what score.json says of all images together. `finding` is `identical` where there are images
             practically identical to a training image (`n_identical`); `close` where there are more suspects
-            than chance explains, or where `n_beyond` images are nearer, in one of the spaces, than one among
-            so many honest images is but with 3 % probability; `unclear` where `n_below` images lie below half
-            of the least held-out value and there are too few held-out groups (`n_groups`) to tell whether
-            that may happen by chance; else `none`. `expected_share` of suspects is expected without copying;
-            `expected_share_high` is what that stays below with 95 % probability, as the threshold comes from
-            a sample. `n_twins` held-out images were left out, because train holds the same picture. The
-            features of `n_far` synthetic images lie farther from every training image than any held-out
-            image's do. `spaces` has, of each space, the limit behind `n_beyond` and the least values.
+            than chance explains, or where `n_beyond` images are nearer, in one of the spaces, than one, or
+            four of different training images, among so many honest images are but with 3 % probability;
+            `unclear` where `n_below` images lie below half of the least held-out value and there are too few
+            held-out groups (`n_groups`) to tell whether that may happen by chance; else `none`.
+            `expected_share` of suspects is expected without copying; `expected_share_high` is what that stays
+            below with 99 % probability, as the threshold comes from a sample of groups. `low` and `high` take
+            `design_effect` images as one independent image, as in the held-out groups. `n_twins` held-out
+            images were left out, because train holds the same picture. The features of `n_far` synthetic
+            images lie farther from every training image than any held-out image's do. `spaces` has, of each
+            space, the limits of one and of four images behind `n_beyond` and the least values.
     """
 
     score: Floats
@@ -286,21 +291,37 @@ class Calibration:
         self._tails = [LowerTail.of(values, units) for values in held.relative]
         levelled = np.stack([_levelled(x, x) for x in held.relative])
         self._scores = levelled.min(axis=0)
-        self._threshold, self._expected, self._chance = chance_share(self._scores, units, EXPECTED_SHARE)
+        self._effect = design_effect(self._scores <= np.quantile(self._scores, LOW), units)
+        chance = chance_share(self._scores, units, EXPECTED_SHARE, _CHANCE)
+        self._threshold, self._expected, self._chance = chance
 
     def _limits(self, n: int) -> Floats:
-        """Distances below which one of n honest images comes seldom, by chance; 0 where that is unknown."""
-        chance = _FALSE_ALARM / len(SPACES)
-        return np.array([0.0 if tail is None else tail.limit(n, chance) for tail in self._tails])
+        """Distances 2×3 below which one, or several, of n honest images come seldom; 0 where unknown.
+
+        Several have half the chance of one: images of one new group come together oftener than the limit,
+        which takes them as independent, supposes.
+        """
+        chance = _FALSE_ALARM / len(SPACES) / 2
+        kinds = (1, chance), (_SEVERAL, chance / 2)
+        limits = [[0.0 if tail is None else tail.limit(n, p, k) for tail in self._tails] for k, p in kinds]
+        return np.array(limits)
+
+    def _below(self, made: Distances, limits: Floats) -> NDArray[np.bool_]:
+        """3×n: which images are nearer than that in each space, and not far from all training images in it."""
+        return np.asarray((made.relative < limits[:, None]) & (made.plain <= self._farthest[:, None]))
 
     def _beyond(self, made: Distances, limits: Floats) -> NDArray[np.bool_]:
-        """Which images are nearer than that in some space, and not far from all training images in it."""
-        near = made.plain <= self._farthest[:, None]
-        return np.asarray(((made.relative < limits[:, None]) & near).any(axis=0))
+        """Which images are nearer than one, or several of different training images, come by chance."""
+        found = self._below(made, limits[0])
+        for rows, where, below in zip(found, made.where, self._below(made, limits[1]), strict=True):
+            if len(np.unique(where[below])) >= _SEVERAL:
+                rows |= below
+        return np.asarray(found.any(axis=0))
 
     def notices(self, made: Distances, n: int) -> NDArray[np.bool_]:
         """Whether each of some images would raise the alarm alone, among n images."""
-        return np.asarray(self._beyond(made, self._limits(n)) | (made.relative[_PIXELS] < self._identical))
+        single = self._below(made, self._limits(n)[0]).any(axis=0)
+        return np.asarray(single | (made.relative[_PIXELS] < self._identical))
 
     def __call__(self, made: Distances) -> Copies:
         """Judge images by their distances."""
@@ -313,10 +334,10 @@ class Calibration:
         score = levelled.min(axis=0)
         order = np.argsort(score, kind="stable")
         suspects = order[score[order] < self._threshold]
-        share = wilson_interval(len(suspects), n, LEVEL)
+        share = wilson_interval(len(suspects) / self._effect, n / self._effect, LEVEL)
         limits = self._limits(n)
         beyond = self._beyond(made, limits)
-        below = self._beyond(made, _FAR_BELOW * held.relative.min(axis=1))
+        below = self._below(made, _FAR_BELOW * held.relative.min(axis=1)).any(axis=0)
         n_identical = int(np.count_nonzero(made.relative[_PIXELS] < self._identical))
         if n_identical:
             finding = "identical"
@@ -331,13 +352,14 @@ class Calibration:
             "n_beyond": int(np.count_nonzero(beyond)), "n_below": int(np.count_nonzero(below)),
             "spaces": [
                 {
-                    "space": name, "limit": limit, "closest_holdout": float(usual.min()),
-                    "closest": float(x.min()),
+                    "space": name, "limit": one, "limit_several": several,
+                    "closest_holdout": float(usual.min()), "closest": float(x.min()),
                 }
-                for name, limit, usual, x in zip(SPACES, limits, held.relative, made.relative)
+                for name, one, several, usual, x in zip(SPACES, *limits, held.relative, made.relative)
             ],
             "n_twins": self._twins, "n_far": int(np.count_nonzero(far[_FEATURES])),
-            "share_suspect": share.value, "low": share.low, "high": share.high, "level": LEVEL,
+            "design_effect": self._effect, "share_suspect": share.value, "low": share.low,
+            "high": share.high, "level": LEVEL,
         }  # fmt: skip
         where = np.take_along_axis(made.where, space[None], axis=0)[0]
         return Copies(score, np.sort(self._scores), where, suspects, facts)

@@ -84,12 +84,12 @@ class Difference:
         return [name for name, error in parts.items() if error <= _ZERO]
 
 
-def wilson_interval(count: int, n: int, level: float = 0.95) -> Interval:
+def wilson_interval(count: float, n: float, level: float = 0.95) -> Interval:
     """Share ``count / n`` with Wilson's score interval, sensible also for 0 and for n (Wilson 1927).
 
     Args:
         count: number of successes.
-        n: number of independent trials.
+        n: number of independent trials; of dependent ones, both are divided by their design effect.
         level: confidence level.
 
     Raises:

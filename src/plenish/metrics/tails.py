@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaincinv
+from numpy.typing import NDArray
+from scipy.special import betaincinv, fdtri, gammainc, gammaincinv
 
 from plenish.metrics.resampling import Floats, Ints, bootstrap_weights
 
+_MIDDLES = (np.arange(400) + 0.5) / 400
+LOW = 0.1  # share of values that shows how groups differ in low ones; fewer are too few to tell
 _RESAMPLES, _SEED = 400, 0
 """The bootstrap behind a chance share, which is the same for the same values."""
 
@@ -66,13 +69,67 @@ class LowerTail:
             share *= (1 + np.log(self.anchor / max(value, 1e-9)) / self.spread) ** -self.used
         return float(share * max(1.0, images / self.images))
 
-    def limit(self, images: int, chance: float) -> float:
-        """The value below which one of so many new images comes with this probability."""
-        count = max(1.0, images / self.images)
-        ratio = chance * self.groups / (self.used * count)
-        if ratio >= 1:
+    def limit(self, images: int, chance: float, count: int = 1) -> float:
+        """The value below which so many groups among new images have one, with this probability.
+
+        Args:
+            images: number of new images.
+            chance: the probability.
+            count: number of groups, which are taken as independent of each other (a Poisson number).
+        """
+        new = max(1.0, images / self.images)
+        if count == 1:
+            ratio = chance * self.groups / (self.used * new)
+            if ratio >= 1:
+                return self.anchor
+            return float(self.anchor * np.exp(-self.spread * (ratio ** (-1 / self.used) - 1)))
+        if self.spread <= 0:
             return self.anchor
-        return float(self.anchor * np.exp(-self.spread * (ratio ** (-1 / self.used) - 1)))
+        powers = gammaincinv(self.used, _MIDDLES) / self.spread
+
+        def probability(log_ratio: float) -> float:
+            mean = new * self.used / self.groups * np.exp(-powers * log_ratio)
+            return float(gammainc(count, mean).mean())
+
+        low, high = 0.0, 1.0
+        while probability(high) > chance:
+            low, high = high, 2 * high
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if probability(middle) > chance else (low, middle)
+        return float(self.anchor * np.exp(-high)) if high > 1e-9 else self.anchor
+
+
+def design_effect(low: NDArray[np.bool_], units: Ints, level: float = 0.95) -> float:
+    """How many times fewer independent images n images in groups are worth, at the most.
+
+    It is 1 + (m − 1)·ρ (Kish, Survey Sampling, 1965), with m images of a group, of the intraclass correlation
+    ρ of what is counted. Few groups tell ρ roughly, so the upper end of its interval is taken, from the ratio
+    of the variances between and within groups (Searle, Linear Models, 1971, §9.9).
+
+    Args:
+        low: whether each of n images is counted.
+        units: n numbers of groups from `resampling.unit_codes`.
+        level: probability that ρ is not higher.
+
+    Returns:
+        1 for images without groups, m where ρ cannot be told or is 1.
+    """
+    n, groups = len(low), int(units.max()) + 1
+    if groups == n:
+        return 1.0
+    sizes = np.bincount(units)
+    if groups < 2:
+        return float(n)
+    size = float((n - (sizes**2).sum() / n) / (groups - 1))
+    counted = low.astype(np.float64)
+    means = np.bincount(units, counted) / sizes
+    between = float((sizes * (means - counted.mean()) ** 2).sum() / (groups - 1))
+    within = float(((counted - means[units]) ** 2).sum() / (n - groups))
+    if within <= 0:
+        return max(1.0, size)
+    ratio = between / within / float(fdtri(groups - 1, n - groups, 1 - level))
+    return float(1 + max(0.0, size - 1) * np.clip((ratio - 1) / (ratio + size - 1), 0.0, 1.0))
 
 
 def chance_share(
@@ -82,8 +139,9 @@ def chance_share(
 
     Of equally distributed new values, a share of Beta(k, n + 1 − k) lies below the k-th smallest of n
     independent ones. In groups the quantile varies more: resamples of the groups have other quantiles, and
-    the shares of the values below those show how much. With few groups that differ much, a bound of 95 %
-    holds in 84 to 92 % of cases (simulated: 6 to 24 groups, 8 to 50 % of the variance between groups).
+    the shares of the values below those show how much; and n is divided by the design effect of the lowest
+    tenth, as groups that are not among these may differ as much as cannot be ruled out. The larger bound is
+    taken.
 
     Args:
         values: n values.
@@ -107,4 +165,7 @@ def chance_share(
     shares = (counts >= ranks).argmax(axis=1) / n
     # Drawing G of G groups gives (G−1)/G of the unbiased variance.
     high = expected + (np.quantile(shares, level) - expected) * np.sqrt(groups / (groups - 1))
-    return threshold, expected, float(max(bound, high))
+    effective = n / design_effect(values <= np.quantile(values, LOW), units)
+    below = max(1.0, expected * (effective + 1))
+    clustered = float(betaincinv(below, max(1.0, effective + 1 - below), level))
+    return threshold, expected, float(max(bound, high, clustered))

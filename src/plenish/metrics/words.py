@@ -81,8 +81,8 @@ def describe_copies(found: Mapping[str, Any]) -> str:
     )
     if found["n_beyond"] and found["finding"] == "close":
         text += (
-            f"; {agree(found['n_beyond'], 'image', 'is', 'are')} nearer than any of so many new images "
-            f"should be (told from {plural(found['n_groups'], _held_out(found))})"
+            f"; {agree(found['n_beyond'], 'image', 'is', 'are')} nearer than chance explains among so "
+            f"many new images (told from {plural(found['n_groups'], _held_out(found))})"
         )
     same = agree(found["n_identical"], "image", "is identical", "are identical")
     unclear = f"; {_unclear(found)}; look at the closest pairs"

@@ -48,7 +48,7 @@ def copies(inputs: ReportInputs) -> Section | None:
         "Share": f"{percent(found['share_suspect'])} ({share})",
         "Expected by chance": percent(found["expected_share"]),
         "Identical to a training image": f"{found['n_identical']:,}",
-        "Nearer than any of so many should be": f"{found['n_beyond']:,}",
+        "Nearer than chance explains": f"{found['n_beyond']:,}",
         f"Median distance, {kind} to train": number(found["median_synthetic"]),
         "Median distance, held-out real to train": number(found["median_holdout"]),
         "Threshold": number(found["threshold"]),
