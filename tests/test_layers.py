@@ -13,7 +13,7 @@ import plenish
 
 HOME = Path(plenish.__file__).parent
 ROOMS = (
-    "cli", "commands", "studio", "recipes", "report", "study", "metrics", "latent", "training", "networks",
+    "cli", "commands", "studio", "recipes", "report", "study", "latent", "metrics", "training", "networks",
     "slides", "phantom", "datasets", "ground",
 )  # fmt: skip
 """All rooms from the top down, as docs/architecture.md shows them; the ground floor has no folder."""

@@ -137,6 +137,21 @@ def option_names(kind: type) -> dict[str, str]:
     return names
 
 
+def assignments(words: Sequence[str]) -> dict[str, Any]:
+    """`name=value` words of --options as name → value, each read as YAML reads it.
+
+    Raises:
+        InputError: a word that is none.
+    """
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise InputError(f"'{word}' in --options is not name=value, such as steps=10.")
+        found[name] = parse_yaml(value, f"'{word[:40]}'")
+    return found
+
+
 def overrides(options: Any, sections: Iterable[str], example: str) -> dict[str, Any]:
     """What options ask for beside a recipe: dotted key → value.
 

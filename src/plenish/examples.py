@@ -81,6 +81,36 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "generate": (
         "plenish generate gan more --like tiles", "plenish generate gan tumours -n 500 --label tumour",
     ),
+    "edit flip": (
+        "plenish edit flip gan flipped --seeds 1 2 3",
+        "plenish edit flip gan flipped --data more --ids s0000004 --to tumour --film webp",
+    ),
+    "edit invert": (
+        "plenish edit invert gan inverted tiles --part test", "plenish edit invert gan one photo.png --fit",
+    ),
+    "edit counterfactual": (
+        "plenish edit counterfactual gan turned --classifier tumour-or-not --to tumour --seeds 1 2 3",
+        "plenish edit counterfactual gan turned tile.png --classifier tumour-or-not --judge grade=grades",
+    ),
+    "edit concept": (
+        "plenish edit concept gan shown lumen --seeds 1 2 3 --strength -2 -1 0 1 2",
+        "plenish edit concept gan both lumen=1 atypia=-0.5 --film webp",
+    ),
+    "edit directions": (
+        "plenish edit directions gan found -n 8", "plenish edit directions gan found --method pca --keep-as axis",
+    ),
+    "concept learn": (
+        "plenish concept learn gan lumen --with 3 8 21 --without 0 5 12",
+        "plenish concept learn gan lumen --column lumen --from tiles --keep-label",
+    ),
+    "concept list": ("plenish concept list gan",),
+    "concept rm": ("plenish concept rm gan lumen",),
+    "concept export": ("plenish concept export gan lumen lumen.json",),
+    "concept import": ("plenish concept import gan lumen.json --as lumen2",),
+    "concept effect": (
+        "plenish concept effect gan lumen --from tiles --target lumen",
+        "plenish concept effect gan lumen --from tiles --classifier classifier --out effect.json",
+    ),
     "export-model": (
         "plenish export-model gan gan-onnx", "plenish export-model flow few-steps --options steps=10",
     ),

@@ -189,6 +189,9 @@ def _bare_words(
     free = [parameter for parameter in command.bare if parameter.name not in given]
     if free and free[0].is_list:
         return {free[0].name: words} if words else {}
+    if free and free[-1].is_list and len(words) >= len(free):  # The last one takes what is left.
+        found: dict[str, Any] = {parameter.name: word for parameter, word in zip(free[:-1], words)}
+        return found | {free[-1].name: words[len(free) - 1 :]}
     last_before = dict(zip(tokens[1:], tokens))
     for word in words if len(words) > len(free) else ():
         before = last_before.get(word, "")

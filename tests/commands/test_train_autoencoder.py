@@ -57,7 +57,7 @@ def test_errors_of_every_val_and_test_image_are_written_and_their_reading_counte
     expected = [i for part in ("val", "test") for i in data.part(part, purpose="report").ids]
     assert table["id"].tolist() == expected
     assert set(table.columns) == {"id", "part", "label", "group", "mse", "ssim", "psnr"}
-    from plenish.latent.encoding import load_autoencoder
+    from plenish.training.autoencoder_model import load_autoencoder
 
     model, row = load_autoencoder(tmp_path / "run"), table.iloc[-1]
     where = data.table["id"].tolist().index(row["id"])

@@ -10,7 +10,7 @@ import pytest
 from plenish.commands.encode import encode
 from plenish.commands.train_autoencoder import train_autoencoder
 from plenish.errors import InputError
-from plenish.latent.encoding import load_autoencoder
+from plenish.training.autoencoder_model import load_autoencoder
 
 
 def _run(data: Path, run: Path, **more: object) -> Path:

@@ -36,6 +36,7 @@ def encode(run: Path, data: Path, *, name: str = "cae", checkpoint: str = "best"
     if name in dataset.array_names():
         raise InputError(f"{data} already has an array '{name}'; choose another --name.")
     Run.open(run, "autoencoder")
-    from plenish.latent.encoding import encode_dataset, load_autoencoder  # After what needs no torch.
+    from plenish.latent.encoding import encode_dataset  # After what needs no torch.
+    from plenish.training.autoencoder_model import load_autoencoder
 
     return encode_dataset(load_autoencoder(run, checkpoint), dataset, name)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from plenish import files
-from plenish.commands.generate import assignments
-from plenish.configuration import check_bounds
+from plenish.configuration import assignments, check_bounds
 from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.runs import Run

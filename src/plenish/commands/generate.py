@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal
 
 from plenish import files
-from plenish.configuration import check_bounds
+from plenish.configuration import assignments, check_bounds
 from plenish.errors import InputError
 from plenish.invocation import command
+from plenish.latent.latent_files import read_latents
 from plenish.metrics.advice import advice
 from plenish.metrics.quality import of_run
 from plenish.progress import warn
 from plenish.runs import Run
-from plenish.yaml_reader import parse_yaml
 
 if TYPE_CHECKING:
     from plenish.datasets.dataset import Dataset
@@ -46,7 +41,7 @@ def generate(
         label: make only this class.
         like: a Dataset whose labels in train are followed; without it and --label the classes get equal
             shares.
-        latents: a .npy file of latents to use in place of random ones, one row an image.
+        latents: a .npy or .csv file of latents to use in place of random ones, one row an image.
         space: what the latents are; w, for GANs, is N×w_dim, or N×num_ws×w_dim with a style for each layer.
         truncation: psi; below 1, the default, latents are drawn towards their mean: more typical, less varied
             images.
@@ -72,7 +67,7 @@ def generate(
                 f"--truncation must be from 0 (the mean image) to 1 (unchanged), not {truncation}."
             )
         chosen["truncation"] = truncation
-    given = None if latents is None else _read_latents(latents, space)
+    given = None if latents is None else read_latents(latents, space)[0]
     Run.open(run, "generator")
     from plenish.latent.sampling import load_generator, make_dataset  # After what needs no torch.
 
@@ -87,39 +82,3 @@ def generate(
         loaded, out, n, label=label, like=like, latents=given, space=space,
         options=chosen, seed=seed, name=name,
     )  # fmt: skip
-
-
-def assignments(words: Sequence[str]) -> dict[str, Any]:
-    """`name=value` words as name → value."""
-    found = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise InputError(f"'{word}' in --options is not name=value, such as steps=10.")
-        found[name] = parse_yaml(value, f"'{word[:40]}'")
-    return found
-
-
-def _read_latents(latents: Path, space: str) -> NDArray[Any]:
-    """The array of a .npy file; nothing is unpickled.
-
-    Raises:
-        InputError: it is none, or the record beside it, as a Dataset's arrays have, says another space.
-    """
-    known = None
-    with contextlib.suppress(InputError):  # There is none, or it is another program's.
-        known = files.read_record(latents.with_suffix(".json")).get("space")
-    if known in ("z", "w") and known != space:
-        raise InputError(
-            f"--latents {latents} holds {known}, as the record beside it says; give --space {known}."
-        )
-    try:
-        found = np.load(latents, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it holds no array of numbers"
-        if not latents.exists():
-            raise InputError(f"--latents {latents} does not exist; give a .npy file of latents.") from None
-        raise InputError(f"--latents {latents} cannot be read as a .npy file ({reason}).") from None
-    if not isinstance(found, np.ndarray):
-        raise InputError(f"--latents {latents} is an archive of several arrays; give a .npy file.")
-    return found

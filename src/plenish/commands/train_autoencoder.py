@@ -91,10 +91,10 @@ def train_autoencoder(data: Path, run: Path, *, how: AutoencoderOptions) -> Run:
     if before is not None and (not how.errors or _is_measured(before, how.test)):
         say(f"{run} is complete; use a larger --epochs to train on.")
         return before
-    from plenish.latent.encoding import load_autoencoder
     from plenish.metrics.reconstruction import write_errors
     from plenish.report.build import write_own_report
     from plenish.training import autoencoder_run
+    from plenish.training.autoencoder_model import load_autoencoder
 
     with named_as_typed(how):
         plan = autoencoder_run.plan(recipe.name, apply_overrides(recipe.sections, changes), dataset)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -120,7 +121,7 @@ def make_dataset(
     network, labels = loaded.network, loaded.network.labels
     if latents is None and space != "z":
         raise InputError(f"--space {space} says what --latents holds; give both.")
-    given = None if latents is None else _checked_latents(network, latents, space)
+    given = None if latents is None else checked_latents(network, latents, space)
     chosen = dict(network.sample_options) | checked_options(network, options)
     followed = None if like is None else _followed_part(Dataset.open(like), loaded.run)
     if n is None:
@@ -249,14 +250,21 @@ def checked_options(network: Sampler, options: Mapping[str, Any]) -> dict[str, A
     return checked
 
 
-def _checked_latents(network: Sampler, latents: NDArray[Any], space: Space) -> NDArray[np.float32]:
-    """Latents as float32; InputError unless they are finite numbers of the width the network takes."""
+def checked_latents(network: Sampler, latents: NDArray[Any], space: Space) -> NDArray[np.float32]:
+    """Latents as float32 N×z_shape, or w as N×w_dim or N×num_ws×w_dim; rows that are flat get their shape.
+
+    Raises:
+        InputError: they are not finite numbers of the width the network takes.
+    """
     if space == "z":
-        shapes = [network.z_shape]
+        shapes: list[tuple[int, ...]] = [network.z_shape]
     elif isinstance(network, Generator):
         shapes = [(network.w_dim,), (network.num_ws, network.w_dim)]
     else:
         raise InputError("This generator has no w; give z in --latents, with --space z.")
+    widths = {math.prod(shape): shape for shape in reversed(shapes)}
+    if latents.ndim == 2 and latents.shape[1] in widths:
+        latents = latents.reshape(len(latents), *widths[latents.shape[1]])
     if latents.dtype.kind not in "fiu" or latents.shape[1:] not in shapes or not len(latents):
         wanted = " or ".join("×".join(["N", *map(str, shape)]) for shape in shapes)
         found = "×".join(map(str, latents.shape)) or "1"

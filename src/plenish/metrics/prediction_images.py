@@ -1,4 +1,4 @@
-"""Images to be classified: rows of a Dataset, a folder, an archive or files, as a classifier takes them."""
+"""Images from outside: rows of a Dataset, a folder, an archive or files, as a trained network takes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -20,25 +20,54 @@ from plenish.datasets.decoding import Decoder, Task
 from plenish.datasets.images import FULL_WINDOW, MAX_PIXELS, Shape, Window, fit_array
 from plenish.datasets.importing import import_dataset
 from plenish.datasets.rejections import Rejection
-from plenish.datasets.schema import LabelSchema
+from plenish.datasets.schema import LabelSchema, Part
 from plenish.errors import InputError
 from plenish.metrics.origin import check_origin
-from plenish.metrics.predict_config import PredictConfig
 from plenish.progress import say, warn
 from plenish.slides.names import SUFFIXES
-from plenish.training.classifier_model import Classifier
 from plenish.wording import agree, plural
 
 _ALSO_IMAGES = {".tif", ".tiff", ".dcm"}
 
 
-@dataclasses.dataclass(frozen=True)
-class GivenImages:
-    """Images that are to be classified.
+class Chosen(Protocol):
+    """Which images of a Dataset.
 
     Attributes:
-        read: positions → images uint8 n×H×W×C, as the classifier takes them.
-        table: N rows: `id`, and where known `label`, `group` and the columns that the classifier takes.
+        part: train, val or test; None for all.
+        split: the split that has the part; empty for the network's own.
+    """
+
+    @property
+    def part(self) -> Part | None: ...  # noqa: D102
+    @property
+    def split(self) -> str: ...  # noqa: D102
+
+
+class Taker(Protocol):
+    """A trained network that takes images, such as a Classifier.
+
+    Attributes:
+        size: height and width of its images.
+        channels: of its images.
+        preparation: how images became what it takes: `fit` and `window` of the import.
+    """
+
+    @property
+    def size(self) -> int: ...  # noqa: D102
+    @property
+    def channels(self) -> int: ...  # noqa: D102
+    @property
+    def preparation(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+@dataclasses.dataclass(frozen=True)
+class GivenImages:
+    """Images that a network is to see.
+
+    Attributes:
+        read: positions → images uint8 n×H×W×C, as the network takes them.
+        table: N rows: `id`, and where known `label`, `group` and all other columns.
         labels: their labels.
         rejected: files that could not be read: `source`, `reason` and `kind`.
         about: where they come from, for the record.
@@ -53,15 +82,17 @@ class GivenImages:
 
 @contextlib.contextmanager
 def opened(
-    paths: Sequence[Path], model: Classifier, config: PredictConfig, origin: Mapping[str, Any]
-) -> Iterator[GivenImages]:
-    """Open what is to be classified.
+    paths: Sequence[Path], model: Taker, config: Chosen, origin: Mapping[str, Any],
+    what: str = "classifier",
+) -> Iterator[GivenImages]:  # fmt: skip
+    """Open what a network is to see.
 
     Args:
         paths: a Dataset, a folder or archive of images, or image files.
-        model: what classifies them; says their size, channels and how they are made to fit.
+        model: what takes them; says their size, channels and how they are made to fit.
         config: which part of a Dataset.
-        origin: provenance of the Dataset and split that the classifiers were trained on.
+        origin: provenance of the Dataset and split that the network was trained on.
+        what: what it is, for messages.
 
     Raises:
         InputError: nothing can be read, it has other channels, or it is the Dataset of the training with
@@ -69,7 +100,7 @@ def opened(
     """
     missing = [path for path in paths if not path.exists()]
     if missing:
-        raise InputError(f"{missing[0]} does not exist; give Runs, then images: files or a Dataset.")
+        raise InputError(f"{missing[0]} does not exist; give images behind the Run: files or a Dataset.")
     slides = [path for path in paths if path.suffix.lower() in SUFFIXES - _ALSO_IMAGES]
     if slides:
         raise InputError(
@@ -78,11 +109,11 @@ def opened(
         )
     whole = [path for path in paths if path.is_dir() or is_archive(path)]
     if whole and len(paths) > 1:
-        raise InputError(f"{whole[0]} must be classified by itself; give it without other images.")
+        raise InputError(f"{whole[0]} must be given by itself, without other images.")
     if not whole:
-        yield _files(paths, model)
+        yield _files(paths, model, what)
     elif (whole[0] / "dataset.json").is_file():
-        yield _dataset(Dataset.open(whole[0]), model, config, origin)
+        yield _dataset(Dataset.open(whole[0]), model, config, origin, what)
     else:
         with tempfile.TemporaryDirectory(prefix="plenish-") as scratch:
             shape = shape_of(model)
@@ -90,13 +121,13 @@ def opened(
                 whole[0], Path(scratch) / "images", model.size, fit=shape.fit,
                 window=_words(shape.window), keep_split=False,
             )  # fmt: skip
-            _check_channels(made.dataset.channels, model, whole[0])
-            given = _dataset(made.dataset, model, config, {})
+            _check_channels(made.dataset.channels, model, whole[0], what)
+            given = _dataset(made.dataset, model, config, {}, what)
             rejected = _rejected(made.dataset)
             yield dataclasses.replace(given, rejected=rejected, about=_about(whole[0], "folder"))
 
 
-def shape_of(model: Classifier) -> Shape:
+def shape_of(model: Taker) -> Shape:
     """What every image becomes: as the import of the training images made it."""
     kept = model.preparation
     window = Window(**kept["window"]) if "window" in kept else FULL_WINDOW
@@ -109,36 +140,36 @@ def _words(window: Window) -> tuple[str, ...]:
     return ("percentile",) if window.percentile else (str(window.low), str(window.high))
 
 
-def _check_channels(channels: int, model: Classifier, where: Path) -> None:
+def _check_channels(channels: int, model: Taker, where: Path, what: str) -> None:
     if channels != model.channels:
         kinds = {1: "grey (one channel)", 3: "in colour (three channels)"}
         raise InputError(
-            f"The images of {where} are {kinds[channels]}, and the classifier was trained on images that are "
+            f"The images of {where} are {kinds[channels]}, and the {what} was trained on images that are "
             f"{kinds[model.channels]}; give such images, or train one on images like these."
         )
 
 
 def _dataset(
-    data: Dataset, model: Classifier, config: PredictConfig, origin: Mapping[str, Any]
+    data: Dataset, model: Taker, config: Chosen, origin: Mapping[str, Any], what: str
 ) -> GivenImages:
-    _check_channels(data.channels, model, data.path)
+    _check_channels(data.channels, model, data.path, what)
     split, is_trained_on = None, data.manifest.pixels_hash == origin.get("pixels_hash")
     if config.part is not None:
         split = config.split or (str(origin["split_name"]) if is_trained_on else "default")
         if is_trained_on:
-            check_origin(origin, data, split, "The classifier")
+            check_origin(origin, data, split, f"The {what}")
         rows = data.part(config.part, split, purpose="score").rows
     elif is_trained_on:
         raise InputError(
-            f"{data.path} has the images that the classifier was trained on; say which to classify: --part "
-            "test, val or train."
+            f"{data.path} has the images that the {what} was trained on; say which to take: --part test, val "
+            "or train."
         )
     else:
         rows = np.arange(len(data), dtype=np.int64)
         data.record_read("score")
     shape, pixels = shape_of(model), data.pixels
     if data.size != model.size:
-        say(f"Images of {data.size} px are resized to the classifier's {model.size} px, as by the import.")
+        say(f"Images of {data.size} px are resized to the {what}'s {model.size} px, as by the import.")
 
     def read(index: NDArray[np.int64]) -> NDArray[np.uint8]:
         found = pixels.read(rows[index])
@@ -153,7 +184,7 @@ def _dataset(
     return GivenImages(read, data.table.iloc[rows].reset_index(drop=True), data.labels, (), about)
 
 
-def _files(paths: Sequence[Path], model: Classifier) -> GivenImages:
+def _files(paths: Sequence[Path], model: Taker, what: str) -> GivenImages:
     """Image files, which are read at once."""
     shape = shape_of(model)
     root = Path(paths[0].resolve().anchor)
@@ -169,7 +200,7 @@ def _files(paths: Sequence[Path], model: Classifier) -> GivenImages:
     names = [files.printable(str(path)) for path, there in zip(paths, kept, strict=True) if there]
     if not names:
         raise InputError(f"No file can be read; {rejected[0]['source']}: {rejected[0]['reason']}.")
-    _check_channels(1 if grey else 3, model, paths[0])
+    _check_channels(1 if grey else 3, model, paths[0], what)
     if rejected:
         left = agree(len(rejected), "file", "is", "are")
         warn(f"{left} left out; the first, {rejected[0]['source']}: {rejected[0]['reason']}.")

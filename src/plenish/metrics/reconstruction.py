@@ -20,7 +20,7 @@ from plenish import files
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import Part
 from plenish.errors import InputError
-from plenish.latent.encoding import LoadedAutoencoder
+from plenish.training.autoencoder_model import LoadedAutoencoder
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.floating[Any]]

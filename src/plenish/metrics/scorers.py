@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from plenish import files
 from plenish.datasets.batches import Images
 from plenish.errors import InputError, unknown
-from plenish.latent.encoding import LoadedAutoencoder, load_autoencoder
 from plenish.metrics.reconstruction import WINDOW, denoising_errors, errors
 from plenish.metrics.result_files import read_result
 from plenish.runs import Run
+from plenish.training.autoencoder_model import LoadedAutoencoder, load_autoencoder
 from plenish.training.classifier_model import CLASSIFIER, Classifier
 
 Floats = NDArray[np.float64]

@@ -15,7 +15,6 @@ from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
 from plenish.datasets.schema import Part
 from plenish.errors import InputError
-from plenish.latent.encoding import LoadedAutoencoder, load_autoencoder
 from plenish.metrics.reconstruction import denoising_errors
 from plenish.metrics.resampling import Ints
 from plenish.metrics.result_files import write_result
@@ -23,6 +22,7 @@ from plenish.progress import say
 from plenish.runs import Run
 from plenish.study.class_errors import ClassErrors, analyse, permute_labels
 from plenish.study.config import ClassStudyConfig
+from plenish.training.autoencoder_model import LoadedAutoencoder, load_autoencoder
 from plenish.training.autoencoder_run import Plan, fit, open_run
 from plenish.training.engine import stable_seed
 from plenish.wording import plural

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -202,6 +203,21 @@ class Generator(Staged, Sampler):
             noise: `random`, `constant` or `none`, for families with noise inputs; the others ignore it.
         """
         raise NotImplementedError
+
+    def latent_weights(self, layers: Sequence[int] | None = None) -> Tensor | None:
+        """Weights of the first layer that the edit space meets, outputs×D: of z, or of w the style affines.
+
+        Their right singular vectors are the directions of SeFa (Shen and Zhou 2021). None where a family does
+        not say.
+
+        Args:
+            layers: of w, the layers whose affines are taken; None for all.
+        """
+        return None
+
+    def first_block(self) -> nn.Module | None:
+        """The first module behind the layer of `latent_weights`, whose output GANSpace takes components of."""
+        return None
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Z, N×z_dim (and y, N×K) → images, N×C×H×W; random noise in training, constant in evaluation."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,14 @@ class DCGANGenerator(Generator):
         self.ups[-1] = Upsampling(widths[-1], config.channels, config.kernel, bias=True)
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:])
         initialise(self, config.init)
+
+    def latent_weights(self, layers: Sequence[int] | None = None) -> Tensor:
+        """The projection's weights of z, outputs×z_dim."""
+        return self.project.weight[:, : self.z_dim]
+
+    def first_block(self) -> nn.Module:
+        """The first transposed convolution."""
+        return self.ups[0]
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images, N×C×H×W in [-1, 1]."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -230,6 +231,14 @@ class ProGANGenerator(_Growing, Generator):
     def mapping(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Z, N×z_dim → w, N×1×z_dim with unit mean square."""
         return pixel_norm(z)[:, None]
+
+    def latent_weights(self, layers: Sequence[int] | None = None) -> Tensor:
+        """The projection's weights of z, outputs×z_dim."""
+        return self.project.weight[:, : self.z_dim]
+
+    def first_block(self) -> nn.Module:
+        """The first convolution."""
+        return self.first
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images of the stage's size, N×C×H×W, around [-1, 1] but unbounded."""

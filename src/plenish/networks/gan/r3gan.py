@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -125,6 +126,14 @@ class R3GANGenerator(Generator):
         self.stages_up = _stages(widths, config, up=True)
         self.image = nn.Conv2d(widths[-1], config.channels, 1)
         init_linear(self.image)
+
+    def latent_weights(self, layers: Sequence[int] | None = None) -> Tensor:
+        """Weights of z to the strengths of the learned maps, each times the length of its map, maps×z_dim."""
+        return self.modulate.weight[:, : self.z_dim] * self.basis.flatten(1).norm(dim=1)[:, None]
+
+    def first_block(self) -> nn.Module:
+        """The first stage."""
+        return self.stages_up[0]
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images, N×C×H×W, mostly in [-1, 1] but not bounded."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -239,6 +240,14 @@ class SAGANGenerator(Generator):
         self.attention_side_px, self.attention = _attention(config.attention, sides, widths[1:])
         self.last_norm = ConditionalBatchNorm(widths[-1], 0)
         self.last = SpectralConv2d(widths[-1], config.channels)
+
+    def latent_weights(self, layers: Sequence[int] | None = None) -> Tensor:
+        """The projection's weights of z, outputs×z_dim."""
+        return self.project.normed()
+
+    def first_block(self) -> nn.Module:
+        """The first doubling block."""
+        return self.ups[0]
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images, N×C×H×W in [-1, 1]."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +110,13 @@ class StyleGAN2Generator(Generator):
         """Z, N×z_dim (and y, N×K) → w, N×num_ws×w_dim, equal for all layers."""
         w: Tensor = self.map(z, y)
         return w[:, None].expand(-1, self.num_ws, -1)
+
+    def latent_weights(self, layers: Sequence[int] | None = None) -> Tensor:
+        """Weights of the style affines of convolutions, outputs×w_dim; layer i is convolution i."""
+        chosen = range(len(self.convolutions)) if layers is None else layers
+        affines = [module.affine.weight for i, module in enumerate(self.convolutions) if i in chosen]
+        last = [self.images[-1].affine.weight] if len(self.convolutions) in chosen else []
+        return torch.cat([*affines, *last])
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×num_ws×w_dim → images, N×C×H×W, mostly in [-1, 1] but not bounded; y is in w already.

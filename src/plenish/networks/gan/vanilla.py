@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,14 @@ class VanillaGenerator(Generator):
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:-1])
         initialise(self, config.init)
+
+    def latent_weights(self, layers: Sequence[int] | None = None) -> Tensor:
+        """The projection's weights of z, outputs×z_dim."""
+        return self.project.weight[:, : self.z_dim]
+
+    def first_block(self) -> nn.Module:
+        """The norm behind the projection."""
+        return self.project_norm
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images, N×C×H×W in [-1, 1]."""

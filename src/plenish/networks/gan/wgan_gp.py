@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,14 @@ class WGANGPGenerator(Generator):
         self.norms = nn.ModuleList(nn.BatchNorm2d(width, momentum=0.2) for width in widths[1:])
         self.to_image = nn.Conv2d(widths[-1], config.channels, 3, padding=1)
         initialise(self, config.init)
+
+    def latent_weights(self, layers: Sequence[int] | None = None) -> Tensor:
+        """The projection's weights of z, outputs×z_dim."""
+        return self.project.weight[:, : self.z_dim]
+
+    def first_block(self) -> nn.Module:
+        """The first doubling."""
+        return self.ups[0]
 
     def synthesis(self, w: Tensor, y: Tensor | None = None, *, noise: str = "random") -> Tensor:
         """W, N×1×z_dim (and y, N×K) → images, N×C×H×W in [-1, 1]."""

@@ -1,0 +1,185 @@
+"""What a concept does to images: how much its target changes, and how much everything else does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from plenish.errors import InputError
+from plenish.latent.attributes import Reader
+from plenish.latent.concepts import Concept, move
+from plenish.latent.space import LatentSpace, Points
+from plenish.metrics.extractor import Extractor
+from plenish.metrics.statistics import Interval, bootstrap_interval, wilson_interval
+
+Floats = NDArray[np.float64]
+FIRST_SEED = 1_000_000
+"""First of the seeds that effects are measured on, far from those that examples are drawn of."""
+
+
+class ClassReader(Protocol):
+    """What tells the classes of images uint8 N×H×W×C: probabilities by class, N each."""
+
+    def __call__(self, images: NDArray[np.uint8]) -> Mapping[str, Floats]:
+        """Probabilities by class."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Judges:
+    """What reads edited images.
+
+    Attributes:
+        columns: reads columns off images; None for no columns.
+        classes: tells the class of images; None for none.
+        features: of which distances are taken; None for none.
+    """
+
+    columns: Reader | None = None
+    classes: ClassReader | None = None
+    features: Extractor | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Effect:
+    """The effect of concepts at some strengths.
+
+    Attributes:
+        facts: its record, JSON-able.
+    """
+
+    facts: Mapping[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return dict(self.facts)
+
+    def shown(self) -> dict[str, Any]:
+        """The same for a terminal: a row for each strength and what was read, with its interval."""
+        rows = [
+            {
+                "strength": level["strength"], "what": name, "measure": f"{values['measure']} ({values['unit']})",
+                "value": values["value"], "low": values["low"], "high": values["high"],
+                "rises": values.get("rises", {}).get("value"), "read with": _worth(self.facts, name),
+            }
+            for level in self.facts["strengths"]
+            for name, values in level["changes"].items()
+        ]  # fmt: skip
+        return {
+            "concepts": self.facts["concepts"],
+            "target": self.facts["target"],
+            "n": self.facts["n"],
+            "effect": rows,
+        }
+
+
+def measure_effect(
+    space: LatentSpace, amounts: Sequence[tuple[Concept, float]], strengths: Sequence[float],
+    judges: Judges, *, target: str | None = None, n: int = 200, points: Points | None = None,
+) -> Effect:  # fmt: skip
+    """Measure what concepts do to fresh images.
+
+    Args:
+        space: the generator.
+        amounts: concepts with their weights, which each strength multiplies.
+        strengths: at which strengths.
+        judges: what reads the images.
+        target: the column that is to change; the record names it.
+        n: number of fresh images.
+        points: other points to measure on.
+
+    Returns:
+        For each strength: of each column the mean change in standard deviations of the training images and
+        the share of images in which it rises; of a column of yes and no, beside these, the share of images
+        without that have it afterwards; the share whose class keeps; the mean distance of features, in
+        units of the median distance between two unrelated images.
+
+    Raises:
+        InputError: the target is not among the columns.
+    """
+    if n < 2:
+        raise InputError(f"An effect is measured on at least 2 images, not {n}.")
+    if target is not None and judges.columns is None:
+        raise InputError("--target names a column of --from, which is missing.")
+    if target is not None and judges.columns is not None:
+        judges.columns.target(target)
+    start = points if points is not None else space.draw(range(FIRST_SEED, FIRST_SEED + n))
+    before = _read(space.images(start), judges)
+    levels = []
+    for strength in strengths:
+        moved = move(space, start, [(concept, weight * strength) for concept, weight in amounts])
+        after = _read(space.images(moved), judges)
+        levels.append({"strength": strength, "changes": _changes(before, after, judges)})
+    reader = judges.columns
+    facts = {
+        "concepts": {concept.name: weight for concept, weight in amounts}, "target": target, "n": len(start),
+        "seeds": [FIRST_SEED, FIRST_SEED + n] if points is None else None, "strengths": levels,
+        "columns": {} if reader is None else {t.name: {"kind": t.kind, "mean": t.mean, "std": t.std} for t in reader.targets},
+        "checks": {} if reader is None else dict(reader.checks),
+        "class_checks": dict(getattr(judges.classes, "checks", {})),
+        "features": None if judges.features is None else judges.features.facts(),
+    }  # fmt: skip
+    return Effect(facts)
+
+
+def _worth(facts: Mapping[str, Any], name: str) -> str | None:
+    """What reads a column is worth on held-out images, in words."""
+    checks = facts["checks"] if name != "class" else {name: c for c in facts["class_checks"].values()}
+    return f"{checks[name]['measure']} {checks[name]['value']:.2f}" if name in checks else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Readings:
+    columns: Mapping[str, Floats]
+    classes: Mapping[str, Floats]
+    features: NDArray[np.float32] | None
+
+
+def _read(images: NDArray[np.uint8], judges: Judges) -> _Readings:
+    return _Readings(
+        judges.columns(images) if judges.columns else {}, judges.classes(images) if judges.classes else {},
+        judges.features(images) if judges.features else None,
+    )  # fmt: skip
+
+
+def _changes(before: _Readings, after: _Readings, judges: Judges) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for name, old in before.columns.items():
+        new, target = after.columns[name], judges.columns.target(name) if judges.columns else None
+        flag = target is not None and target.kind == "flag"
+        unit = 1.0 if target is None or flag else target.std
+        rises = int((new > old).sum())
+        found[name] = {
+            "measure": "mean change", "unit": "probability" if flag else "sd", **_mean((new - old) / unit)._asdict(),
+            "rises": wilson_interval(rises, len(old))._asdict(),
+        }  # fmt: skip
+        if flag and (lacking := old < 0.5).any():
+            gained = int((new[lacking] >= 0.5).sum())
+            found[name]["gained"] = wilson_interval(gained, int(lacking.sum()))._asdict() | {
+                "n": int(lacking.sum())
+            }
+        if flag and (having := old >= 0.5).any():
+            lost = int((new[having] < 0.5).sum())
+            found[name]["lost"] = wilson_interval(lost, int(having.sum()))._asdict() | {
+                "n": int(having.sum())
+            }
+    if before.classes:
+        a, b = (np.stack(list(side.classes.values()), 1).argmax(1) for side in (before, after))
+        found["class"] = {
+            "measure": "kept",
+            "unit": "share",
+            **wilson_interval(int((a == b).sum()), len(a))._asdict(),
+        }
+    if before.features is not None and after.features is not None:
+        far = np.linalg.norm(before.features - np.roll(before.features, 1, 0), axis=1)
+        moved = np.linalg.norm(after.features - before.features, axis=1) / (np.median(far) or 1.0)
+        found["features"] = {"measure": "distance", "unit": "of unrelated images", **_mean(moved)._asdict()}
+    return found
+
+
+def _mean(values: ArrayLike) -> Interval:
+    x = np.asarray(values, np.float64)
+    return bootstrap_interval(lambda w: np.asarray((w * x).sum(1) / w.sum(1)), len(x), resamples=500)

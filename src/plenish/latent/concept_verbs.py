@@ -1,0 +1,222 @@
+"""What the verbs of concepts do: learn, show, measure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.datasets.dataset import Dataset
+from plenish.errors import InputError, unknown
+from plenish.latent import concepts
+from plenish.latent.attributes import ReadingConfig, class_reader, column_reader
+from plenish.latent.concept_effects import Effect, Judges, measure_effect
+from plenish.latent.concept_examples import example_points
+from plenish.latent.concept_learning import Kept, default_space, learn, learn_from_values
+from plenish.latent.concept_options import EffectOptions, JudgeOptions, LearnOptions
+from plenish.latent.concepts import Concept
+from plenish.latent.edits import Edit, write_edit
+from plenish.latent.render import FilmOptions, Row, figure
+from plenish.latent.render import film as make_film
+from plenish.latent.selection import load_space
+from plenish.latent.space import LatentSpace, Points
+from plenish.metrics.features import domain_extractor
+from plenish.metrics.scorers import open_scorer
+
+Floats = NDArray[np.float64]
+
+
+def learn_concept(
+    run: Path, name: str, having: Sequence[str], lacking: Sequence[str], how: LearnOptions, by: JudgeOptions
+) -> Concept:
+    """Learn a concept and keep it in the Run.
+
+    Args:
+        run: the generator's Run.
+        name: of the concept.
+        having: examples with it, see `example_points`.
+        lacking: examples without.
+        how: the options.
+        by: what reads images, for `how.column`.
+
+    Raises:
+        InputError: what is asked for does not fit together or cannot be had.
+    """
+    concepts.check_name(name)
+    if name in concepts.names(run) and not how.replace:
+        raise InputError(f"{run} has a concept '{name}' already; choose another name, or give --replace.")
+    space = load_space(run, how)
+    kept = Kept([concepts.load(space, other) for other in how.keep or []], how.keep_label)
+    of = how.space or default_space(space)
+    if how.column is not None:
+        if having or lacking:
+            raise InputError(
+                "--column learns from a column, and --with and --without from examples; give one."
+            )
+        points = space.draw(
+            range(how.seed, how.seed + how.images), None if how.label is None else space.label(how.label)
+        )
+        values, about = _values(space, space.images(points), how.column, by)
+        made = learn_from_values(space, name, points, values, of=of, kept=kept, facts=about)
+    else:
+        sides = [
+            example_points(space, words, option, data=how.data, label=how.label, of=of)
+            for words, option in ((having, "--with"), (lacking, "--without"))
+        ]
+        facts = {"examples": {"with": list(sides[0].names), "without": list(sides[1].names)}}
+        made = learn(space, name, *sides, method=how.method, of=of, kept=kept, facts=facts)
+    concepts.keep(run, made, replace=how.replace)
+    return made
+
+
+def _values(
+    space: LatentSpace, images: NDArray[np.uint8], column: str, by: JudgeOptions
+) -> tuple[Floats, dict[str, Any]]:
+    """What is read off images for a column or a class, and the facts of what read it."""
+    if by.truth is None and by.classifier is None:
+        raise InputError("--column needs --from, a Dataset with that column, or --classifier for a class.")
+    if by.classifier is not None:
+        classes = _classifier(by.classifier, space)
+        if column in classes.names:
+            return classes(images)[column], {"column": column, "classifier": classes.run_id}
+        if by.truth is None:
+            raise unknown(f"class of {by.classifier}:", column, classes.names)
+    assert by.truth is not None
+    data = Dataset.open(by.truth)
+    if data.labels.kind == "categorical" and column in data.labels.names:
+        reader = class_reader(data, by.split)
+    else:
+        reader = column_reader(data, [column], by.split)
+    return reader(images)[column], {
+        "column": column,
+        "check": reader.checks[column],
+        "data": data.provenance(by.split),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Classifier:
+    """A classifier's Run as what tells classes: probabilities by class."""
+
+    run_id: str
+    score: Any
+    names: tuple[str, ...]
+
+    def __call__(self, images: NDArray[np.uint8]) -> Mapping[str, Floats]:
+        found = self.score(images)
+        return {name: found[f"p_{name}"] for name in self.names}
+
+
+def _classifier(run: Path, space: LatentSpace) -> _Classifier:
+    scorer = open_scorer([run])
+    if not scorer.classes:
+        raise InputError(f"--classifier {run} is no classifier; 'plenish train classifier' makes one.")
+    if (scorer.size, scorer.channels) != (space.network.size, space.network.channels):
+        raise InputError(
+            f"--classifier {run} takes images of {scorer.size} pixels and {scorer.channels} channels, and this "
+            f"generator makes {space.network.size} and {space.network.channels}."
+        )
+    return _Classifier(str(scorer.models[0]["run_id"]), scorer, scorer.classes)
+
+
+def judges(space: LatentSpace, options: EffectOptions) -> Judges:
+    """What reads edited images, from the options.
+
+    Raises:
+        InputError: neither a Dataset nor a classifier is given, or they do not fit.
+    """
+    if options.truth is None and options.classifier is None:
+        raise InputError(
+            "An effect needs --from, a Dataset with the truth in its table, or --classifier, or both."
+        )
+    classes = None if options.classifier is None else _classifier(options.classifier, space)
+    if options.truth is None:
+        return Judges(None, classes, None)
+    data = Dataset.open(options.truth)
+    reader = column_reader(data, options.columns, options.split)
+    if classes is None and data.labels.kind == "categorical":
+        return Judges(
+            reader, class_reader(data, options.split, ReadingConfig(seed=1)),
+            domain_extractor(data, options.split) if options.features else None,
+        )  # fmt: skip
+    return Judges(reader, classes, domain_extractor(data, options.split) if options.features else None)
+
+
+def weighted(space: LatentSpace, words: Sequence[str]) -> list[tuple[Concept, float]]:
+    """Concepts by name, each with a weight where one is given: `lumen`, `atypia=-0.5`.
+
+    Raises:
+        InputError: an unknown name, a weight that is no number, or a name twice.
+    """
+    found: dict[str, tuple[Concept, float]] = {}
+    for word in words:
+        name, _, weight = word.partition("=")
+        try:
+            value = float(weight or 1)
+        except ValueError:
+            value = float("nan")
+        if not np.isfinite(value):
+            raise InputError(f"'{weight}' of '{word}' is no weight; write a number, such as {name}=-0.5.")
+        if name in found:
+            raise InputError(f"The concept '{name}' is named twice; name it once, with its weight.")
+        found[name] = concepts.load(space, name), value
+    return list(found.values())
+
+
+def concept_effect(run: Path, words: Sequence[str], how: Any, options: EffectOptions) -> Effect:
+    """Measure what concepts of a Run do to fresh images.
+
+    Raises:
+        InputError: unknown concepts, or nothing that reads images.
+    """
+    space = load_space(run, how)
+    amounts = weighted(space, words)
+    return measure_effect(
+        space, amounts, options.strength, judges(space, options), target=options.target, n=options.n
+    )
+
+
+def edit_concept(
+    space: LatentSpace, points: Points, words: Sequence[str], strengths: Sequence[float], out: Path,
+    options: FilmOptions,
+) -> Edit:  # fmt: skip
+    """Write points with concepts at several strengths: a row for each point, and a film from the first strength
+    to the last.
+
+    Raises:
+        InputError: unknown concepts, no strength, or OUT exists.
+    """
+    if not strengths or not np.isfinite(strengths).all():
+        raise InputError("--strength takes finite numbers, such as -2 -1 0 1 2.")
+    amounts = weighted(space, words)
+
+    def at(strength: float) -> Points:
+        return move(space, points, amounts, strength)
+
+    columns = [at(strength) for strength in strengths]
+    images = [space.images(one) for one in columns]
+    captions = [", ".join(f"{c.name} {s * weight:+.2g}" for c, weight in amounts) for s in strengths]
+    rows = [
+        Row(name, np.stack([column[i] for column in images]), captions) for i, name in enumerate(points.names)
+    ]
+    way = np.linspace(strengths[0], strengths[-1], options.frames)
+    frames = [np.concatenate(list(space.images(at(float(s)))), 1) for s in way]
+    shown = dataclasses.replace(options, enlarge=options.enlarge or max(1, round(128 / space.network.size)))
+    film = make_film(np.stack(frames + frames[::-1]), shown)
+    made = Points.joined([column[[i]] for i in range(len(points)) for column in columns])
+    result = {
+        "concepts": {concept.name: weight for concept, weight in amounts}, "strengths": list(strengths),
+        "vectors_sha256": {concept.name: concept.hash for concept, _ in amounts},
+    }  # fmt: skip
+    return write_edit(out, space, made, figure(rows), result=result, film=film, film_format=options.film)
+
+
+def move(
+    space: LatentSpace, points: Points, amounts: Sequence[tuple[Concept, float]], strength: float
+) -> Points:
+    """Points with weighted concepts at one strength."""
+    return concepts.move(space, points, [(concept, weight * strength) for concept, weight in amounts])

@@ -1,0 +1,61 @@
+"""Options of counterfactuals, anonymised images and the evaluation of edits. Needs no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from plenish.configuration import check_fields, option
+from plenish.datasets.schema import Part
+
+LabelChange = Literal["auto", "kept", "free"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CounterfactualOptions:
+    """What a counterfactual is asked to be, and how it is searched for.
+
+    Attributes:
+        to: the class to turn to; by default, of two, the one that an image is not of.
+        confidence: probability of that class that is to be reached.
+        change_label: whether the generator's label may change with the latent: kept, free (towards the class
+            alone), or auto, which is free where the generator knows the class.
+        label_cost: what a whole change of the label counts, in standard deviations of the latent.
+        judge: what else is measured before and after, as NAME=RUN of a classifier, or NAME=DATA:COLUMN, a
+            column of numbers, or of yes and no, which a small network learns on train; val checks it.
+        steps: of the search, from each start.
+        starts: of the search; the shortest change counts.
+        seed: of the starts behind the first.
+    """
+
+    to: str | None = None
+    confidence: float = option(0.8, above=0, below=1)
+    change_label: LabelChange = "auto"
+    label_cost: float = option(1.0, above=0)
+    judge: list[str] | None = option(None, adds=True)
+    steps: int = option(40, least=2, most=10_000)
+    starts: int = option(2, least=1, most=100)
+    seed: int = option(0, least=0)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
+
+
+@dataclasses.dataclass(frozen=True)
+class ToInvert:
+    """How real images are read and inverted first; --ids names some of a Dataset, --label their label.
+
+    Attributes:
+        part: of a Dataset: train, val or test; left out, all images.
+        split: the split that has the part; by default the generator's own.
+        fit: bring images of another size to the generator's as the import of its training images did.
+        inversion_steps: evaluations of the generator for each image.
+    """
+
+    part: Part | None = None
+    split: str = ""
+    fit: bool = False
+    inversion_steps: int = option(500, least=8, most=1_000_000)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")

@@ -1,0 +1,124 @@
+"""Real images as a generator takes them: files, a folder, an archive, or images of a Dataset by their id."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from plenish import files
+from plenish.datasets.archives import is_archive
+from plenish.datasets.formats import is_picture
+from plenish.errors import InputError, unknown
+from plenish.latent.inversion_options import ImageOptions
+from plenish.latent.sampling import training_manifest
+from plenish.latent.space import Floats, LatentSpace
+from plenish.metrics.prediction_images import opened
+
+
+@dataclasses.dataclass(frozen=True)
+class RealImages:
+    """Images for a generator's tools.
+
+    Attributes:
+        pixels: uint8 N×H×W×C, of the generator's size and channels.
+        names: their ids, or the paths of their files.
+        y: their labels, N×K, where every image has one that the generator knows; else None.
+        about: where they come from, JSON-able.
+        pixels_sha256: hash of the pixels.
+    """
+
+    pixels: NDArray[np.uint8]
+    names: tuple[str, ...]
+    y: Floats | None
+    about: Mapping[str, Any]
+    pixels_sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Taker:
+    size: int
+    channels: int
+    preparation: Mapping[str, Any]
+
+
+def real_images(space: LatentSpace, paths: Sequence[Path], which: ImageOptions) -> RealImages:
+    """Read images for a generator.
+
+    Args:
+        space: the generator.
+        paths: a Dataset, a folder or archive of images, or image files.
+        which: of a Dataset, and whether images of another size are made to fit.
+
+    Raises:
+        InputError: nothing can be read, images are of another size and are not to be fitted, they have other
+            channels, or the Dataset has no such image.
+    """
+    manifest = training_manifest(space.loaded.run)
+    made = {} if manifest is None else manifest.extra.get("import", {})
+    preparation = {key: made[key] for key in ("fit", "window") if key in made}
+    network = space.network
+    if not paths:
+        raise InputError("Give images behind OUT: files, a folder or a Dataset.")
+    if not which.fit:
+        _check_sizes(paths, network.size)
+    origin = {} if which.ids is not None and which.part is None else space.loaded.run.config["data"]
+    taker = _Taker(network.size, network.channels, preparation)
+    with opened(paths, taker, which, origin, "generator") as given:
+        rows = np.arange(len(given.table))
+        if which.ids is not None:
+            place = {str(name): i for i, name in enumerate(given.table["id"])}
+            for name in which.ids:
+                if name not in place:
+                    raise unknown("image", name, place)
+            if not which.ids:
+                raise InputError("--ids names no image; give at least one id.")
+            rows = np.array([place[name] for name in which.ids])
+        pixels = given.read(rows)
+        table = given.table.iloc[rows]
+        names = tuple(str(name) for name in table["id"])
+        known = list(table["label"]) if "label" in table and given.labels.names else []
+        about = dict(given.about) | {"rejected": len(given.rejected)}
+    digest = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    return RealImages(pixels, names, _labels(space, known), about, digest)
+
+
+def _labels(space: LatentSpace, known: Sequence[Any]) -> Floats | None:
+    """Classes of images as one-hot labels of the generator, where it knows all of them."""
+    names = space.labels.names
+    if space.labels.kind != "categorical" or not known or not set(known) <= set(names):
+        return None
+    return np.eye(len(names), dtype=np.float32)[[names.index(name) for name in known]]
+
+
+def _check_sizes(paths: Sequence[Path], size: int) -> None:
+    """Refuse images of another size, as far as it can be seen without decoding them."""
+    for path in paths:
+        if (path / "dataset.json").is_file():
+            found = files.read_json(path / "dataset.json").get("size")
+            _check_size(path, (found, found), size)
+        elif path.is_dir():
+            _check_sizes(sorted(p for p in path.rglob("*") if p.is_file() and is_picture(p.name)), size)
+        elif path.is_file() and is_archive(path):
+            raise InputError(f"{path} is an archive, whose images may be of any size; give --fit.")
+        elif path.is_file():
+            try:
+                with Image.open(path) as image:
+                    found_size = image.size
+            except (OSError, ValueError, Image.DecompressionBombError):
+                continue  # What cannot be read is refused, with the reason, when it is decoded.
+            _check_size(path, found_size, size)
+
+
+def _check_size(path: Path, found: tuple[Any, Any], size: int) -> None:
+    if found != (size, size):
+        raise InputError(
+            f"{path} has {found[0]}×{found[1]} px, and the generator makes images of {size}×{size}; "
+            "give --fit to bring it to that size as the import of the training images did."
+        )

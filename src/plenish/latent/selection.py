@@ -1,0 +1,57 @@
+"""The points an edit begins with: of seeds, latents as numbers, or generated images of a Dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plenish.configuration import assignments
+from plenish.errors import InputError
+from plenish.latent.edit_options import GeneratorOptions, PointOptions
+from plenish.latent.latent_files import read_latents
+from plenish.latent.space import Floats, LatentSpace, Points
+
+
+def load_space(run: Path | str, how: GeneratorOptions) -> LatentSpace:
+    """A generator as a space to edit in.
+
+    Raises:
+        InputError: no such Run, checkpoint or option.
+    """
+    chosen: dict[str, Any] = assignments(how.options or [])
+    if how.truncation is not None:
+        chosen["truncation"] = how.truncation
+    return LatentSpace(run, how.checkpoint, options=chosen)
+
+
+def chosen_points(space: LatentSpace, which: PointOptions, default: int = 4) -> Points:
+    """The points that are asked for.
+
+    Args:
+        space: the generator.
+        which: the options.
+        default: so many seeds, from 0, where nothing is said.
+
+    Raises:
+        InputError: several of seeds, latents and data are given, or they do not fit the generator.
+    """
+    given = [name for name in ("seeds", "latents", "data") if getattr(which, name) is not None]
+    if len(given) > 1:
+        raise InputError(f"--{given[0]} and --{given[1]} both say which points; give one of them.")
+    if which.ids is not None and which.data is None:
+        raise InputError("--ids names images of --data, which is missing.")
+    if which.space is not None and which.latents is None:
+        raise InputError(f"--space {which.space} says what --latents holds; give both.")
+    y: Floats | None = None if which.label is None else space.label(which.label)
+    if which.data is not None:
+        found = space.of_samples(which.data, which.ids or [])
+        return found if y is None else found.replaced(y=np.repeat(y, len(found), 0))
+    if which.latents is not None:
+        values, known = read_latents(which.latents, which.space)
+        return space.given(values, "w" if known == "w" else "z", y)
+    seeds = list(range(default)) if which.seeds is None else which.seeds
+    if not seeds:
+        raise InputError("--seeds names no seed; give at least one number.")
+    return space.draw(seeds, y)

@@ -1,0 +1,325 @@
+"""A trained generator as a space of points, each of which is an image with a label.
+
+Everything here works on the Sampler contract. Images are made with the family's deterministic options
+(constant noise), so that two points differ in their latents and labels alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.schema import LabelSchema
+from plenish.errors import InputError
+from plenish.latent.sampling import Space, checked_latents, checked_options, load_generator
+from plenish.networks.gan.contract import Generator
+from plenish.networks.sampler import Sampler
+from plenish.training.engine import Engine, stable_seed, to_uint8
+
+Floats = NDArray[np.float32]
+AT_ONCE = 64
+"""Images that are made at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Points:
+    """Points of a latent space, in a row; each makes an image.
+
+    Attributes:
+        values: float32; z, N×z_shape, or w with a style for each layer, N×num_ws×w_dim.
+        space: which of them.
+        y: labels, float32 N×K: one-hot, soft, multi-hot or continuous; None where the generator has none.
+        names: what each of them is called in figures, such as 'seed 3'.
+    """
+
+    values: Floats
+    space: Space
+    y: Floats | None
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.values) or (self.y is not None and len(self.y) != len(self.values)):
+            raise ValueError("latents, labels and names are not of the same number")
+
+    def __len__(self) -> int:
+        """Number of points."""
+        return len(self.values)
+
+    def __getitem__(self, rows: slice | Sequence[int] | NDArray[np.int64]) -> Points:
+        """Some of the points, in the order of `rows`."""
+        index = np.arange(len(self))[rows]
+        y = None if self.y is None else self.y[index]
+        return Points(self.values[index], self.space, y, tuple(self.names[i] for i in index))
+
+    def replaced(
+        self, values: NDArray[Any] | None = None, y: NDArray[Any] | None = None,
+        names: Iterable[str] | None = None, space: Space | None = None,
+    ) -> Points:  # fmt: skip
+        """The same points with other latents, labels or names."""
+        return Points(
+            self.values if values is None else np.ascontiguousarray(values, np.float32), space or self.space,
+            self.y if y is None else np.ascontiguousarray(y, np.float32),
+            self.names if names is None else tuple(names),
+        )  # fmt: skip
+
+    @staticmethod
+    def joined(parts: Sequence[Points]) -> Points:
+        """Points of the same space behind each other.
+
+        Raises:
+            ValueError: there are none, or they are of several spaces.
+        """
+        spaces = {part.space for part in parts}
+        if len(spaces) != 1:
+            raise ValueError("points of one space are joined")
+        labels = [part.y for part in parts if part.y is not None]
+        return Points(
+            np.concatenate([part.values for part in parts]), parts[0].space,
+            np.concatenate(labels) if labels else None, tuple(name for part in parts for name in part.names),
+        )  # fmt: skip
+
+
+class LatentSpace:
+    """A trained generator as a space to edit in.
+
+    Attributes:
+        loaded: the generator with its provenance.
+        network: the generator, in evaluation mode.
+        options: of the family's `sample`; constant noise unless asked otherwise.
+        engine: device and precision.
+    """
+
+    def __init__(self, run: Path | str, checkpoint: str = "best", *, options: Mapping[str, Any] = {}) -> None:
+        """Load a trained generator of any family.
+
+        Args:
+            run: a generator's Run.
+            checkpoint: `best` on the val part, `last`, or a checkpoint's name.
+            options: of the family's `sample`, such as truncation.
+
+        Raises:
+            InputError: no such Run, checkpoint or option.
+        """
+        self.loaded = load_generator(run, checkpoint)
+        self.network: Sampler = self.loaded.network
+        known = {**self.network.sample_options, **self.network.deterministic_options}
+        self.options: dict[str, Any] = known | checked_options(self.network, options)
+        self.engine = Engine.from_settings()
+
+    @property
+    def labels(self) -> LabelSchema:
+        """The generator's label schema."""
+        return self.network.labels
+
+    @property
+    def family(self) -> str:
+        """Name of its family, such as dcgan."""
+        return str(self.loaded.run.config["config"]["family"])
+
+    @property
+    def has_styles(self) -> bool:
+        """Whether it has w that is more than z, with a style for each layer."""
+        return isinstance(self.network, Generator) and self.network.has_styles
+
+    def require_styles(self, what: str) -> Generator:
+        """The network as one that has styles w.
+
+        Args:
+            what: what needs them, as the beginning of a sentence: 'Style mixing'.
+
+        Raises:
+            InputError: the family has none.
+        """
+        if not isinstance(self.network, Generator) or not self.network.has_styles:
+            raise InputError(
+                f"{what} needs a generator with styles w, such as StyleGAN2; {self.loaded.run.path} is a "
+                f"{self.family}, which has z alone."
+            )
+        return self.network
+
+    def require_labels(self, what: str, *kinds: str) -> LabelSchema:
+        """The label schema, where it is of a kind that is needed.
+
+        Args:
+            what: what needs labels, as the beginning of a sentence: 'Turning the class of an image'.
+            kinds: of labels that will do; by default all.
+
+        Raises:
+            InputError: the generator was trained without labels, or with others.
+        """
+        if not self.labels.width:
+            raise InputError(
+                f"{what} needs a generator with labels, and {self.loaded.run.path} was trained without; "
+                "train one on labelled data."
+            )
+        if kinds and self.labels.kind not in kinds:
+            raise InputError(
+                f"{what} needs {' or '.join(kinds)} labels, and {self.loaded.run.path} has "
+                f"{self.labels.kind} ones."
+            )
+        return self.labels
+
+    # Points
+
+    def draw(self, seeds: Sequence[int], y: Floats | None = None) -> Points:
+        """A point of the prior for each seed, which depends on that seed alone.
+
+        Args:
+            seeds: one for each point.
+            y: labels N×K, or 1×K for all; by default the classes in turn. Labels of other kinds must be
+                given, see `label`.
+
+        Raises:
+            InputError: labels that cannot be taken in turn are missing.
+        """
+        drawn = [
+            self.network.sample_prior(1, torch.Generator().manual_seed(stable_seed(seed, "point")))
+            for seed in seeds
+        ]
+        names = tuple(f"seed {seed}" for seed in seeds)
+        values = torch.cat(drawn).numpy().astype(np.float32)
+        return Points(values, "z", self._labels(len(names), y), names)
+
+    def given(self, values: NDArray[Any], space: Space = "z", y: Floats | None = None) -> Points:
+        """Points of latents as numbers.
+
+        Args:
+            values: z, N×z_shape, or w, N×w_dim or N×num_ws×w_dim; rows may be flat.
+            space: which of them.
+            y: labels N×K, or 1×K for all; by default the classes in turn.
+
+        Raises:
+            InputError: they are not finite numbers of a width the generator takes.
+        """
+        rows = checked_latents(self.network, values, space)
+        if space == "w":
+            network = self.require_styles("--space w")
+            rows = rows.reshape(len(rows), -1, network.w_dim)
+            rows = np.broadcast_to(rows, (len(rows), network.num_ws, network.w_dim)).copy()
+        return Points(rows, space, self._labels(len(rows), y), tuple(f"latent {i}" for i in range(len(rows))))
+
+    def of_samples(self, data: Path | str, ids: Sequence[str]) -> Points:
+        """The points that generated images of a Dataset were made of.
+
+        Args:
+            data: a Dataset that this generator made.
+            ids: of its images; empty for all.
+
+        Raises:
+            InputError: another generator made it, it keeps no latents, or it has no such images.
+        """
+        dataset = Dataset.open(data)
+        made_by = dict(dataset.manifest.extra.get("generator") or {})
+        if made_by.get("weights_sha256") != self.loaded.weights_sha256:
+            who = f"{made_by.get('run_id')}, {made_by.get('checkpoint')}" if made_by else "no generator"
+            raise InputError(
+                f"The images of {data} were made by {who}, not by {self.loaded.checkpoint} of "
+                f"{self.loaded.run.path}; give that Run and --checkpoint, or invert the images."
+            )
+        space: Space | None = next((name for name in ("z", "w") if name in dataset.array_names()), None)
+        if space is None:
+            raise InputError(
+                f"{data} keeps no latents, because they are as large as its images; give --seeds."
+            )
+        place = {name: i for i, name in enumerate(dataset.table["id"])}
+        wrong = [name for name in ids if name not in place]
+        if wrong:
+            raise InputError(
+                f"{data} has no image '{wrong[0]}'; its ids are {next(iter(place))} to {list(place)[-1]}."
+            )
+        rows = [place[name] for name in ids] if ids else list(range(len(dataset)))
+        y = np.asarray(dataset.array("y")[rows], np.float32) if self.labels.width else None
+        points = self.given(np.asarray(dataset.array(space)[rows]), space, y)
+        return points.replaced(names=[str(dataset.table["id"].iloc[row]) for row in rows])
+
+    def label(self, text: str) -> Floats:
+        """A label in words as y, 1×K.
+
+        Args:
+            text: a name, names with weights such as 'benign=0.3,tumour=0.7', or names alone with 1 each.
+
+        Raises:
+            InputError: an unknown name, a weight that is no number, or classes that do not sum to 1.
+        """
+        labels = self.require_labels("--label")
+        if text in labels.names:
+            return np.eye(labels.width, dtype=np.float32)[[labels.code(text)]]
+        y = np.zeros((1, labels.width), np.float32)
+        for word in text.split(","):
+            name, equals, weight = (part.strip() for part in word.rpartition("=" if "=" in word else "\0"))
+            name, weight = (name, weight) if equals else (weight, "1")
+            try:
+                y[0, labels.code(name)] = float(weight)
+            except ValueError:
+                raise InputError(f"'{weight}' of '{word}' in --label is no number.") from None
+        if labels.kind == "categorical" and (abs(y.sum() - 1) > 1e-3 or (y < 0).any()):
+            raise InputError(
+                f"The weights of the classes in --label '{text}' must be at least 0 and sum to 1, not "
+                f"{y.sum():g}."
+            )
+        if not np.isfinite(y).all():
+            raise InputError(f"--label '{text}' holds values that are not finite.")
+        return y
+
+    def _labels(self, n: int, y: Floats | None) -> Floats | None:
+        if not self.labels.width:
+            if y is not None:
+                raise InputError("This generator has no labels, so none can be asked of it.")
+            return None
+        if y is not None:
+            if y.ndim != 2 or y.shape[1] != self.labels.width or len(y) not in (1, n):
+                raise ValueError(f"labels of shape {y.shape} for {n} points of {self.labels.width}")
+            return np.broadcast_to(y, (n, self.labels.width)).astype(np.float32)
+        if self.labels.kind != "categorical":
+            names = ", ".join(f"{name}=…" for name in self.labels.names[:4])
+            raise InputError(f"For {self.labels.kind} labels say which to make: --label {names}")
+        return np.eye(self.labels.width, dtype=np.float32)[np.arange(n) % self.labels.width]
+
+    # Images
+
+    def to_w(self, points: Points) -> Points:
+        """The points as styles w, N×num_ws×w_dim.
+
+        Raises:
+            InputError: the family has none.
+        """
+        network = self.require_styles("--space w")
+        if points.space == "w":
+            return points
+        with torch.no_grad():
+            found = [network.mapping(z, y).float().cpu().numpy() for z, y in self._batches(points)]
+        return points.replaced(np.concatenate(found), space="w")
+
+    def images(self, points: Points) -> NDArray[np.uint8]:
+        """Images of points, uint8 N×H×W×C."""
+        with torch.no_grad(), self.engine.autocast():
+            made = [to_uint8(self.sample(values, y, points.space)) for values, y in self._batches(points)]
+        return np.concatenate(made)
+
+    def sample(self, values: Tensor, y: Tensor | None, space: Space = "z") -> Tensor:
+        """Images N×C×H×W in [-1, 1] of tensors on the engine's device; may be differentiated.
+
+        Args:
+            values: z, N×z_shape, or w, N×num_ws×w_dim.
+            y: labels N×K, or None.
+            space: which of them the values are.
+        """
+        make: Callable[..., Tensor] = self.network.sample
+        if space == "w":
+            make = self.require_styles("--space w").sample_w
+        return make(values, y, seed=0, **self.options)
+
+    def _batches(self, points: Points) -> Iterable[tuple[Tensor, Tensor | None]]:
+        device = self.engine.device
+        for start in range(0, len(points), AT_ONCE):
+            rows = slice(start, start + AT_ONCE)
+            values = torch.from_numpy(points.values[rows]).to(device)
+            yield values, None if points.y is None else torch.from_numpy(points.y[rows]).to(device)

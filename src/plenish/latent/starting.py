@@ -1,0 +1,69 @@
+"""Where an edit begins: points of the generator, or real images that are inverted first."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plenish.errors import InputError
+from plenish.latent.counterfactual_options import ToInvert
+from plenish.latent.edit_options import PointOptions
+from plenish.latent.given_images import real_images
+from plenish.latent.inversion import invert
+from plenish.latent.inversion_options import ImageOptions, InversionOptions
+from plenish.latent.selection import chosen_points
+from plenish.latent.space import LatentSpace, Points
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where an edit of images begins.
+
+    Attributes:
+        points: N points.
+        originals: the images that were inverted, uint8 N×H×W×C; None of generated ones.
+        error: mean squared error of each inversion, pixels in [0, 1], N; None of generated ones.
+        about: where the images come from, JSON-able.
+    """
+
+    points: Points
+    originals: NDArray[np.uint8] | None = None
+    error: NDArray[np.float64] | None = None
+    about: Mapping[str, Any] | None = None
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Start:
+        """Some of the images."""
+        return dataclasses.replace(
+            self, points=self.points[rows], originals=None if self.originals is None else self.originals[rows],
+            error=None if self.error is None else self.error[rows],
+        )  # fmt: skip
+
+
+def start_of(space: LatentSpace, images: Sequence[Path], which: PointOptions, how: ToInvert) -> Start:
+    """The points that are asked for, or images inverted.
+
+    Args:
+        space: the generator.
+        images: real images; empty for the points.
+        which: the points; of images, their ids and their label.
+        how: how images are read and inverted.
+
+    Raises:
+        InputError: both are given, or they do not fit the generator.
+    """
+    if not images:
+        return Start(chosen_points(space, which))
+    for name in ("seeds", "latents", "data"):
+        if getattr(which, name) is not None:
+            raise InputError(f"Images and --{name} both say where to begin; give one of them.")
+    given = real_images(space, images, ImageOptions(which.ids, how.part, how.split, how.fit))
+    options = InversionOptions(steps=how.inversion_steps, label=which.label)
+    y = given.y if which.label is None else None
+    found = invert(space, given.pixels, options, y, names=given.names)
+    about = dict(given.about) | {"pixels_sha256": given.pixels_sha256, "steps": how.inversion_steps}
+    return Start(found.points, given.pixels, found.error, about)
