@@ -28,7 +28,7 @@ class Row:
     """A row of a picture.
 
     Attributes:
-        title: written at its left.
+        title: written at its left, in one line or several.
         images: uint8 N×H×W×C.
         captions: written below the images; empty for none.
     """
@@ -77,14 +77,17 @@ def figure(rows: Sequence[Row]) -> Image.Image:
     factor = max(1, round(_TILE / side))
     side *= factor
     font = ImageFont.load_default(_LETTERS)
-    left = max((int(font.getlength(row.title)) for row in rows), default=0)
+    lines = [row.title.split("\n") for row in rows]
+    left = max(int(font.getlength(line)) for title in lines for line in title)
     left += 2 * _GAP if left else 0
     heights = [side + _GAP + (_LETTERS + 4 if any(row.captions) else 0) for row in rows]
     width = left + max(len(row.images) for row in rows) * (side + _GAP) + _GAP
     sheet = Image.new("RGB", (width, sum(heights) + _GAP), "white")
     draw, top = ImageDraw.Draw(sheet), _GAP
-    for row, height in zip(rows, heights):
-        draw.text((_GAP, top + side // 2 - _LETTERS // 2), row.title, fill="black", font=font)
+    for row, title, height in zip(rows, lines, heights):
+        for i, line in enumerate(title):
+            line_top = top + side // 2 + int((i - len(title) / 2) * (_LETTERS + 2))
+            draw.text((_GAP, line_top), line, fill="black", font=font)
         for i, image in enumerate(row.images):
             x = left + _GAP + i * (side + _GAP)
             sheet.paste(to_image(image, factor), (x, top))
