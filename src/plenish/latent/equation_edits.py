@@ -126,7 +126,7 @@ def _concept(space: LatentSpace, name: str, sets: Mapping[str, Points]) -> Direc
 def write_mix(
     space: LatentSpace, base: Points, style: Points, layers: str, out: Path, *, csv: bool = False
 ) -> Edit:
-    """Write style mixing as a table: bases at the left, styles above, in each cell one with layers of the other.
+    """Write style mixing as a table: bases at the left, styles above, in a cell one with layers of the other.
 
     Raises:
         InputError: the family has no styles, or not these layers; or OUT exists.

@@ -101,7 +101,7 @@ def write_interpolation(
         at = k * (options.frames - 1) + np.linspace(0, options.frames - 1, _ACROSS).round().astype(int)
         at = np.unique(at) % len(path)
         y = None if path.y is None else path.y[at]
-        rows.append(Row(f"{points.names[a]}\n{points.names[b]}", made[at], label_words(space.labels, y)))
+        rows.append(Row(f"{points.names[a]} →\n{points.names[b]}", made[at], label_words(space.labels, y)))
     shown = path[order]
     film = make_film(made[order], options, loop=loop != "open")
     facts = {"path": kind, "loop": loop, "label_path": labels, "film_frames": len(shown)}
@@ -131,7 +131,7 @@ def write_grid(
     made = images(space, Points.joined(ways)).reshape(6, options.frames, *_shape(space))
     at = np.linspace(0, options.frames - 1, side).round().astype(int)
     for (a, b), way in zip(SIX_WAYS, made):
-        rows.append(Row(f"{points.names[a]}\n{points.names[b]}", way[at]))
+        rows.append(Row(f"{points.names[a]} →\n{points.names[b]}", way[at]))
     order = paths.ping_pong(options.frames)
     film = make_film(tiled(made[:, order], 3), options, loop=True)
     sheet = figure(rows)
