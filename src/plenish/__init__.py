@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from plenish.latent.exporting import load_exported as load_exported
     from plenish.latent.sampling import load_generator as load_generator
     from plenish.latent.sampling import make_dataset as make_dataset
+    from plenish.latent.space import LatentSpace as LatentSpace
     from plenish.runs import Run as Run
     from plenish.settings import use as use
 
@@ -59,6 +60,7 @@ _HOMES = {
     "datasets.dataset": ("Dataset",),
     "latent.exporting": ("load_exported",),
     "latent.sampling": ("load_generator", "make_dataset"),
+    "latent.space": ("LatentSpace",),
     "runs": ("Run",),
     "settings": ("use",),
 }

@@ -111,6 +111,23 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish concept effect gan lumen --from tiles --target lumen",
         "plenish concept effect gan lumen --from tiles --classifier classifier --out effect.json",
     ),
+    "edit interpolate": (
+        "plenish edit interpolate gan film --seeds 1 2",
+        "plenish edit interpolate gan tour --seeds 1 2 3 --loop closed --frames 40 --film mp4",
+    ),
+    "edit grid": ("plenish edit grid gan square", "plenish edit grid gan square --seeds 4 5 6 7 --side 9"),
+    "edit walk": (
+        "plenish edit walk gan walk --seed 3 --frames 120",
+        "plenish edit walk gan lumen --direction lumen.npy --strength -3 3 --seeds 1 2 3",
+    ),
+    "edit arithmetic": (
+        "plenish edit arithmetic gan sum 'a - b + c' --set a=seeds:1,2,3@normal b=seeds:4,5,6@normal "
+        "c=seeds:7,8,9@tumour",
+        "plenish edit arithmetic gan more 'a + 2*lumen' --set a=ids:s0000004,s0000007 --data more",
+    ),
+    "edit mix": (
+        "plenish edit mix stylegan table", "plenish edit mix stylegan table --layers 0-3 --styles 8 9",
+    ),
     "export-model": (
         "plenish export-model gan gan-onnx", "plenish export-model flow few-steps --options steps=10",
     ),

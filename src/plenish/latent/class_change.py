@@ -7,11 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from plenish.errors import InputError
 from plenish.latent.edits import Edit, write_edit
-from plenish.latent.render import FilmOptions, Row, figure
+from plenish.latent.interpolation import class_way, label_words
+from plenish.latent.path_edits import images, tables, tiled
+from plenish.latent.points import Points
+from plenish.latent.render import FilmOptions, Pixels, Row, figure
 from plenish.latent.render import film as make_film
-from plenish.latent.space import LatentSpace, Points
+from plenish.latent.space import LatentSpace
+
+_ACROSS = 8
+_HOLD = 12
+"""Frames that each end of the film stays."""
 
 
 def change_class(space: LatentSpace, points: Points, to: str | None, steps: int) -> list[Points]:
@@ -30,33 +36,70 @@ def change_class(space: LatentSpace, points: Points, to: str | None, steps: int)
     Raises:
         InputError: the generator has no classes, or not this one.
     """
-    labels = space.require_labels("Changing the class", "categorical")
-    if steps < 2:
-        raise InputError(f"--frames must be at least 2, not {steps}.")
-    assert points.y is not None
-    codes = points.y.argmax(1)
-    aims = np.full(len(points), labels.code(to)) if to is not None else (codes + 1) % labels.width
-    ends = np.eye(labels.width, dtype=np.float32)[aims]
-    ways = np.linspace(0, 1, steps, dtype=np.float32)
-    return [points.replaced(y=(1 - t) * points.y + t * ends) for t in ways]
+    return class_way(points, space.require_labels("Changing the class", "categorical"), to, steps)
 
 
-def flip(space: LatentSpace, points: Points, out: Path, to: str | None, options: FilmOptions) -> Edit:
-    """Write the class inversion of some points: a figure of two rows, and a film of the soft way.
+def flip(
+    space: LatentSpace, points: Points, out: Path, to: str | None, options: FilmOptions, *, soft: bool = True,
+    csv: bool = False,
+) -> Edit:  # fmt: skip
+    """Write the class inversion of some points: both rows, their overlay and difference, and a film.
+
+    Args:
+        space: the generator, of classes.
+        points: what is turned.
+        out: the folder.
+        to: the class to go to; by default the next one of the list.
+        options: of the film.
+        soft: whether the film goes through soft labels; else it blends the two images, which lays one over
+            the other.
+        csv: whether latents.csv is written too.
 
     Raises:
         InputError: the generator has no classes, or OUT exists.
     """
-    way = change_class(space, points, to, options.frames)
-    first, last = way[0], way[-1]
-    frames = [np.concatenate(list(space.images(one)), 1) for one in way]  # Side by side.
+    way = change_class(space, points, to, options.frames if soft else 2)
+    size, channels = space.network.size, space.network.channels
+    made = images(space, Points.joined(way)).reshape(len(way), len(points), size, size, channels)
+    first, last = made[0], made[-1]
+    shares = np.linspace(0, 1, options.frames)
+    frames = made if soft else np.stack([blended(first, last, share) for share in shares])
+    difference, factor = amplified(first, last)
     rows = [
-        Row(title, space.images(one), space.labels.decode(one.y))
-        for title, one in (("before", first), ("after", last))
-        if one.y is not None
+        Row("before", first, label_words(space.labels, way[0].y)),
+        Row("after", last, label_words(space.labels, way[-1].y)),
+        Row("both, overlaid", blended(first, last, 0.5)),
+        Row(f"difference × {factor:g}", difference),
     ]
-    shown = dataclasses.replace(options, enlarge=options.enlarge or max(1, round(128 / space.network.size)))
-    made = make_film(np.stack(frames + frames[::-1]), shown)
+    held = np.concatenate([frames[:1].repeat(_HOLD, 0), frames, frames[-1:].repeat(_HOLD, 0), frames[::-1]])
+    across = min(_ACROSS, len(points))
+    shown = dataclasses.replace(options, enlarge=options.enlarge or max(1, round(128 / size)))
+    film = make_film(tiled(held.swapaxes(0, 1), across), shown)
+    kept = Points.joined([way[0], way[-1]])
+    change = np.abs(first.astype(np.float64) - last).mean((1, 2, 3)) / 255
+    facts = {
+        "soft": soft, "difference_factor": factor, "film_frames": len(held),
+        "mean_change": [round(float(value), 4) for value in change],
+    }  # fmt: skip
     return write_edit(
-        out, space, Points.joined([first, last]), figure(rows), film=made, film_format=options.film
-    )
+        out, space, kept, figure(rows), result=facts, film=film, film_format=options.film,
+        more=tables(kept, csv),
+    )  # fmt: skip
+
+
+def blended(first: Pixels, last: Pixels, share: float) -> Pixels:
+    """Images laid over each other: so much of the last ones, the rest of the first."""
+    mean = (1 - share) * first.astype(np.float32) + share * last
+    return np.clip(np.rint(mean), 0, 255).astype(np.uint8)
+
+
+def amplified(first: Pixels, last: Pixels) -> tuple[Pixels, float]:
+    """The difference of images on grey, brighter where the last ones are; amplified by 1, 2, 4 or 8.
+
+    Returns:
+        Images, and the factor: the greatest at which 99 % of the values stay in the range.
+    """
+    change = last.astype(np.float32) - first
+    most = float(np.percentile(np.abs(change), 99))
+    factor = next((f for f in (8, 4, 2) if f * most <= 127), 1)
+    return np.clip(np.rint(128 + factor * change), 0, 255).astype(np.uint8), float(factor)

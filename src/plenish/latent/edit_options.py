@@ -48,3 +48,17 @@ class PointOptions(GeneratorOptions):
     data: Path | None = None
     ids: list[str] | None = None
     label: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class SetOptions:
+    """The sets of points of an equation.
+
+    Attributes:
+        sets: a set as NAME=seeds:1,2,5-7, NAME=ids:ID,ID of --data, or NAME=FILE or NAME=FILE:0,2-4 with its
+            rows; behind it may be @LABEL. Other names in the equation are concepts of the Run.
+        data: a Dataset that this generator made, whose ids are meant.
+    """
+
+    sets: list[str] | None = option(None, adds=True)
+    data: Path | None = None

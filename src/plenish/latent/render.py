@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
+import importlib.util
 import io
 import tempfile
 from collections.abc import Sequence
@@ -20,7 +23,9 @@ Pixels = NDArray[np.uint8]
 Format = Literal["gif", "webp", "png", "mp4"]
 _TILE = 96
 """About how many pixels an image of a picture is wide; small ones are enlarged by a whole factor."""
-_GAP, _LETTERS = 6, 14
+_GAP, _LETTERS = 6, 13
+_PALETTE_FRAMES = 16
+"""Frames of a film that its palette is made of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Row:
     """A row of a picture.
 
     Attributes:
-        title: written at its left.
+        title: written at its left, in one line or several.
         images: uint8 N×H×W×C.
         captions: written below the images; empty for none.
     """
@@ -76,15 +81,18 @@ def figure(rows: Sequence[Row]) -> Image.Image:
     side = rows[0].images.shape[1]
     factor = max(1, round(_TILE / side))
     side *= factor
-    font = ImageFont.load_default(_LETTERS)
-    left = max((int(font.getlength(row.title)) for row in rows), default=0)
+    font = _font()
+    lines = [row.title.split("\n") for row in rows]
+    left = max(int(font.getlength(line)) for title in lines for line in title)
     left += 2 * _GAP if left else 0
     heights = [side + _GAP + (_LETTERS + 4 if any(row.captions) else 0) for row in rows]
     width = left + max(len(row.images) for row in rows) * (side + _GAP) + _GAP
     sheet = Image.new("RGB", (width, sum(heights) + _GAP), "white")
     draw, top = ImageDraw.Draw(sheet), _GAP
-    for row, height in zip(rows, heights):
-        draw.text((_GAP, top + side // 2 - _LETTERS // 2), row.title, fill="black", font=font)
+    for row, title, height in zip(rows, lines, heights):
+        for i, line in enumerate(title):
+            line_top = top + side // 2 + int((i - len(title) / 2) * (_LETTERS + 2))
+            draw.text((_GAP, line_top), line, fill="black", font=font)
         for i, image in enumerate(row.images):
             x = left + _GAP + i * (side + _GAP)
             sheet.paste(to_image(image, factor), (x, top))
@@ -92,6 +100,16 @@ def figure(rows: Sequence[Row]) -> Image.Image:
                 draw.text((x, top + side + 2), _fitting(row.captions[i], side, font), fill="black", font=font)
         top += height
     return sheet
+
+
+@functools.cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Matplotlib's font, which has minus, times, arrows and accents; Pillow's own lacks them."""
+    found = importlib.util.find_spec("matplotlib")
+    home = Path(found.origin).parent if found is not None and found.origin else Path()
+    with contextlib.suppress(OSError):
+        return ImageFont.truetype(home / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", _LETTERS)
+    return ImageFont.load_default(_LETTERS)
 
 
 def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
@@ -117,17 +135,33 @@ def film(images: Pixels, options: FilmOptions, *, loop: bool = True) -> bytes:
     factor = options.enlarge or max(1, round(256 / images.shape[1]))
     if options.film == "mp4":
         return _mp4(images, factor, options.fps)
-    frames = [to_image(image, factor) for image in images]
     made, duration = io.BytesIO(), round(1000 / options.fps)
     more: dict[str, Any] = {"loop": 0} if loop else {} if options.film == "gif" else {"loop": 1}
     if options.film == "gif":
         duration = max(20, duration)  # Browsers show faster ones at 10 frames a second.
-    elif options.film == "webp":
+        frames = _of_one_palette(images, factor)
+    else:
+        frames = [to_image(image, factor) for image in images]
+    if options.film == "webp":
         more |= {"quality": 90, "method": 2}
     frames[0].save(
         made, options.film.upper(), save_all=True, append_images=frames[1:], duration=duration, **more
     )
     return made.getvalue()
+
+
+def _of_one_palette(images: Pixels, factor: int) -> list[Image.Image]:
+    """Frames with the 256 colours of some of them, found once and before they are enlarged, undithered.
+
+    A palette for each frame flickers, takes most of the time of a film, and dithering makes enlarged dots.
+    """
+    some = images[np.unique(np.linspace(0, len(images) - 1, _PALETTE_FRAMES).astype(int))]
+    palette = to_image(some.reshape(-1, *some.shape[2:])).quantize(256)
+    found = []
+    for image in images:
+        one = to_image(image).quantize(palette=palette, dither=Image.Dither.NONE)
+        found.append(one.resize((one.width * factor, one.height * factor), Image.Resampling.NEAREST))
+    return found
 
 
 def _mp4(images: Pixels, factor: int, fps: float) -> bytes:

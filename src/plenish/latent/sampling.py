@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from plenish.datasets.synthetic import METHOD
 from plenish.datasets.writer import DatasetWriter
 from plenish.domains import kept_domain
 from plenish.errors import InputError, coerce_type, unknown
+from plenish.latent.points import Space
 from plenish.networks.families import build_sampler, family
 from plenish.networks.gan.contract import Generator
 from plenish.networks.sampler import Sampler
@@ -31,7 +32,6 @@ from plenish.runs import Run
 from plenish.training.checkpoints import find_checkpoint, load_module
 from plenish.training.engine import Engine, stable_seed, to_uint8
 
-Space = Literal["z", "w"]
 _BLOCK = 256
 """Latents drawn at once."""
 _BATCH = 64

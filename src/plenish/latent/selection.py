@@ -10,8 +10,10 @@ import numpy as np
 from plenish.configuration import assignments
 from plenish.errors import InputError
 from plenish.latent.edit_options import GeneratorOptions, PointOptions
+from plenish.latent.edits import LABELS, LATENTS
 from plenish.latent.latent_files import read_latents
-from plenish.latent.space import Floats, LatentSpace, Points
+from plenish.latent.points import Floats, Points, Space
+from plenish.latent.space import LatentSpace
 
 
 def load_space(run: Path | str, how: GeneratorOptions) -> LatentSpace:
@@ -49,9 +51,34 @@ def chosen_points(space: LatentSpace, which: PointOptions, default: int = 4) -> 
         found = space.of_samples(which.data, which.ids or [])
         return found if y is None else found.replaced(y=np.repeat(y, len(found), 0))
     if which.latents is not None:
-        values, known = read_latents(which.latents, which.space)
-        return space.given(values, "w" if known == "w" else "z", y)
+        return points_of_file(space, which.latents, which.space, y)
     seeds = list(range(default)) if which.seeds is None else which.seeds
     if not seeds:
         raise InputError("--seeds names no seed; give at least one number.")
     return space.draw(seeds, y)
+
+
+def points_of_file(
+    space: LatentSpace, path: Path, of: Space | None, y: Floats | None, *, option: str = "--latents"
+) -> Points:
+    """Points of a file of latents; those of an edit have the labels and names that it wrote beside them.
+
+    Args:
+        space: the generator.
+        path: a .npy or .csv file.
+        of: what it holds; by default what the record beside it says, else z.
+        y: labels, 1×K; by default those of the edit, or the classes in turn.
+        option: the option that names the file, for messages.
+
+    Raises:
+        InputError: it is no such file, or does not fit the generator.
+    """
+    values, known = read_latents(path, of, option=option)
+    points = space.given(values, "w" if known == "w" else "z", y)
+    beside = path.with_name(LABELS)
+    if y is None and space.labels.width and path.name == LATENTS and beside.is_file():
+        labels, _ = read_latents(beside, option=option)
+        if labels.shape != (len(points), space.labels.width) or not np.isfinite(labels).all():
+            raise InputError(f"{beside} does not hold a label for each row of {path}; give --label.")
+        points = points.replaced(y=labels)
+    return points

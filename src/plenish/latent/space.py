@@ -6,7 +6,6 @@ Everything here works on the Sampler contract. Images are made with the family's
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,72 +18,17 @@ from torch import Tensor
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
-from plenish.latent.sampling import Space, checked_latents, checked_options, load_generator
+from plenish.latent import arithmetic, interpolation, mixing
+from plenish.latent.interpolation import LabelPath
+from plenish.latent.paths import Loop, PathKind
+from plenish.latent.points import Floats, Points, Space
+from plenish.latent.sampling import checked_latents, checked_options, load_generator
 from plenish.networks.gan.contract import Generator
 from plenish.networks.sampler import Sampler
 from plenish.training.engine import Engine, stable_seed, to_uint8
 
-Floats = NDArray[np.float32]
 AT_ONCE = 64
 """Images that are made at once."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Points:
-    """Points of a latent space, in a row; each makes an image.
-
-    Attributes:
-        values: float32; z, N×z_shape, or w with a style for each layer, N×num_ws×w_dim.
-        space: which of them.
-        y: labels, float32 N×K: one-hot, soft, multi-hot or continuous; None where the generator has none.
-        names: what each of them is called in figures, such as 'seed 3'.
-    """
-
-    values: Floats
-    space: Space
-    y: Floats | None
-    names: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.names) != len(self.values) or (self.y is not None and len(self.y) != len(self.values)):
-            raise ValueError("latents, labels and names are not of the same number")
-
-    def __len__(self) -> int:
-        """Number of points."""
-        return len(self.values)
-
-    def __getitem__(self, rows: slice | Sequence[int] | NDArray[np.int64]) -> Points:
-        """Some of the points, in the order of `rows`."""
-        index = np.arange(len(self))[rows]
-        y = None if self.y is None else self.y[index]
-        return Points(self.values[index], self.space, y, tuple(self.names[i] for i in index))
-
-    def replaced(
-        self, values: NDArray[Any] | None = None, y: NDArray[Any] | None = None,
-        names: Iterable[str] | None = None, space: Space | None = None,
-    ) -> Points:  # fmt: skip
-        """The same points with other latents, labels or names."""
-        return Points(
-            self.values if values is None else np.ascontiguousarray(values, np.float32), space or self.space,
-            self.y if y is None else np.ascontiguousarray(y, np.float32),
-            self.names if names is None else tuple(names),
-        )  # fmt: skip
-
-    @staticmethod
-    def joined(parts: Sequence[Points]) -> Points:
-        """Points of the same space behind each other.
-
-        Raises:
-            ValueError: there are none, or they are of several spaces.
-        """
-        spaces = {part.space for part in parts}
-        if len(spaces) != 1:
-            raise ValueError("points of one space are joined")
-        labels = [part.y for part in parts if part.y is not None]
-        return Points(
-            np.concatenate([part.values for part in parts]), parts[0].space,
-            np.concatenate(labels) if labels else None, tuple(name for part in parts for name in part.names),
-        )  # fmt: skip
 
 
 class LatentSpace:
@@ -283,6 +227,91 @@ class LatentSpace:
             raise InputError(f"For {self.labels.kind} labels say which to make: --label {names}")
         return np.eye(self.labels.width, dtype=np.float32)[np.arange(n) % self.labels.width]
 
+    # Paths and sums of points
+
+    @property
+    def uniform(self) -> bool:
+        """Whether the prior is U(-1, 1); else it is N(0, 1)."""
+        return self.network.prior_name.startswith("U")
+
+    def usual_path(self, points: Points) -> PathKind:
+        """Straight in w and for a uniform prior, along great circles for a normal one (White 2016)."""
+        return "linear" if points.space == "w" or self.uniform else "slerp"
+
+    def interpolate(
+        self, points: Points, frames: int = 60, kind: PathKind | None = None, *, loop: Loop = "open",
+        labels: LabelPath = "soft",
+    ) -> Points:  # fmt: skip
+        """Points on a path through points; see `interpolation.interpolate`.
+
+        Args:
+            points: where it goes through, at least two.
+            frames: frames of each leg, both ends counted.
+            kind: straight or along great circles; by default `usual_path`.
+            loop: `open`, `ping-pong` or `closed`.
+            labels: whether labels move softly, or are those of the point that a leg leaves.
+        """
+        return interpolation.interpolate(points, frames, kind or self.usual_path(points), loop, labels)
+
+    def grid(self, points: Points, side: int = 7, kind: PathKind | None = None) -> Points:
+        """The square between four points, row by row; see `interpolation.grid`."""
+        return interpolation.grid(points, side, kind or self.usual_path(points))
+
+    def walk(self, frames: int = 120, seed: int = 0, bends: int = 2, y: Floats | None = None) -> Points:
+        """A random smooth closed path, each point of which has the distribution of the prior.
+
+        Args:
+            frames: number of points; the one behind the last is the first.
+            seed: of the path.
+            bends: how often it turns at most.
+            y: the label, 1×K; by default the first class.
+        """
+        rng = np.random.default_rng(stable_seed(seed, "walk"))
+        values = interpolation.random_loop(self.network.z_shape, self.uniform, frames, bends, rng)
+        if y is None and self.labels.kind == "categorical":
+            y = np.eye(self.labels.width, dtype=np.float32)[:1]
+        return Points(values, "z", self._labels(frames, y), tuple(f"walk {seed}, {i}" for i in range(frames)))
+
+    def move(
+        self, points: Points, direction: NDArray[np.floating], strengths: Sequence[float]
+    ) -> list[Points]:
+        """The points with so many times a direction added, for each strength; see `interpolation.moved`."""
+        return interpolation.moved(points, direction, np.asarray(strengths))
+
+    def flip(self, points: Points, to: str | None = None) -> Points:
+        """The same latents with another class: `to`, or by default the next one of the list."""
+        labels = self.require_labels("Changing the class", "categorical")
+        return interpolation.class_way(points, labels, to, 2)[-1]
+
+    def mix(self, base: Points, style: Points, layers: str = "coarse") -> Points:
+        """Every point of `base` with some layers of every point of `style`; see `mixing.mixed`.
+
+        Args:
+            base: N points.
+            style: M points, whose layers are taken.
+            layers: coarse, middle, fine, or numbers such as 0-3.
+
+        Raises:
+            InputError: the family has no styles, or not these layers.
+        """
+        network = self.require_styles("Style mixing")
+        return mixing.mixed(self.to_w(base), self.to_w(style), mixing.layer_range(layers, network.num_ws))
+
+    def arithmetic(
+        self, equation: str, sets: Mapping[str, Points | NDArray[np.floating]], y: Floats | None = None
+    ) -> Points:
+        """The results of an equation over sets of points, such as 'a - b + c'; see `arithmetic.solve`.
+
+        Args:
+            equation: names of sets with + - * / and parentheses.
+            sets: points of one space, or directions, by name.
+            y: labels of the results, 1×K; by default those of the last set that is added.
+
+        Returns:
+            A point for each column, and that of the means at the end.
+        """
+        return arithmetic.solve(arithmetic.parse_equation(equation), sets, y).results
+
     # Images
 
     def to_w(self, points: Points) -> Points:
@@ -323,3 +352,6 @@ class LatentSpace:
             rows = slice(start, start + AT_ONCE)
             values = torch.from_numpy(points.values[rows]).to(device)
             yield values, None if points.y is None else torch.from_numpy(points.y[rows]).to(device)
+
+
+__all__ = ["AT_ONCE", "Floats", "LatentSpace", "Points", "Space"]

@@ -1,0 +1,141 @@
+"""Figures of sums of latents and of style mixing, as folders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plenish.errors import InputError
+from plenish.latent.arithmetic import parse_equation, solve
+from plenish.latent.edits import Edit, write_edit
+from plenish.latent.interpolation import label_words
+from plenish.latent.mixing import rows_of
+from plenish.latent.named import Direction, named
+from plenish.latent.path_edits import fitting, images, tables, within
+from plenish.latent.points import Floats, Points, Space
+from plenish.latent.render import Row, figure
+from plenish.latent.selection import points_of_file
+from plenish.latent.space import LatentSpace
+
+_NAME = re.compile(r"[^\W\d]\w*")
+
+
+def parse_set(space: LatentSpace, text: str, data: Path | None) -> tuple[str, Points]:
+    """A set of points in words.
+
+    Args:
+        space: the generator.
+        text: NAME=seeds:1,2,5-7, NAME=ids:ID,ID of --data, or NAME=FILE or FILE:0,2-4 with rows; behind it
+            may be @LABEL.
+        data: the Dataset whose ids are meant.
+
+    Raises:
+        InputError: it is none of these, or does not fit the generator.
+    """
+    name, equals, source = text.partition("=")
+    if not equals or _NAME.fullmatch(name.strip()) is None:
+        raise InputError(f"'{text}' in --set is not NAME=POINTS, such as a=seeds:1,2,3 or a=latents.npy:0-2.")
+    source, at, label = source.rpartition("@") if "@" in source else (source, "", "")
+    y = space.label(label) if at else None
+    kind, colon, rest = source.partition(":")
+    if kind == "seeds" and colon:
+        return name.strip(), space.draw(rows_of(rest, 2**31, "--set", "seeds"), y)
+    if kind == "ids" and colon:
+        if data is None:
+            raise InputError(f"'{text}' in --set names images of --data, which is missing.")
+        found = space.of_samples(data, [one.strip() for one in rest.split(",")])
+        return name.strip(), found if y is None else found.replaced(y=np.repeat(y, len(found), 0))
+    path, colon, rows = source.rpartition(":")
+    if not colon or not re.fullmatch(r"[\d,\s-]+", rows):
+        path, rows = source, ""
+    found = points_of_file(space, Path(path), None, y, option="--set")
+    chosen = found[rows_of(rows, len(found), "--set", "rows")] if rows else found
+    return name.strip(), chosen
+
+
+def write_arithmetic(
+    space: LatentSpace, equation: str, sets: Mapping[str, Points], out: Path, *, y: Floats | None = None,
+    where: Space | None = None, csv: bool = False,
+) -> Edit:  # fmt: skip
+    """Write an equation over sets of points and concepts as a figure with a row for each term.
+
+    Args:
+        space: the generator.
+        equation: such as 'a - b + c'.
+        sets: points by name; other names are concepts of the generator's Run.
+        out: the folder.
+        y: labels of the results, 1×K.
+        where: the space it is computed in; w also where a concept is of w.
+        csv: whether latents.csv is written too.
+
+    Raises:
+        InputError: the equation cannot be read, a name is unknown, or OUT exists.
+    """
+    terms = parse_equation(equation)
+    unused = sorted(sets.keys() - {term.name for term in terms})
+    if unused:
+        raise InputError(f"--set {unused[0]} is not in the equation '{equation}'.")
+    ways = {term.name: _concept(space, term.name, sets) for term in terms if term.name not in sets}
+    where = "w" if any(way.space == "w" for way in ways.values()) else where
+    chosen: dict[str, Any] = {name: within(space, points, where) for name, points in sets.items()}
+    if len({points.space for points in chosen.values()}) > 1:
+        raise InputError("Some sets are of z and some of w; give --within w.")
+    for name, way in ways.items():
+        for points in chosen.values():
+            fitting(space, points, way)
+        chosen[name] = way.step
+    solved = solve(terms, chosen, y)
+    rows = []
+    for term, operand in zip(solved.terms, solved.operands):
+        title = f"{term.title(term is solved.terms[0])} {term.name}".strip()
+        rows.append(
+            Row(title, images(space, operand), operand.names) if isinstance(operand, Points)
+            else Row(title, _no(space))
+        )  # fmt: skip
+    words = label_words(space.labels, solved.results.y)
+    rows.append(Row("=", images(space, solved.results), words or solved.results.names))
+    flat = solved.results.values.reshape(len(solved.results), -1)
+    facts = {
+        "equation": equation, "factors": {term.name: term.factor for term in terms},
+        "sets": {name: list(points.names) for name, points in sets.items()},
+        "concepts": sorted(ways), "norms": [round(float(n), 4) for n in np.linalg.norm(flat, axis=1)],
+    }  # fmt: skip
+    return write_edit(
+        out, space, solved.results, figure(rows), result=facts, more=tables(solved.results, csv)
+    )
+
+
+def _no(space: LatentSpace) -> Any:
+    return np.empty((0, space.network.size, space.network.size, space.network.channels), np.uint8)
+
+
+def _concept(space: LatentSpace, name: str, sets: Mapping[str, Points]) -> Direction:
+    try:
+        return named(space, name)
+    except InputError as error:
+        given = ", ".join(sets) or "none"
+        raise InputError(
+            f"'{name}' in the equation is neither given by --set (given: {given}) nor a concept. {error}"
+        ) from None
+
+
+def write_mix(
+    space: LatentSpace, base: Points, style: Points, layers: str, out: Path, *, csv: bool = False
+) -> Edit:
+    """Write style mixing as a table: bases at the left, styles above, in a cell one with layers of the other.
+
+    Raises:
+        InputError: the family has no styles, or not these layers; or OUT exists.
+    """
+    mixed = space.mix(base, style, layers)
+    made = images(space, mixed).reshape(len(base), len(style), *_no(space).shape[1:])
+    left, above = images(space, base), images(space, style)
+    blank = np.full((1, *left.shape[1:]), 255, np.uint8)
+    rows = [Row(f"{layers} of", np.concatenate([blank, above]), ["", *style.names])]
+    rows += [Row(name, np.concatenate([left[k : k + 1], made[k]])) for k, name in enumerate(base.names)]
+    facts = {"layers": layers, "bases": list(base.names), "styles": list(style.names)}
+    return write_edit(out, space, mixed, figure(rows), result=facts, more=tables(mixed, csv))
