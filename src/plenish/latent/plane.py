@@ -22,8 +22,8 @@ def weights(kind: PlaneKind, x: float, y: float) -> NDArray[np.float64]:
     Independent points of N(0, 1) with such weights add up to one of N(0, 1).
 
     Args:
-        kind: `random`: the first point is in the middle, and the others are ahead on the two axes; `triangle`:
-            the points are the corners at 90°, 210° and 330° on the unit circle.
+        kind: `random`: the first point is in the middle, the others are ahead on the two axes; `triangle`:
+            the points are corners, at 90°, 210° and 330° on the unit circle.
         x: the place, from left to right.
         y: the place, from bottom to top.
     """

@@ -174,6 +174,7 @@ PAGE = Page(
     build,
     routes={"job": look},
     actions={
-        "frames": blended, "between": between, "recipe": recipe, "download": download, "invert": start_inversion,
+        "frames": blended, "between": between, "recipe": recipe, "download": download,
+        "invert": start_inversion,
     },
 )  # fmt: skip

@@ -14,10 +14,12 @@ from plenish.studio import jobs
 from plenish.studio.explore import mount
 from plenish.studio.generators import Generators, generators_of
 from plenish.studio.pages import Asked, Page, Reply, Studio, Ui
-from plenish.studio.pictures import as_json
+from plenish.studio.pictures import OWN_LATENT, as_json
 from plenish.studio.states import (
     State,
+    after,
     checked_count,
+    file_name,
     joined,
     label_words,
     line,
@@ -25,7 +27,6 @@ from plenish.studio.states import (
     read_body,
     read_state,
     real,
-    set_words,
     state_of,
 )
 
@@ -46,16 +47,8 @@ def flip(studio: Studio, asked: Asked) -> Reply:
     flipped = state.space.flip(state.start)
     assert flipped.y is not None
     y = [round(float(value), 6) for value in np.eye(flipped.y.shape[1])[flipped.y[0].argmax()]]
-    words = [*_where(state), *(["--label", label_words(state)] if label_words(state) else [])]
-    return as_json(
-        {"state": {**state.to_json(), "y": y}, "commands": [line("flip", state, "flipped", *words)]}
-    )
-
-
-def _where(state: State) -> list[str]:
-    if "seed" in state.base and not state.moves:
-        return ["--seeds", str(state.base["seed"])]
-    return ["--latents", "latent.npy"]
+    made = after(state, "flip", "flipped")
+    return as_json({"state": {**state.to_json(), "y": y}, "commands": made})
 
 
 def equation(studio: Studio, asked: Asked) -> Reply:
@@ -68,19 +61,22 @@ def equation(studio: Studio, asked: Asked) -> Reply:
     states = [read_state(generators, term.get("state")) for term in terms]
     points = joined(states, generators)
     names = "abcdefgh"[: len(terms)]
-    words = " ".join(f"{'-' if f < 0 else '+'} {abs(f):.6g}*{n}" for f, n in zip(factors, names))
-    words = (
-        words.removeprefix("+ ").replace("1*", "")
-        if all(abs(f) == 1 for f in factors)
-        else words.removeprefix("+ ")
-    )
-    found = states[0].space.arithmetic(words, {n: points[[i]] for i, n in enumerate(names)})
-    sets = [
-        set_words(state, name, f"{name}.npy") if not state.moves else f"{name}={name}.npy"
-        for state, name in zip(states, names)
-    ]
-    made = line("arithmetic", states[0], "sum", words, "--set", *sets)
+    words = "".join(
+        f" {'-' if factor < 0 else '+'} {'' if abs(factor) == 1 else f'{abs(factor):.6g}*'}{name}"
+        for factor, name in zip(factors, names)
+    ).removeprefix(" + ")
+    found = states[0].space.arithmetic(words, {name: points[[i]] for i, name in enumerate(names)})
+    sets = [_set(name, term, state) for name, term, state in zip(names, terms, states)]
+    made = line("arithmetic", states[0], "sum", words.strip(), "--set", *sets)
     return as_json({"state": state_of(states[0].run, found[[-1]], states[0].psi), "commands": [made]})
+
+
+def _set(name: str, term: dict[str, Any], state: State) -> str:
+    """A term as --set takes it: a seed, or the file of a downloaded favourite."""
+    seed = "seed" in state.base and not state.moves
+    source = f"seeds:{state.base['seed']}" if seed else f"{file_name(str(term.get('name')))}/{OWN_LATENT}"
+    label = label_words(state)
+    return f"{name}={source}{f'@{label}' if label else ''}"
 
 
 def start_counterfactual(studio: Studio, asked: Asked) -> Reply:
@@ -106,12 +102,11 @@ def turned(generators: Generators, state: State, key: str, path: str, to: str) -
     model = generators.classifier(key, state.space.network.channels)
     how = CounterfactualOptions(to=to, steps=_STEPS)
     found = find_counterfactuals(state.space, point_of(generators, state), model, how)
-    words = [*_where(state), *(["--label", label_words(state)] if label_words(state) else [])]
-    made = line("counterfactual", state, "turned", "--classifier", path, "--to", to, *words)
+    made = after(state, "counterfactual", "turned", "--classifier", path, "--to", to)
     return {
         "state": state_of(state.run, found.after, state.psi), "turned": bool(found.turned[0]),
         "already": bool(found.already[0]), "before": float(found.chances[0][0]),
-        "after": float(found.chances[1][0]), "commands": [made],
+        "after": float(found.chances[1][0]), "commands": made,
     }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from plenish.latent.space import Points
 from plenish.studio.generators import about, generators_of
 from plenish.studio.pages import Asked, Page, Reply, Studio, Ui
 from plenish.studio.pictures import archive, as_json, kept_files, npy, quick_png, sheet
-from plenish.studio.states import checked_count, commands, point_of, read_body, read_state
+from plenish.studio.states import checked_count, commands, file_name, point_of, read_body, read_state
 from plenish.studio.wordbook import Words
 
 MOST_KEPT = 40
@@ -105,9 +105,12 @@ def recipe(studio: Studio, asked: Asked) -> Reply:
 def download(studio: Studio, asked: Asked) -> Reply:
     """Images, latents and commands of states, as a .zip file."""
     generators = generators_of(studio)
-    given = checked_count(read_body(asked.body).get("states"), 1, MOST_KEPT)
-    states = [read_state(generators, one) for one in given]
-    return archive(kept_files(generators, states), "plenish.zip")
+    body = read_body(asked.body)
+    states = [read_state(generators, one) for one in checked_count(body.get("states"), 1, MOST_KEPT)]
+    names = [file_name(str(one)) for one in checked_count(body.get("names", []), 0, MOST_KEPT)]
+    if names and (len(names) != len(states) or len(set(names)) < len(names)):
+        raise InputError("Give a name of its own for each image.")
+    return archive(kept_files(generators, states, names), "plenish.zip")
 
 
 PAGE = Page(

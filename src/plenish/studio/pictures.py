@@ -16,6 +16,8 @@ from plenish.studio.pages import Reply
 from plenish.studio.states import LATENT, State, commands, needs_file, point_of
 
 Pixels = NDArray[np.uint8]
+OWN_LATENT = "latent-of-the-image.npy"
+"""Name of a downloaded latent, directions added."""
 _SHEET_SIDE = 128
 """Images of a sheet are at most so many pixels wide."""
 
@@ -63,14 +65,22 @@ def as_json(value: object) -> Reply:
     return Reply(json.dumps(value).encode(), "application/json")
 
 
-def kept_files(generators: Generators, states: Sequence[State]) -> dict[str, bytes]:
-    """The files of images to download: picture, latent, the start of its command, and the commands."""
+def kept_files(
+    generators: Generators, states: Sequence[State], names: Sequence[str] = ()
+) -> dict[str, bytes]:
+    """The files of images to download: picture, latent, the start of its command, and the commands.
+
+    Args:
+        generators: the generators.
+        states: the images.
+        names: of a folder for each; without, there are no folders.
+    """
     parts: dict[str, bytes] = {}
-    for number, state in enumerate(states, 1):
-        folder = f"{number:02d}/" if len(states) > 1 else ""
+    for number, state in enumerate(states):
+        folder = f"{names[number]}/" if names else ""
         point = point_of(generators, state)
         parts[f"{folder}image.png"] = png(generators.images(state.space, point)[0])
-        parts[f"{folder}latent-of-the-image.npy"] = npy(point.values)
+        parts[folder + OWN_LATENT] = npy(point.values)
         if needs_file(state):
             parts[folder + LATENT] = npy(state.start.values)
         if point.y is not None:

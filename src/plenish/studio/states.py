@@ -161,7 +161,7 @@ def _start(
         raise _unreadable("state") from None
     if not raw or len(raw) % 4:
         raise _unreadable("state")
-    row = np.frombuffer(raw, "<f4")[None]
+    row = np.frombuffer(raw, "<f4").astype(np.float32)[None]
     try:
         return space.given(row, of, y), {"space": of, "values": values}
     except InputError:
@@ -224,53 +224,54 @@ def _short(value: float) -> str:
     return f"{float(value):.6g}"
 
 
-def set_words(state: State, name: str, file: str = LATENT) -> str:
-    """The start of a state as --set takes it."""
-    source = f"seeds:{state.base['seed']}" if "seed" in state.base else file
-    label = label_words(state)
-    return f"{name}={source}{f'@{label}' if label else ''}"
-
-
-def commands(state: State, file: str = LATENT) -> list[str]:
+def commands(state: State, out: str = "image") -> list[str]:
     """The commands that make the image of a state again, one a line.
 
     Args:
-        state: the state.
-        file: name of the file that holds the latent where neither a seed nor a plane gives it.
+        state: the state; where neither a seed nor a plane gives its latent, that is read from a file.
+        out: the folder that the last of them writes.
     """
-    run, label, lines = str(state.space.loaded.run.path), label_words(state), []
-    more = [] if state.psi == 1 else ["--truncation", _short(state.psi)]
+    label, lines = label_words(state), []
     labelled = ["--label", label] if label else []
-    where = ["--latents", file]
+    where = ["--latents", LATENT]
     if "seed" in state.base:
         where = ["--seeds", str(state.base["seed"])]
     elif "plane" in state.base and not state.space.uniform:
         parts = weights(state.base["plane"], *state.base["at"])
         terms = " + ".join(f"{_short(w)}*{n}" for w, n in zip(parts, "abc")).replace("+ -", "- ")
         sets = [f"{n}=seeds:{seed}" for n, seed in zip("abc", state.base["seeds"])]
-        out = "start" if state.moves else "image"
-        lines.append(_line("plenish edit arithmetic", run, out, terms, "--set", *sets, *labelled, *more))
+        start = "start" if state.moves else out
+        lines.append(line("arithmetic", state, start, terms, "--set", *sets, *labelled))
         where = ["--latents", "start/latents.npy"]
         if not state.moves:
             return lines
     if state.moves:
         if set(state.moves) & set(sefa_names()):
             found = ["-n", str(DIRECTIONS), "--keep-as", SEFA, "--replace"]
-            lines.append(_line("plenish edit directions", run, "directions", *found))
+            lines.append(line("directions", state, "directions", *found))
         words = [f"{name}={_short(strength)}" for name, strength in state.moves.items()]
-        words += ["--strength", "1", *where, *labelled, *more]
-        return [*lines, _line("plenish edit concept", run, "image", *words)]
-    return [_line("plenish edit arithmetic", run, "image", "a", "--set", set_words(state, "a", file), *more)]
-
-
-def _line(*words: str) -> str:
-    return " ".join([words[0], *map(shlex.quote, words[1:])])
+        return [*lines, line("concept", state, out, *words, "--strength", "1", *where, *labelled)]
+    source = f"seeds:{state.base['seed']}" if "seed" in state.base else LATENT
+    return [line("arithmetic", state, out, "a", "--set", f"a={source}", *labelled)]
 
 
 def line(verb: str, state: State, out: str, *words: str) -> str:
     """One command over a state's generator."""
     more = [] if state.psi == 1 else ["--truncation", _short(state.psi)]
-    return _line(f"plenish edit {verb}", str(state.space.loaded.run.path), out, *words, *more)
+    run = str(state.space.loaded.run.path)
+    return shlex.join(["plenish", "edit", verb, run, out, *words, *more])
+
+
+def after(state: State, verb: str, out: str, *words: str) -> list[str]:
+    """The commands that make a state, and one more that goes on from its image."""
+    label = label_words(state)
+    labelled = ["--label", label] if label else []
+    if "seed" in state.base and not state.moves:
+        return [line(verb, state, out, *words, "--seeds", str(state.base["seed"]), *labelled)]
+    made = commands(state, "before")
+    if made[-1].split()[2] == "arithmetic" and needs_file(state):  # The file itself will do.
+        return [line(verb, state, out, *words, "--latents", LATENT, *labelled)]
+    return [*made, line(verb, state, out, *words, "--latents", "before/latents.npy", *labelled)]
 
 
 def needs_file(state: State) -> bool:

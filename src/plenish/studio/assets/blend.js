@@ -18,7 +18,7 @@
       slotList.className = `slots of-${slots.length}`;
       slotList.replaceChildren(...slots.map((slot, i) => {
         const text = slot ? w.slot_full.replace("{slot}", names()[i]) : w.slot_empty.replace("{slot}", names()[i]);
-        const made = make("button", { type: "button", class: "slot", "aria-pressed": String(i === active), "aria-label": text, onclick: () => { active = i; drawSlots(); slotList.children[i].focus(); } },
+        const made = make("button", { type: "button", class: slot ? "slot full" : "slot", "aria-pressed": String(i === active), "aria-label": text, onclick: () => { active = i; drawSlots(); slotList.children[i].focus(); } },
           slot ? make("img", { src: slot.picture, alt: "" }) : make("span", {}, "+"), make("span", { class: "quiet" }, names()[i]));
         P.dropTarget(made, (item) => { active = i; put(item.state, item.picture); });
         return made;
@@ -81,6 +81,7 @@
         address = URL.createObjectURL(blob);
         scrub.input.max = count() - 1;
         const shown = slots.length === 2 ? Array.from({ length: ACROSS }, (_, i) => Math.round((i * (FRAMES - 1)) / (ACROSS - 1))) : Array.from({ length: count() }, (_, i) => i);
+        strip.className = `strip of-${slots.length}`;
         strip.style.gridTemplateColumns = `repeat(${across()}, 1fr)`;
         strip.replaceChildren(...shown.map((i) => {
           const made = make("div", { class: "cell", "data-i": i, onclick: () => { stop(); at(i); } });

@@ -34,8 +34,10 @@
       if (!P.memory.write("plenish-edit", { steps, place })) P.memory.write("plenish-edit", { steps: [steps[place]], place: 0 });
     }
     /** Make a state the present one, as a step that can be undone. */
-    function step(next, what, made) {
-      steps = [...steps.slice(0, place + 1), { state: structuredClone(next), what, made: made || [] }].slice(-MOST_STEPS);
+    function step(next, what, made, tag) {
+      const last = steps[place], again = tag && last.tag === tag && Date.now() - last.when < 2000;
+      const fresh = { state: structuredClone(next), what, made: made || [], tag, when: Date.now() };
+      steps = [...steps.slice(0, again ? place : place + 1), fresh].slice(-MOST_STEPS);
       go(steps.length - 1);
     }
     function go(to) {
@@ -89,7 +91,7 @@
     // Sliders
 
     const concepts = make("div", { class: "sliders" }), labelsAt = make("div");
-    const psi = P.slider(w.truncation, 0, 1, 0.05, 1, (value) => { state.psi = value; view.show(state); }, (value) => step(state, `${w.truncation} ${value}`));
+    const psi = P.slider(w.truncation, 0, 1, 0.05, 1, (value) => { state.psi = value; view.show(state); }, (value) => step(state, `${w.truncation} ${value}`, [], "psi"));
     const flip = button(w.flip, act(async () => {
       const found = await P.postJson("edit", "flip", state);
       step(found.state, w.step_flip.replace("{name}", about.labels.names[found.state.y.indexOf(1)]), found.commands);
@@ -100,10 +102,11 @@
       for (const one of about.directions) {
         const name = one.learnt ? one.name : w.sefa.replace("{n}", one.name.split("-")[1]);
         const made = P.slider(name, -3, 3, 0.1, 0, (value) => { state.moves[one.name] = value; if (!value) delete state.moves[one.name]; view.show(state); },
-          (value) => step(state, `${name} ${value > 0 ? "+" : ""}${value}`));
+          (value) => step(state, `${name} ${value > 0 ? "+" : ""}${value}`, [], name));
         sliders[one.name] = made;
         concepts.append(made);
       }
+      if (about.directions.some((one) => !one.learnt)) concepts.append(make("p", { class: "quiet" }, w.sefa_hint));
       if (!about.directions.length) concepts.append(make("p", { class: "quiet" }, w.no_directions));
     }
 
@@ -123,7 +126,7 @@
     const compute = button(w.compute, act(async () => {
       const given = terms.filter((term) => term.state);
       if (given.length < 2) throw new Error(w.two_terms);
-      const found = await P.postJson("edit", "equation", { terms: given.map((term) => ({ factor: term.factor, state: term.state })) });
+      const found = await P.postJson("edit", "equation", { terms: given.map((term) => ({ factor: term.factor, state: term.state, name: term.favourite === "now" ? "edited" : `favourite-${term.favourite}` })) });
       if (found.state.run !== runs.run()) { runs.set(found.state.run); await begin(found.state.run); }
       step(found.state, w.step_equation, found.commands);
     }), { class: "plain-button primary" });
@@ -217,7 +220,7 @@
       about = await P.facts(run);
       labels = P.labelPart(about, w, (y) => { state.y = [...y]; view.show(state); }, (y) => {
         state.y = [...y];
-        step(state, `${w.class} ${about.labels.kind === "categorical" ? about.labels.names.map((name, i) => (y[i] ? `${name} ${y[i].toFixed(2)}` : "")).filter(Boolean).join(", ") : ""}`);
+        step(state, `${w.class} ${about.labels.kind === "categorical" ? about.labels.names.map((name, i) => (y[i] ? `${name} ${y[i].toFixed(2)}` : "")).filter(Boolean).join(", ") : ""}`, [], "class");
       });
       labelsAt.replaceChildren(labels.part);
       psi.hidden = !about.truncation;

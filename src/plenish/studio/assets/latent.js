@@ -155,7 +155,7 @@ const plenishLatent = (() => {
     const list = make("ul", { class: "basket-list" });
     const said = make("p", { class: "problem", role: "alert" });
     const saved = button(w.basket_download, async () => {
-      try { await save(await post("explore", "download", { states: kept.map((item) => item.state) }), "plenish.zip"); said.textContent = ""; }
+      try { await save(await post("explore", "download", { states: kept.map((item) => item.state), names: kept.map((item) => `favourite-${item.number}`) }), "plenish.zip"); said.textContent = ""; }
       catch (error) { said.textContent = error.message; }
     });
     const part = make("section", { class: "card basket", "aria-label": w.basket },
