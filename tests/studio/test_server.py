@@ -102,7 +102,6 @@ def test_random_requests_get_a_sentence_and_reach_nothing(served: Served, given:
         assert b"root:" not in content
     assert set(given.rglob("*")) - before == set()
     assert ask(served, "/-/data/marked?set=set", cookie=theirs)[2] == b'{"rows": [], "count": 0}'
-    assert not [line for line in served.said if "Traceback" in line]
 
 
 def test_uploads_over_the_limits_are_refused(served: Served) -> None:

@@ -14,7 +14,7 @@ def readers(inputs: ReportInputs) -> Section | None:
     found = readings(inputs.synthetic) if inputs.synthetic is not None else []
     if not found:
         return None
-    rows = []
+    rows: list[dict[str, str | float | None]] = []
     for content in found:
         answers = answers_of(content)
         rows.append(

@@ -13,6 +13,7 @@ from typing import Any
 from plenish.errors import InputError, PlenishError
 from plenish.progress import warn
 from plenish.studio import uploads
+from plenish.studio.config import Language
 from plenish.studio.guard import OWNER, Guard
 from plenish.studio.pages import Asked, Page, Studio, Ui
 from plenish.studio.wordbook import LANGUAGES, Words, preferred_language
@@ -116,12 +117,12 @@ def build_app(gr: Any, studio: Studio, port: int) -> Guard:
             blocked_paths=["/"], show_error=True, max_file_size=1, ssr_mode=False, enable_monitoring=False,
             pwa=False, mcp_server=False, theme=theme, server_name=studio.config.host, server_port=port,
         )  # fmt: skip
-        _refuse_what_gradio_cannot_read(blocks.app)
+        _refuse_what_gradio_cannot_read(app.routes[-1].app)
     return Guard(_Dressed(app), studio.config, studio.sessions, port)
 
 
 def _refuse_what_gradio_cannot_read(app: Any) -> None:
-    """A request that names an event, or holds values, that there are not is refused, and no internal error."""
+    """Refuse a request for an event that there is not, or with other values, as the client's fault."""
     from fastapi.responses import Response
 
     async def refuse(*_: Any) -> Any:
@@ -176,11 +177,12 @@ def _own_routes(app: Any, studio: Studio, pages: Sequence[Page]) -> None:
 
     async def page(key: str, name: str, request: Any) -> Any:
         own = next((page for page in pages if page.key == key), None)
-        found = own and (own.routes if request.method == "GET" else own.actions).get(name)
+        answers = None if own is None else own.routes if request.method == "GET" else own.actions
+        found = (answers or {}).get(name)
         if found is None:
             return Response("There is nothing here.", 404)
         body, query = await request.body(), dict(request.query_params)
-        language = next((code for code in LANGUAGES if code == query.get("lang")), "en")
+        language: Language = "es" if query.get("lang") == "es" else "en"
 
         def answer() -> Any:
             session = studio.sessions.of(request.scope[OWNER])

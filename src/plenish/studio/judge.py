@@ -23,6 +23,7 @@ from plenish.studio.wordbook import Words
 
 MOST = 200
 _SLOWEST = 3600.0
+_ORIGINS: tuple[Origin, ...] = ("real", "synthetic")
 
 
 @dataclasses.dataclass
@@ -130,10 +131,7 @@ def _current(state: JudgeState) -> Reading:
 
 def _result(words: Words, reading: Reading, where: str) -> str:
     rows = [("judge.right", accuracy(reading.answers))]
-    rows += [
-        (f"judge.right_{origin}", accuracy(reading.answers, cast(Origin, origin)))
-        for origin in ("real", "synthetic")
-    ]
+    rows += [(f"judge.right_{origin}", accuracy(reading.answers, origin)) for origin in _ORIGINS]
     cells = "".join(
         f'<tr><th scope="row">{words(key)}</th><td>{_percent(words, found)}</td></tr>' for key, found in rows
     )
