@@ -27,7 +27,7 @@ import pandas as pd
 from benchmarks.race import describe_machine
 from plenish.datasets.dataset import Dataset
 from plenish.latent.counterfactual import find_counterfactuals
-from plenish.latent.counterfactual_options import CounterfactualOptions
+from plenish.latent.counterfactual_options import CounterfactualOptions, LabelChange
 from plenish.latent.inversion import invert
 from plenish.latent.inversion_options import InversionOptions
 from plenish.latent.judges import Judge, Pixels, column_judges, open_classifier, probabilities
@@ -40,6 +40,7 @@ from plenish.training.roc import auroc_binary
 SEEDS = range(10_000, 10_100)
 REAL, INVERSION_STEPS = 100, 200
 CLASS_FREE = (0.35, 0.65)
+CHANGES: tuple[LabelChange, ...] = ("auto", "kept")
 BARS = {"turned": 0.9, "kept": 0.9, "independent": 0.8}
 
 
@@ -134,22 +135,21 @@ def main() -> None:
         space = LatentSpace(run)
         mine: dict[str, Any] = {"family": space.family, "generated": {}, "real": {}}
         facts["generators"][run.name] = mine
-        found = invert(
-            space,
-            real,
-            InversionOptions(steps=INVERSION_STEPS, encoder=False),
-            np.eye(2, dtype=np.float32)[codes],
-        )
-        mine["inversion"] = {
-            "steps": INVERSION_STEPS, "median_mse": float(np.median(found.error)),
-            "same_class": share(
-                probabilities(model, found.images).argmax(1) == probabilities(model, real).argmax(1)
-            ),
-        }  # fmt: skip
-        for change in ("auto", "kept"):
-            how = CounterfactualOptions(change_label=change)
-            for kind, start in (("generated", space.draw(SEEDS)), ("real", found.points)):
-                mine[kind][change] = measure(space, start, model, other, judges, how)
+        start = {"generated": space.draw(SEEDS)}
+        for kind in ("generated", "real"):
+            if kind == "real":
+                labels = np.eye(len(data.labels.names), dtype=np.float32)[codes]
+                options = InversionOptions(steps=INVERSION_STEPS, encoder=False)
+                inverted = invert(space, real, options, labels)
+                start["real"] = inverted.points
+                said = [probabilities(model, images).argmax(1) for images in (inverted.images, real)]
+                mine["inversion"] = {
+                    "steps": INVERSION_STEPS, "median_mse": float(np.median(inverted.error)),
+                    "same_class": share(said[0] == said[1]),
+                }  # fmt: skip
+            for change in CHANGES:
+                how = CounterfactualOptions(change_label=change)
+                mine[kind][change] = measure(space, start[kind], model, other, judges, how)
                 asked.out.write_text(json.dumps(facts, indent=2) + "\n")
                 print(run.name, kind, change, json.dumps(mine[kind][change]), flush=True)
 

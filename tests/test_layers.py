@@ -19,7 +19,7 @@ ROOMS = (
 """All rooms from the top down, as docs/architecture.md shows them; the ground floor has no folder."""
 TOP = ("__init__.py", "__main__.py", "cli.py", "options.py")
 """Modules without a folder that are the top floor."""
-MOST_LATE_IMPORTS = 60
+MOST_LATE_IMPORTS = 4
 MOST_LINES = 80
 MODULES = {file: ast.parse(file.read_text(encoding="utf-8")) for file in sorted(HOME.rglob("*.py"))}
 
@@ -79,9 +79,10 @@ def test_imports_do_not_go_round_in_a_circle() -> None:
 
 
 def test_few_imports_are_inside_functions() -> None:
+    """Verbs import what loads torch when they run, so that help answers at once; others hardly ever."""
     late = [
         f"{file.relative_to(HOME)}: {name_of(other)}"
-        for file, content in MODULES.items()
+        for file, content in MODULES.items() if room_of(file) not in ("cli", "commands")
         for function in ast.walk(content) if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
         for node in function.body
         for other in imported(node) if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))

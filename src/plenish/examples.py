@@ -92,6 +92,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish edit counterfactual gan turned --classifier tumour-or-not --to tumour --seeds 1 2 3",
         "plenish edit counterfactual gan turned tile.png --classifier tumour-or-not --judge grade=grades",
     ),
+    "edit anonymise": (
+        "plenish edit anonymise gan moved tile.png --against tiles --classifier tumour-or-not",
+        "plenish edit anonymise gan moved tiles --ids 0000012 --against tiles --keep lumen",
+    ),
     "edit concept": (
         "plenish edit concept gan shown lumen --seeds 1 2 3 --strength -2 -1 0 1 2",
         "plenish edit concept gan both lumen=1 atypia=-0.5 --film webp",
@@ -127,6 +131,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "edit mix": (
         "plenish edit mix stylegan table", "plenish edit mix stylegan table --layers 0-3 --styles 8 9",
+    ),
+    "score-edits": (
+        "plenish score-edits turned flipped scores --classifier another",
+        "plenish score-edits turned scores --classifier another --judge lumen=tiles:lumen",
     ),
     "export-model": (
         "plenish export-model gan gan-onnx", "plenish export-model flow few-steps --options steps=10",

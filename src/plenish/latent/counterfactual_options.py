@@ -1,8 +1,9 @@
-"""Options of counterfactuals, anonymised images and the evaluation of edits. Needs no torch."""
+"""Options of counterfactuals and of moving images away from patients. Needs no torch."""
 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Literal
 
 from plenish.configuration import check_fields, option
@@ -36,6 +37,49 @@ class CounterfactualOptions:
     steps: int = option(40, least=2, most=10_000)
     starts: int = option(2, least=1, most=100)
     seed: int = option(0, least=0)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
+
+
+@dataclasses.dataclass(frozen=True)
+class AnonymiseOptions:
+    """What must be kept of an image, and where an acceptable one is looked for.
+
+    Attributes:
+        keep: concepts of the generator's Run along which the latent does not move.
+        classifier: Run of a classifier that must say the same class as of the image given; without it, only
+            the label asked of the generator is kept.
+        ways: directions in which a point is moved, each towards a draw of the prior.
+        levels: steps on each way, to as far as the draw itself.
+        against_split: split of the Dataset whose train part is compared with, and val calibrates.
+        seed: of the draws.
+    """
+
+    keep: list[str] | None = None
+    classifier: Path | None = None
+    ways: int = option(16, least=1, most=1_000)
+    levels: int = option(10, least=1, most=1_000)
+    against_split: str = "default"
+    seed: int = option(0, least=0)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
+
+
+@dataclasses.dataclass(frozen=True)
+class EditScoreOptions:
+    """What of edits is measured.
+
+    Attributes:
+        judge: attributes that should be kept, as NAME=RUN of a classifier, or NAME=DATA:COLUMN.
+        frames: points of the way from before to after at which features are computed.
+        cycle: also turn the results back, and measure how far from the beginning that ends.
+    """
+
+    judge: list[str] | None = option(None, adds=True)
+    frames: int = option(17, least=2, most=1_000)
+    cycle: bool = True
 
     def __post_init__(self) -> None:
         check_fields(self, "")

@@ -39,7 +39,8 @@ class Start:
     def __getitem__(self, rows: NDArray[np.int64]) -> Start:
         """Some of the images."""
         return dataclasses.replace(
-            self, points=self.points[rows], originals=None if self.originals is None else self.originals[rows],
+            self, points=self.points[rows],
+            originals=None if self.originals is None else self.originals[rows],
             error=None if self.error is None else self.error[rows],
         )  # fmt: skip
 

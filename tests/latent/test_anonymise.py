@@ -1,0 +1,104 @@
+"""Moving away from patients: planted copies are refused, and what cannot be moved is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.latent.test_counterfactual import model, space, trained  # noqa: F401
+
+from plenish import files
+from plenish.commands.anonymise import anonymise
+from plenish.commands.score_edits import score_edits
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.schema import LabelSchema
+from plenish.datasets.writer import DatasetWriter
+from plenish.errors import InputError
+from plenish.latent.anonymise import move_away
+from plenish.latent.counterfactual_options import AnonymiseOptions
+from plenish.latent.identity_audit import Found, IdentityAudit
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Dataset:
+    """Images of coarse noise, none like another, in groups of two."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (96, 8, 8, 1)).repeat(2, 1).repeat(2, 2).astype(np.uint8)
+    parts = ["train"] * 64 + ["val"] * 32
+    rows = [{"label": None, "group": f"g{i // 2}", "source": f"{i}", "part": parts[i]} for i in range(96)]
+    with DatasetWriter(
+        tmp_path / "noise", name="noise", size=16, channels=1, labels=LabelSchema(), config={}
+    ) as writer:
+        writer.add(pixels, rows)
+    return writer.dataset
+
+
+def test_a_planted_copy_is_refused_and_a_new_picture_accepted(noise):
+    train = noise.part("train", purpose="score").images()
+    new = np.random.default_rng(9).integers(0, 256, (1, 8, 8, 1)).repeat(2, 1).repeat(2, 2).astype(np.uint8)
+    elsewhere = np.random.default_rng(8).integers(0, 256, (1, 8, 8, 1)).repeat(2, 1).repeat(2, 2)
+    audit = IdentityAudit(noise, "default", np.concatenate([train[:1], elsewhere.astype(np.uint8)]))
+    assert audit.is_train.tolist() == [True, False]
+    flipped = np.ascontiguousarray(train[5:6, :, ::-1])
+    found = audit(np.concatenate([train[:1], elsewhere.astype(np.uint8), flipped, new]))
+    # The given image that is not in the Dataset counts as known too.
+    assert found.accepted.tolist() == [False, False, False, True]
+    assert found.copy_score[0] < 0.01 < found.copy_score[3]
+
+
+class _Audit:
+    """Accepts images whose mean is more than some grey levels from a known one."""
+
+    def __init__(self, mean: float, off: float) -> None:
+        self.mean, self.off = mean, off
+
+    def extractor(self, images: np.ndarray) -> np.ndarray:
+        return images.reshape(len(images), -1).astype(np.float32).mean(1, keepdims=True)
+
+    def __call__(self, images: np.ndarray) -> Found:
+        good = np.abs(self.extractor(images)[:, 0] - self.mean) > self.off
+        n = len(images)
+        return Found(good, np.ones(n), np.ones(n), np.zeros(n, np.int64))
+
+
+def test_moves_no_farther_than_the_first_accepted_level_and_not_along_what_is_kept(space):  # noqa: F811
+    points = space.draw([0, 1])
+    start = float(space.images(points[[0]]).mean())
+    how = AnonymiseOptions(ways=8, levels=10)
+    kept = np.eye(6)[:1]
+    moved = move_away(space, points, _Audit(start, 1.0), None, None, kept, how)
+    assert moved.accepted[0]
+    assert 0 < moved.level[0] < 1
+    np.testing.assert_allclose(moved.points.values[:, 0], points.values[:, 0], atol=1e-5)
+    never = move_away(space, points, _Audit(start, 1000.0), None, None, kept[:0], how)
+    assert not never.accepted.any()
+    np.testing.assert_array_equal(never.points.values, points.values)
+
+
+def test_the_verbs_refuse_what_does_not_fit(trained, noise):  # noqa: F811
+    with pytest.raises(InputError, match="--against"):
+        anonymise(trained / "gan", trained / "out", seeds=[0])
+    with pytest.raises(InputError, match="channel"):
+        anonymise(trained / "gan", trained / "out", seeds=[0], against=noise.path)
+    with pytest.raises(InputError, match=r"edit\.json"):
+        score_edits([trained / "gan", trained / "out"], classifier=trained / "classifier")
+    assert not (trained / "out").exists()
+
+
+def test_flips_are_scored(trained):  # noqa: F811
+    from plenish.commands.edit import flip
+
+    flip(trained / "gan", trained / "flipped", seeds=[0, 1, 2, 3], frames=2)
+    made = score_edits(
+        [trained / "flipped", trained / "scores"], classifier=trained / "classifier", frames=5,
+        judge=[f"class={trained / 'classifier'}"],
+    )  # fmt: skip
+    (edit,) = files.read_record(trained / "scores" / "edit-scores.json")["edits"]
+    scores = {row["measure"]: row for row in edit["scores"]}
+    # At fixed latents, going back by the label ends where it began.
+    assert scores["cycle error (mse)"]["value"] == 0
+    assert scores["edit (mse)"]["value"] > 0
+    assert scores["path length"]["value"] >= 1
+    assert scores["class as asked"]["n"] == 4
+    assert made.summary()["scores"]
