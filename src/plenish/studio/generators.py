@@ -136,22 +136,24 @@ def about(generators: Generators, key: str) -> dict[str, Any]:
         "run": key, "name": space.loaded.run.path.name, "family": space.family, "size": space.network.size,
         "labels": {"kind": space.labels.kind if space.labels.width else "none", "names": list(space.labels.names)},
         "truncation": "truncation" in space.network.sample_options, "styles": space.has_styles,
-        "directions": [{"name": name, "space": axis.space, "learnt": name not in sefa_names()}
+        "directions": [{"name": name, "space": axis.space, "learnt": name not in sefa_names(space)}
                        for name, axis in axes.items()],
     }  # fmt: skip
 
 
-def sefa_names() -> list[str]:
-    """Names of the directions that are offered of every GAN."""
-    return [f"{SEFA}-{i + 1}" for i in range(DIRECTIONS)]
+def sefa_names(space: LatentSpace) -> list[str]:
+    """Names of the directions that are offered of every GAN, fewer of a narrow latent."""
+    most = concepts.width(space, "w" if space.has_styles else "z")
+    return [f"{SEFA}-{i + 1}" for i in range(min(DIRECTIONS, most))]
 
 
 def _sefa(space: LatentSpace) -> dict[str, Concept]:
+    names = sefa_names(space)
     try:
-        found = find_directions(space, "sefa", DIRECTIONS)
+        found = find_directions(space, "sefa", len(names))
     except InputError:  # Of a flow, or of a family without a first layer that is known.
         return {}
-    return {name: found.concept(space, i, name) for i, name in enumerate(sefa_names())}
+    return {name: found.concept(space, i, name) for i, name in enumerate(names)}
 
 
 def _learnt(space: LatentSpace) -> dict[str, Concept]:

@@ -27,7 +27,7 @@ from plenish.errors import InputError, unknown
 from plenish.latent import concepts
 from plenish.latent.plane import on_plane, weights
 from plenish.latent.space import LatentSpace, Points
-from plenish.studio.generators import DIRECTIONS, SEFA, Generators, sefa_names
+from plenish.studio.generators import SEFA, Generators, sefa_names
 
 MOST_STRENGTH = 20.0
 _MOST_SEED = 2**31 - 1
@@ -246,8 +246,8 @@ def commands(state: State, out: str = "image") -> list[str]:
         if not state.moves:
             return lines
     if state.moves:
-        if set(state.moves) & set(sefa_names()):
-            found = ["-n", str(DIRECTIONS), "--keep-as", SEFA, "--replace"]
+        if set(state.moves) & set(names := sefa_names(state.space)):
+            found = ["-n", str(len(names)), "--keep-as", SEFA, "--replace"]
             lines.append(line("directions", state, "directions", *found))
         words = [f"{name}={_short(strength)}" for name, strength in state.moves.items()]
         return [*lines, line("concept", state, out, *words, "--strength", "1", *where, *labelled)]
