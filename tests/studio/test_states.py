@@ -7,6 +7,8 @@ import io
 import json
 import shlex
 import shutil
+import threading
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from PIL import Image
 
 from plenish.cli import run
 from plenish.errors import InputError
+from plenish.progress import progress
 from plenish.studio import blend, edit, explore, jobs
 from plenish.studio.catalogue import Catalogue, id_of
 from plenish.studio.config import StudioConfig
@@ -49,6 +52,11 @@ def _state(**more: Any) -> dict[str, Any]:
 def _ask(studio: Studio, session: Session, action: Any, body: Any = None, **query: str) -> Any:
     reply = action(studio, Asked(session, query, Words("en"), json.dumps(body).encode()))
     return json.loads(reply.content) if reply.kind == "application/json" else reply.content
+
+
+def _wait(job: jobs.Job) -> None:
+    while not job.done:
+        time.sleep(0.01)
 
 
 def _pixels(png: bytes) -> np.ndarray:
@@ -125,7 +133,8 @@ def test_bodies_and_lists_that_are_none_are_refused(studio: Studio, session: Ses
             explore.image(studio, Asked(session, {}, Words("en"), body))
     states = [_state()]
     for action, wrong in (
-        (explore.sheet_of, {"states": states, "across": "x"}), (explore.sheet_of, {"states": [], "across": 1}),
+        (explore.sheet_of, {"states": states, "across": "x"}),
+        (explore.sheet_of, {"states": [], "across": 1}),
         (explore.sheet_of, {"states": states * 65, "across": 1}), (explore.download, {"states": states * 41}),
         (explore.download, {"states": states * 2, "names": ["a", "a"]}), (blend.blended, {"states": states}),
         (blend.blended, {"states": states * 3}), (blend.between, {"states": states * 2, "number": 99}),
@@ -186,8 +195,7 @@ def test_an_upload_is_inverted_with_progress_for_its_own_session_alone(
     key = take(session, target, studio.config)
     begun = _ask(studio, session, blend.start_inversion, run=id_of(Path("gan")), picture=key)
     job = session.state(jobs.Jobs).known[begun["job"]]
-    while not job.done:
-        pass
+    _wait(job)
     found = _ask(studio, session, blend.look, job=begun["job"])
     assert found["problem"] == ""
     assert found["share"] == 1
@@ -201,10 +209,6 @@ def test_an_upload_is_inverted_with_progress_for_its_own_session_alone(
 
 
 def test_work_is_bounded_and_stops_with_its_session(studio: Studio, session: Session) -> None:
-    import threading
-
-    from plenish.progress import progress
-
     go, seen = threading.Event(), []
 
     def slow() -> dict[str, Any]:
@@ -220,8 +224,8 @@ def test_work_is_bounded_and_stops_with_its_session(studio: Studio, session: Ses
     known = session.state(jobs.Jobs).known
     session.close()
     go.set()
-    while not all(known[key].done for key in keys):
-        pass
+    for key in keys:
+        _wait(known[key])
     assert seen == []
 
 

@@ -146,7 +146,7 @@ def fit(picture: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.uint
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
-    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"), np.uint8)
+    pixels = np.array(image.convert("L" if channels == 1 else "RGB"), np.uint8)
     return pixels.reshape(size, size, channels)
 
 

@@ -132,12 +132,15 @@ def about(generators: Generators, key: str) -> dict[str, Any]:
     """What a page knows of a generator; JSON-able."""
     space = generators.space(key)
     axes = generators.directions(key)
+    labels, unlearnt = space.labels, sefa_names(space)
+    kind = labels.kind if labels.width else "none"
     return {
         "run": key, "name": space.loaded.run.path.name, "family": space.family, "size": space.network.size,
-        "labels": {"kind": space.labels.kind if space.labels.width else "none", "names": list(space.labels.names)},
-        "truncation": "truncation" in space.network.sample_options, "styles": space.has_styles,
-        "directions": [{"name": name, "space": axis.space, "learnt": name not in sefa_names(space)}
-                       for name, axis in axes.items()],
+        "labels": {"kind": kind, "names": list(labels.names)}, "styles": space.has_styles,
+        "truncation": "truncation" in space.network.sample_options,
+        "directions": [
+            {"name": name, "space": axis.space, "learnt": name not in unlearnt} for name, axis in axes.items()
+        ],
     }  # fmt: skip
 
 

@@ -14,7 +14,6 @@ import base64
 import binascii
 import dataclasses
 import json
-import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
