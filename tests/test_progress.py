@@ -39,9 +39,10 @@ def test_progress_is_told_to_a_function_which_may_end_the_work() -> None:
         if share == 1:
             raise RuntimeError("enough")
 
-    with pytest.raises(RuntimeError, match="enough"), told_to(tell), progress("work", 4) as bar:
+    with told_to(tell), progress("work", 4) as bar:
         bar.advance(1)
-        bar.advance(3)
+        with pytest.raises(RuntimeError, match="enough"):
+            bar.advance(3)
     assert told == [0.25, 1]
     with progress("work", 4) as bar:
         bar.advance(4)
