@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from plenish import settings
-from plenish.progress import plain_duration, plain_number, progress
+from plenish.progress import plain_duration, plain_number, progress, told_to
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,21 @@ def test_a_finished_job_has_nothing_left(capsys: pytest.CaptureFixture[str]) -> 
     assert [line.split(" (")[0] for line in lines] == [f"reading: {p} %" for p in (25, 50, 75, 100)]
     assert "e+" not in "".join(lines)
     assert ["left" in line for line in lines] == [True, True, True, False]
+
+
+def test_progress_is_told_to_a_function_which_may_end_the_work() -> None:
+    told: list[float] = []
+
+    def tell(share: float) -> None:
+        told.append(share)
+        if share == 1:
+            raise RuntimeError("enough")
+
+    with told_to(tell), progress("work", 4) as bar:
+        bar.advance(1)
+        with pytest.raises(RuntimeError, match="enough"):
+            bar.advance(3)
+    assert told == [0.25, 1]
+    with progress("work", 4) as bar:
+        bar.advance(4)
+    assert told == [0.25, 1]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from plenish import settings
 from plenish.terminal import clean, note
@@ -42,6 +43,33 @@ class Bar:
         """Show a short text behind the bar."""
 
 
+_TELL: contextvars.ContextVar[Callable[[float], None] | None] = contextvars.ContextVar("tell", default=None)
+
+
+@contextlib.contextmanager
+def told_to(tell: Callable[[float], None]) -> Iterator[None]:
+    """Give the progress of jobs in this thread to a function, 0 to 1, in place of standard error.
+
+    What it raises ends the job.
+    """
+    token = _TELL.set(tell)
+    try:
+        yield
+    finally:
+        _TELL.reset(token)
+
+
+class _Told(Bar):
+    """Tells a function how far a job is."""
+
+    def __init__(self, tell: Callable[[float], None], total: float, done: float) -> None:
+        self._tell, self._total, self._done = tell, max(total, 1e-9), done
+
+    def advance(self, n: float) -> None:
+        self._done += n
+        self._tell(min(1.0, self._done / self._total))
+
+
 @contextlib.contextmanager
 def progress(description: str, total: float, unit: str = "images", done: float = 0) -> Iterator[Bar]:
     """A progress bar with rate and time left; silent when quiet.
@@ -52,6 +80,9 @@ def progress(description: str, total: float, unit: str = "images", done: float =
         unit: name of the unit, for the rate.
         done: units finished by an earlier try.
     """
+    if (tell := _TELL.get()) is not None:
+        yield _Told(tell, total, done)
+        return
     if settings.current().quiet or not settings.is_first_process():
         yield Bar()
         return

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,10 @@ import pytest
 from fabricate import make_data, make_run
 
 from plenish.datasets.dataset import Dataset
+from plenish.runs import LAYOUT
+
+GENERATOR = Path(__file__).parent.parent / "fixtures" / f"run-layout-{LAYOUT}"
+"""A trained generator of 12 pixels, classes across and down, and a z of 2 numbers."""
 
 
 @dataclass
@@ -44,6 +49,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_data(home / "synthetic", ("normal", "tumour"), n=60, size=16, extra=made, seed=1)
     (home / "runs").mkdir()
     make_run(home / "runs" / "gan", real)
+    shutil.copytree(GENERATOR, home / "runs" / "tiny")
     return home
 
 

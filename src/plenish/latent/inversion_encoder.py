@@ -75,6 +75,23 @@ class Encoder:
         return coded, logits
 
 
+def has_encoder(space: LatentSpace, where: Coordinates, how: InversionOptions) -> bool:
+    """Whether `get_encoder` finds a trained encoder in the Run's folder."""
+    return (_place(space, where, how)[2] / "encoder.json").is_file()
+
+
+def _place(space: LatentSpace, where: Coordinates, how: InversionOptions) -> tuple[str, str, Path]:
+    """The kind of an encoder, z or w, its key, and its folder."""
+    kind = "z" if where.space == "z" else "w"
+    key = files.config_hash(
+        {
+            "what": "inversion-encoder", "version": _VERSION, "weights": space.loaded.weights_sha256,
+            "space": kind, "steps": how.encoder_steps, "seed": how.seed, "options": space.options,
+        }
+    )  # fmt: skip
+    return kind, key, space.loaded.run.path / FOLDER / f"{kind}-{key[:16]}"
+
+
 def get_encoder(space: LatentSpace, where: Coordinates, how: InversionOptions) -> Encoder:
     """The encoder of a generator, from its Run's folder, or trained now and kept there.
 
@@ -83,14 +100,8 @@ def get_encoder(space: LatentSpace, where: Coordinates, how: InversionOptions) -
         where: coordinates of z or w; an encoder of w serves w+ as well, which is one style for all layers.
         how: length and seed of the training.
     """
-    kind, width = ("z", where.width) if where.space == "z" else ("w", where.shape[-1])
-    key = files.config_hash(
-        {
-            "what": "inversion-encoder", "version": _VERSION, "weights": space.loaded.weights_sha256,
-            "space": kind, "steps": how.encoder_steps, "seed": how.seed, "options": space.options,
-        }
-    )  # fmt: skip
-    folder = space.loaded.run.path / FOLDER / f"{kind}-{key[:16]}"
+    width = where.width if where.space == "z" else where.shape[-1]
+    kind, key, folder = _place(space, where, how)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stable_seed(how.seed, "inversion-encoder"))
         network = InversionEncoder(space.network.size, space.network.channels, width, space.labels.width)

@@ -23,7 +23,7 @@ PAGES = ("explore", "blend", "edit", "data", "runs", "judge")
 _ASSETS = Path(__file__).parent / "assets"
 _KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _SWEEP_SECONDS = 5.0
-_SCRIPTS = ("studio", "data", "runs", "judge")
+_SCRIPTS = ("studio", "latent", "explore", "blend", "edit", "data", "runs", "judge")
 _HEAD = (
     '<link rel="icon" type="image/svg+xml" href="/-/assets/icon.svg">'
     '<link rel="stylesheet" href="/-/assets/studio.css">'

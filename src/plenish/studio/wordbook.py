@@ -34,6 +34,10 @@ class Words:
         text = self._table[key]
         return text.format(**{name: self._shown(value) for name, value in values.items()}) if values else text
 
+    def section(self, name: str) -> dict[str, str]:
+        """All texts of a section, by dotted key."""
+        return {key: text for key, text in self._table.items() if key.startswith(f"{name}.")}
+
     def _shown(self, value: Any) -> Any:
         return (
             self.number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
