@@ -6,6 +6,7 @@ Everything here works on the Sampler contract. Images are made with the family's
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
