@@ -79,7 +79,7 @@ class Generators:
             if cached is None:
                 path = self.path(key)
                 cached = _kept(self._spaces, key, LatentSpace(path))
-        space = copy.copy(cached)
+        space: LatentSpace = copy.copy(cached)
         if truncation != 1:
             if "truncation" not in space.network.sample_options:
                 raise InputError(f"A {space.family} has no truncation.")
@@ -107,8 +107,10 @@ class Generators:
         """
         path = self.path(key, "classifier")
         with self._lock:
-            found = _newest(self._models, key)
-            return found or _kept(self._models, key, open_classifier(path, channels))
+            found: Classifier = _newest(self._models, key) or _kept(
+                self._models, key, open_classifier(path, channels)
+            )
+        return found
 
     @contextmanager
     def computing(self) -> Iterator[None]:
