@@ -9,7 +9,7 @@ place of ten of them. The search is calibrated on val of 6, 12, 24 and 60 patien
 train (`new`), or ten tiles each of the training patients that train does not hold (`unseen tiles`).
 Printed are the runs with an alarm, of honest images also those without any doubt; and, of honest images,
 the measures of `metrics.membership`: how often their intervals hold what is expected. The rule was fixed
-on runs 0 to 9 (of Datasets, 0 to 11). `--quick` takes two runs of few patients and only shows that it works. Runs are lines of
+on runs 0 to 11. `--quick` takes two runs of few patients and only shows that it works. Runs are lines of
 --out; a summary is written beside it. `--data` takes the images of a Dataset
 instead: each run deals its groups (images, where it has none) out to train, val and the honest images, half,
 a quarter and a quarter; at most `--honest` of these are searched. Near-duplicates are joined to one group

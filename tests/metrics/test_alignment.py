@@ -27,9 +27,10 @@ def test_the_distance_to_a_window_by_hand() -> None:
 
     best = -1.0
     for view in orientations(query):
-        # Half a pixel on is the mean of two neighbours.
-        for y in (view[0, 1:14], (view[0, 1:14] + view[0, 2:15]) / 2):
-            for window in (y[:, 1:14], (y[:, 1:14] + y[:, 2:15]) / 2):
+        # Half a pixel on, four neighbours have the weights −1, 9, 9 and −1 sixteenths.
+        x = view[0]
+        for y in (x[1:14], (9 * (x[1:14] + x[2:15]) - x[:13] - x[3:16]) / 16):
+            for window in (y[:, 1:14], (9 * (y[:, 1:14] + y[:, 2:15]) - y[:, :13] - y[:, 3:16]) / 16):
                 for row in range(3):
                     for column in range(3):
                         other = train[0, row : row + 13, column : column + 13]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.special import betaincinv, ndtr
+from scipy.special import bdtrc, betaincinv, ndtr
 
-from plenish.metrics.tails import LowerTail, chance_share
+from plenish.metrics.tails import LowerTail, chance_share, design_effect
 
 
 def _drawn(rng: np.random.Generator, groups: int, images: int, power: float) -> LowerTail:
@@ -25,6 +25,30 @@ def test_honest_images_pass_the_limit_as_often_as_is_said(groups: int) -> None:
     passed = 1 - (1 - limits**8) ** 1000
     assert passed.mean() < 0.05
     assert passed.mean() > 0.001
+
+
+@pytest.mark.parametrize("groups", [6, 12, 40])
+def test_four_honest_groups_pass_their_limit_as_seldom_and_it_is_higher(groups: int) -> None:
+    """Of n independent values, more than three lie below t with a binomial chance."""
+    rng = np.random.default_rng(0)
+    tails = [_drawn(rng, groups, 10, 8.0) for _ in range(200)]
+    single, four = (np.array([tail.limit(1000, 0.05, count) for tail in tails]) for count in (1, 4))
+    passed = bdtrc(3, 1000, np.minimum(four, 1) ** 8)
+    assert 0.005 < passed.mean() < 0.08
+    assert (four > single).all()
+    assert np.median(four) < np.median([tail.anchor for tail in tails])
+
+
+def test_design_effect_of_groups_that_differ_and_of_those_that_do_not() -> None:
+    rng, units = np.random.default_rng(0), np.repeat(np.arange(200), 10)
+    assert design_effect(rng.uniform(size=50) < 0.1, np.arange(50)) == 1.0
+    assert design_effect(np.zeros(50, bool), np.zeros(50, np.int64)) == 50
+    assert 1 <= design_effect(rng.uniform(size=2000) < 0.1, units) < 1.5
+    assert design_effect(units < 20, units) == pytest.approx(10)  # All images of a group, or none.
+    chances = np.repeat(rng.beta(0.4, 3.6, 200), 10)  # ρ = 1 / (1 + 0.4 + 3.6)
+    assert 2.8 < design_effect(rng.uniform(size=2000) < chances, units) < 4.2
+    few = np.repeat(np.arange(6), 20)
+    assert np.mean([design_effect(rng.uniform(size=120) < 0.1, few) for _ in range(50)]) > 2.0
 
 
 def test_more_groups_see_more_and_more_images_lower_the_limit() -> None:

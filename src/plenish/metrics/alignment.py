@@ -3,7 +3,8 @@
 A window of 13×13 slides over the 16×16 thumbnail of a training image. It is compared with a window in the
 middle of the other image, which finds shifts of up to a sixteenth of the side, and with all of the other
 image made smaller, which finds crops to about nine tenths of the side, in steps of half a pixel and in all
-eight orientations. Between pixels the middle is read by a cubic: a linear mean would blur one of the two. Light and contrast are removed from each window by itself.
+eight orientations. Between pixels the middle is read by a cubic: a linear mean would blur one of the two.
+Light and contrast are removed from each window by itself.
 """
 
 from __future__ import annotations

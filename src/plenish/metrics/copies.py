@@ -307,7 +307,7 @@ class Calibration:
         return np.array(limits)
 
     def _below(self, made: Distances, limits: Floats) -> NDArray[np.bool_]:
-        """3×n: which images are nearer than that in each space, and not far from all training images in it."""
+        """3×n: which are nearer than that in each space, and not far from all training images in it."""
         return np.asarray((made.relative < limits[:, None]) & (made.plain <= self._farthest[:, None]))
 
     def _beyond(self, made: Distances, limits: Floats) -> NDArray[np.bool_]:
