@@ -45,7 +45,7 @@ def opened(browser: Any, served: Served) -> Iterator[Callable[..., Any]]:
     def open_page(path: str = "/", language: str = "en", width: int = 1200, **how: Any) -> Any:
         viewport = {"width": width, "height": 900}
         context = browser.new_context(locale=language, viewport=viewport, reduced_motion="reduce", **how)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(120_000)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -73,7 +73,9 @@ def problems(page: Any) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("language", "scheme"), [("en", "light"), ("es", "dark")])
+@pytest.mark.parametrize(
+    ("language", "scheme"), [("en", "light"), pytest.param("es", "dark", marks=pytest.mark.slow)]
+)
 def test_every_page_is_there_and_accessible_at_a_phones_width(
     opened: Callable[..., Any], language: str, scheme: str
 ) -> None:
@@ -88,6 +90,7 @@ def test_every_page_is_there_and_accessible_at_a_phones_width(
             assert problems(page) == []
 
 
+@pytest.mark.slow
 def test_the_language_is_switched_in_the_page_and_the_tab_stays(opened: Callable[..., Any]) -> None:
     page = opened("/?tab=judge")
     page.get_by_role("heading", name="Real or synthetic?").wait_for()
@@ -96,6 +99,7 @@ def test_the_language_is_switched_in_the_page_and_the_tab_stays(opened: Callable
     page.wait_for_function("document.documentElement.lang === 'es'")
 
 
+@pytest.mark.slow
 def test_data_are_browsed_and_marked_with_the_keyboard_alone(
     opened: Callable[..., Any], given: Path, tmp_path: Path
 ) -> None:
@@ -124,6 +128,7 @@ def test_data_are_browsed_and_marked_with_the_keyboard_alone(
     assert ids == [data.table["id"].iloc[rows[2]], data.table["id"].iloc[rows[3]]]
 
 
+@pytest.mark.slow
 def test_filters_and_pages_change_what_is_shown(opened: Callable[..., Any], given: Path) -> None:
     page = opened("/?tab=data")
     data = Dataset.open(given / "real")
@@ -153,6 +158,7 @@ def test_two_users_do_not_see_each_others_marks(opened: Callable[..., Any]) -> N
         page.get_by_text("1 marked").wait_for()
 
 
+@pytest.mark.slow
 def test_runs_show_curves_and_samples(opened: Callable[..., Any]) -> None:
     page = opened("/?tab=runs")
     page.get_by_role("button", name="gan", exact=True).click()
@@ -165,6 +171,7 @@ def test_runs_show_curves_and_samples(opened: Callable[..., Any]) -> None:
     assert problems(page) == []
 
 
+@pytest.mark.slow
 def test_a_reader_judges_with_the_keyboard_and_is_told_nothing(
     opened: Callable[..., Any], given: Path
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_drag_on_the_pad_moves_the_image_and_the_commands_follow(explored: Any
     assert problems(page) == []
 
 
+@pytest.mark.slow
 def test_everything_of_explore_works_with_the_keyboard(explored: Any) -> None:
     page = explored
     page.locator(".pad").focus()
@@ -87,6 +88,7 @@ def test_everything_of_explore_works_with_the_keyboard(explored: Any) -> None:
         assert np.load(io.BytesIO(files.read("favourite-1/latent-of-the-image.npy"))).shape == (1, 2)
 
 
+@pytest.mark.slow
 def test_favourites_are_blended_and_belong_to_one_user(explored: Any, opened: Callable[..., Any]) -> None:  # noqa: F811
     page = explored
     keep = page.locator("#page-explore").get_by_role("button", name="Keep")
@@ -147,6 +149,7 @@ def test_an_edit_is_undone_linked_and_downloaded(opened: Callable[..., Any], tmp
     broken.locator("#page-edit .problem").get_by_text("cannot be read").wait_for()
 
 
+@pytest.mark.slow
 def test_pictures_are_added_and_subtracted_in_spanish_with_an_upload(
     opened: Callable[..., Any], # noqa: F811
     tmp_path: Path,

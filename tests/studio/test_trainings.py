@@ -27,7 +27,7 @@ def test_a_training_is_stopped_by_who_started_it_alone(tmp_path: Path) -> None:
     while training.is_running and not (tmp_path / "big.partial").exists():
         time.sleep(0.05)
     trainings.stop("ana", key)
-    assert training.process.wait(20) == 130
+    assert training.process.wait(120) == 130
     assert "interrupted" in training.text()
     assert trainings.close() == []
     assert not training.log.exists()

@@ -35,6 +35,8 @@ EXTRAS = {
     "slides": (("openslide", "tifffile", "imagecodecs", "shapely"), "whole-slide images"),
     "dicom": (("pydicom",), "DICOM images"),
     "formats": (("pillow_heif", "pillow_jxl"), "HEIC and JPEG XL images"),
+    "film": (("imageio_ffmpeg",), "films as MP4 (--film mp4)"),
+    "studio": (("gradio",), "the web application (plenish studio)"),
     "umap": (("umap",), "maps of latents by UMAP"),
     "hdf5": (("h5py",), "presets of data sets in HDF5 (pcam, brats)"),
     "nifti": (("nibabel",), "BraTS' volumes in NIfTI (preset brats)"),
