@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from plenish.studio.catalogue import Catalogue
 from plenish.studio.pages import Studio
 from plenish.training.classifier_model import CLASSIFIER, Classifier
 
+Value = TypeVar("Value")
 SEFA = "sefa"
 DIRECTIONS = 4
 """Directions found without examples that are offered beside a Run's concepts: sefa-1 …"""
@@ -75,7 +76,7 @@ class Generators:
             InputError: there is none, or its family has no truncation.
         """
         with self._lock:
-            cached = _newest(self._spaces, key)
+            cached: LatentSpace | None = _newest(self._spaces, key)
             if cached is None:
                 path = self.path(key)
                 cached = _kept(self._spaces, key, LatentSpace(path))
@@ -107,10 +108,8 @@ class Generators:
         """
         path = self.path(key, "classifier")
         with self._lock:
-            found: Classifier = _newest(self._models, key) or _kept(
-                self._models, key, open_classifier(path, channels)
-            )
-        return found
+            found: Classifier | None = _newest(self._models, key)
+            return found or _kept(self._models, key, open_classifier(path, channels))
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -171,14 +170,14 @@ def _learnt(space: LatentSpace) -> dict[str, Concept]:
     return kept
 
 
-def _newest(cache: OrderedDict[str, Any], key: str) -> Any:
+def _newest(cache: OrderedDict[str, Value], key: str) -> Value | None:
     if key not in cache:
         return None
     cache.move_to_end(key)
     return cache[key]
 
 
-def _kept(cache: OrderedDict[str, Any], key: str, value: Any) -> Any:
+def _kept(cache: OrderedDict[str, Value], key: str, value: Value) -> Value:
     cache[key] = value
     while len(cache) > _MOST_LOADED:
         cache.popitem(last=False)

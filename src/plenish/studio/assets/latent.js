@@ -84,7 +84,7 @@ const plenishLatent = (() => {
 
   /** Shows the newest state asked for in an image, one request at a time; those between are left out. */
   function viewer(image, failed) {
-    let wanted = null, busy = false, address = null;
+    let wanted = null, busy = false, address = null, complained = false;
     const times = [];
     async function next() {
       if (busy || !wanted) return;
@@ -101,9 +101,10 @@ const plenishLatent = (() => {
         times.push(performance.now());
         if (times.length > 30) times.shift();
         image.dataset.shown = String(Number(image.dataset.shown || 0) + 1);
-        failed("");
+        if (complained) failed("");
+        complained = false;
         if (done) done(state);
-      } catch (error) { failed(error.message); }
+      } catch (error) { complained = true; failed(error.message); }
       busy = false;
       next();
     }
