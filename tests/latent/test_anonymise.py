@@ -92,12 +92,12 @@ def test_images_are_inverted_with_the_encoder_that_is_asked_for(trained):  # noq
     from plenish.latent.selection import load_space
     from plenish.latent.starting import start_of
 
-    which = PointOptions(ids=[Dataset.open(trained / "data").table["id"][0]])
+    which = PointOptions(ids=[Dataset.open(trained / "stripes").table["id"][0]])
     space = load_space(trained / "gan", which)  # noqa: F811
-    made = start_of(space, [trained / "data"], which, ToInvert(inversion_steps=16, encoder=False))
+    made = start_of(space, [trained / "stripes"], which, ToInvert(inversion_steps=16, encoder=False))
     assert made.about["encoder"] == {}
     assert not (trained / "gan" / "encoders").exists()
-    made = start_of(space, [trained / "data"], which, ToInvert(inversion_steps=16, encoder_steps=2))
+    made = start_of(space, [trained / "stripes"], which, ToInvert(inversion_steps=16, encoder_steps=2))
     assert made.about["encoder"]["steps"] == 2
     assert (trained / "gan" / "encoders").is_dir()
 
