@@ -24,4 +24,5 @@ def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
         if "parameters" in cell["metadata"].get("tags", ()):
             assert {"PATIENTS", "SIZE", "KIMG", "OUT"} <= names.keys()
             names.update(PATIENTS=6, SIZE=16, KIMG=0.02, OUT=str(tmp_path))
+            names.update(EPOCHS=1, STEPS=24, ENCODER_STEPS=4)
     assert names["space"].family == "dcgan"

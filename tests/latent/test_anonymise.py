@@ -86,6 +86,22 @@ def test_the_verbs_refuse_what_does_not_fit(trained, noise):  # noqa: F811
     assert not (trained / "out").exists()
 
 
+def test_images_are_inverted_with_the_encoder_that_is_asked_for(trained):  # noqa: F811
+    from plenish.latent.counterfactual_options import ToInvert
+    from plenish.latent.edit_options import PointOptions
+    from plenish.latent.selection import load_space
+    from plenish.latent.starting import start_of
+
+    which = PointOptions(ids=[Dataset.open(trained / "stripes").table["id"][0]])
+    space = load_space(trained / "gan", which)  # noqa: F811
+    made = start_of(space, [trained / "stripes"], which, ToInvert(inversion_steps=16, encoder=False))
+    assert made.about["encoder"] == {}
+    assert not (trained / "gan" / "encoders").exists()
+    made = start_of(space, [trained / "stripes"], which, ToInvert(inversion_steps=16, encoder_steps=2))
+    assert made.about["encoder"]["steps"] == 2
+    assert (trained / "gan" / "encoders").is_dir()
+
+
 def test_flips_are_scored(trained):  # noqa: F811
     from plenish.commands.edit import flip
 

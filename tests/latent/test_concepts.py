@@ -305,6 +305,26 @@ def test_a_concept_of_another_generator_and_an_altered_file_are_refused(trained,
         concepts.load(LatentSpace(run), "foreign")
 
 
+def test_a_classifier_tells_the_effect_where_no_column_of_the_dataset_can_be_read(monkeypatch) -> None:
+    from plenish.latent import concept_verbs
+    from plenish.latent.concept_options import EffectOptions
+
+    def refused(data, columns, split):
+        raise InputError("no column")
+
+    data = SimpleNamespace(path="tiles", labels=LabelSchema("categorical", ("a", "b")))
+    monkeypatch.setattr(concept_verbs, "Dataset", SimpleNamespace(open=lambda path: data))
+    monkeypatch.setattr(concept_verbs, "readable_columns", lambda data: {})
+    monkeypatch.setattr(concept_verbs, "column_reader", refused)
+    monkeypatch.setattr(concept_verbs, "_classifier", lambda run, space: "classifier")
+    asked = {"truth": Path("tiles"), "features": False}
+    found = concept_verbs.judges(None, EffectOptions(classifier=Path("run"), **asked))
+    assert (found.columns, found.classes) == (None, "classifier")
+    for more in ({"classifier": Path("run"), "target": "lumen"}, {}):
+        with pytest.raises(InputError, match="no column"):
+            concept_verbs.judges(None, EffectOptions(**asked, **more))
+
+
 def test_a_column_is_learnt_its_effect_measured_and_directions_kept(trained, tmp_path) -> None:
     run, data = tmp_path / "run", trained / "data"
     shutil.copytree(trained / "run", run)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError, unknown
 from plenish.latent import concepts
-from plenish.latent.attributes import ReadingConfig, class_reader, column_reader
+from plenish.latent.attributes import ReadingConfig, class_reader, column_reader, readable_columns
 from plenish.latent.concept_effects import Effect, Judges, measure_effect
 from plenish.latent.concept_examples import example_points
 from plenish.latent.concept_learning import Kept, default_space, learn, learn_from_values
@@ -138,7 +138,10 @@ def judges(space: LatentSpace, options: EffectOptions) -> Judges:
     if options.truth is None:
         return Judges(None, classes, None)
     data = Dataset.open(options.truth)
-    reader = column_reader(data, options.columns, options.split)
+    by_class = classes is not None and not options.columns and options.target is None
+    reader = None
+    if not by_class or readable_columns(data):  # A classifier tells something where no column does.
+        reader = column_reader(data, options.columns, options.split)
     if classes is None and data.labels.kind == "categorical":
         return Judges(
             reader, class_reader(data, options.split, ReadingConfig(seed=1)),

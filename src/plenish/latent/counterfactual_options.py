@@ -94,12 +94,17 @@ class ToInvert:
         split: the split that has the part; by default the generator's own.
         fit: bring images of another size to the generator's as the import of its training images did.
         inversion_steps: evaluations of the generator for each image.
+        encoder: whether half of the starts come from an encoder, which is trained once on images of the
+            generator itself and kept with its Run.
+        encoder_steps: steps of that training, of 64 images each.
     """
 
     part: Part | None = None
     split: str = ""
     fit: bool = False
     inversion_steps: int = option(500, least=8, most=1_000_000)
+    encoder: bool = True
+    encoder_steps: int = option(1000, least=1)
 
     def __post_init__(self) -> None:
         check_fields(self, "")

@@ -64,8 +64,12 @@ def start_of(space: LatentSpace, images: Sequence[Path], which: PointOptions, ho
         if getattr(which, name) is not None:
             raise InputError(f"Images and --{name} both say where to begin; give one of them.")
     given = real_images(space, images, ImageOptions(which.ids, how.part, how.split, how.fit))
-    options = InversionOptions(steps=how.inversion_steps, label=which.label)
+    options = InversionOptions(
+        steps=how.inversion_steps, label=which.label, encoder=how.encoder, encoder_steps=how.encoder_steps
+    )
     y = given.y if which.label is None else None
     found = invert(space, given.pixels, options, y, names=given.names)
-    about = dict(given.about) | {"pixels_sha256": given.pixels_sha256, "steps": how.inversion_steps}
+    about = dict(given.about) | {
+        "pixels_sha256": given.pixels_sha256, "steps": how.inversion_steps, "encoder": found.encoder,
+    }  # fmt: skip
     return Start(found.points, given.pixels, found.error, about)
