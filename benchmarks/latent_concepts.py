@@ -8,7 +8,9 @@ second one, trained with another seed on the same patients, judges fresh images,
 classes, which never saw a generated image, says whether the class keeps. All are checked on held-out
 patients. Seeds, strengths and thresholds were fixed before any result was seen. --keep-label, which makes the
 concept orthogonal to the classes' means in w, was added after the first results, and is measured on other
-fresh images.
+fresh images. So was --keep-columns, which makes it orthogonal to the directions along which the class and
+columns grow: they are read off further generated images, columns by the first network and the class by
+--classifier, which also has a say in the strength then. Neither judges the fresh images.
 """
 
 from __future__ import annotations
@@ -28,19 +30,32 @@ from plenish import files, settings
 from plenish.datasets.dataset import Dataset
 from plenish.latent.attributes import Reader, ReadingConfig, class_reader, column_reader
 from plenish.latent.concept_effects import Judges, measure_effect
-from plenish.latent.concept_learning import Kept, Method, default_space, in_space, learn
+from plenish.latent.concept_learning import (
+    Kept,
+    Method,
+    column_directions,
+    default_space,
+    in_space,
+    learn,
+)
+from plenish.latent.concept_verbs import CLASS, class_log_odds, column_values
 from plenish.latent.concepts import Concept, move
-from plenish.latent.points import Points
+from plenish.latent.judges import open_classifier, probabilities
+from plenish.latent.points import Points, Space
 from plenish.latent.space import LatentSpace
 from plenish.metrics.statistics import wilson_interval
+from plenish.training.classifier_model import Classifier
 from plenish.training.engine import Engine
 
 POOL, EXAMPLES = range(400), 10
 DEVELOPMENT = range(500_000, 500_200)
 STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0)
 FRESH = 500
-KEPT_FIRST = 2_000_000
-"""First seed of the fresh images of --keep-label."""
+KEPT_FIRST, COLUMNS_FIRST = 2_000_000, 4_000_000
+"""First seeds of the fresh images of --keep-label and of --keep-columns."""
+READ = range(10_000, 12_000)
+"""Seeds of the images that --keep-columns reads."""
+FINE = tuple(k / 4 for k in range(2, 13))
 PICKER, JUDGE, CLASSES = ReadingConfig(seed=101), ReadingConfig(seed=202), ReadingConfig(seed=303)
 WANTED = 0.95
 """Share of the development images without lumen that the chosen strength must give one, by the picker."""
@@ -79,16 +94,55 @@ def chosen_strength(space: LatentSpace, concept: Concept, picker: Reader) -> flo
     return STRENGTHS[-1]
 
 
-def one(run: Path, picker: Reader, judges: Judges, *, keep_label: bool) -> list[dict[str, Any]]:
+def balanced_strength(
+    space: LatentSpace, concept: Concept, picker: Reader, classes: list[Classifier]
+) -> float:
+    """The strength at which the smaller of two shares of development images is greatest: of those without a
+    lumen that gain one, and of those whose class keeps."""
+    points = space.draw(DEVELOPMENT)
+    before = space.images(points)
+    of_before = [probabilities(model, before).argmax(1) for model in classes]
+
+    def least(strength: float) -> float:
+        after = space.images(move(space, points, [(concept, strength)]))
+        count, n = gained(picker, before, after)
+        of_after = [probabilities(model, after).argmax(1) for model in classes]
+        return min(count / n, float(np.mean(np.equal(of_before, of_after))))
+
+    return max(FINE, key=least)
+
+
+def directions_read(
+    space: LatentSpace, names: list[str], picker: Reader, classes: list[Classifier], of: Space
+) -> dict[str, NDArray[np.float64]]:
+    """Directions of --keep-columns, as `plenish concept learn` takes them."""
+    points = space.draw(READ)
+    images = space.images(points)
+    values = {name: read for name, read in column_values(picker, images).items() if name in names}
+    for k, model in enumerate(classes if CLASS in names else []):
+        chances = dict(zip(model.names, probabilities(model, images).T, strict=True))
+        values |= {f"{name} by {k}": read for name, read in class_log_odds(chances).items()}
+    return column_directions(space, points, values, of)
+
+
+def one(
+    run: Path, picker: Reader, judges: Judges, asked: argparse.Namespace, classes: list[Classifier]
+) -> list[dict[str, Any]]:
     """Results of a generator, one for each way of learning."""
-    space = LatentSpace(run)
+    space, keep_label, columns = LatentSpace(run, asked.checkpoint), asked.keep_label, asked.keep_columns
     of, (high, low) = default_space(space), examples(space, picker)
     sides = in_space(space, high, of), in_space(space, low, of)
-    fresh = space.draw(range(KEPT_FIRST, KEPT_FIRST + FRESH)) if keep_label else None
+    first = COLUMNS_FIRST if columns else KEPT_FIRST
+    fresh = space.draw(range(first, first + FRESH)) if keep_label or columns else None
+    read = directions_read(space, columns, picker, classes, of) if columns else {}
     found = []
     for method in METHODS:
-        made = learn(space, "lumen", *sides, method=method, kept=Kept(label=keep_label))
-        strength = chosen_strength(space, made, picker)
+        made = learn(space, "lumen", *sides, method=method, kept=Kept(label=keep_label, read=read))
+        strength = (
+            balanced_strength(space, made, picker, classes)
+            if columns
+            else chosen_strength(space, made, picker)
+        )
         levels = sorted({*STRENGTHS, strength})
         effect = measure_effect(
             space, [(made, 1.0)], levels, judges, target="has_lumen", n=FRESH, points=fresh
@@ -99,7 +153,7 @@ def one(run: Path, picker: Reader, judges: Judges, *, keep_label: bool) -> list[
             {
                 "run": run.name, "family": space.family, "checkpoint": space.loaded.checkpoint.name,
                 "space": of, "method": method,
-                "keep_label": keep_label, "scale": made.scale, "strength": strength,
+                "keep_label": keep_label, "keep_columns": columns, "class_read_by": len(classes), "scale": made.scale, "strength": strength,
                 "adds_lumen": adds, "lumen_rises": at["lumen"]["rises"], "class_keeps": keeps,
                 "bar_met": bool(adds and adds["value"] >= BAR and keeps["value"] >= BAR),
                 "as_asked": as_asked(space, judges),
@@ -127,15 +181,24 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--keep-label", action="store_true")
+    parser.add_argument("--keep-columns", nargs="+", default=[])
+    parser.add_argument(
+        "--classifier", type=Path, nargs="+", default=[], help="read the class for --keep-columns"
+    )
+    parser.add_argument("--checkpoint", default="best")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
+    if asked.keep_columns and not asked.classifier:
+        parser.error("--keep-columns needs --classifier")
     begun = time.time()
     with settings.use(threads=1):
         data = Dataset.open(asked.data)
-        picker = column_reader(data, ["lumen", "has_lumen"], config=PICKER)
+        read = None if asked.keep_columns else ["lumen", "has_lumen"]
+        picker = column_reader(data, read, config=PICKER)
+        classes = [open_classifier(run, data.channels) for run in asked.classifier]
         judges = Judges(column_reader(data, config=JUDGE), class_reader(data, config=CLASSES))
         assert judges.columns is not None
-        results = [row for run in asked.runs for row in one(run, picker, judges, keep_label=asked.keep_label)]
+        results = [row for run in asked.runs for row in one(run, picker, judges, asked, classes)]
         report = {
             "command": "python -m benchmarks.latent_concepts DATA RUN… --out FILE",
             "machine": describe_machine(Engine.from_settings()), "seconds": round(time.time() - begun),

@@ -17,11 +17,19 @@ from plenish.commands.directions import directions as directions_verb
 from plenish.commands.train_generator import train_gan
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
-from plenish.latent import concepts
+from plenish.latent import concept_verbs, concepts
 from plenish.latent.concept_effects import Judges, measure_effect
 from plenish.latent.concept_examples import example_points
-from plenish.latent.concept_learning import Kept, learn, learn_from_values, ridge, svm_normal
-from plenish.latent.concepts import Concept
+from plenish.latent.concept_learning import (
+    Kept,
+    column_directions,
+    learn,
+    learn_from_values,
+    ridge,
+    svm_normal,
+)
+from plenish.latent.concept_options import LearnOptions
+from plenish.latent.concepts import Concept, flat
 from plenish.latent.directions import find_directions, pca, regressed, sefa
 from plenish.latent.points import Points
 from plenish.latent.space import LatentSpace
@@ -227,6 +235,23 @@ def test_examples_that_do_not_differ_or_lie_in_what_is_kept_are_refused(linear) 
         concepts.move(linear, Points(np.zeros((1, 1, D), np.float32), "w", None, ("w",)), [(taken, 1.0)])
 
 
+def test_a_concept_leaves_alone_what_was_read_off_images(linear) -> None:
+    rng, points = np.random.default_rng(1), linear.draw(range(400))
+    x = flat(points)
+    grows = np.array([1.0, 2, 0, 0, 0, 0, 0, 0])
+    values = {"cells": x @ grows + 0.1 * rng.normal(size=400), "same": np.ones(400)}
+    read = column_directions(linear, points, values, "z")
+    assert list(read) == ["cells"]
+    assert read["cells"] / np.linalg.norm(read["cells"]) == pytest.approx(grows / 5**0.5, abs=0.02)
+    # Examples with it have more cells too.
+    lumen = np.eye(D)[2] + grows
+    having, lacking = (linear.given((x[:20] + side * lumen).astype(np.float32)) for side in (1, -1))
+    plain, kept = (learn(linear, "lumen", having, lacking, kept=k) for k in (Kept(), Kept(read=read)))
+    assert plain.vector @ grows > 2
+    assert kept.vector @ grows == pytest.approx(0, abs=0.05)
+    assert kept.facts["keeps"]["columns"] == ["cells"]
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     """A DCGAN of 16 px after a moment, on stripes."""
@@ -325,7 +350,7 @@ def test_a_classifier_tells_the_effect_where_no_column_of_the_dataset_can_be_rea
             concept_verbs.judges(None, EffectOptions(**asked, **more))
 
 
-def test_a_column_is_learnt_its_effect_measured_and_directions_kept(trained, tmp_path) -> None:
+def test_a_column_is_learnt_its_effect_measured_and_directions_kept(trained, tmp_path, monkeypatch) -> None:
     run, data = tmp_path / "run", trained / "data"
     shutil.copytree(trained / "run", run)
     from plenish.latent import attributes
@@ -339,6 +364,14 @@ def test_a_column_is_learnt_its_effect_measured_and_directions_kept(trained, tmp
     verbs.learn(run, "one", having=["0-4"], lacking=["5-9"])
     space = LatentSpace(run)
     amounts = [(concepts.load(space, "one"), 1.0)]
+    monkeypatch.setattr(concept_verbs, "column_reader", lambda *_: reader)
+    monkeypatch.setattr(concept_verbs, "class_reader", lambda *_: classes)
+    how = LearnOptions(keep_columns=["class", "bright"], images=40)
+    kept = verbs.learn(run, "kept", having=["0-4"], lacking=["5-9"], how=how, truth=data).summary()
+    assert kept["keeps"]["columns"] == ["class b", "bright"]
+    concepts.remove(run, "kept")
+    with pytest.raises(InputError):
+        verbs.learn(run, "kept", having=["0-4"], lacking=["5-9"], how=how)
     judges = Judges(reader, classes)
     effect = measure_effect(space, amounts, [0.0, 1.0], judges, target="bright", n=20)
     still = effect.facts["strengths"][0]["changes"]

@@ -117,6 +117,22 @@ def test_counterfactual_of_linear_generator_and_classifier_is_the_projection(spa
     np.testing.assert_allclose(cosine[inside], 1, atol=1e-4)
 
 
+def test_of_several_orientations_the_mean_counts_and_the_image_as_it_is(space, model):
+    points = space.draw(range(6), np.array([[1, 0]], np.float32))
+    how = CounterfactualOptions(
+        to="on", confidence=0.6, change_label="kept", orientations="mirror", noise=2.0
+    )
+    found = find_counterfactuals(space, points, model, how)
+    plain = find_counterfactuals(space, points, model, dataclasses.replace(how, orientations="none", noise=0))
+    images = torch.from_numpy(found.images[1][found.turned]).permute(0, 3, 1, 2) / 127.5 - 1
+    logits = torch.stack([model.network(view)[:, 1] for view in (images, images.flip(3))])
+    assert found.turned.any()
+    assert (logits[0] >= np.log(0.6 / 0.4)).all()
+    assert (logits.mean(0) >= np.log(0.6 / 0.4)).all()
+    assert (found.change[found.turned] >= plain.change[found.turned] - 0.01).all()
+    assert (plain.turned & ~found.turned).any()  # Mirrored, its class is not within reach.
+
+
 def test_a_label_that_may_change_goes_towards_the_class_and_makes_the_change_no_longer(space, model):
     points = space.draw(range(12), np.array([[1, 0]], np.float32))
     how = CounterfactualOptions(to="on", change_label="kept", starts=1)

@@ -29,10 +29,12 @@ class Kept:
     Attributes:
         concepts: other concepts.
         label: whether the class is kept too.
+        read: directions along which what is read off images grows (`column_directions`), by name.
     """
 
     concepts: Sequence[Concept] = ()
     label: bool = False
+    read: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
     def vectors(self, space: LatentSpace, of: Space) -> list[NDArray[np.floating]]:
         """The directions, D each.
@@ -44,11 +46,12 @@ class Kept:
         if wrong is not None:
             raise InputError(f"--keep {wrong.name} is a concept of {wrong.space}, and this one is of {of}.")
         found: list[NDArray[np.floating]] = [concept.vector for concept in self.concepts]
-        return found + (class_directions(space, of) if self.label else [])
+        return found + (class_directions(space, of) if self.label else []) + list(self.read.values())
 
     def facts(self) -> dict[str, Any]:
         """JSON-able form."""
-        return {"concepts": [concept.name for concept in self.concepts], "label": self.label}
+        facts = {"concepts": [concept.name for concept in self.concepts], "label": self.label}
+        return facts | ({"columns": list(self.read)} if self.read else {})
 
 
 def class_directions(space: LatentSpace, of: Space) -> list[NDArray[np.floating]]:
@@ -68,6 +71,30 @@ def class_directions(space: LatentSpace, of: Space) -> list[NDArray[np.floating]
         for row in np.eye(labels.width, dtype=np.float32)
     ]
     return [mean - means[0] for mean in means[1:]]
+
+
+def column_directions(
+    space: LatentSpace, points: Points, values: Mapping[str, Array], of: Space
+) -> dict[str, Array]:
+    """Directions along which numbers grow, each by ridge regression on the latents, labels held.
+
+    Args:
+        space: the generator.
+        points: N points.
+        values: by name N numbers that were read off their images; log-odds of classes and of yes and no.
+        of: z or w.
+
+    Returns:
+        Weights D of each that is not the same for all images.
+    """
+    x, beside = flat(in_space(space, points, of)), _labels_beside(points)
+    return {name: ridge(x, read, beside)[0] for name, read in values.items() if read.std() >= 1e-12}
+
+
+def _labels_beside(points: Points) -> Array:
+    """A constant and the labels but one, N×E: what a regression is freed of first."""
+    constant = np.ones((len(points), 1))
+    return constant if points.y is None else np.column_stack([constant, points.y[:, 1:]])
 
 
 def in_space(space: LatentSpace, points: Points, of: Space) -> Points:
@@ -158,8 +185,7 @@ def learn_from_values(
     if values.std() < 1e-12:
         raise InputError("The column's estimates are the same for all images, so that nothing can be learnt.")
     x = flat(in_space(space, points, of))
-    beside = np.ones((len(x), 1)) if points.y is None else np.column_stack([np.ones(len(x)), points.y[:, 1:]])
-    weights, told = ridge(x, values, beside)
+    weights, told = ridge(x, values, _labels_beside(points))
     found = unit(orthogonal(weights, kept.vectors(space, of)), "The estimates")
     low, high = np.quantile(values, [1 / 3, 2 / 3])
     scale = float((x[values >= high].mean(0) - x[values <= low].mean(0)) @ found)

@@ -44,12 +44,14 @@ class LearnOptions(GeneratorOptions):
         label: the label of examples that are seeds or latents; by default the classes in turn.
         column: learn from a column of --from in place of examples, or the probability of a class by
             --classifier: generated images are read, and the values regressed on their latents.
-        images: number of images that are read for --column.
+        images: number of images that are read for --column and --keep-columns.
         keep: concepts that the new one is to be at right angles to.
         keep_label: whether it is to be at right angles to the class too; in z, where the label is an input of
             its own, it always is.
+        keep_columns: columns of --from, and `class`, that the new concept is to leave as they are: they are
+            read off generated images, and it is at right angles to the directions along which they grow.
         replace: whether a concept of that name gives way.
-        seed: of the images read for --column.
+        seed: of the images read for --column and --keep-columns.
     """
 
     method: Literal["mean", "svm"] = "mean"
@@ -60,6 +62,7 @@ class LearnOptions(GeneratorOptions):
     images: int = option(1000, least=10, most=100_000)
     keep: list[str] | None = None
     keep_label: bool = False
+    keep_columns: list[str] | None = None
     replace: bool = False
     seed: int = 0
 

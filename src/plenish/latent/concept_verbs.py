@@ -13,14 +13,26 @@ from numpy.typing import NDArray
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError, unknown
 from plenish.latent import concepts
-from plenish.latent.attributes import ReadingConfig, class_reader, column_reader, readable_columns
-from plenish.latent.concept_effects import Effect, Judges, measure_effect
+from plenish.latent.attributes import (
+    Reader,
+    ReadingConfig,
+    class_reader,
+    column_reader,
+    readable_columns,
+)
+from plenish.latent.concept_effects import ClassReader, Effect, Judges, measure_effect
 from plenish.latent.concept_examples import example_points
-from plenish.latent.concept_learning import Kept, default_space, learn, learn_from_values
+from plenish.latent.concept_learning import (
+    Kept,
+    column_directions,
+    default_space,
+    learn,
+    learn_from_values,
+)
 from plenish.latent.concept_options import EffectOptions, JudgeOptions, LearnOptions
 from plenish.latent.concepts import Concept
 from plenish.latent.edits import Edit, write_edit
-from plenish.latent.points import Points
+from plenish.latent.points import Points, Space
 from plenish.latent.render import FilmOptions, Row, figure
 from plenish.latent.render import film as make_film
 from plenish.latent.selection import load_space
@@ -29,6 +41,8 @@ from plenish.metrics.features import domain_extractor
 from plenish.metrics.scorers import open_scorer
 
 Floats = NDArray[np.float64]
+CLASS = "class"
+"""The name in --keep-columns for the class of an image."""
 
 
 def learn_concept(
@@ -51,16 +65,17 @@ def learn_concept(
     if name in concepts.names(run) and not how.replace:
         raise InputError(f"{run} has a concept '{name}' already; choose another name, or give --replace.")
     space = load_space(run, how)
-    kept = Kept([concepts.load(space, other) for other in how.keep or []], how.keep_label)
     of = how.space or default_space(space)
+    kept = Kept(
+        [concepts.load(space, other) for other in how.keep or []], how.keep_label,
+        _directions_read(space, how, by, of) if how.keep_columns else {},
+    )  # fmt: skip
     if how.column is not None:
         if having or lacking:
             raise InputError(
                 "--column learns from a column, and --with and --without from examples; give one."
             )
-        points = space.draw(
-            range(how.seed, how.seed + how.images), None if how.label is None else space.label(how.label)
-        )
+        points = _read_points(space, how)
         values, about = _values(space, space.images(points), how.column, by)
         made = learn_from_values(space, name, points, values, of=of, kept=kept, facts=about)
     else:
@@ -72,6 +87,56 @@ def learn_concept(
         made = learn(space, name, *sides, method=how.method, of=of, kept=kept, facts=facts)
     concepts.keep(run, made, replace=how.replace)
     return made
+
+
+def _read_points(space: LatentSpace, how: LearnOptions) -> Points:
+    y = None if how.label is None else space.label(how.label)
+    return space.draw(range(how.seed, how.seed + how.images), y)
+
+
+def _directions_read(space: LatentSpace, how: LearnOptions, by: JudgeOptions, of: Space) -> dict[str, Floats]:
+    """Directions of --keep-columns.
+
+    Raises:
+        InputError: there is nothing that reads them, or no such column.
+    """
+    names = list(dict.fromkeys(how.keep_columns or []))
+    columns = [name for name in names if name != CLASS]
+    if by.truth is None and (columns or by.classifier is None):
+        raise InputError("--keep-columns needs --from, a Dataset with them, or --classifier for 'class'.")
+    data = None if by.truth is None else Dataset.open(by.truth)
+    points = _read_points(space, how)
+    images, values = space.images(points), dict[str, Floats]()
+    if CLASS in names:
+        tell: ClassReader
+        if by.classifier is not None:
+            tell = _classifier(by.classifier, space)
+        else:
+            assert data is not None
+            tell = class_reader(data, by.split)
+        values |= class_log_odds(tell(images))
+    if columns:
+        assert data is not None
+        reader = column_reader(data, columns, by.split)
+        values |= column_values(reader, images)
+    return column_directions(space, points, values, of)
+
+
+def class_log_odds(chances: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Log-odds of each class but the first, by `class NAME`, for regressions."""
+    return {f"{CLASS} {name}": log_odds(p) for name, p in list(chances.items())[1:]}
+
+
+def column_values(reader: Reader, images: NDArray[np.uint8]) -> dict[str, Floats]:
+    """What is read of each column, by name: numbers, or log-odds of yes, for regressions."""
+    found = reader(images)
+    return {t.name: log_odds(found[t.name]) if t.kind == "flag" else found[t.name] for t in reader.targets}
+
+
+def log_odds(p: Floats) -> Floats:
+    """Log-odds of probabilities, within ±9.2."""
+    p = np.clip(p, 1e-4, 1 - 1e-4)
+    return np.asarray(np.log(p / (1 - p)))
 
 
 def _values(

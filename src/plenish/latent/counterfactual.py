@@ -21,7 +21,7 @@ from plenish.latent.prior import Prior, prior_of
 from plenish.latent.space import AT_ONCE, LatentSpace
 from plenish.metrics.extractor import resized
 from plenish.progress import progress
-from plenish.training.classifier_model import Classifier
+from plenish.training.classifier_model import Classifier, orientations
 from plenish.training.engine import stable_seed
 
 Floats = NDArray[np.float64]
@@ -192,15 +192,34 @@ class _Search:
         return values, self.y + way * (self.ends - self.y)
 
     def beyond(self, u: Tensor) -> Tensor:
-        """Log-odds of the class asked for over those of the confidence, N."""
+        """Log-odds of the class asked for over those of the confidence, N: those of the image as it is, or
+        the mean over its orientations and under noise, whichever is less."""
         values, y = self.decoded(u)
-        made = self.space.sample(values, y, self.points.space).clamp(-1, 1)
-        logits: Tensor = self.module(resized(made.float(), self.size))
+        made = resized(self.space.sample(values, y, self.points.space).clamp(-1, 1).float(), self.size)
+        found, noise = self._log_odds(made), self.how.noise
+        if self.how.orientations != "none" or noise:
+            views = enumerate(orientations(made, self.how.orientations))
+            each = [found if k == 0 and not noise else self._log_odds(self._noisy(x, k)) for k, x in views]
+            found = torch.minimum(found, torch.stack(each).mean(0))
+        return found - math.log(self.how.confidence / (1 - self.how.confidence)) - _SLACK
+
+    def _noisy(self, view: Tensor, k: int) -> Tensor:
+        """With noise that is the same for all images and steps, so that f is a fixed function."""
+        if not self.how.noise:
+            return view
+        draws = torch.Generator(view.device).manual_seed(
+            stable_seed("counterfactual-noise", self.how.seed, k)
+        )
+        drawn = torch.randn(view.shape[1:], generator=draws, device=view.device)
+        return view + drawn * (self.how.noise / 127.5)
+
+    def _log_odds(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.module(images)
         mine = logits.gather(1, self.to[:, None])[:, 0]
         if self.kind == "categorical":
             others = logits.scatter(1, self.to[:, None], -torch.inf)
             mine = mine - others.logsumexp(1)
-        return mine - math.log(self.how.confidence / (1 - self.how.confidence)) - _SLACK
+        return mine
 
     def run(self, first: int) -> tuple[Any, NDArray[np.float32] | None, Floats, Floats, int]:
         """Changed latents, changed labels, lengths of the changes, parts of the labels' way, evaluations."""

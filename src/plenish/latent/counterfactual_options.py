@@ -8,6 +8,7 @@ from typing import Literal
 
 from plenish.configuration import check_fields, option
 from plenish.datasets.schema import Part
+from plenish.domains import Symmetry
 
 LabelChange = Literal["auto", "kept", "free"]
 
@@ -21,6 +22,9 @@ class CounterfactualOptions:
         confidence: probability of that class that is to be reached.
         change_label: whether the generator's label may change with the latent: kept, free (towards the class
             alone), or auto, which is free where the generator knows the class.
+        orientations: in which the classifier must be turned on average, beside the image as it is: none,
+            mirror or dihedral; a change that one orientation alone takes for the class is not enough then.
+        noise: standard deviation in grey levels of noise under which it must be turned on average too.
         label_cost: what a whole change of the label counts, in standard deviations of the latent.
         judge: what else is measured before and after, as NAME=RUN of a classifier, or NAME=DATA:COLUMN, a
             column of numbers, or of yes and no, which a small network learns on train; val checks it.
@@ -32,6 +36,8 @@ class CounterfactualOptions:
     to: str | None = None
     confidence: float = option(0.8, above=0, below=1)
     change_label: LabelChange = "auto"
+    orientations: Symmetry = "none"
+    noise: float = option(0.0, least=0, most=255)
     label_cost: float = option(1.0, above=0)
     judge: list[str] | None = option(None, adds=True)
     steps: int = option(40, least=2, most=10_000)
