@@ -153,7 +153,8 @@ def one(
             {
                 "run": run.name, "family": space.family, "checkpoint": space.loaded.checkpoint.name,
                 "space": of, "method": method,
-                "keep_label": keep_label, "keep_columns": columns, "class_read_by": len(classes), "scale": made.scale, "strength": strength,
+                "keep_label": keep_label, "keep_columns": columns, "class_read_by": len(classes),
+                "scale": made.scale, "strength": strength,
                 "adds_lumen": adds, "lumen_rises": at["lumen"]["rises"], "class_keeps": keeps,
                 "bar_met": bool(adds and adds["value"] >= BAR and keeps["value"] >= BAR),
                 "as_asked": as_asked(space, judges),
