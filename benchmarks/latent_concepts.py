@@ -10,7 +10,9 @@ patients. Seeds, strengths and thresholds were fixed before any result was seen.
 concept orthogonal to the classes' means in w, was added after the first results, and is measured on other
 fresh images. So was --keep-columns, which makes it orthogonal to the directions along which the class and
 columns grow: they are read off further generated images, columns by the first network and the class by
---classifier, which also has a say in the strength then. Neither judges the fresh images.
+--classifier. Neither judges the fresh images. Of --independent, another classifier's Run, it is said beside
+the rest in how many images it keeps its class, over eight orientations, and in how many a mirrored image has
+the class of the image for it: what it cannot be sure of itself.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from benchmarks.race import describe_machine
 from plenish import files, settings
 from plenish.datasets.dataset import Dataset
 from plenish.latent.attributes import Reader, ReadingConfig, class_reader, column_reader
-from plenish.latent.concept_effects import Judges, measure_effect
+from plenish.latent.concept_effects import FIRST_SEED, Judges, measure_effect
 from plenish.latent.concept_learning import (
     Kept,
     Method,
@@ -51,11 +53,10 @@ POOL, EXAMPLES = range(400), 10
 DEVELOPMENT = range(500_000, 500_200)
 STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0)
 FRESH = 500
-KEPT_FIRST, COLUMNS_FIRST = 2_000_000, 4_000_000
+KEPT_FIRST, COLUMNS_FIRST = 2_000_000, 5_000_000
 """First seeds of the fresh images of --keep-label and of --keep-columns."""
 READ = range(10_000, 12_000)
 """Seeds of the images that --keep-columns reads."""
-FINE = tuple(k / 4 for k in range(2, 13))
 PICKER, JUDGE, CLASSES = ReadingConfig(seed=101), ReadingConfig(seed=202), ReadingConfig(seed=303)
 WANTED = 0.95
 """Share of the development images without lumen that the chosen strength must give one, by the picker."""
@@ -94,24 +95,6 @@ def chosen_strength(space: LatentSpace, concept: Concept, picker: Reader) -> flo
     return STRENGTHS[-1]
 
 
-def balanced_strength(
-    space: LatentSpace, concept: Concept, picker: Reader, classes: list[Classifier]
-) -> float:
-    """The strength at which the smaller of two shares of development images is greatest: of those without a
-    lumen that gain one, and of those whose class keeps."""
-    points = space.draw(DEVELOPMENT)
-    before = space.images(points)
-    of_before = [probabilities(model, before).argmax(1) for model in classes]
-
-    def least(strength: float) -> float:
-        after = space.images(move(space, points, [(concept, strength)]))
-        count, n = gained(picker, before, after)
-        of_after = [probabilities(model, after).argmax(1) for model in classes]
-        return min(count / n, float(np.mean(np.equal(of_before, of_after))))
-
-    return max(FINE, key=least)
-
-
 def directions_read(
     space: LatentSpace, names: list[str], picker: Reader, classes: list[Classifier], of: Space
 ) -> dict[str, NDArray[np.float64]]:
@@ -125,24 +108,38 @@ def directions_read(
     return column_directions(space, points, values, of)
 
 
+def kept_by_another(
+    space: LatentSpace, concept: Concept, strength: float, points: Points, other: Classifier
+) -> dict[str, Any]:
+    """What an independent classifier says of the class, before and after, over all orientations."""
+
+    def said(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        views = [np.rot90(side, k, (1, 2)) for side in (images, images[:, :, ::-1]) for k in range(4)]
+        return np.asarray(np.mean([probabilities(other, view) for view in views], 0).argmax(1))
+
+    before = space.images(points)
+    after = space.images(move(space, points, [(concept, strength)]))
+    one, mirrored = (probabilities(other, x).argmax(1) for x in (before, before[:, :, ::-1]))
+    good = {"keeps": said(before) == said(after), "mirrored_agrees": one == mirrored}
+    return {key: wilson_interval(int(x.sum()), len(x))._asdict() for key, x in good.items()}
+
+
 def one(
-    run: Path, picker: Reader, judges: Judges, asked: argparse.Namespace, classes: list[Classifier]
-) -> list[dict[str, Any]]:
+    run: Path, picker: Reader, judges: Judges, asked: argparse.Namespace, classes: list[Classifier],
+    others: list[Classifier],
+) -> list[dict[str, Any]]:  # fmt: skip
     """Results of a generator, one for each way of learning."""
     space, keep_label, columns = LatentSpace(run, asked.checkpoint), asked.keep_label, asked.keep_columns
     of, (high, low) = default_space(space), examples(space, picker)
     sides = in_space(space, high, of), in_space(space, low, of)
     first = COLUMNS_FIRST if columns else KEPT_FIRST
     fresh = space.draw(range(first, first + FRESH)) if keep_label or columns else None
+    judged = fresh if fresh is not None else space.draw(range(FIRST_SEED, FIRST_SEED + FRESH))
     read = directions_read(space, columns, picker, classes, of) if columns else {}
     found = []
     for method in METHODS:
         made = learn(space, "lumen", *sides, method=method, kept=Kept(label=keep_label, read=read))
-        strength = (
-            balanced_strength(space, made, picker, classes)
-            if columns
-            else chosen_strength(space, made, picker)
-        )
+        strength = chosen_strength(space, made, picker)
         levels = sorted({*STRENGTHS, strength})
         effect = measure_effect(
             space, [(made, 1.0)], levels, judges, target="has_lumen", n=FRESH, points=fresh
@@ -153,9 +150,12 @@ def one(
             {
                 "run": run.name, "family": space.family, "checkpoint": space.loaded.checkpoint.name,
                 "space": of, "method": method,
-                "keep_label": keep_label, "keep_columns": columns, "class_read_by": len(classes),
-                "scale": made.scale, "strength": strength,
+                "keep_label": keep_label, "keep_columns": columns,
+                "class_read_by": len(classes), "scale": made.scale, "strength": strength,
                 "adds_lumen": adds, "lumen_rises": at["lumen"]["rises"], "class_keeps": keeps,
+                "independent": [
+                    kept_by_another(space, made, strength, judged, other) for other in others
+                ],
                 "bar_met": bool(adds and adds["value"] >= BAR and keeps["value"] >= BAR),
                 "as_asked": as_asked(space, judges),
                 "effect": [
@@ -186,6 +186,9 @@ def main() -> None:
     parser.add_argument(
         "--classifier", type=Path, nargs="+", default=[], help="read the class for --keep-columns"
     )
+    parser.add_argument(
+        "--independent", type=Path, nargs="+", default=[], help="says whether the class keeps"
+    )
     parser.add_argument("--checkpoint", default="best")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
@@ -196,10 +199,11 @@ def main() -> None:
         data = Dataset.open(asked.data)
         read = None if asked.keep_columns else ["lumen", "has_lumen"]
         picker = column_reader(data, read, config=PICKER)
+        others = [open_classifier(run, data.channels) for run in asked.independent]
         classes = [open_classifier(run, data.channels) for run in asked.classifier]
         judges = Judges(column_reader(data, config=JUDGE), class_reader(data, config=CLASSES))
         assert judges.columns is not None
-        results = [row for run in asked.runs for row in one(run, picker, judges, asked, classes)]
+        results = [row for run in asked.runs for row in one(run, picker, judges, asked, classes, others)]
         report = {
             "command": "python -m benchmarks.latent_concepts DATA RUN… --out FILE",
             "machine": describe_machine(Engine.from_settings()), "seconds": round(time.time() - begun),
