@@ -2,13 +2,13 @@
 
     python -m benchmarks.counterfactuals DATA RUN … --classifier RUN --independent RUN --out FILE.json
 
-DATA is the phantom that the generators (the RUNs) and the classifier were trained on. The independent
+DATA is the phantom that the generators (the RUNs) and the judges were trained on. The independent
 classifier was trained on other patients, with another seed and another architecture. Seeds, images and
 thresholds are fixed here: 100 generated images (seeds 10000 to 10099, classes in turn) and 100 images of the
 test part, evenly spaced, inverted in 200 evaluations without an encoder; each is turned to the other class of
 two, by the search as it is by default (confidence 0.8), and with a confidence of 0.85 on average over the
 eight orientations, a cheap change of the label and 20 steps. That confidence lies between 0.8 and 0.9,
-which were tried on other generated images (seeds 700000 to 700099) with a third classifier in the place of the
+which were tried on other generated images (seeds 700000 to 700099) with a third classifier in place of the
 independent one.
 
 Attributes that must be kept are the phantom's columns of numbers that do not tell the classes on train (AUROC
