@@ -85,6 +85,8 @@ def test_pages_of_other_sites_and_names_are_refused(ask: Asked) -> None:
     assert ask("/-/data/mark", "POST", cookie=good, origin="http://127.0.0.1:7860")[0] == 200
     assert ask("/-/data/mark", "POST", cookie=good, origin="http://127.0.0.1:9999")[0] == 403
     assert ask("/-/data/mark", "POST", cookie=good, origin="null")[0] == 403
+    for malformed in ("http://[", "http://[::1", "http://]", ""):
+        assert ask("/-/data/mark", "POST", cookie=good, origin=malformed)[0] == 403
     assert ask("/-/data/mark", "DELETE", cookie=good)[0] == 405
 
 

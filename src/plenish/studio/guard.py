@@ -118,7 +118,7 @@ class Guard:
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return 405, "This cannot be done here.", {}
         origin = headers.get("origin")
-        if scope["method"] == "POST" and origin is not None and urlsplit(origin).netloc != host:
+        if scope["method"] == "POST" and origin is not None and _place(origin) != host:
             return 403, "Another site's page may not do this.", {}
         return None
 
@@ -180,6 +180,14 @@ class Guard:
 
     def _fresh_cookie(self, token: str) -> str:
         return f"{self._cookie}={token}; Path=/; HttpOnly; SameSite=Strict"
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an origin, None of one that cannot be read."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
