@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import importlib
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
