@@ -132,6 +132,16 @@ def test_every_answer_forbids_requests_elsewhere(ask: Asked) -> None:
         assert "http" not in policy
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"port": 70000}, {"port": -1}, {"trainings": 0}, {"upload_mb": 0.0}, {"session_mb": float("nan")}],
+)
+def test_numbers_outside_their_bounds_are_refused(options: dict[str, Any]) -> None:
+    name = next(iter(options)).replace("_", "-")
+    with pytest.raises(InputError, match=f"--{name} must be"):
+        StudioConfig(**options)
+
+
 @pytest.mark.parametrize("auth", ["ana", ":x", "ana:", ""])
 def test_half_a_password_is_refused(auth: str) -> None:
     with pytest.raises(InputError):

@@ -25,8 +25,8 @@ State = TypeVar("State")
 GRACE_SECONDS = 20.0
 """How long a session outlives its last page, which may have been reloaded or changed its language."""
 IDLE_SECONDS = 600.0
-"""How long a session lasts whose browser neither asks for anything nor holds a connection, though it never said
-that its pages were closed."""
+"""How long a session lasts whose browser neither asks for anything nor holds a connection, though it never
+said that its pages were closed."""
 _MOST_SESSIONS, _MOST_PAGES = 500, 50
 
 
