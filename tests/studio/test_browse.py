@@ -109,3 +109,17 @@ def test_only_the_newest_views_are_kept() -> None:
     assert (state.view(keys[-1]).rows == np.arange(3)).all()
     with pytest.raises(InputError):
         state.view(keys[0])
+
+
+def test_a_range_is_read_as_numbers_and_a_long_one_is_cut(real: Dataset) -> None:
+    real.table["amount"] = np.arange(len(real), dtype=float)
+    for value, rows in {
+        "3": [3], " 2 .. 4.5 ": [2, 3, 4], "..1e0": [0, 1], "1.48e2..": [148, 149], "-5..0": [0],
+        "1_..": None, " ": None, "1..2..3": None, "." * 5000: None, "1" * 5000: [],
+    }.items():  # fmt: skip
+        wanted = Filter(column="amount", value=value)
+        if rows is None:
+            with pytest.raises(InputError):
+                select(real, wanted)
+        else:
+            assert select(real, wanted).tolist() == rows

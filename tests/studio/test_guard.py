@@ -85,6 +85,8 @@ def test_pages_of_other_sites_and_names_are_refused(ask: Asked) -> None:
     assert ask("/-/data/mark", "POST", cookie=good, origin="http://127.0.0.1:7860")[0] == 200
     assert ask("/-/data/mark", "POST", cookie=good, origin="http://127.0.0.1:9999")[0] == 403
     assert ask("/-/data/mark", "POST", cookie=good, origin="null")[0] == 403
+    for malformed in ("http://[", "http://[::1", "http://]", ""):
+        assert ask("/-/data/mark", "POST", cookie=good, origin=malformed)[0] == 403
     assert ask("/-/data/mark", "DELETE", cookie=good)[0] == 405
 
 
@@ -128,6 +130,16 @@ def test_every_answer_forbids_requests_elsewhere(ask: Asked) -> None:
         policy = ask(path)[1]["content-security-policy"]
         assert "default-src 'self'" in policy
         assert "http" not in policy
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"port": 70000}, {"port": -1}, {"trainings": 0}, {"upload_mb": 0.0}, {"session_mb": float("nan")}],
+)
+def test_numbers_outside_their_bounds_are_refused(options: dict[str, Any]) -> None:
+    name = next(iter(options)).replace("_", "-")
+    with pytest.raises(InputError, match=f"--{name} must be"):
+        StudioConfig(**options)
 
 
 @pytest.mark.parametrize("auth", ["ana", ":x", "ana:", ""])

@@ -84,6 +84,33 @@ def test_a_closed_page_frees_its_memory_and_files(sessions: Sessions) -> None:
     assert sessions.of(who).state(Notes) is not notes
 
 
+def test_pages_that_never_close_do_not_keep_a_session(sessions: Sessions) -> None:
+    who = owner(sessions)
+    for page in range(1000):
+        sessions.page_opened(who, f"invented {page}")
+    assert len(sessions.of(who).pages) == 50
+    assert "invented 999" in sessions.of(who).pages
+    with sessions.request(who):
+        with sessions.request(who):
+            pass
+        assert sessions.sweep(grace=0, idle=0) == 0
+    assert sessions.sweep(grace=0) == 0
+    assert sessions.sweep(grace=0, idle=0) == 1
+    assert len(sessions) == 0
+
+
+def test_a_request_begins_the_time_anew(sessions: Sessions) -> None:
+    who = owner(sessions)
+    sessions.page_opened(who, "one")
+    session = sessions.of(who)
+    session.left -= 1000
+    with sessions.request(who):
+        pass
+    assert sessions.sweep() == 0
+    session.left -= 1000
+    assert sessions.sweep() == 1
+
+
 def test_closing_all_removes_the_folder() -> None:
     made = Sessions(session_mb=8)
     parent = made.of(owner(made)).folder.parent

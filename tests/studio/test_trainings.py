@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from plenish.studio.config import StudioConfig
 from plenish.studio.pages import Studio
 from plenish.studio.runs import start_training
 from plenish.studio.sessions import Sessions
-from plenish.studio.trainings import Trainings
+from plenish.studio.trainings import Training, Trainings
 
 
 def test_a_training_is_stopped_by_who_started_it_alone(tmp_path: Path) -> None:
@@ -31,6 +34,31 @@ def test_a_training_is_stopped_by_who_started_it_alone(tmp_path: Path) -> None:
     assert "interrupted" in training.text()
     assert trainings.close() == []
     assert not training.log.exists()
+
+
+def test_trainings_can_be_listed_while_others_start(tmp_path: Path) -> None:
+    trainings = Trainings(most=1)
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait(60)
+    ended = Training("ana", tmp_path, "", process, tmp_path / "log", 0.0)
+    problems: list[BaseException] = []
+    listed = threading.Event()
+
+    def look() -> None:
+        listed.set()
+        try:
+            assert len(trainings.of("ana")) == 1
+        except BaseException as error:
+            problems.append(error)
+
+    with trainings._lock:  # As `start` holds it.
+        thread = threading.Thread(target=look)
+        thread.start()
+        assert listed.wait(60)
+        thread.join(0.05)
+        trainings._all["one"] = ended
+    thread.join(60)
+    assert problems == []
 
 
 @pytest.fixture
@@ -60,7 +88,7 @@ def test_what_cannot_be_trained_is_refused(studio: Studio, given: Path) -> None:
 
 def test_a_catalogue_knows_what_it_was_given_alone(studio: Studio, given: Path) -> None:
     catalogue = studio.catalogue
-    assert [path.name for path in catalogue.runs().values()] == ["gan"]
+    assert [path.name for path in catalogue.runs().values()] == ["gan", "tiny"]
     assert [data.name for data in catalogue.real().values()] == ["real"]
     for key in (str(given / "real"), "..", "", id_of(given)):
         with pytest.raises(InputError):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import importlib
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from plenish.errors import InputError, PlenishError
 from plenish.progress import warn
@@ -218,8 +218,15 @@ async def _guarded_answer(run: Callable[..., Any], response: Any, answer: Callab
 def _response(response: Any, content: bytes, kind: str, name: str, seconds: int) -> Any:
     headers = {"cache-control": f"private, max-age={seconds}" if seconds else "no-store"}
     if name:
-        headers["content-disposition"] = f'attachment; filename="{html.escape(name)}"'
+        headers["content-disposition"] = _attachment(name)
     return response(content, media_type=kind, headers=headers)
+
+
+def _attachment(name: str) -> str:
+    """The header of a file that is downloaded under a name of any letters, RFC 6266."""
+    name = "".join(letter if letter.isprintable() else "_" for letter in name)
+    plain = "".join(letter if letter.isascii() and letter not in '"\\%' else "_" for letter in name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 class _Dressed:

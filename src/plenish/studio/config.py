@@ -7,7 +7,7 @@ import ipaddress
 from pathlib import Path
 from typing import Literal
 
-from plenish.configuration import option
+from plenish.configuration import check_bounds, option, option_name
 from plenish.errors import InputError
 from plenish.progress import warn
 
@@ -42,7 +42,13 @@ class StudioConfig:
     session_mb: float = option(64.0, least=8.0)
 
     def __post_init__(self) -> None:
-        """Refuse an --auth without both parts; warn of a host that is open to everyone."""
+        """Refuse a number outside its bounds, and an --auth without both parts.
+
+        Raises:
+            InputError: which, and what it must be.
+        """
+        for field in dataclasses.fields(self):
+            check_bounds(option_name(field.name), getattr(self, field.name), field.metadata)
         if self.auth is not None and (":" not in self.auth or "" in self.auth.split(":", 1)):
             raise InputError("--auth must be USER:PASSWORD, such as --auth ana:a-long-password.")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hmac
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -102,7 +103,9 @@ class Guard:
                 b""  # For the page's own script; Gradio has parameters that the studio lacks.
             )
         most = int(self._config.upload_mb * 10**6) if scope["path"] == UPLOAD else MOST_BODY
-        await self._limited(scope, receive, send, most, fresh if self._sets_cookie(scope["path"]) else None)
+        cookie = fresh if self._sets_cookie(scope["path"]) else None
+        with self._sessions.request(owner) if owner else contextlib.nullcontext():
+            await self._limited(scope, receive, send, most, cookie)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str, dict[str, str]] | None:
         """Why a request is not answered: status, text, headers."""
@@ -118,7 +121,7 @@ class Guard:
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return 405, "This cannot be done here.", {}
         origin = headers.get("origin")
-        if scope["method"] == "POST" and origin is not None and urlsplit(origin).netloc != host:
+        if scope["method"] == "POST" and origin is not None and _place(origin) != host:
             return 403, "Another site's page may not do this.", {}
         return None
 
@@ -180,6 +183,14 @@ class Guard:
 
     def _fresh_cookie(self, token: str) -> str:
         return f"{self._cookie}={token}; Path=/; HttpOnly; SameSite=Strict"
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an origin, None of one that cannot be read."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:

@@ -6,6 +6,7 @@ send it, so that a request has no way to name someone else's session.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -13,8 +14,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -23,7 +24,10 @@ from plenish.errors import InputError
 State = TypeVar("State")
 GRACE_SECONDS = 20.0
 """How long a session outlives its last page, which may have been reloaded or changed its language."""
-_MOST_SESSIONS = 500
+IDLE_SECONDS = 600.0
+"""How long a session lasts whose browser neither asks for anything nor holds a connection, though it never
+said that its pages were closed."""
+_MOST_SESSIONS, _MOST_PAGES = 500, 50
 
 
 class Medium(NamedTuple):
@@ -46,6 +50,8 @@ class Session:
     Attributes:
         owner: who it belongs to; secret.
         lock: held by every handler of this session, one at a time.
+        pages: the pages that are open, each with when it was opened.
+        left: when the browser asked for something last, or a page was closed; seconds, monotonic.
     """
 
     def __init__(self, owner: str, parent: Path, most_bytes: int) -> None:
@@ -117,6 +123,7 @@ class Sessions:
         self._parent = Path(tempfile.mkdtemp(prefix="plenish-studio-"))
         self._most_bytes = int(session_mb * 2**20)
         self._open: dict[str, Session] = {}
+        self._connected: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def new_token(self) -> str:
@@ -144,21 +151,54 @@ class Sessions:
             session.left = time.monotonic()
             return session
 
+    @contextlib.contextmanager
+    def request(self, owner: str) -> Iterator[None]:
+        """While a request of an owner is answered; an open page has one that lasts, its heartbeat."""
+        with self._lock:
+            self._connected[owner] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._connected[owner] -= 1
+                if not self._connected[owner]:
+                    del self._connected[owner]
+                if session := self._open.get(owner):
+                    session.left = time.monotonic()
+
     def page_opened(self, owner: str, page: str) -> None:
-        """A page of an owner has loaded."""
-        self.of(owner).pages[page] = time.monotonic()
+        """A page of an owner has loaded; of very many, the oldest is forgotten."""
+        session = self.of(owner)
+        with self._lock:
+            session.pages[page] = time.monotonic()
+            while len(session.pages) > _MOST_PAGES:
+                del session.pages[next(iter(session.pages))]
 
     def page_closed(self, owner: str, page: str) -> None:
         """A page was closed; with the last one the session ends `GRACE_SECONDS` later."""
-        if session := self._open.get(owner):
-            session.pages.pop(page, None)
-            session.left = time.monotonic()
+        with self._lock:
+            if session := self._open.get(owner):
+                session.pages.pop(page, None)
+                session.left = time.monotonic()
 
-    def sweep(self, grace: float = GRACE_SECONDS) -> int:
-        """Close the sessions that have had no page for so many seconds; their number."""
+    def sweep(self, grace: float = GRACE_SECONDS, idle: float = IDLE_SECONDS) -> int:
+        """Close sessions that ended.
+
+        Args:
+            grace: seconds that a session outlives its last page.
+            idle: seconds that one lasts without a request, whatever pages it was said to have.
+
+        Returns:
+            How many were closed.
+        """
         now = time.monotonic()
         with self._lock:
-            gone = [o for o, s in self._open.items() if not s.pages and now - s.left >= grace]
+            gone = [
+                owner
+                for owner, session in self._open.items()
+                if (not session.pages and now - session.left >= grace)
+                or (owner not in self._connected and now - session.left >= idle)
+            ]
             sessions = [self._open.pop(owner) for owner in gone]
         for session in sessions:
             with session.lock:

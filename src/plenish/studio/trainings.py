@@ -112,7 +112,8 @@ class Trainings:
 
     def of(self, owner: str) -> dict[str, Training]:
         """The trainings of one user by id, the newest first."""
-        mine = {key: one for key, one in self._all.items() if secrets.compare_digest(one.owner, owner)}
+        with self._lock:
+            mine = {key: one for key, one in self._all.items() if secrets.compare_digest(one.owner, owner)}
         return dict(sorted(mine.items(), key=lambda pair: -pair[1].begun))
 
     def stop(self, owner: str, key: str) -> None:
@@ -129,6 +130,9 @@ class Trainings:
 
     def close(self) -> list[Training]:
         """Forget all and remove their logs; those that still run, which go on."""
-        for one in self._all.values():
+        with self._lock:
+            every = list(self._all.values())
+            self._all.clear()
+        for one in every:
             one.log.unlink(missing_ok=True)
-        return [one for one in self._all.values() if one.is_running]
+        return [one for one in every if one.is_running]
