@@ -126,7 +126,7 @@ class Trainings:
         if training is None:
             raise InputError("There is no such training of yours.", code="missing")
         with contextlib.suppress(ProcessLookupError):
-            training.process.send_signal(signal.SIGINT)
+            training.process.send_signal(signal.SIGTERM)
 
     def close(self) -> list[Training]:
         """Forget all and remove their logs; those that still run, which go on."""
