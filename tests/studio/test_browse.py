@@ -109,3 +109,14 @@ def test_only_the_newest_views_are_kept() -> None:
     assert (state.view(keys[-1]).rows == np.arange(3)).all()
     with pytest.raises(InputError):
         state.view(keys[0])
+
+
+def test_views_in_use_and_views_of_neighbours_displace_no_other() -> None:
+    state = DataState()
+    grid = state.add(View("r", np.arange(3)))
+    for _ in range(30):
+        state.add(View("r", np.arange(2)), near=True)
+    assert len(state.view(grid).rows) == 3
+    for _ in range(30):
+        state.add(View("r", np.arange(2)))
+        state.view(grid)

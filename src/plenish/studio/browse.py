@@ -118,10 +118,13 @@ class View:
     Attributes:
         dataset: id of the Dataset.
         rows: their row numbers, in the order shown.
+        split: whose test part was left out, or is shown because that was asked for; empty for the one of
+            `first_part`.
     """
 
     dataset: str
     rows: Ints
+    split: str = ""
 
 
 class DataState:
@@ -135,15 +138,21 @@ class DataState:
     def __init__(self) -> None:
         """Start with nothing."""
         self._views: OrderedDict[str, View] = OrderedDict()
+        self._near: OrderedDict[str, View] = OrderedDict()
         self.sets: dict[str, dict[str, list[int]]] = {}
         self.told: set[tuple[str, str]] = set()
 
-    def add(self, view: View) -> str:
-        """Keep a view; its id."""
-        key = secrets.token_urlsafe(8)
-        self._views[key] = view
-        while len(self._views) > _MOST_VIEWS:
-            self._views.popitem(last=False)
+    def add(self, view: View, near: bool = False) -> str:
+        """Keep a view; its id.
+
+        Args:
+            view: the images.
+            near: whether they are the neighbours of one, which never displace what was filtered.
+        """
+        key, kept = secrets.token_urlsafe(8), self._near if near else self._views
+        kept[key] = view
+        while len(kept) > _MOST_VIEWS:
+            kept.popitem(last=False)
         return key
 
     def view(self, key: str) -> View:
@@ -152,9 +161,11 @@ class DataState:
         Raises:
             InputError: there is none (any longer).
         """
-        if key not in self._views:
-            raise InputError("This selection is no longer kept; choose the filters again.", code="missing")
-        return self._views[key]
+        for kept in (self._views, self._near):
+            if key in kept:
+                kept.move_to_end(key)
+                return kept[key]
+        raise InputError("This selection is no longer kept; choose the filters again.", code="missing")
 
     def mark(self, name: str, dataset: str, row: int) -> bool:
         """Put an image into a set, or take it out; whether it is in it now.

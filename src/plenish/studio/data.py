@@ -154,7 +154,7 @@ def _open(studio: Studio, words: Words, session: Session, key: str, wanted: Filt
     if part == "test" and (key, split) not in state.told:
         dataset.part("test", split, purpose="report")  # Looking at test images is a reading of them.
         state.told.add((key, split))
-    return grid(words, dataset, rows, state.add(View(key, rows)), 0)
+    return grid(words, dataset, rows, state.add(View(key, rows, split)), 0)
 
 
 # Addresses of the page
@@ -217,17 +217,17 @@ def _sample(studio: Studio, asked: Asked) -> Reply:
     kinds = [(words("data.picture") if k == "picture" else k, k) for k in neighbour_kinds(dataset)]
     said = f"{name}{html.escape(label_text(cells['label'], ', '))}"
     address = f"/-/data/image?view={key}&amp;row={row}"
+    form = (
+        f'<form class="near-form" data-row="{row}">{_choice("where", words("data.near"), where)}'
+        f'{_choice("kind", words("data.by"), kinds)}</form><div class="near"></div>'
+    )
     return _markup(
         f'<h3 tabindex="-1">{name}</h3><img src="{address}" alt="{said}" '
         f'width="{dataset.size}" height="{dataset.size}">'
         f'<p class="buttons"><button type="button" class="plain-button" data-mark="{row}">'
         f"{words('data.mark')}</button>"
         f'<a class="plain-button" href="{address}&amp;save=1" download>{words("data.save")}</a></p>'
-        f"<dl>{facts}</dl>"
-        f'<form class="near-form" data-row="{row}">{_choice("where", words("data.near"), where)}'
-        f'{_choice("kind", words("data.by"), kinds)}</form><div class="near"></div>'
-        if kinds
-        else f"<h3>{name}</h3>"
+        f"<dl>{facts}</dl>" + (form if kinds else "")
     )
 
 
@@ -255,12 +255,13 @@ def _near(studio: Studio, asked: Asked) -> Reply:
         raise InputError("Neighbours are looked for among images of the same size.")
     if kind not in neighbour_kinds(dataset) or (kind not in neighbour_kinds(other)):
         raise InputError("Neighbours cannot be found by that in this Dataset.", code="missing")
+    split = (view.split if other_key == view.dataset else "") or first_part(other).partition("/")[0]
     allowed = np.ones(len(other), bool)
-    if names := other.split_names():  # Images of the test part are not shown unasked.
-        allowed = other.split("default" if "default" in names else names[0]).part_of.to_numpy() != "test"
+    if split:  # Images of the test part are not shown unasked.
+        allowed = other.split(split).part_of.to_numpy() != "test"
     vectors = studio.once(Vectors, Vectors)
     rows, apart = neighbours(vectors, dataset, row, kind, other, allowed)
-    near = asked.session.state(DataState).add(View(other_key, rows.astype(np.int64)))
+    near = asked.session.state(DataState).add(View(other_key, rows.astype(np.int64), split), near=True)
     return _markup(tiles(other, rows, near, notes=[words.number(float(d), 2) for d in apart]))
 
 
