@@ -7,6 +7,7 @@ import dataclasses
 import io
 import re
 import secrets
+import threading
 from collections import OrderedDict
 from typing import Any
 
@@ -255,22 +256,50 @@ def neighbour_kinds(dataset: Dataset) -> list[str]:
     return kinds
 
 
+def shared_kinds(dataset: Dataset, other: Dataset) -> list[str]:
+    """Which of `neighbour_kinds` two Datasets can be compared by.
+
+    Arrays of one name are comparable where one model made them, in one space and of one width; of another
+    Dataset's arrays without the hash of a model that is not known.
+    """
+    kinds = neighbour_kinds(dataset)
+    if other.path == dataset.path:
+        return kinds
+    both = [kind for kind in kinds if kind in neighbour_kinds(other)]
+    return [kind for kind in both if kind == "picture" or _same_maker(dataset, other, kind)]
+
+
+def _same_maker(dataset: Dataset, other: Dataset, array: str) -> bool:
+    made = _maker(dataset, array)
+    return made is not None and made == _maker(other, array)
+
+
+def _maker(dataset: Dataset, array: str) -> tuple[str, str, int] | None:
+    """Hash of the model that made an array, its space and width; None where no model is named."""
+    about = dataset.array_manifest(array)
+    model = about.get("model")
+    found = about.get("weights_sha256") or (model.get("weights_sha256") if isinstance(model, dict) else None)
+    return (str(found), str(about.get("space")), int(about["shape"][1])) if found else None
+
+
 class Vectors:
     """Hashes and arrays in memory, shared by all users, which only read them; the newest four."""
 
     def __init__(self) -> None:
         """Start without any."""
+        self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
 
     def of(self, dataset: Dataset, kind: str) -> NDArray[np.float32]:
         """Vectors of all images, N×F."""
         key = (str(dataset.path), kind)
-        if key not in self._kept:
-            found = image_hashes(dataset) if kind == "picture" else dataset.array(kind)
-            self._kept[key] = np.asarray(found, np.float32)
-            while len(self._kept) > 4:
-                self._kept.popitem(last=False)
-        return self._kept[key]
+        with self._lock:
+            if key not in self._kept:
+                found = image_hashes(dataset) if kind == "picture" else dataset.array(kind)
+                self._kept[key] = np.asarray(found, np.float32)
+                while len(self._kept) > 4:
+                    self._kept.popitem(last=False)
+            return self._kept[key]
 
 
 def neighbours(
@@ -282,7 +311,7 @@ def neighbours(
         vectors: where hashes and arrays are kept.
         dataset: the Dataset of the image.
         row: its row number.
-        kind: one of `neighbour_kinds`.
+        kind: one of `shared_kinds`.
         other: where to look: the same Dataset, or one of images of the same size.
         allowed: which of its images may be shown.
 

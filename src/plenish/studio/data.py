@@ -24,6 +24,7 @@ from plenish.studio.browse import (
     png,
     select,
     set_table,
+    shared_kinds,
     sprite,
 )
 from plenish.studio.pages import Asked, Page, Reply, Studio, Ui
@@ -253,8 +254,12 @@ def _near(studio: Studio, asked: Asked) -> Reply:
     other, kind = studio.catalogue.dataset(other_key), asked.text("kind", "picture")
     if (other.size, other.channels) != (dataset.size, dataset.channels):
         raise InputError("Neighbours are looked for among images of the same size.")
-    if kind not in neighbour_kinds(dataset) or (kind not in neighbour_kinds(other)):
-        raise InputError("Neighbours cannot be found by that in this Dataset.", code="missing")
+    if kind not in shared_kinds(dataset, other):
+        raise InputError(
+            "Neighbours cannot be found by that in this Dataset: it has no such array, or none of the same "
+            "model.",
+            code="missing",
+        )
     split = (view.split if other_key == view.dataset else "") or first_part(other).partition("/")[0]
     allowed = np.ones(len(other), bool)
     if split:  # Images of the test part are not shown unasked.
