@@ -30,6 +30,7 @@ from plenish.studio.browse import (
 from plenish.studio.pages import Asked, Page, Reply, Studio, Ui
 from plenish.studio.sessions import Session
 from plenish.studio.thumbnails import grid, label_text, tiles
+from plenish.studio.toolkit import markup
 from plenish.studio.wordbook import Words
 
 
@@ -174,7 +175,7 @@ def _row(asked: Asked, dataset: Dataset) -> int:
 def _grid(studio: Studio, asked: Asked) -> Reply:
     key, view, dataset = _viewed(studio, asked)
     start = asked.integer("start", 0, max(0, len(view.rows) - 1)) // PER_PAGE * PER_PAGE
-    return _markup(grid(asked.words, dataset, view.rows, key, start))
+    return markup(grid(asked.words, dataset, view.rows, key, start))
 
 
 def _sprite(studio: Studio, asked: Asked) -> Reply:
@@ -222,7 +223,7 @@ def _sample(studio: Studio, asked: Asked) -> Reply:
         f'<form class="near-form" data-row="{row}">{_choice("where", words("data.near"), where)}'
         f'{_choice("kind", words("data.by"), kinds)}</form><div class="near"></div>'
     )
-    return _markup(
+    return markup(
         f'<h3 tabindex="-1">{name}</h3><img src="{address}" alt="{said}" '
         f'width="{dataset.size}" height="{dataset.size}">'
         f'<p class="buttons"><button type="button" class="plain-button" data-mark="{row}">'
@@ -267,7 +268,7 @@ def _near(studio: Studio, asked: Asked) -> Reply:
     vectors = studio.once(Vectors, Vectors)
     rows, apart = neighbours(vectors, dataset, row, kind, other, allowed)
     near = asked.session.state(DataState).add(View(other_key, rows.astype(np.int64), split), near=True)
-    return _markup(tiles(other, rows, near, notes=[words.number(float(d), 2) for d in apart]))
+    return markup(tiles(other, rows, near, notes=[words.number(float(d), 2) for d in apart]))
 
 
 def _mark(studio: Studio, asked: Asked) -> Reply:
@@ -296,10 +297,6 @@ def _marks_file(studio: Studio, asked: Asked) -> Reply:
 
 def _set_name(asked: Asked) -> str:
     return asked.text("set").strip()[:40] or "set"
-
-
-def _markup(text: str) -> Reply:
-    return Reply(text.encode(), "text/html; charset=utf-8")
 
 
 def _json(content: dict[str, Any]) -> Reply:
