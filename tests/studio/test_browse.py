@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from fabricate import make_data
 from PIL import Image
 
 from plenish.datasets.dataset import Dataset
@@ -20,6 +22,7 @@ from plenish.studio.browse import (
     png,
     select,
     set_table,
+    shared_kinds,
     sprite,
 )
 
@@ -123,3 +126,32 @@ def test_a_range_is_read_as_numbers_and_a_long_one_is_cut(real: Dataset) -> None
                 select(real, wanted)
         else:
             assert select(real, wanted).tolist() == rows
+
+
+def test_views_in_use_and_views_of_neighbours_displace_no_other() -> None:
+    state = DataState()
+    grid = state.add(View("r", np.arange(3)))
+    for _ in range(30):
+        state.add(View("r", np.arange(2)), near=True)
+    assert len(state.view(grid).rows) == 3
+    for _ in range(30):
+        state.add(View("r", np.arange(2)))
+        state.view(grid)
+
+
+def test_arrays_are_compared_where_one_model_made_them(tmp_path: Path) -> None:
+    a, b = (make_data(tmp_path / name, ("x", "y"), n=12, size=16) for name in "ab")
+    rng = np.random.default_rng(0)
+    made = {
+        "same": ({"model": {"weights_sha256": "1"}}, {"model": {"weights_sha256": "1"}}),
+        "flat": ({"weights_sha256": "1"}, {"weights_sha256": "1"}),
+        "other": ({"model": {"weights_sha256": "1"}}, {"model": {"weights_sha256": "2"}}),
+        "unknown": ({}, {}),
+    }
+    for name, about in made.items():
+        for data, one in zip((a, b), about, strict=True):
+            data.add_array(name, rng.normal(size=(12, 3)), {"space": "z", **one})
+    for data, width in ((a, 3), (b, 4)):
+        data.add_array("wide", rng.normal(size=(12, width)), {"space": "z", "weights_sha256": "1"})
+    assert shared_kinds(a, b) == ["picture", "flat", "same"]
+    assert shared_kinds(a, a) == ["picture", "flat", "other", "same", "unknown", "wide"]

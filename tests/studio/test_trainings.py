@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -9,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from plenish.errors import InputError
-from plenish.studio.catalogue import Catalogue, id_of
+from plenish.studio.catalogue import Catalogue, id_of, names_of_runs
 from plenish.studio.config import StudioConfig
-from plenish.studio.pages import Studio
-from plenish.studio.runs import start_training
+from plenish.studio.pages import Asked, Studio
+from plenish.studio.runs import PAGE, start_training, trainings_of
 from plenish.studio.sessions import Sessions
 from plenish.studio.trainings import Training, Trainings
+from plenish.studio.wordbook import Words
 
 
 def test_a_training_is_stopped_by_who_started_it_alone(tmp_path: Path) -> None:
@@ -99,4 +101,32 @@ def test_a_catalogue_knows_what_it_was_given_alone(studio: Studio, given: Path) 
         Catalogue([given / "none"])
     with pytest.raises(InputError):
         Catalogue([given / "new"] if (given / "new").is_dir() else [given / "none"])
+    studio.sessions.close()
+
+
+def test_runs_of_one_folder_name_are_told_apart(given: Path, tmp_path: Path) -> None:
+    for above in ("a", "b"):
+        shutil.copytree(given / "runs" / "gan", tmp_path / above / "gan")
+    folders = [tmp_path / "a", tmp_path / "b", given / "runs" / "tiny"]
+    studio = Studio(StudioConfig(), Catalogue(folders), Sessions(session_mb=8))
+    paths, asked = studio.catalogue.runs(), []
+    assert list(names_of_runs(paths).values()) == ["gan (a)", "gan (b)", "tiny"]
+    studio.catalogue.runs = lambda: asked.append(1) or paths  # type: ignore[method-assign,func-returns-value]
+    session = studio.sessions.of("ana")
+    shown = PAGE.routes["shown"](studio, Asked(session, {"runs": ",".join(list(paths)[:2])}, Words("en")))
+    assert b"gan (a)</h3>" in shown.content
+    assert b"gan (b)</h3>" in shown.content
+    assert len(asked) == 1
+    assert PAGE.routes["table"](studio, Asked(session, {}, Words("en"))).content.count(b"data-open") == 3
+    assert len(asked) == 2
+    studio.sessions.close()
+
+
+def test_a_length_reaches_the_training_as_it_was_given(studio: Studio, given: Path) -> None:
+    words: list[str] = []
+    trainings = trainings_of(studio)
+    trainings.start = lambda owner, given, run: words.extend(given) or ""  # type: ignore[assignment,func-returns-value]
+    trainings.of = lambda owner: {"": None}  # type: ignore[assignment,dict-item,return-value]
+    start_training(studio, "ana", id_of(given / "real"), "auto", "kimg", 12345.678, "long")
+    assert words[words.index("--kimg") + 1] == "12345.678"
     studio.sessions.close()

@@ -40,6 +40,10 @@ def test_numbers_are_written_as_the_language_does() -> None:
     assert Words("en")("studio.images", n=12345) == "12,345 images"
     assert Words("es")("studio.images", n=12345) == "12\u202f345 imágenes"
     assert Words("es").number(0.25) == "0,25"
+    assert Words("en").number(25000.0, 4) == "25,000"
+    assert Words("es").number(25000.4, 4) == "25\u202f000"
+    assert Words("en").number(9999.8, 4) == "10,000"
+    assert Words("en").number(1234.5, 4) in ("1234", "1235")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import secrets
+import threading
 from collections import OrderedDict
 from typing import Any
 
@@ -118,10 +119,13 @@ class View:
     Attributes:
         dataset: id of the Dataset.
         rows: their row numbers, in the order shown.
+        split: whose test part was left out, or is shown because that was asked for; empty for the one of
+            `first_part`.
     """
 
     dataset: str
     rows: Ints
+    split: str = ""
 
 
 class DataState:
@@ -135,15 +139,21 @@ class DataState:
     def __init__(self) -> None:
         """Start with nothing."""
         self._views: OrderedDict[str, View] = OrderedDict()
+        self._near: OrderedDict[str, View] = OrderedDict()
         self.sets: dict[str, dict[str, list[int]]] = {}
         self.told: set[tuple[str, str]] = set()
 
-    def add(self, view: View) -> str:
-        """Keep a view; its id."""
-        key = secrets.token_urlsafe(8)
-        self._views[key] = view
-        while len(self._views) > _MOST_VIEWS:
-            self._views.popitem(last=False)
+    def add(self, view: View, near: bool = False) -> str:
+        """Keep a view; its id.
+
+        Args:
+            view: the images.
+            near: whether they are the neighbours of one, which never displace what was filtered.
+        """
+        key, kept = secrets.token_urlsafe(8), self._near if near else self._views
+        kept[key] = view
+        while len(kept) > _MOST_VIEWS:
+            kept.popitem(last=False)
         return key
 
     def view(self, key: str) -> View:
@@ -152,9 +162,11 @@ class DataState:
         Raises:
             InputError: there is none (any longer).
         """
-        if key not in self._views:
-            raise InputError("This selection is no longer kept; choose the filters again.", code="missing")
-        return self._views[key]
+        for kept in (self._views, self._near):
+            if key in kept:
+                kept.move_to_end(key)
+                return kept[key]
+        raise InputError("This selection is no longer kept; choose the filters again.", code="missing")
 
     def mark(self, name: str, dataset: str, row: int) -> bool:
         """Put an image into a set, or take it out; whether it is in it now.
@@ -244,22 +256,50 @@ def neighbour_kinds(dataset: Dataset) -> list[str]:
     return kinds
 
 
+def shared_kinds(dataset: Dataset, other: Dataset) -> list[str]:
+    """Which of `neighbour_kinds` two Datasets can be compared by.
+
+    Arrays of one name are comparable where one model made them, in one space and of one width; of another
+    Dataset's arrays without the hash of a model that is not known.
+    """
+    kinds = neighbour_kinds(dataset)
+    if other.path == dataset.path:
+        return kinds
+    both = [kind for kind in kinds if kind in neighbour_kinds(other)]
+    return [kind for kind in both if kind == "picture" or _same_maker(dataset, other, kind)]
+
+
+def _same_maker(dataset: Dataset, other: Dataset, array: str) -> bool:
+    made = _maker(dataset, array)
+    return made is not None and made == _maker(other, array)
+
+
+def _maker(dataset: Dataset, array: str) -> tuple[str, str, int] | None:
+    """Hash of the model that made an array, its space and width; None where no model is named."""
+    about = dataset.array_manifest(array)
+    model = about.get("model")
+    found = about.get("weights_sha256") or (model.get("weights_sha256") if isinstance(model, dict) else None)
+    return (str(found), str(about.get("space")), int(about["shape"][1])) if found else None
+
+
 class Vectors:
     """Hashes and arrays in memory, shared by all users, which only read them; the newest four."""
 
     def __init__(self) -> None:
         """Start without any."""
+        self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
 
     def of(self, dataset: Dataset, kind: str) -> NDArray[np.float32]:
         """Vectors of all images, N×F."""
         key = (str(dataset.path), kind)
-        if key not in self._kept:
-            found = image_hashes(dataset) if kind == "picture" else dataset.array(kind)
-            self._kept[key] = np.asarray(found, np.float32)
-            while len(self._kept) > 4:
-                self._kept.popitem(last=False)
-        return self._kept[key]
+        with self._lock:
+            if key not in self._kept:
+                found = image_hashes(dataset) if kind == "picture" else dataset.array(kind)
+                self._kept[key] = np.asarray(found, np.float32)
+                while len(self._kept) > 4:
+                    self._kept.popitem(last=False)
+            return self._kept[key]
 
 
 def neighbours(
@@ -271,7 +311,7 @@ def neighbours(
         vectors: where hashes and arrays are kept.
         dataset: the Dataset of the image.
         row: its row number.
-        kind: one of `neighbour_kinds`.
+        kind: one of `shared_kinds`.
         other: where to look: the same Dataset, or one of images of the same size.
         allowed: which of its images may be shown.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from plenish.datasets.dataset import Dataset
@@ -14,6 +14,21 @@ from plenish.runs import Run
 def id_of(path: Path) -> str:
     """A short id of a folder."""
     return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+
+
+def names_of_runs(paths: Mapping[str, Path]) -> dict[str, str]:
+    """A name for each Run by id: that of its folder, with the folders above where others are called so too.
+
+    Args:
+        paths: folders by id, all different.
+    """
+    names: dict[str, str] = {}
+    for key, path in paths.items():
+        parts = path.resolve().parts[::-1]
+        namesakes = [p.resolve().parts[::-1] for k, p in paths.items() if k != key and p.name == path.name]
+        above = next(n for n in range(len(parts) + 1) if all(p[: n + 1] != parts[: n + 1] for p in namesakes))
+        names[key] = f"{path.name} ({'/'.join(parts[above:0:-1])})" if above else path.name
+    return names
 
 
 class Catalogue:
@@ -59,13 +74,17 @@ class Catalogue:
                     found[id_of(path)] = path
         return found
 
-    def run(self, key: str) -> Run:
+    def run(self, key: str, among: Mapping[str, Path] | None = None) -> Run:
         """A Run by id.
+
+        Args:
+            key: the id.
+            among: what `runs` returned, where several are asked for at once.
 
         Raises:
             InputError: there is none of that id, or it is damaged.
         """
-        path = self.runs().get(key)
+        path = (self.runs() if among is None else among).get(key)
         if path is None:
             raise InputError("There is no such Run here (any longer).", code="missing")
         return Run.open(path)

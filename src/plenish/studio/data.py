@@ -24,11 +24,13 @@ from plenish.studio.browse import (
     png,
     select,
     set_table,
+    shared_kinds,
     sprite,
 )
 from plenish.studio.pages import Asked, Page, Reply, Studio, Ui
 from plenish.studio.sessions import Session
 from plenish.studio.thumbnails import grid, label_text, tiles
+from plenish.studio.toolkit import markup
 from plenish.studio.wordbook import Words
 
 
@@ -154,7 +156,7 @@ def _open(studio: Studio, words: Words, session: Session, key: str, wanted: Filt
     if part == "test" and (key, split) not in state.told:
         dataset.part("test", split, purpose="report")  # Looking at test images is a reading of them.
         state.told.add((key, split))
-    return grid(words, dataset, rows, state.add(View(key, rows)), 0)
+    return grid(words, dataset, rows, state.add(View(key, rows, split)), 0)
 
 
 # Addresses of the page
@@ -173,7 +175,7 @@ def _row(asked: Asked, dataset: Dataset) -> int:
 def _grid(studio: Studio, asked: Asked) -> Reply:
     key, view, dataset = _viewed(studio, asked)
     start = asked.integer("start", 0, max(0, len(view.rows) - 1)) // PER_PAGE * PER_PAGE
-    return _markup(grid(asked.words, dataset, view.rows, key, start))
+    return markup(grid(asked.words, dataset, view.rows, key, start))
 
 
 def _sprite(studio: Studio, asked: Asked) -> Reply:
@@ -217,17 +219,17 @@ def _sample(studio: Studio, asked: Asked) -> Reply:
     kinds = [(words("data.picture") if k == "picture" else k, k) for k in neighbour_kinds(dataset)]
     said = f"{name}{html.escape(label_text(cells['label'], ', '))}"
     address = f"/-/data/image?view={key}&amp;row={row}"
-    return _markup(
+    form = (
+        f'<form class="near-form" data-row="{row}">{_choice("where", words("data.near"), where)}'
+        f'{_choice("kind", words("data.by"), kinds)}</form><div class="near"></div>'
+    )
+    return markup(
         f'<h3 tabindex="-1">{name}</h3><img src="{address}" alt="{said}" '
         f'width="{dataset.size}" height="{dataset.size}">'
         f'<p class="buttons"><button type="button" class="plain-button" data-mark="{row}">'
         f"{words('data.mark')}</button>"
         f'<a class="plain-button" href="{address}&amp;save=1" download>{words("data.save")}</a></p>'
-        f"<dl>{facts}</dl>"
-        f'<form class="near-form" data-row="{row}">{_choice("where", words("data.near"), where)}'
-        f'{_choice("kind", words("data.by"), kinds)}</form><div class="near"></div>'
-        if kinds
-        else f"<h3>{name}</h3>"
+        f"<dl>{facts}</dl>" + (form if kinds else "")
     )
 
 
@@ -253,15 +255,20 @@ def _near(studio: Studio, asked: Asked) -> Reply:
     other, kind = studio.catalogue.dataset(other_key), asked.text("kind", "picture")
     if (other.size, other.channels) != (dataset.size, dataset.channels):
         raise InputError("Neighbours are looked for among images of the same size.")
-    if kind not in neighbour_kinds(dataset) or (kind not in neighbour_kinds(other)):
-        raise InputError("Neighbours cannot be found by that in this Dataset.", code="missing")
+    if kind not in shared_kinds(dataset, other):
+        raise InputError(
+            "Neighbours cannot be found by that in this Dataset: it has no such array, or none of the same "
+            "model.",
+            code="missing",
+        )
+    split = (view.split if other_key == view.dataset else "") or first_part(other).partition("/")[0]
     allowed = np.ones(len(other), bool)
-    if names := other.split_names():  # Images of the test part are not shown unasked.
-        allowed = other.split("default" if "default" in names else names[0]).part_of.to_numpy() != "test"
+    if split:  # Images of the test part are not shown unasked.
+        allowed = other.split(split).part_of.to_numpy() != "test"
     vectors = studio.once(Vectors, Vectors)
     rows, apart = neighbours(vectors, dataset, row, kind, other, allowed)
-    near = asked.session.state(DataState).add(View(other_key, rows.astype(np.int64)))
-    return _markup(tiles(other, rows, near, notes=[words.number(float(d), 2) for d in apart]))
+    near = asked.session.state(DataState).add(View(other_key, rows.astype(np.int64), split), near=True)
+    return markup(tiles(other, rows, near, notes=[words.number(float(d), 2) for d in apart]))
 
 
 def _mark(studio: Studio, asked: Asked) -> Reply:
@@ -290,10 +297,6 @@ def _marks_file(studio: Studio, asked: Asked) -> Reply:
 
 def _set_name(asked: Asked) -> str:
     return asked.text("set").strip()[:40] or "set"
-
-
-def _markup(text: str) -> Reply:
-    return Reply(text.encode(), "text/html; charset=utf-8")
 
 
 def _json(content: dict[str, Any]) -> Reply:

@@ -19,6 +19,7 @@ from plenish.studio.browse import png
 from plenish.studio.data import names_of
 from plenish.studio.pages import Asked, Page, Reply, Studio, Ui
 from plenish.studio.sessions import Session
+from plenish.studio.toolkit import markup
 from plenish.studio.wordbook import Words
 
 MOST = 200
@@ -174,7 +175,7 @@ def _answer(studio: Studio, asked: Asked) -> Reply:
     if said not in ("real", "synthetic"):
         raise InputError("The answer is real or synthetic.")
     if asked.integer("n", 0, len(reading.items)) != len(reading.answers):
-        return _markup(_trial(words, state))  # A key pressed twice.
+        return markup(_trial(words, state))  # A key pressed twice.
     origin, row = reading.items[len(reading.answers)]
     dataset = reading.real if origin == "real" else reading.synthetic
     taken = min(time.monotonic() - reading.shown, _SLOWEST) if reading.shown is not None else 0.0
@@ -182,18 +183,14 @@ def _answer(studio: Studio, asked: Asked) -> Reply:
     reading.answers.append(Answer(name, origin, cast(Origin, said), round(taken, 3)))
     reading.shown = None
     if len(reading.answers) < len(reading.items):
-        return _markup(_trial(words, state))
+        return markup(_trial(words, state))
     try:
         keep(reading.real, reading.synthetic, reading.reader, reading.seed, reading.answers)
         where = words("judge.kept", name=html.escape(reading.synthetic.name))
     except InputError as error:
         where = html.escape(str(error))
     state.reading = None
-    return _markup(_result(words, reading, where))
-
-
-def _markup(text: str) -> Reply:
-    return Reply(text.encode(), "text/html; charset=utf-8")
+    return markup(_result(words, reading, where))
 
 
 PAGE = Page("judge", build, {"image": _image}, {"answer": _answer})

@@ -16,10 +16,12 @@ from plenish.metrics.words import number
 from plenish.recipes import AUTO, load_recipe, recipe_names
 from plenish.report.page import plain
 from plenish.runs import Run
+from plenish.studio.catalogue import names_of_runs
 from plenish.studio.curves import MOST_RUNS, Curves
 from plenish.studio.data import names_of
 from plenish.studio.pages import Asked, Page, Reply, Studio, Ui
 from plenish.studio.sessions import Session
+from plenish.studio.toolkit import markup
 from plenish.studio.trainings import Training, Trainings
 from plenish.studio.wordbook import Words
 
@@ -102,14 +104,14 @@ def start_training(
         raise InputError("A generator is trained on real images, by a recipe that there is.")
     most = _MOST_HOURS if unit == "hours" else _MOST_KIMG
     if not isinstance(length, (int, float)) or not 0 < length <= most:
-        raise InputError(f"The length must be above 0 and at most {most:g} {unit}.")
+        raise InputError(f"The length must be above 0 and at most {most:,.0f} {unit}.")
     split = _split_of(dataset)
     name = name.strip() or _free_name(folder, recipe)
     files.check_name(name, "a Run")
     run = folder.resolve() / name
     if run.exists():
         raise InputError(f"{name} exists already; give the new Run another name.")
-    words = ["train", "generator", str(dataset.path.resolve()), str(run), f"--{unit}", f"{length:g}"]
+    words = ["train", "generator", str(dataset.path.resolve()), str(run), f"--{unit}", repr(length)]
     words += ["--recipe", recipe] if recipe != AUTO else []
     words += ["--split", split] if split != "default" else []
     trainings = trainings_of(studio)
@@ -134,20 +136,21 @@ def _split_of(dataset: Dataset) -> str:
 def _table(studio: Studio, asked: Asked) -> Reply:
     """All Runs as rows, and this user's trainings below."""
     words = asked.words
+    paths = studio.catalogue.runs()
     rows = [
-        _row(words, key, path.name, _summary(studio, key)) for key, path in studio.catalogue.runs().items()
+        _row(words, key, name, _summary(studio, key, paths)) for key, name in names_of_runs(paths).items()
     ]
     heads = "".join(
         f'<th scope="col">{words(f"runs.{name}")}</th>'
         for name in ("compare", "run", "kind", "recipe", "state", "kimg", "best")
     )
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return _markup(table if rows else f'<p class="nothing">{words("runs.none")}</p>')
+    return markup(table if rows else f'<p class="nothing">{words("runs.none")}</p>')
 
 
-def _summary(studio: Studio, key: str) -> dict[str, Any]:
+def _summary(studio: Studio, key: str, paths: Mapping[str, Path]) -> dict[str, Any]:
     try:
-        run = studio.catalogue.run(key)
+        run = studio.catalogue.run(key, paths)
         status, config = run.status, run.config["config"]
         best = status.get("best") or {}
         return {
@@ -177,12 +180,13 @@ def _row(words: Words, key: str, name: str, facts: Mapping[str, Any]) -> str:
 def _shown(studio: Studio, asked: Asked) -> Reply:
     """One Run with facts, samples and curves, or several beside each other."""
     keys = [key for key in asked.text("runs").split(",") if key][:MOST_RUNS]
-    found = {
-        studio.catalogue.runs()[key].name if key in studio.catalogue.runs() else key: key for key in keys
-    }
-    runs = {name: studio.catalogue.run(key) for name, key in found.items()}
+    paths = studio.catalogue.runs()
+    opened = {key: studio.catalogue.run(key, paths) for key in keys}
+    names = names_of_runs({key: paths[key] for key in opened})
+    found = {name: key for key, name in names.items()}
+    runs = {name: opened[key] for name, key in found.items()}
     if not runs:
-        return _markup(f'<p class="quiet">{asked.words("runs.pick")}</p>')
+        return markup(f'<p class="quiet">{asked.words("runs.pick")}</p>')
     columns = "".join(_facts(asked.words, name, found[name], run) for name, run in runs.items())
     charts = studio.once(Curves, Curves).of(runs)
     drawn = "".join(
@@ -192,7 +196,7 @@ def _shown(studio: Studio, asked: Asked) -> Reply:
     )
     if not drawn:
         drawn = f'<p class="quiet">{asked.words("runs.no_curves")}</p>'
-    return _markup(f'<div class="run-columns">{columns}</div><div class="charts">{drawn}</div>')
+    return markup(f'<div class="run-columns">{columns}</div><div class="charts">{drawn}</div>')
 
 
 def _facts(words: Words, name: str, key: str, run: Run) -> str:
@@ -213,7 +217,7 @@ def _facts(words: Words, name: str, key: str, run: Run) -> str:
             f'<img src="/-/runs/samples?run={key}&amp;n={last}&amp;at={at}" alt="{said_of}">'
             f"<figcaption>{said_of}</figcaption>"
             f'<label>{words("runs.when")} <input type="range" min="0" max="{last}" value="{last}" '
-            f'data-names="{",".join(_kimg(words, sample.stem) for sample in samples)}" '
+            f'data-names="{"|".join(_kimg(words, sample.stem) for sample in samples)}" '
             f'data-words="{html.escape(words("runs.samples"))}"></label></figure>'
         )
     repeat = (run.config.get("command") or {}).get("repeat", "")
@@ -258,16 +262,12 @@ def _trainings(studio: Studio, asked: Asked) -> Reply:
             f'<span class="quiet">{state}</span></h3>'
             f"<p><code>{html.escape(one.command)}</code></p>{button}{log}</section>"
         )
-    return _markup("".join(parts))
+    return markup("".join(parts))
 
 
 def _stop(studio: Studio, asked: Asked) -> Reply:
     trainings_of(studio).stop(asked.session.owner, asked.text("training"))
     return _trainings(studio, asked)
-
-
-def _markup(text: str) -> Reply:
-    return Reply(text.encode(), "text/html; charset=utf-8")
 
 
 PAGE = Page(

@@ -1,4 +1,4 @@
-"""Gradio, which is an optional library, with its telemetry and sharing off."""
+"""Gradio, which is an optional library, with its telemetry and sharing off; the replies that pages share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from plenish.errors import InputError
+from plenish.studio.pages import Reply
 
 _QUIET = {
     "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SHARE": "False", "GRADIO_MCP_SERVER": "False",
@@ -32,3 +33,8 @@ def load_gradio() -> Any:
             f"The studio needs Gradio ({error}); install it with: pip install 'plenish[studio]'."
         ) from None
     return gradio
+
+
+def markup(text: str) -> Reply:
+    """A piece of HTML as the answer of an address."""
+    return Reply(text.encode(), "text/html; charset=utf-8")

@@ -44,8 +44,11 @@ class Words:
         )
 
     def number(self, value: float, digits: int = 3) -> str:
-        """A count with separators, or a number with so many significant digits."""
-        text = f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
+        """A count with separators, or a number with so many significant digits, no exponent if large."""
+        is_long = 10**digits - 0.5 <= abs(value) < 1e15  # Format g has an exponent there.
+        text = (
+            f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if is_long else f"{value:.{digits}g}"
+        )
         if self.language == "es":  # A thin blank between thousands and a comma before decimals (RAE).
             text = text.replace(",", "\u202f").replace(".", ",")
         return text

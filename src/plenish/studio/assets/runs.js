@@ -61,7 +61,7 @@
   document.addEventListener("input", (event) => {
     const figure = event.target.closest && event.target.closest("figure.samples");
     if (!figure) return;
-    const names = event.target.dataset.names.split(",");
+    const names = event.target.dataset.names.split("|");
     const text = event.target.dataset.words.replace("{kimg}", names[event.target.value]);
     const image = figure.querySelector("img");
     image.src = "/-/runs/samples?" + new URLSearchParams({ run: figure.dataset.run, n: event.target.value });
