@@ -107,7 +107,7 @@ def test_labels_of_one_class_cannot_be_shuffled(pair: tuple[Path, Path]) -> None
     alone = dataclasses.replace(data.synthetic[""], codes=np.ones(80, np.int64))
     fold = dataclasses.replace(data, synthetic={"": alone})
     config = ClassifierConfig(steps=STEPS, batch=16)
-    with pytest.raises(InputError, match="'doping.shuffled': labels can be shuffled only among"):
+    with pytest.raises(InputError, match=r"'doping.shuffled': labels can be shuffled only among"):
         check_schedules([parse_arm("doping+shuffled")], config, [fold])
 
 
