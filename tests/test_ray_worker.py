@@ -20,6 +20,7 @@ import plenish
 from plenish import cli, settings
 from plenish.errors import InputError
 from plenish.parallel import check_place, executor
+from plenish.ray_worker import _share
 
 JOBS = """
 import contextlib, os
@@ -70,8 +71,8 @@ class StandIn(types.ModuleType):
     def __init__(self, cores: int = 8) -> None:
         super().__init__("ray")
         self.cores, self.asked = cores, list[dict[str, Any]]()
-        self.running = False
-        self.exceptions = types.SimpleNamespace(RayActorError=Gone)
+        self.running, self.full = False, False
+        self.exceptions = types.SimpleNamespace(RayActorError=Gone, GetTimeoutError=TimeoutError)
 
     def is_initialized(self) -> bool:
         return self.running
@@ -112,8 +113,9 @@ class StandIn(types.ModuleType):
 
         return types.SimpleNamespace(options=options)
 
-    @staticmethod
-    def get(result: Any) -> Any:
+    def get(self, result: Any, timeout: float | None = None) -> Any:
+        if self.full and timeout is not None:
+            raise TimeoutError
         if isinstance(result, Gone):
             raise result
         return result
@@ -254,3 +256,20 @@ def test_cells_on_ray_are_those_of_one_process(tmp_path: Path, monkeypatch: pyte
     assert len(tables) == 4
     for table in tables:
         assert table.read_bytes() == (Path("ray/cells") / table.name).read_bytes()
+
+
+def test_workers_that_fit_on_no_machine_are_told(jobs: types.ModuleType, stand_in: StandIn) -> None:
+    stand_in.full = True
+    with (
+        pytest.raises(InputError, match="did not begin within 120 s"),
+        executor(1, jobs.adding, (0,), on="ray") as pool,
+    ):
+        list(pool.map_ordered(jobs.square, [1], ahead=0, reject=lost))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "share"), [(2, 3, 1 / 2), (1, 3, 1 / 3), (4, 2, 1.0), (4, 9, 1 / 3)]
+)
+def test_a_share_of_a_gpu_lies_on_one(gpus: int, workers: int, share: float) -> None:
+    assert _share(gpus, workers) == share
+    assert gpus * int(1 / share + 1e-9) >= workers

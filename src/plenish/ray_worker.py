@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
+import math
 import os
 import pickle
 import socket
@@ -24,6 +25,8 @@ _STORE_BYTES = 256 * 2**20
 """Shared memory of a Ray started here; results of jobs pass through it."""
 _VARIABLES = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _ANSWER_SECONDS = 5.0
+_START_SECONDS = 120.0
+"""Within which a worker must have begun; one that fits on no machine would wait without an end."""
 _UNKNOWN_STATUS = 1
 """What stands for the exit status of a worker, which Ray does not tell."""
 
@@ -97,10 +100,15 @@ def connected(address: str, workers: int, cores: int, *, gpu: bool) -> Iterator[
             source = str(Path(__file__).resolve().parents[1])
             variables["PYTHONPATH"] = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
         actor = ray.remote(_Actor).options(
-            num_cpus=cores, num_gpus=min(1.0, gpus / workers) if gpu else 0, max_restarts=0,
+            num_cpus=cores, num_gpus=_share(gpus, workers) if gpu else 0, max_restarts=0,
             runtime_env={"env_vars": variables},
         )  # fmt: skip
         yield lambda: _RayWorker(ray, actor.remote())
+
+
+def _share(gpus: float, workers: int) -> float:
+    """The part of one GPU that each worker reserves, so that all fit: a share never lies across two."""
+    return 1 / math.ceil(workers / max(1, int(gpus)))
 
 
 def _connect(ray: Any, address: str, cores: int) -> None:
@@ -139,10 +147,17 @@ class _RayWorker:
     def call(self, message: Any) -> Any:
         """Send the context's initialiser first, then jobs; see `Worker`."""
         method = self._actor.run if self._started else self._actor.start
+        limit = None if self._started else _START_SECONDS
         self._started = True
         sent = pickle.dumps(message, 5)
         try:
-            received = self._ray.get(method.remote(sent, str(Path.cwd())))
+            received = self._ray.get(method.remote(sent, str(Path.cwd())), timeout=limit)
+        except self._ray.exceptions.GetTimeoutError:
+            raise InputError(
+                f"A worker on Ray did not begin within {_START_SECONDS:.0f} s: its threads and share of a "
+                "GPU may fit on no single machine of the cluster, or others use it; give fewer --workers or "
+                "--threads."
+            ) from None
         except self._ray.exceptions.RayActorError:
             raise WorkerEnded from None
         result, error = pickle.loads(received)

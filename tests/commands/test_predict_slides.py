@@ -129,6 +129,12 @@ def test_a_folder_goes_on_where_it_was_and_names_what_it_leaves_out(
     assert made.summary()["tiles"] == sum(one["tiles"] for one in made.content["slides"])
 
 
+def test_options_of_measuring_are_refused(home: Path, tmp_path: Path) -> None:
+    for option in ({"level": 0.9}, {"resamples": 200}, {"seed": 1}):
+        with pytest.raises(InputError, match=f"--{next(iter(option))} is not for slides"):
+            predict([home / "run", home / "slides"], out=tmp_path / "out", **option)
+
+
 def test_a_run_on_images_that_are_no_tiles_needs_a_scale(home: Path, stripes, tmp_path: Path) -> None:
     train_classifier_run(stripes(n=80).path, tmp_path / "run", steps=4, batch=8, evaluations=1)
     slide = home / "slides" / "phantom-0000.tif"

@@ -11,6 +11,7 @@ import pytest
 from plenish import cli
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
+from plenish.study import estimate
 from plenish.study.config import Given, StudyConfig
 from plenish.study.estimate import estimate_study
 from plenish.study.experiment import run_study
@@ -54,3 +55,32 @@ def test_arms_that_train_alike_are_refused_as_in_the_study(make_real: Any, tmp_p
     config = StudyConfig(arms_file=arms, loss="focal", **FAST)
     with pytest.raises(InputError, match="train alike"):
         estimate_study(make_real(), tmp_path / "out", config, Given())
+
+
+def test_arms_of_doping_and_further_images_count_as_in_the_study(
+    make_real: Any, make_synthetic: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = ["upright" if i % 4 == 0 else "flat" for i in range(60)] + ["flat", "upright"] * 90
+    real = make_real(labels=labels)
+    timed, genuine = [], estimate._time
+
+    def spying(data: Any, config: Any, sizes: Any, trainings: int) -> Any:
+        timed.append(sizes.test)
+        return genuine(data, config, sizes, trainings)
+
+    monkeypatch.setattr(estimate, "_time", spying)
+    how = {**FAST, "steps": 10, "seeds": 1}
+    config = StudyConfig(arms=("doping",), folds=3, **how)
+    facts = estimate_study(real, tmp_path / "out", config, Given(), make_real("other", seed=3)).facts
+    assert (facts["test_images"], facts["train_images"]) == (180, 60), "the generator's split holds 180 out"
+    assert timed == [60 + 240]
+    few = make_synthetic("few", real, n=20)
+    for options, match in (({"steps": 3}, "5 levels do not fit into 3"), ({}, "The arm 'doping': .*upright")):
+        with pytest.raises(InputError, match=match):
+            estimate_study(
+                real, tmp_path / "out", StudyConfig(arms=("doping",), **how | options),
+                Given(synthetic=few if not options else None),
+            )  # fmt: skip
+    for folds in (None, 3):
+        config = StudyConfig(arms=("doping+duplicate",), folds=folds, **how)
+        estimate_study(real, tmp_path / "out", config, Given())

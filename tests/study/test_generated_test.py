@@ -79,7 +79,7 @@ def test_images_that_were_trained_on_are_not_tested_on(make_real: Any, make_synt
     side = open_real(real, "default", 1.0, 0)
     made = make_synthetic("made", real)
     (fold,) = add_external([side], make_synthetic("again", real, seed=5))
-    assert [caveat.code for caveat in add_synthetic(fold, made).caveats] == []
+    assert [caveat.code for caveat in add_synthetic(fold, made).external_caveats] == []
     pixels, _ = bars(60, 5)
     pixels[7] = bars(60, 99)[0][7]  # One of those in `made`.
     (fold,) = add_external([side], make_synthetic("shared", real, pixels=pixels))
@@ -102,7 +102,8 @@ def test_a_generator_that_saw_more_than_train_is_refused(make_real: Any, make_sy
         add_external([side], make_synthetic("of-test", real, seed=5, data=data))
     assert caught.value.code == "other-part"
     fold, *_ = add_external([side], make_synthetic("unknown", real, seed=5, data={}))
-    assert [caveat.code for caveat in fold.caveats] == ["unknown-origin"]
+    assert [caveat.code for caveat in fold.external_caveats] == ["unknown-origin"]
+    assert not fold.caveats, "of the main study"
 
 
 def test_the_same_draws_of_a_generator_are_refused(make_real: Any, make_synthetic: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from plenish.study.arms import describe_arm, parse_arm
 from plenish.study.config import StudyConfig
 from plenish.study.data import add_synthetic, open_real
 from plenish.study.experiment import run_study
-from plenish.study.schedules import copies, filled_classes
+from plenish.study.schedules import check_schedules, copies, filled_classes
+from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.drawing import DrawingPlan
 
 STEPS = 30
@@ -90,6 +92,23 @@ def test_placebos_fill_the_classes_with_copies_or_with_permuted_labels(pair: tup
     plain, _ = cells.compose(parse_arm("doping"), data, 3)
     mixed, _ = cells.compose(parse_arm("doping+shuffled"), data, 3)
     assert np.bincount(mixed.y).tolist() == np.bincount(plain.y).tolist()
+    assert mixed.y[60:].tolist() == [1] * 40, "one class is filled"
+    made = data.synthetic[""]
+    pictures = made.rows.images()
+    truth = [
+        int(made.codes[(pictures == one).all(axis=(1, 2, 3)).argmax()])
+        for one in mixed.read(np.arange(60, 100))
+    ]
+    assert 10 <= truth.count(0) <= 30, "half of the pictures have the label of the other class"
+
+
+def test_labels_of_one_class_cannot_be_shuffled(pair: tuple[Path, Path]) -> None:
+    data = add_synthetic(open_real(pair[0], "default", 1.0, 0), pair[1])
+    alone = dataclasses.replace(data.synthetic[""], codes=np.ones(80, np.int64))
+    fold = dataclasses.replace(data, synthetic={"": alone})
+    config = ClassifierConfig(steps=STEPS, batch=16)
+    with pytest.raises(InputError, match=r"'doping.shuffled': labels can be shuffled only among"):
+        check_schedules([parse_arm("doping+shuffled")], config, [fold])
 
 
 def test_copies_are_as_many_as_wanted_and_even() -> None:

@@ -67,9 +67,14 @@ def open_synthetic(path: Path, data: Dataset, train: Subset, split: str) -> Synt
     caveats += near_held_out(data, split, made)
     quality = of_generator(generator_of(made.manifest.extra))
     caveats += [] if quality is None else quality.caveats("study")
+    return dataclasses.replace(numbered(made, data), caveats=tuple(caveats))
+
+
+def numbered(made: Dataset, data: Dataset) -> Synthetic:
+    """All images of a synthetic Dataset, their classes numbered as in the real one, which has them."""
     rows = made.all_rows()
     number = np.array([data.labels.code(name) for name in made.labels.names])
-    return Synthetic(rows, number[rows.codes], tuple(caveats))
+    return Synthetic(rows, number[rows.codes])
 
 
 def training_side(

@@ -96,6 +96,8 @@ def predict_slides(
 def _refuse(config: PredictConfig) -> None:
     """Refuse options that are of images alone."""
     given = {"--part": config.part, "--split": config.split, "--explain": config.explain}
+    fields = {field.name: field.default for field in dataclasses.fields(config)}
+    given |= {f"--{name}": getattr(config, name) != fields[name] for name in ("level", "resamples", "seed")}
     if wrong := [name for name, value in given.items() if value]:
         raise InputError(f"{wrong[0]} is not for slides; leave it out.")
 

@@ -89,6 +89,8 @@ class ScoredTiles:
             remarks.append(Remark("tiles-left-out", values))
         if parts.get("train"):
             remarks.append(Remark("slide-trained-on", {"count": parts["train"]}))
+        elif parts.get("val"):
+            remarks.append(Remark("slide-selected-by", {"count": parts["val"]}))
         elif trained.missing:
             remarks.append(Remark("training-unknown", {"reason": trained.missing}))
         if trained.stain.get("method", "none") != "none" and self.restain is None:

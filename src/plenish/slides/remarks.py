@@ -66,6 +66,10 @@ _WORDS = {
         "{count:tile/was/were} trained on that came from a slide of this name; if it is this one, these "
         "scores do not measure how well the Run does on others."
     ),
+    "slide-selected-by": (
+        "{count:tile/was/were} used to select and calibrate that came from a slide of this name (part val); "
+        "if it is this one, these scores do not measure how well the Run does on others."
+    ),
     "training-unknown": "Whether this slide was trained on is not known: {reason}.",
     "stain-differs": "The Run was trained on tiles of a normalised stain; these tiles have their own stain.",
     "auroc-of-one-slide": (

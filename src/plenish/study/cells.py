@@ -134,11 +134,13 @@ def compose(arm: Arm, data: StudyData, seed: int) -> tuple[Images, dict[str, int
         source = data.synthetic[arm.source]
         codes = source.codes
         chosen = matched_positions(codes, real.y, arm.synthetic, seed, "synthetic")
+        if arm.shuffled:
+            # Doping may fill one class alone, whose images would keep their labels among themselves.
+            mixed = np.arange(len(codes)) if arm.doping else chosen
+            codes = codes.copy()
+            codes[mixed] = np.random.default_rng(stable_seed(seed, "shuffled")).permutation(codes[mixed])
         if arm.doping:
             chosen = np.flatnonzero(filled[codes] > 0)
-        if arm.shuffled:
-            codes = codes.copy()
-            codes[chosen] = np.random.default_rng(stable_seed(seed, "shuffled")).permutation(codes[chosen])
         sources["synthetic"] = Images(source.rows.images, codes), chosen
     counts = dict.fromkeys(("real", "duplicate", "synthetic"), 0)
     counts |= {kind: len(rows) for kind, (_, rows) in sources.items()}

@@ -18,6 +18,7 @@ from plenish.study.cells import Cell
 from plenish.study.config import StudyConfig
 from plenish.study.data import StudyData
 from plenish.study.design import Design
+from plenish.study.folds import merged
 from plenish.training.confusion import defined_mean
 
 Ints = NDArray[np.int64]
@@ -120,6 +121,7 @@ def external_results(
         caveats = [Caveat("generated-test", {"intervals": intervals})]
     else:
         caveats = about_test(predictions.codes, groups, names, intervals=intervals)
+    caveats += merged(folds, external=True)
     if folds[0].fold is not None:
         caveats.append(Caveat("fold-ensemble", {"folds": len(folds)}))
     return {

@@ -39,6 +39,7 @@ class StudyData:
         external: all rows of another Dataset that is tested on too, or None.
         fold: number of the fold, or None.
         caveats: what limits the answer, found while checking.
+        external_caveats: what limits the test on the other Dataset.
     """
 
     data: Dataset
@@ -49,6 +50,7 @@ class StudyData:
     external: Subset | None = None
     fold: int | None = None
     caveats: tuple[Caveat, ...] = ()
+    external_caveats: tuple[Caveat, ...] = ()
 
 
 def open_real(path: Path, split: str, fraction: float, seed: int) -> StudyData:
@@ -164,12 +166,16 @@ def add_synthetic(study: StudyData, path: Path, name: str = "") -> StudyData:
     """
     opened = open_synthetic(path, study.data, study.train, study.test.split_name)
     caveats = list(opened.caveats)
-    if study.external is not None:
-        caveats += beside_external(study.external, opened.rows.dataset)
+    others = [] if study.external is None else beside_external(study.external, opened.rows.dataset)
     if name:
-        caveats = [dataclasses.replace(one, values={**one.values, "source": name}) for one in caveats]
-    made = {**study.synthetic, name: opened}
-    return dataclasses.replace(study, synthetic=made, caveats=(*study.caveats, *caveats))
+        caveats, others = (
+            [dataclasses.replace(one, values={**one.values, "source": name}) for one in found]
+            for found in (caveats, others)
+        )
+    return dataclasses.replace(
+        study, synthetic={**study.synthetic, name: opened}, caveats=(*study.caveats, *caveats),
+        external_caveats=(*study.external_caveats, *others),
+    )  # fmt: skip
 
 
 def add_external(folds: Sequence[StudyData], path: Path) -> list[StudyData]:
@@ -198,7 +204,7 @@ def add_external(folds: Sequence[StudyData], path: Path) -> list[StudyData]:
     other.record_read("study")
     rows = Subset(other, everything, "test", "all", other.manifest.pixels_hash)
     return [
-        dataclasses.replace(fold, external=rows, caveats=(*fold.caveats, *caveats))
+        dataclasses.replace(fold, external=rows, external_caveats=caveats)
         for fold, caveats in zip(folds, found, strict=True)
     ]
 

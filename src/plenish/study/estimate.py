@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.folds import Folds
+from plenish.datasets.parts import Subset
 from plenish.datasets.schema import Part
+from plenish.metrics.beside import check_fit, numbered
 from plenish.metrics.resampling import count_units
 from plenish.progress import plain_duration
 from plenish.study.analysis import announced
 from plenish.study.arms_file import configured
 from plenish.study.config import Given, StudyConfig
-from plenish.study.data import check_kind
+from plenish.study.data import StudyData, check_kind, share_of_groups
 from plenish.study.design import Design
 from plenish.study.experiment import check_arms, classifier_options
+from plenish.study.schedules import check_schedules
 from plenish.study.verdicts import announcement
 from plenish.training.classifier import check_names
 from plenish.training.classifier_config import ClassifierConfig
@@ -62,7 +65,9 @@ class _Sizes:
     test: int
 
 
-def estimate_study(real: Path, out: Path, config: StudyConfig, given: Given) -> Estimate:
+def estimate_study(
+    real: Path, out: Path, config: StudyConfig, given: Given, test_data: Path | None = None
+) -> Estimate:
     """Say what a study would be. No image is read, and a reading of the test part is not counted.
 
     Synthetic images need not be there yet. Folds that were not made are not made: their sizes are those of
@@ -73,9 +78,10 @@ def estimate_study(real: Path, out: Path, config: StudyConfig, given: Given) -> 
         out: the study's folder; of one that is there, its arms and seeds count.
         config: how to compare.
         given: where synthetic images come from.
+        test_data: another Dataset to test on as well, which takes time.
 
     Raises:
-        InputError: labels, arms or splits unfit for a study.
+        InputError: labels, arms, schedules or splits unfit for a study.
     """
     design = Design.of(config, out, [*given.sweep])
     if given.any:
@@ -85,10 +91,14 @@ def estimate_study(real: Path, out: Path, config: StudyConfig, given: Given) -> 
         check_names(configured(arm, classifier), "categorical")
     data = Dataset.open(real)
     check_kind(data)
-    synthetic = any(arm.synthetic for arm in design.arms)
-    sizes = _sizes(data, config, held_out=synthetic and given.cross_fit is None)
+    synthetic = any(arm.uses_synthetic for arm in design.arms)
+    held_out = synthetic and given.cross_fit is None
+    sizes = _sizes(data, config, held_out=held_out)
+    other = 0 if test_data is None else len(Dataset.open(test_data))
     classifier = classifier.resolved(sizes.train, config.domain or data.domain)
     check_arms(design, classifier, data)
+    assumed = _assumed(data, config, given.synthetic, sizes, known=config.folds is None or held_out)
+    check_schedules(design.arms, classifier, [assumed])
     codes, groups = data.y().argmax(1), np.array(data.column("group"), object)
     folds = config.folds or 1
     power = announced(
@@ -96,7 +106,7 @@ def estimate_study(real: Path, out: Path, config: StudyConfig, given: Given) -> 
         all_groups=0 if config.folds else count_units(groups[_could_test(data, config.split, synthetic)]),
     )  # fmt: skip
     trainings = len(design.arms) * design.seeds * folds
-    step, seconds = _time(data, classifier, sizes, trainings)
+    step, seconds = _time(data, classifier, dataclasses.replace(sizes, test=sizes.test + other), trainings)
     facts = {
         "arms": design.names, "seeds": design.seeds, "folds": config.folds, "trainings": trainings,
         "steps": classifier.steps, "time_for_all_trainings": plain_duration(seconds),
@@ -129,6 +139,24 @@ def _sizes(data: Dataset, config: StudyConfig, *, held_out: bool) -> _Sizes:
 def _share(config: StudyConfig, images: int) -> int:
     """How many training images `--fraction` leaves."""
     return max(2, round(config.fraction * images))
+
+
+def _assumed(
+    data: Dataset, config: StudyConfig, synthetic: Path | None, sizes: _Sizes, *, known: bool
+) -> StudyData:
+    """What is trained on, as far as labels say it; where it is not `known`, a share of all groups."""
+    split = data.split(config.split)
+    rows = split.rows("train") if known else np.arange(len(data), dtype=np.int64)
+    train = Subset(data, rows, "train", config.split, split.hash)
+    share = config.fraction if known else sizes.train / len(rows)
+    if share < 1:
+        train = train.where(share_of_groups(train.codes, train.groups, share, config.seed))
+    assumed = StudyData(data, train, train, train)
+    if synthetic is None:
+        return assumed
+    made = Dataset.open(synthetic)
+    check_fit(synthetic, made, data)
+    return dataclasses.replace(assumed, synthetic={"": numbered(made, data)})
 
 
 def _time(data: Dataset, config: ClassifierConfig, sizes: _Sizes, trainings: int) -> tuple[float, float]:

@@ -122,10 +122,14 @@ def check_folds(folds: Sequence[StudyData]) -> None:
         )
 
 
-def merged(folds: Sequence[StudyData]) -> list[Caveat]:
-    """The caveats of all folds, each once; test images are summed over folds, others are as in the worst."""
+def merged(folds: Sequence[StudyData], *, external: bool = False) -> list[Caveat]:
+    """The caveats of all folds, or those of the other test Dataset, each once.
+
+    Test images are summed over folds, others are as in the worst.
+    """
     found: dict[str, Caveat] = {}
-    for caveat in (one for fold in folds for one in fold.caveats):
+    which = "external_caveats" if external else "caveats"
+    for caveat in (one for fold in folds for one in getattr(fold, which)):
         values = dict(caveat.values)
         images = values.pop("images", None)
         key = repr((caveat.code, sorted(values.items())))

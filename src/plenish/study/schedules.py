@@ -119,7 +119,13 @@ def _checked(arm: Arm, config: ClassifierConfig, fold: StudyData) -> list[dict[s
     names = fold.data.labels.names
     images = Images(fold.train.images, fold.train.codes, real=len(fold.train))
     if arm.uses_synthetic and arm.source in fold.synthetic:
-        y = np.concatenate([images.y, fold.synthetic[arm.source].codes])
+        codes = fold.synthetic[arm.source].codes
+        if arm.shuffled and len(np.unique(codes)) < 2:
+            raise InputError(
+                "labels can be shuffled only among synthetic images of two classes or more, and these have "
+                "one; generate images of the other classes too."
+            )
+        y = np.concatenate([images.y, codes])
         images = Images(images.read, y, real=len(fold.train))
     elif arm.doping:
         images = pretend_synthetic(config, images)
