@@ -20,25 +20,6 @@ _HOLD = 12
 """Frames that each end of the film stays."""
 
 
-def change_class(space: LatentSpace, points: Points, to: str | None, steps: int) -> list[Points]:
-    """Points on the way from their class to another one, at fixed latents.
-
-    Args:
-        space: the generator.
-        points: where it begins, N of them.
-        to: the class to go to; by default the next one of the list, which is the other one of two.
-        steps: how many points of the way, at least 2; the first and the last are the two classes, those
-            between have soft labels.
-
-    Returns:
-        A list of `steps` times N points.
-
-    Raises:
-        InputError: the generator has no classes, or not this one.
-    """
-    return class_way(points, space.require_labels("Changing the class", "categorical"), to, steps)
-
-
 def flip(
     space: LatentSpace, points: Points, out: Path, to: str | None, options: FilmOptions, *, soft: bool = True,
     csv: bool = False,
@@ -58,7 +39,8 @@ def flip(
     Raises:
         InputError: the generator has no classes, or OUT exists.
     """
-    way = change_class(space, points, to, options.frames if soft else 2)
+    labels = space.require_labels("Changing the class", "categorical")
+    way = class_way(points, labels, to, options.frames if soft else 2)
     size, channels = space.network.size, space.network.channels
     made = images(space, Points.joined(way)).reshape(len(way), len(points), size, size, channels)
     first, last = made[0], made[-1]

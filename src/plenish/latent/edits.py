@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from plenish import files, invocation
+from plenish.datasets.show import png
 from plenish.latent.points import Points
 from plenish.latent.space import LatentSpace
 
@@ -68,9 +68,7 @@ def write_edit(
     }  # fmt: skip
     config = {key: record[key] for key in ("generator", "options", "space", "names", "result")}
     with files.atomic_dir(out, config) as folder:
-        shown = io.BytesIO()
-        picture.save(shown, "PNG")
-        files.write_bytes(folder / PICTURE, shown.getvalue())
+        files.write_bytes(folder / PICTURE, png(picture))
         if film is not None:
             files.write_bytes(folder / listed["film"], film)
         np.save(folder / LATENTS, points.values)

@@ -19,6 +19,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.datasets.near_duplicates import image_hashes
 from plenish.datasets.perceptual_hash import SMALLEST_SIDE
 from plenish.datasets.schema import PARTS
+from plenish.datasets.show import png as encoded
 from plenish.errors import InputError
 from plenish.latent.neighbours import nearest
 
@@ -226,9 +227,7 @@ def as_image(pixels: NDArray[np.uint8]) -> Image.Image:
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
     """An image H×W×C as the bytes of a PNG, which has no metadata."""
-    file = io.BytesIO()
-    as_image(pixels).save(file, "PNG")
-    return file.getvalue()
+    return encoded(as_image(pixels))
 
 
 def sprite(dataset: Dataset, rows: Ints) -> bytes:

@@ -6,7 +6,7 @@ import dataclasses
 import html
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from plenish.errors import InputError, PlenishError
 from plenish.progress import warn
@@ -15,6 +15,8 @@ from plenish.studio.config import StudioConfig
 from plenish.studio.sessions import Session, Sessions
 from plenish.studio.uploads import FORMATS
 from plenish.studio.wordbook import Words
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,16 +62,7 @@ class Asked:
         Raises:
             InputError: it is missing, no number, or outside the bounds.
         """
-        said = self.query.get(name)
-        if said is None and default is not None:
-            return default
-        try:
-            value = int(said or "")
-        except ValueError:
-            raise InputError(f"'{name}' must be a whole number.") from None
-        if not least <= value <= most:
-            raise InputError(f"'{name}' must be at least {least} and at most {most}.")
-        return value
+        return self._number(name, least, most, default, int, "a whole number", "d")
 
     def real(self, name: str, least: float, most: float, default: float | None = None) -> float:
         """A number of the query.
@@ -77,15 +70,21 @@ class Asked:
         Raises:
             InputError: it is missing, no number, or outside the bounds.
         """
+        return self._number(name, least, most, default, float, "a number", "g")
+
+    def _number(
+        self, name: str, least: Number, most: Number, default: Number | None, kind: Callable[[str], Number],
+        words: str, spec: str,
+    ) -> Number:  # fmt: skip
         said = self.query.get(name)
         if said is None and default is not None:
             return default
         try:
-            value = float(said or "")
+            value = kind(said or "")
         except ValueError:
-            raise InputError(f"'{name}' must be a number.") from None
+            raise InputError(f"'{name}' must be {words}.") from None
         if not least <= value <= most:  # Also of nan.
-            raise InputError(f"'{name}' must be at least {least:g} and at most {most:g}.")
+            raise InputError(f"'{name}' must be at least {least:{spec}} and at most {most:{spec}}.")
         return value
 
 
