@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import importlib
 import math
 import os
 import signal
@@ -41,6 +42,9 @@ def join(engine: Engine) -> None:
         ProcessLost: a process has ended.
     """
     if engine.world > 1 and not distributed.is_initialized():
+        # Its functions take the group there is as a default argument: loaded later, as by the first optimiser,
+        # they would keep it, and its threads would run on until the process aborts at its end.
+        importlib.import_module("torch.distributed.nn")
         backend = "cpu:gloo,cuda:nccl" if engine.device.type == "cuda" else "gloo"
         try:
             distributed.init_process_group(backend, timeout=_PATIENCE)

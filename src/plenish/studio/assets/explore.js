@@ -15,7 +15,7 @@
     const image = make("img", { class: "big", alt: w.image_alt });
     const view = P.viewer(image, fail);
     const rate = make("span", { class: "quiet rate", "aria-hidden": "true" });
-    const pad = make("div", { class: "pad", role: "slider", tabindex: "0", "aria-label": w.pad, "aria-valuemin": "-1", "aria-valuemax": "1" });
+    const pad = make("div", { class: "pad", role: "slider", tabindex: "0", "aria-label": w.pad, "aria-valuemin": "-1", "aria-valuemax": "1", "aria-valuenow": "0" });
     const map = make("div", { class: "map" }), dot = make("div", { class: "dot" });
     const axes = make("div", { class: "axes", "aria-hidden": "true" });
     pad.append(map, axes, dot);
