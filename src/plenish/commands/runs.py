@@ -91,8 +91,8 @@ def remove_run(run: Path, *, yes: bool = False) -> dict[str, Any]:
 def prune_runs(folder: Path, *, keep: int = 1, yes: bool = False) -> dict[str, Any]:
     """Remove old checkpoints of all Runs in a folder.
 
-    The newest and the best of each Run stay, and those that a synthetic Dataset which is still there was
-    made from.
+    The newest and the best of each Run stay, those with which a stage of growth begins, and those that a
+    synthetic Dataset which is still there was made from.
 
     Args:
         folder: a Run, or a folder of Runs.
@@ -109,10 +109,11 @@ def prune_runs(folder: Path, *, keep: int = 1, yes: bool = False) -> dict[str, A
         try:
             run = Run.open(path)
             best = (run.status.get("best") or {}).get("checkpoint")
+            parts = run.status.get("parts", {}).values()
         except InputError as error:
             skipped.append(str(error))
             continue
-        protected = {str(best), *run.used_checkpoints()}
+        protected = {str(best), *parts, *run.used_checkpoints()}
         place = run.path / "checkpoints"
         found = superfluous(place, keep, protected)
         freed += sum(file.stat().st_size for one in found for file in one.rglob("*") if file.is_file())

@@ -29,6 +29,7 @@ from plenish.wording import Sentences, significant
 
 if TYPE_CHECKING:
     from plenish.training.generator import GeneratorTask
+    from plenish.training.starting_point import StartingPoint
     from plenish.training.trial import Trial
 
 
@@ -51,6 +52,10 @@ class GeneratorOptions:
         conditional: give the labels to the networks; by default whenever the data have labels.
         checkpoint_kimg: interval of checkpoints.
         keep: newest checkpoints kept, beside the best.
+        start_from: a Run of the same networks and data, to start from its newest checkpoint, or from where
+            `stage` began; its record is among the new Run's parents.
+        stage: the stage of growth to start with, as the size of its images in pixels; its beginning is where
+            the schedule of the new Run has it.
         validation: score each checkpoint against the val part, to know the best.
         retry: resume after a divergence, with other random draws.
         on_failure: what to do when the training diverges: `stop` at the last good checkpoint, as by default,
@@ -75,6 +80,8 @@ class GeneratorOptions:
     conditional: bool | None = option(decides="network.labels.kind network.labels.names")
     checkpoint_kimg: float | None = option(sets="schedule.checkpoint_kimg", above=0)
     keep: int | None = option(sets="schedule.keep", least=1)
+    start_from: Path | None = None
+    stage: int | None = option(least=1)
     validation: bool = True
     retry: bool = False
     on_failure: Literal["stop", "rollback"] | None = option(sets="schedule.on_failure")
@@ -116,6 +123,8 @@ def _asked(data: Path, run: Path, how: GeneratorOptions) -> Run | Trial:
         files.refuse_occupied(run, "a Plenish Run")  # Before the data are looked at.
     if how.family is not None and how.recipe != GeneratorOptions.recipe:
         raise InputError("--family goes with no --recipe, which names its own family; give one of them.")
+    if how.stage is not None and how.start_from is None:
+        raise InputError("--stage says where to start in the Run of --from; give that too.")
     if how.family is not None:
         chosen: Recipe | None = family_recipe(how.family)
     else:
@@ -132,16 +141,18 @@ def _asked(data: Path, run: Path, how: GeneratorOptions) -> Run | Trial:
     elif domain.origin != "assumed":
         chosen = _within_domain(chosen, domain, changes)
     request = request_hash(
-        chosen, changes, dataset, how.split, how.seed, how.conditional, how.validation, how.hours, domain.name
-    )
+        chosen, changes, dataset, how.split, how.seed, how.conditional, how.validation, how.hours,
+        domain.name, str(how.start_from), how.stage,
+    )  # fmt: skip
     before = None if how.dry_run else completed(run, "generator", request)
     if before is not None and _is_long_enough(before):
         return before
     return _train(dataset.part("train", how.split, purpose="train"), run, chosen, how, changes, request)
 
 
-train_generator = command("train generator")(_train_by_recipe)
-train_gan = command("train gan")(_train_by_recipe)
+_RENAMED = {"start_from": "from"}
+train_generator = command("train generator", renamed=_RENAMED)(_train_by_recipe)
+train_gan = command("train gan", renamed=_RENAMED)(_train_by_recipe)
 
 
 def _within_domain(recipe: Recipe, domain: Chosen, changes: Mapping[str, Any]) -> Recipe:
@@ -239,6 +250,7 @@ def _train(
 ) -> Run | Trial:  # fmt: skip
     from plenish.metrics.validation import validator_of
     from plenish.training.generator import CHANGEABLE, learner_class, plan_task
+    from plenish.training.starting_point import starting_point
     from plenish.training.trial import try_out
 
     dataset, learner = subset.dataset, learner_class(recipe.family)
@@ -246,11 +258,17 @@ def _train(
     with named_as_typed(how, learner.option_keys):
         task = plan_task(recipe.family, recipe.sections, changes, subset, how.conditional, OPTIONS)
         learner.check(task, changes)
+    provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
+    start, before = None, _started_from(path, how)
+    if how.start_from is not None and before is None:
+        start = starting_point(how.start_from, how.stage, task, provenance)
+        before = start.record()
     task = _scheduled(task, path, how, changes)
+    if start is not None:
+        start.check_length(task.schedule)
     if how.dry_run:
         return _described(try_out(task), recipe, how.hours)
-    config = _config_of(task, recipe, how, domain)
-    provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
+    config = _config_of(task, recipe, how, domain) | ({"from": before} if before else {})
     validator = functools.cache(lambda: validator_of(dataset, subset.split_name) if how.validation else None)
     if not (path / "config.json").exists():  # What cannot be scored is refused before a Run is made.
         validator()
@@ -259,14 +277,30 @@ def _train(
         "generator",
         config,
         data=provenance,
+        parents=[start.parent()] if start else [],
         seed=how.seed,
         may_change=(*CHANGEABLE, "hours"),
         typed=OPTIONS,
     )
     if _is_long_enough(run, task.schedule.kimg):
         return run
-    _train_in_run(task, validator, run, request, how.retry)
+    _train_in_run(task, validator, run, start, request, how.retry)
     return run
+
+
+def _started_from(path: Path, how: GeneratorOptions) -> dict[str, Any] | None:
+    """What a Run that has begun keeps of the Run that it was started from, if that is what is asked for.
+
+    The other Run may have been trained on, or be gone, since.
+    """
+    if how.start_from is None or not (path / "config.json").exists():
+        return None
+    run = Run.open(path, "generator")
+    before: dict[str, Any] | None = run.config["config"].get("from")
+    asked = {"run": str(how.start_from.resolve()), "stage": how.stage}
+    if run.has_begun and before and {key: before[key] for key in asked} == asked:
+        return before
+    return None
 
 
 def _config_of(task: GeneratorTask, recipe: Recipe, how: GeneratorOptions, domain: Chosen) -> dict[str, Any]:
@@ -282,14 +316,21 @@ def _config_of(task: GeneratorTask, recipe: Recipe, how: GeneratorOptions, domai
 
 
 def _train_in_run(
-    task: GeneratorTask, validator: Callable[[], Any], run: Run, request: str, retry: bool
+    task: GeneratorTask,
+    validator: Callable[[], Any],
+    run: Run,
+    start: StartingPoint | None,
+    request: str,
+    retry: bool,
 ) -> None:
     """Train, and write the Run's report, also of one that diverged."""
     from plenish.report.build import write_own_report
     from plenish.training.generator import train_generator
+    from plenish.training.starting_point import begin
     from plenish.training.trainer import Stopped
 
     with training(run, request):
+        begin(run, start)
         task = dataclasses.replace(task, validator=validator())
         try:
             train_generator(task, run, retry=retry)

@@ -116,6 +116,11 @@ class GeneratorLearner(Learner):
             InputError: options that do not fit each other, the networks or the data.
         """
 
+    @classmethod
+    def parts(cls, task: GeneratorTask) -> dict[str, int]:
+        """Images seen when each part of the training begins, by its name as `part` has it."""
+        return {}
+
     def heaviest(self) -> int:
         """Images seen when a step takes the most memory; by default that is at the end."""
         return END

@@ -112,6 +112,13 @@ class Learner(abc.ABC):
         """Further measures of progress (epoch, stage of growth), added to log and status."""
         return {}
 
+    def part(self, nimg: int) -> str | None:
+        """Name of the part of the training after `nimg` images, or None where it has no parts.
+
+        The checkpoint with which a part begins is kept, so that another Run can start from there.
+        """
+        return None
+
     def set_stage(self, nimg: int) -> None:  # noqa: B027
         """Bring what follows from the images seen (the stage of growth) to the state after `nimg` images.
 

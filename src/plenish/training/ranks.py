@@ -42,8 +42,8 @@ def join(engine: Engine) -> None:
         ProcessLost: a process has ended.
     """
     if engine.world > 1 and not distributed.is_initialized():
-        # Its functions take the group there is as a default argument: loaded later, as by the first optimiser,
-        # they would keep it, and its threads would run on until the process aborts at its end.
+        # Its functions take the group there is as a default argument: loaded later, as by the first
+        # optimiser, they would keep it, and its threads would run on until the process aborts at its end.
         importlib.import_module("torch.distributed.nn")
         backend = "cpu:gloo,cuda:nccl" if engine.device.type == "cuda" else "gloo"
         try:

@@ -278,7 +278,8 @@ class Trainer:
                 overdue = time.monotonic() - saved > _LONGEST_UNSAVED
                 stopped, overdue = ranks.any_of(self.engine, stop.is_set(), overdue)
                 done, scheduled = self.nimg >= total, schedule.checkpoint_due(before, self.nimg)
-                save = scheduled or stopped or overdue
+                begins = learner.part(before) != learner.part(self.nimg)
+                save = scheduled or stopped or overdue or begins
                 if save or crossed(before, self.nimg, schedule.log_kimg):
                     now = time.monotonic()
                     self._meter.joules()  # Read often: the counters start anew.
@@ -288,7 +289,7 @@ class Trainer:
                 if sampled:
                     self._preview()
                 if save:
-                    self._save(before_seconds + time.monotonic() - begun, validate=scheduled)
+                    self._save(before_seconds + time.monotonic() - begun, validate=scheduled, begins=begins)
                     saved = tick = time.monotonic()
                     if not done and self.scores.out_of_patience(schedule.patience):
                         say(f"Stopped at {self._where()}: no better score on val lately.")
@@ -333,7 +334,7 @@ class Trainer:
             return {}
         folder = self.run.path / "samples"
         folder.mkdir(exist_ok=True)
-        if preview.reference is not None and self.nimg == 0:
+        if preview.reference is not None and not (folder / "reals.png").exists():
             preview.reference.save(folder / "reals.png")
         preview.picture.save(folder / f"{checkpoints.checkpoint_name(self.nimg)}.png")
         pictures = {preview.title: np.asarray(preview.picture), **preview.more}
@@ -356,8 +357,8 @@ class Trainer:
 
     # Checkpoints and scores
 
-    def _save(self, seconds: float, validate: bool) -> None:
-        """Write a checkpoint, then score it."""
+    def _save(self, seconds: float, validate: bool, begins: bool) -> None:
+        """Write a checkpoint, then score it; one with which a part of the training begins is kept."""
         learner, run = self.learner, self.run
         if run is None:
             if validate:
@@ -377,12 +378,15 @@ class Trainer:
         ranks.from_main(self.engine, write)
         if validate:
             self._validate()
-        best = self.scores.best
+        best, parts = self.scores.best, dict(run.status.get("parts", {}))
+        if begins:
+            parts[str(learner.part(self.nimg))] = checkpoints.checkpoint_name(self.nimg)
         if self.engine.rank == 0:
-            checkpoints.prune_checkpoints(folder, self.schedule.keep, {str(best.get("checkpoint"))})
+            protected = {str(best.get("checkpoint")), *parts.values()}
+            checkpoints.prune_checkpoints(folder, self.schedule.keep, protected)
         run.update_status(
             **self.position, seconds=round(seconds, 1), energy_j=self._meter.joules(), best=best,
-            attempt=self.attempt,
+            attempt=self.attempt, **({"parts": parts} if parts else {}),
         )  # fmt: skip
 
     def _validate(self) -> None:

@@ -95,6 +95,17 @@ class Growth:
         named = self.batch_sizes()
         return Stage(number, alpha, named[min(number, len(named) - 1)] if named else batch)
 
+    def begin(self, number: int, first: int) -> int:
+        """Images seen when a stage begins, where `first` is the number of the first one."""
+        if number <= first:
+            return 0
+        return math.ceil(round(1000 * (self.stable_kimg + (number - first - 1) * self._stage_kimg), 3))
+
+    @property
+    def _stage_kimg(self) -> float:
+        """Length of a stage behind the first one."""
+        return self.fade_kimg + self.stable_kimg
+
     def heaviest(self, sizes: list[int], batch: int) -> int:
         """Images seen at the stage whose batches hold the most pixels, after its fading.
 
@@ -102,10 +113,10 @@ class Growth:
             sizes: image sizes of the network's stages.
             batch: images a step where `batches` says nothing.
         """
-        fade, stable = 1000 * self.fade_kimg, 1000 * self.stable_kimg
-        ends = [stable + stage * (fade + stable) for stage in range(len(sizes) - 1 - self.first(sizes))]
+        first = self.first(sizes)
+        begins = [self.begin(number, first) for number in range(first + 1, len(sizes))]
         found = []
-        for nimg in (*(max(0, math.ceil(end) - 1) for end in ends), END):
+        for nimg in (*(max(0, begin - 1) for begin in begins), END):
             stage = self.at(nimg, sizes, batch)
             size = sizes[stage.number]
             found.append((stage.batch * size**2, size, nimg))

@@ -92,6 +92,16 @@ class GANLearner(GeneratorLearner):
                 f"{world} processes; give another --batch, or start another number of processes."
             )
 
+    @classmethod
+    def parts(cls, task: GeneratorTask) -> dict[str, int]:
+        """Images seen when each stage of growth begins, by its size in pixels; empty without growth."""
+        generator = networks.family(task.family).sampler(task.network)
+        sizes = [generator.stage_size(number) for number in range(generator.stages)]
+        growth = Method.of(task.sections).growth
+        first = growth.first(sizes)
+        begins = {str(sizes[number]): growth.begin(number, first) for number in range(first, len(sizes))}
+        return begins if len(sizes) > 1 else {}
+
     def heaviest(self) -> int:
         """Images seen at the stage of growth whose batches hold the most pixels."""
         method = self.state.method
@@ -131,6 +141,11 @@ class GANLearner(GeneratorLearner):
         """Size and fading of the stage, for networks that grow."""
         sizes, stage = self.state.sizes, self.state.stage_at(nimg)
         return {"size": sizes[stage.number], "alpha": stage.alpha} if len(sizes) > 1 else {}
+
+    def part(self, nimg: int) -> str | None:
+        """The size of the stage in pixels, for networks that grow."""
+        sizes = self.state.sizes
+        return str(sizes[self.state.stage_at(nimg).number]) if len(sizes) > 1 else None
 
     def set_stage(self, nimg: int) -> None:
         """Grow the networks."""
