@@ -52,7 +52,7 @@ def test_every_verb_has_help_without_torch(verb: str, capsys: pytest.CaptureFixt
         (["--quiet", "runs", "lst"], "did you mean 'list'"),
         (["--quiet"], "lacks a verb"),
         (["--keep", "3", "runs", "prune", "."], "'--keep' belongs behind a verb"),
-        (["runs"], "needs one more word: list, show, rm, prune"),
+        (["runs"], "needs one more word: list, tree, show, rm, prune"),
         (["runs", "prune"], "needs folder"),
         (["runs", "prune", ".", "--kep", "3"], "did you mean '--keep'"),
         (["runs", "prune", ".", "--keep", "many"], "--keep must be a whole number, not many."),

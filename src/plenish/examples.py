@@ -168,11 +168,15 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish report report.html --score scores --study help",
         "plenish report all.html --data tiles --run gan --synthetic more --score scores --study help",
     ),
+    "compare": (
+        "plenish compare gan gan2 side-by-side", "plenish compare progan stages --images 6 --checkpoint last",
+    ),
     "studio": (
         "plenish studio gan --data tiles more",
         "plenish studio experiments --data tiles --new-runs experiments --port 7861",
     ),
     "runs list": ("plenish runs list", "plenish runs list experiments --json"),
+    "runs tree": ("plenish runs tree", "plenish runs tree experiments --json"),
     "runs show": ("plenish runs show gan", "plenish runs show gan --json"),
     "runs rm": ("plenish runs rm old", "plenish runs rm old --yes"),
     "runs prune": ("plenish runs prune experiments", "plenish runs prune experiments --keep 2 --yes"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from plenish.configuration import check_bounds
 from plenish.errors import InputError
 from plenish.invocation import command
+from plenish.lineage import Node, lineage, lines
 from plenish.metrics.advice import remarks
 from plenish.runs import Run
 
@@ -41,6 +43,43 @@ def list_runs(folder: Path = Path()) -> Listing:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder that holds your Runs.")
     return Listing([_row(path) for path in _runs_in(folder)], folder)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lineage:
+    """Trees of Runs, and the folder that was looked through."""
+
+    roots: Sequence[Node]
+    folder: Path = Path()
+    skipped: Sequence[str] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form."""
+        skipped = {"skipped": list(self.skipped)} if self.skipped else {}
+        return {"runs": [root.summary() for root in self.roots], **skipped}
+
+    def shown(self) -> dict[str, Any] | str:
+        """The same for a terminal."""
+        skipped = [f"not read: {sentence}" for sentence in self.skipped]
+        return "\n".join([*lines(self.roots), *skipped]) or f"no Runs in {self.folder.resolve()}"
+
+
+@command("runs tree", positional=("folder",))
+def tree_of_runs(folder: Path = Path()) -> Lineage:
+    """Show which Run was made from which in a folder and below it, and what was changed.
+
+    Args:
+        folder: where to look.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give the folder that holds your Runs.")
+    runs, skipped = [], []
+    for path in _runs_in(folder):
+        try:
+            runs.append(Run.open(path))
+        except InputError as error:
+            skipped.append(str(error))
+    return Lineage(lineage(runs), folder, skipped)
 
 
 def _runs_in(folder: Path) -> list[Path]:
