@@ -103,6 +103,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "release": ("release:release", "synthetic images as a folder to give away, unless they copy real ones"),
     "report": ("report:write_report", "one HTML report of everything known"),
     "compare": ("compare:compare_runs", "generators side by side: pictures and a page: RUN … OUT"),
+    "comic": ("comic:make_comic", "comic pages from a script: panels, generated pictures, balloons"),
     "studio": ("studio:studio", "explore generators and Datasets in a web browser"),
     "runs list": ("runs:list_runs", "the Runs in a folder"),
     "runs tree": ("runs:tree_of_runs", "which Run was made from which, and what was changed"),

@@ -171,6 +171,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "compare": (
         "plenish compare gan gan2 side-by-side", "plenish compare progan stages --images 6 --checkpoint last",
     ),
+    "comic": ("plenish comic story.yaml story.pdf", "plenish comic story.yaml page.png --only 1 --pixelated"),
     "studio": (
         "plenish studio gan --data tiles more",
         "plenish studio experiments --data tiles --new-runs experiments --port 7861",

@@ -237,6 +237,19 @@ def _from_array(pixels: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
+def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """A picture file as RGBA, 8 bits, upright.
+
+    Raises:
+        Unreadable: it is no picture that is understood, is damaged, or has more pixels.
+    """
+    image = _open(read_file(path), max_pixels)
+    try:
+        return ImageOps.exif_transpose(image).convert("RGBA")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise Unreadable("damaged", reason=_one_line(error)) from None
+
+
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     check_length(len(data))
     extra = extra_of(data)
