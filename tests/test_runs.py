@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -227,13 +228,35 @@ def test_the_refusal_of_an_untrained_run_names_the_way_out(tmp_path: Path) -> No
     assert "runs rm" not in str(refusal.value)
 
 
-def test_energy_is_shown_or_said_to_be_unmeasured(tmp_path: Path) -> None:
+def test_energy_is_shown_as_measured_or_within_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PLENISH_GRAMS_PER_KWH", raising=False)
     run = Run.create(tmp_path / "r", "generator", CONFIG)
     assert "energy" not in run.summary()
-    run.update_status(energy_j=None)
-    assert run.summary()["energy"] == "not measured"
+    run.update_status(energy_j=None, busy_s=1800.0)
+    assert run.summary()["energy"] == "1.00 to 10.0 Wh (by the time that cores were busy; not measured)"
+    assert run.summary()["co2"] == "0.0110 to 8.20 g"
     run.update_status(energy_j=7200.0)
-    assert run.summary()["energy"] == "2.0 Wh of the processor"
+    assert run.summary()["energy"] == "2.00 Wh (of the processor, measured)"
+    monkeypatch.setenv("PLENISH_GRAMS_PER_KWH", "400")
+    assert run.summary()["co2"] == "0.800 g"
+
+
+def test_work_on_a_run_is_counted_on_top_of_earlier_work(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "r", "study", CONFIG)
+    run.update_status(state="running")
+    assert "busy_s" not in run.status, "only work under the lock counts"
+    for least in (0.05, 0.1):
+        with run.lock():
+            end = time.process_time() + 0.06
+            while time.process_time() < end:
+                pass
+            run.update_status(state="complete")
+        assert run.status["busy_s"] >= least
+    before = run.status["busy_s"]
+    run.update_status(message="x")
+    assert run.status["busy_s"] == before
 
 
 def test_a_run_is_not_made_inside_a_dataset(tmp_path: Path) -> None:

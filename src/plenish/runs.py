@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from plenish import files, invocation, settings
 from plenish._version import __version__
 from plenish.differences import differences, listed
+from plenish.energy import Footprint, Meter
 from plenish.errors import InputError
 from plenish.notebook import page
 from plenish.progress import warn
@@ -53,6 +54,7 @@ class Run:
         """Use `Run.create`, `Run.open` or `Run.open_or_create`."""
         self.path, self.config = path, config
         self.remarks: dict[str, Any] = {}
+        self._meter: Meter | None = None  # While this process works on it.
         self._goes_on = False  # Whether a command goes on with it, which is kept once it holds the lock.
 
     @classmethod
@@ -224,7 +226,12 @@ class Run:
     def update_status(self, **changes: Any) -> None:
         """Change fields of status.json; of several processes only the first one does."""
         if settings.is_first_process():
-            files.write_record(self.path / "status.json", self.status | changes | {"updated": _now()})
+            changes = self.usage() | changes | {"updated": _now()}
+            files.write_record(self.path / "status.json", self.status | changes)
+
+    def usage(self) -> dict[str, float | None]:
+        """Energy and busy seconds of all work on it, while this process holds its lock; else nothing."""
+        return self._meter.usage(settings.process()[1]) if self._meter is not None else {}
 
     def log(self, **values: Any) -> None:
         """Append one line to metrics.jsonl; of several processes only the first one does."""
@@ -285,6 +292,7 @@ class Run:
             file.write(f"process {os.getpid()}")
             file.flush()
             self._note_command()
+            self._start_meter()
             with files.resumable_from(lambda: self.has_begun, "nothing has been trained yet"):
                 try:
                     yield
@@ -295,6 +303,15 @@ class Run:
                         f"{self.path} was renamed or removed while it was worked on; give it that name "
                         "again, and the same command continues it."
                     ) from None
+                finally:
+                    self._meter = None
+
+    def _start_meter(self) -> None:
+        """Count on top of what was counted; energy is unknown where some of the work was not measured."""
+        status, self._meter = self.status, Meter()
+        self._meter.restart(
+            status.get("energy_j", None if "busy_s" in status else 0.0), status.get("busy_s", 0.0)
+        )
 
     def __repr__(self) -> str:
         kimg = self.status.get("kimg")
@@ -316,7 +333,7 @@ class Run:
             "data": self.config["data"].get("name"),
             "created": self.config["created"], "seed": self.seed,
             **{key: status[key] for key in _PROGRESS if status.get(key) not in (None, {})},
-            **({"energy": _energy(status["energy_j"])} if "energy_j" in status else {}),
+            **(footprint.words() if (footprint := Footprint.of(status)) is not None else {}),
             **self.remarks,
             "checkpoints": sorted(p.name for p in (self.path / "checkpoints").glob("kimg-*") if p.is_dir()),
             "bytes": sum(p.stat().st_size for p in self.path.rglob("*") if p.is_file()),
@@ -343,10 +360,6 @@ def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _a(word: str) -> str:
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
-
-
-def _energy(joules: float | None) -> str:
-    return "not measured" if joules is None else f"{joules / 3600:,.1f} Wh of the processor"
 
 
 def _take(file: IO[str]) -> None:

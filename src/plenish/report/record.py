@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plenish.datasets.dataset import Dataset
+from plenish.energy import Footprint
 from plenish.metrics.caveats import Caveat, describe
 from plenish.metrics.words import number
 from plenish.report.inputs import ReportInputs
@@ -14,9 +15,7 @@ from plenish.report.page import Code, Facts, Notes, Section
 from plenish.report.results import has_intervals
 
 _RUNS = {"generator": "Generator's Run", "autoencoder": "Autoencoder's Run"}
-_WORK = {
-    "device": "device", "threads": "threads", "precision": "precision", "energy_j": "energy, J",
-}  # fmt: skip
+_WORK = {"device": "device", "threads": "threads", "precision": "precision"}
 
 
 def limits(inputs: ReportInputs) -> Section:
@@ -78,6 +77,9 @@ def environment(inputs: ReportInputs) -> Section:
     for label, record in {"training": status, "scoring": score, "study": study}.items():
         if record.get("seconds") is not None:
             facts[f"{label} time"] = duration(float(record["seconds"]))
+    if (footprint := Footprint.of(status)) is not None:
+        words = footprint.words()
+        facts |= {"training energy": words["energy"], "training CO₂": words["co2"]}
     versions: dict[str, str] = {}
     for record in ({} if run is None else run.config, score, study):
         versions |= record.get("versions") or {}

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from plenish.datasets.batches import Batch, Images
-from plenish.energy import Meter
 from plenish.errors import CheckFailed, InputError, first_line
 from plenish.networks.shared_batch import sharing
 from plenish.progress import Bar, progress, say, warn
@@ -135,7 +134,6 @@ class Trainer:
         self._write: Callable[[Mapping[str, Any]], None] = self.lines.append
         self._log: Log | None = None
         self._weights: dict[str, dict[str, Any]] = {}
-        self._meter = Meter()
 
     @property
     def clock(self) -> Clock:
@@ -258,8 +256,6 @@ class Trainer:
         if self.nimg == 0:
             self._preview()
         before_seconds = float(self.run.status.get("seconds", 0.0)) if self.run else 0.0
-        if self.run:
-            self._meter.restart(self.run.status.get("energy_j", None if before_seconds else 0.0))
         means = Means()
         begun = saved = tick = time.monotonic()
         shown = progress("training", total, done=self.nimg) if self.run else contextlib.nullcontext(Bar())
@@ -282,7 +278,8 @@ class Trainer:
                 save = scheduled or stopped or overdue or begins
                 if save or crossed(before, self.nimg, schedule.log_kimg):
                     now = time.monotonic()
-                    self._meter.joules()  # Read often: the counters start anew.
+                    if self.run:
+                        self.run.usage()  # Read often: the counters of energy start anew.
                     self._judge(means.take(now - tick), bar)
                     tick = now
                 sampled = done or crossed(before, self.nimg, schedule.sample_kimg)
@@ -385,7 +382,7 @@ class Trainer:
             protected = {str(best.get("checkpoint")), *parts.values()}
             checkpoints.prune_checkpoints(folder, self.schedule.keep, protected)
         run.update_status(
-            **self.position, seconds=round(seconds, 1), energy_j=self._meter.joules(), best=best,
+            **self.position, seconds=round(seconds, 1), best=best,
             attempt=self.attempt, **({"parts": parts} if parts else {}),
         )  # fmt: skip
 
