@@ -106,12 +106,12 @@ class Footprint:
             grid: grams of carbon dioxide a kWh; by default what the environment variable says.
         """
         joules, busy = status.get("energy_j"), status.get("busy_s")
-        if joules is None and busy is None:
-            return None
         if joules is not None:
-            low = high = joules
+            low = high = float(joules)
+        elif busy is not None:
+            low, high = (float(busy) * watts for watts in CORE_WATTS)
         else:
-            low, high = (busy * watts for watts in CORE_WATTS)
+            return None
         device = str((status.get("engine") or {}).get("device", ""))
         if device.startswith("cuda"):
             low += status.get("seconds", 0.0) * GPU_WATTS[0]
