@@ -48,7 +48,7 @@ WORK = {
 GENERATOR: dict[str, Any] = {
     "recipe": "dcgan-small", "family": "vanilla", "split": "other", "lr": 1e-3, "kimg": 0.5, "batch": 4,
     "hours": 0.05, "width": 16, "conditional": False, "checkpoint_kimg": 0.3, "keep": 2,
-    "on_failure": "rollback", "domain": "faces",
+    "on_failure": "rollback", "domain": "faces", "start_from": Path("gan"),
     "options": ["adversarial.smoothing=0.2", "limits.window=3"],
 }  # fmt: skip
 CLASSIFIER: dict[str, Any] = {
@@ -92,6 +92,7 @@ WITH: dict[str, dict[str, Any]] = {
     "generator_sweep": {"arms": ("synthetic",)}, "ratios": {"synthetic": Path("synthetic")},
     "rename": {"annotations": Path("slides")}, "priority": {"annotations": Path("slides")},
     "group_column": {"metadata": Path("table.csv")}, "label_column": {"metadata": Path("table.csv")},
+    "start_from": {"recipe": "dcgan", "width": 4, "kimg": 0.2},
     "quality": {"images": "jpeg"}, "weight_power": {"loss": "weighted"}, "focal_gamma": {"loss": "focal"},
     "prior_power": {"loss": "logit-adjusted"}, "draws": {"order": "balanced"},
     "doping": {"synthetic": Path("synthetic")},
@@ -115,8 +116,8 @@ ONLY_RECORDED = {
     "study level", "study resamples",
 }  # fmt: skip
 """Options that need not change the configuration: how the work is done, or where from."""
-ELSEWHERE = {"study cross_fit", "study kimg"}
-"""Options that train generators first."""
+ELSEWHERE = {"study cross_fit", "study kimg", "train generator stage"}
+"""Options that need generators trained first."""
 
 
 WRITE_NOTHING = ("dry_run", "show")
