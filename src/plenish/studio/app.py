@@ -16,6 +16,7 @@ from plenish.studio import uploads
 from plenish.studio.config import Language
 from plenish.studio.guard import OWNER, Guard
 from plenish.studio.pages import Asked, Page, Studio, Ui
+from plenish.studio.toolkit import blocks_class
 from plenish.studio.wordbook import LANGUAGES, Words, preferred_language
 
 PAGES = ("explore", "blend", "edit", "data", "runs", "judge")
@@ -46,7 +47,7 @@ def build_blocks(gr: Any, words: Words, studio: Studio, pages: Sequence[Page]) -
         pages: the tabs.
     """
     ui = Ui(gr, words, studio)
-    with gr.Blocks(
+    with blocks_class(gr, words)(
         title=words("studio.title"), analytics_enabled=False, fill_width=True, delete_cache=(60, 60)
     ) as blocks:
         ui.html(_header(words), elem_classes="studio-header")
