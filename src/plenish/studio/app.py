@@ -273,7 +273,7 @@ def our_theme(gr: Any) -> Any:
         block_shadow="none", block_background_fill="transparent", block_background_fill_dark="transparent",
         button_primary_background_fill="#0f766e", button_primary_background_fill_hover="#115e59",
         button_primary_text_color="#ffffff", button_primary_background_fill_dark="#0f766e",
-        button_primary_background_fill_hover_dark="#0d9488", body_text_color="#1f2933",
+        button_primary_background_fill_hover_dark="#115e59", body_text_color="#1f2933",
         body_text_color_subdued="#52606d", body_text_color_subdued_dark="#b3bec9",
         block_label_text_color="#3e4c59",
         block_title_text_color="#3e4c59", block_info_text_color="#52606d",
