@@ -113,6 +113,8 @@ def many_edits(home: Path, count: int, runs: list[str]) -> dict[str, Any]:
 
 
 def _measure(process: subprocess.Popen[str], **after: int) -> dict[str, float]:
+    """Memory and disk once the server is at rest: it frees what it can every 5 s."""
+    time.sleep(7)
     return {**after, "resident_mb": round(memory_mb(process), 1), "files_mb": round(disk_mb(), 2)}
 
 

@@ -18,6 +18,7 @@ from plenish.studio.guard import OWNER, Guard
 from plenish.studio.pages import Asked, Page, Studio, Ui
 from plenish.studio.toolkit import blocks_class
 from plenish.studio.wordbook import LANGUAGES, Words, preferred_language
+from plenish.training.engine import return_freed_memory
 
 PAGES = ("explore", "blend", "edit", "data", "runs", "judge")
 """The tabs from left to right: modules of plenish.studio, each with a PAGE."""
@@ -136,6 +137,7 @@ def _refuse_what_gradio_cannot_read(app: Any) -> None:
 def _sweep(studio: Studio, stop: threading.Event) -> None:
     while not stop.wait(_SWEEP_SECONDS):
         studio.sessions.sweep()
+        return_freed_memory()
 
 
 def _own_routes(app: Any, studio: Studio, pages: Sequence[Page]) -> None:
