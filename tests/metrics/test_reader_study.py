@@ -74,8 +74,8 @@ def test_accuracy_has_wilsons_interval() -> None:
 def test_readings_are_kept_beside_the_synthetic_images(tmp_path: Path) -> None:
     real, synthetic = make(tmp_path / "r", "real"), make(tmp_path / "s", "synthetic")
     answers = [Answer("1", "real", "real", 0.5), Answer("2", "synthetic", "real", 1.5)]
-    path = keep(real, synthetic, "ana", 7, answers)
-    keep(real, synthetic, "ana", 8, answers[:1])
+    path = keep(real, synthetic.path, synthetic.provenance(), "ana", 7, answers)
+    keep(real, synthetic.path, synthetic.provenance(), "ana", 8, answers[:1])
     found = readings(synthetic)
     assert [content["seed"] for content in found] == [7, 8]
     assert answers_of(found[0]) == answers
@@ -86,4 +86,4 @@ def test_readings_are_kept_beside_the_synthetic_images(tmp_path: Path) -> None:
         readings(synthetic)
     for name in ("", "../x", "a b"):
         with pytest.raises(InputError):
-            keep(real, synthetic, name, 0, answers)
+            keep(real, synthetic.path, synthetic.provenance(), name, 0, answers)

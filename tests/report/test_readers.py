@@ -21,7 +21,7 @@ def test_the_report_shows_each_reading(tmp_path: Path) -> None:
     given = {"data": real.path, "synthetic": other.path}
     assert readers(gather(**given)) is None
     answers = [Answer(str(i), "real" if i % 2 else "synthetic", "real", 1.0) for i in range(40)]
-    keep(real, other, "ana", 0, answers)
+    keep(real, other.path, other.provenance(), "ana", 0, answers)
     section = readers(gather(**given))
     assert section is not None
     table = next(block for block in section.blocks if isinstance(block, Table))

@@ -17,6 +17,8 @@ from fabricate import make_data, make_run
 from plenish.datasets.dataset import Dataset
 from plenish.runs import LAYOUT
 
+from .classify import make_classifier  # type: ignore[import-not-found]
+
 GENERATOR = Path(__file__).parent.parent / "fixtures" / f"run-layout-{LAYOUT}"
 """A trained generator of 12 pixels, classes across and down, and a z of 2 numbers."""
 
@@ -42,7 +44,7 @@ class Served:
 
 @pytest.fixture(scope="session")
 def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real and a synthetic Dataset of two classes, and a Run."""
+    """A real and a synthetic Dataset of two classes, and Runs: made up, a generator, a classifier."""
     home = tmp_path_factory.mktemp("studio")
     real = make_data(home / "real", ("normal", "tumour"), n=150, size=16)
     made = {"generator": {"name": "made up", "version": "1", "training_set": "real", "data": {}}}
@@ -50,6 +52,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "runs").mkdir()
     make_run(home / "runs" / "gan", real)
     shutil.copytree(GENERATOR, home / "runs" / "tiny")
+    make_classifier(home / "runs" / "sides", home / "runs" / "tiny", real)
     return home
 
 
@@ -86,4 +89,4 @@ def served(given: Path) -> Iterator[Served]:
     threading.Thread(target=lambda: said.extend(process.stderr or []), daemon=True).start()
     yield Served(f"http://127.0.0.1:{found[1]}", int(found[1]), given, said, process)
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) in (0, 130)
+    assert process.wait(60) in (0, 130)

@@ -10,14 +10,19 @@ from fabricate import make_data
 from PIL import Image
 
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.parts import Subset
 from plenish.datasets.perceptual_hash import hashes
 from plenish.errors import InputError
+from plenish.metrics.domain import DomainConfig, DomainNetwork
+from plenish.metrics.features import domain_extractor, is_fitted
 from plenish.studio.browse import (
     COLUMNS,
+    FEATURES,
     DataState,
     Filter,
     Vectors,
     View,
+    neighbour_kinds,
     neighbours,
     png,
     select,
@@ -155,3 +160,29 @@ def test_arrays_are_compared_where_one_model_made_them(tmp_path: Path) -> None:
         data.add_array("wide", rng.normal(size=(12, width)), {"space": "z", "weights_sha256": "1"})
     assert shared_kinds(a, b) == ["picture", "flat", "same"]
     assert shared_kinds(a, a) == ["picture", "flat", "other", "same", "unknown", "wide"]
+
+
+def test_features_find_neighbours_where_the_extractor_is_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unfitted(train: Subset, config: DomainConfig, *_: object) -> DomainNetwork:
+        return DomainNetwork(config, train.dataset.labels.width)
+
+    monkeypatch.setattr("plenish.metrics.features.fit_domain_network", unfitted)
+    real, other, third = (make_data(tmp_path / str(i), ("x", "y"), n=40, size=16, seed=i) for i in range(3))
+    assert not is_fitted(real)
+    assert FEATURES not in neighbour_kinds(real)
+    assert not list((real.path / "caches").glob("domain-*"))
+    extractor = domain_extractor(real)
+    assert is_fitted(real)
+    assert neighbour_kinds(real) == ["picture", FEATURES]
+    assert shared_kinds(other, real) == shared_kinds(real, other) == ["picture", FEATURES]
+    assert shared_kinds(other, third) == ["picture"]
+    vectors, allowed = Vectors(), np.arange(40) % 2 == 1
+    for a, b in ((real, real), (other, real), (real, other)):
+        rows, apart = neighbours(vectors, a, 3, FEATURES, b, allowed)
+        x, y = extractor(a.pixels.read(np.array([3]))), extractor(b.pixels.read(np.arange(40)))
+        truth = np.linalg.norm((y - x).astype(float), axis=1)
+        wanted = [row for row in np.argsort(truth) if row % 2 and not (a is b and row == 3)][:12]
+        np.testing.assert_allclose(apart, truth[wanted], rtol=1e-3)
+        assert rows.tolist() == wanted

@@ -169,3 +169,32 @@ def test_pictures_are_added_and_subtracted_in_spanish_with_an_upload(
     edit.locator(".basket .thumb").drag_to(edit.locator(".target").nth(1))
     assert edit.get_by_label("Imagen 2", exact=True).input_value() == "1"
     assert problems(page) == []
+
+
+@pytest.mark.slow
+def test_a_counterfactual_turns_the_classifier_and_can_be_undone(opened: Callable[..., Any]) -> None:  # noqa: F811
+    page = opened("/?tab=edit")
+    page.locator(f"{EDITED}[data-shown]").wait_for()
+    edit = page.locator("#page-edit")
+    edit.get_by_label("Seed", exact=True).fill("0")
+    start = _changes(page, EDITED, edit.get_by_role("button", name="Use this seed").click)
+    part = edit.get_by_role("region", name="Counterfactual")
+    part.get_by_label("Turn to").select_option("right")
+    part.get_by_role("button", name="What it says now").click()
+    before = part.get_by_text("left 0.")
+    before.wait_for()
+    assert float(before.inner_text().rpartition(" ")[2]) < 0.5
+    turned = _changes(page, EDITED, part.get_by_role("button", name="Find it").click)
+    assert turned != start
+    said = part.get_by_text("right: probability").inner_text()
+    first, last = (float(word) for word in said.replace(",", "").split() if word[:2] == "0.")
+    assert first < 0.5 < last
+    edit.locator(".history").get_by_text("Counterfactual: right").wait_for()
+    edit.get_by_text("plenish edit counterfactual").wait_for(state="attached")
+    assert problems(page) == []
+    _changes(page, EDITED, lambda: page.keyboard.press("Control+z"))
+    assert _shown(page, EDITED) == start
+    part.get_by_label("Turn to").select_option("left")
+    part.get_by_role("button", name="Find it").click()
+    part.get_by_text("It is left already").wait_for()
+    assert edit.locator(".history li").count() == 3

@@ -90,7 +90,7 @@ def test_what_cannot_be_trained_is_refused(studio: Studio, given: Path) -> None:
 
 def test_a_catalogue_knows_what_it_was_given_alone(studio: Studio, given: Path) -> None:
     catalogue = studio.catalogue
-    assert [path.name for path in catalogue.runs().values()] == ["gan", "tiny"]
+    assert [path.name for path in catalogue.runs().values()] == ["gan", "sides", "tiny"]
     assert [data.name for data in catalogue.real().values()] == ["real"]
     for key in (str(given / "real"), "..", "", id_of(given)):
         with pytest.raises(InputError):

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from plenish import studio
+from plenish.report.training import GROUPS, NETWORKS
+from plenish.studio.curves import quantity
 from plenish.studio.wordbook import LANGUAGES, Words, preferred_language, table
 
 
@@ -28,6 +30,18 @@ def test_every_text_that_a_page_asks_for_is_there() -> None:
         asked |= set(re.findall(r'words\(f?"([\w.]+)"', path.read_text(encoding="utf-8")))
     assert len(asked) > 50
     assert asked - table("en").keys() == set()
+
+
+def test_the_known_quantities_of_curves_have_words() -> None:
+    texts = {text for group in GROUPS for text in (group.title, *group.labels.values())}
+    texts |= {f"Gradients of the {name}" for name in NETWORKS.values()}
+    english, spanish = Words("en"), Words("es")
+    for text in texts:
+        assert quantity(english, text) == text
+        assert quantity(spanish, text) != text
+    assert quantity(spanish, "Losses: generator") == "Pérdidas: generador"
+    assert quantity(spanish, "first: first") == "primera: first"
+    assert quantity(spanish, "my own") == "my own"
 
 
 def test_no_text_is_markup() -> None:

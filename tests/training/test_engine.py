@@ -54,21 +54,27 @@ def test_unknown_devices_are_told() -> None:
             Engine.from_settings()
 
 
-def test_freed_memory_of_large_tensors_is_used_again() -> None:
+def test_freed_memory_of_large_tensors_is_used_again_until_it_is_given_back() -> None:
     if not reuse_freed_memory():
         pytest.skip("the C library is not glibc")
     # In a process of its own, whose heap no other test has divided; a fault is a page taken from the system.
     code = (
-        "import resource, torch; from plenish.training.engine import reuse_freed_memory; "
+        "import resource, torch; "
+        "from plenish.training.engine import return_freed_memory, reuse_freed_memory; "
         "assert reuse_freed_memory(); torch.set_num_threads(1); "
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt; "
         "step = lambda: torch.empty(2**26, dtype=torch.uint8).fill_(1); "
         "taken = []\n"
         "for _ in range(40): before = faults(); step(); taken.append(faults() - before)\n"
-        "print(min(taken))"
+        "print(min(taken))\n"
+        "held = lambda: int(open('/proc/self/statm').read().split()[1]); "
+        "before = held(); assert return_freed_memory(); print(before - held())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 2**26 // os.sysconf("SC_PAGE_SIZE") // 4
+    pages = 2**26 // os.sysconf("SC_PAGE_SIZE")
+    taken, given_back = map(int, done.stdout.split())
+    assert taken < pages // 4
+    assert given_back > pages // 2
 
 
 def test_a_limit_of_the_instruction_set_hides_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,16 +120,10 @@ def _domain_network(
             f"{dataset.path} has {len(train)} training images and a domain extractor needs 16; "
             "add images or use --features inception."
         )
-    config = config or DomainConfig(side=min(64, dataset.size), channels=dataset.channels)
+    config = config or _config(dataset)
     engine = Engine.from_settings()
-    symmetry = DOMAINS[dataset.domain].symmetry if dataset.domain else _ALL
-    key = files.config_hash(
-        {
-            "what": "domain-extractor", "version": _VERSION, "pixels": dataset.manifest.pixels_hash,
-            "table": dataset.manifest.table_hash, "split": train.split_hash, "seed": seed,
-            "config": dataclasses.asdict(config), **({"symmetry": symmetry} if symmetry != _ALL else {}),
-        }
-    )  # fmt: skip
+    symmetry = _symmetry(dataset)
+    key = _domain_key(dataset, split, seed, config)
     folder = dataset.cache_dir(f"domain-{key[:16]}")
     network = DomainNetwork(config, dataset.labels.width)
     facts = _cached(folder, network, key)
@@ -139,6 +133,34 @@ def _domain_network(
         facts = _store(folder, network, key, train)
     engine.to_module(network.eval().requires_grad_(False))
     return network, facts, engine
+
+
+def is_fitted(dataset: Dataset, split: str = "default") -> bool:
+    """Whether the domain extractor of a Dataset is in its cache, so that `domain_extractor` fits nothing."""
+    if dataset.is_synthetic or split not in dataset.split_names():
+        return False
+    key = _domain_key(dataset, split, 0, _config(dataset))
+    return (dataset.cache_dir("") / f"domain-{key[:16]}" / "extractor.json").is_file()
+
+
+def _config(dataset: Dataset) -> DomainConfig:
+    return DomainConfig(side=min(64, dataset.size), channels=dataset.channels)
+
+
+def _symmetry(dataset: Dataset) -> Symmetry:
+    return DOMAINS[dataset.domain].symmetry if dataset.domain else _ALL
+
+
+def _domain_key(dataset: Dataset, split: str, seed: int, config: DomainConfig) -> str:
+    """Of all that the domain extractor depends on."""
+    symmetry = _symmetry(dataset)
+    return files.config_hash(
+        {
+            "what": "domain-extractor", "version": _VERSION, "pixels": dataset.manifest.pixels_hash,
+            "table": dataset.manifest.table_hash, "split": dataset.split(split).hash, "seed": seed,
+            "config": dataclasses.asdict(config), **({"symmetry": symmetry} if symmetry != _ALL else {}),
+        }
+    )  # fmt: skip
 
 
 def kept_features(images: Subset, extractor: Extractor) -> NDArray[np.float32] | None:

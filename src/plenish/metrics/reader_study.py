@@ -1,6 +1,7 @@
 """A reader study: whether a person tells synthetic images from real ones, kept beside the synthetic ones.
 
-One file a reading, `readers/<reader>-<time>.json` in the folder of the synthetic Dataset.
+One file a reading, `readers/<reader>-<time>.json` in the folder of the synthetic Dataset, or of the
+generator's Run whose images were made for the reading alone.
 """
 
 from __future__ import annotations
@@ -60,22 +61,53 @@ def draw(real: Dataset, synthetic: Dataset, n: int, seed: int) -> list[tuple[Ori
     Raises:
         InputError: the images differ in size or channels, or there are too few.
     """
-    if (real.size, real.channels) != (synthetic.size, synthetic.channels):
-        raise InputError(
-            f"{real.name} has images of {real.size}×{real.size}×{real.channels} and {synthetic.name} of "
-            f"{synthetic.size}×{synthetic.size}×{synthetic.channels}: their size would give them away."
-        )
+    _check_shape(real, synthetic.name, synthetic.size, synthetic.channels)
     rng = np.random.default_rng(seed)
-    half = n // 2
-    mine = _drawn(rng, np.arange(len(synthetic)), half, synthetic)
-    rows = np.arange(len(real))
+    mine = _drawn(rng, np.arange(len(synthetic)), n // 2, synthetic)
+    classes = np.array(synthetic.column("label"))[mine] if synthetic.labels.kind == "categorical" else None
+    return _mixed(rng, real, mine, classes)
+
+
+def draw_beside(
+    real: Dataset, name: str, shape: tuple[int, int], classes: Sequence[str] | None, n: int, seed: int
+) -> list[tuple[Origin, int]]:
+    """The same beside images that are made for the reading: as many real ones.
+
+    Args:
+        real: the real Dataset.
+        name: of the generator.
+        shape: size and channels of its images.
+        classes: of each of its n // 2 images, in the order of their numbers; None without.
+        n: how many in all, an even number.
+        seed: of the choice and the order.
+
+    Returns:
+        Origin and row number of each; of a synthetic one its number, from 0 on.
+
+    Raises:
+        InputError: the images differ in size or channels, or there are too few.
+    """
+    _check_shape(real, name, *shape)
+    labels = None if classes is None else np.array(classes)
+    return _mixed(np.random.default_rng(seed), real, np.arange(n // 2), labels)
+
+
+def _check_shape(real: Dataset, name: str, size: int, channels: int) -> None:
+    if (real.size, real.channels) != (size, channels):
+        raise InputError(
+            f"{real.name} has images of {real.size}×{real.size}×{real.channels} and {name} of "
+            f"{size}×{size}×{channels}: their size would give them away."
+        )
+
+
+def _mixed(rng: np.random.Generator, real: Dataset, mine: Any, classes: Any) -> list[tuple[Origin, int]]:
+    """Synthetic rows and as many real ones, of the same classes where both have some, in random order."""
+    half, rows = len(mine), np.arange(len(real))
     if names := real.split_names():
         part_of = real.split("default" if "default" in names else names[0]).part_of.to_numpy()
         rows = np.flatnonzero(part_of != "test")
-    if {real.labels.kind, synthetic.labels.kind} == {"categorical"}:
-        theirs = _matched(
-            rng, rows, np.array(real.column("label")), np.array(synthetic.column("label"))[mine]
-        )
+    if real.labels.kind == "categorical" and classes is not None:
+        theirs = _matched(rng, rows, np.array(real.column("label")), classes)
     else:
         theirs = _drawn(rng, rows, half, real)
     if len(theirs) < half:
@@ -111,12 +143,16 @@ def accuracy(answers: Sequence[Answer], of: Origin | None = None) -> Interval:
     return wilson_interval(sum(one.answer == one.origin for one in chosen), len(chosen))
 
 
-def keep(real: Dataset, synthetic: Dataset, reader: str, seed: int, answers: Sequence[Answer]) -> Path:
-    """Write a reading into the folder of the synthetic Dataset.
+def keep(
+    real: Dataset, folder: Path, synthetic: Mapping[str, Any], reader: str, seed: int,
+    answers: Sequence[Answer],
+) -> Path:  # fmt: skip
+    """Write a reading into the folder of the synthetic Dataset or of the generator's Run.
 
     Args:
         real: the real Dataset.
-        synthetic: the synthetic one.
+        folder: of the synthetic Dataset or the Run.
+        synthetic: where the synthetic images are from, as `provenance` of a Dataset or a generator says.
         reader: name of the reader, a pseudonym; part of the file's name.
         seed: of `draw`.
         answers: in the order they were given.
@@ -128,10 +164,10 @@ def keep(real: Dataset, synthetic: Dataset, reader: str, seed: int, answers: Seq
     now = datetime.datetime.now(datetime.UTC)
     content = {
         "layout": LAYOUT, "kind": "reading", "reader": reader, "created": now.isoformat(timespec="seconds"),
-        "seed": seed, "real": real.provenance(), "synthetic": synthetic.provenance(),
+        "seed": seed, "real": real.provenance(), "synthetic": dict(synthetic),
         "accuracy": accuracy(answers)._asdict(), "answers": [dataclasses.asdict(one) for one in answers],
     }  # fmt: skip
-    path = synthetic.path / FOLDER / f"{reader}-{now:%Y%m%dT%H%M%S%f}.json"
+    path = folder / FOLDER / f"{reader}-{now:%Y%m%dT%H%M%S%f}.json"
     with files.reporting_disk(path):
         path.parent.mkdir(exist_ok=True)
         files.write_record(path, content)
@@ -144,13 +180,26 @@ def readings(synthetic: Dataset) -> list[Mapping[str, Any]]:
     Raises:
         InputError: one was altered, or is of another layout version.
     """
+    pixels = synthetic.manifest.pixels_hash
+    return [one for one in _kept(synthetic.path) if one["synthetic"].get("pixels_hash") == pixels]
+
+
+def readings_of_run(run: Path) -> list[Mapping[str, Any]]:
+    """The readings of images that a generator made for them, the oldest first.
+
+    Raises:
+        InputError: one was altered, or is of another layout version.
+    """
+    return _kept(run)
+
+
+def _kept(folder: Path) -> list[Mapping[str, Any]]:
     found = []
-    for path in sorted((synthetic.path / FOLDER).glob("*.json")):
+    for path in sorted((folder / FOLDER).glob("*.json")):
         content = files.read_record(path)
         if content.get("layout") != LAYOUT or content.get("kind") != "reading":
             raise InputError(f"{path} is no reading of layout version {LAYOUT}; remove it, or read again.")
-        if content["synthetic"]["pixels_hash"] == synthetic.manifest.pixels_hash:
-            found.append(content)
+        found.append(content)
     return sorted(found, key=lambda content: str(content["created"]))
 
 

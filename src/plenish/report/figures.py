@@ -171,6 +171,7 @@ def curves(
     title: str, series: Mapping[str, tuple[ArrayLike, ArrayLike]], *,
     x_label: str = "thousand real images shown (kimg)", limits: tuple[float, float] | None = None,
     level: float | None = None, markers: bool = False, log: bool = False, caption: str = "",
+    ends: str = "{label} from {first} to {last}",
 ) -> Chart:  # fmt: skip
     """Lines over training: each series is (x, y); the pale band is the range within each bin.
 
@@ -183,9 +184,10 @@ def curves(
         markers: Mark every point (for values measured only now and then).
         log: Logarithmic y, for values of several magnitudes; those of 0 and less are left out.
         caption: A sentence under the chart.
+        ends: What is read aloud of each line.
     """
     with canvas(WIDTH, 2.25) as (figure, axes):
-        ends = []
+        said = []
         for i, (label, (x, y)) in enumerate(series.items()):
             if log:
                 x, y = np.asarray(x, float), np.asarray(y, float)
@@ -199,7 +201,8 @@ def curves(
             mark = "o" if markers or len(mean_x) == 1 else ""
             look: Any = {"color": colour(role), "marker": mark, "markersize": 4}
             axes.plot(mean_x, mean_y, STYLES[i % 4], label=shorten(label, 26), **look)
-            ends.append(f"{label} from {number(float(mean_y[0]))} to {number(float(mean_y[-1]))}")
+            first, last = (number(float(mean_y[i])) for i in (0, -1))
+            said.append(ends.format(label=label, first=first, last=last))
         if level is not None:
             axes.axhline(level, color=colour("muted"), linestyle=":", linewidth=1)
         if limits:
@@ -213,7 +216,7 @@ def curves(
         axes.grid(axis="x", visible=False)
         if len(series) > 1:
             _legend(figure, 3 if max(map(len, series)) < 12 else 2)
-        return chart(figure, title, "; ".join(ends), caption)
+        return chart(figure, title, "; ".join(said), caption)
 
 
 def responses(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plenish.metrics.reader_study import accuracy, answers_of, readings
+from plenish.metrics.reader_study import accuracy, answers_of, readings, readings_of_run
 from plenish.metrics.statistics import Interval
 from plenish.metrics.words import with_interval
 from plenish.report.inputs import ReportInputs
@@ -12,6 +12,7 @@ from plenish.report.page import Notes, Section, Table
 def readers(inputs: ReportInputs) -> Section | None:
     """One row a reading, with 95 % intervals; half the images are real, so that guessing is right in half."""
     found = readings(inputs.synthetic) if inputs.synthetic is not None else []
+    found += readings_of_run(inputs.run.path) if inputs.run is not None else []
     if not found:
         return None
     rows: list[dict[str, str | float | None]] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -95,11 +95,12 @@ def _errors_table(errors: Sequence[Mapping[str, Any]]) -> Table:
     )
 
 
-def training_charts(table: pd.DataFrame) -> list[Chart]:
+def training_charts(table: pd.DataFrame, draw: Callable[..., Chart] = figures.curves) -> list[Chart]:
     """Small multiples of everything numeric in metrics.jsonl, the well-known quantities first and grouped.
 
     Args:
         table: one row a log line, with `kimg` to plot against; cells may be missing.
+        draw: what draws a chart, of the arguments of `figures.curves`.
     """
     if "kimg" not in table:
         return []
@@ -112,7 +113,7 @@ def training_charts(table: pd.DataFrame) -> list[Chart]:
 
     def curves(title: str, labels: Mapping[str, str], **options: Any) -> Chart:
         series = {label: (numbers["kimg"], numbers[key]) for key, label in labels.items()}
-        return figures.curves(title, series, **options)
+        return draw(title, series, **options)
 
     charts = []
     for group in GROUPS:

@@ -16,7 +16,9 @@ from plenish.studio import uploads
 from plenish.studio.config import Language
 from plenish.studio.guard import OWNER, Guard
 from plenish.studio.pages import Asked, Page, Studio, Ui
+from plenish.studio.toolkit import blocks_class
 from plenish.studio.wordbook import LANGUAGES, Words, preferred_language
+from plenish.training.engine import return_freed_memory
 
 PAGES = ("explore", "blend", "edit", "data", "runs", "judge")
 """The tabs from left to right: modules of plenish.studio, each with a PAGE."""
@@ -46,7 +48,7 @@ def build_blocks(gr: Any, words: Words, studio: Studio, pages: Sequence[Page]) -
         pages: the tabs.
     """
     ui = Ui(gr, words, studio)
-    with gr.Blocks(
+    with blocks_class(gr, words)(
         title=words("studio.title"), analytics_enabled=False, fill_width=True, delete_cache=(60, 60)
     ) as blocks:
         ui.html(_header(words), elem_classes="studio-header")
@@ -135,6 +137,7 @@ def _refuse_what_gradio_cannot_read(app: Any) -> None:
 def _sweep(studio: Studio, stop: threading.Event) -> None:
     while not stop.wait(_SWEEP_SECONDS):
         studio.sessions.sweep()
+        return_freed_memory()
 
 
 def _own_routes(app: Any, studio: Studio, pages: Sequence[Page]) -> None:
@@ -272,7 +275,7 @@ def our_theme(gr: Any) -> Any:
         block_shadow="none", block_background_fill="transparent", block_background_fill_dark="transparent",
         button_primary_background_fill="#0f766e", button_primary_background_fill_hover="#115e59",
         button_primary_text_color="#ffffff", button_primary_background_fill_dark="#0f766e",
-        button_primary_background_fill_hover_dark="#0d9488", body_text_color="#1f2933",
+        button_primary_background_fill_hover_dark="#115e59", body_text_color="#1f2933",
         body_text_color_subdued="#52606d", body_text_color_subdued_dark="#b3bec9",
         block_label_text_color="#3e4c59",
         block_title_text_color="#3e4c59", block_info_text_color="#52606d",

@@ -92,7 +92,7 @@ def download(studio: Studio, asked: Asked) -> Reply:
     """The film, the strip, the latents and the command, as a .zip file."""
     generators, body, states = _asked(studio, asked)
     kind = body.get("film", "webp")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise InputError(f"A film is {', '.join(_KINDS)}.")
     space, ends = states[0].space, joined(states, generators)
     points = way(generators, states)
@@ -137,7 +137,9 @@ def start_inversion(studio: Studio, asked: Asked) -> Reply:
     def work() -> dict[str, Any]:
         return inverted(generators, run, fitted)
 
-    return as_json(jobs.start(studio, asked.session, work))
+    begun = jobs.start(studio, asked.session, work)
+    asked.session.drop(key)  # The page sends a picture anew each time; its pixels are in the work.
+    return as_json(begun)
 
 
 def fit(picture: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.uint8]:

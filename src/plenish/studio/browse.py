@@ -18,10 +18,12 @@ from PIL import Image
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.near_duplicates import image_hashes
 from plenish.datasets.perceptual_hash import SMALLEST_SIDE
+from plenish.datasets.pixels import chunks
 from plenish.datasets.schema import PARTS
 from plenish.datasets.show import png as encoded
 from plenish.errors import InputError
 from plenish.latent.neighbours import nearest
+from plenish.metrics.features import domain_extractor, is_fitted
 
 Ints = NDArray[np.int64]
 PER_PAGE = 60
@@ -30,6 +32,10 @@ COLUMNS = 10
 THUMBNAIL = 96
 """Largest side of a thumbnail, pixels."""
 NEIGHBOURS = 12
+PICTURE, FEATURES = "picture", "features"
+"""What neighbours are found by beside arrays: perceptual hashes, and the features that scores use."""
+MOST_FEATURES = 20_000
+"""Images of a Dataset whose features are computed while somebody waits for them."""
 _MOST_VIEWS, _MOST_SETS, _MOST_MARKS = 12, 50, 20_000
 _LONGEST_VALUE = 100
 
@@ -247,25 +253,33 @@ def sprite(dataset: Dataset, rows: Ints) -> bytes:
 
 
 def neighbour_kinds(dataset: Dataset) -> list[str]:
-    """What neighbours can be found by: `picture` (perceptual hash), or the name of an array of vectors."""
-    kinds = ["picture"] if dataset.size >= SMALLEST_SIDE else []
+    """What neighbours can be found by: `PICTURE`, `FEATURES`, or the name of an array of vectors."""
+    kinds = [PICTURE] if dataset.size >= SMALLEST_SIDE else []
+    kinds += [FEATURES] if has_features(dataset) else []
     for name in dataset.array_names():
         shape = np.load(dataset.path / "arrays" / f"{name}.npy", mmap_mode="r", allow_pickle=False).shape
-        kinds += [name] if len(shape) == 2 and shape[1] > 1 else []
+        kinds += [name] if len(shape) == 2 and shape[1] > 1 and name not in (PICTURE, FEATURES) else []
     return kinds
+
+
+def has_features(dataset: Dataset) -> bool:
+    """Whether the domain extractor of a Dataset is fitted, as by `plenish score`, for not too many images."""
+    return len(dataset) <= MOST_FEATURES and is_fitted(dataset, first_part(dataset).partition("/")[0])
 
 
 def shared_kinds(dataset: Dataset, other: Dataset) -> list[str]:
     """Which of `neighbour_kinds` two Datasets can be compared by.
 
     Arrays of one name are comparable where one model made them, in one space and of one width; of another
-    Dataset's arrays without the hash of a model that is not known.
+    Dataset's arrays without the hash of a model that is not known. Features are those of one of the two.
     """
     kinds = neighbour_kinds(dataset)
     if other.path == dataset.path:
         return kinds
-    both = [kind for kind in kinds if kind in neighbour_kinds(other)]
-    return [kind for kind in both if kind == "picture" or _same_maker(dataset, other, kind)]
+    both = [kind for kind in kinds if kind in neighbour_kinds(other) and kind != FEATURES]
+    same = [kind for kind in both if kind == PICTURE or _same_maker(dataset, other, kind)]
+    few = max(len(dataset), len(other)) <= MOST_FEATURES
+    return same + [FEATURES] * (few and (has_features(dataset) or has_features(other)))
 
 
 def _same_maker(dataset: Dataset, other: Dataset, array: str) -> bool:
@@ -282,23 +296,40 @@ def _maker(dataset: Dataset, array: str) -> tuple[str, str, int] | None:
 
 
 class Vectors:
-    """Hashes and arrays in memory, shared by all users, which only read them; the newest four."""
+    """Hashes, features and arrays in memory, shared by all users, which only read them; the newest four."""
 
     def __init__(self) -> None:
         """Start without any."""
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, str], NDArray[np.float32]] = OrderedDict()
 
-    def of(self, dataset: Dataset, kind: str) -> NDArray[np.float32]:
-        """Vectors of all images, N×F."""
-        key = (str(dataset.path), kind)
+    def of(self, dataset: Dataset, kind: str, fitted: Dataset | None = None) -> NDArray[np.float32]:
+        """Vectors of all images, N×F.
+
+        Args:
+            dataset: the images.
+            kind: `PICTURE`, `FEATURES`, or the name of an array.
+            fitted: the Dataset whose domain extractor makes features.
+        """
+        key = (str(dataset.path), kind, "" if fitted is None else str(fitted.path))
         with self._lock:
             if key not in self._kept:
-                found = image_hashes(dataset) if kind == "picture" else dataset.array(kind)
-                self._kept[key] = np.asarray(found, np.float32)
+                self._kept[key] = np.asarray(_vectors(dataset, kind, fitted), np.float32)
                 while len(self._kept) > 4:
                     self._kept.popitem(last=False)
             return self._kept[key]
+
+
+def _vectors(dataset: Dataset, kind: str, fitted: Dataset | None) -> NDArray[Any]:
+    if kind == PICTURE:
+        return image_hashes(dataset)
+    if fitted is None:
+        return dataset.array(kind)
+    extractor = domain_extractor(fitted, first_part(fitted).partition("/")[0])
+    found = np.empty((len(dataset), extractor.dim), np.float32)
+    for rows in chunks(len(dataset), 1024):
+        found[rows] = extractor(dataset.pixels.read(rows))
+    return found
 
 
 def neighbours(
@@ -317,7 +348,10 @@ def neighbours(
     Returns:
         Row numbers in `other`, nearest first, and distances.
     """
-    a, b = vectors.of(dataset, kind), vectors.of(other, kind)
+    fitted = None
+    if kind == FEATURES:
+        fitted = dataset if has_features(dataset) else other
+    a, b = vectors.of(dataset, kind, fitted), vectors.of(other, kind, fitted)
     places = np.flatnonzero(allowed)
     x = np.concatenate([a[[row]], b[places]])
     found, distances = nearest(x, np.zeros(1, np.int64), NEIGHBOURS + 1)

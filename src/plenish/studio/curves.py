@@ -1,11 +1,14 @@
-"""Curves of Runs for the studio: drawn once for each state of a log, by one thread at a time."""
+"""Curves of Runs for the studio: drawn once for each state of a log and language, by one thread at a time."""
 
 from __future__ import annotations
 
+import functools
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,6 +16,7 @@ from plenish.report import figures
 from plenish.report.figures import SERIES, Chart
 from plenish.report.training import GROUPS, training_charts
 from plenish.runs import Run
+from plenish.studio.wordbook import Words
 
 MOST_RUNS = len(SERIES)
 _KEPT = 64
@@ -26,25 +30,48 @@ class Curves:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[object, ...], list[Chart]] = OrderedDict()
 
-    def of(self, runs: Mapping[str, Run]) -> list[Chart]:
+    def of(self, words: Words, runs: Mapping[str, Run]) -> list[Chart]:
         """The curves of one Run, or those of several over each other.
 
         Args:
+            words: the texts.
             runs: Runs by the name they are drawn with, at most `MOST_RUNS`.
         """
-        key = tuple((name, str(run.path), _size(run.path / "metrics.jsonl")) for name, run in runs.items())
+        logs = ((name, str(run.path), _size(run.path / "metrics.jsonl")) for name, run in runs.items())
+        key = (words.language, *logs)
         with self._lock:
             if key not in self._kept:
-                self._kept[key] = self._draw(runs)
+                self._kept[key] = self._draw(words, runs)
                 while len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
             return self._kept[key]
 
-    def _draw(self, runs: Mapping[str, Run]) -> list[Chart]:
+    def _draw(self, words: Words, runs: Mapping[str, Run]) -> list[Chart]:
         tables = {name: run.metrics() for name, run in runs.items()}
         if len(tables) == 1:
-            return training_charts(next(iter(tables.values())))
-        return compared(tables)
+            return training_charts(next(iter(tables.values())), functools.partial(_drawn, words))
+        return compared(tables, functools.partial(_drawn, words, names=True))
+
+
+def _drawn(words: Words, title: str, series: Mapping[str, Any], names: bool = False, **how: Any) -> Chart:
+    """A chart in a language; `names` says that its lines are called after Runs."""
+    said = {label if names else quantity(words, label): line for label, line in series.items()}
+    return figures.curves(
+        quantity(words, title), said, x_label=words("curves.kimg"), ends=words("curves.ends"), **how
+    )
+
+
+def quantity(words: Words, text: str) -> str:
+    """What the report calls a quantity, in a language; what only a user's own log has stays as it is."""
+    texts, (head, colon, tail) = words.section("curves"), text.partition(": ")
+    if not colon:
+        return texts.get(_key(text), text)
+    is_layer = head in ("first", "middle", "last")  # Behind it stands the name of a layer.
+    return f"{texts.get(_key(head), head)}: {tail if is_layer else texts.get(_key(tail), tail)}"
+
+
+def _key(text: str) -> str:
+    return "curves." + re.sub(r"\W+", "_", text.lower()).strip("_")
 
 
 def compared(

@@ -11,13 +11,16 @@ import numpy as np
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.studio.browse import (
+    FEATURES,
     PER_PAGE,
+    PICTURE,
     DataState,
     Filter,
     Vectors,
     View,
     columns_of,
     first_part,
+    has_features,
     neighbour_kinds,
     neighbours,
     parts_of,
@@ -211,12 +214,16 @@ def _sample(studio: Studio, asked: Asked) -> Reply:
         for column, cell in cells.items()
         if column not in ("id", "sha256") and _fact(cell)
     )
-    where = [(words("data.here"), view.dataset)] + [
-        (other.name, other_key)
+    others = {
+        other_key: other
         for other_key, other in studio.catalogue.datasets.items()
         if other_key != view.dataset and (other.size, other.channels) == (dataset.size, dataset.channels)
-    ]
-    kinds = [(words("data.picture") if k == "picture" else k, k) for k in neighbour_kinds(dataset)]
+    }
+    where = [(words("data.here"), view.dataset), *((other.name, k) for k, other in others.items())]
+    found = neighbour_kinds(dataset)
+    if FEATURES not in found and any(map(has_features, others.values())):
+        found.append(FEATURES)
+    kinds = [(words(f"data.{k}") if k in (PICTURE, FEATURES) else k, k) for k in found]
     said = f"{name}{html.escape(label_text(cells['label'], ', '))}"
     address = f"/-/data/image?view={key}&amp;row={row}"
     form = (
@@ -252,13 +259,13 @@ def _near(studio: Studio, asked: Asked) -> Reply:
     _, dataset, row = _visible(studio, asked)
     view = asked.session.state(DataState).view(asked.text("view"))
     other_key = asked.text("where") or view.dataset
-    other, kind = studio.catalogue.dataset(other_key), asked.text("kind", "picture")
+    other, kind = studio.catalogue.dataset(other_key), asked.text("kind", PICTURE)
     if (other.size, other.channels) != (dataset.size, dataset.channels):
         raise InputError("Neighbours are looked for among images of the same size.")
     if kind not in shared_kinds(dataset, other):
         raise InputError(
             "Neighbours cannot be found by that in this Dataset: it has no such array, or none of the same "
-            "model.",
+            "model, or no features yet.",
             code="missing",
         )
     split = (view.split if other_key == view.dataset else "") or first_part(other).partition("/")[0]

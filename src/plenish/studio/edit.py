@@ -125,8 +125,7 @@ def judged(studio: Studio, asked: Asked) -> Reply:
     state = read_state(generators, body.get("state"))
     model = generators.classifier(str(body.get("classifier")), state.space.network.channels)
     images = generators.images(state.space, point_of(generators, state))
-    with generators.computing():
-        found = probabilities(model, images)[0]
+    found = generators.compute(lambda: probabilities(model, images)[0])
     return as_json({"classes": [[name, float(p)] for name, p in zip(model.names, found)]})
 
 

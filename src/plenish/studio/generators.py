@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,7 +44,7 @@ class Generators:
         self._found: OrderedDict[str, tuple[int, dict[str, Concept], dict[str, Concept]]] = OrderedDict()
         self._models: OrderedDict[str, Classifier] = OrderedDict()
         self._lock = threading.Lock()
-        self._free = threading.BoundedSemaphore(_AT_ONCE)
+        self._pool = ThreadPoolExecutor(_AT_ONCE, "plenish-studio-compute")
 
     def listed(self, kind: str) -> dict[str, Path]:
         """The finished enough Runs of a kind: a generator with a checkpoint, or a classifier."""
@@ -111,16 +112,16 @@ class Generators:
             found: Classifier | None = _newest(self._models, key)
             return found or _kept(self._models, key, open_classifier(path, channels))
 
-    @contextmanager
-    def computing(self) -> Iterator[None]:
-        """Wait until a forward pass may be computed."""
-        with self._free:
-            yield
+    def compute(self, work: Callable[[], Value]) -> Value:
+        """Do something that needs a network, as soon as one of a few threads is free.
+
+        Each thread that computes keeps memory for it, so that those that answer requests do not.
+        """
+        return self._pool.submit(contextvars.copy_context().run, work).result()
 
     def images(self, space: LatentSpace, points: Points) -> NDArray[np.uint8]:
         """Images of points, as many as there are and no more."""
-        with self._free:
-            return space.images(points)
+        return self.compute(lambda: space.images(points))
 
 
 def generators_of(studio: Studio) -> Generators:

@@ -6,17 +6,22 @@ import dataclasses
 import html
 import secrets
 import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plenish import files
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
-from plenish.metrics.reader_study import FEWEST, Answer, Origin, accuracy, draw, keep
+from plenish.metrics.reader_study import FEWEST, Answer, Origin, accuracy, draw, draw_beside, keep
 from plenish.metrics.statistics import Interval
 from plenish.studio.browse import png
+from plenish.studio.catalogue import names_of_runs
 from plenish.studio.data import names_of
+from plenish.studio.generators import Generators, generators_of
 from plenish.studio.pages import Asked, Page, Reply, Studio, Ui
 from plenish.studio.sessions import Session
 from plenish.studio.toolkit import markup
@@ -27,13 +32,32 @@ _SLOWEST = 3600.0
 _ORIGINS: tuple[Origin, ...] = ("real", "synthetic")
 
 
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the synthetic images of a test are from: a Dataset, or a generator that made them for it.
+
+    Attributes:
+        name: of the Dataset or the Run.
+        folder: of it, which keeps the answers.
+        about: what the answers are kept with.
+        image: row → pixels H×W×C.
+        id: row → what the image is called.
+    """
+
+    name: str
+    folder: Path
+    about: Mapping[str, Any]
+    image: Callable[[int], NDArray[np.uint8]]
+    id: Callable[[int], str]
+
+
 @dataclasses.dataclass
 class Reading:
     """A test under way.
 
     Attributes:
         real: the real Dataset.
-        synthetic: the synthetic one.
+        synthetic: where the synthetic images are from.
         reader: name of the reader.
         seed: of the choice and the order.
         items: origin and row of each image, in order.
@@ -42,12 +66,23 @@ class Reading:
     """
 
     real: Dataset
-    synthetic: Dataset
+    synthetic: Source
     reader: str
     seed: int
     items: list[tuple[Origin, int]]
     answers: list[Answer] = dataclasses.field(default_factory=list)
     shown: float | None = None
+
+    def source(self, origin: Origin) -> Source:
+        """Where images of an origin are from."""
+        return _of_dataset(self.real) if origin == "real" else self.synthetic
+
+
+def _of_dataset(dataset: Dataset) -> Source:
+    return Source(
+        dataset.name, dataset.path, dataset.provenance(),
+        lambda row: dataset.pixels.read(np.array([row]))[0], lambda row: str(dataset.table["id"].iloc[row]),
+    )  # fmt: skip
 
 
 class JudgeState:
@@ -63,15 +98,14 @@ def build(ui: Ui) -> None:
     ui.heading("judge")
     gr, words, studio = ui.gr, ui.words, ui.studio
     catalogue = studio.catalogue
-    if not (catalogue.real() and catalogue.synthetic()):
+    others = _synthetic(studio, words)
+    if not (catalogue.real() and (others or studio.config.new_runs)):
         ui.nothing(words("judge.nothing"))
         return
-    named = names_of(studio)
-    reals = [(name, key) for name, key in named if key in catalogue.real()]
-    others = [(name, key) for name, key in named if key in catalogue.synthetic()]
+    reals = [(name, key) for name, key in names_of(studio) if key in catalogue.real()]
     with gr.Row(elem_classes="filters"):
         real = gr.Dropdown(reals, value=reals[0][1], label=words("judge.real"), min_width=180)
-        other = gr.Dropdown(others, value=others[0][1], label=words("judge.synthetic"), min_width=180)
+        other = gr.Dropdown(**_menu(others), label=words("judge.synthetic"), min_width=180)
         reader = gr.Textbox("", label=words("judge.reader"), max_length=40, min_width=180)
         count = gr.Slider(10, MOST, value=40, step=2, label=words("judge.count"), min_width=180)
     button = gr.Button(words("judge.start"), variant="primary", elem_classes="narrow")
@@ -83,6 +117,18 @@ def build(ui: Ui) -> None:
         return start_reading(studio, words, session, *values)
 
     ui.on(button.click, start, [real, other, reader, count], [stage])
+    ui.load(lambda _: gr.Dropdown(**_menu(_synthetic(studio, words))), [other])  # A Run may be new.
+
+
+def _synthetic(studio: Studio, words: Words) -> list[tuple[str, str]]:
+    """Synthetic Datasets and generators for a menu: name and id."""
+    synthetic, runs = studio.catalogue.synthetic(), generators_of(studio).listed("generator")
+    data = [(name, key) for name, key in names_of(studio) if key in synthetic]
+    return data + [(words("judge.of_run", name=name), key) for key, name in names_of_runs(runs).items()]
+
+
+def _menu(choices: list[tuple[str, str]]) -> dict[str, Any]:
+    return {"choices": choices, "value": choices[0][1] if choices else None}
 
 
 def start_reading(
@@ -90,20 +136,57 @@ def start_reading(
 ) -> str:
     """Begin a test; what is shown first.
 
+    Args:
+        studio: what all pages use.
+        words: the texts.
+        session: whose test it is.
+        real: id of a real Dataset.
+        synthetic: id of a synthetic one, or of a generator's Run, which makes the images now.
+        reader: name of the reader.
+        count: how many images.
+
     Raises:
-        InputError: the reader has no name, or the Datasets do not fit each other.
+        InputError: the reader has no name, or the images do not fit each other.
     """
-    first, second = studio.catalogue.dataset(real), studio.catalogue.dataset(synthetic)
-    if first.is_synthetic or not second.is_synthetic:
-        raise InputError("Choose a real and a synthetic Dataset.")
+    if not synthetic:
+        raise InputError("There are no synthetic images and no generator yet; train one first.")
+    first = studio.catalogue.dataset(real)
     if not isinstance(count, (int, float)) or not FEWEST <= count <= MOST:
         raise InputError(f"A test has {FEWEST} to {MOST} images.")
+    n, seed = int(count), secrets.randbelow(2**31)
     reader = reader.strip()
     files.check_name(reader, "a reader")
-    seed = secrets.randbelow(2**31)
-    items = draw(first, second, int(count), seed)
-    session.state(JudgeState).reading = Reading(first, second, reader, seed, items)
+    if synthetic in studio.catalogue.datasets:
+        second = studio.catalogue.dataset(synthetic)
+        if first.is_synthetic or not second.is_synthetic:
+            raise InputError("Choose a real and a synthetic Dataset.")
+        source, items = _of_dataset(second), draw(first, second, n, seed)
+    else:
+        source, items = _made(generators_of(studio), synthetic, first, n, seed)
+    session.state(JudgeState).reading = Reading(first, source, reader, seed, items)
     return _trial(words, session.state(JudgeState))
+
+
+def _made(
+    generators: Generators, key: str, real: Dataset, n: int, seed: int
+) -> tuple[Source, list[tuple[Origin, int]]]:
+    """Images that a generator makes for a test, its classes in turn, and real ones beside them."""
+    if real.is_synthetic:
+        raise InputError("Choose a real Dataset.")
+    space = generators.space(key)
+    run, labels = space.loaded.run.path, space.labels
+    if labels.width and labels.kind != "categorical":
+        raise InputError(
+            f"{run.name} makes images of tags or numbers; make a Dataset of it with 'plenish generate "
+            "--like' and choose that."
+        )
+    classes = [labels.names[i % labels.width] for i in range(n // 2)] if labels.width else None
+    shape = (space.network.size, space.network.channels)
+    items = draw_beside(real, run.name, shape, classes, n, seed)
+    seeds = np.random.default_rng(seed).integers(0, 2**31, n // 2).tolist()
+    images = generators.images(space, space.draw(seeds))
+    about = space.loaded.provenance() | {"seeds": seeds}
+    return Source(run.name, run, about, images.__getitem__, lambda row: f"seed {seeds[row]}"), items
 
 
 def _trial(words: Words, state: JudgeState) -> str:
@@ -161,10 +244,9 @@ def _image(studio: Studio, asked: Asked) -> Reply:
     if n != len(reading.answers):
         raise InputError("This image is not to be judged now.", code="missing")
     origin, row = reading.items[n]
-    dataset = reading.real if origin == "real" else reading.synthetic
     if reading.shown is None:
         reading.shown = time.monotonic()
-    return Reply(png(dataset.pixels.read(np.array([row]))[0]), "image/png")
+    return Reply(png(reading.source(origin).image(row)), "image/png")
 
 
 def _answer(studio: Studio, asked: Asked) -> Reply:
@@ -177,15 +259,15 @@ def _answer(studio: Studio, asked: Asked) -> Reply:
     if asked.integer("n", 0, len(reading.items)) != len(reading.answers):
         return markup(_trial(words, state))  # A key pressed twice.
     origin, row = reading.items[len(reading.answers)]
-    dataset = reading.real if origin == "real" else reading.synthetic
     taken = min(time.monotonic() - reading.shown, _SLOWEST) if reading.shown is not None else 0.0
-    name = str(dataset.table["id"].iloc[row])
+    name = reading.source(origin).id(row)
     reading.answers.append(Answer(name, origin, cast(Origin, said), round(taken, 3)))
     reading.shown = None
     if len(reading.answers) < len(reading.items):
         return markup(_trial(words, state))
     try:
-        keep(reading.real, reading.synthetic, reading.reader, reading.seed, reading.answers)
+        source = reading.synthetic
+        keep(reading.real, source.folder, source.about, reading.reader, reading.seed, reading.answers)
         where = words("judge.kept", name=html.escape(reading.synthetic.name))
     except InputError as error:
         where = html.escape(str(error))

@@ -12,7 +12,6 @@ from typing import Any
 from plenish import files
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
-from plenish.metrics.words import number
 from plenish.recipes import AUTO, load_recipe, recipe_names
 from plenish.report.page import plain
 from plenish.runs import Run
@@ -29,6 +28,7 @@ _MOST_HOURS, _MOST_KIMG = 1000.0, 1e6
 _FACTS = (
     "kind", "family", "recipe", "state", "data", "created", "seed", "kimg", "attempt", "seconds", "message",
 )  # fmt: skip
+_KINDS = ("generator", "autoencoder", "classifier", "study", "autoencoder-study")
 _STATES = ("new", "running", "interrupted", "diverged", "failed", "complete")
 
 
@@ -166,7 +166,7 @@ def _row(words: Words, key: str, name: str, facts: Mapping[str, Any]) -> str:
     said = words(f"runs.{state}") if state in _STATES else words("runs.unreadable")
     kimg = "" if facts.get("kimg") is None else words.number(float(facts["kimg"]), 4)
     best = "" if facts.get("best") is None else f"KID {words.number(float(facts['best']), 3)}"
-    kind = html.escape(str(facts.get("kind", "")))
+    kind = html.escape(_kind(words, str(facts.get("kind", ""))))
     recipe = facts.get("recipe")
     return (
         f'<tr><td><input type="checkbox" data-run="{key}" '
@@ -188,7 +188,7 @@ def _shown(studio: Studio, asked: Asked) -> Reply:
     if not runs:
         return markup(f'<p class="quiet">{asked.words("runs.pick")}</p>')
     columns = "".join(_facts(asked.words, name, found[name], run) for name, run in runs.items())
-    charts = studio.once(Curves, Curves).of(runs)
+    charts = studio.once(Curves, Curves).of(asked.words, runs)
     drawn = "".join(
         f"<figure><figcaption>{html.escape(chart.title)}</figcaption>"
         f'<div role="img" aria-label="{html.escape(chart.alt)}">{chart.svg}</div></figure>'
@@ -203,8 +203,7 @@ def _facts(words: Words, name: str, key: str, run: Run) -> str:
     summary = run.summary()
     said = {fact: summary[fact] for fact in _FACTS if summary.get(fact) not in (None, "")}
     facts = "".join(
-        f"<dt>{html.escape(fact)}</dt>"
-        f"<dd>{html.escape(number(value) if isinstance(value, float) else plain(value))}</dd>"
+        f"<dt>{words(f'runs.fact_{fact}')}</dt><dd>{html.escape(_fact(words, fact, value))}</dd>"
         for fact, value in said.items()
     )
     samples = _samples(run)
@@ -225,6 +224,20 @@ def _facts(words: Words, name: str, key: str, run: Run) -> str:
     line = f"<details><summary>{words('runs.repeat')}</summary>{command}</details>" if repeat else ""
     head = f'<h3 tabindex="-1">{html.escape(name)}</h3>'
     return f"<section>{head}{picture}<dl>{facts}</dl>{line}</section>"
+
+
+def _fact(words: Words, fact: str, value: Any) -> str:
+    if fact == "state" and value in _STATES:
+        return words(f"runs.{value}")
+    if fact == "kind":
+        return _kind(words, str(value))
+    if fact == "seed" or not isinstance(value, (int, float)):
+        return plain(value)
+    return words.number(value, 4)
+
+
+def _kind(words: Words, kind: str) -> str:
+    return words(f"runs.kind_{kind}") if kind in _KINDS else kind
 
 
 def _samples(run: Run) -> list[Any]:

@@ -102,6 +102,11 @@ class Session:
             raise InputError("There is no such picture in this session.", code="missing")
         return self._media[key]
 
+    def drop(self, key: str) -> None:
+        """Keep something no longer."""
+        if key in self._media:
+            self._bytes -= len(self._media.pop(key).content)
+
     def close(self) -> None:
         """Free memory and files; states that have a `close` are told."""
         for state in self._states.values():

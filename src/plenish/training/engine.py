@@ -68,6 +68,16 @@ def reuse_freed_memory() -> bool:
     return False
 
 
+def return_freed_memory() -> bool:
+    """Have the C library give the system what `reuse_freed_memory` made it keep; whether there was any.
+
+    For a process that waits for requests: what one of them needed is kept by no thread until the next.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    return False
+
+
 def stable_seed(*key: Any) -> int:
     """A 63-bit seed from a hash of `key`: equal on every machine, and unrelated for neighbouring keys."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()

@@ -178,7 +178,7 @@
         chances.textContent = found.classes.map(([name, p]) => `${name} ${p.toFixed(2)}`).join(", ");
       }), { disabled: !names.length });
       turning.replaceChildren(make("h3", {}, w.counterfactual), make("p", { class: "quiet" }, w.counterfactual_lead),
-        field(w.classifier, classifierMenu, { hidden: classifiers.length < 2 }), field(w.turn_to, classMenu), make("div", { class: "buttons" }, turn, judge), shows, chances);
+        make("div", { class: "pair" }, field(w.classifier, classifierMenu, { hidden: classifiers.length < 2 }), field(w.turn_to, classMenu)), make("div", { class: "buttons" }, turn, judge), shows, chances);
     }
 
     // Start, and what can be taken away

@@ -48,13 +48,19 @@
         try { commands.set((await P.postJson("explore", "recipe", state())).commands); } catch (error) { fail(error.message); }
       }, 400);
     }
+    /** A direction as the page calls it. */
+    function shown(name) {
+      const one = about.directions.find((other) => other.name === name);
+      return !one || one.learnt ? name : w.sefa.replace("{n}", name.split("-")[1]);
+    }
     function redraw() {
       show();
       clearTimeout(mapTimer);
       mapTimer = setTimeout(drawMap, 300);
-      axes.replaceChildren(...(now.kind === "triangle" ? [["A", 50, 5], ["B", 7, 75], ["C", 93, 75]] : now.kind === "directions"
-        ? [[`${now.axes[0]} →`, 82, 96], [`${now.axes[1]} ↑`, 50, 4]].filter(([text]) => text.length > 2) : [])
-        .map(([text, x, y]) => make("span", { style: `left:${x}%;top:${y}%` }, text)));
+      const corners = now.kind === "triangle" ? [["A", 50, 5], ["B", 7, 75], ["C", 93, 75]] : [];
+      const ends = now.kind === "directions" ? [["right", "→"], ["up", "↑"]] : [];
+      axes.replaceChildren(...corners.map(([text, x, y]) => make("span", { style: `left:${x}%;top:${y}%` }, text)),
+        ...ends.map(([side, arrow], i) => (now.axes[i] ? make("span", { class: side }, `${arrow} ${shown(now.axes[i])}`) : "")));
     }
     async function drawMap() {
       const states = [];
@@ -121,8 +127,7 @@
       } else if (now.kind === "triangle") {
         "ABC".split("").forEach((name, i) => detail.append(seedField(w.corner.replace("{name}", name), now.seeds[i], (seed) => { now.seeds[i] = seed; })));
       } else {
-        const names = about.directions.map((one) => [one.name, one.learnt ? one.name : w.sefa.replace("{n}", one.name.split("-")[1])]);
-        const options = [["", w.none], ...names];
+        const options = [["", w.none], ...about.directions.map((one) => [one.name, shown(one.name)])];
         now.axes.forEach((_, i) => detail.append(field(i ? w.axis_up : w.axis_right, P.select(options, now.axes[i], (name) => { now.axes[i] = name; redraw(); }))));
         if ("seed" in now.centre.base) detail.append(seedField(w.centre, now.centre.base.seed, (seed) => { now.centre = { base: { seed }, moves: {} }; }));
         else detail.append(button(w.centre_seed, () => { now.centre = { base: { seed: now.seeds[0] }, moves: {} }; drawDetail(); redraw(); }));
