@@ -49,8 +49,8 @@ class GeneratorOptions:
         batch: images a step.
         width: feature maps at the highest resolution (dcgan: at half of it); the cost grows with its square.
         lr: learning rate, of a GAN that of both networks.
-        order: which images a step takes: shuffled (each once an epoch), sequential, random (with replacement),
-            fixed-batches, random-batches or preformed-batches; see docs/corpora.md.
+        order: which images a step takes: shuffled (each once an epoch), sequential, random (with
+            replacement), fixed-batches, random-batches or preformed-batches; see docs/corpora.md.
         conditional: give the labels to the networks; by default whenever the data have labels.
         checkpoint_kimg: interval of checkpoints.
         keep: newest checkpoints kept, beside the best.

@@ -217,7 +217,7 @@ class RandomOrder(Order):
 class FixedBatches(Order):
     """Batches formed once by shuffling; each epoch shows all of them, in the same order.
 
-    The last batch is filled up from the beginning of the first one, so that an epoch is as many images longer.
+    The last batch is filled up with the first images of the first one, so that all are of one size.
     """
 
     def __init__(self, y: NDArray[Any], draw: Draw, batch: int) -> None:
@@ -250,7 +250,7 @@ class PreformedBatches(FixedBatches):
     """
 
     def __init__(self, y: NDArray[Any], draw: Draw, batch: int) -> None:
-        """Form the batches, as `FixedBatches` does; the choices are drawn from the streams behind the first."""
+        """Form the batches as `FixedBatches` does; the choices are drawn from the next streams."""
         super().__init__(y, draw, batch)
         self._draw, self.length = lambda epoch: draw(epoch + 1), batch
 

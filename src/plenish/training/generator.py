@@ -42,8 +42,8 @@ class Schedule(TrainerSchedule):
 
     Attributes:
         validate: synthetic images scored against val at each checkpoint.
-        order: which images a step takes: `shuffled` (each once an epoch, in an order of its own), `sequential`
-            (in the order of the Dataset), `random` (each drawn independently, with replacement),
+        order: which images a step takes: `shuffled` (each once an epoch, in a new order), `sequential` (in
+            the order of the Dataset), `random` (each drawn independently, with replacement),
             `fixed-batches` (formed once, the same in each epoch), `random-batches` (each drawn anew from all
             images) or `preformed-batches` (formed once, a random one each step).
     """
