@@ -75,13 +75,19 @@ def kinds(widths: Ints, side: int | tuple[int, int], least: float = LEAST) -> ND
         N of `KINDS`.
     """
     height, width = (side, side) if isinstance(side, int) else side
-    counted = widths >= np.maximum(1, least * np.array([height, height, width, width]))
-    horizontal, vertical = counted[:, :2].any(axis=1), counted[:, 2:].any(axis=1)
+    count = counted(widths, side, least)
+    horizontal, vertical = count[:, :2].any(axis=1), count[:, 2:].any(axis=1)
     blank = (widths[:, 0] >= height) & (widths[:, 2] >= width)
     return np.select(
         [blank, horizontal & vertical, horizontal, vertical], ["blank", "frame", "horizontal", "vertical"],
         default="none",
     )  # fmt: skip
+
+
+def counted(widths: Ints, side: int | tuple[int, int], least: float = LEAST) -> NDArray[np.bool_]:
+    """Which bands are wide enough to count, N×4; arguments as for `kinds`."""
+    height, width = (side, side) if isinstance(side, int) else side
+    return widths >= np.maximum(1, least * np.array([height, height, width, width]))
 
 
 def _bands(images: Pixels, tolerance: int, coverage: float) -> Ints:

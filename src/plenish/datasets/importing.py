@@ -19,7 +19,8 @@ from plenish import files, settings, sizes
 from plenish.configuration import check_bounds
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.decoding import Source, decode_all
-from plenish.datasets.images import FULL_WINDOW, MAX_PIXELS, RESIZER, Fit, Shape, Window
+from plenish.datasets.fitting import DISTORTION, PLAIN, Fit, Fitting
+from plenish.datasets.images import FULL_WINDOW, MAX_PIXELS, RESIZER, Shape, Window
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import PARTS
 from plenish.datasets.sources import SourceOptions, recognise
@@ -42,6 +43,8 @@ _DARK = 16384
 _PROBES = 64
 _FARTHEST = 2.0**32
 """Largest value that --window may name; those of DICOM may be negative."""
+_DISTORTED = 1.5
+"""A picture stretched by at least so much looks wrong at a glance."""
 _SHOWN = 12
 """Classes named before an import."""
 
@@ -74,7 +77,7 @@ class Imported:
 
 
 def import_dataset(
-    source: Path, out: Path, size: int | None = None, *, fit: Fit = "crop",
+    source: Path, out: Path, size: int | None = None, *, fit: Fit = "crop", fitting: Fitting = PLAIN,
     channels: Literal[1, 3] | None = None, bits: int | None = None, window: tuple[str, ...] = (),
     max_pixels: int = MAX_PIXELS, reading: SourceOptions = AS_FOUND, keep_split: bool = True,
     synthetic: bool = False, generator: str = "", workers: int | None = None, name: str | None = None,
@@ -94,8 +97,10 @@ def import_dataset(
         out: the Dataset's folder to make; must not exist.
         size: height and width of every image, pixels; by default the source's own where all its images have
             one (npz, idx), else 64.
-        fit: how other shapes become square: crop scales the shorter side and keeps the centre, pad scales
-            the longer side and fills with white, stretch ignores the aspect ratio.
+        fit: how other shapes become square: crop scales the shorter side and keeps the centre (--crop-at),
+            pad scales the longer side and fills with white (--pad-with), stretch ignores the aspect ratio
+            and keeps in the column fit_distortion how much that distorts each image.
+        fitting: which square is kept, what fills, and what is cut off before.
         channels: 1 (grey) or 3 (RGB); by default 1 if no image of the source has colours.
         bits: how many bits of 16-bit images are used, such as 12; their largest value becomes white.
         window: instead, the values of 16-bit images that become black and white, as LOW HIGH, or
@@ -120,6 +125,7 @@ def import_dataset(
             that is kept.
     """
     about = _check(source, out, max_pixels, workers, name, domain)
+    fitting.check(fit)
     with tempfile.TemporaryDirectory(prefix="plenish-") as scratch:
         listing = recognise(source, reading, Path(scratch))
         if synthetic or generator:
@@ -135,7 +141,7 @@ def import_dataset(
                 f"--bits and --window are for image files, and {source} holds arrays; scale them to uint8."
             )
         depth = channels or listing.channels or _find_channels(listing, max_pixels)
-        shape = Shape(chosen, depth, fit, _window(bits, window), max_pixels)
+        shape = Shape(chosen, depth, fit, _window(bits, window), max_pixels, fitting)
         early = [*listing.doubts, *listing.caveats, *_size_warning(chosen)]
         for text in _account(listing, domain):  # Before the work, which may take hours.
             say(text)
@@ -188,6 +194,8 @@ def _complete(
         "fit": shape.fit, "upscaled": counts["upscaled"], "meaning": listing.meaning,
         "notes": listing.notes, "unused": listing.unused, "window": dataclasses.asdict(shape.window),
         **({"preset": listing.preset} if listing.preset else {}),
+        **{name: counts[name] for name in ("trimmed", "undetected") if counts[name]},
+        **_changed(shape.fitting),
     }  # fmt: skip
     return _warnings(rejected, kept, counts, listing, shape, out)
 
@@ -292,6 +300,7 @@ def _writer(
         "command": "import", "source": str(source.resolve()), "kind": listing.kind, "size": shape.size,
         "channels": shape.channels, "fit": shape.fit, "resizer": RESIZER, "listing": listing.fingerprint(),
         "window": dataclasses.asdict(shape.window), "max_pixels": shape.max_pixels,
+        **_changed(shape.fitting),
     }  # fmt: skip
     kept = listing.about
     if made := generator_of(kept.get("extra", {})):
@@ -309,6 +318,11 @@ def _writer(
     )  # fmt: skip
     writer.types = listing.types
     return writer
+
+
+def _changed(fitting: Fitting) -> dict[str, Any]:
+    """What is kept of a fitting other than the plain one, of which nothing is."""
+    return {"fitting": changed} if (changed := fitting.changed()) else {}
 
 
 def _window(bits: int | None, window: Sequence[str]) -> Window:
@@ -365,6 +379,11 @@ def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -
                     writer.reject(dataclasses.replace(item, source=files.printable(item.source)))
                     continue
                 rows.append(listing.row(i) | {"sha256": item.digest})
+                if shape.fit == "stretch":
+                    rows[-1][DISTORTION] = item.distortion
+                    counts["distorted"] += item.distortion >= _DISTORTED
+                counts["trimmed"] += item.trimmed
+                counts["undetected"] += item.undetected
                 counts["upscaled"] += item.upscaled
                 counts["coloured"] += item.coloured
                 counts["deep"] += item.peak > 0
@@ -396,6 +415,19 @@ def _warnings(
         texts.append(
             f"{agree(counts['upscaled'], 'image', 'was', 'were')} smaller than {shape.size} pixels and "
             "enlarged; a smaller --size would invent nothing."
+        )
+    if counts["distorted"]:
+        texts.append(
+            f"{agree(counts['distorted'], 'image', 'was', 'were')} stretched by {_DISTORTED:g} and more; "
+            f"'plenish profile {out}' shows which, --fit crop and --fit pad keep their proportions."
+        )
+    if counts["trimmed"]:
+        texts.append(f"Uniform bands were cut off {plural(counts['trimmed'], 'image')}.")
+    if counts["undetected"]:
+        texts.append(
+            f"The detector {shape.fitting.detector} finds nothing in "
+            f"{plural(counts['undetected'], 'image')}, of which the whole was taken ({shape.fit}); "
+            "--undetected reject leaves such images out."
         )
     if counts["coloured"]:
         texts.append(f"{plural(counts['coloured'], 'coloured image')} became grey.")
