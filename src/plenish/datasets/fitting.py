@@ -81,6 +81,8 @@ class Fitting:
 
 
 PLAIN = Fitting()
+DISTORTED = 1.5
+"""A picture stretched by at least so much looks wrong at a glance."""
 DISTORTION = "fit_distortion"
 """The column that says how much each image was stretched: longer side over shorter side of the original."""
 _DEFAULTS = dataclasses.asdict(PLAIN)

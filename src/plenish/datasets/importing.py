@@ -19,7 +19,7 @@ from plenish import files, settings, sizes
 from plenish.configuration import check_bounds
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.decoding import Source, decode_all
-from plenish.datasets.fitting import DISTORTION, PLAIN, Fit, Fitting
+from plenish.datasets.fitting import DISTORTED, DISTORTION, PLAIN, Fit, Fitting
 from plenish.datasets.images import FULL_WINDOW, MAX_PIXELS, RESIZER, Shape, Window
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import PARTS
@@ -43,8 +43,6 @@ _DARK = 16384
 _PROBES = 64
 _FARTHEST = 2.0**32
 """Largest value that --window may name; those of DICOM may be negative."""
-_DISTORTED = 1.5
-"""A picture stretched by at least so much looks wrong at a glance."""
 _SHOWN = 12
 """Classes named before an import."""
 
@@ -381,7 +379,7 @@ def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -
                 rows.append(listing.row(i) | {"sha256": item.digest})
                 if shape.fit == "stretch":
                     rows[-1][DISTORTION] = item.distortion
-                    counts["distorted"] += item.distortion >= _DISTORTED
+                    counts["distorted"] += item.distortion >= DISTORTED
                 counts["trimmed"] += item.trimmed
                 counts["undetected"] += item.undetected
                 counts["upscaled"] += item.upscaled
@@ -418,7 +416,7 @@ def _warnings(
         )
     if counts["distorted"]:
         texts.append(
-            f"{agree(counts['distorted'], 'image', 'was', 'were')} stretched by {_DISTORTED:g} and more; "
+            f"{agree(counts['distorted'], 'image', 'was', 'were')} stretched by {DISTORTED:g} and more; "
             f"'plenish profile {out}' shows which, --fit crop and --fit pad keep their proportions."
         )
     if counts["trimmed"]:
