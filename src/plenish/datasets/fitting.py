@@ -27,6 +27,7 @@ GAP = 3
 
 _ENERGY_SIDE, _SALIENCY_SIDE = 256, 64  # Longer side of the small copies that are looked at, pixels.
 _SMOOTHING = 2.5  # Standard deviation of the blur of a saliency map, pixels of its small copy.
+_FADED = 0.1  # Share of each side over which a picture fades before its saliency is found.
 _TRIMS = 3  # Bands within bands that are cut off, at most.
 
 
@@ -192,17 +193,26 @@ def saliency(grey: NDArray[np.float64]) -> NDArray[np.float64]:
     """What stands out of a picture, H×W: the spectral residual (Hou and Zhang, CVPR 2007).
 
     The log amplitude of the Fourier transform less its average over 3×3 frequencies, transformed back with
-    the phase of the picture, squared and blurred. 0 of a picture of one grey.
+    the phase of the picture, squared and blurred. Before, the picture fades to its mean over a tenth of each
+    side: the transform takes it for periodic, and opposite sides would stand out where they differ. 0 of a
+    picture of one grey.
     """
     from scipy.ndimage import gaussian_filter, uniform_filter
 
     if np.ptp(grey) == 0:
         return np.zeros_like(grey)
-    spectrum = np.fft.fft2(grey)
+    spectrum = np.fft.fft2((grey - grey.mean()) * np.outer(*map(_fading, grey.shape)))
     amplitude = np.log(np.abs(spectrum) + 1e-9)
     residual = amplitude - uniform_filter(amplitude, 3, mode="wrap")
     back = np.fft.ifft2(np.exp(residual + 1j * np.angle(spectrum)))
     found: NDArray[np.float64] = gaussian_filter(np.abs(back) ** 2, _SMOOTHING, mode="nearest")
+    return found
+
+
+def _fading(length: int) -> NDArray[np.float64]:
+    """Weights of the pixels along one side: 1 in the middle, down to almost 0 at both ends by a cosine."""
+    inside = np.minimum(np.arange(length), np.arange(length)[::-1]) + 1
+    found: NDArray[np.float64] = 0.5 - 0.5 * np.cos(np.pi * np.minimum(1, inside / (_FADED * length)))
     return found
 
 
@@ -224,7 +234,7 @@ def _attention(image: Image.Image, place: Place, free: int) -> int:
     most = np.flatnonzero(sums >= sums.max() * (1 - 1e-9))
     middle = (len(sums) - 1) / 2
     best = most[np.argmin(np.abs(most - middle))]
-    return free // 2 if len(sums) == 1 else round(best * free / (len(sums) - 1))
+    return free // 2 if abs(best - middle) < 1 else round(best * free / (len(sums) - 1))
 
 
 def _padded(image: Image.Image, size: int, fill: str) -> Image.Image:

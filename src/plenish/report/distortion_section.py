@@ -21,10 +21,10 @@ def distortion_section(found: Mapping[str, Any], dataset: Dataset) -> Section:
         found: as `datasets.distortion.audit` gives it.
         dataset: the Dataset.
     """
-    edges = [*found["edges"], max(found["largest"], found["edges"][-1] + 0.5)]
-    drawn = histogram(
-        "Distortion", edges, {"images": found["counts"]}, threshold=DISTORTED, x_label="longer / shorter side"
-    )
+    last = found["edges"][-1]
+    edges = [*found["edges"], last + 0.1]
+    words = f"longer / shorter side; the last bin is {last:g} and more"
+    drawn = histogram("Distortion", edges, {"images": found["counts"]}, threshold=DISTORTED, x_label=words)
     far = sum(count for low, count in zip(found["edges"], found["counts"], strict=True) if low >= DISTORTED)
     facts = {
         "Median ratio": f"{found['median']:.3f}", "95th percentile": f"{found['p95']:.3f}",
