@@ -229,14 +229,14 @@ class FixedBatches(Order):
             batch: images of a batch.
         """
         super().__init__(y, draw)
-        self._images, self._batch = len(y), batch
+        self._images = len(y)
         self._formed = np.resize(draw(0).permutation(len(y)), (-(-len(y) // batch), batch))
         self.length = self._formed.size
 
     def expected(self) -> NDArray[np.float64]:
         """How often each image is drawn in an epoch on average, N."""
         shares = np.bincount(self._formed.reshape(-1), minlength=self._images)
-        return shares * (self.length / self._formed.size)
+        return np.asarray(shares * (self.length / self._formed.size), np.float64)
 
     def epoch(self, rng: np.random.Generator) -> Ints:
         """The positions of one epoch."""
@@ -256,7 +256,8 @@ class PreformedBatches(FixedBatches):
 
     def epoch(self, rng: np.random.Generator) -> Ints:
         """The positions of one batch."""
-        return self._formed[rng.integers(len(self._formed))]
+        chosen: Ints = self._formed[rng.integers(len(self._formed))]
+        return chosen
 
 
 class RandomBatches(Order):
