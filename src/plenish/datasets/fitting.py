@@ -76,6 +76,11 @@ class Fitting:
         elif self.undetected != "fit":
             raise InputError("--undetected says what becomes of what --detector does not find; give that.")
 
+    @property
+    def cuts(self) -> bool:
+        """Whether something is cut off or out before a picture becomes a square."""
+        return self.trim_bands or self.detector is not None
+
     def changed(self) -> dict[str, Any]:
         """The fields that have another value than their default, JSON-able."""
         return {name: value for name, value in dataclasses.asdict(self).items() if value != _DEFAULTS[name]}
@@ -113,7 +118,7 @@ def prepare(image: Image.Image, fitting: Fitting) -> Prepared:
     Raises:
         Unreadable: nothing was found and such pictures are to be rejected.
     """
-    if not (fitting.trim_bands or fitting.detector):
+    if not fitting.cuts:
         return Prepared(image)
     whole = image
     if fitting.trim_bands:

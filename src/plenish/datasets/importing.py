@@ -95,9 +95,8 @@ def import_dataset(
         out: the Dataset's folder to make; must not exist.
         size: height and width of every image, pixels; by default the source's own where all its images have
             one (npz, idx), else 64.
-        fit: how other shapes become square: crop scales the shorter side and keeps the centre (--crop-at),
-            pad scales the longer side and fills with white (--pad-with), stretch ignores the aspect ratio
-            and keeps in the column fit_distortion how much that distorts each image.
+        fit: how other shapes become square: crop scales the shorter side and keeps the centre, pad scales
+            the longer side and fills with white, stretch ignores the aspect ratio.
         fitting: which square is kept, what fills, and what is cut off before.
         channels: 1 (grey) or 3 (RGB); by default 1 if no image of the source has colours.
         bits: how many bits of 16-bit images are used, such as 12; their largest value becomes white.
@@ -122,8 +121,7 @@ def import_dataset(
         InputError: the source, its labels or OUT cannot be used, or a group lies in several parts of a split
             that is kept.
     """
-    about = _check(source, out, max_pixels, workers, name, domain)
-    fitting.check(fit)
+    about = _check(source, out, max_pixels, workers, name, domain, fit, fitting)
     with tempfile.TemporaryDirectory(prefix="plenish-") as scratch:
         listing = recognise(source, reading, Path(scratch))
         if synthetic or generator:
@@ -159,8 +157,9 @@ def import_dataset(
 
 
 def _check(
-    source: Path, out: Path, max_pixels: int, workers: int | None, name: str | None, domain: str | None
-) -> dict[str, str]:
+    source: Path, out: Path, max_pixels: int, workers: int | None, name: str | None, domain: str | None,
+    fit: Fit, fitting: Fitting,
+) -> dict[str, str]:  # fmt: skip
     """Refuse impossible options; returns what is kept of them with the Dataset."""
     files.refuse_existing(out, unless_made=True)
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
@@ -171,6 +170,7 @@ def _check(
         raise InputError("--name is empty; give the Dataset a name, or leave it out.")
     check_bounds("--max-pixels", max_pixels, {"least": 1})
     check_bounds("--workers", workers, {"least": 1})
+    fitting.check(fit)
     return kept_domain({"domain": domain})
 
 

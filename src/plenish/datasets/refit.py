@@ -79,22 +79,14 @@ def refit_dataset(
     dataset = Dataset.open(data)
     fitting.check(fit)
     shape = Shape(size or dataset.size, channels or dataset.channels, fit, fitting=fitting)
-    cuts = fitting.trim_bands or fitting.detector is not None
-    if dataset.is_synthetic:
-        raise InputError(f"{data} is synthetic; fit the real images that its generator is trained on.")
-    if shape.channels > dataset.channels:
-        raise InputError(f"{data} holds grey images, which have no colours to be made; leave out --channels.")
-    if not cuts and (shape.size, shape.channels) == (dataset.size, dataset.channels):
-        raise InputError(
-            f"Nothing would change: {data} has {dataset.size} px and {dataset.channels} channel(s) already; "
-            "give --size, --channels 1, --trim-bands or --detector."
-        )
+    _check(dataset, shape)
     for split in dataset.split_names():
         if "test" in set(dataset.split(split).part_of):
             dataset.part("test", split, purpose="export")  # Its reading is counted.
     about = dataset.manifest
     how = {"size": shape.size, "channels": shape.channels, "fit": fit, **fitting.changed()}
     extra = {key: value for key, value in about.extra.items() if key not in _OF_ANOTHER}
+    cuts = fitting.cuts
     if cuts and isinstance(made := extra.get("import"), dict):  # As later images are to be prepared too.
         extra["import"] = {**made, "fit": fit, "fitting": fitting.changed()}
     config = {"command": "fit", **how, "data": dataset.provenance(None)}
@@ -116,6 +108,25 @@ def refit_dataset(
         if lost:
             writer.extra["rejected"] = len(lost)
     return Refitted(writer.dataset, counts, tuple(_remarks(dataset, counts, len(lost), shape)))
+
+
+def _check(dataset: Dataset, shape: Shape) -> None:
+    """Refuse what cannot be made, or would be the same again."""
+    if dataset.is_synthetic:
+        raise InputError(
+            f"{dataset.path} is synthetic; fit the real images that its generator is trained on."
+        )
+    if shape.channels > dataset.channels:
+        raise InputError(
+            f"{dataset.path} holds grey images, which have no colours to be made; leave out --channels."
+        )
+    fitting = shape.fitting
+    cuts = fitting.cuts
+    if not cuts and (shape.size, shape.channels) == (dataset.size, dataset.channels):
+        raise InputError(
+            f"Nothing would change: {dataset.path} has {dataset.size} px and {dataset.channels} channel(s) "
+            "already; give --size, --channels 1, --trim-bands or --detector."
+        )
 
 
 def _write(writer: DatasetWriter, dataset: Dataset, shape: Shape, workers: int) -> dict[str, int]:
