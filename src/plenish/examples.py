@@ -10,7 +10,6 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "import": (
         "plenish import my-images tiles --size 64",
         "plenish import photos lesions --labels meta.csv --label-column dx --group-column lesion_id",
-        "plenish import --preview drawings fits.png",
     ),
     "fit": ("plenish fit tiles tiles-32 --size 32", "plenish fit comics grey --channels 1 --trim-bands"),
     "export": ("plenish export tiles tiles-folder", "plenish export more more-hub --as huggingface"),
