@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "demo": ("demo:demo", "the whole chain on a phantom or on your own images"),
     "doctor": ("doctor:doctor", "versions, devices, what is missing, how fast this machine is"),
     "import": ("datasets:import_dataset", "make a Dataset from a folder, table, archive"),
+    "fit": ("datasets:refit_dataset", "the images of a Dataset at another size, in grey, without bands"),
     "export": ("datasets:export_dataset", "write a Dataset in another format"),
     "split": ("datasets:split_dataset", "freeze a train/val/test split"),
     "profile": ("profile:profile_dataset", "contents and problems of a Dataset"),

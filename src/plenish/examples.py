@@ -11,6 +11,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish import my-images tiles --size 64",
         "plenish import photos lesions --labels meta.csv --label-column dx --group-column lesion_id",
     ),
+    "fit": ("plenish fit tiles tiles-32 --size 32", "plenish fit comics grey --channels 1 --trim-bands"),
     "export": ("plenish export tiles tiles-folder", "plenish export more more-hub --as huggingface"),
     "split": ("plenish split tiles", "plenish split tiles --folds 5 --name cv"),
     "profile": ("plenish profile tiles tiles-profile", "plenish profile tiles cv-profile --split cv"),

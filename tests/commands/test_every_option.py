@@ -48,7 +48,7 @@ WORK = {
 GENERATOR: dict[str, Any] = {
     "recipe": "dcgan-small", "family": "vanilla", "split": "other", "lr": 1e-3, "kimg": 0.5, "batch": 4,
     "hours": 0.05, "width": 16, "conditional": False, "checkpoint_kimg": 0.3, "keep": 2,
-    "on_failure": "rollback", "domain": "faces", "start_from": Path("gan"),
+    "on_failure": "rollback", "domain": "faces", "start_from": Path("gan"), "order": "random",
     "options": ["adversarial.smoothing=0.2", "limits.window=3"],
 }  # fmt: skip
 CLASSIFIER: dict[str, Any] = {

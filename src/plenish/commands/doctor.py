@@ -38,6 +38,7 @@ EXTRAS = {
     "film": (("imageio_ffmpeg",), "films as MP4 (--film mp4)"),
     "studio": (("gradio",), "the web application (plenish studio)"),
     "umap": (("umap",), "maps of latents by UMAP"),
+    "anime": (("imgutils",), "detectors of faces and figures in drawings (import --detector)"),
     "hdf5": (("h5py",), "presets of data sets in HDF5 (pcam, brats)"),
     "nifti": (("nibabel",), "BraTS' volumes in NIfTI (preset brats)"),
     "ray": (("ray",), "cells of a study on a cluster (--on ray)"),

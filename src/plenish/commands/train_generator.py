@@ -14,6 +14,7 @@ from plenish import files, settings
 from plenish.commands.request import completed, request_hash, training
 from plenish.configuration import named_as_typed, option, option_names, overrides
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.orders import Composition
 from plenish.datasets.parts import Subset
 from plenish.datasets.reads import unrecorded
 from plenish.domains import Chosen, choose_domain
@@ -49,6 +50,8 @@ class GeneratorOptions:
         batch: images a step.
         width: feature maps at the highest resolution (dcgan: at half of it); the cost grows with its square.
         lr: learning rate, of a GAN that of both networks.
+        order: which images a step takes: shuffled (each once an epoch), sequential, random (with
+            replacement), fixed-batches, random-batches or preformed-batches; see docs/corpora.md.
         conditional: give the labels to the networks; by default whenever the data have labels.
         checkpoint_kimg: interval of checkpoints.
         keep: newest checkpoints kept, beside the best.
@@ -77,6 +80,7 @@ class GeneratorOptions:
     batch: int | None = option(sets="adversarial.batch", least=2)
     width: int | None = option(sets="network.width", least=1)
     lr: float | None = option(sets="adversarial.lr_g adversarial.lr_d", above=0)
+    order: Composition | None = option(sets="schedule.order")
     conditional: bool | None = option(decides="network.labels.kind network.labels.names")
     checkpoint_kimg: float | None = option(sets="schedule.checkpoint_kimg", above=0)
     keep: int | None = option(sets="schedule.keep", least=1)
@@ -306,9 +310,12 @@ def _started_from(path: Path, how: GeneratorOptions) -> dict[str, Any] | None:
 def _config_of(task: GeneratorTask, recipe: Recipe, how: GeneratorOptions, domain: Chosen) -> dict[str, Any]:
     """What a Run keeps of a training; another configuration is refused when it is resumed."""
     parts = {name: dataclasses.asdict(section) for name, section in task.sections.items()}
+    schedule = dataclasses.asdict(task.schedule)
+    if schedule["order"] == "shuffled":  # Runs of before there was a choice have no such key.
+        del schedule["order"]
     return {
         "recipe": recipe.name, "family": recipe.family, "network": task.network.to_dict(), **parts,
-        "schedule": dataclasses.asdict(task.schedule), "precision": task.engine.precision,
+        "schedule": schedule, "precision": task.engine.precision,
         "validation": how.validation, **({"auto": dict(recipe.choice)} if recipe.choice else {}),
         **({"hours": how.hours} if how.hours else {}),
         **({"domain": domain.name} if domain.origin != "assumed" or recipe.choice else {}),

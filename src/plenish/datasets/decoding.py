@@ -52,6 +52,9 @@ class Decoded(NamedTuple):
     coloured: bool
     peak: int
     narrow: bool
+    distortion: float
+    trimmed: bool
+    undetected: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +154,12 @@ class Decoder(Source):
                 continue
             pixels[count] = fitted.pixels
             digest = hashlib.sha256(pixels[count].data).hexdigest()
-            items.append(Decoded(digest, fitted.upscaled, fitted.coloured, fitted.peak, fitted.narrow))
+            items.append(
+                Decoded(
+                    digest, fitted.upscaled, fitted.coloured, fitted.peak, fitted.narrow, fitted.distortion,
+                    fitted.trimmed, fitted.undetected,
+                )
+            )  # fmt: skip
             count += 1
         return Result(pixels[:count], items)
 

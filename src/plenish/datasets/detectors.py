@@ -8,6 +8,7 @@ none, or no rows, for nothing. It is loaded once in each process.
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -45,15 +46,16 @@ def load(name: str) -> Detector:
     entry = own or next(iter(entry_points(group=GROUP, name=name)), None)
     if entry is None:
         raise unknown("detector", name, names())
-    try:
-        found = entry.load()
-    except ImportError as error:
-        if name in BUILT_IN:
+    if name in BUILT_IN:
+        try:
+            importlib.import_module("imgutils.detect")
+        except ImportError as error:
             raise InputError(
                 f"--detector {name} needs dghs-imgutils; install it with pip install 'plenish[anime]'. It "
                 "downloads its weights when it is first used."
             ) from error
-        raise _broken(name, entry, error) from error
+    try:
+        found = entry.load()
     except Exception as error:
         raise _broken(name, entry, error) from error
     if not callable(found):

@@ -11,23 +11,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import io
 import os
 import stat
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from plenish.datasets.fitting import GAP, PLAIN, Fit, Fitting, distortion, prepare, square
 from plenish.datasets.formats import HEIC, JPEG_XL, Extra, extra_of
 from plenish.datasets.rejections import Unreadable
-
-Fit = Literal["crop", "pad", "stretch"]
 
 MAX_PIXELS = 89_478_485
 """Pixels of the largest image that is decoded, a quarter GiB of RGB; larger ones may be bombs."""
@@ -45,7 +43,6 @@ _SAMPLE_FORMAT, _SIGNED, _FLOAT = 339, 2, 3
 _DEPTH = "plenish depth"
 _GREY = frozenset(("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I"))
 _SIXTEEN_BITS = frozenset(("I;16", "I;16B", "I;16L", "I;16N"))
-_GAP = 3
 _LOOK = 256
 """Pixels to which a JPEG may be reduced for a look at its colours."""
 _GREY_NOISE = 1
@@ -93,11 +90,12 @@ class Shape:
     Attributes:
         size: height and width, pixels.
         channels: 1 (grey) or 3 (RGB).
-        fit: `crop` scales the shorter side to `size` and cuts the centre out, `pad` scales the longer side
-            and fills with white, `stretch` ignores the aspect ratio. A picture that already has the size is
-            not resampled.
+        fit: `crop` scales the shorter side to `size` and cuts a square out, `pad` scales the longer side and
+            fills up, `stretch` ignores the aspect ratio. A picture that already has the size is not
+            resampled.
         window: which values of 16-bit images become black and white.
         max_pixels: of the largest image that is decoded.
+        fitting: what is cut off before, which square is cut out, and what fills.
     """
 
     size: int
@@ -105,6 +103,7 @@ class Shape:
     fit: Fit
     window: Window = FULL_WINDOW
     max_pixels: int = MAX_PIXELS
+    fitting: Fitting = PLAIN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +115,9 @@ class Fitted:
         upscaled: it was enlarged.
         coloured: it had colours and was asked for as grey.
         peak: largest value of a 16-bit image (of a grey DICOM image 65535), 0 for other images.
+        distortion: its longer side over its shorter one where it was stretched to a square, 1 elsewhere.
+        trimmed: bands were cut off its sides.
+        undetected: the detector that was asked for found nothing in it.
         narrow: a DICOM image without a window uses so little of its range that few grey levels are left.
     """
 
@@ -124,6 +126,9 @@ class Fitted:
     coloured: bool
     peak: int = 0
     narrow: bool = False
+    distortion: float = 1.0
+    trimmed: bool = False
+    undetected: bool = False
 
 
 @contextlib.contextmanager
@@ -183,10 +188,11 @@ def fit_bytes(data: bytes, shape: Shape) -> Fitted:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with _open(data, shape.max_pixels) as image:
-                if image.format == "JPEG":
+                if image.format == "JPEG" and shape.fitting.detector is None:
+                    most = GAP * shape.size
                     # The decoder can leave out detail that the resampling would drop; the gap is the
                     # resampler's own.
-                    image.draft(None, (_GAP * shape.size, _GAP * shape.size))
+                    image.draft(None, (most, most))
                 return _fit_image(image, shape)
     except Unreadable:
         raise
@@ -320,11 +326,16 @@ def _one_line(error: Exception) -> str:
 
 
 def _fit_image(image: Image.Image, shape: Shape) -> Fitted:
-    upscaled = (max(image.size) if shape.fit == "pad" else min(image.size)) < shape.size
     coloured = shape.channels == 1 and image.mode not in _GREY
     plain, peak = _plain(image, shape)
-    array = np.asarray(_resize(plain, shape.size, shape.fit), np.uint8)
-    return Fitted(array[:, :, None] if array.ndim == 2 else array, upscaled, coloured, peak)
+    cut, trimmed, undetected = prepare(plain, shape.fitting)
+    upscaled = (max(cut.size) if shape.fit == "pad" else min(cut.size)) < shape.size
+    distorted = distortion(cut) if shape.fit == "stretch" else 1.0
+    array = np.asarray(square(cut, shape.size, shape.fit, shape.fitting), np.uint8)
+    return Fitted(
+        array[:, :, None] if array.ndim == 2 else array, upscaled, coloured, peak, distortion=distorted,
+        trimmed=trimmed, undetected=undetected,
+    )  # fmt: skip
 
 
 def _plain(image: Image.Image, shape: Shape) -> tuple[Image.Image, int]:
@@ -397,23 +408,3 @@ def _over_white(image: Image.Image) -> Image.Image:
     white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
     grey = image.mode in ("1", "L", "LA", "La")
     return Image.alpha_composite(white, rgba).convert("L" if grey else "RGB")
-
-
-def _resize(image: Image.Image, size: int, fit: Fit) -> Image.Image:
-    width, height = image.size
-    if (width, height) == (size, size):
-        return image
-    resize = functools.partial(image.resize, resample=Image.Resampling.LANCZOS, reducing_gap=float(_GAP))
-    if fit == "stretch":
-        return resize((size, size))
-    if fit == "crop":
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        return resize((size, size), box=(left, top, left + side, top + side))
-    scale = size / max(width, height)
-    inner = max(1, round(width * scale)), max(1, round(height * scale))
-    out = Image.new(image.mode, (size, size), 255 if image.mode == "L" else (255, 255, 255))
-    out.paste(
-        resize(inner) if inner != image.size else image, ((size - inner[0]) // 2, (size - inner[1]) // 2)
-    )
-    return out

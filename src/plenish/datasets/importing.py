@@ -19,7 +19,8 @@ from plenish import files, settings, sizes
 from plenish.configuration import check_bounds
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.decoding import Source, decode_all
-from plenish.datasets.images import FULL_WINDOW, MAX_PIXELS, RESIZER, Fit, Shape, Window
+from plenish.datasets.fitting import DISTORTED, DISTORTION, PLAIN, Fit, Fitting
+from plenish.datasets.images import FULL_WINDOW, MAX_PIXELS, RESIZER, Shape, Window
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import PARTS
 from plenish.datasets.sources import SourceOptions, recognise
@@ -74,7 +75,7 @@ class Imported:
 
 
 def import_dataset(
-    source: Path, out: Path, size: int | None = None, *, fit: Fit = "crop",
+    source: Path, out: Path, size: int | None = None, *, fit: Fit = "crop", fitting: Fitting = PLAIN,
     channels: Literal[1, 3] | None = None, bits: int | None = None, window: tuple[str, ...] = (),
     max_pixels: int = MAX_PIXELS, reading: SourceOptions = AS_FOUND, keep_split: bool = True,
     synthetic: bool = False, generator: str = "", workers: int | None = None, name: str | None = None,
@@ -96,6 +97,7 @@ def import_dataset(
             one (npz, idx), else 64.
         fit: how other shapes become square: crop scales the shorter side and keeps the centre, pad scales
             the longer side and fills with white, stretch ignores the aspect ratio.
+        fitting: which square is kept, what fills, and what is cut off before.
         channels: 1 (grey) or 3 (RGB); by default 1 if no image of the source has colours.
         bits: how many bits of 16-bit images are used, such as 12; their largest value becomes white.
         window: instead, the values of 16-bit images that become black and white, as LOW HIGH, or
@@ -119,7 +121,7 @@ def import_dataset(
         InputError: the source, its labels or OUT cannot be used, or a group lies in several parts of a split
             that is kept.
     """
-    about = _check(source, out, max_pixels, workers, name, domain)
+    about = _check(source, out, max_pixels, workers, name, domain, fit, fitting)
     with tempfile.TemporaryDirectory(prefix="plenish-") as scratch:
         listing = recognise(source, reading, Path(scratch))
         if synthetic or generator:
@@ -135,7 +137,7 @@ def import_dataset(
                 f"--bits and --window are for image files, and {source} holds arrays; scale them to uint8."
             )
         depth = channels or listing.channels or _find_channels(listing, max_pixels)
-        shape = Shape(chosen, depth, fit, _window(bits, window), max_pixels)
+        shape = Shape(chosen, depth, fit, _window(bits, window), max_pixels, fitting)
         early = [*listing.doubts, *listing.caveats, *_size_warning(chosen)]
         for text in _account(listing, domain):  # Before the work, which may take hours.
             say(text)
@@ -155,8 +157,9 @@ def import_dataset(
 
 
 def _check(
-    source: Path, out: Path, max_pixels: int, workers: int | None, name: str | None, domain: str | None
-) -> dict[str, str]:
+    source: Path, out: Path, max_pixels: int, workers: int | None, name: str | None, domain: str | None,
+    fit: Fit, fitting: Fitting,
+) -> dict[str, str]:  # fmt: skip
     """Refuse impossible options; returns what is kept of them with the Dataset."""
     files.refuse_existing(out, unless_made=True)
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
@@ -167,6 +170,7 @@ def _check(
         raise InputError("--name is empty; give the Dataset a name, or leave it out.")
     check_bounds("--max-pixels", max_pixels, {"least": 1})
     check_bounds("--workers", workers, {"least": 1})
+    fitting.check(fit)
     return kept_domain({"domain": domain})
 
 
@@ -188,6 +192,8 @@ def _complete(
         "fit": shape.fit, "upscaled": counts["upscaled"], "meaning": listing.meaning,
         "notes": listing.notes, "unused": listing.unused, "window": dataclasses.asdict(shape.window),
         **({"preset": listing.preset} if listing.preset else {}),
+        **{name: counts[name] for name in ("trimmed", "undetected") if counts[name]},
+        **_changed(shape.fitting),
     }  # fmt: skip
     return _warnings(rejected, kept, counts, listing, shape, out)
 
@@ -292,6 +298,7 @@ def _writer(
         "command": "import", "source": str(source.resolve()), "kind": listing.kind, "size": shape.size,
         "channels": shape.channels, "fit": shape.fit, "resizer": RESIZER, "listing": listing.fingerprint(),
         "window": dataclasses.asdict(shape.window), "max_pixels": shape.max_pixels,
+        **_changed(shape.fitting),
     }  # fmt: skip
     kept = listing.about
     if made := generator_of(kept.get("extra", {})):
@@ -309,6 +316,11 @@ def _writer(
     )  # fmt: skip
     writer.types = listing.types
     return writer
+
+
+def _changed(fitting: Fitting) -> dict[str, Any]:
+    """What is kept of a fitting other than the plain one, of which nothing is."""
+    return {"fitting": changed} if (changed := fitting.changed()) else {}
 
 
 def _window(bits: int | None, window: Sequence[str]) -> Window:
@@ -365,6 +377,11 @@ def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -
                     writer.reject(dataclasses.replace(item, source=files.printable(item.source)))
                     continue
                 rows.append(listing.row(i) | {"sha256": item.digest})
+                if shape.fit == "stretch":
+                    rows[-1][DISTORTION] = item.distortion
+                    counts["distorted"] += item.distortion >= DISTORTED
+                counts["trimmed"] += item.trimmed
+                counts["undetected"] += item.undetected
                 counts["upscaled"] += item.upscaled
                 counts["coloured"] += item.coloured
                 counts["deep"] += item.peak > 0
@@ -396,6 +413,19 @@ def _warnings(
         texts.append(
             f"{agree(counts['upscaled'], 'image', 'was', 'were')} smaller than {shape.size} pixels and "
             "enlarged; a smaller --size would invent nothing."
+        )
+    if counts["distorted"]:
+        texts.append(
+            f"{agree(counts['distorted'], 'image', 'was', 'were')} stretched by {DISTORTED:g} and more; "
+            f"'plenish profile {out}' shows which, --fit crop and --fit pad keep their proportions."
+        )
+    if counts["trimmed"]:
+        texts.append(f"Uniform bands were cut off {plural(counts['trimmed'], 'image')}.")
+    if counts["undetected"]:
+        texts.append(
+            f"The detector {shape.fitting.detector} finds nothing in "
+            f"{plural(counts['undetected'], 'image')}, of which the whole was taken ({shape.fit}); "
+            "--undetected reject leaves such images out."
         )
     if counts["coloured"]:
         texts.append(f"{plural(counts['coloured'], 'coloured image')} became grey.")

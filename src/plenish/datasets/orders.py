@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,6 +196,110 @@ class PhasedOrder(Order):
             mine = phase == k
             found[mine] = self._orders[k](numbers[mine] - self._starts[k])
         return found
+
+
+class SequentialOrder(Order):
+    """Every image in the order of the Dataset, over and over."""
+
+    def epoch(self, rng: np.random.Generator) -> Ints:
+        """The positions of one epoch."""
+        return np.arange(self.length)
+
+
+class RandomOrder(Order):
+    """Independent draws with replacement, every image equally likely: there are no true epochs."""
+
+    def epoch(self, rng: np.random.Generator) -> Ints:
+        """The positions of as many draws as there are images."""
+        return rng.integers(self.length, size=self.length)
+
+
+class FixedBatches(Order):
+    """Batches formed once by shuffling; each epoch shows all of them, in the same order.
+
+    The last batch is filled up with the first images of the first one, so that all are of one size.
+    """
+
+    def __init__(self, y: NDArray[Any], draw: Draw, batch: int) -> None:
+        """Form the batches.
+
+        Args:
+            y: labels of the images; only their number counts.
+            draw: random streams; the batches are formed from the first.
+            batch: images of a batch.
+        """
+        super().__init__(y, draw)
+        self._images = len(y)
+        self._formed = np.resize(draw(0).permutation(len(y)), (-(-len(y) // batch), batch))
+        self.length = self._formed.size
+
+    def expected(self) -> NDArray[np.float64]:
+        """How often each image is drawn in an epoch on average, N."""
+        shares = np.bincount(self._formed.reshape(-1), minlength=self._images)
+        return np.asarray(shares * (self.length / self._formed.size), np.float64)
+
+    def epoch(self, rng: np.random.Generator) -> Ints:
+        """The positions of one epoch."""
+        return self._formed.reshape(-1)
+
+
+class PreformedBatches(FixedBatches):
+    """Batches formed once by shuffling; each step draws one of them with replacement.
+
+    An "epoch" is one batch. Images of a batch always come together.
+    """
+
+    def __init__(self, y: NDArray[Any], draw: Draw, batch: int) -> None:
+        """Form the batches as `FixedBatches` does; the choices are drawn from the next streams."""
+        super().__init__(y, draw, batch)
+        self._draw, self.length = lambda epoch: draw(epoch + 1), batch
+
+    def epoch(self, rng: np.random.Generator) -> Ints:
+        """The positions of one batch."""
+        chosen: Ints = self._formed[rng.integers(len(self._formed))]
+        return chosen
+
+
+class RandomBatches(Order):
+    """Each batch drawn anew from all images: none twice in a batch, as long as there are so many.
+
+    An "epoch" is one batch.
+    """
+
+    def __init__(self, y: NDArray[Any], draw: Draw, batch: int) -> None:
+        """Draw batches of `batch` images; of the labels only their number counts."""
+        super().__init__(y, draw)
+        self._images, self.length = len(y), batch
+
+    def expected(self) -> NDArray[np.float64]:
+        """How often each image is drawn in a batch on average, N."""
+        return np.full(self._images, self.length / self._images)
+
+    def epoch(self, rng: np.random.Generator) -> Ints:
+        """The positions of one batch."""
+        again = self.length > self._images
+        return rng.choice(self._images, self.length, replace=again)
+
+
+Composition = Literal[
+    "shuffled", "sequential", "random", "fixed-batches", "random-batches", "preformed-batches"
+]
+"""How the batches of a generator's training are put together, by name."""
+BATCHES: dict[str, type[FixedBatches] | type[RandomBatches]] = {
+    "fixed-batches": FixedBatches, "random-batches": RandomBatches, "preformed-batches": PreformedBatches,
+}  # fmt: skip
+"""Orders that draw whole batches, by name; step k of a training takes the k-th of their batches."""
+UNLABELLED: dict[str, type[Order]] = {
+    "shuffled": Order, "sequential": SequentialOrder, "random": RandomOrder,
+}  # fmt: skip
+"""Orders of single images that need no class numbers, by name."""
+
+
+def batch_order(name: str, batch: int) -> Callable[[NDArray[Any], Draw], Order]:
+    """What makes an order of `BATCHES` or `UNLABELLED`, for steps of `batch` images."""
+    if name in BATCHES:
+        return functools.partial(BATCHES[name], batch=batch)
+    return UNLABELLED[name]
 
 
 ORDERS: dict[str, type[Order]] = {

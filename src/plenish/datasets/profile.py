@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.distortion import audit
 from plenish.datasets.near_duplicates import clusters
 from plenish.datasets.pixels import chunks, shard_length
 from plenish.datasets.schema import PARTS
@@ -53,6 +54,7 @@ def describe(dataset: Dataset, split: str | None) -> dict[str, Any]:
         },
         "duplicates": _duplicates(table, parts), "near_duplicates": _near_duplicates(dataset, parts),
         "alike_groups": _alike_groups(table, parts), "straddling_groups": _straddling(table, parts),
+        "distortion": audit(table, rows),
     }  # fmt: skip
     return content | {"problems": _problems(content), "remarks": _remarks(content)}
 

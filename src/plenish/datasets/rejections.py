@@ -48,6 +48,8 @@ class Rejection(Message):
         "no-member": "the archive has no such member",
         "cannot-unpack": "cannot be unpacked: {reason}",
         "crash": "decoding it crashed a worker process (exit status {exit_status})",
+        "detector": "the detector {detector} failed on it: {reason}",
+        "undetected": "the detector {detector} finds nothing in it",
         "slide": "{reason}",
         "no-value": "the table has no {column} for it",
         "unannotated": "it has no annotations in {folder}",

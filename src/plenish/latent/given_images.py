@@ -63,7 +63,7 @@ def real_images(space: LatentSpace, paths: Sequence[Path], which: ImageOptions) 
     """
     manifest = training_manifest(space.loaded.run)
     made = {} if manifest is None else manifest.extra.get("import", {})
-    preparation = {key: made[key] for key in ("fit", "window") if key in made}
+    preparation = {key: made[key] for key in ("fit", "window", "fitting") if key in made}
     network = space.network
     if not paths:
         raise InputError("Give images behind OUT: files, a folder or a Dataset.")

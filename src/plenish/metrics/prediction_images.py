@@ -17,6 +17,7 @@ from plenish import files
 from plenish.datasets.archives import is_archive
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.decoding import Decoder, Task
+from plenish.datasets.fitting import Fitting
 from plenish.datasets.images import FULL_WINDOW, MAX_PIXELS, Shape, Window, fit_array
 from plenish.datasets.importing import import_dataset
 from plenish.datasets.rejections import Rejection
@@ -110,7 +111,7 @@ def opened(
             shape = shape_of(model)
             made = import_dataset(
                 whole[0], Path(scratch) / "images", model.size, fit=shape.fit,
-                window=_words(shape.window), keep_split=False,
+                fitting=shape.fitting, window=_words(shape.window), keep_split=False,
             )  # fmt: skip
             _check_channels(made.dataset.channels, model, whole[0], what)
             given = _dataset(made.dataset, model, config, {}, what)
@@ -122,7 +123,8 @@ def shape_of(model: Taker) -> Shape:
     """What every image becomes: as the import of the training images made it."""
     kept = model.preparation
     window = Window(**kept["window"]) if "window" in kept else FULL_WINDOW
-    return Shape(model.size, model.channels, kept.get("fit", "crop"), window)
+    fitting = Fitting(**kept.get("fitting", {}))
+    return Shape(model.size, model.channels, kept.get("fit", "crop"), window, fitting=fitting)
 
 
 def _words(window: Window) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset
+from plenish.report.distortion_section import distortion_section
 from plenish.report.page import Card, Facts, Notes, Pictures, Section, Table, Text, cell, render_page
 from plenish.report.pictures import sheet
 from plenish.wording import plural
@@ -29,6 +30,8 @@ def profile_page(content: Mapping[str, Any], dataset: Dataset, rows: Mapping[str
         _pictures(content, dataset, rows), _counts(content), _pixels(content), _leaks(content),
         _origin(content),
     ]  # fmt: skip
+    if content["distortion"]:
+        sections.insert(-2, distortion_section(content["distortion"], dataset))
     return render_page(
         f"Profile of {content['name']}",
         f"{content['images']:,} {kind} images · {content['size']}×{content['size']} pixels",

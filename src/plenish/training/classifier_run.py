@@ -108,7 +108,7 @@ def train_in_run(
         checkpoints.load_module(run.path / "checkpoints" / best["checkpoint"], "classifier", model.network)
         model = dataclasses.replace(model, step=int(best["step"]))
     made = dataset.manifest.extra.get("import", {})
-    kept = {key: made[key] for key in ("fit", "window") if key in made}
+    kept = {key: made[key] for key in ("fit", "window", "fitting") if key in made}
     model = dataclasses.replace(model, preparation=kept)
     model.save(run.path / CLASSIFIER)
     return model

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from plenish.configuration import apply_overrides, build_config, option
 from plenish.datasets.batches import Images
+from plenish.datasets.orders import BATCHES, UNLABELLED, batch_order
 from plenish.datasets.parts import Subset
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
@@ -41,12 +42,17 @@ class Schedule(TrainerSchedule):
 
     Attributes:
         validate: synthetic images scored against val at each checkpoint.
+        order: which images a step takes: `shuffled` (each once an epoch, in a new order), `sequential` (in
+            the order of the Dataset), `random` (each drawn independently, with replacement),
+            `fixed-batches` (formed once, the same in each epoch), `random-batches` (each drawn anew from all
+            images) or `preformed-batches` (formed once, a random one each step).
     """
 
     validate: int = option(500, least=2)
+    order: str = option("shuffled", choices=(*UNLABELLED, *BATCHES))
 
 
-CHANGEABLE = changeable(Schedule)
+CHANGEABLE = tuple(key for key in changeable(Schedule) if key != "schedule.order")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,7 +254,10 @@ def plan_task(
         raise InputError(f"{dataset.path} has {len(subset)} image to train on; a generator needs at least 2.")
     if len(subset) < 100:
         warn(f"only {len(subset)} images to train on; expect near copies, and look at the copies audit.")
-    return GeneratorTask(family, network, parts, schedule, subset, Engine.from_settings())
+    task = GeneratorTask(family, network, parts, schedule, subset, Engine.from_settings())
+    if schedule.order in BATCHES:
+        _fixed_batch(task)
+    return task
 
 
 def _labels(subset: Subset, conditional: bool | None) -> LabelSchema:
@@ -297,6 +306,31 @@ def learner_class(name: str) -> type[GeneratorLearner]:
     return found
 
 
+def ordered_images(task: GeneratorTask) -> Images:
+    """The training rows in the order that the schedule asks for."""
+    name = task.schedule.order
+    batch = _fixed_batch(task) if name in BATCHES else 1
+    return dataclasses.replace(Images.of(task.subset), order=batch_order(name, batch))
+
+
+def _fixed_batch(task: GeneratorTask) -> int:
+    """Images of every step.
+
+    Raises:
+        InputError: the family does not say, or stages of growth have batches of their own.
+    """
+    keys = learner_class(task.family).option_keys.get("--batch", ())
+    growth = task.sections.get("growth")
+    if len(keys) != 1 or (growth is not None and growth.batches):
+        reason = "growth.batches names several" if len(keys) == 1 else f"the family {task.family} states none"
+        raise InputError(
+            f"schedule.order {task.schedule.order} needs one batch for all steps, and {reason}; use "
+            f"{', '.join(UNLABELLED)}."
+        )
+    section, name = keys[0].split(".")
+    return int(getattr(task.sections[section], name))
+
+
 def train_generator(task: GeneratorTask, run: Run, *, retry: bool = False) -> None:
     """Train a generator in a Run, from the start or from its newest intact checkpoint.
 
@@ -310,5 +344,5 @@ def train_generator(task: GeneratorTask, run: Run, *, retry: bool = False) -> No
         CheckFailed: the training diverged; the last good checkpoint is kept.
     """
     build = functools.partial(learner_class(task.family), task)
-    images, facts = Images.of(task.subset), {"schedule": dataclasses.asdict(task.schedule)}
+    images, facts = ordered_images(task), {"schedule": dataclasses.asdict(task.schedule)}
     trainer.train(build, images, task.schedule, run, retry=retry, facts=facts)

@@ -308,8 +308,9 @@ def test_patience_ends_a_training_that_no_longer_improves(
         ["penalty.r1=1", "penalty.interval=3", "augment.ada_target=0.6", "augment.ada_kimg=1"],
         ["adversarial.objective=hinge", "adversarial.fake_as_real=0.1", "adversarial.g_steps=2"],
         ["augment.diffaugment='color,translation,cutout'", "adversarial.objective=lsgan"],
+        ["schedule.order=preformed-batches"],
     ],
-    ids=["relativistic", "wasserstein", "lazy and adaptive", "fake as real", "diffaugment"],
+    ids=["relativistic", "wasserstein", "lazy and adaptive", "fake as real", "diffaugment", "batches"],
 )
 def test_every_part_of_the_method_resumes_bit_for_bit(stripes, tmp_path: Path, parts: list[str]) -> None:
     data = stripes()
@@ -318,6 +319,19 @@ def test_every_part_of_the_method_resumes_bit_for_bit(stripes, tmp_path: Path, p
     _train(data, tmp_path / "parts", 0.1, options=options)
     _train(data, tmp_path / "parts", 0.2, options=options)
     _assert_equal(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_order_of_batches_is_kept_and_needs_one_size(stripes, tmp_path: Path) -> None:
+    data = stripes()
+    run = _train(data, tmp_path / "run", 0.01, options=[*TINY, "schedule.order=random"])
+    assert run.config["config"]["schedule"]["order"] == "random"
+    with pytest.raises(InputError, match="was 'random' and is now 'sequential'"):
+        _train(data, tmp_path / "run", 0.04, options=[*TINY, "schedule.order=sequential"])
+    plain = _train(data, tmp_path / "plain", 0.01, options=TINY)
+    assert "order" not in plain.config["config"]["schedule"], "as Runs of before there was a choice"
+    several = ["growth.batches='10,5'", "schedule.order=fixed-batches"]
+    with pytest.raises(InputError, match="one batch for all steps"):
+        _train(data, tmp_path / "grown", 0.02, recipe="celeba-progan", batch=None, options=several)
 
 
 def test_resuming_across_growth_steps_is_bit_for_bit(stripes, tmp_path: Path) -> None:
