@@ -251,8 +251,8 @@ def _weights(
     size: int, start: NDArray[np.float64], length: NDArray[np.float64], side: int
 ) -> Floats:  # fmt: skip
     """P×side×size weights that average over the pixels of windows of one dimension."""
-    start, step = start.astype(np.float32) * size, length.astype(np.float32) * size / side
-    edges = start[:, None] + step[:, None] * np.arange(side + 1, dtype=np.float32)
+    first, step = start.astype(np.float32) * size, length.astype(np.float32) * size / side
+    edges = first[:, None] + step[:, None] * np.arange(side + 1, dtype=np.float32)
     # The share of each pixel below each edge; differences are the shares between two edges.
     below = np.clip(edges[:, :, None] - np.arange(size, dtype=np.float32), 0, 1)
     share = np.diff(below, axis=1)

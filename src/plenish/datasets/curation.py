@@ -22,6 +22,7 @@ from plenish.datasets import curation_steps, integrity
 from plenish.datasets.copying import curated_rows
 from plenish.datasets.curation_steps import STEPS, Corpus, Step
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.expressions import parse
 from plenish.errors import unknown
 
 Ints = NDArray[np.int64]
@@ -100,7 +101,7 @@ def plan(where: Sequence[str], drop: Sequence[str], known: Mapping[str, Step] = 
         planned.append(Planned(name, parameter, known[name]))
     for one in planned:
         if one.name == "where" and one.parameter:
-            curation_steps.parse(one.parameter)  # Before anything is read.
+            parse(one.parameter)  # Before anything is read.
     return planned
 
 

@@ -133,6 +133,8 @@ class _Test:
         array = columns[name]
         if self.test == "missing":
             return np.asarray(array.is_null())
+        if not _is_plain(array.type):  # Dates and the like are compared as they are written.
+            array = pc.cast(array, pa.string())
         is_list = pa.types.is_list(array.type) or pa.types.is_large_list(array.type)
         if is_list != (self.test in ("any", "all")):
             fix = f"{name} any(…) or {name} all(…)" if is_list else f"{name} == … or {name} in (…)"
@@ -165,12 +167,12 @@ class _Test:
             )
         values = [self._value(token, array) for token in self.values]
         if self.test == "in":
-            return np.asarray(pc.fill_null(pc.is_in(array, pa.array(values, _plain(array.type))), False))
+            return np.asarray(pc.fill_null(pc.is_in(array, pa.array(values, array.type)), False))
         if _is_number(array.type):
             numbers = np.asarray(pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False))
             found = np.asarray(_COMPARE[self.test](numbers, values[0]))
             return found & np.asarray(array.is_valid())
-        same = pc.equal(array, pa.scalar(values[0], _plain(array.type)))
+        same = pc.equal(array, pa.scalar(values[0], array.type))
         return np.asarray(pc.fill_null(pc.invert(same) if self.test == "!=" else same, False))
 
     def _value(self, token: _Token, array: pa.Array) -> Any:
@@ -191,18 +193,19 @@ class _Test:
         if pa.types.is_null(kind):
             self.parser.fail(self.column.place, f"'{name}' has no values", "leave it out")
         text = token.text
-        if not pc.any(pc.equal(array, pa.scalar(text, _plain(kind)))).as_py():
+        if not pc.any(pc.equal(array, pa.scalar(text, kind))).as_py():
             known = [str(one) for one in pc.unique(array).to_pylist() if one is not None]
             self.parser.fail(token.place, *_no_such(f"no image has '{text}' in '{name}'", text, known))
         return text
 
 
+def _is_plain(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_string, pa.types.is_boolean)
+    return _is_number(kind) or pa.types.is_null(kind) or any(test(kind) for test in tests)
+
+
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _no_such(problem: str, name: str, choices: Sequence[str]) -> tuple[str, str]:

@@ -33,7 +33,7 @@ def measure(images: NDArray[np.uint8]) -> Floats:
     found = np.empty((count, len(NAMES)), np.float32)
     for rows in chunks(count, max(1, _BYTES // (height * width * channels * 4))):
         x = images[rows].astype(np.float32) / 255
-        grey = x[..., 0] if channels == 1 else x @ _LUMINANCE
+        grey = np.asarray(x[..., 0] if channels == 1 else x @ _LUMINANCE, np.float32)
         low, high = _percentile(grey, _TAIL), _percentile(grey, 1 - _TAIL)
         found[rows, 0], found[rows, 1], found[rows, 2] = high, 1 - low, high - low
         found[rows, 3] = sharpness(grey)
