@@ -31,13 +31,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from plenish import settings
+from plenish.commands.curate import all_steps
 from plenish.datasets.curation import plan, take
 from plenish.datasets.curation_steps import Corpus
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.importing import import_dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
-from plenish.metrics.curation import ALL_STEPS
 
 Rng = np.random.Generator
 Picture = Image.Image
@@ -435,7 +435,7 @@ def wrong_labels(name: str, asked: argparse.Namespace) -> dict[str, Any]:
     )  # fmt: skip
     with writer:
         writer.add(images, [{"label": classes[k]} for k in given])
-    _, (taken,) = take(Corpus(writer.dataset), plan([], ["label-errors"], ALL_STEPS))
+    _, (taken,) = take(Corpus(writer.dataset), plan([], ["label-errors"], all_steps()))
     found = rates({str(row) for row in taken.dropped}, {str(row) for row in wrong})
     return found | {"images": len(labels), "agreement": taken.parameters["agreement"]}
 
@@ -455,9 +455,9 @@ def labelled(
     if name == "phantom":
         from plenish.commands.datasets import make_phantom
 
-        dataset = Dataset.open(asked.work / "phantom") if (asked.work / "phantom").exists() else make_phantom(
-            asked.work / "phantom", patients=60, tiles=25, size=32
-        ).dataset  # fmt: skip
+        if not (asked.work / "phantom").exists():
+            make_phantom(asked.work / "phantom", patients=60, tiles=25, size=32)
+        dataset = Dataset.open(asked.work / "phantom")
         rows = np.arange(len(dataset))
         return dataset.pixels.read(rows), dataset.y().argmax(axis=1), dataset.labels.names
     assert asked.data is not None

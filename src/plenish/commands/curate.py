@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from plenish.invocation import command
 from plenish.metrics.curate import CurateConfig, Curated
+
+if TYPE_CHECKING:
+    from plenish.datasets.curation_steps import Corpus, Found, Ints, Step
 
 
 @command("curate")
@@ -29,4 +34,21 @@ def curate(data: Path, out: Path, *, dry_run: bool = False, how: CurateConfig = 
     """
     from plenish.report.curate_page import curate_with_page
 
-    return curate_with_page(data, out, how, dry_run=dry_run)
+    return curate_with_page(data, out, how, dry_run=dry_run, known=all_steps())
+
+
+def all_steps() -> Mapping[str, Step]:
+    """What --drop knows, by name; torch, which takes memory, is loaded by the steps that need it."""
+    from plenish.datasets.curation_steps import STEPS
+
+    def outliers(corpus: Corpus, rows: Ints, parameter: str) -> Found:
+        from plenish.metrics.corpus_features import outliers
+
+        return outliers(corpus, rows, parameter)
+
+    def label_errors(corpus: Corpus, rows: Ints, parameter: str) -> Found:
+        from plenish.metrics.corpus_features import wrong_labels
+
+        return wrong_labels(corpus, rows, parameter)
+
+    return {**STEPS, "outliers": outliers, "label-errors": label_errors}

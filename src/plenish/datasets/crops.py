@@ -192,6 +192,8 @@ def is_crop(a: NDArray[np.uint8], b: NDArray[np.uint8], windows: NDArray[np.floa
     products = np.stack([(seen * unit(turned[:, k])).sum(axis=1) for k in range(8)], axis=1)
     way = products.argmax(axis=1)
     left = np.flatnonzero(products.max(axis=1) > _COARSE_ALIKE)
+    if not len(left):
+        return found
     places, alike = _aligned(small_a[left], turned[left, way[left]], windows[left], 4)
     left, places = left[alike > _ALIGNED], places[alike > _ALIGNED]
     if not len(left):

@@ -16,16 +16,16 @@ def label_errors(probabilities: Floats, codes: Ints) -> tuple[NDArray[np.bool_],
     """Which labels the confident joint contradicts, and with which class.
 
     An image counts as one of class j where its probability of j reaches the mean that images labelled j have;
-    of several such classes the most probable one counts. Where that is not its label, the label is
-    contradicted.
+    of several such classes the most probable one counts. The counts of label and class, scaled to the number
+    of images of each label, say how many labelled i are of class j: so many are taken, those whose
+    probability of j exceeds that of i most (pruning by noise rate), if j is their most probable class.
 
     Args:
         probabilities: N×K, of a classifier that did not see the images.
         codes: N class numbers, the labels.
 
     Returns:
-        N booleans, and N class numbers: the most probable class other than the label, or the one that
-        contradicts it.
+        N booleans, and N class numbers: the most probable class other than the label.
     """
     count, classes = probabilities.shape
     at = np.arange(count)
@@ -33,8 +33,18 @@ def label_errors(probabilities: Floats, codes: Ints) -> tuple[NDArray[np.bool_],
         [probabilities[codes == k, k].mean() if (codes == k).any() else np.inf for k in range(classes)]
     )
     confident = np.where(probabilities >= thresholds, probabilities, -1.0)
-    chosen = confident.argmax(axis=1).astype(np.int64)
-    wrong = (confident[at, chosen] >= 0) & (chosen != codes)
+    chosen = confident.argmax(axis=1)
+    joint = np.zeros((classes, classes))
+    np.add.at(joint, (codes, chosen), confident[at, chosen] >= 0)
+    labelled = np.bincount(codes, minlength=classes)
+    joint *= (labelled / np.maximum(joint.sum(axis=1), 1))[:, None]
     others = probabilities.copy()
     others[at, codes] = -1
-    return wrong, np.where(wrong, chosen, others.argmax(axis=1)).astype(np.int64)
+    likely = others.argmax(axis=1).astype(np.int64)
+    lead = probabilities[at, likely] - probabilities[at, codes]
+    wrong = np.zeros(count, bool)
+    for i, j in zip(*np.nonzero(joint), strict=True):
+        if i != j:
+            rows = np.flatnonzero((codes == i) & (likely == j) & (lead > 0))
+            wrong[rows[np.argsort(-lead[rows], kind="stable")[: round(joint[i, j])]]] = True
+    return wrong, likely

@@ -1,6 +1,6 @@
 """Steps of a curation that need a small network: outliers, and labels that the images contradict.
 
-The network is the one of the domain extractor (`metrics.domain`), fitted on the corpus itself.
+For outliers it is the network of the domain extractor (`metrics.domain`), for labels the small classifier.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from plenish.datasets.batches import Images
 from plenish.datasets.curation_steps import Corpus, Found, number_of
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.partition import connected_units
@@ -19,8 +20,10 @@ from plenish.errors import InputError
 from plenish.metrics.confident_learning import label_errors
 from plenish.metrics.domain import DomainConfig, DomainNetwork, fit_domain_network
 from plenish.metrics.extractor import resized
-from plenish.metrics.linear import MOST_ROWS, fit_linear
 from plenish.progress import progress
+from plenish.training.classifier import train_classifier
+from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.classifier_model import labelled_images
 from plenish.training.engine import Engine
 
 Ints = NDArray[np.int64]
@@ -104,8 +107,8 @@ def robust_scores(features: NDArray[np.float32]) -> Floats:
 def wrong_labels(corpus: Corpus, rows: Ints, parameter: str) -> Found:
     """Drop images whose class a classifier that never saw them contradicts (confident learning).
 
-    Five folds, with groups and equal images in one fold; of each, network and linear classifier are fitted
-    on the other four.
+    Five folds, with groups and equal images in one fold; each is classified by a small network that was
+    trained on three of the others and selected on the fourth.
     """
     margin = number_of("label-errors", parameter, 0, 1) or 0.0
     dataset = corpus.dataset
@@ -116,16 +119,8 @@ def wrong_labels(corpus: Corpus, rows: Ints, parameter: str) -> Found:
         )
     _enough(corpus, rows, "label-errors")
     codes = dataset.y()[rows].argmax(axis=1).astype(np.int64)
-    names, folds = dataset.labels.names, _folds(corpus, rows, codes)
-    probabilities = np.zeros((len(rows), len(names)))
-    for k in range(FOLDS):
-        held, others = np.flatnonzero(folds == k), np.flatnonzero(folds != k)
-        if not len(held):
-            continue
-        features = _Features.fitted(Subset(dataset, rows[others], "train", "curation", ""), corpus.seed)
-        drawn = np.random.default_rng([corpus.seed, k]).permutation(others)[:MOST_ROWS]
-        linear = fit_linear(features(rows[drawn]), codes[drawn], len(names), seed=corpus.seed)
-        probabilities[held] = linear.probabilities(features(rows[held]).astype(np.float64))
+    names = dataset.labels.names
+    probabilities = out_of_fold(corpus, rows, _folds(corpus, rows, codes))
     wrong, suggested = label_errors(probabilities, codes)
     at = np.arange(len(rows))
     lead = probabilities[at, suggested] - probabilities[at, codes]
@@ -135,6 +130,37 @@ def wrong_labels(corpus: Corpus, rows: Ints, parameter: str) -> Found:
     )  # fmt: skip
     about = {"folds": FOLDS, "agreement": float((probabilities.argmax(axis=1) == codes).mean())}
     return Found(~drop, values, about | {"margin": margin}, distance=-lead)
+
+
+def out_of_fold(corpus: Corpus, rows: Ints, folds: Ints) -> Floats:
+    """Probabilities R×K of each image by a classifier that saw neither it nor its fold.
+
+    Args:
+        corpus: the corpus.
+        rows: R row numbers.
+        folds: R numbers of folds, from 0 on.
+    """
+    dataset = corpus.dataset
+    # Without a domain it is not known whether a mirrored image is still one of its class.
+    config = ClassifierConfig(
+        seed=corpus.seed, augmentation="classical", domain=dataset.domain,
+        symmetry=None if dataset.domain else "none",
+    )  # fmt: skip
+
+    def images(chosen: NDArray[np.bool_]) -> Images:
+        return labelled_images(Subset(dataset, rows[chosen], "train", "curation", ""))
+
+    found = np.zeros((len(rows), dataset.labels.width))
+    with progress("classifiers", FOLDS, "folds") as bar:
+        for k in range(FOLDS):
+            held, chosen = folds == k, folds == (k + 1) % FOLDS
+            if held.any():
+                model = train_classifier(
+                    config, images(~held & ~chosen), images(chosen), dataset.labels.names
+                )  # fmt: skip
+                found[held] = model.probabilities(images(held))
+            bar.advance(1)
+    return found
 
 
 def _enough(corpus: Corpus, rows: Ints, step: str) -> None:

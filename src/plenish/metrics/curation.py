@@ -1,4 +1,4 @@
-"""What `plenish curate` is asked, and what it did; all steps by name."""
+"""A curation as `plenish curate` does it: plan, funnel, a new Dataset."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from plenish.datasets.curation import Taken, funnel, plan, take, write
 from plenish.datasets.curation_steps import STEPS, Corpus, Step
 from plenish.datasets.dataset import Dataset
 from plenish.errors import AlreadyMade, CheckFailed, InputError
-from plenish.metrics.corpus_features import outliers, wrong_labels
 from plenish.metrics.curate import CurateConfig, Curated
 
-ALL_STEPS: Mapping[str, Step] = {**STEPS, "outliers": outliers, "label-errors": wrong_labels}
-"""All that `--drop` knows, by name."""
 Beside = Callable[[Path, Dataset, Sequence[Taken]], object]
 
 
 def curate_dataset(
-    data: Path, out: Path, config: CurateConfig, *, dry_run: bool = False,
+    data: Path, out: Path, config: CurateConfig, *, dry_run: bool = False, known: Mapping[str, Step] = STEPS,
     beside: Beside = lambda folder, dataset, taken: None,
 ) -> Curated:  # fmt: skip
     """Write the images of a Dataset that pass all steps as a new one, with the funnel.
@@ -30,13 +27,14 @@ def curate_dataset(
         out: the folder to make; must not exist.
         config: the steps.
         dry_run: only find the funnel.
+        known: the steps there are, by name.
         beside: writes further files into the folder, before it gets its name.
 
     Raises:
         InputError: no such Dataset or step, a step that does not suit it, or OUT exists.
         CheckFailed: no image is left.
     """
-    planned = plan(config.where, config.drop, ALL_STEPS)
+    planned = plan(config.where, config.drop, known)
     if not planned:
         raise InputError("Nothing to do: give --where, --drop or both; 'plenish curate --help' lists steps.")
     dataset = Dataset.open(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from plenish import files
 from plenish.datasets.curation import Taken, funnel
+from plenish.datasets.curation_steps import STEPS, Step
 from plenish.datasets.dataset import Dataset
 from plenish.metrics.curate import CurateConfig, Curated, funnel_rows, words_of
 from plenish.metrics.curation import curate_dataset
@@ -22,13 +23,15 @@ from plenish.wording import plural
 _COLUMNS, _TILE = 12, 72
 
 
-def curate_with_page(data: Path, out: Path, config: CurateConfig, *, dry_run: bool = False) -> Curated:
+def curate_with_page(
+    data: Path, out: Path, config: CurateConfig, *, dry_run: bool = False, known: Mapping[str, Step] = STEPS
+) -> Curated:
     """`metrics.curation.curate_dataset`, with curate.html in OUT."""
 
     def page(folder: Path, dataset: Dataset, taken: Sequence[Taken]) -> None:
         files.write_text(folder / "curate.html", curate_page(dataset, taken))
 
-    return curate_dataset(data, out, config, dry_run=dry_run, beside=page)
+    return curate_dataset(data, out, config, dry_run=dry_run, known=known, beside=page)
 
 
 def curate_page(dataset: Dataset, taken: Sequence[Taken]) -> str:
