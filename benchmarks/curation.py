@@ -49,17 +49,18 @@ FOLDERS = {
 ORACLE = """
 import json, sys
 from pathlib import Path
-folder, out = sys.argv[1:]
-from imagededup.methods import PHash
-hasher = PHash(verbose=False)
-codes = hasher.encode_images(image_dir=folder, num_enc_workers=0)
+folder, out, *faults = sys.argv[1:]
 found = {}
-for most in (0, 2, 4, 6, 8, 10, 12):
+if not faults:
+    from imagededup.methods import PHash
+    hasher = PHash(verbose=False)
+    codes = hasher.encode_images(image_dir=folder, num_enc_workers=0)
+for most in () if faults else (0, 2, 4, 6, 8, 10, 12):
     pairs = hasher.find_duplicates(encoding_map=codes, max_distance_threshold=most, num_dist_workers=0)
     found[f"imagededup PHash {most}"] = [[a, b] for a, many in pairs.items() for b in many if a < b]
 from cleanvision import Imagelab
 lab = Imagelab(data_path=folder)
-lab.find_issues(n_jobs=1)
+lab.find_issues({name: {} for name in faults} or None, n_jobs=1)
 for kind in ("exact_duplicates", "near_duplicates"):
     sets = lab.info.get(kind, {}).get("sets", [])
     found[f"cleanvision {kind}"] = [[Path(one[0]).name, Path(b).name] for one in sets for b in one[1:]]
@@ -218,12 +219,12 @@ def joined(dataset: Dataset) -> list[tuple[str, str]]:
     return [(one[0], other) for one in sets.values() for other in one[1:]]
 
 
-def oracle(folder: Path, packages: Path) -> dict[str, Any]:
-    """What imagededup and cleanvision find in a folder, by file name without suffix."""
+def oracle(folder: Path, packages: Path, *faults: str) -> dict[str, Any]:
+    """What imagededup and cleanvision find in a folder, by file name without suffix; or some issues alone."""
     out = folder.with_suffix(".json")
     if not out.exists():
         environment = os.environ | {"PYTHONPATH": str(packages), "OMP_NUM_THREADS": "1"}
-        words = [sys.executable, "-c", ORACLE, str(folder), str(out)]
+        words = [sys.executable, "-c", ORACLE, str(folder), str(out), *faults]
         subprocess.run(
             words, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -373,9 +374,8 @@ def faults(name: str, asked: argparse.Namespace) -> dict[str, Any]:
         _, (taken,) = take(Corpus(dataset), plan([], [step]))
         result[kind] = {"plenish": rates({names[row] for row in taken.dropped}, bad)}
         if asked.oracles and issue:
-            result[kind]["cleanvision"] = rates(
-                oracle(folder, asked.oracles)["issues"].get(issue, set()), bad
-            )
+            found = oracle(folder, asked.oracles, issue)["issues"].get(issue, set())
+            result[kind]["cleanvision"] = rates(found, bad)
     return result
 
 

@@ -27,7 +27,7 @@ Mask = NDArray[np.bool_]
 
 DEVIATIONS = 3.5
 """Robust standard deviations from the median (Iglewicz and Hoaglin 1993)."""
-_BATCH_BYTES = 32 * 2**20
+_BATCH_BYTES = 8 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)

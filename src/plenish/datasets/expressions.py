@@ -173,7 +173,8 @@ class _Test:
             found = np.asarray(_COMPARE[self.test](numbers, values[0]))
             return found & np.asarray(array.is_valid())
         same = pc.equal(array, pa.scalar(values[0], array.type))
-        return np.asarray(pc.fill_null(pc.invert(same) if self.test == "!=" else same, False))
+        found = pc.fill_null(pc.invert(same) if self.test == "!=" else same, False)
+        return np.asarray(found, bool)
 
     def _value(self, token: _Token, array: pa.Array) -> Any:
         """A value as the column's type; one that no row has is taken for a mistake."""

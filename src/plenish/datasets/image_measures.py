@@ -15,7 +15,7 @@ _TAIL = 0.01
 """Share of pixels beyond the percentiles: a figure that covers less of an image is not seen."""
 _WINDOW = 9  # pixels of the low-pass filter of Crété et al.
 _FLAT = 0.5 / 255  # mean difference of neighbours below which an image has no edges that could be sharp
-_BYTES = 64 * 2**20
+_BYTES = 16 * 2**20
 
 
 def measure(images: NDArray[np.uint8]) -> Floats:

@@ -107,8 +107,7 @@ def robust_scores(features: NDArray[np.float32]) -> Floats:
 def wrong_labels(corpus: Corpus, rows: Ints, parameter: str) -> Found:
     """Drop images whose class a classifier that never saw them contradicts (confident learning).
 
-    Five folds, with groups and equal images in one fold; each is classified by a small network that was
-    trained on three of the others and selected on the fourth.
+    Five folds, with groups and equal images in one fold; see `out_of_fold`.
     """
     margin = number_of("label-errors", parameter, 0, 1) or 0.0
     dataset = corpus.dataset
@@ -133,7 +132,9 @@ def wrong_labels(corpus: Corpus, rows: Ints, parameter: str) -> Found:
 
 
 def out_of_fold(corpus: Corpus, rows: Ints, folds: Ints) -> Floats:
-    """Probabilities R×K of each image by a classifier that saw neither it nor its fold.
+    """Probabilities R×K of each image by classifiers that were not trained on it nor on its fold.
+
+    They are the mean of two: that of its fold, and one whose best checkpoint was chosen on its fold.
 
     Args:
         corpus: the corpus.
@@ -154,11 +155,12 @@ def out_of_fold(corpus: Corpus, rows: Ints, folds: Ints) -> Floats:
     with progress("classifiers", FOLDS, "folds") as bar:
         for k in range(FOLDS):
             held, chosen = folds == k, folds == (k + 1) % FOLDS
-            if held.any():
+            if held.any() and chosen.any():
                 model = train_classifier(
                     config, images(~held & ~chosen), images(chosen), dataset.labels.names
                 )  # fmt: skip
-                found[held] = model.probabilities(images(held))
+                for seen in (held, chosen):
+                    found[seen] += model.probabilities(images(seen)) / 2
             bar.advance(1)
     return found
 
