@@ -192,7 +192,9 @@ COPIES: dict[str, Callable[[Picture, Rng], Picture]] = {
 
 
 def saved(pictures: Sequence[tuple[str, Picture]], folder: Path) -> Path:
-    """The pictures as PNG files."""
+    """The pictures as PNG files; those of an earlier try are taken."""
+    if folder.exists():
+        return folder
     folder.mkdir(parents=True)
     for name, picture in pictures:
         picture.save(folder / f"{name}.png")
@@ -201,7 +203,10 @@ def saved(pictures: Sequence[tuple[str, Picture]], folder: Path) -> Path:
 
 def imported(folder: Path) -> Dataset:
     """The Dataset of a folder of files."""
-    return import_dataset(folder, folder.with_name(folder.name + "-data"), SIZE, workers=1).dataset
+    out = folder.with_name(folder.name + "-data")
+    if out.exists():
+        return Dataset.open(out)
+    return import_dataset(folder, out, SIZE, workers=1).dataset
 
 
 def names_of(dataset: Dataset) -> list[str]:
@@ -312,9 +317,13 @@ def near_duplicates(name: str, asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def banded(kind: str, picture: Picture, rng: Rng) -> Picture:
-    """Bands of one colour over a part of the picture."""
-    colour = tuple([int(rng.choice([0, 0, 128, 255]))] * 3)
+    """Bands of black, grey or white over a part of the picture."""
     out, width, height = picture.convert("RGB").copy(), picture.width, picture.height
+    x = np.asarray(out, float)
+    border = np.median(np.concatenate([x[0], x[-1], x[:, 0], x[:, -1]]), axis=0)
+    # A band in the colour of the picture's own background is none.
+    seen = [level for level in (0, 128, 255) if np.abs(border - level).max() > 48]
+    colour = tuple([int(rng.choice(seen))] * 3)
     draw = ImageDraw.Draw(out)
     for sides in {"horizontal": "tb", "vertical": "lr", "frame": "tblr"}[kind]:
         wide = round(rng.uniform(0.06, 0.2) * width)

@@ -46,6 +46,7 @@ _STEP = 0.03  # of alignment, in sides
 _COARSE_SIDE, _FINE_SIDE, _LARGEST = 16, 32, 64  # pixels
 _COARSE_ALIKE = 0.5  # correlation of 16×16 pictures before alignment
 _ALIGNED = 0.85  # and after it
+_SMOOTH, _ROUGHER = 0.05, 1.8  # 1 − correlation of an image with what 16×16 pixels show of it; ratio
 _PAIRS = 256  # pairs in memory at a time
 _IMAGES = 2048  # images hashed at a time
 
@@ -200,12 +201,32 @@ def is_crop(a: NDArray[np.uint8], b: NDArray[np.uint8], windows: NDArray[np.floa
         return found
     upright = np.stack([_turned(second[i : i + 1], int(way[i]))[0] for i in left])
     places, _ = _aligned(grey_a[left], grey(upright), places, 5)
-    one, other = views(_warped(first[left], places, upright.shape[1])), views(upright)
+    seen, upright = _as_sharp(_warped(first[left], places, upright.shape[1]), upright)
+    one, other = views(seen), views(upright)
     share = np.clip((a.shape[1] - _FINE_SIDE) / (_LARGEST - _FINE_SIDE), 0, 1)
     limits = (1 - share) * np.array(_SMALL) + share * np.array(_LARGE)
     unlike = [1 - (x * y).sum(axis=1) for x, y in zip(one, other)]
     found[left] = np.all([value <= most for value, most in zip(unlike, limits)], axis=0)
     return found
+
+
+def _as_sharp(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """Where one image of a pair has far more that 16×16 pixels cannot show, both as such pixels show them.
+
+    One of a much smaller original has lost these details, and is still the same picture.
+
+    Args:
+        a: P×S×S×C.
+        b: P×S×S×C.
+    """
+    if (side := a.shape[1]) <= _COARSE_SIDE:
+        return a, b
+    down = area_weights(side, _COARSE_SIDE)
+    through = (down / down.sum(axis=0)).T @ down
+    coarse = [np.einsum("ij,njkc,lk->nilc", through, x, through, optimize=True) for x in (a, b)]
+    fine = [1 - (unit(x) * unit(y)).sum(axis=1) for x, y in zip((a, b), coarse)]
+    unequal = (np.minimum(*fine) <= _SMOOTH) & (np.maximum(*fine) >= _ROUGHER * np.minimum(*fine))
+    return tuple(np.where(unequal[:, None, None, None], y, x) for x, y in zip((a, b), coarse))
 
 
 def _aligned(
