@@ -121,8 +121,8 @@ def _turned(images: Pixels, side: int) -> Pixels:
 def _differs(images: Pixels, colours: Pixels, tolerance: int) -> NDArray[np.bool_]:
     """Which pixels, N×H×W, differ from the colour of their image, N×C."""
     colour = colours.astype(np.int16)
-    low, high = np.clip(colour - tolerance, 0, 255), np.clip(colour + tolerance, 0, 255)
-    low, span = low.astype(np.uint8)[:, None, None], (high - low).astype(np.uint8)[:, None, None]
+    least, most = np.clip(colour - tolerance, 0, 255), np.clip(colour + tolerance, 0, 255)
+    low, span = least.astype(np.uint8)[:, None, None], (most - least).astype(np.uint8)[:, None, None]
     found = np.zeros(images.shape[:3], np.bool_)
     for c in range(images.shape[3]):  # Below `low` the difference of unsigned numbers is a large one.
         found |= images[..., c] - low[..., c] > span[..., c]
@@ -131,7 +131,8 @@ def _differs(images: Pixels, colours: Pixels, tolerance: int) -> NDArray[np.bool
 
 def _colours(images: Pixels) -> Pixels:
     """The colour of the topmost row of each image, N×C."""
-    return np.rint(np.median(images[:, 0], axis=1)).astype(np.uint8)
+    found: Pixels = np.rint(np.median(images[:, 0], axis=1)).astype(np.uint8)
+    return found
 
 
 def _runs(images: Pixels, tolerance: int) -> Ints:
@@ -157,7 +158,7 @@ def _edges(
     white = (colours >= _WHITE).all(axis=1)
     places = np.arange(width)
     inside = (places >= across[:, :1]) & (places < width - across[:, 1:])
-    framed = white & (across > 0).any(axis=1)
+    framed = np.asarray(white & (across > 0).any(axis=1), np.bool_)
     share = np.where(framed, FRAME_COVERAGE, np.where(white, WHITE_COVERAGE, coverage))
     needed = np.maximum(share, coverage) * np.maximum(1, inside.sum(axis=1))
     found, every, soft = np.zeros(count, np.int64), np.arange(count), _soft(height)

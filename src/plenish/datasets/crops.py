@@ -226,7 +226,8 @@ def _as_sharp(a: Floats, b: Floats) -> tuple[Floats, Floats]:
     coarse = [np.einsum("ij,njkc,lk->nilc", through, x, through, optimize=True) for x in (a, b)]
     fine = [1 - (unit(x) * unit(y)).sum(axis=1) for x, y in zip((a, b), coarse)]
     unequal = (np.minimum(*fine) <= _SMOOTH) & (np.maximum(*fine) >= _ROUGHER * np.minimum(*fine))
-    return tuple(np.where(unequal[:, None, None, None], y, x) for x, y in zip((a, b), coarse))
+    where = unequal[:, None, None, None]
+    return np.where(where, coarse[0], a), np.where(where, coarse[1], b)
 
 
 def _aligned(

@@ -148,7 +148,7 @@ class _Test:
         values = [self._value(token, flat) for token in self.values]
         if self.test == "any":
             hits = np.asarray(pc.fill_null(pc.is_in(flat, pa.array(values, flat.type)), False))
-            return np.bincount(owner[hits], minlength=len(array)) > 0
+            return np.asarray(np.bincount(owner[hits], minlength=len(array)) > 0)
         found = np.ones(len(array), bool)
         for value in values:
             hits = np.asarray(pc.fill_null(pc.equal(flat, pa.scalar(value, flat.type)), False))
@@ -171,7 +171,7 @@ class _Test:
         if _is_number(array.type):
             numbers = np.asarray(pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False))
             found = np.asarray(_COMPARE[self.test](numbers, values[0]))
-            return found & np.asarray(array.is_valid())
+            return np.asarray(found & np.asarray(array.is_valid()))
         same = pc.equal(array, pa.scalar(values[0], array.type))
         found = pc.fill_null(pc.invert(same) if self.test == "!=" else same, False)
         return np.asarray(found, bool)
