@@ -179,7 +179,7 @@ def band(corpus: Corpus, rows: Ints, parameter: str) -> Found:
     tolerance = bands.TOLERANCE if given is None else int(given)
     side, found, widths = corpus.dataset.size, [], []
     for _, images in corpus.read(rows, "bands"):
-        wide = bands.bands(images, tolerance)
+        wide = uniform_bands(images, bands.bands(images, tolerance))
         found.append(bands.kinds(wide, side))
         widths.append(wide)
     of, wide = np.concatenate(found), np.concatenate(widths)
@@ -187,6 +187,33 @@ def band(corpus: Corpus, rows: Ints, parameter: str) -> Found:
     values = np.array([f"{one} {'/'.join(map(str, w))}" for one, w in zip(of, wide.tolist())], object)
     nearest = np.where(of == "none", np.inf, 1.0)  # Bands of another kind come first.
     return Found(keep, values, {"kind": kind, "tolerance": tolerance}, distance=nearest)
+
+
+def uniform_bands(images: NDArray[np.uint8], widths: Ints) -> Ints:
+    """Bands without those of a photograph's plain ground, whose light changes within them; 0 in their place.
+
+    The mean colour of the rows of a band may differ from that of the outermost row by at most a third of what
+    the first row of the picture differs by.
+
+    Args:
+        images: N×H×W×C.
+        widths: N×4, top, bottom, left, right (see `bands.bands`).
+    """
+    found = widths.copy()
+    for i, side in zip(*np.nonzero(widths), strict=True):
+        picture = images[i] if side < 2 else images[i].transpose(1, 0, 2)
+        rows = picture[::-1] if side % 2 else picture
+        width = int(widths[i, side])
+        if width >= len(rows):
+            continue  # All of one colour.
+        low, high = widths[i, 2:] if side < 2 else widths[i, :2]
+        inner = rows[:, low : rows.shape[1] - high].astype(np.float32)
+        means = inner[:width].mean(axis=1)
+        drift = np.abs(means - means[0]).max()
+        change = np.abs(inner[min(width + 1, len(rows) - 1)] - means[0]).mean(axis=0).max()
+        if drift > change / 3:
+            found[i, side] = 0
+    return found
 
 
 def wrong_mode(corpus: Corpus, rows: Ints, parameter: str) -> Found:
