@@ -192,8 +192,8 @@ def band(corpus: Corpus, rows: Ints, parameter: str) -> Found:
 def uniform_bands(images: NDArray[np.uint8], widths: Ints) -> Ints:
     """Bands without those of a photograph's plain ground, whose light changes within them; 0 in their place.
 
-    The mean colour of the rows of a band may differ from that of the outermost row by at most a third of what
-    the first row of the picture differs by.
+    The mean colour of the rows of a band, but for the last one, may differ from that of the outermost row by
+    at most a third of what the first row of the picture differs by.
 
     Args:
         images: N×H×W×C.
@@ -208,7 +208,7 @@ def uniform_bands(images: NDArray[np.uint8], widths: Ints) -> Ints:
             continue  # All of one colour.
         low, high = widths[i, 2:] if side < 2 else widths[i, :2]
         inner = rows[:, low : rows.shape[1] - high].astype(np.float32)
-        means = inner[:width].mean(axis=1)
+        means = inner[: max(1, width - 1)].mean(axis=1)  # The last row may be blended with the picture.
         drift = np.abs(means - means[0]).max()
         change = np.abs(inner[min(width + 1, len(rows) - 1)] - means[0]).mean(axis=0).max()
         if drift > change / 3:
