@@ -96,9 +96,9 @@ def test_a_plain_ground_whose_light_changes_is_no_band() -> None:
     images[:2, 8:] = pictures(2)[:, 8:]
     images[0, :8], images[0, 8:] = np.linspace(90, 112, 8)[:, None, None], 118
     widths = np.array([[8, 0, 0, 0], [8, 0, 0, 0], [32, 32, 32, 32]])
-    assert uniform_bands(images, widths).tolist() == [[0] * 4, [8, 0, 0, 0], [32] * 4]
+    assert uniform_bands(images, widths, 24).tolist() == [[0] * 4, [8, 0, 0, 0], [32] * 4]
     turned = np.rot90(images, axes=(1, 2))  # The top is the left now.
-    assert uniform_bands(turned, widths[:, [2, 3, 0, 1]])[:, 2].tolist() == [0, 8, 32]
+    assert uniform_bands(turned, widths[:, [2, 3, 0, 1]], 24)[:, 2].tolist() == [0, 8, 32]
 
 
 def test_the_threshold_of_a_corpus_is_robust_and_within_its_limits() -> None:
