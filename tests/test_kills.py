@@ -44,6 +44,7 @@ VERBS = {
     "split": "split {}/data --name other",
     "export": "export {}/data {}/out",
     "profile": "profile {}/data {}/out",
+    "curate": "curate {}/data {}/out --drop duplicates near-duplicates dark",
     "train gan": (
         "train gan {}/data {}/out --recipe dcgan-small --kimg 0.1 --batch 8 --checkpoint-kimg 0.05"
         " --no-validation --options network.width=4"

@@ -14,6 +14,7 @@ from plenish._version import __version__
 from plenish.errors import CheckFailed, InputError, PlenishError
 
 if TYPE_CHECKING:
+    from plenish.commands.curate import curate as curate
     from plenish.commands.datasets import export_dataset as export_dataset
     from plenish.commands.datasets import import_dataset as import_dataset
     from plenish.commands.datasets import make_phantom as make_phantom
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from plenish.settings import use as use
 
 _HOMES = {
+    "commands.curate": ("curate",),
     "commands.datasets": ("export_dataset", "import_dataset", "make_phantom", "split_dataset"),
     "commands.demo": ("demo",),
     "commands.encode": ("encode",),

@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("datasets:export_dataset", "write a Dataset in another format"),
     "split": ("datasets:split_dataset", "freeze a train/val/test split"),
     "profile": ("profile:profile_dataset", "contents and problems of a Dataset"),
+    "curate": ("curate:curate", "filter and clean a Dataset by steps, with a funnel"),
     "phantom": ("datasets:make_phantom", "make a Dataset of procedural tissue with known truth"),
     "slides phantom": (
         "slides:make_slides",

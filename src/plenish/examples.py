@@ -15,6 +15,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "export": ("plenish export tiles tiles-folder", "plenish export more more-hub --as huggingface"),
     "split": ("plenish split tiles", "plenish split tiles --folds 5 --name cv"),
     "profile": ("plenish profile tiles tiles-profile", "plenish profile tiles cv-profile --split cv"),
+    "curate": (
+        "plenish curate comics clean --where 'tags any(1girl, solo)' --drop bands:any --dry-run",
+        "plenish curate tiles clean --drop near-duplicates blurry:0.3 outliers label-errors",
+    ),
     "phantom": ("plenish phantom tissue", "plenish phantom small --size 32 --patients 20 --tiles 10"),
     "slides phantom": ("plenish slides phantom slides", "plenish slides phantom few --slides 4 --normal 2"),
     "slides inspect": ("plenish slides inspect slide.svs", "plenish slides inspect slides/*.tiff --json"),

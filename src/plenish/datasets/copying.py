@@ -1,4 +1,4 @@
-"""Some rows of a synthetic Dataset as a Dataset of its own, with or without what only its makers may know."""
+"""Some rows of a Dataset as a Dataset of its own, with or without what only its makers may know."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from plenish import invocation
 from plenish.datasets.dataset import Dataset
+from plenish.datasets.partition import connected_units
 from plenish.datasets.pixels import chunks
 from plenish.datasets.synthetic import METHOD, generator_of, generator_words
 from plenish.datasets.tables import read_parquet
@@ -21,6 +23,8 @@ from plenish.datasets.writer import DatasetWriter
 _BATCH = 256
 _OF_THE_ARRAY = ("shape", "dtype", "sha256", "command")
 """What `save_array` says of an array itself."""
+_OF_THE_SPLIT = ("hash", "covers", "counts", "command", "duplicates_across_parts")
+"""What a split's manifest says of its own rows."""
 _PUBLIC = ("id", "label", "origin", "sha256", "generator", "checkpoint", "seed", "latent_row")
 """Columns that may be given away: what `plenish generate` writes."""
 _PUBLIC_DATA = ("name", "pixels_hash", "table_hash", "split_name", "split_hash", "part")
@@ -43,20 +47,81 @@ def keep_rows(
         extra: further facts for dataset.json.
         beside: writes further files into the folder, before it gets its name.
     """
+    with _writer_of(dataset, out, config=config, name=name, extra=extra) as writer:
+        _add(writer, dataset, rows, read_parquet(dataset.path / "samples.parquet"))
+        writer.splits["default"] = ["train"] * len(rows)
+        writer.split_manifest = {"method": METHOD}
+        _keep_arrays(writer, dataset, rows)
+        beside(writer.partial)
+    return writer.dataset
+
+
+def curated_rows(
+    dataset: Dataset, out: Path, rows: NDArray[np.int64], *, config: Mapping[str, Any], name: str,
+    extra: Mapping[str, Any], columns: Mapping[str, pa.Array], together: NDArray[np.int64] | None,
+    beside: Callable[[Path], object],
+) -> Dataset:  # fmt: skip
+    """Write a Dataset of some rows, with all their columns and arrays and their parts of every split.
+
+    Args:
+        dataset: any Dataset.
+        out: the folder to make; must not exist.
+        rows: row numbers, ascending.
+        config: what decides the content beside the rows.
+        name: name of the new Dataset.
+        extra: further facts for dataset.json.
+        columns: further columns, one value a row.
+        together: R numbers of sets of rows that may not lie in several parts; a set that does, with the
+            groups of its rows, goes to train, in every split. None leaves all parts as they are.
+        beside: writes further files into the folder, before it gets its name.
+    """
+    table = read_parquet(dataset.path / "samples.parquet").take(pa.array(rows))
+    for column, values in columns.items():
+        table = table.drop_columns([column] if column in table.column_names else [])
+        table = table.append_column(column, values)
+    with _writer_of(dataset, out, config=config, name=name, extra=extra) as writer:
+        _add(writer, dataset, rows, table, taken=True)
+        for split in dataset.split_names():
+            frozen = dataset.split(split)
+            parts = frozen.part_of.to_numpy()[rows]
+            kept = {key: value for key, value in frozen.manifest.items() if key not in _OF_THE_SPLIT}
+            if together is not None:
+                parts, moved = _in_one_part(parts, table["group"].to_pylist(), together)
+                kept["moved_to_train"] = moved
+            writer.splits[split] = [str(part) for part in parts]
+            writer.split_manifests[split] = kept | {"carried_from": frozen.hash}
+        _keep_arrays(writer, dataset, rows)
+        beside(writer.partial)
+    return writer.dataset
+
+
+def _in_one_part(
+    parts: NDArray[Any], groups: Sequence[str | None], together: NDArray[np.int64]
+) -> tuple[NDArray[Any], int]:
+    """Parts in which no set of rows lies in several, and how many rows were moved to train."""
+    names = [f"row {i}" if group is None else f"group {group}" for i, group in enumerate(groups)]
+    _, group = np.unique(np.array(names), return_inverse=True)
+    unit = connected_units(group.astype(np.int64), together)
+    several = pd.Series(parts).groupby(unit).transform("nunique").to_numpy() > 1
+    return np.where(several, "train", parts), int((several & (parts != "train")).sum())
+
+
+def _writer_of(
+    dataset: Dataset, out: Path, *, config: Mapping[str, Any], name: str, extra: Mapping[str, Any]
+) -> DatasetWriter:
     manifest = dataset.manifest
-    writer = DatasetWriter(
+    return DatasetWriter(
         out, name=name, size=dataset.size, channels=dataset.channels, labels=dataset.labels, config=config,
         licence=manifest.licence, source=manifest.source, intended_use=manifest.intended_use,
         extra={**manifest.extra, **extra},
     )  # fmt: skip
-    with writer:
-        _add(writer, dataset, rows, read_parquet(dataset.path / "samples.parquet"))
-        for array in dataset.array_names():
-            about = dataset.array_manifest(array)
-            kept = {key: value for key, value in about.items() if key not in _OF_THE_ARRAY}
-            writer.arrays[array] = dataset.array(array)[rows], kept
-        beside(writer.partial)
-    return writer.dataset
+
+
+def _keep_arrays(writer: DatasetWriter, dataset: Dataset, rows: NDArray[np.int64]) -> None:
+    for array in dataset.array_names():
+        about = dataset.array_manifest(array)
+        kept = {key: value for key, value in about.items() if key not in _OF_THE_ARRAY}
+        writer.arrays[array] = dataset.array(array)[rows], kept
 
 
 def publishable(dataset: Dataset, out: Path, *, licence: str, intended_use: str) -> Dataset:
@@ -91,6 +156,8 @@ def publishable(dataset: Dataset, out: Path, *, licence: str, intended_use: str)
         )  # fmt: skip
         with writer:
             _add(writer, dataset, np.arange(len(dataset), dtype=np.int64), table)
+            writer.splits["default"] = ["train"] * len(dataset)
+            writer.split_manifest = {"method": METHOD}
         return writer.dataset
 
 
@@ -103,13 +170,21 @@ def public_generator(record: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _add(writer: DatasetWriter, dataset: Dataset, rows: NDArray[np.int64], table: pa.Table) -> None:
-    """Images and their rows of the table, all of them training data; what an earlier try wrote is there."""
+def _add(
+    writer: DatasetWriter, dataset: Dataset, rows: NDArray[np.int64], table: pa.Table, *, taken: bool = False
+) -> None:
+    """Images and their rows of the table; what an earlier try wrote is there.
+
+    Args:
+        writer: of the new Dataset.
+        dataset: where the images are.
+        rows: their row numbers.
+        table: the table of all images, or of `rows` alone where these are `taken` already.
+        taken: see `table`.
+    """
     writer.types = {field.name: field.type for field in table.schema}
     for at in chunks(len(rows), _BATCH):
-        todo = rows[at[at >= writer.skip]]
-        if len(todo):
-            taken: Sequence[dict[str, Any]] = table.take(pa.array(todo)).to_pylist()
-            writer.add(dataset.pixels.read(todo), taken)
-    writer.splits["default"] = ["train"] * len(rows)
-    writer.split_manifest = {"method": METHOD}
+        at = at[at >= writer.skip]
+        if len(at):
+            some: Sequence[dict[str, Any]] = table.take(pa.array(at if taken else rows[at])).to_pylist()
+            writer.add(dataset.pixels.read(rows[at]), some)

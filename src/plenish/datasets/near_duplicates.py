@@ -52,8 +52,8 @@ def clusters(dataset: Dataset) -> Ints:
     if cached is not None:
         return np.asarray(cached, np.int64)
     _, alone = np.unique(pixels, return_index=True)  # One image of each set with the same pixels.
-    edges = _edges(dataset, np.asarray(alone, np.int64))
-    found = _components(len(alone), edges)[pixels]
+    edges = picture_edges(dataset, np.asarray(alone, np.int64))
+    found = components(len(alone), edges)[pixels]
     _keep(dataset, "clusters", found)
     return found
 
@@ -117,7 +117,7 @@ def _lost(rows: Ints, status: int) -> Floats:
     raise parallel.WorkerLost("A worker process ended while images were hashed; try --threads 1.", status)
 
 
-def _edges(dataset: Dataset, rows: Ints) -> Ints:
+def picture_edges(dataset: Dataset, rows: Ints) -> Ints:
     """Pairs of positions in `rows`, E×2, that join all images of one picture; few where many are alike."""
     found, part = np.empty((0, 2), np.int64), np.arange(len(rows))
     for pairs in _pairs(image_hashes(dataset)[rows]):
@@ -128,7 +128,7 @@ def _edges(dataset: Dataset, rows: Ints) -> Ints:
             same = same_picture(a, b)
             if same.any():  # What is in one cluster already need not be compared.
                 found = np.concatenate([found, some[same]])
-                part = _components(len(rows), found)
+                part = components(len(rows), found)
                 left = left[part[left[:, 0]] != part[left[:, 1]]]
     return found
 
@@ -150,7 +150,7 @@ def _pairs(vectors: Floats) -> Iterator[Ints]:
             yield np.sort(np.stack([order[start + i], order[start + j]], axis=1), axis=1)
 
 
-def _components(count: int, edges: Ints) -> Ints:
+def components(count: int, edges: Ints) -> Ints:
     """The connected component of each of `count` nodes."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components

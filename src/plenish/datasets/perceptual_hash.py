@@ -14,6 +14,8 @@ dermoscopy, clothes, digits and sprites have; see docs/near-duplicates.md.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +30,7 @@ SMALLEST_SIDE = 16
 RADIUS = 0.08
 """Distance of the coarse parts of two hashes up to which their images are compared."""
 _ORDER, _COARSE = 16, 8
+_WINDOW_SIDE = 48  # pixels of a window that is hashed as an image
 COARSE = 35
 """Numbers of a hash that describe the coarse picture."""
 _SIDE = 32
@@ -48,12 +51,12 @@ def hashes(images: NDArray[np.uint8]) -> Floats:
     finer coefficients (orders 8 to 15) and tell images apart that share their coarse picture, such as tiles
     of one illumination. Each part has unit length.
     """
-    grey = _grey(images.astype(np.float32))
-    basis = _cosines(grey.shape[1])
-    c = np.einsum("uh,nhw,vw->nuv", basis, grey, basis, optimize=True)
+    brightness = grey(images.astype(np.float32))
+    basis = _cosines(brightness.shape[1])
+    c = np.einsum("uh,nhw,vw->nuv", basis, brightness, basis, optimize=True)
     c[:, 0, 0] = 0
     coarse = c[:, :_COARSE, :_COARSE]
-    flat = np.sqrt((coarse**2).sum(axis=(1, 2))) / grey.shape[1] < _LEAST_CONTRAST
+    flat = np.sqrt((coarse**2).sum(axis=(1, 2))) / brightness.shape[1] < _LEAST_CONTRAST
     order = np.arange(_ORDER)
     c *= np.hypot(order[:, None], order).astype(np.float32)
     upper = np.triu_indices(_ORDER, 1)
@@ -67,6 +70,30 @@ def hashes(images: NDArray[np.uint8]) -> Floats:
     )
     found[flat] = 0
     return np.asarray(found, np.float32)
+
+
+def coarse_hashes(images: NDArray[np.uint8], window: tuple[float, float, float]) -> Floats:
+    """The first 35 numbers of the hashes that a window of each image would have as an image, N×35.
+
+    Args:
+        images: N×H×H×C uint8.
+        window: its top, left and side, in sides of the image.
+    """
+    brightness = grey(images.astype(np.float32))
+    top, left, length = window
+    down, across = (_cosines_within(brightness.shape[1], start, length) for start in (top, left))
+    c = down @ brightness @ across.T
+    c[:, 0, 0] = 0
+    flat = np.sqrt((c**2).sum(axis=(1, 2))) / _WINDOW_SIDE < _LEAST_CONTRAST
+    order = np.arange(_COARSE)
+    c *= np.hypot(order[:, None], order).astype(np.float32)
+    upper = np.triu_indices(_COARSE, 1)
+    values = np.concatenate(
+        [np.hypot(c[:, *upper], c[:, *upper[::-1]]), np.abs(np.diagonal(c, axis1=1, axis2=2)[:, 1:])], axis=1
+    )
+    values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)
+    values[flat] = 0
+    return np.asarray(values, np.float32)
 
 
 def candidates(a: Floats, b: Floats, *, later: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -111,12 +138,12 @@ def same_picture(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.bool_
     if not len(a):
         return np.zeros(0, bool)
     first, second = _reduced(a), _reduced(b)
-    known = _views(first)
+    known = views(first)
     found = np.zeros(len(a), bool)
     for k in range(4):
         turned = np.rot90(second, k, axes=(1, 2))
         for view in (turned, turned[:, :, ::-1]):
-            unlike = (1 - (x * y).sum(axis=1) for x, y in zip(known, _views(view)))
+            unlike = (1 - (x * y).sum(axis=1) for x, y in zip(known, views(view)))
             limits = (_GREY, _DETAIL, _COLOUR)
             found |= np.all([x <= most for x, most in zip(unlike, limits)], axis=0)
     return found
@@ -132,7 +159,7 @@ def area_weights(size: int, side: int) -> Floats:
     return np.asarray(share / share.sum(1, keepdims=True), dtype=np.float32)
 
 
-def _grey(images: Floats) -> Floats:
+def grey(images: Floats) -> Floats:
     """N×H×W of N×H×W×C."""
     return images[..., 0] if images.shape[-1] == 1 else images @ _LUMINANCE
 
@@ -145,6 +172,16 @@ def _cosines(size: int) -> Floats:
     return np.asarray(rows, np.float32)
 
 
+@functools.cache
+def _cosines_within(size: int, start: float, length: float) -> Floats:
+    """8×size: the first rows of the cosine transform of what area averaging makes of a window."""
+    edges = np.linspace(start * size, (start + length) * size, _WINDOW_SIDE + 1)
+    below = np.clip(edges[:, None] - np.arange(size), 0, 1)
+    share = np.diff(below, axis=0)
+    rows = _cosines(_WINDOW_SIDE)[:_COARSE] @ (share / share.sum(axis=1, keepdims=True))
+    return np.asarray(rows, np.float32)
+
+
 def _reduced(images: NDArray[np.uint8]) -> Floats:
     """At most 32×32 pixels, by area averaging, which noise hardly changes."""
     weights = area_weights(images.shape[1], min(_SIDE, images.shape[1]))
@@ -152,20 +189,21 @@ def _reduced(images: NDArray[np.uint8]) -> Floats:
     return np.asarray(out, np.float32)
 
 
-def _views(images: Floats) -> tuple[Floats, Floats, Floats]:
+def views(images: Floats) -> tuple[Floats, Floats, Floats]:
     """What is compared of images N×S×S×C: grey, detail and colour, each N×D of zero mean and unit length.
 
     Colours lose one mean over all channels, so that a change of brightness is none of colour.
     """
-    grey = _grey(images)
-    down = area_weights(grey.shape[1], _BLOCKS)
+    brightness = grey(images)
+    down = area_weights(brightness.shape[1], _BLOCKS)
     up = (down / down.sum(axis=0)).T
-    coarse = np.einsum("ih,nhw,jw->nij", down, grey, down, optimize=True)
-    detail = grey - np.einsum("hi,nij,wj->nhw", up, coarse, up, optimize=True)
-    return _unit(grey), _unit(detail), _unit(images)
+    coarse = np.einsum("ih,nhw,jw->nij", down, brightness, down, optimize=True)
+    detail = brightness - np.einsum("hi,nij,wj->nhw", up, coarse, up, optimize=True)
+    return unit(brightness), unit(detail), unit(images)
 
 
-def _unit(values: Floats) -> Floats:
+def unit(values: Floats) -> Floats:
+    """N×D of zero mean and unit length, of N×…."""
     flat = values.reshape(len(values), -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
     return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6), np.float32)

@@ -88,6 +88,8 @@ class DatasetWriter:
         self.arrays: dict[str, tuple[NDArray[Any], Mapping[str, Any]]] = {}
         """Arrays with one row an image (latents, features) and their manifests, by name."""
         self.split_manifest: dict[str, Any] = {}
+        self.split_manifests: dict[str, Mapping[str, Any]] = {}
+        """What the manifests of single splits say beside that, by name."""
         self._about: dict[str, Any] = {
             "name": name, "licence": licence, "source": source, "intended_use": intended_use,
             "config": dict(config),
@@ -206,7 +208,8 @@ class DatasetWriter:
         splits = ({"default": columns["part"]} if "part" in columns else {}) | self.splits
         for name, values in splits.items():
             in_parts = pd.Series(values).groupby(hashes).nunique()
-            about_split = {**self.split_manifest, "duplicates_across_parts": int((in_parts > 1).sum())}
+            repeated = {"duplicates_across_parts": int((in_parts > 1).sum())}
+            about_split = {**self.split_manifest, **self.split_manifests.get(name, {}), **repeated}
             save_split(self.partial, name, ids, values, groups, about_split)
         for name, (array, about) in self.arrays.items():
             save_array(self.partial, name, array, about, count=self.count)

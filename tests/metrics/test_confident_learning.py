@@ -1,0 +1,44 @@
+"""The confident joint by hand, and planted errors among separable classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from plenish.metrics.confident_learning import label_errors
+from plenish.metrics.corpus_features import robust_scores
+
+
+def test_the_confident_joint_by_hand() -> None:
+    probabilities = np.array(
+        [[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.1, 0.9], [0.4, 0.6], [0.45, 0.55]], float
+    )
+    codes = np.array([0, 0, 0, 1, 1, 1])
+    # Means: class 0 (0.9 + 0.7 + 0.2) / 3 = 0.6, class 1 (0.9 + 0.6 + 0.55) / 3 = 0.683…
+    wrong, other = label_errors(probabilities, codes)
+    assert wrong.tolist() == [False, False, True, False, False, False]
+    assert other.tolist() == [1, 1, 1, 0, 0, 0]
+
+
+def test_planted_errors_are_found_and_a_class_without_images_contradicts_nothing() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 600)
+    logits = rng.normal(0, 1, (600, 4))
+    logits[np.arange(600), truth] += 7
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    given = truth.copy()
+    given[:30] = (truth[:30] + 1) % 3
+    wrong, other = label_errors(probabilities, given)
+    assert wrong[:30].mean() > 0.9
+    assert wrong[30:].mean() < 0.02
+    assert (other[:30] == truth[:30]).mean() > 0.9
+    assert not (other[wrong] == 3).any()
+
+
+def test_scores_of_a_gaussian_and_of_what_is_far_from_it() -> None:
+    rng = np.random.default_rng(0)
+    features = (rng.normal(0, 1, (2000, 12)) * np.arange(1, 13)).astype(np.float32)
+    features[:10] += 200
+    scores = robust_scores(features)
+    assert (scores[:10] > 5).all()
+    assert (scores[10:] > 5).mean() < 0.01
+    np.testing.assert_allclose(robust_scores(features * 3 + 7), scores, atol=1e-3)
