@@ -91,7 +91,8 @@ def slide_counterfactual(
     _check_size(space, work)
     judges = open_judges(how.judge or [], space.network.channels)
     picture = out.with_name(f"{out.name}.no-tissue.png")
-    looked = look_at(entries[0], work, lambda mean: _aim(mean, ensemble, how.to), turn.tiles, picture)
+    limit = {"most": turn.tiles, "confidence": how.confidence}
+    looked = look_at(entries[0], work, lambda mean: _aim(mean, ensemble, how.to), picture, **limit)
     answer = looked.answer
     names = looked.model.names
     if answer.turned:
@@ -312,7 +313,7 @@ def _files(looked: LookedAt, found: Counterfactuals, after: _After) -> dict[str,
     table["already_by_inversion"] = np.isin(np.arange(len(table)), already)
     return {
         CURVE: _csv(pd.DataFrame(rows)), TILES: _csv(table), CURVE_PICTURE: _chart(rows, answer, names),
-        BEFORE: png(_map(looked, looked.sure[:, to], after.rows, "turned below")),
+        BEFORE: png(_map(looked, looked.sure[:, to], after.rows, "to be turned")),
         AFTER: png(_map(looked, values, after.rows, "turned")),
     }  # fmt: skip
 

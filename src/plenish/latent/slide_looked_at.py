@@ -86,16 +86,18 @@ class LookedAt:
 
 
 def look_at(
-    entry: SlideEntry, work: SlideWork, aim: Callable[[Floats], Answer], most: int, picture: Path
-) -> LookedAt:
+    entry: SlideEntry, work: SlideWork, aim: Callable[[Floats], Answer], picture: Path, *, most: int,
+    confidence: float,
+) -> LookedAt:  # fmt: skip
     """Classify a slide, and read the tiles that decide its answer.
 
     Args:
         entry: the slide.
         work: how it is cut and classified.
         aim: mean probabilities K → the answer, and the class that it is to become.
-        most: how many tiles are read.
         picture: where to save a picture if the slide has no tissue.
+        most: how many tiles are read.
+        confidence: tiles that are of the class with this probability already are not chosen.
 
     Raises:
         InputError: the slide cannot be read or has no tissue.
@@ -108,7 +110,8 @@ def look_at(
         known = np.flatnonzero([not reason for reason in scored.lost])
         sure = np.stack([scored.scores[f"calibrated_{name}"][known] for name in model.names], 1)
         answer = aim(sure.mean(0))
-        chosen = slide_answer.decisive(sure, answer.to, tags=answer.tags)[:most]
+        order = slide_answer.decisive(sure, answer.to, tags=answer.tags)
+        chosen = order[sure[order, answer.to] < confidence][:most]
         plan = scored.plan
         tiles = list(zip(plan.rows[known[chosen]].tolist(), plan.columns[known[chosen]].tolist()))
         pixels = _read(slide, scored, tiles)

@@ -141,7 +141,7 @@ def _made(facts: Mapping[str, Any]) -> Section:
         "confidence asked of a tile": result["confidence"],
         "tiles tried": slide["tried"], "tiles turned": slide["turned"],
         "of the class by inversion alone": len(result["already"]),
-        "tiles": slide["turn"], "size of a tile, pixels": slide["tile_px"], "µm per pixel": slide["mpp"],
+        "how tiles are turned": slide["turn"], "size of a tile, pixels": slide["tile_px"], "µm per pixel": slide["mpp"],
         "level of the slide": slide["level"], "stain": slide["stain"],
         "tiles that could not be read": slide["left_out"],
         "change of a tile, standard deviations of the prior (median)": result["median_change"],
