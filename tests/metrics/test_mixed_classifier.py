@@ -1,4 +1,4 @@
-"""The mixture of classifiers as one: the same probabilities as mixing theirs, and it can be differentiated."""
+"""The mixture of classifiers as one: the same probabilities as mixing theirs, and gradients."""
 
 from __future__ import annotations
 

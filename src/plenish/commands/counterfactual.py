@@ -60,15 +60,16 @@ def counterfactual(
     if not classifier:
         raise InputError("Give --classifier, the Run of the classifier to turn.")
     runs = [classifier] if isinstance(classifier, Path) else classifier
+    of_slide = bool(images) and are_slides(images or [])
+    if slides.given and not of_slide:
+        raise InputError(f"{slides.given[0]} is of slides, and none is given; leave it out.")
     from plenish.latent.selection import load_space  # After what needs no torch.
 
     space = load_space(run, which)
-    if images and are_slides(images):
+    if of_slide:
         from plenish.report.slide_counterfactual_page import turned_with_page
 
-        return turned_with_page(space, images, runs, out, how, slides, which, inversion, shown)
-    if slides.given:
-        raise InputError(f"{slides.given[0]} is of slides, and none is given; leave it out.")
+        return turned_with_page(space, images or [], runs, out, how, slides, which, inversion, shown)
     from plenish.latent.counterfactual_edit import counterfactual as write
     from plenish.latent.starting import start_of
 
