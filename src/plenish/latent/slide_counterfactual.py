@@ -91,8 +91,10 @@ def slide_counterfactual(
     _check_size(space, work)
     judges = open_judges(how.judge or [], space.network.channels)
     picture = out.with_name(f"{out.name}.no-tissue.png")
-    limit = {"most": turn.tiles, "confidence": how.confidence}
-    looked = look_at(entries[0], work, lambda mean: _aim(mean, ensemble, how.to), picture, **limit)
+    looked = look_at(
+        entries[0], work, lambda mean: _aim(mean, ensemble, how.to), picture, most=turn.tiles,
+        confidence=how.confidence,
+    )  # fmt: skip
     answer = looked.answer
     names = looked.model.names
     if answer.turned:
