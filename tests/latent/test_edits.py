@@ -180,7 +180,14 @@ def test_a_flip_shows_both_classes_and_their_difference(
     points = space.draw([1, 2])
     before, after = space.images(points), space.images(space.flip(points))
     change = np.abs(before.astype(float) - after).mean((1, 2, 3)) / 255
-    assert said["mean_change"] == pytest.approx(change.tolist(), abs=1e-3)
+    kept = files.read_record(tmp_path / "flip" / "edit.json")["result"]
+    assert kept["mean_change"] == pytest.approx(change.tolist(), abs=1e-3)
+    names = space.labels.names
+    assert said["classes"] == kept["classes"] == [
+        {"from": names[k], "to": names[1 - k], "images": 1, "mean change": pytest.approx(change[k], rel=0.01)}
+        for k in (0, 1)
+    ]  # fmt: skip
+    assert "mean_change" not in said
     flip(gan, tmp_path / "hard", seeds=[1, 2], frames=5, soft=False, film="png")
     # Frames that stay are one of an animated PNG.
     middle = frames(tmp_path / "hard" / "film.png")[2][::8, ::8]
