@@ -113,9 +113,7 @@ def anonymise(
     result = {
         "given": len(names), "accepted": len(good), "left_out": left_out,
         "refused": [{"name": name, **why} for name, why in zip(names, moved.refused)],
-        "nearest_is_own": {
-            "inverted": int(by_inversion.own.sum()), "moved": int(after.own.sum()), "of": len(good),
-        },
+        "nearest_is_own": {"inverted": int(by_inversion.own.sum()), "moved": int(after.own.sum())},
         "median_change": _middle(row["change"] for row in rows),
         "copy_score": {"before": _middle(before.copy_score[good]), "after": _middle(after.copy_score)},
         "ratio": {"before": _middle(before.ratio[good]), "after": _middle(after.ratio)},
