@@ -20,15 +20,20 @@ from plenish.latent.counterfactual_options import AnonymiseOptions
 from plenish.latent.identity_audit import Found, IdentityAudit
 
 
-@pytest.fixture
-def noise(tmp_path: Path) -> Dataset:
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Images of coarse noise, none like another, in groups of two."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (96, 8, 8, 1)).repeat(2, 1).repeat(2, 2).astype(np.uint8)
     parts = ["train"] * 64 + ["val"] * 32
     rows = [{"label": None, "group": f"g{i // 2}", "source": f"{i}", "part": parts[i]} for i in range(96)]
     with DatasetWriter(
-        tmp_path / "noise", name="noise", size=16, channels=1, labels=LabelSchema(), config={}
+        tmp_path_factory.mktemp("noise") / "noise",
+        name="noise",
+        size=16,
+        channels=1,
+        labels=LabelSchema(),
+        config={},
     ) as writer:
         writer.add(pixels, rows)
     return writer.dataset

@@ -354,7 +354,10 @@ def _chart(rows: Sequence[Mapping[str, Any]], answer: Answer, names: Sequence[st
     at = next((row["tiles"] for row in rows if row["turned"]), None)
     if at is not None:
         axes.axvline(at, color="#555555", linewidth=0.8)
-        axes.annotate(f" turned with {at}", (at, 0.02), xycoords=("data", "axes fraction"), color="#555555")
+        axes.annotate(
+            f" turned with {at} ", (at, 0.9), xycoords=("data", "axes fraction"), color="#555555",
+            ha="right" if at > x[-1] / 2 else "left",
+        )  # fmt: skip
     axes.set(xlabel="tiles turned", ylabel="mean probability of the slide")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
