@@ -59,8 +59,9 @@ def counterfactual(
     files.refuse_existing(out, unless_made=True)
     if not classifier:
         raise InputError("Give --classifier, the Run of the classifier to turn.")
-    runs = [classifier] if isinstance(classifier, Path) else classifier
-    of_slide = bool(images) and are_slides(images or [])
+    runs = [classifier] if isinstance(classifier, Path) else [Path(one) for one in classifier]
+    images = [Path(one) for one in images or []]
+    of_slide = are_slides(images)
     if slides.given and not of_slide:
         raise InputError(f"{slides.given[0]} is of slides, and none is given; leave it out.")
     from plenish.latent.selection import load_space  # After what needs no torch.
@@ -69,8 +70,8 @@ def counterfactual(
     if of_slide:
         from plenish.report.slide_counterfactual_page import turned_with_page
 
-        return turned_with_page(space, images or [], runs, out, how, slides, which, inversion, shown)
+        return turned_with_page(space, images, runs, out, how, slides, which, inversion, shown)
     from plenish.latent.counterfactual_edit import counterfactual as write
     from plenish.latent.starting import start_of
 
-    return write(space, start_of(space, images or [], which, inversion), runs, out, how, shown)
+    return write(space, start_of(space, images, which, inversion), runs, out, how, shown)
