@@ -8,6 +8,7 @@ import pkgutil
 import pytest
 
 import plenish
+from plenish import cli
 
 
 @pytest.fixture(scope="module")
@@ -28,3 +29,10 @@ def test_every_name_is_callable_also_when_all_modules_are_loaded(
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'studdy'"):
         _ = plenish.studdy
+
+
+def test_every_command_is_a_function_of_the_package() -> None:
+    offered = {id(getattr(plenish, name)) for name in plenish.__all__}
+    assert [verb for verb in cli.VERBS if id(cli.load_command(verb)) not in offered] == []
+    assert plenish.train_classifier.name == "train classifier"
+    assert plenish.edit_flip.name == "edit flip"

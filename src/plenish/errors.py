@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import difflib
 from collections.abc import Iterable
@@ -72,6 +73,30 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
     shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
     text = f"Unknown {kind} '{name}'{hint} Known: {shown or 'none'}."
     return InputError(text, code="unknown", value=name)
+
+
+_IDS = 3
+_LOOKED_AT = 4_000
+"""Ids that are compared with one that is unknown: those nearest in alphabetical order."""
+
+
+def unknown_id(name: str, ids: Iterable[str], where: str) -> InputError:
+    """An InputError for an id that is not among `ids`, with the few that are most like it.
+
+    Args:
+        name: the unknown id.
+        ids: the known ones; there may be very many.
+        where: what has them, such as a Dataset's path.
+    """
+    known = sorted(str(one) for one in ids)
+    at = max(0, bisect.bisect_left(known, name) - _LOOKED_AT // 2)
+    close = difflib.get_close_matches(name, known[at : at + _LOOKED_AT], n=_IDS, cutoff=0.6)
+    if close:
+        hint = f"the nearest are {', '.join(close)}" if len(close) > 1 else f"did you mean '{close[0]}'?"
+    else:
+        hint = f"its ids are {known[0]} to {known[-1]}" if known else "it has none"
+    return InputError(f"{where} has no image '{name}'; {hint}{'' if hint.endswith('?') else '.'}",
+                      code="unknown", value=name)  # fmt: skip
 
 
 _MEANT: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}

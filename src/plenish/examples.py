@@ -92,7 +92,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "edit counterfactual": (
         "plenish edit counterfactual gan turned --classifier tumour-or-not --to tumour --seeds 1 2 3",
-        "plenish edit counterfactual gan turned tile.png --classifier tumour-or-not --judge grade=grades",
+        "plenish edit counterfactual gan turned slide.svs --classifier tumour-or-not --to tumour --tiles 40",
     ),
     "edit anonymise": (
         "plenish edit anonymise gan moved tile.png --against tiles --classifier tumour-or-not",

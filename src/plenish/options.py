@@ -276,6 +276,8 @@ def _item(hint: Any, value: Any) -> Any:
 def _value(option: str, hint: Any) -> str:
     """What an option takes, for its help: choices as a|b, else its type or its own last word."""
     kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not types.NoneType]
+    items = [get_args(kind)[0] for kind in kinds if get_origin(kind) in (list, tuple)]
+    kinds = [kind for kind in kinds if kind not in items]  # Several, or one of these: several are said.
     if get_origin(hint) is Literal:
         return "|".join(map(str, get_args(hint)))
     if len(kinds) > 1 and get_origin(hint) in (Union, types.UnionType):

@@ -189,19 +189,47 @@ def test_several_runs_are_mixed_in_all_orientations_and_abstain(home: Path, tmp_
 
 def test_generated_images_are_called_so_and_not_those_trained_on(home: Path, tmp_path: Path) -> None:
     origin = Dataset.open(home / "data").provenance("default") | {"part": "train"}
-    for seed, name in enumerate(("mixed-in", "drawn-again"), 7):
-        pixels, rows = stripes(tmp_path / f"{name}-real", seed=seed), []
-        rows = [{"label": f"class{i % 2}", "origin": "synthetic"} for i in range(120)]
+
+    def planted(name: str, pixels: np.ndarray, seed: int, first: int = 0, **more: str) -> Path:
+        rows = [
+            {
+                "label": f"class{i % 2}", "origin": "synthetic", "generator": "planted", "seed": seed,
+                "latent_row": first + i,
+            }
+            for i in range(len(pixels))
+        ]  # fmt: skip
         labels = LabelSchema("categorical", ("class0", "class1"))
-        about = {"generator": {"run": "planted", "data": origin}}
+        about = {"generator": {"run": "planted", "data": origin, **more}}
         with DatasetWriter(
             tmp_path / name, name=name, size=16, channels=3, labels=labels, config={}, extra=about
         ) as writer:
             writer.add(pixels, rows)
+        return tmp_path / name
+
+    made, others = (stripes(tmp_path / f"{seed}-real", seed=seed) for seed in (7, 8))
+    planted("mixed-in", made, 7)
+    planted("drawn-again", others, 8)
     train_classifier_run(home / "data", tmp_path / "run", synthetic=tmp_path / "mixed-in", **QUICK)
     with pytest.raises(InputError) as caught:
         predict([tmp_path / "run", tmp_path / "mixed-in"], out=tmp_path / "out")
     assert caught.value.code == "shared-images"
+    # A part of them, another image of one of their draws, and one of them as a file are noticed as well.
+    Image.fromarray(made[5]).save(tmp_path / "one.png")
+    given = (
+        (planted("part", np.concatenate([others[:9], made[3:6]]), 9), 3),
+        (planted("same-draws", others[:12], 7, first=110), 10), (tmp_path / "one.png", 1),
+    )  # fmt: skip
+    for path, count in given:
+        with pytest.raises(InputError) as caught:
+            predict([tmp_path / "run", path], out=tmp_path / "out")
+        assert (caught.value.code, caught.value.value) == ("shared-images", count)
+    assert predict(
+        [tmp_path / "run", planted("later-draws", others[:12], 7, first=120)], out=tmp_path / "later"
+    ).content["images"] == 12  # fmt: skip
+    predict(
+        [tmp_path / "run", planted("given-latents", others[:12], 7, latents_sha256="a")],
+        out=tmp_path / "given",
+    )
     found = predict([tmp_path / "run", tmp_path / "drawn-again"], out=tmp_path / "out", report=True)
     assert [caveat["code"] for caveat in found.content["caveats"]] == ["generated-test"]
     assert found.content["measured"]["n"] == 120

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from PIL import Image
 
 from plenish import settings
@@ -103,6 +104,11 @@ def test_a_folder_goes_on_where_it_was_and_names_what_it_leaves_out(
         (folder / f"{name}.tif").symlink_to(home / "slides" / f"{name}.tif")
     (folder / "broken.svs").write_bytes(b"no slide")
     Image.new("RGB", (40, 40)).save(folder / "plain.tif")
+    bare = np.full((320, 320, 3), 240, np.uint8)
+    tifffile.imwrite(
+        folder / "bare.tif", bare, tile=(256, 256), photometric="rgb", resolution=(20_000, 20_000),
+        resolutionunit="CENTIMETER",
+    )  # fmt: skip
     score, calls = predict_slides.score_tiles, []
 
     def stopping(scorer, entry, *rest):
@@ -120,7 +126,11 @@ def test_a_folder_goes_on_where_it_was_and_names_what_it_leaves_out(
     order = sorted((train, test))
     assert calls == [order[0], order[1], order[1]]
     assert [one["slide"] for one in made.content["slides"]] == order
-    assert [Path(row["source"]).name for row in made.content["rejected"]] == ["broken.svs"]
+    assert [Path(row["source"]).name for row in made.content["rejected"]] == ["bare.tif", "broken.svs"]
+    assert not [path for path in tmp_path.iterdir() if "no-tissue" in path.name]
+    with pytest.raises(InputError, match=r"out2\.no-tissue\.bare\.png"):  # By itself a picture shows why.
+        predict([home / "run", folder / "bare.tif"], out=tmp_path / "out2", workers=1)
+    assert (tmp_path / "out2.no-tissue.bare.png").is_file()
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name[0] != ".") == [
         "heatmaps", "predictions.json", "predictions.parquet", "tiles",
     ]  # fmt: skip

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from tests.latent.test_counterfactual import model, space, trained  # noqa: F401
@@ -20,15 +18,20 @@ from plenish.latent.counterfactual_options import AnonymiseOptions
 from plenish.latent.identity_audit import Found, IdentityAudit
 
 
-@pytest.fixture
-def noise(tmp_path: Path) -> Dataset:
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Images of coarse noise, none like another, in groups of two."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (96, 8, 8, 1)).repeat(2, 1).repeat(2, 2).astype(np.uint8)
     parts = ["train"] * 64 + ["val"] * 32
     rows = [{"label": None, "group": f"g{i // 2}", "source": f"{i}", "part": parts[i]} for i in range(96)]
     with DatasetWriter(
-        tmp_path / "noise", name="noise", size=16, channels=1, labels=LabelSchema(), config={}
+        tmp_path_factory.mktemp("noise") / "noise",
+        name="noise",
+        size=16,
+        channels=1,
+        labels=LabelSchema(),
+        config={},
     ) as writer:
         writer.add(pixels, rows)
     return writer.dataset
@@ -41,10 +44,33 @@ def test_a_planted_copy_is_refused_and_a_new_picture_accepted(noise):
     audit = IdentityAudit(noise, "default", np.concatenate([train[:1], elsewhere.astype(np.uint8)]))
     assert audit.is_train.tolist() == [True, False]
     flipped = np.ascontiguousarray(train[5:6, :, ::-1])
-    found = audit(np.concatenate([train[:1], elsewhere.astype(np.uint8), flipped, new]))
+    images = np.concatenate([train[:1], elsewhere.astype(np.uint8), flipped, new])
+    found = audit(images, np.array([0, 1, 0, 0]))
     # The given image that is not in the Dataset counts as known too.
     assert found.accepted.tolist() == [False, False, False, True]
     assert found.copy_score[0] < 0.01 < found.copy_score[3]
+    assert found.own.tolist() == [True, True, False, False]
+
+
+def test_where_the_nearest_picture_is_ones_own_an_image_is_refused_however_far_it_is(noise):
+    train = noise.part("train", purpose="score")
+    given = train.images()[[0, 6]]
+    audit = IdentityAudit(noise, "default", given)
+    # Pictures 0 and 1 are of one group: what is nearest to either is the first's own, and not the second's.
+    images = train.images()[[0, 1, 6, 8]]
+    assert audit(images, np.array([0, 0, 0, 0])).own.tolist() == [True, True, False, False]
+    assert audit(images, np.array([1, 1, 1, 1])).own.tolist() == [False, False, True, False]
+    # Half way to grey is far from everything and still nearest to where it came from.
+    faint = (given[:1].astype(np.float64) * 0.5 + 64).astype(np.uint8)
+    found = audit(faint, np.array([0]))
+    assert found.own[0]
+    assert not found.accepted[0]
+    # A held-out image's own pictures are itself alone: its group has no others among the known ones.
+    held = noise.part("val", purpose="score").images()[:2]
+    audit = IdentityAudit(noise, "default", held)
+    assert audit(held, np.array([0, 1])).own.all()
+    assert audit(held, np.array([1, 0])).own.all()  # Both are of one group.
+    assert audit.own.sum() == 4
 
 
 class _Audit:
@@ -56,10 +82,11 @@ class _Audit:
     def extractor(self, images: np.ndarray) -> np.ndarray:
         return images.reshape(len(images), -1).astype(np.float32).mean(1, keepdims=True)
 
-    def __call__(self, images: np.ndarray) -> Found:
+    def __call__(self, images: np.ndarray, of: np.ndarray) -> Found:
         good = np.abs(self.extractor(images)[:, 0] - self.mean) > self.off
         n = len(images)
-        return Found(good, np.ones(n), np.ones(n), np.zeros(n, np.int64))
+        assert len(of) == n
+        return Found(good, np.ones(n), np.ones(n), np.zeros(n, np.int64), np.zeros(n, bool), ~good)
 
 
 def test_moves_no_farther_than_the_first_accepted_level_and_not_along_what_is_kept(space):  # noqa: F811
@@ -73,6 +100,7 @@ def test_moves_no_farther_than_the_first_accepted_level_and_not_along_what_is_ke
     np.testing.assert_allclose(moved.points.values[:, 0], points.values[:, 0], atol=1e-5)
     never = move_away(space, points, _Audit(start, 1000.0), None, None, kept[:0], how)
     assert not never.accepted.any()
+    assert never.refused[0] == {"copy": 81, "own": 0, "class": 0}  # One at the start, 8 ways at 10 levels.
     np.testing.assert_array_equal(never.points.values, points.values)
 
 

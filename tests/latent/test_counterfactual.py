@@ -20,6 +20,8 @@ from plenish.errors import InputError
 from plenish.latent.boundary import Box, smallest_change
 from plenish.latent.counterfactual import amplified_difference, find_counterfactuals, path_between
 from plenish.latent.counterfactual_options import CounterfactualOptions
+from plenish.latent.inversion import invert
+from plenish.latent.inversion_options import InversionOptions
 from plenish.latent.space import LatentSpace
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.classifier_model import Classifier
@@ -195,6 +197,18 @@ def test_of_more_than_two_classes_one_must_be_named(space, model):
     three = dataclasses.replace(model, names=("off", "on", "other"))
     with pytest.raises(InputError, match="--to"):
         find_counterfactuals(space, space.draw([0]), three, CounterfactualOptions())
+
+
+def test_no_encoder_is_trained_where_latents_are_as_large_as_images(space, monkeypatch):
+    monkeypatch.setattr(
+        "plenish.latent.inversion.get_encoder", lambda *_: pytest.fail("an encoder is trained")
+    )
+    points = space.draw([0, 1])
+    monkeypatch.setattr(space.network, "stores_z", False)
+    monkeypatch.setattr(space.network, "prior_name", "N(0, 1)", raising=False)
+    found = invert(space, space.images(points), InversionOptions(steps=60, starts=2, prior=0), points.y)
+    assert found.encoder == {}
+    assert (found.error < 1e-5).all()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from plenish.commands.generate import generate
 from plenish.commands.train_generator import train_gan
 from plenish.errors import InputError
 from plenish.latent.mixing import layer_range
-from plenish.latent.render import FilmOptions, film
+from plenish.latent.render import FilmOptions, Row, figure, film
 from plenish.latent.space import LatentSpace
 
 TINY = {"kimg": 0.02, "batch": 10, "validation": False}
@@ -180,7 +180,14 @@ def test_a_flip_shows_both_classes_and_their_difference(
     points = space.draw([1, 2])
     before, after = space.images(points), space.images(space.flip(points))
     change = np.abs(before.astype(float) - after).mean((1, 2, 3)) / 255
-    assert said["mean_change"] == pytest.approx(change.tolist(), abs=1e-3)
+    kept = files.read_record(tmp_path / "flip" / "edit.json")["result"]
+    assert kept["mean_change"] == pytest.approx(change.tolist(), abs=1e-3)
+    names = space.labels.names
+    assert said["classes"] == kept["classes"] == [
+        {"from": names[k], "to": names[1 - k], "images": 1, "mean change": pytest.approx(change[k], rel=0.01)}
+        for k in (0, 1)
+    ]  # fmt: skip
+    assert "mean_change" not in said
     flip(gan, tmp_path / "hard", seeds=[1, 2], frames=5, soft=False, film="png")
     # Frames that stay are one of an animated PNG.
     middle = frames(tmp_path / "hard" / "film.png")[2][::8, ::8]
@@ -231,3 +238,37 @@ def test_a_film_has_one_palette(tmp_path: Path) -> None:
     shown = frames(tmp_path / "film.gif")
     assert np.abs(shown[1][::2, ::2] - images[1]).max() < 64
     assert (shown[1][::2, ::2] == shown[1][1::2, 1::2]).all()
+
+
+def test_captions_are_broken_into_lines_and_not_cut() -> None:
+    image = np.zeros((1, 32, 32, 3), np.uint8)
+    made = [
+        figure([Row("", image, [text])])
+        for text in ("lumen +0.5", "lumen +0.5, nuclei +0.25", "lumen +0.5, nuclei -0.75")
+    ]
+    assert made[0].height < made[1].height == made[2].height
+    assert made[0].width == made[1].width
+    assert np.asarray(made[1]).tobytes() != np.asarray(made[2]).tobytes()
+    endless = figure([Row("", image, ["many words " * 50])])
+    assert endless.height < 2 * made[1].height
+
+
+def test_latents_made_with_other_options_are_told(
+    gan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["edit", "flip", str(gan)]
+    assert cli.run([*words, str(tmp_path / "one"), "--frames", "2", "--truncation", "0.5"]) == 0
+    again = [
+        *words,
+        str(tmp_path / "two"),
+        "--frames",
+        "2",
+        "--latents",
+        str(tmp_path / "one" / "latents.npy"),
+    ]
+    capsys.readouterr()
+    assert cli.run(again) == 0
+    assert "truncation=0.5" in capsys.readouterr().err
+    again[3] = str(tmp_path / "three")
+    assert cli.run([*again, "--truncation", "0.5"]) == 0
+    assert "truncation" not in capsys.readouterr().err

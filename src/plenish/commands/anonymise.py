@@ -23,10 +23,11 @@ def anonymise(
 ) -> AnonymisedEdit:  # fmt: skip
     """Move images away from the patients they show, until the search for copies no longer objects.
 
-    Each image is inverted and moved in the latent space to the nearest point found that two tests accept: the
-    search for copies, and where the Dataset has groups, that of re-identification; the image itself counts as
-    a known picture. Class and chosen concepts stay. This tests what these two can see, with the features of
-    the domain network, and guarantees no more: a stronger test may still find the patient.
+    Each image is inverted and moved in the latent space to the nearest point found that all tests accept: the
+    search for copies; where the Dataset has groups, that of re-identification; and the nearest known picture
+    must be another than the image itself, which counts as one, and of another patient. Class and chosen
+    concepts stay. This tests what these can see, with the features of the domain network, and guarantees no
+    more: a stronger test may still find the patient.
 
     Args:
         run: a generator's Run.

@@ -70,7 +70,7 @@ def _asked(
     dataset: Dataset, run: Path, split: str, how: ClassifierConfig, synthetic: Path | None, test: bool,
     retry: bool, dry_run: bool, picture: Path | None,
 ) -> Run | Preview:  # fmt: skip
-    from plenish.metrics import beside, predictions
+    from plenish.metrics import beside, predictions, trained_on
     from plenish.report.prediction_page import write_run_page
     from plenish.training import classifier, classifier_model, classifier_run, classifier_time
 
@@ -114,6 +114,8 @@ def _asked(
             config, images, held, dataset.labels.names, precision=None, columns=columns
         )
     with training(opened, request):
+        if synthetic is not None:
+            trained_on.keep(opened, Dataset.open(synthetic))
         if caveats:
             opened.update_status(caveats=list(caveats))
         model = classifier_run.train_in_run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class AnonymisedEdit(Edit):
         """The files, what was tested, and how many images passed."""
         result = self.facts["result"]
         found = {name: str(self.path / file) for name, file in self.facts["files"].items()}
-        kept = ("given", "accepted", "left_out", "median_change", "copy_score", "ratio")
+        kept = ("given", "accepted", "left_out", "nearest_is_own", "median_change", "copy_score", "ratio")
         about = {"tested": ", ".join(result["audit"]["tested"])}
         return {"edit": str(self.path), **found, "table": str(self.path / TABLE), **about} | {
             key: result[key] for key in kept
@@ -57,17 +57,20 @@ class Moved:
         points: the points; as they were where nothing was accepted.
         accepted: whether something was, N.
         level: how far on the way to a draw of the prior, from 0 to 1, N.
+        refused: for each, how many of the points tried were refused by what: copy (the search for copies or
+            re-identification), own (its own picture or patient is still nearest), class.
     """
 
     points: Points
     accepted: NDArray[np.bool_]
     level: Floats
+    refused: Sequence[Mapping[str, int]]
 
 
 def anonymise(
     space: LatentSpace, start: Start, against: Path, out: Path, how: AnonymiseOptions
 ) -> AnonymisedEdit:
-    """Move images to the nearest point found that both tests accept, and write what was found.
+    """Move images to the nearest point found that all tests accept, and write what was found.
 
     Args:
         space: the generator.
@@ -85,27 +88,32 @@ def anonymise(
     inverted = space.images(start.points)
     given = inverted if start.originals is None else start.originals
     audit = IdentityAudit(Dataset.open(against), how.against_split, given)
-    before = audit(given)
+    rows_given = np.arange(len(given))
+    before, by_inversion = audit(given, rows_given), audit(inverted, rows_given)
     classes = None if model is None else probabilities(model, given).argmax(1)
     moved = move_away(space, start.points, audit, model, classes, kept, how)
     good = np.flatnonzero(moved.accepted)
     names = start.points.names
     left_out = [names[i] for i in np.flatnonzero(~moved.accepted)]
-    tested = " and ".join(audit.about["tested"])
+    tested = ", ".join(audit.about["tested"])
     if not len(good):
         raise CheckFailed(
-            f"For none of {plural(len(names), 'image')} was a point found that {tested} accepts with what is "
-            "to be kept; give more --ways, or keep less."
+            f"For none of {plural(len(names), 'image')} was a point found that passes the tests ({tested}) "
+            f"with what is to be kept; of the points tried, {_why(moved.refused)}. Give more --ways, or keep "
+            "less."
         )
     if left_out:
-        warn(f"{agree(len(left_out), 'image', 'was', 'were')} not accepted by {tested}, and left out: "
-             f"{', '.join(left_out[:8])}.")  # fmt: skip
+        why = _why([one for one, found in zip(moved.refused, moved.accepted) if not found])
+        warn(f"{agree(len(left_out), 'image', 'was', 'were')} not accepted, and left out: "
+             f"{', '.join(left_out[:8])}; of their points, {why}.")  # fmt: skip
     points = moved.points[good]
     last = space.images(points)
-    after = audit(last)
+    after = audit(last, good)
     rows = _rows(start[good], given[good], last, audit, (before, after), good, moved, space)
     result = {
         "given": len(names), "accepted": len(good), "left_out": left_out,
+        "refused": [{"name": name, **why} for name, why in zip(names, moved.refused)],
+        "nearest_is_own": {"inverted": int(by_inversion.own.sum()), "moved": int(after.own.sum())},
         "median_change": _middle(row["change"] for row in rows),
         "copy_score": {"before": _middle(before.copy_score[good]), "after": _middle(after.copy_score)},
         "ratio": {"before": _middle(before.ratio[good]), "after": _middle(after.ratio)},
@@ -168,27 +176,42 @@ def move_away(
     """
     prior = prior_of(space, points.space)
     values, level = points.values.copy(), np.zeros(len(points))
-    accepted = np.zeros(len(points), bool)
+    accepted, refused = np.zeros(len(points), bool), list[Mapping[str, int]]()
     features = audit.extractor(space.images(points)).astype(np.float64)
     with progress("moving images", len(points), "images") as bar:
         for i in range(len(points)):
-            ends = _draws(space, points, prior, how, i)
+            ends, why = _draws(space, points, prior, how, i), {"copy": 0, "own": 0, "class": 0}
             for t in np.linspace(0, 1, how.levels + 1):
                 tried = _towards(prior, points.values[i], ends[:1] if t == 0 else ends, float(t), kept)
                 y = None if points.y is None else np.repeat(points.y[[i]], len(tried), 0)
                 images = space.images(
                     Points(tried, points.space, y, tuple(f"{k}" for k in range(len(tried))))
                 )
-                good = audit(images).accepted
+                judged = audit(images, np.full(len(images), i))
+                good, other = judged.accepted, np.zeros(len(images), bool)
                 if model is not None and classes is not None:
-                    good = good & (probabilities(model, images).argmax(1) == classes[i])
+                    other = probabilities(model, images).argmax(1) != classes[i]
+                    good = good & ~other
+                for reason, found in (("copy", judged.copy), ("own", judged.own), ("class", other)):
+                    why[reason] += int(found.sum())
                 if good.any():
                     off = np.linalg.norm(audit.extractor(images) - features[i], axis=1)
                     best = int(np.where(good, off, np.inf).argmin())
                     values[i], level[i], accepted[i] = tried[best], t, True
                     break
+            refused.append(why)
             bar.advance(1)
-    return Moved(points.replaced(values), accepted, level)
+    return Moved(points.replaced(values), accepted, level, refused)
+
+
+def _why(refused: Sequence[Mapping[str, int]]) -> str:
+    """What refused the points that were tried, in words; several things may refuse one point."""
+    words = {
+        "copy": "like a known picture or patient", "own": "nearest to their own picture or patient",
+        "class": "of another class",
+    }  # fmt: skip
+    totals = {reason: sum(one[reason] for one in refused) for reason in words}
+    return ", ".join(f"{totals[key]:,} were {text}" for key, text in words.items() if totals[key]) or "none"
 
 
 def _draws(
@@ -235,7 +258,7 @@ def _rows(
             "change": float(np.linalg.norm(change[k])), "features_from_given": float(own[k]),
             "in_train": bool(audit.is_train[i]), "copy_score_before": float(before.copy_score[i]),
             "copy_score_after": float(after.copy_score[k]), "ratio_before": float(before.ratio[i]),
-            "ratio_after": float(after.ratio[k]),
+            "ratio_after": float(after.ratio[k]), "nearest_is_own": bool(after.own[k]),
             **({} if start.error is None else {"inversion_mse": float(start.error[k])}),
         }
         for k, i in enumerate(good)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plenish.latent.edits import Edit, write_edit
 from plenish.latent.interpolation import class_way, label_words
@@ -14,16 +16,27 @@ from plenish.latent.points import Points
 from plenish.latent.render import FilmOptions, Pixels, Row, figure
 from plenish.latent.render import film as make_film
 from plenish.latent.space import LatentSpace
+from plenish.wording import significant
 
 _ACROSS = 8
 _HOLD = 12
 """Frames that each end of the film stays."""
 
 
+class FlippedEdit(Edit):
+    """A class inversion that was written."""
+
+    def summary(self) -> dict[str, Any]:
+        """The files, and a row for each pair of classes; edit.json has a value for each image."""
+        found = super().summary()
+        del found["mean_change"]
+        return found
+
+
 def flip(
     space: LatentSpace, points: Points, out: Path, to: str | None, options: FilmOptions, *, soft: bool = True,
     csv: bool = False,
-) -> Edit:  # fmt: skip
+) -> FlippedEdit:  # fmt: skip
     """Write the class inversion of some points: both rows, their overlay and difference, and a film.
 
     Args:
@@ -62,11 +75,27 @@ def flip(
     facts = {
         "soft": soft, "difference_factor": factor, "film_frames": len(held),
         "mean_change": [round(float(value), 4) for value in change],
+        "classes": _by_classes(space, way, change),
     }  # fmt: skip
-    return write_edit(
+    written = write_edit(
         out, space, kept, figure(rows), result=facts, film=film, film_format=options.film,
         more=tables(kept, csv),
     )  # fmt: skip
+    return FlippedEdit(written.path, written.facts)
+
+
+def _by_classes(space: LatentSpace, way: list[Points], change: NDArray[np.float64]) -> list[dict[str, Any]]:
+    """A row for each pair of classes: how many images went that way, and how much they changed on average."""
+    ends = [points.y.argmax(1) for points in (way[0], way[-1]) if points.y is not None]
+    pairs, which = np.unique(np.stack(ends, 1), axis=0, return_inverse=True)
+    names = space.labels.names
+    return [
+        {
+            "from": names[a], "to": names[b], "images": int((which.ravel() == k).sum()),
+            "mean change": significant(float(change[which.ravel() == k].mean())),
+        }
+        for k, (a, b) in enumerate(pairs)
+    ]  # fmt: skip
 
 
 def blended(first: Pixels, last: Pixels, share: float) -> Pixels:

@@ -69,6 +69,25 @@ class Counterfactuals:
             (self.typical[0][rows], self.typical[1][rows]), self.evaluations,
         )  # fmt: skip
 
+    @staticmethod
+    def joined(parts: Sequence[Counterfactuals]) -> Counterfactuals:
+        """Those of several searches behind each other."""
+
+        def both(name: str) -> Any:
+            return tuple(np.concatenate([getattr(part, name)[k] for part in parts]) for k in (0, 1))
+
+        labels = [part.label_change for part in parts if part.label_change is not None]
+        one = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("to", "already", "turned", "change")
+        }
+        return Counterfactuals(
+            Points.joined([part.before for part in parts]), Points.joined([part.after for part in parts]),
+            both("images"), one["to"], both("chances"), one["already"], one["turned"], one["change"],
+            np.concatenate(labels) if len(labels) == len(parts) else None, both("typical"),
+            max(part.evaluations for part in parts),
+        )  # fmt: skip
+
 
 def find_counterfactuals(
     space: LatentSpace, points: Points, model: Classifier, how: CounterfactualOptions

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from plenish.latent.counterfactual import (
 )
 from plenish.latent.counterfactual_options import CounterfactualOptions
 from plenish.latent.edits import Edit, write_edit
-from plenish.latent.judges import Floats, Judge, classifier_facts, open_classifier, open_judges
+from plenish.latent.judges import Floats, Judge, open_judges, open_mixed
 from plenish.latent.points import Points
 from plenish.latent.render import FilmOptions, Row, figure
 from plenish.latent.render import film as make_film
@@ -51,7 +52,7 @@ class CounterfactualEdit(Edit):
 
 
 def counterfactual(
-    space: LatentSpace, start: Start, classifier: Path, out: Path, how: CounterfactualOptions,
+    space: LatentSpace, start: Start, classifiers: Sequence[Path], out: Path, how: CounterfactualOptions,
     shown: FilmOptions,
 ) -> CounterfactualEdit:  # fmt: skip
     """Find counterfactuals, measure what else changed, and write picture, film, table and record.
@@ -59,7 +60,7 @@ def counterfactual(
     Args:
         space: the generator.
         start: the images.
-        classifier: Run of the classifier to turn.
+        classifiers: Run of the classifier to turn; of several, their calibrated mixture is turned.
         out: the folder; must not exist.
         how: the class, the confidence, the search, and the judges.
         shown: the film.
@@ -67,34 +68,73 @@ def counterfactual(
     Raises:
         InputError: a Run, class or judge does not fit, all images are of the class already, or OUT exists.
     """
-    model = open_classifier(classifier, space.network.channels)
+    model, facts = open_mixed(classifiers, space.network.channels)
     judges = open_judges(how.judge or [], space.network.channels)
     found = find_counterfactuals(space, start.points, model, how)
-    already = _without_already(found, model, classifier, how)
+    already = _without_already(found, model, classifiers[0], how)
     asked = np.flatnonzero(~found.already)
     found, start = found[asked], start[asked]
-    rows, what_else = measured(found, start, judges, model, features_of(space))
+    turned = Turned(found, start, model, facts, judges, features_of(space))
     if failed := int((~found.turned).sum()):
         warn(f"{agree(failed, 'image', 'was', 'were')} not turned; {TABLE} says which.")
-    n = len(asked)
-    change = found.change[found.turned]
-    result: dict[str, Any] = {
-        "asked": n, "turned": int(found.turned.sum()), "already": already, "confidence": how.confidence,
-        "median_change": significant(float(np.median(change))) if len(change) else None,
-        "what_else": what_else, "evaluations": found.evaluations,
-        "inverted": start.about, "label": "kept" if found.label_change is None else "free",
-        "classifier": classifier_facts(classifier) | {"classes": list(model.names)},
-        "judges": [{"name": judge.name, **judge.about} for judge in judges],
-        "pairs": [[i, n + i] for i in range(n)], "to": [model.names[k] for k in found.to], "images": rows,
-    }  # fmt: skip
-    after = found.after.replaced(names=[f"{name} turned" for name in found.after.names])
-    joined = Points.joined([found.before, after])
-    table = pd.DataFrame(rows).to_csv(index=False, lineterminator="\r\n").encode()
-    made = write_edit(
-        out, space, joined, picture(found, start, model), result=result, film=_film(space, found, shown),
-        film_format=shown.film, more={TABLE: table},
-    )  # fmt: skip
+    result = turned.result(how) | {"already": already}
+    made = turned.write(out, space, result, shown)
     return CounterfactualEdit(made.path, made.facts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Turned:
+    """Counterfactuals, and all that is measured of them.
+
+    Attributes:
+        found: N counterfactuals.
+        start: the same images.
+        model: the classifier that was turned.
+        classifier: what a record keeps of it.
+        judges: what measures other attributes.
+        features: whose distances say how far images were moved; or None.
+    """
+
+    found: Counterfactuals
+    start: Start
+    model: Classifier
+    classifier: Mapping[str, Any]
+    judges: Sequence[Judge]
+    features: Extractor | None
+
+    @functools.cached_property
+    def measured(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """A row an image, and a row for each thing that may have changed with the class."""
+        return measured(self.found, self.start, self.judges, self.model, self.features)
+
+    def result(self, how: CounterfactualOptions) -> dict[str, Any]:
+        """What the record says of them."""
+        found, n = self.found, len(self.found.to)
+        change, (rows, what_else) = found.change[found.turned], self.measured
+        return {
+            "asked": n, "turned": int(found.turned.sum()), "confidence": how.confidence,
+            "median_change": significant(float(np.median(change))) if len(change) else None,
+            "what_else": what_else, "evaluations": found.evaluations,
+            "inverted": self.start.about, "label": "kept" if found.label_change is None else "free",
+            "classifier": {**self.classifier, "classes": list(self.model.names)},
+            "judges": [{"name": judge.name, **judge.about} for judge in self.judges],
+            "pairs": [[i, n + i] for i in range(n)], "to": [self.model.names[k] for k in found.to],
+            "images": rows,
+        }  # fmt: skip
+
+    def write(
+        self, out: Path, space: LatentSpace, result: Mapping[str, Any], shown: FilmOptions,
+        more: Mapping[str, bytes] = {},
+    ) -> Edit:  # fmt: skip
+        """Write picture, film, table and record, and further files."""
+        found = self.found
+        after = found.after.replaced(names=[f"{name} turned" for name in found.after.names])
+        table = pd.DataFrame(self.measured[0]).to_csv(index=False, lineterminator="\r\n").encode()
+        return write_edit(
+            out, space, Points.joined([found.before, after]), picture(found, self.start, self.model),
+            result=result, film=_film(space, found, shown), film_format=shown.film,
+            more={TABLE: table, **more},
+        )  # fmt: skip
 
 
 def _without_already(

@@ -9,6 +9,7 @@ from typing import Literal
 from plenish.configuration import check_fields, option
 from plenish.datasets.schema import Part
 from plenish.domains import Symmetry
+from plenish.metrics.predict_config import SlideOptions
 
 LabelChange = Literal["auto", "kept", "free"]
 
@@ -46,6 +47,20 @@ class CounterfactualOptions:
 
     def __post_init__(self) -> None:
         check_fields(self, "")
+
+
+@dataclasses.dataclass(frozen=True)
+class SlideTurnOptions(SlideOptions):
+    """How tiles of a slide are turned.
+
+    Attributes:
+        tiles: of a slide: how many are turned at most, those that speak most for its answer first.
+        turn: of a slide: one-by-one stops at the tile with which its answer turns; together turns all of
+            --tiles.
+    """
+
+    tiles: int = option(16, least=1, most=100_000)
+    turn: Literal["one-by-one", "together"] = "one-by-one"
 
 
 @dataclasses.dataclass(frozen=True)

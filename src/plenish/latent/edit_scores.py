@@ -23,6 +23,7 @@ from plenish.latent.judges import (
     open_classifier,
     open_judges,
     probabilities,
+    reopened,
 )
 from plenish.latent.points import Points
 from plenish.latent.space import LatentSpace
@@ -47,7 +48,7 @@ class EditPairs:
         before: N points.
         after: N points.
         to: the class asked of each, N.
-        by: Run of the classifier that was turned; None where the label alone was changed.
+        by: record of the classifier that was turned; None where the label alone was changed.
     """
 
     path: Path
@@ -55,7 +56,13 @@ class EditPairs:
     before: Points
     after: Points
     to: tuple[str, ...]
-    by: Path | None
+    by: Mapping[str, Any] | None
+
+    @property
+    def runs(self) -> set[Path]:
+        """Runs of the classifiers that were turned."""
+        of = [] if self.by is None else self.by.get("mixed", [self.by])
+        return {Path(row["run"]).resolve() for row in of}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +103,7 @@ def read_pairs(folder: Path) -> EditPairs:
     points = space.given(values, record["space"], y).replaced(names=record["names"])
     if "pairs" in result and "to" in result:
         pairs, to = np.asarray(result["pairs"], np.int64).reshape(-1, 2), tuple(result["to"])
-        by = Path(result["classifier"]["run"])
+        by = result["classifier"]
     elif (record["command"] or {}).get("verb") == "edit flip" and y is not None:
         n = len(points) // 2
         pairs, by = np.stack([np.arange(n), n + np.arange(n)], 1), None
@@ -133,7 +140,7 @@ def score_edits(folders: Sequence[Path], out: Path, classifier: Path, how: EditS
                 f"{edit.path} asks for {', '.join(unknown)}, and {classifier} knows "
                 f"{', '.join(model.names)}; give a classifier of those classes."
             )
-        if edit.by is not None and edit.by.resolve() == classifier.resolve():
+        if classifier.resolve() in edit.runs:
             warn(f"{classifier} is the classifier that {edit.path} turned; another one tells more.")
     judges = open_judges(how.judge or [], edits[0].space.network.channels)
     tables, content = [], []
@@ -233,7 +240,7 @@ def _cycle(edit: EditPairs, first: Pixels, last: Pixels) -> tuple[Floats, Floats
         back = edit.after.replaced(y=edit.before.y)
         images = edit.space.images(back)
     else:
-        model = open_classifier(edit.by, edit.space.network.channels)
+        model = reopened(edit.by, edit.space.network.channels)
         images = np.empty_like(first)
         were = probabilities(model, first).argmax(1)
         for code in np.unique(were):

@@ -15,7 +15,7 @@ from PIL import Image
 from plenish import files
 from plenish.datasets.archives import is_archive
 from plenish.datasets.formats import is_picture
-from plenish.errors import InputError, unknown
+from plenish.errors import InputError, unknown_id
 from plenish.latent.inversion_options import ImageOptions
 from plenish.latent.points import Floats
 from plenish.latent.sampling import training_manifest
@@ -77,7 +77,7 @@ def real_images(space: LatentSpace, paths: Sequence[Path], which: ImageOptions) 
             place = {str(name): i for i, name in enumerate(given.table["id"])}
             for name in which.ids:
                 if name not in place:
-                    raise unknown("image", name, place)
+                    raise unknown_id(name, place, str(paths[0]))
             if not which.ids:
                 raise InputError("--ids names no image; give at least one id.")
             rows = np.array([place[name] for name in which.ids])

@@ -26,7 +26,7 @@ from plenish.latent.inversion_search import LBFGS, Adam, Evaluate, Minimiser
 from plenish.latent.points import Floats, Points
 from plenish.latent.space import AT_ONCE, LatentSpace
 from plenish.metrics.features import domain_features as features_of
-from plenish.progress import progress
+from plenish.progress import progress, say
 from plenish.training.engine import stable_seed, to_uint8
 
 Features = Callable[[Tensor], Tensor]
@@ -85,7 +85,11 @@ def invert(
     if how.features and features is None:
         features = domain_features(space)
     labels = _asked(space, how, y, len(images))
-    encoder = get_encoder(space, where, how) if how.encoder else None
+    encoder = None
+    if how.encoder and not space.network.stores_z:
+        say("No encoder is trained: the latents of this generator are as large as its images.")
+    elif how.encoder:
+        encoder = get_encoder(space, where, how)
     targets = space.engine.to_images(images)
     search = _Search(space, where, how, targets, features if how.features else None)
     found = [

@@ -16,7 +16,10 @@ from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.latent.attributes import Reader, column_reader, truth
+from plenish.metrics.ensemble import Ensemble, fitted_ensemble
 from plenish.metrics.extractor import resized
+from plenish.metrics.mixed_classifier import mixed_classifier
+from plenish.metrics.predict_config import PredictConfig
 from plenish.runs import Run
 from plenish.training.classifier_model import CLASSIFIER, Classifier
 from plenish.training.engine import Engine, to_uint8
@@ -90,6 +93,39 @@ def classifier_facts(run: Path) -> dict[str, Any]:
     """What a record keeps of a classifier's Run."""
     weights = files.sha256_file(run / CLASSIFIER / "classifier.safetensors")
     return {"kind": "classifier", "run": str(run.resolve()), "weights_sha256": weights}
+
+
+def open_mixed(runs: Sequence[Path | str], channels: int) -> tuple[Classifier, dict[str, Any]]:
+    """One classifier as it is, or several as their calibrated mixture; and what a record keeps of them.
+
+    Raises:
+        InputError: see `open_classifier`; or several were not trained on one split of one Dataset.
+    """
+    models = [open_classifier(run, channels) for run in runs]
+    facts = classifier_facts(Path(runs[0]))
+    if len(models) == 1:
+        return models[0], facts
+    ensemble = fitted_ensemble([Path(run) for run in runs], PredictConfig())
+    return mixed_classifier(ensemble), mixed_facts(ensemble)
+
+
+def mixed_facts(ensemble: Ensemble) -> dict[str, Any]:
+    """What a record keeps of a calibrated mixture: its first classifier, and all with their weights."""
+    kept = ("run", "weight", "temperature", "weights_sha256")
+    rows = ensemble.record(PredictConfig())["runs"]
+    mixed = [{key: row[key] for key in kept} for row in rows]
+    return classifier_facts(ensemble.members[0].run.path) | {"mixed": mixed}
+
+
+def reopened(facts: Mapping[str, Any], channels: int) -> Classifier:
+    """The classifier, or mixture, that a record is of.
+
+    Raises:
+        InputError: a Run is no longer there.
+    """
+    if "mixed" not in facts:
+        return open_classifier(facts["run"], channels)
+    return mixed_classifier(fitted_ensemble([Path(row["run"]) for row in facts["mixed"]], PredictConfig()))
 
 
 def probabilities(model: Classifier, images: Pixels) -> Floats:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from plenish import files
 from plenish.datasets.dataset import Dataset
-from plenish.errors import InputError, unknown
+from plenish.errors import InputError, unknown_id
 from plenish.latent.projection import Floats, Ints, encodings_of
 from plenish.training.logs import sample_grid
 
@@ -45,7 +45,7 @@ def find_nearest(
     ids = [str(i) for i in dataset.column("id")]
     queries = pd.Index(ids).get_indexer(pd.Index(query)).astype(np.int64)
     if (queries < 0).any():
-        raise unknown(f"image of {data}", query[queries.argmin()], ids)
+        raise unknown_id(query[queries.argmin()], ids, str(data))
     groups = [None if g != g else g for g in dataset.column("group")]
     rows, distances = nearest(encodings, queries, n, groups=None if same_group else groups)
     labels = dataset.column("label") if dataset.labels.kind == "categorical" else None

@@ -23,7 +23,9 @@ Pixels = NDArray[np.uint8]
 Format = Literal["gif", "webp", "png", "mp4"]
 _TILE = 96
 """About how many pixels an image of a picture is wide; small ones are enlarged by a whole factor."""
-_GAP, _LETTERS = 6, 13
+_GAP, _LETTERS, _LINE = 6, 13, 15
+_MOST_LINES = 4
+"""Lines of a caption, at most."""
 _PALETTE_FRAMES = 16
 """Frames of a film that its palette is made of."""
 
@@ -35,7 +37,7 @@ class Row:
     Attributes:
         title: written at its left, in one line or several.
         images: uint8 N×H×W×C.
-        captions: written below the images; empty for none.
+        captions: written below the images, in several lines where they are longer; empty for none.
     """
 
     title: str
@@ -85,19 +87,23 @@ def figure(rows: Sequence[Row]) -> Image.Image:
     lines = [row.title.split("\n") for row in rows]
     left = max(int(font.getlength(line)) for title in lines for line in title)
     left += 2 * _GAP if left else 0
-    heights = [side + _GAP + (_LETTERS + 4 if any(row.captions) else 0) for row in rows]
+    below = [[_wrapped(text, side, font) for text in row.captions] for row in rows]
+    heights = [
+        side + _GAP + (_LINE * max(map(len, words)) + 2 if any(row.captions) else 0)
+        for row, words in zip(rows, below)
+    ]
     width = left + max(len(row.images) for row in rows) * (side + _GAP) + _GAP
     sheet = Image.new("RGB", (width, sum(heights) + _GAP), "white")
     draw, top = ImageDraw.Draw(sheet), _GAP
-    for row, title, height in zip(rows, lines, heights):
+    for row, title, words, height in zip(rows, lines, below, heights):
         for i, line in enumerate(title):
             line_top = top + side // 2 + int((i - len(title) / 2) * (_LETTERS + 2))
             draw.text((_GAP, line_top), line, fill="black", font=font)
         for i, image in enumerate(row.images):
             x = left + _GAP + i * (side + _GAP)
             sheet.paste(to_image(image, factor), (x, top))
-            if i < len(row.captions):
-                draw.text((x, top + side + 2), _fitting(row.captions[i], side, font), fill="black", font=font)
+            for k, line in enumerate(words[i] if i < len(words) else ()):
+                draw.text((x, top + side + 2 + k * _LINE), line, fill="black", font=font)
         top += height
     return sheet
 
@@ -110,6 +116,18 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     with contextlib.suppress(OSError):
         return ImageFont.truetype(home / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", _LETTERS)
     return ImageFont.load_default(_LETTERS)
+
+
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """A text in lines of a width in pixels, broken at spaces; too long words, and further lines, are cut."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        joined = f"{lines[-1]} {word}" if lines else word
+        if lines and (font.getlength(joined) <= width or len(lines) == _MOST_LINES):
+            lines[-1] = joined
+        else:
+            lines.append(word)
+    return [_fitting(line, width, font) for line in lines]
 
 
 def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from plenish import files
 from plenish.configuration import assignments
 from plenish.errors import InputError
 from plenish.latent.edit_options import GeneratorOptions, PointOptions
-from plenish.latent.edits import LABELS, LATENTS
+from plenish.latent.edits import LABELS, LATENTS, RECORD
 from plenish.latent.latent_files import read_latents
 from plenish.latent.points import Floats, Points, Space
 from plenish.latent.space import LatentSpace
+from plenish.progress import warn
 
 
 def load_space(run: Path | str, how: GeneratorOptions) -> LatentSpace:
@@ -75,6 +78,7 @@ def points_of_file(
     """
     values, known = read_latents(path, of, option=option)
     points = space.given(values, "w" if known == "w" else "z", y)
+    _tell_other_options(space, path)
     beside = path.with_name(LABELS)
     if y is None and space.labels.width and path.name == LATENTS and beside.is_file():
         labels, _ = read_latents(beside, option=option)
@@ -82,3 +86,17 @@ def points_of_file(
             raise InputError(f"{beside} does not hold a label for each row of {path}; give --label.")
         points = points.replaced(y=labels)
     return points
+
+
+def _tell_other_options(space: LatentSpace, path: Path) -> None:
+    """Warn where an edit's latents were made with other options of the generator, such as steps of a flow."""
+    record = path.with_name(RECORD)
+    if path.name != LATENTS or not record.is_file():
+        return
+    made = files.read_record(record).get("options", {})
+    asked = json.loads(json.dumps(space.options))
+    if other := [f"{name}={value}" for name, value in made.items() if asked.get(name, value) != value]:
+        warn(
+            f"{path} was made with {', '.join(other)}, and images of these latents differ without; give "
+            f"--options {' '.join(other)}."
+        )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
-from plenish.errors import InputError
+from plenish.errors import InputError, unknown_id
 from plenish.latent import arithmetic, interpolation, mixing
 from plenish.latent.interpolation import LabelPath
 from plenish.latent.paths import Loop, PathKind
@@ -197,9 +197,7 @@ class LatentSpace:
         place = {name: i for i, name in enumerate(dataset.table["id"])}
         wrong = [name for name in ids if name not in place]
         if wrong:
-            raise InputError(
-                f"{data} has no image '{wrong[0]}'; its ids are {next(iter(place))} to {list(place)[-1]}."
-            )
+            raise unknown_id(wrong[0], place, str(data))
         rows = [place[name] for name in ids] if ids else list(range(len(dataset)))
         y = np.asarray(dataset.array("y")[rows], np.float32) if self.labels.width else None
         points = self.given(np.asarray(dataset.array(space)[rows]), space, y)

@@ -242,6 +242,51 @@ class Caveat(Message):
             f"How good the images are rests on {images:,.0f} a side; fewer than {least} are never called "
             "near the real ones."
         ),
+        "too-few-tiles": lambda tiles, least, of, name: (
+            f"{plural(tiles, 'tile')} cannot turn the slide: at least {least:,} of {of:,} must change, even "
+            f"if each became {name} with certainty; give more --tiles."
+        ),
+        "perhaps-too-few-tiles": lambda tiles, name, confidence, least: (
+            f"{plural(tiles, 'tile')} may not turn the slide: where each becomes {name} with a probability "
+            f"of {confidence:g}, " + (f"{least:,} are needed." if least else "all its tiles are too few.")
+        ),
+        "tiles-inverted": lambda tiles, mse, flat_mse, same: (
+            f"What is turned is the nearest image that the generator makes of a tile, not the tile. Mean "
+            f"squared error of these inversions: {mse:.2g} in the median, where one flat colour has "
+            f"{flat_mse:.2g}; the classifier gives {same:,} of {tiles:,} the class of their tile."
+        ),
+        "inversions-move": lambda name, inverted, turned: (
+            f"Replacing the same tiles by their inversions alone moves the slide's mean of {name} by "
+            f"{inverted:+.3f}; turning them moves it by {turned:+.3f}. The difference is what the change "
+            "does."
+        ),
+        "inversions-already": (
+            "{tiles:tile/is/are} {name} by inversion alone and not counted as turned: there the generator "
+            "lost what the classifier goes by."
+        ),
+        "tiles-alone": (
+            "Each tile is changed by itself: it no longer fits its neighbours, and the slide as changed was "
+            "never seen by anyone."
+        ),
+        "turned-not-caused": (
+            "The smallest change that turns this classifier through this generator is neither the reason for "
+            "its answer nor what a disease does."
+        ),
+        "generator-saw-slide": (
+            "{tiles:tile/was/were} trained on by the generator that came from a slide of this name; if it is "
+            "this one, its tiles are inverted better than another slide's would be."
+        ),
+        "generator-other-scale": (
+            "The generator was trained on tiles of {generator:.3g} µm per pixel and these have {tiles:.3g}: "
+            "what it draws is of another size."
+        ),
+        "generator-scale-unknown": (
+            "At which scale the generator's training images were taken is not known; if it is another than "
+            "that of these tiles, what it draws is of another size."
+        ),
+        "generator-other-stain": (
+            "Of the generator's training tiles and these, one have a normalised stain and the others not."
+        ),
         "study-scope": lambda intervals: (
             ("The study's intervals cover the choice of test images and of seeds. They" if intervals
              else "The study's numbers")

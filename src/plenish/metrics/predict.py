@@ -16,6 +16,7 @@ from PIL import Image
 from plenish import files
 from plenish.datasets.batches import Images
 from plenish.errors import InputError
+from plenish.metrics import trained_on
 from plenish.metrics.calibration import (
     correct,
 )
@@ -76,15 +77,18 @@ def predict(runs: Sequence[Path], images: Sequence[Path], out: Path, config: Pre
 
 
 def _refuse_trained_on(given: GivenImages, ensemble: Ensemble) -> None:
-    """Refuse a synthetic Dataset whose images were mixed in when one of the classifiers was trained."""
+    """Refuse generated images that were mixed in when one of the classifiers was trained, or their draws."""
     for member in ensemble.members:
         made = member.run.config["config"].get("synthetic") or {}
-        if made and made["pixels_hash"] == given.about.get("pixels_hash"):
+        whole = made and made["pixels_hash"] == given.about.get("pixels_hash")
+        count = len(given.table) if whole else int(trained_on.seen(member.run, given).sum()) if made else 0
+        if count:
+            some = "" if count == len(given.table) else f", {count:,} of {len(given.table):,},"
             raise InputError(
-                f"{given.about['path']} has the generated images that {member.run.path} was trained on; give "
-                "ones of another --seed.",
-                code="shared-images",
-            )
+                f"{given.about['path']} has generated images{some} that {member.run.path} was trained on, or "
+                "others of the same draws; give ones of another --seed.",
+                code="shared-images", value=count,
+            )  # fmt: skip
 
 
 def _inputs(model: Classifier, given: GivenImages) -> Images:

@@ -39,8 +39,17 @@ _REMEDY = f"give --assume-mpp, or classify the tiles of a {_LEVEL}"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Work:
-    """What is the same for all slides."""
+class SlideWork:
+    """What is the same for all slides.
+
+    Attributes:
+        ensemble: the classifiers.
+        scorer: their probabilities as columns of tiles.
+        trained: what is known of the tiles that they were trained on.
+        tiling: how slides are cut.
+        config: how tiles are classified.
+        slides: what is asked of slides.
+    """
 
     ensemble: Ensemble
     scorer: Scorer
@@ -76,7 +85,7 @@ def predict_slides(
     files.refuse_existing(out)
     entries = slides_given(slides)
     ensemble = fitted_ensemble(runs, config)
-    work = _work(ensemble, config, how)
+    work = slide_work(ensemble, config, how)
     record = ensemble.record(config)
     asked = {"options": dataclasses.asdict(config) | dataclasses.asdict(how), "runs": record["runs"]}
     asked |= {"slides": [str(entry.path.resolve()) for entry in entries]}
@@ -102,7 +111,13 @@ def _refuse(config: PredictConfig) -> None:
         raise InputError(f"{wrong[0]} is not for slides; leave it out.")
 
 
-def _work(ensemble: Ensemble, config: PredictConfig, how: SlideOptions) -> _Work:
+def slide_work(ensemble: Ensemble, config: PredictConfig, how: SlideOptions) -> SlideWork:
+    """How slides are cut and classified.
+
+    Raises:
+        InputError: a classifier takes other images than tiles of slides, or the scale of its tiles is not
+            known.
+    """
     first = ensemble.members[0]
     for member in ensemble.members:
         if member.model.columns.width:
@@ -116,7 +131,7 @@ def _work(ensemble: Ensemble, config: PredictConfig, how: SlideOptions) -> _Work
             )
     trained = trained_tiles(first.run.config["data"])
     tiling = trained.config_like(first.model.size, how.overrides, _LEVEL)
-    return _Work(ensemble, _scorer(ensemble, config), trained, tiling, config, how)
+    return SlideWork(ensemble, _scorer(ensemble, config), trained, tiling, config, how)
 
 
 def _scorer(ensemble: Ensemble, config: PredictConfig) -> Scorer:
@@ -142,7 +157,7 @@ def _scorer(ensemble: Ensemble, config: PredictConfig) -> Scorer:
 
 
 def _classified(
-    entries: Sequence[SlideEntry], work: _Work, folder: Path, out: Path
+    entries: Sequence[SlideEntry], work: SlideWork, folder: Path, out: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """The record of each slide, and of each that cannot be used why; what is there is not made again."""
     for name in (TILES, MAPS, RECORDS):
@@ -159,7 +174,9 @@ def _classified(
         try:
             if entry.rejection is not None:
                 raise InputError(f"{entry.path}: {entry.rejection}.")
-            found.append(_slide(entry, work, folder, out))
+            alone = len(entries) == 1
+            picture = out.with_name(f"{out.name}.no-tissue.{entry.name}.png") if alone else None
+            found.append(_slide(entry, work, folder, picture))
         except InputError as error:
             if len(entries) == 1:
                 raise
@@ -174,14 +191,11 @@ def _classified(
     return found, rejected
 
 
-def _slide(entry: SlideEntry, work: _Work, folder: Path, out: Path) -> dict[str, Any]:
+def _slide(entry: SlideEntry, work: SlideWork, folder: Path, picture: Path | None) -> dict[str, Any]:
     """Classify a slide: its tiles' table and its maps are written, its record is returned."""
     with open_slide(entry.path) as slide:
-        picture = out.with_name(f"{out.name}.no-tissue.{entry.name}.png")
-        plan = plan_slide(slide, entry, work.tiling, picture, _REMEDY)
-        stain = work.trained.stain
-        restain = restain_like(stain, slide, plan) if work.slides.stain and stain else None
-        scored = score_tiles(work.scorer, entry, plan, work.tiling, restain, work.slides.workers)
+        scored = scored_slide(slide, entry, work, picture)
+        plan, restain = scored.plan, scored.restain
         maps = _maps(slide, scored, work, folder)
         remarks = scored.remarks(work.trained, work.trained.parts_of(entry.name))
     names = work.ensemble.members[0].model.names
@@ -236,7 +250,25 @@ def in_all(answers: pd.DataFrame, sure: Floats, ensemble: Ensemble) -> dict[str,
     }  # fmt: skip
 
 
-def _maps(slide: Slide, scored: ScoredTiles, work: _Work, folder: Path) -> dict[str, str]:
+def scored_slide(slide: Slide, entry: SlideEntry, work: SlideWork, picture: Path | None) -> ScoredTiles:
+    """Classify all tiles of a slide.
+
+    Args:
+        slide: the open slide.
+        entry: its name, scale and annotations.
+        work: how.
+        picture: where to save a picture if it has no tissue; None for nowhere.
+
+    Raises:
+        InputError: the slide has no tissue, its scale is not known, or no tile can be read.
+    """
+    plan = plan_slide(slide, entry, work.tiling, picture, _REMEDY)
+    stain = work.trained.stain
+    restain = restain_like(stain, slide, plan) if work.slides.stain and stain else None
+    return score_tiles(work.scorer, entry, plan, work.tiling, restain, work.slides.workers)
+
+
+def _maps(slide: Slide, scored: ScoredTiles, work: SlideWork, folder: Path) -> dict[str, str]:
     """Draw the calibrated probability of each class over the slide; returns the files by class."""
     thumbnail = slide.thumbnail(work.slides.side)
     mask, _, coarse = slide_tissue(slide, work.tiling.tissue, scored.plan.facts["slide_mpp"])

@@ -22,6 +22,7 @@ from plenish.datasets.images import FULL_WINDOW, MAX_PIXELS, Shape, Window, fit_
 from plenish.datasets.importing import import_dataset
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import LabelSchema, Part
+from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
 from plenish.metrics.origin import check_origin
 from plenish.progress import say, warn
@@ -175,6 +176,8 @@ def _dataset(
         "synthetic": data.is_synthetic, "phantom": bool(data.manifest.extra.get("phantom")),
         "pixels_hash": data.manifest.pixels_hash,
     }  # fmt: skip
+    if latents := generator_of(data.manifest.extra).get("latents_sha256"):
+        about["latents"] = latents
     return GivenImages(read, data.table.iloc[rows].reset_index(drop=True), data.labels, (), about)
 
 

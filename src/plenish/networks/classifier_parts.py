@@ -125,3 +125,40 @@ def _set_mode(module: nn.Module) -> None:
     module.training = True
     for child in module.children():
         _set_mode(child)
+
+
+class Mixture(nn.Module):
+    """Classifiers whose calibrated probabilities are mixed, as one: images N×C×H×W → logits N×K."""
+
+    weights: Tensor
+
+    def __init__(
+        self, members: Sequence[nn.Module], weights: Sequence[float], temperatures: Sequence[float],
+        temperature: float, *, tags: bool,
+    ) -> None:  # fmt: skip
+        """Mix classifiers.
+
+        Args:
+            members: images → logits N×K, each.
+            weights: of each; they sum to 1.
+            temperatures: of each, by which its logits are divided before it is mixed.
+            temperature: of the mixture.
+            tags: whether each column is a tag of its own; else columns are classes.
+        """
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.temperatures, self.temperature, self.tags = tuple(temperatures), temperature, tags
+        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits whose softmax, of tags whose sigmoid, is the calibrated mixture."""
+        logits = [member(images) / t for member, t in zip(self.members, self.temperatures, strict=True)]
+        parts = torch.stack([self._log(one.float()) for one in logits])
+        log_p: Tensor = torch.logsumexp(parts + self.weights.log().view(-1, 1, 1), 0)
+        if self.tags:
+            others = torch.stack([self._log(-one.float()) for one in logits])
+            log_p = log_p - torch.logsumexp(others + self.weights.log().view(-1, 1, 1), 0)
+        return log_p / self.temperature
+
+    def _log(self, logits: Tensor) -> Tensor:
+        return functional.logsigmoid(logits) if self.tags else logits.log_softmax(1)

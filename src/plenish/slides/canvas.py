@@ -146,13 +146,17 @@ class Canvas:
             np.uint8
         )
 
+    def picture(self, below: Sequence[Image.Image] = ()) -> Image.Image:
+        """The picture, strips of its width below it, and the legend."""
+        return Image.fromarray(np.concatenate([self.pixels, *map(np.asarray, below), self._drawn_legend()]))
+
     def save(self, out: Path, below: Sequence[Image.Image] = ()) -> None:
-        """Write the picture, strips of its width below it, and the legend."""
-        picture = np.concatenate([self.pixels, *map(np.asarray, below), self._drawn_legend()])
+        """Write the same."""
+        picture = self.picture(below)
         with files.reporting_disk(out):
             out.parent.mkdir(parents=True, exist_ok=True)
         with files.atomic_file(out) as file:
-            Image.fromarray(picture).save(file, _FORMATS[out.suffix.lower()], quality=90)
+            picture.save(file, _FORMATS[out.suffix.lower()], quality=90)
 
     def _drawn_legend(self) -> NDArray[np.uint8]:
         width, letters = self.pixels.shape[1], self.letters

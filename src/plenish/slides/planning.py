@@ -101,7 +101,7 @@ class Plan:
 
 
 def plan_slide(
-    slide: Slide, entry: SlideEntry, config: TilingConfig, picture: Path, remedy: str = TABLE_OR_LEVEL
+    slide: Slide, entry: SlideEntry, config: TilingConfig, picture: Path | None, remedy: str = TABLE_OR_LEVEL
 ) -> Plan:
     """Find the tiles of a slide.
 
@@ -109,7 +109,7 @@ def plan_slide(
         slide: the open slide.
         entry: its name, scale by the table and annotations.
         config: how it is tiled.
-        picture: where to save a picture if it has no tissue.
+        picture: where to save a picture if it has no tissue; None for nowhere.
         remedy: how the user of this verb can give a scale that is not known.
 
     Raises:
@@ -142,7 +142,7 @@ def plan_slide(
 
 
 def _tissue(
-    slide: Slide, entry: SlideEntry, plan: Plan, config: TilingConfig, mpp: float | None, picture: Path
+    slide: Slide, entry: SlideEntry, plan: Plan, config: TilingConfig, mpp: float | None, picture: Path | None
 ) -> tuple[NDArray[np.float64], float, list[Remark]]:
     """The tiles' shares of tissue, the slide's share, and what is unknown because of damage."""
     mask, rgb, downsample = slide_tissue(slide, config.tissue, mpp)

@@ -73,8 +73,9 @@ class TissueOptions:
 
 
 def no_tissue(
-    name: str, rgb: NDArray[np.uint8], options: TissueOptions, um_per_pixel: float | None, picture: Path
-) -> InputError:
+    name: str, rgb: NDArray[np.uint8], options: TissueOptions, um_per_pixel: float | None,
+    picture: Path | None,
+) -> InputError:  # fmt: skip
     """The error of a slide without tissue, with a picture that shows why.
 
     Args:
@@ -83,22 +84,21 @@ def no_tissue(
         options: thresholds and sizes.
         um_per_pixel: µm that a pixel of the thumbnail measures; None takes it for 8.
         picture: a PNG to write: the thumbnail, and beside it the saturation, black at 0 and white at the
-            threshold.
+            threshold; None for no picture.
     """
     found = saturation(transmittance(rgb))
     needed = threshold(found, options.tissue_saturation)
-    scale = np.clip(found / max(needed, 1e-6), 0, 1)
-    grey = np.repeat(np.rint(scale * 255).astype(np.uint8)[..., None], 3, axis=2)
-    gap = np.full((len(grey), 8, 3), 255, np.uint8)
-    files.write_bytes(picture, encode_png(np.concatenate([rgb, gap, grey], axis=1)))
+    if picture is not None:
+        scale = np.clip(found / max(needed, 1e-6), 0, 1)
+        grey = np.repeat(np.rint(scale * 255).astype(np.uint8)[..., None], 3, axis=2)
+        gap = np.full((len(grey), 8, 3), 255, np.uint8)
+        files.write_bytes(picture, encode_png(np.concatenate([rgb, gap, grey], axis=1)))
     why = _reason(rgb, options, um_per_pixel) or (
         f"it needs a saturation above {needed:.2f} and 99 % of the thumbnail has at most "
         f"{float(np.quantile(found, 0.99)):.2f}; lower --tissue-saturation"
     )
-    return InputError(
-        f"No tissue was found on {name}: {why}, or leave the slide out. A picture of it is {picture.name}, "
-        "beside the output."
-    )
+    shown = "" if picture is None else f" A picture of it is {picture.name}, beside the output."
+    return InputError(f"No tissue was found on {name}: {why}, or leave the slide out.{shown}")
 
 
 def _reason(rgb: NDArray[np.uint8], options: TissueOptions, um_per_pixel: float | None) -> str:
