@@ -235,6 +235,21 @@ def test_examples_that_do_not_differ_or_lie_in_what_is_kept_are_refused(linear) 
         concepts.move(linear, Points(np.zeros((1, 1, D), np.float32), "w", None, ("w",)), [(taken, 1.0)])
 
 
+def test_what_rounding_leaves_beside_a_kept_concept_is_no_concept(linear) -> None:
+    having, lacking = linear.draw(range(5)), linear.draw(range(5, 10))
+    first = learn(linear, "first", having, lacking)
+    for method in ("mean", "svm"):
+        kept = Kept([learn(linear, "kept", having, lacking, method=method)])
+        with pytest.raises(InputError, match="nothing is left"):
+            learn(linear, "again", having, lacking, method=method, kept=kept)
+    # Short and long vectors are kept alike, and one that comes twice is one.
+    a, b = np.eye(D)[0], np.eye(D)[1] + np.eye(D)[0]
+    kept_basis = concepts.basis_of([1e-12 * a, a.astype(np.float32), 1e6 * b, 0 * a], D)
+    assert kept_basis @ kept_basis.T == pytest.approx(np.eye(2))
+    rest = concepts.orthogonal(first.vector, [1e-12 * a, 1e6 * b])
+    assert rest == pytest.approx(first.vector * (np.arange(D) > 1), abs=1e-6)
+
+
 def test_a_concept_leaves_alone_what_was_read_off_images(linear) -> None:
     rng, points = np.random.default_rng(1), linear.draw(range(400))
     x = flat(points)
