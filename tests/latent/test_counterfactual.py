@@ -18,8 +18,9 @@ from plenish.commands.train_generator import train_gan
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.latent.boundary import Box, smallest_change
-from plenish.latent.counterfactual import amplified_difference, find_counterfactuals, path_between
+from plenish.latent.counterfactual import find_counterfactuals, path_between
 from plenish.latent.counterfactual_options import CounterfactualOptions
+from plenish.latent.render import amplified_difference
 from plenish.latent.space import LatentSpace
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.classifier_model import Classifier

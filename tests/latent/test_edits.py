@@ -17,6 +17,8 @@ from plenish.commands.edit import arithmetic, flip, grid, interpolate, mix, walk
 from plenish.commands.generate import generate
 from plenish.commands.train_generator import train_gan
 from plenish.errors import InputError
+from plenish.latent import class_change, concept_verbs, equation_edits, path_edits, render
+from plenish.latent.edits import Edit
 from plenish.latent.mixing import layer_range
 from plenish.latent.render import FilmOptions, film
 from plenish.latent.space import LatentSpace
@@ -220,6 +222,52 @@ def test_layers_by_name_and_number() -> None:
     for wrong in ("corse", "8", "3-1", "a-b", "", "-1"):
         with pytest.raises(InputError):
             layer_range(wrong, 8)
+
+
+def test_of_many_points_picture_and_film_show_some_and_the_latents_are_all(
+    gan: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (class_change, equation_edits, path_edits, concept_verbs):
+        monkeypatch.setattr(module, "SHOWN", 3)
+    for module in (class_change, path_edits, concept_verbs, render):
+        monkeypatch.setattr(module, "FILMED", 2, raising=False)
+    many, how = list(range(5)), {"frames": 2, "film": "png"}
+    np.save(tmp_path / "step.npy", np.ones(8))
+    width, gap = 16 * 6 + 6, 6  # Of an image of a picture.
+
+    def picture(edit: Edit) -> tuple[int, int]:
+        return Image.open(edit.path / "picture.png").size
+
+    edit = flip(gan, tmp_path / "flip", seeds=many, **how)
+    assert len(np.load(edit.path / "latents.npy")) == 10
+    assert len(edit.facts["result"]["mean_change"]) == 5
+    assert picture(edit)[0] < 4 * width + 150
+    assert frames(edit.path / "film.png")[0].shape[1] == (2 * 16 + 2) * 8
+    edit = walk(gan, tmp_path / "walk", direction=str(tmp_path / "step.npy"), seeds=many, **how)
+    assert len(np.load(edit.path / "latents.npy")) == 10
+    assert picture(edit)[1] < 4 * (width + 20)
+    assert frames(edit.path / "film.png")[0].shape[1] == (2 * 16 + 2) * 8
+    edit = arithmetic(gan, tmp_path / "sum", "a", sets=["a=seeds:0-4"])
+    assert len(np.load(edit.path / "latents.npy")) == 6
+    assert picture(edit)[0] < 5 * width + 100
+    edit = mix(home / "styled", tmp_path / "mix", seeds=many, styles=[7])
+    assert len(np.load(edit.path / "latents.npy")) == 5
+    assert picture(edit)[1] < 5 * (width + 20) + gap
+    edit = interpolate(gan, tmp_path / "tour", seeds=many, loop="open", **how)
+    assert len(np.load(edit.path / "latents.npy")) == 5
+    assert picture(edit)[1] < 4 * (width + 20)
+
+
+def test_films_that_a_format_or_the_memory_cannot_hold_are_refused(gan: Path, tmp_path: Path) -> None:
+    image = np.zeros((2, 16, 300, 3), np.uint8)
+    with pytest.raises(InputError, match="16,383"):
+        film(image, FilmOptions(film="webp", enlarge=64))
+    assert film(image, FilmOptions(film="png", enlarge=64))
+    with pytest.raises(InputError, match="--frames"):
+        interpolate(gan, tmp_path / "long", frames=10_000, enlarge=64)
+    with pytest.raises(InputError, match="at least 2"):
+        LatentSpace(gan).interpolate(LatentSpace(gan).draw([0, 1]), 1)
+    assert not list(tmp_path.glob("long*"))
 
 
 def test_a_film_has_one_palette(tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ from plenish.latent.concept_learning import provenance
 from plenish.latent.concepts import Concept
 from plenish.latent.direction_options import DirectionOptions, Method
 from plenish.latent.edits import Edit, write_edit
+from plenish.latent.path_edits import images_of_ways, tell_shown
 from plenish.latent.points import Points, Space
-from plenish.latent.render import Row, figure
+from plenish.latent.render import SHOWN, Row, figure
 from plenish.latent.space import LatentSpace
 from plenish.networks.gan.contract import Generator
 
@@ -35,6 +36,8 @@ VECTORS = "directions.npy"
 """File of all directions, N×D, in their order."""
 DRAWS = 2000
 """Points that components and standard deviations are taken of."""
+_MOST_ROWS = 500
+"""Of a contact sheet with several points."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,16 +202,17 @@ def edit_directions(space: LatentSpace, points: Points, out: Path, options: Dire
         raise InputError("--strength takes finite numbers, such as -2 0 2.")
     kept = _kept_names(space, options)
     found = find_directions(space, options.method, options.n, options.layers or ())
-    rows, made = list[Row](), list[Points]()
+    rows, made, shown = list[Row](), list[Points](), max(1, min(SHOWN, _MOST_ROWS // options.n))
+    tell_shown(len(points), shown)
     for i in range(options.n):
         one = found.concept(space, i, f"direction-{i + 1}")
         columns = [concepts.move(space, points, [(one, s)]) for s in options.strength]
-        images = [space.images(column) for column in columns]
-        for k, name in enumerate(points.names):
+        images = images_of_ways(space, [column[:shown] for column in columns])
+        for k, name in enumerate(points.names[:shown]):
             title = f"{i + 1} · {found.shares[i]:.1%}" + (f" · {name}" if len(points) > 1 else "")
             captions = [f"{s:+g}" for s in options.strength] if not rows else ()
-            rows.append(Row(title, np.stack([column[k] for column in images]), captions))
-            made += [column[[k]] for column in columns]
+            rows.append(Row(title, images[:, k], captions))
+        made += [column[[k]] for k in range(len(points)) for column in columns]
     result = {
         "method": found.method, "strengths": list(options.strength), "shares": found.shares.tolist(),
         "scales": found.scales.tolist(), "layers": list(found.layers), "kept": list(kept.values()),

@@ -15,12 +15,15 @@ from plenish.latent.edits import Edit, write_edit
 from plenish.latent.interpolation import label_words
 from plenish.latent.mixing import rows_of
 from plenish.latent.named import Direction, named
-from plenish.latent.path_edits import fitting, images, tables, within
+from plenish.latent.path_edits import fitting, images, tables, tell_shown, within
 from plenish.latent.points import Floats, Points, Space
-from plenish.latent.render import Row, figure
+from plenish.latent.render import SHOWN, Row, figure
 from plenish.latent.selection import points_of_file
 from plenish.latent.space import LatentSpace
+from plenish.progress import say
 
+_MOST_CELLS = 10_000
+"""Of a table of mixed styles."""
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
@@ -89,15 +92,16 @@ def write_arithmetic(
             fitting(space, points, way)
         chosen[name] = way.step
     solved = solve(terms, chosen, y)
-    rows = []
+    n, rows = len(solved.results), []
+    columns = np.array([*range(min(SHOWN, n - 1)), n - 1])  # The last is that of the means.
+    if len(columns) < n:
+        say(f"picture.png shows the first {SHOWN} of {n - 1} columns, and the means; latents.npy has all.")
     for term, operand in zip(solved.terms, solved.operands):
         title = f"{term.title(term is solved.terms[0])} {term.name}".strip()
-        rows.append(
-            Row(title, images(space, operand), operand.names) if isinstance(operand, Points)
-            else Row(title, _no(space))
-        )  # fmt: skip
-    words = label_words(space.labels, solved.results.y)
-    rows.append(Row("=", images(space, solved.results), words or solved.results.names))
+        some = operand[columns] if isinstance(operand, Points) else None
+        rows.append(Row(title, _no(space)) if some is None else Row(title, images(space, some), some.names))
+    shown = solved.results[columns]
+    rows.append(Row("=", images(space, shown), label_words(space.labels, shown.y) or shown.names))
     flat = solved.results.values.reshape(len(solved.results), -1)
     facts = {
         "equation": equation, "factors": {term.name: term.factor for term in terms},
@@ -131,11 +135,19 @@ def write_mix(
     Raises:
         InputError: the family has no styles, or not these layers; or OUT exists.
     """
+    if len(base) * len(style) > _MOST_CELLS:
+        raise InputError(
+            f"A table of {len(base)} by {len(style)} images is too large; choose up to {_MOST_CELLS:,} cells "
+            "by --ids, --seeds and --styles."
+        )
+    tell_shown(max(len(base), len(style)))
     mixed = space.mix(base, style, layers)
-    made = images(space, mixed).reshape(len(base), len(style), *_no(space).shape[1:])
-    left, above = images(space, base), images(space, style)
+    rows_shown, columns_shown = base[:SHOWN], style[:SHOWN]
+    cells = images(space, space.mix(rows_shown, columns_shown, layers))
+    made = cells.reshape(len(rows_shown), len(columns_shown), *cells.shape[1:])
+    left, above = images(space, rows_shown), images(space, columns_shown)
     blank = np.full((1, *left.shape[1:]), 255, np.uint8)
-    rows = [Row(f"{layers} of", np.concatenate([blank, above]), ["", *style.names])]
-    rows += [Row(name, np.concatenate([left[k : k + 1], made[k]])) for k, name in enumerate(base.names)]
+    rows = [Row(f"{layers} of", np.concatenate([blank, above]), ["", *columns_shown.names])]
+    rows += [Row(name, np.concatenate([left[[k]], made[k]])) for k, name in enumerate(rows_shown.names)]
     facts = {"layers": layers, "bases": list(base.names), "styles": list(style.names)}
     return write_edit(out, space, mixed, figure(rows), result=facts, more=tables(mixed, csv))
