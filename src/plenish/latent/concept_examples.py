@@ -10,11 +10,12 @@ import pandas as pd
 
 from plenish.errors import InputError, first_line
 from plenish.latent.concept_learning import default_space, in_space
-from plenish.latent.latent_files import read_latents
+from plenish.latent.mixing import MOST_SEEDS, rows_of
 from plenish.latent.points import Floats, Points, Space
+from plenish.latent.selection import points_of_file
 from plenish.latent.space import LatentSpace
 
-_SEEDS = re.compile(r"(\d+)(?:-(\d+))?")
+_SEEDS = re.compile(r"\d{1,9}(-\d{1,9})?")
 
 
 def example_points(
@@ -40,18 +41,12 @@ def example_points(
     parts, seeds, ids = [], list[int](), list[str]()
     for word in words:
         path = Path(word)
-        if (found := _SEEDS.fullmatch(word)) is not None:
-            first, last = int(found[1]), int(found[2] or found[1])
-            if not 0 <= last - first < 100_000:
-                raise InputError(
-                    f"{option} {word} names no seeds; write the first, then the last, such as 0-19."
-                )
-            seeds += range(first, last + 1)
+        if _SEEDS.fullmatch(word) is not None:
+            seeds += rows_of(word, MOST_SEEDS, option, "seeds")
         elif path.suffix.lower() == ".csv" and (listed := _ids(path, option)) is not None:
             ids += listed
         elif path.suffix.lower() in (".npy", ".csv"):
-            values, known = read_latents(path)
-            parts.append(space.given(values, "w" if known == "w" else "z", y))
+            parts.append(points_of_file(space, path, None, y, option=option))
         else:
             ids.append(word)
     if ids and data is None:

@@ -13,9 +13,9 @@ from plenish.errors import InputError
 from plenish.latent.arithmetic import parse_equation, solve
 from plenish.latent.edits import Edit, write_edit
 from plenish.latent.interpolation import label_words
-from plenish.latent.mixing import rows_of
+from plenish.latent.mixing import MOST_SEEDS, rows_of
 from plenish.latent.named import Direction, named
-from plenish.latent.path_edits import fitting, images, tables, tell_shown, within
+from plenish.latent.path_edits import images, tables, tell_shown
 from plenish.latent.points import Floats, Points, Space
 from plenish.latent.render import SHOWN, Row, figure
 from plenish.latent.selection import points_of_file
@@ -27,7 +27,9 @@ _MOST_CELLS = 10_000
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
-def parse_set(space: LatentSpace, text: str, data: Path | None) -> tuple[str, Points]:
+def parse_set(
+    space: LatentSpace, text: str, data: Path | None, label: Floats | None = None
+) -> tuple[str, Points]:
     """A set of points in words.
 
     Args:
@@ -35,6 +37,7 @@ def parse_set(space: LatentSpace, text: str, data: Path | None) -> tuple[str, Po
         text: NAME=seeds:1,2,5-7, NAME=ids:ID,ID of --data, or NAME=FILE or FILE:0,2-4 with rows; behind it
             may be @LABEL.
         data: the Dataset whose ids are meant.
+        label: of seeds, and files without labels of their own, without a @LABEL, 1×K.
 
     Raises:
         InputError: it is none of these, or does not fit the generator.
@@ -42,11 +45,15 @@ def parse_set(space: LatentSpace, text: str, data: Path | None) -> tuple[str, Po
     name, equals, source = text.partition("=")
     if not equals or _NAME.fullmatch(name.strip()) is None:
         raise InputError(f"'{text}' in --set is not NAME=POINTS, such as a=seeds:1,2,3 or a=latents.npy:0-2.")
-    source, at, label = source.rpartition("@") if "@" in source else (source, "", "")
-    y = space.label(label) if at else None
+    source, at, word = (
+        source.rpartition("@") if "@" in source and not Path(source).exists() else (source, "", "")
+    )
+    y = space.label(word) if at else None
     kind, colon, rest = source.partition(":")
     if kind == "seeds" and colon:
-        return name.strip(), space.draw(rows_of(rest, 2**31, "--set", "seeds"), y)
+        return name.strip(), space.draw(
+            rows_of(rest, MOST_SEEDS, "--set", "seeds"), label if y is None else y
+        )
     if kind == "ids" and colon:
         if data is None:
             raise InputError(f"'{text}' in --set names images of --data, which is missing.")
@@ -55,7 +62,9 @@ def parse_set(space: LatentSpace, text: str, data: Path | None) -> tuple[str, Po
     path, colon, rows = source.rpartition(":")
     if not colon or not re.fullmatch(r"[\d,\s-]+", rows):
         path, rows = source, ""
-    found = points_of_file(space, Path(path), None, y, option="--set")
+    found = points_of_file(
+        space, Path(path), None, None if y is label else y, option="--set", otherwise=label
+    )
     chosen = found[rows_of(rows, len(found), "--set", "rows")] if rows else found
     return name.strip(), chosen
 
@@ -83,15 +92,17 @@ def write_arithmetic(
     if unused:
         raise InputError(f"--set {unused[0]} is not in the equation '{equation}'.")
     ways = {term.name: _concept(space, term.name, sets) for term in terms if term.name not in sets}
-    where = "w" if any(way.space == "w" for way in ways.values()) else where
-    chosen: dict[str, Any] = {name: within(space, points, where) for name, points in sets.items()}
+    of_w = next((way.name for way in ways.values() if way.space == "w"), None)
+    if of_w is not None and where == "z":
+        raise InputError(f"The concept '{of_w}' is of w, so that --within z cannot be; leave it out.")
+    where = "w" if of_w is not None else where
+    chosen = {name: space.in_space(points, where, "--within z") for name, points in sets.items()}
     if len({points.space for points in chosen.values()}) > 1:
         raise InputError("Some sets are of z and some of w; give --within w.")
-    for name, way in ways.items():
+    for way in ways.values():
         for points in chosen.values():
-            fitting(space, points, way)
-        chosen[name] = way.step
-    solved = solve(terms, chosen, y)
+            space.in_space(points, way.space, f"The concept '{way.name}'")
+    solved = solve(terms, {**chosen, **{name: way.step for name, way in ways.items()}}, y)
     n, rows = len(solved.results), []
     columns = np.array([*range(min(SHOWN, n - 1)), n - 1])  # The last is that of the means.
     if len(columns) < n:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from plenish.errors import InputError
 from plenish.latent import paths
 from plenish.latent.edits import Edit, write_edit
 from plenish.latent.interpolation import SIX_WAYS, LabelPath, check_frames, check_points, label_words
@@ -68,17 +67,6 @@ def _tell_slow(space: LatentSpace, n: int) -> None:
 def images_of_ways(space: LatentSpace, ways: Sequence[Points]) -> Pixels:
     """Images of N points at T places of their ways, uint8 T×N×H×W×C."""
     return images(space, Points.joined(ways)).reshape(len(ways), len(ways[0]), *_shape(space))
-
-
-def within(space: LatentSpace, points: Points, where: Space | None) -> Points:
-    """The points in the space that is asked for.
-
-    Raises:
-        InputError: w is asked for and the family has none, or z of points that are w.
-    """
-    if where == "z" and points.space == "w":
-        raise InputError("--within z needs points of z, and these are of w, from which no z is known.")
-    return space.to_w(points) if where == "w" else points
 
 
 def latents_table(points: Points) -> bytes:
@@ -180,7 +168,7 @@ def write_walk(
         InputError: w is asked for and the family has none, or OUT exists.
     """
     check_film(options.frames, *_shape(space)[:2], options)
-    path = within(space, space.walk(options.frames, seed, bends, y), where)
+    path = space.in_space(space.walk(options.frames, seed, bends, y), where)
     made = images(space, path)
     at = np.unique(np.linspace(0, len(path), 4 * _ACROSS, endpoint=False).astype(int))
     rows = [Row("", made[part]) for part in np.split(at, range(_ACROSS, len(at), _ACROSS))]
@@ -209,7 +197,7 @@ def write_move(
     Raises:
         InputError: the direction is of z and the points are w, or OUT exists.
     """
-    points = fitting(space, points, way)
+    points = space.in_space(points, way.space, f"The direction '{way.name}'")
     check_frames(len(points), options.frames)
     tell_shown(len(points), filmed=FILMED)
     strengths = np.linspace(*strength, options.frames)
@@ -228,19 +216,6 @@ def write_move(
         out, space, kept, figure(rows), result=facts, film=film, film_format=options.film,
         more={"direction.npy": _npy(way.step), **tables(kept, csv)},
     )  # fmt: skip
-
-
-def fitting(space: LatentSpace, points: Points, way: Direction) -> Points:
-    """Points in the space of a direction.
-
-    Raises:
-        InputError: the direction is of z and the points are w.
-    """
-    if way.space == "z" and points.space == "w":
-        raise InputError(
-            f"The direction '{way.name}' is of z, and these points are of w; give seeds, or latents of z."
-        )
-    return space.to_w(points) if way.space == "w" else points
 
 
 def _npy(array: Any) -> bytes:

@@ -24,9 +24,11 @@ Pixels = NDArray[np.uint8]
 Format = Literal["gif", "webp", "png", "mp4"]
 _TILE = 96
 """About how many pixels an image of a picture is wide; small ones are enlarged by a whole factor."""
-_GAP, _LETTERS, _BETWEEN = 6, 13, 2
+_GAP, _LETTERS = 6, 13
 _PALETTE_FRAMES = 16
 """Frames of a film that its palette is made of."""
+_BETWEEN = 2
+"""Pixels between the images of a film, before they are enlarged."""
 SHOWN, FILMED = 24, 16
 """Points that a picture and a film show, at most; an edit's latents are all of them."""
 _LONGEST_SIDE: Mapping[str, int] = {"gif": 65_535, "webp": 16_383, "mp4": 16_384}
@@ -161,7 +163,7 @@ def film(images: Pixels, options: FilmOptions, *, loop: bool = True) -> bytes:
     Raises:
         InputError: it is too large (`check_film`), or mp4 is asked for and its library is not installed.
     """
-    factor = check_film(*images.shape[:3], options)
+    factor = check_film(len(images), *images.shape[1:3], options)
     if options.film == "mp4":
         return _mp4(images, factor, options.fps)
     made, duration = io.BytesIO(), round(1000 / options.fps)

@@ -59,8 +59,9 @@ def chosen_points(space: LatentSpace, which: PointOptions, default: int = 4) -> 
 
 
 def points_of_file(
-    space: LatentSpace, path: Path, of: Space | None, y: Floats | None, *, option: str = "--latents"
-) -> Points:
+    space: LatentSpace, path: Path, of: Space | None, y: Floats | None, *, option: str = "--latents",
+    otherwise: Floats | None = None,
+) -> Points:  # fmt: skip
     """Points of a file of latents; those of an edit have the labels and names that it wrote beside them.
 
     Args:
@@ -69,16 +70,16 @@ def points_of_file(
         of: what it holds; by default what the record beside it says, else z.
         y: labels, 1×K; by default those of the edit, or the classes in turn.
         option: the option that names the file, for messages.
+        otherwise: labels, 1×K, of a file that has none beside it.
 
     Raises:
         InputError: it is no such file, or does not fit the generator.
     """
     values, known = read_latents(path, of, option=option)
-    points = space.given(values, "w" if known == "w" else "z", y)
-    beside = path.with_name(LABELS)
-    if y is None and space.labels.width and path.name == LATENTS and beside.is_file():
+    beside, width = path.with_name(LABELS), space.labels.width
+    if y is None and width and path.name == LATENTS and beside.is_file():
         labels, _ = read_latents(beside, option=option)
-        if labels.shape != (len(points), space.labels.width) or not np.isfinite(labels).all():
+        if labels.shape != (*values.shape[:1], width) or not np.isfinite(labels).all():
             raise InputError(f"{beside} does not hold a label for each row of {path}; give --label.")
-        points = points.replaced(y=labels)
-    return points
+        y = labels.astype(np.float32)
+    return space.given(values, "w" if known == "w" else "z", otherwise if y is None else y, option=option)
