@@ -30,7 +30,7 @@ from plenish.latent.concept_learning import (
 )
 from plenish.latent.concept_options import LearnOptions
 from plenish.latent.concepts import Concept, flat
-from plenish.latent.directions import find_directions, pca, regressed, sefa
+from plenish.latent.directions import find_directions, regressed, sefa
 from plenish.latent.points import Points
 from plenish.latent.space import LatentSpace
 from plenish.networks.families import GANS, family
@@ -179,13 +179,19 @@ def test_every_gan_says_which_weights_its_latent_meets(name) -> None:
         assert network.first_block() in set(network.modules())
 
 
-def test_principal_components_agree_with_scikit_learn() -> None:
-    from sklearn.decomposition import PCA
-
-    x = np.random.default_rng(4).normal(size=(100, 6)) * np.arange(1, 7)
-    oracle, (vectors, shares) = PCA(3).fit(x), pca(x, 3)
-    assert np.abs((vectors * oracle.components_).sum(1)) == pytest.approx(1)
-    assert shares == pytest.approx(oracle.explained_variance_ratio_)
+def test_components_of_features_are_those_within_classes(linear) -> None:
+    rng = np.random.default_rng(4)
+    z, y = rng.normal(size=(400, 3)), np.eye(2)[np.arange(400) % 2]
+    # The class moves the features most, the second latent more than the first.
+    features = z * [2.0, 5.0, 0.0] + 50 * y[:, 1:] @ np.ones((1, 3))
+    vectors, shares = regressed(z, features, 2, y)
+    assert np.abs(vectors @ np.eye(3)[[1, 0]].T) == pytest.approx(np.eye(2), abs=0.15)
+    assert shares == pytest.approx([25 / 29, 4 / 29], abs=0.03)
+    assert len(regressed(z, features, 3, y)[0]) == 2
+    with torch.no_grad():
+        linear.network.weight.weight[2:] = 0
+    with pytest.raises(InputError, match="2 principal components"):
+        find_directions(linear, "pca", 3)
 
 
 def test_a_concept_of_no_length_has_no_effect_and_a_pixel_is_seen_to_rise(linear) -> None:

@@ -2,8 +2,8 @@
 
 SeFa (Shen and Zhou 2021, arXiv 2007.06600): the directions to which the first layer that the latent meets
 answers most, the eigenvectors of AᵀA of its weights A. PCA (GANSpace, Härkönen et al. 2020, arXiv
-2004.02546): principal components of w; of families without, those of the features behind the first block,
-from which z is regressed.
+2004.02546): principal components of w; of families without, those of the features behind the first block
+within classes, from which z is regressed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from plenish.latent.direction_options import DirectionOptions, Method
 from plenish.latent.edits import Edit, write_edit
 from plenish.latent.path_edits import images_of_ways, tell_shown
 from plenish.latent.points import Points, Space
+from plenish.latent.projection import Components
 from plenish.latent.render import SHOWN, Row, figure
 from plenish.latent.space import LatentSpace
 from plenish.networks.gan.contract import Generator
@@ -112,9 +113,12 @@ def find_directions(
             )
         vectors, shares = sefa(weights.detach().double().cpu().numpy(), n)
     elif of == "w":
-        vectors, shares = pca(latents, n)
+        components = Components.fit(latents, n)
+        vectors, shares = components.axes, components.share
     else:
         vectors, shares = _pca_of_features(space, network, points, latents, n)
+    if len(vectors) < n:
+        raise InputError(f"There are {len(vectors)} principal components and not {n}; give a smaller -n.")
     scales = (latents @ vectors.T).std(0)
     return Directions(vectors, scales, shares, of, tuple(layers), method)
 
@@ -132,12 +136,6 @@ def sefa(weights: Array, n: int) -> tuple[Array, Array]:
     return _signed(right[:n]), values[:n] ** 2 / (values**2).sum()
 
 
-def pca(rows: Array, n: int) -> tuple[Array, Array]:
-    """The n first principal components of rows N×D, n×D of unit length, and their shares of the variance."""
-    _, values, right = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
-    return _signed(right[:n]), values[:n] ** 2 / (values**2).sum()
-
-
 def _signed(vectors: Array) -> Array:
     """Vectors whose largest coordinate is positive, so that a library's choice of sign does not show."""
     largest = np.abs(vectors).argmax(1)
@@ -145,23 +143,30 @@ def _signed(vectors: Array) -> Array:
     return vectors * signs[:, None]
 
 
-def regressed(latents: Array, features: Array, n: int) -> tuple[Array, Array]:
+def regressed(latents: Array, features: Array, n: int, beside: Array | None = None) -> tuple[Array, Array]:
     """Directions of z that go with the principal components of features (GANSpace, section 2.2).
 
-    Least squares z − mean ≈ U c of the components' coordinates c; the columns of U at unit length.
+    Least squares z − mean ≈ U c of the components' coordinates c; the columns of U at unit length. Both sides
+    are freed of labels first, else the first components are those of the classes, which no z goes with.
 
     Args:
         latents: z, N×D.
         features: N×F.
         n: how many components.
+        beside: labels N×K that both sides are freed of, beside the mean; none by default.
 
     Returns:
-        n×D, and the components' shares of the variance.
+        At most n×D, and the components' shares of the variance.
     """
-    left, values, _ = np.linalg.svd(features - features.mean(0), full_matrices=False)
-    along = left[:, :n].T @ (latents - latents.mean(0))
+    ones = np.ones((1, len(latents)))
+    basis = concepts.basis_of([*ones, *(beside.T if beside is not None else ())], len(latents))
+    x, z = (side - basis.T @ (basis @ side) for side in (features, latents))
+    values, left = np.linalg.eigh(x @ x.T)  # There are more features than points.
+    values, left = values[::-1], left[:, ::-1]
+    n = min(n, int((values > 1e-10 * values[0]).sum()))
+    along = left[:, :n].T @ z
     lengths = np.linalg.norm(along, axis=1, keepdims=True)
-    return along / np.maximum(lengths, 1e-12), values[:n] ** 2 / (values**2).sum()
+    return along / np.maximum(lengths, 1e-12), values[:n] / values.clip(0).sum()
 
 
 def _pca_of_features(
@@ -182,7 +187,8 @@ def _pca_of_features(
         space.images(points)
     finally:
         handle.remove()
-    return regressed(latents, np.concatenate(caught).astype(np.float64), n)
+    beside = None if points.y is None else points.y.astype(np.float64)
+    return regressed(latents, np.concatenate(caught).astype(np.float64), n, beside)
 
 
 def _labels(space: LatentSpace) -> NDArray[np.float32] | None:
