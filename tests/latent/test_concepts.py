@@ -12,12 +12,13 @@ import pytest
 import torch
 from sklearn.svm import LinearSVC
 
+from plenish import files
 from plenish.commands import concept as verbs
 from plenish.commands.directions import directions as directions_verb
 from plenish.commands.train_generator import train_gan
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
-from plenish.latent import concept_verbs, concepts
+from plenish.latent import concept_effects, concept_verbs, concepts
 from plenish.latent.concept_effects import Judges, measure_effect
 from plenish.latent.concept_examples import example_points
 from plenish.latent.concept_learning import (
@@ -394,10 +395,22 @@ def test_a_column_is_learnt_its_effect_measured_and_directions_kept(trained, tmp
     with pytest.raises(InputError):
         verbs.learn(run, "kept", having=["0-4"], lacking=["5-9"], how=how)
     judges = Judges(reader, classes)
+    monkeypatch.setattr(concept_effects, "_AT_ONCE", 7)
     effect = measure_effect(space, amounts, [0.0, 1.0], judges, target="bright", n=20)
     still = effect.facts["strengths"][0]["changes"]
     assert (still["bright"]["value"], still["class"]["value"]) == (0, 1)
     assert len(effect.shown()["effect"]) == 4
+    monkeypatch.setattr(concept_verbs, "domain_extractor", lambda *_: None)
+    asked = {"truth": data, "n": 4, "strength": (1.0,)}
+    told = verbs.effect(run, ["one"], out=tmp_path / "new" / "effect.json", label="b", **asked)
+    assert files.read_record(tmp_path / "new" / "effect.json")["seeds"] == told.facts["seeds"]
+    changed = space.draw(range(1_000_000, 1_000_004), space.label("b"))
+    moved = concepts.move(space, changed, amounts)
+    expected = (reader(space.images(moved))["bright"] - reader(space.images(changed))["bright"]).mean()
+    (level,) = told.facts["strengths"]
+    assert level["changes"]["bright"]["value"] * reader.targets[0].std == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(InputError, match="already exists"):
+        verbs.effect(run, ["one"], out=tmp_path / "new" / "effect.json", **asked)
     directions_verb(run, tmp_path / "found", n=3, keep_as="axis", pick=[1, 3], strength=(-1.0, 1.0))
     assert concepts.names(run) == ["axis-1", "axis-3", "one"]
     with pytest.raises(InputError):

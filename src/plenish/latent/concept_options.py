@@ -74,9 +74,11 @@ class EffectOptions(JudgeOptions):
     Attributes:
         strength: strengths to measure at.
         n: number of fresh images.
+        label: label of the fresh images; by default the classes in turn.
         features: whether distances of features are measured, with the extractor fitted on --from.
     """
 
     strength: tuple[float, ...] = (-1.0, 1.0)
     n: int = option(200, least=2, most=100_000)
+    label: str | None = None
     features: bool = True

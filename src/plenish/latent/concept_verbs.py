@@ -20,7 +20,7 @@ from plenish.latent.attributes import (
     column_reader,
     readable_columns,
 )
-from plenish.latent.concept_effects import ClassReader, Effect, Judges, measure_effect
+from plenish.latent.concept_effects import FIRST_SEED, ClassReader, Effect, Judges, measure_effect
 from plenish.latent.concept_examples import example_points
 from plenish.latent.concept_learning import (
     Kept,
@@ -244,9 +244,12 @@ def concept_effect(run: Path, words: Sequence[str], how: Any, options: EffectOpt
     """
     space = load_space(run, how)
     amounts = weighted(space, words)
+    label = None if options.label is None else space.label(options.label)
+    space.draw([FIRST_SEED], label)  # A label that is missing is told before networks are trained.
     return measure_effect(
-        space, amounts, options.strength, judges(space, options), target=options.target, n=options.n
-    )
+        space, amounts, options.strength, judges(space, options), target=options.target, n=options.n,
+        label=label,
+    )  # fmt: skip
 
 
 def edit_concept(
