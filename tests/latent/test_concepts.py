@@ -20,7 +20,6 @@ from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.latent import concept_effects, concept_verbs, concepts
 from plenish.latent.concept_effects import Judges, measure_effect
-from plenish.latent.concept_examples import example_points
 from plenish.latent.concept_learning import (
     Kept,
     column_directions,
@@ -33,6 +32,7 @@ from plenish.latent.concept_options import LearnOptions
 from plenish.latent.concepts import Concept, flat
 from plenish.latent.directions import find_directions, regressed, sefa
 from plenish.latent.points import Points
+from plenish.latent.selection import example_points
 from plenish.latent.space import LatentSpace
 from plenish.networks.families import GANS, family
 from plenish.networks.gan.contract import Generator, NetworkConfig

@@ -199,8 +199,8 @@ def arithmetic(
     """
     files.refuse_existing(out, unless_made=True)
     from plenish.latent.arithmetic import parse_equation
-    from plenish.latent.equation_edits import parse_set, write_arithmetic
-    from plenish.latent.selection import load_space
+    from plenish.latent.equation_edits import write_arithmetic
+    from plenish.latent.selection import load_space, parse_set
 
     parse_equation(equation)
     space = load_space(run, how)

@@ -21,7 +21,6 @@ from plenish.latent.attributes import (
     readable_columns,
 )
 from plenish.latent.concept_effects import FIRST_SEED, ClassReader, Effect, Judges, measure_effect
-from plenish.latent.concept_examples import example_points
 from plenish.latent.concept_learning import (
     Kept,
     column_directions,
@@ -35,7 +34,7 @@ from plenish.latent.edits import Edit, write_edit
 from plenish.latent.path_edits import images_of_ways, tell_shown
 from plenish.latent.points import Points, Space
 from plenish.latent.render import FILMED, SHOWN, FilmOptions, Row, figure, film_beside
-from plenish.latent.selection import load_space
+from plenish.latent.selection import example_points, load_space
 from plenish.latent.space import LatentSpace
 from plenish.metrics.features import domain_extractor
 from plenish.metrics.scorers import open_scorer

@@ -22,8 +22,8 @@ from torch import Tensor
 from plenish.errors import InputError
 from plenish.latent import concepts
 from plenish.latent.concept_learning import provenance
+from plenish.latent.concept_options import DirectionMethod, DirectionOptions
 from plenish.latent.concepts import Concept
-from plenish.latent.direction_options import DirectionOptions, Method
 from plenish.latent.edits import Edit, write_edit
 from plenish.latent.path_edits import images_of_ways, tell_shown
 from plenish.latent.points import Points, Space
@@ -59,7 +59,7 @@ class Directions:
     shares: Array
     space: Space
     layers: tuple[int, ...]
-    method: Method
+    method: DirectionMethod
 
     def concept(self, space: LatentSpace, i: int, name: str) -> Concept:
         """Direction i, from 0, with a name."""
@@ -72,7 +72,7 @@ class Directions:
 
 
 def find_directions(
-    space: LatentSpace, method: Method, n: int, layers: Sequence[int] = (), seed: int = 0
+    space: LatentSpace, method: DirectionMethod, n: int, layers: Sequence[int] = (), seed: int = 0
 ) -> Directions:
     """Find directions.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,60 +12,15 @@ from plenish.errors import InputError
 from plenish.latent.arithmetic import parse_equation, solve
 from plenish.latent.edits import Edit, write_edit
 from plenish.latent.interpolation import label_words
-from plenish.latent.mixing import MOST_SEEDS, rows_of
 from plenish.latent.named import Direction, named
 from plenish.latent.path_edits import images, tables, tell_shown
 from plenish.latent.points import Floats, Points, Space
 from plenish.latent.render import SHOWN, Row, figure
-from plenish.latent.selection import points_of_file
 from plenish.latent.space import LatentSpace
 from plenish.progress import say
 
 _MOST_CELLS = 10_000
 """Of a table of mixed styles."""
-_NAME = re.compile(r"[^\W\d]\w*")
-
-
-def parse_set(
-    space: LatentSpace, text: str, data: Path | None, label: Floats | None = None
-) -> tuple[str, Points]:
-    """A set of points in words.
-
-    Args:
-        space: the generator.
-        text: NAME=seeds:1,2,5-7, NAME=ids:ID,ID of --data, or NAME=FILE or FILE:0,2-4 with rows; behind it
-            may be @LABEL.
-        data: the Dataset whose ids are meant.
-        label: of seeds, and files without labels of their own, without a @LABEL, 1×K.
-
-    Raises:
-        InputError: it is none of these, or does not fit the generator.
-    """
-    name, equals, source = text.partition("=")
-    if not equals or _NAME.fullmatch(name.strip()) is None:
-        raise InputError(f"'{text}' in --set is not NAME=POINTS, such as a=seeds:1,2,3 or a=latents.npy:0-2.")
-    source, at, word = (
-        source.rpartition("@") if "@" in source and not Path(source).exists() else (source, "", "")
-    )
-    y = space.label(word) if at else None
-    kind, colon, rest = source.partition(":")
-    if kind == "seeds" and colon:
-        return name.strip(), space.draw(
-            rows_of(rest, MOST_SEEDS, "--set", "seeds"), label if y is None else y
-        )
-    if kind == "ids" and colon:
-        if data is None:
-            raise InputError(f"'{text}' in --set names images of --data, which is missing.")
-        found = space.of_samples(data, [one.strip() for one in rest.split(",")])
-        return name.strip(), found if y is None else found.replaced(y=np.repeat(y, len(found), 0))
-    path, colon, rows = source.rpartition(":")
-    if not colon or not re.fullmatch(r"[\d,\s-]+", rows):
-        path, rows = source, ""
-    found = points_of_file(
-        space, Path(path), None, None if y is label else y, option="--set", otherwise=label
-    )
-    chosen = found[rows_of(rows, len(found), "--set", "rows")] if rows else found
-    return name.strip(), chosen
 
 
 def write_arithmetic(

@@ -106,7 +106,7 @@ def write_interpolation(
     one_way: Loop = "open" if loop == "ping-pong" else loop
     path = space.interpolate(points, options.frames, kind, loop=one_way, labels=labels)
     order = paths.ping_pong(len(path)) if loop == "ping-pong" else np.arange(len(path))
-    check_film(len(order), *_shape(space)[:2], options)
+    check_film(len(order), space.network.size, space.network.size, options)
     made, rows, legs = images(space, path), [], paths.legs(len(points), one_way)
     if len(legs) > SHOWN:
         say(f"picture.png shows the first {SHOWN} of {len(legs)} legs; the film has all.")
@@ -167,7 +167,7 @@ def write_walk(
     Raises:
         InputError: w is asked for and the family has none, or OUT exists.
     """
-    check_film(options.frames, *_shape(space)[:2], options)
+    check_film(options.frames, space.network.size, space.network.size, options)
     path = space.in_space(space.walk(options.frames, seed, bends, y), where)
     made = images(space, path)
     at = np.unique(np.linspace(0, len(path), 4 * _ACROSS, endpoint=False).astype(int))

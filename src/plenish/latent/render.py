@@ -163,7 +163,7 @@ def film(images: Pixels, options: FilmOptions, *, loop: bool = True) -> bytes:
     Raises:
         InputError: it is too large (`check_film`), or mp4 is asked for and its library is not installed.
     """
-    factor = check_film(len(images), *images.shape[1:3], options)
+    factor = check_film(len(images), images.shape[1], images.shape[2], options)
     if options.film == "mp4":
         return _mp4(images, factor, options.fps)
     made, duration = io.BytesIO(), round(1000 / options.fps)

@@ -279,7 +279,7 @@ def checked_latents(
         raise InputError(f"{option} must hold numbers {space} of {wanted}, not {latents.dtype} {found}.")
     with np.errstate(over="ignore"):
         exact = np.ascontiguousarray(latents, np.float32)
-    wrong = ~np.isfinite(exact).reshape(len(exact), -1).all(1)
+    wrong = np.asarray(~np.isfinite(exact.reshape(len(exact), -1)).all(1))
     if wrong.any():
         raise InputError(
             f"{option} holds values that are not finite in {wrong.sum()} of {len(wrong)} rows, the first of "
