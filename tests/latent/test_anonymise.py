@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tests.latent.test_counterfactual import model, space, trained  # noqa: F401
@@ -13,6 +15,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
+from plenish.latent import edit_scores
 from plenish.latent.anonymise import move_away
 from plenish.latent.counterfactual_options import AnonymiseOptions
 from plenish.latent.identity_audit import Found, IdentityAudit
@@ -146,3 +149,26 @@ def test_flips_are_scored(trained):  # noqa: F811
     assert scores["path length"]["value"] >= 1
     assert scores["class as asked"]["n"] == 4
     assert made.summary()["scores"]
+    # Of a flip to one class, images that are of it already are no edits.
+    flip(trained / "gan", trained / "to", seeds=[0, 1, 2, 3], to="class1", frames=2)
+    pairs = edit_scores.read_pairs(trained / "to")
+    assert pairs.before.y.argmax(1).tolist() == [0, 0]
+    assert pairs.to == ("class1", "class1")
+    flip(trained / "gan", trained / "none", seeds=[1, 3], to="class1", label="class1", frames=2)
+    with pytest.raises(InputError, match="no image changes"):
+        edit_scores.read_pairs(trained / "none")
+
+
+def test_a_way_that_stands_still_has_no_smoothness_and_an_even_one_the_least(space):  # noqa: F811
+    a, b = space.draw([0, 1]), space.draw([2, 1])
+    edit = edit_scores.EditPairs(Path(), space, a, b, ("on", "on"), None)
+
+    def first_pixels(images: np.ndarray) -> np.ndarray:
+        return images.reshape(len(images), -1).astype(np.float32)
+
+    found = edit_scores.smoothness(edit, first_pixels, 5)
+    direct = np.linalg.norm(first_pixels(space.images(a)) - first_pixels(space.images(b)), axis=1)
+    # Linear images: every share of the way is as long, but for rounding to grey levels.
+    assert found["path_length"][0] == pytest.approx(1, abs=0.02)
+    assert found["ppl"][0] == pytest.approx(direct[0] ** 2, rel=0.05)
+    assert all(np.isnan(values[1]) for values in found.values())

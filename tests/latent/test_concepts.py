@@ -12,14 +12,14 @@ import pytest
 import torch
 from sklearn.svm import LinearSVC
 
+from plenish import files
 from plenish.commands import concept as verbs
 from plenish.commands.directions import directions as directions_verb
 from plenish.commands.train_generator import train_gan
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
-from plenish.latent import concept_verbs, concepts
+from plenish.latent import concept_effects, concept_verbs, concepts
 from plenish.latent.concept_effects import Judges, measure_effect
-from plenish.latent.concept_examples import example_points
 from plenish.latent.concept_learning import (
     Kept,
     column_directions,
@@ -30,8 +30,9 @@ from plenish.latent.concept_learning import (
 )
 from plenish.latent.concept_options import LearnOptions
 from plenish.latent.concepts import Concept, flat
-from plenish.latent.directions import find_directions, pca, regressed, sefa
+from plenish.latent.directions import find_directions, regressed, sefa
 from plenish.latent.points import Points
+from plenish.latent.selection import example_points
 from plenish.latent.space import LatentSpace
 from plenish.networks.families import GANS, family
 from plenish.networks.gan.contract import Generator, NetworkConfig
@@ -179,13 +180,19 @@ def test_every_gan_says_which_weights_its_latent_meets(name) -> None:
         assert network.first_block() in set(network.modules())
 
 
-def test_principal_components_agree_with_scikit_learn() -> None:
-    from sklearn.decomposition import PCA
-
-    x = np.random.default_rng(4).normal(size=(100, 6)) * np.arange(1, 7)
-    oracle, (vectors, shares) = PCA(3).fit(x), pca(x, 3)
-    assert np.abs((vectors * oracle.components_).sum(1)) == pytest.approx(1)
-    assert shares == pytest.approx(oracle.explained_variance_ratio_)
+def test_components_of_features_are_those_within_classes(linear) -> None:
+    rng = np.random.default_rng(4)
+    z, y = rng.normal(size=(400, 3)), np.eye(2)[np.arange(400) % 2]
+    # The class moves the features most, the second latent more than the first.
+    features = z * [2.0, 5.0, 0.0] + 50 * y[:, 1:] @ np.ones((1, 3))
+    vectors, shares = regressed(z, features, 2, y)
+    assert np.abs(vectors @ np.eye(3)[[1, 0]].T) == pytest.approx(np.eye(2), abs=0.15)
+    assert shares == pytest.approx([25 / 29, 4 / 29], abs=0.03)
+    assert len(regressed(z, features, 3, y)[0]) == 2
+    with torch.no_grad():
+        linear.network.weight.weight[2:] = 0
+    with pytest.raises(InputError, match="2 principal components"):
+        find_directions(linear, "pca", 3)
 
 
 def test_a_concept_of_no_length_has_no_effect_and_a_pixel_is_seen_to_rise(linear) -> None:
@@ -233,6 +240,21 @@ def test_examples_that_do_not_differ_or_lie_in_what_is_kept_are_refused(linear) 
         learn(linear, "none", linear.given(axis[:1]), linear.given(0 * axis[:1]), kept=Kept([taken]))
     with pytest.raises(InputError):
         concepts.move(linear, Points(np.zeros((1, 1, D), np.float32), "w", None, ("w",)), [(taken, 1.0)])
+
+
+def test_what_rounding_leaves_beside_a_kept_concept_is_no_concept(linear) -> None:
+    having, lacking = linear.draw(range(5)), linear.draw(range(5, 10))
+    first = learn(linear, "first", having, lacking)
+    for method in ("mean", "svm"):
+        kept = Kept([learn(linear, "kept", having, lacking, method=method)])
+        with pytest.raises(InputError, match="nothing is left"):
+            learn(linear, "again", having, lacking, method=method, kept=kept)
+    # Short and long vectors are kept alike, and one that comes twice is one.
+    a, b = np.eye(D)[0], np.eye(D)[1] + np.eye(D)[0]
+    kept_basis = concepts.basis_of([1e-12 * a, a.astype(np.float32), 1e6 * b, 0 * a], D)
+    assert kept_basis @ kept_basis.T == pytest.approx(np.eye(2))
+    rest = concepts.orthogonal(first.vector, [1e-12 * a, 1e6 * b])
+    assert rest == pytest.approx(first.vector * (np.arange(D) > 1), abs=1e-6)
 
 
 def test_a_concept_leaves_alone_what_was_read_off_images(linear) -> None:
@@ -373,10 +395,22 @@ def test_a_column_is_learnt_its_effect_measured_and_directions_kept(trained, tmp
     with pytest.raises(InputError):
         verbs.learn(run, "kept", having=["0-4"], lacking=["5-9"], how=how)
     judges = Judges(reader, classes)
+    monkeypatch.setattr(concept_effects, "_AT_ONCE", 7)
     effect = measure_effect(space, amounts, [0.0, 1.0], judges, target="bright", n=20)
     still = effect.facts["strengths"][0]["changes"]
     assert (still["bright"]["value"], still["class"]["value"]) == (0, 1)
     assert len(effect.shown()["effect"]) == 4
+    monkeypatch.setattr(concept_verbs, "domain_extractor", lambda *_: None)
+    asked = {"truth": data, "n": 4, "strength": (1.0,)}
+    told = verbs.effect(run, ["one"], out=tmp_path / "new" / "effect.json", label="b", **asked)
+    assert files.read_record(tmp_path / "new" / "effect.json")["seeds"] == told.facts["seeds"]
+    changed = space.draw(range(1_000_000, 1_000_004), space.label("b"))
+    moved = concepts.move(space, changed, amounts)
+    expected = (reader(space.images(moved))["bright"] - reader(space.images(changed))["bright"]).mean()
+    (level,) = told.facts["strengths"]
+    assert level["changes"]["bright"]["value"] * reader.targets[0].std == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(InputError, match="already exists"):
+        verbs.effect(run, ["one"], out=tmp_path / "new" / "effect.json", **asked)
     directions_verb(run, tmp_path / "found", n=3, keep_as="axis", pick=[1, 3], strength=(-1.0, 1.0))
     assert concepts.names(run) == ["axis-1", "axis-3", "one"]
     with pytest.raises(InputError):

@@ -18,10 +18,12 @@ from plenish.commands.train_generator import train_gan
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.latent.boundary import Box, smallest_change
-from plenish.latent.counterfactual import amplified_difference, find_counterfactuals, path_between
+from plenish.latent.counterfactual import find_counterfactuals, path_between
 from plenish.latent.counterfactual_options import CounterfactualOptions
 from plenish.latent.inversion import invert
 from plenish.latent.inversion_options import InversionOptions
+from plenish.latent.prior import prior_of
+from plenish.latent.render import amplified_difference
 from plenish.latent.space import LatentSpace
 from plenish.training.classifier_config import ClassifierConfig
 from plenish.training.classifier_model import Classifier
@@ -33,7 +35,7 @@ class _Linear(nn.Module):
     """A sampler whose images are linear in z and the label; small enough never to be clipped."""
 
     labels = LabelSchema("categorical", ("off", "on"))
-    size, channels, z_shape, stores_z = SIZE, 1, (DIM,), True
+    size, channels, z_shape, stores_z, prior_name = SIZE, 1, (DIM,), True, "N(0, 1)"
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,6 +161,14 @@ def test_same_seed_same_counterfactual_and_the_prior_is_not_left(space, model):
     np.testing.assert_array_equal(one.after.values, two.after.values)
     outermost = np.minimum(one.typical[0], 0.1)
     assert (one.typical[1] >= outermost - 0.01).all()
+
+
+def test_a_uniform_prior_is_bounded_and_a_normal_one_is_not(space):
+    assert prior_of(space, "z").bound == np.inf
+    space.network.prior_name = "U(-1, 1)"
+    space.network.sample_prior = lambda n, rng: torch.rand(n, DIM, generator=rng) * 2 - 1
+    found = prior_of(space, "z")
+    np.testing.assert_allclose(found.bound * found.scale, 1)
 
 
 def test_path_and_difference():

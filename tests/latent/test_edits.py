@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +16,15 @@ from plenish import cli, files, settings
 from plenish.commands.datasets import make_phantom, split_dataset
 from plenish.commands.edit import arithmetic, flip, grid, interpolate, mix, walk
 from plenish.commands.generate import generate
+from plenish.commands.invert import invert
 from plenish.commands.train_generator import train_gan
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.schema import LabelSchema
+from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
+from plenish.latent import class_change, concept_verbs, concepts, equation_edits, path_edits, render
+from plenish.latent.edits import Edit
+from plenish.latent.inversion_options import InversionOptions
 from plenish.latent.mixing import layer_range
 from plenish.latent.render import FilmOptions, Row, figure, film
 from plenish.latent.space import LatentSpace
@@ -100,6 +108,9 @@ def test_a_walk_is_closed_and_depends_on_its_seed_alone(gan: Path, tmp_path: Pat
     one = np.load(walk(gan, tmp_path / "one", frames=9, seed=4).path / "latents.npy")
     same = np.load(walk(gan, tmp_path / "same", frames=9, seed=4, fps=5).path / "latents.npy")
     other = np.load(walk(gan, tmp_path / "other", frames=9, seed=5).path / "latents.npy")
+    for ignored in ({"ids": ["s1"]}, {"space": "z"}, {"seeds": [1]}):
+        with pytest.raises(InputError, match="--direction"):
+            walk(gan, tmp_path / "no", **ignored)
     assert (one == same).all()
     assert (one != other).all()
 
@@ -146,6 +157,7 @@ def test_an_equation_of_seeds_rows_and_images_of_a_dataset(gan: Path, tmp_path: 
         ("a - lumen", ["a=seeds:1"], "lumen"),
         ("a", ["a=seeds:1@tumor"], "tumour"),
         ("a", ["a=seeds:x"], "seeds|x"),
+        ("a", ["a=seeds:0-999999999"], "100,000 seeds"),
         ("a", ["seeds:1"], "NAME=POINTS"),
         ("a", ["a=ids:s1"], "--data"),
         ("a", ["a=seeds:1", "b=seeds:2"], "--set b"),
@@ -160,10 +172,43 @@ def test_equations_that_cannot_be_computed_leave_nothing(
     assert not list(tmp_path.glob("sum*"))
 
 
+def test_an_equation_takes_several_concepts_in_one_space(home: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(home / "styled", tmp_path / "run")
+    rng = np.random.default_rng(0)
+    for name, where in (("k", "z"), ("l", "z"), ("v", "w")):
+        step = concepts.unit(rng.normal(size=8), "These")
+        found = concepts.Concept(
+            name, step, where, 2.0, (), {"generator": LatentSpace(run).loaded.provenance()}
+        )
+        concepts.keep(run, found)
+    edit = arithmetic(run, tmp_path / "sum", "a + k - 3*l", sets=["a=seeds:1"])
+    k, l = (concepts.read(run, name).vector for name in "kl")
+    z = LatentSpace(run).draw([1]).values
+    np.testing.assert_allclose(np.load(edit.path / "latents.npy"), z + 2 * k - 6 * l, rtol=1e-5, atol=1e-5)
+    assert arithmetic(run, tmp_path / "w", "a + v", sets=["a=seeds:1"]).facts["space"] == "w"
+    for equation, where in (("a + v", "z"), ("a + k", "w"), ("a + v + k", None)):
+        with pytest.raises(InputError):
+            arithmetic(run, tmp_path / "no", equation, sets=["a=seeds:1"], within=where)
+    assert not (tmp_path / "no").exists()
+
+
+def test_options_that_images_of_a_dataset_were_made_with_are_told(
+    gan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = generate(gan, tmp_path / "made", 2, truncation=0.5)
+    for truncation, told in ((None, True), (0.5, False)):
+        with settings.use(quiet=False):
+            flip(gan, tmp_path / f"{told}", data=made.path, truncation=truncation, frames=2)
+        assert ("truncation=0.5" in capsys.readouterr().err) == told
+
+
 def test_latents_that_do_not_fit_are_refused(gan: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "wide.npy", np.zeros((2, 9), np.float32))
     np.save(tmp_path / "nan.npy", np.full((2, 8), np.nan))
-    for name in ("wide.npy", "nan.npy"):
+    np.save(tmp_path / "huge.npy", np.full((2, 8), 1e39))  # Finite, but not in float32.
+    for name in ("wide.npy", "nan.npy", "huge.npy"):
+        with pytest.raises(InputError, match=f"^--set .*|{name}"):
+            arithmetic(gan, tmp_path / "out", "a", sets=[f"a={tmp_path / name}"])
         words = ["edit", "interpolate", str(gan), str(tmp_path / "out"), "--latents", str(tmp_path / name)]
         assert cli.run(words) == 2
     assert not (tmp_path / "out").exists()
@@ -206,6 +251,27 @@ def test_an_unlabelled_generator_cannot_flip(stripes: Callable[..., object], tmp
     assert "labels" not in edit.facts["files"]
 
 
+def test_latents_of_an_edit_of_tags_come_in_again_with_their_labels(
+    tmp_path: Path,
+) -> None:
+    labels = LabelSchema("multilabel", ("a", "b"))
+    with DatasetWriter(tmp_path / "data", name="d", size=16, channels=1, labels=labels, config={}) as writer:
+        pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 1), np.uint8)
+        rows = [{"label": ["a", "b"][: i % 3], "group": f"g{i}", "part": "train"} for i in range(24)]
+        writer.add(pixels, rows)
+    run = train_gan(tmp_path / "data", tmp_path / "run", recipe="dcgan", options=DCGAN, **TINY).path
+    with pytest.raises(InputError, match="--label"):
+        interpolate(run, tmp_path / "no")
+    edit = interpolate(run, tmp_path / "one", label="a=0.5,b", frames=2)
+    again = interpolate(run, tmp_path / "two", latents=edit.path / "latents.npy", frames=2)
+    assert (np.load(again.path / "labels.npy") == [0.5, 1]).all()
+    edit = arithmetic(run, tmp_path / "sum", "u - v", sets=["u=seeds:1,2", "v=seeds:3@b"], label="a")
+    assert (np.load(edit.path / "labels.npy") == [1, 0]).all()
+    how = InversionOptions(steps=8, starts=1, encoder=False)
+    found = invert(run, tmp_path / "inverted", [tmp_path / "data"], part="train", how=how)
+    assert (np.load(found.path / "labels.npy") == Dataset.open(tmp_path / "data").y()).all()
+
+
 def test_style_mixing_takes_layers(home: Path, gan: Path, tmp_path: Path) -> None:
     mix(home / "styled", tmp_path / "mix", seeds=[1, 2], styles=[5, 6, 7], layers="0-1", label="normal")
     w = np.load(tmp_path / "mix" / "latents.npy")
@@ -227,6 +293,52 @@ def test_layers_by_name_and_number() -> None:
     for wrong in ("corse", "8", "3-1", "a-b", "", "-1"):
         with pytest.raises(InputError):
             layer_range(wrong, 8)
+
+
+def test_of_many_points_picture_and_film_show_some_and_the_latents_are_all(
+    gan: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (class_change, equation_edits, path_edits, concept_verbs):
+        monkeypatch.setattr(module, "SHOWN", 3)
+    for module in (class_change, path_edits, concept_verbs, render):
+        monkeypatch.setattr(module, "FILMED", 2, raising=False)
+    many, how = list(range(5)), {"frames": 2, "film": "png"}
+    np.save(tmp_path / "step.npy", np.ones(8))
+    width, gap = 16 * 6 + 6, 6  # Of an image of a picture.
+
+    def picture(edit: Edit) -> tuple[int, int]:
+        return Image.open(edit.path / "picture.png").size
+
+    edit = flip(gan, tmp_path / "flip", seeds=many, **how)
+    assert len(np.load(edit.path / "latents.npy")) == 10
+    assert len(edit.facts["result"]["mean_change"]) == 5
+    assert picture(edit)[0] < 4 * width + 150
+    assert frames(edit.path / "film.png")[0].shape[1] == (2 * 16 + 2) * 8
+    edit = walk(gan, tmp_path / "walk", direction=str(tmp_path / "step.npy"), seeds=many, **how)
+    assert len(np.load(edit.path / "latents.npy")) == 10
+    assert picture(edit)[1] < 4 * (width + 20)
+    assert frames(edit.path / "film.png")[0].shape[1] == (2 * 16 + 2) * 8
+    edit = arithmetic(gan, tmp_path / "sum", "a", sets=["a=seeds:0-4"])
+    assert len(np.load(edit.path / "latents.npy")) == 6
+    assert picture(edit)[0] < 5 * width + 100
+    edit = mix(home / "styled", tmp_path / "mix", seeds=many, styles=[7])
+    assert len(np.load(edit.path / "latents.npy")) == 5
+    assert picture(edit)[1] < 5 * (width + 20) + gap
+    edit = interpolate(gan, tmp_path / "tour", seeds=many, loop="open", **how)
+    assert len(np.load(edit.path / "latents.npy")) == 5
+    assert picture(edit)[1] < 4 * (width + 20)
+
+
+def test_films_that_a_format_or_the_memory_cannot_hold_are_refused(gan: Path, tmp_path: Path) -> None:
+    image = np.zeros((2, 16, 300, 3), np.uint8)
+    with pytest.raises(InputError, match="16,383"):
+        film(image, FilmOptions(film="webp", enlarge=64))
+    assert film(image, FilmOptions(film="png", enlarge=64))
+    with pytest.raises(InputError, match="--frames"):
+        interpolate(gan, tmp_path / "long", frames=10_000, enlarge=64)
+    with pytest.raises(InputError, match="at least 2"):
+        LatentSpace(gan).interpolate(LatentSpace(gan).draw([0, 1]), 1)
+    assert not list(tmp_path.glob("long*"))
 
 
 def test_a_film_has_one_palette(tmp_path: Path) -> None:

@@ -139,13 +139,33 @@ def test_searched_labels_are_those_of_the_images(space: LatentSpace) -> None:
     space.network = Coloured(network)  # type: ignore[assignment]
     points = space.draw(range(4), np.eye(2, dtype=np.float32)[[0, 0, 1, 1]])
     images = space.images(points)
-    for label in ("search", "relax"):
-        found = invert(space, images, dataclasses.replace(BARE, label=label))
+    for label, starts in (("search", 2), ("relax", 2), ("relax", 1)):
+        found = invert(space, images, dataclasses.replace(BARE, label=label, starts=starts))
+        assert len(found.curve) == 80
         assert found.points.y is not None
         np.testing.assert_array_equal(found.points.y, points.y)
     fixed = invert(space, images, dataclasses.replace(BARE, label="class0"))
     assert fixed.points.y is not None
     assert fixed.points.y[:, 0].all()
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "adam"])
+@pytest.mark.parametrize("label", [None, "relax"])
+def test_the_generator_is_evaluated_as_often_as_is_asked(
+    space: LatentSpace, method: Any, label: str | None
+) -> None:
+    evaluated = []
+
+    class Counting(Linear):
+        def sample(self, z: torch.Tensor, y: Any = None, **options: Any) -> torch.Tensor:
+            evaluated.append(len(z) if z.requires_grad or z.grad_fn is not None else 0)
+            return super().sample(z)
+
+    space.network = Counting(space.network)  # type: ignore[assignment]
+    images = np.zeros((3, 16, 16, 3), np.uint8)
+    how = dataclasses.replace(BARE, method=method, label=label, steps=24, starts=4)
+    assert invert(space, images, how).evaluations == 24
+    assert sum(evaluated) == 3 * 24
 
 
 def test_rounds_cost_what_is_asked() -> None:
@@ -154,6 +174,8 @@ def test_rounds_cost_what_is_asked() -> None:
         assert sum(alive * each for alive, each in parts) == steps
         assert parts[0][0] == starts
         assert parts[-1][0] == 1
+    assert rounds(80, 1, 2) == [(1, 40), (1, 40)]
+    assert rounds(500, 4, 2) == rounds(500, 4)
 
 
 def test_the_encoder_is_kept_with_the_run(space: LatentSpace) -> None:

@@ -41,6 +41,8 @@ def test_neighbours_are_the_nearest_and_never_the_query() -> None:
     d[np.arange(3), queries] = np.inf
     assert np.array_equal(rows, np.argsort(d, axis=1)[:, :4])
     np.testing.assert_allclose(distances, np.sort(d, axis=1)[:, :4], rtol=1e-3)
+    far = x + 2.0**12
+    assert np.array_equal(nearest(far, queries, 4)[0], rows)
 
 
 def test_neighbours_of_many_queries_are_those_of_each() -> None:

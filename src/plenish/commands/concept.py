@@ -172,8 +172,10 @@ def effect(
     Raises:
         InputError: unknown concepts, nothing that reads images, or OUT exists.
     """
-    if out is not None and out.exists():
-        raise InputError(f"{out} exists already; choose another file.")
+    if out is not None:  # Before minutes of work.
+        files.refuse_existing(out)
+        with files.reporting_disk(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
     from plenish.latent.concept_verbs import concept_effect
 
     found = concept_effect(run, names, how, options)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from plenish import files
 from plenish.invocation import command
-from plenish.latent.direction_options import DirectionOptions
+from plenish.latent.concept_options import DirectionOptions
 from plenish.latent.edit_options import PointOptions
 
 if TYPE_CHECKING:

@@ -76,12 +76,11 @@ def interpolate(
         InputError: there are fewer than two points, or OUT exists.
     """
     files.refuse_existing(out, unless_made=True)
-    from plenish.latent.path_edits import within as in_space
     from plenish.latent.path_edits import write_interpolation
     from plenish.latent.selection import chosen_points, load_space
 
     space = load_space(run, which)
-    points = in_space(space, chosen_points(space, which, 2), within)
+    points = space.in_space(chosen_points(space, which, 2), within, "--within z")
     return write_interpolation(space, points, out, kind=path, loop=loop, labels=labels, options=how, csv=csv)
 
 
@@ -113,12 +112,11 @@ def grid(
     """
     check_bounds("--side", side, {"least": 2, "most": 100})
     files.refuse_existing(out, unless_made=True)
-    from plenish.latent.path_edits import within as in_space
     from plenish.latent.path_edits import write_grid
     from plenish.latent.selection import chosen_points, load_space
 
     space = load_space(run, which)
-    points = in_space(space, chosen_points(space, which), within)
+    points = space.in_space(chosen_points(space, which), within, "--within z")
     return write_grid(space, points, out, side=side, kind=path, options=how, csv=csv)
 
 
@@ -152,14 +150,14 @@ def walk(
     check_bounds("--bends", bends, {"least": 1, "most": 100})
     for factor in strength:
         check_bounds("--strength", factor, {"least": -1e6, "most": 1e6})
-    chosen = [name for name in ("seeds", "latents", "data") if getattr(which, name) is not None]
+    naming = ("seeds", "latents", "space", "data", "ids")
+    chosen = [name for name in naming if getattr(which, name) is not None]
     if direction is None and chosen:
         raise InputError(
             f"--{chosen[0]} says which images --direction changes; give both, or neither for a random walk."
         )
     files.refuse_existing(out, unless_made=True)
     from plenish.latent.named import direction as direction_of
-    from plenish.latent.path_edits import within as in_space
     from plenish.latent.path_edits import write_move, write_walk
     from plenish.latent.selection import chosen_points, load_space
 
@@ -168,7 +166,7 @@ def walk(
         y = None if which.label is None else space.label(which.label)
         return write_walk(space, out, seed=seed, bends=bends, y=y, where=within, options=how, csv=csv)
     way = direction_of(space, direction)
-    points = in_space(space, chosen_points(space, which), within)
+    points = space.in_space(chosen_points(space, which), within, "--within z")
     return write_move(space, points, way, strength, out, options=how, csv=csv)
 
 
@@ -187,7 +185,7 @@ def arithmetic(
             edit.json.
         equation: names with + - * / , numbers and parentheses, such as 'a - b + 0.5*c'.
         label: the label of the results, as in --label of the other edits; by default that of the last set
-            that is added.
+            that is added. Of tags and continuous labels it is that of sets without one, too.
         within: where it is computed; w, for generators with styles.
         csv: also write the latents as latents.csv.
         which: further options.
@@ -201,13 +199,14 @@ def arithmetic(
     """
     files.refuse_existing(out, unless_made=True)
     from plenish.latent.arithmetic import parse_equation
-    from plenish.latent.equation_edits import parse_set, write_arithmetic
-    from plenish.latent.selection import load_space
+    from plenish.latent.equation_edits import write_arithmetic
+    from plenish.latent.selection import load_space, parse_set
 
     parse_equation(equation)
     space = load_space(run, how)
-    sets = dict(parse_set(space, text, which.data) for text in which.sets or [])
     y = None if label is None else space.label(label)
+    known = None if space.labels.kind == "categorical" else y
+    sets = dict(parse_set(space, text, which.data, known) for text in which.sets or [])
     return write_arithmetic(space, equation, sets, out, y=y, where=within, csv=csv)
 
 

@@ -142,7 +142,7 @@ def kept_directions(space: LatentSpace, points: Points, names: Sequence[str]) ->
     Raises:
         InputError: no such concept, or one of another space than the points are of.
     """
-    found = []
+    found, size = [], int(np.prod(points.values.shape[1:]))
     for name in names:
         concept = concepts.load(space, name)
         if concept.space != points.space:
@@ -150,11 +150,8 @@ def kept_directions(space: LatentSpace, points: Points, names: Sequence[str]) ->
                 f"The concept '{name}' is one of {concept.space}, and these points are {points.space}; "
                 "--keep takes concepts of the same."
             )
-        size = int(np.prod(points.values.shape[1:]))
         found.append(np.tile(np.asarray(concept.vector, np.float64), size // len(concept.vector)))
-    if not found:
-        return np.zeros((0, int(np.prod(points.values.shape[1:]))))
-    return np.asarray(np.linalg.qr(np.stack(found, 1))[0].T)
+    return concepts.basis_of(found, size)
 
 
 def move_away(

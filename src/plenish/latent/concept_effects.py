@@ -22,6 +22,10 @@ FIRST_SEED = 1_000_000
 """First of the seeds that effects are measured on, far from those that examples are drawn of."""
 
 
+_AT_ONCE = 1024
+"""Images that are read at once."""
+
+
 class ClassReader(Protocol):
     """What tells the classes of images uint8 N×H×W×C: probabilities by class, N each."""
 
@@ -80,7 +84,8 @@ class Effect:
 
 def measure_effect(
     space: LatentSpace, amounts: Sequence[tuple[Concept, float]], strengths: Sequence[float],
-    judges: Judges, *, target: str | None = None, n: int = 200, points: Points | None = None,
+    judges: Judges, *, target: str | None = None, n: int = 200, label: NDArray[np.float32] | None = None,
+    points: Points | None = None,
 ) -> Effect:  # fmt: skip
     """Measure what concepts do to fresh images.
 
@@ -91,6 +96,7 @@ def measure_effect(
         judges: what reads the images.
         target: the column that is to change; the record names it.
         n: number of fresh images.
+        label: of these, 1×K; by default the classes in turn.
         points: other points to measure on.
 
     Returns:
@@ -108,12 +114,12 @@ def measure_effect(
         raise InputError("--target names a column of --from, which is missing.")
     if target is not None and judges.columns is not None:
         judges.columns.target(target)
-    start = points if points is not None else space.draw(range(FIRST_SEED, FIRST_SEED + n))
-    before = _read(space.images(start), judges)
+    start = points if points is not None else space.draw(range(FIRST_SEED, FIRST_SEED + n), label)
+    before = _read(space, start, judges)
     levels = []
     for strength in strengths:
         moved = move(space, start, [(concept, weight * strength) for concept, weight in amounts])
-        after = _read(space.images(moved), judges)
+        after = _read(space, moved, judges)
         levels.append({"strength": strength, "changes": _changes(before, after, judges)})
     reader = judges.columns
     facts = {
@@ -141,11 +147,24 @@ class _Readings:
     features: NDArray[np.float32] | None
 
 
-def _read(images: NDArray[np.uint8], judges: Judges) -> _Readings:
-    return _Readings(
-        judges.columns(images) if judges.columns else {}, judges.classes(images) if judges.classes else {},
-        judges.features(images) if judges.features else None,
-    )  # fmt: skip
+def _read(space: LatentSpace, points: Points, judges: Judges) -> _Readings:
+    """What is read off the images of points, of which few are in memory at a time."""
+    parts = []
+    for start in range(0, len(points), _AT_ONCE):
+        images = space.images(points[start : start + _AT_ONCE])
+        parts.append(
+            _Readings(
+                judges.columns(images) if judges.columns else {},
+                judges.classes(images) if judges.classes else {},
+                judges.features(images) if judges.features else None,
+            )
+        )
+    columns, classes = (
+        {name: np.concatenate([side[name] for side in sides]) for name in sides[0]}
+        for sides in ([part.columns for part in parts], [part.classes for part in parts])
+    )
+    features = [part.features for part in parts if part.features is not None]
+    return _Readings(columns, classes, np.concatenate(features) if features else None)
 
 
 def _changes(before: _Readings, after: _Readings, judges: Judges) -> dict[str, dict[str, Any]]:
@@ -177,7 +196,9 @@ def _changes(before: _Readings, after: _Readings, judges: Judges) -> dict[str, d
             **wilson_interval(int((a == b).sum()), len(a))._asdict(),
         }
     if before.features is not None and after.features is not None:
-        far = np.linalg.norm(before.features - np.roll(before.features, 1, 0), axis=1)
+        others = np.random.default_rng(0).permutation(len(before.features))  # Of any class, not the next one.
+        pairs = others != np.arange(len(others))
+        far = np.linalg.norm((before.features - before.features[others])[pairs], axis=1)
         moved = np.linalg.norm(after.features - before.features, axis=1) / (np.median(far) or 1.0)
         found["features"] = {"measure": "distance", "unit": "of unrelated images", **_mean(moved)._asdict()}
     return found

@@ -103,11 +103,7 @@ def in_space(space: LatentSpace, points: Points, of: Space) -> Points:
     Raises:
         InputError: z is asked for of styles w, or w of a family without.
     """
-    if of == "w":
-        return space.to_w(points)
-    if points.space == "w":
-        raise InputError("These latents are styles w, from which z cannot be had; learn the concept in w.")
-    return points
+    return space.in_space(points, of, "The concept")
 
 
 def default_space(space: LatentSpace) -> Space:

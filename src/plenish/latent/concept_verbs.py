@@ -20,8 +20,7 @@ from plenish.latent.attributes import (
     column_reader,
     readable_columns,
 )
-from plenish.latent.concept_effects import ClassReader, Effect, Judges, measure_effect
-from plenish.latent.concept_examples import example_points
+from plenish.latent.concept_effects import FIRST_SEED, ClassReader, Effect, Judges, measure_effect
 from plenish.latent.concept_learning import (
     Kept,
     column_directions,
@@ -32,10 +31,10 @@ from plenish.latent.concept_learning import (
 from plenish.latent.concept_options import EffectOptions, JudgeOptions, LearnOptions
 from plenish.latent.concepts import Concept
 from plenish.latent.edits import Edit, write_edit
+from plenish.latent.path_edits import images_of_ways, tell_shown
 from plenish.latent.points import Points, Space
-from plenish.latent.render import FilmOptions, Row, figure
-from plenish.latent.render import film as make_film
-from plenish.latent.selection import load_space
+from plenish.latent.render import FILMED, SHOWN, FilmOptions, Row, figure, film_beside
+from plenish.latent.selection import example_points, load_space
 from plenish.latent.space import LatentSpace
 from plenish.metrics.features import domain_extractor
 from plenish.metrics.scorers import open_scorer
@@ -244,9 +243,12 @@ def concept_effect(run: Path, words: Sequence[str], how: Any, options: EffectOpt
     """
     space = load_space(run, how)
     amounts = weighted(space, words)
+    label = None if options.label is None else space.label(options.label)
+    space.draw([FIRST_SEED], label)  # A label that is missing is told before networks are trained.
     return measure_effect(
-        space, amounts, options.strength, judges(space, options), target=options.target, n=options.n
-    )
+        space, amounts, options.strength, judges(space, options), target=options.target, n=options.n,
+        label=label,
+    )  # fmt: skip
 
 
 def edit_concept(
@@ -262,19 +264,16 @@ def edit_concept(
         raise InputError("--strength takes finite numbers, such as -2 -1 0 1 2.")
     amounts = weighted(space, words)
 
-    def at(strength: float) -> Points:
-        return move(space, points, amounts, strength)
+    def at(some: Points, strength: float) -> Points:
+        return move(space, some, amounts, strength)
 
-    columns = [at(strength) for strength in strengths]
-    images = [space.images(one) for one in columns]
+    tell_shown(len(points), filmed=FILMED)
+    columns = [at(points, strength) for strength in strengths]
+    images = images_of_ways(space, [column[:SHOWN] for column in columns])
     captions = [", ".join(f"{c.name} {s * weight:+.2g}" for c, weight in amounts) for s in strengths]
-    rows = [
-        Row(name, np.stack([column[i] for column in images]), captions) for i, name in enumerate(points.names)
-    ]
+    rows = [Row(name, images[:, i], captions) for i, name in enumerate(points.names[:SHOWN])]
     way = np.linspace(strengths[0], strengths[-1], options.frames)
-    frames = [np.concatenate(list(space.images(at(float(s)))), 1) for s in way]
-    shown = dataclasses.replace(options, enlarge=options.enlarge or max(1, round(128 / space.network.size)))
-    film = make_film(np.stack(frames + frames[::-1]), shown)
+    film = film_beside(images_of_ways(space, [at(points[:FILMED], float(s)) for s in way]), options)
     made = Points.joined([column[[i]] for i in range(len(points)) for column in columns])
     result = {
         "concepts": {concept.name: weight for concept, weight in amounts}, "strengths": list(strengths),

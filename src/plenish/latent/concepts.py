@@ -13,7 +13,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,8 @@ FOLDER = "concepts"
 """Folder of a Run that holds its concepts."""
 _FORMAT = "plenish-concept"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-Kind = Literal["concept", "direction"]
+_ROUNDING = 1e-5
+"""Relative length below which a difference of vectors kept in float32 may be rounding alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,14 +97,29 @@ def unit(vector: NDArray[np.floating], what: str) -> Floats:
 
 
 def orthogonal(vector: NDArray[np.floating], others: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
-    """What is left of a vector, D, at right angles to others."""
-    rest = np.asarray(vector, np.float64)
-    if not others:
-        return rest
-    left, values, _ = np.linalg.svd(np.stack(others, 1).astype(np.float64), full_matrices=False)
-    basis = left[:, values > 1e-9 * values.max(initial=0)]
-    left_over: NDArray[np.float64] = rest - basis @ (basis.T @ rest)
-    return left_over
+    """What is left of a vector, D, at right angles to others; zero where that is no more than rounding.
+
+    Args:
+        vector: D.
+        others: D each, of any length.
+    """
+    whole = np.asarray(vector, np.float64)
+    basis = basis_of(others, len(whole))
+    rest: NDArray[np.float64] = whole - basis.T @ (basis @ whole)
+    if np.linalg.norm(rest) < _ROUNDING * np.linalg.norm(whole):
+        return np.zeros_like(whole)
+    return rest
+
+
+def basis_of(vectors: Sequence[NDArray[np.floating]], dim: int) -> NDArray[np.float64]:
+    """Orthonormal rows C×D that span vectors, D each and of any length; directions that differ by rounding
+    are one."""
+    lengths = [float(np.linalg.norm(np.asarray(vector, np.float64))) for vector in vectors]
+    rows = [np.asarray(v, np.float64) / length for v, length in zip(vectors, lengths) if length > 0]
+    if not rows:
+        return np.zeros((0, dim))
+    _, values, right = np.linalg.svd(np.stack(rows), full_matrices=False)
+    return np.asarray(right[values > _ROUNDING * values[0]])
 
 
 def move(space: LatentSpace, points: Points, amounts: Sequence[tuple[Concept, float]]) -> Points:
@@ -261,13 +277,8 @@ def export(concept: Concept, path: Path) -> None:
     Raises:
         InputError: the file exists, or cannot be written.
     """
-    if path.exists():
-        raise InputError(f"{path} exists already; choose another file.")
-    files.write_record(path, _whole(concept))
-
-
-def _whole(concept: Concept) -> dict[str, Any]:
-    return {"format": _FORMAT, **concept.about(), "vector": concept.vector.tolist()}
+    files.refuse_existing(path)
+    files.write_record(path, {"format": _FORMAT, **concept.about(), "vector": concept.vector.tolist()})
 
 
 def from_file(path: Path) -> Concept:
@@ -277,10 +288,10 @@ def from_file(path: Path) -> Concept:
         InputError: it is no such file, or was altered.
     """
     record = files.read_record(path)
-    return _concept(record, np.asarray(record.pop("vector", None) or [], np.float32), path)
+    return _concept(record, record.pop("vector", []), path)
 
 
-def _concept(record: Mapping[str, Any], vector: NDArray[Any], path: Path) -> Concept:
+def _concept(record: Mapping[str, Any], vector: Any, path: Path) -> Concept:
     known = ("name", "space", "scale", "layers", "width", "format", "vector_sha256")
     facts = {key: value for key, value in record.items() if key not in known}
     try:

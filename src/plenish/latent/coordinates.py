@@ -83,8 +83,7 @@ def coordinates(space: LatentSpace, where: InversionSpace) -> Coordinates:
     device = space.engine.device
     if where == "z":
         one = torch.ones((), device=device)
-        uniform = space.network.prior_name.startswith("U(")
-        return Coordinates("z", space.network.z_shape, uniform, 1, 0 * one, one)
+        return Coordinates("z", space.network.z_shape, space.uniform, 1, 0 * one, one)
     network = space.require_styles(f"--space {where}")
     rng = torch.Generator().manual_seed(stable_seed("inversion", "styles"))
     with torch.no_grad():

@@ -262,16 +262,3 @@ def path_between(before: Points, after: Points, frames: int) -> Iterator[Points]
     for t in np.linspace(0, 1, frames, dtype=np.float32):
         y = None if before.y is None or after.y is None else (1 - t) * before.y + t * after.y
         yield before.replaced((1 - t) * before.values + t * after.values, y)
-
-
-def amplified_difference(before: Pixels, after: Pixels) -> tuple[Pixels, float]:
-    """What changed between images, on grey, as many times as strong as fits, and how many times that is."""
-    change = after.astype(np.float32) - before.astype(np.float32)
-    greatest = float(np.quantile(np.abs(change), 0.995)) if change.size else 0.0
-    factor = max(1.0, round(120 / max(greatest, 1.0), 1))
-    return np.rint(np.clip(128 + factor * change, 0, 255)).astype(np.uint8), factor
-
-
-def class_names(model: Classifier, codes: Sequence[int] | NDArray[np.int64]) -> list[str]:
-    """Names of class numbers."""
-    return [model.names[code] for code in codes]

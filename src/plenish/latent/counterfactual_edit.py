@@ -14,7 +14,6 @@ import pandas as pd
 from plenish.errors import InputError
 from plenish.latent.counterfactual import (
     Counterfactuals,
-    amplified_difference,
     find_counterfactuals,
     path_between,
 )
@@ -22,8 +21,7 @@ from plenish.latent.counterfactual_options import CounterfactualOptions
 from plenish.latent.edits import Edit, write_edit
 from plenish.latent.judges import Floats, Judge, open_judges, open_mixed
 from plenish.latent.points import Points
-from plenish.latent.render import FilmOptions, Row, figure
-from plenish.latent.render import film as make_film
+from plenish.latent.render import FilmOptions, Row, amplified_difference, figure, film_beside
 from plenish.latent.space import LatentSpace
 from plenish.latent.starting import Start
 from plenish.metrics.extractor import Extractor
@@ -236,6 +234,4 @@ def _film(space: LatentSpace, found: Counterfactuals, shown: FilmOptions) -> byt
     """The way from before to after and back, some images side by side."""
     some = np.arange(min(_FILMED, len(found.to)))
     way = path_between(found.before[some], found.after[some], shown.frames)
-    frames = [np.concatenate(list(space.images(points)), 1) for points in way]
-    enlarged = dataclasses.replace(shown, enlarge=shown.enlarge or max(1, round(128 / space.network.size)))
-    return make_film(np.stack(frames + frames[::-1]), enlarged)
+    return film_beside(np.stack([space.images(points) for points in way]), shown)

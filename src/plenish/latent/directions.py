@@ -2,8 +2,8 @@
 
 SeFa (Shen and Zhou 2021, arXiv 2007.06600): the directions to which the first layer that the latent meets
 answers most, the eigenvectors of AᵀA of its weights A. PCA (GANSpace, Härkönen et al. 2020, arXiv
-2004.02546): principal components of w; of families without, those of the features behind the first block,
-from which z is regressed.
+2004.02546): principal components of w; of families without, those of the features behind the first block
+within classes, from which z is regressed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from torch import Tensor
 from plenish.errors import InputError
 from plenish.latent import concepts
 from plenish.latent.concept_learning import provenance
+from plenish.latent.concept_options import DirectionMethod, DirectionOptions
 from plenish.latent.concepts import Concept
-from plenish.latent.direction_options import DirectionOptions, Method
 from plenish.latent.edits import Edit, write_edit
+from plenish.latent.path_edits import images_of_ways, tell_shown
 from plenish.latent.points import Points, Space
-from plenish.latent.render import Row, figure
+from plenish.latent.projection import Components
+from plenish.latent.render import SHOWN, Row, figure
 from plenish.latent.space import LatentSpace
 from plenish.networks.gan.contract import Generator
 
@@ -35,6 +37,8 @@ VECTORS = "directions.npy"
 """File of all directions, N×D, in their order."""
 DRAWS = 2000
 """Points that components and standard deviations are taken of."""
+_MOST_ROWS = 500
+"""Of a contact sheet with several points."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Directions:
     shares: Array
     space: Space
     layers: tuple[int, ...]
-    method: Method
+    method: DirectionMethod
 
     def concept(self, space: LatentSpace, i: int, name: str) -> Concept:
         """Direction i, from 0, with a name."""
@@ -68,7 +72,7 @@ class Directions:
 
 
 def find_directions(
-    space: LatentSpace, method: Method, n: int, layers: Sequence[int] = (), seed: int = 0
+    space: LatentSpace, method: DirectionMethod, n: int, layers: Sequence[int] = (), seed: int = 0
 ) -> Directions:
     """Find directions.
 
@@ -109,9 +113,12 @@ def find_directions(
             )
         vectors, shares = sefa(weights.detach().double().cpu().numpy(), n)
     elif of == "w":
-        vectors, shares = pca(latents, n)
+        components = Components.fit(latents, n)
+        vectors, shares = components.axes, components.share
     else:
         vectors, shares = _pca_of_features(space, network, points, latents, n)
+    if len(vectors) < n:
+        raise InputError(f"There are {len(vectors)} principal components and not {n}; give a smaller -n.")
     scales = (latents @ vectors.T).std(0)
     return Directions(vectors, scales, shares, of, tuple(layers), method)
 
@@ -129,12 +136,6 @@ def sefa(weights: Array, n: int) -> tuple[Array, Array]:
     return _signed(right[:n]), values[:n] ** 2 / (values**2).sum()
 
 
-def pca(rows: Array, n: int) -> tuple[Array, Array]:
-    """The n first principal components of rows N×D, n×D of unit length, and their shares of the variance."""
-    _, values, right = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
-    return _signed(right[:n]), values[:n] ** 2 / (values**2).sum()
-
-
 def _signed(vectors: Array) -> Array:
     """Vectors whose largest coordinate is positive, so that a library's choice of sign does not show."""
     largest = np.abs(vectors).argmax(1)
@@ -142,23 +143,30 @@ def _signed(vectors: Array) -> Array:
     return vectors * signs[:, None]
 
 
-def regressed(latents: Array, features: Array, n: int) -> tuple[Array, Array]:
+def regressed(latents: Array, features: Array, n: int, beside: Array | None = None) -> tuple[Array, Array]:
     """Directions of z that go with the principal components of features (GANSpace, section 2.2).
 
-    Least squares z − mean ≈ U c of the components' coordinates c; the columns of U at unit length.
+    Least squares z − mean ≈ U c of the components' coordinates c; the columns of U at unit length. Both sides
+    are freed of labels first, else the first components are those of the classes, which no z goes with.
 
     Args:
         latents: z, N×D.
         features: N×F.
         n: how many components.
+        beside: labels N×K that both sides are freed of, beside the mean; none by default.
 
     Returns:
-        n×D, and the components' shares of the variance.
+        At most n×D, and the components' shares of the variance.
     """
-    left, values, _ = np.linalg.svd(features - features.mean(0), full_matrices=False)
-    along = left[:, :n].T @ (latents - latents.mean(0))
+    ones = np.ones((1, len(latents)))
+    basis = concepts.basis_of([*ones, *(beside.T if beside is not None else ())], len(latents))
+    x, z = (side - basis.T @ (basis @ side) for side in (features, latents))
+    values, left = np.linalg.eigh(x @ x.T)  # There are more features than points.
+    values, left = values[::-1], left[:, ::-1]
+    n = min(n, int((values > 1e-10 * values[0]).sum()))
+    along = left[:, :n].T @ z
     lengths = np.linalg.norm(along, axis=1, keepdims=True)
-    return along / np.maximum(lengths, 1e-12), values[:n] ** 2 / (values**2).sum()
+    return along / np.maximum(lengths, 1e-12), values[:n] / values.clip(0).sum()
 
 
 def _pca_of_features(
@@ -179,7 +187,8 @@ def _pca_of_features(
         space.images(points)
     finally:
         handle.remove()
-    return regressed(latents, np.concatenate(caught).astype(np.float64), n)
+    beside = None if points.y is None else points.y.astype(np.float64)
+    return regressed(latents, np.concatenate(caught).astype(np.float64), n, beside)
 
 
 def _labels(space: LatentSpace) -> NDArray[np.float32] | None:
@@ -199,16 +208,17 @@ def edit_directions(space: LatentSpace, points: Points, out: Path, options: Dire
         raise InputError("--strength takes finite numbers, such as -2 0 2.")
     kept = _kept_names(space, options)
     found = find_directions(space, options.method, options.n, options.layers or ())
-    rows, made = list[Row](), list[Points]()
+    rows, made, shown = list[Row](), list[Points](), max(1, min(SHOWN, _MOST_ROWS // options.n))
+    tell_shown(len(points), shown)
     for i in range(options.n):
         one = found.concept(space, i, f"direction-{i + 1}")
         columns = [concepts.move(space, points, [(one, s)]) for s in options.strength]
-        images = [space.images(column) for column in columns]
-        for k, name in enumerate(points.names):
+        images = images_of_ways(space, [column[:shown] for column in columns])
+        for k, name in enumerate(points.names[:shown]):
             title = f"{i + 1} · {found.shares[i]:.1%}" + (f" · {name}" if len(points) > 1 else "")
             captions = [f"{s:+g}" for s in options.strength] if not rows else ()
-            rows.append(Row(title, np.stack([column[k] for column in images]), captions))
-            made += [column[[k]] for column in columns]
+            rows.append(Row(title, images[:, k], captions))
+        made += [column[[k]] for k in range(len(points)) for column in columns]
     result = {
         "method": found.method, "strengths": list(options.strength), "shares": found.shares.tolist(),
         "scales": found.scales.tolist(), "layers": list(found.layers), "kept": list(kept.values()),

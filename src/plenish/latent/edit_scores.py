@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from plenish import files, invocation
 from plenish.errors import InputError
@@ -107,7 +108,10 @@ def read_pairs(folder: Path) -> EditPairs:
     elif (record["command"] or {}).get("verb") == "edit flip" and y is not None:
         n = len(points) // 2
         pairs, by = np.stack([np.arange(n), n + np.arange(n)], 1), None
-        to = tuple(space.labels.names[k] for k in y[n:].argmax(1))
+        pairs = pairs[(y[:n] != y[n:]).any(1)]  # Those that were of the class already are no edits.
+        if not len(pairs):
+            raise InputError(f"In {folder} no image changes its class, so that there is nothing to score.")
+        to = tuple(space.labels.names[k] for k in y[pairs[:, 1]].argmax(1))
     else:
         raise InputError(
             f"{folder} holds no images before and after a change of class; give folders that 'plenish edit "
@@ -186,7 +190,9 @@ def _scored(
         for name in ("path_length", "longest_step", "ppl"):
             scores.append(_mean(name.replace("_", " "), columns[name]))
     if how.cycle:
-        columns["cycle_mse"], columns["edit_mse"] = _cycle(edit, first, last)
+        moved = _moved(edit)
+        for name, errors in zip(("cycle_mse", "edit_mse"), _cycle(edit, first, last)):
+            columns[name] = np.where(moved, errors, np.nan)  # There and back is no way where nothing moved.
         scores += [_mean("cycle error (mse)", columns["cycle_mse"]), _mean("edit (mse)", columns["edit_mse"])]
     return [dict(zip(columns, row)) for row in zip(*columns.values())], scores
 
@@ -197,8 +203,10 @@ def smoothness(edit: EditPairs, extractor: Extractor, frames: int) -> dict[str, 
     Returns:
         `path_length`: of the way in features over the distance of its ends, 1 where it is straight;
         `longest_step`: the longest of its steps over their mean, 1 where it is even; `ppl`: mean of the
-        squared step over the squared share of the way it takes (perceptual path length, Karras et al. 2019,
-        with domain features). nan where nothing moves.
+        squared step over the squared share ε of the way it takes, 1 / (frames − 1). This is perceptual path
+        length (Karras et al. 2019) along the edit in place of the prior, with domain features in place of
+        VGG's, and with this ε in place of 1e-4, at which whole grey levels would be all that moves: it is no
+        more than with a smaller ε, and compares edits scored with the same --frames. nan where nothing moves.
     """
     made = [
         extractor(edit.space.images(points)).astype(np.float64)
@@ -210,7 +218,7 @@ def smoothness(edit: EditPairs, extractor: Extractor, frames: int) -> dict[str, 
         return {
             "path_length": np.where(direct > 0, steps.sum(0) / direct, np.nan),
             "longest_step": np.where(steps.mean(0) > 0, steps.max(0) / steps.mean(0), np.nan),
-            "ppl": np.mean((steps * (frames - 1)) ** 2, axis=0),
+            "ppl": np.where(steps.any(0), np.mean((steps * (frames - 1)) ** 2, axis=0), np.nan),
         }
 
 
@@ -248,6 +256,14 @@ def _cycle(edit: EditPairs, first: Pixels, last: Pixels) -> tuple[Floats, Floats
             how = CounterfactualOptions(to=model.names[code], starts=1)
             images[rows] = find_counterfactuals(edit.space, edit.after[rows], model, how).images[1]
     return _mse(first, images), _mse(first, last)
+
+
+def _moved(edit: EditPairs) -> NDArray[np.bool_]:
+    """Whether latents or label of each image changed, N."""
+    changed = (edit.before.values != edit.after.values).reshape(len(edit.to), -1).any(1)
+    if edit.before.y is not None and edit.after.y is not None:
+        changed |= (edit.before.y != edit.after.y).any(1)
+    return np.asarray(changed)
 
 
 def _mse(a: Pixels, b: Pixels) -> Floats:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,48 +12,15 @@ from plenish.errors import InputError
 from plenish.latent.arithmetic import parse_equation, solve
 from plenish.latent.edits import Edit, write_edit
 from plenish.latent.interpolation import label_words
-from plenish.latent.mixing import rows_of
 from plenish.latent.named import Direction, named
-from plenish.latent.path_edits import fitting, images, tables, within
+from plenish.latent.path_edits import images, tables, tell_shown
 from plenish.latent.points import Floats, Points, Space
-from plenish.latent.render import Row, figure
-from plenish.latent.selection import points_of_file
+from plenish.latent.render import SHOWN, Row, figure
 from plenish.latent.space import LatentSpace
+from plenish.progress import say
 
-_NAME = re.compile(r"[^\W\d]\w*")
-
-
-def parse_set(space: LatentSpace, text: str, data: Path | None) -> tuple[str, Points]:
-    """A set of points in words.
-
-    Args:
-        space: the generator.
-        text: NAME=seeds:1,2,5-7, NAME=ids:ID,ID of --data, or NAME=FILE or FILE:0,2-4 with rows; behind it
-            may be @LABEL.
-        data: the Dataset whose ids are meant.
-
-    Raises:
-        InputError: it is none of these, or does not fit the generator.
-    """
-    name, equals, source = text.partition("=")
-    if not equals or _NAME.fullmatch(name.strip()) is None:
-        raise InputError(f"'{text}' in --set is not NAME=POINTS, such as a=seeds:1,2,3 or a=latents.npy:0-2.")
-    source, at, label = source.rpartition("@") if "@" in source else (source, "", "")
-    y = space.label(label) if at else None
-    kind, colon, rest = source.partition(":")
-    if kind == "seeds" and colon:
-        return name.strip(), space.draw(rows_of(rest, 2**31, "--set", "seeds"), y)
-    if kind == "ids" and colon:
-        if data is None:
-            raise InputError(f"'{text}' in --set names images of --data, which is missing.")
-        found = space.of_samples(data, [one.strip() for one in rest.split(",")])
-        return name.strip(), found if y is None else found.replaced(y=np.repeat(y, len(found), 0))
-    path, colon, rows = source.rpartition(":")
-    if not colon or not re.fullmatch(r"[\d,\s-]+", rows):
-        path, rows = source, ""
-    found = points_of_file(space, Path(path), None, y, option="--set")
-    chosen = found[rows_of(rows, len(found), "--set", "rows")] if rows else found
-    return name.strip(), chosen
+_MOST_CELLS = 10_000
+"""Of a table of mixed styles."""
 
 
 def write_arithmetic(
@@ -80,24 +46,27 @@ def write_arithmetic(
     if unused:
         raise InputError(f"--set {unused[0]} is not in the equation '{equation}'.")
     ways = {term.name: _concept(space, term.name, sets) for term in terms if term.name not in sets}
-    where = "w" if any(way.space == "w" for way in ways.values()) else where
-    chosen: dict[str, Any] = {name: within(space, points, where) for name, points in sets.items()}
+    of_w = next((way.name for way in ways.values() if way.space == "w"), None)
+    if of_w is not None and where == "z":
+        raise InputError(f"The concept '{of_w}' is of w, so that --within z cannot be; leave it out.")
+    where = "w" if of_w is not None else where
+    chosen = {name: space.in_space(points, where, "--within z") for name, points in sets.items()}
     if len({points.space for points in chosen.values()}) > 1:
         raise InputError("Some sets are of z and some of w; give --within w.")
-    for name, way in ways.items():
+    for way in ways.values():
         for points in chosen.values():
-            fitting(space, points, way)
-        chosen[name] = way.step
-    solved = solve(terms, chosen, y)
-    rows = []
+            space.in_space(points, way.space, f"The concept '{way.name}'")
+    solved = solve(terms, {**chosen, **{name: way.step for name, way in ways.items()}}, y)
+    n, rows = len(solved.results), []
+    columns = np.array([*range(min(SHOWN, n - 1)), n - 1])  # The last is that of the means.
+    if len(columns) < n:
+        say(f"picture.png shows the first {SHOWN} of {n - 1} columns, and the means; latents.npy has all.")
     for term, operand in zip(solved.terms, solved.operands):
         title = f"{term.title(term is solved.terms[0])} {term.name}".strip()
-        rows.append(
-            Row(title, images(space, operand), operand.names) if isinstance(operand, Points)
-            else Row(title, _no(space))
-        )  # fmt: skip
-    words = label_words(space.labels, solved.results.y)
-    rows.append(Row("=", images(space, solved.results), words or solved.results.names))
+        some = operand[columns] if isinstance(operand, Points) else None
+        rows.append(Row(title, _no(space)) if some is None else Row(title, images(space, some), some.names))
+    shown = solved.results[columns]
+    rows.append(Row("=", images(space, shown), label_words(space.labels, shown.y) or shown.names))
     flat = solved.results.values.reshape(len(solved.results), -1)
     facts = {
         "equation": equation, "factors": {term.name: term.factor for term in terms},
@@ -131,11 +100,19 @@ def write_mix(
     Raises:
         InputError: the family has no styles, or not these layers; or OUT exists.
     """
+    if len(base) * len(style) > _MOST_CELLS:
+        raise InputError(
+            f"A table of {len(base)} by {len(style)} images is too large; choose up to {_MOST_CELLS:,} cells "
+            "by --ids, --seeds and --styles."
+        )
+    tell_shown(max(len(base), len(style)))
     mixed = space.mix(base, style, layers)
-    made = images(space, mixed).reshape(len(base), len(style), *_no(space).shape[1:])
-    left, above = images(space, base), images(space, style)
+    rows_shown, columns_shown = base[:SHOWN], style[:SHOWN]
+    cells = images(space, space.mix(rows_shown, columns_shown, layers))
+    made = cells.reshape(len(rows_shown), len(columns_shown), *cells.shape[1:])
+    left, above = images(space, rows_shown), images(space, columns_shown)
     blank = np.full((1, *left.shape[1:]), 255, np.uint8)
-    rows = [Row(f"{layers} of", np.concatenate([blank, above]), ["", *style.names])]
-    rows += [Row(name, np.concatenate([left[k : k + 1], made[k]])) for k, name in enumerate(base.names)]
+    rows = [Row(f"{layers} of", np.concatenate([blank, above]), ["", *columns_shown.names])]
+    rows += [Row(name, np.concatenate([left[[k]], made[k]])) for k, name in enumerate(rows_shown.names)]
     facts = {"layers": layers, "bases": list(base.names), "styles": list(style.names)}
     return write_edit(out, space, mixed, figure(rows), result=facts, more=tables(mixed, csv))

@@ -15,6 +15,7 @@ from PIL import Image
 from plenish import files
 from plenish.datasets.archives import is_archive
 from plenish.datasets.formats import is_picture
+from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError, unknown_id
 from plenish.latent.inversion_options import ImageOptions
 from plenish.latent.points import Floats
@@ -85,17 +86,20 @@ def real_images(space: LatentSpace, paths: Sequence[Path], which: ImageOptions) 
         table = given.table.iloc[rows]
         names = tuple(str(name) for name in table["id"])
         known = list(table["label"]) if "label" in table and given.labels.names else []
+        y = _labels(space, given.labels, known)
         about = dict(given.about) | {"rejected": len(given.rejected)}
     digest = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
-    return RealImages(pixels, names, _labels(space, known), about, digest)
+    return RealImages(pixels, names, y, about, digest)
 
 
-def _labels(space: LatentSpace, known: Sequence[Any]) -> Floats | None:
-    """Classes of images as one-hot labels of the generator, where it knows all of them."""
-    names = space.labels.names
-    if space.labels.kind != "categorical" or not known or not set(known) <= set(names):
+def _labels(space: LatentSpace, theirs: LabelSchema, known: Sequence[Any]) -> Floats | None:
+    """Labels of images as y of the generator: classes that it knows all of, or tags and values of its own."""
+    mine = space.labels
+    if not known or mine.kind != theirs.kind or mine.kind == "none":
         return None
-    return np.eye(len(names), dtype=np.float32)[[names.index(name) for name in known]]
+    if mine.kind == "categorical":
+        return mine.encode(known) if set(known) <= set(mine.names) else None
+    return mine.encode(known) if mine.names == theirs.names else None
 
 
 def _check_sizes(paths: Sequence[Path], size: int) -> None:

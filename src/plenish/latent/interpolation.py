@@ -30,6 +30,18 @@ def check_points(points: Points, least: int, what: str, most: int | None = None)
         )
 
 
+def check_frames(points: int, frames: int) -> None:
+    """Refuse ways of fewer than two frames, and more frames of all points than can be kept.
+
+    Raises:
+        InputError: their number is another.
+    """
+    if frames < 2:
+        raise InputError(f"--frames must be at least 2, not {frames}: a way has two ends.")
+    if points * frames > MOST_FRAMES:
+        raise InputError(f"{points} points with --frames {frames} are too many frames; take fewer.")
+
+
 def interpolate(
     points: Points, frames: int, kind: PathKind, loop: Loop = "open", labels: LabelPath = "soft"
 ) -> Points:
@@ -48,8 +60,7 @@ def interpolate(
         InputError: there are fewer than two points, or too many frames.
     """
     check_points(points, 2, "An interpolation")
-    if len(points) * frames > MOST_FRAMES:
-        raise InputError(f"{len(points)} points with --frames {frames} are too many frames; take fewer.")
+    check_frames(len(points), frames)
     values = paths.tour(list(points.values), frames, kind, loop)
     y = None if points.y is None else _labels(points.y, frames, loop, labels)
     names = _names(points.names, frames, loop)

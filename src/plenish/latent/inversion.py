@@ -90,18 +90,17 @@ def invert(
         say("No encoder is trained: the latents of this generator are as large as its images.")
     elif how.encoder:
         encoder = get_encoder(space, where, how)
-    targets = space.engine.to_images(images)
-    search = _Search(space, where, how, targets, features if how.features else None)
-    found = [
-        search.run(rows, None if labels is None else labels[rows], encoder)
-        for rows in np.array_split(np.arange(len(images)), -(-len(images) // AT_ONCE))
-    ]
+    found = []
+    for rows in np.array_split(np.arange(len(images)), -(-len(images) // AT_ONCE)):
+        targets, y = space.engine.to_images(images[rows]), None if labels is None else labels[rows]
+        search = _Search(space, where, how, targets, y, features if how.features else None, encoder)
+        found.append(search.run())
     points = Points(
         np.concatenate([one.latents for one in found]), where.of,
         np.concatenate([one.y for one in found]) if space.labels.width else None,
         tuple(names) or tuple(f"image {i}" for i in range(len(images))),
     )  # fmt: skip
-    made, error = _reconstructed(space, points, targets)
+    made, error = _reconstructed(space, points, images)
     curve = np.concatenate([one.curve for one in found], 1)
     starts = tuple(word for one in found for word in one.starts)
     return Inverted(points, made, error, curve, len(curve), starts, encoder.facts if encoder else {})
@@ -180,41 +179,40 @@ class _Search:
     """The search over starts for a batch of images.
 
     Rows are the starts of all images, those of one image behind each other. Parameters of a row are its
-    coordinates and, where labels are relaxed, K logits.
+    coordinates and, while labels are relaxed, K logits.
     """
 
     def __init__(
         self, space: LatentSpace, where: Coordinates, how: InversionOptions, targets: Tensor,
-        features: Features | None,
+        y: Floats | None, features: Features | None, encoder: Encoder | None,
     ) -> None:  # fmt: skip
-        self.space, self.where, self.how, self.targets = space, where, how, targets
-        self.features = features
-        self.wanted = None if features is None else _in_pieces(features, targets)
-        self.relaxed = False
-
-    def run(self, images: NDArray[np.int64], y: Floats | None, encoder: Encoder | None) -> _Found:
-        """Search the points of some of the targets.
+        """Prepare the starts.
 
         Args:
-            images: their numbers.
+            space: the generator.
+            where: the coordinates that are searched.
+            how: the method.
+            targets: N images.
             y: their labels, or None to search them.
-            encoder: for the first starts.
+            features: whose distance is part of the error; or None.
+            encoder: for the first starts; or None.
         """
-        targets = self.targets[images]
-        starts, labels, words = self._starts(targets, y, encoder)
-        n, each = len(images), len(words[0])
-        device = targets.device
-        self.image = torch.arange(n, device=device).repeat_interleave(each)
-        self.batch, self.first = targets, images
-        self.features_wanted = None if self.wanted is None else self.wanted[images]
-        self.labels, self.mse = labels, torch.zeros(len(starts), device=device)
-        self.relaxed = self.how.label == RELAX and y is None and labels is not None
-        if self.relaxed:
-            assert labels is not None
-            starts = torch.cat([starts, 2 * labels], 1)
-        parts = rounds(self.how.steps, each)
-        minimiser = self._minimiser(starts, torch.arange(len(starts), device=device), parts)
-        best = torch.full((n,), math.inf, device=device)
+        self.space, self.where, self.how, self.targets, self.features = space, where, how, targets, features
+        self.wanted = None if features is None else _in_pieces(features, targets)
+        self.starts, self.labels, self.words = self._starts(y, encoder)
+        n, each = len(targets), len(self.words)
+        self.image = torch.arange(n, device=targets.device).repeat_interleave(each)
+        self.mse = torch.zeros(n * each, device=targets.device)
+        self.relaxed = self.how.label == RELAX and y is None and self.labels is not None
+
+    def run(self) -> _Found:
+        """Search the points of the targets."""
+        n, each, x = len(self.targets), len(self.words), self.starts
+        if self.relaxed and self.labels is not None:
+            x = torch.cat([x, 2 * self.labels], 1)
+        parts = rounds(self.how.steps, each, 2 if self.relaxed else 1)
+        minimiser = self._minimiser(x, torch.arange(len(x), device=x.device), parts)
+        best = torch.full((n,), math.inf, device=x.device)
         curve: list[Tensor] = []
         with progress("inverting", self.how.steps * n, "evaluations") as bar:
             for number, (alive, steps) in enumerate(parts):
@@ -223,8 +221,9 @@ class _Search:
                 if number == len(parts) - 1 and self.relaxed:
                     minimiser = self._snap(minimiser, parts)
                 for _ in range(steps):
-                    if isinstance(minimiser, Adam) or curve:
+                    if not minimiser.fresh:  # A new L-BFGS has evaluated its beginning.
                         minimiser.step()
+                    minimiser.fresh = False
                     # The value of the best so far, in pixels alone.
                     best = torch.minimum(best, self.mse[minimiser.rows].view(n, alive).amin(1))
                     curve += [best] * alive
@@ -233,7 +232,7 @@ class _Search:
         u, y_found = self._parted(minimiser.best, rows)
         latents = self.where.latents(u).detach().cpu().numpy().astype(np.float32)
         labels_found = np.zeros((n, 0), np.float32) if y_found is None else y_found.detach().cpu().numpy()
-        won = tuple(words[i][int(row) % each] for i, row in enumerate(rows))
+        won = tuple(self.words[int(row) % each] for row in rows)
         return _Found(latents, labels_found, torch.stack(curve).double().cpu().numpy(), won)
 
     def _minimiser(self, x: Tensor, rows: Tensor, parts: Sequence[tuple[int, int]]) -> Minimiser:
@@ -267,12 +266,12 @@ class _Search:
             u, y = self._parted(moved, row)
             image = self.image[row]
             made = self.space.sample(self.where.latents(u), y, self.where.of).float()
-            mse = (made - self.batch[image]).square().mean((1, 2, 3)) / 4
+            mse = (made - self.targets[image]).square().mean((1, 2, 3)) / 4
             loss = mse
             if self.how.prior:
                 loss = loss + self.how.prior * self.where.penalty(u)
-            if self.features is not None and self.features_wanted is not None:
-                off = self.features(made) - self.features_wanted[image]
+            if self.features is not None and self.wanted is not None:
+                off = self.features(made) - self.wanted[image]
                 loss = loss + self.how.features * off.square().mean(1)
             (gradient,) = torch.autograd.grad(loss.sum(), moved)
             self.mse[row] = mse.detach()
@@ -281,18 +280,18 @@ class _Search:
         return torch.cat(values), torch.cat(gradients)
 
     def _starts(
-        self, targets: Tensor, y: Floats | None, encoder: Encoder | None
-    ) -> tuple[Tensor, Tensor | None, list[tuple[str, ...]]]:
-        """Coordinates of all starts, N·S×P, their labels, and what each is, by image.
+        self, y: Floats | None, encoder: Encoder | None
+    ) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
+        """Coordinates of all starts, N·S×P, their labels, and what the S of an image are.
 
         They depend on the image alone: every image has the same draws of the prior.
         """
-        n, device, width = len(targets), targets.device, self.space.labels.width
+        n, device, width = len(self.targets), self.targets.device, self.space.labels.width
         number = self.how.starts
         searched = width > 0 and y is None
         if searched and self.how.label != RELAX:
             number = max(number, min(width, _MOST_CLASSES, self.how.steps // 4))
-        coded, logits = (None, None) if encoder is None else encoder(targets)
+        coded, logits = (None, None) if encoder is None else encoder(self.targets)
         order = torch.arange(width, device=device).expand(n, -1)
         if searched and logits is not None:
             order = logits.argsort(dim=1, descending=True, stable=True)
@@ -315,7 +314,7 @@ class _Search:
             labels.append(asked)
             words.append("encoder" if known else f"prior {start}")
         starts = torch.stack(columns, 1).flatten(0, 1)
-        return starts, torch.stack(labels, 1).flatten(0, 1) if width else None, [tuple(words)] * n
+        return starts, torch.stack(labels, 1).flatten(0, 1) if width else None, tuple(words)
 
     def _drawn(self, start: int, asked: Tensor) -> Tensor:
         """Coordinates of a draw from the prior, N×P."""
@@ -329,16 +328,21 @@ class _Search:
             return self.where.of_latents(mapping(z, asked if asked.shape[1] else None).float())
 
 
-def rounds(steps: int, starts: int) -> list[tuple[int, int]]:
+def rounds(steps: int, starts: int, least: int = 1) -> list[tuple[int, int]]:
     """Starts that are alive, and how many steps each of them takes, in each round.
 
     Half of the starts go on after each round; rounds cost the same evaluations, the last, of one start, the
     rest.
+
+    Args:
+        steps: of all together.
+        starts: at the beginning.
+        least: rounds that there are at least, of one start where it is the only one.
     """
     alive = [starts]
-    while alive[-1] > 1:
+    while alive[-1] > 1 or len(alive) < least:
         alive.append(-(-alive[-1] // 2))
-    share = steps / (len(alive) + 1)
+    share = steps / (len(alive) + (starts > 1))
     parts = [(each, max(1, int(share / each))) for each in alive[:-1]]
     return [*parts, (1, max(1, steps - sum(each * n for each, n in parts)))]
 
@@ -356,16 +360,16 @@ def _in_pieces(features: Features, images: Tensor) -> Tensor:
 
 
 def _reconstructed(
-    space: LatentSpace, points: Points, targets: Tensor
+    space: LatentSpace, points: Points, wanted: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """What the generator makes of points, and its mean squared errors."""
-    made, errors, device = [], [], targets.device
+    made, errors, device = [], [], space.engine.device
     with torch.no_grad():
         for start in range(0, len(points), AT_ONCE):
             part = points[start : start + AT_ONCE]
             y = None if part.y is None else torch.from_numpy(part.y).to(device)
             images = space.sample(torch.from_numpy(part.values).to(device), y, points.space).float()
             made.append(to_uint8(images))
-            off = images - targets[start : start + AT_ONCE]
+            off = images - space.engine.to_images(wanted[start : start + AT_ONCE])
             errors.append(off.square().mean((1, 2, 3)).double().cpu().numpy() / 4)
     return np.concatenate(made), np.concatenate(errors)

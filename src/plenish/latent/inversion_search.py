@@ -24,8 +24,10 @@ class Minimiser(Protocol):
         rows: numbers of the rows that are left.
         best: the best parameters of each so far, R×P.
         value: their values, R.
+        fresh: whether the beginning was evaluated already; whoever steps sets it to False.
     """
 
+    fresh: bool
     rows: Tensor
     best: Tensor
     value: Tensor
@@ -47,11 +49,12 @@ class LBFGS:
         rows: numbers of the rows that are left.
         best: the best parameters of each so far, R×P.
         value: their values, R.
+        fresh: see `Minimiser`.
     """
 
     def __init__(self, evaluate: Evaluate, x: Tensor, rows: Tensor, memory: int = 20) -> None:
         """Evaluate the beginning."""
-        self.evaluate, self.rows = evaluate, rows
+        self.evaluate, self.rows, self.fresh = evaluate, rows, True
         self.best = x.clone()
         self.value, self._gradient = evaluate(x, rows)
         n, p = x.shape
@@ -120,6 +123,7 @@ class Adam:
         rows: numbers of the rows that are left.
         best: the best parameters of each so far, R×P.
         value: their values, R.
+        fresh: see `Minimiser`.
     """
 
     def __init__(
@@ -134,7 +138,7 @@ class Adam:
             rate: the learning rate.
             total: steps after which it is 0; by default it is constant.
         """
-        self.evaluate, self.rows, self.rate, self.total = evaluate, rows, rate, total
+        self.evaluate, self.rows, self.rate, self.total, self.fresh = evaluate, rows, rate, total, False
         self.best, self.value = x.clone(), x.new_full((len(x),), float("inf"))
         self._x, self._mean, self._square, self._t = x.clone(), torch.zeros_like(x), torch.zeros_like(x), 0
 

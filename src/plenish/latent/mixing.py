@@ -10,6 +10,10 @@ from plenish.errors import InputError, unknown
 from plenish.latent.points import Points
 
 PARTS = ("coarse", "middle", "fine")
+MOST_NUMBERS = 100_000
+"""Of a range such as 0-7."""
+MOST_SEEDS = 2**31
+"""Seeds in words are below it."""
 
 
 def layer_range(text: str, layers: int) -> list[int]:
@@ -44,6 +48,10 @@ def rows_of(text: str, n: int, option: str, what: str) -> list[int]:
         first, last = int(ends[1]), int(ends[2] or ends[1])
         if last < first or last >= n:
             raise InputError(f"'{word.strip()}' of {option} is not within the {n} {what} 0 to {n - 1}.")
+        if last - first >= MOST_NUMBERS:
+            raise InputError(
+                f"'{word.strip()}' of {option} are more than {MOST_NUMBERS:,} {what}; give fewer."
+            )
         found += range(first, last + 1)
     return found
 

@@ -87,6 +87,7 @@ def nearest(
         Rows Q×k, nearest first, and distances Q×k; −1 and infinity where fewer rows are left.
     """
     x = np.asarray(encodings, np.float32)
+    x = x - x.mean(0)  # Else the distances of what lies far from 0 would be rounded away.
     squares = np.einsum("nf,nf->n", x, x, dtype=np.float64)
     names = None if groups is None else np.asarray(groups, dtype=object)
     found = []

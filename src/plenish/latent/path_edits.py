@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from plenish.errors import InputError
 from plenish.latent import paths
 from plenish.latent.edits import Edit, write_edit
-from plenish.latent.interpolation import SIX_WAYS, LabelPath, check_points, label_words
+from plenish.latent.interpolation import SIX_WAYS, LabelPath, check_frames, check_points, label_words
 from plenish.latent.named import Direction
 from plenish.latent.paths import Loop, PathKind
 from plenish.latent.points import Floats, Points, Space
-from plenish.latent.render import FilmOptions, Pixels, Row, figure
+from plenish.latent.render import (
+    FILMED,
+    SHOWN,
+    FilmOptions,
+    Pixels,
+    Row,
+    check_film,
+    figure,
+    film_beside,
+    tiled,
+)  # fmt: skip
 from plenish.latent.render import film as make_film
 from plenish.latent.space import AT_ONCE, LatentSpace
-from plenish.progress import progress, warn
+from plenish.progress import progress, say, warn
 
-_ACROSS, _BETWEEN = 8, 2
+_ACROSS = 8
 """Images of a row of a figure that shows a path."""
 
 
@@ -38,6 +48,13 @@ def images(space: LatentSpace, points: Points) -> Pixels:
     return np.concatenate(made)
 
 
+def tell_shown(n: int, shown: int = SHOWN, filmed: int | None = None) -> None:
+    """Say how many of n points picture and film show, where these are not all."""
+    if n > min(shown, filmed or shown):
+        film = "" if filmed is None else f", the film the first {filmed}"
+        say(f"picture.png shows the first {min(n, shown)} of {n} points{film}; latents.npy has all.")
+
+
 def _tell_slow(space: LatentSpace, n: int) -> None:
     steps = space.options.get("steps")
     if isinstance(steps, int) and steps > 5:
@@ -47,15 +64,9 @@ def _tell_slow(space: LatentSpace, n: int) -> None:
         )
 
 
-def within(space: LatentSpace, points: Points, where: Space | None) -> Points:
-    """The points in the space that is asked for.
-
-    Raises:
-        InputError: w is asked for and the family has none, or z of points that are w.
-    """
-    if where == "z" and points.space == "w":
-        raise InputError("--within z needs points of z, and these are of w, from which no z is known.")
-    return space.to_w(points) if where == "w" else points
+def images_of_ways(space: LatentSpace, ways: Sequence[Points]) -> Pixels:
+    """Images of N points at T places of their ways, uint8 T×N×H×W×C."""
+    return images(space, Points.joined(ways)).reshape(len(ways), len(ways[0]), *_shape(space))
 
 
 def latents_table(points: Points) -> bytes:
@@ -94,10 +105,12 @@ def write_interpolation(
     kind = kind or space.usual_path(points)
     one_way: Loop = "open" if loop == "ping-pong" else loop
     path = space.interpolate(points, options.frames, kind, loop=one_way, labels=labels)
-    made = images(space, path)
     order = paths.ping_pong(len(path)) if loop == "ping-pong" else np.arange(len(path))
-    rows = []
-    for k, (a, b) in enumerate(paths.legs(len(points), one_way)):
+    check_film(len(order), space.network.size, space.network.size, options)
+    made, rows, legs = images(space, path), [], paths.legs(len(points), one_way)
+    if len(legs) > SHOWN:
+        say(f"picture.png shows the first {SHOWN} of {len(legs)} legs; the film has all.")
+    for k, (a, b) in enumerate(legs[:SHOWN]):
         at = k * (options.frames - 1) + np.linspace(0, options.frames - 1, _ACROSS).round().astype(int)
         at = np.unique(at) % len(path)
         y = None if path.y is None else path.y[at]
@@ -128,7 +141,7 @@ def write_grid(
     square = space.grid(points, side, kind)
     rows = [Row("", row) for row in images(space, square).reshape(side, side, *_shape(space))]
     ways = [space.interpolate(points[list(pair)], options.frames, kind, loop="open") for pair in SIX_WAYS]
-    made = images(space, Points.joined(ways)).reshape(6, options.frames, *_shape(space))
+    made = images_of_ways(space, ways)
     at = np.linspace(0, options.frames - 1, side).round().astype(int)
     for (a, b), way in zip(SIX_WAYS, made):
         rows.append(Row(f"{points.names[a]} →\n{points.names[b]}", way[at]))
@@ -145,18 +158,6 @@ def _shape(space: LatentSpace) -> tuple[int, int, int]:
     return space.network.size, space.network.size, space.network.channels
 
 
-def tiled(films: Pixels, across: int) -> Pixels:
-    """Films M×N×H×W×C beside and below each other as one, N×…, with white between them."""
-    missing, (_, n, height, width, channels) = -len(films) % across, films.shape
-    down = (len(films) + missing) // across
-    padded = np.full((down, across, n, height + _BETWEEN, width + _BETWEEN, channels), 255, np.uint8)
-    padded.reshape(-1, *padded.shape[2:])[: len(films), :, :height, :width] = films
-    sheet = padded.transpose(2, 0, 3, 1, 4, 5).reshape(
-        n, down * (height + _BETWEEN), across * (width + _BETWEEN), channels
-    )
-    return sheet[:, :-_BETWEEN, :-_BETWEEN]
-
-
 def write_walk(
     space: LatentSpace, out: Path, *, seed: int, bends: int, y: Floats | None, where: Space | None,
     options: FilmOptions, csv: bool = False,
@@ -166,7 +167,8 @@ def write_walk(
     Raises:
         InputError: w is asked for and the family has none, or OUT exists.
     """
-    path = within(space, space.walk(options.frames, seed, bends, y), where)
+    check_film(options.frames, space.network.size, space.network.size, options)
+    path = space.in_space(space.walk(options.frames, seed, bends, y), where)
     made = images(space, path)
     at = np.unique(np.linspace(0, len(path), 4 * _ACROSS, endpoint=False).astype(int))
     rows = [Row("", made[part]) for part in np.split(at, range(_ACROSS, len(at), _ACROSS))]
@@ -181,7 +183,7 @@ def write_move(
     space: LatentSpace, points: Points, way: Direction, strength: tuple[float, float], out: Path, *,
     options: FilmOptions, csv: bool = False,
 ) -> Edit:  # fmt: skip
-    """Write what a direction does to points: a row for each, and a film of them side by side.
+    """Write what a direction does to points: a row for each, and a film of some side by side.
 
     Args:
         space: the generator.
@@ -195,17 +197,18 @@ def write_move(
     Raises:
         InputError: the direction is of z and the points are w, or OUT exists.
     """
-    points = fitting(space, points, way)
+    points = space.in_space(points, way.space, f"The direction '{way.name}'")
+    check_frames(len(points), options.frames)
+    tell_shown(len(points), filmed=FILMED)
     strengths = np.linspace(*strength, options.frames)
-    steps = space.move(points, way.step, strengths.tolist())
-    joined = Points.joined(steps)
-    made = images(space, joined).reshape(options.frames, len(points), *_shape(space))
+    joined = Points.joined(space.move(points, way.step, strengths.tolist()))
+    filmed = np.arange(min(FILMED, len(points)))
+    made = images_of_ways(space, space.move(points[filmed], way.step, strengths.tolist()))
     at = np.linspace(0, options.frames - 1, min(_ACROSS - 1, options.frames)).round().astype(int)
     captions = [f"{strengths[i]:+.2g}" for i in at]
-    rows = [Row(name, made[at, k], captions) for k, name in enumerate(points.names)]
-    film = make_film(
-        tiled(made[paths.ping_pong(options.frames)].swapaxes(0, 1), min(4, len(points))), options
-    )
+    shown = images_of_ways(space, space.move(points[:SHOWN], way.step, strengths[at].tolist()))
+    rows = [Row(name, shown[:, k], captions) for k, name in enumerate(points.names[:SHOWN])]
+    film = film_beside(made, options)
     names = [f"{name}, {way.name} {s:+.3g}" for s in strengths for name in points.names]
     facts = {"walk": "direction", "direction": way.name, "strength": [float(s) for s in strength]}
     kept = joined.replaced(names=names)
@@ -213,19 +216,6 @@ def write_move(
         out, space, kept, figure(rows), result=facts, film=film, film_format=options.film,
         more={"direction.npy": _npy(way.step), **tables(kept, csv)},
     )  # fmt: skip
-
-
-def fitting(space: LatentSpace, points: Points, way: Direction) -> Points:
-    """Points in the space of a direction.
-
-    Raises:
-        InputError: the direction is of z and the points are w.
-    """
-    if way.space == "z" and points.space == "w":
-        raise InputError(
-            f"The direction '{way.name}' is of z, and these points are of w; give seeds, or latents of z."
-        )
-    return space.to_w(points) if way.space == "w" else points
 
 
 def _npy(array: Any) -> bytes:

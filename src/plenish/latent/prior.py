@@ -15,8 +15,6 @@ _DRAWS, _FEW_DRAWS = 2_000, 64
 """Draws that tell of a prior; of one whose latents are as large as images."""
 _OUTERMOST = 0.9
 """Share of the prior's draws that lie nearer to its middle than what is allowed."""
-_BOUNDED = 2.0
-"""A prior none of whose draws lies farther out than so many deviations is bounded, as a uniform one is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +66,6 @@ def prior_of(space: LatentSpace, kind: Space) -> Prior:
         flat = space.to_w(space.given(z, "z", y)).values.reshape(n, -1)
         centre, scale = flat.mean(0), np.maximum(flat.std(0), 1e-6)
     standard = (flat - centre) / scale
-    farthest = float(np.abs(standard).max())
     norms = np.sort(np.linalg.norm(standard.astype(np.float64), axis=1))
-    bound = farthest if farthest < _BOUNDED else float("inf")
+    bound = float(1 / scale[0]) if kind == "z" and space.uniform else float("inf")
     return Prior(centre.astype(np.float32), scale.astype(np.float32), bound, norms)

@@ -8,7 +8,7 @@ import functools
 import importlib.util
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from plenish.configuration import check_fields, option
 from plenish.errors import InputError
+from plenish.latent.paths import ping_pong
 
 Pixels = NDArray[np.uint8]
 Format = Literal["gif", "webp", "png", "mp4"]
@@ -28,6 +29,14 @@ _MOST_LINES = 4
 """Lines of a caption, at most."""
 _PALETTE_FRAMES = 16
 """Frames of a film that its palette is made of."""
+_BETWEEN = 2
+"""Pixels between the images of a film, before they are enlarged."""
+SHOWN, FILMED = 24, 16
+"""Points that a picture and a film show, at most; an edit's latents are all of them."""
+_LONGEST_SIDE: Mapping[str, int] = {"gif": 65_535, "webp": 16_383, "mp4": 16_384}
+"""Of the formats of films that have one, pixels."""
+_MOST_BYTES = 2**31
+"""Of a film's frames, which are all in memory at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +148,28 @@ def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.Ima
     return text + "…"
 
 
+def check_film(frames: int, height: int, width: int, options: FilmOptions) -> int:
+    """By which factor the frames of a film are enlarged.
+
+    Raises:
+        InputError: the film would be larger than its format or the memory allows.
+    """
+    factor = options.enlarge or max(1, round(256 / height))
+    longest, most = factor * max(height, width), _LONGEST_SIDE.get(options.film)
+    if most is not None and longest > most:
+        raise InputError(
+            f"The film would be {longest:,} px long or wide, and {options.film} takes {most:,}; give a "
+            "smaller --enlarge, or --film png."
+        )
+    if (size := frames * height * width * 3 * factor**2) > _MOST_BYTES:
+        raise InputError(
+            f"A film of {frames:,} frames of {factor * width}×{factor * height} px takes "
+            f"{size / 2**30:.1f} GiB of memory, and at most {_MOST_BYTES / 2**30:.0f} are taken; give fewer "
+            "--frames or points, or a smaller --enlarge."
+        )
+    return factor
+
+
 def film(images: Pixels, options: FilmOptions, *, loop: bool = True) -> bytes:
     """Images N×H×W×C in a row as an animation.
 
@@ -148,9 +179,9 @@ def film(images: Pixels, options: FilmOptions, *, loop: bool = True) -> bytes:
         loop: whether it begins again at its end.
 
     Raises:
-        InputError: mp4 is asked for and its library is not installed.
+        InputError: it is too large (`check_film`), or mp4 is asked for and its library is not installed.
     """
-    factor = options.enlarge or max(1, round(256 / images.shape[1]))
+    factor = check_film(len(images), images.shape[1], images.shape[2], options)
     if options.film == "mp4":
         return _mp4(images, factor, options.fps)
     made, duration = io.BytesIO(), round(1000 / options.fps)
@@ -166,6 +197,54 @@ def film(images: Pixels, options: FilmOptions, *, loop: bool = True) -> bytes:
         made, options.film.upper(), save_all=True, append_images=frames[1:], duration=duration, **more
     )
     return made.getvalue()
+
+
+def film_order(frames: int, hold: int = 0) -> NDArray[np.int64]:
+    """Rows of frames there and back, of which each end stays `hold` frames longer."""
+    order = ping_pong(frames)
+    return np.repeat(order, np.where((order == 0) | (order == frames - 1), 1 + hold, 1))
+
+
+def film_beside(made: Pixels, options: FilmOptions, hold: int = 0) -> bytes:
+    """The ways of N points there and back, at most eight beside each other.
+
+    Args:
+        made: frames T×N×H×W×C of one way, of which the first `FILMED` points are shown.
+        options: of the film; unless they say otherwise, images are enlarged to about 128 pixels.
+        hold: frames that each end stays.
+
+    Raises:
+        InputError: as of `film`.
+    """
+    shown = dataclasses.replace(options, enlarge=options.enlarge or max(1, round(128 / made.shape[2])))
+    films = made[:, :FILMED].swapaxes(0, 1)
+    return film(tiled(films, min(8, len(films)))[film_order(len(made), hold)], shown)
+
+
+def tiled(films: Pixels, across: int) -> Pixels:
+    """Films M×N×H×W×C beside and below each other as one, N×…, with white between them."""
+    missing, (_, n, height, width, channels) = -len(films) % across, films.shape
+    down = (len(films) + missing) // across
+    padded = np.full((down, across, n, height + _BETWEEN, width + _BETWEEN, channels), 255, np.uint8)
+    padded.reshape(-1, *padded.shape[2:])[: len(films), :, :height, :width] = films
+    sheet = padded.transpose(2, 0, 3, 1, 4, 5).reshape(
+        n, down * (height + _BETWEEN), across * (width + _BETWEEN), channels
+    )
+    return sheet[:, :-_BETWEEN, :-_BETWEEN]
+
+
+def blended(first: Pixels, last: Pixels, share: float) -> Pixels:
+    """Images laid over each other: so much of the last ones, the rest of the first."""
+    mean = (1 - share) * first.astype(np.float32) + share * last
+    return np.clip(np.rint(mean), 0, 255).astype(np.uint8)
+
+
+def amplified_difference(before: Pixels, after: Pixels) -> tuple[Pixels, float]:
+    """What changed between images, on grey, as many times as strong as fits, and how many times that is."""
+    change = after.astype(np.float32) - before.astype(np.float32)
+    greatest = float(np.quantile(np.abs(change), 0.995)) if change.size else 0.0
+    factor = max(1.0, round(120 / max(greatest, 1.0), 1))
+    return np.rint(np.clip(128 + factor * change, 0, 255)).astype(np.uint8), factor
 
 
 def _of_one_palette(images: Pixels, factor: int) -> list[Image.Image]:

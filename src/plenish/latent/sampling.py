@@ -250,32 +250,42 @@ def checked_options(network: Sampler, options: Mapping[str, Any]) -> dict[str, A
     return checked
 
 
-def checked_latents(network: Sampler, latents: NDArray[Any], space: Space) -> NDArray[np.float32]:
+def checked_latents(
+    network: Sampler, latents: NDArray[Any], space: Space, option: str = "--latents"
+) -> NDArray[np.float32]:
     """Latents as float32 N×z_shape, or w as N×w_dim or N×num_ws×w_dim; rows that are flat get their shape.
 
+    Args:
+        network: the generator.
+        latents: the numbers.
+        space: which of them.
+        option: the option that gave them, for messages.
+
     Raises:
-        InputError: they are not finite numbers of the width the network takes.
+        InputError: they are not finite numbers (as float32) of the width the network takes.
     """
     if space == "z":
         shapes: list[tuple[int, ...]] = [network.z_shape]
     elif isinstance(network, Generator):
         shapes = [(network.w_dim,), (network.num_ws, network.w_dim)]
     else:
-        raise InputError("This generator has no w; give z in --latents, with --space z.")
+        raise InputError(f"This generator has no w; give z in {option}, with --space z.")
     widths = {math.prod(shape): shape for shape in reversed(shapes)}
     if latents.ndim == 2 and latents.shape[1] in widths:
         latents = latents.reshape(len(latents), *widths[latents.shape[1]])
     if latents.dtype.kind not in "fiu" or latents.shape[1:] not in shapes or not len(latents):
         wanted = " or ".join("×".join(["N", *map(str, shape)]) for shape in shapes)
         found = "×".join(map(str, latents.shape)) or "1"
-        raise InputError(f"--latents must hold numbers {space} of {wanted}, not {latents.dtype} {found}.")
-    wrong = ~np.isfinite(latents).reshape(len(latents), -1).all(1)
+        raise InputError(f"{option} must hold numbers {space} of {wanted}, not {latents.dtype} {found}.")
+    with np.errstate(over="ignore"):
+        exact = np.ascontiguousarray(latents, np.float32)
+    wrong = np.asarray(~np.isfinite(exact.reshape(len(exact), -1)).all(1))
     if wrong.any():
         raise InputError(
-            f"--latents holds values that are not finite in {wrong.sum()} of {len(wrong)} rows, the first of "
+            f"{option} holds values that are not finite in {wrong.sum()} of {len(wrong)} rows, the first of "
             f"them row {wrong.argmax()}."
         )
-    return np.ascontiguousarray(latents, np.float32)
+    return exact
 
 
 def draw_latents(network: Sampler, seed: int, start: int, stop: int) -> NDArray[np.float32]:

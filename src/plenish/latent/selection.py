@@ -1,22 +1,29 @@
-"""The points an edit begins with: of seeds, latents as numbers, or generated images of a Dataset."""
+"""Points in words, of options, sets and examples: seeds, files of latents, generated images of a Dataset."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from plenish import files
 from plenish.configuration import assignments
-from plenish.errors import InputError
+from plenish.errors import InputError, first_line
 from plenish.latent.edit_options import GeneratorOptions, PointOptions
 from plenish.latent.edits import LABELS, LATENTS, RECORD
 from plenish.latent.latent_files import read_latents
+from plenish.latent.mixing import MOST_SEEDS, rows_of
 from plenish.latent.points import Floats, Points, Space
 from plenish.latent.space import LatentSpace
 from plenish.progress import warn
+
+_NAME = re.compile(r"[^\W\d]\w*")
+_SEEDS = re.compile(r"\d{1,9}(-\d{1,9})?")
 
 
 def load_space(run: Path | str, how: GeneratorOptions) -> LatentSpace:
@@ -62,8 +69,9 @@ def chosen_points(space: LatentSpace, which: PointOptions, default: int = 4) -> 
 
 
 def points_of_file(
-    space: LatentSpace, path: Path, of: Space | None, y: Floats | None, *, option: str = "--latents"
-) -> Points:
+    space: LatentSpace, path: Path, of: Space | None, y: Floats | None, *, option: str = "--latents",
+    otherwise: Floats | None = None,
+) -> Points:  # fmt: skip
     """Points of a file of latents; those of an edit have the labels and names that it wrote beside them.
 
     Args:
@@ -72,20 +80,20 @@ def points_of_file(
         of: what it holds; by default what the record beside it says, else z.
         y: labels, 1×K; by default those of the edit, or the classes in turn.
         option: the option that names the file, for messages.
+        otherwise: labels, 1×K, of a file that has none beside it.
 
     Raises:
         InputError: it is no such file, or does not fit the generator.
     """
     values, known = read_latents(path, of, option=option)
-    points = space.given(values, "w" if known == "w" else "z", y)
-    _tell_other_options(space, path)
-    beside = path.with_name(LABELS)
-    if y is None and space.labels.width and path.name == LATENTS and beside.is_file():
+    beside, width = path.with_name(LABELS), space.labels.width
+    if y is None and width and path.name == LATENTS and beside.is_file():
         labels, _ = read_latents(beside, option=option)
-        if labels.shape != (len(points), space.labels.width) or not np.isfinite(labels).all():
+        if labels.shape != (*values.shape[:1], width) or not np.isfinite(labels).all():
             raise InputError(f"{beside} does not hold a label for each row of {path}; give --label.")
-        points = points.replaced(y=labels)
-    return points
+        y = labels.astype(np.float32)
+    _tell_other_options(space, path)
+    return space.given(values, "w" if known == "w" else "z", otherwise if y is None else y, option=option)
 
 
 def _tell_other_options(space: LatentSpace, path: Path) -> None:
@@ -100,3 +108,102 @@ def _tell_other_options(space: LatentSpace, path: Path) -> None:
             f"{path} was made with {', '.join(other)}, and images of these latents differ without; give "
             f"--options {' '.join(other)}."
         )
+
+
+def parse_set(
+    space: LatentSpace, text: str, data: Path | None, label: Floats | None = None
+) -> tuple[str, Points]:
+    """A set of points in words.
+
+    Args:
+        space: the generator.
+        text: NAME=seeds:1,2,5-7, NAME=ids:ID,ID of --data, or NAME=FILE or FILE:0,2-4 with rows; behind it
+            may be @LABEL.
+        data: the Dataset whose ids are meant.
+        label: of seeds, and files without labels of their own, without a @LABEL, 1×K.
+
+    Raises:
+        InputError: it is none of these, or does not fit the generator.
+    """
+    name, equals, source = text.partition("=")
+    if not equals or _NAME.fullmatch(name.strip()) is None:
+        raise InputError(f"'{text}' in --set is not NAME=POINTS, such as a=seeds:1,2,3 or a=latents.npy:0-2.")
+    source, at, word = (
+        source.rpartition("@") if "@" in source and not Path(source).exists() else (source, "", "")
+    )
+    y = space.label(word) if at else None
+    kind, colon, rest = source.partition(":")
+    if kind == "seeds" and colon:
+        return name.strip(), space.draw(
+            rows_of(rest, MOST_SEEDS, "--set", "seeds"), label if y is None else y
+        )
+    if kind == "ids" and colon:
+        if data is None:
+            raise InputError(f"'{text}' in --set names images of --data, which is missing.")
+        found = space.of_samples(data, [one.strip() for one in rest.split(",")])
+        return name.strip(), found if y is None else found.replaced(y=np.repeat(y, len(found), 0))
+    path, colon, rows = source.rpartition(":")
+    if not colon or not re.fullmatch(r"[\d,\s-]+", rows):
+        path, rows = source, ""
+    found = points_of_file(
+        space, Path(path), None, None if y is label else y, option="--set", otherwise=label
+    )
+    chosen = found[rows_of(rows, len(found), "--set", "rows")] if rows else found
+    return name.strip(), chosen
+
+
+def example_points(
+    space: LatentSpace, words: Sequence[str], option: str, *, data: Path | None = None,
+    label: str | None = None, of: Space | None = None,
+) -> Points:  # fmt: skip
+    """The points that words name.
+
+    Args:
+        space: the generator.
+        words: seeds (`7`, `0-19`), files of latents (.npy, .csv), tables with a column `id` (.csv), or ids of
+            images of `data`.
+        option: what the words were given to, for messages: --with.
+        data: a Dataset that this generator made.
+        label: label of seeds and latents; by default the classes in turn.
+        of: z or w; by default w where there are styles.
+
+    Raises:
+        InputError: a word is none of these, or does not fit the generator.
+    """
+    of = of or ("w" if space.has_styles else "z")
+    y: Floats | None = None if label is None else space.label(label)
+    parts, seeds, ids = [], list[int](), list[str]()
+    for word in words:
+        path = Path(word)
+        if _SEEDS.fullmatch(word) is not None:
+            seeds += rows_of(word, MOST_SEEDS, option, "seeds")
+        elif path.suffix.lower() == ".csv" and (listed := _ids(path, option)) is not None:
+            ids += listed
+        elif path.suffix.lower() in (".npy", ".csv"):
+            parts.append(points_of_file(space, path, None, y, option=option))
+        else:
+            ids.append(word)
+    if ids and data is None:
+        raise InputError(
+            f"{option} {ids[0]} is no seed and no file; an image's id needs its Dataset, --data."
+        )
+    if ids and data is not None:
+        parts.append(space.of_samples(data, ids))
+    if seeds:
+        parts.append(space.draw(seeds, y))
+    if not parts:
+        raise InputError(f"{option} names no example; give seeds, latents or ids.")
+    return Points.joined([space.in_space(part, of, "The concept") for part in parts])
+
+
+def _ids(path: Path, option: str) -> list[str] | None:
+    """The ids of a table; None of a .csv file of numbers."""
+    try:
+        head = pd.read_csv(path, nrows=0).columns
+        if "id" not in head:
+            return None
+        return [str(name) for name in pd.read_csv(path, usecols=["id"], dtype=str)["id"].dropna()]
+    except FileNotFoundError:
+        raise InputError(f"{option} {path} does not exist; give seeds, a file of latents, or ids.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{option} {path} cannot be read as a table ({first_line(error)}).") from None

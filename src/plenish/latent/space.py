@@ -27,10 +27,12 @@ from plenish.latent.sampling import Loaded, checked_latents, checked_options, lo
 from plenish.networks.gan.contract import Generator
 from plenish.networks.sampler import Sampler
 from plenish.networks.weights import read_with_digest
+from plenish.progress import warn
 from plenish.training.engine import Engine, stable_seed, to_uint8
 
 AT_ONCE = 64
 """Images that are made at once."""
+_STYLES = "The space w"
 
 
 def _with_weights(loaded: Loaded, path: Path) -> Loaded:
@@ -106,7 +108,7 @@ class LatentSpace:
         if not isinstance(self.network, Generator) or not self.network.has_styles:
             raise InputError(
                 f"{what} needs a generator with styles w, such as StyleGAN2; {self.loaded.run.path} is a "
-                f"{self.family}, which has z alone."
+                f"{self.family} generator, which has z alone."
             )
         return self.network
 
@@ -153,20 +155,23 @@ class LatentSpace:
         values = torch.cat(drawn).numpy().astype(np.float32)
         return Points(values, "z", self._labels(len(names), y), names)
 
-    def given(self, values: NDArray[Any], space: Space = "z", y: Floats | None = None) -> Points:
+    def given(
+        self, values: NDArray[Any], space: Space = "z", y: Floats | None = None, *, option: str = "--latents"
+    ) -> Points:
         """Points of latents as numbers.
 
         Args:
             values: z, N×z_shape, or w, N×w_dim or N×num_ws×w_dim; rows may be flat.
             space: which of them.
             y: labels N×K, or 1×K for all; by default the classes in turn.
+            option: the option that gave them, for messages.
 
         Raises:
             InputError: they are not finite numbers of a width the generator takes.
         """
-        rows = checked_latents(self.network, values, space)
+        rows = checked_latents(self.network, values, space, option)
         if space == "w":
-            network = self.require_styles("--space w")
+            network = self.require_styles(_STYLES)
             rows = rows.reshape(len(rows), -1, network.w_dim)
             rows = np.broadcast_to(rows, (len(rows), network.num_ws, network.w_dim)).copy()
         return Points(rows, space, self._labels(len(rows), y), tuple(f"latent {i}" for i in range(len(rows))))
@@ -199,9 +204,42 @@ class LatentSpace:
         if wrong:
             raise unknown_id(wrong[0], place, str(data))
         rows = [place[name] for name in ids] if ids else list(range(len(dataset)))
+        self._tell_other_options(data, made_by)
         y = np.asarray(dataset.array("y")[rows], np.float32) if self.labels.width else None
         points = self.given(np.asarray(dataset.array(space)[rows]), space, y)
         return points.replaced(names=[str(dataset.table["id"].iloc[row]) for row in rows])
+
+    def _tell_other_options(self, data: Path | str, made_by: Mapping[str, Any]) -> None:
+        """Warn of options that a Dataset's images were made with, and those of this space are not; of noise,
+        which is constant here, nothing is said."""
+        other = [
+            f"{name}={made_by[name]}"
+            for name, value in self.options.items()
+            if name not in self.network.deterministic_options and made_by.get(name, value) != value
+        ]
+        if other:
+            warn(
+                f"the images of {data} were made with {', '.join(other)}, and without it the same latents "
+                f"make other ones; give --options {' '.join(other)}."
+            )
+
+    def in_space(self, points: Points, where: Space | None, what: str = "This") -> Points:
+        """The points as z or w, or as they are.
+
+        Args:
+            points: the points.
+            where: which; None leaves them.
+            what: what needs them, as the beginning of a sentence: '--within z'.
+
+        Raises:
+            InputError: w is asked for and the family has none, or z of points that are w.
+        """
+        if where == "z" and points.space == "w":
+            raise InputError(
+                f"{what} is of z, and these points are styles w, from which z cannot be had; give seeds, or "
+                "latents of z."
+            )
+        return self.to_w(points) if where == "w" else points
 
     def label(self, text: str) -> Floats:
         """A label in words as y, 1×K.
@@ -339,7 +377,7 @@ class LatentSpace:
         Raises:
             InputError: the family has none.
         """
-        network = self.require_styles("--space w")
+        network = self.require_styles(_STYLES)
         if points.space == "w":
             return points
         with torch.no_grad():
@@ -362,7 +400,7 @@ class LatentSpace:
         """
         make: Callable[..., Tensor] = self.network.sample
         if space == "w":
-            make = self.require_styles("--space w").sample_w
+            make = self.require_styles(_STYLES).sample_w
         return make(values, y, seed=0, **self.options)
 
     def _batches(self, points: Points) -> Iterable[tuple[Tensor, Tensor | None]]:
