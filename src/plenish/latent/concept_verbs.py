@@ -32,6 +32,8 @@ from plenish.latent.concept_learning import (
 from plenish.latent.concept_options import EffectOptions, JudgeOptions, LearnOptions
 from plenish.latent.concepts import Concept
 from plenish.latent.edits import Edit, write_edit
+from plenish.latent.held_options import HeldOptions
+from plenish.latent.holding import concepts_added, open_held
 from plenish.latent.points import Points, Space
 from plenish.latent.render import FilmOptions, Row, figure
 from plenish.latent.render import film as make_film
@@ -236,43 +238,49 @@ def weighted(space: LatentSpace, words: Sequence[str]) -> list[tuple[Concept, fl
     return list(found.values())
 
 
-def concept_effect(run: Path, words: Sequence[str], how: Any, options: EffectOptions) -> Effect:
+def concept_effect(
+    run: Path, words: Sequence[str], how: Any, options: EffectOptions, keeping: HeldOptions = HeldOptions()
+) -> Effect:
     """Measure what concepts of a Run do to fresh images.
 
     Raises:
-        InputError: unknown concepts, or nothing that reads images.
+        InputError: unknown concepts, nothing that reads images, or a classifier that is held and judges.
     """
     space = load_space(run, how)
     amounts = weighted(space, words)
+    judge = options.classifier
+    if judge is not None and judge.resolve() in [run.resolve() for run in keeping.keep_class or []]:
+        raise InputError(
+            f"--keep-class holds what {judge} says, so that it cannot judge whether the class keeps; give "
+            "another --classifier."
+        )
     return measure_effect(
-        space, amounts, options.strength, judges(space, options), target=options.target, n=options.n
-    )
+        space, amounts, options.strength, judges(space, options), target=options.target, n=options.n,
+        held=open_held(space, keeping),
+    )  # fmt: skip
 
 
 def edit_concept(
     space: LatentSpace, points: Points, words: Sequence[str], strengths: Sequence[float], out: Path,
-    options: FilmOptions,
+    options: FilmOptions, keeping: HeldOptions = HeldOptions(),
 ) -> Edit:  # fmt: skip
     """Write points with concepts at several strengths: a row for each point, and a film of the way.
 
     Raises:
-        InputError: unknown concepts, no strength, or OUT exists.
+        InputError: unknown concepts, no strength, what is to be kept does not fit, or OUT exists.
     """
     if not strengths or not np.isfinite(strengths).all():
         raise InputError("--strength takes finite numbers, such as -2 -1 0 1 2.")
-    amounts = weighted(space, words)
-
-    def at(strength: float) -> Points:
-        return move(space, points, amounts, strength)
-
-    columns = [at(strength) for strength in strengths]
+    amounts, held = weighted(space, words), open_held(space, keeping)
+    way = [float(s) for s in np.linspace(strengths[0], strengths[-1], options.frames)]
+    moved, kept = concepts_added(space, points, amounts, [*strengths, *way], held)
+    columns = moved[: len(strengths)]
     images = [space.images(one) for one in columns]
     captions = [", ".join(f"{c.name} {s * weight:+.2g}" for c, weight in amounts) for s in strengths]
     rows = [
         Row(name, np.stack([column[i] for column in images]), captions) for i, name in enumerate(points.names)
     ]
-    way = np.linspace(strengths[0], strengths[-1], options.frames)
-    frames = [np.concatenate(list(space.images(at(float(s)))), 1) for s in way]
+    frames = [np.concatenate(list(space.images(one)), 1) for one in moved[len(strengths) :]]
     shown = dataclasses.replace(options, enlarge=options.enlarge or max(1, round(128 / space.network.size)))
     film = make_film(np.stack(frames + frames[::-1]), shown)
     made = Points.joined([column[[i]] for i in range(len(points)) for column in columns])
@@ -280,11 +288,6 @@ def edit_concept(
         "concepts": {concept.name: weight for concept, weight in amounts}, "strengths": list(strengths),
         "vectors_sha256": {concept.name: concept.hash for concept, _ in amounts},
     }  # fmt: skip
+    if held is not None:
+        result["held"] = dict(held.facts) | {"at_strengths": kept[: len(strengths)]}
     return write_edit(out, space, made, figure(rows), result=result, film=film, film_format=options.film)
-
-
-def move(
-    space: LatentSpace, points: Points, amounts: Sequence[tuple[Concept, float]], strength: float
-) -> Points:
-    """Points with weighted concepts at one strength."""
-    return concepts.move(space, points, [(concept, weight * strength) for concept, weight in amounts])
