@@ -146,8 +146,8 @@ def concepts_added(
     records = [_record(one, held) for one in made]
     if most := max((record["images_off"] for record in records), default=0):
         warn(
-            f"{agree(most, 'image', 'is', 'are')} off by more than {_CLOSE:g} (log-odds, or standard deviations "
-            "of a column) in what should stay; a smaller --strength or --keep-step may hold it."
+            f"{agree(most, 'image', 'is', 'are')} off by more than {_CLOSE:g} (log-odds, or standard "
+            "deviations of a column) in what should stay; a smaller --strength or --keep-step may hold it."
         )
     return [one.points for one in made], records
 
