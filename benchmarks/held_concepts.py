@@ -15,8 +15,9 @@ how many unedited images two judges agree, a judge agrees with itself on the mir
 the label asked for.
 
 --until, added after the first result and measured on other fresh images, moves each image only as far as it
-needs: in legs of strength 0.5, six at most, until the first network says a lumen with 90 %. Nothing of it was
-chosen on results. The class is then said of the images that were moved; the others keep it anyway.
+needs: in legs of strength 0.5, --legs at most, until the first network says a lumen with 90 %. Six legs were
+fixed before any result of it; ten (--first-seed 8000000) were tried after that of six, on further images. The
+class is then said of the images that were moved; the others keep it anyway.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ from plenish.training.engine import Engine
 
 FRESH = range(6_000_000, 6_000_500)
 STRENGTHS = (1.0, 2.0, 3.0, 4.0)
-UNTIL_FRESH, LEG, LEGS, ENOUGH = range(7_000_000, 7_000_500), 0.5, 6, 0.9
-"""Of --until: seeds; strength of a leg, how many at most, and the chance of a lumen at which it ends."""
+UNTIL_FRESH, LEG, ENOUGH = range(7_000_000, 7_000_500), 0.5, 0.9
+"""Of --until: seeds; strength of a leg, and the chance of a lumen at which an image goes no further."""
 Pixels = NDArray[np.uint8]
 Tell = Callable[[Pixels], NDArray[np.int64]]
 
@@ -173,7 +174,7 @@ def judged(
 
 
 def until_lumen(
-    space: LatentSpace, concept: Concept, held: Held | None, picker: Reader, points: Points
+    space: LatentSpace, concept: Concept, held: Held | None, picker: Reader, points: Points, legs: int
 ) -> tuple[Points, NDArray[np.float64]]:  # fmt: skip
     """Points moved in legs, each until the first network reads a lumen; and the strength of each, 0 for none.
 
@@ -181,7 +182,7 @@ def until_lumen(
     """
     values, strength = points.values.copy(), np.zeros(len(points))
     left = np.flatnonzero(picker(space.images(points))["has_lumen"] < 0.5)
-    for _ in range(LEGS):
+    for _ in range(legs):
         if not len(left):
             break
         moved, _ = concepts_added(space, points.replaced(values)[left], [(concept, 1.0)], [LEG], held)
@@ -193,11 +194,11 @@ def until_lumen(
 
 def judged_until(
     space: LatentSpace, concept: Concept, held: Held | None, picker: Reader, columns: Reader,
-    judges: Mapping[str, Tell],
+    judges: Mapping[str, Tell], seeds: range, legs: int,
 ) -> dict[str, Any]:  # fmt: skip
     """The figures of the fresh images of --until, of the class for those that were moved at all."""
-    points = space.draw(UNTIL_FRESH)
-    moved, strength = until_lumen(space, concept, held, picker, points)
+    points = space.draw(seeds)
+    moved, strength = until_lumen(space, concept, held, picker, points, legs)
     before, after, went = space.images(points), space.images(moved), strength > 0
     assert points.y is not None
     asked, found = points.y.argmax(1), {}
@@ -234,11 +235,15 @@ def main() -> None:
     parser.add_argument(
         "--until", action="store_true", help="each image as far as the first network needs to read a lumen"
     )
+    parser.add_argument("--legs", type=int, default=6, help="of --until")
+    parser.add_argument("--first-seed", type=int, help="of the fresh images of --until")
     parser.add_argument("--step", type=float, default=0.5)
     parser.add_argument("--checkpoint", default="last")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     begun, fresh = time.time(), UNTIL_FRESH if asked.until else FRESH
+    if asked.first_seed is not None:
+        fresh = range(asked.first_seed, asked.first_seed + len(UNTIL_FRESH))
     with settings.use(threads=1):
         data, space = Dataset.open(asked.data), LatentSpace(asked.run, asked.checkpoint)
         names, picker = space.labels.names, column_reader(data, config=PICKER)
@@ -254,8 +259,7 @@ def main() -> None:
             "data": {"name": data.name, "images": len(data), "size": data.size}, "step": asked.step,
             "run": asked.run.name, "family": space.family, "checkpoint": space.loaded.checkpoint.name,
             "held": len(asked.held), "independent": len(asked.independent),
-            "on_real_val": on_real(data, judges, columns, names), "unedited": unedited(space, judges, fresh),
-            "results": [],
+            "legs": asked.legs if asked.until else None, "results": [],
         }  # fmt: skip
         of, sides = default_space(space), examples(space, picker)
         high, low = (in_space(space, side, of) for side in sides)
@@ -264,7 +268,7 @@ def main() -> None:
             for way, kept in (("held", held), ("one direction", None)):
                 row: dict[str, Any] = {"method": method, "way": way, "scale": concept.scale}
                 if asked.until:
-                    row |= judged_until(space, concept, kept, picker, columns, judges)
+                    row |= judged_until(space, concept, kept, picker, columns, judges, fresh, asked.legs)
                 else:
                     strength, development = chosen_strength(space, concept, kept, picker)
                     row |= {"strength": strength, "development": development}
@@ -275,8 +279,12 @@ def main() -> None:
                 row["bar_met_label"] = min(shares[0], first["label_asked_for"]["value"]) >= BAR
                 report["results"].append(row)
                 print(json.dumps(row), file=sys.stderr, flush=True)
-                report["seconds"] = round(time.time() - begun)
                 files.write_json(asked.out, report)
+        report |= {
+            "on_real_val": on_real(data, judges, columns, names), "unedited": unedited(space, judges, fresh),
+            "seconds": round(time.time() - begun),
+        }  # fmt: skip
+        files.write_json(asked.out, report)
 
 
 if __name__ == "__main__":
