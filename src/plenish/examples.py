@@ -100,7 +100,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "edit concept": (
         "plenish edit concept gan shown lumen --seeds 1 2 3 --strength -2 -1 0 1 2",
-        "plenish edit concept gan both lumen=1 atypia=-0.5 --film webp",
+        "plenish edit concept gan both lumen=1 atypia=-0.5 --film webp --keep-class tumour-or-not",
     ),
     "edit directions": (
         "plenish edit directions gan found -n 8",

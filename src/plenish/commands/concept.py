@@ -11,6 +11,7 @@ from plenish.errors import InputError
 from plenish.invocation import command
 from plenish.latent.concept_options import EffectOptions, JudgeOptions, LearnOptions
 from plenish.latent.edit_options import GeneratorOptions, PointOptions
+from plenish.latent.held_options import HeldOptions
 from plenish.latent.render import FilmOptions
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def import_concept(run: Path, file: Path, *, rename: str | None = None, replace:
 @command("concept effect", renamed={"truth": "from"})
 def effect(
     run: Path, names: list[str], *, out: Path | None = None, options: EffectOptions = EffectOptions(),
-    how: GeneratorOptions = GeneratorOptions(),
+    how: GeneratorOptions = GeneratorOptions(), keeping: HeldOptions = HeldOptions(),
 ) -> Effect:  # fmt: skip
     """Measure what concepts do to fresh images: how much their target changes, and everything else.
 
@@ -168,6 +169,7 @@ def effect(
         out: a JSON file to write it to.
         options: further options.
         how: further options.
+        keeping: further options.
 
     Raises:
         InputError: unknown concepts, nothing that reads images, or OUT exists.
@@ -178,7 +180,7 @@ def effect(
             out.parent.mkdir(parents=True, exist_ok=True)
     from plenish.latent.concept_verbs import concept_effect
 
-    found = concept_effect(run, names, how, options)
+    found = concept_effect(run, names, how, options, keeping)
     if out is not None:
         files.write_record(out, found.facts)
     return found
@@ -188,6 +190,7 @@ def effect(
 def edit(
     run: Path, out: Path, names: list[str], *, strength: tuple[float, ...] = (-2.0, -1.0, 0.0, 1.0, 2.0),
     which: PointOptions = PointOptions(), how: FilmOptions = FilmOptions(),
+    keeping: HeldOptions = HeldOptions(),
 ) -> Edit:  # fmt: skip
     """Show points with concepts at several strengths: a strip for each point, and a film.
 
@@ -198,16 +201,17 @@ def edit(
         strength: the strengths.
         which: further options.
         how: further options.
+        keeping: further options.
 
     Returns:
         The edit.
 
     Raises:
-        InputError: unknown concepts, or OUT exists.
+        InputError: unknown concepts, what is to be kept does not fit, or OUT exists.
     """
     files.refuse_existing(out, unless_made=True)
     from plenish.latent.concept_verbs import edit_concept
     from plenish.latent.selection import chosen_points, load_space
 
     space = load_space(run, which)
-    return edit_concept(space, chosen_points(space, which), names, strength, out, how)
+    return edit_concept(space, chosen_points(space, which), names, strength, out, how, keeping)

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from plenish.errors import InputError
 from plenish.latent.attributes import Reader
-from plenish.latent.concepts import Concept, move
+from plenish.latent.concepts import Concept
+from plenish.latent.holding import Held, concepts_added
 from plenish.latent.points import Points
 from plenish.latent.space import LatentSpace
 from plenish.metrics.extractor import Extractor
@@ -85,7 +86,7 @@ class Effect:
 def measure_effect(
     space: LatentSpace, amounts: Sequence[tuple[Concept, float]], strengths: Sequence[float],
     judges: Judges, *, target: str | None = None, n: int = 200, label: NDArray[np.float32] | None = None,
-    points: Points | None = None,
+    points: Points | None = None, held: Held | None = None,
 ) -> Effect:  # fmt: skip
     """Measure what concepts do to fresh images.
 
@@ -98,12 +99,13 @@ def measure_effect(
         n: number of fresh images.
         label: of these, 1×K; by default the classes in turn.
         points: other points to measure on.
+        held: what each image keeps on its own way, instead of the one direction for all.
 
     Returns:
         For each strength: of each column the mean change in standard deviations of the training images and
         the share of images in which it rises; of a column of yes and no, beside these, the share of images
         without that have it afterwards; the share whose class keeps; the mean distance of features, in
-        units of the median distance between two unrelated images.
+        units of the median distance between two unrelated images; how well was held what is held.
 
     Raises:
         InputError: the target is not among the columns.
@@ -116,11 +118,12 @@ def measure_effect(
         judges.columns.target(target)
     start = points if points is not None else space.draw(range(FIRST_SEED, FIRST_SEED + n), label)
     before = _read(space, start, judges)
+    moved, kept = concepts_added(space, start, amounts, strengths, held)
     levels = []
-    for strength in strengths:
-        moved = move(space, start, [(concept, weight * strength) for concept, weight in amounts])
-        after = _read(space, moved, judges)
-        levels.append({"strength": strength, "changes": _changes(before, after, judges)})
+    for k, strength in enumerate(strengths):
+        after = _read(space, moved[k], judges)
+        level = {"strength": strength, "changes": _changes(before, after, judges)}
+        levels.append(level | ({"held": kept[k]} if held else {}))
     reader = judges.columns
     facts = {
         "concepts": {concept.name: weight for concept, weight in amounts}, "target": target, "n": len(start),
@@ -129,6 +132,7 @@ def measure_effect(
         "checks": {} if reader is None else dict(reader.checks),
         "class_checks": dict(getattr(judges.classes, "checks", {})),
         "features": None if judges.features is None else judges.features.facts(),
+        **({"held": dict(held.facts)} if held else {}),
     }  # fmt: skip
     return Effect(facts)
 

@@ -31,6 +31,8 @@ from plenish.latent.concept_learning import (
 from plenish.latent.concept_options import EffectOptions, JudgeOptions, LearnOptions
 from plenish.latent.concepts import Concept
 from plenish.latent.edits import Edit, write_edit
+from plenish.latent.held_options import HeldOptions
+from plenish.latent.holding import concepts_added, open_held
 from plenish.latent.path_edits import images_of_ways, tell_shown
 from plenish.latent.points import Points, Space
 from plenish.latent.render import FILMED, SHOWN, FilmOptions, Row, figure, film_beside
@@ -235,55 +237,55 @@ def weighted(space: LatentSpace, words: Sequence[str]) -> list[tuple[Concept, fl
     return list(found.values())
 
 
-def concept_effect(run: Path, words: Sequence[str], how: Any, options: EffectOptions) -> Effect:
+def concept_effect(
+    run: Path, words: Sequence[str], how: Any, options: EffectOptions, keeping: HeldOptions = HeldOptions()
+) -> Effect:
     """Measure what concepts of a Run do to fresh images.
 
     Raises:
-        InputError: unknown concepts, or nothing that reads images.
+        InputError: unknown concepts, nothing that reads images, or a classifier that is held and judges.
     """
     space = load_space(run, how)
     amounts = weighted(space, words)
     label = None if options.label is None else space.label(options.label)
     space.draw([FIRST_SEED], label)  # A label that is missing is told before networks are trained.
+    judge = options.classifier
+    if judge is not None and judge.resolve() in [run.resolve() for run in keeping.keep_class or []]:
+        raise InputError(
+            f"--keep-class holds what {judge} says, so that it cannot judge whether the class keeps; give "
+            "another --classifier."
+        )
     return measure_effect(
         space, amounts, options.strength, judges(space, options), target=options.target, n=options.n,
-        label=label,
+        label=label, held=open_held(space, keeping),
     )  # fmt: skip
 
 
 def edit_concept(
     space: LatentSpace, points: Points, words: Sequence[str], strengths: Sequence[float], out: Path,
-    options: FilmOptions,
+    options: FilmOptions, keeping: HeldOptions = HeldOptions(),
 ) -> Edit:  # fmt: skip
     """Write points with concepts at several strengths: a row for each point, and a film of the way.
 
     Raises:
-        InputError: unknown concepts, no strength, or OUT exists.
+        InputError: unknown concepts, no strength, what is to be kept does not fit, or OUT exists.
     """
     if not strengths or not np.isfinite(strengths).all():
         raise InputError("--strength takes finite numbers, such as -2 -1 0 1 2.")
-    amounts = weighted(space, words)
-
-    def at(some: Points, strength: float) -> Points:
-        return move(space, some, amounts, strength)
-
+    amounts, held = weighted(space, words), open_held(space, keeping)
     tell_shown(len(points), filmed=FILMED)
-    columns = [at(points, strength) for strength in strengths]
+    columns, kept = concepts_added(space, points, amounts, strengths, held)
     images = images_of_ways(space, [column[:SHOWN] for column in columns])
     captions = [", ".join(f"{c.name} {s * weight:+.2g}" for c, weight in amounts) for s in strengths]
     rows = [Row(name, images[:, i], captions) for i, name in enumerate(points.names[:SHOWN])]
-    way = np.linspace(strengths[0], strengths[-1], options.frames)
-    film = film_beside(images_of_ways(space, [at(points[:FILMED], float(s)) for s in way]), options)
+    way = [float(s) for s in np.linspace(strengths[0], strengths[-1], options.frames)]
+    moved, _ = concepts_added(space, points[:FILMED], amounts, way, held)
+    film = film_beside(images_of_ways(space, moved), options)
     made = Points.joined([column[[i]] for i in range(len(points)) for column in columns])
     result = {
         "concepts": {concept.name: weight for concept, weight in amounts}, "strengths": list(strengths),
         "vectors_sha256": {concept.name: concept.hash for concept, _ in amounts},
     }  # fmt: skip
+    if held is not None:
+        result["held"] = dict(held.facts) | {"at_strengths": kept}
     return write_edit(out, space, made, figure(rows), result=result, film=film, film_format=options.film)
-
-
-def move(
-    space: LatentSpace, points: Points, amounts: Sequence[tuple[Concept, float]], strength: float
-) -> Points:
-    """Points with weighted concepts at one strength."""
-    return concepts.move(space, points, [(concept, weight * strength) for concept, weight in amounts])

@@ -20,6 +20,7 @@ from plenish.datasets.dataset import Dataset
 from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError, unknown_id
 from plenish.latent import arithmetic, interpolation, mixing
+from plenish.latent.held_steps import Binding, Moved, moved_holding
 from plenish.latent.interpolation import LabelPath
 from plenish.latent.paths import Loop, PathKind
 from plenish.latent.points import Floats, Points, Space
@@ -334,6 +335,28 @@ class LatentSpace:
     ) -> list[Points]:
         """The points with so many times a direction added, for each strength; see `interpolation.moved`."""
         return interpolation.moved(points, direction, np.asarray(strengths))
+
+    def move_holding(
+        self, points: Points, direction: NDArray[np.floating], strengths: Sequence[float], held: Binding,
+        *, step: float = 0.25,
+    ) -> list[Moved]:  # fmt: skip
+        """Like `move`, each point on its own way on which functions of its image keep their values.
+
+        Args:
+            points: where it begins.
+            direction: see `move`.
+            strengths: see `move`.
+            held: from the images that it begins with to a function of images N×C×H×W in [-1, 1] to N×M,
+                differentiable, each row of its own image alone.
+            step: greatest strength that is added at once.
+
+        Returns:
+            For each strength the points, and how well the functions were held.
+        """
+        return moved_holding(
+            lambda values, y: self.sample(values, y, points.space), points, direction, strengths, held,
+            step=step, at_once=AT_ONCE, device=self.engine.device,
+        )  # fmt: skip
 
     def flip(self, points: Points, to: str | None = None) -> Points:
         """The same latents with another class: `to`, or by default the next one of the list."""
