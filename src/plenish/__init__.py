@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from plenish.commands.train_autoencoder import train_autoencoder as train_autoencoder
     from plenish.commands.train_generator import train_gan as train_gan
     from plenish.commands.train_generator import train_generator as train_generator
+    from plenish.commands.train_translate import train_translate as train_translate
+    from plenish.commands.translate import translate as translate
     from plenish.datasets.dataset import Dataset as Dataset
     from plenish.latent.exporting import load_exported as load_exported
     from plenish.latent.sampling import load_generator as load_generator
@@ -57,6 +59,8 @@ _HOMES = {
     "commands.study_autoencoders": ("study_autoencoders",),
     "commands.train_autoencoder": ("train_autoencoder",),
     "commands.train_generator": ("train_gan", "train_generator"),
+    "commands.train_translate": ("train_translate",),
+    "commands.translate": ("translate",),
     "datasets.dataset": ("Dataset",),
     "latent.exporting": ("load_exported",),
     "latent.sampling": ("load_generator", "make_dataset"),

@@ -19,6 +19,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "autoencoder": ("network", "training", "schedule"),
     "autoencoder-queue": ("network", "training", "schedule", "variants"),
     "autoencoder-study": ("network", "training", "schedule"),
+    "translation": ("network", "training", "augment", "sketch", "schedule"),
     "slide-tiles": ("tiling",),
     "classifier": ("training",),
     "steps": ("steps",),
@@ -26,7 +27,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 """What a recipe can be for, and the sections of each kind; the default is a generator."""
 VERBS = {
     "generator": "train generator", "autoencoder": "train autoencoder", "autoencoder-queue": "train queue",
-    "autoencoder-study": "study autoencoders", "slide-tiles": "slides tile",
+    "autoencoder-study": "study autoencoders", "translation": "train translate", "slide-tiles": "slides tile",
     "classifier": "train classifier", "steps": "recipe steps",
 }  # fmt: skip
 """The verb that each kind of recipe is for."""
