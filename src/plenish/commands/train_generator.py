@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -237,6 +237,7 @@ def _train(
     subset: Subset, path: Path, recipe: Recipe, how: GeneratorOptions, changes: Mapping[str, Any],
     request: str,
 ) -> Run | Trial:  # fmt: skip
+    from plenish.metrics.beside import classifier_behind
     from plenish.metrics.validation import validator_of
     from plenish.training.generator import CHANGEABLE, learner_class, plan_task
     from plenish.training.trial import try_out
@@ -245,11 +246,13 @@ def _train(
     domain = choose_domain(how.domain, dataset.domain)
     with named_as_typed(how, learner.option_keys):
         task = plan_task(recipe.family, recipe.sections, changes, subset, how.conditional, OPTIONS)
+        classifier = getattr(task.sections.get("discriminator"), "run", None)
+        parents = [classifier_behind(classifier, dataset, subset.split_name)] if classifier else []
         learner.check(task, changes)
     task = _scheduled(task, path, how, changes)
     if how.dry_run:
         return _described(try_out(task), recipe, how.hours)
-    config = _config_of(task, recipe, how, domain)
+    config = _config_of(task, recipe, how, domain, parents)
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
     validator = functools.cache(lambda: validator_of(dataset, subset.split_name) if how.validation else None)
     if not (path / "config.json").exists():  # What cannot be scored is refused before a Run is made.
@@ -259,6 +262,7 @@ def _train(
         "generator",
         config,
         data=provenance,
+        parents=parents,
         seed=how.seed,
         may_change=(*CHANGEABLE, "hours"),
         typed=OPTIONS,
@@ -269,9 +273,18 @@ def _train(
     return run
 
 
-def _config_of(task: GeneratorTask, recipe: Recipe, how: GeneratorOptions, domain: Chosen) -> dict[str, Any]:
-    """What a Run keeps of a training; another configuration is refused when it is resumed."""
+def _config_of(
+    task: GeneratorTask, recipe: Recipe, how: GeneratorOptions, domain: Chosen,
+    parents: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """What a Run keeps of a training; another configuration is refused when it is resumed.
+
+    Of a classifier behind the discriminator that is the checksum of its weights, wherever they lie.
+    """
     parts = {name: dataclasses.asdict(section) for name, section in task.sections.items()}
+    own = parts.pop("discriminator", {})
+    if parents:
+        parts["discriminator"] = own | {"from_classifier": parents[0]["weights_sha256"]}
     return {
         "recipe": recipe.name, "family": recipe.family, "network": task.network.to_dict(), **parts,
         "schedule": dataclasses.asdict(task.schedule), "precision": task.engine.precision,

@@ -93,9 +93,7 @@ def write_held_out(run: Run, train: Subset, test: bool = False) -> list[dict[str
     if tables:
         table = pd.concat(tables, ignore_index=True)
         files.write_bytes(run.path / TABLE, table.to_parquet(None, index=False))
-    run.update_status(
-        held_out=results, measured=_weights(run.status), test_reads=dataset.test_reads(split)
-    )
+    run.update_status(held_out=results, measured=_weights(run.status), test_reads=dataset.test_reads(split))
     return results
 
 

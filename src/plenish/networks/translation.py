@@ -1,5 +1,5 @@
-"""Image-to-image networks: a U-Net that turns one picture into another, and a judge of patches (pix2pix, Isola
-et al. 2017, arXiv 1611.07004).
+"""Image-to-image networks: a U-Net that turns one picture into another, and a judge of patches (pix2pix,
+Isola et al. 2017, arXiv 1611.07004).
 
 The encoder halves the resolution by strided convolutions down to the base, the decoder doubles it again, and
 each of its layers also sees the encoder's maps of the same size. The judge sees both pictures and says of
@@ -62,13 +62,13 @@ class TranslationConfig:
         if self.size >> self.d_layers < _LEAST_MAPS:
             most = next(n for n in range(self.size.bit_length(), 0, -1) if self.size >> n >= _LEAST_MAPS)
             raise InputError(
-                f"network.d_layers must be at most {most} for pictures of {self.size} px, not {self.d_layers}."
+                f"network.d_layers must be at most {most} for {self.size} px, not {self.d_layers}."
             )
 
     @property
     def patch(self) -> int:
         """Side of what one answer of the judge depends on, pixels."""
-        return 9 * 2**self.d_layers - 2
+        return (9 << self.d_layers) - 2
 
     def widths(self) -> list[int]:
         """Feature maps of the U-Net from half the resolution down to the base."""

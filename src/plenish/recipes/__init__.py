@@ -11,7 +11,9 @@ from plenish.errors import InputError, unknown
 from plenish.networks.families import GANS
 from plenish.yaml_reader import read_yaml
 
-SECTIONS = ("network", "adversarial", "penalty", "augment", "growth", "schedule", "limits")
+SECTIONS = (
+    "network", "adversarial", "penalty", "augment", "growth", "schedule", "limits", "discriminator",
+)  # fmt: skip
 """What a recipe sets: the networks, the parts of the training method, its length, and when it has failed."""
 FLOW_SECTIONS = ("network", "training", "augment", "schedule")
 KINDS: dict[str, tuple[str, ...]] = {

@@ -62,7 +62,7 @@ _FIRST = {
 _STRIP = {
     "generator": "The same latent vectors, decoded during training:",
     "autoencoder": "Images above their reconstructions during training:",
-    "translation": "Sketches of val images, what was made of them, and the images, in threes during training:",
+    "translation": "Sketches of val images, what was made of them and the images, during training:",
 }
 
 
@@ -101,7 +101,7 @@ def _errors_table(errors: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def held_out(run: Run, found: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """How near a translation comes to held-out pictures, beside what needs no translation, and some of them."""
+    """How near a translation comes to held-out pictures, beside three baselines, and some of them."""
     rows = [
         {
             "part": row["part"], "images": row["images"], "difference": row["l1"], "from": row["l1_low"],
@@ -111,10 +111,10 @@ def held_out(run: Run, found: Sequence[Mapping[str, Any]]) -> list[Block]:
         for row in found
     ]  # fmt: skip
     caption = (
-        "Mean absolute difference to the real pictures, pixels from 0 to 1, by the best weights, with its 95 % "
-        "interval, beside three baselines that translate nothing; held_out.parquet has each image."
+        "Mean absolute difference to the real pictures, pixels from 0 to 1, by the best weights, with its "
+        "95 % interval, beside three baselines that translate nothing; held_out.parquet has each image."
     )
-    words = "Val: sketches, what is made of them, the real pictures, the training pictures of the nearest sketches"
+    words = "Val: sketches, what is made of them, the real pictures, training pictures of nearest sketches"
     picture = pictures.from_file(run.path / "samples" / "held-out.png", words, words, least=560)
     return [Table(rows, caption), *([Pictures([picture], wide=True)] if rows and picture else [])]
 

@@ -53,7 +53,7 @@ class Method:
         adversarial: weight of the adversarial loss; 0 trains by the difference alone.
     """
 
-    batch: int = option(16, least=1)
+    batch: int = option(4, least=1)
     lr: float = option(2e-4, above=0)
     beta1: float = option(0.5, least=0, below=1)
     beta2: float = option(0.999, least=0, below=1)
@@ -101,7 +101,6 @@ class Augment:
 class TranslationLearner(Learner):
     """A translator and the judge of its patches at training."""
 
-    criteria = {CRITERION: 1}
     notes = (("L1", "l1"), ("G", "loss_g"), ("D", "loss_d"))
     loss = "loss_g"
     smaller_network = "a smaller --width"
@@ -129,8 +128,8 @@ class TranslationLearner(Learner):
             torch.optim.Adam(network.parameters(), method.lr, betas, fused=True)
             for network in (self.translator, self.discriminator)
         )
-        if val is None:
-            self.criteria = {}
+        if val is not None:
+            self.criteria = {CRITERION: 1}
 
     def modules(self) -> dict[str, nn.Module]:
         """The networks by the name of their checkpoint file."""

@@ -77,9 +77,7 @@ def parts_of(dataset: Dataset, split: str) -> tuple[Subset, Subset | None]:
     return train, None
 
 
-def open_run(
-    path: Path, plan: Plan, train: Subset, seed: int, typed: Mapping[str, str] = {}
-) -> Run:
+def open_run(path: Path, plan: Plan, train: Subset, seed: int, typed: Mapping[str, str] = {}) -> Run:
     """The Run of a plan, made or gone on with.
 
     Args:
