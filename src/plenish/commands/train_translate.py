@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from plenish import settings
 from plenish.commands.request import completed, request_hash, training
 from plenish.configuration import apply_overrides, named_as_typed, option, option_names, overrides
 from plenish.datasets.dataset import Dataset
@@ -100,7 +101,8 @@ def train_translate(data: Path, run: Path, *, how: TranslationOptions) -> Run:
         say(domain.sentence())
     with training(opened, request):
         translation_run.fit(opened, plan, train, val, how.retry)
-        if not is_measured(opened, how.test):
-            write_held_out(opened, train, how.test)
-        write_own_report(run, "run")
+        if settings.is_first_process():
+            if not is_measured(opened, how.test):
+                write_held_out(opened, train, how.test)
+            write_own_report(run, "run")
     return opened

@@ -7,6 +7,7 @@ itself, taken for the picture.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +15,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from PIL.Image import Image
 from torch.nn import functional as F
 
 from plenish import files
 from plenish.datasets.parts import Subset
+from plenish.datasets.pixels import chunks
 from plenish.datasets.schema import Part
 from plenish.datasets.show import png
 from plenish.metrics.kernels import squared_distances
@@ -25,14 +28,14 @@ from plenish.metrics.statistics import bootstrap_interval
 from plenish.runs import Run
 from plenish.training.logs import sample_grid
 from plenish.training.translation import mean_difference
-from plenish.training.translation_model import load_translator
+from plenish.training.translation_model import LoadedTranslator, load_translator
 
 Pixels = NDArray[np.uint8]
 TABLE, PICTURE = "held_out.parquet", "held-out.png"
 """Of a Run: a row an image; and sketches, translations, real pictures, nearest training pictures below each
 other."""
 BASELINES = ("mean", "nearest", "sketch")
-_SHOWN = 16
+_SHOWN, _AT_ONCE = 16, 256
 _COARSE = 16
 """Side to which sketches are reduced before they are compared: lines that are a pixel apart then meet."""
 
@@ -63,38 +66,74 @@ def write_held_out(run: Run, train: Subset, test: bool = False) -> list[dict[str
         test: measure the test images too.
     """
     model, dataset, split = load_translator(run.path), train.dataset, train.split_name
-    pictures = train.images()
-    sketches = _coarse(model.sketches(pictures))
-    mean = np.rint(pictures.mean(axis=0)).astype(np.uint8)
+    known = _Known.of(model, train)
     parts: tuple[Part, ...] = ("val", "test") if test else ("val",)
     tables, results = [], []
     for part in parts:
         if not len(dataset.split(split).rows(part)):
             continue
         rows = dataset.part(part, split, purpose="score")
-        real = rows.images()
-        given = model.fixed_sketches(real, run.seed, np.arange(len(rows)))
-        made = model.translate(given)
-        where = squared_distances(_coarse(given), sketches).argmin(axis=1)
+        found = [_differences(model, known, rows, place, run.seed) for place in chunks(len(rows), _AT_ONCE)]
         label = {"label": rows.labels} if dataset.labels.kind == "categorical" else {}
-        shown: dict[str, Any] = {
-            "id": rows.ids, "part": part, **label, "group": rows.groups, "l1": mean_difference(made, real),
-            "l1_mean": mean_difference(np.broadcast_to(mean, real.shape), real),
-            "l1_nearest": mean_difference(pictures[where], real),
-            "l1_sketch": mean_difference(np.broadcast_to(given, real.shape), real),
-            "nearest": np.asarray(train.ids)[where],
-        }  # fmt: skip
-        tables.append(pd.DataFrame(shown))
+        about = pd.DataFrame({"id": rows.ids, "part": part, **label, "group": rows.groups})
+        tables.append(about.join(pd.concat(found, ignore_index=True)))
         results.append({"part": part, "images": len(rows)} | _means(tables[-1], rows.groups))
         files.write_bytes(
             run.path / "samples" / (PICTURE if part == "val" else f"{part}.png"),
-            png(below_each_other(run.seed, given, made, real, pictures[where])),
+            png(_below_each_other(model, known, rows, run.seed)),
         )
     if tables:
         table = pd.concat(tables, ignore_index=True)
         files.write_bytes(run.path / TABLE, table.to_parquet(None, index=False))
     run.update_status(held_out=results, measured=_weights(run.status), test_reads=dataset.test_reads(split))
     return results
+
+
+@dataclasses.dataclass(frozen=True)
+class _Known:
+    """What the baselines know: the training pictures, their mean, uint8 H×W×C, and their sketches, N×256."""
+
+    train: Subset
+    mean: Pixels
+    sketches: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, model: LoadedTranslator, train: Subset) -> _Known:
+        total, coarse = 0.0, []
+        for pictures in train.batches(_AT_ONCE):
+            total = total + pictures.sum(axis=0, dtype=np.float64)
+            coarse.append(_coarse(model.sketches(pictures)))
+        mean = np.rint(total / len(train)).astype(np.uint8)
+        return cls(train, mean, np.concatenate(coarse))
+
+    def nearest(self, given: Pixels) -> NDArray[np.int64]:
+        """Training rows whose sketches are nearest to these."""
+        found: NDArray[np.int64] = squared_distances(_coarse(given), self.sketches).argmin(axis=1)
+        return found
+
+
+def _differences(
+    model: LoadedTranslator, known: _Known, rows: Subset, place: NDArray[np.int64], seed: int
+) -> pd.DataFrame:
+    """Mean absolute differences of some held-out images and of their baselines."""
+    real = rows.images(place)
+    given = model.fixed_sketches(real, seed, place)
+    where = known.nearest(given)
+    others = {
+        "l1": model.translate(given), "l1_mean": np.broadcast_to(known.mean, real.shape),
+        "l1_nearest": known.train.images(where), "l1_sketch": np.broadcast_to(given, real.shape),
+    }  # fmt: skip
+    found = pd.DataFrame({name: mean_difference(other, real) for name, other in others.items()})
+    return found.assign(nearest=np.asarray(known.train.ids)[where])
+
+
+def _below_each_other(model: LoadedTranslator, known: _Known, rows: Subset, seed: int) -> Image:
+    """Up to 16 held-out images drawn by the seed: sketches, translations, real, nearest training pictures."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:_SHOWN])
+    real = rows.images(chosen)
+    given = model.fixed_sketches(real, seed, chosen)
+    each = (np.broadcast_to(given, real.shape), model.translate(given), real)
+    return sample_grid(np.concatenate([*each, known.train.images(known.nearest(given))]), len(chosen))
 
 
 def _means(table: pd.DataFrame, groups: NDArray[Any]) -> dict[str, float]:
@@ -110,11 +149,3 @@ def _coarse(sketches: Pixels) -> NDArray[np.float64]:
     ink = 1 - torch.from_numpy(sketches).permute(0, 3, 1, 2).double() / 255
     found: NDArray[np.float64] = F.adaptive_avg_pool2d(ink, _COARSE).flatten(1).numpy()
     return found
-
-
-def below_each_other(seed: int, *rows: Pixels) -> Any:
-    """A picture of up to 16 of the images of each row, uint8 N×H×W×C each, drawn by the seed."""
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows[0]))[:_SHOWN])
-    channels = max(row.shape[3] for row in rows)
-    each = [row[chosen] if row.shape[3] == channels else row[chosen].repeat(channels, 3) for row in rows]
-    return sample_grid(np.concatenate(each), len(chosen))
