@@ -111,13 +111,15 @@ def test_drawn_sketches_of_any_colour_and_size_make_pictures(home: Path) -> None
     Image.fromarray(grey).save(folder / "grey.png")
     Image.fromarray(grey).convert("RGB").save(folder / "coloured.png")
     Image.fromarray(grey).resize((64, 64), 0).save(folder / "large.png")
-    assert ask(home, "translate @run @sketches/grey.png @sketches/coloured.png @two") == 0
-    made = [(home / "two" / "pictures" / f"{name}.png").read_bytes() for name in ("grey", "coloured")]
-    assert made[0] == made[1]
+    Image.fromarray(np.where(grey == 0, 110, 230).astype(np.uint8)).save(home / "pencil.png")
+    assert ask(home, "translate @run @sketches/grey.png @sketches/coloured.png @pencil.png @two") == 0
+    made = [(home / "two" / "pictures" / f"{n}.png").read_bytes() for n in ("grey", "coloured", "pencil")]
+    assert made[0] == made[1] == made[2]
     assert ask(home, "translate @run @sketches/large.png @none") == 2
     assert not (home / "none").exists()
     assert ask(home, "translate @run @sketches @fitted --fit") == 0
-    assert len(list((home / "fitted" / "pictures").iterdir())) == 3
+    fitted = sorted(path.name for path in (home / "fitted" / "pictures").iterdir())
+    assert fitted == ["coloured.png", "grey.png", "large.png"]
 
 
 def test_draws_of_a_sketch_depend_on_seed_and_name_alone(home: Path) -> None:

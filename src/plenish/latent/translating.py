@@ -26,8 +26,10 @@ Pixels = NDArray[np.uint8]
 PICTURE, PICTURES, RECORD = "picture.png", "pictures", "translation.json"
 SHOWN = 12
 """Pictures in the contact sheet, at most."""
-_PAPER, _LEAST_PAPER = 192, 0.4
-"""Grey level from which a pixel is paper, and the share of paper below which an image is hardly a sketch."""
+_NEAR_PAPER, _LEAST_PAPER = 40, 0.5
+"""Grey levels by which paper may be darker than its brightest places, and the share of an image it fills."""
+_INK, _LEAST_CONTRAST = 1, 32
+"""The percentile of grey levels that is ink, and the least difference between paper and ink."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +75,14 @@ def translate_images(
     channels = config.channels if sketch else config.inputs
     taker = Taker.of_run(model.run, config.size, channels)
     read = read_images(model.run, taker, paths, which, any_colour=True)
-    names = [str(name) for name in read.table["id"]]
-    given = model.sketches(read.pixels) if sketch else read.pixels
-    if not sketch:
-        _warn_of_no_sketches(given)
+    # Ids of files in a folder or archive are numbers that nobody gave them.
+    column = "source" if read.about["kind"] == "folder" else "id"
+    names = [str(name) for name in read.table[column]]
+    if sketch:
+        given = model.sketches(read.pixels)
+    else:
+        _warn_of_no_sketches(read.pixels)
+        given = on_white(read.pixels)
     with progress("translating", len(names)) as bar:
         made = [model.translate(given)] if draws is None else _drawn(model, given, names, draws, seed)
         bar.advance(len(names))
@@ -101,16 +107,30 @@ def _drawn(
     model: LoadedTranslator, given: Pixels, names: Sequence[str], draws: int, seed: int
 ) -> list[Pixels]:
     """Each draw of all images, uint8 N×H×W×C."""
-    each = [model.draws(one, draws, seed, "translate", name) for one, name in zip(given, names, strict=True)]
-    return list(np.stack(each, 1))
+    pairs = zip(given, names, strict=True)
+    return list(np.stack([model.draws(one, draws, seed, "translate", name) for one, name in pairs], 1))
+
+
+def on_white(given: Pixels) -> Pixels:
+    """Sketches uint8 N×H×W×1 with the grey of their paper, the median, as white and of the ink as black.
+
+    Scans and pencils become like the sketches of the training, which stay as they are.
+    """
+    flat = given.reshape(len(given), -1)
+    paper = np.median(flat, axis=1)[:, None, None, None]
+    ink = np.percentile(flat, _INK, axis=1)[:, None, None, None]
+    ink = np.where(paper - ink < _LEAST_CONTRAST, 0, ink)  # Nothing is drawn, or in a few pixels.
+    levels = (given - ink) * (255 / np.maximum(paper - ink, 1))
+    return np.asarray(np.rint(levels.clip(0, 255)), np.uint8)
 
 
 def _warn_of_no_sketches(given: Pixels) -> None:
-    paper = (given >= _PAPER).mean(axis=(1, 2, 3))
+    bright = np.percentile(given, 95, axis=(1, 2, 3), keepdims=True)
+    paper = (given >= bright - _NEAR_PAPER).mean(axis=(1, 2, 3))
     if dark := int((paper < _LEAST_PAPER).sum()):
         warn(
-            f"{plural(dark, 'image')} of {len(given)} show little white paper; sketches are dark lines on "
-            "white. Of pictures, --sketch makes sketches first."
+            f"{dark} of {plural(len(given), 'image')} show little paper; sketches are dark lines on white. Of "
+            "pictures, --sketch makes sketches first."
         )
 
 
