@@ -129,8 +129,8 @@ def _warn_of_no_sketches(given: Pixels) -> None:
     paper = (given >= bright - _NEAR_PAPER).mean(axis=(1, 2, 3))
     if dark := int((paper < _LEAST_PAPER).sum()):
         warn(
-            f"{dark} of {plural(len(given), 'image')} show little paper; sketches are dark lines on white. Of "
-            "pictures, --sketch makes sketches first."
+            f"{dark} of {plural(len(given), 'image')} show little paper; sketches are dark lines on white. "
+            "Of pictures, --sketch makes sketches first."
         )
 
 
