@@ -19,7 +19,8 @@ SECONDS = 30
 """Longest time of one command line; the trainings themselves are left out."""
 WORK = (
     "plenish.training.generator.train_generator", "plenish.training.autoencoder_run.fit",
-    "plenish.training.classifier_run.train_in_run", "plenish.study.experiment._run_cells",
+    "plenish.training.classifier_run.train_in_run", "plenish.training.translation_run.fit",
+    "plenish.study.experiment._run_cells",
     "plenish.study.class_autoencoders.run_class_study", "plenish.commands.bench._benchmark",
 )  # fmt: skip
 LINES = """
@@ -41,6 +42,7 @@ train generator {data} {out} --recipe dcgan-small --kimg 0.1 --batch 8 --options
 train gan {data} {out} --recipe auto --hours 0.01 --dry-run
 train autoencoder {data} {out} --filters 4 8 --latent-features 8 --epochs 1
 train classifier {data} {out} --classifier small --steps 2 --loss focal
+train translate {data} {out} --kimg 0.1 --batch 4 --options network.d_layers=1
 train queue {queue} {data} {out}
 encode {autoencoder} {data} --name other
 latents {made} {out} --array z --colour label

@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from plenish.commands.train_generator import train_gan as train_gan
     from plenish.commands.train_generator import train_generator as train_generator
     from plenish.commands.train_queue import train_queue as train_queue
+    from plenish.commands.train_translate import train_translate as train_translate
+    from plenish.commands.translate import translate as translate
     from plenish.datasets.dataset import Dataset as Dataset
     from plenish.invocation import Command as _Command
     from plenish.latent.exporting import load_exported as load_exported
@@ -131,6 +133,8 @@ _HOMES = {
     "commands.train_autoencoder": ("train_autoencoder",),
     "commands.train_generator": ("train_gan", "train_generator"),
     "commands.train_queue": ("train_queue",),
+    "commands.train_translate": ("train_translate",),
+    "commands.translate": ("translate",),
     "datasets.dataset": ("Dataset",),
     "latent.exporting": ("load_exported",),
     "latent.sampling": ("load_generator", "make_dataset"),

@@ -52,6 +52,8 @@ VERBS: dict[str, tuple[str, str]] = {
         "train variants of an autoencoder from one YAML file: FILE DATA OUT",
     ),
     "train classifier": ("train_classifier:train_classifier_run", "train a classifier and keep it in a Run"),
+    "train translate": ("train_translate:train_translate", "train sketches into pictures, or resume"),
+    "translate": ("translate:translate", "pictures of sketches by a trained Run: RUN IMAGES … OUT"),
     "predict": ("predict:predict", "classify images by trained classifiers: RUN … IMAGES …"),
     "encode": ("encode:encode", "add an autoencoder's encodings to a Dataset, as an array"),
     "latents": ("latent:draw_encodings", "draw encodings by a column, correlate them with all"),
@@ -124,7 +126,7 @@ _MOST_COLUMNS = 9
 """Columns of a table; of one with more, a row is below the other."""
 _SHORT, _LONG = 12, 24
 """Letters of a cell that stays in one line, and of a word that may be broken."""
-_PARALLEL = ("train generator", "train gan", "train autoencoder", "train classifier")
+_PARALLEL = ("train generator", "train gan", "train autoencoder", "train classifier", "train translate")
 """Verbs that several processes may do together."""
 
 

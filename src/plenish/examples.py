@@ -60,6 +60,14 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "train classifier": (
         "plenish train classifier tiles tumour-or-not", "plenish train classifier tiles tuned --loss focal",
     ),
+    "train translate": (
+        "plenish train translate drawings sketch-to-drawing",
+        "plenish train translate drawings sketch-to-drawing --kimg 400 --test",
+    ),
+    "translate": (
+        "plenish translate sketch-to-drawing my-sketches coloured --fit",
+        "plenish translate sketch-to-drawing drawings redrawn --sketch --part test",
+    ),
     "predict": (
         "plenish predict tumour-or-not new-images --report",
         "plenish predict one two three slides --tta --coverage 0.9 --report --out answers",

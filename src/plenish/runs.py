@@ -34,11 +34,11 @@ FIRST_PROCESS_SECONDS = 600.0
 _USES = "uses.jsonl"
 _FROZEN = {"kind", "created", "seed", "data", "parents", "config", "versions"}
 _PROGRESS = (
-    "kimg", "epoch", "step", "best", "attempt", "seconds", "message", "classes", "errors", "results",
-    "test_reads",
+    "kimg", "epoch", "step", "best", "attempt", "seconds", "message", "classes", "errors", "held_out",
+    "results", "test_reads",
 )  # fmt: skip
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "pillow")
-Kind = Literal["generator", "autoencoder", "classifier", "study", "autoencoder-study"]
+Kind = Literal["generator", "autoencoder", "classifier", "study", "autoencoder-study", "translation"]
 
 
 class Run:

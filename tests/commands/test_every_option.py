@@ -41,6 +41,7 @@ WORK = {
     "train generator": "plenish.training.generator.train_generator",
     "train autoencoder": "plenish.training.autoencoder_run.fit",
     "train classifier": "plenish.training.classifier_run.train_in_run",
+    "train translate": "plenish.training.translation_run.fit",
     "study": "plenish.study.experiment._run_cells",
     "study autoencoders": "plenish.study.class_autoencoders.run_class_study",
 }
@@ -66,6 +67,11 @@ VALUES: dict[str, dict[str, Any]] = {
         "patience": 1, "options": ["network.norm=batch"],
     },
     "train classifier": CLASSIFIER,
+    "train translate": {
+        "recipe": "sketch", "split": "other", "kimg": 0.5, "batch": 2, "width": 16, "lr": 1e-3,
+        "checkpoint_kimg": 0.3, "patience": 1, "domain": "radiology",
+        "options": ["sketch.width_most=2", "network.d_layers=1"],
+    },
     "study": CLASSIFIER | {
         "generator": Path("gan"), "synthetic": Path("synthetic"), "arms": ("real", "oversample"),
         "generator_sweep": [Path("gan"), Path("gan2")], "test_data": Path("elsewhere"), "folds": 3,
@@ -86,7 +92,7 @@ VALUES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Values that are not the default, for options whose type does not say one."""
 WITH: dict[str, dict[str, Any]] = {
-    "domain": {"recipe": "auto"}, "variational": {"latent_features": 4},
+    "domain": {"recipe": "auto"}, "train translate domain": {}, "variational": {"latent_features": 4},
     "synthetic": {"arms": ("synthetic",)}, "generator": {"arms": ("synthetic",)}, "mpp": {"level": None},
     "pretrained": {"classifier": "small"}, "symmetry": {"augmentation": "classical"},
     "generator_sweep": {"arms": ("synthetic",)}, "ratios": {"synthetic": Path("synthetic")},
@@ -109,6 +115,7 @@ BASE: dict[str, dict[str, Any]] = {
     "slides tile": {"size": 32, "level": 0, "min_tissue": 0.1, "workers": 1},
     "study autoencoders": {"batch": 8},
     "train autoencoder": {"batch": 8},
+    "train translate": {"batch": 8, "options": ["network.d_layers=1"]},
 }  # fmt: skip
 ONLY_RECORDED = {
     "retry", "errors", "workers", "on", "generator", "synthetic", "generator_sweep", "recipe",
@@ -242,7 +249,8 @@ def test_an_option_arrives_and_is_repeated(
     name, command = parameter.name, cli.load_command(verb)
     value = located(value, home)
     assert value != parameter.default
-    known = {key: home / v if isinstance(v, Path) else v for key, v in WITH.get(name, {}).items()}
+    others = WITH.get(f"{verb} {name}", WITH.get(name, {}))
+    known = {key: home / v if isinstance(v, Path) else v for key, v in others.items()}
     base = BASE.get(verb, {}) | {key: v for key, v in known.items() if key in command.parameters}
     out = tmp_path / "out"
     ask(verb, home, out, monkeypatch, base | {name: value})
@@ -292,6 +300,9 @@ REAL: dict[str, tuple[str, dict[str, Any]]] = {
     "train autoencoder": ("errors.parquet", {
         "recipe": "mnist-autoencoder", "batch": 8, "epochs": 1.0, "filters": [4], "only": ["tumour"],
         "denoise": 0.2,
+    }),
+    "train translate": ("held_out.parquet", {
+        "kimg": 0.05, "batch": 8, "width": 4, "options": ["network.d_width=4", "network.d_layers=1"],
     }),
     "train classifier": ("predictions.parquet", {
         "steps": 4, "batch": 8, "loss": "focal", "focal_gamma": 1.0,

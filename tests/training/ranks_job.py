@@ -23,6 +23,7 @@ from plenish.networks.autoencoder import Autoencoder, AutoencoderConfig
 from plenish.networks.flow import FlowConfig
 from plenish.networks.sampler import SamplerConfig
 from plenish.networks.shared_batch import sharing
+from plenish.networks.translation import TranslationConfig
 from plenish.training import flow as flows
 from plenish.training import ranks
 from plenish.training.autoencoder import AutoencoderLearner
@@ -38,6 +39,10 @@ from plenish.training.gan.penalties import Penalty
 from plenish.training.generator import GeneratorTask, Schedule
 from plenish.training.learner import Clock, Learner
 from plenish.training.reconstruction import Method as AutoencoderMethod
+from plenish.training.sketches import SketchOptions
+from plenish.training.translation import Augment as TranslationAugment
+from plenish.training.translation import Method as TranslationMethod
+from plenish.training.translation import TranslationLearner
 
 TOY_FAMILY = Path(__file__).parents[1] / "toy_family"
 N, SIZE, BATCH = 48, 16, 16
@@ -103,6 +108,13 @@ def classifier(**options: Any) -> Make:
     return make
 
 
+def translation(engine: Engine) -> Learner:
+    """A translation with everything that draws: orientations, moves, sketches, dropout."""
+    config = TranslationConfig(SIZE, 1, 3, width=8, max_width=16, d_width=8, d_layers=1)
+    augment = TranslationAugment("mirror", 0.5, "comic")
+    return TranslationLearner(config, TranslationMethod(batch=BATCH), augment, SketchOptions(), engine)
+
+
 def other_package(engine: Engine) -> Learner:
     """A family of another package."""
     sys.path.append(str(TOY_FAMILY))
@@ -146,6 +158,7 @@ CASES: dict[str, Callable[[Engine], Learner]] = {
     "variational autoencoder": autoencoder(variational=True),
     "classifier": classifier(loss="weighted", order="balanced"),
     "other package": other_package,
+    "translation": translation,
     "timm classifier": classifier(classifier="mobilenetv3_small_050"),
 }  # fmt: skip
 

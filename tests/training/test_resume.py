@@ -48,8 +48,20 @@ CASES = {
         "autoencoder", "--filters", "4", "4", "--latent-features", "4", "--batch", "8", "--patience", "0",
         "--no-errors", "--options", "schedule.keep=2", "schedule.evaluate_epochs=2", "training.denoise=0.1",
     ],
+    "translation": [
+        "translate", "--batch", "10", "--checkpoint-kimg", "0.05", "--options", "network.width=4",
+        "network.max_width=8", "network.d_width=4", "network.d_layers=1", "schedule.log_kimg=0.05",
+    ],
 }  # fmt: skip
-LENGTHS = {"gan": 16.0, "growth": 8.0, "ada": 10.0, "path length": 6.0, "flow": 8.0, "autoencoder": 1000}
+LENGTHS = {
+    "gan": 16.0,
+    "growth": 8.0,
+    "ada": 10.0,
+    "path length": 6.0,
+    "flow": 8.0,
+    "autoencoder": 1000,
+    "translation": 8.0,
+}
 """kimg, or epochs: long enough to be killed twenty times."""
 
 

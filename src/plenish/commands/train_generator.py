@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -252,6 +252,7 @@ def _train(
     subset: Subset, path: Path, recipe: Recipe, how: GeneratorOptions, changes: Mapping[str, Any],
     request: str,
 ) -> Run | Trial:  # fmt: skip
+    from plenish.metrics.beside import classifier_behind
     from plenish.metrics.validation import validator_of
     from plenish.training.generator import CHANGEABLE, learner_class, plan_task
     from plenish.training.starting_point import starting_point
@@ -261,6 +262,8 @@ def _train(
     domain = choose_domain(how.domain, dataset.domain)
     with named_as_typed(how, learner.option_keys):
         task = plan_task(recipe.family, recipe.sections, changes, subset, how.conditional, OPTIONS)
+        classifier = getattr(task.sections.get("discriminator"), "run", None)
+        parents = [classifier_behind(classifier, dataset, subset.split_name)] if classifier else []
         learner.check(task, changes)
     provenance = dataset.provenance(subset.split_name) | {"part": subset.part, "images": len(subset)}
     start, before = None, _started_from(path, how)
@@ -272,7 +275,8 @@ def _train(
         start.check_length(task.schedule)
     if how.dry_run:
         return _described(try_out(task), recipe, how.hours)
-    config = _config_of(task, recipe, how, domain) | ({"from": before} if before else {})
+    config = _config_of(task, recipe, how, domain, parents) | ({"from": before} if before else {})
+    parents += [start.parent()] if start else []
     validator = functools.cache(lambda: validator_of(dataset, subset.split_name) if how.validation else None)
     if not (path / "config.json").exists():  # What cannot be scored is refused before a Run is made.
         validator()
@@ -281,7 +285,7 @@ def _train(
         "generator",
         config,
         data=provenance,
-        parents=[start.parent()] if start else [],
+        parents=parents,
         seed=how.seed,
         may_change=(*CHANGEABLE, "hours"),
         typed=OPTIONS,
@@ -307,9 +311,18 @@ def _started_from(path: Path, how: GeneratorOptions) -> dict[str, Any] | None:
     return None
 
 
-def _config_of(task: GeneratorTask, recipe: Recipe, how: GeneratorOptions, domain: Chosen) -> dict[str, Any]:
-    """What a Run keeps of a training; another configuration is refused when it is resumed."""
+def _config_of(
+    task: GeneratorTask, recipe: Recipe, how: GeneratorOptions, domain: Chosen,
+    parents: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """What a Run keeps of a training; another configuration is refused when it is resumed.
+
+    Of a classifier behind the discriminator that is the checksum of its weights, wherever they lie.
+    """
     parts = {name: dataclasses.asdict(section) for name, section in task.sections.items()}
+    own = parts.pop("discriminator", {})
+    if parents:
+        parts["discriminator"] = own | {"from_classifier": parents[0]["weights_sha256"]}
     schedule = dataclasses.asdict(task.schedule)
     if schedule["order"] == "shuffled":  # Runs of before there was a choice have no such key.
         del schedule["order"]

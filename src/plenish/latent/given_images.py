@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -22,6 +23,7 @@ from plenish.latent.points import Floats
 from plenish.latent.sampling import training_manifest
 from plenish.latent.space import LatentSpace
 from plenish.metrics.prediction_images import opened
+from plenish.runs import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +46,36 @@ class RealImages:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Taker:
+class Taker:
+    """A network that takes images, of a Run: their size, channels, and how others are made to fit."""
+
     size: int
     channels: int
     preparation: Mapping[str, Any]
+
+    @classmethod
+    def of_run(cls, run: Run, size: int, channels: int) -> Taker:
+        """Images become what the network takes as the import of its training images made them."""
+        manifest = training_manifest(run)
+        made = {} if manifest is None else manifest.extra.get("import", {})
+        return cls(size, channels, {key: made[key] for key in ("fit", "window", "fitting") if key in made})
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadImages:
+    """Images that were read, and what is known of them.
+
+    Attributes:
+        pixels: uint8 N×H×W×C.
+        table: N rows, as in `GivenImages`.
+        labels: of the Dataset they are from.
+        about: where they come from, JSON-able.
+    """
+
+    pixels: NDArray[np.uint8]
+    table: pd.DataFrame
+    labels: LabelSchema
+    about: Mapping[str, Any]
 
 
 def real_images(space: LatentSpace, paths: Sequence[Path], which: ImageOptions) -> RealImages:
@@ -62,17 +90,32 @@ def real_images(space: LatentSpace, paths: Sequence[Path], which: ImageOptions) 
         InputError: nothing can be read, images are of another size and are not to be fitted, they have other
             channels, or the Dataset has no such image.
     """
-    manifest = training_manifest(space.loaded.run)
-    made = {} if manifest is None else manifest.extra.get("import", {})
-    preparation = {key: made[key] for key in ("fit", "window", "fitting") if key in made}
-    network = space.network
+    run, network = space.loaded.run, space.network
+    found = read_images(run, Taker.of_run(run, network.size, network.channels), paths, which)
+    names = tuple(str(name) for name in found.table["id"])
+    known = list(found.table["label"]) if "label" in found.table and found.labels.names else []
+    digest = hashlib.sha256(np.ascontiguousarray(found.pixels).tobytes()).hexdigest()
+    return RealImages(found.pixels, names, _labels(space, found.labels, known), found.about, digest)
+
+
+def read_images(
+    run: Run, taker: Taker, paths: Sequence[Path], which: ImageOptions, *, any_colour: bool = False
+) -> ReadImages:
+    """Read images for the network of a Run; see `real_images`.
+
+    Args:
+        run: the Run.
+        taker: what its network takes.
+        paths: a Dataset, a folder or archive of images, or image files.
+        which: of a Dataset, and whether images of another size are made to fit.
+        any_colour: make grey images of coloured ones, or the reverse, in place of refusing them.
+    """
     if not paths:
-        raise InputError("Give images behind OUT: files, a folder or a Dataset.")
+        raise InputError("Give images: files, a folder or a Dataset.")
     if not which.fit:
-        _check_sizes(paths, network.size)
-    origin = {} if which.ids is not None and which.part is None else space.loaded.run.config["data"]
-    taker = _Taker(network.size, network.channels, preparation)
-    with opened(paths, taker, which, origin, "generator") as given:
+        _check_sizes(paths, taker.size)
+    origin = {} if which.ids is not None and which.part is None else run.config["data"]
+    with opened(paths, taker, which, origin, "generator", any_colour=any_colour) as given:
         rows = np.arange(len(given.table))
         if which.ids is not None:
             place = {str(name): i for i, name in enumerate(given.table["id"])}
@@ -82,14 +125,8 @@ def real_images(space: LatentSpace, paths: Sequence[Path], which: ImageOptions) 
             if not which.ids:
                 raise InputError("--ids names no image; give at least one id.")
             rows = np.array([place[name] for name in which.ids])
-        pixels = given.read(rows)
-        table = given.table.iloc[rows]
-        names = tuple(str(name) for name in table["id"])
-        known = list(table["label"]) if "label" in table and given.labels.names else []
-        y = _labels(space, given.labels, known)
         about = dict(given.about) | {"rejected": len(given.rejected)}
-    digest = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
-    return RealImages(pixels, names, y, about, digest)
+        return ReadImages(given.read(rows), given.table.iloc[rows], given.labels, about)
 
 
 def _labels(space: LatentSpace, theirs: LabelSchema, known: Sequence[Any]) -> Floats | None:

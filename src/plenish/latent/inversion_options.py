@@ -62,7 +62,7 @@ class InversionOptions:
 
 @dataclasses.dataclass(frozen=True)
 class ImageOptions:
-    """Which images are inverted, where a Dataset is given.
+    """Which real images a network is given, where a Dataset is given.
 
     Attributes:
         ids: images of a Dataset by their id; by default all of the part.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plenish import files
 from plenish.datasets.batches import Images, join
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
@@ -116,12 +117,29 @@ def with_weights_of_run(how: ClassifierConfig, dataset: Dataset, split: str) -> 
     """
     if not isinstance(how.pretrained, Path) or not how.pretrained.is_dir():
         return how
-    before = Run.open(how.pretrained, "classifier")
-    check_origin(before.config["data"], dataset, split, f"The classifier in {how.pretrained}")
-    if before.state != "complete":
-        raise InputError(f"{how.pretrained} is not trained to its end; repeat its command first.")
+    _finished(how.pretrained, dataset, split)
     weights = how.pretrained / CLASSIFIER / "classifier.safetensors"
     return dataclasses.replace(how, pretrained=weights)
+
+
+def classifier_behind(path: Path, dataset: Dataset, split: str) -> dict[str, Any]:
+    """What a Run keeps of a classifier whose backbone its discriminator is made of.
+
+    Raises:
+        InputError: it was trained on anything but the train part of this split, or not to its end.
+    """
+    before = _finished(path, dataset, split)
+    weights = files.sha256_file(path / CLASSIFIER / "classifier.safetensors")
+    return {"run": str(path.resolve()), "id": before.id, "kind": before.kind, "weights_sha256": weights}
+
+
+def _finished(path: Path, dataset: Dataset, split: str) -> Run:
+    """A classifier's Run, checked: trained on the train part of this split, to its end."""
+    before = Run.open(path, "classifier")
+    check_origin(before.config["data"], dataset, split, f"The classifier in {path}")
+    if before.state != "complete":
+        raise InputError(f"{path} is not trained to its end; repeat its command first.")
+    return before
 
 
 def check_fit(path: Path, made: Dataset | Sampler, data: Dataset) -> None:

@@ -82,7 +82,7 @@ class GivenImages:
 @contextlib.contextmanager
 def opened(
     paths: Sequence[Path], model: Taker, config: Chosen, origin: Mapping[str, Any],
-    what: str = "classifier",
+    what: str = "classifier", *, any_colour: bool = False,
 ) -> Iterator[GivenImages]:  # fmt: skip
     """Open what a network is to see.
 
@@ -92,6 +92,7 @@ def opened(
         config: which part of a Dataset.
         origin: provenance of the Dataset and split that the network was trained on.
         what: what it is, for messages.
+        any_colour: make grey images of coloured ones, or the reverse, in place of refusing them.
 
     Raises:
         InputError: nothing can be read, it has other channels, or it is the Dataset of the training with
@@ -104,9 +105,9 @@ def opened(
     if whole and len(paths) > 1:
         raise InputError(f"{whole[0]} must be given by itself, without other images.")
     if not whole:
-        yield _files(paths, model, what)
+        yield _files(paths, model, what, any_colour)
     elif (whole[0] / "dataset.json").is_file():
-        yield _dataset(Dataset.open(whole[0]), model, config, origin, what)
+        yield _dataset(Dataset.open(whole[0]), model, config, origin, what, any_colour)
     else:
         with tempfile.TemporaryDirectory(prefix="plenish-") as scratch:
             shape = shape_of(model)
@@ -114,8 +115,7 @@ def opened(
                 whole[0], Path(scratch) / "images", model.size, fit=shape.fit,
                 fitting=shape.fitting, window=_words(shape.window), keep_split=False,
             )  # fmt: skip
-            _check_channels(made.dataset.channels, model, whole[0], what)
-            given = _dataset(made.dataset, model, config, {}, what)
+            given = _dataset(made.dataset, model, config, {}, what, any_colour, whole[0])
             rejected = _rejected(made.dataset)
             yield dataclasses.replace(given, rejected=rejected, about=_about(whole[0], "folder"))
 
@@ -144,9 +144,11 @@ def _check_channels(channels: int, model: Taker, where: Path, what: str) -> None
 
 
 def _dataset(
-    data: Dataset, model: Taker, config: Chosen, origin: Mapping[str, Any], what: str
-) -> GivenImages:
-    _check_channels(data.channels, model, data.path, what)
+    data: Dataset, model: Taker, config: Chosen, origin: Mapping[str, Any], what: str, any_colour: bool,
+    where: Path | None = None,
+) -> GivenImages:  # fmt: skip
+    if not any_colour:
+        _check_channels(data.channels, model, where or data.path, what)
     split, is_trained_on = None, data.manifest.pixels_hash == origin.get("pixels_hash")
     if config.part is not None:
         split = config.split or (str(origin["split_name"]) if is_trained_on else "default")
@@ -167,7 +169,7 @@ def _dataset(
 
     def read(index: NDArray[np.int64]) -> NDArray[np.uint8]:
         found = pixels.read(rows[index])
-        if data.size == model.size:
+        if (data.size, data.channels) == (model.size, model.channels):
             return found
         return np.stack([fit_array(image, shape).pixels for image in found])
 
@@ -181,7 +183,7 @@ def _dataset(
     return GivenImages(read, data.table.iloc[rows].reset_index(drop=True), data.labels, (), about)
 
 
-def _files(paths: Sequence[Path], model: Taker, what: str) -> GivenImages:
+def _files(paths: Sequence[Path], model: Taker, what: str, any_colour: bool) -> GivenImages:
     """Image files, which are read at once."""
     shape = shape_of(model)
     root = Path(paths[0].resolve().anchor)
@@ -197,7 +199,8 @@ def _files(paths: Sequence[Path], model: Taker, what: str) -> GivenImages:
     names = [files.printable(str(path)) for path, there in zip(paths, kept, strict=True) if there]
     if not names:
         raise InputError(f"No file can be read; {rejected[0]['source']}: {rejected[0]['reason']}.")
-    _check_channels(1 if grey else 3, model, paths[0], what)
+    if not any_colour:
+        _check_channels(1 if grey else 3, model, paths[0], what)
     if rejected:
         left = agree(len(rejected), "file", "is", "are")
         warn(f"{left} left out; the first, {rejected[0]['source']}: {rejected[0]['reason']}.")

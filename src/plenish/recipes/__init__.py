@@ -11,7 +11,9 @@ from plenish.errors import InputError, unknown
 from plenish.networks.families import GANS
 from plenish.yaml_reader import read_yaml
 
-SECTIONS = ("network", "adversarial", "penalty", "augment", "growth", "schedule", "limits")
+SECTIONS = (
+    "network", "adversarial", "penalty", "augment", "growth", "schedule", "limits", "discriminator",
+)  # fmt: skip
 """What a recipe sets: the networks, the parts of the training method, its length, and when it has failed."""
 FLOW_SECTIONS = ("network", "training", "augment", "schedule")
 KINDS: dict[str, tuple[str, ...]] = {
@@ -19,6 +21,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "autoencoder": ("network", "training", "schedule"),
     "autoencoder-queue": ("network", "training", "schedule", "variants"),
     "autoencoder-study": ("network", "training", "schedule"),
+    "translation": ("network", "training", "augment", "sketch", "schedule"),
     "slide-tiles": ("tiling",),
     "classifier": ("training",),
     "steps": ("steps",),
@@ -26,7 +29,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 """What a recipe can be for, and the sections of each kind; the default is a generator."""
 VERBS = {
     "generator": "train generator", "autoencoder": "train autoencoder", "autoencoder-queue": "train queue",
-    "autoencoder-study": "study autoencoders", "slide-tiles": "slides tile",
+    "autoencoder-study": "study autoencoders", "translation": "train translate", "slide-tiles": "slides tile",
     "classifier": "train classifier", "steps": "recipe steps",
 }  # fmt: skip
 """The verb that each kind of recipe is for."""

@@ -14,7 +14,9 @@ from plenish.report.inputs import ReportInputs
 from plenish.report.page import Code, Facts, Notes, Section
 from plenish.report.results import has_intervals
 
-_RUNS = {"generator": "Generator's Run", "autoencoder": "Autoencoder's Run"}
+_RUNS = {
+    "generator": "Generator's Run", "autoencoder": "Autoencoder's Run", "translation": "Translation's Run",
+}  # fmt: skip
 _WORK = {"device": "device", "threads": "threads", "precision": "precision"}
 
 

@@ -17,6 +17,11 @@ from plenish.report.inputs import ReportInputs
 from plenish.report.page import Block, Facts, Notes, Section, Table, Text, plain
 from plenish.wording import agree, images_shown, plural
 
+_MODELS = {
+    "generator": "A generator", "autoencoder": "An autoencoder",
+    "translation": "A network that makes pictures of sketches",
+}  # fmt: skip
+
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested configuration as dotted keys and values, empty lists left out."""
@@ -54,7 +59,7 @@ def _asked_train(inputs: ReportInputs) -> str:
         return ""
     config = inputs.training
     recipe = config.get("recipe")
-    what = {"generator": "A generator", "autoencoder": "An autoencoder"}.get(run.kind, "A network")
+    what = _MODELS.get(run.kind, "A network")
     text = f"{what} of the family {config['family']}" if config.get("family") else what
     text += " was trained" + (f" by the recipe “{plain(recipe)}”" if recipe else "")
     if inputs.data is not None:

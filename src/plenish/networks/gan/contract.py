@@ -275,6 +275,13 @@ class Discriminator(Staged):
         check_labels(self.config.labels, y)
         return self.logits(self.features(image, y), y)
 
+    def trainable(self, on: bool) -> None:
+        """Let the weights be trained, or not, as while the generator is."""
+        self.requires_grad_(on)
+
+    def set_images_seen(self, nimg: int) -> None:
+        """Bring what follows from the images seen, such as which layers are frozen, to that state."""
+
     def logits(self, features: Tensor, y: Tensor | None) -> Tensor:
         """Features, N×F (and y, N×K) → logits, N; labels by projection (Miyato and Koyama 2018)."""
         exact = torch.promote_types(features.dtype, torch.float32)

@@ -68,8 +68,8 @@ class Passes:
         tensors = [tensor for tensor in given if tensor is not None]
         if not self.recording:
             return call(*tensors)
-        frozen = not any(parameter.requires_grad for parameter in network.parameters())
-        key = (name, torch.is_grad_enabled(), frozen, *((t.shape, t.requires_grad) for t in tensors))
+        trained = sum(parameter.requires_grad for parameter in network.parameters())
+        key = (name, torch.is_grad_enabled(), trained, *((t.shape, t.requires_grad) for t in tensors))
         if key not in self._recorded:
             try:
                 self._recorded[key] = self._record(_Pass(network, call), tensors)

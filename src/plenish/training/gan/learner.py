@@ -17,6 +17,7 @@ from plenish.networks import gan as networks
 from plenish.training.ema import batch_norms, renewed_statistics
 from plenish.training.failures import Failure
 from plenish.training.gan.accuracy import confusion, confusion_counts, confusion_picture
+from plenish.training.gan.discriminator import DiscriminatorOptions, build_networks
 from plenish.training.gan.health import Health, Limits
 from plenish.training.gan.method import PARTS, Method
 from plenish.training.gan.state import GANState
@@ -32,7 +33,7 @@ _STATISTICS = 512
 class GANLearner(GeneratorLearner):
     """A generator and a discriminator at training."""
 
-    sections: ClassVar = {**PARTS, "limits": Limits}
+    sections: ClassVar = {**PARTS, "limits": Limits, "discriminator": DiscriminatorOptions}
     option_keys: ClassVar = {
         "--batch": ("adversarial.batch",), "--lr": ("adversarial.lr_g", "adversarial.lr_d"),
     }  # fmt: skip
@@ -43,9 +44,9 @@ class GANLearner(GeneratorLearner):
     def __init__(self, task: GeneratorTask) -> None:
         """Build the networks and their optimisers."""
         super().__init__(task)
-        self.state = GANState(
-            *networks.build(task.family, task.network), Method.of(task.sections), task.engine
-        )
+        options = task.sections.get("discriminator", DiscriminatorOptions())
+        made = build_networks(task.family, task.network, options)
+        self.state = GANState(*made, Method.of(task.sections), task.engine)
         self._health = Health(task.sections["limits"], self.state.method.adversarial.objective)
         self._judged = np.zeros((2, 2), np.int64)  # Confusion matrix since the last preview.
         self._statistics_of = -1  # Images seen when batch-norm statistics were last made.
@@ -80,6 +81,7 @@ class GANLearner(GeneratorLearner):
                     f"growth.start is for networks that grow, and {task.family} does not; leave it out."
                 )
             method.growth.first([generator.stage_size(number) for number in range(generator.stages)])
+        _check_discriminator(task, method)
         batches = [method.adversarial.batch, *method.growth.batch_sizes()]
         check_amount(task.subset, max(batches), "adversarial.batch" in changes)
         world, sizes = task.engine.world, method.growth.batch_sizes() or [method.adversarial.batch]
@@ -187,3 +189,20 @@ class GANLearner(GeneratorLearner):
             for _ in self.samples(clock, images, batch, "statistics"):
                 pass
         self._statistics_of = clock.nimg
+
+
+def _check_discriminator(task: GeneratorTask, method: Method) -> None:
+    """Refuse a classifier's backbone where the networks grow, or where its weights would be clipped."""
+    options: DiscriminatorOptions = task.sections["discriminator"]
+    if options.run is None:
+        return
+    if networks.family(task.family).sampler(task.network).stages > 1:
+        raise InputError(
+            f"discriminator.from_classifier is for networks of one resolution, and {task.family} grows; take "
+            "another family."
+        )
+    if method.penalty.clip:
+        raise InputError(
+            "penalty.clip would clip the classifier's weights too; leave it out, or take penalty.gp."
+        )
+    build_networks(task.family, task.network, options)  # What does not fit is told before a Run is made.

@@ -76,6 +76,7 @@ class GANState:
 
     def grow(self, nimg: int) -> None:
         """Put all networks at the stage of `nimg` images, which a step's clock names too."""
+        self.d.set_images_seen(nimg)
         if len(self.sizes) > 1:
             stage = self.stage_at(nimg)
             for network in (self.g, self.d, self.ema):

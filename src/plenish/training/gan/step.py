@@ -216,7 +216,7 @@ def _gradient_penalty(context: StepContext, inputs: Tensor, logits: Tensor | Non
 def _generator(context: StepContext, fakes: Tensor) -> dict[str, Tensor]:
     """Update the generator, first through fakes that are there already."""
     state, rules = context.state, context.method.adversarial
-    state.d.requires_grad_(False)
+    state.d.trainable(False)
     for update in range(rules.g_steps):
         with state.engine.autocast():
             if update:
@@ -225,7 +225,7 @@ def _generator(context: StepContext, fakes: Tensor) -> dict[str, Tensor]:
             real = _logits_of_reals(context, update) if state.objective.paired else None
             loss = state.objective.generator(fooled, real)
         state.engine.minimise(state.opt_g, loss)
-    state.d.requires_grad_(True)
+    state.d.trainable(True)
     values = {"loss_g": loss.detach()}
     if context.norms:
         values |= gradient_norms("g", state.g)
