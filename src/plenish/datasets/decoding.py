@@ -52,6 +52,8 @@ class Decoded(NamedTuple):
     coloured: bool
     peak: int
     narrow: bool
+    width: int
+    height: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +153,10 @@ class Decoder(Source):
                 continue
             pixels[count] = fitted.pixels
             digest = hashlib.sha256(pixels[count].data).hexdigest()
-            items.append(Decoded(digest, fitted.upscaled, fitted.coloured, fitted.peak, fitted.narrow))
+            items.append(Decoded(
+                digest, fitted.upscaled, fitted.coloured, fitted.peak, fitted.narrow, fitted.width,
+                fitted.height,
+            ))  # fmt: skip
             count += 1
         return Result(pixels[:count], items)
 

@@ -40,11 +40,14 @@ RESIZER = "Pillow Lanczos, reducing_gap 3"
 # picture.
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
 _ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+"""Orientations with width and height exchanged."""
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _SAMPLE_FORMAT, _SIGNED, _FLOAT = 339, 2, 3
 _DEPTH = "plenish depth"
 _GREY = frozenset(("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I"))
 _SIXTEEN_BITS = frozenset(("I;16", "I;16B", "I;16L", "I;16N"))
+_LFS = b"version https://git-lfs"
 _GAP = 3
 _LOOK = 256
 """Pixels to which a JPEG may be reduced for a look at its colours."""
@@ -117,6 +120,8 @@ class Fitted:
         coloured: it had colours and was asked for as grey.
         peak: largest value of a 16-bit image (of a grey DICOM image 65535), 0 for other images.
         narrow: a DICOM image without a window uses so little of its range that few grey levels are left.
+        width: of the picture before that, upright, pixels.
+        height: its height.
     """
 
     pixels: NDArray[np.uint8]
@@ -124,6 +129,8 @@ class Fitted:
     coloured: bool
     peak: int = 0
     narrow: bool = False
+    width: int = 0
+    height: int = 0
 
 
 @contextlib.contextmanager
@@ -183,11 +190,12 @@ def fit_bytes(data: bytes, shape: Shape) -> Fitted:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with _open(data, shape.max_pixels) as image:
+                size = image.size
                 if image.format == "JPEG":
                     # The decoder can leave out detail that the resampling would drop; the gap is the
                     # resampler's own.
                     image.draft(None, (_GAP * shape.size, _GAP * shape.size))
-                return _fit_image(image, shape)
+                return _fit_image(image, shape, size)
     except Unreadable:
         raise
     except MemoryError:
@@ -198,7 +206,7 @@ def fit_bytes(data: bytes, shape: Shape) -> Fitted:
 
 def fit_array(array: NDArray[np.uint8], shape: Shape) -> Fitted:
     """Make pixels in memory (H×W×C uint8, C 1, 3 or 4 with alpha last) fit, as `fit_bytes` does."""
-    return _fit_image(_from_array(array), shape)
+    return _fit_image(_from_array(array), shape, (array.shape[1], array.shape[0]))
 
 
 def is_grey(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
@@ -276,6 +284,8 @@ def _plugged(extra: Extra) -> tuple[str, ...]:
 def _unidentified(data: bytes) -> Unreadable:
     if not data.strip(b"\0"):
         return Unreadable("zeros")
+    if data.startswith(_LFS):
+        return Unreadable("lfs")
     directory = _tiff_directory(data)
     if (bands := int(directory.get(TiffImagePlugin.SAMPLESPERPIXEL, 0))) not in (0, 1, 3):
         return Unreadable("bands", count=bands)
@@ -306,12 +316,17 @@ def _one_line(error: Exception) -> str:
     return (text or type(error).__name__)[:200]
 
 
-def _fit_image(image: Image.Image, shape: Shape) -> Fitted:
+def _fit_image(image: Image.Image, shape: Shape, size: tuple[int, int]) -> Fitted:
+    """`size` is the picture's own, which a JPEG decoder may have reduced already."""
+    turned = image.getexif().get(_ORIENTATION, 1) in _SIDEWAYS if image.info else False
     upscaled = (max(image.size) if shape.fit == "pad" else min(image.size)) < shape.size
     coloured = shape.channels == 1 and image.mode not in _GREY
     plain, peak = _plain(image, shape)
     array = np.asarray(_resize(plain, shape.size, shape.fit), np.uint8)
-    return Fitted(array[:, :, None] if array.ndim == 2 else array, upscaled, coloured, peak)
+    width, height = size[::-1] if turned else size
+    return Fitted(
+        array[:, :, None] if array.ndim == 2 else array, upscaled, coloured, peak, width=width, height=height
+    )
 
 
 def _plain(image: Image.Image, shape: Shape) -> tuple[Image.Image, int]:

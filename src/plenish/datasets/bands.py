@@ -1,0 +1,174 @@
+"""Uniform bands at the sides of pictures, as padding to a square leaves them.
+
+A side has a band where all of the following hold; otherwise its width is 0.
+
+1. The rows from the side inwards (columns, for left and right) are of one colour, that of the outermost row:
+   at most `_STRAY` of their pixels differ by more than `tolerance` in some channel.
+2. The change is abrupt: at most `_soft` rows, blurred by resampling or compression, lie between the last row
+   of the band and the first one of the picture.
+3. The change is straight and long: of the pixels of that first row, at least `coverage` differ from the band.
+   They are counted between the bands of the two other sides, so that a frame is found.
+4. A white band must end in a picture that reaches both other sides of the image and differs from white over
+   `WHITE_COVERAGE` of the length, or be one of four around a picture that differs over `FRAME_COVERAGE` of
+   each of its sides.
+
+A plain background around a figure meets 1 but not 2 and 3: its first other row is the top of a head or of an
+object, a few pixels long. White is the usual background of drawings, and figures are often cut off straight
+at one side of it; they have margins at the other sides too, which 4 excludes.
+
+Limits. Padding in the colour of the picture's own background cannot be seen. A flat sky that ends at a
+straight horizon, a rectangular object that lies parallel to the sides on a plain background, and the drawn
+border of a comic panel have the same pixels as bands have, and are called so. Dark pictures on black are
+missed where less than `coverage` of their edge differs from black.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Pixels = NDArray[np.uint8]
+
+TOLERANCE = 24
+"""Grey levels that pixels of one colour may differ by; JPEG of quality 50 and above stays within."""
+COVERAGE = 0.5
+"""Least share of the first row of the picture that differs from the band."""
+WHITE_COVERAGE = 0.9
+"""The same for white bands between the two other sides of the image."""
+FRAME_COVERAGE = 0.98
+"""The same for white bands around a picture."""
+LEAST = 0.02
+"""Share of the side below which a band is too thin to count."""
+
+KINDS = ("none", "horizontal", "vertical", "frame", "blank")
+
+_WHITE = 235  # darkest level of every channel of white
+_STRAY = 0.02  # share of a row of one colour that may differ
+_BYTES = 32 * 2**20  # of the pixels of a chunk
+
+
+def bands(images: Pixels, tolerance: int = TOLERANCE, coverage: float = COVERAGE) -> Ints:
+    """Widths of the bands of each image.
+
+    Args:
+        images: N×H×W×C uint8.
+        tolerance: grey levels, 0 to 255.
+        coverage: share of the first row of the picture that must differ from the band, 0 to 1.
+
+    Returns:
+        N×4, pixels: top, bottom, left, right; H, H, W, W for an image of one colour.
+    """
+    count, height, width, channels = images.shape
+    found = np.zeros((count, 4), np.int64)
+    step = max(1, _BYTES // max(1, height * width * channels))
+    for start in range(0, count, step):
+        found[start : start + step] = _bands(images[start : start + step], tolerance, coverage)
+    return found
+
+
+def kinds(widths: Ints, side: int | tuple[int, int], least: float = LEAST) -> NDArray[np.str_]:
+    """What bands each image has: none, horizontal, vertical, frame (both) or blank (of one colour).
+
+    Args:
+        widths: N×4, of `bands`.
+        side: height and width of the images, pixels; one number for square ones.
+        least: share of the side below which a band does not count.
+
+    Returns:
+        N of `KINDS`.
+    """
+    height, width = (side, side) if isinstance(side, int) else side
+    count = counted(widths, side, least)
+    horizontal, vertical = count[:, :2].any(axis=1), count[:, 2:].any(axis=1)
+    blank = (widths[:, 0] >= height) & (widths[:, 2] >= width)
+    return np.select(
+        [blank, horizontal & vertical, horizontal, vertical], ["blank", "frame", "horizontal", "vertical"],
+        default="none",
+    )  # fmt: skip
+
+
+def counted(widths: Ints, side: int | tuple[int, int], least: float = LEAST) -> NDArray[np.bool_]:
+    """Which bands are wide enough to count, N×4; arguments as for `kinds`."""
+    height, width = (side, side) if isinstance(side, int) else side
+    return widths >= np.maximum(1, least * np.array([height, height, width, width]))
+
+
+def _bands(images: Pixels, tolerance: int, coverage: float) -> Ints:
+    _, height, width, _ = images.shape
+    length = np.array([height, height, width, width])
+    runs = np.stack([_runs(_turned(images, side), tolerance) for side in range(4)], axis=1)
+    found, framed = np.zeros_like(runs), np.zeros(runs.shape, np.bool_)
+    for side in range(4):
+        across = runs[:, 2:] if side < 2 else runs[:, :2]
+        rows = np.flatnonzero((runs[:, side] > 0) & (runs[:, side] < length[side]))
+        if len(rows):
+            found[rows, side], framed[rows, side] = _edges(
+                _turned(images[rows], side), runs[rows, side], across[rows], tolerance, coverage
+            )
+    found[framed & ~(found > 0).all(axis=1, keepdims=True)] = 0
+    blank = (runs[:, 0] >= height) & (runs[:, 2] >= width)
+    found[blank] = length
+    return found
+
+
+def _turned(images: Pixels, side: int) -> Pixels:
+    """The images as a view in which a side (top, bottom, left, right) is the top."""
+    upright = images if side < 2 else images.transpose(0, 2, 1, 3)
+    return upright[:, ::-1] if side in (1, 3) else upright
+
+
+def _differs(images: Pixels, colours: Pixels, tolerance: int) -> NDArray[np.bool_]:
+    """Which pixels, N×H×W, differ from the colour of their image, N×C."""
+    colour = colours.astype(np.int16)
+    low, high = np.clip(colour - tolerance, 0, 255), np.clip(colour + tolerance, 0, 255)
+    low, span = low.astype(np.uint8)[:, None, None], (high - low).astype(np.uint8)[:, None, None]
+    found = np.zeros(images.shape[:3], np.bool_)
+    for c in range(images.shape[3]):  # Below `low` the difference of unsigned numbers is a large one.
+        found |= images[..., c] - low[..., c] > span[..., c]
+    return found
+
+
+def _colours(images: Pixels) -> Pixels:
+    """The colour of the topmost row of each image, N×C."""
+    return np.rint(np.median(images[:, 0], axis=1)).astype(np.uint8)
+
+
+def _runs(images: Pixels, tolerance: int) -> Ints:
+    """Rows of one colour at the top of each image."""
+    colours = _colours(images)
+    runs = np.zeros(len(images), np.int64)
+    rows = np.flatnonzero(_differs(images[:, :1], colours, tolerance).mean(axis=(1, 2)) <= _STRAY)
+    if len(rows):
+        other = _differs(images[rows], colours[rows], tolerance).mean(axis=2) > _STRAY
+        runs[rows] = np.where(other.any(axis=1), other.argmax(axis=1), images.shape[1])
+    return runs
+
+
+def _edges(
+    images: Pixels, runs: Ints, across: Ints, tolerance: int, coverage: float
+) -> tuple[Ints, NDArray[np.bool_]]:
+    """The width of the band at the top of each image, and whether it counts only as one of four.
+
+    The width is 0 where the edge is not sharp and long.
+    """
+    count, height, width, _ = images.shape
+    colours = _colours(images)
+    white = (colours >= _WHITE).all(axis=1)
+    places = np.arange(width)
+    inside = (places >= across[:, :1]) & (places < width - across[:, 1:])
+    framed = white & (across > 0).any(axis=1)
+    share = np.where(framed, FRAME_COVERAGE, np.where(white, WHITE_COVERAGE, coverage))
+    needed = np.maximum(share, coverage) * np.maximum(1, inside.sum(axis=1))
+    found = np.zeros(count, np.int64)
+    for step in range(_soft(height) + 1):
+        row = np.minimum(runs + step, height - 1)
+        edge = _differs(images[np.arange(count), row][:, None], colours, tolerance)[:, 0]
+        sharp = (found == 0) & ((edge & inside).sum(axis=1) >= needed)
+        found[sharp] = row[sharp]
+    return found, framed
+
+
+def _soft(height: int) -> int:
+    """Rows between a band and the picture that may be blurred."""
+    return max(1, round(height / 100))
