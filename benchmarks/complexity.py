@@ -2,7 +2,7 @@
 
     python benchmarks/complexity.py FOLDER…
 
-Each FOLDER is imported at 32 px as `plenish import --fit pad` does. Beside them: tissue phantoms, the figures of
+Each FOLDER is imported by `plenish import --fit pad`. Beside them: tissue phantoms, the figures of
 benchmarks/corpus.py, and drawn faces, aligned as portraits are.
 """
 
@@ -23,7 +23,7 @@ from plenish.datasets.complexity import complexity, measure
 from plenish.datasets.importing import import_dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.corpus import draw  # noqa: E402
+from benchmarks.corpus import draw
 
 EDGE = 32
 
@@ -41,7 +41,10 @@ def faces(rng: np.random.Generator, n: int) -> NDArray[np.uint8]:
     def paint(mask: NDArray[np.bool_], colours: NDArray[np.float64]) -> None:
         out[:] = np.where(mask[..., None], colours, out)
 
-    dark, skin = rng.uniform(20, 110, (n, 1, 1, 3)), np.array([230, 180, 150]) * rng.uniform(0.4, 1, (n, 1, 1, 1))
+    dark, skin = (
+        rng.uniform(20, 110, (n, 1, 1, 3)),
+        np.array([230, 180, 150]) * rng.uniform(0.4, 1, (n, 1, 1, 1)),
+    )
     paint(((x - shift_x) / of(0.34, 0.02)) ** 2 + ((y - 0.45 - shift_y) / of(0.42, 0.02)) ** 2 < 1, dark)
     paint(((x - shift_x) / of(0.27, 0.02)) ** 2 + ((y - 0.52 - shift_y) / of(0.36, 0.02)) ** 2 < 1, skin)
     for side in (-1, 1):
@@ -61,13 +64,16 @@ def main() -> None:
         for folder in parser.parse_args().folders:
             arrays = sorted(folder.glob("*.npz"))
             out = Path(place) / folder.name
-            data = import_dataset(arrays[0] if arrays else folder, out, EDGE, fit="pad", workers=1).dataset
+            data = import_dataset(arrays[0] if arrays else folder, out, fit="pad", workers=1).dataset
             found[folder.name] = complexity(data, np.arange(len(data)))
         phantom = make_phantom(Path(place) / "tissue", patients=40, tiles=30, size=64)
         found["tissue phantoms"] = complexity(phantom, np.arange(len(phantom)))
         found["drawn figures"] = measure(draw(np.random.default_rng(0), 2000)[0])
         found["drawn aligned faces"] = measure(faces(np.random.default_rng(0), 2000))
-    rounded = {name: {k: v if k == "images" else float(f"{v:.3g}") for k, v in of.items()} for name, of in found.items()}
+    rounded = {
+        name: {k: v if k == "images" else float(f"{v:.3g}") for k, v in of.items()}
+        for name, of in found.items()
+    }
     print(json.dumps(rounded, indent=1))
 
 

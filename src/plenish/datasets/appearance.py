@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from plenish.datasets.bands import KINDS, bands, kinds
@@ -27,8 +28,8 @@ _SHOWN, _SETS, _MEMBERS = 12, 12, 8
 
 def study_sizes(dataset: Dataset, rows: Ints) -> dict[str, Any] | None:
     """Widths, heights and aspect ratios of the files that the images were made of; None where not known."""
-    names = [name for name in ("width", "height") if name in dataset_columns(dataset)]
-    if len(names) < 2:
+    names = ["width", "height"]
+    if not {*names} <= {*_columns(dataset)}:
         return None
     table = read_parquet(dataset.path / "samples.parquet", names).to_pandas().iloc[rows]
     table = table.apply(pd.to_numeric, errors="coerce").dropna()
@@ -56,10 +57,8 @@ def study_sizes(dataset: Dataset, rows: Ints) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def dataset_columns(dataset: Dataset) -> list[str]:
+def _columns(dataset: Dataset) -> list[str]:
     """Names of the columns of samples.parquet, without reading it."""
-    import pyarrow.parquet as pq
-
     return [str(name) for name in pq.read_schema(dataset.path / "samples.parquet").names]
 
 
@@ -73,8 +72,8 @@ def study_pixels(dataset: Dataset, rows: Ints) -> dict[str, Any]:
 
     Returns:
         `colours` (histograms of each channel over 32 classes, and over the images of mean brightness, of
-        contrast and of saturation, how many are grey), `values` (the lowest and highest, shares of 0 and 255),
-        and `bands` (images of each kind, median width in percent of the side, rows to show of each).
+        contrast and of saturation, how many are grey), `values` (the lowest and highest, shares of 0 and of
+        255), and `bands` (images of each kind, median width in percent of the side, rows to show of each).
     """
     channels = dataset.channels
     counts = np.zeros((channels, 256), np.int64)
@@ -129,7 +128,9 @@ def _bands(widths: Ints, size: int, rows: Ints) -> dict[str, Any]:
             continue
         if kind != "blank":
             out["median_width"][kind] = float(np.median(broad[mine]) / size)
-        out["rows"][kind] = rows[mine[np.linspace(0, len(mine) - 1, min(_SHOWN, len(mine))).astype(int)]].tolist()
+        out["rows"][kind] = rows[
+            mine[np.linspace(0, len(mine) - 1, min(_SHOWN, len(mine))).astype(int)]
+        ].tolist()
     return out
 
 

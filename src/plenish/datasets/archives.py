@@ -282,8 +282,8 @@ def unpacked(path: Path, folder: Path) -> Path:
             while piece := packed.read(_PIECE):
                 if file.tell() + len(piece) > most:
                     raise InputError(
-                        f"{path} unpacks to more than {most / 2**20:,.0f} MiB, {MAX_RATIO} times its size, which "
-                        "images do not; if you trust it, unpack it yourself and give the folder."
+                        f"{path} unpacks to more than {most / 2**20:,.0f} MiB, {MAX_RATIO} times its size, "
+                        "which images do not; if you trust it, unpack it yourself and give the folder."
                     )
                 if shutil.disk_usage(folder).free < 2 * len(piece):
                     raise InputError(

@@ -5,7 +5,7 @@ A side has a band where all of the following hold; otherwise its width is 0.
 1. The rows from the side inwards (columns, for left and right) are of one colour, that of the outermost row:
    at most `_STRAY` of their pixels differ by more than `tolerance` in some channel.
 2. The change is abrupt: at most `_soft` rows, blurred by resampling or compression, lie between the last row
-   of the band and the first one of the picture.
+   of the band and the first one of the picture, which differs from that last row too (a gradient does not).
 3. The change is straight and long: of the pixels of that first row, at least `coverage` differ from the band.
    They are counted between the bands of the two other sides, so that a frame is found.
 4. A white band must end in a picture that reaches both other sides of the image and differs from white over
@@ -121,8 +121,8 @@ def _turned(images: Pixels, side: int) -> Pixels:
 def _differs(images: Pixels, colours: Pixels, tolerance: int) -> NDArray[np.bool_]:
     """Which pixels, N×H×W, differ from the colour of their image, N×C."""
     colour = colours.astype(np.int16)
-    low, high = np.clip(colour - tolerance, 0, 255), np.clip(colour + tolerance, 0, 255)
-    low, span = low.astype(np.uint8)[:, None, None], (high - low).astype(np.uint8)[:, None, None]
+    least, most = np.clip(colour - tolerance, 0, 255), np.clip(colour + tolerance, 0, 255)
+    low, span = least.astype(np.uint8)[:, None, None], (most - least).astype(np.uint8)[:, None, None]
     found = np.zeros(images.shape[:3], np.bool_)
     for c in range(images.shape[3]):  # Below `low` the difference of unsigned numbers is a large one.
         found |= images[..., c] - low[..., c] > span[..., c]
@@ -131,7 +131,8 @@ def _differs(images: Pixels, colours: Pixels, tolerance: int) -> NDArray[np.bool
 
 def _colours(images: Pixels) -> Pixels:
     """The colour of the topmost row of each image, N×C."""
-    return np.rint(np.median(images[:, 0], axis=1)).astype(np.uint8)
+    found: Pixels = np.rint(np.median(images[:, 0], axis=1)).astype(np.uint8)
+    return found
 
 
 def _runs(images: Pixels, tolerance: int) -> Ints:
@@ -157,13 +158,15 @@ def _edges(
     white = (colours >= _WHITE).all(axis=1)
     places = np.arange(width)
     inside = (places >= across[:, :1]) & (places < width - across[:, 1:])
-    framed = white & (across > 0).any(axis=1)
+    framed = np.asarray(white & (across > 0).any(axis=1), np.bool_)
     share = np.where(framed, FRAME_COVERAGE, np.where(white, WHITE_COVERAGE, coverage))
     needed = np.maximum(share, coverage) * np.maximum(1, inside.sum(axis=1))
-    found = np.zeros(count, np.int64)
-    for step in range(_soft(height) + 1):
+    found, every, soft = np.zeros(count, np.int64), np.arange(count), _soft(height)
+    last = _colours(images[every, np.maximum(0, runs - 1 - soft)][:, None])
+    for step in range(soft + 1):
         row = np.minimum(runs + step, height - 1)
-        edge = _differs(images[np.arange(count), row][:, None], colours, tolerance)[:, 0]
+        pixels = images[every, row][:, None]
+        edge = (_differs(pixels, colours, tolerance) & _differs(pixels, last, tolerance))[:, 0]
         sharp = (found == 0) & ((edge & inside).sum(axis=1) >= needed)
         found[sharp] = row[sharp]
     return found, framed

@@ -1,8 +1,8 @@
 """How variable a set of images is, in numbers that need no model, beside those of known sets.
 
-All are measured on at most 2,000 images, reduced to 32×32 pixels by area averaging. Features are the 8×8 lowest
-coefficients of the cosine transform of luminance and of two colour differences, 192 numbers, scaled so that a
-distance is a root mean square difference in grey levels.
+All are measured on at most 2,000 images, reduced to 32×32 pixels by area averaging. Features are the 8×8
+lowest coefficients of the cosine transform of luminance and of two colour differences, 192 numbers, scaled so
+that a distance is a root mean square difference in grey levels.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ _MOST, _SIDE, _LOW = 2000, 32, 8
 _PACKED = 500
 """Images that are packed as PNG and JPEG."""
 _QUALITY = 75
+_FLAT = 1e-6
+"""Variance in grey levels², below which all images are one."""
+_LEAST = 1e-12
+"""Share of the variance below which a direction is rounding."""
 _YCC = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]], np.float32)
 
 MEASURES: Mapping[str, str] = {
     "effective_rank": "directions that the images vary along, of 191",
     "mean_distance": "root mean square difference of two images, coarse picture, grey levels",
-    "position_share": "share of the variance that no common picture explains",
+    "unexplained_variance": "share of the variance that the mean image does not explain",
     "png_bits": "bits a pixel as PNG",
     "jpeg_bits": f"bits a pixel as JPEG of quality {_QUALITY}",
 }
@@ -47,28 +51,29 @@ def reduced(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """N×H×H×C as N×32×32×C uint8, by area averaging."""
     weights = area_weights(images.shape[1], _SIDE)
     out = np.einsum("ih,nhwc,jw->nijc", weights, images.astype(np.float32), weights, optimize=True)
-    return np.rint(out).clip(0, 255).astype(np.uint8)
+    return np.asarray(np.rint(out).clip(0, 255), np.uint8)
 
 
 def measure(images: NDArray[np.uint8]) -> dict[str, Any]:
     """How variable images N×32×32×C uint8 are.
 
     `effective_rank` is the exponential of the entropy of the normalised eigenvalues of the features'
-    covariance (Roy and Vetterli 2007). `mean_distance` is the mean over all pairs. `position_share` is the
-    variance of the pixels about their mean image over that about one grey level: low where things lie at
+    covariance (Roy and Vetterli 2007). `mean_distance` is the mean over all pairs. `unexplained_variance` is
+    the variance of the pixels about their mean image over that about one grey level: low where things lie at
     fixed places, as in aligned faces.
     """
     vectors = _features(images)
     centred = vectors - vectors.mean(axis=0)
-    values = np.linalg.svd(centred, compute_uv=False) ** 2
-    shares = values[values > 0] / max(values.sum(), 1e-12)
-    rank = float(np.exp(-(shares * np.log(shares)).sum())) if len(images) > 1 and values.sum() > 0 else 0.0
+    values = np.linalg.svd(centred, compute_uv=False).astype(np.float64) ** 2
+    shares = values / max(float(values.sum()), _FLAT * len(images))
+    shares = shares[shares > _LEAST] if values.sum() > _FLAT * len(images) else shares[:0]
+    rank = float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
     grey = images.astype(np.float32).mean(axis=3)
     whole = float(grey.var())
     few = images[np.linspace(0, len(images) - 1, min(len(images), _PACKED)).astype(int)]
     return {
         "images": len(images), "effective_rank": rank, "mean_distance": _mean_distance(vectors),
-        "position_share": float(grey.var(axis=0).mean()) / whole if whole else 0.0,
+        "unexplained_variance": float(grey.var(axis=0).mean()) / whole if whole else 0.0,
         "png_bits": _bits(few, "PNG", compress_level=9),
         "jpeg_bits": _bits(few, "JPEG", quality=_QUALITY),
     }  # fmt: skip
@@ -81,7 +86,9 @@ def _features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     basis = np.cos(np.pi * (2 * np.arange(_SIDE) + 1) * k / (2 * _SIDE)) * np.sqrt(2) / _SIDE
     basis[0] /= np.sqrt(2)
     planes = np.einsum("nhwc,dc->ndhw", values, _YCC)
-    low = np.einsum("uh,ndhw,vw->nduv", basis.astype(np.float32), planes, basis.astype(np.float32), optimize=True)
+    low = np.einsum(
+        "uh,ndhw,vw->nduv", basis.astype(np.float32), planes, basis.astype(np.float32), optimize=True
+    )
     return np.asarray(low.reshape(len(images), -1), np.float32)
 
 

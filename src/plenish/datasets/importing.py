@@ -356,7 +356,8 @@ def _default_workers(listing: Listing, shape: Shape) -> int:
 def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -> None:
     """Write all images and rejections, in their order."""
     at = writer.skip
-    measured = [name for name in ("width", "height") if name not in listing.columns]
+    new = () if listing.restored else ("width", "height")
+    measured = [name for name in new if name not in listing.columns]
     with progress("import", len(listing), done=at) as bar:
         for task, result in decode_all(listing.tasks(at), listing.root, shape, workers):
             pixels: NDArray[np.uint8] = result.pixels
@@ -411,8 +412,9 @@ def _warnings(
     if shape.window == FULL_WINDOW and counts["dark"]:
         first, bits = listing.refs[counts["first dark"] - 1], counts["largest dark peak"].bit_length()
         texts.append(
-            f"{agree(counts['dark'], '16-bit image', 'uses', 'use')} only values up to {counts['largest dark peak']} "
-            f"of 65535 and became dark (the first is {files.printable(first)}); if these are all there are, "
+            f"{agree(counts['dark'], '16-bit image', 'uses', 'use')} only values up to "
+            f"{counts['largest dark peak']} of 65535 and became dark (the first is "
+            f"{files.printable(first)}); if these are all there are, "
             f"import again with '--bits {bits}', or with '--window percentile' to stretch each image."
         )
     elif shape.window != FULL_WINDOW and not counts["16 bits"]:

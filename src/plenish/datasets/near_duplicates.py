@@ -37,7 +37,8 @@ Ints = NDArray[np.int64]
 
 _ROWS = 512  # rows of a block, which are compared with all that may be near
 _DIRECTIONS = 12  # principal directions that tell which may be
-_LEAST = 1 - RADIUS**2 / 1.99  # product of coarse parts that may lie within the radius, or be rounded to it
+_FARTHEST = 1.01 * RADIUS  # what is left out must lie beyond the radius, whatever was rounded
+_LEAST = 1 - _FARTHEST**2 / 2  # product of coarse parts that may lie within it
 _PRODUCTS = 2**22  # pairs of hashes compared at a time
 _IMAGES = 1024  # pairs of images in memory at a time
 _ALONE = 256 * 2**20  # bytes of pixels below which workers would take longer to start
@@ -149,12 +150,14 @@ def _pairs(vectors: Floats) -> Iterator[Ints]:
     low, high = (bound.reduceat(points, edges[:-1]) for bound in (np.minimum, np.maximum))
     for block, (start, stop) in enumerate(itertools.pairwise(edges.tolist())):
         apart = np.maximum(low[block:] - high[block], low[block] - high[block:])
-        near = block + np.flatnonzero(_norms(apart) <= RADIUS)
+        near = block + np.flatnonzero(_norms(apart) <= _FARTHEST)
         others = np.concatenate([np.arange(edges[k], edges[k + 1]) for k in near])
         apart = np.maximum(low[block] - points[others], points[others] - high[block])
-        others = others[_norms(apart) <= RADIUS]
+        others = others[_norms(apart) <= _FARTHEST]
         columns = (others[piece] for piece in chunks(len(others), _PRODUCTS // _ROWS))
-        others = np.concatenate([some[(coarse[start:stop] @ coarse[some].T).max(axis=0) > _LEAST] for some in columns])
+        others = np.concatenate(
+            [some[(coarse[start:stop] @ coarse[some].T).max(axis=0) > _LEAST] for some in columns]
+        )
         second = vectors[others]
         for piece in chunks(stop - start, max(1, _PRODUCTS // len(others))):
             rows = start + piece

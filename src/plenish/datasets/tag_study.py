@@ -79,7 +79,9 @@ def _coded(
     path = dataset.path / "samples.parquet"
     with files.reading(path):
         cells = pq.read_table(path, columns=[column]).column(0).take(pa.array(rows))
-    lists = pa.chunked_array([chunk.cast(pa.list_(pa.string())) for chunk in cells.chunks], pa.list_(pa.string()))
+    lists = pa.chunked_array(
+        [chunk.cast(pa.list_(pa.string())) for chunk in cells.chunks], pa.list_(pa.string())
+    )
     counts = np.asarray(pa.compute.fill_null(pa.compute.list_value_length(lists), 0), np.int64)
     entries = pa.compute.list_flatten(lists).combine_chunks()
     entries = pa.compute.fill_null(entries, "").dictionary_encode()

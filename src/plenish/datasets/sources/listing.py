@@ -135,6 +135,7 @@ class Listing:
         doubts: where the source may mean something else, or holds more; shown also with --quiet.
         caveats: what is known to be difficult about the source; shown also with --quiet.
         preset: the preset by which the source was read.
+        restored: it is a Dataset that comes back, whose columns are all there were.
         rejections: entries of the source that are no image to write, for rejected.csv.
     """
 
@@ -162,6 +163,7 @@ class Listing:
     doubts: list[str] = dataclasses.field(default_factory=list)
     caveats: list[str] = dataclasses.field(default_factory=list)
     preset: str = ""
+    restored: bool = False
     rejections: list[Rejection] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
