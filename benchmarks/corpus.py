@@ -6,7 +6,7 @@
 `make` draws figures of 32 pixels (a head, hair, a body, legs, a background) as PNG and JPEG files in folders
 of 1,000, with one line of Danbooru-style JSON each; 2 in 100 are near-duplicates of another one (mirrored,
 turned, brighter or compressed again) and `planted.json` says of which. `measure` runs the two commands in
-processes of their own and reports wall time, load and the peak resident memory of all their processes
+processes of their own and reports wall time, processor time, load and the peak resident memory of all their processes
 together, sampled every 0.2 s.
 """
 
@@ -16,6 +16,7 @@ import argparse
 import io
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -153,12 +154,17 @@ def resident(pid: int) -> int:
 def timed(*words: str) -> dict[str, Any]:
     """Run `plenish` with these words; wall seconds, load before and after, and peak memory in MiB."""
     before, start, peak = os.getloadavg()[0], time.perf_counter(), 0
-    process = subprocess.Popen([sys.executable, "-m", "plenish", *words, "--quiet"])
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "plenish", *words, "--quiet"], stdout=subprocess.DEVNULL
+    )
     while process.poll() is None:
         peak = max(peak, resident(process.pid))
         time.sleep(0.2)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
     return {
-        "command": " ".join(words[:1]), "exit": process.returncode,
+        "command": " ".join(words[:1]), "exit": process.returncode, "processor_seconds": round(busy, 1),
         "seconds": round(time.perf_counter() - start, 1), "peak_mib": peak // 2**20,
         "load": [round(before, 2), round(os.getloadavg()[0], 2)],
     }  # fmt: skip

@@ -38,6 +38,8 @@ _LINES, _JSON = (".jsonl", ".ndjson"), ".json"
 _DUMP = re.compile(r"20\d{10,}(\.json)?")
 _MOST_LISTED = 10_000
 """Rows without an image that rejected.csv names; a whole site's metadata have millions."""
+_NOTHING: list[str] = []
+"""The one list of all rows without tags; it is never changed."""
 _SHORT = 48
 """Characters of a text that is likely to come again, and is kept once."""
 
@@ -282,7 +284,7 @@ def _compact(row: Row, separator: str | None) -> Row:
 def _kept_once(tags: Sequence[Any]) -> list[str]:
     """Tags without repeats, composed accents, in their order; each text is kept in memory once."""
     found = (unicodedata.normalize("NFC", text) for tag in tags if (text := printable(str(tag)).strip()))
-    return [sys.intern(tag) for tag in dict.fromkeys(found)]
+    return [sys.intern(tag) for tag in dict.fromkeys(found)] or _NOTHING
 
 
 def _split(value: Any, separator: str | None) -> list[Any]:
