@@ -6,8 +6,8 @@
 `make` draws figures of 32 pixels (a head, hair, a body, legs, a background) as PNG and JPEG files in folders
 of 1,000, with one line of Danbooru-style JSON each; 2 in 100 are near-duplicates of another one (mirrored,
 turned, brighter or compressed again) and `planted.json` says of which. `measure` runs the two commands in
-processes of their own and reports wall time, processor time, load and the peak resident memory of all their processes
-together, sampled every 0.2 s.
+processes of their own and reports wall time, processor time, load and the peak resident memory of all their
+processes together, sampled every 0.2 s.
 """
 
 from __future__ import annotations
