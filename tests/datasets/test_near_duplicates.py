@@ -315,7 +315,9 @@ def test_blocks_of_neighbours_miss_no_pair(tmp_path: Path) -> None:
     a, b = rng.uniform(0.5, 6, (2, 1300, 1, 1))
     pixels = 128 + 60 * np.sin(a * 2 * x + b * y) + 60 * np.cos(b * 2 * x * y + a)
     pixels = np.rint(pixels).astype(np.uint8)[..., None]
-    with DatasetWriter(tmp_path / "d", name="d", size=16, channels=1, labels=LabelSchema(), config={}) as writer:
+    with DatasetWriter(
+        tmp_path / "d", name="d", size=16, channels=1, labels=LabelSchema(), config={}
+    ) as writer:
         writer.add(pixels, [{} for _ in pixels])
     vectors = hashes(pixels)
     i, j = candidates(vectors, vectors)
