@@ -23,7 +23,7 @@ COLUMNS = {
     "label_column", "label_columns", "group_column", "split_column", "split_map", "label_kind",
     "label_separator", "missing", "missing_words", "folders",
 }  # fmt: skip
-ALWAYS = {"class_names", "strict", "preset"}
+ALWAYS = {"class_names", "opt_out", "strict", "preset"}
 
 
 def folders(root):

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from plenish.commands.datasets import make_phantom
 from plenish.commands.profile import profile_dataset
@@ -304,3 +306,25 @@ def test_groups_with_similar_names_are_named_or_joined(tmp_path: Path) -> None:
     assert (alike["sets"], alike["sets_across_parts"]) == (3, 0)
     assert str(caveat)
     assert str(result.caveats[0])
+
+
+def test_blocks_of_neighbours_miss_no_pair(tmp_path: Path) -> None:
+    """Pictures along two continuous directions, in several blocks, beside a comparison of all pairs."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[0:16, 0:16] / 16
+    a, b = rng.uniform(0.5, 6, (2, 1300, 1, 1))
+    pixels = 128 + 60 * np.sin(a * 2 * x + b * y) + 60 * np.cos(b * 2 * x * y + a)
+    pixels = np.rint(pixels).astype(np.uint8)[..., None]
+    with DatasetWriter(
+        tmp_path / "d", name="d", size=16, channels=1, labels=LabelSchema(), config={}
+    ) as writer:
+        writer.add(pixels, [{} for _ in pixels])
+    vectors = hashes(pixels)
+    i, j = candidates(vectors, vectors)
+    same = same_picture(pixels[i], pixels[j])
+    graph = coo_matrix((np.ones(same.sum()), (i[same], j[same])), shape=(1300, 1300))
+    expected = connected_components(graph, directed=False)[1]
+    found = clusters(writer.dataset)
+    pairs = set(zip(expected.tolist(), found.tolist()))
+    assert len(pairs) == len(set(expected.tolist())) == len(set(found.tolist()))
+    assert len(pairs) < 1250, "some pictures must be found alike"

@@ -52,6 +52,13 @@ class Profile:
             + " the picture of another one",
             "classes": c["classes"],
         }
+        for tags in c["tags"]:
+            typical = ", ".join(row["tag"] for row in tags["typical"][:4])
+            facts[tags["column"]] = f"{tags['distinct']:,} distinct; the most typical image: {typical or '–'}"
+        bands = {kind: n for kind, n in c["bands"]["images"].items() if kind != "none" and n}
+        facts["bands"] = ", ".join(f"{n:,} {kind}" for kind, n in bands.items()) or "none"
+        if c["opt_out"]:
+            facts["opted out"] = c["opt_out"]["images"]
         if c["phantom"]:
             facts["phantom"] = "this is a phantom, not tissue"
         told = {key: Sentences(c[key]) for key in ("problems", "remarks")}
@@ -67,6 +74,10 @@ def profile_dataset(
     Near-duplicates (mirrored, turned, brighter, compressed again or changed by some bits) are counted too,
     and remarked on where they are in several parts. Looking for them reads all images, which is not counted
     as a reading of the test part.
+
+    Of columns that hold lists, such as tags, it tells how often each tag is, which come together, and what
+    the most typical image has. It also shows the sizes of the files, colours, uniform bands at the sides, and
+    how variable the set is beside known ones.
 
     Writes profile.html (one page that loads nothing) and profile.json. Exact duplicates or a group on both
     sides of a split are errors: the profile is written all the same, and the command ends with exit code 3.

@@ -38,6 +38,11 @@ PARQUET = ".parquet-files"
 TARS = ".tar-files"
 """End of the name of an index of tar archives."""
 _PIECE = 16 * 2**20
+MAX_RATIO = 200
+"""Times its size that an archive or a file of one may unpack to, where that is large."""
+_SMALL_BYTES = 16 * 2**20
+SAFE_BYTES = 256 * 2**20
+"""What a file may unpack to whatever its ratio."""
 ERRORS: tuple[type[Exception], ...] = (
     OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
     tarfile.TarError,
@@ -118,7 +123,11 @@ class _Zip(Archive):
         self.files = {name: info.file_size for name, info in self._infos.items()}
 
     def _read(self, path: str, most: int | None = None) -> bytes:
-        with self._file.open(self._infos[path]) as file:
+        info = self._infos[path]
+        ratio = self.files[path] // max(1, info.compress_size)
+        if most is None and ratio > MAX_RATIO and self.files[path] > _SMALL_BYTES:
+            raise Unreadable("bomb", ratio=ratio)
+        with self._file.open(info) as file:
             return file.read(self.files[path] if most is None else most)
 
 
@@ -267,9 +276,15 @@ def unpacked(path: Path, folder: Path) -> Path:
     if opener is None:
         return path
     out = folder / "source.tar"
+    most = max(SAFE_BYTES, MAX_RATIO * path.stat().st_size)
     try:
         with opener(path) as packed, out.open("wb") as file:
             while piece := packed.read(_PIECE):
+                if file.tell() + len(piece) > most:
+                    raise InputError(
+                        f"{path} unpacks to more than {most / 2**20:,.0f} MiB, {MAX_RATIO} times its size, "
+                        "which images do not; if you trust it, unpack it yourself and give the folder."
+                    )
                 if shutil.disk_usage(folder).free < 2 * len(piece):
                     raise InputError(
                         f"{path} unpacks to more than {folder} has room for; set TMPDIR to a folder on a "

@@ -138,9 +138,9 @@ class Dataset:
         if self.domain:
             facts["domain"] = self.domain
         if self.labels.kind == "categorical":
-            counts = self.table["label"].value_counts()
+            counts = pd.Series(self.column("label")).value_counts()
             facts["classes"] = {name: int(counts.get(name, 0)) for name in self.labels.names}
-        facts["groups"] = int(self.table["group"].nunique())
+        facts["groups"] = int(pd.Series(self.column("group"), dtype=object).nunique())
         facts["splits"] = self.split_names()
         if (self.path / "rejected.csv").exists():
             facts["rejected"] = self.manifest.extra.get("rejected", "see rejected.csv")

@@ -55,6 +55,8 @@ class Decoded(NamedTuple):
     distortion: float
     trimmed: bool
     undetected: bool
+    width: int
+    height: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +159,7 @@ class Decoder(Source):
             items.append(
                 Decoded(
                     digest, fitted.upscaled, fitted.coloured, fitted.peak, fitted.narrow, fitted.distortion,
-                    fitted.trimmed, fitted.undetected,
+                    fitted.trimmed, fitted.undetected, fitted.width, fitted.height,
                 )
             )  # fmt: skip
             count += 1

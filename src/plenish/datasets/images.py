@@ -38,11 +38,14 @@ RESIZER = "Pillow Lanczos, reducing_gap 3"
 # picture.
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA")
 _ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+"""Orientations with width and height exchanged."""
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _SAMPLE_FORMAT, _SIGNED, _FLOAT = 339, 2, 3
 _DEPTH = "plenish depth"
 _GREY = frozenset(("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I"))
 _SIXTEEN_BITS = frozenset(("I;16", "I;16B", "I;16L", "I;16N"))
+_LFS = b"version https://git-lfs"
 _LOOK = 256
 """Pixels to which a JPEG may be reduced for a look at its colours."""
 _GREY_NOISE = 1
@@ -119,6 +122,8 @@ class Fitted:
         trimmed: bands were cut off its sides.
         undetected: the detector that was asked for found nothing in it.
         narrow: a DICOM image without a window uses so little of its range that few grey levels are left.
+        width: of the picture before that, upright, pixels.
+        height: its height.
     """
 
     pixels: NDArray[np.uint8]
@@ -129,6 +134,8 @@ class Fitted:
     distortion: float = 1.0
     trimmed: bool = False
     undetected: bool = False
+    width: int = 0
+    height: int = 0
 
 
 @contextlib.contextmanager
@@ -188,12 +195,13 @@ def fit_bytes(data: bytes, shape: Shape) -> Fitted:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with _open(data, shape.max_pixels) as image:
+                size = image.size
                 if image.format == "JPEG" and shape.fitting.detector is None:
                     most = GAP * shape.size
                     # The decoder can leave out detail that the resampling would drop; the gap is the
                     # resampler's own.
                     image.draft(None, (most, most))
-                return _fit_image(image, shape)
+                return _fit_image(image, shape, size)
     except Unreadable:
         raise
     except MemoryError:
@@ -204,7 +212,7 @@ def fit_bytes(data: bytes, shape: Shape) -> Fitted:
 
 def fit_array(array: NDArray[np.uint8], shape: Shape) -> Fitted:
     """Make pixels in memory (H×W×C uint8, C 1, 3 or 4 with alpha last) fit, as `fit_bytes` does."""
-    return _fit_image(_from_array(array), shape)
+    return _fit_image(_from_array(array), shape, (array.shape[1], array.shape[0]))
 
 
 def is_grey(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
@@ -295,6 +303,8 @@ def _plugged(extra: Extra) -> tuple[str, ...]:
 def _unidentified(data: bytes) -> Unreadable:
     if not data.strip(b"\0"):
         return Unreadable("zeros")
+    if data.startswith(_LFS):
+        return Unreadable("lfs")
     directory = _tiff_directory(data)
     if (bands := int(directory.get(TiffImagePlugin.SAMPLESPERPIXEL, 0))) not in (0, 1, 3):
         return Unreadable("bands", count=bands)
@@ -325,16 +335,19 @@ def _one_line(error: Exception) -> str:
     return (text or type(error).__name__)[:200]
 
 
-def _fit_image(image: Image.Image, shape: Shape) -> Fitted:
+def _fit_image(image: Image.Image, shape: Shape, size: tuple[int, int]) -> Fitted:
+    """`size` is the picture's own, which a JPEG decoder may have reduced already."""
+    turned = image.getexif().get(_ORIENTATION, 1) in _SIDEWAYS if image.info else False
     coloured = shape.channels == 1 and image.mode not in _GREY
     plain, peak = _plain(image, shape)
     cut, trimmed, undetected = prepare(plain, shape.fitting)
     upscaled = (max(cut.size) if shape.fit == "pad" else min(cut.size)) < shape.size
     distorted = distortion(cut) if shape.fit == "stretch" else 1.0
     array = np.asarray(square(cut, shape.size, shape.fit, shape.fitting), np.uint8)
+    width, height = size[::-1] if turned else size
     return Fitted(
         array[:, :, None] if array.ndim == 2 else array, upscaled, coloured, peak, distortion=distorted,
-        trimmed=trimmed, undetected=undetected,
+        trimmed=trimmed, undetected=undetected, width=width, height=height,
     )  # fmt: skip
 
 

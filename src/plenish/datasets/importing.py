@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from plenish import files, settings, sizes
 from plenish.configuration import check_bounds
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.decoding import Source, decode_all
+from plenish.datasets.decoding import Decoded, Source, decode_all
 from plenish.datasets.fitting import DISTORTED, DISTORTION, PLAIN, Fit, Fitting
 from plenish.datasets.images import FULL_WINDOW, MAX_PIXELS, RESIZER, Shape, Window
 from plenish.datasets.rejections import Rejection
@@ -27,7 +27,7 @@ from plenish.datasets.sources import SourceOptions, recognise
 from plenish.datasets.sources.listing import AS_FOUND, Listing
 from plenish.datasets.sources.unused import in_words
 from plenish.datasets.synthetic import METHOD, generator_of, take_as_synthetic
-from plenish.datasets.writer import DatasetWriter
+from plenish.datasets.writer import FACTS, DatasetWriter
 from plenish.domains import kept_domain
 from plenish.errors import InputError
 from plenish.parallel import default_workers
@@ -71,6 +71,8 @@ class Imported:
             "source": self.kind, **self.dataset.summary(), "rejected": self.rejected,
             "upscaled": self.upscaled,
         }  # fmt: skip
+        if left := self.dataset.manifest.extra.get("opt_out"):
+            facts["opted out"] = left["images"]
         return facts | ({"warnings": list(self.warnings)} if settings.current().json else {})
 
 
@@ -144,10 +146,8 @@ def import_dataset(
         for text in early:
             warn(text)
         with _writer(source, out, listing, shape, name, licence, intended_use, about) as writer:
-            counts = _copy(
-                listing, shape, writer, _default_workers(listing, shape) if workers is None else workers
-            )
-            late = _complete(writer, listing, shape, counts, out)
+            _copy(listing, shape, writer, _default_workers(listing, shape) if workers is None else workers)
+            counts, late = _complete(writer, listing, shape, out)
             writer.extra["import"]["warnings"] = early + late
     late += _shared_pixels(writer.dataset)
     for text in late:
@@ -175,11 +175,13 @@ def _check(
 
 
 def _complete(
-    writer: DatasetWriter, listing: Listing, shape: Shape, counts: Counter[str], out: Path
-) -> list[str]:
-    """Write what is known when all images are written, and return the warnings this gives rise to."""
+    writer: DatasetWriter, listing: Listing, shape: Shape, out: Path
+) -> tuple[Counter[str], list[str]]:
+    """Write what is known when all images are written; counts, and the warnings this gives rise to."""
     writer.flush()
-    rejected = list(writer.rejections())
+    counts = writer.facts()
+    every = list(writer.rejections())
+    rejected = every[: len(every) - len(listing.rejections)]
     lost = {rejection.source for rejection in rejected}
     kept = [files.printable(ref) not in lost for ref in listing.refs]
     for split, parts in listing.splits.items():
@@ -187,15 +189,16 @@ def _complete(
     for array, (values, manifest) in listing.arrays.items():
         writer.arrays[array] = values[kept], manifest
     writer.split_manifest = {"method": METHOD if generator_of(writer.extra) else "kept from the source"}
-    writer.extra["rejected"] = len(rejected)
+    writer.extra["rejected"] = len(every)
     writer.extra["import"] |= {
         "fit": shape.fit, "upscaled": counts["upscaled"], "meaning": listing.meaning,
         "notes": listing.notes, "unused": listing.unused, "window": dataclasses.asdict(shape.window),
         **({"preset": listing.preset} if listing.preset else {}),
         **{name: counts[name] for name in ("trimmed", "undetected") if counts[name]},
         **_changed(shape.fitting),
+        "source_depth": {name: counts[name] for name in ("8 bits or fewer", "16 bits") if counts[name]},
     }  # fmt: skip
-    return _warnings(rejected, kept, counts, listing, shape, out)
+    return counts, _warnings(rejected, kept, counts, listing, shape, out)
 
 
 def _account(listing: Listing, domain: str | None) -> list[str]:
@@ -362,10 +365,11 @@ def _default_workers(listing: Listing, shape: Shape) -> int:
     return max(1, min(default_workers(), len(listing) // _PER_WORKER))
 
 
-def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -> Counter[str]:
-    """Write all images and rejections, in their order, and count what was done to the images."""
-    counts: Counter[str] = Counter()
+def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -> None:
+    """Write all images and rejections, in their order."""
     at = writer.skip
+    new = () if listing.restored else ("width", "height")
+    measured = [name for name in new if name not in listing.columns]
     with progress("import", len(listing), done=at) as bar:
         for task, result in decode_all(listing.tasks(at), listing.root, shape, workers):
             pixels: NDArray[np.uint8] = result.pixels
@@ -376,26 +380,34 @@ def _copy(listing: Listing, shape: Shape, writer: DatasetWriter, workers: int) -
                     pixels, rows = pixels[len(rows) :], []
                     writer.reject(dataclasses.replace(item, source=files.printable(item.source)))
                     continue
-                rows.append(listing.row(i) | {"sha256": item.digest})
+                row = listing.row(i) | {"sha256": item.digest, FACTS: _facts(item, i + 1)}
                 if shape.fit == "stretch":
-                    rows[-1][DISTORTION] = item.distortion
-                    counts["distorted"] += item.distortion >= DISTORTED
-                counts["trimmed"] += item.trimmed
-                counts["undetected"] += item.undetected
-                counts["upscaled"] += item.upscaled
-                counts["coloured"] += item.coloured
-                counts["deep"] += item.peak > 0
-                if item.narrow:
-                    counts["narrow"] += 1
-                    counts["first narrow"] = counts["first narrow"] or i + 1
-                if 0 < item.peak < _DARK:
-                    counts["dark"] += 1
-                    counts["dark peak"] = max(counts["dark peak"], item.peak)
-                    counts["first dark"] = counts["first dark"] or i + 1
+                    row[DISTORTION] = item.distortion
+                rows.append(row | {name: getattr(item, name) for name in measured})
             writer.add(pixels, rows)
             at += len(task.refs)
             bar.advance(len(task.refs))
-    return counts
+    for rejection in listing.rejections[max(0, at - len(listing)) :]:
+        writer.reject(rejection)
+
+
+def _facts(item: Decoded, number: int) -> dict[str, int]:
+    """What is counted of an image, the `number`th of its source from 1."""
+    facts = {"16 bits" if item.peak else "8 bits or fewer": 1}
+    if item.upscaled:
+        facts["upscaled"] = 1
+    if item.coloured:
+        facts["coloured"] = 1
+    for name in ("trimmed", "undetected"):
+        if getattr(item, name):
+            facts[name] = 1
+    if item.distortion >= DISTORTED:
+        facts["distorted"] = 1
+    if item.narrow:
+        facts |= {"narrow": 1, "first narrow": number}
+    if 0 < item.peak < _DARK:
+        facts |= {"dark": 1, "largest dark peak": item.peak, "first dark": number}
+    return facts
 
 
 def _warnings(
@@ -430,13 +442,14 @@ def _warnings(
     if counts["coloured"]:
         texts.append(f"{plural(counts['coloured'], 'coloured image')} became grey.")
     if shape.window == FULL_WINDOW and counts["dark"]:
-        first, bits = listing.refs[counts["first dark"] - 1], counts["dark peak"].bit_length()
+        first, bits = listing.refs[counts["first dark"] - 1], counts["largest dark peak"].bit_length()
         texts.append(
-            f"{agree(counts['dark'], '16-bit image', 'uses', 'use')} only values up to {counts['dark peak']} "
-            f"of 65535 and became dark (the first is {files.printable(first)}); if these are all there are, "
+            f"{agree(counts['dark'], '16-bit image', 'uses', 'use')} only values up to "
+            f"{counts['largest dark peak']} of 65535 and became dark (the first is "
+            f"{files.printable(first)}); if these are all there are, "
             f"import again with '--bits {bits}', or with '--window percentile' to stretch each image."
         )
-    elif shape.window != FULL_WINDOW and not counts["deep"]:
+    elif shape.window != FULL_WINDOW and not counts["16 bits"]:
         texts.append("No image has 16 bits, so --bits and --window changed nothing.")
     if counts["narrow"]:
         first = listing.refs[counts["first narrow"] - 1]

@@ -8,6 +8,7 @@ Dataset, hashes and what was found are kept in its caches.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import zipfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -34,7 +35,11 @@ from plenish.progress import progress
 
 Ints = NDArray[np.int64]
 
-_ROWS = 512  # rows compared with all others at a time
+_ROWS = 512  # rows of a block, which are compared with all that may be near
+_DIRECTIONS = 12  # principal directions that tell which may be
+_FARTHEST = 1.01 * RADIUS  # what is left out must lie beyond the radius, whatever was rounded
+_LEAST = 1 - _FARTHEST**2 / 2  # product of coarse parts that may lie within it
+_PRODUCTS = 2**22  # pairs of hashes compared at a time
 _IMAGES = 1024  # pairs of images in memory at a time
 _ALONE = 256 * 2**20  # bytes of pixels below which workers would take longer to start
 
@@ -136,18 +141,56 @@ def picture_edges(dataset: Dataset, rows: Ints) -> Ints:
 def _pairs(vectors: Floats) -> Iterator[Ints]:
     """Pairs of rows i < j whose hashes lie within the radius, block by block.
 
-    Rows are sorted along their direction of largest variance: those further apart along it than the radius
-    need no comparison.
+    The rows are divided into blocks by halves along their principal directions. Rows that lie further than
+    the radius from the box around a block need no comparison with it, so that none is missed.
+    """
+    order, edges, points = _blocks(vectors)
+    vectors = np.ascontiguousarray(vectors[order])
+    coarse = np.ascontiguousarray(vectors[:, :COARSE])
+    low, high = (bound.reduceat(points, edges[:-1]) for bound in (np.minimum, np.maximum))
+    for block, (start, stop) in enumerate(itertools.pairwise(edges.tolist())):
+        apart = np.maximum(low[block:] - high[block], low[block] - high[block:])
+        near = block + np.flatnonzero(_norms(apart) <= _FARTHEST)
+        others = np.concatenate([np.arange(edges[k], edges[k + 1]) for k in near])
+        apart = np.maximum(low[block] - points[others], points[others] - high[block])
+        others = others[_norms(apart) <= _FARTHEST]
+        columns = (others[piece] for piece in chunks(len(others), _PRODUCTS // _ROWS))
+        others = np.concatenate(
+            [some[(coarse[start:stop] @ coarse[some].T).max(axis=0) > _LEAST] for some in columns]
+        )
+        second = vectors[others]
+        for piece in chunks(stop - start, max(1, _PRODUCTS // len(others))):
+            rows = start + piece
+            i, j = candidates(vectors[rows], second, later=(rows, others))
+            if len(i):
+                yield np.sort(np.stack([order[rows[i]], order[others[j]]], axis=1), axis=1)
+
+
+def _norms(apart: Floats) -> Floats:
+    """Lengths of N vectors of distances N×K, those below 0 taken for 0."""
+    return np.asarray(np.sqrt((np.maximum(apart, 0) ** 2).sum(axis=1)), np.float32)
+
+
+def _blocks(vectors: Floats) -> tuple[Ints, Ints, Floats]:
+    """An order of the rows in blocks of neighbours, the blocks' edges, and their points in that order.
+
+    Points are the coarse parts along their first principal directions, where distances are at most those of
+    the hashes.
     """
     centred = vectors[:, :COARSE] - vectors[:, :COARSE].mean(axis=0)
-    along = centred @ np.linalg.eigh(centred.T @ centred)[1][:, -1]
-    order = np.argsort(along, kind="stable")
-    along, vectors = along[order], np.ascontiguousarray(vectors[order])
-    for piece in chunks(len(vectors), _ROWS):
-        start, stop = int(piece[0]), int(np.searchsorted(along, along[piece[-1]] + RADIUS, "right"))
-        i, j = candidates(vectors[piece], vectors[start:stop], later=True)
-        if len(i):
-            yield np.sort(np.stack([order[start + i], order[start + j]], axis=1), axis=1)
+    points = centred @ np.linalg.eigh(centred.T @ centred)[1][:, : -1 - _DIRECTIONS : -1]
+    todo, blocks = [np.arange(len(points))], list[Ints]()
+    while todo:
+        rows = todo.pop()
+        if len(rows) <= _ROWS:
+            blocks.append(rows)
+            continue
+        along = points[rows, int(points[rows].var(axis=0).argmax())]
+        halves = np.argpartition(along, len(rows) // 2)
+        todo += [rows[halves[len(rows) // 2 :]], rows[halves[: len(rows) // 2]]]
+    order = np.concatenate(blocks)
+    edges = np.cumsum([0, *map(len, blocks)])
+    return np.asarray(order, np.int64), edges, np.asarray(points[order], np.float32)
 
 
 def components(count: int, edges: Ints) -> Ints:

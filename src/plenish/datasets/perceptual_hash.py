@@ -96,7 +96,9 @@ def coarse_hashes(images: NDArray[np.uint8], window: tuple[float, float, float])
     return np.asarray(values, np.float32)
 
 
-def candidates(a: Floats, b: Floats, *, later: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def candidates(
+    a: Floats, b: Floats, *, later: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions (i, j) of the pairs of hashes M×135 and N×135 whose images deserve a comparison.
 
     Of an i with very many such j (tiles of bare glass, say), the 32 nearest are taken and 32 more from the
@@ -106,11 +108,12 @@ def candidates(a: Floats, b: Floats, *, later: bool = False) -> tuple[NDArray[np
     Args:
         a: the first hashes.
         b: the second ones.
-        later: whether only j > i is wanted.
+        later: M and N numbers of the rows, where only pairs are wanted in which that of j is larger.
     """
     i, j = np.nonzero(a[:, :COARSE] @ b[:, :COARSE].T > np.float32(1 - RADIUS**2 / 2))
-    if later:
-        i, j = i[j > i], j[j > i]
+    if later is not None:
+        behind = later[1][j] > later[0][i]
+        i, j = i[behind], j[behind]
     products = np.empty(len(i), np.float32)
     for piece in chunks(len(i), 2**16):
         products[piece] = np.einsum("nd,nd->n", a[i[piece], COARSE:], b[j[piece], COARSE:])

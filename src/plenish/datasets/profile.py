@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from plenish.datasets.appearance import cluster_rows, study_pixels, study_sizes
+from plenish.datasets.complexity import complexity
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.distortion import audit
 from plenish.datasets.near_duplicates import clusters
@@ -16,10 +19,13 @@ from plenish.datasets.pixels import chunks, shard_length
 from plenish.datasets.schema import PARTS
 from plenish.datasets.sources.listing import look_alikes
 from plenish.datasets.synthetic import generator_of, generator_words
+from plenish.datasets.tables import read_parquet
+from plenish.datasets.tag_study import study_tags, tag_columns
 from plenish.progress import progress
 from plenish.wording import agree, plural
 
 _EXAMPLES = 20
+_TAG_COLUMNS = 6
 
 
 def describe(dataset: Dataset, split: str | None) -> dict[str, Any]:
@@ -36,7 +42,10 @@ def describe(dataset: Dataset, split: str | None) -> dict[str, Any]:
     parts = None if frozen is None else frozen.part_of.to_numpy()
     rows = np.arange(len(dataset)) if parts is None else np.flatnonzero(parts == "train")
     mean, std = channel_statistics(dataset, rows)
-    manifest, table = dataset.manifest, dataset.table
+    manifest, path = dataset.manifest, dataset.path / "samples.parquet"
+    # The whole table of a large corpus, with its lists of tags, would take most of the memory.
+    table = read_parquet(path, ["id", "label", "group", "sha256"]).to_pandas()
+    cluster = clusters(dataset)
     content: dict[str, Any] = {
         "schema": 1, "kind": "profile", "name": dataset.name, "path": str(dataset.path),
         "images": len(dataset), "size": dataset.size, "channels_count": dataset.channels,
@@ -44,17 +53,21 @@ def describe(dataset: Dataset, split: str | None) -> dict[str, Any]:
         "label_kind": dataset.labels.kind, "phantom": bool(manifest.extra.get("phantom")),
         "synthetic": dataset.is_synthetic,
         "generator": generator_words(generator_of(manifest.extra)) if dataset.is_synthetic else None,
+        "corpus": dict(manifest.extra.get("corpus", {})), "opt_out": manifest.extra.get("opt_out"),
         "licence": manifest.licence, "source": manifest.source,
-        "pixels_hash": manifest.pixels_hash, "columns": [str(column) for column in table.columns],
-        "classes": _classes(dataset, parts), "groups": _groups(table, parts),
+        "pixels_hash": manifest.pixels_hash, "columns": [str(name) for name in pq.read_schema(path).names],
+        "classes": _classes(dataset, table["group"], parts), "groups": _groups(table, parts),
         "split": None if frozen is None
         else {"name": frozen.name, "hash": frozen.hash, "test_reads": dataset.test_reads(frozen.name)},
         "channels": {
             "of": "all images" if parts is None else "train", "mean": mean, "std": std, "images": len(rows),
         },
-        "duplicates": _duplicates(table, parts), "near_duplicates": _near_duplicates(dataset, parts),
+        "duplicates": _duplicates(table, parts), "near_duplicates": _near_duplicates(table, parts, cluster),
         "alike_groups": _alike_groups(table, parts), "straddling_groups": _straddling(table, parts),
         "distortion": audit(table, rows),
+        "near_duplicate_rows": cluster_rows(cluster, rows), "sizes": study_sizes(dataset, rows),
+        **study_pixels(dataset, rows), "complexity": complexity(dataset, rows),
+        "tags": [study_tags(dataset, name, rows) for name in tag_columns(dataset)[:_TAG_COLUMNS]],
     }  # fmt: skip
     return content | {"problems": _problems(content), "remarks": _remarks(content)}
 
@@ -78,7 +91,7 @@ def channel_statistics(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[list[
     return [float(v) for v in mean], [float(v) for v in std]
 
 
-def _classes(dataset: Dataset, parts: NDArray[Any] | None) -> list[dict[str, Any]]:
+def _classes(dataset: Dataset, group: pd.Series[Any], parts: NDArray[Any] | None) -> list[dict[str, Any]]:
     """One row a class or tag (or one for all images): images and groups, overall and in each part."""
     everything = np.ones(len(dataset), dtype=bool)
     if dataset.labels.kind in ("categorical", "multilabel"):
@@ -86,7 +99,6 @@ def _classes(dataset: Dataset, parts: NDArray[Any] | None) -> list[dict[str, Any
         members = [(name, dataset.y()[:, k] > 0) for k, name in enumerate(dataset.labels.names)]
     else:
         noun, members = "images of", [("all", everything)]
-    group = dataset.table["group"]
     rows = []
     for name, member in members:
         row: dict[str, Any] = {
@@ -129,13 +141,14 @@ def _duplicates(table: pd.DataFrame, parts: NDArray[Any] | None) -> dict[str, An
     }
 
 
-def _near_duplicates(dataset: Dataset, parts: NDArray[Any] | None) -> dict[str, Any]:
+def _near_duplicates(
+    table: pd.DataFrame, parts: NDArray[Any] | None, cluster: NDArray[np.int64]
+) -> dict[str, Any]:
     """Sets of images of one picture whose pixels differ: how many, across which parts; some examples."""
-    table = dataset.table
     rows = pd.DataFrame({
         "id": table["id"].map(str), "group": table["group"], "sha256": table["sha256"],
         "label": table["label"].map(str), "part": "" if parts is None else parts,
-        "cluster": clusters(dataset),
+        "cluster": cluster,
     })  # fmt: skip
     rows = rows[rows.groupby("cluster")["sha256"].transform("nunique") > 1]
     sets = rows.groupby("cluster", sort=False)

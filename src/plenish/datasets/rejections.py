@@ -55,6 +55,17 @@ class Rejection(Message):
         "unannotated": "it has no annotations in {folder}",
         "tile": "{reason}",
         "blurred": "blurred: its sharpness is {sharpness:.3f}, below --min-sharpness {limit:g}",
+        "malformed": "not readable JSON: {reason}",
+        "no-object": "not a JSON object",
+        "no-image": "no image here has the name or id '{name}'",
+        "several-images": "several images have the name or id '{name}'",
+        "named-twice": "{name} has metadata already",
+        "names-outside": "it names '{name}', which lies outside the corpus",
+        "no-metadata": "no metadata are about it",
+        "leads-outside": "a symbolic link that leads outside the corpus",
+        "opted-out": "the opt-out list names its {kind}",
+        "lfs": "a pointer of Git LFS, not the image; run 'git lfs pull'",
+        "bomb": "it unpacks to {ratio:,} times its size: a decompression bomb?",
         "pen": "pen marks: {share:.0%} of it are ink, above --max-pen {limit:g}",
     }
 

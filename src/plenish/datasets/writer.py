@@ -7,7 +7,8 @@ import dataclasses
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,6 +31,10 @@ from plenish.wording import agree
 _LAYOUT = 3
 """Of unfinished Datasets; one of another layout cannot be gone on with."""
 CORE_COLUMNS = ("id", "label", "group", "origin", "sha256", "source")
+
+
+FACTS = "facts of the image"
+_CHOSEN: Mapping[str, Callable[[int, int], int]] = {"largest": max, "first": min}
 
 
 class DatasetWriter:
@@ -103,6 +108,7 @@ class DatasetWriter:
         self._buffer: list[NDArray[np.uint8]] = []
         self._rows: list[dict[str, Any]] = []
         self._rejections: list[Rejection] = []
+        self._facts: Counter[str] = Counter()
         self.skip = 0
         self.count = 0
 
@@ -135,7 +141,8 @@ class DatasetWriter:
         Args:
             pixels: N×H×W×C uint8.
             rows: N mappings with `label` and any of `id`, `group`, `origin`, `source`, `part`, `sha256` (of
-                the image's bytes, where the caller has computed it) and further columns of the user's.
+                the image's bytes, where the caller has computed it) and further columns of the user's;
+                `FACTS`, which is no column, has numbers that `facts` sums up.
         """
         expected = (len(rows), self.size, self.size, self.channels)
         if pixels.shape != expected or pixels.dtype != np.uint8:
@@ -152,6 +159,9 @@ class DatasetWriter:
 
     def _complete(self, row: Mapping[str, Any], image: NDArray[np.uint8]) -> dict[str, Any]:
         number = self.count + len(self._rows)
+        if FACTS in row:
+            row = dict(row)
+            self._facts = joined_facts(self._facts, row.pop(FACTS))
         complete = {
             "id": f"{number:07d}", "label": None, "group": None, "origin": "real", "sha256": None,
             "source": "", **row,
@@ -169,6 +179,13 @@ class DatasetWriter:
         for done in self._shards():
             yield from (Rejection(**item) for item in done["rejections"])
 
+    def facts(self) -> Counter[str]:
+        """The facts of all images in finished shards, also an earlier try's; see `joined_facts`."""
+        total: Counter[str] = Counter()
+        for done in self._shards():
+            total = joined_facts(total, done.get("facts", {}))
+        return total
+
     def flush(self) -> None:
         """Write what is not written yet as a shard; only the last one may have fewer images."""
         items = len(self._rows) + len(self._rejections)
@@ -184,10 +201,11 @@ class DatasetWriter:
         summary = {
             "items": items, "images": len(self._rows),
             "rejections": [dataclasses.asdict(rejection) for rejection in self._rejections],
+            "facts": dict(self._facts),
         }  # fmt: skip
         files.write_record(self.partial / "rows" / f"{index:05d}.json", summary)
         self.count += len(self._rows)
-        self._buffer, self._rows, self._rejections = [], [], []
+        self._buffer, self._rows, self._rejections, self._facts = [], [], [], Counter()
 
     def _finish(self) -> None:
         self.flush()
@@ -245,6 +263,18 @@ class DatasetWriter:
     def dataset(self) -> Dataset:
         """The finished Dataset, opened."""
         return Dataset.open(self.out)
+
+
+def joined_facts(some: Mapping[str, int], more: Mapping[str, int]) -> Counter[str]:
+    """Sums of facts by name; of those named `largest …` and `first …` the largest and the smallest."""
+    total = Counter(some)
+    for name, value in more.items():
+        kind = name.partition(" ")[0]
+        if name in total and kind in _CHOSEN:
+            total[name] = _CHOSEN[kind](total[name], value)
+        else:
+            total[name] += value
+    return total
 
 
 def _save_pieces(path: Path, pieces: Sequence[NDArray[np.uint8]]) -> None:

@@ -319,16 +319,18 @@ def intervals(
 
 
 def histogram(
-    title: str, edges: ArrayLike, counts: Mapping[str, ArrayLike], *, threshold: float, x_label: str = ""
-) -> Chart:
-    """Histograms over the same edges, as shares of each (the first in the colour of real), with a threshold.
+    title: str, edges: ArrayLike, counts: Mapping[str, ArrayLike], *, threshold: float | None = None,
+    x_label: str = "", log: bool = False,
+) -> Chart:  # fmt: skip
+    """Histograms over the same edges, as shares of each (the first in the colour of real).
 
     Args:
         title: What is drawn.
         edges: n+1 rising edges.
         counts: Legend label → n counts; each is normalised to sum to 1.
-        threshold: Where to draw the dashed line.
+        threshold: Where to draw a dashed line.
         x_label: Words under the axis.
+        log: Logarithmic x.
     """
     edge = np.asarray(edges, float)
     with canvas(4.9, 2.5) as (figure, axes):
@@ -339,11 +341,18 @@ def histogram(
             axes.stairs(share, edge, fill=True, color=colour(role), alpha=0.22)
             line: Any = {"color": colour(role), "linewidth": 1.6, "linestyle": STYLES[i % 4]}
             axes.stairs(share, edge, label=shorten(label, 40), **line)
-        axes.axvline(threshold, color=colour("ink"), linestyle="--", linewidth=1.2, label="threshold")
+        if threshold is not None:
+            axes.axvline(threshold, color=colour("ink"), linestyle="--", linewidth=1.2, label="threshold")
+        if log:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(_tick)
+            axes.minorticks_off()
         axes.set(xlabel=x_label, ylabel="share of images")
         axes.grid(axis="x", visible=False)
-        _legend(figure, 3)
-        return chart(figure, title, f"histograms of {', '.join(counts)}, threshold {number(threshold)}")
+        if threshold is not None or len(counts) > 1:
+            _legend(figure, 3)
+        said = "" if threshold is None else f", threshold {number(threshold)}"
+        return chart(figure, title, f"histograms of {', '.join(counts)}{said}")
 
 
 def matrix(

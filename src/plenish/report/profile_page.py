@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish.datasets.dataset import Dataset
+from plenish.report.corpus_sections import look_sections, tag_sections
 from plenish.report.distortion_section import distortion_section
 from plenish.report.page import Card, Facts, Notes, Pictures, Section, Table, Text, cell, render_page
 from plenish.report.pictures import sheet
@@ -27,8 +28,8 @@ def profile_page(content: Mapping[str, Any], dataset: Dataset, rows: Mapping[str
     """
     kind = "phantom" if content["phantom"] else "synthetic" if content["synthetic"] else "real"
     sections = [
-        _pictures(content, dataset, rows), _counts(content), _pixels(content), _leaks(content),
-        _origin(content),
+        _pictures(content, dataset, rows), _counts(content), *tag_sections(content), _pixels(content),
+        *look_sections(content, dataset), _leaks(content), _origin(content),
     ]  # fmt: skip
     if content["distortion"]:
         sections.insert(-2, distortion_section(content["distortion"], dataset))
@@ -167,6 +168,15 @@ def _origin(content: Mapping[str, Any]) -> Section:
         "Licence": content["licence"] or "not stated", "Source": content["source"] or "not stated",
         "Columns": ", ".join(content["columns"]), "Pixels' hash": content["pixels_hash"],
     }  # fmt: skip
+    if left := content["opt_out"]:
+        facts["Opted out"] = (
+            f"{plural(left['images'], 'image')} left out at import ({left['by_artist']:,} by artist, "
+            f"{left['by_id']:,} by id), by a list of {left['entries']:,}"
+        )
+    if licences := content["corpus"].get("licences"):
+        facts["Licences"] = ", ".join(f"{name} ({count:,})" for name, count in licences.items())
+    if "artists" in content["corpus"]:
+        facts["Artists"] = content["corpus"]["artists"]
     if content["generator"]:
         facts["Generator"] = content["generator"]
     if split := content["split"]:

@@ -19,6 +19,7 @@ from plenish.datasets.sources import (
     hugging_face,
     idx,
     npz,
+    opt_out,
     presets,
     shards,
     sidecar,
@@ -66,6 +67,8 @@ def recognise(source: Path, options: SourceOptions, scratch: Path) -> Listing:
         found = _listed(source, options, scratch)
     except PermissionError as error:
         raise InputError(f"{error.filename or source} may not be read; change its permissions.") from None
+    if options.opt_out is not None:
+        opt_out.leave_out(found, options.opt_out)
     if options.class_names:
         _rename(found, options)
     if options.strict and found.doubts:

@@ -9,7 +9,7 @@ from plenish.configuration import option_name
 from plenish.datasets.sources.listing import SourceOptions
 from plenish.errors import InputError
 
-_EVERYWHERE = frozenset({"preset", "class_names", "strict"})
+_EVERYWHERE = frozenset({"preset", "class_names", "opt_out", "strict"})
 """Options that `recognise` follows whatever the source is."""
 COLUMNS = frozenset({
     "label_column", "label_columns", "group_column", "split_column", "split_map", "label_kind",

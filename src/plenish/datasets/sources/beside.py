@@ -7,7 +7,7 @@ a column `label`.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -32,7 +32,7 @@ def find(container: Container, options: SourceOptions) -> Listing | None:
     others = _candidates(container)
     if not others:
         return None
-    pairs = [(name, list(_beside(name, others))) for name in container.pictures]
+    pairs = [(name, list(files_beside(name, others))) for name in container.pictures]
     if not pairs or not all(files for _, files in pairs):
         return None
     ACCEPTED.check(options)
@@ -54,10 +54,10 @@ def doubt(container: Container, used: Collection[str]) -> str:
     others = _candidates(container) - set(used)
     if not others:
         return ""
-    found = [name for name in container.pictures if any(_beside(name, others))]
+    found = [name for name in container.pictures if any(files_beside(name, others))]
     if not found or len(found) == len(container.pictures):
         return ""
-    lacking = next(name for name in container.pictures if not any(_beside(name, others)))
+    lacking = next(name for name in container.pictures if not any(files_beside(name, others)))
     return (
         f"Files beside {plural(len(found), 'image')} ({shown(found, 1)}) were not used, because others, such "
         f"as {lacking}, have none."
@@ -68,9 +68,16 @@ def _candidates(container: Container) -> set[str]:
     return {name for name in container.others if name.endswith(_SUFFIXES)}
 
 
-def _beside(name: str, others: set[str]) -> Iterator[str]:
+def files_beside(name: str, others: Collection[str], suffixes: Sequence[str] = _SUFFIXES) -> Iterator[str]:
+    """The files about an image: of its name, with another suffix or with one more.
+
+    Args:
+        name: the image's relative path.
+        others: relative paths of the other files, a set.
+        suffixes: of files that count.
+    """
     stem = str(PurePosixPath(name).with_suffix(""))
-    return (file for suffix in _SUFFIXES for file in (stem + suffix, name + suffix) if file in others)
+    return (file for suffix in suffixes for file in (stem + suffix, name + suffix) if file in others)
 
 
 def _read(content: bytes, name: str, container: Container) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -54,6 +54,7 @@ class Container:
         repeated: paths that an archive has several files of, in natural order.
         unreachable: members of an archive that cannot be read, such as links that lead outside, in natural
             order.
+        outside: pictures of a folder that are links, or lie in linked folders, which lead outside it.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class Container:
     dicom: frozenset[str] = frozenset()
     repeated: list[str] = dataclasses.field(default_factory=list)
     unreachable: list[str] = dataclasses.field(default_factory=list)
+    outside: list[str] = dataclasses.field(default_factory=list)
 
     def read_all(self, names: Iterable[str]) -> Iterator[bytes]:
         """The bytes of files that hold text or a table, such as manifests.
@@ -147,10 +149,13 @@ def open_container(path: Path, scratch: Path) -> Container | None:
         InputError: the archive cannot be used.
     """
     if path.is_dir():
-        names = _walk(path, "", ())
-        return from_names(
+        links: list[str] = []
+        names = _walk(path, "", (), links)
+        found = from_names(
             path, str(path), "folder", names, lambda name, most: read_beginning(path / name, most)
         )
+        found.outside = _leading_outside(found, links)
+        return found
     if not is_archive(path):
         return None
     plain = unpacked(path, scratch)
@@ -195,7 +200,19 @@ def from_names(
     return Container(path, root, kind, pictures, empty, others, frozenset(dicom), twice, lost)
 
 
-def _walk(root: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+def _leading_outside(container: Container, links: Sequence[str]) -> list[str]:
+    """The pictures that links (of folders with a slash at their end) take from outside the folder."""
+    root = container.path.resolve()
+    wrong = [name for name in links if not (container.path / name).resolve().is_relative_to(root)]
+    if not wrong:
+        return []
+    folders = tuple(name for name in wrong if name.endswith("/"))
+    single = set(wrong)
+    return [name for name in container.pictures if name in single or (folders and name.startswith(folders))]
+
+
+def _walk(root: Path, prefix: str, above: tuple[tuple[int, int], ...], links: list[str]) -> Iterator[str]:
+    """Paths of the files and folders below a folder; those that are links are added to `links`."""
     facts = (root / prefix).stat()
     identity = facts.st_dev, facts.st_ino
     if identity in above:
@@ -205,13 +222,16 @@ def _walk(root: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterat
         for entry in entries:
             if not _visible(entry.name):
                 continue
-            if entry.is_dir():
-                inner.append(f"{prefix}{entry.name}/")
+            name = f"{prefix}{entry.name}/" if entry.is_dir() else prefix + entry.name
+            if entry.is_symlink():
+                links.append(name)
+            if name.endswith("/"):
+                inner.append(name)
             else:
-                yield prefix + entry.name
+                yield name
     for folder in inner:
         yield folder
-        yield from _walk(root, folder, (*above, identity))
+        yield from _walk(root, folder, (*above, identity), links)
 
 
 def _members(archive: Archive) -> Iterator[str]:

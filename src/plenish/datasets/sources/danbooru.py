@@ -7,6 +7,7 @@ of objects with a category: 0 general, 1 artist, 3 copyright, 4 character, 5 met
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from plenish.datasets.sources.columns import Row
@@ -14,7 +15,7 @@ from plenish.wording import plural
 
 COLUMNS = ("general_tags", "artist")
 """What `complete` adds to each row."""
-_KINDS = {"general": "0", "artist": "1"}
+_KINDS = {"general": "0", "artist": "1", "copyright": "3", "character": "4", "meta": "5"}
 _RARE = 0.01
 
 
@@ -27,28 +28,44 @@ def complete(rows: list[Row]) -> list[str]:
     Returns:
         Notes on what was left out.
     """
-    general = [_tags(row, "general") for row in rows]
-    counts = Counter(tag for tags in general for tag in tags)
-    common = {tag for tag, count in counts.items() if count >= max(1, _RARE * len(rows))}
+    general = [tags_of(row, "general") for row in rows]
+    often, rare = common(general)
     several = 0
     for row, tags in zip(rows, general):
-        artists = _tags(row, "artist")
+        artists = tags_of(row, "artist")
         several += len(artists) > 1
-        row["general_tags"] = [tag for tag in tags if tag in common]
+        row["general_tags"] = [tag for tag in tags if tag in often]
         row["artist"] = " ".join(sorted(artists)) or None
         row["id"] = str(row.get("id"))
-    notes = []
-    if len(common) < len(counts):
-        notes.append(
-            f"{plural(len(counts) - len(common), 'tag')} of fewer than 1 in 100 images are no labels; the "
-            "table's own columns keep them."
-        )
+    notes = of_rare(rare, "")
     if several:
         notes.append(f"{plural(several, 'image')} with several artists form groups of their own.")
     return notes
 
 
-def _tags(row: Row, kind: str) -> list[str]:
+def common(lists: Sequence[Sequence[str]]) -> tuple[set[str], int]:
+    """Tags of one image in a hundred or more, out of the tags of each, and how many others there are."""
+    counts = Counter(tag for tags in lists for tag in tags)
+    often = {tag for tag, count in counts.items() if count >= max(1, _RARE * len(lists))}
+    return often, len(counts) - len(often)
+
+
+def of_rare(count: int, column: str) -> list[str]:
+    """A note of tags that are no labels, kept in `column`, or in the table's own ones."""
+    if not count:
+        return []
+    keeps = f"column '{column}' keeps" if column else "the table's own columns keep"
+    return [f"{plural(count, 'tag')} of fewer than 1 in 100 images are no labels; {keeps} them."]
+
+
+def has_kinds(row: Row) -> bool:
+    """Whether a row has tags as objects with a category."""
+    tags = row.get("tags")
+    return isinstance(tags, list) and bool(tags) and isinstance(tags[0], dict) and "category" in tags[0]
+
+
+def tags_of(row: Row, kind: str) -> list[str]:
+    """The tags of a row that are of a kind: general, artist, copyright, character or meta."""
     text = row.get(f"tag_string_{kind}")
     if text is None and kind == "general" and "tags" not in row:
         text = row.get("tag_string")

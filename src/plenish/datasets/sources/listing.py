@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from plenish.datasets.decoding import CHUNK, Task
+from plenish.datasets.rejections import Rejection
 from plenish.datasets.schema import LabelSchema, Part
 from plenish.domains import check_domain
 from plenish.files import printable
@@ -69,6 +70,8 @@ class SourceOptions:
         preset: a public data set by name, whose files, columns and groups are known; --list-presets shows
             them.
         modality: which of several images of one scan is taken: flair, t1, t1ce or t2, or a channel's number.
+        opt_out: a list of artists and ids, one a line, whose images are left out; how many is kept with the
+            Dataset.
         strict: stop where it is doubtful what the source means, and before anything is written.
     """
 
@@ -89,6 +92,7 @@ class SourceOptions:
     image_columns: tuple[str, ...] = ()
     preset: str | None = None
     modality: str | None = None
+    opt_out: Path | None = None
     strict: bool = False
 
     def completed(self) -> SourceOptions:
@@ -131,6 +135,8 @@ class Listing:
         doubts: where the source may mean something else, or holds more; shown also with --quiet.
         caveats: what is known to be difficult about the source; shown also with --quiet.
         preset: the preset by which the source was read.
+        restored: it is a Dataset that comes back, whose columns are all there were.
+        rejections: entries of the source that are no image to write, for rejected.csv.
     """
 
     kind: str
@@ -157,6 +163,8 @@ class Listing:
     doubts: list[str] = dataclasses.field(default_factory=list)
     caveats: list[str] = dataclasses.field(default_factory=list)
     preset: str = ""
+    restored: bool = False
+    rejections: list[Rejection] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.refs)
@@ -200,6 +208,11 @@ class Listing:
         for name in ("labels", "groups", "parts", "ids"):
             if (values := getattr(self, name)) is not None:
                 setattr(self, name, repeated(values))
+        self.frames = None if self.frames is None else repeated(self.frames)
+        self.arrays = {
+            name: (np.repeat(array, counts, axis=0), manifest)
+            for name, (array, manifest) in self.arrays.items()
+        }
         self.columns = {name: repeated(values) for name, values in self.columns.items()}
         self.splits = {name: repeated(values) for name, values in self.splits.items()}
 

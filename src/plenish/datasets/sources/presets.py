@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from plenish.datasets.sources import brats, columns, danbooru, pcam
+from plenish.datasets.sources import brats, columns, danbooru, pcam, tagged
 from plenish.datasets.sources.accepted import COLUMNS, Accepted
 from plenish.datasets.sources.columns import Row, read_table
 from plenish.datasets.sources.container import Container, open_container
@@ -27,9 +27,9 @@ from plenish.wording import agree, plural
 from plenish.yaml_reader import read_yaml
 
 _ARRAYS: Mapping[str, Callable[[Container, SourceOptions], Listing | None]] = {
-    "pcam": pcam.find, "brats": brats.find,
+    "pcam": pcam.find, "brats": brats.find, "tagged": tagged.find,
 }  # fmt: skip
-"""Readers of presets whose images are arrays."""
+"""Readers of presets that list images themselves."""
 _TABLES = Accepted("A preset with a table", COLUMNS | {"labels", "file_column"})
 _NAMES = Accepted("A preset whose files' names say everything", COLUMNS)
 _ROWS: Mapping[str, Callable[[list[Row]], list[str]]] = {"danbooru": danbooru.complete}

@@ -105,6 +105,7 @@ def _restore(
         assert container is not None
         out = Listing(kind, names, root=container.root)
         _doubt_others(out, container)
+    out.restored = True
     out.size, out.channels = about["size"], about["channels"]
     out.schema = LabelSchema.from_dict(about["labels"])
     _columns(out, table, about)

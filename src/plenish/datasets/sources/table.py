@@ -126,7 +126,7 @@ def listing(container: Container, options: SourceOptions, tables: Mapping[str, b
 
 def list_rows(
     container: Container, rows: Sequence[Row], refs: Sequence[str | None], file_column: str,
-    options: SourceOptions, called: str,
+    options: SourceOptions, called: str, usual: Sequence[str] = _LABEL_COLUMNS,
 ) -> Listing:  # fmt: skip
     """List the images that rows are about.
 
@@ -137,6 +137,7 @@ def list_rows(
         file_column: the column that names the files; empty where none does.
         options: what the columns mean.
         called: where the rows come from, for sentences.
+        usual: names of columns that hold labels where the options name none.
 
     Raises:
         InputError: as `listing`.
@@ -144,7 +145,7 @@ def list_rows(
     rows, nameless = named(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     label_column = "" if options.label_columns else _choose(
-        options.label_column, columns, "label", [name for name in _LABEL_COLUMNS if name != file_column]
+        options.label_column, columns, "label", [name for name in usual if name != file_column]
     )  # fmt: skip
     for name in options.label_columns:
         _choose(name, columns, "label")
