@@ -166,7 +166,7 @@ def test_the_index_that_pandas_writes_is_no_column(tmp_path, suffix):
     else:
         frame.to_csv(path, sep="," if suffix == "csv" else "\t")
     _, table, about = imported(root, tmp_path, labels=path)
-    assert list(table.columns) == ["id", "label", "group", "origin", "sha256", "source"]
+    assert list(table.columns) == ["id", "label", "group", "origin", "sha256", "source", "width", "height"]
     assert any("only numbers the rows and was not used" in note for note in about["notes"])
 
 

@@ -17,7 +17,7 @@ from plenish.commands.datasets import make_phantom
 from plenish.commands.profile import profile_dataset
 from plenish.datasets import near_duplicates, perceptual_hash
 from plenish.datasets.dataset import Dataset
-from plenish.datasets.near_duplicates import clusters, image_hashes, same_as
+from plenish.datasets.near_duplicates import _pairs, clusters, image_hashes, same_as
 from plenish.datasets.perceptual_hash import candidates, hashes, same_picture
 from plenish.datasets.schema import LabelSchema
 from plenish.datasets.split import split_dataset
@@ -254,6 +254,10 @@ def test_a_split_without_copies_is_that_of_units_alone(tmp_path: Path) -> None:
 def test_no_two_images_of_a_phantom_are_joined(tmp_path: Path, size: int) -> None:
     make_phantom(tmp_path / "p", patients=40, tiles=5, size=size, seed=2)
     assert len(np.unique(clusters(Dataset.open(tmp_path / "p")))) == 200
+
+
+def test_flat_images_alone_have_no_near_duplicates() -> None:
+    assert [len(pairs) for pairs in _pairs(np.zeros((3, 135), np.float32))] == []
 
 
 def test_profile_tells_of_near_duplicates_across_parts(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ EXAMPLE = {
     "reason": "checksum is wrong", "mib": 700.0, "limit": 512, "format": "PNG", "width": 70_000,
     "height": 60_000, "count": 3, "low": -1, "high": 70_000, "exit_status": -11, "sharpness": 0.0312,
     "share": 0.25, "column": "patient", "folder": "annotations", "command": "pip install x", "kind": "SR",
-    "syntax": "JPEG-LS", "packages": "x", "detector": "anime-face",
+    "syntax": "JPEG-LS", "packages": "x", "detector": "anime-face", "name": "1.png",
+    "ratio": 1000,
 }  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from plenish import settings
 from plenish.commands.train_generator import train_gan
 from plenish.errors import InputError
-from plenish.training.engine import Engine, native_bfloat16, reuse_freed_memory, stable_seed, to_uint8
+from plenish.freed_memory import reuse_freed_memory
+from plenish.training.engine import Engine, native_bfloat16, stable_seed, to_uint8
 
 CPU = Engine(torch.device("cpu"), "float32")
 
@@ -60,7 +61,7 @@ def test_freed_memory_of_large_tensors_is_used_again_until_it_is_given_back() ->
     # In a process of its own, whose heap no other test has divided; a fault is a page taken from the system.
     code = (
         "import resource, torch; "
-        "from plenish.training.engine import return_freed_memory, reuse_freed_memory; "
+        "from plenish.freed_memory import return_freed_memory, reuse_freed_memory; "
         "assert reuse_freed_memory(); torch.set_num_threads(1); "
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt; "
         "step = lambda: torch.empty(2**26, dtype=torch.uint8).fill_(1); "

@@ -158,6 +158,8 @@ def _pairs(vectors: Floats) -> Iterator[Ints]:
         others = np.concatenate(
             [some[(coarse[start:stop] @ coarse[some].T).max(axis=0) > _LEAST] for some in columns]
         )
+        if not len(others):  # Flat images are like none, themselves among them.
+            continue
         second = vectors[others]
         for piece in chunks(stop - start, max(1, _PRODUCTS // len(others))):
             rows = start + piece

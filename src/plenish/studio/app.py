@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from plenish.errors import InputError, PlenishError
+from plenish.freed_memory import return_freed_memory
 from plenish.progress import warn
 from plenish.studio import uploads
 from plenish.studio.config import Language
@@ -18,7 +19,6 @@ from plenish.studio.guard import OWNER, Guard
 from plenish.studio.pages import Asked, Page, Studio, Ui
 from plenish.studio.toolkit import blocks_class
 from plenish.studio.wordbook import LANGUAGES, Words, preferred_language
-from plenish.training.engine import return_freed_memory
 
 PAGES = ("explore", "blend", "edit", "data", "runs", "judge")
 """The tabs from left to right: modules of plenish.studio, each with a PAGE."""

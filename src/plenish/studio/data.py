@@ -30,7 +30,7 @@ from plenish.studio.browse import (
     shared_kinds,
     sprite,
 )
-from plenish.studio.pages import Asked, Page, Reply, Studio, Ui
+from plenish.studio.pages import Asked, Page, Reply, Studio, Ui, names_of
 from plenish.studio.sessions import Session
 from plenish.studio.thumbnails import grid, label_text, tiles
 from plenish.studio.toolkit import markup
@@ -81,16 +81,6 @@ def build(ui: Ui) -> None:
     ui.load(
         lambda session: show(session, first, first_part(datasets[first]), "", "", "", "", False, ""), [shown]
     )
-
-
-def names_of(studio: Studio) -> list[tuple[str, str]]:
-    """The Datasets for a menu: name and id."""
-    found = studio.catalogue.datasets
-    names = [data.name for data in found.values()]
-    return [
-        (data.name if names.count(data.name) == 1 else f"{data.name} ({data.path.name})", key)
-        for key, data in found.items()
-    ]
 
 
 def _parts(words: Words, dataset: Dataset) -> dict[str, Any]:

@@ -20,9 +20,8 @@ from plenish.metrics.reader_study import FEWEST, Answer, Origin, accuracy, draw,
 from plenish.metrics.statistics import Interval
 from plenish.studio.browse import png
 from plenish.studio.catalogue import names_of_runs
-from plenish.studio.data import names_of
 from plenish.studio.generators import Generators, generators_of
-from plenish.studio.pages import Asked, Page, Reply, Studio, Ui
+from plenish.studio.pages import Asked, Page, Reply, Studio, Ui, names_of
 from plenish.studio.sessions import Session
 from plenish.studio.toolkit import markup
 from plenish.studio.wordbook import Words

@@ -231,3 +231,13 @@ class Page:
     build: Callable[[Ui], None]
     routes: Mapping[str, Callable[[Studio, Asked], Reply]] = dataclasses.field(default_factory=dict)
     actions: Mapping[str, Callable[[Studio, Asked], Reply]] = dataclasses.field(default_factory=dict)
+
+
+def names_of(studio: Studio) -> list[tuple[str, str]]:
+    """The Datasets for a menu: name and id."""
+    found = studio.catalogue.datasets
+    names = [data.name for data in found.values()]
+    return [
+        (data.name if names.count(data.name) == 1 else f"{data.name} ({data.path.name})", key)
+        for key, data in found.items()
+    ]

@@ -17,8 +17,7 @@ from plenish.report.page import plain
 from plenish.runs import Run
 from plenish.studio.catalogue import names_of_runs
 from plenish.studio.curves import MOST_RUNS, Curves
-from plenish.studio.data import names_of
-from plenish.studio.pages import Asked, Page, Reply, Studio, Ui
+from plenish.studio.pages import Asked, Page, Reply, Studio, Ui, names_of
 from plenish.studio.sessions import Session
 from plenish.studio.toolkit import markup
 from plenish.studio.trainings import Training, Trainings
