@@ -82,6 +82,12 @@ def test_words_are_broken_into_lines_that_fit() -> None:
     long = in_lines("abcdefghijklmnopqrstuvwxyz", letters, 20, 60)
     assert "".join(long.lines) == "abcdefghijklmnopqrstuvwxyz"
     assert long.width <= 60
+    balloon = place_balloon(
+        "A friend?", "speech", letters, [24], (300, 300), taken=[], faces=[], figures=[], speaker=None,
+        before=None, rightwards=True, where="here",
+    )  # fmt: skip
+    assert "".join(balloon.text.lines).replace(" ", "") == "Afriend?"
+    assert all(line in "A friend?" and (line == "A" or line.endswith("?")) for line in balloon.text.lines)
     assert in_lines("W", letters, 20, 1).lines == ("W",)
 
 
@@ -108,6 +114,11 @@ def test_a_figure_is_cut_out_and_keeps_its_own_white(folder: Path) -> None:
     assert alpha[0, 0] == 0
     assert alpha[32, 16] == 255
     assert alpha[32, 32] == 255, "the hole is no part of the ground"
+    bust = Image.new("RGB", (64, 64), "white")
+    ImageDraw.Draw(bust).rectangle((10, 24, 53, 63), fill="blue")
+    ImageDraw.Draw(bust).point((5, 5), fill="yellow")
+    alpha = np.asarray(cut_out(bust.convert("RGBA")))[..., 3]
+    assert (alpha[60, 30], alpha[60, 2], alpha[5, 5]) == (255, 0, 0), "it may leave the picture; specks go"
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).convert("RGBA")
     assert np.asarray(cut_out(noise))[..., 3].min() == 255, "there is no plain ground"
 

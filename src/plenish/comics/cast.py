@@ -23,8 +23,11 @@ from plenish.latent.space import LatentSpace
 
 _NEAR = 48.0
 """Distance in RGB, 0 to 441, up to which a pixel has the colour of the ground."""
-_UNIFORM = 0.85
-"""Share of the outermost pixels that must have that colour, for a figure to be cut out."""
+_UNIFORM = 0.6
+"""Share of the outermost pixels that must have that colour, for a figure to be cut out; the rest may be where
+it leaves the picture."""
+_SPECK = 0.02
+"""Share of the area of the largest part of a figure below which another part is noise of the generator."""
 
 
 class Cast:
@@ -117,6 +120,10 @@ def cut_out(picture: Image.Image) -> Image.Image:
     parts, _ = ndimage.label(near)
     edges = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
     ground = np.isin(parts, edges[edges > 0])
+    figures, n = ndimage.label(~ground)
+    areas = np.bincount(figures.ravel(), minlength=n + 1)[1:]
+    if n:
+        ground |= np.isin(figures, 1 + np.flatnonzero(areas < _SPECK * areas.max()))
     # Pixels at the rim are mixtures of both: the farther from the ground's colour, the less transparent.
     rim = ndimage.binary_dilation(ground) & ~ground
     alpha: NDArray[np.float32] = np.where(ground, 0.0, 255.0)

@@ -246,11 +246,14 @@ def _shapes(
     text: str, kind: Kind, letters: Letters, size: int, widest: int, highest: int
 ) -> Iterator[tuple[Text, int, int]]:
     """The text in lines of several widths, with width and height of its balloon, pixels."""
-    area = letters.sized(size).getlength(text) * size * _LINE
+    font = letters.sized(size)
+    area = font.getlength(text) * size * _LINE
+    longest = max(font.getlength(word) for word in text.split(" "))
     grown = (2.9 if kind == "shout" else 2 ** (1 / _EXPONENT)) / (2 if kind == "shout" else 1)
     seen = set()
     for shape in _SHAPES:
-        lines = in_lines(text, letters, size, max(math.sqrt(area * shape), 2.0 * size))
+        # No word is broken that fits into the panel.
+        lines = in_lines(text, letters, size, max(math.sqrt(area * shape), min(longest, 0.7 * widest)))
         if lines.lines in seen:
             continue
         seen.add(lines.lines)
