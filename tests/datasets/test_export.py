@@ -22,7 +22,7 @@ from plenish.datasets.split import split_dataset
 from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 
-ROUND = ("folder", "stylegan-zip", "npz", "huggingface", "webdataset")
+ROUND = ("folder", "stylegan-zip", "npz", "huggingface", "webdataset", "fiftyone", "lightly")
 NAMES = ("a/b", "a_b", ".hidden", "Thümör ♥", "train", "..", "x" * 300, "CON")
 KINDS = {
     "categorical": LabelSchema("categorical", NAMES),
