@@ -6,6 +6,7 @@ import dataclasses
 import io
 import itertools
 import json
+import math
 import re
 import tarfile
 import zipfile
@@ -34,6 +35,8 @@ BROWSED: tuple[Format, ...] = ("fiftyone", "lightly")
 """Formats of programs that show images beside their columns, clusters of near-duplicates among them."""
 _BATCH = 256
 _PER_TAR = 10_000
+_BLOCK_ROWS, _BLOCK_BYTES = 8192, 2**25
+"""Most rows, and bytes of arrays, that are written into the table at once."""
 _NAME_BYTES = 100
 _RESERVED = frozenset(("__macosx", "thumbs.db", "desktop.ini", "con", "nul", "aux", "prn"))
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -329,21 +332,39 @@ def _sidecar(job: Job, folder: Path, names: Sequence[str], format: str, *, whole
         table = table.append_column(
             f"split.{name}", pa.array(frozen.part_of.to_numpy()[job.rows], pa.string())
         )
-    for name in dataset.array_names():
-        column, facts = _array_column(dataset, name, job.rows)
-        about["arrays"][name] = facts
-        table = table.append_column(f"array.{name}", column)
+    arrays = {name: job.array(name) for name in dataset.array_names()}
+    for name, array in arrays.items():
+        about["arrays"][name] = {
+            "shape": [len(job.rows), *array.shape[1:]], "dtype": str(array.dtype),
+            "manifest": dataset.array_manifest(name),
+        }  # fmt: skip
     metadata = {
         sidecar.KEY: json.dumps(about, ensure_ascii=False, default=str).encode(errors="backslashreplace")
     }
-    pq.write_table(table.replace_schema_metadata(metadata), folder / sidecar.NAME)
+    _write_table(table.replace_schema_metadata(metadata), arrays, job.rows, folder / sidecar.NAME)
     croissant.write(dataset, folder, sidecar.NAME)
 
 
-def _array_column(dataset: Dataset, name: str, rows: NDArray[np.int64]) -> tuple[pa.Array, dict[str, Any]]:
-    array = dataset.array(name)[rows]
-    facts = {"shape": list(array.shape), "dtype": str(array.dtype), "manifest": dataset.array_manifest(name)}
+def _write_table(
+    table: pa.Table, arrays: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], path: Path
+) -> None:
+    """Write a table with `rows` of arrays as further columns, some rows at a time."""
+
+    def piece(start: int, stop: int) -> pa.Table:
+        some = table.slice(start, stop - start)
+        for name, array in arrays.items():
+            some = some.append_column(f"array.{name}", _array_column(array[rows[start:stop]]))
+        return some
+
+    width = sum(array.nbytes // max(1, len(array)) for array in arrays.values())
+    step = min(_BLOCK_ROWS, max(1, _BLOCK_BYTES // max(1, width)))
+    with pq.ParquetWriter(path, piece(0, 0).schema) as writer:
+        for start in range(0, len(rows), step):
+            writer.write_table(piece(start, min(len(rows), start + step)))
+
+
+def _array_column(array: NDArray[Any]) -> pa.Array:
     flat = np.ascontiguousarray(array).reshape(-1)
     if array.ndim == 1:
-        return pa.array(flat), facts
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), flat.size // max(1, len(rows))), facts
+        return pa.array(flat)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), math.prod(array.shape[1:]))

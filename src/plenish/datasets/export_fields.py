@@ -102,11 +102,10 @@ class Fields:
 
     def renamed(self) -> list[dict[str, str]]:
         """What is called otherwise than in the Dataset: `of` and `field`."""
-        return [
-            {"of": field.of, "field": field.name}
-            for field in (*self.columns, *self.embeddings)
-            if field.of != field.name
+        called = [(one.of, one.name) for one in self.columns] + [
+            (one.of, one.name) for one in self.embeddings
         ]
+        return [{"of": of, "field": name} for of, name in called if of != name]
 
 
 def batches(total: int) -> Iterator[tuple[int, int]]:
