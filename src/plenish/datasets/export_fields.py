@@ -6,7 +6,6 @@ A field has a name that these programs accept, one type, and no NaN: what is mis
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import itertools
 import json
 import re
@@ -218,10 +217,3 @@ def _tell(fields: Fields, total: int) -> None:
     if told:
         some = ", ".join(f"'{pair['of']}' is '{pair['field']}'" for pair in told[:5])
         say(f"{plural(len(told), 'column')} renamed: {some}{' …' if len(told) > 5 else ''}.")
-
-
-def as_milliseconds(value: datetime.date | datetime.datetime) -> int:
-    """Milliseconds since 1970 of a time in UTC without a time zone; of a day, at its beginning."""
-    if not isinstance(value, datetime.datetime):
-        value = datetime.datetime(value.year, value.month, value.day)
-    return (value - datetime.datetime(1970, 1, 1)) // datetime.timedelta(milliseconds=1)

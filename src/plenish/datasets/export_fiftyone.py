@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plenish import files
-from plenish.datasets.export_fields import Embedding, Field, Fields, as_milliseconds, batches, fields_of
+from plenish.datasets.export_fields import Embedding, Field, Fields, batches, fields_of
 from plenish.progress import say
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ RESERVED = (
 """Attributes of FiftyOne's samples, which a field would hide."""
 _TYPES = {
     "boolean": "BooleanField", "integer": "IntField", "float": "FloatField", "text": "StringField",
-    "day": "DateField", "time": "DateTimeField",
+    "day": "StringField", "time": "StringField",
 }  # fmt: skip
 _LABELS = {"categorical": "Classification", "multilabel": "Classifications"}
 
@@ -115,9 +115,8 @@ def _classification(name: str) -> dict[str, Any]:
 
 
 def _value(field: Field, value: Any) -> Any:
-    if value is None or field.kind not in ("day", "time"):
-        return value
-    return {"$date": {"$numberLong": str(as_milliseconds(value))}}
+    # FiftyOne reads no dates from files that name no version.
+    return value if value is None or field.kind not in ("day", "time") else value.isoformat()
 
 
 def _vector(vector: NDArray[np.float32]) -> dict[str, Any] | None:
