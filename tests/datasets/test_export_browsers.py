@@ -4,9 +4,11 @@ import base64
 import datetime
 import io
 import json
+import os
 import subprocess
 import sys
 import zlib
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -283,7 +285,8 @@ def test_times_with_a_zone_are_in_utc(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_fiftyone_opens_it(tmp_path, kind):
-    fo = pytest.importorskip("fiftyone")
+    with mock.patch.dict(os.environ):  # Importing it sets variables.
+        fo = pytest.importorskip("fiftyone")
     try:
         fo.list_datasets()
     except Exception as error:
