@@ -284,7 +284,8 @@ def test_times_with_a_zone_are_in_utc(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fiftyone_opens_it(tmp_path, kind):
+def test_fiftyone_opens_it(tmp_path, monkeypatch, kind):
+    monkeypatch.setenv("FIFTYONE_CONTEXT", "NONE")  # It sets this itself.
     with mock.patch.dict(os.environ):  # Importing it sets variables.
         fo = pytest.importorskip("fiftyone")
     try:
