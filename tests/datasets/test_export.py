@@ -23,6 +23,7 @@ from plenish.datasets.writer import DatasetWriter
 from plenish.errors import InputError
 
 ROUND = ("folder", "stylegan-zip", "npz", "huggingface", "webdataset")
+ALL = (*ROUND, "fiftyone", "lightly")
 NAMES = ("a/b", "a_b", ".hidden", "Thümör ♥", "train", "..", "x" * 300, "CON")
 KINDS = {
     "categorical": LabelSchema("categorical", NAMES),
@@ -113,7 +114,7 @@ def pinned(dataset):
     return dataset.manifest.pixels_hash, dataset.manifest.table_hash, splits
 
 
-@pytest.mark.parametrize("format", ROUND)
+@pytest.mark.parametrize("format", ALL)
 @pytest.mark.parametrize("kind", KINDS)
 def test_import_restores_rows_in_their_order_and_every_hash(tmp_path, monkeypatch, format, kind):
     monkeypatch.setattr("plenish.datasets.writer.shard_length", lambda size, channels: 16)
@@ -196,7 +197,7 @@ def test_an_npz_whose_table_names_other_images_is_refused(tmp_path):
         import_dataset(tmp_path / "out", tmp_path / "again")
 
 
-@pytest.mark.parametrize("format", ROUND)
+@pytest.mark.parametrize("format", ALL)
 def test_equal_datasets_give_equal_files(tmp_path, format):
     data = make(tmp_path / "data")
     outs = [tmp_path / "one", tmp_path / "two"]

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import itertools
 import json
+import math
 import re
 import tarfile
 import zipfile
@@ -19,18 +20,23 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from plenish import files
-from plenish.datasets import croissant, export_hub
+from plenish.datasets import croissant, export_fiftyone, export_hub, export_lightly
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.images import encode_png
+from plenish.datasets.near_duplicates import clusters, known_clusters
 from plenish.datasets.schema import PARTS
 from plenish.datasets.sources import sidecar
 from plenish.datasets.tables import read_parquet
 from plenish.errors import InputError, unknown
 from plenish.progress import progress, say
 
-Format = Literal["folder", "stylegan-zip", "npz", "webdataset", "huggingface"]
+Format = Literal["folder", "stylegan-zip", "npz", "webdataset", "huggingface", "fiftyone", "lightly"]
+BROWSED: tuple[Format, ...] = ("fiftyone", "lightly")
+"""Formats of programs that show images beside their columns, clusters of near-duplicates among them."""
 _BATCH = 256
 _PER_TAR = 10_000
+_BLOCK_ROWS, _BLOCK_BYTES = 8192, 2**25
+"""Most rows, and bytes of arrays, that are written into the table at once."""
 _NAME_BYTES = 100
 _RESERVED = frozenset(("__macosx", "thumbs.db", "desktop.ini", "con", "nul", "aux", "prn"))
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -68,6 +74,16 @@ class Job:
     rows: NDArray[np.int64]
     parts: Sequence[str] | None
     table: pa.Table
+    split: str = "default"
+    clusters: NDArray[np.int64] | None = None
+    """The cluster of near-duplicates of each image of the Dataset, where it is known."""
+
+    def array(self, name: str) -> NDArray[Any]:
+        """An array of the whole Dataset, which is read as far as it is used."""
+        path = self.dataset.path / "arrays" / f"{name}.npy"
+        with files.reading(path):
+            found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return found
 
     def images(self, positions: NDArray[np.int64] | None = None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """(position, H×W×C uint8) of all rows or of those at `positions`, in order, read in batches."""
@@ -91,6 +107,7 @@ def export_dataset(
     format: Format = "folder",
     part: Literal["all", "train", "val", "test"] = "all",
     split: str = "default",
+    near_duplicates: bool = False,
 ) -> Exported:
     """Write a Dataset in another format; pixels stay exactly as they are.
 
@@ -101,9 +118,12 @@ def export_dataset(
         data: the Dataset.
         out: the folder to make; must not exist.
         format: folder (PNG files by part and class), stylegan-zip (dataset.zip), npz (dataset.npz),
-            webdataset (tar shards) or huggingface (Parquet files with the images inside, and a card).
+            webdataset (tar shards), huggingface (Parquet files with the images inside, and a card),
+            fiftyone (FiftyOne's own files) or lightly (for LightlyStudio, with the script that opens it).
         part: only these images of the split.
         split: the split's name; without such a split all images are written as one.
+        near_duplicates: find the clusters of near-duplicates for a column of fiftyone and lightly; where
+            they were found before, by split or profile, the column is there anyway.
 
     Raises:
         InputError: DATA is no Dataset, the split or part is missing, or OUT cannot be used.
@@ -115,8 +135,17 @@ def export_dataset(
             f"OUT is a folder, which will hold the {out.suffix} file and its table; "
             f"give {out} without the suffix."
         )
+    if near_duplicates and format not in BROWSED:
+        raise InputError(
+            f"--near-duplicates adds a column for {' and '.join(BROWSED)}; leave it out with --as {format}."
+        )
     job = _job(Dataset.open(data), part, split)
+    if format in BROWSED:
+        found = clusters(job.dataset) if near_duplicates else known_clusters(job.dataset)
+        job = dataclasses.replace(job, clusters=found)
     config: dict[str, Any] = {"command": "export", "as": format, "part": part, "split": split}
+    if near_duplicates:
+        config["near_duplicates"] = True
     config |= {"data": job.dataset.provenance()}
     with files.atomic_dir(out, config) as folder:
         _write(job, folder, format, whole=part == "all")
@@ -139,7 +168,7 @@ def _write(job: Job, folder: Path, format: Format, *, whole: bool) -> None:
     """The images, their table and its description."""
     write = {
         "folder": _folder, "stylegan-zip": _stylegan, "npz": _npz, "webdataset": _webdataset,
-        "huggingface": export_hub.write,
+        "huggingface": export_hub.write, "fiftyone": _fiftyone, "lightly": _lightly,
     }[format]  # fmt: skip
     names = [""] * len(job.rows)
     with progress("export", len(job.rows)) as bar:
@@ -160,19 +189,21 @@ def _job(dataset: Dataset, part: str, split: str) -> Job:
     if part == "all" and dataset.split_names():
         dataset.record_read("export")
     table = read_parquet(dataset.path / "samples.parquet").take(pa.array(rows))
-    return Job(dataset, rows, parts, table.replace_schema_metadata(None))
+    return Job(dataset, rows, parts, table.replace_schema_metadata(None), split)
 
 
 # Formats: each writes the images and yields each one's position and name.
 
 
-def _folder(job: Job, folder: Path) -> Iterator[tuple[int, str]]:
-    """`<part>/<class>/<id>.png`."""
+def _folder(job: Job, folder: Path, top: str = "") -> Iterator[tuple[int, str]]:
+    """`<part>/<class>/<id>.png`, below a folder `top` where one is given."""
     classes = job.dataset.labels.names
     of_class = dict(zip(classes, _file_names(classes)))
     labels, names = job.table["label"].to_pylist(), _file_names(job.table["id"].to_pylist())
     for i, image in job.images():
-        pieces = [] if job.parts is None else [job.parts[i]]
+        pieces = [top] if top else []
+        if job.parts is not None:
+            pieces.append(job.parts[i])
         if job.dataset.labels.kind == "categorical":
             pieces.append(of_class[labels[i]])
         name = f"{'/'.join(pieces) or 'images'}/{names[i]}.png"
@@ -180,6 +211,16 @@ def _folder(job: Job, folder: Path) -> Iterator[tuple[int, str]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_png(image))
         yield i, name
+
+
+def _fiftyone(job: Job, folder: Path) -> Iterator[tuple[int, str]]:
+    """FiftyOne's own files, with the images below `data/`."""
+    return export_fiftyone.write(job, folder, _folder(job, folder, "data"))
+
+
+def _lightly(job: Job, folder: Path) -> Iterator[tuple[int, str]]:
+    """What LightlyStudio is filled with, with the images below `images/`."""
+    return export_lightly.write(job, folder, _folder(job, folder, "images"))
 
 
 def _stylegan(job: Job, folder: Path) -> Iterator[tuple[int, str]]:
@@ -291,21 +332,39 @@ def _sidecar(job: Job, folder: Path, names: Sequence[str], format: str, *, whole
         table = table.append_column(
             f"split.{name}", pa.array(frozen.part_of.to_numpy()[job.rows], pa.string())
         )
-    for name in dataset.array_names():
-        column, facts = _array_column(dataset, name, job.rows)
-        about["arrays"][name] = facts
-        table = table.append_column(f"array.{name}", column)
+    arrays = {name: job.array(name) for name in dataset.array_names()}
+    for name, array in arrays.items():
+        about["arrays"][name] = {
+            "shape": [len(job.rows), *array.shape[1:]], "dtype": str(array.dtype),
+            "manifest": dataset.array_manifest(name),
+        }  # fmt: skip
     metadata = {
         sidecar.KEY: json.dumps(about, ensure_ascii=False, default=str).encode(errors="backslashreplace")
     }
-    pq.write_table(table.replace_schema_metadata(metadata), folder / sidecar.NAME)
+    _write_table(table.replace_schema_metadata(metadata), arrays, job.rows, folder / sidecar.NAME)
     croissant.write(dataset, folder, sidecar.NAME)
 
 
-def _array_column(dataset: Dataset, name: str, rows: NDArray[np.int64]) -> tuple[pa.Array, dict[str, Any]]:
-    array = dataset.array(name)[rows]
-    facts = {"shape": list(array.shape), "dtype": str(array.dtype), "manifest": dataset.array_manifest(name)}
+def _write_table(
+    table: pa.Table, arrays: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], path: Path
+) -> None:
+    """Write a table with `rows` of arrays as further columns, some rows at a time."""
+
+    def piece(start: int, stop: int) -> pa.Table:
+        some = table.slice(start, stop - start)
+        for name, array in arrays.items():
+            some = some.append_column(f"array.{name}", _array_column(array[rows[start:stop]]))
+        return some
+
+    width = sum(array.nbytes // max(1, len(array)) for array in arrays.values())
+    step = min(_BLOCK_ROWS, max(1, _BLOCK_BYTES // max(1, width)))
+    with pq.ParquetWriter(path, piece(0, 0).schema) as writer:
+        for start in range(0, len(rows), step):
+            writer.write_table(piece(start, min(len(rows), start + step)))
+
+
+def _array_column(array: NDArray[Any]) -> pa.Array:
     flat = np.ascontiguousarray(array).reshape(-1)
     if array.ndim == 1:
-        return pa.array(flat), facts
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), flat.size // max(1, len(rows))), facts
+        return pa.array(flat)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), math.prod(array.shape[1:]))

@@ -63,6 +63,12 @@ def clusters(dataset: Dataset) -> Ints:
     return found
 
 
+def known_clusters(dataset: Dataset) -> Ints | None:
+    """`clusters`, where they were found before; None where that would take a search."""
+    cached = _cached(dataset, "clusters", 1)
+    return None if cached is None else np.asarray(cached, np.int64)
+
+
 def same_as(queries: Dataset, rows: Ints, others: Dataset, other_rows: Ints) -> Ints:
     """For each query an image of the others that shows the same picture.
 
