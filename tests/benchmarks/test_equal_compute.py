@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from plenish.commands.datasets import make_phantom, split_dataset
 
 HOME = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_every_line_is_kept(tmp_path: Path) -> None:
     for name, seed in (("data", 0), ("judge", 1)):
         make_phantom(tmp_path / name, patients=10, tiles=10, size=16, seed=seed)

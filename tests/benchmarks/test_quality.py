@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from benchmarks.quality import blurred, checkered, noisy, partly_noise, shuffled
 
 from plenish.commands.datasets import make_phantom, split_dataset
@@ -33,6 +34,7 @@ def test_alterations() -> None:
     assert (partly_noise(grey, 0.25, 0) != 128).any((1, 2, 3)).sum() == 10
 
 
+@pytest.mark.slow
 def test_real_images_come_first_and_noise_is_undertrained(tmp_path: Path) -> None:
     make_phantom(tmp_path / "data", patients=10, tiles=20, size=16, seed=0)
     split_dataset(tmp_path / "data")

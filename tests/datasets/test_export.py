@@ -130,7 +130,9 @@ def test_import_restores_rows_in_their_order_and_every_hash(tmp_path, monkeypatc
     verify(again)
 
 
-@pytest.mark.parametrize("format", ROUND)
+@pytest.mark.parametrize(
+    "format", [ROUND[0], *(pytest.param(one, marks=pytest.mark.slow) for one in ROUND[1:])]
+)
 def test_a_phantom_exported_by_another_split_is_still_the_same(tmp_path, format):
     data = make_phantom(tmp_path / "data", patients=6, tiles=5, size=16)
     split_dataset(data.path, ratios=(0.5, 0.25, 0.25), name="mine")

@@ -250,7 +250,7 @@ def test_a_split_without_copies_is_that_of_units_alone(tmp_path: Path) -> None:
     assert data.split("join").part_of.tolist() == data.split("ignore").part_of.tolist()
 
 
-@pytest.mark.parametrize("size", [16, 32])
+@pytest.mark.parametrize("size", [pytest.param(16, marks=pytest.mark.slow), 32])
 def test_no_two_images_of_a_phantom_are_joined(tmp_path: Path, size: int) -> None:
     make_phantom(tmp_path / "p", patients=40, tiles=5, size=size, seed=2)
     assert len(np.unique(clusters(Dataset.open(tmp_path / "p")))) == 200

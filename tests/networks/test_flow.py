@@ -191,7 +191,13 @@ def test_levels_that_cannot_be_built_are_told() -> None:
 
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript"])
-@pytest.mark.parametrize("options", [{"solver": "shortcut", "steps": 4}, {"solver": "euler", "steps": 3}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"solver": "shortcut", "steps": 4},
+        pytest.param({"solver": "euler", "steps": 3}, marks=pytest.mark.slow),
+    ],
+)
 def test_exported_it_takes_few_steps_too(format: Format, options: dict[str, Any], tmp_path: Path) -> None:
     if format == "onnx":
         pytest.importorskip("onnxscript")

@@ -42,7 +42,7 @@ def test_openslide_reads_the_pyramid_and_its_scale(made: PhantomSlides) -> None:
     assert np.abs(halved - coarse).mean() < 4  # The JPEG's loss, at either level.
 
 
-@pytest.mark.parametrize("quality", [30, 70])
+@pytest.mark.parametrize("quality", [pytest.param(30, marks=pytest.mark.slow), 70])
 def test_jpeg_2000_spends_as_much_on_glass_as_scanners_do(tmp_path: Path, quality: int) -> None:
     made = make_slides(
         tmp_path / "out", slides=1, content="fragments", width=3700, height=3700,

@@ -59,7 +59,13 @@ def test_the_parts_of_a_flow_are_those_of_one_network() -> None:
     assert (found.optimisers, found.average) == (2 * weights, weights)
 
 
-@pytest.mark.parametrize("name", sorted(BUILT_IN))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("dcgan", "stylegan2", "flow") else pytest.mark.slow)
+        for name in sorted(BUILT_IN)
+    ],
+)
 def test_what_is_kept_grows_with_the_batch_as_estimated(name: str) -> None:
     task = _task(name, **R1)
     found = _estimate(task)
