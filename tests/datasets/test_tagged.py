@@ -207,7 +207,7 @@ def test_links_that_lead_outside_are_left_out(tmp_path):
 
 def test_an_opt_out_list_is_honoured_counted_and_kept(tmp_path, capfd):
     root = tmp_path / "in"
-    who = ["Ann_B", "bob", "carl dora", None, "ED", "ed_2"]
+    who = ["Ann_B", "bob", ["carl", "Dora"], None, "ED", "ed_2"]
     for i in range(len(who)):
         picture(root / f"{i}.png", i)
     rows = [
@@ -223,6 +223,7 @@ def test_an_opt_out_list_is_honoured_counted_and_kept(tmp_path, capfd):
     kept = Dataset.open(tmp_path / "out").manifest.extra["opt_out"]
     assert summary["opted out"] == kept["images"] == 4
     assert (kept["by_artist"], kept["by_id"], kept["entries"], kept["entries_met"]) == (3, 1, 5, 3)
+    assert table["artists"].map(list).tolist() == [["bob"], ["ed_2"]]
     assert list(reasons(tmp_path / "out").values()) == ["opted-out"] * 4
     (tmp_path / "list.txt").write_text("".join(f"id:{i}\n" for i in range(6)))
     with pytest.raises(InputError, match="names all"):
@@ -233,6 +234,21 @@ def test_an_opt_out_list_is_honoured_counted_and_kept(tmp_path, capfd):
             imported(root, tmp_path / "none", opt_out=tmp_path / "list.txt")
     with pytest.raises(InputError, match="cannot be read"):
         imported(root, tmp_path / "none", opt_out=tmp_path / "gone.txt")
+
+
+def test_an_opt_out_list_names_whole_artists(tmp_path):
+    root = tmp_path / "in"
+    who = ["John Doe", "DOE", ["Jane Doe", "Eve"], "ann; doe", "Doe, John", "roe"]
+    for i in range(len(who)):
+        picture(root / f"{i}.png", i)
+    lines(root / "posts.jsonl", *({"id": i, "tags": ["doe"], "artist": name} for i, name in enumerate(who)))
+    (tmp_path / "list.txt").write_text("doe\njane\nEVE\n")
+    made = imported(root, tmp_path / "out", opt_out=tmp_path / "list.txt")
+    assert made.dataset.column("source") == ["0.png", "4.png", "5.png"]
+    (tmp_path / "list.txt").write_text("john doe\nROE\n")
+    for name, options in (("group", {"group_column": "artist"}), ("label", {"label_column": "artist"})):
+        made = imported(root, tmp_path / name, opt_out=tmp_path / "list.txt", **options)
+        assert made.dataset.column("source") == [f"{i}.png" for i in (1, 2, 3, 4)]
 
 
 def test_an_opt_out_list_holds_for_other_sources_too(tmp_path):

@@ -19,7 +19,7 @@ from plenish.datasets.rejections import Rejection
 from plenish.datasets.sources import danbooru, tree
 from plenish.datasets.sources.accepted import COLUMNS, Accepted
 from plenish.datasets.sources.container import Container
-from plenish.datasets.sources.corpus import LISTS, TAGS, Corpus, read_beside, read_tables
+from plenish.datasets.sources.corpus import ARTISTS, LISTS, NOTHING, TAGS, Corpus, read_beside, read_tables
 from plenish.datasets.sources.git import commit_of
 from plenish.datasets.sources.listing import Listing, SourceOptions
 from plenish.datasets.sources.table import list_rows
@@ -101,6 +101,9 @@ def _of_rows(container: Container, corpus: Corpus, options: SourceOptions) -> Li
             row[_LABELS] = [tag for tag in row[TAGS] if tag in common]
         options = dataclasses.replace(options, label_column=_LABELS, label_kind="multilabel")
         notes += danbooru.of_rare(rare, TAGS)
+    if any(ARTISTS in row for row in rows):
+        for row in rows:
+            row.setdefault(ARTISTS, [row["artist"]] if row["artist"] else NOTHING)
     by_artist = options.group_column is None and any(row["artist"] for row in rows)
     if by_artist:
         options = dataclasses.replace(options, group_column=_GROUPS)
@@ -128,7 +131,7 @@ def _folders(pictures: Sequence[str]) -> tuple[str, ...]:
 
 def _describe(out: Listing, options: SourceOptions) -> None:
     """Types of the columns, and what the corpus says of tags, artists and licences."""
-    for name in LISTS.values():
+    for name in (*LISTS.values(), ARTISTS):
         if name in out.columns:
             if any(out.columns[name]):
                 out.types[name] = pa.list_(pa.string())
