@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 from plenish import cli
 from plenish.commands.curate import curate
 from plenish.datasets.curation import plan, take
-from plenish.datasets.curation_steps import Corpus, fence, uniform_bands
+from plenish.datasets.curation_steps import Corpus, fence
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.image_measures import NAMES, measure
 from plenish.datasets.integrity import verify
@@ -89,16 +89,6 @@ def test_measures_of_images_whose_values_are_known() -> None:
     assert np.isnan(measure(vertical)[0, 3])
     assert columns["sharpness"][3] > 0.8
     assert columns["colour"][3] > 0.9
-
-
-def test_a_plain_ground_whose_light_changes_is_no_band() -> None:
-    images = np.full((3, 32, 32, 3), 90, np.uint8)
-    images[:2, 8:] = pictures(2)[:, 8:]
-    images[0, :8], images[0, 8:] = np.linspace(90, 112, 8)[:, None, None], 118
-    widths = np.array([[8, 0, 0, 0], [8, 0, 0, 0], [32, 32, 32, 32]])
-    assert uniform_bands(images, widths, 24).tolist() == [[0] * 4, [8, 0, 0, 0], [32] * 4]
-    turned = np.rot90(images, axes=(1, 2))  # The top is the left now.
-    assert uniform_bands(turned, widths[:, [2, 3, 0, 1]], 24)[:, 2].tolist() == [0, 8, 32]
 
 
 def test_the_threshold_of_a_corpus_is_robust_and_within_its_limits() -> None:

@@ -243,12 +243,12 @@ def test_an_opt_out_list_names_whole_artists(tmp_path):
         picture(root / f"{i}.png", i)
     lines(root / "posts.jsonl", *({"id": i, "tags": ["doe"], "artist": name} for i, name in enumerate(who)))
     (tmp_path / "list.txt").write_text("doe\njane\nEVE\n")
-    made = imported(root, tmp_path / "out", opt_out=tmp_path / "list.txt")
-    assert made.dataset.column("source") == ["0.png", "4.png", "5.png"]
+    imported(root, tmp_path / "out", opt_out=tmp_path / "list.txt")
+    assert Dataset.open(tmp_path / "out").column("source") == ["0.png", "4.png", "5.png"]
     (tmp_path / "list.txt").write_text("john doe\nROE\n")
     for name, options in (("group", {"group_column": "artist"}), ("label", {"label_column": "artist"})):
-        made = imported(root, tmp_path / name, opt_out=tmp_path / "list.txt", **options)
-        assert made.dataset.column("source") == [f"{i}.png" for i in (1, 2, 3, 4)]
+        imported(root, tmp_path / name, opt_out=tmp_path / "list.txt", **options)
+        assert Dataset.open(tmp_path / name).column("source") == [f"{i}.png" for i in (1, 2, 3, 4)]
 
 
 def test_an_opt_out_list_holds_for_other_sources_too(tmp_path):
