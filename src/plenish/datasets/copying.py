@@ -81,18 +81,30 @@ def curated_rows(
         table = table.append_column(column, values)
     with _writer_of(dataset, out, config=config, name=name, extra=extra) as writer:
         _add(writer, dataset, rows, table, taken=True)
-        for split in dataset.split_names():
-            frozen = dataset.split(split)
-            parts = frozen.part_of.to_numpy()[rows]
-            kept = {key: value for key, value in frozen.manifest.items() if key not in _OF_THE_SPLIT}
-            if together is not None:
-                parts, moved = _in_one_part(parts, table["group"].to_pylist(), together)
-                kept["moved_to_train"] = moved
-            writer.splits[split] = [str(part) for part in parts]
-            writer.split_manifests[split] = kept | {"carried_from": frozen.hash}
+        keep_splits(writer, dataset, rows)
+        if together is not None:
+            for split, before in writer.splits.items():
+                parts, moved = _in_one_part(np.array(before), table["group"].to_pylist(), together)
+                writer.splits[split] = [str(part) for part in parts]
+                writer.split_manifests[split] = {**writer.split_manifests[split], "moved_to_train": moved}
         _keep_arrays(writer, dataset, rows)
         beside(writer.partial)
     return writer.dataset
+
+
+def keep_splits(writer: DatasetWriter, dataset: Dataset, rows: NDArray[np.int64]) -> None:
+    """Let a new Dataset of some rows have these rows' parts of every split, and what is known of each split.
+
+    Args:
+        writer: of the new Dataset.
+        dataset: that it is made from.
+        rows: row numbers, ascending.
+    """
+    for split in dataset.split_names():
+        frozen = dataset.split(split)
+        kept = {key: value for key, value in frozen.manifest.items() if key not in _OF_THE_SPLIT}
+        writer.splits[split] = [str(part) for part in frozen.part_of.to_numpy()[rows]]
+        writer.split_manifests[split] = kept | {"carried_from": frozen.hash}
 
 
 def _in_one_part(
