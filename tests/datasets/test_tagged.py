@@ -2,6 +2,7 @@
 
 import bz2
 import json
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from plenish import cli
 from plenish.datasets import archives
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.importing import import_dataset
+from plenish.datasets.sources.git import commit_of
 from plenish.datasets.sources.listing import SourceOptions
 from plenish.errors import InputError
 
@@ -203,6 +205,35 @@ def test_links_that_lead_outside_are_left_out(tmp_path):
     assert table.index.tolist() == ["x/1.png", "x/2.png"]
     found = reasons(tmp_path / "out")
     assert found["x/3.png"] == found["y/9.png"] == "leads-outside"
+
+
+def test_metadata_behind_links_that_lead_outside_are_not_read(tmp_path):
+    root = tmp_path / "in"
+    for i in (1, 2):
+        picture(root / f"{i}.png", i)
+    lines(root / "posts.jsonl", {"file_name": "1.png", "tags": ["t"]})
+    lines(tmp_path / "private/posts.jsonl", {"file_name": "2.png", "tags": ["secret"]})
+    (tmp_path / "private/beside.json").write_text('{"tags": ["secret"]}')
+    (root / "2.json").symlink_to(tmp_path / "private/beside.json")
+    (root / "more").symlink_to(tmp_path / "private")
+    _, table = imported(root, tmp_path / "out")
+    assert table.index.tolist() == ["1.png"]
+    found = reasons(tmp_path / "out")
+    assert [found[name] for name in ("2.json", "more/posts.jsonl", "more/beside.json")] == [
+        "leads-outside"
+    ] * 3
+    assert found["2.png"] == "no-metadata"
+
+
+def test_the_commit_is_read_of_files_of_the_checkout_alone(tmp_path):
+    git = tmp_path / ".git"
+    git.mkdir()
+    (tmp_path / "elsewhere").write_text("0123456789" * 4)
+    (git / "HEAD").write_text(f"ref: {tmp_path / 'elsewhere'}\n")
+    assert commit_of(tmp_path) == ""
+    (git / "HEAD").unlink()
+    os.mkfifo(git / "HEAD")  # Reading it would wait for ever.
+    assert commit_of(tmp_path) == ""
 
 
 def test_an_opt_out_list_is_honoured_counted_and_kept(tmp_path, capfd):

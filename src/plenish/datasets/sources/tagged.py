@@ -42,7 +42,11 @@ def find(container: Container, options: SourceOptions) -> Listing | None:
         return None
     ACCEPTED.check(options)
     outside = set(container.outside)
-    corpus = Corpus([name for name in container.pictures if name not in outside], options)
+    pictures, others = (
+        [name for name in names if name not in outside] for names in (container.pictures, container.others)
+    )
+    container = dataclasses.replace(container, others=others)
+    corpus = Corpus(pictures, options)
     corpus.rejected += [Rejection("leads-outside", source=printable(name)) for name in container.outside]
     if not corpus.pictures:
         raise InputError(f"All images of {container.path} are links that lead outside it; copy the files.")
