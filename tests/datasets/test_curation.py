@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter
 
 from plenish import cli
 from plenish.commands.curate import curate
+from plenish.commands.profile import profile_dataset
 from plenish.datasets.curation import plan, take
 from plenish.datasets.curation_steps import Corpus, fence
 from plenish.datasets.dataset import Dataset
@@ -143,6 +144,7 @@ def test_the_new_dataset_holds_the_rest_as_it_was(tmp_path: Path) -> None:
         ("dark", 31, 1, 30),
     ]  # fmt: skip
     assert record["of"]["pixels_hash"] == dataset.manifest.pixels_hash
+    assert (record["of"]["test_reads"], dataset.test_reads()) == ({"default": 0}, 1)
     with (tmp_path / "out/dropped.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert {"id": "x7", "step": "duplicates", "value": "x2"} in lines
@@ -152,6 +154,18 @@ def test_the_new_dataset_holds_the_rest_as_it_was(tmp_path: Path) -> None:
     assert done.summary()["left"] == 30
     again = curate(tmp_path / "out", tmp_path / "twice", drop=("low-contrast",))
     assert len(Dataset.open(again.path).manifest.extra["curations"]) == 2
+
+
+def test_words_of_a_corpus_are_no_markup(tmp_path: Path) -> None:
+    tag = "<script>alert(1)</script>"
+    rows = [{"label": "a", "tags": [tag, "b"], "id": f"{tag}{i}"} for i in range(6)]
+    dataset = write(tmp_path / "data", pictures(6), rows)
+    curate(dataset.path, tmp_path / "out", where=(f"tags any('{tag}')",), drop=("dark",), name=tag)
+    profile_dataset(tmp_path / "out", tmp_path / "profile")
+    for page in (tmp_path / "out/curate.html", tmp_path / "profile/profile.html"):
+        text = page.read_text()
+        assert "&lt;script&gt;alert" in text
+        assert "<script>alert" not in text
 
 
 def test_kept_clusters_lie_in_one_part(tmp_path: Path) -> None:
@@ -180,7 +194,9 @@ def test_a_trial_writes_nothing_and_says_the_same(tmp_path: Path, capsys: pytest
     images = pictures(10)
     images[4] = 0
     dataset = write(tmp_path / "data", images)
+    dataset.add_split("default", ["train"] * 5 + ["test"] * 5, {})
     tried = curate(dataset.path, tmp_path / "out", drop=("dark",), dry_run=True)
+    assert dataset.test_reads() == 0
     assert not (tmp_path / "out").exists()
     done = curate(dataset.path, tmp_path / "out", drop=("dark",))
     strip = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]  # noqa: E731

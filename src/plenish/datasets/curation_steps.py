@@ -65,6 +65,13 @@ class Corpus:
         self.dataset, self.seed, self.keep_clusters = dataset, seed, keep_clusters
         self.columns = Columns(dataset.path / "samples.parquet")
         self._measures: NDArray[np.float32] | None = None
+        self._is_recorded = False
+
+    def record_read(self) -> None:
+        """Record, once, that images of all parts of the splits there are were looked at."""
+        if self.dataset.split_names() and not self._is_recorded:
+            self.dataset.record_read("curate")
+            self._is_recorded = True
 
     def measures(self, rows: Ints) -> NDArray[np.float32]:
         """The measures of images (see `image_measures`), R×5."""
