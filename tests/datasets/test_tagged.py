@@ -190,6 +190,23 @@ def test_tags_in_any_script_and_a_hundred_thousand_of_them(tmp_path):
     assert data.manifest.extra["corpus"]["tags"] == 100_004
 
 
+def test_cells_of_any_kind_become_columns(tmp_path):
+    root = tmp_path / "in"
+    rows = [
+        {"score": 10**30, "mixed": "high", "artist": {"name": "q"}, "tags": {"hat": 0.9, "cat": 0.1}},
+        {"score": 1, "mixed": 2, "artist": ["a", "b"], "tags": "a|b"},
+    ]
+    for i in range(len(rows)):
+        picture(root / f"{i}.png", i)
+    lines(root / "posts.jsonl", *({"id": i} | row for i, row in enumerate(rows)))
+    _, table = imported(root, tmp_path / "out")
+    assert table["score"].tolist() == [str(10**30), "1"]
+    assert table["mixed"].tolist() == ["high", "2"]
+    assert table["artist"].tolist() == ["q", "a b"]
+    assert table["artists"].map(list).tolist() == [["q"], ["a", "b"]]
+    assert table["tags"].map(list).tolist() == [["hat", "cat"], ["a", "b"]]
+
+
 def test_links_that_lead_outside_are_left_out(tmp_path):
     root = tmp_path / "in"
     picture(tmp_path / "private/9.png", 9)

@@ -296,6 +296,8 @@ def split_cell(value: Any, separator: str | None) -> list[Any]:
     """The items of a cell: of a list, or of a text with a separator, by default | or else a comma."""
     if value is None:
         return []
+    if isinstance(value, dict):  # One with its name, or names with numbers.
+        return [value["name"]] if "name" in value else list(value)
     if isinstance(value, list):
         return [tag.get("name", "") if isinstance(tag, dict) else tag for tag in value if tag is not None]
     text = str(value)
