@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -158,10 +159,15 @@ def test_the_new_dataset_holds_the_rest_as_it_was(tmp_path: Path) -> None:
 
 def test_words_of_a_corpus_are_no_markup(tmp_path: Path) -> None:
     tag = "<script>alert(1)</script>"
-    rows = [{"label": "a", "tags": [tag, "b"], "id": f"{tag}{i}"} for i in range(6)]
+    rows = [
+        {"label": "a", "tags": [tag, "b"][i > 4 :], "id": f"{tag}{i}", "artist": f"{i}{tag}", "licence": tag}
+        for i in range(6)
+    ]
     dataset = write(tmp_path / "data", pictures(6), rows)
     curate(dataset.path, tmp_path / "out", where=(f"tags any('{tag}')",), drop=("dark",), name=tag)
     profile_dataset(tmp_path / "out", tmp_path / "profile")
+    rights = json.loads((tmp_path / "profile/profile.json").read_text())["rights"]
+    assert rights == {"licences": {tag: 5}, "artists": 5}, "of what is left"
     for page in (tmp_path / "out/curate.html", tmp_path / "profile/profile.html"):
         text = page.read_text()
         assert "&lt;script&gt;alert" in text

@@ -25,6 +25,8 @@ _OF_THE_ARRAY = ("shape", "dtype", "sha256", "command")
 """What `save_array` says of an array itself."""
 _OF_THE_SPLIT = ("hash", "covers", "counts", "command", "duplicates_across_parts")
 """What a split's manifest says of its own rows."""
+_OF_THE_IMPORT = ("rejected", "warnings", "corpus")
+"""Facts of the files that a Dataset was made of, which do not hold for one made from it."""
 _PUBLIC = ("id", "label", "origin", "sha256", "generator", "checkpoint", "seed", "latent_row")
 """Columns that may be given away: what `plenish generate` writes."""
 _PUBLIC_DATA = ("name", "pixels_hash", "table_hash", "split_name", "split_hash", "part")
@@ -125,8 +127,13 @@ def _writer_of(
     return DatasetWriter(
         out, name=name, size=dataset.size, channels=dataset.channels, labels=dataset.labels, config=config,
         licence=manifest.licence, source=manifest.source, intended_use=manifest.intended_use,
-        extra={**manifest.extra, **extra},
+        extra={**carried_extra(dataset), **extra},
     )  # fmt: skip
+
+
+def carried_extra(dataset: Dataset) -> dict[str, Any]:
+    """The facts of a Dataset that hold for others made from it, too."""
+    return {key: value for key, value in dataset.manifest.extra.items() if key not in _OF_THE_IMPORT}
 
 
 def _keep_arrays(writer: DatasetWriter, dataset: Dataset, rows: NDArray[np.int64]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from plenish import files
 from plenish.configuration import check_bounds
-from plenish.datasets.copying import keep_splits
+from plenish.datasets.copying import carried_extra, keep_splits
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.decoding import CHUNK, Task, decode_all
 from plenish.datasets.fitting import DISTORTION, PLAIN, Fit, Fitting
@@ -27,8 +27,6 @@ from plenish.wording import Sentences, agree, plural
 _PER_WORKER = 4096
 _LARGEST_SIZE = 4096
 _COUNTED = ("trimmed", "upscaled", "undetected")
-_OF_ANOTHER = ("rejected", "warnings")
-"""Facts of how a Dataset was made, which do not hold for one made from it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +83,7 @@ def refit_dataset(
             dataset.part("test", split, purpose="export")  # Its reading is counted.
     about = dataset.manifest
     how = {"size": shape.size, "channels": shape.channels, "fit": fit, **fitting.changed()}
-    extra = {key: value for key, value in about.extra.items() if key not in _OF_ANOTHER}
+    extra = carried_extra(dataset)
     cuts = fitting.cuts
     if cuts and isinstance(made := extra.get("import"), dict):  # As later images are to be prepared too.
         extra["import"] = {**made, "fit": fit, "fitting": fitting.changed()}
