@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plenish.energy import Meter
+import pytest
+
+from plenish.energy import Footprint, Meter
 
 
 def _zone(root: Path, name: str, microjoules: int) -> None:
@@ -37,3 +39,25 @@ def test_earlier_tries_are_counted_and_unmeasured_ones_leave_no_sum(tmp_path: Pa
     assert meter.joules() == 12.0
     meter.restart(None)
     assert meter.joules() is None
+
+
+@pytest.mark.parametrize(
+    ("status", "joules", "measured"),
+    [
+        ({"energy_j": 7200.0, "busy_s": 9.0}, (7200, 7200), True),
+        ({"energy_j": None, "busy_s": 10.0}, (20, 200), False),
+        ({"energy_j": None, "busy_s": 0.0}, (0, 0), False),
+        (
+            {"energy_j": 100.0, "busy_s": 1.0, "seconds": 2.0, "engine": {"device": "cuda:0"}},
+            (200, 1500),
+            False,
+        ),
+        ({"energy_j": 100.0, "busy_s": 1.0, "seconds": 0.0, "engine": {"device": "cuda"}}, (100, 100), False),
+    ],
+)
+def test_a_footprint_says_measured_only_of_what_was(status, joules, measured) -> None:
+    found = Footprint.of(status, grid="500")
+    assert found is not None
+    assert found.watt_hours == pytest.approx([value / 3600 for value in joules])
+    assert found.grams == pytest.approx([value / 7200 for value in joules])
+    assert found.measured == measured

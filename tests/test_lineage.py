@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,21 @@ def test_a_tree_of_runs(tmp_path: Path) -> None:
     text = "\n".join(lines(roots))
     assert f"└─ {again.path}  generator" in text
     assert f"   └─ {study.path}  study" in text
+
+
+def test_copies_of_a_run_are_all_shown(tmp_path: Path) -> None:
+    first = _run(tmp_path / "a", "2026-01-01", {"recipe": "dcgan"})
+    child = _run(
+        tmp_path / "b", "2026-01-02", {"recipe": "dcgan"},
+        parents=[{"run": str(first.path), "id": first.id, "kind": "generator"}],
+    )  # fmt: skip
+    for name in "ab":
+        shutil.copytree(tmp_path / name, tmp_path / f"copy-{name}")
+    runs = [Run.open(tmp_path / name) for name in ("copy-b", "a", "copy-a", "b")]
+    roots = lineage(runs)
+    assert [root.run.path.name for root in roots] == ["a", "copy-a"]
+    assert [node.run.path.name for node in roots[0].children] == ["b", "copy-b"]
+    assert {node.run.id for node in roots[0].children} == {child.id}
 
 
 def test_damaged_runs_are_named_and_the_others_shown(tmp_path: Path, capsys: Any) -> None:

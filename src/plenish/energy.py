@@ -113,12 +113,14 @@ class Footprint:
         else:
             return None
         device = str((status.get("engine") or {}).get("device", ""))
-        if device.startswith("cuda"):
+        if on_gpu := device.startswith("cuda"):
             low += status.get("seconds", 0.0) * GPU_WATTS[0]
             high += status.get("seconds", 0.0) * GPU_WATTS[1]
         least, most = _grid(os.environ.get(GRID) if grid is None else grid)
         hours = low / 3600, high / 3600
-        return cls(hours, (hours[0] * least / 1000, hours[1] * most / 1000), low == high)
+        return cls(
+            hours, (hours[0] * least / 1000, hours[1] * most / 1000), joules is not None and not on_gpu
+        )
 
     def words(self) -> dict[str, str]:
         """Both for a person, by name."""

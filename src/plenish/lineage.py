@@ -55,11 +55,10 @@ def lineage(runs: Iterable[Run]) -> list[Node]:
     A Run lies below the first of its parents; one without parents is compared with the oldest one of its kind
     that was trained on the same rows.
     """
-    nodes = {
-        run.id: Node(run) for run in sorted(runs, key=lambda run: (run.config["created"], str(run.path)))
-    }
+    every = [Node(run) for run in sorted(runs, key=lambda run: (run.config["created"], str(run.path)))]
+    nodes = {node.run.id: node for node in reversed(every)}  # Of copies of one Run the first.
     roots: list[Node] = []
-    for node in nodes.values():
+    for node in every:
         parents = [
             (nodes[key], why) for key, why in _parents(node.run) if key in nodes and key != node.run.id
         ]

@@ -143,6 +143,40 @@ def test_a_page_as_png(folder: Path) -> None:
         make_comic(folder / "script.yaml", folder / "page.png")
 
 
+def test_a_comic_that_was_killed_leaves_no_comic_without_its_record(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, record = folder / "out.png", folder / "out.png.json"
+    for name in ("write_comic", "files.write_record"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"plenish.comics.compose.{name}", _stop)
+            with pytest.raises(KeyboardInterrupt):
+                make_comic(folder / "script.yaml", out)
+        assert not out.exists()
+    assert record.exists()
+    make_comic(folder / "script.yaml", out)
+    assert read_record(record)["title"] == "A <page> & more"
+
+
+def _stop(*words: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_file_that_is_no_record_is_not_replaced(folder: Path) -> None:
+    (folder / "out.png.json").write_text('{"kind": "comic"}')
+    with pytest.raises(InputError, match=r"out\.png\.json already exists"):
+        make_comic(folder / "script.yaml", folder / "out.png")
+    assert not (folder / "out.png").exists()
+    assert (folder / "out.png.json").read_text() == '{"kind": "comic"}'
+
+
+def test_a_page_of_too_many_pixels_is_refused(folder: Path) -> None:
+    script = SCRIPT.replace("size: A6, dpi: 100", "size: 1000x1000, dpi: 1200")
+    (folder / "script.yaml").write_text(script, encoding="utf-8")
+    with pytest.raises(InputError, match="2,232 million pixels"):
+        make_comic(folder / "script.yaml", folder / "out.png")
+
+
 def test_several_pages_as_pdf_and_as_archive(folder: Path) -> None:
     content = SCRIPT + SCRIPT[SCRIPT.index("  - rows") :]
     (folder / "two.yaml").write_text(content, encoding="utf-8")

@@ -116,6 +116,16 @@ def test_a_gradient_is_no_band() -> None:
     assert bands(image).tolist() == [[0, 0, 0, 0]]
 
 
+def test_a_plain_ground_whose_light_changes_is_no_band() -> None:
+    image = noise()
+    image[0, :12] = np.linspace(90, 108, 12)[:, None, None]  # Within the tolerance of one colour.
+    assert (module._runs(image, module.TOLERANCE) == 12).all()
+    for turns in range(4):
+        assert bands(np.rot90(image, turns, axes=(1, 2))).tolist() == [[0, 0, 0, 0]]
+    image[0, :12] = np.linspace(90, 92, 12)[:, None, None]
+    assert bands(image).tolist() == [[12, 0, 0, 0]]
+
+
 def test_thin_lines_do_not_count() -> None:
     found = bands(planted((1, 1, 1, 1), 0))
     assert found.tolist() == [[1, 1, 1, 1]]

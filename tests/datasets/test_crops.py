@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from plenish.datasets import crops
 from plenish.datasets.crops import WINDOWS, crop_clusters, is_crop
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.perceptual_hash import COARSE, coarse_hashes, hashes
@@ -104,3 +105,14 @@ def test_alignment_starts_near_and_ends_at_the_window() -> None:
     near = np.tile((0.0, 0.05, 0.95), (6, 1))
     assert is_crop(whole, crops, near).all()
     assert not is_crop(whole, np.roll(crops, 1, axis=0), near).any()
+
+
+def test_neighbours_do_not_depend_on_how_many_are_compared_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    hashes = rng.normal(0, 0.02, (300, 35)) + np.eye(35)[0]  # All of them in one cell, and near each other.
+    hashes = (hashes / np.linalg.norm(hashes, axis=1, keepdims=True)).astype(np.float32)
+    whole = crops._Cells(hashes).near(hashes)
+    assert len(whole[0]) == 300 * (2 * crops._NEAREST + 1)
+    monkeypatch.setattr(crops, "_PRODUCTS", 1000)
+    for one, other in zip(whole, crops._Cells(hashes).near(hashes), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)

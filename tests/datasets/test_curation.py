@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from PIL import Image, ImageFilter
 
 from plenish import cli
 from plenish.commands.curate import curate
+from plenish.commands.profile import profile_dataset
 from plenish.datasets.curation import plan, take
-from plenish.datasets.curation_steps import Corpus, fence, uniform_bands
+from plenish.datasets.curation_steps import Corpus, fence
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.image_measures import NAMES, measure
 from plenish.datasets.integrity import verify
@@ -91,16 +93,6 @@ def test_measures_of_images_whose_values_are_known() -> None:
     assert columns["colour"][3] > 0.9
 
 
-def test_a_plain_ground_whose_light_changes_is_no_band() -> None:
-    images = np.full((3, 32, 32, 3), 90, np.uint8)
-    images[:2, 8:] = pictures(2)[:, 8:]
-    images[0, :8], images[0, 8:] = np.linspace(90, 112, 8)[:, None, None], 118
-    widths = np.array([[8, 0, 0, 0], [8, 0, 0, 0], [32, 32, 32, 32]])
-    assert uniform_bands(images, widths, 24).tolist() == [[0] * 4, [8, 0, 0, 0], [32] * 4]
-    turned = np.rot90(images, axes=(1, 2))  # The top is the left now.
-    assert uniform_bands(turned, widths[:, [2, 3, 0, 1]], 24)[:, 2].tolist() == [0, 8, 32]
-
-
 def test_the_threshold_of_a_corpus_is_robust_and_within_its_limits() -> None:
     values = np.concatenate([np.linspace(0.4, 0.6, 101), np.zeros(20)])
     middle = np.median(values)
@@ -153,6 +145,7 @@ def test_the_new_dataset_holds_the_rest_as_it_was(tmp_path: Path) -> None:
         ("dark", 31, 1, 30),
     ]  # fmt: skip
     assert record["of"]["pixels_hash"] == dataset.manifest.pixels_hash
+    assert (record["of"]["test_reads"], dataset.test_reads()) == ({"default": 0}, 1)
     with (tmp_path / "out/dropped.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert {"id": "x7", "step": "duplicates", "value": "x2"} in lines
@@ -162,6 +155,23 @@ def test_the_new_dataset_holds_the_rest_as_it_was(tmp_path: Path) -> None:
     assert done.summary()["left"] == 30
     again = curate(tmp_path / "out", tmp_path / "twice", drop=("low-contrast",))
     assert len(Dataset.open(again.path).manifest.extra["curations"]) == 2
+
+
+def test_words_of_a_corpus_are_no_markup(tmp_path: Path) -> None:
+    tag = "<script>alert(1)</script>"
+    rows = [
+        {"label": "a", "tags": [tag, "b"][i > 4 :], "id": f"{tag}{i}", "artist": f"{i}{tag}", "licence": tag}
+        for i in range(6)
+    ]
+    dataset = write(tmp_path / "data", pictures(6), rows)
+    curate(dataset.path, tmp_path / "out", where=(f"tags any('{tag}')",), drop=("dark",), name=tag)
+    profile_dataset(tmp_path / "out", tmp_path / "profile")
+    rights = json.loads((tmp_path / "profile/profile.json").read_text())["rights"]
+    assert rights == {"licences": {tag: 5}, "artists": 5}, "of what is left"
+    for page in (tmp_path / "out/curate.html", tmp_path / "profile/profile.html"):
+        text = page.read_text()
+        assert "&lt;script&gt;alert" in text
+        assert "<script>alert" not in text
 
 
 def test_kept_clusters_lie_in_one_part(tmp_path: Path) -> None:
@@ -190,7 +200,9 @@ def test_a_trial_writes_nothing_and_says_the_same(tmp_path: Path, capsys: pytest
     images = pictures(10)
     images[4] = 0
     dataset = write(tmp_path / "data", images)
+    dataset.add_split("default", ["train"] * 5 + ["test"] * 5, {})
     tried = curate(dataset.path, tmp_path / "out", drop=("dark",), dry_run=True)
+    assert dataset.test_reads() == 0
     assert not (tmp_path / "out").exists()
     done = curate(dataset.path, tmp_path / "out", drop=("dark",))
     strip = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]  # noqa: E731

@@ -25,7 +25,12 @@ ROWS: list[dict[str, Any]] = [
 @pytest.fixture(scope="module")
 def columns(tmp_path_factory: pytest.TempPathFactory) -> Columns:
     path = tmp_path_factory.mktemp("table") / "samples.parquet"
-    rows = [row | {"day": datetime.date(2026, 1, row["day"])} for row in ROWS]
+    big = [2**53, 2**53 + 1, 2**63 - 1, 2**53 + 2, 2**53]  # No floats tell the first two apart.
+    sizes = [[2, 3], [2], [], None, [1]]
+    rows = [
+        row | {"day": datetime.date(2026, 1, row["day"]), "big": number, "sizes": some}
+        for row, number, some in zip(ROWS, big, sizes, strict=True)
+    ]
     pq.write_table(pa.Table.from_pylist(rows), path)
     return Columns(path)
 
@@ -47,6 +52,14 @@ def columns(tmp_path_factory: pytest.TempPathFactory) -> Columns:
         ("label == 'c d'", [3]),
         ("label != a", [1, 3]),
         ("width in (200, 512)", [1, 3]),
+        ("width in (200.5, 512.0)", [3]),
+        ("width in (inf, nan, -1, 100000000000000000000)", []),
+        ("width <= inf and width != 100000000000000000000", [0, 1, 2, 3]),
+        ("big == 9007199254740993", [1]),
+        ("big in (9007199254740992)", [0, 4]),
+        ("big > 9007199254740992", [1, 2, 3]),
+        ("sizes any(2.5)", []),
+        ("sizes all(2, 3)", [0]),
         ("good", [0, 3]),
         ("good == false", [1, 4]),
         ("day == 2026-01-02", [1]),

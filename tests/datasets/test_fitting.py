@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from plenish import cli
 from plenish.commands.datasets import import_dataset, preview_import, refit_dataset
 from plenish.datasets import detectors
+from plenish.datasets import refit as module
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.distortion import audit
 from plenish.datasets.fitting import DISTORTION, Fitting, Place, corner, energy, saliency, square, trim
@@ -279,3 +281,30 @@ def test_a_fit_that_changes_nothing_or_invents_colours_is_refused(
         with pytest.raises(InputError, match=said):
             refit(data, tmp_path / "out", **how)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_fit_that_was_interrupted_counts_all_images_and_keeps_what_each_split_says(
+    stripes: Callable[..., Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = stripes()
+    data.add_split("other", ["train"] * len(data), {"method": "by hand"})
+    monkeypatch.setattr("plenish.datasets.writer.shard_length", lambda size, channels: 7)
+    monkeypatch.setattr(module, "CHUNK", 7)
+    real = module.decode_all
+
+    def stopped(*words: object) -> Iterator[object]:
+        yield from itertools.islice(real(*words), 2)
+        raise KeyboardInterrupt
+
+    larger = {"size": 2 * data.size, "workers": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "decode_all", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            refit(data, tmp_path / "out", **larger)
+    made = refit_dataset(data.path, tmp_path / "out", **larger)
+    assert made.counts == {"trimmed": 0, "upscaled": len(data)}
+    assert made.dataset.manifest.extra["fitted"]["upscaled"] == len(data)
+    for name in ("default", "other"):
+        about, before = made.dataset.split(name).manifest, data.split(name)
+        assert (about.get("method"), about["carried_from"]) == (before.manifest.get("method"), before.hash)
+        assert made.dataset.split(name).part_of.tolist() == before.part_of.tolist()

@@ -2,6 +2,7 @@
 
 import bz2
 import json
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from plenish import cli
 from plenish.datasets import archives
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.importing import import_dataset
+from plenish.datasets.sources.git import commit_of
 from plenish.datasets.sources.listing import SourceOptions
 from plenish.errors import InputError
 
@@ -188,6 +190,23 @@ def test_tags_in_any_script_and_a_hundred_thousand_of_them(tmp_path):
     assert data.manifest.extra["corpus"]["tags"] == 100_004
 
 
+def test_cells_of_any_kind_become_columns(tmp_path):
+    root = tmp_path / "in"
+    rows = [
+        {"score": 10**30, "mixed": "high", "artist": {"name": "q"}, "tags": {"hat": 0.9, "cat": 0.1}},
+        {"score": 1, "mixed": 2, "artist": ["a", "b"], "tags": "a|b"},
+    ]
+    for i in range(len(rows)):
+        picture(root / f"{i}.png", i)
+    lines(root / "posts.jsonl", *({"id": i} | row for i, row in enumerate(rows)))
+    _, table = imported(root, tmp_path / "out")
+    assert table["score"].tolist() == [str(10**30), "1"]
+    assert table["mixed"].tolist() == ["high", "2"]
+    assert table["artist"].tolist() == ["q", "a b"]
+    assert table["artists"].map(list).tolist() == [["q"], ["a", "b"]]
+    assert table["tags"].map(list).tolist() == [["hat", "cat"], ["a", "b"]]
+
+
 def test_links_that_lead_outside_are_left_out(tmp_path):
     root = tmp_path / "in"
     picture(tmp_path / "private/9.png", 9)
@@ -205,9 +224,38 @@ def test_links_that_lead_outside_are_left_out(tmp_path):
     assert found["x/3.png"] == found["y/9.png"] == "leads-outside"
 
 
+def test_metadata_behind_links_that_lead_outside_are_not_read(tmp_path):
+    root = tmp_path / "in"
+    for i in (1, 2):
+        picture(root / f"{i}.png", i)
+    lines(root / "posts.jsonl", {"file_name": "1.png", "tags": ["t"]})
+    lines(tmp_path / "private/posts.jsonl", {"file_name": "2.png", "tags": ["secret"]})
+    (tmp_path / "private/beside.json").write_text('{"tags": ["secret"]}')
+    (root / "2.json").symlink_to(tmp_path / "private/beside.json")
+    (root / "more").symlink_to(tmp_path / "private")
+    _, table = imported(root, tmp_path / "out")
+    assert table.index.tolist() == ["1.png"]
+    found = reasons(tmp_path / "out")
+    assert [found[name] for name in ("2.json", "more/posts.jsonl", "more/beside.json")] == [
+        "leads-outside"
+    ] * 3
+    assert found["2.png"] == "no-metadata"
+
+
+def test_the_commit_is_read_of_files_of_the_checkout_alone(tmp_path):
+    git = tmp_path / ".git"
+    git.mkdir()
+    (tmp_path / "elsewhere").write_text("0123456789" * 4)
+    (git / "HEAD").write_text(f"ref: {tmp_path / 'elsewhere'}\n")
+    assert commit_of(tmp_path) == ""
+    (git / "HEAD").unlink()
+    os.mkfifo(git / "HEAD")  # Reading it would wait for ever.
+    assert commit_of(tmp_path) == ""
+
+
 def test_an_opt_out_list_is_honoured_counted_and_kept(tmp_path, capfd):
     root = tmp_path / "in"
-    who = ["Ann_B", "bob", "carl dora", None, "ED", "ed_2"]
+    who = ["Ann_B", "bob", ["carl", "Dora"], None, "ED", "ed_2"]
     for i in range(len(who)):
         picture(root / f"{i}.png", i)
     rows = [
@@ -223,6 +271,7 @@ def test_an_opt_out_list_is_honoured_counted_and_kept(tmp_path, capfd):
     kept = Dataset.open(tmp_path / "out").manifest.extra["opt_out"]
     assert summary["opted out"] == kept["images"] == 4
     assert (kept["by_artist"], kept["by_id"], kept["entries"], kept["entries_met"]) == (3, 1, 5, 3)
+    assert table["artists"].map(list).tolist() == [["bob"], ["ed_2"]]
     assert list(reasons(tmp_path / "out").values()) == ["opted-out"] * 4
     (tmp_path / "list.txt").write_text("".join(f"id:{i}\n" for i in range(6)))
     with pytest.raises(InputError, match="names all"):
@@ -233,6 +282,21 @@ def test_an_opt_out_list_is_honoured_counted_and_kept(tmp_path, capfd):
             imported(root, tmp_path / "none", opt_out=tmp_path / "list.txt")
     with pytest.raises(InputError, match="cannot be read"):
         imported(root, tmp_path / "none", opt_out=tmp_path / "gone.txt")
+
+
+def test_an_opt_out_list_names_whole_artists(tmp_path):
+    root = tmp_path / "in"
+    who = ["John Doe", "DOE", ["Jane Doe", "Eve"], "ann; doe", "Doe, John", "roe"]
+    for i in range(len(who)):
+        picture(root / f"{i}.png", i)
+    lines(root / "posts.jsonl", *({"id": i, "tags": ["doe"], "artist": name} for i, name in enumerate(who)))
+    (tmp_path / "list.txt").write_text("doe\njane\nEVE\n")
+    imported(root, tmp_path / "out", opt_out=tmp_path / "list.txt")
+    assert Dataset.open(tmp_path / "out").column("source") == ["0.png", "4.png", "5.png"]
+    (tmp_path / "list.txt").write_text("john doe\nROE\n")
+    for name, options in (("group", {"group_column": "artist"}), ("label", {"label_column": "artist"})):
+        imported(root, tmp_path / name, opt_out=tmp_path / "list.txt", **options)
+        assert Dataset.open(tmp_path / name).column("source") == [f"{i}.png" for i in (1, 2, 3, 4)]
 
 
 def test_an_opt_out_list_holds_for_other_sources_too(tmp_path):

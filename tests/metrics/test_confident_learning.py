@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
+import numpy as np
+import pytest
+
+from plenish.datasets.curation_steps import Corpus
+from plenish.datasets.schema import LabelSchema
+from plenish.datasets.writer import DatasetWriter
+from plenish.errors import InputError
 from plenish.metrics.confident_learning import label_errors
-from plenish.metrics.corpus_features import robust_scores
+from plenish.metrics.corpus_features import FOLDS, _folds, robust_scores, wrong_labels
 
 
 def test_the_confident_joint_by_hand() -> None:
@@ -32,6 +39,20 @@ def test_planted_errors_are_found_and_a_class_without_images_contradicts_nothing
     assert wrong[30:].mean() < 0.02
     assert (other[:30] == truth[:30]).mean() > 0.9
     assert not (other[wrong] == 3).any()
+
+
+def test_labels_are_judged_only_where_every_fold_has_images(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    for groups in (FOLDS - 1, FOLDS):
+        with DatasetWriter(tmp_path / str(groups), name="few", size=8, channels=1,
+                           labels=LabelSchema("categorical", ("a", "b")), config={}) as writer:  # fmt: skip
+            writer.add(pixels, [{"label": "ab"[i % 2], "group": f"g{i % groups}"} for i in range(40)])
+        corpus, rows = Corpus(writer.dataset), np.arange(40)
+        if groups == FOLDS:
+            assert sorted(set(_folds(corpus, rows, rows % 2).tolist())) == list(range(FOLDS))
+        else:
+            with pytest.raises(InputError, match="needs 5 groups of images"):
+                wrong_labels(corpus, rows, "")
 
 
 def test_scores_of_a_gaussian_and_of_what_is_far_from_it() -> None:

@@ -28,9 +28,13 @@ PLAIN = ["network.width=4", "network.max_width=8", "network.z_dim=8", "schedule.
 def test_a_page_of_two_methods(stripes: Any, tmp_path: Path) -> None:
     data = stripes(size=16)
     how = {"validation": False, "batch": 4}
-    train_generator(
-        data.path, tmp_path / "grown", recipe="comic-progan-body", kimg=0.06, options=GROWING, **how
-    )
+    for kimg in (0.012, 0.06):
+        train_generator(
+            data.path, tmp_path / "grown", recipe="comic-progan-body", kimg=kimg, options=GROWING, **how
+        )
+        if kimg == 0.012:  # In the middle of its first stage.
+            compare_runs([tmp_path / "grown", tmp_path / "early"], images=4)
+            assert Image.open(tmp_path / "early/stages-grown.png").height == 2 * (96 + 6) + 6
     train_generator(data.path, tmp_path / "plain", recipe="dcgan-small", kimg=0.04, options=PLAIN, **how)
 
     done = compare_runs([tmp_path / "grown", tmp_path / "plain", tmp_path / "out"], images=4, times=3)
@@ -43,6 +47,7 @@ def test_a_page_of_two_methods(stripes: Any, tmp_path: Path) -> None:
         ("grown", "progan"),
         ("plain", "dcgan"),
     ]
+    assert Image.open(out / "stages-grown.png").height == 4 * (96 + 6) + 6  # 8 and 16 px, made and real.
     page = (out / "compare.html").read_text()
     assert "Side by side" in page
     assert "Resolution by resolution" in page

@@ -14,7 +14,7 @@ from plenish.commands.train_generator import train_generator
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.runs import Run
-from plenish.training import budget
+from plenish.training import budget, checkpoints
 
 SMALL = ["network.width=4", "network.max_width=8", "network.min_width=4", "schedule.log_kimg=0.05"]
 GROWING = [*SMALL, "growth.start=4", "growth.fade_kimg=0.04", "growth.stable_kimg=0.04"]
@@ -53,6 +53,26 @@ def test_the_beginning_of_every_stage_is_kept(grown: Run) -> None:
     assert kept == {"kimg-00000.040", "kimg-00000.120", "kimg-00000.240"}
     assert cli.run(["runs", "prune", str(grown.path), "--yes"]) == 0
     assert {path.name for path in (grown.path / "checkpoints").iterdir()} == kept
+
+
+@pytest.mark.slow
+def test_a_training_killed_as_a_stage_begins_still_knows_where(
+    split_phantom: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = checkpoints.save_checkpoint
+
+    def killed(folder: Path, nimg: int, *words: object) -> None:
+        save(folder, nimg, *words)  # type: ignore[arg-type]
+        if nimg == 40:
+            raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save_checkpoint", killed)
+        with pytest.raises(SystemExit):
+            train_generator(split_phantom.path, tmp_path / "run", kimg=0.06, options=GROWING, **HOW)
+    run = train_generator(split_phantom.path, tmp_path / "run", kimg=0.06, options=GROWING, **HOW)
+    assert run.status["parts"] == {"8": "kimg-00000.040"}  # type: ignore[attr-defined]
+    assert (tmp_path / "run/checkpoints/kimg-00000.040").is_dir()
 
 
 def test_a_stage_trained_again_ends_the_same(split_phantom: Dataset, grown: Run, tmp_path: Path) -> None:

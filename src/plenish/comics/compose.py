@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from plenish.comics.script import read_script
 from plenish.datasets import detectors
 from plenish.errors import InputError
 from plenish.progress import progress
+
+_KIND = "comic"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +47,21 @@ def record_path(out: Path) -> Path:
     return out.with_name(out.name + ".json")
 
 
+def _check_record(path: Path) -> None:
+    """Refuse to replace a file that is no record of a comic."""
+    if path.exists() or path.is_symlink():
+        with contextlib.suppress(InputError):
+            if files.read_record(path).get("kind") == _KIND:
+                return
+        files.refuse_existing(path)
+
+
 def compose(script_path: Path, out: Path, how: ComicOptions) -> Comic:
     """Draw the pages of a script and write them, with a record of what every picture was made of.
 
     Args:
         script_path: YAML; see docs/comics.md.
-        out: a .png, .pdf or .cbz file; must not exist.
+        out: a .png, .pdf or .cbz file; must not exist, nor its record but for one that a comic left.
         how: further options.
 
     Raises:
@@ -62,6 +74,7 @@ def compose(script_path: Path, out: Path, how: ComicOptions) -> Comic:
             raise InputError(f"--only {how.only}: the script has {len(script.pages)} pages; the first is 1.")
         numbers = [how.only - 1]
     check_out(out, len(numbers))
+    _check_record(record_path(out))
     if how.detector is not None:
         detectors.load(how.detector)
     drawer = Drawer(
@@ -76,9 +89,10 @@ def compose(script_path: Path, out: Path, how: ComicOptions) -> Comic:
             records.append({"page": number + 1, **record})
             bar.advance(1)
     content = {
-        "kind": "comic", "title": script.title, "script_sha256": files.sha256_file(script_path),
+        "kind": _KIND, "title": script.title, "script_sha256": files.sha256_file(script_path),
         "paper": dataclasses.asdict(script.page), "detector": how.detector, "pages": records,
     }  # fmt: skip
-    write_comic(out, pages, script.page, script.title)
+    # The comic last: where it is, so is its record, whenever the command was killed.
     files.write_record(record_path(out), content)
+    write_comic(out, pages, script.page, script.title)
     return Comic(out, content)

@@ -63,10 +63,8 @@ def _write_cbz(file: IO[bytes], pages: Sequence[Image.Image], paper: Paper, titl
     about = (
         f'<?xml version="1.0" encoding="utf-8"?>\n<ComicInfo><Title>{escape(title)}</Title>'
         f"<PageCount>{len(pages)}</PageCount><Notes>{escape(_MADE)}</Notes>"
-        f"<Manga>{'Yes' if paper.reading == 'left-to-right' else 'YesAndRightToLeft'}</Manga></ComicInfo>\n"
+        f"<Manga>{'No' if paper.reading == 'left-to-right' else 'YesAndRightToLeft'}</Manga></ComicInfo>\n"
     )
-    if paper.reading == "left-to-right":
-        about = about.replace("<Manga>Yes</Manga>", "<Manga>No</Manga>")
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(zipfile.ZipInfo("ComicInfo.xml", _EPOCH), about)
         for i, page in enumerate(pages, 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ SIZES = {"A6": (105, 148), "A5": (148, 210), "A4": (210, 297), "letter": (216, 2
 """Width and height of finished pages, mm."""
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?x ?(\d+(?:\.\d+)?)")
 _MOST_PAGES, _MOST_PANELS = 200, 40
+_MOST_PIXELS = 200_000_000
+"""Of a page: A3 at 1,200 pixels an inch has more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,6 +224,11 @@ def read_script(path: Path) -> Script:
     width, height = paper.trimmed
     if min(width, height) <= 2 * paper.margin + 10:
         raise InputError(f"page.margin of {paper.margin:g} mm leaves no room on {width:g}×{height:g} mm.")
+    if (count := math.prod(side / 25.4 * paper.dpi for side in (width, height))) > _MOST_PIXELS:
+        raise InputError(
+            f"A page of {width:g}×{height:g} mm at {paper.dpi} dpi has {count / 1e6:,.0f} million pixels; "
+            f"at most {_MOST_PIXELS // 10**6} are made, so give less page.dpi."
+        )
     lettering = _build(Lettering, content.get("lettering", {}), "lettering")
     if lettering.smallest > lettering.points:
         raise InputError("lettering.smallest is more than lettering.points; give less.")

@@ -12,6 +12,8 @@ A side has a band where all of the following hold; otherwise its width is 0.
    `WHITE_COVERAGE` of the length, or be one of four around a picture that differs over `FRAME_COVERAGE` of
    each of its sides.
 
+5. The colour of the band does not drift (see `_without_drift`), as that of a photograph's plain ground does.
+
 A plain background around a figure meets 1 but not 2 and 3: its first other row is the top of a head or of an
 object, a few pixels long. White is the usual background of drawings, and figures are often cut off straight
 at one side of it; they have margins at the other sides too, which 4 excludes.
@@ -109,6 +111,34 @@ def _bands(images: Pixels, tolerance: int, coverage: float) -> Ints:
     found[framed & ~(found > 0).all(axis=1, keepdims=True)] = 0
     blank = (runs[:, 0] >= height) & (runs[:, 2] >= width)
     found[blank] = length
+    return _without_drift(images, found, tolerance)
+
+
+def _without_drift(images: Pixels, widths: Ints, tolerance: int) -> Ints:
+    """Bands without those of a photograph's plain ground, whose light changes within them; 0 in their place.
+
+    The mean colour of the rows of a band, but for the last one, may differ from that of the outermost row by
+    at most a quarter of the tolerance for single pixels, and a third of what the first row of the picture
+    differs by: noise and compression hardly change means.
+
+    Args:
+        images: N×H×W×C.
+        widths: N×4, top, bottom, left, right.
+        tolerance: that they were found with.
+    """
+    found = widths.copy()
+    for i, side in zip(*np.nonzero(widths), strict=True):
+        rows = _turned(images[i : i + 1], int(side))[0]
+        width = int(widths[i, side])
+        if width >= len(rows):
+            continue  # All of one colour.
+        low, high = widths[i, 2:] if side < 2 else widths[i, :2]
+        inner = rows[: width + 2, low : rows.shape[1] - high].astype(np.float32)
+        means = inner[: max(1, width - 1)].mean(axis=1)  # The last row may be blended with the picture.
+        drift = np.abs(means - means[0]).max()
+        change = np.abs(inner[-1] - means[0]).mean(axis=0).max()
+        if drift > min(change / 3, tolerance / 4):
+            found[i, side] = 0
     return found
 
 

@@ -25,6 +25,8 @@ _OF_THE_ARRAY = ("shape", "dtype", "sha256", "command")
 """What `save_array` says of an array itself."""
 _OF_THE_SPLIT = ("hash", "covers", "counts", "command", "duplicates_across_parts")
 """What a split's manifest says of its own rows."""
+_OF_THE_IMPORT = ("rejected", "warnings", "corpus")
+"""Facts of the files that a Dataset was made of, which do not hold for one made from it."""
 _PUBLIC = ("id", "label", "origin", "sha256", "generator", "checkpoint", "seed", "latent_row")
 """Columns that may be given away: what `plenish generate` writes."""
 _PUBLIC_DATA = ("name", "pixels_hash", "table_hash", "split_name", "split_hash", "part")
@@ -81,18 +83,30 @@ def curated_rows(
         table = table.append_column(column, values)
     with _writer_of(dataset, out, config=config, name=name, extra=extra) as writer:
         _add(writer, dataset, rows, table, taken=True)
-        for split in dataset.split_names():
-            frozen = dataset.split(split)
-            parts = frozen.part_of.to_numpy()[rows]
-            kept = {key: value for key, value in frozen.manifest.items() if key not in _OF_THE_SPLIT}
-            if together is not None:
-                parts, moved = _in_one_part(parts, table["group"].to_pylist(), together)
-                kept["moved_to_train"] = moved
-            writer.splits[split] = [str(part) for part in parts]
-            writer.split_manifests[split] = kept | {"carried_from": frozen.hash}
+        keep_splits(writer, dataset, rows)
+        if together is not None:
+            for split, before in writer.splits.items():
+                parts, moved = _in_one_part(np.array(before), table["group"].to_pylist(), together)
+                writer.splits[split] = [str(part) for part in parts]
+                writer.split_manifests[split] = {**writer.split_manifests[split], "moved_to_train": moved}
         _keep_arrays(writer, dataset, rows)
         beside(writer.partial)
     return writer.dataset
+
+
+def keep_splits(writer: DatasetWriter, dataset: Dataset, rows: NDArray[np.int64]) -> None:
+    """Let a new Dataset of some rows have these rows' parts of every split, and what is known of each split.
+
+    Args:
+        writer: of the new Dataset.
+        dataset: that it is made from.
+        rows: row numbers, ascending.
+    """
+    for split in dataset.split_names():
+        frozen = dataset.split(split)
+        kept = {key: value for key, value in frozen.manifest.items() if key not in _OF_THE_SPLIT}
+        writer.splits[split] = [str(part) for part in frozen.part_of.to_numpy()[rows]]
+        writer.split_manifests[split] = kept | {"carried_from": frozen.hash}
 
 
 def _in_one_part(
@@ -113,8 +127,13 @@ def _writer_of(
     return DatasetWriter(
         out, name=name, size=dataset.size, channels=dataset.channels, labels=dataset.labels, config=config,
         licence=manifest.licence, source=manifest.source, intended_use=manifest.intended_use,
-        extra={**manifest.extra, **extra},
+        extra={**carried_extra(dataset), **extra},
     )  # fmt: skip
+
+
+def carried_extra(dataset: Dataset) -> dict[str, Any]:
+    """The facts of a Dataset that hold for others made from it, too."""
+    return {key: value for key, value in dataset.manifest.extra.items() if key not in _OF_THE_IMPORT}
 
 
 def _keep_arrays(writer: DatasetWriter, dataset: Dataset, rows: NDArray[np.int64]) -> None:

@@ -48,6 +48,7 @@ _COARSE_ALIKE = 0.5  # correlation of 16×16 pictures before alignment
 _ALIGNED = 0.85  # and after it
 _SMOOTH, _ROUGHER = 0.05, 1.8  # 1 − correlation of an image with what 16×16 pixels show of it; ratio
 _PAIRS = 256  # pairs in memory at a time
+_PRODUCTS = 2**22  # pairs of hashes compared at a time: many images of nearly one hash are in one cell
 _IMAGES = 2048  # images hashed at a time
 
 # 1 − correlation of grey, details, colours of 32×32 pictures after alignment, of images of 32 px or less and
@@ -143,16 +144,18 @@ class _Cells:
         ends = np.searchsorted(cell[order], np.arange(len(self._centres) + 1))
         found: list[tuple[Ints, Ints, Floats]] = []
         for k in np.flatnonzero(np.diff(ends)):
-            mine = owner[order[ends[k] : ends[k + 1]]]
+            every = owner[order[ends[k] : ends[k + 1]]]
             start, stop = self._starts[k], self._starts[k + 1]
-            products = queries[mine] @ self._hashes[start:stop].T
-            # An image is its own neighbour, so that one more is taken.
-            if (most := 2 * _NEAREST + 1) < stop - start:
-                least = np.partition(products, -most, axis=1)[:, -most][:, None]
-            else:
-                least = np.full((len(mine), 1), -1, np.float32)
-            i, j = np.nonzero((products > 1 - RADIUS**2 / 2) & (products >= least))
-            found.append((mine[i], self._order[start + j], products[i, j]))
+            for some in chunks(len(every), max(1, _PRODUCTS // max(1, stop - start))):
+                mine = every[some]
+                products = queries[mine] @ self._hashes[start:stop].T
+                # An image is its own neighbour, so that one more is taken.
+                if (most := 2 * _NEAREST + 1) < stop - start:
+                    least = np.partition(products, -most, axis=1)[:, -most][:, None]
+                else:
+                    least = np.full((len(mine), 1), -1, np.float32)
+                i, j = np.nonzero((products > 1 - RADIUS**2 / 2) & (products >= least))
+                found.append((mine[i], self._order[start + j], products[i, j]))
         empty = np.empty(0, np.int64)
         one, two, three = zip(*found) if found else ((empty,), (empty,), (np.empty(0, np.float32),))
         return np.concatenate(one), np.concatenate(two), np.concatenate(three)

@@ -161,7 +161,7 @@ def write(
     corpus: Corpus, out: Path, rows: Ints, taken: Sequence[Taken], *, name: str | None,
     beside: Callable[[Path], object] = lambda folder: None,
 ) -> Dataset:  # fmt: skip
-    """Write the rows that are left as a Dataset, with its funnel and dropped.csv.
+    """Write the rows that are left as a Dataset, with its funnel and dropped.csv; that is a reading of them.
 
     Args:
         corpus: the corpus.
@@ -189,6 +189,7 @@ def write(
     before = dataset.manifest.extra.get("curations") or []
 
     def written(folder: Path) -> None:
+        corpus.record_read()  # Their pictures are shown and copied.
         files.write_text(folder / "dropped.csv", _dropped(dataset, taken))
         beside(folder)
 

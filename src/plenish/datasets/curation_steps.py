@@ -65,6 +65,13 @@ class Corpus:
         self.dataset, self.seed, self.keep_clusters = dataset, seed, keep_clusters
         self.columns = Columns(dataset.path / "samples.parquet")
         self._measures: NDArray[np.float32] | None = None
+        self._is_recorded = False
+
+    def record_read(self) -> None:
+        """Record, once, that images of all parts of the splits there are were looked at."""
+        if self.dataset.split_names() and not self._is_recorded:
+            self.dataset.record_read("curate")
+            self._is_recorded = True
 
     def measures(self, rows: Ints) -> NDArray[np.float32]:
         """The measures of images (see `image_measures`), R×5."""
@@ -179,7 +186,7 @@ def band(corpus: Corpus, rows: Ints, parameter: str) -> Found:
     tolerance = bands.TOLERANCE if given is None else int(given)
     side, found, widths = corpus.dataset.size, [], []
     for _, images in corpus.read(rows, "bands"):
-        wide = uniform_bands(images, bands.bands(images, tolerance), tolerance)
+        wide = bands.bands(images, tolerance)
         found.append(bands.kinds(wide, side))
         widths.append(wide)
     of, wide = np.concatenate(found), np.concatenate(widths)
@@ -187,35 +194,6 @@ def band(corpus: Corpus, rows: Ints, parameter: str) -> Found:
     values = np.array([f"{one} {'/'.join(map(str, w))}" for one, w in zip(of, wide.tolist())], object)
     nearest = np.where(of == "none", np.inf, 1.0)  # Bands of another kind come first.
     return Found(keep, values, {"kind": kind, "tolerance": tolerance}, distance=nearest)
-
-
-def uniform_bands(images: NDArray[np.uint8], widths: Ints, tolerance: int) -> Ints:
-    """Bands without those of a photograph's plain ground, whose light changes within them; 0 in their place.
-
-    The mean colour of the rows of a band, but for the last one, may differ from that of the outermost row by
-    at most a quarter of the tolerance for single pixels, and a third of what the first row of the picture
-    differs by: noise and compression hardly change means.
-
-    Args:
-        images: N×H×W×C.
-        widths: N×4, top, bottom, left, right (see `bands.bands`).
-        tolerance: that they were found with.
-    """
-    found = widths.copy()
-    for i, side in zip(*np.nonzero(widths), strict=True):
-        picture = images[i] if side < 2 else images[i].transpose(1, 0, 2)
-        rows = picture[::-1] if side % 2 else picture
-        width = int(widths[i, side])
-        if width >= len(rows):
-            continue  # All of one colour.
-        low, high = widths[i, 2:] if side < 2 else widths[i, :2]
-        inner = rows[:, low : rows.shape[1] - high].astype(np.float32)
-        means = inner[: max(1, width - 1)].mean(axis=1)  # The last row may be blended with the picture.
-        drift = np.abs(means - means[0]).max()
-        change = np.abs(inner[min(width + 1, len(rows) - 1)] - means[0]).mean(axis=0).max()
-        if drift > min(change / 3, tolerance / 4):
-            found[i, side] = 0
-    return found
 
 
 def wrong_mode(corpus: Corpus, rows: Ints, parameter: str) -> Found:

@@ -17,6 +17,7 @@ true.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import re
 from collections.abc import Callable, Sequence
@@ -42,8 +43,7 @@ _TOKEN = re.compile(
 )
 _KEYWORDS = ("and", "or", "not", "in", "is", "any", "all")
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "==": operator.eq, "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
-    ">": operator.gt, ">=": operator.ge,
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 _DEEPEST = 100
 """Brackets in brackets; more would end the interpreter's stack."""
@@ -145,15 +145,10 @@ class _Test:
     def _of_lists(self, array: pa.ListArray) -> Mask:
         flat, lengths = array.flatten(), pc.fill_null(pc.list_value_length(array), 0)
         owner = np.repeat(np.arange(len(array)), np.asarray(lengths))
-        values = [self._value(token, flat) for token in self.values]
-        if self.test == "any":
-            hits = np.asarray(pc.fill_null(pc.is_in(flat, pa.array(values, flat.type)), False))
-            return np.asarray(np.bincount(owner[hits], minlength=len(array)) > 0)
-        found = np.ones(len(array), bool)
-        for value in values:
-            hits = np.asarray(pc.fill_null(pc.equal(flat, pa.scalar(value, flat.type)), False))
-            found &= np.bincount(owner[hits], minlength=len(array)) > 0
-        return found
+        found = [
+            np.bincount(owner[hits], minlength=len(array)) > 0 for hits in map(self._equal(flat), self.values)
+        ]
+        return np.asarray((np.any if self.test == "any" else np.all)(found, axis=0))
 
     def _of_values(self, array: pa.Array) -> Mask:
         if self.test == "true":
@@ -161,32 +156,40 @@ class _Test:
                 fix = f"compare it, as in {self.column.text} == …"
                 self.parser.fail(self.column.place, f"'{self.column.text}' is not true or false", fix)
             return np.asarray(pc.fill_null(array, False))
-        if self.test not in ("in", "==", "=", "!=") and not _is_number(array.type):
+        if self.test in ("in", "==", "=", "!="):
+            found = np.any(list(map(self._equal(array), self.values)), axis=0)
+            return np.asarray(~found & np.asarray(array.is_valid()) if self.test == "!=" else found)
+        if not _is_number(array.type):
             self.parser.fail(
                 self.column.place, f"'{self.column.text}' holds no numbers", "compare it with == or !="
             )
-        values = [self._value(token, array) for token in self.values]
-        if self.test == "in":
-            return np.asarray(pc.fill_null(pc.is_in(array, pa.array(values, array.type)), False))
+        found = _COMPARE[self.test](_numbers(array), self._number(self.values[0]))
+        return np.asarray(found & np.asarray(array.is_valid()))
+
+    def _equal(self, array: pa.Array) -> Callable[[_Token], Mask]:
+        """What tells which of an array's values are a given one; a missing value is none."""
         if _is_number(array.type):
-            numbers = np.asarray(pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False))
-            found = np.asarray(_COMPARE[self.test](numbers, values[0]))
-            return np.asarray(found & np.asarray(array.is_valid()))
-        same = pc.equal(array, pa.scalar(values[0], array.type))
-        found = pc.fill_null(pc.invert(same) if self.test == "!=" else same, False)
-        return np.asarray(found, bool)
+            numbers, valid = _numbers(array), np.asarray(array.is_valid())
+            return lambda token: np.asarray((numbers == self._number(token)) & valid)
+
+        def same(token: _Token) -> Mask:
+            value = pa.scalar(self._value(token, array), array.type)
+            return np.asarray(pc.fill_null(pc.equal(array, value), False), bool)
+
+        return same
+
+    def _number(self, token: _Token) -> int | float:
+        """A number, a whole one to the last digit."""
+        for kind in (int, float):
+            with contextlib.suppress(ValueError):
+                return kind(token.text)
+        self.parser.fail(
+            token.place, f"'{token.text}' is no number, as '{self.column.text}' holds", "give a number"
+        )
 
     def _value(self, token: _Token, array: pa.Array) -> Any:
-        """A value as the column's type; one that no row has is taken for a mistake."""
+        """A word or truth value; one that no row has is taken for a mistake."""
         kind, name = array.type, self.column.text
-        if _is_number(kind):
-            try:
-                number = float(token.text)
-            except ValueError:
-                self.parser.fail(
-                    token.place, f"'{token.text}' is no number, as '{name}' holds", "give a number"
-                )
-            return number if self.test != "in" or pa.types.is_floating(kind) else int(number)
         if pa.types.is_boolean(kind):
             if token.text.lower() not in ("true", "false"):
                 self.parser.fail(token.place, f"'{name}' is true or false", f"not '{token.text}'")
@@ -198,6 +201,11 @@ class _Test:
             known = [str(one) for one in pc.unique(array).to_pylist() if one is not None]
             self.parser.fail(token.place, *_no_such(f"no image has '{text}' in '{name}'", text, known))
         return text
+
+
+def _numbers(array: pa.Array) -> NDArray[Any]:
+    """Numbers of the array's own type; 0 for missing ones."""
+    return np.asarray(pc.fill_null(array, 0).to_numpy(zero_copy_only=False))
 
 
 def _is_plain(kind: pa.DataType) -> bool:

@@ -53,7 +53,7 @@ def describe(dataset: Dataset, split: str | None) -> dict[str, Any]:
         "label_kind": dataset.labels.kind, "phantom": bool(manifest.extra.get("phantom")),
         "synthetic": dataset.is_synthetic,
         "generator": generator_words(generator_of(manifest.extra)) if dataset.is_synthetic else None,
-        "corpus": dict(manifest.extra.get("corpus", {})), "opt_out": manifest.extra.get("opt_out"),
+        "rights": _rights(dataset), "opt_out": manifest.extra.get("opt_out"),
         "licence": manifest.licence, "source": manifest.source,
         "pixels_hash": manifest.pixels_hash, "columns": [str(name) for name in pq.read_schema(path).names],
         "classes": _classes(dataset, table["group"], parts), "groups": _groups(table, parts),
@@ -70,6 +70,20 @@ def describe(dataset: Dataset, split: str | None) -> dict[str, Any]:
         "tags": [study_tags(dataset, name, rows) for name in tag_columns(dataset)[:_TAG_COLUMNS]],
     }  # fmt: skip
     return content | {"problems": _problems(content), "remarks": _remarks(content)}
+
+
+def _rights(dataset: Dataset) -> dict[str, Any]:
+    """The most frequent licences with their images, and how many artists there are, where columns tell."""
+    path = dataset.path / "samples.parquet"
+    there = [name for name in ("licence", "artist") if name in pq.read_schema(path).names]
+    table = read_parquet(path, there).to_pandas() if there else pd.DataFrame()
+    counts = {name: table[name].dropna().map(str).value_counts() for name in there}
+    found: dict[str, Any] = {}
+    if len(licences := counts.get("licence", ())):
+        found["licences"] = {name: int(count) for name, count in licences.head(_EXAMPLES).items()}
+    if len(artists := counts.get("artist", ())):
+        found["artists"] = len(artists)
+    return found
 
 
 def channel_statistics(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[list[float], list[float]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -13,13 +11,14 @@ import numpy as np
 
 from plenish import files
 from plenish.configuration import check_bounds
+from plenish.datasets.copying import carried_extra, keep_splits
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.decoding import CHUNK, Task, decode_all
 from plenish.datasets.fitting import DISTORTION, PLAIN, Fit, Fitting
 from plenish.datasets.images import Shape
 from plenish.datasets.rejections import Rejection
 from plenish.datasets.tables import read_parquet
-from plenish.datasets.writer import CORE_COLUMNS, DatasetWriter
+from plenish.datasets.writer import CORE_COLUMNS, FACTS, DatasetWriter
 from plenish.errors import InputError
 from plenish.parallel import default_workers
 from plenish.progress import progress
@@ -27,8 +26,7 @@ from plenish.wording import Sentences, agree, plural
 
 _PER_WORKER = 4096
 _LARGEST_SIZE = 4096
-_OF_ANOTHER = ("rejected", "warnings")
-"""Facts of how a Dataset was made, which do not hold for one made from it."""
+_COUNTED = ("trimmed", "upscaled", "undetected")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +83,7 @@ def refit_dataset(
             dataset.part("test", split, purpose="export")  # Its reading is counted.
     about = dataset.manifest
     how = {"size": shape.size, "channels": shape.channels, "fit": fit, **fitting.changed()}
-    extra = {key: value for key, value in about.extra.items() if key not in _OF_ANOTHER}
+    extra = carried_extra(dataset)
     cuts = fitting.cuts
     if cuts and isinstance(made := extra.get("import"), dict):  # As later images are to be prepared too.
         extra["import"] = {**made, "fit": fit, "fitting": fitting.changed()}
@@ -96,14 +94,13 @@ def refit_dataset(
         intended_use=about.intended_use, extra=extra,
     )  # fmt: skip
     with writer:
-        counts = _write(writer, dataset, shape, workers or _default_workers(dataset))
+        _write(writer, dataset, shape, workers or _default_workers(dataset))
         writer.flush()
+        facts = writer.facts()
+        counts = {name: facts[name] for name in _COUNTED if facts[name] or name != "undetected"}
         lost = {rejection.source for rejection in writer.rejections()}
-        kept = [one not in lost for one in dataset.column("id")]
-        for split in dataset.split_names():
-            frozen = dataset.split(split)
-            writer.splits[split] = list(itertools.compress(frozen.part_of.tolist(), kept))
-            writer.split_manifest = {"method": frozen.manifest.get("method", ""), "carried_from": frozen.hash}
+        kept = [i for i, one in enumerate(dataset.column("id")) if one not in lost]
+        keep_splits(writer, dataset, np.array(kept, np.int64))
         writer.extra["fitted"] = {**how, **counts, "rejected": len(lost), "from": about.pixels_hash}
         if lost:
             writer.extra["rejected"] = len(lost)
@@ -129,11 +126,10 @@ def _check(dataset: Dataset, shape: Shape) -> None:
         )
 
 
-def _write(writer: DatasetWriter, dataset: Dataset, shape: Shape, workers: int) -> dict[str, int]:
-    """Write all images, in their order; count what was done to them."""
+def _write(writer: DatasetWriter, dataset: Dataset, shape: Shape, workers: int) -> None:
+    """Write all images, in their order, with what was done to each."""
     table = read_parquet(dataset.path / "samples.parquet").drop_columns(["sha256"])
     writer.types = {field.name: field.type for field in table.schema if field.name not in CORE_COLUMNS}
-    counts: Counter[str] = Counter(dict.fromkeys(("trimmed", "upscaled"), 0))
     at = writer.skip
     with progress("fit", len(dataset), done=at) as bar:
         for task, result in decode_all(_tasks(dataset, at), "", shape, workers):
@@ -146,14 +142,11 @@ def _write(writer: DatasetWriter, dataset: Dataset, shape: Shape, workers: int) 
                 row["sha256"] = item.digest
                 if shape.fit == "stretch" and item.distortion > 1:
                     row[DISTORTION] = float(row.get(DISTORTION) or 1.0) * item.distortion
+                row[FACTS] = {name: 1 for name in _COUNTED if getattr(item, name)}
                 writer.add(result.pixels[done : done + 1], [row])
                 done += 1
-                counts["trimmed"] += item.trimmed
-                counts["upscaled"] += item.upscaled
-                counts["undetected"] += item.undetected
             at += len(task.refs)
             bar.advance(len(task.refs))
-    return {name: count for name, count in counts.items() if count or name != "undetected"}
 
 
 def _tasks(dataset: Dataset, start: int) -> Iterator[Task]:

@@ -169,8 +169,7 @@ def _enough(corpus: Corpus, rows: Ints, step: str) -> None:
     """Refuse too few images, and record that a network sees all parts of the splits there are."""
     if len(rows) < _LEAST:
         raise InputError(f"--drop {step} needs {_LEAST} images, and {len(rows)} are left; leave it out.")
-    if corpus.dataset.split_names():
-        corpus.dataset.record_read("curate")
+    corpus.record_read()
 
 
 def _folds(corpus: Corpus, rows: Ints, codes: Ints) -> Ints:
@@ -185,5 +184,10 @@ def _folds(corpus: Corpus, rows: Ints, codes: Ints) -> Ints:
     order = np.random.default_rng([corpus.seed, 0xF01D]).permutation(len(first))
     order = order[np.argsort(codes[first][order], kind="stable")]
     fold = np.empty(len(first), np.int64)
+    if len(first) < FOLDS:
+        raise InputError(
+            f"--drop label-errors needs {FOLDS} groups of images, since a classifier is trained without each "
+            f"fifth, and there are {len(first)}; leave it out."
+        )
     fold[order] = np.arange(len(first)) % FOLDS
     return fold[unit]

@@ -25,6 +25,7 @@ from plenish.report.compare_options import CompareOptions
 from plenish.report.page import Block, Code, Notes, Pictures, Section, Table, render_page
 from plenish.report.pictures import from_file, pick
 from plenish.runs import Run
+from plenish.training.checkpoints import find_checkpoint
 from plenish.wording import plural
 
 Pixels = NDArray[np.uint8]
@@ -90,7 +91,11 @@ def compare_runs(paths: Sequence[Path], out: Path, how: CompareOptions) -> Compa
     methods: list[Row] = []
     real_row: Row | None = None
     phantom = False
-    asked = {"runs": {name: run.id for name, run in runs.items()}, **dataclasses.asdict(how)}
+    states = {
+        name: [run.id, find_checkpoint(run, how.checkpoint).name, run.status.get("kimg")]
+        for name, run in runs.items()
+    }
+    asked = {"runs": states, **dataclasses.asdict(how)}
     with files.atomic_dir(out, asked) as folder:
         for name, run in runs.items():
             space, reals = LatentSpace(run.path, how.checkpoint), None
@@ -164,20 +169,20 @@ def _images(space: LatentSpace, reals: _Reals | None, how: CompareOptions) -> Pi
 
 
 def _stages(space: LatentSpace, reals: _Reals | None, how: CompareOptions) -> list[Row]:
-    """Generated and real images at each resolution that a growing generator went through."""
+    """Generated and real images at each resolution that a growing generator has gone through."""
     run, network = space.loaded.run, space.network
     if not isinstance(network, Generator) or network.stages == 1:
         return []
     rows: list[Row] = []
-    sizes = [network.stage_size(number) for number in range(network.stages)]
+    sizes = [network.stage_size(number) for number in range(network.stage + 1)]
     parts = run.status.get("parts", {})
     for number, size in enumerate(sizes):
-        ends = parts.get(str(sizes[number + 1])) if number + 1 < len(sizes) else space.loaded.checkpoint.name
+        ends = parts.get(str(sizes[number + 1])) if number < network.stage else space.loaded.checkpoint.name
         if ends is None or not (run.path / "checkpoints" / ends).is_dir():
             continue
         at = LatentSpace(run.path, ends)
         assert isinstance(at.network, Generator)
-        if number + 1 < len(sizes):
+        if number < network.stage:
             at.network.grow(number)  # The checkpoint is of the moment when the next stage begins.
         rows.append(Row(f"{size} px\ngenerated", _images(at, reals, how)))
         if reals is not None:

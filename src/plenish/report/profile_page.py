@@ -173,10 +173,10 @@ def _origin(content: Mapping[str, Any]) -> Section:
             f"{plural(left['images'], 'image')} left out at import ({left['by_artist']:,} by artist, "
             f"{left['by_id']:,} by id), by a list of {left['entries']:,}"
         )
-    if licences := content["corpus"].get("licences"):
+    if licences := content["rights"].get("licences"):
         facts["Licences"] = ", ".join(f"{name} ({count:,})" for name, count in licences.items())
-    if "artists" in content["corpus"]:
-        facts["Artists"] = content["corpus"]["artists"]
+    if artists := content["rights"].get("artists"):
+        facts["Artists"] = artists
     if content["generator"]:
         facts["Generator"] = content["generator"]
     if split := content["split"]:

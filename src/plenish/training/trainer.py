@@ -372,18 +372,19 @@ class Trainer:
         def write() -> None:
             checkpoints.save_checkpoint(folder, self.nimg, learner.modules(), learner.optimisers(), state)
 
+        parts = dict(run.status.get("parts", {}))
+        if begins:  # Before the checkpoint: a training that is killed goes on behind it.
+            parts[str(learner.part(self.nimg))] = checkpoints.checkpoint_name(self.nimg)
+            run.update_status(parts=parts)
         ranks.from_main(self.engine, write)
         if validate:
             self._validate()
-        best, parts = self.scores.best, dict(run.status.get("parts", {}))
-        if begins:
-            parts[str(learner.part(self.nimg))] = checkpoints.checkpoint_name(self.nimg)
+        best = self.scores.best
         if self.engine.rank == 0:
             protected = {str(best.get("checkpoint")), *parts.values()}
             checkpoints.prune_checkpoints(folder, self.schedule.keep, protected)
         run.update_status(
-            **self.position, seconds=round(seconds, 1), best=best,
-            attempt=self.attempt, **({"parts": parts} if parts else {}),
+            **self.position, seconds=round(seconds, 1), best=best, attempt=self.attempt
         )  # fmt: skip
 
     def _validate(self) -> None:

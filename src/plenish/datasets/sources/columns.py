@@ -221,7 +221,8 @@ def typed(values: Sequence[Any]) -> list[Any]:
     """Text that is all whole numbers, numbers, or true and false, becomes such; `007` stays text."""
     texts = [value for value in values if value is not None]
     if not texts or not all(isinstance(value, str) for value in texts):
-        mixed = len({type(value) for value in texts} - {int, float}) > 1
+        kinds = {float if type(value) is int else type(value) for value in texts}
+        mixed = len(kinds) > 1 or any(map(_is_too_large, texts))
         return [_json_text(value) for value in values] if mixed else list(values)
     if all(text in _BOOLEANS for text in texts):
         return [None if value is None else _BOOLEANS[value] for value in values]
@@ -231,9 +232,13 @@ def typed(values: Sequence[Any]) -> list[Any]:
         except ValueError:
             continue
         codes = any("_" in text or re.match(r"\s*[+-]?0\d", text) for text in texts)
-        too_large = any(isinstance(x, int) and abs(x) >= 2**63 for x in numbers)
-        return list(values) if codes or too_large else numbers
+        return list(values) if codes or any(map(_is_too_large, numbers)) else numbers
     return list(values)
+
+
+def _is_too_large(value: Any) -> bool:
+    """Whether it is a whole number that no column of numbers holds."""
+    return isinstance(value, int) and abs(value) >= 2**63
 
 
 def _json_text(value: Any) -> str | None:

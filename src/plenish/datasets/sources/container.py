@@ -54,7 +54,7 @@ class Container:
         repeated: paths that an archive has several files of, in natural order.
         unreachable: members of an archive that cannot be read, such as links that lead outside, in natural
             order.
-        outside: pictures of a folder that are links, or lie in linked folders, which lead outside it.
+        outside: files of a folder that are links, or lie in linked folders, which lead outside it.
     """
 
     path: Path
@@ -201,14 +201,15 @@ def from_names(
 
 
 def _leading_outside(container: Container, links: Sequence[str]) -> list[str]:
-    """The pictures that links (of folders with a slash at their end) take from outside the folder."""
+    """The files that links (of folders with a slash at their end) take from outside the folder."""
     root = container.path.resolve()
     wrong = [name for name in links if not (container.path / name).resolve().is_relative_to(root)]
     if not wrong:
         return []
     folders = tuple(name for name in wrong if name.endswith("/"))
     single = set(wrong)
-    return [name for name in container.pictures if name in single or (folders and name.startswith(folders))]
+    names = (*container.pictures, *container.others)
+    return [name for name in names if name in single or (folders and name.startswith(folders))]
 
 
 def _walk(root: Path, prefix: str, above: tuple[tuple[int, int], ...], links: list[str]) -> Iterator[str]:

@@ -26,6 +26,8 @@ from plenish.wording import agree, plural
 TAGS = "tags"
 LISTS = {"general": TAGS, "character": "characters", "copyright": "copyrights", "meta": "meta_tags"}
 """Columns of lists by Danbooru's kinds of tags; the fifth kind is `artist`."""
+ARTISTS = "artists"
+"""The column of lists that a corpus has beside `artist` where an image has several."""
 _FILES = (
     "file_name", "filename", "file", "file_path", "filepath", "path", "image_path", "image", "local_path",
     "file_url", "large_file_url",
@@ -38,7 +40,7 @@ _LINES, _JSON = (".jsonl", ".ndjson"), ".json"
 _DUMP = re.compile(r"20\d{10,}(\.json)?")
 _MOST_LISTED = 10_000
 """Rows without an image that rejected.csv names; a whole site's metadata have millions."""
-_NOTHING: list[str] = []
+NOTHING: list[str] = []
 """The one list of all rows without tags; it is never changed."""
 _SHORT = 48
 """Characters of a text that is likely to come again, and is kept once."""
@@ -269,9 +271,12 @@ def _compact(row: Row, separator: str | None) -> Row:
         if not any(out.values()) and (tags := row.get("tag_string")):
             out[TAGS] = _kept_once(str(tags).split())
     else:
-        out[TAGS] = _kept_once(_split(row.get(TAGS, row.get("general_tags")), separator))
-        artists = next((_split(row[key], "\n") for key in _ARTISTS if row.get(key)), [])
-    out["artist"] = sys.intern(" ".join(sorted(map(str, artists)))) or None
+        out[TAGS] = _kept_once(split_cell(row.get(TAGS, row.get("general_tags")), separator))
+        artists = next((split_cell(row[key], "\n") for key in _ARTISTS if row.get(key)), [])
+    names = sorted(sys.intern(str(artist)) for artist in artists)
+    out["artist"] = sys.intern(" ".join(names)) or None
+    if len(names) > 1:
+        out[ARTISTS] = names
     licence = next((row[key] for key in _LICENCES if row.get(key)), None)
     out["licence"] = None if licence is None else sys.intern(str(licence))
     gone = {*_LICENCES, *_ARTISTS, TAGS, "general_tags", *LISTS.values()}
@@ -284,12 +289,15 @@ def _compact(row: Row, separator: str | None) -> Row:
 def _kept_once(tags: Sequence[Any]) -> list[str]:
     """Tags without repeats, composed accents, in their order; each text is kept in memory once."""
     found = (unicodedata.normalize("NFC", text) for tag in tags if (text := printable(str(tag)).strip()))
-    return [sys.intern(tag) for tag in dict.fromkeys(found)] or _NOTHING
+    return [sys.intern(tag) for tag in dict.fromkeys(found)] or NOTHING
 
 
-def _split(value: Any, separator: str | None) -> list[Any]:
+def split_cell(value: Any, separator: str | None) -> list[Any]:
+    """The items of a cell: of a list, or of a text with a separator, by default | or else a comma."""
     if value is None:
         return []
+    if isinstance(value, dict):  # One with its name, or names with numbers.
+        return [value["name"]] if "name" in value else list(value)
     if isinstance(value, list):
         return [tag.get("name", "") if isinstance(tag, dict) else tag for tag in value if tag is not None]
     text = str(value)

@@ -14,7 +14,7 @@ from plenish.datasets.sources.columns import Row
 from plenish.wording import plural
 
 COLUMNS = ("general_tags", "artist")
-"""What `complete` adds to each row."""
+"""What `complete` adds to each row, beside the list `artists` where an image has several."""
 _KINDS = {"general": "0", "artist": "1", "copyright": "3", "character": "4", "meta": "5"}
 _RARE = 0.01
 
@@ -30,10 +30,11 @@ def complete(rows: list[Row]) -> list[str]:
     """
     general = [tags_of(row, "general") for row in rows]
     often, rare = common(general)
-    several = 0
-    for row, tags in zip(rows, general):
-        artists = tags_of(row, "artist")
-        several += len(artists) > 1
+    by = [tags_of(row, "artist") for row in rows]
+    several = sum(len(artists) > 1 for artists in by)
+    for row, tags, artists in zip(rows, general, by):
+        if several:
+            row["artists"] = sorted(artists)
         row["general_tags"] = [tag for tag in tags if tag in often]
         row["artist"] = " ".join(sorted(artists)) or None
         row["id"] = str(row.get("id"))

@@ -7,18 +7,22 @@ which; empty lines and what follows a # are passed over.
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from plenish.datasets.rejections import Rejection
+from plenish.datasets.sources.corpus import split_cell
 from plenish.datasets.sources.listing import Listing
 from plenish.errors import InputError
 from plenish.files import printable
 from plenish.wording import agree, plural
 
 _ARTISTS = ("artist", "artists", "author", "authors", "creator", "uploader_artist", "tag_string_artist")
+_SEVERAL = re.compile(r"[|;\n]")
+"""What stands between the names of several artists in a text; commas may be within one."""
 _IDS = ("id", "id_", "post_id", "image_id", "md5")
 _TAGS = ("tags", "tag_string", "meta_tags")
 """What may name the artist of an image that has no artist of its own."""
@@ -27,8 +31,8 @@ _TAGS = ("tags", "tag_string", "meta_tags")
 def leave_out(found: Listing, path: Path) -> None:
     """Take the images that an opt-out list names out of a Listing, and keep how many there were.
 
-    Case, spaces for underscores and the way accents are written are no difference. Images without a known
-    artist are also left out where one of their tags is an entry.
+    Names are compared whole; case, spaces for underscores and the way accents are written are no difference.
+    Images without a known artist are also left out where one of their tags is an entry.
 
     Args:
         found: the Listing, changed in place; what is left out is in its `rejections`.
@@ -108,12 +112,19 @@ def _key(text: Any) -> str:
 
 
 def _cells(found: Listing, names: Sequence[str], i: int) -> Iterator[str]:
+    """What an image's cells say: the items of lists, of `tag_string…` the words, of other texts the whole."""
     for name in names:
         value = found.columns[name][i] if name in found.columns else None
-        if isinstance(value, (list, tuple)):
-            yield from map(str, value)
-        elif value is not None:
-            yield str(value)
+        if isinstance(value, str) and name.startswith("tag_string"):
+            yield from value.split()
+        else:
+            yield from _items(value)
+
+
+def _items(value: Any) -> Iterable[str]:
+    if isinstance(value, (list, tuple)):
+        return map(str, value)
+    return () if value is None else (str(value),)
 
 
 def _by_artist(found: Listing) -> bool:
@@ -121,13 +132,15 @@ def _by_artist(found: Listing) -> bool:
 
 
 def _artists(found: Listing, i: int) -> set[str]:
-    """Artists of an image, each alone and as written; of one without any its tags."""
+    """The whole names of an image's artists; of one without any its tags."""
     texts = list(_cells(found, _ARTISTS, i))
-    if found.groups is not None and _by_artist(found) and found.groups[i]:
-        texts.append(str(found.groups[i]))
-    if not texts:
-        texts = list(_cells(found, _TAGS, i))
-    return {_key(text) for whole in texts for text in (whole, *whole.split())}
+    for what, values in (("group", found.groups), ("label", found.labels)):
+        if values is not None and "artist" in found.meaning.get(what, ""):
+            texts += _items(values[i])
+    names = [name for text in texts for name in (text, *_SEVERAL.split(text))]
+    if not any(names):
+        names = [str(tag) for text in _cells(found, _TAGS, i) for tag in (text, *split_cell(text, None))]
+    return {_key(name) for name in names}
 
 
 def _ids(found: Listing, i: int) -> set[str]:

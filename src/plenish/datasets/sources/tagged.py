@@ -19,7 +19,7 @@ from plenish.datasets.rejections import Rejection
 from plenish.datasets.sources import danbooru, tree
 from plenish.datasets.sources.accepted import COLUMNS, Accepted
 from plenish.datasets.sources.container import Container
-from plenish.datasets.sources.corpus import LISTS, TAGS, Corpus, read_beside, read_tables
+from plenish.datasets.sources.corpus import ARTISTS, LISTS, NOTHING, TAGS, Corpus, read_beside, read_tables
 from plenish.datasets.sources.git import commit_of
 from plenish.datasets.sources.listing import Listing, SourceOptions
 from plenish.datasets.sources.table import list_rows
@@ -42,7 +42,11 @@ def find(container: Container, options: SourceOptions) -> Listing | None:
         return None
     ACCEPTED.check(options)
     outside = set(container.outside)
-    corpus = Corpus([name for name in container.pictures if name not in outside], options)
+    pictures, others = (
+        [name for name in names if name not in outside] for names in (container.pictures, container.others)
+    )
+    container = dataclasses.replace(container, others=others)
+    corpus = Corpus(pictures, options)
     corpus.rejected += [Rejection("leads-outside", source=printable(name)) for name in container.outside]
     if not corpus.pictures:
         raise InputError(f"All images of {container.path} are links that lead outside it; copy the files.")
@@ -101,6 +105,9 @@ def _of_rows(container: Container, corpus: Corpus, options: SourceOptions) -> Li
             row[_LABELS] = [tag for tag in row[TAGS] if tag in common]
         options = dataclasses.replace(options, label_column=_LABELS, label_kind="multilabel")
         notes += danbooru.of_rare(rare, TAGS)
+    if any(ARTISTS in row for row in rows):
+        for row in rows:
+            row.setdefault(ARTISTS, [row["artist"]] if row["artist"] else NOTHING)
     by_artist = options.group_column is None and any(row["artist"] for row in rows)
     if by_artist:
         options = dataclasses.replace(options, group_column=_GROUPS)
@@ -128,7 +135,7 @@ def _folders(pictures: Sequence[str]) -> tuple[str, ...]:
 
 def _describe(out: Listing, options: SourceOptions) -> None:
     """Types of the columns, and what the corpus says of tags, artists and licences."""
-    for name in LISTS.values():
+    for name in (*LISTS.values(), ARTISTS):
         if name in out.columns:
             if any(out.columns[name]):
                 out.types[name] = pa.list_(pa.string())
