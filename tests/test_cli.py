@@ -57,6 +57,7 @@ def test_every_verb_has_help_without_torch(verb: str, capsys: pytest.CaptureFixt
         (["runs", "prune", ".", "--kep", "3"], "did you mean '--keep'"),
         (["runs", "prune", ".", "--keep", "many"], "--keep must be a whole number, not many."),
         (["generate", "a", "b", "-n", "many"], "plenish: -n must be a whole number, not many."),
+        (["edit", "flip", "a", "b", "--seeds", "1", "one"], "--seeds must be a whole number, not one."),
         (
             ["generate", "a", "b", "--seed", "9" * 20],
             "--seed must be at least 0 and below 9223372036854775808, not 9999",

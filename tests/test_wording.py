@@ -3,11 +3,12 @@
 import dataclasses
 from typing import ClassVar
 
-from plenish.wording import Message, agree, plural, significant, times
+from plenish.wording import Message, agree, plural, signed, significant, times
 
 
 def test_numbers_are_as_short_as_people_write_them():
     assert [significant(x) for x in (0.0123456, 4.5678, 12345.6, -1e-9, 0)] == [0.0123, 4.57, 12300, -1e-9, 0]
+    assert [signed(x) for x in (0.5, -1.0, 0.0, -0.0, 0.256)] == ["+0.5", "−1", "0", "0", "+0.26"]
     assert (significant(0.0456, 1), significant(1.23456789, 6)) == (0.05, 1.23457)
 
 

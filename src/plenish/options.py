@@ -234,14 +234,16 @@ def convert(hint: Any, value: Any) -> Any:
     if kind in (Union, types.UnionType):
         if value is None and types.NoneType in inner:
             return None
-        wanted = []
+        wanted: list[str] = []
+        items: list[Any] = []
         for choice in inner:
             try:
                 if choice is not types.NoneType:
                     return convert(choice, value)
             except ValueError as error:
                 wanted.append(str(error.args[0]))
-        raise ValueError(" or ".join(wanted))
+                items = list(error.args[1:])
+        raise ValueError(" or ".join(wanted), *(items if len(wanted) == 1 else []))
     text = str(value)
     if kind is Literal:
         for choice in inner:

@@ -31,6 +31,11 @@ def significant(value: float, digits: int = 3) -> float:
     return float(f"{value:.{digits}g}")
 
 
+def signed(value: float, digits: int = 2) -> str:
+    """A strength for a caption: `+0.5`, `−1` with the minus of print, and `0` without a sign."""
+    return f"{value:+.{digits}g}".replace("-", "−") if value else "0"
+
+
 def images_shown(kimg: float) -> str:
     """`45,056 images shown`: how long a generator was trained, repeats counted."""
     return f"{round(1000 * kimg):,} images shown"

@@ -112,6 +112,9 @@ def test_the_verbs_refuse_what_does_not_fit(trained, noise):  # noqa: F811
         anonymise(trained / "gan", trained / "out", seeds=[0])
     with pytest.raises(InputError, match="channel"):
         anonymise(trained / "gan", trained / "out", seeds=[0], against=noise.path)
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        anonymise(trained / "gan", trained / "out", images=[trained / "stripes"], against=Path("nowhere"))
+    assert not (trained / "gan" / "encoders").exists()  # Refused before an encoder is trained.
     with pytest.raises(InputError, match=r"edit\.json"):
         score_edits([trained / "gan", trained / "out"], classifier=trained / "classifier")
     assert not (trained / "out").exists()
@@ -133,7 +136,7 @@ def test_images_are_inverted_with_the_encoder_that_is_asked_for(trained):  # noq
     assert (trained / "gan" / "encoders").is_dir()
 
 
-def test_flips_are_scored(trained):  # noqa: F811
+def test_flips_are_scored(trained, capsys):  # noqa: F811
     from plenish.commands.edit import flip
 
     flip(trained / "gan", trained / "flipped", seeds=[0, 1, 2, 3], frames=2)
@@ -141,6 +144,7 @@ def test_flips_are_scored(trained):  # noqa: F811
         [trained / "flipped", trained / "scores"], classifier=trained / "classifier", frames=5,
         judge=[f"class={trained / 'classifier'}"],
     )  # fmt: skip
+    assert "no FD and KID of 4 images" in capsys.readouterr().err
     (edit,) = files.read_record(trained / "scores" / "edit-scores.json")["edits"]
     scores = {row["measure"]: row for row in edit["scores"]}
     # At fixed latents, going back by the label ends where it began.

@@ -318,6 +318,8 @@ def test_a_concept_goes_from_learning_to_a_file_and_back(trained, tmp_path) -> N
     with pytest.raises(InputError):
         verbs.learn(run, "first", having=["0"], lacking=["1"])
     verbs.export(run, "first", tmp_path / "first.json")
+    with pytest.raises(InputError, match="'plenish concept export' wrote"):
+        verbs.import_concept(run, tmp_path / "none.json")
     verbs.import_concept(run, tmp_path / "first.json", rename="second")
     after = concepts.read(run, "second")
     assert after.vector.tolist() == before.vector.tolist()
@@ -399,7 +401,9 @@ def test_a_column_is_learnt_its_effect_measured_and_directions_kept(trained, tmp
     effect = measure_effect(space, amounts, [0.0, 1.0], judges, target="bright", n=20)
     still = effect.facts["strengths"][0]["changes"]
     assert (still["bright"]["value"], still["class"]["value"]) == (0, 1)
-    assert len(effect.shown()["effect"]) == 4
+    shown = effect.shown()
+    assert [len(shown[f"effect at strength {s}"]) for s in (0, 1)] == [2, 2]
+    assert {row["unit"] for row in shown["effect at strength 1"]} == {"sd", "share kept"}
     monkeypatch.setattr(concept_verbs, "domain_extractor", lambda *_: None)
     asked = {"truth": data, "n": 4, "strength": (1.0,)}
     told = verbs.effect(run, ["one"], out=tmp_path / "new" / "effect.json", label="b", **asked)

@@ -129,7 +129,7 @@ def test_the_verbs_hold_class_and_column_and_record_it(stripes, tmp_path, monkey
     keeping = HeldOptions(keep_class=[told], keep_columns=["grey"], keep_from=data.path)
     asked = {"strength": (0.0, 0.5), "seeds": [3, 4, 5], "frames": 3}
     with settings.use(precision="float32"):
-        verbs.edit(gan, tmp_path / "held", ["first"], keeping=keeping, **asked)
+        made = verbs.edit(gan, tmp_path / "held", ["first"], keeping=keeping, **asked)
         verbs.edit(gan, tmp_path / "free", ["first"], **asked)
     held, free = (
         files.read_record(tmp_path / name / "edit.json")["result"].get("held") for name in ("held", "free")
@@ -140,6 +140,10 @@ def test_the_verbs_hold_class_and_column_and_record_it(stripes, tmp_path, monkey
     assert held["classifiers"][0]["run"] == str(told)
     assert held["columns"] == [{"column": "grey", "check": {"value": 1.0}}]
     assert seeds == [holding.HELD.seed]
+    rows = made.shown()["held"]
+    assert [(row["strength"], row["held"]) for row in rows[2:]] == [(0.5, f"class by {told}"), (0.5, "grey")]
+    assert "vectors_sha256" in made.summary()
+    assert "vectors_sha256" not in made.shown()
     assert holding.HELD.seed not in (0, 1)  # Those of the networks that judge.
     there = [np.load(tmp_path / name / "latents.npy").reshape(3, 2, -1) for name in ("held", "free")]
     assert there[0][:, 0] == pytest.approx(there[1][:, 0])

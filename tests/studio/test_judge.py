@@ -54,7 +54,10 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 
 def test_a_generator_is_judged_and_the_answers_are_kept_in_its_run(studio: Studio, tmp_path: Path) -> None:
     session, words = studio.sessions.of("ana"), Words("en")
-    start_reading(studio, words, session, id_of(tmp_path / "real"), id_of(tmp_path / "gan"), "ana", N)
+    sides = id_of(tmp_path / "real"), id_of(tmp_path / "gan")
+    with pytest.raises(InputError, match="Write your name"):
+        start_reading(studio, words, session, *sides, "  ", N)
+    start_reading(studio, words, session, *sides, " ana maria ", N)
     shown = []
     for n in range(N):
         picture = PAGE.routes["image"](studio, Asked(session, {"n": str(n)}, words)).content

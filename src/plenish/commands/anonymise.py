@@ -49,8 +49,10 @@ def anonymise(
     if against is None:
         raise InputError("Give --against, the Dataset whose patients images must not show.")
     from plenish.latent.anonymise import anonymise as write  # After what needs no torch.
+    from plenish.latent.anonymise import check_before
     from plenish.latent.selection import load_space
     from plenish.latent.starting import start_of
 
     space = load_space(run, which)
+    check_before(space, against, how)
     return write(space, start_of(space, images or [], which, inversion), against, out, how)

@@ -46,6 +46,15 @@ class Told:
         """JSON-able form."""
         return dict(self.facts)
 
+    def shown(self) -> dict[str, Any]:
+        """The same for a terminal: generator and Dataset by what a person calls them, without hashes."""
+        shown = self.summary()
+        if isinstance(model := shown.get("generator"), Mapping):
+            shown["generator"] = f"{model['family']}, {model['checkpoint']}"
+        if isinstance(data := shown.get("data"), Mapping):
+            shown["data"] = data["path"]
+        return shown
+
 
 _SHOWN = ("name", "space", "scale", "method", "n_with", "n_without", "n", "column")
 

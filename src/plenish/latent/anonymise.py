@@ -136,6 +136,27 @@ def anonymise(
     return AnonymisedEdit(made.path, made.facts)
 
 
+def check_before(space: LatentSpace, against: Path, how: AnonymiseOptions) -> None:
+    """Refuse early what `anonymise` would only refuse after an inversion of minutes.
+
+    Raises:
+        InputError: the Dataset has images of another size or no train and val, or classifier or concept do
+            not exist.
+    """
+    data, network = Dataset.open(against), space.network
+    if (data.size, data.channels) != (network.size, network.channels):
+        raise InputError(
+            f"{data.path} has images of {data.size} px with {data.channels} channel(s), and the generator "
+            f"makes {network.size} px with {network.channels}; give a Dataset of the generator's size."
+        )
+    for part in ("train", "val"):
+        data.part(part, how.against_split, purpose="score")
+    if how.classifier is not None:
+        open_classifier(how.classifier, network.channels)
+    for name in how.keep or []:
+        concepts.load(space, name)
+
+
 def kept_directions(space: LatentSpace, points: Points, names: Sequence[str]) -> Floats:
     """Orthonormal directions C×D of flat latents along which nothing is moved.
 

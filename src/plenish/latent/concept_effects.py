@@ -23,6 +23,9 @@ FIRST_SEED = 1_000_000
 """First of the seeds that effects are measured on, far from those that examples are drawn of."""
 
 
+_SHORT_UNITS = {"kept": "share kept", "distance": "distance"}
+"""What stands for measure and unit in a terminal, of what is no mean change."""
+
 _AT_ONCE = 1024
 """Images that are read at once."""
 
@@ -64,23 +67,23 @@ class Effect:
         return dict(self.facts)
 
     def shown(self) -> dict[str, Any]:
-        """The same for a terminal: a row for each strength and what was read, with its interval."""
-        rows = [
-            {
-                "strength": level["strength"], "what": name,
-                "measure": f"{values['measure']} ({values['unit']})",
-                "value": values["value"], "low": values["low"], "high": values["high"],
-                "rises": values.get("rises", {}).get("value"), "read with": _worth(self.facts, name),
-            }
+        """The same for a terminal: a table for each strength, with a row for what was read and its interval.
+
+        It is as narrow as a terminal of 80 columns.
+        """
+        tables = {
+            f"effect at strength {level['strength']:g}": [
+                {
+                    "what": name, "unit": _SHORT_UNITS.get(values["measure"], values["unit"]),
+                    **{key: _rounded(values[key]) for key in ("value", "low", "high")},
+                    "rises": _rounded(values.get("rises", {}).get("value")),
+                    "read with": _worth(self.facts, name),
+                }
+                for name, values in level["changes"].items()
+            ]
             for level in self.facts["strengths"]
-            for name, values in level["changes"].items()
-        ]  # fmt: skip
-        return {
-            "concepts": self.facts["concepts"],
-            "target": self.facts["target"],
-            "n": self.facts["n"],
-            "effect": rows,
-        }
+        }  # fmt: skip
+        return {key: self.facts[key] for key in ("concepts", "target", "n")} | tables
 
 
 def measure_effect(
@@ -135,6 +138,11 @@ def measure_effect(
         **({"held": dict(held.facts)} if held else {}),
     }  # fmt: skip
     return Effect(facts)
+
+
+def _rounded(value: float | None) -> float | None:
+    """Three significant digits, which is more than the intervals are good for."""
+    return None if value is None else float(f"{value:.3g}")
 
 
 def _worth(facts: Mapping[str, Any], name: str) -> str | None:

@@ -40,6 +40,7 @@ from plenish.latent.selection import example_points, load_space
 from plenish.latent.space import LatentSpace
 from plenish.metrics.features import domain_extractor
 from plenish.metrics.scorers import open_scorer
+from plenish.wording import signed
 
 Floats = NDArray[np.float64]
 CLASS = "class"
@@ -276,7 +277,7 @@ def edit_concept(
     tell_shown(len(points), filmed=FILMED)
     columns, kept = concepts_added(space, points, amounts, strengths, held)
     images = images_of_ways(space, [column[:SHOWN] for column in columns])
-    captions = [", ".join(f"{c.name} {s * weight:+.2g}" for c, weight in amounts) for s in strengths]
+    captions = [", ".join(f"{c.name} {signed(s * weight)}" for c, weight in amounts) for s in strengths]
     rows = [Row(name, images[:, i], captions) for i, name in enumerate(points.names[:SHOWN])]
     way = [float(s) for s in np.linspace(strengths[0], strengths[-1], options.frames)]
     moved, _ = concepts_added(space, points[:FILMED], amounts, way, held)

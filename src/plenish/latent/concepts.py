@@ -287,6 +287,8 @@ def from_file(path: Path) -> Concept:
     Raises:
         InputError: it is no such file, or was altered.
     """
+    if not path.is_file():
+        raise InputError(f"{path} is no file; give one that 'plenish concept export' wrote.")
     record = files.read_record(path)
     return _concept(record, record.pop("vector", []), path)
 

@@ -226,7 +226,7 @@ def picture(found: Counterfactuals, start: Start, model: Classifier) -> Any:
     rows.append(Row("after", last, words[1]))
     difference, factor = amplified_difference(first, last)
     moved = [f"{found.change[i]:.2g} sd" if found.turned[i] else "not turned" for i in some]
-    rows.append(Row(f"difference, {factor:g} times", difference, moved))
+    rows.append(Row(f"difference × {factor:g}", difference, moved))
     return figure(rows)
 
 

@@ -31,6 +31,7 @@ from plenish.latent.projection import Components
 from plenish.latent.render import SHOWN, Row, figure
 from plenish.latent.space import LatentSpace
 from plenish.networks.gan.contract import Generator
+from plenish.wording import signed
 
 Array = NDArray[np.float64]
 VECTORS = "directions.npy"
@@ -216,7 +217,7 @@ def edit_directions(space: LatentSpace, points: Points, out: Path, options: Dire
         images = images_of_ways(space, [column[:shown] for column in columns])
         for k, name in enumerate(points.names[:shown]):
             title = f"{i + 1} · {found.shares[i]:.1%}" + (f" · {name}" if len(points) > 1 else "")
-            captions = [f"{s:+g}" for s in options.strength] if not rows else ()
+            captions = [signed(s, 6) for s in options.strength] if not rows else ()
             rows.append(Row(title, images[:, k], captions))
         made += [column[[k]] for k in range(len(points)) for column in columns]
     result = {

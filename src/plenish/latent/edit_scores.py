@@ -30,11 +30,12 @@ from plenish.latent.points import Points
 from plenish.latent.space import LatentSpace
 from plenish.metrics.extractor import Extractor
 from plenish.metrics.features import domain_extractor
-from plenish.metrics.fidelity import compare, enough_rows
+from plenish.metrics.fidelity import NEIGHBOURS_DENSITY, compare, enough_rows
 from plenish.metrics.origin import real_at
 from plenish.metrics.statistics import Interval, bootstrap_interval, wilson_interval
 from plenish.progress import progress, warn
 from plenish.training.classifier_model import Classifier
+from plenish.wording import plural
 
 SCORES, TABLE = "edit-scores.json", "images.csv"
 
@@ -185,7 +186,12 @@ def _scored(
         split = str(origin.get("split_name") or "default")
         extractor = domain_extractor(data, split)
         val, train = (data.part(part, split, purpose="score") for part in ("val", "train"))
-        scores += _realism(val, train, first, last, extractor)
+        scores += (realism := _realism(val, train, first, last, extractor))
+        if not realism:
+            warn(
+                f"{edit.path}: no FD and KID of {plural(len(last), 'image')} and {len(val)} real val images; "
+                f"each side needs more than {NEIGHBOURS_DENSITY}."
+            )
         columns |= smoothness(edit, extractor, how.frames)
         for name in ("path_length", "longest_step", "ppl"):
             scores.append(_mean(name.replace("_", " "), columns[name]))

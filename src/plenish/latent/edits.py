@@ -35,6 +35,22 @@ class Edit:
         listed = {name: str(self.path / file) for name, file in self.facts["files"].items()}
         return {"edit": str(self.path), **listed, "points": self.facts["points"], **self.facts["result"]}
 
+    def shown(self) -> dict[str, Any]:
+        """The same for a terminal: no hashes of vectors; of what was held at each strength, a table."""
+        shown = {key: value for key, value in self.summary().items() if key != "vectors_sha256"}
+        held = shown.get("held")
+        if not isinstance(held, Mapping):
+            return shown
+        rows = [
+            {
+                "strength": strength, "held": name, "mean change": drift["mean"], "largest": drift["most"],
+                "images off": level["images_off"],
+            }
+            for strength, level in zip(shown["strengths"], held["at_strengths"], strict=True)
+            for name, drift in level["drift"].items()
+        ]  # fmt: skip
+        return shown | {"held": rows}
+
 
 def write_edit(
     out: Path, space: LatentSpace, points: Points, picture: Image.Image, *, result: Mapping[str, Any] = {},

@@ -94,7 +94,7 @@ def _rows(real: RealImages, found: Inverted) -> list[Row]:
     errors = [f"{error:.2g}" for error in found.error[:SHOWN]]
     return [
         Row("original", originals), Row("inverted", made, errors),
-        Row(f"{AMPLIFIED} times difference", np.clip(off, 0, 255).astype(np.uint8)),
+        Row(f"difference × {AMPLIFIED}", np.clip(off, 0, 255).astype(np.uint8)),
     ]  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from plenish.latent.render import (
 from plenish.latent.render import film as make_film
 from plenish.latent.space import AT_ONCE, LatentSpace
 from plenish.progress import progress, say, warn
+from plenish.wording import signed
 
 _ACROSS = 8
 """Images of a row of a figure that shows a path."""
@@ -205,7 +206,7 @@ def write_move(
     filmed = np.arange(min(FILMED, len(points)))
     made = images_of_ways(space, space.move(points[filmed], way.step, strengths.tolist()))
     at = np.linspace(0, options.frames - 1, min(_ACROSS - 1, options.frames)).round().astype(int)
-    captions = [f"{strengths[i]:+.2g}" for i in at]
+    captions = [signed(strengths[i]) for i in at]
     shown = images_of_ways(space, space.move(points[:SHOWN], way.step, strengths[at].tolist()))
     rows = [Row(name, shown[:, k], captions) for k, name in enumerate(points.names[:SHOWN])]
     film = film_beside(made, options)

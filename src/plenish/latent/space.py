@@ -263,9 +263,9 @@ class LatentSpace:
             except ValueError:
                 raise InputError(f"'{weight}' of '{word}' in --label is no number.") from None
         if labels.kind == "categorical" and (abs(y.sum() - 1) > 1e-3 or (y < 0).any()):
+            wrong = f"{y.min():g} is below 0" if (y < 0).any() else f"they sum to {y.sum():g}"
             raise InputError(
-                f"The weights of the classes in --label '{text}' must be at least 0 and sum to 1, not "
-                f"{y.sum():g}."
+                f"The weights of the classes in --label '{text}' must be at least 0 and sum to 1; {wrong}."
             )
         if not np.isfinite(y).all():
             raise InputError(f"--label '{text}' holds values that are not finite.")

@@ -26,7 +26,7 @@ from plenish.datasets.synthetic import generator_of
 from plenish.errors import InputError
 from plenish.metrics.origin import check_origin
 from plenish.progress import say, warn
-from plenish.wording import agree, plural
+from plenish.wording import agree
 
 
 class Chosen(Protocol):
@@ -100,7 +100,7 @@ def opened(
     """
     missing = [path for path in paths if not path.exists()]
     if missing:
-        raise InputError(f"{missing[0]} does not exist; give Runs, then images: files or a Dataset.")
+        raise InputError(f"{missing[0]} does not exist; images are files, a folder, an archive or a Dataset.")
     whole = [path for path in paths if path.is_dir() or is_archive(path)]
     if whole and len(paths) > 1:
         raise InputError(f"{whole[0]} must be given by itself, without other images.")
@@ -204,7 +204,7 @@ def _files(paths: Sequence[Path], model: Taker, what: str, any_colour: bool) -> 
     if rejected:
         left = agree(len(rejected), "file", "is", "are")
         warn(f"{left} left out; the first, {rejected[0]['source']}: {rejected[0]['reason']}.")
-    say(f"{plural(len(names), 'image')} of any size become {model.size} px ({shape.fit}), as by the import.")
+    say(f"{agree(len(names), 'image', 'becomes', 'become')} {model.size} px ({shape.fit}), as by the import.")
     table = pd.DataFrame({"id": names})
     return GivenImages(found.pixels.__getitem__, table, LabelSchema(), rejected, _about(paths[0], "files"))
 

@@ -153,7 +153,9 @@ def start_reading(
     if not isinstance(count, (int, float)) or not FEWEST <= count <= MOST:
         raise InputError(f"A test has {FEWEST} to {MOST} images.")
     n, seed = int(count), secrets.randbelow(2**31)
-    reader = reader.strip()
+    reader = "-".join(reader.split())  # It becomes part of a file's name, where a space would only trouble.
+    if not reader:
+        raise InputError(words("judge.nameless"))
     files.check_name(reader, "a reader")
     if synthetic in studio.catalogue.datasets:
         second = studio.catalogue.dataset(synthetic)

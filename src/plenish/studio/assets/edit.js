@@ -23,7 +23,8 @@
     const commands = P.commandsPart(w);
     const runs = await P.runField(w, (run) => begin(run).then(() => startAt(seeded(P.seedOf()), w.step_seed)).catch((error) => fail(error.message)));
     const seeded = (seed) => ({ run: runs.run(), psi: 1, y: labels.value(), base: { seed }, moves: {} });
-    const act = (work) => async (...given) => { try { fail(""); await work(...given); } catch (error) { fail(error.message); } };
+    // What goes wrong is told at the top, or where `say` puts it: on a phone the top may be screens away.
+    const act = (work, say = fail) => async (...given) => { try { fail(""); say(""); await work(...given); } catch (error) { say(error.message); } };
 
     // History
 
@@ -112,7 +113,7 @@
 
     // The equation
 
-    const equation = make("div", { class: "equation" });
+    const equation = make("div", { class: "equation" }), unsolved = make("p", { class: "problem", role: "alert" });
     const plain = (factor) => ({ factor, state: null, picture: "", favourite: "" });
     let terms = [plain(1), plain(-1), plain(1)];
     function choose(term, value) {
@@ -129,7 +130,7 @@
       const found = await P.postJson("edit", "equation", { terms: given.map((term) => ({ factor: term.factor, state: term.state, name: term.favourite === "now" ? "edited" : `favourite-${term.favourite}` })) });
       if (found.state.run !== runs.run()) { runs.set(found.state.run); await begin(found.state.run); }
       step(found.state, w.step_equation, found.commands);
-    }), { class: "plain-button primary" });
+    }, (text) => { unsolved.textContent = text; }), { class: "plain-button primary" });
     function drawTerms() {
       const focus = equation.contains(document.activeElement) ? document.activeElement.dataset.place : null;
       equation.replaceChildren(...terms.map((term, i) => {
@@ -172,11 +173,11 @@
           chances.textContent = words.replace("{name}", classMenu.value).replace("{before}", found.before.toFixed(2)).replace("{after}", found.after.toFixed(2));
           if (found.turned) step(found.state, w.step_turned.replace("{name}", classMenu.value), found.commands);
         } finally { turn.disabled = false; if (chances.textContent === w.working) chances.textContent = ""; }
-      }), { disabled: !names.length });
+      }, (text) => { chances.textContent = text; }), { disabled: !names.length });
       const judge = button(w.judge, act(async () => {
         const found = await P.postJson("edit", "judged", { state, classifier: chosen });
         chances.textContent = found.classes.map(([name, p]) => `${name} ${p.toFixed(2)}`).join(", ");
-      }), { disabled: !names.length });
+      }, (text) => { chances.textContent = text; }), { disabled: !names.length });
       turning.replaceChildren(make("h3", {}, w.counterfactual), make("p", { class: "quiet" }, w.counterfactual_lead),
         make("div", { class: "pair" }, field(w.classifier, classifierMenu, { hidden: classifiers.length < 2 }), field(w.turn_to, classMenu)), make("div", { class: "buttons" }, turn, judge), shows, chances);
     }
@@ -207,7 +208,7 @@
           make("section", { class: "card", "aria-label": w.images },
             make("div", { class: "both" }, make("figure", {}, before, make("figcaption", { class: "quiet" }, w.before)), make("figure", {}, after, make("figcaption", { class: "quiet" }, w.after))),
             actions, told, problem),
-          make("section", { class: "card", "aria-label": w.equation }, make("h3", {}, w.equation), make("p", { class: "quiet" }, w.equation_lead), equation),
+          make("section", { class: "card", "aria-label": w.equation }, make("h3", {}, w.equation), make("p", { class: "quiet" }, w.equation_lead), equation, unsolved),
           turning),
         make("div", { class: "edit-side" },
           make("section", { class: "card controls", "aria-label": w.properties }, make("h3", {}, w.properties), labelsAt, concepts, psi),
