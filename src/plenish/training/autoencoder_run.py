@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from plenish.configuration import build_config
-from plenish.datasets.batches import Images, check_divisible
+from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
 from plenish.errors import InputError
@@ -21,7 +21,7 @@ from plenish.runs import Run
 from plenish.training import trainer
 from plenish.training.autoencoder import CHANGEABLE, AutoencoderLearner, Schedule
 from plenish.training.engine import Engine
-from plenish.training.generator import check_amount
+from plenish.training.opening import open_run_on
 from plenish.training.reconstruction import Method
 
 
@@ -107,17 +107,19 @@ def open_run(
         InputError: the batch is larger than the data, the processes cannot share it equally, or the Run was
             asked something else.
     """
-    check_amount(train, plan.method.batch, asked=True)
-    engine = Engine.from_settings()
-    check_divisible(plan.method.batch, engine.world)
     config = {
         "recipe": plan.recipe, "network": plan.network.to_dict(),
-        "training": dataclasses.asdict(plan.method), "schedule": dataclasses.asdict(plan.schedule),
-        "precision": engine.precision, **more,
+        "training": dataclasses.asdict(plan.method), "schedule": dataclasses.asdict(plan.schedule), **more,
     }  # fmt: skip
-    provenance = train.dataset.provenance(train.split_name) | {"part": "train", "images": len(train)}
-    return Run.open_or_create(
-        path, "autoencoder", config, data=provenance, seed=seed, may_change=CHANGEABLE, typed=typed
+    return open_run_on(
+        train,
+        path,
+        "autoencoder",
+        config,
+        batch=plan.method.batch,
+        seed=seed,
+        may_change=CHANGEABLE,
+        typed=typed,
     )
 
 

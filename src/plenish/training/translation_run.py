@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from plenish.configuration import build_config
-from plenish.datasets.batches import Images, check_divisible
+from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
 from plenish.datasets.parts import Subset
 from plenish.errors import InputError
@@ -19,7 +19,7 @@ from plenish.progress import warn
 from plenish.runs import Run
 from plenish.training import trainer
 from plenish.training.engine import Engine
-from plenish.training.generator import check_amount
+from plenish.training.opening import open_run_on
 from plenish.training.schedules import Schedule
 from plenish.training.sketches import SketchOptions
 from plenish.training.translation import CHANGEABLE, Augment, Method, TranslationLearner
@@ -91,18 +91,20 @@ def open_run(path: Path, plan: Plan, train: Subset, seed: int, typed: Mapping[st
         InputError: the batch is larger than the data, the processes cannot share it equally, or the Run was
             asked something else.
     """
-    check_amount(train, plan.method.batch, asked=True)
-    engine = Engine.from_settings()
-    check_divisible(plan.method.batch, engine.world)
     config = {
         "recipe": plan.recipe, "network": plan.network.to_dict(),
         "training": dataclasses.asdict(plan.method), "augment": dataclasses.asdict(plan.augment),
-        "sketch": dataclasses.asdict(plan.sketch),
-        "schedule": dataclasses.asdict(plan.schedule), "precision": engine.precision,
+        "sketch": dataclasses.asdict(plan.sketch), "schedule": dataclasses.asdict(plan.schedule),
     }  # fmt: skip
-    provenance = train.dataset.provenance(train.split_name) | {"part": "train", "images": len(train)}
-    return Run.open_or_create(
-        path, "translation", config, data=provenance, seed=seed, may_change=CHANGEABLE, typed=typed
+    return open_run_on(
+        train,
+        path,
+        "translation",
+        config,
+        batch=plan.method.batch,
+        seed=seed,
+        may_change=CHANGEABLE,
+        typed=typed,
     )
 
 
