@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tests.latent.test_concepts import D, linear  # noqa: F401
 
 from plenish import files, settings
 from plenish.commands import concept as verbs
 from plenish.commands.train_classifier import train_classifier_run
 from plenish.commands.train_generator import train_gan
-from plenish.datasets.schema import LabelSchema
 from plenish.errors import InputError
 from plenish.latent import concepts, holding
 from plenish.latent.concept_effects import Judges, measure_effect
@@ -21,35 +21,7 @@ from plenish.latent.concepts import Concept
 from plenish.latent.held_options import HeldOptions
 from plenish.latent.held_steps import advance
 from plenish.latent.holding import Held
-from plenish.latent.space import LatentSpace
-from plenish.networks.gan.contract import Generator, NetworkConfig
 from plenish.training.classifier_config import ClassifierConfig
-from plenish.training.engine import Engine
-
-D, SIZE = 8, 4
-
-
-class Linear(Generator):
-    """z → a linear image."""
-
-    def __init__(self) -> None:
-        super().__init__(NetworkConfig(size=SIZE, channels=1, labels=LabelSchema(), z_dim=D))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(3)
-            self.weight = torch.nn.Linear(D, SIZE * SIZE, bias=False)
-
-    def synthesis(
-        self, w: torch.Tensor, y: torch.Tensor | None = None, *, noise: str = "random"
-    ) -> torch.Tensor:
-        return self.weight(w[:, 0]).view(-1, 1, SIZE, SIZE)
-
-
-@pytest.fixture
-def linear() -> LatentSpace:
-    space = LatentSpace.__new__(LatentSpace)
-    space.network, space.options = Linear().eval(), {}
-    space.engine = Engine.from_settings("float32")
-    return space
 
 
 def test_along_a_circle_the_way_is_known() -> None:
@@ -86,7 +58,7 @@ def _tell(images: np.ndarray) -> dict[str, np.ndarray]:
     return {"below": 1 / (1 + np.exp(values)), "above": 1 / (1 + np.exp(-values))}
 
 
-def test_a_curved_class_is_held_locally_and_not_by_one_direction(linear) -> None:
+def test_a_curved_class_is_held_locally_and_not_by_one_direction(linear) -> None:  # noqa: F811
     points = linear.draw(range(120))
     points = points.replaced(0.4 * points.values)  # Within [-1, 1], where the image is linear in z.
     far = np.abs(np.log(_tell(linear.images(points))["above"] / _tell(linear.images(points))["below"])) > 0.2

@@ -83,11 +83,8 @@ class Drawer:
             place = f"{where}.balloons[{i}]"
             speaker = figures.get(balloon.by)
             if speaker is not None:
-                speaker = (
-                    max(faces, key=speaker.overlap, default=speaker)
-                    if any(map(speaker.overlap, faces))
-                    else speaker
-                )
+                own = [face for face in faces if speaker.overlap(face)]
+                speaker = max(own, key=speaker.overlap, default=speaker)
             one = place_balloon(
                 self.letters.prepared(balloon.text, place), balloon.kind, self.letters, sizes,  # type: ignore[arg-type]
                 picture.size, taken=[other.box for other in placed], faces=faces,

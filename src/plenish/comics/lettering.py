@@ -130,8 +130,7 @@ def in_lines(text: str, letters: Letters, size: int, widest: float) -> Text:
         if lines and font.getlength(joined) <= widest:
             lines[-1] = joined
             continue
-        for piece in _pieces(word, font, widest):
-            lines.append(piece)
+        lines.extend(_pieces(word, font, widest))
     width = max(math.ceil(font.getlength(line)) for line in lines)
     return Text(tuple(lines), size, width, round(size * (1 + _LINE * (len(lines) - 1))))
 
@@ -249,7 +248,7 @@ def _shapes(
     font = letters.sized(size)
     area = font.getlength(text) * size * _LINE
     longest = max(font.getlength(word) for word in text.split(" "))
-    grown = (2.9 if kind == "shout" else 2 ** (1 / _EXPONENT)) / (2 if kind == "shout" else 1)
+    grown = 1.45 if kind == "shout" else 2 ** (1 / _EXPONENT)
     seen = set()
     for shape in _SHAPES:
         # No word is broken that fits into the panel.

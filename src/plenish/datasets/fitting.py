@@ -88,7 +88,7 @@ class Fitting:
 
 PLAIN = Fitting()
 DISTORTED = 1.5
-"""A picture stretched by at least so much looks wrong at a glance."""
+"""A picture stretched by at least so much looks distorted."""
 DISTORTION = "fit_distortion"
 """The column that says how much each image was stretched: longer side over shorter side of the original."""
 _DEFAULTS = dataclasses.asdict(PLAIN)

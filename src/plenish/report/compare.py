@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -149,9 +150,8 @@ def _reals(run: Run, space: LatentSpace, how: CompareOptions) -> _Reals:
     order = rng.permutation(len(train))
     if space.labels.kind == "categorical":
         codes = train.codes[order]
-        of_class = [order[codes == k] for k in range(space.labels.width) if (codes == k).any()]
-        order = np.array([of_class[i % len(of_class)][i // len(of_class) % len(of_class[i % len(of_class)])]
-                          for i in range(how.images)])  # fmt: skip
+        turns = [itertools.cycle(order[codes == k]) for k in np.unique(codes)]
+        order = np.array([next(turns[i % len(turns)]) for i in range(how.images)])
     chosen = np.resize(order, how.images)
     return _Reals(train.images(chosen), train.y()[chosen], bool(dataset.manifest.extra.get("phantom")))
 
