@@ -13,8 +13,8 @@ import plenish
 
 HOME = Path(plenish.__file__).parent
 ROOMS = (
-    "cli", "commands", "studio", "recipes", "report", "comics", "study", "latent", "metrics", "training",
-    "networks", "slides", "phantom", "datasets", "ground",
+    "cli", "commands", "studio", "recipes", "report", "comics", "study", "robustness", "latent", "metrics",
+    "training", "networks", "slides", "phantom", "datasets", "ground",
 )  # fmt: skip
 """All rooms from the top down, as docs/architecture.md shows them; the ground floor has no folder."""
 TOP = ("__init__.py", "__main__.py", "cli.py", "options.py")

@@ -1,0 +1,56 @@
+"""Gradients with respect to images, without a trace in the network."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Logits N×K float32 and labels N → a value an image, N, which the attack raises."""
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@contextlib.contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Attack a network without leaving a trace: its mode, parameters, gradients and buffers stay.
+
+    Within, no parameter requires a gradient, which also saves the time of computing them.
+    """
+    parameters = [(p, p.requires_grad) for p in model.parameters()]
+    # In training mode each call moves the statistics of batch normalisation.
+    kept = [(b, b.clone()) for b in model.buffers()] if any(m.training for m in model.modules()) else []
+    try:
+        for parameter, _ in parameters:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter, required in parameters:
+            parameter.requires_grad_(required)
+        with torch.no_grad():
+            for buffer, before in kept:
+                buffer.copy_(before)
+
+
+def logits_of(model: nn.Module, images: Tensor, precision: Precision = "float32") -> Tensor:
+    """Logits N×K in float32 of images N×C×H×W in [0, 1]; bfloat16 computes under autocast."""
+    half = precision == "bfloat16"
+    with torch.autocast(images.device.type, torch.bfloat16) if half else contextlib.nullcontext():
+        found: Tensor = model(images)
+    return found.float()
+
+
+def value_and_gradient(
+    model: nn.Module, images: Tensor, labels: Tensor, loss: Loss, precision: Precision = "float32"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Losses N, logits N×K and the gradient of each image's loss with respect to it, N×C×H×W."""
+    given = images.detach().requires_grad_(True)
+    with torch.enable_grad():
+        logits = logits_of(model, given, precision)
+        losses = loss(logits, labels)
+        (gradient,) = torch.autograd.grad(losses.sum(), given)
+    return losses.detach(), logits.detach(), gradient

@@ -1,0 +1,76 @@
+"""What an attack may change: a norm and its ball, and the range of pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from plenish.errors import InputError, unknown
+
+Norm = Literal["linf", "l2"]
+NORMS: tuple[Norm, ...] = get_args(Norm)
+
+
+@dataclasses.dataclass(frozen=True)
+class Threat:
+    """How far an adversarial image may lie from its original; all pixels in [0, 1].
+
+    Attributes:
+        norm: `linf` (the largest change of a value) or `l2` (the Euclidean length of the change of an image).
+        eps: the radius, in units of [0, 1].
+    """
+
+    norm: Norm = "linf"
+    eps: float = 4 / 255
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise unknown("--norm", self.norm, NORMS)
+        if not (math.isfinite(self.eps) and self.eps >= 0) or (self.norm == "linf" and self.eps > 1):
+            raise InputError(
+                f"eps is a distance from 0{' to 1' if self.norm == 'linf' else ''} in units of [0, 1]: "
+                f"4/255, say, not {self.eps:g}."
+            )
+
+
+def lengths(changes: Tensor, norm: Norm) -> Tensor:
+    """The norm of each change of a batch, N×C×H×W → N."""
+    flat = changes.flatten(1)
+    return flat.abs().amax(dim=1) if norm == "linf" else flat.norm(dim=1)
+
+
+def per_image(values: Tensor | float, images: Tensor) -> Tensor:
+    """One value, or N, shaped N×1×1×1 for arithmetic with images."""
+    found = torch.as_tensor(values, dtype=images.dtype, device=images.device)
+    return found.expand(len(images)).view(-1, 1, 1, 1)
+
+
+def project(images: Tensor, changed: Tensor, eps: Tensor | float, norm: Norm) -> Tensor:
+    """The points of the eps-balls around images, cut to [0, 1], nearest to `changed`.
+
+    In the L2 norm the change is scaled first and cut to [0, 1] then, which lies in both but need not be the
+    nearest point of their intersection.
+
+    Args:
+        images: originals N×C×H×W in [0, 1].
+        changed: N×C×H×W.
+        eps: a radius, or N.
+        norm: of the ball.
+    """
+    radius = per_image(eps, images)
+    if norm == "linf":
+        return torch.clamp(changed, images - radius, images + radius).clamp_(0, 1)
+    change = changed - images
+    length = lengths(change, "l2").view(-1, 1, 1, 1)
+    return images.add(change * (radius / length.clamp_min(1e-12)).clamp_max(1)).clamp_(0, 1)
+
+
+def steepest(gradient: Tensor, norm: Norm) -> Tensor:
+    """The change of unit norm along which a function rises most: the sign, or the gradient at unit length."""
+    if norm == "linf":
+        return gradient.sign()
+    return gradient / lengths(gradient, "l2").clamp_min(1e-12).view(-1, 1, 1, 1)
