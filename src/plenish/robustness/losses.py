@@ -1,7 +1,7 @@
 """Losses that an attack raises: logits N×K and labels N → a value an image, N.
 
-All are 0 or above for an image that is misclassified and below for one that is not, apart from the cross
-entropy, which is always above 0.
+Margins and ratios of logits are above 0 for an image that is misclassified and below for one that is not;
+cross entropies have no such threshold.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """The largest other logit minus the label's, for K ≥ 2 (Carlini and Wagner 2017, f₆ with the sign turned).
+    """The largest other logit minus the label's, for K ≥ 2 (Carlini and Wagner 2017, −f₆).
 
     It stays informative where a softmax is saturated, and is not bounded.
     """
@@ -62,11 +62,7 @@ def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
 LOSSES: Mapping[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr}
 """Losses away from the label, by name."""
 
-_TARGETED = {
-    "cross_entropy": targeted_cross_entropy,
-    "margin": targeted_margin,
-    "dlr": targeted_dlr,
-}  # fmt: skip
+_TARGETED = {"cross_entropy": targeted_cross_entropy, "margin": targeted_margin, "dlr": targeted_dlr}
 
 
 def loss_named(name: str, targets: Tensor | None = None) -> Loss:
@@ -96,8 +92,8 @@ def _best_other(logits: Tensor, labels: Tensor) -> Tensor:
 def _at_least(fewest: int, logits: Tensor, what: str) -> None:
     if logits.shape[1] < fewest:
         raise InputError(
-            f"{what} needs {fewest} classes or more, and this classifier has {logits.shape[1]}; "
-            f"use {'dlr' if fewest > 3 and logits.shape[1] == 3 else 'margin'} in its place."
-            if logits.shape[1] > 1
-            else "An attack needs a classifier with two logits or more; give a binary one a logit a class."
+            f"{what} needs {fewest} classes or more and the classifier has {logits.shape[1]}; use "
+            f"{'the margin instead' if logits.shape[1] > 1 else 'a classifier with one logit a class'}.",
+            code="classes",
+            value=logits.shape[1],
         )
