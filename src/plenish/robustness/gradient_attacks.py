@@ -254,7 +254,7 @@ class _State:
 
     def only(self, kept: Tensor) -> _State:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return _State(**{name: None if value is None else value[kept] for name, value in fields.items()})
+        return dataclasses.replace(self, **{k: v[kept] for k, v in fields.items() if v is not None})
 
     def seen(self, margins: Tensor) -> _State:
         """Remember points whose margin, N, is the largest so far."""
@@ -298,7 +298,7 @@ class _Climb:
             with torch.no_grad():
                 logits = logits_of(self.model, state.point, self.plan.precision)
             state = state.seen(margin(logits, state.labels))
-            state = dataclasses.replace(state, point=state.best)
+            return dataclasses.replace(state, point=state.point if state.best is None else state.best)
         return state
 
     def _started(self, state: _State, restart: int) -> _State:
@@ -333,4 +333,4 @@ def chosen_loss(loss: str | Loss, targets: Tensor | None) -> Loss:
     """A loss by name, or a function; where there are target classes N, it takes them as `targets`."""
     if isinstance(loss, str):
         return loss_named(loss, targets)
-    return loss if targets is None else functools.partial(loss, targets=targets)
+    return loss if targets is None else functools.partial(loss, targets=targets)  # type: ignore[call-arg]
