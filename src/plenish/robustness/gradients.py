@@ -36,6 +36,26 @@ def untouched(model: nn.Module) -> Iterator[None]:
                 buffer.copy_(before)
 
 
+@contextlib.contextmanager
+def channels_last(model: nn.Module) -> Iterator[None]:
+    """Let the weights of convolutions lie channels last within, and put the very same tensors back after.
+
+    A convolution of images in that layout would else reorder its weights at each call.
+    """
+    kept = [
+        (p, p.data)
+        for p in model.parameters()
+        if p.ndim == 4 and not p.data.is_contiguous(memory_format=torch.channels_last)
+    ]
+    try:
+        for parameter, data in kept:
+            parameter.data = data.contiguous(memory_format=torch.channels_last)
+        yield
+    finally:
+        for parameter, data in kept:
+            parameter.data = data
+
+
 def logits_of(model: nn.Module, images: Tensor, precision: Precision = "float32") -> Tensor:
     """Logits N×K in float32 of images N×C×H×W in [0, 1]; bfloat16 computes under autocast."""
     half = precision == "bfloat16"

@@ -1,0 +1,108 @@
+"""DeepFool: repeated steps onto the nearest boundary of the linearised classifier.
+
+S. Moosavi-Dezfooli et al., "DeepFool: a simple and accurate method to fool deep neural networks", CVPR 2016.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from plenish.robustness.gradients import Precision, logits_of, untouched
+from plenish.robustness.losses import likeliest_others, targeted_margin
+from plenish.robustness.minimum_norm import Smallest, within_ball
+from plenish.robustness.projections import total
+from plenish.robustness.threat import Norm, per_image
+from plenish.robustness.visited import plain_logits, unmoved
+
+_BEYOND = 1e-4
+"""Added to each gap between logits, so that a step ends behind the boundary and not on it."""
+
+
+def deepfool(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    *,
+    norm: Norm = "linf",
+    seed: int = 0,
+    precision: Precision = "float32",
+    steps: int = 50,
+    overshoot: float = 0.02,
+    candidates: int = 10,
+) -> Tensor:
+    """DeepFool; what it finds outside the eps-ball is replaced by the original. See `minimal_deepfool`."""
+    if unmoved(images, eps, norm):
+        return images.clone()
+    found = minimal_deepfool(
+        model, images, labels, norm=norm, seed=seed, precision=precision, steps=steps, overshoot=overshoot,
+        candidates=candidates,
+    )  # fmt: skip
+    return within_ball(images, found, eps, norm)
+
+
+def minimal_deepfool(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm = "linf",
+    seed: int = 0,
+    precision: Precision = "float32",
+    steps: int = 50,
+    overshoot: float = 0.02,
+    candidates: int = 10,
+) -> Tensor:
+    """A small change that fools, from one linearisation after the other.
+
+    Args:
+        model: images in [0, 1] → logits N×K, K ≥ 2.
+        images: N×C×H×W in [0, 1].
+        labels: N.
+        norm: in which the change is small.
+        seed: accepted as by all attacks; without effect.
+        precision: of the gradients; whether an image is misclassified is judged in float32.
+        steps: at most.
+        overshoot: share by which the sum of all steps is lengthened.
+        candidates: other classes whose boundaries are looked at, those with the largest logits; one gradient
+            each at every step.
+
+    Returns:
+        Misclassified points in [0, 1]; originals that are misclassified already, or where none was found.
+    """
+    with untouched(model):
+        smallest = Smallest(model, images, labels, norm)
+        rows = smallest.left
+        change = torch.zeros_like(images[rows])
+        for _ in range(steps):
+            if not len(rows):
+                break
+            originals, classes = images[rows], labels[rows]
+            point = (originals + (1 + overshoot) * change).clamp_(0, 1)
+            change = change + _onto_nearest(model, point, classes, norm, precision, candidates)
+            point = (originals + (1 + overshoot) * change).clamp_(0, 1)
+            fooled = smallest.judge(rows, point, plain_logits(model, point), "float32")
+            rows, change = rows[~fooled], change[~fooled]
+    return smallest.points
+
+
+def _onto_nearest(
+    model: nn.Module, points: Tensor, labels: Tensor, norm: Norm, precision: Precision, candidates: int
+) -> Tensor:
+    """The step onto the nearest boundary between the label and another class, were the logits linear."""
+    given = points.detach().requires_grad_(True)
+    with torch.enable_grad():
+        logits = logits_of(model, given, precision)
+        others = likeliest_others(logits.detach(), labels, min(candidates, logits.shape[1] - 1))
+        gaps = [targeted_margin(logits, labels, other) for other in others.unbind(1)]
+        normals = [torch.autograd.grad(gap.sum(), given, retain_graph=True)[0] for gap in gaps]
+    best, nearest = torch.zeros_like(points), torch.full_like(gaps[0], torch.inf)
+    for gap, normal in zip(gaps, normals, strict=True):
+        dual = total(normal.abs()) if norm == "linf" else total(normal.square()).sqrt()
+        distance = (gap.detach().abs() + _BEYOND) / dual.clamp_min(1e-12)
+        direction = normal.sign() if norm == "linf" else normal / per_image(dual.clamp_min(1e-12), normal)
+        nearer = (distance < nearest).view(-1, 1, 1, 1)
+        best = torch.where(nearer, per_image(distance, direction) * direction, best)
+        nearest = torch.minimum(distance, nearest)
+    return best

@@ -1,0 +1,336 @@
+"""Attacks that follow the gradient: FGSM, BIM and PGD, with restarts and momentum.
+
+I. Goodfellow et al., "Explaining and harnessing adversarial examples", 2015 (FGSM); A. Kurakin et al.,
+"Adversarial machine learning at scale", 2017 (BIM); A. Madry et al., "Towards deep learning models resistant
+to adversarial attacks", 2018 (PGD); Y. Dong et al., "Boosting adversarial attacks with momentum", 2018.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from plenish.errors import InputError, unknown
+from plenish.robustness.gradients import (
+    Loss,
+    Precision,
+    channels_last,
+    logits_of,
+    untouched,
+    value_and_gradient,
+)
+from plenish.robustness.image_draws import ImageDraws
+from plenish.robustness.losses import loss_named, margin
+from plenish.robustness.noise import random_changes
+from plenish.robustness.projections import total
+from plenish.robustness.threat import Norm, per_image, project, steepest
+from plenish.robustness.visited import Hardest, exact_margins, plain_logits, unmoved
+
+Keep = Literal["best", "last"]
+OnStep = Callable[[int, Tensor, Tensor], None]
+"""Number of the step from 0, logits N×K before it, losses N: what a curve over the steps is made from."""
+
+STEP_SHARE = 2.5
+"""All steps together are this many radii long, so that every point of the ball can be reached (Madry)."""
+
+
+def fgsm(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    *,
+    norm: Norm = "linf",
+    seed: int = 0,
+    precision: Precision = "float32",
+    loss: str | Loss = "cross_entropy",
+    targets: Tensor | None = None,
+) -> Tensor:
+    """One step of length eps along the gradient: the fast gradient (sign) method.
+
+    Args:
+        model: images in [0, 1] → logits N×K.
+        images: N×C×H×W in [0, 1].
+        labels: N; the classes to lead away from.
+        eps: the radius of the ball.
+        norm: of the ball.
+        seed: accepted as by all attacks; without effect.
+        precision: of the gradient.
+        loss: what is raised: a name in `losses.LOSSES`, or a function.
+        targets: N; classes to lead to.
+
+    Returns:
+        Images like those given, in the ball and in [0, 1].
+    """
+    plan = Ascent(norm=norm, precision=precision, steps=1, step_size=eps, random_start=False, keep="last")
+    return ascend(model, images, labels, eps, plan, loss=loss, targets=targets)
+
+
+def bim(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    *,
+    norm: Norm = "linf",
+    seed: int = 0,
+    precision: Precision = "float32",
+    steps: int = 10,
+    step_size: float | None = None,
+    loss: str | Loss = "cross_entropy",
+    targets: Tensor | None = None,
+) -> Tensor:
+    """The basic iterative method: PGD from the original, whose last image is returned; see `pgd`."""
+    plan = Ascent(norm, seed, precision, steps, step_size, random_start=False, keep="last")
+    return ascend(model, images, labels, eps, plan, loss=loss, targets=targets)
+
+
+def pgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    *,
+    norm: Norm = "linf",
+    seed: int = 0,
+    precision: Precision = "float32",
+    steps: int = 20,
+    step_size: float | None = None,
+    restarts: int = 1,
+    momentum: float = 0.0,
+    random_start: bool = True,
+    keep: Keep = "best",
+    drop: bool = False,
+    loss: str | Loss = "cross_entropy",
+    targets: Tensor | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Projected gradient ascent from random points of the ball.
+
+    Args:
+        model: images in [0, 1] → logits N×K.
+        images: N×C×H×W in [0, 1].
+        labels: N; the classes to lead away from.
+        eps: the radius of the ball.
+        norm: of the ball.
+        seed: of the random starts, with the pixels of each image, so that batches do not change them.
+        precision: of the gradients; whether an image is misclassified is always judged in float32.
+        steps: from each start.
+        step_size: length of a step in the norm; by default 2.5·eps/steps.
+        restarts: number of starts; of their results, and the original, the one of the largest margin is
+            returned.
+        momentum: share of the sum of earlier gradients, each of L1 norm 1, that stays at every step (Dong).
+        random_start: whether to start at a uniform point of the ball, or at the original.
+        keep: of all steps the image with the largest margin, which fools if any did (`best`), or the `last`.
+        drop: whether images that fool the classifier are done with at once, which saves their further steps.
+        loss: what is raised: a name in `losses.LOSSES`, or a function of logits and labels.
+        targets: N; classes to lead to. An image still counts as fooled when any class but its own is found.
+        on_step: called before each step of each start, with all images that are left.
+
+    Returns:
+        Images like those given, in the ball and in [0, 1].
+    """
+    plan = Ascent(norm, seed, precision, steps, step_size, restarts, momentum, random_start, keep, drop)
+    return ascend(model, images, labels, eps, plan, loss=loss, targets=targets, on_step=on_step)
+
+
+def steps_of_pgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    *,
+    norm: Norm = "linf",
+    seed: int = 0,
+    precision: Precision = "float32",
+    steps: int = 100,
+    step_size: float | None = None,
+    loss: str | Loss = "cross_entropy",
+) -> tuple[Tensor, Tensor]:
+    """How PGD converges: what is misclassified, and the losses, before each step and after the last.
+
+    Returns:
+        Booleans and losses, both (steps + 1)×N. The step size is that of `steps` steps. The logits are in the
+        precision of the gradients: ask for float32 where single images matter.
+    """
+    fooled, losses = [], []
+
+    def note(_: int, logits: Tensor, found: Tensor) -> None:
+        fooled.append(logits.argmax(dim=1) != labels)
+        losses.append(found)
+
+    plan = Ascent(norm, seed, precision, steps, step_size, keep="last")
+    last = ascend(model, images, labels, eps, plan, loss=loss, on_step=note)
+    with untouched(model), torch.no_grad():
+        logits = logits_of(model, last, precision)
+    note(steps, logits, chosen_loss(loss, None)(logits, labels))
+    missing = steps + 1 - len(fooled)  # At eps 0 nothing moves.
+    return torch.stack(fooled + fooled[-1:] * missing), torch.stack(losses + losses[-1:] * missing)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ascent:
+    """How gradients are followed; `pgd` describes the fields."""
+
+    norm: Norm = "linf"
+    seed: int = 0
+    precision: Precision = "float32"
+    steps: int = 20
+    step_size: float | None = None
+    restarts: int = 1
+    momentum: float = 0.0
+    random_start: bool = True
+    keep: Keep = "best"
+    drop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.keep not in ("best", "last"):
+            raise unknown("iterate to keep", self.keep, ("best", "last"))
+        if min(self.steps, self.restarts) < 1 or self.momentum < 0 or (self.step_size or 0) < 0:
+            raise InputError(
+                "PGD takes 1 step or more from 1 start or more, with a step size and momentum of 0 or more: "
+                f"not {self.steps} from {self.restarts}, {self.step_size} and {self.momentum}."
+            )
+
+
+def ascend(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    plan: Ascent,
+    *,
+    loss: str | Loss = "cross_entropy",
+    targets: Tensor | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Follow gradients from each start; see `pgd`."""
+    if unmoved(images, eps, plan.norm):
+        return images.clone()
+    result, rows = images.clone(), torch.arange(len(images), device=images.device)
+    climb = _Climb(model, eps, plan, loss, on_step)
+    with untouched(model), channels_last(model):
+        if plan.restarts == 1 and not plan.drop:
+            return result.copy_(climb.run(_State.of(images, labels, targets, rows), 0).point)
+        hardest = Hardest(images, labels, plain_logits(model, images))
+        for restart in range(plan.restarts):
+            left = hardest.left if plan.drop else rows
+            if not len(left):
+                break
+            aims = None if targets is None else targets[left]
+            state = climb.run(_State.of(images[left], labels[left], aims, left), restart, hardest)
+            if len(state.rows):
+                logits = plain_logits(model, state.point)
+                judged = exact_margins(model, state.point, state.labels, logits, "float32")
+                hardest.record(state.rows, state.point, *judged)
+    return hardest.points
+
+
+@dataclasses.dataclass(frozen=True)
+class _State:
+    """The images of an ascent that are not done with, and where they have come to; channels last on purpose.
+
+    `velocity` is the sum of gradients; `best` the point of the largest margin so far, and that margin.
+    """
+
+    rows: Tensor
+    images: Tensor
+    labels: Tensor
+    targets: Tensor | None
+    point: Tensor
+    velocity: Tensor | None = None
+    best: Tensor | None = None
+    best_margin: Tensor | None = None
+
+    @classmethod
+    def of(cls, images: Tensor, labels: Tensor, targets: Tensor | None, rows: Tensor) -> _State:
+        images = images.contiguous(memory_format=torch.channels_last)
+        return cls(rows, images, labels, targets, images)
+
+    def only(self, kept: Tensor) -> _State:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{k: v[kept] for k, v in fields.items() if v is not None})
+
+    def seen(self, margins: Tensor) -> _State:
+        """Remember points whose margin, N, is the largest so far."""
+        if self.best is None or self.best_margin is None:
+            return dataclasses.replace(self, best=self.point, best_margin=margins)
+        better = margins > self.best_margin
+        best = torch.where(better.view(-1, 1, 1, 1), self.point, self.best)
+        return dataclasses.replace(self, best=best, best_margin=torch.maximum(margins, self.best_margin))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Climb:
+    """One ascent of a batch from one start, and what stays the same over starts."""
+
+    model: nn.Module
+    eps: float
+    plan: Ascent
+    loss: str | Loss
+    on_step: OnStep | None
+
+    def run(self, state: _State, restart: int, hardest: Hardest | None = None) -> _State:
+        """The state after all steps; images that were dropped are in `hardest`."""
+        state = self._started(state, restart)
+        for step in range(self.plan.steps):
+            raised = chosen_loss(self.loss, state.targets)
+            losses, logits, gradient = value_and_gradient(
+                self.model, state.point, state.labels, raised, self.plan.precision
+            )
+            if self.on_step is not None:
+                self.on_step(step, logits, losses)
+            if self.plan.keep == "best":
+                state = state.seen(margin(logits, state.labels))
+            if self.plan.drop and hardest is not None:
+                kept = self._drop(state, logits, hardest)
+                if len(kept) < len(state.rows):
+                    state, gradient = state.only(kept), gradient[kept]
+                if not len(kept):
+                    return state
+            state = self._moved(state, gradient)
+        if self.plan.keep == "best":
+            with torch.no_grad():
+                logits = logits_of(self.model, state.point, self.plan.precision)
+            state = state.seen(margin(logits, state.labels))
+            return dataclasses.replace(state, point=state.point if state.best is None else state.best)
+        return state
+
+    def _started(self, state: _State, restart: int) -> _State:
+        if not self.plan.random_start:
+            return state
+        draws = ImageDraws(state.images, self.plan.seed, "pgd", restart)
+        changed = state.images + random_changes(state.images, self.eps, self.plan.norm, draws)
+        return dataclasses.replace(state, point=project(state.images, changed, self.eps, self.plan.norm))
+
+    def _drop(self, state: _State, logits: Tensor, hardest: Hardest) -> Tensor:
+        """Record the images that are misclassified in float32; numbers of the others."""
+        margins, certain = exact_margins(self.model, state.point, state.labels, logits, self.plan.precision)
+        done = certain.nonzero()[:, 0]
+        hardest.record(state.rows[done], state.point[done], margins[done], certain[done])
+        return (~certain).nonzero()[:, 0]
+
+    def _moved(self, state: _State, gradient: Tensor) -> _State:
+        plan, velocity = self.plan, None
+        if plan.momentum:
+            velocity = gradient / per_image(total(gradient.abs()).clamp_min(1e-30), gradient)
+            if state.velocity is not None:
+                velocity = velocity.add_(state.velocity, alpha=plan.momentum)
+            gradient = velocity
+        size = STEP_SHARE * self.eps / plan.steps if plan.step_size is None else plan.step_size
+        changed = steepest(gradient, plan.norm).mul_(size).add_(state.point)
+        return dataclasses.replace(
+            state, velocity=velocity, point=project(state.images, changed, self.eps, plan.norm)
+        )
+
+
+def chosen_loss(loss: str | Loss, targets: Tensor | None) -> Loss:
+    """A loss by name, or a function; where there are target classes N, it takes them as `targets`."""
+    if isinstance(loss, str):
+        return loss_named(loss, targets)
+    return loss if targets is None else functools.partial(loss, targets=targets)  # type: ignore[call-arg]

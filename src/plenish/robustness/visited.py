@@ -1,0 +1,81 @@
+"""What an attack has tried: the hardest point of each image, and whether it is misclassified."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from plenish.robustness.gradients import Precision, logits_of
+from plenish.robustness.losses import margin
+from plenish.robustness.threat import Norm, Threat
+
+_NEAR = 0.03
+"""Share of the spread of an image's logits by which those of bfloat16 may be wrong, generously."""
+_CERTAIN = 1e-5
+"""Share of the largest logit beyond which rounding, in another batch say, leaves a margin positive."""
+
+
+def unmoved(images: Tensor, eps: float, norm: Norm) -> bool:
+    """Whether an attack has nothing to do: no radius or no images; InputError for a radius that is none."""
+    Threat(norm, eps)
+    return not eps or not len(images)
+
+
+def plain_logits(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits N×K in float32, without a gradient."""
+    with torch.no_grad():
+        return logits_of(model, images)
+
+
+def misclassified(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Whether the largest logit, in float32, is another class's than the label's: booleans N."""
+    return plain_logits(model, images).argmax(dim=1) != labels
+
+
+def exact_margins(
+    model: nn.Module, images: Tensor, labels: Tensor, logits: Tensor, precision: Precision
+) -> tuple[Tensor, Tensor]:
+    """Margins N of images, and whether each is above 0 beyond rounding.
+
+    Logits that were computed in bfloat16 are computed again in float32 where the margin is close to 0 or above
+    it: no image is counted as misclassified for the rounding of bfloat16.
+    """
+    if precision != "float32":
+        found = margin(logits, labels)
+        near = (found > -_NEAR * (logits.amax(dim=1) - logits.amin(dim=1))).nonzero()[:, 0]
+        if len(near):
+            logits = logits.index_copy(0, near, plain_logits(model, images[near]))
+    return _margins(logits, labels)
+
+
+def _margins(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    found = margin(logits, labels)
+    return found, found > _CERTAIN * logits.abs().amax(dim=1)
+
+
+class Hardest:
+    """Of all points tried for the images of a batch, the one of each with the largest margin.
+
+    Attributes:
+        points: N×C×H×W.
+        margins: N; above 0 for a point that is misclassified.
+        certain: N; whether that holds beyond rounding.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, logits: Tensor) -> None:
+        """Begin with the originals and their logits in float32."""
+        self.points = images.clone()
+        self.margins, self.certain = _margins(logits, labels)
+
+    def record(self, rows: Tensor, points: Tensor, margins: Tensor, certain: Tensor) -> None:
+        """Keep the points of these rows that beat what is known of them."""
+        better = (margins > self.margins[rows]).nonzero()[:, 0]
+        kept = rows[better]
+        self.points[kept] = points[better]
+        self.margins[kept] = margins[better]
+        self.certain[kept] |= certain[better]
+
+    @property
+    def left(self) -> Tensor:
+        """Rows of the images that are not misclassified with certainty."""
+        return (~self.certain).nonzero()[:, 0]
