@@ -243,8 +243,8 @@ def _climb(
 
     value, gradient = measure(start, labels, classes, rows)
     climb = _Climb(
-        rows=rows, images=images, labels=labels, targets=classes, point=start, before=start, gradient=gradient,
-        value=value, best=start, best_gradient=gradient, best_value=value, checked_value=value,
+        rows=rows, images=images, labels=labels, targets=classes, point=start, before=start,
+        gradient=gradient, value=value, best=start, best_gradient=gradient, best_value=value, checked_value=value,
         size=torch.full_like(value, 2 * options.eps), shrunk=torch.zeros_like(rows, dtype=torch.bool),
         rises=torch.zeros_like(rows),
     )  # fmt: skip
@@ -269,7 +269,9 @@ def _move(climb: _Climb, options: _Options, momentum: bool) -> None:
     ahead = climb.point + steepest(climb.gradient, norm) * per_image(climb.size, climb.point)
     moved = into_ball(climb.images, ahead, eps, norm)
     if momentum:
-        moved = climb.point + _MOMENTUM * (moved - climb.point) + (1 - _MOMENTUM) * (climb.point - climb.before)
+        moved = (
+            climb.point + _MOMENTUM * (moved - climb.point) + (1 - _MOMENTUM) * (climb.point - climb.before)
+        )
         moved = into_ball(climb.images, moved, eps, norm)
     climb.before, climb.point = climb.point, moved
 
@@ -285,7 +287,7 @@ def _note(climb: _Climb, value: Tensor) -> None:
 
 
 def _decide(climb: _Climb, steps: int) -> None:
-    """Halve the step and go back to the best point, where the loss rose too seldom or its best stands still."""
+    """Where the loss rose too seldom, or its best stands still, halve the step and go back to the best."""
     seldom = climb.rises < _RISING * steps
     stands = ~climb.shrunk & (climb.best_value <= climb.checked_value)
     climb.shrunk = seldom | stands
@@ -299,7 +301,7 @@ def _decide(climb: _Climb, steps: int) -> None:
 
 
 def _random_start(images: Tensor, options: _Options, draws: ImageDraws) -> Tensor:
-    """Uniform in the cube of the L∞ ball; in the L2 ball along a direction drawn uniformly, on its surface."""
+    """Uniform in the L∞ ball; on the surface of the L2 ball, uniform over directions."""
     shape = images.shape[1:]
     if options.norm == "linf":
         change = draws.uniform(*shape).mul_(2).sub_(1).mul_(options.eps)

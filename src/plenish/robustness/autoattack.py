@@ -1,8 +1,8 @@
 """AutoAttack for any number of classes: APGD, targeted APGD, targeted FAB and Square in turn.
 
 F. Croce, M. Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
-attacks", ICML 2020. The published ensemble takes nine target classes and a loss that needs four logits; here two
-and three classes have losses of their own, and no more targets are taken than there are other classes.
+attacks", ICML 2020. The published ensemble takes nine target classes and a loss that needs four logits;
+here two and three classes have losses of their own, and no more targets are taken than other classes exist.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def auto_attack_by(
         return Found(images.clone(), ())
     points, by = images.clone(), [NOT_FOUND] * len(images)
     with untouched(model):
-        wrong = torch.cat([misclassified(model, *part) for part in zip(images.split(batch), labels.split(batch))])
+        parts = zip(images.split(batch), labels.split(batch), strict=True)
+        wrong = torch.cat([misclassified(model, *part) for part in parts])
         for row in wrong.nonzero()[:, 0].tolist():
             by[row] = CLEAN
         left = (~wrong).nonzero()[:, 0]
@@ -130,9 +131,9 @@ def auto_attack_by(
 def ensemble(classes: int, iterations: int, queries: int, targets: int) -> dict[str, Member]:
     """The attacks of AutoAttack by name, in their order, for a number of classes K ≥ 2.
 
-    With two classes the cross entropy rises where the margin does, so one of them is enough: the margin, whose
-    gradient does not vanish where a softmax is saturated. With three, targets are led to by the margin. As both
-    have few targets, more random starts are made. From four classes on the ensemble is the published one.
+    With two classes the cross entropy rises where the margin does, so one of them is enough: the margin,
+    whose gradient does not vanish where a softmax is saturated. With three, the margin leads to targets. As
+    both have few targets, more random starts are made. From four classes on the ensemble is as published.
     """
     finish: dict[str, Member] = {
         "fab_targeted": functools.partial(fab_targeted, iterations=iterations, targets=targets),
@@ -140,7 +141,10 @@ def ensemble(classes: int, iterations: int, queries: int, targets: int) -> dict[
     }
     if classes == 2:
         starts = _FEW_CLASSES_RESTARTS
-        return {"apgd_margin": functools.partial(apgd_margin, iterations=iterations, restarts=starts), **finish}
+        return {
+            "apgd_margin": functools.partial(apgd_margin, iterations=iterations, restarts=starts),
+            **finish,
+        }
     starts = _FEW_CLASSES_RESTARTS if classes == 3 else 1
     return {
         "apgd_ce": functools.partial(apgd_ce, iterations=iterations, restarts=starts),

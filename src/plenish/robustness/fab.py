@@ -74,7 +74,23 @@ def fab_targeted(
     restarts: int = 1,
     targets: int = 9,
 ) -> Tensor:
-    """FAB toward each of the `targets` likeliest other classes in turn, at most K − 1: one gradient a step."""
+    """FAB toward each of the likeliest other classes in turn, with one gradient a step; see `fab`.
+
+    Args:
+        model: images in [0, 1] → logits N×K.
+        images: N×C×H×W in [0, 1].
+        labels: N; the classes to lead away from.
+        eps: the radius of the ball.
+        norm: in which the change is small.
+        seed: of the random starts.
+        precision: of the gradients.
+        iterations: steps from each start.
+        restarts: starts toward each class.
+        targets: how many classes to try, those of the largest logits first; at most K − 1.
+
+    Returns:
+        Misclassified points in the ball, and originals where none was found.
+    """
     if unmoved(images, eps, norm):
         return images.clone()
     return _search(model, images, labels, _Options(eps, norm, seed, precision, iterations, restarts, targets))
@@ -110,7 +126,9 @@ def minimal_fab(
     """
     if not len(images):
         return images.clone()
-    return _search(model, images, labels, _Options(None, norm, seed, precision, iterations, restarts, targets))
+    return _search(
+        model, images, labels, _Options(None, norm, seed, precision, iterations, restarts, targets)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +223,7 @@ def _walk(
 def _boundary(
     model: nn.Module, points: Tensor, labels: Tensor, targets: Tensor | None, options: _Options
 ) -> tuple[Tensor, Tensor]:
-    """Another class's logit minus the label's, N, and its gradient: of the target, or of the nearest boundary."""
+    """A class's logit minus the label's, N, and its gradient: the target's, or the nearest boundary's."""
     given = points.detach().requires_grad_(True)
     with torch.enable_grad():
         logits = logits_of(model, given, options.precision)
@@ -245,7 +263,9 @@ def _step(originals: Tensor, point: Tensor, gap: Tensor, normal: Tensor, norm: N
     change, change_original = ends[: len(point)] - point, ends[len(point) :] - originals
     near, far = lengths(change, norm), lengths(change_original, norm)
     bias = per_image((near / (near + far).clamp_min(1e-12)).clamp_max(_MOST_BIAS), point)
-    return ((1 - bias) * (point + _BEYOND * change) + bias * (originals + _BEYOND * change_original)).clamp_(0, 1)
+    return ((1 - bias) * (point + _BEYOND * change) + bias * (originals + _BEYOND * change_original)).clamp_(
+        0, 1
+    )
 
 
 def _refine(

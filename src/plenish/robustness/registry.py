@@ -14,7 +14,7 @@ from plenish.robustness.square import square
 from plenish.robustness.threat import NORMS, Norm
 
 Attack = Callable[..., Tensor]
-"""(model, images, labels, eps, *, norm, seed, precision, own options) → images in the eps-balls and [0, 1]."""
+"""(model, images, labels, eps, *, norm, seed, precision, own options) → images in the balls and in [0, 1]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,13 +40,17 @@ class AttackKind:
 
 _ALL = (
     AttackKind("apgd_ce", apgd_ce, about="Auto-PGD that raises the cross entropy"),
-    AttackKind("apgd_dlr", apgd_dlr, fewest_classes=3, about="Auto-PGD that raises the difference of logits ratio"),
+    AttackKind(
+        "apgd_dlr", apgd_dlr, fewest_classes=3, about="Auto-PGD that raises the difference of logits ratio"
+    ),
     AttackKind("apgd_margin", apgd_margin, about="Auto-PGD that raises the margin"),
     AttackKind("apgd_targeted", apgd_targeted, about="Auto-PGD toward the likeliest other classes in turn"),
     AttackKind("fab", fab, about="FAB: along the linearised boundary that is nearest"),
     AttackKind("fab_targeted", fab_targeted, about="FAB toward the likeliest other classes in turn"),
     AttackKind("square", square, white_box=False, about="Square: random squares, from logits alone"),
-    AttackKind("auto_attack", auto_attack, about="AutoAttack for any number of classes, all images fooled by any"),
+    AttackKind(
+        "auto_attack", auto_attack, about="AutoAttack for any number of classes, all images fooled by any"
+    ),
 )
 ATTACKS: Mapping[str, AttackKind] = {kind.name: kind for kind in _ALL}
 """All attacks, by name."""

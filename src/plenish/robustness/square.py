@@ -1,4 +1,4 @@
-"""Square attack: random search with square-shaped changes, which asks for logits alone (Andriushchenko et al. 2020).
+"""Square attack: random search with square-shaped changes, which asks for logits alone.
 
 M. Andriushchenko, F. Croce, N. Flammarion, M. Hein, "Square attack: a query-efficient black-box adversarial
 attack via random search", ECCV 2020.
@@ -116,7 +116,10 @@ def _resigned(images: Tensor, point: Tensor, eps: float, side: int, numbers: Ten
     """A square of each image at +eps or −eps of the original, a sign a channel."""
     channels = images.shape[1]
     down, right = _corner(numbers[:, 0], numbers[:, 1], side, images)
-    within = _span(down, side, images.shape[2])[:, None, :, None] & _span(right, side, images.shape[3])[:, None, None]
+    within = (
+        _span(down, side, images.shape[2])[:, None, :, None]
+        & _span(right, side, images.shape[3])[:, None, None]
+    )
     signs = _signs(numbers[:, 5 : 5 + channels]).view(-1, channels, 1, 1)
     return torch.where(within, (images + eps * signs).clamp_(0, 1), point)
 
@@ -138,7 +141,7 @@ def _tiles(images: Tensor, eps: float, draws: ImageDraws) -> Tensor:
 
 
 def _shifted(images: Tensor, point: Tensor, eps: float, side: int, numbers: Tensor) -> Tensor:
-    """Move the change's length from one square into another, with what is left of the radius (algorithm 3)."""
+    """Move the length of a square into another, with what is left of the radius (algorithm 3)."""
     channels = images.shape[1]
     side = min(max(side, 3), *images.shape[2:])
     change = point - images
@@ -163,7 +166,7 @@ def _length(windows: Tensor) -> Tensor:
 
 
 def _pyramids(side: int, images: Tensor) -> Tensor:
-    """Two nested pyramids of opposite signs, side×side: smooth changes of opposite directions (equation 2)."""
+    """Two pyramids of opposite signs beside each other, side×side (equation 2)."""
     half = side // 2
     shape = torch.zeros(side, side, device=images.device, dtype=images.dtype)
     for first, last, sign in ((0, half, 1.0), (half, side, -1.0)):
