@@ -1,9 +1,9 @@
 """AutoAttack and APGD of ours against the public ones, on the same networks and images.
 
 Two networks are trained on a part of Fashion-MNIST, plainly and with PGD examples, and attacked in turn by
-ours and by packages from a folder of their own (`autoattack`, `art`, `torchattacks`): robust accuracy, and the
-CPU seconds of this process, interleaved. With 2, 3, 4 and 7 classes, where the public AutoAttack does not run,
-ours is set against PGD with 100 steps and 5 restarts.
+ours and by packages from a folder of their own (`autoattack`, `art`, `torchattacks`): robust accuracy, and
+the CPU seconds of this process, interleaved. With 2, 3, 4 and 7 classes, where the public AutoAttack does not
+run, ours is set against PGD with 100 steps and 5 restarts.
 
     python -m benchmarks.robustness_autoattack --oracles FOLDER --data FOLDER --out benchmarks/results/…json
 """
@@ -195,7 +195,8 @@ def few_classes(asked: argparse.Namespace, classes: int, kind: str, norm: Norm) 
     by_ours = misclassified(model, found.images, labels)
     return {
         "classes": classes, "network": kind, "norm": norm, "eps": eps, "images": len(images),
-        "robust": percent(~by_ours), "pgd-100x5": percent(~by_pgd), "pgd_alone": int((by_pgd & ~by_ours).sum()),
+        "robust": percent(~by_ours), "pgd-100x5": percent(~by_pgd),
+        "pgd_alone": int((by_pgd & ~by_ours).sum()),
         "ours_alone": int((by_ours & ~by_pgd).sum()), "found_by": found.counts,
     }  # fmt: skip
 
