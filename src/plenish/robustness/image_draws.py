@@ -14,9 +14,9 @@ from plenish.training.engine import stable_seed
 class ImageDraws:
     """A stream of random numbers for each image of a batch.
 
-    A stream is seeded from a seed, a purpose and the pixels of its image, so that neither the size of a batch,
-    nor the order of images, nor those already left out change the numbers of an image. They are drawn on the
-    CPU and are the same on every device.
+    A stream is seeded from a seed, a purpose and the pixels of its image, so that neither the size of a
+    batch, nor the order of images, nor those already left out change the numbers of an image. They are drawn
+    on the CPU and are the same on every device.
     """
 
     def __init__(self, images: Tensor, seed: int, *purpose: Any) -> None:

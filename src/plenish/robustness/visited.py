@@ -37,8 +37,8 @@ def exact_margins(
 ) -> tuple[Tensor, Tensor]:
     """Margins N of images, and whether each is above 0 beyond rounding.
 
-    Logits that were computed in bfloat16 are computed again in float32 where the margin is close to 0 or above
-    it: no image is counted as misclassified for the rounding of bfloat16.
+    Logits that were computed in bfloat16 are computed again in float32 where the margin is close to 0 or
+    above it: no image is counted as misclassified for the rounding of bfloat16.
     """
     if precision != "float32":
         found = margin(logits, labels)

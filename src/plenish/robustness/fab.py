@@ -1,0 +1,287 @@
+"""FAB: steps along the linearised decision boundary, biased toward the original (Croce and Hein 2020b).
+
+F. Croce, M. Hein, "Minimally distorted adversarial examples with a fast adaptive boundary attack", ICML 2020.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from plenish.robustness.gradients import Precision, logits_of, untouched
+from plenish.robustness.image_draws import ImageDraws
+from plenish.robustness.losses import likeliest_others, margin, targeted_margin
+from plenish.robustness.projections import onto_hyperplane, total
+from plenish.robustness.threat import Norm, lengths, per_image
+from plenish.robustness.visited import exact_margins, plain_logits, unmoved
+
+ITERATIONS = 100
+_MOST_BIAS = 0.1
+"""Largest weight of the step from the original (α_max in the paper)."""
+_BACK = 0.9
+"""Share of the way from the original that an adversarial point keeps (β)."""
+_BEYOND = 1.05
+"""Factor by which steps overshoot the linearised boundary (η)."""
+_SEARCHES = 3
+"""Steps of the final search between an adversarial point and the original."""
+
+
+def fab(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    *,
+    norm: Norm = "linf",
+    seed: int = 0,
+    precision: Precision = "float32",
+    iterations: int = ITERATIONS,
+    restarts: int = 1,
+) -> Tensor:
+    """FAB toward the class whose boundary is nearest: K − 1 gradients a step.
+
+    Args:
+        model: images in [0, 1] → logits N×K, K ≥ 2.
+        images: N×C×H×W in [0, 1].
+        labels: N; the classes to lead away from.
+        eps: the radius of the ball; an image is done once a misclassified point within is found.
+        norm: in which the change is small.
+        seed: of the random starts behind the first, which is the original.
+        precision: of the gradients; whether a point is misclassified is always computed in float32.
+        iterations: steps from each start.
+        restarts: starts.
+
+    Returns:
+        Misclassified points in the ball, and originals where none was found.
+    """
+    if unmoved(images, eps, norm):
+        return images.clone()
+    return _search(model, images, labels, _Options(eps, norm, seed, precision, iterations, restarts, 0))
+
+
+def fab_targeted(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    *,
+    norm: Norm = "linf",
+    seed: int = 0,
+    precision: Precision = "float32",
+    iterations: int = ITERATIONS,
+    restarts: int = 1,
+    targets: int = 9,
+) -> Tensor:
+    """FAB toward each of the likeliest other classes in turn, with one gradient a step; see `fab`.
+
+    Args:
+        model: images in [0, 1] → logits N×K.
+        images: N×C×H×W in [0, 1].
+        labels: N; the classes to lead away from.
+        eps: the radius of the ball.
+        norm: in which the change is small.
+        seed: of the random starts.
+        precision: of the gradients.
+        iterations: steps from each start.
+        restarts: starts toward each class.
+        targets: how many classes to try, those of the largest logits first; at most K − 1.
+
+    Returns:
+        Misclassified points in the ball, and originals where none was found.
+    """
+    if unmoved(images, eps, norm):
+        return images.clone()
+    return _search(model, images, labels, _Options(eps, norm, seed, precision, iterations, restarts, targets))
+
+
+def minimal_fab(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm = "linf",
+    seed: int = 0,
+    precision: Precision = "float32",
+    iterations: int = ITERATIONS,
+    restarts: int = 1,
+    targets: int = 0,
+) -> Tensor:
+    """The smallest changes that FAB finds, whatever their size.
+
+    Args:
+        model: images in [0, 1] → logits N×K.
+        images: N×C×H×W in [0, 1].
+        labels: N.
+        norm: in which the change is small.
+        seed: of the random starts behind the first.
+        precision: of the gradients.
+        iterations: steps from each start.
+        restarts: starts.
+        targets: classes to lead to in turn; 0 for the nearest boundary of each point.
+
+    Returns:
+        Misclassified points; originals that are misclassified already, or where none was found.
+    """
+    if not len(images):
+        return images.clone()
+    return _search(
+        model, images, labels, _Options(None, norm, seed, precision, iterations, restarts, targets)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    eps: float | None
+    norm: Norm
+    seed: int
+    precision: Precision
+    iterations: int
+    restarts: int
+    targets: int
+
+
+class _Nearest:
+    """The nearest misclassified point of each image that was found, and its distance."""
+
+    def __init__(self, images: Tensor, labels: Tensor, logits: Tensor, options: _Options) -> None:
+        self.points = images.clone()
+        self.distance = torch.full((len(images),), torch.inf, device=images.device)
+        self.distance[margin(logits, labels) > 0] = 0
+        self.enough = 0.0 if options.eps is None else options.eps
+
+    @property
+    def left(self) -> Tensor:
+        """Rows of the images for which a nearer point is wanted."""
+        return (self.distance > self.enough).nonzero()[:, 0]
+
+    def record(self, rows: Tensor, points: Tensor, distance: Tensor, certain: Tensor) -> None:
+        better = (certain & (distance < self.distance[rows])).nonzero()[:, 0]
+        self.points[rows[better]] = points[better]
+        self.distance[rows[better]] = distance[better]
+
+
+def _search(model: nn.Module, images: Tensor, labels: Tensor, options: _Options) -> Tensor:
+    with untouched(model):
+        logits = plain_logits(model, images)
+        nearest = _Nearest(images, labels, logits, options)
+        count = min(options.targets, logits.shape[1] - 1)
+        ways = likeliest_others(logits, labels, count).unbind(1) if count else (None,)
+        for restart in range(options.restarts):
+            for number, targets in enumerate(ways):
+                rows = nearest.left
+                if len(rows):
+                    start = _start(images, nearest, rows, options, restart, number)
+                    _walk(model, rows, images, labels, targets, start, nearest, options)
+    if options.eps is not None:
+        outside = nearest.distance > options.eps
+        nearest.points[outside] = images[outside]
+    return nearest.points
+
+
+def _start(
+    images: Tensor, nearest: _Nearest, rows: Tensor, options: _Options, restart: int, number: int
+) -> Tensor:
+    """The original first, then points at half the distance of the nearest one, or half the radius."""
+    chosen = images[rows]
+    if not restart:
+        return chosen
+    limit = torch.inf if options.eps is None else options.eps
+    radius = nearest.distance[rows].clamp_max(limit) / 2
+    radius = torch.where(radius.isfinite(), radius, 0)
+    draws = ImageDraws(chosen, options.seed, "fab", restart, number)
+    change = draws.normal(*chosen.shape[1:])
+    change /= lengths(change, options.norm).view(-1, 1, 1, 1)
+    return (chosen + change * per_image(radius, chosen)).clamp_(0, 1)
+
+
+def _walk(
+    model: nn.Module, rows: Tensor, images: Tensor, labels: Tensor, targets: Tensor | None, point: Tensor,
+    nearest: _Nearest, options: _Options,
+) -> None:  # fmt: skip
+    """Steps of algorithm 1 with the images of some rows, then the final search."""
+    all_rows = rows
+    originals, classes = images[rows], labels[rows]
+    wanted = targets[rows] if targets is not None else None
+    for _ in range(options.iterations):
+        gap, normal = _boundary(model, point, classes, wanted, options)
+        point = _step(originals, point, gap, normal, options.norm)
+        _, fooled = exact_margins(model, point, classes, plain_logits(model, point), "float32")
+        nearest.record(rows, point, lengths(point - originals, options.norm), fooled)
+        back = originals + _BACK * (point - originals)
+        point = torch.where(fooled.view(-1, 1, 1, 1), back, point)
+        kept = (nearest.distance[rows] > nearest.enough).nonzero()[:, 0]
+        if not len(kept):
+            return
+        if len(kept) < len(rows):
+            rows, originals, classes, point = rows[kept], originals[kept], classes[kept], point[kept]
+            wanted = wanted[kept] if wanted is not None else None
+    _refine(model, all_rows, images, labels, nearest, options)
+
+
+def _boundary(
+    model: nn.Module, points: Tensor, labels: Tensor, targets: Tensor | None, options: _Options
+) -> tuple[Tensor, Tensor]:
+    """A class's logit minus the label's, N, and its gradient: the target's, or the nearest boundary's."""
+    given = points.detach().requires_grad_(True)
+    with torch.enable_grad():
+        logits = logits_of(model, given, options.precision)
+        if targets is not None:
+            gap = targeted_margin(logits, labels, targets)
+            (normal,) = torch.autograd.grad(gap.sum(), given)
+            return gap.detach(), normal
+        numbers = torch.arange(logits.shape[1], device=labels.device)
+        # The k-th other class of each image: classes from the label's on are one further.
+        others = [numbers[k] + (numbers[k] >= labels) for k in range(len(numbers) - 1)]
+        gaps = [targeted_margin(logits, labels, other) for other in others]
+        last = len(gaps) - 1
+        normals = [torch.autograd.grad(g.sum(), given, retain_graph=k < last)[0] for k, g in enumerate(gaps)]
+    best_gap, best_normal = gaps[0].detach(), normals[0]
+    shortest = _distance_to_plane(best_gap, best_normal, options.norm)
+    for gap, normal in zip(gaps[1:], normals[1:], strict=True):
+        distance = _distance_to_plane(gap.detach(), normal, options.norm)
+        nearer = distance < shortest
+        shortest = torch.where(nearer, distance, shortest)
+        best_gap = torch.where(nearer, gap.detach(), best_gap)
+        best_normal = torch.where(nearer.view(-1, 1, 1, 1), normal, best_normal)
+    return best_gap, best_normal
+
+
+def _distance_to_plane(gap: Tensor, normal: Tensor, norm: Norm) -> Tensor:
+    """In the dual norm (equation 7)."""
+    dual = total(normal.abs()) if norm == "linf" else total(normal.square()).sqrt()
+    return gap.abs() / dual.clamp_min(1e-12)
+
+
+def _step(originals: Tensor, point: Tensor, gap: Tensor, normal: Tensor, norm: Norm) -> Tensor:
+    """Project the point and its original onto the boundary, overshoot, and combine (equations 8 and 9)."""
+    from_original = gap + total(normal * (originals - point))
+    ends = onto_hyperplane(
+        torch.cat([point, originals]), torch.cat([normal, normal]), torch.cat([gap, from_original]), norm
+    )
+    change, change_original = ends[: len(point)] - point, ends[len(point) :] - originals
+    near, far = lengths(change, norm), lengths(change_original, norm)
+    bias = per_image((near / (near + far).clamp_min(1e-12)).clamp_max(_MOST_BIAS), point)
+    return ((1 - bias) * (point + _BEYOND * change) + bias * (originals + _BEYOND * change_original)).clamp_(
+        0, 1
+    )
+
+
+def _refine(
+    model: nn.Module, rows: Tensor, images: Tensor, labels: Tensor, nearest: _Nearest, options: _Options
+) -> None:
+    """Move found points toward their originals by the rule of false position (section 3.4)."""
+    rows = rows[nearest.distance[rows].isfinite() & (nearest.distance[rows] > nearest.enough)]
+    if not len(rows):
+        return
+    near, far, classes = images[rows].clone(), nearest.points[rows].clone(), labels[rows]
+    for _ in range(_SEARCHES):
+        below, above = plain_logits(model, near), plain_logits(model, far)
+        low, high = margin(below, classes), margin(above, classes)
+        share = (high / (high - low).clamp_min(1e-12)).clamp(0, 1)
+        middle = far + (near - far) * per_image(share, far)
+        _, fooled = exact_margins(model, middle, classes, plain_logits(model, middle), "float32")
+        nearest.record(rows, middle, lengths(middle - images[rows], options.norm), fooled)
+        wide = fooled.view(-1, 1, 1, 1)
+        near, far = torch.where(wide, near, middle), torch.where(wide, middle, far)

@@ -1,0 +1,56 @@
+"""Attacks by name, all called alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from plenish.robustness.apgd import apgd_ce, apgd_dlr, apgd_margin, apgd_targeted
+from plenish.robustness.autoattack import auto_attack
+from plenish.robustness.fab import fab, fab_targeted
+from plenish.robustness.square import square
+from plenish.robustness.threat import NORMS, Norm
+
+Attack = Callable[..., Tensor]
+"""(model, images, labels, eps, *, norm, seed, precision, own options) → images in the balls and in [0, 1]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackKind:
+    """An attack and what it can be used for.
+
+    Attributes:
+        name: as in reports and on the command line.
+        function: the attack.
+        norms: in which it can bound a change.
+        white_box: whether it needs gradients; others ask for logits alone, or for nothing.
+        fewest_classes: the least K.
+        about: one line for help and reports.
+    """
+
+    name: str
+    function: Attack
+    norms: tuple[Norm, ...] = NORMS
+    white_box: bool = True
+    fewest_classes: int = 2
+    about: str = ""
+
+
+_ALL = (
+    AttackKind("apgd_ce", apgd_ce, about="Auto-PGD that raises the cross entropy"),
+    AttackKind(
+        "apgd_dlr", apgd_dlr, fewest_classes=3, about="Auto-PGD that raises the difference of logits ratio"
+    ),
+    AttackKind("apgd_margin", apgd_margin, about="Auto-PGD that raises the margin"),
+    AttackKind("apgd_targeted", apgd_targeted, about="Auto-PGD toward the likeliest other classes in turn"),
+    AttackKind("fab", fab, about="FAB: along the linearised boundary that is nearest"),
+    AttackKind("fab_targeted", fab_targeted, about="FAB toward the likeliest other classes in turn"),
+    AttackKind("square", square, white_box=False, about="Square: random squares, from logits alone"),
+    AttackKind(
+        "auto_attack", auto_attack, about="AutoAttack for any number of classes, all images fooled by any"
+    ),
+)
+ATTACKS: Mapping[str, AttackKind] = {kind.name: kind for kind in _ALL}
+"""All attacks, by name."""
