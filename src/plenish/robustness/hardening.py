@@ -1,10 +1,10 @@
 """Hardened classifiers: a classifier's Learner that is trained on adversarial images.
 
-The images of a batch are attacked after their augmentation, on the scale [0, 1]. While they are, the network is
-in evaluation mode: normalisation uses its running statistics and nothing is dropped. The step itself is taken in
-training mode. `free` alone attacks in training mode, since one gradient serves both. The starts of the attacks
-derive from (seed, attempt, images seen) and an image's place in the batch. What decides on val is how the
-classifier does on val images that PGD has attacked, also when to stop early (`patience`).
+The images of a batch are attacked after their augmentation, on the scale [0, 1]. While they are, the network
+is in evaluation mode: normalisation uses its running statistics and nothing is dropped. The step itself is
+taken in training mode. `free` alone attacks in training mode, since one gradient serves both. The starts of
+the attacks derive from (seed, attempt, images seen) and an image's place in the batch. What decides on val is
+how the classifier does on val images that PGD has attacked, also when to stop early (`patience`).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from plenish.robustness.weight_perturbation import move, perturbable, whole_grad
 from plenish.training.classifier import ClassifierLearner, Shown, train_classifier
 from plenish.training.classifier_columns import NO_COLUMNS, Columns
 from plenish.training.classifier_config import ClassifierConfig
-from plenish.training.classifier_model import Classifier
+from plenish.training.classifier_model import Classifier, Floats
 from plenish.training.classifier_precision import Precision
-from plenish.training.classifier_scores import validation_scores
+from plenish.training.classifier_scores import Plateau
 from plenish.training.engine import Engine
 from plenish.training.learner import Clock
 
@@ -113,6 +113,7 @@ class HardenedLearner(ClassifierLearner):
         self._unit = FromUnitRange(self._module)
         if hardening.method != "none":
             self.criteria = {robust(name): sign for name, sign in self.criteria.items()}
+            self._plateau = Plateau(config, self.criteria)
             self.notes = (*self.notes, ("robust", next(iter(self.criteria))))
 
     def learn(self, shown: Shown, clock: Clock) -> dict[str, Tensor]:
@@ -189,18 +190,15 @@ class HardenedLearner(ClassifierLearner):
             losses.append(loss.detach())
         return {"train_loss": torch.stack(losses).mean()}
 
-    def validate(self, clock: Clock) -> dict[str, float]:
-        """The values of `ClassifierLearner`, and the same of attacked images with `robust` in their names."""
-        line = super().validate(clock)
+    def classify_val(self, seed: int) -> dict[str, Floats]:
+        """Logits N×K of the val images, `val`, and of the same when PGD has attacked them, `val_robust`."""
+        found = super().classify_val(seed)
         module = FromUnitRange(self.model.module())
-        logits = attacked_logits(module, self._val, self._hardening, self.engine, clock.seed)
-        self._set_mode(clock.nimg)
-        found = validation_scores(self._val.y, self.model.to_probabilities(logits))
-        return line | {robust(name): value for name, value in found.items()}
+        return found | {"val_robust": attacked_logits(module, self._val, self._hardening, self.engine, seed)}
 
 
 def robust(name: str) -> str:
-    """The name of a value on val when it is of attacked images: val_auroc → val_robust_auroc."""
+    """The name of a value on val when it is of attacked images: `val_auroc` → `val_robust_auroc`."""
     return name.replace("val_", "val_robust_", 1)
 
 

@@ -33,8 +33,8 @@ class HardeningConfig:
             10, of free 8.
         step_size: length of a step of the attack; by default eps/4, of fast 1.25 eps, of free eps.
         beta: of trades and mart: weight of their second term; by default 6 and 5.
-        awp: move the weights, too, to where the loss is higher, by up to this share of their length (adversarial
-            weight perturbation): 0.005 suits trades, 0.01 pgd; 0 for not.
+        awp: move the weights, too, to where the loss is higher, by this share of their length (adversarial
+            weight perturbation): 0.005 suits trades, 0.01 pgd; 0 leaves them.
         awp_warmup: share of the training before which the weights are not moved.
         validation_steps: steps of the attack (PGD) on val, whose images decide which checkpoint is best.
     """

@@ -37,7 +37,7 @@ def strongest_other(logits: Tensor, labels: Tensor) -> Tensor:
 def mart(logits: Tensor, changed: Tensor, labels: Tensor, beta: float) -> Tensor:
     """What MART adds to the loss of adversarial images: equation 11 of Wang et al. without cross-entropy, N.
 
-    −log(1 − max_{k≠y} q_k) + β · KL(p ‖ q) · (1 − p_y), for the answers p to images and q to adversarial ones.
+    −log(1 − max_{k≠y} q_k) + β · KL(p ‖ q) · (1 − p_y), p the answer to an image, q that to its attacked one.
 
     Args:
         logits: of the images, N×K.

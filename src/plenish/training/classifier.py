@@ -28,7 +28,7 @@ from plenish.training.augment_policy import mix, rand_augment, stain_jitter
 from plenish.training.classifier_columns import NO_COLUMNS, Columns
 from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
 from plenish.training.classifier_losses import build_loss, check_loss
-from plenish.training.classifier_model import Classifier, head_of
+from plenish.training.classifier_model import Classifier, Floats, head_of
 from plenish.training.classifier_precision import Precision
 from plenish.training.classifier_scores import Plateau, validation_scores
 from plenish.training.drawing import DrawingPlan, check_enough, make_plan
@@ -234,9 +234,15 @@ class ClassifierLearner(Learner):
 
     def validate(self, clock: Clock) -> dict[str, float]:
         """Balanced accuracy, macro F1, AUROC and class-balanced cross-entropy on val."""
-        logits = self.model.logits(self._val)
+        found = self.classify_val(clock.seed)
         self._set_mode(clock.nimg)
-        return validation_scores(self._val.y, self.model.to_probabilities(logits))
+        y, to_probabilities = self._val.y, self.model.to_probabilities
+        named = [validation_scores(y, to_probabilities(logits), name) for name, logits in found.items()]
+        return {name: value for scores in named for name, value in scores.items()}
+
+    def classify_val(self, seed: int) -> dict[str, Floats]:
+        """Logits N×K of the val images, by what the names of their scores begin with."""
+        return {"val": self.model.logits(self._val)}
 
     def validated(self, line: Mapping[str, float]) -> None:
         """Lower the rate where validation has stopped improving, if the schedule does so."""
