@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from plenish.commands.export_model import export_model as export_model
     from plenish.commands.filter import filter_dataset as filter_dataset
     from plenish.commands.generate import generate as generate
+    from plenish.commands.harden import harden as harden
     from plenish.commands.latent import draw_encodings as draw_encodings
     from plenish.commands.latent import find_nearest as find_nearest
     from plenish.commands.predict import predict as predict
@@ -109,6 +110,7 @@ _HOMES = {
     "commands.export_model": ("export_model",),
     "commands.filter": ("filter_dataset",),
     "commands.generate": ("generate",),
+    "commands.harden": ("harden",),
     "commands.latent": ("draw_encodings", "find_nearest"),
     "commands.predict": ("predict",),
     "commands.profile": ("profile_dataset",),

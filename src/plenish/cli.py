@@ -52,6 +52,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "train variants of an autoencoder from one YAML file: FILE DATA OUT",
     ),
     "train classifier": ("train_classifier:train_classifier_run", "train a classifier and keep it in a Run"),
+    "harden": ("harden:harden", "train a classifier that withstands attacks, and keep it in a Run"),
     "train translate": ("train_translate:train_translate", "train sketches into pictures, or resume"),
     "translate": ("translate:translate", "pictures of sketches by a trained Run: RUN IMAGES … OUT"),
     "predict": ("predict:predict", "classify images by trained classifiers: RUN … IMAGES …"),
@@ -126,7 +127,9 @@ _MOST_COLUMNS = 9
 """Columns of a table; of one with more, a row is below the other."""
 _SHORT, _LONG = 12, 24
 """Letters of a cell that stays in one line, and of a word that may be broken."""
-_PARALLEL = ("train generator", "train gan", "train autoencoder", "train classifier", "train translate")
+_PARALLEL = (
+    "train generator", "train gan", "train autoencoder", "train classifier", "train translate", "harden",
+)  # fmt: skip
 """Verbs that several processes may do together."""
 
 

@@ -60,6 +60,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "train classifier": (
         "plenish train classifier tiles tumour-or-not", "plenish train classifier tiles tuned --loss focal",
     ),
+    "harden": (
+        "plenish harden tiles hardened --method trades --eps 4/255",
+        "plenish harden tiles hardened-more --eps 4/255 --generated more --share 0.7 --test",
+    ),
     "train translate": (
         "plenish train translate drawings sketch-to-drawing",
         "plenish train translate drawings sketch-to-drawing --kimg 400 --test",

@@ -63,7 +63,7 @@ def train_classifier_run(
         CheckFailed: the training diverged.
     """
     with unrecorded() if dry_run or show else contextlib.nullcontext():
-        return _asked(_open_with_classes(data), run, split, how, synthetic, test, retry, dry_run, show)
+        return _asked(open_with_classes(data), run, split, how, synthetic, test, retry, dry_run, show)
 
 
 def _asked(
@@ -139,7 +139,7 @@ def _previewed(
     return dataclasses.replace(found, facts=facts)
 
 
-def _open_with_classes(data: Path) -> Dataset:
+def open_with_classes(data: Path) -> Dataset:
     """Open a Dataset of real images with classes; InputError for another."""
     dataset = Dataset.open(data)
     if dataset.is_synthetic:

@@ -156,6 +156,57 @@ class DopedOrder(Order):
         return rng.permutation(np.concatenate([self._real, *drawn]))
 
 
+class SharedOrder(Order):
+    """Batches of which the same share is synthetic, spread evenly over each.
+
+    Real and synthetic images each come in epochs of their own. An epoch is as many batches as show as many
+    real images as there are.
+    """
+
+    def __init__(
+        self, y: NDArray[Any], draw: Draw, real: int, share: float, batch: int, kind: type[Order] = Order
+    ) -> None:
+        """Prepare both sides.
+
+        Args:
+            y: labels, of the real images first.
+            draw: random streams of the epochs; the real side uses the even ones.
+            real: how many of them are real.
+            share: of synthetic images in a batch; at least one image of each side is drawn.
+            batch: images of a batch.
+            kind: order of each side.
+        """
+        super().__init__(y, draw)
+        self._images, self._real, self._batch = len(y), real, batch
+        self._made = min(max(round(share * batch), 1), batch - 1)
+        self._sides = (
+            kind(y[:real], lambda epoch: draw(2 * epoch)),
+            kind(y[real:], lambda epoch: draw(2 * epoch + 1)),
+        )
+        self.length = -(-real // (batch - self._made)) * batch
+
+    def expected(self) -> NDArray[np.float64]:
+        """How often each image is drawn in an epoch on average, N."""
+        batches, drawn = self.length // self._batch, (self._batch - self._made, self._made)
+        return np.concatenate(
+            [
+                side.expected() * (batches * number / side.length)
+                for side, number in zip(self._sides, drawn, strict=True)
+            ]
+        )
+
+    def __call__(self, numbers: Ints) -> Ints:
+        """Positions of global sample numbers."""
+        batches, places = np.divmod(numbers, self._batch)
+        before = places * self._made // self._batch
+        is_made = (places + 1) * self._made // self._batch > before
+        made = batches * self._made + before  # Synthetic images drawn before each of these.
+        found = np.empty(len(numbers), np.int64)
+        found[~is_made] = self._sides[0]((numbers - made)[~is_made])
+        found[is_made] = self._real + self._sides[1](made[is_made])
+        return found
+
+
 def fill(counts: NDArray[np.int64], target: int) -> Ints:
     """Synthetic images of each class, K, that fill these real ones up to a target.
 

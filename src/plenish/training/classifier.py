@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from plenish.training.augment_policy import mix, rand_augment, stain_jitter
 from plenish.training.classifier_columns import NO_COLUMNS, Columns
 from plenish.training.classifier_config import ClassifierConfig, ClassifierOptions
 from plenish.training.classifier_losses import build_loss, check_loss
-from plenish.training.classifier_model import Classifier, head_of
+from plenish.training.classifier_model import Classifier, Floats, head_of
 from plenish.training.classifier_precision import Precision
 from plenish.training.classifier_scores import Plateau, validation_scores
 from plenish.training.drawing import DrawingPlan, check_enough, make_plan
@@ -38,6 +38,23 @@ from plenish.training.learner import Clock, Learner
 from plenish.training.schedules import Schedule
 from plenish.training.trainer import Trainer
 from plenish.wording import plural
+
+
+class Shown(NamedTuple):
+    """A batch as a classifier is trained on it.
+
+    Attributes:
+        images: N×C×H×W in [-1, 1], augmented.
+        more: what the network takes beside them.
+        targets: class numbers N, or tags N×K.
+        losses: logits N×K float32 → a loss an image, N, that of the configuration; images that are mixed have
+            those of both labels.
+    """
+
+    images: Tensor
+    more: tuple[Tensor, ...]
+    targets: Tensor
+    losses: Callable[[Tensor], Tensor]
 
 
 class ClassifierLearner(Learner):
@@ -165,18 +182,34 @@ class ClassifierLearner(Learner):
         torch.manual_seed(stable_seed(seed, "dropout", step))
         for group in self.optimiser.param_groups:
             group["lr"] = config.rate(step, self._plateau.drops)
-        with engine.autocast():
-            logits = self._module(images, *more).float()
         formula = self._losses[self._plan.phase_at(clock.nimg)]
-        losses = formula(logits, targets, progress)
-        if mixes:
-            losses = torch.lerp(formula(logits, targets[partner], progress), losses, share)
-        loss = losses.mean()
-        engine.minimise(self.optimiser, loss + self._penalty() if config.l1 or config.l2 else loss)
+
+        def losses(logits: Tensor) -> Tensor:
+            own = formula(logits, targets, progress)
+            return torch.lerp(formula(logits, targets[partner], progress), own, share) if mixes else own
+
+        values = self.learn(Shown(images, tuple(more), targets, losses), clock)
         if config.ema:
             keep = min(config.ema, (1 + step) / (10 + step))  # At first it follows closely.
             update_ema(self.model.network, self._network, keep, buffers=True)
+        return values
+
+    def learn(self, shown: Shown, clock: Clock) -> dict[str, Tensor]:
+        """Take a step down the loss of a batch; returns scalars, among them `train_loss`."""
+        loss = shown.losses(self.logits(shown.images, *shown.more)).mean()
+        self.descend(loss)
         return {"train_loss": loss.detach()}
+
+    def logits(self, images: Tensor, *more: Tensor) -> Tensor:
+        """Logits N×K in float32 of images in [-1, 1], by the network that is trained, in its mode."""
+        with self.engine.autocast():
+            found: Tensor = self._module(images, *more)
+        return found.float()
+
+    def descend(self, loss: Tensor, before_step: Callable[[], None] | None = None) -> None:
+        """Take a step of the optimiser down a loss and the penalties; see `Engine.minimise`."""
+        penalised = loss + self._penalty() if self._config.l1 or self._config.l2 else loss
+        self.engine.minimise(self.optimiser, penalised, before_step)
 
     def _augmented(self, batch: Batch, seed: int) -> Tensor:
         """The images of a batch, changed as the configuration asks."""
@@ -201,9 +234,15 @@ class ClassifierLearner(Learner):
 
     def validate(self, clock: Clock) -> dict[str, float]:
         """Balanced accuracy, macro F1, AUROC and class-balanced cross-entropy on val."""
-        logits = self.model.logits(self._val)
+        found = self.classify_val(clock.seed)
         self._set_mode(clock.nimg)
-        return validation_scores(self._val.y, self.model.to_probabilities(logits))
+        y, to_probabilities = self._val.y, self.model.to_probabilities
+        named = [validation_scores(y, to_probabilities(logits), name) for name, logits in found.items()]
+        return {name: value for scores in named for name, value in scores.items()}
+
+    def classify_val(self, seed: int) -> dict[str, Floats]:
+        """Logits N×K of the val images, by what the names of their scores begin with."""
+        return {"val": self.model.logits(self._val)}
 
     def validated(self, line: Mapping[str, float]) -> None:
         """Lower the rate where validation has stopped improving, if the schedule does so."""
@@ -275,6 +314,7 @@ def _attempt_seed(seed: int, attempt: int) -> int:
 def train_classifier(
     config: ClassifierConfig, train: Images, val: Images, names: Sequence[str], *,
     precision: Precision | None = None, on_step: Callable[[int], None] | None = None,
+    build: Callable[..., ClassifierLearner] = ClassifierLearner,
 ) -> Classifier:  # fmt: skip
     """Train a classifier in memory, and keep the weights that do best on the validation images.
 
@@ -285,6 +325,7 @@ def train_classifier(
         names: the K classes that `y` numbers.
         precision: the network's measured preference (`choose_precision`); None decides by the hardware.
         on_step: called after every step with its number, for a progress bar.
+        build: makes the Learner, of the same arguments as `ClassifierLearner`.
 
     Raises:
         InputError: fewer than two classes, an unknown network or loss, weights that do not fit, or several
@@ -296,7 +337,7 @@ def train_classifier(
         raise InputError("Several processes train in a Run only ('plenish train'); start this command once.")
     check_enough(config, train, names)
     config = config.settled(train).resolved(len(train.y))
-    learner = ClassifierLearner(config, train, val, names, engine)
+    learner = build(config, train, val, names, engine)
     images, schedule = training_images(train, config), schedule_of(config)
     with torch.random.fork_rng(devices=cuda_devices(engine)):
         trainer = Trainer(learner, images, schedule, seed=config.seed, on_step=on_step)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from plenish import files, settings
-from plenish.configuration import option_names
+from plenish.configuration import option_name, option_names
 from plenish.datasets.batches import Images, check_divisible
 from plenish.datasets.parts import Subset
 from plenish.errors import InputError
@@ -25,10 +25,14 @@ from plenish.training.classifier_precision import Precision, choose_precision
 from plenish.training.engine import Engine
 from plenish.training.trainer import train
 
+HARDENING = "hardening"
+"""The section of the configuration that a hardened classifier has."""
+
 
 def open_run(
-    path: Path, config: ClassifierConfig, train_rows: Subset, synthetic: Mapping[str, Any] | None = None
-) -> Run:
+    path: Path, config: ClassifierConfig, train_rows: Subset, synthetic: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] = {},
+) -> Run:  # fmt: skip
     """The Run of a training, made or resumed.
 
     Args:
@@ -36,10 +40,12 @@ def open_run(
         config: how, resolved.
         train_rows: training rows.
         synthetic: which synthetic images are mixed in, as it is kept in the Run.
+        more: further sections of its configuration, of another kind of training.
 
     Raises:
         InputError: it was asked something else before, or the processes cannot share a batch equally.
     """
+    _check_verb(path, more)
     world = settings.process()[1]
     check_divisible(config.batch, world)
     if (config.mixup or config.cutmix) and config.batch // world % 2:
@@ -48,20 +54,35 @@ def open_run(
     asked = dataclasses.asdict(config) | {
         "pretrained": files.sha256_file(weights) if isinstance(weights, Path) else weights,
         "precision": settings.current().precision, "recipe": config.classifier,
-        **({} if synthetic is None else {"synthetic": dict(synthetic)}),
+        **({} if synthetic is None else {"synthetic": dict(synthetic)}), **more,
     }  # fmt: skip
     data = dataset.provenance(train_rows.split_name) | {"part": "train", "images": len(train_rows)}
     # A plateau lowers the rate by what is found at each evaluation.
     free = ("patience",) if config.schedule == "plateau" else ("evaluations", "patience")
     return Run.open_or_create(
         path, "classifier", asked, data=data, seed=config.seed, may_change=free,
-        typed=option_names(ClassifierConfig),
+        typed=option_names(ClassifierConfig)
+        | {f"{HARDENING}.{name}": option_name(name) for name in more.get(HARDENING, {})},
     )  # fmt: skip
+
+
+def _check_verb(path: Path, more: Mapping[str, Any]) -> None:
+    """Refuse to go on with a hardened classifier as with a plain one, and the other way round."""
+    if not (path / "config.json").is_file():
+        return
+    run = Run.open(path, "classifier")
+    before = HARDENING in run.config["config"]
+    if before != (HARDENING in more):
+        verb, how = ("harden", "a hardened") if before else ("train classifier", "a plain")
+        raise InputError(
+            f"{path} holds {how} classifier; 'plenish {verb}' continues it, or use another folder."
+        )
 
 
 def train_in_run(
     run: Run, config: ClassifierConfig, train_rows: Subset, val_rows: Subset, *, retry: bool = False,
     images: Images | None = None, columns: Columns | None = None,
+    build: Callable[..., ClassifierLearner] = ClassifierLearner,
 ) -> Classifier:  # fmt: skip
     """Train a classifier in a Run, from the start or from its newest intact checkpoint, and save the best.
 
@@ -73,6 +94,7 @@ def train_in_run(
         retry: resume after a divergence, with other random draws.
         images: what is trained on, where it is more than the training rows.
         columns: those of the training rows, where they are known.
+        build: makes the Learner, of the same arguments as `ClassifierLearner`.
 
     Returns:
         The best one on val.
@@ -98,11 +120,11 @@ def train_in_run(
         found = ranks.from_main(Engine.from_settings(), precision)
     run.update_status(precision=found)
     engine = Engine.from_settings(found)
-    build = functools.partial(ClassifierLearner, config, images, val, names, engine, columns)
+    make = functools.partial(build, config, images, val, names, engine, columns)
     facts = {"classes": list(names), "steps": config.steps}
     with torch.random.fork_rng(devices=cuda_devices(engine)):
         model = train(
-            build, training_images(images, config), schedule_of(config), run, retry=retry, facts=facts
+            make, training_images(images, config), schedule_of(config), run, retry=retry, facts=facts
         ).model
     if best := run.status.get("best"):
         checkpoints.load_module(run.path / "checkpoints" / best["checkpoint"], "classifier", model.network)

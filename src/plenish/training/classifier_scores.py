@@ -22,38 +22,39 @@ from plenish.training.confusion import (
 from plenish.training.roc import auroc, auroc_binary
 
 
-def validation_scores(y: NDArray[Any], probabilities: Floats) -> dict[str, float]:
+def validation_scores(y: NDArray[Any], probabilities: Floats, begin: str = "val") -> dict[str, float]:
     """The values that may decide which checkpoint is best.
 
     Args:
         y: N class numbers, or N×K tags.
         probabilities: N×K.
+        begin: what the names of the values begin with.
 
     Returns:
         Balanced accuracy, macro F1 and AUROC, of tags their means over the tags, found where the probability
         is at least one half; and the cross-entropy, with every class counting alike.
     """
     if y.ndim == 2:
-        return _of_tags(y > 0.5, probabilities)
+        return _of_tags(y > 0.5, probabilities, begin)
     losses = -np.log(np.maximum(probabilities[np.arange(len(y)), y], 1e-12))
     confusion = confusion_matrix(y, probabilities.argmax(axis=1), probabilities.shape[1])
     return {
-        "val_balanced_accuracy": float(balanced_accuracy(confusion)[0]),
-        "val_macro_f1": float(macro_f1(confusion)[0]),
-        "val_auroc": float(auroc(y, probabilities)[0]),
-        "val_loss": float(np.mean([losses[y == k].mean() for k in np.unique(y)])),
+        f"{begin}_balanced_accuracy": float(balanced_accuracy(confusion)[0]),
+        f"{begin}_macro_f1": float(macro_f1(confusion)[0]),
+        f"{begin}_auroc": float(auroc(y, probabilities)[0]),
+        f"{begin}_loss": float(np.mean([losses[y == k].mean() for k in np.unique(y)])),
     }
 
 
-def _of_tags(present: NDArray[np.bool_], probabilities: Floats) -> dict[str, float]:
+def _of_tags(present: NDArray[np.bool_], probabilities: Floats, begin: str) -> dict[str, float]:
     counts = tag_counts(present, probabilities >= 0.5, None)
     likelihood = np.where(present, probabilities, 1 - probabilities)
     aurocs = [auroc_binary(present[:, k], probabilities[:, k]) for k in range(present.shape[1])]
     return {
-        "val_balanced_accuracy": float(balanced_accuracy_of_tags(counts)[0]),
-        "val_macro_f1": float(macro_f1_of_tags(counts)[0]),
-        "val_auroc": float(defined_mean(np.stack(aurocs, axis=-1))[0]),
-        "val_loss": float(-np.log(np.maximum(likelihood, 1e-12)).sum(axis=1).mean()),
+        f"{begin}_balanced_accuracy": float(balanced_accuracy_of_tags(counts)[0]),
+        f"{begin}_macro_f1": float(macro_f1_of_tags(counts)[0]),
+        f"{begin}_auroc": float(defined_mean(np.stack(aurocs, axis=-1))[0]),
+        f"{begin}_loss": float(-np.log(np.maximum(likelihood, 1e-12)).sum(axis=1).mean()),
     }
 
 
@@ -64,10 +65,10 @@ class Plateau:
         drops: how often.
     """
 
-    def __init__(self, config: ClassifierConfig) -> None:
-        """Start without a validation."""
+    def __init__(self, config: ClassifierConfig, criteria: Mapping[str, int] | None = None) -> None:
+        """Start without a validation; `criteria` are by default those of the configuration."""
         self.drops = 0
-        self._criteria = config.decides
+        self._criteria = config.decides if criteria is None else criteria
         self._patience = config.plateau_patience if config.schedule == "plateau" else 0
         self._seen: dict[float, tuple[float, ...]] = {}
 

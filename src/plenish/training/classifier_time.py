@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -29,6 +29,7 @@ _LEAST_STEPS = 64
 def say_duration(
     config: ClassifierConfig, train: Images, val: Images, names: Sequence[str], *,
     precision: Precision | None, trainings: int = 1, tested: int = 0, columns: Columns = NO_COLUMNS,
+    build: Callable[..., ClassifierLearner] = ClassifierLearner,
 ) -> None:  # fmt: skip
     """Say how long trainings take in all; nothing when quiet, where nothing would be seen of it.
 
@@ -41,12 +42,13 @@ def say_duration(
         trainings: how many there are.
         tested: images classified after each.
         columns: what the inputs of the images are.
+        build: makes the Learner, of the same arguments as `ClassifierLearner`.
     """
     assert config.steps is not None
     steps = trainings * config.steps
     if settings.current().quiet or steps < _LEAST_STEPS:
         return
-    step, image = measure(config, train, val, names, precision, columns)
+    step, image = measure(config, train, val, names, precision, columns, build)
     seconds = steps * step + trainings * image * (config.evaluations * len(val.y) + tested)
     what = f"{config.steps:,} steps"
     in_all = "" if trainings == 1 else " in all"
@@ -57,8 +59,9 @@ def say_duration(
 def measure(
     config: ClassifierConfig, train: Images, val: Images, names: Sequence[str],
     precision: Precision | None, columns: Columns = NO_COLUMNS,
+    build: Callable[..., ClassifierLearner] = ClassifierLearner,
 ) -> tuple[float, float]:  # fmt: skip
-    """Seconds of a step, and of classifying an image; random states and the data's order are left alone.
+    """Seconds of a step, and of validating with an image; random states and the data's order are left alone.
 
     Args:
         config: how it is trained, resolved.
@@ -67,11 +70,14 @@ def measure(
         names: the classes.
         precision: the network's measured preference.
         columns: what is given beside the images.
+        build: makes the Learner, of the same arguments as `ClassifierLearner`.
     """
     engine = Engine.from_settings(precision)
     devices = [engine.device] if engine.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        learner = ClassifierLearner(config, train, val, names, engine, columns)
+        inputs = None if val.inputs is None else val.inputs[:_MOST_VALIDATED]
+        some = Images(val.read, val.y[:_MOST_VALIDATED], inputs=inputs)
+        learner = build(config, train, some, names, engine, columns)
         times: list[float] = []
         begun = time.perf_counter()
         with contextlib.closing(train.batches(config.batch, seed=0, ahead=0)) as feed:
@@ -81,9 +87,7 @@ def measure(
                 learner.step(batch, Clock(0, 0, len(times) * config.batch, len(times)))
                 engine.synchronize()
                 times.append(time.perf_counter() - start)
-        inputs = None if val.inputs is None else val.inputs[:_MOST_VALIDATED]
-        some = Images(val.read, val.y[:_MOST_VALIDATED], inputs=inputs)
         start = time.perf_counter()
-        learner.model.logits(some)
+        learner.classify_val(0)
         each = (time.perf_counter() - start) / len(some.y)
     return statistics.median(times[1:]), each

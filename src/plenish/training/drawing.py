@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from plenish.configuration import option
 from plenish.datasets.batches import Images
-from plenish.datasets.orders import ORDERS, BalancedOrder, DopedOrder, Draw, Order, PhasedOrder, fill
+from plenish.datasets.orders import (
+    ORDERS,
+    BalancedOrder,
+    DopedOrder,
+    Draw,
+    Order,
+    PhasedOrder,
+    SharedOrder,
+    fill,
+)
 from plenish.errors import InputError, unknown
 from plenish.training.drawing_schedules import Scheduled, Stage, parse_schedule
 
@@ -83,8 +92,10 @@ class DrawingOptions:
             five times as many as there are images.
         doping: schedule of synthetic images mixed in to fill each class but the largest up to a target, down
             to real images: 4700x2 1000x2 realx3, in epochs or as shares, or decaying, ham10000-1, ham10000-2;
-            a target of 50% is half the images of the largest class. Needs --synthetic; without --doping all
-            its images are mixed in.
+            a target of 50% is half the images of the largest class. Needs --synthetic; without --doping and
+            --share all its images are mixed in.
+        share: share of synthetic images in every batch; real ones and synthetic ones each come in epochs of
+            their own.
     """
 
     order: str = "shuffled"
@@ -93,6 +104,7 @@ class DrawingOptions:
     epochs: float | None = option(above=0, most=100_000)
     drawing: list[str] | None = None
     doping: list[str] | None = None
+    share: float | None = option(above=0, below=1)
 
     def check_drawing(self, steps: int | None) -> None:
         """Refuse what contradicts itself.
@@ -105,7 +117,7 @@ class DrawingOptions:
         """
         if self.order not in ORDERS:
             raise unknown("--order", self.order, ORDERS)
-        given = [name for name in ("draws", "drawing", "doping") if getattr(self, name)]
+        given = [name for name in ("draws", "drawing", "doping", "share") if getattr(self, name)]
         if len(given) > 1:
             raise InputError(f"--{given[0]} and --{given[1]} contradict each other; give one of them.")
         if self.draws and self.drawn_as == "shuffled":
@@ -183,6 +195,8 @@ def check_enough(options: DrawingOptions, images: Images, names: Sequence[str]) 
     Raises:
         InputError: no synthetic images, or too few of a class for the largest target.
     """
+    if options.share and images.n_real == len(images.y):
+        raise InputError("--share is of synthetic images, and there are none; give a synthetic Dataset.")
     if not options.doping:
         return
     if images.real is None:
@@ -229,7 +243,7 @@ def settle_steps(options: DrawingOptions, images: Images, batch: int, steps: int
     if options.counted_in == "shares":
         assert options.epochs is not None
         return math.ceil(options.epochs * images.n_real / batch)
-    orders = _orders(options, images)
+    orders = _orders(options, images, batch)
     lengths = [options.epochs if stage.length is None else stage.length for stage in orders]
     drawn = sum(_length(stage.make) * (length or 0) for stage, length in zip(orders, lengths))
     return math.ceil(round(drawn, 6) / batch)
@@ -248,7 +262,7 @@ def make_plan(options: DrawingOptions, images: Images, batch: int, steps: int, w
         steps: length of the training.
         width: number of classes.
     """
-    orders, total = _orders(options, images), steps * batch
+    orders, total = _orders(options, images, batch), steps * batch
     epochs = [_length(order.make) for order in orders]
     weights = np.array([1.0 if order.length is None else order.length for order in orders])
     if options.counted_in == "epochs":
@@ -271,10 +285,13 @@ class _Drawn(NamedTuple):
     length: float | None
 
 
-def _orders(options: DrawingOptions, images: Images) -> list[_Drawn]:
+def _orders(options: DrawingOptions, images: Images, batch: int) -> list[_Drawn]:
     """The order of each phase."""
     y = images.y
     kind: Callable[..., Order] = ORDERS[options.drawn_as]
+    if options.share:
+        about = {"real": images.n_real, "share": options.share, "batch": batch, "kind": kind}
+        return [_Drawn(f"{options.share:g}", functools.partial(SharedOrder, y, **about), None)]
     if options.scheduled is None:
         draws = {"draws": options.draws} if options.draws else {}
         return [_Drawn(options.drawn_as, functools.partial(kind, y, **draws), None)]

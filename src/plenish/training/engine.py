@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -144,8 +145,16 @@ class Engine:
         return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     @staticmethod
-    def minimise(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-        """Take a step down the gradient of a loss, the mean over a batch or this process's slice of it."""
+    def minimise(
+        optimiser: torch.optim.Optimizer, loss: Tensor, before_step: Callable[[], None] | None = None
+    ) -> None:
+        """Take a step down the gradient of a loss, the mean over a batch or this process's slice of it.
+
+        Args:
+            optimiser: of the weights.
+            loss: the loss.
+            before_step: called when the gradients are known and no weight has moved yet.
+        """
         optimiser.zero_grad()
         world = shared_batch.world()
         (loss / world if world > 1 else loss).backward()
@@ -156,6 +165,8 @@ class Engine:
             pieces = flat.split([gradient.numel() for gradient in gradients])
             for gradient, piece in zip(gradients, pieces, strict=True):
                 gradient.copy_(piece.view(gradient.shape))
+        if before_step:
+            before_step()
         optimiser.step()
 
     def generator(self, *key: Any) -> torch.Generator:

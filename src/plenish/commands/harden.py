@@ -1,0 +1,121 @@
+"""`plenish harden`: a classifier that is trained on adversarial images, in a Run like any classifier's."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+
+from plenish import files, settings
+from plenish.commands.request import completed, training
+from plenish.commands.train_classifier import open_with_classes
+from plenish.datasets.dataset import Dataset
+from plenish.domains import choose_domain
+from plenish.invocation import command
+from plenish.progress import say, warn
+from plenish.robustness.hardening_config import HardeningConfig
+from plenish.runs import Run
+from plenish.training.classifier_config import ClassifierConfig
+from plenish.training.drawing import check_enough
+
+_SHARE = 0.7
+"""Share of generated images in a batch where none is given."""
+CLEAN, ROBUST = "val_balanced_accuracy", "val_robust_balanced_accuracy"
+
+
+@command("harden")
+def harden(
+    data: Path, run: Path, *, split: str = "default", how: ClassifierConfig = ClassifierConfig(),
+    against: HardeningConfig = HardeningConfig(), generated: Path | None = None, test: bool = False,
+    retry: bool = False,
+) -> Run:  # fmt: skip
+    """Train a classifier that withstands small changes of its images, and keep it in a Run, or resume it.
+
+    The images of each batch are attacked, and the classifier is trained on what that makes (adversarial
+    training). The weights that do best on attacked val images are kept; --patience ends early by them. The
+    Run is one of a classifier: 'plenish predict', 'plenish attack' and all others take it. The same command
+    again resumes from the newest checkpoint. What it withstands other attacks, 'plenish attack' measures;
+    what withstands all attacks that were tried need not withstand another.
+
+    Args:
+        data: the Dataset, with one class per image and a split.
+        run: the Run's folder, made if it is not there.
+        split: the split.
+        how: further options of the classifier.
+        against: how it is hardened.
+        generated: a synthetic Dataset whose images are mixed in, such as adversarial ones of a generator too;
+            its generator must have been trained on the train part of this split. They make up 0.7 of each
+            batch unless --share or --doping says otherwise.
+        test: classify the test images too; that reading is counted.
+        retry: resume after a divergence, with other random draws.
+
+    Returns:
+        The Run; its summary has clean and robust accuracy on val.
+
+    Raises:
+        InputError: the Dataset has no classes or split, an option is impossible, or the Run was asked
+            something else.
+        CheckFailed: the training diverged.
+    """
+    from plenish.metrics import beside, predictions, trained_on
+    from plenish.report.prediction_page import write_run_page
+    from plenish.robustness import hardening
+    from plenish.training import classifier, classifier_model, classifier_run, classifier_time
+
+    dataset = open_with_classes(data)
+    classifier.check_names(how, dataset.labels.kind)
+    hardening.check_hardening(how, against, dataset.labels.kind)
+    train, val = (dataset.part(part, split, purpose="select") for part in ("train", "val"))
+    how, against = beside.with_weights_of_run(how, dataset, split), against.resolved()
+    if generated is not None and not (how.share or how.doping):
+        how = dataclasses.replace(how, share=_SHARE)
+    images, held = (classifier_model.labelled_images(part) for part in (train, val))
+    images, record, caveats = beside.training_side(images, dataset, train, split, generated)
+    check_enough(how, images, dataset.labels.names)
+    config = how.settled(images).resolved(len(train), dataset.domain)
+    if config.augmentation == "classical":
+        say(choose_domain(how.domain, dataset.domain).sentence(how.symmetry))
+    if is_new := not (run / "config.json").exists():  # Weights that cannot be had are told before.
+        classifier.check_weights(config, dataset)
+    section = {classifier_run.HARDENING: dataclasses.asdict(against)}
+    opened = classifier_run.open_run(run, config, train, record, section)
+    request = files.config_hash(opened.config["config"])
+    build = functools.partial(hardening.HardenedLearner, hardening=against)
+    if completed(run, "classifier", request):
+        if test:
+            with opened.lock():
+                predictions.write_predictions(opened, classifier_model.Classifier.of_run(run), val, test)
+                write_run_page(opened)
+        say(f"{run} is complete.")
+        return _told(opened)
+    for caveat in caveats:
+        warn(str(caveat))
+    if is_new and settings.process()[1] == 1:
+        names = dataset.labels.names
+        classifier_time.say_duration(config, images, held, names, precision=None, build=build)
+    with training(opened, request):
+        if generated is not None:
+            trained_on.keep(opened, Dataset.open(generated))
+        if caveats:
+            opened.update_status(caveats=list(caveats))
+        model = classifier_run.train_in_run(
+            opened, config, train, val, retry=retry, images=images, build=build
+        )
+        predictions.write_predictions(opened, model, val, test)
+        write_run_page(opened)
+    return _told(opened)
+
+
+def _told(run: Run) -> Run:
+    """The Run with what its best checkpoint scores on val, as it is and attacked, in its summary."""
+    step = run.status.get("best", {}).get("step")
+    lines = [line for _, line in run.logged() if line.get("step") == step and ROBUST in line]
+    if not lines:
+        return run
+    clean, robust = (float(lines[-1][name]) for name in (CLEAN, ROBUST))
+    asked = run.config["config"]["hardening"]
+    eps = f"{asked['eps'] * 255:.3g}/255" if asked["norm"] == "linf" else f"{asked['eps']:g}"
+    attack = f"PGD of {asked['validation_steps']} steps at eps {eps} ({asked['norm']})"
+    run.remarks["val"] = {"balanced_accuracy": clean, "robust_balanced_accuracy": robust, "attack": attack}
+    say(f"Balanced accuracy on val: {clean:.1%}, and {robust:.1%} against {attack}.")
+    return run

@@ -1,0 +1,126 @@
+"""`plenish harden`: a Run of a classifier that was trained on adversarial images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from plenish import cli
+from plenish.commands.harden import harden
+from plenish.commands.train_classifier import train_classifier_run
+from plenish.datasets.dataset import Dataset
+from plenish.errors import InputError
+from plenish.robustness.hardening import HardenedLearner
+from plenish.runs import Run
+from plenish.training import checkpoints
+from plenish.training.classifier import Shown
+from plenish.training.classifier_model import Classifier
+from plenish.training.learner import Clock
+
+QUICK: dict[str, Any] = {"steps": 4, "batch": 8, "evaluations": 4, "attack_steps": 2, "validation_steps": 1}
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing of the training's own handles it."""
+
+
+def test_hardened_with_generated_images_it_is_a_classifier_like_any(
+    clinic: Dataset, honest: Dataset, tmp_path: Path
+) -> None:
+    options = QUICK | {"method": "pgd", "eps": "2/255"}
+    made = harden(clinic.path, tmp_path / "run", generated=honest.path, test=True, **options)
+    config, summary = made.config["config"], made.summary()
+    assert (made.kind, config["share"], config["hardening"]["method"]) == ("classifier", 0.7, "pgd")
+    assert config["hardening"]["eps"] == pytest.approx(2 / 255)
+    assert config["hardening"]["step_size"] == pytest.approx(0.5 / 255)
+    assert {row["part"] for row in summary["results"]} == {"val", "test"}
+    assert set(pd.read_parquet(tmp_path / "run" / "predictions.parquet")["part"]) == {"val", "test"}
+    assert Classifier.of_run(tmp_path / "run").names == clinic.labels.names
+    lines = Run.open(tmp_path / "run", "classifier").metrics().dropna(subset="val_robust_loss")
+    best = lines.sort_values(["val_robust_balanced_accuracy", "val_robust_loss"], ascending=[False, True])
+    assert summary["best"]["step"] == best["step"].iloc[0]
+    assert summary["val"]["robust_balanced_accuracy"] == best["val_robust_balanced_accuracy"].iloc[0]
+    assert summary["val"]["balanced_accuracy"] == best["val_balanced_accuracy"].iloc[0]
+    with pytest.raises(InputError, match="--eps"):
+        harden(clinic.path, tmp_path / "run", generated=honest.path, **(options | {"eps": "4/255"}))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"method": "trades", "awp": 0.01, "awp_warmup": 0.3, "ema": 0.9},
+        {"method": "free", "norm": "l2", "eps": 0.5, "mixup": 0.2, "augmentation": "classical"},
+    ],
+    ids=["trades", "free"],
+)
+def test_killed_and_resumed_it_ends_like_one_never_stopped(
+    clinic: Dataset, honest: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
+) -> None:
+    options = QUICK | how | {"generated": honest.path, "share": 0.5}
+    genuine = HardenedLearner.learn
+
+    def killed(self: HardenedLearner, shown: Shown, clock: Clock) -> dict[str, Tensor]:
+        if clock.step == 3 and len(checkpoints.list_checkpoints(tmp_path / "cut" / "checkpoints")):
+            raise Killed
+        return genuine(self, shown, clock)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HardenedLearner, "learn", killed)
+        with pytest.raises(Killed):
+            harden(clinic.path, tmp_path / "cut", **options)
+    for name in ("cut", "whole"):
+        harden(clinic.path, tmp_path / name, **options)
+    tensors = []
+    for name in ("cut", "whole"):
+        newest = checkpoints.newest_intact(tmp_path / name / "checkpoints")
+        assert newest is not None
+        files = [*newest.glob("*.safetensors"), tmp_path / name / "classifier" / "classifier.safetensors"]
+        tensors.append({f"{file.stem}.{key}": v for file in files for key, v in load_file(file).items()})
+    assert [key for key, value in tensors[0].items() if not torch.equal(value, tensors[1][key])] == []
+    logs = [Run.open(tmp_path / name).metrics().dropna(subset="val_robust_loss") for name in ("cut", "whole")]
+    scores = [log.filter(like="val_").reset_index(drop=True) for log in logs]
+    pd.testing.assert_frame_equal(*scores)
+
+
+def test_a_hardened_run_and_a_plain_one_are_not_continued_as_the_other(stripes, tmp_path: Path) -> None:
+    data, plain = stripes(), {key: QUICK[key] for key in ("batch", "evaluations")} | {"steps": 1}
+    harden(data.path, tmp_path / "hardened", **(QUICK | {"steps": 1, "method": "fast", "attack_steps": None}))
+    train_classifier_run(data.path, tmp_path / "plain", **plain)
+    with pytest.raises(InputError, match="plenish harden"):
+        train_classifier_run(data.path, tmp_path / "hardened", **plain)
+    with pytest.raises(InputError, match="plenish train classifier"):
+        harden(data.path, tmp_path / "plain", **plain)
+
+
+@pytest.mark.parametrize(
+    ("made", "more", "named"),
+    [
+        ({"classes": 0}, {}, "2 classes"),
+        ({}, {"share": 0.5}, "--share"),
+        ({}, {"eps": "5"}, "--eps"),
+        ({}, {"columns": ("age",)}, "--columns"),
+        ({}, {"method": "mart", "cutmix": 1.0}, "--cutmix"),
+    ],
+)
+def test_bad_requests_leave_nothing(stripes, tmp_path: Path, made: dict, more: dict, named: str) -> None:
+    data = stripes(**made)
+    with pytest.raises(InputError, match=named):
+        harden(data.path, tmp_path / "run", **more)
+    assert not (tmp_path / "run").exists()
+
+
+def test_from_the_command_line(stripes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["harden", str(stripes().path), str(tmp_path / "run"), "--method", "fast", "--eps", "4/255"]
+    words += ["--steps", "1", "--batch", "8", "--evaluations", "1", "--validation-steps", "1"]
+    assert cli.run([*words, "--threads", "1", "--quiet", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["state"] == "complete"
+    assert set(said["val"]) == {"balanced_accuracy", "robust_balanced_accuracy", "attack"}
+    assert cli.run(["harden", "nowhere", str(tmp_path / "other"), "--eps", "four", "--quiet"]) == 2
