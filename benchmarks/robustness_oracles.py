@@ -25,6 +25,7 @@ from benchmarks.race import describe_machine, publish
 from benchmarks.robustness_models import Attacked, attacked, find_oracles
 from plenish.robustness.carlini_wagner import minimal_carlini_wagner
 from plenish.robustness.deepfool import minimal_deepfool
+from plenish.robustness.fab import minimal_fab
 from plenish.robustness.fmn import minimal_fmn
 from plenish.robustness.gradient_attacks import fgsm, pgd
 from plenish.robustness.threat import NORMS, Norm, lengths
@@ -129,7 +130,7 @@ def iterated(norm: Norm, eps: float) -> dict[str, Attack]:
 
 
 def minimal(norm: Norm, steps: int) -> dict[str, Attack]:
-    """Attacks of each package for the smallest change, with equal numbers of steps where they have one run."""
+    """Attacks of each package for the smallest change, with equal numbers of steps in a run."""
     import adv_lib.attacks as adv
     import foolbox.attacks as fb
     from art.attacks.evasion import CarliniL2Method, CarliniLInfMethod, DeepFool
@@ -175,6 +176,7 @@ def our_minimal(norm: Norm, steps: int) -> dict[str, Attack]:
     """Ours."""
     found: dict[str, Attack] = {
         "plenish fmn": lambda m: minimal_fmn(m.module, m.images, m.labels, norm=norm, steps=steps),
+        "plenish fab": lambda m: minimal_fab(m.module, m.images, m.labels, norm=norm, iterations=steps),
         "plenish deepfool": lambda m: minimal_deepfool(m.module, m.images, m.labels, norm=norm),
     }
     if norm == "l2":
