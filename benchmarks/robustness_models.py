@@ -21,6 +21,7 @@ from plenish.robustness.gradients import untouched, value_and_gradient
 from plenish.robustness.losses import cross_entropy
 from plenish.robustness.target import FromUnitRange
 
+TRAINED = ("plain", "hardened")
 EPOCHS, BATCH, RATE = 8, 100, 3e-3
 
 
@@ -64,7 +65,7 @@ def attacked(data: Path, count: int, eps: float, kept: Path | None, threads: int
     x, y = _images(arrays["x_train"]), torch.from_numpy(arrays["y_train"]).long()
     tests, truth = _images(arrays["x_test"]), torch.from_numpy(arrays["y_test"]).long()
     found = []
-    for name, radius in (("plain", 0.0), ("fast adversarial training", eps)):
+    for name, radius in zip(TRAINED, (0.0, eps), strict=True):
         module = _network(x.shape[1], x.shape[2], int(y.max()) + 1)
         weights = kept / f"{data.stem}-{radius:.4f}.pt" if kept else None
         if weights and weights.exists():

@@ -16,11 +16,11 @@ _CLOSE = 1e-3
 
 @contextlib.contextmanager
 def folded(model: nn.Module, images: Tensor) -> Iterator[None]:
-    """Compute without the batch normalisations that follow a convolution in an `nn.Sequential`, within.
+    """Compute within without the batch normalisations that follow a convolution in a Sequential.
 
-    In evaluation mode such a layer scales and shifts each channel, which the weights before it can do too.
-    The very same modules and parameters are put back after. Nothing is folded where that changes the logits of
-    two of the images, as it does in a network that uses its layers in another way than in turn.
+    In evaluation mode such a layer scales and shifts each channel, which the weights before it can do as
+    well. The very same modules and parameters are put back after. Nothing is folded where that changes the
+    logits of two of the images, as it does in a network that uses its layers in another way than in turn.
 
     Args:
         model: images N×C×H×W in [0, 1] → logits N×K.
