@@ -72,8 +72,8 @@ def minimal_carlini_wagner(
         seed: accepted as by all attacks; without effect.
         precision: of the gradients; whether an image is misclassified is judged in float32.
         steps: of Adam for each constant c.
-        searches: constants that are tried for each image: ten times the last until one succeeds, and halves of
-            the interval then.
+        searches: constants that are tried for each image: ten times the last until one succeeds, then the
+            middle of the interval.
         constant: the first c.
         step_size: of Adam.
         confidence: κ, in units of logits.

@@ -2,8 +2,8 @@
 
 M. Pintor et al., "Fast minimum-norm adversarial attacks through adaptive norm constraints", NeurIPS 2021; in
 the L2 norm it comes close to J. Rony et al., "Decoupling direction and norm", CVPR 2019. Unlike there, steps
-are a share of the current radius along the steepest direction of the norm, so that the same options suit images
-of any size, and the way back to each original is halved at the end.
+are a share of the current radius along the steepest direction of the norm, so that the same options suit
+images of any size, and the way back to each original is halved at the end.
 """
 
 from __future__ import annotations

@@ -9,7 +9,12 @@ from torch import Tensor
 
 from plenish.robustness.apgd import apgd_ce, apgd_dlr, apgd_margin, apgd_targeted
 from plenish.robustness.autoattack import auto_attack
+from plenish.robustness.carlini_wagner import carlini_wagner
+from plenish.robustness.deepfool import deepfool
 from plenish.robustness.fab import fab, fab_targeted
+from plenish.robustness.fmn import fmn
+from plenish.robustness.gradient_attacks import bim, fgsm, pgd
+from plenish.robustness.noise import random_noise
 from plenish.robustness.square import square
 from plenish.robustness.threat import NORMS, Norm
 
@@ -39,12 +44,21 @@ class AttackKind:
 
 
 _ALL = (
+    AttackKind("noise", random_noise, white_box=False, about="random noise of the same norm, as a control"),
+    AttackKind("fgsm", fgsm, about="one step along the gradient"),
+    AttackKind("bim", bim, about="steps along the gradient from the original"),
+    AttackKind("pgd", pgd, about="projected gradient ascent from random points"),
     AttackKind("apgd_ce", apgd_ce, about="Auto-PGD that raises the cross entropy"),
     AttackKind(
         "apgd_dlr", apgd_dlr, fewest_classes=3, about="Auto-PGD that raises the difference of logits ratio"
     ),
     AttackKind("apgd_margin", apgd_margin, about="Auto-PGD that raises the margin"),
     AttackKind("apgd_targeted", apgd_targeted, about="Auto-PGD toward the likeliest other classes in turn"),
+    AttackKind("deepfool", deepfool, about="DeepFool: onto the nearest linearised boundary, again and again"),
+    AttackKind("fmn", fmn, about="FMN: a ball that shrinks around what fools and grows around what does not"),
+    AttackKind(
+        "carlini_wagner", carlini_wagner, ("l2",), about="Carlini and Wagner: least length and margin"
+    ),
     AttackKind("fab", fab, about="FAB: along the linearised boundary that is nearest"),
     AttackKind("fab_targeted", fab_targeted, about="FAB toward the likeliest other classes in turn"),
     AttackKind("square", square, white_box=False, about="Square: random squares, from logits alone"),
