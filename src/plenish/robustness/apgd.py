@@ -245,7 +245,8 @@ def _climb(
     climb = _Climb(
         rows=rows, images=images, labels=labels, targets=classes, point=start, before=start,
         gradient=gradient, value=value, best=start, best_gradient=gradient, best_value=value,
-        checked_value=value,        size=torch.full_like(value, 2 * options.eps), shrunk=torch.zeros_like(rows, dtype=torch.bool),
+        checked_value=value,
+        size=torch.full_like(value, 2 * options.eps), shrunk=torch.zeros_like(rows, dtype=torch.bool),
         rises=torch.zeros_like(rows),
     )  # fmt: skip
     decided = dict(checkpoints(options.iterations))

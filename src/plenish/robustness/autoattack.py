@@ -72,7 +72,7 @@ def auto_attack(
         eps: the radius of the ball.
         norm: of the ball.
         seed: of random starts and squares.
-        precision: of gradients and queries; every success is confirmed in float32.
+        precision: of the gradients of APGD and the queries of Square; every success is confirmed in float32.
         iterations: steps of APGD and FAB.
         queries: of Square, an image.
         targets: classes that targeted attacks lead to, at most K − 1.
