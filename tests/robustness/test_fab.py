@@ -21,7 +21,7 @@ def test_the_smallest_change_of_a_linear_classifier_is_found(norm: Norm, targets
     assert found.min() >= 0
     assert found.max() <= 1
     for image, label, far in zip(images, labels, lengths(found - images, norm).tolist(), strict=True):
-        # Which boundary is nearest is estimated without the borders of [0, 1]; led to each class, none is missed.
+        # Which boundary is nearest is estimated without the borders of [0, 1]; led to each, none is missed.
         nearly = 0.98 if targets else 0.9
         assert largest_margins(model, image[None], label[None], far * nearly, norm) < 0
 
