@@ -7,13 +7,12 @@ attacks", ICML 2020.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from plenish.robustness.gradients import Precision, untouched, value_and_gradient
+from plenish.robustness.gradients import Precision, channels_last, untouched, value_and_gradient
 from plenish.robustness.image_draws import ImageDraws
 from plenish.robustness.losses import likeliest_others, loss_named
 from plenish.robustness.projections import into_ball
@@ -130,7 +129,7 @@ def apgd_targeted(
     options = _Options(eps, norm, seed, precision, iterations, restarts)
     if unmoved(images, eps, norm):
         return images.clone()
-    with untouched(model):
+    with untouched(model), channels_last(model):
         logits = plain_logits(model, images)
         hardest = Hardest(images, labels, logits)
         most = logits.shape[1] - 1
@@ -142,14 +141,14 @@ def apgd_targeted(
 
 def checkpoints(iterations: int) -> Iterator[tuple[int, int]]:
     """Numbers of steps after which step sizes are decided on, each with the one before (section 3.1)."""
-    before, share, gap = 0, 0.22, 0.22
-    while math.ceil(share * iterations) <= iterations:
-        now = math.ceil(share * iterations)
+    before, percent, gap = 0, 22, 22
+    while percent <= 100:
+        now = -(-percent * iterations // 100)
         if now > before:
             yield now, before
         before = now
-        gap = max(gap - 0.03, 0.06)
-        share += gap
+        gap = max(gap - 3, 6)
+        percent += gap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +206,7 @@ class _Climb:
 def _untargeted(model: nn.Module, images: Tensor, labels: Tensor, loss: str, options: _Options) -> Tensor:
     if unmoved(images, options.eps, options.norm):
         return images.clone()
-    with untouched(model):
+    with untouched(model), channels_last(model):
         hardest = Hardest(images, labels, plain_logits(model, images))
         _from_starts(model, images, labels, None, loss, options, hardest, "away")
     return hardest.points
@@ -245,7 +244,8 @@ def _climb(
     climb = _Climb(
         rows=rows, images=images, labels=labels, targets=classes, point=start, before=start,
         gradient=gradient, value=value, best=start, best_gradient=gradient, best_value=value,
-        checked_value=value,        size=torch.full_like(value, 2 * options.eps), shrunk=torch.zeros_like(rows, dtype=torch.bool),
+        checked_value=value,
+        size=torch.full_like(value, 2 * options.eps), shrunk=torch.zeros_like(rows, dtype=torch.bool),
         rises=torch.zeros_like(rows),
     )  # fmt: skip
     decided = dict(checkpoints(options.iterations))

@@ -72,7 +72,7 @@ def auto_attack(
         eps: the radius of the ball.
         norm: of the ball.
         seed: of random starts and squares.
-        precision: of gradients and queries; every success is confirmed in float32.
+        precision: of the gradients of APGD and the queries of Square; every success is confirmed in float32.
         iterations: steps of APGD and FAB.
         queries: of Square, an image.
         targets: classes that targeted attacks lead to, at most K − 1.
@@ -104,15 +104,14 @@ def auto_attack_by(
         return Found(images.clone(), ())
     points, by = images.clone(), [NOT_FOUND] * len(images)
     with untouched(model):
-        parts = zip(images.split(batch), labels.split(batch), strict=True)
-        wrong = torch.cat([misclassified(model, *part) for part in parts])
+        logits = torch.cat([plain_logits(model, part) for part in images.split(batch)])
+        wrong = logits.argmax(dim=1) != labels
         for row in wrong.nonzero()[:, 0].tolist():
             by[row] = CLEAN
         left = (~wrong).nonzero()[:, 0]
         if not eps or not len(left):
             return Found(points, tuple(by))
-        classes = plain_logits(model, images[:1]).shape[1]
-        for name, attack in ensemble(classes, iterations, queries, targets).items():
+        for name, attack in ensemble(logits.shape[1], iterations, queries, targets).items():
             survivors = []
             for rows in left.split(batch):
                 given = labels[rows]

@@ -49,7 +49,8 @@ def fab(
         eps: the radius of the ball; an image is done once a misclassified point within is found.
         norm: in which the change is small.
         seed: of the random starts behind the first, which is the original.
-        precision: of the gradients; whether a point is misclassified is always computed in float32.
+        precision: accepted as by all attacks; steps rest on how far the boundary is, and bfloat16 makes them
+            miss points that float32 finds, so that everything is computed in float32.
         iterations: steps from each start.
         restarts: starts.
 
@@ -58,7 +59,7 @@ def fab(
     """
     if unmoved(images, eps, norm):
         return images.clone()
-    return _search(model, images, labels, _Options(eps, norm, seed, precision, iterations, restarts, 0))
+    return _search(model, images, labels, _Options(eps, norm, seed, iterations, restarts, 0))
 
 
 def fab_targeted(
@@ -83,7 +84,7 @@ def fab_targeted(
         eps: the radius of the ball.
         norm: in which the change is small.
         seed: of the random starts.
-        precision: of the gradients.
+        precision: without effect; see `fab`.
         iterations: steps from each start.
         restarts: starts toward each class.
         targets: how many classes to try, those of the largest logits first; at most K − 1.
@@ -93,7 +94,7 @@ def fab_targeted(
     """
     if unmoved(images, eps, norm):
         return images.clone()
-    return _search(model, images, labels, _Options(eps, norm, seed, precision, iterations, restarts, targets))
+    return _search(model, images, labels, _Options(eps, norm, seed, iterations, restarts, targets))
 
 
 def minimal_fab(
@@ -116,7 +117,7 @@ def minimal_fab(
         labels: N.
         norm: in which the change is small.
         seed: of the random starts behind the first.
-        precision: of the gradients.
+        precision: without effect; see `fab`.
         iterations: steps from each start.
         restarts: starts.
         targets: classes to lead to in turn; 0 for the nearest boundary of each point.
@@ -126,9 +127,7 @@ def minimal_fab(
     """
     if not len(images):
         return images.clone()
-    return _search(
-        model, images, labels, _Options(None, norm, seed, precision, iterations, restarts, targets)
-    )
+    return _search(model, images, labels, _Options(None, norm, seed, iterations, restarts, targets))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +135,6 @@ class _Options:
     eps: float | None
     norm: Norm
     seed: int
-    precision: Precision
     iterations: int
     restarts: int
     targets: int
@@ -205,7 +203,7 @@ def _walk(
     originals, classes = images[rows], labels[rows]
     wanted = targets[rows] if targets is not None else None
     for _ in range(options.iterations):
-        gap, normal = _boundary(model, point, classes, wanted, options)
+        gap, normal = _boundary(model, point, classes, wanted, options.norm)
         point = _step(originals, point, gap, normal, options.norm)
         _, fooled = exact_margins(model, point, classes, plain_logits(model, point), "float32")
         nearest.record(rows, point, lengths(point - originals, options.norm), fooled)
@@ -221,12 +219,12 @@ def _walk(
 
 
 def _boundary(
-    model: nn.Module, points: Tensor, labels: Tensor, targets: Tensor | None, options: _Options
+    model: nn.Module, points: Tensor, labels: Tensor, targets: Tensor | None, norm: Norm
 ) -> tuple[Tensor, Tensor]:
     """A class's logit minus the label's, N, and its gradient: the target's, or the nearest boundary's."""
     given = points.detach().requires_grad_(True)
     with torch.enable_grad():
-        logits = logits_of(model, given, options.precision)
+        logits = logits_of(model, given)
         if targets is not None:
             gap = targeted_margin(logits, labels, targets)
             (normal,) = torch.autograd.grad(gap.sum(), given)
@@ -238,9 +236,9 @@ def _boundary(
         last = len(gaps) - 1
         normals = [torch.autograd.grad(g.sum(), given, retain_graph=k < last)[0] for k, g in enumerate(gaps)]
     best_gap, best_normal = gaps[0].detach(), normals[0]
-    shortest = _distance_to_plane(best_gap, best_normal, options.norm)
+    shortest = _distance_to_plane(best_gap, best_normal, norm)
     for gap, normal in zip(gaps[1:], normals[1:], strict=True):
-        distance = _distance_to_plane(gap.detach(), normal, options.norm)
+        distance = _distance_to_plane(gap.detach(), normal, norm)
         nearer = distance < shortest
         shortest = torch.where(nearer, distance, shortest)
         best_gap = torch.where(nearer, gap.detach(), best_gap)
