@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from plenish.errors import InputError
+from plenish.errors import InputError, first_line
+from plenish.robustness.gradients import untouched
 from plenish.training.classifier_model import Classifier
 
 
@@ -52,6 +53,76 @@ class Target:
             )
         module = FromUnitRange(classifier.module())
         return cls(module, classifier.names, classifier.size, classifier.channels, about=about)
+
+    @classmethod
+    def of_module(
+        cls, module: nn.Module | Callable[[Tensor], Tensor], size: int, channels: int,
+        names: Sequence[str] = (), about: Mapping[str, Any] | None = None, *, differentiable: bool = True,
+    ) -> Target:  # fmt: skip
+        """A module, or a function of tensors, that takes images in [0, 1] and normalises them itself.
+
+        Its mode and place are left as they are: evaluation mode and the device are the caller's choice.
+
+        Args:
+            module: images float32 N×C×H×W in [0, 1] → logits N×K.
+            size: height and width of its images.
+            channels: of its images.
+            names: the K classes; by default their numbers.
+            about: where it came from; by default its class.
+            differentiable: whether gradients with respect to the images can be asked for.
+
+        Raises:
+            InputError: it does not take such images, or does not give K logits an image.
+        """
+        found = module if isinstance(module, nn.Module) else OfFunction(module)
+        facts = {"kind": "module", "name": type(module).__name__} if about is None else about
+        bare = cls(found, (), size, channels, differentiable, facts)
+        width = bare.width()
+        if width < 2 or (names and width != len(names)):
+            wanted = f"{len(names)}, one for each class" if names else "2 or more, one for each class"
+            raise InputError(
+                f"The classifier gives {width} {'number' if width == 1 else 'numbers'} an image and needs "
+                f"{wanted}; give a model and images of the same classes."
+            )
+        return dataclasses.replace(bare, names=tuple(names) or tuple(map(str, range(width))))
+
+    def width(self) -> int:
+        """How many numbers it gives an image.
+
+        Raises:
+            InputError: it does not take images of its size and channels, or does not give a row for each.
+        """
+        images = torch.full((2, self.channels, self.size, self.size), 0.5, device=self.device)
+        shape = f"2×{self.channels}×{self.size}×{self.size}"
+        try:
+            with untouched(self.module), torch.no_grad():
+                found = self.module(images)
+        except Exception as error:  # whatever somebody's own code raises
+            raise InputError(
+                f"The classifier does not take images {shape} in [0, 1] ({first_line(error).rstrip('.')}); "
+                "give a model for images of this size and these channels."
+            ) from error
+        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 2:
+            given = "×".join(map(str, found.shape)) if isinstance(found, Tensor) else type(found).__name__
+            raise InputError(
+                f"The classifier must give logits N×K and gives {given} for {shape}; wrap it in a function "
+                "that returns them."
+            )
+        return int(found.shape[1])
+
+
+class OfFunction(nn.Module):
+    """A function of tensors as a module without weights."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        """Wrap a function; it is taken to be in evaluation mode."""
+        super().__init__()
+        self.training = False
+        self.function = function
+
+    def forward(self, images: Tensor) -> Tensor:
+        """What the function gives."""
+        return self.function(images)
 
 
 class FromUnitRange(nn.Module):

@@ -1,0 +1,337 @@
+"""Where classifiers under attack come from: Runs, timm with weights, ONNX, TorchScript and torch.export files.
+
+A Run says what its images are. Other files do not, so the classes, size and channels are those of the data;
+images in [0, 1] are normalised by a mean and a standard deviation that are given, are those that timm knows of a
+network, or are left as they are, which is said in the result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from plenish import files
+from plenish.errors import InputError, first_line
+from plenish.networks.classifier import Normalised, build_classifier
+from plenish.networks.weights import read_weights
+from plenish.progress import say, warn
+from plenish.robustness.target import Target
+from plenish.runs import Run
+from plenish.training.classifier_model import CLASSIFIER, Classifier
+from plenish.training.engine import Engine
+
+TIMM = "timm:"
+SUFFIXES = {
+    ".onnx": "onnx", ".pt": "torchscript", ".ts": "torchscript", ".torchscript": "torchscript",
+    ".pt2": "torch.export",
+}  # fmt: skip
+"""Which kind of model a file holds, by the end of its name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """What a model that is not a Run is taken to be for.
+
+    Attributes:
+        names: the K classes in the order of its logits.
+        size: height and width of its images.
+        channels: of its images.
+        weights: of a timm network, a file of a state dict.
+        mean: per channel, subtracted from images in [0, 1]; None for what is known of the network, or 0.
+        std: per channel, by which they are then divided; None for what is known of the network, or 1.
+    """
+
+    names: Sequence[str]
+    size: int
+    channels: int
+    weights: Path | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        for option, values in (("--mean", self.mean), ("--std", self.std)):
+            if values is not None and len(values) not in (1, self.channels):
+                raise InputError(
+                    f"{option} takes 1 or {self.channels} numbers, one a channel, not {len(values)}."
+                )
+        if self.std is not None and min(self.std) <= 0:
+            raise InputError("--std takes numbers above 0, by which images in [0, 1] are divided.")
+
+    def normalisation(self, known: Mapping[str, Any]) -> tuple[list[float], list[float], bool]:
+        """Mean and standard deviation per channel, and whether either is only assumed."""
+
+        def of(given: Sequence[float] | None, name: str, otherwise: float) -> list[float]:
+            values = list(given if given is not None else known.get(name, [otherwise]))
+            if len(values) != self.channels:
+                values = [sum(values) / len(values)] * self.channels
+            return [float(value) for value in values]
+
+        assumed = not known and self.mean is None and self.std is None
+        return of(self.mean, "mean", 0.0), of(self.std, "std", 1.0), assumed
+
+
+def open_target(source: str | Path, expected: Expected | None = None) -> Target:
+    """A classifier by what names it, on the device that the settings ask for, in evaluation mode.
+
+    Args:
+        source: a classifier's Run, `timm:NAME`, or a file of ONNX (`.onnx`), TorchScript (`.pt`, `.ts`,
+            `.torchscript`) or torch.export (`.pt2`).
+        expected: what a model other than a Run is for.
+
+    Raises:
+        InputError: there is no such model, it takes other images, or has other classes.
+    """
+    text, path = str(source), Path(source)
+    if not text.startswith(TIMM) and not path.exists():
+        raise InputError(
+            f"{source} does not exist; give a classifier's Run, {TIMM}NAME, or a file that ends in "
+            f"{', '.join(SUFFIXES)}."
+        )
+    if path.is_dir():
+        return target_of_run(path)
+    if expected is None:
+        raise InputError(f"{source} does not say what its images are; give the data with it.")
+    if text.startswith(TIMM):
+        return _timm(text.removeprefix(TIMM), expected)
+    if expected.weights is not None:
+        raise InputError(f"--weights goes with {TIMM}NAME; {source} has its own.")
+    kind = SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        raise InputError(
+            f"{source} is no model that can be attacked; give a classifier's Run, {TIMM}NAME with --weights, "
+            f"or a file that ends in {', '.join(SUFFIXES)}."
+        )
+    return _of_file(path, kind, expected)
+
+
+def target_of_run(path: Path) -> Target:
+    """The classifier of a Run that is complete.
+
+    Raises:
+        InputError: no such Run, or its classifier has no classes or takes columns.
+    """
+    run = Run.open(path, "classifier")
+    about = {
+        "kind": "run", "name": run.path.name, "path": str(run.path.resolve()), "run": run.id,
+        "weights_sha256": files.sha256_file(_weights(run.path)), "data": dict(run.config["data"]),
+    }  # fmt: skip
+    return Target.of_classifier(Classifier.of_run(run.path), about)
+
+
+def _weights(run: Path) -> Path:
+    path = run / CLASSIFIER / "classifier.safetensors"
+    if not path.is_file():
+        raise InputError(f"{run} has no finished classifier; the command that trains it, given again, ends it.")
+    return path
+
+
+def _timm(name: str, expected: Expected) -> Target:
+    network = build_classifier(
+        name, expected.channels, expected.size, len(expected.names), pretrained=expected.weights or True
+    )
+    known = getattr(network, "pretrained_cfg", None) or {}
+    about: dict[str, Any] = {"kind": "timm", "name": name}
+    if expected.weights is not None:
+        _refuse_other_head(network, expected)
+        about |= {
+            "path": str(expected.weights.resolve()), "weights_sha256": files.sha256_file(expected.weights),
+        }  # fmt: skip
+    return _target(network.eval(), expected, about, {k: known[k] for k in ("mean", "std") if k in known})
+
+
+def _refuse_other_head(network: nn.Module, expected: Expected) -> None:
+    """Refuse weights whose head was left out because it has other classes: it would then be untrained."""
+    assert expected.weights is not None
+    kept = read_weights(expected.weights)
+    own = network.state_dict()
+    other = [key for key in own if key not in kept or kept[key].shape != own[key].shape]
+    if other:
+        raise InputError(
+            f"{expected.weights} has no '{other[0]}' for {len(expected.names)} classes; give weights that "
+            "were trained on the classes of the data."
+        )
+
+
+def _of_file(path: Path, kind: str, expected: Expected) -> Target:
+    about = {
+        "kind": kind, "name": path.name, "path": str(path.resolve()),
+        "weights_sha256": files.sha256_file(path),
+    }  # fmt: skip
+    if kind == "onnx":
+        return _onnx(path, expected, about)
+    say(f"{path} holds code beside weights: attack it only if you trust its origin.")
+    module = _loaded(path, kind)
+    return _target(_any_batch(module, expected), expected, about, {})
+
+
+def _loaded(path: Path, kind: str) -> nn.Module:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            if kind == "torchscript":
+                script: nn.Module = torch.jit.load(path, map_location="cpu")
+                return script.eval()
+            program: nn.Module = torch.export.load(path).module()
+            return program
+    except Exception as error:  # what the loaders raise on other files has no type in common
+        fix = (
+            "for a state dict, give timm:NAME with --weights"
+            if kind == "torchscript" else "save it again with torch.export.save"
+        )  # fmt: skip
+        raise InputError(f"{path} holds no {kind} model ({first_line(error).rstrip('.')}); {fix}.") from None
+
+
+def _target(
+    module: nn.Module, expected: Expected, about: dict[str, Any], known: Mapping[str, Any], *,
+    differentiable: bool = True,
+) -> Target:  # fmt: skip
+    """The target of a module, with its normalisation, moved to the device."""
+    mean, std, assumed = expected.normalisation(known)
+    training = module.training
+    whole = Normalised(module, mean, std)
+    # A torch.export module refuses eval() and train(); what it computes was fixed when it was exported.
+    whole.training = training if not isinstance(module, torch.fx.GraphModule) else False
+    if differentiable:
+        whole = whole.to(Engine.from_settings().device)
+    about = about | {"mean": mean, "std": std, "assumed_input": assumed}
+    return Target.of_module(
+        whole, expected.size, expected.channels, expected.names, about, differentiable=differentiable
+    )
+
+
+class InBatches(nn.Module):
+    """A module that was exported for batches of one size, for any: in pieces, the last filled up."""
+
+    def __init__(self, module: nn.Module, batch: int) -> None:
+        """Wrap a module; `batch` is its size."""
+        super().__init__()
+        self.training = False
+        self.module, self.batch = module, batch
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images N×C×H×W → logits N×K."""
+        missing = -len(images) % self.batch
+        filled = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images
+        found = torch.cat([self.module(piece) for piece in filled.split(self.batch)])
+        return found[: len(images)]
+
+
+def _any_batch(module: nn.Module, expected: Expected) -> nn.Module:
+    """The module, or one that splits batches where it takes only those of one image."""
+    image = torch.full((1, expected.channels, expected.size, expected.size), 0.5)
+
+    def takes(n: int) -> bool:
+        with contextlib.suppress(Exception), torch.no_grad(), warnings.catch_warnings(action="ignore"):
+            found = module(image.expand(n, -1, -1, -1).contiguous())
+            return isinstance(found, Tensor) and len(found) == n
+        return False
+
+    return InBatches(module, 1) if not takes(3) and takes(1) else module
+
+
+def _onnx(path: Path, expected: Expected, about: dict[str, Any]) -> Target:
+    """An ONNX model: as a PyTorch module where that computes the same, else run as it is, without gradients."""
+    run, batch = _session(path, expected)
+    reference: nn.Module = OnnxModule(run)
+    if batch is not None:
+        reference = InBatches(reference, batch)
+    module, why = _converted(path)
+    if module is not None:
+        module = InBatches(module, batch) if batch is not None else module
+        try:
+            if _same(module, reference, expected):
+                return _target(module, expected, about | {"runs_as": "torch"}, {})
+            why = "it computes something else"
+        except Exception as error:
+            why = first_line(error)
+    warn(
+        f"{path} cannot be differentiated ({why.rstrip('.')}), so only attacks that need no gradients are "
+        "tried: what they find is far from the worst case."
+    )
+    about |= {"runs_as": "onnxruntime", "not_differentiable": why}
+    return _target(reference, expected, about, {}, differentiable=False)
+
+
+class OnnxModule(nn.Module):
+    """A function of arrays, run on the CPU, as a module without gradients."""
+
+    def __init__(self, run: Callable[[Any], Any]) -> None:
+        """Wrap it."""
+        super().__init__()
+        self.training = False
+        self.run = run
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images N×C×H×W → logits N×K."""
+        found = torch.from_numpy(self.run(images.detach().cpu().float().contiguous().numpy()))
+        return found.to(images.device)
+
+
+def _session(path: Path, expected: Expected) -> tuple[Callable[[Any], Any], int | None]:
+    """What runs an ONNX file, and the size of its batches where that is fixed."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise InputError(
+            "An ONNX file takes onnxruntime, not installed here; pip install 'plenish[onnx]' brings it."
+        )
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise InputError(f"{path} holds no ONNX model ({first_line(error).rstrip('.')}).") from None
+    inputs = session.get_inputs()
+    shape = list(inputs[0].shape)
+    wanted = [None, expected.channels, expected.size, expected.size]
+    fits = len(shape) == 4 and all(
+        not isinstance(side, int) or side == want for side, want in zip(shape[1:], wanted[1:], strict=True)
+    )
+    if len(inputs) != 1 or not fits or inputs[0].type != "tensor(float)":
+        sides = "×".join(map(str, shape))
+        raise InputError(
+            f"{path} takes {len(inputs)} input{'s' * (len(inputs) != 1)}, the first {sides} of "
+            f"{inputs[0].type}; an attack needs one of float images N×{expected.channels}×{expected.size}×"
+            f"{expected.size}."
+        )
+
+    def run(images: Any) -> Any:
+        return session.run([session.get_outputs()[0].name], {inputs[0].name: images})[0]
+
+    return run, shape[0] if isinstance(shape[0], int) else None
+
+
+def _converted(path: Path) -> tuple[nn.Module | None, str]:
+    """An ONNX model as a PyTorch module, or why there is none. onnx2pytorch is optional, as is onnxscript."""
+    missing = [name for name in ("onnx", "onnxscript", "onnx2pytorch") if not importlib.util.find_spec(name)]
+    if missing:
+        return None, f"that takes {' and '.join(missing)}, not installed here"
+    import onnx
+    import onnx2pytorch
+    import onnxscript.optimizer
+
+    try:
+        with warnings.catch_warnings(action="ignore"), torch.random.fork_rng(devices=[]):
+            # Constants that are named twice are joined, which exporters leave and the converter refuses.
+            model = onnxscript.optimizer.optimize(onnx.load(path))
+            module: nn.Module = onnx2pytorch.ConvertModel(model, experimental=True)
+        return module.eval(), ""
+    except Exception as error:
+        return None, first_line(error)
+
+
+def _same(module: nn.Module, reference: nn.Module, expected: Expected) -> bool:
+    """Whether two modules compute the same of five random images, up to rounding."""
+    rng = torch.Generator().manual_seed(0)
+    images = torch.rand(5, expected.channels, expected.size, expected.size, generator=rng)
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+        ours, theirs = module(images), reference(images)
+    return bool(torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max() + 1e-6)))
