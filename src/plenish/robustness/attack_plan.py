@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from plenish.errors import InputError, unknown
-from plenish.robustness.autoattack import ensemble
 from plenish.robustness.apgd import ITERATIONS
+from plenish.robustness.autoattack import ensemble
 from plenish.robustness.registry import ATTACKS, Attack, AttackKind
 from plenish.robustness.square import QUERIES
 from plenish.robustness.threat import Norm
@@ -35,8 +35,8 @@ class Step:
         name: of the attack.
         function: what makes it, with its own options.
         kind: whether it needs gradients, or is the control of random noise.
-        all_images: whether it is made on all images that are classified right, or only on those that no attack
-            before it, and none at a smaller eps, has succeeded on.
+        all_images: whether it is made on all images that are classified right, or only on those that no
+            attack before it, and none at a smaller eps, has succeeded on.
     """
 
     name: str
@@ -73,8 +73,8 @@ def plan_of(attacks: Sequence[str], classes: int, norm: Norm, *, differentiable:
     """The attacks of a preset, or by name.
 
     Args:
-        attacks: `standard` (noise, FGSM, PGD, and the members of AutoAttack, Square with fewer queries), `full`
-            (AutoAttack as published), `quick`, or names of `registry.ATTACKS`.
+        attacks: `standard` (noise, FGSM, PGD, and the members of AutoAttack, Square with fewer queries),
+            `full` (AutoAttack as published), `quick`, or names of `registry.ATTACKS`.
         classes: K of the classifier.
         norm: of the ball.
         differentiable: whether attacks that need gradients can be made.
@@ -104,7 +104,7 @@ def plan_of(attacks: Sequence[str], classes: int, norm: Norm, *, differentiable:
         why = _unfit(kind, classes, norm, differentiable)
         if not why:
             steps.append(Step(name, function, _kind(kind), name in (CONTROL, SINGLE, ITERATIVE)))
-        elif preset or not differentiable and kind.white_box:
+        elif preset or (not differentiable and kind.white_box):
             left_out.append(name)
         else:
             raise InputError(f"The attack '{name}' {why}; leave it out.")

@@ -133,8 +133,8 @@ def rows_of(
     data = Dataset.open(data) if isinstance(data, (str, Path)) else data
     if data.labels.kind != "categorical":
         raise InputError(
-            f"{data.path} has {data.labels.kind.replace('none', 'no')} labels, and an attack needs one class an "
-            "image; import it with classes."
+            f"{data.path} has {data.labels.kind.replace('none', 'no')} labels, and an attack needs one class "
+            "an image; import it with classes."
         )
     home = origin is not None and origin.get("pixels_hash") == data.manifest.pixels_hash
     caveats = []

@@ -21,8 +21,8 @@ class EvaluationConfig:
 
     Attributes:
         part: of a Dataset: train, val or test.
-        split: the split that has the part; by default that of the classifier's training where it was trained on
-            this Dataset, 'default' of another.
+        split: the split that has the part; by default that of the classifier's training where it was trained
+            on this Dataset, 'default' of another.
         norm: linf (the largest change of a value) or l2 (the Euclidean length of the change of an image).
         eps: radii, in units of [0, 1]; 0 is always added.
         attacks: standard, quick, full, or names of attacks.

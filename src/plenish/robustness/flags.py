@@ -1,8 +1,8 @@
 """Checks of an evaluation: signs that attacks failed for a reason of their own, and not for robustness.
 
-Sources: N. Carlini et al., "On evaluating adversarial robustness", 2019; A. Athalye et al., ICML 2018; F. Croce and
-M. Hein, ICML 2020. Each check has a status and the values it rests on. A failed one says that robust accuracies may
-be too high; a passed one does not say that they are right.
+Sources: N. Carlini et al., "On evaluating adversarial robustness", 2019; A. Athalye et al., ICML 2018; F.
+Croce and M. Hein, ICML 2020. Each check has a status and the values it rests on. A failed one says that robust
+accuracies may be too high; a passed one does not say that they are right.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from plenish.robustness.gradient_checks import GradientChecks
 
 Status = Literal["passed", "failed", "unknown"]
 NAMES = (
-    "iterative-beats-single-step", "white-box-beats-black-box", "noise-is-harmless", "reaches-chance", "monotone",
-    "converged", "gradients", "deterministic", "softmax", "differentiable", "finite-differences",
+    "iterative-beats-single-step", "white-box-beats-black-box", "noise-is-harmless", "reaches-chance",
+    "monotone", "converged", "gradients", "deterministic", "softmax", "differentiable", "finite-differences",
 )  # fmt: skip
 """All checks, in the order of the report."""
 
@@ -55,8 +55,8 @@ class Evidence:
         grid: radii, rising, from 0 on.
         left: attack → images that are right under it, for attacks made on all that were right at first.
         worst: right under all attacks.
-        only_black_box: found by an attack without gradients after all that use them had failed; None where not
-            both kinds were made.
+        only_black_box: found by an attack without gradients after all that use them had failed; None where
+            not both kinds were made.
         at_half: images right under the largest possible change, of all; None where that was not measured.
         converging: right after each step of PGD, from 0 on.
         checks: of the gradients; None where no image was right.
@@ -76,8 +76,8 @@ class Evidence:
 def flags_of(found: Evidence) -> list[Flag]:
     """All checks, in the order of NAMES."""
     return [
-        _iterative(found), _white_box(found), _noise(found), _chance(found), _monotone(found), _converged(found),
-        *_of_gradients(found.checks),
+        _iterative(found), _white_box(found), _noise(found), _chance(found), _monotone(found),
+        _converged(found), *_of_gradients(found.checks),
     ]  # fmt: skip
 
 
@@ -116,10 +116,12 @@ def _noise(found: Evidence) -> Flag:
     clean, noisy = found.worst[0], found.left[CONTROL]
     # At a large eps noise does harm to an honest classifier too, but far less than an attack.
     harmful = [
-        clean - right > max(_slack(found.n), _NOISE_LOSS * clean) and clean - right > _NOISE_SHARE * (clean - worst)
+        clean - right > max(_slack(found.n), _NOISE_LOSS * clean, _NOISE_SHARE * (clean - worst))
         for right, worst in zip(noisy, found.worst, strict=True)
     ]  # fmt: skip
-    return _flag(name, not any(harmful), eps=list(found.grid), noise=list(noisy), worst_case=list(found.worst))
+    return _flag(
+        name, not any(harmful), eps=list(found.grid), noise=list(noisy), worst_case=list(found.worst)
+    )
 
 
 def _chance(found: Evidence) -> Flag:
@@ -161,10 +163,11 @@ def _of_gradients(checks: GradientChecks | None) -> list[Flag]:
         return [Flag(name, "unknown") for name in NAMES[-5:]]
     steady = max(checks.repeated, checks.alone) <= _MOST_DIFFERENT
     deterministic = _flag("deterministic", steady, repeated=checks.repeated, alone=checks.alone)
-    saturated = checks.probabilities or checks.certain > _MOST_CERTAIN or (checks.zero or 0) > _MOST_ZERO
+    saturated = checks.probabilities or checks.certain > _MOST_CERTAIN or (checks.vanished or 0) > _MOST_ZERO
     softmax = _flag(
-        "softmax", not saturated, certain=checks.certain, zero=checks.zero, probabilities=checks.probabilities
-    )
+        "softmax", not saturated, certain=checks.certain, vanished=checks.vanished,
+        probabilities=checks.probabilities,
+    )  # fmt: skip
     if checks.has_path is None:
         return [
             Flag("gradients", "unknown"), deterministic, softmax, Flag("differentiable", "unknown"),
@@ -176,13 +179,16 @@ def _of_gradients(checks: GradientChecks | None) -> list[Flag]:
             Flag("gradients", "failed", cut), deterministic, softmax, Flag("differentiable", "failed", cut),
             Flag("finite-differences", "unknown"),
         ]  # fmt: skip
-    assert checks.zero is not None and checks.undefined is not None and checks.unexplained is not None
+    assert checks.zero is not None
+    assert checks.unexplained is not None
     gradients = _flag(
         "gradients", checks.zero <= _MOST_ZERO and not checks.undefined, zero=checks.zero,
         undefined=checks.undefined, images=checks.images,
     )  # fmt: skip
     smooth = _flag(
-        "differentiable", checks.unexplained <= _MOST_UNEXPLAINED, zero_though_output_changes=checks.unexplained
+        "differentiable",
+        checks.unexplained <= _MOST_UNEXPLAINED,
+        zero_though_output_changes=checks.unexplained,
     )
     agrees = {"disagreement": checks.disagreement}
     if not steady or checks.disagreement is None:  # What is drawn at random drowns a difference.

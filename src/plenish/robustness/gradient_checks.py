@@ -1,8 +1,9 @@
 """What a classifier's gradients are worth: whether they are there, and whether its output follows them.
 
-The signs of masked gradients are those of A. Athalye, N. Carlini, D. Wagner, "Obfuscated gradients give a false
-sense of security", ICML 2018, and of the flags of F. Croce's and M. Hein's AutoAttack. A directional derivative of
-the margin is compared with its central difference, which sees rounding and paths that are cut off from the image.
+The signs of masked gradients are those of A. Athalye, N. Carlini, D. Wagner, "Obfuscated gradients give a
+false sense of security", ICML 2018, and of the flags of F. Croce's and M. Hein's AutoAttack. A directional
+derivative of the margin is compared with its central difference, which sees rounding and paths that are cut
+off from the image.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from plenish.robustness.projections import total
 
 MOST_IMAGES, MOST_COMPARED = 64, 16
 _STEPS = (2.5e-4, 1e-3, 4e-3)
-"""Lengths of central differences, each pixel up or down by so much. The best is kept: short ones suffer from the
-rounding of float32, long ones from the bends of the function."""
+"""Lengths of central differences, each pixel up or down by so much. The best is kept: short ones suffer from
+the rounding of float32, long ones from the bends of the function."""
 _DIRECTIONS = 2
 _VISIBLE = 8 / 255
 """A change that any 8-bit image can show."""
@@ -43,11 +44,12 @@ class GradientChecks:
         certain: share of images whose softmax is exactly 1 in float32.
         has_path: whether a gradient reaches the image; None where it was not asked for.
         zero: share of images for which the gradient of the cross entropy is 0 or below 1e-30 everywhere.
+        vanished: share for which that is so, but not of the margin: the softmax took it.
         undefined: share for which it, or a logit, is NaN or infinite.
-        unexplained: share for which the gradient of the margin is 0 everywhere though a change of 8/255 changes
-            the logits.
-        disagreement: of directional derivatives of the margin and its differences along random directions: root
-            mean square of the error over that of the larger of both; None where nothing changes.
+        unexplained: share for which the gradient of the margin is 0 everywhere though a change of 8/255
+            changes the logits.
+        disagreement: of directional derivatives of the margin and its differences along random directions:
+            root mean square of the error over that of the larger of both; None where nothing changes.
     """
 
     images: int
@@ -57,6 +59,7 @@ class GradientChecks:
     certain: float
     has_path: bool | None = None
     zero: float | None = None
+    vanished: float | None = None
     undefined: float | None = None
     unexplained: float | None = None
     disagreement: float | None = None
@@ -89,10 +92,11 @@ def check_gradients(
             _, _, gradient = value_and_gradient(module, images, labels, cross_entropy)
         except RuntimeError:  # autograd's own, where no path leads from the logits to the image
             return dataclasses.replace(found, has_path=False)
+        _, _, of_margin = value_and_gradient(module, images, labels, margin)
         finite = gradient.isfinite().flatten(1).all(dim=1) & logits.isfinite().all(dim=1)
-        largest = gradient.nan_to_num().abs().flatten(1).amax(dim=1)
+        zero, flat = (_largest(one) < _UNDERFLOW for one in (gradient, of_margin))
         found = dataclasses.replace(
-            found, has_path=True, zero=_share(largest < _UNDERFLOW), undefined=_share(~finite)
+            found, has_path=True, zero=_share(zero), vanished=_share(zero & ~flat), undefined=_share(~finite)
         )
         return _compared(module, images[:MOST_COMPARED], labels[:MOST_COMPARED], seed, found)
 
@@ -128,7 +132,8 @@ def _compared(
     best = None
     for step in _STEPS:
         pairs = [
-            (_margins(module, points + step * d, labels) - _margins(module, points - step * d, labels)) / (2 * step)
+            (_margins(module, points + step * d, labels) - _margins(module, points - step * d, labels))
+            / (2 * step)
             for d in directions
         ]
         seen = torch.stack(pairs)[:, ~flat]
@@ -146,6 +151,10 @@ def _margins(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 def _logits(module: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
         return logits_of(module, images)
+
+
+def _largest(gradient: Tensor) -> Tensor:
+    return gradient.nan_to_num().abs().flatten(1).amax(dim=1)
 
 
 def _spread(logits: Tensor) -> float:

@@ -1,8 +1,8 @@
-"""Where classifiers under attack come from: Runs, timm with weights, ONNX, TorchScript and torch.export files.
+"""Where classifiers come from: Runs, timm with weights, files of ONNX, TorchScript and torch.export.
 
 A Run says what its images are. Other files do not, so the classes, size and channels are those of the data;
-images in [0, 1] are normalised by a mean and a standard deviation that are given, are those that timm knows of a
-network, or are left as they are, which is said in the result.
+images in [0, 1] are normalised by a mean and a standard deviation that are given, are those that timm knows
+of a network, or are left as they are, which is said in the result.
 """
 
 from __future__ import annotations
@@ -129,7 +129,9 @@ def target_of_run(path: Path) -> Target:
 def _weights(run: Path) -> Path:
     path = run / CLASSIFIER / "classifier.safetensors"
     if not path.is_file():
-        raise InputError(f"{run} has no finished classifier; the command that trains it, given again, ends it.")
+        raise InputError(
+            f"{run} has no finished classifier; the command that trains it, given again, ends it."
+        )
     return path
 
 
@@ -237,7 +239,7 @@ def _any_batch(module: nn.Module, expected: Expected) -> nn.Module:
 
 
 def _onnx(path: Path, expected: Expected, about: dict[str, Any]) -> Target:
-    """An ONNX model: as a PyTorch module where that computes the same, else run as it is, without gradients."""
+    """An ONNX model: as a PyTorch module where that computes the same, else as it is, without gradients."""
     run, batch = _session(path, expected)
     reference: nn.Module = OnnxModule(run)
     if batch is not None:

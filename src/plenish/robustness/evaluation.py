@@ -1,0 +1,366 @@
+"""The whole protocol of an evaluation in one call: attacks, the worst case, curves, corruptions and checks.
+
+Clean and robust accuracy are of the same images. The worst case counts an image as wrong where any attack
+tried succeeded, at this radius or a smaller one, and is never a mean over attacks (Carlini et al., "On
+evaluating adversarial robustness", 2019). What is left right withstood the attacks that were tried, and no
+others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from plenish import files, settings
+from plenish.datasets.dataset import Dataset
+from plenish.datasets.pixels import chunks
+from plenish.errors import InputError
+from plenish.metrics.caveats import Caveat
+from plenish.progress import progress
+from plenish.robustness.attack_outcomes import Campaign, Outcomes
+from plenish.robustness.attack_plan import Plan, plan_of
+from plenish.robustness.attacked_images import AttackedImages, Tensors, limits_of, of_tensors, rows_of
+from plenish.robustness.corruptions import SEVERITIES, suitable
+from plenish.robustness.curves import GroupedIntervals, Triple
+from plenish.robustness.evaluation_config import EvaluationConfig
+from plenish.robustness.flags import Evidence, flags_of
+from plenish.robustness.gradient_checks import MOST_IMAGES, GradientChecks, check_gradients, has_gradient
+from plenish.robustness.gradients import Precision, untouched
+from plenish.robustness.target import Target
+from plenish.robustness.target_sources import Expected, open_target, target_of_run
+from plenish.robustness.threat import Threat
+from plenish.robustness.visited import plain_logits
+from plenish.training.engine import Engine
+
+FORMAT = 1
+RESULT, TABLE, GALLERY = "attack.json", "examples.parquet", "gallery.npz"
+Model = Target | nn.Module | Callable[[Tensor], Tensor] | Path | str
+Data = Dataset | Path | str | Tensors
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What attacks found of a classifier.
+
+    Attributes:
+        content: what attack.json holds.
+        examples: a row an image: id, group, label, prediction, and the smallest eps at which any attack
+            succeeded, with that attack and the prediction then.
+        gallery: originals uint8 N×H×W×C, adversarial float32 N×H×W×C in [0, 1], rows of the table, eps and
+            attack.
+    """
+
+    content: Mapping[str, Any]
+    examples: pd.DataFrame
+    gallery: Mapping[str, NDArray[Any]]
+
+    def worst(self, eps: float | None = None) -> Mapping[str, Any]:
+        """The worst case over all attacks at the radius of the grid nearest to `eps`, or at its largest."""
+        rows = self.content["worst_case"]
+        wanted = max(row["eps"] for row in rows) if eps is None else eps
+        found: Mapping[str, Any] = min(rows, key=lambda row: abs(float(row["eps"]) - wanted))
+        return found
+
+    def failed(self) -> list[str]:
+        """Names of the checks that failed."""
+        return [flag["name"] for flag in self.content["flags"] if flag["status"] == "failed"]
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able form of what a person wants first."""
+        return {
+            "images": self.content["data"]["images"], "norm": self.content["threat"]["norm"],
+            "clean_accuracy": self.content["clean"]["accuracy"],
+            "robust_accuracy": [
+                {"eps": row["eps"], "accuracy": row["accuracy"]}
+                for row in self.content["worst_case"] if row["eps"]
+            ],
+            "failed_checks": self.failed(),
+        }  # fmt: skip
+
+    def write(self, folder: Path | str) -> None:
+        """Write attack.json, examples.parquet and gallery.npz, into a folder that is there or a new one.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        if folder.is_dir():
+            self._write(folder)
+        else:
+            with files.atomic_dir(folder, {"attack": self.content["classifier"]}) as partial:
+                self._write(partial)
+
+    def _write(self, folder: Path) -> None:
+        table, arrays = io.BytesIO(), io.BytesIO()
+        self.examples.to_parquet(table, index=False)
+        np.savez_compressed(arrays, allow_pickle=False, **self.gallery)
+        files.write_bytes(folder / TABLE, table.getvalue())
+        files.write_bytes(folder / GALLERY, arrays.getvalue())
+        files.write_record(folder / RESULT, self.content)
+
+
+def evaluate(
+    model: Model, data: Data, config: EvaluationConfig | None = None, *, names: Sequence[str] = (),
+    weights: Path | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
+    precision: Literal["auto", "float32", "bfloat16"] | None = None, **options: Any,
+) -> Evaluation:  # fmt: skip
+    """Attack a classifier, and measure what is left.
+
+    Args:
+        model: a classifier's Run, `timm:NAME`, a file of ONNX, TorchScript or torch.export, a Target, or a
+            module or function that takes images in [0, 1] and gives logits. A module is attacked in the mode
+            it is in.
+        data: a Dataset or its folder, or images N×C×H×W in [0, 1] with class numbers N, and perhaps N groups.
+        config: how; its fields may also be given as `options`.
+        names: classes, where the data are tensors.
+        weights: of a timm network.
+        mean: subtracted from images in [0, 1] for a timm network or a file; see `target_sources.Expected`.
+        std: by which they are then divided.
+        precision: of gradients and queries; by default that of the settings, which for `auto` is bfloat16 for
+            Runs on hardware that has it, else float32. Every success is confirmed in float32.
+        **options: fields of `EvaluationConfig`: part, split, norm, eps, attacks, images, seed, batch, …
+
+    Raises:
+        InputError: data and classifier do not fit each other, or an option is none.
+    """
+    config = _config(config, options)
+    for eps in config.grid:
+        Threat(config.norm, eps)
+    start = time.perf_counter()
+    target, images = _opened(model, data, config, names, weights, mean, std)
+    whole = len(images)
+    images = images.limited(config.images, config.seed)
+    chosen = _precision(target, precision)
+    campaign = Campaign(target, images, config.norm, config.grid, config.seed, config.batch, chosen)
+    differentiable = target.differentiable and _differentiable(campaign)
+    plan = plan_of(config.attacks, len(target.names), config.norm, differentiable=differentiable)
+    found = campaign.run(plan)
+    content = _content(campaign, plan, found, config, differentiable)
+    content["data"]["left_out"] = whole - len(images)
+    content |= {"seconds": time.perf_counter() - start}
+    return Evaluation(content, _examples(images, found), _gallery(found, images))
+
+
+def _config(config: EvaluationConfig | None, options: Mapping[str, Any]) -> EvaluationConfig:
+    given = dict(options)
+    for name in ("attacks", "eps"):
+        if name in given:
+            value = given[name]
+            given[name] = (value,) if isinstance(value, (str, float, int)) else tuple(value)
+    if config is None:
+        return EvaluationConfig(**given)
+    return dataclasses.replace(config, **given) if given else config
+
+
+def _opened(
+    model: Model, data: Data, config: EvaluationConfig, names: Sequence[str], weights: Path | None,
+    mean: Sequence[float] | None, std: Sequence[float] | None,
+) -> tuple[Target, AttackedImages]:  # fmt: skip
+    """The classifier and its images, in the order of its classes."""
+    target = model if isinstance(model, Target) else None
+    if isinstance(model, (str, Path)) and Path(model).is_dir():
+        if weights is not None or mean is not None or std is not None:
+            raise InputError(
+                f"{model} is a Run, which has its own weights and normalisation; leave out others."
+            )
+        target = target_of_run(Path(model))
+    if isinstance(data, (Dataset, Path, str)):
+        images = rows_of(data, config, target.about.get("data") if target else None)
+    else:
+        images = of_tensors(data, names)
+    if target is None and isinstance(model, (str, Path)):
+        if not images.names:
+            raise InputError(f"Give the names of the classes of {model}, since the data do not say them.")
+        expected = Expected(images.names, images.size, images.channels, weights, mean, std)
+        target = open_target(model, expected)
+    elif target is None:
+        assert not isinstance(model, (str, Path, Target))
+        target = Target.of_module(model, images.size, images.channels, images.names)
+    return target, images.for_target(target)
+
+
+def _precision(target: Target, asked: str | None) -> Precision:
+    asked = asked or settings.current().precision
+    if asked == "auto":
+        # Files were made for one precision, and somebody's function may do anything.
+        asked = Engine.from_settings().precision if target.about.get("kind") in ("run", "timm") else "float32"
+    return "bfloat16" if asked == "bfloat16" else "float32"
+
+
+def _differentiable(campaign: Campaign) -> bool:
+    return has_gradient(campaign.target.module, *campaign.read(np.arange(min(2, len(campaign.images)))))
+
+
+def _content(
+    campaign: Campaign, plan: Plan, found: Outcomes, config: EvaluationConfig, differentiable: bool
+) -> dict[str, Any]:
+    target, images = campaign.target, campaign.images
+    intervals = GroupedIntervals(
+        images.labels, images.groups, len(images.names), resamples=config.resamples, seed=config.seed,
+        level=config.level,
+    )  # fmt: skip
+    worst = intervals.of(np.stack([found.right_at(eps) for eps in campaign.grid], axis=1))
+    rows = [
+        {
+            "eps": eps, "accuracy": worst.accuracy[j], "balanced_accuracy": worst.balanced[j],
+            "per_class": dict(zip(images.names, worst.per_class[j], strict=True)),
+            "found_by": found.found_by(eps),
+        }
+        for j, eps in enumerate(campaign.grid)
+    ]  # fmt: skip
+    curve = campaign.curve(found) if differentiable else None
+    checks = _checks(campaign, found)
+    flags = flags_of(_evidence(campaign, found, plan, curve, checks, differentiable))
+    known = {group for group in images.groups if group is not None}
+    return {
+        "format": FORMAT,
+        "classifier": {
+            **target.about, "classes": list(target.names), "size": target.size, "channels": target.channels
+        },
+        "data": {**images.about, "images": len(images), "groups": len(known) or None},
+        "threat": {"norm": campaign.norm, "eps": list(campaign.grid)},
+        "level": config.level, "seed": config.seed, "precision": campaign.precision, "batch": config.batch,
+        "device": str(target.device),
+        "attacks": _attacks(campaign, plan, found, intervals, worst.accuracy[0]),
+        "clean": {"accuracy": worst.accuracy[0], "balanced_accuracy": worst.balanced[0]},
+        "worst_case": rows, "convergence": curve,
+        "corruptions": _corruptions(campaign, intervals) if config.corruptions else [],
+        "flags": [dataclasses.asdict(flag) for flag in flags],
+        "caveats": [dataclasses.asdict(one) for one in _caveats(campaign, plan, found, differentiable)],
+    }  # fmt: skip
+
+
+def _attacks(
+    campaign: Campaign, plan: Plan, found: Outcomes, intervals: GroupedIntervals, clean: Triple
+) -> list[dict[str, Any]]:
+    """A record an attack, with its accuracy at every radius."""
+    shares = intervals.accuracy(np.stack([made.right for made in found.made], axis=1)) if found.made else []
+    results: dict[str, list[dict[str, Any]]] = {
+        step.name: [_result(0.0, clean, 0, 0.0)] for step in plan.steps
+    }  # fmt: skip
+    for made, share in zip(found.made, shares, strict=True):
+        results[made.step.name].append(_result(made.eps, share, made.attacked, made.seconds))
+    return [
+        {
+            "name": step.name, "kind": step.kind, "on": "all" if step.all_images else "left",
+            "parameters": step.parameters, "results": results[step.name],
+        }
+        for step in plan.steps
+    ]  # fmt: skip
+
+
+def _result(eps: float, share: Triple, attacked: int, seconds: float) -> dict[str, Any]:
+    value, low, high = share
+    return {"eps": eps, "accuracy": value, "low": low, "high": high, "attacked": attacked, "seconds": seconds}
+
+
+def _checks(campaign: Campaign, found: Outcomes) -> GradientChecks | None:
+    right = np.flatnonzero(found.right)[:MOST_IMAGES]
+    if not len(right):
+        return None
+    target = campaign.target
+    return check_gradients(
+        target.module, *campaign.read(right), seed=campaign.seed, differentiable=target.differentiable
+    )
+
+
+def _evidence(
+    campaign: Campaign, found: Outcomes, plan: Plan, curve: Mapping[str, Any] | None,
+    checks: GradientChecks | None, differentiable: bool,
+) -> Evidence:  # fmt: skip
+    n, right = len(campaign.images), int(found.right.sum())
+    left = {
+        step.name: [right, *(int(made.right.sum()) for made in found.made if made.step is step)]
+        for step in plan.steps if step.all_images
+    }  # fmt: skip
+    worst = [int(found.right_at(eps).sum()) for eps in campaign.grid]
+    both = {"white-box", "black-box"} <= {step.kind for step in plan.steps}
+    needed = worst[-1] / n > 1 / len(campaign.images.names)
+    return Evidence(
+        n, len(campaign.images.names), campaign.grid, left, worst,
+        [0, *found.only_black_box] if both else None,
+        campaign.at_largest_change(found) if needed and differentiable else None,
+        curve["accuracy"] if curve else (), checks,
+    )  # fmt: skip
+
+
+def _corruptions(campaign: Campaign, intervals: GroupedIntervals) -> list[dict[str, Any]]:
+    """Accuracy of the same images under each common corruption that suits them."""
+    images, module = campaign.images, campaign.target.module
+    kinds = [(kind, severity) for kind in suitable(images.channels, images.domain) for severity in SEVERITIES]
+    columns = []
+    with progress("corrupt", len(kinds) * len(images)) as bar, untouched(module):
+        for kind, severity in kinds:
+            right = []
+            for piece in chunks(len(images), campaign.batch):
+                given, labels = campaign.read(piece)
+                changed = kind.apply(given, severity, numbers=piece, seed=campaign.seed)
+                right.append((plain_logits(module, changed).argmax(dim=1) == labels).cpu().numpy())
+                bar.advance(len(piece))
+            columns.append(np.concatenate(right))
+    if not columns:
+        return []
+    shares = intervals.accuracy(np.stack(columns, axis=1))
+    return [
+        {"name": kind.name, "severity": severity, "accuracy": share}
+        for (kind, severity), share in zip(kinds, shares, strict=True)
+    ]
+
+
+def _caveats(campaign: Campaign, plan: Plan, found: Outcomes, differentiable: bool) -> list[Caveat]:
+    target, chance = campaign.target, 1 / len(campaign.images.names)
+    caveats = limits_of(campaign.images)
+    accuracy = float(found.right.mean())
+    if any(module.training for module in target.module.modules()):
+        caveats.append(Caveat("training-mode"))
+    if target.about.get("assumed_input"):
+        caveats.append(Caveat("assumed-input"))
+    if not differentiable:
+        why = target.about.get("not_differentiable", "no gradient reaches the image")
+        caveats.append(Caveat("not-differentiable", {"why": why, "attacks": list(plan.left_out)}))
+    if accuracy <= chance:
+        caveats.append(Caveat("clean-near-chance", {"accuracy": accuracy, "chance": chance}))
+    return caveats
+
+
+def _examples(images: AttackedImages, found: Outcomes) -> pd.DataFrame:
+    names = np.array(images.names, object)
+    hit = np.isfinite(found.eps)
+    return pd.DataFrame(
+        {
+            "id": list(images.ids), "group": [None if g is None else str(g) for g in images.groups],
+            "label": names[images.labels], "prediction": names[found.clean], "eps": found.eps,
+            "attack": [by or None for by in found.by],
+            "adversarial_prediction": [
+                names[k] if there else None for k, there in zip(found.then, hit, strict=True)
+            ],
+        }
+    )  # fmt: skip
+
+
+def _gallery(found: Outcomes, images: AttackedImages) -> dict[str, NDArray[Any]]:
+    shown, side = found.shown, (images.size, images.size, images.channels)
+
+    def stacked(tensors: Sequence[Tensor]) -> NDArray[np.float32]:
+        if not tensors:
+            return np.empty((0, *side), np.float32)
+        return torch.stack(list(tensors)).permute(0, 2, 3, 1).contiguous().numpy()
+
+    originals = stacked([one.original for one in shown])
+    return {
+        "originals": (originals * 255).round().astype(np.uint8),
+        "adversarial": stacked([one.adversarial for one in shown]),
+        "rows": np.array([one.row for one in shown], np.int64),
+        "eps": np.array([one.eps for one in shown], np.float64),
+        "attack": np.array([one.attack for one in shown], np.str_),
+    }
