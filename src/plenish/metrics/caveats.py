@@ -287,6 +287,33 @@ class Caveat(Message):
         "generator-other-stain": (
             "Of the generator's training tiles and these, one have a normalised stain and the others not."
         ),
+        "some-images": (
+            "{images:,} of {of:,} images were attacked: a random choice, with the classes in proportion."
+        ),
+        "attacked-known-part": lambda part: (
+            "The classifier was trained on these images; others may withstand less."
+            if part == "train"
+            else "The classifier's checkpoint was chosen by val images, so accuracies on them may be a little "
+            "too good."
+        ),
+        "training-mode": (
+            "The classifier was attacked in training mode, where dropout draws at random and batch "
+            "normalisation depends on the batch; call eval() first."
+        ),
+        "assumed-input": (
+            "The file does not say how its images are normalised, so it was given values in [0, 1] as they "
+            "are; --mean and --std change that."
+        ),
+        "not-differentiable": lambda why, attacks: (
+            f"No gradients could be computed ({why}), so only attacks without them were made"
+            + (f" and {', '.join(attacks)} left out" if attacks else "")
+            + ": what they find is far from the worst case."
+        ),
+        "clean-near-chance": lambda accuracy, chance: (
+            f"Without any attack {percent(accuracy, '.0f')} are right, no more than by chance "
+            f"({percent(chance, '.0f')}): images may be normalised in another way, or the classes in another "
+            "order."
+        ),
         "study-scope": lambda intervals: (
             ("The study's intervals cover the choice of test images and of seeds. They" if intervals
              else "The study's numbers")

@@ -9,8 +9,9 @@ from typing import Literal
 from plenish.configuration import check_bounds, option, option_name
 from plenish.datasets.schema import Part
 from plenish.errors import InputError
+from plenish.robustness.radius import as_eps
 
-GRID = (0.0, 0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255)
+GRID = ("0", "0.5/255", "1/255", "2/255", "4/255", "8/255", "16/255")
 """Radii in the L∞ norm at which classifiers are attacked by default."""
 PRESETS = ("standard", "quick", "full")
 
@@ -24,7 +25,7 @@ class EvaluationConfig:
         split: the split that has the part; by default that of the classifier's training where it was trained
             on this Dataset, 'default' of another.
         norm: linf (the largest change of a value) or l2 (the Euclidean length of the change of an image).
-        eps: radii, in units of [0, 1]; 0 is always added.
+        eps: radii in units of [0, 1], as 0.03 or 4/255; 0 is always added.
         attacks: standard, quick, full, or names of attacks.
         images: attack so many of them, a random choice with all classes in proportion; by default all.
         seed: of every random draw.
@@ -37,7 +38,7 @@ class EvaluationConfig:
     part: Part = "val"
     split: str = ""
     norm: Literal["linf", "l2"] = "linf"
-    eps: tuple[float, ...] = GRID
+    eps: tuple[float | str, ...] = GRID
     attacks: tuple[str, ...] = ("standard",)
     images: int | None = option(least=2)
     seed: int = 0
@@ -54,10 +55,10 @@ class EvaluationConfig:
             raise InputError(f"Give attacks: {', '.join(PRESETS)}, or names of attacks.")
         if len(self.attacks) > 1 and (preset := set(self.attacks) & set(PRESETS)):
             raise InputError(f"'{min(preset)}' names several attacks; give it alone.")
-        if any(not math.isfinite(eps) or eps < 0 for eps in self.eps) or not any(self.eps):
-            raise InputError("eps takes distances of 0 or more in units of [0, 1], at least one above 0.")
+        if any(not math.isfinite(eps) or eps < 0 for eps in self.grid) or not any(self.grid):
+            raise InputError("--eps takes distances of 0 or more in units of [0, 1], at least one above 0.")
 
     @property
     def grid(self) -> tuple[float, ...]:
         """All radii, rising, from 0 on."""
-        return tuple(sorted({0.0, *self.eps}))
+        return tuple(sorted({0.0, *map(as_eps, self.eps)}))

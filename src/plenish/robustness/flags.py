@@ -1,8 +1,8 @@
 """Checks of an evaluation: signs that attacks failed for a reason of their own, and not for robustness.
 
 Sources: N. Carlini et al., "On evaluating adversarial robustness", 2019; A. Athalye et al., ICML 2018; F.
-Croce and M. Hein, ICML 2020. Each check has a status and the values it rests on. A failed one says that robust
-accuracies may be too high; a passed one does not say that they are right.
+Croce and M. Hein, ICML 2020. Each check has a status and the values it rests on. A failed one says that
+robust accuracies may be too high; a passed one does not say that they are right.
 """
 
 from __future__ import annotations

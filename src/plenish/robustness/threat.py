@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from plenish.errors import InputError, unknown
+from plenish.robustness.radius import parse_eps as parse_eps
 
 Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
@@ -36,25 +36,6 @@ class Threat:
                 f"eps is a distance from 0{' to 1' if self.norm == 'linf' else ''} in units of [0, 1]: "
                 f"4/255, say, not {self.eps:g}."
             )
-
-
-_NUMBER = r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?"
-_EPS = re.compile(rf"\s*({_NUMBER})\s*(?:/\s*({_NUMBER})\s*)?", re.ASCII)
-
-
-def parse_eps(text: str) -> float:
-    """A radius from text, as a number ("0.03") or a quotient ("4/255"); InputError for anything else.
-
-    Whether it is too large depends on the norm, which `Threat` knows.
-    """
-    found = _EPS.fullmatch(text)
-    if not found or not (divisor := float(found[2] or 1)) or math.isinf(eps := float(found[1]) / divisor):
-        raise InputError(
-            f"'{text}' is no distance: write eps in units of [0, 1] as 0.03 or 4/255, 0 or above.",
-            code="eps",
-            value=text,
-        )
-    return eps
 
 
 def lengths(changes: Tensor, norm: Norm) -> Tensor:

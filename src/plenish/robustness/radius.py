@@ -1,0 +1,31 @@
+"""A radius as it is typed, without torch, so that a command's help need not load it."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from plenish.errors import InputError
+
+_NUMBER = r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?"
+_EPS = re.compile(rf"\s*({_NUMBER})\s*(?:/\s*({_NUMBER})\s*)?", re.ASCII)
+
+
+def parse_eps(text: str) -> float:
+    """A radius from text, as a number ("0.03") or a quotient ("4/255"); InputError for anything else.
+
+    Whether it is too large depends on the norm, which `Threat` knows.
+    """
+    found = _EPS.fullmatch(text)
+    if not found or not (divisor := float(found[2] or 1)) or math.isinf(eps := float(found[1]) / divisor):
+        raise InputError(
+            f"'{text}' is no distance: write eps in units of [0, 1] as 0.03 or 4/255, 0 or above.",
+            code="eps",
+            value=text,
+        )
+    return eps
+
+
+def as_eps(typed: float | str) -> float:
+    """A radius that is a number already, or text as `parse_eps` reads it; InputError for anything else."""
+    return typed if isinstance(typed, float) else parse_eps(str(typed))
