@@ -293,8 +293,8 @@ class Caveat(Message):
         "attacked-known-part": lambda part: (
             "The classifier was trained on these images; others may withstand less."
             if part == "train"
-            else "The classifier's checkpoint was chosen by val images, so accuracies on them may be a little "
-            "too good."
+            else "The classifier's checkpoint was chosen by val images; on them it may look a little "
+            "better than it is."
         ),
         "training-mode": (
             "The classifier was attacked in training mode, where dropout draws at random and batch "
