@@ -16,7 +16,7 @@ from plenish.datasets.pixels import chunks
 from plenish.progress import Bar, progress
 from plenish.robustness.attack_plan import ITERATIVE, Plan, Step
 from plenish.robustness.attacked_images import AttackedImages
-from plenish.robustness.gradient_attacks import pgd, steps_of_pgd
+from plenish.robustness.gradient_attacks import STEP_SHARE, pgd, steps_of_pgd
 from plenish.robustness.gradients import Precision, untouched
 from plenish.robustness.target import Target
 from plenish.robustness.threat import Norm, lengths
@@ -25,6 +25,8 @@ from plenish.robustness.visited import plain_logits
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 CURVE_STEPS, CURVE_IMAGES = 100, 100
+_CURVE_STEPS_ACROSS = 20
+"""Steps within which the curve can reach every point of the ball, as PGD with so many steps does."""
 _SHOWN, _SHOWN_OF_A_CLASS = 4, 2
 """Examples kept of a radius, and of one class among them."""
 _HALF_IMAGES, _HALF_STEPS = 64, 50
@@ -219,7 +221,7 @@ class Campaign:
             images, labels = self.read(rows[piece])
             ours, theirs = steps_of_pgd(
                 self.target.module, images, labels, eps, norm=self.norm, seed=self.seed,
-                precision=self.precision, steps=CURVE_STEPS,
+                precision=self.precision, steps=CURVE_STEPS, step_size=STEP_SHARE * eps / _CURVE_STEPS_ACROSS,
             )  # fmt: skip
             fooled.append(ours.cummax(dim=0).values.cpu().numpy())
             losses.append(theirs.float().cpu().numpy())

@@ -51,7 +51,7 @@ class Step:
         for name, parameter in inspect.signature(self.function).parameters.items():
             if parameter.kind is parameter.KEYWORD_ONLY and name not in _COMMON:
                 value = parameter.default
-                if value is None or isinstance(value, (bool, int, float, str)):
+                if isinstance(value, (bool, int, float, str)):
                     found[name] = value
         return found
 

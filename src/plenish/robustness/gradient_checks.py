@@ -119,6 +119,7 @@ def _compared(
     _, logits, gradient = value_and_gradient(module, points, labels, margin)
     draws = ImageDraws(images, seed, "directions")
     directions = [draws.uniform(*images.shape[1:]).sub(0.5).sign() for _ in range(_DIRECTIONS)]
+    there_is_none = ~gradient.isfinite().flatten(1).all(dim=1)
     flat = gradient.flatten(1).abs().amax(dim=1) == 0
     spread = _spread(logits)
     moved = torch.zeros_like(flat)
@@ -126,9 +127,10 @@ def _compared(
         there = _logits(module, points + _VISIBLE * direction)
         moved |= (there - logits).abs().amax(dim=1) > 1e-4 * spread
     found = dataclasses.replace(found, unexplained=_share(flat & moved))
-    if bool(flat.all()):
+    kept = ~flat & ~there_is_none
+    if not bool(kept.any()):
         return found
-    expected = torch.stack([total(gradient * direction) for direction in directions])[:, ~flat].double()
+    expected = torch.stack([total(gradient * direction) for direction in directions])[:, kept].double()
     best = None
     for step in _STEPS:
         pairs = [
@@ -136,7 +138,7 @@ def _compared(
             / (2 * step)
             for d in directions
         ]
-        seen = torch.stack(pairs)[:, ~flat]
+        seen = torch.stack(pairs)[:, kept]
         scale = max(float(seen.square().sum()), float(expected.square().sum())) ** 0.5
         if scale > 0:
             error = float((seen - expected).square().sum()) ** 0.5 / scale

@@ -1,0 +1,234 @@
+"""An evaluation under attack: against linear classifiers, whose robust accuracy is known exactly."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import plenish.robustness
+from plenish import files
+from plenish.errors import InputError
+from plenish.metrics.statistics import bootstrap_interval
+from plenish.robustness.attack_plan import plan_of
+from plenish.robustness.attacked_images import chosen_rows
+from plenish.robustness.curves import GroupedIntervals
+from plenish.robustness.evaluation import Evaluation, evaluate
+from plenish.robustness.evaluation_config import EvaluationConfig
+from plenish.robustness.threat import Norm, lengths
+
+SIZE, N = 8, 40
+FAST = {"attacks": "quick", "corruptions": False, "resamples": 100}
+
+
+class Linear(nn.Module):
+    """Two logits ±w·(x − ½)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        rng = torch.Generator().manual_seed(1)
+        self.weight = nn.Parameter(torch.randn(SIZE * SIZE, generator=rng))
+
+    def forward(self, images: Tensor) -> Tensor:
+        half = (images.flatten(1) - 0.5) @ self.weight
+        return torch.stack([-half, half], dim=1)
+
+
+def near_grey() -> tuple[Tensor, Tensor, list[str]]:
+    """Images whose pixels stay within [0, 1] under any change tried here, one in eight labelled wrongly."""
+    images = torch.rand(N, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4
+    labels = Linear()(images).argmax(dim=1)
+    labels[::8] = 1 - labels[::8]
+    return images, labels, [f"g{i // 4}" for i in range(N)]
+
+
+def radii(norm: Norm) -> Tensor:
+    """The distance of each image from the boundary, below 0 where it is on the wrong side."""
+    model, (images, labels, _) = Linear(), near_grey()
+    logits = model(images).detach()
+    value = (logits[:, 1] - logits[:, 0]) / 2 * (2 * labels - 1)
+    return value / (model.weight.abs().sum() if norm == "linf" else model.weight.norm()).detach()
+
+
+@pytest.fixture(scope="module", params=["linf", "l2"])
+def found(request: pytest.FixtureRequest) -> Evaluation:
+    far = float(radii(request.param).quantile(0.8))
+    eps = (0.3 * far, 0.7 * far)
+    return evaluate(Linear().eval(), near_grey(), norm=request.param, eps=eps, **FAST)
+
+
+def test_the_worst_case_of_a_linear_classifier_is_exact(found: Evaluation) -> None:
+    far = radii(found.content["threat"]["norm"]).numpy()
+    for row in found.content["worst_case"]:
+        assert row["accuracy"][0] == pytest.approx((far > row["eps"]).mean())
+    assert found.content["clean"]["accuracy"] == found.content["worst_case"][0]["accuracy"]
+
+
+def test_an_honest_classifier_raises_no_flag(found: Evaluation) -> None:
+    assert found.failed() == []
+    assert {flag["status"] for flag in found.content["flags"]} == {"passed"}
+
+
+def test_each_example_names_the_smallest_eps_and_what_found_it(found: Evaluation) -> None:
+    far, table = radii(found.content["threat"]["norm"]).numpy(), found.examples
+    grid = found.content["threat"]["eps"]
+    wanted = [next((eps for eps in grid if eps >= r), np.nan) if r > 0 else np.nan for r in far]
+    np.testing.assert_array_equal(table["eps"], wanted)
+    hit = table["eps"].notna()
+    assert hit.equals(table["attack"].notna())
+    assert (table["adversarial_prediction"] != table["label"])[hit].all()
+    last = found.worst()
+    assert sum(last["found_by"].values()) == hit.sum()
+    assert hit.sum() == round(N * (found.worst(0)["accuracy"][0] - last["accuracy"][0]))
+
+
+def test_the_worst_case_is_below_every_attack(found: Evaluation) -> None:
+    for attack in found.content["attacks"]:
+        for result, worst in zip(attack["results"], found.content["worst_case"], strict=True):
+            assert worst["accuracy"][0] <= result["accuracy"] + 1e-12
+            assert result["low"] <= result["accuracy"] <= result["high"]
+
+
+def test_the_gallery_shows_changes_within_the_ball(found: Evaluation) -> None:
+    shown = found.gallery
+    images = near_grey()[0].permute(0, 2, 3, 1).numpy()
+    assert len(shown["rows"]) > 0
+    np.testing.assert_array_equal(shown["originals"], (images[shown["rows"]] * 255).round().astype(np.uint8))
+    change = torch.from_numpy(shown["adversarial"] - images[shown["rows"]])
+    assert (lengths(change, found.content["threat"]["norm"]).numpy() <= shown["eps"] * (1 + 1e-4)).all()
+    assert not shown["attack"].dtype.hasobject
+
+
+def test_recall_of_the_classes_makes_the_balanced_accuracy(found: Evaluation) -> None:
+    for row in found.content["worst_case"]:
+        recalls = [value for value, _, _ in row["per_class"].values()]
+        assert np.mean(recalls) == pytest.approx(row["balanced_accuracy"][0])
+
+
+def test_what_is_written_is_read_again(found: Evaluation, tmp_path: Path) -> None:
+    found.write(tmp_path / "out")
+    kept = files.read_record(tmp_path / "out" / "attack.json")
+    assert kept["worst_case"] == json.loads(json.dumps(found.content["worst_case"]))
+    assert len(pd.read_parquet(tmp_path / "out" / "examples.parquet")) == N
+    with np.load(tmp_path / "out" / "gallery.npz") as arrays:
+        np.testing.assert_array_equal(arrays["adversarial"], found.gallery["adversarial"])
+    (tmp_path / "there").mkdir()
+    found.write(tmp_path / "there")
+    assert (tmp_path / "there" / "attack.json").is_file()
+
+
+def test_the_model_is_left_as_it_was_and_batches_change_nothing() -> None:
+    model, data = Linear().train(), near_grey()
+    before = model.weight.detach().clone()
+    options = FAST | {"eps": (0.01,)}
+    one = evaluate(model, data, batch=40, **options)
+    other = evaluate(model, data, batch=7, **options)
+    assert torch.equal(model.weight, before)
+    assert (model.training, model.weight.grad, model.weight.requires_grad) == (True, None, True)
+    pd.testing.assert_frame_equal(one.examples, other.examples)
+    assert "training-mode" in {caveat["code"] for caveat in one.content["caveats"]}
+
+
+def test_corruptions_are_measured_on_the_same_images() -> None:
+    found = evaluate(Linear().eval(), near_grey(), eps=(0.01,), attacks=("fgsm",), resamples=100, images=10)
+    rows = found.content["corruptions"]
+    assert {row["severity"] for row in rows} == {1, 2, 3, 4, 5}
+    assert all(0 <= row["accuracy"][1] <= row["accuracy"][0] <= row["accuracy"][2] <= 1 for row in rows)
+    assert (found.content["data"]["images"], found.content["data"]["left_out"]) == (10, 30)
+
+
+def test_intervals_are_those_of_the_cluster_bootstrap() -> None:
+    rng = np.random.default_rng(0)
+    right = rng.random((60, 2)) < 0.6
+    groups = [f"g{i // 5}" for i in range(60)]
+    labels = np.arange(60) % 2
+    ours = GroupedIntervals(labels, groups, 2, resamples=300, seed=4)
+    for j, found in enumerate(ours.accuracy(right)):
+        wanted = bootstrap_interval(lambda w, j=j: (w @ right[:, j]) / w.sum(axis=1), 60, groups,
+                                    resamples=300, seed=4)  # fmt: skip
+        np.testing.assert_allclose(found, wanted)
+    assert ours.of(right).accuracy == ours.accuracy(right)
+    (value, low, high), = ours.accuracy(np.zeros((60, 1), bool))
+    assert (value, low) == (0, 0)
+    assert high is not None
+    assert high > 0
+
+
+@settings(max_examples=30)
+@given(
+    counts=st.lists(st.integers(1, 30), min_size=2, max_size=5), limit=st.integers(5, 60), seed=st.integers(0, 5)
+)
+def test_a_choice_of_images_keeps_the_classes_in_proportion(
+    counts: list[int], limit: int, seed: int
+) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    rows = chosen_rows(labels, limit, seed)
+    n = min(limit, len(labels))
+    assert len(rows) == len(set(rows.tolist())) == n
+    np.testing.assert_array_equal(rows, np.sort(rows))
+    found = np.bincount(labels[rows], minlength=len(counts))
+    assert (found >= 1).all()
+    assert (np.abs(found - np.array(counts) * n / len(labels)) <= len(counts)).all()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_plans_fit_the_number_of_classes(classes: int) -> None:
+    steps = plan_of(["standard"], classes, "linf").steps
+    kinds = [step.kind for step in steps]
+    assert kinds == sorted(kinds, key=("control", "white-box", "black-box").index)
+    assert {"noise", "fgsm", "pgd", "square"} <= {step.name for step in steps}
+    without = plan_of(["standard"], classes, "linf", differentiable=False)
+    assert {step.kind for step in without.steps} == {"control", "black-box"}
+    assert "pgd" in without.left_out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"eps": (1.5,)}, {"eps": (-0.1,)}, {"eps": ("4/0",)}, {"eps": ()}, {"attacks": ("pdg",)}, {"norm": "l1"},
+        {"attacks": ("quick", "pgd")}, {"attacks": ("apgd_dlr",)}, {"images": 1}, {"batch": 0},
+    ],
+)  # fmt: skip
+def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        evaluate(Linear().eval(), near_grey(), **(FAST | {"eps": (0.1,)} | options))
+
+
+def test_eps_may_be_typed_as_text() -> None:
+    assert EvaluationConfig(eps=("4/255", "0.5")).grid == (0.0, 4 / 255, 0.5)
+
+
+def bad_data() -> list[tuple[object, ...]]:
+    images, labels, groups = near_grey()
+    return [
+        (images * 3, labels), (images, labels + 5), (images, labels.float()), (images, labels[:3]),
+        (images, labels, groups[:3]), (images[..., :4], labels), (images,), (images[:, 0], labels),
+        (images[:, :, :4, :4], labels), (images.expand(-1, 3, -1, -1), labels),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", bad_data())
+def test_tensors_that_do_not_fit_are_refused(data: tuple[object, ...]) -> None:
+    with pytest.raises(InputError):
+        evaluate(Linear().eval(), data, **FAST)
+
+
+def test_nothing_heavy_is_loaded_before_it_is_used() -> None:
+    code = (
+        "import sys, plenish, plenish.robustness; plenish.robustness.EvaluationConfig; "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for name in plenish.robustness.__all__:
+        assert getattr(plenish.robustness, name) is not None
+    with pytest.raises(AttributeError):
+        _ = plenish.robustness.nothing
