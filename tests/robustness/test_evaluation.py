@@ -157,7 +157,7 @@ def test_intervals_are_those_of_the_cluster_bootstrap() -> None:
                                     resamples=300, seed=4)  # fmt: skip
         np.testing.assert_allclose(found, wanted)
     assert ours.of(right).accuracy == ours.accuracy(right)
-    (value, low, high), = ours.accuracy(np.zeros((60, 1), bool))
+    ((value, low, high),) = ours.accuracy(np.zeros((60, 1), bool))
     assert (value, low) == (0, 0)
     assert high is not None
     assert high > 0
@@ -165,11 +165,11 @@ def test_intervals_are_those_of_the_cluster_bootstrap() -> None:
 
 @settings(max_examples=30)
 @given(
-    counts=st.lists(st.integers(1, 30), min_size=2, max_size=5), limit=st.integers(5, 60), seed=st.integers(0, 5)
+    counts=st.lists(st.integers(1, 30), min_size=2, max_size=5),
+    limit=st.integers(5, 60),
+    seed=st.integers(0, 5),
 )
-def test_a_choice_of_images_keeps_the_classes_in_proportion(
-    counts: list[int], limit: int, seed: int
-) -> None:
+def test_a_choice_of_images_keeps_the_classes_in_proportion(counts: list[int], limit: int, seed: int) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
     rows = chosen_rows(labels, limit, seed)
     n = min(limit, len(labels))
@@ -194,7 +194,8 @@ def test_plans_fit_the_number_of_classes(classes: int) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"eps": (1.5,)}, {"eps": (-0.1,)}, {"eps": ("4/0",)}, {"eps": ()}, {"attacks": ("pdg",)}, {"norm": "l1"},
+        {"eps": (1.5,)}, {"eps": (-0.1,)}, {"eps": ("4/0",)}, {"eps": ()}, {"attacks": ("pdg",)},
+        {"norm": "l1"},
         {"attacks": ("quick", "pgd")}, {"attacks": ("apgd_dlr",)}, {"images": 1}, {"batch": 0},
     ],
 )  # fmt: skip

@@ -132,8 +132,8 @@ def test_without_gradients_their_checks_are_unknown(robust: nn.Module) -> None:
 
 
 SOUND = Evidence(
-    100, 2, (0.0, 0.1, 0.2), {CONTROL: (90, 90, 88), SINGLE: (90, 60, 40), ITERATIVE: (90, 50, 0)}, (90, 50, 0),
-    (0, 0, 1), None, (0.9, 0.5, 0.5, 0.5), None,
+    100, 2, (0.0, 0.1, 0.2), {CONTROL: (90, 90, 88), SINGLE: (90, 60, 40), ITERATIVE: (90, 50, 0)},
+    (90, 50, 0), (0, 0, 1), None, (0.9, 0.5, 0.5, 0.5), None,
 )  # fmt: skip
 """What attacks find of a sound classifier of 100 images."""
 
@@ -157,9 +157,7 @@ SOUND = Evidence(
         ({}, "gradients", "unknown"),
     ],
 )
-def test_a_check_follows_from_what_attacks_found(
-    changes: dict[str, object], name: str, status: str
-) -> None:
+def test_a_check_follows_from_what_attacks_found(changes: dict[str, object], name: str, status: str) -> None:
     assert tuple(flag.name for flag in flags_of(SOUND)) == NAMES
     assert all(flag.status != "failed" for flag in flags_of(SOUND))
     found = {flag.name: flag.status for flag in flags_of(dataclasses.replace(SOUND, **changes))}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from plenish import files
 from plenish.errors import InputError, first_line
-from plenish.networks.classifier import Normalised, build_classifier
+from plenish.networks.classifier import SMALL, Normalised, build_classifier, check_classifier
 from plenish.networks.weights import read_weights
 from plenish.progress import say, warn
 from plenish.robustness.target import Target
@@ -136,30 +136,48 @@ def _weights(run: Path) -> Path:
 
 
 def _timm(name: str, expected: Expected) -> Target:
-    network = build_classifier(
-        name, expected.channels, expected.size, len(expected.names), pretrained=expected.weights or True
-    )
+    if expected.weights is None:
+        _refuse_own_classes(name, len(expected.names))
+    with torch.random.fork_rng(devices=[]):
+        network = build_classifier(
+            name, expected.channels, expected.size, len(expected.names), pretrained=expected.weights is None
+        )
     known = getattr(network, "pretrained_cfg", None) or {}
     about: dict[str, Any] = {"kind": "timm", "name": name}
     if expected.weights is not None:
-        _refuse_other_head(network, expected)
+        _load(network, expected.weights, expected.names)
         about |= {
             "path": str(expected.weights.resolve()), "weights_sha256": files.sha256_file(expected.weights),
         }  # fmt: skip
     return _target(network.eval(), expected, about, {k: known[k] for k in ("mean", "std") if k in known})
 
 
-def _refuse_other_head(network: nn.Module, expected: Expected) -> None:
-    """Refuse weights whose head was left out because it has other classes: it would then be untrained."""
-    assert expected.weights is not None
-    kept = read_weights(expected.weights)
-    own = network.state_dict()
-    other = [key for key in own if key not in kept or kept[key].shape != own[key].shape]
+def _refuse_own_classes(name: str, classes: int) -> None:
+    """Refuse timm's own weights where they are of other classes: the head would be an untrained one."""
+    import timm
+
+    check_classifier(name)
+    known = None if name == SMALL else timm.get_pretrained_cfg(name)
+    own = known.num_classes if known is not None else None
+    if own != classes:
+        of = (
+            f"timm's weights of '{name}' have {own} classes" if own else f"'{name}' has no weights of its own"
+        )
+        raise InputError(
+            f"{of} and the data {classes}; give weights that were trained on these: --weights FILE."
+        )
+
+
+def _load(network: nn.Module, path: Path, names: Sequence[str]) -> None:
+    """Load a state dict as a whole: timm itself leaves out a head that is not of its own classes."""
+    state, own = read_weights(path), network.state_dict()
+    other = [key for key in own if key not in state or state[key].shape != own[key].shape]
     if other:
         raise InputError(
-            f"{expected.weights} has no '{other[0]}' for {len(expected.names)} classes; give weights that "
-            "were trained on the classes of the data."
+            f"{path} has no '{other[0]}' of shape {'×'.join(map(str, own[other[0]].shape))}; give weights of "
+            f"this network that were trained on the {len(names)} classes of the data."
         )
+    network.load_state_dict({key: state[key] for key in own})
 
 
 def _of_file(path: Path, kind: str, expected: Expected) -> Target:
