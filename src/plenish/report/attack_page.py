@@ -189,7 +189,9 @@ def _recall(content: Row, gate: Gate) -> Section:
 
 
 def _flags(content: Row) -> Section:
-    rows, advice, meanings = [], [], {}
+    rows: list[dict[str, str]] = []
+    advice: list[str] = []
+    meanings: dict[str, str] = {}
     for flag in content["flags"]:
         words, failed = flag_words(flag["name"]), flag["status"] == "failed"
         sign = _SIGNS.get(flag["status"], flag["status"])
