@@ -14,6 +14,7 @@ from plenish._version import __version__
 from plenish.errors import CheckFailed, InputError, PlenishError
 
 if TYPE_CHECKING:
+    from plenish.commands.attack import attack as attack
     from plenish.commands.bench import bench as bench
     from plenish.commands.bench import bench_autoencoder as bench_autoencoder
     from plenish.commands.bench import bench_flow as bench_flow
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
     train_classifier: _Command[Any]
 
 _HOMES = {
+    "commands.attack": ("attack",),
     "commands.comic": ("make_comic",),
     "commands.compare": ("compare_runs",),
     "commands.curate": ("curate",),

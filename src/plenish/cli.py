@@ -101,6 +101,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "study_autoencoders:study_autoencoders",
         "one autoencoder a class, compared by their errors",
     ),
+    "attack": ("attack:attack", "what a classifier still answers right under attack: RUN DATA"),
     "filter": (
         "filter:filter_dataset",
         "drop copies and bad images from a synthetic Dataset",

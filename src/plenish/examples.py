@@ -173,6 +173,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish study autoencoders tiles two --classes normal tumour",
         "plenish study autoencoders tiles two --classes normal tumour --epochs 20",
     ),
+    "attack": (
+        "plenish attack tumour-or-not tiles",
+        "plenish attack model.onnx tiles --eps 0 1/255 4/255 --part test --fail-under 0.4 --at 4/255",
+    ),
     "filter": (
         "plenish filter more better --drop copies",
         "plenish filter more better --drop copies low-label-agreement low-density --real tiles",

@@ -1,0 +1,48 @@
+"""Which classifier `plenish attack` opens, and what is asked of it; known without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from plenish.configuration import check_bounds, option, option_name
+from plenish.errors import InputError
+from plenish.robustness.radius import as_eps
+
+_SAME = 1e-6
+"""Radii nearer than this are one, however they were typed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackOptions:
+    """The classifier, where it is not a Run, and the least accuracy under attack.
+
+    Attributes:
+        weights: of timm:NAME: a file of weights that were trained on the classes of the data.
+        mean: of another classifier than a Run: what is subtracted from images in [0, 1], one number or one a
+            channel; by default what timm knows of a network, else 0.
+        std: of another classifier than a Run: by which they are then divided; by default as --mean, else 1.
+        fail_under: end with exit code 3 where the worst case leaves a smaller share of right answers.
+        at: the eps that --fail-under and the headline are about, one of --eps; by default the largest.
+    """
+
+    weights: Path | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    fail_under: float | None = option(least=0, most=1)
+    at: float | str | None = None
+
+    def __post_init__(self) -> None:
+        check_bounds(option_name("fail_under"), self.fail_under, {"least": 0, "most": 1})
+        if self.at is not None:
+            object.__setattr__(self, "at", as_eps(self.at))
+
+    def chosen(self, grid: tuple[float, ...]) -> float:
+        """The eps of the grid that --at names, or the largest; InputError where it names another."""
+        if self.at is None:
+            return max(grid)
+        at = as_eps(self.at)
+        near = min(grid, key=lambda eps: abs(eps - at))
+        if abs(near - at) > _SAME:
+            raise InputError(f"--at {at:g} is not among --eps; add it there, or name one of them.")
+        return near

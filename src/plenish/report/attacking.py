@@ -1,0 +1,90 @@
+"""`plenish attack`: an evaluation under attack, with its page and its SARIF log in one folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from plenish import files, invocation
+from plenish.datasets.dataset import Dataset
+from plenish.errors import AlreadyMade
+from plenish.metrics.words import percent
+from plenish.report.attack_options import AttackOptions
+from plenish.report.attack_page import PAGE, write_attack_page
+from plenish.report.attack_words import Gate, held, worst_at
+from plenish.report.sarif import write_sarif
+from plenish.robustness.evaluation import RESULT, evaluate
+from plenish.robustness.evaluation_config import EvaluationConfig
+from plenish.training.classifier_model import CLASSIFIER
+
+Row = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What was found.
+
+    Attributes:
+        content: attack.json.
+        gate: what was asked for.
+        page: attack.html.
+    """
+
+    content: Row
+    gate: Gate
+    page: Path
+
+    @property
+    def sentence(self) -> str:
+        """Why it is not enough."""
+        assert self.gate.least is not None
+        row = worst_at(self.content, self.gate.eps)
+        return (
+            f"{held(self.content, row)}: {percent(self.gate.accuracy)} are right, and --fail-under asks for "
+            f"{percent(self.gate.least)}; see {self.page}."
+        )
+
+
+def attack_with_page(
+    source: str | Path, data: Path, out: Path, how: EvaluationConfig, options: AttackOptions
+) -> Answer:
+    """Attack a classifier, and write what was found.
+
+    Args:
+        source: a classifier's Run, timm:NAME, or a file.
+        data: the Dataset.
+        out: folder to make.
+        how: how to attack.
+        options: of a classifier that is no Run, and what is asked for.
+
+    Raises:
+        InputError: the classifier does not fit the Dataset, an option is impossible, or OUT exists.
+    """
+    at, dataset = options.chosen(how.grid), Dataset.open(data)
+    made_of = {
+        "classifier": str(source), "files": _files(source, options), "how": dataclasses.asdict(how),
+        "options": dataclasses.asdict(options), "data": dataset.provenance(),
+    }  # fmt: skip
+    try:
+        with files.atomic_dir(out, made_of) as folder:
+            found = evaluate(
+                source, dataset, how, weights=options.weights, mean=options.mean, std=options.std
+            )
+            content = {**found.content, "command": invocation.record()}
+            dataclasses.replace(found, content=content).write(folder)
+            content = files.read_record(folder / RESULT)
+            gate = Gate.of(content, options.fail_under, at)
+            write_attack_page(folder, content, gate)
+            write_sarif(folder, content, gate)
+    except AlreadyMade:
+        content = files.read_record(out / RESULT)
+    return Answer(content, Gate.of(content, options.fail_under, at), out / PAGE)
+
+
+def _files(source: str | Path, options: AttackOptions) -> list[str]:
+    """Hashes of the names, sizes and times of a classifier's files, so that another one is told apart."""
+    path = Path(source)
+    weights = path / CLASSIFIER if path.is_dir() else path
+    return [files.tree_hash(one) for one in (weights, options.weights) if one is not None and one.exists()]
