@@ -128,15 +128,13 @@ class HardenedLearner(ClassifierLearner):
         changed = self._attacked(shown, images, start)
 
         def loss() -> Tensor:
-            logits = self._unit_logits(changed)
-            if how.method == "mart":
-                assert how.beta is not None
-                added = mart(self._unit_logits(images), logits, shown.targets, how.beta)
-                return (shown.losses(logits) + added).mean()
+            attacked = self._unit_logits(changed)
+            if how.beta is None:
+                return shown.losses(attacked).mean()
+            clean = self._unit_logits(images)
             if how.method == "trades":
-                clean = self._unit_logits(images)
-                return (shown.losses(clean) + how.beta * divergence(clean, logits)).mean()
-            return shown.losses(logits).mean()
+                return (shown.losses(clean) + how.beta * divergence(clean, attacked)).mean()
+            return (shown.losses(attacked) + mart(clean, attacked, shown.targets, how.beta)).mean()
 
         return {"train_loss": self._descend(loss, clock)}
 
