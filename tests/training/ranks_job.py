@@ -160,7 +160,9 @@ CASES: dict[str, Callable[[Engine], Learner]] = {
     "autoencoder": autoencoder(denoise=0.1),
     "variational autoencoder": autoencoder(variational=True),
     "classifier": classifier(loss="weighted", order="balanced"),
-    "hardened classifier": classifier(HardeningConfig("pgd", 0.5, "l2", attack_steps=3, awp=0.01, awp_warmup=0.0)),
+    "hardened classifier": classifier(
+        HardeningConfig("pgd", attack_steps=3, awp=0.01, awp_warmup=0.0), learning_rate=1e-4
+    ),
     "freely hardened classifier": classifier(HardeningConfig("free", attack_steps=2)),
     "other package": other_package,
     "translation": translation,
