@@ -24,6 +24,8 @@ from plenish.networks.flow import FlowConfig
 from plenish.networks.sampler import SamplerConfig
 from plenish.networks.shared_batch import sharing
 from plenish.networks.translation import TranslationConfig
+from plenish.robustness.hardening import HardenedLearner
+from plenish.robustness.hardening_config import HardeningConfig
 from plenish.training import flow as flows
 from plenish.training import ranks
 from plenish.training.autoencoder import AutoencoderLearner
@@ -95,15 +97,16 @@ def autoencoder(variational: bool = False, **method: float) -> Make:
     return make
 
 
-def classifier(**options: Any) -> Make:
-    """A classifier with batch norm, dropout and augmentation."""
+def classifier(hardening: HardeningConfig | None = None, **options: Any) -> Make:
+    """A classifier with batch norm, dropout and augmentation; a hardened one where it is said how."""
 
     def make(engine: Engine) -> Learner:
         config = ClassifierConfig(
             batch=BATCH, steps=20, augmentation="classical", symmetry="dihedral", seed=1, **options
         )
         images = Images(pixels().__getitem__, np.arange(N) % 3)
-        return ClassifierLearner(config.resolved(N), images, images, ("a", "b", "c"), engine)
+        given = config.resolved(N), images, images, ("a", "b", "c"), engine
+        return HardenedLearner(*given, hardening=hardening) if hardening else ClassifierLearner(*given)
 
     return make
 
@@ -157,6 +160,10 @@ CASES: dict[str, Callable[[Engine], Learner]] = {
     "autoencoder": autoencoder(denoise=0.1),
     "variational autoencoder": autoencoder(variational=True),
     "classifier": classifier(loss="weighted", order="balanced"),
+    "hardened classifier": classifier(
+        HardeningConfig("pgd", attack_steps=3, awp=0.01, awp_warmup=0.0), learning_rate=1e-4
+    ),
+    "freely hardened classifier": classifier(HardeningConfig("free", attack_steps=2)),
     "other package": other_package,
     "translation": translation,
     "timm classifier": classifier(classifier="mobilenetv3_small_050"),

@@ -15,19 +15,19 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from plenish.datasets.batches import Images
 from plenish.datasets.pixels import chunks
 from plenish.errors import InputError
 from plenish.networks import shared_batch
+from plenish.robustness.gradient_attacks import pgd
 from plenish.robustness.gradients import Loss, logits_of, untouched, value_and_gradient
 from plenish.robustness.hardening_config import HardeningConfig
 from plenish.robustness.hardening_losses import divergence, mart
 from plenish.robustness.target import FromUnitRange
 from plenish.robustness.threat import Norm, project, steepest
+from plenish.robustness.visited import plain_logits
 from plenish.robustness.weight_perturbation import move, perturbable, whole_gradients
 from plenish.training.classifier import ClassifierLearner, Shown, train_classifier
 from plenish.training.classifier_columns import NO_COLUMNS, Columns
@@ -128,15 +128,13 @@ class HardenedLearner(ClassifierLearner):
         changed = self._attacked(shown, images, start)
 
         def loss() -> Tensor:
-            logits = self._unit_logits(changed)
-            if how.method == "mart":
-                assert how.beta is not None
-                added = mart(self._unit_logits(images), logits, shown.targets, how.beta)
-                return (shown.losses(logits) + added).mean()
+            attacked = self._unit_logits(changed)
+            if how.beta is None:
+                return shown.losses(attacked).mean()
+            clean = self._unit_logits(images)
             if how.method == "trades":
-                clean = self._unit_logits(images)
-                return (shown.losses(clean) + how.beta * divergence(clean, logits)).mean()
-            return shown.losses(logits).mean()
+                return (shown.losses(clean) + how.beta * divergence(clean, attacked)).mean()
+            return (shown.losses(attacked) + mart(clean, attacked, shown.targets, how.beta)).mean()
 
         return {"train_loss": self._descend(loss, clock)}
 
@@ -238,33 +236,26 @@ def climb(
 
 def attacked_logits(
     module: nn.Module, images: Images, how: HardeningConfig, engine: Engine, seed: int
-) -> NDArray[np.float64]:
-    """Logits N×K of images that PGD has attacked, from random starts of the seed.
+) -> Floats:
+    """Logits N×K of images that PGD has attacked, from random starts of the seed; the hardest of its steps.
 
     Args:
         module: images in [0, 1] → logits, in evaluation mode.
         images: what is attacked.
         how: ball and `validation_steps`.
-        engine: device and precision.
+        engine: device and precision of the attack; the logits are in float32.
         seed: of the starts.
     """
-    attack = HardeningConfig("pgd", how.eps, how.norm, how.validation_steps).resolved()
     found = []
-    with untouched(module):
-        for index in chunks(len(images.y), _BATCH):
-            given = engine.to_images(images.read(index)).add_(1).div_(2)
-            labels = torch.from_numpy(images.y[index]).to(engine.device)
-            start = random_start(
-                given, attack.radius, attack.norm, engine.generator(seed, "val", int(index[0]))
-            )
-            changed = climb(module, given, start, labels, _cross_entropy, attack, engine.precision)
-            with torch.no_grad():
-                found.append(logits_of(module, changed, engine.precision).double().cpu().numpy())
+    for index in chunks(len(images.y), _BATCH):
+        given = engine.to_images(images.read(index)).add_(1).div_(2)
+        labels = torch.from_numpy(images.y[index]).to(engine.device)
+        changed = pgd(
+            module, given, labels, how.radius, norm=how.norm, seed=seed, precision=engine.precision,
+            steps=how.validation_steps,
+        )  # fmt: skip
+        found.append(plain_logits(module, changed).double().cpu().numpy())
     return np.concatenate(found)
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    return functional.cross_entropy(logits, labels, reduction="none")
 
 
 @contextlib.contextmanager

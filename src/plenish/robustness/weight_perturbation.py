@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from plenish.networks import shared_batch
 
@@ -19,11 +18,7 @@ def perturbable(parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
 def whole_gradients(loss: Tensor, weights: Sequence[nn.Parameter]) -> list[Tensor]:
     """Gradients of a loss, the mean over a batch or this process's slice of it, with respect to weights."""
     gradients = torch.autograd.grad(loss / shared_batch.world(), weights, materialize_grads=True)
-    if shared_batch.world() == 1:
-        return list(gradients)
-    found = [torch.empty_like(gradient) for gradient in gradients]
-    vector_to_parameters(shared_batch.reduce_(parameters_to_vector(gradients)), found)
-    return found
+    return list(gradients) if shared_batch.world() == 1 else shared_batch.reduced(gradients)
 
 
 @torch.no_grad()

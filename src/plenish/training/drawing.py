@@ -290,8 +290,10 @@ def _orders(options: DrawingOptions, images: Images, batch: int) -> list[_Drawn]
     y = images.y
     kind: Callable[..., Order] = ORDERS[options.drawn_as]
     if options.share:
-        about = {"real": images.n_real, "share": options.share, "batch": batch, "kind": kind}
-        return [_Drawn(f"{options.share:g}", functools.partial(SharedOrder, y, **about), None)]
+        make_shared = functools.partial(
+            SharedOrder, y, real=images.n_real, share=options.share, batch=batch, kind=kind
+        )
+        return [_Drawn(f"{options.share:g}", make_shared, None)]
     if options.scheduled is None:
         draws = {"draws": options.draws} if options.draws else {}
         return [_Drawn(options.drawn_as, functools.partial(kind, y, **draws), None)]

@@ -20,7 +20,7 @@ from plenish import settings
 from plenish.errors import InputError
 from plenish.freed_memory import reuse_freed_memory
 from plenish.networks import shared_batch
-from plenish.networks.shared_batch import reduce_, share_layers
+from plenish.networks.shared_batch import reduced, share_layers
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 
@@ -161,10 +161,8 @@ class Engine:
         if world > 1:
             parameters = [p for group in optimiser.param_groups for p in group["params"]]
             gradients = [p.grad for p in parameters if p.grad is not None]
-            flat = reduce_(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-            pieces = flat.split([gradient.numel() for gradient in gradients])
-            for gradient, piece in zip(gradients, pieces, strict=True):
-                gradient.copy_(piece.view(gradient.shape))
+            for gradient, total in zip(gradients, reduced(gradients), strict=True):
+                gradient.copy_(total)
         if before_step:
             before_step()
         optimiser.step()
