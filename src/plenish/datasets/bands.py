@@ -101,17 +101,25 @@ def _bands(images: Pixels, tolerance: int, coverage: float) -> Ints:
     length = np.array([height, height, width, width])
     runs = np.stack([_runs(_turned(images, side), tolerance) for side in range(4)], axis=1)
     found, framed = np.zeros_like(runs), np.zeros(runs.shape, np.bool_)
-    for side in range(4):
-        across = runs[:, 2:] if side < 2 else runs[:, :2]
-        rows = np.flatnonzero((runs[:, side] > 0) & (runs[:, side] < length[side]))
-        if len(rows):
-            found[rows, side], framed[rows, side] = _edges(
-                _turned(images[rows], side), runs[rows, side], across[rows], tolerance, coverage
-            )
-    found[framed & ~(found > 0).all(axis=1, keepdims=True)] = 0
+    between = runs  # Plain ground reaches far in at several sides: what is no band is taken out, and counted anew.
+    for _ in range(4):
+        for side in range(4):
+            across = between[:, 2:] if side < 2 else between[:, :2]
+            rows = np.flatnonzero((between[:, side] > 0) & (runs[:, side] < length[side]))
+            found[:, side] = 0
+            if len(rows):
+                found[rows, side], framed[rows, side] = _edges(
+                    _turned(images[rows], side), runs[rows, side], across[rows], tolerance, coverage
+                )
+        found[framed & ~(found > 0).all(axis=1, keepdims=True)] = 0
+        found = _without_drift(images, found, tolerance)
+        left = np.where(found > 0, runs, 0)
+        if (left == between).all():
+            break
+        between = left
     blank = (runs[:, 0] >= height) & (runs[:, 2] >= width)
     found[blank] = length
-    return _without_drift(images, found, tolerance)
+    return found
 
 
 def _without_drift(images: Pixels, widths: Ints, tolerance: int) -> Ints:
@@ -186,12 +194,13 @@ def _edges(
     count, height, width, _ = images.shape
     colours = _colours(images)
     white = (colours >= _WHITE).all(axis=1)
-    places = np.arange(width)
-    inside = (places >= across[:, :1]) & (places < width - across[:, 1:])
+    places, soft = np.arange(width), _soft(height)
+    margins = across + soft * (across > 0)  # A blurred row lies behind the other bands, too.
+    inside = (places >= margins[:, :1]) & (places < width - margins[:, 1:])
     framed = np.asarray(white & (across > 0).any(axis=1), np.bool_)
     share = np.where(framed, FRAME_COVERAGE, np.where(white, WHITE_COVERAGE, coverage))
     needed = np.maximum(share, coverage) * np.maximum(1, inside.sum(axis=1))
-    found, every, soft = np.zeros(count, np.int64), np.arange(count), _soft(height)
+    found, every = np.zeros(count, np.int64), np.arange(count)
     last = _colours(images[every, np.maximum(0, runs - 1 - soft)][:, None])
     for step in range(soft + 1):
         row = np.minimum(runs + step, height - 1)
