@@ -30,6 +30,8 @@ import {images} {out} --size 16 --labels {table} --label-column dx --group-colum
 import {images} {out} --folders class --class-names a=b --window 0 200
 export {data} {out} --as folder
 export {data} {out} --as huggingface --split default
+export {data} {out} --as fiftyone --part train --near-duplicates
+export {data} {out} --as lightly --split default --part val
 split {data} --name other --seed 2 --val 0.2 --test 0.2
 profile {data} {out} --split default
 phantom {out} --size 16 --patients 3 --tiles 2 --seed 3

@@ -46,7 +46,8 @@ def parse_yaml(text: str, what: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
         reason = getattr(error, "problem", None) or first_line(error)
-        raise InputError(f"{what} is not YAML ({reason}{where}).") from None
+        hint = "; put texts that hold a question mark in quotes" if "got '?'" in reason else ""
+        raise InputError(f"{what} is not YAML ({reason}{where}){hint}.") from None
     except (ValueError, TypeError, LookupError, AttributeError) as error:  # Such as a date no calendar has.
         raise InputError(f"{what} is not YAML ({first_line(error)}).") from None
 

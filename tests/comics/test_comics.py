@@ -22,6 +22,7 @@ from plenish.commands.train_generator import train_generator
 from plenish.datasets import detectors
 from plenish.errors import InputError
 from plenish.files import read_record
+from plenish.yaml_reader import parse_yaml
 
 SCRIPT = """
 title: A <page> & more
@@ -287,3 +288,15 @@ def test_a_script_is_read_with_its_defaults(folder: Path) -> None:
     assert script.pages[0][1].panels[0].balloons[1].text == "Ah."
     assert script.pages[0][0].height == 1.0
     assert script.folder == folder.resolve()
+
+
+def test_the_script_of_the_documentation_is_yaml_with_the_texts_it_shows() -> None:
+    page = (Path(__file__).parents[2] / "docs/comics.md").read_text(encoding="utf-8")
+    script = parse_yaml(page.split("```yaml\n")[1].split("```")[0], "the example")
+    texts = [
+        balloon["text"]
+        for row in script["pages"][0]["rows"]
+        for panel in row["panels"]
+        for balloon in panel.get("balloons", [])
+    ]
+    assert len(texts) == 4 and texts[0].endswith("?")

@@ -150,3 +150,35 @@ def test_images_need_not_be_square() -> None:
     assert kinds(found, (20, 50)).tolist() == ["horizontal"]
     turned = bands(image.transpose(0, 2, 1, 3))
     assert turned.tolist() == [[0, 0, 4, 4]]
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_ground_that_reaches_far_in_from_several_sides_is_no_band(turns: int) -> None:
+    y, x = np.mgrid[:SIDE, :SIDE]
+    image = np.full((1, SIDE, SIDE, 3), (200, 150, 140), np.uint8)
+    image[0, (y >= 20) & (2 * np.abs(x - 30) + y < 40)] = (60, 30, 30)  # Flat towards one side alone.
+    assert bands(np.rot90(image, turns, axes=(1, 2))).tolist() == [[0, 0, 0, 0]]
+
+
+def test_coarse_grain_is_no_band() -> None:
+    image = np.where(noise() > 127, 163, 138).astype(np.uint8)
+    grain = np.random.default_rng(2).normal(0, 1, (12, SIDE, 3)).clip(-2, 2)
+    for level, found in ((1, 12), (8, 0)):
+        image[0, :12] = np.rint(112 + level * grain)
+        assert bands(image).tolist() == [[found, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("blend", [0.3, 0.4, 0.5])
+def test_white_frames_whose_edges_lie_between_pixels(blend: float) -> None:
+    image = np.full((1, SIDE, SIDE, 3), 255, np.uint8)
+    image[0, 8:50, 10:56] = np.random.default_rng(0).integers(185, 215, (42, 46, 3))
+    for line in ((0, 8), (0, 49), (0, slice(None), 10), (0, slice(None), 55)):
+        image[line] = np.rint(255 - blend * (255.0 - image[line]))
+    assert kinds(bands(image), SIDE).tolist() == ["frame"]
+
+
+def test_a_tile_with_round_corners_on_white_has_no_frame() -> None:
+    y, x = np.abs(np.mgrid[:SIDE, :SIDE] - 31.5)
+    image = np.full((1, SIDE, SIDE, 3), 255, np.uint8)
+    image[0, (np.maximum(y, x) < 28) & (y + x < 53.5)] = (224, 224, 224)
+    assert kinds(bands(image), SIDE).tolist() == ["none"]

@@ -88,3 +88,9 @@ def test_the_page_shows_tags_sizes_bands_and_copies(tmp_path, lists):
     for text in ("Tags: tags", "猫", "&lt;b&gt;", "Sizes of the files", "How variable is it?", "Bands"):
         assert text in page, text
     assert "<b>" not in page
+
+
+def test_tags_of_nearly_all_images_are_not_together_beyond_chance(tmp_path):
+    lists = [["all", "a", "b"] if i % 2 else ["all", "c"] for i in range(40)]
+    found = study_tags(dataset(tmp_path / "d", lists), "tags", np.arange(len(lists)))
+    assert [(set(pair["tags"]), pair["lift"]) for pair in found["pairs"]] == [({"a", "b"}, 2.0)]

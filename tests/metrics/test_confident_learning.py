@@ -63,3 +63,16 @@ def test_scores_of_a_gaussian_and_of_what_is_far_from_it() -> None:
     assert (scores[:10] > 5).all()
     assert (scores[10:] > 5).mean() < 0.01
     np.testing.assert_allclose(robust_scores(features * 3 + 7), scores, atol=1e-3)
+
+
+def test_scores_of_few_images_do_not_depend_on_which_ones_made_the_centre() -> None:
+    rng = np.random.default_rng(3)
+    scale = np.exp(-np.arange(64) / 16)
+    outside = []
+    for _ in range(20):
+        features = (rng.normal(0, 1, (40, 64)) * scale).astype(np.float32)
+        features[0] += 30 * scale.astype(np.float32)
+        scores = robust_scores(features)
+        assert scores[0] > 5
+        outside.append((scores[1:] > 5).mean())
+    assert np.mean(outside) < 0.01

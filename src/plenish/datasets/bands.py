@@ -12,7 +12,10 @@ A side has a band where all of the following hold; otherwise its width is 0.
    `WHITE_COVERAGE` of the length, or be one of four around a picture that differs over `FRAME_COVERAGE` of
    each of its sides.
 
-5. The colour of the band does not drift (see `_without_drift`), as that of a photograph's plain ground does.
+5. The band has no drift of its light and no grain (see `_without_ground`), as a photograph's plain ground has.
+
+Plain ground that reaches far in from several sides leaves a few pixels between it, of which any half is soon
+found; so 3 is counted anew between what is left as bands until nothing changes.
 
 A plain background around a figure meets 1 but not 2 and 3: its first other row is the top of a head or of an
 object, a few pixels long. White is the usual background of drawings, and figures are often cut off straight
@@ -47,6 +50,7 @@ KINDS = ("none", "horizontal", "vertical", "frame", "blank")
 
 _WHITE = 235  # darkest level of every channel of white
 _STRAY = 0.02  # share of a row of one colour that may differ
+_CLEAR = 6.0  # times that the change behind a band exceeds the grain within it, at least
 _BYTES = 32 * 2**20  # of the pixels of a chunk
 
 
@@ -101,25 +105,37 @@ def _bands(images: Pixels, tolerance: int, coverage: float) -> Ints:
     length = np.array([height, height, width, width])
     runs = np.stack([_runs(_turned(images, side), tolerance) for side in range(4)], axis=1)
     found, framed = np.zeros_like(runs), np.zeros(runs.shape, np.bool_)
-    for side in range(4):
-        across = runs[:, 2:] if side < 2 else runs[:, :2]
-        rows = np.flatnonzero((runs[:, side] > 0) & (runs[:, side] < length[side]))
-        if len(rows):
-            found[rows, side], framed[rows, side] = _edges(
-                _turned(images[rows], side), runs[rows, side], across[rows], tolerance, coverage
-            )
-    found[framed & ~(found > 0).all(axis=1, keepdims=True)] = 0
+    between = runs
+    for _ in range(
+        4
+    ):  # Each time a side that is no band is taken out, and the rows of the others are longer.
+        for side in range(4):
+            across = between[:, 2:] if side < 2 else between[:, :2]
+            rows = np.flatnonzero((between[:, side] > 0) & (runs[:, side] < length[side]))
+            found[:, side] = 0
+            if len(rows):
+                found[rows, side], framed[rows, side] = _edges(
+                    _turned(images[rows], side), runs[rows, side], across[rows], tolerance, coverage
+                )
+        found[framed & ~(found > 0).all(axis=1, keepdims=True)] = 0
+        found = _without_ground(images, found, tolerance)
+        left = np.where(found > 0, runs, 0)
+        if (left == between).all():
+            break
+        between = left
     blank = (runs[:, 0] >= height) & (runs[:, 2] >= width)
     found[blank] = length
-    return _without_drift(images, found, tolerance)
+    return found
 
 
-def _without_drift(images: Pixels, widths: Ints, tolerance: int) -> Ints:
-    """Bands without those of a photograph's plain ground, whose light changes within them; 0 in their place.
+def _without_ground(images: Pixels, widths: Ints, tolerance: int) -> Ints:
+    """Bands without those that are a photograph's plain ground; 0 in their place.
 
-    The mean colour of the rows of a band, but for the last one, may differ from that of the outermost row by
-    at most a quarter of the tolerance for single pixels, and a third of what the first row of the picture
-    differs by: noise and compression hardly change means.
+    Light: the mean colour of the rows of a band, but for the last one, may differ from that of the outermost
+    row by at most a quarter of the tolerance for single pixels, and a third of what the first row of the
+    picture differs by: noise and compression hardly change means. Grain: the root mean square deviation of
+    the band's pixels from their mean may be at most `1 / _CLEAR` of that difference. Of planted bands it was
+    at most 1/8 (JPEG of quality 75), of skin at least 1/4.5.
 
     Args:
         images: N×H×W×C.
@@ -137,7 +153,8 @@ def _without_drift(images: Pixels, widths: Ints, tolerance: int) -> Ints:
         means = inner[: max(1, width - 1)].mean(axis=1)  # The last row may be blended with the picture.
         drift = np.abs(means - means[0]).max()
         change = np.abs(inner[-1] - means[0]).mean(axis=0).max()
-        if drift > min(change / 3, tolerance / 4):
+        grain = inner[: len(means)].std(axis=(0, 1)).max()
+        if drift > min(change / 3, tolerance / 4) or grain > change / _CLEAR:
             found[i, side] = 0
     return found
 
@@ -186,17 +203,22 @@ def _edges(
     count, height, width, _ = images.shape
     colours = _colours(images)
     white = (colours >= _WHITE).all(axis=1)
-    places = np.arange(width)
+    places, soft = np.arange(width), _soft(height)
     inside = (places >= across[:, :1]) & (places < width - across[:, 1:])
+    core = (places >= across[:, :1] + soft) & (places < width - across[:, 1:] - soft)
     framed = np.asarray(white & (across > 0).any(axis=1), np.bool_)
     share = np.where(framed, FRAME_COVERAGE, np.where(white, WHITE_COVERAGE, coverage))
     needed = np.maximum(share, coverage) * np.maximum(1, inside.sum(axis=1))
-    found, every, soft = np.zeros(count, np.int64), np.arange(count), _soft(height)
+    found, every = np.zeros(count, np.int64), np.arange(count)
     last = _colours(images[every, np.maximum(0, runs - 1 - soft)][:, None])
     for step in range(soft + 1):
         row = np.minimum(runs + step, height - 1)
         pixels = images[every, row][:, None]
         edge = (_differs(pixels, colours, tolerance) & _differs(pixels, last, tolerance))[:, 0]
+        # The blurred end of a row is as pale as those of the rows behind it; that of a round corner is not.
+        behind = images[every, np.minimum(row + 1 + soft, height - 1)]
+        along = np.abs(behind.astype(np.int16) - pixels[:, 0]).max(axis=2) <= tolerance // 2
+        edge |= ~core & along
         sharp = (found == 0) & ((edge & inside).sum(axis=1) >= needed)
         found[sharp] = row[sharp]
     return found, framed

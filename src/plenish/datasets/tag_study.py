@@ -16,6 +16,7 @@ _TOP = 100
 _STEPS = 8
 _LEAST_SHARE = 0.02
 """Of the images, that a step of the typical composition may leave."""
+_BEYOND = 1.05  # times chance, below which it is no more than chance
 _PAIRS = 20
 _SETS = 10
 _EDGES = (1, 2, 3, 6, 11, 31, 101, 301, 1001, 3001, 10_001, 30_001, 100_001)
@@ -104,13 +105,16 @@ def _distribution(often: NDArray[np.int64]) -> list[dict[str, Any]]:
 
 
 def _pairs(names: list[str], together: NDArray[np.int64], n: int) -> list[dict[str, Any]]:
-    """Pairs of the commonest tags by lift: how many times as often together as chance would have it."""
+    """Pairs of the commonest tags by lift, how many times as often together as chance would have it.
+
+    Those with a tag that nearly every image has are as often together as by chance, and left out.
+    """
     single = np.diagonal(together)
     i, j = np.triu_indices(len(names), 1)
     enough = together[i, j] >= max(5, n // 1000)
     i, j = i[enough], j[enough]
     lift = together[i, j] * n / (single[i].astype(float) * single[j])
-    best = np.argsort(-lift, kind="stable")[:_PAIRS]
+    best = [k for k in np.argsort(-lift, kind="stable")[:_PAIRS] if lift[k] >= _BEYOND]
     return [
         {"tags": [names[i[k]], names[j[k]]], "images": int(together[i[k], j[k]]), "lift": float(lift[k])}
         for k in best

@@ -93,13 +93,21 @@ def robust_scores(features: NDArray[np.float32]) -> Floats:
     middle = np.median(features, axis=0)
     scale = 1.4826 * np.median(np.abs(features - middle), axis=0)
     near = (((features - middle) / np.maximum(scale, 1e-6)) ** 2).sum(axis=1)
-    core = features[near <= np.quantile(near, _CORE)].astype(np.float64)
-    covariance = np.cov(core.T)
-    dim = len(covariance)
-    covariance = (1 - _SHRINK) * covariance + _SHRINK * np.trace(covariance) / dim * np.eye(dim)
-    inverse = np.linalg.inv(covariance + 1e-12 * np.eye(dim))
-    away = features - core.mean(axis=0).astype(np.float32)
-    distance = np.log(np.maximum(np.einsum("nd,de,ne->n", away, inverse, away, optimize=True), 1e-12)) / 2
+    inside = near <= np.quantile(near, _CORE)
+    core = features[inside].astype(np.float64)
+    n, dim = core.shape
+    covariance = (1 - _SHRINK) * np.cov(core.T)
+    ridge = np.trace(covariance) / (1 - _SHRINK) / dim * _SHRINK
+    inverse = np.linalg.inv(covariance + (ridge + 1e-12) * np.eye(dim))
+    away = features - core.mean(axis=0)
+    squares = np.einsum("nd,de,ne->n", away, inverse, away, optimize=True)
+    # The core's own images pull mean and covariance towards themselves, all the more the fewer there are. Each
+    # is measured as if it were not in the core, by the Sherman-Morrison formula.
+    outside = n / (n - 1)
+    weight = (1 - _SHRINK) * outside / (n - 1)
+    own = squares[inside]
+    squares[inside] = outside**2 * own / np.maximum(1 - weight * own, 1e-9)
+    distance = np.log(np.maximum(squares, 1e-12)) / 2
     spread = 1.4826 * np.median(np.abs(distance - np.median(distance)))
     return np.asarray((distance - np.median(distance)) / max(float(spread), 1e-9))
 
