@@ -34,10 +34,7 @@ from plenish.training.engine import Engine
 
 Attack = Callable[[Attacked], Tensor]
 LP: Mapping[Norm, float] = {"linf": math.inf, "l2": 2}
-RADII: Mapping[Norm, tuple[float, ...]] = {
-    "linf": (2 / 255, 4 / 255, 8 / 255, 16 / 255),
-    "l2": (0.25, 0.5, 1.0, 2.0),
-}
+RADII: Mapping[Norm, tuple[float, ...]] = {"linf": (4 / 255, 16 / 255), "l2": (0.5, 1.5)}
 PGD_STEPS = 20
 
 

@@ -161,6 +161,14 @@ def test_restarts_and_the_best_step_never_do_worse() -> None:
     assert 0 < (restarted > 0).float().mean() < 1
 
 
+def test_frozen_torchscript_is_attacked_alike() -> None:
+    images = images_of(3)
+    labels = predicted(MODEL, images)
+    frozen = torch.jit.freeze(torch.jit.trace(MODEL, images))
+    found = fgsm(frozen, images, labels, 0.05)
+    assert torch.allclose(found, fgsm(MODEL, images, labels, 0.05), atol=1e-4)
+
+
 def test_an_image_that_is_fooled_is_done_with() -> None:
     images = images_of(16)
     labels, sizes = predicted(MODEL, images), []

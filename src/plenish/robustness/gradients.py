@@ -23,7 +23,9 @@ def untouched(model: nn.Module) -> Iterator[None]:
     """
     parameters = [(p, p.requires_grad) for p in model.parameters()]
     # In training mode each call moves the statistics of batch normalisation.
-    kept = [(b, b.clone()) for b in model.buffers()] if any(m.training for m in model.modules()) else []
+    # A frozen TorchScript module has no mode.
+    training = any(getattr(m, "training", False) for m in model.modules())
+    kept = [(b, b.clone()) for b in model.buffers()] if training else []
     try:
         for parameter, _ in parameters:
             parameter.requires_grad_(False)
