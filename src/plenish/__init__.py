@@ -182,6 +182,8 @@ def __getattr__(name: str) -> Any:
     if name in _FOUND:
         module, inner = _FOUND[name]
         return getattr(importlib.import_module(f"plenish.{module}"), inner)
+    if name == "robustness":  # A room that users call by its name: plenish.robustness.evaluate.
+        return importlib.import_module("plenish.robustness")
     raise AttributeError(f"module 'plenish' has no attribute '{name}'")
 
 

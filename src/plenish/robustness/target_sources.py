@@ -187,7 +187,8 @@ def _of_file(path: Path, kind: str, expected: Expected) -> Target:
     }  # fmt: skip
     if kind == "onnx":
         return _onnx(path, expected, about)
-    say(f"{path} holds code beside weights: attack it only if you trust its origin.")
+    if kind == "torchscript":
+        say(f"{path} holds code beside weights: attack it only if you trust its origin.")
     module = _loaded(path, kind)
     return _target(_any_batch(module, expected), expected, about, {})
 
@@ -214,10 +215,10 @@ def _target(
 ) -> Target:  # fmt: skip
     """The target of a module, with its normalisation, moved to the device."""
     mean, std, assumed = expected.normalisation(known)
-    training = module.training
     whole = Normalised(module, mean, std)
-    # A torch.export module refuses eval() and train(); what it computes was fixed when it was exported.
-    whole.training = training if not isinstance(module, torch.fx.GraphModule) else False
+    # A torch.export module refuses eval(); its mode was fixed when it was exported.
+    for part in whole.modules():
+        part.training = False
     if differentiable:
         whole = whole.to(Engine.from_settings().device)
     about = about | {"mean": mean, "std": std, "assumed_input": assumed}
