@@ -6,12 +6,12 @@
     python -m benchmarks.hardening pcam WORK --generated more [--out benchmarks/results/hardening.json]
 
 The generator saw the train part of the same split alone. Fixed before any was trained: the arms, the seeds
-0, 1, 2, the method (TRADES at eps 4/255, its published steps and weight), as many steps for every arm, a share
-of generated images of 0.7. The best checkpoint is chosen on val, of plain classifiers by clean balanced
-accuracy and of hardened ones by that against PGD of 10 steps. Test images are then attacked by PGD of 20 steps
-and by AutoAttack (whose Square has fewer queries than the 5000 of the publication, --queries). `worst` is the
-union of both. Trained classifiers and what was found of each stay in WORK, so that a run that was stopped goes
-on.
+0, 1, 2, the method (TRADES at eps 4/255, its published steps and weight), as many steps for every arm, a
+share of generated images of 0.7. The best checkpoint is chosen on val, of plain classifiers by clean
+balanced accuracy and of hardened ones by that against PGD of 10 steps. Test images are then attacked by PGD
+of 20 steps and by AutoAttack (whose Square has fewer queries than the 5000 of the publication, --queries).
+`worst` is the union of both. Trained classifiers and what was found of each stay in WORK, so that a run
+that was stopped goes on.
 """
 
 from __future__ import annotations
