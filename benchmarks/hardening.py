@@ -6,12 +6,12 @@
     python -m benchmarks.hardening pcam WORK --generated more [--out benchmarks/results/hardening.json]
 
 The generator saw the train part of the same split alone. Fixed before any was trained: the arms, the seeds
-0, 1, 2, the method (TRADES at eps 4/255, its published steps and weight), as many steps for every arm, a share
-of generated images of 0.7. The best checkpoint is chosen on val, of plain classifiers by clean balanced
-accuracy and of hardened ones by that against PGD of 10 steps. Test images are then attacked by PGD of 20 steps
-and by AutoAttack (whose Square has fewer queries than the 5000 of the publication, --queries). `worst` is the
-union of both. Trained classifiers and what was found of each stay in WORK, so that a run that was stopped goes
-on.
+0, 1, 2, the method (TRADES at eps 4/255, its published steps and weight), as many steps for every arm, a
+share of generated images of 0.7. The best checkpoint is chosen on val, of plain classifiers by clean
+balanced accuracy and of hardened ones by that against PGD of 10 steps. Test images are then attacked by PGD
+of 20 steps and by AutoAttack (whose Square has fewer queries than the 5000 of the publication, --queries).
+`worst` is the union of both. Trained classifiers and what was found of each stay in WORK, so that a run
+that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -113,18 +113,20 @@ def cell(options: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
     return found
 
 
-def interval(right: NDArray[np.float64], groups: Any) -> list[float]:
+def interval(right: NDArray[np.float64], groups: Any) -> list[float | None]:
     """Mean with its 95 % interval over test images (by group) and seeds, from values S×N.
 
-    Of an accuracy that is the same for all seeds, Wilson's interval over images.
+    Of an accuracy that is the same for all seeds, Wilson's over images; of such a difference, none.
     """
 
     def mean(k: int, weights: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.asarray(weights @ right[k] / weights.sum(axis=1))
 
     found = hierarchical_bootstrap(mean, len(right), right.shape[1], groups)
-    if np.isfinite(found.low) or right.min() < 0:
+    if np.isfinite(found.low):
         return [found.mean, found.low, found.high]
+    if right.min() < 0:
+        return [found.mean, None, None]
     low, high = wilson_interval(right.mean() * right.shape[1], right.shape[1])[1:3]
     return [found.mean, low, high]
 
@@ -151,8 +153,11 @@ def table(found: dict[str, Any]) -> str:
     lines = [f"{'':32s}" + "".join(f"{measure:>24s}" for measure in MEASURES)]
     for rows in (found["accuracy"], found["differences"]):
         for name, row in rows.items():
-            cells = (f"{100 * v:6.1f} [{100 * low:.1f}, {100 * high:.1f}]" for v, low, high in row.values())
-            lines.append(f"{name:32s}" + "".join(f"{text:>24s}" for text in cells))
+            texts = [
+                f"{100 * v:.1f}" + (f" [{100 * low:.1f}, {100 * high:.1f}]" if low is not None else "")
+                for v, low, high in row.values()
+            ]
+            lines.append(f"{name:32s}" + "".join(f"{text:>24s}" for text in texts))
     return "\n".join(lines)
 
 

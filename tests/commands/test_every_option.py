@@ -41,6 +41,7 @@ WORK = {
     "train generator": "plenish.training.generator.train_generator",
     "train autoencoder": "plenish.training.autoencoder_run.fit",
     "train classifier": "plenish.training.classifier_run.train_in_run",
+    "harden": "plenish.training.classifier_run.train_in_run",
     "train translate": "plenish.training.translation_run.fit",
     "study": "plenish.study.experiment._run_cells",
     "study autoencoders": "plenish.study.class_autoencoders.run_class_study",
@@ -57,7 +58,7 @@ CLASSIFIER: dict[str, Any] = {
     "order": "balanced", "pretrained": Path("weights.safetensors"), "symmetry": "none", "domain": "text",
     "augmentation": "classical", "drawing": ["90x2", "naturalx1"], "doping": ["30x2", "realx1"], "draws": 40,
     "epochs": 2.5, "synthetic": Path("synthetic"), "drop_rate": 0.2, "freeze": "1", "unfreeze_at": (0.5,),
-    "columns": ("nuclei",),
+    "columns": ("nuclei",), "share": 0.5,
 }  # fmt: skip
 VALUES: dict[str, dict[str, Any]] = {
     "train generator": GENERATOR,
@@ -67,6 +68,9 @@ VALUES: dict[str, dict[str, Any]] = {
         "patience": 1, "options": ["network.norm=batch"],
     },
     "train classifier": CLASSIFIER,
+    "harden": CLASSIFIER | {
+        "generated": Path("synthetic"), "attack_steps": 3, "step_size": 0.01, "beta": 2.0,
+    },
     "train translate": {
         "recipe": "sketch", "split": "other", "kimg": 0.5, "batch": 2, "width": 16, "lr": 1e-3,
         "checkpoint_kimg": 0.3, "patience": 1, "domain": "radiology",
@@ -101,7 +105,8 @@ WITH: dict[str, dict[str, Any]] = {
     "start_from": {"recipe": "dcgan", "width": 4, "kimg": 0.2},
     "quality": {"images": "jpeg"}, "weight_power": {"loss": "weighted"}, "focal_gamma": {"loss": "focal"},
     "prior_power": {"loss": "logit-adjusted"}, "draws": {"order": "balanced"},
-    "doping": {"synthetic": Path("synthetic")},
+    "doping": {"synthetic": Path("synthetic")}, "share": {"synthetic": Path("synthetic")},
+    "harden doping": {"generated": Path("synthetic")}, "harden share": {"generated": Path("synthetic")},
     "ldam_margin": {"loss": "ldam"}, "ldam_scale": {"loss": "ldam"},
     "reweight_at": {"loss": "ldam"}, "unfreeze_at": {"freeze": "all"},
     "gamma_absent": {"loss": "asymmetric"}, "gamma_present": {"loss": "asymmetric"},
@@ -125,6 +130,8 @@ ONLY_RECORDED = {
 """Options that need not change the configuration: how the work is done, or where from."""
 ELSEWHERE = {"study cross_fit", "study kimg", "train generator stage"}
 """Options that need generators trained first."""
+REFUSED = {"harden columns", "harden gamma_absent", "harden gamma_present", "harden clip"}
+"""Options of all classifiers that one verb has no use for, and says so."""
 
 
 WRITE_NOTHING = ("dry_run", "show")
@@ -134,7 +141,8 @@ WRITE_NOTHING = ("dry_run", "show")
 def cases() -> Iterator[Any]:
     for verb in (*WORK, "slides tile"):
         for parameter in cli.load_command(verb).parameters.values():
-            writes = parameter.name not in WRITE_NOTHING and f"{verb} {parameter.name}" not in ELSEWHERE
+            named = f"{verb} {parameter.name}"
+            writes = parameter.name not in WRITE_NOTHING and named not in ELSEWHERE | REFUSED
             if parameter.default is not REQUIRED and writes:
                 value = other_value(verb, parameter)
                 yield pytest.param(verb, parameter, value, id=f"{verb} {parameter.name}")
@@ -306,6 +314,9 @@ REAL: dict[str, tuple[str, dict[str, Any]]] = {
     }),
     "train classifier": ("predictions.parquet", {
         "steps": 4, "batch": 8, "loss": "focal", "focal_gamma": 1.0,
+    }),
+    "harden": ("predictions.parquet", {
+        "steps": 3, "batch": 8, "attack_steps": 2, "eps": "2/255", "validation_steps": 1, "evaluations": 1,
     }),
     "study": ("cells", {
         "arms": ("real", "oversample"), "seeds": 1, "steps": 4, "batch": 8, "resamples": 100,

@@ -170,7 +170,7 @@ def test_shares_of_batches_are_spread_evenly_and_each_side_comes_in_epochs() -> 
     ("options", "named"),
     [
         ({"method": "tradez"}, "'trades'"),
-        ({"eps": "4/0"}, "--eps"),
+        ({"eps": "4/0"}, "4/0"),
         ({"eps": -0.1}, "--eps"),
         ({"eps": "4"}, "--eps"),
         ({"eps": "much"}, "'much'"),

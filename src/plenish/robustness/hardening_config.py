@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from plenish.configuration import check_bounds, option, option_name
 from plenish.errors import InputError, unknown
+from plenish.robustness.radius import as_eps
 
 Method = Literal["pgd", "trades", "mart", "free", "fast", "none"]
 _STEPS: dict[str, int] = {"pgd": 10, "trades": 10, "mart": 10, "free": 8, "fast": 1, "none": 0}
@@ -88,12 +89,8 @@ class HardeningConfig:
 
 
 def _distance(typed: float | str) -> float:
-    """A distance that is typed as a number or a fraction, such as 4/255."""
-    above, _, below = str(typed).partition("/")
-    try:
-        found = float(above) / float(below or 1)
-    except (ValueError, ZeroDivisionError):
-        found = math.nan
+    """A distance that is typed as a number or a fraction, such as 4/255; InputError unless above 0."""
+    found = as_eps(typed)
     if not (math.isfinite(found) and found > 0):
         raise InputError(f"--eps is a distance above 0 in units of [0, 1], as 4/255 or 0.02; not '{typed}'.")
     return found
