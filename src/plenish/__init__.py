@@ -15,6 +15,7 @@ from plenish.errors import CheckFailed, InputError, PlenishError
 
 if TYPE_CHECKING:
     from plenish.commands.attack import attack as attack
+    from plenish.commands.attack_latent import attack_latent as attack_latent
     from plenish.commands.bench import bench as bench
     from plenish.commands.bench import bench_autoencoder as bench_autoencoder
     from plenish.commands.bench import bench_flow as bench_flow
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "commands.attack": ("attack",),
+    "commands.attack_latent": ("attack_latent",),
     "commands.comic": ("make_comic",),
     "commands.compare": ("compare_runs",),
     "commands.curate": ("curate",),

@@ -98,6 +98,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "generate": (
         "plenish generate gan more --like tiles", "plenish generate gan tumours -n 500 --label tumour",
     ),
+    "attack-latent": (
+        "plenish attack-latent gan tumour-or-not hard --images 500 --judge other-seed",
+        "plenish attack-latent gan tumour-or-not hard --label tumour --space w --distance 0.3",
+    ),
     "edit flip": (
         "plenish edit flip gan flipped --seeds 1 2 3",
         "plenish edit flip gan flipped --data more --ids s0000004 --to tumour --film webp",
