@@ -52,7 +52,8 @@ class Region:
         there = start + change
         limit = start.norm(dim=1, keepdim=True).clamp_min(self.radius)
         there = there * (limit / there.norm(dim=1, keepdim=True).clamp_min(_TINY)).clamp(max=1)
-        return there.clamp(-self.bound, self.bound) - start
+        found: Tensor = there.clamp(-self.bound, self.bound) - start
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,12 +117,6 @@ def random_changes(region: Region, lengths: Tensor, seed: int, first: int = 0) -
     return region.nearest(change, torch.arange(n, device=change.device))
 
 
-def margin(logits: Tensor, own: Tensor) -> Tensor:
-    """By how much the greatest other logit of n×K is ahead of that of the class `own`, n."""
-    mine = logits.gather(1, own[:, None])
-    others = logits.scatter(1, own[:, None], -torch.inf)
-    return others.amax(1) - mine[:, 0]
-
-
 def _unit(vectors: Tensor) -> Tensor:
-    return vectors / vectors.norm(dim=1, keepdim=True).clamp_min(_TINY)
+    found: Tensor = vectors / vectors.norm(dim=1, keepdim=True).clamp_min(_TINY)
+    return found

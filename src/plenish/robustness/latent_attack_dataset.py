@@ -15,32 +15,26 @@ from torch import Tensor
 
 from plenish import files, invocation
 from plenish.datasets.show import png
-from plenish.errors import CheckFailed, InputError
-from plenish.latent.judges import (
-    Floats, Judge, Pixels, class_judge, classifier_facts, judge_of_run, open_classifier, probabilities,
-)  # fmt: skip
+from plenish.errors import CheckFailed
+from plenish.latent.judges import Floats, Pixels, probabilities
 from plenish.latent.points import Points
 from plenish.latent.prior import prior_of
 from plenish.latent.render import Row, amplified_difference, figure
-from plenish.latent.sampling import (
-    draw_latents, keep_latents, refuse_leaks, synthetic_rows, synthetic_writer,
-)  # fmt: skip
+from plenish.latent.sampling import draw_latents, keep_latents, synthetic_rows, synthetic_writer
 from plenish.latent.space import AT_ONCE, LatentSpace
 from plenish.metrics.extractor import resized
-from plenish.metrics.origin import check_origin, real_at
+from plenish.metrics.origin import real_at
 from plenish.metrics.statistics import wilson_interval
-from plenish.progress import progress, warn
-from plenish.robustness.latent_attack import Region, margin, random_changes, search
+from plenish.progress import progress
+from plenish.robustness.latent_attack import Region, random_changes, search
+from plenish.robustness.latent_attack_models import Models, open_models
 from plenish.robustness.latent_attack_options import LatentAttackOptions
-from plenish.runs import Run
-from plenish.training.classifier_model import Classifier
+from plenish.robustness.losses import margin
 from plenish.training.engine import Engine, stable_seed
 from plenish.wording import plural, significant
 
 RECORD, PICTURE = "latent_attack.json", "picture.png"
 _SHOWN = 12
-_JUDGE_SEED = 1
-"""Of the small network that judges by default; not that of readers that other verbs train."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,23 +69,6 @@ class LatentAttack:
 
 
 @dataclasses.dataclass(frozen=True)
-class Models:
-    """Who answers; classes are numbered as the generator does.
-
-    Attributes:
-        victim: the classifier that is attacked.
-        judge: who decides whether an image still shows its class.
-        auxiliary: who must go on seeing the class during the search; or None.
-        about: what a record keeps of each, by name.
-    """
-
-    victim: Classifier
-    judge: Judge
-    auxiliary: Classifier | None
-    about: Mapping[str, Mapping[str, Any]]
-
-
-@dataclasses.dataclass(frozen=True)
 class Answers:
     """What classifier and judge say of N images.
 
@@ -118,75 +95,6 @@ class Answers:
             value, low, high = wilson_interval(int(mask.sum()), len(mask))
             found[name] = {"count": int(mask.sum()), "value": value, "low": low, "high": high}
         return found
-
-
-def open_models(space: LatentSpace, classifier: Path, how: LatentAttackOptions) -> Models:
-    """Open and check the classifier, the judge and the auxiliary classifier.
-
-    Raises:
-        InputError: the generator has no classes or was trained on other rows than train; a classifier has
-            other classes or channels, or was trained on another Dataset or split; or the judge is the
-            classifier itself.
-    """
-    labels = space.require_labels("An attack on latents", "categorical")
-    refuse_leaks(space.loaded.run)
-    channels = space.network.channels
-    about: dict[str, Mapping[str, Any]] = {}
-
-    def opened(what: str, path: Path) -> Classifier:
-        model = open_classifier(path, channels)
-        _check_classes(space, model.names, path, model.kind)
-        _check_origin(space, path, what)
-        about[what] = classifier_facts(path)
-        return model
-
-    victim = opened("classifier", classifier)
-    auxiliary = None if how.auxiliary is None else opened("auxiliary", how.auxiliary)
-    data = space.loaded.run.config["data"]
-    if how.judge is not None:
-        opened("judge", how.judge)
-        judge = judge_of_run("judge", how.judge, channels)
-    else:
-        real = real_at(data)
-        if real is None:
-            raise InputError(
-                f"The training images of {space.loaded.run.path} are not at {data.get('path')} any more, so "
-                "no judge can be trained on them; give --judge RUN."
-            )
-        judge = class_judge("judge", real, str(data.get("split_name", "default")), seed=_JUDGE_SEED)
-        about["judge"] = judge.about
-    weights = about["judge"]["weights_sha256"]
-    for what in ("classifier", "auxiliary"):
-        if what in about and about[what]["weights_sha256"] == weights:
-            raise InputError(
-                f"The judge is the {what} itself; give --judge a Run of another seed or architecture."
-            )
-    order = [judge.classes.index(name) for name in labels.names]
-    measure = judge.measure
-    judge = dataclasses.replace(judge, classes=labels.names, measure=lambda images: measure(images)[:, order])
-    return Models(victim, judge, auxiliary, about)
-
-
-def _check_classes(space: LatentSpace, names: Sequence[str], path: Path, kind: str) -> None:
-    mine = space.labels.names
-    if kind != "categorical" or set(names) != set(mine):
-        raise InputError(
-            f"{path} tells {', '.join(names)} and the generator makes {', '.join(mine)}; both need the same "
-            "classes, one for each image."
-        )
-
-
-def _check_origin(space: LatentSpace, path: Path, what: str) -> None:
-    """Refuse a classifier that was trained on another Dataset or split than the generator."""
-    mine, theirs = space.loaded.run.config["data"], Run.open(path).config["data"]
-    real = real_at(mine)
-    if real is not None:
-        check_origin(theirs, real, str(mine["split_name"]), f"The {what} in {path}")
-    elif any(theirs.get(key) != mine.get(key) for key in ("pixels_hash", "table_hash", "split_hash")):
-        raise InputError(
-            f"The {what} in {path} was trained on another Dataset or split than {space.loaded.run.path}; "
-            "give Runs of one split."
-        )
 
 
 def attack_latents(space: LatentSpace, classifier: Path, out: Path, how: LatentAttackOptions) -> LatentAttack:
@@ -227,7 +135,8 @@ def attack_latents(space: LatentSpace, classifier: Path, out: Path, how: LatentA
         )
     columns = {
         "classifier": [space.labels.names[k] for k in after.classifier.argmax(1)],
-        "confidence": after.classifier.max(1), "judge": [space.labels.names[k] for k in after.judge.argmax(1)],
+        "confidence": after.classifier.max(1),
+        "judge": [space.labels.names[k] for k in after.judge.argmax(1)],
         "agrees": agrees, "distance": distances, "iterations": iterations,
         "typical": prior_of(space, end.space).share_farther(end.values),
     }  # fmt: skip
@@ -256,15 +165,14 @@ def _searched(
 ) -> tuple[Points, NDArray[np.int64], Floats, Points]:
     """Where the searches end, after how many steps and how far off; and random changes as long."""
     prior, device = prior_of(space, start.space), space.engine.device
-    ends, steps, lengths, others = [], [], [], []
+    scale = torch.from_numpy(prior.scale).to(device)
+    ends, others, steps, lengths = (list[NDArray[Any]]() for _ in range(4))
     with progress("latent attack", len(start), "images") as bar:
         for first in range(0, len(start), AT_ONCE):
             piece = start[first : first + AT_ONCE]
             at = torch.from_numpy(prior.standardised(piece.values)).to(device)
             region = Region(at, how.distance, prior.radius, prior.bound)
-            found = search(
-                lead_of(space, piece, models, torch.from_numpy(prior.scale).to(device)), region, how
-            )
+            found = search(lead_of(space, piece, models, scale), region, how)
             chance = random_changes(region, found.change.norm(dim=1), how.seed, first)
             for made, change in ((ends, found.change), (others, chance)):
                 moved = (change.cpu().numpy() * prior.scale).reshape(piece.values.shape)
