@@ -54,6 +54,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "train classifier": ("train_classifier:train_classifier_run", "train a classifier and keep it in a Run"),
     "harden": ("harden:harden", "train a classifier that withstands attacks, and keep it in a Run"),
     "train translate": ("train_translate:train_translate", "train sketches into pictures, or resume"),
+    "train advgan": ("train_advgan:train_advgan", "train perturbations that fool a classifier, or resume"),
     "translate": ("translate:translate", "pictures of sketches by a trained Run: RUN IMAGES … OUT"),
     "predict": ("predict:predict", "classify images by trained classifiers: RUN … IMAGES …"),
     "encode": ("encode:encode", "add an autoencoder's encodings to a Dataset, as an array"),

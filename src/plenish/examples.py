@@ -68,6 +68,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish train translate drawings sketch-to-drawing",
         "plenish train translate drawings sketch-to-drawing --kimg 400 --test",
     ),
+    "train advgan": (
+        "plenish train advgan tiles perturber --against tumour-or-not --eps 4/255",
+        "plenish train advgan tiles perturber --against tumour-or-not --norm l2 --eps 0.5 --kimg 100 --test",
+    ),
     "translate": (
         "plenish translate sketch-to-drawing my-sketches coloured --fit",
         "plenish translate sketch-to-drawing drawings redrawn --sketch --part test",
