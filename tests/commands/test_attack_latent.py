@@ -36,7 +36,10 @@ def other_classes(path: Path) -> None:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Dataset with two splits, a generator, one without labels, and classifiers."""
     home = tmp_path_factory.mktemp("attack")
-    with settings.use(quiet=True, threads=1, precision="float32"):
+    pages = "plenish.report.prediction_page.write_run_page"
+    quiet = settings.use(quiet=True, threads=1, precision="float32")
+    with pytest.MonkeyPatch.context() as patch, quiet:
+        patch.setattr(pages, lambda *_: None)
         make_phantom(home / "data", patients=8, tiles=6, size=16)
         split_dataset(home / "data")
         split_dataset(home / "data", seed=3, name="other")
@@ -44,10 +47,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         small = {"recipe": "dcgan", "batch": 8, "width": 4, "validation": False}
         train_gan(home / "data", home / "gan", kimg=0.1, **small)
         train_gan(home / "data", home / "blind", kimg=0.02, conditional=False, **small)
+        small = {"batch": 8, "evaluations": 1}
         for name, seed in (("victim", 0), ("judge", 1)):
-            train_classifier_run(home / "data", home / name, steps=12, batch=8, seed=seed, evaluations=1)
-        train_classifier_run(home / "data", home / "elsewhere", steps=2, batch=8, split="other")
-        train_classifier_run(home / "pets", home / "pets-classifier", steps=2, batch=8)
+            train_classifier_run(home / "data", home / name, steps=12, seed=seed, **small)
+        train_classifier_run(home / "data", home / "elsewhere", steps=1, split="other", **small)
+        train_classifier_run(home / "pets", home / "pets-classifier", steps=1, **small)
     return home
 
 
