@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 
 from plenish import cli, settings
 from plenish.commands.datasets import make_phantom, split_dataset
+from plenish.commands.train_advgan import train_advgan
 from plenish.commands.train_classifier import train_classifier_run
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
 from plenish.latent.judges import open_classifier
+from plenish.options import read_options
 from plenish.robustness.target import Target
 from plenish.robustness.threat import lengths
 from plenish.robustness.trained_perturber import load_perturber
@@ -113,6 +115,36 @@ def test_a_trained_perturber_is_an_attack(home: Path) -> None:
         attack(model, images, labels, 0.5, norm="l2")
     with pytest.raises(InputError):
         attack(model, images[:, :, :8, :8], labels, 4 / 255)
+
+
+class Stopped(Exception):
+    """The training itself would begin."""
+
+
+def test_every_option_arrives_and_is_repeated(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    monkeypatch.setattr("plenish.robustness.advgan_run.fit", stop)
+    asked = {
+        "against": home / "elsewhere", "eps": "0.25", "norm": "l2", "split": "other", "seed": 3, "kimg": 0.5,
+        "batch": 4, "width": 8, "lr": 0.02, "gan": 0.3, "confidence": 2.0, "checkpoint_kimg": 0.1,
+        "patience": 2, "domain": "faces", "options": ["network.d_layers=1"],
+    }  # fmt: skip
+    with pytest.raises(Stopped), settings.use(quiet=True):
+        train_advgan(home / "data", home / "options", **asked)
+    run = Run.open(home / "options")
+    config = run.config["config"]
+    assert run.seed == 3
+    assert config["training"] == {
+        "norm": "l2", "eps": 0.25, "batch": 4, "lr": 0.02, "beta1": 0.5, "beta2": 0.999, "confidence": 2.0,
+        "gan": 0.3, "symmetry": "mirror",
+    }  # fmt: skip
+    assert (config["network"]["width"], config["network"]["d_layers"]) == (8, 1)
+    assert [config["schedule"][key] for key in ("kimg", "checkpoint_kimg", "patience")] == [0.5, 0.1, 2]
+    command = cli.load_command("train advgan")
+    values, _ = read_options("train advgan", command, shlex.split(run.commands[0]["repeat"])[3:])
+    assert {key: values[key] for key in asked} == asked
 
 
 @pytest.mark.parametrize(
