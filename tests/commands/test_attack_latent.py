@@ -158,6 +158,8 @@ def test_bad_input_gets_one_sentence(
 
 
 def test_nothing_found_is_a_failed_check(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # One that must see the class and is the classifier that must not allows nothing.
+    assert ask(home, "attack-latent @gan @victim @none --judge @judge --auxiliary @victim --images 4") == 3
     command = cli.load_command("attack-latent")
     with settings.use(quiet=True, threads=1), pytest.raises(CheckFailed):
         command(

@@ -34,7 +34,7 @@ def test_of_a_linear_lead_the_nearest_change_is_found_to_within_a_step() -> None
     normal = torch.randn(DIM, generator=torch.Generator().manual_seed(1))
     needed = torch.linspace(0.053, 0.897, len(where.start))  # In root mean squares.
     offset = -needed * math.sqrt(DIM) * normal.norm() - where.start @ normal
-    how = LatentAttackOptions(iterations=100, step=0.01)
+    how = LatentAttackOptions(distance=1.0, iterations=100, step=0.01)
     found = search(lambda u, rows: (where.start[rows] + u) @ normal + offset[rows], where, how)
     moved = found.change.square().mean(1).sqrt()
     assert bool((found.iterations > 0).all())

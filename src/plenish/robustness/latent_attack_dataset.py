@@ -76,20 +76,29 @@ class Answers:
         images: uint8 N×H×W×C.
         classifier: probabilities N×K.
         judge: the same.
+        codes: numbers of the classes asked for, N.
+        wrong: whether the classifier gives another class, N; of images found, those that the search found.
     """
 
     images: Pixels
     classifier: Floats
     judge: Floats
+    codes: NDArray[np.int64]
+    wrong: NDArray[np.bool_]
+
+    @property
+    def agrees(self) -> NDArray[np.bool_]:
+        """Whether the judge sees the class asked for, N."""
+        return np.asarray(self.judge.argmax(1) == self.codes)
 
     def where(self, rows: NDArray[Any]) -> Answers:
         """Those of some of the images."""
-        return Answers(self.images[rows], self.classifier[rows], self.judge[rows])
+        return Answers(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
 
-    def shares(self, codes: NDArray[np.int64]) -> dict[str, dict[str, float]]:
+    def shares(self) -> dict[str, dict[str, float]]:
         """How many the classifier gets wrong and the judge right, with 95 % intervals (Wilson)."""
-        wrong, agrees = self.classifier.argmax(1) != codes, self.judge.argmax(1) == codes
-        sides = {"classifier_wrong": wrong, "judge_agrees": agrees, "both": wrong & agrees}
+        agrees = self.agrees
+        sides = {"classifier_wrong": self.wrong, "judge_agrees": agrees, "both": self.wrong & agrees}
         found = {}
         for name, mask in sides.items():
             value, low, high = wilson_interval(int(mask.sum()), len(mask))
@@ -110,18 +119,17 @@ def attack_latents(space: LatentSpace, classifier: Path, out: Path, how: LatentA
     codes = start.y.argmax(1)
     end, iterations, distances, random = _searched(space, start, models, how)
     before, by_chance, after = (_answers(space, points, models) for points in (start, random, end))
+    after = dataclasses.replace(after, wrong=after.wrong & (iterations >= 0))
     named = {"start": before, "random": by_chance, "found": after}
-    fooled, agrees = after.classifier.argmax(1) != codes, after.judge.argmax(1) == codes
-    iterations = np.where(fooled, iterations, -1)
-    kept = np.flatnonzero(fooled & (agrees | how.keep_all))
+    kept = np.flatnonzero(after.wrong & (after.agrees | how.keep_all))
     record: dict[str, Any] = {
         "command": invocation.record(), "generator": space.loaded.provenance(), **models.about,
         "options": {key: str(v) if isinstance(v, Path) else v for key, v in dataclasses.asdict(how).items()},
         "searched": len(codes), "written": len(kept),
-        **{key: side.shares(codes) for key, side in named.items()},
+        **{key: side.shares() for key, side in named.items()},
         "by_class": [
             {"name": name, "searched": int((codes == k).sum())}
-            | {key: side.where(codes == k).shares(codes[codes == k]) for key, side in named.items()}
+            | {key: side.where(codes == k).shares() for key, side in named.items()}
             for k, name in enumerate(space.labels.names) if (codes == k).any()
         ],
         "median_distance": _median(distances[kept]), "median_iterations": _median(iterations[kept]),
@@ -129,15 +137,15 @@ def attack_latents(space: LatentSpace, classifier: Path, out: Path, how: LatentA
     }  # fmt: skip
     if not len(kept):
         raise CheckFailed(
-            f"Of {plural(len(codes), 'draw')}, {int(fooled.sum())} became images that the classifier gets "
-            "wrong, and in none of these the judge sees the class asked for; give more --images, or another "
-            "--distance."
+            f"Of {plural(len(codes), 'draw')}, {int(after.wrong.sum())} became images that the classifier "
+            "gets wrong, and in none of these the judge sees the class asked for; give more --images, or "
+            "another --distance."
         )
     columns = {
         "classifier": [space.labels.names[k] for k in after.classifier.argmax(1)],
         "confidence": after.classifier.max(1),
         "judge": [space.labels.names[k] for k in after.judge.argmax(1)],
-        "agrees": agrees, "distance": distances, "iterations": iterations,
+        "agrees": after.agrees, "distance": distances, "iterations": iterations,
         "typical": prior_of(space, end.space).share_farther(end.values),
     }  # fmt: skip
     picture = _picture(space.labels.names, before, after, codes, kept, how.seed)
@@ -174,14 +182,16 @@ def _searched(
             region = Region(at, how.distance, prior.radius, prior.bound)
             found = search(lead_of(space, piece, models, scale), region, how)
             chance = random_changes(region, found.change.norm(dim=1), how.seed, first)
-            for made, change in ((ends, found.change), (others, chance)):
+            # Where nothing was found, points are as they were.
+            end = torch.where(found.iterations[:, None] >= 0, found.change, 0)
+            for made, change in ((ends, end), (others, chance)):
                 moved = (change.cpu().numpy() * prior.scale).reshape(piece.values.shape)
                 made.append(piece.values + moved)
             steps.append(found.iterations.cpu().numpy())
             lengths.append(found.change.double().square().mean(1).sqrt().cpu().numpy())
             bar.advance(len(piece))
-    end, random = (start.replaced(np.concatenate(each)) for each in (ends, others))
-    return end, np.concatenate(steps), np.concatenate(lengths), random
+    moved_to, random = (start.replaced(np.concatenate(each)) for each in (ends, others))
+    return moved_to, np.concatenate(steps), np.concatenate(lengths), random
 
 
 def lead_of(
@@ -232,7 +242,10 @@ def _answers(space: LatentSpace, points: Points, models: Models) -> Answers:
     """The images of points, as they are written, and what is said of them."""
     images, names = space.images(points), space.labels.names
     order = [models.victim.names.index(name) for name in names]
-    return Answers(images, probabilities(models.victim, images)[:, order], models.judge.measure(images))
+    said = probabilities(models.victim, images)[:, order]
+    assert points.y is not None
+    codes = points.y.argmax(1)
+    return Answers(images, said, models.judge.measure(images), codes, said.argmax(1) != codes)
 
 
 def _check(space: LatentSpace, models: Models) -> dict[str, Any] | None:

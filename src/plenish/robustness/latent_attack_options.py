@@ -35,7 +35,7 @@ class LatentAttackOptions:
     images: int = option(200, least=1, most=100_000)
     label: str | None = None
     space: Space = "z"
-    distance: float = option(0.5, above=0, most=10)
+    distance: float = option(0.25, above=0, most=10)
     iterations: int = option(40, least=1, most=10_000)
     step: float | None = option(None, above=0)
     momentum: float = option(0.75, least=0, below=1)
