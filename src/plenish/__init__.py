@@ -15,6 +15,7 @@ from plenish.errors import CheckFailed, InputError, PlenishError
 
 if TYPE_CHECKING:
     from plenish.commands.attack import attack as attack
+    from plenish.commands.attack_latent import attack_latent as attack_latent
     from plenish.commands.bench import bench as bench
     from plenish.commands.bench import bench_autoencoder as bench_autoencoder
     from plenish.commands.bench import bench_flow as bench_flow
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from plenish.commands.slides_heatmap import draw_heatmap as draw_heatmap
     from plenish.commands.study import run_study as run_study
     from plenish.commands.study_autoencoders import study_autoencoders as study_autoencoders
+    from plenish.commands.train_advgan import train_advgan as train_advgan
     from plenish.commands.train_autoencoder import train_autoencoder as train_autoencoder
     from plenish.commands.train_generator import train_gan as train_gan
     from plenish.commands.train_generator import train_generator as train_generator
@@ -95,6 +97,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "commands.attack": ("attack",),
+    "commands.attack_latent": ("attack_latent",),
     "commands.comic": ("make_comic",),
     "commands.compare": ("compare_runs",),
     "commands.curate": ("curate",),
@@ -134,6 +137,7 @@ _HOMES = {
     "commands.slides_heatmap": ("draw_heatmap",),
     "commands.study": ("run_study",),
     "commands.study_autoencoders": ("study_autoencoders",),
+    "commands.train_advgan": ("train_advgan",),
     "commands.train_autoencoder": ("train_autoencoder",),
     "commands.train_generator": ("train_gan", "train_generator"),
     "commands.train_queue": ("train_queue",),

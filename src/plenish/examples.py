@@ -68,6 +68,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "plenish train translate drawings sketch-to-drawing",
         "plenish train translate drawings sketch-to-drawing --kimg 400 --test",
     ),
+    "train advgan": (
+        "plenish train advgan tiles perturber --against tumour-or-not --eps 4/255",
+        "plenish train advgan tiles perturber --against tumour-or-not --norm l2 --eps 0.5 --kimg 100 --test",
+    ),
     "translate": (
         "plenish translate sketch-to-drawing my-sketches coloured --fit",
         "plenish translate sketch-to-drawing drawings redrawn --sketch --part test",
@@ -97,6 +101,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "recipe show": ("plenish recipe show dcgan", "plenish recipe show flow-64 --json"),
     "generate": (
         "plenish generate gan more --like tiles", "plenish generate gan tumours -n 500 --label tumour",
+    ),
+    "attack-latent": (
+        "plenish attack-latent gan tumour-or-not hard --images 500 --judge other-seed",
+        "plenish attack-latent gan tumour-or-not hard --label tumour --space w --distance 0.3",
     ),
     "edit flip": (
         "plenish edit flip gan flipped --seeds 1 2 3",

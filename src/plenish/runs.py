@@ -35,10 +35,12 @@ _USES = "uses.jsonl"
 _FROZEN = {"kind", "created", "seed", "data", "parents", "config", "versions"}
 _PROGRESS = (
     "kimg", "epoch", "step", "best", "attempt", "seconds", "message", "classes", "errors", "held_out",
-    "results", "test_reads",
+    "fooling", "results", "test_reads",
 )  # fmt: skip
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "pillow")
-Kind = Literal["generator", "autoencoder", "classifier", "study", "autoencoder-study", "translation"]
+Kind = Literal[
+    "generator", "autoencoder", "classifier", "study", "autoencoder-study", "translation", "perturber"
+]
 
 
 class Run:

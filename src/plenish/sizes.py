@@ -27,3 +27,9 @@ def nearest(size: int, least_stages: int = 2) -> tuple[int, int]:
     possible = sorted({base << k for base in range(3, 8) for k in range(least_stages, _MOST_STAGES + 1)})
     smaller, larger = sorted(sorted(possible, key=lambda p: abs(p - size))[:2])
     return smaller, larger
+
+
+def at_least(size: int, least_stages: int = 2) -> int:
+    """The smallest size of that form that is not below `size`."""
+    possible = (base << k for base in range(3, 8) for k in range(least_stages, _MOST_STAGES + 1))
+    return min(found for found in possible if found >= size)

@@ -15,7 +15,7 @@ from plenish import files
 from plenish.datasets.batches import Images
 from plenish.datasets.dataset import Dataset
 from plenish.errors import InputError
-from plenish.latent.attributes import Reader, column_reader, truth
+from plenish.latent.attributes import Reader, ReadingConfig, class_reader, column_reader, truth
 from plenish.metrics.ensemble import Ensemble, fitted_ensemble
 from plenish.metrics.extractor import resized
 from plenish.metrics.mixed_classifier import mixed_classifier
@@ -158,16 +158,40 @@ def open_judges(words: Sequence[str], channels: int) -> list[Judge]:
             columns[name] = Path(folder), column
         else:
             runs[name] = Path(where)
-    judges = {name: _of_run(name, path, channels) for name, path in runs.items()}
+    judges = {name: judge_of_run(name, path, channels) for name, path in runs.items()}
     for data in dict.fromkeys(path for path, _ in columns.values()):
         mine = {name: column for name, (path, column) in columns.items() if path == data}
         judges |= {judge.name: judge for judge in column_judges(Dataset.open(data), mine, channels)}
     return [judges[word.partition("=")[0]] for word in words]
 
 
-def _of_run(name: str, run: Path, channels: int) -> Judge:
+def judge_of_run(name: str, run: Path, channels: int) -> Judge:
+    """A trained classifier as a judge; see `open_classifier` for what is refused."""
     model, nan = open_classifier(run, channels), float("nan")
     return Judge(name, model.names, nan, nan, classifier_facts(run), functools.partial(probabilities, model))
+
+
+def class_judge(name: str, data: Dataset, split: str, *, seed: int = 0) -> Judge:
+    """A judge of a Dataset's classes: a small network, trained on train and checked on val (`class_reader`).
+
+    Args:
+        name: of the attribute.
+        data: a real Dataset with classes.
+        split: its split.
+        seed: of that training.
+    """
+    reader, nan = class_reader(data, split, ReadingConfig(seed=seed)), float("nan")
+    about = {
+        "kind": "reader", "data": str(data.path.resolve()), "split": split, "seed": seed,
+        "checks": {key: dict(check) for key, check in reader.checks.items()}, "weights_sha256": reader.hash,
+    }  # fmt: skip
+    classes = data.labels.names
+
+    def measure(images: Pixels) -> Floats:
+        found = reader(images)
+        return np.stack([found[one] for one in classes], 1)
+
+    return Judge(name, classes, nan, nan, about, measure)
 
 
 def column_judges(

@@ -153,7 +153,7 @@ class Translator(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Given picture and made or real one → a logit for each patch."""
+    """Given picture and made or real one → a logit for each patch; with no `inputs`, the latter alone."""
 
     def __init__(self, config: TranslationConfig) -> None:
         """Build the layers and draw their weights from N(0, 0.02²)."""
@@ -166,9 +166,9 @@ class PatchDiscriminator(nn.Module):
         self.head = nn.Conv2d(widths[-1], 1, 4, padding=1)
         initialise(self, "normal")
 
-    def forward(self, given: Tensor, picture: Tensor) -> Tensor:
+    def forward(self, *pictures: Tensor) -> Tensor:
         """N×C×H×W and N×C'×H×W in [-1, 1] → logits N×h×w; positive means real."""
-        h = F.leaky_relu(self.first(torch.cat([given, picture], 1)), _SLOPE)
+        h = F.leaky_relu(self.first(torch.cat(pictures, 1)), _SLOPE)
         for layer, norm in zip(self.layers, self.norms, strict=True):
             h = F.leaky_relu(norm(layer(h)), _SLOPE)
         logits: Tensor = self.head(h)[:, 0].float()

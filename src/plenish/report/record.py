@@ -16,6 +16,7 @@ from plenish.report.results import has_intervals
 
 _RUNS = {
     "generator": "Generator's Run", "autoencoder": "Autoencoder's Run", "translation": "Translation's Run",
+    "perturber": "Perturber's Run",
 }  # fmt: skip
 _WORK = {"device": "device", "threads": "threads", "precision": "precision"}
 

@@ -20,6 +20,7 @@ from plenish.wording import agree, images_shown, plural
 _MODELS = {
     "generator": "A generator", "autoencoder": "An autoencoder",
     "translation": "A network that makes pictures of sketches",
+    "perturber": "A network that perturbs images to fool a classifier",
 }  # fmt: skip
 
 

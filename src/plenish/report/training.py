@@ -45,6 +45,8 @@ GROUPS = (
     _Group(
         "Mean absolute difference (lower is better)", {"l1": "on train", "val_l1": "on val"}, markers=True
     ),
+    _Group("Images that fool the classifier", {"fooled": "on train", "val_fooled": "on val"}, True, True),
+    _Group("Lead of the wrong class, logits", {"margin": "on train", "val_margin": "on val"}, markers=True),
     _Group("Variety of the samples", {"variety": "variety"}),
     _Group("Speed, images/s", {"images_per_s": "images/s"}),
 )
@@ -58,11 +60,13 @@ MOST_OTHERS = 6
 _FIRST = {
     "Losses", "KID (lower is better)", "Like real images, by share",
     "Samples that look like copies of training images", "Mean absolute difference (lower is better)",
+    "Images that fool the classifier",
 }  # fmt: skip
 _STRIP = {
     "generator": "The same latent vectors, decoded during training:",
     "autoencoder": "Images above their reconstructions during training:",
     "translation": "Sketches of val images, what was made of them and the images, during training:",
+    "perturber": "Val images, perturbed ones and the amplified difference, during training:",
 }
 
 
@@ -85,6 +89,7 @@ def training(inputs: ReportInputs) -> Section | None:
         blocks += [Text(_STRIP.get(run.kind, _STRIP["generator"])), Pictures(strip)]
     blocks.append(_errors_table(status.get("errors") or []))
     blocks += held_out(run, status.get("held_out") or [])
+    blocks.append(_fooling_table(status.get("fooling") or []))
     return Section("training", "Training", blocks)
 
 
@@ -97,6 +102,24 @@ def _errors_table(errors: Sequence[Mapping[str, Any]]) -> Table:
     ]
     return Table(
         rows, "Means over images, pixels from 0 to 1, by the best weights; errors.parquet has each image."
+    )
+
+
+def _fooling_table(found: Sequence[Mapping[str, Any]]) -> Table:
+    """How often a perturber fools its classifier, beside other attacks in the same ball."""
+    columns = {"perturber": "perturber", "noise": "noise", "fgsm": "FGSM", "pgd": "PGD, 20 steps"}
+    rows = [
+        {"part": row["part"], "images": row["images"], "classified right": row["attacked"]}
+        | {
+            label: f"{percent(row[key][0])} ({percent(row[key][1])} to {percent(row[key][2])})"
+            for key, label in columns.items() if key in row
+        }
+        for row in found
+    ]  # fmt: skip
+    return Table(
+        rows,
+        "Share of the images that the classifier gets right which become wrong, by the best weights, with "
+        "95 % intervals, beside other attacks of the same norm and radius; fooling.parquet has each image.",
     )
 
 

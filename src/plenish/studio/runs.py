@@ -27,7 +27,7 @@ _MOST_HOURS, _MOST_KIMG = 1000.0, 1e6
 _FACTS = (
     "kind", "family", "recipe", "state", "data", "created", "seed", "kimg", "attempt", "seconds", "message",
 )  # fmt: skip
-_KINDS = ("generator", "autoencoder", "classifier", "study", "autoencoder-study")
+_KINDS = ("generator", "autoencoder", "classifier", "study", "autoencoder-study", "translation", "perturber")
 _STATES = ("new", "running", "interrupted", "diverged", "failed", "complete")
 
 

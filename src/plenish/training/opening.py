@@ -15,7 +15,7 @@ from plenish.training.generator import check_amount
 
 def open_run_on(
     train: Subset, path: Path, kind: Kind, config: Mapping[str, Any], *, batch: int, seed: int,
-    may_change: Sequence[str], typed: Mapping[str, str],
+    may_change: Sequence[str], typed: Mapping[str, str], parents: Sequence[Mapping[str, Any]] = (),
 ) -> Run:  # fmt: skip
     """Open or make the Run, with the precision of this machine in its configuration.
 
@@ -28,6 +28,7 @@ def open_run_on(
         seed: seed of every random draw.
         may_change: dotted keys that may differ when it is resumed.
         typed: the option that sets a dotted key, for messages.
+        parents: provenance of the Runs it builds on.
 
     Raises:
         InputError: the batch is larger than the data, the processes cannot share it equally, or the Run was
@@ -38,6 +39,6 @@ def open_run_on(
     check_divisible(batch, engine.world)
     provenance = train.dataset.provenance(train.split_name) | {"part": "train", "images": len(train)}
     return Run.open_or_create(
-        path, kind, {**config, "precision": engine.precision}, data=provenance, seed=seed,
-        may_change=may_change, typed=typed,
+        path, kind, {**config, "precision": engine.precision}, data=provenance,
+        parents=parents, seed=seed, may_change=may_change, typed=typed,
     )  # fmt: skip

@@ -8,7 +8,7 @@ loss is halved, as published (Isola et al. 2017, section 3.3). On val the differ
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -154,7 +154,8 @@ class TranslationLearner(Learner):
         values = {"l1": l1.detach() / 2}
         loss = self.method.l1 * l1
         if self.method.adversarial:
-            values |= self._judge(given, real, made.detach())
+            pictures = (given, real), (given, made.detach())
+            values |= discriminate(self.discriminator, self.opt_d, self.engine, *pictures)
             self.discriminator.requires_grad_(False)
             with self.engine.autocast():
                 fooled = F.softplus(-self.discriminator(given, made)).mean()
@@ -165,18 +166,6 @@ class TranslationLearner(Learner):
         return {name: mean_over_processes(value) for name, value in values.items()} | {
             "loss_g": mean_over_processes(loss.detach())
         }
-
-    def _judge(self, given: Tensor, real: Tensor, made: Tensor) -> dict[str, Tensor]:
-        """Update the discriminator on real and made pictures beside what was given."""
-        with self.engine.autocast():
-            both = self.discriminator(torch.cat([given, given]), torch.cat([real, made]))
-            of_real, of_made = both.chunk(2)
-            loss = (F.softplus(-of_real).mean() + F.softplus(of_made).mean()) / 2
-        self.engine.minimise(self.opt_d, loss)
-        return {
-            "loss_d": loss.detach(), "d_accuracy_real": (of_real.detach() > 0).float().mean(),
-            "d_accuracy_fake": (of_made.detach() < 0).float().mean(),
-        }  # fmt: skip
 
     def validate(self, clock: Clock) -> dict[str, float]:
         """Mean absolute difference on val in units of [0, 1], of the same sketches every time."""
@@ -206,6 +195,30 @@ class TranslationLearner(Learner):
             with self.engine.autocast():
                 made = self.translator.translate(given)
             yield to_uint8(given), to_uint8(made), pixels
+
+
+def discriminate(
+    discriminator: nn.Module, optimiser: torch.optim.Optimizer, engine: Engine, real: Sequence[Tensor],
+    made: Sequence[Tensor],
+) -> dict[str, Tensor]:  # fmt: skip
+    """Update a discriminator of patches once on real and once on made pictures; what is logged of it.
+
+    Args:
+        discriminator: pictures → logits.
+        optimiser: of its weights.
+        engine: device and precision.
+        real: the pictures of a batch that are to be called real, with what stands beside them.
+        made: the others, without gradients, in the same order.
+    """
+    with engine.autocast():
+        both = discriminator(*(torch.cat(pair) for pair in zip(real, made, strict=True)))
+        of_real, of_made = both.chunk(2)
+        loss = (F.softplus(-of_real).mean() + F.softplus(of_made).mean()) / 2
+    engine.minimise(optimiser, loss)
+    return {
+        "loss_d": loss.detach(), "d_accuracy_real": (of_real.detach() > 0).float().mean(),
+        "d_accuracy_fake": (of_made.detach() < 0).float().mean(),
+    }  # fmt: skip
 
 
 def mean_difference(made: NDArray[np.uint8], real: NDArray[np.uint8]) -> NDArray[np.float64]:

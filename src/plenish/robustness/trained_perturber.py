@@ -1,0 +1,207 @@
+"""A trained perturber: as an attack, and how often it fools its classifier beside other attacks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from plenish import files
+from plenish.datasets.batches import Images
+from plenish.datasets.parts import Subset
+from plenish.datasets.pixels import chunks
+from plenish.datasets.schema import Part
+from plenish.errors import InputError
+from plenish.metrics.statistics import bootstrap_interval
+from plenish.networks.perturber import Perturber, PerturberConfig
+from plenish.robustness.advgan import AT_ONCE, perturbed, to_unit
+from plenish.robustness.advgan_run import KIND, images_of
+from plenish.robustness.gradient_attacks import fgsm, pgd
+from plenish.robustness.gradients import Precision, logits_of
+from plenish.robustness.noise import random_noise
+from plenish.robustness.target import Target
+from plenish.robustness.threat import Norm, Threat
+from plenish.runs import Run
+from plenish.training.checkpoints import find_checkpoint, load_module
+from plenish.training.engine import Engine
+
+TABLE = "fooling.parquet"
+"""Of a Run: a row an image of val, with --test of the test part too."""
+PGD_STEPS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedPerturber:
+    """A trained perturber with its provenance.
+
+    Attributes:
+        network: in evaluation mode on the engine's device.
+        norm: of the ball it was trained for.
+        eps: the radius it was trained for.
+        run: the Run it comes from.
+        checkpoint: the checkpoint's folder.
+        weights_sha256: checksum of the weights.
+    """
+
+    network: Perturber
+    norm: Norm
+    eps: float
+    run: Run
+    checkpoint: Path
+    weights_sha256: str
+
+    def __call__(
+        self, model: nn.Module, images: Tensor, labels: Tensor, eps: float, *, norm: Norm = "linf",
+        seed: int = 0, precision: Precision = "float32",
+    ) -> Tensor:  # fmt: skip
+        """Perturb images: an attack like all others, that asks nothing of the model.
+
+        Args:
+            model: accepted as by all attacks; it is attacked as the classifier of the training was.
+            images: N×C×H×W in [0, 1].
+            labels: accepted as by all attacks; without effect.
+            eps: radius of the ball; another than that of the training scales what was learnt for that one.
+            norm: that of the training.
+            seed: accepted as by all attacks; nothing is drawn.
+            precision: of the perturber.
+
+        Returns:
+            Images like those given, in the ball and in [0, 1].
+
+        Raises:
+            InputError: another norm, or images of another size.
+        """
+        Threat(norm, eps)
+        if norm != self.norm:
+            raise InputError(
+                f"The perturber in {self.run.path} was trained for --norm {self.norm}, not {norm}; train one "
+                f"with 'plenish train advgan --norm {norm}'."
+            )
+        config = self.network.config
+        if images.shape[1:] != (config.channels, config.size, config.size):
+            raise InputError(
+                f"The perturber in {self.run.path} takes images of {config.size} px with {config.channels} "
+                f"channel(s), not {images.shape[2]}×{images.shape[3]} with {images.shape[1]}."
+            )
+        if eps == 0:
+            return images.clone()
+        network, half = self.network.to(images.device), precision == "bfloat16"
+        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+            return perturbed(network, images, eps, norm)
+
+    def provenance(self) -> dict[str, Any]:
+        """What a result records of it."""
+        return {
+            "kind": KIND, "run": str(self.run.path.resolve()), "run_id": self.run.id,
+            "checkpoint": self.checkpoint.name, "weights_sha256": self.weights_sha256, "norm": self.norm,
+            "eps": self.eps, "against": dict(self.run.config["config"]["against"]),
+        }  # fmt: skip
+
+
+def load_perturber(run: Path | str, checkpoint: str = "best") -> LoadedPerturber:
+    """Load a trained perturber, which is an attack.
+
+    Args:
+        run: a Run of 'plenish train advgan'.
+        checkpoint: `best` on the val part, `last`, or a checkpoint's name.
+
+    Raises:
+        InputError: no such Run or checkpoint, or it is damaged.
+    """
+    opened = Run.open(run, KIND)
+    path, config = find_checkpoint(opened, checkpoint), opened.config["config"]
+    network = Perturber(PerturberConfig.from_dict(config["network"]))
+    load_module(path, "perturber", network)
+    Engine.from_settings().to_module(network).eval().requires_grad_(False)
+    sha256 = files.sha256_file(path / "perturber.safetensors")
+    method = config["training"]
+    return LoadedPerturber(network, method["norm"], float(method["eps"]), opened, path, sha256)
+
+
+def is_measured(run: Run, test: bool) -> bool:
+    """Whether the weights that are used were measured: the test part is not read again for the same."""
+    status = run.status
+    there = {row["part"] for row in status.get("fooling", [])}
+    known = (run.path / TABLE).is_file() and status.get("measured") == _weights(status)
+    return known and (not test or "test" in there)
+
+
+def _weights(status: Mapping[str, Any]) -> Any:
+    """Names the weights that are used: the best checkpoint, or how far the newest was trained."""
+    return (status.get("best") or {}).get("checkpoint") or status.get("kimg")
+
+
+def write_fooling(run: Run, target: Target, train: Subset, test: bool = False) -> list[dict[str, Any]]:
+    """Measure how often a Run's best weights fool its classifier on val, and with `test` on the test part.
+
+    Beside it stand noise of the same norm, FGSM and PGD, on the same images: those that the classifier gets
+    right. Writes fooling.parquet, a row an image: `id`, `part`, `label`, `group`, `right`, and whether each
+    attack fools it; and the shares with 95 % intervals over groups into the Run's status.
+
+    Args:
+        run: the Run; the caller holds its lock.
+        target: the classifier.
+        train: its training rows.
+        test: measure the test images too; that reading is counted.
+    """
+    perturber, dataset, split = load_perturber(run.path), train.dataset, train.split_name
+    attacks: dict[str, Callable[..., Tensor]] = {
+        "perturber": perturber, "noise": random_noise, "fgsm": fgsm, "pgd": _pgd,
+    }  # fmt: skip
+    parts: tuple[Part, ...] = ("val", "test") if test else ("val",)
+    tables, results = [], []
+    for part in parts:
+        if not len(dataset.split(split).rows(part)):
+            continue
+        rows = dataset.part(part, split, purpose="score")
+        found = _fooled(target, images_of(rows, target), attacks, perturber, run.seed)
+        about = pd.DataFrame({"id": rows.ids, "part": part, "label": rows.labels, "group": rows.groups})
+        table = about.join(found)
+        attacked = table[table["right"]]
+        shares = {name: _share(attacked, name) for name in attacks} if len(attacked) else {}
+        results.append({"part": part, "images": len(table), "attacked": len(attacked), **shares})
+        tables.append(table)
+    if tables:
+        files.write_bytes(
+            run.path / TABLE, pd.concat(tables, ignore_index=True).to_parquet(None, index=False)
+        )
+    run.update_status(fooling=results, measured=_weights(run.status), test_reads=dataset.test_reads(split))
+    return results
+
+
+def _pgd(model: nn.Module, images: Tensor, labels: Tensor, eps: float, **how: Any) -> Tensor:
+    return pgd(model, images, labels, eps, steps=PGD_STEPS, **how)
+
+
+def _fooled(
+    target: Target, images: Images, attacks: Mapping[str, Callable[..., Tensor]], how: LoadedPerturber,
+    seed: int,
+) -> pd.DataFrame:  # fmt: skip
+    """Which images the classifier gets right, and by which attacks it is fooled then; all in float32."""
+    engine, pieces = Engine.from_settings("float32"), []
+    for place in chunks(len(images.y), AT_ONCE):
+        shown = to_unit(engine.to_images(images.read(place)))
+        labels = torch.from_numpy(images.y[place]).to(engine.device)
+        with torch.no_grad():
+            right = logits_of(target.module, shown).argmax(1) == labels
+        columns = {"right": right.cpu().numpy()}
+        for name, attack in attacks.items():
+            made = attack(target.module, shown, labels, how.eps, norm=how.norm, seed=seed)
+            with torch.no_grad():
+                wrong = logits_of(target.module, made).argmax(1) != labels
+            columns[name] = (right & wrong).cpu().numpy()
+        pieces.append(pd.DataFrame(columns))
+    return pd.concat(pieces, ignore_index=True)
+
+
+def _share(attacked: pd.DataFrame, name: str) -> list[float]:
+    """Share of the images that are fooled, with its interval over groups."""
+    values = attacked[name].to_numpy(np.float64)
+    found = bootstrap_interval(lambda w: (w @ values) / w.sum(axis=1), len(values), list(attacked["group"]))
+    return [found.value, found.low, found.high]

@@ -1,0 +1,172 @@
+"""`plenish train advgan`: what is measured, resumed, used as an attack, and refused."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from plenish import cli, settings
+from plenish.commands.datasets import make_phantom, split_dataset
+from plenish.commands.train_advgan import train_advgan
+from plenish.commands.train_classifier import train_classifier_run
+from plenish.datasets.dataset import Dataset
+from plenish.errors import InputError
+from plenish.latent.judges import open_classifier
+from plenish.options import read_options
+from plenish.robustness.target import Target
+from plenish.robustness.threat import lengths
+from plenish.robustness.trained_perturber import load_perturber
+from plenish.runs import Run
+from plenish.training import checkpoints
+
+LINE = (
+    "train advgan @data @{} --against @victim --eps 64/255 --kimg {} --batch 8 --width 4 "
+    "--lr 0.01 --checkpoint-kimg 0.02 --options network.d_width=4 schedule.log_kimg=0.01"
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Dataset with two splits, classifiers, and a perturber with its test part measured."""
+    home = tmp_path_factory.mktemp("advgan")
+    pages = "plenish.report.prediction_page.write_run_page"
+    quiet = settings.use(quiet=True, threads=1, precision="float32")
+    with pytest.MonkeyPatch.context() as patch, quiet:
+        patch.setattr(pages, lambda *_: None)
+        make_phantom(home / "data", patients=8, tiles=6, size=16)
+        split_dataset(home / "data")
+        split_dataset(home / "data", seed=3, name="other")
+        train_classifier_run(home / "data", home / "victim", steps=30, batch=8, evaluations=1)
+        train_classifier_run(home / "data", home / "elsewhere", steps=2, batch=8, split="other")
+        assert ask(home, LINE.format("run", 0.08) + " --test") == 0
+    return home
+
+
+def ask(home: Path, line: str) -> int:
+    words = [word.replace("@", f"{home}/") for word in shlex.split(line)]
+    return cli.run([*words, "--quiet", "--threads", "1", "--precision", "float32"])
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    newest = checkpoints.newest_intact(run / "checkpoints")
+    assert newest is not None
+    return {f"{p.stem}.{k}": v for p in newest.glob("*.safetensors") for k, v in load_file(p).items()}
+
+
+def test_a_prolonged_run_equals_one_never_stopped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plenish.report.build.write_own_report", lambda *_: None)
+    monkeypatch.setattr("plenish.robustness.trained_perturber.write_fooling", lambda *_: None)
+    assert ask(home, LINE.format("parts", 0.04)) == 0
+    assert ask(home, LINE.format("parts", 0.08)) == 0
+    whole, parts = weights(home / "run"), weights(home / "parts")
+    assert whole.keys() == parts.keys()
+    assert [name for name in whole if not torch.equal(whole[name], parts[name])] == []
+    first, second = (Run.open(home / name).status for name in ("run", "parts"))
+    assert first["best"] == second["best"]
+
+
+def test_fooling_is_measured_beside_other_attacks_on_the_same_images(home: Path) -> None:
+    run, data = Run.open(home / "run", "perturber"), Dataset.open(home / "data")
+    table = pd.read_parquet(home / "run" / "fooling.parquet")
+    parts = {part: data.part(part, purpose="report") for part in ("val", "test")}
+    assert table["id"].tolist() == parts["val"].ids + parts["test"].ids
+    attacks = ["perturber", "noise", "fgsm", "pgd"]
+    assert not table.loc[~table["right"], attacks].to_numpy().any()
+    assert table["pgd"].sum() >= table["fgsm"].sum()
+    for row in run.status["fooling"]:
+        mine = table[table["part"] == row["part"]]
+        assert (row["images"], row["attacked"]) == (len(mine), int(mine["right"].sum()))
+        for name in attacks:
+            assert row[name][0] == pytest.approx(mine.loc[mine["right"], name].mean())
+    of_val = run.status["fooling"][0]
+    assert of_val["perturber"][0] > 0
+    assert of_val["perturber"][0] == pytest.approx(run.status["best"]["val_fooled"])
+    assert "FGSM" in (home / "run" / "report.html").read_text()
+    assert run.config["parents"][0]["id"] == run.config["config"]["against"]["id"]
+
+
+def test_the_same_command_reads_the_test_part_no_more(home: Path) -> None:
+    reads = Dataset.open(home / "data").test_reads()
+    assert ask(home, LINE.format("run", 0.08) + " --test") == 0
+    assert Dataset.open(home / "data").test_reads() == reads
+
+
+def test_a_trained_perturber_is_an_attack(home: Path) -> None:
+    attack = load_perturber(home / "run")
+    val = Dataset.open(home / "data").part("val", purpose="report")
+    images = torch.from_numpy(val.images()).permute(0, 3, 1, 2).float() / 255
+    labels = torch.from_numpy(val.codes)
+    model = Target.of_classifier(open_classifier(home / "victim", 3), {}).module
+    made = attack(model, images, labels, 64 / 255)
+    assert bool((lengths(made - images, "linf") <= 64 / 255 + 1e-6).all())
+    fooled = (model(made).argmax(1) != labels) & (model(images).argmax(1) == labels)
+    table = pd.read_parquet(home / "run" / "fooling.parquet")
+    np.testing.assert_array_equal(fooled.numpy(), table.loc[table["part"] == "val", "perturber"])
+    assert torch.equal(attack(model, images, labels, 0.0), images)
+    smaller = attack(model, images, labels, 4 / 255, seed=3, precision="float32")
+    assert bool((lengths(smaller - images, "linf") <= 4 / 255 + 1e-6).all())
+    with pytest.raises(InputError):
+        attack(model, images, labels, 0.5, norm="l2")
+    with pytest.raises(InputError):
+        attack(model, images[:, :, :8, :8], labels, 4 / 255)
+
+
+class Stopped(Exception):
+    """The training itself would begin."""
+
+
+def test_every_option_arrives_and_is_repeated(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    monkeypatch.setattr("plenish.robustness.advgan_run.fit", stop)
+    asked = {
+        "against": home / "elsewhere", "eps": "0.25", "norm": "l2", "split": "other", "seed": 3, "kimg": 0.5,
+        "batch": 4, "width": 8, "lr": 0.02, "gan": 0.3, "confidence": 2.0, "checkpoint_kimg": 0.1,
+        "patience": 2, "domain": "faces", "options": ["network.d_layers=1"],
+    }  # fmt: skip
+    with pytest.raises(Stopped), settings.use(quiet=True):
+        train_advgan(home / "data", home / "options", **asked)
+    run = Run.open(home / "options")
+    config = run.config["config"]
+    assert run.seed == 3
+    assert config["training"] == {
+        "norm": "l2", "eps": 0.25, "batch": 4, "lr": 0.02, "beta1": 0.5, "beta2": 0.999, "confidence": 2.0,
+        "gan": 0.3, "symmetry": "mirror",
+    }  # fmt: skip
+    assert (config["network"]["width"], config["network"]["d_layers"]) == (8, 1)
+    assert [config["schedule"][key] for key in ("kimg", "checkpoint_kimg", "patience")] == [0.5, 0.1, 2]
+    command = cli.load_command("train advgan")
+    values, _ = read_options("train advgan", command, shlex.split(run.commands[0]["repeat"])[3:])
+    assert {key: values[key] for key in asked} == asked
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("train advgan @data @x", "--against"),
+        ("train advgan @data @x --against @victim --eps 2", "eps"),
+        ("train advgan @data @x --against @victim --eps 0", "eps"),
+        ("train advgan @data @x --against @victim --eps four", "eps"),
+        ("train advgan @data @x --against @elsewhere", "split"),
+        ("train advgan @data @x --against @data", "Run"),
+        ("train advgan @data @x --against @victim --batch 100", "--batch"),
+        ("train advgan @data @x --against @victim --options network.widht=2", "width"),
+        ("train advgan @data @run --against @victim --eps 8/255", "eps"),
+        ("train advgan @nowhere @x --against @victim", "nowhere"),
+    ],
+)
+def test_bad_input_gets_one_sentence(
+    home: Path, line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(home, line) == 2
+    sentence = capsys.readouterr().err
+    assert said in sentence
+    assert sentence.count("\n") == 1
+    assert not (home / "x").exists()
