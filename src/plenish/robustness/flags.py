@@ -26,7 +26,7 @@ _SLACK = 0.02
 """Share of the images by which an attack that should be stronger may be weaker by chance."""
 _BLACK_BOX_SLACK = 0.005
 _NOISE_LOSS, _NOISE_SHARE = 0.1, 0.5
-_MOST_CERTAIN, _MOST_ZERO, _MOST_UNEXPLAINED = 0.25, 0.05, 0.05
+_MOST_CERTAIN, _MOST_ZERO, _MOST_UNEXPLAINED = 0.5, 0.05, 0.05
 _MOST_DIFFERENT, _MOST_DISAGREEMENT = 1e-3, 0.3
 
 

@@ -90,6 +90,8 @@ def check_gradients(
             return found
         try:
             _, _, gradient = value_and_gradient(module, images, labels, cross_entropy)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError:  # autograd's own, where no path leads from the logits to the image
             return dataclasses.replace(found, has_path=False)
         _, _, of_margin = value_and_gradient(module, images, labels, margin)
@@ -106,6 +108,8 @@ def has_gradient(module: nn.Module, images: Tensor, labels: Tensor) -> bool:
     with untouched(module):
         try:
             value_and_gradient(module, images, labels, cross_entropy)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError:
             return False
     return True
