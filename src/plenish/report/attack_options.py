@@ -22,6 +22,7 @@ class AttackOptions:
         mean: of another classifier than a Run: what is subtracted from images in [0, 1], one number or one a
             channel; by default what timm knows of a network, else 0.
         std: of another classifier than a Run: by which they are then divided; by default as --mean, else 1.
+        perturber: a Run of 'train advgan': its perturbations are one more attack, scaled to each eps.
         fail_under: end with exit code 3 where the worst case leaves a smaller share of right answers.
         at: the eps that --fail-under and the headline are about, one of --eps; by default the largest.
     """
@@ -29,6 +30,7 @@ class AttackOptions:
     weights: Path | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    perturber: Path | None = None
     fail_under: float | None = option(least=0, most=1)
     at: float | str | None = None
 

@@ -70,8 +70,9 @@ def attack_with_page(
     try:
         with files.atomic_dir(out, made_of) as folder:
             found = evaluate(
-                source, dataset, how, weights=options.weights, mean=options.mean, std=options.std
-            )
+                source, dataset, how, weights=options.weights, mean=options.mean, std=options.std,
+                perturber=options.perturber,
+            )  # fmt: skip
             content = {**found.content, "command": invocation.record()}
             dataclasses.replace(found, content=content).write(folder)
             content = files.read_record(folder / RESULT)
@@ -87,4 +88,6 @@ def _files(source: str | Path, options: AttackOptions) -> list[str]:
     """Hashes of the names, sizes and times of a classifier's files, so that another one is told apart."""
     path = Path(source)
     weights = path / CLASSIFIER if path.is_dir() else path
-    return [files.tree_hash(one) for one in (weights, options.weights) if one is not None and one.exists()]
+    trained = None if options.perturber is None else options.perturber / "checkpoints"
+    used = (weights, options.weights, trained)
+    return [files.tree_hash(one) for one in used if one is not None and one.exists()]

@@ -68,6 +68,11 @@ class Plan:
     steps: tuple[Step, ...]
     left_out: tuple[str, ...]
 
+    def with_perturber(self, perturber: Attack) -> Plan:
+        """The same, and a trained network of perturbations, made on all images; it asks for no gradients."""
+        step = Step("perturber", perturber, "black-box", all_images=True)
+        return dataclasses.replace(self, steps=(*self.steps, step))
+
 
 def plan_of(attacks: Sequence[str], classes: int, norm: Norm, *, differentiable: bool = True) -> Plan:
     """The attacks of a preset, or by name.

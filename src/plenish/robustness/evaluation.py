@@ -39,6 +39,7 @@ from plenish.robustness.gradients import Precision, untouched
 from plenish.robustness.target import Target
 from plenish.robustness.target_sources import Expected, open_target, target_of_run
 from plenish.robustness.threat import Threat
+from plenish.robustness.trained_perturber import load_perturber
 from plenish.robustness.visited import plain_logits
 from plenish.training.engine import Engine
 
@@ -112,7 +113,8 @@ class Evaluation:
 def evaluate(
     model: Model, data: Data, config: EvaluationConfig | None = None, *, names: Sequence[str] = (),
     weights: Path | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
-    precision: Literal["auto", "float32", "bfloat16"] | None = None, **options: Any,
+    perturber: Path | None = None, precision: Literal["auto", "float32", "bfloat16"] | None = None,
+    **options: Any,
 ) -> Evaluation:  # fmt: skip
     """Attack a classifier, and measure what is left.
 
@@ -126,6 +128,7 @@ def evaluate(
         weights: of a timm network.
         mean: subtracted from images in [0, 1] for a timm network or a file; see `target_sources.Expected`.
         std: by which they are then divided.
+        perturber: a Run of `train advgan`, whose perturbations are tried too.
         precision: of gradients and queries; by default that of the settings, which for `auto` is bfloat16 for
             Runs on hardware that has it, else float32. Every success is confirmed in float32.
         **options: fields of `EvaluationConfig`: part, split, norm, eps, attacks, images, seed, batch, …
@@ -137,15 +140,22 @@ def evaluate(
     for eps in config.grid:
         Threat(config.norm, eps)
     start = time.perf_counter()
+    trained = None if perturber is None else load_perturber(perturber)
     target, images = _opened(model, data, config, names, weights, mean, std)
+    if trained is not None:
+        trained.check(config.norm, target.channels, target.size)
     whole = len(images)
     images = images.limited(config.images, config.seed)
     chosen = _precision(target, precision)
     campaign = Campaign(target, images, config.norm, config.grid, config.seed, config.batch, chosen)
     differentiable = target.differentiable and _differentiable(campaign)
     plan = plan_of(config.attacks, len(target.names), config.norm, differentiable=differentiable)
+    if trained is not None:
+        plan = plan.with_perturber(trained)
     found = campaign.run(plan)
     content = _content(campaign, plan, found, config, differentiable)
+    if trained is not None:
+        content["perturber"] = trained.provenance()
     content["data"]["left_out"] = whole - len(images)
     content |= {"seconds": time.perf_counter() - start}
     return Evaluation(content, _examples(images, found), _gallery(found, images))

@@ -78,22 +78,30 @@ class LoadedPerturber:
             InputError: another norm, or images of another size.
         """
         Threat(norm, eps)
+        self.check(norm, images.shape[1], *images.shape[2:])
+        if eps == 0:
+            return images.clone()
+        network, half = self.network.to(images.device), precision == "bfloat16"
+        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+            return perturbed(network, images, eps, norm)
+
+    def check(self, norm: Norm, channels: int, *sides: int) -> None:
+        """Refuse another norm than that of the training, and images of another size.
+
+        Raises:
+            InputError: as it says.
+        """
         if norm != self.norm:
             raise InputError(
                 f"The perturber in {self.run.path} was trained for --norm {self.norm}, not {norm}; train one "
                 f"with 'plenish train advgan --norm {norm}'."
             )
         config = self.network.config
-        if images.shape[1:] != (config.channels, config.size, config.size):
+        if channels != config.channels or set(sides) != {config.size}:
             raise InputError(
                 f"The perturber in {self.run.path} takes images of {config.size} px with {config.channels} "
-                f"channel(s), not {images.shape[2]}×{images.shape[3]} with {images.shape[1]}."
+                f"channel(s), not {'×'.join(map(str, sides))} with {channels}."
             )
-        if eps == 0:
-            return images.clone()
-        network, half = self.network.to(images.device), precision == "bfloat16"
-        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=half):
-            return perturbed(network, images, eps, norm)
 
     def provenance(self) -> dict[str, Any]:
         """What a result records of it."""
