@@ -73,7 +73,7 @@ def with_foolbox(attack: Any, eps: float | None) -> Attack:
 
 
 def single_steps(norm: Norm, eps: float) -> dict[str, Attack]:
-    """FGSM of each package."""
+    """FGSM of each package that has it."""
     import foolbox
     from art.attacks.evasion import FastGradientMethod
 
@@ -84,12 +84,6 @@ def single_steps(norm: Norm, eps: float) -> dict[str, Attack]:
         "foolbox": with_foolbox(theirs(random_start=False), eps),
         "art": with_art(lambda c: FastGradientMethod(c, norm=LP[norm], eps=eps, batch_size=512)),
     }
-    if norm == "linf":
-        from adv_lib.attacks import pgd_linf
-
-        found["adv_lib"] = lambda m: pgd_linf(
-            m.module, m.images, m.labels, ε=eps, steps=1, random_init=False, absolute_step_size=eps
-        )
     return found
 
 
