@@ -231,6 +231,7 @@ def main() -> None:
     command = "python -m benchmarks.robustness_autoattack " + " ".join(
         f"--{k} {getattr(asked, k)}" for k in ("images", "epochs", "rounds", "wider", "queries")
     )
+    command += " --classes " + " ".join(str(classes) for classes in asked.classes)
     machine = describe_machine(Engine(torch.device("cpu"), "float32"))
     report: dict[str, Any] = {**machine, "command": command, "rows": []}
     for classes in asked.classes:
