@@ -164,7 +164,13 @@ class SharedOrder(Order):
     """
 
     def __init__(
-        self, y: NDArray[Any], draw: Draw, real: int, share: float, batch: int, kind: type[Order] = Order
+        self,
+        y: NDArray[Any],
+        draw: Draw,
+        real: int,
+        share: float,
+        batch: int,
+        kind: Callable[[NDArray[Any], Draw], Order] = Order,
     ) -> None:
         """Prepare both sides.
 
