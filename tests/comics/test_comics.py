@@ -299,4 +299,5 @@ def test_the_script_of_the_documentation_is_yaml_with_the_texts_it_shows() -> No
         for panel in row["panels"]
         for balloon in panel.get("balloons", [])
     ]
-    assert len(texts) == 4 and texts[0].endswith("?")
+    assert len(texts) == 4
+    assert texts[0].endswith("?")

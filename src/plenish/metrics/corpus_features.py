@@ -101,7 +101,7 @@ def robust_scores(features: NDArray[np.float32]) -> Floats:
     inverse = np.linalg.inv(covariance + (ridge + 1e-12) * np.eye(dim))
     away = features - core.mean(axis=0)
     squares = np.einsum("nd,de,ne->n", away, inverse, away, optimize=True)
-    # The core's own images pull mean and covariance towards themselves, all the more the fewer there are. Each
+    # The core's own images pull mean and covariance to themselves, all the more the fewer there are. Each
     # is measured as if it were not in the core, by the Sherman-Morrison formula.
     outside = n / (n - 1)
     weight = (1 - _SHRINK) * outside / (n - 1)
