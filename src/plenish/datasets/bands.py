@@ -12,7 +12,7 @@ A side has a band where all of the following hold; otherwise its width is 0.
    `WHITE_COVERAGE` of the length, or be one of four around a picture that differs over `FRAME_COVERAGE` of
    each of its sides.
 
-5. The band has no drift of its light and no grain (see `_without_ground`), as plain ground of photographs has.
+5. The band has no drift of its light and no grain (see `_without_ground`), as plain ground of photos has.
 
 Plain ground that reaches far in from several sides leaves a few pixels between it, of which any half is soon
 found; so 3 is counted anew between what is left as bands until nothing changes.
