@@ -94,7 +94,7 @@ def estimate_study(
     data = Dataset.open(real)
     check_kind(data)
     test = RobustTest.of(config, data.labels.width)
-    check_hardened(design.arms, test)
+    check_hardened(design.arms, classifier, test)
     synthetic = any(arm.uses_synthetic for arm in design.arms)
     held_out = synthetic and given.cross_fit is None
     sizes = _sizes(data, config, held_out=held_out)

@@ -91,7 +91,8 @@ def run_study(
     classifier = ClassifierConfig(**classifier_options(config))
     for arm in design.arms:
         check_names(configured(arm, classifier), "categorical")
-    check_hardened(design.arms, RobustTest.of(config, Dataset.open(real).labels.width))
+    test = RobustTest.of(config, Dataset.open(real).labels.width)
+    check_hardened(design.arms, classifier, test)
     folds = open_folds(real, config, given)
     data = folds[0].data
     mean_train = round(sum(len(fold.train) for fold in folds) / len(folds))
@@ -118,7 +119,6 @@ def run_study(
         parents.append({"run": str(maker.run.resolve()), "id": made.id, "kind": made.kind})
     options = _resolved(config, design, classifier)
     source = str(synthetic or generator or " ".join(str(maker.run) for maker in makers) or "")
-    test = RobustTest.of(config, data.labels.width)
     asked = options | _kept(config, design, test_data, test) | {"source": source}
     asked |= {} if train is None else {"generators": dict(train.trained)}
     run = Run.open_or_create(

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plenish.errors import InputError, unknown
+from plenish.robustness.hardening import check_hardening
 from plenish.robustness.hardening_config import HardeningConfig
-from plenish.robustness.threat import parse_eps
 from plenish.study.arms import Arm
+from plenish.study.arms_file import configured
 from plenish.study.robust_test import RobustTest
+from plenish.training.classifier_config import ClassifierConfig
 
 
 def hardening_of(arm: Arm, test: RobustTest | None) -> HardeningConfig | None:
@@ -28,8 +30,6 @@ def hardening_of(arm: Arm, test: RobustTest | None) -> HardeningConfig | None:
     if arm.hardening is None:
         return None
     own = dict(arm.hardening)
-    if isinstance(own.get("eps"), str):
-        own["eps"] = parse_eps(own["eps"])
     shared: dict[str, Any] = {} if test is None else {"norm": test.threat.norm, "eps": test.threat.eps}
     if "norm" in own and "eps" not in own:
         shared.pop("eps", None)  # A radius means something else in another norm.
@@ -63,11 +63,18 @@ def slower(arm: Arm, test: RobustTest | None) -> float:
     return own + steps * (1.0 if hardening.method == "free" else 2 / 3)
 
 
-def check_hardened(arms: Sequence[Arm], test: RobustTest | None) -> None:
+def check_hardened(arms: Sequence[Arm], config: ClassifierConfig, test: RobustTest | None) -> None:
     """Refuse arms that cannot be trained against attacks.
 
+    Args:
+        arms: all arms.
+        config: what the trainings have in common.
+        test: the attack of the study.
+
     Raises:
-        InputError: as `hardening_of`.
+        InputError: as `hardening_of`, or options of the classifier that do not go with the method.
     """
     for arm in arms:
-        hardening_of(arm, test)
+        hardening = hardening_of(arm, test)
+        if hardening is not None:
+            check_hardening(configured(arm, config), hardening)

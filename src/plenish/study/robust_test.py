@@ -73,9 +73,10 @@ class RobustTest:
             raise InputError("--robust 0 changes nothing; give a radius above 0, such as 4/255.")
         if not config.robust_attacks:
             raise InputError("--robust-attacks needs at least one attack, such as pgd.")
-        for name in config.robust_attacks:
+        attacks = tuple(dict.fromkeys(name.replace("-", "_") for name in config.robust_attacks))
+        for name in attacks:
             _check(name, threat.norm, classes)
-        return cls(threat, config.robust_attacks, config.robust_steps, config.robust_images, config.seed)
+        return cls(threat, attacks, config.robust_steps, config.robust_images, config.seed)
 
     def record(self) -> dict[str, Any]:
         """What the study's Run is frozen with, and study.json holds."""
@@ -152,7 +153,10 @@ class RobustTest:
 
     def _said(self, kind: AttackKind, module: nn.Module, images: Tensor, labels: Tensor, seed: int) -> Ints:
         """Answers in float32 to what an attack makes of images."""
-        more = {"steps": self.steps} if "steps" in inspect.signature(kind.function).parameters else {}
+        # What falls is known after its first wrong answer: it need not be attacked further.
+        known: dict[str, Any] = {"steps": self.steps, "iterations": self.steps, "drop": True}
+        takes = inspect.signature(kind.function).parameters
+        more = {name: value for name, value in known.items() if name in takes}
         norm, eps = self.threat.norm, self.threat.eps
         changed = kind.function(module, images, labels, eps, norm=norm, seed=seed, **more)
         # No answer counts that was got from outside the ball.
