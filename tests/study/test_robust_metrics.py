@@ -186,6 +186,8 @@ def test_an_arms_file_says_how_an_arm_is_hardened(tmp_path: Path) -> None:
             hardening_of(
                 define_arms({"own": {"hardening": bad}}, 1.0)["own"], RobustTest(Threat(), (), 3, 10)
             )
+    with pytest.raises(InputError, match="share"):
+        define_arms({"own": {"words": "real", "share": 0.7}}, 1.0)
     with pytest.raises(InputError, match="mapping"):
         define_arms({"own": {"hardening": "trades"}}, 1.0)
 

@@ -34,6 +34,7 @@ _OPTIONS = {
 }
 _WITHOUT_DEFAULT: dict[str, Any] = {
     "learning_rate": 0.0, "drop_rate": 0.0, "draws": 0, "symmetry": "", "drawing": (), "doping": (),
+    "share": 0.0,
 }  # fmt: skip
 """Of options that are None by default, a value of their type."""
 _NOT_FOR_ARMS = {
@@ -116,6 +117,11 @@ def _define(name: str, definition: Any, ratio: float) -> Arm:
     if clash:
         raise InputError(
             f"The arm '{name}' says twice what its word '{_SPELLED[clash[0]]}' says; leave one out."
+        )
+    if "share" in options and not (arm.real and arm.uses_synthetic):
+        raise InputError(
+            f"The arm '{name}' has a share of synthetic images in each batch, and needs real and synthetic "
+            "ones for it: words such as real+synthetic."
         )
     if _HARDENING in asked:
         arm = dataclasses.replace(arm, hardening=_hardening(name, asked[_HARDENING]))
