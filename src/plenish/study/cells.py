@@ -197,7 +197,7 @@ def run_cell(
         "steps": config.steps, "best_step": model.step, "precision": model.precision,
         "history": list(model.history), "training_seconds": trained, "seconds": time.monotonic() - start,
     }  # fmt: skip
-    record |= {} if hardening is None else {"hardening": dataclasses.asdict(hardening)}
+    record |= {} if hardening is None else {"hardening": dataclasses.asdict(hardening.resolved())}
     path = cell_path(run.path, key)
     with files.reporting_disk(run.path):
         path.parent.mkdir(exist_ok=True)

@@ -121,6 +121,8 @@ def estimate_study(
         "train_images": sizes.train, "test_images": len(sizes.tested),
         "test_groups": count_units(groups[sizes.tested]) if any(g is not None for g in groups) else 0,
     }  # fmt: skip
+    if test is not None:
+        facts |= {"attacked_images": min(test.images, sizes.test), "attacks": list(test.attacks)}
     return Estimate(facts, power)
 
 

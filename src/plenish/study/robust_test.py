@@ -21,6 +21,7 @@ from plenish.datasets.parts import Subset
 from plenish.datasets.pixels import chunks
 from plenish.errors import InputError, unknown
 from plenish.metrics.classification import weighted_metric
+from plenish.robustness.gradients import Precision
 from plenish.robustness.registry import ATTACKS, AttackKind
 from plenish.robustness.target import Target
 from plenish.robustness.threat import Norm, Threat, parse_eps, project
@@ -147,18 +148,23 @@ class RobustTest:
                 if not standing.any():
                     break
                 seed = stable_seed(self.seed, "robust", name, fold, int(index[0]))
-                said = self._said(ATTACKS[name], target.module, pixels, labels, seed)
+                said = self._said(ATTACKS[name], target.module, pixels, labels, seed, model.precision)
                 found[index] = np.where(standing, said, found[index])
         return found
 
-    def _said(self, kind: AttackKind, module: nn.Module, images: Tensor, labels: Tensor, seed: int) -> Ints:
-        """Answers in float32 to what an attack makes of images."""
+    def _said(
+        self, kind: AttackKind, module: nn.Module, images: Tensor, labels: Tensor, seed: int,
+        precision: Precision,
+    ) -> Ints:  # fmt: skip
+        """Answers in float32 to what an attack, which may compute in another precision, makes of images."""
         # What falls is known after its first wrong answer: it need not be attacked further.
         known: dict[str, Any] = {"steps": self.steps, "iterations": self.steps, "drop": True}
         takes = inspect.signature(kind.function).parameters
         more = {name: value for name, value in known.items() if name in takes}
         norm, eps = self.threat.norm, self.threat.eps
-        changed = kind.function(module, images, labels, eps, norm=norm, seed=seed, **more)
+        changed = kind.function(
+            module, images, labels, eps, norm=norm, seed=seed, precision=precision, **more
+        )
         # No answer counts that was got from outside the ball.
         inside = project(images, changed, eps, norm)
         with torch.inference_mode():
