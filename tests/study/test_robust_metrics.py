@@ -34,7 +34,7 @@ from plenish.training.classifier_model import Classifier
 
 SMALL: dict[str, Any] = {"train": 24, "val": 12, "test": 40}
 FAST: dict[str, Any] = {"steps": 4, "batch": 8, "evaluations": 1, "seeds": 2, "resamples": 100}
-ATTACK: dict[str, Any] = {"robust": "8/255", "robust_attacks": ("apgd_ce",), "robust_steps": 3}
+ATTACK: dict[str, Any] = {"robust": "8/255", "robust_attacks": ("pgd",), "robust_steps": 3}
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +73,7 @@ def _linear() -> Classifier:
 def test_a_linear_classifier_falls_exactly_within_its_margin(tmp_path: Path, norm: Any, eps: float) -> None:
     levels = [20, 116, 119, 127, 129, 136, 139, 240]  # Grey is 127.5; those nearer than 10 can be turned.
     images = _grey(tmp_path / "grey", levels)
-    test = RobustTest(Threat(norm, eps), ("apgd_ce",), 5, 100)
+    test = RobustTest(Threat(norm, eps), ("pgd",), 5, 100)
     answers = test.answers(_linear(), images, images.codes)
     assert (answers == images.codes).tolist() == [abs(level - 127.5) > 10 for level in levels]
     wrong = images.codes.copy()
@@ -83,12 +83,12 @@ def test_a_linear_classifier_falls_exactly_within_its_margin(tmp_path: Path, nor
 
 def test_images_are_drawn_by_class_and_by_nothing_but_the_seed() -> None:
     codes = np.repeat([0, 1, 2], [900, 95, 5])
-    test = RobustTest(Threat(), ("apgd_ce",), 3, 100, seed=4)
+    test = RobustTest(Threat(), ("pgd",), 3, 100, seed=4)
     rows = test.rows(codes)
     assert np.bincount(codes[rows]).tolist() == [90, 10, 1]
     assert np.array_equal(rows, test.rows(codes))
-    assert not np.array_equal(rows, RobustTest(Threat(), ("apgd_ce",), 3, 100, seed=5).rows(codes))
-    assert np.array_equal(RobustTest(Threat(), ("apgd_ce",), 3, 1000).rows(codes), np.arange(1000))
+    assert not np.array_equal(rows, RobustTest(Threat(), ("pgd",), 3, 100, seed=5).rows(codes))
+    assert np.array_equal(RobustTest(Threat(), ("pgd",), 3, 1000).rows(codes), np.arange(1000))
 
 
 def test_one_command_judges_arms_under_attack(
@@ -102,7 +102,7 @@ def test_one_command_judges_arms_under_attack(
     words = [
         "study", str(real), str(out), "--synthetic", str(make_synthetic("made", real)), "--arms", *arms,
         "--seeds", "2", "--steps", "4", "--batch", "8", "--evaluations", "1", "--resamples", "100",
-        "--robust", "8/255", "--robust-attacks", "apgd-ce", "--robust-steps", "3", "--robust-images", "20",
+        "--robust", "8/255", "--robust-attacks", "pgd", "apgd-margin", "--robust-steps", "3", "--robust-images", "20",
         "--quiet", "--threads", "1", "--json",
     ]  # fmt: skip
     assert cli.run(words) == 0
@@ -162,7 +162,7 @@ def test_a_study_without_attacks_holds_nothing_of_them(make_real: Any, tmp_path:
 
 
 def test_the_word_hardened_takes_the_attack_of_the_study() -> None:
-    test = RobustTest(Threat("l2", 0.5), ("apgd_ce",), 3, 10)
+    test = RobustTest(Threat("l2", 0.5), ("pgd",), 3, 10)
     found = hardening_of(parse_arm("real+synthetic+hardened"), test)
     assert isinstance(found, HardeningConfig)
     assert (found.norm, found.radius, found.method) == ("l2", 0.5, "trades")
@@ -176,7 +176,7 @@ def test_the_word_hardened_takes_the_attack_of_the_study() -> None:
 def test_an_arms_file_says_how_an_arm_is_hardened(tmp_path: Path) -> None:
     own = {"words": "real+synthetic", "hardening": {"method": "mart", "eps": "2/255"}}
     arm = define_arms({"mart": own}, 1.0)["mart"]
-    found = hardening_of(arm, RobustTest(Threat(), ("apgd_ce",), 3, 10))
+    found = hardening_of(arm, RobustTest(Threat(), ("pgd",), 3, 10))
     assert found is not None
     assert (found.method, found.radius) == ("mart", 2 / 255)
     assert hardening_of(arm, None) == found

@@ -72,7 +72,7 @@ class StudyConfig(ClassifierOptions):
     on: str = "here"
     robust: str | None = None
     robust_norm: Literal["linf", "l2"] = "linf"
-    robust_attacks: tuple[str, ...] = ("apgd-ce", "apgd-margin")
+    robust_attacks: tuple[str, ...] = ("pgd", "apgd-margin")
     robust_steps: int = option(20, least=1)
     robust_images: int = option(1000, least=2)
     seed: int = option(0, least=0)
