@@ -70,7 +70,7 @@ class StudyConfig(ClassifierOptions):
     resamples: int = option(1000, least=100)
     workers: int = option(1, least=1)
     on: str = "here"
-    robust: str | None = None
+    robust: float | str | None = None
     robust_norm: Literal["linf", "l2"] = "linf"
     robust_attacks: tuple[str, ...] = ("pgd", "apgd-margin")
     robust_steps: int = option(20, least=1)

@@ -69,7 +69,8 @@ class RobustTest:
         """
         if config.robust is None:
             return None
-        threat = Threat(config.robust_norm, parse_eps(config.robust))
+        eps = config.robust
+        threat = Threat(config.robust_norm, parse_eps(eps) if isinstance(eps, str) else float(eps))
         if not threat.eps:
             raise InputError("--robust 0 changes nothing; give a radius above 0, such as 4/255.")
         if not config.robust_attacks:
