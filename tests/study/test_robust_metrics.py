@@ -102,7 +102,8 @@ def test_one_command_judges_arms_under_attack(
     words = [
         "study", str(real), str(out), "--synthetic", str(make_synthetic("made", real)), "--arms", *arms,
         "--seeds", "2", "--steps", "4", "--batch", "8", "--evaluations", "1", "--resamples", "100",
-        "--robust", "8/255", "--robust-attacks", "pgd", "apgd-margin", "--robust-steps", "3", "--robust-images", "20",
+        "--robust", "8/255", "--robust-attacks", "pgd", "apgd-margin", "--robust-steps", "3",
+        "--robust-images", "20",
         "--quiet", "--threads", "1", "--json",
     ]  # fmt: skip
     assert cli.run(words) == 0
