@@ -22,9 +22,10 @@ from plenish.datasets.pixels import chunks
 from plenish.errors import InputError, unknown
 from plenish.metrics.classification import weighted_metric
 from plenish.robustness.gradients import Precision
+from plenish.robustness.radius import as_eps
 from plenish.robustness.registry import ATTACKS, AttackKind
 from plenish.robustness.target import Target
-from plenish.robustness.threat import Norm, Threat, parse_eps, project
+from plenish.robustness.threat import Norm, Threat, project
 from plenish.study.config import StudyConfig
 from plenish.training.classifier_model import Classifier
 from plenish.training.engine import Engine, stable_seed
@@ -69,8 +70,7 @@ class RobustTest:
         """
         if config.robust is None:
             return None
-        eps = config.robust
-        threat = Threat(config.robust_norm, parse_eps(eps) if isinstance(eps, str) else float(eps))
+        threat = Threat(config.robust_norm, as_eps(config.robust))
         if not threat.eps:
             raise InputError("--robust 0 changes nothing; give a radius above 0, such as 4/255.")
         if not config.robust_attacks:
